@@ -1,0 +1,219 @@
+//! Who acts, and what they may do (product.md, section 5).
+
+use crate::id::{KeyId, RootKeyId};
+use crate::text::Slug;
+use std::fmt;
+
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident => $word:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        pub enum $name { $($(#[$vdoc])* $variant,)+ }
+
+        impl $name {
+            /// Every value, in the order of their definition.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            /// The word used on the wire, in the store and in the audit log.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word,)+ }
+            }
+
+            /// Reads the word back.
+            pub fn parse(word: &str) -> Option<Self> {
+                match word { $($word => Some(Self::$variant),)+ _ => None }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+pub(crate) use words;
+
+words!(
+    /// What a root key may be allowed to do (http.md, section 2).
+    Permission {
+        /// Read keys.
+        KeysRead => "keys:read",
+        /// Issue, change, revoke and delete keys.
+        KeysWrite => "keys:write",
+        /// Ask for verdicts.
+        KeysVerify => "keys:verify",
+        /// Read the policy.
+        PolicyRead => "policy:read",
+        /// Change the policy.
+        PolicyWrite => "policy:write",
+        /// Manage users.
+        UsersWrite => "users:write",
+        /// Act as a user, with that user's role.
+        UsersAct => "users:act",
+        /// Read the audit log.
+        AuditRead => "audit:read",
+        /// Make and change tenants.
+        TenantsWrite => "tenants:write",
+        /// Make and revoke root keys.
+        RootKeysWrite => "root_keys:write",
+    }
+);
+
+/// A set of permissions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Permissions(u16);
+
+impl Permissions {
+    /// No permission at all.
+    pub const NONE: Self = Self(0);
+
+    /// Every permission there is.
+    pub fn all() -> Self {
+        Permission::ALL.iter().copied().collect()
+    }
+
+    /// Whether the set holds a permission.
+    pub const fn allows(self, permission: Permission) -> bool {
+        self.0 & bit(permission) != 0
+    }
+
+    /// Whether every permission of `other` is in this set too.
+    pub const fn covers(self, other: Self) -> bool {
+        other.0 & !self.0 == 0
+    }
+
+    /// The permissions in the set, in their fixed order.
+    pub fn iter(self) -> impl Iterator<Item = Permission> {
+        Permission::ALL
+            .iter()
+            .copied()
+            .filter(move |&permission| self.allows(permission))
+    }
+
+    /// The words with a space between, for storing.
+    pub fn joined(self) -> String {
+        let words: Vec<_> = self.iter().map(Permission::as_str).collect();
+        words.join(" ")
+    }
+
+    /// Reads back what [`Permissions::joined`] wrote; `None` if a word is unknown.
+    pub fn from_joined(text: &str) -> Option<Self> {
+        text.split_ascii_whitespace().map(Permission::parse).collect()
+    }
+}
+
+const fn bit(permission: Permission) -> u16 {
+    match permission {
+        Permission::KeysRead => 1,
+        Permission::KeysWrite => 1 << 1,
+        Permission::KeysVerify => 1 << 2,
+        Permission::PolicyRead => 1 << 3,
+        Permission::PolicyWrite => 1 << 4,
+        Permission::UsersWrite => 1 << 5,
+        Permission::UsersAct => 1 << 6,
+        Permission::AuditRead => 1 << 7,
+        Permission::TenantsWrite => 1 << 8,
+        Permission::RootKeysWrite => 1 << 9,
+    }
+}
+
+impl FromIterator<Permission> for Permissions {
+    fn from_iter<I: IntoIterator<Item = Permission>>(permissions: I) -> Self {
+        Self(permissions.into_iter().fold(0, |set, permission| set | bit(permission)))
+    }
+}
+
+/// Where a root key reaches: one tenant, or the whole instance.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Reach {
+    /// Every tenant; which one is meant is said with each call.
+    Instance,
+    /// One tenant only.
+    Tenant(Slug),
+}
+
+/// Who did something, for the audit log and for `revoked_by`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Actor {
+    /// A root key.
+    RootKey(RootKeyId),
+    /// An API key acting on itself.
+    Key(KeyId),
+    /// Someone on the machine itself, by the command line.
+    Operator,
+    /// Keyreeve itself: a clock or a policy.
+    System,
+}
+
+impl Actor {
+    /// The kind of actor, as a word.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::RootKey(_) => "root_key",
+            Self::Key(_) => "key",
+            Self::Operator => "operator",
+            Self::System => "system",
+        }
+    }
+
+    /// The actor's id; operator and system have none of their own and are named by their kind.
+    pub fn id(&self) -> String {
+        match self {
+            Self::RootKey(id) => id.to_string(),
+            Self::Key(id) => id.to_string(),
+            Self::Operator | Self::System => self.kind().to_owned(),
+        }
+    }
+
+    /// How much the actor's word weighs where a hold is sticky.
+    pub const fn rank(&self) -> Rank {
+        match self {
+            Self::Key(_) => Rank::Owner,
+            Self::RootKey(_) | Self::Operator => Rank::Admin,
+            Self::System => Rank::System,
+        }
+    }
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.id())
+    }
+}
+
+words!(
+    /// How much an actor's word weighs. A hold put on by a higher rank is not lifted by a lower one.
+    Rank {
+        /// The key's owner, or the key itself.
+        Owner => "owner",
+        /// An administrator of the tenant, or a root key.
+        Admin => "admin",
+        /// Keyreeve itself.
+        System => "system",
+    }
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_holds_exactly_what_was_put_in() {
+        let set: Permissions = [Permission::KeysRead, Permission::RootKeysWrite].into_iter().collect();
+        assert_eq!(set.joined(), "keys:read root_keys:write");
+        assert_eq!(Permissions::from_joined(&set.joined()), Some(set));
+        assert!(Permissions::all().covers(set) && !set.covers(Permissions::all()));
+        assert!(
+            Permission::ALL
+                .iter()
+                .all(|&p| Permissions::all().allows(p) && !Permissions::NONE.allows(p))
+        );
+        assert_eq!(Permissions::from_joined("keys:read keys:fly"), None);
+    }
+
+    #[test]
+    fn no_two_permissions_share_a_bit() {
+        assert_eq!(Permissions::all().iter().count(), Permission::ALL.len());
+    }
+}

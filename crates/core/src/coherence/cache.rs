@@ -1,0 +1,440 @@
+//! A bounded memory of secrets that a change can never be overtaken in.
+//!
+//! Rule R5, as it is kept here: a fill takes a [`Ticket`] *before* it reads the store. A change marks every open
+//! ticket of the digests it touches. A marked ticket's result is thrown away, and so is one that was read from a
+//! store older than what had been applied when the ticket was taken. Fills are never shared between requests, so
+//! nobody can join one that began before a change.
+
+use crate::key::Digest;
+use hashbrown::HashTable;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Something remembered under a digest.
+pub trait Cached: Clone {
+    /// What it is found by.
+    fn digest(&self) -> &Digest;
+    /// Marks it as used of late.
+    fn touch(&self);
+    /// Takes the mark away; true if there was one.
+    fn forget_touch(&self) -> bool;
+}
+
+/// Power of two, so that a digest's shard is a mask away. More shards than cores ever contend for.
+const SHARDS: usize = 64;
+/// Most fills open at once in one shard; beyond it a miss is answered as unavailable.
+const TICKETS_PER_SHARD_MAX: usize = 1_024;
+
+/// The memory. All methods are short and never wait for anything but each other.
+pub struct Cache<E> {
+    shards: Vec<Mutex<Shard<E>>>,
+    capacity_per_shard: usize,
+    applied: AtomicU64,
+    next_ticket: AtomicU64,
+}
+
+/// Entries lie in `slots`; `index` finds a slot by digest. The hand of a clock goes round the slots to evict what
+/// was not used since it last came by.
+struct Shard<E> {
+    index: HashTable<u32>,
+    slots: Vec<E>,
+    hand: usize,
+    tickets: Vec<OpenTicket>,
+}
+
+struct OpenTicket {
+    id: u64,
+    digest: Digest,
+    is_overtaken: bool,
+}
+
+/// The right to put one fill's result into the cache. Take it before reading the store.
+#[must_use = "a ticket that is not handed back lets nothing in"]
+pub struct Ticket<'c, E> {
+    cache: &'c Cache<E>,
+    id: u64,
+    digest: Digest,
+    /// What had been applied when the ticket was taken: an older reading is not let in.
+    applied: u64,
+}
+
+/// What became of a fill.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Filled {
+    /// The reading is true and, if it found something, remembered.
+    Kept,
+    /// A change overtook the reading: look up again, and read again if need be.
+    Overtaken,
+}
+
+impl<E: Cached> Cache<E> {
+    /// An empty memory for at most `capacity` entries (at least one per shard).
+    pub fn new(capacity: usize) -> Self {
+        let shard = || Shard {
+            index: HashTable::new(),
+            slots: Vec::new(),
+            hand: 0,
+            tickets: Vec::new(),
+        };
+        Self {
+            shards: (0..SHARDS).map(|_| Mutex::new(shard())).collect(),
+            capacity_per_shard: capacity.div_ceil(SHARDS).max(1),
+            applied: AtomicU64::new(0),
+            next_ticket: AtomicU64::new(1),
+        }
+    }
+
+    /// What is remembered under a digest.
+    pub fn get(&self, digest: &Digest) -> Option<E> {
+        let entry = self.shard(digest)?.find(digest)?.clone();
+        entry.touch();
+        Some(entry)
+    }
+
+    /// Takes a ticket for a fill; `None` if too many fills are open.
+    pub fn begin_fill(&self, digest: Digest) -> Option<Ticket<'_, E>> {
+        let mut shard = self.shard(&digest)?;
+        if shard.tickets.len() >= TICKETS_PER_SHARD_MAX {
+            return None;
+        }
+        let id = self.next_ticket.fetch_add(1, Ordering::Relaxed);
+        shard.tickets.push(OpenTicket {
+            id,
+            digest,
+            is_overtaken: false,
+        });
+        let applied = self.applied();
+        Some(Ticket {
+            cache: self,
+            id,
+            digest,
+            applied,
+        })
+    }
+
+    /// Takes over a committed change: forgets what it touched, and voids fills that read before it. Call after the
+    /// commit and before the change is answered.
+    pub fn apply<'d>(&self, revision: u64, touched: impl IntoIterator<Item = &'d Digest>) {
+        for digest in touched {
+            if let Some(mut shard) = self.shard(digest) {
+                shard.remove(digest);
+                for ticket in shard.tickets.iter_mut().filter(|open| open.digest == *digest) {
+                    ticket.is_overtaken = true;
+                }
+            }
+        }
+        self.applied.fetch_max(revision, Ordering::Release);
+    }
+
+    /// Forgets everything and voids every open fill: for when it is not known what changed.
+    pub fn flush(&self) {
+        for shard in &self.shards {
+            let mut shard = unpoisoned(shard);
+            shard.index.clear();
+            shard.slots.clear();
+            shard.hand = 0;
+            for ticket in &mut shard.tickets {
+                ticket.is_overtaken = true;
+            }
+        }
+    }
+
+    /// The newest revision applied: a verdict from memory takes every change up to it into account.
+    pub fn applied(&self) -> u64 {
+        self.applied.load(Ordering::Acquire)
+    }
+
+    /// Entries remembered now.
+    pub fn len(&self) -> usize {
+        self.shards.iter().map(|shard| unpoisoned(shard).slots.len()).sum()
+    }
+
+    /// Whether nothing is remembered.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn shard(&self, digest: &Digest) -> Option<MutexGuard<'_, Shard<E>>> {
+        // The table below takes the low bits of the same number, so the shard takes high ones.
+        let number = usize::try_from(digest.spread() >> 48).unwrap_or(0);
+        self.shards.get(number % SHARDS).map(unpoisoned)
+    }
+}
+
+/// A panic while a shard was locked cannot leave it half changed in a way that matters: at worst an entry is missing.
+fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<E: Cached> Shard<E> {
+    fn find(&self, digest: &Digest) -> Option<&E> {
+        let place = self.index.find(digest.spread(), |&place| self.is_at(place, digest))?;
+        self.slots.get(usize_of(*place))
+    }
+
+    fn is_at(&self, place: u32, digest: &Digest) -> bool {
+        self.slots
+            .get(usize_of(place))
+            .is_some_and(|entry| entry.digest() == digest)
+    }
+
+    fn insert(&mut self, entry: E, capacity: usize) {
+        self.remove(&entry.digest().to_owned());
+        while self.slots.len() >= capacity {
+            self.evict_one();
+        }
+        let Ok(place) = u32::try_from(self.slots.len()) else {
+            return;
+        };
+        let spread = entry.digest().spread();
+        self.slots.push(entry);
+        let slots = &self.slots;
+        self.index
+            .insert_unique(spread, place, |&place| spread_at(slots, place));
+    }
+
+    fn remove(&mut self, digest: &Digest) {
+        let slots = &self.slots;
+        let found = self.index.find_entry(digest.spread(), |&place| {
+            slots.get(usize_of(place)).is_some_and(|entry| entry.digest() == digest)
+        });
+        let Ok(found) = found else { return };
+        let (place, _) = found.remove();
+        self.slots.swap_remove(usize_of(place));
+        // The last entry has moved into the hole: its place must be written anew.
+        if let Some(moved) = self.slots.get(usize_of(place)) {
+            let spread = moved.digest().spread();
+            let last = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
+            if let Some(known) = self.index.find_mut(spread, |&known| known == last) {
+                *known = place;
+            }
+        }
+    }
+
+    /// Second chance: an entry used since the hand last came by is passed over once. At most two rounds.
+    fn evict_one(&mut self) {
+        let rounds = self.slots.len().saturating_mul(2);
+        for _ in 0..rounds {
+            if self.hand >= self.slots.len() {
+                self.hand = 0;
+            }
+            match self.slots.get(self.hand) {
+                Some(entry) if entry.forget_touch() => self.hand += 1,
+                Some(entry) => {
+                    let digest = *entry.digest();
+                    return self.remove(&digest);
+                }
+                None => return,
+            }
+        }
+        // Everybody was used while we looked: take whoever is next.
+        if let Some(digest) = self.slots.first().map(|entry| *entry.digest()) {
+            self.remove(&digest);
+        }
+    }
+}
+
+fn usize_of(place: u32) -> usize {
+    usize::try_from(place).unwrap_or(usize::MAX)
+}
+
+fn spread_at<E: Cached>(slots: &[E], place: u32) -> u64 {
+    slots.get(usize_of(place)).map_or(0, |entry| entry.digest().spread())
+}
+
+impl<E: Cached> Ticket<'_, E> {
+    /// Hands the reading back. `store_revision` is the store's revision in the same reading; `found` is `None` if the
+    /// store knows no such digest, which is never remembered: strangers could fill the memory with nothing.
+    pub fn finish(self, store_revision: u64, found: Option<E>) -> Filled {
+        let Some(mut shard) = self.cache.shard(&self.digest) else {
+            return Filled::Overtaken;
+        };
+        let id = self.id;
+        let is_overtaken = shard.tickets.iter().any(|open| open.id == id && open.is_overtaken);
+        if is_overtaken || store_revision < self.applied {
+            return Filled::Overtaken;
+        }
+        if let Some(entry) = found {
+            shard.insert(entry, self.cache.capacity_per_shard);
+        }
+        Filled::Kept
+    }
+}
+
+impl<E> Drop for Ticket<'_, E> {
+    /// Also when a request is given up half-way: no ticket stays open for ever.
+    fn drop(&mut self) {
+        let number = usize::try_from(self.digest.spread() >> 48).unwrap_or(0);
+        if let Some(shard) = self.cache.shards.get(number % SHARDS) {
+            let id = self.id;
+            unpoisoned(shard).tickets.retain(|open| open.id != id);
+        }
+    }
+}
+
+impl<E> fmt::Debug for Cache<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache")
+            .field("applied", &self.applied)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<E> fmt::Debug for Ticket<'_, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ticket").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashMap;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+
+    #[derive(Clone, Debug)]
+    struct Thing(Arc<(Digest, u64, AtomicBool)>);
+
+    impl Cached for Thing {
+        fn digest(&self) -> &Digest {
+            &self.0.0
+        }
+        fn touch(&self) {
+            self.0.2.store(true, Ordering::Relaxed);
+        }
+        fn forget_touch(&self) -> bool {
+            self.0.2.swap(false, Ordering::Relaxed)
+        }
+    }
+
+    fn thing(n: u64, version: u64) -> Thing {
+        Thing(Arc::new((digest(n), version, AtomicBool::new(false))))
+    }
+
+    fn digest(n: u64) -> Digest {
+        Digest::of(&n.to_be_bytes())
+    }
+
+    fn version_of(cache: &Cache<Thing>, n: u64) -> Option<u64> {
+        cache.get(&digest(n)).map(|thing| thing.0.1)
+    }
+
+    #[test]
+    fn a_fill_overtaken_by_a_change_is_not_let_in() {
+        let cache = Cache::new(100);
+        let ticket = cache.begin_fill(digest(1)).unwrap();
+        cache.apply(2, [&digest(1)]);
+        assert_eq!(ticket.finish(1, Some(thing(1, 1))), Filled::Overtaken);
+        assert_eq!(version_of(&cache, 1), None);
+    }
+
+    #[test]
+    fn a_change_of_another_key_does_not_disturb_a_fill() {
+        let cache = Cache::new(100);
+        let ticket = cache.begin_fill(digest(1)).unwrap();
+        cache.apply(2, [&digest(7)]);
+        assert_eq!(ticket.finish(1, Some(thing(1, 1))), Filled::Kept);
+        assert_eq!(version_of(&cache, 1), Some(1));
+    }
+
+    #[test]
+    fn a_reading_older_than_what_was_applied_is_not_let_in() {
+        let cache = Cache::new(100);
+        cache.apply(5, [&digest(1)]);
+        let ticket = cache.begin_fill(digest(1)).unwrap();
+        assert_eq!(ticket.finish(4, Some(thing(1, 4))), Filled::Overtaken);
+        let ticket = cache.begin_fill(digest(1)).unwrap();
+        assert_eq!(ticket.finish(5, Some(thing(1, 5))), Filled::Kept);
+    }
+
+    #[test]
+    fn a_flush_voids_open_fills_and_forgets_everything() {
+        let cache = Cache::new(100);
+        let _kept = cache.begin_fill(digest(1)).unwrap().finish(0, Some(thing(1, 0)));
+        let ticket = cache.begin_fill(digest(2)).unwrap();
+        cache.flush();
+        assert_eq!(ticket.finish(9, Some(thing(2, 9))), Filled::Overtaken);
+        assert!(cache.is_empty());
+    }
+
+    #[test]
+    fn tickets_given_up_are_closed_and_too_many_are_refused() {
+        let cache: Cache<Thing> = Cache::new(100);
+        let open: Vec<_> = (0..TICKETS_PER_SHARD_MAX)
+            .map(|_| cache.begin_fill(digest(1)).unwrap())
+            .collect();
+        assert!(cache.begin_fill(digest(1)).is_none());
+        drop(open);
+        assert!(cache.begin_fill(digest(1)).is_some());
+    }
+
+    #[test]
+    fn the_memory_stays_bounded_and_keeps_what_is_used() {
+        let cache = Cache::new(SHARDS * 4);
+        let fill = |n| {
+            cache
+                .begin_fill(digest(n))
+                .map(|ticket| ticket.finish(0, Some(thing(n, 0))))
+        };
+        fill(0);
+        for n in 1..20_000 {
+            assert!(
+                cache.get(&digest(0)).is_some(),
+                "a key in constant use was evicted at {n}"
+            );
+            fill(n);
+        }
+        assert!(cache.len() <= SHARDS * 4);
+    }
+
+    #[derive(Clone, Debug)]
+    enum Event {
+        Change(u64),
+        BeginFill(u64),
+        FinishFill,
+        Look(u64),
+    }
+
+    fn any_event() -> impl Strategy<Value = Event> {
+        let key = 0_u64..6;
+        prop_oneof![
+            key.clone().prop_map(Event::Change),
+            key.clone().prop_map(Event::BeginFill),
+            Just(Event::FinishFill),
+            key.prop_map(Event::Look),
+        ]
+    }
+
+    proptest! {
+        /// Against a model store: whatever the memory answers is the newest version, however fills and changes cross.
+        #[test]
+        fn memory_never_answers_what_a_change_has_replaced(events in prop::collection::vec(any_event(), 0..200)) {
+            let cache = Cache::new(3);
+            let mut truth: HashMap<u64, u64> = HashMap::new();
+            let mut revision = 0;
+            let mut open = Vec::new();
+            for event in events {
+                match event {
+                    Event::Change(n) => {
+                        revision += 1;
+                        truth.insert(n, revision);
+                        cache.apply(revision, [&digest(n)]);
+                    }
+                    Event::BeginFill(n) => {
+                        let ticket = cache.begin_fill(digest(n)).unwrap();
+                        open.push((ticket, revision, truth.get(&n).map(|&version| thing(n, version))));
+                    }
+                    Event::FinishFill => if let Some((ticket, read_at, found)) = open.pop() {
+                        let _filled = ticket.finish(read_at, found);
+                    },
+                    Event::Look(n) => if let Some(version) = version_of(&cache, n) {
+                        prop_assert_eq!(Some(&version), truth.get(&n));
+                    },
+                }
+            }
+        }
+    }
+}

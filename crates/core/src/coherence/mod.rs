@@ -1,0 +1,13 @@
+//! What a verifier answers from memory, and the rules that keep that memory true (coherence.md, section 2).
+//!
+//! Two rules matter already in one process. A change is applied here after its commit and before its answer, so an
+//! acknowledged revocation is never overtaken by a cached verdict. And a fill, which reads the store while changes go
+//! on, can never put back what a change has just removed (rule R5).
+
+mod cache;
+mod entry;
+mod gate;
+
+pub use cache::{Cache, Cached, Filled, Ticket};
+pub use entry::{Entry, NewEntry};
+pub use gate::Gate;

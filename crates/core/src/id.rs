@@ -1,0 +1,173 @@
+//! Identifiers: a type prefix and 32 hex digits of a UUIDv7 (RFC 9562, section 5.7). Safe to log, never secret.
+
+use crate::time::Timestamp;
+use std::fmt;
+use thiserror::Error;
+
+/// Why a text is not an identifier.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+#[error("an id is `{prefix}` and 32 hex digits")]
+pub struct InvalidId {
+    /// The prefix that was expected.
+    pub prefix: &'static str,
+}
+
+/// Random bytes that one UUIDv7 takes beside its time.
+pub const ID_ENTROPY_BYTES: usize = 10;
+
+/// UUIDv7 layout: 48 bits of milliseconds, version, 12 bits, variant, 62 bits.
+///
+/// The 12 bits after the version are `sequence` (RFC 9562, section 6.2, method 1), so ids made in one millisecond
+/// by one node sort in the order they were made, and "newest first" is simply the id's own order.
+fn uuid_v7(at: Timestamp, sequence: u16, entropy: [u8; ID_ENTROPY_BYTES]) -> [u8; 16] {
+    let [_, _, t0, t1, t2, t3, t4, t5] = at.millis().max(0).to_be_bytes();
+    let [s0, s1] = (sequence & 0x0fff).to_be_bytes();
+    let [_, _, r0, r1, r2, r3, r4, r5, r6, r7] = entropy;
+    [
+        t0,
+        t1,
+        t2,
+        t3,
+        t4,
+        t5,
+        0x70 | s0,
+        s1,
+        0x80 | (r0 & 0x3f),
+        r1,
+        r2,
+        r3,
+        r4,
+        r5,
+        r6,
+        r7,
+    ]
+}
+
+/// Bytes of 32 hex digits, of either case.
+fn bytes_of_hex(hex: &str) -> Option<[u8; 16]> {
+    let digits: &[u8; 32] = hex.as_bytes().try_into().ok()?;
+    let mut bytes = [0_u8; 16];
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        let mut value = 0_u8;
+        for digit in pair {
+            let digit = match digit {
+                b'0'..=b'9' => digit - b'0',
+                b'a'..=b'f' => digit - b'a' + 10,
+                b'A'..=b'F' => digit - b'A' + 10,
+                _ => return None,
+            };
+            value = value << 4 | digit;
+        }
+        *byte = value;
+    }
+    Some(bytes)
+}
+
+macro_rules! id_type {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal $(, also $alias:literal)?) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name([u8; 16]);
+
+        impl $name {
+            /// The text before the hex digits.
+            pub const PREFIX: &'static str = $prefix;
+
+            /// A new id. `sequence` orders ids of one millisecond; `entropy` must be fresh random bytes.
+            pub fn new(at: Timestamp, sequence: u16, entropy: [u8; ID_ENTROPY_BYTES]) -> Self {
+                Self(uuid_v7(at, sequence, entropy))
+            }
+
+            /// The id whose UUID has these bytes.
+            pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+                Self(bytes)
+            }
+
+            /// The bytes of the UUID.
+            pub const fn bytes(self) -> [u8; 16] {
+                self.0
+            }
+
+            /// Reads an id from text.
+            pub fn parse(text: &str) -> Result<Self, InvalidId> {
+                let hex = text.strip_prefix($prefix)$(.or_else(|| text.strip_prefix($alias)))?;
+                hex.and_then(bytes_of_hex).map(Self).ok_or(InvalidId { prefix: $prefix })
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str($prefix)?;
+                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+    };
+}
+
+id_type!(
+    /// Identifies one API key for its whole life; rotation keeps it. Clerk's form `ak_` + 32 hex; `api_key_` + 32
+    /// hex is read too (clerk-wire, section 2).
+    KeyId, "ak_", also "api_key_"
+);
+id_type!(
+    /// Identifies one root key.
+    RootKeyId, "rk_"
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_prints_and_parses_back_in_either_case() {
+        let id = KeyId::new(Timestamp::from_millis(1_700_000_000_000), 5, [0xab; 10]);
+        let text = id.to_string();
+        let hex = text.strip_prefix("ak_").unwrap();
+        assert_eq!(hex.len(), 32);
+        for form in [
+            text.clone(),
+            format!("ak_{}", hex.to_uppercase()),
+            format!("api_key_{hex}"),
+        ] {
+            assert_eq!(KeyId::parse(&form), Ok(id), "{form}");
+        }
+    }
+
+    #[test]
+    fn an_id_is_a_uuid_of_version_7() {
+        let [_, _, _, _, _, _, version, _, variant, ..] =
+            KeyId::new(Timestamp::from_millis(1_700_000_000_000), 0, [0xff; 10]).bytes();
+        assert_eq!((version >> 4, variant >> 6), (7, 0b10));
+    }
+
+    #[test]
+    fn ids_of_one_millisecond_sort_in_the_order_they_were_made() {
+        let at = Timestamp::from_millis(1_700_000_000_000);
+        let ids: Vec<_> = (0..4096)
+            .map(|n| KeyId::new(at, n, [0xff ^ u8::try_from(n % 256).unwrap(); 10]))
+            .collect();
+        assert!(ids.windows(2).all(|pair| pair[0] < pair[1]));
+        assert!(ids[4095] < KeyId::new(Timestamp::from_millis(1_700_000_000_001), 0, [0; 10]));
+    }
+
+    #[test]
+    fn what_is_no_id_is_refused() {
+        for text in [
+            "",
+            "ak_",
+            "rk_00",
+            "ak_zz",
+            "ak_0123456789abcdef0123456789abcde",
+            "AK_0123456789abcdef0123456789abcdef",
+        ] {
+            assert!(KeyId::parse(text).is_err(), "{text}");
+        }
+        assert!(KeyId::parse(&format!("ak_{}é", "0".repeat(30))).is_err());
+    }
+}

@@ -1,0 +1,146 @@
+//! Printing and reading key strings: `<prefix>_kr1<43 base62><6 base62 of CRC-32 over everything before it>`.
+//!
+//! The checksum is not for security: it lets a mistyped key be refused without a digest or a look-up, and lets a
+//! secret scanner tell a key from noise without asking anybody.
+
+use super::{Digest, Prefix, base62, prefix};
+use thiserror::Error;
+
+/// The fixed text after the prefix. One scanner rule finds every tenant's keys by it; `1` is the format's version.
+pub const MARKER: &str = "_kr1";
+
+const TAIL_BYTES: usize = base62::CHARS_OF_256_BITS + base62::CHARS_OF_32_BITS;
+const BYTES_MIN: usize = prefix::PREFIX_BYTES_MIN + MARKER.len() + TAIL_BYTES;
+const BYTES_MAX: usize = prefix::PREFIX_BYTES_MAX + MARKER.len() + TAIL_BYTES;
+
+/// Why a text cannot be a key. Told to nobody but logs and metrics.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+pub enum Malformed {
+    /// Too short or too long.
+    #[error("a key has {BYTES_MIN} to {BYTES_MAX} characters")]
+    Length,
+    /// No `_kr1` where it must be, or the prefix is none.
+    #[error("a key is a prefix, `_kr1` and 49 letters or digits")]
+    Form,
+    /// The checksum does not fit the rest: a typing error, or no key of ours.
+    #[error("the key's checksum does not fit: it was mistyped or cut")]
+    Checksum,
+}
+
+/// A text that has the form of a key and a fitting checksum. It borrows the text: nothing is copied.
+#[derive(Clone, Copy)]
+#[expect(missing_debug_implementations, reason = "it holds a plaintext secret")]
+pub struct Presented<'a>(&'a str);
+
+impl<'a> Presented<'a> {
+    /// Checks form and checksum. Costs no digest and no look-up.
+    pub fn parse(text: &'a str) -> Result<Self, Malformed> {
+        if !(BYTES_MIN..=BYTES_MAX).contains(&text.len()) {
+            return Err(Malformed::Length);
+        }
+        let split = |at: usize| text.split_at_checked(text.len() - at).ok_or(Malformed::Form);
+        let (checked, checksum) = split(base62::CHARS_OF_32_BITS)?;
+        let (head, tail) = split(TAIL_BYTES)?;
+        let prefix = head.strip_suffix(MARKER).ok_or(Malformed::Form)?;
+        if !prefix::is_prefix(prefix) || !tail.bytes().all(|b| b.is_ascii_alphanumeric()) {
+            return Err(Malformed::Form);
+        }
+        if checksum.as_bytes() == checksum_of(checked) {
+            Ok(Self(text))
+        } else {
+            Err(Malformed::Checksum)
+        }
+    }
+
+    /// The digest to look the key up by.
+    pub fn digest(self) -> Digest {
+        Digest::of(self.0.as_bytes())
+    }
+}
+
+/// Puts a key string together.
+pub(super) fn print(prefix: &Prefix, payload: &[u8; base62::CHARS_OF_256_BITS]) -> String {
+    let mut text = String::with_capacity(BYTES_MAX);
+    text.push_str(prefix.as_str());
+    text.push_str(MARKER);
+    text.extend(payload.iter().copied().map(char::from));
+    let checksum = checksum_of(&text);
+    text.extend(checksum.iter().copied().map(char::from));
+    text
+}
+
+fn checksum_of(text: &str) -> [u8; base62::CHARS_OF_32_BITS] {
+    base62::of_32_bits(crc32fast::hash(text.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Secret;
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_key_string_has_the_published_form() {
+        let secret = Secret::mint(&Prefix::standard(), &[0; 32]);
+        assert_eq!(
+            secret.expose(),
+            "ak_kr100000000000000000000000000000000000000000001wav2j"
+        );
+        assert_eq!(secret.last_four().as_str(), "av2j");
+    }
+
+    proptest! {
+        #[test]
+        fn every_minted_secret_parses_and_keeps_its_digest(entropy: [u8; 32], prefix in "[a-z][a-z0-9]{1,15}(_[a-z0-9]{1,15})?") {
+            let Ok(prefix) = Prefix::parse(&prefix) else { return Ok(()) };
+            let secret = Secret::mint(&prefix, &entropy);
+            let presented = Presented::parse(secret.expose()).map(Presented::digest);
+            prop_assert_eq!(presented, Ok(secret.digest()));
+        }
+
+        #[test]
+        fn one_changed_character_is_refused_without_a_digest(entropy: [u8; 32], at in 0_usize..55, to in "[0-9A-Za-z_]") {
+            let secret = Secret::mint(&Prefix::standard(), &entropy);
+            let mut text = secret.expose().to_owned();
+            prop_assume!(text.get(at..=at) != Some(to.as_str()));
+            text.replace_range(at..=at, &to);
+            prop_assert!(Presented::parse(&text).is_err());
+        }
+
+        #[test]
+        fn no_text_makes_the_parser_panic(text in ".{0,120}") {
+            let _verdict = Presented::parse(&text).map(|_| ());
+        }
+    }
+
+    #[test]
+    fn what_has_no_form_of_a_key_is_refused_by_its_form() {
+        let long = "a".repeat(10_000);
+        for (text, why) in [
+            ("", Malformed::Length),
+            (long.as_str(), Malformed::Length),
+            (
+                "ak_kr2AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+                Malformed::Form,
+            ),
+            (
+                "AK_kr100000000000000000000000000000000000000000001wav2j",
+                Malformed::Form,
+            ),
+            (
+                "ak_kr10000000000000000000000000000000000000000000_wav2j",
+                Malformed::Form,
+            ),
+            (
+                "ak_kr1000000000000000000000000000000000000000000000é2j",
+                Malformed::Form,
+            ),
+            (
+                "ak_kr100000000000000000000000000000000000000000001wav2k",
+                Malformed::Checksum,
+            ),
+        ] {
+            assert_eq!(Presented::parse(text).map(|_| ()), Err(why), "{text}");
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The key string (product.md, section 7): how it is made, read, checked and digested.
+
+mod base62;
+mod digest;
+mod format;
+mod prefix;
+mod secret;
+
+pub use digest::Digest;
+pub use format::{MARKER, Malformed, Presented};
+pub use prefix::{InvalidPrefix, Prefix};
+pub use secret::{LastFour, SECRET_ENTROPY_BYTES, Secret};

@@ -1,0 +1,23 @@
+//! Everything about an API key that can be decided without IO: its id and string, its life, the policy it lives
+//! under, the verdict a verifier gives, and the memory a verifier answers from.
+//!
+//! This crate reads no clock, no randomness, no environment, no file and no socket (ARCHITECTURE.md, A1): time and
+//! entropy come in as arguments, so that a simulator runs exactly the code that ships.
+
+pub mod access;
+pub mod audit;
+pub mod coherence;
+pub mod id;
+pub mod key;
+pub mod lifecycle;
+pub mod policy;
+pub mod scope;
+pub mod text;
+pub mod time;
+pub mod verdict;
+
+pub use id::{KeyId, RootKeyId};
+pub use key::{Digest, Prefix, Secret};
+pub use lifecycle::Key;
+pub use policy::Policy;
+pub use time::Timestamp;

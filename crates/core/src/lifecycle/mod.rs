@@ -1,0 +1,20 @@
+//! The life of a key (product.md, section 3), as pure transitions.
+//!
+//! Stored states are active, disabled and revoked; erased means that the record is gone. Expired is computed on
+//! read, and so is the end of an undo window, so that no sweeper can be late. The model is RFC 5280's: a hold can be
+//! lifted, every other revocation is final.
+
+mod key;
+mod refusal;
+mod state;
+mod update;
+mod verbs;
+
+#[cfg(test)]
+mod histories;
+
+pub use key::{IssueFacts, IssueOrder, Key, NewSecret, Outcome, Retiring};
+pub use refusal::{Refusal, Verb};
+pub use state::{Hold, HoldCause, Lock, ReasonCode, Revocation, Standing, State};
+pub use update::Edit;
+pub use verbs::{HoldOrder, RevokeOrder, RotateOrder};

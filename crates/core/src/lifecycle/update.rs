@@ -1,0 +1,77 @@
+//! Changing what is written about a key: name, description, claims, scopes, expiry.
+
+use super::{Key, Outcome, Refusal, State, Verb};
+use crate::policy::{ExpiryWish, Policy, Violation};
+use crate::scope::Scopes;
+use crate::text::{Claims, Description, Name, Subject};
+use crate::time::Timestamp;
+
+/// Fields to change. An outer `None` leaves a field as it is.
+#[derive(Clone, Debug)]
+pub struct Edit {
+    /// A new name.
+    pub name: Option<Name>,
+    /// A new description, or none.
+    pub description: Option<Option<Description>>,
+    /// New claims, or none.
+    pub claims: Option<Option<Claims>>,
+    /// New scopes.
+    pub scopes: Option<Scopes>,
+    /// The owner. Only the present one is taken: Clerk's callers send it along (clerk-wire, section 3).
+    pub subject: Option<Subject>,
+    /// A new expiry.
+    pub expiry: ExpiryWish,
+}
+
+impl Key {
+    /// Changes what is written about the key. Never brings a key back by the way: a revoked key keeps its expiry,
+    /// and an expired one gets a new one only where the policy renews.
+    pub fn update(self, edit: Edit, policy: &Policy, now: Timestamp) -> Result<Outcome, Refusal> {
+        let before = self.settled(now);
+        if edit.subject.as_ref().is_some_and(|subject| *subject != before.subject) {
+            return Err(Refusal::OwnershipMove);
+        }
+        let mut key = before.clone();
+        key.expires_at = before.edited_expiry(edit.expiry, policy, now)?;
+        if let Some(name) = edit.name {
+            key.name = name;
+        }
+        if let Some(description) = edit.description {
+            key.description = description;
+        }
+        if let Some(claims) = edit.claims {
+            key.claims = claims;
+        }
+        if let Some(scopes) = edit.scopes {
+            key.scopes = scopes;
+        }
+        if key == before {
+            return Ok(Outcome::Unchanged(key));
+        }
+        key.updated_at = now;
+        Ok(Outcome::Changed(key))
+    }
+
+    fn edited_expiry(&self, wish: ExpiryWish, policy: &Policy, now: Timestamp) -> Result<Option<Timestamp>, Refusal> {
+        if wish == ExpiryWish::Unsaid || (wish == ExpiryWish::Never && self.expires_at.is_none()) {
+            return Ok(self.expires_at);
+        }
+        if matches!(self.state, State::Revoked(_)) {
+            return Err(self.refused_update(now));
+        }
+        if !policy.expiry.editable {
+            return Err(Violation::ExpiryFixed.into());
+        }
+        if self.is_expired(now) && !policy.expiry.renew_expired {
+            return Err(Violation::ExpiredStays.into());
+        }
+        Ok(policy.expiry_for(wish, now)?)
+    }
+
+    fn refused_update(&self, now: Timestamp) -> Refusal {
+        Refusal::InvalidTransition {
+            from: self.standing(now),
+            verb: Verb::Update,
+        }
+    }
+}

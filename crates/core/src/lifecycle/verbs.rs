@@ -1,0 +1,226 @@
+//! The verbs: disable, re-activate, revoke, finalize, rotate, delete. Each takes a key and gives the next one.
+//!
+//! Repeating a verb on its own target state is [`Outcome::Unchanged`]: it succeeds and leaves no audit entry.
+
+use super::{Hold, HoldCause, Key, Lock, NewSecret, Outcome, ReasonCode, Refusal, Retiring, Revocation, State, Verb};
+use crate::access::{Actor, Rank};
+use crate::policy::{After, ExpiryWish, OverlapWish, Policy, Undo};
+use crate::text::{Name, Note};
+use crate::time::Timestamp;
+
+/// An order to put a hold on a key.
+#[derive(Clone, Debug)]
+pub struct HoldOrder {
+    /// Who orders.
+    pub actor: Actor,
+    /// Why.
+    pub note: Option<Note>,
+}
+
+/// An order to revoke a key.
+#[derive(Clone, Debug)]
+pub struct RevokeOrder {
+    /// Who orders.
+    pub actor: Actor,
+    /// Why, as a code.
+    pub code: ReasonCode,
+    /// Why, in words.
+    pub note: Option<Note>,
+}
+
+/// An order to give a key a new secret.
+#[derive(Clone, Debug)]
+pub struct RotateOrder {
+    /// The new secret.
+    pub secret: NewSecret,
+    /// A new name; `None` keeps the old one.
+    pub name: Option<Name>,
+    /// A new expiry; unsaid keeps the old one.
+    pub expiry: ExpiryWish,
+    /// How long the old secret stays good.
+    pub overlap: OverlapWish,
+}
+
+impl Key {
+    fn refuse(&self, verb: Verb, now: Timestamp) -> Refusal {
+        Refusal::InvalidTransition {
+            from: self.standing(now),
+            verb,
+        }
+    }
+
+    fn moved_to(mut self, state: State, now: Timestamp) -> Self {
+        self.state = state;
+        self.updated_at = now;
+        self
+    }
+
+    /// Puts a hold on the key. Where holds are sticky, an administrator's can be lifted only by an administrator.
+    pub fn disable(self, order: HoldOrder, policy: &Policy, now: Timestamp) -> Result<Outcome, Refusal> {
+        let key = self.settled(now);
+        match &key.state {
+            State::Revoked(_) => Err(key.refuse(Verb::Disable, now)),
+            State::Disabled(_) => Ok(Outcome::Unchanged(key)),
+            State::Active => {
+                let hold = Hold {
+                    cause: HoldCause::Manual,
+                    lock: lock_for(&order.actor, policy),
+                    since: now,
+                    by: order.actor.id().into(),
+                    finalize_at: None,
+                    code: ReasonCode::Unspecified,
+                    note: order.note,
+                };
+                Ok(Outcome::Changed(key.moved_to(State::Disabled(hold), now)))
+            }
+        }
+    }
+
+    /// Lifts a hold, also that of a revocation that can still be undone. The same secrets work again.
+    pub fn reactivate(self, rank: Rank, now: Timestamp) -> Result<Outcome, Refusal> {
+        let key = self.settled(now);
+        match &key.state {
+            State::Active => Ok(Outcome::Unchanged(key)),
+            State::Revoked(_) => Err(key.refuse(Verb::Reactivate, now)),
+            State::Disabled(hold) if !hold.lock.opens_for(rank) => Err(Refusal::Locked),
+            State::Disabled(_) => Ok(Outcome::Changed(key.moved_to(State::Active, now))),
+        }
+    }
+
+    /// Revokes the key: the policy says where that leads, and a compromise is final everywhere.
+    pub fn revoke(self, order: RevokeOrder, policy: &Policy, now: Timestamp) -> Result<Outcome, Refusal> {
+        if policy.lacks_reason(order.note.as_ref()) {
+            return Err(Refusal::ReasonRequired);
+        }
+        let key = self.settled(now);
+        let undo = if order.code.is_compromise() {
+            Undo::Never
+        } else {
+            policy.revoke.undo
+        };
+        match (&key.state, undo) {
+            // The first reason and time stay: a final reason is never replaced.
+            (State::Revoked(_), _) => Ok(Outcome::Unchanged(key)),
+            // A retry must not shorten the window, nor start it again.
+            (State::Disabled(hold), Undo::Seconds(_) | Undo::Always) if hold.cause == HoldCause::RevokeHold => {
+                Ok(Outcome::Unchanged(key))
+            }
+            (_, Undo::Never) => Ok(key.ended(order, policy, now)),
+            (_, Undo::Seconds(_) | Undo::Always) => {
+                let hold = revoke_hold(order, policy, now);
+                Ok(Outcome::Changed(key.moved_to(State::Disabled(hold), now)))
+            }
+        }
+    }
+
+    /// Makes a revocation that could be undone final now.
+    pub fn finalize(self, order: RevokeOrder, policy: &Policy, now: Timestamp) -> Result<Outcome, Refusal> {
+        let key = self.settled(now);
+        match &key.state {
+            State::Revoked(_) => Ok(Outcome::Unchanged(key)),
+            State::Disabled(hold) if hold.cause == HoldCause::RevokeHold => Ok(key.ended(order, policy, now)),
+            State::Active | State::Disabled(_) => Err(key.refuse(Verb::Finalize, now)),
+        }
+    }
+
+    /// The final state, or erasure where the policy keeps no revoked records.
+    fn ended(mut self, order: RevokeOrder, policy: &Policy, now: Timestamp) -> Outcome {
+        self.retiring = None;
+        let revocation = Revocation {
+            at: now,
+            by: order.actor.id().into(),
+            code: order.code,
+            note: order.note,
+        };
+        let key = self.moved_to(State::Revoked(revocation), now);
+        match policy.revoke.after {
+            After::Erase => Outcome::Erased(key),
+            After::Keep | After::Hide => Outcome::Changed(key),
+        }
+    }
+
+    /// Destroys the record. Allowed in every state; the digests stay behind as tombstones.
+    pub fn delete(self) -> Outcome {
+        Outcome::Erased(self)
+    }
+
+    /// Gives the key a new secret; the old one is dead, or retiring for the overlap. The id and the place in the
+    /// limit stay. Refused on a hold (it would be a way round it) and on a revoked key.
+    pub fn rotate(self, order: RotateOrder, policy: &Policy, now: Timestamp) -> Result<Outcome, Refusal> {
+        let mut key = self.settled(now);
+        if key.state != State::Active {
+            return Err(key.refuse(Verb::Rotate, now));
+        }
+        let overlap = policy.overlap_for(order.overlap)?;
+        key.retiring = key.retiring_after(overlap, now);
+        key.expires_at = match order.expiry {
+            ExpiryWish::Unsaid if key.is_expired(now) => return Err(Refusal::ExpiryPast),
+            ExpiryWish::Unsaid => key.expires_at,
+            wish @ (ExpiryWish::Never | ExpiryWish::InSeconds(_)) => policy.expiry_for(wish, now)?,
+        };
+        if let Some(name) = order.name {
+            key.name = name;
+        }
+        key.secret = order.secret;
+        key.rotated_at = Some(now);
+        key.updated_at = now;
+        Ok(Outcome::Changed(key))
+    }
+
+    /// What becomes of the present secret. An overlap never lets it outlive the expiry it was issued with, nor does
+    /// it bring back a secret that had already expired.
+    fn retiring_after(&self, overlap_seconds: u64, now: Timestamp) -> Option<Retiring> {
+        let wished = now.plus_seconds(overlap_seconds);
+        let until = self.expires_at.map_or(wished, |end| end.min(wished));
+        (until > now).then_some(Retiring {
+            digest: self.secret.digest,
+            until,
+        })
+    }
+
+    /// Replaces a secret that its asker never received (a retry of issue or rotate): the undelivered one is dead, an
+    /// overlap already running is neither ended nor started again.
+    pub fn replace_undelivered(self, secret: NewSecret, now: Timestamp) -> Result<Self, Refusal> {
+        let mut key = self.settled(now);
+        if key.state != State::Active {
+            return Err(key.refuse(Verb::Rotate, now));
+        }
+        key.secret = secret;
+        key.updated_at = now;
+        Ok(key)
+    }
+
+    /// Ends the overlap of a rotation now.
+    pub fn finish_rotation(self, now: Timestamp) -> Outcome {
+        let mut key = self.settled(now);
+        if key.retiring.take().is_none() {
+            return Outcome::Unchanged(key);
+        }
+        key.updated_at = now;
+        Outcome::Changed(key)
+    }
+}
+
+fn lock_for(actor: &Actor, policy: &Policy) -> Lock {
+    match actor.rank() {
+        Rank::System => Lock::System,
+        Rank::Admin if policy.reactivate.sticky => Lock::Admin,
+        Rank::Admin | Rank::Owner => Lock::Anyone,
+    }
+}
+
+fn revoke_hold(order: RevokeOrder, policy: &Policy, now: Timestamp) -> Hold {
+    let finalize_at = match policy.revoke.undo {
+        Undo::Seconds(seconds) => Some(now.plus_seconds(seconds)),
+        Undo::Never | Undo::Always => None,
+    };
+    Hold {
+        cause: HoldCause::RevokeHold,
+        lock: lock_for(&order.actor, policy),
+        since: now,
+        by: order.actor.id().into(),
+        finalize_at,
+        code: order.code,
+        note: order.note,
+    }
+}

@@ -1,0 +1,160 @@
+//! What a policy says about one wish: an expiry, an overlap, a reason.
+
+use super::{Policy, ReasonRule};
+use crate::text::Note;
+use crate::time::{SECONDS_PER_DAY, Timestamp};
+use thiserror::Error;
+
+/// What a caller wishes for the expiry of a key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ExpiryWish {
+    /// Nothing was said.
+    Unsaid,
+    /// It shall never expire.
+    Never,
+    /// So many seconds from now.
+    InSeconds(u64),
+}
+
+/// What a caller wishes for the overlap of a rotation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OverlapWish {
+    /// Nothing was said.
+    Unsaid,
+    /// So many seconds.
+    Seconds(u64),
+}
+
+/// What the policy forbids, in words for the caller.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+pub enum Violation {
+    /// Longer than the longest life.
+    #[error("the policy allows at most {max_days} days until expiry")]
+    ExpiryTooLate {
+        /// The longest life in days.
+        max_days: u32,
+    },
+    /// Keys must expire.
+    #[error("the policy does not allow keys that never expire")]
+    NeverExpires,
+    /// The expiry is fixed once a key is issued.
+    #[error("the policy does not allow the expiry of a key to be changed; rotate the key instead")]
+    ExpiryFixed,
+    /// An expired key stays expired.
+    #[error("the policy does not allow an expired key to be renewed; rotate it with a new expiry instead")]
+    ExpiredStays,
+    /// Longer than the longest overlap.
+    #[error("the policy allows an overlap of at most {max_seconds} seconds")]
+    OverlapTooLong {
+        /// The longest overlap in seconds.
+        max_seconds: u64,
+    },
+}
+
+impl Policy {
+    /// When a key issued or rotated at `now` shall expire; `None` is never.
+    pub fn expiry_for(&self, wish: ExpiryWish, now: Timestamp) -> Result<Option<Timestamp>, Violation> {
+        let days = |days: u32| now.plus_seconds(u64::from(days).saturating_mul(SECONDS_PER_DAY));
+        match wish {
+            ExpiryWish::InSeconds(seconds) => {
+                let at = now.plus_seconds(seconds);
+                match self.expiry.max_days {
+                    Some(max_days) if at > days(max_days) => Err(Violation::ExpiryTooLate { max_days }),
+                    Some(_) | None => Ok(Some(at)),
+                }
+            }
+            ExpiryWish::Never if self.expiry.allow_never => Ok(None),
+            ExpiryWish::Never => Err(Violation::NeverExpires),
+            ExpiryWish::Unsaid => match (self.expiry.default_days, self.expiry.max_days) {
+                (Some(default), _) => Ok(Some(days(default))),
+                (None, _) if self.expiry.allow_never => Ok(None),
+                (None, Some(max)) => Ok(Some(days(max))),
+                (None, None) => Err(Violation::NeverExpires),
+            },
+        }
+    }
+
+    /// How many seconds the old secret stays good after a rotation.
+    pub fn overlap_for(&self, wish: OverlapWish) -> Result<u64, Violation> {
+        let max_seconds = self.rotate.overlap_max_seconds;
+        match wish {
+            OverlapWish::Unsaid => Ok(self.rotate.overlap_default_seconds.min(max_seconds)),
+            OverlapWish::Seconds(seconds) if seconds <= max_seconds => Ok(seconds),
+            OverlapWish::Seconds(_) => Err(Violation::OverlapTooLong { max_seconds }),
+        }
+    }
+
+    /// Whether a revocation with this note lacks a reason.
+    pub fn lacks_reason(&self, note: Option<&Note>) -> bool {
+        let given = note.is_some_and(|note| !note.as_str().trim().is_empty());
+        self.revoke.reason == ReasonRule::Required && !given
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Preset;
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_000_000);
+    const DAY: u64 = SECONDS_PER_DAY;
+
+    #[test]
+    fn a_finite_expiry_is_bounded_and_never_is_a_rule_of_its_own() {
+        let erase = Preset::Erase.policy();
+        assert_eq!(
+            erase.expiry_for(ExpiryWish::InSeconds(90 * DAY), NOW),
+            Ok(Some(NOW.plus_seconds(90 * DAY)))
+        );
+        assert_eq!(
+            erase.expiry_for(ExpiryWish::InSeconds(90 * DAY + 1), NOW),
+            Err(Violation::ExpiryTooLate { max_days: 90 })
+        );
+        assert_eq!(erase.expiry_for(ExpiryWish::Never, NOW), Ok(None));
+        let keep = Preset::Keep.policy();
+        assert_eq!(keep.expiry_for(ExpiryWish::Never, NOW), Err(Violation::NeverExpires));
+        assert_eq!(
+            keep.expiry_for(ExpiryWish::Unsaid, NOW),
+            Ok(Some(NOW.plus_seconds(90 * DAY)))
+        );
+    }
+
+    #[test]
+    fn an_unsaid_expiry_takes_the_default_then_never_then_the_maximum() {
+        let mut policy = Preset::Standard.policy();
+        assert_eq!(policy.expiry_for(ExpiryWish::Unsaid, NOW), Ok(None));
+        policy.expiry.allow_never = false;
+        assert_eq!(policy.expiry_for(ExpiryWish::Unsaid, NOW), Err(Violation::NeverExpires));
+        policy.expiry.max_days = Some(10);
+        assert_eq!(
+            policy.expiry_for(ExpiryWish::Unsaid, NOW),
+            Ok(Some(NOW.plus_seconds(10 * DAY)))
+        );
+        policy.expiry.default_days = Some(5);
+        assert_eq!(
+            policy.expiry_for(ExpiryWish::Unsaid, NOW),
+            Ok(Some(NOW.plus_seconds(5 * DAY)))
+        );
+    }
+
+    #[test]
+    fn an_overlap_is_at_most_what_the_policy_allows() {
+        let erase = Preset::Erase.policy();
+        assert_eq!(erase.overlap_for(OverlapWish::Unsaid), Ok(0));
+        assert_eq!(erase.overlap_for(OverlapWish::Seconds(0)), Ok(0));
+        assert_eq!(
+            erase.overlap_for(OverlapWish::Seconds(1)),
+            Err(Violation::OverlapTooLong { max_seconds: 0 })
+        );
+    }
+
+    #[test]
+    fn a_required_reason_must_say_something() {
+        let mut policy = Preset::Standard.policy();
+        assert!(!policy.lacks_reason(None));
+        policy.revoke.reason = ReasonRule::Required;
+        let note = |text| Note::parse(text).ok();
+        assert!(policy.lacks_reason(None) && policy.lacks_reason(note("  ").as_ref()));
+        assert!(!policy.lacks_reason(note("left the company").as_ref()));
+    }
+}
