@@ -1,0 +1,57 @@
+//! What can go wrong between a decision and the disk.
+
+use keyreeve_core::lifecycle::Refusal;
+use thiserror::Error;
+
+/// The database did not do it.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// The database is away or too busy. Surely nothing was done; trying again is safe.
+    #[error("the database is not available: {0}")]
+    Unavailable(String),
+    /// The commit's answer was lost: it may have been done. Repeating is safe.
+    #[error("it is not known whether the change was stored: {0}")]
+    OutcomeUnknown(String),
+    /// What is stored cannot be read: somebody changed it by hand, or a newer version wrote it.
+    #[error("what is stored cannot be read: {0}")]
+    Corrupt(String),
+    /// Another process holds the data directory.
+    #[error(
+        "the data directory {path} is in use by another keyreeve process{holder}; stop it first, or name another directory with --data"
+    )]
+    InUse {
+        /// The directory.
+        path: String,
+        /// ` (pid N)` if it could be read, else nothing.
+        holder: String,
+    },
+}
+
+/// A change was not made.
+#[derive(Debug, Error)]
+pub enum WriteError {
+    /// The decision was no.
+    #[error("refused: {refusal}")]
+    Refused {
+        /// Which item of a batch, from 0.
+        item: usize,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// No such thing in this tenant.
+    #[error("not found")]
+    NotFound,
+    /// The credential that the call was made with stopped being good before the change (re-checked inside the
+    /// transaction).
+    #[error("the caller's credential is no longer good")]
+    ActorGone,
+    /// The slug belongs to another tenant.
+    #[error("a tenant of that slug exists")]
+    SlugTaken,
+    /// The idempotency key was used for another request.
+    #[error("the idempotency key was used for another request")]
+    IdempotencyKeyReused,
+    /// The database did not do it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

@@ -1,0 +1,341 @@
+//! What goes into the store and what comes out of it.
+
+use keyreeve_core::access::{Actor, Permissions, Reach};
+use keyreeve_core::audit::{Action, ChainHash};
+use keyreeve_core::key::LastFour;
+use keyreeve_core::lifecycle::{IssueFacts, Outcome, Refusal, Standing};
+use keyreeve_core::text::{Name, Slug, Subject};
+use keyreeve_core::verdict::{KeyStanding, SecretStanding};
+use keyreeve_core::{Digest, Key, KeyId, Policy, RootKeyId, Timestamp};
+use std::fmt;
+
+/// How long an idempotency key is remembered, in seconds: 24 hours (http.md, section 2c).
+pub const IDEMPOTENCY_SECONDS: u64 = 86_400;
+
+/// An isolation boundary with its own policy and keys.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Tenant {
+    /// Its short name; never changes.
+    pub slug: Slug,
+    /// Its name for people.
+    pub name: Name,
+    /// Whether all its keys are blocked.
+    pub is_suspended: bool,
+    /// Its policy.
+    pub policy: Policy,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// A credential for the management API.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RootKey {
+    /// Its id.
+    pub id: RootKeyId,
+    /// Its name for people.
+    pub name: Name,
+    /// Where it reaches.
+    pub reach: Reach,
+    /// What it may do.
+    pub permissions: Permissions,
+    /// The digest of its secret.
+    pub digest: Digest,
+    /// The last four characters of its secret.
+    pub last_four: LastFour,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was revoked.
+    pub revoked_at: Option<Timestamp>,
+}
+
+/// A key and what verification has told about it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KeyRecord {
+    /// The key, settled at the time of the call.
+    pub key: Key,
+    /// When any secret of it was last used, as far as written.
+    pub last_used_at: Option<Timestamp>,
+    /// Whether its present secret was ever presented, as far as written.
+    pub is_presented: bool,
+}
+
+/// A presented secret as the store knows it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Credential {
+    /// How the secret stands to its key.
+    pub secret: SecretStanding,
+    /// Its key.
+    pub key_id: KeyId,
+    /// The key's tenant.
+    pub tenant: Slug,
+    /// The key itself; `None` if it is erased.
+    pub key: Option<KeyBrief>,
+}
+
+/// As much of a key as a verdict needs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KeyBrief {
+    /// The owner.
+    pub subject: Box<str>,
+    /// The name.
+    pub name: Box<str>,
+    /// The scopes, joined by spaces.
+    pub scopes: Box<str>,
+    /// The claims as JSON.
+    pub claims: Option<Box<str>>,
+    /// How the key stands.
+    pub standing: KeyStanding,
+    /// When it expires.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// A reading and the revision of the store it was made at, both from one snapshot.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Stamped<T> {
+    /// What was read.
+    pub value: T,
+    /// `head.revision` in the same snapshot.
+    pub revision: u64,
+}
+
+/// The end of the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Head {
+    /// The number of the newest change; 0 before the first.
+    pub revision: u64,
+    /// The chain up to it.
+    pub chain: ChainHash,
+}
+
+/// Who makes a change, when, and in which request. The actor's credential is checked again inside the transaction.
+#[derive(Clone, Debug)]
+pub struct WriteContext {
+    /// The time of the change.
+    pub at: Timestamp,
+    /// Who makes it.
+    pub actor: Actor,
+    /// From which network address.
+    pub address: Option<Box<str>>,
+    /// In which request.
+    pub request_id: Box<str>,
+    /// A caller's mark by which a repeated request is known.
+    pub idempotency: Option<Idempotency>,
+}
+
+/// A caller's mark on a request. Scoped to the actor.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Idempotency {
+    /// The `Idempotency-Key`.
+    pub key: Box<str>,
+    /// SHA-256 of method, path and body: the same mark on another request is refused.
+    pub fingerprint: [u8; 32],
+}
+
+/// What the audit log is to say about a change.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AuditDraft {
+    /// What was done.
+    pub action: Action,
+    /// Why, in the caller's words.
+    pub reason: Option<Box<str>>,
+    /// The thing before, as JSON without secrets.
+    pub before: Option<String>,
+    /// The thing after, as JSON without secrets.
+    pub after: Option<String>,
+}
+
+/// One line of the audit log as it is stored.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AuditRecord {
+    /// Its number.
+    pub revision: u64,
+    /// When.
+    pub at: Timestamp,
+    /// In which tenant.
+    pub tenant: String,
+    /// Kind of actor.
+    pub actor_type: String,
+    /// Who.
+    pub actor_id: String,
+    /// What.
+    pub action: String,
+    /// Kind of target.
+    pub target_type: String,
+    /// To what.
+    pub target_id: String,
+    /// The owner of the key.
+    pub subject: Option<String>,
+    /// Why.
+    pub reason: Option<String>,
+    /// From where.
+    pub address: Option<String>,
+    /// In which request.
+    pub request_id: String,
+    /// Before, as JSON.
+    pub before: Option<String>,
+    /// After, as JSON.
+    pub after: Option<String>,
+    /// The chain after this entry (`keyreeve_core::audit::link`).
+    pub chain: ChainHash,
+}
+
+/// Decides one item of an issue inside the transaction, from the tenant's policy and what is true of the subject.
+/// Called once per item, in order; each sees what the items before it did.
+pub type DecideIssue = Box<dyn FnMut(usize, &Policy, IssueFacts) -> Result<(Key, AuditDraft), Refusal> + Send>;
+
+/// Decides a change inside the transaction.
+pub type DecideChange = Box<dyn FnOnce(ChangeFacts<'_>) -> Result<(Outcome, AuditDraft), Refusal> + Send>;
+
+/// Gives a key whose secret never arrived another one: (place in the request, the key) → the key with its new secret.
+pub type ReplaceSecret = Box<dyn FnMut(usize, Key) -> Result<(Key, AuditDraft), Refusal> + Send>;
+
+/// A request to issue keys, all or none.
+pub struct IssueRequest {
+    /// The tenant.
+    pub tenant: Slug,
+    /// Owner and name of each key, for the facts that its decision needs.
+    pub items: Vec<(Subject, Name)>,
+    /// The decision.
+    pub decide: DecideIssue,
+    /// What to do when the request is a retry whose secrets were never presented.
+    pub replace: ReplaceSecret,
+}
+
+/// A request to change one key.
+pub struct ChangeRequest {
+    /// The tenant.
+    pub tenant: Slug,
+    /// The key.
+    pub id: KeyId,
+    /// A name the key is to take, so that [`ChangeFacts::name_taken`] can be looked up.
+    pub new_name: Option<Name>,
+    /// The decision.
+    pub decide: DecideChange,
+    /// Only for a rotation: what to do when the request is a retry whose secret was never presented.
+    pub replace: Option<ReplaceSecret>,
+}
+
+/// What a change is decided on.
+#[derive(Debug)]
+pub struct ChangeFacts<'a> {
+    /// The key as stored.
+    pub key: Key,
+    /// The tenant's policy.
+    pub policy: &'a Policy,
+    /// Whether another usable key of the subject has `new_name`.
+    pub name_taken: bool,
+}
+
+/// Whether a request was seen before.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Replay {
+    /// It was not.
+    First,
+    /// It was, its secrets never arrived, and new ones took their place.
+    Replaced,
+    /// It was, and there is nothing left to do.
+    Completed,
+}
+
+/// What came of an issue.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Issued {
+    /// The keys, in the order asked for. On a replay, those that still exist.
+    pub keys: Vec<KeyRecord>,
+    /// The newest revision after it.
+    pub revision: u64,
+    /// Whether it was a retry.
+    pub replay: Replay,
+}
+
+/// What came of a change.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Changed {
+    /// The key as it is now; as it was, if this change erased it; `None` on a replay whose key is gone by now.
+    pub record: Option<KeyRecord>,
+    /// What was done to the store.
+    pub done: Done,
+    /// The newest revision after it.
+    pub revision: u64,
+    /// Whether it was a retry.
+    pub replay: Replay,
+}
+
+/// What a change did to the store.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Done {
+    /// Nothing: the key was already there.
+    Nothing,
+    /// The key was stored anew.
+    Stored,
+    /// The record is gone; its digests are tombstones.
+    Erased,
+}
+
+/// Which keys to list, newest first.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KeyQuery {
+    /// The tenant.
+    pub tenant: Slug,
+    /// Only this owner's.
+    pub subject: Option<Subject>,
+    /// Only keys that stand so at `now`; the two `hide_` fields are then not looked at.
+    pub standing: Option<Standing>,
+    /// Leave out revoked keys.
+    pub hide_revoked: bool,
+    /// Leave out keys that are active but past their expiry. Disabled keys are always listed.
+    pub hide_expired: bool,
+    /// Only keys whose name contains this, without regard to case (ASCII).
+    pub search: Option<String>,
+    /// Where to begin.
+    pub start: PageStart,
+    /// Most keys to give.
+    pub limit: u32,
+    /// The time to judge standing at.
+    pub now: Timestamp,
+}
+
+/// Where a page begins.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PageStart {
+    /// After so many keys.
+    Offset(u64),
+    /// After (older than) this key.
+    After(KeyId),
+}
+
+/// A page of keys.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KeyPage {
+    /// The keys.
+    pub keys: Vec<KeyRecord>,
+    /// How many the filter lets through in all.
+    pub total_count: u64,
+    /// Where the next page begins, if there is one.
+    pub next: Option<KeyId>,
+}
+
+/// Whether the store was new.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Founding {
+    /// It was empty: the first tenant and root key were made.
+    Founded,
+    /// There was one already; nothing was done.
+    StoodAlready,
+}
+
+impl fmt::Debug for IssueRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IssueRequest")
+            .field("tenant", &self.tenant)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for ChangeRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChangeRequest")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}

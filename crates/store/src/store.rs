@@ -1,0 +1,94 @@
+//! The store, as the authority sees it. A method is a transaction.
+
+use crate::error::{StoreError, WriteError};
+use crate::model::{
+    AuditRecord, ChangeRequest, Changed, Credential, Founding, Head, IssueRequest, Issued, KeyPage, KeyQuery,
+    KeyRecord, RootKey, Stamped, Tenant, WriteContext,
+};
+use async_trait::async_trait;
+use keyreeve_core::text::Slug;
+use keyreeve_core::{Digest, KeyId, RootKeyId, Timestamp};
+
+/// Told of every commit of this process after it is durable and before its caller is answered, in commit order.
+///
+/// It is called by the store itself and not by whoever asked for the change, so that a caller who gives up waiting
+/// cannot leave a verifier's memory behind the truth.
+pub trait CommitObserver: Send + Sync + 'static {
+    /// A commit, or a group of commits, is durable.
+    fn committed(&self, commit: &Commit);
+    /// A commit may or may not be durable: nothing remembered can be trusted.
+    fn outcome_unknown(&self);
+}
+
+/// What a commit touched, as far as a verifier's memory is concerned.
+#[derive(Clone, Debug, Default)]
+pub struct Commit {
+    /// The newest revision in it.
+    pub revision: u64,
+    /// Secrets of API keys whose verdict may have changed (also new ones).
+    pub secrets: Vec<Digest>,
+    /// Secrets of root keys that were made or revoked.
+    pub root_keys: Vec<Digest>,
+    /// Tenants that were made or changed.
+    pub tenants: Vec<Tenant>,
+}
+
+/// Durable truth.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Makes the first tenant and the first root key if there is no tenant at all, else does nothing.
+    async fn found(&self, context: WriteContext, tenant: Tenant, root_key: RootKey) -> Result<Founding, WriteError>;
+
+    /// Makes a tenant and its first root key.
+    async fn create_tenant(&self, context: WriteContext, tenant: Tenant, root_key: RootKey) -> Result<u64, WriteError>;
+
+    /// One tenant.
+    async fn tenant(&self, slug: &Slug) -> Result<Option<Tenant>, StoreError>;
+
+    /// All tenants by slug, at most `limit`, after `after`.
+    async fn tenants(&self, after: Option<Slug>, limit: u32) -> Result<Vec<Tenant>, StoreError>;
+
+    /// Makes a root key. [`WriteError::NotFound`] if its tenant does not exist.
+    async fn create_root_key(&self, context: WriteContext, root_key: RootKey) -> Result<u64, WriteError>;
+
+    /// Revokes a root key; again is no change. With `tenant`, only one bound to that tenant is found.
+    async fn revoke_root_key(
+        &self,
+        context: WriteContext,
+        tenant: Option<Slug>,
+        id: RootKeyId,
+    ) -> Result<RootKey, WriteError>;
+
+    /// Root keys, newest first, at most `limit`; with `tenant`, only those bound to it.
+    async fn root_keys(&self, tenant: Option<Slug>, limit: u32) -> Result<Vec<RootKey>, StoreError>;
+
+    /// The root key with this secret, revoked or not.
+    async fn find_root_key(&self, digest: &Digest) -> Result<Stamped<Option<RootKey>>, StoreError>;
+
+    /// Issues keys, all or none.
+    async fn issue(&self, context: WriteContext, request: IssueRequest) -> Result<Issued, WriteError>;
+
+    /// Changes one key.
+    async fn change(&self, context: WriteContext, request: ChangeRequest) -> Result<Changed, WriteError>;
+
+    /// One key, settled at `now`. Erased keys are not found.
+    async fn key(&self, tenant: &Slug, id: KeyId, now: Timestamp) -> Result<Option<KeyRecord>, StoreError>;
+
+    /// A page of keys.
+    async fn list(&self, query: KeyQuery) -> Result<KeyPage, StoreError>;
+
+    /// The secret with this digest, whatever became of it. Of every tenant.
+    async fn find_credential(&self, digest: &Digest) -> Result<Stamped<Option<Credential>>, StoreError>;
+
+    /// Writes down when secrets were last used. No revision, no audit entry; never moves a time back.
+    async fn record_uses(&self, uses: Vec<(Digest, Timestamp)>) -> Result<(), StoreError>;
+
+    /// The end of the log.
+    async fn head(&self) -> Result<Head, StoreError>;
+
+    /// The log after a revision, at most `limit` entries, oldest first.
+    async fn audit_after(&self, revision: u64, limit: u32) -> Result<Vec<AuditRecord>, StoreError>;
+
+    /// Finishes what was begun and closes the database. Calls after this fail as unavailable.
+    async fn close(&self);
+}
