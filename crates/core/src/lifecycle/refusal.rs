@@ -66,4 +66,7 @@ pub enum Refusal {
     /// The policy wants a reason.
     #[error("the policy asks for a reason")]
     ReasonRequired,
+    /// Our own fault: the store asked for something that was not in the request. Nothing was changed.
+    #[error("the store and its caller are out of step")]
+    OutOfStep,
 }

@@ -1,0 +1,92 @@
+//! Who calls, and with what right.
+
+use crate::Failure;
+use keyreeve_core::access::{Actor, Permission, Permissions, Reach};
+use keyreeve_core::text::Slug;
+use keyreeve_core::{RootKeyId, Timestamp};
+use keyreeve_store::model::{Idempotency, WriteContext};
+
+/// Someone whose credential was checked.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Caller {
+    /// Who.
+    pub actor: Actor,
+    /// Where the right reaches.
+    pub reach: Reach,
+    /// What it allows.
+    pub permissions: Permissions,
+}
+
+impl Caller {
+    /// A root key.
+    pub fn root_key(id: RootKeyId, reach: Reach, permissions: Permissions) -> Self {
+        Self {
+            actor: Actor::RootKey(id),
+            reach,
+            permissions,
+        }
+    }
+
+    /// Someone on the machine itself, who can read the data directory and so may do everything.
+    pub fn operator() -> Self {
+        Self {
+            actor: Actor::Operator,
+            reach: Reach::Instance,
+            permissions: Permissions::all(),
+        }
+    }
+
+    /// Whether the caller's right reaches a tenant.
+    pub fn reaches(&self, tenant: &Slug) -> bool {
+        match &self.reach {
+            Reach::Instance => true,
+            Reach::Tenant(own) => own == tenant,
+        }
+    }
+}
+
+/// One management call: who, in which tenant, from where.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// Who calls.
+    pub caller: Caller,
+    /// The tenant that is meant.
+    pub tenant: Slug,
+    /// The caller's network address.
+    pub address: Option<Box<str>>,
+    /// The request.
+    pub request_id: Box<str>,
+    /// The caller's mark by which a retry is known.
+    pub idempotency: Option<Idempotency>,
+}
+
+impl Call {
+    /// Refuses a call whose caller lacks a permission.
+    pub fn require(&self, permission: Permission) -> Result<(), Failure> {
+        if self.caller.permissions.allows(permission) && self.caller.reaches(&self.tenant) {
+            Ok(())
+        } else {
+            Err(Failure::PermissionDenied(permission))
+        }
+    }
+
+    /// Refuses a call that only an instance root key may make.
+    pub fn require_instance(&self, permission: Permission) -> Result<(), Failure> {
+        self.require(permission)?;
+        match self.caller.reach {
+            Reach::Instance => Ok(()),
+            Reach::Tenant(_) => Err(Failure::InstanceOnly),
+        }
+    }
+
+    /// What the store writes down about the call.
+    pub(crate) fn context(&self, at: Timestamp) -> WriteContext {
+        WriteContext {
+            at,
+            actor: self.caller.actor.clone(),
+            address: self.address.clone(),
+            request_id: self.request_id.clone(),
+            idempotency: self.idempotency.clone(),
+        }
+    }
+}

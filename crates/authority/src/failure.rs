@@ -1,0 +1,83 @@
+//! Why a use case did not do what was asked. No HTTP here: the server has the one table from these to statuses.
+
+use crate::env::NoEntropy;
+use keyreeve_core::access::Permission;
+use keyreeve_core::lifecycle::Refusal;
+use keyreeve_store::model::KeyRecord;
+use keyreeve_store::{StoreError, WriteError};
+use thiserror::Error;
+
+/// Why a use case did not do what was asked.
+#[derive(Debug, Error)]
+pub enum Failure {
+    /// The caller lacks a permission.
+    #[error("the caller lacks the permission {0}")]
+    PermissionDenied(Permission),
+    /// The caller is bound to a tenant, and this is for the instance.
+    #[error("only an instance root key may do this")]
+    InstanceOnly,
+    /// A root key would give away a permission it does not have itself.
+    #[error("a root key cannot give a permission it does not have")]
+    Escalation,
+    /// The caller's credential ended while the call was on its way.
+    #[error("the caller's credential is no longer good")]
+    CallerGone,
+    /// Lifecycle or policy say no.
+    #[error("item {item}: {refusal}")]
+    Refused {
+        /// Which item of a batch, from 0.
+        item: usize,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// No such thing in the tenant.
+    #[error("not found")]
+    NotFound,
+    /// The tenant's short name is taken.
+    #[error("a tenant of that slug exists")]
+    SlugTaken,
+    /// The idempotency key was used for another request.
+    #[error("the idempotency key was used for another request")]
+    IdempotencyKeyReused,
+    /// A retry of a call that gave out a secret, and the secret has arrived or its key has moved on.
+    #[error("the request was carried out before")]
+    AlreadyCompleted(Vec<KeyRecord>),
+    /// The store is away; surely nothing was done.
+    #[error("not available: {0}")]
+    Unavailable(String),
+    /// The store's answer was lost; it may have been done.
+    #[error("outcome unknown: {0}")]
+    OutcomeUnknown(String),
+    /// Our own fault.
+    #[error("internal: {0}")]
+    Internal(String),
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(why) => Self::Unavailable(why),
+            StoreError::OutcomeUnknown(why) => Self::OutcomeUnknown(why),
+            StoreError::Corrupt(_) | StoreError::InUse { .. } => Self::Internal(error.to_string()),
+        }
+    }
+}
+
+impl From<WriteError> for Failure {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Refused { item, refusal } => Self::Refused { item, refusal },
+            WriteError::NotFound => Self::NotFound,
+            WriteError::ActorGone => Self::CallerGone,
+            WriteError::SlugTaken => Self::SlugTaken,
+            WriteError::IdempotencyKeyReused => Self::IdempotencyKeyReused,
+            WriteError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<NoEntropy> for Failure {
+    fn from(error: NoEntropy) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}

@@ -1,0 +1,105 @@
+//! What every change of one key has in common: decide inside the transaction, describe before and after, answer when
+//! effective.
+
+use crate::{Authority, Call, Effect, Failure, describe};
+use keyreeve_core::access::Permission;
+use keyreeve_core::audit::Action;
+use keyreeve_core::lifecycle::{Outcome, Refusal};
+use keyreeve_core::policy::{Names, Policy};
+use keyreeve_core::text::Name;
+use keyreeve_core::{Key, KeyId, Timestamp};
+use keyreeve_store::model::{AuditDraft, ChangeFacts, ChangeRequest, DecideChange, Done, KeyRecord};
+
+/// A changed key and how far the change has got.
+#[derive(Debug)]
+pub struct ChangedKey {
+    /// The key as it is now, or as it was when this change erased it.
+    pub record: KeyRecord,
+    /// What was done.
+    pub done: Done,
+    /// How far it has got.
+    pub effect: Effect,
+}
+
+/// What a change is called in the audit log, and why it is made.
+pub(super) struct Label {
+    pub(super) action: Action,
+    pub(super) reason: Option<Box<str>>,
+}
+
+impl Authority {
+    /// Runs a transition on one key.
+    pub(super) async fn change(
+        &self,
+        call: &Call,
+        id: KeyId,
+        label: Label,
+        transition: impl FnOnce(Key, &Policy) -> Result<Outcome, Refusal> + Send + 'static,
+    ) -> Result<ChangedKey, Failure> {
+        call.require(Permission::KeysWrite)?;
+        self.change_unchecked(call, id, None, decide(label, None, transition))
+            .await
+    }
+
+    /// The same for a caller whose right was settled otherwise (a key revoking itself).
+    pub(super) async fn change_unchecked(
+        &self,
+        call: &Call,
+        id: KeyId,
+        new_name: Option<Name>,
+        decide: DecideChange,
+    ) -> Result<ChangedKey, Failure> {
+        let began = self.now();
+        let request = ChangeRequest {
+            tenant: call.tenant.clone(),
+            id,
+            new_name,
+            decide,
+            replace: None,
+        };
+        let changed = self.store.change(call.context(began), request).await?;
+        let record = changed.record.ok_or(Failure::NotFound)?;
+        Ok(ChangedKey {
+            record: self.with_pending_use(record),
+            done: changed.done,
+            effect: self.effect(changed.revision, began),
+        })
+    }
+}
+
+/// Turns a transition into the decision that the store runs. A key that takes `new_name` must not clash with another
+/// where the policy wants names unique.
+pub(super) fn decide(
+    label: Label,
+    new_name: Option<Name>,
+    transition: impl FnOnce(Key, &Policy) -> Result<Outcome, Refusal> + Send + 'static,
+) -> DecideChange {
+    Box::new(move |facts: ChangeFacts<'_>| {
+        let is_renamed = new_name.as_ref().is_some_and(|name| *name != facts.key.name);
+        if is_renamed && facts.name_taken && facts.policy.names == Names::Unique {
+            return Err(Refusal::NameTaken);
+        }
+        let before = describe::key(&facts.key);
+        let outcome = transition(facts.key, facts.policy)?;
+        let audit = audit_of(label, before, &outcome);
+        Ok((outcome, audit))
+    })
+}
+
+fn audit_of(label: Label, before: String, outcome: &Outcome) -> AuditDraft {
+    let (action, after) = match outcome {
+        Outcome::Unchanged(key) | Outcome::Changed(key) => (label.action, Some(describe::key(key))),
+        Outcome::Erased(_) => (Action::KeyErased, None),
+    };
+    AuditDraft {
+        action,
+        reason: label.reason,
+        before: Some(before),
+        after,
+    }
+}
+
+/// The time that a decision made now will carry.
+pub(super) fn decided_at(authority: &Authority) -> Timestamp {
+    authority.now()
+}

@@ -1,0 +1,38 @@
+//! Disable and re-activate: a hold and its way back.
+
+use super::change::{ChangedKey, Label, decided_at};
+use crate::{Authority, Call, Failure};
+use keyreeve_core::audit::Action;
+use keyreeve_core::lifecycle::HoldOrder;
+use keyreeve_core::text::Note;
+use keyreeve_core::{Key, KeyId};
+
+impl Authority {
+    /// Puts a hold on a key.
+    pub async fn disable(&self, call: &Call, id: KeyId, note: Option<Note>) -> Result<ChangedKey, Failure> {
+        let now = decided_at(self);
+        let label = label(Action::KeyDisabled, note.as_ref());
+        let order = HoldOrder {
+            actor: call.caller.actor.clone(),
+            note,
+        };
+        self.change(call, id, label, move |key: Key, policy| key.disable(order, policy, now))
+            .await
+    }
+
+    /// Lifts a hold: the same secrets work again.
+    pub async fn reactivate(&self, call: &Call, id: KeyId, note: Option<Note>) -> Result<ChangedKey, Failure> {
+        let now = decided_at(self);
+        let label = label(Action::KeyReactivated, note.as_ref());
+        let rank = call.caller.actor.rank();
+        self.change(call, id, label, move |key: Key, _| key.reactivate(rank, now))
+            .await
+    }
+}
+
+fn label(action: Action, note: Option<&Note>) -> Label {
+    Label {
+        action,
+        reason: note.map(|note| note.as_str().into()),
+    }
+}

@@ -1,0 +1,140 @@
+//! Issue keys: one, or a batch that is issued whole or not at all.
+
+use super::minting::{KeyWithSecret, Mint};
+use crate::{Authority, Call, Effect, Failure, describe};
+use keyreeve_core::access::Permission;
+use keyreeve_core::audit::Action;
+use keyreeve_core::lifecycle::{IssueFacts, IssueOrder, NewSecret, Refusal};
+use keyreeve_core::policy::ExpiryWish;
+use keyreeve_core::scope::Scopes;
+use keyreeve_core::text::{Claims, Description, Name, Slug, Subject};
+use keyreeve_core::{Key, KeyId, Policy, Timestamp};
+use keyreeve_store::model::{AuditDraft, IssueRequest, Issued, Replay};
+
+/// A wish for a key.
+#[derive(Clone, Debug)]
+pub struct IssueCommand {
+    /// The owner.
+    pub subject: Subject,
+    /// The name.
+    pub name: Name,
+    /// A remark.
+    pub description: Option<Description>,
+    /// Claims.
+    pub claims: Option<Claims>,
+    /// Scopes.
+    pub scopes: Scopes,
+    /// Who makes it, in the caller's words.
+    pub created_by: Option<Subject>,
+    /// The wished expiry.
+    pub expiry: ExpiryWish,
+}
+
+/// Issued keys with their secrets, in the order asked for.
+#[derive(Debug)]
+pub struct IssuedKeys {
+    /// The keys.
+    pub keys: Vec<KeyWithSecret>,
+    /// How far the change has got.
+    pub effect: Effect,
+}
+
+impl Authority {
+    /// Issues keys, all or none. A retry with the same idempotency key whose secrets were never presented gets fresh
+    /// secrets in place of the lost ones; if one was presented, it is [`Failure::AlreadyCompleted`].
+    pub async fn issue(&self, call: &Call, commands: Vec<IssueCommand>) -> Result<IssuedKeys, Failure> {
+        call.require(Permission::KeysWrite)?;
+        if call.idempotency.is_some() {
+            self.flush_uses().await;
+        }
+        let began = self.now();
+        let entropy: Result<Vec<_>, _> = commands.iter().map(|_| self.secret_entropy()).collect();
+        let ids: Result<Vec<_>, _> = commands.iter().map(|_| self.new_key_id()).collect();
+        let mint = Mint::new(entropy?);
+        let request = request(call.tenant.clone(), commands, ids?, &mint, began);
+        let issued = self.store.issue(call.context(began), request).await?;
+        self.with_secrets(issued, &mint, began)
+    }
+
+    fn with_secrets(&self, issued: Issued, mint: &Mint, began: Timestamp) -> Result<IssuedKeys, Failure> {
+        let records = issued.keys.into_iter().map(|record| self.with_pending_use(record));
+        if issued.replay == Replay::Completed {
+            return Err(Failure::AlreadyCompleted(records.collect()));
+        }
+        let lost = || Failure::Internal("a secret was not minted".to_owned());
+        let with_secret = |(place, record)| {
+            Ok(KeyWithSecret {
+                record,
+                secret: mint.take(place).ok_or_else(lost)?,
+            })
+        };
+        let keys: Result<Vec<_>, Failure> = records.enumerate().map(with_secret).collect();
+        Ok(IssuedKeys {
+            keys: keys?,
+            effect: self.effect(issued.revision, began),
+        })
+    }
+}
+
+/// Ties commands, ids and secrets into one request to the store.
+fn request(tenant: Slug, commands: Vec<IssueCommand>, ids: Vec<KeyId>, mint: &Mint, now: Timestamp) -> IssueRequest {
+    let items = commands
+        .iter()
+        .map(|command| (command.subject.clone(), command.name.clone()))
+        .collect();
+    let (issuing, replacing) = (mint.clone(), mint.clone());
+    let orders: Vec<_> = commands.into_iter().zip(ids).collect();
+    let slug = tenant.clone();
+    IssueRequest {
+        tenant,
+        items,
+        decide: Box::new(move |place, policy: &Policy, facts: IssueFacts| {
+            let secret = issuing.mint(place, &policy.prefix);
+            let (Some((command, id)), Some(secret)) = (orders.get(place), secret) else {
+                return Err(Refusal::OutOfStep);
+            };
+            let key = Key::issue(order(command.clone(), *id, slug.clone(), secret), facts, policy, now)?;
+            let audit = created(&key);
+            Ok((key, audit))
+        }),
+        replace: Box::new(move |place, key| replaced(&replacing, place, key, now)),
+    }
+}
+
+fn order(command: IssueCommand, id: KeyId, tenant: Slug, secret: NewSecret) -> IssueOrder {
+    IssueOrder {
+        id,
+        tenant,
+        subject: command.subject,
+        name: command.name,
+        description: command.description,
+        claims: command.claims,
+        scopes: command.scopes,
+        created_by: command.created_by,
+        expiry: command.expiry,
+        secret,
+    }
+}
+
+fn created(key: &Key) -> AuditDraft {
+    AuditDraft {
+        action: Action::KeyCreated,
+        reason: None,
+        before: None,
+        after: Some(describe::key(key)),
+    }
+}
+
+/// Puts a fresh secret in the place of one that never arrived.
+pub(super) fn replaced(mint: &Mint, place: usize, key: Key, now: Timestamp) -> Result<(Key, AuditDraft), Refusal> {
+    let before = describe::key(&key);
+    let secret = mint.mint(place, &key.secret.prefix).ok_or(Refusal::OutOfStep)?;
+    let key = key.replace_undelivered(secret, now)?;
+    let audit = AuditDraft {
+        action: Action::KeyRotated,
+        reason: Some("a retry replaced the secret that never arrived".into()),
+        before: Some(before),
+        after: Some(describe::key(&key)),
+    };
+    Ok((key, audit))
+}

@@ -1,0 +1,89 @@
+//! Get and list.
+
+use crate::{Authority, Call, Failure};
+use keyreeve_core::access::Permission;
+use keyreeve_core::lifecycle::Standing;
+use keyreeve_core::policy::{After, ListDefault};
+use keyreeve_core::text::Subject;
+use keyreeve_core::{KeyId, Policy};
+use keyreeve_store::model::{KeyPage, KeyQuery, KeyRecord, PageStart};
+
+/// Which keys a list shows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Shown {
+    /// What the policy says.
+    ByPolicy,
+    /// Only keys that could work.
+    Usable,
+    /// All.
+    All,
+    /// Only keys that stand so.
+    Only(Standing),
+}
+
+/// A wish for a page of keys.
+#[derive(Clone, Debug)]
+pub struct Listing {
+    /// Only this owner's.
+    pub subject: Option<Subject>,
+    /// Which keys.
+    pub shown: Shown,
+    /// Only keys whose name contains this.
+    pub search: Option<String>,
+    /// Where to begin.
+    pub start: PageStart,
+    /// Most keys to give.
+    pub limit: u32,
+}
+
+impl Authority {
+    /// One key of the tenant.
+    pub async fn get(&self, call: &Call, id: KeyId) -> Result<KeyRecord, Failure> {
+        call.require(Permission::KeysRead)?;
+        let record = self.store.key(&call.tenant, id, self.now()).await?;
+        record
+            .map(|record| self.with_pending_use(record))
+            .ok_or(Failure::NotFound)
+    }
+
+    /// A page of the tenant's keys, newest first.
+    pub async fn list(&self, call: &Call, listing: Listing) -> Result<KeyPage, Failure> {
+        call.require(Permission::KeysRead)?;
+        let tenant = self.store.tenant(&call.tenant).await?.ok_or(Failure::NotFound)?;
+        let (hide_revoked, hide_expired) = hidden(listing.shown, &tenant.policy);
+        let query = KeyQuery {
+            tenant: call.tenant.clone(),
+            subject: listing.subject,
+            standing: match listing.shown {
+                Shown::Only(standing) => Some(standing),
+                Shown::ByPolicy | Shown::Usable | Shown::All => None,
+            },
+            hide_revoked,
+            hide_expired,
+            search: listing.search,
+            start: listing.start,
+            limit: listing.limit,
+            now: self.now(),
+        };
+        let page = self.store.list(query).await?;
+        let keys = page
+            .keys
+            .into_iter()
+            .map(|record| self.with_pending_use(record))
+            .collect();
+        Ok(KeyPage { keys, ..page })
+    }
+}
+
+/// Whether revoked and expired keys are left out. `after = hide` keeps revoked keys out of the default list in any
+/// case (http.md, section 3).
+fn hidden(shown: Shown, policy: &Policy) -> (bool, bool) {
+    match shown {
+        Shown::Usable => (true, true),
+        Shown::All | Shown::Only(_) => (false, false),
+        Shown::ByPolicy => {
+            let usable = policy.list == ListDefault::Usable;
+            (usable || policy.revoke.after == After::Hide, usable)
+        }
+    }
+}

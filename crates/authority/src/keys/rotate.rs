@@ -1,0 +1,96 @@
+//! Rotate: the same key, a new secret. Old-dead and new-alive are one transaction.
+
+use super::change::{Label, decide};
+use super::issue::replaced;
+use super::minting::{KeyWithSecret, Mint};
+use crate::{Authority, Call, Effect, Failure};
+use keyreeve_core::access::Permission;
+use keyreeve_core::audit::Action;
+use keyreeve_core::lifecycle::{Refusal, RotateOrder};
+use keyreeve_core::policy::{ExpiryWish, OverlapWish};
+use keyreeve_core::text::Name;
+use keyreeve_core::{Key, KeyId, Timestamp};
+use keyreeve_store::model::{ChangeRequest, Replay};
+
+/// A wish to rotate a key.
+#[derive(Clone, Debug)]
+pub struct RotateCommand {
+    /// A new name; `None` keeps the old one.
+    pub name: Option<Name>,
+    /// A new expiry; unsaid keeps the old one.
+    pub expiry: ExpiryWish,
+    /// How long the old secret stays good.
+    pub overlap: OverlapWish,
+}
+
+/// A rotated key with its new secret.
+#[derive(Debug)]
+pub struct RotatedKey {
+    /// The key.
+    pub key: KeyWithSecret,
+    /// How far the change has got.
+    pub effect: Effect,
+}
+
+impl Authority {
+    /// Gives a key a new secret. A retry with the same idempotency key whose secret was never presented gets another
+    /// one in its place; if it was presented, it is [`Failure::AlreadyCompleted`].
+    pub async fn rotate(&self, call: &Call, id: KeyId, command: RotateCommand) -> Result<RotatedKey, Failure> {
+        call.require(Permission::KeysWrite)?;
+        if call.idempotency.is_some() {
+            self.flush_uses().await;
+        }
+        let began = self.now();
+        let mint = Mint::new([self.secret_entropy()?]);
+        let request = request(call, id, command, &mint, began);
+        let changed = self.store.change(call.context(began), request).await?;
+        let record = self.with_pending_use(changed.record.ok_or(Failure::NotFound)?);
+        if changed.replay == Replay::Completed {
+            return Err(Failure::AlreadyCompleted(vec![record]));
+        }
+        let secret = mint
+            .take(0)
+            .ok_or_else(|| Failure::Internal("a secret was not minted".to_owned()))?;
+        Ok(RotatedKey {
+            key: KeyWithSecret { record, secret },
+            effect: self.effect(changed.revision, began),
+        })
+    }
+
+    /// Ends the overlap of a rotation now.
+    pub async fn finish_rotation(&self, call: &Call, id: KeyId) -> Result<super::ChangedKey, Failure> {
+        let now = super::change::decided_at(self);
+        let label = Label {
+            action: Action::KeyRotationFinished,
+            reason: None,
+        };
+        self.change(call, id, label, move |key: Key, _| Ok(key.finish_rotation(now)))
+            .await
+    }
+}
+
+fn request(call: &Call, id: KeyId, command: RotateCommand, mint: &Mint, now: Timestamp) -> ChangeRequest {
+    let (rotating, replacing) = (mint.clone(), mint.clone());
+    let new_name = command.name.clone();
+    let label = Label {
+        action: Action::KeyRotated,
+        reason: None,
+    };
+    let decide = decide(label, new_name.clone(), move |key, policy| {
+        let secret = rotating.mint(0, &policy.prefix).ok_or(Refusal::OutOfStep)?;
+        let order = RotateOrder {
+            secret,
+            name: command.name,
+            expiry: command.expiry,
+            overlap: command.overlap,
+        };
+        key.rotate(order, policy, now)
+    });
+    ChangeRequest {
+        tenant: call.tenant.clone(),
+        id,
+        new_name,
+        decide,
+        replace: Some(Box::new(move |place, key| replaced(&replacing, place, key, now))),
+    }
+}

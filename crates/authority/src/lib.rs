@@ -1,0 +1,136 @@
+//! The use cases: issue, verify, list, rotate, disable, re-activate, revoke, delete; root keys and tenants.
+//!
+//! This crate knows neither HTTP nor SQL nor a runtime: it needs a [`keyreeve_store::Store`], a [`env::Clock`] and
+//! [`env::Entropy`], so that a simulator can drive exactly what ships. Each verb has its file under [`keys`].
+
+pub mod caller;
+mod describe;
+pub mod env;
+pub mod failure;
+pub mod keys;
+pub mod root_keys;
+pub mod tenants;
+mod uses;
+pub mod verifier;
+pub mod verify;
+
+pub use caller::{Call, Caller};
+pub use failure::Failure;
+pub use verifier::Verifier;
+
+use env::{Clock, Entropy};
+use keyreeve_core::id::ID_ENTROPY_BYTES;
+use keyreeve_core::key::SECRET_ENTROPY_BYTES;
+use keyreeve_core::{KeyId, RootKeyId, Timestamp};
+use keyreeve_store::Store;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Everything a use case needs. One per process.
+pub struct Authority {
+    store: Arc<dyn Store>,
+    verifier: Arc<Verifier>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    last_id: Mutex<(i64, u16)>,
+}
+
+/// How far a change has got when it is answered (coherence.md, section 1).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Effect {
+    /// The newest revision that the change is contained in.
+    pub revision: u64,
+    /// Verifiers that no longer accept what the change ended.
+    pub verifiers: u32,
+    /// How long the change took to be effective, in milliseconds.
+    pub waited_ms: u64,
+}
+
+impl Authority {
+    /// Puts the parts together. `verifier` must be the observer that `store` was opened with.
+    pub fn new(
+        store: Arc<dyn Store>,
+        verifier: Arc<Verifier>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Self {
+        Self {
+            store,
+            verifier,
+            clock,
+            entropy,
+            last_id: Mutex::new((0, 0)),
+        }
+    }
+
+    /// The memory that verdicts come from.
+    pub fn verifier(&self) -> &Arc<Verifier> {
+        &self.verifier
+    }
+
+    /// The time now.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Whether the store answers.
+    pub async fn is_ready(&self) -> bool {
+        self.store.head().await.is_ok()
+    }
+
+    /// Writes down what is still in memory and closes the store.
+    pub async fn close(&self) {
+        self.flush_uses().await;
+        self.store.close().await;
+    }
+
+    /// The effect of a change that began at `began`. In one process a change is effective when its commit has been
+    /// applied to the memory here, which the store does before it answers.
+    fn effect(&self, revision: u64, began: Timestamp) -> Effect {
+        Effect {
+            revision,
+            verifiers: 1,
+            waited_ms: self.now().millis_since(began),
+        }
+    }
+
+    fn secret_entropy(&self) -> Result<[u8; SECRET_ENTROPY_BYTES], Failure> {
+        let mut bytes = [0; SECRET_ENTROPY_BYTES];
+        self.entropy.fill(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn new_key_id(&self) -> Result<KeyId, Failure> {
+        let (at, sequence, entropy) = self.id_parts()?;
+        Ok(KeyId::new(at, sequence, entropy))
+    }
+
+    fn new_root_key_id(&self) -> Result<RootKeyId, Failure> {
+        let (at, sequence, entropy) = self.id_parts()?;
+        Ok(RootKeyId::new(at, sequence, entropy))
+    }
+
+    /// Time and sequence that are later than those of every id made before in this process, also when the clock
+    /// steps back (RFC 9562, section 6.2).
+    fn id_parts(&self) -> Result<(Timestamp, u16, [u8; ID_ENTROPY_BYTES]), Failure> {
+        const SEQUENCE_MAX: u16 = 0x0fff;
+        let mut entropy = [0; ID_ENTROPY_BYTES];
+        self.entropy.fill(&mut entropy)?;
+        let now = self.now().millis();
+        let mut last = self.last_id.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = match *last {
+            (at, _) if now > at => (now, 0),
+            (at, sequence) if sequence < SEQUENCE_MAX => (at, sequence + 1),
+            (at, _) => (at.saturating_add(1), 0),
+        };
+        Ok((Timestamp::from_millis(last.0), last.1, entropy))
+    }
+}
+
+impl fmt::Debug for Authority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authority")
+            .field("verifier", &self.verifier)
+            .finish_non_exhaustive()
+    }
+}

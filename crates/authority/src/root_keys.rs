@@ -1,0 +1,97 @@
+//! Root keys: who may manage.
+
+use crate::{Authority, Call, Failure};
+use keyreeve_core::access::{Permission, Permissions, Reach};
+use keyreeve_core::key::Prefix;
+use keyreeve_core::text::{Name, Slug};
+use keyreeve_core::{RootKeyId, Secret, Timestamp};
+use keyreeve_store::model::RootKey;
+use std::fmt;
+
+/// Most root keys a list gives.
+const ROOT_KEYS_LISTED_MAX: u32 = 1_000;
+
+/// A wish for a root key.
+#[derive(Clone, Debug)]
+pub struct RootKeyCommand {
+    /// Its name.
+    pub name: Name,
+    /// What it may do.
+    pub permissions: Permissions,
+    /// Where it reaches.
+    pub reach: Reach,
+}
+
+/// A new root key and its plaintext secret, for the one answer that shows it.
+pub struct RootKeyWithSecret {
+    /// The root key.
+    pub root_key: RootKey,
+    /// The secret.
+    pub secret: Secret,
+}
+
+impl Authority {
+    /// Makes a root key. Nobody can give what they do not have: neither reach nor permissions.
+    pub async fn create_root_key(&self, call: &Call, command: RootKeyCommand) -> Result<RootKeyWithSecret, Failure> {
+        call.require(Permission::RootKeysWrite)?;
+        if !call.caller.permissions.covers(command.permissions) {
+            return Err(Failure::Escalation);
+        }
+        match &command.reach {
+            Reach::Tenant(tenant) if call.caller.reaches(tenant) => {}
+            Reach::Tenant(_) => return Err(Failure::NotFound),
+            Reach::Instance => call.require_instance(Permission::RootKeysWrite)?,
+        }
+        let now = self.now();
+        let made = self.new_root_key(command, now)?;
+        self.store
+            .create_root_key(call.context(now), made.root_key.clone())
+            .await?;
+        Ok(made)
+    }
+
+    /// Root keys that the caller may see: of its own tenant, or all.
+    pub async fn root_keys(&self, call: &Call) -> Result<Vec<RootKey>, Failure> {
+        call.require(Permission::RootKeysWrite)?;
+        Ok(self.store.root_keys(own_tenant(call), ROOT_KEYS_LISTED_MAX).await?)
+    }
+
+    /// Revokes a root key. It is dead when this returns.
+    pub async fn revoke_root_key(&self, call: &Call, id: RootKeyId) -> Result<RootKey, Failure> {
+        call.require(Permission::RootKeysWrite)?;
+        Ok(self
+            .store
+            .revoke_root_key(call.context(self.now()), own_tenant(call), id)
+            .await?)
+    }
+
+    pub(crate) fn new_root_key(&self, command: RootKeyCommand, now: Timestamp) -> Result<RootKeyWithSecret, Failure> {
+        let secret = Secret::mint(&Prefix::root(), &self.secret_entropy()?);
+        let root_key = RootKey {
+            id: self.new_root_key_id()?,
+            name: command.name,
+            reach: command.reach,
+            permissions: command.permissions,
+            digest: secret.digest(),
+            last_four: secret.last_four(),
+            created_at: now,
+            revoked_at: None,
+        };
+        Ok(RootKeyWithSecret { root_key, secret })
+    }
+}
+
+fn own_tenant(call: &Call) -> Option<Slug> {
+    match &call.caller.reach {
+        Reach::Instance => None,
+        Reach::Tenant(slug) => Some(slug.clone()),
+    }
+}
+
+impl fmt::Debug for RootKeyWithSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RootKeyWithSecret")
+            .field("id", &self.root_key.id)
+            .finish_non_exhaustive()
+    }
+}

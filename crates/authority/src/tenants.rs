@@ -1,0 +1,114 @@
+//! Tenants, and the founding of an instance.
+
+use crate::root_keys::{RootKeyCommand, RootKeyWithSecret};
+use crate::{Authority, Call, Failure};
+use keyreeve_core::access::{Actor, Permission, Permissions, Reach};
+use keyreeve_core::policy::Preset;
+use keyreeve_core::text::{Name, Slug, TextError};
+use keyreeve_store::model::{Founding, Tenant, WriteContext};
+
+/// The tenant that every instance has.
+pub const DEFAULT_TENANT: &str = "default";
+/// Most tenants on one page.
+const TENANTS_LISTED_MAX: u32 = 1_000;
+
+/// A wish for a tenant.
+#[derive(Clone, Debug)]
+pub struct TenantCommand {
+    /// Its short name.
+    pub slug: Slug,
+    /// Its name for people.
+    pub name: Name,
+    /// The preset its policy starts from.
+    pub preset: Preset,
+}
+
+impl Authority {
+    /// On an empty store: makes the tenant `default` and a root key for the whole instance. `None` if there was a
+    /// tenant already. Safe when several processes start at once: exactly one of them founds.
+    pub async fn found(&self) -> Result<Option<RootKeyWithSecret>, Failure> {
+        let now = self.now();
+        let text = |_: TextError| Failure::Internal("a built-in name is not a name".to_owned());
+        let tenant = Tenant {
+            slug: Slug::parse(DEFAULT_TENANT).map_err(text)?,
+            name: Name::parse("Default").map_err(text)?,
+            is_suspended: false,
+            policy: Preset::Standard.policy(),
+            created_at: now,
+        };
+        let made = self.new_root_key(
+            RootKeyCommand {
+                name: Name::parse("first root key").map_err(text)?,
+                permissions: Permissions::all(),
+                reach: Reach::Instance,
+            },
+            now,
+        )?;
+        let context = WriteContext {
+            at: now,
+            actor: Actor::System,
+            address: None,
+            request_id: "founding".into(),
+            idempotency: None,
+        };
+        match self.store.found(context, tenant, made.root_key.clone()).await? {
+            Founding::Founded => Ok(Some(made)),
+            Founding::StoodAlready => Ok(None),
+        }
+    }
+
+    /// Brings the memory up to the store's present revision, so that verdicts say it from the first one on.
+    pub async fn catch_up(&self) -> Result<(), Failure> {
+        let head = self.store.head().await?;
+        self.verifier.keys.apply(head.revision, []);
+        self.verifier.root_keys.apply(head.revision, []);
+        Ok(())
+    }
+
+    /// Makes a tenant with its first root key, which may do everything in it but touch other tenants.
+    pub async fn create_tenant(
+        &self,
+        call: &Call,
+        command: TenantCommand,
+    ) -> Result<(Tenant, RootKeyWithSecret), Failure> {
+        call.require_instance(Permission::TenantsWrite)?;
+        let now = self.now();
+        let permissions = Permission::ALL
+            .iter()
+            .copied()
+            .filter(|&one| one != Permission::TenantsWrite)
+            .collect();
+        let root_key = RootKeyCommand {
+            name: Name::parse("first root key").map_err(|error| Failure::Internal(error.to_string()))?,
+            permissions,
+            reach: Reach::Tenant(command.slug.clone()),
+        };
+        let made = self.new_root_key(root_key, now)?;
+        let tenant = Tenant {
+            slug: command.slug,
+            name: command.name,
+            is_suspended: false,
+            policy: command.preset.policy(),
+            created_at: now,
+        };
+        self.store
+            .create_tenant(call.context(now), tenant.clone(), made.root_key.clone())
+            .await?;
+        Ok((tenant, made))
+    }
+
+    /// All tenants.
+    pub async fn tenants(&self, call: &Call) -> Result<Vec<Tenant>, Failure> {
+        call.require_instance(Permission::TenantsWrite)?;
+        Ok(self.store.tenants(None, TENANTS_LISTED_MAX).await?)
+    }
+
+    /// Whether a tenant exists, mostly from memory.
+    pub async fn knows_tenant(&self, slug: &Slug) -> Result<bool, Failure> {
+        match self.gate_of(slug).await {
+            Ok(_) => Ok(true),
+            Err(Failure::NotFound) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}

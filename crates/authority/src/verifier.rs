@@ -1,0 +1,202 @@
+//! The memory that verdicts come from, and how commits reach it.
+
+use crate::uses::Uses;
+use keyreeve_core::access::{Permissions, Reach};
+use keyreeve_core::coherence::{Cache, Cached, Entry, Gate};
+use keyreeve_core::text::Slug;
+use keyreeve_core::verdict::Denial;
+use keyreeve_core::{Digest, RootKeyId};
+use keyreeve_store::model::{RootKey, Tenant};
+use keyreeve_store::{Commit, CommitObserver};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// Root keys are few; more than this many in use at once are looked up again now and then.
+const ROOT_KEYS_REMEMBERED: usize = 65_536;
+
+/// The memory of one process.
+#[derive(Debug)]
+pub struct Verifier {
+    pub(crate) keys: Cache<Entry>,
+    pub(crate) root_keys: Cache<RootPass>,
+    pub(crate) uses: Uses,
+    gates: RwLock<HashMap<Slug, Arc<Gate>>>,
+    tallies: Tallies,
+}
+
+/// A root key as it is remembered.
+#[derive(Clone, Debug)]
+pub struct RootPass(Arc<RootPassInner>);
+
+#[derive(Debug)]
+struct RootPassInner {
+    digest: Digest,
+    id: RootKeyId,
+    reach: Reach,
+    permissions: Permissions,
+    is_revoked: bool,
+    is_recent: AtomicBool,
+}
+
+impl RootPass {
+    pub(crate) fn of(root_key: &RootKey) -> Self {
+        Self(Arc::new(RootPassInner {
+            digest: root_key.digest,
+            id: root_key.id,
+            reach: root_key.reach.clone(),
+            permissions: root_key.permissions,
+            is_revoked: root_key.revoked_at.is_some(),
+            is_recent: AtomicBool::new(false),
+        }))
+    }
+
+    pub(crate) fn is_revoked(&self) -> bool {
+        self.0.is_revoked
+    }
+
+    /// Which root key it is.
+    pub fn id(&self) -> RootKeyId {
+        self.0.id
+    }
+
+    /// Where it reaches.
+    pub fn reach(&self) -> &Reach {
+        &self.0.reach
+    }
+
+    /// What it may do.
+    pub fn permissions(&self) -> Permissions {
+        self.0.permissions
+    }
+}
+
+impl Cached for RootPass {
+    fn digest(&self) -> &Digest {
+        &self.0.digest
+    }
+
+    fn touch(&self) {
+        if !self.0.is_recent.load(Ordering::Relaxed) {
+            self.0.is_recent.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn forget_touch(&self) -> bool {
+        self.0.is_recent.swap(false, Ordering::Relaxed)
+    }
+}
+
+/// How often each verdict was given, and where from. Monotonic since the start.
+#[derive(Debug, Default)]
+pub struct Tallies {
+    valid: AtomicU64,
+    denied: [AtomicU64; Denial::ALL.len()],
+    from_memory: AtomicU64,
+    from_store: AtomicU64,
+}
+
+impl Tallies {
+    pub(crate) fn count(&self, outcome: Result<(), Denial>) {
+        let counter = match outcome {
+            Ok(()) => Some(&self.valid),
+            Err(denial) => Denial::ALL
+                .iter()
+                .zip(&self.denied)
+                .find(|(known, _)| **known == denial)
+                .map(|(_, n)| n),
+        };
+        if let Some(counter) = counter {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn count_memory(&self) {
+        self.from_memory.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_store(&self) {
+        self.from_store.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Every outcome with its count: `valid`, then each denial.
+    pub fn outcomes(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let valid = ("valid", self.valid.load(Ordering::Relaxed));
+        let denied = Denial::ALL.iter().zip(&self.denied);
+        std::iter::once(valid).chain(denied.map(|(denial, n)| (denial.as_str(), n.load(Ordering::Relaxed))))
+    }
+
+    /// Look-ups answered from memory, and those that asked the store.
+    pub fn look_ups(&self) -> (u64, u64) {
+        (
+            self.from_memory.load(Ordering::Relaxed),
+            self.from_store.load(Ordering::Relaxed),
+        )
+    }
+}
+
+impl Verifier {
+    /// A memory for at most `capacity` secrets.
+    pub fn new(capacity: usize) -> Self {
+        Self {
+            keys: Cache::new(capacity),
+            root_keys: Cache::new(ROOT_KEYS_REMEMBERED.min(capacity)),
+            uses: Uses::default(),
+            gates: RwLock::default(),
+            tallies: Tallies::default(),
+        }
+    }
+
+    /// How often each verdict was given.
+    pub fn tallies(&self) -> &Tallies {
+        &self.tallies
+    }
+
+    /// Secrets remembered now.
+    pub fn entries(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// The newest revision that verdicts take into account.
+    pub fn applied(&self) -> u64 {
+        self.keys.applied()
+    }
+
+    pub(crate) fn gate(&self, slug: &Slug) -> Option<Arc<Gate>> {
+        self.gates
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(slug)
+            .map(Arc::clone)
+    }
+
+    /// Remembers a tenant that was just read. A commit that came meanwhile has put its own gate there and wins.
+    pub(crate) fn remember_gate(&self, tenant: &Tenant) -> Arc<Gate> {
+        let mut gates = self.gates.write().unwrap_or_else(PoisonError::into_inner);
+        let gate = gates.entry(tenant.slug.clone()).or_insert_with(|| {
+            Arc::new(Gate::new(
+                tenant.slug.clone(),
+                tenant.is_suspended,
+                tenant.policy.reveal,
+            ))
+        });
+        Arc::clone(gate)
+    }
+}
+
+impl CommitObserver for Verifier {
+    fn committed(&self, commit: &Commit) {
+        for tenant in &commit.tenants {
+            self.remember_gate(tenant)
+                .set(tenant.is_suspended, tenant.policy.reveal);
+        }
+        self.root_keys.apply(commit.revision, &commit.root_keys);
+        self.keys.apply(commit.revision, &commit.secrets);
+    }
+
+    fn outcome_unknown(&self) {
+        self.gates.write().unwrap_or_else(PoisonError::into_inner).clear();
+        self.root_keys.flush();
+        self.keys.flush();
+    }
+}

@@ -1,0 +1,225 @@
+//! Verify: is this secret good, for this, now? From memory where possible; from the store once per key.
+
+use crate::verifier::RootPass;
+use crate::{Authority, Caller, Failure};
+use keyreeve_core::access::{Permissions, Reach};
+use keyreeve_core::coherence::{Entry, Filled, Gate, NewEntry};
+use keyreeve_core::key::Presented;
+use keyreeve_core::policy::Reveal;
+use keyreeve_core::text::Slug;
+use keyreeve_core::verdict::{Denial, KeyStanding, Outer, judge};
+use keyreeve_core::{Digest, Timestamp};
+use keyreeve_store::model::Credential;
+use std::sync::Arc;
+
+/// Uses of one secret are passed on for writing at most once in this time: last-used is exact to a minute.
+const USE_GRAIN_MS: i64 = 60_000;
+/// How often a reading that a change has overtaken is repeated. A key that changes more often than this during a few
+/// reads is answered as unavailable: never a guess.
+const FILL_TRIES: usize = 8;
+
+/// Where a verdict came from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// Memory.
+    Memory,
+    /// The store.
+    Store,
+}
+
+/// The answer to verify.
+#[derive(Debug)]
+pub struct Verdict {
+    /// Good, or why not.
+    pub outcome: Result<(), Denial>,
+    /// The key, where the presented secret is one of its own.
+    pub entry: Option<Entry>,
+    /// Every change up to this revision was taken into account.
+    pub revision: u64,
+    /// Where the answer came from.
+    pub source: Source,
+}
+
+impl Verdict {
+    /// What the relying service should pass on; `None` if the key is good.
+    pub fn outer(&self) -> Option<Outer> {
+        let reveal = self.entry.as_ref().map_or(Reveal::None, |entry| entry.gate().reveal());
+        self.outcome.err().map(|denial| denial.outer(reveal))
+    }
+}
+
+/// Who asks, and what for.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'q> {
+    /// Keys of which tenants may be judged.
+    pub reach: &'q Reach,
+    /// Scopes that the key must all hold.
+    pub scopes: &'q [&'q str],
+    /// The time of the question.
+    pub now: Timestamp,
+}
+
+/// A presented secret that is not in memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Miss(Digest);
+
+impl Authority {
+    /// Answers from memory alone; `Err` if the store must be asked with [`Authority::verify_miss`]. Does not wait.
+    pub fn verify_hit(&self, secret: &str, question: &Question<'_>) -> Result<Verdict, Miss> {
+        let Ok(presented) = Presented::parse(secret) else {
+            let denial = if secret.is_empty() {
+                Denial::Missing
+            } else {
+                Denial::Malformed
+            };
+            return Ok(self.denied(denial, Source::Memory));
+        };
+        let digest = presented.digest();
+        // Read before the look-up: the verdict then covers at least this revision.
+        let revision = self.verifier.applied();
+        match self.verifier.keys.get(&digest) {
+            Some(entry) => {
+                self.verifier.tallies().count_memory();
+                Ok(self.judged(entry, &digest, question, (revision, Source::Memory)))
+            }
+            None => Err(Miss(digest)),
+        }
+    }
+
+    /// Asks the store, remembers what it said, and answers.
+    pub async fn verify_miss(&self, miss: Miss, question: &Question<'_>) -> Verdict {
+        self.verifier.tallies().count_store();
+        match self.fill(miss.0).await {
+            Ok((Some(entry), revision)) => self.judged(entry, &miss.0, question, (revision, Source::Store)),
+            Ok((None, _)) => self.denied(Denial::Unknown, Source::Store),
+            Err(_) => self.denied(Denial::Unavailable, Source::Store),
+        }
+    }
+
+    /// Answers from memory, else from the store.
+    pub async fn verify(&self, secret: &str, question: &Question<'_>) -> Verdict {
+        match self.verify_hit(secret, question) {
+            Ok(verdict) => verdict,
+            Err(miss) => self.verify_miss(miss, question).await,
+        }
+    }
+
+    fn judged(&self, entry: Entry, digest: &Digest, question: &Question<'_>, from: (u64, Source)) -> Verdict {
+        let (revision, source) = from;
+        if let Reach::Tenant(own) = question.reach
+            && own != entry.gate().slug()
+        {
+            // Another tenant's key is as unknown as one that does not exist.
+            return self.denied(Denial::Unknown, source);
+        }
+        let outcome = judge(&entry.facts(), question.scopes.iter().copied(), question.now);
+        self.verifier.tallies().count(outcome);
+        let is_ended = matches!(outcome, Err(Denial::Revoked | Denial::Rotated | Denial::Erased));
+        if !is_ended && entry.note_use(question.now, USE_GRAIN_MS) {
+            self.verifier.uses.note(*digest, question.now);
+        }
+        Verdict {
+            outcome,
+            entry: Some(entry),
+            revision,
+            source,
+        }
+    }
+
+    fn denied(&self, denial: Denial, source: Source) -> Verdict {
+        self.verifier.tallies().count(Err(denial));
+        Verdict {
+            outcome: Err(denial),
+            entry: None,
+            revision: self.verifier.applied(),
+            source,
+        }
+    }
+
+    /// Reads a secret from the store under a ticket, until a reading stands that no change has overtaken (R5).
+    async fn fill(&self, digest: Digest) -> Result<(Option<Entry>, u64), Failure> {
+        for _ in 0..FILL_TRIES {
+            let busy = || Failure::Unavailable("too many look-ups at once".to_owned());
+            let ticket = self.verifier.keys.begin_fill(digest).ok_or_else(busy)?;
+            let found = self.store.find_credential(&digest).await?;
+            let entry = match &found.value {
+                Some(credential) => self.entry_of(digest, credential).await?,
+                None => None,
+            };
+            if ticket.finish(found.revision, entry.clone()) == Filled::Kept {
+                return Ok((entry, found.revision));
+            }
+        }
+        Err(Failure::Unavailable(
+            "the key changes faster than it can be read".to_owned(),
+        ))
+    }
+
+    async fn entry_of(&self, digest: Digest, credential: &Credential) -> Result<Option<Entry>, Failure> {
+        let gate = self.gate_of(&credential.tenant).await?;
+        let brief = credential.key.as_ref();
+        Ok(Entry::new(&NewEntry {
+            digest,
+            key_id: credential.key_id,
+            gate,
+            secret: credential.secret,
+            key: brief.map_or(KeyStanding::Revoked, |key| key.standing),
+            expires_at: brief.and_then(|key| key.expires_at),
+            subject: brief.map_or("", |key| &key.subject),
+            name: brief.map_or("", |key| &key.name),
+            scopes: brief.map_or("", |key| &key.scopes),
+            claims: brief.and_then(|key| key.claims.as_deref()),
+        }))
+    }
+
+    /// A tenant's gate, from memory or from the store.
+    pub(crate) async fn gate_of(&self, slug: &Slug) -> Result<Arc<Gate>, Failure> {
+        if let Some(gate) = self.verifier.gate(slug) {
+            return Ok(gate);
+        }
+        let tenant = self.store.tenant(slug).await?.ok_or(Failure::NotFound)?;
+        Ok(self.verifier.remember_gate(&tenant))
+    }
+
+    /// Who a root key's secret belongs to, from memory alone. The outer `None` means the store must be asked; the
+    /// inner one that it is no good.
+    pub fn root_key_hit(&self, secret: &str) -> Option<Option<RootPass>> {
+        let Ok(presented) = Presented::parse(secret) else {
+            return Some(None);
+        };
+        let pass = self.verifier.root_keys.get(&presented.digest())?;
+        Some(Some(pass).filter(|pass| !pass.is_revoked()))
+    }
+
+    /// Who a root key's secret belongs to; `None` if it is no good. An error if that cannot be known now.
+    pub async fn root_key(&self, secret: &str) -> Result<Option<RootPass>, Failure> {
+        if let Some(known) = self.root_key_hit(secret) {
+            return Ok(known);
+        }
+        let Ok(presented) = Presented::parse(secret) else {
+            return Ok(None);
+        };
+        let digest = presented.digest();
+        for _ in 0..FILL_TRIES {
+            let busy = || Failure::Unavailable("too many look-ups at once".to_owned());
+            let ticket = self.verifier.root_keys.begin_fill(digest).ok_or_else(busy)?;
+            let found = self.store.find_root_key(&digest).await?;
+            let pass = found.value.as_ref().map(RootPass::of);
+            if ticket.finish(found.revision, pass.clone()) == Filled::Kept {
+                return Ok(pass.filter(|pass| !pass.is_revoked()));
+            }
+        }
+        Err(Failure::Unavailable(
+            "the root key changes faster than it can be read".to_owned(),
+        ))
+    }
+
+    /// The caller that an API key is, for what it may do to itself: nothing but read and revoke itself.
+    pub fn caller_of_key(entry: &Entry) -> Caller {
+        Caller {
+            actor: keyreeve_core::access::Actor::Key(entry.key_id()),
+            reach: Reach::Tenant(entry.gate().slug().clone()),
+            permissions: Permissions::NONE,
+        }
+    }
+}
