@@ -7,9 +7,16 @@
 //! Business rules are not here: the caller hands in a decision (`decide`) that runs inside the transaction on what
 //! was read there, and the store writes down what it decided.
 
+mod codec;
 pub mod error;
 pub mod model;
+mod operations;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 pub mod store;
+mod tx;
 
 pub use error::{StoreError, WriteError};
+#[cfg(feature = "sqlite")]
+pub use sqlite::SqliteStore;
 pub use store::{Commit, CommitObserver, Store};

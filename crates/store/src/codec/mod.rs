@@ -1,0 +1,3 @@
+//! How values are written in columns and read back. Reading is strict: what was not written by us is corrupt.
+
+pub(crate) mod policy;

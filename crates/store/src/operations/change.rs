@@ -1,0 +1,151 @@
+//! Change one key: read it, let the caller decide, write down what was decided.
+
+use super::journal::{Target, append};
+use super::{Written, marks, recheck_actor};
+use crate::error::{StoreError, WriteError};
+use crate::model::{ChangeFacts, ChangeRequest, Changed, Done, KeyRecord, Replay, WriteContext};
+use crate::store::Commit;
+use crate::tx::Tx;
+use keyreeve_core::lifecycle::Outcome;
+use keyreeve_core::verdict::SecretStanding;
+use keyreeve_core::{Digest, Key, KeyId};
+
+pub(crate) async fn change(
+    tx: &mut dyn Tx,
+    context: &WriteContext,
+    request: ChangeRequest,
+) -> Result<Written<Changed>, WriteError> {
+    let tenant = tx.tenant(&request.tenant).await?.ok_or(WriteError::NotFound)?;
+    recheck_actor(tx, context, &tenant.slug).await?;
+    if let Some(targets) = marks::seen(tx, context).await? {
+        return replay(tx, context, request, &targets).await;
+    }
+    let record = tx
+        .lock_key(&request.tenant, request.id)
+        .await?
+        .ok_or(WriteError::NotFound)?;
+    let name_taken = match &request.new_name {
+        None => false,
+        Some(name) => {
+            let owner = (&record.key.tenant, &record.key.subject);
+            tx.is_name_taken(owner, name, Some(request.id), context.at).await?
+        }
+    };
+    let before = record.key.secret.digest;
+    let facts = ChangeFacts {
+        key: record.key,
+        policy: &tenant.policy,
+        name_taken,
+    };
+    let decided = (request.decide)(facts);
+    let (outcome, draft) = decided.map_err(|refusal| WriteError::Refused { item: 0, refusal })?;
+    let (secrets, done) = carry_out(tx, &outcome).await?;
+    marks::remember(tx, context, vec![request.id]).await?;
+    let entries = match done {
+        Done::Nothing => Vec::new(),
+        Done::Stored | Done::Erased => vec![(Target::key(outcome.key()), draft)],
+    };
+    let revision = append(tx, context, entries).await?;
+    let key = outcome.key().clone();
+    let is_presented = record.is_presented && key.secret.digest == before;
+    let record = KeyRecord {
+        key,
+        last_used_at: record.last_used_at,
+        is_presented,
+    };
+    Ok(Written {
+        value: Changed {
+            record: Some(record),
+            done,
+            revision,
+            replay: Replay::First,
+        },
+        commit: Commit {
+            revision,
+            secrets,
+            ..Commit::default()
+        },
+    })
+}
+
+async fn carry_out(tx: &mut dyn Tx, outcome: &Outcome) -> Result<(Vec<Digest>, Done), StoreError> {
+    match outcome {
+        Outcome::Unchanged(_) => Ok((Vec::new(), Done::Nothing)),
+        Outcome::Changed(key) => Ok((store_key(tx, key).await?, Done::Stored)),
+        Outcome::Erased(key) => {
+            let secrets = tx.current_credentials(key.id).await?;
+            tx.entomb_credentials(key.id).await?;
+            tx.delete_key(key.id).await?;
+            Ok((secrets, Done::Erased))
+        }
+    }
+}
+
+/// Stores a key and makes its secrets' rows say what the key says: one live, perhaps one retiring, all others retired.
+/// Gives every secret whose verdict may have changed.
+pub(super) async fn store_key(tx: &mut dyn Tx, key: &Key) -> Result<Vec<Digest>, StoreError> {
+    tx.update_key(key).await?;
+    let live = key.secret.digest;
+    let mut secrets = tx.current_credentials(key.id).await?;
+    for digest in &secrets {
+        let standing = match &key.retiring {
+            _ if *digest == live => SecretStanding::Live,
+            Some(old) if old.digest == *digest => SecretStanding::Retiring(old.until),
+            Some(_) | None => SecretStanding::Retired,
+        };
+        tx.set_credential(digest, standing).await?;
+    }
+    if !secrets.contains(&live) {
+        tx.insert_credential(&live, key).await?;
+        secrets.push(live);
+    }
+    Ok(secrets)
+}
+
+/// A retry. A rotation whose secret never arrived gets another; everything else was done and is left alone.
+async fn replay(
+    tx: &mut dyn Tx,
+    context: &WriteContext,
+    request: ChangeRequest,
+    targets: &[KeyId],
+) -> Result<Written<Changed>, WriteError> {
+    let (mut records, is_undelivered) = marks::targets(tx, &request.tenant, targets, context.at).await?;
+    let record = records.pop();
+    if let (Some(mut replace), Some(record), true) = (request.replace, record.clone(), is_undelivered) {
+        let decided = replace(0, record.key);
+        let (key, draft) = decided.map_err(|refusal| WriteError::Refused { item: 0, refusal })?;
+        let secrets = store_key(tx, &key).await?;
+        let revision = append(tx, context, vec![(Target::key(&key), draft)]).await?;
+        let record = KeyRecord {
+            key,
+            last_used_at: record.last_used_at,
+            is_presented: false,
+        };
+        return Ok(Written {
+            value: Changed {
+                record: Some(record),
+                done: Done::Stored,
+                revision,
+                replay: Replay::Replaced,
+            },
+            commit: Commit {
+                revision,
+                secrets,
+                ..Commit::default()
+            },
+        });
+    }
+    let revision = append(tx, context, Vec::new()).await?;
+    Ok(Written {
+        value: Changed {
+            record,
+            done: Done::Nothing,
+            revision,
+            replay: Replay::Completed,
+        },
+        commit: Commit {
+            revision,
+            ..Commit::default()
+        },
+    })
+}

@@ -1,0 +1,69 @@
+//! Idempotency keys: a repeated request is known by its mark and not carried out again.
+
+use crate::error::WriteError;
+use crate::model::{IDEMPOTENCY_SECONDS, KeyRecord, WriteContext};
+use crate::tx::{Mark, Tx};
+use keyreeve_core::lifecycle::State;
+use keyreeve_core::text::Slug;
+use keyreeve_core::{KeyId, Timestamp};
+
+/// The keys that an earlier request with this mark was about; `None` if there was none.
+pub(super) async fn seen(tx: &mut dyn Tx, context: &WriteContext) -> Result<Option<Vec<KeyId>>, WriteError> {
+    let Some(idempotency) = &context.idempotency else {
+        return Ok(None);
+    };
+    let Some(mark) = tx.mark(&context.actor.id(), &idempotency.key).await? else {
+        return Ok(None);
+    };
+    if mark.created_at <= stale_before(context.at) {
+        return Ok(None);
+    }
+    if mark.fingerprint != idempotency.fingerprint {
+        return Err(WriteError::IdempotencyKeyReused);
+    }
+    Ok(Some(mark.targets))
+}
+
+/// Remembers what this request was about.
+pub(super) async fn remember(tx: &mut dyn Tx, context: &WriteContext, targets: Vec<KeyId>) -> Result<(), WriteError> {
+    if let Some(idempotency) = &context.idempotency {
+        let mark = Mark {
+            actor: context.actor.id(),
+            mark: idempotency.key.to_string(),
+            fingerprint: idempotency.fingerprint,
+            targets,
+            created_at: context.at,
+        };
+        tx.put_mark(&mark, stale_before(context.at)).await?;
+    }
+    Ok(())
+}
+
+fn stale_before(now: Timestamp) -> Timestamp {
+    let age = i64::try_from(IDEMPOTENCY_SECONDS)
+        .unwrap_or(i64::MAX)
+        .saturating_mul(1_000);
+    Timestamp::from_millis(now.millis().saturating_sub(age))
+}
+
+/// The keys of an earlier request that still exist, and whether a retry may put fresh secrets in the place of theirs:
+/// all are there and active, and no secret of any was ever presented.
+pub(super) async fn targets(
+    tx: &mut dyn Tx,
+    tenant: &Slug,
+    ids: &[KeyId],
+    now: Timestamp,
+) -> Result<(Vec<KeyRecord>, bool), WriteError> {
+    let mut records = Vec::with_capacity(ids.len());
+    for &id in ids {
+        if let Some(mut record) = tx.lock_key(tenant, id).await? {
+            record.key = record.key.settled(now);
+            records.push(record);
+        }
+    }
+    let is_undelivered = records.len() == ids.len()
+        && records
+            .iter()
+            .all(|record| record.key.state == State::Active && !record.is_presented);
+    Ok((records, is_undelivered))
+}

@@ -1,0 +1,69 @@
+//! What the store does inside one transaction, written once for every database.
+
+mod change;
+mod issue;
+mod journal;
+mod marks;
+mod root_keys;
+mod tenants;
+
+pub(crate) use change::change;
+pub(crate) use issue::issue;
+pub(crate) use root_keys::{create_root_key, revoke_root_key};
+pub(crate) use tenants::{create_tenant, found};
+
+use crate::error::{StoreError, WriteError};
+use crate::model::WriteContext;
+use crate::store::Commit;
+use crate::tx::Tx;
+use keyreeve_core::access::Actor;
+use keyreeve_core::lifecycle::State;
+use keyreeve_core::text::Slug;
+use keyreeve_core::{Digest, Timestamp};
+
+/// What a transaction came to, and what verifiers must be told when it is committed.
+pub(crate) struct Written<T> {
+    pub(crate) value: T,
+    pub(crate) commit: Commit,
+}
+
+/// Checks the credential that the call was made with once more, inside the transaction: a key or root key that is
+/// being revoked elsewhere cannot change anything any more.
+async fn recheck_actor(tx: &mut dyn Tx, context: &WriteContext, tenant: &Slug) -> Result<(), WriteError> {
+    let is_good = match &context.actor {
+        Actor::RootKey(id) => tx
+            .root_key(*id)
+            .await?
+            .is_some_and(|root_key| root_key.revoked_at.is_none()),
+        Actor::Key(id) => match tx.lock_key(tenant, *id).await? {
+            Some(record) => {
+                let key = record.key.settled(context.at);
+                key.state == State::Active && !key.is_expired(context.at)
+            }
+            None => false,
+        },
+        Actor::Operator | Actor::System => true,
+    };
+    if is_good { Ok(()) } else { Err(WriteError::ActorGone) }
+}
+
+fn corrupt(what: &str) -> StoreError {
+    StoreError::Corrupt(what.to_owned())
+}
+
+/// Writes down uses. No revision and no audit entry: nothing that decides anything has changed.
+pub(crate) async fn record_uses(tx: &mut dyn Tx, uses: &[(Digest, Timestamp)]) -> Result<Written<()>, WriteError> {
+    tx.record_uses(uses).await?;
+    Ok(Written {
+        value: (),
+        commit: Commit::default(),
+    })
+}
+
+/// For operations that decide nothing and so cannot refuse.
+pub(crate) fn only_store_error(error: WriteError) -> StoreError {
+    match error {
+        WriteError::Store(error) => error,
+        other => StoreError::Corrupt(other.to_string()),
+    }
+}

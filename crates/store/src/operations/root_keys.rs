@@ -1,0 +1,115 @@
+//! Make and revoke root keys.
+
+use super::journal::{Target, append, made};
+use super::{Written, recheck_actor};
+use crate::error::WriteError;
+use crate::model::{AuditDraft, RootKey, WriteContext};
+use crate::store::Commit;
+use crate::tx::Tx;
+use keyreeve_core::RootKeyId;
+use keyreeve_core::access::Reach;
+use keyreeve_core::audit::Action;
+use keyreeve_core::text::Slug;
+use serde_json::json;
+
+pub(crate) async fn create_root_key(
+    tx: &mut dyn Tx,
+    context: &WriteContext,
+    root_key: &RootKey,
+) -> Result<Written<u64>, WriteError> {
+    recheck_root_actor(tx, context, root_key).await?;
+    if let Reach::Tenant(slug) = &root_key.reach {
+        tx.tenant(slug).await?.ok_or(WriteError::NotFound)?;
+    }
+    tx.insert_root_key(root_key).await?;
+    let entry = (target(root_key), made(Action::RootKeyCreated, describe(root_key)));
+    let revision = append(tx, context, vec![entry]).await?;
+    Ok(Written {
+        value: revision,
+        commit: Commit {
+            revision,
+            root_keys: vec![root_key.digest],
+            ..Commit::default()
+        },
+    })
+}
+
+pub(crate) async fn revoke_root_key(
+    tx: &mut dyn Tx,
+    context: &WriteContext,
+    tenant: Option<&Slug>,
+    id: RootKeyId,
+) -> Result<Written<RootKey>, WriteError> {
+    let found = tx.root_key(id).await?;
+    let within = |root_key: &RootKey| tenant.is_none_or(|slug| root_key.reach == Reach::Tenant(slug.clone()));
+    let mut root_key = found.filter(within).ok_or(WriteError::NotFound)?;
+    recheck_root_actor(tx, context, &root_key).await?;
+    let before = describe(&root_key);
+    let entries = if root_key.revoked_at.is_some() {
+        Vec::new()
+    } else {
+        tx.set_root_key_revoked(id, context.at).await?;
+        root_key.revoked_at = Some(context.at);
+        let draft = AuditDraft {
+            action: Action::RootKeyRevoked,
+            reason: None,
+            before: Some(before),
+            after: Some(describe(&root_key)),
+        };
+        vec![(target(&root_key), draft)]
+    };
+    let revision = append(tx, context, entries).await?;
+    let commit = Commit {
+        revision,
+        root_keys: vec![root_key.digest],
+        ..Commit::default()
+    };
+    Ok(Written {
+        value: root_key,
+        commit,
+    })
+}
+
+/// Root keys are managed by root keys or on the machine itself, never by an API key; the slug is not looked at then.
+async fn recheck_root_actor(tx: &mut dyn Tx, context: &WriteContext, root_key: &RootKey) -> Result<(), WriteError> {
+    match &root_key.reach {
+        Reach::Tenant(slug) => recheck_actor(tx, context, slug).await,
+        Reach::Instance => match Slug::parse("instance") {
+            Ok(slug) => recheck_actor(tx, context, &slug).await,
+            Err(_) => Err(WriteError::ActorGone),
+        },
+    }
+}
+
+pub(super) fn target(root_key: &RootKey) -> Target {
+    let tenant = match &root_key.reach {
+        Reach::Instance => String::new(),
+        Reach::Tenant(slug) => slug.to_string(),
+    };
+    Target {
+        tenant,
+        kind: "root_key",
+        id: root_key.id.to_string(),
+        subject: None,
+    }
+}
+
+pub(super) fn describe(root_key: &RootKey) -> String {
+    let tenant = match &root_key.reach {
+        Reach::Instance => None,
+        Reach::Tenant(slug) => Some(slug.as_str()),
+    };
+    let permissions: Vec<_> = root_key
+        .permissions
+        .iter()
+        .map(|permission| permission.as_str())
+        .collect();
+    json!({
+        "name": root_key.name.as_str(),
+        "tenant": tenant,
+        "permissions": permissions,
+        "last_four": root_key.last_four.as_str(),
+        "revoked": root_key.revoked_at.is_some(),
+    })
+    .to_string()
+}

@@ -1,0 +1,217 @@
+//! What readers ask. Each is one statement, so each sees one snapshot.
+
+use super::rows::{audit_record, away, chain, credential, key_record, number, revision, root_key, select_keys, tenant};
+use crate::error::StoreError;
+use crate::model::{AuditRecord, Credential, Head, KeyPage, KeyQuery, KeyRecord, PageStart, RootKey, Stamped, Tenant};
+use keyreeve_core::lifecycle::Standing;
+use keyreeve_core::text::Slug;
+use keyreeve_core::{Digest, KeyId, Timestamp};
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::{Row as _, Sqlite, SqlitePool, query::Query};
+
+const HEAD: &str = "SELECT revision, chain FROM head WHERE id = 1";
+const TENANT: &str = "SELECT slug, name, is_suspended, policy, created_at FROM tenants WHERE slug = ?1";
+const TENANTS: &str = "SELECT slug, name, is_suspended, policy, created_at FROM tenants \
+     WHERE slug > ?1 ORDER BY slug LIMIT ?2";
+const ROOT_KEYS: &str = "SELECT id, name, tenant, permissions, digest, last_four, created_at, revoked_at \
+     FROM root_keys WHERE ?1 IS NULL OR tenant = ?1 ORDER BY id DESC LIMIT ?2";
+const FIND_ROOT_KEY: &str = "SELECT h.revision AS head_revision, r.* \
+     FROM head h LEFT JOIN root_keys r ON r.digest = ?1 WHERE h.id = 1";
+const FIND_CREDENTIAL: &str = "SELECT h.revision AS head_revision, c.standing, c.until, c.key_id, c.tenant, \
+     k.subject, k.name, k.scopes, k.claims, k.state, k.finalize_at, k.expires_at \
+     FROM head h LEFT JOIN credentials c ON c.digest = ?1 LEFT JOIN keys k ON k.id = c.key_id WHERE h.id = 1";
+const KEY: &str = concat!(select_keys!(), "WHERE tenant = ?1 AND id = ?2");
+const AUDIT_AFTER: &str = "SELECT * FROM log WHERE revision > ?1 ORDER BY revision LIMIT ?2";
+
+/// Where a key stands at `?3`, as `Key::standing` says it of a settled key.
+macro_rules! filter {
+    ($owner:literal) => {
+        concat!(
+            "WHERE tenant = ?1 ",
+            $owner,
+            " AND (?4 IS NULL OR ?4 = CASE WHEN state = 'revoked' OR (state = 'disabled' AND finalize_at <= ?3) ",
+            "THEN 'revoked' WHEN state = 'disabled' THEN 'disabled' WHEN expires_at <= ?3 THEN 'expired' ",
+            "ELSE 'active' END) ",
+            "AND NOT (?5 AND (state = 'revoked' OR (state = 'disabled' AND coalesce(finalize_at <= ?3, 0)))) ",
+            "AND NOT (?6 AND state = 'active' AND coalesce(expires_at <= ?3, 0)) ",
+            "AND (?7 IS NULL OR name LIKE ?7 ESCAPE '\\') "
+        )
+    };
+}
+
+/// Newest first is the order of ids, descending; `?8` is the id to begin after.
+macro_rules! page {
+    ($owner:literal) => {
+        concat!(
+            select_keys!(),
+            filter!($owner),
+            "AND id < ?8 ORDER BY id DESC LIMIT ?9 OFFSET ?10"
+        )
+    };
+}
+
+const PAGE_OF_TENANT: &str = page!("AND ?2 IS NULL");
+const PAGE_OF_SUBJECT: &str = page!("AND subject = ?2");
+const COUNT_OF_TENANT: &str = concat!("SELECT count(*) FROM keys ", filter!("AND ?2 IS NULL"));
+const COUNT_OF_SUBJECT: &str = concat!("SELECT count(*) FROM keys ", filter!("AND subject = ?2"));
+
+type Statement<'q> = Query<'q, Sqlite, SqliteArguments>;
+
+async fn optional(pool: &SqlitePool, statement: Statement<'_>) -> Result<Option<SqliteRow>, StoreError> {
+    statement.fetch_optional(pool).await.map_err(away)
+}
+
+async fn all<T>(
+    pool: &SqlitePool,
+    statement: Statement<'_>,
+    read: impl Fn(&SqliteRow) -> Result<T, StoreError>,
+) -> Result<Vec<T>, StoreError> {
+    statement
+        .fetch_all(pool)
+        .await
+        .map_err(away)?
+        .iter()
+        .map(read)
+        .collect()
+}
+
+pub(super) async fn head(pool: &SqlitePool) -> Result<Head, StoreError> {
+    let row = sqlx::query(HEAD).fetch_one(pool).await.map_err(away)?;
+    Ok(Head {
+        revision: revision(&row, "revision")?,
+        chain: chain(&row)?,
+    })
+}
+
+pub(super) async fn tenant_of(pool: &SqlitePool, slug: &Slug) -> Result<Option<Tenant>, StoreError> {
+    let row = optional(pool, sqlx::query(TENANT).bind(slug.as_str())).await?;
+    row.as_ref().map(tenant).transpose()
+}
+
+pub(super) async fn tenants(pool: &SqlitePool, after: Option<&Slug>, limit: u32) -> Result<Vec<Tenant>, StoreError> {
+    let after = after.map_or("", Slug::as_str);
+    all(pool, sqlx::query(TENANTS).bind(after).bind(limit), tenant).await
+}
+
+pub(super) async fn root_keys(
+    pool: &SqlitePool,
+    tenant: Option<&Slug>,
+    limit: u32,
+) -> Result<Vec<RootKey>, StoreError> {
+    all(
+        pool,
+        sqlx::query(ROOT_KEYS).bind(tenant.map(Slug::as_str)).bind(limit),
+        root_key,
+    )
+    .await
+}
+
+pub(super) async fn find_root_key(pool: &SqlitePool, digest: &Digest) -> Result<Stamped<Option<RootKey>>, StoreError> {
+    let statement = sqlx::query(FIND_ROOT_KEY).bind(digest.bytes().as_slice());
+    let row = statement.fetch_one(pool).await.map_err(away)?;
+    let is_found = row.try_get::<Option<&[u8]>, _>("id").map_err(away)?.is_some();
+    let value = if is_found { Some(root_key(&row)?) } else { None };
+    Ok(Stamped {
+        value,
+        revision: revision(&row, "head_revision")?,
+    })
+}
+
+pub(super) async fn find_credential(
+    pool: &SqlitePool,
+    digest: &Digest,
+) -> Result<Stamped<Option<Credential>>, StoreError> {
+    let statement = sqlx::query(FIND_CREDENTIAL).bind(digest.bytes().as_slice());
+    let row = statement.fetch_one(pool).await.map_err(away)?;
+    Ok(Stamped {
+        value: credential(&row)?,
+        revision: revision(&row, "head_revision")?,
+    })
+}
+
+pub(super) async fn key(
+    pool: &SqlitePool,
+    tenant: &Slug,
+    id: KeyId,
+    now: Timestamp,
+) -> Result<Option<KeyRecord>, StoreError> {
+    let statement = sqlx::query(KEY).bind(tenant.as_str()).bind(id.bytes().to_vec());
+    let row = optional(pool, statement).await?;
+    row.map(|row| key_record(&row).map(|record| settled(record, now)))
+        .transpose()
+}
+
+fn settled(record: KeyRecord, now: Timestamp) -> KeyRecord {
+    KeyRecord {
+        key: record.key.settled(now),
+        ..record
+    }
+}
+
+pub(super) async fn list(pool: &SqlitePool, query: &KeyQuery) -> Result<KeyPage, StoreError> {
+    let (page, count) = match query.subject {
+        None => (PAGE_OF_TENANT, COUNT_OF_TENANT),
+        Some(_) => (PAGE_OF_SUBJECT, COUNT_OF_SUBJECT),
+    };
+    let (after, offset) = match query.start {
+        PageStart::Offset(offset) => ([0xff; 16], offset),
+        PageStart::After(id) => (id.bytes(), 0),
+    };
+    let total: i64 = filtered(sqlx::query(count), query)
+        .fetch_one(pool)
+        .await
+        .and_then(|row| row.try_get(0))
+        .map_err(away)?;
+    // One more than asked for tells whether there is a next page.
+    let statement = filtered(sqlx::query(page), query)
+        .bind(after.to_vec())
+        .bind(i64::from(query.limit).saturating_add(1))
+        .bind(number(offset));
+    let mut keys = all(pool, statement, |row| {
+        key_record(row).map(|record| settled(record, query.now))
+    })
+    .await?;
+    let limit = usize::try_from(query.limit).unwrap_or(usize::MAX);
+    let has_more = keys.len() > limit;
+    keys.truncate(limit);
+    let next = keys.last().filter(|_| has_more).map(|record| record.key.id);
+    Ok(KeyPage {
+        keys,
+        total_count: u64::try_from(total).unwrap_or(0),
+        next,
+    })
+}
+
+fn filtered<'q>(statement: Statement<'q>, query: &'q KeyQuery) -> Statement<'q> {
+    statement
+        .bind(query.tenant.as_str())
+        .bind(query.subject.as_ref().map(|subject| subject.as_str()))
+        .bind(query.now.millis())
+        .bind(query.standing.map(Standing::as_str))
+        .bind(query.hide_revoked && query.standing.is_none())
+        .bind(query.hide_expired && query.standing.is_none())
+        .bind(query.search.as_deref().map(like))
+}
+
+/// A pattern that matches names containing the text as it is: `%`, `_` and `\` stand for themselves.
+fn like(text: &str) -> String {
+    let mut pattern = String::with_capacity(text.len() + 2);
+    pattern.push('%');
+    for char in text.chars() {
+        if matches!(char, '%' | '_' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(char);
+    }
+    pattern.push('%');
+    pattern
+}
+
+pub(super) async fn audit_after(pool: &SqlitePool, after: u64, limit: u32) -> Result<Vec<AuditRecord>, StoreError> {
+    all(
+        pool,
+        sqlx::query(AUDIT_AFTER).bind(number(after)).bind(limit),
+        audit_record,
+    )
+    .await
+}

@@ -1,0 +1,226 @@
+//! The one writer, and group commit.
+//!
+//! Writers wait in a queue. The writer takes one, and as many more as are waiting, runs each in a savepoint of its
+//! own inside one transaction, commits once, tells the observer once, and only then answers each. One sync of the
+//! disk thus serves many callers, and a caller who gave up waiting still has its change carried out and applied.
+
+use super::tx::SqliteTx;
+use crate::error::{StoreError, WriteError};
+use crate::operations::Written;
+use crate::store::{Commit, CommitObserver};
+use crate::tx::Tx;
+use futures_util::future::BoxFuture;
+use sqlx::{Connection as _, Executor as _, SqliteConnection};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+/// Most changes waiting for the writer. Beyond it callers wait before they may queue.
+const QUEUE: usize = 1_024;
+/// Most changes in one commit, so that the first does not wait long for the last.
+const GROUP: usize = 256;
+
+/// A change on its way: runs on the writer's connection.
+type Job = Box<dyn for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Finished> + Send>;
+
+type Answer = Box<dyn FnOnce(Outcome) + Send>;
+
+/// A change that ran inside the transaction and waits for the commit.
+struct Finished {
+    fate: Fate,
+    answer: Answer,
+}
+
+enum Fate {
+    /// To be committed.
+    Done(Commit),
+    /// Refused: its savepoint is rolled back, the others go on.
+    Refused,
+    /// The database failed: nothing in this transaction can be relied on.
+    Broken,
+}
+
+/// What became of the transaction.
+#[derive(Clone)]
+enum Outcome {
+    Committed,
+    RolledBack(String),
+    Unknown(String),
+}
+
+/// The handle that callers use.
+pub(super) struct Writer {
+    queue: Mutex<Option<mpsc::Sender<Job>>>,
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Writer {
+    pub(super) fn start(connection: SqliteConnection, observer: Arc<dyn CommitObserver>) -> Self {
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        let task = tokio::spawn(run(connection, receiver, observer));
+        Self {
+            queue: Mutex::new(Some(sender)),
+            task: Mutex::new(Some(task)),
+        }
+    }
+
+    /// Runs an operation in a transaction and answers when it is durable.
+    pub(super) async fn write<T, F>(&self, operation: F) -> Result<T, WriteError>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t mut dyn Tx) -> BoxFuture<'t, Result<Written<T>, WriteError>> + Send + 'static,
+    {
+        let closed = || StoreError::Unavailable("the store is closed".to_owned());
+        let queue = self
+            .queue
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+            .ok_or_else(closed)?;
+        let (sender, answer) = oneshot::channel();
+        let is_begun = Arc::new(AtomicBool::new(false));
+        let begins = Arc::clone(&is_begun);
+        let job: Job = Box::new(move |connection| {
+            begins.store(true, Ordering::Release);
+            Box::pin(async move {
+                let mut tx = SqliteTx(connection);
+                finished(operation(&mut tx).await, sender)
+            })
+        });
+        queue.send(job).await.map_err(|_| closed())?;
+        drop(queue);
+        let lost = |_| match is_begun.load(Ordering::Acquire) {
+            true => StoreError::OutcomeUnknown("the writer ended".to_owned()),
+            false => StoreError::Unavailable("the database did not begin the transaction".to_owned()),
+        };
+        answer.await.map_err(lost)?
+    }
+
+    /// Lets the writer finish what is queued, and closes its connection.
+    pub(super) async fn close(&self) {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(task) = task {
+            // A writer that panicked has answered nobody; there is nothing left to save here.
+            drop(task.await);
+        }
+    }
+}
+
+fn finished<T: Send + 'static>(
+    result: Result<Written<T>, WriteError>,
+    sender: oneshot::Sender<Result<T, WriteError>>,
+) -> Finished {
+    // A caller who went away is not an error: the change is made all the same.
+    match result {
+        Ok(Written { value, commit }) => Finished {
+            fate: Fate::Done(commit),
+            answer: Box::new(move |outcome| drop(sender.send(outcome.result().map(|()| value)))),
+        },
+        Err(error) => Finished {
+            fate: match &error {
+                WriteError::Store(StoreError::Unavailable(_) | StoreError::OutcomeUnknown(_)) => Fate::Broken,
+                _ => Fate::Refused,
+            },
+            answer: Box::new(move |_| drop(sender.send(Err(error)))),
+        },
+    }
+}
+
+impl Outcome {
+    fn result(self) -> Result<(), WriteError> {
+        match self {
+            Self::Committed => Ok(()),
+            Self::RolledBack(why) => Err(StoreError::Unavailable(why).into()),
+            Self::Unknown(why) => Err(StoreError::OutcomeUnknown(why).into()),
+        }
+    }
+}
+
+async fn run(mut connection: SqliteConnection, mut queue: mpsc::Receiver<Job>, observer: Arc<dyn CommitObserver>) {
+    while let Some(first) = queue.recv().await {
+        let mut answers: Vec<Answer> = Vec::new();
+        let outcome = group(&mut connection, first, &mut queue, observer.as_ref(), &mut answers).await;
+        for answer in answers {
+            answer(outcome.clone());
+        }
+    }
+    // The last writer to close folds the log file into the database; failing that, the next start does.
+    drop(connection.close().await);
+}
+
+/// One transaction for all who are waiting. A job that is not run is dropped, and its caller learns that it was not.
+async fn group(
+    connection: &mut SqliteConnection,
+    first: Job,
+    queue: &mut mpsc::Receiver<Job>,
+    observer: &dyn CommitObserver,
+    answers: &mut Vec<Answer>,
+) -> Outcome {
+    if let Err(error) = connection.execute("BEGIN IMMEDIATE").await {
+        return Outcome::RolledBack(error.to_string());
+    }
+    let mut commit = Commit::default();
+    let mut next = Some(first);
+    while let Some(job) = next {
+        let finished = run_one(connection, job).await;
+        let is_broken = matches!(finished.fate, Fate::Broken);
+        if let Fate::Done(one) = finished.fate {
+            merge(&mut commit, one);
+        }
+        answers.push(finished.answer);
+        if is_broken {
+            return roll_back(connection).await;
+        }
+        next = if answers.len() < GROUP {
+            queue.try_recv().ok()
+        } else {
+            None
+        };
+    }
+    match connection.execute("COMMIT").await {
+        Ok(_) => {
+            observer.committed(&commit);
+            Outcome::Committed
+        }
+        Err(error) => {
+            observer.outcome_unknown();
+            drop(connection.execute("ROLLBACK").await);
+            Outcome::Unknown(error.to_string())
+        }
+    }
+}
+
+/// Runs a job in a savepoint, so that a refusal undoes only its own writes.
+async fn run_one(connection: &mut SqliteConnection, job: Job) -> Finished {
+    let broken = |finished: Finished| Finished {
+        fate: Fate::Broken,
+        ..finished
+    };
+    let is_saved = connection.execute("SAVEPOINT job").await.is_ok();
+    let finished = job(connection).await;
+    let end = match finished.fate {
+        Fate::Done(_) => connection.execute("RELEASE job").await,
+        Fate::Refused => connection.execute("ROLLBACK TO job; RELEASE job").await,
+        Fate::Broken => return finished,
+    };
+    if is_saved && end.is_ok() {
+        finished
+    } else {
+        broken(finished)
+    }
+}
+
+async fn roll_back(connection: &mut SqliteConnection) -> Outcome {
+    // SQLite may have rolled back by itself (disk full); then this fails and says so, and nothing is left to undo.
+    drop(connection.execute("ROLLBACK").await);
+    Outcome::RolledBack("the transaction was rolled back because a statement in it failed".to_owned())
+}
+
+fn merge(all: &mut Commit, one: Commit) {
+    all.revision = all.revision.max(one.revision);
+    all.secrets.extend(one.secrets);
+    all.root_keys.extend(one.root_keys);
+    all.tenants.extend(one.tenants);
+}
