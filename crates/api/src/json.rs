@@ -1,0 +1,147 @@
+//! Reading JSON strictly, and saying what is wrong with it without repeating it.
+
+use serde::Deserialize;
+use serde_json::error::Category;
+
+/// Why a body was refused.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct JsonError {
+    /// The field, as a path such as `items[3].name`; empty if it is the whole body.
+    pub field: String,
+    /// What is wrong with it, beginning in lower case. Holds nothing that the caller sent but names of fields.
+    pub what: String,
+}
+
+/// Reads a whole body. The fast way first; only a refused body is read again to find out where it is wrong.
+pub fn parse<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, JsonError> {
+    serde_json::from_slice(body).map_err(|error| explain::<T>(body, &error))
+}
+
+fn explain<'de, T: Deserialize<'de>>(body: &'de [u8], error: &serde_json::Error) -> JsonError {
+    let whole = |what: String| JsonError {
+        field: String::new(),
+        what,
+    };
+    if body.is_empty() {
+        return whole("is empty; a JSON object was expected".to_owned());
+    }
+    if body.starts_with(b"\xef\xbb\xbf") {
+        return whole("starts with a byte order mark, which JSON does not allow".to_owned());
+    }
+    if error.classify() != Category::Data {
+        return whole(format!("is not JSON: line {}, column {}", error.line(), error.column()));
+    }
+    let mut reader = serde_json::Deserializer::from_slice(body);
+    match serde_path_to_error::deserialize::<_, T>(&mut reader) {
+        // Something follows the value.
+        Ok(_) => whole("has something after its JSON value".to_owned()),
+        Err(error) => {
+            let path = error.path().to_string();
+            let what = without_values(&error.into_inner().to_string());
+            located(if path == "." { String::new() } else { path }, what)
+        }
+    }
+}
+
+/// serde names the missing or unknown field only in its message; it belongs to the path.
+fn located(path: String, what: String) -> JsonError {
+    for (start, meaning) in [
+        ("missing field `", "is required"),
+        ("duplicate field `", "is given twice"),
+    ] {
+        if let Some(field) = what.strip_prefix(start).and_then(|rest| rest.split('`').next()) {
+            return JsonError {
+                field: joined(&path, field),
+                what: meaning.to_owned(),
+            };
+        }
+    }
+    if what.starts_with("unknown field `") {
+        return JsonError {
+            field: path,
+            what: "is not a field of this request".to_owned(),
+        };
+    }
+    JsonError { field: path, what }
+}
+
+fn joined(path: &str, field: &str) -> String {
+    match path {
+        "" => field.to_owned(),
+        path if path == field || path.ends_with(&format!(".{field}")) => path.to_owned(),
+        path => format!("{path}.{field}"),
+    }
+}
+
+/// serde repeats what it found (`invalid type: string "…"`): only what was expected may be told, and the place.
+fn without_values(message: &str) -> String {
+    let message = message.rsplit_once(" at line ").map_or(message, |(head, _)| head);
+    let is_about_value = message.starts_with("invalid type: ")
+        || message.starts_with("invalid value: ")
+        || message.starts_with("invalid length ")
+        || message.starts_with("unknown variant ");
+    match message.rsplit_once(", expected ") {
+        Some((_, expected)) if is_about_value => format!("must be {expected}"),
+        None if is_about_value => "has a value that is not allowed".to_owned(),
+        _ => message.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::{CreateBatch, CreateKey};
+
+    fn refused(body: &str) -> (String, String) {
+        match parse::<CreateKey>(body.as_bytes()) {
+            Ok(_) => (String::new(), "taken".to_owned()),
+            Err(error) => (error.field, error.what),
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_the_field() {
+        for (body, field) in [
+            (r#"{"name":"x"}"#, "subject"),
+            (r#"{"name":1,"subject":"s"}"#, "name"),
+            (r#"{"name":"x","subject":"s","scopes":["a",2]}"#, "scopes[1]"),
+            (r#"{"name":"x","subject":"s","colour":1}"#, "colour"),
+            (r#"{"name":"x","subject":"s","name":"y"}"#, "name"),
+            (r#"{"name":"x","subject":"s","claims":[]}"#, "claims"),
+            (
+                r#"{"name":"x","subject":"s","seconds_until_expiration":1.5}"#,
+                "seconds_until_expiration",
+            ),
+        ] {
+            assert_eq!(refused(body).0, field, "{body}: {}", refused(body).1);
+        }
+        let batch = parse::<CreateBatch>(br#"{"items":[{"name":"x","subject":"s"},{"name":"x"}]}"#);
+        assert_eq!(
+            batch.err().map(|error| error.field),
+            Some("items[1].subject".to_owned())
+        );
+    }
+
+    #[test]
+    fn what_is_not_json_is_refused_as_a_whole() {
+        for body in ["", "{", "\u{feff}{}", "{}x", "nul", "{\"a\":}", "\"\\ud800\""] {
+            assert_eq!(refused(body).0, "", "{body}");
+            assert_ne!(refused(body).1, "taken");
+        }
+    }
+
+    #[test]
+    fn a_refusal_never_repeats_what_was_sent() {
+        let secret = "ak_kr1SECRETSECRET";
+        for body in [
+            format!(r#"{{"name":"x","subject":{{"{secret}":1}}}}"#),
+            format!(r#"{{"name":"x","subject":"s","seconds_until_expiration":"{secret}"}}"#),
+            format!(r#"{{"name":"x","subject":"s","claims":"{secret}"}}"#),
+            format!(r#"{{"name":"x","subject":"s","type":"{secret}"}}"#),
+            format!(r#""{secret}""#),
+        ] {
+            let (field, what) = refused(&body);
+            assert!(!what.contains("SECRET") && !field.contains("SECRET"), "{field} {what}");
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! Keys on the wire: Clerk's object and requests (clerk-wire, sections 2 and 3), and what is ours beyond them.
+
+use crate::claims::ClaimsText;
+use crate::seconds::{PositiveSeconds, Seconds};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
+use std::fmt;
+use utoipa::ToSchema;
+
+/// Most keys in one batch.
+pub const BATCH_MAX: usize = 1_000;
+
+/// A wish for a key.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateKey {
+    /// What people call it.
+    #[schema(min_length = 1, max_length = 255, example = "CI of the billing service")]
+    pub name: String,
+    /// Who owns it; Clerk's forms are `user_…` and `org_…`.
+    #[schema(min_length = 1, max_length = 255, example = "user_2f4KmXyZ")]
+    pub subject: String,
+    /// A longer remark.
+    #[schema(max_length = 255, nullable)]
+    pub description: Option<String>,
+    /// What the relying service wants to know about the holder; at most 16 KiB.
+    #[schema(value_type = Option<Object>, nullable)]
+    pub claims: Option<ClaimsText>,
+    /// What the key may be used for.
+    #[schema(max_items = 100, nullable)]
+    pub scopes: Option<Vec<String>>,
+    /// When it shall expire: whole seconds from now; null is never; left out is what the policy says.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<f64>, exclusive_minimum = 0, maximum = 3_155_760_000_u64, nullable, multiple_of = 1)]
+    pub seconds_until_expiration: Option<Option<PositiveSeconds>>,
+    /// Who makes it, in the caller's words.
+    #[schema(min_length = 1, max_length = 255, nullable)]
+    pub created_by: Option<String>,
+    /// Only `api_key`.
+    #[serde(rename = "type")]
+    #[schema(nullable)]
+    pub kind: Option<KeyType>,
+}
+
+/// The one type of key there is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, Serialize, ToSchema)]
+pub enum KeyType {
+    /// An API key.
+    #[serde(rename = "api_key")]
+    ApiKey,
+}
+
+/// Tells a field that is null from one that is left out.
+fn given<'de, T, D>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    Option::<T>::deserialize(deserializer).map(Some)
+}
+
+/// A wish for keys, all or none.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateBatch {
+    /// The wishes.
+    #[schema(min_items = 1, max_items = 1000)]
+    pub items: Vec<CreateKey>,
+}
+
+/// What to change about a key. What is left out stays as it is.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateKey {
+    /// A new name.
+    #[schema(min_length = 1, max_length = 255)]
+    pub name: Option<String>,
+    /// A new description; null takes it away.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>, max_length = 255, nullable)]
+    pub description: Option<Option<String>>,
+    /// New claims; null takes them away.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<Object>, nullable)]
+    pub claims: Option<Option<ClaimsText>>,
+    /// New scopes; null is none.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<Vec<String>>, max_items = 100, nullable)]
+    pub scopes: Option<Option<Vec<String>>>,
+    /// The present owner, if it is sent at all: a key does not move to another one.
+    #[schema(min_length = 1, max_length = 255, nullable)]
+    pub subject: Option<String>,
+    /// A new expiry: whole seconds from now; null is never.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<f64>, exclusive_minimum = 0, maximum = 3_155_760_000_u64, nullable, multiple_of = 1)]
+    pub seconds_until_expiration: Option<Option<PositiveSeconds>>,
+}
+
+/// Why a key is revoked.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RevokeKey {
+    /// In words.
+    #[schema(max_length = 2000, nullable)]
+    pub revocation_reason: Option<String>,
+    /// As a code: `unspecified`, `key_compromise`, `leaked`, `superseded`, `affiliation_changed`, `cessation` or
+    /// `privilege_withdrawn`. A compromise or leak is final under every policy.
+    #[schema(
+        nullable,
+        pattern = "^(unspecified|key_compromise|leaked|superseded|affiliation_changed|cessation|privilege_withdrawn)$"
+    )]
+    pub reason_code: Option<String>,
+}
+
+/// Why a hold is put on a key, or lifted.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HoldKey {
+    /// In words.
+    #[schema(max_length = 2000, nullable)]
+    pub reason: Option<String>,
+}
+
+/// How to rotate a key.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RotateKey {
+    /// A new name; left out or null keeps the old one.
+    #[schema(min_length = 1, max_length = 255, nullable)]
+    pub name: Option<String>,
+    /// A new expiry: whole seconds from now; null is never; left out keeps the old one.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<f64>, exclusive_minimum = 0, maximum = 3_155_760_000_u64, nullable, multiple_of = 1)]
+    pub seconds_until_expiration: Option<Option<PositiveSeconds>>,
+    /// How long the old secret stays good. 0: it is dead when the answer comes.
+    #[schema(value_type = Option<f64>, minimum = 0, maximum = 3_155_760_000_u64, nullable, multiple_of = 1)]
+    pub overlap_seconds: Option<Seconds>,
+}
+
+/// A key. Clerk's fields are always there, null where empty.
+#[derive(Clone, Serialize, ToSchema)]
+pub struct ApiKey {
+    /// Always `api_key`.
+    #[schema(pattern = "^api_key$")]
+    pub object: &'static str,
+    /// Its id; rotation keeps it.
+    #[schema(pattern = "^ak_[0-9a-f]{32}$")]
+    pub id: String,
+    /// Always `api_key`.
+    #[serde(rename = "type")]
+    #[schema(pattern = "^api_key$")]
+    pub kind: &'static str,
+    /// Who owns it.
+    pub subject: String,
+    /// What people call it.
+    pub name: String,
+    /// A longer remark.
+    #[schema(required, nullable)]
+    pub description: Option<String>,
+    /// What the relying service wants to know about the holder.
+    #[schema(value_type = Option<Object>, required, nullable)]
+    pub claims: Option<Box<RawValue>>,
+    /// What it may be used for.
+    pub scopes: Vec<String>,
+    /// The secret: only in the answer that issues or rotates it, and never again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
+    /// Whether it is revoked.
+    pub revoked: bool,
+    /// Why it was revoked, in words.
+    #[schema(required, nullable)]
+    pub revocation_reason: Option<String>,
+    /// Whether its time is over, as of this answer.
+    pub expired: bool,
+    /// When it expires, in Unix ms.
+    #[schema(required, nullable)]
+    pub expiration: Option<i64>,
+    /// Who made it, in the caller's words.
+    #[schema(required, nullable)]
+    pub created_by: Option<String>,
+    /// When a secret of it was last presented, in Unix ms, exact to a minute.
+    #[schema(required, nullable)]
+    pub last_used_at: Option<i64>,
+    /// When it was issued, in Unix ms.
+    pub created_at: i64,
+    /// When it was last changed, in Unix ms.
+    pub updated_at: i64,
+    /// Where it stands: `active`, `disabled`, `expired` or `revoked`.
+    #[schema(pattern = "^(active|disabled|expired|revoked)$")]
+    pub state: &'static str,
+    /// The start of its secret.
+    pub prefix: String,
+    /// The end of its secret.
+    pub last_four: String,
+    /// When it was put on hold, in Unix ms.
+    #[schema(required, nullable)]
+    pub disabled_at: Option<i64>,
+    /// When it was revoked, in Unix ms.
+    #[schema(required, nullable)]
+    pub revoked_at: Option<i64>,
+    /// Who revoked it.
+    #[schema(required, nullable)]
+    pub revoked_by: Option<String>,
+    /// Why it was revoked, as a code.
+    #[schema(required, nullable)]
+    pub reason_code: Option<&'static str>,
+    /// When it last got a new secret, in Unix ms.
+    #[schema(required, nullable)]
+    pub rotated_at: Option<i64>,
+    /// Until when the secret before the last rotation is good, in Unix ms.
+    #[schema(required, nullable)]
+    pub retiring_until: Option<i64>,
+    /// How far a change has got; only in the answer to a change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub effect: Option<Effect>,
+}
+
+/// How far a change has got: no verifier accepts any more what it has ended.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Effect {
+    /// The change is contained in this revision and all later ones.
+    pub revision: u64,
+    /// How many verifiers it holds for.
+    pub verifiers: u32,
+    /// How long it took, in ms.
+    pub waited_ms: u64,
+    /// Always `everywhere`.
+    #[schema(pattern = "^everywhere$")]
+    pub scope: &'static str,
+}
+
+/// Issued keys, in the order asked for.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CreatedBatch {
+    /// The keys with their secrets.
+    pub data: Vec<ApiKey>,
+}
+
+/// A page of keys, newest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct KeyList {
+    /// The keys.
+    pub data: Vec<ApiKey>,
+    /// How many the filter lets through in all.
+    pub total_count: u64,
+    /// Where the next page begins: pass it as `cursor`. Not there on the last page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
+}
+
+/// A key that was deleted.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DeletedKey {
+    /// Always `api_key`.
+    #[schema(pattern = "^api_key$")]
+    pub object: &'static str,
+    /// Its id.
+    pub id: String,
+    /// Always true.
+    pub deleted: bool,
+    /// How far the deletion has got.
+    pub effect: Effect,
+}
+
+impl fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiKey")
+            .field("id", &self.id)
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,17 @@
+//! What goes over the wire: requests, answers, error codes. Times are Unix milliseconds, as on Clerk's wire.
+//!
+//! Requests are strict: unknown fields, repeated fields and wrong types are refused, and the refusal names the field
+//! but never repeats what was in it, because it may be a secret.
+
+pub mod claims;
+pub mod code;
+pub mod json;
+pub mod keys;
+pub mod problem;
+pub mod root_keys;
+pub mod seconds;
+pub mod tenants;
+pub mod verify;
+
+pub use code::Code;
+pub use problem::{Family, Problem};

@@ -1,0 +1,158 @@
+//! The one error body: an RFC 9457 problem and Clerk's error shape in one object (http.md, section 2).
+
+use crate::Code;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+/// Which spelling and content type a route uses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Family {
+    /// `/api_keys` routes: Clerk's codes, `application/json`.
+    Clerk,
+    /// All others: our codes, `application/problem+json`.
+    Problem,
+}
+
+impl Family {
+    /// The content type of an error.
+    pub const fn content_type(self) -> &'static str {
+        match self {
+            Self::Clerk => "application/json",
+            Self::Problem => "application/problem+json",
+        }
+    }
+
+    /// How a code is spelled.
+    pub const fn spell(self, code: Code) -> &'static str {
+        match self {
+            Self::Clerk => code.on_clerk_wire(),
+            Self::Problem => code.as_str(),
+        }
+    }
+}
+
+/// Something went wrong: a code, what happened and what to do about it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Problem {
+    /// The code.
+    pub code: Code,
+    /// What happened, why, and what to do: for people. Never holds what the caller sent.
+    pub detail: String,
+    /// Facts for programs.
+    pub meta: Map<String, Value>,
+}
+
+impl Problem {
+    /// A problem.
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self {
+            code,
+            detail: detail.into(),
+            meta: Map::new(),
+        }
+    }
+
+    /// A problem with one field of the request.
+    pub fn field(field: &str, detail: &str) -> Self {
+        Self::new(Code::BadRequest, format!("`{field}` {detail}.")).with("param_name", field)
+    }
+
+    /// Adds a fact.
+    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.meta.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// The body to send.
+    pub fn body(&self, family: Family, request_id: &str) -> ErrorBody {
+        let code = family.spell(self.code).to_owned();
+        ErrorBody {
+            kind: format!("/errors/{}", self.code.as_str()),
+            title: self.code.title().to_owned(),
+            status: self.code.status(),
+            detail: self.detail.clone(),
+            code: code.clone(),
+            request_id: request_id.to_owned(),
+            errors: vec![ErrorItem {
+                code,
+                message: self.code.title().to_owned(),
+                long_message: self.detail.clone(),
+                meta: self.meta.clone(),
+            }],
+        }
+    }
+}
+
+/// The error body. Every field is always there.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ErrorBody {
+    /// Where the code is explained: a page of this server.
+    #[serde(rename = "type")]
+    #[schema(example = "/errors/KEY_LIMIT_REACHED")]
+    pub kind: String,
+    /// The same for every occurrence of the code.
+    pub title: String,
+    /// The HTTP status.
+    #[schema(minimum = 400, maximum = 599)]
+    pub status: u16,
+    /// What happened here, why, and what to do.
+    pub detail: String,
+    /// The stable code.
+    pub code: String,
+    /// The request, as in the `X-Request-Id` header.
+    pub request_id: String,
+    /// The same once more, in Clerk's shape.
+    pub errors: Vec<ErrorItem>,
+}
+
+/// An error in Clerk's shape.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ErrorItem {
+    /// The stable code.
+    pub code: String,
+    /// A short message.
+    pub message: String,
+    /// What happened, why, and what to do.
+    pub long_message: String,
+    /// Facts for programs, for example `param_name`, or `max` and `used`.
+    #[schema(value_type = Object)]
+    pub meta: Map<String, Value>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_body_is_a_problem_document_and_clerks_shape() {
+        let problem = Problem::new(Code::KeyLimitReached, "3 of 3.")
+            .with("max", 3)
+            .with("used", 3);
+        let body = serde_json::to_value(problem.body(Family::Clerk, "req_1")).unwrap();
+        let expected = serde_json::json!({
+            "type": "/errors/KEY_LIMIT_REACHED",
+            "title": "The key limit is reached",
+            "status": 409,
+            "detail": "3 of 3.",
+            "code": "KEY_LIMIT_REACHED",
+            "request_id": "req_1",
+            "errors": [{
+                "code": "KEY_LIMIT_REACHED",
+                "message": "The key limit is reached",
+                "long_message": "3 of 3.",
+                "meta": { "max": 3, "used": 3 },
+            }],
+        });
+        assert_eq!(body, expected);
+    }
+
+    #[test]
+    fn each_family_has_its_spelling_and_content_type() {
+        let problem = Problem::field("name", "must not be empty");
+        assert_eq!(problem.body(Family::Clerk, "r").code, "bad_request");
+        assert_eq!(problem.body(Family::Problem, "r").code, "BAD_REQUEST");
+        assert_eq!(Family::Problem.content_type(), "application/problem+json");
+        assert_eq!(problem.meta.get("param_name"), Some(&Value::from("name")));
+    }
+}

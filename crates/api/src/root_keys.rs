@@ -1,0 +1,58 @@
+//! Root keys on the wire.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use utoipa::ToSchema;
+
+/// A wish for a root key.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateRootKey {
+    /// What people call it.
+    #[schema(min_length = 1, max_length = 255)]
+    pub name: String,
+    /// What it may do, for example `keys:read`. Nobody can give what they do not have.
+    #[schema(max_items = 32)]
+    pub permissions: Vec<String>,
+    /// The tenant it is bound to; left out or null is the caller's own reach.
+    #[schema(nullable)]
+    pub tenant: Option<String>,
+}
+
+/// A root key.
+#[derive(Clone, Serialize, ToSchema)]
+pub struct RootKey {
+    /// Its id.
+    #[schema(pattern = "^rk_[0-9a-f]{32}$")]
+    pub id: String,
+    /// What people call it.
+    pub name: String,
+    /// The tenant it is bound to; null is the whole instance.
+    #[schema(required, nullable)]
+    pub tenant: Option<String>,
+    /// What it may do.
+    pub permissions: Vec<String>,
+    /// The end of its secret.
+    pub last_four: String,
+    /// When it was made, in Unix ms.
+    pub created_at: i64,
+    /// When it was revoked, in Unix ms.
+    #[schema(required, nullable)]
+    pub revoked_at: Option<i64>,
+    /// The secret: only in the answer that makes it, and never again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
+}
+
+/// Root keys, newest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RootKeyList {
+    /// The root keys.
+    pub data: Vec<RootKey>,
+}
+
+impl fmt::Debug for RootKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RootKey").field("id", &self.id).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,102 @@
+//! Verify on the wire. No request type here prints itself: they hold secrets.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use utoipa::ToSchema;
+
+/// Most questions in one batch.
+pub const VERIFY_BATCH_MAX: usize = 100;
+
+/// Clerk's question: is this secret good?
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_debug_implementations, reason = "it holds a plaintext secret")]
+pub struct VerifySecret<'a> {
+    /// The secret.
+    #[serde(borrow)]
+    #[schema(value_type = String)]
+    pub secret: Cow<'a, str>,
+}
+
+/// Is this key good, for this?
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_debug_implementations, reason = "it holds a plaintext secret")]
+pub struct VerifyKey<'a> {
+    /// The secret, as it was presented.
+    #[serde(borrow)]
+    #[schema(value_type = String)]
+    pub key: Cow<'a, str>,
+    /// Scopes that it must all hold.
+    #[serde(borrow, default)]
+    #[schema(value_type = Option<Vec<String>>, max_items = 100, nullable)]
+    pub scopes: Option<Vec<Cow<'a, str>>>,
+    /// The end user's network address.
+    #[serde(borrow, default)]
+    #[schema(value_type = Option<String>, nullable, example = "192.0.2.1")]
+    pub ip: Option<Cow<'a, str>>,
+}
+
+/// Several questions at once.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_debug_implementations, reason = "it holds plaintext secrets")]
+pub struct VerifyBatch<'a> {
+    /// The questions.
+    #[serde(borrow)]
+    #[schema(value_type = Vec<VerifyKey<'_>>, min_items = 1, max_items = 100)]
+    pub items: Vec<VerifyKey<'a>>,
+}
+
+/// A verdict. The call succeeded whatever it says; the fields of the key are there when its secret was known.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Verdict {
+    /// Whether the key is good.
+    pub valid: bool,
+    /// What the relying service should pass on: `VALID`, or an error code.
+    #[schema(example = "VALID")]
+    pub code: &'static str,
+    /// The HTTP status that goes with the code.
+    #[schema(example = 200)]
+    pub status: u16,
+    /// The exact cause, for the relying service's own log.
+    #[schema(
+        pattern = "^(valid|missing|malformed|unknown|erased|rotated|revoked|owner_blocked|disabled|not_yet_valid|expired|address|scope|limited|unavailable)$"
+    )]
+    pub reason: &'static str,
+    /// The key's tenant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// The key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_id: Option<String>,
+    /// Its owner.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// Its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// What it may be used for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scopes: Option<Vec<String>>,
+    /// Its claims.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub claims: Option<Box<RawValue>>,
+    /// When it expires, in Unix ms.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expiration: Option<i64>,
+    /// Every change up to this revision was taken into account.
+    pub revision: u64,
+    /// Where the answer came from: `memory` or `store`.
+    #[schema(pattern = "^(memory|store)$")]
+    pub source: &'static str,
+}
+
+/// Several verdicts, in the order of the questions.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Verdicts {
+    /// The verdicts.
+    pub data: Vec<Verdict>,
+}
