@@ -1,6 +1,7 @@
 //! Reading JSON strictly, and saying what is wrong with it without repeating it.
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::error::Category;
 
 /// Why a body was refused.
@@ -27,6 +28,10 @@ fn explain<'de, T: Deserialize<'de>>(body: &'de [u8], error: &serde_json::Error)
     }
     if body.starts_with(b"\xef\xbb\xbf") {
         return whole("starts with a byte order mark, which JSON does not allow".to_owned());
+    }
+    let is_json = serde_json::from_slice::<IgnoredAny>(body);
+    if let Err(error) = is_json {
+        return whole(format!("is not JSON: line {}, column {}", error.line(), error.column()));
     }
     if error.classify() != Category::Data {
         return whole(format!("is not JSON: line {}, column {}", error.line(), error.column()));

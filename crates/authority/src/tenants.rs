@@ -57,6 +57,11 @@ impl Authority {
         }
     }
 
+    /// Whether there is a tenant already.
+    pub async fn is_founded(&self) -> Result<bool, Failure> {
+        Ok(!self.store.tenants(None, 1).await?.is_empty())
+    }
+
     /// Brings the memory up to the store's present revision, so that verdicts say it from the first one on.
     pub async fn catch_up(&self) -> Result<(), Failure> {
         let head = self.store.head().await?;

@@ -2,6 +2,7 @@
 
 use crate::{Authority, Call, Failure};
 use keyreeve_core::access::Permission;
+use keyreeve_core::coherence::Entry;
 use keyreeve_core::lifecycle::Standing;
 use keyreeve_core::policy::{After, ListDefault};
 use keyreeve_core::text::Subject;
@@ -44,6 +45,15 @@ impl Authority {
         record
             .map(|record| self.with_pending_use(record))
             .ok_or(Failure::NotFound)
+    }
+
+    /// The key of a verdict that was valid, if it still is: for answers that show more than a verdict does.
+    pub async fn record_of(&self, entry: &Entry) -> Result<KeyRecord, Failure> {
+        let now = self.now();
+        let record = self.store.key(entry.gate().slug(), entry.key_id(), now).await?;
+        let is_active = |record: &KeyRecord| record.key.standing(now) == Standing::Active;
+        let record = record.filter(is_active).ok_or(Failure::NotFound)?;
+        Ok(self.with_pending_use(record))
     }
 
     /// A page of the tenant's keys, newest first.

@@ -1,0 +1,112 @@
+//! How a command reaches a server.
+
+use crate::exit::Usage;
+use crate::output::Format;
+use clap::Args;
+use keyreeve_client::Client;
+use keyreeve_server::instance::{Instance, operator_socket};
+use keyreeve_server::settings::{CACHE_ENTRIES_DEFAULT, Settings};
+use std::io::Read as _;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+/// What every command that talks to a server takes.
+#[derive(Debug, Args)]
+pub(crate) struct Connection {
+    /// The server; the root key comes from `KEYREEVE_ROOT_KEY`. Without one, the server on this machine is asked
+    /// through its data directory
+    #[arg(long, env = "KEYREEVE_URL", default_value = "http://127.0.0.1:7300", global = true)]
+    url: String,
+    /// The data directory of a server on this machine
+    #[arg(long, env = "KEYREEVE_DATA", default_value = "./keyreeve-data", global = true)]
+    data: PathBuf,
+    /// How to print data
+    #[arg(short, long, value_enum, default_value = "table", global = true)]
+    pub(crate) output: Format,
+}
+
+/// A root key from the environment: never an argument, which every user of the machine could read.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place where a client command reads its credential"
+)]
+fn root_key() -> Option<String> {
+    std::env::var("KEYREEVE_ROOT_KEY")
+        .ok()
+        .map(|key| key.trim().to_owned())
+        .filter(|key| !key.is_empty())
+}
+
+impl Connection {
+    /// A client of the server that is meant.
+    pub(crate) fn client(&self, tenant: Option<String>) -> anyhow::Result<Client> {
+        let client = match root_key() {
+            Some(root_key) => Client::over_http(&self.url, root_key)?,
+            None => self.local()?,
+        };
+        Ok(client.for_tenant(tenant))
+    }
+
+    fn local(&self) -> anyhow::Result<Client> {
+        let socket = operator_socket(&self.data);
+        if socket.exists() {
+            return Ok(Client::over_socket(&socket)?);
+        }
+        Err(Usage(format!(
+            "set KEYREEVE_ROOT_KEY to a root key of {}, or name the data directory of a server that runs on this \
+             machine with --data (there is none in {})",
+            self.url,
+            self.data.display()
+        ))
+        .into())
+    }
+
+    /// Runs something against the server that is meant; one that does not run is started for it, unheard from outside.
+    pub(crate) async fn with_server<T>(
+        &self,
+        action: impl AsyncFnOnce(Client) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        if root_key().is_some() || self.is_running() {
+            return action(self.client(None)?).await;
+        }
+        if !self.data.join("keyreeve.db").exists() {
+            return Err(Usage(format!(
+                "there is no instance in {}; `keyreeve serve` makes one and shows its first root key",
+                self.data.display()
+            ))
+            .into());
+        }
+        let instance = Instance::start(&quiet(self.data.clone())).await?;
+        let done = action(Client::over_socket(&operator_socket(&self.data))?).await;
+        instance.stop().await;
+        done
+    }
+
+    /// A socket that a killed server left behind does not answer.
+    fn is_running(&self) -> bool {
+        std::os::unix::net::UnixStream::connect(operator_socket(&self.data)).is_ok()
+    }
+}
+
+/// Settings of an instance that listens only where nobody knows.
+pub(super) fn quiet(data: PathBuf) -> Settings {
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    Settings {
+        data,
+        listen: any,
+        check_listen: any,
+        ops_listen: any,
+        root_key_file: None,
+        cache_entries: CACHE_ENTRIES_DEFAULT,
+    }
+}
+
+/// Most bytes of a secret or of a list of ids on standard input.
+const STDIN_BYTES_MAX: u64 = 1024 * 1024;
+
+/// All of standard input, for arguments given as `-`.
+pub(super) fn stdin() -> anyhow::Result<String> {
+    let mut text = String::new();
+    std::io::stdin().take(STDIN_BYTES_MAX).read_to_string(&mut text)?;
+    Ok(text)
+}

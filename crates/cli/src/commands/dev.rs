@@ -1,0 +1,57 @@
+//! `keyreeve dev`: a throw-away server with a ready key, for trying things out.
+
+use super::connect::quiet;
+use crate::output;
+use anyhow::Context as _;
+use clap::Args;
+use keyreeve_client::Client;
+use keyreeve_server::instance::{Instance, operator_socket};
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+
+/// Run a throw-away server with a ready key and the curl that verifies it. Ctrl-C ends it and forgets everything.
+#[derive(Debug, Args)]
+pub(crate) struct Dev {
+    /// Where the API listens
+    #[arg(long, default_value = "127.0.0.1:7300", value_name = "ADDR")]
+    listen: SocketAddr,
+}
+
+impl Dev {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
+        let mut settings = quiet(directory.path().to_owned());
+        settings.listen = self.listen;
+        let mut instance = Instance::start(&settings).await?;
+        let root_key = instance
+            .first_root_key
+            .take()
+            .context("a new instance has no root key")?;
+        let client = Client::over_socket(&operator_socket(directory.path()))?;
+        let wish = json!({ "name": "try me", "subject": "user_dev", "scopes": ["read"] });
+        let key = client.post("v1/api_keys", &wish).await?;
+        let secret = key.get("secret").and_then(Value::as_str).unwrap_or_default();
+        let url = format!("http://{}", instance.addresses.listen);
+        output::print(&format!(
+            "\
+Keyreeve runs at {url}, with nothing in it that outlives this command.
+
+  root key   {root_key}
+  API key    {secret}
+
+Verify the key:
+
+  curl -s {url}/v1/verify -H 'Authorization: Bearer {root_key}' -d '{{\"key\":\"{secret}\"}}'
+
+Use it as its holder would:
+
+  curl -s {url}/v1/me -H 'Authorization: Bearer {secret}'
+
+The API is described at {url}/openapi.json. Ctrl-C ends it.",
+            root_key = root_key.expose(),
+        ));
+        tokio::signal::ctrl_c().await.context("cannot wait for Ctrl-C")?;
+        instance.stop().await;
+        Ok(())
+    }
+}

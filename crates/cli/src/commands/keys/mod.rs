@@ -1,0 +1,61 @@
+//! `keyreeve keys`: one file a verb.
+
+mod create;
+mod end;
+mod get;
+mod hold;
+mod list;
+mod rotate;
+mod targets;
+mod update;
+mod verify;
+
+use clap::Subcommand;
+
+/// Issue, list, change, rotate, revoke and verify keys.
+#[derive(Debug, Subcommand)]
+#[command(
+    after_help = "Examples:\n  keyreeve keys create ci --subject user_1 --scope read --expires 90d\n  \
+                        keyreeve keys list --subject user_1\n  keyreeve keys rotate ak_… --secret-only\n  \
+                        keyreeve keys revoke ak_… --reason \"found in a repository\" --reason-code leaked\n  \
+                        printf %s \"$KEY\" | keyreeve keys verify -"
+)]
+pub(crate) enum Keys {
+    /// Issue a key; its secret is shown once
+    Create(create::Create),
+    /// List keys, newest first
+    List(list::List),
+    /// Show one key
+    Get(get::Get),
+    /// Change name, description, scopes, claims or expiry
+    Update(update::Update),
+    /// Give a key a new secret; the old one is dead at once unless an overlap is asked for
+    Rotate(rotate::Rotate),
+    /// End keys, as the tenant's policy says
+    Revoke(end::Revoke),
+    /// Put keys on hold
+    Disable(hold::Disable),
+    /// Lift the hold of keys
+    Reactivate(hold::Reactivate),
+    /// Destroy the records of keys
+    Delete(end::Delete),
+    /// Ask whether a secret is good; it is read from standard input
+    Verify(verify::Verify),
+}
+
+impl Keys {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Create(create) => create.run().await,
+            Self::List(list) => list.run().await,
+            Self::Get(get) => get.run().await,
+            Self::Update(update) => update.run().await,
+            Self::Rotate(rotate) => rotate.run().await,
+            Self::Revoke(revoke) => revoke.run().await,
+            Self::Disable(disable) => disable.run().await,
+            Self::Reactivate(reactivate) => reactivate.run().await,
+            Self::Delete(delete) => delete.run().await,
+            Self::Verify(verify) => verify.run().await,
+        }
+    }
+}

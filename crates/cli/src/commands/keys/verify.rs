@@ -1,0 +1,43 @@
+//! `keyreeve keys verify`.
+
+use super::create::set;
+use super::targets::Common;
+use crate::commands::connect::stdin;
+use crate::exit::{AnswerIsNo, Usage};
+use clap::Args;
+use serde_json::{Value, json};
+
+/// Ask whether a secret is good. Exit code 3 if it is not.
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// Only `-`: the secret is read from standard input, because arguments can be read by others
+    #[arg(default_value = "-", value_name = "-")]
+    from: String,
+    /// A scope that it must hold; repeat for more
+    #[arg(long = "scope", value_name = "SCOPE")]
+    scopes: Vec<String>,
+    #[command(flatten)]
+    common: Common,
+}
+
+impl Verify {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        if self.from != "-" {
+            let message = "a secret is not given as an argument, which others on this machine can read. \
+                           Do this instead: printf %s \"$KEY\" | keyreeve keys verify -";
+            return Err(Usage(message.to_owned()).into());
+        }
+        let mut question = json!({ "key": stdin()?.trim() });
+        set(
+            &mut question,
+            "scopes",
+            (!self.scopes.is_empty()).then(|| json!(self.scopes)),
+        );
+        let verdict = self.common.client()?.post("v1/verify", &question).await?;
+        self.common.show(&verdict);
+        match verdict.get("valid").and_then(Value::as_bool) {
+            Some(true) => Ok(()),
+            Some(false) | None => Err(AnswerIsNo.into()),
+        }
+    }
+}

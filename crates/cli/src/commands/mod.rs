@@ -1,0 +1,80 @@
+//! The commands, and how they reach a server.
+
+mod connect;
+mod dev;
+mod duration;
+mod keys;
+mod root_keys;
+mod serve;
+
+use crate::output;
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+const EXAMPLES: &str = "\
+Examples:
+  keyreeve dev                                   a throw-away server with a ready key
+  keyreeve serve                                 a server on 127.0.0.1:7300, data in ./keyreeve-data
+  KEY=$(keyreeve keys create ci --subject user_1 --secret-only)
+  printf %s \"$KEY\" | keyreeve keys verify -
+  keyreeve keys list --subject user_1 -o json
+  keyreeve keys revoke ak_… --reason \"left the company\"
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the answer is no, 4 not allowed, 5 not found, 6 conflict,
+7 unreachable (try again).";
+
+/// A self-hosted API-key authority: when revoke returns, no verifier anywhere still accepts the key.
+#[derive(Debug, Parser)]
+#[command(name = "keyreeve", version, about, after_help = EXAMPLES, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server
+    Serve(serve::Serve),
+    /// Run a throw-away server with a ready key and the curl that verifies it
+    Dev(dev::Dev),
+    /// Issue, list, change, rotate, revoke and verify keys
+    #[command(subcommand)]
+    Keys(keys::Keys),
+    /// Make, list and revoke root keys
+    #[command(subcommand)]
+    RootKeys(root_keys::RootKeys),
+    /// Print the OpenAPI document of this version
+    Openapi,
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Runs a command.
+pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
+    match cli.command {
+        Command::Serve(serve) => serve.run().await,
+        Command::Dev(dev) => dev.run().await,
+        Command::Keys(keys) => keys.run().await,
+        Command::RootKeys(root_keys) => root_keys.run().await,
+        Command::Openapi => {
+            output::print(keyreeve_server::openapi_document().trim_end());
+            Ok(())
+        }
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "keyreeve", &mut std::io::stdout());
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_tree_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

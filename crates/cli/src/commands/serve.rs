@@ -1,0 +1,70 @@
+//! `keyreeve serve`: the server.
+
+use crate::output;
+use crate::settings::Options;
+use anyhow::Context as _;
+use clap::Args;
+use keyreeve_server::instance::Instance;
+use std::io::Write as _;
+use tokio::signal::unix::{SignalKind, signal};
+
+const EXAMPLES: &str = "\
+Examples:
+  keyreeve serve
+  keyreeve serve --data /var/lib/keyreeve --listen 0.0.0.0:7300 --root-key-file /etc/keyreeve/root-key
+  keyreeve serve --listen 127.0.0.1:0            a free port; the first lines say which
+
+Standard output: one `name=address` a line, on the very first start the root key, then `ready`.
+Every option is also a KEYREEVE_… variable and a key in keyreeve.toml (--config).";
+
+/// Run the server.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Serve {
+    #[command(flatten)]
+    options: Options,
+}
+
+impl Serve {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        let (settings, log) = self.options.settle()?;
+        tracing_subscriber::fmt()
+            .with_writer(std::io::stderr)
+            .with_ansi(false)
+            .with_target(false)
+            .with_max_level(log)
+            .init();
+        for name in crate::settings::unknown_variables() {
+            output::say(&format!(
+                "warning: the environment variable {name} is not one of Keyreeve's and is ignored"
+            ));
+        }
+        // Before anything listens, so that no early signal is lost.
+        let mut terminate = signal(SignalKind::terminate()).context("cannot wait for signals")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for signals")?;
+        let mut instance = Instance::start(&settings).await?;
+        announce(&mut instance)?;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        instance.stop().await;
+        Ok(())
+    }
+}
+
+/// The first lines on standard output: where the server really listens, and the one time that its root key is shown.
+pub(super) fn announce(instance: &mut Instance) -> anyhow::Result<()> {
+    let addresses = &instance.addresses;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "listen={}", addresses.listen)?;
+    writeln!(out, "check_listen={}", addresses.check_listen)?;
+    writeln!(out, "ops_listen={}", addresses.ops_listen)?;
+    if let Some(root_key) = instance.first_root_key.take() {
+        writeln!(out, "root_key={}", root_key.expose())?;
+        output::say("This is the instance root key. It is shown this once and not stored: keep it.");
+    }
+    writeln!(out, "ready")?;
+    out.flush()?;
+    Ok(())
+}

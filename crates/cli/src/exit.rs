@@ -1,0 +1,80 @@
+//! Exit codes: 0 done · 1 failed · 2 wrong usage · 3 the answer is no · 4 not allowed · 5 not found · 6 conflict ·
+//! 7 unreachable, try again.
+
+use crate::output;
+use keyreeve_client::ClientError;
+use std::process::ExitCode;
+use thiserror::Error;
+
+const FAILED: u8 = 1;
+const USAGE: u8 = 2;
+const NO: u8 = 3;
+const NOT_ALLOWED: u8 = 4;
+const NOT_FOUND: u8 = 5;
+const CONFLICT: u8 = 6;
+const UNREACHABLE: u8 = 7;
+
+/// The question was answered, and the answer is no. It is printed already.
+#[derive(Debug, Error)]
+#[error("no")]
+pub(crate) struct AnswerIsNo;
+
+/// The command was called in a way that cannot work.
+#[derive(Debug, Error)]
+#[error("{0}")]
+pub(crate) struct Usage(pub(crate) String);
+
+/// Runs a command and turns what came of it into an exit code.
+pub(crate) async fn run(command: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
+    match command.await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<AnswerIsNo>() => NO.into(),
+        Err(error) => failed(&error),
+    }
+}
+
+/// Says what went wrong, and gives the code for it.
+pub(crate) fn failed(error: &anyhow::Error) -> ExitCode {
+    output::say(&format!("error: {error:#}"));
+    if let Some(ClientError::Refused(body)) = error.downcast_ref() {
+        output::say(&format!(
+            "see {} on the server, or docs/errors in the repository",
+            body.kind
+        ));
+    }
+    code(error).into()
+}
+
+fn code(error: &anyhow::Error) -> u8 {
+    if error.is::<Usage>() {
+        return USAGE;
+    }
+    match error.downcast_ref::<ClientError>() {
+        None | Some(ClientError::Foreign { .. }) => FAILED,
+        Some(ClientError::Address(_)) => USAGE,
+        Some(ClientError::Unreachable(_)) => UNREACHABLE,
+        Some(ClientError::Refused(body)) => match body.status {
+            401 | 403 => NOT_ALLOWED,
+            404 => NOT_FOUND,
+            409 | 412 | 422 => CONFLICT,
+            429 | 500.. => UNREACHABLE,
+            _ => FAILED,
+        },
+    }
+}
+
+/// Help and version are no errors; everything else the parser says is wrong usage.
+pub(crate) fn of_usage(error: &clap::Error) -> ExitCode {
+    // If standard output is closed there is nobody to tell.
+    drop(error.print());
+    if error.use_stderr() {
+        USAGE.into()
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+/// Some of several things failed; each was said on its own.
+#[derive(Debug, Error)]
+#[error("some failed")]
+pub(crate) struct SomeFailed;

@@ -1,0 +1,165 @@
+//! Talks to a Keyreeve server: over HTTP with a root key, or through the socket in its data directory.
+//!
+//! A thin client: it sends, it reads, and it turns error bodies into [`ClientError`]. Answers are JSON values with the
+//! field names of the API, so that whoever prints them prints the API's own object.
+
+use keyreeve_api::problem::ErrorBody;
+use reqwest::{Method, Url};
+use serde::Serialize;
+use serde_json::Value;
+use std::fmt;
+use std::path::Path;
+use std::time::Duration;
+use thiserror::Error;
+
+/// How long a call may take. Longer than a revocation can (coherence.md, section 2.3), so that it is never cut off.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Why a call did not succeed.
+#[derive(Debug, Error)]
+pub enum ClientError {
+    /// The address is no HTTP address.
+    #[error("{0} is not an http:// or https:// address")]
+    Address(String),
+    /// The server could not be reached, or went away.
+    #[error("the server cannot be reached: {0}")]
+    Unreachable(String),
+    /// The server said no.
+    #[error("{} ({}, request {})", .0.detail, .0.code, .0.request_id)]
+    Refused(Box<ErrorBody>),
+    /// The server's answer is not one of Keyreeve's: perhaps something else listens there.
+    #[error("the server answered {status} with something that is not Keyreeve's")]
+    Foreign {
+        /// The HTTP status.
+        status: u16,
+    },
+}
+
+/// A connection to a server.
+#[derive(Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    base: Url,
+    root_key: Option<String>,
+    tenant: Option<String>,
+}
+
+impl Client {
+    /// A server at an address, with a root key.
+    pub fn over_http(base: &str, root_key: String) -> Result<Self, ClientError> {
+        let not_an_address = || ClientError::Address(base.to_owned());
+        let url = Url::parse(base)
+            .ok()
+            .filter(|url| matches!(url.scheme(), "http" | "https"));
+        Ok(Self {
+            http: build(None)?,
+            base: url.ok_or_else(not_an_address)?,
+            root_key: Some(root_key),
+            tenant: None,
+        })
+    }
+
+    /// A server on this machine, through the socket in its data directory. Whoever may open it may do everything.
+    pub fn over_socket(path: &Path) -> Result<Self, ClientError> {
+        let base = Url::parse("http://operator/").map_err(|error| ClientError::Address(error.to_string()))?;
+        Ok(Self {
+            http: build(Some(path))?,
+            base,
+            root_key: None,
+            tenant: None,
+        })
+    }
+
+    /// The same connection, for another tenant.
+    pub fn for_tenant(mut self, tenant: Option<String>) -> Self {
+        self.tenant = tenant;
+        self
+    }
+
+    /// GET.
+    pub async fn get(&self, path: &str, query: &[(&str, String)]) -> Result<Value, ClientError> {
+        let mut url = self.url(path)?;
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        self.send(Method::GET, url, None::<&()>).await
+    }
+
+    /// POST with a JSON body.
+    pub async fn post(&self, path: &str, body: &impl Serialize) -> Result<Value, ClientError> {
+        self.send(Method::POST, self.url(path)?, Some(body)).await
+    }
+
+    /// PATCH with a JSON body.
+    pub async fn patch(&self, path: &str, body: &impl Serialize) -> Result<Value, ClientError> {
+        self.send(Method::PATCH, self.url(path)?, Some(body)).await
+    }
+
+    /// DELETE.
+    pub async fn delete(&self, path: &str) -> Result<Value, ClientError> {
+        self.send(Method::DELETE, self.url(path)?, None::<&()>).await
+    }
+
+    fn url(&self, path: &str) -> Result<Url, ClientError> {
+        self.base
+            .join(path)
+            .map_err(|error| ClientError::Address(error.to_string()))
+    }
+
+    async fn send(&self, method: Method, url: Url, body: Option<&impl Serialize>) -> Result<Value, ClientError> {
+        let mut request = self.http.request(method, url);
+        if let Some(root_key) = &self.root_key {
+            request = request.bearer_auth(root_key);
+        }
+        if let Some(tenant) = &self.tenant {
+            request = request.header("keyreeve-tenant", tenant);
+        }
+        if let Some(body) = body {
+            let json = serde_json::to_vec(body).map_err(|error| ClientError::Unreachable(error.to_string()))?;
+            request = request.header("content-type", "application/json").body(json);
+        }
+        // The address is left out of the message: it is the caller's own, and may be long.
+        let unreachable = |error: reqwest::Error| ClientError::Unreachable(root_cause(&error.without_url()));
+        let response = request.send().await.map_err(unreachable)?;
+        let status = response.status();
+        let bytes = response.bytes().await.map_err(unreachable)?;
+        let foreign = |_| ClientError::Foreign {
+            status: status.as_u16(),
+        };
+        if status.is_success() {
+            return serde_json::from_slice(&bytes).map_err(foreign);
+        }
+        Err(ClientError::Refused(Box::new(
+            serde_json::from_slice(&bytes).map_err(foreign)?,
+        )))
+    }
+}
+
+fn build(socket: Option<&Path>) -> Result<reqwest::Client, ClientError> {
+    let mut builder = reqwest::Client::builder()
+        .timeout(TIMEOUT)
+        .redirect(reqwest::redirect::Policy::none());
+    if let Some(path) = socket {
+        builder = builder.unix_socket(path);
+    }
+    builder
+        .build()
+        .map_err(|error| ClientError::Unreachable(error.to_string()))
+}
+
+/// The innermost error is the one that says what happened.
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("tenant", &self.tenant)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,55 @@
+//! What every handler can reach.
+
+use keyreeve_authority::Authority;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// Shared by all connections. Cloning is cheap.
+#[derive(Clone, Debug)]
+pub struct App(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    authority: Authority,
+    is_stopping: AtomicBool,
+    request_prefix: String,
+    requests: AtomicU64,
+}
+
+impl App {
+    /// `start` tells this process's request ids from another's; any random number.
+    pub fn new(authority: Authority, start: u64) -> Self {
+        Self(Arc::new(Inner {
+            authority,
+            is_stopping: AtomicBool::new(false),
+            request_prefix: format!("req_{start:016x}"),
+            requests: AtomicU64::new(1),
+        }))
+    }
+
+    /// The use cases.
+    pub fn authority(&self) -> &Authority {
+        &self.0.authority
+    }
+
+    /// A new request id: unique, and cheap enough for the hottest path.
+    pub(crate) fn new_request_id(&self) -> String {
+        let number = self.0.requests.fetch_add(1, Ordering::Relaxed);
+        let mut id = String::with_capacity(self.0.request_prefix.len() + 16);
+        id.push_str(&self.0.request_prefix);
+        // Writing to a string cannot fail.
+        let _written = write!(id, "{number:016x}");
+        id
+    }
+
+    /// From now on the process says that it is not ready.
+    pub(crate) fn stop(&self) {
+        self.0.is_stopping.store(true, Ordering::Release);
+    }
+
+    /// Whether the process is on its way out.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.0.is_stopping.load(Ordering::Acquire)
+    }
+}

@@ -1,0 +1,165 @@
+//! Watches the bytes of a connection for a request that says twice, and differently, how long it is.
+//!
+//! `Content-Length` together with `Transfer-Encoding` is how one request is smuggled inside another past a proxy (RFC
+//! 9112, section 6.3). The HTTP library quietly drops one of the two, so it is looked for here, before the library
+//! sees the bytes. A line scanner: a header block is any run of lines up to an empty one. Bodies are scanned as well,
+//! which can at worst refuse a body that quotes both header lines; such a body is not JSON.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// A connection whose requests are watched.
+#[derive(Debug)]
+pub(super) struct Guarded<S> {
+    stream: S,
+    scanner: Scanner,
+    alarm: Alarm,
+}
+
+/// Set once a request with two lengths was seen; the connection must answer 400 and close.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Alarm(Arc<AtomicBool>);
+
+impl Alarm {
+    /// Whether the connection can no longer be trusted.
+    pub(crate) fn is_raised(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+impl<S> Guarded<S> {
+    pub(super) fn new(stream: S, alarm: Alarm) -> Self {
+        Self {
+            stream,
+            scanner: Scanner::default(),
+            alarm,
+        }
+    }
+}
+
+const LENGTH: &[u8] = b"content-length:";
+const ENCODING: &[u8] = b"transfer-encoding:";
+
+/// Remembers where in a line the last read stopped, and what the present header block has said so far.
+#[derive(Debug, Default)]
+struct Scanner {
+    /// Start of the present line, as far as it could still be one of the two names.
+    start: [u8; ENCODING.len()],
+    /// Bytes of the present line; above the size of `start` they are only counted.
+    line_bytes: usize,
+    has_length: bool,
+    has_encoding: bool,
+}
+
+impl Scanner {
+    /// Takes the next bytes; true if a block has both headers.
+    fn feed(&mut self, mut bytes: &[u8]) -> bool {
+        while let Some(end) = memchr::memchr(b'\n', bytes) {
+            let (line, rest) = bytes.split_at(end);
+            self.take(line);
+            if self.end_line() {
+                return true;
+            }
+            bytes = rest.get(1..).unwrap_or(&[]);
+        }
+        self.take(bytes);
+        false
+    }
+
+    fn take(&mut self, part: &[u8]) {
+        for (to, from) in self.start.iter_mut().skip(self.line_bytes).zip(part) {
+            *to = *from;
+        }
+        self.line_bytes = self.line_bytes.saturating_add(part.len());
+    }
+
+    fn end_line(&mut self) -> bool {
+        let line = self.start.get(..self.line_bytes.min(self.start.len())).unwrap_or(&[]);
+        let starts_with = |name: &[u8]| {
+            line.get(..name.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(name))
+        };
+        if line.is_empty() || line == b"\r" {
+            self.has_length = false;
+            self.has_encoding = false;
+        }
+        self.has_length |= starts_with(LENGTH);
+        self.has_encoding |= starts_with(ENCODING);
+        self.line_bytes = 0;
+        self.has_length && self.has_encoding
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        let new = buffer.filled().get(before..).unwrap_or(&[]);
+        if !new.is_empty() && self.scanner.feed(new) {
+            self.alarm.0.store(true, Ordering::Release);
+        }
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[std::io::IoSlice<'_>],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_found(bytes: &[u8], chunk: usize) -> bool {
+        let mut scanner = Scanner::default();
+        bytes.chunks(chunk).any(|part| scanner.feed(part))
+    }
+
+    #[test]
+    fn both_lengths_in_one_request_are_found_however_the_bytes_arrive() {
+        let one = b"POST / HTTP/1.1\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+        let other = b"POST / HTTP/1.1\r\nTRANSFER-ENCODING: chunked\r\nHost: x\r\ncontent-length: 4\r\n\r\n";
+        for chunk in 1..one.len() {
+            assert!(is_found(one, chunk) && is_found(other, chunk), "chunks of {chunk}");
+        }
+    }
+
+    #[test]
+    fn one_length_a_request_is_fine() {
+        let requests =
+            b"POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let long = b"GET / HTTP/1.1\r\nX-Content-Length: 1\r\nX: transfer-encoding: content-length:\r\n\r\n";
+        for chunk in [1, 7, 1000] {
+            assert!(!is_found(requests, chunk) && !is_found(long, chunk));
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! From a request to its answer: the request id, the router, and one shape for every error, also the router's own.
+
+use super::respond;
+use crate::App;
+use crate::edge::Peer;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{MatchedPath, Request};
+use axum::response::{IntoResponse, Response};
+use hyper::{HeaderMap, StatusCode};
+use keyreeve_api::{Code, Family, Problem};
+use tower::ServiceExt as _;
+
+/// Longest request id that is taken over from a caller.
+const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// What every handler may want to know about the request.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestInfo {
+    pub(crate) id: String,
+    pub(crate) peer: Peer,
+}
+
+/// An error on its way out; rendered at the very end, where family and request id are known.
+#[derive(Clone, Debug)]
+pub(crate) struct Rejected(pub(crate) Problem);
+
+impl From<Problem> for Rejected {
+    fn from(problem: Problem) -> Self {
+        Self(problem)
+    }
+}
+
+impl IntoResponse for Rejected {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.0.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// The caller's request id if it is a sound one, else a new one.
+pub(crate) fn request_id(app: &App, headers: &HeaderMap) -> String {
+    let given = headers.get(respond::X_REQUEST_ID).and_then(|value| value.to_str().ok());
+    let is_sound = |id: &&str| {
+        (1..=REQUEST_ID_BYTES_MAX).contains(&id.len())
+            && id
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':'))
+    };
+    given
+        .filter(is_sound)
+        .map_or_else(|| app.new_request_id(), str::to_owned)
+}
+
+/// Which spelling of errors a path has.
+pub(crate) fn family(path: &str) -> Family {
+    match path.strip_prefix("/v1/api_keys") {
+        Some(rest) if rest.is_empty() || rest.starts_with('/') => Family::Clerk,
+        Some(_) | None => Family::Problem,
+    }
+}
+
+/// Runs the router.
+pub(crate) async fn serve(router: Router, app: &App, peer: &Peer, mut request: Request) -> Response {
+    let id = request_id(app, request.headers());
+    let family = family(request.uri().path());
+    let method = request.method().clone();
+    request.extensions_mut().insert(RequestInfo {
+        id: id.clone(),
+        peer: peer.clone(),
+    });
+    let response = match router.oneshot(request).await {
+        Ok(response) => response,
+        Err(infallible) => match infallible {},
+    };
+    let route = response
+        .extensions()
+        .get::<MatchedPath>()
+        .map(|path| path.as_str().to_owned());
+    let response = finished(response, family, &id);
+    let status = response.status().as_u16();
+    tracing::info!(%method, route, status, request_id = id, "request");
+    response
+}
+
+/// Renders what is still an error, and adds what every answer has.
+fn finished(response: Response, family: Family, id: &str) -> Response {
+    if let Some(Rejected(problem)) = response.extensions().get() {
+        return respond::keep_allow(&response, respond::problem(problem, family, id));
+    }
+    let of_router = match response.status() {
+        StatusCode::NOT_FOUND => Some(no_such_address()),
+        StatusCode::METHOD_NOT_ALLOWED => Some(Problem::new(
+            Code::MethodNotAllowed,
+            "This address does not take this method. The header Allow lists the methods it takes.",
+        )),
+        status if status.is_client_error() => Some(Problem::new(
+            Code::BadRequest,
+            "The address could not be read. Check its percent-encoding.",
+        )),
+        status if status.is_server_error() => Some(Problem::new(
+            Code::InternalError,
+            "Something went wrong inside. The log has the cause.",
+        )),
+        _ => None,
+    };
+    match of_router {
+        Some(problem) => respond::keep_allow(&response, respond::problem(&problem, family, id)),
+        None => respond::with_request_id(response, id),
+    }
+}
+
+fn no_such_address() -> Problem {
+    Problem::new(
+        Code::NotFound,
+        "There is nothing at this address. /openapi.json lists what there is.",
+    )
+}
+
+/// The answer of a listener that does not have the address at all.
+pub(crate) fn not_found<B>(app: &App, request: &hyper::Request<B>) -> hyper::Response<Body> {
+    let id = request_id(app, request.headers());
+    respond::problem(&no_such_address(), family(request.uri().path()), &id)
+}

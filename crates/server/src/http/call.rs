@@ -1,0 +1,185 @@
+//! From a request to a call: who calls, in which tenant, with which body, under which idempotency key.
+
+use super::answer::{Rejected, RequestInfo};
+use super::bearer::bearer;
+use super::{body, text};
+use crate::App;
+use axum::extract::{FromRequest, Request};
+use hyper::HeaderMap;
+use hyper::http::request::Parts;
+use keyreeve_api::{Code, Problem, json};
+use keyreeve_authority::tenants::DEFAULT_TENANT;
+use keyreeve_authority::{Call, Caller};
+use keyreeve_core::access::Reach;
+use keyreeve_core::text::Slug;
+use keyreeve_store::model::Idempotency;
+use serde::de::DeserializeOwned;
+use sha2::{Digest as _, Sha256};
+
+const TENANT_HEADER: &str = "keyreeve-tenant";
+const IDEMPOTENCY_HEADER: &str = "idempotency-key";
+/// Longest idempotency key.
+const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+
+/// How the body of a call is read.
+pub(crate) trait Content: Sized {
+    fn read(headers: &HeaderMap, body: &[u8]) -> Result<Self, Problem>;
+}
+
+/// A body that must be there.
+pub(crate) struct Json<T>(pub(crate) T);
+
+/// A body that may be left out.
+pub(crate) struct MaybeJson<T>(pub(crate) T);
+
+/// No body. One that is sent all the same is not looked at (clerk-wire, section 7: SDKs send its content type).
+pub(crate) struct NoBody;
+
+impl<T: DeserializeOwned> Content for Json<T> {
+    fn read(headers: &HeaderMap, body: &[u8]) -> Result<Self, Problem> {
+        body::require_json(headers)?;
+        json::parse(body).map(Self).map_err(|error| body::refused(&error))
+    }
+}
+
+impl<T: DeserializeOwned + Default> Content for MaybeJson<T> {
+    fn read(headers: &HeaderMap, body: &[u8]) -> Result<Self, Problem> {
+        if body.is_empty() {
+            return Ok(Self(T::default()));
+        }
+        Json::read(headers, body).map(|Json(value)| Self(value))
+    }
+}
+
+impl Content for NoBody {
+    fn read(_: &HeaderMap, _: &[u8]) -> Result<Self, Problem> {
+        Ok(Self)
+    }
+}
+
+/// A management call with its body.
+pub(crate) struct Incoming<C> {
+    pub(crate) call: Call,
+    pub(crate) content: C,
+}
+
+impl<C: Content> FromRequest<App> for Incoming<C> {
+    type Rejection = Rejected;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Rejected> {
+        let (parts, body) = request.into_parts();
+        // Who calls comes first: a stranger learns nothing about what a body should look like.
+        let mut call = identify(&parts, app).await?;
+        let bytes = body::read(&parts.headers, body, body::BODY_BYTES_MAX).await?;
+        call.idempotency = idempotency(&parts, &call.tenant, &bytes)?;
+        let content = C::read(&parts.headers, &bytes)?;
+        Ok(Self { call, content })
+    }
+}
+
+/// Checks the root key and finds the tenant that is meant.
+async fn identify(parts: &Parts, app: &App) -> Result<Call, Rejected> {
+    let info = parts.extensions.get::<RequestInfo>();
+    let info = info.ok_or_else(|| Problem::new(Code::InternalError, "The request has no id."))?;
+    let caller = match (bearer(&parts.headers)?, info.peer.is_operator) {
+        (None, true) => Caller::operator(),
+        (None, false) => return Err(root_key_required().into()),
+        (Some(secret), _) => {
+            let pass = app.authority().root_key(secret).await?;
+            let pass = pass.ok_or_else(root_key_invalid)?;
+            Caller::root_key(pass.id(), pass.reach().clone(), pass.permissions())
+        }
+    };
+    let tenant = tenant(&parts.headers, &caller, app).await?;
+    Ok(Call {
+        caller,
+        tenant,
+        address: info.peer.address.map(|address| address.to_string().into()),
+        request_id: info.id.as_str().into(),
+        idempotency: None,
+    })
+}
+
+/// The header names the tenant; a tenant's own root key need not send it, and may not name another.
+async fn tenant(headers: &HeaderMap, caller: &Caller, app: &App) -> Result<Slug, Rejected> {
+    let unreadable = || Problem::field("Keyreeve-Tenant", "must be a tenant's slug");
+    let named = match headers.get(TENANT_HEADER) {
+        None => None,
+        Some(value) => Some(
+            value
+                .to_str()
+                .ok()
+                .and_then(|text| Slug::parse(text).ok())
+                .ok_or_else(unreadable)?,
+        ),
+    };
+    let slug = match (&caller.reach, named) {
+        (Reach::Tenant(own), None) => return Ok(own.clone()),
+        (Reach::Tenant(own), Some(named)) if named == *own => return Ok(named),
+        (Reach::Tenant(_), Some(_)) => return Err(no_such_tenant().into()),
+        (Reach::Instance, Some(named)) => named,
+        (Reach::Instance, None) => Slug::parse(DEFAULT_TENANT).map_err(|_| unreadable())?,
+    };
+    if app.authority().knows_tenant(&slug).await? {
+        Ok(slug)
+    } else {
+        Err(no_such_tenant().into())
+    }
+}
+
+fn no_such_tenant() -> Problem {
+    Problem::new(
+        Code::NotFound,
+        "There is no such tenant. Check the header Keyreeve-Tenant.",
+    )
+}
+
+pub(crate) fn root_key_required() -> Problem {
+    let detail = "This call needs a root key in the header Authorization: Bearer <root key>.";
+    Problem::new(Code::RootKeyRequired, detail)
+}
+
+pub(crate) fn root_key_invalid() -> Problem {
+    let detail = "The credential is not a root key that is good now. Check that nothing was cut off.";
+    Problem::new(Code::RootKeyInvalid, detail)
+}
+
+/// The caller's mark on a request that changes something, with the digest of what was asked.
+fn idempotency(parts: &Parts, tenant: &Slug, body: &[u8]) -> Result<Option<Idempotency>, Problem> {
+    let mut values = parts.headers.get_all(IDEMPOTENCY_HEADER).iter();
+    let Some(value) = values.next().filter(|_| !crate::edge::is_safe(&parts.method)) else {
+        return Ok(None);
+    };
+    let key = value
+        .to_str()
+        .ok()
+        .filter(|key| (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&key.len()));
+    let (Some(key), None) = (key, values.next()) else {
+        return Err(Problem::field(
+            "Idempotency-Key",
+            "must be given once, with 1 to 255 visible characters",
+        ));
+    };
+    let mut fingerprint = Sha256::new();
+    for part in [
+        parts.method.as_str().as_bytes(),
+        parts.uri.path().as_bytes(),
+        tenant.as_str().as_bytes(),
+        body,
+    ] {
+        fingerprint.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+        fingerprint.update(part);
+    }
+    Ok(Some(Idempotency {
+        key: key.into(),
+        fingerprint: fingerprint.finalize().into(),
+    }))
+}
+
+/// A key's id from the address. What is no id is as unknown as an id that does not exist.
+pub(crate) fn key_id(text: &str) -> Result<keyreeve_core::KeyId, Problem> {
+    keyreeve_core::KeyId::parse(text)
+        .map_err(|_| Problem::new(Code::NotFound, "There is no such thing in this tenant."))
+}
+
+pub(crate) use text::{claims, description, expiry, name, note, reason_code, scopes, subject};

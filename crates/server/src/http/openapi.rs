@@ -1,0 +1,186 @@
+//! The router and the published document, from the same list of handlers.
+
+use super::v1::{api_keys, errors, me, root_keys, tenants};
+use super::verify::VerifyDocument;
+use crate::App;
+use axum::Router;
+use axum::extract::{MatchedPath, Request};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use hyper::StatusCode;
+use keyreeve_api::problem::{ErrorBody, Family};
+use std::sync::LazyLock;
+use utoipa::OpenApi;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, Ref, ResponseBuilder};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Keyreeve",
+        description = "A self-hosted API-key authority. When `revoke` returns, no verifier anywhere still accepts that key, although verification is answered from memory.\n\nAll `/v1/api_keys` routes are also served without `/v1`, and speak the wire of Clerk's `api_keys`. Times are Unix milliseconds. An instance root key names the tenant with the header `Keyreeve-Tenant` (`default` if it is not sent). Every mutating call takes an `Idempotency-Key`.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+        contact(),
+    ),
+    servers((url = "/", description = "This server")),
+    tags(
+        (name = "api keys", description = "Issue, list, rotate, disable, re-activate, revoke, delete"),
+        (name = "verify", description = "Is this key good, for this, now?"),
+        (name = "me", description = "What a key may know and do about itself"),
+        (name = "root keys", description = "Who may manage"),
+        (name = "tenants", description = "Isolation boundaries"),
+        (name = "documentation", description = "What explains itself"),
+    ),
+    components(schemas(ErrorBody)),
+)]
+struct Outline;
+
+fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(Outline::openapi())
+        .routes(routes!(api_keys::create::handler, api_keys::list::handler))
+        .routes(routes!(api_keys::batch::handler))
+        .routes(routes!(
+            api_keys::get::handler,
+            api_keys::update::handler,
+            api_keys::delete::handler
+        ))
+        .routes(routes!(api_keys::revoke::handler))
+        .routes(routes!(api_keys::disable::handler))
+        .routes(routes!(api_keys::reactivate::handler))
+        .routes(routes!(api_keys::rotate::handler))
+        .routes(routes!(api_keys::rotate_finish::handler))
+        .routes(routes!(api_keys::secret::handler))
+        .routes(routes!(me::get))
+        .routes(routes!(me::revoke))
+        .routes(routes!(root_keys::create, root_keys::list))
+        .routes(routes!(root_keys::revoke))
+        .routes(routes!(tenants::create, tenants::list))
+        .routes(routes!(errors::page))
+        .routes(routes!(openapi_json))
+}
+
+/// The router of everything but verification.
+pub(crate) fn router(app: App) -> Router {
+    let (router, _) = routes().split_for_parts();
+    // Verification is matched before the router; what reaches it here has another method.
+    let post_only = || axum::routing::post(no_handler);
+    router
+        .route("/v1/verify", post_only())
+        .route("/v1/verify/batch", post_only())
+        .route("/v1/api_keys/verify", post_only())
+        .route_layer(middleware::from_fn(remember_route))
+        .with_state(app)
+}
+
+async fn no_handler() -> StatusCode {
+    StatusCode::INTERNAL_SERVER_ERROR
+}
+
+/// The route's template for the log: an address itself may hold what does not belong there.
+async fn remember_route(path: Option<MatchedPath>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    if let Some(path) = path {
+        response.extensions_mut().insert(path);
+    }
+    response
+}
+
+/// The published document, as pretty JSON with a line feed at its end.
+pub fn document() -> &'static str {
+    static TEXT: LazyLock<String> = LazyLock::new(|| {
+        let mut document = routes().split_for_parts().1;
+        document.merge(VerifyDocument::openapi());
+        complete(&mut document);
+        let mut text = document.to_pretty_json().unwrap_or_default();
+        text.push('\n');
+        text
+    });
+    &TEXT
+}
+
+/// This document.
+#[utoipa::path(
+    get, path = "/openapi.json", tag = "documentation", operation_id = "getOpenapi",
+    responses((status = 200, description = "OpenAPI 3.1", body = Object)),
+    security(())
+)]
+async fn openapi_json() -> Response {
+    super::respond::json_bytes(StatusCode::OK, document())
+}
+
+/// Adds what is the same everywhere: how to authenticate, the headers, and the errors that any call may give.
+fn complete(document: &mut utoipa::openapi::OpenApi) {
+    let bearer = |what: &str| {
+        SecurityScheme::Http(
+            HttpBuilder::new()
+                .scheme(HttpAuthScheme::Bearer)
+                .description(Some(what))
+                .build(),
+        )
+    };
+    let components = document.components.get_or_insert_default();
+    components.add_security_scheme("root_key", bearer("A root key, with the permissions that a call names"));
+    components.add_security_scheme("api_key", bearer("The API key itself"));
+    for (path, item) in &mut document.paths.paths {
+        let family = super::answer::family(path);
+        let is_public = !path.starts_with("/v1/");
+        let takes_root_key = !is_public && !path.starts_with("/v1/me");
+        let has_id = path.contains("{id}");
+        let reads = [&mut item.get].into_iter().flatten();
+        for operation in reads {
+            common_errors(operation, family, (takes_root_key, has_id, false, is_public));
+        }
+        let writes = [&mut item.post, &mut item.patch, &mut item.delete]
+            .into_iter()
+            .flatten();
+        for operation in writes {
+            common_errors(operation, family, (takes_root_key, has_id, true, is_public));
+        }
+    }
+}
+
+/// (takes a root key, names a thing by id, changes something, open to everybody)
+type Kind = (bool, bool, bool, bool);
+
+fn common_errors(operation: &mut utoipa::openapi::path::Operation, family: Family, kind: Kind) {
+    let (takes_root_key, has_id, is_write, is_public) = kind;
+    let mut statuses = vec![
+        ("400", "The request cannot be understood"),
+        ("404", "There is no such thing"),
+    ];
+    if !is_public {
+        statuses.push(("503", "The store is away"));
+    }
+    if takes_root_key {
+        statuses.extend([
+            ("401", "No root key, or none that is good"),
+            ("403", "The root key lacks a permission"),
+        ]);
+    }
+    if is_write {
+        statuses.extend([
+            ("408", "The request came too slowly"),
+            ("409", "The state or the policy does not allow it"),
+            ("413", "The body is too large"),
+            ("415", "The body is not JSON"),
+            ("422", "The idempotency key was used for another request"),
+        ]);
+    }
+    let _ = has_id;
+    for (status, description) in statuses {
+        let content = ContentBuilder::new()
+            .schema(Some(Ref::from_schema_name("ErrorBody")))
+            .build();
+        let response = ResponseBuilder::new()
+            .description(description)
+            .content(family.content_type(), content)
+            .build();
+        operation
+            .responses
+            .responses
+            .entry(status.to_owned())
+            .or_insert_with(|| response.into());
+    }
+}

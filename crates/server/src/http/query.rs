@@ -1,0 +1,148 @@
+//! Query parameters, as strict as bodies: an unknown or repeated one is refused.
+
+use keyreeve_api::Problem;
+use keyreeve_core::lifecycle::Standing;
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+/// The parameters of one request.
+pub(crate) struct Parameters<'q>(HashMap<Cow<'q, str>, Cow<'q, str>>);
+
+impl<'q> Parameters<'q> {
+    /// Takes a query apart. Every parameter must be one of `known`, at most once.
+    pub(crate) fn parse(query: Option<&'q str>, known: &[&str]) -> Result<Self, Problem> {
+        let mut parameters = HashMap::new();
+        for pair in query.unwrap_or("").split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let decoded = |text| decode(text).ok_or_else(|| Problem::field("query", "is not percent-encoded UTF-8"));
+            let (name, value) = (decoded(name)?, decoded(value)?);
+            if !known.contains(&&*name) {
+                let listed = known.join(", ");
+                return Err(Problem::field(
+                    "query",
+                    &format!("has a parameter that this call does not know; it knows {listed}"),
+                ));
+            }
+            if parameters.insert(name.clone(), value).is_some() {
+                return Err(Problem::field(&name, "is given twice"));
+            }
+        }
+        Ok(Self(parameters))
+    }
+
+    /// One parameter.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(|value| &**value)
+    }
+
+    /// A whole number within bounds. Clerk's Python SDK writes `10.0` (clerk-wire, section 3).
+    pub(crate) fn whole(&self, name: &str, min: u64, max: u64) -> Result<Option<u64>, Problem> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        let digits = match text.split_once('.') {
+            Some((whole, zeros)) if !zeros.is_empty() && zeros.bytes().all(|byte| byte == b'0') => whole,
+            Some(_) => "",
+            None => text,
+        };
+        let is_digits = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        let number = if is_digits { digits.parse::<u64>().ok() } else { None };
+        match number.filter(|number| (min..=max).contains(number)) {
+            Some(number) => Ok(Some(number)),
+            None => Err(Problem::field(
+                name,
+                &format!("must be a whole number from {min} to {max}"),
+            )),
+        }
+    }
+
+    /// `true` or `false`.
+    pub(crate) fn flag(&self, name: &str) -> Result<Option<bool>, Problem> {
+        match self.get(name) {
+            None => Ok(None),
+            Some("true") => Ok(Some(true)),
+            Some("false") => Ok(Some(false)),
+            Some(_) => Err(Problem::field(name, "must be true or false")),
+        }
+    }
+
+    /// A state of a key.
+    pub(crate) fn standing(&self, name: &str) -> Result<Option<Standing>, Problem> {
+        let Some(word) = self.get(name) else { return Ok(None) };
+        let unknown = || Problem::field(name, "must be active, disabled, expired or revoked");
+        Standing::parse(word).map(Some).ok_or_else(unknown)
+    }
+}
+
+/// Percent-decoding of a form (`+` is a space). `None` if it is broken or no UTF-8.
+fn decode(text: &str) -> Option<Cow<'_, str>> {
+    if !text.contains(['%', '+']) {
+        return Some(Cow::Borrowed(text));
+    }
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'+' => b' ',
+            b'%' => hex(rest.next()?)? << 4 | hex(rest.next()?)?,
+            other => other,
+        });
+    }
+    String::from_utf8(bytes).ok().map(Cow::Owned)
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit)
+        .to_digit(16)
+        .and_then(|value| u8::try_from(value).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(query: &str) -> Result<Parameters<'_>, Problem> {
+        Parameters::parse(Some(query), &["limit", "query", "include_invalid"])
+    }
+
+    #[test]
+    fn numbers_may_be_decimals_but_must_be_whole() {
+        for (text, number) in [("10", 10), ("10.0", 10), ("007", 7)] {
+            assert_eq!(
+                parse(&format!("limit={text}")).unwrap().whole("limit", 1, 100),
+                Ok(Some(number))
+            );
+        }
+        for text in [
+            "",
+            "0",
+            "101",
+            "1.5",
+            "1.",
+            ".0",
+            "-1",
+            "+1",
+            "1e1",
+            "99999999999999999999",
+            "x",
+        ] {
+            assert!(
+                parse(&format!("limit={text}")).unwrap().whole("limit", 1, 100).is_err(),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn unknown_and_repeated_parameters_are_refused() {
+        assert!(parse("colour=1").is_err());
+        assert!(parse("limit=1&limit=1").is_err());
+        assert!(parse("").is_ok() && parse("limit=1&query=x").is_ok());
+    }
+
+    #[test]
+    fn values_are_decoded() {
+        assert_eq!(parse("query=a%20b+c%C3%A9").unwrap().get("query"), Some("a b cé"));
+        for broken in ["query=%", "query=%2", "query=%zz", "query=%ff"] {
+            assert!(parse(broken).is_err(), "{broken}");
+        }
+    }
+}

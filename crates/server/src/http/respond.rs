@@ -1,0 +1,92 @@
+//! Putting answers together.
+
+use axum::body::Body;
+use bytes::Bytes;
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+};
+use hyper::{Response, StatusCode};
+use keyreeve_api::{Code, Family, Problem};
+use serde::Serialize;
+
+/// The request's id, in and out.
+pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// How long a client should wait when the store is away, in seconds.
+const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("1");
+
+/// A JSON answer. Exactly `application/json`: Clerk's JavaScript SDK reads nothing else (clerk-wire, section 7).
+pub(crate) fn json_bytes(status: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
+    let mut response = Response::new(Body::from(body.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, JSON);
+    response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
+    response
+}
+
+/// A JSON answer from a wire type.
+pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Result<Response<Body>, Problem> {
+    let body = serde_json::to_vec(value);
+    body.map(|body| json_bytes(status, body)).map_err(|error| {
+        tracing::error!(%error, "an answer could not be written as JSON");
+        Problem::new(
+            Code::InternalError,
+            "The answer could not be written. The change, if any, was made.",
+        )
+    })
+}
+
+/// An error answer.
+pub(crate) fn problem(problem: &Problem, family: Family, request_id: &str) -> Response<Body> {
+    let status = StatusCode::from_u16(problem.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let body = serde_json::to_vec(&problem.body(family, request_id)).unwrap_or_default();
+    let mut response = json_bytes(status, body);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(family.content_type()));
+    if let Some(challenge) = challenge(problem.code) {
+        headers.insert(WWW_AUTHENTICATE, challenge);
+    }
+    if matches!(problem.code, Code::ServiceUnavailable | Code::OutcomeUnknown) {
+        headers.insert(RETRY_AFTER, RETRY_SECONDS);
+    }
+    with_request_id(response, request_id)
+}
+
+/// What a 401 asks for (RFC 6750, section 3): without a credential no error is named.
+fn challenge(code: Code) -> Option<HeaderValue> {
+    match code {
+        Code::RootKeyRequired | Code::ApiKeyRequired => Some(HeaderValue::from_static("Bearer realm=\"keyreeve\"")),
+        Code::RootKeyInvalid | Code::ApiKeyInvalid | Code::ApiKeyExpired => Some(HeaderValue::from_static(
+            "Bearer realm=\"keyreeve\", error=\"invalid_token\"",
+        )),
+        Code::InsufficientScope => Some(HeaderValue::from_static(
+            "Bearer realm=\"keyreeve\", error=\"insufficient_scope\"",
+        )),
+        _ => None,
+    }
+}
+
+/// The same answer with the request's id.
+pub(crate) fn with_request_id(mut response: Response<Body>, request_id: &str) -> Response<Body> {
+    if let Ok(value) = HeaderValue::from_str(request_id) {
+        response.headers_mut().insert(X_REQUEST_ID, value);
+    }
+    response
+}
+
+/// The same answer, after which the connection is closed.
+pub(crate) fn closing(mut response: Response<Body>) -> Response<Body> {
+    response
+        .headers_mut()
+        .insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+/// Takes over the list of allowed methods from a router's answer.
+pub(crate) fn keep_allow(from: &Response<Body>, mut to: Response<Body>) -> Response<Body> {
+    if let Some(allow) = from.headers().get(ALLOW) {
+        to.headers_mut().insert(ALLOW, allow.clone());
+    }
+    to
+}

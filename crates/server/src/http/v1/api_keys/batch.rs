@@ -1,0 +1,42 @@
+//! `POST /v1/api_keys/batch`: issue up to 1 000 keys in one transaction, all or none.
+
+use super::create::command;
+use super::with_secret;
+use crate::App;
+use crate::http::answer::Rejected;
+use crate::http::call::{Incoming, Json};
+use crate::http::respond;
+use axum::extract::State;
+use axum::response::Response;
+use hyper::StatusCode;
+use keyreeve_api::Problem;
+use keyreeve_api::keys::{BATCH_MAX, CreateBatch, CreatedBatch};
+use keyreeve_api::problem::ErrorBody;
+
+/// Issue up to 1 000 keys in one transaction, all or none.
+#[utoipa::path(
+    post, path = "/v1/api_keys/batch", tag = "api keys", operation_id = "createAPIKeys",
+    request_body = CreateBatch,
+    responses((status = 201, description = "The keys with their secrets, in the order asked for", body = CreatedBatch),
+        (status = 409, description = "token_creation_conflict, KEY_LIMIT_REACHED, POLICY_FORBIDS, ALREADY_COMPLETED; meta.item says which", body = ErrorBody)),
+    security(("root_key" = ["keys:write"]))
+)]
+pub(crate) async fn handler(
+    State(app): State<App>,
+    Incoming {
+        call,
+        content: Json(batch),
+    }: Incoming<Json<CreateBatch>>,
+) -> Result<Response, Rejected> {
+    if batch.items.is_empty() || batch.items.len() > BATCH_MAX {
+        return Err(Problem::field("items", &format!("must have 1 to {BATCH_MAX} items")).into());
+    }
+    let numbered = batch.items.into_iter().enumerate();
+    let commands: Result<Vec<_>, _> = numbered
+        .map(|(place, wish)| command(wish, &format!("items[{place}].")))
+        .collect();
+    let issued = app.authority().issue(&call, commands?).await?;
+    let now = app.authority().now();
+    let data = issued.keys.iter().map(|key| with_secret(key, now)).collect();
+    Ok(respond::json(StatusCode::CREATED, &CreatedBatch { data })?)
+}

@@ -1,0 +1,64 @@
+//! `POST /v1/api_keys`: issue a key. The secret is in this answer and in no other.
+
+use super::{effect, with_secret};
+use crate::App;
+use crate::http::answer::Rejected;
+use crate::http::call::{self, Incoming, Json};
+use crate::http::respond;
+use axum::extract::State;
+use axum::response::Response;
+use hyper::StatusCode;
+use keyreeve_api::Problem;
+use keyreeve_api::keys::{ApiKey, CreateKey};
+use keyreeve_api::problem::ErrorBody;
+use keyreeve_authority::keys::IssueCommand;
+
+/// Issue a key.
+///
+/// The secret is in this answer and in no other. With an `Idempotency-Key`, a retry whose secret was never presented
+/// gets a fresh one in place of the lost one; if it was presented, the answer is 409 `ALREADY_COMPLETED`.
+#[utoipa::path(
+    post, path = "/v1/api_keys", tag = "api keys", operation_id = "createAPIKey",
+    request_body = CreateKey,
+    responses((status = 201, description = "The key with its secret", body = ApiKey),
+        (status = 409, description = "token_creation_conflict, KEY_LIMIT_REACHED, POLICY_FORBIDS, ALREADY_COMPLETED", body = ErrorBody)),
+    security(("root_key" = ["keys:write"]))
+)]
+pub(crate) async fn handler(
+    State(app): State<App>,
+    Incoming {
+        call,
+        content: Json(wish),
+    }: Incoming<Json<CreateKey>>,
+) -> Result<Response, Rejected> {
+    let issued = app.authority().issue(&call, vec![command(wish, "")?]).await?;
+    let now = app.authority().now();
+    let key = issued.keys.first().map(|key| ApiKey {
+        effect: Some(effect(&issued.effect)),
+        ..with_secret(key, now)
+    });
+    Ok(respond::json(StatusCode::CREATED, &key)?)
+}
+
+/// Checks a wish. `within` stands before the names of fields in a refusal.
+pub(super) fn command(wish: CreateKey, within: &str) -> Result<IssueCommand, Problem> {
+    let at = |field: &str| format!("{within}{field}");
+    Ok(IssueCommand {
+        subject: call::subject(&at("subject"), &wish.subject)?,
+        name: call::name(&at("name"), &wish.name)?,
+        description: wish
+            .description
+            .map(|text| call::description(&at("description"), &text))
+            .transpose()?,
+        claims: wish
+            .claims
+            .map(|claims| call::claims(&at("claims"), &claims))
+            .transpose()?,
+        scopes: call::scopes(&at("scopes"), &wish.scopes.unwrap_or_default())?,
+        created_by: wish
+            .created_by
+            .map(|text| call::subject(&at("created_by"), &text))
+            .transpose()?,
+        expiry: call::expiry(wish.seconds_until_expiration),
+    })
+}

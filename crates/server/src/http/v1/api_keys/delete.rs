@@ -1,0 +1,36 @@
+//! `DELETE /v1/api_keys/{id}`: destroy a key's record.
+
+use super::effect;
+use crate::App;
+use crate::http::answer::Rejected;
+use crate::http::call::{Incoming, NoBody, key_id};
+use crate::http::respond;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use hyper::StatusCode;
+use keyreeve_api::keys::DeletedKey;
+
+/// Destroy a key's record.
+///
+/// The secret is dead when the answer comes, and its value is never issued again. The audit log stays.
+#[utoipa::path(
+    delete, path = "/v1/api_keys/{id}", tag = "api keys", operation_id = "deleteApiKey",
+    params(("id" = String, Path, description = "The key", pattern = "^ak_[0-9a-f]{32}$")),
+    responses((status = 200, description = "It is gone", body = DeletedKey)),
+    security(("root_key" = ["keys:write"]))
+)]
+pub(crate) async fn handler(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    Incoming { call, .. }: Incoming<NoBody>,
+) -> Result<Response, Rejected> {
+    let id = key_id(&id)?;
+    let deleted = app.authority().delete(&call, id).await?;
+    let gone = DeletedKey {
+        object: "api_key",
+        id: id.to_string(),
+        deleted: true,
+        effect: effect(&deleted.effect),
+    };
+    Ok(respond::json(StatusCode::OK, &gone)?)
+}

@@ -1,0 +1,27 @@
+//! `GET /v1/api_keys/{id}`: one key.
+
+use super::object;
+use crate::App;
+use crate::http::answer::Rejected;
+use crate::http::call::{Incoming, NoBody, key_id};
+use crate::http::respond;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use hyper::StatusCode;
+use keyreeve_api::keys::ApiKey;
+
+/// One key.
+#[utoipa::path(
+    get, path = "/v1/api_keys/{id}", tag = "api keys", operation_id = "getApiKey",
+    params(("id" = String, Path, description = "The key", pattern = "^ak_[0-9a-f]{32}$")),
+    responses((status = 200, description = "The key", body = ApiKey)),
+    security(("root_key" = ["keys:read"]))
+)]
+pub(crate) async fn handler(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    Incoming { call, .. }: Incoming<NoBody>,
+) -> Result<Response, Rejected> {
+    let record = app.authority().get(&call, key_id(&id)?).await?;
+    Ok(respond::json(StatusCode::OK, &object(&record, app.authority().now()))?)
+}

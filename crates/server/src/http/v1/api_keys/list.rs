@@ -1,0 +1,106 @@
+//! `GET /v1/api_keys`: keys of the tenant, newest first.
+
+use super::object;
+use crate::App;
+use crate::http::answer::Rejected;
+use crate::http::call::{self, Incoming, NoBody};
+use crate::http::query::Parameters;
+use crate::http::respond;
+use axum::extract::{RawQuery, State};
+use axum::response::Response;
+use hyper::StatusCode;
+use keyreeve_api::Problem;
+use keyreeve_api::keys::KeyList;
+use keyreeve_authority::keys::{Listing, Shown};
+use keyreeve_core::KeyId;
+use keyreeve_store::model::PageStart;
+
+/// Most keys on one page.
+const LIMIT_MAX: u64 = 100;
+/// Keys on a page when nothing is said.
+const LIMIT_DEFAULT: u64 = 10;
+/// Largest offset; beyond it a cursor is the way to go on.
+const OFFSET_MAX: u64 = 1_000_000_000;
+const KNOWN: [&str; 8] = [
+    "subject",
+    "type",
+    "include_invalid",
+    "limit",
+    "offset",
+    "query",
+    "state",
+    "cursor",
+];
+
+/// Keys of the tenant, newest first.
+///
+/// What is shown when neither `state` nor `include_invalid` is given is the policy's: usable keys, or all.
+#[utoipa::path(
+    get, path = "/v1/api_keys", tag = "api keys", operation_id = "getApiKeys",
+    params(
+        ("subject" = Option<String>, Query, description = "Only this owner's keys", min_length = 1, max_length = 255),
+        ("type" = Option<String>, Query, description = "Only `api_key`", pattern = "^api_key$"),
+        ("include_invalid" = Option<bool>, Query, description = "true: also revoked and expired keys; false: none"),
+        ("limit" = Option<u64>, Query, description = "Keys on a page; 10 if not given", minimum = 1, maximum = 100),
+        ("offset" = Option<u64>, Query, description = "Keys to leave out first", minimum = 0, maximum = 1_000_000_000_u64),
+        ("query" = Option<String>, Query, description = "Only keys whose name contains this", max_length = 255),
+        ("state" = Option<String>, Query, description = "Only keys that stand so", pattern = "^(active|disabled|expired|revoked)$"),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before", pattern = "^ak_[0-9a-f]{32}$"),
+    ),
+    responses((status = 200, description = "A page", body = KeyList)),
+    security(("root_key" = ["keys:read"]))
+)]
+pub(crate) async fn handler(
+    State(app): State<App>,
+    RawQuery(query): RawQuery,
+    Incoming { call, .. }: Incoming<NoBody>,
+) -> Result<Response, Rejected> {
+    let listing = listing(&Parameters::parse(query.as_deref(), &KNOWN)?)?;
+    let page = app.authority().list(&call, listing).await?;
+    let now = app.authority().now();
+    let list = KeyList {
+        data: page.keys.iter().map(|record| object(record, now)).collect(),
+        total_count: page.total_count,
+        next_cursor: page.next.map(|id| id.to_string()),
+    };
+    Ok(respond::json(StatusCode::OK, &list)?)
+}
+
+fn listing(parameters: &Parameters<'_>) -> Result<Listing, Problem> {
+    if parameters.get("type").is_some_and(|kind| kind != "api_key") {
+        return Err(Problem::field("type", "must be api_key"));
+    }
+    let shown = match (parameters.standing("state")?, parameters.flag("include_invalid")?) {
+        (Some(standing), _) => Shown::Only(standing),
+        (None, Some(true)) => Shown::All,
+        (None, Some(false)) => Shown::Usable,
+        (None, None) => Shown::ByPolicy,
+    };
+    let limit = parameters.whole("limit", 1, LIMIT_MAX)?.unwrap_or(LIMIT_DEFAULT);
+    let search = parameters.get("query").filter(|text| !text.is_empty());
+    if search.is_some_and(|text| text.chars().count() > 255) {
+        return Err(Problem::field("query", "must have at most 255 characters"));
+    }
+    Ok(Listing {
+        subject: parameters
+            .get("subject")
+            .map(|text| call::subject("subject", text))
+            .transpose()?,
+        shown,
+        search: search.map(str::to_owned),
+        start: start(parameters)?,
+        limit: u32::try_from(limit).unwrap_or(u32::MAX),
+    })
+}
+
+fn start(parameters: &Parameters<'_>) -> Result<PageStart, Problem> {
+    let offset = parameters.whole("offset", 0, OFFSET_MAX)?;
+    let Some(cursor) = parameters.get("cursor") else {
+        return Ok(PageStart::Offset(offset.unwrap_or(0)));
+    };
+    if offset.is_some_and(|offset| offset > 0) {
+        return Err(Problem::field("cursor", "cannot be given together with offset"));
+    }
+    let unknown = |_| Problem::field("cursor", "must be the next_cursor of a page");
+    KeyId::parse(cursor).map(PageStart::After).map_err(unknown)
+}

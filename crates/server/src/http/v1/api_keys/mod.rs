@@ -1,0 +1,17 @@
+//! `/v1/api_keys`: one file an endpoint. Clerk's wire, and what is ours beyond it.
+
+pub(crate) mod batch;
+pub(crate) mod create;
+pub(crate) mod delete;
+pub(crate) mod disable;
+pub(crate) mod get;
+pub(crate) mod list;
+mod object;
+pub(crate) mod reactivate;
+pub(crate) mod revoke;
+pub(crate) mod rotate;
+pub(crate) mod rotate_finish;
+pub(crate) mod secret;
+pub(crate) mod update;
+
+pub(crate) use object::{changed, effect, object, with_secret};

@@ -1,0 +1,103 @@
+//! The key object (clerk-wire, section 2).
+
+use crate::http::answer::Rejected;
+use crate::http::respond;
+use axum::response::Response;
+use hyper::StatusCode;
+use keyreeve_api::keys::{ApiKey, Effect};
+use keyreeve_authority::keys::{ChangedKey, KeyWithSecret};
+use keyreeve_core::Timestamp;
+use keyreeve_core::lifecycle::State;
+use keyreeve_store::model::KeyRecord;
+
+/// A key as it is shown at `now`.
+pub(crate) fn object(record: &KeyRecord, now: Timestamp) -> ApiKey {
+    let key = &record.key;
+    let state = state_of(&key.state);
+    ApiKey {
+        object: "api_key",
+        id: key.id.to_string(),
+        kind: "api_key",
+        subject: key.subject.to_string(),
+        name: key.name.to_string(),
+        description: key.description.as_ref().map(ToString::to_string),
+        claims: key
+            .claims
+            .as_ref()
+            .and_then(|claims| serde_json::from_str(claims.as_json()).ok()),
+        scopes: key.scopes.iter().map(str::to_owned).collect(),
+        secret: None,
+        revoked: state.revoked_at.is_some(),
+        revocation_reason: state.note,
+        expired: key.is_expired(now),
+        expiration: key.expires_at.map(Timestamp::millis),
+        created_by: key.created_by.as_ref().map(ToString::to_string),
+        last_used_at: record.last_used_at.map(Timestamp::millis),
+        created_at: key.created_at.millis(),
+        updated_at: key.updated_at.millis(),
+        state: key.standing(now).as_str(),
+        prefix: key.secret.prefix.to_string(),
+        last_four: key.secret.last_four.as_str().to_owned(),
+        disabled_at: state.disabled_at,
+        revoked_at: state.revoked_at,
+        revoked_by: state.by,
+        reason_code: state.code,
+        rotated_at: key.rotated_at.map(Timestamp::millis),
+        retiring_until: key.retiring.as_ref().map(|old| old.until.millis()),
+        effect: None,
+    }
+}
+
+/// What the stored state contributes to the object.
+#[derive(Default)]
+struct StateFields {
+    disabled_at: Option<i64>,
+    revoked_at: Option<i64>,
+    by: Option<String>,
+    code: Option<&'static str>,
+    note: Option<String>,
+}
+
+fn state_of(state: &State) -> StateFields {
+    match state {
+        State::Active => StateFields::default(),
+        State::Disabled(hold) => StateFields {
+            disabled_at: Some(hold.since.millis()),
+            ..StateFields::default()
+        },
+        State::Revoked(revocation) => StateFields {
+            disabled_at: None,
+            revoked_at: Some(revocation.at.millis()),
+            by: Some(revocation.by.to_string()),
+            code: Some(revocation.code.as_str()),
+            note: revocation.note.as_ref().map(ToString::to_string),
+        },
+    }
+}
+
+/// A key with its new secret, for the one answer that shows it.
+pub(crate) fn with_secret(key: &KeyWithSecret, now: Timestamp) -> ApiKey {
+    ApiKey {
+        secret: Some(key.secret.expose().to_owned()),
+        ..object(&key.record, now)
+    }
+}
+
+/// How far a change has got.
+pub(crate) fn effect(effect: &keyreeve_authority::Effect) -> Effect {
+    Effect {
+        revision: effect.revision,
+        verifiers: effect.verifiers,
+        waited_ms: effect.waited_ms,
+        scope: "everywhere",
+    }
+}
+
+/// The answer to a change of one key.
+pub(crate) fn changed(change: &ChangedKey, now: Timestamp) -> Result<Response, Rejected> {
+    let key = ApiKey {
+        effect: Some(effect(&change.effect)),
+        ..object(&change.record, now)
+    };
+    Ok(respond::json(StatusCode::OK, &key)?)
+}

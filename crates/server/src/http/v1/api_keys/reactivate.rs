@@ -1,0 +1,32 @@
+//! `POST /v1/api_keys/{id}/reactivate`:  the same secret works again..
+
+use super::changed;
+use crate::App;
+use crate::http::answer::Rejected;
+use crate::http::call::{self, Incoming, MaybeJson, key_id};
+use axum::extract::{Path, State};
+use axum::response::Response;
+use keyreeve_api::keys::{ApiKey, HoldKey};
+use keyreeve_api::problem::ErrorBody;
+
+/// Lift a hold
+#[utoipa::path(
+    post, path = "/v1/api_keys/{id}/reactivate", tag = "api keys", operation_id = "reactivateApiKey",
+    params(("id" = String, Path, description = "The key", pattern = "^ak_[0-9a-f]{32}$")),
+    request_body = HoldKey,
+    responses((status = 200, description = "The key", body = ApiKey),
+        (status = 409, description = "INVALID_TRANSITION: the key is revoked", body = ErrorBody)),
+    security(("root_key" = ["keys:write"]))
+)]
+pub(crate) async fn handler(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    Incoming {
+        call,
+        content: MaybeJson(wish),
+    }: Incoming<MaybeJson<HoldKey>>,
+) -> Result<Response, Rejected> {
+    let note = wish.reason.map(|text| call::note("reason", &text)).transpose()?;
+    let change = app.authority().reactivate(&call, key_id(&id)?, note).await?;
+    changed(&change, app.authority().now())
+}

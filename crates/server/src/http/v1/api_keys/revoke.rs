@@ -1,0 +1,45 @@
+//! `POST /v1/api_keys/{id}/revoke`: end a key, as the tenant's policy says.
+
+use super::changed;
+use crate::App;
+use crate::http::answer::Rejected;
+use crate::http::call::{self, Incoming, MaybeJson, key_id};
+use axum::extract::{Path, State};
+use axum::response::Response;
+use keyreeve_api::Problem;
+use keyreeve_api::keys::{ApiKey, RevokeKey};
+use keyreeve_authority::keys::RevokeCommand;
+
+/// End a key, as the tenant's policy says.
+///
+/// When the answer comes, no verifier anywhere accepts the key. Again is 200 and changes nothing: the first reason and
+/// time stay.
+#[utoipa::path(
+    post, path = "/v1/api_keys/{id}/revoke", tag = "api keys", operation_id = "revokeApiKey",
+    params(("id" = String, Path, description = "The key", pattern = "^ak_[0-9a-f]{32}$")),
+    request_body = RevokeKey,
+    responses((status = 200, description = "The key", body = ApiKey)),
+    security(("root_key" = ["keys:write"]))
+)]
+pub(crate) async fn handler(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    Incoming {
+        call,
+        content: MaybeJson(wish),
+    }: Incoming<MaybeJson<RevokeKey>>,
+) -> Result<Response, Rejected> {
+    let change = app.authority().revoke(&call, key_id(&id)?, command(wish)?).await?;
+    changed(&change, app.authority().now())
+}
+
+/// Checks a wish.
+pub(crate) fn command(wish: RevokeKey) -> Result<RevokeCommand, Problem> {
+    Ok(RevokeCommand {
+        code: call::reason_code("reason_code", wish.reason_code.as_deref())?,
+        note: wish
+            .revocation_reason
+            .map(|text| call::note("revocation_reason", &text))
+            .transpose()?,
+    })
+}

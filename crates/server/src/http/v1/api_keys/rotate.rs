@@ -1,0 +1,54 @@
+//! `POST /v1/api_keys/{id}/rotate`: the same key, a new secret.
+
+use super::{effect, with_secret};
+use crate::App;
+use crate::http::answer::Rejected;
+use crate::http::call::{self, Incoming, MaybeJson, key_id};
+use crate::http::respond;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use hyper::StatusCode;
+use keyreeve_api::Problem;
+use keyreeve_api::keys::{ApiKey, RotateKey};
+use keyreeve_api::problem::ErrorBody;
+use keyreeve_authority::keys::RotateCommand;
+use keyreeve_core::policy::OverlapWish;
+
+/// The same key, a new secret: old-dead and new-alive are one step.
+///
+/// Works at the key limit and does not touch it. The secret is in this answer and in no other. With an
+/// `Idempotency-Key`, a retry whose secret was never presented gets a fresh one in place of the lost one.
+#[utoipa::path(
+    post, path = "/v1/api_keys/{id}/rotate", tag = "api keys", operation_id = "rotateApiKey",
+    params(("id" = String, Path, description = "The key", pattern = "^ak_[0-9a-f]{32}$")),
+    request_body = RotateKey,
+    responses((status = 200, description = "The key with its new secret", body = ApiKey),
+        (status = 409, description = "INVALID_TRANSITION, POLICY_FORBIDS, token_creation_conflict, ALREADY_COMPLETED", body = ErrorBody)),
+    security(("root_key" = ["keys:write"]))
+)]
+pub(crate) async fn handler(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    Incoming {
+        call,
+        content: MaybeJson(wish),
+    }: Incoming<MaybeJson<RotateKey>>,
+) -> Result<Response, Rejected> {
+    let rotated = app.authority().rotate(&call, key_id(&id)?, command(wish)?).await?;
+    let now = app.authority().now();
+    let key = ApiKey {
+        effect: Some(effect(&rotated.effect)),
+        ..with_secret(&rotated.key, now)
+    };
+    Ok(respond::json(StatusCode::OK, &key)?)
+}
+
+fn command(wish: RotateKey) -> Result<RotateCommand, Problem> {
+    Ok(RotateCommand {
+        name: wish.name.map(|text| call::name("name", &text)).transpose()?,
+        expiry: call::expiry(wish.seconds_until_expiration),
+        overlap: wish
+            .overlap_seconds
+            .map_or(OverlapWish::Unsaid, |seconds| OverlapWish::Seconds(seconds.0)),
+    })
+}

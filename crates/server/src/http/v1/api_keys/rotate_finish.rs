@@ -1,0 +1,25 @@
+//! `POST /v1/api_keys/{id}/rotate/finish`: end the overlap of a rotation now.
+
+use super::changed;
+use crate::App;
+use crate::http::answer::Rejected;
+use crate::http::call::{Incoming, NoBody, key_id};
+use axum::extract::{Path, State};
+use axum::response::Response;
+use keyreeve_api::keys::ApiKey;
+
+/// End the overlap of a rotation now: the secret before it is dead when the answer comes.
+#[utoipa::path(
+    post, path = "/v1/api_keys/{id}/rotate/finish", tag = "api keys", operation_id = "finishRotation",
+    params(("id" = String, Path, description = "The key", pattern = "^ak_[0-9a-f]{32}$")),
+    responses((status = 200, description = "The key", body = ApiKey)),
+    security(("root_key" = ["keys:write"]))
+)]
+pub(crate) async fn handler(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    Incoming { call, .. }: Incoming<NoBody>,
+) -> Result<Response, Rejected> {
+    let change = app.authority().finish_rotation(&call, key_id(&id)?).await?;
+    changed(&change, app.authority().now())
+}

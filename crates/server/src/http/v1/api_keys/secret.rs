@@ -1,0 +1,26 @@
+//! `GET /v1/api_keys/{id}/secret`: always 404. Clerk has this route; we keep only a digest (clerk-wire, section 8).
+
+use crate::App;
+use crate::http::answer::Rejected;
+use crate::http::call::{Incoming, NoBody, key_id};
+use axum::extract::{Path, State};
+use axum::response::Response;
+use keyreeve_api::problem::ErrorBody;
+use keyreeve_api::{Code, Problem};
+
+/// Always 404: only a digest of the secret is kept. Rotate the key instead.
+#[utoipa::path(
+    get, path = "/v1/api_keys/{id}/secret", tag = "api keys", operation_id = "getApiKeySecret",
+    params(("id" = String, Path, description = "The key", pattern = "^ak_[0-9a-f]{32}$")),
+    responses((status = 404, description = "SECRET_NOT_STORED, resource_not_found", body = ErrorBody)),
+    security(("root_key" = ["keys:read"]))
+)]
+pub(crate) async fn handler(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    Incoming { call, .. }: Incoming<NoBody>,
+) -> Result<Response, Rejected> {
+    app.authority().get(&call, key_id(&id)?).await?;
+    let detail = "Only a digest of the secret is kept, so it cannot be shown again. Rotate the key to get a new one.";
+    Err(Problem::new(Code::SecretNotStored, detail).into())
+}

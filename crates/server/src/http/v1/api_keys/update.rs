@@ -1,0 +1,61 @@
+//! `PATCH /v1/api_keys/{id}`: change what is written about a key.
+
+use super::changed;
+use crate::App;
+use crate::http::answer::Rejected;
+use crate::http::call::{self, Incoming, Json, key_id};
+use axum::extract::{Path, State};
+use axum::response::Response;
+use keyreeve_api::Problem;
+use keyreeve_api::keys::{ApiKey, UpdateKey};
+use keyreeve_api::problem::ErrorBody;
+use keyreeve_core::lifecycle::Edit;
+
+/// Change what is written about a key. What is left out stays as it is.
+///
+/// Never brings a key back by the way: a revoked key keeps its expiry, an expired one is renewed only where the policy
+/// says so. A key does not move to another owner.
+#[utoipa::path(
+    patch, path = "/v1/api_keys/{id}", tag = "api keys", operation_id = "updateApiKey",
+    params(("id" = String, Path, description = "The key", pattern = "^ak_[0-9a-f]{32}$")),
+    request_body = UpdateKey,
+    responses((status = 200, description = "The key", body = ApiKey),
+        (status = 409, description = "token_creation_conflict, POLICY_FORBIDS, INVALID_TRANSITION", body = ErrorBody)),
+    security(("root_key" = ["keys:write"]))
+)]
+pub(crate) async fn handler(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    Incoming {
+        call,
+        content: Json(wish),
+    }: Incoming<Json<UpdateKey>>,
+) -> Result<Response, Rejected> {
+    let change = app.authority().update(&call, key_id(&id)?, edit(wish)?).await?;
+    changed(&change, app.authority().now())
+}
+
+fn edit(wish: UpdateKey) -> Result<Edit, Problem> {
+    let scopes = wish
+        .scopes
+        .map(|scopes| call::scopes("scopes", &scopes.unwrap_or_default()))
+        .transpose()?;
+    let description = match wish.description {
+        None => None,
+        Some(None) => Some(None),
+        Some(Some(text)) => Some(Some(call::description("description", &text)?)),
+    };
+    let claims = match wish.claims {
+        None => None,
+        Some(None) => Some(None),
+        Some(Some(claims)) => Some(Some(call::claims("claims", &claims)?)),
+    };
+    Ok(Edit {
+        name: wish.name.map(|text| call::name("name", &text)).transpose()?,
+        description,
+        claims,
+        scopes,
+        subject: wish.subject.map(|text| call::subject("subject", &text)).transpose()?,
+        expiry: call::expiry(wish.seconds_until_expiration),
+    })
+}

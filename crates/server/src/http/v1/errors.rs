@@ -1,0 +1,20 @@
+//! `/errors/{code}`: what `type` in an error body points to. The pages are in the binary.
+
+use crate::http::answer::Rejected;
+use axum::extract::Path;
+use axum::response::{IntoResponse, Response};
+use hyper::header::CONTENT_TYPE;
+use keyreeve_api::{Code, Problem};
+
+/// The page of an error code, in Markdown.
+#[utoipa::path(
+    get, path = "/errors/{code}", tag = "documentation", operation_id = "getErrorPage",
+    params(("code" = String, Path, description = "The code", pattern = "^[A-Z_]{1,64}$")),
+    responses((status = 200, description = "The page", body = String, content_type = "text/markdown; charset=utf-8")),
+    security(())
+)]
+pub(crate) async fn page(Path(code): Path<String>) -> Result<Response, Rejected> {
+    let unknown = || Problem::new(Code::NotFound, "There is no such error code.");
+    let code = Code::parse(&code).ok_or_else(unknown)?;
+    Ok(([(CONTENT_TYPE, "text/markdown; charset=utf-8")], code.page()).into_response())
+}

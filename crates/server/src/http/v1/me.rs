@@ -1,0 +1,110 @@
+//! `/v1/me`: what a key may know and do about itself, with nothing but itself as credential.
+
+use super::api_keys::{changed, object, revoke};
+use crate::App;
+use crate::http::answer::{Rejected, RequestInfo};
+use crate::http::bearer::bearer;
+use crate::http::call::{Content as _, MaybeJson};
+use crate::http::{body, respond};
+use axum::extract::{Request, State};
+use axum::response::Response;
+use hyper::{HeaderMap, StatusCode};
+use keyreeve_api::keys::{ApiKey, RevokeKey};
+use keyreeve_api::problem::ErrorBody;
+use keyreeve_api::{Code, Problem};
+use keyreeve_authority::verify::Question;
+use keyreeve_authority::{Authority, Call};
+use keyreeve_core::access::Reach;
+use keyreeve_core::coherence::Entry;
+use keyreeve_core::verdict::Outer;
+
+/// The key that the call is made with: its own record, or the answer that its verification gives.
+#[utoipa::path(
+    get, path = "/v1/me", tag = "me", operation_id = "getMe",
+    responses((status = 200, description = "The key", body = ApiKey),
+        (status = 401, description = "API_KEY_REQUIRED, API_KEY_INVALID, API_KEY_EXPIRED", body = ErrorBody, content_type = "application/problem+json"),
+        (status = 403, description = "API_KEY_DISABLED", body = ErrorBody, content_type = "application/problem+json")),
+    security(("api_key" = []))
+)]
+pub(crate) async fn get(State(app): State<App>, headers: HeaderMap) -> Result<Response, Rejected> {
+    let entry = own_key(&app, &headers).await?;
+    let record = app.authority().record_of(&entry).await?;
+    Ok(respond::json(StatusCode::OK, &object(&record, app.authority().now()))?)
+}
+
+/// The key revokes itself: whoever holds a secret may always end it.
+#[utoipa::path(
+    post, path = "/v1/me/revoke", tag = "me", operation_id = "revokeMe",
+    request_body = RevokeKey,
+    responses((status = 200, description = "The key", body = ApiKey),
+        (status = 401, description = "API_KEY_REQUIRED, API_KEY_INVALID, API_KEY_EXPIRED", body = ErrorBody, content_type = "application/problem+json"),
+        (status = 403, description = "API_KEY_DISABLED", body = ErrorBody, content_type = "application/problem+json")),
+    security(("api_key" = []))
+)]
+pub(crate) async fn revoke(State(app): State<App>, request: Request) -> Result<Response, Rejected> {
+    let (parts, incoming) = request.into_parts();
+    let entry = own_key(&app, &parts.headers).await?;
+    let bytes = body::read(&parts.headers, incoming, body::BODY_BYTES_MAX).await?;
+    let MaybeJson(wish) = MaybeJson::<RevokeKey>::read(&parts.headers, &bytes)?;
+    let info = parts.extensions.get::<RequestInfo>();
+    let call = Call {
+        caller: Authority::caller_of_key(&entry),
+        tenant: entry.gate().slug().clone(),
+        address: info
+            .and_then(|info| info.peer.address)
+            .map(|address| address.to_string().into()),
+        request_id: info.map_or("", |info| &info.id).into(),
+        idempotency: None,
+    };
+    let change = app.authority().revoke_self(&call, revoke::command(wish)?).await?;
+    changed(&change, app.authority().now())
+}
+
+/// Judges the bearer as an API key.
+async fn own_key(app: &App, headers: &HeaderMap) -> Result<Entry, Problem> {
+    let secret = bearer(headers)?.unwrap_or("");
+    let question = Question {
+        reach: &Reach::Instance,
+        scopes: &[],
+        now: app.authority().now(),
+    };
+    let verdict = app.authority().verify(secret, &question).await;
+    match (verdict.outer(), verdict.entry) {
+        (None, Some(entry)) => Ok(entry),
+        (Some(outer), _) => Err(denied(outer)),
+        (None, None) => Err(denied(Outer::KeyInvalid)),
+    }
+}
+
+/// What the outside is told (product.md, section 6).
+fn denied(outer: Outer) -> Problem {
+    let (code, detail) = match outer {
+        Outer::KeyRequired => (
+            Code::ApiKeyRequired,
+            "This call needs an API key in the header Authorization: Bearer <API key>.",
+        ),
+        Outer::KeyInvalid => (
+            Code::ApiKeyInvalid,
+            "The API key is not good. Ask whoever issued it for another one.",
+        ),
+        Outer::KeyExpired => (
+            Code::ApiKeyExpired,
+            "The API key's time is over. Rotate it, or issue another one.",
+        ),
+        Outer::KeyDisabled => (
+            Code::ApiKeyDisabled,
+            "The API key is on hold. Ask whoever manages it to re-activate it.",
+        ),
+        Outer::ContextDenied => (
+            Code::ApiKeyContextDenied,
+            "The API key may not be used from this address.",
+        ),
+        Outer::InsufficientScope => (Code::InsufficientScope, "The API key does not hold the scope for this."),
+        Outer::RateLimited => (Code::RateLimited, "There were too many requests. Wait, then try again."),
+        Outer::Unavailable => (
+            Code::ServiceUnavailable,
+            "The store cannot be reached now, so no verdict is given. Try again.",
+        ),
+    };
+    Problem::new(code, detail)
+}

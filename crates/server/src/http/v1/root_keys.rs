@@ -1,0 +1,121 @@
+//! `/v1/root_keys`: who may manage.
+
+use crate::App;
+use crate::http::answer::Rejected;
+use crate::http::call::{self, Incoming, Json, NoBody};
+use crate::http::respond;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use hyper::StatusCode;
+use keyreeve_api::problem::ErrorBody;
+use keyreeve_api::root_keys::{CreateRootKey, RootKey, RootKeyList};
+use keyreeve_api::{Code, Problem};
+use keyreeve_authority::root_keys::{RootKeyCommand, RootKeyWithSecret};
+use keyreeve_core::access::{Permission, Permissions, Reach};
+use keyreeve_core::text::Slug;
+use keyreeve_core::{RootKeyId, Timestamp};
+use keyreeve_store::model;
+
+/// Make a root key. Nobody can give what they do not have: neither reach nor permissions.
+#[utoipa::path(
+    post, path = "/v1/root_keys", tag = "root keys", operation_id = "createRootKey",
+    request_body = CreateRootKey,
+    responses((status = 201, description = "The root key with its secret", body = RootKey),
+        (status = 404, description = "NOT_FOUND: the tenant", body = ErrorBody, content_type = "application/problem+json")),
+    security(("root_key" = ["root_keys:write"]))
+)]
+pub(crate) async fn create(
+    State(app): State<App>,
+    Incoming {
+        call,
+        content: Json(wish),
+    }: Incoming<Json<CreateRootKey>>,
+) -> Result<Response, Rejected> {
+    let reach = match wish.tenant.as_deref() {
+        None => call.caller.reach.clone(),
+        Some(slug) => Reach::Tenant(Slug::parse(slug).map_err(|error| Problem::field("tenant", &error.to_string()))?),
+    };
+    let command = RootKeyCommand {
+        name: call::name("name", &wish.name)?,
+        permissions: permissions(&wish.permissions)?,
+        reach,
+    };
+    let made = app.authority().create_root_key(&call, command).await?;
+    Ok(respond::json(StatusCode::CREATED, &with_secret(&made))?)
+}
+
+/// Root keys that the caller may see, newest first; revoked ones too.
+#[utoipa::path(
+    get, path = "/v1/root_keys", tag = "root keys", operation_id = "listRootKeys",
+    responses((status = 200, description = "Root keys", body = RootKeyList)),
+    security(("root_key" = ["root_keys:write"]))
+)]
+pub(crate) async fn list(
+    State(app): State<App>,
+    Incoming { call, .. }: Incoming<NoBody>,
+) -> Result<Response, Rejected> {
+    let root_keys = app.authority().root_keys(&call).await?;
+    let data = root_keys.iter().map(object).collect();
+    Ok(respond::json(StatusCode::OK, &RootKeyList { data })?)
+}
+
+/// Revoke a root key. It is dead when the answer comes; again is 200 and changes nothing.
+#[utoipa::path(
+    delete, path = "/v1/root_keys/{id}", tag = "root keys", operation_id = "revokeRootKey",
+    params(("id" = String, Path, description = "The root key", pattern = "^rk_[0-9a-f]{32}$")),
+    responses((status = 200, description = "The root key, revoked", body = RootKey)),
+    security(("root_key" = ["root_keys:write"]))
+)]
+pub(crate) async fn revoke(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    Incoming { call, .. }: Incoming<NoBody>,
+) -> Result<Response, Rejected> {
+    let unknown = |_| Problem::new(Code::NotFound, "There is no such root key.");
+    let id = RootKeyId::parse(&id).map_err(unknown)?;
+    let revoked = app.authority().revoke_root_key(&call, id).await?;
+    Ok(respond::json(StatusCode::OK, &object(&revoked))?)
+}
+
+fn permissions(words: &[String]) -> Result<Permissions, Problem> {
+    let unknown = |place: usize| {
+        let known: Vec<_> = Permission::ALL.iter().map(|permission| permission.as_str()).collect();
+        Problem::field(
+            &format!("permissions[{place}]"),
+            &format!("must be one of {}", known.join(", ")),
+        )
+    };
+    let numbered = words.iter().enumerate();
+    numbered
+        .map(|(place, word)| Permission::parse(word).ok_or_else(|| unknown(place)))
+        .collect()
+}
+
+/// A root key as it is shown.
+fn object(root_key: &model::RootKey) -> RootKey {
+    RootKey {
+        id: root_key.id.to_string(),
+        name: root_key.name.to_string(),
+        tenant: match &root_key.reach {
+            Reach::Instance => None,
+            Reach::Tenant(slug) => Some(slug.to_string()),
+        },
+        permissions: root_key
+            .permissions
+            .iter()
+            .map(|permission| permission.as_str().to_owned())
+            .collect(),
+        last_four: root_key.last_four.as_str().to_owned(),
+        created_at: root_key.created_at.millis(),
+        revoked_at: root_key.revoked_at.map(Timestamp::millis),
+        secret: None,
+    }
+}
+
+/// A root key with its secret, for the one answer that shows it.
+pub(crate) fn with_secret(made: &RootKeyWithSecret) -> RootKey {
+    RootKey {
+        secret: Some(made.secret.expose().to_owned()),
+        ..object(&made.root_key)
+    }
+}

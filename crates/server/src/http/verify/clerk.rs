@@ -1,0 +1,41 @@
+//! Clerk's verify: the key, or 404 whatever the reason. No SDK looks at `revoked` or `expired` in a 200 (clerk-wire,
+//! section 7).
+
+use crate::App;
+use crate::http::{respond, v1};
+use axum::body::Body;
+use hyper::{Response, StatusCode};
+use keyreeve_api::{Code, Problem};
+use keyreeve_authority::Failure;
+use keyreeve_authority::verify::Question;
+use keyreeve_core::access::Reach;
+use keyreeve_core::verdict::Denial;
+
+pub(super) async fn answer(app: &App, reach: &Reach, secret: &str) -> Result<Response<Body>, Problem> {
+    let asked = Question {
+        reach,
+        scopes: &[],
+        now: app.authority().now(),
+    };
+    let verdict = app.authority().verify(secret, &asked).await;
+    match (verdict.outcome, &verdict.entry) {
+        (Ok(()), Some(entry)) => match app.authority().record_of(entry).await {
+            Ok(record) => respond::json(StatusCode::OK, &v1::api_keys::object(&record, app.authority().now())),
+            Err(Failure::NotFound) => Err(not_found()),
+            Err(_) => Err(unavailable()),
+        },
+        (Err(Denial::Unavailable), _) => Err(unavailable()),
+        (Ok(()) | Err(_), _) => Err(not_found()),
+    }
+}
+
+fn not_found() -> Problem {
+    Problem::new(Code::NotFound, "API key not found")
+}
+
+fn unavailable() -> Problem {
+    Problem::new(
+        Code::ServiceUnavailable,
+        "The store cannot be reached now, so no verdict is given. Try again.",
+    )
+}

@@ -1,0 +1,70 @@
+//! What the published document says about verification. The routes themselves are matched before the router, so they
+//! are described here by hand.
+
+use keyreeve_api::keys::ApiKey;
+use keyreeve_api::problem::ErrorBody;
+use keyreeve_api::verify::{Verdict, Verdicts, VerifyBatch, VerifyKey, VerifySecret};
+use utoipa::OpenApi;
+
+/// Verification in the published document.
+#[derive(OpenApi)]
+#[openapi(paths(verify, verify_batch, verify_api_key))]
+pub(crate) struct VerifyDocument;
+
+/// Is this key good, for this, now?
+///
+/// The call succeeds with 200 whatever the verdict; `code` and `status` are what the relying service should pass on,
+/// `reason` is for its own log. 503: no verdict can be given now; never a guess.
+#[utoipa::path(
+    post, path = "/v1/verify", tag = "verify", operation_id = "verify",
+    request_body = VerifyKey<'_>,
+    responses(
+        (status = 200, description = "The verdict", body = Verdict),
+        (status = 400, description = "BAD_REQUEST", body = ErrorBody, content_type = "application/problem+json"),
+        (status = 401, description = "ROOT_KEY_REQUIRED, ROOT_KEY_INVALID", body = ErrorBody, content_type = "application/problem+json"),
+        (status = 403, description = "PERMISSION_DENIED", body = ErrorBody, content_type = "application/problem+json"),
+        (status = 413, description = "PAYLOAD_TOO_LARGE", body = ErrorBody, content_type = "application/problem+json"),
+        (status = 415, description = "UNSUPPORTED_MEDIA_TYPE", body = ErrorBody, content_type = "application/problem+json"),
+        (status = 503, description = "SERVICE_UNAVAILABLE", body = Verdict),
+    ),
+    security(("root_key" = ["keys:verify"]))
+)]
+#[expect(dead_code, reason = "only its description is used")]
+fn verify() {}
+
+/// Up to 100 questions at once; verdicts come in their order.
+#[utoipa::path(
+    post, path = "/v1/verify/batch", tag = "verify", operation_id = "verifyBatch",
+    request_body = VerifyBatch<'_>,
+    responses(
+        (status = 200, description = "The verdicts", body = Verdicts),
+        (status = 400, description = "BAD_REQUEST", body = ErrorBody, content_type = "application/problem+json"),
+        (status = 401, description = "ROOT_KEY_REQUIRED, ROOT_KEY_INVALID", body = ErrorBody, content_type = "application/problem+json"),
+        (status = 403, description = "PERMISSION_DENIED", body = ErrorBody, content_type = "application/problem+json"),
+        (status = 413, description = "PAYLOAD_TOO_LARGE", body = ErrorBody, content_type = "application/problem+json"),
+        (status = 415, description = "UNSUPPORTED_MEDIA_TYPE", body = ErrorBody, content_type = "application/problem+json"),
+        (status = 503, description = "SERVICE_UNAVAILABLE", body = Verdicts),
+    ),
+    security(("root_key" = ["keys:verify"]))
+)]
+#[expect(dead_code, reason = "only its description is used")]
+fn verify_batch() {}
+
+/// Clerk's verify: the key without its secret, or 404 whatever the reason.
+#[utoipa::path(
+    post, path = "/v1/api_keys/verify", tag = "api keys", operation_id = "verifyAPIKey",
+    request_body = VerifySecret<'_>,
+    responses(
+        (status = 200, description = "The key", body = ApiKey),
+        (status = 400, description = "bad_request", body = ErrorBody),
+        (status = 401, description = "authorization_header_format_invalid, clerk_key_invalid", body = ErrorBody),
+        (status = 403, description = "authorization_invalid", body = ErrorBody),
+        (status = 404, description = "resource_not_found: unknown, revoked, expired, …", body = ErrorBody),
+        (status = 413, description = "payload_too_large", body = ErrorBody),
+        (status = 415, description = "unsupported_media_type", body = ErrorBody),
+        (status = 503, description = "SERVICE_UNAVAILABLE", body = ErrorBody),
+    ),
+    security(("root_key" = ["keys:verify"]))
+)]
+#[expect(dead_code, reason = "only its description is used")]
+fn verify_api_key() {}

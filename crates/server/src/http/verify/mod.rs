@@ -1,0 +1,202 @@
+//! Verification, matched before the router: `/v1/verify`, its batch, and Clerk's verify share this one path.
+
+mod clerk;
+mod document;
+mod render;
+
+pub(super) use document::VerifyDocument;
+
+use super::answer::{family, request_id};
+use super::bearer::bearer;
+use super::call::{root_key_invalid, root_key_required};
+use super::{body, respond};
+use crate::App;
+use crate::edge::Peer;
+use axum::body::Body;
+use hyper::body::{Bytes, Incoming};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
+use keyreeve_api::verify::{VERIFY_BATCH_MAX, VerifyBatch, VerifyKey, VerifySecret};
+use keyreeve_api::{Code, Problem, json};
+use keyreeve_authority::Failure;
+use keyreeve_authority::verify::{Question, Verdict};
+use keyreeve_core::access::{Permission, Reach};
+use keyreeve_core::scope::{SCOPES_MAX, is_scope};
+use keyreeve_core::verdict::Denial;
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+/// Largest body of one question: a key is 87 bytes at most, so this is for scopes.
+const QUESTION_BYTES_MAX: usize = 64 * 1024;
+/// Largest body of a batch of questions.
+const BATCH_BYTES_MAX: usize = 1024 * 1024;
+
+/// The addresses that are answered here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Route {
+    One,
+    Batch,
+    Clerk,
+}
+
+impl Route {
+    /// Which of them a request is for, if any. Other methods on these addresses go to the router, which refuses them.
+    pub(crate) fn of(method: &Method, path: &str) -> Option<Self> {
+        if *method != Method::POST {
+            return None;
+        }
+        match path {
+            "/v1/verify" => Some(Self::One),
+            "/v1/verify/batch" => Some(Self::Batch),
+            "/v1/api_keys/verify" => Some(Self::Clerk),
+            _ => None,
+        }
+    }
+}
+
+/// Answers a verification.
+pub(crate) async fn serve(route: Route, app: &App, peer: &Peer, request: Request<Incoming>) -> Response<Body> {
+    let (parts, incoming) = request.into_parts();
+    let id = request_id(app, &parts.headers);
+    let answered = answer(route, app, peer, &parts.headers, incoming).await;
+    match answered {
+        Ok(response) => respond::with_request_id(response, &id),
+        Err(problem) => respond::problem(&problem, family(parts.uri.path()), &id),
+    }
+}
+
+async fn answer(
+    route: Route,
+    app: &App,
+    peer: &Peer,
+    headers: &HeaderMap,
+    incoming: Incoming,
+) -> Result<Response<Body>, Problem> {
+    let reach = asker(app, peer, headers).await?;
+    let max = if route == Route::Batch {
+        BATCH_BYTES_MAX
+    } else {
+        QUESTION_BYTES_MAX
+    };
+    let bytes = body::read(headers, incoming, max).await?;
+    body::require_json(headers)?;
+    match route {
+        Route::One => one(app, &reach, &bytes).await,
+        Route::Batch => batch(app, &reach, &bytes).await,
+        Route::Clerk => {
+            let question: VerifySecret<'_> = read(&bytes)?;
+            clerk::answer(app, &reach, &question.secret).await
+        }
+    }
+}
+
+fn read<'b, T: serde::Deserialize<'b>>(bytes: &'b Bytes) -> Result<T, Problem> {
+    json::parse(bytes).map_err(|error| body::refused(&error))
+}
+
+/// Who asks, and so keys of which tenants may be judged.
+async fn asker(app: &App, peer: &Peer, headers: &HeaderMap) -> Result<Reach, Problem> {
+    let Some(secret) = bearer(headers)? else {
+        return if peer.is_operator {
+            Ok(Reach::Instance)
+        } else {
+            Err(root_key_required())
+        };
+    };
+    let known = match app.authority().root_key_hit(secret) {
+        Some(known) => known,
+        None => app.authority().root_key(secret).await.map_err(unavailable)?,
+    };
+    let pass = known.ok_or_else(root_key_invalid)?;
+    if pass.permissions().allows(Permission::KeysVerify) {
+        return Ok(pass.reach().clone());
+    }
+    let detail = "The root key lacks the permission keys:verify.";
+    Err(Problem::new(Code::PermissionDenied, detail).with("permission", Permission::KeysVerify.as_str()))
+}
+
+/// Whether a root key is good cannot be known now: never 401 then (http.md, section 2b).
+fn unavailable(failure: Failure) -> Problem {
+    tracing::warn!(%failure, "a root key could not be judged");
+    Problem::new(
+        Code::ServiceUnavailable,
+        "The store cannot be reached now, so no verdict is given. Try again.",
+    )
+}
+
+async fn one(app: &App, reach: &Reach, bytes: &Bytes) -> Result<Response<Body>, Problem> {
+    let question: VerifyKey<'_> = read(bytes)?;
+    let verdict = judge(app, reach, &question, "").await?;
+    let mut out = Vec::with_capacity(render::VERDICT_BYTES);
+    render::verdict(&mut out, &verdict);
+    let status = match verdict.outcome {
+        Err(Denial::Unavailable) => StatusCode::SERVICE_UNAVAILABLE,
+        Ok(()) | Err(_) => StatusCode::OK,
+    };
+    Ok(respond::json_bytes(status, out))
+}
+
+async fn batch(app: &App, reach: &Reach, bytes: &Bytes) -> Result<Response<Body>, Problem> {
+    let batch: VerifyBatch<'_> = read(bytes)?;
+    if batch.items.is_empty() || batch.items.len() > VERIFY_BATCH_MAX {
+        return Err(Problem::field(
+            "items",
+            &format!("must have 1 to {VERIFY_BATCH_MAX} items"),
+        ));
+    }
+    let mut out = Vec::with_capacity(render::VERDICT_BYTES * batch.items.len());
+    out.extend_from_slice(b"{\"data\":[");
+    let mut status = StatusCode::OK;
+    for (place, question) in batch.items.iter().enumerate() {
+        if place > 0 {
+            out.push(b',');
+        }
+        let verdict = judge(app, reach, question, &format!("items[{place}].")).await?;
+        if verdict.outcome == Err(Denial::Unavailable) {
+            status = StatusCode::SERVICE_UNAVAILABLE;
+        }
+        render::verdict(&mut out, &verdict);
+    }
+    out.extend_from_slice(b"]}");
+    Ok(respond::json_bytes(status, out))
+}
+
+/// `within` stands before the names of fields in a refusal.
+async fn judge(app: &App, reach: &Reach, question: &VerifyKey<'_>, within: &str) -> Result<Verdict, Problem> {
+    let scopes = match &question.scopes {
+        None => Vec::new(),
+        Some(scopes) => checked_scopes(scopes, within)?,
+    };
+    if let Some(ip) = &question.ip
+        && ip.parse::<IpAddr>().is_err()
+    {
+        return Err(Problem::field(
+            &format!("{within}ip"),
+            "must be an IPv4 or IPv6 address",
+        ));
+    }
+    let asked = Question {
+        reach,
+        scopes: &scopes,
+        now: app.authority().now(),
+    };
+    Ok(app.authority().verify(&question.key, &asked).await)
+}
+
+fn checked_scopes<'s>(scopes: &'s [Cow<'_, str>], within: &str) -> Result<Vec<&'s str>, Problem> {
+    if scopes.len() > SCOPES_MAX {
+        return Err(Problem::field(
+            &format!("{within}scopes"),
+            &format!("must have at most {SCOPES_MAX} scopes"),
+        ));
+    }
+    for (place, scope) in scopes.iter().enumerate() {
+        if !is_scope(scope) {
+            let field = format!("{within}scopes[{place}]");
+            return Err(Problem::field(
+                &field,
+                "must be 1 to 128 characters of A-Z a-z 0-9 : . _ * / -",
+            ));
+        }
+    }
+    Ok(scopes.iter().map(|scope| &**scope).collect())
+}

@@ -1,0 +1,199 @@
+//! Writes a verdict as JSON straight from the memory it was judged on. The shape is `keyreeve_api::verify::Verdict`;
+//! a test holds the two together.
+
+use keyreeve_authority::verify::{Source, Verdict};
+use keyreeve_core::coherence::Entry;
+use std::io::Write as _;
+
+/// Room for a usual verdict.
+pub(super) const VERDICT_BYTES: usize = 384;
+
+/// Appends one verdict.
+pub(super) fn verdict(out: &mut Vec<u8>, verdict: &Verdict) {
+    let (code, status) = match verdict.outer() {
+        None => ("VALID", 200),
+        Some(outer) => (outer.as_str(), outer.status()),
+    };
+    let reason = verdict.outcome.err().map_or("valid", |denial| denial.as_str());
+    out.extend_from_slice(if verdict.outcome.is_ok() {
+        b"{\"valid\":true"
+    } else {
+        b"{\"valid\":false"
+    });
+    text_field(out, "code", code);
+    number_field(out, "status", status);
+    text_field(out, "reason", reason);
+    if let Some(entry) = &verdict.entry {
+        key(out, entry, verdict.outcome.is_ok());
+    }
+    number_field(out, "revision", verdict.revision);
+    text_field(
+        out,
+        "source",
+        match verdict.source {
+            Source::Memory => "memory",
+            Source::Store => "store",
+        },
+    );
+    out.push(b'}');
+}
+
+/// What is told of the key: for a denial only which one it is.
+fn key(out: &mut Vec<u8>, entry: &Entry, is_valid: bool) {
+    text_field(out, "tenant", entry.gate().slug().as_str());
+    out.extend_from_slice(b",\"key_id\":\"");
+    id(out, entry);
+    out.push(b'"');
+    if !is_valid {
+        return;
+    }
+    escaped_field(out, "subject", entry.subject());
+    escaped_field(out, "name", entry.name());
+    out.extend_from_slice(b",\"scopes\":[");
+    for (place, scope) in entry.scopes().split_ascii_whitespace().enumerate() {
+        out.extend_from_slice(if place > 0 { b",\"" } else { b"\"" });
+        out.extend_from_slice(scope.as_bytes());
+        out.push(b'"');
+    }
+    out.push(b']');
+    if let Some(claims) = entry.claims() {
+        out.extend_from_slice(b",\"claims\":");
+        out.extend_from_slice(claims.as_bytes());
+    }
+    if let Some(at) = entry.expires_at() {
+        number_field(out, "expiration", at.millis());
+    }
+}
+
+fn id(out: &mut Vec<u8>, entry: &Entry) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    out.extend_from_slice(keyreeve_core::KeyId::PREFIX.as_bytes());
+    for byte in entry.key_id().bytes() {
+        for digit in [byte >> 4, byte & 15] {
+            out.push(DIGITS.get(usize::from(digit)).copied().unwrap_or(b'0'));
+        }
+    }
+}
+
+/// `,"name":"value"` for a value that needs no escaping.
+fn text_field(out: &mut Vec<u8>, name: &str, value: &str) {
+    field(out, name);
+    out.push(b'"');
+    out.extend_from_slice(value.as_bytes());
+    out.push(b'"');
+}
+
+fn number_field(out: &mut Vec<u8>, name: &str, value: impl std::fmt::Display) {
+    field(out, name);
+    // Writing to a vector cannot fail.
+    let _written = write!(out, "{value}");
+}
+
+fn field(out: &mut Vec<u8>, name: &str) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
+}
+
+fn escaped_field(out: &mut Vec<u8>, name: &str, value: &str) {
+    field(out, name);
+    if value.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\') {
+        out.push(b'"');
+        out.extend_from_slice(value.as_bytes());
+        out.push(b'"');
+    } else {
+        // Rare: quotation marks in a name. Writing a string to a vector cannot fail.
+        let _written = serde_json::to_writer(out, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use keyreeve_core::coherence::{Gate, NewEntry};
+    use keyreeve_core::policy::Reveal;
+    use keyreeve_core::text::Slug;
+    use keyreeve_core::verdict::{Denial, KeyStanding, SecretStanding};
+    use keyreeve_core::{Digest, KeyId, Timestamp};
+    use std::sync::Arc;
+
+    fn entry(claims: Option<&str>) -> Entry {
+        let gate = Gate::new(Slug::parse("default").unwrap(), false, Reveal::OwnerSafe);
+        Entry::new(&NewEntry {
+            digest: Digest::of(b"x"),
+            key_id: KeyId::from_bytes([0xab; 16]),
+            gate: Arc::new(gate),
+            secret: SecretStanding::Live,
+            key: KeyStanding::Active,
+            expires_at: Some(Timestamp::from_millis(1_700_000_000_000)),
+            subject: "user_1",
+            name: "a \"quoted\" \\ name",
+            scopes: "read write",
+            claims,
+        })
+        .unwrap()
+    }
+
+    fn rendered(one: &Verdict) -> serde_json::Value {
+        let mut out = Vec::new();
+        verdict(&mut out, one);
+        serde_json::from_slice(&out).unwrap()
+    }
+
+    #[test]
+    fn a_valid_verdict_has_every_field_of_the_published_shape() {
+        let one = Verdict {
+            outcome: Ok(()),
+            entry: Some(entry(Some(r#"{"a":1}"#))),
+            revision: 7,
+            source: Source::Memory,
+        };
+        let published = keyreeve_api::verify::Verdict {
+            valid: true,
+            code: "VALID",
+            status: 200,
+            reason: "valid",
+            tenant: Some("default".to_owned()),
+            key_id: Some(format!("ak_{}", "ab".repeat(16))),
+            subject: Some("user_1".to_owned()),
+            name: Some("a \"quoted\" \\ name".to_owned()),
+            scopes: Some(vec!["read".to_owned(), "write".to_owned()]),
+            claims: serde_json::from_str(r#"{"a":1}"#).ok(),
+            expiration: Some(1_700_000_000_000),
+            revision: 7,
+            source: "memory",
+        };
+        assert_eq!(rendered(&one), serde_json::to_value(&published).unwrap());
+    }
+
+    #[test]
+    fn a_denial_says_which_key_but_nothing_of_its_holder() {
+        let outcome = Err(Denial::Disabled);
+        let one = Verdict {
+            outcome,
+            entry: Some(entry(None)),
+            revision: 7,
+            source: Source::Store,
+        };
+        let expected = serde_json::json!({
+            "valid": false, "code": "API_KEY_DISABLED", "status": 403, "reason": "disabled", "tenant": "default",
+            "key_id": format!("ak_{}", "ab".repeat(16)), "revision": 7, "source": "store",
+        });
+        assert_eq!(rendered(&one), expected);
+    }
+
+    #[test]
+    fn an_unknown_secret_is_told_nothing() {
+        let one = Verdict {
+            outcome: Err(Denial::Unknown),
+            entry: None,
+            revision: 0,
+            source: Source::Store,
+        };
+        let expected = serde_json::json!({
+            "valid": false, "code": "API_KEY_INVALID", "status": 401, "reason": "unknown", "revision": 0,
+            "source": "store",
+        });
+        assert_eq!(rendered(&one), expected);
+    }
+}

@@ -1,0 +1,209 @@
+//! A running instance: opened, founded if new, listening, and stopped without losing anything.
+
+use crate::App;
+use crate::edge::{Face, Listening, bind, bind_unix};
+use crate::http::openapi;
+use crate::settings::Settings;
+use crate::world::{OsEntropy, WallClock};
+use keyreeve_authority::env::Entropy as _;
+use keyreeve_authority::{Authority, Failure, Verifier};
+use keyreeve_core::Secret;
+use keyreeve_store::{CommitObserver, SqliteStore, StoreError};
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use thiserror::Error;
+use tokio::sync::watch;
+
+/// How often uses are written down.
+const USES_INTERVAL: Duration = Duration::from_secs(1);
+/// The socket for whoever may read the data directory.
+const OPERATOR_SOCKET: &str = "operator.sock";
+
+/// Why an instance did not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The store could not be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The instance could not be founded or read.
+    #[error("the instance could not be set up: {0}")]
+    Founding(#[from] Failure),
+    /// An address could not be bound.
+    #[error("cannot listen on {address}: {error}")]
+    Listen {
+        /// The address, or the socket's path.
+        address: String,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The first root key could not be written to its file.
+    #[error("cannot write the root key to {path}: {error}. Nothing was set up; name a file that does not exist")]
+    RootKeyFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+}
+
+/// A running instance.
+#[derive(Debug)]
+pub struct Instance {
+    app: App,
+    /// Where it really listens.
+    pub addresses: Addresses,
+    /// The first root key, if this start founded the instance and no file was named for it.
+    pub first_root_key: Option<FirstRootKey>,
+    listeners: Vec<Listening>,
+    stop: watch::Sender<bool>,
+    socket: PathBuf,
+}
+
+/// Where an instance really listens.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    /// The API.
+    pub listen: SocketAddr,
+    /// Verification only.
+    pub check_listen: SocketAddr,
+    /// Operations.
+    pub ops_listen: SocketAddr,
+}
+
+/// The plaintext of the first root key, for the one line that shows it.
+pub struct FirstRootKey(Secret);
+
+impl FirstRootKey {
+    /// The secret.
+    pub fn expose(&self) -> &str {
+        self.0.expose()
+    }
+}
+
+impl std::fmt::Debug for FirstRootKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("FirstRootKey(..)")
+    }
+}
+
+impl Instance {
+    /// Opens the store, founds it if it is empty, and listens.
+    pub async fn start(settings: &Settings) -> Result<Self, StartError> {
+        let authority = open(settings).await?;
+        let app = App::new(authority, start_number()?);
+        let first_root_key = found(&app, settings).await?;
+        app.authority().catch_up().await?;
+        let (api, listen) = bind(settings.listen).await.map_err(at(settings.listen))?;
+        let (check, check_listen) = bind(settings.check_listen).await.map_err(at(settings.check_listen))?;
+        let (ops, ops_listen) = bind(settings.ops_listen).await.map_err(at(settings.ops_listen))?;
+        let socket = settings.data.join(OPERATOR_SOCKET);
+        let operator = bind_unix(&socket).map_err(at(socket.display()))?;
+        let (stop, stopping) = watch::channel(false);
+        let router = openapi::router(app.clone());
+        let faces = [
+            (api, Face::Api(router.clone())),
+            (operator, Face::Api(router)),
+            (check, Face::Check),
+            (ops, Face::Ops),
+        ];
+        let start = |(endpoint, face)| Listening::start(endpoint, face, app.clone(), stopping.clone());
+        let listeners = faces.into_iter().map(start).collect();
+        tokio::spawn(write_uses(app.clone(), stopping.clone()));
+        let addresses = Addresses {
+            listen,
+            check_listen,
+            ops_listen,
+        };
+        Ok(Self {
+            app,
+            addresses,
+            first_root_key,
+            listeners,
+            stop,
+            socket,
+        })
+    }
+
+    /// Stops: says that it is not ready, lets running requests finish, writes down what is in memory.
+    pub async fn stop(self) {
+        self.app.stop();
+        // Nobody listening is fine: then there is nothing to stop.
+        let _nobody = self.stop.send(true);
+        for listener in self.listeners {
+            listener.finished().await;
+        }
+        self.app.authority().close().await;
+        drop(std::fs::remove_file(&self.socket));
+    }
+}
+
+/// The path of the socket for whoever may read the data directory.
+pub fn operator_socket(data: &Path) -> PathBuf {
+    data.join(OPERATOR_SOCKET)
+}
+
+fn at(address: impl std::fmt::Display) -> impl FnOnce(std::io::Error) -> StartError {
+    move |error| StartError::Listen {
+        address: address.to_string(),
+        error,
+    }
+}
+
+async fn open(settings: &Settings) -> Result<Authority, StartError> {
+    let verifier = Arc::new(Verifier::new(settings.cache_entries));
+    let observer: Arc<dyn CommitObserver> = verifier.clone();
+    let store = SqliteStore::open(&settings.data, observer).await?;
+    Ok(Authority::new(
+        Arc::new(store),
+        verifier,
+        Arc::new(WallClock),
+        Arc::new(OsEntropy),
+    ))
+}
+
+fn start_number() -> Result<u64, Failure> {
+    let mut bytes = [0; 8];
+    OsEntropy.fill(&mut bytes)?;
+    Ok(u64::from_be_bytes(bytes))
+}
+
+/// Founds an empty store. A file for the root key is made before anything is founded: it must not be lost.
+async fn found(app: &App, settings: &Settings) -> Result<Option<FirstRootKey>, StartError> {
+    let Some(path) = &settings.root_key_file else {
+        return Ok(app.authority().found().await?.map(|made| FirstRootKey(made.secret)));
+    };
+    if app.authority().is_founded().await? {
+        return Ok(None);
+    }
+    let failed = |error| StartError::RootKeyFile {
+        path: path.clone(),
+        error,
+    };
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(failed)?;
+    if let Some(made) = app.authority().found().await? {
+        writeln!(file, "{}", made.secret.expose())
+            .and_then(|()| file.sync_all())
+            .map_err(failed)?;
+    }
+    Ok(None)
+}
+
+async fn write_uses(app: App, mut stopping: watch::Receiver<bool>) {
+    let mut ticks = tokio::time::interval(USES_INTERVAL);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            _ = stopping.wait_for(|&stopping| stopping) => break,
+        }
+        app.authority().flush_uses().await;
+    }
+}

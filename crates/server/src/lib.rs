@@ -1,0 +1,14 @@
+//! The network faces of Keyreeve: the HTTP API, verification before the router, operations.
+//!
+//! Handlers parse, call and render; they decide nothing (ARCHITECTURE.md, A4). No SQL stands here, and no lifecycle.
+
+pub mod app;
+mod edge;
+mod http;
+pub mod instance;
+mod ops;
+pub mod settings;
+mod world;
+
+pub use app::App;
+pub use http::openapi::document as openapi_document;
