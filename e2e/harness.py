@@ -1,0 +1,115 @@
+"""One server for a test: its own process, its own data directory, free ports."""
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+
+import requests
+
+BINARY = os.environ.get("KEYREEVE_BIN") or str(
+    pathlib.Path(__file__).resolve().parent.parent / "target/release/keyreeve"
+)
+START_SECONDS = 20
+
+
+class Server:
+    """A server that this test started, and that only this test stops."""
+
+    def __init__(self, data=None, arguments=(), environment=None):
+        self.owns_data = data is None
+        self.data = data or tempfile.mkdtemp(prefix="keyreeve-e2e-")
+        self.arguments = list(arguments)
+        self.environment = environment or {}
+        self.root_key = None
+        self.stdout = b""
+        self.stderr_path = os.path.join(tempfile.mkdtemp(prefix="keyreeve-log-"), "stderr")
+        self.start()
+
+    def start(self):
+        command = [BINARY, "serve", "--data", self.data]
+        for listener in ("--listen", "--check-listen", "--ops-listen"):
+            command += [listener, "127.0.0.1:0"]
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("KEYREEVE_")}
+        self.process = subprocess.Popen(
+            command + self.arguments,
+            stdout=subprocess.PIPE,
+            stderr=open(self.stderr_path, "ab"),
+            env={**environment, **self.environment},
+        )
+        self.addresses = {}
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            line = self.process.stdout.readline()
+            self.stdout += line
+            text = line.decode().strip()
+            if text == "ready":
+                self.url = "http://" + self.addresses["listen"]
+                self.ops = "http://" + self.addresses["ops_listen"]
+                self.check = "http://" + self.addresses["check_listen"]
+                return
+            name, _, value = text.partition("=")
+            if name == "root_key":
+                self.root_key = value
+            elif value:
+                self.addresses[name] = value
+            elif not line:
+                break
+        raise RuntimeError("the server did not start: " + self.stderr())
+
+    def stderr(self):
+        return pathlib.Path(self.stderr_path).read_text(errors="replace")
+
+    def call(self, method, path, root_key=None, headers=None, **options):
+        sent = {"Authorization": f"Bearer {root_key or self.root_key}", **(headers or {})}
+        return requests.request(method, self.url + path, headers=sent, timeout=30, **options)
+
+    def create(self, name, subject="user_1", **fields):
+        answer = self.call("POST", "/v1/api_keys", json={"name": name, "subject": subject, **fields})
+        assert answer.status_code == 201, answer.text
+        return answer.json()
+
+    def verify(self, secret, **fields):
+        answer = self.call("POST", "/v1/verify", json={"key": secret, **fields})
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def count(self):
+        return self.call("GET", "/v1/api_keys?include_invalid=true").json()["total_count"]
+
+    def kill(self):
+        """As a power cut would: no chance to tidy up."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self):
+        """Asks the server to stop, and gives its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(timeout=30)
+        self.stdout += self.process.stdout.read()
+        return code
+
+    def close(self):
+        if self.process.poll() is None:
+            self.kill()
+        if self.owns_data:
+            shutil.rmtree(self.data, ignore_errors=True)
+
+
+def assert_error(answer, status, code=None):
+    """Every error has the one full shape (http.md, section 2)."""
+    assert answer.status_code == status, f"{answer.status_code}: {answer.text}"
+    body = answer.json()
+    assert set(body) == {"type", "title", "status", "detail", "code", "request_id", "errors"}, body
+    assert body["status"] == status
+    assert body["type"].startswith("/errors/")
+    assert answer.headers["X-Request-Id"] == body["request_id"]
+    first = body["errors"][0]
+    assert set(first) == {"code", "message", "long_message", "meta"}
+    assert first["code"] == body["code"] and first["long_message"] == body["detail"]
+    if code:
+        assert body["code"] == code, body
+    return body
