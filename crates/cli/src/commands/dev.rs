@@ -41,7 +41,7 @@ Keyreeve runs at {url}, with nothing in it that outlives this command.
 
 Verify the key:
 
-  curl -s {url}/v1/verify -H 'Authorization: Bearer {root_key}' -d '{{\"key\":\"{secret}\"}}'
+  curl -s {url}/v1/verify -H 'Authorization: Bearer {root_key}' \\\n       -H 'Content-Type: application/json' -d '{{\"key\":\"{secret}\"}}'
 
 Use it as its holder would:
 
