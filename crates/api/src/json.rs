@@ -62,12 +62,30 @@ fn located(path: String, what: String) -> JsonError {
         }
     }
     if what.starts_with("unknown field `") {
-        return JsonError {
-            field: path,
-            what: "is not a field of this request".to_owned(),
+        return match may_be_told(&path) {
+            true => JsonError {
+                field: path,
+                what: "is not a field of this request".to_owned(),
+            },
+            false => JsonError {
+                field: String::new(),
+                what: "has a field that this request does not know".to_owned(),
+            },
         };
     }
     JsonError { field: path, what }
+}
+
+/// The name of an unknown field is the caller's own text: it is told only if it can be nothing but a name.
+fn may_be_told(path: &str) -> bool {
+    let is_name = |part: &str| {
+        (1..=32).contains(&part.len())
+            && !part.contains("kr1")
+            && part
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'[' | b']'))
+    };
+    path.split('.').all(is_name)
 }
 
 fn joined(path: &str, field: &str) -> String {
@@ -143,6 +161,7 @@ mod tests {
             format!(r#"{{"name":"x","subject":"s","seconds_until_expiration":"{secret}"}}"#),
             format!(r#"{{"name":"x","subject":"s","claims":"{secret}"}}"#),
             format!(r#"{{"name":"x","subject":"s","type":"{secret}"}}"#),
+            format!(r#"{{"name":"x","subject":"s","{secret}":1}}"#),
             format!(r#""{secret}""#),
         ] {
             let (field, what) = refused(&body);

@@ -10,6 +10,11 @@ use utoipa::ToSchema;
 /// Most keys in one batch.
 pub const BATCH_MAX: usize = 1_000;
 
+/// A scope, as the published document describes it; on the wire it is a string.
+#[derive(Debug, ToSchema)]
+#[schema(value_type = String, pattern = "^[A-Za-z0-9:._*/-]+$", min_length = 1, max_length = 128, example = "invoices:read")]
+pub struct Scope(pub String);
+
 /// A wish for a key.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -27,7 +32,7 @@ pub struct CreateKey {
     #[schema(value_type = Option<Object>, nullable)]
     pub claims: Option<ClaimsText>,
     /// What the key may be used for.
-    #[schema(max_items = 100, nullable)]
+    #[schema(value_type = Option<Vec<Scope>>, max_items = 100, nullable)]
     pub scopes: Option<Vec<String>>,
     /// When it shall expire: whole seconds from now; null is never; left out is what the policy says.
     #[serde(default, deserialize_with = "given")]
@@ -85,7 +90,7 @@ pub struct UpdateKey {
     pub claims: Option<Option<ClaimsText>>,
     /// New scopes; null is none.
     #[serde(default, deserialize_with = "given")]
-    #[schema(value_type = Option<Vec<String>>, max_items = 100, nullable)]
+    #[schema(value_type = Option<Vec<Scope>>, max_items = 100, nullable)]
     pub scopes: Option<Option<Vec<String>>>,
     /// The present owner, if it is sent at all: a key does not move to another one.
     #[schema(min_length = 1, max_length = 255, nullable)]

@@ -12,12 +12,17 @@ pub struct CreateRootKey {
     #[schema(min_length = 1, max_length = 255)]
     pub name: String,
     /// What it may do, for example `keys:read`. Nobody can give what they do not have.
-    #[schema(max_items = 32)]
+    #[schema(value_type = Vec<Permission>, max_items = 32)]
     pub permissions: Vec<String>,
     /// The tenant it is bound to; left out or null is the caller's own reach.
-    #[schema(nullable)]
+    #[schema(nullable, pattern = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length = 63)]
     pub tenant: Option<String>,
 }
+
+/// A permission, as the published document describes it; on the wire it is a string.
+#[derive(Debug, ToSchema)]
+#[schema(value_type = String, pattern = "^(keys:read|keys:write|keys:verify|policy:read|policy:write|users:write|users:act|audit:read|tenants:write|root_keys:write)$", example = "keys:read")]
+pub struct Permission(pub String);
 
 /// A root key.
 #[derive(Clone, Serialize, ToSchema)]

@@ -1,9 +1,11 @@
 //! Verify on the wire. No request type here prints itself: they hold secrets.
 
+use crate::keys::Scope;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use utoipa::ToSchema;
+use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, SchemaFormat, Type};
 
 /// Most questions in one batch.
 pub const VERIFY_BATCH_MAX: usize = 100;
@@ -30,12 +32,27 @@ pub struct VerifyKey<'a> {
     pub key: Cow<'a, str>,
     /// Scopes that it must all hold.
     #[serde(borrow, default)]
-    #[schema(value_type = Option<Vec<String>>, max_items = 100, nullable)]
+    #[schema(value_type = Option<Vec<Scope>>, max_items = 100, nullable)]
     pub scopes: Option<Vec<Cow<'a, str>>>,
     /// The end user's network address.
     #[serde(borrow, default)]
-    #[schema(value_type = Option<String>, nullable, example = "192.0.2.1")]
+    #[schema(schema_with = address, example = "192.0.2.1")]
     pub ip: Option<Cow<'a, str>>,
+}
+
+/// An IPv4 or IPv6 address, or null.
+fn address() -> Schema {
+    let text = |format: &str| {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .format(Some(SchemaFormat::Custom(format.to_owned())))
+    };
+    let nothing = ObjectBuilder::new().schema_type(Type::Null);
+    OneOfBuilder::new()
+        .item(text("ipv4"))
+        .item(text("ipv6"))
+        .item(nothing)
+        .into()
 }
 
 /// Several questions at once.

@@ -58,8 +58,10 @@ pub struct Instance {
     pub addresses: Addresses,
     /// The first root key, if this start founded the instance and no file was named for it.
     pub first_root_key: Option<FirstRootKey>,
-    listeners: Vec<Listening>,
+    serving: Vec<Listening>,
+    ops: Listening,
     stop: watch::Sender<bool>,
+    stop_ops: watch::Sender<bool>,
     socket: PathBuf,
 }
 
@@ -108,11 +110,12 @@ impl Instance {
             (api, Face::Api(router.clone())),
             (operator, Face::Api(router)),
             (check, Face::Check),
-            (ops, Face::Ops),
         ];
         let start = |(endpoint, face)| Listening::start(endpoint, face, app.clone(), stopping.clone());
-        let listeners = faces.into_iter().map(start).collect();
-        tokio::spawn(write_uses(app.clone(), stopping.clone()));
+        let serving = faces.into_iter().map(start).collect();
+        let (stop_ops, stopping_ops) = watch::channel(false);
+        let ops = Listening::start(ops, Face::Ops, app.clone(), stopping_ops);
+        tokio::spawn(write_uses(app.clone(), stopping));
         let addresses = Addresses {
             listen,
             check_listen,
@@ -122,8 +125,10 @@ impl Instance {
             app,
             addresses,
             first_root_key,
-            listeners,
+            serving,
+            ops,
             stop,
+            stop_ops,
             socket,
         })
     }
@@ -133,10 +138,13 @@ impl Instance {
         self.app.stop();
         // Nobody listening is fine: then there is nothing to stop.
         let _nobody = self.stop.send(true);
-        for listener in self.listeners {
+        for listener in self.serving {
             listener.finished().await;
         }
         self.app.authority().close().await;
+        // To the end there is somebody who says that this process is not ready.
+        let _nobody = self.stop_ops.send(true);
+        self.ops.finished().await;
         drop(std::fs::remove_file(&self.socket));
     }
 }

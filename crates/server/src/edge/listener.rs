@@ -120,7 +120,7 @@ fn protocol() -> auto::Builder<TokioExecutor> {
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX)
         .half_close(true)
-        .pipeline_flush(true);
+        .pipeline_flush(false);
     http.http2().timer(TokioTimer::new()).max_header_list_size(64 * 1024);
     http
 }

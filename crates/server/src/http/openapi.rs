@@ -12,7 +12,7 @@ use keyreeve_api::problem::{ErrorBody, Family};
 use std::sync::LazyLock;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, Ref, ResponseBuilder};
+use utoipa::openapi::{ContentBuilder, Ref, RefOr, Required, ResponseBuilder};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -124,63 +124,66 @@ fn complete(document: &mut utoipa::openapi::OpenApi) {
     components.add_security_scheme("root_key", bearer("A root key, with the permissions that a call names"));
     components.add_security_scheme("api_key", bearer("The API key itself"));
     for (path, item) in &mut document.paths.paths {
-        let family = super::answer::family(path);
-        let is_public = !path.starts_with("/v1/");
-        let takes_root_key = !is_public && !path.starts_with("/v1/me");
-        let has_id = path.contains("{id}");
-        let reads = [&mut item.get].into_iter().flatten();
-        for operation in reads {
-            common_errors(operation, family, (takes_root_key, has_id, false, is_public));
+        let call = Call {
+            family: super::answer::family(path),
+            is_public: !path.starts_with("/v1/"),
+            takes_root_key: path.starts_with("/v1/") && !path.starts_with("/v1/me"),
+        };
+        if let Some(RefOr::T(body)) = item.post.as_mut().and_then(|post| post.request_body.as_mut()) {
+            let needs_nothing = ["/revoke", "/disable", "/reactivate", "/rotate"];
+            let required = !needs_nothing.iter().any(|end| path.ends_with(end));
+            body.required = Some(if required { Required::True } else { Required::False });
         }
-        let writes = [&mut item.post, &mut item.patch, &mut item.delete]
-            .into_iter()
-            .flatten();
-        for operation in writes {
-            common_errors(operation, family, (takes_root_key, has_id, true, is_public));
+        if let Some(read) = &mut item.get {
+            common_errors(read, &call, READ);
+        }
+        let writes = [&mut item.post, &mut item.patch, &mut item.delete];
+        for write in writes.into_iter().flatten() {
+            common_errors(write, &call, READ);
+            common_errors(write, &call, WRITE);
         }
     }
 }
 
-/// (takes a root key, names a thing by id, changes something, open to everybody)
-type Kind = (bool, bool, bool, bool);
+/// What a path says about every call to it.
+struct Call {
+    family: Family,
+    is_public: bool,
+    takes_root_key: bool,
+}
 
-fn common_errors(operation: &mut utoipa::openapi::path::Operation, family: Family, kind: Kind) {
-    let (takes_root_key, has_id, is_write, is_public) = kind;
-    let mut statuses = vec![
-        ("400", "The request cannot be understood"),
-        ("404", "There is no such thing"),
-    ];
-    if !is_public {
-        statuses.push(("503", "The store is away"));
-    }
-    if takes_root_key {
-        statuses.extend([
-            ("401", "No root key, or none that is good"),
-            ("403", "The root key lacks a permission"),
-        ]);
-    }
-    if is_write {
-        statuses.extend([
-            ("408", "The request came too slowly"),
-            ("409", "The state or the policy does not allow it"),
-            ("413", "The body is too large"),
-            ("415", "The body is not JSON"),
-            ("422", "The idempotency key was used for another request"),
-        ]);
-    }
-    let _ = has_id;
-    for (status, description) in statuses {
+/// Status, what it means, and whether it takes a root key or at least a store to happen.
+type CommonError = (&'static str, &'static str, fn(&Call) -> bool);
+
+const READ: &[CommonError] = &[
+    ("400", "The request cannot be understood", |_| true),
+    ("401", "No root key, or none that is good", |call| call.takes_root_key),
+    ("403", "The root key lacks a permission", |call| call.takes_root_key),
+    ("404", "There is no such thing", |_| true),
+    ("503", "The store is away", |call| !call.is_public),
+];
+
+const WRITE: &[CommonError] = &[
+    ("408", "The request came too slowly", |_| true),
+    ("409", "The state or the policy does not allow it", |_| true),
+    ("413", "The body is too large", |_| true),
+    ("415", "The body is not JSON", |_| true),
+    ("422", "The idempotency key was used for another request", |_| true),
+];
+
+fn common_errors(operation: &mut utoipa::openapi::path::Operation, call: &Call, errors: &[CommonError]) {
+    for (status, description, _) in errors.iter().filter(|(_, _, applies)| applies(call)) {
         let content = ContentBuilder::new()
             .schema(Some(Ref::from_schema_name("ErrorBody")))
             .build();
         let response = ResponseBuilder::new()
-            .description(description)
-            .content(family.content_type(), content)
+            .description(*description)
+            .content(call.family.content_type(), content)
             .build();
         operation
             .responses
             .responses
-            .entry(status.to_owned())
+            .entry((*status).to_owned())
             .or_insert_with(|| response.into());
     }
 }

@@ -13,8 +13,8 @@ pub(crate) struct Revoke {
     /// Why, in words
     #[arg(long)]
     reason: Option<String>,
-    /// Why, as a code: unspecified, key_compromise, leaked, superseded, affiliation_changed, cessation or
-    /// privilege_withdrawn
+    /// Why, as a code: `unspecified`, `key_compromise`, `leaked`, `superseded`, `affiliation_changed`, `cessation` or
+    /// `privilege_withdrawn`
     #[arg(long, value_name = "CODE")]
     reason_code: Option<String>,
     /// Do not ask

@@ -104,7 +104,11 @@ async fn asker(app: &App, peer: &Peer, headers: &HeaderMap) -> Result<Reach, Pro
     };
     let known = match app.authority().root_key_hit(secret) {
         Some(known) => known,
-        None => app.authority().root_key(secret).await.map_err(unavailable)?,
+        None => app
+            .authority()
+            .root_key(secret)
+            .await
+            .map_err(|failure| unavailable(&failure))?,
     };
     let pass = known.ok_or_else(root_key_invalid)?;
     if pass.permissions().allows(Permission::KeysVerify) {
@@ -115,7 +119,7 @@ async fn asker(app: &App, peer: &Peer, headers: &HeaderMap) -> Result<Reach, Pro
 }
 
 /// Whether a root key is good cannot be known now: never 401 then (http.md, section 2b).
-fn unavailable(failure: Failure) -> Problem {
+fn unavailable(failure: &Failure) -> Problem {
     tracing::warn!(%failure, "a root key could not be judged");
     Problem::new(
         Code::ServiceUnavailable,
