@@ -1,8 +1,11 @@
 //! Reading JSON strictly, and saying what is wrong with it without repeating it.
 
-use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::error::Category;
+use std::fmt;
+use std::marker::PhantomData;
 
 /// Why a body was refused.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -13,9 +16,40 @@ pub struct JsonError {
     pub what: String,
 }
 
-/// Reads a whole body. The fast way first; only a refused body is read again to find out where it is wrong.
+/// A JSON object, and nothing else: serde would also take an array whose items are the fields in order.
+#[derive(Debug)]
+pub struct Object<T>(pub T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OnlyMap<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for OnlyMap<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+        deserializer.deserialize_map(OnlyMap(PhantomData))
+    }
+}
+
+/// Reads a list of objects (`deserialize_with`).
+pub(crate) fn objects<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    let objects = Vec::<Object<T>>::deserialize(deserializer)?;
+    Ok(objects.into_iter().map(|Object(value)| value).collect())
+}
+
+/// Reads a whole body, which is one object. The fast way first; only a refused body is read again to find out where it is wrong.
 pub fn parse<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, JsonError> {
-    serde_json::from_slice(body).map_err(|error| explain::<T>(body, &error))
+    match serde_json::from_slice(body) {
+        Ok(Object(value)) => Ok(value),
+        Err(error) => Err(explain::<T>(body, &error)),
+    }
 }
 
 fn explain<'de, T: Deserialize<'de>>(body: &'de [u8], error: &serde_json::Error) -> JsonError {
@@ -37,7 +71,7 @@ fn explain<'de, T: Deserialize<'de>>(body: &'de [u8], error: &serde_json::Error)
         return whole(format!("is not JSON: line {}, column {}", error.line(), error.column()));
     }
     let mut reader = serde_json::Deserializer::from_slice(body);
-    match serde_path_to_error::deserialize::<_, T>(&mut reader) {
+    match serde_path_to_error::deserialize::<_, Object<T>>(&mut reader) {
         // Something follows the value.
         Ok(_) => whole("has something after its JSON value".to_owned()),
         Err(error) => {
@@ -151,6 +185,19 @@ mod tests {
             assert_eq!(refused(body).0, "", "{body}");
             assert_ne!(refused(body).1, "taken");
         }
+    }
+
+    #[test]
+    fn an_array_is_no_object_however_well_its_items_fit() {
+        for body in [r#"["x","s",null,null,null,null,null,null]"#, "[null,null]", "[]"] {
+            assert_eq!(
+                refused(body),
+                (String::new(), "must be a JSON object".to_owned()),
+                "{body}"
+            );
+        }
+        let item = parse::<CreateBatch>(br#"{"items":[["x","s",null,null,null,null,null,null]]}"#);
+        assert_eq!(item.err().map(|error| error.field), Some("items[0]".to_owned()));
     }
 
     #[test]

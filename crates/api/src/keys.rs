@@ -1,7 +1,9 @@
 //! Keys on the wire: Clerk's object and requests (clerk-wire, sections 2 and 3), and what is ours beyond them.
 
 use crate::claims::ClaimsText;
+use crate::json;
 use crate::seconds::{PositiveSeconds, Seconds};
+use crate::text::{LineText, NameText, ReasonText, RemarkText};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use std::fmt;
@@ -20,13 +22,13 @@ pub struct Scope(pub String);
 #[serde(deny_unknown_fields)]
 pub struct CreateKey {
     /// What people call it.
-    #[schema(min_length = 1, max_length = 255, example = "CI of the billing service")]
+    #[schema(value_type = NameText)]
     pub name: String,
     /// Who owns it; Clerk's forms are `user_…` and `org_…`.
-    #[schema(min_length = 1, max_length = 255, example = "user_2f4KmXyZ")]
+    #[schema(value_type = LineText)]
     pub subject: String,
     /// A longer remark.
-    #[schema(max_length = 255, nullable)]
+    #[schema(value_type = Option<RemarkText>)]
     pub description: Option<String>,
     /// What the relying service wants to know about the holder; at most 16 KiB.
     #[schema(value_type = Option<Object>, nullable)]
@@ -39,7 +41,7 @@ pub struct CreateKey {
     #[schema(value_type = Option<f64>, exclusive_minimum = 0, maximum = 3_155_760_000_u64, nullable, multiple_of = 1)]
     pub seconds_until_expiration: Option<Option<PositiveSeconds>>,
     /// Who makes it, in the caller's words.
-    #[schema(min_length = 1, max_length = 255, nullable)]
+    #[schema(value_type = Option<LineText>)]
     pub created_by: Option<String>,
     /// Only `api_key`.
     #[serde(rename = "type")]
@@ -49,10 +51,22 @@ pub struct CreateKey {
 
 /// The one type of key there is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, Serialize, ToSchema)]
+#[serde(try_from = "String")]
 pub enum KeyType {
     /// An API key.
     #[serde(rename = "api_key")]
     ApiKey,
+}
+
+impl TryFrom<String> for KeyType {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        match text.as_str() {
+            "api_key" => Ok(Self::ApiKey),
+            _ => Err("must be api_key"),
+        }
+    }
 }
 
 /// Tells a field that is null from one that is left out.
@@ -69,6 +83,7 @@ where
 #[serde(deny_unknown_fields)]
 pub struct CreateBatch {
     /// The wishes.
+    #[serde(deserialize_with = "json::objects")]
     #[schema(min_items = 1, max_items = 1000)]
     pub items: Vec<CreateKey>,
 }
@@ -78,11 +93,11 @@ pub struct CreateBatch {
 #[serde(deny_unknown_fields)]
 pub struct UpdateKey {
     /// A new name.
-    #[schema(min_length = 1, max_length = 255)]
+    #[schema(value_type = Option<NameText>)]
     pub name: Option<String>,
     /// A new description; null takes it away.
     #[serde(default, deserialize_with = "given")]
-    #[schema(value_type = Option<String>, max_length = 255, nullable)]
+    #[schema(value_type = Option<RemarkText>)]
     pub description: Option<Option<String>>,
     /// New claims; null takes them away.
     #[serde(default, deserialize_with = "given")]
@@ -93,7 +108,7 @@ pub struct UpdateKey {
     #[schema(value_type = Option<Vec<Scope>>, max_items = 100, nullable)]
     pub scopes: Option<Option<Vec<String>>>,
     /// The present owner, if it is sent at all: a key does not move to another one.
-    #[schema(min_length = 1, max_length = 255, nullable)]
+    #[schema(value_type = Option<LineText>)]
     pub subject: Option<String>,
     /// A new expiry: whole seconds from now; null is never.
     #[serde(default, deserialize_with = "given")]
@@ -106,7 +121,7 @@ pub struct UpdateKey {
 #[serde(deny_unknown_fields)]
 pub struct RevokeKey {
     /// In words.
-    #[schema(max_length = 2000, nullable)]
+    #[schema(value_type = Option<ReasonText>)]
     pub revocation_reason: Option<String>,
     /// As a code: `unspecified`, `key_compromise`, `leaked`, `superseded`, `affiliation_changed`, `cessation` or
     /// `privilege_withdrawn`. A compromise or leak is final under every policy.
@@ -122,7 +137,7 @@ pub struct RevokeKey {
 #[serde(deny_unknown_fields)]
 pub struct HoldKey {
     /// In words.
-    #[schema(max_length = 2000, nullable)]
+    #[schema(value_type = Option<ReasonText>)]
     pub reason: Option<String>,
 }
 
@@ -131,7 +146,7 @@ pub struct HoldKey {
 #[serde(deny_unknown_fields)]
 pub struct RotateKey {
     /// A new name; left out or null keeps the old one.
-    #[schema(min_length = 1, max_length = 255, nullable)]
+    #[schema(value_type = Option<NameText>)]
     pub name: Option<String>,
     /// A new expiry: whole seconds from now; null is never; left out keeps the old one.
     #[serde(default, deserialize_with = "given")]

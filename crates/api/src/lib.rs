@@ -11,6 +11,7 @@ pub mod problem;
 pub mod root_keys;
 pub mod seconds;
 pub mod tenants;
+pub mod text;
 pub mod verify;
 
 pub use code::Code;

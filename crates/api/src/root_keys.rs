@@ -1,5 +1,6 @@
 //! Root keys on the wire.
 
+use crate::text::NameText;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use utoipa::ToSchema;
@@ -9,7 +10,7 @@ use utoipa::ToSchema;
 #[serde(deny_unknown_fields)]
 pub struct CreateRootKey {
     /// What people call it.
-    #[schema(min_length = 1, max_length = 255)]
+    #[schema(value_type = NameText)]
     pub name: String,
     /// What it may do, for example `keys:read`. Nobody can give what they do not have.
     #[schema(value_type = Vec<Permission>, max_items = 32)]

@@ -1,6 +1,7 @@
 //! Tenants on the wire.
 
 use crate::root_keys::RootKey;
+use crate::text::NameText;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -12,7 +13,7 @@ pub struct CreateTenant {
     #[schema(pattern = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length = 63, example = "acme")]
     pub slug: String,
     /// Its name for people.
-    #[schema(min_length = 1, max_length = 255)]
+    #[schema(value_type = NameText)]
     pub name: String,
     /// The preset its policy starts from: `erase`, `hold`, `keep` or `standard` (the default).
     #[schema(nullable, pattern = "^(erase|hold|keep|standard)$")]

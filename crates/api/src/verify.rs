@@ -1,5 +1,6 @@
 //! Verify on the wire. No request type here prints itself: they hold secrets.
 
+use crate::json;
 use crate::keys::Scope;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -62,6 +63,7 @@ fn address() -> Schema {
 pub struct VerifyBatch<'a> {
     /// The questions.
     #[serde(borrow)]
+    #[serde(deserialize_with = "json::objects")]
     #[schema(value_type = Vec<VerifyKey<'_>>, min_items = 1, max_items = 100)]
     pub items: Vec<VerifyKey<'a>>,
 }

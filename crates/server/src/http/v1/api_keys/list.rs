@@ -11,6 +11,7 @@ use axum::response::Response;
 use hyper::StatusCode;
 use keyreeve_api::Problem;
 use keyreeve_api::keys::KeyList;
+use keyreeve_api::text::LineText;
 use keyreeve_authority::keys::{Listing, Shown};
 use keyreeve_core::KeyId;
 use keyreeve_store::model::PageStart;
@@ -38,7 +39,7 @@ const KNOWN: [&str; 8] = [
 #[utoipa::path(
     get, path = "/v1/api_keys", tag = "api keys", operation_id = "getApiKeys",
     params(
-        ("subject" = Option<String>, Query, description = "Only this owner's keys", min_length = 1, max_length = 255),
+        ("subject" = Option<LineText>, Query, description = "Only this owner's keys"),
         ("type" = Option<String>, Query, description = "Only `api_key`", pattern = "^api_key$"),
         ("include_invalid" = Option<bool>, Query, description = "true: also revoked and expired keys; false: none"),
         ("limit" = Option<u64>, Query, description = "Keys on a page; 10 if not given", minimum = 1, maximum = 100),
