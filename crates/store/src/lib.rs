@@ -9,6 +9,8 @@
 
 mod codec;
 pub mod error;
+#[cfg(feature = "memory")]
+mod memory;
 pub mod model;
 mod operations;
 #[cfg(feature = "sqlite")]
@@ -17,6 +19,8 @@ pub mod store;
 mod tx;
 
 pub use error::{StoreError, WriteError};
+#[cfg(feature = "memory")]
+pub use memory::MemoryStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 pub use store::{Commit, CommitObserver, Store};

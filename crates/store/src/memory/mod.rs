@@ -1,0 +1,176 @@
+//! A store that forgets: for tests, and for the simulator. It keeps every promise of the trait but durability.
+
+mod table;
+mod tables;
+mod tx;
+
+use crate::error::{StoreError, WriteError};
+use crate::model::{
+    AuditRecord, ChangeRequest, Changed, Credential, Founding, Head, IssueRequest, Issued, KeyPage, KeyQuery,
+    KeyRecord, RootKey, Stamped, Tenant, WriteContext,
+};
+use crate::operations::{self, Written};
+use crate::store::{CommitObserver, Store};
+use crate::tx::Tx;
+use async_trait::async_trait;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use keyreeve_core::text::Slug;
+use keyreeve_core::{Digest, KeyId, RootKeyId, Timestamp};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use tables::Tables;
+use tx::MemoryTx;
+
+/// A store in this process's memory.
+pub struct MemoryStore {
+    /// `None` when closed.
+    tables: Mutex<Option<Tables>>,
+    observer: Arc<dyn CommitObserver>,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new(observer: Arc<dyn CommitObserver>) -> Self {
+        Self {
+            tables: Mutex::new(Some(Tables::default())),
+            observer,
+        }
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&Tables) -> T) -> Result<T, StoreError> {
+        let tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        tables.as_ref().map(read).ok_or_else(closed)
+    }
+
+    fn stamped<T>(&self, read: impl FnOnce(&Tables) -> T) -> Result<Stamped<T>, StoreError> {
+        self.read(|tables| Stamped {
+            value: read(tables),
+            revision: tables.head.revision,
+        })
+    }
+
+    /// Runs a transaction to its end while nobody else looks; the caller cannot go away in the middle of it.
+    fn write<T>(
+        &self,
+        operation: impl for<'t> FnOnce(&'t mut dyn Tx) -> BoxFuture<'t, Result<Written<T>, WriteError>>,
+    ) -> Result<T, WriteError> {
+        let mut guard = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        let tables = guard.as_mut().ok_or_else(closed)?;
+        let done = operation(&mut MemoryTx(tables)).now_or_never();
+        match done {
+            Some(Ok(written)) => {
+                tables.commit();
+                self.observer.committed(&written.commit);
+                Ok(written.value)
+            }
+            Some(Err(error)) => {
+                tables.roll_back();
+                Err(error)
+            }
+            None => {
+                tables.roll_back();
+                Err(StoreError::Unavailable("a transaction in memory had to wait".to_owned()).into())
+            }
+        }
+    }
+}
+
+fn closed() -> StoreError {
+    StoreError::Unavailable("the store is closed".to_owned())
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn found(&self, context: WriteContext, tenant: Tenant, root_key: RootKey) -> Result<Founding, WriteError> {
+        self.write(|tx| Box::pin(async move { operations::found(tx, &context, &tenant, &root_key).await }))
+    }
+
+    async fn create_tenant(&self, context: WriteContext, tenant: Tenant, root_key: RootKey) -> Result<u64, WriteError> {
+        self.write(|tx| Box::pin(async move { operations::create_tenant(tx, &context, &tenant, &root_key).await }))
+    }
+
+    async fn tenant(&self, slug: &Slug) -> Result<Option<Tenant>, StoreError> {
+        self.read(|tables| tables.tenants.get(slug).cloned())
+    }
+
+    async fn tenants(&self, after: Option<Slug>, limit: u32) -> Result<Vec<Tenant>, StoreError> {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        self.read(|tables| {
+            let by_slug = tables.tenants.rows().values();
+            let rest = by_slug.filter(|tenant| after.as_ref().is_none_or(|after| tenant.slug > *after));
+            rest.take(limit).cloned().collect()
+        })
+    }
+
+    async fn create_root_key(&self, context: WriteContext, root_key: RootKey) -> Result<u64, WriteError> {
+        self.write(|tx| Box::pin(async move { operations::create_root_key(tx, &context, &root_key).await }))
+    }
+
+    async fn revoke_root_key(
+        &self,
+        context: WriteContext,
+        tenant: Option<Slug>,
+        id: RootKeyId,
+    ) -> Result<RootKey, WriteError> {
+        self.write(|tx| Box::pin(async move { operations::revoke_root_key(tx, &context, tenant.as_ref(), id).await }))
+    }
+
+    async fn root_keys(&self, tenant: Option<Slug>, limit: u32) -> Result<Vec<RootKey>, StoreError> {
+        self.read(|tables| tables.root_keys(tenant.as_ref(), limit))
+    }
+
+    async fn find_root_key(&self, digest: &Digest) -> Result<Stamped<Option<RootKey>>, StoreError> {
+        self.stamped(|tables| {
+            let mut root_keys = tables.root_keys.rows().values();
+            root_keys.find(|root_key| root_key.digest == *digest).cloned()
+        })
+    }
+
+    async fn issue(&self, context: WriteContext, request: IssueRequest) -> Result<Issued, WriteError> {
+        self.write(|tx| Box::pin(async move { operations::issue(tx, &context, request).await }))
+    }
+
+    async fn change(&self, context: WriteContext, request: ChangeRequest) -> Result<Changed, WriteError> {
+        self.write(|tx| Box::pin(async move { operations::change(tx, &context, request).await }))
+    }
+
+    async fn key(&self, tenant: &Slug, id: KeyId, now: Timestamp) -> Result<Option<KeyRecord>, StoreError> {
+        self.read(|tables| tables.key(tenant, id).map(|record| tables::settled(record, now)))
+    }
+
+    async fn list(&self, query: KeyQuery) -> Result<KeyPage, StoreError> {
+        self.read(|tables| tables.list(&query))
+    }
+
+    async fn find_credential(&self, digest: &Digest) -> Result<Stamped<Option<Credential>>, StoreError> {
+        self.stamped(|tables| tables.credential(digest))
+    }
+
+    async fn record_uses(&self, uses: Vec<(Digest, Timestamp)>) -> Result<(), StoreError> {
+        self.write(|tx| Box::pin(async move { operations::record_uses(tx, &uses).await }))
+            .map_err(operations::only_store_error)
+    }
+
+    async fn head(&self) -> Result<Head, StoreError> {
+        self.read(|tables| tables.head)
+    }
+
+    async fn audit_after(&self, revision: u64, limit: u32) -> Result<Vec<AuditRecord>, StoreError> {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        self.read(|tables| {
+            let rest = tables.log.rows().range(revision.saturating_add(1)..);
+            rest.take(limit).map(|(_, record)| record.clone()).collect()
+        })
+    }
+
+    async fn close(&self) {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,182 @@
+//! Everything the memory store holds, and what readers ask of it.
+
+use super::table::Table;
+use crate::model::{AuditRecord, Credential, Head, KeyBrief, KeyPage, KeyQuery, KeyRecord, PageStart, RootKey, Tenant};
+use crate::tx::Mark;
+use keyreeve_core::access::Reach;
+use keyreeve_core::lifecycle::{Standing, State};
+use keyreeve_core::text::Slug;
+use keyreeve_core::verdict::{KeyStanding, SecretStanding};
+use keyreeve_core::{Digest, Key, KeyId, RootKeyId, Timestamp};
+
+/// A secret there ever was.
+#[derive(Clone, Debug)]
+pub(super) struct SecretRow {
+    pub(super) key: KeyId,
+    pub(super) tenant: Slug,
+    pub(super) standing: SecretStanding,
+    pub(super) last_used_at: Option<Timestamp>,
+}
+
+/// A key and when any secret of it was last used.
+#[derive(Clone, Debug)]
+pub(super) struct KeyRow {
+    pub(super) key: Key,
+    pub(super) last_used_at: Option<Timestamp>,
+}
+
+/// The tables.
+#[derive(Debug)]
+pub(super) struct Tables {
+    pub(super) head: Head,
+    pub(super) committed_head: Head,
+    pub(super) log: Table<u64, AuditRecord>,
+    pub(super) tenants: Table<Slug, Tenant>,
+    pub(super) root_keys: Table<RootKeyId, RootKey>,
+    pub(super) keys: Table<KeyId, KeyRow>,
+    /// By digest, whose own comparison takes constant time and so has no order.
+    pub(super) secrets: Table<[u8; 32], SecretRow>,
+    pub(super) marks: Table<(String, String), Mark>,
+}
+
+impl Default for Tables {
+    fn default() -> Self {
+        let head = Head {
+            revision: 0,
+            chain: [0; 32],
+        };
+        Self {
+            head,
+            committed_head: head,
+            log: Table::default(),
+            tenants: Table::default(),
+            root_keys: Table::default(),
+            keys: Table::default(),
+            secrets: Table::default(),
+            marks: Table::default(),
+        }
+    }
+}
+
+impl Tables {
+    pub(super) fn commit(&mut self) {
+        self.committed_head = self.head;
+        self.log.commit();
+        self.tenants.commit();
+        self.root_keys.commit();
+        self.keys.commit();
+        self.secrets.commit();
+        self.marks.commit();
+    }
+
+    pub(super) fn roll_back(&mut self) {
+        self.head = self.committed_head;
+        self.log.roll_back();
+        self.tenants.roll_back();
+        self.root_keys.roll_back();
+        self.keys.roll_back();
+        self.secrets.roll_back();
+        self.marks.roll_back();
+    }
+
+    /// The key as stored, not settled.
+    pub(super) fn key(&self, tenant: &Slug, id: KeyId) -> Option<KeyRecord> {
+        let row = self.keys.get(&id).filter(|row| row.key.tenant == *tenant)?;
+        Some(self.record(row))
+    }
+
+    fn record(&self, row: &KeyRow) -> KeyRecord {
+        let secret = self.secrets.get(row.key.secret.digest.bytes());
+        KeyRecord {
+            key: row.key.clone(),
+            last_used_at: row.last_used_at,
+            is_presented: secret.is_some_and(|secret| secret.last_used_at.is_some()),
+        }
+    }
+
+    pub(super) fn credential(&self, digest: &Digest) -> Option<Credential> {
+        let secret = self.secrets.get(digest.bytes())?;
+        Some(Credential {
+            secret: secret.standing,
+            key_id: secret.key,
+            tenant: secret.tenant.clone(),
+            key: self.keys.get(&secret.key).map(|row| brief(&row.key)),
+        })
+    }
+
+    pub(super) fn root_keys(&self, tenant: Option<&Slug>, limit: u32) -> Vec<RootKey> {
+        let within = |root_key: &&RootKey| tenant.is_none_or(|slug| root_key.reach == Reach::Tenant(slug.clone()));
+        let newest_first = self.root_keys.rows().values().rev().filter(within);
+        newest_first.take(count(limit)).cloned().collect()
+    }
+
+    pub(super) fn list(&self, query: &KeyQuery) -> KeyPage {
+        let matching: Vec<_> = self
+            .keys
+            .rows()
+            .values()
+            .rev()
+            .filter(|row| is_asked_for(&row.key, query))
+            .collect();
+        let skipped = match query.start {
+            PageStart::Offset(offset) => usize::try_from(offset).unwrap_or(usize::MAX),
+            PageStart::After(id) => matching.partition_point(|row| row.key.id >= id),
+        };
+        let rest = matching.get(skipped..).unwrap_or_default();
+        let page = rest.get(..count(query.limit)).unwrap_or(rest);
+        let keys = page.iter().map(|row| self.record(row));
+        KeyPage {
+            keys: keys.map(|record| settled(record, query.now)).collect(),
+            total_count: u64::try_from(matching.len()).unwrap_or(u64::MAX),
+            next: page.last().filter(|_| rest.len() > page.len()).map(|row| row.key.id),
+        }
+    }
+}
+
+fn count(limit: u32) -> usize {
+    usize::try_from(limit).unwrap_or(usize::MAX)
+}
+
+pub(super) fn settled(record: KeyRecord, now: Timestamp) -> KeyRecord {
+    KeyRecord {
+        key: record.key.settled(now),
+        ..record
+    }
+}
+
+fn is_asked_for(key: &Key, query: &KeyQuery) -> bool {
+    let key = key.clone().settled(query.now);
+    let standing = key.standing(query.now);
+    let stands_so = match query.standing {
+        Some(wanted) => standing == wanted,
+        None => {
+            !(query.hide_revoked && standing == Standing::Revoked
+                || query.hide_expired && standing == Standing::Expired)
+        }
+    };
+    let has_name = |text: &String| {
+        let name = key.name.as_str().to_ascii_lowercase();
+        name.contains(&text.to_ascii_lowercase())
+    };
+    key.tenant == query.tenant
+        && query.subject.as_ref().is_none_or(|subject| key.subject == *subject)
+        && stands_so
+        && query.search.as_ref().is_none_or(has_name)
+}
+
+fn brief(key: &Key) -> KeyBrief {
+    KeyBrief {
+        subject: key.subject.as_str().into(),
+        name: key.name.as_str().into(),
+        scopes: key.scopes.joined().into(),
+        claims: key.claims.as_ref().map(|claims| claims.as_json().into()),
+        standing: match &key.state {
+            State::Active => KeyStanding::Active,
+            State::Disabled(hold) => KeyStanding::Disabled {
+                finalize_at: hold.finalize_at,
+            },
+            State::Revoked(_) => KeyStanding::Revoked,
+        },
+        expires_at: key.expires_at,
+    }
+}

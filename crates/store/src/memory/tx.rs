@@ -1,0 +1,189 @@
+//! A write transaction on the tables. Nothing in it waits.
+
+use super::tables::{KeyRow, SecretRow, Tables};
+use crate::error::StoreError;
+use crate::model::{AuditRecord, Head, KeyRecord, RootKey, Tenant};
+use crate::tx::{Counted, Mark, Result, Tx};
+use async_trait::async_trait;
+use keyreeve_core::lifecycle::State;
+use keyreeve_core::text::{Name, Slug, Subject};
+use keyreeve_core::verdict::SecretStanding;
+use keyreeve_core::{Digest, Key, KeyId, RootKeyId, Timestamp};
+
+/// As many old marks as are forgotten with each new one.
+const FORGOTTEN_AT_ONCE: usize = 16;
+
+/// A write transaction.
+pub(super) struct MemoryTx<'t>(pub(super) &'t mut Tables);
+
+impl MemoryTx<'_> {
+    fn keys_of<'s>(&'s self, tenant: &'s Slug, subject: &'s Subject, now: Timestamp) -> impl Iterator<Item = Key> + 's {
+        let rows = self.0.keys.rows().values();
+        rows.filter(move |row| row.key.tenant == *tenant && row.key.subject == *subject)
+            .map(move |row| row.key.clone().settled(now))
+            .filter(|key| !matches!(key.state, State::Revoked(_)))
+    }
+
+    fn secrets_of(&self, id: KeyId, wanted: impl Fn(SecretStanding) -> bool) -> Vec<[u8; 32]> {
+        let rows = self.0.secrets.rows().iter();
+        rows.filter(|(_, secret)| secret.key == id && wanted(secret.standing))
+            .map(|(digest, _)| *digest)
+            .collect()
+    }
+}
+
+#[async_trait]
+impl Tx for MemoryTx<'_> {
+    async fn lock_head(&mut self) -> Result<Head> {
+        Ok(self.0.head)
+    }
+
+    async fn set_head(&mut self, head: Head) -> Result<()> {
+        self.0.head = head;
+        Ok(())
+    }
+
+    async fn append(&mut self, record: &AuditRecord) -> Result<()> {
+        self.0.log.put(record.revision, record.clone());
+        Ok(())
+    }
+
+    async fn has_tenants(&mut self) -> Result<bool> {
+        Ok(!self.0.tenants.rows().is_empty())
+    }
+
+    async fn tenant(&mut self, slug: &Slug) -> Result<Option<Tenant>> {
+        Ok(self.0.tenants.get(slug).cloned())
+    }
+
+    async fn insert_tenant(&mut self, tenant: &Tenant) -> Result<()> {
+        self.0.tenants.put(tenant.slug.clone(), tenant.clone());
+        Ok(())
+    }
+
+    async fn root_key(&mut self, id: RootKeyId) -> Result<Option<RootKey>> {
+        Ok(self.0.root_keys.get(&id).cloned())
+    }
+
+    async fn insert_root_key(&mut self, root_key: &RootKey) -> Result<()> {
+        self.0.root_keys.put(root_key.id, root_key.clone());
+        Ok(())
+    }
+
+    async fn set_root_key_revoked(&mut self, id: RootKeyId, at: Timestamp) -> Result<()> {
+        self.0.root_keys.change(&id, |row| row.revoked_at = Some(at));
+        Ok(())
+    }
+
+    async fn lock_key(&mut self, tenant: &Slug, id: KeyId) -> Result<Option<KeyRecord>> {
+        Ok(self.0.key(tenant, id))
+    }
+
+    async fn count_keys(&mut self, counted: Counted<'_>) -> Result<u32> {
+        let keys = self.keys_of(counted.tenant, counted.subject, counted.now);
+        let count = keys
+            .filter(|key| counted.count_expired || !key.is_expired(counted.now))
+            .count();
+        Ok(u32::try_from(count).unwrap_or(u32::MAX))
+    }
+
+    async fn is_name_taken(
+        &mut self,
+        owner: (&Slug, &Subject),
+        name: &Name,
+        except: Option<KeyId>,
+        now: Timestamp,
+    ) -> Result<bool> {
+        let mut keys = self.keys_of(owner.0, owner.1, now);
+        Ok(keys.any(|key| key.name == *name && Some(key.id) != except && !key.is_expired(now)))
+    }
+
+    async fn insert_key(&mut self, key: &Key) -> Result<()> {
+        let row = KeyRow {
+            key: key.clone(),
+            last_used_at: None,
+        };
+        self.0.keys.put(key.id, row);
+        Ok(())
+    }
+
+    async fn update_key(&mut self, key: &Key) -> Result<()> {
+        match self.0.keys.change(&key.id, |row| row.key = key.clone()) {
+            true => Ok(()),
+            false => Err(StoreError::Corrupt("a key that was just read is gone".to_owned())),
+        }
+    }
+
+    async fn delete_key(&mut self, id: KeyId) -> Result<()> {
+        self.0.keys.remove(&id);
+        Ok(())
+    }
+
+    async fn insert_credential(&mut self, digest: &Digest, key: &Key) -> Result<()> {
+        if self.0.secrets.get(digest.bytes()).is_some() {
+            let what = "a secret was issued twice; the source of entropy is broken";
+            return Err(StoreError::Corrupt(what.to_owned()));
+        }
+        let row = SecretRow {
+            key: key.id,
+            tenant: key.tenant.clone(),
+            standing: SecretStanding::Live,
+            last_used_at: None,
+        };
+        self.0.secrets.put(*digest.bytes(), row);
+        Ok(())
+    }
+
+    async fn set_credential(&mut self, digest: &Digest, standing: SecretStanding) -> Result<()> {
+        self.0.secrets.change(digest.bytes(), |row| row.standing = standing);
+        Ok(())
+    }
+
+    async fn current_credentials(&mut self, key: KeyId) -> Result<Vec<Digest>> {
+        let is_current = |standing| matches!(standing, SecretStanding::Live | SecretStanding::Retiring(_));
+        let digests = self.secrets_of(key, is_current).into_iter();
+        Ok(digests.map(Digest::from_bytes).collect())
+    }
+
+    async fn entomb_credentials(&mut self, key: KeyId) -> Result<()> {
+        for digest in self.secrets_of(key, |_| true) {
+            self.0
+                .secrets
+                .change(&digest, |row| row.standing = SecretStanding::Tombstone);
+        }
+        Ok(())
+    }
+
+    async fn record_uses(&mut self, uses: &[(Digest, Timestamp)]) -> Result<()> {
+        for (digest, at) in uses {
+            let Some(key) = self.0.secrets.get(digest.bytes()).map(|row| row.key) else {
+                continue;
+            };
+            self.0
+                .secrets
+                .change(digest.bytes(), |row| row.last_used_at = row.last_used_at.max(Some(*at)));
+            self.0
+                .keys
+                .change(&key, |row| row.last_used_at = row.last_used_at.max(Some(*at)));
+        }
+        Ok(())
+    }
+
+    async fn mark(&mut self, actor: &str, mark: &str) -> Result<Option<Mark>> {
+        Ok(self.0.marks.get(&(actor.to_owned(), mark.to_owned())).cloned())
+    }
+
+    async fn put_mark(&mut self, mark: &Mark, stale: Timestamp) -> Result<()> {
+        let rows = self.0.marks.rows().iter();
+        let old: Vec<_> = rows
+            .filter(|(_, mark)| mark.created_at <= stale)
+            .map(|(name, _)| name.clone())
+            .take(FORGOTTEN_AT_ONCE)
+            .collect();
+        for name in &old {
+            self.0.marks.remove(name);
+        }
+        self.0.marks.put((mark.actor.clone(), mark.mark.clone()), mark.clone());
+        Ok(())
+    }
+}
