@@ -1,0 +1,123 @@
+//! Lists: order, pages, filters.
+
+use crate::world::{NOW, World, later, revoke_order, subject};
+use keyreeve_core::lifecycle::Standing;
+use keyreeve_core::policy::{Preset, Undo};
+use keyreeve_store::model::{KeyQuery, PageStart};
+
+pub async fn newest_first_in_pages_by_offset_and_by_cursor(world: World) {
+    for called in ["a", "b", "c", "d", "e"] {
+        world.issue("user_1", called).await;
+    }
+    assert_eq!(world.names(world.query()).await, ["e", "d", "c", "b", "a"]);
+    let page = |start, limit| KeyQuery {
+        start,
+        limit,
+        ..world.query()
+    };
+    let first = world.store.list(page(PageStart::Offset(0), 2)).await.unwrap();
+    assert_eq!((first.keys.len(), first.total_count), (2, 5));
+    let second = world
+        .store
+        .list(page(PageStart::After(first.next.unwrap()), 2))
+        .await
+        .unwrap();
+    assert_eq!(second.keys[0].key.name.as_str(), "c");
+    // A key that is issued meanwhile does not shift what a cursor gives.
+    world.issue("user_1", "f").await;
+    let third = world
+        .store
+        .list(page(PageStart::After(second.next.unwrap()), 2))
+        .await
+        .unwrap();
+    assert_eq!(third.keys[0].key.name.as_str(), "a");
+    assert_eq!((third.keys.len(), third.next), (1, None));
+    assert_eq!(world.names(page(PageStart::Offset(4), 2)).await, ["b", "a"]);
+    assert!(world.names(page(PageStart::Offset(99), 2)).await.is_empty());
+    let exact = world.store.list(page(PageStart::Offset(0), 6)).await.unwrap();
+    assert_eq!(exact.next, None);
+}
+
+pub async fn filters_by_owner_standing_and_name(world: World) {
+    world.issue("user_1", "active").await;
+    let held = world.issue("user_1", "held").await;
+    let revoked = world.issue("user_1", "revoked").await;
+    world.issue_expiring("user_1", "expired", 60).await;
+    let held_too = world.issue_expiring("user_1", "held and expired", 60).await;
+    world.issue("user_2", "other").await;
+    world.disable(held.id).await;
+    world.disable(held_too.id).await;
+    world.revoke(revoked.id).await;
+    let at_end = || KeyQuery {
+        now: later(60),
+        ..world.query()
+    };
+    let standing = |standing| KeyQuery {
+        standing: Some(standing),
+        ..at_end()
+    };
+    assert_eq!(world.names(standing(Standing::Active)).await, ["other", "active"]);
+    assert_eq!(
+        world.names(standing(Standing::Disabled)).await,
+        ["held and expired", "held"]
+    );
+    assert_eq!(world.names(standing(Standing::Revoked)).await, ["revoked"]);
+    assert_eq!(world.names(standing(Standing::Expired)).await, ["expired"]);
+    let usable = KeyQuery {
+        hide_revoked: true,
+        hide_expired: true,
+        ..at_end()
+    };
+    assert_eq!(
+        world.names(usable).await,
+        ["other", "held and expired", "held", "active"]
+    );
+    let of_user_2 = KeyQuery {
+        subject: Some(subject("user_2")),
+        ..at_end()
+    };
+    assert_eq!(world.names(of_user_2).await, ["other"]);
+    let search = KeyQuery {
+        search: Some("HELD".to_owned()),
+        ..at_end()
+    };
+    assert_eq!(world.names(search).await, ["held and expired", "held"]);
+}
+
+pub async fn a_search_takes_every_character_as_it_is(world: World) {
+    for called in ["100%", "100x", "a_b", "axb", "back\\slash"] {
+        world.issue("user_1", called).await;
+    }
+    let search = |text: &str| KeyQuery {
+        search: Some(text.to_owned()),
+        ..world.query()
+    };
+    assert_eq!(world.names(search("0%")).await, ["100%"]);
+    assert_eq!(world.names(search("a_b")).await, ["a_b"]);
+    assert_eq!(world.names(search("k\\s")).await, ["back\\slash"]);
+    assert!(world.names(search("'; --")).await.is_empty());
+}
+
+pub async fn a_revocation_whose_time_to_undo_is_over_counts_as_revoked(world: World) {
+    let key = world.issue("user_1", "one").await;
+    let mut policy = Preset::Hold.policy();
+    policy.revoke.undo = Undo::Seconds(60);
+    world
+        .change(key.id, move |key, _| key.revoke(revoke_order(), &policy, NOW))
+        .await
+        .unwrap();
+    let standing_at = |standing, now| KeyQuery {
+        standing: Some(standing),
+        now,
+        ..world.query()
+    };
+    assert_eq!(world.names(standing_at(Standing::Disabled, later(59))).await, ["one"]);
+    assert!(world.names(standing_at(Standing::Disabled, later(60))).await.is_empty());
+    assert_eq!(world.names(standing_at(Standing::Revoked, later(60))).await, ["one"]);
+    let unrevoked = KeyQuery {
+        hide_revoked: true,
+        now: later(60),
+        ..world.query()
+    };
+    assert!(world.names(unrevoked).await.is_empty());
+}

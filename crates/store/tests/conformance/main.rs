@@ -1,0 +1,83 @@
+//! What every database must do, in one suite. A database joins by a line in `suite!` and a way to open it in
+//! [`world`].
+#![allow(unreachable_pub, reason = "a test has no outside")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test may fail by panicking"
+)]
+
+mod changes;
+mod journal;
+mod limits;
+mod lists;
+mod replays;
+mod root_keys;
+mod secrets;
+mod sqlite_only;
+mod world;
+
+macro_rules! suite {
+    ($database:ident: $($part:ident :: $case:ident),+ $(,)?) => {
+        mod $database {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() {
+                    crate::$part::$case(crate::world::World::$database().await).await;
+                }
+            )+
+        }
+    };
+}
+
+/// The list of cases stands once; each database runs all of them.
+macro_rules! every_database {
+    ($($cases:tt)+) => {
+        suite!(memory: $($cases)+);
+        suite!(sqlite: $($cases)+);
+    };
+}
+
+every_database! {
+    changes::a_change_its_entry_and_its_revision_come_together,
+    changes::a_refused_change_writes_nothing,
+    changes::no_change_is_no_entry,
+    changes::an_unknown_key_is_not_found,
+    changes::a_key_of_another_tenant_is_not_found,
+    changes::a_caller_who_lost_the_right_meanwhile_changes_nothing,
+    changes::the_observer_knows_before_the_caller,
+    changes::a_caller_who_goes_away_has_its_change_made_all_the_same,
+    changes::every_field_of_a_key_comes_back_as_it_was,
+    changes::a_closed_store_says_so,
+    journal::revisions_are_dense_under_many_writers,
+    journal::the_chain_holds_from_the_first_entry_to_the_head,
+    journal::an_entry_says_who_what_when_and_where,
+    journal::the_log_is_read_in_parts,
+    limits::many_at_once_at_two_of_three_give_one_key,
+    limits::a_batch_is_issued_whole_or_not_at_all,
+    limits::what_counts_toward_the_limit,
+    limits::a_name_is_taken_while_its_key_is_usable,
+    lists::newest_first_in_pages_by_offset_and_by_cursor,
+    lists::filters_by_owner_standing_and_name,
+    lists::a_search_takes_every_character_as_it_is,
+    lists::a_revocation_whose_time_to_undo_is_over_counts_as_revoked,
+    replays::a_retry_whose_secret_never_arrived_gets_another,
+    replays::a_retry_whose_secret_was_presented_is_complete,
+    replays::a_mark_on_another_request_is_refused,
+    replays::a_mark_is_the_callers_own,
+    replays::a_mark_is_forgotten_after_a_day,
+    replays::a_refused_request_leaves_no_mark,
+    replays::a_rotation_is_replayed_once_delivered_or_not,
+    root_keys::an_instance_is_founded_once,
+    root_keys::a_root_key_is_found_by_its_secret_until_and_after_it_is_revoked,
+    root_keys::a_tenants_root_keys_are_its_own,
+    root_keys::a_slug_belongs_to_one_tenant,
+    secrets::a_secret_is_known_with_all_that_a_verdict_needs,
+    secrets::an_unknown_secret_is_stamped_too,
+    secrets::a_rotation_retires_the_old_secret,
+    secrets::an_overlap_keeps_the_old_secret_until_its_end,
+    secrets::an_erased_secret_is_a_tombstone_for_ever,
+    secrets::a_secret_is_never_issued_twice,
+    secrets::uses_move_forward_only_and_make_no_revision,
+}
