@@ -7,6 +7,7 @@
 //! Business rules are not here: the caller hands in a decision (`decide`) that runs inside the transaction on what
 //! was read there, and the store writes down what it decided.
 
+#[cfg_attr(not(feature = "sqlite"), expect(dead_code, reason = "only a database reads back"))]
 mod codec;
 pub mod error;
 #[cfg(feature = "memory")]

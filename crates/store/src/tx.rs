@@ -64,8 +64,9 @@ pub(crate) trait Tx: Send {
     async fn set_credential(&mut self, digest: &Digest, standing: SecretStanding) -> Result<()>;
     /// Every secret of the key that is not retired for good.
     async fn current_credentials(&mut self, key: KeyId) -> Result<Vec<Digest>>;
-    /// Makes a tombstone of every secret of the key.
-    async fn entomb_credentials(&mut self, key: KeyId) -> Result<()>;
+    /// Makes a tombstone of every secret of the key, and says which they are: also one that was replaced long ago may
+    /// still be remembered with what the key was called.
+    async fn entomb_credentials(&mut self, key: KeyId) -> Result<Vec<Digest>>;
     /// Moves last-used times forward, never back.
     async fn record_uses(&mut self, uses: &[(Digest, Timestamp)]) -> Result<()>;
 

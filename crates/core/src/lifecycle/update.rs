@@ -7,7 +7,7 @@ use crate::text::{Claims, Description, Name, Subject};
 use crate::time::Timestamp;
 
 /// Fields to change. An outer `None` leaves a field as it is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Edit {
     /// A new name.
     pub name: Option<Name>,

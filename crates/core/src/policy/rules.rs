@@ -6,9 +6,10 @@ use crate::time::{SECONDS_PER_DAY, Timestamp};
 use thiserror::Error;
 
 /// What a caller wishes for the expiry of a key.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum ExpiryWish {
     /// Nothing was said.
+    #[default]
     Unsaid,
     /// It shall never expire.
     Never,

@@ -145,13 +145,14 @@ impl Tx for MemoryTx<'_> {
         Ok(digests.map(Digest::from_bytes).collect())
     }
 
-    async fn entomb_credentials(&mut self, key: KeyId) -> Result<()> {
-        for digest in self.secrets_of(key, |_| true) {
+    async fn entomb_credentials(&mut self, key: KeyId) -> Result<Vec<Digest>> {
+        let digests = self.secrets_of(key, |_| true);
+        for digest in &digests {
             self.0
                 .secrets
-                .change(&digest, |row| row.standing = SecretStanding::Tombstone);
+                .change(digest, |row| row.standing = SecretStanding::Tombstone);
         }
-        Ok(())
+        Ok(digests.into_iter().map(Digest::from_bytes).collect())
     }
 
     async fn record_uses(&mut self, uses: &[(Digest, Timestamp)]) -> Result<()> {

@@ -73,8 +73,7 @@ async fn carry_out(tx: &mut dyn Tx, outcome: &Outcome) -> Result<(Vec<Digest>, D
         Outcome::Unchanged(_) => Ok((Vec::new(), Done::Nothing)),
         Outcome::Changed(key) => Ok((store_key(tx, key).await?, Done::Stored)),
         Outcome::Erased(key) => {
-            let secrets = tx.current_credentials(key.id).await?;
-            tx.entomb_credentials(key.id).await?;
+            let secrets = tx.entomb_credentials(key.id).await?;
             tx.delete_key(key.id).await?;
             Ok((secrets, Done::Erased))
         }

@@ -52,7 +52,7 @@ const INSERT_CREDENTIAL: &str =
 const SET_CREDENTIAL: &str = "UPDATE credentials SET standing = ?2, until = ?3 WHERE digest = ?1";
 const CURRENT_CREDENTIALS: &str =
     "SELECT digest FROM credentials WHERE key_id = ?1 AND standing IN ('live', 'retiring')";
-const ENTOMB: &str = "UPDATE credentials SET standing = 'erased', until = NULL WHERE key_id = ?1";
+const ENTOMB: &str = "UPDATE credentials SET standing = 'erased', until = NULL WHERE key_id = ?1 RETURNING digest";
 /// The uses come as one JSON array of `[hex digest, ms]`: two statements for hundreds of uses.
 const USE_CREDENTIALS: &str = "UPDATE credentials SET last_used_at = max(coalesce(last_used_at, 0), u.at) FROM \
      (SELECT unhex(value ->> 0) AS digest, value ->> 1 AS at FROM json_each(?1)) AS u \
@@ -80,6 +80,11 @@ impl SqliteTx<'_> {
 
     async fn row(&mut self, statement: Statement<'_>) -> Result<Option<SqliteRow>> {
         statement.fetch_optional(&mut *self.0).await.map_err(away)
+    }
+
+    async fn digests(&mut self, statement: Statement<'_>) -> Result<Vec<Digest>> {
+        let rows = statement.fetch_all(&mut *self.0).await.map_err(away)?;
+        rows.iter().map(|row| digest(row, "digest")).collect()
     }
 
     async fn flag(&mut self, statement: Statement<'_>) -> Result<bool> {
@@ -335,13 +340,11 @@ impl Tx for SqliteTx<'_> {
     }
 
     async fn current_credentials(&mut self, key: KeyId) -> Result<Vec<Digest>> {
-        let statement = sqlx::query(CURRENT_CREDENTIALS).bind(id_bytes(key));
-        let rows = statement.fetch_all(&mut *self.0).await.map_err(away)?;
-        rows.iter().map(|row| digest(row, "digest")).collect()
+        self.digests(sqlx::query(CURRENT_CREDENTIALS).bind(id_bytes(key))).await
     }
 
-    async fn entomb_credentials(&mut self, key: KeyId) -> Result<()> {
-        self.run(sqlx::query(ENTOMB).bind(id_bytes(key))).await.map(drop)
+    async fn entomb_credentials(&mut self, key: KeyId) -> Result<Vec<Digest>> {
+        self.digests(sqlx::query(ENTOMB).bind(id_bytes(key))).await
     }
 
     async fn record_uses(&mut self, uses: &[(Digest, Timestamp)]) -> Result<()> {

@@ -1,0 +1,244 @@
+//! Who may do what: a permission for each use case, and never across tenants.
+
+use crate::world::{World, ask, revocation, rotation, slug, wish, word};
+use futures_util::FutureExt as _;
+use keyreeve_authority::keys::{Listing, Shown};
+use keyreeve_authority::root_keys::RootKeyCommand;
+use keyreeve_authority::verify::Question;
+use keyreeve_authority::{Authority, Call, Caller, Failure};
+use keyreeve_core::RootKeyId;
+use keyreeve_core::access::{Permission, Permissions, Reach};
+use keyreeve_core::lifecycle::{Edit, ReasonCode};
+use keyreeve_core::policy::{OverlapWish, Preset};
+use keyreeve_core::text::Name;
+use keyreeve_store::model::PageStart;
+
+async fn root_key(world: &World, reach: Reach, permissions: &[Permission]) -> Caller {
+    let command = RootKeyCommand {
+        name: Name::parse("root").unwrap(),
+        permissions: permissions.iter().copied().collect(),
+        reach,
+    };
+    let made = world.authority.create_root_key(&world.call(), command).await.unwrap();
+    Caller::root_key(made.root_key.id, made.root_key.reach, made.root_key.permissions)
+}
+
+fn listing() -> Listing {
+    Listing {
+        subject: None,
+        shown: Shown::All,
+        search: None,
+        start: PageStart::Offset(0),
+        limit: 10,
+    }
+}
+
+/// Every use case with the permission that it takes, tried by a caller: what it answered.
+async fn try_everything(world: &World, call: &Call) -> Vec<(Permission, &'static str, Option<Failure>)> {
+    let id = world.issue(&world.new_name()).await.record.key.id;
+    let code = || revocation(ReasonCode::Unspecified);
+    let authority = &world.authority;
+    let order = rotation(OverlapWish::Unsaid);
+    vec![
+        (
+            Permission::KeysWrite,
+            "issue",
+            authority.issue(call, vec![wish(&world.new_name())]).await.err(),
+        ),
+        (Permission::KeysRead, "get", authority.get(call, id).await.err()),
+        (
+            Permission::KeysRead,
+            "list",
+            authority.list(call, listing()).await.err(),
+        ),
+        (
+            Permission::KeysWrite,
+            "update",
+            authority.update(call, id, Edit::default()).await.err(),
+        ),
+        (
+            Permission::KeysWrite,
+            "rotate",
+            authority.rotate(call, id, order).await.err(),
+        ),
+        (
+            Permission::KeysWrite,
+            "finish",
+            authority.finish_rotation(call, id).await.err(),
+        ),
+        (
+            Permission::KeysWrite,
+            "disable",
+            authority.disable(call, id, None).await.err(),
+        ),
+        (
+            Permission::KeysWrite,
+            "reactivate",
+            authority.reactivate(call, id, None).await.err(),
+        ),
+        (
+            Permission::KeysWrite,
+            "revoke",
+            authority.revoke(call, id, code()).await.err(),
+        ),
+        (Permission::KeysWrite, "delete", authority.delete(call, id).await.err()),
+        (
+            Permission::RootKeysWrite,
+            "root keys",
+            authority.root_keys(call).await.err(),
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn each_use_case_takes_its_permission_and_no_other_will_do() {
+    let world = World::under(Preset::Standard).await;
+    for &held in Permission::ALL {
+        let caller = root_key(&world, Reach::Instance, &[held]).await;
+        for (needed, verb, failure) in try_everything(&world, &world.call_of(caller.clone())).await {
+            let is_denied = matches!(failure, Some(Failure::PermissionDenied(_)));
+            assert_eq!(is_denied, needed != held, "{verb} with {held}: {failure:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_root_key_of_another_tenant_may_nothing_here() {
+    let world = World::under(Preset::Standard).await;
+    world.make_tenant("other", Preset::Standard).await;
+    let caller = root_key(&world, Reach::Tenant(slug("other")), Permission::ALL).await;
+    for (_, verb, failure) in try_everything(&world, &world.call_of(caller)).await {
+        assert!(
+            matches!(failure, Some(Failure::PermissionDenied(_))),
+            "{verb}: {failure:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn another_tenants_key_is_as_unknown_as_none() {
+    let world = World::under(Preset::Standard).await;
+    world.make_tenant("other", Preset::Standard).await;
+    let key = world.issue("one").await;
+    let mut call = world.call();
+    call.tenant = slug("other");
+    let failure = world.authority.get(&call, key.record.key.id).await.err();
+    assert!(matches!(failure, Some(Failure::NotFound)));
+    let there = ask(&world.authority, key.secret.expose(), &Reach::Tenant(slug("other"))).await;
+    assert_eq!(word(&there), "unknown");
+    assert!(there.entry.is_none());
+    let here = ask(&world.authority, key.secret.expose(), &Reach::Tenant(slug("acme"))).await;
+    assert_eq!(word(&here), "valid");
+}
+
+#[tokio::test]
+async fn a_root_key_gives_no_more_than_it_has() {
+    let world = World::under(Preset::Standard).await;
+    let caller = root_key(
+        &world,
+        Reach::Instance,
+        &[Permission::RootKeysWrite, Permission::KeysRead],
+    )
+    .await;
+    let wanted = |permissions: &[Permission]| RootKeyCommand {
+        name: Name::parse("more").unwrap(),
+        permissions: permissions.iter().copied().collect(),
+        reach: Reach::Instance,
+    };
+    let call = world.call_of(caller);
+    let more = world
+        .authority
+        .create_root_key(&call, wanted(&[Permission::KeysWrite]))
+        .await;
+    assert!(matches!(more, Err(Failure::Escalation)));
+    let less = world
+        .authority
+        .create_root_key(&call, wanted(&[Permission::KeysRead]))
+        .await;
+    assert!(less.is_ok());
+}
+
+#[tokio::test]
+async fn a_revoked_root_key_is_no_good_when_its_revocation_returns() {
+    let world = World::under(Preset::Standard).await;
+    let command = RootKeyCommand {
+        name: Name::parse("root").unwrap(),
+        permissions: Permissions::all(),
+        reach: Reach::Instance,
+    };
+    let made = world.authority.create_root_key(&world.call(), command).await.unwrap();
+    let secret = made.secret.expose();
+    let pass = world.authority.root_key(secret).await.unwrap().unwrap();
+    assert_eq!(pass.id(), made.root_key.id);
+    world
+        .authority
+        .revoke_root_key(&world.call(), made.root_key.id)
+        .await
+        .unwrap();
+    assert!(world.authority.root_key(secret).await.unwrap().is_none());
+    // An API key is no root key, nor the other way round.
+    let key = world.issue("one").await;
+    assert!(world.authority.root_key(key.secret.expose()).await.unwrap().is_none());
+    assert_eq!(world.outcome(secret).await, "unknown");
+    let nobody = world.call_of(Caller::root_key(
+        RootKeyId::from_bytes([1; 16]),
+        Reach::Instance,
+        Permissions::all(),
+    ));
+    let refused = world.authority.issue(&nobody, vec![wish("x")]).await;
+    assert!(matches!(refused, Err(Failure::CallerGone)));
+}
+
+#[tokio::test]
+async fn a_key_may_end_itself_and_do_nothing_else() {
+    let world = World::under(Preset::Standard).await;
+    let key = world.issue("one").await;
+    let entry = world.verify(key.secret.expose()).await.entry.unwrap();
+    let call = world.call_of(Authority::caller_of_key(&entry));
+    for (_, verb, failure) in try_everything(&world, &call).await {
+        assert!(
+            matches!(failure, Some(Failure::PermissionDenied(_))),
+            "{verb}: {failure:?}"
+        );
+    }
+    let code = || revocation(ReasonCode::KeyCompromise);
+    world.authority.revoke_self(&call, code()).await.unwrap();
+    assert_eq!(world.outcome(key.secret.expose()).await, "revoked");
+    let again = world.authority.revoke_self(&call, code()).await;
+    assert!(matches!(again, Err(Failure::CallerGone)));
+}
+
+#[tokio::test]
+async fn all_scopes_asked_for_must_be_held() {
+    let world = World::under(Preset::Standard).await;
+    let key = world.issue("one").await;
+    for (scopes, expected) in [
+        (&[][..], "valid"),
+        (&["read"], "valid"),
+        (&["write"], "scope"),
+        (&["read", "write"], "scope"),
+    ] {
+        let question = Question {
+            reach: &Reach::Instance,
+            scopes,
+            now: world.authority.now(),
+        };
+        let verdict = world
+            .authority
+            .verify(key.secret.expose(), &question)
+            .now_or_never()
+            .unwrap();
+        assert_eq!(word(&verdict), expected, "{scopes:?}");
+    }
+}
+
+#[tokio::test]
+async fn ids_ascend_also_when_the_clock_steps_back() {
+    let world = World::under(Preset::Standard).await;
+    let first = world.issue("one").await.record.key.id;
+    world.pass(-3_600);
+    let second = world.issue("two").await.record.key.id;
+    world.pass(7_200);
+    let third = world.issue("three").await.record.key.id;
+    assert!(first < second && second < third);
+}

@@ -1,0 +1,13 @@
+//! The promises of the use cases, driven without HTTP and without a disk.
+#![allow(unreachable_pub, reason = "a test has no outside")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test may fail by panicking"
+)]
+
+mod access;
+mod immediate;
+mod replays;
+mod world;
