@@ -1,0 +1,20 @@
+-- wrk: POST /v1/verify, each key of the file $KEYS in turn. $ROOT is the caller's root key.
+local requests, turn = {}, 0
+
+function init()
+  local headers = { ["Content-Type"] = "application/json", ["Authorization"] = "Bearer " .. os.getenv("ROOT") }
+  for key in io.lines(os.getenv("KEYS")) do
+    requests[#requests + 1] = wrk.format("POST", "/v1/verify", headers, '{"key":"' .. key .. '"}')
+  end
+end
+
+function request()
+  turn = turn % #requests + 1
+  return requests[turn]
+end
+
+function done(summary, latency)
+  local errors = summary.errors
+  io.write(string.format("@@ %f %d %d %d\n", summary.requests / summary.duration * 1e6, summary.requests,
+    errors.connect + errors.read + errors.write + errors.timeout + errors.status, latency:percentile(99)))
+end

@@ -1,0 +1,180 @@
+"""The measurements, one function each. Numbers are those of the table in README.md."""
+import pathlib
+import re
+import statistics
+import subprocess
+import tempfile
+import time
+
+from . import generators, servers
+
+median = statistics.median
+
+
+def between(ratios):
+    return f"[{min(ratios):.2f}..{max(ratios):.2f}]"
+
+
+def verify_against_limits(plan, report):
+    """1, 2, 4, 5: server and generator share one vCPU; all candidates in each round."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        keyreeve = servers.Keyreeve(folder / "data", plan.cpu)
+        started = [keyreeve]
+        try:
+            hello = servers.hello(plan.cpu, 1)
+            nginx = servers.nginx(folder, plan.cpu)
+            redis = servers.redis(folder, plan.cpu)
+            started += [hello, nginx, redis]
+            subprocess.run(["redis-benchmark", "-p", str(redis.port), "-t", "set", "-n", "200000", "-r", "100000", "-q"],
+                           stdout=subprocess.DEVNULL, check=True)
+            at_start = keyreeve.resident_bytes()
+            secrets = keyreeve.issue(plan.keys)
+            keyreeve.remember(secrets)
+            time.sleep(2)
+            resident = (keyreeve.resident_bytes() - at_start) / plan.keys
+            report.add(9, f"resident bytes per key, {plan.keys:,} keys", resident, "", 200, "at most")
+            files = keys_file(folder, secrets)
+            environment = {"KEYS": str(files), "ROOT": keyreeve.root_key}
+            for connections in plan.connections:
+                rounds(plan, report, connections, (keyreeve, hello, nginx, redis), environment)
+        finally:
+            for server in started:
+                server.stop()
+
+
+def keys_file(folder, secrets):
+    """At most 50 000 of the keys, spread over all of them: wrk keeps each request in its own memory."""
+    path = folder / "keys.txt"
+    step = max(1, len(secrets) // 50_000)
+    path.write_text("\n".join(secrets[::step]) + "\n")
+    return path
+
+
+def rounds(plan, report, connections, candidates, environment):
+    keyreeve, hello, nginx, redis = candidates
+    http = {"keyreeve": keyreeve, "hello": hello, "nginx": nginx}
+    seen = {name: [] for name in (*http, "redis")}
+    for round_number in range(plan.rounds + 1):
+        for name, server in http.items():
+            load = generators.wrk(server, "verify", plan.seconds, connections, plan.cpu, **environment)
+            if round_number:
+                seen[name].append(load)
+        rate = generators.redis_get(redis, plan.redis_requests, connections, plan.cpu)
+        if round_number:
+            seen["redis"].append(rate)
+    rates = {name: [load.rate for load in seen[name]] for name in http} | {"redis": seen["redis"]}
+    for number, limit, what, goal in [
+        (1, "hello", "verify / axum hello-world POST", 1.10),
+        (4, "nginx", "verify / nginx return 200", 0.70),
+        (5, "redis", "verify / Redis GET", 0.90),
+    ]:
+        ratios = [own / other for own, other in zip(rates["keyreeve"], rates[limit])]
+        note = f"{median(rates['keyreeve']):,.0f} to {median(rates[limit]):,.0f} req/s {between(ratios)}"
+        report.add(number, f"{what}, {connections} connections", median(ratios), note, goal, "at least")
+    ratios = [own.cpu_us / other.cpu_us for own, other in zip(seen["keyreeve"], seen["hello"])]
+    note = f"{median(load.cpu_us for load in seen['keyreeve']):.1f} us a request {between(ratios)}"
+    report.add(2, f"server CPU per verify / axum hello, {connections} connections", median(ratios), note, 0.95, "at most")
+
+
+def instructions(plan, report):
+    """3: user instructions of a request, by the difference between two counts. Hardware SHA-256 is not seen there."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        keyreeve = servers.Keyreeve(folder / "data", plan.cpu)
+        secrets = keyreeve.issue(64)
+        root_key = keyreeve.root_key
+        keyreeve.stop()
+        bodies = [{"key": secret} for secret in secrets]
+        headers = {"Authorization": f"Bearer {root_key}", "Content-Type": "application/json"}
+
+        def own(log):
+            return servers.Keyreeve(folder / "data", plan.cpu, before=callgrind(log))
+
+        def limit(log):
+            port = servers.free_port()
+            command = [*callgrind(log), servers.LIMITS / "hello", f"127.0.0.1:{port}", "1"]
+            return servers.Server(command, port, plan.cpu).wait(60)
+
+        counts = [per_request(folder, start, bodies, headers) for start in (own, limit)]
+        note = f"{counts[0]:,.0f} to {counts[1]:,.0f} instructions"
+        report.add(3, "user instructions per verify / axum hello", counts[0] / counts[1], note, 0.85, "at most")
+
+
+def callgrind(log):
+    return ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", f"--log-file={log}"]
+
+
+def per_request(folder, start, bodies, headers):
+    collected = []
+    for count in (800, 4_000):
+        log = folder / f"callgrind-{count}.log"
+        server = start(log)
+        generators.requests(server.port, count, bodies, headers)
+        server.stop()
+        collected.append(int(re.search(r"Collected : (\d+)", log.read_text())[1]))
+    return (collected[1] - collected[0]) / 3_200
+
+
+def creations(plan, report):
+    """11: one creation, and a batch of 64, against one durable row of SQLite; all on the same disk, in turns."""
+    with tempfile.TemporaryDirectory(dir=plan.disk) as name:
+        folder = pathlib.Path(name)
+        keyreeve = servers.Keyreeve(folder / "data", "0-1")
+        try:
+            single, batch, raw = [], [], []
+            for number in range(plan.rounds):
+                for size, rates in ((1, single), (64, batch)):
+                    load = generators.wrk(keyreeve, "create", plan.seconds, 1, "0-1", ROOT=keyreeve.root_key,
+                                          BATCH=str(size), RUN=f"{size}_{number}")
+                    rates.append(load.rate * size)
+                done = subprocess.run([servers.LIMITS / "insert", folder / "raw.db", str(plan.seconds)],
+                                      capture_output=True, text=True, check=True)
+                raw.append(float(done.stdout))
+        finally:
+            keyreeve.stop()
+        ratios = [own / other for own, other in zip(single, raw)]
+        note = f"{median(single):,.0f} to {median(raw):,.0f} rows/s {between(ratios)}"
+        report.add(11, "single create / raw SQLite FULL insert", median(ratios), note, 0.6, "at least")
+        ratios = [many / one for many, one in zip(batch, single)]
+        note = f"{median(batch):,.0f} to {median(single):,.0f} rows/s {between(ratios)}"
+        report.add(11, "batch of 64 / single create, rows/s", median(ratios), note, 10, "at least")
+
+
+def verify_under_churn(plan, report):
+    """12: p99 of verify while about 500 keys/s are created and 500 revoked (1 000 changes/s), against idle."""
+    with tempfile.TemporaryDirectory(dir=plan.disk) as name:
+        folder = pathlib.Path(name)
+        keyreeve = servers.Keyreeve(folder / "data", "0-1")
+        try:
+            secrets = keyreeve.issue(10_000)
+            keyreeve.remember(secrets)
+            environment = {"KEYS": str(keys_file(folder, secrets)), "ROOT": keyreeve.root_key}
+            quiet, busy, changes = [], [], []
+            for number in range(plan.rounds):
+                quiet.append(verify_p99(plan, keyreeve, environment))
+                churn = start_churn(plan, keyreeve, number)
+                busy.append(verify_p99(plan, keyreeve, environment))
+                changes.append(churned(churn))
+        finally:
+            keyreeve.stop()
+        ratios = [loaded / idle for loaded, idle in zip(busy, quiet)]
+        note = f"{median(busy):,.0f} to {median(quiet):,.0f} us, {median(changes):,.0f} changes/s {between(ratios)}"
+        report.add(12, "verify p99 during changes / idle", median(ratios), note, 1.3, "at most")
+
+
+def verify_p99(plan, keyreeve, environment):
+    return generators.wrk(keyreeve, "verify", plan.seconds, 8, "0", **environment).p99_us
+
+
+def start_churn(plan, keyreeve, number):
+    environment = {"ROOT": keyreeve.root_key, "RUN": f"churn_{number}", "PAUSE": "38"}
+    return subprocess.Popen(
+        ["taskset", "-c", "1", "wrk", "-t", "1", "-c", "40", "-d", f"{plan.seconds + 0.5:.0f}s", "-s",
+         servers.HERE / "lua" / "churn.lua", keyreeve.url], stdout=subprocess.PIPE, text=True,
+        env={**__import__("os").environ, **environment})
+
+
+def churned(churn):
+    output, _ = churn.communicate(timeout=60)
+    return float(re.search(r"@@ (\S+)", output)[1])
