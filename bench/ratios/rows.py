@@ -1,10 +1,10 @@
 """The measurements, one function each. Numbers are those of the table in README.md."""
+import os
 import pathlib
 import re
 import statistics
 import subprocess
 import tempfile
-import time
 
 from . import generators, servers
 
@@ -31,7 +31,7 @@ def verify_against_limits(plan, report):
             at_start = keyreeve.resident_bytes()
             secrets = keyreeve.issue(plan.keys)
             keyreeve.remember(secrets)
-            time.sleep(2)
+            keyreeve.settle()
             resident = (keyreeve.resident_bytes() - at_start) / plan.keys
             report.add(9, f"resident bytes per key, {plan.keys:,} keys", resident, "", 200, "at most")
             files = keys_file(folder, secrets)
@@ -149,6 +149,7 @@ def verify_under_churn(plan, report):
         try:
             secrets = keyreeve.issue(10_000)
             keyreeve.remember(secrets)
+            keyreeve.settle()
             environment = {"KEYS": str(keys_file(folder, secrets)), "ROOT": keyreeve.root_key}
             quiet, busy, changes = [], [], []
             for number in range(plan.rounds):
@@ -172,7 +173,7 @@ def start_churn(plan, keyreeve, number):
     return subprocess.Popen(
         ["taskset", "-c", "1", "wrk", "-t", "1", "-c", "40", "-d", f"{plan.seconds + 0.5:.0f}s", "-s",
          servers.HERE / "lua" / "churn.lua", keyreeve.url], stdout=subprocess.PIPE, text=True,
-        env={**__import__("os").environ, **environment})
+        env={**os.environ, **environment})
 
 
 def churned(churn):

@@ -52,6 +52,15 @@ class Server:
                 return int(line.split()[1]) * 1024
         return 0
 
+    def settle(self, seconds=120):
+        """Waits until the process is idle: what the preparation left to write must not be measured."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            before = self.cpu_seconds()
+            time.sleep(1)
+            if self.cpu_seconds() - before < 0.05:
+                return
+
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
         try:
