@@ -12,8 +12,9 @@ use keyreeve_store::CommitObserver as _;
 use proptest::test_runner::{Config, TestRunner};
 use std::sync::Arc;
 
+/// Nothing in memory waits.
 fn block_on<T>(future: impl Future<Output = T>) -> T {
-    futures_util::FutureExt::now_or_never(future).expect("nothing in memory waits")
+    futures_util::FutureExt::now_or_never(future).unwrap()
 }
 
 #[test]
@@ -107,15 +108,15 @@ fn a_key_that_changes_faster_than_it_can_be_read_is_unavailable_and_never_guesse
         authority: Arc<Authority>,
         call: keyreeve_authority::Call,
         id: keyreeve_core::KeyId,
-        stage: Arc<crate::world::Stage>,
+        stage: &Arc<crate::world::Stage>,
     ) {
-        let again = (Arc::clone(&authority), call.clone(), Arc::clone(&stage));
+        let again = (Arc::clone(&authority), call.clone(), Arc::clone(stage));
         *stage.meanwhile.lock().unwrap() = Some(Box::new(move || {
             Box::pin(async move {
                 let note = authority.disable(&call, id, None).await;
                 drop(note);
                 authority.reactivate(&call, id, None).await.unwrap();
-                rename_again(again.0, again.1, id, again.2);
+                rename_again(again.0, again.1, id, &again.2);
             })
         }));
     }
@@ -123,7 +124,7 @@ fn a_key_that_changes_faster_than_it_can_be_read_is_unavailable_and_never_guesse
         let world = World::under(Preset::Standard).await;
         let key = world.issue("one").await;
         let id = key.record.key.id;
-        rename_again(Arc::clone(&world.authority), world.call(), id, Arc::clone(&world.stage));
+        rename_again(Arc::clone(&world.authority), world.call(), id, &world.stage);
         assert_eq!(world.outcome(key.secret.expose()).await, "unavailable");
         world.stage.meanwhile.lock().unwrap().take();
         assert_eq!(world.outcome(key.secret.expose()).await, "valid");
