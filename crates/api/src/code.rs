@@ -82,6 +82,12 @@ codes! {
     NameTaken "NAME_TAKEN" 409 "The name is taken" clerk "token_creation_conflict";
     /// A tenant has that slug.
     SlugTaken "SLUG_TAKEN" 409 "The slug is taken";
+    /// A user of the tenant has that address.
+    EmailTaken "EMAIL_TAKEN" 409 "The address is taken";
+    /// Nobody would be left to manage the tenant.
+    LastAdmin "LAST_ADMIN" 409 "The last admin stays";
+    /// Nobody would be left to manage the instance.
+    LastRootKey "LAST_ROOT_KEY" 409 "The last root key stays";
     /// The subject has all the keys it may have.
     KeyLimitReached "KEY_LIMIT_REACHED" 409 "The key limit is reached";
     /// The tenant's policy forbids it.

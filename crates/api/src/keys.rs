@@ -4,7 +4,7 @@ use crate::claims::ClaimsText;
 use crate::json;
 use crate::seconds::{PositiveSeconds, Seconds};
 use crate::text::{LineText, NameText, ReasonText, RemarkText};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::fmt;
 use utoipa::ToSchema;
@@ -37,7 +37,7 @@ pub struct CreateKey {
     #[schema(value_type = Option<Vec<Scope>>, max_items = 100, nullable)]
     pub scopes: Option<Vec<String>>,
     /// When it shall expire: whole seconds from now; null is never; left out is what the policy says.
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "json::given")]
     #[schema(value_type = Option<f64>, exclusive_minimum = 0, maximum = 3_155_760_000_u64, nullable, multiple_of = 1)]
     pub seconds_until_expiration: Option<Option<PositiveSeconds>>,
     /// Who makes it, in the caller's words.
@@ -69,15 +69,6 @@ impl TryFrom<String> for KeyType {
     }
 }
 
-/// Tells a field that is null from one that is left out.
-fn given<'de, T, D>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
-where
-    T: Deserialize<'de>,
-    D: Deserializer<'de>,
-{
-    Option::<T>::deserialize(deserializer).map(Some)
-}
-
 /// A wish for keys, all or none.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -96,22 +87,22 @@ pub struct UpdateKey {
     #[schema(value_type = Option<NameText>)]
     pub name: Option<String>,
     /// A new description; null takes it away.
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "json::given")]
     #[schema(value_type = Option<RemarkText>)]
     pub description: Option<Option<String>>,
     /// New claims; null takes them away.
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "json::given")]
     #[schema(value_type = Option<Object>, nullable)]
     pub claims: Option<Option<ClaimsText>>,
     /// New scopes; null is none.
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "json::given")]
     #[schema(value_type = Option<Vec<Scope>>, max_items = 100, nullable)]
     pub scopes: Option<Option<Vec<String>>>,
     /// The present owner, if it is sent at all: a key does not move to another one.
     #[schema(value_type = Option<LineText>)]
     pub subject: Option<String>,
     /// A new expiry: whole seconds from now; null is never.
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "json::given")]
     #[schema(value_type = Option<f64>, exclusive_minimum = 0, maximum = 3_155_760_000_u64, nullable, multiple_of = 1)]
     pub seconds_until_expiration: Option<Option<PositiveSeconds>>,
 }
@@ -149,7 +140,7 @@ pub struct RotateKey {
     #[schema(value_type = Option<NameText>)]
     pub name: Option<String>,
     /// A new expiry: whole seconds from now; null is never; left out keeps the old one.
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "json::given")]
     #[schema(value_type = Option<f64>, exclusive_minimum = 0, maximum = 3_155_760_000_u64, nullable, multiple_of = 1)]
     pub seconds_until_expiration: Option<Option<PositiveSeconds>>,
     /// How long the old secret stays good. 0: it is dead when the answer comes.
@@ -254,6 +245,24 @@ pub struct Effect {
 pub struct CreatedBatch {
     /// The keys with their secrets.
     pub data: Vec<ApiKey>,
+}
+
+/// Which revoked keys to destroy.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PurgeKeys {
+    /// Only keys that were revoked before this time, in Unix ms.
+    #[schema(minimum = 0)]
+    pub revoked_before: i64,
+}
+
+/// What a purge came to.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PurgedKeys {
+    /// How many records were destroyed.
+    pub purged: u64,
+    /// Whether there are more: then ask again.
+    pub has_more: bool,
 }
 
 /// A page of keys, newest first.

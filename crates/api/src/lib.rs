@@ -3,15 +3,18 @@
 //! Requests are strict: unknown fields, repeated fields and wrong types are refused, and the refusal names the field
 //! but never repeats what was in it, because it may be a secret.
 
+pub mod audit;
 pub mod claims;
 pub mod code;
 pub mod json;
 pub mod keys;
+pub mod policy;
 pub mod problem;
 pub mod root_keys;
 pub mod seconds;
 pub mod tenants;
 pub mod text;
+pub mod users;
 pub mod verify;
 
 pub use code::Code;

@@ -1,5 +1,6 @@
 //! Tenants on the wire.
 
+use crate::keys::Effect;
 use crate::root_keys::RootKey;
 use crate::text::NameText;
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,18 @@ pub struct CreateTenant {
     pub preset: Option<String>,
 }
 
+/// What to change about a tenant. What is left out stays as it is.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateTenant {
+    /// A new name.
+    #[schema(value_type = Option<NameText>)]
+    pub name: Option<String>,
+    /// `active`, or `suspended`: all the tenant's keys are blocked when the answer comes.
+    #[schema(nullable, pattern = "^(active|suspended)$")]
+    pub status: Option<String>,
+}
+
 /// A tenant.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Tenant {
@@ -29,14 +42,17 @@ pub struct Tenant {
     pub name: String,
     /// The preset its policy started from.
     pub preset: &'static str,
-    /// `active` or `suspended`.
-    #[schema(pattern = "^(active|suspended)$")]
+    /// `active`, `suspended`, or `removed` in the answer that removes.
+    #[schema(pattern = "^(active|suspended|removed)$")]
     pub status: &'static str,
     /// When it was made, in Unix ms.
     pub created_at: i64,
     /// Its first root key, with the secret: only in the answer that makes the tenant.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub root_key: Option<RootKey>,
+    /// How far a change has got; only in the answer to a change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub effect: Option<Effect>,
 }
 
 /// Tenants by slug.

@@ -2,8 +2,8 @@
 
 use crate::Failure;
 use keyreeve_core::access::{Actor, Permission, Permissions, Reach};
-use keyreeve_core::text::Slug;
-use keyreeve_core::{RootKeyId, Timestamp};
+use keyreeve_core::text::{Slug, Subject};
+use keyreeve_core::{RootKeyId, Timestamp, User};
 use keyreeve_store::model::{Idempotency, WriteContext};
 
 /// Someone whose credential was checked.
@@ -15,6 +15,8 @@ pub struct Caller {
     pub reach: Reach,
     /// What it allows.
     pub permissions: Permissions,
+    /// The only owner whose keys are within reach; `None` is every owner's.
+    pub own: Option<Subject>,
 }
 
 impl Caller {
@@ -24,6 +26,7 @@ impl Caller {
             actor: Actor::RootKey(id),
             reach,
             permissions,
+            own: None,
         }
     }
 
@@ -33,7 +36,23 @@ impl Caller {
             actor: Actor::Operator,
             reach: Reach::Instance,
             permissions: Permissions::all(),
+            own: None,
         }
+    }
+
+    /// A person, with the rights of their role.
+    pub fn user(user: &User) -> Self {
+        Self {
+            actor: Actor::User(user.id, user.role),
+            reach: Reach::Tenant(user.tenant.clone()),
+            permissions: user.role.permissions(),
+            own: user.subject().filter(|_| user.role.is_bound_to_own_keys()),
+        }
+    }
+
+    /// Whether an owner's keys are within reach.
+    pub fn owns(&self, subject: &Subject) -> bool {
+        self.own.as_ref().is_none_or(|own| own == subject)
     }
 
     /// Whether the caller's right reaches a tenant.

@@ -33,6 +33,21 @@ pub enum Failure {
     /// No such thing in the tenant.
     #[error("not found")]
     NotFound,
+    /// A member would act for somebody else.
+    #[error("a member may act only on their own keys")]
+    OwnKeysOnly,
+    /// A policy that contradicts itself.
+    #[error(transparent)]
+    Contradiction(#[from] keyreeve_core::policy::Contradiction),
+    /// A user of the tenant has the address.
+    #[error("a user of that address exists")]
+    EmailTaken,
+    /// Nobody would be left to manage the tenant.
+    #[error("the last admin of the tenant")]
+    LastAdmin,
+    /// Nobody would be left to manage the instance.
+    #[error("the last root key that can make others")]
+    LastRootKey,
     /// The tenant's short name is taken.
     #[error("a tenant of that slug exists")]
     SlugTaken,
@@ -69,6 +84,9 @@ impl From<WriteError> for Failure {
             WriteError::Refused { item, refusal } => Self::Refused { item, refusal },
             WriteError::NotFound => Self::NotFound,
             WriteError::ActorGone => Self::CallerGone,
+            WriteError::EmailTaken => Self::EmailTaken,
+            WriteError::LastAdmin => Self::LastAdmin,
+            WriteError::LastRootKey => Self::LastRootKey,
             WriteError::SlugTaken => Self::SlugTaken,
             WriteError::IdempotencyKeyReused => Self::IdempotencyKeyReused,
             WriteError::Store(error) => error.into(),

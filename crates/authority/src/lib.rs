@@ -3,25 +3,30 @@
 //! This crate knows neither HTTP nor SQL nor a runtime: it needs a [`keyreeve_store::Store`], a [`env::Clock`] and
 //! [`env::Entropy`], so that a simulator can drive exactly what ships. Each verb has its file under [`keys`].
 
+mod activity;
+mod audit;
 pub mod caller;
 mod describe;
 pub mod env;
 pub mod failure;
 pub mod keys;
+mod policy;
 pub mod root_keys;
 pub mod tenants;
-mod uses;
+pub mod users;
 pub mod verifier;
 pub mod verify;
 
+pub use audit::{AuditCheck, AuditFilter, Refused, check_log};
 pub use caller::{Call, Caller};
 pub use failure::Failure;
+pub use policy::Misfits;
 pub use verifier::Verifier;
 
 use env::{Clock, Entropy};
 use keyreeve_core::id::ID_ENTROPY_BYTES;
 use keyreeve_core::key::SECRET_ENTROPY_BYTES;
-use keyreeve_core::{KeyId, RootKeyId, Timestamp};
+use keyreeve_core::{KeyId, RootKeyId, Timestamp, UserId};
 use keyreeve_store::Store;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -80,7 +85,7 @@ impl Authority {
 
     /// Writes down what is still in memory and closes the store.
     pub async fn close(&self) {
-        self.flush_uses().await;
+        self.flush_activity().await;
         self.store.close().await;
     }
 
@@ -103,6 +108,11 @@ impl Authority {
     fn new_key_id(&self) -> Result<KeyId, Failure> {
         let (at, sequence, entropy) = self.id_parts()?;
         Ok(KeyId::new(at, sequence, entropy))
+    }
+
+    fn new_user_id(&self) -> Result<UserId, Failure> {
+        let (at, sequence, entropy) = self.id_parts()?;
+        Ok(UserId::new(at, sequence, entropy))
     }
 
     fn new_root_key_id(&self) -> Result<RootKeyId, Failure> {

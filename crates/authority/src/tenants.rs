@@ -1,11 +1,12 @@
 //! Tenants, and the founding of an instance.
 
 use crate::root_keys::{RootKeyCommand, RootKeyWithSecret};
-use crate::{Authority, Call, Failure};
+use crate::{Authority, Call, Effect, Failure};
 use keyreeve_core::access::{Actor, Permission, Permissions, Reach};
 use keyreeve_core::policy::Preset;
 use keyreeve_core::text::{Name, Slug, TextError};
-use keyreeve_store::model::{Founding, Tenant, WriteContext};
+use keyreeve_core::user::Status;
+use keyreeve_store::model::{Founding, Tenant, TenantEdit, WriteContext};
 
 /// The tenant that every instance has.
 pub const DEFAULT_TENANT: &str = "default";
@@ -32,7 +33,7 @@ impl Authority {
         let tenant = Tenant {
             slug: Slug::parse(DEFAULT_TENANT).map_err(text)?,
             name: Name::parse("Default").map_err(text)?,
-            is_suspended: false,
+            status: Status::Active,
             policy: Preset::Standard.policy(),
             created_at: now,
         };
@@ -92,7 +93,7 @@ impl Authority {
         let tenant = Tenant {
             slug: command.slug,
             name: command.name,
-            is_suspended: false,
+            status: Status::Active,
             policy: command.preset.policy(),
             created_at: now,
         };
@@ -108,10 +109,28 @@ impl Authority {
         Ok(self.store.tenants(None, TENANTS_LISTED_MAX).await?)
     }
 
+    /// One tenant.
+    pub async fn tenant(&self, call: &Call, slug: &Slug) -> Result<Tenant, Failure> {
+        call.require_instance(Permission::TenantsWrite)?;
+        let tenant = self.store.tenant(slug).await?;
+        let is_there = |tenant: &Tenant| tenant.status != Status::Removed;
+        tenant.filter(is_there).ok_or(Failure::NotFound)
+    }
+
+    /// Renames, suspends, opens or removes a tenant. Its keys are blocked, or judged again, when this returns. A
+    /// removed tenant is gone for good: its root keys are revoked, and its slug is not given again.
+    pub async fn change_tenant(&self, call: &Call, slug: Slug, edit: TenantEdit) -> Result<(Tenant, Effect), Failure> {
+        call.require_instance(Permission::TenantsWrite)?;
+        let began = self.now();
+        let tenant = self.store.change_tenant(call.context(began), slug, edit).await?;
+        let effect = self.effect(self.verifier.applied(), began);
+        Ok((tenant, effect))
+    }
+
     /// Whether a tenant exists, mostly from memory.
     pub async fn knows_tenant(&self, slug: &Slug) -> Result<bool, Failure> {
         match self.gate_of(slug).await {
-            Ok(_) => Ok(true),
+            Ok(gate) => Ok(!gate.is_removed()),
             Err(Failure::NotFound) => Ok(false),
             Err(error) => Err(error),
         }

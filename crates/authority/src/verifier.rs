@@ -1,16 +1,16 @@
 //! The memory that verdicts come from, and how commits reach it.
 
-use crate::uses::Uses;
+use crate::activity::Uses;
 use keyreeve_core::access::{Permissions, Reach};
 use keyreeve_core::coherence::{Cache, Cached, Entry, Gate};
-use keyreeve_core::text::Slug;
+use keyreeve_core::text::{Slug, Subject};
 use keyreeve_core::verdict::Denial;
 use keyreeve_core::{Digest, RootKeyId};
 use keyreeve_store::model::{RootKey, Tenant};
 use keyreeve_store::{Commit, CommitObserver};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// Root keys are few; more than this many in use at once are looked up again now and then.
 const ROOT_KEYS_REMEMBERED: usize = 65_536;
@@ -21,8 +21,16 @@ pub struct Verifier {
     pub(crate) keys: Cache<Entry>,
     pub(crate) root_keys: Cache<RootPass>,
     pub(crate) uses: Uses,
-    gates: RwLock<HashMap<Slug, Arc<Gate>>>,
+    gates: RwLock<Gates>,
     tallies: Tallies,
+}
+
+/// Tenants as their keys' verdicts see them. `changes` counts the commits that touched one, so that a reading which a
+/// commit has overtaken is not put here (rule R5 for what keys share).
+#[derive(Debug, Default)]
+struct Gates {
+    by_slug: HashMap<Slug, Arc<Gate>>,
+    changes: u64,
 }
 
 /// A root key as it is remembered.
@@ -162,40 +170,71 @@ impl Verifier {
         self.keys.applied()
     }
 
-    pub(crate) fn gate(&self, slug: &Slug) -> Option<Arc<Gate>> {
-        self.gates
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(slug)
-            .map(Arc::clone)
+    fn gates(&self) -> RwLockReadGuard<'_, Gates> {
+        self.gates.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Remembers a tenant that was just read. A commit that came meanwhile has put its own gate there and wins.
-    pub(crate) fn remember_gate(&self, tenant: &Tenant) -> Arc<Gate> {
-        let mut gates = self.gates.write().unwrap_or_else(PoisonError::into_inner);
-        let gate = gates.entry(tenant.slug.clone()).or_insert_with(|| {
-            Arc::new(Gate::new(
-                tenant.slug.clone(),
-                tenant.is_suspended,
-                tenant.policy.reveal,
-            ))
+    fn gates_mut(&self) -> RwLockWriteGuard<'_, Gates> {
+        self.gates.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn gate(&self, slug: &Slug) -> Option<Arc<Gate>> {
+        self.gates().by_slug.get(slug).map(Arc::clone)
+    }
+
+    /// Commits that have touched tenants or owners so far: read before a tenant is read from the store.
+    pub(crate) fn gate_changes(&self) -> u64 {
+        self.gates().changes
+    }
+
+    /// Remembers a tenant that was read after `changes`; `None` if a commit came meanwhile and it must be read again.
+    pub(crate) fn remember_gate(&self, tenant: &Tenant, blocked: &[Subject], changes: u64) -> Option<Arc<Gate>> {
+        let mut gates = self.gates_mut();
+        if gates.changes != changes {
+            return None;
+        }
+        let gate = gates.by_slug.entry(tenant.slug.clone()).or_insert_with(|| {
+            let gate = Gate::new(tenant.slug.clone(), tenant.status, tenant.policy.reveal);
+            for owner in blocked {
+                gate.block(owner, true);
+            }
+            Arc::new(gate)
         });
-        Arc::clone(gate)
+        Some(Arc::clone(gate))
+    }
+
+    /// Takes over what a commit says of tenants and owners. One that is not remembered is read when it is needed.
+    fn apply_gates(&self, commit: &Commit) {
+        if commit.tenants.is_empty() && commit.owners.is_empty() {
+            return;
+        }
+        let mut gates = self.gates_mut();
+        gates.changes += 1;
+        for tenant in &commit.tenants {
+            if let Some(gate) = gates.by_slug.get(&tenant.slug) {
+                gate.set(tenant.status, tenant.policy.reveal);
+            }
+        }
+        for owner in &commit.owners {
+            if let Some(gate) = gates.by_slug.get(&owner.tenant) {
+                gate.block(&owner.subject, owner.is_blocked);
+            }
+        }
     }
 }
 
 impl CommitObserver for Verifier {
     fn committed(&self, commit: &Commit) {
-        for tenant in &commit.tenants {
-            self.remember_gate(tenant)
-                .set(tenant.is_suspended, tenant.policy.reveal);
-        }
+        self.apply_gates(commit);
         self.root_keys.apply(commit.revision, &commit.root_keys);
         self.keys.apply(commit.revision, &commit.secrets);
     }
 
     fn outcome_unknown(&self) {
-        self.gates.write().unwrap_or_else(PoisonError::into_inner).clear();
+        let mut gates = self.gates_mut();
+        gates.changes += 1;
+        gates.by_slug.clear();
+        drop(gates);
         self.root_keys.flush();
         self.keys.flush();
     }

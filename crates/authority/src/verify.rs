@@ -114,15 +114,29 @@ impl Authority {
         }
         let outcome = judge(&entry.facts(), question.scopes.iter().copied(), question.now);
         self.verifier.tallies().count(outcome);
-        let is_ended = matches!(outcome, Err(Denial::Revoked | Denial::Rotated | Denial::Erased));
-        if !is_ended && entry.note_use(question.now, USE_GRAIN_MS) {
-            self.verifier.uses.note(*digest, question.now);
-        }
+        self.note(&entry, digest, outcome, question.now);
         Verdict {
             outcome,
             entry: Some(entry),
             revision,
             source,
+        }
+    }
+
+    /// Leaves behind what a verdict leaves: a last use, a count, and a warning if the secret is one that was replaced.
+    fn note(&self, entry: &Entry, digest: &Digest, outcome: Result<(), Denial>, now: Timestamp) {
+        let uses = &self.verifier.uses;
+        let is_ended = matches!(outcome, Err(Denial::Revoked | Denial::Rotated | Denial::Erased));
+        if !is_ended && entry.note_use(now, USE_GRAIN_MS) {
+            uses.note(*digest, now);
+        }
+        match outcome {
+            Ok(()) if entry.count_use() => uses.note_touched(entry),
+            Ok(()) => {}
+            Err(denial) => uses.note_denial(entry.key_id(), denial),
+        }
+        if outcome == Err(Denial::Rotated) {
+            uses.note_reuse(entry, *digest, now);
         }
     }
 
@@ -177,8 +191,17 @@ impl Authority {
         if let Some(gate) = self.verifier.gate(slug) {
             return Ok(gate);
         }
-        let tenant = self.store.tenant(slug).await?.ok_or(Failure::NotFound)?;
-        Ok(self.verifier.remember_gate(&tenant))
+        for _ in 0..FILL_TRIES {
+            let changes = self.verifier.gate_changes();
+            let tenant = self.store.tenant(slug).await?.ok_or(Failure::NotFound)?;
+            let blocked = self.store.blocked_owners(slug).await?;
+            if let Some(gate) = self.verifier.remember_gate(&tenant, &blocked, changes) {
+                return Ok(gate);
+            }
+        }
+        Err(Failure::Unavailable(
+            "the tenant changes faster than it can be read".to_owned(),
+        ))
     }
 
     /// Who a root key's secret belongs to, from memory alone. The outer `None` means the store must be asked; the
@@ -220,6 +243,7 @@ impl Authority {
             actor: keyreeve_core::access::Actor::Key(entry.key_id()),
             reach: Reach::Tenant(entry.gate().slug().clone()),
             permissions: Permissions::NONE,
+            own: None,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Who acts, and what they may do (product.md, section 5).
 
-use crate::id::{KeyId, RootKeyId};
+use crate::id::{KeyId, RootKeyId, UserId};
 use crate::text::Slug;
 use std::fmt;
 
@@ -124,6 +124,42 @@ impl FromIterator<Permission> for Permissions {
     }
 }
 
+words!(
+    /// What a person is in a tenant.
+    Role {
+        /// Has keys, and manages those.
+        Member => "member",
+        /// Manages every key of the tenant, its users and its policy.
+        Admin => "admin",
+        /// Reads everything and changes nothing.
+        Auditor => "auditor",
+    }
+);
+
+impl Role {
+    /// What a person in this role may do in the tenant.
+    pub fn permissions(self) -> Permissions {
+        let permissions: &[Permission] = match self {
+            Self::Member => &[Permission::KeysRead, Permission::KeysWrite, Permission::PolicyRead],
+            Self::Admin => &[
+                Permission::KeysRead,
+                Permission::KeysWrite,
+                Permission::PolicyRead,
+                Permission::PolicyWrite,
+                Permission::UsersWrite,
+                Permission::AuditRead,
+            ],
+            Self::Auditor => &[Permission::KeysRead, Permission::PolicyRead, Permission::AuditRead],
+        };
+        permissions.iter().copied().collect()
+    }
+
+    /// Whether only the person's own keys are within reach.
+    pub const fn is_bound_to_own_keys(self) -> bool {
+        matches!(self, Self::Member)
+    }
+}
+
 /// Where a root key reaches: one tenant, or the whole instance.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Reach {
@@ -138,6 +174,8 @@ pub enum Reach {
 pub enum Actor {
     /// A root key.
     RootKey(RootKeyId),
+    /// A person, with the role that was checked.
+    User(UserId, Role),
     /// An API key acting on itself.
     Key(KeyId),
     /// Someone on the machine itself, by the command line.
@@ -151,6 +189,7 @@ impl Actor {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::RootKey(_) => "root_key",
+            Self::User(..) => "user",
             Self::Key(_) => "key",
             Self::Operator => "operator",
             Self::System => "system",
@@ -161,6 +200,7 @@ impl Actor {
     pub fn id(&self) -> String {
         match self {
             Self::RootKey(id) => id.to_string(),
+            Self::User(id, _) => id.to_string(),
             Self::Key(id) => id.to_string(),
             Self::Operator | Self::System => self.kind().to_owned(),
         }
@@ -169,8 +209,8 @@ impl Actor {
     /// How much the actor's word weighs where a hold is sticky.
     pub const fn rank(&self) -> Rank {
         match self {
-            Self::Key(_) => Rank::Owner,
-            Self::RootKey(_) | Self::Operator => Rank::Admin,
+            Self::Key(_) | Self::User(_, Role::Member | Role::Auditor) => Rank::Owner,
+            Self::RootKey(_) | Self::Operator | Self::User(_, Role::Admin) => Rank::Admin,
             Self::System => Rank::System,
         }
     }

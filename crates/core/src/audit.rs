@@ -6,6 +6,7 @@
 use crate::access::words;
 use crate::time::Timestamp;
 use sha2::{Digest as _, Sha256};
+use thiserror::Error;
 
 words!(
     /// What was done (http.md, section 2c).
@@ -26,12 +27,28 @@ words!(
         KeyRevoked => "key.revoked",
         /// A key's record was destroyed.
         KeyErased => "key.erased",
+        /// A secret that a rotation replaced was presented.
+        KeySecretReused => "key.secret_reused",
+        /// A tenant's policy changed.
+        PolicyUpdated => "policy.updated",
         /// A tenant was made.
         TenantCreated => "tenant.created",
+        /// A tenant was renamed, suspended or let go on.
+        TenantUpdated => "tenant.updated",
+        /// A tenant was removed, and all its keys ended.
+        TenantRemoved => "tenant.removed",
+        /// A user was made.
+        UserCreated => "user.created",
+        /// A user's role, status or name changed.
+        UserUpdated => "user.updated",
+        /// A user was removed, and all their keys blocked.
+        UserRemoved => "user.removed",
         /// A root key was made.
         RootKeyCreated => "root_key.created",
         /// A root key was revoked.
         RootKeyRevoked => "root_key.revoked",
+        /// Somebody known was refused something.
+        AccessRefused => "access.refused",
     }
 );
 
@@ -102,6 +119,119 @@ pub fn link(previous: &ChainHash, entry: &Entry<'_>) -> ChainHash {
     hasher.finalize().into()
 }
 
+/// Where a log stops being what was written.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum Broken {
+    /// Entries are missing, or not in order.
+    #[error("entry {expected} is missing: {found} follows in its place")]
+    Gap {
+        /// The revision that should have come.
+        expected: u64,
+        /// The one that came.
+        found: u64,
+    },
+    /// The entry, or one before it, is not what it was when it was written.
+    #[error("entry {revision} is not what was written")]
+    Changed {
+        /// The revision.
+        revision: u64,
+    },
+    /// The log ends before its recorded end.
+    #[error("the log ends at {found}, and its end was recorded at {expected}")]
+    CutOff {
+        /// Where it must end, or reach at least.
+        expected: u64,
+        /// Where it ends.
+        found: u64,
+    },
+    /// The log is sound in itself, but not the one that the checkpoint was made of.
+    #[error("entry {revision} differs from the checkpoint: the log was written anew")]
+    Rewritten {
+        /// The revision of the checkpoint.
+        revision: u64,
+    },
+}
+
+impl Broken {
+    /// The first revision that cannot be trusted.
+    pub const fn revision(&self) -> u64 {
+        match self {
+            Self::Gap { expected, .. } => *expected,
+            Self::Changed { revision } | Self::Rewritten { revision } => *revision,
+            Self::CutOff { found, .. } => *found + 1,
+        }
+    }
+}
+
+/// An end of the log that was recorded somewhere: in the head row, or in a checkpoint kept outside the database.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Milestone {
+    /// The revision.
+    pub revision: u64,
+    /// The chain up to it.
+    pub chain: ChainHash,
+}
+
+/// A walk along the log from its first entry.
+#[derive(Clone, Debug)]
+pub struct Walk {
+    at: Milestone,
+    milestones: Vec<Milestone>,
+}
+
+impl Walk {
+    /// Begins before the first entry. `milestones` are passed on the way.
+    pub fn new(milestones: Vec<Milestone>) -> Self {
+        let at = Milestone {
+            revision: 0,
+            chain: [0; 32],
+        };
+        Self { at, milestones }
+    }
+
+    /// The last entry that was found sound.
+    pub const fn position(&self) -> Milestone {
+        self.at
+    }
+
+    /// Takes the next entry and the chain that is stored with it.
+    pub fn step(&mut self, entry: &Entry<'_>, chain: &ChainHash) -> Result<(), Broken> {
+        let expected = self.at.revision + 1;
+        if entry.revision != expected {
+            let found = entry.revision;
+            return Err(Broken::Gap { expected, found });
+        }
+        let revision = entry.revision;
+        let linked = link(&self.at.chain, entry);
+        if linked != *chain {
+            return Err(Broken::Changed { revision });
+        }
+        let is_passed = |milestone: &Milestone| milestone.revision == revision && milestone.chain != linked;
+        if self.milestones.iter().any(is_passed) {
+            return Err(Broken::Rewritten { revision });
+        }
+        self.at = Milestone {
+            revision,
+            chain: linked,
+        };
+        Ok(())
+    }
+
+    /// Ends the walk: every milestone must have been reached.
+    pub fn finish(self) -> Result<Milestone, Broken> {
+        let found = self.at.revision;
+        let beyond = self
+            .milestones
+            .iter()
+            .map(|one| one.revision)
+            .filter(|one| *one > found);
+        match beyond.max() {
+            Some(expected) => Err(Broken::CutOff { expected, found }),
+            None => Ok(self.at),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -166,5 +296,69 @@ mod tests {
             ..entry()
         };
         assert_ne!(link(&[0; 32], &split), link(&[0; 32], &other));
+    }
+
+    /// A log of ten entries with its chain.
+    fn log() -> Vec<(Entry<'static>, ChainHash)> {
+        let mut chain = [0; 32];
+        let entries = (1..=10).map(|revision| Entry { revision, ..entry() });
+        entries
+            .map(|entry| {
+                chain = link(&chain, &entry);
+                (entry, chain)
+            })
+            .collect()
+    }
+
+    fn walked(log: &[(Entry<'_>, ChainHash)], milestones: Vec<Milestone>) -> Result<Milestone, Broken> {
+        let mut walk = Walk::new(milestones);
+        for (entry, chain) in log {
+            walk.step(entry, chain)?;
+        }
+        walk.finish()
+    }
+
+    #[test]
+    fn a_walk_finds_what_was_changed_removed_reordered_or_cut_off() {
+        let whole = log();
+        let end = Milestone {
+            revision: 10,
+            chain: whole[9].1,
+        };
+        assert_eq!(walked(&whole, vec![end]), Ok(end));
+        let mut changed = log();
+        changed[4].0.reason = Some("another");
+        assert_eq!(walked(&changed, vec![end]), Err(Broken::Changed { revision: 5 }));
+        let mut removed = log();
+        removed.remove(4);
+        assert_eq!(walked(&removed, vec![end]), Err(Broken::Gap { expected: 5, found: 6 }));
+        let mut swapped = log();
+        swapped.swap(4, 5);
+        assert_eq!(walked(&swapped, vec![end]), Err(Broken::Gap { expected: 5, found: 6 }));
+        let cut = &whole[..7];
+        assert_eq!(walked(cut, vec![end]), Err(Broken::CutOff { expected: 10, found: 7 }));
+        assert_eq!(walked(cut, Vec::new()).unwrap().revision, 7, "only a milestone tells");
+    }
+
+    #[test]
+    fn a_log_written_anew_is_sound_in_itself_and_differs_from_the_milestone() {
+        let end = Milestone {
+            revision: 10,
+            chain: log()[9].1,
+        };
+        let mut chain = [0; 32];
+        let entries = (1..=10).map(|revision| Entry {
+            revision,
+            actor_id: "rk_other",
+            ..entry()
+        });
+        let anew: Vec<_> = entries
+            .map(|entry| {
+                chain = link(&chain, &entry);
+                (entry, chain)
+            })
+            .collect();
+        assert!(walked(&anew, Vec::new()).is_ok());
+        assert_eq!(walked(&anew, vec![end]), Err(Broken::Rewritten { revision: 10 }));
     }
 }

@@ -119,6 +119,10 @@ id_type!(
     /// Identifies one root key.
     RootKeyId, "rk_"
 );
+id_type!(
+    /// The id of a user, which is also the subject of the user's keys.
+    UserId, "user_"
+);
 
 #[cfg(test)]
 mod tests {

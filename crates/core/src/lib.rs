@@ -14,10 +14,12 @@ pub mod policy;
 pub mod scope;
 pub mod text;
 pub mod time;
+pub mod user;
 pub mod verdict;
 
-pub use id::{KeyId, RootKeyId};
+pub use id::{KeyId, RootKeyId, UserId};
 pub use key::{Digest, Prefix, Secret};
 pub use lifecycle::Key;
 pub use policy::Policy;
 pub use time::Timestamp;
+pub use user::User;

@@ -1,6 +1,8 @@
 //! What every handler can reach.
 
+use crate::checkpoints::Checkpoints;
 use keyreeve_authority::Authority;
+use keyreeve_core::audit::Milestone;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,6 +14,7 @@ pub struct App(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     authority: Authority,
+    checkpoints: Checkpoints,
     is_stopping: AtomicBool,
     request_prefix: String,
     requests: AtomicU64,
@@ -19,9 +22,10 @@ struct Inner {
 
 impl App {
     /// `start` tells this process's request ids from another's; any random number.
-    pub fn new(authority: Authority, start: u64) -> Self {
+    pub fn new(authority: Authority, checkpoints: Checkpoints, start: u64) -> Self {
         Self(Arc::new(Inner {
             authority,
+            checkpoints,
             is_stopping: AtomicBool::new(false),
             request_prefix: format!("req_{start:016x}"),
             requests: AtomicU64::new(1),
@@ -31,6 +35,32 @@ impl App {
     /// The use cases.
     pub fn authority(&self) -> &Authority {
         &self.0.authority
+    }
+
+    /// The signed ends of the audit log.
+    pub(crate) fn checkpoints(&self) -> &Checkpoints {
+        &self.0.checkpoints
+    }
+
+    /// Signs where the audit log ends now, if it has moved.
+    pub(crate) async fn record_checkpoint(&self) {
+        let Ok(head) = self.authority().audit_head().await else {
+            return;
+        };
+        let end = Milestone {
+            revision: head.revision,
+            chain: head.chain,
+        };
+        if self
+            .checkpoints()
+            .newest()
+            .is_some_and(|kept| kept.revision >= end.revision)
+        {
+            return;
+        }
+        if let Err(error) = self.checkpoints().record(end) {
+            tracing::error!(%error, "a checkpoint of the audit log could not be kept");
+        }
     }
 
     /// A new request id: unique, and cheap enough for the hottest path.

@@ -1,6 +1,7 @@
 //! A running instance: opened, founded if new, listening, and stopped without losing anything.
 
 use crate::App;
+use crate::checkpoints::Checkpoints;
 use crate::edge::{Face, Listening, bind, bind_unix};
 use crate::http::openapi;
 use crate::settings::Settings;
@@ -37,6 +38,14 @@ pub enum StartError {
     Listen {
         /// The address, or the socket's path.
         address: String,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The key that signs the audit log's checkpoints could not be read or made.
+    #[error("cannot use the audit log's signing key in {path}: {error}")]
+    Checkpoints {
+        /// The data directory.
+        path: PathBuf,
         /// Why.
         error: std::io::Error,
     },
@@ -96,7 +105,8 @@ impl Instance {
     /// Opens the store, founds it if it is empty, and listens.
     pub async fn start(settings: &Settings) -> Result<Self, StartError> {
         let authority = open(settings).await?;
-        let app = App::new(authority, start_number()?);
+        let checkpoints = checkpoints(&settings.data)?;
+        let app = App::new(authority, checkpoints, start_number()?);
         let first_root_key = found(&app, settings).await?;
         app.authority().catch_up().await?;
         let (api, listen) = bind(settings.listen).await.map_err(at(settings.listen))?;
@@ -141,6 +151,8 @@ impl Instance {
         for listener in self.serving {
             listener.finished().await;
         }
+        self.app.authority().flush_activity().await;
+        self.app.record_checkpoint().await;
         self.app.authority().close().await;
         // To the end there is somebody who says that this process is not ready.
         let _nobody = self.stop_ops.send(true);
@@ -171,6 +183,15 @@ async fn open(settings: &Settings) -> Result<Authority, StartError> {
         Arc::new(WallClock),
         Arc::new(OsEntropy),
     ))
+}
+
+fn checkpoints(data: &Path) -> Result<Checkpoints, StartError> {
+    let mut entropy = [0; 32];
+    OsEntropy.fill(&mut entropy).map_err(Failure::from)?;
+    Checkpoints::open_directory(data, entropy).map_err(|error| StartError::Checkpoints {
+        path: data.to_owned(),
+        error,
+    })
 }
 
 fn start_number() -> Result<u64, Failure> {
@@ -212,6 +233,7 @@ async fn write_uses(app: App, mut stopping: watch::Receiver<bool>) {
             _ = ticks.tick() => {}
             _ = stopping.wait_for(|&stopping| stopping) => break,
         }
-        app.authority().flush_uses().await;
+        app.authority().flush_activity().await;
+        app.record_checkpoint().await;
     }
 }

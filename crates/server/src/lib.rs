@@ -3,6 +3,7 @@
 //! Handlers parse, call and render; they decide nothing (ARCHITECTURE.md, A4). No SQL stands here, and no lifecycle.
 
 pub mod app;
+pub mod checkpoints;
 mod edge;
 mod http;
 pub mod instance;

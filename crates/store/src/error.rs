@@ -45,6 +45,15 @@ pub enum WriteError {
     /// transaction).
     #[error("the caller's credential is no longer good")]
     ActorGone,
+    /// A user of the tenant has this address.
+    #[error("a user of that address exists")]
+    EmailTaken,
+    /// Nobody would be left to manage the tenant.
+    #[error("this is the tenant's last active admin")]
+    LastAdmin,
+    /// Nobody would be left to manage the instance.
+    #[error("this is the last root key that can make others")]
+    LastRootKey,
     /// The slug belongs to another tenant.
     #[error("a tenant of that slug exists")]
     SlugTaken,

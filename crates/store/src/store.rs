@@ -2,12 +2,12 @@
 
 use crate::error::{StoreError, WriteError};
 use crate::model::{
-    AuditRecord, ChangeRequest, Changed, Credential, Founding, Head, IssueRequest, Issued, KeyPage, KeyQuery,
-    KeyRecord, RootKey, Stamped, Tenant, WriteContext,
+    Activity, AuditQuery, AuditRecord, ChangeRequest, Changed, Credential, Event, Founding, Head, IssueRequest, Issued,
+    KeyPage, KeyQuery, KeyRecord, RootKey, Stamped, Tenant, TenantEdit, UsageCount, UserChange, WriteContext,
 };
 use async_trait::async_trait;
-use keyreeve_core::text::Slug;
-use keyreeve_core::{Digest, KeyId, RootKeyId, Timestamp};
+use keyreeve_core::text::{Slug, Subject};
+use keyreeve_core::{Digest, KeyId, RootKeyId, Timestamp, User, UserId};
 
 /// Told of every commit of this process after it is durable and before its caller is answered, in commit order.
 ///
@@ -31,6 +31,19 @@ pub struct Commit {
     pub root_keys: Vec<Digest>,
     /// Tenants that were made or changed.
     pub tenants: Vec<Tenant>,
+    /// Owners whose keys are now blocked, or judged again.
+    pub owners: Vec<OwnerGate>,
+}
+
+/// Whether an owner's keys are blocked.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OwnerGate {
+    /// The tenant.
+    pub tenant: Slug,
+    /// The owner.
+    pub subject: Subject,
+    /// Whether they are.
+    pub is_blocked: bool,
 }
 
 /// Durable truth.
@@ -47,6 +60,24 @@ pub trait Store: Send + Sync + 'static {
 
     /// All tenants by slug, at most `limit`, after `after`.
     async fn tenants(&self, after: Option<Slug>, limit: u32) -> Result<Vec<Tenant>, StoreError>;
+
+    /// Changes a tenant. [`WriteError::NotFound`] if it does not exist or is removed.
+    async fn change_tenant(&self, context: WriteContext, slug: Slug, edit: TenantEdit) -> Result<Tenant, WriteError>;
+
+    /// Subjects of a tenant whose keys are blocked because their user is suspended or removed.
+    async fn blocked_owners(&self, slug: &Slug) -> Result<Vec<Subject>, StoreError>;
+
+    /// Makes a user. [`WriteError::EmailTaken`] if another one of the tenant has the address.
+    async fn create_user(&self, context: WriteContext, user: User) -> Result<u64, WriteError>;
+
+    /// Changes a user. With `is_forced` also the last admin.
+    async fn change_user(&self, context: WriteContext, change: UserChange) -> Result<(User, u64), WriteError>;
+
+    /// One user of a tenant who is not removed.
+    async fn user(&self, tenant: &Slug, id: UserId) -> Result<Option<User>, StoreError>;
+
+    /// Users of a tenant who are not removed, by id, at most `limit`, after `after`.
+    async fn users(&self, tenant: &Slug, after: Option<UserId>, limit: u32) -> Result<Vec<User>, StoreError>;
 
     /// Makes a root key. [`WriteError::NotFound`] if its tenant does not exist.
     async fn create_root_key(&self, context: WriteContext, root_key: RootKey) -> Result<u64, WriteError>;
@@ -80,14 +111,23 @@ pub trait Store: Send + Sync + 'static {
     /// The secret with this digest, whatever became of it. Of every tenant.
     async fn find_credential(&self, digest: &Digest) -> Result<Stamped<Option<Credential>>, StoreError>;
 
-    /// Writes down when secrets were last used. No revision, no audit entry; never moves a time back.
-    async fn record_uses(&self, uses: Vec<(Digest, Timestamp)>) -> Result<(), StoreError>;
+    /// Writes down when secrets were last used, and counts. No revision, no audit entry; never moves a time back.
+    async fn record_activity(&self, activity: Activity) -> Result<(), StoreError>;
+
+    /// What was counted for a key, by hour, oldest first.
+    async fn usage(&self, key: KeyId, since: Timestamp, until: Timestamp) -> Result<Vec<UsageCount>, StoreError>;
+
+    /// Writes events into the log that change nothing else: refusals, presented old secrets.
+    async fn record_events(&self, context: WriteContext, events: Vec<Event>) -> Result<u64, WriteError>;
 
     /// The end of the log.
     async fn head(&self) -> Result<Head, StoreError>;
 
     /// The log after a revision, at most `limit` entries, oldest first.
     async fn audit_after(&self, revision: u64, limit: u32) -> Result<Vec<AuditRecord>, StoreError>;
+
+    /// Entries of the log that a filter lets through, newest first.
+    async fn audit(&self, query: AuditQuery) -> Result<Vec<AuditRecord>, StoreError>;
 
     /// Finishes what was begun and closes the database. Calls after this fail as unavailable.
     async fn close(&self);

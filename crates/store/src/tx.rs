@@ -1,11 +1,12 @@
 //! One transaction, row by row. Each database implements this; the operations are written once on top of it.
 
 use crate::error::StoreError;
-use crate::model::{AuditRecord, Head, KeyRecord, RootKey, Tenant};
+use crate::model::{AuditRecord, Head, KeyRecord, RootKey, Tenant, UsageCount};
 use async_trait::async_trait;
 use keyreeve_core::text::{Name, Slug, Subject};
+use keyreeve_core::user::Email;
 use keyreeve_core::verdict::SecretStanding;
-use keyreeve_core::{Digest, Key, KeyId, RootKeyId, Timestamp};
+use keyreeve_core::{Digest, Key, KeyId, RootKeyId, Timestamp, User, UserId};
 
 /// What an answer of the database looks like.
 pub(crate) type Result<T> = std::result::Result<T, StoreError>;
@@ -28,21 +29,37 @@ pub(crate) struct Counted<'a> {
     pub(crate) now: Timestamp,
 }
 
+/// Tenants and those who manage them, in a write transaction.
+#[async_trait]
+pub(crate) trait PeopleTx: Send {
+    async fn has_tenants(&mut self) -> Result<bool>;
+    async fn tenant(&mut self, slug: &Slug) -> Result<Option<Tenant>>;
+    async fn insert_tenant(&mut self, tenant: &Tenant) -> Result<()>;
+    async fn update_tenant(&mut self, tenant: &Tenant) -> Result<()>;
+
+    async fn root_key(&mut self, id: RootKeyId) -> Result<Option<RootKey>>;
+    /// Root keys that are not revoked: of one tenant, or those of the instance.
+    async fn live_root_keys(&mut self, tenant: Option<&Slug>) -> Result<Vec<RootKey>>;
+    async fn insert_root_key(&mut self, root_key: &RootKey) -> Result<()>;
+    async fn set_root_key_revoked(&mut self, id: RootKeyId, at: Timestamp) -> Result<()>;
+
+    /// A user, removed or not.
+    async fn user(&mut self, tenant: &Slug, id: UserId) -> Result<Option<User>>;
+    /// Whether a user who is not removed has the address.
+    async fn is_email_taken(&mut self, tenant: &Slug, email: &Email) -> Result<bool>;
+    /// Active administrators of the tenant beside one.
+    async fn count_other_admins(&mut self, tenant: &Slug, except: UserId) -> Result<u32>;
+    async fn insert_user(&mut self, user: &User) -> Result<()>;
+    async fn update_user(&mut self, user: &User) -> Result<()>;
+}
+
 /// A write transaction.
 #[async_trait]
-pub(crate) trait Tx: Send {
+pub(crate) trait Tx: PeopleTx {
     /// The end of the log, held until the commit. Read it last: everybody waits for it.
     async fn lock_head(&mut self) -> Result<Head>;
     async fn set_head(&mut self, head: Head) -> Result<()>;
     async fn append(&mut self, record: &AuditRecord) -> Result<()>;
-
-    async fn has_tenants(&mut self) -> Result<bool>;
-    async fn tenant(&mut self, slug: &Slug) -> Result<Option<Tenant>>;
-    async fn insert_tenant(&mut self, tenant: &Tenant) -> Result<()>;
-
-    async fn root_key(&mut self, id: RootKeyId) -> Result<Option<RootKey>>;
-    async fn insert_root_key(&mut self, root_key: &RootKey) -> Result<()>;
-    async fn set_root_key_revoked(&mut self, id: RootKeyId, at: Timestamp) -> Result<()>;
 
     /// The key, held until the commit, as stored (not settled).
     async fn lock_key(&mut self, tenant: &Slug, id: KeyId) -> Result<Option<KeyRecord>>;
@@ -69,6 +86,8 @@ pub(crate) trait Tx: Send {
     async fn entomb_credentials(&mut self, key: KeyId) -> Result<Vec<Digest>>;
     /// Moves last-used times forward, never back.
     async fn record_uses(&mut self, uses: &[(Digest, Timestamp)]) -> Result<()>;
+    /// Adds to what is counted, and forgets some counts of hours before `stale`.
+    async fn add_counts(&mut self, counts: &[UsageCount], stale: Timestamp) -> Result<()>;
 
     async fn mark(&mut self, actor: &str, mark: &str) -> Result<Option<Mark>>;
     /// Stores a mark in the place of an older one of the same name, and forgets some that were made before `stale`.

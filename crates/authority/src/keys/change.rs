@@ -37,6 +37,7 @@ impl Authority {
         transition: impl FnOnce(Key, &Policy) -> Result<Outcome, Refusal> + Send + 'static,
     ) -> Result<ChangedKey, Failure> {
         call.require(Permission::KeysWrite)?;
+        self.require_own(call, id).await?;
         self.change_unchecked(call, id, None, decide(label, None, transition))
             .await
     }

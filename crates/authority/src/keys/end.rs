@@ -2,11 +2,17 @@
 
 use super::change::{ChangedKey, Label, decide, decided_at};
 use crate::{Authority, Call, Failure};
-use keyreeve_core::KeyId;
-use keyreeve_core::access::Actor;
+use keyreeve_core::access::{Actor, Permission};
 use keyreeve_core::audit::Action;
-use keyreeve_core::lifecycle::{ReasonCode, RevokeOrder};
+use keyreeve_core::lifecycle::{ReasonCode, RevokeOrder, Standing, State};
 use keyreeve_core::text::Note;
+use keyreeve_core::{KeyId, Timestamp};
+use keyreeve_store::model::{KeyQuery, PageStart};
+
+/// Most records that one purge destroys.
+const PURGED_MAX: u64 = 1_000;
+/// Keys read at a time by a purge.
+const PURGE_PAGE: u32 = 200;
 
 /// A wish to revoke a key.
 #[derive(Clone, Debug)]
@@ -38,13 +44,66 @@ impl Authority {
         self.change_unchecked(call, id, None, decide).await
     }
 
+    /// Makes a revocation that can still be undone final now.
+    pub async fn finalize(&self, call: &Call, id: KeyId, command: RevokeCommand) -> Result<ChangedKey, Failure> {
+        let now = decided_at(self);
+        let order = order(call, &command);
+        let transition = move |key: keyreeve_core::Key, policy: &_| key.finalize(order, policy, now);
+        self.change(call, id, label(&command), transition).await
+    }
+
+    /// Destroys the records of keys that were revoked before a time, at most 1 000. Gives how many, and
+    /// whether there are more.
+    pub async fn purge(&self, call: &Call, before: Timestamp) -> Result<(u64, bool), Failure> {
+        call.require(Permission::KeysWrite)?;
+        let mut purged = 0;
+        let mut start = PageStart::Offset(0);
+        loop {
+            let page = self.store.list(revoked_keys(call, start, self.now())).await?;
+            for record in page.keys {
+                let is_due = matches!(&record.key.state, State::Revoked(ended) if ended.at < before);
+                if !is_due {
+                    continue;
+                }
+                if purged == PURGED_MAX {
+                    return Ok((purged, true));
+                }
+                let note = Note::parse("purge of revoked keys").ok();
+                match self.delete(call, record.key.id, note).await {
+                    // Somebody else was faster.
+                    Ok(_) | Err(Failure::NotFound) => purged += 1,
+                    Err(other) => return Err(other),
+                }
+            }
+            match page.next {
+                Some(next) => start = PageStart::After(next),
+                None => return Ok((purged, false)),
+            }
+        }
+    }
+
     /// Destroys a key's record. Its digests stay behind as tombstones; the audit log stays.
-    pub async fn delete(&self, call: &Call, id: KeyId) -> Result<ChangedKey, Failure> {
+    pub async fn delete(&self, call: &Call, id: KeyId, note: Option<Note>) -> Result<ChangedKey, Failure> {
         let label = Label {
             action: Action::KeyErased,
-            reason: None,
+            reason: note.map(|note| note.as_str().into()),
         };
         self.change(call, id, label, |key, _| Ok(key.delete())).await
+    }
+}
+
+fn revoked_keys(call: &Call, start: PageStart, now: Timestamp) -> KeyQuery {
+    KeyQuery {
+        tenant: call.tenant.clone(),
+        subject: call.caller.own.clone(),
+        standing: Some(Standing::Revoked),
+        hide_revoked: false,
+        hide_expired: false,
+        expires_before: None,
+        search: None,
+        start,
+        limit: PURGE_PAGE,
+        now,
     }
 }
 

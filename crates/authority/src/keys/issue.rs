@@ -44,8 +44,11 @@ impl Authority {
     /// secrets in place of the lost ones; if one was presented, it is [`Failure::AlreadyCompleted`].
     pub async fn issue(&self, call: &Call, commands: Vec<IssueCommand>) -> Result<IssuedKeys, Failure> {
         call.require(Permission::KeysWrite)?;
+        if !commands.iter().all(|command| call.caller.owns(&command.subject)) {
+            return Err(Failure::OwnKeysOnly);
+        }
         if call.idempotency.is_some() {
-            self.flush_uses().await;
+            self.flush_activity().await;
         }
         let began = self.now();
         let entropy: Result<Vec<_>, _> = commands.iter().map(|_| self.secret_entropy()).collect();

@@ -29,6 +29,8 @@ pub struct Listing {
     pub subject: Option<Subject>,
     /// Which keys.
     pub shown: Shown,
+    /// Only active keys that expire within so many seconds.
+    pub expiring_within: Option<u64>,
     /// Only keys whose name contains this.
     pub search: Option<String>,
     /// Where to begin.
@@ -43,8 +45,22 @@ impl Authority {
         call.require(Permission::KeysRead)?;
         let record = self.store.key(&call.tenant, id, self.now()).await?;
         record
+            .filter(|record| call.caller.owns(&record.key.subject))
             .map(|record| self.with_pending_use(record))
             .ok_or(Failure::NotFound)
+    }
+
+    /// Another's key is as unknown to a member as one that does not exist. Read before the change: a key never moves
+    /// to another owner.
+    pub(super) async fn require_own(&self, call: &Call, id: KeyId) -> Result<(), Failure> {
+        if call.caller.own.is_none() {
+            return Ok(());
+        }
+        let record = self.store.key(&call.tenant, id, self.now()).await?;
+        match record {
+            Some(record) if call.caller.owns(&record.key.subject) => Ok(()),
+            Some(_) | None => Err(Failure::NotFound),
+        }
     }
 
     /// The key of a verdict that was valid, if it still is: for answers that show more than a verdict does.
@@ -60,10 +76,14 @@ impl Authority {
     pub async fn list(&self, call: &Call, listing: Listing) -> Result<KeyPage, Failure> {
         call.require(Permission::KeysRead)?;
         let tenant = self.store.tenant(&call.tenant).await?.ok_or(Failure::NotFound)?;
+        if listing.subject.as_ref().is_some_and(|asked| !call.caller.owns(asked)) {
+            return Err(Failure::OwnKeysOnly);
+        }
         let (hide_revoked, hide_expired) = hidden(listing.shown, &tenant.policy);
         let query = KeyQuery {
             tenant: call.tenant.clone(),
-            subject: listing.subject,
+            subject: listing.subject.or_else(|| call.caller.own.clone()),
+            expires_before: listing.expiring_within.map(|seconds| self.now().plus_seconds(seconds)),
             standing: match listing.shown {
                 Shown::Only(standing) => Some(standing),
                 Shown::ByPolicy | Shown::Usable | Shown::All => None,

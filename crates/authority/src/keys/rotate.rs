@@ -37,8 +37,9 @@ impl Authority {
     /// one in its place; if it was presented, it is [`Failure::AlreadyCompleted`].
     pub async fn rotate(&self, call: &Call, id: KeyId, command: RotateCommand) -> Result<RotatedKey, Failure> {
         call.require(Permission::KeysWrite)?;
+        self.require_own(call, id).await?;
         if call.idempotency.is_some() {
-            self.flush_uses().await;
+            self.flush_activity().await;
         }
         let began = self.now();
         let mint = Mint::new([self.secret_entropy()?]);

@@ -11,6 +11,7 @@ impl Authority {
     /// Changes name, description, claims, scopes or expiry of a key.
     pub async fn update(&self, call: &Call, id: KeyId, edit: Edit) -> Result<ChangedKey, Failure> {
         call.require(Permission::KeysWrite)?;
+        self.require_own(call, id).await?;
         let now = decided_at(self);
         let label = Label {
             action: Action::KeyUpdated,

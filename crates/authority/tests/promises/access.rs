@@ -27,6 +27,7 @@ fn listing() -> Listing {
     Listing {
         subject: None,
         shown: Shown::All,
+        expiring_within: None,
         search: None,
         start: PageStart::Offset(0),
         limit: 10,
@@ -81,7 +82,11 @@ async fn try_everything(world: &World, call: &Call) -> Vec<(Permission, &'static
             "revoke",
             authority.revoke(call, id, code()).await.err(),
         ),
-        (Permission::KeysWrite, "delete", authority.delete(call, id).await.err()),
+        (
+            Permission::KeysWrite,
+            "delete",
+            authority.delete(call, id, None).await.err(),
+        ),
         (
             Permission::RootKeysWrite,
             "root keys",

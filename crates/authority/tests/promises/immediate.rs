@@ -47,7 +47,7 @@ fn what_ends_a_key_is_known_when_it_returns_without_asking_the_store_twice() {
         }),
         ("delete", "erased", |world, id| {
             Box::pin(async move {
-                world.authority.delete(&world.call(), id).await.unwrap();
+                world.authority.delete(&world.call(), id, None).await.unwrap();
             })
         }),
         ("rotate", "rotated", |world, id| {
@@ -207,7 +207,7 @@ async fn live_through(steps: &[(u8, usize)]) {
             1 => drop(authority.reactivate(&call, id, None).await),
             2 => drop(authority.revoke(&call, id, revocation(ReasonCode::Unspecified)).await),
             3 => drop(authority.revoke(&call, id, revocation(ReasonCode::KeyCompromise)).await),
-            4 => drop(authority.delete(&call, id).await),
+            4 => drop(authority.delete(&call, id, None).await),
             5 => drop(world.verify(secrets[which].expose()).await),
             6 => world.pass(1),
             _ => {

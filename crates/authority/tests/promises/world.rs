@@ -12,10 +12,11 @@ use keyreeve_core::lifecycle::ReasonCode;
 use keyreeve_core::policy::{ExpiryWish, OverlapWish, Preset};
 use keyreeve_core::scope::Scopes;
 use keyreeve_core::text::{Name, Slug, Subject};
-use keyreeve_core::{Digest, KeyId, RootKeyId, Timestamp};
+use keyreeve_core::{Digest, KeyId, RootKeyId, Timestamp, User, UserId};
 use keyreeve_store::model::{
-    AuditRecord, ChangeRequest, Changed, Credential, Founding, Head, Idempotency, IssueRequest, Issued, KeyPage,
-    KeyQuery, KeyRecord, RootKey, Stamped, Tenant, WriteContext,
+    Activity, AuditQuery, AuditRecord, ChangeRequest, Changed, Credential, Event, Founding, Head, Idempotency,
+    IssueRequest, Issued, KeyPage, KeyQuery, KeyRecord, RootKey, Stamped, Tenant, TenantEdit, UsageCount, UserChange,
+    WriteContext,
 };
 use keyreeve_store::{CommitObserver, MemoryStore, Store, StoreError, WriteError};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -288,9 +289,54 @@ impl Store for Stage {
         read
     }
 
-    async fn record_uses(&self, uses: Vec<(Digest, Timestamp)>) -> Result<(), StoreError> {
+    async fn change_tenant(&self, context: WriteContext, slug: Slug, edit: TenantEdit) -> Result<Tenant, WriteError> {
         self.there()?;
-        self.inner.record_uses(uses).await
+        self.inner.change_tenant(context, slug, edit).await
+    }
+
+    async fn blocked_owners(&self, slug: &Slug) -> Result<Vec<Subject>, StoreError> {
+        self.there()?;
+        self.inner.blocked_owners(slug).await
+    }
+
+    async fn create_user(&self, context: WriteContext, user: User) -> Result<u64, WriteError> {
+        self.there()?;
+        self.inner.create_user(context, user).await
+    }
+
+    async fn change_user(&self, context: WriteContext, change: UserChange) -> Result<(User, u64), WriteError> {
+        self.there()?;
+        self.inner.change_user(context, change).await
+    }
+
+    async fn user(&self, tenant: &Slug, id: UserId) -> Result<Option<User>, StoreError> {
+        self.there()?;
+        self.inner.user(tenant, id).await
+    }
+
+    async fn users(&self, tenant: &Slug, after: Option<UserId>, limit: u32) -> Result<Vec<User>, StoreError> {
+        self.there()?;
+        self.inner.users(tenant, after, limit).await
+    }
+
+    async fn record_activity(&self, activity: Activity) -> Result<(), StoreError> {
+        self.there()?;
+        self.inner.record_activity(activity).await
+    }
+
+    async fn usage(&self, key: KeyId, since: Timestamp, until: Timestamp) -> Result<Vec<UsageCount>, StoreError> {
+        self.there()?;
+        self.inner.usage(key, since, until).await
+    }
+
+    async fn record_events(&self, context: WriteContext, events: Vec<Event>) -> Result<u64, WriteError> {
+        self.there()?;
+        self.inner.record_events(context, events).await
+    }
+
+    async fn audit(&self, query: AuditQuery) -> Result<Vec<AuditRecord>, StoreError> {
+        self.there()?;
+        self.inner.audit(query).await
     }
 
     async fn head(&self) -> Result<Head, StoreError> {

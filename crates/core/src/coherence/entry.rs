@@ -7,7 +7,7 @@ use crate::time::Timestamp;
 use crate::verdict::{Facts, KeyStanding, SecretStanding};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 use triomphe::ThinArc;
 
 /// What a fill found out about a secret.
@@ -45,6 +45,8 @@ struct Head {
     finalize_at: i64,
     /// Unix ms of the last use that was passed on for writing; 0 is none since the fill.
     noted_use: AtomicI64,
+    /// Good verdicts since they were last taken for counting.
+    uses: AtomicU32,
     subject_bytes: u16,
     name_bytes: u16,
     scopes_bytes: u16,
@@ -103,6 +105,7 @@ impl Entry {
             retires_at,
             finalize_at,
             noted_use: AtomicI64::new(0),
+            uses: AtomicU32::new(0),
             subject_bytes: bytes(found.subject)?,
             name_bytes: bytes(found.name)?,
             scopes_bytes: bytes(found.scopes)?,
@@ -181,7 +184,7 @@ impl Entry {
                 },
                 KeyTag::Revoked => KeyStanding::Revoked,
             },
-            owner_blocked: head.gate.is_suspended(),
+            owner_blocked: head.gate.blocks(self.subject()),
             not_before: None,
             expires_at: self.expires_at(),
             scopes: self.scopes(),
@@ -198,6 +201,24 @@ impl Entry {
         }
         let exchanged = noted.compare_exchange(last, now.millis(), Ordering::Relaxed, Ordering::Relaxed);
         exchanged.is_ok()
+    }
+}
+
+impl Entry {
+    /// Counts a good verdict. True for the first since the last [`Entry::take_uses`]: whoever counted it passes the
+    /// entry on, so that an idle key costs nothing.
+    pub fn count_use(&self) -> bool {
+        self.head().uses.fetch_add(1, Ordering::Relaxed) == 0
+    }
+
+    /// Takes the good verdicts counted so far.
+    pub fn take_uses(&self) -> u32 {
+        self.head().uses.swap(0, Ordering::Relaxed)
+    }
+
+    /// Whether the secret is one that a rotation has replaced and that is still good.
+    pub fn is_retiring(&self) -> bool {
+        self.head().secret == SecretTag::Retiring
     }
 }
 
@@ -244,7 +265,11 @@ mod tests {
         NewEntry {
             digest: Digest::of(b"x"),
             key_id: KeyId::from_bytes([1; 16]),
-            gate: Arc::new(Gate::new(Slug::parse("default").unwrap(), false, Reveal::OwnerSafe)),
+            gate: Arc::new(Gate::new(
+                Slug::parse("default").unwrap(),
+                crate::user::Status::Active,
+                Reveal::OwnerSafe,
+            )),
             secret: SecretStanding::Live,
             key: KeyStanding::Disabled {
                 finalize_at: Some(Timestamp::from_millis(7)),
@@ -280,7 +305,7 @@ mod tests {
         let found = found(None);
         let entry = Entry::new(&found).unwrap();
         assert!(!entry.facts().owner_blocked);
-        found.gate.set(true, Reveal::None);
+        found.gate.set(crate::user::Status::Suspended, Reveal::None);
         assert!(entry.facts().owner_blocked);
         assert_eq!(entry.gate().reveal(), Reveal::None);
     }

@@ -1,8 +1,10 @@
 //! A tenant's policy (product.md, section 4): one state machine, and where its verbs lead.
 
+mod check;
 mod presets;
 mod rules;
 
+pub use check::{Contradiction, Misfit};
 pub use presets::Preset;
 pub use rules::{ExpiryWish, OverlapWish, Violation};
 

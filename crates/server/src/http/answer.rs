@@ -7,8 +7,11 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request};
 use axum::response::{IntoResponse, Response};
-use hyper::{HeaderMap, StatusCode};
+use hyper::{HeaderMap, Method, StatusCode};
 use keyreeve_api::{Code, Family, Problem};
+use keyreeve_authority::{Call, Refused};
+use keyreeve_core::{KeyId, RootKeyId, UserId};
+use std::sync::{Arc, Mutex, PoisonError};
 use tower::ServiceExt as _;
 
 /// Longest request id that is taken over from a caller.
@@ -19,6 +22,21 @@ const REQUEST_ID_BYTES_MAX: usize = 128;
 pub(crate) struct RequestInfo {
     pub(crate) id: String,
     pub(crate) peer: Peer,
+    pub(crate) caller: KnownCaller,
+}
+
+/// Who turned out to call, once that is known: a refusal of somebody known is written down.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct KnownCaller(Arc<Mutex<Option<Call>>>);
+
+impl KnownCaller {
+    pub(crate) fn set(&self, call: &Call) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(call.clone());
+    }
+
+    fn get(&self) -> Option<Call> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// An error on its way out; rendered at the very end, where family and request id are known.
@@ -67,9 +85,12 @@ pub(crate) async fn serve(router: Router, app: &App, peer: &Peer, mut request: R
     let id = request_id(app, request.headers());
     let family = family(request.uri().path());
     let method = request.method().clone();
+    let path = request.uri().path().to_owned();
+    let caller = KnownCaller::default();
     request.extensions_mut().insert(RequestInfo {
         id: id.clone(),
         peer: peer.clone(),
+        caller: caller.clone(),
     });
     let response = match router.oneshot(request).await {
         Ok(response) => response,
@@ -79,10 +100,53 @@ pub(crate) async fn serve(router: Router, app: &App, peer: &Peer, mut request: R
         .extensions()
         .get::<MatchedPath>()
         .map(|path| path.as_str().to_owned());
+    if let (Some(Rejected(problem)), Some(call)) = (response.extensions().get(), caller.get()) {
+        let asked = Asked {
+            method: &method,
+            route: route.as_deref(),
+            path: &path,
+        };
+        note_refusal(app, &call, problem, &asked).await;
+    }
     let response = finished(response, family, &id);
     let status = response.status().as_u16();
     tracing::info!(%method, route, status, request_id = id, "request");
     response
+}
+
+/// What was asked for, as far as it may be written down.
+struct Asked<'a> {
+    method: &'a Method,
+    route: Option<&'a str>,
+    path: &'a str,
+}
+
+/// Writes down that somebody known was refused: no permission, or the state or policy did not allow it.
+async fn note_refusal(app: &App, call: &Call, problem: &Problem, asked: &Asked<'_>) {
+    let is_refusal = matches!(problem.code.status(), 403 | 409) && problem.code != Code::AlreadyCompleted;
+    if !is_refusal {
+        return;
+    }
+    let route = asked.route.unwrap_or("unknown");
+    let (target_type, target_id) = target(asked.path).unwrap_or(("route", route.to_owned()));
+    let refused = Refused {
+        target_type,
+        target_id,
+        what: format!("{}: {} {route}", problem.code.as_str(), asked.method),
+    };
+    if let Err(error) = app.authority().note_refusal(call, refused).await {
+        tracing::warn!(%error, request_id = &*call.request_id, "a refusal could not be written down");
+    }
+}
+
+/// The thing that an address names, if it names one by a sound id.
+fn target(path: &str) -> Option<(&'static str, String)> {
+    path.split('/').find_map(|part| {
+        let key = KeyId::parse(part).map(|id| ("key", id.to_string()));
+        let user = || UserId::parse(part).map(|id| ("user", id.to_string()));
+        let root_key = || RootKeyId::parse(part).map(|id| ("root_key", id.to_string()));
+        key.or_else(|_| user()).or_else(|_| root_key()).ok()
+    })
 }
 
 /// Renders what is still an error, and adds what every answer has.

@@ -17,6 +17,8 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 
 const TENANT_HEADER: &str = "keyreeve-tenant";
+/// The user that a root key with `users:act` acts as.
+const ACT_AS_HEADER: &str = "keyreeve-act-as";
 const IDEMPOTENCY_HEADER: &str = "idempotency-key";
 /// Longest idempotency key.
 const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
@@ -91,13 +93,22 @@ async fn identify(parts: &Parts, app: &App) -> Result<Call, Rejected> {
         }
     };
     let tenant = tenant(&parts.headers, &caller, app).await?;
-    Ok(Call {
+    let mut call = Call {
         caller,
         tenant,
         address: info.peer.address.map(|address| address.to_string().into()),
         request_id: info.id.as_str().into(),
         idempotency: None,
-    })
+    };
+    info.caller.set(&call);
+    if let Some(user) = parts.headers.get(ACT_AS_HEADER) {
+        let unreadable = || Problem::field("Keyreeve-Act-As", "must be a user's id");
+        let id = user.to_str().map_err(|_| unreadable())?;
+        let id = keyreeve_core::UserId::parse(id).map_err(|_| unreadable())?;
+        call.caller = app.authority().act_as(&call, id).await?;
+        info.caller.set(&call);
+    }
+    Ok(call)
 }
 
 /// The header names the tenant; a tenant's own root key need not send it, and may not name another.

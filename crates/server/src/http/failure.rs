@@ -32,6 +32,24 @@ fn problem(failure: Failure) -> Problem {
         ),
         Failure::Refused { item, refusal } => refused(item, &refusal),
         Failure::NotFound => Problem::new(Code::NotFound, "There is no such thing in this tenant."),
+        Failure::OwnKeysOnly => Problem::new(
+            Code::PermissionDenied,
+            "A member may act only on their own keys: the subject must be the user's id.",
+        ),
+        Failure::Contradiction(found) => Problem::field(found.field, &found.why),
+        Failure::EmailTaken => Problem::new(
+            Code::EmailTaken,
+            "A user of this tenant has that address. Change that user, or choose another address.",
+        )
+        .with("param_name", "email"),
+        Failure::LastAdmin => Problem::new(
+            Code::LastAdmin,
+            "This is the tenant's last active admin. Make another user an admin first.",
+        ),
+        Failure::LastRootKey => Problem::new(
+            Code::LastRootKey,
+            "This is the last root key of the instance that can make others. Make another one first.",
+        ),
         Failure::SlugTaken => Problem::new(Code::SlugTaken, "There is a tenant with this slug. Choose another one."),
         Failure::IdempotencyKeyReused => Problem::new(
             Code::IdempotencyKeyReused,

@@ -6,6 +6,8 @@ mod body;
 mod call;
 mod failure;
 pub(crate) mod openapi;
+mod password;
+mod policy_text;
 mod query;
 pub(crate) mod respond;
 mod text;

@@ -1,6 +1,6 @@
 //! The router and the published document, from the same list of handlers.
 
-use super::v1::{api_keys, errors, me, root_keys, tenants};
+use super::v1::{api_keys, audit, errors, me, policy, root_keys, tenants, users};
 use super::verify::VerifyDocument;
 use crate::App;
 use axum::Router;
@@ -30,6 +30,9 @@ use utoipa_axum::routes;
         (name = "verify", description = "Is this key good, for this, now?"),
         (name = "me", description = "What a key may know and do about itself"),
         (name = "root keys", description = "Who may manage"),
+        (name = "policy", description = "What a tenant has decided about its keys"),
+        (name = "users", description = "People with a login, whose keys end with them"),
+        (name = "audit", description = "What was done, by whom, and the proof that nothing of it was changed"),
         (name = "tenants", description = "Isolation boundaries"),
         (name = "documentation", description = "What explains itself"),
     ),
@@ -51,12 +54,23 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(api_keys::reactivate::handler))
         .routes(routes!(api_keys::rotate::handler))
         .routes(routes!(api_keys::rotate_finish::handler))
+        .routes(routes!(api_keys::finalize::handler))
+        .routes(routes!(api_keys::purge::handler))
+        .routes(routes!(api_keys::events::handler))
+        .routes(routes!(api_keys::usage::handler))
         .routes(routes!(api_keys::secret::handler))
         .routes(routes!(me::get))
         .routes(routes!(me::revoke))
         .routes(routes!(root_keys::create, root_keys::list))
         .routes(routes!(root_keys::revoke))
+        .routes(routes!(policy::get, policy::put))
+        .routes(routes!(users::create, users::list))
+        .routes(routes!(users::get, users::update, users::remove))
         .routes(routes!(tenants::create, tenants::list))
+        .routes(routes!(tenants::get, tenants::update, tenants::remove))
+        .routes(routes!(audit::list))
+        .routes(routes!(audit::verify))
+        .routes(routes!(audit::checkpoint))
         .routes(routes!(errors::page))
         .routes(routes!(openapi_json))
 }
@@ -130,14 +144,21 @@ fn complete(document: &mut utoipa::openapi::OpenApi) {
             takes_root_key: path.starts_with("/v1/") && !path.starts_with("/v1/me"),
         };
         if let Some(RefOr::T(body)) = item.post.as_mut().and_then(|post| post.request_body.as_mut()) {
-            let needs_nothing = ["/revoke", "/disable", "/reactivate", "/rotate"];
+            let needs_nothing = [
+                "/revoke",
+                "/finalize",
+                "/disable",
+                "/reactivate",
+                "/rotate",
+                "/audit/verify",
+            ];
             let required = !needs_nothing.iter().any(|end| path.ends_with(end));
             body.required = Some(if required { Required::True } else { Required::False });
         }
         if let Some(read) = &mut item.get {
             common_errors(read, &call, READ);
         }
-        let writes = [&mut item.post, &mut item.patch, &mut item.delete];
+        let writes = [&mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
         for write in writes.into_iter().flatten() {
             common_errors(write, &call, READ);
             common_errors(write, &call, WRITE);

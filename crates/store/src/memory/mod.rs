@@ -1,13 +1,14 @@
 //! A store that forgets: for tests, and for the simulator. It keeps every promise of the trait but durability.
 
+mod people;
 mod table;
 mod tables;
 mod tx;
 
 use crate::error::{StoreError, WriteError};
 use crate::model::{
-    AuditRecord, ChangeRequest, Changed, Credential, Founding, Head, IssueRequest, Issued, KeyPage, KeyQuery,
-    KeyRecord, RootKey, Stamped, Tenant, WriteContext,
+    Activity, AuditQuery, AuditRecord, ChangeRequest, Changed, Credential, Event, Founding, Head, IssueRequest, Issued,
+    KeyPage, KeyQuery, KeyRecord, RootKey, Stamped, Tenant, TenantEdit, UsageCount, UserChange, WriteContext,
 };
 use crate::operations::{self, Written};
 use crate::store::{CommitObserver, Store};
@@ -15,8 +16,9 @@ use crate::tx::Tx;
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use keyreeve_core::text::Slug;
-use keyreeve_core::{Digest, KeyId, RootKeyId, Timestamp};
+use keyreeve_core::text::{Slug, Subject};
+use keyreeve_core::user::Status;
+use keyreeve_core::{Digest, KeyId, RootKeyId, Timestamp, User, UserId};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use tables::Tables;
@@ -98,8 +100,46 @@ impl Store for MemoryStore {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         self.read(|tables| {
             let by_slug = tables.tenants.rows().values();
-            let rest = by_slug.filter(|tenant| after.as_ref().is_none_or(|after| tenant.slug > *after));
+            let rest = by_slug
+                .filter(|tenant| tenant.status != Status::Removed)
+                .filter(|tenant| after.as_ref().is_none_or(|after| tenant.slug > *after));
             rest.take(limit).cloned().collect()
+        })
+    }
+
+    async fn change_tenant(&self, context: WriteContext, slug: Slug, edit: TenantEdit) -> Result<Tenant, WriteError> {
+        self.write(|tx| Box::pin(async move { operations::change_tenant(tx, &context, &slug, edit).await }))
+    }
+
+    async fn blocked_owners(&self, slug: &Slug) -> Result<Vec<Subject>, StoreError> {
+        self.read(|tables| {
+            let users = tables.users.rows().values();
+            let blocked = users.filter(|user| user.tenant == *slug && user.is_blocked());
+            blocked.filter_map(User::subject).collect()
+        })
+    }
+
+    async fn create_user(&self, context: WriteContext, user: User) -> Result<u64, WriteError> {
+        self.write(|tx| Box::pin(async move { operations::create_user(tx, &context, &user).await }))
+    }
+
+    async fn change_user(&self, context: WriteContext, change: UserChange) -> Result<(User, u64), WriteError> {
+        self.write(|tx| Box::pin(async move { operations::change_user(tx, &context, change).await }))
+    }
+
+    async fn user(&self, tenant: &Slug, id: UserId) -> Result<Option<User>, StoreError> {
+        let is_it = |user: &&User| user.tenant == *tenant && user.status != Status::Removed;
+        self.read(|tables| tables.users.get(&id).filter(is_it).cloned())
+    }
+
+    async fn users(&self, tenant: &Slug, after: Option<UserId>, limit: u32) -> Result<Vec<User>, StoreError> {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let is_asked_for = |user: &&User| {
+            user.tenant == *tenant && user.status != Status::Removed && after.is_none_or(|after| user.id > after)
+        };
+        self.read(|tables| {
+            let users = tables.users.rows().values();
+            users.filter(is_asked_for).take(limit).cloned().collect()
         })
     }
 
@@ -147,9 +187,27 @@ impl Store for MemoryStore {
         self.stamped(|tables| tables.credential(digest))
     }
 
-    async fn record_uses(&self, uses: Vec<(Digest, Timestamp)>) -> Result<(), StoreError> {
-        self.write(|tx| Box::pin(async move { operations::record_uses(tx, &uses).await }))
+    async fn record_activity(&self, activity: Activity) -> Result<(), StoreError> {
+        self.write(|tx| Box::pin(async move { operations::record_activity(tx, &activity).await }))
             .map_err(operations::only_store_error)
+    }
+
+    async fn usage(&self, key: KeyId, since: Timestamp, until: Timestamp) -> Result<Vec<UsageCount>, StoreError> {
+        self.read(|tables| {
+            let rows = tables.usage.rows().iter();
+            let asked_for = rows.filter(|((id, hour, _), _)| *id == key && *hour >= since && *hour < until);
+            let count = |(place, count): (&(KeyId, Timestamp, String), &u64)| UsageCount {
+                key: place.0,
+                hour: place.1,
+                outcome: place.2.clone(),
+                count: *count,
+            };
+            asked_for.map(count).collect()
+        })
+    }
+
+    async fn record_events(&self, context: WriteContext, events: Vec<Event>) -> Result<u64, WriteError> {
+        self.write(|tx| Box::pin(async move { operations::record_events(tx, &context, events).await }))
     }
 
     async fn head(&self) -> Result<Head, StoreError> {
@@ -162,6 +220,10 @@ impl Store for MemoryStore {
             let rest = tables.log.rows().range(revision.saturating_add(1)..);
             rest.take(limit).map(|(_, record)| record.clone()).collect()
         })
+    }
+
+    async fn audit(&self, query: AuditQuery) -> Result<Vec<AuditRecord>, StoreError> {
+        self.read(|tables| tables.audit(&query))
     }
 
     async fn close(&self) {

@@ -1,13 +1,15 @@
 //! Everything the memory store holds, and what readers ask of it.
 
 use super::table::Table;
-use crate::model::{AuditRecord, Credential, Head, KeyBrief, KeyPage, KeyQuery, KeyRecord, PageStart, RootKey, Tenant};
+use crate::model::{
+    AuditQuery, AuditRecord, Credential, Head, KeyBrief, KeyPage, KeyQuery, KeyRecord, PageStart, RootKey, Tenant,
+};
 use crate::tx::Mark;
 use keyreeve_core::access::Reach;
 use keyreeve_core::lifecycle::{Standing, State};
 use keyreeve_core::text::Slug;
 use keyreeve_core::verdict::{KeyStanding, SecretStanding};
-use keyreeve_core::{Digest, Key, KeyId, RootKeyId, Timestamp};
+use keyreeve_core::{Digest, Key, KeyId, RootKeyId, Timestamp, User, UserId};
 
 /// A secret there ever was.
 #[derive(Clone, Debug)]
@@ -37,6 +39,9 @@ pub(super) struct Tables {
     /// By digest, whose own comparison takes constant time and so has no order.
     pub(super) secrets: Table<[u8; 32], SecretRow>,
     pub(super) marks: Table<(String, String), Mark>,
+    pub(super) users: Table<UserId, User>,
+    /// By key, hour and outcome.
+    pub(super) usage: Table<(KeyId, Timestamp, String), u64>,
 }
 
 impl Default for Tables {
@@ -54,6 +59,8 @@ impl Default for Tables {
             keys: Table::default(),
             secrets: Table::default(),
             marks: Table::default(),
+            users: Table::default(),
+            usage: Table::default(),
         }
     }
 }
@@ -67,6 +74,8 @@ impl Tables {
         self.keys.commit();
         self.secrets.commit();
         self.marks.commit();
+        self.users.commit();
+        self.usage.commit();
     }
 
     pub(super) fn roll_back(&mut self) {
@@ -77,6 +86,8 @@ impl Tables {
         self.keys.roll_back();
         self.secrets.roll_back();
         self.marks.roll_back();
+        self.users.roll_back();
+        self.usage.roll_back();
     }
 
     /// The key as stored, not settled.
@@ -110,6 +121,12 @@ impl Tables {
         newest_first.take(count(limit)).cloned().collect()
     }
 
+    pub(super) fn audit(&self, query: &AuditQuery) -> Vec<AuditRecord> {
+        let newest_first = self.log.rows().values().rev();
+        let matching = newest_first.filter(|record| is_let_through(record, query));
+        matching.take(count(query.limit)).cloned().collect()
+    }
+
     pub(super) fn list(&self, query: &KeyQuery) -> KeyPage {
         let matching: Vec<_> = self
             .keys
@@ -131,6 +148,22 @@ impl Tables {
             next: page.last().filter(|_| rest.len() > page.len()).map(|row| row.key.id),
         }
     }
+}
+
+fn is_let_through(record: &AuditRecord, query: &AuditQuery) -> bool {
+    let is = |wanted: &Option<String>, found: &str| wanted.as_ref().is_none_or(|wanted| wanted == found);
+    let is_action = query.action.as_ref().is_none_or(|wanted| {
+        *wanted == record.action || (wanted.ends_with('.') && record.action.starts_with(wanted.as_str()))
+    });
+    let is_within = |slug: &Slug| slug.as_str() == record.tenant || (query.with_instance && record.tenant.is_empty());
+    query.tenant.as_ref().is_none_or(is_within)
+        && is(&query.target_id, &record.target_id)
+        && is(&query.actor_id, &record.actor_id)
+        && is_action
+        && query.since.is_none_or(|since| record.at >= since)
+        && query.until.is_none_or(|until| record.at < until)
+        && query.before.is_none_or(|before| record.revision < before)
+        && query.after.is_none_or(|after| record.revision > after)
 }
 
 fn count(limit: u32) -> usize {
@@ -161,7 +194,12 @@ fn is_asked_for(key: &Key, query: &KeyQuery) -> bool {
     key.tenant == query.tenant
         && query.subject.as_ref().is_none_or(|subject| key.subject == *subject)
         && stands_so
+        && query.expires_before.is_none_or(|end| is_expiring(&key, query.now, end))
         && query.search.as_ref().is_none_or(has_name)
+}
+
+fn is_expiring(key: &Key, now: Timestamp, end: Timestamp) -> bool {
+    key.state == State::Active && key.expires_at.is_some_and(|expiry| expiry > now && expiry < end)
 }
 
 fn brief(key: &Key) -> KeyBrief {

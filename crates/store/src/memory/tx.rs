@@ -2,13 +2,13 @@
 
 use super::tables::{KeyRow, SecretRow, Tables};
 use crate::error::StoreError;
-use crate::model::{AuditRecord, Head, KeyRecord, RootKey, Tenant};
+use crate::model::{AuditRecord, Head, KeyRecord, UsageCount};
 use crate::tx::{Counted, Mark, Result, Tx};
 use async_trait::async_trait;
 use keyreeve_core::lifecycle::State;
 use keyreeve_core::text::{Name, Slug, Subject};
 use keyreeve_core::verdict::SecretStanding;
-use keyreeve_core::{Digest, Key, KeyId, RootKeyId, Timestamp};
+use keyreeve_core::{Digest, Key, KeyId, Timestamp};
 
 /// As many old marks as are forgotten with each new one.
 const FORGOTTEN_AT_ONCE: usize = 16;
@@ -45,33 +45,6 @@ impl Tx for MemoryTx<'_> {
 
     async fn append(&mut self, record: &AuditRecord) -> Result<()> {
         self.0.log.put(record.revision, record.clone());
-        Ok(())
-    }
-
-    async fn has_tenants(&mut self) -> Result<bool> {
-        Ok(!self.0.tenants.rows().is_empty())
-    }
-
-    async fn tenant(&mut self, slug: &Slug) -> Result<Option<Tenant>> {
-        Ok(self.0.tenants.get(slug).cloned())
-    }
-
-    async fn insert_tenant(&mut self, tenant: &Tenant) -> Result<()> {
-        self.0.tenants.put(tenant.slug.clone(), tenant.clone());
-        Ok(())
-    }
-
-    async fn root_key(&mut self, id: RootKeyId) -> Result<Option<RootKey>> {
-        Ok(self.0.root_keys.get(&id).cloned())
-    }
-
-    async fn insert_root_key(&mut self, root_key: &RootKey) -> Result<()> {
-        self.0.root_keys.put(root_key.id, root_key.clone());
-        Ok(())
-    }
-
-    async fn set_root_key_revoked(&mut self, id: RootKeyId, at: Timestamp) -> Result<()> {
-        self.0.root_keys.change(&id, |row| row.revoked_at = Some(at));
         Ok(())
     }
 
@@ -166,6 +139,20 @@ impl Tx for MemoryTx<'_> {
             self.0
                 .keys
                 .change(&key, |row| row.last_used_at = row.last_used_at.max(Some(*at)));
+        }
+        Ok(())
+    }
+
+    async fn add_counts(&mut self, counts: &[UsageCount], stale: Timestamp) -> Result<()> {
+        for count in counts {
+            let place = (count.key, count.hour, count.outcome.clone());
+            let before = self.0.usage.get(&place).copied().unwrap_or(0);
+            self.0.usage.put(place, before + count.count);
+        }
+        let rows = self.0.usage.rows().keys();
+        let old: Vec<_> = rows.filter(|(_, hour, _)| *hour < stale).cloned().collect();
+        for place in &old {
+            self.0.usage.remove(place);
         }
         Ok(())
     }

@@ -1,10 +1,10 @@
 //! The log: every change is numbered, chained and written in the transaction that makes it.
 
 use crate::error::StoreError;
-use crate::model::{AuditDraft, AuditRecord, WriteContext};
+use crate::model::{AuditDraft, AuditRecord, WriteContext, entry_of};
 use crate::tx::Tx;
 use keyreeve_core::Key;
-use keyreeve_core::audit::{Action, Entry, link};
+use keyreeve_core::audit::{Action, link};
 
 /// What an entry is about.
 pub(super) struct Target {
@@ -75,25 +75,5 @@ fn record_of(context: &WriteContext, target: Target, draft: AuditDraft) -> Audit
         before: draft.before,
         after: draft.after,
         chain: [0; 32],
-    }
-}
-
-/// An entry as it is hashed.
-pub(crate) fn entry_of(record: &AuditRecord) -> Entry<'_> {
-    Entry {
-        revision: record.revision,
-        at: record.at,
-        tenant: &record.tenant,
-        actor_type: &record.actor_type,
-        actor_id: &record.actor_id,
-        action: &record.action,
-        target_type: &record.target_type,
-        target_id: &record.target_id,
-        subject: record.subject.as_deref(),
-        reason: record.reason.as_deref(),
-        address: record.address.as_deref(),
-        request_id: &record.request_id,
-        before: record.before.as_deref(),
-        after: record.after.as_deref(),
     }
 }

@@ -1,16 +1,20 @@
 //! What the store does inside one transaction, written once for every database.
 
+mod activity;
 mod change;
 mod issue;
 mod journal;
 mod marks;
 mod root_keys;
 mod tenants;
+mod users;
 
+pub(crate) use activity::{record_activity, record_events};
 pub(crate) use change::change;
 pub(crate) use issue::issue;
 pub(crate) use root_keys::{create_root_key, revoke_root_key};
-pub(crate) use tenants::{create_tenant, found};
+pub(crate) use tenants::{change_tenant, create_tenant, found};
+pub(crate) use users::{change_user, create_user};
 
 use crate::error::{StoreError, WriteError};
 use crate::model::WriteContext;
@@ -19,7 +23,7 @@ use crate::tx::Tx;
 use keyreeve_core::access::Actor;
 use keyreeve_core::lifecycle::State;
 use keyreeve_core::text::Slug;
-use keyreeve_core::{Digest, Timestamp};
+use keyreeve_core::user::Status;
 
 /// What a transaction came to, and what verifiers must be told when it is committed.
 pub(crate) struct Written<T> {
@@ -42,6 +46,10 @@ async fn recheck_actor(tx: &mut dyn Tx, context: &WriteContext, tenant: &Slug) -
             }
             None => false,
         },
+        Actor::User(id, role) => tx
+            .user(tenant, *id)
+            .await?
+            .is_some_and(|user| user.status == Status::Active && user.role == *role),
         Actor::Operator | Actor::System => true,
     };
     if is_good { Ok(()) } else { Err(WriteError::ActorGone) }
@@ -49,15 +57,6 @@ async fn recheck_actor(tx: &mut dyn Tx, context: &WriteContext, tenant: &Slug) -
 
 fn corrupt(what: &str) -> StoreError {
     StoreError::Corrupt(what.to_owned())
-}
-
-/// Writes down uses. No revision and no audit entry: nothing that decides anything has changed.
-pub(crate) async fn record_uses(tx: &mut dyn Tx, uses: &[(Digest, Timestamp)]) -> Result<Written<()>, WriteError> {
-    tx.record_uses(uses).await?;
-    Ok(Written {
-        value: (),
-        commit: Commit::default(),
-    })
 }
 
 /// For operations that decide nothing and so cannot refuse.

@@ -7,7 +7,7 @@ use crate::model::{AuditDraft, RootKey, WriteContext};
 use crate::store::Commit;
 use crate::tx::Tx;
 use keyreeve_core::RootKeyId;
-use keyreeve_core::access::Reach;
+use keyreeve_core::access::{Actor, Permission, Reach};
 use keyreeve_core::audit::Action;
 use keyreeve_core::text::Slug;
 use serde_json::json;
@@ -44,30 +44,52 @@ pub(crate) async fn revoke_root_key(
     let within = |root_key: &RootKey| tenant.is_none_or(|slug| root_key.reach == Reach::Tenant(slug.clone()));
     let mut root_key = found.filter(within).ok_or(WriteError::NotFound)?;
     recheck_root_actor(tx, context, &root_key).await?;
-    let before = describe(&root_key);
-    let entries = if root_key.revoked_at.is_some() {
-        Vec::new()
-    } else {
-        tx.set_root_key_revoked(id, context.at).await?;
+    let mut commit = Commit::default();
+    let mut entries = Vec::new();
+    if root_key.revoked_at.is_none() {
+        refuse_last(tx, context, &root_key).await?;
+        entries.push(revoke(tx, context, root_key.clone(), &mut commit).await?);
         root_key.revoked_at = Some(context.at);
-        let draft = AuditDraft {
-            action: Action::RootKeyRevoked,
-            reason: None,
-            before: Some(before),
-            after: Some(describe(&root_key)),
-        };
-        vec![(target(&root_key), draft)]
-    };
-    let revision = append(tx, context, entries).await?;
-    let commit = Commit {
-        revision,
-        root_keys: vec![root_key.digest],
-        ..Commit::default()
-    };
+    }
+    commit.revision = append(tx, context, entries).await?;
     Ok(Written {
         value: root_key,
         commit,
     })
+}
+
+/// Revokes one that is not yet, and says what to write down about it.
+pub(super) async fn revoke(
+    tx: &mut dyn Tx,
+    context: &WriteContext,
+    mut root_key: RootKey,
+    commit: &mut Commit,
+) -> Result<(Target, AuditDraft), WriteError> {
+    let before = describe(&root_key);
+    tx.set_root_key_revoked(root_key.id, context.at).await?;
+    root_key.revoked_at = Some(context.at);
+    commit.root_keys.push(root_key.digest);
+    let draft = AuditDraft {
+        action: Action::RootKeyRevoked,
+        reason: None,
+        before: Some(before),
+        after: Some(describe(&root_key)),
+    };
+    Ok((target(&root_key), draft))
+}
+
+/// The last root key of the instance that can make others goes only from the machine itself, where another can be
+/// made. A tenant's can be made anew by one of the instance.
+async fn refuse_last(tx: &mut dyn Tx, context: &WriteContext, root_key: &RootKey) -> Result<(), WriteError> {
+    let makes_others = |one: &RootKey| one.permissions.allows(Permission::RootKeysWrite);
+    if root_key.reach != Reach::Instance || context.actor == Actor::Operator || !makes_others(root_key) {
+        return Ok(());
+    }
+    let live = tx.live_root_keys(None).await?;
+    match live.iter().any(|other| other.id != root_key.id && makes_others(other)) {
+        true => Ok(()),
+        false => Err(WriteError::LastRootKey),
+    }
 }
 
 /// Root keys are managed by root keys or on the machine itself, never by an API key; the slug is not looked at then.

@@ -4,21 +4,23 @@
 //! what was answered survives power loss. One process per data directory, by an exclusive lock.
 
 mod lock;
+mod people;
 mod read;
+mod read_log;
 mod rows;
 mod tx;
 mod writer;
 
 use crate::error::{StoreError, WriteError};
 use crate::model::{
-    AuditRecord, ChangeRequest, Changed, Credential, Founding, Head, IssueRequest, Issued, KeyPage, KeyQuery,
-    KeyRecord, RootKey, Stamped, Tenant, WriteContext,
+    Activity, AuditQuery, AuditRecord, ChangeRequest, Changed, Credential, Event, Founding, Head, IssueRequest, Issued,
+    KeyPage, KeyQuery, KeyRecord, RootKey, Stamped, Tenant, TenantEdit, UsageCount, UserChange, WriteContext,
 };
 use crate::operations;
 use crate::store::{CommitObserver, Store};
 use async_trait::async_trait;
-use keyreeve_core::text::Slug;
-use keyreeve_core::{Digest, KeyId, RootKeyId, Timestamp};
+use keyreeve_core::text::{Slug, Subject};
+use keyreeve_core::{Digest, KeyId, RootKeyId, Timestamp, User, UserId};
 use lock::DirectoryLock;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
@@ -104,14 +106,21 @@ fn at_open(error: &sqlx::Error) -> StoreError {
 
 /// The migrations are in the binary. A merged one is never edited (ARCHITECTURE.md, A9).
 fn migrator() -> Migrator {
-    let sql = include_str!("../../migrations/sqlite/0001_foundation.sql").into_sql_str();
-    Migrator::with_migrations(vec![Migration::new(
-        1,
-        "foundation".into(),
-        MigrationType::Simple,
-        sql,
-        false,
-    )])
+    let migration = |number, name: &'static str, sql: &'static str| {
+        Migration::new(number, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
+    };
+    Migrator::with_migrations(vec![
+        migration(
+            1,
+            "foundation",
+            include_str!("../../migrations/sqlite/0001_foundation.sql"),
+        ),
+        migration(
+            2,
+            "lifecycle",
+            include_str!("../../migrations/sqlite/0002_lifecycle.sql"),
+        ),
+    ])
 }
 
 #[async_trait]
@@ -134,6 +143,36 @@ impl Store for SqliteStore {
 
     async fn tenants(&self, after: Option<Slug>, limit: u32) -> Result<Vec<Tenant>, StoreError> {
         read::tenants(&self.readers, after.as_ref(), limit).await
+    }
+
+    async fn change_tenant(&self, context: WriteContext, slug: Slug, edit: TenantEdit) -> Result<Tenant, WriteError> {
+        self.writer
+            .write(move |tx| Box::pin(async move { operations::change_tenant(tx, &context, &slug, edit).await }))
+            .await
+    }
+
+    async fn blocked_owners(&self, slug: &Slug) -> Result<Vec<Subject>, StoreError> {
+        read_log::blocked_owners(&self.readers, slug).await
+    }
+
+    async fn create_user(&self, context: WriteContext, user: User) -> Result<u64, WriteError> {
+        self.writer
+            .write(move |tx| Box::pin(async move { operations::create_user(tx, &context, &user).await }))
+            .await
+    }
+
+    async fn change_user(&self, context: WriteContext, change: UserChange) -> Result<(User, u64), WriteError> {
+        self.writer
+            .write(move |tx| Box::pin(async move { operations::change_user(tx, &context, change).await }))
+            .await
+    }
+
+    async fn user(&self, tenant: &Slug, id: UserId) -> Result<Option<User>, StoreError> {
+        read_log::user_of(&self.readers, tenant, id).await
+    }
+
+    async fn users(&self, tenant: &Slug, after: Option<UserId>, limit: u32) -> Result<Vec<User>, StoreError> {
+        read_log::users(&self.readers, tenant, after, limit).await
     }
 
     async fn create_root_key(&self, context: WriteContext, root_key: RootKey) -> Result<u64, WriteError> {
@@ -187,12 +226,22 @@ impl Store for SqliteStore {
         read::find_credential(&self.readers, digest).await
     }
 
-    async fn record_uses(&self, uses: Vec<(Digest, Timestamp)>) -> Result<(), StoreError> {
+    async fn record_activity(&self, activity: Activity) -> Result<(), StoreError> {
         let written = self
             .writer
-            .write(move |tx| Box::pin(async move { operations::record_uses(tx, &uses).await }))
+            .write(move |tx| Box::pin(async move { operations::record_activity(tx, &activity).await }))
             .await;
         written.map_err(operations::only_store_error)
+    }
+
+    async fn usage(&self, key: KeyId, since: Timestamp, until: Timestamp) -> Result<Vec<UsageCount>, StoreError> {
+        read_log::usage(&self.readers, key, since, until).await
+    }
+
+    async fn record_events(&self, context: WriteContext, events: Vec<Event>) -> Result<u64, WriteError> {
+        self.writer
+            .write(move |tx| Box::pin(async move { operations::record_events(tx, &context, events).await }))
+            .await
     }
 
     async fn head(&self) -> Result<Head, StoreError> {
@@ -201,6 +250,10 @@ impl Store for SqliteStore {
 
     async fn audit_after(&self, revision: u64, limit: u32) -> Result<Vec<AuditRecord>, StoreError> {
         read::audit_after(&self.readers, revision, limit).await
+    }
+
+    async fn audit(&self, query: AuditQuery) -> Result<Vec<AuditRecord>, StoreError> {
+        read_log::audit(&self.readers, &query).await
     }
 
     async fn close(&self) {

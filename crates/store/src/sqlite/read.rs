@@ -10,9 +10,9 @@ use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{Row as _, Sqlite, SqlitePool, query::Query};
 
 const HEAD: &str = "SELECT revision, chain FROM head WHERE id = 1";
-const TENANT: &str = "SELECT slug, name, is_suspended, policy, created_at FROM tenants WHERE slug = ?1";
-const TENANTS: &str = "SELECT slug, name, is_suspended, policy, created_at FROM tenants \
-     WHERE slug > ?1 ORDER BY slug LIMIT ?2";
+const TENANT: &str = "SELECT slug, name, is_suspended, is_removed, policy, created_at FROM tenants WHERE slug = ?1";
+const TENANTS: &str = "SELECT slug, name, is_suspended, is_removed, policy, created_at FROM tenants \
+     WHERE slug > ?1 AND NOT is_removed ORDER BY slug LIMIT ?2";
 const ROOT_KEYS: &str = "SELECT id, name, tenant, permissions, digest, last_four, created_at, revoked_at \
      FROM root_keys WHERE ?1 IS NULL OR tenant = ?1 ORDER BY id DESC LIMIT ?2";
 const FIND_ROOT_KEY: &str = "SELECT h.revision AS head_revision, r.* \
@@ -34,18 +34,19 @@ macro_rules! filter {
             "ELSE 'active' END) ",
             "AND NOT (?5 AND (state = 'revoked' OR (state = 'disabled' AND coalesce(finalize_at <= ?3, 0)))) ",
             "AND NOT (?6 AND state = 'active' AND coalesce(expires_at <= ?3, 0)) ",
-            "AND (?7 IS NULL OR name LIKE ?7 ESCAPE '\\') "
+            "AND (?7 IS NULL OR name LIKE ?7 ESCAPE '\\') ",
+            "AND (?8 IS NULL OR (state = 'active' AND expires_at > ?3 AND expires_at < ?8)) "
         )
     };
 }
 
-/// Newest first is the order of ids, descending; `?8` is the id to begin after.
+/// Newest first is the order of ids, descending; `?9` is the id to begin after.
 macro_rules! page {
     ($owner:literal) => {
         concat!(
             select_keys!(),
             filter!($owner),
-            "AND id < ?8 ORDER BY id DESC LIMIT ?9 OFFSET ?10"
+            "AND id < ?9 ORDER BY id DESC LIMIT ?10 OFFSET ?11"
         )
     };
 }
@@ -191,6 +192,7 @@ fn filtered<'q>(statement: Statement<'q>, query: &'q KeyQuery) -> Statement<'q> 
         .bind(query.hide_revoked && query.standing.is_none())
         .bind(query.hide_expired && query.standing.is_none())
         .bind(query.search.as_deref().map(like))
+        .bind(query.expires_before.map(Timestamp::millis))
 }
 
 /// A pattern that matches names containing the text as it is: `%`, `_` and `\` stand for themselves.

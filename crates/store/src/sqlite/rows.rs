@@ -2,14 +2,15 @@
 
 use crate::codec;
 use crate::error::StoreError;
-use crate::model::{AuditRecord, Credential, KeyBrief, KeyRecord, RootKey, Tenant};
-use keyreeve_core::access::{Permissions, Reach};
+use crate::model::{AuditRecord, Credential, KeyBrief, KeyRecord, RootKey, Tenant, UsageCount};
+use keyreeve_core::access::{Permissions, Reach, Role};
 use keyreeve_core::key::{LastFour, Prefix};
 use keyreeve_core::lifecycle::{Hold, HoldCause, Lock, NewSecret, ReasonCode, Retiring, Revocation, State};
 use keyreeve_core::scope::Scopes;
 use keyreeve_core::text::{Claims, Description, Name, Note, Slug, Subject};
+use keyreeve_core::user::{Email, PasswordDigest, Status};
 use keyreeve_core::verdict::{KeyStanding, SecretStanding};
-use keyreeve_core::{Digest, Key, KeyId, RootKeyId, Timestamp};
+use keyreeve_core::{Digest, Key, KeyId, RootKeyId, Timestamp, User, UserId};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Decode, Row as _, Sqlite, Type};
 
@@ -95,7 +96,11 @@ pub(super) fn tenant(row: &SqliteRow) -> Result<Tenant, StoreError> {
     Ok(Tenant {
         slug: parsed(row, "slug", |text| Slug::parse(text).ok())?,
         name: parsed(row, "name", |text| Name::parse(text).ok())?,
-        is_suspended: column(row, "is_suspended")?,
+        status: match (column(row, "is_removed")?, column(row, "is_suspended")?) {
+            (true, _) => Status::Removed,
+            (false, true) => Status::Suspended,
+            (false, false) => Status::Active,
+        },
         policy: codec::policy::from_json(column(row, "policy")?)?,
         created_at: time(row, "created_at")?,
     })
@@ -115,6 +120,33 @@ pub(super) fn root_key(row: &SqliteRow) -> Result<RootKey, StoreError> {
         created_at: time(row, "created_at")?,
         revoked_at: maybe_time(row, "revoked_at")?,
     })
+}
+
+pub(super) fn user(row: &SqliteRow) -> Result<User, StoreError> {
+    Ok(User {
+        id: UserId::from_bytes(bytes(row, "id")?),
+        tenant: parsed(row, "tenant", |text| Slug::parse(text).ok())?,
+        email: parsed(row, "email", |text| Email::parse(text).ok())?,
+        name: maybe(row, "name", |text| Name::parse(text).ok())?,
+        role: parsed(row, "role", Role::parse)?,
+        status: parsed(row, "status", Status::parse)?,
+        password: column::<Option<&str>>(row, "password")?.map(PasswordDigest::new),
+        created_at: time(row, "created_at")?,
+        updated_at: time(row, "updated_at")?,
+    })
+}
+
+pub(super) fn usage_count(row: &SqliteRow) -> Result<UsageCount, StoreError> {
+    Ok(UsageCount {
+        key: KeyId::from_bytes(bytes(row, "key_id")?),
+        hour: time(row, "hour")?,
+        outcome: column(row, "outcome")?,
+        count: revision(row, "count")?,
+    })
+}
+
+pub(super) fn subject(row: &SqliteRow) -> Result<Option<Subject>, StoreError> {
+    Ok(user(row)?.subject())
 }
 
 pub(super) fn key_record(row: &SqliteRow) -> Result<KeyRecord, StoreError> {

@@ -1,16 +1,14 @@
 //! A write transaction on the writer's connection.
 
-use super::rows::{away, chain, column, corrupt, digest, key_record, number, revision, root_key, select_keys, tenant};
-use crate::codec;
+use super::rows::{away, chain, column, corrupt, digest, key_record, number, revision, select_keys};
 use crate::error::StoreError;
-use crate::model::{AuditRecord, Head, KeyRecord, RootKey, Tenant};
+use crate::model::{AuditRecord, Head, KeyRecord, UsageCount};
 use crate::tx::{Counted, Mark, Result, Tx};
 use async_trait::async_trait;
-use keyreeve_core::access::Reach;
 use keyreeve_core::lifecycle::State;
 use keyreeve_core::text::{Name, Slug, Subject};
 use keyreeve_core::verdict::SecretStanding;
-use keyreeve_core::{Digest, Key, KeyId, RootKeyId, Timestamp};
+use keyreeve_core::{Digest, Key, KeyId, Timestamp};
 use serde_json::json;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{Row as _, Sqlite, SqliteConnection, query::Query};
@@ -21,15 +19,6 @@ const SET_HEAD: &str = "UPDATE head SET revision = ?1, chain = ?2 WHERE id = 1";
 const APPEND: &str = "INSERT INTO log (revision, at, tenant, actor_type, actor_id, action, target_type, target_id, \
      subject, reason, address, request_id, before, after, chain) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
-const HAS_TENANTS: &str = "SELECT EXISTS (SELECT 1 FROM tenants)";
-const TENANT: &str = "SELECT slug, name, is_suspended, policy, created_at FROM tenants WHERE slug = ?1";
-const INSERT_TENANT: &str =
-    "INSERT INTO tenants (slug, name, is_suspended, policy, created_at) VALUES (?1, ?2, ?3, ?4, ?5)";
-const ROOT_KEY: &str = "SELECT id, name, tenant, permissions, digest, last_four, created_at, revoked_at \
-     FROM root_keys WHERE id = ?1";
-const INSERT_ROOT_KEY: &str = "INSERT INTO root_keys (id, name, tenant, permissions, digest, last_four, created_at) \
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-const REVOKE_ROOT_KEY: &str = "UPDATE root_keys SET revoked_at = ?2 WHERE id = ?1";
 const LOCK_KEY: &str = concat!(select_keys!(), "WHERE tenant = ?1 AND id = ?2");
 const COUNT_KEYS: &str = "SELECT count(*) FROM keys WHERE tenant = ?1 AND subject = ?2 AND state <> 'revoked' \
      AND NOT coalesce(finalize_at <= ?3, 0) AND (?4 OR NOT coalesce(expires_at <= ?3, 0))";
@@ -60,6 +49,12 @@ const USE_CREDENTIALS: &str = "UPDATE credentials SET last_used_at = max(coalesc
 const USE_KEYS: &str = "UPDATE keys SET last_used_at = max(coalesce(keys.last_used_at, 0), u.at) FROM \
      (SELECT c.key_id AS id, max(j.value ->> 1) AS at FROM json_each(?1) AS j \
      JOIN credentials AS c ON c.digest = unhex(j.value ->> 0) GROUP BY c.key_id) AS u WHERE keys.id = u.id";
+/// The counts come as one JSON array of `[hex key, hour, outcome, count]`.
+const ADD_COUNTS: &str = "INSERT INTO usage (key_id, hour, outcome, count) \
+     SELECT unhex(value ->> 0), value ->> 1, value ->> 2, value ->> 3 FROM json_each(?1) WHERE true \
+     ON CONFLICT DO UPDATE SET count = count + excluded.count";
+const FORGET_COUNTS: &str = "DELETE FROM usage WHERE (key_id, hour, outcome) IN \
+     (SELECT key_id, hour, outcome FROM usage WHERE hour < ?1 ORDER BY hour LIMIT 1000)";
 const MARK: &str = "SELECT fingerprint, targets, created_at FROM idempotency WHERE actor = ?1 AND mark = ?2";
 const PUT_MARK: &str = "INSERT OR REPLACE INTO idempotency (actor, mark, fingerprint, targets, created_at) \
      VALUES (?1, ?2, ?3, ?4, ?5)";
@@ -67,18 +62,18 @@ const PUT_MARK: &str = "INSERT OR REPLACE INTO idempotency (actor, mark, fingerp
 const FORGET_MARKS: &str = "DELETE FROM idempotency WHERE (actor, mark) IN \
      (SELECT actor, mark FROM idempotency WHERE created_at <= ?1 ORDER BY created_at LIMIT 16)";
 
-type Statement<'q> = Query<'q, Sqlite, SqliteArguments>;
+pub(super) type Statement<'q> = Query<'q, Sqlite, SqliteArguments>;
 
 /// A write transaction.
 pub(super) struct SqliteTx<'c>(pub(super) &'c mut SqliteConnection);
 
 impl SqliteTx<'_> {
-    async fn run(&mut self, statement: Statement<'_>) -> Result<u64> {
+    pub(super) async fn run(&mut self, statement: Statement<'_>) -> Result<u64> {
         let done = statement.execute(&mut *self.0).await.map_err(away)?;
         Ok(done.rows_affected())
     }
 
-    async fn row(&mut self, statement: Statement<'_>) -> Result<Option<SqliteRow>> {
+    pub(super) async fn row(&mut self, statement: Statement<'_>) -> Result<Option<SqliteRow>> {
         statement.fetch_optional(&mut *self.0).await.map_err(away)
     }
 
@@ -87,7 +82,7 @@ impl SqliteTx<'_> {
         rows.iter().map(|row| digest(row, "digest")).collect()
     }
 
-    async fn flag(&mut self, statement: Statement<'_>) -> Result<bool> {
+    pub(super) async fn flag(&mut self, statement: Statement<'_>) -> Result<bool> {
         statement
             .fetch_one(&mut *self.0)
             .await
@@ -96,8 +91,8 @@ impl SqliteTx<'_> {
     }
 }
 
-fn hex(digest: &Digest) -> String {
-    digest.bytes().iter().fold(String::with_capacity(64), |mut text, byte| {
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(64), |mut text, byte| {
         // Writing to a string cannot fail.
         let _written = write!(text, "{byte:02x}");
         text
@@ -205,58 +200,6 @@ impl Tx for SqliteTx<'_> {
         self.run(statement).await.map(drop)
     }
 
-    async fn has_tenants(&mut self) -> Result<bool> {
-        self.flag(sqlx::query(HAS_TENANTS)).await
-    }
-
-    async fn tenant(&mut self, slug: &Slug) -> Result<Option<Tenant>> {
-        self.row(sqlx::query(TENANT).bind(slug.as_str()))
-            .await?
-            .as_ref()
-            .map(tenant)
-            .transpose()
-    }
-
-    async fn insert_tenant(&mut self, tenant: &Tenant) -> Result<()> {
-        let statement = sqlx::query(INSERT_TENANT)
-            .bind(tenant.slug.as_str())
-            .bind(tenant.name.as_str())
-            .bind(tenant.is_suspended)
-            .bind(codec::policy::to_json(&tenant.policy).to_string())
-            .bind(tenant.created_at.millis());
-        self.run(statement).await.map(drop)
-    }
-
-    async fn root_key(&mut self, id: RootKeyId) -> Result<Option<RootKey>> {
-        self.row(sqlx::query(ROOT_KEY).bind(id.bytes().to_vec()))
-            .await?
-            .as_ref()
-            .map(root_key)
-            .transpose()
-    }
-
-    async fn insert_root_key(&mut self, root_key: &RootKey) -> Result<()> {
-        let tenant = match &root_key.reach {
-            Reach::Instance => None,
-            Reach::Tenant(slug) => Some(slug.as_str()),
-        };
-        let statement = sqlx::query(INSERT_ROOT_KEY)
-            .bind(root_key.id.bytes().to_vec())
-            .bind(root_key.name.as_str())
-            .bind(tenant)
-            .bind(root_key.permissions.joined())
-            .bind(root_key.digest.bytes().as_slice())
-            .bind(root_key.last_four.as_str())
-            .bind(root_key.created_at.millis());
-        self.run(statement).await.map(drop)
-    }
-
-    async fn set_root_key_revoked(&mut self, id: RootKeyId, at: Timestamp) -> Result<()> {
-        self.run(sqlx::query(REVOKE_ROOT_KEY).bind(id.bytes().to_vec()).bind(at.millis()))
-            .await
-            .map(drop)
-    }
-
     async fn lock_key(&mut self, tenant: &Slug, id: KeyId) -> Result<Option<KeyRecord>> {
         let statement = sqlx::query(LOCK_KEY).bind(tenant.as_str()).bind(id_bytes(id));
         self.row(statement).await?.as_ref().map(key_record).transpose()
@@ -350,11 +293,23 @@ impl Tx for SqliteTx<'_> {
     async fn record_uses(&mut self, uses: &[(Digest, Timestamp)]) -> Result<()> {
         let uses: Vec<_> = uses
             .iter()
-            .map(|(digest, at)| json!([hex(digest), at.millis()]))
+            .map(|(digest, at)| json!([hex(digest.bytes()), at.millis()]))
             .collect();
         let uses = json!(uses).to_string();
         self.run(sqlx::query(USE_CREDENTIALS).bind(&uses)).await?;
         self.run(sqlx::query(USE_KEYS).bind(&uses)).await.map(drop)
+    }
+
+    async fn add_counts(&mut self, counts: &[UsageCount], stale: Timestamp) -> Result<()> {
+        let counts: Vec<_> = counts
+            .iter()
+            .map(|one| json!([hex(&one.key.bytes()), one.hour.millis(), one.outcome, one.count]))
+            .collect();
+        self.run(sqlx::query(ADD_COUNTS).bind(json!(counts).to_string()))
+            .await?;
+        self.run(sqlx::query(FORGET_COUNTS).bind(stale.millis()))
+            .await
+            .map(drop)
     }
 
     async fn mark(&mut self, actor: &str, mark: &str) -> Result<Option<Mark>> {

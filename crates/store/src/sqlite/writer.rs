@@ -223,4 +223,5 @@ fn merge(all: &mut Commit, one: Commit) {
     all.secrets.extend(one.secrets);
     all.root_keys.extend(one.root_keys);
     all.tenants.extend(one.tenants);
+    all.owners.extend(one.owners);
 }

@@ -38,7 +38,7 @@ pub async fn a_retry_whose_secret_never_arrived_gets_another(world: World) {
 pub async fn a_retry_whose_secret_was_presented_is_complete(world: World) {
     let first = issue(&world, marked("m", 1), "one").await.unwrap();
     let digest = first.keys[0].key.secret.digest;
-    world.store.record_uses(vec![(digest, NOW)]).await.unwrap();
+    world.record_use(digest, NOW).await;
     let again = issue(&world, marked("m", 1), "one").await.unwrap();
     assert_eq!(again.replay, Replay::Completed);
     assert_eq!(again.revision, first.revision);
@@ -115,7 +115,7 @@ pub async fn a_rotation_is_replayed_once_delivered_or_not(world: World) {
     let live = again.record.unwrap().key.secret.digest;
     let lost = first.record.unwrap().key.secret.digest;
     assert_ne!(live, lost);
-    world.store.record_uses(vec![(live, NOW)]).await.unwrap();
+    world.record_use(live, NOW).await;
     let third = rotate().await.unwrap();
     assert_eq!((third.replay, third.revision), (Replay::Completed, again.revision));
     assert_eq!(third.record.unwrap().key.secret.digest, live);

@@ -10,7 +10,7 @@ fn tenant(slug_text: &str) -> Tenant {
     Tenant {
         slug: slug(slug_text),
         name: name(slug_text),
-        is_suspended: false,
+        status: keyreeve_core::user::Status::Active,
         policy: Preset::Keep.policy(),
         created_at: NOW,
     }

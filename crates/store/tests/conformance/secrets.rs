@@ -135,9 +135,9 @@ pub async fn uses_move_forward_only_and_make_no_revision(world: World) {
     let before = read().await.unwrap().unwrap();
     assert_eq!((before.last_used_at, before.is_presented), (None, false));
     let digest = key.secret.digest;
-    world.store.record_uses(vec![(digest, later(60))]).await.unwrap();
-    let strangers = vec![(digest, later(30)), (Digest::of(b"nobody's"), later(90))];
-    world.store.record_uses(strangers).await.unwrap();
+    world.record_use(digest, later(60)).await;
+    world.record_use(digest, later(30)).await;
+    world.record_use(Digest::of(b"nobody's"), later(90)).await;
     let after = read().await.unwrap().unwrap();
     assert_eq!((after.last_used_at, after.is_presented), (Some(later(60)), true));
     assert_eq!(world.store.head().await.unwrap(), head);

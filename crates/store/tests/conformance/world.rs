@@ -123,7 +123,7 @@ impl World {
         let tenant = Tenant {
             slug: slug(slug_text),
             name: name(slug_text),
-            is_suspended: false,
+            status: keyreeve_core::user::Status::Active,
             policy,
             created_at: NOW,
         };
@@ -249,6 +249,14 @@ impl World {
         self.change(id, |key, _| Ok(key.delete())).await.unwrap()
     }
 
+    pub async fn record_use(&self, digest: Digest, at: Timestamp) {
+        let activity = keyreeve_store::model::Activity {
+            uses: vec![(digest, at)],
+            counts: Vec::new(),
+        };
+        self.store.record_activity(activity).await.unwrap();
+    }
+
     pub async fn revision(&self) -> u64 {
         self.store.head().await.unwrap().revision
     }
@@ -260,6 +268,7 @@ impl World {
             standing: None,
             hide_revoked: false,
             hide_expired: false,
+            expires_before: None,
             search: None,
             start: PageStart::Offset(0),
             limit: 100,

@@ -1,7 +1,10 @@
 //! Version 1 of the API.
 
 pub(crate) mod api_keys;
+pub(crate) mod audit;
 pub(crate) mod errors;
 pub(crate) mod me;
+pub(crate) mod policy;
 pub(crate) mod root_keys;
 pub(crate) mod tenants;
+pub(crate) mod users;

@@ -1,20 +1,23 @@
 //! `/v1/tenants`: isolation boundaries, each with its own policy and keys.
 
+use super::api_keys::effect;
 use super::root_keys::with_secret;
 use crate::App;
 use crate::http::answer::Rejected;
 use crate::http::call::{self, Incoming, Json, NoBody};
 use crate::http::respond;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::response::Response;
 use hyper::StatusCode;
-use keyreeve_api::Problem;
 use keyreeve_api::problem::ErrorBody;
-use keyreeve_api::tenants::{CreateTenant, Tenant, TenantList};
+use keyreeve_api::tenants::{CreateTenant, Tenant, TenantList, UpdateTenant};
+use keyreeve_api::{Code, Problem};
+use keyreeve_authority::Call;
 use keyreeve_authority::tenants::TenantCommand;
 use keyreeve_core::policy::Preset;
 use keyreeve_core::text::Slug;
-use keyreeve_store::model;
+use keyreeve_core::user::Status;
+use keyreeve_store::model::{self, TenantEdit};
 
 /// Make a tenant with its first root key.
 #[utoipa::path(
@@ -64,13 +67,89 @@ pub(crate) async fn list(
     Ok(respond::json(StatusCode::OK, &TenantList { data })?)
 }
 
+/// One tenant.
+#[utoipa::path(
+    get, path = "/v1/tenants/{slug}", tag = "tenants", operation_id = "getTenant",
+    params(("slug" = String, Path, description = "The tenant", pattern = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")),
+    responses((status = 200, description = "The tenant", body = Tenant)),
+    security(("root_key" = ["tenants:write"]))
+)]
+pub(crate) async fn get(
+    State(app): State<App>,
+    Path(slug): Path<String>,
+    Incoming { call, .. }: Incoming<NoBody>,
+) -> Result<Response, Rejected> {
+    let tenant = app.authority().tenant(&call, &known(&slug)?).await?;
+    Ok(respond::json(StatusCode::OK, &object(&tenant))?)
+}
+
+/// Rename, suspend or open a tenant.
+///
+/// Suspending blocks all the tenant's keys: when the answer comes, none is accepted anywhere.
+#[utoipa::path(
+    patch, path = "/v1/tenants/{slug}", tag = "tenants", operation_id = "updateTenant",
+    params(("slug" = String, Path, description = "The tenant", pattern = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")),
+    request_body = UpdateTenant,
+    responses((status = 200, description = "The tenant", body = Tenant)),
+    security(("root_key" = ["tenants:write"]))
+)]
+pub(crate) async fn update(
+    State(app): State<App>,
+    Path(slug): Path<String>,
+    Incoming {
+        call,
+        content: Json(wish),
+    }: Incoming<Json<UpdateTenant>>,
+) -> Result<Response, Rejected> {
+    let edit = TenantEdit {
+        name: wish.name.map(|text| call::name("name", &text)).transpose()?,
+        status: wish.status.as_deref().map(super::users::status).transpose()?,
+        policy: None,
+    };
+    changed(&app, &call, &slug, edit).await
+}
+
+/// Remove a tenant: all its keys and root keys end for good, and its slug is not given again. The audit log stays.
+#[utoipa::path(
+    delete, path = "/v1/tenants/{slug}", tag = "tenants", operation_id = "removeTenant",
+    params(("slug" = String, Path, description = "The tenant", pattern = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")),
+    responses((status = 200, description = "The tenant as removed", body = Tenant)),
+    security(("root_key" = ["tenants:write"]))
+)]
+pub(crate) async fn remove(
+    State(app): State<App>,
+    Path(slug): Path<String>,
+    Incoming { call, .. }: Incoming<NoBody>,
+) -> Result<Response, Rejected> {
+    let edit = TenantEdit {
+        status: Some(Status::Removed),
+        ..TenantEdit::default()
+    };
+    changed(&app, &call, &slug, edit).await
+}
+
+async fn changed(app: &App, call: &Call, slug: &str, edit: TenantEdit) -> Result<Response, Rejected> {
+    let (tenant, reached) = app.authority().change_tenant(call, known(slug)?, edit).await?;
+    let tenant = Tenant {
+        effect: Some(effect(&reached)),
+        ..object(&tenant)
+    };
+    Ok(respond::json(StatusCode::OK, &tenant)?)
+}
+
+/// A slug from the address. What is no slug is as unknown as a tenant that does not exist.
+fn known(slug: &str) -> Result<Slug, Problem> {
+    Slug::parse(slug).map_err(|_| Problem::new(Code::NotFound, "There is no such tenant."))
+}
+
 fn object(tenant: &model::Tenant) -> Tenant {
     Tenant {
         slug: tenant.slug.to_string(),
         name: tenant.name.to_string(),
         preset: tenant.policy.preset.as_str(),
-        status: if tenant.is_suspended { "suspended" } else { "active" },
+        status: tenant.status.as_str(),
         created_at: tenant.created_at.millis(),
         root_key: None,
+        effect: None,
     }
 }

@@ -118,7 +118,11 @@ mod tests {
     use std::sync::Arc;
 
     fn entry(claims: Option<&str>) -> Entry {
-        let gate = Gate::new(Slug::parse("default").unwrap(), false, Reveal::OwnerSafe);
+        let gate = Gate::new(
+            Slug::parse("default").unwrap(),
+            keyreeve_core::user::Status::Active,
+            Reveal::OwnerSafe,
+        );
         Entry::new(&NewEntry {
             digest: Digest::of(b"x"),
             key_id: KeyId::from_bytes([0xab; 16]),

@@ -3,9 +3,10 @@
 use super::effect;
 use crate::App;
 use crate::http::answer::Rejected;
-use crate::http::call::{Incoming, NoBody, key_id};
+use crate::http::call::{self, Incoming, NoBody, key_id};
+use crate::http::query::Parameters;
 use crate::http::respond;
-use axum::extract::{Path, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::response::Response;
 use hyper::StatusCode;
 use keyreeve_api::keys::DeletedKey;
@@ -15,17 +16,27 @@ use keyreeve_api::keys::DeletedKey;
 /// The secret is dead when the answer comes, and its value is never issued again. The audit log stays.
 #[utoipa::path(
     delete, path = "/v1/api_keys/{id}", tag = "api keys", operation_id = "deleteApiKey",
-    params(("id" = String, Path, description = "The key", pattern = "^ak_[0-9a-f]{32}$")),
+    params(
+        ("id" = String, Path, description = "The key", pattern = "^ak_[0-9a-f]{32}$"),
+        ("reason" = Option<String>, Query, description = "Why, for the audit log", max_length = 2000,
+            pattern = r"^[^\x00-\x08\x0B\x0C\x0E-\x1F\x7F-\x9F\u202A-\u202E\u2066-\u2069]*$"),
+    ),
     responses((status = 200, description = "It is gone", body = DeletedKey)),
     security(("root_key" = ["keys:write"]))
 )]
 pub(crate) async fn handler(
     State(app): State<App>,
     Path(id): Path<String>,
+    RawQuery(query): RawQuery,
     Incoming { call, .. }: Incoming<NoBody>,
 ) -> Result<Response, Rejected> {
     let id = key_id(&id)?;
-    let deleted = app.authority().delete(&call, id).await?;
+    let parameters = Parameters::parse(query.as_deref(), &["reason"])?;
+    let note = parameters
+        .get("reason")
+        .map(|text| call::note("reason", text))
+        .transpose()?;
+    let deleted = app.authority().delete(&call, id, note).await?;
     let gone = DeletedKey {
         object: "api_key",
         id: id.to_string(),

@@ -20,9 +20,12 @@ use keyreeve_store::model::PageStart;
 const LIMIT_MAX: u64 = 100;
 /// Keys on a page when nothing is said.
 const LIMIT_DEFAULT: u64 = 10;
+/// Longest look ahead, as for any wished expiry: 100 years.
+const SECONDS_MAX: u64 = 3_155_760_000;
 /// Largest offset; beyond it a cursor is the way to go on.
 const OFFSET_MAX: u64 = 1_000_000_000;
-const KNOWN: [&str; 8] = [
+const KNOWN: [&str; 9] = [
+    "expiring_within",
     "subject",
     "type",
     "include_invalid",
@@ -44,6 +47,7 @@ const KNOWN: [&str; 8] = [
         ("include_invalid" = Option<bool>, Query, description = "true: also revoked and expired keys; false: none"),
         ("limit" = Option<u64>, Query, description = "Keys on a page; 10 if not given", minimum = 1, maximum = 100),
         ("offset" = Option<u64>, Query, description = "Keys to leave out first", minimum = 0, maximum = 1_000_000_000_u64),
+        ("expiring_within" = Option<u64>, Query, description = "Only active keys that expire within so many seconds", minimum = 1, maximum = 3_155_760_000_u64),
         ("query" = Option<String>, Query, description = "Only keys whose name contains this", max_length = 255),
         ("state" = Option<String>, Query, description = "Only keys that stand so", pattern = "^(active|disabled|expired|revoked)$"),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before", pattern = "^ak_[0-9a-f]{32}$"),
@@ -88,6 +92,7 @@ fn listing(parameters: &Parameters<'_>) -> Result<Listing, Problem> {
             .map(|text| call::subject("subject", text))
             .transpose()?,
         shown,
+        expiring_within: parameters.whole("expiring_within", 1, SECONDS_MAX)?,
         search: search.map(str::to_owned),
         start: start(parameters)?,
         limit: u32::try_from(limit).unwrap_or(u32::MAX),

@@ -1,12 +1,18 @@
 //! What goes into the store and what comes out of it.
 
+mod activity;
+mod log;
+
+pub use activity::{Activity, UsageCount};
+pub use log::{AuditDraft, AuditQuery, AuditRecord, Event, Head, entry_of};
+
 use keyreeve_core::access::{Actor, Permissions, Reach};
-use keyreeve_core::audit::{Action, ChainHash};
 use keyreeve_core::key::LastFour;
 use keyreeve_core::lifecycle::{IssueFacts, Outcome, Refusal, Standing};
 use keyreeve_core::text::{Name, Slug, Subject};
+use keyreeve_core::user::{Status, UserEdit};
 use keyreeve_core::verdict::{KeyStanding, SecretStanding};
-use keyreeve_core::{Digest, Key, KeyId, Policy, RootKeyId, Timestamp};
+use keyreeve_core::{Digest, Key, KeyId, Policy, RootKeyId, Timestamp, UserId};
 use std::fmt;
 
 /// How long an idempotency key is remembered, in seconds: 24 hours (http.md, section 2c).
@@ -19,12 +25,43 @@ pub struct Tenant {
     pub slug: Slug,
     /// Its name for people.
     pub name: Name,
-    /// Whether all its keys are blocked.
-    pub is_suspended: bool,
+    /// Whether its keys are judged at all.
+    pub status: Status,
     /// Its policy.
     pub policy: Policy,
     /// When it was made.
     pub created_at: Timestamp,
+}
+
+impl Tenant {
+    /// Whether all its keys are blocked.
+    pub fn is_blocked(&self) -> bool {
+        self.status != Status::Active
+    }
+}
+
+/// What to change about a tenant. `None` leaves a field as it is.
+#[derive(Clone, Debug, Default)]
+pub struct TenantEdit {
+    /// A new name.
+    pub name: Option<Name>,
+    /// A new status; removing ends its root keys too.
+    pub status: Option<Status>,
+    /// A new policy.
+    pub policy: Option<Policy>,
+}
+
+/// A wish to change a user.
+#[derive(Clone, Debug)]
+pub struct UserChange {
+    /// The tenant.
+    pub tenant: Slug,
+    /// The user.
+    pub id: UserId,
+    /// What to change.
+    pub edit: UserEdit,
+    /// Also the last admin: only for the operator, on the machine itself.
+    pub is_forced: bool,
 }
 
 /// A credential for the management API.
@@ -98,15 +135,6 @@ pub struct Stamped<T> {
     pub revision: u64,
 }
 
-/// The end of the log.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Head {
-    /// The number of the newest change; 0 before the first.
-    pub revision: u64,
-    /// The chain up to it.
-    pub chain: ChainHash,
-}
-
 /// Who makes a change, when, and in which request. The actor's credential is checked again inside the transaction.
 #[derive(Clone, Debug)]
 pub struct WriteContext {
@@ -129,54 +157,6 @@ pub struct Idempotency {
     pub key: Box<str>,
     /// SHA-256 of method, path and body: the same mark on another request is refused.
     pub fingerprint: [u8; 32],
-}
-
-/// What the audit log is to say about a change.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct AuditDraft {
-    /// What was done.
-    pub action: Action,
-    /// Why, in the caller's words.
-    pub reason: Option<Box<str>>,
-    /// The thing before, as JSON without secrets.
-    pub before: Option<String>,
-    /// The thing after, as JSON without secrets.
-    pub after: Option<String>,
-}
-
-/// One line of the audit log as it is stored.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct AuditRecord {
-    /// Its number.
-    pub revision: u64,
-    /// When.
-    pub at: Timestamp,
-    /// In which tenant.
-    pub tenant: String,
-    /// Kind of actor.
-    pub actor_type: String,
-    /// Who.
-    pub actor_id: String,
-    /// What.
-    pub action: String,
-    /// Kind of target.
-    pub target_type: String,
-    /// To what.
-    pub target_id: String,
-    /// The owner of the key.
-    pub subject: Option<String>,
-    /// Why.
-    pub reason: Option<String>,
-    /// From where.
-    pub address: Option<String>,
-    /// In which request.
-    pub request_id: String,
-    /// Before, as JSON.
-    pub before: Option<String>,
-    /// After, as JSON.
-    pub after: Option<String>,
-    /// The chain after this entry (`keyreeve_core::audit::link`).
-    pub chain: ChainHash,
 }
 
 /// Decides one item of an issue inside the transaction, from the tenant's policy and what is true of the subject.
@@ -285,6 +265,8 @@ pub struct KeyQuery {
     pub hide_revoked: bool,
     /// Leave out keys that are active but past their expiry. Disabled keys are always listed.
     pub hide_expired: bool,
+    /// Only active keys that expire after `now` and before this time.
+    pub expires_before: Option<Timestamp>,
     /// Only keys whose name contains this, without regard to case (ASCII).
     pub search: Option<String>,
     /// Where to begin.

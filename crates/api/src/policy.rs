@@ -1,0 +1,368 @@
+//! A tenant's policy on the wire (http.md, section 3).
+
+use crate::json::Object;
+use serde::de::{Error, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+use utoipa::ToSchema;
+
+/// A wish for a policy: a preset fills everything, given fields override it. Without `preset` the tenant's own is
+/// taken.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PutPolicy {
+    /// `erase`, `hold`, `keep` or `standard`.
+    #[schema(nullable, pattern = "^(erase|hold|keep|standard)$")]
+    pub preset: Option<String>,
+    /// The start of every new secret.
+    #[schema(nullable, pattern = "^[a-z][a-z0-9]{1,15}(_[a-z0-9]{1,15})?$", example = "uspl")]
+    pub prefix: Option<String>,
+    /// Whether two usable keys of one owner may have the same name: `unique` or `any`.
+    #[schema(nullable, pattern = "^(unique|any)$")]
+    pub names: Option<String>,
+    /// How many keys.
+    #[schema(value_type = Option<PutLimit>)]
+    pub limit: Option<Object<PutLimit>>,
+    /// How long keys live.
+    #[schema(value_type = Option<PutExpiry>)]
+    pub expiry: Option<Object<PutExpiry>>,
+    /// How long an old secret outlives its rotation.
+    #[schema(value_type = Option<PutRotate>)]
+    pub rotate: Option<Object<PutRotate>>,
+    /// Where "revoke" leads.
+    #[schema(value_type = Option<PutRevoke>)]
+    pub revoke: Option<Object<PutRevoke>>,
+    /// Who may lift a hold.
+    #[schema(value_type = Option<PutReactivate>)]
+    pub reactivate: Option<Object<PutReactivate>>,
+    /// What lists show.
+    #[schema(value_type = Option<PutList>)]
+    pub list: Option<Object<PutList>>,
+    /// What denials tell.
+    #[schema(value_type = Option<PutVerify>)]
+    pub verify: Option<Object<PutVerify>>,
+}
+
+/// How many keys.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PutLimit {
+    /// Most keys of one owner that count; null is no limit.
+    #[serde(default, deserialize_with = "crate::json::given")]
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 1_000_000, nullable)]
+    pub keys_per_subject: Option<Option<u32>>,
+    /// Whether an expired key still holds its place.
+    #[schema(nullable)]
+    pub count_expired: Option<bool>,
+}
+
+/// How long keys live, in whole days.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PutExpiry {
+    /// What dialogs offer, ascending.
+    #[schema(nullable, max_items = 32)]
+    pub choices_days: Option<Vec<u32>>,
+    /// What a key gets when nothing is asked for; null is never, or the longest that is allowed.
+    #[serde(default, deserialize_with = "crate::json::given")]
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 36_525, nullable)]
+    pub default_days: Option<Option<u32>>,
+    /// Longest finite life; null is no bound.
+    #[serde(default, deserialize_with = "crate::json::given")]
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 36_525, nullable)]
+    pub max_days: Option<Option<u32>>,
+    /// Whether a key may never expire.
+    #[schema(nullable)]
+    pub allow_never: Option<bool>,
+    /// Whether the expiry of a key can be changed later.
+    #[schema(nullable)]
+    pub editable: Option<bool>,
+    /// Whether changing the expiry of an expired key makes it work again.
+    #[schema(nullable)]
+    pub renew_expired: Option<bool>,
+}
+
+/// How long an old secret outlives its rotation, in seconds.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PutRotate {
+    /// When nothing is asked for.
+    #[schema(nullable, maximum = 31_622_400)]
+    pub overlap_default_seconds: Option<u64>,
+    /// The longest that may be asked for.
+    #[schema(nullable, maximum = 31_622_400)]
+    pub overlap_max_seconds: Option<u64>,
+}
+
+/// Where "revoke" leads.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PutRevoke {
+    /// How long a revocation can be undone: `never`, `always`, or seconds.
+    #[schema(value_type = Option<Undo>)]
+    pub undo: Option<Undo>,
+    /// What becomes of the record: `keep`, `hide` or `erase`.
+    #[schema(nullable, pattern = "^(keep|hide|erase)$")]
+    pub after: Option<String>,
+    /// What a person must confirm: `none`, `dialog` or `phrase`.
+    #[schema(nullable, pattern = "^(none|dialog|phrase)$")]
+    pub confirm: Option<String>,
+    /// Whether a reason is asked for: `off`, `optional` or `required`.
+    #[schema(nullable, pattern = "^(off|optional|required)$")]
+    pub reason: Option<String>,
+}
+
+/// Who may lift a hold.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PutReactivate {
+    /// An administrator's hold can be lifted only by an administrator.
+    #[schema(nullable)]
+    pub sticky: Option<bool>,
+}
+
+/// What lists show.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PutList {
+    /// When nothing is asked for: `usable` or `all`.
+    #[schema(nullable, pattern = "^(usable|all)$")]
+    pub default: Option<String>,
+}
+
+/// What denials tell.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PutVerify {
+    /// `none`, or `owner_safe`: disabled and expired are told apart.
+    #[schema(nullable, pattern = "^(none|owner_safe)$")]
+    pub reveal: Option<String>,
+}
+
+/// How long a revocation can be undone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Undo {
+    /// Not at all.
+    Never,
+    /// As long as the key exists.
+    Always,
+    /// So many seconds.
+    Seconds(u64),
+}
+
+impl utoipa::PartialSchema for Undo {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, SchemaType, Type};
+        let word = ObjectBuilder::new()
+            .schema_type(SchemaType::Type(Type::String))
+            .enum_values(Some(["never", "always"]));
+        let seconds = ObjectBuilder::new()
+            .schema_type(SchemaType::Type(Type::Integer))
+            .minimum(Some(1))
+            .maximum(Some(3_155_760_000_u64));
+        OneOfBuilder::new().item(word).item(seconds).into()
+    }
+}
+
+impl ToSchema for Undo {}
+
+impl Serialize for Undo {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Never => serializer.serialize_str("never"),
+            Self::Always => serializer.serialize_str("always"),
+            Self::Seconds(seconds) => serializer.serialize_u64(*seconds),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Undo {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Wish;
+        impl Visitor<'_> for Wish {
+            type Value = Undo;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("never, always, or a whole number of seconds")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Undo, E> {
+                match text {
+                    "never" => Ok(Undo::Never),
+                    "always" => Ok(Undo::Always),
+                    digits => digits
+                        .parse()
+                        .map(Undo::Seconds)
+                        .map_err(|_| E::invalid_value(serde::de::Unexpected::Other("another word"), &self)),
+                }
+            }
+
+            fn visit_u64<E: Error>(self, seconds: u64) -> Result<Undo, E> {
+                Ok(Undo::Seconds(seconds))
+            }
+        }
+        deserializer.deserialize_any(Wish)
+    }
+}
+
+/// A tenant's policy, whole.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Policy {
+    /// The preset it started from.
+    pub preset: &'static str,
+    /// The start of every new secret.
+    pub prefix: String,
+    /// `unique` or `any`.
+    pub names: &'static str,
+    /// How many keys.
+    pub limit: Limit,
+    /// How long keys live.
+    pub expiry: Expiry,
+    /// How long an old secret outlives its rotation.
+    pub rotate: Rotate,
+    /// Where "revoke" leads.
+    pub revoke: Revoke,
+    /// Who may lift a hold.
+    pub reactivate: Reactivate,
+    /// What lists show.
+    pub list: List,
+    /// What denials tell.
+    pub verify: Verify,
+    /// Existing keys that this policy would not allow today; they keep working. Only in the answer to a change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_allowed_today: Option<NotAllowed>,
+}
+
+/// How many keys.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PolicyLimit)]
+pub struct Limit {
+    /// Most keys of one owner that count; null is no limit.
+    #[schema(required, nullable)]
+    pub keys_per_subject: Option<u32>,
+    /// Whether an expired key still holds its place.
+    pub count_expired: bool,
+}
+
+/// How long keys live, in whole days.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PolicyExpiry)]
+pub struct Expiry {
+    /// What dialogs offer.
+    pub choices_days: Vec<u32>,
+    /// What a key gets when nothing is asked for.
+    #[schema(required, nullable)]
+    pub default_days: Option<u32>,
+    /// Longest finite life.
+    #[schema(required, nullable)]
+    pub max_days: Option<u32>,
+    /// Whether a key may never expire.
+    pub allow_never: bool,
+    /// Whether the expiry can be changed later.
+    pub editable: bool,
+    /// Whether an expired key can be renewed.
+    pub renew_expired: bool,
+}
+
+/// How long an old secret outlives its rotation, in seconds.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PolicyRotate)]
+pub struct Rotate {
+    /// When nothing is asked for.
+    pub overlap_default_seconds: u64,
+    /// The longest that may be asked for.
+    pub overlap_max_seconds: u64,
+}
+
+/// Where "revoke" leads.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PolicyRevoke)]
+pub struct Revoke {
+    /// How long a revocation can be undone.
+    pub undo: Undo,
+    /// What becomes of the record.
+    pub after: &'static str,
+    /// What a person must confirm.
+    pub confirm: &'static str,
+    /// Whether a reason is asked for.
+    pub reason: &'static str,
+}
+
+/// Who may lift a hold.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PolicyReactivate)]
+pub struct Reactivate {
+    /// An administrator's hold can be lifted only by an administrator.
+    pub sticky: bool,
+}
+
+/// What lists show.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PolicyList)]
+pub struct List {
+    /// When nothing is asked for.
+    pub default: &'static str,
+}
+
+/// What denials tell.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PolicyVerify)]
+pub struct Verify {
+    /// `none` or `owner_safe`.
+    pub reveal: &'static str,
+}
+
+/// Keys that a policy would not allow today.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct NotAllowed {
+    /// How many there are.
+    pub count: u64,
+    /// The newest of them, at most 100.
+    pub keys: Vec<NotAllowedKey>,
+}
+
+/// A key that a policy would not allow today.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct NotAllowedKey {
+    /// The key.
+    pub id: String,
+    /// What does not fit.
+    pub why: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json;
+
+    #[test]
+    fn undo_is_a_word_or_seconds() {
+        for (text, undo) in [
+            ("\"never\"", Undo::Never),
+            ("\"always\"", Undo::Always),
+            ("3600", Undo::Seconds(3_600)),
+            ("\"3600\"", Undo::Seconds(3_600)),
+        ] {
+            assert_eq!(serde_json::from_str::<Undo>(text).unwrap(), undo);
+        }
+        for text in ["\"sometimes\"", "-1", "1.5", "null", "[]", "true"] {
+            assert!(serde_json::from_str::<Undo>(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn null_and_left_out_are_two_wishes_and_a_refusal_names_the_path() {
+        let wish: PutPolicy = json::parse(br#"{"limit":{"keys_per_subject":null},"expiry":{}}"#).unwrap();
+        assert_eq!(wish.limit.unwrap().0.keys_per_subject, Some(None));
+        assert_eq!(wish.expiry.unwrap().0.max_days, None);
+        for (body, field) in [
+            (r#"{"limit":{"keys_per_subject":-1}}"#, "limit.keys_per_subject"),
+            (r#"{"revoke":{"undo":"soon"}}"#, "revoke.undo"),
+            (r#"{"revoke":{"whatever":1}}"#, "revoke.whatever"),
+            (r#"{"limit":[3]}"#, "limit"),
+        ] {
+            let refused = json::parse::<PutPolicy>(body.as_bytes()).unwrap_err();
+            assert_eq!(refused.field, field, "{}", refused.what);
+        }
+    }
+}

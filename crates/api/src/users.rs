@@ -1,0 +1,100 @@
+//! Users on the wire.
+
+use crate::keys::Effect;
+use crate::text::NameText;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use utoipa::ToSchema;
+
+/// Fewest characters of a password (OWASP ASVS 5.0, 6.2.1).
+pub const PASSWORD_CHARS_MIN: usize = 8;
+/// Most characters of a password; more would only keep the processor busy.
+pub const PASSWORD_CHARS_MAX: usize = 256;
+
+/// A password on its way in. Never printed.
+#[derive(Deserialize, ToSchema)]
+#[schema(value_type = String, min_length = 8, max_length = 256)]
+#[serde(transparent)]
+pub struct Password(pub String);
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(..)")
+    }
+}
+
+/// A wish for a user.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateUser {
+    /// What the user logs in with.
+    #[schema(
+        pattern = "^[a-z0-9._+-]+@[a-z0-9-]+(\\.[a-z0-9-]+)*$",
+        max_length = 254,
+        example = "ada@example.com"
+    )]
+    pub email: String,
+    /// What people call the user.
+    #[schema(value_type = Option<NameText>)]
+    pub name: Option<String>,
+    /// `member` (the default), `admin` or `auditor`.
+    #[schema(nullable, pattern = "^(member|admin|auditor)$")]
+    pub role: Option<String>,
+    /// The password; without one the user cannot log in by password.
+    pub password: Option<Password>,
+}
+
+/// What to change about a user. What is left out stays as it is.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateUser {
+    /// A new name; null takes it away.
+    #[serde(default, deserialize_with = "crate::json::given")]
+    #[schema(value_type = Option<NameText>)]
+    pub name: Option<Option<String>>,
+    /// A new role.
+    #[schema(nullable, pattern = "^(member|admin|auditor)$")]
+    pub role: Option<String>,
+    /// `active`, or `suspended`: all the user's keys are blocked when the answer comes.
+    #[schema(nullable, pattern = "^(active|suspended)$")]
+    pub status: Option<String>,
+    /// A new password.
+    pub password: Option<Password>,
+}
+
+/// A user. The subject of the user's keys is the id.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct User {
+    /// The id.
+    #[schema(pattern = "^user_[0-9a-f]{32}$")]
+    pub id: String,
+    /// The tenant.
+    pub tenant: String,
+    /// What the user logs in with.
+    pub email: String,
+    /// What people call the user.
+    #[schema(required, nullable)]
+    pub name: Option<String>,
+    /// `member`, `admin` or `auditor`.
+    #[schema(pattern = "^(member|admin|auditor)$")]
+    pub role: &'static str,
+    /// `active`, `suspended`, or `removed` in the answer that removes.
+    #[schema(pattern = "^(active|suspended|removed)$")]
+    pub status: &'static str,
+    /// Whether the user can log in by password.
+    pub has_password: bool,
+    /// When the user was made, in Unix ms.
+    pub created_at: i64,
+    /// When anything about the user last changed, in Unix ms.
+    pub updated_at: i64,
+    /// How far a change has got; only in the answer to a change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub effect: Option<Effect>,
+}
+
+/// Users, oldest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct UserList {
+    /// The users.
+    pub data: Vec<User>,
+}

@@ -1,0 +1,95 @@
+//! A tenant's policy: read it, replace it, and learn which keys it would not issue today.
+
+use crate::{Authority, Call, Failure};
+use keyreeve_core::access::Permission;
+use keyreeve_core::policy::{Misfit, Preset};
+use keyreeve_core::text::Slug;
+use keyreeve_core::{Key, KeyId, Policy, Timestamp};
+use keyreeve_store::model::{KeyQuery, PageStart, TenantEdit};
+use std::collections::HashMap;
+
+/// Keys read at a time when a policy is compared with what exists.
+const PAGE: u32 = 1_000;
+/// Most keys that an answer names. There may be more: the count says so.
+const NAMED_MAX: usize = 100;
+
+/// Existing keys that a policy would not allow today. They keep working.
+#[derive(Clone, Debug, Default)]
+pub struct Misfits {
+    /// How many there are.
+    pub count: u64,
+    /// The newest of them, and what does not fit.
+    pub named: Vec<(KeyId, Misfit)>,
+}
+
+impl Authority {
+    /// The policy of the caller's tenant.
+    pub async fn policy(&self, call: &Call) -> Result<Policy, Failure> {
+        call.require(Permission::PolicyRead)?;
+        let tenant = self.store.tenant(&call.tenant).await?.ok_or(Failure::NotFound)?;
+        Ok(tenant.policy)
+    }
+
+    /// The preset that the policy of the caller's tenant started from.
+    pub async fn preset_of(&self, call: &Call) -> Result<Preset, Failure> {
+        call.require(Permission::PolicyWrite)?;
+        let tenant = self.store.tenant(&call.tenant).await?.ok_or(Failure::NotFound)?;
+        Ok(tenant.policy.preset)
+    }
+
+    /// Replaces the policy of the caller's tenant. It holds for what is done from then on.
+    pub async fn set_policy(&self, call: &Call, policy: Policy) -> Result<(Policy, Misfits), Failure> {
+        call.require(Permission::PolicyWrite)?;
+        policy.check()?;
+        let edit = TenantEdit {
+            policy: Some(policy),
+            ..TenantEdit::default()
+        };
+        let now = self.now();
+        let tenant = self
+            .store
+            .change_tenant(call.context(now), call.tenant.clone(), edit)
+            .await?;
+        let misfits = self.misfits(&call.tenant, &tenant.policy, now).await?;
+        Ok((tenant.policy, misfits))
+    }
+
+    async fn misfits(&self, tenant: &Slug, policy: &Policy, now: Timestamp) -> Result<Misfits, Failure> {
+        let mut misfits = Misfits::default();
+        let mut newer: HashMap<String, Vec<Key>> = HashMap::new();
+        let mut start = PageStart::Offset(0);
+        loop {
+            let page = self.store.list(usable_keys(tenant, start, now)).await?;
+            for record in page.keys {
+                let owners = newer.entry(record.key.subject.to_string()).or_default();
+                let others: Vec<&Key> = owners.iter().collect();
+                if let Some(misfit) = policy.misfit(&record.key, &others, now) {
+                    misfits.count += 1;
+                    if misfits.named.len() < NAMED_MAX {
+                        misfits.named.push((record.key.id, misfit));
+                    }
+                }
+                owners.push(record.key);
+            }
+            match page.next {
+                Some(next) => start = PageStart::After(next),
+                None => return Ok(misfits),
+            }
+        }
+    }
+}
+
+fn usable_keys(tenant: &Slug, start: PageStart, now: Timestamp) -> KeyQuery {
+    KeyQuery {
+        tenant: tenant.clone(),
+        subject: None,
+        standing: None,
+        hide_revoked: true,
+        hide_expired: true,
+        expires_before: None,
+        search: None,
+        start,
+        limit: PAGE,
+        now,
+    }
+}

@@ -1,0 +1,263 @@
+//! People: who has a login in a tenant, in which role, and what ends when they go.
+//!
+//! A user's keys are those whose subject is the user's id. Suspending or removing a user blocks all of them at once;
+//! the keys themselves are not touched (acceptance.md, C14 and T13).
+
+use crate::access::{Role, words};
+use crate::id::UserId;
+use crate::text::{Name, Slug, Subject, TextError};
+use crate::time::Timestamp;
+use std::fmt;
+use thiserror::Error;
+
+words!(
+    /// How a user or a tenant stands.
+    Status {
+        /// Open: may log in, keys are judged.
+        Active => "active",
+        /// Closed, until opened again: all keys are blocked.
+        Suspended => "suspended",
+        /// Gone. The row stays, so that the keys stay blocked.
+        Removed => "removed",
+    }
+);
+
+/// An address that a user logs in with; kept in lower case.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Email(Box<str>);
+
+impl Email {
+    /// Most bytes (RFC 5321, section 4.5.3.1.3).
+    pub const BYTES_MAX: usize = 254;
+
+    /// Takes what looks like an address. Whether it can be reached is not asked.
+    pub fn parse(text: &str) -> Result<Self, TextError> {
+        let form = TextError::Form {
+            form: "an address such as ada@example.com",
+        };
+        if text.len() > Self::BYTES_MAX {
+            return Err(TextError::TooLong { max: Self::BYTES_MAX });
+        }
+        let is_plain = text
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && !b"<>(),;:\\\"[]".contains(&byte));
+        match text.split_once('@') {
+            Some((local, domain)) if is_plain && !local.is_empty() && is_domain(domain) => {
+                Ok(Self(text.to_ascii_lowercase().into()))
+            }
+            Some(_) | None => Err(form),
+        }
+    }
+
+    /// The address.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+fn is_domain(text: &str) -> bool {
+    !text.contains('@') && text.split('.').all(|label| !label.is_empty())
+}
+
+impl fmt::Display for Email {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What is kept of a password: an argon2id string (RFC 9106). Never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PasswordDigest(Box<str>);
+
+impl PasswordDigest {
+    /// Takes a PHC string.
+    pub fn new(phc: &str) -> Self {
+        Self(phc.into())
+    }
+
+    /// The PHC string, for storing and for checking a password against it.
+    pub fn as_phc(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for PasswordDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PasswordDigest")
+    }
+}
+
+/// A person with a login in a tenant.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct User {
+    /// The id, which is also the subject of the user's keys.
+    pub id: UserId,
+    /// The tenant.
+    pub tenant: Slug,
+    /// What the user logs in with. Unique among those of the tenant who are not removed.
+    pub email: Email,
+    /// What people call the user.
+    pub name: Option<Name>,
+    /// The role.
+    pub role: Role,
+    /// The status.
+    pub status: Status,
+    /// The password, if one was set.
+    pub password: Option<PasswordDigest>,
+    /// When the user was made.
+    pub created_at: Timestamp,
+    /// When anything about the user last changed.
+    pub updated_at: Timestamp,
+}
+
+/// What to change about a user. `None` leaves a field as it is.
+#[derive(Clone, Debug, Default)]
+pub struct UserEdit {
+    /// A new name, or none.
+    pub name: Option<Option<Name>>,
+    /// A new role.
+    pub role: Option<Role>,
+    /// A new status.
+    pub status: Option<Status>,
+    /// A new password.
+    pub password: Option<PasswordDigest>,
+}
+
+/// Why a change of a user was refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+pub enum UserRefusal {
+    /// Nobody would be left to manage the tenant.
+    #[error("this is the tenant's last active admin; make another one first")]
+    LastAdmin,
+}
+
+impl User {
+    /// The subject of the user's keys.
+    pub fn subject(&self) -> Option<Subject> {
+        Subject::parse(&self.id.to_string()).ok()
+    }
+
+    /// Whether the user can log in as an administrator.
+    pub fn is_active_admin(&self) -> bool {
+        self.status == Status::Active && self.role == Role::Admin
+    }
+
+    /// Whether the user's keys are blocked.
+    pub fn is_blocked(&self) -> bool {
+        self.status != Status::Active
+    }
+
+    /// Changes a user. The last active admin stays one, unless whoever asks can force it (`is_forced`): the operator,
+    /// on the machine itself. `Ok(None)` if nothing changes.
+    pub fn changed(
+        &self,
+        edit: UserEdit,
+        other_admins: u32,
+        is_forced: bool,
+        now: Timestamp,
+    ) -> Result<Option<Self>, UserRefusal> {
+        let mut user = self.clone();
+        user.name = edit.name.unwrap_or(user.name);
+        user.role = edit.role.unwrap_or(user.role);
+        user.status = edit.status.unwrap_or(user.status);
+        if edit.password.is_some() {
+            user.password = edit.password;
+        }
+        if user.status == Status::Removed {
+            user.password = None;
+        }
+        if self.is_active_admin() && !user.is_active_admin() && other_admins == 0 && !is_forced {
+            return Err(UserRefusal::LastAdmin);
+        }
+        if user == *self {
+            return Ok(None);
+        }
+        user.updated_at = now;
+        Ok(Some(user))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn admin() -> User {
+        User {
+            id: UserId::from_bytes([1; 16]),
+            tenant: Slug::parse("acme").unwrap(),
+            email: Email::parse("Ada@Example.com").unwrap(),
+            name: None,
+            role: Role::Admin,
+            status: Status::Active,
+            password: Some(PasswordDigest::new("$argon2id$")),
+            created_at: Timestamp::from_millis(0),
+            updated_at: Timestamp::from_millis(0),
+        }
+    }
+
+    #[test]
+    fn an_address_is_kept_in_lower_case_and_must_look_like_one() {
+        assert_eq!(admin().email.as_str(), "ada@example.com");
+        for text in [
+            "", "ada", "@b", "a@", "a@b@c", "a b@c", "a@b..c", "ä@b.c", "a@b\n", "<a@b>",
+        ] {
+            assert!(Email::parse(text).is_err(), "{text:?}");
+        }
+        assert!(Email::parse(&format!("{}@b.c", "a".repeat(251))).is_err());
+    }
+
+    #[test]
+    fn the_last_admin_stays_unless_it_is_forced() {
+        let now = Timestamp::from_millis(5);
+        let ways_out: [UserEdit; 3] = [
+            UserEdit {
+                role: Some(Role::Member),
+                ..UserEdit::default()
+            },
+            UserEdit {
+                status: Some(Status::Suspended),
+                ..UserEdit::default()
+            },
+            UserEdit {
+                status: Some(Status::Removed),
+                ..UserEdit::default()
+            },
+        ];
+        for edit in ways_out {
+            assert_eq!(
+                admin().changed(edit.clone(), 0, false, now),
+                Err(UserRefusal::LastAdmin)
+            );
+            assert!(admin().changed(edit.clone(), 1, false, now).is_ok());
+            assert!(admin().changed(edit, 0, true, now).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_change_to_what_already_is_changes_nothing() {
+        let now = Timestamp::from_millis(5);
+        let edit = UserEdit {
+            role: Some(Role::Admin),
+            ..UserEdit::default()
+        };
+        assert_eq!(admin().changed(edit, 0, false, now), Ok(None));
+    }
+
+    #[test]
+    fn a_removed_user_has_no_password_and_stays_blocked() {
+        let edit = UserEdit {
+            status: Some(Status::Removed),
+            ..UserEdit::default()
+        };
+        let removed = admin()
+            .changed(edit, 1, false, Timestamp::from_millis(5))
+            .unwrap()
+            .unwrap();
+        assert!(removed.password.is_none() && removed.is_blocked());
+    }
+
+    #[test]
+    fn a_password_digest_is_not_printed() {
+        assert_eq!(format!("{:?}", admin().password), "Some(PasswordDigest)");
+    }
+}

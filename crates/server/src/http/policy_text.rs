@@ -1,0 +1,175 @@
+//! Between the policy document and the policy.
+
+use keyreeve_api::json::Object;
+use keyreeve_api::{Problem, policy as wire};
+use keyreeve_core::Policy;
+use keyreeve_core::key::Prefix;
+use keyreeve_core::policy::{After, Confirm, ListDefault, Names, Preset, ReasonRule, Reveal, Undo};
+
+/// The policy that a wish stands for: a preset, and what overrides it.
+pub(crate) fn policy(wish: &wire::PutPolicy, own: Preset) -> Result<Policy, Problem> {
+    let mut preset = own;
+    word(
+        &mut preset,
+        "preset",
+        wish.preset.as_deref(),
+        Preset::parse,
+        Preset::ALL,
+    )?;
+    let mut policy = preset.policy();
+    if let Some(text) = &wish.prefix {
+        policy.prefix = Prefix::parse(text).map_err(|error| Problem::field("prefix", &error.to_string()))?;
+    }
+    word(
+        &mut policy.names,
+        "names",
+        wish.names.as_deref(),
+        Names::parse,
+        Names::ALL,
+    )?;
+    if let Some(Object(limit)) = &wish.limit {
+        set(&mut policy.limit.keys_per_subject, limit.keys_per_subject);
+        set(&mut policy.limit.count_expired, limit.count_expired);
+    }
+    if let Some(Object(expiry)) = &wish.expiry {
+        override_expiry(&mut policy, expiry);
+    }
+    if let Some(Object(rotate)) = &wish.rotate {
+        set(
+            &mut policy.rotate.overlap_default_seconds,
+            rotate.overlap_default_seconds,
+        );
+        set(&mut policy.rotate.overlap_max_seconds, rotate.overlap_max_seconds);
+    }
+    if let Some(Object(revoke)) = &wish.revoke {
+        override_revoke(&mut policy, revoke)?;
+    }
+    if let Some(Object(reactivate)) = &wish.reactivate {
+        set(&mut policy.reactivate.sticky, reactivate.sticky);
+    }
+    if let Some(Object(list)) = &wish.list {
+        let given = list.default.as_deref();
+        word(
+            &mut policy.list,
+            "list.default",
+            given,
+            ListDefault::parse,
+            ListDefault::ALL,
+        )?;
+    }
+    if let Some(Object(verify)) = &wish.verify {
+        let given = verify.reveal.as_deref();
+        word(&mut policy.reveal, "verify.reveal", given, Reveal::parse, Reveal::ALL)?;
+    }
+    Ok(policy)
+}
+
+fn override_expiry(policy: &mut Policy, wish: &wire::PutExpiry) {
+    let expiry = &mut policy.expiry;
+    set(&mut expiry.choices_days, wish.choices_days.clone());
+    set(&mut expiry.default_days, wish.default_days);
+    set(&mut expiry.max_days, wish.max_days);
+    set(&mut expiry.allow_never, wish.allow_never);
+    set(&mut expiry.editable, wish.editable);
+    set(&mut expiry.renew_expired, wish.renew_expired);
+}
+
+fn override_revoke(policy: &mut Policy, wish: &wire::PutRevoke) -> Result<(), Problem> {
+    let revoke = &mut policy.revoke;
+    set(
+        &mut revoke.undo,
+        wish.undo.map(|undo| match undo {
+            wire::Undo::Never => Undo::Never,
+            wire::Undo::Always => Undo::Always,
+            wire::Undo::Seconds(seconds) => Undo::Seconds(seconds),
+        }),
+    );
+    word(
+        &mut revoke.after,
+        "revoke.after",
+        wish.after.as_deref(),
+        After::parse,
+        After::ALL,
+    )?;
+    word(
+        &mut revoke.confirm,
+        "revoke.confirm",
+        wish.confirm.as_deref(),
+        Confirm::parse,
+        Confirm::ALL,
+    )?;
+    word(
+        &mut revoke.reason,
+        "revoke.reason",
+        wish.reason.as_deref(),
+        ReasonRule::parse,
+        ReasonRule::ALL,
+    )
+}
+
+fn set<T>(field: &mut T, wish: Option<T>) {
+    if let Some(value) = wish {
+        *field = value;
+    }
+}
+
+fn word<T: Copy + std::fmt::Display>(
+    field: &mut T,
+    name: &str,
+    wish: Option<&str>,
+    parse: fn(&str) -> Option<T>,
+    all: &[T],
+) -> Result<(), Problem> {
+    let Some(text) = wish else { return Ok(()) };
+    let Some(value) = parse(text) else {
+        let known: Vec<_> = all.iter().map(ToString::to_string).collect();
+        return Err(Problem::field(name, &format!("must be one of {}", known.join(", "))));
+    };
+    *field = value;
+    Ok(())
+}
+
+/// The whole document of a policy.
+pub(crate) fn document(policy: &Policy) -> wire::Policy {
+    wire::Policy {
+        preset: policy.preset.as_str(),
+        prefix: policy.prefix.to_string(),
+        names: policy.names.as_str(),
+        limit: wire::Limit {
+            keys_per_subject: policy.limit.keys_per_subject,
+            count_expired: policy.limit.count_expired,
+        },
+        expiry: wire::Expiry {
+            choices_days: policy.expiry.choices_days.clone(),
+            default_days: policy.expiry.default_days,
+            max_days: policy.expiry.max_days,
+            allow_never: policy.expiry.allow_never,
+            editable: policy.expiry.editable,
+            renew_expired: policy.expiry.renew_expired,
+        },
+        rotate: wire::Rotate {
+            overlap_default_seconds: policy.rotate.overlap_default_seconds,
+            overlap_max_seconds: policy.rotate.overlap_max_seconds,
+        },
+        revoke: wire::Revoke {
+            undo: match policy.revoke.undo {
+                Undo::Never => wire::Undo::Never,
+                Undo::Always => wire::Undo::Always,
+                Undo::Seconds(seconds) => wire::Undo::Seconds(seconds),
+            },
+            after: policy.revoke.after.as_str(),
+            confirm: policy.revoke.confirm.as_str(),
+            reason: policy.revoke.reason.as_str(),
+        },
+        reactivate: wire::Reactivate {
+            sticky: policy.reactivate.sticky,
+        },
+        list: wire::List {
+            default: policy.list.as_str(),
+        },
+        verify: wire::Verify {
+            reveal: policy.reveal.as_str(),
+        },
+        not_allowed_today: None,
+    }
+}

@@ -1,0 +1,31 @@
+//! `GET /v1/api_keys/{id}/events`: a key's life line.
+
+use crate::App;
+use crate::http::answer::Rejected;
+use crate::http::call::{Incoming, NoBody, key_id};
+use crate::http::respond;
+use crate::http::v1::audit;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use hyper::StatusCode;
+use keyreeve_api::audit::AuditList;
+
+/// A key's life line: everything that was done to it, oldest first. Also of a key that is erased.
+#[utoipa::path(
+    get, path = "/v1/api_keys/{id}/events", tag = "api keys", operation_id = "listApiKeyEvents",
+    params(("id" = String, Path, description = "The key", pattern = "^ak_[0-9a-f]{32}$")),
+    responses((status = 200, description = "The entries", body = AuditList)),
+    security(("root_key" = ["keys:read"]))
+)]
+pub(crate) async fn handler(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    Incoming { call, .. }: Incoming<NoBody>,
+) -> Result<Response, Rejected> {
+    let events = app.authority().key_events(&call, key_id(&id)?).await?;
+    let list = AuditList {
+        data: events.iter().map(audit::event).collect(),
+        next_cursor: None,
+    };
+    Ok(respond::json(StatusCode::OK, &list)?)
+}

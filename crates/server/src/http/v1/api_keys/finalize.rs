@@ -1,0 +1,34 @@
+//! `POST /v1/api_keys/{id}/finalize`: make a revocation that can still be undone final now.
+
+use super::{changed, revoke};
+use crate::App;
+use crate::http::answer::Rejected;
+use crate::http::call::{Incoming, MaybeJson, key_id};
+use axum::extract::{Path, State};
+use axum::response::Response;
+use keyreeve_api::keys::{ApiKey, RevokeKey};
+
+/// Make a revocation that can still be undone final now.
+///
+/// A verb of its own, so that repeating *revoke* never shortens the time in which it can be undone.
+#[utoipa::path(
+    post, path = "/v1/api_keys/{id}/finalize", tag = "api keys", operation_id = "finalizeApiKey",
+    params(("id" = String, Path, description = "The key", pattern = "^ak_[0-9a-f]{32}$")),
+    request_body = RevokeKey,
+    responses((status = 200, description = "The key", body = ApiKey)),
+    security(("root_key" = ["keys:write"]))
+)]
+pub(crate) async fn handler(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    Incoming {
+        call,
+        content: MaybeJson(wish),
+    }: Incoming<MaybeJson<RevokeKey>>,
+) -> Result<Response, Rejected> {
+    let change = app
+        .authority()
+        .finalize(&call, key_id(&id)?, revoke::command(wish)?)
+        .await?;
+    changed(&change, app.authority().now())
+}

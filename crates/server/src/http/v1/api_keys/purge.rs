@@ -1,0 +1,32 @@
+//! `POST /v1/api_keys/purge`: destroy the records of keys that were revoked long ago.
+
+use crate::App;
+use crate::http::answer::Rejected;
+use crate::http::call::{Incoming, Json};
+use crate::http::respond;
+use axum::extract::State;
+use axum::response::Response;
+use hyper::StatusCode;
+use keyreeve_api::keys::{PurgeKeys, PurgedKeys};
+use keyreeve_core::Timestamp;
+
+/// Destroy the records of keys that were revoked before a time.
+///
+/// At most 1 000 at a time; the answer says whether there are more. Their secrets stay dead, the audit log stays.
+#[utoipa::path(
+    post, path = "/v1/api_keys/purge", tag = "api keys", operation_id = "purgeApiKeys",
+    request_body = PurgeKeys,
+    responses((status = 200, description = "How many", body = PurgedKeys)),
+    security(("root_key" = ["keys:write"]))
+)]
+pub(crate) async fn handler(
+    State(app): State<App>,
+    Incoming {
+        call,
+        content: Json(wish),
+    }: Incoming<Json<PurgeKeys>>,
+) -> Result<Response, Rejected> {
+    let before = Timestamp::from_millis(wish.revoked_before);
+    let (purged, has_more) = app.authority().purge(&call, before).await?;
+    Ok(respond::json(StatusCode::OK, &PurgedKeys { purged, has_more })?)
+}

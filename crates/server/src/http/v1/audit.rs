@@ -1,0 +1,192 @@
+//! `/v1/audit_events` and `/v1/audit/…`: what was done, by whom, and the proof that nothing of it was changed.
+
+use crate::App;
+use crate::http::answer::Rejected;
+use crate::http::call::{Incoming, MaybeJson, NoBody};
+use crate::http::query::Parameters;
+use crate::http::respond;
+use axum::extract::{RawQuery, State};
+use axum::response::Response;
+use hyper::StatusCode;
+use keyreeve_api::audit::{AuditCheck, AuditEvent, AuditList, Checkpoint, Party, VerifyAudit};
+use keyreeve_api::{Code, Problem};
+use keyreeve_authority::AuditFilter;
+use keyreeve_core::Timestamp;
+use keyreeve_core::access::Permission;
+use keyreeve_core::audit::Milestone;
+use keyreeve_store::model::AuditRecord;
+
+/// Most entries on one page, and entries when nothing is said.
+const LIMIT_MAX: u64 = 1_000;
+const LIMIT_DEFAULT: u64 = 50;
+/// Latest time that can be asked for, in Unix ms: the year 9999.
+const TIME_MAX: u64 = 253_402_300_799_999;
+const KNOWN: [&str; 8] = [
+    "key_id", "actor_id", "action", "since", "until", "limit", "cursor", "after",
+];
+
+/// Entries of the audit log, newest first.
+#[utoipa::path(
+    get, path = "/v1/audit_events", tag = "audit", operation_id = "listAuditEvents",
+    params(
+        ("key_id" = Option<String>, Query, description = "Only about this key, user or root key", pattern = "^[a-z]{2,4}_[0-9a-f]{32}$"),
+        ("actor_id" = Option<String>, Query, description = "Only by this actor", pattern = "^[a-z_]{2,16}[0-9a-f]{0,32}$"),
+        ("action" = Option<String>, Query, description = "Only this action, or a kind of action with its dot: `key.`", pattern = "^[a-z_]+\\.[a-z_]*$"),
+        ("since" = Option<u64>, Query, description = "Only at or after this time, Unix ms", maximum = 253_402_300_799_999_u64),
+        ("until" = Option<u64>, Query, description = "Only before this time, Unix ms", maximum = 253_402_300_799_999_u64),
+        ("limit" = Option<u64>, Query, description = "Entries on a page; 50 if not given", minimum = 1, maximum = 1000),
+        ("cursor" = Option<u64>, Query, description = "`next_cursor` of the page before", minimum = 1, maximum = 9_007_199_254_740_991_u64),
+        ("after" = Option<u64>, Query, description = "Only entries after this revision: what came since", minimum = 0, maximum = 9_007_199_254_740_991_u64),
+    ),
+    responses((status = 200, description = "A page", body = AuditList)),
+    security(("root_key" = ["audit:read"]))
+)]
+pub(crate) async fn list(
+    State(app): State<App>,
+    RawQuery(query): RawQuery,
+    Incoming { call, .. }: Incoming<NoBody>,
+) -> Result<Response, Rejected> {
+    let filter = filter(&Parameters::parse(query.as_deref(), &KNOWN)?)?;
+    let limit = filter.limit;
+    let records = app.authority().audit_events(&call, filter).await?;
+    let is_full = u32::try_from(records.len()).is_ok_and(|count| count == limit);
+    let next_cursor = records
+        .last()
+        .filter(|_| is_full)
+        .map(|record| record.revision.to_string());
+    let list = AuditList {
+        data: records.iter().map(event).collect(),
+        next_cursor,
+    };
+    Ok(respond::json(StatusCode::OK, &list)?)
+}
+
+fn filter(parameters: &Parameters<'_>) -> Result<AuditFilter, Problem> {
+    let text = |name: &str| parameters.get(name).map(str::to_owned);
+    let time = |name: &str| {
+        let millis = parameters.whole(name, 0, TIME_MAX)?;
+        Ok::<_, Problem>(
+            millis
+                .and_then(|millis| i64::try_from(millis).ok())
+                .map(Timestamp::from_millis),
+        )
+    };
+    let number = |name: &str| parameters.whole(name, 0, u64::MAX);
+    let limit = parameters.whole("limit", 1, LIMIT_MAX)?.unwrap_or(LIMIT_DEFAULT);
+    Ok(AuditFilter {
+        target_id: text("key_id"),
+        actor_id: text("actor_id"),
+        action: text("action"),
+        since: time("since")?,
+        until: time("until")?,
+        before: number("cursor")?,
+        after: number("after")?,
+        limit: u32::try_from(limit).unwrap_or(u32::MAX),
+    })
+}
+
+/// Walk the whole log and say whether it is what was written.
+///
+/// Finds any entry that was changed, removed or reordered, and an end that was cut off: the log is held against its
+/// own recorded end and against a signed checkpoint that is kept outside the database.
+#[utoipa::path(
+    post, path = "/v1/audit/verify", tag = "audit", operation_id = "verifyAudit",
+    request_body = VerifyAudit,
+    responses((status = 200, description = "What was found", body = AuditCheck)),
+    security(("root_key" = ["audit:read"]))
+)]
+pub(crate) async fn verify(
+    State(app): State<App>,
+    Incoming {
+        call,
+        content: MaybeJson(wish),
+    }: Incoming<MaybeJson<VerifyAudit>>,
+) -> Result<Response, Rejected> {
+    let checkpoint = match &wish.checkpoint {
+        Some(note) => Some(
+            app.checkpoints()
+                .open(note)
+                .map_err(|why| Problem::field("checkpoint", &why))?,
+        ),
+        None => app.checkpoints().newest(),
+    };
+    let found = app.authority().verify_audit(&call, checkpoint).await?;
+    let check = AuditCheck {
+        ok: found.broken.is_none(),
+        entries: found.sound.revision,
+        first_broken: found.broken.as_ref().map(keyreeve_core::audit::Broken::revision),
+        why: found.broken.map(|broken| broken.to_string()),
+        checkpoint_revision: checkpoint.map(|one| one.revision),
+    };
+    Ok(respond::json(StatusCode::OK, &check)?)
+}
+
+/// The newest signed statement of where the log ends. Keep it elsewhere, and give it to `POST /v1/audit/verify`.
+#[utoipa::path(
+    get, path = "/v1/audit/checkpoint", tag = "audit", operation_id = "getAuditCheckpoint",
+    responses((status = 200, description = "The checkpoint", body = Checkpoint)),
+    security(("root_key" = ["audit:read"]))
+)]
+pub(crate) async fn checkpoint(
+    State(app): State<App>,
+    Incoming { call, .. }: Incoming<NoBody>,
+) -> Result<Response, Rejected> {
+    call.require(Permission::AuditRead)?;
+    let head = app.authority().audit_head().await?;
+    let milestone = Milestone {
+        revision: head.revision,
+        chain: head.chain,
+    };
+    let note = app.checkpoints().record(milestone).map_err(|error| {
+        tracing::error!(%error, "a checkpoint could not be kept");
+        Problem::new(
+            Code::InternalError,
+            "The checkpoint could not be written to the data directory.",
+        )
+    })?;
+    let checkpoint = Checkpoint {
+        revision: milestone.revision,
+        hash: hex(&milestone.chain),
+        note,
+        verifier_key: app.checkpoints().verifier_key(),
+    };
+    Ok(respond::json(StatusCode::OK, &checkpoint)?)
+}
+
+/// An entry as it is shown.
+pub(crate) fn event(record: &AuditRecord) -> AuditEvent {
+    let json = |text: &Option<String>| text.as_deref().and_then(|text| serde_json::from_str(text).ok());
+    AuditEvent {
+        id: format!("evt_{}", record.revision),
+        revision: record.revision,
+        at: record.at.millis(),
+        tenant: record.tenant.clone(),
+        actor: Party {
+            kind: record.actor_type.clone(),
+            id: record.actor_id.clone(),
+        },
+        action: record.action.clone(),
+        target: Party {
+            kind: record.target_type.clone(),
+            id: record.target_id.clone(),
+        },
+        subject: record.subject.clone(),
+        reason: record.reason.clone(),
+        address: record.address.clone(),
+        request_id: record.request_id.clone(),
+        before: json(&record.before),
+        after: json(&record.after),
+        hash: hex(&record.chain),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            // Writing to a string cannot fail.
+            let _written = write!(text, "{byte:02x}");
+            text
+        })
+}

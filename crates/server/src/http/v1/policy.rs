@@ -1,0 +1,61 @@
+//! `/v1/policy`: what a tenant has decided about its keys.
+
+use crate::App;
+use crate::http::answer::Rejected;
+use crate::http::call::{Incoming, Json, NoBody};
+use crate::http::{policy_text, respond};
+use axum::extract::State;
+use axum::response::Response;
+use hyper::StatusCode;
+use keyreeve_api::policy::{NotAllowed, NotAllowedKey, Policy, PutPolicy};
+use keyreeve_authority::Misfits;
+
+/// The tenant's policy.
+#[utoipa::path(
+    get, path = "/v1/policy", tag = "policy", operation_id = "getPolicy",
+    responses((status = 200, description = "The policy", body = Policy)),
+    security(("root_key" = ["policy:read"]))
+)]
+pub(crate) async fn get(State(app): State<App>, Incoming { call, .. }: Incoming<NoBody>) -> Result<Response, Rejected> {
+    let policy = app.authority().policy(&call).await?;
+    Ok(respond::json(StatusCode::OK, &policy_text::document(&policy))?)
+}
+
+/// Replace the tenant's policy.
+///
+/// A preset fills everything and given fields override it; without `preset` the tenant's own is taken. A policy that
+/// contradicts itself is refused with the field. It holds for what is done from then on; the answer says which
+/// existing keys it would not allow today.
+#[utoipa::path(
+    put, path = "/v1/policy", tag = "policy", operation_id = "putPolicy",
+    request_body = PutPolicy,
+    responses((status = 200, description = "The policy", body = Policy)),
+    security(("root_key" = ["policy:write"]))
+)]
+pub(crate) async fn put(
+    State(app): State<App>,
+    Incoming {
+        call,
+        content: Json(wish),
+    }: Incoming<Json<PutPolicy>>,
+) -> Result<Response, Rejected> {
+    let preset = app.authority().preset_of(&call).await?;
+    let policy = policy_text::policy(&wish, preset)?;
+    let (policy, misfits) = app.authority().set_policy(&call, policy).await?;
+    let document = Policy {
+        not_allowed_today: Some(not_allowed(&misfits)),
+        ..policy_text::document(&policy)
+    };
+    Ok(respond::json(StatusCode::OK, &document)?)
+}
+
+fn not_allowed(misfits: &Misfits) -> NotAllowed {
+    let named = misfits.named.iter().map(|(id, misfit)| NotAllowedKey {
+        id: id.to_string(),
+        why: misfit.to_string(),
+    });
+    NotAllowed {
+        count: misfits.count,
+        keys: named.collect(),
+    }
+}

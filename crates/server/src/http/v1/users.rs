@@ -1,0 +1,172 @@
+//! `/v1/users`: people with a login in the tenant.
+
+use super::api_keys::effect;
+use crate::App;
+use crate::http::answer::Rejected;
+use crate::http::call::{self, Incoming, Json, NoBody};
+use crate::http::{password, respond};
+use axum::extract::{Path, State};
+use axum::response::Response;
+use hyper::StatusCode;
+use keyreeve_api::problem::ErrorBody;
+use keyreeve_api::users::{CreateUser, UpdateUser, User, UserList};
+use keyreeve_api::{Code, Problem};
+use keyreeve_authority::users::UserCommand;
+use keyreeve_core::access::Role;
+use keyreeve_core::user::{Email, Status, UserEdit};
+use keyreeve_core::{User as Person, UserId};
+
+/// Make a user. The subject of the user's keys is the id that the answer gives.
+#[utoipa::path(
+    post, path = "/v1/users", tag = "users", operation_id = "createUser",
+    request_body = CreateUser,
+    responses((status = 201, description = "The user", body = User),
+        (status = 409, description = "EMAIL_TAKEN", body = ErrorBody, content_type = "application/problem+json")),
+    security(("root_key" = ["users:write"]))
+)]
+pub(crate) async fn create(
+    State(app): State<App>,
+    Incoming {
+        call,
+        content: Json(wish),
+    }: Incoming<Json<CreateUser>>,
+) -> Result<Response, Rejected> {
+    let command = UserCommand {
+        email: Email::parse(&wish.email).map_err(|error| Problem::field("email", &error.to_string()))?,
+        name: wish.name.map(|text| call::name("name", &text)).transpose()?,
+        role: wish.role.as_deref().map_or(Ok(Role::Member), role)?,
+        password: match wish.password {
+            Some(password) => Some(password::digest(password).await?),
+            None => None,
+        },
+    };
+    let user = app.authority().create_user(&call, command).await?;
+    Ok(respond::json(StatusCode::CREATED, &object(&user))?)
+}
+
+/// The tenant's users, oldest first; removed ones are not listed.
+#[utoipa::path(
+    get, path = "/v1/users", tag = "users", operation_id = "listUsers",
+    responses((status = 200, description = "Users", body = UserList)),
+    security(("root_key" = ["users:write"]))
+)]
+pub(crate) async fn list(
+    State(app): State<App>,
+    Incoming { call, .. }: Incoming<NoBody>,
+) -> Result<Response, Rejected> {
+    let users = app.authority().users(&call, None).await?;
+    let data = users.iter().map(object).collect();
+    Ok(respond::json(StatusCode::OK, &UserList { data })?)
+}
+
+/// One user.
+#[utoipa::path(
+    get, path = "/v1/users/{id}", tag = "users", operation_id = "getUser",
+    params(("id" = String, Path, description = "The user", pattern = "^user_[0-9a-f]{32}$")),
+    responses((status = 200, description = "The user", body = User)),
+    security(("root_key" = ["users:write"]))
+)]
+pub(crate) async fn get(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    Incoming { call, .. }: Incoming<NoBody>,
+) -> Result<Response, Rejected> {
+    let user = app.authority().user(&call, user_id(&id)?).await?;
+    Ok(respond::json(StatusCode::OK, &object(&user))?)
+}
+
+/// Change a user's name, role, status or password.
+///
+/// Suspending blocks all the user's keys: when the answer comes, none is accepted anywhere. The last active admin
+/// stays one.
+#[utoipa::path(
+    patch, path = "/v1/users/{id}", tag = "users", operation_id = "updateUser",
+    params(("id" = String, Path, description = "The user", pattern = "^user_[0-9a-f]{32}$")),
+    request_body = UpdateUser,
+    responses((status = 200, description = "The user", body = User)),
+    security(("root_key" = ["users:write"]))
+)]
+pub(crate) async fn update(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    Incoming {
+        call,
+        content: Json(wish),
+    }: Incoming<Json<UpdateUser>>,
+) -> Result<Response, Rejected> {
+    let name = match wish.name {
+        None => None,
+        Some(None) => Some(None),
+        Some(Some(text)) => Some(Some(call::name("name", &text)?)),
+    };
+    let edit = UserEdit {
+        name,
+        role: wish.role.as_deref().map(role).transpose()?,
+        status: wish.status.as_deref().map(status).transpose()?,
+        password: match wish.password {
+            Some(password) => Some(password::digest(password).await?),
+            None => None,
+        },
+    };
+    changed(&app, &call, &id, edit).await
+}
+
+/// Remove a user. All the user's keys are blocked for good; when the answer comes, none is accepted anywhere.
+#[utoipa::path(
+    delete, path = "/v1/users/{id}", tag = "users", operation_id = "removeUser",
+    params(("id" = String, Path, description = "The user", pattern = "^user_[0-9a-f]{32}$")),
+    responses((status = 200, description = "The user as removed", body = User)),
+    security(("root_key" = ["users:write"]))
+)]
+pub(crate) async fn remove(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    Incoming { call, .. }: Incoming<NoBody>,
+) -> Result<Response, Rejected> {
+    let edit = UserEdit {
+        status: Some(Status::Removed),
+        ..UserEdit::default()
+    };
+    changed(&app, &call, &id, edit).await
+}
+
+async fn changed(app: &App, call: &keyreeve_authority::Call, id: &str, edit: UserEdit) -> Result<Response, Rejected> {
+    let (user, reached) = app.authority().change_user(call, user_id(id)?, edit).await?;
+    let user = User {
+        effect: Some(effect(&reached)),
+        ..object(&user)
+    };
+    Ok(respond::json(StatusCode::OK, &user)?)
+}
+
+/// A user's id from the address or a header. What is no id is as unknown as an id that does not exist.
+pub(crate) fn user_id(text: &str) -> Result<UserId, Problem> {
+    UserId::parse(text).map_err(|_| Problem::new(Code::NotFound, "There is no such user in this tenant."))
+}
+
+fn role(word: &str) -> Result<Role, Problem> {
+    Role::parse(word).ok_or_else(|| Problem::field("role", "must be member, admin or auditor"))
+}
+
+/// The two states that a call may ask for; removing is a verb of its own.
+pub(super) fn status(word: &str) -> Result<Status, Problem> {
+    match Status::parse(word) {
+        Some(status @ (Status::Active | Status::Suspended)) => Ok(status),
+        Some(Status::Removed) | None => Err(Problem::field("status", "must be active or suspended")),
+    }
+}
+
+fn object(user: &Person) -> User {
+    User {
+        id: user.id.to_string(),
+        tenant: user.tenant.to_string(),
+        email: user.email.to_string(),
+        name: user.name.as_ref().map(ToString::to_string),
+        role: user.role.as_str(),
+        status: user.status.as_str(),
+        has_password: user.password.is_some(),
+        created_at: user.created_at.millis(),
+        updated_at: user.updated_at.millis(),
+        effect: None,
+    }
+}

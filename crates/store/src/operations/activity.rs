@@ -1,0 +1,61 @@
+//! What changes nothing that decides anything: uses, counts, and events that are only written down.
+
+use super::Written;
+use super::journal::{Target, append};
+use crate::error::WriteError;
+use crate::model::{Activity, AuditDraft, Event, WriteContext};
+use crate::store::Commit;
+use crate::tx::Tx;
+use keyreeve_core::Timestamp;
+use keyreeve_core::text::Slug;
+
+/// How long counts are kept: 90 days.
+const COUNTS_KEPT_MS: i64 = 90 * 24 * 3_600_000;
+
+/// Writes down uses and counts. No revision and no audit entry.
+pub(crate) async fn record_activity(tx: &mut dyn Tx, activity: &Activity) -> Result<Written<()>, WriteError> {
+    if !activity.uses.is_empty() {
+        tx.record_uses(&activity.uses).await?;
+    }
+    if let Some(newest) = activity.counts.iter().map(|count| count.hour).max() {
+        let stale = Timestamp::from_millis(newest.millis().saturating_sub(COUNTS_KEPT_MS));
+        tx.add_counts(&activity.counts, stale).await?;
+    }
+    Ok(Written {
+        value: (),
+        commit: Commit::default(),
+    })
+}
+
+/// Writes events into the log.
+pub(crate) async fn record_events(
+    tx: &mut dyn Tx,
+    context: &WriteContext,
+    events: Vec<Event>,
+) -> Result<Written<u64>, WriteError> {
+    let entries = events.into_iter().map(entry).collect();
+    let revision = append(tx, context, entries).await?;
+    Ok(Written {
+        value: revision,
+        commit: Commit {
+            revision,
+            ..Commit::default()
+        },
+    })
+}
+
+fn entry(event: Event) -> (Target, AuditDraft) {
+    let target = Target {
+        tenant: event.tenant.as_ref().map(Slug::to_string).unwrap_or_default(),
+        kind: event.target_type,
+        id: event.target_id,
+        subject: event.subject,
+    };
+    let draft = AuditDraft {
+        action: event.action,
+        reason: event.reason,
+        before: None,
+        after: None,
+    };
+    (target, draft)
+}
