@@ -2,7 +2,7 @@
 
 use crate::claims::ClaimsText;
 use crate::json;
-use crate::seconds::{PositiveSeconds, Seconds};
+use crate::seconds::{PositiveSeconds, Seconds, Whole};
 use crate::text::{LineText, NameText, ReasonText, RemarkText};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -252,8 +252,8 @@ pub struct CreatedBatch {
 #[serde(deny_unknown_fields)]
 pub struct PurgeKeys {
     /// Only keys that were revoked before this time, in Unix ms.
-    #[schema(minimum = 0)]
-    pub revoked_before: i64,
+    #[schema(value_type = i64, minimum = 0, maximum = 253_402_300_799_999_u64)]
+    pub revoked_before: Whole,
 }
 
 /// What a purge came to.

@@ -1,6 +1,7 @@
 //! A tenant's policy on the wire (http.md, section 3).
 
 use crate::json::Object;
+use crate::seconds::Whole;
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
@@ -50,7 +51,7 @@ pub struct PutLimit {
     /// Most keys of one owner that count; null is no limit.
     #[serde(default, deserialize_with = "crate::json::given")]
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 1_000_000, nullable)]
-    pub keys_per_subject: Option<Option<u32>>,
+    pub keys_per_subject: Option<Option<Whole>>,
     /// Whether an expired key still holds its place.
     #[schema(nullable)]
     pub count_expired: Option<bool>,
@@ -61,16 +62,16 @@ pub struct PutLimit {
 #[serde(deny_unknown_fields)]
 pub struct PutExpiry {
     /// What dialogs offer, ascending.
-    #[schema(nullable, max_items = 32)]
-    pub choices_days: Option<Vec<u32>>,
+    #[schema(value_type = Option<Vec<u32>>, max_items = 32)]
+    pub choices_days: Option<Vec<Whole>>,
     /// What a key gets when nothing is asked for; null is never, or the longest that is allowed.
     #[serde(default, deserialize_with = "crate::json::given")]
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 36_525, nullable)]
-    pub default_days: Option<Option<u32>>,
+    pub default_days: Option<Option<Whole>>,
     /// Longest finite life; null is no bound.
     #[serde(default, deserialize_with = "crate::json::given")]
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 36_525, nullable)]
-    pub max_days: Option<Option<u32>>,
+    pub max_days: Option<Option<Whole>>,
     /// Whether a key may never expire.
     #[schema(nullable)]
     pub allow_never: Option<bool>,
@@ -87,11 +88,11 @@ pub struct PutExpiry {
 #[serde(deny_unknown_fields)]
 pub struct PutRotate {
     /// When nothing is asked for.
-    #[schema(nullable, maximum = 31_622_400)]
-    pub overlap_default_seconds: Option<u64>,
+    #[schema(value_type = Option<u64>, nullable, maximum = 31_622_400)]
+    pub overlap_default_seconds: Option<Whole>,
     /// The longest that may be asked for.
-    #[schema(nullable, maximum = 31_622_400)]
-    pub overlap_max_seconds: Option<u64>,
+    #[schema(value_type = Option<u64>, nullable, maximum = 31_622_400)]
+    pub overlap_max_seconds: Option<Whole>,
 }
 
 /// Where "revoke" leads.
@@ -199,6 +200,11 @@ impl<'de> Deserialize<'de> for Undo {
 
             fn visit_u64<E: Error>(self, seconds: u64) -> Result<Undo, E> {
                 Ok(Undo::Seconds(seconds))
+            }
+
+            fn visit_f64<E: Error>(self, seconds: f64) -> Result<Undo, E> {
+                let whole = Whole::deserialize(serde::de::value::F64Deserializer::new(seconds))?;
+                Ok(Undo::Seconds(whole.0))
             }
         }
         deserializer.deserialize_any(Wish)

@@ -15,9 +15,56 @@ pub struct Seconds(pub u64);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct PositiveSeconds(pub u64);
 
-struct Whole;
+/// A whole number, zero or more, up to 2^53: JSON's `3` and `3.0` are the same.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Whole(pub u64);
 
-impl Visitor<'_> for Whole {
+/// The largest whole number that every JSON reader holds exactly.
+const WHOLE_MAX: u64 = 1 << 53;
+
+impl<'de> Deserialize<'de> for Whole {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AnyWhole).map(Self)
+    }
+}
+
+struct AnyWhole;
+
+impl Visitor<'_> for AnyWhole {
+    type Value = u64;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a whole number, zero or more")
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<u64, E> {
+        let is_exact = value <= WHOLE_MAX;
+        is_exact.then_some(value).ok_or_else(|| E::custom("is too large"))
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<u64, E> {
+        u64::try_from(value).map_err(|_| E::custom(NEGATIVE))
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "the value is checked to be whole and within 0 and 2^53, which an f64 holds exactly"
+    )]
+    fn visit_f64<E: Error>(self, value: f64) -> Result<u64, E> {
+        match value {
+            value if value < 0.0 => Err(E::custom(NEGATIVE)),
+            value if value > WHOLE_MAX as f64 => Err(E::custom("is too large")),
+            value if value.fract() != 0.0 => Err(E::custom("must be a whole number")),
+            value => Ok(value as u64),
+        }
+    }
+}
+
+struct WholeSeconds;
+
+impl Visitor<'_> for WholeSeconds {
     type Value = u64;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -63,13 +110,13 @@ const NEGATIVE: &str = "must not be negative";
 
 impl<'de> Deserialize<'de> for Seconds {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Whole).map(Self)
+        deserializer.deserialize_any(WholeSeconds).map(Self)
     }
 }
 
 impl<'de> Deserialize<'de> for PositiveSeconds {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match deserializer.deserialize_any(Whole)? {
+        match deserializer.deserialize_any(WholeSeconds)? {
             0 => Err(D::Error::custom("must be greater than 0")),
             seconds => Ok(Self(seconds)),
         }

@@ -29,7 +29,7 @@ impl fmt::Debug for Password {
 pub struct CreateUser {
     /// What the user logs in with.
     #[schema(
-        pattern = "^[a-z0-9._+-]+@[a-z0-9-]+(\\.[a-z0-9-]+)*$",
+        pattern = r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*$",
         max_length = 254,
         example = "ada@example.com"
     )]

@@ -38,13 +38,8 @@ impl Email {
         if text.len() > Self::BYTES_MAX {
             return Err(TextError::TooLong { max: Self::BYTES_MAX });
         }
-        let is_plain = text
-            .bytes()
-            .all(|byte| byte.is_ascii_graphic() && !b"<>(),;:\\\"[]".contains(&byte));
         match text.split_once('@') {
-            Some((local, domain)) if is_plain && !local.is_empty() && is_domain(domain) => {
-                Ok(Self(text.to_ascii_lowercase().into()))
-            }
+            Some((local, domain)) if is_local(local) && is_domain(domain) => Ok(Self(text.to_ascii_lowercase().into())),
             Some(_) | None => Err(form),
         }
     }
@@ -55,8 +50,16 @@ impl Email {
     }
 }
 
+/// The part before the `@`, as HTML's input of addresses takes it.
+fn is_local(text: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".!#$%&'*+/=?^_`{|}~-".contains(&byte);
+    !text.is_empty() && text.bytes().all(is_allowed)
+}
+
 fn is_domain(text: &str) -> bool {
-    !text.contains('@') && text.split('.').all(|label| !label.is_empty())
+    let is_label =
+        |label: &str| !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    text.split('.').all(is_label)
 }
 
 impl fmt::Display for Email {

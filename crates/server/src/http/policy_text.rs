@@ -1,6 +1,7 @@
 //! Between the policy document and the policy.
 
 use keyreeve_api::json::Object;
+use keyreeve_api::seconds::Whole;
 use keyreeve_api::{Problem, policy as wire};
 use keyreeve_core::Policy;
 use keyreeve_core::key::Prefix;
@@ -28,7 +29,10 @@ pub(crate) fn policy(wish: &wire::PutPolicy, own: Preset) -> Result<Policy, Prob
         Names::ALL,
     )?;
     if let Some(Object(limit)) = &wish.limit {
-        set(&mut policy.limit.keys_per_subject, limit.keys_per_subject);
+        set(
+            &mut policy.limit.keys_per_subject,
+            limit.keys_per_subject.map(|max| max.map(small)),
+        );
         set(&mut policy.limit.count_expired, limit.count_expired);
     }
     if let Some(Object(expiry)) = &wish.expiry {
@@ -37,9 +41,12 @@ pub(crate) fn policy(wish: &wire::PutPolicy, own: Preset) -> Result<Policy, Prob
     if let Some(Object(rotate)) = &wish.rotate {
         set(
             &mut policy.rotate.overlap_default_seconds,
-            rotate.overlap_default_seconds,
+            rotate.overlap_default_seconds.map(|seconds| seconds.0),
         );
-        set(&mut policy.rotate.overlap_max_seconds, rotate.overlap_max_seconds);
+        set(
+            &mut policy.rotate.overlap_max_seconds,
+            rotate.overlap_max_seconds.map(|seconds| seconds.0),
+        );
     }
     if let Some(Object(revoke)) = &wish.revoke {
         override_revoke(&mut policy, revoke)?;
@@ -66,9 +73,14 @@ pub(crate) fn policy(wish: &wire::PutPolicy, own: Preset) -> Result<Policy, Prob
 
 fn override_expiry(policy: &mut Policy, wish: &wire::PutExpiry) {
     let expiry = &mut policy.expiry;
-    set(&mut expiry.choices_days, wish.choices_days.clone());
-    set(&mut expiry.default_days, wish.default_days);
-    set(&mut expiry.max_days, wish.max_days);
+    set(
+        &mut expiry.choices_days,
+        wish.choices_days
+            .as_ref()
+            .map(|days| days.iter().copied().map(small).collect()),
+    );
+    set(&mut expiry.default_days, wish.default_days.map(|days| days.map(small)));
+    set(&mut expiry.max_days, wish.max_days.map(|days| days.map(small)));
     set(&mut expiry.allow_never, wish.allow_never);
     set(&mut expiry.editable, wish.editable);
     set(&mut expiry.renew_expired, wish.renew_expired);
@@ -105,6 +117,11 @@ fn override_revoke(policy: &mut Policy, wish: &wire::PutRevoke) -> Result<(), Pr
         ReasonRule::parse,
         ReasonRule::ALL,
     )
+}
+
+/// Numbers beyond 32 bits are as much out of bounds as the largest within, and the policy's own check says so.
+fn small(number: Whole) -> u32 {
+    u32::try_from(number.0).unwrap_or(u32::MAX)
 }
 
 fn set<T>(field: &mut T, wish: Option<T>) {

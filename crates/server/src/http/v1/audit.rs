@@ -13,7 +13,8 @@ use keyreeve_api::{Code, Problem};
 use keyreeve_authority::AuditFilter;
 use keyreeve_core::Timestamp;
 use keyreeve_core::access::Permission;
-use keyreeve_core::audit::Milestone;
+use keyreeve_core::audit::{Action, Milestone};
+use keyreeve_core::{KeyId, RootKeyId, UserId};
 use keyreeve_store::model::AuditRecord;
 
 /// Most entries on one page, and entries when nothing is said.
@@ -21,6 +22,8 @@ const LIMIT_MAX: u64 = 1_000;
 const LIMIT_DEFAULT: u64 = 50;
 /// Latest time that can be asked for, in Unix ms: the year 9999.
 const TIME_MAX: u64 = 253_402_300_799_999;
+/// Largest revision that JSON holds exactly.
+const REVISION_MAX: u64 = 9_007_199_254_740_991;
 const KNOWN: [&str; 8] = [
     "key_id", "actor_id", "action", "since", "until", "limit", "cursor", "after",
 ];
@@ -29,9 +32,9 @@ const KNOWN: [&str; 8] = [
 #[utoipa::path(
     get, path = "/v1/audit_events", tag = "audit", operation_id = "listAuditEvents",
     params(
-        ("key_id" = Option<String>, Query, description = "Only about this key, user or root key", pattern = "^[a-z]{2,4}_[0-9a-f]{32}$"),
-        ("actor_id" = Option<String>, Query, description = "Only by this actor", pattern = "^[a-z_]{2,16}[0-9a-f]{0,32}$"),
-        ("action" = Option<String>, Query, description = "Only this action, or a kind of action with its dot: `key.`", pattern = "^[a-z_]+\\.[a-z_]*$"),
+        ("key_id" = Option<String>, Query, description = "Only about this key, user or root key", pattern = "^(ak|rk|user)_[0-9a-f]{32}$"),
+        ("actor_id" = Option<String>, Query, description = "Only by this actor", pattern = "^((ak|rk|user)_[0-9a-f]{32}|operator|system)$"),
+        ("action" = Option<String>, Query, description = "Only this action, or a kind of action with its dot: `key.`", pattern = "^((key|tenant|user|root_key)\\.|policy\\.updated|access\\.refused|key\\.revoked)$"),
         ("since" = Option<u64>, Query, description = "Only at or after this time, Unix ms", maximum = 253_402_300_799_999_u64),
         ("until" = Option<u64>, Query, description = "Only before this time, Unix ms", maximum = 253_402_300_799_999_u64),
         ("limit" = Option<u64>, Query, description = "Entries on a page; 50 if not given", minimum = 1, maximum = 1000),
@@ -62,7 +65,6 @@ pub(crate) async fn list(
 }
 
 fn filter(parameters: &Parameters<'_>) -> Result<AuditFilter, Problem> {
-    let text = |name: &str| parameters.get(name).map(str::to_owned);
     let time = |name: &str| {
         let millis = parameters.whole(name, 0, TIME_MAX)?;
         Ok::<_, Problem>(
@@ -71,18 +73,49 @@ fn filter(parameters: &Parameters<'_>) -> Result<AuditFilter, Problem> {
                 .map(Timestamp::from_millis),
         )
     };
-    let number = |name: &str| parameters.whole(name, 0, u64::MAX);
+    let number = |name: &str, min| parameters.whole(name, min, REVISION_MAX);
     let limit = parameters.whole("limit", 1, LIMIT_MAX)?.unwrap_or(LIMIT_DEFAULT);
     Ok(AuditFilter {
-        target_id: text("key_id"),
-        actor_id: text("actor_id"),
-        action: text("action"),
+        target_id: checked(parameters, "key_id", is_id, "must be the id of a key, user or root key")?,
+        actor_id: checked(parameters, "actor_id", is_actor, "must be an id, operator or system")?,
+        action: checked(
+            parameters,
+            "action",
+            is_action,
+            "must be an action such as key.revoked, or a kind: key.",
+        )?,
         since: time("since")?,
         until: time("until")?,
-        before: number("cursor")?,
-        after: number("after")?,
+        before: number("cursor", 1)?,
+        after: number("after", 0)?,
         limit: u32::try_from(limit).unwrap_or(u32::MAX),
     })
+}
+
+fn checked(
+    parameters: &Parameters<'_>,
+    name: &str,
+    is_sound: fn(&str) -> bool,
+    what: &str,
+) -> Result<Option<String>, Problem> {
+    match parameters.get(name) {
+        None => Ok(None),
+        Some(text) if is_sound(text) => Ok(Some(text.to_owned())),
+        Some(_) => Err(Problem::field(name, what)),
+    }
+}
+
+fn is_id(text: &str) -> bool {
+    KeyId::parse(text).is_ok() || UserId::parse(text).is_ok() || RootKeyId::parse(text).is_ok()
+}
+
+fn is_actor(text: &str) -> bool {
+    matches!(text, "operator" | "system") || is_id(text)
+}
+
+fn is_action(text: &str) -> bool {
+    let is_kind = || Action::ALL.iter().any(|action| action.as_str().starts_with(text));
+    Action::parse(text).is_some() || (text.ends_with('.') && is_kind())
 }
 
 /// Walk the whole log and say whether it is what was written.

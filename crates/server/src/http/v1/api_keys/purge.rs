@@ -7,8 +7,12 @@ use crate::http::respond;
 use axum::extract::State;
 use axum::response::Response;
 use hyper::StatusCode;
+use keyreeve_api::Problem;
 use keyreeve_api::keys::{PurgeKeys, PurgedKeys};
 use keyreeve_core::Timestamp;
+
+/// Latest time that can be asked for, in Unix ms.
+const TIME_MAX: i64 = 253_402_300_799_999;
 
 /// Destroy the records of keys that were revoked before a time.
 ///
@@ -26,7 +30,12 @@ pub(crate) async fn handler(
         content: Json(wish),
     }: Incoming<Json<PurgeKeys>>,
 ) -> Result<Response, Rejected> {
-    let before = Timestamp::from_millis(wish.revoked_before);
+    let before = i64::try_from(wish.revoked_before.0)
+        .ok()
+        .filter(|millis| *millis <= TIME_MAX);
+    let what = "must be Unix ms, at most the end of the year 9999";
+    let before = before.ok_or_else(|| Problem::field("revoked_before", what))?;
+    let before = Timestamp::from_millis(before);
     let (purged, has_more) = app.authority().purge(&call, before).await?;
     Ok(respond::json(StatusCode::OK, &PurgedKeys { purged, has_more })?)
 }
