@@ -12,7 +12,7 @@ const PAGE: u32 = 1_000;
 /// Most entries in a key's life line.
 const LIFE_LINE_MAX: u32 = 1_000;
 
-/// Which entries to read, newest first.
+/// Which entries to read.
 #[derive(Clone, Debug, Default)]
 pub struct AuditFilter {
     /// Only about this key, user or root key.
@@ -29,6 +29,8 @@ pub struct AuditFilter {
     pub before: Option<u64>,
     /// Only entries after this revision.
     pub after: Option<u64>,
+    /// Oldest first; else newest first.
+    pub oldest_first: bool,
     /// Most entries to give.
     pub limit: u32,
 }
@@ -69,6 +71,7 @@ impl Authority {
             until: filter.until,
             before: filter.before,
             after: filter.after,
+            oldest_first: filter.oldest_first,
             limit: filter.limit,
         };
         Ok(self.store.audit(query).await?)
@@ -80,6 +83,7 @@ impl Authority {
         let query = AuditQuery {
             tenant: Some(call.tenant.clone()),
             target_id: Some(id.to_string()),
+            oldest_first: true,
             limit: LIFE_LINE_MAX,
             ..AuditQuery::default()
         };
@@ -89,7 +93,6 @@ impl Authority {
             (Some(own), subject) => subject.as_deref() == Some(own.as_str()),
         };
         events.retain(is_own);
-        events.reverse();
         match events.iter().any(|event| event.action == Action::KeyCreated.as_str()) {
             true => Ok(events),
             false => Err(Failure::NotFound),

@@ -72,7 +72,7 @@ fn pretty(value: &Value) -> String {
 
 /// A field for people. Names may hold anything but control characters, which the server refuses.
 fn cell(name: &str, value: &Value) -> String {
-    let is_time = name.ends_with("_at") || name.ends_with("_until") || name == "expiration";
+    let is_time = name.ends_with("_at") || name.ends_with("_until") || matches!(name, "at" | "expiration");
     match value {
         Value::Null => "-".to_owned(),
         Value::String(text) => text.clone(),
@@ -80,6 +80,12 @@ fn cell(name: &str, value: &Value) -> String {
         Value::Array(items) => items.iter().map(|item| cell("", item)).collect::<Vec<_>>().join(" "),
         other => other.to_string(),
     }
+}
+
+/// So many seconds ago, in Unix milliseconds.
+pub(crate) fn ago(seconds: u64) -> i64 {
+    let span = i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000);
+    jiff::Timestamp::now().as_millisecond().saturating_sub(span).max(0)
 }
 
 /// Unix milliseconds as RFC 3339 in UTC, to the second.

@@ -90,6 +90,11 @@ impl Client {
         self.send(Method::POST, self.url(path)?, Some(body)).await
     }
 
+    /// PUT with a JSON body.
+    pub async fn put(&self, path: &str, body: &impl Serialize) -> Result<Value, ClientError> {
+        self.send(Method::PUT, self.url(path)?, Some(body)).await
+    }
+
     /// PATCH with a JSON body.
     pub async fn patch(&self, path: &str, body: &impl Serialize) -> Result<Value, ClientError> {
         self.send(Method::PATCH, self.url(path)?, Some(body)).await

@@ -7,6 +7,7 @@ pub mod checkpoints;
 mod edge;
 mod http;
 pub mod instance;
+pub mod offline;
 mod ops;
 pub mod settings;
 mod world;

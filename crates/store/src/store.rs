@@ -126,7 +126,7 @@ pub trait Store: Send + Sync + 'static {
     /// The log after a revision, at most `limit` entries, oldest first.
     async fn audit_after(&self, revision: u64, limit: u32) -> Result<Vec<AuditRecord>, StoreError>;
 
-    /// Entries of the log that a filter lets through, newest first.
+    /// Entries of the log that a filter lets through.
     async fn audit(&self, query: AuditQuery) -> Result<Vec<AuditRecord>, StoreError>;
 
     /// Finishes what was begun and closes the database. Calls after this fail as unavailable.

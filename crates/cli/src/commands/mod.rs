@@ -1,11 +1,15 @@
 //! The commands, and how they reach a server.
 
+mod audit;
 mod connect;
 mod dev;
 mod duration;
 mod keys;
+mod policy;
 mod root_keys;
 mod serve;
+mod tenants;
+mod users;
 
 use crate::output;
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -42,6 +46,18 @@ enum Command {
     /// Make, list and revoke root keys
     #[command(subcommand)]
     RootKeys(root_keys::RootKeys),
+    /// Show and replace a tenant's policy
+    #[command(subcommand)]
+    Policy(policy::Policy),
+    /// Make, list, change and remove users
+    #[command(subcommand)]
+    Users(users::Users),
+    /// Make, list, suspend and remove tenants
+    #[command(subcommand)]
+    Tenants(tenants::Tenants),
+    /// Read, follow, export and verify the audit log
+    #[command(subcommand)]
+    Audit(audit::Audit),
     /// Print the OpenAPI document of this version
     Openapi,
     /// Print completions for a shell
@@ -58,6 +74,10 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Dev(dev) => dev.run().await,
         Command::Keys(keys) => keys.run().await,
         Command::RootKeys(root_keys) => root_keys.run().await,
+        Command::Policy(policy) => policy.run().await,
+        Command::Users(users) => users.run().await,
+        Command::Tenants(tenants) => tenants.run().await,
+        Command::Audit(audit) => audit.run().await,
         Command::Openapi => {
             output::print(keyreeve_server::openapi_document().trim_end());
             Ok(())

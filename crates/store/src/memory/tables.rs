@@ -122,9 +122,11 @@ impl Tables {
     }
 
     pub(super) fn audit(&self, query: &AuditQuery) -> Vec<AuditRecord> {
-        let newest_first = self.log.rows().values().rev();
-        let matching = newest_first.filter(|record| is_let_through(record, query));
-        matching.take(count(query.limit)).cloned().collect()
+        let matching = self.log.rows().values().filter(|record| is_let_through(record, query));
+        if query.oldest_first {
+            return matching.take(count(query.limit)).cloned().collect();
+        }
+        matching.rev().take(count(query.limit)).cloned().collect()
     }
 
     pub(super) fn list(&self, query: &KeyQuery) -> KeyPage {

@@ -78,7 +78,7 @@ pub struct Event {
     pub reason: Option<Box<str>>,
 }
 
-/// Which entries of the log to read, newest first.
+/// Which entries of the log to read.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct AuditQuery {
     /// Only of this tenant.
@@ -99,6 +99,8 @@ pub struct AuditQuery {
     pub before: Option<u64>,
     /// Only entries after this revision.
     pub after: Option<u64>,
+    /// Oldest first; else newest first.
+    pub oldest_first: bool,
     /// Most entries to give.
     pub limit: u32,
 }

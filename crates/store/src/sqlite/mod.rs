@@ -45,7 +45,7 @@ const READER_WAIT: Duration = Duration::from_secs(2);
 pub struct SqliteStore {
     readers: SqlitePool,
     writer: Writer,
-    _lock: DirectoryLock,
+    _lock: Option<DirectoryLock>,
 }
 
 impl SqliteStore {
@@ -72,8 +72,36 @@ impl SqliteStore {
         Ok(Self {
             readers,
             writer: Writer::start(connection, observer),
-            _lock: lock,
+            _lock: Some(lock),
         })
+    }
+}
+
+impl SqliteStore {
+    /// Opens a database file for reading only: a copy, or the file of an instance that is running. Every change is
+    /// refused as unavailable.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if it cannot be opened; [`StoreError::Corrupt`] if it is not one of ours.
+    pub async fn open_to_read(file: &Path) -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::new()
+            .filename(file)
+            .read_only(true)
+            .busy_timeout(BUSY_TIMEOUT);
+        let readers = SqlitePoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(READER_WAIT)
+            .connect_with(options)
+            .await
+            .map_err(|error| at_open(&error))?;
+        let store = Self {
+            readers,
+            writer: Writer::closed(),
+            _lock: None,
+        };
+        let foreign = |_| StoreError::Corrupt(format!("{} is no database of Keyreeve", file.display()));
+        store.head().await.map_err(foreign)?;
+        Ok(store)
     }
 }
 

@@ -12,10 +12,23 @@ const USER: &str = "SELECT * FROM users WHERE tenant = ?1 AND id = ?2 AND status
 const USERS: &str = "SELECT * FROM users WHERE tenant = ?1 AND id > ?2 AND status <> 'removed' ORDER BY id LIMIT ?3";
 const USAGE: &str = "SELECT key_id, hour, outcome, count FROM usage \
      WHERE key_id = ?1 AND hour >= ?2 AND hour < ?3 ORDER BY hour, outcome";
-const AUDIT: &str = "SELECT * FROM log WHERE (?1 IS NULL OR tenant = ?1 OR (?11 AND tenant = '')) AND (?2 IS NULL OR target_id = ?2) \
-     AND (?3 IS NULL OR actor_id = ?3) AND (?4 IS NULL OR action = ?4 OR action GLOB ?5) \
-     AND (?6 IS NULL OR at >= ?6) AND (?7 IS NULL OR at < ?7) AND revision < ?8 AND revision > ?9 \
-     ORDER BY revision DESC LIMIT ?10";
+
+macro_rules! audit {
+    ($order:literal) => {
+        concat!(
+            "SELECT * FROM log WHERE (?1 IS NULL OR tenant = ?1 OR (?11 AND tenant = '')) ",
+            "AND (?2 IS NULL OR target_id = ?2) AND (?3 IS NULL OR actor_id = ?3) ",
+            "AND (?4 IS NULL OR action = ?4 OR action GLOB ?5) AND (?6 IS NULL OR at >= ?6) ",
+            "AND (?7 IS NULL OR at < ?7) AND revision < ?8 AND revision > ?9 ",
+            "ORDER BY revision ",
+            $order,
+            " LIMIT ?10"
+        )
+    };
+}
+
+const AUDIT_NEWEST_FIRST: &str = audit!("DESC");
+const AUDIT_OLDEST_FIRST: &str = audit!("ASC");
 
 pub(super) async fn blocked_owners(pool: &SqlitePool, slug: &Slug) -> Result<Vec<Subject>, StoreError> {
     let statement = sqlx::query(BLOCKED_OWNERS).bind(slug.as_str());
@@ -59,7 +72,12 @@ pub(super) async fn usage(
 pub(super) async fn audit(pool: &SqlitePool, query: &AuditQuery) -> Result<Vec<AuditRecord>, StoreError> {
     // A kind of action is asked for with its dot: `key.` is every action on keys.
     let kind = query.action.as_ref().filter(|action| action.ends_with('.'));
-    let statement = sqlx::query(AUDIT)
+    let sql = if query.oldest_first {
+        AUDIT_OLDEST_FIRST
+    } else {
+        AUDIT_NEWEST_FIRST
+    };
+    let statement = sqlx::query(sql)
         .bind(query.tenant.as_ref().map(Slug::as_str))
         .bind(query.target_id.as_deref())
         .bind(query.actor_id.as_deref())

@@ -65,6 +65,14 @@ impl Writer {
         }
     }
 
+    /// A writer that takes nothing.
+    pub(super) fn closed() -> Self {
+        Self {
+            queue: Mutex::new(None),
+            task: Mutex::new(None),
+        }
+    }
+
     /// Runs an operation in a transaction and answers when it is durable.
     pub(super) async fn write<T, F>(&self, operation: F) -> Result<T, WriteError>
     where

@@ -1,7 +1,9 @@
-//! `keyreeve keys revoke` and `keyreeve keys delete`.
+//! `keyreeve keys revoke`, `finalize`, `delete` and `purge`.
 
 use super::create::set;
 use super::targets::{Common, Targets};
+use crate::commands::duration::Duration;
+use crate::exit::Usage;
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -53,5 +55,57 @@ impl Delete {
         self.targets.confirm("Delete", self.yes)?;
         let delete = async |client: &keyreeve_client::Client, path: &str| client.delete(path).await;
         self.targets.each(&self.common, "deleted", delete).await
+    }
+}
+
+/// Make revocations that can still be undone final now.
+#[derive(Debug, Args)]
+pub(crate) struct Finalize {
+    #[command(flatten)]
+    targets: Targets,
+    /// Do not ask
+    #[arg(long, short)]
+    yes: bool,
+    #[command(flatten)]
+    common: Common,
+}
+
+impl Finalize {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        self.targets.confirm("Finalize", self.yes)?;
+        let finalize = async |client: &keyreeve_client::Client, path: &str| {
+            client.post(&format!("{path}/finalize"), &json!({})).await
+        };
+        self.targets.each(&self.common, "finalized", finalize).await
+    }
+}
+
+/// Destroy the records of keys that were revoked long ago. Their secrets stay dead, the audit log stays.
+#[derive(Debug, Args)]
+pub(crate) struct Purge {
+    /// Only keys revoked longer ago than this: 400d, 90d, …
+    #[arg(long, value_name = "DURATION")]
+    revoked_before: Duration,
+    #[command(flatten)]
+    common: Common,
+}
+
+impl Purge {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        let seconds = self
+            .revoked_before
+            .0
+            .ok_or_else(|| Usage("name a duration such as 400d".to_owned()))?;
+        let before = crate::output::ago(seconds);
+        let client = self.common.client()?;
+        loop {
+            let purged = client
+                .post("v1/api_keys/purge", &json!({ "revoked_before": before }))
+                .await?;
+            self.common.show(&purged);
+            if purged.get("has_more").and_then(Value::as_bool) != Some(true) {
+                return Ok(());
+            }
+        }
     }
 }

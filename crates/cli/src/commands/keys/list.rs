@@ -1,6 +1,7 @@
 //! `keyreeve keys list`.
 
 use super::targets::Common;
+use crate::commands::duration::Duration;
 use crate::output;
 use clap::Args;
 
@@ -27,6 +28,9 @@ pub(crate) struct List {
     /// Also revoked and expired keys, whatever the policy shows
     #[arg(long)]
     all: bool,
+    /// Only active keys that expire within 30d, 12h, …
+    #[arg(long, value_name = "DURATION")]
+    expiring: Option<Duration>,
     /// Only keys whose name contains this
     #[arg(long)]
     query: Option<String>,
@@ -45,6 +49,12 @@ impl List {
         let given = [
             ("subject", self.subject),
             ("state", self.state),
+            (
+                "expiring_within",
+                self.expiring
+                    .and_then(|within| within.0)
+                    .map(|seconds| seconds.to_string()),
+            ),
             ("query", self.query),
             ("cursor", self.cursor),
             ("include_invalid", self.all.then(|| "true".to_owned())),

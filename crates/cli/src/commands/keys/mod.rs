@@ -5,6 +5,7 @@ mod end;
 mod get;
 mod hold;
 mod list;
+mod look;
 mod rotate;
 mod targets;
 mod update;
@@ -37,8 +38,16 @@ pub(crate) enum Keys {
     Disable(hold::Disable),
     /// Lift the hold of keys
     Reactivate(hold::Reactivate),
+    /// Make revocations that can still be undone final now
+    Finalize(end::Finalize),
     /// Destroy the records of keys
     Delete(end::Delete),
+    /// Destroy the records of keys that were revoked long ago
+    Purge(end::Purge),
+    /// Show everything that was done to a key
+    History(look::History),
+    /// Show how often a key was verified
+    Usage(look::Usage),
     /// Ask whether a secret is good; it is read from standard input
     Verify(verify::Verify),
 }
@@ -54,7 +63,11 @@ impl Keys {
             Self::Revoke(revoke) => revoke.run().await,
             Self::Disable(disable) => disable.run().await,
             Self::Reactivate(reactivate) => reactivate.run().await,
+            Self::Finalize(finalize) => finalize.run().await,
             Self::Delete(delete) => delete.run().await,
+            Self::Purge(purge) => purge.run().await,
+            Self::History(history) => history.run().await,
+            Self::Usage(usage) => usage.run().await,
             Self::Verify(verify) => verify.run().await,
         }
     }

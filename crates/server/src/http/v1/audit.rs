@@ -25,10 +25,10 @@ const TIME_MAX: u64 = 253_402_300_799_999;
 /// Largest revision that JSON holds exactly.
 const REVISION_MAX: u64 = 9_007_199_254_740_991;
 const KNOWN: [&str; 8] = [
-    "key_id", "actor_id", "action", "since", "until", "limit", "cursor", "after",
+    "key_id", "actor_id", "action", "since", "until", "limit", "cursor", "order",
 ];
 
-/// Entries of the audit log, newest first.
+/// Entries of the audit log, newest first unless `order` says otherwise.
 #[utoipa::path(
     get, path = "/v1/audit_events", tag = "audit", operation_id = "listAuditEvents",
     params(
@@ -39,7 +39,7 @@ const KNOWN: [&str; 8] = [
         ("until" = Option<u64>, Query, description = "Only before this time, Unix ms", maximum = 253_402_300_799_999_u64),
         ("limit" = Option<u64>, Query, description = "Entries on a page; 50 if not given", minimum = 1, maximum = 1000),
         ("cursor" = Option<u64>, Query, description = "`next_cursor` of the page before", minimum = 1, maximum = 9_007_199_254_740_991_u64),
-        ("after" = Option<u64>, Query, description = "Only entries after this revision: what came since", minimum = 0, maximum = 9_007_199_254_740_991_u64),
+        ("order" = Option<String>, Query, description = "`desc` (newest first, the default) or `asc`", pattern = "^(asc|desc)$"),
     ),
     responses((status = 200, description = "A page", body = AuditList)),
     security(("root_key" = ["audit:read"]))
@@ -73,7 +73,12 @@ fn filter(parameters: &Parameters<'_>) -> Result<AuditFilter, Problem> {
                 .map(Timestamp::from_millis),
         )
     };
-    let number = |name: &str, min| parameters.whole(name, min, REVISION_MAX);
+    let oldest_first = match parameters.get("order") {
+        None | Some("desc") => false,
+        Some("asc") => true,
+        Some(_) => return Err(Problem::field("order", "must be asc or desc")),
+    };
+    let cursor = parameters.whole("cursor", 1, REVISION_MAX)?;
     let limit = parameters.whole("limit", 1, LIMIT_MAX)?.unwrap_or(LIMIT_DEFAULT);
     Ok(AuditFilter {
         target_id: checked(parameters, "key_id", is_id, "must be the id of a key, user or root key")?,
@@ -86,8 +91,9 @@ fn filter(parameters: &Parameters<'_>) -> Result<AuditFilter, Problem> {
         )?,
         since: time("since")?,
         until: time("until")?,
-        before: number("cursor", 1)?,
-        after: number("after", 0)?,
+        before: cursor.filter(|_| !oldest_first),
+        after: cursor.filter(|_| oldest_first),
+        oldest_first,
         limit: u32::try_from(limit).unwrap_or(u32::MAX),
     })
 }

@@ -1,0 +1,60 @@
+//! `keyreeve keys history` and `keyreeve keys usage`.
+
+use super::targets::{Common, path_of};
+use crate::output;
+use clap::Args;
+use serde_json::Value;
+
+/// Show everything that was done to a key, oldest first; also of a key that is erased.
+#[derive(Debug, Args)]
+pub(crate) struct History {
+    /// The key
+    id: String,
+    #[command(flatten)]
+    common: Common,
+}
+
+impl History {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        let path = format!("{}/events", path_of(&self.id)?);
+        let mut events = self.common.client()?.get(&path, &[]).await?;
+        copy(&mut events, "/actor/id", "by");
+        let columns = ["revision", "at", "action", "by", "reason"];
+        output::list(self.common.connection.output, &events, &columns);
+        Ok(())
+    }
+}
+
+/// Show how often a key was verified, by hour and outcome.
+#[derive(Debug, Args)]
+pub(crate) struct Usage {
+    /// The key
+    id: String,
+    /// How many hours back, at most 2160 (90 days)
+    #[arg(long, default_value_t = 24)]
+    hours: u32,
+    #[command(flatten)]
+    common: Common,
+}
+
+impl Usage {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        let path = format!("{}/usage", path_of(&self.id)?);
+        let query = [("hours", self.hours.to_string())];
+        let mut usage = self.common.client()?.get(&path, &query).await?;
+        copy(&mut usage, "/hour", "at");
+        output::list(self.common.connection.output, &usage, &["at", "outcome", "count"]);
+        Ok(())
+    }
+}
+
+/// Gives each item of a list a column that a table can show.
+fn copy(list: &mut Value, from: &str, to: &str) {
+    let items = list.get_mut("data").and_then(Value::as_array_mut);
+    for item in items.into_iter().flatten() {
+        let value = item.pointer(from).cloned();
+        if let (Some(fields), Some(value)) = (item.as_object_mut(), value) {
+            fields.insert(to.to_owned(), value);
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! `keyreeve policy`: what a tenant has decided about its keys.
+
+use super::connect::{Connection, stdin};
+use crate::exit::Usage;
+use crate::output;
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+/// Show and replace a tenant's policy.
+#[derive(Debug, Subcommand)]
+#[command(
+    after_help = "Examples:\n  keyreeve policy get -o json\n  keyreeve policy set --preset erase --prefix uspl\n  \
+                        keyreeve policy get -o json > policy.json\n  keyreeve policy set --file policy.json"
+)]
+pub(crate) enum Policy {
+    /// Show the policy
+    Get(Get),
+    /// Replace the policy: a preset, and what overrides it
+    Set(Set),
+}
+
+/// Show the policy.
+#[derive(Debug, Args)]
+pub(crate) struct Get {
+    /// The tenant [default: the root key's own, or `default`]
+    #[arg(long, env = "KEYREEVE_TENANT")]
+    tenant: Option<String>,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// Replace the policy.
+#[derive(Debug, Args)]
+pub(crate) struct Set {
+    /// erase, hold, keep or standard
+    #[arg(long)]
+    preset: Option<String>,
+    /// The start of every new secret
+    #[arg(long)]
+    prefix: Option<String>,
+    /// Most keys of one owner
+    #[arg(long, value_name = "N")]
+    keys_per_subject: Option<u32>,
+    /// A policy document in JSON; `-` reads it from standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["preset", "prefix", "keys_per_subject"])]
+    file: Option<String>,
+    /// The tenant [default: the root key's own, or `default`]
+    #[arg(long, env = "KEYREEVE_TENANT")]
+    tenant: Option<String>,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+impl Policy {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Get(get) => get.run().await,
+            Self::Set(set) => set.run().await,
+        }
+    }
+}
+
+impl Get {
+    async fn run(self) -> anyhow::Result<()> {
+        let tenant = self.tenant.clone();
+        let policy = self
+            .connection
+            .with_server(async |client| Ok(client.for_tenant(tenant).get("v1/policy", &[]).await?))
+            .await?;
+        output::one(self.connection.output, &policy);
+        Ok(())
+    }
+}
+
+impl Set {
+    async fn run(self) -> anyhow::Result<()> {
+        let wish = self.wish()?;
+        let tenant = self.tenant.clone();
+        let policy = self
+            .connection
+            .with_server(async |client| Ok(client.for_tenant(tenant).put("v1/policy", &wish).await?))
+            .await?;
+        let count = policy.pointer("/not_allowed_today/count").and_then(Value::as_u64);
+        if let Some(count) = count.filter(|&count| count > 0) {
+            output::say(&format!(
+                "{count} existing keys would not be allowed today; they keep working (-o json lists them)"
+            ));
+        }
+        output::one(self.connection.output, &policy);
+        Ok(())
+    }
+
+    fn wish(&self) -> anyhow::Result<Value> {
+        let Some(file) = &self.file else {
+            let limit = self.keys_per_subject.map(|max| json!({ "keys_per_subject": max }));
+            return Ok(json!({ "preset": self.preset, "prefix": self.prefix, "limit": limit }));
+        };
+        let text = match file.as_str() {
+            "-" => stdin()?,
+            path => std::fs::read_to_string(path).map_err(|error| Usage(format!("cannot read {path}: {error}")))?,
+        };
+        let mut wish: Value = serde_json::from_str(&text).map_err(|error| Usage(format!("not JSON: {error}")))?;
+        // What `policy set -o json` printed can be given back as it is.
+        if let Some(fields) = wish.as_object_mut() {
+            fields.remove("not_allowed_today");
+        }
+        Ok(wish)
+    }
+}

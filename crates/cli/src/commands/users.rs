@@ -1,0 +1,200 @@
+//! `keyreeve users`: people with a login. Works on the machine of the server also without a root key.
+
+use super::connect::{Connection, stdin};
+use crate::exit::Usage;
+use crate::output;
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+const COLUMNS: [&str; 6] = ["id", "email", "name", "role", "status", "created_at"];
+
+/// Make, list, change and remove users.
+#[derive(Debug, Subcommand)]
+#[command(
+    after_help = "Examples:\n  keyreeve users create ada@example.com --role admin --password-stdin < password\n  \
+                        keyreeve users suspend user_…\n  keyreeve users remove user_… --yes"
+)]
+pub(crate) enum Users {
+    /// Make a user
+    Create(Create),
+    /// List users
+    List(List),
+    /// Change a user's name, role or password
+    Update(Update),
+    /// Block a user and all their keys
+    Suspend(One),
+    /// Let a user and their keys be judged again
+    Open(One),
+    /// Remove a user; all their keys are blocked for good
+    Remove(Remove),
+}
+
+/// The tenant and the server.
+#[derive(Debug, Args)]
+pub(crate) struct Common {
+    /// The tenant [default: the root key's own, or `default`]
+    #[arg(long, env = "KEYREEVE_TENANT")]
+    tenant: Option<String>,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// Make a user.
+#[derive(Debug, Args)]
+pub(crate) struct Create {
+    /// What the user logs in with
+    email: String,
+    /// What people call the user
+    #[arg(long)]
+    name: Option<String>,
+    /// member, admin or auditor
+    #[arg(long, default_value = "member")]
+    role: String,
+    /// Read a password from standard input: never an argument, which everybody on the machine could read
+    #[arg(long)]
+    password_stdin: bool,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// List users.
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Change a user.
+#[derive(Debug, Args)]
+pub(crate) struct Update {
+    /// The user
+    id: String,
+    /// A new name
+    #[arg(long)]
+    name: Option<String>,
+    /// A new role
+    #[arg(long)]
+    role: Option<String>,
+    /// Read a new password from standard input
+    #[arg(long)]
+    password_stdin: bool,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// One user.
+#[derive(Debug, Args)]
+pub(crate) struct One {
+    /// The user
+    id: String,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Remove a user.
+#[derive(Debug, Args)]
+pub(crate) struct Remove {
+    /// The user
+    id: String,
+    /// It is meant
+    #[arg(long, short)]
+    yes: bool,
+    #[command(flatten)]
+    common: Common,
+}
+
+impl Users {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Create(create) => create.run().await,
+            Self::List(list) => list.run().await,
+            Self::Update(update) => update.run().await,
+            Self::Suspend(one) => one.common.patch(&one.id, &json!({ "status": "suspended" })).await,
+            Self::Open(one) => one.common.patch(&one.id, &json!({ "status": "active" })).await,
+            Self::Remove(remove) => remove.run().await,
+        }
+    }
+}
+
+fn path_of(id: &str) -> Result<String, Usage> {
+    let is_id = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    match is_id {
+        true => Ok(format!("v1/users/{id}")),
+        false => Err(Usage("a user's id is user_ and 32 hex digits".to_owned())),
+    }
+}
+
+/// The password without the line end that a terminal or `echo` puts there.
+fn password(is_asked_for: bool) -> anyhow::Result<Option<String>> {
+    match is_asked_for {
+        true => Ok(Some(stdin()?.trim_end_matches(['\r', '\n']).to_owned())),
+        false => Ok(None),
+    }
+}
+
+impl Common {
+    async fn patch(&self, id: &str, wish: &Value) -> anyhow::Result<()> {
+        let (path, tenant) = (path_of(id)?, self.tenant.clone());
+        let changed = self
+            .connection
+            .with_server(async |client| Ok(client.for_tenant(tenant).patch(&path, wish).await?))
+            .await?;
+        output::one(self.connection.output, &changed);
+        Ok(())
+    }
+}
+
+impl Create {
+    async fn run(self) -> anyhow::Result<()> {
+        let password = password(self.password_stdin)?;
+        let wish = json!({ "email": self.email, "name": self.name, "role": self.role, "password": password });
+        let tenant = self.common.tenant.clone();
+        let connection = &self.common.connection;
+        let made = connection
+            .with_server(async |client| Ok(client.for_tenant(tenant).post("v1/users", &wish).await?))
+            .await?;
+        output::one(connection.output, &made);
+        Ok(())
+    }
+}
+
+impl List {
+    async fn run(self) -> anyhow::Result<()> {
+        let tenant = self.common.tenant.clone();
+        let connection = &self.common.connection;
+        let found = connection
+            .with_server(async |client| Ok(client.for_tenant(tenant).get("v1/users", &[]).await?))
+            .await?;
+        output::list(connection.output, &found, &COLUMNS);
+        Ok(())
+    }
+}
+
+impl Update {
+    async fn run(self) -> anyhow::Result<()> {
+        let mut wish = json!({});
+        let password = password(self.password_stdin)?;
+        for (field, value) in [("name", self.name), ("role", self.role), ("password", password)] {
+            if let (Some(value), Some(fields)) = (value, wish.as_object_mut()) {
+                fields.insert(field.to_owned(), Value::String(value));
+            }
+        }
+        self.common.patch(&self.id, &wish).await
+    }
+}
+
+impl Remove {
+    async fn run(self) -> anyhow::Result<()> {
+        if !self.yes {
+            let what = format!("removing {} cannot be undone; add --yes if it is meant", self.id);
+            return Err(Usage(what).into());
+        }
+        let (path, tenant) = (path_of(&self.id)?, self.common.tenant.clone());
+        let connection = &self.common.connection;
+        let removed = connection
+            .with_server(async |client| Ok(client.for_tenant(tenant).delete(&path).await?))
+            .await?;
+        output::one(connection.output, &removed);
+        Ok(())
+    }
+}
