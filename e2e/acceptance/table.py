@@ -1,0 +1,69 @@
+"""Runs the acceptance suite and writes docs/acceptance.md: row, test, state. `--check` only compares."""
+import collections
+import pathlib
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as xml
+
+from rows import ROWS
+
+HERE = pathlib.Path(__file__).resolve().parent
+TABLE = HERE.parent.parent / "docs/acceptance.md"
+SYSTEMS = {"U": "Userplane: preset `erase`, prefix `uspl`", "P": "Spectro Cloud Palette: preset `hold`",
+           "H": "Hyperspell: preset `keep`"}
+STATES = {"dashboard": "comes with the dashboard", "later": "not yet", "never": "not ours"}
+
+
+def named_tests():
+    """Name of each row's test, from the source."""
+    found = {}
+    for path in sorted(HERE.glob("test_*.py")):
+        for name in re.findall(r"^def (test_[UPH]_\d+\w*)", path.read_text(), re.MULTILINE):
+            row = "-".join(name.split("_")[1:3])
+            assert row not in found, f"two tests for {row}"
+            found[row] = (path.name, name)
+    return found
+
+
+def results(report):
+    """What came of each test of a JUnit report."""
+    cases = xml.parse(report).iter("testcase")
+    return {case.get("name"): "passed" if not len(case.findall("failure") + case.findall("error")) else "FAILED"
+            for case in cases}
+
+
+def text(states):
+    named = named_tests()
+    counts = collections.Counter(where for _, where, _ in ROWS)
+    lines = [
+        "# What Keyreeve can be", "",
+        "One row of public behaviour each, and the test that lives it through over HTTP. Written by "
+        "`e2e/acceptance/table.py`; Clerk's wire is lived through by its own SDKs in `e2e/clerk-js` and "
+        "`e2e/clerk-python`.", "",
+        f"{counts['api']} rows are tested here, {counts['dashboard']} come with the dashboard, {counts['later']} are not "
+        f"there yet, {counts['never']} are not ours.", "",
+    ]
+    for letter, title in SYSTEMS.items():
+        lines += [f"## {title}", "", "| row | behaviour | test | state |", "|---|---|---|---|"]
+        for row, where, behaviour in (row for row in ROWS if row[0].startswith(letter)):
+            if where == "api":
+                file, name = named[row]
+                lines.append(f"| {row} | {behaviour} | `{file}` `{name}` | {states.get(name, 'passed')} |")
+            else:
+                lines.append(f"| {row} | {behaviour} | | {STATES[where]} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def main():
+    report = HERE.parent / ".cache/acceptance.xml"
+    report.parent.mkdir(exist_ok=True)
+    run = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:schemathesis",
+                          f"--junit-xml={report}", HERE], cwd=HERE.parent, check=False)
+    TABLE.write_text(text(results(report)))
+    return run.returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
