@@ -19,8 +19,8 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::watch;
 
-/// How often uses are written down.
-const USES_INTERVAL: Duration = Duration::from_secs(1);
+/// How often what verification leaves behind is written down.
+const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(1);
 /// The socket for whoever may read the data directory.
 const OPERATOR_SOCKET: &str = "operator.sock";
 
@@ -125,7 +125,7 @@ impl Instance {
         let serving = faces.into_iter().map(start).collect();
         let (stop_ops, stopping_ops) = watch::channel(false);
         let ops = Listening::start(ops, Face::Ops, app.clone(), stopping_ops);
-        tokio::spawn(write_uses(app.clone(), stopping));
+        tokio::spawn(keep_house(app.clone(), stopping));
         let addresses = Addresses {
             listen,
             check_listen,
@@ -226,14 +226,18 @@ async fn found(app: &App, settings: &Settings) -> Result<Option<FirstRootKey>, S
     Ok(None)
 }
 
-async fn write_uses(app: App, mut stopping: watch::Receiver<bool>) {
-    let mut ticks = tokio::time::interval(USES_INTERVAL);
+/// What happens once a second, whatever is asked.
+async fn keep_house(app: App, mut stopping: watch::Receiver<bool>) {
+    let mut ticks = tokio::time::interval(HOUSEKEEPING_INTERVAL);
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
             _ = stopping.wait_for(|&stopping| stopping) => break,
         }
         app.authority().flush_activity().await;
+        if let Err(error) = app.authority().write_down_lapsed().await {
+            tracing::warn!(%error, "lapsed revocations could not be written down");
+        }
         app.record_checkpoint().await;
     }
 }

@@ -111,6 +111,9 @@ pub trait Store: Send + Sync + 'static {
     /// The secret with this digest, whatever became of it. Of every tenant.
     async fn find_credential(&self, digest: &Digest) -> Result<Stamped<Option<Credential>>, StoreError>;
 
+    /// Keys whose time to undo a revocation is over, though that is not written down yet; at most `limit`.
+    async fn lapsed(&self, now: Timestamp, limit: u32) -> Result<Vec<(Slug, KeyId)>, StoreError>;
+
     /// Writes down when secrets were last used, and counts. No revision, no audit entry; never moves a time back.
     async fn record_activity(&self, activity: Activity) -> Result<(), StoreError>;
 

@@ -1,16 +1,20 @@
 //! The ends of a key: revoke, as the policy says, and delete.
 
 use super::change::{ChangedKey, Label, decide, decided_at};
+use crate::activity::system;
 use crate::{Authority, Call, Failure};
 use keyreeve_core::access::{Actor, Permission};
 use keyreeve_core::audit::Action;
 use keyreeve_core::lifecycle::{ReasonCode, RevokeOrder, Standing, State};
 use keyreeve_core::text::Note;
 use keyreeve_core::{KeyId, Timestamp};
-use keyreeve_store::model::{KeyQuery, PageStart};
+use keyreeve_store::WriteError;
+use keyreeve_store::model::{ChangeRequest, KeyQuery, PageStart};
 
 /// Most records that one purge destroys.
 const PURGED_MAX: u64 = 1_000;
+/// Lapsed revocations written down at a time.
+const LAPSED_AT_ONCE: u32 = 100;
 /// Keys read at a time by a purge.
 const PURGE_PAGE: u32 = 200;
 
@@ -50,6 +54,31 @@ impl Authority {
         let order = order(call, &command);
         let transition = move |key: keyreeve_core::Key, policy: &_| key.finalize(order, policy, now);
         self.change(call, id, label(&command), transition).await
+    }
+
+    /// Writes down which revocations can no longer be undone, and erases the keys whose policy says so. Called once a
+    /// second; no verdict waits for it.
+    pub async fn write_down_lapsed(&self) -> Result<(), Failure> {
+        let now = self.now();
+        for (tenant, id) in self.store.lapsed(now, LAPSED_AT_ONCE).await? {
+            let label = Label {
+                action: Action::KeyRevoked,
+                reason: Some("the time to undo the revocation is over".into()),
+            };
+            let request = ChangeRequest {
+                tenant,
+                id,
+                new_name: None,
+                decide: decide(label, None, move |key, policy| Ok(key.lapse(policy, now))),
+                replace: None,
+            };
+            match self.store.change(system(now), request).await {
+                // Somebody was faster: re-activated it, or deleted it.
+                Ok(_) | Err(WriteError::NotFound) => {}
+                Err(other) => return Err(other.into()),
+            }
+        }
+        Ok(())
     }
 
     /// Destroys the records of keys that were revoked before a time, at most 1 000. Gives how many, and

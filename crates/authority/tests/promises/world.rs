@@ -319,6 +319,11 @@ impl Store for Stage {
         self.inner.users(tenant, after, limit).await
     }
 
+    async fn lapsed(&self, now: Timestamp, limit: u32) -> Result<Vec<(Slug, KeyId)>, StoreError> {
+        self.there()?;
+        self.inner.lapsed(now, limit).await
+    }
+
     async fn record_activity(&self, activity: Activity) -> Result<(), StoreError> {
         self.there()?;
         self.inner.record_activity(activity).await

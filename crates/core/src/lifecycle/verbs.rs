@@ -123,6 +123,21 @@ impl Key {
         }
     }
 
+    /// Writes down that the time to undo a revocation is over. Nothing hangs on when this runs: every reading settles
+    /// a key by itself.
+    pub fn lapse(self, policy: &Policy, now: Timestamp) -> Outcome {
+        let was_final = matches!(self.state, State::Revoked(_));
+        let mut key = self.settled(now);
+        if was_final || !matches!(key.state, State::Revoked(_)) {
+            return Outcome::Unchanged(key);
+        }
+        key.retiring = None;
+        match policy.revoke.after {
+            After::Erase => Outcome::Erased(key),
+            After::Keep | After::Hide => Outcome::Changed(key),
+        }
+    }
+
     /// The final state, or erasure where the policy keeps no revoked records.
     fn ended(mut self, order: RevokeOrder, policy: &Policy, now: Timestamp) -> Outcome {
         self.retiring = None;

@@ -187,6 +187,11 @@ impl Store for MemoryStore {
         self.stamped(|tables| tables.credential(digest))
     }
 
+    async fn lapsed(&self, now: Timestamp, limit: u32) -> Result<Vec<(Slug, KeyId)>, StoreError> {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        self.read(|tables| tables.lapsed(now).take(limit).collect())
+    }
+
     async fn record_activity(&self, activity: Activity) -> Result<(), StoreError> {
         self.write(|tx| Box::pin(async move { operations::record_activity(tx, &activity).await }))
             .map_err(operations::only_store_error)

@@ -129,6 +129,15 @@ impl Tables {
         matching.rev().take(count(query.limit)).cloned().collect()
     }
 
+    pub(super) fn lapsed(&self, now: Timestamp) -> impl Iterator<Item = (Slug, KeyId)> {
+        let is_over = move |row: &&KeyRow| match &row.key.state {
+            State::Disabled(hold) => hold.finalize_at.is_some_and(|end| end <= now),
+            State::Active | State::Revoked(_) => false,
+        };
+        let rows = self.keys.rows().values().filter(is_over);
+        rows.map(|row| (row.key.tenant.clone(), row.key.id))
+    }
+
     pub(super) fn list(&self, query: &KeyQuery) -> KeyPage {
         let matching: Vec<_> = self
             .keys

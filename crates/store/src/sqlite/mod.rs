@@ -254,6 +254,10 @@ impl Store for SqliteStore {
         read::find_credential(&self.readers, digest).await
     }
 
+    async fn lapsed(&self, now: Timestamp, limit: u32) -> Result<Vec<(Slug, KeyId)>, StoreError> {
+        read::lapsed(&self.readers, now, limit).await
+    }
+
     async fn record_activity(&self, activity: Activity) -> Result<(), StoreError> {
         let written = self
             .writer

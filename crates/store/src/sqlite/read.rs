@@ -1,6 +1,8 @@
 //! What readers ask. Each is one statement, so each sees one snapshot.
 
-use super::rows::{audit_record, away, chain, credential, key_record, number, revision, root_key, select_keys, tenant};
+use super::rows::{
+    audit_record, away, chain, credential, key_place, key_record, number, revision, root_key, select_keys, tenant,
+};
 use crate::error::StoreError;
 use crate::model::{AuditRecord, Credential, Head, KeyPage, KeyQuery, KeyRecord, PageStart, RootKey, Stamped, Tenant};
 use keyreeve_core::lifecycle::Standing;
@@ -21,6 +23,8 @@ const FIND_CREDENTIAL: &str = "SELECT h.revision AS head_revision, c.standing, c
      k.subject, k.name, k.scopes, k.claims, k.state, k.finalize_at, k.expires_at \
      FROM head h LEFT JOIN credentials c ON c.digest = ?1 LEFT JOIN keys k ON k.id = c.key_id WHERE h.id = 1";
 const KEY: &str = concat!(select_keys!(), "WHERE tenant = ?1 AND id = ?2");
+const LAPSED: &str =
+    "SELECT tenant, id FROM keys WHERE finalize_at <= ?1 AND state = 'disabled' ORDER BY finalize_at LIMIT ?2";
 const AUDIT_AFTER: &str = "SELECT * FROM log WHERE revision > ?1 ORDER BY revision LIMIT ?2";
 
 /// Where a key stands at `?3`, as `Key::standing` says it of a settled key.
@@ -207,6 +211,11 @@ fn like(text: &str) -> String {
     }
     pattern.push('%');
     pattern
+}
+
+pub(super) async fn lapsed(pool: &SqlitePool, now: Timestamp, limit: u32) -> Result<Vec<(Slug, KeyId)>, StoreError> {
+    let statement = sqlx::query(LAPSED).bind(now.millis()).bind(limit);
+    all(pool, statement, key_place).await
 }
 
 pub(super) async fn audit_after(pool: &SqlitePool, after: u64, limit: u32) -> Result<Vec<AuditRecord>, StoreError> {

@@ -145,6 +145,12 @@ pub(super) fn usage_count(row: &SqliteRow) -> Result<UsageCount, StoreError> {
     })
 }
 
+/// A key by tenant and id.
+pub(super) fn key_place(row: &SqliteRow) -> Result<(Slug, KeyId), StoreError> {
+    let tenant = parsed(row, "tenant", |text| Slug::parse(text).ok())?;
+    Ok((tenant, KeyId::from_bytes(bytes(row, "id")?)))
+}
+
 pub(super) fn subject(row: &SqliteRow) -> Result<Option<Subject>, StoreError> {
     Ok(user(row)?.subject())
 }

@@ -1,0 +1,14 @@
+"""A tenant of its own for each test, on one server."""
+import pytest
+
+from systems import System
+
+
+@pytest.fixture
+def standard(server):
+    return System(server, "standard")
+
+
+@pytest.fixture
+def hold(server):
+    return System(server, "hold")
