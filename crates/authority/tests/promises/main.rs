@@ -9,5 +9,7 @@
 
 mod access;
 mod immediate;
+mod model;
+mod people;
 mod replays;
 mod world;

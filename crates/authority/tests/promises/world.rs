@@ -53,6 +53,8 @@ pub struct Stage {
     inner: MemoryStore,
     pub is_away: AtomicBool,
     pub meanwhile: Mutex<Option<Meanwhile>>,
+    /// The same between reading a tenant's blocked owners and answering.
+    pub meanwhile_owners: Mutex<Option<Meanwhile>>,
     pub look_ups: AtomicU64,
 }
 
@@ -85,6 +87,7 @@ impl World {
             inner: MemoryStore::new(Arc::clone(&verifier) as Arc<dyn CommitObserver>),
             is_away: AtomicBool::new(false),
             meanwhile: Mutex::new(None),
+            meanwhile_owners: Mutex::new(None),
             look_ups: AtomicU64::new(0),
         });
         let clock = Arc::new(HandClock(AtomicI64::new(NOW)));
@@ -296,7 +299,12 @@ impl Store for Stage {
 
     async fn blocked_owners(&self, slug: &Slug) -> Result<Vec<Subject>, StoreError> {
         self.there()?;
-        self.inner.blocked_owners(slug).await
+        let read = self.inner.blocked_owners(slug).await;
+        let meanwhile = self.meanwhile_owners.lock().unwrap().take();
+        if let Some(meanwhile) = meanwhile {
+            meanwhile().await;
+        }
+        read
     }
 
     async fn create_user(&self, context: WriteContext, user: User) -> Result<u64, WriteError> {

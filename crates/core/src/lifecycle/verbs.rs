@@ -106,8 +106,12 @@ impl Key {
                 Ok(Outcome::Unchanged(key))
             }
             (_, Undo::Never) => Ok(key.ended(order, policy, now)),
-            (_, Undo::Seconds(_) | Undo::Always) => {
-                let hold = revoke_hold(order, policy, now);
+            (state, Undo::Seconds(_) | Undo::Always) => {
+                let mut hold = revoke_hold(order, policy, now);
+                // Revoking what an administrator holds must not be a way round the hold.
+                if let State::Disabled(before) = state {
+                    hold.lock = hold.lock.max(before.lock);
+                }
                 Ok(Outcome::Changed(key.moved_to(State::Disabled(hold), now)))
             }
         }

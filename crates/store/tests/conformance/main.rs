@@ -8,10 +8,12 @@
     reason = "a test may fail by panicking"
 )]
 
+mod activity;
 mod changes;
 mod journal;
 mod limits;
 mod lists;
+mod people;
 mod replays;
 mod root_keys;
 mod secrets;
@@ -80,4 +82,19 @@ every_database! {
     secrets::an_erased_secret_is_a_tombstone_for_ever,
     secrets::a_secret_is_never_issued_twice,
     secrets::uses_move_forward_only_and_make_no_revision,
+    activity::counts_add_up_by_hour_and_outcome,
+    activity::counts_are_forgotten_after_ninety_days,
+    activity::an_event_is_an_entry_and_nothing_else,
+    activity::the_log_is_filtered_by_everything_that_is_asked,
+    activity::the_log_is_read_in_both_orders_and_in_pages,
+    activity::a_window_that_is_over_is_found_until_it_is_written_down,
+    activity::keys_about_to_expire_are_listed,
+    people::a_user_comes_back_as_it_was_made,
+    people::an_address_is_one_users_until_it_is_removed,
+    people::the_observer_hears_whose_keys_are_blocked,
+    people::the_last_admin_stays_unless_it_is_forced,
+    people::a_user_who_lost_role_or_place_meanwhile_changes_nothing,
+    people::a_tenants_policy_and_status_change_in_one_entry,
+    people::a_removed_tenant_takes_its_root_keys_along_and_does_not_come_back,
+    people::the_last_root_key_that_makes_others_stays,
 }

@@ -1,0 +1,255 @@
+//! Users and tenants: what ends with them.
+
+use crate::world::{NOW, World, context, name, slug};
+use keyreeve_core::access::{Actor, Reach, Role};
+use keyreeve_core::policy::{ExpiryWish, Preset};
+use keyreeve_core::user::{Email, PasswordDigest, Status, UserEdit};
+use keyreeve_core::{User, UserId};
+use keyreeve_store::WriteError;
+use keyreeve_store::model::{TenantEdit, UserChange, WriteContext};
+use keyreeve_store::store::OwnerGate;
+
+fn user(world: &World, email: &str, role: Role) -> User {
+    User {
+        id: UserId::from_bytes(u128::from(world.number()).to_be_bytes()),
+        tenant: world.tenant.clone(),
+        email: Email::parse(email).unwrap(),
+        name: Some(name("Ada")),
+        role,
+        status: Status::Active,
+        password: Some(PasswordDigest::new("$argon2id$v=19$…")),
+        created_at: NOW,
+        updated_at: NOW,
+    }
+}
+
+async fn made(world: &World, email: &str, role: Role) -> User {
+    let user = user(world, email, role);
+    world.store.create_user(context(), user.clone()).await.unwrap();
+    user
+}
+
+fn change(user: &User, edit: UserEdit) -> UserChange {
+    UserChange {
+        tenant: user.tenant.clone(),
+        id: user.id,
+        edit,
+        is_forced: false,
+    }
+}
+
+fn to(status: Status) -> UserEdit {
+    UserEdit {
+        status: Some(status),
+        ..UserEdit::default()
+    }
+}
+
+pub async fn a_user_comes_back_as_it_was_made(world: World) {
+    let ada = made(&world, "ada@example.com", Role::Admin).await;
+    assert_eq!(
+        world.store.user(&world.tenant, ada.id).await.unwrap(),
+        Some(ada.clone())
+    );
+    let bob = made(&world, "bob@example.com", Role::Member).await;
+    let all = world.store.users(&world.tenant, None, 10).await.unwrap();
+    assert_eq!(all, [ada.clone(), bob.clone()]);
+    assert_eq!(world.store.users(&world.tenant, Some(ada.id), 10).await.unwrap(), [bob]);
+    world.make_tenant("other", Preset::Standard.policy()).await;
+    assert_eq!(world.store.user(&slug("other"), ada.id).await.unwrap(), None);
+    assert!(world.store.users(&slug("other"), None, 10).await.unwrap().is_empty());
+}
+
+pub async fn an_address_is_one_users_until_it_is_removed(world: World) {
+    let ada = made(&world, "ada@example.com", Role::Member).await;
+    let again = world
+        .store
+        .create_user(context(), user(&world, "ADA@example.com", Role::Member))
+        .await;
+    assert!(matches!(again, Err(WriteError::EmailTaken)));
+    world
+        .store
+        .change_user(context(), change(&ada, to(Status::Removed)))
+        .await
+        .unwrap();
+    made(&world, "ada@example.com", Role::Member).await;
+    let gone = world
+        .store
+        .change_user(context(), change(&ada, to(Status::Active)))
+        .await;
+    assert!(
+        matches!(gone, Err(WriteError::NotFound)),
+        "a removed user does not come back"
+    );
+}
+
+pub async fn the_observer_hears_whose_keys_are_blocked(world: World) {
+    let ada = made(&world, "ada@example.com", Role::Member).await;
+    let gate = |is_blocked| OwnerGate {
+        tenant: world.tenant.clone(),
+        subject: ada.subject().unwrap(),
+        is_blocked,
+    };
+    for (status, is_blocked) in [
+        (Status::Suspended, true),
+        (Status::Active, false),
+        (Status::Removed, true),
+    ] {
+        world.seen.forget();
+        let before = world.revision().await;
+        let (after, revision) = world
+            .store
+            .change_user(context(), change(&ada, to(status)))
+            .await
+            .unwrap();
+        assert_eq!((after.status, revision), (status, before + 1));
+        let owners: Vec<_> = world
+            .seen
+            .0
+            .lock()
+            .unwrap()
+            .iter()
+            .flat_map(|one| one.owners.clone())
+            .collect();
+        assert_eq!(owners, [gate(is_blocked)]);
+        let blocked = world.store.blocked_owners(&world.tenant).await.unwrap();
+        assert_eq!(
+            blocked,
+            if is_blocked {
+                vec![ada.subject().unwrap()]
+            } else {
+                Vec::new()
+            }
+        );
+    }
+}
+
+pub async fn the_last_admin_stays_unless_it_is_forced(world: World) {
+    let ada = made(&world, "ada@example.com", Role::Admin).await;
+    let head = world.store.head().await.unwrap();
+    let refused = world
+        .store
+        .change_user(context(), change(&ada, to(Status::Suspended)))
+        .await;
+    assert!(matches!(refused, Err(WriteError::LastAdmin)));
+    assert_eq!(world.store.head().await.unwrap(), head);
+    let forced = UserChange {
+        is_forced: true,
+        ..change(&ada, to(Status::Suspended))
+    };
+    world.store.change_user(context(), forced).await.unwrap();
+    // A suspended admin does not count: the next one made is the last again.
+    let bob = made(&world, "bob@example.com", Role::Admin).await;
+    let refused = world
+        .store
+        .change_user(context(), change(&bob, to(Status::Removed)))
+        .await;
+    assert!(matches!(refused, Err(WriteError::LastAdmin)));
+}
+
+pub async fn a_user_who_lost_role_or_place_meanwhile_changes_nothing(world: World) {
+    let ada = made(&world, "ada@example.com", Role::Admin).await;
+    made(&world, "bob@example.com", Role::Admin).await;
+    let as_admin = WriteContext {
+        actor: Actor::User(ada.id, Role::Admin),
+        ..context()
+    };
+    let issue = || world.issue_request("user_1", &["one"], ExpiryWish::Unsaid);
+    world.store.issue(as_admin.clone(), issue()).await.unwrap();
+    let demoted = UserEdit {
+        role: Some(Role::Member),
+        ..UserEdit::default()
+    };
+    world.store.change_user(context(), change(&ada, demoted)).await.unwrap();
+    let refused = world.store.issue(as_admin, issue()).await;
+    assert!(matches!(refused, Err(WriteError::ActorGone)));
+}
+
+pub async fn a_tenants_policy_and_status_change_in_one_entry(world: World) {
+    world.seen.forget();
+    let before = world.revision().await;
+    let edit = TenantEdit {
+        policy: Some(Preset::Keep.policy()),
+        status: Some(Status::Suspended),
+        name: None,
+    };
+    let changed = world
+        .store
+        .change_tenant(context(), world.tenant.clone(), edit.clone())
+        .await
+        .unwrap();
+    assert_eq!(
+        (changed.policy.preset, changed.status),
+        (Preset::Keep, Status::Suspended)
+    );
+    assert_eq!(world.store.tenant(&world.tenant).await.unwrap(), Some(changed.clone()));
+    assert_eq!(world.revision().await, before + 1);
+    assert_eq!(world.seen.0.lock().unwrap()[0].tenants, [changed]);
+    world
+        .store
+        .change_tenant(context(), world.tenant.clone(), edit)
+        .await
+        .unwrap();
+    assert_eq!(world.revision().await, before + 1, "no change is no entry");
+}
+
+pub async fn a_removed_tenant_takes_its_root_keys_along_and_does_not_come_back(world: World) {
+    let root_key = world.root_key(Reach::Tenant(world.tenant.clone()));
+    world.store.create_root_key(context(), root_key.clone()).await.unwrap();
+    world.seen.forget();
+    let edit = |status| TenantEdit {
+        status: Some(status),
+        ..TenantEdit::default()
+    };
+    world
+        .store
+        .change_tenant(context(), world.tenant.clone(), edit(Status::Removed))
+        .await
+        .unwrap();
+    let told: Vec<_> = world
+        .seen
+        .0
+        .lock()
+        .unwrap()
+        .iter()
+        .flat_map(|one| one.root_keys.clone())
+        .collect();
+    assert!(
+        told.contains(&root_key.digest) && told.len() == 2,
+        "the first root key too"
+    );
+    let found = world
+        .store
+        .find_root_key(&root_key.digest)
+        .await
+        .unwrap()
+        .value
+        .unwrap();
+    assert_eq!(found.revoked_at, Some(NOW));
+    assert!(world.store.tenants(None, 10).await.unwrap().is_empty());
+    let back = world
+        .store
+        .change_tenant(context(), world.tenant.clone(), edit(Status::Active))
+        .await;
+    assert!(matches!(back, Err(WriteError::NotFound)));
+}
+
+pub async fn the_last_root_key_that_makes_others_stays(world: World) {
+    let first = world.root_key(Reach::Instance);
+    world.store.create_root_key(context(), first.clone()).await.unwrap();
+    let by_root_key = || WriteContext {
+        actor: Actor::RootKey(first.id),
+        ..context()
+    };
+    let refused = world.store.revoke_root_key(by_root_key(), None, first.id).await;
+    assert!(matches!(refused, Err(WriteError::LastRootKey)));
+    let second = world.root_key(Reach::Instance);
+    world.store.create_root_key(context(), second.clone()).await.unwrap();
+    world
+        .store
+        .revoke_root_key(by_root_key(), None, first.id)
+        .await
+        .unwrap();
+    // On the machine itself even the last one goes.
+    world.store.revoke_root_key(context(), None, second.id).await.unwrap();
+}
