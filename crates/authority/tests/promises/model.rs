@@ -152,14 +152,18 @@ impl Model {
             Undo::Never | Undo::Always => None,
         };
         let is_admins = self.is_sticky(who);
-        match (self.keys[which].state, undo) {
-            (State::Revoked, _) => {}
-            (
-                State::Held {
-                    is_revocation: true, ..
-                },
-                Undo::Seconds(_) | Undo::Always,
-            ) => {}
+        let state = self.keys[which].state;
+        let is_revoking = matches!(
+            state,
+            State::Held {
+                is_revocation: true,
+                ..
+            }
+        );
+        if state == State::Revoked || (is_revoking && undo != Undo::Never) {
+            return Answer::Done;
+        }
+        match (state, undo) {
             (_, Undo::Never) => self.end(which),
             (state, Undo::Seconds(_) | Undo::Always) => {
                 let was_admins = matches!(state, State::Held { is_admins: true, .. });
