@@ -197,7 +197,7 @@ pub struct ApiKey {
     /// When it was last changed, in Unix ms.
     pub updated_at: i64,
     /// Where it stands: `active`, `disabled`, `expired` or `revoked`.
-    #[schema(pattern = "^(active|disabled|expired|revoked)$")]
+    #[schema(pattern = "^(active|disabled|expired|revoked|revoking)$")]
     pub state: &'static str,
     /// The start of its secret.
     pub prefix: String,
@@ -235,8 +235,8 @@ pub struct Effect {
     pub verifiers: u32,
     /// How long it took, in ms.
     pub waited_ms: u64,
-    /// Always `everywhere`.
-    #[schema(pattern = "^everywhere$")]
+    /// `everywhere`; or `pending` in a 202, if the caller would not wait: then the operation says when it is.
+    #[schema(pattern = "^(everywhere|pending)$")]
     pub scope: &'static str,
 }
 
@@ -254,6 +254,52 @@ pub struct PurgeKeys {
     /// Only keys that were revoked before this time, in Unix ms.
     #[schema(value_type = i64, minimum = 0, maximum = 253_402_300_799_999_u64)]
     pub revoked_before: Whole,
+}
+
+/// Which keys to revoke, all in one call. Filters are combined; one must be given.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RevokeFilter {
+    /// Keys of this owner.
+    pub subject: Option<String>,
+    /// These keys.
+    #[schema(max_items = 1000)]
+    pub ids: Option<Vec<String>>,
+    /// Keys that were made before this time, in Unix ms.
+    #[schema(value_type = Option<i64>, minimum = 0, maximum = 253_402_300_799_999_u64)]
+    pub created_before: Option<Whole>,
+    /// Keys that hold this scope.
+    pub scope: Option<String>,
+    /// Every key of the tenant.
+    pub all: Option<bool>,
+}
+
+/// A wish to revoke many keys.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RevokeMany {
+    /// Which.
+    pub filter: RevokeFilter,
+    /// Why, in words.
+    pub revocation_reason: Option<String>,
+    /// Why, as a code.
+    pub reason_code: Option<String>,
+    /// Only say how many there are.
+    pub dry_run: Option<bool>,
+}
+
+/// What revoking many keys came to.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RevokedMany {
+    /// Keys that the filter lets through and that were not revoked yet.
+    pub matched: u64,
+    /// Keys that were revoked now; 0 in a dry run.
+    pub revoked: u64,
+    /// Keys that the policy did not allow to revoke, or that somebody else ended meanwhile.
+    pub skipped: u64,
+    /// How far it has got; not there in a dry run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub effect: Option<Effect>,
 }
 
 /// What a purge came to.

@@ -8,6 +8,7 @@ pub mod claims;
 pub mod code;
 pub mod json;
 pub mod keys;
+pub mod nodes;
 pub mod policy;
 pub mod problem;
 pub mod root_keys;

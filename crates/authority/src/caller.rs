@@ -77,6 +77,8 @@ pub struct Call {
     pub request_id: Box<str>,
     /// The caller's mark by which a retry is known.
     pub idempotency: Option<Idempotency>,
+    /// Whether to answer only when a change is effective; else its operation can be asked for later.
+    pub is_awaited: bool,
 }
 
 impl Call {

@@ -73,7 +73,9 @@ impl From<StoreError> for Failure {
         match error {
             StoreError::Unavailable(why) => Self::Unavailable(why),
             StoreError::OutcomeUnknown(why) => Self::OutcomeUnknown(why),
-            StoreError::Corrupt(_) | StoreError::InUse { .. } => Self::Internal(error.to_string()),
+            StoreError::Corrupt(_) | StoreError::InUse { .. } | StoreError::Disagreement(_) => {
+                Self::Internal(error.to_string())
+            }
         }
     }
 }

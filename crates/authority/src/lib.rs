@@ -10,6 +10,8 @@ mod describe;
 pub mod env;
 pub mod failure;
 pub mod keys;
+pub mod node;
+mod nodes;
 mod policy;
 pub mod root_keys;
 pub mod tenants;
@@ -20,6 +22,7 @@ pub mod verify;
 pub use audit::{AuditCheck, AuditFilter, Refused, check_log};
 pub use caller::{Call, Caller};
 pub use failure::Failure;
+pub use node::Node;
 pub use policy::Misfits;
 pub use verifier::Verifier;
 
@@ -38,10 +41,12 @@ pub struct Authority {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     last_id: Mutex<(i64, u16)>,
+    /// `None` in a single process.
+    node: Option<Arc<Node>>,
 }
 
 /// How far a change has got when it is answered (coherence.md, section 1).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Effect {
     /// The newest revision that the change is contained in.
     pub revision: u64,
@@ -49,6 +54,8 @@ pub struct Effect {
     pub verifiers: u32,
     /// How long the change took to be effective, in milliseconds.
     pub waited_ms: u64,
+    /// Whether it is committed but not yet known to be effective everywhere: the caller did not want to wait.
+    pub is_pending: bool,
 }
 
 impl Authority {
@@ -65,7 +72,20 @@ impl Authority {
             clock,
             entropy,
             last_id: Mutex::new((0, 0)),
+            node: None,
         }
+    }
+
+    /// Makes this one node of several: changes are then answered when every node has them.
+    #[must_use]
+    pub fn among(mut self, node: Arc<Node>) -> Self {
+        self.node = Some(node);
+        self
+    }
+
+    /// This node, if it is one of several.
+    pub fn node(&self) -> Option<&Arc<Node>> {
+        self.node.as_ref()
     }
 
     /// The memory that verdicts come from.
@@ -89,13 +109,30 @@ impl Authority {
         self.store.close().await;
     }
 
-    /// The effect of a change that began at `began`. In one process a change is effective when its commit has been
-    /// applied to the memory here, which the store does before it answers.
-    fn effect(&self, revision: u64, began: Timestamp) -> Effect {
+    /// The effect of a change that began at `began`, when it is effective everywhere (rule R7). In one process it is
+    /// when its commit has been applied to the memory here, which the store does before it answers. Among several
+    /// nodes, when all have it or can no longer answer without it; or at once, if the caller wants to ask later.
+    async fn effect(&self, revision: u64, began: Timestamp, is_awaited: bool) -> Result<Effect, Failure> {
+        let (verifiers, is_pending) = match &self.node {
+            None => (1, false),
+            Some(_) if !is_awaited => (1, true),
+            Some(node) => (node.effective(revision).await?.verifiers(), false),
+        };
+        Ok(Effect {
+            revision,
+            verifiers,
+            waited_ms: self.now().millis_since(began),
+            is_pending,
+        })
+    }
+
+    /// The effect of a change that takes nothing away, so that nobody need hear of it first.
+    fn effect_at_once(&self, revision: u64, began: Timestamp) -> Effect {
         Effect {
             revision,
             verifiers: 1,
             waited_ms: self.now().millis_since(began),
+            is_pending: false,
         }
     }
 

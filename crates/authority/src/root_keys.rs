@@ -59,10 +59,14 @@ impl Authority {
     /// Revokes a root key. It is dead when this returns.
     pub async fn revoke_root_key(&self, call: &Call, id: RootKeyId) -> Result<RootKey, Failure> {
         call.require(Permission::RootKeysWrite)?;
-        Ok(self
+        let began = self.now();
+        let revoked = self
             .store
-            .revoke_root_key(call.context(self.now()), own_tenant(call), id)
-            .await?)
+            .revoke_root_key(call.context(began), own_tenant(call), id)
+            .await?;
+        let revision = self.store.head().await?.revision;
+        self.effect(revision, began, true).await?;
+        Ok(revoked)
     }
 
     pub(crate) fn new_root_key(&self, command: RootKeyCommand, now: Timestamp) -> Result<RootKeyWithSecret, Failure> {

@@ -66,8 +66,9 @@ impl Authority {
     /// Brings the memory up to the store's present revision, so that verdicts say it from the first one on.
     pub async fn catch_up(&self) -> Result<(), Failure> {
         let head = self.store.head().await?;
-        self.verifier.keys.apply(head.revision, []);
-        self.verifier.root_keys.apply(head.revision, []);
+        if self.node.is_none() {
+            self.verifier.caught_up(head.revision);
+        }
         Ok(())
     }
 
@@ -123,7 +124,8 @@ impl Authority {
         call.require_instance(Permission::TenantsWrite)?;
         let began = self.now();
         let tenant = self.store.change_tenant(call.context(began), slug, edit).await?;
-        let effect = self.effect(self.verifier.applied(), began);
+        let revision = self.store.head().await?.revision;
+        let effect = self.effect(revision, began, call.is_awaited).await?;
         Ok((tenant, effect))
     }
 

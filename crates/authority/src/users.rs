@@ -66,7 +66,8 @@ impl Authority {
             is_forced: call.caller.actor == Actor::Operator,
         };
         let (user, revision) = self.store.change_user(call.context(began), change).await?;
-        Ok((user, self.effect(revision, began)))
+        let effect = self.effect(revision, began, call.is_awaited).await?;
+        Ok((user, effect))
     }
 
     /// The caller that a user is, for a root key that may act as users. Somebody who is suspended can do nothing.

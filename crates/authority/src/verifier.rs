@@ -2,7 +2,7 @@
 
 use crate::activity::Uses;
 use keyreeve_core::access::{Permissions, Reach};
-use keyreeve_core::coherence::{Cache, Cached, Entry, Gate};
+use keyreeve_core::coherence::{Cache, Cached, Entry, Gate, Lease};
 use keyreeve_core::text::{Slug, Subject};
 use keyreeve_core::verdict::Denial;
 use keyreeve_core::{Digest, RootKeyId};
@@ -23,6 +23,10 @@ pub struct Verifier {
     pub(crate) uses: Uses,
     gates: RwLock<Gates>,
     tallies: Tallies,
+    lease: Lease,
+    /// Every change up to here is in the memory. Among many nodes this lags behind what `keys` has heard of: a commit
+    /// of this node's own may come before those of others that precede it.
+    covers: AtomicU64,
 }
 
 /// Tenants as their keys' verdicts see them. `changes` counts the commits that touched one, so that a reading which a
@@ -144,15 +148,31 @@ impl Tallies {
 }
 
 impl Verifier {
-    /// A memory for at most `capacity` secrets.
+    /// The memory of a single process, for at most `capacity` secrets.
     pub fn new(capacity: usize) -> Self {
+        Self::with_lease(capacity, Lease::endless())
+    }
+
+    /// The memory of one node among several: it answers only while its lease lasts.
+    pub fn leased(capacity: usize) -> Self {
+        Self::with_lease(capacity, Lease::none())
+    }
+
+    fn with_lease(capacity: usize, lease: Lease) -> Self {
         Self {
             keys: Cache::new(capacity),
             root_keys: Cache::new(ROOT_KEYS_REMEMBERED.min(capacity)),
             uses: Uses::default(),
             gates: RwLock::default(),
             tallies: Tallies::default(),
+            lease,
+            covers: AtomicU64::new(0),
         }
+    }
+
+    /// Until when this memory may answer.
+    pub fn lease(&self) -> &Lease {
+        &self.lease
     }
 
     /// How often each verdict was given.
@@ -165,9 +185,22 @@ impl Verifier {
         self.keys.len()
     }
 
-    /// The newest revision that verdicts take into account.
+    /// Every change up to this revision is taken into account by verdicts.
     pub fn applied(&self) -> u64 {
-        self.keys.applied()
+        self.covers.load(Ordering::Acquire)
+    }
+
+    /// Notes that every change up to a revision is in the memory.
+    pub(crate) fn caught_up(&self, revision: u64) {
+        self.root_keys.apply(revision, []);
+        self.keys.apply(revision, []);
+        self.covers.fetch_max(revision, Ordering::Release);
+    }
+
+    /// Gives the lease up and forgets everything: from here on nothing is answered from memory.
+    pub(crate) fn lose_lease(&self) {
+        self.lease.drop_now();
+        self.outcome_unknown();
     }
 
     fn gates(&self) -> RwLockReadGuard<'_, Gates> {
@@ -187,8 +220,15 @@ impl Verifier {
         self.gates().changes
     }
 
-    /// Remembers a tenant that was read after `changes`; `None` if a commit came meanwhile and it must be read again.
-    pub(crate) fn remember_gate(&self, tenant: &Tenant, blocked: &[Subject], changes: u64) -> Option<Arc<Gate>> {
+    /// Remembers a tenant that was read after `changes` and before `revision`; `None` if a commit came meanwhile and it
+    /// must be read again.
+    pub(crate) fn remember_gate(
+        &self,
+        tenant: &Tenant,
+        blocked: &[Subject],
+        changes: u64,
+        revision: u64,
+    ) -> Option<Arc<Gate>> {
         let mut gates = self.gates_mut();
         if gates.changes != changes {
             return None;
@@ -198,42 +238,68 @@ impl Verifier {
             for owner in blocked {
                 gate.block(owner, true);
             }
+            gate.note_revision(revision);
             Arc::new(gate)
         });
         Some(Arc::clone(gate))
     }
 
-    /// Takes over what a commit says of tenants and owners. One that is not remembered is read when it is needed.
-    fn apply_gates(&self, commit: &Commit) {
+    /// Takes over a change that another node made. What it says of tenants and owners is as of `head`.
+    pub(crate) fn apply_remote(&self, commit: &Commit, head: u64) {
+        self.apply_gates(commit, head);
+        self.root_keys.apply(commit.revision, &commit.root_keys);
+        self.keys.apply(commit.revision, &commit.secrets);
+    }
+
+    /// Takes over what a commit says of tenants and owners, as of a revision. One that is not remembered is read when
+    /// it is needed; so is one of which something newer is known already, because what it was between is not.
+    fn apply_gates(&self, commit: &Commit, as_of: u64) {
         if commit.tenants.is_empty() && commit.owners.is_empty() {
             return;
         }
         let mut gates = self.gates_mut();
         gates.changes += 1;
         for tenant in &commit.tenants {
-            if let Some(gate) = gates.by_slug.get(&tenant.slug) {
+            if let Some(gate) = gates.open(&tenant.slug, as_of) {
                 gate.set(tenant.status, tenant.policy.reveal);
             }
         }
         for owner in &commit.owners {
-            if let Some(gate) = gates.by_slug.get(&owner.tenant) {
+            if let Some(gate) = gates.open(&owner.tenant, as_of) {
                 gate.block(&owner.subject, owner.is_blocked);
             }
         }
     }
 }
 
+impl Gates {
+    /// A gate that something as of a revision may be written to; one that is newer is thrown away.
+    fn open(&mut self, slug: &Slug, as_of: u64) -> Option<&Gate> {
+        if self.by_slug.get(slug)?.revision() > as_of {
+            let newer = self.by_slug.remove(slug)?;
+            newer.make_void();
+            return None;
+        }
+        let gate = self.by_slug.get(slug)?;
+        gate.note_revision(as_of);
+        Some(gate)
+    }
+}
+
 impl CommitObserver for Verifier {
     fn committed(&self, commit: &Commit) {
-        self.apply_gates(commit);
-        self.root_keys.apply(commit.revision, &commit.root_keys);
-        self.keys.apply(commit.revision, &commit.secrets);
+        self.apply_remote(commit, commit.revision);
+        if self.lease.deadline().is_endless() {
+            self.caught_up(commit.revision);
+        }
     }
 
     fn outcome_unknown(&self) {
         let mut gates = self.gates_mut();
         gates.changes += 1;
-        gates.by_slug.clear();
+        for (_, gate) in gates.by_slug.drain() {
+            gate.make_void();
+        }
         drop(gates);
         self.root_keys.flush();
         self.keys.flush();

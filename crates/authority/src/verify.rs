@@ -3,7 +3,7 @@
 use crate::verifier::RootPass;
 use crate::{Authority, Caller, Failure};
 use keyreeve_core::access::{Permissions, Reach};
-use keyreeve_core::coherence::{Entry, Filled, Gate, NewEntry};
+use keyreeve_core::coherence::{Deadline, Entry, Filled, Gate, NewEntry};
 use keyreeve_core::key::Presented;
 use keyreeve_core::policy::Reveal;
 use keyreeve_core::text::Slug;
@@ -75,15 +75,26 @@ impl Authority {
             return Ok(self.denied(denial, Source::Memory));
         };
         let digest = presented.digest();
+        let deadline = self.verifier.lease().deadline();
         // Read before the look-up: the verdict then covers at least this revision.
         let revision = self.verifier.applied();
-        match self.verifier.keys.get(&digest) {
-            Some(entry) => {
+        match self.remembered(&digest) {
+            Some(entry) if self.holds(deadline) => {
                 self.verifier.tallies().count_memory();
                 Ok(self.judged(entry, &digest, question, (revision, Source::Memory)))
             }
-            None => Err(Miss(digest)),
+            Some(_) | None => Err(Miss(digest)),
         }
+    }
+
+    /// What is remembered of a secret, unless its tenant must be read anew.
+    fn remembered(&self, digest: &Digest) -> Option<Entry> {
+        self.verifier.keys.get(digest).filter(|entry| !entry.gate().is_void())
+    }
+
+    /// Rule R4: whether what was looked up after the deadline was loaded may be answered.
+    fn holds(&self, deadline: Deadline) -> bool {
+        deadline.is_endless() || deadline.covers(self.clock.moment())
     }
 
     /// Asks the store, remembers what it said, and answers.
@@ -150,9 +161,14 @@ impl Authority {
         }
     }
 
-    /// Reads a secret from the store under a ticket, until a reading stands that no change has overtaken (R5).
+    /// Reads a secret from the store under a ticket, until a reading stands that no change has overtaken (R5) and
+    /// that was made within one lease (R4).
     async fn fill(&self, digest: Digest) -> Result<(Option<Entry>, u64), Failure> {
         for _ in 0..FILL_TRIES {
+            let deadline = self.verifier.lease().deadline();
+            if !self.holds(deadline) {
+                return Err(no_lease());
+            }
             let busy = || Failure::Unavailable("too many look-ups at once".to_owned());
             let ticket = self.verifier.keys.begin_fill(digest).ok_or_else(busy)?;
             let found = self.store.find_credential(&digest).await?;
@@ -160,7 +176,8 @@ impl Authority {
                 Some(credential) => self.entry_of(digest, credential).await?,
                 None => None,
             };
-            if ticket.finish(found.revision, entry.clone()) == Filled::Kept {
+            let filled = ticket.finish(found.revision, entry.clone());
+            if filled == Filled::Kept && self.holds(deadline) {
                 return Ok((entry, found.revision));
             }
         }
@@ -195,7 +212,8 @@ impl Authority {
             let changes = self.verifier.gate_changes();
             let tenant = self.store.tenant(slug).await?.ok_or(Failure::NotFound)?;
             let blocked = self.store.blocked_owners(slug).await?;
-            if let Some(gate) = self.verifier.remember_gate(&tenant, &blocked, changes) {
+            let head = self.store.head().await?;
+            if let Some(gate) = self.verifier.remember_gate(&tenant, &blocked, changes, head.revision) {
                 return Ok(gate);
             }
         }
@@ -210,7 +228,11 @@ impl Authority {
         let Ok(presented) = Presented::parse(secret) else {
             return Some(None);
         };
+        let deadline = self.verifier.lease().deadline();
         let pass = self.verifier.root_keys.get(&presented.digest())?;
+        if !self.holds(deadline) {
+            return None;
+        }
         Some(Some(pass).filter(|pass| !pass.is_revoked()))
     }
 
@@ -224,11 +246,16 @@ impl Authority {
         };
         let digest = presented.digest();
         for _ in 0..FILL_TRIES {
+            let deadline = self.verifier.lease().deadline();
+            if !self.holds(deadline) {
+                return Err(no_lease());
+            }
             let busy = || Failure::Unavailable("too many look-ups at once".to_owned());
             let ticket = self.verifier.root_keys.begin_fill(digest).ok_or_else(busy)?;
             let found = self.store.find_root_key(&digest).await?;
             let pass = found.value.as_ref().map(RootPass::of);
-            if ticket.finish(found.revision, pass.clone()) == Filled::Kept {
+            let filled = ticket.finish(found.revision, pass.clone());
+            if filled == Filled::Kept && self.holds(deadline) {
                 return Ok(pass.filter(|pass| !pass.is_revoked()));
             }
         }
@@ -246,4 +273,9 @@ impl Authority {
             own: None,
         }
     }
+}
+
+/// Nothing may be answered now, not even from the store: who asks might be cut off from the truth.
+fn no_lease() -> Failure {
+    Failure::Unavailable("this node holds no lease: it cannot reach the database, or has not for too long".to_owned())
 }

@@ -3,10 +3,11 @@
 use crate::exit::Usage;
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
-use keyreeve_server::settings::{CACHE_ENTRIES_DEFAULT, Settings};
+use keyreeve_server::settings::{CACHE_ENTRIES_DEFAULT, LEASE_MS_MAX, LEASE_MS_MIN, Settings};
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 use tracing::level_filters::LevelFilter;
 
 /// The file that is read without being named, if it exists.
@@ -18,7 +19,7 @@ pub(crate) struct Options {
     /// The data directory; SQLite lies inside it [default: ./keyreeve-data]
     #[arg(long, env = "KEYREEVE_DATA")]
     data: Option<PathBuf>,
-    /// A Postgres database instead of SQLite; not in this version
+    /// A Postgres database that several nodes share, instead of SQLite: postgres://user@host/name
     #[arg(long, env = "KEYREEVE_DATABASE_URL", hide_env_values = true, value_name = "URL")]
     database: Option<String>,
     /// Where the API listens; port 0 is any free one [default: 127.0.0.1:7300]
@@ -36,6 +37,16 @@ pub(crate) struct Options {
     /// Most secrets to remember; a million take about 200 MB [default: 2000000]
     #[arg(long, env = "KEYREEVE_CACHE_ENTRIES", value_name = "N")]
     cache_entries: Option<usize>,
+    /// How long this node may verify without the database, and so how long a revocation can take when it cannot be
+    /// reached; the same on all nodes of a database [default: 15s]
+    #[arg(long, env = "KEYREEVE_LEASE", value_name = "DURATION", value_parser = lease)]
+    lease: Option<Duration>,
+    /// What this node is called in lists of nodes [default: the machine's name]
+    #[arg(long, env = "KEYREEVE_NODE_NAME", value_name = "NAME")]
+    node_name: Option<String>,
+    /// Refuse to work where the database could lose an acknowledged change
+    #[arg(long, env = "KEYREEVE_REQUIRE_SYNC")]
+    require_sync: bool,
     /// What to log on standard error [default: info]
     #[arg(long, env = "KEYREEVE_LOG", value_enum)]
     log: Option<Log>,
@@ -55,6 +66,9 @@ struct File {
     ops_listen: Option<SocketAddr>,
     root_key_file: Option<PathBuf>,
     cache_entries: Option<usize>,
+    lease: Option<String>,
+    node_name: Option<String>,
+    require_sync: Option<bool>,
     log: Option<Log>,
 }
 
@@ -90,11 +104,11 @@ impl Options {
     /// Puts flags, variables, file and defaults together.
     pub(crate) fn settle(self) -> anyhow::Result<(Settings, LevelFilter)> {
         let file = read(self.config.as_ref())?;
-        if self.database.or(file.database).is_some() {
-            let message = "this version keeps its data in SQLite inside the data directory; Postgres is not in it \
-                           yet. Leave --database (KEYREEVE_DATABASE_URL) out";
-            return Err(Usage(message.to_owned()).into());
-        }
+        let from_file = |text: String| lease(&text).map_err(|why| Usage(format!("lease: {why}")));
+        let lease = match self.lease {
+            Some(lease) => Some(lease),
+            None => file.lease.map(from_file).transpose()?,
+        };
         let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
         let settings = Settings {
             data: self.data.or(file.data).unwrap_or_else(|| "./keyreeve-data".into()),
@@ -106,8 +120,41 @@ impl Options {
                 .cache_entries
                 .or(file.cache_entries)
                 .unwrap_or(CACHE_ENTRIES_DEFAULT),
+            database: self.database.or(file.database),
+            lease_ms: lease.map(|lease| u64::try_from(lease.as_millis()).unwrap_or(u64::MAX)),
+            node_name: self.node_name.or(file.node_name).unwrap_or_else(machine_name),
+            require_sync: self.require_sync || file.require_sync.unwrap_or(false),
         };
         Ok((settings, self.log.or(file.log).unwrap_or(Log::Info).into()))
+    }
+}
+
+/// A lease as people write it: `15s`, `1500ms`, `2m`; 2 s to an hour.
+fn lease(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is no lease: write 15s, 1500ms or 2m, from 2s to 1h");
+    let digits = text.trim_end_matches(|char: char| char.is_ascii_alphabetic());
+    let unit = text.get(digits.len()..).unwrap_or_default();
+    let factor = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(wrong()),
+    };
+    let ms = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
+    ms.filter(|ms| (LEASE_MS_MIN..=LEASE_MS_MAX).contains(ms))
+        .map(Duration::from_millis)
+        .ok_or_else(wrong)
+}
+
+/// The machine's name, else `node`.
+fn machine_name() -> String {
+    let read = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = read.trim();
+    if name.is_empty() {
+        "node".to_owned()
+    } else {
+        name.to_owned()
     }
 }
 
@@ -122,7 +169,7 @@ fn read(named: Option<&PathBuf>) -> anyhow::Result<File> {
 }
 
 /// Every variable that means something to this program.
-const VARIABLES: [&str; 12] = [
+const VARIABLES: [&str; 15] = [
     "KEYREEVE_DATA",
     "KEYREEVE_DATABASE_URL",
     "KEYREEVE_LISTEN",
@@ -130,6 +177,9 @@ const VARIABLES: [&str; 12] = [
     "KEYREEVE_OPS_LISTEN",
     "KEYREEVE_ROOT_KEY_FILE",
     "KEYREEVE_CACHE_ENTRIES",
+    "KEYREEVE_LEASE",
+    "KEYREEVE_NODE_NAME",
+    "KEYREEVE_REQUIRE_SYNC",
     "KEYREEVE_LOG",
     "KEYREEVE_CONFIG",
     "KEYREEVE_URL",
@@ -147,6 +197,26 @@ pub(crate) fn unknown_variables() -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lease_is_read_with_its_unit_and_has_bounds() {
+        assert_eq!(lease("15s"), Ok(Duration::from_secs(15)));
+        assert_eq!(lease("2500ms"), Ok(Duration::from_millis(2_500)));
+        for wrong in [
+            "",
+            "15",
+            "s",
+            "1s",
+            "1999ms",
+            "2h",
+            "-5s",
+            "1.5s",
+            "15 s",
+            "99999999999999999999s",
+        ] {
+            assert!(lease(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn an_unknown_key_in_the_file_is_an_error() {

@@ -1,11 +1,15 @@
 //! What every handler can reach.
 
 use crate::checkpoints::Checkpoints;
-use keyreeve_authority::Authority;
+use keyreeve_authority::{Authority, Effect};
 use keyreeve_core::audit::Milestone;
+use prometheus_client::metrics::histogram::Histogram;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// In seconds: from a commit on the machine itself to a wait for a verifier that cannot be reached.
+const EFFECT_BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 20.0, 60.0];
 
 /// Shared by all connections. Cloning is cheap.
 #[derive(Clone, Debug)]
@@ -18,6 +22,7 @@ struct Inner {
     is_stopping: AtomicBool,
     request_prefix: String,
     requests: AtomicU64,
+    effects: Histogram,
 }
 
 impl App {
@@ -29,6 +34,7 @@ impl App {
             is_stopping: AtomicBool::new(false),
             request_prefix: format!("req_{start:016x}"),
             requests: AtomicU64::new(1),
+            effects: Histogram::new(EFFECT_BUCKETS),
         }))
     }
 
@@ -71,6 +77,17 @@ impl App {
         // Writing to a string cannot fail.
         let _written = write!(id, "{number:016x}");
         id
+    }
+
+    /// Counts how long a change took to be effective everywhere.
+    pub(crate) fn note_effect(&self, effect: &Effect) {
+        let ms = u32::try_from(effect.waited_ms).unwrap_or(u32::MAX);
+        self.0.effects.observe(f64::from(ms) / 1_000.0);
+    }
+
+    /// How long changes took to be effective everywhere, in seconds.
+    pub(crate) fn effects(&self) -> &Histogram {
+        &self.0.effects
     }
 
     /// From now on the process says that it is not ready.

@@ -4,17 +4,17 @@ use crate::App;
 use crate::checkpoints::Checkpoints;
 use crate::edge::{Face, Listening, bind, bind_unix};
 use crate::http::openapi;
+use crate::open::{self, Opened};
 use crate::settings::Settings;
-use crate::world::{OsEntropy, WallClock};
+use crate::world::OsEntropy;
+use keyreeve_authority::Failure;
 use keyreeve_authority::env::Entropy as _;
-use keyreeve_authority::{Authority, Failure, Verifier};
 use keyreeve_core::Secret;
-use keyreeve_store::{CommitObserver, SqliteStore, StoreError};
+use keyreeve_store::StoreError;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::watch;
@@ -33,6 +33,9 @@ pub enum StartError {
     /// The instance could not be founded or read.
     #[error("the instance could not be set up: {0}")]
     Founding(#[from] Failure),
+    /// The database is there and must not be used like this.
+    #[error("{0}")]
+    Unsafe(String),
     /// An address could not be bound.
     #[error("cannot listen on {address}: {error}")]
     Listen {
@@ -72,6 +75,7 @@ pub struct Instance {
     stop: watch::Sender<bool>,
     stop_ops: watch::Sender<bool>,
     socket: PathBuf,
+    opened: Opened,
 }
 
 /// Where an instance really listens.
@@ -104,7 +108,7 @@ impl std::fmt::Debug for FirstRootKey {
 impl Instance {
     /// Opens the store, founds it if it is empty, and listens.
     pub async fn start(settings: &Settings) -> Result<Self, StartError> {
-        let authority = open(settings).await?;
+        let (authority, opened) = open::open(settings).await?;
         let checkpoints = checkpoints(&settings.data)?;
         let app = App::new(authority, checkpoints, start_number()?);
         let first_root_key = found(&app, settings).await?;
@@ -140,6 +144,7 @@ impl Instance {
             stop,
             stop_ops,
             socket,
+            opened,
         })
     }
 
@@ -153,6 +158,7 @@ impl Instance {
         }
         self.app.authority().flush_activity().await;
         self.app.record_checkpoint().await;
+        self.opened.stop().await;
         self.app.authority().close().await;
         // To the end there is somebody who says that this process is not ready.
         let _nobody = self.stop_ops.send(true);
@@ -171,18 +177,6 @@ fn at(address: impl std::fmt::Display) -> impl FnOnce(std::io::Error) -> StartEr
         address: address.to_string(),
         error,
     }
-}
-
-async fn open(settings: &Settings) -> Result<Authority, StartError> {
-    let verifier = Arc::new(Verifier::new(settings.cache_entries));
-    let observer: Arc<dyn CommitObserver> = verifier.clone();
-    let store = SqliteStore::open(&settings.data, observer).await?;
-    Ok(Authority::new(
-        Arc::new(store),
-        verifier,
-        Arc::new(WallClock),
-        Arc::new(OsEntropy),
-    ))
 }
 
 fn checkpoints(data: &Path) -> Result<Checkpoints, StartError> {
@@ -237,6 +231,11 @@ async fn keep_house(app: App, mut stopping: watch::Receiver<bool>) {
         app.authority().flush_activity().await;
         if let Err(error) = app.authority().write_down_lapsed().await {
             tracing::warn!(%error, "lapsed revocations could not be written down");
+        }
+        if let Some(node) = app.authority().node()
+            && let Err(error) = node.tidy().await
+        {
+            tracing::debug!(%error, "the other nodes could not be looked after");
         }
         app.record_checkpoint().await;
     }

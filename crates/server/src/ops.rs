@@ -4,11 +4,13 @@ use crate::App;
 use axum::body::Body;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
+use keyreeve_authority::Node;
+use keyreeve_store::cluster::Durability;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _, text};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Registry, Unit};
 use std::time::Duration;
 
 /// How long the store may take to answer before the process counts as not ready.
@@ -32,6 +34,9 @@ async fn ready(app: &App) -> Response<Body> {
         return plain(StatusCode::SERVICE_UNAVAILABLE, "stopping\n");
     }
     match tokio::time::timeout(READY_TIMEOUT, app.authority().is_ready()).await {
+        Ok(true) if app.authority().node().is_some_and(|node| node.lease_left_ms() == 0) => {
+            plain(StatusCode::SERVICE_UNAVAILABLE, "this node holds no lease\n")
+        }
         Ok(true) => plain(StatusCode::OK, "ok\n"),
         Ok(false) | Err(_) => plain(StatusCode::SERVICE_UNAVAILABLE, "the store does not answer\n"),
     }
@@ -98,6 +103,17 @@ impl Collector for Snapshot {
             "Newest change that verdicts take into account",
             verifier.applied(),
         )?;
+        let effects = self.0.effects();
+        let histogram = encoder.encode_descriptor(
+            "keyreeve_revocation",
+            "How long changes took until they were effective on every verifier",
+            Some(&Unit::Seconds),
+            effects.metric_type(),
+        )?;
+        effects.encode(histogram)?;
+        if let Some(node) = self.0.authority().node() {
+            encode_node(&mut encoder, node)?;
+        }
         let version = ConstGauge::new(1_i64);
         let mut family = encoder.encode_descriptor(
             "keyreeve_build_info",
@@ -107,6 +123,37 @@ impl Collector for Snapshot {
         )?;
         version.encode(family.encode_family(&[("version", env!("CARGO_PKG_VERSION"))])?)
     }
+}
+
+fn encode_node(encoder: &mut DescriptorEncoder<'_>, node: &Node) -> Result<(), std::fmt::Error> {
+    let health = node.health();
+    gauge(
+        encoder,
+        "keyreeve_lease_left_milliseconds",
+        "How long this node may still verify",
+        node.lease_left_ms(),
+    )?;
+    gauge(
+        encoder,
+        "keyreeve_lease_length_milliseconds",
+        "How long a lease lasts",
+        node.lease_ms(),
+    )?;
+    gauge(
+        encoder,
+        "keyreeve_lag_revisions",
+        "Changes not yet applied here at the last poll",
+        health.lag,
+    )?;
+    gauge(
+        encoder,
+        "keyreeve_history_forked",
+        "1 if the database lost acknowledged changes and this node waits for somebody to look",
+        u64::from(health.is_forked),
+    )?;
+    let is_at_risk = health.durability == Durability::AtRisk;
+    let help = "1 if the database may lose an acknowledged change";
+    gauge(encoder, "keyreeve_durability_at_risk", help, u64::from(is_at_risk))
 }
 
 fn gauge<N>(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: N) -> Result<(), std::fmt::Error>

@@ -15,6 +15,9 @@ pub enum StoreError {
     /// What is stored cannot be read: somebody changed it by hand, or a newer version wrote it.
     #[error("what is stored cannot be read: {0}")]
     Corrupt(String),
+    /// Nodes on one database are set differently.
+    #[error("{0}")]
+    Disagreement(String),
     /// Another process holds the data directory.
     #[error(
         "the data directory {path} is in use by another keyreeve process{holder}; stop it first, or name another directory with --data"

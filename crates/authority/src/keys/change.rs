@@ -4,6 +4,7 @@
 use crate::{Authority, Call, Effect, Failure, describe};
 use keyreeve_core::access::Permission;
 use keyreeve_core::audit::Action;
+use keyreeve_core::coherence::rules::{Rule, keeps};
 use keyreeve_core::lifecycle::{Outcome, Refusal};
 use keyreeve_core::policy::{Names, Policy};
 use keyreeve_core::text::Name;
@@ -60,10 +61,17 @@ impl Authority {
         };
         let changed = self.store.change(call.context(began), request).await?;
         let record = changed.record.ok_or(Failure::NotFound)?;
+        let effect = match changed.done {
+            Done::Nothing if !keeps(Rule::NoShortcutOnRepeat) => self.effect_at_once(changed.revision, began),
+            // Also a change that was made before waits until it is effective: it may be only just under way (R8).
+            Done::Nothing | Done::Stored | Done::Erased => {
+                self.effect(changed.revision, began, call.is_awaited).await?
+            }
+        };
         Ok(ChangedKey {
             record: self.with_pending_use(record),
             done: changed.done,
-            effect: self.effect(changed.revision, began),
+            effect,
         })
     }
 }

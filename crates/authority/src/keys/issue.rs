@@ -56,10 +56,15 @@ impl Authority {
         let mint = Mint::new(entropy?);
         let request = request(call.tenant.clone(), commands, ids?, &mint, began);
         let issued = self.store.issue(call.context(began), request).await?;
-        self.with_secrets(issued, &mint, began)
+        let effect = match issued.replay {
+            // A secret that was replaced must be dead before its successor is given out.
+            Replay::Replaced => self.effect(issued.revision, began, true).await?,
+            Replay::First | Replay::Completed => self.effect_at_once(issued.revision, began),
+        };
+        self.with_secrets(issued, &mint, effect)
     }
 
-    fn with_secrets(&self, issued: Issued, mint: &Mint, began: Timestamp) -> Result<IssuedKeys, Failure> {
+    fn with_secrets(&self, issued: Issued, mint: &Mint, effect: Effect) -> Result<IssuedKeys, Failure> {
         let records = issued.keys.into_iter().map(|record| self.with_pending_use(record));
         if issued.replay == Replay::Completed {
             return Err(Failure::AlreadyCompleted(records.collect()));
@@ -72,10 +77,7 @@ impl Authority {
             })
         };
         let keys: Result<Vec<_>, Failure> = records.enumerate().map(with_secret).collect();
-        Ok(IssuedKeys {
-            keys: keys?,
-            effect: self.effect(issued.revision, began),
-        })
+        Ok(IssuedKeys { keys: keys?, effect })
     }
 }
 

@@ -6,6 +6,7 @@ mod hold;
 mod issue;
 mod minting;
 mod read;
+mod revoke_many;
 mod rotate;
 mod update;
 
@@ -14,4 +15,5 @@ pub use end::RevokeCommand;
 pub use issue::{IssueCommand, IssuedKeys};
 pub use minting::KeyWithSecret;
 pub use read::{Listing, Shown};
+pub use revoke_many::{ManyRevoked, Selection};
 pub use rotate::{RotateCommand, RotatedKey};

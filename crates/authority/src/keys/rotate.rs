@@ -52,9 +52,11 @@ impl Authority {
         let secret = mint
             .take(0)
             .ok_or_else(|| Failure::Internal("a secret was not minted".to_owned()))?;
+        // Also a caller who would rather not wait gets the secret only when the old one is dead.
+        let effect = self.effect(changed.revision, began, true).await?;
         Ok(RotatedKey {
             key: KeyWithSecret { record, secret },
-            effect: self.effect(changed.revision, began),
+            effect,
         })
     }
 

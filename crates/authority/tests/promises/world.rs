@@ -8,6 +8,7 @@ use keyreeve_authority::keys::{IssueCommand, KeyWithSecret, RevokeCommand, Rotat
 use keyreeve_authority::verify::{Question, Verdict};
 use keyreeve_authority::{Authority, Call, Caller, Verifier};
 use keyreeve_core::access::Reach;
+use keyreeve_core::coherence::Moment;
 use keyreeve_core::lifecycle::ReasonCode;
 use keyreeve_core::policy::{ExpiryWish, OverlapWish, Preset};
 use keyreeve_core::scope::Scopes;
@@ -29,6 +30,10 @@ pub struct HandClock(pub AtomicI64);
 impl Clock for HandClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_millis(self.0.load(Ordering::Relaxed))
+    }
+
+    fn moment(&self) -> Moment {
+        Moment::default().plus_ms(self.0.load(Ordering::Relaxed).unsigned_abs())
     }
 }
 
@@ -131,11 +136,13 @@ impl World {
             address: None,
             request_id: "req_1".into(),
             idempotency: None,
+            is_awaited: true,
         }
     }
 
     pub fn marked(&self, mark: &str) -> Call {
         Call {
+            is_awaited: true,
             idempotency: Some(Idempotency {
                 key: mark.into(),
                 fingerprint: [1; 32],

@@ -98,6 +98,10 @@ pub(super) fn quiet(data: PathBuf) -> Settings {
         ops_listen: any,
         root_key_file: None,
         cache_entries: CACHE_ENTRIES_DEFAULT,
+        database: None,
+        lease_ms: None,
+        node_name: "dev".to_owned(),
+        require_sync: false,
     }
 }
 

@@ -5,6 +5,7 @@
 //! store older than what had been applied when the ticket was taken. Fills are never shared between requests, so
 //! nobody can join one that began before a change.
 
+use super::rules::{Rule, keeps};
 use crate::key::Digest;
 use hashbrown::HashTable;
 use std::fmt;
@@ -252,7 +253,7 @@ impl<E: Cached> Ticket<'_, E> {
         };
         let id = self.id;
         let is_overtaken = shard.tickets.iter().any(|open| open.id == id && open.is_overtaken);
-        if is_overtaken || store_revision < self.applied {
+        if (is_overtaken || store_revision < self.applied) && keeps(Rule::OvertakenFillsVoid) {
             return Filled::Overtaken;
         }
         if let Some(entry) = found {

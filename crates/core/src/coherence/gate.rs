@@ -4,13 +4,17 @@ use crate::policy::Reveal;
 use crate::text::{Slug, Subject};
 use crate::user::Status;
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 /// A tenant as its keys' verdicts see it. Cached entries share it, so one change here changes all their verdicts.
 #[derive(Debug)]
 pub struct Gate {
     slug: Slug,
+    /// What is known of the tenant is as new as this revision.
+    revision: AtomicU64,
+    /// Whether what is known may be old: entries that share this gate are then read anew.
+    is_void: AtomicBool,
     is_closed: AtomicBool,
     is_removed: AtomicBool,
     reveals: AtomicBool,
@@ -25,6 +29,8 @@ impl Gate {
     pub fn new(slug: Slug, status: Status, reveal: Reveal) -> Self {
         let gate = Self {
             slug,
+            revision: AtomicU64::new(0),
+            is_void: AtomicBool::new(false),
             is_closed: AtomicBool::new(true),
             is_removed: AtomicBool::new(false),
             reveals: AtomicBool::new(false),
@@ -51,6 +57,26 @@ impl Gate {
             blocked.remove(owner.as_str());
         }
         self.blocked_count.store(blocked.len(), Ordering::Release);
+    }
+
+    /// What is known of the tenant is as new as this revision.
+    pub fn revision(&self) -> u64 {
+        self.revision.load(Ordering::Acquire)
+    }
+
+    /// Notes how new it is; never older than before.
+    pub fn note_revision(&self, revision: u64) {
+        self.revision.fetch_max(revision, Ordering::AcqRel);
+    }
+
+    /// Makes every entry that shares this gate one that must be read anew.
+    pub fn make_void(&self) {
+        self.is_void.store(true, Ordering::Release);
+    }
+
+    /// Whether what is known here may be old.
+    pub fn is_void(&self) -> bool {
+        self.is_void.load(Ordering::Acquire)
     }
 
     /// The tenant.

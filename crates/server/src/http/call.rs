@@ -99,6 +99,7 @@ async fn identify(parts: &Parts, app: &App) -> Result<Call, Rejected> {
         address: info.peer.address.map(|address| address.to_string().into()),
         request_id: info.id.as_str().into(),
         idempotency: None,
+        is_awaited: !prefers_async(&parts.headers),
     };
     info.caller.set(&call);
     if let Some(user) = parts.headers.get(ACT_AS_HEADER) {
@@ -109,6 +110,19 @@ async fn identify(parts: &Parts, app: &App) -> Result<Call, Rejected> {
         info.caller.set(&call);
     }
     Ok(call)
+}
+
+/// Whether the caller would rather ask later than wait (RFC 7240, section 4.1).
+fn prefers_async(headers: &HeaderMap) -> bool {
+    let values = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
+    let mut wishes = values.flat_map(|value| value.split(','));
+    wishes.any(|wish| {
+        wish.split(';')
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .eq_ignore_ascii_case("respond-async")
+    })
 }
 
 /// The header names the tenant; a tenant's own root key need not send it, and may not name another.

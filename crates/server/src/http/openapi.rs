@@ -1,6 +1,6 @@
 //! The router and the published document, from the same list of handlers.
 
-use super::v1::{api_keys, audit, errors, me, policy, root_keys, tenants, users};
+use super::v1::{api_keys, audit, errors, me, nodes, policy, root_keys, tenants, users};
 use super::verify::VerifyDocument;
 use crate::App;
 use axum::Router;
@@ -34,6 +34,7 @@ use utoipa_axum::routes;
         (name = "users", description = "People with a login, whose keys end with them"),
         (name = "audit", description = "What was done, by whom, and the proof that nothing of it was changed"),
         (name = "tenants", description = "Isolation boundaries"),
+        (name = "nodes", description = "Who verifies, and how far a change has got"),
         (name = "documentation", description = "What explains itself"),
     ),
     components(schemas(ErrorBody)),
@@ -55,6 +56,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(api_keys::rotate::handler))
         .routes(routes!(api_keys::rotate_finish::handler))
         .routes(routes!(api_keys::finalize::handler))
+        .routes(routes!(api_keys::revoke_many::handler))
         .routes(routes!(api_keys::purge::handler))
         .routes(routes!(api_keys::events::handler))
         .routes(routes!(api_keys::usage::handler))
@@ -71,6 +73,8 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(audit::list))
         .routes(routes!(audit::verify))
         .routes(routes!(audit::checkpoint))
+        .routes(routes!(nodes::list))
+        .routes(routes!(nodes::operation))
         .routes(routes!(errors::page))
         .routes(routes!(openapi_json))
 }

@@ -3,25 +3,15 @@
 //! One writer commits in groups; readers have their own connections and never wait for it (WAL). `synchronous=FULL`:
 //! what was answered survives power loss. One process per data directory, by an exclusive lock.
 
-mod lock;
-mod people;
-mod read;
-mod read_log;
-mod rows;
-mod tx;
-mod writer;
+mod engine;
 
-use crate::error::{StoreError, WriteError};
-use crate::model::{
-    Activity, AuditQuery, AuditRecord, ChangeRequest, Changed, Credential, Event, Founding, Head, IssueRequest, Issued,
-    KeyPage, KeyQuery, KeyRecord, RootKey, Stamped, Tenant, TenantEdit, UsageCount, UserChange, WriteContext,
-};
-use crate::operations;
-use crate::store::{CommitObserver, Store};
+use crate::error::StoreError;
+use crate::lock::DirectoryLock;
+use crate::sql::store::SqlStore;
+use crate::sql::writer::Writer;
+use crate::store::{CommitObserver, Store as _};
 use async_trait::async_trait;
-use keyreeve_core::text::{Slug, Subject};
-use keyreeve_core::{Digest, KeyId, RootKeyId, Timestamp, User, UserId};
-use lock::DirectoryLock;
+use engine::{Connection, Readers};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, SqlSafeStr as _, SqlitePool};
@@ -30,7 +20,6 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use writer::Writer;
 
 /// Connections that read. Reads are short; more would only wait for the same two disks and cores.
 const READERS: u32 = 4;
@@ -41,10 +30,10 @@ const STATEMENTS_KEPT: usize = 128;
 /// How long a read may wait for a free connection before the store counts as away.
 const READER_WAIT: Duration = Duration::from_secs(2);
 
-/// An open SQLite store. Dropping it without [`Store::close`] loses nothing that was answered.
+/// An open SQLite store. Dropping it without [`crate::Store::close`] loses nothing that was answered.
 pub struct SqliteStore {
     readers: SqlitePool,
-    writer: Writer,
+    writer: Writer<Connection>,
     _lock: Option<DirectoryLock>,
 }
 
@@ -71,7 +60,7 @@ impl SqliteStore {
             .map_err(|error| at_open(&error))?;
         Ok(Self {
             readers,
-            writer: Writer::start(connection, observer),
+            writer: Writer::start(Connection(connection), observer),
             _lock: Some(lock),
         })
     }
@@ -102,6 +91,24 @@ impl SqliteStore {
         let foreign = |_| StoreError::Corrupt(format!("{} is no database of Keyreeve", file.display()));
         store.head().await.map_err(foreign)?;
         Ok(store)
+    }
+}
+
+#[async_trait]
+impl SqlStore for SqliteStore {
+    type Reader<'s> = Readers<'s>;
+    type Connection = Connection;
+
+    fn reader(&self) -> Readers<'_> {
+        Readers(&self.readers)
+    }
+
+    fn writer(&self) -> &Writer<Connection> {
+        &self.writer
+    }
+
+    async fn close_readers(&self) {
+        self.readers.close().await;
     }
 }
 
@@ -149,149 +156,6 @@ fn migrator() -> Migrator {
             include_str!("../../migrations/sqlite/0002_lifecycle.sql"),
         ),
     ])
-}
-
-#[async_trait]
-impl Store for SqliteStore {
-    async fn found(&self, context: WriteContext, tenant: Tenant, root_key: RootKey) -> Result<Founding, WriteError> {
-        self.writer
-            .write(move |tx| Box::pin(async move { operations::found(tx, &context, &tenant, &root_key).await }))
-            .await
-    }
-
-    async fn create_tenant(&self, context: WriteContext, tenant: Tenant, root_key: RootKey) -> Result<u64, WriteError> {
-        self.writer
-            .write(move |tx| Box::pin(async move { operations::create_tenant(tx, &context, &tenant, &root_key).await }))
-            .await
-    }
-
-    async fn tenant(&self, slug: &Slug) -> Result<Option<Tenant>, StoreError> {
-        read::tenant_of(&self.readers, slug).await
-    }
-
-    async fn tenants(&self, after: Option<Slug>, limit: u32) -> Result<Vec<Tenant>, StoreError> {
-        read::tenants(&self.readers, after.as_ref(), limit).await
-    }
-
-    async fn change_tenant(&self, context: WriteContext, slug: Slug, edit: TenantEdit) -> Result<Tenant, WriteError> {
-        self.writer
-            .write(move |tx| Box::pin(async move { operations::change_tenant(tx, &context, &slug, edit).await }))
-            .await
-    }
-
-    async fn blocked_owners(&self, slug: &Slug) -> Result<Vec<Subject>, StoreError> {
-        read_log::blocked_owners(&self.readers, slug).await
-    }
-
-    async fn create_user(&self, context: WriteContext, user: User) -> Result<u64, WriteError> {
-        self.writer
-            .write(move |tx| Box::pin(async move { operations::create_user(tx, &context, &user).await }))
-            .await
-    }
-
-    async fn change_user(&self, context: WriteContext, change: UserChange) -> Result<(User, u64), WriteError> {
-        self.writer
-            .write(move |tx| Box::pin(async move { operations::change_user(tx, &context, change).await }))
-            .await
-    }
-
-    async fn user(&self, tenant: &Slug, id: UserId) -> Result<Option<User>, StoreError> {
-        read_log::user_of(&self.readers, tenant, id).await
-    }
-
-    async fn users(&self, tenant: &Slug, after: Option<UserId>, limit: u32) -> Result<Vec<User>, StoreError> {
-        read_log::users(&self.readers, tenant, after, limit).await
-    }
-
-    async fn create_root_key(&self, context: WriteContext, root_key: RootKey) -> Result<u64, WriteError> {
-        self.writer
-            .write(move |tx| Box::pin(async move { operations::create_root_key(tx, &context, &root_key).await }))
-            .await
-    }
-
-    async fn revoke_root_key(
-        &self,
-        context: WriteContext,
-        tenant: Option<Slug>,
-        id: RootKeyId,
-    ) -> Result<RootKey, WriteError> {
-        self.writer
-            .write(move |tx| {
-                Box::pin(async move { operations::revoke_root_key(tx, &context, tenant.as_ref(), id).await })
-            })
-            .await
-    }
-
-    async fn root_keys(&self, tenant: Option<Slug>, limit: u32) -> Result<Vec<RootKey>, StoreError> {
-        read::root_keys(&self.readers, tenant.as_ref(), limit).await
-    }
-
-    async fn find_root_key(&self, digest: &Digest) -> Result<Stamped<Option<RootKey>>, StoreError> {
-        read::find_root_key(&self.readers, digest).await
-    }
-
-    async fn issue(&self, context: WriteContext, request: IssueRequest) -> Result<Issued, WriteError> {
-        self.writer
-            .write(move |tx| Box::pin(async move { operations::issue(tx, &context, request).await }))
-            .await
-    }
-
-    async fn change(&self, context: WriteContext, request: ChangeRequest) -> Result<Changed, WriteError> {
-        self.writer
-            .write(move |tx| Box::pin(async move { operations::change(tx, &context, request).await }))
-            .await
-    }
-
-    async fn key(&self, tenant: &Slug, id: KeyId, now: Timestamp) -> Result<Option<KeyRecord>, StoreError> {
-        read::key(&self.readers, tenant, id, now).await
-    }
-
-    async fn list(&self, query: KeyQuery) -> Result<KeyPage, StoreError> {
-        read::list(&self.readers, &query).await
-    }
-
-    async fn find_credential(&self, digest: &Digest) -> Result<Stamped<Option<Credential>>, StoreError> {
-        read::find_credential(&self.readers, digest).await
-    }
-
-    async fn lapsed(&self, now: Timestamp, limit: u32) -> Result<Vec<(Slug, KeyId)>, StoreError> {
-        read::lapsed(&self.readers, now, limit).await
-    }
-
-    async fn record_activity(&self, activity: Activity) -> Result<(), StoreError> {
-        let written = self
-            .writer
-            .write(move |tx| Box::pin(async move { operations::record_activity(tx, &activity).await }))
-            .await;
-        written.map_err(operations::only_store_error)
-    }
-
-    async fn usage(&self, key: KeyId, since: Timestamp, until: Timestamp) -> Result<Vec<UsageCount>, StoreError> {
-        read_log::usage(&self.readers, key, since, until).await
-    }
-
-    async fn record_events(&self, context: WriteContext, events: Vec<Event>) -> Result<u64, WriteError> {
-        self.writer
-            .write(move |tx| Box::pin(async move { operations::record_events(tx, &context, events).await }))
-            .await
-    }
-
-    async fn head(&self) -> Result<Head, StoreError> {
-        read::head(&self.readers).await
-    }
-
-    async fn audit_after(&self, revision: u64, limit: u32) -> Result<Vec<AuditRecord>, StoreError> {
-        read::audit_after(&self.readers, revision, limit).await
-    }
-
-    async fn audit(&self, query: AuditQuery) -> Result<Vec<AuditRecord>, StoreError> {
-        read_log::audit(&self.readers, &query).await
-    }
-
-    async fn close(&self) {
-        self.readers.close().await;
-        self.writer.close().await;
-    }
 }
 
 impl fmt::Debug for SqliteStore {

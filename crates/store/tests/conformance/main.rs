@@ -26,7 +26,9 @@ macro_rules! suite {
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $case() {
-                    crate::$part::$case(crate::world::World::$database().await).await;
+                    if let Some(world) = crate::world::World::$database().await {
+                        crate::$part::$case(world).await;
+                    }
                 }
             )+
         }
@@ -38,6 +40,7 @@ macro_rules! every_database {
     ($($cases:tt)+) => {
         suite!(memory: $($cases)+);
         suite!(sqlite: $($cases)+);
+        suite!(postgres: $($cases)+);
     };
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 #[tokio::test]
 async fn a_second_process_on_the_directory_is_refused_by_name() {
-    let world = World::sqlite().await;
+    let world = World::sqlite().await.unwrap();
     let path = world.directory.as_ref().unwrap().path();
     let second = SqliteStore::open(path, Arc::new(Seen::default())).await;
     let Err(StoreError::InUse { path: named, holder }) = second else {
@@ -19,7 +19,7 @@ async fn a_second_process_on_the_directory_is_refused_by_name() {
 
 #[tokio::test]
 async fn what_was_answered_is_there_when_it_is_opened_again() {
-    let mut world = World::sqlite().await;
+    let mut world = World::sqlite().await.unwrap();
     let key = world.issue("user_1", "one").await;
     world.revoke(key.id).await;
     let expected = world.store.key(&world.tenant, key.id, NOW).await.unwrap();
@@ -36,7 +36,7 @@ async fn what_was_answered_is_there_when_it_is_opened_again() {
 
 #[tokio::test]
 async fn nobody_else_on_the_machine_can_read_it() {
-    let world = World::sqlite().await;
+    let world = World::sqlite().await.unwrap();
     world.issue("user_1", "one").await;
     let path = world.directory.as_ref().unwrap().path();
     for entry in std::fs::read_dir(path).unwrap() {
@@ -63,7 +63,7 @@ async fn a_file_that_is_no_database_is_refused_and_left_as_it_is() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_changes_at_once_share_commits() {
-    let world = Arc::new(World::sqlite().await);
+    let world = Arc::new(World::sqlite().await.unwrap());
     world.seen.forget();
     let writers: Vec<_> = (0..200)
         .map(|number| {

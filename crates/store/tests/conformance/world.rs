@@ -12,7 +12,7 @@ use keyreeve_store::model::{
     AuditDraft, ChangeFacts, ChangeRequest, Changed, Idempotency, IssueRequest, Issued, KeyQuery, PageStart, RootKey,
     Tenant, WriteContext,
 };
-use keyreeve_store::{Commit, CommitObserver, MemoryStore, SqliteStore, Store, WriteError};
+use keyreeve_store::{Commit, CommitObserver, MemoryStore, PostgresStore, SqliteStore, Store, WriteError};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
@@ -50,6 +50,19 @@ pub struct World {
     pub tenant: Slug,
     numbers: AtomicU64,
     pub directory: Option<TempDir>,
+}
+
+/// Makes a database and gives its URL. The server's own is in `KEYREEVE_TEST_POSTGRES`.
+pub async fn postgres_database() -> Option<String> {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    #[expect(clippy::disallowed_methods, reason = "the test's own setting")]
+    let server = std::env::var("KEYREEVE_TEST_POSTGRES").ok()?;
+    let name = format!("case_{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+    let (client, connection) = tokio_postgres::connect(&server, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
+    let (base, _) = server.rsplit_once('/').unwrap();
+    Some(format!("{base}/{name}"))
 }
 
 pub fn slug(text: &str) -> Slug {
@@ -90,19 +103,27 @@ pub fn marked(mark: &str, fingerprint: u8) -> WriteContext {
 }
 
 impl World {
-    pub async fn memory() -> Self {
+    pub async fn memory() -> Option<Self> {
         let seen = Arc::new(Seen::default());
         let store = Arc::new(MemoryStore::new(Arc::clone(&seen) as _));
-        Self::founded(store, seen, None).await
+        Some(Self::founded(store, seen, None).await)
     }
 
-    pub async fn sqlite() -> Self {
+    pub async fn sqlite() -> Option<Self> {
         let seen = Arc::new(Seen::default());
         let directory = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(directory.path(), Arc::clone(&seen) as _)
             .await
             .unwrap();
-        Self::founded(Arc::new(store), seen, Some(directory)).await
+        Some(Self::founded(Arc::new(store), seen, Some(directory)).await)
+    }
+
+    /// A database of its own on the server that `scripts/test` starts; `None` where there is no server.
+    pub async fn postgres() -> Option<Self> {
+        let url = postgres_database().await?;
+        let seen = Arc::new(Seen::default());
+        let store = PostgresStore::open(&url, Arc::clone(&seen) as _).await.unwrap();
+        Some(Self::founded(Arc::new(store), seen, None).await)
     }
 
     async fn founded(store: Arc<dyn Store>, seen: Arc<Seen>, directory: Option<TempDir>) -> Self {

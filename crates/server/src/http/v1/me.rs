@@ -55,9 +55,10 @@ pub(crate) async fn revoke(State(app): State<App>, request: Request) -> Result<R
             .map(|address| address.to_string().into()),
         request_id: info.map_or("", |info| &info.id).into(),
         idempotency: None,
+        is_awaited: true,
     };
     let change = app.authority().revoke_self(&call, revoke::command(wish)?).await?;
-    changed(&change, app.authority().now())
+    changed(&app, &change)
 }
 
 /// Judges the bearer as an API key.

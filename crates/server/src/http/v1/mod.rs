@@ -4,6 +4,7 @@ pub(crate) mod api_keys;
 pub(crate) mod audit;
 pub(crate) mod errors;
 pub(crate) mod me;
+pub(crate) mod nodes;
 pub(crate) mod policy;
 pub(crate) mod root_keys;
 pub(crate) mod tenants;

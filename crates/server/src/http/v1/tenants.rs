@@ -1,6 +1,6 @@
 //! `/v1/tenants`: isolation boundaries, each with its own policy and keys.
 
-use super::api_keys::effect;
+use super::api_keys::{answered, effect};
 use super::root_keys::with_secret;
 use crate::App;
 use crate::http::answer::Rejected;
@@ -134,7 +134,7 @@ async fn changed(app: &App, call: &Call, slug: &str, edit: TenantEdit) -> Result
         effect: Some(effect(&reached)),
         ..object(&tenant)
     };
-    Ok(respond::json(StatusCode::OK, &tenant)?)
+    answered(app, &reached, &tenant)
 }
 
 /// A slug from the address. What is no slug is as unknown as a tenant that does not exist.

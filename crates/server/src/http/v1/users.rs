@@ -1,6 +1,6 @@
 //! `/v1/users`: people with a login in the tenant.
 
-use super::api_keys::effect;
+use super::api_keys::{answered, effect};
 use crate::App;
 use crate::http::answer::Rejected;
 use crate::http::call::{self, Incoming, Json, NoBody};
@@ -136,7 +136,7 @@ async fn changed(app: &App, call: &keyreeve_authority::Call, id: &str, edit: Use
         effect: Some(effect(&reached)),
         ..object(&user)
     };
-    Ok(respond::json(StatusCode::OK, &user)?)
+    answered(app, &reached, &user)
 }
 
 /// A user's id from the address or a header. What is no id is as unknown as an id that does not exist.

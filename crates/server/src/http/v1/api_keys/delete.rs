@@ -1,14 +1,12 @@
 //! `DELETE /v1/api_keys/{id}`: destroy a key's record.
 
-use super::effect;
+use super::{answered, effect};
 use crate::App;
 use crate::http::answer::Rejected;
 use crate::http::call::{self, Incoming, NoBody, key_id};
 use crate::http::query::Parameters;
-use crate::http::respond;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::Response;
-use hyper::StatusCode;
 use keyreeve_api::keys::DeletedKey;
 
 /// Destroy a key's record.
@@ -43,5 +41,5 @@ pub(crate) async fn handler(
         deleted: true,
         effect: effect(&deleted.effect),
     };
-    Ok(respond::json(StatusCode::OK, &gone)?)
+    answered(&app, &deleted.effect, &gone)
 }

@@ -28,5 +28,5 @@ pub(crate) async fn handler(
 ) -> Result<Response, Rejected> {
     let note = wish.reason.map(|text| call::note("reason", &text)).transpose()?;
     let change = app.authority().disable(&call, key_id(&id)?, note).await?;
-    changed(&change, app.authority().now())
+    changed(&app, &change)
 }

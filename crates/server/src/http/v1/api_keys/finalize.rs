@@ -30,5 +30,5 @@ pub(crate) async fn handler(
         .authority()
         .finalize(&call, key_id(&id)?, revoke::command(wish)?)
         .await?;
-    changed(&change, app.authority().now())
+    changed(&app, &change)
 }

@@ -1,6 +1,6 @@
 //! `GET /v1/api_keys/{id}`: one key.
 
-use super::object;
+use super::{REVOKING, object};
 use crate::App;
 use crate::http::answer::Rejected;
 use crate::http::call::{Incoming, NoBody, key_id};
@@ -11,6 +11,8 @@ use hyper::StatusCode;
 use keyreeve_api::keys::ApiKey;
 
 /// One key.
+///
+/// Its state is `revoking` while a verifier may not have heard yet that it was disabled or revoked.
 #[utoipa::path(
     get, path = "/v1/api_keys/{id}", tag = "api keys", operation_id = "getApiKey",
     params(("id" = String, Path, description = "The key", pattern = "^ak_[0-9a-f]{32}$")),
@@ -23,5 +25,9 @@ pub(crate) async fn handler(
     Incoming { call, .. }: Incoming<NoBody>,
 ) -> Result<Response, Rejected> {
     let record = app.authority().get(&call, key_id(&id)?).await?;
-    Ok(respond::json(StatusCode::OK, &object(&record, app.authority().now()))?)
+    let mut key = object(&record, app.authority().now());
+    if app.authority().is_ending(&call, &record).await? {
+        key.state = REVOKING;
+    }
+    Ok(respond::json(StatusCode::OK, &key)?)
 }

@@ -12,10 +12,11 @@ mod object;
 pub(crate) mod purge;
 pub(crate) mod reactivate;
 pub(crate) mod revoke;
+pub(crate) mod revoke_many;
 pub(crate) mod rotate;
 pub(crate) mod rotate_finish;
 pub(crate) mod secret;
 pub(crate) mod update;
 pub(crate) mod usage;
 
-pub(crate) use object::{changed, effect, object, with_secret};
+pub(crate) use object::{REVOKING, answered, changed, effect, object, with_secret};

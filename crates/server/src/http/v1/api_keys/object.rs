@@ -1,9 +1,11 @@
 //! The key object (clerk-wire, section 2).
 
+use crate::App;
 use crate::http::answer::Rejected;
 use crate::http::respond;
 use axum::response::Response;
 use hyper::StatusCode;
+use hyper::header::{HeaderValue, LOCATION};
 use keyreeve_api::keys::{ApiKey, Effect};
 use keyreeve_authority::keys::{ChangedKey, KeyWithSecret};
 use keyreeve_core::Timestamp;
@@ -89,15 +91,44 @@ pub(crate) fn effect(effect: &keyreeve_authority::Effect) -> Effect {
         revision: effect.revision,
         verifiers: effect.verifiers,
         waited_ms: effect.waited_ms,
-        scope: "everywhere",
+        scope: if effect.is_pending { "pending" } else { "everywhere" },
     }
 }
 
 /// The answer to a change of one key.
-pub(crate) fn changed(change: &ChangedKey, now: Timestamp) -> Result<Response, Rejected> {
+pub(crate) fn changed(app: &App, change: &ChangedKey) -> Result<Response, Rejected> {
+    let shown = object(&change.record, app.authority().now());
+    let is_ending = matches!(change.record.key.state, State::Revoked(_) | State::Disabled(_));
     let key = ApiKey {
         effect: Some(effect(&change.effect)),
-        ..object(&change.record, now)
+        state: if change.effect.is_pending && is_ending {
+            REVOKING
+        } else {
+            shown.state
+        },
+        ..shown
     };
-    Ok(respond::json(StatusCode::OK, &key)?)
+    answered(app, &change.effect, &key)
+}
+
+/// A state that is committed and on its way to every verifier.
+pub(crate) const REVOKING: &str = "revoking";
+
+/// The answer to any change: 200 if it is effective everywhere; 202 and where to ask, if the caller would not wait.
+pub(crate) fn answered(
+    app: &App,
+    effect: &keyreeve_authority::Effect,
+    body: &impl serde::Serialize,
+) -> Result<Response, Rejected> {
+    if !effect.is_pending {
+        app.note_effect(effect);
+        return Ok(respond::json(StatusCode::OK, body)?);
+    }
+    let mut response = respond::json(StatusCode::ACCEPTED, body)?;
+    let headers = response.headers_mut();
+    headers.insert("preference-applied", HeaderValue::from_static("respond-async"));
+    if let Ok(place) = HeaderValue::from_str(&format!("/v1/operations/op_{}", effect.revision)) {
+        headers.insert(LOCATION, place);
+    }
+    Ok(response)
 }

@@ -9,6 +9,7 @@ use axum::response::Response;
 use hyper::StatusCode;
 use keyreeve_api::Problem;
 use keyreeve_api::keys::{PurgeKeys, PurgedKeys};
+use keyreeve_api::seconds::Whole;
 use keyreeve_core::Timestamp;
 
 /// Latest time that can be asked for, in Unix ms.
@@ -30,12 +31,16 @@ pub(crate) async fn handler(
         content: Json(wish),
     }: Incoming<Json<PurgeKeys>>,
 ) -> Result<Response, Rejected> {
-    let before = i64::try_from(wish.revoked_before.0)
-        .ok()
-        .filter(|millis| *millis <= TIME_MAX);
-    let what = "must be Unix ms, at most the end of the year 9999";
-    let before = before.ok_or_else(|| Problem::field("revoked_before", what))?;
-    let before = Timestamp::from_millis(before);
+    let before = time("revoked_before", wish.revoked_before)?;
     let (purged, has_more) = app.authority().purge(&call, before).await?;
     Ok(respond::json(StatusCode::OK, &PurgedKeys { purged, has_more })?)
+}
+
+/// A time from a body.
+pub(super) fn time(field: &'static str, millis: Whole) -> Result<Timestamp, Problem> {
+    let millis = i64::try_from(millis.0).ok().filter(|millis| *millis <= TIME_MAX);
+    let what = "must be Unix ms, at most the end of the year 9999";
+    millis
+        .map(Timestamp::from_millis)
+        .ok_or_else(|| Problem::field(field, what))
 }

@@ -30,7 +30,7 @@ pub(crate) async fn handler(
     }: Incoming<MaybeJson<RevokeKey>>,
 ) -> Result<Response, Rejected> {
     let change = app.authority().revoke(&call, key_id(&id)?, command(wish)?).await?;
-    changed(&change, app.authority().now())
+    changed(&app, &change)
 }
 
 /// Checks a wish.

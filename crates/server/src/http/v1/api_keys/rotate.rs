@@ -1,13 +1,11 @@
 //! `POST /v1/api_keys/{id}/rotate`: the same key, a new secret.
 
-use super::{effect, with_secret};
+use super::{answered, effect, with_secret};
 use crate::App;
 use crate::http::answer::Rejected;
 use crate::http::call::{self, Incoming, MaybeJson, key_id};
-use crate::http::respond;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use hyper::StatusCode;
 use keyreeve_api::Problem;
 use keyreeve_api::keys::{ApiKey, RotateKey};
 use keyreeve_api::problem::ErrorBody;
@@ -40,7 +38,7 @@ pub(crate) async fn handler(
         effect: Some(effect(&rotated.effect)),
         ..with_secret(&rotated.key, now)
     };
-    Ok(respond::json(StatusCode::OK, &key)?)
+    answered(&app, &rotated.effect, &key)
 }
 
 fn command(wish: RotateKey) -> Result<RotateCommand, Problem> {

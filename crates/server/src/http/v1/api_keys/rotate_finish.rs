@@ -21,5 +21,5 @@ pub(crate) async fn handler(
     Incoming { call, .. }: Incoming<NoBody>,
 ) -> Result<Response, Rejected> {
     let change = app.authority().finish_rotation(&call, key_id(&id)?).await?;
-    changed(&change, app.authority().now())
+    changed(&app, &change)
 }

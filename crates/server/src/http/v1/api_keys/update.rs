@@ -32,7 +32,7 @@ pub(crate) async fn handler(
     }: Incoming<Json<UpdateKey>>,
 ) -> Result<Response, Rejected> {
     let change = app.authority().update(&call, key_id(&id)?, edit(wish)?).await?;
-    changed(&change, app.authority().now())
+    changed(&app, &change)
 }
 
 fn edit(wish: UpdateKey) -> Result<Edit, Problem> {

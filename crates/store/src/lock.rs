@@ -7,11 +7,15 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 /// Held as long as the store is open. The operating system lets go of it when the process ends, however it ends.
-pub(super) struct DirectoryLock(#[expect(dead_code, reason = "the open file is the lock")] File);
+#[derive(Debug)]
+pub struct DirectoryLock(#[expect(dead_code, reason = "the open file is the lock")] File);
 
 impl DirectoryLock {
     /// Makes the directory if need be, and locks it.
-    pub(super) fn take(directory: &Path) -> Result<Self, StoreError> {
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] if another process has it.
+    pub fn take(directory: &Path) -> Result<Self, StoreError> {
         let away = |error: std::io::Error| {
             StoreError::Unavailable(format!(
                 "cannot use the data directory {}: {error}",

@@ -1,6 +1,7 @@
-//! A write transaction on the writer's connection.
+//! A write transaction, row by row.
 
-use super::rows::{away, chain, column, corrupt, digest, key_record, number, revision, select_keys};
+use super::rows::{blob, chain, corrupt, digest, flag, int, key_record, number, revision, select_keys};
+use super::{Engine, Statement, query};
 use crate::error::StoreError;
 use crate::model::{AuditRecord, Head, KeyRecord, UsageCount};
 use crate::tx::{Counted, Mark, Result, Tx};
@@ -10,84 +11,73 @@ use keyreeve_core::text::{Name, Slug, Subject};
 use keyreeve_core::verdict::SecretStanding;
 use keyreeve_core::{Digest, Key, KeyId, Timestamp};
 use serde_json::json;
-use sqlx::sqlite::{SqliteArguments, SqliteRow};
-use sqlx::{Row as _, Sqlite, SqliteConnection, query::Query};
 use std::fmt::Write as _;
 
 const HEAD: &str = "SELECT revision, chain FROM head WHERE id = 1";
-const SET_HEAD: &str = "UPDATE head SET revision = ?1, chain = ?2 WHERE id = 1";
+const SET_HEAD: &str = "UPDATE head SET revision = $1, chain = $2 WHERE id = 1";
 const APPEND: &str = "INSERT INTO log (revision, at, tenant, actor_type, actor_id, action, target_type, target_id, \
      subject, reason, address, request_id, before, after, chain) \
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
-const LOCK_KEY: &str = concat!(select_keys!(), "WHERE tenant = ?1 AND id = ?2");
-const COUNT_KEYS: &str = "SELECT count(*) FROM keys WHERE tenant = ?1 AND subject = ?2 AND state <> 'revoked' \
-     AND NOT coalesce(finalize_at <= ?3, 0) AND (?4 OR NOT coalesce(expires_at <= ?3, 0))";
-const NAME_TAKEN: &str = "SELECT EXISTS (SELECT 1 FROM keys WHERE tenant = ?1 AND subject = ?2 AND name = ?3 \
-     AND id IS NOT ?4 AND state <> 'revoked' AND NOT coalesce(finalize_at <= ?5, 0) \
-     AND NOT coalesce(expires_at <= ?5, 0))";
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
+const LOCK_KEY: &str = concat!(select_keys!(), "WHERE tenant = $1 AND id = $2");
+const COUNT_KEYS: &str = "SELECT count(*) AS total FROM keys WHERE tenant = $1 AND subject = $2 AND state <> 'revoked' \
+     AND NOT coalesce(finalize_at <= $3, FALSE) AND ($4 OR NOT coalesce(expires_at <= $3, FALSE))";
+const NAME_TAKEN: &str = "SELECT EXISTS (SELECT 1 FROM keys WHERE tenant = $1 AND subject = $2 AND name = $3 \
+     AND id IS DISTINCT FROM $4 AND state <> 'revoked' AND NOT coalesce(finalize_at <= $5, FALSE) \
+     AND NOT coalesce(expires_at <= $5, FALSE)) AS found";
 const INSERT_KEY: &str = "INSERT INTO keys (id, tenant, subject, name, description, claims, scopes, created_by, \
      digest, prefix, last_four, retiring, retiring_until, state, hold_cause, hold_lock, finalize_at, state_since, \
      state_by, reason_code, note, created_at, updated_at, rotated_at, expires_at) \
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, \
-     ?23, ?24, ?25)";
-const UPDATE_KEY: &str = "UPDATE keys SET tenant = ?2, subject = ?3, name = ?4, description = ?5, claims = ?6, \
-     scopes = ?7, created_by = ?8, digest = ?9, prefix = ?10, last_four = ?11, retiring = ?12, retiring_until = ?13, \
-     state = ?14, hold_cause = ?15, hold_lock = ?16, finalize_at = ?17, state_since = ?18, state_by = ?19, \
-     reason_code = ?20, note = ?21, created_at = ?22, updated_at = ?23, rotated_at = ?24, expires_at = ?25 \
-     WHERE id = ?1";
-const DELETE_KEY: &str = "DELETE FROM keys WHERE id = ?1";
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, \
+     $23, $24, $25)";
+const UPDATE_KEY: &str = "UPDATE keys SET tenant = $2, subject = $3, name = $4, description = $5, claims = $6, \
+     scopes = $7, created_by = $8, digest = $9, prefix = $10, last_four = $11, retiring = $12, retiring_until = $13, \
+     state = $14, hold_cause = $15, hold_lock = $16, finalize_at = $17, state_since = $18, state_by = $19, \
+     reason_code = $20, note = $21, created_at = $22, updated_at = $23, rotated_at = $24, expires_at = $25 \
+     WHERE id = $1";
+const DELETE_KEY: &str = "DELETE FROM keys WHERE id = $1";
 const INSERT_CREDENTIAL: &str =
-    "INSERT INTO credentials (digest, key_id, tenant, standing) VALUES (?1, ?2, ?3, 'live')";
-const SET_CREDENTIAL: &str = "UPDATE credentials SET standing = ?2, until = ?3 WHERE digest = ?1";
+    "INSERT INTO credentials (digest, key_id, tenant, standing) VALUES ($1, $2, $3, 'live')";
+const SET_CREDENTIAL: &str = "UPDATE credentials SET standing = $2, until = $3 WHERE digest = $1";
 const CURRENT_CREDENTIALS: &str =
-    "SELECT digest FROM credentials WHERE key_id = ?1 AND standing IN ('live', 'retiring')";
-const ENTOMB: &str = "UPDATE credentials SET standing = 'erased', until = NULL WHERE key_id = ?1 RETURNING digest";
-/// The uses come as one JSON array of `[hex digest, ms]`: two statements for hundreds of uses.
-const USE_CREDENTIALS: &str = "UPDATE credentials SET last_used_at = max(coalesce(last_used_at, 0), u.at) FROM \
-     (SELECT unhex(value ->> 0) AS digest, value ->> 1 AS at FROM json_each(?1)) AS u \
-     WHERE credentials.digest = u.digest";
-const USE_KEYS: &str = "UPDATE keys SET last_used_at = max(coalesce(keys.last_used_at, 0), u.at) FROM \
-     (SELECT c.key_id AS id, max(j.value ->> 1) AS at FROM json_each(?1) AS j \
-     JOIN credentials AS c ON c.digest = unhex(j.value ->> 0) GROUP BY c.key_id) AS u WHERE keys.id = u.id";
-/// The counts come as one JSON array of `[hex key, hour, outcome, count]`.
-const ADD_COUNTS: &str = "INSERT INTO usage (key_id, hour, outcome, count) \
-     SELECT unhex(value ->> 0), value ->> 1, value ->> 2, value ->> 3 FROM json_each(?1) WHERE true \
-     ON CONFLICT DO UPDATE SET count = count + excluded.count";
+    "SELECT digest FROM credentials WHERE key_id = $1 AND standing IN ('live', 'retiring')";
+const ENTOMB: &str = "UPDATE credentials SET standing = 'erased', until = NULL WHERE key_id = $1 RETURNING digest";
 const FORGET_COUNTS: &str = "DELETE FROM usage WHERE (key_id, hour, outcome) IN \
-     (SELECT key_id, hour, outcome FROM usage WHERE hour < ?1 ORDER BY hour LIMIT 1000)";
-const MARK: &str = "SELECT fingerprint, targets, created_at FROM idempotency WHERE actor = ?1 AND mark = ?2";
-const PUT_MARK: &str = "INSERT OR REPLACE INTO idempotency (actor, mark, fingerprint, targets, created_at) \
-     VALUES (?1, ?2, ?3, ?4, ?5)";
+     (SELECT key_id, hour, outcome FROM usage WHERE hour < $1 ORDER BY hour LIMIT 1000)";
+const MARK: &str = "SELECT fingerprint, targets, created_at FROM idempotency WHERE actor = $1 AND mark = $2";
+const PUT_MARK: &str = "INSERT INTO idempotency (actor, mark, fingerprint, targets, created_at) \
+     VALUES ($1, $2, $3, $4, $5) ON CONFLICT (actor, mark) DO UPDATE SET fingerprint = excluded.fingerprint, \
+     targets = excluded.targets, created_at = excluded.created_at";
 /// A few at a time: forgetting must not make one caller wait for a day's worth.
 const FORGET_MARKS: &str = "DELETE FROM idempotency WHERE (actor, mark) IN \
-     (SELECT actor, mark FROM idempotency WHERE created_at <= ?1 ORDER BY created_at LIMIT 16)";
-
-pub(super) type Statement<'q> = Query<'q, Sqlite, SqliteArguments>;
+     (SELECT actor, mark FROM idempotency WHERE created_at <= $1 ORDER BY created_at LIMIT 16)";
 
 /// A write transaction.
-pub(super) struct SqliteTx<'c>(pub(super) &'c mut SqliteConnection);
+#[derive(Debug)]
+pub(crate) struct SqlTx<'c, E>(pub(super) &'c mut E);
 
-impl SqliteTx<'_> {
+impl<E: Engine> SqlTx<'_, E> {
     pub(super) async fn run(&mut self, statement: Statement<'_>) -> Result<u64> {
-        let done = statement.execute(&mut *self.0).await.map_err(away)?;
-        Ok(done.rows_affected())
+        self.0.run(statement).await
     }
 
-    pub(super) async fn row(&mut self, statement: Statement<'_>) -> Result<Option<SqliteRow>> {
-        statement.fetch_optional(&mut *self.0).await.map_err(away)
+    pub(super) async fn row(&mut self, statement: Statement<'_>) -> Result<Option<E::Row>> {
+        self.0.row(statement).await
     }
 
     async fn digests(&mut self, statement: Statement<'_>) -> Result<Vec<Digest>> {
-        let rows = statement.fetch_all(&mut *self.0).await.map_err(away)?;
+        let rows = self.0.rows(statement).await?;
         rows.iter().map(|row| digest(row, "digest")).collect()
     }
 
-    pub(super) async fn flag(&mut self, statement: Statement<'_>) -> Result<bool> {
-        statement
-            .fetch_one(&mut *self.0)
-            .await
-            .and_then(|row| row.try_get(0))
-            .map_err(away)
+    /// What a statement that asks whether something is there found.
+    pub(super) async fn found(&mut self, statement: Statement<'_>) -> Result<bool> {
+        flag(&self.0.the_row(statement).await?, "found")
+    }
+
+    /// What a statement that counts came to.
+    pub(super) async fn total(&mut self, statement: Statement<'_>) -> Result<u32> {
+        let total = int(&self.0.the_row(statement).await?, "total")?;
+        Ok(u32::try_from(total).unwrap_or(u32::MAX))
     }
 }
 
@@ -99,14 +89,10 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-fn id_bytes(id: KeyId) -> Vec<u8> {
-    id.bytes().to_vec()
-}
-
 /// Binds every column of a key, in the order that both statements above have.
 fn key_statement<'q>(sql: &'static str, key: &'q Key) -> Statement<'q> {
-    let statement = sqlx::query(sql)
-        .bind(id_bytes(key.id))
+    let statement = query(sql)
+        .bind(key.id.bytes())
         .bind(key.tenant.as_str())
         .bind(key.subject.as_str())
         .bind(key.name.as_str())
@@ -161,9 +147,9 @@ fn bind_state<'q>(statement: Statement<'q>, state: &'q State) -> Statement<'q> {
 }
 
 #[async_trait]
-impl Tx for SqliteTx<'_> {
+impl<E: Engine> Tx for SqlTx<'_, E> {
     async fn lock_head(&mut self) -> Result<Head> {
-        let row = self.row(sqlx::query(HEAD)).await?.ok_or_else(|| corrupt("head"))?;
+        let row = self.row(query(HEAD)).await?.ok_or_else(|| corrupt("head"))?;
         Ok(Head {
             revision: revision(&row, "revision")?,
             chain: chain(&row)?,
@@ -171,17 +157,13 @@ impl Tx for SqliteTx<'_> {
     }
 
     async fn set_head(&mut self, head: Head) -> Result<()> {
-        self.run(
-            sqlx::query(SET_HEAD)
-                .bind(number(head.revision))
-                .bind(head.chain.as_slice()),
-        )
-        .await
-        .map(drop)
+        self.run(query(SET_HEAD).bind(number(head.revision)).bind(head.chain.as_slice()))
+            .await
+            .map(drop)
     }
 
     async fn append(&mut self, record: &AuditRecord) -> Result<()> {
-        let statement = sqlx::query(APPEND)
+        let statement = query(APPEND)
             .bind(number(record.revision))
             .bind(record.at.millis())
             .bind(&record.tenant)
@@ -201,22 +183,17 @@ impl Tx for SqliteTx<'_> {
     }
 
     async fn lock_key(&mut self, tenant: &Slug, id: KeyId) -> Result<Option<KeyRecord>> {
-        let statement = sqlx::query(LOCK_KEY).bind(tenant.as_str()).bind(id_bytes(id));
+        let statement = query(LOCK_KEY).bind(tenant.as_str()).bind(id.bytes());
         self.row(statement).await?.as_ref().map(key_record).transpose()
     }
 
     async fn count_keys(&mut self, counted: Counted<'_>) -> Result<u32> {
-        let statement = sqlx::query(COUNT_KEYS)
+        let statement = query(COUNT_KEYS)
             .bind(counted.tenant.as_str())
             .bind(counted.subject.as_str())
             .bind(counted.now.millis())
             .bind(counted.count_expired);
-        let count: i64 = statement
-            .fetch_one(&mut *self.0)
-            .await
-            .and_then(|row| row.try_get(0))
-            .map_err(away)?;
-        Ok(u32::try_from(count).unwrap_or(u32::MAX))
+        self.total(statement).await
     }
 
     async fn is_name_taken(
@@ -227,13 +204,14 @@ impl Tx for SqliteTx<'_> {
         now: Timestamp,
     ) -> Result<bool> {
         let (tenant, subject) = owner;
-        let statement = sqlx::query(NAME_TAKEN)
+        let except = except.map(|id| id.bytes());
+        let statement = query(NAME_TAKEN)
             .bind(tenant.as_str())
             .bind(subject.as_str())
             .bind(name.as_str())
-            .bind(except.map(id_bytes))
+            .bind(except.as_ref().map(<[u8; 16]>::as_slice))
             .bind(now.millis());
-        self.flag(statement).await
+        self.found(statement).await
     }
 
     async fn insert_key(&mut self, key: &Key) -> Result<()> {
@@ -248,24 +226,20 @@ impl Tx for SqliteTx<'_> {
     }
 
     async fn delete_key(&mut self, id: KeyId) -> Result<()> {
-        self.run(sqlx::query(DELETE_KEY).bind(id_bytes(id))).await.map(drop)
+        self.run(query(DELETE_KEY).bind(id.bytes())).await.map(drop)
     }
 
     async fn insert_credential(&mut self, digest: &Digest, key: &Key) -> Result<()> {
-        let statement = sqlx::query(INSERT_CREDENTIAL)
+        let statement = query(INSERT_CREDENTIAL)
             .bind(digest.bytes().as_slice())
-            .bind(id_bytes(key.id))
+            .bind(key.id.bytes())
             .bind(key.tenant.as_str());
-        statement
-            .execute(&mut *self.0)
-            .await
-            .map(drop)
-            .map_err(|error| match error {
-                sqlx::Error::Database(inner) if inner.is_unique_violation() => {
-                    StoreError::Corrupt("a secret was issued twice; the source of entropy is broken".to_owned())
-                }
-                other => away(other),
-            })
+        self.run(statement).await.map(drop).map_err(|error| match error {
+            StoreError::Corrupt(_) => {
+                StoreError::Corrupt("a secret was issued twice; the source of entropy is broken".to_owned())
+            }
+            other => other,
+        })
     }
 
     async fn set_credential(&mut self, digest: &Digest, standing: SecretStanding) -> Result<()> {
@@ -275,7 +249,7 @@ impl Tx for SqliteTx<'_> {
             SecretStanding::Retired => ("retired", None),
             SecretStanding::Tombstone => ("erased", None),
         };
-        let statement = sqlx::query(SET_CREDENTIAL)
+        let statement = query(SET_CREDENTIAL)
             .bind(digest.bytes().as_slice())
             .bind(word)
             .bind(until);
@@ -283,11 +257,11 @@ impl Tx for SqliteTx<'_> {
     }
 
     async fn current_credentials(&mut self, key: KeyId) -> Result<Vec<Digest>> {
-        self.digests(sqlx::query(CURRENT_CREDENTIALS).bind(id_bytes(key))).await
+        self.digests(query(CURRENT_CREDENTIALS).bind(key.bytes())).await
     }
 
     async fn entomb_credentials(&mut self, key: KeyId) -> Result<Vec<Digest>> {
-        self.digests(sqlx::query(ENTOMB).bind(id_bytes(key))).await
+        self.digests(query(ENTOMB).bind(key.bytes())).await
     }
 
     async fn record_uses(&mut self, uses: &[(Digest, Timestamp)]) -> Result<()> {
@@ -296,8 +270,8 @@ impl Tx for SqliteTx<'_> {
             .map(|(digest, at)| json!([hex(digest.bytes()), at.millis()]))
             .collect();
         let uses = json!(uses).to_string();
-        self.run(sqlx::query(USE_CREDENTIALS).bind(&uses)).await?;
-        self.run(sqlx::query(USE_KEYS).bind(&uses)).await.map(drop)
+        self.run(query(E::DIALECT.use_credentials).bind(&uses)).await?;
+        self.run(query(E::DIALECT.use_keys).bind(&uses)).await.map(drop)
     }
 
     async fn add_counts(&mut self, counts: &[UsageCount], stale: Timestamp) -> Result<()> {
@@ -305,18 +279,16 @@ impl Tx for SqliteTx<'_> {
             .iter()
             .map(|one| json!([hex(&one.key.bytes()), one.hour.millis(), one.outcome, one.count]))
             .collect();
-        self.run(sqlx::query(ADD_COUNTS).bind(json!(counts).to_string()))
+        self.run(query(E::DIALECT.add_counts).bind(json!(counts).to_string()))
             .await?;
-        self.run(sqlx::query(FORGET_COUNTS).bind(stale.millis()))
-            .await
-            .map(drop)
+        self.run(query(FORGET_COUNTS).bind(stale.millis())).await.map(drop)
     }
 
     async fn mark(&mut self, actor: &str, mark: &str) -> Result<Option<Mark>> {
-        let Some(row) = self.row(sqlx::query(MARK).bind(actor).bind(mark)).await? else {
+        let Some(row) = self.row(query(MARK).bind(actor).bind(mark)).await? else {
             return Ok(None);
         };
-        let targets: &[u8] = column(&row, "targets")?;
+        let targets = blob(&row, "targets")?;
         let (ids, rest) = targets.as_chunks::<16>();
         if !rest.is_empty() {
             return Err(corrupt("targets"));
@@ -324,22 +296,22 @@ impl Tx for SqliteTx<'_> {
         Ok(Some(Mark {
             actor: actor.to_owned(),
             mark: mark.to_owned(),
-            fingerprint: column::<&[u8]>(&row, "fingerprint")?
+            fingerprint: blob(&row, "fingerprint")?
                 .try_into()
                 .map_err(|_| corrupt("fingerprint"))?,
             targets: ids.iter().copied().map(KeyId::from_bytes).collect(),
-            created_at: Timestamp::from_millis(column(&row, "created_at")?),
+            created_at: Timestamp::from_millis(int(&row, "created_at")?),
         }))
     }
 
     async fn put_mark(&mut self, mark: &Mark, stale: Timestamp) -> Result<()> {
-        self.run(sqlx::query(FORGET_MARKS).bind(stale.millis())).await?;
+        self.run(query(FORGET_MARKS).bind(stale.millis())).await?;
         let targets: Vec<u8> = mark.targets.iter().flat_map(|id| id.bytes()).collect();
-        let statement = sqlx::query(PUT_MARK)
+        let statement = query(PUT_MARK)
             .bind(&mark.actor)
             .bind(&mark.mark)
             .bind(mark.fingerprint.as_slice())
-            .bind(targets)
+            .bind(targets.as_slice())
             .bind(mark.created_at.millis());
         self.run(statement).await.map(drop)
     }

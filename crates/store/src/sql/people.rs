@@ -1,7 +1,8 @@
-//! Tenants, root keys and users, on the writer's connection.
+//! Tenants, root keys and users, in a write transaction.
 
-use super::rows::{away, root_key, tenant, user};
-use super::tx::SqliteTx;
+use super::rows::{root_key, tenant, user};
+use super::tx::SqlTx;
+use super::{Engine, query};
 use crate::codec;
 use crate::model::{RootKey, Tenant};
 use crate::tx::{PeopleTx, Result};
@@ -10,39 +11,39 @@ use keyreeve_core::access::Reach;
 use keyreeve_core::text::{Name, Slug};
 use keyreeve_core::user::{Email, PasswordDigest, Status};
 use keyreeve_core::{RootKeyId, Timestamp, User, UserId};
-use sqlx::Row as _;
 
-const HAS_TENANTS: &str = "SELECT EXISTS (SELECT 1 FROM tenants)";
-const TENANT: &str = "SELECT slug, name, is_suspended, is_removed, policy, created_at FROM tenants WHERE slug = ?1";
+const HAS_TENANTS: &str = "SELECT EXISTS (SELECT 1 FROM tenants) AS found";
+const TENANT: &str = "SELECT slug, name AS tenant_name, is_suspended, is_removed, policy, created_at AS tenant_created_at \
+     FROM tenants WHERE slug = $1";
 const INSERT_TENANT: &str =
-    "INSERT INTO tenants (slug, name, is_suspended, policy, created_at) VALUES (?1, ?2, ?3, ?4, ?5)";
+    "INSERT INTO tenants (slug, name, is_suspended, policy, created_at) VALUES ($1, $2, $3, $4, $5)";
 const ROOT_KEY: &str = "SELECT id, name, tenant, permissions, digest, last_four, created_at, revoked_at \
-     FROM root_keys WHERE id = ?1";
+     FROM root_keys WHERE id = $1";
 const INSERT_ROOT_KEY: &str = "INSERT INTO root_keys (id, name, tenant, permissions, digest, last_four, created_at) \
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-const REVOKE_ROOT_KEY: &str = "UPDATE root_keys SET revoked_at = ?2 WHERE id = ?1";
+     VALUES ($1, $2, $3, $4, $5, $6, $7)";
+const REVOKE_ROOT_KEY: &str = "UPDATE root_keys SET revoked_at = $2 WHERE id = $1";
 const UPDATE_TENANT: &str =
-    "UPDATE tenants SET name = ?2, is_suspended = ?3, is_removed = ?4, policy = ?5 WHERE slug = ?1";
+    "UPDATE tenants SET name = $2, is_suspended = $3, is_removed = $4, policy = $5 WHERE slug = $1";
 const LIVE_ROOT_KEYS: &str = "SELECT id, name, tenant, permissions, digest, last_four, created_at, revoked_at \
-     FROM root_keys WHERE tenant IS ?1 AND revoked_at IS NULL";
-const USER: &str = "SELECT * FROM users WHERE tenant = ?1 AND id = ?2";
+     FROM root_keys WHERE tenant IS NOT DISTINCT FROM $1 AND revoked_at IS NULL";
+const USER: &str = "SELECT * FROM users WHERE tenant = $1 AND id = $2";
 const IS_EMAIL_TAKEN: &str =
-    "SELECT EXISTS (SELECT 1 FROM users WHERE tenant = ?1 AND email = ?2 AND status <> 'removed')";
+    "SELECT EXISTS (SELECT 1 FROM users WHERE tenant = $1 AND email = $2 AND status <> 'removed') AS found";
 const COUNT_OTHER_ADMINS: &str =
-    "SELECT count(*) FROM users WHERE tenant = ?1 AND id <> ?2 AND role = 'admin' AND status = 'active'";
+    "SELECT count(*) AS total FROM users WHERE tenant = $1 AND id <> $2 AND role = 'admin' AND status = 'active'";
 const INSERT_USER: &str = "INSERT INTO users (id, tenant, email, name, role, status, password, created_at, updated_at) \
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
 const UPDATE_USER: &str =
-    "UPDATE users SET name = ?2, role = ?3, status = ?4, password = ?5, updated_at = ?6 WHERE id = ?1";
+    "UPDATE users SET name = $2, role = $3, status = $4, password = $5, updated_at = $6 WHERE id = $1";
 
 #[async_trait]
-impl PeopleTx for SqliteTx<'_> {
+impl<E: Engine> PeopleTx for SqlTx<'_, E> {
     async fn has_tenants(&mut self) -> Result<bool> {
-        self.flag(sqlx::query(HAS_TENANTS)).await
+        self.found(query(HAS_TENANTS)).await
     }
 
     async fn tenant(&mut self, slug: &Slug) -> Result<Option<Tenant>> {
-        self.row(sqlx::query(TENANT).bind(slug.as_str()))
+        self.row(query(TENANT).bind(slug.as_str()))
             .await?
             .as_ref()
             .map(tenant)
@@ -50,7 +51,7 @@ impl PeopleTx for SqliteTx<'_> {
     }
 
     async fn insert_tenant(&mut self, tenant: &Tenant) -> Result<()> {
-        let statement = sqlx::query(INSERT_TENANT)
+        let statement = query(INSERT_TENANT)
             .bind(tenant.slug.as_str())
             .bind(tenant.name.as_str())
             .bind(tenant.status == Status::Suspended)
@@ -60,7 +61,7 @@ impl PeopleTx for SqliteTx<'_> {
     }
 
     async fn root_key(&mut self, id: RootKeyId) -> Result<Option<RootKey>> {
-        self.row(sqlx::query(ROOT_KEY).bind(id.bytes().to_vec()))
+        self.row(query(ROOT_KEY).bind(id.bytes()))
             .await?
             .as_ref()
             .map(root_key)
@@ -72,8 +73,8 @@ impl PeopleTx for SqliteTx<'_> {
             Reach::Instance => None,
             Reach::Tenant(slug) => Some(slug.as_str()),
         };
-        let statement = sqlx::query(INSERT_ROOT_KEY)
-            .bind(root_key.id.bytes().to_vec())
+        let statement = query(INSERT_ROOT_KEY)
+            .bind(root_key.id.bytes())
             .bind(root_key.name.as_str())
             .bind(tenant)
             .bind(root_key.permissions.joined())
@@ -84,13 +85,13 @@ impl PeopleTx for SqliteTx<'_> {
     }
 
     async fn set_root_key_revoked(&mut self, id: RootKeyId, at: Timestamp) -> Result<()> {
-        self.run(sqlx::query(REVOKE_ROOT_KEY).bind(id.bytes().to_vec()).bind(at.millis()))
+        self.run(query(REVOKE_ROOT_KEY).bind(id.bytes()).bind(at.millis()))
             .await
             .map(drop)
     }
 
     async fn update_tenant(&mut self, tenant: &Tenant) -> Result<()> {
-        let statement = sqlx::query(UPDATE_TENANT)
+        let statement = query(UPDATE_TENANT)
             .bind(tenant.slug.as_str())
             .bind(tenant.name.as_str())
             .bind(tenant.status == Status::Suspended)
@@ -100,36 +101,29 @@ impl PeopleTx for SqliteTx<'_> {
     }
 
     async fn live_root_keys(&mut self, tenant: Option<&Slug>) -> Result<Vec<RootKey>> {
-        let statement = sqlx::query(LIVE_ROOT_KEYS).bind(tenant.map(Slug::as_str));
-        let rows = statement.fetch_all(&mut *self.0).await.map_err(away)?;
+        let statement = query(LIVE_ROOT_KEYS).bind(tenant.map(Slug::as_str));
+        let rows = self.0.rows(statement).await?;
         rows.iter().map(root_key).collect()
     }
 
     async fn user(&mut self, tenant: &Slug, id: UserId) -> Result<Option<User>> {
-        let statement = sqlx::query(USER).bind(tenant.as_str()).bind(id.bytes().to_vec());
+        let statement = query(USER).bind(tenant.as_str()).bind(id.bytes());
         self.row(statement).await?.as_ref().map(user).transpose()
     }
 
     async fn is_email_taken(&mut self, tenant: &Slug, email: &Email) -> Result<bool> {
-        let statement = sqlx::query(IS_EMAIL_TAKEN).bind(tenant.as_str()).bind(email.as_str());
-        self.flag(statement).await
+        let statement = query(IS_EMAIL_TAKEN).bind(tenant.as_str()).bind(email.as_str());
+        self.found(statement).await
     }
 
     async fn count_other_admins(&mut self, tenant: &Slug, except: UserId) -> Result<u32> {
-        let statement = sqlx::query(COUNT_OTHER_ADMINS)
-            .bind(tenant.as_str())
-            .bind(except.bytes().to_vec());
-        let count: i64 = statement
-            .fetch_one(&mut *self.0)
-            .await
-            .and_then(|row| row.try_get(0))
-            .map_err(away)?;
-        Ok(u32::try_from(count).unwrap_or(u32::MAX))
+        let statement = query(COUNT_OTHER_ADMINS).bind(tenant.as_str()).bind(except.bytes());
+        self.total(statement).await
     }
 
     async fn insert_user(&mut self, user: &User) -> Result<()> {
-        let statement = sqlx::query(INSERT_USER)
-            .bind(user.id.bytes().to_vec())
+        let statement = query(INSERT_USER)
+            .bind(user.id.bytes())
             .bind(user.tenant.as_str())
             .bind(user.email.as_str())
             .bind(user.name.as_ref().map(Name::as_str))
@@ -142,8 +136,8 @@ impl PeopleTx for SqliteTx<'_> {
     }
 
     async fn update_user(&mut self, user: &User) -> Result<()> {
-        let statement = sqlx::query(UPDATE_USER)
-            .bind(user.id.bytes().to_vec())
+        let statement = query(UPDATE_USER)
+            .bind(user.id.bytes())
             .bind(user.name.as_ref().map(Name::as_str))
             .bind(user.role.as_str())
             .bind(user.status.as_str())

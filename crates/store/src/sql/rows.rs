@@ -1,5 +1,6 @@
-//! Rows of SQLite, and what they stand for.
+//! Rows, and what they stand for.
 
+use super::Columns;
 use crate::codec;
 use crate::error::StoreError;
 use crate::model::{AuditRecord, Credential, KeyBrief, KeyRecord, RootKey, Tenant, UsageCount};
@@ -11,8 +12,6 @@ use keyreeve_core::text::{Claims, Description, Name, Note, Slug, Subject};
 use keyreeve_core::user::{Email, PasswordDigest, Status};
 use keyreeve_core::verdict::{KeyStanding, SecretStanding};
 use keyreeve_core::{Digest, Key, KeyId, RootKeyId, Timestamp, User, UserId};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Decode, Row as _, Sqlite, Type};
 
 /// The columns of a key, read by name; a condition follows.
 macro_rules! select_keys {
@@ -28,85 +27,99 @@ macro_rules! select_keys {
 }
 pub(super) use select_keys;
 
-/// The database's own failures: away, busy, disk full.
-pub(super) fn away(error: sqlx::Error) -> StoreError {
-    match error {
-        sqlx::Error::ColumnDecode { .. } | sqlx::Error::ColumnNotFound(_) | sqlx::Error::Decode(_) => {
-            StoreError::Corrupt(error.to_string())
-        }
-        other => StoreError::Unavailable(other.to_string()),
-    }
-}
-
-pub(super) fn corrupt(what: &str) -> StoreError {
+pub(crate) fn corrupt(what: &str) -> StoreError {
     StoreError::Corrupt(what.to_owned())
 }
 
-/// A column by name.
-pub(super) fn column<'r, T>(row: &'r SqliteRow, name: &str) -> Result<T, StoreError>
-where
-    T: Decode<'r, Sqlite> + Type<Sqlite>,
-{
-    row.try_get(name).map_err(away)
+fn there<T>(found: Option<T>, name: &str) -> Result<T, StoreError> {
+    found.ok_or_else(|| corrupt(name))
+}
+
+/// A text that is not null.
+pub(crate) fn text<'r>(row: &'r impl Columns, name: &str) -> Result<&'r str, StoreError> {
+    there(row.text(name)?, name)
+}
+
+/// A number that is not null.
+pub(crate) fn int(row: &impl Columns, name: &str) -> Result<i64, StoreError> {
+    there(row.int(name)?, name)
+}
+
+/// A truth that is not null.
+pub(crate) fn flag(row: &impl Columns, name: &str) -> Result<bool, StoreError> {
+    there(row.flag(name)?, name)
+}
+
+/// Bytes that are not null.
+pub(crate) fn blob<'r>(row: &'r impl Columns, name: &str) -> Result<&'r [u8], StoreError> {
+    there(row.blob(name)?, name)
+}
+
+fn owned(row: &impl Columns, name: &str) -> Result<String, StoreError> {
+    text(row, name).map(str::to_owned)
+}
+
+fn maybe_owned(row: &impl Columns, name: &str) -> Result<Option<String>, StoreError> {
+    Ok(row.text(name)?.map(str::to_owned))
 }
 
 /// A column that must parse.
-fn parsed<T>(row: &SqliteRow, name: &str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T, StoreError> {
-    parse(column(row, name)?).ok_or_else(|| corrupt(name))
+fn parsed<T>(row: &impl Columns, name: &str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T, StoreError> {
+    parse(text(row, name)?).ok_or_else(|| corrupt(name))
 }
 
 /// A column that must parse unless it is null.
-fn maybe<T>(row: &SqliteRow, name: &str, parse: impl FnOnce(&str) -> Option<T>) -> Result<Option<T>, StoreError> {
-    match column::<Option<&str>>(row, name)? {
+fn maybe<T>(row: &impl Columns, name: &str, parse: impl FnOnce(&str) -> Option<T>) -> Result<Option<T>, StoreError> {
+    match row.text(name)? {
         None => Ok(None),
         Some(text) => parse(text).map(Some).ok_or_else(|| corrupt(name)),
     }
 }
 
-fn time(row: &SqliteRow, name: &str) -> Result<Timestamp, StoreError> {
-    column(row, name).map(Timestamp::from_millis)
+fn time(row: &impl Columns, name: &str) -> Result<Timestamp, StoreError> {
+    int(row, name).map(Timestamp::from_millis)
 }
 
-pub(super) fn maybe_time(row: &SqliteRow, name: &str) -> Result<Option<Timestamp>, StoreError> {
-    Ok(column::<Option<i64>>(row, name)?.map(Timestamp::from_millis))
+pub(crate) fn maybe_time(row: &impl Columns, name: &str) -> Result<Option<Timestamp>, StoreError> {
+    Ok(row.int(name)?.map(Timestamp::from_millis))
 }
 
-fn bytes<const N: usize>(row: &SqliteRow, name: &str) -> Result<[u8; N], StoreError> {
-    column::<&[u8]>(row, name)?.try_into().map_err(|_| corrupt(name))
+fn bytes<const N: usize>(row: &impl Columns, name: &str) -> Result<[u8; N], StoreError> {
+    blob(row, name)?.try_into().map_err(|_| corrupt(name))
 }
 
-pub(super) fn digest(row: &SqliteRow, name: &str) -> Result<Digest, StoreError> {
+pub(crate) fn digest(row: &impl Columns, name: &str) -> Result<Digest, StoreError> {
     bytes(row, name).map(Digest::from_bytes)
 }
 
-pub(super) fn revision(row: &SqliteRow, name: &str) -> Result<u64, StoreError> {
-    u64::try_from(column::<i64>(row, name)?).map_err(|_| corrupt(name))
+pub(crate) fn revision(row: &impl Columns, name: &str) -> Result<u64, StoreError> {
+    u64::try_from(int(row, name)?).map_err(|_| corrupt(name))
 }
 
-pub(super) fn chain(row: &SqliteRow) -> Result<[u8; 32], StoreError> {
+pub(crate) fn chain(row: &impl Columns) -> Result<[u8; 32], StoreError> {
     bytes(row, "chain")
 }
 
-/// A revision or a limit as SQLite keeps numbers.
-pub(super) fn number(value: u64) -> i64 {
+/// A revision or a limit as a database keeps numbers.
+pub(crate) fn number(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-pub(super) fn tenant(row: &SqliteRow) -> Result<Tenant, StoreError> {
+pub(crate) fn tenant(row: &impl Columns) -> Result<Tenant, StoreError> {
     Ok(Tenant {
         slug: parsed(row, "slug", |text| Slug::parse(text).ok())?,
-        name: parsed(row, "name", |text| Name::parse(text).ok())?,
-        status: match (column(row, "is_removed")?, column(row, "is_suspended")?) {
+        name: parsed(row, "tenant_name", |text| Name::parse(text).ok())?,
+        status: match (flag(row, "is_removed")?, flag(row, "is_suspended")?) {
             (true, _) => Status::Removed,
             (false, true) => Status::Suspended,
             (false, false) => Status::Active,
         },
-        policy: codec::policy::from_json(column(row, "policy")?)?,
-        created_at: time(row, "created_at")?,
+        policy: codec::policy::from_json(text(row, "policy")?)?,
+        created_at: time(row, "tenant_created_at")?,
     })
 }
 
-pub(super) fn root_key(row: &SqliteRow) -> Result<RootKey, StoreError> {
+pub(crate) fn root_key(row: &impl Columns) -> Result<RootKey, StoreError> {
     Ok(RootKey {
         id: RootKeyId::from_bytes(bytes(row, "id")?),
         name: parsed(row, "name", |text| Name::parse(text).ok())?,
@@ -122,7 +135,7 @@ pub(super) fn root_key(row: &SqliteRow) -> Result<RootKey, StoreError> {
     })
 }
 
-pub(super) fn user(row: &SqliteRow) -> Result<User, StoreError> {
+pub(crate) fn user(row: &impl Columns) -> Result<User, StoreError> {
     Ok(User {
         id: UserId::from_bytes(bytes(row, "id")?),
         tenant: parsed(row, "tenant", |text| Slug::parse(text).ok())?,
@@ -130,40 +143,40 @@ pub(super) fn user(row: &SqliteRow) -> Result<User, StoreError> {
         name: maybe(row, "name", |text| Name::parse(text).ok())?,
         role: parsed(row, "role", Role::parse)?,
         status: parsed(row, "status", Status::parse)?,
-        password: column::<Option<&str>>(row, "password")?.map(PasswordDigest::new),
+        password: row.text("password")?.map(PasswordDigest::new),
         created_at: time(row, "created_at")?,
         updated_at: time(row, "updated_at")?,
     })
 }
 
-pub(super) fn usage_count(row: &SqliteRow) -> Result<UsageCount, StoreError> {
+pub(crate) fn usage_count(row: &impl Columns) -> Result<UsageCount, StoreError> {
     Ok(UsageCount {
         key: KeyId::from_bytes(bytes(row, "key_id")?),
         hour: time(row, "hour")?,
-        outcome: column(row, "outcome")?,
+        outcome: owned(row, "outcome")?,
         count: revision(row, "count")?,
     })
 }
 
 /// A key by tenant and id.
-pub(super) fn key_place(row: &SqliteRow) -> Result<(Slug, KeyId), StoreError> {
+pub(crate) fn key_place(row: &impl Columns) -> Result<(Slug, KeyId), StoreError> {
     let tenant = parsed(row, "tenant", |text| Slug::parse(text).ok())?;
     Ok((tenant, KeyId::from_bytes(bytes(row, "id")?)))
 }
 
-pub(super) fn subject(row: &SqliteRow) -> Result<Option<Subject>, StoreError> {
+pub(crate) fn subject(row: &impl Columns) -> Result<Option<Subject>, StoreError> {
     Ok(user(row)?.subject())
 }
 
-pub(super) fn key_record(row: &SqliteRow) -> Result<KeyRecord, StoreError> {
+pub(crate) fn key_record(row: &impl Columns) -> Result<KeyRecord, StoreError> {
     Ok(KeyRecord {
         key: key(row)?,
         last_used_at: maybe_time(row, "last_used_at")?,
-        is_presented: column::<Option<bool>>(row, "is_presented")?.unwrap_or(false),
+        is_presented: row.flag("is_presented")?.unwrap_or(false),
     })
 }
 
-fn key(row: &SqliteRow) -> Result<Key, StoreError> {
+fn key(row: &impl Columns) -> Result<Key, StoreError> {
     Ok(Key {
         id: KeyId::from_bytes(bytes(row, "id")?),
         tenant: parsed(row, "tenant", |text| Slug::parse(text).ok())?,
@@ -193,13 +206,13 @@ fn key(row: &SqliteRow) -> Result<Key, StoreError> {
     })
 }
 
-fn state(row: &SqliteRow) -> Result<State, StoreError> {
-    let word: &str = column(row, "state")?;
+fn state(row: &impl Columns) -> Result<State, StoreError> {
+    let word = text(row, "state")?;
     if word == "active" {
         return Ok(State::Active);
     }
     let since = time(row, "state_since")?;
-    let by: Box<str> = column::<&str>(row, "state_by")?.into();
+    let by: Box<str> = text(row, "state_by")?.into();
     let code = parsed(row, "reason_code", ReasonCode::parse)?;
     let note = maybe(row, "note", |text| Note::parse(text).ok())?;
     match word {
@@ -222,8 +235,8 @@ fn state(row: &SqliteRow) -> Result<State, StoreError> {
     }
 }
 
-pub(super) fn credential(row: &SqliteRow) -> Result<Option<Credential>, StoreError> {
-    let Some(word) = column::<Option<&str>>(row, "standing")? else {
+pub(crate) fn credential(row: &impl Columns) -> Result<Option<Credential>, StoreError> {
+    let Some(word) = row.text("standing")? else {
         return Ok(None);
     };
     let secret = match word {
@@ -241,16 +254,16 @@ pub(super) fn credential(row: &SqliteRow) -> Result<Option<Credential>, StoreErr
     }))
 }
 
-fn brief(row: &SqliteRow) -> Result<Option<KeyBrief>, StoreError> {
-    let Some(state) = column::<Option<&str>>(row, "state")? else {
+fn brief(row: &impl Columns) -> Result<Option<KeyBrief>, StoreError> {
+    let Some(state) = row.text("state")? else {
         return Ok(None);
     };
-    let text = |name: &str| column::<&str>(row, name).map(Box::from);
+    let part = |name: &str| text(row, name).map(Box::from);
     Ok(Some(KeyBrief {
-        subject: text("subject")?,
-        name: text("name")?,
-        scopes: text("scopes")?,
-        claims: column::<Option<&str>>(row, "claims")?.map(Box::from),
+        subject: part("subject")?,
+        name: part("name")?,
+        scopes: part("scopes")?,
+        claims: row.text("claims")?.map(Box::from),
         standing: match state {
             "active" => KeyStanding::Active,
             "disabled" => KeyStanding::Disabled {
@@ -263,22 +276,22 @@ fn brief(row: &SqliteRow) -> Result<Option<KeyBrief>, StoreError> {
     }))
 }
 
-pub(super) fn audit_record(row: &SqliteRow) -> Result<AuditRecord, StoreError> {
+pub(crate) fn audit_record(row: &impl Columns) -> Result<AuditRecord, StoreError> {
     Ok(AuditRecord {
         revision: revision(row, "revision")?,
         at: time(row, "at")?,
-        tenant: column(row, "tenant")?,
-        actor_type: column(row, "actor_type")?,
-        actor_id: column(row, "actor_id")?,
-        action: column(row, "action")?,
-        target_type: column(row, "target_type")?,
-        target_id: column(row, "target_id")?,
-        subject: column(row, "subject")?,
-        reason: column(row, "reason")?,
-        address: column(row, "address")?,
-        request_id: column(row, "request_id")?,
-        before: column(row, "before")?,
-        after: column(row, "after")?,
+        tenant: owned(row, "tenant")?,
+        actor_type: owned(row, "actor_type")?,
+        actor_id: owned(row, "actor_id")?,
+        action: owned(row, "action")?,
+        target_type: owned(row, "target_type")?,
+        target_id: owned(row, "target_id")?,
+        subject: maybe_owned(row, "subject")?,
+        reason: maybe_owned(row, "reason")?,
+        address: maybe_owned(row, "address")?,
+        request_id: owned(row, "request_id")?,
+        before: maybe_owned(row, "before")?,
+        after: maybe_owned(row, "after")?,
         chain: chain(row)?,
     })
 }

@@ -4,13 +4,14 @@
 //! own inside one transaction, commits once, tells the observer once, and only then answers each. One sync of the
 //! disk thus serves many callers, and a caller who gave up waiting still has its change carried out and applied.
 
-use super::tx::SqliteTx;
+use super::Engine;
+use super::tx::SqlTx;
 use crate::error::{StoreError, WriteError};
 use crate::operations::Written;
 use crate::store::{Commit, CommitObserver};
 use crate::tx::Tx;
+use async_trait::async_trait;
 use futures_util::future::BoxFuture;
-use sqlx::{Connection as _, Executor as _, SqliteConnection};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{mpsc, oneshot};
@@ -21,8 +22,27 @@ const QUEUE: usize = 1_024;
 /// Most changes in one commit, so that the first does not wait long for the last.
 const GROUP: usize = 256;
 
+/// The connection that writes. While a transaction is open, nobody else writes anywhere.
+#[async_trait]
+pub(crate) trait WriteEngine: Engine + Sized + 'static {
+    /// Opens a transaction, first connecting anew if need be.
+    async fn begin(&mut self) -> Result<(), StoreError>;
+    /// Makes a point in the transaction to go back to.
+    async fn save(&mut self) -> Result<(), StoreError>;
+    /// Lets go of the point: what was done since stays.
+    async fn keep(&mut self) -> Result<(), StoreError>;
+    /// Goes back to the point.
+    async fn undo(&mut self) -> Result<(), StoreError>;
+    /// Commits. [`StoreError::Unavailable`] if surely nothing was written, [`StoreError::OutcomeUnknown`] if it may be.
+    async fn commit(&mut self) -> Result<(), StoreError>;
+    /// Gives the transaction up, also one that the database has given up already.
+    async fn roll_back(&mut self);
+    /// Closes the connection.
+    async fn close(self);
+}
+
 /// A change on its way: runs on the writer's connection.
-type Job = Box<dyn for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Finished> + Send>;
+type Job<E> = Box<dyn for<'c> FnOnce(&'c mut E) -> BoxFuture<'c, Finished> + Send>;
 
 type Answer = Box<dyn FnOnce(Outcome) + Send>;
 
@@ -50,15 +70,15 @@ enum Outcome {
 }
 
 /// The handle that callers use.
-pub(super) struct Writer {
-    queue: Mutex<Option<mpsc::Sender<Job>>>,
+pub(crate) struct Writer<E> {
+    queue: Mutex<Option<mpsc::Sender<Job<E>>>>,
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
-impl Writer {
-    pub(super) fn start(connection: SqliteConnection, observer: Arc<dyn CommitObserver>) -> Self {
+impl<E: WriteEngine> Writer<E> {
+    pub(crate) fn start(engine: E, observer: Arc<dyn CommitObserver>) -> Self {
         let (sender, receiver) = mpsc::channel(QUEUE);
-        let task = tokio::spawn(run(connection, receiver, observer));
+        let task = tokio::spawn(run(engine, receiver, observer));
         Self {
             queue: Mutex::new(Some(sender)),
             task: Mutex::new(Some(task)),
@@ -66,7 +86,7 @@ impl Writer {
     }
 
     /// A writer that takes nothing.
-    pub(super) fn closed() -> Self {
+    pub(crate) fn closed() -> Self {
         Self {
             queue: Mutex::new(None),
             task: Mutex::new(None),
@@ -74,7 +94,7 @@ impl Writer {
     }
 
     /// Runs an operation in a transaction and answers when it is durable.
-    pub(super) async fn write<T, F>(&self, operation: F) -> Result<T, WriteError>
+    pub(crate) async fn write<T, F>(&self, operation: F) -> Result<T, WriteError>
     where
         T: Send + 'static,
         F: for<'t> FnOnce(&'t mut dyn Tx) -> BoxFuture<'t, Result<Written<T>, WriteError>> + Send + 'static,
@@ -89,10 +109,10 @@ impl Writer {
         let (sender, answer) = oneshot::channel();
         let is_begun = Arc::new(AtomicBool::new(false));
         let begins = Arc::clone(&is_begun);
-        let job: Job = Box::new(move |connection| {
+        let job: Job<E> = Box::new(move |engine| {
             begins.store(true, Ordering::Release);
             Box::pin(async move {
-                let mut tx = SqliteTx(connection);
+                let mut tx = SqlTx(engine);
                 finished(operation(&mut tx).await, sender)
             })
         });
@@ -106,7 +126,7 @@ impl Writer {
     }
 
     /// Lets the writer finish what is queued, and closes its connection.
-    pub(super) async fn close(&self) {
+    pub(crate) async fn close(&self) {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
         let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(task) = task {
@@ -146,40 +166,41 @@ impl Outcome {
     }
 }
 
-async fn run(mut connection: SqliteConnection, mut queue: mpsc::Receiver<Job>, observer: Arc<dyn CommitObserver>) {
+async fn run<E: WriteEngine>(mut engine: E, mut queue: mpsc::Receiver<Job<E>>, observer: Arc<dyn CommitObserver>) {
     while let Some(first) = queue.recv().await {
         let mut answers: Vec<Answer> = Vec::new();
-        let outcome = group(&mut connection, first, &mut queue, observer.as_ref(), &mut answers).await;
+        let outcome = group(&mut engine, first, &mut queue, observer.as_ref(), &mut answers).await;
         for answer in answers {
             answer(outcome.clone());
         }
     }
-    // The last writer to close folds the log file into the database; failing that, the next start does.
-    drop(connection.close().await);
+    engine.close().await;
 }
 
 /// One transaction for all who are waiting. A job that is not run is dropped, and its caller learns that it was not.
-async fn group(
-    connection: &mut SqliteConnection,
-    first: Job,
-    queue: &mut mpsc::Receiver<Job>,
+async fn group<E: WriteEngine>(
+    engine: &mut E,
+    first: Job<E>,
+    queue: &mut mpsc::Receiver<Job<E>>,
     observer: &dyn CommitObserver,
     answers: &mut Vec<Answer>,
 ) -> Outcome {
-    if let Err(error) = connection.execute("BEGIN IMMEDIATE").await {
+    if let Err(error) = engine.begin().await {
+        engine.roll_back().await;
         return Outcome::RolledBack(error.to_string());
     }
     let mut commit = Commit::default();
     let mut next = Some(first);
     while let Some(job) = next {
-        let finished = run_one(connection, job).await;
+        let finished = run_one(engine, job).await;
         let is_broken = matches!(finished.fate, Fate::Broken);
         if let Fate::Done(one) = finished.fate {
             merge(&mut commit, one);
         }
         answers.push(finished.answer);
         if is_broken {
-            return roll_back(connection).await;
+            engine.roll_back().await;
+            return Outcome::RolledBack("the transaction was rolled back because a statement in it failed".to_owned());
         }
         next = if answers.len() < GROUP {
             queue.try_recv().ok()
@@ -187,30 +208,33 @@ async fn group(
             None
         };
     }
-    match connection.execute("COMMIT").await {
-        Ok(_) => {
+    match engine.commit().await {
+        Ok(()) => {
             observer.committed(&commit);
             Outcome::Committed
         }
         Err(error) => {
             observer.outcome_unknown();
-            drop(connection.execute("ROLLBACK").await);
-            Outcome::Unknown(error.to_string())
+            engine.roll_back().await;
+            match error {
+                StoreError::Unavailable(why) => Outcome::RolledBack(why),
+                other => Outcome::Unknown(other.to_string()),
+            }
         }
     }
 }
 
 /// Runs a job in a savepoint, so that a refusal undoes only its own writes.
-async fn run_one(connection: &mut SqliteConnection, job: Job) -> Finished {
+async fn run_one<E: WriteEngine>(engine: &mut E, job: Job<E>) -> Finished {
     let broken = |finished: Finished| Finished {
         fate: Fate::Broken,
         ..finished
     };
-    let is_saved = connection.execute("SAVEPOINT job").await.is_ok();
-    let finished = job(connection).await;
+    let is_saved = engine.save().await.is_ok();
+    let finished = job(engine).await;
     let end = match finished.fate {
-        Fate::Done(_) => connection.execute("RELEASE job").await,
-        Fate::Refused => connection.execute("ROLLBACK TO job; RELEASE job").await,
+        Fate::Done(_) => engine.keep().await,
+        Fate::Refused => engine.undo().await,
         Fate::Broken => return finished,
     };
     if is_saved && end.is_ok() {
@@ -218,12 +242,6 @@ async fn run_one(connection: &mut SqliteConnection, job: Job) -> Finished {
     } else {
         broken(finished)
     }
-}
-
-async fn roll_back(connection: &mut SqliteConnection) -> Outcome {
-    // SQLite may have rolled back by itself (disk full); then this fails and says so, and nothing is left to undo.
-    drop(connection.execute("ROLLBACK").await);
-    Outcome::RolledBack("the transaction was rolled back because a statement in it failed".to_owned())
 }
 
 fn merge(all: &mut Commit, one: Commit) {

@@ -1,0 +1,382 @@
+//! One node of several: it holds a lease by polling, and waits for the others when it changes something.
+//!
+//! What each answer means is decided in `keyreeve_core::coherence`; here the decisions meet the database. Whoever runs
+//! a node calls [`Node::poll_once`] again and again, on a thread that nothing else can keep busy (rule R11).
+
+use crate::env::{Clock, Entropy, Timer};
+use crate::{Failure, Verifier};
+use keyreeve_core::Timestamp;
+use keyreeve_core::coherence::Moment;
+use keyreeve_core::coherence::grantor::{Grantor, Pending, Reached, Reading};
+use keyreeve_core::coherence::holder::{Holder, Next, Poll, SessionId};
+use keyreeve_core::coherence::rules::{Rule, keeps};
+use keyreeve_store::cluster::{Cluster, Durability, Polled, Session, Touched};
+use keyreeve_store::{CommitObserver as _, StoreError};
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The first pause between two looks at the sessions, in milliseconds; each is twice as long as the one before.
+const PAUSE_MS: u64 = 1;
+/// The longest such pause.
+const PAUSE_MAX_MS: u64 = 64;
+
+/// Most changes that are remembered as asked about; then it begins anew, and some wait again.
+const ASKED_MAX: usize = 10_000;
+
+/// What a node is made of.
+pub struct NodeParts {
+    /// Where nodes meet.
+    pub cluster: Arc<dyn Cluster>,
+    /// The memory whose lease is held.
+    pub verifier: Arc<Verifier>,
+    /// The clocks.
+    pub clock: Arc<dyn Clock>,
+    /// Pauses.
+    pub timer: Arc<dyn Timer>,
+    /// For session ids.
+    pub entropy: Arc<dyn Entropy>,
+    /// What its operator calls it.
+    pub name: String,
+    /// How long a lease lasts, in milliseconds.
+    pub lease_ms: u64,
+    /// Whether to refuse to work where an acknowledged change could be lost.
+    pub require_sync: bool,
+}
+
+/// One node.
+pub struct Node {
+    parts: NodeParts,
+    holder: Mutex<Option<Holder>>,
+    watch: Mutex<Watch>,
+    health: Mutex<Health>,
+    /// Changes that were asked about, and since when.
+    asked: Mutex<HashMap<u64, Moment>>,
+}
+
+/// What is known of all sessions.
+struct Watch {
+    grantor: Grantor,
+    latest: Option<Reading>,
+}
+
+/// How this node is doing.
+#[derive(Clone, Copy, Debug)]
+pub struct Health {
+    /// How durable a commit is.
+    pub durability: Durability,
+    /// The timeline of the database.
+    pub timeline: Option<u32>,
+    /// When the last poll that renewed the lease was sent.
+    pub renewed: Option<Moment>,
+    /// Changes that were not yet applied at the last poll.
+    pub lag: u64,
+    /// Whether the history was found to be another one than before. It stays so until the node is started again.
+    pub is_forked: bool,
+    /// How often a session ended that was not given up.
+    pub refusals: u64,
+}
+
+/// What a poll came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Progress {
+    /// Nothing had changed.
+    Quiet,
+    /// Something was applied: poll again at once, which acknowledges it.
+    Applied,
+    /// There was no session: poll again at once.
+    Registered,
+}
+
+impl Node {
+    /// A node that has not polled yet.
+    pub fn new(parts: NodeParts) -> Self {
+        let watch = Watch {
+            grantor: Grantor::new(parts.lease_ms),
+            latest: None,
+        };
+        Self {
+            parts,
+            holder: Mutex::new(None),
+            watch: Mutex::new(watch),
+            asked: Mutex::default(),
+            health: Mutex::new(Health {
+                durability: Durability::AtRisk,
+                timeline: None,
+                renewed: None,
+                lag: 0,
+                is_forked: false,
+                refusals: 0,
+            }),
+        }
+    }
+
+    /// How it is doing.
+    pub fn health(&self) -> Health {
+        *lock(&self.health)
+    }
+
+    /// How long a lease lasts, in milliseconds.
+    pub fn lease_ms(&self) -> u64 {
+        self.parts.lease_ms
+    }
+
+    /// How long a change waits at most, in milliseconds.
+    pub fn wait_ms(&self) -> u64 {
+        lock(&self.watch).grantor.wait_ms()
+    }
+
+    /// What its operator calls it.
+    pub fn name(&self) -> &str {
+        &self.parts.name
+    }
+
+    /// Its session, if it has one.
+    pub fn session(&self) -> Option<SessionId> {
+        lock(&self.holder).as_ref().map(Holder::session)
+    }
+
+    /// Milliseconds that the lease will still last; 0 if there is none.
+    pub fn lease_left_ms(&self) -> u64 {
+        let age = self
+            .health()
+            .renewed
+            .map(|sent| self.parts.clock.moment().ms_since(sent));
+        age.map_or(0, |age| self.parts.lease_ms.saturating_sub(age))
+    }
+
+    /// One poll: renews the lease, acknowledges what was applied, applies what is new. On an error the lease simply
+    /// runs on to its end.
+    pub async fn poll_once(&self) -> Result<Progress, Failure> {
+        if self.health().is_forked {
+            return Err(forked());
+        }
+        let known = lock(&self.holder).clone();
+        let Some(mut holder) = known else {
+            return self.register().await;
+        };
+        let mut poll = holder.poll(self.parts.clock.moment());
+        if !keeps(Rule::AckAfterApplying) {
+            poll.applied = self
+                .parts
+                .cluster
+                .sessions()
+                .await?
+                .iter()
+                .map(|one| one.seen.acked)
+                .max()
+                .unwrap_or(0);
+        }
+        let polled = self.parts.cluster.poll(poll.session, poll.applied).await?;
+        self.parts.clock.database_said(polled.now, poll.sent);
+        self.note(&polled);
+        match holder.judge(&poll, &polled.answer) {
+            Next::NotPrimary => Err(Failure::Unavailable("a replica answered the poll".to_owned())),
+            Next::Register => {
+                lock(&self.health).refusals += 1;
+                self.give_up();
+                Ok(Progress::Registered)
+            }
+            Next::Forked => {
+                lock(&self.health).is_forked = true;
+                self.give_up();
+                Err(forked())
+            }
+            Next::Apply => Ok(self.take(&mut holder, &poll, &polled).await),
+        }
+    }
+
+    /// Rule R1: the session first, durably; then an empty memory.
+    async fn register(&self) -> Result<Progress, Failure> {
+        self.parts.verifier.lose_lease();
+        let mut session: SessionId = [0; 16];
+        self.parts.entropy.fill(&mut session)?;
+        let found = self.parts.cluster.register(session, &self.parts.name).await?;
+        if keeps(Rule::EmptyAtRegistration) {
+            self.parts.verifier.lose_lease();
+        }
+        self.parts.verifier.caught_up(found.head);
+        let holder = Holder::registered(session, found.head, found.chain, self.parts.lease_ms);
+        *lock(&self.holder) = Some(holder);
+        Ok(Progress::Registered)
+    }
+
+    fn give_up(&self) {
+        self.parts.verifier.lose_lease();
+        *lock(&self.holder) = None;
+        lock(&self.health).renewed = None;
+    }
+
+    /// Rule R3: apply, and only then let the lease grow.
+    async fn take(&self, holder: &mut Holder, poll: &Poll, polled: &Polled) -> Progress {
+        let now = self.parts.clock.moment();
+        let verifier = &self.parts.verifier;
+        if !keeps(Rule::ApplyBeforeExtending) {
+            let _grown = holder.clone().applied(poll, &polled.answer, verifier.lease(), now);
+            self.parts.timer.sleep_ms(PAUSE_MAX_MS).await;
+        }
+        for change in &polled.changes {
+            match &change.touched {
+                Touched::Known(commit) => verifier.apply_remote(commit, polled.answer.head),
+                Touched::Everything => verifier.outcome_unknown(),
+            }
+        }
+        let is_allowed = !self.parts.require_sync || polled.durability != Durability::AtRisk;
+        let has_more = match is_allowed {
+            true => holder.applied(poll, &polled.answer, verifier.lease(), now),
+            false => {
+                verifier.lose_lease();
+                false
+            }
+        };
+        verifier.caught_up(holder.applied_revision());
+        let is_quiet = polled.changes.is_empty();
+        *lock(&self.holder) = Some(holder.clone());
+        if is_allowed && !has_more {
+            lock(&self.health).renewed = Some(poll.sent);
+        }
+        if is_quiet { Progress::Quiet } else { Progress::Applied }
+    }
+
+    fn note(&self, polled: &Polled) {
+        let mut health = lock(&self.health);
+        health.durability = polled.durability;
+        health.timeline = polled.timeline;
+        let applied = self.parts.verifier.applied();
+        health.lag = polled.answer.head.saturating_sub(applied);
+    }
+
+    /// Rule R7: comes back when a change that was just committed is effective everywhere. Rule R8: the same for one
+    /// that was committed before.
+    pub async fn effective(&self, revision: u64) -> Result<Reached, Failure> {
+        let pending = Pending {
+            revision,
+            committed: self.parts.clock.moment(),
+        };
+        let mut pause = PAUSE_MS;
+        loop {
+            if let Some(reached) = self.look(&pending).await {
+                return Ok(reached);
+            }
+            self.parts.timer.sleep_ms(pause).await;
+            pause = pause.saturating_mul(2).min(PAUSE_MAX_MS);
+        }
+    }
+
+    /// A change that somebody else waits for: it was committed at the latest when it was first asked about here.
+    pub fn asked(&self, revision: u64) -> Pending {
+        let now = self.parts.clock.moment();
+        let mut asked = lock(&self.asked);
+        if asked.len() >= ASKED_MAX {
+            asked.clear();
+        }
+        let committed = *asked.entry(revision).or_insert(now);
+        Pending { revision, committed }
+    }
+
+    /// Whether a change is effective now.
+    pub async fn look(&self, pending: &Pending) -> Option<Reached> {
+        let own = self.session().unwrap_or_default();
+        let known = lock(&self.watch).latest.clone();
+        if let Some(reading) = known {
+            let reached = lock(&self.watch)
+                .grantor
+                .reached(pending, &own, &reading, self.parts.clock.moment());
+            if reached.is_some() {
+                return reached;
+            }
+        }
+        match self.read_sessions().await {
+            Ok(reading) => {
+                let now = self.parts.clock.moment();
+                let reached = lock(&self.watch).grantor.reached(pending, &own, &reading, now);
+                lock(&self.watch).latest = Some(reading);
+                reached
+            }
+            // The database is away. The commit stands all the same, and every lease ends by itself.
+            Err(_) => {
+                let now = self.parts.clock.moment();
+                let is_over = lock(&self.watch).grantor.is_outwaited(pending, now);
+                is_over.then_some(Reached::Outwaited { verifiers: 1 })
+            }
+        }
+    }
+
+    /// All live sessions, and rule R9: those that have not moved for W are marked dead.
+    async fn read_sessions(&self) -> Result<Reading, StoreError> {
+        let began = self.parts.clock.moment();
+        let sessions = self.parts.cluster.sessions().await?;
+        let reading = Reading {
+            began,
+            sessions: sessions.into_iter().map(|session| session.seen).collect(),
+        };
+        let dead = lock(&self.watch).grantor.to_bury(&reading);
+        for (session, renewals) in dead {
+            self.parts.cluster.bury(session, renewals).await?;
+        }
+        Ok(reading)
+    }
+
+    /// Every node that the database knows as living.
+    pub async fn sessions(&self) -> Result<Vec<Session>, Failure> {
+        Ok(self.parts.cluster.sessions().await?)
+    }
+
+    /// Looks after the sessions of others when nobody is waiting for them.
+    pub async fn tidy(&self) -> Result<(), Failure> {
+        self.read_sessions().await?;
+        Ok(())
+    }
+
+    /// Waits until there may be something to poll for.
+    pub async fn hinted(&self) {
+        self.parts.cluster.hinted().await;
+    }
+
+    /// Hands the lease back: nothing is answered any more, and nobody need wait for this node.
+    pub async fn leave(&self) -> Result<(), Failure> {
+        let session = self.session();
+        self.give_up();
+        if let Some(own) = session {
+            let sessions = self.parts.cluster.sessions().await?;
+            let mine = sessions.iter().find(|one| one.seen.session == own);
+            if let Some(mine) = mine {
+                self.parts.cluster.bury(own, mine.seen.renewals).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The time that the database tells.
+    pub fn now(&self) -> Timestamp {
+        self.parts.clock.now()
+    }
+}
+
+fn forked() -> Failure {
+    Failure::Unavailable(
+        "the database's history is another one than before: acknowledged changes may be lost. Look what happened (a \
+         failover without a synchronous standby, a restored backup), and then start this node again"
+            .to_owned(),
+    )
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node")
+            .field("name", &self.parts.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for NodeParts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NodeParts")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}

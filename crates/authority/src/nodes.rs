@@ -1,0 +1,70 @@
+//! What callers may know about nodes, and about changes on their way.
+
+use crate::{Authority, Call, Failure};
+use keyreeve_core::access::Permission;
+use keyreeve_core::coherence::grantor::Pending;
+use keyreeve_core::lifecycle::State;
+use keyreeve_store::cluster::Session;
+use keyreeve_store::model::{AuditQuery, KeyRecord};
+
+/// All nodes at one time.
+#[derive(Clone, Debug)]
+pub struct NodesSeen {
+    /// The newest change.
+    pub revision: u64,
+    /// Every node that is known as living; none in a single process.
+    pub sessions: Vec<Session>,
+}
+
+impl Authority {
+    /// Every node.
+    pub async fn nodes(&self, call: &Call) -> Result<NodesSeen, Failure> {
+        call.require_instance(Permission::AuditRead)?;
+        let sessions = match self.node() {
+            None => Vec::new(),
+            Some(node) => node.sessions().await?,
+        };
+        let revision = self.store.head().await?.revision;
+        Ok(NodesSeen { revision, sessions })
+    }
+
+    /// Whether a change is effective everywhere, and then how many verifiers have said that they have it.
+    pub async fn operation(&self, call: &Call, revision: u64) -> Result<Option<u32>, Failure> {
+        call.require(Permission::KeysRead)?;
+        if revision == 0 || revision > self.store.head().await?.revision {
+            return Err(Failure::NotFound);
+        }
+        let Some(node) = self.node() else {
+            return Ok(Some(1));
+        };
+        let pending = node.asked(revision);
+        Ok(node.look(&pending).await.map(|reached| reached.verifiers()))
+    }
+
+    /// Whether a key is disabled or revoked and some verifier may not have heard of it yet.
+    pub async fn is_ending(&self, call: &Call, record: &KeyRecord) -> Result<bool, Failure> {
+        let Some(node) = self.node() else {
+            return Ok(false);
+        };
+        let since = match &record.key.state {
+            State::Active => return Ok(false),
+            State::Disabled(hold) => hold.since,
+            State::Revoked(revocation) => revocation.at,
+        };
+        if self.now().millis_since(since) > node.wait_ms() {
+            return Ok(false);
+        }
+        let newest = AuditQuery {
+            tenant: Some(call.tenant.clone()),
+            target_id: Some(record.key.id.to_string()),
+            limit: 1,
+            ..AuditQuery::default()
+        };
+        let entries = self.store.audit(newest).await?;
+        let Some(entry) = entries.first() else {
+            return Ok(false);
+        };
+        let pending: Pending = node.asked(entry.revision);
+        Ok(node.look(&pending).await.is_none())
+    }
+}

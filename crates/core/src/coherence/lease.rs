@@ -1,0 +1,169 @@
+//! A lease: until when a verifier may answer from memory (coherence.md, section 2.2).
+
+use super::rules::{Rule, keeps};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A reading of two clocks, in nanoseconds from some beginning.
+///
+/// One goes on while the machine is suspended (`CLOCK_BOOTTIME`), the other is not slewed by a time daemon
+/// (`CLOCK_MONOTONIC_RAW`). A lease holds only while both say so.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Moment {
+    /// Goes on while the machine is suspended.
+    pub boot: u64,
+    /// Is never slewed.
+    pub raw: u64,
+}
+
+const NS_PER_MS: u64 = 1_000_000;
+
+impl Moment {
+    /// So many milliseconds later.
+    pub fn plus_ms(self, ms: u64) -> Self {
+        let more = ms.saturating_mul(NS_PER_MS);
+        Self {
+            boot: self.boot.saturating_add(more),
+            raw: self.raw.saturating_add(more),
+        }
+    }
+
+    /// Milliseconds since another moment by the clock that says more; 0 if it lies ahead.
+    pub fn ms_since(self, earlier: Self) -> u64 {
+        let boot = self.boot.saturating_sub(earlier.boot);
+        boot.max(self.raw.saturating_sub(earlier.raw)) / NS_PER_MS
+    }
+
+    /// Milliseconds that have passed for sure: by the clock that says less.
+    pub fn surely_ms_since(self, earlier: Self) -> u64 {
+        let boot = self.boot.saturating_sub(earlier.boot);
+        boot.min(self.raw.saturating_sub(earlier.raw)) / NS_PER_MS
+    }
+}
+
+/// The end of a lease as it was when it was loaded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Deadline(Moment);
+
+/// An end that never comes: one process, whose memory hears of every change before its caller does.
+const ENDLESS: u64 = u64::MAX;
+
+impl Deadline {
+    /// Whether the lease never ends, so that no clock need be read.
+    pub fn is_endless(self) -> bool {
+        self.0.boot == ENDLESS && self.0.raw == ENDLESS
+    }
+
+    /// Whether an answer looked up after the deadline was loaded may be given at `now`.
+    pub fn covers(self, now: Moment) -> bool {
+        now.boot < self.0.boot && now.raw < self.0.raw
+    }
+}
+
+/// The lease of one verifier. Written by whoever polls, read by every verification.
+#[derive(Debug)]
+pub struct Lease {
+    boot: AtomicU64,
+    raw: AtomicU64,
+}
+
+impl Lease {
+    /// No lease yet.
+    pub fn none() -> Self {
+        Self {
+            boot: AtomicU64::new(0),
+            raw: AtomicU64::new(0),
+        }
+    }
+
+    /// The lease of a single process.
+    pub fn endless() -> Self {
+        Self {
+            boot: AtomicU64::new(ENDLESS),
+            raw: AtomicU64::new(ENDLESS),
+        }
+    }
+
+    /// The end of the lease. Rule R4: load it *before* looking anything up, and compare the clock with what was
+    /// loaded. Loading it afterwards would let a poll that came between pass an old look-up off as fresh.
+    pub fn deadline(&self) -> Deadline {
+        Deadline(Moment {
+            boot: self.boot.load(Ordering::Acquire),
+            raw: self.raw.load(Ordering::Acquire),
+        })
+    }
+
+    /// Rule R3: after everything that a poll brought was applied, the lease reaches its length beyond the moment the
+    /// poll was *sent*. It never gets shorter by this.
+    pub fn extend(&self, sent: Moment, length_ms: u64) {
+        let end = sent.plus_ms(length_ms);
+        self.boot.fetch_max(end.boot, Ordering::Release);
+        self.raw.fetch_max(end.raw, Ordering::Release);
+    }
+
+    /// Ends it now.
+    pub fn drop_now(&self) {
+        self.boot.store(0, Ordering::Release);
+        self.raw.store(0, Ordering::Release);
+    }
+}
+
+/// How long a revoker waits for verifiers that do not answer, in milliseconds: W = 1.25 L + 0.5 s. A holder's clock
+/// may be 10 % slow and the revoker's 10 % fast (1.1 / 0.9 = 1.22), and a hidden pause of half a second is inside it.
+pub fn wait_ms(lease_ms: u64) -> u64 {
+    if !keeps(Rule::WaitLongEnough) {
+        return lease_ms / 4;
+    }
+    lease_ms.saturating_add(lease_ms.div_ceil(4)).saturating_add(500)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Moment {
+        Moment::default().plus_ms(ms)
+    }
+
+    #[test]
+    fn a_lease_counts_from_the_sending_and_never_shrinks() {
+        let lease = Lease::none();
+        assert!(!lease.deadline().covers(at(0)));
+        lease.extend(at(100), 1_000);
+        lease.extend(at(50), 1_000);
+        assert!(lease.deadline().covers(at(1_099)));
+        assert!(!lease.deadline().covers(at(1_100)));
+    }
+
+    #[test]
+    fn both_clocks_must_agree() {
+        let lease = Lease::none();
+        lease.extend(at(0), 1_000);
+        let suspended = Moment {
+            boot: at(5_000).boot,
+            raw: at(10).raw,
+        };
+        assert!(!lease.deadline().covers(suspended), "the machine slept");
+        let slewed = Moment {
+            boot: at(10).boot,
+            raw: at(5_000).raw,
+        };
+        assert!(!lease.deadline().covers(slewed), "the clock was slowed down");
+    }
+
+    #[test]
+    fn a_deadline_loaded_before_is_not_renewed_by_a_poll_in_between() {
+        let lease = Lease::none();
+        lease.extend(at(0), 1_000);
+        let loaded = lease.deadline();
+        lease.extend(at(2_000), 1_000);
+        assert!(!loaded.covers(at(2_001)));
+    }
+
+    #[test]
+    fn the_wait_is_longer_than_a_slow_clock_can_stretch_a_lease() {
+        for lease in [2_000, 15_000, 45_000] {
+            assert!(wait_ms(lease) * 9 > lease * 11);
+        }
+        assert_eq!(wait_ms(15_000), 19_250);
+    }
+}

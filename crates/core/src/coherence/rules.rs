@@ -1,0 +1,88 @@
+//! The rules by name, so that the simulator can break each on purpose and must notice.
+//!
+//! Without the feature `break-rules`, which no product build has, every rule is always kept and nothing of this is
+//! left in the code.
+
+/// A rule of coherence.md, section 2.2, or a part of one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Rule {
+    /// R1: begin with an empty memory after registering.
+    EmptyAtRegistration = 1,
+    /// R2: a refused session stops, and registers anew.
+    RefusalEndsTheLease,
+    /// R3: the lease counts from the sending of the poll.
+    LeaseFromSending,
+    /// R3: apply first, extend the lease afterwards.
+    ApplyBeforeExtending,
+    /// R2, R3: acknowledge only what was applied.
+    AckAfterApplying,
+    /// R4: load the deadline before looking up.
+    DeadlineBeforeLookUp,
+    /// R5: a fill that a change has overtaken is thrown away.
+    OvertakenFillsVoid,
+    /// R7: the sessions are read after the commit.
+    SessionsAfterCommit,
+    /// R7: without acknowledgements, wait W.
+    WaitLongEnough,
+    /// R8: repeating a revocation waits again.
+    NoShortcutOnRepeat,
+    /// R9: a session is buried only when it has not moved for W.
+    BuryLate,
+}
+
+impl Rule {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::EmptyAtRegistration,
+        Self::RefusalEndsTheLease,
+        Self::LeaseFromSending,
+        Self::ApplyBeforeExtending,
+        Self::AckAfterApplying,
+        Self::DeadlineBeforeLookUp,
+        Self::OvertakenFillsVoid,
+        Self::SessionsAfterCommit,
+        Self::WaitLongEnough,
+        Self::NoShortcutOnRepeat,
+        Self::BuryLate,
+    ];
+
+    /// Its number in coherence.md, with what part of it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::EmptyAtRegistration => "R1 empty-at-registration",
+            Self::RefusalEndsTheLease => "R2 refusal-ends-the-lease",
+            Self::LeaseFromSending => "R3 lease-from-sending",
+            Self::ApplyBeforeExtending => "R3 apply-before-extending",
+            Self::AckAfterApplying => "R2 ack-after-applying",
+            Self::DeadlineBeforeLookUp => "R4 deadline-before-look-up",
+            Self::OvertakenFillsVoid => "R5 overtaken-fills-void",
+            Self::SessionsAfterCommit => "R7 sessions-after-commit",
+            Self::WaitLongEnough => "R7 wait-long-enough",
+            Self::NoShortcutOnRepeat => "R8 no-shortcut-on-repeat",
+            Self::BuryLate => "R9 bury-late",
+        }
+    }
+}
+
+/// Whether a rule is kept.
+#[cfg(not(feature = "break-rules"))]
+#[inline]
+pub const fn keeps(_rule: Rule) -> bool {
+    true
+}
+
+#[cfg(feature = "break-rules")]
+static BROKEN: std::sync::atomic::AtomicU8 = std::sync::atomic::AtomicU8::new(0);
+
+/// Whether a rule is kept.
+#[cfg(feature = "break-rules")]
+pub fn keeps(rule: Rule) -> bool {
+    BROKEN.load(std::sync::atomic::Ordering::Relaxed) != rule as u8
+}
+
+/// Breaks one rule in the whole process, or none.
+#[cfg(feature = "break-rules")]
+pub fn break_rule(rule: Option<Rule>) {
+    BROKEN.store(rule.map_or(0, |rule| rule as u8), std::sync::atomic::Ordering::Relaxed);
+}

@@ -1,0 +1,78 @@
+//! `POST /v1/api_keys/revoke_many`: revoke every key that a filter lets through.
+
+use super::purge::time;
+use super::{answered, effect};
+use crate::App;
+use crate::http::answer::Rejected;
+use crate::http::call::{self, Incoming, Json, key_id};
+use axum::extract::State;
+use axum::response::Response;
+use keyreeve_api::Problem;
+use keyreeve_api::keys::{RevokeFilter, RevokeMany, RevokedMany};
+use keyreeve_authority::keys::{RevokeCommand, Selection};
+use keyreeve_core::text::Subject;
+
+/// Most keys that a call names one by one.
+const IDS_MAX: usize = 1_000;
+
+/// Revoke every key that a filter lets through.
+///
+/// Each key ends as the tenant's policy says, with an entry of its own in the audit log. When the answer comes, no
+/// verifier anywhere accepts any of them.
+#[utoipa::path(
+    post, path = "/v1/api_keys/revoke_many", tag = "api keys", operation_id = "revokeManyApiKeys",
+    request_body = RevokeMany,
+    responses((status = 200, description = "How many", body = RevokedMany)),
+    security(("root_key" = ["keys:write"]))
+)]
+pub(crate) async fn handler(
+    State(app): State<App>,
+    Incoming {
+        call,
+        content: Json(wish),
+    }: Incoming<Json<RevokeMany>>,
+) -> Result<Response, Rejected> {
+    let selection = selection(wish.filter)?;
+    let command = RevokeCommand {
+        code: call::reason_code("reason_code", wish.reason_code.as_deref())?,
+        note: wish
+            .revocation_reason
+            .map(|text| call::note("revocation_reason", &text))
+            .transpose()?,
+    };
+    let is_dry = wish.dry_run.unwrap_or(false);
+    let done = app.authority().revoke_many(&call, selection, command, is_dry).await?;
+    let body = RevokedMany {
+        matched: done.matched,
+        revoked: done.revoked,
+        skipped: done.skipped,
+        effect: done.effect.as_ref().filter(|_| !is_dry).map(effect),
+    };
+    let reached = done.effect.unwrap_or_default();
+    answered(&app, &reached, &body)
+}
+
+fn selection(filter: RevokeFilter) -> Result<Selection, Problem> {
+    let all = filter.all.unwrap_or(false);
+    let names_some =
+        filter.subject.is_some() || filter.ids.is_some() || filter.created_before.is_some() || filter.scope.is_some();
+    if all == names_some {
+        let why = "must name subject, ids, created_before or scope, or else all: true";
+        return Err(Problem::field("filter", why));
+    }
+    if filter.ids.as_ref().is_some_and(|ids| ids.len() > IDS_MAX) {
+        return Err(Problem::field("filter.ids", "must be 1000 ids at most"));
+    }
+    let subject =
+        |text: String| Subject::parse(&text).map_err(|error| Problem::field("filter.subject", &error.to_string()));
+    let ids = |ids: Vec<String>| ids.iter().map(|id| key_id(id)).collect::<Result<Vec<_>, _>>();
+    Ok(Selection {
+        subject: filter.subject.map(subject).transpose()?,
+        ids: filter.ids.map(ids).transpose()?,
+        created_before: filter
+            .created_before
+            .map(|ms| time("filter.created_before", ms))
+            .transpose()?,
+        scope: filter.scope.map(Into::into),
+    })
+}

@@ -1,0 +1,116 @@
+//! `/v1/nodes` and `/v1/operations`: who verifies, and how far a change has got.
+
+use crate::App;
+use crate::http::answer::Rejected;
+use crate::http::call::{Incoming, NoBody};
+use crate::http::respond;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use hyper::StatusCode;
+use keyreeve_api::nodes::{Node, Nodes, Operation};
+use keyreeve_api::{Code, Problem};
+use keyreeve_core::Timestamp;
+use keyreeve_store::cluster::Session;
+use std::fmt::Write as _;
+
+/// Every verifier, its lease and its lag.
+#[utoipa::path(
+    get, path = "/v1/nodes", tag = "nodes", operation_id = "listNodes",
+    responses((status = 200, description = "The nodes", body = Nodes)),
+    security(("root_key" = ["audit:read"]))
+)]
+pub(crate) async fn list(
+    State(app): State<App>,
+    Incoming { call, .. }: Incoming<NoBody>,
+) -> Result<Response, Rejected> {
+    let seen = app.authority().nodes(&call).await?;
+    let own = app.authority().node();
+    let nodes = match own {
+        None => Nodes {
+            data: vec![single(seen.revision)],
+            revision: seen.revision,
+            lease_ms: None,
+            wait_ms: None,
+            durability: "local",
+        },
+        Some(node) => Nodes {
+            data: seen
+                .sessions
+                .iter()
+                .map(|session| object(session, node, seen.revision))
+                .collect(),
+            revision: seen.revision,
+            lease_ms: Some(node.lease_ms()),
+            wait_ms: Some(node.wait_ms()),
+            durability: node.health().durability.as_str(),
+        },
+    };
+    Ok(respond::json(StatusCode::OK, &nodes)?)
+}
+
+fn single(revision: u64) -> Node {
+    Node {
+        id: "embedded".to_owned(),
+        name: "embedded".to_owned(),
+        is_self: true,
+        started_at: None,
+        applied_revision: revision,
+        lag: 0,
+        lease_age_ms: 0,
+        state: "serving",
+    }
+}
+
+fn object(session: &Session, node: &keyreeve_authority::Node, head: u64) -> Node {
+    let is_self = node.session() == Some(session.seen.session);
+    Node {
+        id: hex(&session.seen.session),
+        name: session.node.clone(),
+        is_self,
+        started_at: Some(session.started_at).map(Timestamp::millis),
+        applied_revision: session.seen.acked,
+        lag: head.saturating_sub(session.seen.acked),
+        lease_age_ms: session.silent_ms,
+        state: if session.silent_ms < node.lease_ms() {
+            "serving"
+        } else {
+            "silent"
+        },
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::from("node_"), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _written = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// How far a change has got: for callers who sent `Prefer: respond-async`.
+#[utoipa::path(
+    get, path = "/v1/operations/{id}", tag = "nodes", operation_id = "getOperation",
+    params(("id" = String, Path, description = "The operation", pattern = "^op_[0-9]{1,18}$")),
+    responses((status = 200, description = "The operation", body = Operation)),
+    security(("root_key" = ["keys:read"]))
+)]
+pub(crate) async fn operation(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    Incoming { call, .. }: Incoming<NoBody>,
+) -> Result<Response, Rejected> {
+    let unknown = || Problem::new(Code::NotFound, "There is no such operation.");
+    let revision = id
+        .strip_prefix("op_")
+        .filter(|digits| digits.len() <= 18 && digits.bytes().all(|byte| byte.is_ascii_digit()))
+        .and_then(|digits| digits.parse().ok())
+        .ok_or_else(unknown)?;
+    let reached = app.authority().operation(&call, revision).await?;
+    let operation = Operation {
+        id: format!("op_{revision}"),
+        status: if reached.is_some() { "effective" } else { "pending" },
+        revision,
+        verifiers: reached.unwrap_or(0),
+    };
+    Ok(respond::json(StatusCode::OK, &operation)?)
+}

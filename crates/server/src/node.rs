@@ -1,0 +1,119 @@
+//! The thread that holds this node's lease. It does nothing else and shares no runtime, so that no load on requests
+//! can keep it from polling (rule R11).
+
+use crate::world::OsEntropy;
+use keyreeve_authority::env::Entropy as _;
+use keyreeve_authority::node::Progress;
+use keyreeve_authority::{Failure, Node};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{oneshot, watch};
+
+/// The longest time between two polls; less if the lease is short.
+const POLL_MS_MAX: u64 = 1_000;
+/// How long to wait after a poll that failed.
+const RETRY: Duration = Duration::from_millis(200);
+/// Polls before the first lease: one registers, one renews, one more acknowledges what came meanwhile.
+const FIRST_POLLS: usize = 4;
+
+/// The running thread.
+#[derive(Debug)]
+pub(crate) struct NodeThread {
+    stop: watch::Sender<bool>,
+    ended: oneshot::Receiver<()>,
+}
+
+impl NodeThread {
+    /// Starts it and waits for the first lease.
+    pub(crate) async fn start(node: Arc<Node>) -> Result<Self, Failure> {
+        let (stop, stopping) = watch::channel(false);
+        let (begun, first) = oneshot::channel();
+        let (end, ended) = oneshot::channel();
+        let spawned = std::thread::Builder::new()
+            .name("lease".to_owned())
+            .spawn(move || run(&node, begun, stopping, end));
+        spawned.map_err(|error| Failure::Unavailable(format!("no thread for the lease: {error}")))?;
+        let lost = |_| Failure::Unavailable("the thread for the lease ended".to_owned());
+        first.await.map_err(lost)??;
+        Ok(Self { stop, ended })
+    }
+
+    /// Hands the lease back and ends the thread.
+    pub(crate) async fn stop(self) {
+        let _gone = self.stop.send(true);
+        // If the thread is gone already, so is the lease.
+        drop(self.ended.await);
+    }
+}
+
+fn run(
+    node: &Node,
+    begun: oneshot::Sender<Result<(), Failure>>,
+    stopping: watch::Receiver<bool>,
+    end: oneshot::Sender<()>,
+) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(hold(node, begun, stopping)),
+        Err(error) => {
+            let failure = Failure::Unavailable(format!("no runtime for the lease: {error}"));
+            drop(begun.send(Err(failure)));
+        }
+    }
+    // Whoever waited may have gone.
+    let _gone = end.send(());
+}
+
+async fn hold(node: &Node, begun: oneshot::Sender<Result<(), Failure>>, mut stopping: watch::Receiver<bool>) {
+    let first = first_lease(node).await;
+    let is_good = first.is_ok();
+    if begun.send(first).is_err() || !is_good {
+        return;
+    }
+    let mut failing = false;
+    loop {
+        let pause = match node.poll_once().await {
+            Ok(Progress::Quiet) => {
+                if std::mem::take(&mut failing) {
+                    tracing::info!("the lease is held again");
+                }
+                interval(node.lease_ms())
+            }
+            Ok(Progress::Applied | Progress::Registered) => continue,
+            Err(error) => {
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::warn!(%error, lease_left_ms = node.lease_left_ms(), "the lease was not renewed");
+                }
+                RETRY
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = node.hinted() => {}
+            _ = stopping.wait_for(|&stopping| stopping) => break,
+        }
+    }
+    if let Err(error) = node.leave().await {
+        tracing::warn!(%error, "the lease could not be handed back; others wait for its end");
+    }
+}
+
+async fn first_lease(node: &Node) -> Result<(), Failure> {
+    for _ in 0..FIRST_POLLS {
+        if node.poll_once().await? == Progress::Quiet {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The time between two polls: a fifth of the lease and a second at most, give or take a fifth, so that nodes that
+/// were started together do not stay together.
+fn interval(lease_ms: u64) -> Duration {
+    let ms = POLL_MS_MAX.min(lease_ms / 5);
+    let mut byte = [128];
+    // Without entropy they stay together, which does no harm.
+    drop(OsEntropy.fill(&mut byte));
+    let fifths = ms * u64::from(byte[0]) * 2 / (5 * 255);
+    Duration::from_millis(ms * 4 / 5 + fifths)
+}

@@ -1,0 +1,113 @@
+//! Postgres behind several nodes.
+//!
+//! One writer per node commits in groups, and all writers of all nodes go one after the other by the `head` row, which
+//! each takes first. Readers have their own connections. What coherence needs stands in [`cluster`].
+
+mod cluster;
+mod connect;
+mod engine;
+mod migrate;
+
+use crate::error::StoreError;
+use crate::sql::store::SqlStore;
+use crate::sql::writer::Writer;
+use crate::store::CommitObserver;
+use async_trait::async_trait;
+use connect::{Link, failed, reason};
+use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use engine::{Connection, Readers};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_postgres::{Config, NoTls};
+
+/// Connections that read. More would only wait for the same cores.
+const READERS: usize = 8;
+/// How long a read waits for a connection.
+const READER_WAIT: Duration = Duration::from_millis(1_200);
+
+/// An open Postgres store.
+pub struct PostgresStore {
+    config: Config,
+    readers: Pool,
+    writer: Writer<Connection>,
+    meeting: cluster::Meeting,
+}
+
+impl PostgresStore {
+    /// Connects, and migrates the database if it is of an older version. `url` is `postgres://user:password@host/name`.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if it cannot be reached, refuses the login or is read-only;
+    /// [`StoreError::Corrupt`] if a newer version wrote it.
+    pub async fn open(url: &str, observer: Arc<dyn CommitObserver>) -> Result<Self, StoreError> {
+        let config = configured(url)?;
+        let link = Link::open(&config).await?;
+        must_be_primary(&link).await?;
+        migrate::migrate(&link).await?;
+        drop(link);
+        let settings = ManagerConfig {
+            recycling_method: RecyclingMethod::Fast,
+        };
+        let readers = Pool::builder(Manager::from_config(config.clone(), NoTls, settings))
+            .max_size(READERS)
+            .wait_timeout(Some(READER_WAIT))
+            .create_timeout(Some(READER_WAIT))
+            .runtime(Runtime::Tokio1)
+            .build()
+            .map_err(|error| StoreError::Unavailable(reason(&error)))?;
+        Ok(Self {
+            writer: Writer::start(Connection::new(config.clone()), observer),
+            readers,
+            config,
+            meeting: cluster::Meeting::default(),
+        })
+    }
+}
+
+fn configured(url: &str) -> Result<Config, StoreError> {
+    // What the driver says of a URL may repeat it, and a password with it.
+    let unreadable = |_| StoreError::Unavailable("the URL cannot be read; write postgres://user@host/name".to_owned());
+    let mut config: Config = url.parse().map_err(unreadable)?;
+    if config.get_application_name().is_none() {
+        config.application_name("keyreeve");
+    }
+    config.keepalives_idle(Duration::from_secs(5));
+    config.connect_timeout(READER_WAIT);
+    Ok(config)
+}
+
+async fn must_be_primary(link: &Link) -> Result<(), StoreError> {
+    let ask = "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on' AS is_read_only";
+    let row = link.client.query_typed_one(ask, &[]).await.map_err(failed)?;
+    match row.try_get("is_read_only").map_err(failed)? {
+        true => Err(StoreError::Unavailable(
+            "it is read-only: name the primary, not a replica".to_owned(),
+        )),
+        false => Ok(()),
+    }
+}
+
+#[async_trait]
+impl SqlStore for PostgresStore {
+    type Reader<'s> = Readers<'s>;
+    type Connection = Connection;
+
+    fn reader(&self) -> Readers<'_> {
+        Readers(&self.readers)
+    }
+
+    fn writer(&self) -> &Writer<Connection> {
+        &self.writer
+    }
+
+    async fn close_readers(&self) {
+        self.readers.close();
+    }
+}
+
+impl fmt::Debug for PostgresStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresStore").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,120 @@
+//! What the SQL databases have in common: nearly everything. Statements are written once, with `$1` for parameters;
+//! the few that must differ stand in a [`Dialect`].
+//!
+//! A database joins with an [`Engine`] that runs a [`Statement`], [`Columns`] of its rows, and a
+//! [`writer::WriteEngine`] that begins and ends transactions.
+
+pub(crate) mod people;
+pub(crate) mod read;
+pub(crate) mod read_log;
+pub(crate) mod rows;
+pub(crate) mod store;
+pub(crate) mod tx;
+pub(crate) mod writer;
+
+use crate::error::StoreError;
+use async_trait::async_trait;
+
+/// What an answer of the database looks like.
+type Result<T> = std::result::Result<T, StoreError>;
+
+/// A parameter of a statement.
+#[derive(Clone, Debug)]
+pub(crate) enum Value<'q> {
+    Int(Option<i64>),
+    Text(Option<&'q str>),
+    Owned(Option<String>),
+    Blob(Option<&'q [u8]>),
+    Id([u8; 16]),
+    Flag(bool),
+}
+
+macro_rules! value_from {
+    ($($type:ty: $value:ident => $made:expr;)+) => {
+        $(impl<'q> From<$type> for Value<'q> {
+            fn from($value: $type) -> Self {
+                $made
+            }
+        })+
+    };
+}
+
+value_from! {
+    i64: value => Self::Int(Some(value));
+    Option<i64>: value => Self::Int(value);
+    u32: value => Self::Int(Some(i64::from(value)));
+    &'q str: value => Self::Text(Some(value));
+    Option<&'q str>: value => Self::Text(value);
+    String: value => Self::Owned(Some(value));
+    Option<String>: value => Self::Owned(value);
+    &'q String: value => Self::Text(Some(value));
+    &'q Option<String>: value => Self::Text(value.as_deref());
+    &'q [u8]: value => Self::Blob(Some(value));
+    Option<&'q [u8]>: value => Self::Blob(value);
+    [u8; 16]: value => Self::Id(value);
+    bool: value => Self::Flag(value);
+}
+
+/// SQL and its parameters, in order.
+#[derive(Debug)]
+pub(crate) struct Statement<'q> {
+    pub(crate) sql: &'static str,
+    pub(crate) values: Vec<Value<'q>>,
+}
+
+pub(crate) fn query<'q>(sql: &'static str) -> Statement<'q> {
+    Statement {
+        sql,
+        values: Vec::new(),
+    }
+}
+
+impl<'q> Statement<'q> {
+    pub(crate) fn bind(mut self, value: impl Into<Value<'q>>) -> Self {
+        self.values.push(value.into());
+        self
+    }
+}
+
+/// The columns of a row, by name. `None` is NULL.
+pub(crate) trait Columns: Send + Sync + Sized {
+    fn int(&self, name: &str) -> Result<Option<i64>>;
+    fn text(&self, name: &str) -> Result<Option<&str>>;
+    fn blob(&self, name: &str) -> Result<Option<&[u8]>>;
+    fn flag(&self, name: &str) -> Result<Option<bool>>;
+}
+
+/// A connection, or several, that runs statements.
+#[async_trait]
+pub(crate) trait Engine: Send {
+    type Row: Columns;
+    const DIALECT: Dialect;
+
+    /// Runs a statement and gives how many rows it touched.
+    async fn run(&mut self, statement: Statement<'_>) -> Result<u64>;
+    /// Runs a statement and gives its rows.
+    async fn rows(&mut self, statement: Statement<'_>) -> Result<Vec<Self::Row>>;
+
+    /// The first row, if there is one.
+    async fn row(&mut self, statement: Statement<'_>) -> Result<Option<Self::Row>> {
+        Ok(self.rows(statement).await?.into_iter().next())
+    }
+
+    /// The row of a statement that always has one.
+    async fn the_row(&mut self, statement: Statement<'_>) -> Result<Self::Row> {
+        self.row(statement)
+            .await?
+            .ok_or_else(|| rows::corrupt("a row is missing"))
+    }
+}
+
+/// What must be said differently.
+#[derive(Debug)]
+pub(crate) struct Dialect {
+    /// Moves last-used times of secrets; one JSON array of `[hex digest, ms]`.
+    pub(crate) use_credentials: &'static str,
+    /// The same for keys.
+    pub(crate) use_keys: &'static str,
+    /// Adds counts; one JSON array of `[hex key, hour, outcome, count]`.
+    pub(crate) add_counts: &'static str,
+}

@@ -1,0 +1,223 @@
+//! What readers ask. Each is one statement, so each sees one snapshot.
+
+use super::rows::{
+    audit_record, chain, credential, int, key_place, key_record, number, revision, root_key, select_keys, tenant,
+};
+use super::{Columns as _, Engine, Statement, query};
+use crate::error::StoreError;
+use crate::model::{AuditRecord, Credential, Head, KeyPage, KeyQuery, KeyRecord, PageStart, RootKey, Stamped, Tenant};
+use keyreeve_core::lifecycle::Standing;
+use keyreeve_core::text::Slug;
+use keyreeve_core::{Digest, KeyId, Timestamp};
+
+const HEAD: &str = "SELECT revision, chain FROM head WHERE id = 1";
+const TENANT: &str = "SELECT slug, name AS tenant_name, is_suspended, is_removed, policy, created_at AS tenant_created_at \
+     FROM tenants WHERE slug = $1";
+const TENANTS: &str = "SELECT slug, name AS tenant_name, is_suspended, is_removed, policy, created_at AS tenant_created_at \
+     FROM tenants \
+     WHERE slug > $1 AND NOT is_removed ORDER BY slug LIMIT $2";
+const ROOT_KEYS: &str = "SELECT id, name, tenant, permissions, digest, last_four, created_at, revoked_at \
+     FROM root_keys WHERE $1 IS NULL OR tenant = $1 ORDER BY id DESC LIMIT $2";
+const FIND_ROOT_KEY: &str = "SELECT h.revision AS head_revision, r.* \
+     FROM head h LEFT JOIN root_keys r ON r.digest = $1 WHERE h.id = 1";
+const FIND_CREDENTIAL: &str = "SELECT h.revision AS head_revision, c.standing, c.until, c.key_id, c.tenant, \
+     k.subject, k.name, k.scopes, k.claims, k.state, k.finalize_at, k.expires_at \
+     FROM head h LEFT JOIN credentials c ON c.digest = $1 LEFT JOIN keys k ON k.id = c.key_id WHERE h.id = 1";
+const KEY: &str = concat!(select_keys!(), "WHERE tenant = $1 AND id = $2");
+const LAPSED: &str =
+    "SELECT tenant, id FROM keys WHERE finalize_at <= $1 AND state = 'disabled' ORDER BY finalize_at LIMIT $2";
+const AUDIT_AFTER: &str = "SELECT * FROM log WHERE revision > $1 ORDER BY revision LIMIT $2";
+
+/// Where a key stands at `$3`, as `Key::standing` says it of a settled key.
+macro_rules! filter {
+    ($owner:literal) => {
+        concat!(
+            "WHERE tenant = $1 ",
+            $owner,
+            " AND ($4 IS NULL OR $4 = CASE WHEN state = 'revoked' OR (state = 'disabled' AND finalize_at <= $3) ",
+            "THEN 'revoked' WHEN state = 'disabled' THEN 'disabled' WHEN expires_at <= $3 THEN 'expired' ",
+            "ELSE 'active' END) ",
+            "AND NOT ($5 AND (state = 'revoked' OR (state = 'disabled' AND coalesce(finalize_at <= $3, FALSE)))) ",
+            "AND NOT ($6 AND state = 'active' AND coalesce(expires_at <= $3, FALSE)) ",
+            "AND ($7 IS NULL OR lower(name) LIKE lower($7) ESCAPE '\\') ",
+            "AND ($8 IS NULL OR (state = 'active' AND expires_at > $3 AND expires_at < $8)) "
+        )
+    };
+}
+
+/// Newest first is the order of ids, descending; `$9` is the id to begin after.
+macro_rules! page {
+    ($owner:literal) => {
+        concat!(
+            select_keys!(),
+            filter!($owner),
+            "AND id < $9 ORDER BY id DESC LIMIT $10 OFFSET $11"
+        )
+    };
+}
+
+const PAGE_OF_TENANT: &str = page!("AND $2 IS NULL");
+const PAGE_OF_SUBJECT: &str = page!("AND subject = $2");
+const COUNT_OF_TENANT: &str = concat!("SELECT count(*) AS total FROM keys ", filter!("AND $2 IS NULL"));
+const COUNT_OF_SUBJECT: &str = concat!("SELECT count(*) AS total FROM keys ", filter!("AND subject = $2"));
+
+async fn all<E: Engine, T>(
+    engine: &mut E,
+    statement: Statement<'_>,
+    read: impl Fn(&E::Row) -> Result<T, StoreError>,
+) -> Result<Vec<T>, StoreError> {
+    engine.rows(statement).await?.iter().map(read).collect()
+}
+
+pub(crate) async fn head(engine: &mut impl Engine) -> Result<Head, StoreError> {
+    let row = engine.the_row(query(HEAD)).await?;
+    Ok(Head {
+        revision: revision(&row, "revision")?,
+        chain: chain(&row)?,
+    })
+}
+
+pub(crate) async fn tenant_of(engine: &mut impl Engine, slug: &Slug) -> Result<Option<Tenant>, StoreError> {
+    let row = engine.row(query(TENANT).bind(slug.as_str())).await?;
+    row.as_ref().map(tenant).transpose()
+}
+
+pub(crate) async fn tenants(
+    engine: &mut impl Engine,
+    after: Option<&Slug>,
+    limit: u32,
+) -> Result<Vec<Tenant>, StoreError> {
+    let after = after.map_or("", Slug::as_str);
+    all(engine, query(TENANTS).bind(after).bind(limit), tenant).await
+}
+
+pub(crate) async fn root_keys(
+    engine: &mut impl Engine,
+    tenant: Option<&Slug>,
+    limit: u32,
+) -> Result<Vec<RootKey>, StoreError> {
+    all(
+        engine,
+        query(ROOT_KEYS).bind(tenant.map(Slug::as_str)).bind(limit),
+        root_key,
+    )
+    .await
+}
+
+pub(crate) async fn find_root_key(
+    engine: &mut impl Engine,
+    digest: &Digest,
+) -> Result<Stamped<Option<RootKey>>, StoreError> {
+    let statement = query(FIND_ROOT_KEY).bind(digest.bytes().as_slice());
+    let row = engine.the_row(statement).await?;
+    let is_found = row.blob("id")?.is_some();
+    let value = if is_found { Some(root_key(&row)?) } else { None };
+    Ok(Stamped {
+        value,
+        revision: revision(&row, "head_revision")?,
+    })
+}
+
+pub(crate) async fn find_credential(
+    engine: &mut impl Engine,
+    digest: &Digest,
+) -> Result<Stamped<Option<Credential>>, StoreError> {
+    let statement = query(FIND_CREDENTIAL).bind(digest.bytes().as_slice());
+    let row = engine.the_row(statement).await?;
+    Ok(Stamped {
+        value: credential(&row)?,
+        revision: revision(&row, "head_revision")?,
+    })
+}
+
+pub(crate) async fn key(
+    engine: &mut impl Engine,
+    tenant: &Slug,
+    id: KeyId,
+    now: Timestamp,
+) -> Result<Option<KeyRecord>, StoreError> {
+    let statement = query(KEY).bind(tenant.as_str()).bind(id.bytes());
+    let row = engine.row(statement).await?;
+    row.map(|row| key_record(&row).map(|record| settled(record, now)))
+        .transpose()
+}
+
+fn settled(record: KeyRecord, now: Timestamp) -> KeyRecord {
+    KeyRecord {
+        key: record.key.settled(now),
+        ..record
+    }
+}
+
+pub(crate) async fn list(engine: &mut impl Engine, wanted: &KeyQuery) -> Result<KeyPage, StoreError> {
+    let (page, count) = match wanted.subject {
+        None => (PAGE_OF_TENANT, COUNT_OF_TENANT),
+        Some(_) => (PAGE_OF_SUBJECT, COUNT_OF_SUBJECT),
+    };
+    let (after, offset) = match wanted.start {
+        PageStart::Offset(offset) => ([0xff; 16], offset),
+        PageStart::After(id) => (id.bytes(), 0),
+    };
+    let total = int(&engine.the_row(filtered(query(count), wanted)).await?, "total")?;
+    // One more than asked for tells whether there is a next page.
+    let statement = filtered(query(page), wanted)
+        .bind(after)
+        .bind(i64::from(wanted.limit).saturating_add(1))
+        .bind(number(offset));
+    let mut keys = all(engine, statement, |row| {
+        key_record(row).map(|record| settled(record, wanted.now))
+    })
+    .await?;
+    let limit = usize::try_from(wanted.limit).unwrap_or(usize::MAX);
+    let has_more = keys.len() > limit;
+    keys.truncate(limit);
+    let next = keys.last().filter(|_| has_more).map(|record| record.key.id);
+    Ok(KeyPage {
+        keys,
+        total_count: u64::try_from(total).unwrap_or(0),
+        next,
+    })
+}
+
+fn filtered<'q>(statement: Statement<'q>, wanted: &'q KeyQuery) -> Statement<'q> {
+    statement
+        .bind(wanted.tenant.as_str())
+        .bind(wanted.subject.as_ref().map(|subject| subject.as_str()))
+        .bind(wanted.now.millis())
+        .bind(wanted.standing.map(Standing::as_str))
+        .bind(wanted.hide_revoked && wanted.standing.is_none())
+        .bind(wanted.hide_expired && wanted.standing.is_none())
+        .bind(wanted.search.as_deref().map(like))
+        .bind(wanted.expires_before.map(Timestamp::millis))
+}
+
+/// A pattern that matches names containing the text as it is: `%`, `_` and `\` stand for themselves.
+fn like(text: &str) -> String {
+    let mut pattern = String::with_capacity(text.len() + 2);
+    pattern.push('%');
+    for char in text.chars() {
+        if matches!(char, '%' | '_' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(char);
+    }
+    pattern.push('%');
+    pattern
+}
+
+pub(crate) async fn lapsed(
+    engine: &mut impl Engine,
+    now: Timestamp,
+    limit: u32,
+) -> Result<Vec<(Slug, KeyId)>, StoreError> {
+    let statement = query(LAPSED).bind(now.millis()).bind(limit);
+    all(engine, statement, key_place).await
+}
+
+pub(crate) async fn audit_after(
+    engine: &mut impl Engine,
+    after: u64,
+    limit: u32,
+) -> Result<Vec<AuditRecord>, StoreError> {
+    all(engine, query(AUDIT_AFTER).bind(number(after)).bind(limit), audit_record).await
+}
