@@ -297,9 +297,7 @@ impl CommitObserver for Verifier {
     fn outcome_unknown(&self) {
         let mut gates = self.gates_mut();
         gates.changes += 1;
-        for (_, gate) in gates.by_slug.drain() {
-            gate.make_void();
-        }
+        gates.by_slug.drain().for_each(|(_, gate)| gate.make_void());
         drop(gates);
         self.root_keys.flush();
         self.keys.flush();

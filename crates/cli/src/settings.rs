@@ -19,8 +19,13 @@ pub(crate) struct Options {
     /// The data directory; SQLite lies inside it [default: ./keyreeve-data]
     #[arg(long, env = "KEYREEVE_DATA")]
     data: Option<PathBuf>,
-    /// A Postgres database that several nodes share, instead of SQLite: postgres://user@host/name
-    #[arg(long, env = "KEYREEVE_DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    /// A Postgres database that several nodes share, instead of SQLite
+    #[arg(
+        long,
+        env = "KEYREEVE_DATABASE_URL",
+        hide_env_values = true,
+        value_name = "postgres://USER@HOST/NAME"
+    )]
     database: Option<String>,
     /// Where the API listens; port 0 is any free one [default: 127.0.0.1:7300]
     #[arg(long, env = "KEYREEVE_LISTEN", value_name = "ADDR")]

@@ -9,7 +9,6 @@ use axum::response::Response;
 use hyper::StatusCode;
 use keyreeve_api::nodes::{Node, Nodes, Operation};
 use keyreeve_api::{Code, Problem};
-use keyreeve_core::Timestamp;
 use keyreeve_store::cluster::Session;
 use std::fmt::Write as _;
 
@@ -67,7 +66,7 @@ fn object(session: &Session, node: &keyreeve_authority::Node, head: u64) -> Node
         id: hex(&session.seen.session),
         name: session.node.clone(),
         is_self,
-        started_at: Some(session.started_at).map(Timestamp::millis),
+        started_at: Some(session.started_at.millis()),
         applied_revision: session.seen.acked,
         lag: head.saturating_sub(session.seen.acked),
         lease_age_ms: session.silent_ms,
