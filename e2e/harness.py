@@ -1,18 +1,33 @@
 """One server for a test: its own process, its own data directory, free ports."""
+import atexit
 import os
 import pathlib
+import secrets
 import shutil
 import signal
 import subprocess
 import tempfile
 import time
 
+import pytest
 import requests
 
 BINARY = os.environ.get("KEYREEVE_BIN") or str(
     pathlib.Path(__file__).resolve().parent.parent / "target/release/keyreeve"
 )
 START_SECONDS = 20
+# With it, every server keeps its data in a Postgres database of its own on this server instead of in SQLite.
+POSTGRES = os.environ.get("KEYREEVE_E2E_POSTGRES")
+
+embedded_only = pytest.mark.skipif(bool(POSTGRES), reason="is about the file in the data directory")
+
+
+def new_database(server=None):
+    """Makes an empty database and gives its URL."""
+    server = server or POSTGRES
+    name = "e2e_" + secrets.token_hex(6)
+    subprocess.run(["psql", "-q", server, "-c", f"CREATE DATABASE {name}"], check=True)
+    return server.rsplit("/", 1)[0] + "/" + name
 
 
 class Server:
@@ -22,10 +37,14 @@ class Server:
         self.owns_data = data is None
         self.data = data or tempfile.mkdtemp(prefix="keyreeve-e2e-")
         self.arguments = list(arguments)
+        if POSTGRES and "--database" not in self.arguments:
+            self.arguments += ["--database", new_database()]
         self.environment = environment or {}
         self.root_key = None
         self.stdout = b""
-        self.stderr_path = os.path.join(tempfile.mkdtemp(prefix="keyreeve-log-"), "stderr")
+        logs = tempfile.mkdtemp(prefix="keyreeve-log-")
+        atexit.register(shutil.rmtree, logs, ignore_errors=True)
+        self.stderr_path = os.path.join(logs, "stderr")
         self.start()
 
     def start(self):

@@ -10,7 +10,7 @@ import time
 import pytest
 import requests
 
-from harness import BINARY, Server
+from harness import BINARY, Server, embedded_only
 
 
 def test_a_stop_lets_running_requests_finish(fresh):
@@ -72,6 +72,7 @@ def test_everything_is_there_after_a_restart(fresh):
     assert fresh.verify(key["secret"])["revision"] >= 3
 
 
+@embedded_only
 def test_the_root_key_file_is_private_and_never_overwritten(tmp_path):
     path = tmp_path / "root-key"
     server = Server(arguments=["--root-key-file", str(path)])
@@ -118,6 +119,7 @@ def test_the_command_line_from_create_to_delete(fresh):
     assert keyreeve("completions", "bash").returncode == 0
 
 
+@embedded_only
 def test_root_keys_on_the_machine_with_and_without_a_running_server(fresh):
     made = keyreeve("root-keys", "create", "--data", fresh.data, "--permission", "keys:read", "--secret-only")
     assert fresh.call("GET", "/v1/api_keys", root_key=made.stdout.strip()).status_code == 200

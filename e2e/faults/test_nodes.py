@@ -1,0 +1,172 @@
+"""What happens to nodes: stopped, killed, cut off, joining in crowds."""
+import signal
+import threading
+import time
+
+from history import DENIED, UNAVAILABLE, VALID
+from load import Asker, Load
+from topology import LEASE_SECONDS, WAIT_SECONDS
+
+
+def test_healthy_revocations_are_effective_on_the_first_request_afterwards(world):
+    with Load(world) as load:
+        for number in range(60):
+            node = world.nodes[number % 3]
+            (key,) = load.issue(node)
+            load.warm([key])
+            status, answer, _ = load.revoke(world.nodes[(number + 1) % 3], key)
+            assert status == 200 and answer["effect"]["scope"] == "everywhere"
+            assert answer["effect"]["verifiers"] == 3
+            assert set(load.ask_all(key).values()) == {DENIED}
+            load.keys.remove(key)
+
+
+def test_disable_and_reactivate_are_both_effective_when_they_answer(world):
+    with Load(world) as load:
+        keys = load.issue(world.nodes[0], 3)
+        load.warm(keys)
+        for number in range(20):
+            key = keys[number % 3]
+            assert load.disable(world.nodes[number % 3], key)[0] == 200
+            assert set(load.ask_all(key).values()) == {DENIED}
+            assert load.reactivate(world.nodes[(number + 1) % 3], key)[0] == 200
+            assert set(load.ask_all(key).values()) == {VALID}
+
+
+def test_a_stopped_node_makes_a_revocation_wait_and_says_nothing_when_it_wakes(world):
+    first, stopped, third = world.nodes
+    with Load(world) as load:
+        (key, other) = load.issue(first, 2)
+        load.warm([key, other])
+        stopped.signal(signal.SIGSTOP)
+        # Requests queue up at the stopped node and are answered after it wakes.
+        queued = []
+        askers = [threading.Thread(target=lambda: queued.append(Asker(stopped, load.history).ask(key, timeout=60)))
+                  for _ in range(20)]
+        for thread in askers:
+            thread.start()
+        status, answer, seconds = load.revoke(first, key)
+        assert status == 200 and answer["effect"]["verifiers"] == 2
+        assert WAIT_SECONDS - 0.2 <= seconds <= WAIT_SECONDS + 1.5, seconds
+        assert load.ask_all(key, [first, third]) == {"n1": DENIED, "n3": DENIED}
+        stopped.signal(signal.SIGCONT)
+        for thread in askers:
+            thread.join()
+        assert len(queued) == 20 and all(verdict.result != VALID for verdict in queued)
+        # Buried by now: the next revocation does not wait for it again, and it comes back by itself.
+        time.sleep(1.5)
+        assert load.revoke(first, other)[2] < 1.0
+        deadline = time.monotonic() + 5
+        while Asker(stopped, load.history).ask(key).result == UNAVAILABLE:
+            assert time.monotonic() < deadline, stopped.log()
+            time.sleep(0.05)
+
+
+def test_a_killed_node_is_waited_for_once_and_starts_again_at_once(world):
+    first, killed, _ = world.nodes
+    with Load(world) as load:
+        keys = load.issue(first, 3)
+        load.warm(keys)
+        killed.kill()
+        killed.start()
+        assert load.ask_all(keys[0], [killed])["n2"] == VALID
+        status, answer, seconds = load.revoke(first, keys[0])
+        assert status == 200, answer
+        assert seconds <= WAIT_SECONDS + 1.5
+        assert set(load.ask_all(keys[0]).values()) == {DENIED}
+        time.sleep(WAIT_SECONDS + 1.5 - min(seconds, WAIT_SECONDS))
+        assert load.revoke(killed, keys[1])[2] < 1.0
+        assert set(load.ask_all(keys[1]).values()) == {DENIED}
+
+
+def test_a_revoker_killed_in_the_middle_leaves_the_key_dead_and_the_repeat_waits(world):
+    revoker, second, frozen = world.nodes
+    with Load(world) as load:
+        (key,) = load.issue(second)
+        load.warm([key])
+        # While one node is stopped, the revoker has committed and waits: there it is killed.
+        frozen.signal(signal.SIGSTOP)
+        outcome = []
+        waiting = threading.Thread(target=lambda: outcome.append(load.revoke(revoker, key)))
+        waiting.start()
+        time.sleep(0.5)
+        revoker.kill()
+        waiting.join()
+        assert outcome[0][0] == 0
+        status, _, seconds = load.revoke(second, key)
+        assert status == 200 and seconds > 1.0, "the repeat must not be a shortcut"
+        frozen.signal(signal.SIGCONT)
+        assert VALID not in load.ask_all(key, [second, frozen]).values()
+
+
+def cut_off(world, **directions):
+    first, second, cut = world.nodes
+    with Load(world) as load:
+        (key, other) = load.issue(first, 2)
+        load.warm([key, other])
+        cut.cut(**directions)
+        status, _, seconds = load.revoke(first, key)
+        assert status == 200 and seconds <= WAIT_SECONDS + 1.5
+        # Clients still reach it. It holds no lease any more, and says so.
+        assert load.ask_all(key) == {"n1": DENIED, "n2": DENIED, "n3": UNAVAILABLE}
+        assert Asker(cut, load.history).ask(other).result == UNAVAILABLE
+        status, body = cut.call("POST", "/v1/verify", {"key": other["secret"]})
+        assert status == 503 and body["code"] == "SERVICE_UNAVAILABLE"
+        cut.heal()
+        deadline = time.monotonic() + 10
+        while Asker(cut, load.history).ask(other).result == UNAVAILABLE:
+            assert time.monotonic() < deadline, cut.log()
+            time.sleep(0.05)
+        assert Asker(cut, load.history).ask(key).result == DENIED
+
+
+def test_a_node_cut_off_both_ways_stops_by_itself(world):
+    cut_off(world)
+
+
+def test_a_node_whose_packets_do_not_reach_the_database_stops_by_itself(world):
+    cut_off(world, from_database=False)
+
+
+def test_a_node_that_hears_nothing_from_the_database_stops_by_itself(world):
+    cut_off(world, to_database=False)
+
+
+def test_nodes_that_join_in_a_crowd_disturb_nothing(world):
+    first = world.nodes[0]
+    with Load(world) as load:
+        keys = load.issue(first, 12)
+        load.warm(keys)
+        crowd = [world.add(f"j{number}", start=False) for number in range(6)]
+        for node in crowd:
+            node.start(wait=False)
+        for number, key in enumerate(keys):
+            status, answer, _ = load.revoke(world.nodes[number % 3], key)
+            assert status == 200, answer
+            assert VALID not in load.ask_all(key, world.nodes[:3]).values()
+        for node in crowd:
+            node.wait()
+            assert set(load.ask_all(keys[0], [node]).values()) == {DENIED}
+        status, nodes = first.call("GET", "/v1/nodes")
+        assert status == 200 and len(nodes["data"]) == 9 and nodes["lease_ms"] == LEASE_SECONDS * 1000
+
+
+def test_the_wall_clocks_may_be_an_hour_apart(postgres, world):
+    ahead = world.add("ahead", wrapper=["faketime", "-f", "+1h"])
+    behind = world.add("behind", wrapper=["faketime", "-f", "-1h"])
+    with Load(world) as load:
+        status, short = ahead.call("POST", "/v1/api_keys", {
+            "name": "short", "subject": "user_1", "seconds_until_expiration": 3})
+        assert status == 201, short
+        issued = time.monotonic()
+        (key,) = load.issue(behind)
+        load.warm([key])
+        results = {node.name: Asker(node, load.history) for node in world.nodes}
+        # The database's clock decides: good everywhere now, expired everywhere in time, never late.
+        for node in world.nodes:
+            assert node.call("POST", "/v1/verify", {"key": short["secret"]})[1]["valid"], node.name
+        time.sleep(max(0.0, 3.05 - (time.monotonic() - issued)))
+        for node in world.nodes:
+            assert node.call("POST", "/v1/verify", {"key": short["secret"]})[1]["reason"] == "expired", node.name
+        assert load.revoke(ahead, key)[2] < 1.5
+        assert set(load.ask_all(key).values()) == {DENIED} and len(results) == 5
