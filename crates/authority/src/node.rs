@@ -192,9 +192,7 @@ impl Node {
         let mut session: SessionId = [0; 16];
         self.parts.entropy.fill(&mut session)?;
         let found = self.parts.cluster.register(session, &self.parts.name).await?;
-        if keeps(Rule::EmptyAtRegistration) {
-            self.parts.verifier.lose_lease();
-        }
+        self.parts.verifier.lose_lease();
         self.parts.verifier.caught_up(found.head);
         let holder = Holder::registered(session, found.head, found.chain, self.parts.lease_ms);
         *lock(&self.holder) = Some(holder);
@@ -276,12 +274,17 @@ impl Node {
 
     /// Whether a change is effective now.
     pub async fn look(&self, pending: &Pending) -> Option<Reached> {
-        let own = self.session().unwrap_or_default();
+        let own = || {
+            let holder = lock(&self.holder);
+            holder
+                .as_ref()
+                .map(|holder| (holder.session(), holder.applied_revision()))
+        };
         let known = lock(&self.watch).latest.clone();
         if let Some(reading) = known {
             let reached = lock(&self.watch)
                 .grantor
-                .reached(pending, &own, &reading, self.parts.clock.moment());
+                .reached(pending, own(), &reading, self.parts.clock.moment());
             if reached.is_some() {
                 return reached;
             }
@@ -289,7 +292,7 @@ impl Node {
         match self.read_sessions().await {
             Ok(reading) => {
                 let now = self.parts.clock.moment();
-                let reached = lock(&self.watch).grantor.reached(pending, &own, &reading, now);
+                let reached = lock(&self.watch).grantor.reached(pending, own(), &reading, now);
                 lock(&self.watch).latest = Some(reading);
                 reached
             }
@@ -308,6 +311,7 @@ impl Node {
         let sessions = self.parts.cluster.sessions().await?;
         let reading = Reading {
             began,
+            answered: self.parts.clock.moment(),
             sessions: sessions.into_iter().map(|session| session.seen).collect(),
         };
         let dead = lock(&self.watch).grantor.to_bury(&reading);

@@ -46,12 +46,11 @@ impl Authority {
             ..TenantEdit::default()
         };
         let now = self.now();
-        let tenant = self
+        let (tenant, revision) = self
             .store
             .change_tenant(call.context(now), call.tenant.clone(), edit)
             .await?;
         // What denials tell hangs on the policy, on every node.
-        let revision = self.store.head().await?.revision;
         self.effect(revision, now, true).await?;
         let misfits = self.misfits(&call.tenant, &tenant.policy, now).await?;
         Ok((tenant.policy, misfits))

@@ -60,11 +60,10 @@ impl Authority {
     pub async fn revoke_root_key(&self, call: &Call, id: RootKeyId) -> Result<RootKey, Failure> {
         call.require(Permission::RootKeysWrite)?;
         let began = self.now();
-        let revoked = self
+        let (revoked, revision) = self
             .store
             .revoke_root_key(call.context(began), own_tenant(call), id)
             .await?;
-        let revision = self.store.head().await?.revision;
         self.effect(revision, began, true).await?;
         Ok(revoked)
     }

@@ -123,8 +123,7 @@ impl Authority {
     pub async fn change_tenant(&self, call: &Call, slug: Slug, edit: TenantEdit) -> Result<(Tenant, Effect), Failure> {
         call.require_instance(Permission::TenantsWrite)?;
         let began = self.now();
-        let tenant = self.store.change_tenant(call.context(began), slug, edit).await?;
-        let revision = self.store.head().await?.revision;
+        let (tenant, revision) = self.store.change_tenant(call.context(began), slug, edit).await?;
         let effect = self.effect(revision, began, call.is_awaited).await?;
         Ok((tenant, effect))
     }

@@ -2,6 +2,7 @@
 
 use crate::activity::Uses;
 use keyreeve_core::access::{Permissions, Reach};
+use keyreeve_core::coherence::rules::{Rule, keeps};
 use keyreeve_core::coherence::{Cache, Cached, Entry, Gate, Lease};
 use keyreeve_core::text::{Slug, Subject};
 use keyreeve_core::verdict::Denial;
@@ -200,7 +201,9 @@ impl Verifier {
     /// Gives the lease up and forgets everything: from here on nothing is answered from memory.
     pub(crate) fn lose_lease(&self) {
         self.lease.drop_now();
-        self.outcome_unknown();
+        if keeps(Rule::EmptyAtRegistration) {
+            self.outcome_unknown();
+        }
     }
 
     fn gates(&self) -> RwLockReadGuard<'_, Gates> {

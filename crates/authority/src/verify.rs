@@ -3,6 +3,7 @@
 use crate::verifier::RootPass;
 use crate::{Authority, Caller, Failure};
 use keyreeve_core::access::{Permissions, Reach};
+use keyreeve_core::coherence::rules::{Rule, keeps};
 use keyreeve_core::coherence::{Deadline, Entry, Filled, Gate, NewEntry};
 use keyreeve_core::key::Presented;
 use keyreeve_core::policy::Reveal;
@@ -59,6 +60,14 @@ pub struct Question<'q> {
     pub now: Timestamp,
 }
 
+/// What a look-up found, before the clock has been read.
+struct Looked {
+    digest: Digest,
+    deadline: Deadline,
+    revision: u64,
+    entry: Option<Entry>,
+}
+
 /// A presented secret that is not in memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Miss(Digest);
@@ -66,24 +75,58 @@ pub struct Miss(Digest);
 impl Authority {
     /// Answers from memory alone; `Err` if the store must be asked with [`Authority::verify_miss`]. Does not wait.
     pub fn verify_hit(&self, secret: &str, question: &Question<'_>) -> Result<Verdict, Miss> {
-        let Ok(presented) = Presented::parse(secret) else {
-            let denial = if secret.is_empty() {
-                Denial::Missing
-            } else {
-                Denial::Malformed
-            };
-            return Ok(self.denied(denial, Source::Memory));
+        match self.digest_of(secret) {
+            Ok(digest) => self.settle(self.look_up(digest), question),
+            Err(denied) => Ok(denied),
+        }
+    }
+
+    fn digest_of(&self, secret: &str) -> Result<Digest, Verdict> {
+        let denial = match secret {
+            "" => Denial::Missing,
+            _ => Denial::Malformed,
         };
-        let digest = presented.digest();
-        let deadline = self.verifier.lease().deadline();
-        // Read before the look-up: the verdict then covers at least this revision.
-        let revision = self.verifier.applied();
-        match self.remembered(&digest) {
-            Some(entry) if self.holds(deadline) => {
+        let presented = Presented::parse(secret).map_err(|_| self.denied(denial, Source::Memory))?;
+        Ok(presented.digest())
+    }
+
+    /// The first half of rule R4: the deadline, then the revision that the verdict will cover, then the memory.
+    fn look_up(&self, digest: Digest) -> Looked {
+        Looked {
+            digest,
+            deadline: self.verifier.lease().deadline(),
+            revision: self.verifier.applied(),
+            entry: self.remembered(&digest),
+        }
+    }
+
+    /// The second half: the clock against the deadline that was loaded first.
+    fn settle(&self, looked: Looked, question: &Question<'_>) -> Result<Verdict, Miss> {
+        match looked.entry {
+            Some(entry) if self.holds(looked.deadline) => {
                 self.verifier.tallies().count_memory();
-                Ok(self.judged(entry, &digest, question, (revision, Source::Memory)))
+                Ok(self.judged(entry, &looked.digest, question, (looked.revision, Source::Memory)))
             }
-            Some(_) | None => Err(Miss(digest)),
+            Some(_) | None => Err(Miss(looked.digest)),
+        }
+    }
+
+    /// [`Authority::verify`] with a pause where a thread may lose the processor for any time: for the simulator.
+    pub async fn verify_with_pause(
+        &self,
+        secret: &str,
+        question: &Question<'_>,
+        pause: impl Future<Output = ()> + Send,
+    ) -> Verdict {
+        let digest = match self.digest_of(secret) {
+            Ok(digest) => digest,
+            Err(denied) => return denied,
+        };
+        let looked = self.look_up(digest);
+        pause.await;
+        match self.settle(looked, question) {
+            Ok(verdict) => verdict,
+            Err(miss) => self.verify_miss(miss, question).await,
         }
     }
 
@@ -94,6 +137,10 @@ impl Authority {
 
     /// Rule R4: whether what was looked up after the deadline was loaded may be answered.
     fn holds(&self, deadline: Deadline) -> bool {
+        let deadline = match keeps(Rule::DeadlineBeforeLookUp) {
+            true => deadline,
+            false => self.verifier.lease().deadline(),
+        };
         deadline.is_endless() || deadline.covers(self.clock.moment())
     }
 

@@ -61,8 +61,13 @@ pub trait Store: Send + Sync + 'static {
     /// All tenants by slug, at most `limit`, after `after`.
     async fn tenants(&self, after: Option<Slug>, limit: u32) -> Result<Vec<Tenant>, StoreError>;
 
-    /// Changes a tenant. [`WriteError::NotFound`] if it does not exist or is removed.
-    async fn change_tenant(&self, context: WriteContext, slug: Slug, edit: TenantEdit) -> Result<Tenant, WriteError>;
+    /// Changes a tenant, and gives the newest revision with it. [`WriteError::NotFound`] if it does not exist or is removed.
+    async fn change_tenant(
+        &self,
+        context: WriteContext,
+        slug: Slug,
+        edit: TenantEdit,
+    ) -> Result<(Tenant, u64), WriteError>;
 
     /// Subjects of a tenant whose keys are blocked because their user is suspended or removed.
     async fn blocked_owners(&self, slug: &Slug) -> Result<Vec<Subject>, StoreError>;
@@ -88,7 +93,7 @@ pub trait Store: Send + Sync + 'static {
         context: WriteContext,
         tenant: Option<Slug>,
         id: RootKeyId,
-    ) -> Result<RootKey, WriteError>;
+    ) -> Result<(RootKey, u64), WriteError>;
 
     /// Root keys, newest first, at most `limit`; with `tenant`, only those bound to it.
     async fn root_keys(&self, tenant: Option<Slug>, limit: u32) -> Result<Vec<RootKey>, StoreError>;

@@ -50,6 +50,8 @@ pub struct ManyRevoked {
     pub skipped: u64,
     /// How far it has got; `None` in a dry run.
     pub effect: Option<Effect>,
+    /// The newest revision among them.
+    newest: u64,
 }
 
 impl Authority {
@@ -79,9 +81,7 @@ impl Authority {
             }
         }
         if !is_dry {
-            // Each commit is at most as new as the end of the log is now.
-            let revision = self.store.head().await?.revision;
-            done.effect = Some(self.effect(revision, began, call.is_awaited).await?);
+            done.effect = Some(self.effect(done.newest, began, call.is_awaited).await?);
         }
         Ok(done)
     }
@@ -103,7 +103,10 @@ impl Authority {
             let revoking = some.iter().map(|&id| self.revoke(&call, id, command.clone()));
             for outcome in join_all(revoking).await {
                 match outcome {
-                    Ok(_) => done.revoked += 1,
+                    Ok(changed) => {
+                        done.revoked += 1;
+                        done.newest = done.newest.max(changed.effect.revision);
+                    }
                     Err(Failure::NotFound | Failure::Refused { .. }) => done.skipped += 1,
                     Err(other) => return Err(other),
                 }

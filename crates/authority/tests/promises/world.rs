@@ -253,7 +253,7 @@ impl Store for Stage {
         context: WriteContext,
         tenant: Option<Slug>,
         id: RootKeyId,
-    ) -> Result<RootKey, WriteError> {
+    ) -> Result<(RootKey, u64), WriteError> {
         self.there()?;
         self.inner.revoke_root_key(context, tenant, id).await
     }
@@ -299,7 +299,12 @@ impl Store for Stage {
         read
     }
 
-    async fn change_tenant(&self, context: WriteContext, slug: Slug, edit: TenantEdit) -> Result<Tenant, WriteError> {
+    async fn change_tenant(
+        &self,
+        context: WriteContext,
+        slug: Slug,
+        edit: TenantEdit,
+    ) -> Result<(Tenant, u64), WriteError> {
         self.there()?;
         self.inner.change_tenant(context, slug, edit).await
     }

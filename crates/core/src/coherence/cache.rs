@@ -3,7 +3,8 @@
 //! Rule R5, as it is kept here: a fill takes a [`Ticket`] *before* it reads the store. A change marks every open
 //! ticket of the digests it touches. A marked ticket's result is thrown away, and so is one that was read from a
 //! store older than what had been applied when the ticket was taken. Fills are never shared between requests, so
-//! nobody can join one that began before a change.
+//! nobody can join one that began before a change. Of two fills of one secret, the one that read earlier cannot replace
+//! what the other one found.
 
 use super::rules::{Rule, keeps};
 use crate::key::Digest;
@@ -48,6 +49,9 @@ struct OpenTicket {
     id: u64,
     digest: Digest,
     is_overtaken: bool,
+    /// An older reading is not let in: what had been applied when the ticket was taken, or what another fill of the
+    /// same secret has read since.
+    floor: u64,
 }
 
 /// The right to put one fill's result into the cache. Take it before reading the store.
@@ -56,8 +60,6 @@ pub struct Ticket<'c, E> {
     cache: &'c Cache<E>,
     id: u64,
     digest: Digest,
-    /// What had been applied when the ticket was taken: an older reading is not let in.
-    applied: u64,
 }
 
 /// What became of a fill.
@@ -104,13 +106,12 @@ impl<E: Cached> Cache<E> {
             id,
             digest,
             is_overtaken: false,
+            floor: self.applied(),
         });
-        let applied = self.applied();
         Some(Ticket {
             cache: self,
             id,
             digest,
-            applied,
         })
     }
 
@@ -252,9 +253,15 @@ impl<E: Cached> Ticket<'_, E> {
             return Filled::Overtaken;
         };
         let id = self.id;
-        let is_overtaken = shard.tickets.iter().any(|open| open.id == id && open.is_overtaken);
-        if (is_overtaken || store_revision < self.applied) && keeps(Rule::OvertakenFillsVoid) {
+        let is_behind = |open: &OpenTicket| open.is_overtaken || store_revision < open.floor;
+        let is_overtaken = shard.tickets.iter().any(|open| open.id == id && is_behind(open));
+        if is_overtaken && keeps(Rule::OvertakenFillsVoid) {
             return Filled::Overtaken;
+        }
+        // A fill that read before this one must not put back what it read when it comes later.
+        let digest = self.digest;
+        for open in shard.tickets.iter_mut().filter(|open| open.digest == digest) {
+            open.floor = open.floor.max(store_revision);
         }
         if let Some(entry) = found {
             shard.insert(entry, self.cache.capacity_per_shard);
@@ -349,6 +356,21 @@ mod tests {
         assert_eq!(ticket.finish(4, Some(thing(1, 4))), Filled::Overtaken);
         let ticket = cache.begin_fill(digest(1)).unwrap();
         assert_eq!(ticket.finish(5, Some(thing(1, 5))), Filled::Kept);
+    }
+
+    /// Found by the simulator: a node that had said REVOKED said VALID again, because a reading from before came late.
+    #[test]
+    fn a_late_reading_does_not_replace_a_newer_one() {
+        let cache = Cache::new(1_000);
+        let early = cache.begin_fill(digest(1)).unwrap();
+        let late = cache.begin_fill(digest(1)).unwrap();
+        assert_eq!(late.finish(7, Some(thing(1, 7))), Filled::Kept);
+        assert_eq!(early.finish(6, Some(thing(1, 6))), Filled::Overtaken);
+        assert_eq!(version_of(&cache, 1), Some(7));
+        let same = cache.begin_fill(digest(1)).unwrap();
+        let also = cache.begin_fill(digest(1)).unwrap();
+        assert_eq!(same.finish(7, Some(thing(1, 7))), Filled::Kept);
+        assert_eq!(also.finish(7, Some(thing(1, 7))), Filled::Kept, "nothing came between");
     }
 
     #[test]

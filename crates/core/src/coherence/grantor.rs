@@ -21,6 +21,8 @@ pub struct Seen {
 pub struct Reading {
     /// When it was begun: rule R7 takes only readings that began after the commit.
     pub began: Moment,
+    /// When its answer was there: what it says was so at some time between.
+    pub answered: Moment,
     /// The live sessions.
     pub sessions: Vec<Seen>,
 }
@@ -68,7 +70,7 @@ pub struct Grantor {
 #[derive(Clone, Copy, Debug)]
 struct Sight {
     renewals: u64,
-    /// Since when the count has not moved.
+    /// The count was seen at this time at the latest, and has not moved since.
     since: Moment,
 }
 
@@ -86,9 +88,21 @@ impl Grantor {
         self.wait_ms
     }
 
-    /// Rule R7: whether a change is effective. `own` is the session of whoever asks: its own memory has the change.
-    pub fn reached(&self, pending: &Pending, own: &SessionId, reading: &Reading, now: Moment) -> Option<Reached> {
-        let has = |seen: &&Seen| seen.session == *own || seen.acked >= pending.revision;
+    /// Rule R7: whether a change is effective. `own` is the session of whoever asks, with the revision up to which it has
+    /// applied everything: that its memory has heard of this one change is not enough, because a change of another node
+    /// that came before may not be in it yet.
+    pub fn reached(
+        &self,
+        pending: &Pending,
+        own: Option<(SessionId, u64)>,
+        reading: &Reading,
+        now: Moment,
+    ) -> Option<Reached> {
+        let applied = |seen: &Seen| match own {
+            Some((session, applied)) if session == seen.session => applied.max(seen.acked),
+            Some(_) | None => seen.acked,
+        };
+        let has = |seen: &&Seen| applied(seen) >= pending.revision;
         let acked = reading.sessions.iter().filter(has).count();
         let verifiers = u32::try_from(acked).unwrap_or(u32::MAX);
         let is_after = reading.began.surely_after(pending.committed) || !keeps(Rule::SessionsAfterCommit);
@@ -107,7 +121,6 @@ impl Grantor {
     /// Rule R9: the sessions of a reading that have not moved for W, with the count they stopped at.
     pub fn to_bury(&mut self, reading: &Reading) -> Vec<(SessionId, u64)> {
         let wait = if keeps(Rule::BuryLate) { self.wait_ms } else { 0 };
-        let now = reading.began;
         let sessions = &reading.sessions;
         self.sights
             .retain(|id, _| sessions.iter().any(|seen| seen.session == *id));
@@ -115,12 +128,12 @@ impl Grantor {
         for seen in sessions {
             let first = Sight {
                 renewals: seen.renewals,
-                since: now,
+                since: reading.answered,
             };
             let sight = self.sights.entry(seen.session).or_insert(first);
             if sight.renewals != seen.renewals {
                 *sight = first;
-            } else if now.surely_after(sight.since) && now.surely_ms_since(sight.since) >= wait {
+            } else if reading.began.surely_after(sight.since) && reading.began.surely_ms_since(sight.since) >= wait {
                 dead.push((seen.session, seen.renewals));
             }
         }
@@ -156,6 +169,7 @@ mod tests {
     fn reading(ms: u64, sessions: Vec<Seen>) -> Reading {
         Reading {
             began: at(ms),
+            answered: at(ms),
             sessions,
         }
     }
@@ -172,13 +186,14 @@ mod tests {
     fn a_change_is_effective_when_all_have_it_by_a_reading_after_the_commit() {
         let grantor = Grantor::new(2_000);
         let all = vec![seen(0, 3, 1), seen(1, 7, 1), seen(2, 9, 1)];
-        let reached = |reading: &Reading, now| grantor.reached(&PENDING, &OWN, reading, now);
+        let reached = |reading: &Reading, now| grantor.reached(&PENDING, Some((OWN, 7)), reading, now);
         assert_eq!(
             reached(&reading(1, all.clone()), at(1)),
             Some(Reached::Acknowledged { verifiers: 3 })
         );
         let before = Reading {
             began: Moment::default().plus_ms(999),
+            answered: at(1),
             sessions: Vec::new(),
         };
         assert_eq!(reached(&before, at(1)), None, "a session may have come since");
@@ -189,6 +204,17 @@ mod tests {
             reached(&reading(1, one_missing), at(3_000)),
             Some(Reached::Outwaited { verifiers: 3 })
         );
+    }
+
+    /// Found by the simulator: a key was disabled by a node that had not heard yet that its secret was rotated elsewhere,
+    /// and which therefore went on accepting the old one.
+    #[test]
+    fn whoever_asks_must_have_applied_everything_before_it_too() {
+        let grantor = Grantor::new(2_000);
+        let all = reading(1, vec![seen(0, 3, 1), seen(1, 7, 1)]);
+        assert_eq!(grantor.reached(&PENDING, Some((OWN, 6)), &all, at(1)), None);
+        assert_eq!(grantor.reached(&PENDING, None, &all, at(1)), None);
+        assert!(grantor.reached(&PENDING, Some((OWN, 7)), &all, at(1)).is_some());
     }
 
     #[test]
@@ -210,5 +236,19 @@ mod tests {
         assert_eq!(grantor.to_bury(&reading(3_001, vec![seen(1, 0, 5)])), []);
         assert_eq!(grantor.to_bury(&reading(6_000, vec![seen(1, 0, 5)])), []);
         assert_eq!(grantor.to_bury(&reading(6_001, vec![seen(1, 0, 5)])), [([1; 16], 5)]);
+    }
+
+    /// Found by the simulator: whoever stops between looking at the clock and asking takes a fresh count for an old one.
+    #[test]
+    fn a_reading_that_was_held_up_does_not_make_a_living_session_look_dead() {
+        let mut grantor = Grantor::new(2_000);
+        let held_up = Reading {
+            began: at(0),
+            answered: at(5_000),
+            sessions: vec![seen(1, 0, 9)],
+        };
+        assert_eq!(grantor.to_bury(&held_up), []);
+        assert_eq!(grantor.to_bury(&reading(5_100, vec![seen(1, 0, 9)])), []);
+        assert_eq!(grantor.to_bury(&reading(8_000, vec![seen(1, 0, 9)])), [([1; 16], 9)]);
     }
 }

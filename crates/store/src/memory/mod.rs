@@ -1,5 +1,6 @@
 //! A store that forgets: for tests, and for the simulator. It keeps every promise of the trait but durability.
 
+mod cluster;
 mod people;
 mod table;
 mod tables;
@@ -27,7 +28,7 @@ use tx::MemoryTx;
 /// A store in this process's memory.
 pub struct MemoryStore {
     /// `None` when closed.
-    tables: Mutex<Option<Tables>>,
+    tables: Arc<Mutex<Option<Tables>>>,
     observer: Arc<dyn CommitObserver>,
 }
 
@@ -35,7 +36,7 @@ impl MemoryStore {
     /// An empty store.
     pub fn new(observer: Arc<dyn CommitObserver>) -> Self {
         Self {
-            tables: Mutex::new(Some(Tables::default())),
+            tables: Arc::new(Mutex::new(Some(Tables::default()))),
             observer,
         }
     }
@@ -63,6 +64,7 @@ impl MemoryStore {
         match done {
             Some(Ok(written)) => {
                 tables.commit();
+                tables.meeting.note(&written.commit);
                 self.observer.committed(&written.commit);
                 Ok(written.value)
             }
@@ -107,7 +109,12 @@ impl Store for MemoryStore {
         })
     }
 
-    async fn change_tenant(&self, context: WriteContext, slug: Slug, edit: TenantEdit) -> Result<Tenant, WriteError> {
+    async fn change_tenant(
+        &self,
+        context: WriteContext,
+        slug: Slug,
+        edit: TenantEdit,
+    ) -> Result<(Tenant, u64), WriteError> {
         self.write(|tx| Box::pin(async move { operations::change_tenant(tx, &context, &slug, edit).await }))
     }
 
@@ -152,7 +159,7 @@ impl Store for MemoryStore {
         context: WriteContext,
         tenant: Option<Slug>,
         id: RootKeyId,
-    ) -> Result<RootKey, WriteError> {
+    ) -> Result<(RootKey, u64), WriteError> {
         self.write(|tx| Box::pin(async move { operations::revoke_root_key(tx, &context, tenant.as_ref(), id).await }))
     }
 

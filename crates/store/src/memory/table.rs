@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// Rows by key, with what is needed to undo the transaction that is under way.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Table<K, V> {
     rows: BTreeMap<K, V>,
     undo: Vec<(K, Option<V>)>,

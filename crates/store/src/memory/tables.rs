@@ -1,5 +1,6 @@
 //! Everything the memory store holds, and what readers ask of it.
 
+use super::cluster::Meeting;
 use super::table::Table;
 use crate::model::{
     AuditQuery, AuditRecord, Credential, Head, KeyBrief, KeyPage, KeyQuery, KeyRecord, PageStart, RootKey, Tenant,
@@ -28,7 +29,7 @@ pub(super) struct KeyRow {
 }
 
 /// The tables.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Tables {
     pub(super) head: Head,
     pub(super) committed_head: Head,
@@ -42,6 +43,8 @@ pub(super) struct Tables {
     pub(super) users: Table<UserId, User>,
     /// By key, hour and outcome.
     pub(super) usage: Table<(KeyId, Timestamp, String), u64>,
+    /// Not part of any transaction.
+    pub(super) meeting: Meeting,
 }
 
 impl Default for Tables {
@@ -61,6 +64,7 @@ impl Default for Tables {
             marks: Table::default(),
             users: Table::default(),
             usage: Table::default(),
+            meeting: Meeting::default(),
         }
     }
 }

@@ -39,7 +39,7 @@ pub(crate) async fn revoke_root_key(
     context: &WriteContext,
     tenant: Option<&Slug>,
     id: RootKeyId,
-) -> Result<Written<RootKey>, WriteError> {
+) -> Result<Written<(RootKey, u64)>, WriteError> {
     let found = tx.root_key(id).await?;
     let within = |root_key: &RootKey| tenant.is_none_or(|slug| root_key.reach == Reach::Tenant(slug.clone()));
     let mut root_key = found.filter(within).ok_or(WriteError::NotFound)?;
@@ -52,10 +52,8 @@ pub(crate) async fn revoke_root_key(
         root_key.revoked_at = Some(context.at);
     }
     commit.revision = append(tx, context, entries).await?;
-    Ok(Written {
-        value: root_key,
-        commit,
-    })
+    let value = (root_key, commit.revision);
+    Ok(Written { value, commit })
 }
 
 /// Revokes one that is not yet, and says what to write down about it.

@@ -58,7 +58,7 @@ pub(crate) async fn change_tenant(
     context: &WriteContext,
     slug: &Slug,
     edit: TenantEdit,
-) -> Result<Written<Tenant>, WriteError> {
+) -> Result<Written<(Tenant, u64)>, WriteError> {
     let found = tx.tenant(slug).await?;
     let before = found
         .filter(|tenant| tenant.status != Status::Removed)
@@ -81,7 +81,8 @@ pub(crate) async fn change_tenant(
         }
     }
     commit.revision = append(tx, context, entries).await?;
-    Ok(Written { value: after, commit })
+    let value = (after, commit.revision);
+    Ok(Written { value, commit })
 }
 
 fn about(tenant: &Tenant) -> Target {

@@ -50,7 +50,12 @@ impl<S: SqlStore> Store for S {
         read::tenants(&mut self.reader(), after.as_ref(), limit).await
     }
 
-    async fn change_tenant(&self, context: WriteContext, slug: Slug, edit: TenantEdit) -> Result<Tenant, WriteError> {
+    async fn change_tenant(
+        &self,
+        context: WriteContext,
+        slug: Slug,
+        edit: TenantEdit,
+    ) -> Result<(Tenant, u64), WriteError> {
         self.writer()
             .write(move |tx| Box::pin(async move { operations::change_tenant(tx, &context, &slug, edit).await }))
             .await
@@ -91,7 +96,7 @@ impl<S: SqlStore> Store for S {
         context: WriteContext,
         tenant: Option<Slug>,
         id: RootKeyId,
-    ) -> Result<RootKey, WriteError> {
+    ) -> Result<(RootKey, u64), WriteError> {
         self.writer()
             .write(move |tx| {
                 Box::pin(async move { operations::revoke_root_key(tx, &context, tenant.as_ref(), id).await })

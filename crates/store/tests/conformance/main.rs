@@ -10,6 +10,7 @@
 
 mod activity;
 mod changes;
+mod cluster;
 mod journal;
 mod limits;
 mod lists;
@@ -100,4 +101,10 @@ every_database! {
     people::a_tenants_policy_and_status_change_in_one_entry,
     people::a_removed_tenant_takes_its_root_keys_along_and_does_not_come_back,
     people::the_last_root_key_that_makes_others_stays,
+    cluster::a_session_is_there_until_it_is_buried_and_then_refused,
+    cluster::a_session_that_moved_is_not_buried,
+    cluster::a_poll_brings_what_came_since_with_what_it_touched,
+    cluster::a_poll_says_of_tenants_and_owners_how_they_are_now,
+    cluster::a_poll_acknowledges_and_says_where_the_chain_was,
+    cluster::nodes_agree_on_one_lease,
 }

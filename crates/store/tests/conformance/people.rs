@@ -173,7 +173,7 @@ pub async fn a_tenants_policy_and_status_change_in_one_entry(world: World) {
         status: Some(Status::Suspended),
         name: None,
     };
-    let changed = world
+    let (changed, _) = world
         .store
         .change_tenant(context(), world.tenant.clone(), edit.clone())
         .await

@@ -33,13 +33,14 @@ pub async fn a_root_key_is_found_by_its_secret_until_and_after_it_is_revoked(wor
     let found = world.store.find_root_key(&root_key.digest).await.unwrap();
     assert_eq!((found.value.as_ref(), found.revision), (Some(&root_key), made));
     world.seen.forget();
-    let revoked = world.store.revoke_root_key(context(), None, root_key.id).await.unwrap();
+    let (revoked, revision) = world.store.revoke_root_key(context(), None, root_key.id).await.unwrap();
+    assert_eq!(revision, made + 1);
     assert_eq!(revoked.revoked_at, Some(NOW));
     assert_eq!(world.seen.0.lock().unwrap()[0].root_keys, [root_key.digest]);
     let found = world.store.find_root_key(&root_key.digest).await.unwrap();
     assert_eq!((found.value, found.revision), (Some(revoked.clone()), made + 1));
     let again = world.store.revoke_root_key(context(), None, root_key.id).await.unwrap();
-    assert_eq!(again, revoked);
+    assert_eq!(again, (revoked, revision));
     assert_eq!(world.revision().await, made + 1);
 }
 

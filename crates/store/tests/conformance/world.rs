@@ -12,7 +12,7 @@ use keyreeve_store::model::{
     AuditDraft, ChangeFacts, ChangeRequest, Changed, Idempotency, IssueRequest, Issued, KeyQuery, PageStart, RootKey,
     Tenant, WriteContext,
 };
-use keyreeve_store::{Commit, CommitObserver, MemoryStore, PostgresStore, SqliteStore, Store, WriteError};
+use keyreeve_store::{Cluster, Commit, CommitObserver, MemoryStore, PostgresStore, SqliteStore, Store, WriteError};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
@@ -50,6 +50,8 @@ pub struct World {
     pub tenant: Slug,
     numbers: AtomicU64,
     pub directory: Option<TempDir>,
+    /// Where several nodes meet; `None` where there can be only one.
+    pub cluster: Option<Arc<dyn Cluster>>,
 }
 
 /// Makes a database and gives its URL. The server's own is in `KEYREEVE_TEST_POSTGRES`.
@@ -106,7 +108,8 @@ impl World {
     pub async fn memory() -> Option<Self> {
         let seen = Arc::new(Seen::default());
         let store = Arc::new(MemoryStore::new(Arc::clone(&seen) as _));
-        Some(Self::founded(store, seen, None).await)
+        let cluster = Arc::clone(&store) as Arc<dyn Cluster>;
+        Some(Self::founded(store, seen, None).await.meeting_in(cluster))
     }
 
     pub async fn sqlite() -> Option<Self> {
@@ -122,8 +125,9 @@ impl World {
     pub async fn postgres() -> Option<Self> {
         let url = postgres_database().await?;
         let seen = Arc::new(Seen::default());
-        let store = PostgresStore::open(&url, Arc::clone(&seen) as _).await.unwrap();
-        Some(Self::founded(Arc::new(store), seen, None).await)
+        let store = Arc::new(PostgresStore::open(&url, Arc::clone(&seen) as _).await.unwrap());
+        let cluster = Arc::clone(&store) as Arc<dyn Cluster>;
+        Some(Self::founded(store, seen, None).await.meeting_in(cluster))
     }
 
     async fn founded(store: Arc<dyn Store>, seen: Arc<Seen>, directory: Option<TempDir>) -> Self {
@@ -133,11 +137,17 @@ impl World {
             tenant: slug("acme"),
             numbers: AtomicU64::new(1),
             directory,
+            cluster: None,
         };
         let mut policy = Preset::Standard.policy();
         policy.names = keyreeve_core::policy::Names::Any;
         world.make_tenant("acme", policy).await;
         world
+    }
+
+    fn meeting_in(mut self, cluster: Arc<dyn Cluster>) -> Self {
+        self.cluster = Some(cluster);
+        self
     }
 
     pub async fn make_tenant(&self, slug_text: &str, policy: Policy) {

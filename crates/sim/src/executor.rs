@@ -1,0 +1,264 @@
+//! Time and order. One thread runs all tasks; which of those that could run goes next, the seed decides. Time stands
+//! still while anybody can run, and then jumps to the next thing that is due.
+
+use crate::random::Random;
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+
+/// Nanoseconds of simulated time.
+pub(crate) type Nanos = u64;
+/// A millisecond.
+pub(crate) const MS: Nanos = 1_000_000;
+
+/// Who a task belongs to: a process that can be paused or killed, or nobody.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Owner {
+    /// Clients, the network, whoever watches.
+    World,
+    /// One start of one node.
+    Process(u32),
+}
+
+type Job = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// The simulation. Cloning gives another handle.
+#[derive(Clone)]
+pub(crate) struct Sim {
+    inner: Arc<Mutex<Inner>>,
+    ready: Arc<Mutex<Vec<u64>>>,
+}
+
+struct Inner {
+    now: Nanos,
+    /// Orders everything that is observed: real time, as the checker sees it.
+    stamps: u64,
+    random: Random,
+    next_task: u64,
+    tasks: BTreeMap<u64, (Owner, Option<Job>)>,
+    timers: BTreeMap<(Nanos, u64), Waker>,
+    paused: BTreeMap<Owner, Nanos>,
+    trace: Option<Vec<String>>,
+    steps: u64,
+}
+
+struct TaskWaker {
+    id: u64,
+    ready: Arc<Mutex<Vec<u64>>>,
+}
+
+impl Wake for TaskWaker {
+    fn wake(self: Arc<Self>) {
+        lock(&self.ready).push(self.id);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Sim {
+    pub(crate) fn new(seed: u64, is_traced: bool) -> Self {
+        Self {
+            inner: Arc::new(Mutex::new(Inner {
+                now: 0,
+                stamps: 0,
+                random: Random::new(seed),
+                next_task: 0,
+                tasks: BTreeMap::new(),
+                timers: BTreeMap::new(),
+                paused: BTreeMap::new(),
+                trace: is_traced.then(Vec::new),
+                steps: 0,
+            })),
+            ready: Arc::default(),
+        }
+    }
+
+    pub(crate) fn now(&self) -> Nanos {
+        lock(&self.inner).now
+    }
+
+    /// A moment in the order of everything.
+    pub(crate) fn stamp(&self) -> u64 {
+        let mut inner = lock(&self.inner);
+        inner.stamps += 1;
+        inner.stamps
+    }
+
+    pub(crate) fn random<T>(&self, choose: impl FnOnce(&mut Random) -> T) -> T {
+        choose(&mut lock(&self.inner).random)
+    }
+
+    pub(crate) fn range(&self, low: u64, high: u64) -> u64 {
+        self.random(|random| random.range(low, high))
+    }
+
+    pub(crate) fn percent(&self, chance: u64) -> bool {
+        self.random(|random| random.percent(chance))
+    }
+
+    /// Writes a line into the trace, if there is one.
+    pub(crate) fn note(&self, who: &str, what: impl Display) {
+        let mut inner = lock(&self.inner);
+        let now = inner.now;
+        if let Some(trace) = &mut inner.trace {
+            trace.push(format!("{:>12} {who:<8} {what}", now / 1_000));
+        }
+    }
+
+    pub(crate) fn trace(&self) -> String {
+        let inner = lock(&self.inner);
+        inner.trace.as_ref().map(|lines| lines.join("\n")).unwrap_or_default()
+    }
+
+    /// How often a task was run.
+    pub(crate) fn steps(&self) -> u64 {
+        lock(&self.inner).steps
+    }
+
+    pub(crate) fn spawn(&self, owner: Owner, job: impl Future<Output = ()> + Send + 'static) {
+        let mut inner = lock(&self.inner);
+        inner.next_task += 1;
+        let id = inner.next_task;
+        inner.tasks.insert(id, (owner, Some(Box::pin(job))));
+        drop(inner);
+        lock(&self.ready).push(id);
+    }
+
+    /// Nothing of a process runs until a time.
+    pub(crate) fn pause(&self, owner: Owner, until: Nanos) {
+        lock(&self.inner).paused.insert(owner, until);
+    }
+
+    /// Ends everything that a process does, in the middle of it.
+    pub(crate) fn kill(&self, owner: Owner) {
+        let mut inner = lock(&self.inner);
+        let doomed: Vec<u64> = inner
+            .tasks
+            .iter()
+            .filter(|(_, (whose, _))| *whose == owner)
+            .map(|(id, _)| *id)
+            .collect();
+        let jobs: Vec<_> = doomed.iter().filter_map(|id| inner.tasks.remove(id)).collect();
+        inner.paused.remove(&owner);
+        drop(inner);
+        // What falls with them may wake others.
+        drop(jobs);
+    }
+
+    pub(crate) fn sleep(&self, nanos: Nanos) -> Sleep {
+        Sleep {
+            sim: self.clone(),
+            until: self.now().saturating_add(nanos),
+        }
+    }
+
+    /// Runs until a time, or until nothing is left to do.
+    pub(crate) fn run_until(&self, end: Nanos) {
+        loop {
+            if let Some(id) = self.choose() {
+                self.step(id);
+            } else if !self.advance(end) {
+                return;
+            }
+        }
+    }
+
+    /// One of the tasks that could run, if any.
+    fn choose(&self) -> Option<u64> {
+        let mut inner = lock(&self.inner);
+        let mut ready = lock(&self.ready);
+        let now = inner.now;
+        inner.paused.retain(|_, until| *until > now);
+        ready.sort_unstable();
+        ready.dedup();
+        ready.retain(|id| inner.tasks.contains_key(id));
+        let is_free = |id: &u64| {
+            let owner = inner.tasks.get(id).map(|(owner, _)| *owner);
+            owner.is_some_and(|owner| !inner.paused.contains_key(&owner))
+        };
+        let free: Vec<usize> = (0..ready.len())
+            .filter(|&place| ready.get(place).is_some_and(is_free))
+            .collect();
+        if free.is_empty() {
+            return None;
+        }
+        let chosen = *free.get(inner.random.place(free.len()))?;
+        Some(ready.remove(chosen))
+    }
+
+    fn step(&self, id: u64) {
+        let taken = {
+            let mut inner = lock(&self.inner);
+            inner.steps += 1;
+            inner.tasks.get_mut(&id).and_then(|(_, job)| job.take())
+        };
+        let Some(mut job) = taken else { return };
+        let waker = Waker::from(Arc::new(TaskWaker {
+            id,
+            ready: Arc::clone(&self.ready),
+        }));
+        let is_done = job.as_mut().poll(&mut Context::from_waker(&waker)).is_ready();
+        let mut inner = lock(&self.inner);
+        let leftover = match inner.tasks.get_mut(&id) {
+            Some((_, place)) if !is_done => {
+                *place = Some(job);
+                None
+            }
+            Some(_) => {
+                let ended = inner.tasks.remove(&id);
+                Some((Some(job), ended))
+            }
+            None => Some((Some(job), None)),
+        };
+        drop(inner);
+        drop(leftover);
+    }
+
+    /// Jumps to the next thing that is due; false if there is none before the end.
+    fn advance(&self, end: Nanos) -> bool {
+        let mut inner = lock(&self.inner);
+        let timer = inner.timers.keys().next().map(|(at, _)| *at);
+        let pause = inner.paused.values().min().copied();
+        let Some(next) = timer.into_iter().chain(pause).min() else {
+            return false;
+        };
+        if next > end {
+            return false;
+        }
+        inner.now = inner.now.max(next);
+        let now = inner.now;
+        let later = inner.timers.split_off(&(now.saturating_add(1), 0));
+        let due = std::mem::replace(&mut inner.timers, later);
+        drop(inner);
+        for waker in due.into_values() {
+            waker.wake();
+        }
+        true
+    }
+}
+
+/// Comes back at a time.
+pub(crate) struct Sleep {
+    sim: Sim,
+    until: Nanos,
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let mut inner = lock(&self.sim.inner);
+        if inner.now >= self.until {
+            return Poll::Ready(());
+        }
+        inner.stamps += 1;
+        let place = (self.until, inner.stamps);
+        inner.timers.insert(place, context.waker().clone());
+        Poll::Pending
+    }
+}

@@ -1,0 +1,222 @@
+//! What was asked and answered, and whether the promise held (coherence.md, section 1).
+//!
+//! A key can be dead for several reasons at once: itself, its secret, its owner, its tenant. Each is a *ground*, with
+//! denials and activations of its own, and the invariants are checked ground by ground.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Something that can be denied.
+pub(crate) type Ground = u32;
+
+/// A denial or an activation of a ground.
+#[derive(Clone, Debug)]
+pub(crate) struct Change {
+    pub(crate) ground: Ground,
+    pub(crate) is_denial: bool,
+    /// Before the request was sent, and after its answer came; both in the one order of everything.
+    pub(crate) sent: u64,
+    pub(crate) answered: u64,
+    /// The revision, if the answer said that it is effective.
+    pub(crate) effective: Option<u64>,
+}
+
+/// What a verification came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Said {
+    Valid,
+    /// Denied on one of its grounds.
+    Denied(Ground),
+    /// Denied on one of these, which one it does not say.
+    Blocked([Ground; 2]),
+    Unavailable,
+}
+
+/// A verification.
+#[derive(Clone, Debug)]
+pub(crate) struct Verification {
+    pub(crate) grounds: Vec<Ground>,
+    pub(crate) process: u32,
+    pub(crate) sent: u64,
+    pub(crate) answered: u64,
+    pub(crate) said: Said,
+}
+
+/// All of it.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct History {
+    pub(crate) changes: Vec<Change>,
+    pub(crate) verifications: Vec<Verification>,
+}
+
+/// A broken promise.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Violation {
+    pub(crate) invariant: &'static str,
+    pub(crate) verification: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.invariant, self.verification)
+    }
+}
+
+impl History {
+    /// Every violation of I1, I2 and I4.
+    pub(crate) fn check(&self) -> Vec<Violation> {
+        let mut found = Vec::new();
+        for verification in &self.verifications {
+            let broken = match verification.said {
+                Said::Unavailable => None,
+                Said::Valid => self
+                    .breaks_denial(verification)
+                    .or_else(|| self.breaks_order(verification)),
+                Said::Denied(ground) => self.breaks_activation(verification, &[ground]),
+                Said::Blocked(grounds) => self.breaks_activation(verification, &grounds),
+            };
+            found.extend(broken.map(|invariant| Violation {
+                invariant,
+                verification: format!("{verification:?}"),
+            }));
+        }
+        found
+    }
+
+    fn of(&self, ground: Ground, is_denial: bool) -> impl Iterator<Item = &Change> {
+        let is_it = move |change: &&Change| change.ground == ground && change.is_denial == is_denial;
+        self.changes.iter().filter(is_it)
+    }
+
+    /// The newest answered change of a kind that was over when a verification was sent.
+    fn newest_before(&self, verification: &Verification, ground: Ground, is_denial: bool) -> Option<u64> {
+        let over = self
+            .of(ground, is_denial)
+            .filter(|change| change.answered < verification.sent);
+        over.filter_map(|change| change.effective).max()
+    }
+
+    /// Whether a change of a kind may have come after a revision and before the end of a verification. One whose
+    /// answer was lost may have come at any time after it was sent.
+    fn may_follow(&self, verification: &Verification, ground: Ground, is_denial: bool, revision: u64) -> bool {
+        self.of(ground, is_denial)
+            .filter(|change| change.sent < verification.answered)
+            .any(|change| change.effective.is_none_or(|later| later > revision))
+    }
+
+    /// I1: VALID after an answered denial needs an activation that is newer than it.
+    fn breaks_denial(&self, verification: &Verification) -> Option<&'static str> {
+        let breaks = |&&ground: &&Ground| {
+            let denied = self.newest_before(verification, ground, true);
+            denied.is_some_and(|revision| !self.may_follow(verification, ground, false, revision))
+        };
+        verification.grounds.iter().find(breaks).map(|_| "I1")
+    }
+
+    /// I2: a denial after an answered activation needs a denial that is newer than it. What was never denied was
+    /// active from the start.
+    fn breaks_activation(&self, verification: &Verification, grounds: &[Ground]) -> Option<&'static str> {
+        let is_explained = |&ground: &Ground| {
+            let active = self.newest_before(verification, ground, false).unwrap_or(0);
+            self.may_follow(verification, ground, true, active)
+        };
+        let is_known = |&ground: &Ground| {
+            self.newest_before(verification, ground, false).is_some() || self.of(ground, false).next().is_none()
+        };
+        (grounds.iter().all(is_known) && !grounds.iter().any(is_explained)).then_some("I2")
+    }
+
+    /// I4: at one process a ground does not come back without an activation that may have come since.
+    fn breaks_order(&self, verification: &Verification) -> Option<&'static str> {
+        let earlier = self
+            .verifications
+            .iter()
+            .filter(|other| other.process == verification.process && other.answered < verification.sent);
+        let mut last: BTreeMap<Ground, u64> = BTreeMap::new();
+        for other in earlier {
+            if let Said::Denied(ground) = other.said {
+                let newest = last.entry(ground).or_default();
+                *newest = (*newest).max(other.sent);
+            }
+        }
+        let breaks = |ground: &&Ground| {
+            last.get(ground).is_some_and(|&denied| {
+                let mut activations = self.of(**ground, false);
+                !activations.any(|change| {
+                    change.sent < verification.answered && (change.effective.is_none() || change.answered > denied)
+                })
+            })
+        };
+        verification.grounds.iter().find(breaks).map(|_| "I4")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(is_denial: bool, sent: u64, effective: Option<u64>) -> Change {
+        Change {
+            ground: 1,
+            is_denial,
+            sent,
+            answered: sent + 5,
+            effective,
+        }
+    }
+
+    fn said(said: Said, sent: u64) -> Verification {
+        Verification {
+            grounds: vec![1],
+            process: 1,
+            sent,
+            answered: sent + 2,
+            said,
+        }
+    }
+
+    fn invariants(changes: Vec<Change>, verifications: Vec<Verification>) -> Vec<&'static str> {
+        let history = History { changes, verifications };
+        history.check().iter().map(|violation| violation.invariant).collect()
+    }
+
+    #[test]
+    fn a_sound_history_is_found_sound() {
+        let changes = vec![change(false, 1, Some(1)), change(true, 10, Some(2))];
+        let asked = vec![
+            said(Said::Valid, 8),
+            said(Said::Denied(1), 12),
+            said(Said::Denied(1), 20),
+        ];
+        assert_eq!(invariants(changes, asked), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn what_is_planted_is_found() {
+        let made = change(false, 1, Some(1));
+        let denied = change(true, 10, Some(2));
+        let lost = change(true, 10, None);
+        let table = [
+            (
+                vec![made.clone(), denied.clone()],
+                vec![said(Said::Valid, 16)],
+                vec!["I1"],
+            ),
+            (vec![made.clone(), lost.clone()], vec![said(Said::Valid, 16)], vec![]),
+            (vec![made.clone()], vec![said(Said::Denied(1), 16)], vec!["I2"]),
+            (
+                vec![made.clone(), lost.clone()],
+                vec![said(Said::Denied(1), 12), said(Said::Valid, 16)],
+                vec!["I4"],
+            ),
+            (
+                vec![made, denied, change(false, 20, Some(3))],
+                vec![said(Said::Denied(1), 16), said(Said::Valid, 26)],
+                vec![],
+            ),
+        ];
+        for (changes, asked, expected) in table {
+            assert_eq!(invariants(changes, asked), expected);
+        }
+    }
+}
