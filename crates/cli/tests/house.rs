@@ -72,6 +72,10 @@ fn each_crate_knows_only_whom_it_may_know() {
             "keyreeve-server",
             &["keyreeve-api", "keyreeve-authority", "keyreeve-core", "keyreeve-store"],
         ),
+        (
+            "keyreeve-sim",
+            &["keyreeve-authority", "keyreeve-core", "keyreeve-store"],
+        ),
         ("keyreeve-client", &["keyreeve-api"]),
         ("keyreeve", &["keyreeve-client", "keyreeve-server"]),
     ];
@@ -93,6 +97,7 @@ fn what_must_be_pure_has_no_runtime_no_sockets_and_no_database() {
         "axum",
         "hyper",
         "sqlx",
+        "tokio-postgres",
         "reqwest",
         "getrandom",
         "rand",
@@ -105,6 +110,11 @@ fn what_must_be_pure_has_no_runtime_no_sockets_and_no_database() {
             assert!(found.is_empty(), "{name} has {found:?}");
         }
         assert_eq!(dependencies.contains("sqlx"), name == "keyreeve-store", "{name}");
+        assert_eq!(
+            dependencies.contains("tokio-postgres"),
+            name == "keyreeve-store",
+            "{name}"
+        );
         assert_eq!(dependencies.contains("axum"), name == "keyreeve-server", "{name}");
     }
 }

@@ -7,6 +7,7 @@ pub mod checkpoints;
 mod edge;
 mod http;
 pub mod instance;
+pub mod moving;
 mod node;
 pub mod offline;
 mod open;

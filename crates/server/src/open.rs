@@ -37,6 +37,7 @@ pub(crate) async fn open(settings: &Settings) -> Result<(Authority, Opened), Sta
 }
 
 async fn embedded(settings: &Settings) -> Result<(Authority, Opened), StartError> {
+    crate::moving::refuse_moved(&settings.data)?;
     let verifier = Arc::new(Verifier::new(settings.cache_entries));
     let observer: Arc<dyn CommitObserver> = verifier.clone();
     let store = SqliteStore::open(&settings.data, observer).await?;

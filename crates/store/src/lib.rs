@@ -13,6 +13,8 @@ pub mod cluster;
     expect(dead_code, reason = "only a database reads back")
 )]
 mod codec;
+#[cfg(all(feature = "sqlite", feature = "postgres"))]
+pub mod copy;
 pub mod error;
 mod lock;
 #[cfg(feature = "memory")]

@@ -5,6 +5,8 @@ mod connect;
 mod dev;
 mod duration;
 mod keys;
+mod moving;
+mod nodes;
 mod policy;
 mod root_keys;
 mod serve;
@@ -58,6 +60,10 @@ enum Command {
     /// Read, follow, export and verify the audit log
     #[command(subcommand)]
     Audit(audit::Audit),
+    /// Show every verifier, its lease and its lag
+    Nodes(nodes::Nodes),
+    /// Move the instance in a data directory into an empty Postgres database
+    Move(moving::Move),
     /// Print the OpenAPI document of this version
     Openapi,
     /// Print completions for a shell
@@ -78,6 +84,8 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Users(users) => users.run().await,
         Command::Tenants(tenants) => tenants.run().await,
         Command::Audit(audit) => audit.run().await,
+        Command::Nodes(nodes) => nodes.run().await,
+        Command::Move(moving) => moving.run().await,
         Command::Openapi => {
             output::print(keyreeve_server::openapi_document().trim_end());
             Ok(())

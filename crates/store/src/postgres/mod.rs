@@ -6,6 +6,8 @@
 mod cluster;
 mod connect;
 mod engine;
+#[cfg(feature = "sqlite")]
+mod fill;
 mod migrate;
 
 use crate::error::StoreError;
@@ -16,6 +18,8 @@ use async_trait::async_trait;
 use connect::{Link, failed, reason};
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use engine::{Connection, Readers};
+#[cfg(feature = "sqlite")]
+pub(crate) use fill::Filling;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;

@@ -4,6 +4,8 @@
 //! what was answered survives power loss. One process per data directory, by an exclusive lock.
 
 mod engine;
+#[cfg(feature = "postgres")]
+mod pour;
 
 use crate::error::StoreError;
 use crate::lock::DirectoryLock;

@@ -1,0 +1,28 @@
+//! `keyreeve nodes`: who verifies, and how far each has got.
+
+use super::connect::Connection;
+use crate::output;
+use clap::Args;
+
+const COLUMNS: [&str; 6] = ["name", "state", "applied_revision", "lag", "lease_age_ms", "started_at"];
+
+/// Show every verifier, its lease and its lag.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  keyreeve nodes\n  keyreeve nodes -o json     also the lease, the longest wait and the durability"
+)]
+pub(crate) struct Nodes {
+    #[command(flatten)]
+    connection: Connection,
+}
+
+impl Nodes {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        let nodes = self
+            .connection
+            .with_server(async |client| Ok(client.get("v1/nodes", &[]).await?))
+            .await?;
+        output::list(self.connection.output, &nodes, &COLUMNS);
+        Ok(())
+    }
+}

@@ -1,0 +1,77 @@
+//! Moving an embedded instance into Postgres.
+
+use crate::instance::StartError;
+use keyreeve_authority::{Verifier, check_log};
+use keyreeve_store::copy::{Copied, copy};
+use keyreeve_store::{PostgresStore, SqliteStore, Store as _, StoreError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Lies in a data directory whose contents have moved.
+const MARK: &str = "moved";
+
+/// What was moved.
+#[derive(Clone, Debug)]
+pub struct Moved {
+    /// Rows by table.
+    pub tables: Vec<Copied>,
+    /// The end of the log, in both databases.
+    pub revision: u64,
+}
+
+/// Copies the instance in a data directory into an empty Postgres database, checks the copy by counts and by the chain
+/// of its log, and marks the directory, so that the old data is not served again by mistake. Nobody may be using the
+/// directory: a revocation there after the copy would be lost.
+pub async fn move_to_postgres(data: &Path, url: &str) -> Result<Moved, StartError> {
+    refuse_moved(data)?;
+    if !data.join("keyreeve.db").exists() {
+        return Err(StartError::Unsafe(format!(
+            "there is no instance in {}; name its directory with --data",
+            data.display()
+        )));
+    }
+    let nobody = || Arc::new(Verifier::new(1));
+    let from = SqliteStore::open(data, nobody()).await?;
+    let to = PostgresStore::open(url, nobody()).await?;
+    let tables = copy(&from, &to).await?;
+    let (there, here) = (from.head().await?, to.head().await?);
+    let check = check_log(&to, None).await?;
+    if there != here || check.broken.is_some() {
+        let why = format!(
+            "the copied log ends at {} instead of {}, or its chain is broken; nothing was marked as moved. Empty the \
+             database and try again",
+            here.revision, there.revision
+        );
+        return Err(StoreError::Corrupt(why).into());
+    }
+    mark(data)?;
+    from.close().await;
+    to.close().await;
+    Ok(Moved {
+        tables,
+        revision: here.revision,
+    })
+}
+
+fn mark_of(data: &Path) -> PathBuf {
+    data.join(MARK)
+}
+
+fn mark(data: &Path) -> Result<(), StartError> {
+    let text = "What lies here has moved to Postgres. Whoever serves it again revives keys that were revoked since.\n";
+    let written = std::fs::write(mark_of(data), text);
+    written.map_err(|error| StartError::Unsafe(format!("the copy is good, but {MARK} cannot be written: {error}")))
+}
+
+/// Refuses a directory whose contents have moved.
+pub(crate) fn refuse_moved(data: &Path) -> Result<(), StartError> {
+    if !mark_of(data).exists() {
+        return Ok(());
+    }
+    Err(StartError::Unsafe(format!(
+        "what lies in {} was moved to Postgres; start with --database. Keys that were revoked since are still good \
+         here: only whoever wants that removes {}",
+        data.display(),
+        mark_of(data).display()
+    )))
+}

@@ -1,0 +1,188 @@
+//! Copying what SQLite holds into an empty Postgres, in one transaction.
+
+use crate::error::StoreError;
+use crate::{PostgresStore, SqliteStore};
+
+/// What a column holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    Int,
+    Text,
+    Blob,
+    Flag,
+}
+
+/// A table, and its columns in the order in which they are copied.
+#[derive(Debug)]
+pub(crate) struct Table {
+    pub(crate) name: &'static str,
+    pub(crate) columns: &'static [(&'static str, Kind)],
+}
+
+/// A value on its way.
+#[derive(Clone, Debug)]
+pub(crate) enum Cell {
+    Int(Option<i64>),
+    Text(Option<String>),
+    Blob(Option<Vec<u8>>),
+    Flag(Option<bool>),
+}
+
+use Kind::{Blob, Flag, Int, Text};
+
+/// Every table, those first that others refer to.
+pub(crate) const TABLES: [Table; 8] = [
+    Table {
+        name: "tenants",
+        columns: &[
+            ("slug", Text),
+            ("name", Text),
+            ("is_suspended", Flag),
+            ("policy", Text),
+            ("created_at", Int),
+            ("is_removed", Flag),
+        ],
+    },
+    Table {
+        name: "root_keys",
+        columns: &[
+            ("id", Blob),
+            ("name", Text),
+            ("tenant", Text),
+            ("permissions", Text),
+            ("digest", Blob),
+            ("last_four", Text),
+            ("created_at", Int),
+            ("revoked_at", Int),
+        ],
+    },
+    Table {
+        name: "keys",
+        columns: &[
+            ("id", Blob),
+            ("tenant", Text),
+            ("subject", Text),
+            ("name", Text),
+            ("description", Text),
+            ("claims", Text),
+            ("scopes", Text),
+            ("created_by", Text),
+            ("digest", Blob),
+            ("prefix", Text),
+            ("last_four", Text),
+            ("retiring", Blob),
+            ("retiring_until", Int),
+            ("state", Text),
+            ("hold_cause", Text),
+            ("hold_lock", Text),
+            ("finalize_at", Int),
+            ("state_since", Int),
+            ("state_by", Text),
+            ("reason_code", Text),
+            ("note", Text),
+            ("created_at", Int),
+            ("updated_at", Int),
+            ("rotated_at", Int),
+            ("expires_at", Int),
+            ("last_used_at", Int),
+        ],
+    },
+    Table {
+        name: "credentials",
+        columns: &[
+            ("digest", Blob),
+            ("key_id", Blob),
+            ("tenant", Text),
+            ("standing", Text),
+            ("until", Int),
+            ("last_used_at", Int),
+        ],
+    },
+    Table {
+        name: "idempotency",
+        columns: &[
+            ("actor", Text),
+            ("mark", Text),
+            ("fingerprint", Blob),
+            ("targets", Blob),
+            ("created_at", Int),
+        ],
+    },
+    Table {
+        name: "users",
+        columns: &[
+            ("id", Blob),
+            ("tenant", Text),
+            ("email", Text),
+            ("name", Text),
+            ("role", Text),
+            ("status", Text),
+            ("password", Text),
+            ("created_at", Int),
+            ("updated_at", Int),
+        ],
+    },
+    Table {
+        name: "usage",
+        columns: &[("key_id", Blob), ("hour", Int), ("outcome", Text), ("count", Int)],
+    },
+    Table {
+        name: "log",
+        columns: &[
+            ("revision", Int),
+            ("at", Int),
+            ("tenant", Text),
+            ("actor_type", Text),
+            ("actor_id", Text),
+            ("action", Text),
+            ("target_type", Text),
+            ("target_id", Text),
+            ("subject", Text),
+            ("reason", Text),
+            ("address", Text),
+            ("request_id", Text),
+            ("before", Text),
+            ("after", Text),
+            ("chain", Blob),
+        ],
+    },
+];
+
+/// How many rows of a table were copied.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Copied {
+    /// The table.
+    pub table: &'static str,
+    /// Its rows.
+    pub rows: u64,
+}
+
+/// Copies everything, or nothing.
+///
+/// # Errors
+/// [`StoreError::InUse`] if the target holds anything already; [`StoreError::Corrupt`] if afterwards it does not hold
+/// what was copied, and then nothing was.
+pub async fn copy(from: &SqliteStore, to: &PostgresStore) -> Result<Vec<Copied>, StoreError> {
+    let mut target = to.fill().await?;
+    let mut copied = Vec::new();
+    for table in &TABLES {
+        let rows = from.pour(table, &mut target).await?;
+        copied.push(Copied {
+            table: table.name,
+            rows,
+        });
+    }
+    target.finish(&copied).await?;
+    Ok(copied)
+}
+
+impl Table {
+    /// The names of the columns, with commas.
+    pub(crate) fn list(&self) -> String {
+        self.columns
+            .iter()
+            .map(|(name, _)| *name)
+            .collect::<Vec<_>>()
+            .join(", ")
+    }
+}
