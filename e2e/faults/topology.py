@@ -325,7 +325,11 @@ class Delay:
                 client, _ = self.server.accept()
             except OSError:
                 return
-            upstream = socket.create_connection(self.target)
+            try:
+                upstream = socket.create_connection(self.target)
+            except OSError:
+                client.close()
+                continue
             state = {"held": False}
             threading.Thread(target=self.forward, args=(client, upstream, state), daemon=True).start()
             threading.Thread(target=self.answer, args=(upstream, client, state), daemon=True).start()

@@ -238,6 +238,10 @@ pub struct Effect {
     /// `everywhere`; or `pending` in a 202, if the caller would not wait: then the operation says when it is.
     #[schema(pattern = "^(everywhere|pending)$")]
     pub scope: &'static str,
+    /// What the change survives: `local` is the loss of power, `replicated` also the loss of the primary database,
+    /// `at-risk` neither for sure.
+    #[schema(pattern = "^(local|replicated|at-risk)$")]
+    pub durability: &'static str,
 }
 
 /// Issued keys, in the order asked for.

@@ -13,8 +13,10 @@ pub mod keys;
 pub mod node;
 mod nodes;
 mod policy;
+mod reassert;
 pub mod root_keys;
 pub mod tenants;
+mod tombstones;
 pub mod users;
 pub mod verifier;
 pub mod verify;
@@ -31,6 +33,7 @@ use keyreeve_core::id::ID_ENTROPY_BYTES;
 use keyreeve_core::key::SECRET_ENTROPY_BYTES;
 use keyreeve_core::{KeyId, RootKeyId, Timestamp, UserId};
 use keyreeve_store::Store;
+use keyreeve_store::cluster::Durability;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -56,6 +59,8 @@ pub struct Effect {
     pub waited_ms: u64,
     /// Whether it is committed but not yet known to be effective everywhere: the caller did not want to wait.
     pub is_pending: bool,
+    /// What the commit survives.
+    pub durability: Durability,
 }
 
 impl Authority {
@@ -123,6 +128,7 @@ impl Authority {
             verifiers,
             waited_ms: self.now().millis_since(began),
             is_pending,
+            durability: self.durability(),
         })
     }
 
@@ -133,7 +139,14 @@ impl Authority {
             verifiers: 1,
             waited_ms: self.now().millis_since(began),
             is_pending: false,
+            durability: self.durability(),
         }
+    }
+
+    /// What a commit survives now. In one process SQLite waits for the disk.
+    fn durability(&self) -> Durability {
+        let node = self.node.as_ref();
+        node.map_or(Durability::Local, |node| node.health().durability)
     }
 
     fn secret_entropy(&self) -> Result<[u8; SECRET_ENTROPY_BYTES], Failure> {

@@ -4,6 +4,7 @@
 //! a node calls [`Node::poll_once`] again and again, on a thread that nothing else can keep busy (rule R11).
 
 use crate::env::{Clock, Entropy, Timer};
+use crate::reassert::reassert;
 use crate::{Failure, Verifier};
 use keyreeve_core::Timestamp;
 use keyreeve_core::coherence::Moment;
@@ -11,7 +12,7 @@ use keyreeve_core::coherence::grantor::{Grantor, Pending, Reached, Reading};
 use keyreeve_core::coherence::holder::{Holder, Next, Poll, SessionId};
 use keyreeve_core::coherence::rules::{Rule, keeps};
 use keyreeve_store::cluster::{Cluster, Durability, Polled, Session, Touched};
-use keyreeve_store::{CommitObserver as _, StoreError};
+use keyreeve_store::{CommitObserver as _, Store, StoreError};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,6 +29,8 @@ const ASKED_MAX: usize = 10_000;
 pub struct NodeParts {
     /// Where nodes meet.
     pub cluster: Arc<dyn Cluster>,
+    /// The same database, to tell it again what it has lost.
+    pub store: Arc<dyn Store>,
     /// The memory whose lease is held.
     pub verifier: Arc<Verifier>,
     /// The clocks.
@@ -50,6 +53,8 @@ pub struct Node {
     holder: Mutex<Option<Holder>>,
     watch: Mutex<Watch>,
     health: Mutex<Health>,
+    /// Before this nothing is leased.
+    not_before: Mutex<Moment>,
     /// Changes that were asked about, and since when.
     asked: Mutex<HashMap<u64, Moment>>,
 }
@@ -71,8 +76,12 @@ pub struct Health {
     pub renewed: Option<Moment>,
     /// Changes that were not yet applied at the last poll.
     pub lag: u64,
-    /// Whether the history was found to be another one than before. It stays so until the node is started again.
-    pub is_forked: bool,
+    /// How often the history was found to be another one than before.
+    pub forks: u64,
+    /// Denials that the database had lost and was told again.
+    pub reasserted: u64,
+    /// Whether what was denied must still be told to a database that may have lost it.
+    pub is_recovering: bool,
     /// How often a session ended that was not given up.
     pub refusals: u64,
 }
@@ -86,6 +95,9 @@ pub enum Progress {
     Applied,
     /// There was no session: poll again at once.
     Registered,
+    /// The history is another one than before: the database may have lost acknowledged changes. It is told again what
+    /// was denied, and nobody leases until everybody had the time to do so.
+    Forked,
 }
 
 impl Node {
@@ -99,13 +111,16 @@ impl Node {
             parts,
             holder: Mutex::new(None),
             watch: Mutex::new(watch),
+            not_before: Mutex::default(),
             asked: Mutex::default(),
             health: Mutex::new(Health {
                 durability: Durability::AtRisk,
                 timeline: None,
                 renewed: None,
                 lag: 0,
-                is_forked: false,
+                forks: 0,
+                reasserted: 0,
+                is_recovering: false,
                 refusals: 0,
             }),
         }
@@ -148,8 +163,8 @@ impl Node {
     /// One poll: renews the lease, acknowledges what was applied, applies what is new. On an error the lease simply
     /// runs on to its end.
     pub async fn poll_once(&self) -> Result<Progress, Failure> {
-        if self.health().is_forked {
-            return Err(forked());
+        if self.health().is_recovering {
+            self.recover().await?;
         }
         let known = lock(&self.holder).clone();
         let Some(mut holder) = known else {
@@ -178,12 +193,24 @@ impl Node {
                 Ok(Progress::Registered)
             }
             Next::Forked => {
-                lock(&self.health).is_forked = true;
                 self.give_up();
-                Err(forked())
+                let mut health = lock(&self.health);
+                health.forks += 1;
+                health.is_recovering = true;
+                Ok(Progress::Forked)
             }
             Next::Apply => Ok(self.take(&mut holder, &poll, &polled).await),
         }
+    }
+
+    /// Rule R10: tells the database again what this node knows to be denied.
+    async fn recover(&self) -> Result<(), Failure> {
+        let denied = self.parts.verifier.tombstones().all();
+        let lost = reassert(&*self.parts.store, denied, self.parts.clock.now()).await?;
+        let mut health = lock(&self.health);
+        health.reasserted += lost;
+        health.is_recovering = false;
+        Ok(())
     }
 
     /// Rule R1: the session first, durably; then an empty memory.
@@ -194,6 +221,8 @@ impl Node {
         let found = self.parts.cluster.register(session, &self.parts.name).await?;
         self.parts.verifier.lose_lease();
         self.parts.verifier.caught_up(found.head);
+        let rest = self.wait_ms().saturating_sub(found.timeline_age_ms.unwrap_or(u64::MAX));
+        *lock(&self.not_before) = self.parts.clock.moment().plus_ms(rest);
         let holder = Holder::registered(session, found.head, found.chain, self.parts.lease_ms);
         *lock(&self.holder) = Some(holder);
         Ok(Progress::Registered)
@@ -219,7 +248,9 @@ impl Node {
                 Touched::Everything => verifier.outcome_unknown(),
             }
         }
-        let is_allowed = !self.parts.require_sync || polled.durability != Durability::AtRisk;
+        let is_durable = !self.parts.require_sync || polled.durability != Durability::AtRisk;
+        // After a failover those who know of lost denials have W to tell them (recovery barrier).
+        let is_allowed = is_durable && now.is_surely_at_or_after(*lock(&self.not_before));
         let has_more = match is_allowed {
             true => holder.applied(poll, &polled.answer, verifier.lease(), now),
             false => {
@@ -238,7 +269,12 @@ impl Node {
 
     fn note(&self, polled: &Polled) {
         let mut health = lock(&self.health);
-        health.durability = polled.durability;
+        // A standby that is out of sight may be promoted all the same.
+        let was_at_risk = health.renewed.is_some() && health.durability == Durability::AtRisk;
+        health.durability = match polled.durability {
+            Durability::Local if was_at_risk => Durability::AtRisk,
+            other => other,
+        };
         health.timeline = polled.timeline;
         let applied = self.parts.verifier.applied();
         health.lag = polled.answer.head.saturating_sub(applied);
@@ -355,14 +391,6 @@ impl Node {
     pub fn now(&self) -> Timestamp {
         self.parts.clock.now()
     }
-}
-
-fn forked() -> Failure {
-    Failure::Unavailable(
-        "the database's history is another one than before: acknowledged changes may be lost. Look what happened (a \
-         failover without a synchronous standby, a restored backup), and then start this node again"
-            .to_owned(),
-    )
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,6 +1,7 @@
 //! The memory that verdicts come from, and how commits reach it.
 
 use crate::activity::Uses;
+use crate::tombstones::Tombstones;
 use keyreeve_core::access::{Permissions, Reach};
 use keyreeve_core::coherence::rules::{Rule, keeps};
 use keyreeve_core::coherence::{Cache, Cached, Entry, Gate, Lease};
@@ -28,6 +29,7 @@ pub struct Verifier {
     /// Every change up to here is in the memory. Among many nodes this lags behind what `keys` has heard of: a commit
     /// of this node's own may come before those of others that precede it.
     covers: AtomicU64,
+    tombstones: Tombstones,
 }
 
 /// Tenants as their keys' verdicts see them. `changes` counts the commits that touched one, so that a reading which a
@@ -168,7 +170,13 @@ impl Verifier {
             tallies: Tallies::default(),
             lease,
             covers: AtomicU64::new(0),
+            tombstones: Tombstones::default(),
         }
+    }
+
+    /// What was denied of late, should the database forget it.
+    pub(crate) fn tombstones(&self) -> &Tombstones {
+        &self.tombstones
     }
 
     /// Until when this memory may answer.
@@ -249,6 +257,7 @@ impl Verifier {
 
     /// Takes over a change that another node made. What it says of tenants and owners is as of `head`.
     pub(crate) fn apply_remote(&self, commit: &Commit, head: u64) {
+        self.tombstones.note(commit);
         self.apply_gates(commit, head);
         self.root_keys.apply(commit.revision, &commit.root_keys);
         self.keys.apply(commit.revision, &commit.secrets);

@@ -80,6 +80,13 @@ async fn hold(node: &Node, begun: oneshot::Sender<Result<(), Failure>>, mut stop
                 interval(node.lease_ms())
             }
             Ok(Progress::Applied | Progress::Registered) => continue,
+            Ok(Progress::Forked) => {
+                tracing::error!(
+                    "the database's history is another one than before: it may have lost acknowledged changes. What \
+                     was denied is told to it again"
+                );
+                continue;
+            }
             Err(error) => {
                 if !std::mem::replace(&mut failing, true) {
                     tracing::warn!(%error, lease_left_ms = node.lease_left_ms(), "the lease was not renewed");

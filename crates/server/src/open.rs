@@ -55,6 +55,7 @@ async fn node(settings: &Settings, url: &str) -> Result<(Authority, Opened), Sta
     let clock: Arc<dyn Clock> = Arc::new(DatabaseClock::new());
     let node = Arc::new(Node::new(NodeParts {
         cluster,
+        store: store.clone(),
         verifier: Arc::clone(&verifier),
         clock: Arc::clone(&clock),
         timer: Arc::new(TokioTimer),

@@ -148,8 +148,14 @@ fn encode_node(encoder: &mut DescriptorEncoder<'_>, node: &Node) -> Result<(), s
     gauge(
         encoder,
         "keyreeve_history_forked",
-        "1 if the database lost acknowledged changes and this node waits for somebody to look",
-        u64::from(health.is_forked),
+        "How often the database was found to have lost acknowledged changes",
+        health.forks,
+    )?;
+    gauge(
+        encoder,
+        "keyreeve_denials_reasserted",
+        "Denials that the database had lost and was told again",
+        health.reasserted,
     )?;
     let is_at_risk = health.durability == Durability::AtRisk;
     let help = "1 if the database may lose an acknowledged change";

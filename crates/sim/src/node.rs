@@ -109,6 +109,7 @@ impl Machine {
         let entropy: Arc<dyn Entropy> = Arc::new(Seeded(sim.clone()));
         let node = Arc::new(Node::new(NodeParts {
             cluster: Arc::clone(&wire) as _,
+            store: Arc::clone(&wire) as _,
             verifier: Arc::clone(&verifier),
             clock: Arc::clone(&clock),
             timer: Arc::new(SimTimer(sim.clone())),

@@ -9,9 +9,10 @@ use keyreeve_core::coherence::grantor::Seen;
 use keyreeve_core::coherence::holder::{Answer, SessionId};
 
 /// What survives what (coherence.md, section 2.7).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Durability {
     /// One machine, and the disk is waited for: survives kill -9 and power loss.
+    #[default]
     Local,
     /// A synchronous standby has it too: survives the loss of the primary.
     Replicated,
@@ -85,6 +86,8 @@ pub struct Registered {
     pub head: u64,
     /// The chain there.
     pub chain: ChainHash,
+    /// Since when the database has been on its timeline, in ms: young after a failover. `None` where that is not known.
+    pub timeline_age_ms: Option<u64>,
 }
 
 /// The database as the place where nodes meet.

@@ -39,4 +39,4 @@ pub use memory::MemoryStore;
 pub use postgres::PostgresStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
-pub use store::{Commit, CommitObserver, Store};
+pub use store::{Commit, CommitObserver, Fate, KeyNews, Store};

@@ -33,6 +33,45 @@ pub struct Commit {
     pub tenants: Vec<Tenant>,
     /// Owners whose keys are now blocked, or judged again.
     pub owners: Vec<OwnerGate>,
+    /// Keys that were ended, held, rotated or given back: what a database that lost it must be told again.
+    pub keys: Vec<KeyNews>,
+}
+
+/// What became of a key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KeyNews {
+    /// The tenant.
+    pub tenant: Slug,
+    /// The key.
+    pub id: KeyId,
+    /// What became of it.
+    pub fate: Fate,
+}
+
+/// What a change made of a key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fate {
+    /// Revoked, as the policy says, or erased.
+    Ended,
+    /// Disabled.
+    Held,
+    /// Given a new secret: the old one is dead.
+    Rotated,
+    /// Given back.
+    Live,
+}
+
+impl Fate {
+    /// What an action of the audit log makes of a key; `None` if it neither takes nor gives.
+    pub fn of(action: &str) -> Option<Self> {
+        match action {
+            "key.revoked" | "key.erased" => Some(Self::Ended),
+            "key.disabled" => Some(Self::Held),
+            "key.rotated" | "key.rotation_finished" => Some(Self::Rotated),
+            "key.reactivated" => Some(Self::Live),
+            _ => None,
+        }
+    }
 }
 
 /// Whether an owner's keys are blocked.

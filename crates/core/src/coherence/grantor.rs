@@ -105,7 +105,7 @@ impl Grantor {
         let has = |seen: &&Seen| applied(seen) >= pending.revision;
         let acked = reading.sessions.iter().filter(has).count();
         let verifiers = u32::try_from(acked).unwrap_or(u32::MAX);
-        let is_after = reading.began.surely_after(pending.committed) || !keeps(Rule::SessionsAfterCommit);
+        let is_after = reading.began.is_surely_at_or_after(pending.committed) || !keeps(Rule::SessionsAfterCommit);
         if is_after && acked == reading.sessions.len() {
             return Some(Reached::Acknowledged { verifiers });
         }
@@ -133,18 +133,13 @@ impl Grantor {
             let sight = self.sights.entry(seen.session).or_insert(first);
             if sight.renewals != seen.renewals {
                 *sight = first;
-            } else if reading.began.surely_after(sight.since) && reading.began.surely_ms_since(sight.since) >= wait {
+            } else if reading.began.is_surely_at_or_after(sight.since)
+                && reading.began.surely_ms_since(sight.since) >= wait
+            {
                 dead.push((seen.session, seen.renewals));
             }
         }
         dead
-    }
-}
-
-impl Moment {
-    /// Whether this is later by both clocks, or the same.
-    fn surely_after(self, other: Self) -> bool {
-        self.boot >= other.boot && self.raw >= other.raw
     }
 }
 

@@ -45,8 +45,8 @@ pub enum Next {
     Register,
     /// Whoever answered may not: try again elsewhere. The lease runs on as it is.
     NotPrimary,
-    /// The history is another one than before, so acknowledged changes may be lost: forget everything, give up the lease
-    /// and do not go on until somebody has looked (rule R10).
+    /// The history is another one than before, so acknowledged changes may be lost: forget everything, give up the lease,
+    /// tell the database again what was denied, and register anew (rule R10).
     Forked,
 }
 

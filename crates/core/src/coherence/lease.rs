@@ -33,6 +33,11 @@ impl Moment {
         boot.max(self.raw.saturating_sub(earlier.raw)) / NS_PER_MS
     }
 
+    /// Whether this is later than another moment by both clocks, or the same.
+    pub fn is_surely_at_or_after(self, other: Self) -> bool {
+        self.boot >= other.boot && self.raw >= other.raw
+    }
+
     /// Milliseconds that have passed for sure: by the clock that says less.
     pub fn surely_ms_since(self, earlier: Self) -> u64 {
         let boot = self.boot.saturating_sub(earlier.boot);

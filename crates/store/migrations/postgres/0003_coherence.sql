@@ -14,8 +14,11 @@ CREATE TABLE sessions (
 
 -- What all nodes must agree on.
 CREATE TABLE cluster (
-    id       BIGINT PRIMARY KEY CHECK (id = 1),
-    lease_ms BIGINT NOT NULL
+    id             BIGINT PRIMARY KEY CHECK (id = 1),
+    lease_ms       BIGINT NOT NULL,
+    -- The newest timeline that a node has seen, and since when: it changes at a failover.
+    timeline       TEXT,
+    timeline_since TIMESTAMPTZ
 );
 
 -- How core::audit::link hashes an optional text.

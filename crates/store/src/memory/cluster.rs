@@ -98,6 +98,7 @@ impl Cluster for MemoryStore {
             Registered {
                 head: head.revision,
                 chain: head.chain,
+                timeline_age_ms: None,
             }
         })
     }

@@ -3,8 +3,8 @@
 use super::journal::{Target, append};
 use super::{Written, marks, recheck_actor};
 use crate::error::{StoreError, WriteError};
-use crate::model::{ChangeFacts, ChangeRequest, Changed, Done, KeyRecord, Replay, WriteContext};
-use crate::store::Commit;
+use crate::model::{AuditDraft, ChangeFacts, ChangeRequest, Changed, Done, KeyRecord, Replay, WriteContext};
+use crate::store::{Commit, Fate, KeyNews};
 use crate::tx::Tx;
 use keyreeve_core::lifecycle::Outcome;
 use keyreeve_core::verdict::SecretStanding;
@@ -40,6 +40,10 @@ pub(crate) async fn change(
     let decided = (request.decide)(facts);
     let (outcome, draft) = decided.map_err(|refusal| WriteError::Refused { item: 0, refusal })?;
     let (secrets, done) = carry_out(tx, &outcome).await?;
+    let keys = match done {
+        Done::Nothing => Vec::new(),
+        Done::Stored | Done::Erased => news(outcome.key(), &draft),
+    };
     marks::remember(tx, context, vec![request.id]).await?;
     let entries = match done {
         Done::Nothing => Vec::new(),
@@ -63,9 +67,19 @@ pub(crate) async fn change(
         commit: Commit {
             revision,
             secrets,
+            keys,
             ..Commit::default()
         },
     })
+}
+
+fn news(key: &Key, draft: &AuditDraft) -> Vec<KeyNews> {
+    let news = Fate::of(draft.action.as_str()).map(|fate| KeyNews {
+        tenant: key.tenant.clone(),
+        id: key.id,
+        fate,
+    });
+    news.into_iter().collect()
 }
 
 async fn carry_out(tx: &mut dyn Tx, outcome: &Outcome) -> Result<(Vec<Digest>, Done), StoreError> {

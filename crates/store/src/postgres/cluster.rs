@@ -8,11 +8,12 @@ use crate::error::StoreError;
 use crate::sql::rows::{blob, flag, int, number, revision, tenant, text, user};
 use crate::sql::store::SqlStore as _;
 use crate::sql::{Columns as _, Engine as _, query};
-use crate::store::{Commit, OwnerGate};
+use crate::store::{Commit, Fate, KeyNews, OwnerGate};
 use async_trait::async_trait;
 use keyreeve_core::coherence::grantor::Seen;
 use keyreeve_core::coherence::holder::{Answer, SessionId};
-use keyreeve_core::{Digest, Timestamp};
+use keyreeve_core::text::Slug;
+use keyreeve_core::{Digest, KeyId, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, Notify};
@@ -42,7 +43,7 @@ const POLL: &str = "WITH mine AS (UPDATE sessions SET acked = $2, renewals = ren
          (SELECT count(*) FROM pg_stat_replication) AS standbys, \
          CASE WHEN pg_is_in_recovery() THEN NULL \
              ELSE substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) END AS timeline, \
-         l.revision, l.chain, l.action, l.target_type, l.digests, \
+         l.revision, l.chain, l.action, l.target_type, l.target_id, l.tenant AS log_tenant, l.digests, \
          t.slug, t.name AS tenant_name, t.is_suspended, t.is_removed, t.policy, t.created_at AS tenant_created_at, \
          u.id, u.tenant, u.email, u.name, u.role, u.status, u.password, u.created_at, u.updated_at \
      FROM head h LEFT JOIN LATERAL (SELECT log.*, CASE \
@@ -57,6 +58,12 @@ const POLL: &str = "WITH mine AS (UPDATE sessions SET acked = $2, renewals = ren
          LEFT JOIN tenants t ON l.target_type = 'tenant' AND t.slug = l.target_id \
          LEFT JOIN users u ON u.id = l.user_id \
      WHERE h.id = 1 ORDER BY l.revision";
+/// A timeline that nobody has seen yet begins at a failover. From then on it is known since when.
+const NOTE_TIMELINE: &str = "UPDATE cluster SET timeline_since = CASE WHEN timeline IS NULL THEN 'epoch'::timestamptz \
+         ELSE clock_timestamp() END, timeline = substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) \
+     WHERE id = 1 AND timeline IS DISTINCT FROM substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)";
+const TIMELINE_AGE: &str = "SELECT least(floor(extract(epoch FROM clock_timestamp() - timeline_since) * 1000), \
+     4e15)::bigint AS age FROM cluster WHERE id = 1";
 const REGISTER: &str = "INSERT INTO sessions (id, node, acked) SELECT $1, $2, revision FROM head WHERE id = 1 \
      RETURNING acked, (SELECT chain FROM head WHERE id = 1) AS chain, set_config('synchronous_commit', 'on', TRUE)";
 const SESSIONS: &str = "SELECT id, node, acked, renewals, pg_is_in_recovery() AS is_replica, \
@@ -156,7 +163,14 @@ impl Cluster for PostgresStore {
         let row = rows.first().ok_or_else(missing)?;
         // Tidying up is no reason not to start.
         drop(self.reader().run(query(FORGET)).await);
+        // A database without timelines (not PostgreSQL itself) says so by an error, and then nothing is known of any.
+        drop(self.reader().run(query(NOTE_TIMELINE)).await);
+        let age = match self.reader().row(query(TIMELINE_AGE)).await? {
+            Some(row) => row.int("age")?.and_then(|age| u64::try_from(age).ok()),
+            None => None,
+        };
         Ok(Registered {
+            timeline_age_ms: age,
             head: revision(row, "acked")?,
             chain: blob(row, "chain")?.try_into().map_err(|_| missing())?,
         })
@@ -265,13 +279,27 @@ fn touched(row: &Row, revision: u64) -> Result<Touched, StoreError> {
     let is_told = matches!(action, "access.refused" | "key.secret_reused");
     match text(row, "target_type")? {
         _ if is_told => {}
-        "key" => commit.secrets = digests(row)?,
+        "key" => {
+            commit.secrets = digests(row)?;
+            commit.keys.extend(news(row, action)?);
+        }
         "root_key" => commit.root_keys = digests(row)?,
         "tenant" if row.text("slug")?.is_some() => commit.tenants.push(tenant(row)?),
         "user" if row.blob("id")?.is_some() => commit.owners.extend(owner(row)?),
         _ => return Ok(Touched::Everything),
     }
     Ok(Touched::Known(Box::new(commit)))
+}
+
+fn news(row: &Row, action: &str) -> Result<Option<KeyNews>, StoreError> {
+    let (tenant, id) = (
+        Slug::parse(text(row, "log_tenant")?),
+        KeyId::parse(text(row, "target_id")?),
+    );
+    Ok(match (tenant, id, Fate::of(action)) {
+        (Ok(tenant), Ok(id), Some(fate)) => Some(KeyNews { tenant, id, fate }),
+        _ => None,
+    })
 }
 
 fn digests(row: &Row) -> Result<Vec<Digest>, StoreError> {

@@ -250,4 +250,5 @@ fn merge(all: &mut Commit, one: Commit) {
     all.root_keys.extend(one.root_keys);
     all.tenants.extend(one.tenants);
     all.owners.extend(one.owners);
+    all.keys.extend(one.keys);
 }

@@ -92,6 +92,7 @@ pub(crate) fn effect(effect: &keyreeve_authority::Effect) -> Effect {
         verifiers: effect.verifiers,
         waited_ms: effect.waited_ms,
         scope: if effect.is_pending { "pending" } else { "everywhere" },
+        durability: effect.durability.as_str(),
     }
 }
 

@@ -1,0 +1,79 @@
+"""A failover to a standby that nobody waited for: what the database loses, the nodes still know."""
+import os
+import threading
+import time
+
+import pytest
+from history import DENIED, UNAVAILABLE, VALID
+from load import Asker, Load
+from test_database import Standby, until
+from topology import WAIT_SECONDS, Delay, Postgres, World, run
+
+from harness import new_database
+
+
+@pytest.fixture
+def pair(tmp_path_factory):
+    """A primary, its asynchronous standby, and a proxy in front of whichever is the primary."""
+    primary = Postgres()
+    place = f"/tmp/keyreeve-standby-{os.getpid()}-{time.monotonic_ns()}"
+    os.mkdir(place, 0o711)
+    standby = Standby(primary, place)
+    proxy = Delay(primary)
+    yield primary, standby, proxy
+    proxy.close()
+    standby.close()
+    primary.close()
+
+
+def promote(primary, standby, proxy):
+    primary.kill()
+    run("psql", "-qAt", standby.url("x/postgres"), "-c", "SELECT pg_promote(true, 30)")
+    proxy.target = (standby.address, standby.port)
+
+
+def test_a_revocation_that_the_database_lost_is_still_a_revocation(pair):
+    primary, standby, proxy = pair
+    database = new_database(primary.url)
+    world = World(primary, nodes=2, url=proxy.url(database))
+    try:
+        with Load(world) as load:
+            lost, kept, held = load.issue(world.nodes[0], 3)
+            load.warm([lost, kept, held])
+            until(lambda: world.nodes[0].call("GET", "/v1/nodes")[1]["durability"] == "at-risk", 10, "not noticed")
+            time.sleep(0.5)
+            # From here on nothing reaches the standby any more.
+            run("psql", "-q", standby.url("x/postgres"), "-c", "ALTER SYSTEM SET primary_conninfo = ''",
+                "-c", "SELECT pg_reload_conf()")
+            time.sleep(0.5)
+            status, answer, _ = load.revoke(world.nodes[0], lost)
+            assert status == 200 and answer["effect"]["durability"] == "at-risk", answer
+            assert load.disable(world.nodes[1], held)[0] == 200
+            assert set(load.ask_all(lost).values()) == {DENIED}
+            promote(primary, standby, proxy)
+            moved = standby.url(database)
+            assert run("psql", "-qAt", moved, "-c", "SELECT string_agg(state, ',') FROM keys").strip() == \
+                "active,active,active", "the standby must have lost them, or this shows nothing"
+            # A node that joins in the gap knows nothing of them: it must not answer before they were told again.
+            joined = []
+            late = threading.Thread(target=lambda: joined.append(world.add("late")))
+            late.start()
+            seen = {"n1": [], "n2": []}
+            deadline = time.monotonic() + 4 * WAIT_SECONDS
+            while time.monotonic() < deadline:
+                for name, result in load.ask_all(lost, world.nodes[:2]).items():
+                    seen[name].append(result)
+                if all(results[-1] == DENIED and results.count(DENIED) > 20 for results in seen.values()):
+                    break
+            late.join()
+            assert all(VALID not in results and results[-1] == DENIED for results in seen.values()), seen
+            for node in world.nodes:
+                until(lambda node=node: Asker(node, load.history).ask(kept).result == VALID, 10, node.log())
+                assert Asker(node, load.history).ask(lost).result in (DENIED, UNAVAILABLE)
+            states = run("psql", "-qAt", moved, "-c", "SELECT state FROM keys ORDER BY name").split()
+            assert states == ["revoked", "active", "disabled"]
+            reasons = run("psql", "-qAt", moved, "-c", "SELECT reason FROM log WHERE reason LIKE 'reasserted%'")
+            assert len(reasons.strip().splitlines()) == 2
+            assert "history is another one" in world.nodes[0].log() + world.nodes[1].log()
+    finally:
+        world.close()
