@@ -76,6 +76,8 @@ pub struct Health {
     pub renewed: Option<Moment>,
     /// Changes that were not yet applied at the last poll.
     pub lag: u64,
+    /// Hints that arrived.
+    pub hints: u64,
     /// How often the history was found to be another one than before.
     pub forks: u64,
     /// Denials that the database had lost and was told again.
@@ -118,6 +120,7 @@ impl Node {
                 timeline: None,
                 renewed: None,
                 lag: 0,
+                hints: 0,
                 forks: 0,
                 reasserted: 0,
                 is_recovering: false,
@@ -368,9 +371,15 @@ impl Node {
         Ok(())
     }
 
+    /// Sends a hint to every node, this one too.
+    pub async fn hint(&self) -> Result<(), Failure> {
+        Ok(self.parts.cluster.hint().await?)
+    }
+
     /// Waits until there may be something to poll for.
     pub async fn hinted(&self) {
         self.parts.cluster.hinted().await;
+        lock(&self.health).hints += 1;
     }
 
     /// Hands the lease back: nothing is answered any more, and nobody need wait for this node.

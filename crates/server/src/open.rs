@@ -10,6 +10,7 @@ use keyreeve_authority::{Authority, Node, Verifier};
 use keyreeve_store::cluster::{Cluster, Durability};
 use keyreeve_store::{CommitObserver, DirectoryLock, PostgresStore, SqliteStore};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What must be given back at the end.
 #[derive(Debug, Default)]
@@ -74,7 +75,26 @@ async fn node(settings: &Settings, url: &str) -> Result<(Authority, Opened), Sta
         opened.stop().await;
         return Err(unsafe_);
     }
+    tokio::spawn(hear_hints(node));
     Ok((authority, opened))
+}
+
+/// How long a hint may take.
+const HINT_DEADLINE: Duration = Duration::from_secs(2);
+
+/// Says if hints do not arrive. Nothing depends on them, but without them changes take until the next poll.
+async fn hear_hints(node: Arc<Node>) {
+    let before = node.health().hints;
+    if node.hint().await.is_err() {
+        return;
+    }
+    tokio::time::sleep(HINT_DEADLINE).await;
+    if node.health().hints == before {
+        tracing::warn!(
+            "notifications of the database do not arrive (is a pooler in transaction mode between?): changes take \
+             effect at the next poll, within a second, instead of at once"
+        );
+    }
 }
 
 /// Says what an acknowledged change would not survive (coherence.md, section 2.7).

@@ -2,7 +2,7 @@
 
 use crate::executor::{MS, Owner, Sim};
 use crate::history::{Change, Ground, History, Said, Verification};
-use crate::node::Process;
+use crate::node::{LEASE_MS, Process};
 use keyreeve_authority::keys::{IssueCommand, RevokeCommand, RotateCommand};
 use keyreeve_authority::users::UserCommand;
 use keyreeve_authority::verify::{Question, Verdict};
@@ -16,8 +16,12 @@ use keyreeve_core::user::{Email, Status, UserEdit};
 use keyreeve_core::verdict::Denial;
 use keyreeve_core::{KeyId, UserId};
 use keyreeve_store::model::TenantEdit;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
+
+/// A lease on a clock that is slow by a tenth.
+const LONGEST_LEASE: u64 = LEASE_MS * MS / 9 * 10;
 
 /// A secret that a client was given, and what may deny it.
 #[derive(Clone)]
@@ -349,7 +353,7 @@ impl Client {
             Arc::clone(&key.secret),
             self.sim.clone(),
         );
-        let sent = self.sim.stamp();
+        let (sent, began) = (self.sim.stamp(), self.sim.now());
         let pause = match self.sim.range(0, 100) {
             0..=84 => 0,
             85..=97 => self.sim.range(0, 30 * MS),
@@ -373,6 +377,8 @@ impl Client {
             sent,
             answered: self.sim.stamp(),
             said: said(&verdict, key),
+            // No poll was sent for longer than the slowest clock can stretch a lease, up to the answer.
+            was_without_lease: began > process.renewed.load(Ordering::Relaxed) + LONGEST_LEASE,
         };
         self.sim.note("client", format_args!("{verification:?}"));
         self.known().history.verifications.push(verification);

@@ -40,6 +40,8 @@ pub(crate) struct Verification {
     pub(crate) sent: u64,
     pub(crate) answered: u64,
     pub(crate) said: Said,
+    /// Whether the process surely held no lease all the while.
+    pub(crate) was_without_lease: bool,
 }
 
 /// All of it.
@@ -63,12 +65,21 @@ impl fmt::Display for Violation {
 }
 
 impl History {
-    /// Every violation of I1, I2 and I4.
-    pub(crate) fn check(&self) -> Vec<Violation> {
-        let mut found = Vec::new();
+    /// Every violation. `head` is the newest revision of the database at the end.
+    pub(crate) fn check(&self, head: u64) -> Vec<Violation> {
+        // I5: what was answered as effective is in the database.
+        let lost = self.changes.iter().filter(|change| change.effective > Some(head));
+        let mut found: Vec<_> = lost
+            .map(|change| Violation {
+                invariant: "I5",
+                verification: format!("{change:?}"),
+            })
+            .collect();
         for verification in &self.verifications {
             let broken = match verification.said {
                 Said::Unavailable => None,
+                // I3: nobody guesses.
+                Said::Valid | Said::Denied(_) | Said::Blocked(_) if verification.was_without_lease => Some("I3"),
                 Said::Valid => self
                     .breaks_denial(verification)
                     .or_else(|| self.breaks_order(verification)),
@@ -172,12 +183,13 @@ mod tests {
             sent,
             answered: sent + 2,
             said,
+            was_without_lease: false,
         }
     }
 
     fn invariants(changes: Vec<Change>, verifications: Vec<Verification>) -> Vec<&'static str> {
         let history = History { changes, verifications };
-        history.check().iter().map(|violation| violation.invariant).collect()
+        history.check(9).iter().map(|violation| violation.invariant).collect()
     }
 
     #[test]
@@ -189,6 +201,16 @@ mod tests {
             said(Said::Denied(1), 20),
         ];
         assert_eq!(invariants(changes, asked), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn an_answer_without_a_lease_and_a_change_that_is_not_there_are_found() {
+        let guessed = Verification {
+            was_without_lease: true,
+            ..said(Said::Valid, 8)
+        };
+        assert_eq!(invariants(vec![change(false, 1, Some(1))], vec![guessed]), ["I3"]);
+        assert_eq!(invariants(vec![change(false, 1, Some(10))], vec![]), ["I5"]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use keyreeve_core::Timestamp;
 use keyreeve_core::coherence::Moment;
 use keyreeve_store::CommitObserver;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// How long a lease lasts here.
 pub(crate) const LEASE_MS: u64 = 2_000;
@@ -71,6 +72,8 @@ pub(crate) struct Process {
     pub(crate) owner: Owner,
     pub(crate) authority: Arc<Authority>,
     pub(crate) wire: Arc<Wire>,
+    /// When the last poll that succeeded was sent, in real time.
+    pub(crate) renewed: Arc<AtomicU64>,
 }
 
 /// A place where a node runs, and runs again after it was killed.
@@ -120,12 +123,20 @@ impl Machine {
         }));
         let store = Arc::clone(&wire) as _;
         let authority = Authority::new(store, verifier, clock, entropy).among(Arc::clone(&node));
-        sim.spawn(owner, hold(sim.clone(), Arc::clone(&node), self.name.clone()));
+        let renewed = Arc::new(AtomicU64::new(0));
+        let holding = Holding {
+            sim: sim.clone(),
+            node: Arc::clone(&node),
+            name: self.name.clone(),
+            renewed: Arc::clone(&renewed),
+        };
+        sim.spawn(owner, hold(holding));
         sim.spawn(owner, tidy(sim.clone(), node));
         self.process = Some(Process {
             owner,
             authority: Arc::new(authority),
             wire,
+            renewed,
         });
         sim.note(&self.name, format_args!("starts as process {number}"));
     }
@@ -138,15 +149,33 @@ impl Machine {
     }
 }
 
+struct Holding {
+    sim: Sim,
+    node: Arc<Node>,
+    name: String,
+    renewed: Arc<AtomicU64>,
+}
+
 /// What the lease thread does.
-async fn hold(sim: Sim, node: Arc<Node>, name: String) {
+async fn hold(holding: Holding) {
+    let Holding {
+        sim,
+        node,
+        name,
+        renewed,
+    } = holding;
     loop {
+        let sent = sim.now();
         match node.poll_once().await {
-            Ok(Progress::Quiet) => {
-                let jitter = sim.range(0, POLL / 5);
-                sim.sleep(POLL * 9 / 10 + jitter).await;
+            Ok(progress) => {
+                renewed.store(sent, Ordering::Relaxed);
+                if progress == Progress::Quiet {
+                    let jitter = sim.range(0, POLL / 5);
+                    sim.sleep(POLL * 9 / 10 + jitter).await;
+                } else {
+                    sim.note(&name, format_args!("{progress:?}"));
+                }
             }
-            Ok(progress) => sim.note(&name, format_args!("{progress:?}")),
             Err(error) => {
                 sim.note(&name, format_args!("no poll: {error}"));
                 sim.sleep(POLL / 2).await;

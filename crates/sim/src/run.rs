@@ -87,7 +87,7 @@ pub(crate) fn run(seed: u64, is_traced: bool) -> Outcome {
     let history = known.lock().unwrap_or_else(PoisonError::into_inner).history.clone();
     let is_valid = |one: &&crate::history::Verification| one.said == crate::history::Said::Valid;
     Outcome {
-        violations: history.check(),
+        violations: history.check(park.database.head()),
         trace: sim.trace(),
         verifications: history.verifications.len(),
         changes: history.changes.len(),

@@ -109,6 +109,9 @@ pub trait Cluster: Send + Sync + 'static {
     /// Marks a session dead if it has not polled since it was seen at `renewals`.
     async fn bury(&self, session: SessionId, renewals: u64) -> Result<(), StoreError>;
 
+    /// Sends everybody a hint, to see whether hints arrive.
+    async fn hint(&self) -> Result<(), StoreError>;
+
     /// Waits until there may be something to poll for. Nothing depends on it: it may never come.
     async fn hinted(&self);
 }

@@ -158,6 +158,10 @@ impl Cluster for MemoryStore {
         })
     }
 
+    async fn hint(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     async fn hinted(&self) {
         std::future::pending::<()>().await;
     }

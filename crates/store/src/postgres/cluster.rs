@@ -198,6 +198,10 @@ impl Cluster for PostgresStore {
         self.reader().run(statement).await.map(drop)
     }
 
+    async fn hint(&self) -> Result<(), StoreError> {
+        self.reader().run(query("NOTIFY keyreeve")).await.map(drop)
+    }
+
     async fn hinted(&self) {
         let hint = self
             .meeting
