@@ -1,10 +1,10 @@
-"""bench/run [--quick] [--keys N] [--only verify,instructions,creations,churn]"""
+"""bench/run [--quick] [--keys N] [--only verify,instructions,creations,churn,immediate]"""
 import argparse
 import dataclasses
 import pathlib
 import time
 
-from . import rows
+from . import immediate, rows
 
 
 @dataclasses.dataclass
@@ -25,7 +25,7 @@ class Report:
         is_met = value >= goal if sense == "at least" else value <= goal
         shown = f"{value:.0f}" if value >= 100 else f"{value:.2f}"
         state = "met" if is_met else "not met"
-        print(f"{number:>2}  {what:<58} {shown:>7}   goal {sense} {goal:<5} {state:<8} {note}", flush=True)
+        print(f"{number:>3}  {what:<58} {shown:>7}   goal {sense} {goal:<5} {state:<8} {note}", flush=True)
 
 
 PARTS = {
@@ -33,6 +33,7 @@ PARTS = {
     "instructions": rows.instructions,
     "creations": rows.creations,
     "churn": rows.verify_under_churn,
+    "immediate": immediate.immediate,
 }
 
 
