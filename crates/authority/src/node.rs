@@ -17,10 +17,10 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The first pause between two looks at the sessions, in milliseconds; each is twice as long as the one before.
-const PAUSE_MS: u64 = 1;
-/// The longest such pause.
-const PAUSE_MAX_MS: u64 = 64;
+/// The shortest and the longest pause between two looks at the sessions, in milliseconds.
+const PAUSE_MS: (u64, u64) = (1, 64);
+/// Between them, a pause is this part of what was waited so far: nearly nothing is waited too long.
+const PAUSE_PART: u64 = 8;
 
 /// Most changes that are remembered as asked about; then it begins anew, and some wait again.
 const ASKED_MAX: usize = 10_000;
@@ -243,7 +243,7 @@ impl Node {
         let verifier = &self.parts.verifier;
         if !keeps(Rule::ApplyBeforeExtending) {
             let _grown = holder.clone().applied(poll, &polled.answer, verifier.lease(), now);
-            self.parts.timer.sleep_ms(PAUSE_MAX_MS).await;
+            self.parts.timer.sleep_ms(PAUSE_MS.1).await;
         }
         for change in &polled.changes {
             match &change.touched {
@@ -290,13 +290,13 @@ impl Node {
             revision,
             committed: self.parts.clock.moment(),
         };
-        let mut pause = PAUSE_MS;
         loop {
             if let Some(reached) = self.look(&pending).await {
                 return Ok(reached);
             }
+            let waited = self.parts.clock.moment().ms_since(pending.committed);
+            let pause = (waited / PAUSE_PART).clamp(PAUSE_MS.0, PAUSE_MS.1);
             self.parts.timer.sleep_ms(pause).await;
-            pause = pause.saturating_mul(2).min(PAUSE_MAX_MS);
         }
     }
 
