@@ -1,5 +1,6 @@
 """What happens to the database: frozen, killed, behind a pooler, answered by a replica, changed by hand."""
 import os
+import signal
 import subprocess
 import tempfile
 import threading
@@ -220,6 +221,18 @@ class Standby:
 
     def url(self, database_url):
         return f"postgres://keyreeve@{self.address}:{self.port}/" + database_url.rsplit("/", 1)[1]
+
+    def pids(self):
+        master = int(open(f"{self.place}/data/postmaster.pid").readline())
+        return [master, *map(int, run("pgrep", "-P", master).split())]
+
+    def freeze(self):
+        for pid in self.pids():
+            os.kill(pid, signal.SIGSTOP)
+
+    def thaw(self):
+        for pid in self.pids():
+            os.kill(pid, signal.SIGCONT)
 
     def pause(self):
         run("psql", "-q", self.url("x/postgres"), "-c", "SELECT pg_wal_replay_pause()")

@@ -77,3 +77,47 @@ def test_a_revocation_that_the_database_lost_is_still_a_revocation(pair):
             assert "history is another one" in world.nodes[0].log() + world.nodes[1].log()
     finally:
         world.close()
+
+
+def test_a_commit_whose_wait_for_the_standby_is_cancelled_is_no_success(pair):
+    """The server answers such a commit with success and a warning; it may be lost with the primary all the same."""
+    primary, standby, _ = pair
+    primary.sql(primary.url, "ALTER SYSTEM SET synchronous_standby_names = '*'")
+    primary.sql(primary.url, "SELECT pg_reload_conf()")
+    until(lambda: primary.sql(primary.url, "SELECT sync_state FROM pg_stat_replication") == "sync", 10, "no standby")
+    world = World(primary, nodes=2)
+    try:
+        with Load(world) as load:
+            (key,) = load.issue(world.nodes[0])
+            load.warm([key])
+            until(lambda: world.nodes[0].call("GET", "/v1/nodes")[1]["durability"] == "replicated", 10, "not noticed")
+            standby.freeze()
+            outcome = []
+            revoking = threading.Thread(target=lambda: outcome.append(load.revoke(world.nodes[0], key)))
+            revoking.start()
+            cancelled = threading.Event()
+
+            def cancel():
+                # Only what waits in a commit of a change: polls wait there too.
+                while not cancelled.is_set():
+                    found = primary.sql(primary.url, "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity "
+                                        "WHERE wait_event = 'SyncRep' AND query LIKE '%COMMIT%'")
+                    if found != "0":
+                        cancelled.set()
+                    time.sleep(0.02)
+            cancel()
+            revoking.join()
+            status, answer, _ = outcome[0]
+            assert status == 503 and answer["code"] == "OUTCOME_UNKNOWN", answer
+            # Nobody renews a lease that the standby has not seen.
+            time.sleep(WAIT_SECONDS)
+            assert set(load.ask_all(key).values()) == {UNAVAILABLE}
+            standby.thaw()
+            until(lambda: set(load.ask_all(key).values()) == {DENIED}, 10, "it was committed after all")
+            status, answer, _ = load.revoke(world.nodes[1], key)
+            assert status == 200 and answer["effect"]["durability"] == "replicated", answer
+    finally:
+        standby.thaw()
+        world.close()
+        primary.sql(primary.url, "ALTER SYSTEM RESET synchronous_standby_names")
+        primary.sql(primary.url, "SELECT pg_reload_conf()")

@@ -135,13 +135,13 @@ impl Authority {
         self.verifier.keys.get(digest).filter(|entry| !entry.gate().is_void())
     }
 
-    /// Rule R4: whether what was looked up after the deadline was loaded may be answered.
+    /// Rules R4 and R6: whether what was looked up after the deadline was loaded may be answered.
     fn holds(&self, deadline: Deadline) -> bool {
         let deadline = match keeps(Rule::DeadlineBeforeLookUp) {
             true => deadline,
             false => self.verifier.lease().deadline(),
         };
-        deadline.is_endless() || deadline.covers(self.clock.moment())
+        deadline.is_endless() || deadline.covers(self.clock.moment()) || !keeps(Rule::NoLeaseNoAnswer)
     }
 
     /// Asks the store, remembers what it said, and answers.

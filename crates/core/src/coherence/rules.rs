@@ -21,6 +21,8 @@ pub enum Rule {
     DeadlineBeforeLookUp,
     /// R5: a fill that a change has overtaken is thrown away.
     OvertakenFillsVoid,
+    /// R6: without a lease nothing is answered.
+    NoLeaseNoAnswer,
     /// R7: the sessions are read after the commit.
     SessionsAfterCommit,
     /// R7: without acknowledgements, wait W.
@@ -33,7 +35,7 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::EmptyAtRegistration,
         Self::RefusalEndsTheLease,
         Self::LeaseFromSending,
@@ -41,6 +43,7 @@ impl Rule {
         Self::AckAfterApplying,
         Self::DeadlineBeforeLookUp,
         Self::OvertakenFillsVoid,
+        Self::NoLeaseNoAnswer,
         Self::SessionsAfterCommit,
         Self::WaitLongEnough,
         Self::NoShortcutOnRepeat,
@@ -57,6 +60,7 @@ impl Rule {
             Self::AckAfterApplying => "R2 ack-after-applying",
             Self::DeadlineBeforeLookUp => "R4 deadline-before-look-up",
             Self::OvertakenFillsVoid => "R5 overtaken-fills-void",
+            Self::NoLeaseNoAnswer => "R6 no-lease-no-answer",
             Self::SessionsAfterCommit => "R7 sessions-after-commit",
             Self::WaitLongEnough => "R7 wait-long-enough",
             Self::NoShortcutOnRepeat => "R8 no-shortcut-on-repeat",

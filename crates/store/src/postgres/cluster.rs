@@ -283,6 +283,8 @@ fn touched(row: &Row, revision: u64) -> Result<Touched, StoreError> {
     let is_told = matches!(action, "access.refused" | "key.secret_reused");
     match text(row, "target_type")? {
         _ if is_told => {}
+        // What has just come is remembered by nobody, and that it was unknown neither.
+        "key" if action == "key.created" => {}
         "key" => {
             commit.secrets = digests(row)?;
             commit.keys.extend(news(row, action)?);

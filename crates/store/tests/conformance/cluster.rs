@@ -65,7 +65,6 @@ pub async fn a_poll_brings_what_came_since_with_what_it_touched(world: World) {
     let start = cluster.register(ONE, "first").await.unwrap().head;
     let key = world.issue("user_1", "one").await;
     let made = touched(&*cluster, start).await;
-    assert_eq!(made.secrets, [key.secret.digest]);
     world.revoke(key.id).await;
     assert_eq!(touched(&*cluster, made.revision).await.secrets, [key.secret.digest]);
     let rotated = world.issue("user_1", "two").await;
