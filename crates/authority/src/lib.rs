@@ -29,6 +29,8 @@ pub use policy::Misfits;
 pub use verifier::Verifier;
 
 use env::{Clock, Entropy};
+use keyreeve_core::coherence::grantor::{Grantor, Pending, Reached, Reading, Seen};
+use keyreeve_core::coherence::holder::SessionId;
 use keyreeve_core::id::ID_ENTROPY_BYTES;
 use keyreeve_core::key::SECRET_ENTROPY_BYTES;
 use keyreeve_core::{KeyId, RootKeyId, Timestamp, UserId};
@@ -119,7 +121,7 @@ impl Authority {
     /// nodes, when all have it or can no longer answer without it; or at once, if the caller wants to ask later.
     async fn effect(&self, revision: u64, began: Timestamp, is_awaited: bool) -> Result<Effect, Failure> {
         let (verifiers, is_pending) = match &self.node {
-            None => (1, false),
+            None => (self.alone(revision)?.verifiers(), false),
             Some(_) if !is_awaited => (1, true),
             Some(node) => (node.effective(revision).await?.verifiers(), false),
         };
@@ -130,6 +132,28 @@ impl Authority {
             is_pending,
             durability: self.durability(),
         })
+    }
+
+    /// Rule R7 where this process is the only verifier: its own memory must have applied the change, which the store
+    /// saw to before it answered.
+    fn alone(&self, revision: u64) -> Result<Reached, Failure> {
+        let now = self.clock.moment();
+        let pending = Pending {
+            revision,
+            committed: now,
+        };
+        let own = Seen {
+            session: SessionId::default(),
+            acked: self.verifier.applied(),
+            renewals: 0,
+        };
+        let reading = Reading {
+            began: now,
+            answered: now,
+            sessions: vec![own],
+        };
+        let lost = || Failure::Internal("the memory has not heard of a change that was committed".to_owned());
+        Grantor::new(0).reached(&pending, None, &reading, now).ok_or_else(lost)
     }
 
     /// The effect of a change that takes nothing away, so that nobody need hear of it first.
