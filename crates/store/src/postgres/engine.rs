@@ -216,10 +216,16 @@ impl Engine for Connection {
 #[async_trait]
 impl WriteEngine for Connection {
     async fn begin(&mut self) -> Result<(), StoreError> {
-        if self.link.as_ref().is_none_or(|link| link.client.is_closed()) {
-            self.link = None;
-            self.link = Some(Link::open(&self.config).await?);
+        let is_used = self.link.as_ref().is_some_and(|link| !link.client.is_closed());
+        if is_used {
+            let begun = self.say(BEGIN, TURN_DEADLINE).await;
+            if begun.is_ok() || self.link.as_ref().is_some_and(|link| !link.client.is_closed()) {
+                return begun;
+            }
+            // The database was started anew since: nothing was begun, so it may be begun on another connection.
         }
+        self.link = None;
+        self.link = Some(Link::open(&self.config).await?);
         self.say(BEGIN, TURN_DEADLINE).await
     }
 
