@@ -150,7 +150,9 @@ class Node:
                    "--ops-listen", f"{self.address}:{SERVER_PORT + 1}"]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("KEYREEVE_")}
         environment.update(PATH=os.environ["PATH"] + ":/usr/sbin:/sbin", KEYREEVE_LOG="warn", **self.environment)
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.stderr, env=environment)
+        # A group of its own, because a wrapper (faketime) may stay in front of the server.
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.stderr, env=environment,
+                                        start_new_session=True)
         if wait:
             self.wait()
 
@@ -168,15 +170,11 @@ class Node:
         return pathlib.Path(self.data, "stderr").read_text(errors="replace")
 
     def signal(self, number):
-        self.process.send_signal(number)
+        os.killpg(self.process.pid, number)
 
     def kill(self):
-        self.process.kill()
+        self.signal(signal.SIGKILL)
         self.process.wait()
-
-    def stop(self):
-        self.process.terminate()
-        return self.process.wait(timeout=30)
 
     def iptables(self, *rule):
         run("ip", "netns", "exec", self.space, "iptables", "-w", *rule)
@@ -199,7 +197,7 @@ class Node:
 
     def close(self):
         if self.process and self.process.poll() is None:
-            self.process.send_signal(signal.SIGCONT)
+            self.signal(signal.SIGCONT)
             self.kill()
         self.stderr.close()
         run("ip", "netns", "delete", self.space, check=False)
