@@ -45,7 +45,9 @@ def test_a_revocation_that_the_database_lost_is_still_a_revocation(pair):
             # From here on nothing reaches the standby any more.
             run("psql", "-q", standby.url("x/postgres"), "-c", "ALTER SYSTEM SET primary_conninfo = ''",
                 "-c", "SELECT pg_reload_conf()")
-            time.sleep(0.5)
+            receivers = ("psql", "-qAt", standby.url("x/postgres"), "-c", "SELECT count(*) FROM pg_stat_wal_receiver")
+            until(lambda: run(*receivers).strip() == "0" and
+                  primary.sql(primary.url, "SELECT count(*) FROM pg_stat_replication") == "0", 15, "still connected")
             status, answer, _ = load.revoke(world.nodes[0], lost)
             assert status == 200 and answer["effect"]["durability"] == "at-risk", answer
             assert load.disable(world.nodes[1], held)[0] == 200
