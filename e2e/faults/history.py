@@ -1,6 +1,6 @@
 """What was done and what was answered, on one monotonic clock, and the check that the promise held.
 
-`C1`..`C5` are the invariants of docs/concepts/immediate.md. All times are nanoseconds of time.monotonic_ns, taken
+`C1`, `C2` and `C4` check I1, I2 and I4 of docs/concepts/immediate.md. All times are nanoseconds of time.monotonic_ns, taken
 before a request is sent (`inv`) and after its answer is read (`ret`), in one process.
 """
 import bisect
@@ -9,7 +9,7 @@ import dataclasses
 import threading
 import time
 
-VALID, DENIED, UNAVAILABLE, UNKNOWN_OUTCOME = "valid", "denied", "unavailable", "unknown-outcome"
+VALID, DENIED, UNAVAILABLE = "valid", "denied", "unavailable"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,8 +19,6 @@ class Verified:
     inv: int
     ret: int
     result: str
-    # Answers of one node over one connection come in order; over several, only real time orders them.
-    revision: int = 0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,7 +3,7 @@ import http.client
 import json
 import threading
 
-from history import DENIED, UNAVAILABLE, UNKNOWN_OUTCOME, VALID, Changed, History, Verified, now
+from history import DENIED, UNAVAILABLE, VALID, Changed, History, Verified, now
 from topology import SERVER_PORT
 
 
@@ -125,5 +125,3 @@ class Load:
             thread.join()
         return results
 
-
-__all__ = ["DENIED", "UNAVAILABLE", "UNKNOWN_OUTCOME", "VALID", "Asker", "Load"]

@@ -52,6 +52,20 @@ def test_all_of_a_tenant_and_nobody_elses(fresh, keys):
     assert fresh.verify(other["secret"])["valid"]
 
 
+def test_a_member_revokes_their_own_and_learns_nothing_of_others(fresh):
+    users = [fresh.call("POST", "/v1/users", json={"email": f"{name}@example.org", "role": "member"}).json()
+             for name in ("a", "b")]
+    mine, theirs = (fresh.create("key", user["id"]) for user in users)
+    as_member = {"Keyreeve-Act-As": users[0]["id"]}
+
+    def ask(filter):
+        return fresh.call("POST", "/v1/api_keys/revoke_many", json={"filter": filter}, headers=as_member).json()
+    for filter in ({"subject": users[1]["id"]}, {"ids": [theirs["id"]]}):
+        assert (ask(filter)["matched"], ask(filter)["skipped"]) == (0, 0)
+    assert ask({"all": True})["revoked"] == 1
+    assert not fresh.verify(mine["secret"])["valid"] and fresh.verify(theirs["secret"])["valid"]
+
+
 def test_a_dry_run_only_counts(fresh, keys):
     answer = revoke_many(fresh, {"all": True}, dry_run=True).json()
     assert answer == {"matched": 6, "revoked": 0, "skipped": 0}

@@ -6,7 +6,6 @@
 use crate::env::{Clock, Entropy, Timer};
 use crate::reassert::reassert;
 use crate::{Failure, Verifier};
-use keyreeve_core::Timestamp;
 use keyreeve_core::coherence::Moment;
 use keyreeve_core::coherence::grantor::{Grantor, Pending, Reached, Reading};
 use keyreeve_core::coherence::holder::{Holder, Next, Poll, SessionId};
@@ -70,8 +69,6 @@ struct Watch {
 pub struct Health {
     /// How durable a commit is.
     pub durability: Durability,
-    /// The timeline of the database.
-    pub timeline: Option<u32>,
     /// When the last poll that renewed the lease was sent.
     pub renewed: Option<Moment>,
     /// Changes that were not yet applied at the last poll.
@@ -84,8 +81,6 @@ pub struct Health {
     pub reasserted: u64,
     /// Whether what was denied must still be told to a database that may have lost it.
     pub is_recovering: bool,
-    /// How often a session ended that was not given up.
-    pub refusals: u64,
 }
 
 /// What a poll came to.
@@ -117,14 +112,12 @@ impl Node {
             asked: Mutex::default(),
             health: Mutex::new(Health {
                 durability: Durability::AtRisk,
-                timeline: None,
                 renewed: None,
                 lag: 0,
                 hints: 0,
                 forks: 0,
                 reasserted: 0,
                 is_recovering: false,
-                refusals: 0,
             }),
         }
     }
@@ -142,11 +135,6 @@ impl Node {
     /// How long a change waits at most, in milliseconds.
     pub fn wait_ms(&self) -> u64 {
         lock(&self.watch).grantor.wait_ms()
-    }
-
-    /// What its operator calls it.
-    pub fn name(&self) -> &str {
-        &self.parts.name
     }
 
     /// Its session, if it has one.
@@ -191,7 +179,6 @@ impl Node {
         match holder.judge(&poll, &polled.answer) {
             Next::NotPrimary => Err(Failure::Unavailable("a replica answered the poll".to_owned())),
             Next::Register => {
-                lock(&self.health).refusals += 1;
                 self.give_up();
                 Ok(Progress::Registered)
             }
@@ -278,7 +265,6 @@ impl Node {
             Durability::Local if was_at_risk => Durability::AtRisk,
             other => other,
         };
-        health.timeline = polled.timeline;
         let applied = self.parts.verifier.applied();
         health.lag = polled.answer.head.saturating_sub(applied);
     }
@@ -394,11 +380,6 @@ impl Node {
             }
         }
         Ok(())
-    }
-
-    /// The time that the database tells.
-    pub fn now(&self) -> Timestamp {
-        self.parts.clock.now()
     }
 }
 

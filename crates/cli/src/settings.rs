@@ -1,5 +1,6 @@
 //! Settings of the server: flag, else `KEYREEVE_*` variable, else `keyreeve.toml`, else default.
 
+use crate::commands::duration;
 use crate::exit::Usage;
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
@@ -137,16 +138,13 @@ impl Options {
 /// A lease as people write it: `15s`, `1500ms`, `2m`; 2 s to an hour.
 fn lease(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is no lease: write 15s, 1500ms or 2m, from 2s to 1h");
-    let digits = text.trim_end_matches(|char: char| char.is_ascii_alphabetic());
-    let unit = text.get(digits.len()..).unwrap_or_default();
-    let factor = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return Err(wrong()),
+    let ms = match text.strip_suffix("ms") {
+        Some(digits) => digits.parse::<u64>().ok(),
+        None => text
+            .parse::<duration::Duration>()
+            .ok()
+            .and_then(|duration| duration.0?.checked_mul(1_000)),
     };
-    let ms = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
     ms.filter(|ms| (LEASE_MS_MIN..=LEASE_MS_MAX).contains(ms))
         .map(Duration::from_millis)
         .ok_or_else(wrong)

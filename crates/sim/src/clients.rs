@@ -108,7 +108,7 @@ impl Client {
         work: impl Future<Output = Result<(T, Effect), Failure>> + Send + 'static,
     ) -> Option<T> {
         let sent = self.sim.stamp();
-        let places = self.begin(grounds, sent);
+        self.begin(grounds, sent);
         let answer = self.ask(process, work).await;
         let answered = self.sim.stamp();
         match answer {
@@ -118,11 +118,11 @@ impl Client {
                     "client",
                     format_args!("{by:?} answered {sent}: {effect:?} at {answered}"),
                 );
-                self.finish(&places, answered, Some(effect.revision));
+                self.finish(sent, answered, effect.revision);
                 Some(value)
             }
             Some(Err(error)) if is_surely_not_done(&error) => {
-                self.take_back(&places);
+                self.take_back(sent);
                 None
             }
             // It may have been done.
@@ -131,7 +131,7 @@ impl Client {
     }
 
     /// From now on the change may have happened, whatever becomes of its answer.
-    fn begin(&self, grounds: &[(Ground, bool)], sent: u64) -> Vec<u64> {
+    fn begin(&self, grounds: &[(Ground, bool)], sent: u64) {
         for &(ground, is_denial) in grounds {
             let change = Change {
                 ground,
@@ -142,23 +142,19 @@ impl Client {
             };
             self.note("client", change);
         }
-        vec![sent]
     }
 
-    fn finish(&self, sent: &[u64], answered: u64, effective: Option<u64>) {
+    fn finish(&self, sent: u64, answered: u64, revision: u64) {
         for change in &mut self.known().history.changes {
-            if sent.contains(&change.sent) {
+            if change.sent == sent {
                 change.answered = answered;
-                change.effective = effective;
+                change.effective = Some(revision);
             }
         }
     }
 
-    fn take_back(&self, sent: &[u64]) {
-        self.known()
-            .history
-            .changes
-            .retain(|change| !sent.contains(&change.sent));
+    fn take_back(&self, sent: u64) {
+        self.known().history.changes.retain(|change| change.sent != sent);
     }
 
     pub(crate) async fn make_user(&self, process: &Process) {

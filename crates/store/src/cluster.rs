@@ -42,8 +42,6 @@ pub struct Polled {
     pub now: Timestamp,
     /// How durable a commit is now.
     pub durability: Durability,
-    /// The timeline, where the database has such a thing: it changes at a failover.
-    pub timeline: Option<u32>,
 }
 
 /// One entry of the log as verifiers see it.

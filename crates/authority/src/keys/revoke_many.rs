@@ -1,13 +1,14 @@
 //! Revoke every key that a filter lets through.
 
 use super::RevokeCommand;
-use crate::{Authority, Call, Effect, Failure};
+use crate::{Authority, Call, Caller, Effect, Failure};
 use futures_util::future::join_all;
 use keyreeve_core::access::Permission;
 use keyreeve_core::lifecycle::State;
 use keyreeve_core::text::Subject;
 use keyreeve_core::{Key, KeyId, Timestamp};
-use keyreeve_store::model::{KeyQuery, PageStart};
+use keyreeve_store::model::{KeyQuery, KeyRecord, PageStart};
+use std::collections::BTreeSet;
 
 /// Keys revoked side by side: they share commits.
 const AT_ONCE: usize = 200;
@@ -28,9 +29,10 @@ pub struct Selection {
 }
 
 impl Selection {
-    fn takes(&self, key: &Key) -> bool {
+    fn takes(&self, key: &Key, caller: &Caller) -> bool {
         !matches!(key.state, State::Revoked(_))
-            && self.ids.as_ref().is_none_or(|ids| ids.contains(&key.id))
+            && caller.owns(&key.subject)
+            && self.subject.as_ref().is_none_or(|subject| key.subject == *subject)
             && self.created_before.is_none_or(|time| key.created_at < time)
             && self
                 .scope
@@ -50,7 +52,7 @@ pub struct ManyRevoked {
     pub skipped: u64,
     /// How far it has got; `None` in a dry run.
     pub effect: Option<Effect>,
-    /// The newest revision among them.
+    /// What must be effective: everything before this call, and what it revoked.
     newest: u64,
 }
 
@@ -65,25 +67,47 @@ impl Authority {
     ) -> Result<ManyRevoked, Failure> {
         call.require(Permission::KeysWrite)?;
         let began = self.now();
-        let mut done = ManyRevoked::default();
-        let mut start = PageStart::Offset(0);
-        loop {
-            let page = self.store.list(query(call, &selection, start, began)).await?;
-            let taken = page.keys.iter().filter(|record| selection.takes(&record.key));
+        // An earlier call may have revoked everything and not be effective yet: a repeat waits for it too (R8).
+        let mut done = ManyRevoked {
+            newest: self.store.head().await?.revision,
+            ..ManyRevoked::default()
+        };
+        let mut next = Some(PageStart::Offset(0));
+        while let Some(start) = next {
+            let (records, following) = self.candidates(call, &selection, start, began).await?;
+            next = following;
+            let taken = records
+                .iter()
+                .filter(|record| selection.takes(&record.key, &call.caller));
             let ids: Vec<_> = taken.map(|record| record.key.id).collect();
             done.matched += u64::try_from(ids.len()).unwrap_or(0);
             if !is_dry {
                 self.revoke_all(call, &ids, &command, &mut done).await?;
-            }
-            match page.next {
-                Some(next) => start = PageStart::After(next),
-                None => break,
             }
         }
         if !is_dry {
             done.effect = Some(self.effect(done.newest, began, call.is_awaited).await?);
         }
         Ok(done)
+    }
+
+    /// Keys that a selection may take: those it names, or a page of its owner's or the tenant's.
+    async fn candidates(
+        &self,
+        call: &Call,
+        selection: &Selection,
+        start: PageStart,
+        now: Timestamp,
+    ) -> Result<(Vec<KeyRecord>, Option<PageStart>), Failure> {
+        let Some(ids) = &selection.ids else {
+            let page = self.store.list(query(call, selection, start, now)).await?;
+            return Ok((page.keys, page.next.map(PageStart::After)));
+        };
+        let mut records = Vec::new();
+        for id in ids.iter().collect::<BTreeSet<_>>() {
+            records.extend(self.store.key(&call.tenant, *id, now).await?);
+        }
+        Ok((records, None))
     }
 
     async fn revoke_all(
@@ -119,7 +143,7 @@ impl Authority {
 fn query(call: &Call, selection: &Selection, start: PageStart, now: Timestamp) -> KeyQuery {
     KeyQuery {
         tenant: call.tenant.clone(),
-        subject: selection.subject.clone().or_else(|| call.caller.own.clone()),
+        subject: call.caller.own.clone().or_else(|| selection.subject.clone()),
         standing: None,
         hide_revoked: false,
         hide_expired: false,

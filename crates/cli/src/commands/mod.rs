@@ -3,7 +3,7 @@
 mod audit;
 mod connect;
 mod dev;
-mod duration;
+pub(crate) mod duration;
 mod keys;
 mod moving;
 mod nodes;

@@ -125,7 +125,6 @@ impl Cluster for MemoryStore {
                 changes,
                 now,
                 durability: Durability::Local,
-                timeline: None,
             }
         })
     }

@@ -41,8 +41,6 @@ const POLL: &str = "WITH mine AS (UPDATE sessions SET acked = $2, renewals = ren
          current_setting('synchronous_standby_names') <> '' AS has_sync_standby, \
          current_setting('fsync') = 'on' AND current_setting('full_page_writes') = 'on' AS is_safe_on_disk, \
          (SELECT count(*) FROM pg_stat_replication) AS standbys, \
-         CASE WHEN pg_is_in_recovery() THEN NULL \
-             ELSE substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) END AS timeline, \
          l.revision, l.chain, l.action, l.target_type, l.target_id, l.tenant AS log_tenant, l.digests, \
          t.slug, t.name AS tenant_name, t.is_suspended, t.is_removed, t.policy, t.created_at AS tenant_created_at, \
          u.id, u.tenant, u.email, u.name, u.role, u.status, u.password, u.created_at, u.updated_at \
@@ -257,9 +255,6 @@ fn polled(rows: &[Row]) -> Result<Polled, StoreError> {
         changes,
         now: Timestamp::from_millis(int(first, "now")?),
         durability,
-        timeline: first
-            .text("timeline")?
-            .and_then(|hex| u32::from_str_radix(hex, 16).ok()),
     })
 }
 

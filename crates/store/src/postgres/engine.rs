@@ -84,22 +84,22 @@ fn parameters<'v>(values: &'v [Value<'v>]) -> Vec<Parameter<'v>> {
     values.iter().map(one).collect()
 }
 
+/// Parameters as the driver borrows them.
+fn borrowed<'p>(parameters: &'p [Parameter<'_>]) -> Vec<(&'p (dyn ToSql + Sync), Type)> {
+    let one = |(value, kind): &'p Parameter<'_>| (&**value as &(dyn ToSql + Sync), kind.clone());
+    parameters.iter().map(one).collect()
+}
+
 async fn rows_of(client: &Client, statement: Statement<'_>) -> Result<Vec<Row>, StoreError> {
-    let boxed = parameters(&statement.values);
-    let borrowed: Vec<(&(dyn ToSql + Sync), Type)> = boxed
-        .iter()
-        .map(|(value, kind)| (&**value as &(dyn ToSql + Sync), kind.clone()))
-        .collect();
-    client.query_typed(statement.sql, &borrowed).await.map_err(failed)
+    let values = parameters(&statement.values);
+    let asked = client.query_typed(statement.sql, &borrowed(&values)).await;
+    asked.map_err(failed)
 }
 
 async fn run_on(client: &Client, statement: Statement<'_>) -> Result<u64, StoreError> {
-    let boxed = parameters(&statement.values);
-    let borrowed: Vec<(&(dyn ToSql + Sync), Type)> = boxed
-        .iter()
-        .map(|(value, kind)| (&**value as &(dyn ToSql + Sync), kind.clone()))
-        .collect();
-    client.execute_typed(statement.sql, &borrowed).await.map_err(failed)
+    let values = parameters(&statement.values);
+    let ran = client.execute_typed(statement.sql, &borrowed(&values)).await;
+    ran.map_err(failed)
 }
 
 pub(super) fn slow() -> StoreError {
@@ -116,28 +116,18 @@ impl Engine for Readers<'_> {
     const DIALECT: Dialect = DIALECT;
 
     async fn run(&mut self, statement: Statement<'_>) -> Result<u64, StoreError> {
-        let ask = async {
-            let client = connection_of(self.0).await?;
-            let answer = run_on(&client, statement).await;
-            Ok::<_, StoreError>((client, answer))
-        };
-        let (client, answer) = timeout(READ_DEADLINE, ask).await.map_err(|_| slow())??;
-        drop(client);
-        answer
+        let mut client = connection_of(self.0).await?;
+        let ran = timeout(READ_DEADLINE, run_on(&client, statement)).await;
+        client.is_stuck = ran.is_err();
+        ran.map_err(|_| slow())?
     }
 
     async fn rows(&mut self, statement: Statement<'_>) -> Result<Vec<Row>, StoreError> {
-        let mut client = timeout(READ_DEADLINE, connection_of(self.0))
-            .await
-            .map_err(|_| slow())??;
-        match timeout(READ_DEADLINE, rows_of(&client, statement)).await {
-            Ok(answer) => answer,
-            Err(_) => {
-                // A connection that hangs is not given to the next one who asks.
-                client.is_stuck = true;
-                Err(slow())
-            }
-        }
+        let mut client = connection_of(self.0).await?;
+        let asked = timeout(READ_DEADLINE, rows_of(&client, statement)).await;
+        // A connection that hangs is not given to the next one who asks.
+        client.is_stuck = asked.is_err();
+        asked.map_err(|_| slow())?
     }
 }
 
@@ -165,10 +155,8 @@ impl Drop for Pooled {
 }
 
 async fn connection_of(pool: &Pool) -> Result<Pooled, StoreError> {
-    let object = pool
-        .get()
-        .await
-        .map_err(|error| StoreError::Unavailable(super::connect::reason(&error)))?;
+    let got = timeout(READ_DEADLINE, pool.get()).await.map_err(|_| slow())?;
+    let object = got.map_err(|error| StoreError::Unavailable(super::connect::reason(&error)))?;
     Ok(Pooled {
         object: Some(object),
         is_stuck: false,
