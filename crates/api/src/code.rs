@@ -102,6 +102,14 @@ codes! {
     UnsupportedMediaType "UNSUPPORTED_MEDIA_TYPE" 415 "The body is not JSON" clerk "unsupported_media_type";
     /// The idempotency key was used for another request.
     IdempotencyKeyReused "IDEMPOTENCY_KEY_REUSED" 422 "The idempotency key was used for another request";
+    /// A page needs somebody who has signed in.
+    SignInRequired "SIGN_IN_REQUIRED" 401 "You are not signed in";
+    /// The password is not right.
+    SignInFailed "SIGN_IN_FAILED" 401 "The password is not right";
+    /// A form does not come from a page of ours.
+    FormNotOurs "FORM_NOT_OURS" 403 "The form could not be trusted";
+    /// A link that works once has been used, or is too old.
+    LinkUsedUp "LINK_USED_UP" 410 "The link does not work any more";
     /// Our own fault.
     InternalError "INTERNAL_ERROR" 500 "Internal error" clerk "internal_clerk_error";
     /// Not now.

@@ -7,8 +7,9 @@ use keyreeve_core::audit::Action;
 use keyreeve_core::coherence::Entry;
 use keyreeve_core::verdict::Denial;
 use keyreeve_core::{Digest, KeyId, Timestamp};
-use keyreeve_store::model::{Activity, Event, KeyRecord, UsageCount, WriteContext};
+use keyreeve_store::model::{Activity, Event, KeyRecord, Trace, UsageCount, WriteContext};
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Most things of a kind waiting to be written. Beyond it the newest are dropped: a last-used time may then be late.
@@ -18,11 +19,16 @@ const GROUP: usize = 500;
 /// Most replaced secrets whose presentation is remembered, and how long it is not reported again: an hour.
 const REUSES_MAX: usize = 10_000;
 const REUSE_GRAIN_MS: i64 = 3_600_000;
+/// Most addresses waiting to be written: whoever asks names them, so they must not fill the memory.
+const TRACES_MAX: usize = 20_000;
 const HOUR_MS: i64 = 3_600_000;
 
 /// Good verdicts on a key's own secret, and on one that is on its way out.
 const VALID: &str = "valid";
 const VALID_RETIRING: &str = "valid_retiring";
+
+/// A key, an outcome, and the address that the relying service gave, if it gave one.
+type Place = (KeyId, &'static str, Option<IpAddr>);
 
 /// Activity not yet written.
 #[derive(Debug, Default)]
@@ -40,6 +46,8 @@ struct State {
     counts: HashMap<(KeyId, &'static str), u64>,
     /// Counts of an hour that could not be written.
     unwritten: Vec<UsageCount>,
+    /// By key, outcome and address: how often, and when last.
+    traces: HashMap<Place, (u64, Timestamp)>,
     reuses: HashMap<Digest, Timestamp>,
     events: Vec<Event>,
 }
@@ -70,6 +78,20 @@ impl Uses {
         let mut state = self.state();
         if state.counts.len() < WAITING_MAX {
             *state.counts.entry((key, denial.as_str())).or_default() += 1;
+        }
+    }
+
+    /// Notes where a verdict was asked for.
+    pub(crate) fn note_trace(&self, key: KeyId, outcome: Result<(), Denial>, address: Option<IpAddr>, at: Timestamp) {
+        let outcome = match outcome {
+            Ok(()) => VALID,
+            Err(denial) => denial.as_str(),
+        };
+        let mut state = self.state();
+        let place = (key, outcome, address);
+        if state.traces.len() < TRACES_MAX || state.traces.contains_key(&place) {
+            let trace = state.traces.entry(place).or_insert((0, at));
+            *trace = (trace.0 + 1, trace.1.max(at));
         }
     }
 
@@ -120,8 +142,9 @@ impl Uses {
             outcome: outcome.to_owned(),
             count,
         }));
+        let traces = std::mem::take(&mut state.traces).into_iter().map(trace).collect();
         let uses = state.on_the_way.iter().map(|(digest, at)| (*digest, *at)).collect();
-        (Activity { uses, counts }, std::mem::take(&mut state.events))
+        (Activity { uses, counts, traces }, std::mem::take(&mut state.events))
     }
 
     /// Ends a round: what could not be written waits for the next.
@@ -145,22 +168,18 @@ impl Authority {
         let (all, events) = self.verifier.uses.take(now);
         let mut unwritten = Activity::default();
         for uses in all.uses.chunks(GROUP) {
-            let group = Activity {
-                uses: uses.to_vec(),
-                counts: Vec::new(),
-            };
-            if !unwritten.uses.is_empty() || self.store.record_activity(group).await.is_err() {
+            if !unwritten.uses.is_empty() || !self.recorded(uses, &[], &[]).await {
                 unwritten.uses.extend_from_slice(uses);
             }
         }
         for counts in all.counts.chunks(GROUP) {
-            let group = Activity {
-                uses: Vec::new(),
-                counts: counts.to_vec(),
-            };
-            if !unwritten.uses.is_empty() || self.store.record_activity(group).await.is_err() {
+            if !unwritten.uses.is_empty() || !self.recorded(&[], counts, &[]).await {
                 unwritten.counts.extend_from_slice(counts);
             }
+        }
+        for traces in all.traces.chunks(GROUP) {
+            // What cannot be written of these is let go: they explain, and decide nothing.
+            let _written = unwritten.uses.is_empty() && self.recorded(&[], &[], traces).await;
         }
         let unwritten_events = match events.is_empty() {
             true => Vec::new(),
@@ -170,6 +189,16 @@ impl Authority {
             },
         };
         self.verifier.uses.settle(unwritten, unwritten_events);
+    }
+
+    /// Whether some of it could be written, in one transaction.
+    async fn recorded(&self, uses: &[(Digest, Timestamp)], counts: &[UsageCount], traces: &[Trace]) -> bool {
+        let group = Activity {
+            uses: uses.to_vec(),
+            counts: counts.to_vec(),
+            traces: traces.to_vec(),
+        };
+        self.store.record_activity(group).await.is_ok()
     }
 
     /// A record with the uses that are still in memory.
@@ -183,6 +212,17 @@ impl Authority {
         record.is_presented |= live.is_some();
         record.last_used_at = record.last_used_at.max(live).max(old);
         record
+    }
+}
+
+fn trace((place, (count, last_at)): (Place, (u64, Timestamp))) -> Trace {
+    let (key, outcome, address) = place;
+    Trace {
+        key,
+        outcome: outcome.to_owned(),
+        address: address.map(|address| address.to_string()).unwrap_or_default(),
+        count,
+        last_at,
     }
 }
 

@@ -66,6 +66,7 @@ impl Authority {
             with_instance,
             target_id: filter.target_id,
             actor_id: filter.actor_id,
+            subject: None,
             action: filter.action,
             since: filter.since,
             until: filter.until,

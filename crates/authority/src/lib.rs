@@ -4,6 +4,7 @@
 //! [`env::Entropy`], so that a simulator can drive exactly what ships. Each verb has its file under [`keys`].
 
 mod activity;
+mod attention;
 mod audit;
 pub mod caller;
 mod describe;
@@ -15,6 +16,7 @@ mod nodes;
 mod policy;
 mod reassert;
 pub mod root_keys;
+pub mod sign_in;
 pub mod tenants;
 mod tombstones;
 pub mod users;

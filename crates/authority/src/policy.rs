@@ -56,6 +56,13 @@ impl Authority {
         Ok((tenant.policy, misfits))
     }
 
+    /// Which existing keys a policy would not allow, without setting it.
+    pub async fn try_policy(&self, call: &Call, policy: &Policy) -> Result<Misfits, Failure> {
+        call.require(Permission::PolicyRead)?;
+        policy.check()?;
+        self.misfits(&call.tenant, policy, self.now()).await
+    }
+
     async fn misfits(&self, tenant: &Slug, policy: &Policy, now: Timestamp) -> Result<Misfits, Failure> {
         let mut misfits = Misfits::default();
         let mut newer: HashMap<String, Vec<Key>> = HashMap::new();
@@ -89,7 +96,10 @@ fn usable_keys(tenant: &Slug, start: PageStart, now: Timestamp) -> KeyQuery {
         hide_revoked: true,
         hide_expired: true,
         expires_before: None,
+        unused_since: None,
+        scope: None,
         search: None,
+        last_four: None,
         start,
         limit: PAGE,
         now,

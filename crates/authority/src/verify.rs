@@ -11,6 +11,7 @@ use keyreeve_core::text::Slug;
 use keyreeve_core::verdict::{Denial, KeyStanding, Outer, judge};
 use keyreeve_core::{Digest, Timestamp};
 use keyreeve_store::model::Credential;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Uses of one secret are passed on for writing at most once in this time: last-used is exact to a minute.
@@ -58,6 +59,8 @@ pub struct Question<'q> {
     pub scopes: &'q [&'q str],
     /// The time of the question.
     pub now: Timestamp,
+    /// Where the key was presented, if whoever asks says it. Noted, not judged.
+    pub address: Option<IpAddr>,
 }
 
 /// What a look-up found, before the clock has been read.
@@ -172,7 +175,7 @@ impl Authority {
         }
         let outcome = judge(&entry.facts(), question.scopes.iter().copied(), question.now);
         self.verifier.tallies().count(outcome);
-        self.note(&entry, digest, outcome, question.now);
+        self.note(&entry, digest, outcome, question);
         Verdict {
             outcome,
             entry: Some(entry),
@@ -182,8 +185,11 @@ impl Authority {
     }
 
     /// Leaves behind what a verdict leaves: a last use, a count, and a warning if the secret is one that was replaced.
-    fn note(&self, entry: &Entry, digest: &Digest, outcome: Result<(), Denial>, now: Timestamp) {
-        let uses = &self.verifier.uses;
+    fn note(&self, entry: &Entry, digest: &Digest, outcome: Result<(), Denial>, question: &Question<'_>) {
+        let (uses, now) = (&self.verifier.uses, question.now);
+        if outcome.is_err() || question.address.is_some() {
+            uses.note_trace(entry.key_id(), outcome, question.address, now);
+        }
         let is_ended = matches!(outcome, Err(Denial::Revoked | Denial::Rotated | Denial::Erased));
         if !is_ended && entry.note_use(now, USE_GRAIN_MS) {
             uses.note(*digest, now);

@@ -43,6 +43,12 @@ words!(
         UserUpdated => "user.updated",
         /// A user was removed, and all their keys blocked.
         UserRemoved => "user.removed",
+        /// A user signed in to the dashboard.
+        UserSignedIn => "user.signed_in",
+        /// Somebody who gave a user's address could not sign in.
+        UserSignInRefused => "user.sign_in_refused",
+        /// A link was made by which a user sets a password.
+        UserInvited => "user.invited",
         /// A root key was made.
         RootKeyCreated => "root_key.created",
         /// A root key was revoked.

@@ -1,6 +1,9 @@
 //! What every handler can reach.
 
 use crate::checkpoints::Checkpoints;
+use crate::dashboard::Doors;
+use crate::effects::Effects;
+use keyreeve_authority::keys::{ChangedKey, RotatedKey};
 use keyreeve_authority::{Authority, Effect};
 use keyreeve_core::audit::Milestone;
 use prometheus_client::metrics::histogram::Histogram;
@@ -23,6 +26,8 @@ struct Inner {
     request_prefix: String,
     requests: AtomicU64,
     effects: Histogram,
+    last_effects: Effects,
+    doors: Doors,
 }
 
 impl App {
@@ -35,6 +40,8 @@ impl App {
             request_prefix: format!("req_{start:016x}"),
             requests: AtomicU64::new(1),
             effects: Histogram::new(EFFECT_BUCKETS),
+            last_effects: Effects::default(),
+            doors: Doors::default(),
         }))
     }
 
@@ -83,6 +90,26 @@ impl App {
     pub(crate) fn note_effect(&self, effect: &Effect) {
         let ms = u32::try_from(effect.waited_ms).unwrap_or(u32::MAX);
         self.0.effects.observe(f64::from(ms) / 1_000.0);
+    }
+
+    /// Remembers how long a change of a key took to be effective everywhere.
+    pub(crate) fn note_change(&self, changed: &ChangedKey) {
+        self.0.last_effects.changed(changed, self.authority().now());
+    }
+
+    /// The same for a rotation.
+    pub(crate) fn note_rotation(&self, rotated: &RotatedKey) {
+        self.0.last_effects.rotated(rotated, self.authority().now());
+    }
+
+    /// The last changes that this node made.
+    pub(crate) fn last_effects(&self) -> &Effects {
+        &self.0.last_effects
+    }
+
+    /// How often somebody may try to sign in.
+    pub(crate) fn doors(&self) -> &Doors {
+        &self.0.doors
     }
 
     /// How long changes took to be effective everywhere, in seconds.

@@ -9,10 +9,12 @@ use crate::settings::Settings;
 use crate::world::OsEntropy;
 use keyreeve_authority::Failure;
 use keyreeve_authority::env::Entropy as _;
+use keyreeve_authority::tenants::DEFAULT_TENANT;
 use keyreeve_core::Secret;
+use keyreeve_core::text::Slug;
 use keyreeve_store::StoreError;
 use std::io::Write as _;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -70,6 +72,8 @@ pub struct Instance {
     pub addresses: Addresses,
     /// The first root key, if this start founded the instance and no file was named for it.
     pub first_root_key: Option<FirstRootKey>,
+    /// A link for the first administrator, as long as nobody can sign in to the tenant `default`.
+    pub first_admin_link: Option<FirstAdminLink>,
     serving: Vec<Listening>,
     ops: Listening,
     stop: watch::Sender<bool>,
@@ -105,6 +109,22 @@ impl std::fmt::Debug for FirstRootKey {
     }
 }
 
+/// The address by which the first administrator sets a password. It works once, for three days.
+pub struct FirstAdminLink(String);
+
+impl FirstAdminLink {
+    /// The address.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for FirstAdminLink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("FirstAdminLink(..)")
+    }
+}
+
 impl Instance {
     /// Opens the store, founds it if it is empty, and listens.
     pub async fn start(settings: &Settings) -> Result<Self, StartError> {
@@ -135,10 +155,12 @@ impl Instance {
             check_listen,
             ops_listen,
         };
+        let first_admin_link = first_admin_link(&app, listen).await?;
         Ok(Self {
             app,
             addresses,
             first_root_key,
+            first_admin_link,
             serving,
             ops,
             stop,
@@ -218,6 +240,18 @@ async fn found(app: &App, settings: &Settings) -> Result<Option<FirstRootKey>, S
             .map_err(failed)?;
     }
     Ok(None)
+}
+
+/// A link for the tenant that every instance has, if nobody can sign in there.
+async fn first_admin_link(app: &App, listen: SocketAddr) -> Result<Option<FirstAdminLink>, StartError> {
+    let tenant = Slug::parse(DEFAULT_TENANT).map_err(|error| Failure::Internal(error.to_string()))?;
+    let token = app.authority().first_admin_link(&tenant).await?;
+    // Where everything is listened to, this machine's own address is one that works.
+    let host = match listen.ip().is_unspecified() {
+        true => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), listen.port()),
+        false => listen,
+    };
+    Ok(token.map(|token| FirstAdminLink(format!("http://{host}/setup?token={}", token.expose()))))
 }
 
 /// What happens once a second, whatever is asked.

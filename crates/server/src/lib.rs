@@ -4,7 +4,9 @@
 
 pub mod app;
 pub mod checkpoints;
+mod dashboard;
 mod edge;
+mod effects;
 mod http;
 pub mod instance;
 pub mod moving;

@@ -360,6 +360,7 @@ impl Client {
                 reach: &Reach::Instance,
                 scopes: &[],
                 now: authority.now(),
+                address: None,
             };
             authority.verify_with_pause(&secret, &question, sim.sleep(pause)).await
         };

@@ -6,11 +6,13 @@ use async_trait::async_trait;
 use keyreeve_core::Timestamp;
 use keyreeve_core::coherence::holder::SessionId;
 use keyreeve_core::text::{Slug, Subject};
+use keyreeve_core::user::Email;
 use keyreeve_core::{Digest, KeyId, RootKeyId, User, UserId};
 use keyreeve_store::cluster::{Cluster, Polled, Registered, Session};
 use keyreeve_store::model::{
     Activity, AuditQuery, AuditRecord, ChangeRequest, Changed, Credential, Event, Founding, Head, IssueRequest, Issued,
-    KeyPage, KeyQuery, KeyRecord, RootKey, Stamped, Tenant, TenantEdit, UsageCount, UserChange, WriteContext,
+    KeyPage, KeyQuery, KeyRecord, Login, Refusals, RootKey, Stamped, Tenant, TenantEdit, Trace, UsageCount, UserChange,
+    WriteContext,
 };
 use keyreeve_store::{Commit, CommitObserver, MemoryStore, Store, StoreError, WriteError};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -300,6 +302,43 @@ impl Store for Wire {
 
     async fn usage(&self, key: KeyId, since: Timestamp, until: Timestamp) -> Result<Vec<UsageCount>, StoreError> {
         ask!(self, usage(key, since, until))
+    }
+
+    async fn usage_of(
+        &self,
+        keys: &[KeyId],
+        since: Timestamp,
+        until: Timestamp,
+    ) -> Result<Vec<UsageCount>, StoreError> {
+        ask!(self, usage_of(keys, since, until))
+    }
+
+    async fn refusals(&self, wanted: Refusals) -> Result<Vec<UsageCount>, StoreError> {
+        ask!(self, refusals(wanted))
+    }
+
+    async fn traces(&self, key: KeyId) -> Result<Vec<Trace>, StoreError> {
+        ask!(self, traces(key))
+    }
+
+    async fn login(&self, digest: &Digest, now: Timestamp) -> Result<Option<Login>, StoreError> {
+        ask!(self, login(digest, now))
+    }
+
+    async fn put_login(&self, login: Login, now: Timestamp) -> Result<(), StoreError> {
+        ask!(self, put_login(login, now))
+    }
+
+    async fn take_login(&self, digest: Digest, now: Timestamp) -> Result<Option<Login>, StoreError> {
+        ask!(self, take_login(digest, now))
+    }
+
+    async fn end_logins(&self, user: UserId, except: Option<Digest>) -> Result<u64, StoreError> {
+        ask!(self, end_logins(user, except))
+    }
+
+    async fn people(&self, email: &Email, limit: u32) -> Result<Vec<User>, StoreError> {
+        ask!(self, people(email, limit))
     }
 
     async fn record_events(&self, context: WriteContext, events: Vec<Event>) -> Result<u64, WriteError> {

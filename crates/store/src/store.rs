@@ -3,10 +3,12 @@
 use crate::error::{StoreError, WriteError};
 use crate::model::{
     Activity, AuditQuery, AuditRecord, ChangeRequest, Changed, Credential, Event, Founding, Head, IssueRequest, Issued,
-    KeyPage, KeyQuery, KeyRecord, RootKey, Stamped, Tenant, TenantEdit, UsageCount, UserChange, WriteContext,
+    KeyPage, KeyQuery, KeyRecord, Login, Refusals, RootKey, Stamped, Tenant, TenantEdit, Trace, UsageCount, UserChange,
+    WriteContext,
 };
 use async_trait::async_trait;
 use keyreeve_core::text::{Slug, Subject};
+use keyreeve_core::user::Email;
 use keyreeve_core::{Digest, KeyId, RootKeyId, Timestamp, User, UserId};
 
 /// Told of every commit of this process after it is durable and before its caller is answered, in commit order.
@@ -163,6 +165,31 @@ pub trait Store: Send + Sync + 'static {
 
     /// What was counted for a key, by hour, oldest first.
     async fn usage(&self, key: KeyId, since: Timestamp, until: Timestamp) -> Result<Vec<UsageCount>, StoreError>;
+
+    /// The counts of several keys, by key and hour.
+    async fn usage_of(&self, keys: &[KeyId], since: Timestamp, until: Timestamp)
+    -> Result<Vec<UsageCount>, StoreError>;
+
+    /// Which keys were refused most: one row a key and denial, the largest first; `hour` is the last one.
+    async fn refusals(&self, wanted: Refusals) -> Result<Vec<UsageCount>, StoreError>;
+
+    /// Where verdicts on a key were asked for, the newest first.
+    async fn traces(&self, key: KeyId) -> Result<Vec<Trace>, StoreError>;
+
+    /// A login that has not ended.
+    async fn login(&self, digest: &Digest, now: Timestamp) -> Result<Option<Login>, StoreError>;
+
+    /// Stores a login in the place of one with the same digest.
+    async fn put_login(&self, login: Login, now: Timestamp) -> Result<(), StoreError>;
+
+    /// Takes a login that has not ended away: of two who come with the same link, one gets it.
+    async fn take_login(&self, digest: Digest, now: Timestamp) -> Result<Option<Login>, StoreError>;
+
+    /// Takes away every login of a user but one, and gives how many.
+    async fn end_logins(&self, user: UserId, except: Option<Digest>) -> Result<u64, StoreError>;
+
+    /// Users of any tenant who have an address and are not removed.
+    async fn people(&self, email: &Email, limit: u32) -> Result<Vec<User>, StoreError>;
 
     /// Writes events into the log that change nothing else: refusals, presented old secrets.
     async fn record_events(&self, context: WriteContext, events: Vec<Event>) -> Result<u64, WriteError>;

@@ -1,7 +1,7 @@
 //! One transaction, row by row. Each database implements this; the operations are written once on top of it.
 
 use crate::error::StoreError;
-use crate::model::{AuditRecord, Head, KeyRecord, RootKey, Tenant, UsageCount};
+use crate::model::{AuditRecord, Head, KeyRecord, Login, RootKey, Tenant, Trace, UsageCount};
 use async_trait::async_trait;
 use keyreeve_core::text::{Name, Slug, Subject};
 use keyreeve_core::user::Email;
@@ -51,6 +51,13 @@ pub(crate) trait PeopleTx: Send {
     async fn count_other_admins(&mut self, tenant: &Slug, except: UserId) -> Result<u32>;
     async fn insert_user(&mut self, user: &User) -> Result<()>;
     async fn update_user(&mut self, user: &User) -> Result<()>;
+
+    /// Stores a login in the place of one with the same digest, and forgets some that ended before `now`.
+    async fn put_login(&mut self, login: &Login, now: Timestamp) -> Result<()>;
+    /// Takes a login away and gives it, ended or not.
+    async fn take_login(&mut self, digest: &Digest) -> Result<Option<Login>>;
+    /// Takes away every login of a user but one.
+    async fn end_logins(&mut self, user: UserId, except: Option<&Digest>) -> Result<u64>;
 }
 
 /// A write transaction.
@@ -88,6 +95,8 @@ pub(crate) trait Tx: PeopleTx {
     async fn record_uses(&mut self, uses: &[(Digest, Timestamp)]) -> Result<()>;
     /// Adds to what is counted, and forgets some counts of hours before `stale`.
     async fn add_counts(&mut self, counts: &[UsageCount], stale: Timestamp) -> Result<()>;
+    /// Adds to where verdicts were asked for, and keeps the newest `kept` rows of each key.
+    async fn add_traces(&mut self, traces: &[Trace], kept: u32) -> Result<()>;
 
     async fn mark(&mut self, actor: &str, mark: &str) -> Result<Option<Mark>>;
     /// Stores a mark in the place of an older one of the same name, and forgets some that were made before `stale`.

@@ -6,7 +6,7 @@ use keyreeve_core::coherence::Entry;
 use keyreeve_core::lifecycle::Standing;
 use keyreeve_core::policy::{After, ListDefault};
 use keyreeve_core::text::Subject;
-use keyreeve_core::{KeyId, Policy};
+use keyreeve_core::{KeyId, Policy, Timestamp};
 use keyreeve_store::model::{KeyPage, KeyQuery, KeyRecord, PageStart};
 
 /// Which keys a list shows.
@@ -31,6 +31,10 @@ pub struct Listing {
     pub shown: Shown,
     /// Only active keys that expire within so many seconds.
     pub expiring_within: Option<u64>,
+    /// Only active keys that nobody has used since this time.
+    pub unused_since: Option<Timestamp>,
+    /// Only keys that hold this scope.
+    pub scope: Option<String>,
     /// Only keys whose name contains this.
     pub search: Option<String>,
     /// Where to begin.
@@ -90,7 +94,10 @@ impl Authority {
             },
             hide_revoked,
             hide_expired,
+            unused_since: listing.unused_since,
+            scope: listing.scope,
             search: listing.search,
+            last_four: None,
             start: listing.start,
             limit: listing.limit,
             now: self.now(),

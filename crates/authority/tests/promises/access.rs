@@ -28,6 +28,8 @@ fn listing() -> Listing {
         subject: None,
         shown: Shown::All,
         expiring_within: None,
+        unused_since: None,
+        scope: None,
         search: None,
         start: PageStart::Offset(0),
         limit: 10,
@@ -227,6 +229,7 @@ async fn all_scopes_asked_for_must_be_held() {
             reach: &Reach::Instance,
             scopes,
             now: world.authority.now(),
+            address: None,
         };
         let verdict = world
             .authority

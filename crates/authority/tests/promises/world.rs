@@ -13,11 +13,12 @@ use keyreeve_core::lifecycle::ReasonCode;
 use keyreeve_core::policy::{ExpiryWish, OverlapWish, Preset};
 use keyreeve_core::scope::Scopes;
 use keyreeve_core::text::{Name, Slug, Subject};
+use keyreeve_core::user::Email;
 use keyreeve_core::{Digest, KeyId, RootKeyId, Timestamp, User, UserId};
 use keyreeve_store::model::{
     Activity, AuditQuery, AuditRecord, ChangeRequest, Changed, Credential, Event, Founding, Head, Idempotency,
-    IssueRequest, Issued, KeyPage, KeyQuery, KeyRecord, RootKey, Stamped, Tenant, TenantEdit, UsageCount, UserChange,
-    WriteContext,
+    IssueRequest, Issued, KeyPage, KeyQuery, KeyRecord, Login, Refusals, Repeat, RootKey, Stamped, Tenant, TenantEdit,
+    Trace, UsageCount, UserChange, WriteContext,
 };
 use keyreeve_store::{CommitObserver, MemoryStore, Store, StoreError, WriteError};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -146,6 +147,7 @@ impl World {
             idempotency: Some(Idempotency {
                 key: mark.into(),
                 fingerprint: [1; 32],
+                repeat: Repeat::Replaces,
             }),
             ..self.call()
         }
@@ -190,6 +192,7 @@ pub async fn ask(authority: &Authority, secret: &str, reach: &Reach) -> Verdict 
         reach,
         scopes: &[],
         now: authority.now(),
+        address: None,
     };
     authority.verify(secret, &question).await
 }
@@ -352,6 +355,51 @@ impl Store for Stage {
     async fn usage(&self, key: KeyId, since: Timestamp, until: Timestamp) -> Result<Vec<UsageCount>, StoreError> {
         self.there()?;
         self.inner.usage(key, since, until).await
+    }
+
+    async fn usage_of(
+        &self,
+        keys: &[KeyId],
+        since: Timestamp,
+        until: Timestamp,
+    ) -> Result<Vec<UsageCount>, StoreError> {
+        self.there()?;
+        self.inner.usage_of(keys, since, until).await
+    }
+
+    async fn refusals(&self, wanted: Refusals) -> Result<Vec<UsageCount>, StoreError> {
+        self.there()?;
+        self.inner.refusals(wanted).await
+    }
+
+    async fn traces(&self, key: KeyId) -> Result<Vec<Trace>, StoreError> {
+        self.there()?;
+        self.inner.traces(key).await
+    }
+
+    async fn login(&self, digest: &Digest, now: Timestamp) -> Result<Option<Login>, StoreError> {
+        self.there()?;
+        self.inner.login(digest, now).await
+    }
+
+    async fn put_login(&self, login: Login, now: Timestamp) -> Result<(), StoreError> {
+        self.there()?;
+        self.inner.put_login(login, now).await
+    }
+
+    async fn take_login(&self, digest: Digest, now: Timestamp) -> Result<Option<Login>, StoreError> {
+        self.there()?;
+        self.inner.take_login(digest, now).await
+    }
+
+    async fn end_logins(&self, user: UserId, except: Option<Digest>) -> Result<u64, StoreError> {
+        self.there()?;
+        self.inner.end_logins(user, except).await
+    }
+
+    async fn people(&self, email: &Email, limit: u32) -> Result<Vec<User>, StoreError> {
+        self.there()?;
+        self.inner.people(email, limit).await
     }
 
     async fn record_events(&self, context: WriteContext, events: Vec<Event>) -> Result<u64, WriteError> {

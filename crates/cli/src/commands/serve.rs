@@ -14,7 +14,8 @@ Examples:
   keyreeve serve --data /var/lib/keyreeve --listen 0.0.0.0:7300 --root-key-file /etc/keyreeve/root-key
   keyreeve serve --listen 127.0.0.1:0            a free port; the first lines say which
 
-Standard output: one `name=address` a line, on the very first start the root key, then `ready`.
+Standard output: one `name=address` a line, on the very first start the root key, as long as nobody can sign in a link
+for the first administrator of the dashboard, then `ready`.
 Every option is also a KEYREEVE_… variable and a key in keyreeve.toml (--config).";
 
 /// Run the server.
@@ -63,6 +64,12 @@ pub(super) fn announce(instance: &mut Instance) -> anyhow::Result<()> {
     if let Some(root_key) = instance.first_root_key.take() {
         writeln!(out, "root_key={}", root_key.expose())?;
         output::say("This is the instance root key. It is shown this once and not stored: keep it.");
+    }
+    if let Some(link) = &instance.first_admin_link {
+        writeln!(out, "first_admin_link={}", link.expose())?;
+        output::say(
+            "Nobody can sign in to the dashboard yet. Open the link to make the first administrator: it works once.",
+        );
     }
     writeln!(out, "ready")?;
     out.flush()?;

@@ -7,6 +7,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request};
 use axum::response::{IntoResponse, Response};
+use hyper::header::{ACCEPT, CONTENT_TYPE};
 use hyper::{HeaderMap, Method, StatusCode};
 use keyreeve_api::{Code, Family, Problem};
 use keyreeve_authority::{Call, Refused};
@@ -86,6 +87,7 @@ pub(crate) async fn serve(router: Router, app: &App, peer: &Peer, mut request: R
     let family = family(request.uri().path());
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
+    let page = is_for_page(&request).then(|| request.headers().clone());
     let caller = KnownCaller::default();
     request.extensions_mut().insert(RequestInfo {
         id: id.clone(),
@@ -108,10 +110,20 @@ pub(crate) async fn serve(router: Router, app: &App, peer: &Peer, mut request: R
         };
         note_refusal(app, &call, problem, &asked).await;
     }
-    let response = finished(response, family, &id);
+    let response = finished(response, family, &id, page);
     let status = response.status().as_u16();
     tracing::info!(%method, route, status, request_id = id, "request");
     response
+}
+
+/// Whether a browser asks, for something that is no call of the API.
+fn is_for_page(request: &Request) -> bool {
+    let accept = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok());
+    let path = request.uri().path();
+    let is_call = ["/v1/", "/errors/", "/assets/", "/openapi.json"]
+        .iter()
+        .any(|start| path.starts_with(start));
+    !is_call && accept.is_some_and(|accept| accept.contains("text/html"))
 }
 
 /// What was asked for, as far as it may be written down.
@@ -149,8 +161,15 @@ fn target(path: &str) -> Option<(&'static str, String)> {
     })
 }
 
-/// Renders what is still an error, and adds what every answer has.
-fn finished(response: Response, family: Family, id: &str) -> Response {
+/// Renders what is still an error, and adds what every answer has. A page is what it is.
+fn finished(response: Response, family: Family, id: &str, page: Option<HeaderMap>) -> Response {
+    let kind = response.headers().get(CONTENT_TYPE);
+    if kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/html")) {
+        return respond::with_request_id(response, id);
+    }
+    if let (StatusCode::NOT_FOUND, Some(headers)) = (response.status(), page) {
+        return respond::with_request_id(crate::dashboard::nothing_here(&headers, id), id);
+    }
     if let Some(Rejected(problem)) = response.extensions().get() {
         return respond::keep_allow(&response, respond::problem(problem, family, id));
     }

@@ -12,7 +12,7 @@ use keyreeve_authority::tenants::DEFAULT_TENANT;
 use keyreeve_authority::{Call, Caller};
 use keyreeve_core::access::Reach;
 use keyreeve_core::text::Slug;
-use keyreeve_store::model::Idempotency;
+use keyreeve_store::model::{Idempotency, Repeat};
 use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 
@@ -198,6 +198,7 @@ fn idempotency(parts: &Parts, tenant: &Slug, body: &[u8]) -> Result<Option<Idemp
     Ok(Some(Idempotency {
         key: key.into(),
         fingerprint: fingerprint.finalize().into(),
+        repeat: Repeat::Replaces,
     }))
 }
 

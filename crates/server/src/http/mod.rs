@@ -2,14 +2,16 @@
 
 pub(crate) mod answer;
 mod bearer;
-mod body;
-mod call;
+pub(crate) mod body;
+pub(crate) mod call;
 mod failure;
 pub(crate) mod openapi;
-mod password;
+pub(crate) mod password;
 mod policy_text;
 mod query;
 pub(crate) mod respond;
-mod text;
+pub(crate) mod text;
 mod v1;
 pub(crate) mod verify;
+
+pub(crate) use v1::audit::event;

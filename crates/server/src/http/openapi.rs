@@ -88,6 +88,7 @@ pub(crate) fn router(app: App) -> Router {
         .route("/v1/verify", post_only())
         .route("/v1/verify/batch", post_only())
         .route("/v1/api_keys/verify", post_only())
+        .merge(crate::dashboard::router(&app))
         .route_layer(middleware::from_fn(remember_route))
         .with_state(app)
 }

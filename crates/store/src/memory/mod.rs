@@ -1,5 +1,6 @@
 //! A store that forgets: for tests, and for the simulator. It keeps every promise of the trait but durability.
 
+mod activity;
 mod cluster;
 mod people;
 mod table;
@@ -9,7 +10,8 @@ mod tx;
 use crate::error::{StoreError, WriteError};
 use crate::model::{
     Activity, AuditQuery, AuditRecord, ChangeRequest, Changed, Credential, Event, Founding, Head, IssueRequest, Issued,
-    KeyPage, KeyQuery, KeyRecord, RootKey, Stamped, Tenant, TenantEdit, UsageCount, UserChange, WriteContext,
+    KeyPage, KeyQuery, KeyRecord, Login, Refusals, RootKey, Stamped, Tenant, TenantEdit, Trace, UsageCount, UserChange,
+    WriteContext,
 };
 use crate::operations::{self, Written};
 use crate::store::{CommitObserver, Store};
@@ -18,7 +20,7 @@ use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use keyreeve_core::text::{Slug, Subject};
-use keyreeve_core::user::Status;
+use keyreeve_core::user::{Email, Status};
 use keyreeve_core::{Digest, KeyId, RootKeyId, Timestamp, User, UserId};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -205,17 +207,50 @@ impl Store for MemoryStore {
     }
 
     async fn usage(&self, key: KeyId, since: Timestamp, until: Timestamp) -> Result<Vec<UsageCount>, StoreError> {
+        self.read(|tables| tables.usage_of(&[key], since, until))
+    }
+
+    async fn usage_of(
+        &self,
+        keys: &[KeyId],
+        since: Timestamp,
+        until: Timestamp,
+    ) -> Result<Vec<UsageCount>, StoreError> {
+        self.read(|tables| tables.usage_of(keys, since, until))
+    }
+
+    async fn refusals(&self, wanted: Refusals) -> Result<Vec<UsageCount>, StoreError> {
+        self.read(|tables| tables.refusals(&wanted))
+    }
+
+    async fn traces(&self, key: KeyId) -> Result<Vec<Trace>, StoreError> {
+        self.read(|tables| tables.traces_of(key))
+    }
+
+    async fn login(&self, digest: &Digest, now: Timestamp) -> Result<Option<Login>, StoreError> {
         self.read(|tables| {
-            let rows = tables.usage.rows().iter();
-            let asked_for = rows.filter(|((id, hour, _), _)| *id == key && *hour >= since && *hour < until);
-            let count = |(place, count): (&(KeyId, Timestamp, String), &u64)| UsageCount {
-                key: place.0,
-                hour: place.1,
-                outcome: place.2.clone(),
-                count: *count,
-            };
-            asked_for.map(count).collect()
+            let login = tables.logins.get(digest.bytes());
+            login.filter(|login| login.expires_at > now).cloned()
         })
+    }
+
+    async fn put_login(&self, login: Login, now: Timestamp) -> Result<(), StoreError> {
+        self.write(|tx| Box::pin(async move { operations::put_login(tx, &login, now).await }))
+            .map_err(operations::only_store_error)
+    }
+
+    async fn take_login(&self, digest: Digest, now: Timestamp) -> Result<Option<Login>, StoreError> {
+        self.write(|tx| Box::pin(async move { operations::take_login(tx, &digest, now).await }))
+            .map_err(operations::only_store_error)
+    }
+
+    async fn end_logins(&self, user: UserId, except: Option<Digest>) -> Result<u64, StoreError> {
+        self.write(|tx| Box::pin(async move { operations::end_logins(tx, user, except.as_ref()).await }))
+            .map_err(operations::only_store_error)
+    }
+
+    async fn people(&self, email: &Email, limit: u32) -> Result<Vec<User>, StoreError> {
+        self.read(|tables| tables.people(email, limit))
     }
 
     async fn record_events(&self, context: WriteContext, events: Vec<Event>) -> Result<u64, WriteError> {

@@ -1,13 +1,13 @@
 //! Tenants, root keys and users.
 
 use super::tx::MemoryTx;
-use crate::model::{RootKey, Tenant};
+use crate::model::{Login, RootKey, Tenant};
 use crate::tx::{PeopleTx, Result};
 use async_trait::async_trait;
 use keyreeve_core::access::Reach;
 use keyreeve_core::text::Slug;
 use keyreeve_core::user::{Email, Status};
-use keyreeve_core::{RootKeyId, Timestamp, User, UserId};
+use keyreeve_core::{Digest, RootKeyId, Timestamp, User, UserId};
 
 #[async_trait]
 impl PeopleTx for MemoryTx<'_> {
@@ -73,5 +73,35 @@ impl PeopleTx for MemoryTx<'_> {
     async fn update_user(&mut self, user: &User) -> Result<()> {
         self.0.users.put(user.id, user.clone());
         Ok(())
+    }
+
+    async fn put_login(&mut self, login: &Login, now: Timestamp) -> Result<()> {
+        self.0.logins.put(*login.digest.bytes(), login.clone());
+        let rows = self.0.logins.rows().iter();
+        let old: Vec<_> = rows
+            .filter(|(_, login)| login.expires_at <= now)
+            .map(|(digest, _)| *digest)
+            .collect();
+        for digest in &old {
+            self.0.logins.remove(digest);
+        }
+        Ok(())
+    }
+
+    async fn take_login(&mut self, digest: &Digest) -> Result<Option<Login>> {
+        let login = self.0.logins.get(digest.bytes()).cloned();
+        self.0.logins.remove(digest.bytes());
+        Ok(login)
+    }
+
+    async fn end_logins(&mut self, user: UserId, except: Option<&Digest>) -> Result<u64> {
+        let is_kept = |login: &Login| except.is_some_and(|digest| *digest == login.digest);
+        let rows = self.0.logins.rows().values();
+        let ended = rows.filter(|login| login.user == Some(user) && !is_kept(login));
+        let ended: Vec<_> = ended.map(|login| *login.digest.bytes()).collect();
+        for digest in &ended {
+            self.0.logins.remove(digest);
+        }
+        Ok(u64::try_from(ended.len()).unwrap_or(u64::MAX))
     }
 }

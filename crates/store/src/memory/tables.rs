@@ -3,7 +3,8 @@
 use super::cluster::Meeting;
 use super::table::Table;
 use crate::model::{
-    AuditQuery, AuditRecord, Credential, Head, KeyBrief, KeyPage, KeyQuery, KeyRecord, PageStart, RootKey, Tenant,
+    AuditQuery, AuditRecord, Credential, Head, KeyBrief, KeyPage, KeyQuery, KeyRecord, Login, PageStart, RootKey,
+    Tenant, Trace,
 };
 use crate::tx::Mark;
 use keyreeve_core::access::Reach;
@@ -43,6 +44,9 @@ pub(super) struct Tables {
     pub(super) users: Table<UserId, User>,
     /// By key, hour and outcome.
     pub(super) usage: Table<(KeyId, Timestamp, String), u64>,
+    /// By key, outcome and address.
+    pub(super) traces: Table<(KeyId, String, String), Trace>,
+    pub(super) logins: Table<[u8; 32], Login>,
     /// Not part of any transaction.
     pub(super) meeting: Meeting,
 }
@@ -64,6 +68,8 @@ impl Default for Tables {
             marks: Table::default(),
             users: Table::default(),
             usage: Table::default(),
+            traces: Table::default(),
+            logins: Table::default(),
             meeting: Meeting::default(),
         }
     }
@@ -80,6 +86,8 @@ impl Tables {
         self.marks.commit();
         self.users.commit();
         self.usage.commit();
+        self.traces.commit();
+        self.logins.commit();
     }
 
     pub(super) fn roll_back(&mut self) {
@@ -92,6 +100,8 @@ impl Tables {
         self.marks.roll_back();
         self.users.roll_back();
         self.usage.roll_back();
+        self.traces.roll_back();
+        self.logins.roll_back();
     }
 
     /// The key as stored, not settled.
@@ -148,7 +158,7 @@ impl Tables {
             .rows()
             .values()
             .rev()
-            .filter(|row| is_asked_for(&row.key, query))
+            .filter(|row| is_asked_for(row, query))
             .collect();
         let skipped = match query.start {
             PageStart::Offset(offset) => usize::try_from(offset).unwrap_or(usize::MAX),
@@ -174,6 +184,7 @@ fn is_let_through(record: &AuditRecord, query: &AuditQuery) -> bool {
     query.tenant.as_ref().is_none_or(is_within)
         && is(&query.target_id, &record.target_id)
         && is(&query.actor_id, &record.actor_id)
+        && (query.subject.is_none() || query.subject == record.subject)
         && is_action
         && query.since.is_none_or(|since| record.at >= since)
         && query.until.is_none_or(|until| record.at < until)
@@ -192,8 +203,8 @@ pub(super) fn settled(record: KeyRecord, now: Timestamp) -> KeyRecord {
     }
 }
 
-fn is_asked_for(key: &Key, query: &KeyQuery) -> bool {
-    let key = key.clone().settled(query.now);
+fn is_asked_for(row: &KeyRow, query: &KeyQuery) -> bool {
+    let key = row.key.clone().settled(query.now);
     let standing = key.standing(query.now);
     let stands_so = match query.standing {
         Some(wanted) => standing == wanted,
@@ -204,13 +215,21 @@ fn is_asked_for(key: &Key, query: &KeyQuery) -> bool {
     };
     let has_name = |text: &String| {
         let name = key.name.as_str().to_ascii_lowercase();
-        name.contains(&text.to_ascii_lowercase())
+        name.contains(&text.to_ascii_lowercase()) || query.last_four.as_deref() == Some(key.secret.last_four.as_str())
+    };
+    let is_unused = |time: Timestamp| {
+        standing == Standing::Active && key.created_at < time && row.last_used_at.is_none_or(|used| used < time)
     };
     key.tenant == query.tenant
         && query.subject.as_ref().is_none_or(|subject| key.subject == *subject)
         && stands_so
         && query.expires_before.is_none_or(|end| is_expiring(&key, query.now, end))
         && query.search.as_ref().is_none_or(has_name)
+        && query.unused_since.is_none_or(is_unused)
+        && query
+            .scope
+            .as_ref()
+            .is_none_or(|wanted| key.scopes.iter().any(|scope| scope == wanted))
 }
 
 fn is_expiring(key: &Key, now: Timestamp, end: Timestamp) -> bool {

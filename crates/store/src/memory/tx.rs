@@ -2,7 +2,7 @@
 
 use super::tables::{KeyRow, SecretRow, Tables};
 use crate::error::StoreError;
-use crate::model::{AuditRecord, Head, KeyRecord, UsageCount};
+use crate::model::{AuditRecord, Head, KeyRecord, Trace, UsageCount};
 use crate::tx::{Counted, Mark, Result, Tx};
 use async_trait::async_trait;
 use keyreeve_core::lifecycle::State;
@@ -88,6 +88,9 @@ impl Tx for MemoryTx<'_> {
     }
 
     async fn delete_key(&mut self, id: KeyId) -> Result<()> {
+        for trace in self.0.traces_of(id) {
+            self.0.traces.remove(&(trace.key, trace.outcome, trace.address));
+        }
         self.0.keys.remove(&id);
         Ok(())
     }
@@ -153,6 +156,28 @@ impl Tx for MemoryTx<'_> {
         let old: Vec<_> = rows.filter(|(_, hour, _)| *hour < stale).cloned().collect();
         for place in &old {
             self.0.usage.remove(place);
+        }
+        Ok(())
+    }
+
+    async fn add_traces(&mut self, traces: &[Trace], kept: u32) -> Result<()> {
+        for trace in traces {
+            let place = (trace.key, trace.outcome.clone(), trace.address.clone());
+            let before = self.0.traces.get(&place).cloned();
+            let (count, last_at) = before.map_or((0, trace.last_at), |before| (before.count, before.last_at));
+            let sum = Trace {
+                count: count + trace.count,
+                last_at: last_at.max(trace.last_at),
+                ..trace.clone()
+            };
+            self.0.traces.put(place, sum);
+        }
+        for trace in traces {
+            let all = self.0.traces_of(trace.key);
+            let kept = usize::try_from(kept).unwrap_or(usize::MAX);
+            for old in all.into_iter().skip(kept) {
+                self.0.traces.remove(&(old.key, old.outcome, old.address));
+            }
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! What verification leaves behind: last uses and counts.
 
+use keyreeve_core::text::{Slug, Subject};
 use keyreeve_core::{Digest, KeyId, Timestamp};
 
 /// Uses and counts, collected in memory and written in groups.
@@ -9,6 +10,8 @@ pub struct Activity {
     pub uses: Vec<(Digest, Timestamp)>,
     /// Verdicts counted since the last time.
     pub counts: Vec<UsageCount>,
+    /// Where verdicts were asked for.
+    pub traces: Vec<Trace>,
 }
 
 /// Verdicts of one kind on one key in one hour.
@@ -22,4 +25,32 @@ pub struct UsageCount {
     pub outcome: String,
     /// How many.
     pub count: u64,
+}
+
+/// How often a key met an outcome from one address, and when last.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Trace {
+    /// The key.
+    pub key: KeyId,
+    /// `valid`, or the denial.
+    pub outcome: String,
+    /// The address that the relying service gave; empty if it gave none.
+    pub address: String,
+    /// How often.
+    pub count: u64,
+    /// When last.
+    pub last_at: Timestamp,
+}
+
+/// Whose refusals to count.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Refusals {
+    /// Of this tenant's keys.
+    pub tenant: Slug,
+    /// Only of this owner's.
+    pub subject: Option<Subject>,
+    /// Since this time.
+    pub since: Timestamp,
+    /// Most rows to give, the largest first.
+    pub limit: u32,
 }

@@ -89,6 +89,8 @@ pub struct AuditQuery {
     pub target_id: Option<String>,
     /// Only by this actor.
     pub actor_id: Option<String>,
+    /// Only about keys of this owner.
+    pub subject: Option<String>,
     /// Only of this action, or, with a dot at its end, of this kind of action.
     pub action: Option<String>,
     /// Only at or after this time.

@@ -2,9 +2,11 @@
 
 mod activity;
 mod log;
+mod login;
 
-pub use activity::{Activity, UsageCount};
+pub use activity::{Activity, Refusals, Trace, UsageCount};
 pub use log::{AuditDraft, AuditQuery, AuditRecord, Event, Head, entry_of};
+pub use login::{Login, LoginKind};
 
 use keyreeve_core::access::{Actor, Permissions, Reach};
 use keyreeve_core::key::LastFour;
@@ -157,6 +159,17 @@ pub struct Idempotency {
     pub key: Box<str>,
     /// SHA-256 of method, path and body: the same mark on another request is refused.
     pub fingerprint: [u8; 32],
+    /// What a repeat comes to.
+    pub repeat: Repeat,
+}
+
+/// What becomes of a secret when the request that made it is repeated.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Repeat {
+    /// If it was never presented, a fresh one takes its place: the answer may have been lost.
+    Replaces,
+    /// It stays: somebody may have copied it from the page that showed it.
+    Reports,
 }
 
 /// Decides one item of an issue inside the transaction, from the tenant's policy and what is true of the subject.
@@ -267,8 +280,14 @@ pub struct KeyQuery {
     pub hide_expired: bool,
     /// Only active keys that expire after `now` and before this time.
     pub expires_before: Option<Timestamp>,
+    /// Only active keys that were made and last used before this time.
+    pub unused_since: Option<Timestamp>,
+    /// Only keys that hold this scope.
+    pub scope: Option<String>,
     /// Only keys whose name contains this, without regard to case (ASCII).
     pub search: Option<String>,
+    /// With `search`: also keys whose secret ends in these four characters.
+    pub last_four: Option<String>,
     /// Where to begin.
     pub start: PageStart,
     /// Most keys to give.

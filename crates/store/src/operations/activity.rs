@@ -11,6 +11,8 @@ use keyreeve_core::text::Slug;
 
 /// How long counts are kept: 90 days.
 const COUNTS_KEPT_MS: i64 = 90 * 24 * 3_600_000;
+/// Outcomes and addresses that are remembered of a key, the newest ones.
+const TRACES_KEPT: u32 = 50;
 
 /// Writes down uses and counts. No revision and no audit entry.
 pub(crate) async fn record_activity(tx: &mut dyn Tx, activity: &Activity) -> Result<Written<()>, WriteError> {
@@ -20,6 +22,9 @@ pub(crate) async fn record_activity(tx: &mut dyn Tx, activity: &Activity) -> Res
     if let Some(newest) = activity.counts.iter().map(|count| count.hour).max() {
         let stale = Timestamp::from_millis(newest.millis().saturating_sub(COUNTS_KEPT_MS));
         tx.add_counts(&activity.counts, stale).await?;
+    }
+    if !activity.traces.is_empty() {
+        tx.add_traces(&activity.traces, TRACES_KEPT).await?;
     }
     Ok(Written {
         value: (),

@@ -122,7 +122,7 @@ async fn replay(
     request: ChangeRequest,
     targets: &[KeyId],
 ) -> Result<Written<Changed>, WriteError> {
-    let (mut records, is_undelivered) = marks::targets(tx, &request.tenant, targets, context.at).await?;
+    let (mut records, is_undelivered) = marks::targets(tx, context, &request.tenant, targets).await?;
     let record = records.pop();
     if let (Some(mut replace), Some(record), true) = (request.replace, record.clone(), is_undelivered) {
         let decided = replace(0, record.key);

@@ -92,7 +92,7 @@ async fn replay(
     mut request: IssueRequest,
     targets: &[KeyId],
 ) -> Result<Written<Issued>, WriteError> {
-    let (records, is_undelivered) = marks::targets(tx, &request.tenant, targets, context.at).await?;
+    let (records, is_undelivered) = marks::targets(tx, context, &request.tenant, targets).await?;
     if !is_undelivered || records.len() != request.items.len() {
         let revision = append(tx, context, Vec::new()).await?;
         return Ok(Written {

@@ -1,7 +1,7 @@
 //! Idempotency keys: a repeated request is known by its mark and not carried out again.
 
 use crate::error::WriteError;
-use crate::model::{IDEMPOTENCY_SECONDS, KeyRecord, WriteContext};
+use crate::model::{IDEMPOTENCY_SECONDS, Idempotency, KeyRecord, Repeat, WriteContext};
 use crate::tx::{Mark, Tx};
 use keyreeve_core::lifecycle::State;
 use keyreeve_core::text::Slug;
@@ -50,18 +50,20 @@ fn stale_before(now: Timestamp) -> Timestamp {
 /// all are there and active, and no secret of any was ever presented.
 pub(super) async fn targets(
     tx: &mut dyn Tx,
+    context: &WriteContext,
     tenant: &Slug,
     ids: &[KeyId],
-    now: Timestamp,
 ) -> Result<(Vec<KeyRecord>, bool), WriteError> {
     let mut records = Vec::with_capacity(ids.len());
     for &id in ids {
         if let Some(mut record) = tx.lock_key(tenant, id).await? {
-            record.key = record.key.settled(now);
+            record.key = record.key.settled(context.at);
             records.push(record);
         }
     }
-    let is_undelivered = records.len() == ids.len()
+    let replaces = |mark: &Idempotency| mark.repeat == Repeat::Replaces;
+    let is_undelivered = context.idempotency.as_ref().is_some_and(replaces)
+        && records.len() == ids.len()
         && records
             .iter()
             .all(|record| record.key.state == State::Active && !record.is_presented);

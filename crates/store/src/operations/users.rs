@@ -58,6 +58,10 @@ pub(crate) async fn change_user(
         return Ok(Written { value, commit });
     };
     tx.update_user(&after).await?;
+    // Whoever may no longer come in, or comes in by another password now, is not in any more (OWASP ASVS 7.4.2, 7.4.3).
+    if after.is_blocked() || before.password != after.password {
+        tx.end_logins(after.id, None).await?;
+    }
     let draft = AuditDraft {
         action: match after.status {
             Status::Removed => Action::UserRemoved,

@@ -47,6 +47,17 @@ const DIALECT: Dialect = Dialect {
          SELECT decode(value ->> 0, 'hex'), (value ->> 1)::bigint, value ->> 2, sum((value ->> 3)::bigint)::bigint \
          FROM json_array_elements($1::json) GROUP BY 1, 2, 3 \
          ON CONFLICT (key_id, hour, outcome) DO UPDATE SET count = usage.count + excluded.count",
+    usage_of: "SELECT key_id, hour, outcome, count FROM usage \
+         WHERE key_id IN (SELECT decode(value, 'hex') FROM json_array_elements_text($1::json)) \
+         AND hour >= $2 AND hour < $3 ORDER BY 1, 2, 3",
+    add_traces: "INSERT INTO traces (key_id, outcome, address, count, last_at) \
+         SELECT decode(value ->> 0, 'hex'), value ->> 1, value ->> 2, sum((value ->> 3)::bigint)::bigint, \
+         max((value ->> 4)::bigint) FROM json_array_elements($1::json) GROUP BY 1, 2, 3 \
+         ON CONFLICT (key_id, outcome, address) DO UPDATE SET count = traces.count + excluded.count, \
+         last_at = greatest(traces.last_at, excluded.last_at)",
+    trim_traces: "DELETE FROM traces WHERE (key_id, outcome, address) IN (SELECT key_id, outcome, address FROM \
+         (SELECT key_id, outcome, address, row_number() OVER (PARTITION BY key_id ORDER BY last_at DESC) AS place \
+         FROM traces WHERE key_id IN (SELECT decode(value, 'hex') FROM json_array_elements_text($1::json))) AS ranked WHERE place > $2)",
 };
 
 impl Columns for Row {

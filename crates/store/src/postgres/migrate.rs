@@ -10,7 +10,7 @@ use tokio::time::timeout;
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Number, name, text. A merged one is never edited (ARCHITECTURE.md, A9); SQLite has the twins.
-const MIGRATIONS: [(i64, &str, &str); 3] = [
+const MIGRATIONS: [(i64, &str, &str); 4] = [
     (
         1,
         "foundation",
@@ -25,6 +25,11 @@ const MIGRATIONS: [(i64, &str, &str); 3] = [
         3,
         "coherence",
         include_str!("../../migrations/postgres/0003_coherence.sql"),
+    ),
+    (
+        4,
+        "dashboard",
+        include_str!("../../migrations/postgres/0004_dashboard.sql"),
     ),
 ];
 

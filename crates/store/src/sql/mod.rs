@@ -117,4 +117,10 @@ pub(crate) struct Dialect {
     pub(crate) use_keys: &'static str,
     /// Adds counts; one JSON array of `[hex key, hour, outcome, count]`.
     pub(crate) add_counts: &'static str,
+    /// Reads counts; one JSON array of `hex key`, then since and until in ms.
+    pub(crate) usage_of: &'static str,
+    /// Adds traces; one JSON array of `[hex key, outcome, address, count, ms]`.
+    pub(crate) add_traces: &'static str,
+    /// Forgets the oldest traces of keys that have more than `$2`; one JSON array of `hex key`.
+    pub(crate) trim_traces: &'static str,
 }

@@ -1,16 +1,16 @@
 //! Tenants, root keys and users, in a write transaction.
 
-use super::rows::{root_key, tenant, user};
+use super::rows::{login, root_key, tenant, user};
 use super::tx::SqlTx;
 use super::{Engine, query};
 use crate::codec;
-use crate::model::{RootKey, Tenant};
+use crate::model::{Login, RootKey, Tenant};
 use crate::tx::{PeopleTx, Result};
 use async_trait::async_trait;
 use keyreeve_core::access::Reach;
 use keyreeve_core::text::{Name, Slug};
 use keyreeve_core::user::{Email, PasswordDigest, Status};
-use keyreeve_core::{RootKeyId, Timestamp, User, UserId};
+use keyreeve_core::{Digest, RootKeyId, Timestamp, User, UserId};
 
 const HAS_TENANTS: &str = "SELECT EXISTS (SELECT 1 FROM tenants) AS found";
 const TENANT: &str = "SELECT slug, name AS tenant_name, is_suspended, is_removed, policy, created_at AS tenant_created_at \
@@ -35,6 +35,14 @@ const INSERT_USER: &str = "INSERT INTO users (id, tenant, email, name, role, sta
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
 const UPDATE_USER: &str =
     "UPDATE users SET name = $2, role = $3, status = $4, password = $5, updated_at = $6 WHERE id = $1";
+const PUT_LOGIN: &str = "INSERT INTO logins (digest, kind, tenant, user_id, data, expires_at) \
+     VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (digest) DO UPDATE SET kind = excluded.kind, \
+     tenant = excluded.tenant, user_id = excluded.user_id, data = excluded.data, expires_at = excluded.expires_at";
+/// A few at a time: nobody shall wait for the sessions of a week.
+const FORGET_LOGINS: &str = "DELETE FROM logins WHERE digest IN \
+     (SELECT digest FROM logins WHERE expires_at <= $1 ORDER BY expires_at LIMIT 100)";
+const TAKE_LOGIN: &str = "DELETE FROM logins WHERE digest = $1 RETURNING *";
+const END_LOGINS: &str = "DELETE FROM logins WHERE user_id = $1 AND ($2 IS NULL OR digest <> $2)";
 
 #[async_trait]
 impl<E: Engine> PeopleTx for SqlTx<'_, E> {
@@ -144,5 +152,30 @@ impl<E: Engine> PeopleTx for SqlTx<'_, E> {
             .bind(user.password.as_ref().map(PasswordDigest::as_phc))
             .bind(user.updated_at.millis());
         self.run(statement).await.map(drop)
+    }
+
+    async fn put_login(&mut self, login: &Login, now: Timestamp) -> Result<()> {
+        let user = login.user.map(|id| id.bytes());
+        let statement = query(PUT_LOGIN)
+            .bind(login.digest.bytes().as_slice())
+            .bind(login.kind.as_str())
+            .bind(login.tenant.as_str())
+            .bind(user.as_ref().map(|id| id.as_slice()))
+            .bind(&login.data)
+            .bind(login.expires_at.millis());
+        self.run(statement).await?;
+        self.run(query(FORGET_LOGINS).bind(now.millis())).await.map(drop)
+    }
+
+    async fn take_login(&mut self, digest: &Digest) -> Result<Option<Login>> {
+        let statement = query(TAKE_LOGIN).bind(digest.bytes().as_slice());
+        self.row(statement).await?.as_ref().map(login).transpose()
+    }
+
+    async fn end_logins(&mut self, user: UserId, except: Option<&Digest>) -> Result<u64> {
+        let statement = query(END_LOGINS)
+            .bind(user.bytes())
+            .bind(except.map(|digest| digest.bytes().as_slice()));
+        self.run(statement).await
     }
 }

@@ -39,19 +39,22 @@ macro_rules! filter {
             "ELSE 'active' END) ",
             "AND NOT ($5 AND (state = 'revoked' OR (state = 'disabled' AND coalesce(finalize_at <= $3, FALSE)))) ",
             "AND NOT ($6 AND state = 'active' AND coalesce(expires_at <= $3, FALSE)) ",
-            "AND ($7 IS NULL OR lower(name) LIKE lower($7) ESCAPE '\\') ",
-            "AND ($8 IS NULL OR (state = 'active' AND expires_at > $3 AND expires_at < $8)) "
+            "AND ($7 IS NULL OR lower(name) LIKE lower($7) ESCAPE '\\' OR coalesce(last_four = $8, FALSE)) ",
+            "AND ($9 IS NULL OR (state = 'active' AND expires_at > $3 AND expires_at < $9)) ",
+            "AND ($10 IS NULL OR (state = 'active' AND coalesce(expires_at > $3, TRUE) AND created_at < $10 ",
+            "AND coalesce(last_used_at < $10, TRUE))) ",
+            "AND ($11 IS NULL OR ' ' || scopes || ' ' LIKE $11 ESCAPE '\\') "
         )
     };
 }
 
-/// Newest first is the order of ids, descending; `$9` is the id to begin after.
+/// Newest first is the order of ids, descending; `$12` is the id to begin after.
 macro_rules! page {
     ($owner:literal) => {
         concat!(
             select_keys!(),
             filter!($owner),
-            "AND id < $9 ORDER BY id DESC LIMIT $10 OFFSET $11"
+            "AND id < $12 ORDER BY id DESC LIMIT $13 OFFSET $14"
         )
     };
 }
@@ -188,7 +191,10 @@ fn filtered<'q>(statement: Statement<'q>, wanted: &'q KeyQuery) -> Statement<'q>
         .bind(wanted.hide_revoked && wanted.standing.is_none())
         .bind(wanted.hide_expired && wanted.standing.is_none())
         .bind(wanted.search.as_deref().map(like))
+        .bind(wanted.last_four.as_deref())
         .bind(wanted.expires_before.map(Timestamp::millis))
+        .bind(wanted.unused_since.map(Timestamp::millis))
+        .bind(wanted.scope.as_deref().map(|scope| like(&format!(" {scope} "))))
 }
 
 /// A pattern that matches names containing the text as it is: `%`, `_` and `\` stand for themselves.

@@ -3,7 +3,9 @@
 use super::Columns;
 use crate::codec;
 use crate::error::StoreError;
-use crate::model::{AuditRecord, Credential, KeyBrief, KeyRecord, RootKey, Tenant, UsageCount};
+use crate::model::{
+    AuditRecord, Credential, KeyBrief, KeyRecord, Login, LoginKind, RootKey, Tenant, Trace, UsageCount,
+};
 use keyreeve_core::access::{Permissions, Reach, Role};
 use keyreeve_core::key::{LastFour, Prefix};
 use keyreeve_core::lifecycle::{Hold, HoldCause, Lock, NewSecret, ReasonCode, Retiring, Revocation, State};
@@ -12,6 +14,7 @@ use keyreeve_core::text::{Claims, Description, Name, Note, Slug, Subject};
 use keyreeve_core::user::{Email, PasswordDigest, Status};
 use keyreeve_core::verdict::{KeyStanding, SecretStanding};
 use keyreeve_core::{Digest, Key, KeyId, RootKeyId, Timestamp, User, UserId};
+use std::fmt::Write as _;
 
 /// The columns of a key, read by name; a condition follows.
 macro_rules! select_keys {
@@ -33,6 +36,14 @@ pub(crate) fn corrupt(what: &str) -> StoreError {
 
 fn there<T>(found: Option<T>, name: &str) -> Result<T, StoreError> {
     found.ok_or_else(|| corrupt(name))
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(64), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _written = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// A text that is not null.
@@ -155,6 +166,30 @@ pub(crate) fn usage_count(row: &impl Columns) -> Result<UsageCount, StoreError> 
         hour: time(row, "hour")?,
         outcome: owned(row, "outcome")?,
         count: revision(row, "count")?,
+    })
+}
+
+pub(crate) fn trace(row: &impl Columns) -> Result<Trace, StoreError> {
+    Ok(Trace {
+        key: KeyId::from_bytes(bytes(row, "key_id")?),
+        outcome: owned(row, "outcome")?,
+        address: owned(row, "address")?,
+        count: revision(row, "count")?,
+        last_at: time(row, "last_at")?,
+    })
+}
+
+pub(crate) fn login(row: &impl Columns) -> Result<Login, StoreError> {
+    let user = row
+        .blob("user_id")?
+        .map(|id| id.try_into().map_err(|_| corrupt("user_id")));
+    Ok(Login {
+        digest: Digest::from_bytes(bytes(row, "digest")?),
+        kind: parsed(row, "kind", LoginKind::parse)?,
+        tenant: parsed(row, "tenant", |text| Slug::parse(text).ok())?,
+        user: user.transpose()?.map(UserId::from_bytes),
+        data: owned(row, "data")?,
+        expires_at: time(row, "expires_at")?,
     })
 }
 

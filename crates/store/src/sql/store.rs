@@ -5,12 +5,14 @@ use super::{Engine, read, read_log};
 use crate::error::{StoreError, WriteError};
 use crate::model::{
     Activity, AuditQuery, AuditRecord, ChangeRequest, Changed, Credential, Event, Founding, Head, IssueRequest, Issued,
-    KeyPage, KeyQuery, KeyRecord, RootKey, Stamped, Tenant, TenantEdit, UsageCount, UserChange, WriteContext,
+    KeyPage, KeyQuery, KeyRecord, Login, Refusals, RootKey, Stamped, Tenant, TenantEdit, Trace, UsageCount, UserChange,
+    WriteContext,
 };
 use crate::operations;
 use crate::store::Store;
 use async_trait::async_trait;
 use keyreeve_core::text::{Slug, Subject};
+use keyreeve_core::user::Email;
 use keyreeve_core::{Digest, KeyId, RootKeyId, Timestamp, User, UserId};
 
 /// A database that the trait comes with.
@@ -150,6 +152,55 @@ impl<S: SqlStore> Store for S {
 
     async fn usage(&self, key: KeyId, since: Timestamp, until: Timestamp) -> Result<Vec<UsageCount>, StoreError> {
         read_log::usage(&mut self.reader(), key, since, until).await
+    }
+
+    async fn usage_of(
+        &self,
+        keys: &[KeyId],
+        since: Timestamp,
+        until: Timestamp,
+    ) -> Result<Vec<UsageCount>, StoreError> {
+        read_log::usage_of(&mut self.reader(), keys, since, until).await
+    }
+
+    async fn refusals(&self, wanted: Refusals) -> Result<Vec<UsageCount>, StoreError> {
+        read_log::refusals(&mut self.reader(), &wanted).await
+    }
+
+    async fn traces(&self, key: KeyId) -> Result<Vec<Trace>, StoreError> {
+        read_log::traces(&mut self.reader(), key).await
+    }
+
+    async fn login(&self, digest: &Digest, now: Timestamp) -> Result<Option<Login>, StoreError> {
+        read_log::login_of(&mut self.reader(), digest, now).await
+    }
+
+    async fn put_login(&self, login: Login, now: Timestamp) -> Result<(), StoreError> {
+        let written = self
+            .writer()
+            .write(move |tx| Box::pin(async move { operations::put_login(tx, &login, now).await }))
+            .await;
+        written.map_err(operations::only_store_error)
+    }
+
+    async fn take_login(&self, digest: Digest, now: Timestamp) -> Result<Option<Login>, StoreError> {
+        let written = self
+            .writer()
+            .write(move |tx| Box::pin(async move { operations::take_login(tx, &digest, now).await }))
+            .await;
+        written.map_err(operations::only_store_error)
+    }
+
+    async fn end_logins(&self, user: UserId, except: Option<Digest>) -> Result<u64, StoreError> {
+        let written = self
+            .writer()
+            .write(move |tx| Box::pin(async move { operations::end_logins(tx, user, except.as_ref()).await }))
+            .await;
+        written.map_err(operations::only_store_error)
+    }
+
+    async fn people(&self, email: &Email, limit: u32) -> Result<Vec<User>, StoreError> {
+        read_log::people(&mut self.reader(), email, limit).await
     }
 
     async fn record_events(&self, context: WriteContext, events: Vec<Event>) -> Result<u64, WriteError> {

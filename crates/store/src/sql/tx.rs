@@ -1,9 +1,9 @@
 //! A write transaction, row by row.
 
-use super::rows::{blob, chain, corrupt, digest, flag, int, key_record, number, revision, select_keys};
+use super::rows::{blob, chain, corrupt, digest, flag, hex, int, key_record, number, revision, select_keys};
 use super::{Engine, Statement, query};
 use crate::error::StoreError;
-use crate::model::{AuditRecord, Head, KeyRecord, UsageCount};
+use crate::model::{AuditRecord, Head, KeyRecord, Trace, UsageCount};
 use crate::tx::{Counted, Mark, Result, Tx};
 use async_trait::async_trait;
 use keyreeve_core::lifecycle::State;
@@ -11,7 +11,7 @@ use keyreeve_core::text::{Name, Slug, Subject};
 use keyreeve_core::verdict::SecretStanding;
 use keyreeve_core::{Digest, Key, KeyId, Timestamp};
 use serde_json::json;
-use std::fmt::Write as _;
+use std::collections::BTreeSet;
 
 const HEAD: &str = "SELECT revision, chain FROM head WHERE id = 1";
 const SET_HEAD: &str = "UPDATE head SET revision = $1, chain = $2 WHERE id = 1";
@@ -34,6 +34,7 @@ const UPDATE_KEY: &str = "UPDATE keys SET tenant = $2, subject = $3, name = $4, 
      state = $14, hold_cause = $15, hold_lock = $16, finalize_at = $17, state_since = $18, state_by = $19, \
      reason_code = $20, note = $21, created_at = $22, updated_at = $23, rotated_at = $24, expires_at = $25 \
      WHERE id = $1";
+const DELETE_TRACES: &str = "DELETE FROM traces WHERE key_id = $1";
 const DELETE_KEY: &str = "DELETE FROM keys WHERE id = $1";
 const INSERT_CREDENTIAL: &str =
     "INSERT INTO credentials (digest, key_id, tenant, standing) VALUES ($1, $2, $3, 'live')";
@@ -79,14 +80,6 @@ impl<E: Engine> SqlTx<'_, E> {
         let total = int(&self.0.the_row(statement).await?, "total")?;
         Ok(u32::try_from(total).unwrap_or(u32::MAX))
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(64), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _written = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// Binds every column of a key, in the order that both statements above have.
@@ -226,6 +219,8 @@ impl<E: Engine> Tx for SqlTx<'_, E> {
     }
 
     async fn delete_key(&mut self, id: KeyId) -> Result<()> {
+        // Addresses tell of people: they go with the record.
+        self.run(query(DELETE_TRACES).bind(id.bytes())).await?;
         self.run(query(DELETE_KEY).bind(id.bytes())).await.map(drop)
     }
 
@@ -282,6 +277,21 @@ impl<E: Engine> Tx for SqlTx<'_, E> {
         self.run(query(E::DIALECT.add_counts).bind(json!(counts).to_string()))
             .await?;
         self.run(query(FORGET_COUNTS).bind(stale.millis())).await.map(drop)
+    }
+
+    async fn add_traces(&mut self, traces: &[Trace], kept: u32) -> Result<()> {
+        let rows: Vec<_> = traces
+            .iter()
+            .map(|one| {
+                let key = hex(&one.key.bytes());
+                json!([key, one.outcome, one.address, one.count, one.last_at.millis()])
+            })
+            .collect();
+        self.run(query(E::DIALECT.add_traces).bind(json!(rows).to_string()))
+            .await?;
+        let keys: BTreeSet<_> = traces.iter().map(|one| hex(&one.key.bytes())).collect();
+        let statement = query(E::DIALECT.trim_traces).bind(json!(keys).to_string()).bind(kept);
+        self.run(statement).await.map(drop)
     }
 
     async fn mark(&mut self, actor: &str, mark: &str) -> Result<Option<Mark>> {

@@ -17,6 +17,14 @@ const DIALECT: Dialect = Dialect {
     add_counts: "INSERT INTO usage (key_id, hour, outcome, count) \
          SELECT unhex(value ->> 0), value ->> 1, value ->> 2, value ->> 3 FROM json_each($1) WHERE true \
          ON CONFLICT DO UPDATE SET count = count + excluded.count",
+    usage_of: "SELECT key_id, hour, outcome, count FROM usage \
+         WHERE key_id IN (SELECT unhex(value) FROM json_each($1)) AND hour >= $2 AND hour < $3 ORDER BY 1, 2, 3",
+    add_traces: "INSERT INTO traces (key_id, outcome, address, count, last_at) \
+         SELECT unhex(value ->> 0), value ->> 1, value ->> 2, value ->> 3, value ->> 4 FROM json_each($1) WHERE true \
+         ON CONFLICT DO UPDATE SET count = count + excluded.count, last_at = max(last_at, excluded.last_at)",
+    trim_traces: "DELETE FROM traces WHERE (key_id, outcome, address) IN (SELECT key_id, outcome, address FROM \
+         (SELECT key_id, outcome, address, row_number() OVER (PARTITION BY key_id ORDER BY last_at DESC) AS place \
+         FROM traces WHERE key_id IN (SELECT unhex(value) FROM json_each($1))) AS ranked WHERE place > $2)",
 };
 
 /// The database's own failures: away, busy, disk full.

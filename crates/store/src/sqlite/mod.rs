@@ -157,6 +157,11 @@ fn migrator() -> Migrator {
             "lifecycle",
             include_str!("../../migrations/sqlite/0002_lifecycle.sql"),
         ),
+        migration(
+            4,
+            "dashboard",
+            include_str!("../../migrations/sqlite/0004_dashboard.sql"),
+        ),
     ])
 }
 

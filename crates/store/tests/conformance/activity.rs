@@ -4,7 +4,7 @@ use crate::world::{NOW, World, context, later, revoke_order, slug};
 use keyreeve_core::audit::Action;
 use keyreeve_core::policy::{Preset, Undo};
 use keyreeve_core::{KeyId, Timestamp};
-use keyreeve_store::model::{Activity, AuditQuery, AuditRecord, Event, UsageCount, WriteContext};
+use keyreeve_store::model::{Activity, AuditQuery, AuditRecord, Event, Refusals, Trace, UsageCount, WriteContext};
 
 const HOUR: u64 = 3_600;
 
@@ -21,6 +21,7 @@ async fn add(world: &World, counts: Vec<UsageCount>) {
     let activity = Activity {
         uses: Vec::new(),
         counts,
+        traces: Vec::new(),
     };
     world.store.record_activity(activity).await.unwrap();
 }
@@ -187,4 +188,66 @@ pub async fn keys_about_to_expire_are_listed(world: World) {
     assert_eq!(world.names(query.clone()).await, ["soon"]);
     query.now = later(60);
     assert!(world.names(query).await.is_empty(), "what has expired is not about to");
+}
+
+pub async fn counts_of_several_keys_and_the_most_refused_are_found(world: World) {
+    let (one, two) = (world.issue("user_1", "one").await, world.issue("user_2", "two").await);
+    add(
+        &world,
+        vec![
+            count(one.id, NOW, "valid", 2),
+            count(one.id, NOW, "expired", 3),
+            count(one.id, later(HOUR), "expired", 4),
+            count(two.id, NOW, "revoked", 5),
+        ],
+    )
+    .await;
+    let both = world.store.usage_of(&[one.id, two.id], NOW, later(HOUR)).await.unwrap();
+    assert_eq!(both.iter().map(|row| row.count).sum::<u64>(), 10);
+    assert!(world.store.usage_of(&[], NOW, later(HOUR)).await.unwrap().is_empty());
+    let asked = |owner: Option<&str>, limit| Refusals {
+        tenant: world.tenant.clone(),
+        subject: owner.map(crate::world::subject),
+        since: NOW,
+        limit,
+    };
+    let refused = world.store.refusals(asked(None, 10)).await.unwrap();
+    assert_eq!(
+        refused,
+        [
+            count(one.id, later(HOUR), "expired", 7),
+            count(two.id, NOW, "revoked", 5)
+        ]
+    );
+    assert_eq!(world.store.refusals(asked(None, 1)).await.unwrap().len(), 1);
+    let of_two = world.store.refusals(asked(Some("user_2"), 10)).await.unwrap();
+    assert_eq!(of_two, [count(two.id, NOW, "revoked", 5)]);
+}
+
+pub async fn traces_add_up_stay_few_and_go_with_their_key(world: World) {
+    let key = world.issue("user_1", "one").await;
+    let trace = |address: &str, count, seconds| Trace {
+        key: key.id,
+        outcome: "valid".to_owned(),
+        address: address.to_owned(),
+        count,
+        last_at: later(seconds),
+    };
+    let add = async |traces: Vec<Trace>| {
+        let activity = Activity {
+            traces,
+            ..Activity::default()
+        };
+        world.store.record_activity(activity).await.unwrap();
+    };
+    add(vec![trace("192.0.2.1", 2, 5), trace("", 1, 1)]).await;
+    add(vec![trace("192.0.2.1", 3, 2)]).await;
+    let found = world.store.traces(key.id).await.unwrap();
+    assert_eq!(found, [trace("192.0.2.1", 5, 5), trace("", 1, 1)]);
+    let many = (0..100).map(|n| trace(&format!("198.51.100.{n}"), 1, 10 + n)).collect();
+    add(many).await;
+    let found = world.store.traces(key.id).await.unwrap();
+    assert_eq!((found.len(), found[0].address.as_str()), (50, "198.51.100.99"));
+    world.delete(key.id).await;
+    assert!(world.store.traces(key.id).await.unwrap().is_empty());
 }

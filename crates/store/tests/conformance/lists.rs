@@ -121,3 +121,32 @@ pub async fn a_revocation_whose_time_to_undo_is_over_counts_as_revoked(world: Wo
     };
     assert!(world.names(unrevoked).await.is_empty());
 }
+
+pub async fn unused_keys_scopes_and_endings_are_found(world: World) {
+    let old = world.issue("user_1", "old").await;
+    let used = world.issue("user_1", "used").await;
+    world.record_use(used.secret.digest, later(100)).await;
+    let unused = |seconds| KeyQuery {
+        unused_since: Some(later(seconds)),
+        now: later(200),
+        ..world.query()
+    };
+    assert!(world.names(unused(0)).await.is_empty());
+    assert_eq!(world.names(unused(50)).await, ["old"]);
+    assert_eq!(world.names(unused(150)).await, ["used", "old"]);
+    let ending = KeyQuery {
+        search: Some("nothing is called so".to_owned()),
+        last_four: Some(old.secret.last_four.as_str().to_owned()),
+        ..world.query()
+    };
+    assert!(world.names(ending).await.contains(&"old".to_owned()));
+    let scope = |scope: &str| KeyQuery {
+        scope: Some(scope.to_owned()),
+        ..world.query()
+    };
+    let held: Vec<_> = old.scopes.iter().collect();
+    for scope_held in held {
+        assert_eq!(world.names(scope(scope_held)).await.len(), 2);
+    }
+    assert!(world.names(scope("nobody:has")).await.is_empty());
+}

@@ -1,12 +1,12 @@
 //! Users and tenants: what ends with them.
 
-use crate::world::{NOW, World, context, name, slug};
+use crate::world::{NOW, World, context, later, name, slug};
 use keyreeve_core::access::{Actor, Reach, Role};
 use keyreeve_core::policy::{ExpiryWish, Preset};
 use keyreeve_core::user::{Email, PasswordDigest, Status, UserEdit};
-use keyreeve_core::{User, UserId};
+use keyreeve_core::{Digest, User, UserId};
 use keyreeve_store::WriteError;
-use keyreeve_store::model::{TenantEdit, UserChange, WriteContext};
+use keyreeve_store::model::{Login, LoginKind, TenantEdit, UserChange, WriteContext};
 use keyreeve_store::store::OwnerGate;
 
 fn user(world: &World, email: &str, role: Role) -> User {
@@ -252,4 +252,76 @@ pub async fn the_last_root_key_that_makes_others_stays(world: World) {
         .unwrap();
     // On the machine itself even the last one goes.
     world.store.revoke_root_key(context(), None, second.id).await.unwrap();
+}
+
+fn login(user: &User, number: u8, ends: u64) -> Login {
+    Login {
+        digest: Digest::from_bytes([number; 32]),
+        kind: LoginKind::Session,
+        tenant: user.tenant.clone(),
+        user: Some(user.id),
+        data: format!("{{\"n\":{number}}}"),
+        expires_at: later(ends),
+    }
+}
+
+pub async fn a_login_is_there_until_it_ends_or_is_taken(world: World) {
+    let ada = made(&world, "ada@example.com", Role::Admin).await;
+    let one = login(&ada, 1, 10);
+    world.store.put_login(one.clone(), NOW).await.unwrap();
+    assert_eq!(world.store.login(&one.digest, NOW).await.unwrap(), Some(one.clone()));
+    assert_eq!(world.store.login(&one.digest, later(10)).await.unwrap(), None);
+    let longer = Login {
+        data: "{}".to_owned(),
+        expires_at: later(20),
+        ..one.clone()
+    };
+    world.store.put_login(longer.clone(), NOW).await.unwrap();
+    assert_eq!(
+        world.store.login(&one.digest, later(10)).await.unwrap(),
+        Some(longer.clone())
+    );
+    assert_eq!(world.store.take_login(one.digest, NOW).await.unwrap(), Some(longer));
+    assert_eq!(world.store.take_login(one.digest, NOW).await.unwrap(), None);
+}
+
+pub async fn whoever_goes_or_gets_another_password_is_signed_out(world: World) {
+    let ada = made(&world, "ada@example.com", Role::Admin).await;
+    made(&world, "eve@example.com", Role::Admin).await;
+    let signed_in = async |number| world.store.login(&Digest::from_bytes([number; 32]), NOW).await.unwrap();
+    for number in 1..=3 {
+        world.store.put_login(login(&ada, number, 99), NOW).await.unwrap();
+    }
+    let kept = Digest::from_bytes([2; 32]);
+    assert_eq!(world.store.end_logins(ada.id, Some(kept)).await.unwrap(), 2);
+    assert!(signed_in(1).await.is_none() && signed_in(2).await.is_some());
+    let password = UserEdit {
+        password: Some(PasswordDigest::new("$argon2id$v=19$another")),
+        ..UserEdit::default()
+    };
+    world
+        .store
+        .change_user(context(), change(&ada, password))
+        .await
+        .unwrap();
+    assert!(signed_in(2).await.is_none());
+    world.store.put_login(login(&ada, 4, 99), NOW).await.unwrap();
+    let suspended = change(&ada, to(Status::Suspended));
+    world.store.change_user(context(), suspended).await.unwrap();
+    assert!(signed_in(4).await.is_none());
+}
+
+pub async fn a_person_is_found_in_every_tenant(world: World) {
+    let ada = made(&world, "ada@example.com", Role::Admin).await;
+    world.make_tenant("other", Preset::Standard.policy()).await;
+    let there = User {
+        tenant: slug("other"),
+        ..user(&world, "ada@example.com", Role::Member)
+    };
+    world.store.create_user(context(), there.clone()).await.unwrap();
+    let email = Email::parse("ADA@example.com").unwrap();
+    let mut found = world.store.people(&email, 10).await.unwrap();
+    found.sort_by_key(|user| user.id);
+    assert_eq!(found, [ada, there]);
+    assert_eq!(world.store.people(&email, 1).await.unwrap().len(), 1);
 }

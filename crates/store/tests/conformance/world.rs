@@ -9,8 +9,8 @@ use keyreeve_core::scope::Scopes;
 use keyreeve_core::text::{Name, Slug, Subject};
 use keyreeve_core::{Digest, Key, KeyId, Policy, RootKeyId, Secret, Timestamp};
 use keyreeve_store::model::{
-    AuditDraft, ChangeFacts, ChangeRequest, Changed, Idempotency, IssueRequest, Issued, KeyQuery, PageStart, RootKey,
-    Tenant, WriteContext,
+    AuditDraft, ChangeFacts, ChangeRequest, Changed, Idempotency, IssueRequest, Issued, KeyQuery, PageStart, Repeat,
+    RootKey, Tenant, WriteContext,
 };
 use keyreeve_store::{Cluster, Commit, CommitObserver, MemoryStore, PostgresStore, SqliteStore, Store, WriteError};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -99,6 +99,7 @@ pub fn marked(mark: &str, fingerprint: u8) -> WriteContext {
         idempotency: Some(Idempotency {
             key: mark.into(),
             fingerprint: [fingerprint; 32],
+            repeat: Repeat::Replaces,
         }),
         ..context()
     }
@@ -284,6 +285,7 @@ impl World {
         let activity = keyreeve_store::model::Activity {
             uses: vec![(digest, at)],
             counts: Vec::new(),
+            traces: Vec::new(),
         };
         self.store.record_activity(activity).await.unwrap();
     }
@@ -300,7 +302,10 @@ impl World {
             hide_revoked: false,
             hide_expired: false,
             expires_before: None,
+            unused_since: None,
+            scope: None,
             search: None,
+            last_four: None,
             start: PageStart::Offset(0),
             limit: 100,
             now: NOW,

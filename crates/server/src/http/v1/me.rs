@@ -8,7 +8,8 @@ use crate::http::call::{Content as _, MaybeJson};
 use crate::http::{body, respond};
 use axum::extract::{Request, State};
 use axum::response::Response;
-use hyper::{HeaderMap, StatusCode};
+use hyper::StatusCode;
+use hyper::http::request::Parts;
 use keyreeve_api::keys::{ApiKey, RevokeKey};
 use keyreeve_api::problem::ErrorBody;
 use keyreeve_api::{Code, Problem};
@@ -26,8 +27,8 @@ use keyreeve_core::verdict::Outer;
         (status = 403, description = "API_KEY_DISABLED", body = ErrorBody, content_type = "application/problem+json")),
     security(("api_key" = []))
 )]
-pub(crate) async fn get(State(app): State<App>, headers: HeaderMap) -> Result<Response, Rejected> {
-    let entry = own_key(&app, &headers).await?;
+pub(crate) async fn get(State(app): State<App>, parts: Parts) -> Result<Response, Rejected> {
+    let entry = own_key(&app, &parts).await?;
     let record = app.authority().record_of(&entry).await?;
     Ok(respond::json(StatusCode::OK, &object(&record, app.authority().now()))?)
 }
@@ -43,7 +44,7 @@ pub(crate) async fn get(State(app): State<App>, headers: HeaderMap) -> Result<Re
 )]
 pub(crate) async fn revoke(State(app): State<App>, request: Request) -> Result<Response, Rejected> {
     let (parts, incoming) = request.into_parts();
-    let entry = own_key(&app, &parts.headers).await?;
+    let entry = own_key(&app, &parts).await?;
     let bytes = body::read(&parts.headers, incoming, body::BODY_BYTES_MAX).await?;
     let MaybeJson(wish) = MaybeJson::<RevokeKey>::read(&parts.headers, &bytes)?;
     let info = parts.extensions.get::<RequestInfo>();
@@ -62,12 +63,14 @@ pub(crate) async fn revoke(State(app): State<App>, request: Request) -> Result<R
 }
 
 /// Judges the bearer as an API key.
-async fn own_key(app: &App, headers: &HeaderMap) -> Result<Entry, Problem> {
-    let secret = bearer(headers)?.unwrap_or("");
+async fn own_key(app: &App, parts: &Parts) -> Result<Entry, Problem> {
+    let secret = bearer(&parts.headers)?.unwrap_or("");
+    let info = parts.extensions.get::<RequestInfo>();
     let question = Question {
         reach: &Reach::Instance,
         scopes: &[],
         now: app.authority().now(),
+        address: info.and_then(|info| info.peer.address),
     };
     let verdict = app.authority().verify(secret, &question).await;
     match (verdict.outer(), verdict.entry) {

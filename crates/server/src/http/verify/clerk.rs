@@ -16,6 +16,7 @@ pub(super) async fn answer(app: &App, reach: &Reach, secret: &str) -> Result<Res
         reach,
         scopes: &[],
         now: app.authority().now(),
+        address: None,
     };
     let verdict = app.authority().verify(secret, &asked).await;
     match (verdict.outcome, &verdict.entry) {

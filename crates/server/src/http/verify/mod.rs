@@ -170,18 +170,14 @@ async fn judge(app: &App, reach: &Reach, question: &VerifyKey<'_>, within: &str)
         None => Vec::new(),
         Some(scopes) => checked_scopes(scopes, within)?,
     };
-    if let Some(ip) = &question.ip
-        && ip.parse::<IpAddr>().is_err()
-    {
-        return Err(Problem::field(
-            &format!("{within}ip"),
-            "must be an IPv4 or IPv6 address",
-        ));
-    }
+    let unreadable = |_| Problem::field(&format!("{within}ip"), "must be an IPv4 or IPv6 address");
+    let address = question.ip.as_deref().map(str::parse::<IpAddr>).transpose();
+    let address = address.map_err(unreadable)?;
     let asked = Question {
         reach,
         scopes: &scopes,
         now: app.authority().now(),
+        address,
     };
     Ok(app.authority().verify(&question.key, &asked).await)
 }

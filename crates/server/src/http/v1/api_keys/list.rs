@@ -93,6 +93,8 @@ fn listing(parameters: &Parameters<'_>) -> Result<Listing, Problem> {
             .transpose()?,
         shown,
         expiring_within: parameters.whole("expiring_within", 1, SECONDS_MAX)?,
+        unused_since: None,
+        scope: None,
         search: search.map(str::to_owned),
         start: start(parameters)?,
         limit: u32::try_from(limit).unwrap_or(u32::MAX),

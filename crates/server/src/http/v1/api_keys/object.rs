@@ -109,6 +109,9 @@ pub(crate) fn changed(app: &App, change: &ChangedKey) -> Result<Response, Reject
         },
         ..shown
     };
+    if !change.effect.is_pending {
+        app.note_change(change);
+    }
     answered(app, &change.effect, &key)
 }
 

@@ -33,6 +33,7 @@ pub(crate) async fn handler(
     }: Incoming<MaybeJson<RotateKey>>,
 ) -> Result<Response, Rejected> {
     let rotated = app.authority().rotate(&call, key_id(&id)?, command(wish)?).await?;
+    app.note_rotation(&rotated);
     let now = app.authority().now();
     let key = ApiKey {
         effect: Some(effect(&rotated.effect)),

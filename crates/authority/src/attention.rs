@@ -1,0 +1,74 @@
+//! What deserves a look: who is refused, from where keys are used, what happened last.
+
+use crate::{Authority, Call, Failure};
+use keyreeve_core::access::Permission;
+use keyreeve_core::key::Presented;
+use keyreeve_core::{KeyId, Timestamp};
+use keyreeve_store::model::{AuditQuery, AuditRecord, KeyRecord, Refusals, Trace, UsageCount};
+
+/// Most refused keys that are named.
+const REFUSED_MAX: u32 = 20;
+
+impl Authority {
+    /// What was counted for keys that the caller has been given.
+    pub async fn usage_of(
+        &self,
+        call: &Call,
+        keys: &[KeyRecord],
+        since: Timestamp,
+        until: Timestamp,
+    ) -> Result<Vec<UsageCount>, Failure> {
+        call.require(Permission::KeysRead)?;
+        let ids: Vec<KeyId> = keys.iter().map(|record| record.key.id).collect();
+        Ok(self.store.usage_of(&ids, since, until).await?)
+    }
+
+    /// Which keys were refused most since a time, and why. A member sees their own.
+    pub async fn refusals(&self, call: &Call, since: Timestamp) -> Result<Vec<UsageCount>, Failure> {
+        call.require(Permission::KeysRead)?;
+        let wanted = Refusals {
+            tenant: call.tenant.clone(),
+            subject: call.caller.own.clone(),
+            since,
+            limit: REFUSED_MAX,
+        };
+        Ok(self.store.refusals(wanted).await?)
+    }
+
+    /// Where verdicts on a key were asked for, the newest first.
+    pub async fn traces(&self, call: &Call, id: KeyId) -> Result<Vec<Trace>, Failure> {
+        self.get(call, id).await?;
+        Ok(self.store.traces(id).await?)
+    }
+
+    /// The key that a full secret belongs to, if it is one of the caller's: for somebody who found it.
+    pub async fn find(&self, call: &Call, secret: &str) -> Result<Option<KeyRecord>, Failure> {
+        call.require(Permission::KeysRead)?;
+        let Ok(presented) = Presented::parse(secret) else {
+            return Ok(None);
+        };
+        let found = self.store.find_credential(&presented.digest()).await?.value;
+        let Some(credential) = found.filter(|credential| credential.tenant == call.tenant) else {
+            return Ok(None);
+        };
+        match self.get(call, credential.key_id).await {
+            Ok(record) => Ok(Some(record)),
+            Err(Failure::NotFound) => Ok(None),
+            Err(other) => Err(other),
+        }
+    }
+
+    /// What happened last: in the whole tenant for those who read the audit log, to their own keys for others.
+    pub async fn recent_events(&self, call: &Call, limit: u32) -> Result<Vec<AuditRecord>, Failure> {
+        if call.caller.own.is_none() {
+            call.require(Permission::AuditRead)?;
+        }
+        let query = AuditQuery {
+            tenant: Some(call.tenant.clone()),
+            subject: call.caller.own.as_ref().map(ToString::to_string),
+            limit,
+            ..AuditQuery::default()
+        };
+        Ok(self.store.audit(query).await?)
+    }
+}

@@ -1,0 +1,294 @@
+//! People at the dashboard: who may come in, their sessions, and links that work once.
+//!
+//! Whether a password is right is for the server to say: this crate knows no password scheme. A session is looked up
+//! in the store at each request, so it ends on every node when it is ended on one.
+
+use crate::{Authority, Call, Caller, Failure};
+use keyreeve_core::access::{Actor, Permission, Role};
+use keyreeve_core::audit::Action;
+use keyreeve_core::text::{Name, Slug};
+use keyreeve_core::user::{Email, PasswordDigest, Status, UserEdit};
+use keyreeve_core::{Digest, Timestamp, User, UserId};
+use keyreeve_store::model::{Event, Login, LoginKind, UserChange, WriteContext};
+use std::fmt;
+
+/// Most tenants in which one address is looked for.
+const TENANTS_OF_PERSON_MAX: u32 = 16;
+/// How long a link works: three days.
+const LINK_SECONDS: u64 = 3 * keyreeve_core::time::SECONDS_PER_DAY;
+/// Random bytes in a link.
+const LINK_BYTES: usize = 32;
+
+/// What a link that works once ends in. Shown once, and never printed.
+pub struct LinkToken(String);
+
+impl LinkToken {
+    /// The text.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for LinkToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LinkToken(..)")
+    }
+}
+
+/// Whom a link is for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LinkHolder {
+    /// The first administrator of a tenant, who is made when the link is used.
+    FirstAdmin(Slug),
+    /// A user, who sets a password.
+    User(Box<User>),
+}
+
+/// A request of somebody who has not signed in.
+#[derive(Clone, Debug)]
+pub struct Doorstep {
+    /// Where it comes from.
+    pub address: Option<Box<str>>,
+    /// The request.
+    pub request_id: Box<str>,
+}
+
+impl Doorstep {
+    fn context(&self, actor: Actor, at: Timestamp) -> WriteContext {
+        WriteContext {
+            at,
+            actor,
+            address: self.address.clone(),
+            request_id: self.request_id.clone(),
+            idempotency: None,
+        }
+    }
+}
+
+impl Authority {
+    /// Users who have an address and may sign in, of one tenant or of all.
+    pub async fn people(&self, email: &Email, tenant: Option<&Slug>) -> Result<Vec<User>, Failure> {
+        let mut people = self.store.people(email, TENANTS_OF_PERSON_MAX).await?;
+        people.retain(|user| user.status == Status::Active && tenant.is_none_or(|slug| user.tenant == *slug));
+        let mut open = Vec::with_capacity(people.len());
+        for user in people {
+            if self.is_open(&user.tenant).await? {
+                open.push(user);
+            }
+        }
+        Ok(open)
+    }
+
+    async fn is_open(&self, tenant: &Slug) -> Result<bool, Failure> {
+        let tenant = self.store.tenant(tenant).await?;
+        Ok(tenant.is_some_and(|tenant| !tenant.is_blocked()))
+    }
+
+    /// The user of a session, as they are now: whoever is suspended or removed is not in any more.
+    pub async fn signed_in(&self, tenant: &Slug, id: UserId) -> Result<Option<User>, Failure> {
+        let user = self.store.user(tenant, id).await?;
+        match user.filter(|user| user.status == Status::Active) {
+            Some(user) if self.is_open(tenant).await? => Ok(Some(user)),
+            Some(_) | None => Ok(None),
+        }
+    }
+
+    /// Writes down that a user signed in, or that somebody with their address could not.
+    pub async fn note_sign_in(&self, from: &Doorstep, user: &User, is_let_in: bool) -> Result<(), Failure> {
+        let (actor, action) = match is_let_in {
+            true => (Actor::User(user.id, user.role), Action::UserSignedIn),
+            false => (Actor::System, Action::UserSignInRefused),
+        };
+        let event = Event {
+            tenant: Some(user.tenant.clone()),
+            target_type: "user",
+            target_id: user.id.to_string(),
+            subject: None,
+            action,
+            reason: None,
+        };
+        let context = from.context(actor, self.now());
+        self.store.record_events(context, vec![event]).await?;
+        Ok(())
+    }
+
+    /// A session or a link that has not ended.
+    pub async fn login(&self, digest: &Digest) -> Result<Option<Login>, Failure> {
+        Ok(self.store.login(digest, self.now()).await?)
+    }
+
+    /// Keeps a session.
+    pub async fn keep_session(&self, login: Login) -> Result<(), Failure> {
+        Ok(self.store.put_login(login, self.now()).await?)
+    }
+
+    /// Ends a session.
+    pub async fn end_session(&self, digest: Digest) -> Result<(), Failure> {
+        self.store.take_login(digest, self.now()).await?;
+        Ok(())
+    }
+
+    /// Ends every session and link of a user but one session.
+    pub async fn end_sessions(&self, user: UserId, except: Option<Digest>) -> Result<u64, Failure> {
+        Ok(self.store.end_logins(user, except).await?)
+    }
+
+    /// A link for the first administrator of a tenant; `None` if somebody can sign in there already.
+    pub async fn first_admin_link(&self, tenant: &Slug) -> Result<Option<LinkToken>, Failure> {
+        if !self.store.users(tenant, None, 1).await?.is_empty() {
+            return Ok(None);
+        }
+        self.new_link(tenant, None).await.map(Some)
+    }
+
+    /// A link by which a user of the caller's tenant sets a password.
+    pub async fn invite(&self, call: &Call, id: UserId) -> Result<(User, LinkToken), Failure> {
+        call.require(Permission::UsersWrite)?;
+        let user = self.store.user(&call.tenant, id).await?.ok_or(Failure::NotFound)?;
+        let event = Event {
+            tenant: Some(call.tenant.clone()),
+            target_type: "user",
+            target_id: id.to_string(),
+            subject: None,
+            action: Action::UserInvited,
+            reason: None,
+        };
+        self.store.record_events(call.context(self.now()), vec![event]).await?;
+        let token = self.new_link(&call.tenant, Some(id)).await?;
+        Ok((user, token))
+    }
+
+    async fn new_link(&self, tenant: &Slug, user: Option<UserId>) -> Result<LinkToken, Failure> {
+        let mut bytes = [0; LINK_BYTES];
+        self.entropy.fill(&mut bytes)?;
+        let token = LinkToken(hex(&bytes));
+        let now = self.now();
+        let login = Login {
+            digest: Digest::of(token.0.as_bytes()),
+            kind: LoginKind::Link,
+            tenant: tenant.clone(),
+            user,
+            data: "{}".to_owned(),
+            expires_at: now.plus_seconds(LINK_SECONDS),
+        };
+        self.store.put_login(login, now).await?;
+        Ok(token)
+    }
+
+    /// Whom a link is for; `None` if it was used, is too old or never was.
+    pub async fn link_holder(&self, token: &str) -> Result<Option<LinkHolder>, Failure> {
+        let login = self.login(&Digest::of(token.as_bytes())).await?;
+        match login.filter(|login| login.kind == LoginKind::Link) {
+            Some(login) => self.holder_of(&login).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn holder_of(&self, login: &Login) -> Result<Option<LinkHolder>, Failure> {
+        let Some(id) = login.user else {
+            // Somebody else was made first: the link of a first administrator is one no more.
+            let is_first = self.store.users(&login.tenant, None, 1).await?.is_empty();
+            return Ok(is_first.then(|| LinkHolder::FirstAdmin(login.tenant.clone())));
+        };
+        let user = self.signed_in(&login.tenant, id).await?;
+        Ok(user.map(|user| LinkHolder::User(Box::new(user))))
+    }
+
+    /// Uses a link up and sets the password of its holder, whom it makes if need be with `email`.
+    pub async fn use_link(
+        &self,
+        from: &Doorstep,
+        token: &str,
+        email: Option<Email>,
+        password: PasswordDigest,
+    ) -> Result<User, Failure> {
+        let digest = Digest::of(token.as_bytes());
+        let taken = self.store.take_login(digest, self.now()).await?;
+        let login = taken.filter(|login| login.kind == LoginKind::Link);
+        let login = login.ok_or(Failure::NotFound)?;
+        match (self.holder_of(&login).await?, email) {
+            (Some(LinkHolder::FirstAdmin(tenant)), Some(email)) => {
+                self.make_first_admin(from, tenant, email, password).await
+            }
+            (Some(LinkHolder::User(user)), _) => {
+                let actor = Actor::User(user.id, user.role);
+                self.set_password(from.context(actor, self.now()), &user, password)
+                    .await
+            }
+            (Some(LinkHolder::FirstAdmin(_)) | None, _) => Err(Failure::NotFound),
+        }
+    }
+
+    async fn make_first_admin(
+        &self,
+        from: &Doorstep,
+        tenant: Slug,
+        email: Email,
+        password: PasswordDigest,
+    ) -> Result<User, Failure> {
+        let now = self.now();
+        let user = User {
+            id: self.new_user_id()?,
+            tenant,
+            email,
+            name: None::<Name>,
+            role: Role::Admin,
+            status: Status::Active,
+            password: Some(password),
+            created_at: now,
+            updated_at: now,
+        };
+        let context = from.context(Actor::System, now);
+        self.store.create_user(context, user.clone()).await?;
+        Ok(user)
+    }
+
+    /// A signed-in user sets another password. Every session of theirs ends; the caller begins a new one.
+    pub async fn change_own_password(&self, call: &Call, password: PasswordDigest) -> Result<User, Failure> {
+        let Actor::User(id, _) = call.caller.actor else {
+            return Err(Failure::NotFound);
+        };
+        let user = self.store.user(&call.tenant, id).await?.ok_or(Failure::NotFound)?;
+        self.set_password(call.context(self.now()), &user, password).await
+    }
+
+    async fn set_password(
+        &self,
+        context: WriteContext,
+        user: &User,
+        password: PasswordDigest,
+    ) -> Result<User, Failure> {
+        let change = UserChange {
+            tenant: user.tenant.clone(),
+            id: user.id,
+            edit: UserEdit {
+                password: Some(password),
+                ..UserEdit::default()
+            },
+            is_forced: false,
+        };
+        let (user, _) = self.store.change_user(context, change).await?;
+        Ok(user)
+    }
+
+    /// The call of a signed-in user.
+    pub fn call_of(&self, user: &User, from: &Doorstep) -> Call {
+        Call {
+            caller: Caller::user(user),
+            tenant: user.tenant.clone(),
+            address: from.address.clone(),
+            request_id: from.request_id.clone(),
+            idempotency: None,
+            is_awaited: true,
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _written = write!(text, "{byte:02x}");
+        text
+    })
+}

@@ -1,0 +1,128 @@
+//! One's own account: password, sessions, and how pages look and behave.
+
+use super::form::{Form, is_same};
+use super::page;
+use super::password_check;
+use super::shell::{Flash, Place, SHORTCUTS_COOKIE, SIZE_COOKIE, SIZES, Shell, THEME_COOKIE};
+use super::trouble::{Trouble, for_people};
+use super::visitor::{Visitor, begin};
+use crate::App;
+use crate::http::password;
+use askama::Template;
+use axum::extract::State;
+use axum::response::Response;
+use hyper::StatusCode;
+use hyper::header::{HeaderValue, SET_COOKIE};
+use keyreeve_api::users::Password;
+use keyreeve_api::{Code, Problem};
+
+/// The page.
+#[derive(Template)]
+#[template(path = "account.html")]
+pub(super) struct AccountPage {
+    pub(super) shell: Shell,
+    pub(super) user_id: String,
+    pub(super) error: Option<String>,
+}
+
+/// The page.
+pub(super) async fn show(visitor: Visitor) -> Result<Response, Trouble> {
+    page::ok(&page_of(&visitor, None))
+}
+
+fn page_of(visitor: &Visitor, error: Option<String>) -> AccountPage {
+    AccountPage {
+        shell: Shell::new(visitor, Place::Account, "Account settings"),
+        user_id: visitor.user.id.to_string(),
+        error,
+    }
+}
+
+/// Another password. Every session but this one ends.
+pub(super) async fn password(State(app): State<App>, form: Form) -> Result<Response, Trouble> {
+    match change(&app, &form).await {
+        Ok(()) => {
+            let text = "Your password was changed. You are signed out everywhere else.";
+            form.visitor.tell(Flash::done(text.to_owned())).await?;
+            Ok(page::on_to("/account"))
+        }
+        Err(trouble) if matches!(trouble.problem().code.status(), 400 | 401 | 429) => {
+            let page = page_of(&form.visitor, Some(for_people(trouble.problem())));
+            page::render(StatusCode::BAD_REQUEST, &page)
+        }
+        Err(other) => Err(other),
+    }
+}
+
+async fn change(app: &App, form: &Form) -> Result<(), Trouble> {
+    let (visitor, fields) = (&form.visitor, &form.fields);
+    app.doors().allow_account(visitor.user.email.as_str())?;
+    if !password_check::fits(Some(&visitor.user), fields.raw("password")).await? {
+        let text = "Your present password is not right. Nothing was changed.";
+        return Err(Problem::new(Code::SignInFailed, text).into());
+    }
+    let digest = new_password(fields.raw("new_password"), fields.raw("again")).await?;
+    let user = app.authority().change_own_password(&visitor.call, digest).await?;
+    begin(visitor.session(), &user, visitor.now).await
+}
+
+/// A new password that was typed twice.
+pub(super) async fn new_password(first: &str, again: &str) -> Result<keyreeve_core::user::PasswordDigest, Problem> {
+    if !first.is_empty() && !is_same(first, again) {
+        return Err(Problem::field("again", "must be the same password once more"));
+    }
+    password::digest(Password(first.to_owned())).await
+}
+
+/// Signs out here.
+pub(super) async fn sign_out(form: Form) -> Result<Response, Trouble> {
+    form.visitor.session().flush().await?;
+    Ok(page::on_to("/login?why=out"))
+}
+
+/// Signs out everywhere else.
+pub(super) async fn sign_out_everywhere(State(app): State<App>, form: Form) -> Result<Response, Trouble> {
+    let own = form.visitor.session_digest();
+    let ended = app.authority().end_sessions(form.visitor.user.id, own).await?;
+    let text = match ended {
+        0 => "You were signed in nowhere else.".to_owned(),
+        count => format!("{} ended.", super::moment::plural(count, "other session")),
+    };
+    form.visitor.tell(Flash::done(text)).await?;
+    Ok(page::on_to("/account"))
+}
+
+/// How pages look and behave in this browser.
+pub(super) async fn prefer(form: Form) -> Result<Response, Trouble> {
+    let fields = &form.fields;
+    let mut response = page::on_to(page::local(fields.get("back")));
+    let size = fields
+        .get("size")
+        .and_then(|text| text.parse().ok())
+        .filter(|size| SIZES.contains(size));
+    let wishes = [
+        (
+            THEME_COOKIE,
+            fields
+                .get("theme")
+                .filter(|theme| ["light", "dark", "system"].contains(theme))
+                .map(str::to_owned),
+        ),
+        (
+            SHORTCUTS_COOKIE,
+            fields
+                .get("shortcuts")
+                .filter(|word| ["on", "off"].contains(word))
+                .map(str::to_owned),
+        ),
+        (SIZE_COOKIE, size.map(|size| size.to_string())),
+    ];
+    for (name, value) in wishes {
+        let Some(value) = value else { continue };
+        let cookie = format!("{name}={value}; Path=/; Max-Age=31536000; SameSite=Lax; Secure; HttpOnly");
+        if let Ok(cookie) = HeaderValue::from_str(&cookie) {
+            response.headers_mut().append(SET_COOKIE, cookie);
+        }
+    }
+    Ok(response)
+}

@@ -1,0 +1,230 @@
+//! The audit log: filters, single entries, the check of the chain, and export.
+
+use super::events::{Entry, entry};
+use super::form::{Fields, Form};
+use super::moment::{grouped, plural};
+use super::page;
+use super::people::People;
+use super::shell::{Flash, Place, Shell};
+use super::trouble::Trouble;
+use super::visitor::Visitor;
+use crate::App;
+use askama::Template;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use hyper::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE};
+use hyper::http::request::Parts;
+use keyreeve_authority::AuditFilter;
+use keyreeve_core::Timestamp;
+use keyreeve_store::model::AuditRecord;
+
+/// Entries on a page.
+const PAGE: u32 = 50;
+/// Entries in one exported file; the API gives the rest in pages.
+const EXPORTED_MAX: u32 = 10_000;
+const EXPORT_PAGE: u32 = 1_000;
+
+/// Kinds of actions to filter by.
+const KINDS: [(&str, &str); 10] = [
+    ("key.", "Everything about keys"),
+    ("key.created", "Created"),
+    ("key.rotated", "Rotated"),
+    ("key.disabled", "Disabled"),
+    ("key.reactivated", "Re-activated"),
+    ("key.revoked", "Revoked"),
+    ("key.erased", "Deleted"),
+    ("user.", "Users"),
+    ("policy.updated", "Policy"),
+    ("access.refused", "Refusals"),
+];
+
+/// The page.
+#[derive(Template)]
+#[template(path = "audit.html")]
+pub(super) struct AuditPage {
+    pub(super) shell: Shell,
+    pub(super) entries: Vec<Entry>,
+    pub(super) kinds: &'static [(&'static str, &'static str)],
+    pub(super) action: String,
+    pub(super) actor: String,
+    pub(super) key: String,
+    pub(super) since: String,
+    pub(super) until: String,
+    pub(super) older: Option<String>,
+    pub(super) csv: String,
+    pub(super) jsonl: String,
+    pub(super) is_filtered: bool,
+    pub(super) actors: Vec<String>,
+}
+
+/// Entries, newest first.
+pub(super) async fn show(State(app): State<App>, visitor: Visitor, parts: Parts) -> Result<Response, Trouble> {
+    super::require_tenant(&visitor)?;
+    let fields = Fields::of_query(&parts);
+    let people = People::known_to(&visitor, &app).await?;
+    let mut filter = filter(&fields, &people);
+    filter.before = fields.get("before").and_then(|text| text.parse().ok());
+    filter.limit = PAGE;
+    let records = app.authority().audit_events(&visitor.call, filter).await?;
+    let is_full = u32::try_from(records.len()).is_ok_and(|count| count == PAGE);
+    let last = records.last().filter(|_| is_full);
+    let names = ["action", "actor", "key", "since", "until"];
+    let page = AuditPage {
+        older: last.map(|last| fields.with("before", &last.revision.to_string()).address("/audit")),
+        csv: fields.with("format", "csv").address("/audit/export"),
+        jsonl: fields.with("format", "jsonl").address("/audit/export"),
+        is_filtered: names.iter().any(|name| fields.get(name).is_some()),
+        entries: records
+            .iter()
+            .map(|record| entry(record, &people, visitor.now))
+            .collect(),
+        kinds: &KINDS,
+        action: fields.raw("action").to_owned(),
+        actor: fields.raw("actor").to_owned(),
+        key: fields.raw("key").to_owned(),
+        since: fields.raw("since").to_owned(),
+        until: fields.raw("until").to_owned(),
+        actors: people.addresses(),
+        shell: Shell::new(&visitor, Place::Audit, "Audit log"),
+    };
+    page::ok(&page)
+}
+
+fn filter(fields: &Fields, people: &People) -> AuditFilter {
+    let day = |name: &str, days: i64| {
+        let date: Option<jiff::civil::Date> = fields.get(name).and_then(|text| text.parse().ok());
+        let start = date?
+            .to_zoned(jiff::tz::TimeZone::UTC)
+            .ok()?
+            .timestamp()
+            .as_millisecond();
+        Some(Timestamp::from_millis(start.saturating_add(days * 86_400_000)))
+    };
+    AuditFilter {
+        target_id: fields.get("key").map(str::to_owned),
+        actor_id: fields.get("actor").map(|text| people.id_of(text)),
+        action: fields.get("action").map(str::to_owned),
+        since: day("since", 0),
+        until: day("until", 1),
+        ..AuditFilter::default()
+    }
+}
+
+/// Walks the whole log and says what was found.
+pub(super) async fn verify(State(app): State<App>, form: Form) -> Result<Response, Trouble> {
+    super::require_tenant(&form.visitor)?;
+    let checkpoint = app.checkpoints().newest();
+    let found = app.authority().verify_audit(&form.visitor.call, checkpoint).await?;
+    let flash = match found.broken {
+        None => Flash::done(format!(
+            "The chain holds: verified to entry {}, just now. Nothing was changed, removed or reordered.",
+            grouped(found.sound.revision)
+        )),
+        Some(broken) => Flash::refused(format!(
+            "The chain is broken. It is sound up to entry {}; then: {broken}. Keep the database as it is and compare \
+             it with a backup.",
+            grouped(found.sound.revision)
+        )),
+    };
+    form.visitor.tell(flash).await?;
+    Ok(page::on_to("/audit"))
+}
+
+/// The filtered entries as a file, oldest last.
+pub(super) async fn export(State(app): State<App>, visitor: Visitor, parts: Parts) -> Result<Response, Trouble> {
+    super::require_tenant(&visitor)?;
+    let fields = Fields::of_query(&parts);
+    let people = People::known_to(&visitor, &app).await?;
+    let mut filter = filter(&fields, &people);
+    filter.limit = EXPORT_PAGE;
+    let mut records: Vec<AuditRecord> = Vec::new();
+    while u32::try_from(records.len()).is_ok_and(|count| count < EXPORTED_MAX) {
+        let page = app.authority().audit_events(&visitor.call, filter.clone()).await?;
+        filter.before = page.last().map(|record| record.revision);
+        let is_last = u32::try_from(page.len()).is_ok_and(|count| count < EXPORT_PAGE);
+        records.extend(page);
+        if is_last {
+            break;
+        }
+    }
+    let is_csv = fields.raw("format") == "csv";
+    let text = if is_csv { csv(&records) } else { jsonl(&records) };
+    let (kind, name) = match is_csv {
+        true => ("text/csv; charset=utf-8", "attachment; filename=\"audit.csv\""),
+        false => ("application/jsonl", "attachment; filename=\"audit.jsonl\""),
+    };
+    let headers = [
+        (CONTENT_TYPE, kind),
+        (CONTENT_DISPOSITION, name),
+        (CACHE_CONTROL, "no-store"),
+    ];
+    Ok((headers, text).into_response())
+}
+
+fn jsonl(records: &[AuditRecord]) -> String {
+    let lines = records
+        .iter()
+        .filter_map(|record| serde_json::to_string(&crate::http::event(record)).ok());
+    lines.fold(String::new(), |mut text, line| {
+        text.push_str(&line);
+        text.push('\n');
+        text
+    })
+}
+
+fn csv(records: &[AuditRecord]) -> String {
+    let mut text = String::from("revision,at,actor,action,target,reason,address,request_id,hash\r\n");
+    for record in records {
+        let event = crate::http::event(record);
+        let at = super::moment::When::new(record.at, record.at).iso;
+        let cells = [
+            event.revision.to_string(),
+            at,
+            event.actor.id,
+            event.action,
+            event.target.id,
+            event.reason.unwrap_or_default(),
+            event.address.unwrap_or_default(),
+            event.request_id,
+            event.hash,
+        ];
+        let cells: Vec<_> = cells.iter().map(|one| cell(one)).collect();
+        text.push_str(&cells.join(","));
+        text.push_str("\r\n");
+    }
+    text
+}
+
+/// A cell of a table (RFC 4180), which no spreadsheet takes for a formula (OWASP, CSV Injection).
+pub(super) fn cell(text: &str) -> String {
+    let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
+    let text = if is_formula {
+        format!("'{text}")
+    } else {
+        text.to_owned()
+    };
+    match text.contains(['"', ',', '\n', '\r']) {
+        true => format!("\"{}\"", text.replace('"', "\"\"")),
+        false => text,
+    }
+}
+
+/// "3 entries", for the heading.
+impl AuditPage {
+    pub(super) fn count(&self) -> String {
+        plural(u64::try_from(self.entries.len()).unwrap_or(0), "entry").replace("entrys", "entries")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cell;
+
+    #[test]
+    fn a_cell_stays_one_cell_and_is_never_a_formula() {
+        assert_eq!(cell("plain"), "plain");
+        assert_eq!(cell("a,b"), "\"a,b\"");
+        assert_eq!(cell("say \"x\"\n"), "\"say \"\"x\"\"\n\"");
+        assert_eq!(cell("=HYPERLINK(1)"), "'=HYPERLINK(1)");
+    }
+}

@@ -1,0 +1,64 @@
+//! The password once more, before a secret is made or many keys are changed; and forms that count once.
+
+use super::form::{Fields, is_same};
+use super::page;
+use super::password_check;
+use super::shell::Flash;
+use super::trouble::Trouble;
+use super::visitor::Visitor;
+use crate::App;
+use axum::response::Response;
+use keyreeve_api::{Code, Problem};
+use keyreeve_authority::Call;
+use keyreeve_core::Digest;
+use keyreeve_store::model::{Idempotency, Repeat};
+
+/// Lets a visitor go on whose password was given lately, or with the form (OWASP ASVS 7.5.3). Never asked for before
+/// a single key is revoked: that must be quick.
+pub(super) async fn require(app: &App, visitor: &mut Visitor, fields: &Fields) -> Result<(), Trouble> {
+    if visitor.is_confirmed() {
+        return Ok(());
+    }
+    let Some(password) = Some(fields.raw("password")).filter(|text| !text.is_empty()) else {
+        return Err(refused("Your password is needed for this: it was given too long ago.").into());
+    };
+    app.doors().allow_account(visitor.user.email.as_str())?;
+    if !password_check::fits(Some(&visitor.user), password).await? {
+        return Err(refused("That is not your password. Nothing was changed.").into());
+    }
+    visitor.confirm().await
+}
+
+fn refused(text: &str) -> Problem {
+    Problem::new(Code::SignInFailed, text)
+}
+
+/// The call of a form that counts once: sent twice, it makes one secret, and the second answer shows none. The secret of
+/// the first is not replaced: somebody may have copied it.
+pub(super) fn once(visitor: &Visitor, fields: &Fields, path: &str) -> Call {
+    let mark = fields.raw("once");
+    let mut call = visitor.call.clone();
+    if !mark.is_empty() && mark.len() <= 64 && !is_same(mark, "") {
+        let text = format!("{path}\n{mark}");
+        call.idempotency = Some(Idempotency {
+            key: format!("form:{mark}").into(),
+            fingerprint: *Digest::of(text.as_bytes()).bytes(),
+            repeat: Repeat::Reports,
+        });
+    }
+    call
+}
+
+/// The answer to a form that was sent twice: the key's page, and why it shows no secret.
+pub(super) async fn repeated(visitor: &Visitor, trouble: &Trouble) -> Result<Option<Response>, Trouble> {
+    let problem = trouble.problem();
+    let ids = problem.meta.get("keys").and_then(|keys| keys.as_array());
+    let id = ids.and_then(|ids| ids.first()).and_then(|id| id.as_str());
+    let (Code::AlreadyCompleted, Some(id)) = (problem.code, id) else {
+        return Ok(None);
+    };
+    let text = "This form was sent twice, and was carried out once. The secret was in the first answer and cannot be \
+                shown again. If you did not keep it, rotate the key or create another one.";
+    visitor.tell(Flash::refused(text.to_owned())).await?;
+    Ok(Some(page::on_to(&format!("/keys/{id}"))))
+}

@@ -1,0 +1,160 @@
+//! Forms: what a browser sent, field by field, and the proof that one of our own pages sent it.
+
+use super::trouble::Trouble;
+use super::visitor::Visitor;
+use crate::App;
+use crate::http::body;
+use axum::extract::{FromRequest, FromRequestParts as _, Request};
+use hyper::Method;
+use hyper::header::CONTENT_TYPE;
+use hyper::http::request::Parts;
+use keyreeve_api::{Code, Problem};
+use subtle::ConstantTimeEq as _;
+
+/// Largest form: two hundred selected keys, or a policy, with room.
+const FORM_BYTES_MAX: usize = 128 * 1024;
+/// Most fields in a form.
+const FIELDS_MAX: usize = 2_000;
+/// The field that proves where the form comes from.
+pub(super) const CSRF: &str = "csrf";
+/// Fields that are never put anywhere else.
+const PRIVATE: [&str; 5] = [CSRF, "password", "new_password", "again", "once"];
+
+/// The fields of a form or of a query, in order; a field may be there several times.
+#[derive(Clone, Default)]
+pub(super) struct Fields(Vec<(String, String)>);
+
+impl Fields {
+    pub(super) fn parse(text: &[u8]) -> Self {
+        let pairs = form_urlencoded::parse(text).take(FIELDS_MAX);
+        // Browsers send line ends as CRLF (WHATWG HTML, form submission).
+        let field = |(name, value): (std::borrow::Cow<'_, str>, std::borrow::Cow<'_, str>)| {
+            (name.into_owned(), value.replace("\r\n", "\n"))
+        };
+        Self(pairs.map(field).collect())
+    }
+
+    /// The query of a request.
+    pub(super) fn of_query(parts: &Parts) -> Self {
+        Self::parse(parts.uri.query().unwrap_or("").as_bytes())
+    }
+
+    /// A field as it was sent, or the empty text.
+    pub(super) fn raw(&self, name: &str) -> &str {
+        let field = self.0.iter().find(|(field, _)| field == name);
+        field.map_or("", |(_, value)| value)
+    }
+
+    /// A field without blanks around it; `None` if nothing is left.
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        Some(self.raw(name).trim()).filter(|text| !text.is_empty())
+    }
+
+    /// Every value of a field.
+    pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.0
+            .iter()
+            .filter(move |(field, _)| field == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(field, _)| field == name)
+    }
+
+    /// The same with a field set, or taken out if `value` is empty.
+    pub(super) fn with(&self, name: &str, value: &str) -> Self {
+        let mut fields: Vec<_> = self.0.iter().filter(|(field, _)| field != name).cloned().collect();
+        if !value.is_empty() {
+            fields.push((name.to_owned(), value.to_owned()));
+        }
+        Self(fields)
+    }
+
+    /// An address with these fields as its query, without those that must not be in an address.
+    pub(super) fn address(&self, path: &str) -> String {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        let shown = self.0.iter().filter(|(name, value)| {
+            !PRIVATE.contains(&name.as_str()) && !value.is_empty() && !value.contains(keyreeve_core::key::MARKER)
+        });
+        for (name, value) in shown {
+            query.append_pair(name, value);
+        }
+        match query.finish() {
+            query if query.is_empty() => path.to_owned(),
+            query => format!("{path}?{query}"),
+        }
+    }
+}
+
+/// A form that a signed-in user sent from one of our pages.
+pub(super) struct Form {
+    pub(super) visitor: Visitor,
+    pub(super) fields: Fields,
+    pub(super) path: String,
+}
+
+impl FromRequest<App> for Form {
+    type Rejection = Trouble;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Trouble> {
+        let (mut parts, body) = request.into_parts();
+        let fields = read(&parts, body).await?;
+        let path = parts.uri.path().to_owned();
+        let kept = fields.address(&path);
+        let visitor = match Visitor::from_request_parts(&mut parts, app).await {
+            Ok(visitor) => visitor,
+            Err(trouble) => return Err(trouble.keeping(kept)),
+        };
+        if !is_same(fields.raw(CSRF), &visitor.csrf) {
+            return Err(Trouble::from(not_ours()).keeping(kept));
+        }
+        Ok(Self { visitor, fields, path })
+    }
+}
+
+/// Reads a form, whoever sent it.
+pub(super) async fn read(parts: &Parts, body: axum::body::Body) -> Result<Fields, Trouble> {
+    let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let is_form = content_type.is_some_and(|text| text.starts_with("application/x-www-form-urlencoded"));
+    if parts.method == Method::POST && !is_form {
+        let problem = Problem::new(
+            Code::UnsupportedMediaType,
+            "A form is application/x-www-form-urlencoded.",
+        );
+        return Err(problem.into());
+    }
+    let bytes = body::read(&parts.headers, body, FORM_BYTES_MAX).await?;
+    Ok(Fields::parse(&bytes))
+}
+
+/// Whether a text is the one expected; in the same time, wherever they differ.
+pub(super) fn is_same(given: &str, expected: &str) -> bool {
+    !expected.is_empty() && bool::from(given.as_bytes().ct_eq(expected.as_bytes()))
+}
+
+/// The form does not come from a page of ours, or from one of an older session.
+pub(super) fn not_ours() -> Problem {
+    Problem::new(
+        Code::FormNotOurs,
+        "The form does not carry the mark of this session: it comes from another site, or from a page of an earlier \
+         session. Nothing was changed. Open the form again and send it from there.",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_private_never_gets_into_an_address() {
+        let fields = Fields::parse(b"csrf=1&password=2&name=a+b&key=ak_kr1xyz&empty=&id=x&id=y");
+        assert_eq!(fields.address("/keys"), "/keys?name=a+b&id=x&id=y");
+        assert_eq!(fields.with("name", "").with("id", "z").address("/keys"), "/keys?id=z");
+    }
+
+    #[test]
+    fn an_empty_mark_is_never_the_same() {
+        assert!(is_same("a", "a") && !is_same("a", "b") && !is_same("", ""));
+    }
+}

@@ -1,0 +1,168 @@
+//! Home answers four questions: what is failing, what expires, what is unused, what changed.
+
+use super::chart::{Day, expiries};
+use super::events::{Entry, entry};
+use super::keys::hours_ago;
+use super::keys::row::UNUSED_MS;
+use super::keys::view::words;
+use super::moment::{When, grouped};
+use super::page;
+use super::people::People;
+use super::shell::{Place, Shell};
+use super::trouble::Trouble;
+use super::visitor::Visitor;
+use crate::App;
+use askama::Template;
+use axum::extract::State;
+use axum::response::Response;
+use keyreeve_authority::Failure;
+use keyreeve_authority::keys::{Listing, Shown};
+use keyreeve_core::Timestamp;
+use keyreeve_store::model::{KeyRecord, PageStart};
+
+/// Rows under each question.
+const ROWS: u32 = 6;
+/// Days that the strip of expiries looks ahead.
+const DAYS: i64 = 90;
+/// Keys that the strip counts.
+const EXPIRING_MAX: u32 = 1_000;
+const EVENTS: u32 = 10;
+
+/// The page.
+#[derive(Template)]
+#[template(path = "home.html")]
+pub(super) struct HomePage {
+    pub(super) shell: Shell,
+    /// The list that belongs to what the visitor may see.
+    pub(super) list: &'static str,
+    pub(super) failing: Vec<Line>,
+    pub(super) expiring: Vec<Line>,
+    pub(super) expiring_total: u64,
+    pub(super) strip: Vec<Day>,
+    pub(super) strip_text: String,
+    pub(super) unused: Vec<Line>,
+    pub(super) unused_total: u64,
+    pub(super) events: Vec<Entry>,
+    pub(super) has_keys: bool,
+}
+
+/// A key in an answer.
+#[derive(Clone, Debug)]
+pub(super) struct Line {
+    pub(super) id: String,
+    pub(super) name: String,
+    pub(super) owner: String,
+    pub(super) text: String,
+    pub(super) when: Option<When>,
+}
+
+/// The page.
+pub(super) async fn show(State(app): State<App>, visitor: Visitor) -> Result<Response, Trouble> {
+    let people = People::known_to(&visitor, &app).await?;
+    let expiring = Listing {
+        expiring_within: Some(u64::try_from(DAYS * 86_400).unwrap_or(u64::MAX)),
+        limit: EXPIRING_MAX,
+        ..listing()
+    };
+    let mut expiring = app.authority().list(&visitor.call, expiring).await?;
+    expiring.keys.sort_by_key(|record| record.key.expires_at);
+    let before = visitor
+        .now
+        .millis()
+        .saturating_sub(i64::try_from(UNUSED_MS).unwrap_or(i64::MAX));
+    let unused = Listing {
+        unused_since: Some(Timestamp::from_millis(before)),
+        ..listing()
+    };
+    let unused = app.authority().list(&visitor.call, unused).await?;
+    let events = app.authority().recent_events(&visitor.call, EVENTS).await?;
+    let ends: Vec<_> = expiring
+        .keys
+        .iter()
+        .filter_map(|record| record.key.expires_at)
+        .collect();
+    let line = |record: &KeyRecord, at: Option<Timestamp>, text: &str| Line {
+        id: record.key.id.to_string(),
+        name: record.key.name.to_string(),
+        owner: people.name_of(record.key.subject.as_str()),
+        text: text.to_owned(),
+        when: at.map(|at| When::new(at, visitor.now)),
+    };
+    let rows = usize::try_from(ROWS).unwrap_or(usize::MAX);
+    let page = HomePage {
+        list: if visitor.sees_tenant() { "/tenant/keys" } else { "/keys" },
+        failing: failing(&app, &visitor, &people).await?,
+        strip: expiries(&ends, visitor.now, DAYS),
+        strip_text: format!("{} keys expire in the next {DAYS} days", grouped(expiring.total_count)),
+        expiring: expiring
+            .keys
+            .iter()
+            .take(rows)
+            .map(|record| line(record, record.key.expires_at, "expires"))
+            .collect(),
+        expiring_total: expiring.total_count,
+        unused: unused
+            .keys
+            .iter()
+            .take(rows)
+            .map(|record| match record.last_used_at {
+                Some(at) => line(record, Some(at), "last used"),
+                None => line(record, Some(record.key.created_at), "never used, created"),
+            })
+            .collect(),
+        unused_total: unused.total_count,
+        events: events.iter().map(|event| entry(event, &people, visitor.now)).collect(),
+        has_keys: has_keys(&app, &visitor).await?,
+        shell: Shell::new(&visitor, Place::Home, "Home"),
+    };
+    page::ok(&page)
+}
+
+fn listing() -> Listing {
+    Listing {
+        subject: None,
+        shown: Shown::Usable,
+        expiring_within: None,
+        unused_since: None,
+        scope: None,
+        search: None,
+        start: PageStart::Offset(0),
+        limit: ROWS,
+    }
+}
+
+async fn has_keys(app: &App, visitor: &Visitor) -> Result<bool, Trouble> {
+    let any = Listing {
+        shown: Shown::All,
+        limit: 1,
+        ..listing()
+    };
+    Ok(app.authority().list(&visitor.call, any).await?.total_count > 0)
+}
+
+/// The keys that were refused most in the last day.
+async fn failing(app: &App, visitor: &Visitor, people: &People) -> Result<Vec<Line>, Trouble> {
+    let since = hours_ago(visitor.now, 24);
+    let counts = app.authority().refusals(&visitor.call, since).await?;
+    let mut lines = Vec::new();
+    for count in counts.iter().take(usize::try_from(ROWS).unwrap_or(usize::MAX)) {
+        let record = match app.authority().get(&visitor.call, count.key).await {
+            Ok(record) => record,
+            // Deleted meanwhile.
+            Err(Failure::NotFound) => continue,
+            Err(other) => return Err(other.into()),
+        };
+        lines.push(Line {
+            id: record.key.id.to_string(),
+            name: record.key.name.to_string(),
+            owner: people.name_of(record.key.subject.as_str()),
+            text: format!(
+                "{} × {}",
+                grouped(count.count),
+                words(&count.outcome).trim_start_matches("Refused: ")
+            ),
+            when: None,
+        });
+    }
+    Ok(lines)
+}

@@ -1,0 +1,336 @@
+//! Disable, re-activate, revoke, delete, and ending a rotation: a page that says what will happen, which a script may
+//! show as a dialog, and the change itself.
+
+use super::row::{Row, calls, reason_words};
+use super::{Found, find, hours_ago, note};
+use crate::App;
+use crate::dashboard::form::{Fields, Form};
+use crate::dashboard::moment::{length, plural};
+use crate::dashboard::page;
+use crate::dashboard::shell::{Flash, Place, Shell};
+use crate::dashboard::trouble::{Trouble, for_people};
+use crate::dashboard::visitor::Visitor;
+use askama::Template;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use hyper::StatusCode;
+use hyper::http::request::Parts;
+use keyreeve_api::Problem;
+use keyreeve_authority::keys::{ChangedKey, RevokeCommand};
+use keyreeve_authority::{Effect, Failure};
+use keyreeve_core::KeyId;
+use keyreeve_core::lifecycle::{ReasonCode, State as Stored};
+use keyreeve_core::policy::{After, Confirm, ReasonRule, Undo};
+
+/// What must be typed before a key is revoked for good, where the policy asks for it: exactly this.
+pub(in crate::dashboard) const PHRASE: &str = "REVOKE";
+/// Addresses that a dialog names.
+const ADDRESSES_SHOWN: usize = 3;
+/// A secret that was used in the last quarter of an hour is still in use.
+const LIVELY_MS: u64 = 15 * 60_000;
+
+/// What can be done on a page of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::dashboard) enum Verb {
+    Revoke,
+    Disable,
+    Reactivate,
+    Delete,
+    Finish,
+}
+
+impl Verb {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Revoke => "revoke",
+            Self::Disable => "disable",
+            Self::Reactivate => "reactivate",
+            Self::Delete => "delete",
+            Self::Finish => "finish",
+        }
+    }
+
+    fn of(word: &str) -> Option<Self> {
+        let all = [
+            Self::Revoke,
+            Self::Disable,
+            Self::Reactivate,
+            Self::Delete,
+            Self::Finish,
+        ];
+        all.into_iter().find(|verb| verb.word() == word)
+    }
+}
+
+/// The page that asks.
+#[derive(Template)]
+#[template(path = "act.html")]
+pub(in crate::dashboard) struct ActPage {
+    pub(in crate::dashboard) shell: Shell,
+    pub(in crate::dashboard) row: Row,
+    pub(in crate::dashboard) verb: &'static str,
+    pub(in crate::dashboard) question: String,
+    /// What one should know, as pairs of a word and its value.
+    pub(in crate::dashboard) facts: Vec<(&'static str, String)>,
+    /// What will happen, and whether it can be undone.
+    pub(in crate::dashboard) consequence: String,
+    pub(in crate::dashboard) warning: Option<String>,
+    /// Instead of this, perhaps that: an address and its words.
+    pub(in crate::dashboard) instead: Option<(String, &'static str)>,
+    pub(in crate::dashboard) codes: Vec<(&'static str, &'static str)>,
+    pub(in crate::dashboard) asks_reason: bool,
+    pub(in crate::dashboard) needs_reason: bool,
+    pub(in crate::dashboard) asks_phrase: bool,
+    pub(in crate::dashboard) is_ending: bool,
+    pub(in crate::dashboard) cancel: &'static str,
+    pub(in crate::dashboard) submit: String,
+    pub(in crate::dashboard) reason: String,
+    pub(in crate::dashboard) reason_code: String,
+    pub(in crate::dashboard) back: String,
+    pub(in crate::dashboard) error: Option<String>,
+}
+
+/// Asks.
+pub(in crate::dashboard) async fn ask(
+    State(app): State<App>,
+    Path((id, word)): Path<(String, String)>,
+    visitor: Visitor,
+    parts: Parts,
+) -> Result<Response, Trouble> {
+    let verb = Verb::of(&word).ok_or_else(Trouble::not_found)?;
+    crate::dashboard::require_change(&visitor)?;
+    let found = find(&app, &visitor, &id).await?;
+    let fields = Fields::of_query(&parts);
+    let page = page_of(&app, &visitor, found, verb, &fields).await?;
+    page::ok(&page)
+}
+
+/// Does it, and goes back to where it was asked for. What is refused is asked again with everything that was filled in.
+pub(in crate::dashboard) async fn act(
+    State(app): State<App>,
+    Path((id, word)): Path<(String, String)>,
+    form: Form,
+) -> Result<Response, Trouble> {
+    let verb = Verb::of(&word).ok_or_else(Trouble::not_found)?;
+    let visitor = &form.visitor;
+    let found = find(&app, visitor, &id).await?;
+    let outcome = match confirmed(visitor, verb, &form.fields) {
+        Ok(()) => carry_out(&app, visitor, found.record.key.id, verb, &form.fields).await,
+        Err(problem) => Err(problem.into()),
+    };
+    let changed = match outcome {
+        Ok(changed) => changed,
+        Err(trouble) if matches!(trouble.problem().code.status(), 400 | 409) => {
+            let mut page = page_of(&app, visitor, found, verb, &form.fields).await?;
+            page.error = Some(for_people(trouble.problem()));
+            let status = StatusCode::from_u16(trouble.problem().code.status()).unwrap_or(StatusCode::CONFLICT);
+            return page::render(status, &page);
+        }
+        Err(other) => return Err(other),
+    };
+    app.note_effect(&changed.effect);
+    app.note_change(&changed);
+    let text = said(verb, &found.row, visitor, &changed);
+    let back = page::local(form.fields.get("back"));
+    let is_gone = changed.done == keyreeve_store::model::Done::Erased;
+    let own = format!("/keys/{}", found.row.id);
+    let back = if is_gone && back == own { "/keys" } else { back };
+    visitor.tell(Flash::done(text)).await?;
+    Ok(page::on_to(if back == "/" { "/keys" } else { back }))
+}
+
+/// Whether the visitor said as clearly as the policy wants that they mean it.
+fn confirmed(visitor: &Visitor, verb: Verb, fields: &Fields) -> Result<(), Problem> {
+    let asks_phrase = verb == Verb::Revoke && visitor.policy.revoke.confirm == Confirm::Phrase;
+    if asks_phrase && fields.raw("phrase").trim() != PHRASE {
+        return Err(Problem::field(
+            "phrase",
+            "must be REVOKE, in capital letters. The key was not revoked",
+        ));
+    }
+    Ok(())
+}
+
+async fn carry_out(
+    app: &App,
+    visitor: &Visitor,
+    id: KeyId,
+    verb: Verb,
+    fields: &Fields,
+) -> Result<ChangedKey, Trouble> {
+    let call = &visitor.call;
+    let note = note(fields.get("reason"))?;
+    let code = crate::http::call::reason_code("reason_code", fields.get("reason_code"))?;
+    let authority = app.authority();
+    let changed = match verb {
+        Verb::Revoke => authority.revoke(call, id, RevokeCommand { code, note }).await,
+        Verb::Disable => authority.disable(call, id, note).await,
+        Verb::Reactivate => authority.reactivate(call, id, note).await,
+        Verb::Delete => authority.delete(call, id, note).await,
+        Verb::Finish => authority.finish_rotation(call, id).await,
+    };
+    changed.map_err(Failure::into)
+}
+
+/// What happened, with what was measured.
+fn said(verb: Verb, row: &Row, visitor: &Visitor, changed: &ChangedKey) -> String {
+    use keyreeve_store::model::Done;
+    let name = &row.name;
+    let held = crate::dashboard::labels::Labels::of(&visitor.policy).held;
+    let what = match (verb, changed.done, &changed.record.key.state) {
+        (_, Done::Nothing, _) => return format!("“{name}” was so already. Nothing was changed."),
+        (Verb::Reactivate, ..) => return format!("“{name}” is active again: the same secret works."),
+        (Verb::Finish, ..) => format!("The old secret of “{name}” has ended."),
+        (Verb::Delete, ..) => format!("“{name}” was deleted. The audit log keeps what happened to it."),
+        (Verb::Revoke, Done::Erased, _) => format!("“{name}” was revoked and permanently deleted."),
+        (Verb::Revoke | Verb::Disable, _, Stored::Disabled(_)) => format!("“{name}” is {} now.", held.to_lowercase()),
+        (Verb::Revoke | Verb::Disable, ..) => format!("“{name}” was revoked."),
+    };
+    format!("{what} {}", measured(&changed.effect))
+}
+
+/// How far a change has got, as it was measured.
+pub(in crate::dashboard) fn measured(effect: &Effect) -> String {
+    let nodes = plural(u64::from(effect.verifiers), "node");
+    format!("Refused everywhere: {nodes} confirmed after {} ms.", effect.waited_ms)
+}
+
+async fn page_of(app: &App, visitor: &Visitor, found: Found, verb: Verb, fields: &Fields) -> Result<ActPage, Trouble> {
+    let shell = Shell::new(visitor, Place::OwnKeys, "");
+    let (labels, policy) = (shell.labels, &visitor.policy);
+    let (question, submit) = match verb {
+        Verb::Revoke => (format!("Revoke “{}”?", found.row.name), "Revoke Key".to_owned()),
+        Verb::Disable => (format!("Disable “{}”?", found.row.name), "Disable key".to_owned()),
+        Verb::Reactivate => (
+            format!("{} “{}”?", labels.reactivate, found.row.name),
+            labels.reactivate.to_owned(),
+        ),
+        Verb::Delete => (format!("Delete “{}”?", found.row.name), "Delete key".to_owned()),
+        Verb::Finish => (
+            format!("End the old secret of “{}” now?", found.row.name),
+            "End old secret".to_owned(),
+        ),
+    };
+    let is_revoke = verb == Verb::Revoke;
+    let asks_reason = match verb {
+        Verb::Revoke => policy.revoke.reason != ReasonRule::Off,
+        Verb::Disable | Verb::Reactivate => policy.revoke.reason != ReasonRule::Off,
+        Verb::Delete | Verb::Finish => false,
+    };
+    let codes = ReasonCode::ALL.iter().map(|code| (code.as_str(), reason_words(*code)));
+    let can_rotate = found.row.acts.iter().any(|act| act.verb == "rotate");
+    Ok(ActPage {
+        facts: facts(app, visitor, &found).await?,
+        consequence: consequence(verb, &found, visitor),
+        warning: warning(verb, &found, visitor),
+        instead: (is_revoke && can_rotate).then(|| {
+            (
+                format!("/keys/{}/rotate", found.row.id),
+                "Need a replacement? Rotate the key instead.",
+            )
+        }),
+        codes: if is_revoke { codes.collect() } else { Vec::new() },
+        asks_reason,
+        needs_reason: is_revoke && policy.revoke.reason == ReasonRule::Required,
+        asks_phrase: is_revoke && policy.revoke.confirm == Confirm::Phrase,
+        is_ending: matches!(verb, Verb::Revoke | Verb::Delete | Verb::Disable | Verb::Finish),
+        cancel: if is_revoke { labels.cancel_revoke } else { "Cancel" },
+        reason: fields.raw("reason").to_owned(),
+        reason_code: fields.raw("reason_code").to_owned(),
+        back: match fields.get("back") {
+            Some(back) => page::local(Some(back)).to_owned(),
+            None => format!("/keys/{}", found.row.id),
+        },
+        shell: Shell {
+            title: question.clone(),
+            ..shell
+        },
+        verb: verb.word(),
+        question,
+        submit,
+        row: found.row,
+        error: None,
+    })
+}
+
+/// What would break: who owns the key, when it was used last, how often, and from where.
+async fn facts(app: &App, visitor: &Visitor, found: &Found) -> Result<Vec<(&'static str, String)>, Trouble> {
+    let row = &found.row;
+    let traces = app.authority().traces(&visitor.call, found.record.key.id).await?;
+    let mut addresses: Vec<_> = traces
+        .iter()
+        .filter(|trace| trace.outcome == "valid" && !trace.address.is_empty())
+        .map(|trace| trace.address.as_str())
+        .collect();
+    let more = addresses.len().saturating_sub(ADDRESSES_SHOWN);
+    addresses.truncate(ADDRESSES_SHOWN);
+    let mut from = addresses.join(", ");
+    if more > 0 {
+        from = format!("{from} and {more} more");
+    }
+    let used = row.last_used.as_ref().map_or("Never used", |when| &when.relative);
+    let mut facts = vec![
+        ("Key", row.mask.clone()),
+        ("Owner", row.owner.clone()),
+        ("Created", row.created.exact.clone()),
+        ("Last used", used.to_owned()),
+        ("In the last hour", calls(&found.counts, hours_ago(visitor.now, 1))),
+        ("In the last day", calls(&found.counts, hours_ago(visitor.now, 24))),
+    ];
+    if !from.is_empty() {
+        facts.push(("From", from));
+    }
+    Ok(facts)
+}
+
+fn consequence(verb: Verb, found: &Found, visitor: &Visitor) -> String {
+    let policy = &visitor.policy;
+    match verb {
+        Verb::Revoke => match (policy.revoke.undo, policy.revoke.after) {
+            (Undo::Always, _) => "Every request with this key is refused at once. You can re-activate it at any time; \
+                                  then the same secret works again."
+                .to_owned(),
+            (Undo::Seconds(seconds), _) => format!(
+                "Every request with this key is refused at once. For {} it can be re-activated; after that it is final.",
+                length(seconds)
+            ),
+            (Undo::Never, After::Erase) => "The key is permanently deleted and every request with it is refused at \
+                                            once. This cannot be undone. The audit log keeps its name and last four \
+                                            characters."
+                .to_owned(),
+            (Undo::Never, _) => "Every request with this key is refused at once and for ever. This cannot be undone. \
+                                 The key stays in the history."
+                .to_owned(),
+        },
+        Verb::Disable => "Every request with this key is refused until somebody re-activates it; then the same secret \
+                          works again."
+            .to_owned(),
+        Verb::Reactivate => match found.record.key.is_expired(visitor.now) {
+            true => "The hold is lifted, but the key has expired and is refused all the same.".to_owned(),
+            false => "The same secret works again, for whoever has it.".to_owned(),
+        },
+        Verb::Delete => "The record of the key is destroyed, and every request with it is refused. This cannot be \
+                         undone. The audit log keeps what happened, with its name and last four characters."
+            .to_owned(),
+        Verb::Finish => "Requests with the old secret are refused at once. The new one goes on working.".to_owned(),
+    }
+}
+
+fn warning(verb: Verb, found: &Found, visitor: &Visitor) -> Option<String> {
+    let used = found.record.last_used_at?;
+    let is_lively = visitor.now.millis_since(used) < LIVELY_MS;
+    let old = found
+        .counts
+        .iter()
+        .any(|count| count.outcome == "valid_retiring" && count.count > 0 && count.hour >= hours_ago(visitor.now, 1));
+    match verb {
+        Verb::Finish if old => {
+            Some("The old secret was used within the last hour: somebody has not moved yet.".to_owned())
+        }
+        Verb::Revoke | Verb::Delete | Verb::Disable if is_lively => {
+            let ago = found.row.last_used.as_ref().map_or("", |when| &when.relative);
+            Some(format!("This key is in use: the last request came {ago}."))
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,149 @@
+//! Making a key.
+
+use super::expiry::{Choice, choices, has_custom, wish};
+use super::reveal::{Made, reveal};
+use crate::App;
+use crate::dashboard::form::{Fields, Form};
+use crate::dashboard::labels::Labels;
+use crate::dashboard::page;
+use crate::dashboard::people::People;
+use crate::dashboard::shell::{Place, Shell};
+use crate::dashboard::trouble::{Trouble, for_people};
+use crate::dashboard::visitor::{Visitor, random_hex};
+use crate::http::call;
+use askama::Template;
+use axum::extract::State;
+use axum::response::Response;
+use hyper::StatusCode;
+use hyper::http::request::Parts;
+use keyreeve_api::Problem;
+use keyreeve_authority::keys::IssueCommand;
+use keyreeve_core::text::Subject;
+
+/// What a key is called when its maker leaves the name out, where that is allowed (acceptance.md, U-10).
+const UNNAMED: &str = "Unnamed key";
+
+/// The form.
+#[derive(Template)]
+#[template(path = "create.html")]
+pub(in crate::dashboard) struct CreatePage {
+    pub(in crate::dashboard) shell: Shell,
+    pub(in crate::dashboard) is_tenant: bool,
+    pub(in crate::dashboard) choices: Vec<Choice>,
+    pub(in crate::dashboard) has_custom: bool,
+    pub(in crate::dashboard) owners: Vec<String>,
+    pub(in crate::dashboard) name: String,
+    pub(in crate::dashboard) description: String,
+    pub(in crate::dashboard) owner: String,
+    pub(in crate::dashboard) scopes: String,
+    pub(in crate::dashboard) expires_on: String,
+    pub(in crate::dashboard) asks_password: bool,
+    /// Known to the server once only: a form that is sent twice makes one key.
+    pub(in crate::dashboard) once: String,
+    pub(in crate::dashboard) path: &'static str,
+    pub(in crate::dashboard) back: String,
+    pub(in crate::dashboard) error: Option<String>,
+}
+
+/// The empty form, or one that an address has filled in. Nothing is made by asking for it.
+pub(in crate::dashboard) async fn ask(
+    State(app): State<App>,
+    visitor: Visitor,
+    parts: Parts,
+) -> Result<Response, Trouble> {
+    crate::dashboard::require_change(&visitor)?;
+    let is_tenant = parts.uri.path().starts_with("/tenant/");
+    if is_tenant {
+        crate::dashboard::require_admin(&visitor)?;
+    }
+    let people = People::known_to(&visitor, &app).await?;
+    let page = page_of(&visitor, &people, is_tenant, &Fields::of_query(&parts))?;
+    page::ok(&page)
+}
+
+/// Makes the key and shows its secret, this once.
+pub(in crate::dashboard) async fn make(State(app): State<App>, mut form: Form) -> Result<Response, Trouble> {
+    let is_tenant = form.path.starts_with("/tenant/");
+    if is_tenant {
+        crate::dashboard::require_admin(&form.visitor)?;
+    }
+    let people = People::known_to(&form.visitor, &app).await?;
+    let made = issue(&app, &mut form, &people, is_tenant).await;
+    if let Err(trouble) = &made
+        && let Some(answer) = crate::dashboard::confirm::repeated(&form.visitor, trouble).await?
+    {
+        return Ok(answer);
+    }
+    match made {
+        Ok(made) => reveal(&form.visitor, made, page::local(form.fields.get("back"))),
+        Err(trouble) if matches!(trouble.problem().code.status(), 400 | 401 | 409 | 429) => {
+            let mut page = page_of(&form.visitor, &people, is_tenant, &form.fields)?;
+            page.error = Some(for_people(trouble.problem()));
+            let status = StatusCode::from_u16(trouble.problem().code.status()).unwrap_or(StatusCode::CONFLICT);
+            page::render(status, &page)
+        }
+        Err(other) => Err(other),
+    }
+}
+
+async fn issue(app: &App, form: &mut Form, people: &People, is_tenant: bool) -> Result<Made, Trouble> {
+    crate::dashboard::confirm::require(app, &mut form.visitor, &form.fields).await?;
+    let command = command(&form.visitor, people, is_tenant, &form.fields)?;
+    let call = crate::dashboard::confirm::once(&form.visitor, &form.fields, &form.path);
+    let issued = app.authority().issue(&call, vec![command]).await?;
+    let key = issued.keys.into_iter().next();
+    key.map(Made::created)
+        .ok_or_else(|| Trouble::internal("no key was made"))
+}
+
+fn command(visitor: &Visitor, people: &People, is_tenant: bool, fields: &Fields) -> Result<IssueCommand, Problem> {
+    let labels = Labels::of(&visitor.policy);
+    let name = match fields.get("name") {
+        None if !labels.needs_name => UNNAMED,
+        named => named.unwrap_or(""),
+    };
+    let own = visitor.user.id.to_string();
+    let owner = match fields.get("owner").filter(|_| is_tenant) {
+        Some(text) => people.id_of(text),
+        None => own.clone(),
+    };
+    let scopes: Vec<_> = fields.raw("scopes").split_whitespace().map(str::to_owned).collect();
+    Ok(IssueCommand {
+        subject: call::subject("owner", &owner)?,
+        name: call::name("name", name)?,
+        description: fields
+            .get("description")
+            .map(|text| call::description("description", text))
+            .transpose()?,
+        claims: None,
+        scopes: call::scopes("scopes", &scopes)?,
+        created_by: Subject::parse(&own).ok(),
+        expiry: wish(&visitor.policy, fields, visitor.now)?,
+    })
+}
+
+fn page_of(visitor: &Visitor, people: &People, is_tenant: bool, fields: &Fields) -> Result<CreatePage, Trouble> {
+    let place = if is_tenant { Place::TenantKeys } else { Place::OwnKeys };
+    let shell = Shell::new(visitor, place, Labels::of(&visitor.policy).add.trim_start_matches("+ "));
+    let path = if is_tenant { "/tenant/keys/new" } else { "/keys/new" };
+    Ok(CreatePage {
+        is_tenant,
+        choices: choices(&visitor.policy, visitor.now, None, fields.raw("expires")),
+        has_custom: has_custom(&visitor.policy),
+        owners: people.addresses(),
+        name: fields.raw("name").to_owned(),
+        description: fields.raw("description").to_owned(),
+        owner: fields.raw("owner").to_owned(),
+        scopes: fields.raw("scopes").to_owned(),
+        expires_on: fields.raw("expires_on").to_owned(),
+        asks_password: !visitor.is_confirmed(),
+        once: random_hex()?,
+        path,
+        back: match fields.get("back") {
+            Some(back) => page::local(Some(back)).to_owned(),
+            None => super::list::path_of(place).to_owned(),
+        },
+        shell,
+        error: None,
+    })
+}

@@ -1,0 +1,255 @@
+//! The lists: one's own keys, and every key of the tenant.
+
+use super::row::{Row, UNUSED_MS, row};
+use crate::App;
+use crate::dashboard::chart::{BARS_HOURS, HOUR_MS};
+use crate::dashboard::form::{Fields, Form};
+use crate::dashboard::moment::grouped;
+use crate::dashboard::page;
+use crate::dashboard::people::People;
+use crate::dashboard::shell::{Flash, Place, SIZES, Shell};
+use crate::dashboard::trouble::Trouble;
+use crate::dashboard::visitor::Visitor;
+use askama::Template;
+use axum::extract::State;
+use axum::response::Response;
+use hyper::http::request::Parts;
+use keyreeve_authority::keys::{Listing, Shown};
+use keyreeve_core::key::MARKER;
+use keyreeve_core::lifecycle::Standing;
+use keyreeve_core::text::Subject;
+use keyreeve_core::{KeyId, Timestamp};
+use keyreeve_store::model::PageStart;
+
+/// A page this far into a list is reached by filters, not by paging.
+const PAGES_MAX: u64 = 100_000;
+const DAY_SECONDS: u64 = 86_400;
+/// Keys a filter "expires within" may look ahead: ten years of days.
+const DAYS_MAX: u64 = 3_650;
+
+/// A page of a list.
+#[derive(Template)]
+#[template(path = "keys.html")]
+pub(in crate::dashboard) struct KeysPage {
+    pub(in crate::dashboard) shell: Shell,
+    /// Where this list is.
+    pub(in crate::dashboard) path: &'static str,
+    /// This page of it, with its filters: where every act comes back to.
+    pub(in crate::dashboard) here: String,
+    /// The same, to be put into another address.
+    pub(in crate::dashboard) back: String,
+    pub(in crate::dashboard) rows: Vec<Row>,
+    pub(in crate::dashboard) filter: Filter,
+    pub(in crate::dashboard) total: u64,
+    pub(in crate::dashboard) range: String,
+    pub(in crate::dashboard) previous: Option<String>,
+    pub(in crate::dashboard) next: Option<String>,
+    pub(in crate::dashboard) owners: Vec<String>,
+    pub(in crate::dashboard) sizes: &'static [u32],
+    pub(in crate::dashboard) curl: String,
+    /// "2 of 3 keys", where the policy limits them.
+    pub(in crate::dashboard) limit: Option<String>,
+}
+
+/// What a list is filtered by, as the form shows it.
+#[derive(Clone, Default, Debug)]
+pub(in crate::dashboard) struct Filter {
+    pub(in crate::dashboard) query: String,
+    pub(in crate::dashboard) state: String,
+    pub(in crate::dashboard) owner: String,
+    pub(in crate::dashboard) scope: String,
+    pub(in crate::dashboard) is_unused: bool,
+    pub(in crate::dashboard) expiring: String,
+    pub(in crate::dashboard) page: u64,
+}
+
+impl Filter {
+    fn of(fields: &Fields) -> Self {
+        let text = |name: &str| fields.get(name).unwrap_or("").to_owned();
+        let page = fields.get("page").and_then(|text| text.parse().ok()).unwrap_or(1);
+        Self {
+            query: text("query"),
+            state: text("state"),
+            owner: text("owner"),
+            scope: text("scope"),
+            is_unused: fields.get("unused").is_some(),
+            expiring: text("expiring"),
+            page: Ord::clamp(page, 1, PAGES_MAX),
+        }
+    }
+
+    /// Whether anything is filtered at all.
+    pub(in crate::dashboard) fn is_set(&self) -> bool {
+        let texts = [&self.query, &self.state, &self.owner, &self.scope, &self.expiring];
+        self.is_unused || texts.iter().any(|text| !text.is_empty())
+    }
+
+    /// Whether a filter of the folded part is set.
+    pub(in crate::dashboard) fn is_open(&self) -> bool {
+        self.is_unused || !self.owner.is_empty() || !self.scope.is_empty() || !self.expiring.is_empty()
+    }
+
+    fn listing(&self, people: &People, size: u32, now: Timestamp) -> Listing {
+        let days = self.expiring.parse::<u64>().ok().map(|days| days.clamp(1, DAYS_MAX));
+        Listing {
+            subject: Subject::parse(&people.id_of(&self.owner)).ok(),
+            shown: match (self.state.as_str(), Standing::parse(&self.state)) {
+                (_, Some(standing)) => Shown::Only(standing),
+                ("all", None) => Shown::All,
+                (_, None) => Shown::ByPolicy,
+            },
+            expiring_within: days.map(|days| days * DAY_SECONDS),
+            unused_since: self.is_unused.then(|| before(now, UNUSED_MS)),
+            scope: Some(self.scope.clone()).filter(|scope| !scope.is_empty()),
+            search: Some(self.query.clone()).filter(|text| !text.is_empty()),
+            start: PageStart::Offset((self.page - 1).saturating_mul(u64::from(size))),
+            limit: size,
+        }
+    }
+}
+
+fn before(now: Timestamp, millis: u64) -> Timestamp {
+    let millis = i64::try_from(millis).unwrap_or(i64::MAX);
+    Timestamp::from_millis(now.millis().saturating_sub(millis))
+}
+
+/// One's own keys.
+pub(in crate::dashboard) async fn own(
+    State(app): State<App>,
+    visitor: Visitor,
+    parts: Parts,
+) -> Result<Response, Trouble> {
+    show(&app, &visitor, &parts, Place::OwnKeys).await
+}
+
+/// Every key of the tenant.
+pub(in crate::dashboard) async fn tenant(
+    State(app): State<App>,
+    visitor: Visitor,
+    parts: Parts,
+) -> Result<Response, Trouble> {
+    crate::dashboard::require_tenant(&visitor)?;
+    show(&app, &visitor, &parts, Place::TenantKeys).await
+}
+
+async fn show(app: &App, visitor: &Visitor, parts: &Parts, place: Place) -> Result<Response, Trouble> {
+    let fields = Fields::of_query(parts);
+    let filter = Filter::of(&fields);
+    let people = People::known_to(visitor, app).await?;
+    let (size, now) = (visitor.preferences.page_size, visitor.now);
+    let mut listing = filter.listing(&people, size, now);
+    if place == Place::OwnKeys {
+        listing.subject = visitor.user.subject();
+    }
+    let found = app.authority().list(&visitor.call, listing).await?;
+    let since = Timestamp::from_millis(now.millis().saturating_sub(BARS_HOURS * HOUR_MS));
+    let until = now.plus_seconds(1);
+    let counts = app
+        .authority()
+        .usage_of(&visitor.call, &found.keys, since, until)
+        .await?;
+    let rows: Vec<_> = found
+        .keys
+        .iter()
+        .map(|record| row(record, &counts, visitor, &people))
+        .collect();
+    let path = path_of(place);
+    let here = fields.address(path);
+    let turn = |page: u64| fields.with("page", &page.to_string()).address(path);
+    let first = (filter.page - 1) * u64::from(size);
+    let shown = u64::try_from(rows.len()).unwrap_or(0);
+    let page = KeysPage {
+        shell: Shell::new(visitor, place, title_of(visitor, place)),
+        path,
+        back: form_urlencoded::byte_serialize(here.as_bytes()).collect(),
+        here,
+        range: format!(
+            "{}–{} of {}",
+            grouped(first + 1),
+            grouped(first + shown),
+            grouped(found.total_count)
+        ),
+        previous: (filter.page > 1).then(|| turn(filter.page - 1)),
+        next: (first + shown < found.total_count && shown > 0).then(|| turn(filter.page + 1)),
+        owners: people.addresses(),
+        sizes: &SIZES,
+        curl: curl(visitor),
+        limit: limit_text(app, visitor, place).await?,
+        total: found.total_count,
+        rows,
+        filter,
+    };
+    page::ok(&page)
+}
+
+pub(in crate::dashboard) const fn path_of(place: Place) -> &'static str {
+    match place {
+        Place::TenantKeys => "/tenant/keys",
+        _ => "/keys",
+    }
+}
+
+fn title_of(visitor: &Visitor, place: Place) -> &'static str {
+    match place {
+        Place::TenantKeys => "API Keys",
+        _ => crate::dashboard::labels::Labels::of(&visitor.policy).own_keys,
+    }
+}
+
+/// The call that makes a first key without the dashboard.
+fn curl(visitor: &Visitor) -> String {
+    format!(
+        "curl -X POST {}/v1/api_keys \\\n  -H \"Authorization: Bearer $KEYREEVE_ROOT_KEY\" \\\n  -H \"Keyreeve-Tenant: {}\" \
+         \\\n  --json '{{\"name\": \"my first key\", \"subject\": \"{}\"}}'",
+        visitor.origin, visitor.user.tenant, visitor.user.id
+    )
+}
+
+/// How many of the allowed keys the visitor has.
+async fn limit_text(app: &App, visitor: &Visitor, place: Place) -> Result<Option<String>, Trouble> {
+    let (Some(max), Place::OwnKeys) = (visitor.policy.limit.keys_per_subject, place) else {
+        return Ok(None);
+    };
+    let listing = Listing {
+        subject: visitor.user.subject(),
+        shown: Shown::All,
+        expiring_within: None,
+        unused_since: None,
+        scope: None,
+        search: None,
+        start: PageStart::Offset(0),
+        limit: u32::MAX.min(1_000),
+    };
+    let keys = app.authority().list(&visitor.call, listing).await?.keys;
+    let used = keys
+        .iter()
+        .filter(|record| record.key.counts(&visitor.policy, visitor.now))
+        .count();
+    Ok(Some(format!("{used} of {max} keys")))
+}
+
+/// A search. It is sent, not asked for by address, because somebody may paste a whole key: that is looked up here and
+/// never becomes part of an address, a history or a log.
+pub(in crate::dashboard) async fn search(State(app): State<App>, form: Form) -> Result<Response, Trouble> {
+    let text = form.fields.get("query").unwrap_or("");
+    let path = match form.path.strip_suffix("/search") {
+        Some("/tenant/keys") => "/tenant/keys",
+        Some(_) | None => "/keys",
+    };
+    if let Ok(id) = KeyId::parse(text) {
+        return Ok(page::on_to(&format!("/keys/{id}")));
+    }
+    if !text.contains(MARKER) {
+        let fields = Fields::default().with("state", form.fields.raw("state"));
+        return Ok(page::on_to(&fields.with("query", text).address(path)));
+    }
+    let Some(record) = app.authority().find(&form.visitor.call, text).await? else {
+        let text = "The key that you pasted is none of those you can see here, or it is not whole. It was looked up \
+                    and forgotten.";
+        form.visitor.tell(Flash::refused(text.to_owned())).await?;
+        return Ok(page::on_to(path));
+    };
+    let flash = Flash::done("This is the key that you pasted.".to_owned());
+    form.visitor.tell(flash).await?;
+    Ok(page::on_to(&format!("/keys/{}", record.key.id)))
+}

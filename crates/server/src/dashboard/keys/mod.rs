@@ -1,0 +1,56 @@
+//! Pages about keys: the lists, one key, and a page for each thing that can be done.
+
+pub(super) mod act;
+pub(super) mod create;
+pub(super) mod edit;
+pub(super) mod expiry;
+pub(super) mod list;
+pub(super) mod reveal;
+pub(super) mod rotate;
+pub(super) mod row;
+pub(super) mod selected;
+pub(super) mod view;
+
+use super::chart::HOUR_MS;
+use super::people::People;
+use super::trouble::Trouble;
+use super::visitor::Visitor;
+use crate::App;
+use keyreeve_core::text::Note;
+use keyreeve_core::{KeyId, Timestamp};
+use keyreeve_store::model::{KeyRecord, UsageCount};
+use row::Row;
+
+/// A key of an address, with what was counted lately, ready to be shown.
+pub(super) struct Found {
+    pub(super) record: KeyRecord,
+    pub(super) counts: Vec<UsageCount>,
+    pub(super) row: Row,
+    pub(super) people: People,
+}
+
+/// Looks a key up. What is no id is as unknown as an id that does not exist, or another's.
+pub(super) async fn find(app: &App, visitor: &Visitor, id: &str) -> Result<Found, Trouble> {
+    let id = KeyId::parse(id).map_err(|_| Trouble::not_found())?;
+    let record = app.authority().get(&visitor.call, id).await?;
+    let since = hours_ago(visitor.now, super::chart::BARS_HOURS);
+    let until = visitor.now.plus_seconds(1);
+    let counts = app.authority().key_usage(&visitor.call, id, since, until).await?;
+    let people = People::known_to(visitor, app).await?;
+    let row = row::row(&record, &counts, visitor, &people);
+    Ok(Found {
+        record,
+        counts,
+        row,
+        people,
+    })
+}
+
+pub(super) fn hours_ago(now: Timestamp, hours: i64) -> Timestamp {
+    Timestamp::from_millis(now.millis().saturating_sub(hours.saturating_mul(HOUR_MS)))
+}
+
+/// A reason as it was typed; `None` if nothing was.
+pub(super) fn note(text: Option<&str>) -> Result<Option<Note>, keyreeve_api::Problem> {
+    text.map(|text| crate::http::text::note("reason", text)).transpose()
+}

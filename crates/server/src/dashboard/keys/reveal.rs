@@ -1,0 +1,68 @@
+//! The one time that a secret is shown: the answer to the form that made it. Nothing keeps it, and asking again for the
+//! page makes nothing and shows nothing.
+
+use crate::dashboard::page;
+use crate::dashboard::shell::{Place, Shell};
+use crate::dashboard::trouble::Trouble;
+use crate::dashboard::visitor::Visitor;
+use askama::Template;
+use axum::response::Response;
+use keyreeve_authority::Effect;
+use keyreeve_authority::keys::{KeyWithSecret, RotatedKey};
+
+/// A key with its secret.
+pub(in crate::dashboard) struct Made {
+    key: KeyWithSecret,
+    /// Of a rotation.
+    effect: Option<Effect>,
+}
+
+impl Made {
+    pub(in crate::dashboard) fn created(key: KeyWithSecret) -> Self {
+        Self { key, effect: None }
+    }
+
+    pub(in crate::dashboard) fn rotated(rotated: RotatedKey) -> Self {
+        Self {
+            key: rotated.key,
+            effect: Some(rotated.effect),
+        }
+    }
+}
+
+/// The page with the secret.
+#[derive(Template)]
+#[template(path = "reveal.html")]
+pub(in crate::dashboard) struct RevealPage<'s> {
+    pub(in crate::dashboard) shell: Shell,
+    pub(in crate::dashboard) id: String,
+    pub(in crate::dashboard) name: String,
+    pub(in crate::dashboard) secret: &'s str,
+    pub(in crate::dashboard) origin: &'s str,
+    /// What became of the old secret.
+    pub(in crate::dashboard) old: Option<String>,
+    pub(in crate::dashboard) back: &'s str,
+}
+
+/// Shows the secret.
+pub(in crate::dashboard) fn reveal(visitor: &Visitor, made: Made, back: &str) -> Result<Response, Trouble> {
+    let key = &made.key.record.key;
+    let old = made.effect.map(|effect| match &key.retiring {
+        Some(old) => {
+            let until = crate::dashboard::moment::When::new(old.until, visitor.now);
+            format!("The old secret works until {} ({}).", until.exact, until.relative)
+        }
+        None => format!("The old secret is dead. {}", super::act::measured(&effect)),
+    });
+    let title = if old.is_some() { "Key rotated" } else { "Key created" };
+    let page = RevealPage {
+        shell: Shell::new(visitor, Place::OwnKeys, title),
+        id: key.id.to_string(),
+        name: key.name.to_string(),
+        secret: made.key.secret.expose(),
+        origin: &visitor.origin,
+        old,
+        back: if back == "/" { "/keys" } else { back },
+    };
+    page::ok(&page)
+}

@@ -1,0 +1,153 @@
+//! Giving a key a new secret.
+
+use super::expiry::{Choice, choices, has_custom, wish};
+use super::reveal::{Made, reveal};
+use super::row::Row;
+use super::{Found, find};
+use crate::App;
+use crate::dashboard::form::{Fields, Form};
+use crate::dashboard::moment::length;
+use crate::dashboard::page;
+use crate::dashboard::shell::{Place, Shell};
+use crate::dashboard::trouble::{Trouble, for_people};
+use crate::dashboard::visitor::{Visitor, random_hex};
+use crate::http::call;
+use askama::Template;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use hyper::StatusCode;
+use hyper::http::request::Parts;
+use keyreeve_api::Problem;
+use keyreeve_authority::keys::RotateCommand;
+use keyreeve_core::policy::{OverlapWish, Preset};
+
+/// How long an old secret may be asked to go on: now, 15 minutes, 1, 6 and 24 hours, a week (ecosystem.md, X-23).
+const OVERLAPS: [u64; 6] = [0, 900, 3_600, 21_600, 86_400, 604_800];
+
+/// The form.
+#[derive(Template)]
+#[template(path = "rotate.html")]
+pub(in crate::dashboard) struct RotatePage {
+    pub(in crate::dashboard) shell: Shell,
+    pub(in crate::dashboard) row: Row,
+    pub(in crate::dashboard) choices: Vec<Choice>,
+    pub(in crate::dashboard) has_custom: bool,
+    pub(in crate::dashboard) overlaps: Vec<Choice>,
+    pub(in crate::dashboard) name: String,
+    pub(in crate::dashboard) expires_on: String,
+    pub(in crate::dashboard) asks_password: bool,
+    pub(in crate::dashboard) once: String,
+    pub(in crate::dashboard) back: String,
+    pub(in crate::dashboard) error: Option<String>,
+}
+
+/// The form.
+pub(in crate::dashboard) async fn ask(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    visitor: Visitor,
+    parts: Parts,
+) -> Result<Response, Trouble> {
+    crate::dashboard::require_change(&visitor)?;
+    let found = find(&app, &visitor, &id).await?;
+    let page = page_of(&visitor, found, &Fields::of_query(&parts))?;
+    page::ok(&page)
+}
+
+/// Rotates the key and shows its new secret, this once.
+pub(in crate::dashboard) async fn rotate(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    mut form: Form,
+) -> Result<Response, Trouble> {
+    let found = find(&app, &form.visitor, &id).await?;
+    let made = carry_out(&app, &mut form, &found).await;
+    if let Err(trouble) = &made
+        && let Some(answer) = crate::dashboard::confirm::repeated(&form.visitor, trouble).await?
+    {
+        return Ok(answer);
+    }
+    match made {
+        Ok(made) => reveal(&form.visitor, made, page::local(form.fields.get("back"))),
+        Err(trouble) if matches!(trouble.problem().code.status(), 400 | 401 | 409 | 429) => {
+            let mut page = page_of(&form.visitor, found, &form.fields)?;
+            page.error = Some(for_people(trouble.problem()));
+            let status = StatusCode::from_u16(trouble.problem().code.status()).unwrap_or(StatusCode::CONFLICT);
+            page::render(status, &page)
+        }
+        Err(other) => Err(other),
+    }
+}
+
+async fn carry_out(app: &App, form: &mut Form, found: &Found) -> Result<Made, Trouble> {
+    crate::dashboard::confirm::require(app, &mut form.visitor, &form.fields).await?;
+    let fields = &form.fields;
+    let overlap = match fields.get("overlap") {
+        None => OverlapWish::Unsaid,
+        Some(text) => {
+            let seconds = text.parse().ok().filter(|seconds| OVERLAPS.contains(seconds));
+            let unknown = || Problem::field("overlap", "must be one of the choices of the form");
+            OverlapWish::Seconds(seconds.ok_or_else(unknown)?)
+        }
+    };
+    let command = RotateCommand {
+        name: fields.get("name").map(|text| call::name("name", text)).transpose()?,
+        expiry: wish(&form.visitor.policy, fields, form.visitor.now)?,
+        overlap,
+    };
+    let call = crate::dashboard::confirm::once(&form.visitor, fields, &form.path);
+    let rotated = app.authority().rotate(&call, found.record.key.id, command).await?;
+    app.note_effect(&rotated.effect);
+    app.note_rotation(&rotated);
+    Ok(Made::rotated(rotated))
+}
+
+fn page_of(visitor: &Visitor, found: Found, fields: &Fields) -> Result<RotatePage, Trouble> {
+    let policy = &visitor.policy;
+    // Userplane asks for one of its five choices each time (acceptance.md, U-30).
+    let kept = (policy.preset != Preset::Erase).then_some(found.record.key.expires_at);
+    let title = format!("Rotate “{}”", found.row.name);
+    Ok(RotatePage {
+        shell: Shell::new(visitor, Place::OwnKeys, title),
+        choices: choices(policy, visitor.now, kept, fields.raw("expires")),
+        has_custom: has_custom(policy),
+        overlaps: overlaps(policy, fields),
+        name: if fields.has("name") {
+            fields.raw("name").to_owned()
+        } else {
+            found.record.key.name.to_string()
+        },
+        expires_on: fields.raw("expires_on").to_owned(),
+        asks_password: !visitor.is_confirmed(),
+        once: random_hex()?,
+        back: match fields.get("back") {
+            Some(back) => page::local(Some(back)).to_owned(),
+            None => format!("/keys/{}", found.row.id),
+        },
+        row: found.row,
+        error: None,
+    })
+}
+
+/// How long the old secret may go on, as far as the policy allows.
+fn overlaps(policy: &keyreeve_core::Policy, fields: &Fields) -> Vec<Choice> {
+    let rules = policy.rotate;
+    let chosen = fields
+        .get("overlap")
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(rules.overlap_default_seconds);
+    let offered = OVERLAPS
+        .into_iter()
+        .filter(|&seconds| seconds <= rules.overlap_max_seconds);
+    let choice = |seconds: u64| Choice {
+        value: seconds.to_string(),
+        label: match seconds {
+            0 => "At once".to_owned(),
+            seconds => format!("After {}", length(seconds)),
+        },
+        is_chosen: seconds == chosen,
+    };
+    let all: Vec<_> = offered.map(choice).collect();
+    // One choice is none.
+    if all.len() > 1 { all } else { Vec::new() }
+}

@@ -1,0 +1,270 @@
+//! A key as a row of a list, and as the head of its own page.
+
+use crate::dashboard::chart::{self, Bars};
+use crate::dashboard::labels::Labels;
+use crate::dashboard::moment::{When, plural};
+use crate::dashboard::people::People;
+use crate::dashboard::visitor::Visitor;
+use keyreeve_core::lifecycle::{ReasonCode, Standing, State};
+use keyreeve_core::policy::{Confirm, Preset, ReasonRule, Undo};
+use keyreeve_core::{Key, Policy, Timestamp};
+use keyreeve_store::model::{KeyRecord, UsageCount};
+
+/// A key is marked when nobody has used it for so long: 30 days.
+pub(in crate::dashboard) const UNUSED_MS: u64 = 30 * 24 * 3_600_000;
+/// A key expires soon within a week.
+const SOON_MS: u64 = 7 * 24 * 3_600_000;
+/// Refused often: at least so many times in the hours that the bars show, and more than one time in ten.
+const OFTEN: u64 = 10;
+
+/// A word with a picture beside it: never colour alone.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(in crate::dashboard) struct Chip {
+    /// Which colour and picture.
+    pub(in crate::dashboard) kind: &'static str,
+    pub(in crate::dashboard) word: String,
+}
+
+/// Something that can be done to a key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(in crate::dashboard) struct Act {
+    pub(in crate::dashboard) verb: &'static str,
+    pub(in crate::dashboard) label: &'static str,
+    /// Done at once, without asking: the policy says so.
+    pub(in crate::dashboard) is_direct: bool,
+    pub(in crate::dashboard) is_ending: bool,
+}
+
+/// The old and the new secret of a rotation that overlaps.
+#[derive(Clone, Debug)]
+pub(in crate::dashboard) struct Pair {
+    pub(in crate::dashboard) until: When,
+}
+
+/// A key, ready to be shown.
+#[derive(Clone, Debug)]
+pub(in crate::dashboard) struct Row {
+    pub(in crate::dashboard) id: String,
+    pub(in crate::dashboard) name: String,
+    pub(in crate::dashboard) description: Option<String>,
+    /// `uspl_kr1…wxyz`.
+    pub(in crate::dashboard) mask: String,
+    pub(in crate::dashboard) owner: String,
+    pub(in crate::dashboard) scopes: Vec<String>,
+    pub(in crate::dashboard) created: When,
+    pub(in crate::dashboard) last_used: Option<When>,
+    pub(in crate::dashboard) expires: Option<When>,
+    pub(in crate::dashboard) state: Chip,
+    pub(in crate::dashboard) hint: Option<Chip>,
+    /// Who ended or held it, when and why.
+    pub(in crate::dashboard) ending: Option<String>,
+    pub(in crate::dashboard) bars: Bars,
+    pub(in crate::dashboard) pair: Option<Pair>,
+    pub(in crate::dashboard) acts: Vec<Act>,
+}
+
+impl Row {
+    /// The acts of the row's menu: on a row with a button of its own, revoking is not among them.
+    pub(in crate::dashboard) fn menu(&self, labels: &Labels) -> Vec<&Act> {
+        let in_menu = |act: &&Act| !(labels.has_row_button && act.verb == "revoke");
+        self.acts.iter().filter(in_menu).collect()
+    }
+
+    /// The row's own button, if revoking is one.
+    pub(in crate::dashboard) fn button(&self, labels: &Labels) -> Option<&Act> {
+        self.acts
+            .iter()
+            .find(|act| labels.has_row_button && act.verb == "revoke")
+    }
+}
+
+/// Makes a row. `counts` are those of the hours that the bars show.
+pub(in crate::dashboard) fn row(record: &KeyRecord, counts: &[UsageCount], visitor: &Visitor, people: &People) -> Row {
+    let (key, now) = (&record.key, visitor.now);
+    let labels = Labels::of(&visitor.policy);
+    let own = counts.iter().filter(|count| count.key == key.id);
+    let bars = chart::small(own, now);
+    let is_unused = is_unused(record, now);
+    Row {
+        id: key.id.to_string(),
+        name: key.name.to_string(),
+        description: key.description.as_ref().map(ToString::to_string),
+        mask: mask(key),
+        owner: people.name_of(key.subject.as_str()),
+        scopes: key.scopes.iter().map(str::to_owned).collect(),
+        created: When::new(key.created_at, now),
+        last_used: record.last_used_at.map(|at| When::new(at, now)),
+        expires: key.expires_at.map(|at| When::new(at, now)),
+        state: state(key, labels, now),
+        hint: hint(record, &bars, is_unused, now),
+        ending: ending(key, people, now),
+        pair: key.retiring.as_ref().map(|old| Pair {
+            until: When::new(old.until, now),
+        }),
+        acts: acts(key, visitor),
+        bars,
+    }
+}
+
+/// What may be shown of a secret.
+pub(in crate::dashboard) fn mask(key: &Key) -> String {
+    let secret = &key.secret;
+    format!(
+        "{}{}…{}",
+        secret.prefix,
+        keyreeve_core::key::MARKER,
+        secret.last_four.as_str()
+    )
+}
+
+fn is_unused(record: &KeyRecord, now: Timestamp) -> bool {
+    let since = record.last_used_at.unwrap_or(record.key.created_at);
+    record.key.standing(now) == Standing::Active && now.millis_since(since) > UNUSED_MS
+}
+
+/// The state, in the tenant's words.
+pub(in crate::dashboard) fn state(key: &Key, labels: &Labels, now: Timestamp) -> Chip {
+    let chip = |kind, word: &str| Chip {
+        kind,
+        word: word.to_owned(),
+    };
+    match &key.state {
+        State::Revoked(ended) if ended.code.is_compromise() => chip("leaked", "Revoked"),
+        State::Revoked(_) => chip("revoked", "Revoked"),
+        State::Disabled(_) => chip("held", labels.held),
+        State::Active if key.is_expired(now) => chip("expired", "Expired"),
+        State::Active => chip("active", "Active"),
+    }
+}
+
+/// What else should be known at a glance, the most pressing first (ecosystem.md, X-05).
+fn hint(record: &KeyRecord, bars: &Bars, is_unused: bool, now: Timestamp) -> Option<Chip> {
+    let key = &record.key;
+    let chip = |kind, word: String| Some(Chip { kind, word });
+    if let State::Revoked(ended) = &key.state {
+        return match ended.code {
+            ReasonCode::Leaked => chip("leaked", "Leaked".to_owned()),
+            ReasonCode::KeyCompromise => chip("leaked", "Compromised".to_owned()),
+            _ => None,
+        };
+    }
+    if let State::Disabled(hold) = &key.state {
+        let end = hold.finalize_at?;
+        return chip("soon", format!("Final {}", When::new(end, now).relative));
+    }
+    if key.is_expired(now) {
+        return None;
+    }
+    if let Some(old) = &key.retiring {
+        return chip(
+            "rotating",
+            format!("Rotating: old ends {}", When::new(old.until, now).relative),
+        );
+    }
+    if let Some(end) = key.expires_at.filter(|end| end.millis_since(now) < SOON_MS) {
+        return chip("soon", format!("Expires {}", When::new(end, now).relative));
+    }
+    if bars.refused >= OFTEN && bars.refused * 10 > bars.valid {
+        return chip("refused", "Refused often".to_owned());
+    }
+    match (record.last_used_at, is_unused) {
+        (None, _) => chip("unused", "Never used".to_owned()),
+        (Some(_), true) => chip("unused", "Unused for 30 days".to_owned()),
+        (Some(_), false) => None,
+    }
+}
+
+fn ending(key: &Key, people: &People, now: Timestamp) -> Option<String> {
+    let (verb, at, by, code, note) = match &key.state {
+        State::Active => return None,
+        State::Disabled(hold) => ("Held", hold.since, &hold.by, hold.code, &hold.note),
+        State::Revoked(ended) => ("Revoked", ended.at, &ended.by, ended.code, &ended.note),
+    };
+    let mut text = format!("{verb} {} by {}", When::new(at, now).relative, people.name_of(by));
+    if code != ReasonCode::Unspecified {
+        text = format!("{text}: {}", reason_words(code));
+    }
+    match note {
+        Some(note) => Some(format!("{text} – “{note}”")),
+        None => Some(text),
+    }
+}
+
+/// A reason's code, in words.
+pub(in crate::dashboard) fn reason_words(code: ReasonCode) -> &'static str {
+    match code {
+        ReasonCode::Unspecified => "No particular reason",
+        ReasonCode::KeyCompromise => "The key may be in the wrong hands",
+        ReasonCode::Leaked => "The key was found where it must not be",
+        ReasonCode::Superseded => "Another key took its place",
+        ReasonCode::AffiliationChanged => "The owner's position changed",
+        ReasonCode::Cessation => "What it was for has ended",
+        ReasonCode::PrivilegeWithdrawn => "The owner may no longer have it",
+    }
+}
+
+/// What the visitor may do to the key now, in the order of the menu. The use cases have the last word.
+pub(in crate::dashboard) fn acts(key: &Key, visitor: &Visitor) -> Vec<Act> {
+    if !visitor.may_change() {
+        return Vec::new();
+    }
+    let (policy, now) = (&visitor.policy, visitor.now);
+    let labels = Labels::of(policy);
+    let verbs = verbs(policy);
+    let is_over = matches!(key.state, State::Revoked(_));
+    let is_held = matches!(key.state, State::Disabled(_));
+    let act = |verb, label, is_ending| Act {
+        verb,
+        label,
+        is_direct: false,
+        is_ending,
+    };
+    let mut acts = Vec::new();
+    if verbs.contains(&"edit") && !is_over {
+        acts.push(act("edit", labels.edit, false));
+    }
+    if verbs.contains(&"rotate") && !is_over && !is_held {
+        acts.push(act("rotate", labels.rotate, false));
+    }
+    if key.retiring.is_some() {
+        acts.push(act("finish", "End old secret now", true));
+    }
+    if is_held {
+        acts.push(Act {
+            is_direct: policy.revoke.undo == Undo::Always && policy.revoke.reason == ReasonRule::Off,
+            ..act("reactivate", labels.reactivate, false)
+        });
+    }
+    if verbs.contains(&"disable") && !is_held && !is_over && !key.is_expired(now) {
+        acts.push(act("disable", "Disable", false));
+    }
+    let is_switch = policy.revoke.undo == Undo::Always;
+    if !is_over && !(is_held && is_switch) {
+        acts.push(Act {
+            is_direct: policy.revoke.confirm == Confirm::None && policy.revoke.reason == ReasonRule::Off,
+            ..act("revoke", labels.revoke, true)
+        });
+    }
+    if verbs.contains(&"delete") && (is_over || policy.preset == Preset::Hold) {
+        acts.push(act("delete", labels.delete, true));
+    }
+    acts
+}
+
+/// The verbs that a preset's system has, beside revoking and its undoing (acceptance.md, section 9).
+fn verbs(policy: &Policy) -> &'static [&'static str] {
+    match policy.preset {
+        Preset::Erase => &["rotate"],
+        Preset::Hold => &["edit", "delete"],
+        Preset::Keep => &[],
+        Preset::Standard => &["edit", "rotate", "disable", "delete"],
+    }
+}
+
+/// How often a key was used, as one says it before ending it.
+pub(in crate::dashboard) fn calls(counts: &[UsageCount], since: Timestamp) -> String {
+    let recent = counts
+        .iter()
+        .filter(|count| count.hour >= since && count.outcome.starts_with("valid"));
+    plural(recent.map(|count| count.count).sum(), "call")
+}

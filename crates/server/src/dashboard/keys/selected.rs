@@ -1,0 +1,243 @@
+//! Many keys at once: one confirmation that names them, and a result for each.
+
+use super::act::{PHRASE, measured};
+use super::row::Row;
+use super::{note, row};
+use crate::App;
+use crate::dashboard::form::{Fields, Form};
+use crate::dashboard::labels::Labels;
+use crate::dashboard::page;
+use crate::dashboard::people::People;
+use crate::dashboard::shell::{Place, Shell};
+use crate::dashboard::trouble::{Trouble, for_people};
+use crate::dashboard::visitor::Visitor;
+use askama::Template;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use hyper::StatusCode;
+use hyper::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE};
+use hyper::http::request::Parts;
+use keyreeve_api::Problem;
+use keyreeve_authority::Failure;
+use keyreeve_authority::keys::RevokeCommand;
+use keyreeve_core::KeyId;
+use keyreeve_core::policy::Confirm;
+use keyreeve_store::model::{Done, KeyRecord};
+
+/// Keys that are changed in one go: what a page shows at most.
+const SELECTED_MAX: usize = 200;
+
+/// What is done to all of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Action {
+    Revoke,
+    Disable,
+    Export,
+}
+
+impl Action {
+    fn of(word: &str) -> Result<Self, Problem> {
+        match word {
+            "revoke" => Ok(Self::Revoke),
+            "disable" => Ok(Self::Disable),
+            "export" => Ok(Self::Export),
+            _ => Err(Problem::field("action", "must be revoke, disable or export")),
+        }
+    }
+
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Revoke => "revoke",
+            Self::Disable => "disable",
+            Self::Export => "export",
+        }
+    }
+}
+
+/// The page that asks.
+#[derive(Template)]
+#[template(path = "selected.html")]
+pub(in crate::dashboard) struct SelectedPage {
+    pub(in crate::dashboard) shell: Shell,
+    pub(in crate::dashboard) rows: Vec<Row>,
+    pub(in crate::dashboard) action: &'static str,
+    pub(in crate::dashboard) question: String,
+    pub(in crate::dashboard) submit: String,
+    pub(in crate::dashboard) asks_phrase: bool,
+    pub(in crate::dashboard) asks_password: bool,
+    pub(in crate::dashboard) reason: String,
+    pub(in crate::dashboard) back: String,
+    pub(in crate::dashboard) error: Option<String>,
+}
+
+/// What came of one key.
+#[derive(Clone, Debug)]
+pub(in crate::dashboard) struct Outcome {
+    pub(in crate::dashboard) id: String,
+    pub(in crate::dashboard) name: String,
+    pub(in crate::dashboard) is_done: bool,
+    pub(in crate::dashboard) text: String,
+}
+
+/// The page that tells.
+#[derive(Template)]
+#[template(path = "results.html")]
+pub(in crate::dashboard) struct ResultsPage {
+    pub(in crate::dashboard) shell: Shell,
+    pub(in crate::dashboard) results: Vec<Outcome>,
+    pub(in crate::dashboard) summary: String,
+    pub(in crate::dashboard) back: String,
+}
+
+/// Asks, or hands over the selected keys' rows as a file.
+pub(in crate::dashboard) async fn ask(
+    State(app): State<App>,
+    visitor: Visitor,
+    parts: Parts,
+) -> Result<Response, Trouble> {
+    let fields = Fields::of_query(&parts);
+    let action = Action::of(fields.raw("action"))?;
+    let records = records(&app, &visitor, &fields).await?;
+    let people = People::known_to(&visitor, &app).await?;
+    if action == Action::Export {
+        return Ok(export(&records, &visitor, &people));
+    }
+    crate::dashboard::require_change(&visitor)?;
+    page::ok(&page_of(&visitor, &people, &records, action, &fields))
+}
+
+/// Does it, key by key.
+pub(in crate::dashboard) async fn act(State(app): State<App>, mut form: Form) -> Result<Response, Trouble> {
+    let action = Action::of(form.fields.raw("action"))?;
+    crate::dashboard::require_change(&form.visitor)?;
+    let records = records(&app, &form.visitor, &form.fields).await?;
+    if let Err(trouble) = confirmed(&app, &mut form, action).await {
+        let status = trouble.problem().code.status();
+        if !matches!(status, 400 | 401 | 429) {
+            return Err(trouble);
+        }
+        let people = People::known_to(&form.visitor, &app).await?;
+        let mut page = page_of(&form.visitor, &people, &records, action, &form.fields);
+        page.error = Some(for_people(trouble.problem()));
+        return page::render(StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST), &page);
+    }
+    let mut results = Vec::with_capacity(records.len());
+    for record in &records {
+        results.push(one(&app, &form, action, record).await?);
+    }
+    let done = results.iter().filter(|result| result.is_done).count();
+    let page = ResultsPage {
+        shell: Shell::new(&form.visitor, Place::OwnKeys, "What was done"),
+        summary: format!("{done} of {} keys were changed.", results.len()),
+        results,
+        back: page::local(form.fields.get("back")).to_owned(),
+    };
+    page::ok(&page)
+}
+
+async fn confirmed(app: &App, form: &mut Form, action: Action) -> Result<(), Trouble> {
+    let asks_phrase = action == Action::Revoke && form.visitor.policy.revoke.confirm == Confirm::Phrase;
+    if asks_phrase && form.fields.raw("phrase").trim() != PHRASE {
+        let why = "must be REVOKE, in capital letters. No key was revoked";
+        return Err(Problem::field("phrase", why).into());
+    }
+    crate::dashboard::confirm::require(app, &mut form.visitor, &form.fields).await
+}
+
+async fn one(app: &App, form: &Form, action: Action, record: &KeyRecord) -> Result<Outcome, Trouble> {
+    let (call, id) = (&form.visitor.call, record.key.id);
+    let note = note(form.fields.get("reason"))?;
+    let code = crate::http::call::reason_code("reason_code", form.fields.get("reason_code"))?;
+    let changed = match action {
+        Action::Revoke => app.authority().revoke(call, id, RevokeCommand { code, note }).await,
+        Action::Disable | Action::Export => app.authority().disable(call, id, note).await,
+    };
+    let (is_done, text) = match changed {
+        Ok(changed) if changed.done == Done::Nothing => (true, "It was so already.".to_owned()),
+        Ok(changed) => {
+            app.note_effect(&changed.effect);
+            app.note_change(&changed);
+            (true, measured(&changed.effect))
+        }
+        Err(failure @ (Failure::Refused { .. } | Failure::NotFound)) => {
+            (false, for_people(Trouble::from(failure).problem()))
+        }
+        Err(other) => return Err(other.into()),
+    };
+    Ok(Outcome {
+        id: id.to_string(),
+        name: record.key.name.to_string(),
+        is_done,
+        text,
+    })
+}
+
+async fn records(app: &App, visitor: &Visitor, fields: &Fields) -> Result<Vec<KeyRecord>, Trouble> {
+    let ids: Result<Vec<_>, _> = fields.all("id").take(SELECTED_MAX + 1).map(KeyId::parse).collect();
+    let ids = ids.map_err(|_| Trouble::not_found())?;
+    if ids.is_empty() || ids.len() > SELECTED_MAX {
+        let why = format!("must be chosen: 1 to {SELECTED_MAX} keys. Tick some in the list");
+        return Err(Problem::field("id", &why).into());
+    }
+    let mut records = Vec::with_capacity(ids.len());
+    for id in ids {
+        records.push(app.authority().get(&visitor.call, id).await?);
+    }
+    Ok(records)
+}
+
+fn page_of(visitor: &Visitor, people: &People, records: &[KeyRecord], action: Action, fields: &Fields) -> SelectedPage {
+    let keys = crate::dashboard::moment::plural(u64::try_from(records.len()).unwrap_or(0), "key");
+    let verb = match action {
+        Action::Revoke => "Revoke",
+        Action::Disable | Action::Export => "Disable",
+    };
+    SelectedPage {
+        shell: Shell::new(visitor, Place::OwnKeys, format!("{verb} {keys}?")),
+        rows: records
+            .iter()
+            .map(|record| row::row(record, &[], visitor, people))
+            .collect(),
+        action: action.word(),
+        question: format!("{verb} {keys}?"),
+        submit: format!("{verb} {keys}"),
+        asks_phrase: action == Action::Revoke && visitor.policy.revoke.confirm == Confirm::Phrase,
+        asks_password: !visitor.is_confirmed(),
+        reason: fields.raw("reason").to_owned(),
+        back: page::local(fields.get("back")).to_owned(),
+        error: None,
+    }
+}
+
+/// The rows as a table that other programs read (RFC 4180).
+fn export(records: &[KeyRecord], visitor: &Visitor, people: &People) -> Response {
+    let labels = Labels::of(&visitor.policy);
+    let mut text = String::from("id,name,key,owner,state,created,last_used,expires\r\n");
+    for record in records {
+        let key = &record.key;
+        let time = |at: Option<keyreeve_core::Timestamp>| {
+            at.map_or_else(String::new, |at| {
+                crate::dashboard::moment::When::new(at, visitor.now).iso
+            })
+        };
+        let cells = [
+            key.id.to_string(),
+            key.name.to_string(),
+            row::mask(key),
+            people.name_of(key.subject.as_str()),
+            row::state(key, labels, visitor.now).word,
+            time(Some(key.created_at)),
+            time(record.last_used_at),
+            time(key.expires_at),
+        ];
+        let cells: Vec<_> = cells.iter().map(|cell| crate::dashboard::audit::cell(cell)).collect();
+        text.push_str(&cells.join(","));
+        text.push_str("\r\n");
+    }
+    let headers = [
+        (CONTENT_TYPE, "text/csv; charset=utf-8"),
+        (CONTENT_DISPOSITION, "attachment; filename=\"api-keys.csv\""),
+        (CACHE_CONTROL, "no-store"),
+    ];
+    (headers, text).into_response()
+}

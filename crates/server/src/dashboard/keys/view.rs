@@ -1,0 +1,187 @@
+//! One key: its use over time, its life, who was refused, and what can be done.
+
+use super::row::Row;
+use super::{find, hours_ago};
+use crate::App;
+use crate::dashboard::chart::{self, Bars, WINDOWS, Window};
+use crate::dashboard::events::{Entry, entry};
+use crate::dashboard::form::Fields;
+use crate::dashboard::moment::{When, grouped};
+use crate::dashboard::page;
+use crate::dashboard::shell::{Place, Shell};
+use crate::dashboard::trouble::Trouble;
+use crate::dashboard::visitor::Visitor;
+use askama::Template;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use hyper::StatusCode;
+use hyper::http::request::Parts;
+use keyreeve_core::KeyId;
+use keyreeve_store::model::{Trace, UsageCount};
+use std::collections::BTreeMap;
+
+/// Refusals and addresses that the page shows.
+const TRACES_SHOWN: usize = 20;
+
+/// The page.
+#[derive(Template)]
+#[template(path = "key.html")]
+pub(in crate::dashboard) struct KeyPage {
+    pub(in crate::dashboard) shell: Shell,
+    pub(in crate::dashboard) row: Row,
+    pub(in crate::dashboard) here: String,
+    pub(in crate::dashboard) chart: Bars,
+    pub(in crate::dashboard) window: &'static str,
+    pub(in crate::dashboard) windows: &'static [Window],
+    /// Counts of the window by outcome.
+    pub(in crate::dashboard) outcomes: Vec<(&'static str, String)>,
+    pub(in crate::dashboard) life: Vec<Entry>,
+    pub(in crate::dashboard) refusals: Vec<Origin>,
+    pub(in crate::dashboard) places: Vec<Origin>,
+    /// While a rotation overlaps: calls in the last hour on the old and on the new secret.
+    pub(in crate::dashboard) old_calls: u64,
+    pub(in crate::dashboard) new_calls: u64,
+    pub(in crate::dashboard) effect: Option<String>,
+}
+
+/// Where verdicts were asked for.
+#[derive(Clone, Debug)]
+pub(in crate::dashboard) struct Origin {
+    pub(in crate::dashboard) outcome: &'static str,
+    pub(in crate::dashboard) address: String,
+    pub(in crate::dashboard) count: String,
+    pub(in crate::dashboard) last: When,
+}
+
+/// The page of a key.
+pub(in crate::dashboard) async fn show(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    visitor: Visitor,
+    parts: Parts,
+) -> Result<Response, Trouble> {
+    let found = find(&app, &visitor, &id).await?;
+    let key_id = found.record.key.id;
+    let fields = Fields::of_query(&parts);
+    let window = Window::of(fields.raw("window"));
+    let until = visitor.now.plus_seconds(1);
+    let counts = app
+        .authority()
+        .key_usage(&visitor.call, key_id, window.since(visitor.now), until)
+        .await?;
+    let traces = app.authority().traces(&visitor.call, key_id).await?;
+    let events = app.authority().key_events(&visitor.call, key_id).await?;
+    let here = format!("/keys/{key_id}");
+    let is_valid = |trace: &&Trace| trace.outcome == "valid";
+    let place = |trace: &Trace| place(trace, &visitor);
+    let recent = |outcome: &str| {
+        let since = hours_ago(visitor.now, 1);
+        let found = found
+            .counts
+            .iter()
+            .filter(|count| count.hour >= since && count.outcome == outcome);
+        found.map(|count| count.count).sum()
+    };
+    let page = KeyPage {
+        here,
+        chart: chart::large(counts.iter(), window, visitor.now),
+        window: window.word,
+        windows: &WINDOWS,
+        outcomes: outcomes(&counts),
+        life: events
+            .iter()
+            .rev()
+            .map(|event| entry(event, &found.people, visitor.now))
+            .collect(),
+        refusals: traces
+            .iter()
+            .filter(|trace| !is_valid(trace))
+            .take(TRACES_SHOWN)
+            .map(place)
+            .collect(),
+        places: traces
+            .iter()
+            .filter(is_valid)
+            .filter(|trace| !trace.address.is_empty())
+            .take(TRACES_SHOWN)
+            .map(place)
+            .collect(),
+        old_calls: recent("valid_retiring"),
+        new_calls: recent("valid"),
+        effect: app
+            .last_effects()
+            .newest(&key_id.to_string())
+            .map(|newest| super::act::measured(&newest.effect)),
+        shell: Shell::new(&visitor, Place::OwnKeys, found.row.name.clone()),
+        row: found.row,
+    };
+    page::ok(&page)
+}
+
+fn place(trace: &Trace, visitor: &Visitor) -> Origin {
+    Origin {
+        outcome: words(&trace.outcome),
+        address: if trace.address.is_empty() {
+            "not said".to_owned()
+        } else {
+            trace.address.clone()
+        },
+        count: grouped(trace.count),
+        last: When::new(trace.last_at, visitor.now),
+    }
+}
+
+fn outcomes(counts: &[UsageCount]) -> Vec<(&'static str, String)> {
+    let mut sums = BTreeMap::<&str, u64>::new();
+    for count in counts {
+        *sums.entry(words(&count.outcome)).or_default() += count.count;
+    }
+    let known = counts.iter().map(|count| words(&count.outcome));
+    let mut rows: Vec<(&'static str, String)> = Vec::new();
+    for word in known {
+        if !rows.iter().any(|(named, _)| *named == word) {
+            rows.push((word, grouped(sums.get(word).copied().unwrap_or(0))));
+        }
+    }
+    rows
+}
+
+/// An outcome, in words.
+pub(in crate::dashboard) fn words(outcome: &str) -> &'static str {
+    match outcome {
+        "valid" => "Accepted",
+        "valid_retiring" => "Accepted with the old secret",
+        "revoked" => "Refused: revoked",
+        "rotated" => "Refused: the secret was replaced",
+        "erased" => "Refused: deleted",
+        "owner_blocked" => "Refused: the owner is blocked",
+        "disabled" => "Refused: disabled",
+        "not_yet_valid" => "Refused: not yet valid",
+        "expired" => "Refused: expired",
+        "address" => "Refused: address not allowed",
+        "scope" => "Refused: a scope is missing",
+        "limited" => "Refused: too many requests",
+        _ => "Refused",
+    }
+}
+
+/// Whether a key was used yet, for the page that waits for its first use.
+pub(in crate::dashboard) async fn first_use(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    visitor: Visitor,
+) -> Result<Response, Trouble> {
+    let id = KeyId::parse(&id).map_err(|_| Trouble::not_found())?;
+    let record = app.authority().get(&visitor.call, id).await?;
+    let traces = app.authority().traces(&visitor.call, id).await?;
+    let from = traces
+        .iter()
+        .find(|trace| trace.outcome == "valid" && !trace.address.is_empty());
+    let text = match (record.is_presented, from) {
+        (false, _) => None,
+        (true, Some(trace)) => Some(format!("First used just now from {}.", trace.address)),
+        (true, None) => Some("First used just now.".to_owned()),
+    };
+    let body = serde_json::json!({ "text": text }).to_string();
+    Ok(crate::http::respond::json_bytes(StatusCode::OK, body))
+}

@@ -1,0 +1,113 @@
+//! The dashboard: pages made here, by the same use cases as the API (ARCHITECTURE.md, A10). Every page works without
+//! script; a script makes dialogs of the pages that ask, and nothing else depends on it.
+//!
+//! A page that changes something is asked for by GET and sent by POST to the same address. What is refused comes back
+//! with everything that was filled in.
+
+mod account;
+mod assets;
+mod audit;
+mod chart;
+mod confirm;
+mod doors;
+mod events;
+mod form;
+mod home;
+mod keys;
+mod labels;
+mod moment;
+mod page;
+mod password_check;
+mod people;
+mod propagation;
+#[cfg(test)]
+mod samples;
+mod session;
+mod shell;
+mod sign_in;
+mod tenant;
+mod trouble;
+mod visitor;
+
+pub(crate) use doors::Doors;
+pub(crate) use trouble::nothing_here;
+
+use crate::App;
+use axum::Router;
+use axum::middleware;
+use axum::response::Redirect;
+use axum::routing::{get, post};
+use keyreeve_api::{Code, Problem};
+use tower_sec_fetch::SecFetchLayer;
+use trouble::Trouble;
+use visitor::Visitor;
+
+/// Every page.
+pub(crate) fn router(app: &App) -> Router<App> {
+    Router::new()
+        .route("/", get(home::show))
+        .route("/keys", get(keys::list::own))
+        .route("/keys/search", post(keys::list::search))
+        .route("/keys/new", get(keys::create::ask).post(keys::create::make))
+        .route("/keys/selected", get(keys::selected::ask).post(keys::selected::act))
+        .route("/keys/{id}", get(keys::view::show))
+        .route("/keys/{id}/first-use", get(keys::view::first_use))
+        .route("/keys/{id}/rotate", get(keys::rotate::ask).post(keys::rotate::rotate))
+        .route("/keys/{id}/edit", get(keys::edit::ask).post(keys::edit::save))
+        .route("/keys/{id}/{verb}", get(keys::act::ask).post(keys::act::act))
+        .route("/tenant", get(|| async { Redirect::to("/tenant/keys") }))
+        .route("/tenant/keys", get(keys::list::tenant))
+        .route("/tenant/keys/search", post(keys::list::search))
+        .route("/tenant/keys/new", get(keys::create::ask).post(keys::create::make))
+        .route("/tenant/policy", get(tenant::policy::show).post(tenant::policy::put))
+        .route("/tenant/users", get(tenant::users::show).post(tenant::users::add))
+        .route(
+            "/tenant/users/{id}/{verb}",
+            get(tenant::users::ask).post(tenant::users::act),
+        )
+        .route("/audit", get(audit::show))
+        .route("/audit/verify", post(audit::verify))
+        .route("/audit/export", get(audit::export))
+        .route("/propagation", get(propagation::show))
+        .route("/account", get(account::show))
+        .route("/account/password", post(account::password))
+        .route("/account/preferences", post(account::prefer))
+        .route("/logout", post(account::sign_out))
+        .route("/logout/everywhere", post(account::sign_out_everywhere))
+        .route("/login", get(sign_in::ask).post(sign_in::enter))
+        .route("/setup", get(sign_in::ask_setup).post(sign_in::set_up))
+        // Where the four systems have their keys (acceptance.md, U-01 and H-12).
+        .route("/_/account", get(|| async { Redirect::to("/keys") }))
+        .route("/api-keys", get(|| async { Redirect::to("/keys") }))
+        .layer(SecFetchLayer::default())
+        .layer(session::layer(app.clone()))
+        .layer(middleware::from_fn(trouble::render))
+        .route("/assets/{name}", get(assets::get))
+}
+
+/// Pages of the whole tenant: for its administrators and auditors.
+fn require_tenant(visitor: &Visitor) -> Result<(), Trouble> {
+    match visitor.sees_tenant() {
+        true => Ok(()),
+        false => Err(forbidden("This page is for the tenant's administrators and auditors.")),
+    }
+}
+
+fn require_admin(visitor: &Visitor) -> Result<(), Trouble> {
+    match visitor.is_admin() {
+        true => Ok(()),
+        false => Err(forbidden("This is for the tenant's administrators.")),
+    }
+}
+
+fn require_change(visitor: &Visitor) -> Result<(), Trouble> {
+    match visitor.may_change() {
+        true => Ok(()),
+        false => Err(forbidden("An auditor reads everything and changes nothing.")),
+    }
+}
+
+fn forbidden(why: &str) -> Trouble {
+    let text = format!("{why} Your role is another one; ask an administrator.");
+    Problem::new(Code::PermissionDenied, text).into()
+}

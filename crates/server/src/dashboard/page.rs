@@ -1,0 +1,85 @@
+//! Sending a page: its type, what the browser may do with it, and that nobody keeps it.
+
+use super::trouble::Trouble;
+use askama::Template;
+use axum::response::{IntoResponse, Redirect, Response};
+use hyper::StatusCode;
+use hyper::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
+};
+
+/// Scripts, styles and pictures only from here and never inline, no frames around us, and no text becomes a script
+/// (W3C CSP 3; Trusted Types).
+const POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; \
+     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; \
+     require-trusted-types-for 'script'; trusted-types 'none'",
+);
+const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
+const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+const FRAMES: HeaderName = HeaderName::from_static("x-frame-options");
+
+/// A page of a template.
+pub(super) fn render(status: StatusCode, page: &impl Template) -> Result<Response, Trouble> {
+    let html = page.render()?;
+    let mut response = (status, html).into_response();
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    guard(&mut response);
+    Ok(response)
+}
+
+/// A page that says yes.
+pub(super) fn ok(page: &impl Template) -> Result<Response, Trouble> {
+    render(StatusCode::OK, page)
+}
+
+/// On to another page, by GET (RFC 9110, section 15.4.4).
+pub(super) fn on_to(address: &str) -> Response {
+    let mut response = Redirect::to(address).into_response();
+    guard(&mut response);
+    response
+}
+
+fn guard(response: &mut Response) {
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(CONTENT_SECURITY_POLICY, POLICY);
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(OPENER_POLICY, HeaderValue::from_static("same-origin"));
+    headers.insert(RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
+    headers.insert(FRAMES, HeaderValue::from_static("DENY"));
+}
+
+/// A path of this site to go on to; anything else is the home page. Another site's address is never followed.
+pub(super) fn local(text: Option<&str>) -> &str {
+    let is_local = |text: &&str| {
+        text.starts_with('/')
+            && !text.starts_with("//")
+            && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\')
+    };
+    text.filter(is_local).unwrap_or("/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_path_of_this_site_is_followed() {
+        assert_eq!(local(Some("/keys?state=active")), "/keys?state=active");
+        for text in [
+            "//evil.example",
+            "https://evil.example",
+            "/\\evil.example",
+            "",
+            "keys",
+            "/a\r\nb",
+            "javascript:1",
+        ] {
+            assert_eq!(local(Some(text)), "/", "{text:?}");
+        }
+    }
+}

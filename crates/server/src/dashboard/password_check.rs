@@ -1,0 +1,36 @@
+//! Whether a password is the one that was digested; always at the same cost, so that nobody learns by the clock which
+//! addresses have a login.
+
+use super::trouble::Trouble;
+use argon2::Argon2;
+use argon2::password_hash::PasswordVerifier as _;
+use argon2::password_hash::phc::PasswordHash;
+use keyreeve_api::users::PASSWORD_CHARS_MAX;
+use keyreeve_core::User;
+use tokio::sync::Semaphore;
+
+/// Digests computed side by side: each takes 19 MB and tens of milliseconds of a processor.
+static AT_ONCE: Semaphore = Semaphore::const_new(2);
+/// What a password is held against when there is no user: the same parameters, and nothing has this digest.
+const NOBODY: &str =
+    "$argon2id$v=19$m=19456,t=2,p=1$a2V5cmVldmUga2V5cmVldmU$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+/// Whether it is the user's password.
+pub(super) async fn fits(user: Option<&User>, password: &str) -> Result<bool, Trouble> {
+    let known = user.and_then(|user| user.password.as_ref());
+    let phc = known.map_or(NOBODY, |digest| digest.as_phc()).to_owned();
+    if password.chars().count() > PASSWORD_CHARS_MAX {
+        return Ok(false);
+    }
+    let password = password.to_owned();
+    let _permit = AT_ONCE
+        .acquire()
+        .await
+        .map_err(|error| Trouble::internal(&error.to_string()))?;
+    let work = tokio::task::spawn_blocking(move || {
+        let hash = PasswordHash::new(&phc).ok()?;
+        Argon2::default().verify_password(password.as_bytes(), &hash).ok()
+    });
+    let fits = work.await.map_err(|error| Trouble::internal(&error.to_string()))?;
+    Ok(fits.is_some() && known.is_some())
+}

@@ -1,0 +1,125 @@
+//! Who verifies, how far behind each is, and how long the last changes took to be effective everywhere.
+
+use super::moment::{When, grouped};
+use super::page;
+use super::shell::{Place, Shell};
+use super::trouble::Trouble;
+use super::visitor::Visitor;
+use crate::App;
+use crate::effects::Measured;
+use askama::Template;
+use axum::extract::State;
+use axum::response::Response;
+
+/// Longest bar, in units of the picture: a node that is a whole lease old.
+const BAR: u64 = 200;
+
+/// The page.
+#[derive(Template)]
+#[template(path = "propagation.html")]
+pub(super) struct PropagationPage {
+    pub(super) shell: Shell,
+    pub(super) nodes: Vec<NodeRow>,
+    pub(super) revision: String,
+    /// The lease, in ms; `None` where one process is alone.
+    pub(super) lease_ms: Option<u64>,
+    pub(super) changes: Vec<ChangeRow>,
+    pub(super) percentiles: Option<(u64, u64)>,
+}
+
+/// A verifier.
+#[derive(Clone, Debug)]
+pub(super) struct NodeRow {
+    pub(super) name: String,
+    pub(super) is_self: bool,
+    pub(super) applied: String,
+    pub(super) lag: u64,
+    pub(super) seen: String,
+    /// Of [`BAR`] units: how much of the lease has gone.
+    pub(super) age: u64,
+    pub(super) is_serving: bool,
+}
+
+/// A change, as it was measured.
+#[derive(Clone, Debug)]
+pub(super) struct ChangeRow {
+    pub(super) at: When,
+    pub(super) action: &'static str,
+    pub(super) target: String,
+    pub(super) revision: String,
+    pub(super) verifiers: u32,
+    pub(super) waited_ms: u64,
+    /// Of [`BAR`] units, against the slowest.
+    pub(super) width: u64,
+}
+
+/// The page.
+pub(super) async fn show(State(app): State<App>, visitor: Visitor) -> Result<Response, Trouble> {
+    super::require_tenant(&visitor)?;
+    let seen = app.authority().nodes(&visitor.call).await?;
+    let nodes = match app.authority().node() {
+        None => vec![NodeRow {
+            name: "embedded".to_owned(),
+            is_self: true,
+            applied: grouped(seen.revision),
+            lag: 0,
+            seen: "now".to_owned(),
+            age: 0,
+            is_serving: true,
+        }],
+        Some(node) => {
+            let lease = node.lease_ms();
+            let row = |session: &keyreeve_store::cluster::Session| NodeRow {
+                name: session.node.clone(),
+                is_self: node.session() == Some(session.seen.session),
+                applied: grouped(session.seen.acked),
+                lag: seen.revision.saturating_sub(session.seen.acked),
+                seen: format!("{} ms ago", grouped(session.silent_ms)),
+                age: (session.silent_ms.min(lease) * BAR) / lease.max(1),
+                is_serving: session.silent_ms < lease,
+            };
+            seen.sessions.iter().map(row).collect()
+        }
+    };
+    let measured = app.last_effects().of(&visitor.call.tenant);
+    let page = PropagationPage {
+        nodes,
+        revision: grouped(seen.revision),
+        lease_ms: app.authority().node().map(|node| node.lease_ms()),
+        percentiles: percentiles(&measured),
+        changes: changes(&measured, &visitor),
+        shell: Shell::new(&visitor, Place::Propagation, "Propagation"),
+    };
+    page::ok(&page)
+}
+
+fn changes(measured: &[Measured], visitor: &Visitor) -> Vec<ChangeRow> {
+    let slowest = measured
+        .iter()
+        .map(|one| one.effect.waited_ms)
+        .max()
+        .unwrap_or(0)
+        .max(1);
+    let row = |one: &Measured| ChangeRow {
+        at: When::new(one.at, visitor.now),
+        action: one.action,
+        target: one.key.clone(),
+        revision: grouped(one.effect.revision),
+        verifiers: one.effect.verifiers,
+        waited_ms: one.effect.waited_ms,
+        width: (one.effect.waited_ms * BAR / slowest).max(1),
+    };
+    measured.iter().rev().map(row).collect()
+}
+
+/// Half of the changes took at most the first, 99 of 100 at most the second, in ms.
+fn percentiles(measured: &[Measured]) -> Option<(u64, u64)> {
+    let mut waits: Vec<_> = measured.iter().map(|one| one.effect.waited_ms).collect();
+    waits.sort_unstable();
+    let at = |part: usize| {
+        waits
+            .get((waits.len() * part / 100).min(waits.len().saturating_sub(1)))
+            .copied()
+    };
+    Some((at(50)?, at(99)?))
+}

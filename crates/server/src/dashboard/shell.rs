@@ -1,0 +1,178 @@
+//! What is around every page: who is signed in, where one can go, what just happened, how it should look.
+
+use super::assets::{ASSETS, Assets};
+use super::labels::Labels;
+use super::visitor::Visitor;
+use hyper::HeaderMap;
+use hyper::header::COOKIE;
+use keyreeve_core::access::Role;
+use serde::{Deserialize, Serialize};
+
+/// The cookies of a browser's own wishes. They are no secrets and decide nothing.
+pub(super) const THEME_COOKIE: &str = "keyreeve_theme";
+pub(super) const SHORTCUTS_COOKIE: &str = "keyreeve_shortcuts";
+pub(super) const SIZE_COOKIE: &str = "keyreeve_page_size";
+/// Keys on a page, as one may choose.
+pub(super) const SIZES: [u32; 4] = [10, 25, 50, 100];
+const SIZE_DEFAULT: u32 = 25;
+
+/// What a browser wishes.
+#[derive(Clone, Debug)]
+pub(super) struct Preferences {
+    /// `light`, `dark`, or empty for what the system says.
+    pub(super) theme: &'static str,
+    pub(super) has_shortcuts: bool,
+    pub(super) page_size: u32,
+}
+
+impl Default for Preferences {
+    fn default() -> Self {
+        Self {
+            theme: "",
+            has_shortcuts: true,
+            page_size: SIZE_DEFAULT,
+        }
+    }
+}
+
+impl Preferences {
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let size = cookie(headers, SIZE_COOKIE).and_then(|text| text.parse().ok());
+        Self {
+            theme: match cookie(headers, THEME_COOKIE) {
+                Some("light") => "light",
+                Some("dark") => "dark",
+                Some(_) | None => "",
+            },
+            has_shortcuts: cookie(headers, SHORTCUTS_COOKIE) != Some("off"),
+            page_size: size.filter(|size| SIZES.contains(size)).unwrap_or(SIZE_DEFAULT),
+        }
+    }
+
+    pub(super) fn assets(&self) -> &'static Assets {
+        &ASSETS
+    }
+}
+
+/// A cookie of a request.
+pub(super) fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    let lines = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = lines.flat_map(|line| line.split(';'));
+    pairs.find_map(|pair| pair.trim().strip_prefix(name)?.strip_prefix('='))
+}
+
+/// What happened, said once on the next page.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Flash {
+    /// `done` or `refused`.
+    pub(super) kind: String,
+    pub(super) text: String,
+    /// What can be looked at more closely: an address and its words.
+    pub(super) link: Option<(String, String)>,
+}
+
+impl Flash {
+    pub(super) fn done(text: String) -> Self {
+        Self {
+            kind: "done".to_owned(),
+            text,
+            link: None,
+        }
+    }
+
+    pub(super) fn refused(text: String) -> Self {
+        Self {
+            kind: "refused".to_owned(),
+            ..Self::done(text)
+        }
+    }
+}
+
+/// What is around a page for somebody who is not, or may not be, signed in.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Door {
+    pub(super) preferences: Preferences,
+}
+
+impl Door {
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        Self {
+            preferences: Preferences::of(headers),
+        }
+    }
+}
+
+/// Which entry of the menu a page belongs to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Place {
+    Home,
+    OwnKeys,
+    Account,
+    TenantKeys,
+    Policy,
+    Users,
+    Audit,
+    Propagation,
+}
+
+/// What is around a page.
+#[derive(Clone, Debug)]
+pub(super) struct Shell {
+    pub(super) title: String,
+    pub(super) place: Place,
+    pub(super) email: String,
+    pub(super) role: &'static str,
+    pub(super) tenant: String,
+    pub(super) csrf: String,
+    pub(super) preferences: Preferences,
+    pub(super) flash: Option<Flash>,
+    pub(super) labels: &'static Labels,
+    pub(super) sees_tenant: bool,
+    pub(super) is_admin: bool,
+    pub(super) may_change: bool,
+}
+
+impl Shell {
+    pub(super) fn new(visitor: &Visitor, place: Place, title: impl Into<String>) -> Self {
+        Self {
+            title: title.into(),
+            place,
+            email: visitor.user.email.to_string(),
+            role: match visitor.user.role {
+                Role::Member => "Member",
+                Role::Admin => "Admin",
+                Role::Auditor => "Auditor",
+            },
+            tenant: visitor.user.tenant.to_string(),
+            csrf: visitor.csrf.clone(),
+            preferences: visitor.preferences.clone(),
+            flash: visitor.flash.clone(),
+            labels: Labels::of(&visitor.policy),
+            sees_tenant: visitor.sees_tenant(),
+            is_admin: visitor.is_admin(),
+            may_change: visitor.may_change(),
+        }
+    }
+
+    /// Whether the page is one of the tenant's, not of the user's own.
+    pub(super) fn is_tenant_scope(&self) -> bool {
+        matches!(
+            self.place,
+            Place::TenantKeys | Place::Policy | Place::Users | Place::Audit | Place::Propagation
+        )
+    }
+
+    /// For the menu: `page` where one is.
+    pub(super) fn current(&self, place: Place) -> &'static str {
+        if self.place == place { "page" } else { "false" }
+    }
+
+    /// The first letter of the visitor's address.
+    pub(super) fn initial(&self) -> String {
+        self.email.chars().take(1).flat_map(char::to_uppercase).collect()
+    }
+
+    pub(super) fn assets(&self) -> &'static Assets {
+        &ASSETS
+    }
+}

@@ -1,0 +1,4 @@
+//! Pages about the tenant: its policy and its users.
+
+pub(super) mod policy;
+pub(super) mod users;

@@ -1,0 +1,220 @@
+//! The users: who has a login here, in which role, and what ends when they go.
+
+use crate::App;
+use crate::dashboard::form::{Fields, Form};
+use crate::dashboard::keys::act::measured;
+use crate::dashboard::moment::When;
+use crate::dashboard::page;
+use crate::dashboard::shell::{Flash, Place, Shell};
+use crate::dashboard::trouble::{Trouble, for_people};
+use crate::dashboard::visitor::Visitor;
+use crate::http::call;
+use askama::Template;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use hyper::StatusCode;
+use keyreeve_api::Problem;
+use keyreeve_authority::users::UserCommand;
+use keyreeve_core::access::Role;
+use keyreeve_core::user::{Email, Status, UserEdit};
+use keyreeve_core::{User, UserId};
+
+/// The page.
+#[derive(Template)]
+#[template(path = "users.html")]
+pub(in crate::dashboard) struct UsersPage {
+    pub(in crate::dashboard) shell: Shell,
+    pub(in crate::dashboard) users: Vec<UserRow>,
+    pub(in crate::dashboard) email: String,
+    pub(in crate::dashboard) name: String,
+    pub(in crate::dashboard) role: String,
+    pub(in crate::dashboard) error: Option<String>,
+}
+
+/// A user.
+#[derive(Clone, Debug)]
+pub(in crate::dashboard) struct UserRow {
+    pub(in crate::dashboard) id: String,
+    pub(in crate::dashboard) email: String,
+    pub(in crate::dashboard) name: String,
+    pub(in crate::dashboard) role: &'static str,
+    pub(in crate::dashboard) is_active: bool,
+    pub(in crate::dashboard) has_password: bool,
+    pub(in crate::dashboard) is_self: bool,
+    pub(in crate::dashboard) created: When,
+}
+
+/// A link that works once, shown once.
+#[derive(Template)]
+#[template(path = "invited.html")]
+pub(in crate::dashboard) struct InvitedPage {
+    pub(in crate::dashboard) shell: Shell,
+    pub(in crate::dashboard) email: String,
+    pub(in crate::dashboard) link: String,
+}
+
+/// What is asked before a user goes.
+#[derive(Template)]
+#[template(path = "user_act.html")]
+pub(in crate::dashboard) struct UserActPage {
+    pub(in crate::dashboard) shell: Shell,
+    pub(in crate::dashboard) user: UserRow,
+    pub(in crate::dashboard) verb: &'static str,
+    pub(in crate::dashboard) question: String,
+    pub(in crate::dashboard) consequence: &'static str,
+    pub(in crate::dashboard) submit: &'static str,
+}
+
+/// The list.
+pub(in crate::dashboard) async fn show(State(app): State<App>, visitor: Visitor) -> Result<Response, Trouble> {
+    crate::dashboard::require_tenant(&visitor)?;
+    let page = page_of(&app, &visitor, &Fields::default()).await?;
+    page::ok(&page)
+}
+
+/// Adds a user and shows the link by which they set a password.
+pub(in crate::dashboard) async fn add(State(app): State<App>, form: Form) -> Result<Response, Trouble> {
+    crate::dashboard::require_admin(&form.visitor)?;
+    let made = match command(&form.fields) {
+        Ok(command) => app
+            .authority()
+            .create_user(&form.visitor.call, command)
+            .await
+            .map_err(Trouble::from),
+        Err(problem) => Err(problem.into()),
+    };
+    match made {
+        Ok(user) => invited(&app, &form.visitor, user.id).await,
+        Err(trouble) if matches!(trouble.problem().code.status(), 400 | 409) => {
+            let mut page = page_of(&app, &form.visitor, &form.fields).await?;
+            page.error = Some(for_people(trouble.problem()));
+            let status = StatusCode::from_u16(trouble.problem().code.status()).unwrap_or(StatusCode::CONFLICT);
+            page::render(status, &page)
+        }
+        Err(other) => Err(other),
+    }
+}
+
+fn command(fields: &Fields) -> Result<UserCommand, Problem> {
+    let email = fields.get("email").unwrap_or("");
+    Ok(UserCommand {
+        email: Email::parse(email).map_err(|error| Problem::field("email", &error.to_string()))?,
+        name: fields.get("name").map(|text| call::name("name", text)).transpose()?,
+        role: role(fields.raw("role"))?,
+        password: None,
+    })
+}
+
+fn role(word: &str) -> Result<Role, Problem> {
+    Role::parse(word).ok_or_else(|| Problem::field("role", "must be member, admin or auditor"))
+}
+
+async fn invited(app: &App, visitor: &Visitor, id: UserId) -> Result<Response, Trouble> {
+    let (user, token) = app.authority().invite(&visitor.call, id).await?;
+    let page = InvitedPage {
+        shell: Shell::new(visitor, Place::Users, "A link that works once"),
+        email: user.email.to_string(),
+        link: format!("{}/setup?token={}", visitor.origin, token.expose()),
+    };
+    page::ok(&page)
+}
+
+/// Asks before somebody is suspended or removed.
+pub(in crate::dashboard) async fn ask(
+    State(app): State<App>,
+    Path((id, word)): Path<(String, String)>,
+    visitor: Visitor,
+) -> Result<Response, Trouble> {
+    crate::dashboard::require_admin(&visitor)?;
+    let user = app.authority().user(&visitor.call, user_id(&id)?).await?;
+    let (verb, question, consequence, submit) = match word.as_str() {
+        "suspend" => (
+            "suspend",
+            format!("Suspend {}?", user.email),
+            "They are signed out, and all their keys are refused at once, until you let them in again.",
+            "Suspend user",
+        ),
+        "remove" => (
+            "remove",
+            format!("Remove {}?", user.email),
+            "They are signed out, and all their keys are refused at once and for ever. This cannot be undone.",
+            "Remove user",
+        ),
+        _ => return Err(Trouble::not_found()),
+    };
+    let page = UserActPage {
+        shell: Shell::new(&visitor, Place::Users, question.clone()),
+        user: row(&user, &visitor),
+        verb,
+        question,
+        consequence,
+        submit,
+    };
+    page::ok(&page)
+}
+
+/// Changes a user.
+pub(in crate::dashboard) async fn act(
+    State(app): State<App>,
+    Path((id, word)): Path<(String, String)>,
+    form: Form,
+) -> Result<Response, Trouble> {
+    crate::dashboard::require_admin(&form.visitor)?;
+    let id = user_id(&id)?;
+    let status = |status| UserEdit {
+        status: Some(status),
+        ..UserEdit::default()
+    };
+    let edit = match word.as_str() {
+        "invite" => return invited(&app, &form.visitor, id).await,
+        "suspend" => status(Status::Suspended),
+        "remove" => status(Status::Removed),
+        "restore" => status(Status::Active),
+        "role" => UserEdit {
+            role: Some(role(form.fields.raw("role"))?),
+            ..UserEdit::default()
+        },
+        _ => return Err(Trouble::not_found()),
+    };
+    let changed = app.authority().change_user(&form.visitor.call, id, edit).await;
+    let flash = match changed.map_err(Trouble::from) {
+        Ok((user, effect)) => Flash::done(match user.status {
+            Status::Suspended => format!("{} was suspended. {}", user.email, measured(&effect)),
+            Status::Removed => format!("{} was removed. {}", user.email, measured(&effect)),
+            Status::Active => format!("{} was changed.", user.email),
+        }),
+        Err(trouble) if trouble.problem().code.status() == 409 => Flash::refused(for_people(trouble.problem())),
+        Err(other) => return Err(other),
+    };
+    form.visitor.tell(flash).await?;
+    Ok(page::on_to("/tenant/users"))
+}
+
+fn user_id(text: &str) -> Result<UserId, Trouble> {
+    UserId::parse(text).map_err(|_| Trouble::not_found())
+}
+
+async fn page_of(app: &App, visitor: &Visitor, fields: &Fields) -> Result<UsersPage, Trouble> {
+    let users = app.authority().users(&visitor.call, None).await?;
+    Ok(UsersPage {
+        shell: Shell::new(visitor, Place::Users, "Users"),
+        users: users.iter().map(|user| row(user, visitor)).collect(),
+        email: fields.raw("email").to_owned(),
+        name: fields.raw("name").to_owned(),
+        role: fields.raw("role").to_owned(),
+        error: None,
+    })
+}
+
+fn row(user: &User, visitor: &Visitor) -> UserRow {
+    UserRow {
+        id: user.id.to_string(),
+        email: user.email.to_string(),
+        name: user.name.as_ref().map(ToString::to_string).unwrap_or_default(),
+        role: user.role.as_str(),
+        is_active: user.status == Status::Active,
+        has_password: user.password.is_some(),
+        is_self: user.id == visitor.user.id,
+        created: When::new(user.created_at, visitor.now),
+    }
+}

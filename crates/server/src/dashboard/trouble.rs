@@ -1,0 +1,176 @@
+//! When a page cannot be shown: what happened, why, what to do, under a code that has a page and a request to ask about.
+
+use super::form::Fields;
+use super::page;
+use super::shell::Door;
+use crate::http::answer::{Rejected, RequestInfo};
+use askama::Template;
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Redirect, Response};
+use hyper::StatusCode;
+use hyper::header::{HeaderValue, RETRY_AFTER};
+use hyper::http::request::Parts;
+use keyreeve_api::{Code, Problem};
+use keyreeve_authority::Failure;
+
+/// A page that cannot be shown.
+#[derive(Clone)]
+pub(super) struct Trouble {
+    problem: Problem,
+    /// Where the form is with what was filled in.
+    back: Option<String>,
+    sign_in: bool,
+}
+
+impl Trouble {
+    pub(super) fn internal(why: &str) -> Self {
+        tracing::error!(why, "a page could not be made");
+        let text = "Something went wrong inside. The log has the cause under the request id.";
+        Problem::new(Code::InternalError, text).into()
+    }
+
+    pub(super) fn not_found() -> Self {
+        let text = "There is no such thing in this tenant. It may have been deleted, or the address is not whole.";
+        Problem::new(Code::NotFound, text).into()
+    }
+
+    /// Where the form is with what was filled in.
+    pub(super) fn keeping(mut self, back: String) -> Self {
+        self.back = Some(back);
+        self
+    }
+
+    /// After signing in the visitor comes back to where they wanted to go.
+    pub(super) fn signing_in(mut self, parts: &Parts) -> Self {
+        self.sign_in = true;
+        if parts.method.is_safe() {
+            self.back = Some(Fields::of_query(parts).address(parts.uri.path()));
+        }
+        self
+    }
+
+    pub(super) fn problem(&self) -> &Problem {
+        &self.problem
+    }
+}
+
+impl From<Problem> for Trouble {
+    fn from(problem: Problem) -> Self {
+        Self {
+            problem,
+            back: None,
+            sign_in: false,
+        }
+    }
+}
+
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Self {
+        Rejected::from(failure).0.into()
+    }
+}
+
+impl From<tower_sessions::session::Error> for Trouble {
+    fn from(error: tower_sessions::session::Error) -> Self {
+        tracing::warn!(%error, "sessions cannot be read or kept");
+        let text = "Sessions cannot be read now. Nothing was changed; try again.";
+        Problem::new(Code::ServiceUnavailable, text).into()
+    }
+}
+
+impl From<askama::Error> for Trouble {
+    fn from(error: askama::Error) -> Self {
+        Self::internal(&error.to_string())
+    }
+}
+
+#[derive(Template)]
+#[template(path = "trouble.html")]
+pub(super) struct TroublePage {
+    pub(super) shell: Door,
+    pub(super) title: String,
+    pub(super) detail: String,
+    pub(super) code: &'static str,
+    pub(super) request_id: String,
+    pub(super) back: Option<String>,
+}
+
+impl IntoResponse for Trouble {
+    /// The page itself is made by [`render`], which knows the request.
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.problem.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = status.into_response();
+        response.extensions_mut().insert(Rejected(self.problem.clone()));
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Turns what went wrong into a page, and a forged request into a refusal that explains itself.
+pub(super) async fn render(request: Request, next: Next) -> Response {
+    let shell = Door::of(request.headers());
+    let request_id = request.extensions().get::<RequestInfo>().map(|info| info.id.clone());
+    let is_read = request.method().is_safe();
+    let mut response = next.run(request).await;
+    let is_bare = response.headers().get(hyper::header::CONTENT_TYPE).is_none();
+    let trouble = match response.extensions_mut().remove::<Trouble>() {
+        Some(trouble) => trouble,
+        // tower-sec-fetch refuses without a word.
+        None if response.status() == StatusCode::FORBIDDEN && is_bare => super::form::not_ours().into(),
+        None => return response,
+    };
+    if trouble.sign_in {
+        let next = trouble.back.as_deref().unwrap_or("/");
+        let query = Fields::default().with("next", next);
+        let why = if is_read { "" } else { "ended" };
+        return Redirect::to(&query.with("why", why).address("/login")).into_response();
+    }
+    let mut page = page_of(&trouble, shell, request_id.unwrap_or_default());
+    if let Some(rejected) = response.extensions_mut().remove::<Rejected>() {
+        page.extensions_mut().insert(rejected);
+    }
+    page
+}
+
+fn page_of(trouble: &Trouble, shell: Door, request_id: String) -> Response {
+    let problem = &trouble.problem;
+    let page = TroublePage {
+        shell,
+        title: problem.code.title().to_owned(),
+        detail: for_people(problem),
+        code: problem.code.as_str(),
+        request_id,
+        back: trouble.back.clone(),
+    };
+    let status = StatusCode::from_u16(problem.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = page::render(status, &page).unwrap_or_else(|_| status.into_response());
+    if matches!(problem.code, Code::RateLimited) {
+        response
+            .headers_mut()
+            .insert(RETRY_AFTER, HeaderValue::from_static("60"));
+    }
+    response
+}
+
+/// The words of the API, where they speak of root keys, in a person's words.
+pub(super) fn for_people(problem: &Problem) -> String {
+    match problem.code {
+        Code::PermissionDenied if problem.detail.contains("root key") => {
+            "Your role in this tenant does not allow this. Ask an administrator.".to_owned()
+        }
+        Code::RootKeyInvalid => "You were signed out, or your role changed, while this was on its way. Nothing was \
+                                 changed."
+            .to_owned(),
+        _ => problem.detail.clone(),
+    }
+}
+
+/// The page for an address where there is nothing, if a browser asks.
+pub(crate) fn nothing_here(headers: &hyper::HeaderMap, request_id: &str) -> Response {
+    let trouble = Trouble::from(Problem::new(
+        Code::NotFound,
+        "There is no page at this address. Perhaps a character is missing at its end.",
+    ));
+    page_of(&trouble, Door::of(headers), request_id.to_owned())
+}

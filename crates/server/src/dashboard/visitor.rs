@@ -1,0 +1,219 @@
+//! Who looks at a page: the user of the session, as the store knows them now.
+
+use super::session::{self, VISIT};
+use super::shell::{Flash, Preferences};
+use super::trouble::Trouble;
+use crate::App;
+use crate::http::answer::RequestInfo;
+use crate::world::OsEntropy;
+use axum::extract::FromRequestParts;
+use hyper::http::request::Parts;
+use keyreeve_api::{Code, Problem};
+use keyreeve_authority::Call;
+use keyreeve_authority::env::Entropy as _;
+use keyreeve_authority::sign_in::Doorstep;
+use keyreeve_core::access::Role;
+use keyreeve_core::text::Slug;
+use keyreeve_core::{Digest, Policy, Timestamp, User, UserId};
+use serde::{Deserialize, Serialize};
+use std::fmt::Write as _;
+use tower_sessions::Session;
+
+/// However busy, a session ends half a day after the password was given.
+const LIFE_MS: u64 = 12 * 3_600_000;
+/// How long a password stands for creating, rotating and changing many: 15 minutes (OWASP ASVS 7.5.3).
+const CONFIRMED_MS: u64 = 15 * 60_000;
+/// A session's end moves on at most this often, so that looking at pages costs no writes.
+const TOUCH_MS: u64 = 5 * 60_000;
+const FLASH: &str = "flash";
+
+/// What a session says of whoever signed in.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Visit {
+    pub(super) tenant: String,
+    user: String,
+    csrf: String,
+    signed_in_at: i64,
+    confirmed_at: i64,
+    touched_at: i64,
+}
+
+impl Visit {
+    pub(super) fn user_id(&self) -> Option<UserId> {
+        UserId::parse(&self.user).ok()
+    }
+}
+
+/// A signed-in user on a page.
+pub(super) struct Visitor {
+    pub(super) user: User,
+    pub(super) call: Call,
+    pub(super) policy: Policy,
+    pub(super) csrf: String,
+    pub(super) preferences: Preferences,
+    pub(super) flash: Option<Flash>,
+    pub(super) now: Timestamp,
+    /// Where the browser thinks it is, for texts to copy.
+    pub(super) origin: String,
+    confirmed_at: Timestamp,
+    session: Session,
+}
+
+impl Visitor {
+    /// Whether the password was given so lately that it stands for more than looking.
+    pub(super) fn is_confirmed(&self) -> bool {
+        self.now.millis_since(self.confirmed_at) < CONFIRMED_MS
+    }
+
+    pub(super) fn is_admin(&self) -> bool {
+        self.user.role == Role::Admin
+    }
+
+    /// Whether the visitor sees the tenant's keys, its users and its log.
+    pub(super) fn sees_tenant(&self) -> bool {
+        matches!(self.user.role, Role::Admin | Role::Auditor)
+    }
+
+    pub(super) fn may_change(&self) -> bool {
+        self.user.role != Role::Auditor
+    }
+
+    /// The password was given again just now.
+    pub(super) async fn confirm(&mut self) -> Result<(), Trouble> {
+        self.confirmed_at = self.now;
+        if let Some(mut visit) = self.session.get::<Visit>(VISIT).await? {
+            visit.confirmed_at = self.now.millis();
+            self.session.insert(VISIT, visit).await?;
+        }
+        Ok(())
+    }
+
+    /// What the next page shall say.
+    pub(super) async fn tell(&self, flash: Flash) -> Result<(), Trouble> {
+        Ok(self.session.insert(FLASH, flash).await?)
+    }
+
+    /// The digest of this session's id.
+    pub(super) fn session_digest(&self) -> Option<Digest> {
+        self.session.id().map(session::digest)
+    }
+
+    pub(super) fn session(&self) -> &Session {
+        &self.session
+    }
+}
+
+/// Begins a session for a user: under a new id, so that one that somebody planted before is worth nothing.
+pub(super) async fn begin(session: &Session, user: &User, now: Timestamp) -> Result<(), Trouble> {
+    session.flush().await?;
+    let visit = Visit {
+        tenant: user.tenant.to_string(),
+        user: user.id.to_string(),
+        csrf: random_hex()?,
+        signed_in_at: now.millis(),
+        confirmed_at: now.millis(),
+        touched_at: now.millis(),
+    };
+    Ok(session.insert(VISIT, visit).await?)
+}
+
+/// 128 random bits.
+pub(super) fn random_hex() -> Result<String, Trouble> {
+    let mut bytes = [0; 16];
+    OsEntropy.fill(&mut bytes).map_err(keyreeve_authority::Failure::from)?;
+    Ok(bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _written = write!(text, "{byte:02x}");
+        text
+    }))
+}
+
+/// Where a request comes from.
+pub(super) fn doorstep(parts: &Parts) -> Doorstep {
+    let info = parts.extensions.get::<RequestInfo>();
+    Doorstep {
+        address: info
+            .and_then(|info| info.peer.address)
+            .map(|address| address.to_string().into()),
+        request_id: info.map_or("", |info| &info.id).into(),
+    }
+}
+
+/// What the browser has in its address bar, as far as the request tells.
+pub(super) fn origin(parts: &Parts) -> String {
+    let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
+    let host = header("host").unwrap_or("127.0.0.1:7300");
+    let is_sound = host
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b".:-[]_".contains(&byte));
+    let host = if is_sound { host } else { "127.0.0.1:7300" };
+    let scheme = match header("origin").or(header("x-forwarded-proto")) {
+        Some(text) if text.starts_with("https") => "https",
+        Some(_) | None => "http",
+    };
+    format!("{scheme}://{host}")
+}
+
+impl FromRequestParts<App> for Visitor {
+    type Rejection = Trouble;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Trouble> {
+        let session = Session::from_request_parts(parts, app)
+            .await
+            .map_err(|(_, why)| Trouble::internal(why))?;
+        let now = app.authority().now();
+        let Some((visit, user)) = current(&session, app, now).await? else {
+            return Err(Trouble::from(signed_out()).signing_in(parts));
+        };
+        let from = doorstep(parts);
+        let call = app.authority().call_of(&user, &from);
+        if let Some(info) = parts.extensions.get::<RequestInfo>() {
+            info.caller.set(&call);
+        }
+        let policy = app.authority().policy(&call).await?;
+        let flash = match parts.method.is_safe() {
+            true => session.remove(FLASH).await?,
+            false => None,
+        };
+        Ok(Self {
+            user,
+            call,
+            policy,
+            csrf: visit.csrf,
+            preferences: Preferences::of(&parts.headers),
+            flash,
+            now,
+            origin: origin(parts),
+            confirmed_at: Timestamp::from_millis(visit.confirmed_at),
+            session,
+        })
+    }
+}
+
+/// The session's visit and its user, if both are still good.
+pub(super) async fn current(session: &Session, app: &App, now: Timestamp) -> Result<Option<(Visit, User)>, Trouble> {
+    let Some(mut visit) = session.get::<Visit>(VISIT).await? else {
+        return Ok(None);
+    };
+    let since = |millis| now.millis_since(Timestamp::from_millis(millis));
+    let (Ok(tenant), Some(id)) = (Slug::parse(&visit.tenant), visit.user_id()) else {
+        return Ok(None);
+    };
+    let user = app.authority().signed_in(&tenant, id).await?;
+    let Some(user) = user.filter(|_| since(visit.signed_in_at) < LIFE_MS) else {
+        session.flush().await?;
+        return Ok(None);
+    };
+    if since(visit.touched_at) > TOUCH_MS {
+        visit.touched_at = now.millis();
+        session.insert(VISIT, visit.clone()).await?;
+    }
+    Ok(Some((visit, user)))
+}
+
+fn signed_out() -> Problem {
+    Problem::new(
+        Code::SignInRequired,
+        "You are not signed in, or your session has ended. Sign in and go on.",
+    )
+}

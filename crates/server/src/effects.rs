@@ -1,0 +1,83 @@
+//! How long the last changes took to be effective everywhere, for the page that shows it. Kept in memory, by the node
+//! that made them.
+
+use keyreeve_authority::Effect;
+use keyreeve_authority::keys::{ChangedKey, RotatedKey};
+use keyreeve_core::lifecycle::State;
+use keyreeve_core::text::Slug;
+use keyreeve_core::{Key, Timestamp};
+use keyreeve_store::model::Done;
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Changes that are remembered.
+const KEPT: usize = 500;
+
+/// A change that was measured.
+#[derive(Clone, Debug)]
+pub(crate) struct Measured {
+    tenant: Slug,
+    /// The key's id.
+    pub(crate) id: String,
+    /// What people call the key.
+    pub(crate) key: String,
+    pub(crate) at: Timestamp,
+    /// What was done, in a word.
+    pub(crate) action: &'static str,
+    pub(crate) effect: Effect,
+}
+
+/// The last changes.
+#[derive(Debug, Default)]
+pub(crate) struct Effects(Mutex<VecDeque<Measured>>);
+
+impl Effects {
+    fn kept(&self) -> MutexGuard<'_, VecDeque<Measured>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn changed(&self, changed: &ChangedKey, at: Timestamp) {
+        let key = &changed.record.key;
+        let action = match (changed.done, &key.state) {
+            (Done::Nothing, _) => return,
+            (Done::Erased, _) => "deleted",
+            (Done::Stored, State::Revoked(_)) => "revoked",
+            (Done::Stored, State::Disabled(_)) => "disabled",
+            (Done::Stored, State::Active) => "changed",
+        };
+        self.note(key, at, action, changed.effect);
+    }
+
+    pub(crate) fn rotated(&self, rotated: &RotatedKey, at: Timestamp) {
+        self.note(&rotated.key.record.key, at, "rotated", rotated.effect);
+    }
+
+    fn note(&self, key: &Key, at: Timestamp, action: &'static str, effect: Effect) {
+        let mut kept = self.kept();
+        if kept.len() == KEPT {
+            kept.pop_front();
+        }
+        kept.push_back(Measured {
+            tenant: key.tenant.clone(),
+            id: key.id.to_string(),
+            key: key.name.to_string(),
+            at,
+            action,
+            effect,
+        });
+    }
+
+    /// Those of a tenant, oldest first.
+    pub(crate) fn of(&self, tenant: &Slug) -> Vec<Measured> {
+        self.kept()
+            .iter()
+            .filter(|one| one.tenant == *tenant)
+            .cloned()
+            .collect()
+    }
+
+    /// The newest of a key.
+    pub(crate) fn newest(&self, id: &str) -> Option<Measured> {
+        self.kept().iter().rev().find(|one| one.id == id).cloned()
+    }
+}

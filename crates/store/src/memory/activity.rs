@@ -1,0 +1,66 @@
+//! What readers ask about counts and people.
+
+use super::tables::Tables;
+use crate::model::{Refusals, Trace, UsageCount};
+use keyreeve_core::user::{Email, Status};
+use keyreeve_core::{KeyId, Timestamp, User};
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+impl Tables {
+    pub(super) fn usage_of(&self, keys: &[KeyId], since: Timestamp, until: Timestamp) -> Vec<UsageCount> {
+        let rows = self.usage.rows().iter();
+        let asked_for = rows.filter(|((id, hour, _), _)| keys.contains(id) && *hour >= since && *hour < until);
+        let count = |(place, count): (&(KeyId, Timestamp, String), &u64)| UsageCount {
+            key: place.0,
+            hour: place.1,
+            outcome: place.2.clone(),
+            count: *count,
+        };
+        asked_for.map(count).collect()
+    }
+
+    pub(super) fn refusals(&self, wanted: &Refusals) -> Vec<UsageCount> {
+        let mut sums: BTreeMap<(KeyId, &str), (u64, Timestamp)> = BTreeMap::new();
+        for ((key, hour, outcome), count) in self.usage.rows() {
+            let is_wanted = self.keys.get(key).is_some_and(|row| {
+                row.key.tenant == wanted.tenant && wanted.subject.as_ref().is_none_or(|own| row.key.subject == *own)
+            });
+            if is_wanted && *hour >= wanted.since && !matches!(outcome.as_str(), "valid" | "valid_retiring") {
+                let sum = sums.entry((*key, outcome)).or_default();
+                *sum = (sum.0 + count, sum.1.max(*hour));
+            }
+        }
+        let row = |((key, outcome), (count, hour)): ((KeyId, &str), (u64, Timestamp))| UsageCount {
+            key,
+            hour,
+            outcome: outcome.to_owned(),
+            count,
+        };
+        let mut rows: Vec<_> = sums.into_iter().map(row).collect();
+        rows.sort_by_key(|row| (Reverse(row.count), row.key));
+        rows.truncate(usize::try_from(wanted.limit).unwrap_or(usize::MAX));
+        rows
+    }
+
+    pub(super) fn traces_of(&self, key: KeyId) -> Vec<Trace> {
+        let mut traces: Vec<_> = self
+            .traces
+            .rows()
+            .values()
+            .filter(|trace| trace.key == key)
+            .cloned()
+            .collect();
+        traces.sort_by_key(|trace| (Reverse(trace.last_at), trace.outcome.clone(), trace.address.clone()));
+        traces
+    }
+
+    pub(super) fn people(&self, email: &Email, limit: u32) -> Vec<User> {
+        let users = self.users.rows().values();
+        let found = users.filter(|user| user.email == *email && user.status != Status::Removed);
+        let mut people: Vec<_> = found.cloned().collect();
+        people.sort_by(|one, other| one.tenant.cmp(&other.tenant));
+        people.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        people
+    }
+}
