@@ -1,7 +1,7 @@
 //! What callers may know about nodes, and about changes on their way.
 
 use crate::{Authority, Call, Failure};
-use keyreeve_core::access::Permission;
+use keyreeve_core::access::{Actor, Permission};
 use keyreeve_core::coherence::grantor::Pending;
 use keyreeve_core::lifecycle::State;
 use keyreeve_store::cluster::Session;
@@ -19,7 +19,11 @@ pub struct NodesSeen {
 impl Authority {
     /// Every node.
     pub async fn nodes(&self, call: &Call) -> Result<NodesSeen, Failure> {
-        call.require_instance(Permission::AuditRead)?;
+        // A user belongs to a tenant, and may see how far its changes have got.
+        match call.caller.actor {
+            Actor::User(..) => call.require(Permission::AuditRead)?,
+            _ => call.require_instance(Permission::AuditRead)?,
+        }
         let sessions = match self.node() {
             None => Vec::new(),
             Some(node) => node.sessions().await?,

@@ -67,6 +67,15 @@ document.addEventListener("click", (event) => {
   if (copy) copyText(copy);
 });
 
+// What looks like a button, and is a link so that it works without script, takes the space bar too.
+document.addEventListener("keydown", (event) => {
+  const link = event.key === " " && event.target instanceof Element && event.target.closest('a[role="button"]');
+  if (link) {
+    event.preventDefault();
+    link.click();
+  }
+});
+
 /** Copies what a field or an element says, and says so. */
 async function copyText(button) {
   const from = document.getElementById(button.dataset.copy);

@@ -92,7 +92,7 @@ pub(super) async fn show(State(app): State<App>, visitor: Visitor) -> Result<Res
     let page = HomePage {
         list: if visitor.sees_tenant() { "/tenant/keys" } else { "/keys" },
         failing: failing(&app, &visitor, &people).await?,
-        strip: expiries(&ends, visitor.now, DAYS),
+        strip: expiries(&ends, visitor.now, DAYS + 1),
         strip_text: format!("{} keys expire in the next {DAYS} days", grouped(expiring.total_count)),
         expiring: expiring
             .keys

@@ -24,6 +24,9 @@ use keyreeve_core::policy::{After, Confirm, ReasonRule, Undo};
 
 /// What must be typed before a key is revoked for good, where the policy asks for it: exactly this.
 pub(in crate::dashboard) const PHRASE: &str = "REVOKE";
+/// What revoking is for (acceptance.md, U-27 and H-11).
+const ADVICE: &str = "Revoke a key that was exposed in a repository, a log or a client, that nobody needs any more, or \
+                      to make room for another one.";
 /// Addresses that a dialog names.
 const ADDRESSES_SHOWN: usize = 3;
 /// A secret that was used in the last quarter of an hour is still in use.
@@ -75,6 +78,8 @@ pub(in crate::dashboard) struct ActPage {
     /// What will happen, and whether it can be undone.
     pub(in crate::dashboard) consequence: String,
     pub(in crate::dashboard) warning: Option<String>,
+    /// When this is the right thing to do.
+    pub(in crate::dashboard) advice: Option<&'static str>,
     /// Instead of this, perhaps that: an address and its words.
     pub(in crate::dashboard) instead: Option<(String, &'static str)>,
     pub(in crate::dashboard) codes: Vec<(&'static str, &'static str)>,
@@ -223,6 +228,7 @@ async fn page_of(app: &App, visitor: &Visitor, found: Found, verb: Verb, fields:
         facts: facts(app, visitor, &found).await?,
         consequence: consequence(verb, &found, visitor),
         warning: warning(verb, &found, visitor),
+        advice: is_revoke.then_some(ADVICE),
         instead: (is_revoke && can_rotate).then(|| {
             (
                 format!("/keys/{}/rotate", found.row.id),

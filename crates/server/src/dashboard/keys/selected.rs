@@ -97,7 +97,7 @@ pub(in crate::dashboard) async fn ask(
 ) -> Result<Response, Trouble> {
     let fields = Fields::of_query(&parts);
     let action = Action::of(fields.raw("action"))?;
-    let records = records(&app, &visitor, &fields).await?;
+    let (records, _) = records(&app, &visitor, &fields).await?;
     let people = People::known_to(&visitor, &app).await?;
     if action == Action::Export {
         return Ok(export(&records, &visitor, &people));
@@ -110,7 +110,7 @@ pub(in crate::dashboard) async fn ask(
 pub(in crate::dashboard) async fn act(State(app): State<App>, mut form: Form) -> Result<Response, Trouble> {
     let action = Action::of(form.fields.raw("action"))?;
     crate::dashboard::require_change(&form.visitor)?;
-    let records = records(&app, &form.visitor, &form.fields).await?;
+    let (records, missing) = records(&app, &form.visitor, &form.fields).await?;
     if let Err(trouble) = confirmed(&app, &mut form, action).await {
         let status = trouble.problem().code.status();
         if !matches!(status, 400 | 401 | 429) {
@@ -121,7 +121,7 @@ pub(in crate::dashboard) async fn act(State(app): State<App>, mut form: Form) ->
         page.error = Some(for_people(trouble.problem()));
         return page::render(StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST), &page);
     }
-    let mut results = Vec::with_capacity(records.len());
+    let mut results: Vec<_> = missing.into_iter().map(gone).collect();
     for record in &records {
         results.push(one(&app, &form, action, record).await?);
     }
@@ -172,18 +172,35 @@ async fn one(app: &App, form: &Form, action: Action, record: &KeyRecord) -> Resu
     })
 }
 
-async fn records(app: &App, visitor: &Visitor, fields: &Fields) -> Result<Vec<KeyRecord>, Trouble> {
+/// The selected keys, and those that are not there any more: somebody else was faster.
+async fn records(app: &App, visitor: &Visitor, fields: &Fields) -> Result<(Vec<KeyRecord>, Vec<KeyId>), Trouble> {
     let ids: Result<Vec<_>, _> = fields.all("id").take(SELECTED_MAX + 1).map(KeyId::parse).collect();
     let ids = ids.map_err(|_| Trouble::not_found())?;
     if ids.is_empty() || ids.len() > SELECTED_MAX {
         let why = format!("must be chosen: 1 to {SELECTED_MAX} keys. Tick some in the list");
         return Err(Problem::field("id", &why).into());
     }
-    let mut records = Vec::with_capacity(ids.len());
+    let (mut records, mut missing) = (Vec::with_capacity(ids.len()), Vec::new());
     for id in ids {
-        records.push(app.authority().get(&visitor.call, id).await?);
+        match app.authority().get(&visitor.call, id).await {
+            Ok(record) => records.push(record),
+            Err(Failure::NotFound) => missing.push(id),
+            Err(other) => return Err(other.into()),
+        }
     }
-    Ok(records)
+    if records.is_empty() {
+        return Err(Trouble::not_found());
+    }
+    Ok((records, missing))
+}
+
+fn gone(id: KeyId) -> Outcome {
+    Outcome {
+        id: id.to_string(),
+        name: id.to_string(),
+        is_done: false,
+        text: "The key is not there any more: somebody deleted it meanwhile.".to_owned(),
+    }
 }
 
 fn page_of(visitor: &Visitor, people: &People, records: &[KeyRecord], action: Action, fields: &Fields) -> SelectedPage {

@@ -24,6 +24,8 @@ const DAY_SECONDS: u64 = 86_400;
 pub(in crate::dashboard) struct PolicyPage {
     pub(in crate::dashboard) shell: Shell,
     pub(in crate::dashboard) presets: Vec<Column>,
+    /// A word for a rule, and what each preset says, in their order.
+    pub(in crate::dashboard) rules: Vec<(&'static str, Vec<String>)>,
     pub(in crate::dashboard) form: Values,
     /// What the form would mean, after a dry run.
     pub(in crate::dashboard) preview: Option<Preview>,
@@ -36,8 +38,6 @@ pub(in crate::dashboard) struct Column {
     pub(in crate::dashboard) word: &'static str,
     pub(in crate::dashboard) title: &'static str,
     pub(in crate::dashboard) is_own: bool,
-    /// A word for a rule, and what the preset says.
-    pub(in crate::dashboard) rules: Vec<(&'static str, String)>,
 }
 
 /// The fields of the form, as texts.
@@ -171,15 +171,28 @@ fn page_of(visitor: &Visitor, form: Values) -> PolicyPage {
             Preset::Standard => "Standard",
         },
         is_own: preset == visitor.policy.preset,
-        rules: rules(&preset.policy()),
     };
     PolicyPage {
         shell: Shell::new(visitor, Place::Policy, "Policy"),
         presets: Preset::ALL.iter().map(column).collect(),
+        rules: side_by_side(),
         form,
         preview: None,
         error: None,
     }
+}
+
+/// What each preset says, rule by rule.
+fn side_by_side() -> Vec<(&'static str, Vec<String>)> {
+    let columns: Vec<_> = Preset::ALL.iter().map(|preset| rules(&preset.policy())).collect();
+    let words = rules(&Preset::Standard.policy()).into_iter().map(|(word, _)| word);
+    let row = |(place, word)| {
+        let cells = columns
+            .iter()
+            .filter_map(|column: &Vec<(&str, String)>| column.get(place));
+        (word, cells.map(|(_, value): &(&str, String)| value.clone()).collect())
+    };
+    words.enumerate().map(row).collect()
 }
 
 /// A policy in words, rule by rule.

@@ -1,0 +1,224 @@
+// The door: signing in and out, sessions that end, forged and repeated forms, pages of others.
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { PASSWORD, assertQuiet, closeBrowser, dialog, makeTenant, openPage, row, signIn, startServer } from './world.mjs';
+
+let server;
+before(async () => { server = await startServer(); });
+after(async () => { await closeBrowser(); server.stop(); });
+
+test('the first administrator is made by a link that works once', async () => {
+  const page = await openPage();
+  await page.goto(server.firstAdminLink);
+  await page.getByLabel('Email').fill('first@example.com');
+  await page.getByLabel('Password', { exact: true }).fill('short');
+  await page.getByLabel('Password once more').fill('short');
+  await page.getByRole('button', { name: /Set password/ }).evaluate((button) => { button.form.noValidate = true; });
+  await page.getByRole('button', { name: /Set password/ }).click();
+  await page.getByText('must have from 8').waitFor();
+  assert.equal(await page.getByLabel('Email').inputValue(), 'first@example.com');
+  await page.getByLabel('Password', { exact: true }).fill(PASSWORD);
+  await page.getByLabel('Password once more').fill(PASSWORD);
+  await page.getByRole('button', { name: /Set password/ }).click();
+  await page.waitForURL(`${server.url}/`);
+  await page.getByRole('heading', { name: 'Home' }).waitFor();
+  assert.equal((await page.goto(server.firstAdminLink)).status(), 410);
+  assertQuiet(page);
+  await page.context().close();
+});
+
+test('a wrong password and an unknown address are told apart by nothing, and guessing is stopped', async () => {
+  const page = await openPage();
+  const guess = async (email) => {
+    await page.goto(`${server.url}/login`);
+    await page.getByLabel('Email').fill(email);
+    await page.getByLabel('Password').fill('wrong password');
+    await page.getByRole('button', { name: 'Sign in' }).click();
+    assert.equal(await page.getByLabel('Email').inputValue(), email);
+    return page.getByRole('alert').innerText();
+  };
+  assert.equal(await guess('first@example.com'), await guess('nobody@example.com'));
+  const texts = [];
+  for (let n = 0; n < 12; n += 1) texts.push(await guess('nobody@example.com'));
+  assert.match(texts.at(-1), /too many attempts/);
+  await page.context().close();
+});
+
+test('the cookie is for this host alone, unreadable for scripts, and new at each login', async () => {
+  const tenant = await makeTenant(server, 'standard');
+  const { email } = tenant.user('member');
+  const page = await signIn(server, email);
+  const cookie = async () => (await page.context().cookies()).find(({ name }) => name === '__Host-keyreeve');
+  const first = await cookie();
+  assert.deepEqual([first.httpOnly, first.secure, first.sameSite, first.path], [true, true, 'Lax', '/']);
+  const other = await signIn(server, email);
+  await page.goto(`${server.url}/account`);
+  await page.getByRole('button', { name: 'Sign out everywhere else' }).click();
+  await page.getByText('1 other session ended').waitFor();
+  await other.goto(`${server.url}/keys`);
+  assert.match(other.url(), /\/login\?next=%2Fkeys/);
+  await page.getByRole('button', { name: /User menu/ }).click();
+  await page.getByRole('button', { name: 'Sign out', exact: true }).click();
+  await page.getByText('You are signed out').waitFor();
+  // The old cookie is worth nothing any more.
+  await page.context().addCookies([first]);
+  await page.goto(`${server.url}/keys`);
+  assert.match(page.url(), /\/login/);
+  await page.context().close();
+  await other.context().close();
+});
+
+test('an expired session in the middle of a dialog: signing in leads back to the form as it was filled in', async () => {
+  const tenant = await makeTenant(server, 'standard');
+  const { email } = tenant.user('member');
+  const page = await signIn(server, email);
+  await page.goto(`${server.url}/keys`);
+  await page.getByRole('button', { name: 'Create API key' }).first().click();
+  await dialog(page).getByLabel('Name').fill('half way');
+  await dialog(page).getByLabel('Description').fill('kept');
+  await page.context().clearCookies({ name: '__Host-keyreeve' });
+  await dialog(page).getByRole('button', { name: 'Create API key' }).click();
+  await page.getByText('Your session has ended').waitFor();
+  await page.getByLabel('Email').fill(email);
+  await page.getByLabel('Password').fill(PASSWORD);
+  await page.getByRole('button', { name: 'Sign in' }).click();
+  await page.getByRole('heading', { name: 'Create API key' }).waitFor();
+  assert.equal(await page.getByLabel('Name').inputValue(), 'half way');
+  assert.equal(await page.getByLabel('Description').inputValue(), 'kept');
+  assert.equal((await tenant.call('GET', '/v1/api_keys')).body.total_count, 0);
+  await page.context().close();
+});
+
+test('forged forms change nothing and explain themselves: no mark, another mark, another site', async () => {
+  const tenant = await makeTenant(server, 'standard');
+  const user = tenant.user('member');
+  const key = await tenant.key(user.id, { name: 'safe' });
+  const page = await signIn(server, user.email);
+  await page.goto(`${server.url}/keys`);
+  const csrf = await page.locator('input[name="csrf"]').first().inputValue();
+  const send = (form, headers = {}) => page.request.post(`${server.url}/keys/${key.id}/revoke`, { form, headers, maxRedirects: 0 });
+  const cross = { origin: 'https://evil.example', 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'navigate', 'sec-fetch-dest': 'document' };
+  for (const [form, headers] of [[{ reason: 'x' }], [{ reason: 'x', csrf: 'f'.repeat(32) }], [{ reason: 'x', csrf: '' }], [{ reason: 'x', csrf }, cross]]) {
+    const answer = await send(form, headers);
+    assert.equal(answer.status(), 403);
+    assert.match(await answer.text(), /FORM_NOT_OURS/);
+  }
+  assert.match(await (await send({ reason: 'my words' })).text(), new RegExp(`/keys/${key.id}/revoke\\?reason=my\\+words`));
+  assert.equal(await tenant.use(key.secret), '200');
+  const asText = await page.request.post(`${server.url}/keys/${key.id}/revoke`, { data: `csrf=${csrf}`, headers: { 'content-type': 'text/plain' } });
+  assert.equal(asText.status(), 415);
+  assert.equal((await page.request.get(`${server.url}/keys/${key.id}/revoke`)).status(), 200);
+  assert.equal(await tenant.use(key.secret), '200', 'asking by GET changes nothing');
+  await page.context().close();
+});
+
+test('a stale page: a key that was revoked elsewhere is said to be so', async () => {
+  const tenant = await makeTenant(server, 'standard');
+  const user = tenant.user('member');
+  const key = await tenant.key(user.id, { name: 'stale' });
+  const page = await signIn(server, user.email);
+  await page.goto(`${server.url}/keys/${key.id}/disable`);
+  await tenant.call('POST', `/v1/api_keys/${key.id}/revoke`, {});
+  await page.getByRole('button', { name: 'Disable key' }).click();
+  await page.getByRole('alert').getByText('The key is revoked').waitFor();
+  await page.goto(`${server.url}/keys/${key.id}/revoke`);
+  await page.getByRole('button', { name: 'Revoke Key' }).click();
+  await page.getByText('was so already').waitFor();
+  assertQuiet(page);
+  await page.context().close();
+});
+
+test('another tenant’s key, a made-up id, a wrong role and a wrong address each get a page that explains', async () => {
+  const [one, other] = [await makeTenant(server, 'standard'), await makeTenant(server, 'standard')];
+  const key = await one.key('user_1', { name: 'of one' });
+  const page = await signIn(server, other.user('admin').email);
+  const nowhere = [`/keys/${key.id}`, `/keys/${key.id}/revoke`, `/keys/${key.id}/rotate`, `/keys/ak_${'0'.repeat(32)}`, '/keys/nonsense', `/keys/${key.id}/nonsense`, '/nonsense', '/tenant/users/user_x/remove'];
+  for (const path of nowhere) {
+    const answer = await page.goto(server.url + path);
+    assert.equal(answer.status(), 404, path);
+    assert.match(await page.content(), /NOT_FOUND/, path);
+    assert.match(answer.headers()['content-type'], /text\/html/);
+  }
+  await page.context().close();
+  const member = await signIn(server, other.user('member').email);
+  for (const path of ['/tenant/keys', '/tenant/keys/new', '/tenant/users', '/audit', '/audit/export', '/propagation']) {
+    assert.equal((await member.goto(server.url + path)).status(), 403, path);
+  }
+  await member.context().close();
+});
+
+test('the password is asked for again before a secret is made, with the form, and never before a revocation', async () => {
+  const tenant = await makeTenant(server, 'standard');
+  const user = tenant.user('member');
+  const page = await signIn(server, user.email);
+  await page.goto(`${server.url}/keys/new`);
+  assert.equal(await page.getByLabel('Your password').count(), 0, 'it was given just now');
+  await page.context().close();
+});
+
+test('every page forbids scripts from elsewhere, frames and being kept', async () => {
+  for (const path of ['/login', '/nonsense']) {
+    const answer = await fetch(server.url + path, { headers: { accept: 'text/html' } });
+    const policy = answer.headers.get('content-security-policy');
+    for (const rule of ["default-src 'none'", "script-src 'self'", "frame-ancestors 'none'", "require-trusted-types-for 'script'"]) assert.ok(policy.includes(rule), `${path}: ${rule}`);
+    assert.ok(!policy.includes('unsafe'));
+    assert.equal(answer.headers.get('cache-control'), 'no-store');
+    assert.equal(answer.headers.get('x-content-type-options'), 'nosniff');
+    assert.equal(answer.headers.get('cross-origin-opener-policy'), 'same-origin');
+  }
+});
+
+test('names and descriptions are text and nothing else, whatever they say', async () => {
+  const corpus = [
+    '<script>window.broken=1</script>', '"><img src=x onerror=window.broken=1>', "'><svg onload=window.broken=1>",
+    'javascript:window.broken=1', '</title><script>window.broken=1</script>', '{{7*7}}${7*7}<%= 7*7 %>', '&lt;b&gt;', '<a href="javascript:window.broken=1">x</a>',
+    '</textarea><script>window.broken=1</script>', '" autofocus onfocus=window.broken=1 x="', '\u{1f511} 鍵 مفتاح', '宽'.repeat(255),
+  ];
+  const tenant = await makeTenant(server, 'standard');
+  const user = tenant.user('admin');
+  for (const text of corpus) await tenant.key(user.id, { name: text, description: text });
+  const page = await signIn(server, user.email);
+  for (const width of [1280, 320]) {
+    await page.setViewportSize({ width, height: 800 });
+    for (const path of ['/keys', '/tenant/keys', '/', '/audit']) {
+      await page.goto(server.url + path);
+      assert.equal(await page.evaluate(() => window.broken), undefined, path);
+      const wide = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
+      assert.ok(wide <= 0, `${path} at ${width} is ${wide} px too wide`);
+    }
+    await page.goto(`${server.url}/keys`);
+    const names = await page.locator('.keys .name').allInnerTexts();
+    assert.deepEqual(new Set(names), new Set(corpus));
+  }
+  const { data } = (await tenant.call('GET', '/v1/api_keys?limit=100')).body;
+  for (const key of data) {
+    for (const verb of ['', '/revoke', '/rotate', '/edit', '/disable']) {
+      await page.goto(`${server.url}/keys/${key.id}${verb}`);
+      assert.equal(await page.evaluate(() => window.broken), undefined, key.name);
+      if (verb === '/edit') assert.equal(await page.getByLabel('Description').inputValue(), key.description);
+    }
+  }
+  assertQuiet(page);
+  await page.context().close();
+});
+
+test('ten thousand keys are listed quickly', async () => {
+  const tenant = await makeTenant(server, 'standard');
+  const user = tenant.user('admin');
+  for (let batch = 0; batch < 10; batch += 1) {
+    const items = Array.from({ length: 1000 }, (_, n) => ({ name: `key ${batch * 1000 + n}`, subject: `user_${n}` }));
+    assert.equal((await tenant.call('POST', '/v1/api_keys/batch', { items })).status, 201);
+  }
+  const page = await signIn(server, user.email);
+  const times = [];
+  for (const query of ['', '?page=200', '?query=999', '?unused=30', '?expiring=7', '?state=all']) {
+    const began = performance.now();
+    const answer = await page.request.get(`${server.url}/tenant/keys${query}`);
+    times.push(`${query || 'first'} ${Math.round(performance.now() - began)} ms`);
+    assert.equal(answer.status(), 200);
+  }
+  await page.goto(`${server.url}/tenant/keys?page=400`);
+  await row(page, 'key 0').waitFor();
+  console.log(`list of 10 000 keys: ${times.join(', ')}`);
+  await page.context().close();
+});
