@@ -1,7 +1,7 @@
 """The rows of public behaviour that Keyreeve must be able to show, and where each is lived through.
 
-`api`: a test here, named by the row. `dashboard`: comes with the dashboard. `later`: comes with another capability.
-`never`: not ours, with the reason.
+`api`: a test here, named by the row. `dashboard`: a test of `e2e/dashboard`, in a real browser, that has the row in its
+name. `later`: comes with another capability. `never`: not ours, with the reason.
 """
 ROWS = [
     # Userplane, preset `erase` with prefix `uspl`

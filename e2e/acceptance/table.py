@@ -12,7 +12,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 TABLE = HERE.parent.parent / "docs/acceptance.md"
 SYSTEMS = {"U": "Userplane: preset `erase`, prefix `uspl`", "P": "Spectro Cloud Palette: preset `hold`",
            "H": "Hyperspell: preset `keep`"}
-STATES = {"dashboard": "comes with the dashboard", "later": "not yet", "never": "not ours"}
+STATES = {"later": "not yet", "never": "not ours"}
+DASHBOARD = HERE.parent / "dashboard"
 
 
 def named_tests():
@@ -26,6 +27,16 @@ def named_tests():
     return found
 
 
+def walkthroughs():
+    """The browser's test of each row, from the source: a test names the rows that it walks through."""
+    found = {}
+    for path in sorted(DASHBOARD.glob("*.test.mjs")):
+        for title in re.findall(r"""^ *test\(['`](.*?)['`], async""", path.read_text(), re.MULTILINE):
+            for row in re.findall(r"\b[UPH]-\d+\b", title):
+                found.setdefault(row, (path.name, title))
+    return found
+
+
 def results(report):
     """What came of each test of a JUnit report."""
     cases = xml.parse(report).iter("testcase")
@@ -34,24 +45,24 @@ def results(report):
 
 
 def text(states):
-    named = named_tests()
+    named, walked = named_tests(), walkthroughs()
     counts = collections.Counter(where for _, where, _ in ROWS)
     lines = [
         "# What Keyreeve can be", "",
         "One row of public behaviour each, and the test that lives it through over HTTP. Written by "
         "`e2e/acceptance/table.py`; Clerk's wire is lived through by its own SDKs in `e2e/clerk-js` and "
-        "`e2e/clerk-python`.", "",
-        f"{counts['api']} rows are tested here, {counts['dashboard']} come with the dashboard, {counts['later']} are not "
-        f"there yet, {counts['never']} are not ours.", "",
+        "`e2e/clerk-python`. What people do on pages is walked through in a real Chromium by `e2e/dashboard`.", "",
+        f"{counts['api']} rows are tested over HTTP, {len(walked)} in the browser ({counts['dashboard']} of them only "
+        f"there), {counts['later']} are not there yet, {counts['never']} are not ours.", "",
     ]
     for letter, title in SYSTEMS.items():
-        lines += [f"## {title}", "", "| row | behaviour | test | state |", "|---|---|---|---|"]
+        lines += [f"## {title}", "", "| row | behaviour | test | in the browser | state |", "|---|---|---|---|---|"]
         for row, where, behaviour in (row for row in ROWS if row[0].startswith(letter)):
-            if where == "api":
-                file, name = named[row]
-                lines.append(f"| {row} | {behaviour} | `{file}` `{name}` | {states.get(name, 'passed')} |")
-            else:
-                lines.append(f"| {row} | {behaviour} | | {STATES[where]} |")
+            file, name = named.get(row, ("", ""))
+            test = f"`{file}` `{name}`" if name else ""
+            browser = "`{}`".format(walked[row][0]) if row in walked else ""
+            state = STATES.get(where) or states.get(name, "passed")
+            lines.append(f"| {row} | {behaviour} | {test} | {browser} | {state} |")
         lines.append("")
     return "\n".join(lines)
 

@@ -1,10 +1,16 @@
 """The table is complete and as the tests are."""
 from rows import ROWS
-from table import TABLE, named_tests, text
+from table import TABLE, named_tests, text, walkthroughs
 
 
 def test_each_row_of_the_api_has_its_test_and_each_test_its_row():
     assert {row for row, where, _ in ROWS if where == "api"} == set(named_tests())
+
+
+def test_each_row_of_the_dashboard_is_walked_through():
+    walked = set(walkthroughs())
+    assert {row for row, where, _ in ROWS if where == "dashboard"} <= walked
+    assert walked <= {row for row, _, _ in ROWS}
 
 
 def test_no_row_stands_twice():

@@ -147,13 +147,34 @@ test('another tenant’s key, a made-up id, a wrong role and a wrong address eac
   await member.context().close();
 });
 
-test('the password is asked for again before a secret is made, with the form, and never before a revocation', async () => {
-  const tenant = await makeTenant(server, 'standard');
-  const user = tenant.user('member');
-  const page = await signIn(server, user.email);
-  await page.goto(`${server.url}/keys/new`);
+test('P-43 a session ends when nobody has used it for four hours; before, making a secret asks for the password again', async () => {
+  const started = await startServer();
+  const tenant = await makeTenant(started, 'standard');
+  const { id, email } = tenant.user('member');
+  const key = await tenant.key(id, { name: 'there' });
+  const page = await signIn(started, email);
+  await page.goto(`${started.url}/keys/new`);
   assert.equal(await page.getByLabel('Your password').count(), 0, 'it was given just now');
+  const soon = await started.again('+20m');
+  await page.goto(`${soon.url}/keys/new`);
+  await page.getByLabel('Name').fill('later');
+  await page.getByLabel('Your password').fill('not my password');
+  await page.getByRole('button', { name: 'Create API key' }).click();
+  await page.getByText('That is not your password').waitFor();
+  assert.equal(await page.getByLabel('Name').inputValue(), 'later');
+  await page.goto(`${soon.url}/keys/${key.id}/revoke`);
+  await page.getByRole('button', { name: 'Revoke Key' }).click();
+  await page.getByText('was revoked').waitFor();
+  await page.goto(`${soon.url}/keys/new?name=later`);
+  await page.getByLabel('Your password').fill(PASSWORD);
+  await page.getByRole('button', { name: 'Create API key' }).click();
+  await dialog(page).locator('#secret').waitFor();
+  await dialog(page).getByLabel('I saved it').check();
+  const late = await soon.again('+5h');
+  await page.goto(`${late.url}/keys`);
+  assert.match(page.url(), /\/login/);
   await page.context().close();
+  late.stop();
 });
 
 test('every page forbids scripts from elsewhere, frames and being kept', async () => {

@@ -1,7 +1,8 @@
 // A server, people who sign in, and a browser that fails the test when a page breaks its own rules.
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -16,11 +17,18 @@ const STANDARDS = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa'];
 
 let numbers = 0;
 
-/** A server with an empty store. */
-export async function startServer() {
-  const data = mkdtempSync(join(tmpdir(), 'keyreeve-dashboard-'));
+function fakeTime() {
+  const places = readdirSync('/usr/lib').map((name) => join('/usr/lib', name, 'faketime/libfaketime.so.1'));
+  return places.find(existsSync);
+}
+
+/** A server; with an empty store, or with one that is there, later than it is. */
+export async function startServer({ data = mkdtempSync(join(tmpdir(), 'keyreeve-dashboard-')), later } = {}) {
   const listeners = ['--listen', '--check-listen', '--ops-listen'].flatMap((flag) => [flag, '127.0.0.1:0']);
-  const child = spawn(binary, ['serve', '--data', data, ...listeners], { stdio: ['ignore', 'pipe', 'ignore'] });
+  // The wrapper command would outlive its child; the library alone does the same.
+  const library = later && fakeTime();
+  const env = later ? { ...process.env, LD_PRELOAD: library, FAKETIME: later, FAKETIME_DONT_FAKE_MONOTONIC: '1' } : process.env;
+  const child = spawn(binary, ['serve', '--data', data, ...listeners], { stdio: ['ignore', 'pipe', 'ignore'], env });
   const said = {};
   for await (const line of createInterface({ input: child.stdout })) {
     if (line === 'ready') break;
@@ -49,6 +57,12 @@ export async function startServer() {
     stop() {
       child.kill('SIGKILL');
       rmSync(data, { recursive: true, force: true });
+    },
+    /** Ends, and starts on the same store at a later time. */
+    async again(when) {
+      child.kill('SIGKILL');
+      await once(child, 'exit');
+      return startServer({ data, later: when });
     },
   };
 }

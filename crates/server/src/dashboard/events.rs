@@ -40,11 +40,7 @@ pub(super) fn entry(record: &AuditRecord, people: &People, now: Timestamp) -> En
     Entry {
         revision: record.revision,
         at: When::new(record.at, now),
-        actor: match record.actor_id.as_str() {
-            "system" => "Keyreeve".to_owned(),
-            "operator" => "The operator".to_owned(),
-            id => people.name_of(id),
-        },
+        actor: people.name_of(&record.actor_id),
         words: words(&record.action).to_owned(),
         kind: kind(&record.action),
         action: record.action.clone(),

@@ -29,9 +29,15 @@ impl People {
         )
     }
 
-    /// The name of an id, or the id itself.
+    /// The name of an id; of a root key its end, and of what nobody here knows the id itself.
     pub(super) fn name_of(&self, id: &str) -> String {
-        self.0.get(id).cloned().unwrap_or_else(|| id.to_owned())
+        match (self.0.get(id), id.strip_prefix("rk_"), id) {
+            (Some(name), ..) => name.clone(),
+            (None, Some(hex), _) => format!("root key …{}", hex.get(hex.len().saturating_sub(6)..).unwrap_or(hex)),
+            (None, None, "system") => "Keyreeve".to_owned(),
+            (None, None, "operator") => "the operator".to_owned(),
+            (None, None, id) => id.to_owned(),
+        }
     }
 
     /// The id of a user with this address, or the text itself.

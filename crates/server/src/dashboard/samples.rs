@@ -1,1 +1,507 @@
+//! Every template, rendered with something in every field: a page that cannot be made is found here, not by a reader.
 
+#![expect(clippy::too_many_lines, reason = "a list of samples, page by page")]
+
+use super::chart::{WINDOWS, expiries, large, small};
+use super::events::Entry;
+use super::home::{HomePage, Line};
+use super::keys::act::ActPage;
+use super::keys::create::CreatePage;
+use super::keys::edit::EditPage;
+use super::keys::expiry::choices;
+use super::keys::list::{Filter, KeysPage};
+use super::keys::reveal::RevealPage;
+use super::keys::rotate::RotatePage;
+use super::keys::row::{Act, Chip, Pair, Row};
+use super::keys::selected::{Outcome, ResultsPage, SelectedPage};
+use super::keys::view::{KeyPage, Origin};
+use super::labels::Labels;
+use super::moment::When;
+use super::propagation::{ChangeRow, NodeRow, PropagationPage};
+use super::shell::{Door, Flash, Place, Preferences, Shell};
+use super::sign_in::{LoginPage, SetupPage};
+use super::tenant::policy::{Column, PolicyPage, Preview, Values};
+use super::tenant::users::{InvitedPage, UserActPage, UserRow, UsersPage};
+use super::trouble::TroublePage;
+use super::{account::AccountPage, audit::AuditPage};
+use askama::Template;
+use keyreeve_core::policy::Preset;
+use keyreeve_core::{KeyId, Timestamp};
+use keyreeve_store::model::UsageCount;
+
+const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+/// Stands wherever a page shows what somebody typed.
+const HOSTILE: &str = "<script>alert(1)</script>\"'&";
+
+fn when() -> When {
+    When::new(NOW, NOW)
+}
+
+fn shell(place: Place) -> Shell {
+    Shell {
+        title: format!("Title {HOSTILE}"),
+        place,
+        email: "ada@example.com".to_owned(),
+        role: "Admin",
+        tenant: "acme".to_owned(),
+        csrf: "mark".to_owned(),
+        preferences: Preferences::default(),
+        flash: Some(Flash::refused(HOSTILE.to_owned())),
+        labels: Labels::of(&Preset::Standard.policy()),
+        sees_tenant: true,
+        is_admin: true,
+        may_change: true,
+    }
+}
+
+fn chip() -> Chip {
+    Chip {
+        kind: "active",
+        word: "Active".to_owned(),
+    }
+}
+
+fn act(verb: &'static str, is_direct: bool) -> Act {
+    Act {
+        verb,
+        label: "Act",
+        is_direct,
+        is_ending: true,
+    }
+}
+
+fn counts() -> Vec<UsageCount> {
+    let count = |outcome: &str| UsageCount {
+        key: KeyId::from_bytes([1; 16]),
+        hour: NOW,
+        outcome: outcome.to_owned(),
+        count: 5,
+    };
+    vec![count("valid"), count("valid_retiring"), count("expired")]
+}
+
+fn row() -> Row {
+    Row {
+        id: KeyId::from_bytes([1; 16]).to_string(),
+        name: HOSTILE.to_owned(),
+        description: Some(HOSTILE.to_owned()),
+        mask: "ak_kr1…wxyz".to_owned(),
+        owner: HOSTILE.to_owned(),
+        scopes: vec!["orders:read".to_owned()],
+        created: when(),
+        last_used: Some(when()),
+        expires: Some(when()),
+        state: chip(),
+        hint: Some(chip()),
+        ending: Some(HOSTILE.to_owned()),
+        bars: small(counts().iter(), NOW),
+        pair: Some(Pair { until: when() }),
+        acts: vec![act("revoke", true), act("rotate", false)],
+    }
+}
+
+fn entry() -> Entry {
+    Entry {
+        revision: 1,
+        at: when(),
+        actor: HOSTILE.to_owned(),
+        action: "key.created".to_owned(),
+        words: "created the key".to_owned(),
+        kind: "begun",
+        target: HOSTILE.to_owned(),
+        link: Some("/keys/ak_1".to_owned()),
+        reason: Some(HOSTILE.to_owned()),
+        address: Some("192.0.2.1".to_owned()),
+        request_id: "req_1".to_owned(),
+        changes: vec![("name".to_owned(), HOSTILE.to_owned(), "b".to_owned())],
+    }
+}
+
+/// Renders a page and checks what holds for all: nothing that was typed is markup, nothing is inline, it is whole.
+fn check(name: &str, page: &impl Template) -> String {
+    let html = page.render().unwrap();
+    assert!(html.trim_start().starts_with("<!doctype html>"), "{name}");
+    assert!(html.trim_end().ends_with("</html>"), "{name}");
+    for forbidden in ["<script>", "style=", "onclick", "javascript:", "<style"] {
+        assert!(!html.contains(forbidden), "{name} contains {forbidden}");
+    }
+    let ids: Vec<_> = html
+        .split(" id=\"")
+        .skip(1)
+        .filter_map(|rest| rest.split('"').next())
+        .collect();
+    let distinct: std::collections::BTreeSet<_> = ids.iter().collect();
+    assert_eq!(ids.len(), distinct.len(), "{name}: an id stands twice: {ids:?}");
+    let forms = html.matches("method=\"post\"").count();
+    let marks = html.matches("name=\"csrf\"").count();
+    assert_eq!(forms, marks, "{name}: a form without its mark");
+    html
+}
+
+#[test]
+fn pages_of_lists_and_keys_render() {
+    let list = KeysPage {
+        shell: shell(Place::TenantKeys),
+        path: "/tenant/keys",
+        here: "/tenant/keys?query=%3Cb%3E".to_owned(),
+        back: "%2Ftenant%2Fkeys".to_owned(),
+        rows: vec![row()],
+        filter: Filter {
+            query: HOSTILE.to_owned(),
+            ..Filter::default()
+        },
+        total: 1,
+        range: "1–1 of 1".to_owned(),
+        previous: Some("/tenant/keys?page=1".to_owned()),
+        next: Some("/tenant/keys?page=3".to_owned()),
+        owners: vec![HOSTILE.to_owned()],
+        sizes: &super::shell::SIZES,
+        curl: HOSTILE.to_owned(),
+        limit: Some("1 of 3 keys".to_owned()),
+    };
+    assert_eq!(
+        check("list", &list).matches("orders:read").count(),
+        2,
+        "as text, and as its title"
+    );
+    let html = check(
+        "no match",
+        &KeysPage {
+            rows: Vec::new(),
+            ..list
+        },
+    );
+    assert!(html.contains("No key matches") && !html.contains("No API keys yet"));
+    check(
+        "key",
+        &KeyPage {
+            shell: shell(Place::OwnKeys),
+            row: row(),
+            here: "/keys/ak_1".to_owned(),
+            chart: large(counts().iter(), WINDOWS[0], NOW),
+            window: "24h",
+            windows: &WINDOWS,
+            outcomes: vec![("Accepted", "5".to_owned())],
+            life: vec![entry()],
+            refusals: vec![origin()],
+            places: vec![origin()],
+            old_calls: 1,
+            new_calls: 2,
+            effect: Some("Refused everywhere.".to_owned()),
+        },
+    );
+}
+
+fn origin() -> Origin {
+    Origin {
+        outcome: "Refused: expired",
+        address: "192.0.2.1".to_owned(),
+        count: "5".to_owned(),
+        last: when(),
+    }
+}
+
+#[test]
+fn pages_that_ask_and_tell_render() {
+    let policy = Preset::Keep.policy();
+    let offered = choices(&policy, NOW, Some(None), "");
+    check(
+        "create",
+        &CreatePage {
+            shell: shell(Place::OwnKeys),
+            is_tenant: true,
+            choices: offered.clone(),
+            has_custom: true,
+            owners: vec![HOSTILE.to_owned()],
+            name: HOSTILE.to_owned(),
+            description: HOSTILE.to_owned(),
+            owner: HOSTILE.to_owned(),
+            scopes: HOSTILE.to_owned(),
+            expires_on: String::new(),
+            asks_password: true,
+            once: "once".to_owned(),
+            path: "/keys/new",
+            back: "/keys".to_owned(),
+            error: Some(HOSTILE.to_owned()),
+        },
+    );
+    check(
+        "rotate",
+        &RotatePage {
+            shell: shell(Place::OwnKeys),
+            row: row(),
+            choices: offered.clone(),
+            has_custom: true,
+            overlaps: offered.clone(),
+            name: HOSTILE.to_owned(),
+            expires_on: String::new(),
+            asks_password: true,
+            once: "once".to_owned(),
+            back: "/keys".to_owned(),
+            error: Some(HOSTILE.to_owned()),
+        },
+    );
+    check(
+        "edit",
+        &EditPage {
+            shell: shell(Place::OwnKeys),
+            row: row(),
+            choices: offered,
+            has_custom: true,
+            name: HOSTILE.to_owned(),
+            description: HOSTILE.to_owned(),
+            scopes: HOSTILE.to_owned(),
+            expires_on: String::new(),
+            back: "/keys".to_owned(),
+            error: Some(HOSTILE.to_owned()),
+        },
+    );
+    check(
+        "act",
+        &ActPage {
+            shell: shell(Place::OwnKeys),
+            row: row(),
+            verb: "revoke",
+            question: HOSTILE.to_owned(),
+            facts: vec![("Owner", HOSTILE.to_owned())],
+            consequence: "It ends.".to_owned(),
+            warning: Some(HOSTILE.to_owned()),
+            advice: Some("Advice"),
+            instead: Some(("/keys/ak_1/rotate".to_owned(), "Rotate instead")),
+            codes: vec![("leaked", "Leaked")],
+            asks_reason: true,
+            needs_reason: true,
+            asks_phrase: true,
+            role: "alertdialog",
+            cancel: "Cancel",
+            submit: "Revoke Key".to_owned(),
+            reason: HOSTILE.to_owned(),
+            reason_code: "leaked".to_owned(),
+            back: "/keys".to_owned(),
+            error: Some(HOSTILE.to_owned()),
+        },
+    );
+    check(
+        "selected",
+        &SelectedPage {
+            shell: shell(Place::OwnKeys),
+            rows: vec![row()],
+            action: "revoke",
+            question: "Revoke 1 key?".to_owned(),
+            submit: "Revoke 1 key".to_owned(),
+            asks_phrase: true,
+            asks_password: true,
+            reason: HOSTILE.to_owned(),
+            back: "/keys".to_owned(),
+            error: Some(HOSTILE.to_owned()),
+        },
+    );
+    let outcome = |is_done| Outcome {
+        id: "ak_1".to_owned(),
+        name: HOSTILE.to_owned(),
+        is_done,
+        text: HOSTILE.to_owned(),
+    };
+    check(
+        "results",
+        &ResultsPage {
+            shell: shell(Place::OwnKeys),
+            results: vec![outcome(true), outcome(false)],
+            summary: "1 of 2".to_owned(),
+            back: "/keys".to_owned(),
+        },
+    );
+    let html = check(
+        "reveal",
+        &RevealPage {
+            shell: shell(Place::OwnKeys),
+            id: "ak_1".to_owned(),
+            name: HOSTILE.to_owned(),
+            secret: "ak_kr1secret",
+            origin: "https://keys.example",
+            old: Some("The old secret is dead.".to_owned()),
+            back: "/keys",
+        },
+    );
+    assert!(html.contains("curl https://keys.example/v1/me"));
+}
+
+#[test]
+fn pages_of_the_tenant_render() {
+    let line = Line {
+        id: "ak_1".to_owned(),
+        name: HOSTILE.to_owned(),
+        owner: HOSTILE.to_owned(),
+        text: "last used".to_owned(),
+        when: Some(when()),
+    };
+    check(
+        "home",
+        &HomePage {
+            shell: shell(Place::Home),
+            list: "/keys",
+            failing: vec![line.clone()],
+            expiring: vec![line.clone()],
+            expiring_total: 1,
+            strip: expiries(&[NOW], NOW, 91),
+            strip_text: "1 key expires".to_owned(),
+            unused: vec![line],
+            unused_total: 1,
+            events: vec![entry()],
+            has_keys: true,
+        },
+    );
+    check(
+        "audit",
+        &AuditPage {
+            shell: shell(Place::Audit),
+            entries: vec![entry()],
+            kinds: &[("key.", "Keys")],
+            action: "key.".to_owned(),
+            actor: HOSTILE.to_owned(),
+            key: HOSTILE.to_owned(),
+            since: String::new(),
+            until: String::new(),
+            older: Some("/audit?before=1".to_owned()),
+            csv: "/audit/export?format=csv".to_owned(),
+            jsonl: "/audit/export?format=jsonl".to_owned(),
+            is_filtered: true,
+            actors: vec![HOSTILE.to_owned()],
+        },
+    );
+    check(
+        "policy",
+        &PolicyPage {
+            shell: shell(Place::Policy),
+            presets: vec![Column {
+                word: "keep",
+                title: "Keep",
+                is_own: true,
+            }],
+            rules: vec![("Reason", vec!["off".to_owned()])],
+            form: Values {
+                prefix: HOSTILE.to_owned(),
+                ..Values::default()
+            },
+            preview: Some(Preview {
+                count: 1,
+                named: vec![("ak_1".to_owned(), HOSTILE.to_owned())],
+                changes: vec![("Reason", "off".to_owned(), "required".to_owned())],
+            }),
+            error: Some(HOSTILE.to_owned()),
+        },
+    );
+    check(
+        "propagation",
+        &PropagationPage {
+            shell: shell(Place::Propagation),
+            nodes: vec![NodeRow {
+                name: HOSTILE.to_owned(),
+                is_self: true,
+                applied: "1".to_owned(),
+                lag: 0,
+                seen: "now".to_owned(),
+                age: 10,
+                is_serving: false,
+            }],
+            revision: "1".to_owned(),
+            lease_ms: Some(15_000),
+            changes: vec![ChangeRow {
+                at: when(),
+                action: "revoked",
+                target: HOSTILE.to_owned(),
+                revision: "1".to_owned(),
+                verifiers: 3,
+                waited_ms: 12,
+                width: 200,
+            }],
+            percentiles: Some((1, 2)),
+        },
+    );
+}
+
+#[test]
+fn pages_about_people_and_the_door_render() {
+    let user = UserRow {
+        id: "user_1".to_owned(),
+        email: "bob@example.com".to_owned(),
+        name: HOSTILE.to_owned(),
+        role: "member",
+        is_active: true,
+        has_password: false,
+        is_self: false,
+        created: when(),
+    };
+    check(
+        "users",
+        &UsersPage {
+            shell: shell(Place::Users),
+            users: vec![user.clone()],
+            email: HOSTILE.to_owned(),
+            name: HOSTILE.to_owned(),
+            role: "admin".to_owned(),
+            error: Some(HOSTILE.to_owned()),
+        },
+    );
+    check(
+        "user act",
+        &UserActPage {
+            shell: shell(Place::Users),
+            user,
+            verb: "remove",
+            question: "Remove?".to_owned(),
+            consequence: "They go.",
+            submit: "Remove user",
+        },
+    );
+    check(
+        "invited",
+        &InvitedPage {
+            shell: shell(Place::Users),
+            email: "bob@example.com".to_owned(),
+            link: "http://127.0.0.1/setup?token=1".to_owned(),
+        },
+    );
+    check(
+        "account",
+        &AccountPage {
+            shell: shell(Place::Account),
+            user_id: "user_1".to_owned(),
+            error: Some(HOSTILE.to_owned()),
+        },
+    );
+    check(
+        "login",
+        &LoginPage {
+            shell: Door::default(),
+            csrf: "mark".to_owned(),
+            email: HOSTILE.to_owned(),
+            tenants: vec!["acme".to_owned()],
+            next: "/keys".to_owned(),
+            notice: Some("Your session has ended."),
+            error: Some(HOSTILE.to_owned()),
+        },
+    );
+    check(
+        "setup",
+        &SetupPage {
+            shell: Door::default(),
+            csrf: "mark".to_owned(),
+            token: HOSTILE.to_owned(),
+            known: None,
+            email: HOSTILE.to_owned(),
+            error: Some(HOSTILE.to_owned()),
+        },
+    );
+    check(
+        "trouble",
+        &TroublePage {
+            shell: Door::default(),
+            title: HOSTILE.to_owned(),
+            detail: HOSTILE.to_owned(),
+            code: "NOT_FOUND",
+            request_id: "req_1".to_owned(),
+            back: Some("/keys".to_owned()),
+        },
+    );
+}

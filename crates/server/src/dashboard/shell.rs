@@ -1,6 +1,5 @@
 //! What is around every page: who is signed in, where one can go, what just happened, how it should look.
 
-use super::assets::{ASSETS, Assets};
 use super::labels::Labels;
 use super::visitor::Visitor;
 use hyper::HeaderMap;
@@ -47,10 +46,6 @@ impl Preferences {
             has_shortcuts: cookie(headers, SHORTCUTS_COOKIE) != Some("off"),
             page_size: size.filter(|size| SIZES.contains(size)).unwrap_or(SIZE_DEFAULT),
         }
-    }
-
-    pub(super) fn assets(&self) -> &'static Assets {
-        &ASSETS
     }
 }
 
@@ -170,9 +165,5 @@ impl Shell {
     /// The first letter of the visitor's address.
     pub(super) fn initial(&self) -> String {
         self.email.chars().take(1).flat_map(char::to_uppercase).collect()
-    }
-
-    pub(super) fn assets(&self) -> &'static Assets {
-        &ASSETS
     }
 }

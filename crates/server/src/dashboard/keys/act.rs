@@ -7,7 +7,7 @@ use crate::App;
 use crate::dashboard::form::{Fields, Form};
 use crate::dashboard::moment::{length, plural};
 use crate::dashboard::page;
-use crate::dashboard::shell::{Flash, Place, Shell};
+use crate::dashboard::shell::{Flash, Shell};
 use crate::dashboard::trouble::{Trouble, for_people};
 use crate::dashboard::visitor::Visitor;
 use askama::Template;
@@ -86,7 +86,8 @@ pub(in crate::dashboard) struct ActPage {
     pub(in crate::dashboard) asks_reason: bool,
     pub(in crate::dashboard) needs_reason: bool,
     pub(in crate::dashboard) asks_phrase: bool,
-    pub(in crate::dashboard) is_ending: bool,
+    /// `alertdialog` before something ends, else `dialog`.
+    pub(in crate::dashboard) role: &'static str,
     pub(in crate::dashboard) cancel: &'static str,
     pub(in crate::dashboard) submit: String,
     pub(in crate::dashboard) reason: String,
@@ -201,7 +202,7 @@ pub(in crate::dashboard) fn measured(effect: &Effect) -> String {
 }
 
 async fn page_of(app: &App, visitor: &Visitor, found: Found, verb: Verb, fields: &Fields) -> Result<ActPage, Trouble> {
-    let shell = Shell::new(visitor, Place::OwnKeys, "");
+    let shell = Shell::new(visitor, super::place_of(visitor, &found.record), "");
     let (labels, policy) = (shell.labels, &visitor.policy);
     let (question, submit) = match verb {
         Verb::Revoke => (format!("Revoke “{}”?", found.row.name), "Revoke Key".to_owned()),
@@ -217,11 +218,7 @@ async fn page_of(app: &App, visitor: &Visitor, found: Found, verb: Verb, fields:
         ),
     };
     let is_revoke = verb == Verb::Revoke;
-    let asks_reason = match verb {
-        Verb::Revoke => policy.revoke.reason != ReasonRule::Off,
-        Verb::Disable | Verb::Reactivate => policy.revoke.reason != ReasonRule::Off,
-        Verb::Delete | Verb::Finish => false,
-    };
+    let asks_reason = policy.revoke.reason != ReasonRule::Off && !matches!(verb, Verb::Delete | Verb::Finish);
     let codes = ReasonCode::ALL.iter().map(|code| (code.as_str(), reason_words(*code)));
     let can_rotate = found.row.acts.iter().any(|act| act.verb == "rotate");
     Ok(ActPage {
@@ -239,7 +236,11 @@ async fn page_of(app: &App, visitor: &Visitor, found: Found, verb: Verb, fields:
         asks_reason,
         needs_reason: is_revoke && policy.revoke.reason == ReasonRule::Required,
         asks_phrase: is_revoke && policy.revoke.confirm == Confirm::Phrase,
-        is_ending: matches!(verb, Verb::Revoke | Verb::Delete | Verb::Disable | Verb::Finish),
+        role: if verb == Verb::Reactivate {
+            "dialog"
+        } else {
+            "alertdialog"
+        },
         cancel: if is_revoke { labels.cancel_revoke } else { "Cancel" },
         reason: fields.raw("reason").to_owned(),
         reason_code: fields.raw("reason_code").to_owned(),

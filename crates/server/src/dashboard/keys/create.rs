@@ -75,7 +75,7 @@ pub(in crate::dashboard) async fn make(State(app): State<App>, mut form: Form) -
         return Ok(answer);
     }
     match made {
-        Ok(made) => reveal(&form.visitor, made, page::local(form.fields.get("back"))),
+        Ok(made) => reveal(&form.visitor, &made, page::local(form.fields.get("back"))),
         Err(trouble) if matches!(trouble.problem().code.status(), 400 | 401 | 409 | 429) => {
             let mut page = page_of(&form.visitor, &people, is_tenant, &form.fields)?;
             page.error = Some(for_people(trouble.problem()));

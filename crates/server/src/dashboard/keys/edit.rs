@@ -6,7 +6,7 @@ use super::{Found, find};
 use crate::App;
 use crate::dashboard::form::{Fields, Form};
 use crate::dashboard::page;
-use crate::dashboard::shell::{Flash, Place, Shell};
+use crate::dashboard::shell::{Flash, Shell};
 use crate::dashboard::trouble::{Trouble, for_people};
 use crate::dashboard::visitor::Visitor;
 use crate::http::call;
@@ -115,7 +115,11 @@ fn page_of(visitor: &Visitor, found: Found, fields: &Fields) -> EditPage {
         false => Vec::new(),
     };
     EditPage {
-        shell: Shell::new(visitor, Place::OwnKeys, format!("Edit “{}”", key.name)),
+        shell: Shell::new(
+            visitor,
+            super::place_of(visitor, &found.record),
+            format!("Edit “{}”", key.name),
+        ),
         choices,
         has_custom: has_custom(&visitor.policy),
         name: filled("name", key.name.as_str()),

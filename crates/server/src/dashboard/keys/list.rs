@@ -24,6 +24,8 @@ use keyreeve_store::model::PageStart;
 /// A page this far into a list is reached by filters, not by paging.
 const PAGES_MAX: u64 = 100_000;
 const DAY_SECONDS: u64 = 86_400;
+/// Keys of one owner that are looked at to say how many of the allowed ones there are.
+const COUNTED_MAX: u32 = 1_000;
 /// Keys a filter "expires within" may look ahead: ten years of days.
 const DAYS_MAX: u64 = 3_650;
 
@@ -218,7 +220,7 @@ async fn limit_text(app: &App, visitor: &Visitor, place: Place) -> Result<Option
         scope: None,
         search: None,
         start: PageStart::Offset(0),
-        limit: u32::MAX.min(1_000),
+        limit: COUNTED_MAX,
     };
     let keys = app.authority().list(&visitor.call, listing).await?.keys;
     let used = keys

@@ -13,6 +13,7 @@ pub(super) mod view;
 
 use super::chart::HOUR_MS;
 use super::people::People;
+use super::shell::Place;
 use super::trouble::Trouble;
 use super::visitor::Visitor;
 use crate::App;
@@ -48,6 +49,14 @@ pub(super) async fn find(app: &App, visitor: &Visitor, id: &str) -> Result<Found
 
 pub(super) fn hours_ago(now: Timestamp, hours: i64) -> Timestamp {
     Timestamp::from_millis(now.millis().saturating_sub(hours.saturating_mul(HOUR_MS)))
+}
+
+/// Where a key belongs in the menu: among one's own, or the tenant's.
+pub(super) fn place_of(visitor: &Visitor, record: &KeyRecord) -> Place {
+    match visitor.user.subject() {
+        Some(own) if own == record.key.subject => Place::OwnKeys,
+        Some(_) | None => Place::TenantKeys,
+    }
 }
 
 /// A reason as it was typed; `None` if nothing was.

@@ -45,14 +45,14 @@ pub(in crate::dashboard) struct RevealPage<'s> {
 }
 
 /// Shows the secret.
-pub(in crate::dashboard) fn reveal(visitor: &Visitor, made: Made, back: &str) -> Result<Response, Trouble> {
+pub(in crate::dashboard) fn reveal(visitor: &Visitor, made: &Made, back: &str) -> Result<Response, Trouble> {
     let key = &made.key.record.key;
-    let old = made.effect.map(|effect| match &key.retiring {
+    let old = made.effect.as_ref().map(|effect| match &key.retiring {
         Some(old) => {
             let until = crate::dashboard::moment::When::new(old.until, visitor.now);
             format!("The old secret works until {} ({}).", until.exact, until.relative)
         }
-        None => format!("The old secret is dead. {}", super::act::measured(&effect)),
+        None => format!("The old secret is dead. {}", super::act::measured(effect)),
     });
     let title = if old.is_some() { "Key rotated" } else { "Key created" };
     let page = RevealPage {

@@ -8,7 +8,7 @@ use crate::App;
 use crate::dashboard::form::{Fields, Form};
 use crate::dashboard::moment::length;
 use crate::dashboard::page;
-use crate::dashboard::shell::{Place, Shell};
+use crate::dashboard::shell::Shell;
 use crate::dashboard::trouble::{Trouble, for_people};
 use crate::dashboard::visitor::{Visitor, random_hex};
 use crate::http::call;
@@ -68,7 +68,7 @@ pub(in crate::dashboard) async fn rotate(
         return Ok(answer);
     }
     match made {
-        Ok(made) => reveal(&form.visitor, made, page::local(form.fields.get("back"))),
+        Ok(made) => reveal(&form.visitor, &made, page::local(form.fields.get("back"))),
         Err(trouble) if matches!(trouble.problem().code.status(), 400 | 401 | 409 | 429) => {
             let mut page = page_of(&form.visitor, found, &form.fields)?;
             page.error = Some(for_people(trouble.problem()));
@@ -108,7 +108,7 @@ fn page_of(visitor: &Visitor, found: Found, fields: &Fields) -> Result<RotatePag
     let kept = (policy.preset != Preset::Erase).then_some(found.record.key.expires_at);
     let title = format!("Rotate “{}”", found.row.name);
     Ok(RotatePage {
-        shell: Shell::new(visitor, Place::OwnKeys, title),
+        shell: Shell::new(visitor, super::place_of(visitor, &found.record), title),
         choices: choices(policy, visitor.now, kept, fields.raw("expires")),
         has_custom: has_custom(policy),
         overlaps: overlaps(policy, fields),

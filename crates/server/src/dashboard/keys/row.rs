@@ -64,6 +64,11 @@ pub(in crate::dashboard) struct Row {
 }
 
 impl Row {
+    /// The scopes, with commas.
+    pub(in crate::dashboard) fn scope_text(&self) -> String {
+        self.scopes.join(", ")
+    }
+
     /// The acts of the row's menu: on a row with a button of its own, revoking is not among them.
     pub(in crate::dashboard) fn menu(&self, labels: &Labels) -> Vec<&Act> {
         let in_menu = |act: &&Act| !(labels.has_row_button && act.verb == "revoke");
@@ -239,7 +244,7 @@ pub(in crate::dashboard) fn acts(key: &Key, visitor: &Visitor) -> Vec<Act> {
         acts.push(act("disable", "Disable", false));
     }
     let is_switch = policy.revoke.undo == Undo::Always;
-    if !is_over && !(is_held && is_switch) {
+    if !(is_over || is_held && is_switch) {
         acts.push(Act {
             is_direct: policy.revoke.confirm == Confirm::None && policy.revoke.reason == ReasonRule::Off,
             ..act("revoke", labels.revoke, true)

@@ -8,7 +8,7 @@ use crate::dashboard::events::{Entry, entry};
 use crate::dashboard::form::Fields;
 use crate::dashboard::moment::{When, grouped};
 use crate::dashboard::page;
-use crate::dashboard::shell::{Place, Shell};
+use crate::dashboard::shell::Shell;
 use crate::dashboard::trouble::Trouble;
 use crate::dashboard::visitor::Visitor;
 use askama::Template;
@@ -112,7 +112,11 @@ pub(in crate::dashboard) async fn show(
             .last_effects()
             .newest(&key_id.to_string())
             .map(|newest| super::act::measured(&newest.effect)),
-        shell: Shell::new(&visitor, Place::OwnKeys, found.row.name.clone()),
+        shell: Shell::new(
+            &visitor,
+            super::place_of(&visitor, &found.record),
+            found.row.name.clone(),
+        ),
         row: found.row,
     };
     page::ok(&page)

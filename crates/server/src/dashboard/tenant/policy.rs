@@ -2,6 +2,7 @@
 
 use crate::App;
 use crate::dashboard::form::{Fields, Form};
+use crate::dashboard::moment::length;
 use crate::dashboard::page;
 use crate::dashboard::shell::{Flash, Place, Shell};
 use crate::dashboard::trouble::{Trouble, for_people};
@@ -42,6 +43,7 @@ pub(in crate::dashboard) struct Column {
 
 /// The fields of the form, as texts.
 #[derive(Clone, Default, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each box of the form")]
 pub(in crate::dashboard) struct Values {
     pub(in crate::dashboard) preset: String,
     pub(in crate::dashboard) prefix: String,
@@ -197,79 +199,92 @@ fn side_by_side() -> Vec<(&'static str, Vec<String>)> {
 
 /// A policy in words, rule by rule.
 fn rules(policy: &Policy) -> Vec<(&'static str, String)> {
-    use crate::dashboard::moment::length;
-    let yes = |is_so: bool| if is_so { "yes" } else { "no" }.to_owned();
-    let days = |days: Option<u32>, none: &str| days.map_or_else(|| none.to_owned(), |days| format!("{days} days"));
-    let choices: Vec<_> = policy.expiry.choices_days.iter().map(ToString::to_string).collect();
+    let mut rules = rules_of_ends(policy);
+    rules.extend(rules_of_lives(policy));
+    rules.extend(rules_of_secrets(policy));
+    rules
+}
+
+fn yes(is_so: bool) -> String {
+    if is_so { "yes" } else { "no" }.to_owned()
+}
+
+/// Where revoking leads.
+fn rules_of_ends(policy: &Policy) -> Vec<(&'static str, String)> {
+    let undo = match policy.revoke.undo {
+        Undo::Never => "never".to_owned(),
+        Undo::Always => "always".to_owned(),
+        Undo::Seconds(seconds) => format!("for {}", length(seconds)),
+    };
+    let after = match policy.revoke.after {
+        After::Keep => "the key stays in the list",
+        After::Hide => "the key stays in the history",
+        After::Erase => "the key is deleted",
+    };
+    let confirm = match policy.revoke.confirm {
+        Confirm::None => "nothing",
+        Confirm::Dialog => "a second button",
+        Confirm::Phrase => "typing REVOKE",
+    };
     vec![
-        (
-            "Revoking can be undone",
-            match policy.revoke.undo {
-                Undo::Never => "never".to_owned(),
-                Undo::Always => "always".to_owned(),
-                Undo::Seconds(seconds) => format!("for {}", length(seconds)),
-            },
-        ),
-        (
-            "After revoking",
-            match policy.revoke.after {
-                After::Keep => "the key stays in the list".to_owned(),
-                After::Hide => "the key stays in the history".to_owned(),
-                After::Erase => "the key is deleted".to_owned(),
-            },
-        ),
-        (
-            "Asked before revoking",
-            match policy.revoke.confirm {
-                Confirm::None => "nothing".to_owned(),
-                Confirm::Dialog => "a second button".to_owned(),
-                Confirm::Phrase => "typing REVOKE".to_owned(),
-            },
-        ),
+        ("Revoking can be undone", undo),
+        ("After revoking", after.to_owned()),
+        ("Asked before revoking", confirm.to_owned()),
         ("Reason", policy.revoke.reason.to_string()),
         (
             "An admin's hold is lifted by admins only",
             yes(policy.reactivate.sticky),
         ),
-        (
-            "Keys of one owner",
-            policy
-                .limit
-                .keys_per_subject
-                .map_or_else(|| "no limit".to_owned(), |max| max.to_string()),
-        ),
-        ("Expired keys count", yes(policy.limit.count_expired)),
-        (
-            "Expiry offered (days)",
-            if choices.is_empty() {
-                "any".to_owned()
-            } else {
-                choices.join(", ")
-            },
-        ),
-        (
-            "Expiry when not said",
-            days(policy.expiry.default_days, "longest allowed"),
-        ),
-        ("Longest expiry", days(policy.expiry.max_days, "no bound")),
-        ("Keys may never expire", yes(policy.expiry.allow_never)),
-        ("Expiry can be changed", yes(policy.expiry.editable)),
-        ("Expired keys can be renewed", yes(policy.expiry.renew_expired)),
-        (
-            "Old secret after rotating",
-            format!("ends {}", length(policy.rotate.overlap_default_seconds)),
-        ),
-        ("Longest overlap", length(policy.rotate.overlap_max_seconds)),
+    ]
+}
+
+/// How many keys there may be, and how long they live.
+fn rules_of_lives(policy: &Policy) -> Vec<(&'static str, String)> {
+    let (limit, expiry) = (policy.limit, &policy.expiry);
+    let days = |days: Option<u32>, none: &str| days.map_or_else(|| none.to_owned(), |days| format!("{days} days"));
+    let choices: Vec<_> = expiry.choices_days.iter().map(ToString::to_string).collect();
+    let unsaid = if expiry.allow_never { "never" } else { "longest allowed" };
+    let most = limit
+        .keys_per_subject
+        .map_or_else(|| "no limit".to_owned(), |max| max.to_string());
+    let offered = if choices.is_empty() {
+        "any".to_owned()
+    } else {
+        choices.join(", ")
+    };
+    vec![
+        ("Keys of one owner", most),
+        ("Expired keys count", yes(limit.count_expired)),
+        ("Expiry offered (days)", offered),
+        ("Expiry when not said", days(expiry.default_days, unsaid)),
+        ("Longest expiry", days(expiry.max_days, "no bound")),
+        ("Keys may never expire", yes(expiry.allow_never)),
+        ("Expiry can be changed", yes(expiry.editable)),
+        ("Expired keys can be renewed", yes(expiry.renew_expired)),
+    ]
+}
+
+/// How secrets look and change, and what lists and denials tell.
+fn rules_of_secrets(policy: &Policy) -> Vec<(&'static str, String)> {
+    let reveal = match policy.reveal {
+        Reveal::None => "nothing",
+        Reveal::OwnerSafe => "disabled and expired apart",
+    };
+    let default = match policy.rotate.overlap_default_seconds {
+        0 => "ends at once".to_owned(),
+        seconds => format!("ends after {}", length(seconds)),
+    };
+    let most = match policy.rotate.overlap_max_seconds {
+        0 => "none".to_owned(),
+        seconds => length(seconds),
+    };
+    vec![
+        ("Old secret after rotating", default),
+        ("Longest overlap", most),
         ("Prefix of keys", policy.prefix.to_string()),
         ("Names of one owner's keys", policy.names.to_string()),
         ("Lists show", policy.list.to_string()),
-        (
-            "A denial tells",
-            match policy.reveal {
-                Reveal::None => "nothing".to_owned(),
-                Reveal::OwnerSafe => "disabled and expired apart".to_owned(),
-            },
-        ),
+        ("A denial tells", reveal.to_owned()),
     ]
 }
 
