@@ -101,8 +101,10 @@ test('X-42 axe finds nothing on any page or open dialog, in light and in dark; X
     await open?.(page);
     await assertAccessible(page, name);
     await picture(page, name);
-    await page.setViewportSize({ width: 320, height: 700 });
-    await assertNoSidewaysScroll(page, name);
+    for (const width of [1280, 1100, 768, 320]) {
+      await page.setViewportSize({ width, height: 700 });
+      await assertNoSidewaysScroll(page, `${name} at ${width} px`);
+    }
     await assertAccessible(page, `${name} at 320 px`);
     await page.setViewportSize({ width: 1280, height: 860 });
   }

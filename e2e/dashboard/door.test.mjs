@@ -177,6 +177,25 @@ test('P-43 a session ends when nobody has used it for four hours; before, making
   late.stop();
 });
 
+test('every address asks a stranger to sign in, and changes nothing for them', async () => {
+  const id = `ak_${'0'.repeat(32)}`;
+  const user = `user_${'0'.repeat(32)}`;
+  const pages = ['/', '/keys', '/keys/new', '/keys/selected', `/keys/${id}`, `/keys/${id}/first-use`, `/keys/${id}/rotate`, `/keys/${id}/edit`, `/keys/${id}/revoke`, '/tenant/keys', '/tenant/keys/new', '/tenant/policy', '/tenant/users', `/tenant/users/${user}/remove`, '/audit', '/audit/export', '/propagation', '/account'];
+  const forms = ['/keys/search', '/keys/new', '/keys/selected', `/keys/${id}/rotate`, `/keys/${id}/edit`, `/keys/${id}/revoke`, '/tenant/keys/search', '/tenant/keys/new', '/tenant/policy', '/tenant/users', `/tenant/users/${user}/remove`, '/audit/verify', '/account/password', '/account/preferences', '/logout', '/logout/everywhere'];
+  for (const [method, paths] of [['GET', pages], ['POST', forms]]) {
+    for (const path of paths) {
+      const body = method === 'POST' ? new URLSearchParams({ name: 'x' }) : undefined;
+      const answer = await fetch(server.url + path, { method, body, redirect: 'manual', headers: { cookie: '__Host-keyreeve=AAAAAAAAAAAAAAAAAAAAAA' } });
+      assert.equal(answer.status, 303, `${method} ${path}`);
+      assert.match(answer.headers.get('location'), /^\/login\?next=/, `${method} ${path}`);
+    }
+  }
+  for (const path of ['/login', '/setup']) {
+    const answer = await fetch(server.url + path, { method: 'POST', body: new URLSearchParams({ email: 'a@example.com', password: 'x', token: 'x' }) });
+    assert.equal(answer.status, 403, path);
+  }
+});
+
 test('every page forbids scripts from elsewhere, frames and being kept', async () => {
   for (const path of ['/login', '/nonsense']) {
     const answer = await fetch(server.url + path, { headers: { accept: 'text/html' } });
@@ -199,7 +218,7 @@ test('names and descriptions are text and nothing else, whatever they say', asyn
   const user = tenant.user('admin');
   for (const text of corpus) await tenant.key(user.id, { name: text, description: text });
   const page = await signIn(server, user.email);
-  for (const width of [1280, 320]) {
+  for (const width of [1280, 800, 320]) {
     await page.setViewportSize({ width, height: 800 });
     for (const path of ['/keys', '/tenant/keys', '/', '/audit']) {
       await page.goto(server.url + path);

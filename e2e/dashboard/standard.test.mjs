@@ -60,6 +60,9 @@ test('X-09 a pasted key is found and never becomes part of an address', async ()
   await page.getByRole('searchbox').fill(`${key.secret}x`);
   await page.getByRole('button', { name: 'Search' }).click();
   await page.getByText('none of those you can see').waitFor();
+  await page.getByRole('searchbox').fill(key.last_four);
+  await page.getByRole('button', { name: 'Search' }).click();
+  await row(page, 'lost and found').waitFor();
   await page.getByRole('searchbox').fill(key.id);
   await page.getByRole('button', { name: 'Search' }).click();
   await page.waitForURL(`${server.url}/keys/${key.id}`);

@@ -1,6 +1,7 @@
 // A server, people who sign in, and a browser that fails the test when a page breaks its own rules.
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -15,6 +16,15 @@ const browserPath = process.env.CHROMIUM ?? ['/usr/bin/chromium', '/usr/bin/chro
 export const PASSWORD = 'correct horse battery';
 const STANDARDS = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa'];
 
+/** With KEYREEVE_E2E_POSTGRES every server keeps its data in a database of its own there instead of in SQLite. */
+function newDatabase() {
+  const postgres = process.env.KEYREEVE_E2E_POSTGRES;
+  if (!postgres) return undefined;
+  const name = `e2e_${randomBytes(6).toString('hex')}`;
+  execFileSync('psql', ['-q', postgres, '-c', `CREATE DATABASE ${name}`]);
+  return `${postgres.slice(0, postgres.lastIndexOf('/'))}/${name}`;
+}
+
 let numbers = 0;
 
 function fakeTime() {
@@ -23,8 +33,9 @@ function fakeTime() {
 }
 
 /** A server; with an empty store, or with one that is there, later than it is. */
-export async function startServer({ data = mkdtempSync(join(tmpdir(), 'keyreeve-dashboard-')), later } = {}) {
+export async function startServer({ data = mkdtempSync(join(tmpdir(), 'keyreeve-dashboard-')), later, database = newDatabase() } = {}) {
   const listeners = ['--listen', '--check-listen', '--ops-listen'].flatMap((flag) => [flag, '127.0.0.1:0']);
+  if (database) listeners.push('--database', database);
   // The wrapper command would outlive its child; the library alone does the same.
   const library = later && fakeTime();
   const env = later ? { ...process.env, LD_PRELOAD: library, FAKETIME: later, FAKETIME_DONT_FAKE_MONOTONIC: '1' } : process.env;
@@ -62,7 +73,7 @@ export async function startServer({ data = mkdtempSync(join(tmpdir(), 'keyreeve-
     async again(when) {
       child.kill('SIGKILL');
       await once(child, 'exit');
-      return startServer({ data, later: when });
+      return startServer({ data, later: when, database });
     },
   };
 }

@@ -37,6 +37,8 @@ pub struct Listing {
     pub scope: Option<String>,
     /// Only keys whose name contains this.
     pub search: Option<String>,
+    /// With `search`: also keys whose secret ends in these four characters.
+    pub ending: Option<String>,
     /// Where to begin.
     pub start: PageStart,
     /// Most keys to give.
@@ -97,7 +99,7 @@ impl Authority {
             unused_since: listing.unused_since,
             scope: listing.scope,
             search: listing.search,
-            last_four: None,
+            last_four: listing.ending,
             start: listing.start,
             limit: listing.limit,
             now: self.now(),

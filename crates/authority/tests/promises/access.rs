@@ -31,6 +31,7 @@ fn listing() -> Listing {
         unused_since: None,
         scope: None,
         search: None,
+        ending: None,
         start: PageStart::Offset(0),
         limit: 10,
     }

@@ -32,6 +32,7 @@ impl Dev {
         let key = client.post("v1/api_keys", &wish).await?;
         let secret = key.get("secret").and_then(Value::as_str).unwrap_or_default();
         let url = format!("http://{}", instance.addresses.listen);
+        let link = instance.first_admin_link.take();
         output::print(&format!(
             "\
 Keyreeve runs at {url}, with nothing in it that outlives this command.
@@ -47,7 +48,12 @@ Use it as its holder would:
 
   curl -s {url}/v1/me -H 'Authorization: Bearer {secret}'
 
+Open the dashboard, as its first administrator:
+
+  {dashboard}
+
 The API is described at {url}/openapi.json. Ctrl-C ends it.",
+            dashboard = link.as_ref().map_or(url.as_str(), |link| link.expose()),
             root_key = root_key.expose(),
         ));
         tokio::signal::ctrl_c().await.context("cannot wait for Ctrl-C")?;

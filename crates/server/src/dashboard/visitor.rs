@@ -105,7 +105,9 @@ impl Visitor {
 
 /// Begins a session for a user: under a new id, so that one that somebody planted before is worth nothing.
 pub(super) async fn begin(session: &Session, user: &User, now: Timestamp) -> Result<(), Trouble> {
-    session.flush().await?;
+    if session.id().is_some() {
+        session.flush().await?;
+    }
     let visit = Visit {
         tenant: user.tenant.to_string(),
         user: user.id.to_string(),

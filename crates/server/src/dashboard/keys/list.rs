@@ -49,6 +49,8 @@ pub(in crate::dashboard) struct KeysPage {
     pub(in crate::dashboard) owners: Vec<String>,
     pub(in crate::dashboard) sizes: &'static [u32],
     pub(in crate::dashboard) curl: String,
+    /// Whether disabling is a verb of its own here.
+    pub(in crate::dashboard) can_disable: bool,
     /// "2 of 3 keys", where the policy limits them.
     pub(in crate::dashboard) limit: Option<String>,
 }
@@ -104,6 +106,7 @@ impl Filter {
             unused_since: self.is_unused.then(|| before(now, UNUSED_MS)),
             scope: Some(self.scope.clone()).filter(|scope| !scope.is_empty()),
             search: Some(self.query.clone()).filter(|text| !text.is_empty()),
+            ending: Some(self.query.clone()).filter(|text| text.len() == 4),
             start: PageStart::Offset((self.page - 1).saturating_mul(u64::from(size))),
             limit: size,
         }
@@ -176,6 +179,7 @@ async fn show(app: &App, visitor: &Visitor, parts: &Parts, place: Place) -> Resu
         owners: people.addresses(),
         sizes: &SIZES,
         curl: curl(visitor),
+        can_disable: super::row::verbs(&visitor.policy).contains(&"disable"),
         limit: limit_text(app, visitor, place).await?,
         total: found.total_count,
         rows,
@@ -219,6 +223,7 @@ async fn limit_text(app: &App, visitor: &Visitor, place: Place) -> Result<Option
         unused_since: None,
         scope: None,
         search: None,
+        ending: None,
         start: PageStart::Offset(0),
         limit: COUNTED_MAX,
     };

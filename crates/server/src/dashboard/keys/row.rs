@@ -257,7 +257,7 @@ pub(in crate::dashboard) fn acts(key: &Key, visitor: &Visitor) -> Vec<Act> {
 }
 
 /// The verbs that a preset's system has, beside revoking and its undoing (acceptance.md, section 9).
-fn verbs(policy: &Policy) -> &'static [&'static str] {
+pub(in crate::dashboard) fn verbs(policy: &Policy) -> &'static [&'static str] {
     match policy.preset {
         Preset::Erase => &["rotate"],
         Preset::Hold => &["edit", "delete"],

@@ -21,7 +21,7 @@ use keyreeve_api::Problem;
 use keyreeve_authority::Failure;
 use keyreeve_authority::keys::RevokeCommand;
 use keyreeve_core::KeyId;
-use keyreeve_core::policy::Confirm;
+use keyreeve_core::policy::{Confirm, ReasonRule};
 use keyreeve_store::model::{Done, KeyRecord};
 
 /// Keys that are changed in one go: what a page shows at most.
@@ -64,6 +64,7 @@ pub(in crate::dashboard) struct SelectedPage {
     pub(in crate::dashboard) question: String,
     pub(in crate::dashboard) submit: String,
     pub(in crate::dashboard) asks_phrase: bool,
+    pub(in crate::dashboard) needs_reason: bool,
     pub(in crate::dashboard) asks_password: bool,
     pub(in crate::dashboard) reason: String,
     pub(in crate::dashboard) back: String,
@@ -219,6 +220,7 @@ fn page_of(visitor: &Visitor, people: &People, records: &[KeyRecord], action: Ac
         question: format!("{verb} {keys}?"),
         submit: format!("{verb} {keys}"),
         asks_phrase: action == Action::Revoke && visitor.policy.revoke.confirm == Confirm::Phrase,
+        needs_reason: action == Action::Revoke && visitor.policy.revoke.reason == ReasonRule::Required,
         asks_password: !visitor.is_confirmed(),
         reason: fields.raw("reason").to_owned(),
         back: page::local(fields.get("back")).to_owned(),

@@ -96,6 +96,7 @@ fn listing(parameters: &Parameters<'_>) -> Result<Listing, Problem> {
         unused_since: None,
         scope: None,
         search: search.map(str::to_owned),
+        ending: None,
         start: start(parameters)?,
         limit: u32::try_from(limit).unwrap_or(u32::MAX),
     })
