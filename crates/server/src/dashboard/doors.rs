@@ -7,10 +7,10 @@ use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 
-/// Guesses at one account: ten at once, then ten a minute.
-const OF_ACCOUNT: NonZeroU32 = NonZeroU32::new(10).unwrap();
-/// Guesses from one address, where many people may sit: sixty at once, then sixty a minute.
-const OF_ADDRESS: NonZeroU32 = NonZeroU32::new(60).unwrap();
+/// Attempts at one account: thirty at once, then ten a minute. Those that succeed count too.
+const OF_ACCOUNT: (NonZeroU32, NonZeroU32) = (NonZeroU32::new(10).unwrap(), NonZeroU32::new(30).unwrap());
+/// Attempts from one address, where a whole company may sit behind a proxy: three hundred at once and a minute.
+const OF_ADDRESS: NonZeroU32 = NonZeroU32::new(300).unwrap();
 /// Accounts and addresses that are remembered before the old ones are let go.
 const REMEMBERED_MAX: usize = 50_000;
 
@@ -23,7 +23,7 @@ pub(crate) struct Doors {
 impl Default for Doors {
     fn default() -> Self {
         Self {
-            accounts: RateLimiter::keyed(Quota::per_minute(OF_ACCOUNT)),
+            accounts: RateLimiter::keyed(Quota::per_minute(OF_ACCOUNT.0).allow_burst(OF_ACCOUNT.1)),
             addresses: RateLimiter::keyed(Quota::per_minute(OF_ADDRESS)),
         }
     }

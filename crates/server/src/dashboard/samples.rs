@@ -61,6 +61,7 @@ fn chip() -> Chip {
     Chip {
         kind: "active",
         word: "Active".to_owned(),
+        more: HOSTILE.to_owned(),
     }
 }
 

@@ -174,7 +174,7 @@ impl FromRequestParts<App> for Visitor {
         }
         let policy = app.authority().policy(&call).await?;
         let flash = match parts.method.is_safe() {
-            true => session.remove(FLASH).await?,
+            true => told(&session).await?,
             false => None,
         };
         Ok(Self {
@@ -190,6 +190,15 @@ impl FromRequestParts<App> for Visitor {
             session,
         })
     }
+}
+
+/// What the page shall say, once. Looked at first: taking it out of a session that has nothing would be a write.
+async fn told(session: &Session) -> Result<Option<Flash>, Trouble> {
+    let flash = session.get(FLASH).await?;
+    if flash.is_some() {
+        session.remove_value(FLASH).await?;
+    }
+    Ok(flash)
 }
 
 /// The session's visit and its user, if both are still good.

@@ -23,6 +23,18 @@ pub(in crate::dashboard) struct Chip {
     /// Which colour and picture.
     pub(in crate::dashboard) kind: &'static str,
     pub(in crate::dashboard) word: String,
+    /// The whole of it, where the word is short; else empty.
+    pub(in crate::dashboard) more: String,
+}
+
+impl Chip {
+    fn new(kind: &'static str, word: &str, more: String) -> Self {
+        Self {
+            kind,
+            word: word.to_owned(),
+            more,
+        }
+    }
 }
 
 /// Something that can be done to a key.
@@ -129,10 +141,7 @@ fn is_unused(record: &KeyRecord, now: Timestamp) -> bool {
 
 /// The state, in the tenant's words.
 pub(in crate::dashboard) fn state(key: &Key, labels: &Labels, now: Timestamp) -> Chip {
-    let chip = |kind, word: &str| Chip {
-        kind,
-        word: word.to_owned(),
-    };
+    let chip = |kind, word: &str| Chip::new(kind, word, String::new());
     match &key.state {
         State::Revoked(ended) if ended.code.is_compromise() => chip("leaked", "Revoked"),
         State::Revoked(_) => chip("revoked", "Revoked"),
@@ -145,36 +154,34 @@ pub(in crate::dashboard) fn state(key: &Key, labels: &Labels, now: Timestamp) ->
 /// What else should be known at a glance, the most pressing first (ecosystem.md, X-05).
 fn hint(record: &KeyRecord, bars: &Bars, is_unused: bool, now: Timestamp) -> Option<Chip> {
     let key = &record.key;
-    let chip = |kind, word: String| Some(Chip { kind, word });
+    let chip = |kind, word: &str, more: String| Some(Chip::new(kind, word, more));
+    let at = |time| When::new(time, now).relative;
     if let State::Revoked(ended) = &key.state {
         return match ended.code {
-            ReasonCode::Leaked => chip("leaked", "Leaked".to_owned()),
-            ReasonCode::KeyCompromise => chip("leaked", "Compromised".to_owned()),
+            ReasonCode::Leaked => chip("leaked", "Leaked", String::new()),
+            ReasonCode::KeyCompromise => chip("leaked", "Compromised", String::new()),
             _ => None,
         };
     }
     if let State::Disabled(hold) = &key.state {
         let end = hold.finalize_at?;
-        return chip("soon", format!("Final {}", When::new(end, now).relative));
+        return chip("soon", "Final soon", format!("It becomes final {}", at(end)));
     }
     if key.is_expired(now) {
         return None;
     }
     if let Some(old) = &key.retiring {
-        return chip(
-            "rotating",
-            format!("Rotating: old ends {}", When::new(old.until, now).relative),
-        );
+        return chip("rotating", "Rotating", format!("The old secret ends {}", at(old.until)));
     }
     if let Some(end) = key.expires_at.filter(|end| end.millis_since(now) < SOON_MS) {
-        return chip("soon", format!("Expires {}", When::new(end, now).relative));
+        return chip("soon", "Expires soon", format!("Expires {}", at(end)));
     }
     if bars.refused >= OFTEN && bars.refused * 10 > bars.valid {
-        return chip("refused", "Refused often".to_owned());
+        return chip("refused", "Refused often", bars.text.clone());
     }
     match (record.last_used_at, is_unused) {
-        (None, _) => chip("unused", "Never used".to_owned()),
-        (Some(_), true) => chip("unused", "Unused for 30 days".to_owned()),
+        (None, _) => chip("unused", "Never used", String::new()),
+        (Some(_), true) => chip("unused", "Unused", "Nobody has used it for 30 days".to_owned()),
         (Some(_), false) => None,
     }
 }
