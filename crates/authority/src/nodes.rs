@@ -61,6 +61,8 @@ impl Authority {
         let newest = AuditQuery {
             tenant: Some(call.tenant.clone()),
             target_id: Some(record.key.id.to_string()),
+            // Not a refused attempt, which is written down about the key too and ends nothing.
+            action: Some("key.".to_owned()),
             limit: 1,
             ..AuditQuery::default()
         };
