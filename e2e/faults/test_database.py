@@ -216,8 +216,11 @@ class Standby:
             "-h", postgres.address, "-p", postgres.port, "-U", "keyreeve")
         settings = f"unix_socket_directories = '{place}'\n"
         run(*as_owner, "bash", "-c", f"echo \"{settings}\" >> {place}/data/postgresql.auto.conf")
-        environment = {**os.environ, "PGADDRESS": postgres.address}
-        subprocess.run([SCRIPT, "start", place, str(self.port)], check=True, env=environment, timeout=60)
+        self.start()
+
+    def start(self):
+        environment = {**os.environ, "PGADDRESS": self.address}
+        subprocess.run([self.script, "start", self.place, str(self.port)], check=True, env=environment, timeout=60)
 
     def url(self, database_url):
         return f"postgres://keyreeve@{self.address}:{self.port}/" + database_url.rsplit("/", 1)[1]
@@ -233,6 +236,14 @@ class Standby:
     def thaw(self):
         for pid in self.pids():
             os.kill(pid, signal.SIGCONT)
+
+    def cut(self):
+        """Nothing reaches it any more. By a restart: a reload is only asked for, and a receiver that is just starting
+        over would still connect."""
+        subprocess.run([self.script, "stop", self.place], check=True, timeout=60)
+        with open(f"{self.place}/data/postgresql.auto.conf", "a", encoding="utf-8") as settings:
+            settings.write("primary_conninfo = ''\n")
+        self.start()
 
     def pause(self):
         run("psql", "-q", self.url("x/postgres"), "-c", "SELECT pg_wal_replay_pause()")

@@ -43,19 +43,15 @@ def test_a_revocation_that_the_database_lost_is_still_a_revocation(pair):
             until(lambda: world.nodes[0].call("GET", "/v1/nodes")[1]["durability"] == "at-risk", 10, "not noticed")
             time.sleep(0.5)
             # From here on nothing reaches the standby any more.
-            run("psql", "-q", standby.url("x/postgres"), "-c", "ALTER SYSTEM SET primary_conninfo = ''",
-                "-c", "SELECT pg_reload_conf()")
-            receivers = ("psql", "-qAt", standby.url("x/postgres"), "-c", "SELECT count(*) FROM pg_stat_wal_receiver")
-            until(lambda: run(*receivers).strip() == "0" and
-                  primary.sql(primary.url, "SELECT count(*) FROM pg_stat_replication") == "0", 15, "still connected")
+            standby.cut()
             status, answer, _ = load.revoke(world.nodes[0], lost)
             assert status == 200 and answer["effect"]["durability"] == "at-risk", answer
             assert load.disable(world.nodes[1], held)[0] == 200
             assert set(load.ask_all(lost).values()) == {DENIED}
             promote(primary, standby, proxy)
             moved = standby.url(database)
-            assert run("psql", "-qAt", moved, "-c", "SELECT string_agg(state, ',') FROM keys").strip() == \
-                "active,active,active", "the standby must have lost them, or this shows nothing"
+            assert run("psql", "-qAt", moved, "-c", "SELECT DISTINCT state FROM keys").strip() == "active", \
+                "the standby must have lost them, or this shows nothing"
             # A node that joins in the gap knows nothing of them: it must not answer before they were told again.
             joined = []
             late = threading.Thread(target=lambda: joined.append(world.add("late")))
