@@ -90,18 +90,8 @@ impl Authority {
 
 fn usable_keys(tenant: &Slug, start: PageStart, now: Timestamp) -> KeyQuery {
     KeyQuery {
-        tenant: tenant.clone(),
-        subject: None,
-        standing: None,
         hide_revoked: true,
         hide_expired: true,
-        expires_before: None,
-        unused_since: None,
-        scope: None,
-        search: None,
-        last_four: None,
-        start,
-        limit: PAGE,
-        now,
+        ..KeyQuery::all(tenant.clone(), start, PAGE, now)
     }
 }

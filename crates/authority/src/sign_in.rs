@@ -8,7 +8,7 @@ use keyreeve_core::access::{Actor, Permission, Role};
 use keyreeve_core::audit::Action;
 use keyreeve_core::text::{Name, Slug};
 use keyreeve_core::user::{Email, PasswordDigest, Status, UserEdit};
-use keyreeve_core::{Digest, Timestamp, User, UserId};
+use keyreeve_core::{Digest, Timestamp, User, UserId, hex};
 use keyreeve_store::model::{Event, Login, LoginKind, UserChange, WriteContext};
 use std::fmt;
 
@@ -282,13 +282,4 @@ impl Authority {
             is_awaited: true,
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _written = write!(text, "{byte:02x}");
-        text
-    })
 }

@@ -7,6 +7,7 @@
 pub mod access;
 pub mod audit;
 pub mod coherence;
+mod hex;
 pub mod id;
 pub mod key;
 pub mod lifecycle;
@@ -17,6 +18,7 @@ pub mod time;
 pub mod user;
 pub mod verdict;
 
+pub use hex::hex;
 pub use id::{KeyId, RootKeyId, UserId};
 pub use key::{Digest, Prefix, Secret};
 pub use lifecycle::Key;

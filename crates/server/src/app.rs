@@ -102,6 +102,12 @@ impl App {
         self.0.last_effects.rotated(rotated, self.authority().now());
     }
 
+    /// Counts and remembers a change that a page made: pages always wait.
+    pub(crate) fn note_done(&self, changed: &ChangedKey) {
+        self.note_effect(&changed.effect);
+        self.note_change(changed);
+    }
+
     /// The last changes that this node made.
     pub(crate) fn last_effects(&self) -> &Effects {
         &self.0.last_effects

@@ -123,19 +123,9 @@ impl Authority {
 
 fn revoked_keys(call: &Call, start: PageStart, now: Timestamp) -> KeyQuery {
     KeyQuery {
-        tenant: call.tenant.clone(),
         subject: call.caller.own.clone(),
         standing: Some(Standing::Revoked),
-        hide_revoked: false,
-        hide_expired: false,
-        expires_before: None,
-        unused_since: None,
-        scope: None,
-        search: None,
-        last_four: None,
-        start,
-        limit: PURGE_PAGE,
-        now,
+        ..KeyQuery::all(call.tenant.clone(), start, PURGE_PAGE, now)
     }
 }
 

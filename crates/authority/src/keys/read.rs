@@ -45,6 +45,23 @@ pub struct Listing {
     pub limit: u32,
 }
 
+impl Listing {
+    /// The first page, without any filter.
+    pub const fn first(shown: Shown, limit: u32) -> Self {
+        Self {
+            subject: None,
+            shown,
+            expiring_within: None,
+            unused_since: None,
+            scope: None,
+            search: None,
+            ending: None,
+            start: PageStart::Offset(0),
+            limit,
+        }
+    }
+}
+
 impl Authority {
     /// One key of the tenant.
     pub async fn get(&self, call: &Call, id: KeyId) -> Result<KeyRecord, Failure> {
@@ -87,7 +104,6 @@ impl Authority {
         }
         let (hide_revoked, hide_expired) = hidden(listing.shown, &tenant.policy);
         let query = KeyQuery {
-            tenant: call.tenant.clone(),
             subject: listing.subject.or_else(|| call.caller.own.clone()),
             expires_before: listing.expiring_within.map(|seconds| self.now().plus_seconds(seconds)),
             standing: match listing.shown {
@@ -100,9 +116,7 @@ impl Authority {
             scope: listing.scope,
             search: listing.search,
             last_four: listing.ending,
-            start: listing.start,
-            limit: listing.limit,
-            now: self.now(),
+            ..KeyQuery::all(call.tenant.clone(), listing.start, listing.limit, self.now())
         };
         let page = self.store.list(query).await?;
         let keys = page

@@ -142,18 +142,7 @@ impl Authority {
 
 fn query(call: &Call, selection: &Selection, start: PageStart, now: Timestamp) -> KeyQuery {
     KeyQuery {
-        tenant: call.tenant.clone(),
         subject: call.caller.own.clone().or_else(|| selection.subject.clone()),
-        standing: None,
-        hide_revoked: false,
-        hide_expired: false,
-        expires_before: None,
-        unused_since: None,
-        scope: None,
-        search: None,
-        last_four: None,
-        start,
-        limit: PAGE,
-        now,
+        ..KeyQuery::all(call.tenant.clone(), start, PAGE, now)
     }
 }

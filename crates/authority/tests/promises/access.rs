@@ -11,7 +11,6 @@ use keyreeve_core::access::{Permission, Permissions, Reach};
 use keyreeve_core::lifecycle::{Edit, ReasonCode};
 use keyreeve_core::policy::{OverlapWish, Preset};
 use keyreeve_core::text::Name;
-use keyreeve_store::model::PageStart;
 
 async fn root_key(world: &World, reach: Reach, permissions: &[Permission]) -> Caller {
     let command = RootKeyCommand {
@@ -24,17 +23,7 @@ async fn root_key(world: &World, reach: Reach, permissions: &[Permission]) -> Ca
 }
 
 fn listing() -> Listing {
-    Listing {
-        subject: None,
-        shown: Shown::All,
-        expiring_within: None,
-        unused_since: None,
-        scope: None,
-        search: None,
-        ending: None,
-        start: PageStart::Offset(0),
-        limit: 10,
-    }
+    Listing::first(Shown::All, 10)
 }
 
 /// Every use case with the permission that it takes, tried by a caller: what it answered.

@@ -4,14 +4,13 @@ use super::form::{Form, is_same};
 use super::page;
 use super::password_check;
 use super::shell::{Flash, Place, SHORTCUTS_COOKIE, SIZE_COOKIE, SIZES, Shell, THEME_COOKIE};
-use super::trouble::{Trouble, for_people};
+use super::trouble::Trouble;
 use super::visitor::{Visitor, begin};
 use crate::App;
 use crate::http::password;
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
-use hyper::StatusCode;
 use hyper::header::{HeaderValue, SET_COOKIE};
 use keyreeve_api::users::Password;
 use keyreeve_api::{Code, Problem};
@@ -46,11 +45,10 @@ pub(super) async fn password(State(app): State<App>, form: Form) -> Result<Respo
             form.visitor.tell(Flash::done(text.to_owned())).await?;
             Ok(page::on_to("/account"))
         }
-        Err(trouble) if matches!(trouble.problem().code.status(), 400 | 401 | 429) => {
-            let page = page_of(&form.visitor, Some(for_people(trouble.problem())));
-            page::render(StatusCode::BAD_REQUEST, &page)
-        }
-        Err(other) => Err(other),
+        Err(trouble) => match trouble.refusal() {
+            Some((status, why)) => page::render(status, &page_of(&form.visitor, Some(why))),
+            None => Err(trouble),
+        },
     }
 }
 

@@ -51,6 +51,13 @@ impl Fields {
     }
 
     /// Every value of a field.
+    /// Where the form sends its visitor afterwards: a page of this site that it names, or else this one.
+    pub(super) fn back_or(&self, otherwise: &str) -> String {
+        self.get("back")
+            .map_or(otherwise, |back| super::page::local(Some(back)))
+            .to_owned()
+    }
+
     pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
         self.0
             .iter()

@@ -18,7 +18,7 @@ use axum::response::Response;
 use keyreeve_authority::Failure;
 use keyreeve_authority::keys::{Listing, Shown};
 use keyreeve_core::Timestamp;
-use keyreeve_store::model::{KeyRecord, PageStart};
+use keyreeve_store::model::KeyRecord;
 
 /// Rows under each question.
 const ROWS: u32 = 6;
@@ -119,25 +119,11 @@ pub(super) async fn show(State(app): State<App>, visitor: Visitor) -> Result<Res
 }
 
 fn listing() -> Listing {
-    Listing {
-        subject: None,
-        shown: Shown::Usable,
-        expiring_within: None,
-        unused_since: None,
-        scope: None,
-        search: None,
-        ending: None,
-        start: PageStart::Offset(0),
-        limit: ROWS,
-    }
+    Listing::first(Shown::Usable, ROWS)
 }
 
 async fn has_keys(app: &App, visitor: &Visitor) -> Result<bool, Trouble> {
-    let any = Listing {
-        shown: Shown::All,
-        limit: 1,
-        ..listing()
-    };
+    let any = Listing::first(Shown::All, 1);
     Ok(app.authority().list(&visitor.call, any).await?.total_count > 0)
 }
 

@@ -265,11 +265,10 @@ pub(super) async fn set_up(State(app): State<App>, request: Request) -> Result<R
     let token = knock.fields.raw("token").to_owned();
     let user = match use_link(&app, &knock, &token).await {
         Ok(user) => user,
-        Err(trouble) if matches!(trouble.problem().code.status(), 400) => {
-            let why = Some(for_people(trouble.problem()));
-            return setup_page(&app, &knock, &token, StatusCode::BAD_REQUEST, why).await;
-        }
-        Err(other) => return Err(other),
+        Err(trouble) => match trouble.refusal() {
+            Some((status, why)) => return setup_page(&app, &knock, &token, status, Some(why)).await,
+            None => return Err(trouble),
+        },
     };
     begin(&knock.session, &user, app.authority().now()).await?;
     app.authority()

@@ -53,6 +53,14 @@ impl Trouble {
     pub(super) fn problem(&self) -> &Problem {
         &self.problem
     }
+
+    /// What the visitor can mend in the form they sent: the status and the words with which it is asked again.
+    /// Everything else has a page of its own.
+    pub(super) fn refusal(&self) -> Option<(StatusCode, String)> {
+        let is_mendable =
+            matches!(self.problem.code.status(), 400 | 409 | 429) || self.problem.code == Code::SignInFailed;
+        is_mendable.then(|| (status_of(&self.problem), for_people(&self.problem)))
+    }
 }
 
 impl From<Problem> for Trouble {
@@ -99,7 +107,7 @@ pub(super) struct TroublePage {
 impl IntoResponse for Trouble {
     /// The page itself is made by [`render`], which knows the request.
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.problem.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status = status_of(&self.problem);
         let mut response = status.into_response();
         response.extensions_mut().insert(Rejected(self.problem.clone()));
         response.extensions_mut().insert(self);
@@ -143,7 +151,7 @@ fn page_of(trouble: &Trouble, shell: Door, request_id: String) -> Response {
         request_id,
         back: trouble.back.clone(),
     };
-    let status = StatusCode::from_u16(problem.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let status = status_of(problem);
     let mut response = page::render(status, &page).unwrap_or_else(|_| status.into_response());
     if matches!(problem.code, Code::RateLimited) {
         response
@@ -151,6 +159,10 @@ fn page_of(trouble: &Trouble, shell: Door, request_id: String) -> Response {
             .insert(RETRY_AFTER, HeaderValue::from_static("60"));
     }
     response
+}
+
+fn status_of(problem: &Problem) -> StatusCode {
+    StatusCode::from_u16(problem.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 /// The words of the API, where they speak of root keys, in a person's words.

@@ -13,10 +13,10 @@ use keyreeve_authority::Call;
 use keyreeve_authority::env::Entropy as _;
 use keyreeve_authority::sign_in::Doorstep;
 use keyreeve_core::access::Role;
+use keyreeve_core::hex;
 use keyreeve_core::text::Slug;
 use keyreeve_core::{Digest, Policy, Timestamp, User, UserId};
 use serde::{Deserialize, Serialize};
-use std::fmt::Write as _;
 use tower_sessions::Session;
 
 /// However busy, a session ends half a day after the password was given.
@@ -123,11 +123,7 @@ pub(super) async fn begin(session: &Session, user: &User, now: Timestamp) -> Res
 pub(super) fn random_hex() -> Result<String, Trouble> {
     let mut bytes = [0; 16];
     OsEntropy.fill(&mut bytes).map_err(keyreeve_authority::Failure::from)?;
-    Ok(bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _written = write!(text, "{byte:02x}");
-        text
-    }))
+    Ok(hex(&bytes))
 }
 
 /// Where a request comes from.

@@ -296,6 +296,27 @@ pub struct KeyQuery {
     pub now: Timestamp,
 }
 
+impl KeyQuery {
+    /// All keys of a tenant, nothing left out.
+    pub fn all(tenant: Slug, start: PageStart, limit: u32, now: Timestamp) -> Self {
+        Self {
+            tenant,
+            subject: None,
+            standing: None,
+            hide_revoked: false,
+            hide_expired: false,
+            expires_before: None,
+            unused_since: None,
+            scope: None,
+            search: None,
+            last_four: None,
+            start,
+            limit,
+            now,
+        }
+    }
+}
+
 /// Where a page begins.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PageStart {

@@ -1,12 +1,12 @@
 //! What readers ask about people, counts and the log.
 
-use super::rows::{audit_record, hex, login, number, subject, trace, usage_count, user};
+use super::rows::{audit_record, login, number, subject, trace, usage_count, user};
 use super::{Engine, query};
 use crate::error::StoreError;
 use crate::model::{AuditQuery, AuditRecord, Login, Refusals, Trace, UsageCount};
 use keyreeve_core::text::{Slug, Subject};
 use keyreeve_core::user::Email;
-use keyreeve_core::{Digest, KeyId, Timestamp, User, UserId};
+use keyreeve_core::{Digest, KeyId, Timestamp, User, UserId, hex};
 use serde_json::json;
 
 const BLOCKED_OWNERS: &str = "SELECT * FROM users WHERE tenant = $1 AND status <> 'active'";

@@ -14,7 +14,6 @@ use keyreeve_core::text::{Claims, Description, Name, Note, Slug, Subject};
 use keyreeve_core::user::{Email, PasswordDigest, Status};
 use keyreeve_core::verdict::{KeyStanding, SecretStanding};
 use keyreeve_core::{Digest, Key, KeyId, RootKeyId, Timestamp, User, UserId};
-use std::fmt::Write as _;
 
 /// The columns of a key, read by name; a condition follows.
 macro_rules! select_keys {
@@ -36,14 +35,6 @@ pub(crate) fn corrupt(what: &str) -> StoreError {
 
 fn there<T>(found: Option<T>, name: &str) -> Result<T, StoreError> {
     found.ok_or_else(|| corrupt(name))
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(64), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _written = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// A text that is not null.

@@ -1,6 +1,6 @@
 //! A write transaction, row by row.
 
-use super::rows::{blob, chain, corrupt, digest, flag, hex, int, key_record, number, revision, select_keys};
+use super::rows::{blob, chain, corrupt, digest, flag, int, key_record, number, revision, select_keys};
 use super::{Engine, Statement, query};
 use crate::error::StoreError;
 use crate::model::{AuditRecord, Head, KeyRecord, Trace, UsageCount};
@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use keyreeve_core::lifecycle::State;
 use keyreeve_core::text::{Name, Slug, Subject};
 use keyreeve_core::verdict::SecretStanding;
-use keyreeve_core::{Digest, Key, KeyId, Timestamp};
+use keyreeve_core::{Digest, Key, KeyId, Timestamp, hex};
 use serde_json::json;
 use std::collections::BTreeSet;
 

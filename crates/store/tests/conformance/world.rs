@@ -295,21 +295,7 @@ impl World {
     }
 
     pub fn query(&self) -> KeyQuery {
-        KeyQuery {
-            tenant: self.tenant.clone(),
-            subject: None,
-            standing: None,
-            hide_revoked: false,
-            hide_expired: false,
-            expires_before: None,
-            unused_since: None,
-            scope: None,
-            search: None,
-            last_four: None,
-            start: PageStart::Offset(0),
-            limit: 100,
-            now: NOW,
-        }
+        KeyQuery::all(self.tenant.clone(), PageStart::Offset(0), 100, NOW)
     }
 
     /// The names that a query gives, in its order.

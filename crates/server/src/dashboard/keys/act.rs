@@ -8,12 +8,11 @@ use crate::dashboard::form::{Fields, Form};
 use crate::dashboard::moment::{length, plural};
 use crate::dashboard::page;
 use crate::dashboard::shell::{Flash, Shell};
-use crate::dashboard::trouble::{Trouble, for_people};
+use crate::dashboard::trouble::Trouble;
 use crate::dashboard::visitor::Visitor;
 use askama::Template;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use hyper::StatusCode;
 use hyper::http::request::Parts;
 use keyreeve_api::Problem;
 use keyreeve_authority::keys::{ChangedKey, RevokeCommand};
@@ -126,16 +125,16 @@ pub(in crate::dashboard) async fn act(
     };
     let changed = match outcome {
         Ok(changed) => changed,
-        Err(trouble) if matches!(trouble.problem().code.status(), 400 | 409) => {
-            let mut page = page_of(&app, visitor, found, verb, &form.fields).await?;
-            page.error = Some(for_people(trouble.problem()));
-            let status = StatusCode::from_u16(trouble.problem().code.status()).unwrap_or(StatusCode::CONFLICT);
-            return page::render(status, &page);
-        }
-        Err(other) => return Err(other),
+        Err(trouble) => match trouble.refusal() {
+            Some((status, why)) => {
+                let mut page = page_of(&app, visitor, found, verb, &form.fields).await?;
+                page.error = Some(why);
+                return page::render(status, &page);
+            }
+            None => return Err(trouble),
+        },
     };
-    app.note_effect(&changed.effect);
-    app.note_change(&changed);
+    app.note_done(&changed);
     let text = said(verb, &found.row, visitor, &changed);
     let back = page::local(form.fields.get("back"));
     let is_gone = changed.done == keyreeve_store::model::Done::Erased;
@@ -244,10 +243,7 @@ async fn page_of(app: &App, visitor: &Visitor, found: Found, verb: Verb, fields:
         cancel: if is_revoke { labels.cancel_revoke } else { "Cancel" },
         reason: fields.raw("reason").to_owned(),
         reason_code: fields.raw("reason_code").to_owned(),
-        back: match fields.get("back") {
-            Some(back) => page::local(Some(back)).to_owned(),
-            None => format!("/keys/{}", found.row.id),
-        },
+        back: fields.back_or(&format!("/keys/{}", found.row.id)),
         shell: Shell {
             title: question.clone(),
             ..shell

@@ -8,13 +8,12 @@ use crate::dashboard::labels::Labels;
 use crate::dashboard::page;
 use crate::dashboard::people::People;
 use crate::dashboard::shell::{Place, Shell};
-use crate::dashboard::trouble::{Trouble, for_people};
+use crate::dashboard::trouble::Trouble;
 use crate::dashboard::visitor::{Visitor, random_hex};
 use crate::http::call;
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
-use hyper::StatusCode;
 use hyper::http::request::Parts;
 use keyreeve_api::Problem;
 use keyreeve_authority::keys::IssueCommand;
@@ -76,13 +75,14 @@ pub(in crate::dashboard) async fn make(State(app): State<App>, mut form: Form) -
     }
     match made {
         Ok(made) => reveal(&form.visitor, &made, page::local(form.fields.get("back"))),
-        Err(trouble) if matches!(trouble.problem().code.status(), 400 | 401 | 409 | 429) => {
-            let mut page = page_of(&form.visitor, &people, is_tenant, &form.fields)?;
-            page.error = Some(for_people(trouble.problem()));
-            let status = StatusCode::from_u16(trouble.problem().code.status()).unwrap_or(StatusCode::CONFLICT);
-            page::render(status, &page)
-        }
-        Err(other) => Err(other),
+        Err(trouble) => match trouble.refusal() {
+            Some((status, why)) => {
+                let mut page = page_of(&form.visitor, &people, is_tenant, &form.fields)?;
+                page.error = Some(why);
+                page::render(status, &page)
+            }
+            None => Err(trouble),
+        },
     }
 }
 
@@ -107,7 +107,6 @@ fn command(visitor: &Visitor, people: &People, is_tenant: bool, fields: &Fields)
         Some(text) => people.id_of(text),
         None => own.clone(),
     };
-    let scopes: Vec<_> = fields.raw("scopes").split_whitespace().map(str::to_owned).collect();
     Ok(IssueCommand {
         subject: call::subject("owner", &owner)?,
         name: call::name("name", name)?,
@@ -116,7 +115,7 @@ fn command(visitor: &Visitor, people: &People, is_tenant: bool, fields: &Fields)
             .map(|text| call::description("description", text))
             .transpose()?,
         claims: None,
-        scopes: call::scopes("scopes", &scopes)?,
+        scopes: super::scopes(fields)?,
         created_by: Subject::parse(&own).ok(),
         expiry: wish(&visitor.policy, fields, visitor.now)?,
     })
@@ -139,10 +138,7 @@ fn page_of(visitor: &Visitor, people: &People, is_tenant: bool, fields: &Fields)
         asks_password: !visitor.is_confirmed(),
         once: random_hex()?,
         path,
-        back: match fields.get("back") {
-            Some(back) => page::local(Some(back)).to_owned(),
-            None => super::list::path_of(place).to_owned(),
-        },
+        back: fields.back_or(super::list::path_of(place)),
         shell,
         error: None,
     })

@@ -7,13 +7,12 @@ use crate::App;
 use crate::dashboard::form::{Fields, Form};
 use crate::dashboard::page;
 use crate::dashboard::shell::{Flash, Shell};
-use crate::dashboard::trouble::{Trouble, for_people};
+use crate::dashboard::trouble::Trouble;
 use crate::dashboard::visitor::Visitor;
 use crate::http::call;
 use askama::Template;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use hyper::StatusCode;
 use hyper::http::request::Parts;
 use keyreeve_api::Problem;
 use keyreeve_core::lifecycle::Edit;
@@ -65,24 +64,23 @@ pub(in crate::dashboard) async fn save(
     };
     match saved {
         Ok(changed) => {
-            app.note_effect(&changed.effect);
-            app.note_change(&changed);
+            app.note_done(&changed);
             let flash = Flash::done(format!("“{}” was saved.", changed.record.key.name));
             visitor.tell(flash).await?;
             Ok(page::on_to(page::local(fields.get("back"))))
         }
-        Err(trouble) if matches!(trouble.problem().code.status(), 400 | 409) => {
-            let mut page = page_of(visitor, found, fields);
-            page.error = Some(for_people(trouble.problem()));
-            let status = StatusCode::from_u16(trouble.problem().code.status()).unwrap_or(StatusCode::CONFLICT);
-            page::render(status, &page)
-        }
-        Err(other) => Err(other),
+        Err(trouble) => match trouble.refusal() {
+            Some((status, why)) => {
+                let mut page = page_of(visitor, found, fields);
+                page.error = Some(why);
+                page::render(status, &page)
+            }
+            None => Err(trouble),
+        },
     }
 }
 
 fn edit(visitor: &Visitor, fields: &Fields) -> Result<Edit, Problem> {
-    let scopes: Vec<_> = fields.raw("scopes").split_whitespace().map(str::to_owned).collect();
     Ok(Edit {
         name: Some(call::name("name", fields.get("name").unwrap_or(""))?),
         description: Some(
@@ -92,7 +90,7 @@ fn edit(visitor: &Visitor, fields: &Fields) -> Result<Edit, Problem> {
                 .transpose()?,
         ),
         claims: None,
-        scopes: Some(call::scopes("scopes", &scopes)?),
+        scopes: Some(super::scopes(fields)?),
         subject: None,
         expiry: wish(&visitor.policy, fields, visitor.now)?,
     })
@@ -126,10 +124,7 @@ fn page_of(visitor: &Visitor, found: Found, fields: &Fields) -> EditPage {
         description: filled("description", key.description.as_ref().map_or("", |text| text.as_str())),
         scopes: filled("scopes", &scopes.join(" ")),
         expires_on: fields.raw("expires_on").to_owned(),
-        back: match fields.get("back") {
-            Some(back) => page::local(Some(back)).to_owned(),
-            None => format!("/keys/{}", key.id),
-        },
+        back: fields.back_or(&format!("/keys/{}", key.id)),
         row: found.row,
         error: None,
     }

@@ -218,14 +218,7 @@ async fn limit_text(app: &App, visitor: &Visitor, place: Place) -> Result<Option
     };
     let listing = Listing {
         subject: visitor.user.subject(),
-        shown: Shown::All,
-        expiring_within: None,
-        unused_since: None,
-        scope: None,
-        search: None,
-        ending: None,
-        start: PageStart::Offset(0),
-        limit: COUNTED_MAX,
+        ..Listing::first(Shown::All, COUNTED_MAX)
     };
     let keys = app.authority().list(&visitor.call, listing).await?.keys;
     let used = keys

@@ -12,11 +12,15 @@ pub(super) mod selected;
 pub(super) mod view;
 
 use super::chart::HOUR_MS;
+use super::form::Fields;
 use super::people::People;
 use super::shell::Place;
 use super::trouble::Trouble;
 use super::visitor::Visitor;
 use crate::App;
+use crate::http::call;
+use keyreeve_api::Problem;
+use keyreeve_core::scope::Scopes;
 use keyreeve_core::text::Note;
 use keyreeve_core::{KeyId, Timestamp};
 use keyreeve_store::model::{KeyRecord, UsageCount};
@@ -59,7 +63,13 @@ pub(super) fn place_of(visitor: &Visitor, record: &KeyRecord) -> Place {
     }
 }
 
+/// The scopes of a form, with blanks between them.
+fn scopes(fields: &Fields) -> Result<Scopes, Problem> {
+    let scopes: Vec<_> = fields.raw("scopes").split_whitespace().map(str::to_owned).collect();
+    call::scopes("scopes", &scopes)
+}
+
 /// A reason as it was typed; `None` if nothing was.
-pub(super) fn note(text: Option<&str>) -> Result<Option<Note>, keyreeve_api::Problem> {
+pub(super) fn note(text: Option<&str>) -> Result<Option<Note>, Problem> {
     text.map(|text| crate::http::text::note("reason", text)).transpose()
 }

@@ -9,13 +9,12 @@ use crate::dashboard::form::{Fields, Form};
 use crate::dashboard::moment::length;
 use crate::dashboard::page;
 use crate::dashboard::shell::Shell;
-use crate::dashboard::trouble::{Trouble, for_people};
+use crate::dashboard::trouble::Trouble;
 use crate::dashboard::visitor::{Visitor, random_hex};
 use crate::http::call;
 use askama::Template;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use hyper::StatusCode;
 use hyper::http::request::Parts;
 use keyreeve_api::Problem;
 use keyreeve_authority::keys::RotateCommand;
@@ -69,13 +68,14 @@ pub(in crate::dashboard) async fn rotate(
     }
     match made {
         Ok(made) => reveal(&form.visitor, &made, page::local(form.fields.get("back"))),
-        Err(trouble) if matches!(trouble.problem().code.status(), 400 | 401 | 409 | 429) => {
-            let mut page = page_of(&form.visitor, found, &form.fields)?;
-            page.error = Some(for_people(trouble.problem()));
-            let status = StatusCode::from_u16(trouble.problem().code.status()).unwrap_or(StatusCode::CONFLICT);
-            page::render(status, &page)
-        }
-        Err(other) => Err(other),
+        Err(trouble) => match trouble.refusal() {
+            Some((status, why)) => {
+                let mut page = page_of(&form.visitor, found, &form.fields)?;
+                page.error = Some(why);
+                page::render(status, &page)
+            }
+            None => Err(trouble),
+        },
     }
 }
 
@@ -120,10 +120,7 @@ fn page_of(visitor: &Visitor, found: Found, fields: &Fields) -> Result<RotatePag
         expires_on: fields.raw("expires_on").to_owned(),
         asks_password: !visitor.is_confirmed(),
         once: random_hex()?,
-        back: match fields.get("back") {
-            Some(back) => page::local(Some(back)).to_owned(),
-            None => format!("/keys/{}", found.row.id),
-        },
+        back: fields.back_or(&format!("/keys/{}", found.row.id)),
         row: found.row,
         error: None,
     })

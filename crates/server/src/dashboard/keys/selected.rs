@@ -14,7 +14,6 @@ use crate::dashboard::visitor::Visitor;
 use askama::Template;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use hyper::StatusCode;
 use hyper::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE};
 use hyper::http::request::Parts;
 use keyreeve_api::Problem;
@@ -113,14 +112,13 @@ pub(in crate::dashboard) async fn act(State(app): State<App>, mut form: Form) ->
     crate::dashboard::require_change(&form.visitor)?;
     let (records, missing) = records(&app, &form.visitor, &form.fields).await?;
     if let Err(trouble) = confirmed(&app, &mut form, action).await {
-        let status = trouble.problem().code.status();
-        if !matches!(status, 400 | 401 | 429) {
+        let Some((status, why)) = trouble.refusal() else {
             return Err(trouble);
-        }
+        };
         let people = People::known_to(&form.visitor, &app).await?;
         let mut page = page_of(&form.visitor, &people, &records, action, &form.fields);
-        page.error = Some(for_people(trouble.problem()));
-        return page::render(StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST), &page);
+        page.error = Some(why);
+        return page::render(status, &page);
     }
     let mut results: Vec<_> = missing.into_iter().map(gone).collect();
     for record in &records {
@@ -156,8 +154,7 @@ async fn one(app: &App, form: &Form, action: Action, record: &KeyRecord) -> Resu
     let (is_done, text) = match changed {
         Ok(changed) if changed.done == Done::Nothing => (true, "It was so already.".to_owned()),
         Ok(changed) => {
-            app.note_effect(&changed.effect);
-            app.note_change(&changed);
+            app.note_done(&changed);
             (true, measured(&changed.effect))
         }
         Err(failure @ (Failure::Refused { .. } | Failure::NotFound)) => {

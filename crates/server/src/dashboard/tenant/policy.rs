@@ -98,7 +98,7 @@ pub(in crate::dashboard) async fn put(State(app): State<App>, form: Form) -> Res
     }
     let policy = match read(&form.fields) {
         Ok(policy) => policy,
-        Err(problem) => return refused(visitor, &form.fields, &problem),
+        Err(problem) => return refused(visitor, &form.fields, StatusCode::BAD_REQUEST, for_people(&problem)),
     };
     if form.fields.raw("intent") != "save" {
         return tried(&app, visitor, raw(&form.fields), &policy).await;
@@ -113,8 +113,10 @@ pub(in crate::dashboard) async fn put(State(app): State<App>, form: Form) -> Res
             visitor.tell(Flash::done(saved(&misfits))).await?;
             Ok(page::on_to("/tenant/policy"))
         }
-        Err(trouble) if trouble.problem().code.status() == 400 => refused(visitor, &form.fields, trouble.problem()),
-        Err(other) => Err(other),
+        Err(trouble) => match trouble.refusal() {
+            Some((status, why)) => refused(visitor, &form.fields, status, why),
+            None => Err(trouble),
+        },
     }
 }
 
@@ -127,16 +129,18 @@ async fn tried(app: &App, visitor: &Visitor, form: Values, policy: &Policy) -> R
         .map_err(Trouble::from)
     {
         Ok(misfits) => page.preview = Some(preview(&misfits, &visitor.policy, policy)),
-        Err(trouble) if trouble.problem().code.status() == 400 => page.error = Some(for_people(trouble.problem())),
-        Err(other) => return Err(other),
+        Err(trouble) => match trouble.refusal() {
+            Some((_, why)) => page.error = Some(why),
+            None => return Err(trouble),
+        },
     }
     page::ok(&page)
 }
 
-fn refused(visitor: &Visitor, fields: &Fields, problem: &Problem) -> Result<Response, Trouble> {
+fn refused(visitor: &Visitor, fields: &Fields, status: StatusCode, why: String) -> Result<Response, Trouble> {
     let mut page = page_of(visitor, raw(fields));
-    page.error = Some(for_people(problem));
-    page::render(StatusCode::BAD_REQUEST, &page)
+    page.error = Some(why);
+    page::render(status, &page)
 }
 
 fn saved(misfits: &Misfits) -> String {

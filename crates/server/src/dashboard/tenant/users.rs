@@ -6,13 +6,12 @@ use crate::dashboard::keys::act::measured;
 use crate::dashboard::moment::When;
 use crate::dashboard::page;
 use crate::dashboard::shell::{Flash, Place, Shell};
-use crate::dashboard::trouble::{Trouble, for_people};
+use crate::dashboard::trouble::Trouble;
 use crate::dashboard::visitor::Visitor;
 use crate::http::call;
 use askama::Template;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use hyper::StatusCode;
 use keyreeve_api::Problem;
 use keyreeve_authority::users::UserCommand;
 use keyreeve_core::access::Role;
@@ -85,13 +84,14 @@ pub(in crate::dashboard) async fn add(State(app): State<App>, form: Form) -> Res
     };
     match made {
         Ok(user) => invited(&app, &form.visitor, user.id).await,
-        Err(trouble) if matches!(trouble.problem().code.status(), 400 | 409) => {
-            let mut page = page_of(&app, &form.visitor, &form.fields).await?;
-            page.error = Some(for_people(trouble.problem()));
-            let status = StatusCode::from_u16(trouble.problem().code.status()).unwrap_or(StatusCode::CONFLICT);
-            page::render(status, &page)
-        }
-        Err(other) => Err(other),
+        Err(trouble) => match trouble.refusal() {
+            Some((status, why)) => {
+                let mut page = page_of(&app, &form.visitor, &form.fields).await?;
+                page.error = Some(why);
+                page::render(status, &page)
+            }
+            None => Err(trouble),
+        },
     }
 }
 
@@ -183,8 +183,10 @@ pub(in crate::dashboard) async fn act(
             Status::Removed => format!("{} was removed. {}", user.email, measured(&effect)),
             Status::Active => format!("{} was changed.", user.email),
         }),
-        Err(trouble) if trouble.problem().code.status() == 409 => Flash::refused(for_people(trouble.problem())),
-        Err(other) => return Err(other),
+        Err(trouble) => match trouble.refusal() {
+            Some((_, why)) => Flash::refused(why),
+            None => return Err(trouble),
+        },
     };
     form.visitor.tell(flash).await?;
     Ok(page::on_to("/tenant/users"))

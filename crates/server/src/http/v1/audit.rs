@@ -14,6 +14,7 @@ use keyreeve_authority::AuditFilter;
 use keyreeve_core::Timestamp;
 use keyreeve_core::access::Permission;
 use keyreeve_core::audit::{Action, Milestone};
+use keyreeve_core::hex;
 use keyreeve_core::{KeyId, RootKeyId, UserId};
 use keyreeve_store::model::AuditRecord;
 
@@ -217,15 +218,4 @@ pub(crate) fn event(record: &AuditRecord) -> AuditEvent {
         after: json(&record.after),
         hash: hex(&record.chain),
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            // Writing to a string cannot fail.
-            let _written = write!(text, "{byte:02x}");
-            text
-        })
 }

@@ -9,8 +9,8 @@ use axum::response::Response;
 use hyper::StatusCode;
 use keyreeve_api::nodes::{Node, Nodes, Operation};
 use keyreeve_api::{Code, Problem};
+use keyreeve_core::hex;
 use keyreeve_store::cluster::Session;
-use std::fmt::Write as _;
 
 /// Every verifier, its lease and its lag.
 #[utoipa::path(
@@ -63,7 +63,7 @@ fn single(revision: u64) -> Node {
 fn object(session: &Session, node: &keyreeve_authority::Node, head: u64) -> Node {
     let is_self = node.session() == Some(session.seen.session);
     Node {
-        id: hex(&session.seen.session),
+        id: format!("node_{}", hex(&session.seen.session)),
         name: session.node.clone(),
         is_self,
         started_at: Some(session.started_at.millis()),
@@ -76,14 +76,6 @@ fn object(session: &Session, node: &keyreeve_authority::Node, head: u64) -> Node
             "silent"
         },
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::from("node_"), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _written = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// How far a change has got: for callers who sent `Prefer: respond-async`.

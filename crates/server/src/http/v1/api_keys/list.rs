@@ -86,19 +86,16 @@ fn listing(parameters: &Parameters<'_>) -> Result<Listing, Problem> {
     if search.is_some_and(|text| text.chars().count() > 255) {
         return Err(Problem::field("query", "must have at most 255 characters"));
     }
+    let limit = u32::try_from(limit).unwrap_or(u32::MAX);
     Ok(Listing {
         subject: parameters
             .get("subject")
             .map(|text| call::subject("subject", text))
             .transpose()?,
-        shown,
         expiring_within: parameters.whole("expiring_within", 1, SECONDS_MAX)?,
-        unused_since: None,
-        scope: None,
         search: search.map(str::to_owned),
-        ending: None,
         start: start(parameters)?,
-        limit: u32::try_from(limit).unwrap_or(u32::MAX),
+        ..Listing::first(shown, limit)
     })
 }
 

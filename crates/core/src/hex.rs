@@ -1,0 +1,23 @@
+//! Bytes as people read them.
+
+use std::fmt::Write as _;
+
+/// Two lower-case hexadecimal digits a byte (RFC 4648, section 8).
+pub fn hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            // Writing to a string cannot fail.
+            let _written = write!(text, "{byte:02x}");
+            text
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_byte_has_two_digits() {
+        assert_eq!(super::hex(&[0, 1, 0x10, 0xff]), "000110ff");
+        assert_eq!(super::hex(&[]), "");
+    }
+}
