@@ -73,7 +73,8 @@ class Server:
             if name == "root_key":
                 self.root_key = value
             elif value:
-                self.addresses[name] = value
+                # Of several places the first is the one in the network.
+                self.addresses.setdefault(name, value)
             elif not line:
                 break
         raise RuntimeError("the server did not start: " + self.stderr())

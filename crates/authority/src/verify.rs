@@ -275,14 +275,11 @@ impl Authority {
         ))
     }
 
-    /// Who a root key's secret belongs to, from memory alone. The outer `None` means the store must be asked; the
+    /// Who a root key's digest belongs to, from memory alone. The outer `None` means the store must be asked; the
     /// inner one that it is no good.
-    pub fn root_key_hit(&self, secret: &str) -> Option<Option<RootPass>> {
-        let Ok(presented) = Presented::parse(secret) else {
-            return Some(None);
-        };
+    pub fn root_key_remembered(&self, digest: &Digest) -> Option<Option<RootPass>> {
         let deadline = self.verifier.lease().deadline();
-        let pass = self.verifier.root_keys.get(&presented.digest())?;
+        let pass = self.verifier.root_keys.get(digest)?;
         if !self.holds(deadline) {
             return None;
         }
@@ -291,13 +288,17 @@ impl Authority {
 
     /// Who a root key's secret belongs to; `None` if it is no good. An error if that cannot be known now.
     pub async fn root_key(&self, secret: &str) -> Result<Option<RootPass>, Failure> {
-        if let Some(known) = self.root_key_hit(secret) {
+        match Presented::parse(secret) {
+            Ok(presented) => self.root_key_of(presented.digest()).await,
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// The same by its digest.
+    pub async fn root_key_of(&self, digest: Digest) -> Result<Option<RootPass>, Failure> {
+        if let Some(known) = self.root_key_remembered(&digest) {
             return Ok(known);
         }
-        let Ok(presented) = Presented::parse(secret) else {
-            return Ok(None);
-        };
-        let digest = presented.digest();
         for _ in 0..FILL_TRIES {
             let deadline = self.verifier.lease().deadline();
             if !self.holds(deadline) {

@@ -4,6 +4,7 @@ use crate::commands::duration;
 use crate::exit::Usage;
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
+use keyreeve_server::listen::Listen;
 use keyreeve_server::settings::{CACHE_ENTRIES_DEFAULT, LEASE_MS_MAX, LEASE_MS_MIN, Settings};
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -28,12 +29,13 @@ pub(crate) struct Options {
         value_name = "postgres://USER@HOST/NAME"
     )]
     database: Option<String>,
-    /// Where the API listens; port 0 is any free one [default: 127.0.0.1:7300]
-    #[arg(long, env = "KEYREEVE_LISTEN", value_name = "ADDR")]
-    listen: Option<SocketAddr>,
-    /// Where only verification is answered [default: 127.0.0.1:7301]
-    #[arg(long, env = "KEYREEVE_CHECK_LISTEN", value_name = "ADDR")]
-    check_listen: Option<SocketAddr>,
+    /// Where the API listens: ADDRESS:PORT or unix:/PATH, several with commas; port 0 is any free one [default:
+    /// 127.0.0.1:7300]
+    #[arg(long, env = "KEYREEVE_LISTEN", value_name = "PLACE", value_delimiter = ',')]
+    listen: Option<Vec<Listen>>,
+    /// Where only verification is answered, likewise [default: 127.0.0.1:7301]
+    #[arg(long, env = "KEYREEVE_CHECK_LISTEN", value_name = "PLACE", value_delimiter = ',')]
+    check_listen: Option<Vec<Listen>>,
     /// Where /livez, /readyz and /metrics are answered [default: 127.0.0.1:7302]
     #[arg(long, env = "KEYREEVE_OPS_LISTEN", value_name = "ADDR")]
     ops_listen: Option<SocketAddr>,
@@ -67,8 +69,8 @@ pub(crate) struct Options {
 struct File {
     data: Option<PathBuf>,
     database: Option<String>,
-    listen: Option<SocketAddr>,
-    check_listen: Option<SocketAddr>,
+    listen: Option<Places>,
+    check_listen: Option<Places>,
     ops_listen: Option<SocketAddr>,
     root_key_file: Option<PathBuf>,
     cache_entries: Option<usize>,
@@ -76,6 +78,23 @@ struct File {
     node_name: Option<String>,
     require_sync: Option<bool>,
     log: Option<Log>,
+}
+
+/// One place or several.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Places {
+    One(Listen),
+    Several(Vec<Listen>),
+}
+
+impl Places {
+    fn all(self) -> Vec<Listen> {
+        match self {
+            Self::One(place) => vec![place],
+            Self::Several(places) => places,
+        }
+    }
 }
 
 /// How much to log.
@@ -118,8 +137,8 @@ impl Options {
         let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
         let settings = Settings {
             data: self.data.or(file.data).unwrap_or_else(|| "./keyreeve-data".into()),
-            listen: self.listen.or(file.listen).unwrap_or_else(|| local(7300)),
-            check_listen: self.check_listen.or(file.check_listen).unwrap_or_else(|| local(7301)),
+            listen: places(self.listen, file.listen, local(7300)),
+            check_listen: places(self.check_listen, file.check_listen, local(7301)),
             ops_listen: self.ops_listen.or(file.ops_listen).unwrap_or_else(|| local(7302)),
             root_key_file: self.root_key_file.or(file.root_key_file),
             cache_entries: self
@@ -133,6 +152,12 @@ impl Options {
         };
         Ok((settings, self.log.or(file.log).unwrap_or(Log::Info).into()))
     }
+}
+
+fn places(given: Option<Vec<Listen>>, file: Option<Places>, default: SocketAddr) -> Vec<Listen> {
+    given
+        .or_else(|| file.map(Places::all))
+        .unwrap_or_else(|| vec![Listen::Tcp(default)])
 }
 
 /// A lease as people write it: `15s`, `1500ms`, `2m`; 2 s to an hour.
@@ -224,7 +249,9 @@ mod tests {
     #[test]
     fn an_unknown_key_in_the_file_is_an_error() {
         let file: File = toml::from_str("listen = \"127.0.0.1:1\"\nlog = \"warn\"").unwrap();
-        assert_eq!(file.listen, Some(SocketAddr::from(([127, 0, 0, 1], 1))));
+        assert_eq!(file.listen.map(Places::all), Some(vec!["127.0.0.1:1".parse().unwrap()]));
+        let several: File = toml::from_str("listen = [\"127.0.0.1:1\", \"unix:/run/a.sock\"]").unwrap();
+        assert_eq!(several.listen.map(|places| places.all().len()), Some(2));
         assert!(toml::from_str::<File>("lisen = \"127.0.0.1:1\"").is_err());
         assert!(toml::from_str::<File>("listen = \"nowhere\"").is_err());
     }

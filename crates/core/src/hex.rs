@@ -13,6 +13,18 @@ pub fn hex(bytes: &[u8]) -> String {
         })
 }
 
+/// The two digits of one byte.
+pub const fn hex_digits(byte: u8) -> [u8; 2] {
+    [digit(byte >> 4), digit(byte & 15)]
+}
+
+const fn digit(value: u8) -> u8 {
+    match value {
+        0..=9 => b'0' + value,
+        _ => b'a' + (value - 10),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #[test]

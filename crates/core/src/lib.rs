@@ -18,7 +18,7 @@ pub mod time;
 pub mod user;
 pub mod verdict;
 
-pub use hex::hex;
+pub use hex::{hex, hex_digits};
 pub use id::{KeyId, RootKeyId, UserId};
 pub use key::{Digest, Prefix, Secret};
 pub use lifecycle::Key;

@@ -6,8 +6,8 @@ use crate::effects::Effects;
 use keyreeve_authority::keys::{ChangedKey, RotatedKey};
 use keyreeve_authority::{Authority, Effect};
 use keyreeve_core::audit::Milestone;
+use keyreeve_core::hex_digits;
 use prometheus_client::metrics::histogram::Histogram;
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -78,12 +78,16 @@ impl App {
 
     /// A new request id: unique, and cheap enough for the hottest path.
     pub(crate) fn new_request_id(&self) -> String {
+        let mut id = Vec::new();
+        self.write_request_id(&mut id);
+        String::from_utf8_lossy(&id).into_owned()
+    }
+
+    /// Appends a new request id.
+    pub(crate) fn write_request_id(&self, out: &mut Vec<u8>) {
         let number = self.0.requests.fetch_add(1, Ordering::Relaxed);
-        let mut id = String::with_capacity(self.0.request_prefix.len() + 16);
-        id.push_str(&self.0.request_prefix);
-        // Writing to a string cannot fail.
-        let _written = write!(id, "{number:016x}");
-        id
+        out.extend_from_slice(self.0.request_prefix.as_bytes());
+        out.extend_from_slice(&number.to_be_bytes().map(hex_digits).concat());
     }
 
     /// Counts how long a change took to be effective everywhere.

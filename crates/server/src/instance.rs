@@ -2,8 +2,9 @@
 
 use crate::App;
 use crate::checkpoints::Checkpoints;
-use crate::edge::{Face, Listening, bind, bind_unix};
+use crate::edge::{Endpoint, Face, Listening, bind, bind_operator};
 use crate::http::openapi;
+use crate::listen::Listen;
 use crate::open::{self, Opened};
 use crate::settings::Settings;
 use crate::world::OsEntropy;
@@ -83,14 +84,21 @@ pub struct Instance {
 }
 
 /// Where an instance really listens.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Addresses {
     /// The API.
-    pub listen: SocketAddr,
+    pub listen: Vec<Listen>,
     /// Verification only.
-    pub check_listen: SocketAddr,
+    pub check_listen: Vec<Listen>,
     /// Operations.
-    pub ops_listen: SocketAddr,
+    pub ops_listen: Listen,
+}
+
+impl Addresses {
+    /// The address of the network at which the API is reached from this machine, if it listens at one.
+    pub fn api(&self) -> Option<SocketAddr> {
+        reachable(&self.listen)
+    }
 }
 
 /// The plaintext of the first root key, for the one line that shows it.
@@ -133,29 +141,28 @@ impl Instance {
         let app = App::new(authority, checkpoints, start_number()?);
         let first_root_key = found(&app, settings).await?;
         app.authority().catch_up().await?;
-        let (api, listen) = bind(settings.listen).await.map_err(at(settings.listen))?;
-        let (check, check_listen) = bind(settings.check_listen).await.map_err(at(settings.check_listen))?;
-        let (ops, ops_listen) = bind(settings.ops_listen).await.map_err(at(settings.ops_listen))?;
+        let (api, listen) = bind_all(&settings.listen).await?;
+        let (check, check_listen) = bind_all(&settings.check_listen).await?;
+        let ops = Listen::Tcp(settings.ops_listen);
+        let (ops, ops_listen) = bind(&ops).await.map_err(at(&ops))?;
         let socket = settings.data.join(OPERATOR_SOCKET);
-        let operator = bind_unix(&socket).map_err(at(socket.display()))?;
+        let operator = bind_operator(&socket).map_err(at(socket.display()))?;
         let (stop, stopping) = watch::channel(false);
         let router = openapi::router(app.clone());
-        let faces = [
-            (api, Face::Api(router.clone())),
-            (operator, Face::Api(router)),
-            (check, Face::Check),
-        ];
+        let mut faces = vec![(operator, Face::Api(router.clone()))];
+        faces.extend(api.into_iter().map(|api| (api, Face::Api(router.clone()))));
+        faces.extend(check.into_iter().map(|check| (check, Face::Check)));
         let start = |(endpoint, face)| Listening::start(endpoint, face, app.clone(), stopping.clone());
         let serving = faces.into_iter().map(start).collect();
         let (stop_ops, stopping_ops) = watch::channel(false);
         let ops = Listening::start(ops, Face::Ops, app.clone(), stopping_ops);
         tokio::spawn(keep_house(app.clone(), stopping));
+        let first_admin_link = first_admin_link(&app, &listen).await?;
         let addresses = Addresses {
             listen,
             check_listen,
             ops_listen,
         };
-        let first_admin_link = first_admin_link(&app, listen).await?;
         Ok(Self {
             app,
             addresses,
@@ -186,7 +193,35 @@ impl Instance {
         let _nobody = self.stop_ops.send(true);
         self.ops.finished().await;
         drop(std::fs::remove_file(&self.socket));
+        for place in self.addresses.listen.iter().chain(&self.addresses.check_listen) {
+            if let Listen::Unix(path) = place {
+                drop(std::fs::remove_file(path));
+            }
+        }
     }
+}
+
+async fn bind_all(places: &[Listen]) -> Result<(Vec<Endpoint>, Vec<Listen>), StartError> {
+    let (mut endpoints, mut bound) = (Vec::new(), Vec::new());
+    for place in places {
+        let (endpoint, at_last) = bind(place).await.map_err(at(place))?;
+        endpoints.push(endpoint);
+        bound.push(at_last);
+    }
+    Ok((endpoints, bound))
+}
+
+/// The first address of the network among some places. Where everything is listened to, this machine's own address is
+/// one that works.
+fn reachable(places: &[Listen]) -> Option<SocketAddr> {
+    let address = places.iter().find_map(|place| match place {
+        Listen::Tcp(address) => Some(*address),
+        Listen::Unix(_) => None,
+    })?;
+    Some(match address.ip().is_unspecified() {
+        true => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), address.port()),
+        false => address,
+    })
 }
 
 /// The path of the socket for whoever may read the data directory.
@@ -243,15 +278,12 @@ async fn found(app: &App, settings: &Settings) -> Result<Option<FirstRootKey>, S
 }
 
 /// A link for the tenant that every instance has, if nobody can sign in there.
-async fn first_admin_link(app: &App, listen: SocketAddr) -> Result<Option<FirstAdminLink>, StartError> {
+async fn first_admin_link(app: &App, listen: &[Listen]) -> Result<Option<FirstAdminLink>, StartError> {
     let tenant = Slug::parse(DEFAULT_TENANT).map_err(|error| Failure::Internal(error.to_string()))?;
     let token = app.authority().first_admin_link(&tenant).await?;
-    // Where everything is listened to, this machine's own address is one that works.
-    let host = match listen.ip().is_unspecified() {
-        true => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), listen.port()),
-        false => listen,
-    };
-    Ok(token.map(|token| FirstAdminLink(format!("http://{host}/setup?token={}", token.expose()))))
+    // Behind sockets only, whoever leads to them knows the name under which browsers come.
+    let origin = reachable(listen).map_or(String::new(), |address| format!("http://{address}"));
+    Ok(token.map(|token| FirstAdminLink(format!("{origin}/setup?token={}", token.expose()))))
 }
 
 /// What happens once a second, whatever is asked.

@@ -9,6 +9,7 @@ mod edge;
 mod effects;
 mod http;
 pub mod instance;
+pub mod listen;
 pub mod moving;
 mod node;
 pub mod offline;

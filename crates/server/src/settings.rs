@@ -1,6 +1,7 @@
 //! How a server is set up. Where each value came from (flag, environment, file, default) is the command line's
 //! business; here they are complete.
 
+use crate::listen::Listen;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -20,10 +21,10 @@ pub const LEASE_MS_MAX: u64 = 3_600_000;
 pub struct Settings {
     /// The data directory; SQLite lies inside it.
     pub data: PathBuf,
-    /// Where the API listens. Port 0 is any free one.
-    pub listen: SocketAddr,
+    /// Where the API listens.
+    pub listen: Vec<Listen>,
     /// Where only verification is answered.
-    pub check_listen: SocketAddr,
+    pub check_listen: Vec<Listen>,
     /// Where liveness, readiness and metrics are answered.
     pub ops_listen: SocketAddr,
     /// Where the first root key is written instead of to stdout.

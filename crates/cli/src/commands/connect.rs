@@ -5,6 +5,7 @@ use crate::output::Format;
 use clap::Args;
 use keyreeve_client::Client;
 use keyreeve_server::instance::{Instance, operator_socket};
+use keyreeve_server::listen::Listen;
 use keyreeve_server::settings::{CACHE_ENTRIES_DEFAULT, Settings};
 use std::io::Read as _;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -93,8 +94,8 @@ pub(super) fn quiet(data: PathBuf) -> Settings {
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     Settings {
         data,
-        listen: any,
-        check_listen: any,
+        listen: vec![Listen::Tcp(any)],
+        check_listen: vec![Listen::Tcp(any)],
         ops_listen: any,
         root_key_file: None,
         cache_entries: CACHE_ENTRIES_DEFAULT,

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use clap::Args;
 use keyreeve_client::Client;
 use keyreeve_server::instance::{Instance, operator_socket};
+use keyreeve_server::listen::Listen;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 
@@ -21,7 +22,7 @@ impl Dev {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
         let mut settings = quiet(directory.path().to_owned());
-        settings.listen = self.listen;
+        settings.listen = vec![Listen::Tcp(self.listen)];
         let mut instance = Instance::start(&settings).await?;
         let root_key = instance
             .first_root_key
@@ -31,7 +32,8 @@ impl Dev {
         let wish = json!({ "name": "try me", "subject": "user_dev", "scopes": ["read"] });
         let key = client.post("v1/api_keys", &wish).await?;
         let secret = key.get("secret").and_then(Value::as_str).unwrap_or_default();
-        let url = format!("http://{}", instance.addresses.listen);
+        let address = instance.addresses.api().unwrap_or(self.listen);
+        let url = format!("http://{address}");
         let link = instance.first_admin_link.take();
         output::print(&format!(
             "\

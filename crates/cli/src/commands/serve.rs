@@ -13,6 +13,7 @@ Examples:
   keyreeve serve
   keyreeve serve --data /var/lib/keyreeve --listen 0.0.0.0:7300 --root-key-file /etc/keyreeve/root-key
   keyreeve serve --listen 127.0.0.1:0            a free port; the first lines say which
+  keyreeve serve --listen 127.0.0.1:7300,unix:/run/keyreeve/api.sock
 
 Standard output: one `name=address` a line, on the very first start the root key, as long as nobody can sign in a link
 for the first administrator of the dashboard, then `ready`.
@@ -58,8 +59,12 @@ impl Serve {
 pub(super) fn announce(instance: &mut Instance) -> anyhow::Result<()> {
     let addresses = &instance.addresses;
     let mut out = std::io::stdout().lock();
-    writeln!(out, "listen={}", addresses.listen)?;
-    writeln!(out, "check_listen={}", addresses.check_listen)?;
+    for place in &addresses.listen {
+        writeln!(out, "listen={place}")?;
+    }
+    for place in &addresses.check_listen {
+        writeln!(out, "check_listen={place}")?;
+    }
     writeln!(out, "ops_listen={}", addresses.ops_listen)?;
     if let Some(root_key) = instance.first_root_key.take() {
         writeln!(out, "root_key={}", root_key.expose())?;

@@ -28,6 +28,11 @@ impl Digest {
         &self.0
     }
 
+    fn words(&self) -> [u64; 4] {
+        let (words, _) = self.0.as_chunks();
+        std::array::from_fn(|place| words.get(place).copied().map_or(0, u64::from_le_bytes))
+    }
+
     /// The first eight bytes as a number. Digests are uniform, so this is a good hash for a table.
     pub fn spread(&self) -> u64 {
         self.0.first_chunk().map_or(0, |first| u64::from_le_bytes(*first))
@@ -35,8 +40,9 @@ impl Digest {
 }
 
 impl PartialEq for Digest {
+    /// Word by word: an eighth of the steps that bytes would take.
     fn eq(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
+        self.words().ct_eq(&other.words()).into()
     }
 }
 

@@ -13,3 +13,32 @@ pub(crate) struct Peer {
     /// Raised when its bytes cannot be trusted any more.
     pub(crate) alarm: Alarm,
 }
+
+/// What a Unix socket is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum SocketKind {
+    /// The one in the data directory.
+    Operator,
+    /// An address like any other: whoever comes shows a credential.
+    Public,
+}
+
+impl Peer {
+    /// Somebody in the network.
+    pub(crate) fn at(address: IpAddr) -> Self {
+        Self {
+            address: Some(address),
+            is_operator: false,
+            alarm: Alarm::default(),
+        }
+    }
+
+    /// Somebody on this machine.
+    pub(crate) fn on_this_machine(kind: SocketKind) -> Self {
+        Self {
+            address: None,
+            is_operator: kind == SocketKind::Operator,
+            alarm: Alarm::default(),
+        }
+    }
+}

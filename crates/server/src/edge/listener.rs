@@ -1,21 +1,23 @@
 //! Listening, accepting, and stopping gracefully.
 
-use super::connection::Peer;
-use super::guard::{Alarm, Guarded};
+use super::connection::{Peer, SocketKind};
+use super::direct::{self, Rewound};
+use super::guard::Guarded;
 use super::service::{Face, serve};
 use crate::App;
+use crate::listen::Listen;
+use bytes::Bytes;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use std::io;
-use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
@@ -32,29 +34,68 @@ const STOP_GRACE: Duration = Duration::from_secs(20);
 /// Pause after accepting failed (too many open files), so that it is not tried in a tight loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// The socket in the data directory is its owner's; one that was asked for is the group's as well.
+const OWNER_MODE: u32 = 0o600;
+const SHARED_MODE: u32 = 0o660;
+
 /// Where to listen.
 pub(crate) enum Endpoint {
     Tcp(TcpListener),
-    Unix(UnixListener),
+    Unix(UnixListener, SocketKind),
 }
 
-/// Binds a TCP address.
-pub(crate) async fn bind(address: SocketAddr) -> io::Result<(Endpoint, SocketAddr)> {
-    let listener = TcpListener::bind(address).await?;
-    let bound = listener.local_addr()?;
-    Ok((Endpoint::Tcp(listener), bound))
+/// Binds a place, and says where it really is.
+pub(crate) async fn bind(place: &Listen) -> io::Result<(Endpoint, Listen)> {
+    match place {
+        Listen::Tcp(address) => {
+            let listener = TcpListener::bind(address).await?;
+            let bound = listener.local_addr()?;
+            Ok((Endpoint::Tcp(listener), Listen::Tcp(bound)))
+        }
+        Listen::Unix(path) => {
+            require_unused(path)?;
+            let listener = bind_socket(path, SHARED_MODE)?;
+            Ok((Endpoint::Unix(listener, SocketKind::Public), place.clone()))
+        }
+    }
 }
 
 /// Binds the socket in the data directory, for its owner only. One left behind by a killed process is replaced: the
 /// directory's lock says that nobody uses it.
-pub(crate) fn bind_unix(path: &Path) -> io::Result<Endpoint> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Err(_) | Ok(()) => {}
-    }
+pub(crate) fn bind_operator(path: &Path) -> io::Result<Endpoint> {
+    remove(path)?;
+    Ok(Endpoint::Unix(bind_socket(path, OWNER_MODE)?, SocketKind::Operator))
+}
+
+fn bind_socket(path: &Path, mode: u32) -> io::Result<UnixListener> {
     let listener = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-    Ok(Endpoint::Unix(listener))
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+    Ok(listener)
+}
+
+/// A socket that a killed process left behind makes room; one that somebody listens at does not, nor does any other
+/// file.
+fn require_unused(path: &Path) -> io::Result<()> {
+    let is_socket = match std::fs::symlink_metadata(path) {
+        Ok(there) => there.file_type().is_socket(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let is_dead = || {
+        let tried = std::os::unix::net::UnixStream::connect(path);
+        tried.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+    };
+    match is_socket && is_dead() {
+        true => remove(path),
+        false => Err(io::ErrorKind::AddrInUse.into()),
+    }
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Err(_) | Ok(()) => Ok(()),
+    }
 }
 
 /// A listener at work.
@@ -87,7 +128,7 @@ async fn run(endpoint: Endpoint, face: Face, app: App, mut stop: watch::Receiver
             accepted = accept(&endpoint) => accepted,
             _ = stop.wait_for(|&stopping| stopping) => break,
         };
-        let (stream, peer) = match accepted {
+        let accepted = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -95,14 +136,18 @@ async fn run(endpoint: Endpoint, face: Face, app: App, mut stop: watch::Receiver
                 continue;
             }
         };
-        let io = TokioIo::new(Guarded::new(stream, peer.alarm.clone()));
-        let (face, app) = (face.clone(), app.clone());
-        let service = service_fn(move |request| serve(face.clone(), app.clone(), peer.clone(), request));
-        let connection = http.serve_connection(io, service).into_owned();
-        let watched = graceful.watch(connection);
+        let line = Line {
+            face: face.clone(),
+            app: app.clone(),
+            http: Arc::clone(&http),
+            stop: stop.clone(),
+            watcher: graceful.watcher(),
+        };
         tokio::spawn(async move {
-            // A client that goes away is not worth a line in the log.
-            drop(watched.await);
+            match accepted {
+                Accepted::Tcp(stream, peer) => line.serve(stream, peer).await,
+                Accepted::Unix(stream, peer) => line.serve(stream, peer).await,
+            }
             drop(place);
         });
     }
@@ -125,31 +170,52 @@ fn protocol() -> auto::Builder<TokioExecutor> {
     http
 }
 
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+/// A connection and who is at its other end.
+enum Accepted {
+    Tcp(TcpStream, Peer),
+    Unix(UnixStream, Peer),
+}
 
-async fn accept(endpoint: &Endpoint) -> io::Result<(Box<dyn Stream>, Peer)> {
+async fn accept(endpoint: &Endpoint) -> io::Result<Accepted> {
     match endpoint {
         Endpoint::Tcp(listener) => {
             let (stream, address) = listener.accept().await?;
             stream.set_nodelay(true)?;
-            let peer = Peer {
-                address: Some(address.ip()),
-                is_operator: false,
-                alarm: Alarm::default(),
-            };
-            Ok((Box::new(stream), peer))
+            Ok(Accepted::Tcp(stream, Peer::at(address.ip())))
         }
-        Endpoint::Unix(listener) => {
+        Endpoint::Unix(listener, kind) => {
             let (stream, _) = listener.accept().await?;
-            Ok((
-                Box::new(stream),
-                Peer {
-                    address: None,
-                    is_operator: true,
-                    alarm: Alarm::default(),
-                },
-            ))
+            Ok(Accepted::Unix(stream, Peer::on_this_machine(*kind)))
         }
+    }
+}
+
+/// What serves one connection.
+struct Line {
+    face: Face,
+    app: App,
+    http: Arc<auto::Builder<TokioExecutor>>,
+    stop: watch::Receiver<bool>,
+    /// Stopping waits until it is gone.
+    watcher: Watcher,
+}
+
+impl Line {
+    /// Plain verifications are answered ahead of the HTTP library; what is left is the library's.
+    async fn serve<S>(self, stream: S, peer: Peer)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let is_direct = !peer.is_operator && !matches!(self.face, Face::Ops);
+        let left = match is_direct {
+            true => direct::serve(stream, &self.app, self.stop).await,
+            false => Some(Rewound::new(Bytes::new(), stream)),
+        };
+        let Some(stream) = left else { return };
+        let io = TokioIo::new(Guarded::new(stream, peer.alarm.clone()));
+        let service = service_fn(move |request| serve(self.face.clone(), self.app.clone(), peer.clone(), request));
+        let connection = self.http.serve_connection(io, service).into_owned();
+        // A client that goes away is not worth a line in the log.
+        drop(self.watcher.watch(connection).await);
     }
 }

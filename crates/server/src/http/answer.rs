@@ -61,16 +61,18 @@ impl IntoResponse for Rejected {
 
 /// The caller's request id if it is a sound one, else a new one.
 pub(crate) fn request_id(app: &App, headers: &HeaderMap) -> String {
-    let given = headers.get(respond::X_REQUEST_ID).and_then(|value| value.to_str().ok());
-    let is_sound = |id: &&str| {
-        (1..=REQUEST_ID_BYTES_MAX).contains(&id.len())
-            && id
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':'))
-    };
-    given
-        .filter(is_sound)
-        .map_or_else(|| app.new_request_id(), str::to_owned)
+    let given = headers.get(respond::X_REQUEST_ID);
+    let sound = given.and_then(|value| sound_request_id(value.as_bytes()));
+    match sound.map(String::from_utf8_lossy) {
+        Some(id) => id.into_owned(),
+        None => app.new_request_id(),
+    }
+}
+
+/// A caller's request id, if it may stand in headers and logs.
+pub(crate) fn sound_request_id(id: &[u8]) -> Option<&[u8]> {
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':');
+    Some(id).filter(|id| (1..=REQUEST_ID_BYTES_MAX).contains(&id.len()) && id.iter().all(is_plain))
 }
 
 /// Which spelling of errors a path has.

@@ -14,8 +14,16 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     if values.next().is_some() {
         return Err(ambiguous());
     }
-    let Ok(value) = first.to_str() else { return Ok(None) };
-    let Some((scheme, credential)) = value.split_once(' ') else {
+    of_value(first.as_bytes())
+}
+
+/// The bearer credential in the value of the one `Authorization` header.
+pub(crate) fn of_value(value: &[u8]) -> Result<Option<&str>, Problem> {
+    let is_visible = |byte: &u8| matches!(byte, b'\t' | b' '..=b'~');
+    let Some(value) = Some(value).filter(|value| value.iter().all(is_visible)) else {
+        return Ok(None);
+    };
+    let Some((scheme, credential)) = std::str::from_utf8(value).ok().and_then(|value| value.split_once(' ')) else {
         return Ok(None);
     };
     if !scheme.eq_ignore_ascii_case("bearer") {

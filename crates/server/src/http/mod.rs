@@ -1,7 +1,7 @@
 //! The HTTP API: one endpoint, one file, under [`v1`]; what they share is here.
 
 pub(crate) mod answer;
-mod bearer;
+pub(crate) mod bearer;
 pub(crate) mod body;
 pub(crate) mod call;
 mod failure;

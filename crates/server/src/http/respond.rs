@@ -25,6 +25,15 @@ pub(crate) fn json_bytes(status: StatusCode, body: impl Into<Bytes>) -> Response
     response
 }
 
+/// The answer to a verification: 503 asks to come again.
+pub(crate) fn verdicts(status: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
+    let mut response = json_bytes(status, body);
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(RETRY_AFTER, RETRY_SECONDS);
+    }
+    response
+}
+
 /// A JSON answer from a wire type.
 pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Result<Response<Body>, Problem> {
     let body = serde_json::to_vec(value);

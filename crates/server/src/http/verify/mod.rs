@@ -13,12 +13,13 @@ use super::{body, respond};
 use crate::App;
 use crate::edge::Peer;
 use axum::body::Body;
-use hyper::body::{Bytes, Incoming};
+use hyper::body::Incoming;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use keyreeve_api::verify::{VERIFY_BATCH_MAX, VerifyBatch, VerifyKey, VerifySecret};
 use keyreeve_api::{Code, Problem, json};
 use keyreeve_authority::Failure;
-use keyreeve_authority::verify::{Question, Verdict};
+use keyreeve_authority::verifier::RootPass;
+use keyreeve_authority::verify::Question;
 use keyreeve_core::access::{Permission, Reach};
 use keyreeve_core::scope::{SCOPES_MAX, is_scope};
 use keyreeve_core::verdict::Denial;
@@ -53,7 +54,7 @@ impl Route {
     }
 }
 
-/// Answers a verification.
+/// Answers a verification that the HTTP library has read.
 pub(crate) async fn serve(route: Route, app: &App, peer: &Peer, request: Request<Incoming>) -> Response<Body> {
     let (parts, incoming) = request.into_parts();
     let id = request_id(app, &parts.headers);
@@ -71,7 +72,8 @@ async fn answer(
     headers: &HeaderMap,
     incoming: Incoming,
 ) -> Result<Response<Body>, Problem> {
-    let reach = asker(app, peer, headers).await?;
+    let pass = asker(app, peer, headers).await?;
+    let reach = pass.as_ref().map_or(&Reach::Instance, RootPass::reach);
     let max = if route == Route::Batch {
         BATCH_BYTES_MAX
     } else {
@@ -79,43 +81,41 @@ async fn answer(
     };
     let bytes = body::read(headers, incoming, max).await?;
     body::require_json(headers)?;
-    match route {
-        Route::One => one(app, &reach, &bytes).await,
-        Route::Batch => batch(app, &reach, &bytes).await,
-        Route::Clerk => {
-            let question: VerifySecret<'_> = read(&bytes)?;
-            clerk::answer(app, &reach, &question.secret).await
-        }
+    if route == Route::Clerk {
+        let question: VerifySecret<'_> = read(&bytes)?;
+        return clerk::answer(app, reach, &question.secret).await;
     }
+    let mut out = Vec::new();
+    let status = decide(route, app, reach, &bytes, &mut out).await?;
+    Ok(respond::verdicts(status, out))
 }
 
-fn read<'b, T: serde::Deserialize<'b>>(bytes: &'b Bytes) -> Result<T, Problem> {
+fn read<'b, T: serde::Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, Problem> {
     json::parse(bytes).map_err(|error| body::refused(&error))
 }
 
-/// Who asks, and so keys of which tenants may be judged.
-async fn asker(app: &App, peer: &Peer, headers: &HeaderMap) -> Result<Reach, Problem> {
+/// Who asks, and so keys of which tenants may be judged; `None` is the operator, who may ask for all.
+async fn asker(app: &App, peer: &Peer, headers: &HeaderMap) -> Result<Option<RootPass>, Problem> {
     let Some(secret) = bearer(headers)? else {
         return if peer.is_operator {
-            Ok(Reach::Instance)
+            Ok(None)
         } else {
             Err(root_key_required())
         };
     };
-    let known = match app.authority().root_key_hit(secret) {
-        Some(known) => known,
-        None => app
-            .authority()
-            .root_key(secret)
-            .await
-            .map_err(|failure| unavailable(&failure))?,
-    };
+    let known = app.authority().root_key(secret).await;
+    let known = known.map_err(|failure| unavailable(&failure))?;
     let pass = known.ok_or_else(root_key_invalid)?;
-    if pass.permissions().allows(Permission::KeysVerify) {
-        return Ok(pass.reach().clone());
+    if may_ask(&pass) {
+        return Ok(Some(pass));
     }
     let detail = "The root key lacks the permission keys:verify.";
     Err(Problem::new(Code::PermissionDenied, detail).with("permission", Permission::KeysVerify.as_str()))
+}
+
+/// Whether a root key may have keys verified.
+pub(crate) fn may_ask(pass: &RootPass) -> bool {
+    pass.permissions().allows(Permission::KeysVerify)
 }
 
 /// Whether a root key is good cannot be known now: never 401 then (http.md, section 2b).
@@ -127,59 +127,86 @@ fn unavailable(failure: &Failure) -> Problem {
     )
 }
 
-async fn one(app: &App, reach: &Reach, bytes: &Bytes) -> Result<Response<Body>, Problem> {
-    let question: VerifyKey<'_> = read(bytes)?;
-    let verdict = judge(app, reach, &question, "").await?;
-    let mut out = Vec::with_capacity(render::VERDICT_BYTES);
-    render::verdict(&mut out, &verdict);
-    let status = match verdict.outcome {
-        Err(Denial::Unavailable) => StatusCode::SERVICE_UNAVAILABLE,
-        Ok(()) | Err(_) => StatusCode::OK,
-    };
-    Ok(respond::json_bytes(status, out))
+/// Judges the question of a body, or its batch of them, and appends the answer to `out`. However a request came in, it
+/// is decided here. Nothing is judged before the whole body is known to be sound.
+pub(crate) async fn decide(
+    route: Route,
+    app: &App,
+    reach: &Reach,
+    body: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<StatusCode, Problem> {
+    if route == Route::Batch {
+        return batch(app, reach, body, out).await;
+    }
+    let question: VerifyKey<'_> = read(body)?;
+    let asked = Asked::of(&question, "")?;
+    out.reserve(render::VERDICT_BYTES);
+    Ok(asked.judge(app, reach, out).await)
 }
 
-async fn batch(app: &App, reach: &Reach, bytes: &Bytes) -> Result<Response<Body>, Problem> {
-    let batch: VerifyBatch<'_> = read(bytes)?;
+async fn batch(app: &App, reach: &Reach, body: &[u8], out: &mut Vec<u8>) -> Result<StatusCode, Problem> {
+    let batch: VerifyBatch<'_> = read(body)?;
     if batch.items.is_empty() || batch.items.len() > VERIFY_BATCH_MAX {
         return Err(Problem::field(
             "items",
             &format!("must have 1 to {VERIFY_BATCH_MAX} items"),
         ));
     }
-    let mut out = Vec::with_capacity(render::VERDICT_BYTES * batch.items.len());
+    let items = batch.items.iter().enumerate();
+    let asked = items.map(|(place, question)| Asked::of(question, &format!("items[{place}].")));
+    let asked = asked.collect::<Result<Vec<_>, _>>()?;
+    out.reserve(render::VERDICT_BYTES * asked.len());
     out.extend_from_slice(b"{\"data\":[");
     let mut status = StatusCode::OK;
-    for (place, question) in batch.items.iter().enumerate() {
+    for (place, asked) in asked.iter().enumerate() {
         if place > 0 {
             out.push(b',');
         }
-        let verdict = judge(app, reach, question, &format!("items[{place}].")).await?;
-        if verdict.outcome == Err(Denial::Unavailable) {
-            status = StatusCode::SERVICE_UNAVAILABLE;
-        }
-        render::verdict(&mut out, &verdict);
+        status = status.max(asked.judge(app, reach, out).await);
     }
     out.extend_from_slice(b"]}");
-    Ok(respond::json_bytes(status, out))
+    Ok(status)
 }
 
-/// `within` stands before the names of fields in a refusal.
-async fn judge(app: &App, reach: &Reach, question: &VerifyKey<'_>, within: &str) -> Result<Verdict, Problem> {
-    let scopes = match &question.scopes {
-        None => Vec::new(),
-        Some(scopes) => checked_scopes(scopes, within)?,
-    };
-    let unreadable = |_| Problem::field(&format!("{within}ip"), "must be an IPv4 or IPv6 address");
-    let address = question.ip.as_deref().map(str::parse::<IpAddr>).transpose();
-    let address = address.map_err(unreadable)?;
-    let asked = Question {
-        reach,
-        scopes: &scopes,
-        now: app.authority().now(),
-        address,
-    };
-    Ok(app.authority().verify(&question.key, &asked).await)
+/// A question whose fields are sound.
+struct Asked<'q> {
+    key: &'q str,
+    scopes: Vec<&'q str>,
+    address: Option<IpAddr>,
+}
+
+impl<'q> Asked<'q> {
+    /// `within` stands before the names of fields in a refusal.
+    fn of(question: &'q VerifyKey<'_>, within: &str) -> Result<Self, Problem> {
+        let scopes = match &question.scopes {
+            None => Vec::new(),
+            Some(scopes) => checked_scopes(scopes, within)?,
+        };
+        let unreadable = |_| Problem::field(&format!("{within}ip"), "must be an IPv4 or IPv6 address");
+        let address = question.ip.as_deref().map(str::parse::<IpAddr>).transpose();
+        Ok(Self {
+            key: &question.key,
+            scopes,
+            address: address.map_err(unreadable)?,
+        })
+    }
+
+    /// Appends the verdict; 503 if none can be given now.
+    async fn judge(&self, app: &App, reach: &Reach, out: &mut Vec<u8>) -> StatusCode {
+        let question = Question {
+            reach,
+            scopes: &self.scopes,
+            now: app.authority().now(),
+            address: self.address,
+        };
+        let verdict = app.authority().verify(self.key, &question).await;
+        render::verdict(out, &verdict);
+        match verdict.outcome {
+            Err(Denial::Unavailable) => StatusCode::SERVICE_UNAVAILABLE,
+            Ok(()) | Err(_) => StatusCode::OK,
+        }
+    }
 }
 
 fn checked_scopes<'s>(scopes: &'s [Cow<'_, str>], within: &str) -> Result<Vec<&'s str>, Problem> {

@@ -3,26 +3,25 @@
 
 use keyreeve_authority::verify::{Source, Verdict};
 use keyreeve_core::coherence::Entry;
-use std::io::Write as _;
+use keyreeve_core::hex_digits;
 
 /// Room for a usual verdict.
 pub(super) const VERDICT_BYTES: usize = 384;
 
+/// How every good verdict begins.
+const VALID: &[u8] = b"{\"valid\":true,\"code\":\"VALID\",\"status\":200,\"reason\":\"valid\"";
+
 /// Appends one verdict.
 pub(super) fn verdict(out: &mut Vec<u8>, verdict: &Verdict) {
-    let (code, status) = match verdict.outer() {
-        None => ("VALID", 200),
-        Some(outer) => (outer.as_str(), outer.status()),
-    };
-    let reason = verdict.outcome.err().map_or("valid", |denial| denial.as_str());
-    out.extend_from_slice(if verdict.outcome.is_ok() {
-        b"{\"valid\":true"
-    } else {
-        b"{\"valid\":false"
-    });
-    text_field(out, "code", code);
-    number_field(out, "status", status);
-    text_field(out, "reason", reason);
+    match (verdict.outcome, verdict.outer()) {
+        (Err(denial), Some(outer)) => {
+            out.extend_from_slice(b"{\"valid\":false");
+            text_field(out, "code", outer.as_str());
+            number_field(out, "status", outer.status());
+            text_field(out, "reason", denial.as_str());
+        }
+        (Ok(()), _) | (_, None) => out.extend_from_slice(VALID),
+    }
     if let Some(entry) = &verdict.entry {
         key(out, entry, verdict.outcome.is_ok());
     }
@@ -66,12 +65,9 @@ fn key(out: &mut Vec<u8>, entry: &Entry, is_valid: bool) {
 }
 
 fn id(out: &mut Vec<u8>, entry: &Entry) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     out.extend_from_slice(keyreeve_core::KeyId::PREFIX.as_bytes());
     for byte in entry.key_id().bytes() {
-        for digit in [byte >> 4, byte & 15] {
-            out.push(DIGITS.get(usize::from(digit)).copied().unwrap_or(b'0'));
-        }
+        out.extend_from_slice(&hex_digits(byte));
     }
 }
 
@@ -83,10 +79,9 @@ fn text_field(out: &mut Vec<u8>, name: &str, value: &str) {
     out.push(b'"');
 }
 
-fn number_field(out: &mut Vec<u8>, name: &str, value: impl std::fmt::Display) {
+fn number_field(out: &mut Vec<u8>, name: &str, value: impl itoa::Integer) {
     field(out, name);
-    // Writing to a vector cannot fail.
-    let _written = write!(out, "{value}");
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
 fn field(out: &mut Vec<u8>, name: &str) {

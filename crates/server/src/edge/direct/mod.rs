@@ -1,0 +1,111 @@
+//! Verification straight from a connection's buffer, ahead of the HTTP library.
+//!
+//! Most connections of a verifier carry nothing but small, whole, plain verification requests. Those are answered here:
+//! nothing is allocated for one of them, and one write answers everything that one read brought. Whatever is unusual in
+//! the slightest, and whatever would be refused, is not answered here: from then on the connection is the library's,
+//! with all bytes that were not answered (docs/decisions/0004-fast.md).
+
+mod answer;
+mod request;
+mod rewound;
+
+pub(super) use rewound::Rewound;
+
+use crate::App;
+use answer::Answerer;
+use bytes::{Buf as _, BytesMut};
+use request::{Seen, recognise};
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::sync::watch;
+
+/// Largest request that is waited for here.
+const REQUEST_BYTES_MAX: usize = 32 * 1024;
+/// How much is read at once.
+const READ_BYTES: usize = 4 * 1024;
+/// A connection on which nothing was answered for this long, or up to twice as long, is closed.
+const IDLE: Duration = Duration::from_secs(75);
+
+/// Answers what is ours, until the connection ends (`None`) or something else is asked.
+pub(super) async fn serve<S>(mut stream: S, app: &App, stop: watch::Receiver<bool>) -> Option<Rewound<S>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut answerer = Answerer::new(app);
+    let (mut buffer, mut out) = (BytesMut::new(), Vec::new());
+    let answered = AtomicU64::new(0);
+    let mut tired = pin!(tired(stop, &answered));
+    let mut is_watched = false;
+    loop {
+        buffer.reserve(READ_BYTES);
+        {
+            let mut read = pin!(stream.read_buf(&mut buffer));
+            let mut has_waited = false;
+            let polled = poll_fn(|cx| {
+                if let Poll::Ready(read) = read.as_mut().poll(cx) {
+                    return Poll::Ready(Some(read));
+                }
+                // Whoever would wake us for the end was told of this task when it last waited for it. It is asked again
+                // only when we were woken and there was nothing to read.
+                if is_watched && !std::mem::replace(&mut has_waited, true) {
+                    return Poll::Pending;
+                }
+                is_watched = true;
+                tired.as_mut().poll(cx).map(|()| None)
+            });
+            // Nothing more: the other end has closed, or the connection is to be.
+            if !matches!(polled.await, Some(Ok(1..))) {
+                return None;
+            }
+        }
+        let is_ours = answer_all(&mut answerer, &mut buffer, &mut out, &answered).await;
+        if !out.is_empty() {
+            stream.write_all(&out).await.ok()?;
+            out.clear();
+        }
+        if !is_ours || buffer.len() > REQUEST_BYTES_MAX {
+            return Some(Rewound::new(buffer.freeze(), stream));
+        }
+    }
+}
+
+/// Answers the requests that the buffer begins with; false if it begins with something else then.
+async fn answer_all(
+    answerer: &mut Answerer<'_>,
+    buffer: &mut BytesMut,
+    out: &mut Vec<u8>,
+    answered: &AtomicU64,
+) -> bool {
+    while !buffer.is_empty() {
+        let bytes = match recognise(buffer) {
+            Seen::Whole(request) => match answerer.answer(&request, out).await {
+                Some(()) => request.bytes,
+                None => return false,
+            },
+            Seen::Partial => return true,
+            Seen::Other => return false,
+        };
+        buffer.advance(bytes);
+        answered.fetch_add(1, Ordering::Relaxed);
+    }
+    true
+}
+
+/// Waits until the connection is to end: the server stops, or nothing was answered from one look to the next.
+async fn tired(mut stop: watch::Receiver<bool>, answered: &AtomicU64) {
+    let mut stopping = pin!(stop.wait_for(|&stopping| stopping));
+    loop {
+        let before = answered.load(Ordering::Relaxed);
+        tokio::select! {
+            () = tokio::time::sleep(IDLE) => {}
+            _ = &mut stopping => return,
+        }
+        if answered.load(Ordering::Relaxed) == before {
+            return;
+        }
+    }
+}
