@@ -4,23 +4,28 @@
 use crate::Authority;
 use keyreeve_core::access::Actor;
 use keyreeve_core::audit::Action;
-use keyreeve_core::coherence::Entry;
+use keyreeve_core::coherence::{Cached as _, Entry, Noted};
 use keyreeve_core::verdict::Denial;
-use keyreeve_core::{Digest, KeyId, Timestamp};
+use keyreeve_core::{Digest, Key, KeyId, Timestamp};
 use keyreeve_store::model::{Activity, Event, KeyRecord, Trace, UsageCount, WriteContext};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Most things of a kind waiting to be written. Beyond it the newest are dropped: a last-used time may then be late.
 const WAITING_MAX: usize = 1_000_000;
+/// Most rows of a kind written in one round, which comes once a second. What waits longer goes on counting in memory, so
+/// that a million busy keys cost the database no more than a few thousand.
+const ROUND: usize = 4_000;
+/// How long a round may write. A twentieth of the time, whatever waits.
+const ROUND_MS: u64 = 50;
 /// Most rows written in one transaction, so that no change waits long behind them.
 const GROUP: usize = 500;
 /// Most replaced secrets whose presentation is remembered, and how long it is not reported again: an hour.
 const REUSES_MAX: usize = 10_000;
 const REUSE_GRAIN_MS: i64 = 3_600_000;
 /// Most addresses waiting to be written: whoever asks names them, so they must not fill the memory.
-const TRACES_MAX: usize = 20_000;
+const TRACES_MAX: usize = 4_000;
 const HOUR_MS: i64 = 3_600_000;
 
 /// Good verdicts on a key's own secret, and on one that is on its way out.
@@ -38,11 +43,14 @@ pub(crate) struct Uses {
 
 #[derive(Debug, Default)]
 struct State {
+    /// Entries whose uses wait to be written, the longest first. Each stands here or in `first`, and once.
+    queue: VecDeque<Entry>,
+    /// Those of them whose secret was never presented before: a retry asks for that.
+    first: VecDeque<Entry>,
+    /// Last uses of secrets that the memory forgot before they were written, and those that could not be.
     waiting: HashMap<Digest, Timestamp>,
     /// Handed to the store, not yet confirmed; still looked at, so that a reader sees no gap.
     on_the_way: HashMap<Digest, Timestamp>,
-    /// Entries with good verdicts to count.
-    touched: Vec<Entry>,
     counts: HashMap<(KeyId, &'static str), u64>,
     /// Counts of an hour that could not be written.
     unwritten: Vec<UsageCount>,
@@ -57,19 +65,36 @@ impl Uses {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes a use.
-    pub(crate) fn note(&self, digest: Digest, at: Timestamp) {
-        let mut state = self.state();
-        if state.waiting.len() < WAITING_MAX || state.waiting.contains_key(&digest) {
-            state.waiting.insert(digest, at);
+    /// Queues an entry that has uses to write.
+    pub(crate) fn queue(&self, entry: &Entry, noted: Noted) {
+        let mut state;
+        let queue = match noted {
+            Noted::Nothing => return,
+            Noted::Queue => {
+                state = self.state();
+                &mut state.queue
+            }
+            Noted::QueueFirst => {
+                state = self.state();
+                &mut state.first
+            }
+        };
+        if queue.len() < WAITING_MAX {
+            queue.push_back(entry.clone());
         }
     }
 
-    /// Notes that an entry has good verdicts to count.
-    pub(crate) fn note_touched(&self, entry: &Entry) {
+    /// Whether somebody may have presented a secret for the first time and that is not written yet.
+    fn has_first(&self) -> bool {
+        let state = self.state();
+        !(state.first.is_empty() && state.waiting.is_empty())
+    }
+
+    /// Keeps the last use of a secret that is about to be forgotten.
+    pub(crate) fn keep(&self, digest: Digest, at: Timestamp) {
         let mut state = self.state();
-        if state.touched.len() < WAITING_MAX {
-            state.touched.push(entry.clone());
+        if state.waiting.len() < WAITING_MAX {
+            state.waiting.insert(digest, at);
         }
     }
 
@@ -125,70 +150,140 @@ impl Uses {
         state.waiting.get(digest).max(state.on_the_way.get(digest)).copied()
     }
 
-    fn take(&self, now: Timestamp) -> (Activity, Vec<Event>) {
+    /// Takes what one round may write, and whether more is waiting.
+    fn take(&self, now: Timestamp) -> (Activity, Vec<Event>, bool) {
         let mut state = self.state();
-        state.on_the_way = std::mem::take(&mut state.waiting);
-        let touched = std::mem::take(&mut state.touched);
-        for entry in touched {
-            let outcome = if entry.is_retiring() { VALID_RETIRING } else { VALID };
-            *state.counts.entry((entry.key_id(), outcome)).or_default() += u64::from(entry.take_uses());
+        let state = &mut *state;
+        let unwritten = state.unwritten.len().saturating_sub(ROUND);
+        let mut activity = Activity {
+            uses: state.waiting.extract_if(|_, _| true).take(ROUND).collect(),
+            counts: state.unwritten.split_off(unwritten),
+            traces: state.traces.extract_if(|_, _| true).take(ROUND).map(trace).collect(),
+        };
+        while activity.uses.len().max(activity.counts.len()) < ROUND
+            && let Some(entry) = state.first.pop_front().or_else(|| state.queue.pop_front())
+        {
+            take_entry(&entry, now, &mut activity);
         }
-        let hour = Timestamp::from_millis(now.millis().div_euclid(HOUR_MS) * HOUR_MS);
-        let mut counts = std::mem::take(&mut state.unwritten);
-        let counted = std::mem::take(&mut state.counts).into_iter();
-        counts.extend(counted.map(|((key, outcome), count)| UsageCount {
-            key,
-            hour,
-            outcome: outcome.to_owned(),
-            count,
-        }));
-        let traces = std::mem::take(&mut state.traces).into_iter().map(trace).collect();
-        let uses = state.on_the_way.iter().map(|(digest, at)| (*digest, *at)).collect();
-        (Activity { uses, counts, traces }, std::mem::take(&mut state.events))
+        let denied = state.counts.extract_if(|_, _| true).take(ROUND);
+        let denied = denied.map(|((key, outcome), count)| usage(key, hour_of(now), outcome, count));
+        activity.counts.extend(denied);
+        // Counts of neighbours lie on one page.
+        activity.counts.sort_unstable_by_key(|count| count.key);
+        state.on_the_way = activity.uses.iter().copied().collect();
+        let is_done = state.first.is_empty() && state.queue.is_empty() && state.waiting.is_empty();
+        let has_more = !is_done || !state.counts.is_empty() || !state.unwritten.is_empty();
+        (activity, std::mem::take(&mut state.events), has_more)
     }
 
-    /// Ends a round: what could not be written waits for the next.
-    fn settle(&self, unwritten: Activity, events: Vec<Event>) {
+    /// Takes what waits for one key.
+    fn take_of(&self, key: KeyId, entries: &[Entry], now: Timestamp) -> Activity {
+        let mut activity = Activity::default();
         let mut state = self.state();
-        state.on_the_way.clear();
+        for entry in entries {
+            take_entry(entry, now, &mut activity);
+        }
+        let denied = state.counts.extract_if(|(of, _), _| *of == key);
+        let denied = denied.map(|((key, outcome), count)| usage(key, hour_of(now), outcome, count));
+        activity.counts.extend(denied);
+        let unwritten = state.unwritten.extract_if(.., |count| count.key == key);
+        activity.counts.extend(unwritten);
+        activity
+    }
+
+    /// Gives back what could not be written.
+    fn put_back(&self, unwritten: Activity) {
+        let mut state = self.state();
         for (digest, at) in unwritten.uses {
             state.waiting.entry(digest).or_insert(at);
         }
         let room = WAITING_MAX.saturating_sub(state.unwritten.len());
         state.unwritten.extend(unwritten.counts.into_iter().take(room));
+    }
+
+    /// Ends a round: what could not be written waits for the next.
+    fn settle(&self, unwritten: Activity, events: Vec<Event>) {
+        self.put_back(unwritten);
+        let mut state = self.state();
+        state.on_the_way.clear();
         state.events.extend(events);
     }
 }
 
+/// Takes what an entry has collected.
+fn take_entry(entry: &Entry, now: Timestamp, activity: &mut Activity) {
+    let outcome = if entry.is_retiring() { VALID_RETIRING } else { VALID };
+    let (count, used_at) = entry.take_uses();
+    activity.uses.extend(used_at.map(|at| (*entry.digest(), at)));
+    if count > 0 {
+        let hour = hour_of(entry.last_use().unwrap_or(now));
+        activity.counts.push(usage(entry.key_id(), hour, outcome, count.into()));
+    }
+}
+
 impl Authority {
-    /// Writes down the activity collected so far. Called once a second, before the store closes, and before a retry
-    /// that must know whether a secret was presented. What cannot be written is kept for the next time.
+    /// Writes down all activity collected so far. What cannot be written is kept for the next time.
     pub async fn flush_activity(&self) {
-        let now = self.now();
-        let (all, events) = self.verifier.uses.take(now);
-        let mut unwritten = Activity::default();
-        for uses in all.uses.chunks(GROUP) {
-            if !unwritten.uses.is_empty() || !self.recorded(uses, &[], &[]).await {
-                unwritten.uses.extend_from_slice(uses);
-            }
+        while self.write_round(u64::MAX).await {}
+    }
+
+    /// Writes down a part of it, once a second: no more than the database does beside its other work.
+    pub async fn write_activity(&self) {
+        self.write_round(ROUND_MS).await;
+    }
+
+    /// Writes down which secrets were presented for the first time: before a request that may be a retry, and then must
+    /// know it.
+    pub(crate) async fn flush_first_uses(&self) {
+        while self.verifier.uses.has_first() && self.write_round(u64::MAX).await {}
+    }
+
+    /// Writes down what is known of one key, before its counts are read.
+    pub(crate) async fn flush_activity_of(&self, key: &Key) {
+        let secrets = [Some(key.secret.digest), key.retiring.as_ref().map(|old| old.digest)];
+        let entries = secrets
+            .iter()
+            .flatten()
+            .filter_map(|digest| self.verifier.keys.peek(digest));
+        let entries: Vec<_> = entries.collect();
+        let activity = self.verifier.uses.take_of(key.id, &entries, self.now());
+        if self.store.record_activity(activity.clone()).await.is_err() {
+            self.verifier.uses.put_back(activity);
         }
-        for counts in all.counts.chunks(GROUP) {
-            if !unwritten.uses.is_empty() || !self.recorded(&[], counts, &[]).await {
+    }
+
+    /// Writes for at most so long, but for what one transaction takes. True if more is waiting and could be written.
+    async fn write_round(&self, budget_ms: u64) -> bool {
+        let (all, events, has_more) = self.verifier.uses.take(self.now());
+        let began = self.clock.moment();
+        let is_over = || self.clock.moment().ms_since(began) >= budget_ms;
+        let mut unwritten = Activity::default();
+        let mut is_away = false;
+        let (mut uses, mut counts) = (all.uses.chunks(GROUP), all.counts.chunks(GROUP));
+        loop {
+            let (uses, counts) = (uses.next().unwrap_or(&[]), counts.next().unwrap_or(&[]));
+            if uses.is_empty() && counts.is_empty() {
+                break;
+            }
+            is_away = is_away || is_over() || !self.recorded(uses, counts, &[]).await;
+            if is_away {
+                unwritten.uses.extend_from_slice(uses);
                 unwritten.counts.extend_from_slice(counts);
             }
         }
         for traces in all.traces.chunks(GROUP) {
             // What cannot be written of these is let go: they explain, and decide nothing.
-            let _written = unwritten.uses.is_empty() && self.recorded(&[], &[], traces).await;
+            is_away = is_away || is_over() || !self.recorded(&[], &[], traces).await;
         }
         let unwritten_events = match events.is_empty() {
             true => Vec::new(),
-            false => match self.store.record_events(system(now), events.clone()).await {
+            false => match self.store.record_events(system(self.now()), events.clone()).await {
                 Ok(_) => Vec::new(),
                 Err(_) => events,
             },
         };
         self.verifier.uses.settle(unwritten, unwritten_events);
+        has_more && !is_away
     }
 
     /// Whether some of it could be written, in one transaction.
@@ -203,16 +298,36 @@ impl Authority {
 
     /// A record with the uses that are still in memory.
     pub(crate) fn with_pending_use(&self, mut record: KeyRecord) -> KeyRecord {
-        let live = self.verifier.uses.pending(&record.key.secret.digest);
+        let live = self.pending_use(&record.key.secret.digest);
         let old = record
             .key
             .retiring
             .as_ref()
-            .and_then(|old| self.verifier.uses.pending(&old.digest));
+            .and_then(|old| self.pending_use(&old.digest));
         record.is_presented |= live.is_some();
         record.last_used_at = record.last_used_at.max(live).max(old);
         record
     }
+
+    /// The newest use of a secret that is known here.
+    fn pending_use(&self, digest: &Digest) -> Option<Timestamp> {
+        let remembered = self.verifier.keys.peek(digest).and_then(|entry| entry.last_use());
+        remembered.max(self.verifier.uses.pending(digest))
+    }
+}
+
+fn usage(key: KeyId, hour: Timestamp, outcome: &str, count: u64) -> UsageCount {
+    UsageCount {
+        key,
+        hour,
+        outcome: outcome.to_owned(),
+        count,
+    }
+}
+
+/// The start of the hour that a time lies in.
+fn hour_of(at: Timestamp) -> Timestamp {
+    Timestamp::from_millis(at.millis().div_euclid(HOUR_MS) * HOUR_MS)
 }
 
 fn trace((place, (count, last_at)): (Place, (u64, Timestamp))) -> Trace {

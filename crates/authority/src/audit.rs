@@ -108,8 +108,8 @@ impl Authority {
         since: Timestamp,
         until: Timestamp,
     ) -> Result<Vec<UsageCount>, Failure> {
-        self.get(call, id).await?;
-        self.flush_activity().await;
+        let record = self.get(call, id).await?;
+        self.flush_activity_of(&record.key).await;
         Ok(self.store.usage(id, since, until).await?)
     }
 

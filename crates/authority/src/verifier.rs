@@ -260,7 +260,18 @@ impl Verifier {
         self.tombstones.note(commit);
         self.apply_gates(commit, head);
         self.root_keys.apply(commit.revision, &commit.root_keys);
+        self.keep_uses(commit);
         self.keys.apply(commit.revision, &commit.secrets);
+    }
+
+    /// Before a change makes the memory forget a secret: a last use that is not written yet would be invisible.
+    fn keep_uses(&self, commit: &Commit) {
+        let forgotten = commit.secrets.iter().filter_map(|digest| self.keys.peek(digest));
+        for entry in forgotten.filter(Entry::has_untaken_use) {
+            if let Some(at) = entry.last_use() {
+                self.uses.keep(*entry.digest(), at);
+            }
+        }
     }
 
     /// Takes over what a commit says of tenants and owners, as of a revision. One that is not remembered is read when

@@ -191,13 +191,14 @@ impl Authority {
             uses.note_trace(entry.key_id(), outcome, question.address, now);
         }
         let is_ended = matches!(outcome, Err(Denial::Revoked | Denial::Rotated | Denial::Erased));
-        if !is_ended && entry.note_use(now, USE_GRAIN_MS) {
-            uses.note(*digest, now);
+        if !is_ended {
+            uses.queue(entry, entry.note_use(now, USE_GRAIN_MS));
         }
-        match outcome {
-            Ok(()) if entry.count_use() => uses.note_touched(entry),
-            Ok(()) => {}
-            Err(denial) => uses.note_denial(entry.key_id(), denial),
+        if outcome.is_ok() {
+            uses.queue(entry, entry.count_use());
+        }
+        if let Err(denial) = outcome {
+            uses.note_denial(entry.key_id(), denial);
         }
         if outcome == Err(Denial::Rotated) {
             uses.note_reuse(entry, *digest, now);
@@ -253,6 +254,7 @@ impl Authority {
             name: brief.map_or("", |key| &key.name),
             scopes: brief.map_or("", |key| &key.scopes),
             claims: brief.and_then(|key| key.claims.as_deref()),
+            is_presented: credential.is_presented,
         }))
     }
 

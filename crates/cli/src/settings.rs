@@ -29,7 +29,7 @@ pub(crate) struct Options {
         value_name = "postgres://USER@HOST/NAME"
     )]
     database: Option<String>,
-    /// Where the API listens: ADDRESS:PORT or unix:/PATH, several with commas; port 0 is any free one [default:
+    /// Where the API listens: `ADDRESS:PORT` or `unix:PATH`, several with commas; port 0 is any free one [default:
     /// 127.0.0.1:7300]
     #[arg(long, env = "KEYREEVE_LISTEN", value_name = "PLACE", value_delimiter = ',')]
     listen: Option<Vec<Listen>>,

@@ -294,7 +294,7 @@ async fn keep_house(app: App, mut stopping: watch::Receiver<bool>) {
             _ = ticks.tick() => {}
             _ = stopping.wait_for(|&stopping| stopping) => break,
         }
-        app.authority().flush_activity().await;
+        app.authority().write_activity().await;
         if let Err(error) = app.authority().write_down_lapsed().await {
             tracing::warn!(%error, "lapsed revocations could not be written down");
         }

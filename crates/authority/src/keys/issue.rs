@@ -48,7 +48,7 @@ impl Authority {
             return Err(Failure::OwnKeysOnly);
         }
         if call.idempotency.is_some() {
-            self.flush_activity().await;
+            self.flush_first_uses().await;
         }
         let began = self.now();
         let entropy: Result<Vec<_>, _> = commands.iter().map(|_| self.secret_entropy()).collect();

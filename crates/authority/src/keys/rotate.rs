@@ -39,7 +39,7 @@ impl Authority {
         call.require(Permission::KeysWrite)?;
         self.require_own(call, id).await?;
         if call.idempotency.is_some() {
-            self.flush_activity().await;
+            self.flush_first_uses().await;
         }
         let began = self.now();
         let mint = Mint::new([self.secret_entropy()?]);

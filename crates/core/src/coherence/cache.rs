@@ -95,6 +95,11 @@ impl<E: Cached> Cache<E> {
         Some(entry)
     }
 
+    /// The same, for whoever only looks: it does not count as used.
+    pub fn peek(&self, digest: &Digest) -> Option<E> {
+        Some(self.shard(digest)?.find(digest)?.clone())
+    }
+
     /// Takes a ticket for a fill; `None` if too many fills are open.
     pub fn begin_fill(&self, digest: Digest) -> Option<Ticket<'_, E>> {
         let mut shard = self.shard(&digest)?;

@@ -7,7 +7,7 @@ use crate::time::Timestamp;
 use crate::verdict::{Facts, KeyStanding, SecretStanding};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, Ordering};
 use triomphe::ThinArc;
 
 /// What a fill found out about a secret.
@@ -33,46 +33,85 @@ pub struct NewEntry<'a> {
     pub scopes: &'a str,
     /// The key's claims as JSON.
     pub claims: Option<&'a str>,
+    /// Whether it is known that the secret was presented before.
+    pub is_presented: bool,
 }
 
-/// Fixed part of an entry. Its texts follow in the same allocation: subject, name, scopes, claims.
+/// Fixed part of an entry. In the same allocation follow the times that it has, eight bytes each, and its texts: subject,
+/// name, scopes, claims.
 struct Head {
     digest: Digest,
     key_id: KeyId,
     gate: Arc<Gate>,
-    expires_at: i64,
-    retires_at: i64,
-    finalize_at: i64,
-    /// Unix ms of the last use that was passed on for writing; 0 is none since the fill.
-    noted_use: AtomicI64,
+    /// Unix ms of the last use, exact to the grain it was noted with; 0 is none since the fill.
+    used_at: AtomicI64,
     /// Good verdicts since they were last taken for counting.
     uses: AtomicU32,
     subject_bytes: u16,
     name_bytes: u16,
     scopes_bytes: u16,
-    has_claims: bool,
-    secret: SecretTag,
-    key: KeyTag,
-    is_recent: AtomicBool,
+    tags: Tags,
+    marks: AtomicU8,
 }
 
-/// Stands for "never" where a time is expected.
-const NEVER: i64 = i64::MAX;
+/// What never changes about an entry, in a byte: two bits for the secret, two for the key, and which parts it has.
+#[derive(Clone, Copy)]
+struct Tags(u8);
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum SecretTag {
-    Live,
-    Retiring,
-    Retired,
-    Tombstone,
+impl Tags {
+    const SECRET: u8 = 0b11;
+    const RETIRING: u8 = 1;
+    const RETIRED: u8 = 2;
+    const TOMBSTONE: u8 = 3;
+    const KEY: u8 = 0b1100;
+    const DISABLED: u8 = 1 << 2;
+    const REVOKED: u8 = 2 << 2;
+    const EXPIRES: u8 = 1 << 4;
+    const RETIRES: u8 = 1 << 5;
+    const FINALIZES: u8 = 1 << 6;
+    const CLAIMS: u8 = 1 << 7;
+    /// In the order in which they lie in the allocation.
+    const TIMES: [u8; 3] = [Self::EXPIRES, Self::RETIRES, Self::FINALIZES];
+
+    fn has(self, tag: u8) -> bool {
+        self.0 & tag != 0
+    }
+
+    /// How many times come before the texts, or before one of them.
+    fn times_before(self, tag: u8) -> usize {
+        let before = Self::TIMES.iter().take_while(|known| **known != tag);
+        before.filter(|known| self.has(**known)).count()
+    }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum KeyTag {
-    Active,
-    Disabled,
-    Revoked,
+/// What changes about an entry while it is remembered.
+struct Marks;
+
+impl Marks {
+    /// Used since the hand of the clock last came by.
+    const RECENT: u8 = 1;
+    /// Waits for its uses to be written.
+    const QUEUED: u8 = 2;
+    /// Its last use is not handed on yet.
+    const USED: u8 = 4;
+    /// It is known that the secret was presented once.
+    const PRESENTED: u8 = 8;
 }
+
+/// What is to be done with an entry after a use was noted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Noted {
+    /// Nothing.
+    Nothing,
+    /// It is to be queued.
+    Queue,
+    /// It is to be queued ahead of others: the secret was never presented before, and whether it was decides about
+    /// retries.
+    QueueFirst,
+}
+
+/// Bytes of one time in the allocation.
+const TIME_BYTES: usize = size_of::<i64>();
 
 /// One remembered secret. Cloning is cheap: it shares the allocation.
 #[derive(Clone)]
@@ -83,47 +122,66 @@ impl Entry {
     ///
     /// `None` if a text is longer than any checked one can be (64 KiB); such a record is not remembered.
     pub fn new(found: &NewEntry<'_>) -> Option<Self> {
-        let claims = found.claims.unwrap_or("");
-        let text = [found.subject, found.name, found.scopes, claims].concat();
         let bytes = |text: &str| u16::try_from(text.len()).ok();
         let (secret, retires_at) = match found.secret {
-            SecretStanding::Live => (SecretTag::Live, NEVER),
-            SecretStanding::Retiring(until) => (SecretTag::Retiring, until.millis()),
-            SecretStanding::Retired => (SecretTag::Retired, NEVER),
-            SecretStanding::Tombstone => (SecretTag::Tombstone, NEVER),
+            SecretStanding::Live => (0, None),
+            SecretStanding::Retiring(until) => (Tags::RETIRING, Some(until)),
+            SecretStanding::Retired => (Tags::RETIRED, None),
+            SecretStanding::Tombstone => (Tags::TOMBSTONE, None),
         };
         let (key, finalize_at) = match found.key {
-            KeyStanding::Active => (KeyTag::Active, NEVER),
-            KeyStanding::Disabled { finalize_at } => (KeyTag::Disabled, packed(finalize_at)),
-            KeyStanding::Revoked => (KeyTag::Revoked, NEVER),
+            KeyStanding::Active => (0, None),
+            KeyStanding::Disabled { finalize_at } => (Tags::DISABLED, finalize_at),
+            KeyStanding::Revoked => (Tags::REVOKED, None),
         };
+        let mut tags = secret | key;
+        let mut rest = Vec::new();
+        for (tag, time) in Tags::TIMES.into_iter().zip([found.expires_at, retires_at, finalize_at]) {
+            if let Some(time) = time {
+                tags |= tag;
+                rest.extend_from_slice(&time.millis().to_le_bytes());
+            }
+        }
+        if found.claims.is_some() {
+            tags |= Tags::CLAIMS;
+        }
+        for text in [found.subject, found.name, found.scopes, found.claims.unwrap_or("")] {
+            rest.extend_from_slice(text.as_bytes());
+        }
         let head = Head {
             digest: found.digest,
             key_id: found.key_id,
             gate: Arc::clone(&found.gate),
-            expires_at: packed(found.expires_at),
-            retires_at,
-            finalize_at,
-            noted_use: AtomicI64::new(0),
+            used_at: AtomicI64::new(0),
             uses: AtomicU32::new(0),
             subject_bytes: bytes(found.subject)?,
             name_bytes: bytes(found.name)?,
             scopes_bytes: bytes(found.scopes)?,
-            has_claims: found.claims.is_some(),
-            secret,
-            key,
-            is_recent: AtomicBool::new(false),
+            tags: Tags(tags),
+            marks: AtomicU8::new(if found.is_presented { Marks::PRESENTED } else { 0 }),
         };
-        Some(Self(ThinArc::from_header_and_slice(head, text.as_bytes())))
+        bytes(found.claims.unwrap_or(""))?;
+        Some(Self(ThinArc::from_header_and_slice(head, &rest)))
     }
 
     fn head(&self) -> &Head {
         &self.0.header.header
     }
 
-    fn text(&self, skip: u16, take: u16) -> &str {
-        let start = usize::from(skip);
-        let bytes = self.0.slice.get(start..start + usize::from(take));
+    /// One of the times, if the entry has it.
+    fn time(&self, tag: u8) -> Option<Timestamp> {
+        let tags = self.head().tags;
+        if !tags.has(tag) {
+            return None;
+        }
+        let bytes = self.0.slice.get(tags.times_before(tag) * TIME_BYTES..)?;
+        Some(Timestamp::from_millis(i64::from_le_bytes(*bytes.first_chunk()?)))
+    }
+
+    /// A part of the texts.
+    fn text(&self, skip: usize, take: usize) -> &str {
+        let start = self.head().tags.times_before(0) * TIME_BYTES + skip;
+        let bytes = self.0.slice.get(start..start + take);
         std::str::from_utf8(bytes.unwrap_or(&[])).unwrap_or("")
     }
 
@@ -139,50 +197,52 @@ impl Entry {
 
     /// The key's owner.
     pub fn subject(&self) -> &str {
-        self.text(0, self.head().subject_bytes)
+        self.text(0, usize::from(self.head().subject_bytes))
     }
 
     /// The key's name.
     pub fn name(&self) -> &str {
         let head = self.head();
-        self.text(head.subject_bytes, head.name_bytes)
+        self.text(usize::from(head.subject_bytes), usize::from(head.name_bytes))
     }
 
     /// The key's scopes, joined by spaces.
     pub fn scopes(&self) -> &str {
         let head = self.head();
-        self.text(head.subject_bytes.saturating_add(head.name_bytes), head.scopes_bytes)
+        let before = usize::from(head.subject_bytes) + usize::from(head.name_bytes);
+        self.text(before, usize::from(head.scopes_bytes))
     }
 
     /// The key's claims as JSON.
     pub fn claims(&self) -> Option<&str> {
         let head = self.head();
-        let start = [head.subject_bytes, head.name_bytes, head.scopes_bytes].map(usize::from);
-        let bytes = self.0.slice.get(start.iter().sum()..)?;
-        head.has_claims.then(|| std::str::from_utf8(bytes).unwrap_or("null"))
+        let before = [head.subject_bytes, head.name_bytes, head.scopes_bytes].map(usize::from);
+        let before = before.iter().sum();
+        let take = self.0.slice.len() - head.tags.times_before(0) * TIME_BYTES - before;
+        head.tags.has(Tags::CLAIMS).then(|| self.text(before, take))
     }
 
     /// When the key expires.
     pub fn expires_at(&self) -> Option<Timestamp> {
-        unpacked(self.head().expires_at)
+        self.time(Tags::EXPIRES)
     }
 
     /// What a verdict is judged on.
     pub fn facts(&self) -> Facts<'_> {
         let head = self.head();
         Facts {
-            secret: match head.secret {
-                SecretTag::Live => SecretStanding::Live,
-                SecretTag::Retiring => SecretStanding::Retiring(Timestamp::from_millis(head.retires_at)),
-                SecretTag::Retired => SecretStanding::Retired,
-                SecretTag::Tombstone => SecretStanding::Tombstone,
+            secret: match (head.tags.0 & Tags::SECRET, self.time(Tags::RETIRES)) {
+                (Tags::RETIRING, Some(until)) => SecretStanding::Retiring(until),
+                (Tags::TOMBSTONE, _) => SecretStanding::Tombstone,
+                (0, _) => SecretStanding::Live,
+                _ => SecretStanding::Retired,
             },
-            key: match head.key {
-                KeyTag::Active => KeyStanding::Active,
-                KeyTag::Disabled => KeyStanding::Disabled {
-                    finalize_at: unpacked(head.finalize_at),
+            key: match head.tags.0 & Tags::KEY {
+                0 => KeyStanding::Active,
+                Tags::DISABLED => KeyStanding::Disabled {
+                    finalize_at: self.time(Tags::FINALIZES),
                 },
-                KeyTag::Revoked => KeyStanding::Revoked,
+                _ => KeyStanding::Revoked,
             },
             owner_blocked: head.gate.blocks(self.subject()),
             not_before: None,
@@ -191,34 +251,73 @@ impl Entry {
         }
     }
 
-    /// Notes a use at `now`. True if it should be passed on for writing: the first since the fill, and then once per
-    /// `grain_ms`, so that a hot key costs no write per verification.
-    pub fn note_use(&self, now: Timestamp, grain_ms: i64) -> bool {
-        let noted = &self.head().noted_use;
-        let last = noted.load(Ordering::Relaxed);
-        if now.millis().saturating_sub(last) < grain_ms {
-            return false;
-        }
-        let exchanged = noted.compare_exchange(last, now.millis(), Ordering::Relaxed, Ordering::Relaxed);
-        exchanged.is_ok()
+    /// Whether the secret is one that a rotation has replaced and that is still good.
+    pub fn is_retiring(&self) -> bool {
+        self.head().tags.0 & Tags::SECRET == Tags::RETIRING
     }
 }
 
+/// What using it leaves behind. An entry is to be queued once until [`Entry::take_uses`].
 impl Entry {
-    /// Counts a good verdict. True for the first since the last [`Entry::take_uses`]: whoever counted it passes the
-    /// entry on, so that an idle key costs nothing.
-    pub fn count_use(&self) -> bool {
-        self.head().uses.fetch_add(1, Ordering::Relaxed) == 0
+    /// Notes a use at `now`. The time is kept once per `grain_ms`, so that a hot key costs nothing.
+    #[must_use = "the entry may have to be queued"]
+    pub fn note_use(&self, now: Timestamp, grain_ms: i64) -> Noted {
+        let used_at = &self.head().used_at;
+        let last = used_at.load(Ordering::Relaxed);
+        if now.millis().saturating_sub(last) < grain_ms {
+            return Noted::Nothing;
+        }
+        used_at.store(now.millis(), Ordering::Relaxed);
+        self.mark(Marks::USED);
+        match self.mark(Marks::PRESENTED) {
+            true => {
+                self.mark(Marks::QUEUED);
+                Noted::QueueFirst
+            }
+            false => self.queue(),
+        }
     }
 
-    /// Takes the good verdicts counted so far.
-    pub fn take_uses(&self) -> u32 {
-        self.head().uses.swap(0, Ordering::Relaxed)
+    /// Counts a good verdict.
+    #[must_use = "the entry may have to be queued"]
+    pub fn count_use(&self) -> Noted {
+        self.head().uses.fetch_add(1, Ordering::Relaxed);
+        self.queue()
     }
 
-    /// Whether the secret is one that a rotation has replaced and that is still good.
-    pub fn is_retiring(&self) -> bool {
-        self.head().secret == SecretTag::Retiring
+    /// Takes what was counted, and the last use if it was not taken before.
+    pub fn take_uses(&self) -> (u32, Option<Timestamp>) {
+        // The marks go first: what is noted from here on queues the entry again.
+        let before = self
+            .head()
+            .marks
+            .fetch_and(Marks::RECENT | Marks::PRESENTED, Ordering::AcqRel);
+        let used_at = self.last_use().filter(|_| before & Marks::USED != 0);
+        (self.head().uses.swap(0, Ordering::AcqRel), used_at)
+    }
+
+    /// When it was used last, as far as is known here.
+    pub fn last_use(&self) -> Option<Timestamp> {
+        let at = self.head().used_at.load(Ordering::Relaxed);
+        (at != 0).then(|| Timestamp::from_millis(at))
+    }
+
+    /// Whether a last use waits to be taken.
+    pub fn has_untaken_use(&self) -> bool {
+        self.head().marks.load(Ordering::Acquire) & Marks::USED != 0
+    }
+
+    fn queue(&self) -> Noted {
+        match self.mark(Marks::QUEUED) {
+            true => Noted::Queue,
+            false => Noted::Nothing,
+        }
+    }
+
+    /// Sets a mark; true if it was not set. Written only when it changes: a cache line that many only read stays cheap.
+    fn mark(&self, mark: u8) -> bool {
+        let marks = &self.head().marks;
+        marks.load(Ordering::Relaxed) & mark == 0 && marks.fetch_or(mark, Ordering::AcqRel) & mark == 0
     }
 }
 
@@ -228,14 +327,11 @@ impl Cached for Entry {
     }
 
     fn touch(&self) {
-        // Written only when it changes: a shared cache line that is only read stays cheap.
-        if !self.head().is_recent.load(Ordering::Relaxed) {
-            self.head().is_recent.store(true, Ordering::Relaxed);
-        }
+        self.mark(Marks::RECENT);
     }
 
     fn forget_touch(&self) -> bool {
-        self.head().is_recent.swap(false, Ordering::Relaxed)
+        self.head().marks.fetch_and(!Marks::RECENT, Ordering::Relaxed) & Marks::RECENT != 0
     }
 }
 
@@ -247,80 +343,5 @@ impl fmt::Debug for Entry {
     }
 }
 
-fn packed(time: Option<Timestamp>) -> i64 {
-    time.map_or(NEVER, Timestamp::millis)
-}
-
-fn unpacked(time: i64) -> Option<Timestamp> {
-    (time != NEVER).then(|| Timestamp::from_millis(time))
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::policy::Reveal;
-    use crate::text::Slug;
-
-    fn found(claims: Option<&str>) -> NewEntry<'_> {
-        NewEntry {
-            digest: Digest::of(b"x"),
-            key_id: KeyId::from_bytes([1; 16]),
-            gate: Arc::new(Gate::new(
-                Slug::parse("default").unwrap(),
-                crate::user::Status::Active,
-                Reveal::OwnerSafe,
-            )),
-            secret: SecretStanding::Live,
-            key: KeyStanding::Disabled {
-                finalize_at: Some(Timestamp::from_millis(7)),
-            },
-            expires_at: Some(Timestamp::from_millis(9)),
-            subject: "user_1",
-            name: "naïve",
-            scopes: "read write",
-            claims,
-        }
-    }
-
-    #[test]
-    fn an_entry_gives_back_what_was_packed() {
-        let entry = Entry::new(&found(Some(r#"{"a":1}"#))).unwrap();
-        assert_eq!(
-            (entry.subject(), entry.name(), entry.scopes()),
-            ("user_1", "naïve", "read write")
-        );
-        assert_eq!(entry.claims(), Some(r#"{"a":1}"#));
-        assert_eq!(Entry::new(&found(None)).unwrap().claims(), None);
-        assert_eq!(entry.expires_at(), Some(Timestamp::from_millis(9)));
-        assert_eq!(
-            entry.facts().key,
-            KeyStanding::Disabled {
-                finalize_at: Some(Timestamp::from_millis(7))
-            }
-        );
-    }
-
-    #[test]
-    fn a_change_of_the_tenant_reaches_entries_already_remembered() {
-        let found = found(None);
-        let entry = Entry::new(&found).unwrap();
-        assert!(!entry.facts().owner_blocked);
-        found.gate.set(crate::user::Status::Suspended, Reveal::None);
-        assert!(entry.facts().owner_blocked);
-        assert_eq!(entry.gate().reveal(), Reveal::None);
-    }
-
-    #[test]
-    fn a_hot_key_passes_its_use_on_once_per_grain() {
-        let entry = Entry::new(&found(None)).unwrap();
-        let at = |ms: i64| Timestamp::from_millis(1_000_000 + ms);
-        assert!(entry.note_use(at(0), 60_000));
-        assert!(!entry.note_use(at(59_999), 60_000));
-        assert!(entry.note_use(at(60_000), 60_000));
-    }
-
-    #[test]
-    fn an_entry_stays_small() {
-        assert!(size_of::<Head>() <= 112, "{} bytes", size_of::<Head>());
-    }
-}
+mod tests;

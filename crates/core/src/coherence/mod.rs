@@ -16,6 +16,6 @@ pub mod lease;
 pub mod rules;
 
 pub use cache::{Cache, Cached, Filled, Ticket};
-pub use entry::{Entry, NewEntry};
+pub use entry::{Entry, NewEntry, Noted};
 pub use gate::Gate;
 pub use lease::{Deadline, Lease, Moment, wait_ms};

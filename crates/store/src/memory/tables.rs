@@ -125,6 +125,7 @@ impl Tables {
             secret: secret.standing,
             key_id: secret.key,
             tenant: secret.tenant.clone(),
+            is_presented: secret.last_used_at.is_some(),
             key: self.keys.get(&secret.key).map(|row| brief(&row.key)),
         })
     }

@@ -107,6 +107,8 @@ pub struct Credential {
     pub key_id: KeyId,
     /// The key's tenant.
     pub tenant: Slug,
+    /// Whether it is written down that it was ever presented.
+    pub is_presented: bool,
     /// The key itself; `None` if it is erased.
     pub key: Option<KeyBrief>,
 }

@@ -38,7 +38,7 @@ const COMMIT: &str = "NOTIFY keyreeve; COMMIT";
 const DIALECT: Dialect = Dialect {
     use_credentials: "UPDATE credentials SET last_used_at = greatest(coalesce(last_used_at, 0), u.at) FROM \
          (SELECT decode(value ->> 0, 'hex') AS digest, (value ->> 1)::bigint AS at \
-         FROM json_array_elements($1::json)) AS u WHERE credentials.digest = u.digest",
+         FROM json_array_elements($1::json)) AS u WHERE credentials.digest = u.digest AND last_used_at IS NULL",
     use_keys: "UPDATE keys SET last_used_at = greatest(coalesce(keys.last_used_at, 0), u.at) FROM \
          (SELECT c.key_id AS id, max((j.value ->> 1)::bigint) AS at FROM json_array_elements($1::json) AS j \
          JOIN credentials AS c ON c.digest = decode(j.value ->> 0, 'hex') GROUP BY c.key_id) AS u \

@@ -276,6 +276,7 @@ pub(crate) fn credential(row: &impl Columns) -> Result<Option<Credential>, Store
         secret,
         key_id: KeyId::from_bytes(bytes(row, "key_id")?),
         tenant: parsed(row, "tenant", |text| Slug::parse(text).ok())?,
+        is_presented: row.flag("is_presented")?.unwrap_or(false),
         key: brief(row)?,
     }))
 }

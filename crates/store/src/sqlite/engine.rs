@@ -10,7 +10,7 @@ use sqlx::{Connection as _, Executor as _, Row as _, Sqlite, SqliteConnection, S
 const DIALECT: Dialect = Dialect {
     use_credentials: "UPDATE credentials SET last_used_at = max(coalesce(last_used_at, 0), u.at) FROM \
          (SELECT unhex(value ->> 0) AS digest, value ->> 1 AS at FROM json_each($1)) AS u \
-         WHERE credentials.digest = u.digest",
+         WHERE credentials.digest = u.digest AND last_used_at IS NULL",
     use_keys: "UPDATE keys SET last_used_at = max(coalesce(keys.last_used_at, 0), u.at) FROM \
          (SELECT c.key_id AS id, max(j.value ->> 1) AS at FROM json_each($1) AS j \
          JOIN credentials AS c ON c.digest = unhex(j.value ->> 0) GROUP BY c.key_id) AS u WHERE keys.id = u.id",

@@ -129,6 +129,7 @@ mod tests {
             name: "a \"quoted\" \\ name",
             scopes: "read write",
             claims,
+            is_presented: false,
         })
         .unwrap()
     }
