@@ -100,6 +100,8 @@ codes! {
     PayloadTooLarge "PAYLOAD_TOO_LARGE" 413 "The body is too large" clerk "payload_too_large";
     /// The body is not JSON.
     UnsupportedMediaType "UNSUPPORTED_MEDIA_TYPE" 415 "The body is not JSON" clerk "unsupported_media_type";
+    /// The address speaks another protocol.
+    UpgradeRequired "UPGRADE_REQUIRED" 426 "Another protocol is needed";
     /// The idempotency key was used for another request.
     IdempotencyKeyReused "IDEMPOTENCY_KEY_REUSED" 422 "The idempotency key was used for another request";
     /// A page needs somebody who has signed in.

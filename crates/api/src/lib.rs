@@ -16,6 +16,7 @@ pub mod seconds;
 pub mod tenants;
 pub mod text;
 pub mod users;
+pub mod verifiers;
 pub mod verify;
 
 pub use code::Code;

@@ -2,6 +2,7 @@
 //! a verification costs no write.
 
 use crate::Authority;
+use crate::children::Reported;
 use keyreeve_core::access::Actor;
 use keyreeve_core::audit::Action;
 use keyreeve_core::coherence::{Cached as _, Entry, Noted};
@@ -100,9 +101,13 @@ impl Uses {
 
     /// Counts a denial of a known key.
     pub(crate) fn note_denial(&self, key: KeyId, denial: Denial) {
+        self.add(key, denial.as_str(), 1);
+    }
+
+    fn add(&self, key: KeyId, outcome: &'static str, count: u64) {
         let mut state = self.state();
         if state.counts.len() < WAITING_MAX {
-            *state.counts.entry((key, denial.as_str())).or_default() += 1;
+            *state.counts.entry((key, outcome)).or_default() += count;
         }
     }
 
@@ -294,6 +299,29 @@ impl Authority {
             traces: traces.to_vec(),
         };
         self.store.record_activity(group).await.is_ok()
+    }
+
+    /// Takes over what a child has seen of a secret.
+    pub(crate) fn note_reported(&self, entry: &Entry, reported: &Reported) {
+        let uses = &self.verifier.uses;
+        let is_ended = matches!(
+            reported.denial,
+            Some(Denial::Revoked | Denial::Rotated | Denial::Erased)
+        );
+        // A child's clock may be ahead.
+        let at = reported.last_at.min(self.now());
+        if !is_ended {
+            uses.queue(entry, entry.note_use(at, 0));
+        }
+        let outcome = match reported.denial {
+            Some(denial) => denial.as_str(),
+            None if entry.is_retiring() => VALID_RETIRING,
+            None => VALID,
+        };
+        uses.add(entry.key_id(), outcome, reported.count.into());
+        if reported.denial == Some(Denial::Rotated) {
+            uses.note_reuse(entry, *entry.digest(), at);
+        }
     }
 
     /// A record with the uses that are still in memory.

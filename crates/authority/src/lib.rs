@@ -7,6 +7,7 @@ mod activity;
 mod attention;
 mod audit;
 pub mod caller;
+pub mod children;
 mod describe;
 pub mod env;
 pub mod failure;
@@ -30,7 +31,7 @@ pub use node::Node;
 pub use policy::Misfits;
 pub use verifier::Verifier;
 
-use env::{Clock, Entropy};
+use env::{Clock, Entropy, Timer};
 use keyreeve_core::coherence::grantor::{Grantor, Pending, Reached, Reading, Seen};
 use keyreeve_core::coherence::holder::SessionId;
 use keyreeve_core::id::ID_ENTROPY_BYTES;
@@ -47,6 +48,7 @@ pub struct Authority {
     verifier: Arc<Verifier>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
+    timer: Arc<dyn Timer>,
     last_id: Mutex<(i64, u16)>,
     /// `None` in a single process.
     node: Option<Arc<Node>>,
@@ -74,12 +76,14 @@ impl Authority {
         verifier: Arc<Verifier>,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
+        timer: Arc<dyn Timer>,
     ) -> Self {
         Self {
             store,
             verifier,
             clock,
             entropy,
+            timer,
             last_id: Mutex::new((0, 0)),
             node: None,
         }
@@ -119,11 +123,16 @@ impl Authority {
     }
 
     /// The effect of a change that began at `began`, when it is effective everywhere (rule R7). In one process it is
-    /// when its commit has been applied to the memory here, which the store does before it answers. Among several
-    /// nodes, when all have it or can no longer answer without it; or at once, if the caller wants to ask later.
+    /// when its commit has been applied to the memory here, which the store does before it answers, and has reached the
+    /// verifiers that hang on it. Among several nodes, when all have it or can no longer answer without it; or at once,
+    /// if the caller wants to ask later.
     async fn effect(&self, revision: u64, began: Timestamp, is_awaited: bool) -> Result<Effect, Failure> {
         let (verifiers, is_pending) = match &self.node {
-            None => (self.alone(revision)?.verifiers(), false),
+            None if !is_awaited && self.children().covered(&*self.clock) < revision => (1, true),
+            None => {
+                self.children_know(revision).await;
+                (self.alone(revision)?.verifiers(), false)
+            }
             Some(_) if !is_awaited => (1, true),
             Some(node) => (node.effective(revision).await?.verifiers(), false),
         };

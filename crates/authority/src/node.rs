@@ -173,7 +173,8 @@ impl Node {
                 .max()
                 .unwrap_or(0);
         }
-        let polled = self.parts.cluster.poll(poll.session, poll.applied).await?;
+        let acked = poll.applied.min(self.children_covered());
+        let polled = self.parts.cluster.poll(poll.session, poll.applied, acked).await?;
         self.parts.clock.database_said(polled.now, poll.sent);
         self.note(&polled);
         match holder.judge(&poll, &polled.answer) {
@@ -300,10 +301,11 @@ impl Node {
     /// Whether a change is effective now.
     pub async fn look(&self, pending: &Pending) -> Option<Reached> {
         let own = || {
+            let covered = self.children_covered();
             let holder = lock(&self.holder);
             holder
                 .as_ref()
-                .map(|holder| (holder.session(), holder.applied_revision()))
+                .map(|holder| (holder.session(), holder.applied_revision().min(covered)))
         };
         let known = lock(&self.watch).latest.clone();
         if let Some(reading) = known {
@@ -346,6 +348,16 @@ impl Node {
         Ok(reading)
     }
 
+    /// Every change up to here has reached the verifiers that hang on this node: what it acknowledges is theirs too.
+    fn children_covered(&self) -> u64 {
+        self.parts.verifier.children().covered(&*self.parts.clock)
+    }
+
+    /// What to do when a verifier that hangs on this node has acknowledged something.
+    pub fn on_children_acknowledged(&self, wake: impl Fn() + Send + Sync + 'static) {
+        self.parts.verifier.children().on_acknowledged(wake);
+    }
+
     /// Every node that the database knows as living.
     pub async fn sessions(&self) -> Result<Vec<Session>, Failure> {
         Ok(self.parts.cluster.sessions().await?)
@@ -372,6 +384,10 @@ impl Node {
     pub async fn leave(&self) -> Result<(), Failure> {
         let session = self.session();
         self.give_up();
+        // A verifier that hangs on this node and did not go may still answer: its lease ends with the session's.
+        if self.parts.verifier.children().has_leases(self.parts.clock.moment()) {
+            return Ok(());
+        }
         if let Some(own) = session {
             let sessions = self.parts.cluster.sessions().await?;
             let mine = sessions.iter().find(|one| one.seen.session == own);

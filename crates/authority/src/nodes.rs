@@ -1,8 +1,10 @@
 //! What callers may know about nodes, and about changes on their way.
 
+use crate::children::CHILD_LEASE_MS;
 use crate::{Authority, Call, Failure};
 use keyreeve_core::access::{Actor, Permission};
 use keyreeve_core::coherence::grantor::Pending;
+use keyreeve_core::coherence::wait_ms;
 use keyreeve_core::lifecycle::State;
 use keyreeve_store::cluster::Session;
 use keyreeve_store::model::{AuditQuery, KeyRecord};
@@ -39,7 +41,8 @@ impl Authority {
             return Err(Failure::NotFound);
         }
         let Some(node) = self.node() else {
-            return Ok(Some(1));
+            let is_known = self.children().covered(&*self.clock) >= revision;
+            return Ok(is_known.then_some(1));
         };
         let pending = node.asked(revision);
         Ok(node.look(&pending).await.map(|reached| reached.verifiers()))
@@ -47,15 +50,16 @@ impl Authority {
 
     /// Whether a key is disabled or revoked and some verifier may not have heard of it yet.
     pub async fn is_ending(&self, call: &Call, record: &KeyRecord) -> Result<bool, Failure> {
-        let Some(node) = self.node() else {
+        if self.node().is_none() && self.children().is_empty() {
             return Ok(false);
-        };
+        }
         let since = match &record.key.state {
             State::Active => return Ok(false),
             State::Disabled(hold) => hold.since,
             State::Revoked(revocation) => revocation.at,
         };
-        if self.now().millis_since(since) > node.wait_ms() {
+        let wait_ms = self.node().map_or(wait_ms(CHILD_LEASE_MS), |node| node.wait_ms());
+        if self.now().millis_since(since) > wait_ms {
             return Ok(false);
         }
         let newest = AuditQuery {
@@ -69,6 +73,9 @@ impl Authority {
         let entries = self.store.audit(newest).await?;
         let Some(entry) = entries.first() else {
             return Ok(false);
+        };
+        let Some(node) = self.node() else {
+            return Ok(self.children().covered(&*self.clock) < entry.revision);
         };
         let pending: Pending = node.asked(entry.revision);
         Ok(node.look(&pending).await.is_none())

@@ -1,6 +1,7 @@
 //! The memory that verdicts come from, and how commits reach it.
 
 use crate::activity::Uses;
+use crate::children::Children;
 use crate::tombstones::Tombstones;
 use keyreeve_core::access::{Permissions, Reach};
 use keyreeve_core::coherence::rules::{Rule, keeps};
@@ -30,6 +31,7 @@ pub struct Verifier {
     /// of this node's own may come before those of others that precede it.
     covers: AtomicU64,
     tombstones: Tombstones,
+    children: Children,
 }
 
 /// Tenants as their keys' verdicts see them. `changes` counts the commits that touched one, so that a reading which a
@@ -171,12 +173,18 @@ impl Verifier {
             lease,
             covers: AtomicU64::new(0),
             tombstones: Tombstones::default(),
+            children: Children::default(),
         }
     }
 
     /// What was denied of late, should the database forget it.
     pub(crate) fn tombstones(&self) -> &Tombstones {
         &self.tombstones
+    }
+
+    /// The verifiers that hang on this one.
+    pub fn children(&self) -> &Children {
+        &self.children
     }
 
     /// Until when this memory may answer.
@@ -262,6 +270,7 @@ impl Verifier {
         self.root_keys.apply(commit.revision, &commit.root_keys);
         self.keep_uses(commit);
         self.keys.apply(commit.revision, &commit.secrets);
+        self.children.touched(commit);
     }
 
     /// Before a change makes the memory forget a secret: a last use that is not written yet would be invisible.
@@ -324,5 +333,6 @@ impl CommitObserver for Verifier {
         drop(gates);
         self.root_keys.flush();
         self.keys.flush();
+        self.children.everything_touched(0);
     }
 }

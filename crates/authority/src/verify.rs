@@ -215,6 +215,15 @@ impl Authority {
         }
     }
 
+    /// What is known of a secret, from memory or else from the store, and as of which revision.
+    pub(crate) async fn entry_by(&self, digest: Digest) -> Result<(Option<Entry>, u64), Failure> {
+        let looked = self.look_up(digest);
+        match looked.entry {
+            Some(entry) if self.holds(looked.deadline) => Ok((Some(entry), looked.revision)),
+            Some(_) | None => self.fill(digest).await,
+        }
+    }
+
     /// Reads a secret from the store under a ticket, until a reading stands that no change has overtaken (R5) and
     /// that was made within one lease (R4).
     async fn fill(&self, digest: Digest) -> Result<(Option<Entry>, u64), Failure> {

@@ -76,7 +76,7 @@ fn each_crate_knows_only_whom_it_may_know() {
             "keyreeve-sim",
             &["keyreeve-authority", "keyreeve-core", "keyreeve-store"],
         ),
-        ("keyreeve-client", &["keyreeve-api"]),
+        ("keyreeve-client", &["keyreeve-api", "keyreeve-core"]),
         ("keyreeve", &["keyreeve-client", "keyreeve-server"]),
     ];
     for (name, dependencies) in dependencies() {

@@ -3,8 +3,14 @@
 //! A thin client: it sends, it reads, and it turns error bodies into [`ClientError`]. Answers are JSON values with the
 //! field names of the API, so that whoever prints them prints the API's own object.
 
+#[cfg(feature = "verifier")]
+pub mod verifier;
+
+#[cfg(feature = "verifier")]
+pub use verifier::{Verdict, Verifier};
+
 use keyreeve_api::problem::ErrorBody;
-use reqwest::{Method, Url};
+use reqwest::{Method, StatusCode, Url};
 use serde::Serialize;
 use serde_json::Value;
 use std::fmt;
@@ -128,15 +134,24 @@ impl Client {
         let response = request.send().await.map_err(unreachable)?;
         let status = response.status();
         let bytes = response.bytes().await.map_err(unreachable)?;
-        let foreign = |_| ClientError::Foreign {
-            status: status.as_u16(),
-        };
-        if status.is_success() {
-            return serde_json::from_slice(&bytes).map_err(foreign);
+        match status.is_success() {
+            true => serde_json::from_slice(&bytes).map_err(|_| foreign(status)),
+            false => Err(failed(status, &bytes)),
         }
-        Err(ClientError::Refused(Box::new(
-            serde_json::from_slice(&bytes).map_err(foreign)?,
-        )))
+    }
+}
+
+/// What an answer says that is no success.
+pub(crate) fn failed(status: StatusCode, body: &[u8]) -> ClientError {
+    match serde_json::from_slice(body) {
+        Ok(body) => ClientError::Refused(Box::new(body)),
+        Err(_) => foreign(status),
+    }
+}
+
+fn foreign(status: StatusCode) -> ClientError {
+    ClientError::Foreign {
+        status: status.as_u16(),
     }
 }
 
@@ -153,7 +168,7 @@ fn build(socket: Option<&Path>) -> Result<reqwest::Client, ClientError> {
 }
 
 /// The innermost error is the one that says what happened.
-fn root_cause(error: &dyn std::error::Error) -> String {
+pub(crate) fn root_cause(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(source) = cause.source() {
         cause = source;

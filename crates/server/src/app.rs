@@ -3,6 +3,7 @@
 use crate::checkpoints::Checkpoints;
 use crate::dashboard::Doors;
 use crate::effects::Effects;
+use crate::verifiers::Marker;
 use keyreeve_authority::keys::{ChangedKey, RotatedKey};
 use keyreeve_authority::{Authority, Effect};
 use keyreeve_core::audit::Milestone;
@@ -28,11 +29,12 @@ struct Inner {
     effects: Histogram,
     last_effects: Effects,
     doors: Doors,
+    marker: Marker,
 }
 
 impl App {
     /// `start` tells this process's request ids from another's; any random number.
-    pub fn new(authority: Authority, checkpoints: Checkpoints, start: u64) -> Self {
+    pub(crate) fn new(authority: Authority, checkpoints: Checkpoints, marker: Marker, start: u64) -> Self {
         Self(Arc::new(Inner {
             authority,
             checkpoints,
@@ -42,12 +44,18 @@ impl App {
             effects: Histogram::new(EFFECT_BUCKETS),
             last_effects: Effects::default(),
             doors: Doors::default(),
+            marker,
         }))
     }
 
     /// The use cases.
     pub fn authority(&self) -> &Authority {
         &self.0.authority
+    }
+
+    /// Whether verifiers hang on this process, for the one after it.
+    pub(crate) fn marker(&self) -> &Marker {
+        &self.0.marker
     }
 
     /// The signed ends of the audit log.

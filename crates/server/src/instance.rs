@@ -7,6 +7,7 @@ use crate::http::openapi;
 use crate::listen::Listen;
 use crate::open::{self, Opened};
 use crate::settings::Settings;
+use crate::verifiers::Marker;
 use crate::world::OsEntropy;
 use keyreeve_authority::Failure;
 use keyreeve_authority::env::Entropy as _;
@@ -24,6 +25,8 @@ use tokio::sync::watch;
 
 /// How often what verification leaves behind is written down.
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a stop waits for the verifiers that hang on this process to go, in milliseconds.
+const VERIFIERS_PATIENCE_MS: u64 = 2_000;
 /// The socket for whoever may read the data directory.
 const OPERATOR_SOCKET: &str = "operator.sock";
 
@@ -138,7 +141,12 @@ impl Instance {
     pub async fn start(settings: &Settings) -> Result<Self, StartError> {
         let (authority, opened) = open::open(settings).await?;
         let checkpoints = checkpoints(&settings.data)?;
-        let app = App::new(authority, checkpoints, start_number()?);
+        let marker = Marker::in_directory(&settings.data);
+        // Among several nodes a former process's verifiers end with its session.
+        if authority.node().is_none() && marker.is_set() {
+            authority.mind_former_children();
+        }
+        let app = App::new(authority, checkpoints, marker, start_number()?);
         let first_root_key = found(&app, settings).await?;
         app.authority().catch_up().await?;
         let (api, listen) = bind_all(&settings.listen).await?;
@@ -184,6 +192,9 @@ impl Instance {
         let _nobody = self.stop.send(true);
         for listener in self.serving {
             listener.finished().await;
+        }
+        if self.app.authority().dismiss_children(VERIFIERS_PATIENCE_MS).await {
+            self.app.marker().remove();
         }
         self.app.authority().flush_activity().await;
         self.app.record_checkpoint().await;

@@ -16,6 +16,7 @@ pub mod offline;
 mod open;
 mod ops;
 pub mod settings;
+mod verifiers;
 mod world;
 
 pub use app::App;

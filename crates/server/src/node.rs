@@ -7,7 +7,7 @@ use keyreeve_authority::node::Progress;
 use keyreeve_authority::{Failure, Node};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 
 /// The longest time between two polls; less if the lease is short.
 const POLL_MS_MAX: u64 = 1_000;
@@ -70,6 +70,10 @@ async fn hold(node: &Node, begun: oneshot::Sender<Result<(), Failure>>, mut stop
     if begun.send(first).is_err() || !is_good {
         return;
     }
+    // What a verifier that hangs on this node has said is told to the others at once: somebody waits for it.
+    let acknowledged = Arc::new(Notify::new());
+    let wake = Arc::clone(&acknowledged);
+    node.on_children_acknowledged(move || wake.notify_one());
     let mut failing = false;
     loop {
         let pause = match node.poll_once().await {
@@ -97,6 +101,7 @@ async fn hold(node: &Node, begun: oneshot::Sender<Result<(), Failure>>, mut stop
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = node.hinted() => {}
+            () = acknowledged.notified() => {}
             _ = stopping.wait_for(|&stopping| stopping) => break,
         }
     }

@@ -42,7 +42,8 @@ async fn embedded(settings: &Settings) -> Result<(Authority, Opened), StartError
     let verifier = Arc::new(Verifier::new(settings.cache_entries));
     let observer: Arc<dyn CommitObserver> = verifier.clone();
     let store = SqliteStore::open(&settings.data, observer).await?;
-    let authority = Authority::new(Arc::new(store), verifier, Arc::new(WallClock), Arc::new(OsEntropy));
+    let (clock, entropy) = (Arc::new(WallClock), Arc::new(OsEntropy));
+    let authority = Authority::new(Arc::new(store), verifier, clock, entropy, Arc::new(TokioTimer));
     Ok((authority, Opened::default()))
 }
 
@@ -66,7 +67,8 @@ async fn node(settings: &Settings, url: &str) -> Result<(Authority, Opened), Sta
         require_sync: settings.require_sync,
     }));
     let thread = NodeThread::start(Arc::clone(&node)).await?;
-    let authority = Authority::new(store, verifier, clock, Arc::new(OsEntropy)).among(Arc::clone(&node));
+    let (entropy, timer) = (Arc::new(OsEntropy), Arc::new(TokioTimer));
+    let authority = Authority::new(store, verifier, clock, entropy, timer).among(Arc::clone(&node));
     let opened = Opened {
         thread: Some(thread),
         _lock: Some(lock),

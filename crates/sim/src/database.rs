@@ -370,8 +370,8 @@ impl Cluster for Wire {
         ask!(self, register(session, node))
     }
 
-    async fn poll(&self, session: SessionId, applied: u64) -> Result<Polled, StoreError> {
-        ask!(self, poll(session, applied))
+    async fn poll(&self, session: SessionId, applied: u64, acked: u64) -> Result<Polled, StoreError> {
+        ask!(self, poll(session, applied, acked))
     }
 
     async fn sessions(&self) -> Result<Vec<Session>, StoreError> {

@@ -122,7 +122,8 @@ impl Machine {
             require_sync: false,
         }));
         let store = Arc::clone(&wire) as _;
-        let authority = Authority::new(store, verifier, clock, entropy).among(Arc::clone(&node));
+        let timer = Arc::new(SimTimer(sim.clone()));
+        let authority = Authority::new(store, verifier, clock, entropy, timer).among(Arc::clone(&node));
         let renewed = Arc::new(AtomicU64::new(0));
         let holding = Holding {
             sim: sim.clone(),

@@ -98,8 +98,9 @@ pub trait Cluster: Send + Sync + 'static {
     /// Rule R1: makes a session, durably.
     async fn register(&self, session: SessionId, node: &str) -> Result<Registered, StoreError>;
 
-    /// Rule R2: renews, acknowledges and reads the log, all in one statement.
-    async fn poll(&self, session: SessionId, applied: u64) -> Result<Polled, StoreError>;
+    /// Rule R2: renews, acknowledges and reads the log, all in one statement. `applied` is where to read on from;
+    /// `acked`, which is the same or less, is up to where everybody behind this session has it too.
+    async fn poll(&self, session: SessionId, applied: u64, acked: u64) -> Result<Polled, StoreError>;
 
     /// Live sessions, as the primary has them now.
     async fn sessions(&self) -> Result<Vec<Session>, StoreError>;

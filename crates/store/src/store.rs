@@ -64,6 +64,11 @@ pub enum Fate {
 }
 
 impl Fate {
+    /// Whether somebody's requests are refused that were not before.
+    pub const fn takes(self) -> bool {
+        !matches!(self, Self::Live)
+    }
+
     /// What an action of the audit log makes of a key; `None` if it neither takes nor gives.
     pub fn of(action: &str) -> Option<Self> {
         match action {

@@ -3,7 +3,7 @@
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
-use keyreeve_authority::env::{Clock, Entropy, NoEntropy};
+use keyreeve_authority::env::{Clock, Entropy, NoEntropy, Timer};
 use keyreeve_authority::keys::{IssueCommand, KeyWithSecret, RevokeCommand, RotateCommand};
 use keyreeve_authority::verify::{Question, Verdict};
 use keyreeve_authority::{Authority, Call, Caller, Verifier};
@@ -35,6 +35,14 @@ impl Clock for HandClock {
 
     fn moment(&self) -> Moment {
         Moment::default().plus_ms(self.0.load(Ordering::Relaxed).unsigned_abs())
+    }
+}
+
+/// Waiting is what makes time pass here.
+#[async_trait]
+impl Timer for HandClock {
+    async fn sleep_ms(&self, ms: u64) {
+        self.0.fetch_add(i64::try_from(ms).unwrap(), Ordering::Relaxed);
     }
 }
 
@@ -184,6 +192,7 @@ fn authority(stage: &Arc<Stage>, verifier: Arc<Verifier>, clock: &Arc<HandClock>
         verifier,
         Arc::clone(clock) as _,
         entropy,
+        Arc::clone(clock) as _,
     ))
 }
 

@@ -48,6 +48,12 @@ impl Connection {
         Ok(client.for_tenant(tenant))
     }
 
+    /// The server's address and a root key, for what is not done by calls.
+    pub(crate) fn credential(&self) -> anyhow::Result<(String, String)> {
+        let missing = || Usage(format!("set KEYREEVE_ROOT_KEY to a root key of {}", self.url));
+        Ok((self.url.clone(), root_key().ok_or_else(missing)?))
+    }
+
     fn local(&self) -> anyhow::Result<Client> {
         let socket = operator_socket(&self.data);
         if socket.exists() {

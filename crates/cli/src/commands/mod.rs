@@ -12,6 +12,7 @@ mod root_keys;
 mod serve;
 mod tenants;
 mod users;
+mod verifier;
 
 use crate::output;
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -62,6 +63,8 @@ enum Command {
     Audit(audit::Audit),
     /// Show every verifier, its lease and its lag
     Nodes(nodes::Nodes),
+    /// Verify keys line by line, as an application does, from a memory of its own
+    Verifier(verifier::RunVerifier),
     /// Move the instance in a data directory into an empty Postgres database
     Move(moving::Move),
     /// Print the OpenAPI document of this version
@@ -85,6 +88,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Tenants(tenants) => tenants.run().await,
         Command::Audit(audit) => audit.run().await,
         Command::Nodes(nodes) => nodes.run().await,
+        Command::Verifier(verifier) => verifier.run().await,
         Command::Move(moving) => moving.run().await,
         Command::Openapi => {
             output::print(keyreeve_server::openapi_document().trim_end());

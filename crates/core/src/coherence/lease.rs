@@ -58,6 +58,12 @@ impl Deadline {
         self.0.boot == ENDLESS && self.0.raw == ENDLESS
     }
 
+    /// Milliseconds that surely remain, by the clock that says less.
+    pub fn left_ms(self, now: Moment) -> u64 {
+        let left = |end: u64, now: u64| end.saturating_sub(now) / NS_PER_MS;
+        left(self.0.boot, now.boot).min(left(self.0.raw, now.raw))
+    }
+
     /// Whether an answer looked up after the deadline was loaded may be given at `now`.
     pub fn covers(self, now: Moment) -> bool {
         now.boot < self.0.boot && now.raw < self.0.raw

@@ -8,11 +8,13 @@
 //! on, can never put back what a change has just removed (rule R5).
 
 mod cache;
+pub mod child;
 mod entry;
 mod gate;
 pub mod grantor;
 pub mod holder;
 pub mod lease;
+pub mod nursery;
 pub mod rules;
 
 pub use cache::{Cache, Cached, Filled, Ticket};

@@ -31,11 +31,17 @@ pub enum Rule {
     NoShortcutOnRepeat,
     /// R9: a session is buried only when it has not moved for W.
     BuryLate,
+    /// Section 2.5: a change waits for the children that may remember what it touched.
+    ChildrenAreWaitedFor,
+    /// Section 2.5: a child's lease ends with its parent's.
+    LeasesNest,
+    /// Section 2.5: who will be told of a secret is noted before the secret is looked up.
+    HoldBeforeLookUp,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::EmptyAtRegistration,
         Self::RefusalEndsTheLease,
         Self::LeaseFromSending,
@@ -48,6 +54,9 @@ impl Rule {
         Self::WaitLongEnough,
         Self::NoShortcutOnRepeat,
         Self::BuryLate,
+        Self::ChildrenAreWaitedFor,
+        Self::LeasesNest,
+        Self::HoldBeforeLookUp,
     ];
 
     /// Its number in coherence.md, with what part of it.
@@ -65,6 +74,9 @@ impl Rule {
             Self::WaitLongEnough => "R7 wait-long-enough",
             Self::NoShortcutOnRepeat => "R8 no-shortcut-on-repeat",
             Self::BuryLate => "R9 bury-late",
+            Self::ChildrenAreWaitedFor => "2.5 children-are-waited-for",
+            Self::LeasesNest => "2.5 leases-nest",
+            Self::HoldBeforeLookUp => "2.5 hold-before-look-up",
         }
     }
 }

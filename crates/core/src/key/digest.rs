@@ -28,6 +28,29 @@ impl Digest {
         &self.0
     }
 
+    /// In hexadecimal digits.
+    pub fn to_hex(&self) -> String {
+        crate::hex(&self.0)
+    }
+
+    /// Reads what [`Digest::to_hex`] writes.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let mut bytes = [0; 32];
+        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+        if pairs.len() != bytes.len() || !rest.is_empty() {
+            return None;
+        }
+        for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+            let digit = |digit: &u8| {
+                char::from(*digit)
+                    .to_digit(16)
+                    .and_then(|digit| u8::try_from(digit).ok())
+            };
+            *byte = digit(high)? << 4 | digit(low)?;
+        }
+        Some(Self(bytes))
+    }
+
     fn words(&self) -> [u64; 4] {
         let (words, _) = self.0.as_chunks();
         std::array::from_fn(|place| words.get(place).copied().map_or(0, u64::from_le_bytes))
@@ -55,5 +78,20 @@ impl Hash for Digest {
 impl fmt::Debug for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Digest(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_is_read_back_from_its_digits() {
+        let digest = Digest::of(b"x");
+        assert_eq!(Digest::from_hex(&digest.to_hex()), Some(digest));
+        let text = digest.to_hex();
+        for wrong in [&format!("{text}0"), &text.replace(char::is_numeric, "g"), "00", ""] {
+            assert_eq!(Digest::from_hex(wrong), None, "{wrong}");
+        }
     }
 }

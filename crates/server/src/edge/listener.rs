@@ -214,7 +214,7 @@ impl Line {
         let Some(stream) = left else { return };
         let io = TokioIo::new(Guarded::new(stream, peer.alarm.clone()));
         let service = service_fn(move |request| serve(self.face.clone(), self.app.clone(), peer.clone(), request));
-        let connection = self.http.serve_connection(io, service).into_owned();
+        let connection = self.http.serve_connection_with_upgrades(io, service).into_owned();
         // A client that goes away is not worth a line in the log.
         drop(self.watcher.watch(connection).await);
     }

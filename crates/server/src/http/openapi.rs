@@ -3,6 +3,7 @@
 use super::v1::{api_keys, audit, errors, me, nodes, policy, root_keys, tenants, users};
 use super::verify::VerifyDocument;
 use crate::App;
+use crate::verifiers;
 use axum::Router;
 use axum::extract::{MatchedPath, Request};
 use axum::middleware::{self, Next};
@@ -73,6 +74,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(audit::list))
         .routes(routes!(audit::verify))
         .routes(routes!(audit::checkpoint))
+        .routes(routes!(verifiers::connect))
         .routes(routes!(nodes::list))
         .routes(routes!(nodes::operation))
         .routes(routes!(errors::page))

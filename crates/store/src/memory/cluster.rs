@@ -103,13 +103,13 @@ impl Cluster for MemoryStore {
         })
     }
 
-    async fn poll(&self, session: SessionId, applied: u64) -> Result<Polled, StoreError> {
+    async fn poll(&self, session: SessionId, applied: u64, acked: u64) -> Result<Polled, StoreError> {
         self.meet(|tables| {
             let now = tables.meeting.now;
             let row = tables.meeting.sessions.get_mut(&session).filter(|row| !row.is_dead);
             let is_renewed = row.is_some();
             if let Some(row) = row {
-                row.acked = applied;
+                row.acked = acked;
                 row.renewals += 1;
                 row.seen_at = now;
             }

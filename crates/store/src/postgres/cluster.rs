@@ -31,7 +31,7 @@ const LISTEN: &str = "LISTEN keyreeve";
 ///
 /// Where no standby is waited for, the acknowledgement need not reach the disk: losing it only makes others wait. A
 /// renewal that a synchronous standby has not seen must not count, so there it waits like every commit.
-const POLL: &str = "WITH mine AS (UPDATE sessions SET acked = $2, renewals = renewals + 1, \
+const POLL: &str = "WITH mine AS (UPDATE sessions SET acked = $4, renewals = renewals + 1, \
          seen_at = clock_timestamp() WHERE id = $1 AND NOT is_dead RETURNING 1) \
      SELECT set_config('synchronous_commit', CASE WHEN current_setting('synchronous_standby_names') = '' \
              THEN 'off' ELSE 'on' END, TRUE), \
@@ -174,11 +174,15 @@ impl Cluster for PostgresStore {
         })
     }
 
-    async fn poll(&self, session: SessionId, applied: u64) -> Result<Polled, StoreError> {
+    async fn poll(&self, session: SessionId, applied: u64, acked: u64) -> Result<Polled, StoreError> {
         let id = session.as_slice();
-        let applied = number(applied);
-        let values: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 3] =
-            [(&id, Type::BYTEA), (&applied, Type::INT8), (&CHANGES_MAX, Type::INT8)];
+        let (applied, acked) = (number(applied), number(acked));
+        let values: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 4] = [
+            (&id, Type::BYTEA),
+            (&applied, Type::INT8),
+            (&CHANGES_MAX, Type::INT8),
+            (&acked, Type::INT8),
+        ];
         let rows = self.meeting.rows(self, POLL, &values).await?;
         polled(&rows)
     }

@@ -18,7 +18,7 @@ fn cluster(world: &World) -> Option<Arc<dyn Cluster>> {
 
 /// What the changes after a revision touched, all together.
 async fn touched(cluster: &dyn Cluster, after: u64) -> Commit {
-    let polled = cluster.poll(ONE, after).await.unwrap();
+    let polled = cluster.poll(ONE, after, after).await.unwrap();
     let mut all = Commit::default();
     for change in polled.changes {
         match change.touched {
@@ -41,13 +41,27 @@ pub async fn a_session_is_there_until_it_is_buried_and_then_refused(world: World
     let head = world.store.head().await.unwrap();
     assert_eq!((registered.head, registered.chain), (head.revision, head.chain));
     cluster.register(TWO, "second").await.unwrap();
-    assert!(cluster.poll(ONE, registered.head).await.unwrap().answer.is_renewed);
+    assert!(
+        cluster
+            .poll(ONE, registered.head, registered.head)
+            .await
+            .unwrap()
+            .answer
+            .is_renewed
+    );
     let sessions = cluster.sessions().await.unwrap();
     assert_eq!(sessions.len(), 2);
     let first = sessions.iter().find(|one| one.seen.session == ONE).unwrap();
     assert_eq!((first.node.as_str(), first.seen.renewals), ("first", 1));
     cluster.bury(ONE, 1).await.unwrap();
-    assert!(!cluster.poll(ONE, registered.head).await.unwrap().answer.is_renewed);
+    assert!(
+        !cluster
+            .poll(ONE, registered.head, registered.head)
+            .await
+            .unwrap()
+            .answer
+            .is_renewed
+    );
     let sessions = cluster.sessions().await.unwrap();
     assert_eq!(sessions.iter().map(|one| one.seen.session).collect::<Vec<_>>(), [TWO]);
 }
@@ -55,9 +69,16 @@ pub async fn a_session_is_there_until_it_is_buried_and_then_refused(world: World
 pub async fn a_session_that_moved_is_not_buried(world: World) {
     let Some(cluster) = cluster(&world) else { return };
     let registered = cluster.register(ONE, "first").await.unwrap();
-    cluster.poll(ONE, registered.head).await.unwrap();
+    cluster.poll(ONE, registered.head, registered.head).await.unwrap();
     cluster.bury(ONE, 0).await.unwrap();
-    assert!(cluster.poll(ONE, registered.head).await.unwrap().answer.is_renewed);
+    assert!(
+        cluster
+            .poll(ONE, registered.head, registered.head)
+            .await
+            .unwrap()
+            .answer
+            .is_renewed
+    );
 }
 
 pub async fn a_poll_brings_what_came_since_with_what_it_touched(world: World) {
@@ -153,16 +174,24 @@ pub async fn a_poll_acknowledges_and_says_where_the_chain_was(world: World) {
     let Some(cluster) = cluster(&world) else { return };
     let start = cluster.register(ONE, "first").await.unwrap();
     world.issue("user_1", "one").await;
-    let polled = cluster.poll(ONE, start.head).await.unwrap();
+    let polled = cluster.poll(ONE, start.head, start.head).await.unwrap();
     assert_eq!(polled.answer.chain, Some(start.chain));
     assert_eq!(polled.answer.head, start.head + 1);
     let head = world.store.head().await.unwrap();
     assert_eq!(polled.answer.last, Some((head.revision, head.chain)));
     assert!(!polled.answer.is_replica);
     assert_eq!(cluster.sessions().await.unwrap()[0].seen.acked, start.head);
-    cluster.poll(ONE, head.revision).await.unwrap();
+    cluster.poll(ONE, head.revision, head.revision).await.unwrap();
     assert_eq!(cluster.sessions().await.unwrap()[0].seen.acked, head.revision);
-    assert_eq!(cluster.poll(ONE, head.revision + 5).await.unwrap().answer.chain, None);
+    assert_eq!(
+        cluster
+            .poll(ONE, head.revision + 5, head.revision + 5)
+            .await
+            .unwrap()
+            .answer
+            .chain,
+        None
+    );
 }
 
 pub async fn nodes_agree_on_one_lease(world: World) {

@@ -1,0 +1,85 @@
+//! `keyreeve verifier`: verifies keys as an application does, from a memory of its own.
+
+use super::connect::Connection;
+use crate::output;
+use anyhow::Context as _;
+use clap::Args;
+use keyreeve_client::verifier::CAPACITY_DEFAULT;
+use keyreeve_client::{Verdict, Verifier};
+use serde_json::json;
+use std::io::BufRead as _;
+use tokio::sync::mpsc;
+
+const EXAMPLES: &str = "\
+Examples:
+  printf '%s\\n' \"$KEY\" | keyreeve verifier
+  keyreeve verifier < keys.txt | jq -r .code
+
+One line of standard input is a key, with scopes after it if it must hold any; one line of standard output is its verdict,
+or {\"revoked\": \"ak_…\"} when a key that was verified is revoked. The end of the input hands the lease back.";
+
+/// Verify keys line by line, from a memory of its own that a revocation waits for: what `keyreeve-client` does inside an
+/// application. The root key comes from `KEYREEVE_ROOT_KEY`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct RunVerifier {
+    /// Most secrets to remember
+    #[arg(long, default_value_t = CAPACITY_DEFAULT, value_name = "N")]
+    capacity: usize,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+impl RunVerifier {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        let (url, root_key) = self.connection.credential()?;
+        let told = |key: &str| output::print(&json!({ "revoked": key }).to_string());
+        let builder = Verifier::builder(&url, &root_key);
+        let verifier = builder.capacity(self.capacity).on_revoked(told).connect().await?;
+        let mut lines = lines();
+        while let Some(line) = lines.recv().await {
+            let line = line.context("cannot read standard input")?;
+            let mut words = line.split_whitespace();
+            let key = words.next().unwrap_or("");
+            let scopes: Vec<_> = words.collect();
+            let is_remembered = verifier.remembered(key, &scopes);
+            let source = if is_remembered.is_some() { "memory" } else { "node" };
+            let verdict = match is_remembered {
+                Some(verdict) => verdict,
+                None => verifier.verify_for(key, &scopes).await,
+            };
+            output::print(&shown(&verdict, source));
+        }
+        verifier.close().await;
+        Ok(())
+    }
+}
+
+fn shown(verdict: &Verdict, source: &str) -> String {
+    json!({
+        "valid": verdict.is_valid(),
+        "code": verdict.code(),
+        "status": verdict.status(),
+        "reason": verdict.reason(),
+        "tenant": verdict.tenant(),
+        "key_id": verdict.key_id(),
+        "subject": verdict.subject(),
+        "scopes": verdict.scopes().collect::<Vec<_>>(),
+        "revision": verdict.revision(),
+        "source": source,
+    })
+    .to_string()
+}
+
+/// Standard input, read on a thread of its own: it can wait for ever.
+fn lines() -> mpsc::Receiver<std::io::Result<String>> {
+    let (send, lines) = mpsc::channel(1);
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lock().lines() {
+            if send.blocking_send(line).is_err() {
+                break;
+            }
+        }
+    });
+    lines
+}

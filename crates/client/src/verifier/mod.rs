@@ -1,0 +1,254 @@
+//! Verification inside an application: answered from its own memory, in nanoseconds, and as immediate as on a node.
+//!
+//! A [`Verifier`] hangs on a node by one connection. It asks the node once for each key, and the node tells it what to
+//! forget. A revocation on the server returns only when every verifier that may know the key has forgotten it, or holds
+//! no lease any more. Without a lease nothing is answered but `SERVICE_UNAVAILABLE` (`docs/concepts/immediate.md`).
+
+mod clock;
+mod link;
+mod told;
+mod uses;
+mod verdict;
+
+pub use verdict::Verdict;
+
+use crate::ClientError;
+use clock::moment;
+use keyreeve_core::coherence::Entry;
+use keyreeve_core::coherence::Filled;
+use keyreeve_core::coherence::child::Child;
+use keyreeve_core::key::Presented;
+use keyreeve_core::verdict::{Denial, judge};
+use keyreeve_core::{Digest, KeyId};
+use link::{Found, Question};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use uses::Uses;
+
+/// Secrets that are remembered unless somebody says otherwise.
+pub const CAPACITY_DEFAULT: usize = 100_000;
+/// How long a verification waits for the node at most.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How often a question that a change has overtaken is asked again.
+const FILL_TRIES: usize = 8;
+/// Most questions that wait for the connection.
+const QUESTIONS_MAX: usize = 4_096;
+
+/// Told of keys that are refused from now on; see [`Builder::on_revoked`].
+pub type OnRevoked = Box<dyn Fn(&str) + Send + Sync>;
+
+/// Verifies keys from memory. Cloning is cheap; the last clone that is dropped hands its lease back.
+#[derive(Clone)]
+pub struct Verifier(Arc<Handle>);
+
+struct Handle {
+    inner: Arc<Inner>,
+    questions: mpsc::Sender<Question>,
+    close: watch::Sender<bool>,
+}
+
+/// What the connection's thread shares with those who verify.
+pub(crate) struct Inner {
+    child: Child,
+    uses: Uses,
+    /// Rung when a lease is granted.
+    granted: Notify,
+    on_revoked: Option<OnRevoked>,
+}
+
+/// How a verifier is set up.
+pub struct Builder {
+    url: String,
+    root_key: String,
+    capacity: usize,
+    on_revoked: Option<OnRevoked>,
+}
+
+impl Verifier {
+    /// Connects to a node: its address (`http://…`, `https://…` or `unix:/path`) and a root key with `keys:verify`.
+    ///
+    /// Comes back when the first lease is granted. [`ClientError::Refused`] if the root key may not verify,
+    /// [`ClientError::Unreachable`] if nobody answers. Later the connection is made again by itself.
+    pub async fn connect(url: &str, root_key: &str) -> Result<Self, ClientError> {
+        Self::builder(url, root_key).connect().await
+    }
+
+    /// The same with choices.
+    pub fn builder(url: &str, root_key: &str) -> Builder {
+        Builder {
+            url: url.to_owned(),
+            root_key: root_key.to_owned(),
+            capacity: CAPACITY_DEFAULT,
+            on_revoked: None,
+        }
+    }
+
+    /// Whether a key is good. From memory where possible; the first time a key is seen, from the node.
+    pub async fn verify(&self, key: &str) -> Verdict {
+        self.verify_for(key, &[]).await
+    }
+
+    /// Whether a key is good and holds all these scopes.
+    pub async fn verify_for(&self, key: &str, scopes: &[&str]) -> Verdict {
+        match self.hit(key, scopes) {
+            Ok(verdict) => verdict,
+            Err(digest) => self.miss(digest, scopes).await,
+        }
+    }
+
+    /// What memory alone says, without waiting; `None` if the node must be asked.
+    pub fn remembered(&self, key: &str, scopes: &[&str]) -> Option<Verdict> {
+        self.hit(key, scopes).ok()
+    }
+
+    /// Secrets remembered now.
+    pub fn len(&self) -> usize {
+        self.0.inner.child.len()
+    }
+
+    /// Whether nothing is remembered.
+    pub fn is_empty(&self) -> bool {
+        self.0.inner.child.is_empty()
+    }
+
+    /// Hands the lease back and waits until the node knows: no change need wait for this verifier then. From here on
+    /// nothing is valid.
+    pub async fn close(self) {
+        // If the thread is gone already, so is the lease.
+        let _gone = self.0.close.send(true);
+        self.0.close.closed().await;
+    }
+
+    fn hit(&self, key: &str, scopes: &[&str]) -> Result<Verdict, Digest> {
+        let denial = if key.is_empty() {
+            Denial::Missing
+        } else {
+            Denial::Malformed
+        };
+        let Ok(presented) = Presented::parse(key) else {
+            return Ok(Verdict::unknown(denial));
+        };
+        let digest = presented.digest();
+        let child = &self.0.inner.child;
+        let looked = child.look_up(&digest);
+        let now = moment();
+        let (entry, revision) = child.settle(looked, now).ok_or(digest)?;
+        Ok(self.judged(entry, revision, scopes, now))
+    }
+
+    fn judged(&self, entry: Entry, revision: u64, scopes: &[&str], now: keyreeve_core::coherence::Moment) -> Verdict {
+        let now = self.0.inner.child.time(now);
+        let outcome = judge(&entry.facts(), scopes.iter().copied(), now);
+        self.0.inner.uses.note(&entry, outcome, now);
+        Verdict::of(outcome, entry, revision)
+    }
+
+    async fn miss(&self, digest: Digest, scopes: &[&str]) -> Verdict {
+        let answered = tokio::time::timeout(PATIENCE, self.fill(digest)).await;
+        match answered.ok().flatten() {
+            Some((Some(entry), revision)) => self.judged(entry, revision, scopes, moment()),
+            Some((None, _)) => Verdict::unknown(Denial::Unknown),
+            None => Verdict::unknown(Denial::Unavailable),
+        }
+    }
+
+    /// Asks the node under a ticket, until an answer stands that no order has overtaken (R5), within one lease (R4).
+    async fn fill(&self, digest: Digest) -> Option<(Option<Entry>, u64)> {
+        let child = &self.0.inner.child;
+        for _ in 0..FILL_TRIES {
+            if *self.0.close.borrow() {
+                return None;
+            }
+            let granted = self.0.inner.granted.notified();
+            let deadline = child.deadline();
+            if !child.covers(deadline, moment()) {
+                granted.await;
+                continue;
+            }
+            let ticket = child.begin_fill(digest)?;
+            let (answer, answered) = oneshot::channel();
+            self.0.questions.send(Question { digest, answer }).await.ok()?;
+            // No answer: the connection broke, or the node itself cannot know now.
+            let Ok(Found { revision, told }) = answered.await else {
+                continue;
+            };
+            let entry = told.and_then(|told| told::entry(child, digest, &told));
+            if ticket.finish(revision, entry.clone()) == Filled::Kept && child.covers(deadline, moment()) {
+                return Some((entry, revision));
+            }
+        }
+        None
+    }
+}
+
+impl Builder {
+    /// How many secrets to remember at most. One takes about 200 bytes.
+    #[must_use]
+    pub fn capacity(mut self, secrets: usize) -> Self {
+        self.capacity = secrets;
+        self
+    }
+
+    /// Called with a key's id when its requests are refused from now on and it was remembered here: for what a request
+    /// has begun and goes on, such as a stream. It must not block. Of an owner or a tenant that is suspended as a whole
+    /// the keys are not named; ask again for what matters.
+    #[must_use]
+    pub fn on_revoked(mut self, tell: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        self.on_revoked = Some(Box::new(tell));
+        self
+    }
+
+    /// Connects.
+    pub async fn connect(self) -> Result<Verifier, ClientError> {
+        let address = link::Address::parse(&self.url, self.root_key)?;
+        let inner = Arc::new(Inner {
+            child: Child::new(self.capacity),
+            uses: Uses::default(),
+            granted: Notify::new(),
+            on_revoked: self.on_revoked,
+        });
+        let (questions, asked) = mpsc::channel(QUESTIONS_MAX);
+        let (close, closing) = watch::channel(false);
+        link::start(address, Arc::clone(&inner), self.capacity, asked, closing).await?;
+        Ok(Verifier(Arc::new(Handle {
+            inner,
+            questions,
+            close,
+        })))
+    }
+}
+
+impl Inner {
+    /// Tells the application of keys that were remembered and have ended.
+    fn tell_revoked(&self, gone: &[Entry], ended: &[String]) {
+        let Some(tell) = &self.on_revoked else { return };
+        for id in gone.iter().map(Entry::key_id).map(|id: KeyId| id.to_string()) {
+            if ended.contains(&id) {
+                tell(&id);
+            }
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // The thread sees it and hands the lease back.
+        let _gone = self.close.send(true);
+    }
+}
+
+impl fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verifier").field("remembered", &self.len()).finish()
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("capacity", &self.capacity)
+            .finish_non_exhaustive()
+    }
+}

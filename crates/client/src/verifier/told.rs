@@ -1,0 +1,43 @@
+//! From the words of the wire to what is remembered.
+
+use keyreeve_api::verifiers::Told;
+use keyreeve_core::coherence::child::Child;
+use keyreeve_core::coherence::{Entry, NewEntry};
+use keyreeve_core::policy::Reveal;
+use keyreeve_core::text::Slug;
+use keyreeve_core::verdict::{KeyStanding, SecretStanding};
+use keyreeve_core::{Digest, KeyId, Timestamp};
+
+/// `None` if a word is not known here: then nothing is remembered, and nothing is valid.
+pub(super) fn entry(child: &Child, digest: Digest, told: &Told) -> Option<Entry> {
+    let time = |ms: Option<i64>| ms.map(Timestamp::from_millis);
+    let secret = match (told.secret.as_str(), time(told.retires_at)) {
+        ("live", _) => SecretStanding::Live,
+        ("retiring", Some(until)) => SecretStanding::Retiring(until),
+        ("retired", _) => SecretStanding::Retired,
+        ("tombstone", _) => SecretStanding::Tombstone,
+        _ => return None,
+    };
+    let key = match told.key.as_str() {
+        "active" => KeyStanding::Active,
+        "disabled" => KeyStanding::Disabled {
+            finalize_at: time(told.finalize_at),
+        },
+        "revoked" => KeyStanding::Revoked,
+        _ => return None,
+    };
+    let reveal = if told.reveals { Reveal::OwnerSafe } else { Reveal::None };
+    Entry::new(&NewEntry {
+        digest,
+        key_id: KeyId::parse(&told.key_id).ok()?,
+        gate: child.gate(Slug::parse(&told.tenant).ok()?, reveal, told.is_blocked),
+        secret,
+        key,
+        expires_at: time(told.expires_at),
+        subject: &told.subject,
+        name: &told.name,
+        scopes: &told.scopes,
+        claims: told.claims.as_deref().map(|claims| claims.get()),
+        is_presented: true,
+    })
+}

@@ -1,0 +1,76 @@
+//! What verifications leave behind, until it is reported to the node: last uses and counts.
+
+use keyreeve_api::verifiers::Seen;
+use keyreeve_core::coherence::{Cached as _, Entry, Noted};
+use keyreeve_core::verdict::Denial;
+use keyreeve_core::{Digest, Timestamp};
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// A use is noted at most once in this time.
+const USE_GRAIN_MS: i64 = 1_000;
+/// Most things of a kind that wait; beyond it the newest are not counted.
+const WAITING_MAX: usize = 100_000;
+/// Most of a kind that are reported at once.
+const REPORT_MAX: usize = 2_000;
+
+#[derive(Default)]
+pub(super) struct Uses(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    /// Entries with good verdicts to report.
+    queue: VecDeque<Entry>,
+    denied: HashMap<(Digest, Denial), (u32, Timestamp)>,
+}
+
+impl Uses {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a verdict on a key that is known.
+    pub(super) fn note(&self, entry: &Entry, outcome: Result<(), Denial>, now: Timestamp) {
+        let Err(denial) = outcome else {
+            let (used, counted) = (entry.note_use(now, USE_GRAIN_MS), entry.count_use());
+            if used != Noted::Nothing || counted != Noted::Nothing {
+                let mut state = self.state();
+                if state.queue.len() < WAITING_MAX {
+                    state.queue.push_back(entry.clone());
+                }
+            }
+            return;
+        };
+        let mut state = self.state();
+        let place = (*entry.digest(), denial);
+        if state.denied.len() < WAITING_MAX || state.denied.contains_key(&place) {
+            let seen = state.denied.entry(place).or_insert((0, now));
+            *seen = (seen.0.saturating_add(1), now);
+        }
+    }
+
+    /// Takes what is to be reported now.
+    pub(super) fn take(&self) -> Vec<Seen> {
+        let mut state = self.state();
+        let count = state.queue.len().min(REPORT_MAX);
+        let mut seen: Vec<_> = state.queue.drain(..count).filter_map(|entry| good(&entry)).collect();
+        let denied = state.denied.extract_if(|_, _| true).take(REPORT_MAX);
+        seen.extend(denied.map(|((digest, denial), (count, last_at))| Seen {
+            digest: digest.to_hex(),
+            outcome: denial.as_str().to_owned(),
+            count,
+            last_at: last_at.millis(),
+        }));
+        seen
+    }
+}
+
+fn good(entry: &Entry) -> Option<Seen> {
+    let (count, _) = entry.take_uses();
+    (count > 0).then(|| Seen {
+        digest: entry.digest().to_hex(),
+        outcome: "valid".to_owned(),
+        count,
+        last_at: entry.last_use().map_or(0, Timestamp::millis),
+    })
+}

@@ -1,0 +1,385 @@
+//! The verifiers that hang on this one: what each of them may remember, until when it may answer from it, and what it
+//! has yet to forget (coherence.md, section 2.5).
+//!
+//! A child asks its parent for secrets, and is told when one of those is touched by a change. It may answer only during
+//! leases that the parent grants, none of which outlasts the parent's own. A change has reached a child when the child
+//! has said so, or when the last lease that it can hold is surely over.
+
+use super::lease::{Moment, wait_ms};
+use super::rules::{Rule, keeps};
+use crate::key::Digest;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+/// Names one connection of one child; never used again.
+pub type ChildId = u64;
+
+/// A child that asks for more than so many times what it said it can hold is told to forget everything: it forgets on
+/// its own without saying so.
+const HELD_FACTOR: usize = 4;
+/// Whoever has more than this to forget at once forgets everything.
+const FORGOTTEN_MAX: usize = 5_000;
+
+/// What a child is told. It carries it out, then acknowledges its number.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Order {
+    /// Its number, counted for each child.
+    pub number: u64,
+    /// The change that makes it necessary.
+    pub revision: u64,
+    /// What to forget.
+    pub what: Forget,
+}
+
+/// What to forget.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Forget {
+    /// These secrets.
+    Secrets(Vec<Digest>),
+    /// Everything.
+    Everything,
+}
+
+/// All children of one parent. Decides; sends nothing.
+#[derive(Debug, Default)]
+pub struct Nursery {
+    children: BTreeMap<ChildId, Child>,
+    /// Who may remember a secret.
+    holders: HashMap<Digest, Vec<ChildId>>,
+    last_id: ChildId,
+}
+
+#[derive(Debug)]
+struct Child {
+    capacity: usize,
+    /// How many secrets it may remember.
+    held: usize,
+    /// When the last lease that it was granted is over, whatever its clock does. `None` before the first.
+    over_at: Option<Moment>,
+    /// Orders it has not acknowledged, with their revisions, oldest first.
+    unacknowledged: VecDeque<(u64, u64)>,
+    last_order: u64,
+    is_gone: bool,
+}
+
+impl Child {
+    fn order(&mut self, revision: u64, what: Forget) -> Order {
+        self.last_order += 1;
+        self.unacknowledged.push_back((self.last_order, revision));
+        Order {
+            number: self.last_order,
+            revision,
+            what,
+        }
+    }
+
+    /// Whether it can hold no lease any more.
+    fn is_over(&self, now: Moment) -> bool {
+        self.over_at.is_none_or(|end| now.is_surely_at_or_after(end))
+    }
+}
+
+impl Nursery {
+    /// A new child, which says that it remembers at most `capacity` secrets. Its memory must be empty.
+    pub fn join(&mut self, capacity: usize) -> ChildId {
+        self.last_id += 1;
+        let child = Child {
+            capacity: capacity.max(1),
+            held: 0,
+            over_at: None,
+            unacknowledged: VecDeque::new(),
+            last_order: 0,
+            is_gone: false,
+        };
+        self.children.insert(self.last_id, child);
+        self.last_id
+    }
+
+    /// Notes that a child is about to be granted a lease of a length, counted from when it asked for it. Call before
+    /// the grant is sent.
+    pub fn grant(&mut self, id: ChildId, length_ms: u64, now: Moment) {
+        if let Some(child) = self.children.get_mut(&id) {
+            let end = now.plus_ms(wait_ms(length_ms));
+            let later = child.over_at.is_none_or(|known| end.is_surely_at_or_after(known));
+            if later {
+                child.over_at = Some(end);
+            }
+        }
+    }
+
+    /// Notes that a child will be told of a secret. Call *before* the secret is looked up: a change that comes in
+    /// between is then told to the child as well. An order, if it has asked for too many.
+    pub fn hold(&mut self, id: ChildId, digest: Digest, revision: u64) -> Option<Order> {
+        let child = self.children.get_mut(&id)?;
+        let mut order = None;
+        if child.held >= child.capacity.saturating_mul(HELD_FACTOR) {
+            order = Some(child.order(revision, Forget::Everything));
+            child.held = 0;
+            self.release(id);
+        }
+        let holders = self.holders.entry(digest).or_default();
+        if !holders.contains(&id) {
+            holders.push(id);
+            if let Some(child) = self.children.get_mut(&id) {
+                child.held += 1;
+            }
+        }
+        order
+    }
+
+    /// A change touched some secrets: what to tell whom. Call after the parent's own memory has forgotten them.
+    pub fn touched<'d>(
+        &mut self,
+        revision: u64,
+        digests: impl IntoIterator<Item = &'d Digest>,
+    ) -> Vec<(ChildId, Order)> {
+        let mut by_child: BTreeMap<ChildId, Vec<Digest>> = BTreeMap::new();
+        for digest in digests {
+            for id in self.holders.remove(digest).unwrap_or_default() {
+                by_child.entry(id).or_default().push(*digest);
+            }
+        }
+        let mut orders = Vec::with_capacity(by_child.len());
+        for (id, digests) in by_child {
+            let is_much = digests.len() > FORGOTTEN_MAX;
+            if is_much {
+                self.release(id);
+            }
+            if let Some(child) = self.children.get_mut(&id) {
+                child.held = if is_much {
+                    0
+                } else {
+                    child.held.saturating_sub(digests.len())
+                };
+                let what = if is_much {
+                    Forget::Everything
+                } else {
+                    Forget::Secrets(digests)
+                };
+                orders.push((id, child.order(revision, what)));
+            }
+        }
+        orders
+    }
+
+    /// A change touched what many secrets have in common, or nobody knows what: what to tell whom.
+    pub fn everything_touched(&mut self, revision: u64) -> Vec<(ChildId, Order)> {
+        self.holders.clear();
+        let holding = self
+            .children
+            .iter_mut()
+            .filter(|(_, child)| child.held > 0 || !child.unacknowledged.is_empty());
+        holding
+            .map(|(id, child)| {
+                child.held = 0;
+                (*id, child.order(revision, Forget::Everything))
+            })
+            .collect()
+    }
+
+    /// One child must forget everything, for instance because its credential has changed.
+    pub fn dismissed(&mut self, id: ChildId, revision: u64) -> Option<Order> {
+        self.release(id);
+        let child = self.children.get_mut(&id)?;
+        child.held = 0;
+        Some(child.order(revision, Forget::Everything))
+    }
+
+    /// A child has carried out every order up to this number.
+    pub fn acknowledged(&mut self, id: ChildId, number: u64) {
+        if let Some(child) = self.children.get_mut(&id) {
+            while child.unacknowledged.front().is_some_and(|(order, _)| *order <= number) {
+                child.unacknowledged.pop_front();
+            }
+        }
+    }
+
+    /// A child has given its lease back and forgotten everything.
+    pub fn left(&mut self, id: ChildId) {
+        self.children.remove(&id);
+        self.release(id);
+    }
+
+    /// The connection to a child is gone. It may go on answering until its lease is over, so it is waited for until
+    /// then, by changes of what it may remember.
+    pub fn lost(&mut self, id: ChildId) {
+        if let Some(child) = self.children.get_mut(&id) {
+            child.is_gone = true;
+        }
+        if !keeps(Rule::ChildrenAreWaitedFor) {
+            self.left(id);
+        }
+    }
+
+    /// Every change up to this revision has reached every child; `u64::MAX` if nothing is under way.
+    pub fn covered(&mut self, now: Moment) -> u64 {
+        if !keeps(Rule::ChildrenAreWaitedFor) {
+            return u64::MAX;
+        }
+        self.bury(now);
+        let waiting = self.children.values().filter(|child| !child.is_over(now));
+        let oldest = waiting.filter_map(|child| child.unacknowledged.iter().map(|(_, revision)| *revision).min());
+        oldest.min().map_or(u64::MAX, |revision| revision.saturating_sub(1))
+    }
+
+    /// Whether some child may still answer.
+    pub fn has_leases(&mut self, now: Moment) -> bool {
+        self.bury(now);
+        self.children.values().any(|child| !child.is_over(now))
+    }
+
+    /// Every child that is connected.
+    pub fn connected(&self) -> Vec<ChildId> {
+        let connected = self.children.iter().filter(|(_, child)| !child.is_gone);
+        connected.map(|(id, _)| *id).collect()
+    }
+
+    /// Children that are connected.
+    pub fn len(&self) -> usize {
+        self.children.values().filter(|child| !child.is_gone).count()
+    }
+
+    /// Whether there are none, not even ones that are gone and could still answer.
+    pub fn is_empty(&self) -> bool {
+        self.children.is_empty()
+    }
+
+    /// Forgets those who are gone and can answer nothing any more.
+    fn bury(&mut self, now: Moment) {
+        let is_dead = |child: &Child| child.is_gone && child.is_over(now);
+        let dead: Vec<_> = self
+            .children
+            .iter()
+            .filter(|(_, child)| is_dead(child))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in dead {
+            self.left(id);
+        }
+    }
+
+    fn release(&mut self, id: ChildId) {
+        self.holders.retain(|_, holders| {
+            holders.retain(|holder| *holder != id);
+            !holders.is_empty()
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Moment {
+        Moment::default().plus_ms(1_000 + ms)
+    }
+
+    fn digest(number: u8) -> Digest {
+        Digest::from_bytes([number; 32])
+    }
+
+    /// A child with a lease of two seconds from now, that may remember the secrets 1 and 2.
+    fn nursery() -> (Nursery, ChildId) {
+        let mut nursery = Nursery::default();
+        let id = nursery.join(10);
+        nursery.grant(id, 2_000, at(0));
+        assert_eq!(nursery.hold(id, digest(1), 5), None);
+        assert_eq!(nursery.hold(id, digest(2), 5), None);
+        (nursery, id)
+    }
+
+    #[test]
+    fn a_change_of_what_a_child_holds_waits_for_its_word() {
+        let (mut nursery, id) = nursery();
+        assert_eq!(nursery.covered(at(1)), u64::MAX);
+        let orders = nursery.touched(7, &[digest(1), digest(9)]);
+        let what = Forget::Secrets(vec![digest(1)]);
+        let order = Order {
+            number: 1,
+            revision: 7,
+            what,
+        };
+        assert_eq!(orders, [(id, order)]);
+        assert_eq!(nursery.covered(at(1)), 6);
+        assert_eq!(nursery.touched(8, &[digest(1)]), [], "it was told to forget it already");
+        nursery.acknowledged(id, 1);
+        assert_eq!(nursery.covered(at(1)), u64::MAX);
+    }
+
+    #[test]
+    fn nobody_waits_for_a_child_that_holds_nothing_of_it() {
+        let (mut nursery, _) = nursery();
+        assert_eq!(nursery.touched(7, &[digest(3)]), []);
+        assert_eq!(nursery.covered(at(1)), u64::MAX);
+    }
+
+    #[test]
+    fn a_child_that_is_silent_is_waited_for_until_its_lease_is_surely_over() {
+        let (mut nursery, id) = nursery();
+        nursery.touched(7, &[digest(1)]);
+        nursery.lost(id);
+        assert_eq!(nursery.covered(at(2_999)), 6);
+        assert_eq!(nursery.covered(at(3_000)), u64::MAX);
+        assert!(nursery.is_empty());
+    }
+
+    #[test]
+    fn a_lost_child_still_counts_for_changes_that_come_after() {
+        let (mut nursery, id) = nursery();
+        nursery.lost(id);
+        assert_eq!(nursery.len(), 0);
+        assert_eq!(nursery.touched(7, &[digest(2)]).len(), 1);
+        assert_eq!(nursery.covered(at(10)), 6);
+        assert_eq!(nursery.everything_touched(8).len(), 1);
+        assert_eq!(nursery.covered(at(3_000)), u64::MAX);
+    }
+
+    #[test]
+    fn a_child_that_leaves_is_not_waited_for() {
+        let (mut nursery, id) = nursery();
+        nursery.touched(7, &[digest(1)]);
+        nursery.left(id);
+        assert_eq!(nursery.covered(at(1)), u64::MAX);
+        assert_eq!(nursery.touched(8, &[digest(2)]), []);
+    }
+
+    #[test]
+    fn a_later_and_shorter_grant_does_not_shorten_the_wait() {
+        let (mut nursery, id) = nursery();
+        nursery.grant(id, 10, at(1));
+        nursery.touched(7, &[digest(1)]);
+        assert_eq!(nursery.covered(at(2_999)), 6);
+    }
+
+    #[test]
+    fn orders_are_acknowledged_in_their_order() {
+        let (mut nursery, id) = nursery();
+        nursery.touched(7, &[digest(1)]);
+        nursery.touched(9, &[digest(2)]);
+        nursery.acknowledged(id, 1);
+        assert_eq!(nursery.covered(at(1)), 8);
+        nursery.acknowledged(id, 2);
+        assert_eq!(nursery.covered(at(1)), u64::MAX);
+    }
+
+    #[test]
+    fn whoever_asks_for_more_than_it_can_hold_begins_anew() {
+        let mut nursery = Nursery::default();
+        let id = nursery.join(1);
+        nursery.grant(id, 2_000, at(0));
+        for number in 0..4 {
+            assert_eq!(nursery.hold(id, digest(number), 5), None);
+        }
+        let order = nursery.hold(id, digest(4), 5).unwrap();
+        assert_eq!(order.what, Forget::Everything);
+        nursery.acknowledged(id, order.number);
+        assert_eq!(nursery.touched(6, &[digest(0)]), []);
+        assert_eq!(nursery.touched(6, &[digest(4)]).len(), 1);
+    }
+
+    #[test]
+    fn an_unknown_gap_holds_everything_back() {
+        let (mut nursery, _) = nursery();
+        nursery.everything_touched(0);
+        assert_eq!(nursery.covered(at(1)), 0);
+    }
+}
