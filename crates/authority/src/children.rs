@@ -286,6 +286,7 @@ impl Authority {
         }
         let found = self.entry_by(digest).await?;
         if !keeps(Rule::HoldBeforeLookUp) {
+            self.timer.sleep_ms(20).await;
             self.children().hold(id, digest, self.verifier.applied());
         }
         let (entry, revision) = found;

@@ -1,6 +1,7 @@
 //! Those who issue, revoke and verify, and write down what they were told.
 
-use crate::executor::{MS, Owner, Sim};
+use crate::child::ChildProcess;
+use crate::executor::{MS, Nanos, Owner, Sim};
 use crate::history::{Change, Ground, History, Said, Verification};
 use crate::node::{LEASE_MS, Process};
 use keyreeve_authority::keys::{IssueCommand, RevokeCommand, RotateCommand};
@@ -16,7 +17,7 @@ use keyreeve_core::user::{Email, Status, UserEdit};
 use keyreeve_core::verdict::Denial;
 use keyreeve_core::{KeyId, UserId};
 use keyreeve_store::model::TenantEdit;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
@@ -78,15 +79,11 @@ impl Client {
     }
 
     /// Sends a request to a process and waits for its answer; `None` if the process dies with it.
-    async fn ask<T: Send + 'static>(
-        &self,
-        process: &Process,
-        work: impl Future<Output = T> + Send + 'static,
-    ) -> Option<T> {
+    async fn ask<T: Send + 'static>(&self, owner: Owner, work: impl Future<Output = T> + Send + 'static) -> Option<T> {
         let (tell, told) = oneshot::channel();
         let sim = self.sim.clone();
         let wire = self.sim.range(MS / 10, 3 * MS);
-        self.sim.spawn(process.owner, async move {
+        self.sim.spawn(owner, async move {
             sim.sleep(wire).await;
             let answer = work.await;
             // Whoever asked is always there.
@@ -109,7 +106,7 @@ impl Client {
     ) -> Option<T> {
         let sent = self.sim.stamp();
         self.begin(grounds, sent);
-        let answer = self.ask(process, work).await;
+        let answer = self.ask(process.owner, work).await;
         let answered = self.sim.stamp();
         match answer {
             Some(Ok((value, effect))) => {
@@ -175,7 +172,10 @@ impl Client {
             password: None,
         };
         let made = self
-            .ask(process, async move { authority.create_user(&call, command).await })
+            .ask(
+                process.owner,
+                async move { authority.create_user(&call, command).await },
+            )
             .await;
         if let Some(Ok(user)) = made
             && let Some(subject) = user.subject()
@@ -349,12 +349,7 @@ impl Client {
             Arc::clone(&key.secret),
             self.sim.clone(),
         );
-        let (sent, began) = (self.sim.stamp(), self.sim.now());
-        let pause = match self.sim.range(0, 100) {
-            0..=84 => 0,
-            85..=97 => self.sim.range(0, 30 * MS),
-            _ => self.sim.range(0, 4_000 * MS),
-        };
+        let pause = self.pause();
         let work = async move {
             let question = Question {
                 reach: &Reach::Instance,
@@ -364,10 +359,36 @@ impl Client {
             };
             authority.verify_with_pause(&secret, &question, sim.sleep(pause)).await
         };
-        let Some(verdict) = self.ask(process, work).await else {
+        self.verified((process.owner, &process.renewed), key, work).await;
+    }
+
+    /// The same inside an application.
+    pub(crate) async fn verify_inside(&self, child: &ChildProcess, key: &Held) {
+        let (own, secret, pause) = (child.clone(), Arc::clone(&key.secret), self.pause());
+        let work = async move { own.verify(&secret, pause).await };
+        self.verified((child.owner, &child.renewed), key, work).await;
+    }
+
+    /// How long the verifier's thread loses the processor in the middle.
+    fn pause(&self) -> Nanos {
+        match self.sim.range(0, 100) {
+            0..=84 => 0,
+            85..=97 => self.sim.range(0, 30 * MS),
+            _ => self.sim.range(0, 4_000 * MS),
+        }
+    }
+
+    async fn verified(
+        &self,
+        (owner, renewed): (Owner, &AtomicU64),
+        key: &Held,
+        work: impl Future<Output = Verdict> + Send + 'static,
+    ) {
+        let (sent, began) = (self.sim.stamp(), self.sim.now());
+        let Some(verdict) = self.ask(owner, work).await else {
             return;
         };
-        let Owner::Process(number) = process.owner else { return };
+        let Owner::Process(number) = owner else { return };
         let verification = Verification {
             grounds: key.grounds.to_vec(),
             process: number,
@@ -375,7 +396,7 @@ impl Client {
             answered: self.sim.stamp(),
             said: said(&verdict, key),
             // No poll was sent for longer than the slowest clock can stretch a lease, up to the answer.
-            was_without_lease: began > process.renewed.load(Ordering::Relaxed) + LONGEST_LEASE,
+            was_without_lease: began > renewed.load(Ordering::Relaxed) + LONGEST_LEASE,
         };
         self.sim.note("client", format_args!("{verification:?}"));
         self.known().history.verifications.push(verification);

@@ -150,6 +150,15 @@ impl Sim {
         drop(jobs);
     }
 
+    /// Ends everything: tasks hold the simulation that holds them.
+    pub(crate) fn end(&self) {
+        let mut inner = lock(&self.inner);
+        let tasks = std::mem::take(&mut inner.tasks);
+        let timers = std::mem::take(&mut inner.timers);
+        drop(inner);
+        drop((tasks, timers));
+    }
+
     pub(crate) fn sleep(&self, nanos: Nanos) -> Sleep {
         Sleep {
             sim: self.clone(),

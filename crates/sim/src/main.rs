@@ -5,6 +5,7 @@
 //! run the history is checked against the invariants of `docs/concepts/immediate.md`.
 #![expect(clippy::print_stdout, reason = "what it prints is what it is for")]
 
+mod child;
 mod clients;
 mod database;
 mod executor;
@@ -12,6 +13,7 @@ mod history;
 #[cfg(feature = "break-rules")]
 mod mutants;
 mod node;
+mod pipe;
 mod random;
 mod run;
 

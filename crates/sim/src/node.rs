@@ -21,11 +21,24 @@ const REMEMBERED: usize = 256;
 
 /// Clocks of one machine: wrong by up to a tenth, as much as coherence.md allows.
 #[derive(Clone)]
-struct Clocks {
+pub(crate) struct Clocks {
     database: Database,
     offset: Nanos,
     boot_permille: u64,
     raw_permille: u64,
+}
+
+impl Clocks {
+    pub(crate) fn new(database: &Database) -> Self {
+        let sim = &database.sim;
+        let (boot_permille, raw_permille) = (sim.range(905, 1_095), sim.range(905, 1_095));
+        Self {
+            database: database.clone(),
+            offset: sim.range(1, 1_000) * 1_000 * MS,
+            boot_permille,
+            raw_permille,
+        }
+    }
 }
 
 impl Clock for Clocks {
@@ -85,16 +98,9 @@ pub(crate) struct Machine {
 
 impl Machine {
     pub(crate) fn new(database: &Database, number: u64) -> Self {
-        let sim = &database.sim;
-        let (boot_permille, raw_permille) = (sim.range(905, 1_095), sim.range(905, 1_095));
         Self {
             name: format!("n{number}"),
-            clocks: Clocks {
-                database: database.clone(),
-                offset: sim.range(1, 1_000) * 1_000 * MS,
-                boot_permille,
-                raw_permille,
-            },
+            clocks: Clocks::new(database),
             process: None,
         }
     }

@@ -1,5 +1,6 @@
 //! One seed: machines, clients and bad luck for some seconds of simulated time.
 
+use crate::child::ChildProcess;
 use crate::clients::{Client, Held, Known};
 use crate::database::{Cut, Database};
 use crate::executor::{MS, Nanos, Owner, Sim};
@@ -31,6 +32,7 @@ struct Park {
     sim: Sim,
     database: Database,
     machines: Arc<Mutex<Vec<Machine>>>,
+    children: Arc<Mutex<Vec<ChildProcess>>>,
     processes: Arc<Mutex<u32>>,
 }
 
@@ -49,6 +51,23 @@ impl Park {
         let mut machine = Machine::new(&self.database, u64::try_from(self.machines().len()).unwrap_or(0) + 1);
         machine.start(&self.database, self.process_number());
         self.machines().push(machine);
+    }
+
+    fn children(&self) -> MutexGuard<'_, Vec<ChildProcess>> {
+        self.children.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add_child(&self) {
+        let park = self.clone();
+        let child = ChildProcess::start(&self.database, self.process_number(), move || park.any());
+        self.children().push(child);
+    }
+
+    /// A child that luck names.
+    fn any_child(&self) -> Option<ChildProcess> {
+        let children = self.children();
+        let place = self.sim.random(|random| random.place(children.len()));
+        children.get(place).cloned()
     }
 
     /// A process that runs now, if the one that luck names does.
@@ -76,15 +95,20 @@ pub(crate) fn run(seed: u64, is_traced: bool) -> Outcome {
         sim: sim.clone(),
         database,
         machines: Arc::default(),
+        children: Arc::default(),
         processes: Arc::default(),
     };
     let known = Arc::new(Mutex::new(Known::default()));
     for _ in 0..sim.range(2, 5) {
         park.add();
     }
+    for _ in 0..sim.range(0, 3) {
+        park.add_child();
+    }
     sim.spawn(Owner::World, live(park.clone(), Arc::clone(&known)));
     sim.run_until(RUN);
     let history = known.lock().unwrap_or_else(PoisonError::into_inner).history.clone();
+    sim.end();
     let is_valid = |one: &&crate::history::Verification| one.said == crate::history::Said::Valid;
     Outcome {
         violations: history.check(park.database.head()),
@@ -134,8 +158,11 @@ fn chosen(client: &Client) -> Option<Held> {
 async fn verify(park: Park, client: Client) {
     while park.sim.now() < CALM {
         park.sim.sleep(park.sim.range(MS, 60 * MS)).await;
-        if let (Some(process), Some(key)) = (park.any(), chosen(&client)) {
-            client.verify(&process, &key).await;
+        let Some(key) = chosen(&client) else { continue };
+        match (park.any_child().filter(|_| park.sim.percent(40)), park.any()) {
+            (Some(child), _) => client.verify_inside(&child, &key).await,
+            (None, Some(process)) => client.verify(&process, &key).await,
+            (None, None) => {}
         }
     }
 }
@@ -166,6 +193,10 @@ async fn manage(park: Park, client: Client) {
         for process in machines {
             client.verify(&process, &key).await;
         }
+        let children = park.children().clone();
+        for child in children {
+            client.verify_inside(&child, &key).await;
+        }
     }
 }
 
@@ -176,6 +207,10 @@ async fn misfortune(park: Park) {
         sim.sleep(sim.range(100 * MS, 2_500 * MS)).await;
         let place = sim.random(|random| random.place(park.machines().len()));
         let until = sim.now() + sim.range(50 * MS, 5_000 * MS);
+        if sim.percent(25) {
+            trouble_child(&park, until);
+            continue;
+        }
         match sim.range(0, 100) {
             0..=34 => pause(&park, place, until),
             35..=59 => {
@@ -198,6 +233,24 @@ async fn misfortune(park: Park) {
     for place in 0..machines {
         park.restart(place);
     }
+}
+
+/// A child is paused, cut off from its node, or killed and another one started.
+fn trouble_child(park: &Park, until: Nanos) {
+    let Some(child) = park.any_child() else { return };
+    match park.sim.range(0, 3) {
+        0 => park.sim.pause(child.owner, until),
+        1 => child.cut(until),
+        _ => {
+            park.sim.kill(child.owner);
+            park.children().retain(|other| other.owner != child.owner);
+            park.add_child();
+        }
+    }
+    park.sim.note(
+        "world",
+        format_args!("child {:?} has trouble until {}", child.owner, until / MS),
+    );
 }
 
 fn pause(park: &Park, place: usize, until: Nanos) {
