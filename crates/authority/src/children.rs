@@ -16,9 +16,11 @@ use keyreeve_core::{KeyId, Timestamp};
 use keyreeve_store::Commit;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The lease of a child whose parent has an endless one, in milliseconds.
+/// The longest lease of a child, in milliseconds, unless somebody says otherwise. It is always cut to what is left of its
+/// parent's.
 pub const CHILD_LEASE_MS: u64 = 15_000;
 /// Most children of one process.
 pub const CHILDREN_MAX: usize = 4_096;
@@ -32,9 +34,9 @@ pub trait Line: Send + Sync {
 }
 
 /// All children of this process.
-#[derive(Default)]
 pub struct Children {
     state: Mutex<State>,
+    lease_ms: AtomicU64,
     /// Called when a child has acknowledged something.
     acknowledged: Mutex<Option<Box<dyn Fn() + Send + Sync>>>,
 }
@@ -76,7 +78,27 @@ pub struct Reported {
     pub last_at: Timestamp,
 }
 
+impl Default for Children {
+    fn default() -> Self {
+        Self {
+            state: Mutex::default(),
+            lease_ms: AtomicU64::new(CHILD_LEASE_MS),
+            acknowledged: Mutex::default(),
+        }
+    }
+}
+
 impl Children {
+    /// The longest lease that a child is granted, in milliseconds.
+    pub fn lease_ms(&self) -> u64 {
+        self.lease_ms.load(Ordering::Relaxed)
+    }
+
+    /// Sets it. Before the first child comes.
+    pub fn set_lease_ms(&self, lease_ms: u64) {
+        self.lease_ms.store(lease_ms, Ordering::Relaxed);
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -146,8 +168,8 @@ impl Children {
 
     /// A process before this one had children and did not see them leave: until the last of their leases is surely
     /// over, no change is effective.
-    pub(crate) fn mind_former(&self, now: Moment) {
-        self.state().not_before = Some(now.plus_ms(wait_ms(CHILD_LEASE_MS)));
+    fn mind_former(&self, lease_ms: u64, now: Moment) {
+        self.state().not_before = Some(now.plus_ms(wait_ms(lease_ms)));
     }
 
     /// Tells every child to begin anew, and perhaps elsewhere.
@@ -171,8 +193,8 @@ impl Children {
         // The deadline first: what the parent applied before it grew was told to the child before this.
         let deadline = lease.deadline();
         let now = clock.moment();
-        let left = deadline.left_ms(now).min(CHILD_LEASE_MS);
-        let length = if keeps(Rule::LeasesNest) { left } else { CHILD_LEASE_MS };
+        let left = deadline.left_ms(now).min(self.lease_ms());
+        let length = if keeps(Rule::LeasesNest) { left } else { self.lease_ms() };
         self.state().nursery.grant(id, length, now);
         length
     }
@@ -313,9 +335,9 @@ impl Authority {
         }
     }
 
-    /// A process before this one may have had children that still answer.
-    pub fn mind_former_children(&self) {
-        self.children().mind_former(self.clock.moment());
+    /// A process before this one may have had children that still answer, under leases of at most this length.
+    pub fn mind_former_children(&self, lease_ms: u64) {
+        self.children().mind_former(lease_ms, self.clock.moment());
     }
 
     /// Sends every child away, and waits a little for them to go. True if none of them can answer any more.

@@ -1,6 +1,5 @@
 //! What callers may know about nodes, and about changes on their way.
 
-use crate::children::CHILD_LEASE_MS;
 use crate::{Authority, Call, Failure};
 use keyreeve_core::access::{Actor, Permission};
 use keyreeve_core::coherence::grantor::Pending;
@@ -58,7 +57,9 @@ impl Authority {
             State::Disabled(hold) => hold.since,
             State::Revoked(revocation) => revocation.at,
         };
-        let wait_ms = self.node().map_or(wait_ms(CHILD_LEASE_MS), |node| node.wait_ms());
+        let wait_ms = self
+            .node()
+            .map_or_else(|| wait_ms(self.children().lease_ms()), |node| node.wait_ms());
         if self.now().millis_since(since) > wait_ms {
             return Ok(false);
         }

@@ -45,8 +45,8 @@ pub(crate) struct Options {
     /// Most secrets to remember; a million take about 200 MB [default: 2000000]
     #[arg(long, env = "KEYREEVE_CACHE_ENTRIES", value_name = "N")]
     cache_entries: Option<usize>,
-    /// How long this node may verify without the database, and so how long a revocation can take when it cannot be
-    /// reached; the same on all nodes of a database [default: 15s]
+    /// How long this node may verify without the database, and a verifier in an application without its node, and so how
+    /// long a revocation can take when one cannot be reached; the same on all nodes of a database [default: 15s]
     #[arg(long, env = "KEYREEVE_LEASE", value_name = "DURATION", value_parser = lease)]
     lease: Option<Duration>,
     /// What this node is called in lists of nodes [default: the machine's name]

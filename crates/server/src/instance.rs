@@ -143,8 +143,10 @@ impl Instance {
         let checkpoints = checkpoints(&settings.data)?;
         let marker = Marker::in_directory(&settings.data);
         // Among several nodes a former process's verifiers end with its session.
-        if authority.node().is_none() && marker.is_set() {
-            authority.mind_former_children();
+        if authority.node().is_none()
+            && let Some(lease_ms) = marker.former_lease_ms()
+        {
+            authority.mind_former_children(lease_ms);
         }
         let app = App::new(authority, checkpoints, marker, start_number()?);
         let first_root_key = found(&app, settings).await?;

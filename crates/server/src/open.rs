@@ -40,6 +40,9 @@ pub(crate) async fn open(settings: &Settings) -> Result<(Authority, Opened), Sta
 async fn embedded(settings: &Settings) -> Result<(Authority, Opened), StartError> {
     crate::moving::refuse_moved(&settings.data)?;
     let verifier = Arc::new(Verifier::new(settings.cache_entries));
+    if let Some(lease_ms) = settings.lease_ms {
+        verifier.children().set_lease_ms(lease_ms);
+    }
     let observer: Arc<dyn CommitObserver> = verifier.clone();
     let store = SqliteStore::open(&settings.data, observer).await?;
     let (clock, entropy) = (Arc::new(WallClock), Arc::new(OsEntropy));

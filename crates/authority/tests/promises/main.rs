@@ -8,6 +8,7 @@
 )]
 
 mod access;
+mod children;
 mod immediate;
 mod model;
 mod people;

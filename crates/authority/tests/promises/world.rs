@@ -43,6 +43,7 @@ impl Clock for HandClock {
 impl Timer for HandClock {
     async fn sleep_ms(&self, ms: u64) {
         self.0.fetch_add(i64::try_from(ms).unwrap(), Ordering::Relaxed);
+        tokio::task::yield_now().await;
     }
 }
 

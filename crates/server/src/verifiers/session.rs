@@ -98,7 +98,7 @@ impl Session {
         });
         // In a single process nobody else would know of this verifier after a crash.
         if app.authority().node().is_none()
-            && let Err(error) = app.marker().set()
+            && let Err(error) = app.marker().set(app.authority().children().lease_ms())
         {
             tracing::error!(%error, "a verifier was turned away: that there are any could not be written down");
             return;
