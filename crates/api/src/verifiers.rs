@@ -4,7 +4,6 @@
 //! Secrets never travel, only their digests. Nothing here prints itself: the name of a key may be told to few.
 
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 
 /// The protocol's name in `Upgrade`.
 pub const PROTOCOL: &str = "keyreeve-verifier";
@@ -130,6 +129,6 @@ pub struct Told {
     pub name: String,
     /// Its scopes, joined by spaces.
     pub scopes: String,
-    /// Its claims.
-    pub claims: Option<Box<RawValue>>,
+    /// Its claims: a text that is JSON.
+    pub claims: Option<String>,
 }

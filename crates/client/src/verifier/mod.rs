@@ -5,6 +5,8 @@
 //! no lease any more. Without a lease nothing is answered but `SERVICE_UNAVAILABLE` (`docs/concepts/immediate.md`).
 
 mod clock;
+#[cfg(feature = "tower")]
+pub mod http;
 mod link;
 mod told;
 mod uses;

@@ -37,7 +37,7 @@ pub(super) fn entry(child: &Child, digest: Digest, told: &Told) -> Option<Entry>
         subject: &told.subject,
         name: &told.name,
         scopes: &told.scopes,
-        claims: told.claims.as_deref().map(|claims| claims.get()),
+        claims: told.claims.as_deref(),
         is_presented: true,
     })
 }

@@ -4,7 +4,6 @@ use keyreeve_api::verifiers::Told;
 use keyreeve_core::coherence::Entry;
 use keyreeve_core::policy::Reveal;
 use keyreeve_core::verdict::{KeyStanding, SecretStanding};
-use serde_json::value::RawValue;
 
 /// What a verifier is told of a secret.
 pub(super) fn told(entry: &Entry) -> Told {
@@ -20,7 +19,6 @@ pub(super) fn told(entry: &Entry) -> Told {
         KeyStanding::Disabled { finalize_at } => ("disabled", finalize_at),
         KeyStanding::Revoked => ("revoked", None),
     };
-    let claims = entry.claims().map(|claims| RawValue::from_string(claims.to_owned()));
     Told {
         key_id: entry.key_id().to_string(),
         tenant: entry.gate().slug().to_string(),
@@ -34,7 +32,6 @@ pub(super) fn told(entry: &Entry) -> Told {
         subject: entry.subject().to_owned(),
         name: entry.name().to_owned(),
         scopes: entry.scopes().to_owned(),
-        // Stored claims were checked when they came.
-        claims: claims.and_then(Result::ok),
+        claims: entry.claims().map(str::to_owned),
     }
 }

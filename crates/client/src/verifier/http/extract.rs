@@ -1,0 +1,30 @@
+//! The axum extractor.
+
+use super::super::Verifier;
+use super::{Credential, Needs, Refusal, Verified};
+use axum_core::extract::{FromRef, FromRequestParts};
+use axum_core::response::{IntoResponse, Response};
+use http::request::Parts;
+
+/// Behind a [`super::VerifyLayer`] what the layer found; else the request's key is verified now, any scope will do.
+impl<S> FromRequestParts<S> for Verified
+where
+    S: Send + Sync,
+    Verifier: FromRef<S>,
+{
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        if let Some(verified) = parts.extensions.get::<Self>() {
+            return Ok(verified.clone());
+        }
+        let credential = Credential::of(&parts.headers);
+        Needs::default().check(&Verifier::from_ref(state), credential).await
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        Self::into_response(self)
+    }
+}

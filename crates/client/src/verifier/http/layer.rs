@@ -1,0 +1,92 @@
+//! The tower layer.
+
+use super::super::Verifier;
+use super::{Credential, Needs};
+use http::{Request, Response};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use tower::{Layer, Service};
+
+/// Lets only requests with a good key through; the handlers behind it find [`super::Verified`] in the extensions.
+#[derive(Clone, Debug)]
+pub struct VerifyLayer {
+    verifier: Verifier,
+    needs: Arc<Needs>,
+}
+
+/// A service behind a [`VerifyLayer`].
+#[derive(Clone, Debug)]
+pub struct Verify<S> {
+    inner: S,
+    layer: VerifyLayer,
+}
+
+impl VerifyLayer {
+    /// Any good key.
+    pub fn new(verifier: Verifier) -> Self {
+        Self {
+            verifier,
+            needs: Arc::default(),
+        }
+    }
+
+    /// Only keys that hold all these scopes.
+    #[must_use]
+    pub fn scopes<S: Into<String>>(mut self, scopes: impl IntoIterator<Item = S>) -> Self {
+        Arc::make_mut(&mut self.needs).scopes = scopes.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// What the challenge calls this API; `api` otherwise.
+    #[must_use]
+    pub fn realm(mut self, realm: impl Into<String>) -> Self {
+        Arc::make_mut(&mut self.needs).realm = Some(realm.into());
+        self
+    }
+}
+
+impl<S> Layer<S> for VerifyLayer {
+    type Service = Verify<S>;
+
+    fn layer(&self, inner: S) -> Verify<S> {
+        Verify {
+            inner,
+            layer: self.clone(),
+        }
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for Verify<S>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
+    S::Future: Send,
+    B: Send + 'static,
+    R: From<String>,
+{
+    type Response = Response<R>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<R>, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        // The one that is ready goes along; the clone is made ready for the next request.
+        let clone = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, clone);
+        let layer = self.layer.clone();
+        let credential = Credential::of(request.headers());
+        Box::pin(async move {
+            match layer.needs.check(&layer.verifier, credential).await {
+                Ok(verified) => {
+                    request.extensions_mut().insert(verified);
+                    inner.call(request).await
+                }
+                Err(refusal) => Ok(refusal.into_response()),
+            }
+        })
+    }
+}

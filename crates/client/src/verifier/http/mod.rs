@@ -1,0 +1,104 @@
+//! In front of handlers: a tower layer and an axum extractor, with the answers of RFC 6750.
+
+#[cfg(feature = "axum")]
+mod extract;
+mod layer;
+mod refusal;
+
+pub use layer::{Verify, VerifyLayer};
+pub use refusal::Refusal;
+
+use super::{Verdict, Verifier};
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+
+/// The header for those who cannot send `Authorization`.
+const KEY_HEADER: &str = "x-api-key";
+
+/// A request's key was verified and is good: found in the request's extensions behind a [`VerifyLayer`], and an argument
+/// of axum's handlers.
+#[derive(Clone, Debug)]
+pub struct Verified(pub Verdict);
+
+/// What is asked of a request's key.
+#[derive(Clone, Debug, Default)]
+struct Needs {
+    scopes: Vec<String>,
+    realm: Option<String>,
+}
+
+impl Needs {
+    /// Verifies the one credential of a request.
+    async fn check(&self, verifier: &Verifier, credential: Credential) -> Result<Verified, Refusal> {
+        let key = match credential {
+            Credential::One(key) => key,
+            Credential::None => return Err(Refusal::missing(self.realm.as_deref())),
+            Credential::Several => return Err(Refusal::ambiguous(self.realm.as_deref())),
+        };
+        let scopes: Vec<_> = self.scopes.iter().map(String::as_str).collect();
+        let verdict = verifier.verify_for(&key, &scopes).await;
+        match verdict.is_valid() {
+            true => Ok(Verified(verdict)),
+            false => Err(Refusal::of(&verdict, &scopes, self.realm.as_deref())),
+        }
+    }
+}
+
+/// What a request brings. Which of several counts would be anybody's guess.
+#[derive(PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug))]
+enum Credential {
+    None,
+    One(String),
+    Several,
+}
+
+impl Credential {
+    /// `Authorization: Bearer …` (RFC 6750, section 2.1) or `X-API-Key: …`.
+    fn of(headers: &HeaderMap) -> Self {
+        let bearer = |value: &http::HeaderValue| {
+            let (scheme, key) = value.to_str().ok()?.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then(|| key.trim().to_owned())
+        };
+        let plain = |value: &http::HeaderValue| value.to_str().ok().map(|key| key.trim().to_owned());
+        let bearers = headers.get_all(AUTHORIZATION).iter().filter_map(bearer);
+        let mut keys = bearers
+            .chain(headers.get_all(KEY_HEADER).iter().filter_map(plain))
+            .filter(|key| !key.is_empty());
+        match (keys.next(), keys.next()) {
+            (None, _) => Self::None,
+            (Some(key), None) => Self::One(key),
+            (Some(_), Some(_)) => Self::Several,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exactly_one_credential_counts_wherever_it_stands() {
+        let of = |lines: &[(&'static str, &'static str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in lines {
+                headers.append(*name, value.parse().unwrap());
+            }
+            Credential::of(&headers)
+        };
+        let one = |key: &str| Credential::One(key.to_owned());
+        assert_eq!(of(&[("authorization", "Bearer k")]), one("k"));
+        assert_eq!(of(&[("authorization", "bearer  k ")]), one("k"));
+        assert_eq!(of(&[("x-api-key", "k")]), one("k"));
+        assert_eq!(of(&[("authorization", "Basic eDp5"), ("x-api-key", "k")]), one("k"));
+        assert_eq!(of(&[]), Credential::None);
+        assert_eq!(of(&[("authorization", "k")]), Credential::None);
+        assert_eq!(of(&[("authorization", "Bearer ")]), Credential::None);
+        for twice in ["authorization", "x-api-key"] {
+            assert_eq!(
+                of(&[("authorization", "Bearer k"), (twice, "Bearer l")]),
+                Credential::Several
+            );
+        }
+    }
+}
