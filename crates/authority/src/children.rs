@@ -199,19 +199,34 @@ impl Children {
         length
     }
 
-    fn hold(&self, id: ChildId, digest: Digest, revision: u64) {
+    fn hold(&self, id: ChildId, digest: Digest, revision: u64) -> u64 {
         let mut state = self.state();
-        if let Some(order) = state.nursery.hold(id, digest, revision) {
+        let (number, order) = state.nursery.hold(id, digest, revision);
+        if let Some(order) = order {
             state.tell(id, order, &[], false);
+        }
+        number
+    }
+
+    /// The child is told of a secret that it holds, or that there is none.
+    fn settle(&self, id: ChildId, digest: &Digest, number: u64, is_known: bool) {
+        let nursery = &mut self.state().nursery;
+        match is_known {
+            true => nursery.settle(id, digest, number),
+            false => nursery.let_go(id, digest, number),
         }
     }
 
-    /// Passes on what a change touched. Call when the memory here has forgotten it.
-    pub(crate) fn touched(&self, commit: &Commit) {
+    /// Passes on what a change touched. Call when the memory here has forgotten it, and before more counts as `applied`.
+    ///
+    /// A commit may stand for several changes, and one of this node's own may come before those of others that precede
+    /// it and touch the same secrets: until the child has said that it forgot, nothing after `applied` has reached it.
+    pub(crate) fn touched(&self, commit: &Commit, applied: u64) {
         let mut state = self.state();
         if state.nursery.is_empty() {
             return;
         }
+        let revision = commit.revision.min(applied.saturating_add(1));
         let ended: Vec<_> = commit
             .keys
             .iter()
@@ -219,14 +234,14 @@ impl Children {
             .map(|news| news.id)
             .collect();
         let orders = match commit.tenants.is_empty() && commit.owners.is_empty() {
-            true => state.nursery.touched(commit.revision, &commit.secrets),
-            false => state.nursery.everything_touched(commit.revision),
+            true => state.nursery.touched(revision, &commit.secrets),
+            false => state.nursery.everything_touched(revision),
         };
         for (id, order) in orders {
             state.tell(id, order, &ended, false);
         }
         if !commit.root_keys.is_empty() {
-            state.dismiss(&commit.root_keys, commit.revision);
+            state.dismiss(&commit.root_keys, revision);
         }
     }
 
@@ -303,20 +318,24 @@ impl Authority {
     /// What a child is told of a secret, and as of which revision; `None` if it is unknown, or another tenant's. From
     /// now on the child will hear of changes of it.
     pub async fn tell(&self, id: ChildId, reach: &Reach, digest: Digest) -> Result<(Option<Entry>, u64), Failure> {
-        if keeps(Rule::HoldBeforeLookUp) {
-            self.children().hold(id, digest, self.verifier.applied());
-        }
-        let found = self.entry_by(digest).await?;
-        if !keeps(Rule::HoldBeforeLookUp) {
-            self.timer.sleep_ms(20).await;
-            self.children().hold(id, digest, self.verifier.applied());
-        }
-        let (entry, revision) = found;
+        let hold = || self.children().hold(id, digest, self.verifier.applied());
+        let early = keeps(Rule::HoldBeforeLookUp).then(hold);
+        let found = self.entry_by(digest).await;
+        let number = match early {
+            Some(number) => number,
+            None => {
+                self.timer.sleep_ms(20).await;
+                hold()
+            }
+        };
         let is_within = |entry: &Entry| match reach {
             Reach::Instance => true,
             Reach::Tenant(own) => own == entry.gate().slug(),
         };
-        Ok((entry.filter(is_within), revision))
+        let found = found.map(|(entry, revision)| (entry.filter(is_within), revision));
+        let is_known = matches!(&found, Ok((Some(_), _)));
+        self.children().settle(id, &digest, number, is_known);
+        found
     }
 
     /// Takes over what a child has seen: last uses and counts.
@@ -353,10 +372,15 @@ impl Authority {
         true
     }
 
+    /// Whether a change has reached every child of this process.
+    pub fn children_have(&self, revision: u64) -> bool {
+        self.children().covered(&*self.clock) >= revision
+    }
+
     /// Comes back when a change has reached every child of this process, or none of them can answer any more.
     pub(crate) async fn children_know(&self, revision: u64) {
         let began = self.clock.moment();
-        while self.children().covered(&*self.clock) < revision {
+        while !self.children_have(revision) {
             let waited = self.clock.moment().ms_since(began);
             self.timer.sleep_ms((waited / 8).clamp(1, 64)).await;
         }

@@ -128,7 +128,7 @@ impl Authority {
     /// if the caller wants to ask later.
     async fn effect(&self, revision: u64, began: Timestamp, is_awaited: bool) -> Result<Effect, Failure> {
         let (verifiers, is_pending) = match &self.node {
-            None if !is_awaited && self.children().covered(&*self.clock) < revision => (1, true),
+            None if !is_awaited && !self.children_have(revision) => (1, true),
             None => {
                 self.children_know(revision).await;
                 (self.alone(revision)?.verifiers(), false)

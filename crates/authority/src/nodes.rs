@@ -40,8 +40,7 @@ impl Authority {
             return Err(Failure::NotFound);
         }
         let Some(node) = self.node() else {
-            let is_known = self.children().covered(&*self.clock) >= revision;
-            return Ok(is_known.then_some(1));
+            return Ok(self.children_have(revision).then_some(1));
         };
         let pending = node.asked(revision);
         Ok(node.look(&pending).await.map(|reached| reached.verifiers()))
@@ -76,7 +75,7 @@ impl Authority {
             return Ok(false);
         };
         let Some(node) = self.node() else {
-            return Ok(self.children().covered(&*self.clock) < entry.revision);
+            return Ok(!self.children_have(entry.revision));
         };
         let pending: Pending = node.asked(entry.revision);
         Ok(node.look(&pending).await.is_none())

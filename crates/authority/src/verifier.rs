@@ -270,7 +270,7 @@ impl Verifier {
         self.root_keys.apply(commit.revision, &commit.root_keys);
         self.keep_uses(commit);
         self.keys.apply(commit.revision, &commit.secrets);
-        self.children.touched(commit);
+        self.children.touched(commit, self.applied());
     }
 
     /// Before a change makes the memory forget a secret: a last use that is not written yet would be invisible.

@@ -15,7 +15,7 @@ use keyreeve_core::key::Presented;
 use keyreeve_core::verdict::{Denial, judge};
 use keyreeve_core::{Digest, KeyId, Timestamp};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
@@ -49,6 +49,7 @@ struct ToChild(Sender<NodeSays>);
 
 impl Line for ToChild {
     fn order(&self, order: Order, _: &[KeyId], _: bool) -> bool {
+        self.0.sim.note("child", format_args!("is told {order:?}"));
         self.0.send(NodeSays::Forget(order))
     }
 }
@@ -63,7 +64,13 @@ pub(crate) struct ChildProcess {
     connection: Arc<Mutex<Option<Connection>>>,
     /// When the lease of the node behind the last grant was renewed, in real time.
     pub(crate) renewed: Arc<AtomicU64>,
+    /// Counts connections. With another node it is another verifier for I4: while a change is on its way, two nodes may
+    /// disagree about a key, and so may what a child hears from one after the other.
+    session: Arc<AtomicU32>,
 }
+
+/// Sets apart the sessions of one child.
+const SESSIONS: u32 = 10_000;
 
 struct Connection {
     to_node: Arc<Sender<ChildSays>>,
@@ -87,6 +94,7 @@ impl ChildProcess {
             child: Arc::new(Child::new(REMEMBERED)),
             connection: Arc::default(),
             renewed: Arc::default(),
+            session: Arc::new(AtomicU32::new(number * SESSIONS)),
         };
         sim.note("child", format_args!("starts as process {number}"));
         sim.spawn(me.owner, me.clone().hang_on(parents));
@@ -104,15 +112,21 @@ impl ChildProcess {
         }
     }
 
+    fn note(&self, what: impl std::fmt::Display) {
+        self.sim.note("child", format_args!("{:?} {what}", self.owner));
+    }
+
     async fn hang_on(self, parents: impl Fn() -> Option<Process> + Send + 'static) {
         loop {
             self.sim.sleep(self.sim.range(MS, 200 * MS)).await;
             let Some(parent) = parents() else { continue };
             self.child.begin_anew();
+            self.session.fetch_add(1, Ordering::Relaxed);
             let cable = Cable::default();
             let (to_node, from_child) = pipe(&self.sim, &cable);
             let (to_child, from_node) = pipe(&self.sim, &cable);
             let owner = parent.owner;
+            self.note(format_args!("hangs on {owner:?}"));
             self.sim
                 .spawn(owner, node_side(self.sim.clone(), parent, from_child, to_child));
             let to_node = Arc::new(to_node);
@@ -126,7 +140,7 @@ impl ChildProcess {
             self.sim.spawn(self.owner, self.clone().ping(Arc::downgrade(&to_node)));
             drop(to_node);
             self.listen(from_node).await;
-            self.sim.note("child", format_args!("{:?} lost its node", self.owner));
+            self.note("lost its node");
             *self.connection() = None;
         }
     }
@@ -155,6 +169,7 @@ impl ChildProcess {
                     let ping = self.connection().as_mut().and_then(|connection| connection.ping.take());
                     if let Some((_, asked)) = ping.filter(|(asked, _)| *asked == number) {
                         self.renewed.fetch_max(renewed, Ordering::Relaxed);
+                        self.note(format_args!("may answer for {length_ms} ms, as of {revision}"));
                         self.child.granted(&Grant {
                             asked,
                             length_ms,
@@ -171,6 +186,7 @@ impl ChildProcess {
                     }
                 }
                 NodeSays::Forget(order) => {
+                    self.note(format_args!("forgets for {}: order {}", order.revision, order.number));
                     self.child.forget(order.revision, &order.what);
                     if let Some(connection) = &*self.connection() {
                         connection.to_node.send(ChildSays::Ack(order.number));
@@ -180,8 +196,13 @@ impl ChildProcess {
         }
     }
 
-    /// What the application is told, with a pause where a thread may lose the processor for any time.
-    pub(crate) async fn verify(&self, secret: &str, pause: Nanos) -> Verdict {
+    /// What the application is told, with a pause where a thread may lose the processor for any time; and in which session.
+    pub(crate) async fn verify(&self, secret: &str, pause: Nanos) -> (Verdict, u32) {
+        let verdict = self.verdict(secret, pause).await;
+        (verdict, self.session.load(Ordering::Relaxed))
+    }
+
+    async fn verdict(&self, secret: &str, pause: Nanos) -> Verdict {
         let Ok(presented) = Presented::parse(secret) else {
             return said(Err(Denial::Malformed), None, 0);
         };
@@ -280,13 +301,23 @@ async fn node_side(sim: Sim, parent: Process, mut from_child: Receiver<ChildSays
                 });
             }
             ChildSays::Fetch(number, digest) => {
+                sim.note(
+                    "child",
+                    format_args!("{id} of {:?} asks for {:02x?}", parent.owner, digest.spread()),
+                );
                 let (authority, line) = (Arc::clone(&authority), Arc::clone(&line));
                 sim.spawn(parent.owner, async move {
                     let found = authority.tell(id, &Reach::Instance, digest).await.ok();
                     line.0.send(NodeSays::Found(number, found));
                 });
             }
-            ChildSays::Ack(number) => authority.children().acknowledged(id, number),
+            ChildSays::Ack(number) => {
+                sim.note(
+                    "child",
+                    format_args!("{id} of {:?} acknowledged {number}", parent.owner),
+                );
+                authority.children().acknowledged(id, number);
+            }
         }
     }
     authority.children().lost(id);

@@ -349,6 +349,7 @@ impl Client {
             Arc::clone(&key.secret),
             self.sim.clone(),
         );
+        let Owner::Process(number) = process.owner else { return };
         let pause = self.pause();
         let work = async move {
             let question = Question {
@@ -357,7 +358,8 @@ impl Client {
                 now: authority.now(),
                 address: None,
             };
-            authority.verify_with_pause(&secret, &question, sim.sleep(pause)).await
+            let verdict = authority.verify_with_pause(&secret, &question, sim.sleep(pause));
+            (verdict.await, number)
         };
         self.verified((process.owner, &process.renewed), key, work).await;
     }
@@ -382,16 +384,15 @@ impl Client {
         &self,
         (owner, renewed): (Owner, &AtomicU64),
         key: &Held,
-        work: impl Future<Output = Verdict> + Send + 'static,
+        work: impl Future<Output = (Verdict, u32)> + Send + 'static,
     ) {
         let (sent, began) = (self.sim.stamp(), self.sim.now());
-        let Some(verdict) = self.ask(owner, work).await else {
+        let Some((verdict, process)) = self.ask(owner, work).await else {
             return;
         };
-        let Owner::Process(number) = owner else { return };
         let verification = Verification {
             grounds: key.grounds.to_vec(),
-            process: number,
+            process,
             sent,
             answered: self.sim.stamp(),
             said: said(&verdict, key),

@@ -371,6 +371,11 @@ impl Cluster for Wire {
     }
 
     async fn poll(&self, session: SessionId, applied: u64, acked: u64) -> Result<Polled, StoreError> {
+        if acked < applied {
+            self.database
+                .sim
+                .note("wire", format_args!("has applied {applied}, its children {acked}"));
+        }
         ask!(self, poll(session, applied, acked))
     }
 

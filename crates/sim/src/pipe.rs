@@ -21,7 +21,7 @@ impl Cable {
 }
 
 pub(crate) struct Sender<T> {
-    sim: Sim,
+    pub(crate) sim: Sim,
     cable: Cable,
     queue: UnboundedSender<(Nanos, T)>,
 }

@@ -241,3 +241,31 @@ async fn what_a_child_has_seen_counts_as_if_the_node_had_seen_it() {
     counts.sort_unstable();
     assert_eq!(counts, [("scope", 2), ("valid", 5)]);
 }
+
+/// Found by the simulator: what a node changes itself comes to its memory before what others changed earlier. A child
+/// that was told to forget a key for the later change has not heard of the earlier one before it says so.
+#[tokio::test]
+async fn a_later_change_of_ones_own_does_not_stand_for_an_earlier_one_of_others() {
+    let world = World::under(Preset::Standard).await;
+    let key = world.issue("one").await;
+    let child = hang_on(&world);
+    world.authority.grant(child.id);
+    tell(&world, &child, &key).await;
+    let verifier = world.authority.verifier();
+    let applied = verifier.applied();
+    // Three changes in one commit, as when many wait for the disk together.
+    let commit = keyreeve_store::Commit {
+        revision: applied + 3,
+        secrets: vec![key.secret.digest()],
+        ..keyreeve_store::Commit::default()
+    };
+    keyreeve_store::CommitObserver::committed(&**verifier, &commit);
+    for revision in 1..=3 {
+        assert!(
+            !world.authority.children_have(applied + revision),
+            "change {revision} of three"
+        );
+    }
+    world.authority.children().acknowledged(child.id, 1);
+    assert!(world.authority.children_have(applied + 3));
+}
