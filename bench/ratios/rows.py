@@ -141,6 +141,27 @@ def creations(plan, report):
         report.add(11, "batch of 64 / single create, rows/s", median(ratios), note, 10, "at least")
 
 
+def inside(plan, report):
+    """8: verification inside an application against one SHA-256 of the key: one key, and all of them in no order."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        keyreeve = servers.Keyreeve(folder / "data", "0-1")
+        try:
+            secrets = keyreeve.issue(plan.keys)
+            path = folder / "all.txt"
+            path.write_text("\n".join(secrets) + "\n")
+            done = subprocess.run([servers.LIMITS / "inside", keyreeve.url, path, str(plan.rounds)], capture_output=True,
+                                  text=True, check=True, env={**os.environ, "ROOT": keyreeve.root_key})
+        finally:
+            keyreeve.stop()
+    rows = [[float(value) for value in line.split()] for line in done.stdout.splitlines()]
+    digest = median(row[0] for row in rows)
+    for place, what, goal in ((1, "the same key", 3), (2, f"{plan.keys:,} keys in no order", 9)):
+        ratios = [row[place] / row[0] for row in rows]
+        note = f"{median(row[place] for row in rows):,.0f} to {digest:,.0f} ns {between(ratios)}"
+        report.add(8, f"verify in process / one SHA-256, {what}", median(ratios), note, goal, "at most")
+
+
 def verify_under_churn(plan, report):
     """12: p99 of verify while about 500 keys/s are created and 500 revoked (1 000 changes/s), against idle."""
     with tempfile.TemporaryDirectory(dir=plan.disk) as name:

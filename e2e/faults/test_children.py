@@ -4,6 +4,7 @@ import pathlib
 import signal
 import socket
 import subprocess
+import threading
 import time
 
 import pytest
@@ -162,6 +163,30 @@ def test_a_single_process_that_was_killed_minds_the_applications_it_had(single):
         assert time.monotonic() - began > WAIT_SECONDS - 1, "the application might still have answered"
         application.send_signal(signal.SIGCONT)
         assert '"valid":false' in said(application, key["secret"])
+    finally:
+        application.kill()
+        application.wait()
+
+
+def test_revocations_that_share_a_commit_each_wait_for_the_application(single):
+    keys = [single.create(name=f"many {number}") for number in range(48)]
+    application, lock, failed = lines(single), threading.Lock(), []
+    try:
+        for key in keys:
+            assert '"valid":true' in said(application, key["secret"])
+
+        def revoke(mine):
+            for key in mine:
+                status = single.call("POST", f"/v1/api_keys/{key['id']}/revoke", json={}).status_code
+                with lock:
+                    if status != 200 or '"valid":false' not in said(application, key["secret"]):
+                        failed.append(key["id"])
+        threads = [threading.Thread(target=revoke, args=(keys[place::12],)) for place in range(12)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not failed
     finally:
         application.kill()
         application.wait()

@@ -131,9 +131,14 @@ def test_a_revocation_can_be_undone_in_its_window_and_not_after(server):
     assert system.get(kept).json()["state"] == "revoked"
     assert system.do(kept, "reactivate", status=409)["code"] == "INVALID_TRANSITION"
     until = time.monotonic() + 5
-    while time.monotonic() < until and system.audit(key_id=kept["id"])[0]["actor"]["type"] != "system":
+
+    def ended():
+        # The refused attempt above may be younger than the end, or older.
+        return [one for one in system.audit(key_id=kept["id"]) if one["actor"]["type"] == "system"]
+    while not ended():
+        assert time.monotonic() < until, "the end is not in the log"
         time.sleep(0.1)
-    assert system.audit(key_id=kept["id"])[0]["action"] == "key.revoked", "the end is in the log"
+    assert ended()[0]["action"] == "key.revoked"
     assert system.works(undone["secret"])
 
 

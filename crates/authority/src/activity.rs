@@ -91,11 +91,17 @@ impl Uses {
         !(state.first.is_empty() && state.waiting.is_empty())
     }
 
-    /// Keeps the last use of a secret that is about to be forgotten.
-    pub(crate) fn keep(&self, digest: Digest, at: Timestamp) {
-        let mut state = self.state();
-        if state.waiting.len() < WAITING_MAX {
-            state.waiting.insert(digest, at);
+    /// Keeps what an entry has collected that is about to be forgotten.
+    pub(crate) fn keep(&self, entry: &Entry) {
+        let (count, used_at) = entry.take_uses();
+        if let Some(at) = used_at {
+            let mut state = self.state();
+            if state.waiting.len() < WAITING_MAX {
+                state.waiting.insert(*entry.digest(), at);
+            }
+        }
+        if count > 0 {
+            self.add(entry.key_id(), good(entry), count.into());
         }
     }
 
@@ -215,14 +221,20 @@ impl Uses {
     }
 }
 
+/// What a good verdict on a secret is counted as.
+fn good(entry: &Entry) -> &'static str {
+    if entry.is_retiring() { VALID_RETIRING } else { VALID }
+}
+
 /// Takes what an entry has collected.
 fn take_entry(entry: &Entry, now: Timestamp, activity: &mut Activity) {
-    let outcome = if entry.is_retiring() { VALID_RETIRING } else { VALID };
     let (count, used_at) = entry.take_uses();
     activity.uses.extend(used_at.map(|at| (*entry.digest(), at)));
     if count > 0 {
         let hour = hour_of(entry.last_use().unwrap_or(now));
-        activity.counts.push(usage(entry.key_id(), hour, outcome, count.into()));
+        activity
+            .counts
+            .push(usage(entry.key_id(), hour, good(entry), count.into()));
     }
 }
 
@@ -315,8 +327,7 @@ impl Authority {
         }
         let outcome = match reported.denial {
             Some(denial) => denial.as_str(),
-            None if entry.is_retiring() => VALID_RETIRING,
-            None => VALID,
+            None => good(entry),
         };
         uses.add(entry.key_id(), outcome, reported.count.into());
         if reported.denial == Some(Denial::Rotated) {

@@ -273,13 +273,10 @@ impl Verifier {
         self.children.touched(commit, self.applied());
     }
 
-    /// Before a change makes the memory forget a secret: a last use that is not written yet would be invisible.
+    /// Before a change makes the memory forget a secret: what is not written yet of its uses would be invisible.
     fn keep_uses(&self, commit: &Commit) {
-        let forgotten = commit.secrets.iter().filter_map(|digest| self.keys.peek(digest));
-        for entry in forgotten.filter(Entry::has_untaken_use) {
-            if let Some(at) = entry.last_use() {
-                self.uses.keep(*entry.digest(), at);
-            }
+        for entry in commit.secrets.iter().filter_map(|digest| self.keys.peek(digest)) {
+            self.uses.keep(&entry);
         }
     }
 

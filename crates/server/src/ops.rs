@@ -103,6 +103,12 @@ impl Collector for Snapshot {
             "Newest change that verdicts take into account",
             verifier.applied(),
         )?;
+        gauge(
+            &mut encoder,
+            "keyreeve_verifiers_connected",
+            "Verifiers inside applications that hang on this process",
+            verifier.children().len(),
+        )?;
         let effects = self.0.effects();
         let histogram = encoder.encode_descriptor(
             "keyreeve_revocation",

@@ -302,11 +302,6 @@ impl Entry {
         (at != 0).then(|| Timestamp::from_millis(at))
     }
 
-    /// Whether a last use waits to be taken.
-    pub fn has_untaken_use(&self) -> bool {
-        self.head().marks.load(Ordering::Acquire) & Marks::USED != 0
-    }
-
     fn queue(&self) -> Noted {
         match self.mark(Marks::QUEUED) {
             true => Noted::Queue,

@@ -11,6 +11,7 @@ use crate::http::password;
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
+use hyper::StatusCode;
 use hyper::header::{HeaderValue, SET_COOKIE};
 use keyreeve_api::users::Password;
 use keyreeve_api::{Code, Problem};
@@ -46,7 +47,8 @@ pub(super) async fn password(State(app): State<App>, form: Form) -> Result<Respo
             Ok(page::on_to("/account"))
         }
         Err(trouble) => match trouble.refusal() {
-            Some((status, why)) => page::render(status, &page_of(&form.visitor, Some(why))),
+            // 401 would say that the visitor is not signed in.
+            Some((_, why)) => page::render(StatusCode::BAD_REQUEST, &page_of(&form.visitor, Some(why))),
             None => Err(trouble),
         },
     }

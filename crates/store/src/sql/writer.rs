@@ -1,7 +1,7 @@
 //! The one writer, and group commit.
 //!
-//! Writers wait in a queue. The writer takes one, and as many more as are waiting, runs each in a savepoint of its
-//! own inside one transaction, commits once, tells the observer once, and only then answers each. One sync of the
+//! Writers wait in a queue. The writer takes one, and as many more as are waiting, runs each in one transaction, all but
+//! the first in a savepoint of its own, commits once, tells the observer once, and only then answers each. One sync of the
 //! disk thus serves many callers, and a caller who gave up waiting still has its change carried out and applied.
 
 use super::Engine;
@@ -178,6 +178,9 @@ async fn run<E: WriteEngine>(mut engine: E, mut queue: mpsc::Receiver<Job<E>>, o
 }
 
 /// One transaction for all who are waiting. A job that is not run is dropped, and its caller learns that it was not.
+///
+/// The first job needs no savepoint: as long as nothing else was done, what is undone with it is its own. Alone, which is
+/// the usual case, a job thus costs two statements less.
 async fn group<E: WriteEngine>(
     engine: &mut E,
     first: Job<E>,
@@ -185,28 +188,42 @@ async fn group<E: WriteEngine>(
     observer: &dyn CommitObserver,
     answers: &mut Vec<Answer>,
 ) -> Outcome {
-    if let Err(error) = engine.begin().await {
-        engine.roll_back().await;
-        return Outcome::RolledBack(error.to_string());
-    }
     let mut commit = Commit::default();
+    let mut is_alone = true;
     let mut next = Some(first);
     while let Some(job) = next {
-        let finished = run_one(engine, job).await;
-        let is_broken = matches!(finished.fate, Fate::Broken);
-        if let Fate::Done(one) = finished.fate {
-            merge(&mut commit, one);
-        }
-        answers.push(finished.answer);
-        if is_broken {
+        if is_alone && let Err(error) = engine.begin().await {
             engine.roll_back().await;
-            return Outcome::RolledBack("the transaction was rolled back because a statement in it failed".to_owned());
+            return Outcome::RolledBack(error.to_string());
+        }
+        let finished = match is_alone {
+            true => job(engine).await,
+            false => run_saved(engine, job).await,
+        };
+        answers.push(finished.answer);
+        match finished.fate {
+            Fate::Done(one) => {
+                merge(&mut commit, one);
+                is_alone = false;
+            }
+            Fate::Refused if is_alone => engine.roll_back().await,
+            Fate::Refused => {}
+            Fate::Broken => {
+                engine.roll_back().await;
+                return Outcome::RolledBack(
+                    "the transaction was rolled back because a statement in it failed".to_owned(),
+                );
+            }
         }
         next = if answers.len() < GROUP {
             queue.try_recv().ok()
         } else {
             None
         };
+    }
+    if is_alone {
+        // All were refused: nothing is open, and nobody waits for a commit.
+        return Outcome::Committed;
     }
     match engine.commit().await {
         Ok(()) => {
@@ -225,7 +242,7 @@ async fn group<E: WriteEngine>(
 }
 
 /// Runs a job in a savepoint, so that a refusal undoes only its own writes.
-async fn run_one<E: WriteEngine>(engine: &mut E, job: Job<E>) -> Finished {
+async fn run_saved<E: WriteEngine>(engine: &mut E, job: Job<E>) -> Finished {
     let broken = |finished: Finished| Finished {
         fate: Fate::Broken,
         ..finished

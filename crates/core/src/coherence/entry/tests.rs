@@ -92,7 +92,6 @@ fn an_entry_is_queued_once_until_its_uses_are_taken() {
     let at = |ms: i64| Timestamp::from_millis(1_000_000 + ms);
     assert_eq!(entry.note_use(at(0), 60_000), Noted::QueueFirst);
     assert_eq!([entry.count_use(), entry.count_use()], [Noted::Nothing; 2]);
-    assert!(entry.has_untaken_use());
     assert_eq!(entry.take_uses(), (2, Some(at(0))));
     let within = entry.note_use(at(59_999), 60_000);
     assert_eq!(within, Noted::Nothing, "within the grain nothing is noted");
