@@ -188,24 +188,24 @@ impl Children {
         state.not_before.is_some_and(|end| !now.is_surely_at_or_after(end)) || state.nursery.has_leases(now)
     }
 
-    /// Notes a grant before it is sent.
-    fn grant(&self, id: ChildId, lease: &Lease, clock: &dyn Clock) -> u64 {
+    /// Notes a grant before it is sent; `None` if the child is gone.
+    fn grant(&self, id: ChildId, lease: &Lease, clock: &dyn Clock) -> Option<u64> {
         // The deadline first: what the parent applied before it grew was told to the child before this.
         let deadline = lease.deadline();
         let now = clock.moment();
         let left = deadline.left_ms(now).min(self.lease_ms());
         let length = if keeps(Rule::LeasesNest) { left } else { self.lease_ms() };
-        self.state().nursery.grant(id, length, now);
-        length
+        self.state().nursery.grant(id, length, now).then_some(length)
     }
 
-    fn hold(&self, id: ChildId, digest: Digest, revision: u64) -> u64 {
+    fn hold(&self, id: ChildId, digest: Digest, revision: u64) -> Result<u64, Failure> {
         let mut state = self.state();
-        let (number, order) = state.nursery.hold(id, digest, revision);
+        let gone = || Failure::Unavailable("the verifier is gone".to_owned());
+        let (number, order) = state.nursery.hold(id, digest, revision).ok_or_else(gone)?;
         if let Some(order) = order {
             state.tell(id, order, &[], false);
         }
-        number
+        Ok(number)
     }
 
     /// The child is told of a secret that it holds, or that there is none.
@@ -305,27 +305,27 @@ impl Authority {
         self.children().join(capacity, root_key, line).ok_or_else(full)
     }
 
-    /// Grants a child as much of a lease as there is.
-    pub fn grant(&self, id: ChildId) -> Granted {
-        let length_ms = self.children().grant(id, self.verifier.lease(), &*self.clock);
-        Granted {
+    /// Grants a child as much of a lease as there is; `None` if the child is gone, and its connection is to be closed.
+    pub fn grant(&self, id: ChildId) -> Option<Granted> {
+        let length_ms = self.children().grant(id, self.verifier.lease(), &*self.clock)?;
+        Some(Granted {
             length_ms,
             revision: self.verifier.applied(),
             now: self.now(),
-        }
+        })
     }
 
     /// What a child is told of a secret, and as of which revision; `None` if it is unknown, or another tenant's. From
     /// now on the child will hear of changes of it.
     pub async fn tell(&self, id: ChildId, reach: &Reach, digest: Digest) -> Result<(Option<Entry>, u64), Failure> {
         let hold = || self.children().hold(id, digest, self.verifier.applied());
-        let early = keeps(Rule::HoldBeforeLookUp).then(hold);
+        let early = keeps(Rule::HoldBeforeLookUp).then(hold).transpose()?;
         let found = self.entry_by(digest).await;
         let number = match early {
             Some(number) => number,
             None => {
                 self.timer.sleep_ms(20).await;
-                hold()
+                hold()?
             }
         };
         let is_within = |entry: &Entry| match reach {

@@ -291,7 +291,7 @@ async fn node_side(sim: Sim, parent: Process, mut from_child: Receiver<ChildSays
         match said {
             ChildSays::Ping(number) => {
                 let renewed = parent.renewed.load(Ordering::Relaxed);
-                let granted = authority.grant(id);
+                let Some(granted) = authority.grant(id) else { break };
                 line.0.send(NodeSays::Grant {
                     number,
                     length_ms: granted.length_ms,

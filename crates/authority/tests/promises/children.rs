@@ -69,7 +69,7 @@ async fn a_silent_child_is_waited_for_until_its_lease_is_surely_over() {
     let world = World::under(Preset::Standard).await;
     let (key, other) = (world.issue("one").await, world.issue("other").await);
     let child = hang_on(&world);
-    assert_eq!(world.authority.grant(child.id).length_ms, CHILD_LEASE_MS);
+    assert_eq!(world.authority.grant(child.id).unwrap().length_ms, CHILD_LEASE_MS);
     tell(&world, &child, &key).await;
     assert_eq!(
         revoke(&world, &other).await.waited_ms,
@@ -90,7 +90,7 @@ async fn a_child_that_says_so_is_not_waited_for_longer_and_one_without_a_lease_n
     let child = hang_on(&world);
     tell(&world, &child, &first).await;
     assert_eq!(revoke(&world, &first).await.waited_ms, 0, "it never held a lease");
-    world.authority.grant(child.id);
+    assert!(world.authority.grant(child.id).is_some());
     tell(&world, &child, &second).await;
     let says_so = async {
         while child.heard.newest().is_none_or(|(order, ..)| order.number < 2) {
@@ -107,7 +107,7 @@ async fn a_repeated_revocation_waits_for_the_child_again() {
     let world = World::under(Preset::Standard).await;
     let key = world.issue("one").await;
     let child = hang_on(&world);
-    world.authority.grant(child.id);
+    assert!(world.authority.grant(child.id).is_some());
     tell(&world, &child, &key).await;
     let mut call = world.call();
     call.is_awaited = false;
@@ -175,7 +175,7 @@ async fn whose_root_key_is_revoked_is_sent_away() {
     let heard = Arc::new(Heard::default());
     let line = Arc::clone(&heard) as Arc<dyn Line>;
     let id = world.authority.adopt(100, pass.as_ref(), line).unwrap();
-    world.authority.grant(id);
+    assert!(world.authority.grant(id).is_some());
     world
         .authority
         .revoke_root_key(&world.call(), made.root_key.id)
@@ -201,7 +201,7 @@ async fn children_are_sent_away_at_the_end_and_waited_for_a_while() {
     let world = World::under(Preset::Standard).await;
     assert!(world.authority.dismiss_children(100).await, "there are none");
     let child = hang_on(&world);
-    world.authority.grant(child.id);
+    assert!(world.authority.grant(child.id).is_some());
     assert!(!world.authority.dismiss_children(100).await, "this one does not go");
     assert!(child.heard.newest().unwrap().2);
     world.authority.children().left(child.id);
@@ -249,7 +249,7 @@ async fn a_later_change_of_ones_own_does_not_stand_for_an_earlier_one_of_others(
     let world = World::under(Preset::Standard).await;
     let key = world.issue("one").await;
     let child = hang_on(&world);
-    world.authority.grant(child.id);
+    assert!(world.authority.grant(child.id).is_some());
     tell(&world, &child, &key).await;
     let verifier = world.authority.verifier();
     let applied = verifier.applied();

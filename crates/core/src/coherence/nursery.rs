@@ -104,25 +104,27 @@ impl Nursery {
     }
 
     /// Notes that a child is about to be granted a lease of a length, counted from when it asked for it. Call before
-    /// the grant is sent.
-    pub fn grant(&mut self, id: ChildId, length_ms: u64, now: Moment) {
-        if let Some(child) = self.children.get_mut(&id) {
-            let end = now.plus_ms(wait_ms(length_ms));
-            let later = child.over_at.is_none_or(|known| end.is_surely_at_or_after(known));
-            if later {
-                child.over_at = Some(end);
-            }
+    /// the grant is sent. False if nothing may be granted: the child is gone, and nobody would tell it what to forget.
+    #[must_use = "a child that is gone must not get a lease"]
+    pub fn grant(&mut self, id: ChildId, length_ms: u64, now: Moment) -> bool {
+        let Some(child) = self.children.get_mut(&id).filter(|child| !child.is_gone) else {
+            return false;
+        };
+        let end = now.plus_ms(wait_ms(length_ms));
+        let later = child.over_at.is_none_or(|known| end.is_surely_at_or_after(known));
+        if later {
+            child.over_at = Some(end);
         }
+        true
     }
 
     /// Notes that a child will be told of a secret. Call *before* the secret is looked up: a change that comes in
     /// between is then told to the child as well. The hold's number, and an order if the child has asked for too many.
-    pub fn hold(&mut self, id: ChildId, digest: Digest, revision: u64) -> (u64, Option<Order>) {
+    /// `None` if the child is gone: it must be told nothing.
+    pub fn hold(&mut self, id: ChildId, digest: Digest, revision: u64) -> Option<(u64, Option<Order>)> {
+        let child = self.children.get_mut(&id).filter(|child| !child.is_gone)?;
         self.last_hold += 1;
         let number = self.last_hold;
-        let Some(child) = self.children.get_mut(&id) else {
-            return (number, None);
-        };
         let is_full = child.held >= child.capacity.saturating_mul(HELD_FACTOR);
         let order = is_full.then(|| child.order(revision, Forget::Everything));
         if is_full {
@@ -130,7 +132,7 @@ impl Nursery {
         }
         self.holders.entry(digest).or_default().push(Hold { child: id, number });
         self.count(id, 1, 0);
-        (number, order)
+        Some((number, order))
     }
 
     /// A child was told of a secret: one hold is enough from here on.

@@ -137,7 +137,9 @@ impl Session {
             match said {
                 ChildSays::Hello { .. } => return End::Lost,
                 ChildSays::Ping { number } => {
-                    let granted = self.app.authority().grant(self.id);
+                    let Some(granted) = self.app.authority().grant(self.id) else {
+                        return End::Lost;
+                    };
                     let grant = NodeSays::Grant {
                         number,
                         length_ms: granted.length_ms,

@@ -12,9 +12,9 @@ fn digest(number: u8) -> Digest {
 fn nursery() -> (Nursery, ChildId) {
     let mut nursery = Nursery::default();
     let id = nursery.join(10);
-    nursery.grant(id, 2_000, at(0));
+    assert!(nursery.grant(id, 2_000, at(0)));
     for number in [1, 2] {
-        let (hold, order) = nursery.hold(id, digest(number), 5);
+        let (hold, order) = nursery.hold(id, digest(number), 5).unwrap();
         assert_eq!(order, None);
         nursery.settle(id, &digest(number), hold);
     }
@@ -79,7 +79,7 @@ fn a_child_that_leaves_is_not_waited_for() {
 #[test]
 fn a_later_and_shorter_grant_does_not_shorten_the_wait() {
     let (mut nursery, id) = nursery();
-    nursery.grant(id, 10, at(1));
+    assert!(nursery.grant(id, 10, at(1)));
     nursery.touched(7, &[digest(1)]);
     assert_eq!(nursery.covered(at(2_999)), 6);
 }
@@ -99,11 +99,11 @@ fn orders_are_acknowledged_in_their_order() {
 fn whoever_asks_for_more_than_it_can_hold_begins_anew() {
     let mut nursery = Nursery::default();
     let id = nursery.join(1);
-    nursery.grant(id, 2_000, at(0));
+    assert!(nursery.grant(id, 2_000, at(0)));
     for number in 0..4 {
-        assert_eq!(nursery.hold(id, digest(number), 5).1, None);
+        assert_eq!(nursery.hold(id, digest(number), 5).unwrap().1, None);
     }
-    let order = nursery.hold(id, digest(4), 5).1.unwrap();
+    let order = nursery.hold(id, digest(4), 5).unwrap().1.unwrap();
     assert_eq!(order.what, Forget::Everything);
     nursery.acknowledged(id, order.number);
     assert_eq!(nursery.touched(6, &[digest(0)]), []);
@@ -114,9 +114,9 @@ fn whoever_asks_for_more_than_it_can_hold_begins_anew() {
 fn what_nobody_knows_is_not_held() {
     let mut nursery = Nursery::default();
     let id = nursery.join(1);
-    nursery.grant(id, 2_000, at(0));
+    assert!(nursery.grant(id, 2_000, at(0)));
     for number in 0..=255 {
-        let (hold, order) = nursery.hold(id, digest(number), 5);
+        let (hold, order) = nursery.hold(id, digest(number), 5).unwrap();
         assert_eq!(order, None, "junk never makes it forget");
         nursery.let_go(id, &digest(number), hold);
     }
@@ -127,16 +127,19 @@ fn what_nobody_knows_is_not_held() {
 fn one_question_that_finds_nothing_lets_go_of_nothing_that_another_one_found() {
     let mut nursery = Nursery::default();
     let id = nursery.join(1);
-    nursery.grant(id, 2_000, at(0));
-    let ((early, _), (late, _)) = (nursery.hold(id, digest(1), 5), nursery.hold(id, digest(1), 5));
+    assert!(nursery.grant(id, 2_000, at(0)));
+    let ((early, _), (late, _)) = (
+        nursery.hold(id, digest(1), 5).unwrap(),
+        nursery.hold(id, digest(1), 5).unwrap(),
+    );
     // The key was made in between: only the later question finds it.
     nursery.settle(id, &digest(1), late);
     nursery.let_go(id, &digest(1), early);
     assert_eq!(nursery.touched(6, &[digest(1)]).len(), 1);
     // Nor of what came after a change.
-    let (early, _) = nursery.hold(id, digest(1), 6);
+    let (early, _) = nursery.hold(id, digest(1), 6).unwrap();
     nursery.touched(7, &[digest(1)]);
-    let (late, _) = nursery.hold(id, digest(1), 7);
+    let (late, _) = nursery.hold(id, digest(1), 7).unwrap();
     nursery.let_go(id, &digest(1), early);
     nursery.settle(id, &digest(1), late);
     assert_eq!(nursery.touched(8, &[digest(1)]).len(), 1);
@@ -150,7 +153,7 @@ fn whatever_was_counted_everything_is_told_to_everybody() {
     nursery.touched(7, &[digest(1)]);
     nursery.touched(8, &[digest(2)]);
     nursery.acknowledged(id, 2);
-    let (hold, _) = nursery.hold(id, digest(3), 8);
+    let (hold, _) = nursery.hold(id, digest(3), 8).unwrap();
     nursery.settle(id, &digest(3), hold);
     assert_eq!(nursery.everything_touched(9).len(), 1);
     assert_eq!(nursery.children.get(&id).map(|child| child.held), Some(0));
@@ -162,7 +165,7 @@ fn asking_again_and_again_for_one_secret_holds_it_once() {
     let mut nursery = Nursery::default();
     let id = nursery.join(1);
     for _ in 0..100 {
-        let (hold, order) = nursery.hold(id, digest(1), 5);
+        let (hold, order) = nursery.hold(id, digest(1), 5).unwrap();
         assert_eq!(order, None);
         nursery.settle(id, &digest(1), hold);
     }
@@ -173,4 +176,21 @@ fn an_unknown_gap_holds_everything_back() {
     let (mut nursery, _) = nursery();
     nursery.everything_touched(0);
     assert_eq!(nursery.covered(at(1)), 0);
+}
+
+#[test]
+fn whoever_is_gone_gets_no_lease_and_is_told_nothing() {
+    let (mut nursery, id) = nursery();
+    nursery.lost(id);
+    assert!(!nursery.grant(id, 2_000, at(1)));
+    assert_eq!(nursery.hold(id, digest(3), 5), None);
+    nursery.touched(7, &[digest(1)]);
+    assert_eq!(
+        nursery.covered(at(2_999)),
+        6,
+        "it is waited for as before, and no longer"
+    );
+    assert_eq!(nursery.covered(at(3_000)), u64::MAX);
+    assert!(!nursery.grant(id, 2_000, at(3_001)), "nor when it is forgotten");
+    assert_eq!(nursery.hold(id, digest(3), 5), None);
 }
