@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import tempfile
+import time
 
 import pytest
 from harness import Server
@@ -201,3 +202,17 @@ def test_a_unix_socket_is_an_address_like_any_other():
 def test_no_other_file_is_taken_for_a_socket():
     with tempfile.NamedTemporaryFile() as file, pytest.raises(RuntimeError, match="cannot listen on unix:"):
         Server(arguments=["--listen", f"unix:{file.name}"])
+
+
+def test_a_request_that_has_begun_is_answered_after_a_stop_was_asked_for(fresh):
+    request = plain(fresh, BODY % fresh.create(name="late")["secret"].encode())
+    with connect(fresh) as begun, connect(fresh) as idle:
+        begun.sendall(request[:-10])
+        time.sleep(0.3)
+        fresh.process.terminate()
+        assert idle.recv(1) == b"", "a connection without a request is closed at once"
+        time.sleep(0.3)
+        begun.sendall(request[-10:])
+        assert answers(begun, 1)[0][2]["valid"]
+        assert begun.recv(1) == b""
+    assert fresh.process.wait(25) == 0

@@ -39,10 +39,10 @@ where
     let (mut buffer, mut out) = (BytesMut::new(), Vec::new());
     let answered = AtomicU64::new(0);
     let mut tired = pin!(tired(stop, &answered));
-    let mut is_watched = false;
+    let (mut is_watched, mut is_stopping, mut is_ending) = (false, false, false);
     loop {
         buffer.reserve(READ_BYTES);
-        {
+        let polled = {
             let mut read = pin!(stream.read_buf(&mut buffer));
             let mut has_waited = false;
             let polled = poll_fn(|cx| {
@@ -51,21 +51,34 @@ where
                 }
                 // Whoever would wake us for the end was told of this task when it last waited for it. It is asked again
                 // only when we were woken and there was nothing to read.
-                if is_watched && !std::mem::replace(&mut has_waited, true) {
+                let is_first = !std::mem::replace(&mut has_waited, true);
+                if is_ending || (is_first && std::mem::replace(&mut is_watched, true)) {
                     return Poll::Pending;
                 }
-                is_watched = true;
-                tired.as_mut().poll(cx).map(|()| None)
+                tired.as_mut().poll(cx).map(|stopping| {
+                    is_stopping = stopping;
+                    None
+                })
             });
-            // Nothing more: the other end has closed, or the connection is to be.
-            if !matches!(polled.await, Some(Ok(1..))) {
-                return None;
+            polled.await
+        };
+        match polled {
+            Some(Ok(1..)) => {}
+            // A stop lets a request that has begun be finished.
+            None if is_stopping && !buffer.is_empty() => {
+                is_ending = true;
+                continue;
             }
+            // The other end has closed, or the connection is to be.
+            Some(_) | None => return None,
         }
         let is_ours = answer_all(&mut answerer, &mut buffer, &mut out, &answered).await;
         if !out.is_empty() {
             stream.write_all(&out).await.ok()?;
             out.clear();
+        }
+        if is_ending && buffer.is_empty() {
+            return None;
         }
         if !is_ours || buffer.len() > REQUEST_BYTES_MAX {
             return Some(Rewound::new(buffer.freeze(), stream));
@@ -95,17 +108,17 @@ async fn answer_all(
     true
 }
 
-/// Waits until the connection is to end: the server stops, or nothing was answered from one look to the next.
-async fn tired(mut stop: watch::Receiver<bool>, answered: &AtomicU64) {
+/// Waits until the connection is to end: the server stops (true), or nothing was answered from one look to the next.
+async fn tired(mut stop: watch::Receiver<bool>, answered: &AtomicU64) -> bool {
     let mut stopping = pin!(stop.wait_for(|&stopping| stopping));
     loop {
         let before = answered.load(Ordering::Relaxed);
         tokio::select! {
             () = tokio::time::sleep(IDLE) => {}
-            _ = &mut stopping => return,
+            _ = &mut stopping => return true,
         }
         if answered.load(Ordering::Relaxed) == before {
-            return;
+            return false;
         }
     }
 }
