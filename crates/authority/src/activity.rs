@@ -68,18 +68,12 @@ impl Uses {
 
     /// Queues an entry that has uses to write.
     pub(crate) fn queue(&self, entry: &Entry, noted: Noted) {
-        let mut state;
-        let queue = match noted {
-            Noted::Nothing => return,
-            Noted::Queue => {
-                state = self.state();
-                &mut state.queue
-            }
-            Noted::QueueFirst => {
-                state = self.state();
-                &mut state.first
-            }
-        };
+        if noted == Noted::Nothing {
+            return;
+        }
+        let state = &mut *self.state();
+        let is_first = noted == Noted::QueueFirst;
+        let queue = if is_first { &mut state.first } else { &mut state.queue };
         if queue.len() < WAITING_MAX {
             queue.push_back(entry.clone());
         }
@@ -264,6 +258,9 @@ impl Authority {
             .filter_map(|digest| self.verifier.keys.peek(digest));
         let entries: Vec<_> = entries.collect();
         let activity = self.verifier.uses.take_of(key.id, &entries, self.now());
+        if activity.uses.is_empty() && activity.counts.is_empty() {
+            return;
+        }
         if self.store.record_activity(activity.clone()).await.is_err() {
             self.verifier.uses.put_back(activity);
         }
@@ -275,22 +272,22 @@ impl Authority {
         let began = self.clock.moment();
         let is_over = || self.clock.moment().ms_since(began) >= budget_ms;
         let mut unwritten = Activity::default();
-        let mut is_away = false;
+        let mut has_stopped = false;
         let (mut uses, mut counts) = (all.uses.chunks(GROUP), all.counts.chunks(GROUP));
         loop {
             let (uses, counts) = (uses.next().unwrap_or(&[]), counts.next().unwrap_or(&[]));
             if uses.is_empty() && counts.is_empty() {
                 break;
             }
-            is_away = is_away || is_over() || !self.recorded(uses, counts, &[]).await;
-            if is_away {
+            has_stopped = has_stopped || is_over() || !self.recorded(uses, counts, &[]).await;
+            if has_stopped {
                 unwritten.uses.extend_from_slice(uses);
                 unwritten.counts.extend_from_slice(counts);
             }
         }
         for traces in all.traces.chunks(GROUP) {
             // What cannot be written of these is let go: they explain, and decide nothing.
-            is_away = is_away || is_over() || !self.recorded(&[], &[], traces).await;
+            has_stopped = has_stopped || is_over() || !self.recorded(&[], &[], traces).await;
         }
         let unwritten_events = match events.is_empty() {
             true => Vec::new(),
@@ -300,7 +297,7 @@ impl Authority {
             },
         };
         self.verifier.uses.settle(unwritten, unwritten_events);
-        has_more && !is_away
+        has_more && !has_stopped
     }
 
     /// Whether some of it could be written, in one transaction.

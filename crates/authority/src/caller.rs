@@ -57,10 +57,7 @@ impl Caller {
 
     /// Whether the caller's right reaches a tenant.
     pub fn reaches(&self, tenant: &Slug) -> bool {
-        match &self.reach {
-            Reach::Instance => true,
-            Reach::Tenant(own) => own == tenant,
-        }
+        self.reach.has(tenant)
     }
 }
 

@@ -7,7 +7,7 @@ use crate::env::Clock;
 use crate::verifier::RootPass;
 use crate::{Authority, Failure};
 use keyreeve_core::Digest;
-use keyreeve_core::access::Reach;
+use keyreeve_core::access::{Permission, Reach};
 use keyreeve_core::coherence::nursery::{ChildId, Nursery, Order};
 use keyreeve_core::coherence::rules::{Rule, keeps};
 use keyreeve_core::coherence::{Cached as _, Entry, Lease, Moment, wait_ms};
@@ -221,7 +221,9 @@ impl Children {
     ///
     /// A commit may stand for several changes, and one of this node's own may come before those of others that precede
     /// it and touch the same secrets: until the child has said that it forgot, nothing after `applied` has reached it.
-    pub(crate) fn touched(&self, commit: &Commit, applied: u64) {
+    ///
+    /// `is_shared`: it touched a tenant of which children may know keys. Which ones, nobody has noted.
+    pub(crate) fn touched(&self, commit: &Commit, is_shared: bool, applied: u64) {
         let mut state = self.state();
         if state.nursery.is_empty() {
             return;
@@ -233,9 +235,9 @@ impl Children {
             .filter(|news| news.fate.takes())
             .map(|news| news.id)
             .collect();
-        let orders = match commit.tenants.is_empty() && commit.owners.is_empty() {
-            true => state.nursery.touched(revision, &commit.secrets),
-            false => state.nursery.everything_touched(revision),
+        let orders = match is_shared {
+            true => state.nursery.everything_touched(revision),
+            false => state.nursery.touched(revision, &commit.secrets),
         };
         for (id, order) in orders {
             state.tell(id, order, &ended, false);
@@ -298,11 +300,28 @@ impl Authority {
         self.verifier.children()
     }
 
-    /// Takes a child in, whose memory is empty. An error if there are too many.
-    pub fn adopt(&self, capacity: usize, pass: Option<&RootPass>, line: Arc<dyn Line>) -> Result<ChildId, Failure> {
+    /// Takes a child in, whose memory is empty. An error if there are too many, or if its root key has ended meanwhile:
+    /// whoever comes later than that is told by nobody.
+    pub async fn adopt(
+        &self,
+        capacity: usize,
+        pass: Option<&RootPass>,
+        line: Arc<dyn Line>,
+    ) -> Result<ChildId, Failure> {
         let root_key = pass.map(|pass| *pass.digest());
         let full = || Failure::Unavailable(format!("this node has {CHILDREN_MAX} verifiers already"));
-        self.children().join(capacity, root_key, line).ok_or_else(full)
+        let id = self.children().join(capacity, root_key, line).ok_or_else(full)?;
+        // From here on it would be sent away; what came before is looked for now.
+        let is_good = match root_key {
+            Some(digest) => self.root_key_of(digest).await.map(|pass| pass.is_some()),
+            None => Ok(true),
+        };
+        if matches!(is_good, Ok(true)) {
+            return Ok(id);
+        }
+        self.children().left(id);
+        is_good?;
+        Err(Failure::PermissionDenied(Permission::KeysVerify))
     }
 
     /// Grants a child as much of a lease as there is; `None` if the child is gone, and its connection is to be closed.
@@ -328,11 +347,7 @@ impl Authority {
                 hold()?
             }
         };
-        let is_within = |entry: &Entry| match reach {
-            Reach::Instance => true,
-            Reach::Tenant(own) => own == entry.gate().slug(),
-        };
-        let found = found.map(|(entry, revision)| (entry.filter(is_within), revision));
+        let found = found.map(|(entry, revision)| (entry.filter(|entry| reach.has(entry.gate().slug())), revision));
         let is_known = matches!(&found, Ok((Some(_), _)));
         self.children().settle(id, &digest, number, is_known);
         found
@@ -344,11 +359,7 @@ impl Authority {
             let Ok((Some(entry), _)) = self.entry_by(one.digest).await else {
                 continue;
             };
-            let is_within = match reach {
-                Reach::Instance => true,
-                Reach::Tenant(own) => own == entry.gate().slug(),
-            };
-            if is_within {
+            if reach.has(entry.gate().slug()) {
                 self.note_reported(&entry, one);
             }
         }

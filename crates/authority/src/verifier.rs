@@ -266,11 +266,11 @@ impl Verifier {
     /// Takes over a change that another node made. What it says of tenants and owners is as of `head`.
     pub(crate) fn apply_remote(&self, commit: &Commit, head: u64) {
         self.tombstones.note(commit);
-        self.apply_gates(commit, head);
+        let is_shared = self.apply_gates(commit, head);
         self.root_keys.apply(commit.revision, &commit.root_keys);
         self.keep_uses(commit);
         self.keys.apply(commit.revision, &commit.secrets);
-        self.children.touched(commit, self.applied());
+        self.children.touched(commit, is_shared, self.applied());
     }
 
     /// Before a change makes the memory forget a secret: what is not written yet of its uses would be invisible.
@@ -282,12 +282,15 @@ impl Verifier {
 
     /// Takes over what a commit says of tenants and owners, as of a revision. One that is not remembered is read when
     /// it is needed; so is one of which something newer is known already, because what it was between is not.
-    fn apply_gates(&self, commit: &Commit, as_of: u64) {
+    ///
+    /// Whether one of them was remembered, so that somebody may know keys by what it said.
+    fn apply_gates(&self, commit: &Commit, as_of: u64) -> bool {
         if commit.tenants.is_empty() && commit.owners.is_empty() {
-            return;
+            return false;
         }
         let mut gates = self.gates_mut();
         gates.changes += 1;
+        let is_shared = gates.know_some_of(commit);
         for tenant in &commit.tenants {
             if let Some(gate) = gates.open(&tenant.slug, as_of) {
                 gate.set(tenant.status, tenant.policy.reveal);
@@ -298,10 +301,17 @@ impl Verifier {
                 gate.block(&owner.subject, owner.is_blocked);
             }
         }
+        is_shared
     }
 }
 
 impl Gates {
+    fn know_some_of(&self, commit: &Commit) -> bool {
+        let tenants = commit.tenants.iter().map(|tenant| &tenant.slug);
+        let mut touched = tenants.chain(commit.owners.iter().map(|owner| &owner.tenant));
+        touched.any(|slug| self.by_slug.contains_key(slug))
+    }
+
     /// A gate that something as of a revision may be written to; one that is newer is thrown away.
     fn open(&mut self, slug: &Slug, as_of: u64) -> Option<&Gate> {
         if self.by_slug.get(slug)?.revision() > as_of {

@@ -167,9 +167,7 @@ impl Authority {
 
     fn judged(&self, entry: Entry, digest: &Digest, question: &Question<'_>, from: (u64, Source)) -> Verdict {
         let (revision, source) = from;
-        if let Reach::Tenant(own) = question.reach
-            && own != entry.gate().slug()
-        {
+        if !question.reach.has(entry.gate().slug()) {
             // Another tenant's key is as unknown as one that does not exist.
             return self.denied(Denial::Unknown, source);
         }
@@ -288,7 +286,7 @@ impl Authority {
 
     /// Who a root key's digest belongs to, from memory alone. The outer `None` means the store must be asked; the
     /// inner one that it is no good.
-    pub fn root_key_remembered(&self, digest: &Digest) -> Option<Option<RootPass>> {
+    fn root_key_remembered(&self, digest: &Digest) -> Option<Option<RootPass>> {
         let deadline = self.verifier.lease().deadline();
         let pass = self.verifier.root_keys.get(digest)?;
         if !self.holds(deadline) {

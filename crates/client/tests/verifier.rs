@@ -17,6 +17,9 @@ use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tower::{Layer as _, ServiceExt as _, service_fn};
 
 struct World {
@@ -181,7 +184,7 @@ async fn without_its_server_nothing_is_valid_and_what_was_seen_is_counted() {
         usage.to_string().contains(":7")
     };
     while !counted().await {
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let key = world.client.get(&format!("v1/api_keys/{id}"), &[]).await.unwrap();
     assert!(key["last_used_at"].is_number());
@@ -277,5 +280,48 @@ async fn the_extractor_takes_what_the_layer_found_or_verifies_by_itself() {
     );
     stranger.extensions.insert(found);
     assert!(Verified::from_request_parts(&mut stranger, &verifier).await.is_ok());
+    world.instance.stop().await;
+}
+
+/// Passes connections on to a server. The first one stands still when it is told to, without ending.
+async fn relay(server: String, stands_still: Arc<Notify>, accepted: Arc<AtomicU32>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut near, _)) = listener.accept().await {
+            let is_first = accepted.fetch_add(1, Ordering::Relaxed) == 0;
+            let (server, stands_still) = (server.clone(), Arc::clone(&stands_still));
+            tokio::spawn(async move {
+                let mut far = TcpStream::connect(server).await.unwrap();
+                let passed = tokio::io::copy_bidirectional(&mut near, &mut far);
+                tokio::select! {
+                    _ = passed => {}
+                    () = stands_still.notified(), if is_first => std::future::pending().await,
+                }
+            });
+        }
+    });
+    format!("http://{address}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_falls_silent_is_given_up_and_another_connection_made() {
+    let world = World::new().await;
+    let (stands_still, accepted) = (Arc::new(Notify::new()), Arc::new(AtomicU32::new(0)));
+    let server = world.url.trim_start_matches("http://").to_owned();
+    let url = relay(server, Arc::clone(&stands_still), Arc::clone(&accepted)).await;
+    let verifier = Verifier::connect(&url, &world.root_key).await.unwrap();
+    let (_, secret) = world.key(&[]).await;
+    assert!(verifier.verify(&secret).await.is_valid());
+    stands_still.notify_one();
+    let again = async {
+        while accepted.load(Ordering::Relaxed) < 2 || verifier.remembered(&secret, &[]).is_none() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            verifier.verify(&secret).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), again).await.unwrap();
+    assert!(verifier.remembered(&secret, &[]).unwrap().is_valid());
+    verifier.close().await;
     world.instance.stop().await;
 }

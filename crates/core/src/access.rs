@@ -169,6 +169,16 @@ pub enum Reach {
     Tenant(Slug),
 }
 
+impl Reach {
+    /// Whether a tenant is within it.
+    pub fn has(&self, tenant: &Slug) -> bool {
+        match self {
+            Self::Instance => true,
+            Self::Tenant(own) => own == tenant,
+        }
+    }
+}
+
 /// Who did something, for the audit log and for `revoked_by`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Actor {

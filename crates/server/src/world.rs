@@ -23,20 +23,13 @@ impl Clock for WallClock {
     }
 
     fn moment(&self) -> Moment {
-        Moment {
-            boot: nanoseconds(ClockId::Boottime),
-            raw: nanoseconds(ClockId::MonotonicRaw),
-        }
+        Moment::from_readings(reading(ClockId::Boottime), reading(ClockId::MonotonicRaw))
     }
 }
 
-fn nanoseconds(clock: ClockId) -> u64 {
+fn reading(clock: ClockId) -> (i64, i64) {
     let time = clock_gettime(clock);
-    let (seconds, rest) = (u64::try_from(time.tv_sec), u64::try_from(time.tv_nsec));
-    seconds
-        .unwrap_or(0)
-        .saturating_mul(1_000_000_000)
-        .saturating_add(rest.unwrap_or(0))
+    (time.tv_sec, time.tv_nsec)
 }
 
 /// The database's clock, which all its nodes go by: an upper bound of it, so that a key expires early by a poll at

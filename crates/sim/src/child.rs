@@ -284,7 +284,10 @@ fn said(outcome: Result<(), Denial>, entry: Option<Entry>, revision: u64) -> Ver
 async fn node_side(sim: Sim, parent: Process, mut from_child: Receiver<ChildSays>, to_child: Sender<NodeSays>) {
     let authority = Arc::clone(&parent.authority);
     let line = Arc::new(ToChild(to_child));
-    let Ok(id) = authority.adopt(REMEMBERED, None, Arc::clone(&line) as Arc<dyn Line>) else {
+    let Ok(id) = authority
+        .adopt(REMEMBERED, None, Arc::clone(&line) as Arc<dyn Line>)
+        .await
+    else {
         return;
     };
     while let Some(said) = from_child.recv(SILENCE.1).await {

@@ -2,10 +2,12 @@
 //! lease any more.
 
 use crate::world::{World, revocation, slug};
-use keyreeve_authority::Effect;
 use keyreeve_authority::children::{CHILD_LEASE_MS, Line, Reported};
 use keyreeve_authority::keys::KeyWithSecret;
 use keyreeve_authority::root_keys::RootKeyCommand;
+use keyreeve_authority::tenants::TenantCommand;
+use keyreeve_authority::verifier::RootPass;
+use keyreeve_authority::{Effect, Failure};
 use keyreeve_core::access::{Permission, Reach};
 use keyreeve_core::coherence::nursery::{ChildId, Forget, Order};
 use keyreeve_core::coherence::wait_ms;
@@ -13,7 +15,7 @@ use keyreeve_core::lifecycle::ReasonCode;
 use keyreeve_core::policy::Preset;
 use keyreeve_core::text::Name;
 use keyreeve_core::verdict::Denial;
-use keyreeve_core::{Digest, KeyId, Timestamp};
+use keyreeve_core::{Digest, KeyId, RootKeyId};
 use std::sync::{Arc, Mutex};
 
 /// What a child was told.
@@ -38,10 +40,10 @@ struct Hanging {
     heard: Arc<Heard>,
 }
 
-fn hang_on(world: &World) -> Hanging {
+async fn hang_on(world: &World) -> Hanging {
     let heard = Arc::new(Heard::default());
     let line = Arc::clone(&heard) as Arc<dyn Line>;
-    let id = world.authority.adopt(100, None, line).unwrap();
+    let id = world.authority.adopt(100, None, line).await.unwrap();
     Hanging { id, heard }
 }
 
@@ -68,7 +70,7 @@ async fn revoke(world: &World, key: &KeyWithSecret) -> Effect {
 async fn a_silent_child_is_waited_for_until_its_lease_is_surely_over() {
     let world = World::under(Preset::Standard).await;
     let (key, other) = (world.issue("one").await, world.issue("other").await);
-    let child = hang_on(&world);
+    let child = hang_on(&world).await;
     assert_eq!(world.authority.grant(child.id).unwrap().length_ms, CHILD_LEASE_MS);
     tell(&world, &child, &key).await;
     assert_eq!(
@@ -87,7 +89,7 @@ async fn a_silent_child_is_waited_for_until_its_lease_is_surely_over() {
 async fn a_child_that_says_so_is_not_waited_for_longer_and_one_without_a_lease_not_at_all() {
     let world = World::under(Preset::Standard).await;
     let (first, second) = (world.issue("one").await, world.issue("two").await);
-    let child = hang_on(&world);
+    let child = hang_on(&world).await;
     tell(&world, &child, &first).await;
     assert_eq!(revoke(&world, &first).await.waited_ms, 0, "it never held a lease");
     assert!(world.authority.grant(child.id).is_some());
@@ -106,7 +108,7 @@ async fn a_child_that_says_so_is_not_waited_for_longer_and_one_without_a_lease_n
 async fn a_repeated_revocation_waits_for_the_child_again() {
     let world = World::under(Preset::Standard).await;
     let key = world.issue("one").await;
-    let child = hang_on(&world);
+    let child = hang_on(&world).await;
     assert!(world.authority.grant(child.id).is_some());
     tell(&world, &child, &key).await;
     let mut call = world.call();
@@ -134,7 +136,7 @@ async fn a_repeated_revocation_waits_for_the_child_again() {
 async fn a_suspended_tenant_makes_children_forget_everything() {
     let world = World::under(Preset::Standard).await;
     let key = world.issue("one").await;
-    let child = hang_on(&world);
+    let child = hang_on(&world).await;
     tell(&world, &child, &key).await;
     let edit = keyreeve_store::model::TenantEdit {
         status: Some(keyreeve_core::user::Status::Suspended),
@@ -149,10 +151,25 @@ async fn a_suspended_tenant_makes_children_forget_everything() {
 }
 
 #[tokio::test]
+async fn a_tenant_that_nobody_has_asked_for_makes_no_child_forget() {
+    let world = World::under(Preset::Standard).await;
+    let key = world.issue("one").await;
+    let child = hang_on(&world).await;
+    tell(&world, &child, &key).await;
+    let other = TenantCommand {
+        slug: slug("other"),
+        name: Name::parse("Other").unwrap(),
+        preset: Preset::Standard,
+    };
+    world.authority.create_tenant(&world.call(), other).await.unwrap();
+    assert_eq!(child.heard.newest(), None);
+}
+
+#[tokio::test]
 async fn a_tenants_child_is_told_nothing_of_anothers_keys() {
     let world = World::under(Preset::Standard).await;
     let key = world.issue("one").await;
-    let child = hang_on(&world);
+    let child = hang_on(&world).await;
     let reach = Reach::Tenant(slug("other"));
     let told = world.authority.tell(child.id, &reach, key.secret.digest()).await;
     assert!(told.unwrap().0.is_none());
@@ -162,9 +179,8 @@ async fn a_tenants_child_is_told_nothing_of_anothers_keys() {
     assert_eq!(record.last_used_at, None, "nor does it change what is known of them");
 }
 
-#[tokio::test]
-async fn whose_root_key_is_revoked_is_sent_away() {
-    let world = World::under(Preset::Standard).await;
+/// A root key that a child may come with, and what is known of it now.
+async fn childs_root_key(world: &World) -> (RootKeyId, Option<RootPass>) {
     let command = RootKeyCommand {
         name: Name::parse("child").unwrap(),
         permissions: [Permission::KeysVerify].into_iter().collect(),
@@ -172,17 +188,31 @@ async fn whose_root_key_is_revoked_is_sent_away() {
     };
     let made = world.authority.create_root_key(&world.call(), command).await.unwrap();
     let pass = world.authority.root_key(made.secret.expose()).await.unwrap();
+    (made.root_key.id, pass)
+}
+
+#[tokio::test]
+async fn whose_root_key_is_revoked_is_sent_away() {
+    let world = World::under(Preset::Standard).await;
+    let (root_key, pass) = childs_root_key(&world).await;
     let heard = Arc::new(Heard::default());
     let line = Arc::clone(&heard) as Arc<dyn Line>;
-    let id = world.authority.adopt(100, pass.as_ref(), line).unwrap();
+    let id = world.authority.adopt(100, pass.as_ref(), line).await.unwrap();
     assert!(world.authority.grant(id).is_some());
-    world
-        .authority
-        .revoke_root_key(&world.call(), made.root_key.id)
-        .await
-        .unwrap();
+    world.authority.revoke_root_key(&world.call(), root_key).await.unwrap();
     let (order, _, is_last) = heard.newest().unwrap();
     assert_eq!((order.what, is_last), (Forget::Everything, true));
+}
+
+#[tokio::test]
+async fn whose_root_key_was_revoked_while_it_came_is_not_taken_in() {
+    let world = World::under(Preset::Standard).await;
+    let (root_key, pass) = childs_root_key(&world).await;
+    world.authority.revoke_root_key(&world.call(), root_key).await.unwrap();
+    let line = Arc::new(Heard::default());
+    let refused = world.authority.adopt(100, pass.as_ref(), line).await.unwrap_err();
+    assert!(matches!(refused, Failure::PermissionDenied(_)), "{refused}");
+    assert!(world.authority.children().is_empty());
 }
 
 #[tokio::test]
@@ -200,7 +230,7 @@ async fn the_children_of_a_process_that_was_killed_are_minded_by_the_next() {
 async fn children_are_sent_away_at_the_end_and_waited_for_a_while() {
     let world = World::under(Preset::Standard).await;
     assert!(world.authority.dismiss_children(100).await, "there are none");
-    let child = hang_on(&world);
+    let child = hang_on(&world).await;
     assert!(world.authority.grant(child.id).is_some());
     assert!(!world.authority.dismiss_children(100).await, "this one does not go");
     assert!(child.heard.newest().unwrap().2);
@@ -231,15 +261,10 @@ async fn what_a_child_has_seen_counts_as_if_the_node_had_seen_it() {
     let id = key.record.key.id;
     let record = world.authority.get(&world.call(), id).await.unwrap();
     assert_eq!(record.last_used_at, Some(world.authority.now()));
-    let (since, until) = (Timestamp::from_millis(0), Timestamp::from_millis(i64::MAX));
-    let usage = world
-        .authority
-        .key_usage(&world.call(), id, since, until)
-        .await
-        .unwrap();
-    let mut counts: Vec<_> = usage.iter().map(|one| (one.outcome.as_str(), one.count)).collect();
-    counts.sort_unstable();
-    assert_eq!(counts, [("scope", 2), ("valid", 5)]);
+    assert_eq!(
+        world.counts(id).await,
+        [("scope".to_owned(), 2), ("valid".to_owned(), 5)]
+    );
 }
 
 /// Found by the simulator: what a node changes itself comes to its memory before what others changed earlier. A child
@@ -248,7 +273,7 @@ async fn what_a_child_has_seen_counts_as_if_the_node_had_seen_it() {
 async fn a_later_change_of_ones_own_does_not_stand_for_an_earlier_one_of_others() {
     let world = World::under(Preset::Standard).await;
     let key = world.issue("one").await;
-    let child = hang_on(&world);
+    let child = hang_on(&world).await;
     assert!(world.authority.grant(child.id).is_some());
     tell(&world, &child, &key).await;
     let verifier = world.authority.verifier();

@@ -3,13 +3,13 @@
 use crate::world::{World, revocation, rotation, slug, wish};
 use keyreeve_authority::users::UserCommand;
 use keyreeve_authority::{AuditFilter, Failure};
+use keyreeve_core::User;
 use keyreeve_core::access::Role;
 use keyreeve_core::audit::Action;
 use keyreeve_core::lifecycle::ReasonCode;
 use keyreeve_core::policy::{OverlapWish, Preset, Undo};
 use keyreeve_core::text::Subject;
 use keyreeve_core::user::{Email, Status, UserEdit};
-use keyreeve_core::{Timestamp, User};
 use keyreeve_store::model::TenantEdit;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -149,13 +149,7 @@ async fn counts_wait_for_a_store_that_is_away_and_lose_nothing() {
     }
     world.authority.flush_activity().await;
     world.stage.is_away.store(false, Ordering::Relaxed);
-    let (since, until) = (Timestamp::from_millis(0), Timestamp::from_millis(i64::MAX));
-    let usage = world
-        .authority
-        .key_usage(&world.call(), id, since, until)
-        .await
-        .unwrap();
-    assert_eq!(usage.iter().map(|one| one.count).sum::<u64>(), 7);
+    assert_eq!(world.counts(id).await, [("valid".to_owned(), 7)]);
     let record = world.authority.get(&world.call(), id).await.unwrap();
     assert_eq!(record.last_used_at, Some(world.authority.now()));
 }

@@ -21,6 +21,7 @@ use keyreeve_store::model::{
     Trace, UsageCount, UserChange, WriteContext,
 };
 use keyreeve_store::{CommitObserver, MemoryStore, Store, StoreError, WriteError};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -179,6 +180,17 @@ impl World {
     /// A name that no other key has.
     pub fn new_name(&self) -> String {
         format!("key {}", self.numbers.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// How often each outcome was counted for a key, ever.
+    pub async fn counts(&self, id: KeyId) -> Vec<(String, u64)> {
+        let (since, until) = (Timestamp::from_millis(0), Timestamp::from_millis(i64::MAX));
+        let usage = self.authority.key_usage(&self.call(), id, since, until).await.unwrap();
+        let mut counts = BTreeMap::new();
+        for one in usage {
+            *counts.entry(one.outcome).or_default() += one.count;
+        }
+        counts.into_iter().collect()
     }
 
     pub fn look_ups(&self) -> u64 {

@@ -5,17 +5,9 @@ use rustix::time::{ClockId, clock_gettime};
 
 /// Now, by the clock that goes on while the machine sleeps and by the one that nobody slews.
 pub(super) fn moment() -> Moment {
-    Moment {
-        boot: nanoseconds(ClockId::Boottime),
-        raw: nanoseconds(ClockId::MonotonicRaw),
-    }
-}
-
-fn nanoseconds(clock: ClockId) -> u64 {
-    let time = clock_gettime(clock);
-    let (seconds, rest) = (u64::try_from(time.tv_sec), u64::try_from(time.tv_nsec));
-    seconds
-        .unwrap_or(0)
-        .saturating_mul(1_000_000_000)
-        .saturating_add(rest.unwrap_or(0))
+    let reading = |clock| {
+        let time = clock_gettime(clock);
+        (time.tv_sec, time.tv_nsec)
+    };
+    Moment::from_readings(reading(ClockId::Boottime), reading(ClockId::MonotonicRaw))
 }

@@ -12,6 +12,7 @@ use keyreeve_core::{Digest, Timestamp};
 use reqwest::header::{CONNECTION, UPGRADE};
 use reqwest::{StatusCode, Upgraded, Url};
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, ReadHalf, WriteHalf};
@@ -21,10 +22,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 const PING: Duration = Duration::from_secs(1);
 /// How often what was seen is reported.
 const REPORT: Duration = Duration::from_secs(1);
-/// How long making a connection may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// A node that says nothing for so long is gone.
-const SILENCE_MAX: Duration = Duration::from_secs(10);
+/// A node that says nothing for so long is gone: it answers every ping at once.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
 /// Between two attempts to connect: first, and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 /// Messages of the node that wait to be carried out.
@@ -52,7 +51,7 @@ pub(super) struct Address {
 impl Address {
     pub(super) fn parse(text: &str, root_key: String) -> Result<Self, ClientError> {
         let wrong = || ClientError::Address(text.to_owned());
-        let mut http = reqwest::Client::builder().http1_only().connect_timeout(CONNECT_TIMEOUT);
+        let mut http = reqwest::Client::builder().http1_only();
         let base = match text.strip_prefix("unix:") {
             Some(path) => {
                 http = http.unix_socket(path);
@@ -73,13 +72,17 @@ impl Address {
         let unreachable = |error: reqwest::Error| ClientError::Unreachable(root_cause(&error.without_url()));
         let asked = self.http.get(self.url.clone()).bearer_auth(&self.root_key);
         let asked = asked.header(CONNECTION, "Upgrade").header(UPGRADE, PROTOCOL);
-        let answer = asked.send().await.map_err(unreachable)?;
-        if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return answer.upgrade().await.map_err(unreachable);
-        }
-        let status = answer.status();
-        let body = answer.bytes().await.map_err(unreachable)?;
-        Err(failed(status, &body))
+        let answered = async {
+            let answer = asked.send().await.map_err(unreachable)?;
+            if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+                return answer.upgrade().await.map_err(unreachable);
+            }
+            let status = answer.status();
+            let body = answer.bytes().await.map_err(unreachable)?;
+            Err(failed(status, &body))
+        };
+        let silent = |_| ClientError::Unreachable(format!("it says nothing for {} s", SILENCE_MAX.as_secs()));
+        tokio::time::timeout(SILENCE_MAX, answered).await.map_err(silent)?
     }
 }
 
@@ -141,8 +144,13 @@ impl Link {
 
     async fn run(mut self) {
         let mut pause = RETRY.0;
+        let mut closing = self.closing.clone();
         loop {
-            match self.address.connect().await {
+            let connected = tokio::select! {
+                connected = self.address.connect() => connected,
+                _ = closing.wait_for(|&closing| closing) => break,
+            };
+            match connected {
                 Ok(stream) => {
                     if self.serve(stream).await == End::Closed {
                         break;
@@ -153,7 +161,6 @@ impl Link {
                 // What was remembered stands until its lease is over.
                 Err(_) => pause = (pause * 2).min(RETRY.1),
             }
-            let mut closing = self.closing.clone();
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 _ = closing.wait_for(|&closing| closing) => break,
@@ -199,27 +206,30 @@ impl Connection {
         let mut pings = tokio::time::interval(PING);
         let mut reports = tokio::time::interval(REPORT);
         let mut closing = link.closing.clone();
+        // From the node's last word, whatever else goes on here meanwhile.
+        let mut silence = pin!(tokio::time::sleep(SILENCE_MAX));
         loop {
+            // What is rare comes first: it must not starve beside what never ends under load.
             tokio::select! {
                 biased;
-                said = tokio::time::timeout(SILENCE_MAX, messages.recv()) => {
-                    let length_ms = self.carry_out(said.ok()??).await?;
-                    if let Some(length_ms) = length_ms {
-                        if let Some(begun) = link.begun.take() {
-                            // Whoever waited may have gone; then everything is dropped soon.
-                            drop(begun.send(Ok(())));
-                        }
-                        let pause = PING.min(Duration::from_millis(length_ms / 5));
-                        pings.reset_after(pause.max(RETRY.0));
-                    }
-                }
+                _ = closing.wait_for(|&closing| closing) => return self.leave().await,
                 _ = pings.tick() => self.ask_for_lease().await?,
+                () = &mut silence => return None,
+                _ = reports.tick() => self.report().await?,
+                said = messages.recv() => {
+                    silence.as_mut().reset(tokio::time::Instant::now() + SILENCE_MAX);
+                    let Some(length_ms) = self.carry_out(said?).await? else { continue };
+                    if let Some(begun) = link.begun.take() {
+                        // Whoever waited may have gone; then everything is dropped soon.
+                        drop(begun.send(Ok(())));
+                    }
+                    let pause = PING.min(Duration::from_millis(length_ms / 5));
+                    pings.reset_after(pause.max(RETRY.0));
+                }
                 question = link.questions.recv() => match question {
                     Some(question) => self.ask(question).await?,
                     None => return self.leave().await,
                 },
-                _ = reports.tick() => self.report().await?,
-                _ = closing.wait_for(|&closing| closing) => return self.leave().await,
             }
         }
     }

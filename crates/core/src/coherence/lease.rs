@@ -16,8 +16,21 @@ pub struct Moment {
 }
 
 const NS_PER_MS: u64 = 1_000_000;
+const NS_PER_SECOND: u64 = 1_000_000_000;
 
 impl Moment {
+    /// What `clock_gettime` says of the two clocks, in seconds and nanoseconds.
+    pub fn from_readings(boot: (i64, i64), raw: (i64, i64)) -> Self {
+        let nanoseconds = |(seconds, rest): (i64, i64)| {
+            let (seconds, rest) = (u64::try_from(seconds).unwrap_or(0), u64::try_from(rest).unwrap_or(0));
+            seconds.saturating_mul(NS_PER_SECOND).saturating_add(rest)
+        };
+        Self {
+            boot: nanoseconds(boot),
+            raw: nanoseconds(raw),
+        }
+    }
+
     /// So many milliseconds later.
     pub fn plus_ms(self, ms: u64) -> Self {
         let more = ms.saturating_mul(NS_PER_MS);

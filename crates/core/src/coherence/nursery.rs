@@ -8,7 +8,10 @@
 use super::lease::{Moment, wait_ms};
 use super::rules::{Rule, keeps};
 use crate::key::Digest;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use holds::Holds;
+use std::collections::{BTreeMap, VecDeque};
+
+mod holds;
 
 /// Names one connection of one child; never used again.
 pub type ChildId = u64;
@@ -43,25 +46,13 @@ pub enum Forget {
 #[derive(Debug, Default)]
 pub struct Nursery {
     children: BTreeMap<ChildId, Child>,
-    /// Who may remember a secret.
-    holders: HashMap<Digest, Vec<Hold>>,
+    holds: Holds,
     last_id: ChildId,
-    last_hold: u64,
-}
-
-/// A child may come to remember a secret, or does.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Hold {
-    child: ChildId,
-    /// Two questions about one secret may be under way at once: each lets go only of its own.
-    number: u64,
 }
 
 #[derive(Debug)]
 struct Child {
     capacity: usize,
-    /// How many holds it has: a few more than secrets that it may remember.
-    held: usize,
     /// When the last lease that it was granted is over, whatever its clock does. `None` before the first.
     over_at: Option<Moment>,
     /// Orders it has not acknowledged, with their revisions, oldest first.
@@ -93,13 +84,13 @@ impl Nursery {
         self.last_id += 1;
         let child = Child {
             capacity: capacity.max(1),
-            held: 0,
             over_at: None,
             unacknowledged: VecDeque::new(),
             last_order: 0,
             is_gone: false,
         };
         self.children.insert(self.last_id, child);
+        self.holds.join(self.last_id);
         self.last_id
     }
 
@@ -123,51 +114,22 @@ impl Nursery {
     /// `None` if the child is gone: it must be told nothing.
     pub fn hold(&mut self, id: ChildId, digest: Digest, revision: u64) -> Option<(u64, Option<Order>)> {
         let child = self.children.get_mut(&id).filter(|child| !child.is_gone)?;
-        self.last_hold += 1;
-        let number = self.last_hold;
-        let is_full = child.held >= child.capacity.saturating_mul(HELD_FACTOR);
+        let is_full = self.holds.count(id) >= child.capacity.saturating_mul(HELD_FACTOR);
         let order = is_full.then(|| child.order(revision, Forget::Everything));
         if is_full {
-            self.release(id);
+            self.holds.void_all_of(id);
         }
-        self.holders.entry(digest).or_default().push(Hold { child: id, number });
-        self.count(id, 1, 0);
-        Some((number, order))
+        Some((self.holds.add(id, digest), order))
     }
 
     /// A child was told of a secret: one hold is enough from here on.
     pub fn settle(&mut self, id: ChildId, digest: &Digest, number: u64) {
-        let Some(holders) = self.holders.get_mut(digest) else {
-            return;
-        };
-        let own = Hold { child: id, number };
-        if !holders.contains(&own) {
-            return;
-        }
-        let before = holders.len();
-        holders.retain(|hold| hold.child != id || *hold == own);
-        let fewer = before - holders.len();
-        self.count(id, 0, fewer);
+        self.holds.keep_only(id, digest, number);
     }
 
     /// A child was told nothing of a secret after all, and so remembers nothing: strangers could fill this otherwise.
     pub fn let_go(&mut self, id: ChildId, digest: &Digest, number: u64) {
-        let Some(holders) = self.holders.get_mut(digest) else {
-            return;
-        };
-        let before = holders.len();
-        holders.retain(|hold| *hold != Hold { child: id, number });
-        let fewer = before - holders.len();
-        if holders.is_empty() {
-            self.holders.remove(digest);
-        }
-        self.count(id, 0, fewer);
-    }
-
-    fn count(&mut self, id: ChildId, more: usize, fewer: usize) {
-        if let Some(child) = self.children.get_mut(&id) {
-            child.held = child.held.saturating_add(more).saturating_sub(fewer);
-        }
+        self.holds.remove(id, digest, number);
     }
 
     /// A change touched some secrets: what to tell whom. Call after the parent's own memory has forgotten them.
@@ -181,9 +143,8 @@ impl Nursery {
     ) -> Vec<(ChildId, Order)> {
         let mut by_child: BTreeMap<ChildId, Vec<Digest>> = BTreeMap::new();
         for digest in digests {
-            for hold in self.holders.remove(digest).unwrap_or_default() {
-                self.count(hold.child, 0, 1);
-                let touched = by_child.entry(hold.child).or_default();
+            for child in self.holds.take(digest) {
+                let touched = by_child.entry(child).or_default();
                 if touched.last() != Some(digest) {
                     touched.push(*digest);
                 }
@@ -193,7 +154,7 @@ impl Nursery {
         for (id, touched) in by_child {
             let what = match touched.len() > FORGOTTEN_MAX {
                 true => {
-                    self.release(id);
+                    self.holds.void_all_of(id);
                     Forget::Everything
                 }
                 false => Forget::Secrets(touched),
@@ -207,18 +168,15 @@ impl Nursery {
 
     /// A change touched what many secrets have in common, or nobody knows what: what to tell whom.
     pub fn everything_touched(&mut self, revision: u64) -> Vec<(ChildId, Order)> {
-        self.holders.clear();
+        self.holds.clear();
         let all = self.children.iter_mut();
-        all.map(|(id, child)| {
-            child.held = 0;
-            (*id, child.order(revision, Forget::Everything))
-        })
-        .collect()
+        all.map(|(id, child)| (*id, child.order(revision, Forget::Everything)))
+            .collect()
     }
 
     /// One child must forget everything, for instance because its credential has changed.
     pub fn dismissed(&mut self, id: ChildId, revision: u64) -> Option<Order> {
-        self.release(id);
+        self.holds.void_all_of(id);
         let child = self.children.get_mut(&id)?;
         Some(child.order(revision, Forget::Everything))
     }
@@ -235,7 +193,7 @@ impl Nursery {
     /// A child has given its lease back and forgotten everything.
     pub fn left(&mut self, id: ChildId) {
         self.children.remove(&id);
-        self.release(id);
+        self.holds.leave(id);
     }
 
     /// The connection to a child is gone. It may go on answering until its lease is over, so it is waited for until
@@ -294,14 +252,6 @@ impl Nursery {
         for id in dead {
             self.left(id);
         }
-    }
-
-    fn release(&mut self, id: ChildId) {
-        self.holders.retain(|_, holders| {
-            holders.retain(|hold| hold.child != id);
-            !holders.is_empty()
-        });
-        self.children.get_mut(&id).into_iter().for_each(|child| child.held = 0);
     }
 }
 

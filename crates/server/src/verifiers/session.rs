@@ -20,7 +20,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 /// Most messages that wait to be written; a verifier that reads so slowly is let go.
 const WAITING_MAX: usize = 10_000;
-/// Most questions of one verifier that are answered at once.
+/// Most questions and reports of one verifier that are looked into at once.
 const QUESTIONS_MAX: usize = 256;
 /// A verifier that says nothing for so long is gone.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
@@ -103,12 +103,9 @@ impl Session {
             tracing::error!(%error, "a verifier was turned away: that there are any could not be written down");
             return;
         }
-        let adopted = app.authority().adopt(
-            capacity.min(CAPACITY_MAX),
-            pass.as_ref(),
-            Arc::clone(&outbox) as Arc<dyn Line>,
-        );
-        let id = match adopted {
+        let line = Arc::clone(&outbox) as Arc<dyn Line>;
+        let adopted = app.authority().adopt(capacity.min(CAPACITY_MAX), pass.as_ref(), line);
+        let id = match adopted.await {
             Ok(id) => id,
             Err(error) => {
                 tracing::warn!(%error, "a verifier was turned away");
@@ -151,7 +148,7 @@ impl Session {
                     }
                 }
                 ChildSays::Fetch { number, digest } => match Digest::from_hex(&digest) {
-                    Some(digest) => self.answer(number, digest).await,
+                    Some(digest) => self.answer(number, digest),
                     None => return End::Lost,
                 },
                 ChildSays::Ack { number } => {
@@ -160,33 +157,49 @@ impl Session {
                         return End::Left;
                     }
                 }
-                ChildSays::Used { seen } => {
-                    let reported: Vec<_> = seen.iter().filter_map(reported).collect();
-                    self.app.authority().report(&self.reach, &reported).await;
-                }
+                ChildSays::Used { seen } => self.take_report(&seen),
                 ChildSays::Leave => return End::Left,
             }
         }
         End::Lost
     }
 
-    /// Answers a question beside the others: one that asks the store must not hold up a lease.
-    async fn answer(&self, number: u64, digest: Digest) {
-        let Ok(place) = Arc::clone(&self.questions).acquire_owned().await else {
+    /// Answers a question beside the others. Nothing that may ask the store is waited for here: it would hold up leases,
+    /// and acknowledgements that others wait for. With too many under way it cannot be answered now.
+    fn answer(&self, number: u64, digest: Digest) {
+        let nothing = NodeSays::Found {
+            number,
+            revision: None,
+            secret: None,
+        };
+        let Ok(place) = Arc::clone(&self.questions).try_acquire_owned() else {
+            self.outbox.push(nothing);
             return;
         };
         let (app, reach, id, outbox) = (self.app.clone(), self.reach.clone(), self.id, Arc::clone(&self.outbox));
         tokio::spawn(async move {
-            let told_of = app.authority().tell(id, &reach, digest).await;
-            let (revision, secret) = match &told_of {
-                Ok((entry, revision)) => (Some(*revision), entry.as_ref().map(|entry| Box::new(told(entry)))),
-                Err(_) => (None, None),
+            let found = match app.authority().tell(id, &reach, digest).await {
+                Ok((entry, revision)) => NodeSays::Found {
+                    number,
+                    revision: Some(revision),
+                    secret: entry.as_ref().map(|entry| Box::new(told(entry))),
+                },
+                Err(_) => nothing,
             };
-            outbox.push(NodeSays::Found {
-                number,
-                revision,
-                secret,
-            });
+            outbox.push(found);
+            drop(place);
+        });
+    }
+
+    /// Takes over what was seen, beside everything else. With too much under way it goes uncounted.
+    fn take_report(&self, seen: &[Seen]) {
+        let Ok(place) = Arc::clone(&self.questions).try_acquire_owned() else {
+            return;
+        };
+        let reported: Vec<_> = seen.iter().filter_map(reported).collect();
+        let (app, reach) = (self.app.clone(), self.reach.clone());
+        tokio::spawn(async move {
+            app.authority().report(&reach, &reported).await;
             drop(place);
         });
     }

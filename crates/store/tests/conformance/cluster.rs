@@ -16,6 +16,12 @@ fn cluster(world: &World) -> Option<Arc<dyn Cluster>> {
     world.cluster.clone()
 }
 
+/// Whether the session `ONE` still stands when it says that it has everything up to a revision.
+async fn renews(cluster: &dyn Cluster, revision: u64) -> bool {
+    let polled = cluster.poll(ONE, revision, revision).await.unwrap();
+    polled.answer.is_renewed
+}
+
 /// What the changes after a revision touched, all together.
 async fn touched(cluster: &dyn Cluster, after: u64) -> Commit {
     let polled = cluster.poll(ONE, after, after).await.unwrap();
@@ -41,27 +47,13 @@ pub async fn a_session_is_there_until_it_is_buried_and_then_refused(world: World
     let head = world.store.head().await.unwrap();
     assert_eq!((registered.head, registered.chain), (head.revision, head.chain));
     cluster.register(TWO, "second").await.unwrap();
-    assert!(
-        cluster
-            .poll(ONE, registered.head, registered.head)
-            .await
-            .unwrap()
-            .answer
-            .is_renewed
-    );
+    assert!(renews(&*cluster, registered.head).await);
     let sessions = cluster.sessions().await.unwrap();
     assert_eq!(sessions.len(), 2);
     let first = sessions.iter().find(|one| one.seen.session == ONE).unwrap();
     assert_eq!((first.node.as_str(), first.seen.renewals), ("first", 1));
     cluster.bury(ONE, 1).await.unwrap();
-    assert!(
-        !cluster
-            .poll(ONE, registered.head, registered.head)
-            .await
-            .unwrap()
-            .answer
-            .is_renewed
-    );
+    assert!(!renews(&*cluster, registered.head).await);
     let sessions = cluster.sessions().await.unwrap();
     assert_eq!(sessions.iter().map(|one| one.seen.session).collect::<Vec<_>>(), [TWO]);
 }
@@ -71,14 +63,7 @@ pub async fn a_session_that_moved_is_not_buried(world: World) {
     let registered = cluster.register(ONE, "first").await.unwrap();
     cluster.poll(ONE, registered.head, registered.head).await.unwrap();
     cluster.bury(ONE, 0).await.unwrap();
-    assert!(
-        cluster
-            .poll(ONE, registered.head, registered.head)
-            .await
-            .unwrap()
-            .answer
-            .is_renewed
-    );
+    assert!(renews(&*cluster, registered.head).await);
 }
 
 pub async fn a_poll_brings_what_came_since_with_what_it_touched(world: World) {

@@ -156,7 +156,7 @@ fn whatever_was_counted_everything_is_told_to_everybody() {
     let (hold, _) = nursery.hold(id, digest(3), 8).unwrap();
     nursery.settle(id, &digest(3), hold);
     assert_eq!(nursery.everything_touched(9).len(), 1);
-    assert_eq!(nursery.children.get(&id).map(|child| child.held), Some(0));
+    assert_eq!(nursery.holds.count(id), 0);
     assert_eq!(nursery.covered(at(1)), 8);
 }
 

@@ -65,11 +65,7 @@ impl<'a> Answerer<'a> {
     /// Who asks, if they may.
     async fn asker(&mut self, authorization: &[u8]) -> Option<RootPass> {
         let digest = self.root_key.digest(authorization)?;
-        let authority = self.app.authority();
-        let pass = match authority.root_key_remembered(&digest) {
-            Some(known) => known,
-            None => authority.root_key_of(digest).await.ok()?,
-        };
+        let pass = self.app.authority().root_key_of(digest).await.ok()?;
         pass.filter(verify::may_ask)
     }
 }

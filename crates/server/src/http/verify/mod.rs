@@ -24,6 +24,7 @@ use keyreeve_core::access::{Permission, Reach};
 use keyreeve_core::scope::{SCOPES_MAX, is_scope};
 use keyreeve_core::verdict::Denial;
 use std::borrow::Cow;
+use std::fmt;
 use std::net::IpAddr;
 
 /// Largest body of one question: a key is 87 bytes at most, so this is for scopes.
@@ -140,7 +141,7 @@ pub(crate) async fn decide(
         return batch(app, reach, body, out).await;
     }
     let question: VerifyKey<'_> = read(body)?;
-    let asked = Asked::of(&question, "")?;
+    let asked = Asked::of(&question, &"")?;
     out.reserve(render::VERDICT_BYTES);
     Ok(asked.judge(app, reach, out).await)
 }
@@ -154,7 +155,7 @@ async fn batch(app: &App, reach: &Reach, body: &[u8], out: &mut Vec<u8>) -> Resu
         ));
     }
     let items = batch.items.iter().enumerate();
-    let asked = items.map(|(place, question)| Asked::of(question, &format!("items[{place}].")));
+    let asked = items.map(|(place, question)| Asked::of(question, &format_args!("items[{place}].")));
     let asked = asked.collect::<Result<Vec<_>, _>>()?;
     out.reserve(render::VERDICT_BYTES * asked.len());
     out.extend_from_slice(b"{\"data\":[");
@@ -178,7 +179,7 @@ struct Asked<'q> {
 
 impl<'q> Asked<'q> {
     /// `within` stands before the names of fields in a refusal.
-    fn of(question: &'q VerifyKey<'_>, within: &str) -> Result<Self, Problem> {
+    fn of(question: &'q VerifyKey<'_>, within: &impl fmt::Display) -> Result<Self, Problem> {
         let scopes = match &question.scopes {
             None => Vec::new(),
             Some(scopes) => checked_scopes(scopes, within)?,
@@ -209,7 +210,7 @@ impl<'q> Asked<'q> {
     }
 }
 
-fn checked_scopes<'s>(scopes: &'s [Cow<'_, str>], within: &str) -> Result<Vec<&'s str>, Problem> {
+fn checked_scopes<'s>(scopes: &'s [Cow<'_, str>], within: &impl fmt::Display) -> Result<Vec<&'s str>, Problem> {
     if scopes.len() > SCOPES_MAX {
         return Err(Problem::field(
             &format!("{within}scopes"),
