@@ -96,7 +96,7 @@ fn what_must_be_pure_has_no_runtime_no_sockets_and_no_database() {
         "tokio",
         "axum",
         "hyper",
-        "sqlx",
+        "rusqlite",
         "tokio-postgres",
         "reqwest",
         "getrandom",
@@ -109,7 +109,7 @@ fn what_must_be_pure_has_no_runtime_no_sockets_and_no_database() {
             let found: Vec<_> = never.iter().filter(|one| dependencies.contains(**one)).collect();
             assert!(found.is_empty(), "{name} has {found:?}");
         }
-        assert_eq!(dependencies.contains("sqlx"), name == "keyreeve-store", "{name}");
+        assert_eq!(dependencies.contains("rusqlite"), name == "keyreeve-store", "{name}");
         assert_eq!(
             dependencies.contains("tokio-postgres"),
             name == "keyreeve-store",

@@ -1,16 +1,9 @@
 //! Bytes as people read them.
 
-use std::fmt::Write as _;
-
 /// Two lower-case hexadecimal digits a byte (RFC 4648, section 8).
 pub fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            // Writing to a string cannot fail.
-            let _written = write!(text, "{byte:02x}");
-            text
-        })
+    let digits = bytes.iter().flat_map(|&byte| hex_digits(byte));
+    digits.map(char::from).collect()
 }
 
 /// The two digits of one byte.

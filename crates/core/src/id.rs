@@ -1,5 +1,6 @@
 //! Identifiers: a type prefix and 32 hex digits of a UUIDv7 (RFC 9562, section 5.7). Safe to log, never secret.
 
+use crate::hex::hex_digits;
 use crate::time::Timestamp;
 use std::fmt;
 use thiserror::Error;
@@ -98,7 +99,11 @@ macro_rules! id_type {
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str($prefix)?;
-                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+                let mut digits = [0; 32];
+                for (place, &byte) in digits.as_chunks_mut().0.iter_mut().zip(&self.0) {
+                    *place = hex_digits(byte);
+                }
+                f.write_str(str::from_utf8(&digits).unwrap_or_default())
             }
         }
 

@@ -10,9 +10,9 @@ use keyreeve_core::user::Email;
 use keyreeve_core::{Digest, KeyId, RootKeyId, User, UserId};
 use keyreeve_store::cluster::{Cluster, Polled, Registered, Session};
 use keyreeve_store::model::{
-    Activity, AuditQuery, AuditRecord, ChangeRequest, Changed, Credential, Event, Founding, Head, IssueRequest, Issued,
-    KeyPage, KeyQuery, KeyRecord, Login, Refusals, RootKey, Stamped, Tenant, TenantEdit, Trace, UsageCount, UserChange,
-    WriteContext,
+    Activity, AuditQuery, AuditRecord, ChangeManyRequest, ChangeRequest, Changed, ChangedMany, Credential, Event,
+    Founding, Head, IssueRequest, Issued, KeyPage, KeyQuery, KeyRecord, Login, Refusals, RootKey, Stamped, Tenant,
+    TenantEdit, Trace, UsageCount, UserChange, WriteContext,
 };
 use keyreeve_store::{Commit, CommitObserver, MemoryStore, Store, StoreError, WriteError};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -278,6 +278,10 @@ impl Store for Wire {
 
     async fn change(&self, context: WriteContext, request: ChangeRequest) -> Result<Changed, WriteError> {
         order!(self, change(context, request))
+    }
+
+    async fn change_many(&self, context: WriteContext, request: ChangeManyRequest) -> Result<ChangedMany, WriteError> {
+        order!(self, change_many(context, request))
     }
 
     async fn key(&self, tenant: &Slug, id: KeyId, now: Timestamp) -> Result<Option<KeyRecord>, StoreError> {

@@ -30,6 +30,16 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// The schema has a version that this program does not know.
+    pub(crate) fn from_the_future(found: i64, newest: i64) -> Self {
+        Self::Corrupt(format!(
+            "the database has schema version {found}, written by a newer keyreeve; this one knows {newest}. \
+             Start the newer version"
+        ))
+    }
+}
+
 /// A change was not made.
 #[derive(Debug, Error)]
 pub enum WriteError {

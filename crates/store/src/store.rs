@@ -2,9 +2,9 @@
 
 use crate::error::{StoreError, WriteError};
 use crate::model::{
-    Activity, AuditQuery, AuditRecord, ChangeRequest, Changed, Credential, Event, Founding, Head, IssueRequest, Issued,
-    KeyPage, KeyQuery, KeyRecord, Login, Refusals, RootKey, Stamped, Tenant, TenantEdit, Trace, UsageCount, UserChange,
-    WriteContext,
+    Activity, AuditQuery, AuditRecord, ChangeManyRequest, ChangeRequest, Changed, ChangedMany, Credential, Event,
+    Founding, Head, IssueRequest, Issued, KeyPage, KeyQuery, KeyRecord, Login, Refusals, RootKey, Stamped, Tenant,
+    TenantEdit, Trace, UsageCount, UserChange, WriteContext,
 };
 use async_trait::async_trait;
 use keyreeve_core::text::{Slug, Subject};
@@ -152,6 +152,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Changes one key.
     async fn change(&self, context: WriteContext, request: ChangeRequest) -> Result<Changed, WriteError>;
+
+    /// Changes many keys in one way, in one transaction: not more than a few hundred, because others wait meanwhile.
+    async fn change_many(&self, context: WriteContext, request: ChangeManyRequest) -> Result<ChangedMany, WriteError>;
 
     /// One key, settled at `now`. Erased keys are not found.
     async fn key(&self, tenant: &Slug, id: KeyId, now: Timestamp) -> Result<Option<KeyRecord>, StoreError>;

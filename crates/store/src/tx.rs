@@ -60,34 +60,45 @@ pub(crate) trait PeopleTx: Send {
     async fn end_logins(&mut self, user: UserId, except: Option<&Digest>) -> Result<u64>;
 }
 
-/// A write transaction.
+/// A secret of a key that is not retired for good.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Current {
+    pub(crate) key: KeyId,
+    pub(crate) digest: Digest,
+    pub(crate) is_live: bool,
+}
+
+/// A write transaction. What may be about many keys takes them all at once: a database across a network answers each
+/// call in one journey.
 #[async_trait]
 pub(crate) trait Tx: PeopleTx {
     /// The end of the log, held until the commit. Read it last: everybody waits for it.
     async fn lock_head(&mut self) -> Result<Head>;
-    async fn set_head(&mut self, head: Head) -> Result<()>;
-    async fn append(&mut self, record: &AuditRecord) -> Result<()>;
+    /// Appends to the log, and moves its end.
+    async fn append(&mut self, records: &[AuditRecord], head: Head) -> Result<()>;
 
-    /// The key, held until the commit, as stored (not settled).
-    async fn lock_key(&mut self, tenant: &Slug, id: KeyId) -> Result<Option<KeyRecord>>;
-    async fn count_keys(&mut self, counted: Counted<'_>) -> Result<u32>;
-    /// Whether a usable key of the subject, other than `except`, has the name.
-    async fn is_name_taken(
+    /// Those of the keys that there are, in the order asked for, held until the commit, as stored (not settled).
+    async fn lock_keys(&mut self, tenant: &Slug, ids: &[KeyId]) -> Result<Vec<KeyRecord>>;
+    /// How many keys of each subject count.
+    async fn count_keys(&mut self, counted: &[Counted<'_>]) -> Result<Vec<u32>>;
+    /// Whether a usable key of each owner, other than `except`, has the name.
+    async fn are_names_taken(
         &mut self,
-        owner: (&Slug, &Subject),
-        name: &Name,
+        tenant: &Slug,
+        names: &[(&Subject, &Name)],
         except: Option<KeyId>,
         now: Timestamp,
-    ) -> Result<bool>;
-    async fn insert_key(&mut self, key: &Key) -> Result<()>;
-    async fn update_key(&mut self, key: &Key) -> Result<()>;
+    ) -> Result<Vec<bool>>;
+    /// Stores new keys and their secrets. Fails if a digest was ever there.
+    async fn insert_keys(&mut self, keys: &[&Key]) -> Result<()>;
+    async fn update_keys(&mut self, keys: &[&Key]) -> Result<()>;
     async fn delete_key(&mut self, id: KeyId) -> Result<()>;
 
-    /// Fails if the digest was ever there.
-    async fn insert_credential(&mut self, digest: &Digest, key: &Key) -> Result<()>;
-    async fn set_credential(&mut self, digest: &Digest, standing: SecretStanding) -> Result<()>;
-    /// Every secret of the key that is not retired for good.
-    async fn current_credentials(&mut self, key: KeyId) -> Result<Vec<Digest>>;
+    /// Stores the secrets that keys have now. Fails if a digest was ever there.
+    async fn insert_credentials(&mut self, keys: &[&Key]) -> Result<()>;
+    async fn set_credentials(&mut self, standings: &[(Digest, SecretStanding)]) -> Result<()>;
+    /// Every secret of the keys that is not retired for good.
+    async fn current_credentials(&mut self, keys: &[&Key]) -> Result<Vec<Current>>;
     /// Makes a tombstone of every secret of the key, and says which they are: also one that was replaced long ago may
     /// still be remembered with what the key was called.
     async fn entomb_credentials(&mut self, key: KeyId) -> Result<Vec<Digest>>;

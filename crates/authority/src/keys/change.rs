@@ -9,7 +9,7 @@ use keyreeve_core::lifecycle::{Outcome, Refusal};
 use keyreeve_core::policy::{Names, Policy};
 use keyreeve_core::text::Name;
 use keyreeve_core::{Key, KeyId, Timestamp};
-use keyreeve_store::model::{AuditDraft, ChangeFacts, ChangeRequest, DecideChange, Done, KeyRecord};
+use keyreeve_store::model::{AuditDraft, ChangeFacts, ChangeRequest, DecideChange, DecideMany, Done, KeyRecord};
 
 /// A changed key and how far the change has got.
 #[derive(Debug)]
@@ -23,6 +23,7 @@ pub struct ChangedKey {
 }
 
 /// What a change is called in the audit log, and why it is made.
+#[derive(Clone)]
 pub(super) struct Label {
     pub(super) action: Action,
     pub(super) reason: Option<Box<str>>,
@@ -91,6 +92,19 @@ pub(super) fn decide(
         let before = describe::key(&facts.key);
         let outcome = transition(facts.key, facts.policy)?;
         let audit = audit_of(label, before, &outcome);
+        Ok((outcome, audit))
+    })
+}
+
+/// The same for many keys.
+pub(super) fn decide_many(
+    label: Label,
+    mut transition: impl FnMut(Key, &Policy) -> Result<Outcome, Refusal> + Send + 'static,
+) -> DecideMany {
+    Box::new(move |facts: ChangeFacts<'_>| {
+        let before = describe::key(&facts.key);
+        let outcome = transition(facts.key, facts.policy)?;
+        let audit = audit_of(label.clone(), before, &outcome);
         Ok((outcome, audit))
     })
 }

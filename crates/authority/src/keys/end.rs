@@ -1,6 +1,6 @@
 //! The ends of a key: revoke, as the policy says, and delete.
 
-use super::change::{ChangedKey, Label, decide, decided_at};
+use super::change::{ChangedKey, Label, decide, decide_many, decided_at};
 use crate::activity::system;
 use crate::{Authority, Call, Failure};
 use keyreeve_core::access::{Actor, Permission};
@@ -8,13 +8,13 @@ use keyreeve_core::audit::Action;
 use keyreeve_core::lifecycle::{ReasonCode, RevokeOrder, Standing, State};
 use keyreeve_core::text::Note;
 use keyreeve_core::{KeyId, Timestamp};
-use keyreeve_store::WriteError;
-use keyreeve_store::model::{ChangeRequest, KeyQuery, PageStart};
+use keyreeve_store::model::{ChangeManyRequest, KeyQuery, PageStart};
+use std::collections::BTreeMap;
 
 /// Most records that one purge destroys.
 const PURGED_MAX: u64 = 1_000;
 /// Lapsed revocations written down at a time.
-const LAPSED_AT_ONCE: u32 = 100;
+const LAPSED_AT_ONCE: u32 = 500;
 /// Keys read at a time by a purge.
 const PURGE_PAGE: u32 = 200;
 
@@ -60,23 +60,19 @@ impl Authority {
     /// second; no verdict waits for it.
     pub async fn write_down_lapsed(&self) -> Result<(), Failure> {
         let now = self.now();
+        let mut lapsed: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for (tenant, id) in self.store.lapsed(now, LAPSED_AT_ONCE).await? {
+            lapsed.entry(tenant).or_default().push(id);
+        }
+        for (tenant, ids) in lapsed {
             let label = Label {
                 action: Action::KeyRevoked,
                 reason: Some("the time to undo the revocation is over".into()),
             };
-            let request = ChangeRequest {
-                tenant,
-                id,
-                new_name: None,
-                decide: decide(label, None, move |key, policy| Ok(key.lapse(policy, now))),
-                replace: None,
-            };
-            match self.store.change(system(now), request).await {
-                // Somebody was faster: re-activated it, or deleted it.
-                Ok(_) | Err(WriteError::NotFound) => {}
-                Err(other) => return Err(other.into()),
-            }
+            let decide = decide_many(label, move |key, policy| Ok(key.lapse(policy, now)));
+            // Of those that somebody re-activated or deleted meanwhile, nothing is written.
+            let request = ChangeManyRequest { tenant, ids, decide };
+            self.store.change_many(system(now), request).await?;
         }
         Ok(())
     }
@@ -129,7 +125,7 @@ fn revoked_keys(call: &Call, start: PageStart, now: Timestamp) -> KeyQuery {
     }
 }
 
-fn order(call: &Call, command: &RevokeCommand) -> RevokeOrder {
+pub(super) fn order(call: &Call, command: &RevokeCommand) -> RevokeOrder {
     RevokeOrder {
         actor: call.caller.actor.clone(),
         code: command.code,
@@ -137,7 +133,7 @@ fn order(call: &Call, command: &RevokeCommand) -> RevokeOrder {
     }
 }
 
-fn label(command: &RevokeCommand) -> Label {
+pub(super) fn label(command: &RevokeCommand) -> Label {
     Label {
         action: Action::KeyRevoked,
         reason: command.note.as_ref().map(|note| note.as_str().into()),

@@ -16,9 +16,9 @@ use keyreeve_core::text::{Name, Slug, Subject};
 use keyreeve_core::user::Email;
 use keyreeve_core::{Digest, KeyId, RootKeyId, Timestamp, User, UserId};
 use keyreeve_store::model::{
-    Activity, AuditQuery, AuditRecord, ChangeRequest, Changed, Credential, Event, Founding, Head, Idempotency,
-    IssueRequest, Issued, KeyPage, KeyQuery, KeyRecord, Login, Refusals, Repeat, RootKey, Stamped, Tenant, TenantEdit,
-    Trace, UsageCount, UserChange, WriteContext,
+    Activity, AuditQuery, AuditRecord, ChangeManyRequest, ChangeRequest, Changed, ChangedMany, Credential, Event,
+    Founding, Head, Idempotency, IssueRequest, Issued, KeyPage, KeyQuery, KeyRecord, Login, Refusals, Repeat, RootKey,
+    Stamped, Tenant, TenantEdit, Trace, UsageCount, UserChange, WriteContext,
 };
 use keyreeve_store::{CommitObserver, MemoryStore, Store, StoreError, WriteError};
 use std::collections::BTreeMap;
@@ -301,6 +301,11 @@ impl Store for Stage {
     async fn change(&self, context: WriteContext, request: ChangeRequest) -> Result<Changed, WriteError> {
         self.there()?;
         self.inner.change(context, request).await
+    }
+
+    async fn change_many(&self, context: WriteContext, request: ChangeManyRequest) -> Result<ChangedMany, WriteError> {
+        self.there()?;
+        self.inner.change_many(context, request).await
     }
 
     async fn key(&self, tenant: &Slug, id: KeyId, now: Timestamp) -> Result<Option<KeyRecord>, StoreError> {

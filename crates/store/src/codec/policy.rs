@@ -6,6 +6,7 @@ use keyreeve_core::policy::{
     After, Confirm, Expiry, Limit, ListDefault, Names, Policy, Preset, Reactivate, ReasonRule, Reveal, Revoke, Rotate,
     Undo,
 };
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
 /// The policy document.
@@ -50,72 +51,130 @@ fn undo_to_json(undo: Undo) -> Value {
     }
 }
 
+/// The document, read without building a tree of it: every change of a tenant's keys begins with this.
+#[derive(Deserialize)]
+struct Document<'t> {
+    preset: &'t str,
+    prefix: &'t str,
+    names: &'t str,
+    limit: LimitPart,
+    expiry: ExpiryPart,
+    rotate: RotatePart,
+    #[serde(borrow)]
+    revoke: RevokePart<'t>,
+    reactivate: ReactivatePart,
+    #[serde(borrow)]
+    list: ListPart<'t>,
+    #[serde(borrow)]
+    verify: VerifyPart<'t>,
+}
+
+#[derive(Deserialize)]
+struct LimitPart {
+    #[serde(deserialize_with = "written")]
+    keys_per_subject: Option<u32>,
+    count_expired: bool,
+}
+
+#[derive(Deserialize)]
+struct ExpiryPart {
+    choices_days: Vec<u32>,
+    #[serde(deserialize_with = "written")]
+    default_days: Option<u32>,
+    #[serde(deserialize_with = "written")]
+    max_days: Option<u32>,
+    allow_never: bool,
+    editable: bool,
+    renew_expired: bool,
+}
+
+#[derive(Deserialize)]
+struct RotatePart {
+    overlap_default_seconds: u64,
+    overlap_max_seconds: u64,
+}
+
+#[derive(Deserialize)]
+struct RevokePart<'t> {
+    #[serde(borrow)]
+    undo: UndoPart<'t>,
+    after: &'t str,
+    confirm: &'t str,
+    reason: &'t str,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum UndoPart<'t> {
+    Word(&'t str),
+    Seconds(u64),
+}
+
+#[derive(Deserialize)]
+struct ReactivatePart {
+    sticky: bool,
+}
+
+#[derive(Deserialize)]
+struct ListPart<'t> {
+    default: &'t str,
+}
+
+#[derive(Deserialize)]
+struct VerifyPart<'t> {
+    reveal: &'t str,
+}
+
+/// A number or a null, but not nothing: what is missing was not written by us.
+fn written<'d, D: Deserializer<'d>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    Option::deserialize(deserializer)
+}
+
 /// Reads back what [`to_json`] wrote.
 pub(crate) fn from_json(text: &str) -> Result<Policy, StoreError> {
     let corrupt = || StoreError::Corrupt("a tenant's policy".to_owned());
-    let value: Value = serde_json::from_str(text).map_err(|_| corrupt())?;
-    read(&value).ok_or_else(corrupt)
+    let document = serde_json::from_str(text).map_err(|_| corrupt())?;
+    read(document).ok_or_else(corrupt)
 }
 
-fn read(value: &Value) -> Option<Policy> {
-    let word = |pointer: &str| value.pointer(pointer).and_then(Value::as_str);
-    let flag = |pointer: &str| value.pointer(pointer).and_then(Value::as_bool);
-    let number = |pointer: &str| value.pointer(pointer).and_then(Value::as_u64);
+fn read(document: Document<'_>) -> Option<Policy> {
     Some(Policy {
-        preset: Preset::parse(word("/preset")?)?,
-        prefix: Prefix::parse(word("/prefix")?).ok()?,
-        names: Names::parse(word("/names")?)?,
+        preset: Preset::parse(document.preset)?,
+        prefix: Prefix::parse(document.prefix).ok()?,
+        names: Names::parse(document.names)?,
         limit: Limit {
-            keys_per_subject: optional_u32(value.pointer("/limit/keys_per_subject")?)?,
-            count_expired: flag("/limit/count_expired")?,
+            keys_per_subject: document.limit.keys_per_subject,
+            count_expired: document.limit.count_expired,
         },
         expiry: Expiry {
-            choices_days: days(value.pointer("/expiry/choices_days")?)?,
-            default_days: optional_u32(value.pointer("/expiry/default_days")?)?,
-            max_days: optional_u32(value.pointer("/expiry/max_days")?)?,
-            allow_never: flag("/expiry/allow_never")?,
-            editable: flag("/expiry/editable")?,
-            renew_expired: flag("/expiry/renew_expired")?,
+            choices_days: document.expiry.choices_days,
+            default_days: document.expiry.default_days,
+            max_days: document.expiry.max_days,
+            allow_never: document.expiry.allow_never,
+            editable: document.expiry.editable,
+            renew_expired: document.expiry.renew_expired,
         },
         rotate: Rotate {
-            overlap_default_seconds: number("/rotate/overlap_default_seconds")?,
-            overlap_max_seconds: number("/rotate/overlap_max_seconds")?,
+            overlap_default_seconds: document.rotate.overlap_default_seconds,
+            overlap_max_seconds: document.rotate.overlap_max_seconds,
         },
         revoke: Revoke {
-            undo: undo(value.pointer("/revoke/undo")?)?,
-            after: After::parse(word("/revoke/after")?)?,
-            confirm: Confirm::parse(word("/revoke/confirm")?)?,
-            reason: ReasonRule::parse(word("/revoke/reason")?)?,
+            undo: match document.revoke.undo {
+                UndoPart::Word("never") => Undo::Never,
+                UndoPart::Word("always") => Undo::Always,
+                UndoPart::Word(_) => return None,
+                UndoPart::Seconds(seconds) => Undo::Seconds(seconds),
+            },
+            after: After::parse(document.revoke.after)?,
+            confirm: Confirm::parse(document.revoke.confirm)?,
+            reason: ReasonRule::parse(document.revoke.reason)?,
         },
         reactivate: Reactivate {
-            sticky: flag("/reactivate/sticky")?,
+            sticky: document.reactivate.sticky,
         },
-        list: ListDefault::parse(word("/list/default")?)?,
-        reveal: Reveal::parse(word("/verify/reveal")?)?,
+        list: ListDefault::parse(document.list.default)?,
+        reveal: Reveal::parse(document.verify.reveal)?,
     })
-}
-
-/// `Some(None)` is a null that was written; `None` is something that was not.
-fn optional_u32(value: &Value) -> Option<Option<u32>> {
-    match value {
-        Value::Null => Some(None),
-        other => other.as_u64().and_then(|number| u32::try_from(number).ok()).map(Some),
-    }
-}
-
-fn days(value: &Value) -> Option<Vec<u32>> {
-    let days = value.as_array()?.iter();
-    days.map(|day| day.as_u64().and_then(|number| u32::try_from(number).ok()))
-        .collect()
-}
-
-fn undo(value: &Value) -> Option<Undo> {
-    match value.as_str() {
-        Some("never") => Some(Undo::Never),
-        Some("always") => Some(Undo::Always),
-        Some(_) => None,
-        None => value.as_u64().map(Undo::Seconds),
-    }
 }
 
 #[cfg(test)]
@@ -136,7 +195,11 @@ mod tests {
 
     #[test]
     fn what_was_not_written_by_us_is_corrupt() {
-        for text in ["", "{}", "null", r#"{"preset":"other"}"#] {
+        let good = to_json(&Preset::Standard.policy()).to_string();
+        let without = good.replace(r#","keys_per_subject":null"#, "");
+        let strange = good.replace(r#""names":"unique""#, r#""names":"odd""#);
+        assert!(without != good && strange != good, "{good}");
+        for text in ["", "{}", "null", r#"{"preset":"other"}"#, &without, &strange] {
             assert!(matches!(from_json(text), Err(StoreError::Corrupt(_))), "{text}");
         }
     }

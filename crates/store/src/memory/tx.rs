@@ -3,12 +3,13 @@
 use super::tables::{KeyRow, SecretRow, Tables};
 use crate::error::StoreError;
 use crate::model::{AuditRecord, Head, KeyRecord, Trace, UsageCount};
-use crate::tx::{Counted, Mark, Result, Tx};
+use crate::tx::{Counted, Current, Mark, Result, Tx};
 use async_trait::async_trait;
 use keyreeve_core::lifecycle::State;
 use keyreeve_core::text::{Name, Slug, Subject};
 use keyreeve_core::verdict::SecretStanding;
 use keyreeve_core::{Digest, Key, KeyId, Timestamp};
+use std::collections::BTreeSet;
 
 /// As many old marks as are forgotten with each new one.
 const FORGOTTEN_AT_ONCE: usize = 16;
@@ -38,53 +39,59 @@ impl Tx for MemoryTx<'_> {
         Ok(self.0.head)
     }
 
-    async fn set_head(&mut self, head: Head) -> Result<()> {
+    async fn append(&mut self, records: &[AuditRecord], head: Head) -> Result<()> {
+        for record in records {
+            self.0.log.put(record.revision, record.clone());
+        }
         self.0.head = head;
         Ok(())
     }
 
-    async fn append(&mut self, record: &AuditRecord) -> Result<()> {
-        self.0.log.put(record.revision, record.clone());
-        Ok(())
+    async fn lock_keys(&mut self, tenant: &Slug, ids: &[KeyId]) -> Result<Vec<KeyRecord>> {
+        Ok(ids.iter().filter_map(|&id| self.0.key(tenant, id)).collect())
     }
 
-    async fn lock_key(&mut self, tenant: &Slug, id: KeyId) -> Result<Option<KeyRecord>> {
-        Ok(self.0.key(tenant, id))
+    async fn count_keys(&mut self, counted: &[Counted<'_>]) -> Result<Vec<u32>> {
+        let count = |one: &Counted<'_>| {
+            let keys = self.keys_of(one.tenant, one.subject, one.now);
+            let counts = keys.filter(|key| one.count_expired || !key.is_expired(one.now));
+            u32::try_from(counts.count()).unwrap_or(u32::MAX)
+        };
+        Ok(counted.iter().map(count).collect())
     }
 
-    async fn count_keys(&mut self, counted: Counted<'_>) -> Result<u32> {
-        let keys = self.keys_of(counted.tenant, counted.subject, counted.now);
-        let count = keys
-            .filter(|key| counted.count_expired || !key.is_expired(counted.now))
-            .count();
-        Ok(u32::try_from(count).unwrap_or(u32::MAX))
-    }
-
-    async fn is_name_taken(
+    async fn are_names_taken(
         &mut self,
-        owner: (&Slug, &Subject),
-        name: &Name,
+        tenant: &Slug,
+        names: &[(&Subject, &Name)],
         except: Option<KeyId>,
         now: Timestamp,
-    ) -> Result<bool> {
-        let mut keys = self.keys_of(owner.0, owner.1, now);
-        Ok(keys.any(|key| key.name == *name && Some(key.id) != except && !key.is_expired(now)))
-    }
-
-    async fn insert_key(&mut self, key: &Key) -> Result<()> {
-        let row = KeyRow {
-            key: key.clone(),
-            last_used_at: None,
+    ) -> Result<Vec<bool>> {
+        let is_taken = |(subject, name): &(&Subject, &Name)| {
+            let mut keys = self.keys_of(tenant, subject, now);
+            keys.any(|key| key.name == **name && Some(key.id) != except && !key.is_expired(now))
         };
-        self.0.keys.put(key.id, row);
-        Ok(())
+        Ok(names.iter().map(is_taken).collect())
     }
 
-    async fn update_key(&mut self, key: &Key) -> Result<()> {
-        match self.0.keys.change(&key.id, |row| row.key = key.clone()) {
-            true => Ok(()),
-            false => Err(StoreError::Corrupt("a key that was just read is gone".to_owned())),
+    async fn insert_keys(&mut self, keys: &[&Key]) -> Result<()> {
+        for &key in keys {
+            let row = KeyRow {
+                key: key.clone(),
+                last_used_at: None,
+            };
+            self.0.keys.put(key.id, row);
         }
+        self.insert_credentials(keys).await
+    }
+
+    async fn update_keys(&mut self, keys: &[&Key]) -> Result<()> {
+        for &key in keys {
+            if !self.0.keys.change(&key.id, |row| row.key = key.clone()) {
+                return Err(StoreError::Corrupt("a key that was just read is gone".to_owned()));
+            }
+        }
+        Ok(())
     }
 
     async fn delete_key(&mut self, id: KeyId) -> Result<()> {
@@ -95,30 +102,42 @@ impl Tx for MemoryTx<'_> {
         Ok(())
     }
 
-    async fn insert_credential(&mut self, digest: &Digest, key: &Key) -> Result<()> {
-        if self.0.secrets.get(digest.bytes()).is_some() {
-            let what = "a secret was issued twice; the source of entropy is broken";
-            return Err(StoreError::Corrupt(what.to_owned()));
+    async fn insert_credentials(&mut self, keys: &[&Key]) -> Result<()> {
+        for key in keys {
+            let digest = key.secret.digest;
+            if self.0.secrets.get(digest.bytes()).is_some() {
+                let what = "a secret was issued twice; the source of entropy is broken";
+                return Err(StoreError::Corrupt(what.to_owned()));
+            }
+            let row = SecretRow {
+                key: key.id,
+                tenant: key.tenant.clone(),
+                standing: SecretStanding::Live,
+                last_used_at: None,
+            };
+            self.0.secrets.put(*digest.bytes(), row);
         }
-        let row = SecretRow {
-            key: key.id,
-            tenant: key.tenant.clone(),
-            standing: SecretStanding::Live,
-            last_used_at: None,
-        };
-        self.0.secrets.put(*digest.bytes(), row);
         Ok(())
     }
 
-    async fn set_credential(&mut self, digest: &Digest, standing: SecretStanding) -> Result<()> {
-        self.0.secrets.change(digest.bytes(), |row| row.standing = standing);
+    async fn set_credentials(&mut self, standings: &[(Digest, SecretStanding)]) -> Result<()> {
+        for (digest, standing) in standings {
+            self.0.secrets.change(digest.bytes(), |row| row.standing = *standing);
+        }
         Ok(())
     }
 
-    async fn current_credentials(&mut self, key: KeyId) -> Result<Vec<Digest>> {
+    async fn current_credentials(&mut self, keys: &[&Key]) -> Result<Vec<Current>> {
+        let ids: BTreeSet<_> = keys.iter().map(|key| key.id).collect();
+        let rows = self.0.secrets.rows().iter();
         let is_current = |standing| matches!(standing, SecretStanding::Live | SecretStanding::Retiring(_));
-        let digests = self.secrets_of(key, is_current).into_iter();
-        Ok(digests.map(Digest::from_bytes).collect())
+        let current = rows.filter(|(_, row)| ids.contains(&row.key) && is_current(row.standing));
+        let current = current.map(|(digest, row)| Current {
+            key: row.key,
+            digest: Digest::from_bytes(*digest),
+            is_live: row.standing == SecretStanding::Live,
+        });
+        Ok(current.collect())
     }
 
     async fn entomb_credentials(&mut self, key: KeyId) -> Result<Vec<Digest>> {

@@ -210,6 +210,30 @@ pub struct ChangeRequest {
     pub replace: Option<ReplaceSecret>,
 }
 
+/// Decides each of many changes inside the transaction.
+pub type DecideMany = Box<dyn FnMut(ChangeFacts<'_>) -> Result<(Outcome, AuditDraft), Refusal> + Send>;
+
+/// A request to change many keys in one way.
+pub struct ChangeManyRequest {
+    /// The tenant.
+    pub tenant: Slug,
+    /// The keys.
+    pub ids: Vec<KeyId>,
+    /// The decision, for each that there is.
+    pub decide: DecideMany,
+}
+
+/// What came of changing many keys. Those that are neither changed nor unchanged were refused, or were not there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ChangedMany {
+    /// Keys that were changed.
+    pub changed: u64,
+    /// Keys that already were as they were to be.
+    pub unchanged: u64,
+    /// The newest revision after it.
+    pub revision: u64,
+}
+
 /// What a change is decided on.
 #[derive(Debug)]
 pub struct ChangeFacts<'a> {
@@ -352,6 +376,14 @@ impl fmt::Debug for IssueRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("IssueRequest")
             .field("tenant", &self.tenant)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for ChangeManyRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChangeManyRequest")
+            .field("ids", &self.ids)
             .finish_non_exhaustive()
     }
 }

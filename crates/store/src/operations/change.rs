@@ -20,15 +20,14 @@ pub(crate) async fn change(
     if let Some(targets) = marks::seen(tx, context).await? {
         return replay(tx, context, request, &targets).await;
     }
-    let record = tx
-        .lock_key(&request.tenant, request.id)
-        .await?
-        .ok_or(WriteError::NotFound)?;
+    let mut found = tx.lock_keys(&request.tenant, &[request.id]).await?;
+    let record = found.pop().ok_or(WriteError::NotFound)?;
     let name_taken = match &request.new_name {
         None => false,
         Some(name) => {
-            let owner = (&record.key.tenant, &record.key.subject);
-            tx.is_name_taken(owner, name, Some(request.id), context.at).await?
+            let names = [(&record.key.subject, name)];
+            let taken = tx.are_names_taken(&tenant.slug, &names, Some(request.id), context.at);
+            taken.await?.contains(&true)
         }
     };
     let before = record.key.secret.digest;
@@ -73,7 +72,7 @@ pub(crate) async fn change(
     })
 }
 
-fn news(key: &Key, draft: &AuditDraft) -> Vec<KeyNews> {
+pub(super) fn news(key: &Key, draft: &AuditDraft) -> Vec<KeyNews> {
     let news = Fate::of(draft.action.as_str()).map(|fate| KeyNews {
         tenant: key.tenant.clone(),
         id: key.id,
@@ -85,33 +84,46 @@ fn news(key: &Key, draft: &AuditDraft) -> Vec<KeyNews> {
 async fn carry_out(tx: &mut dyn Tx, outcome: &Outcome) -> Result<(Vec<Digest>, Done), StoreError> {
     match outcome {
         Outcome::Unchanged(_) => Ok((Vec::new(), Done::Nothing)),
-        Outcome::Changed(key) => Ok((store_key(tx, key).await?, Done::Stored)),
-        Outcome::Erased(key) => {
-            let secrets = tx.entomb_credentials(key.id).await?;
-            tx.delete_key(key.id).await?;
-            Ok((secrets, Done::Erased))
-        }
+        Outcome::Changed(key) => Ok((store_keys(tx, &[key]).await?, Done::Stored)),
+        Outcome::Erased(key) => Ok((erase_key(tx, key.id).await?, Done::Erased)),
     }
 }
 
-/// Stores a key and makes its secrets' rows say what the key says: one live, perhaps one retiring, all others retired.
+/// Destroys a key's record, and gives the secrets it ever had.
+pub(super) async fn erase_key(tx: &mut dyn Tx, id: KeyId) -> Result<Vec<Digest>, StoreError> {
+    let secrets = tx.entomb_credentials(id).await?;
+    tx.delete_key(id).await?;
+    Ok(secrets)
+}
+
+/// Stores keys and makes their secrets' rows say what the keys say: one live, perhaps one retiring, all others retired.
 /// Gives every secret whose verdict may have changed.
-pub(super) async fn store_key(tx: &mut dyn Tx, key: &Key) -> Result<Vec<Digest>, StoreError> {
-    tx.update_key(key).await?;
-    let live = key.secret.digest;
-    let mut secrets = tx.current_credentials(key.id).await?;
-    for digest in &secrets {
-        let standing = match &key.retiring {
-            _ if *digest == live => SecretStanding::Live,
-            Some(old) if old.digest == *digest => SecretStanding::Retiring(old.until),
-            Some(_) | None => SecretStanding::Retired,
-        };
-        tx.set_credential(digest, standing).await?;
+pub(super) async fn store_keys(tx: &mut dyn Tx, keys: &[&Key]) -> Result<Vec<Digest>, StoreError> {
+    tx.update_keys(keys).await?;
+    let current = tx.current_credentials(keys).await?;
+    let (mut secrets, mut standings, mut new) = (Vec::new(), Vec::new(), Vec::new());
+    for key in keys {
+        let live = key.secret.digest;
+        let mut is_stored = false;
+        for secret in current.iter().filter(|secret| secret.key == key.id) {
+            let standing = match &key.retiring {
+                _ if secret.digest == live => SecretStanding::Live,
+                Some(old) if old.digest == secret.digest => SecretStanding::Retiring(old.until),
+                Some(_) | None => SecretStanding::Retired,
+            };
+            is_stored |= secret.digest == live;
+            secrets.push(secret.digest);
+            if !(secret.is_live && standing == SecretStanding::Live) {
+                standings.push((secret.digest, standing));
+            }
+        }
+        if !is_stored {
+            secrets.push(live);
+            new.push(*key);
+        }
     }
-    if !secrets.contains(&live) {
-        tx.insert_credential(&live, key).await?;
-        secrets.push(live);
-    }
+    tx.set_credentials(&standings).await?;
+    tx.insert_credentials(&new).await?;
     Ok(secrets)
 }
 
@@ -127,7 +139,7 @@ async fn replay(
     if let (Some(mut replace), Some(record), true) = (request.replace, record.clone(), is_undelivered) {
         let decided = replace(0, record.key);
         let (key, draft) = decided.map_err(|refusal| WriteError::Refused { item: 0, refusal })?;
-        let secrets = store_key(tx, &key).await?;
+        let secrets = store_keys(tx, &[&key]).await?;
         let revision = append(tx, context, vec![(Target::key(&key), draft)]).await?;
         let record = KeyRecord {
             key,

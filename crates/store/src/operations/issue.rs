@@ -1,7 +1,7 @@
 //! Issue keys, all or none.
 
 use super::journal::{Target, append};
-use super::{Written, change::store_key, corrupt, marks, recheck_actor};
+use super::{Written, change::store_keys, corrupt, marks, recheck_actor};
 use crate::error::WriteError;
 use crate::model::{IssueRequest, Issued, KeyRecord, Replay, Tenant, WriteContext};
 use crate::store::Commit;
@@ -10,6 +10,7 @@ use keyreeve_core::KeyId;
 use keyreeve_core::lifecycle::IssueFacts;
 use keyreeve_core::policy::Names;
 use keyreeve_core::text::{Name, Subject};
+use std::collections::{BTreeMap, BTreeSet};
 
 pub(crate) async fn issue(
     tx: &mut dyn Tx,
@@ -21,15 +22,13 @@ pub(crate) async fn issue(
     if let Some(targets) = marks::seen(tx, context).await? {
         return replay(tx, context, request, &targets).await;
     }
-    let mut keys = Vec::with_capacity(request.items.len());
-    let mut entries = Vec::with_capacity(request.items.len());
     let items = std::mem::take(&mut request.items);
+    let mut known = Known::of(tx, &tenant, &items, context).await?;
+    let mut keys = Vec::with_capacity(items.len());
+    let mut entries = Vec::with_capacity(items.len());
     for (item, (subject, name)) in items.iter().enumerate() {
-        let facts = facts(tx, &tenant, subject, name, context).await?;
-        let decided = (request.decide)(item, &tenant.policy, facts);
+        let decided = (request.decide)(item, &tenant.policy, known.facts(subject, name));
         let (key, draft) = decided.map_err(|refusal| WriteError::Refused { item, refusal })?;
-        tx.insert_key(&key).await?;
-        tx.insert_credential(&key.secret.digest, &key).await?;
         entries.push((Target::key(&key), draft));
         keys.push(KeyRecord {
             key,
@@ -37,6 +36,8 @@ pub(crate) async fn issue(
             is_presented: false,
         });
     }
+    let new: Vec<_> = keys.iter().map(|record| &record.key).collect();
+    tx.insert_keys(&new).await?;
     marks::remember(tx, context, keys.iter().map(|record| record.key.id).collect()).await?;
     let revision = append(tx, context, entries).await?;
     let secrets = keys.iter().map(|record| record.key.secret.digest).collect();
@@ -54,35 +55,54 @@ pub(crate) async fn issue(
     })
 }
 
-/// Only what the policy asks about is looked up.
-async fn facts(
-    tx: &mut dyn Tx,
-    tenant: &Tenant,
-    subject: &Subject,
-    name: &Name,
-    context: &WriteContext,
-) -> Result<IssueFacts, WriteError> {
-    let limit = tenant.policy.limit;
-    let used = if limit.keys_per_subject.is_some() {
-        let count_expired = limit.count_expired;
-        tx.count_keys(Counted {
-            tenant: &tenant.slug,
-            subject,
-            count_expired,
-            now: context.at,
-        })
-        .await?
-    } else {
-        0
-    };
-    let name_taken = match tenant.policy.names {
-        Names::Any => false,
-        Names::Unique => {
-            tx.is_name_taken((&tenant.slug, subject), name, None, context.at)
-                .await?
+/// What the policy asks about before it lets a key be made: what is stored, and what came before in the same request.
+#[derive(Default)]
+struct Known<'i> {
+    used: BTreeMap<&'i Subject, u32>,
+    taken: BTreeSet<(&'i Subject, &'i Name)>,
+}
+
+impl<'i> Known<'i> {
+    /// Only what the policy asks about is looked up.
+    async fn of(
+        tx: &mut dyn Tx,
+        tenant: &Tenant,
+        items: &'i [(Subject, Name)],
+        context: &WriteContext,
+    ) -> Result<Self, WriteError> {
+        let mut known = Self::default();
+        let limit = tenant.policy.limit;
+        if limit.keys_per_subject.is_some() {
+            let subjects: BTreeSet<_> = items.iter().map(|(subject, _)| subject).collect();
+            let counted = |&subject| Counted {
+                tenant: &tenant.slug,
+                subject,
+                count_expired: limit.count_expired,
+                now: context.at,
+            };
+            let counted: Vec<_> = subjects.iter().map(counted).collect();
+            known.used = subjects.into_iter().zip(tx.count_keys(&counted).await?).collect();
         }
-    };
-    Ok(IssueFacts { used, name_taken })
+        if tenant.policy.names == Names::Unique {
+            let names: BTreeSet<_> = items.iter().map(|(subject, name)| (subject, name)).collect();
+            let names: Vec<_> = names.into_iter().collect();
+            let taken = tx.are_names_taken(&tenant.slug, &names, None, context.at).await?;
+            let taken = names.into_iter().zip(taken).filter(|(_, is_taken)| *is_taken);
+            known.taken = taken.map(|(name, _)| name).collect();
+        }
+        Ok(known)
+    }
+
+    /// The facts about the next item, which from now on is known too.
+    fn facts(&mut self, subject: &'i Subject, name: &'i Name) -> IssueFacts {
+        let used = self.used.entry(subject).or_default();
+        let facts = IssueFacts {
+            used: *used,
+            name_taken: !self.taken.insert((subject, name)),
+        };
+        *used += 1;
+        facts
+    }
 }
 
 /// A retry: fresh secrets in the place of those that never arrived, or word that it was done.
@@ -113,7 +133,7 @@ async fn replay(
     for (item, record) in records.into_iter().enumerate() {
         let decided = (request.replace)(item, record.key);
         let (key, draft) = decided.map_err(|refusal| WriteError::Refused { item, refusal })?;
-        commit.secrets.extend(store_key(tx, &key).await?);
+        commit.secrets.extend(store_keys(tx, &[&key]).await?);
         entries.push((Target::key(&key), draft));
         keys.push(KeyRecord {
             key,

@@ -43,17 +43,17 @@ pub(super) async fn append(
     entries: Vec<(Target, AuditDraft)>,
 ) -> Result<u64, StoreError> {
     let mut head = tx.lock_head().await?;
-    let is_quiet = entries.is_empty();
+    let mut records = Vec::with_capacity(entries.len());
     for (target, draft) in entries {
         let mut record = record_of(context, target, draft);
         record.revision = head.revision + 1;
         record.chain = link(&head.chain, &entry_of(&record));
-        tx.append(&record).await?;
         head.revision = record.revision;
         head.chain = record.chain;
+        records.push(record);
     }
-    if !is_quiet {
-        tx.set_head(head).await?;
+    if !records.is_empty() {
+        tx.append(&records, head).await?;
     }
     Ok(head.revision)
 }

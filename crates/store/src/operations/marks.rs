@@ -54,12 +54,9 @@ pub(super) async fn targets(
     tenant: &Slug,
     ids: &[KeyId],
 ) -> Result<(Vec<KeyRecord>, bool), WriteError> {
-    let mut records = Vec::with_capacity(ids.len());
-    for &id in ids {
-        if let Some(mut record) = tx.lock_key(tenant, id).await? {
-            record.key = record.key.settled(context.at);
-            records.push(record);
-        }
+    let mut records = tx.lock_keys(tenant, ids).await?;
+    for record in &mut records {
+        record.key = record.key.clone().settled(context.at);
     }
     let replaces = |mark: &Idempotency| mark.repeat == Repeat::Replaces;
     let is_undelivered = context.idempotency.as_ref().is_some_and(replaces)

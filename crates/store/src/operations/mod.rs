@@ -2,6 +2,7 @@
 
 mod activity;
 mod change;
+mod change_many;
 mod issue;
 mod journal;
 mod logins;
@@ -12,6 +13,7 @@ mod users;
 
 pub(crate) use activity::{record_activity, record_events};
 pub(crate) use change::change;
+pub(crate) use change_many::change_many;
 pub(crate) use issue::issue;
 pub(crate) use logins::{end_logins, put_login, take_login};
 pub(crate) use root_keys::{create_root_key, revoke_root_key};
@@ -41,13 +43,10 @@ async fn recheck_actor(tx: &mut dyn Tx, context: &WriteContext, tenant: &Slug) -
             .root_key(*id)
             .await?
             .is_some_and(|root_key| root_key.revoked_at.is_none()),
-        Actor::Key(id) => match tx.lock_key(tenant, *id).await? {
-            Some(record) => {
-                let key = record.key.settled(context.at);
-                key.state == State::Active && !key.is_expired(context.at)
-            }
-            None => false,
-        },
+        Actor::Key(id) => tx.lock_keys(tenant, &[*id]).await?.pop().is_some_and(|record| {
+            let key = record.key.settled(context.at);
+            key.state == State::Active && !key.is_expired(context.at)
+        }),
         Actor::User(id, role) => tx
             .user(tenant, *id)
             .await?

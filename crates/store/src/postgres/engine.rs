@@ -9,6 +9,7 @@ use crate::sql::writer::WriteEngine;
 use crate::sql::{Columns, Dialect, Engine, Statement, Value};
 use async_trait::async_trait;
 use deadpool_postgres::Pool;
+use futures_util::future::try_join_all;
 use std::time::Duration;
 use tokio::time::timeout;
 use tokio_postgres::types::{ToSql, Type};
@@ -101,15 +102,20 @@ fn borrowed<'p>(parameters: &'p [Parameter<'_>]) -> Vec<(&'p (dyn ToSql + Sync),
     parameters.iter().map(one).collect()
 }
 
+/// The statements that all databases share say `?1`, as SQLite does; nothing else in them has a question mark.
+fn numbered(sql: &str) -> String {
+    sql.replace('?', "$")
+}
+
 async fn rows_of(client: &Client, statement: Statement<'_>) -> Result<Vec<Row>, StoreError> {
     let values = parameters(&statement.values);
-    let asked = client.query_typed(statement.sql, &borrowed(&values)).await;
+    let asked = client.query_typed(&numbered(statement.sql), &borrowed(&values)).await;
     asked.map_err(failed)
 }
 
 async fn run_on(client: &Client, statement: Statement<'_>) -> Result<u64, StoreError> {
     let values = parameters(&statement.values);
-    let ran = client.execute_typed(statement.sql, &borrowed(&values)).await;
+    let ran = client.execute_typed(&numbered(statement.sql), &borrowed(&values)).await;
     ran.map_err(failed)
 }
 
@@ -208,6 +214,20 @@ impl Engine for Connection {
 
     async fn rows(&mut self, statement: Statement<'_>) -> Result<Vec<Row>, StoreError> {
         let ran = timeout(WRITE_DEADLINE, rows_of(self.client()?, statement)).await;
+        ran.map_err(|_| slow())?
+    }
+
+    async fn run_all(&mut self, statements: Vec<Statement<'_>>) -> Result<Vec<u64>, StoreError> {
+        let client = self.client()?;
+        let all = statements.into_iter().map(|statement| run_on(client, statement));
+        let ran = timeout(WRITE_DEADLINE, try_join_all(all)).await;
+        ran.map_err(|_| slow())?
+    }
+
+    async fn rows_of_all(&mut self, statements: Vec<Statement<'_>>) -> Result<Vec<Vec<Row>>, StoreError> {
+        let client = self.client()?;
+        let all = statements.into_iter().map(|statement| rows_of(client, statement));
+        let ran = timeout(WRITE_DEADLINE, try_join_all(all)).await;
         ran.map_err(|_| slow())?
     }
 }

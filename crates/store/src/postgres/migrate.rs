@@ -52,10 +52,7 @@ async fn run(link: &Link) -> Result<(), StoreError> {
     let done: i64 = row.try_get("version").map_err(failed)?;
     let newest = MIGRATIONS.iter().map(|(number, ..)| *number).max().unwrap_or(0);
     if done > newest {
-        return Err(StoreError::Corrupt(format!(
-            "the database has schema version {done}, written by a newer keyreeve; this one knows {newest}. \
-             Start the newer version"
-        )));
+        return Err(StoreError::from_the_future(done, newest));
     }
     for (number, name, sql) in MIGRATIONS.iter().filter(|(number, ..)| *number > done) {
         client.batch_execute(sql).await.map_err(failed)?;

@@ -61,7 +61,7 @@ impl PostgresStore {
             .build()
             .map_err(|error| StoreError::Unavailable(reason(&error)))?;
         Ok(Self {
-            writer: Writer::start(Connection::new(config.clone()), observer),
+            writer: Writer::start(Connection::new(config.clone()), observer)?,
             readers,
             config,
             meeting: cluster::Meeting::default(),

@@ -1,4 +1,4 @@
-//! What the SQL databases have in common: nearly everything. Statements are written once, with `$1` for parameters;
+//! What the SQL databases have in common: nearly everything. Statements are written once, with `?1` for parameters;
 //! the few that must differ stand in a [`Dialect`].
 //!
 //! A database joins with an [`Engine`] that runs a [`Statement`], [`Columns`] of its rows, and a
@@ -95,6 +95,25 @@ pub(crate) trait Engine: Send {
     /// Runs a statement and gives its rows.
     async fn rows(&mut self, statement: Statement<'_>) -> Result<Vec<Self::Row>>;
 
+    /// Runs statements that do not depend on each other's rows, in their order, and gives how many rows each touched. A
+    /// database across a network answers all of them in one journey.
+    async fn run_all(&mut self, statements: Vec<Statement<'_>>) -> Result<Vec<u64>> {
+        let mut touched = Vec::with_capacity(statements.len());
+        for statement in statements {
+            touched.push(self.run(statement).await?);
+        }
+        Ok(touched)
+    }
+
+    /// The same, and gives the rows of each.
+    async fn rows_of_all(&mut self, statements: Vec<Statement<'_>>) -> Result<Vec<Vec<Self::Row>>> {
+        let mut found = Vec::with_capacity(statements.len());
+        for statement in statements {
+            found.push(self.rows(statement).await?);
+        }
+        Ok(found)
+    }
+
     /// The first row, if there is one.
     async fn row(&mut self, statement: Statement<'_>) -> Result<Option<Self::Row>> {
         Ok(self.rows(statement).await?.into_iter().next())
@@ -121,6 +140,6 @@ pub(crate) struct Dialect {
     pub(crate) usage_of: &'static str,
     /// Adds traces; one JSON array of `[hex key, outcome, address, count, ms]`.
     pub(crate) add_traces: &'static str,
-    /// Forgets the oldest traces of keys that have more than `$2`; one JSON array of `hex key`.
+    /// Forgets the oldest traces of keys that have more than `?2`; one JSON array of `hex key`.
     pub(crate) trim_traces: &'static str,
 }

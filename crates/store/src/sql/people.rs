@@ -14,35 +14,35 @@ use keyreeve_core::{Digest, RootKeyId, Timestamp, User, UserId};
 
 const HAS_TENANTS: &str = "SELECT EXISTS (SELECT 1 FROM tenants) AS found";
 const TENANT: &str = "SELECT slug, name AS tenant_name, is_suspended, is_removed, policy, created_at AS tenant_created_at \
-     FROM tenants WHERE slug = $1";
+     FROM tenants WHERE slug = ?1";
 const INSERT_TENANT: &str =
-    "INSERT INTO tenants (slug, name, is_suspended, policy, created_at) VALUES ($1, $2, $3, $4, $5)";
+    "INSERT INTO tenants (slug, name, is_suspended, policy, created_at) VALUES (?1, ?2, ?3, ?4, ?5)";
 const ROOT_KEY: &str = "SELECT id, name, tenant, permissions, digest, last_four, created_at, revoked_at \
-     FROM root_keys WHERE id = $1";
+     FROM root_keys WHERE id = ?1";
 const INSERT_ROOT_KEY: &str = "INSERT INTO root_keys (id, name, tenant, permissions, digest, last_four, created_at) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7)";
-const REVOKE_ROOT_KEY: &str = "UPDATE root_keys SET revoked_at = $2 WHERE id = $1";
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+const REVOKE_ROOT_KEY: &str = "UPDATE root_keys SET revoked_at = ?2 WHERE id = ?1";
 const UPDATE_TENANT: &str =
-    "UPDATE tenants SET name = $2, is_suspended = $3, is_removed = $4, policy = $5 WHERE slug = $1";
+    "UPDATE tenants SET name = ?2, is_suspended = ?3, is_removed = ?4, policy = ?5 WHERE slug = ?1";
 const LIVE_ROOT_KEYS: &str = "SELECT id, name, tenant, permissions, digest, last_four, created_at, revoked_at \
-     FROM root_keys WHERE tenant IS NOT DISTINCT FROM $1 AND revoked_at IS NULL";
-const USER: &str = "SELECT * FROM users WHERE tenant = $1 AND id = $2";
+     FROM root_keys WHERE tenant IS NOT DISTINCT FROM ?1 AND revoked_at IS NULL";
+const USER: &str = "SELECT * FROM users WHERE tenant = ?1 AND id = ?2";
 const IS_EMAIL_TAKEN: &str =
-    "SELECT EXISTS (SELECT 1 FROM users WHERE tenant = $1 AND email = $2 AND status <> 'removed') AS found";
+    "SELECT EXISTS (SELECT 1 FROM users WHERE tenant = ?1 AND email = ?2 AND status <> 'removed') AS found";
 const COUNT_OTHER_ADMINS: &str =
-    "SELECT count(*) AS total FROM users WHERE tenant = $1 AND id <> $2 AND role = 'admin' AND status = 'active'";
+    "SELECT count(*) AS total FROM users WHERE tenant = ?1 AND id <> ?2 AND role = 'admin' AND status = 'active'";
 const INSERT_USER: &str = "INSERT INTO users (id, tenant, email, name, role, status, password, created_at, updated_at) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
 const UPDATE_USER: &str =
-    "UPDATE users SET name = $2, role = $3, status = $4, password = $5, updated_at = $6 WHERE id = $1";
+    "UPDATE users SET name = ?2, role = ?3, status = ?4, password = ?5, updated_at = ?6 WHERE id = ?1";
 const PUT_LOGIN: &str = "INSERT INTO logins (digest, kind, tenant, user_id, data, expires_at) \
-     VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (digest) DO UPDATE SET kind = excluded.kind, \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (digest) DO UPDATE SET kind = excluded.kind, \
      tenant = excluded.tenant, user_id = excluded.user_id, data = excluded.data, expires_at = excluded.expires_at";
 /// A few at a time: nobody shall wait for the sessions of a week.
 const FORGET_LOGINS: &str = "DELETE FROM logins WHERE digest IN \
-     (SELECT digest FROM logins WHERE expires_at <= $1 ORDER BY expires_at LIMIT 100)";
-const TAKE_LOGIN: &str = "DELETE FROM logins WHERE digest = $1 RETURNING *";
-const END_LOGINS: &str = "DELETE FROM logins WHERE user_id = $1 AND ($2 IS NULL OR digest <> $2)";
+     (SELECT digest FROM logins WHERE expires_at <= ?1 ORDER BY expires_at LIMIT 100)";
+const TAKE_LOGIN: &str = "DELETE FROM logins WHERE digest = ?1 RETURNING *";
+const END_LOGINS: &str = "DELETE FROM logins WHERE user_id = ?1 AND (?2 IS NULL OR digest <> ?2)";
 
 #[async_trait]
 impl<E: Engine> PeopleTx for SqlTx<'_, E> {

@@ -12,57 +12,57 @@ use keyreeve_core::{Digest, KeyId, Timestamp};
 
 const HEAD: &str = "SELECT revision, chain FROM head WHERE id = 1";
 const TENANT: &str = "SELECT slug, name AS tenant_name, is_suspended, is_removed, policy, created_at AS tenant_created_at \
-     FROM tenants WHERE slug = $1";
+     FROM tenants WHERE slug = ?1";
 const TENANTS: &str = "SELECT slug, name AS tenant_name, is_suspended, is_removed, policy, created_at AS tenant_created_at \
      FROM tenants \
-     WHERE slug > $1 AND NOT is_removed ORDER BY slug LIMIT $2";
+     WHERE slug > ?1 AND NOT is_removed ORDER BY slug LIMIT ?2";
 const ROOT_KEYS: &str = "SELECT id, name, tenant, permissions, digest, last_four, created_at, revoked_at \
-     FROM root_keys WHERE $1 IS NULL OR tenant = $1 ORDER BY id DESC LIMIT $2";
+     FROM root_keys WHERE ?1 IS NULL OR tenant = ?1 ORDER BY id DESC LIMIT ?2";
 const FIND_ROOT_KEY: &str = "SELECT h.revision AS head_revision, r.* \
-     FROM head h LEFT JOIN root_keys r ON r.digest = $1 WHERE h.id = 1";
+     FROM head h LEFT JOIN root_keys r ON r.digest = ?1 WHERE h.id = 1";
 const FIND_CREDENTIAL: &str = "SELECT h.revision AS head_revision, c.standing, c.until, c.key_id, c.tenant, \
      c.last_used_at IS NOT NULL AS is_presented, k.subject, k.name, k.scopes, k.claims, k.state, k.finalize_at, k.expires_at \
-     FROM head h LEFT JOIN credentials c ON c.digest = $1 LEFT JOIN keys k ON k.id = c.key_id WHERE h.id = 1";
-const KEY: &str = concat!(select_keys!(), "WHERE tenant = $1 AND id = $2");
+     FROM head h LEFT JOIN credentials c ON c.digest = ?1 LEFT JOIN keys k ON k.id = c.key_id WHERE h.id = 1";
+const KEY: &str = concat!(select_keys!(), "WHERE tenant = ?1 AND id = ?2");
 const LAPSED: &str =
-    "SELECT tenant, id FROM keys WHERE finalize_at <= $1 AND state = 'disabled' ORDER BY finalize_at LIMIT $2";
-const AUDIT_AFTER: &str = "SELECT * FROM log WHERE revision > $1 ORDER BY revision LIMIT $2";
+    "SELECT tenant, id FROM keys WHERE finalize_at <= ?1 AND state = 'disabled' ORDER BY finalize_at LIMIT ?2";
+const AUDIT_AFTER: &str = "SELECT * FROM log WHERE revision > ?1 ORDER BY revision LIMIT ?2";
 
-/// Where a key stands at `$3`, as `Key::standing` says it of a settled key.
+/// Where a key stands at `?3`, as `Key::standing` says it of a settled key.
 macro_rules! filter {
     ($owner:literal) => {
         concat!(
-            "WHERE tenant = $1 ",
+            "WHERE tenant = ?1 ",
             $owner,
-            " AND ($4 IS NULL OR $4 = CASE WHEN state = 'revoked' OR (state = 'disabled' AND finalize_at <= $3) ",
-            "THEN 'revoked' WHEN state = 'disabled' THEN 'disabled' WHEN expires_at <= $3 THEN 'expired' ",
+            " AND (?4 IS NULL OR ?4 = CASE WHEN state = 'revoked' OR (state = 'disabled' AND finalize_at <= ?3) ",
+            "THEN 'revoked' WHEN state = 'disabled' THEN 'disabled' WHEN expires_at <= ?3 THEN 'expired' ",
             "ELSE 'active' END) ",
-            "AND NOT ($5 AND (state = 'revoked' OR (state = 'disabled' AND coalesce(finalize_at <= $3, FALSE)))) ",
-            "AND NOT ($6 AND state = 'active' AND coalesce(expires_at <= $3, FALSE)) ",
-            "AND ($7 IS NULL OR lower(name) LIKE lower($7) ESCAPE '\\' OR coalesce(last_four = $8, FALSE)) ",
-            "AND ($9 IS NULL OR (state = 'active' AND expires_at > $3 AND expires_at < $9)) ",
-            "AND ($10 IS NULL OR (state = 'active' AND coalesce(expires_at > $3, TRUE) AND created_at < $10 ",
-            "AND coalesce(last_used_at < $10, TRUE))) ",
-            "AND ($11 IS NULL OR ' ' || scopes || ' ' LIKE $11 ESCAPE '\\') "
+            "AND NOT (?5 AND (state = 'revoked' OR (state = 'disabled' AND coalesce(finalize_at <= ?3, FALSE)))) ",
+            "AND NOT (?6 AND state = 'active' AND coalesce(expires_at <= ?3, FALSE)) ",
+            "AND (?7 IS NULL OR lower(name) LIKE lower(?7) ESCAPE '\\' OR coalesce(last_four = ?8, FALSE)) ",
+            "AND (?9 IS NULL OR (state = 'active' AND expires_at > ?3 AND expires_at < ?9)) ",
+            "AND (?10 IS NULL OR (state = 'active' AND coalesce(expires_at > ?3, TRUE) AND created_at < ?10 ",
+            "AND coalesce(last_used_at < ?10, TRUE))) ",
+            "AND (?11 IS NULL OR ' ' || scopes || ' ' LIKE ?11 ESCAPE '\\') "
         )
     };
 }
 
-/// Newest first is the order of ids, descending; `$12` is the id to begin after.
+/// Newest first is the order of ids, descending; `?12` is the id to begin after.
 macro_rules! page {
     ($owner:literal) => {
         concat!(
             select_keys!(),
             filter!($owner),
-            "AND id < $12 ORDER BY id DESC LIMIT $13 OFFSET $14"
+            "AND id < ?12 ORDER BY id DESC LIMIT ?13 OFFSET ?14"
         )
     };
 }
 
-const PAGE_OF_TENANT: &str = page!("AND $2 IS NULL");
-const PAGE_OF_SUBJECT: &str = page!("AND subject = $2");
-const COUNT_OF_TENANT: &str = concat!("SELECT count(*) AS total FROM keys ", filter!("AND $2 IS NULL"));
-const COUNT_OF_SUBJECT: &str = concat!("SELECT count(*) AS total FROM keys ", filter!("AND subject = $2"));
+const PAGE_OF_TENANT: &str = page!("AND ?2 IS NULL");
+const PAGE_OF_SUBJECT: &str = page!("AND subject = ?2");
+const COUNT_OF_TENANT: &str = concat!("SELECT count(*) AS total FROM keys ", filter!("AND ?2 IS NULL"));
+const COUNT_OF_SUBJECT: &str = concat!("SELECT count(*) AS total FROM keys ", filter!("AND subject = ?2"));
 
 async fn all<E: Engine, T>(
     engine: &mut E,

@@ -9,30 +9,30 @@ use keyreeve_core::user::Email;
 use keyreeve_core::{Digest, KeyId, Timestamp, User, UserId, hex};
 use serde_json::json;
 
-const BLOCKED_OWNERS: &str = "SELECT * FROM users WHERE tenant = $1 AND status <> 'active'";
-const USER: &str = "SELECT * FROM users WHERE tenant = $1 AND id = $2 AND status <> 'removed'";
-const USERS: &str = "SELECT * FROM users WHERE tenant = $1 AND id > $2 AND status <> 'removed' ORDER BY id LIMIT $3";
+const BLOCKED_OWNERS: &str = "SELECT * FROM users WHERE tenant = ?1 AND status <> 'active'";
+const USER: &str = "SELECT * FROM users WHERE tenant = ?1 AND id = ?2 AND status <> 'removed'";
+const USERS: &str = "SELECT * FROM users WHERE tenant = ?1 AND id > ?2 AND status <> 'removed' ORDER BY id LIMIT ?3";
 const USAGE: &str = "SELECT key_id, hour, outcome, count FROM usage \
-     WHERE key_id = $1 AND hour >= $2 AND hour < $3 ORDER BY hour, outcome";
+     WHERE key_id = ?1 AND hour >= ?2 AND hour < ?3 ORDER BY hour, outcome";
 
 const REFUSALS: &str = "SELECT u.key_id, u.outcome, max(u.hour) AS hour, CAST(sum(u.count) AS BIGINT) AS count \
      FROM usage u JOIN keys k ON k.id = u.key_id \
-     WHERE k.tenant = $1 AND ($2 IS NULL OR k.subject = $2) AND u.hour >= $3 \
-     AND u.outcome NOT IN ('valid', 'valid_retiring') GROUP BY u.key_id, u.outcome ORDER BY 4 DESC, 1 LIMIT $4";
-const TRACES: &str = "SELECT * FROM traces WHERE key_id = $1 ORDER BY last_at DESC, outcome, address";
-const LOGIN: &str = "SELECT * FROM logins WHERE digest = $1 AND expires_at > $2";
-const PEOPLE: &str = "SELECT * FROM users WHERE email = $1 AND status <> 'removed' ORDER BY tenant LIMIT $2";
+     WHERE k.tenant = ?1 AND (?2 IS NULL OR k.subject = ?2) AND u.hour >= ?3 \
+     AND u.outcome NOT IN ('valid', 'valid_retiring') GROUP BY u.key_id, u.outcome ORDER BY 4 DESC, 1 LIMIT ?4";
+const TRACES: &str = "SELECT * FROM traces WHERE key_id = ?1 ORDER BY last_at DESC, outcome, address";
+const LOGIN: &str = "SELECT * FROM logins WHERE digest = ?1 AND expires_at > ?2";
+const PEOPLE: &str = "SELECT * FROM users WHERE email = ?1 AND status <> 'removed' ORDER BY tenant LIMIT ?2";
 
 macro_rules! audit {
     ($order:literal) => {
         concat!(
-            "SELECT * FROM log WHERE ($1 IS NULL OR tenant = $1 OR ($11 AND tenant = '')) ",
-            "AND ($2 IS NULL OR target_id = $2) AND ($3 IS NULL OR actor_id = $3) AND ($12 IS NULL OR subject = $12) ",
-            "AND ($4 IS NULL OR action = $4 OR substr(action, 1, length($5)) = $5) AND ($6 IS NULL OR at >= $6) ",
-            "AND ($7 IS NULL OR at < $7) AND revision < $8 AND revision > $9 ",
+            "SELECT * FROM log WHERE (?1 IS NULL OR tenant = ?1 OR (?11 AND tenant = '')) ",
+            "AND (?2 IS NULL OR target_id = ?2) AND (?3 IS NULL OR actor_id = ?3) AND (?12 IS NULL OR subject = ?12) ",
+            "AND (?4 IS NULL OR action = ?4 OR substr(action, 1, length(?5)) = ?5) AND (?6 IS NULL OR at >= ?6) ",
+            "AND (?7 IS NULL OR at < ?7) AND revision < ?8 AND revision > ?9 ",
             "ORDER BY revision ",
             $order,
-            " LIMIT $10"
+            " LIMIT ?10"
         )
     };
 }

@@ -94,6 +94,10 @@ pub(crate) fn digest(row: &impl Columns, name: &str) -> Result<Digest, StoreErro
     bytes(row, name).map(Digest::from_bytes)
 }
 
+pub(crate) fn key_id(row: &impl Columns, name: &str) -> Result<KeyId, StoreError> {
+    bytes(row, name).map(KeyId::from_bytes)
+}
+
 pub(crate) fn revision(row: &impl Columns, name: &str) -> Result<u64, StoreError> {
     u64::try_from(int(row, name)?).map_err(|_| corrupt(name))
 }
@@ -153,7 +157,7 @@ pub(crate) fn user(row: &impl Columns) -> Result<User, StoreError> {
 
 pub(crate) fn usage_count(row: &impl Columns) -> Result<UsageCount, StoreError> {
     Ok(UsageCount {
-        key: KeyId::from_bytes(bytes(row, "key_id")?),
+        key: key_id(row, "key_id")?,
         hour: time(row, "hour")?,
         outcome: owned(row, "outcome")?,
         count: revision(row, "count")?,
@@ -162,7 +166,7 @@ pub(crate) fn usage_count(row: &impl Columns) -> Result<UsageCount, StoreError> 
 
 pub(crate) fn trace(row: &impl Columns) -> Result<Trace, StoreError> {
     Ok(Trace {
-        key: KeyId::from_bytes(bytes(row, "key_id")?),
+        key: key_id(row, "key_id")?,
         outcome: owned(row, "outcome")?,
         address: owned(row, "address")?,
         count: revision(row, "count")?,
@@ -187,7 +191,7 @@ pub(crate) fn login(row: &impl Columns) -> Result<Login, StoreError> {
 /// A key by tenant and id.
 pub(crate) fn key_place(row: &impl Columns) -> Result<(Slug, KeyId), StoreError> {
     let tenant = parsed(row, "tenant", |text| Slug::parse(text).ok())?;
-    Ok((tenant, KeyId::from_bytes(bytes(row, "id")?)))
+    Ok((tenant, key_id(row, "id")?))
 }
 
 pub(crate) fn subject(row: &impl Columns) -> Result<Option<Subject>, StoreError> {
@@ -204,7 +208,7 @@ pub(crate) fn key_record(row: &impl Columns) -> Result<KeyRecord, StoreError> {
 
 fn key(row: &impl Columns) -> Result<Key, StoreError> {
     Ok(Key {
-        id: KeyId::from_bytes(bytes(row, "id")?),
+        id: key_id(row, "id")?,
         tenant: parsed(row, "tenant", |text| Slug::parse(text).ok())?,
         subject: parsed(row, "subject", |text| Subject::parse(text).ok())?,
         name: parsed(row, "name", |text| Name::parse(text).ok())?,
@@ -274,7 +278,7 @@ pub(crate) fn credential(row: &impl Columns) -> Result<Option<Credential>, Store
     };
     Ok(Some(Credential {
         secret,
-        key_id: KeyId::from_bytes(bytes(row, "key_id")?),
+        key_id: key_id(row, "key_id")?,
         tenant: parsed(row, "tenant", |text| Slug::parse(text).ok())?,
         is_presented: row.flag("is_presented")?.unwrap_or(false),
         key: brief(row)?,

@@ -4,9 +4,9 @@ use super::writer::{WriteEngine, Writer};
 use super::{Engine, read, read_log};
 use crate::error::{StoreError, WriteError};
 use crate::model::{
-    Activity, AuditQuery, AuditRecord, ChangeRequest, Changed, Credential, Event, Founding, Head, IssueRequest, Issued,
-    KeyPage, KeyQuery, KeyRecord, Login, Refusals, RootKey, Stamped, Tenant, TenantEdit, Trace, UsageCount, UserChange,
-    WriteContext,
+    Activity, AuditQuery, AuditRecord, ChangeManyRequest, ChangeRequest, Changed, ChangedMany, Credential, Event,
+    Founding, Head, IssueRequest, Issued, KeyPage, KeyQuery, KeyRecord, Login, Refusals, RootKey, Stamped, Tenant,
+    TenantEdit, Trace, UsageCount, UserChange, WriteContext,
 };
 use crate::operations;
 use crate::store::Store;
@@ -123,6 +123,12 @@ impl<S: SqlStore> Store for S {
     async fn change(&self, context: WriteContext, request: ChangeRequest) -> Result<Changed, WriteError> {
         self.writer()
             .write(move |tx| Box::pin(async move { operations::change(tx, &context, request).await }))
+            .await
+    }
+
+    async fn change_many(&self, context: WriteContext, request: ChangeManyRequest) -> Result<ChangedMany, WriteError> {
+        self.writer()
+            .write(move |tx| Box::pin(async move { operations::change_many(tx, &context, request).await }))
             .await
     }
 

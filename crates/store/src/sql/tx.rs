@@ -1,10 +1,10 @@
 //! A write transaction, row by row.
 
-use super::rows::{blob, chain, corrupt, digest, flag, int, key_record, number, revision, select_keys};
+use super::rows::{blob, chain, corrupt, digest, flag, int, key_id, key_record, number, revision, select_keys, text};
 use super::{Engine, Statement, query};
 use crate::error::StoreError;
 use crate::model::{AuditRecord, Head, KeyRecord, Trace, UsageCount};
-use crate::tx::{Counted, Mark, Result, Tx};
+use crate::tx::{Counted, Current, Mark, Result, Tx};
 use async_trait::async_trait;
 use keyreeve_core::lifecycle::State;
 use keyreeve_core::text::{Name, Slug, Subject};
@@ -14,43 +14,43 @@ use serde_json::json;
 use std::collections::BTreeSet;
 
 const HEAD: &str = "SELECT revision, chain FROM head WHERE id = 1";
-const SET_HEAD: &str = "UPDATE head SET revision = $1, chain = $2 WHERE id = 1";
+const SET_HEAD: &str = "UPDATE head SET revision = ?1, chain = ?2 WHERE id = 1";
 const APPEND: &str = "INSERT INTO log (revision, at, tenant, actor_type, actor_id, action, target_type, target_id, \
      subject, reason, address, request_id, before, after, chain) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
-const LOCK_KEY: &str = concat!(select_keys!(), "WHERE tenant = $1 AND id = $2");
-const COUNT_KEYS: &str = "SELECT count(*) AS total FROM keys WHERE tenant = $1 AND subject = $2 AND state <> 'revoked' \
-     AND NOT coalesce(finalize_at <= $3, FALSE) AND ($4 OR NOT coalesce(expires_at <= $3, FALSE))";
-const NAME_TAKEN: &str = "SELECT EXISTS (SELECT 1 FROM keys WHERE tenant = $1 AND subject = $2 AND name = $3 \
-     AND id IS DISTINCT FROM $4 AND state <> 'revoked' AND NOT coalesce(finalize_at <= $5, FALSE) \
-     AND NOT coalesce(expires_at <= $5, FALSE)) AS found";
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
+const LOCK_KEY: &str = concat!(select_keys!(), "WHERE tenant = ?1 AND id = ?2");
+const COUNT_KEYS: &str = "SELECT count(*) AS total FROM keys WHERE tenant = ?1 AND subject = ?2 AND state <> 'revoked' \
+     AND NOT coalesce(finalize_at <= ?3, FALSE) AND (?4 OR NOT coalesce(expires_at <= ?3, FALSE))";
+const NAME_TAKEN: &str = "SELECT EXISTS (SELECT 1 FROM keys WHERE tenant = ?1 AND subject = ?2 AND name = ?3 \
+     AND id IS DISTINCT FROM ?4 AND state <> 'revoked' AND NOT coalesce(finalize_at <= ?5, FALSE) \
+     AND NOT coalesce(expires_at <= ?5, FALSE)) AS found";
 const INSERT_KEY: &str = "INSERT INTO keys (id, tenant, subject, name, description, claims, scopes, created_by, \
      digest, prefix, last_four, retiring, retiring_until, state, hold_cause, hold_lock, finalize_at, state_since, \
      state_by, reason_code, note, created_at, updated_at, rotated_at, expires_at) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, \
-     $23, $24, $25)";
-const UPDATE_KEY: &str = "UPDATE keys SET tenant = $2, subject = $3, name = $4, description = $5, claims = $6, \
-     scopes = $7, created_by = $8, digest = $9, prefix = $10, last_four = $11, retiring = $12, retiring_until = $13, \
-     state = $14, hold_cause = $15, hold_lock = $16, finalize_at = $17, state_since = $18, state_by = $19, \
-     reason_code = $20, note = $21, created_at = $22, updated_at = $23, rotated_at = $24, expires_at = $25 \
-     WHERE id = $1";
-const DELETE_TRACES: &str = "DELETE FROM traces WHERE key_id = $1";
-const DELETE_KEY: &str = "DELETE FROM keys WHERE id = $1";
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, \
+     ?23, ?24, ?25)";
+const UPDATE_KEY: &str = "UPDATE keys SET tenant = ?2, subject = ?3, name = ?4, description = ?5, claims = ?6, \
+     scopes = ?7, created_by = ?8, digest = ?9, prefix = ?10, last_four = ?11, retiring = ?12, retiring_until = ?13, \
+     state = ?14, hold_cause = ?15, hold_lock = ?16, finalize_at = ?17, state_since = ?18, state_by = ?19, \
+     reason_code = ?20, note = ?21, created_at = ?22, updated_at = ?23, rotated_at = ?24, expires_at = ?25 \
+     WHERE id = ?1";
+const DELETE_TRACES: &str = "DELETE FROM traces WHERE key_id = ?1";
+const DELETE_KEY: &str = "DELETE FROM keys WHERE id = ?1";
 const INSERT_CREDENTIAL: &str =
-    "INSERT INTO credentials (digest, key_id, tenant, standing) VALUES ($1, $2, $3, 'live')";
-const SET_CREDENTIAL: &str = "UPDATE credentials SET standing = $2, until = $3 WHERE digest = $1";
+    "INSERT INTO credentials (digest, key_id, tenant, standing) VALUES (?1, ?2, ?3, 'live')";
+const SET_CREDENTIAL: &str = "UPDATE credentials SET standing = ?2, until = ?3 WHERE digest = ?1";
 const CURRENT_CREDENTIALS: &str =
-    "SELECT digest FROM credentials WHERE key_id = $1 AND standing IN ('live', 'retiring')";
-const ENTOMB: &str = "UPDATE credentials SET standing = 'erased', until = NULL WHERE key_id = $1 RETURNING digest";
+    "SELECT key_id, digest, standing FROM credentials WHERE key_id = ?1 AND standing IN ('live', 'retiring')";
+const ENTOMB: &str = "UPDATE credentials SET standing = 'erased', until = NULL WHERE key_id = ?1 RETURNING digest";
 const FORGET_COUNTS: &str = "DELETE FROM usage WHERE (key_id, hour, outcome) IN \
-     (SELECT key_id, hour, outcome FROM usage WHERE hour < $1 ORDER BY hour LIMIT 1000)";
-const MARK: &str = "SELECT fingerprint, targets, created_at FROM idempotency WHERE actor = $1 AND mark = $2";
+     (SELECT key_id, hour, outcome FROM usage WHERE hour < ?1 ORDER BY hour LIMIT 1000)";
+const MARK: &str = "SELECT fingerprint, targets, created_at FROM idempotency WHERE actor = ?1 AND mark = ?2";
 const PUT_MARK: &str = "INSERT INTO idempotency (actor, mark, fingerprint, targets, created_at) \
-     VALUES ($1, $2, $3, $4, $5) ON CONFLICT (actor, mark) DO UPDATE SET fingerprint = excluded.fingerprint, \
+     VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (actor, mark) DO UPDATE SET fingerprint = excluded.fingerprint, \
      targets = excluded.targets, created_at = excluded.created_at";
 /// A few at a time: forgetting must not make one caller wait for a day's worth.
 const FORGET_MARKS: &str = "DELETE FROM idempotency WHERE (actor, mark) IN \
-     (SELECT actor, mark FROM idempotency WHERE created_at <= $1 ORDER BY created_at LIMIT 16)";
+     (SELECT actor, mark FROM idempotency WHERE created_at <= ?1 ORDER BY created_at LIMIT 16)";
 
 /// A write transaction.
 #[derive(Debug)]
@@ -105,6 +105,25 @@ fn key_statement<'q>(sql: &'static str, key: &'q Key) -> Statement<'q> {
         .bind(key.expires_at.map(Timestamp::millis))
 }
 
+fn append(record: &AuditRecord) -> Statement<'_> {
+    query(APPEND)
+        .bind(number(record.revision))
+        .bind(record.at.millis())
+        .bind(&record.tenant)
+        .bind(&record.actor_type)
+        .bind(&record.actor_id)
+        .bind(&record.action)
+        .bind(&record.target_type)
+        .bind(&record.target_id)
+        .bind(&record.subject)
+        .bind(&record.reason)
+        .bind(&record.address)
+        .bind(&record.request_id)
+        .bind(&record.before)
+        .bind(&record.after)
+        .bind(record.chain.as_slice())
+}
+
 fn bind_state<'q>(statement: Statement<'q>, state: &'q State) -> Statement<'q> {
     const NOTHING: Option<&str> = None;
     const NEVER: Option<i64> = None;
@@ -149,72 +168,66 @@ impl<E: Engine> Tx for SqlTx<'_, E> {
         })
     }
 
-    async fn set_head(&mut self, head: Head) -> Result<()> {
-        self.run(query(SET_HEAD).bind(number(head.revision)).bind(head.chain.as_slice()))
-            .await
-            .map(drop)
+    async fn append(&mut self, records: &[AuditRecord], head: Head) -> Result<()> {
+        let mut statements: Vec<_> = records.iter().map(append).collect();
+        statements.push(query(SET_HEAD).bind(number(head.revision)).bind(head.chain.as_slice()));
+        self.0.run_all(statements).await.map(drop)
     }
 
-    async fn append(&mut self, record: &AuditRecord) -> Result<()> {
-        let statement = query(APPEND)
-            .bind(number(record.revision))
-            .bind(record.at.millis())
-            .bind(&record.tenant)
-            .bind(&record.actor_type)
-            .bind(&record.actor_id)
-            .bind(&record.action)
-            .bind(&record.target_type)
-            .bind(&record.target_id)
-            .bind(&record.subject)
-            .bind(&record.reason)
-            .bind(&record.address)
-            .bind(&record.request_id)
-            .bind(&record.before)
-            .bind(&record.after)
-            .bind(record.chain.as_slice());
-        self.run(statement).await.map(drop)
+    async fn lock_keys(&mut self, tenant: &Slug, ids: &[KeyId]) -> Result<Vec<KeyRecord>> {
+        let ids = ids.iter();
+        let statements = ids.map(|id| query(LOCK_KEY).bind(tenant.as_str()).bind(id.bytes()));
+        let found = self.0.rows_of_all(statements.collect()).await?;
+        found.iter().flatten().map(key_record).collect()
     }
 
-    async fn lock_key(&mut self, tenant: &Slug, id: KeyId) -> Result<Option<KeyRecord>> {
-        let statement = query(LOCK_KEY).bind(tenant.as_str()).bind(id.bytes());
-        self.row(statement).await?.as_ref().map(key_record).transpose()
+    async fn count_keys(&mut self, counted: &[Counted<'_>]) -> Result<Vec<u32>> {
+        let statements = counted.iter().map(|one| {
+            query(COUNT_KEYS)
+                .bind(one.tenant.as_str())
+                .bind(one.subject.as_str())
+                .bind(one.now.millis())
+                .bind(one.count_expired)
+        });
+        let found = self.0.rows_of_all(statements.collect()).await?;
+        let totals = found.iter().flatten().map(|row| int(row, "total"));
+        totals
+            .map(|total| Ok(u32::try_from(total?).unwrap_or(u32::MAX)))
+            .collect()
     }
 
-    async fn count_keys(&mut self, counted: Counted<'_>) -> Result<u32> {
-        let statement = query(COUNT_KEYS)
-            .bind(counted.tenant.as_str())
-            .bind(counted.subject.as_str())
-            .bind(counted.now.millis())
-            .bind(counted.count_expired);
-        self.total(statement).await
-    }
-
-    async fn is_name_taken(
+    async fn are_names_taken(
         &mut self,
-        owner: (&Slug, &Subject),
-        name: &Name,
+        tenant: &Slug,
+        names: &[(&Subject, &Name)],
         except: Option<KeyId>,
         now: Timestamp,
-    ) -> Result<bool> {
-        let (tenant, subject) = owner;
+    ) -> Result<Vec<bool>> {
         let except = except.map(|id| id.bytes());
-        let statement = query(NAME_TAKEN)
-            .bind(tenant.as_str())
-            .bind(subject.as_str())
-            .bind(name.as_str())
-            .bind(except.as_ref().map(<[u8; 16]>::as_slice))
-            .bind(now.millis());
-        self.found(statement).await
+        let statements = names.iter().map(|(subject, name)| {
+            query(NAME_TAKEN)
+                .bind(tenant.as_str())
+                .bind(subject.as_str())
+                .bind(name.as_str())
+                .bind(except.as_ref().map(<[u8; 16]>::as_slice))
+                .bind(now.millis())
+        });
+        let found = self.0.rows_of_all(statements.collect()).await?;
+        found.iter().flatten().map(|row| flag(row, "found")).collect()
     }
 
-    async fn insert_key(&mut self, key: &Key) -> Result<()> {
-        self.run(key_statement(INSERT_KEY, key)).await.map(drop)
+    async fn insert_keys(&mut self, keys: &[&Key]) -> Result<()> {
+        let statements = keys.iter().map(|key| key_statement(INSERT_KEY, key));
+        self.0.run_all(statements.collect()).await?;
+        self.insert_credentials(keys).await
     }
 
-    async fn update_key(&mut self, key: &Key) -> Result<()> {
-        match self.run(key_statement(UPDATE_KEY, key)).await? {
-            1 => Ok(()),
-            _ => Err(corrupt("a key that was just read is gone")),
+    async fn update_keys(&mut self, keys: &[&Key]) -> Result<()> {
+        let statements = keys.iter().map(|key| key_statement(UPDATE_KEY, key));
+        let touched = self.0.run_all(statements.collect()).await?;
+        match touched.iter().all(|&rows| rows == 1) {
+            true => Ok(()),
+            false => Err(corrupt("a key that was just read is gone")),
         }
     }
 
@@ -224,12 +237,15 @@ impl<E: Engine> Tx for SqlTx<'_, E> {
         self.run(query(DELETE_KEY).bind(id.bytes())).await.map(drop)
     }
 
-    async fn insert_credential(&mut self, digest: &Digest, key: &Key) -> Result<()> {
-        let statement = query(INSERT_CREDENTIAL)
-            .bind(digest.bytes().as_slice())
-            .bind(key.id.bytes())
-            .bind(key.tenant.as_str());
-        self.run(statement).await.map(drop).map_err(|error| match error {
+    async fn insert_credentials(&mut self, keys: &[&Key]) -> Result<()> {
+        let statements = keys.iter().map(|key| {
+            query(INSERT_CREDENTIAL)
+                .bind(key.secret.digest.bytes().as_slice())
+                .bind(key.id.bytes())
+                .bind(key.tenant.as_str())
+        });
+        let inserted = self.0.run_all(statements.collect()).await;
+        inserted.map(drop).map_err(|error| match error {
             StoreError::Corrupt(_) => {
                 StoreError::Corrupt("a secret was issued twice; the source of entropy is broken".to_owned())
             }
@@ -237,22 +253,33 @@ impl<E: Engine> Tx for SqlTx<'_, E> {
         })
     }
 
-    async fn set_credential(&mut self, digest: &Digest, standing: SecretStanding) -> Result<()> {
-        let (word, until) = match standing {
-            SecretStanding::Live => ("live", None),
-            SecretStanding::Retiring(until) => ("retiring", Some(until.millis())),
-            SecretStanding::Retired => ("retired", None),
-            SecretStanding::Tombstone => ("erased", None),
-        };
-        let statement = query(SET_CREDENTIAL)
-            .bind(digest.bytes().as_slice())
-            .bind(word)
-            .bind(until);
-        self.run(statement).await.map(drop)
+    async fn set_credentials(&mut self, standings: &[(Digest, SecretStanding)]) -> Result<()> {
+        let statements = standings.iter().map(|(digest, standing)| {
+            let (word, until) = match standing {
+                SecretStanding::Live => ("live", None),
+                SecretStanding::Retiring(until) => ("retiring", Some(until.millis())),
+                SecretStanding::Retired => ("retired", None),
+                SecretStanding::Tombstone => ("erased", None),
+            };
+            query(SET_CREDENTIAL)
+                .bind(digest.bytes().as_slice())
+                .bind(word)
+                .bind(until)
+        });
+        self.0.run_all(statements.collect()).await.map(drop)
     }
 
-    async fn current_credentials(&mut self, key: KeyId) -> Result<Vec<Digest>> {
-        self.digests(query(CURRENT_CREDENTIALS).bind(key.bytes())).await
+    async fn current_credentials(&mut self, keys: &[&Key]) -> Result<Vec<Current>> {
+        let statements = keys.iter().map(|key| query(CURRENT_CREDENTIALS).bind(key.id.bytes()));
+        let found = self.0.rows_of_all(statements.collect()).await?;
+        let current = |row: &E::Row| {
+            Ok(Current {
+                key: key_id(row, "key_id")?,
+                digest: digest(row, "digest")?,
+                is_live: text(row, "standing")? == "live",
+            })
+        };
+        found.iter().flatten().map(current).collect()
     }
 
     async fn entomb_credentials(&mut self, key: KeyId) -> Result<Vec<Digest>> {

@@ -15,7 +15,6 @@ use futures_util::future::BoxFuture;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
 
 /// Most changes waiting for the writer. Beyond it callers wait before they may queue.
 const QUEUE: usize = 1_024;
@@ -25,6 +24,12 @@ const GROUP: usize = 256;
 /// The connection that writes. While a transaction is open, nobody else writes anywhere.
 #[async_trait]
 pub(crate) trait WriteEngine: Engine + Sized + 'static {
+    /// Sets the writer going, where the statements of this database may wait.
+    fn launch(task: impl Future<Output = ()> + Send + 'static) -> Result<(), StoreError> {
+        drop(tokio::spawn(task));
+        Ok(())
+    }
+
     /// Opens a transaction, first connecting anew if need be.
     async fn begin(&mut self) -> Result<(), StoreError>;
     /// Makes a point in the transaction to go back to.
@@ -72,24 +77,29 @@ enum Outcome {
 /// The handle that callers use.
 pub(crate) struct Writer<E> {
     queue: Mutex<Option<mpsc::Sender<Job<E>>>>,
-    task: Mutex<Option<JoinHandle<()>>>,
+    /// Comes back when the writer has ended.
+    ended: Mutex<Option<oneshot::Receiver<()>>>,
 }
 
 impl<E: WriteEngine> Writer<E> {
-    pub(crate) fn start(engine: E, observer: Arc<dyn CommitObserver>) -> Self {
+    pub(crate) fn start(engine: E, observer: Arc<dyn CommitObserver>) -> Result<Self, StoreError> {
         let (sender, receiver) = mpsc::channel(QUEUE);
-        let task = tokio::spawn(run(engine, receiver, observer));
-        Self {
+        let (ends, ended) = oneshot::channel();
+        E::launch(async move {
+            run(engine, receiver, observer).await;
+            drop(ends);
+        })?;
+        Ok(Self {
             queue: Mutex::new(Some(sender)),
-            task: Mutex::new(Some(task)),
-        }
+            ended: Mutex::new(Some(ended)),
+        })
     }
 
     /// A writer that takes nothing.
     pub(crate) fn closed() -> Self {
         Self {
             queue: Mutex::new(None),
-            task: Mutex::new(None),
+            ended: Mutex::new(None),
         }
     }
 
@@ -128,10 +138,10 @@ impl<E: WriteEngine> Writer<E> {
     /// Lets the writer finish what is queued, and closes its connection.
     pub(crate) async fn close(&self) {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(task) = task {
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(ended) = ended {
             // A writer that panicked has answered nobody; there is nothing left to save here.
-            drop(task.await);
+            drop(ended.await);
         }
     }
 }

@@ -1,147 +1,279 @@
 //! Statements on SQLite.
 
 use crate::error::StoreError;
+use crate::sql::rows::corrupt;
 use crate::sql::writer::WriteEngine;
 use crate::sql::{Columns, Dialect, Engine, Statement, Value};
 use async_trait::async_trait;
-use sqlx::sqlite::{SqliteArguments, SqliteRow};
-use sqlx::{Connection as _, Executor as _, Row as _, Sqlite, SqliteConnection, SqlitePool, query::Query};
+use deadpool::unmanaged::Pool;
+use rusqlite::ffi::{ErrorCode, SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_CONSTRAINT_UNIQUE};
+use rusqlite::types::{ToSqlOutput, Value as Cell, ValueRef};
+use rusqlite::{CachedStatement, ToSql};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a read may wait for a free connection before the store counts as away.
+const READER_WAIT: Duration = Duration::from_secs(2);
 
 const DIALECT: Dialect = Dialect {
     use_credentials: "UPDATE credentials SET last_used_at = max(coalesce(last_used_at, 0), u.at) FROM \
-         (SELECT unhex(value ->> 0) AS digest, value ->> 1 AS at FROM json_each($1)) AS u \
+         (SELECT unhex(value ->> 0) AS digest, value ->> 1 AS at FROM json_each(?1)) AS u \
          WHERE credentials.digest = u.digest AND last_used_at IS NULL",
     use_keys: "UPDATE keys SET last_used_at = max(coalesce(keys.last_used_at, 0), u.at) FROM \
-         (SELECT c.key_id AS id, max(j.value ->> 1) AS at FROM json_each($1) AS j \
+         (SELECT c.key_id AS id, max(j.value ->> 1) AS at FROM json_each(?1) AS j \
          JOIN credentials AS c ON c.digest = unhex(j.value ->> 0) GROUP BY c.key_id) AS u WHERE keys.id = u.id",
     add_counts: "INSERT INTO usage (key_id, hour, outcome, count) \
-         SELECT unhex(value ->> 0), value ->> 1, value ->> 2, value ->> 3 FROM json_each($1) WHERE true \
+         SELECT unhex(value ->> 0), value ->> 1, value ->> 2, value ->> 3 FROM json_each(?1) WHERE true \
          ON CONFLICT DO UPDATE SET count = count + excluded.count",
     usage_of: "SELECT key_id, hour, outcome, count FROM usage \
-         WHERE key_id IN (SELECT unhex(value) FROM json_each($1)) AND hour >= $2 AND hour < $3 ORDER BY 1, 2, 3",
+         WHERE key_id IN (SELECT unhex(value) FROM json_each(?1)) AND hour >= ?2 AND hour < ?3 ORDER BY 1, 2, 3",
     add_traces: "INSERT INTO traces (key_id, outcome, address, count, last_at) \
-         SELECT unhex(value ->> 0), value ->> 1, value ->> 2, value ->> 3, value ->> 4 FROM json_each($1) WHERE true \
+         SELECT unhex(value ->> 0), value ->> 1, value ->> 2, value ->> 3, value ->> 4 FROM json_each(?1) WHERE true \
          ON CONFLICT DO UPDATE SET count = count + excluded.count, last_at = max(last_at, excluded.last_at)",
     trim_traces: "DELETE FROM traces WHERE (key_id, outcome, address) IN (SELECT key_id, outcome, address FROM \
          (SELECT key_id, outcome, address, row_number() OVER (PARTITION BY key_id ORDER BY last_at DESC) AS place \
-         FROM traces WHERE key_id IN (SELECT unhex(value) FROM json_each($1))) AS ranked WHERE place > $2)",
+         FROM traces WHERE key_id IN (SELECT unhex(value) FROM json_each(?1))) AS ranked WHERE place > ?2)",
 };
 
 /// The database's own failures: away, busy, disk full.
-pub(super) fn failed(error: sqlx::Error) -> StoreError {
+pub(super) fn failed(error: rusqlite::Error) -> StoreError {
     match error {
-        sqlx::Error::ColumnDecode { .. } | sqlx::Error::ColumnNotFound(_) | sqlx::Error::Decode(_) => {
-            StoreError::Corrupt(error.to_string())
+        rusqlite::Error::SqliteFailure(inner, why) if inner.code == ErrorCode::ConstraintViolation => {
+            let is_twice = [SQLITE_CONSTRAINT_UNIQUE, SQLITE_CONSTRAINT_PRIMARYKEY].contains(&inner.extended_code);
+            let why = why.unwrap_or_else(|| inner.to_string());
+            match is_twice {
+                true => StoreError::Corrupt(why),
+                false => StoreError::Unavailable(why),
+            }
         }
-        sqlx::Error::Database(inner) if inner.is_unique_violation() => StoreError::Corrupt(inner.to_string()),
         other => StoreError::Unavailable(other.to_string()),
     }
 }
 
-fn bound(statement: Statement<'_>) -> Query<'_, Sqlite, SqliteArguments> {
-    let query = sqlx::query(statement.sql);
-    statement.values.into_iter().fold(query, |query, value| match value {
-        Value::Int(value) => query.bind(value),
-        Value::Text(value) => query.bind(value),
-        Value::Owned(value) => query.bind(value),
-        Value::Blob(value) => query.bind(value),
-        Value::Id(value) => query.bind(value.to_vec()),
-        Value::Flag(value) => query.bind(value),
-    })
+impl ToSql for Value<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        fn or_null<'v, T>(value: Option<T>, kind: impl Fn(T) -> ValueRef<'v>) -> ValueRef<'v> {
+            value.map_or(ValueRef::Null, kind)
+        }
+        let value = match self {
+            Self::Int(value) => or_null(*value, ValueRef::Integer),
+            Self::Text(value) => or_null(*value, |text| ValueRef::Text(text.as_bytes())),
+            Self::Owned(value) => or_null(value.as_deref(), |text| ValueRef::Text(text.as_bytes())),
+            Self::Blob(value) => or_null(*value, ValueRef::Blob),
+            Self::Id(value) => ValueRef::Blob(value),
+            Self::Flag(value) => ValueRef::Integer(i64::from(*value)),
+        };
+        Ok(ToSqlOutput::Borrowed(value))
+    }
 }
 
-impl Columns for SqliteRow {
+/// A row that was read.
+#[derive(Debug)]
+pub(crate) struct Row {
+    names: Arc<[Box<str>]>,
+    cells: Vec<Cell>,
+}
+
+impl Row {
+    fn cell(&self, name: &str) -> Result<&Cell, StoreError> {
+        let place = self.names.iter().position(|known| **known == *name);
+        let cell = place.and_then(|place| self.cells.get(place));
+        cell.ok_or_else(|| corrupt(name))
+    }
+}
+
+impl Columns for Row {
     fn int(&self, name: &str) -> Result<Option<i64>, StoreError> {
-        self.try_get(name).map_err(failed)
+        match self.cell(name)? {
+            Cell::Null => Ok(None),
+            Cell::Integer(value) => Ok(Some(*value)),
+            _ => Err(corrupt(name)),
+        }
     }
 
     fn text(&self, name: &str) -> Result<Option<&str>, StoreError> {
-        self.try_get(name).map_err(failed)
+        match self.cell(name)? {
+            Cell::Null => Ok(None),
+            Cell::Text(value) => Ok(Some(value)),
+            _ => Err(corrupt(name)),
+        }
     }
 
     fn blob(&self, name: &str) -> Result<Option<&[u8]>, StoreError> {
-        self.try_get(name).map_err(failed)
+        match self.cell(name)? {
+            Cell::Null => Ok(None),
+            Cell::Blob(value) => Ok(Some(value)),
+            _ => Err(corrupt(name)),
+        }
     }
 
     fn flag(&self, name: &str) -> Result<Option<bool>, StoreError> {
-        self.try_get(name).map_err(failed)
+        Ok(self.int(name)?.map(|value| value != 0))
     }
 }
 
-/// Connections that read; each statement sees one snapshot.
+/// Prepares a statement, or takes it as it was prepared before, with its parameters.
+fn prepared<'c>(
+    connection: &'c rusqlite::Connection,
+    sql: &str,
+    values: &[impl ToSql],
+) -> rusqlite::Result<CachedStatement<'c>> {
+    let mut statement = connection.prepare_cached(sql)?;
+    for (place, value) in values.iter().enumerate() {
+        statement.raw_bind_parameter(place + 1, value)?;
+    }
+    Ok(statement)
+}
+
+fn run_on(connection: &rusqlite::Connection, sql: &str, values: &[impl ToSql]) -> Result<u64, StoreError> {
+    let done = prepared(connection, sql, values).and_then(|mut statement| statement.raw_execute());
+    done.map(|rows| u64::try_from(rows).unwrap_or(u64::MAX)).map_err(failed)
+}
+
+fn rows_of(connection: &rusqlite::Connection, sql: &str, values: &[impl ToSql]) -> Result<Vec<Row>, StoreError> {
+    let mut found = Vec::new();
+    each_row(connection, sql, values, |row| {
+        found.push(row);
+        Ok(true)
+    })?;
+    Ok(found)
+}
+
+/// Hands every row of a statement to a function, until it wants no more.
+pub(super) fn each_row(
+    connection: &rusqlite::Connection,
+    sql: &str,
+    values: &[impl ToSql],
+    mut take: impl FnMut(Row) -> Result<bool, StoreError>,
+) -> Result<(), StoreError> {
+    let mut statement = prepared(connection, sql, values).map_err(failed)?;
+    let names: Arc<[Box<str>]> = statement.column_names().map(Into::into).collect();
+    let mut rows = statement.raw_query();
+    while let Some(row) = rows.next().map_err(failed)? {
+        let cells = (0..names.len()).map(|place| row.get(place)).collect::<Result<_, _>>();
+        let cells = cells.map_err(failed)?;
+        let names = Arc::clone(&names);
+        if !take(Row { names, cells })? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Connections that read, on threads that may wait for the disk; each statement sees one snapshot.
 #[derive(Debug)]
-pub(crate) struct Readers<'p>(pub(super) &'p SqlitePool);
+pub(crate) struct Readers<'p>(pub(super) &'p Pool<rusqlite::Connection>);
+
+impl Readers<'_> {
+    /// Does something with a free connection.
+    pub(super) async fn with<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&rusqlite::Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let away = |why: String| StoreError::Unavailable(why);
+        let waited = tokio::time::timeout(READER_WAIT, self.0.get()).await;
+        let got = waited.map_err(|_| away("every connection to the database is busy".to_owned()))?;
+        let connection = got.map_err(|_| away("the store is closed".to_owned()))?;
+        let done = tokio::task::spawn_blocking(move || work(&connection)).await;
+        done.map_err(|error| away(error.to_string()))?
+    }
+}
+
+fn owned(statement: &Statement<'_>) -> Vec<Cell> {
+    let values = statement.values.iter();
+    values
+        .map(|value| match value {
+            Value::Int(value) => (*value).into(),
+            Value::Text(value) => value.map(str::to_owned).into(),
+            Value::Owned(value) => value.clone().into(),
+            Value::Blob(value) => value.map(<[u8]>::to_vec).into(),
+            Value::Id(value) => value.to_vec().into(),
+            Value::Flag(value) => (*value).into(),
+        })
+        .collect()
+}
 
 #[async_trait]
 impl Engine for Readers<'_> {
-    type Row = SqliteRow;
+    type Row = Row;
     const DIALECT: Dialect = DIALECT;
 
     async fn run(&mut self, statement: Statement<'_>) -> Result<u64, StoreError> {
-        let done = bound(statement).execute(self.0).await.map_err(failed)?;
-        Ok(done.rows_affected())
+        let (sql, values) = (statement.sql, owned(&statement));
+        self.with(move |connection| run_on(connection, sql, &values)).await
     }
 
-    async fn rows(&mut self, statement: Statement<'_>) -> Result<Vec<SqliteRow>, StoreError> {
-        bound(statement).fetch_all(self.0).await.map_err(failed)
+    async fn rows(&mut self, statement: Statement<'_>) -> Result<Vec<Row>, StoreError> {
+        let (sql, values) = (statement.sql, owned(&statement));
+        self.with(move |connection| rows_of(connection, sql, &values)).await
     }
 }
 
-/// The connection that writes.
+/// The connection that writes, on the writer's own thread: a statement waits for nobody but the disk.
 #[derive(Debug)]
-pub(crate) struct Connection(pub(super) SqliteConnection);
+pub(crate) struct Connection(pub(super) rusqlite::Connection);
 
 #[async_trait]
 impl Engine for Connection {
-    type Row = SqliteRow;
+    type Row = Row;
     const DIALECT: Dialect = DIALECT;
 
     async fn run(&mut self, statement: Statement<'_>) -> Result<u64, StoreError> {
-        let done = bound(statement).execute(&mut self.0).await.map_err(failed)?;
-        Ok(done.rows_affected())
+        run_on(&self.0, statement.sql, &statement.values)
     }
 
-    async fn rows(&mut self, statement: Statement<'_>) -> Result<Vec<SqliteRow>, StoreError> {
-        bound(statement).fetch_all(&mut self.0).await.map_err(failed)
+    async fn rows(&mut self, statement: Statement<'_>) -> Result<Vec<Row>, StoreError> {
+        rows_of(&self.0, statement.sql, &statement.values)
     }
 }
 
 impl Connection {
-    async fn say(&mut self, sql: &'static str) -> Result<(), StoreError> {
-        self.0.execute(sql).await.map(drop).map_err(failed)
+    fn say(&mut self, sql: &'static str) -> Result<(), StoreError> {
+        run_on(&self.0, sql, &[0_i64; 0]).map(drop)
     }
 }
 
 #[async_trait]
 impl WriteEngine for Connection {
+    /// A thread of its own: between two statements of a change nobody is woken and nobody waits, which costs more than
+    /// the statements.
+    fn launch(task: impl Future<Output = ()> + Send + 'static) -> Result<(), StoreError> {
+        let runtime = tokio::runtime::Handle::current();
+        let thread = std::thread::Builder::new().name("keyreeve-writer".to_owned());
+        let started = thread.spawn(move || runtime.block_on(task));
+        let failed = |error: std::io::Error| StoreError::Unavailable(format!("cannot start a thread: {error}"));
+        started.map(drop).map_err(failed)
+    }
+
     async fn begin(&mut self) -> Result<(), StoreError> {
-        self.say("BEGIN IMMEDIATE").await
+        self.say("BEGIN IMMEDIATE")
     }
 
     async fn save(&mut self) -> Result<(), StoreError> {
-        self.say("SAVEPOINT job").await
+        self.say("SAVEPOINT job")
     }
 
     async fn keep(&mut self) -> Result<(), StoreError> {
-        self.say("RELEASE job").await
+        self.say("RELEASE job")
     }
 
     async fn undo(&mut self) -> Result<(), StoreError> {
-        self.say("ROLLBACK TO job; RELEASE job").await
+        self.say("ROLLBACK TO job")?;
+        self.say("RELEASE job")
     }
 
     async fn commit(&mut self) -> Result<(), StoreError> {
-        let ended = self.say("COMMIT").await;
-        ended.map_err(|error| StoreError::OutcomeUnknown(error.to_string()))
+        self.say("COMMIT")
+            .map_err(|error| StoreError::OutcomeUnknown(error.to_string()))
     }
 
     async fn roll_back(&mut self) {
         // SQLite may have rolled back by itself (disk full); then this fails and says so, and nothing is left to undo.
-        drop(self.say("ROLLBACK").await);
+        drop(self.say("ROLLBACK"));
     }
 
     async fn close(self) {
-        // The last writer to close folds the log file into the database; failing that, the next start does.
-        drop(self.0.close().await);
+        // The last one to close folds the log file into the database; failing that, the next start does.
+        drop(self.0.close());
     }
 }

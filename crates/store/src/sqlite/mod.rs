@@ -4,6 +4,7 @@
 //! what was answered survives power loss. One process per data directory, by an exclusive lock.
 
 mod engine;
+mod migrate;
 #[cfg(feature = "postgres")]
 mod pour;
 
@@ -13,10 +14,9 @@ use crate::sql::store::SqlStore;
 use crate::sql::writer::Writer;
 use crate::store::{CommitObserver, Store as _};
 use async_trait::async_trait;
+use deadpool::unmanaged::Pool;
 use engine::{Connection, Readers};
-use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions as _, SqlSafeStr as _, SqlitePool};
+use rusqlite::OpenFlags;
 use std::fmt;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
@@ -24,17 +24,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Connections that read. Reads are short; more would only wait for the same two disks and cores.
-const READERS: u32 = 4;
+const READERS: usize = 4;
 /// How long a connection waits for a lock that a backup tool may hold.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Prepared statements kept by a connection: more than this crate has.
 const STATEMENTS_KEPT: usize = 128;
-/// How long a read may wait for a free connection before the store counts as away.
-const READER_WAIT: Duration = Duration::from_secs(2);
+
+/// Folding the log into the database after 16 MB of it instead of 4 costs each change less of that, and a cache of 16 MB
+/// holds what changes of many keys touch.
+const TO_WRITE: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
+     PRAGMA wal_autocheckpoint = 4000; PRAGMA cache_size = -16000";
+const TO_READ: &str = "PRAGMA query_only = ON";
 
 /// An open SQLite store. Dropping it without [`crate::Store::close`] loses nothing that was answered.
 pub struct SqliteStore {
-    readers: SqlitePool,
+    readers: Pool<rusqlite::Connection>,
     writer: Writer<Connection>,
     _lock: Option<DirectoryLock>,
 }
@@ -48,45 +52,24 @@ impl SqliteStore {
         let lock = DirectoryLock::take(directory)?;
         let file = directory.join("keyreeve.db");
         make_private(&file)?;
-        let options = options(&file);
-        let mut connection = options.connect().await.map_err(|error| at_open(&error))?;
-        migrator()
-            .run(&mut connection)
-            .await
-            .map_err(|error| StoreError::Corrupt(error.to_string()))?;
-        let readers = SqlitePoolOptions::new()
-            .max_connections(READERS)
-            .acquire_timeout(READER_WAIT)
-            .connect_with(options.pragma("query_only", "ON"))
-            .await
-            .map_err(|error| at_open(&error))?;
+        let (connection, readers) = aside(move || opened(&file)).await?;
         Ok(Self {
-            readers,
-            writer: Writer::start(Connection(connection), observer),
+            readers: Pool::from(readers),
+            writer: Writer::start(Connection(connection), observer)?,
             _lock: Some(lock),
         })
     }
-}
 
-impl SqliteStore {
     /// Opens a database file for reading only: a copy, or the file of an instance that is running. Every change is
     /// refused as unavailable.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if it cannot be opened; [`StoreError::Corrupt`] if it is not one of ours.
     pub async fn open_to_read(file: &Path) -> Result<Self, StoreError> {
-        let options = SqliteConnectOptions::new()
-            .filename(file)
-            .read_only(true)
-            .busy_timeout(BUSY_TIMEOUT);
-        let readers = SqlitePoolOptions::new()
-            .max_connections(1)
-            .acquire_timeout(READER_WAIT)
-            .connect_with(options)
-            .await
-            .map_err(|error| at_open(&error))?;
+        let path = file.to_owned();
+        let reader = aside(move || connect(&path, OpenFlags::SQLITE_OPEN_READ_ONLY, TO_READ)).await?;
         let store = Self {
-            readers,
+            readers: Pool::from(vec![reader]),
             writer: Writer::closed(),
             _lock: None,
         };
@@ -94,6 +77,35 @@ impl SqliteStore {
         store.head().await.map_err(foreign)?;
         Ok(store)
     }
+}
+
+/// Runs what waits for the disk where it holds nobody up.
+async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| StoreError::Unavailable(error.to_string()))?
+}
+
+/// The connection that writes, when everything is migrated, and those that read.
+fn opened(file: &Path) -> Result<(rusqlite::Connection, Vec<rusqlite::Connection>), StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+    let mut connection = connect(file, flags, TO_WRITE)?;
+    migrate::migrate(&mut connection)?;
+    let readers = (0..READERS).map(|_| connect(file, flags, TO_READ));
+    Ok((connection, readers.collect::<Result<_, _>>()?))
+}
+
+fn connect(file: &Path, flags: OpenFlags, settings: &str) -> Result<rusqlite::Connection, StoreError> {
+    let connect = || {
+        // Each connection is used by one thread at a time.
+        let connection = rusqlite::Connection::open_with_flags(file, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+        connection.execute_batch(settings)?;
+        Ok(connection)
+    };
+    connect().map_err(|error: rusqlite::Error| StoreError::Unavailable(format!("cannot open the database: {error}")))
 }
 
 #[async_trait]
@@ -110,19 +122,12 @@ impl SqlStore for SqliteStore {
     }
 
     async fn close_readers(&self) {
-        self.readers.close().await;
+        for _ in 0..self.readers.status().size {
+            // One that is busy for too long is closed by whoever drops the store.
+            drop(self.readers.timeout_remove(Some(BUSY_TIMEOUT)).await);
+        }
+        self.readers.close();
     }
-}
-
-fn options(file: &Path) -> SqliteConnectOptions {
-    SqliteConnectOptions::new()
-        .filename(file)
-        .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
-        .foreign_keys(true)
-        .busy_timeout(BUSY_TIMEOUT)
-        .statement_cache_capacity(STATEMENTS_KEPT)
 }
 
 /// Digests are no secrets, but names and owners are nobody else's business on a shared machine.
@@ -135,34 +140,6 @@ fn make_private(file: &Path) -> Result<(), StoreError> {
     opened
         .map(drop)
         .map_err(|error| StoreError::Unavailable(format!("cannot open {}: {error}", file.display())))
-}
-
-fn at_open(error: &sqlx::Error) -> StoreError {
-    StoreError::Unavailable(format!("cannot open the database: {error}"))
-}
-
-/// The migrations are in the binary. A merged one is never edited (ARCHITECTURE.md, A9).
-fn migrator() -> Migrator {
-    let migration = |number, name: &'static str, sql: &'static str| {
-        Migration::new(number, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
-    };
-    Migrator::with_migrations(vec![
-        migration(
-            1,
-            "foundation",
-            include_str!("../../migrations/sqlite/0001_foundation.sql"),
-        ),
-        migration(
-            2,
-            "lifecycle",
-            include_str!("../../migrations/sqlite/0002_lifecycle.sql"),
-        ),
-        migration(
-            4,
-            "dashboard",
-            include_str!("../../migrations/sqlite/0004_dashboard.sql"),
-        ),
-    ])
 }
 
 impl fmt::Debug for SqliteStore {

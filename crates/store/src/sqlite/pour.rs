@@ -1,41 +1,56 @@
 //! Reading every row of a table out of SQLite.
 
 use super::SqliteStore;
-use super::engine::failed;
+use super::engine::{Readers, Row, each_row};
 use crate::copy::{Cell, Kind, Table};
 use crate::error::StoreError;
 use crate::postgres::Filling;
 use crate::sql::Columns as _;
-use futures_util::TryStreamExt as _;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{AssertSqlSafe, SqlSafeStr as _};
+use tokio::sync::mpsc;
 
 /// Rows handed over at a time.
 const ROWS: usize = 2_000;
 
 impl SqliteStore {
     /// Hands every row of a table over, and gives how many.
-    pub(crate) async fn pour(&self, table: &Table, target: &mut Filling) -> Result<u64, StoreError> {
-        // Names of tables and columns come from this program alone.
-        let statement = AssertSqlSafe(format!("SELECT {} FROM {}", table.list(), table.name)).into_sql_str();
-        let mut rows = sqlx::query(statement).fetch(&self.readers);
-        let (mut batch, mut count) = (Vec::with_capacity(ROWS), 0_u64);
-        while let Some(row) = rows.try_next().await.map_err(failed)? {
-            batch.push(cells(&row, table)?);
-            count += 1;
-            if batch.len() == ROWS {
+    pub(crate) async fn pour(&self, table: &'static Table, target: &mut Filling) -> Result<u64, StoreError> {
+        // One batch is written while the next one is read.
+        let (sender, mut batches) = mpsc::channel(1);
+        let readers = Readers(&self.readers);
+        let read = readers.with(move |connection| read(connection, table, &sender));
+        let take = async {
+            let mut count = 0_u64;
+            while let Some(batch) = batches.recv().await {
                 target.take(table, &batch).await?;
-                batch.clear();
+                count += u64::try_from(batch.len()).unwrap_or(u64::MAX);
             }
-        }
-        if !batch.is_empty() {
-            target.take(table, &batch).await?;
-        }
+            Ok(count)
+        };
+        let ((), count) = futures_util::future::try_join(read, take).await?;
         Ok(count)
     }
 }
 
-fn cells(row: &SqliteRow, table: &Table) -> Result<Vec<Cell>, StoreError> {
+fn read(
+    connection: &rusqlite::Connection,
+    table: &Table,
+    target: &mpsc::Sender<Vec<Vec<Cell>>>,
+) -> Result<(), StoreError> {
+    let sql = format!("SELECT {} FROM {}", table.list(), table.name);
+    let mut batch = Vec::with_capacity(ROWS);
+    each_row(connection, &sql, &[0_i64; 0], |row| {
+        batch.push(cells(&row, table)?);
+        let is_full = batch.len() == ROWS;
+        // False: nobody takes it any more, because whoever did has failed, and says so.
+        Ok(!is_full || target.blocking_send(std::mem::take(&mut batch)).is_ok())
+    })?;
+    if !batch.is_empty() {
+        drop(target.blocking_send(batch));
+    }
+    Ok(())
+}
+
+fn cells(row: &Row, table: &Table) -> Result<Vec<Cell>, StoreError> {
     let cell = |(name, kind): &(&'static str, Kind)| {
         Ok(match kind {
             Kind::Int => Cell::Int(row.int(name)?),

@@ -7,7 +7,8 @@ use keyreeve_core::lifecycle::{Refusal, RotateOrder, State, Verb};
 use keyreeve_core::policy::{ExpiryWish, OverlapWish, Preset};
 use keyreeve_core::scope::Scopes;
 use keyreeve_core::text::{Claims, Description, Note};
-use keyreeve_core::{Key, KeyId, Timestamp};
+use keyreeve_core::verdict::SecretStanding;
+use keyreeve_core::{Key, KeyId, Policy, Timestamp};
 use keyreeve_store::model::{Done, WriteContext};
 use keyreeve_store::{StoreError, WriteError};
 
@@ -179,4 +180,51 @@ pub async fn a_closed_store_says_so(world: World) {
     assert!(matches!(read, Err(StoreError::Unavailable(_))));
     let written = world.try_issue("user_1", "two").await;
     assert!(matches!(written, Err(WriteError::Store(StoreError::Unavailable(_)))));
+}
+
+pub async fn many_keys_change_in_one_commit_and_each_is_decided_on_alone(world: World) {
+    let (one, two, refused) = (
+        world.issue("user_1", "one").await,
+        world.issue("user_1", "two").await,
+        world.issue("user_2", "three").await,
+    );
+    let gone = world.issue("user_2", "four").await;
+    world.delete(gone.id).await;
+    let before = world.revision().await;
+    let keep = refused.id;
+    let revoke = move |key: Key, policy: &Policy| match key.id == keep {
+        true => Err(Refusal::NameTaken),
+        false => key.revoke(revoke_order(), policy, NOW),
+    };
+    let (changed, commits) = world.change_many(&[one.id, keep, gone.id, two.id], revoke).await;
+    assert_eq!((changed.changed, changed.unchanged), (2, 0));
+    assert_eq!(changed.revision, before + 2, "an entry for each that changed");
+    let [commit] = &commits[..] else {
+        panic!("{commits:?}");
+    };
+    assert_eq!(commit.secrets, [one.secret.digest, two.secret.digest]);
+    assert_eq!(
+        commit.keys.iter().map(|news| news.id).collect::<Vec<_>>(),
+        [one.id, two.id]
+    );
+    for (id, is_revoked) in [(one.id, true), (keep, false), (two.id, true)] {
+        let record = world.store.key(&world.tenant, id, NOW).await.unwrap().unwrap();
+        assert_eq!(matches!(record.key.state, State::Revoked(_)), is_revoked);
+    }
+    let (again, _) = world
+        .change_many(&[one.id], |key, policy| key.revoke(revoke_order(), policy, NOW))
+        .await;
+    assert_eq!((again.changed, again.unchanged, again.revision), (0, 1, before + 2));
+}
+
+pub async fn many_keys_are_erased_with_all_their_secrets(world: World) {
+    let (one, two) = (world.issue("user_1", "one").await, world.issue("user_1", "two").await);
+    let (changed, commits) = world.change_many(&[one.id, two.id], |key, _| Ok(key.delete())).await;
+    assert_eq!(changed.changed, 2);
+    assert_eq!(commits[0].secrets, [one.secret.digest, two.secret.digest]);
+    for key in [one, two] {
+        assert_eq!(world.store.key(&world.tenant, key.id, NOW).await.unwrap(), None);
+        let found = world.store.find_credential(&key.secret.digest).await.unwrap().value;
+        assert_eq!(found.unwrap().secret, SecretStanding::Tombstone);
+    }
 }

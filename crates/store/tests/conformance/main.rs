@@ -56,6 +56,8 @@ every_database! {
     changes::a_caller_who_goes_away_has_its_change_made_all_the_same,
     changes::every_field_of_a_key_comes_back_as_it_was,
     changes::a_closed_store_says_so,
+    changes::many_keys_change_in_one_commit_and_each_is_decided_on_alone,
+    changes::many_keys_are_erased_with_all_their_secrets,
     journal::revisions_are_dense_under_many_writers,
     journal::the_chain_holds_from_the_first_entry_to_the_head,
     journal::an_entry_says_who_what_when_and_where,

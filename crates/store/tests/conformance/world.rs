@@ -9,8 +9,8 @@ use keyreeve_core::scope::Scopes;
 use keyreeve_core::text::{Name, Slug, Subject};
 use keyreeve_core::{Digest, Key, KeyId, Policy, RootKeyId, Secret, Timestamp};
 use keyreeve_store::model::{
-    AuditDraft, ChangeFacts, ChangeRequest, Changed, Idempotency, IssueRequest, Issued, KeyQuery, PageStart, Repeat,
-    RootKey, Tenant, WriteContext,
+    AuditDraft, ChangeFacts, ChangeManyRequest, ChangeRequest, Changed, ChangedMany, Idempotency, IssueRequest, Issued,
+    KeyQuery, PageStart, Repeat, RootKey, Tenant, WriteContext,
 };
 use keyreeve_store::{Cluster, Commit, CommitObserver, MemoryStore, PostgresStore, SqliteStore, Store, WriteError};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -263,6 +263,24 @@ impl World {
         transition: impl FnOnce(Key, &Policy) -> Result<Outcome, Refusal> + Send + 'static,
     ) -> Result<Changed, WriteError> {
         self.store.change(context(), self.change_request(id, transition)).await
+    }
+
+    /// Changes many keys; gives what came of it, and what the observer was told.
+    pub async fn change_many(
+        &self,
+        ids: &[KeyId],
+        mut transition: impl FnMut(Key, &Policy) -> Result<Outcome, Refusal> + Send + 'static,
+    ) -> (ChangedMany, Vec<Commit>) {
+        self.seen.forget();
+        let request = ChangeManyRequest {
+            tenant: self.tenant.clone(),
+            ids: ids.to_vec(),
+            decide: Box::new(move |facts: ChangeFacts<'_>| {
+                Ok((transition(facts.key, facts.policy)?, draft(Action::KeyRevoked)))
+            }),
+        };
+        let changed = self.store.change_many(context(), request).await.unwrap();
+        (changed, self.seen.0.lock().unwrap().clone())
     }
 
     pub async fn revoke(&self, id: KeyId) -> Changed {

@@ -1,0 +1,54 @@
+//! Migrations: all that are missing, in one transaction.
+
+use super::engine::failed;
+use crate::error::StoreError;
+use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
+
+/// Number, name, text. A merged one is never edited (ARCHITECTURE.md, A9); Postgres has the twins, and one of its own.
+const MIGRATIONS: [(i64, &str, &str); 3] = [
+    (
+        1,
+        "foundation",
+        include_str!("../../migrations/sqlite/0001_foundation.sql"),
+    ),
+    (
+        2,
+        "lifecycle",
+        include_str!("../../migrations/sqlite/0002_lifecycle.sql"),
+    ),
+    (
+        4,
+        "dashboard",
+        include_str!("../../migrations/sqlite/0004_dashboard.sql"),
+    ),
+];
+
+const PREPARE: &str = "CREATE TABLE IF NOT EXISTS keyreeve_migrations (version INTEGER PRIMARY KEY, \
+     name TEXT NOT NULL) STRICT";
+/// What migrated before this was written kept its record elsewhere.
+const FORMER: &str = "SELECT 1 FROM sqlite_master WHERE name = '_sqlx_migrations'";
+const ADOPT: &str = "INSERT INTO keyreeve_migrations SELECT version, description FROM _sqlx_migrations; \
+     DROP TABLE _sqlx_migrations";
+const DONE: &str = "SELECT coalesce(max(version), 0) FROM keyreeve_migrations";
+const NOTE: &str = "INSERT INTO keyreeve_migrations (version, name) VALUES (?1, ?2)";
+
+/// Brings the database to this version.
+pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
+    let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate);
+    let tx = tx.map_err(failed)?;
+    tx.execute_batch(PREPARE).map_err(failed)?;
+    let former = tx.query_row(FORMER, [], |_| Ok(())).optional().map_err(failed)?;
+    if former.is_some() {
+        tx.execute_batch(ADOPT).map_err(failed)?;
+    }
+    let done: i64 = tx.query_row(DONE, [], |row| row.get(0)).map_err(failed)?;
+    let newest = MIGRATIONS.iter().map(|(number, ..)| *number).max().unwrap_or(0);
+    if done > newest {
+        return Err(StoreError::from_the_future(done, newest));
+    }
+    for (number, name, sql) in MIGRATIONS.iter().filter(|(number, ..)| *number > done) {
+        tx.execute_batch(sql).map_err(failed)?;
+        tx.execute(NOTE, (number, name)).map_err(failed)?;
+    }
+    tx.commit().map_err(failed)
+}
