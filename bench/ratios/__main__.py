@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 
-from . import immediate, peers, report, rows, servers
+from . import curve, immediate, peers, report, rows, servers
 
 
 @dataclasses.dataclass
@@ -43,16 +43,18 @@ PARTS = {
     "churn": rows.verify_under_churn,
     "immediate": immediate.immediate,
     "peers": peers.peers,
+    "curve": curve.curve,
 }
 
 
 def chosen_options():
     options = argparse.ArgumentParser(prog="bench/run", description=__doc__)
     options.add_argument("--quick", action="store_true", help="fewer keys and rounds: minutes, not hours")
-    options.add_argument("--keys", type=int, help="keys to issue and remember: 1 000 000, with --quick 50 000")
+    options.add_argument("--keys", type=int, help="keys to issue and remember, and the most that `curve` grows to: "
+                         "1 000 000, with --quick 50 000; 10000000 takes all of the curve")
     options.add_argument("--only", default=",".join(PARTS), help="parts, by comma: " + ", ".join(PARTS))
     options.add_argument("--write", action="store_true",
-                         help="put what was measured into docs/performance.md")
+                         help="put what was measured into docs/performance.md, and draw docs/images/cost.svg")
     chosen = options.parse_args()
     chosen.parts = chosen.only.split(",")
     if unknown := set(chosen.parts) - set(PARTS):
@@ -76,6 +78,9 @@ def main():
     plan = planned(chosen)
     # Ended from outside, everything that was started is still stopped.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: ended"))
+    if chosen.write and "curve" in chosen.parts:
+        # Better now than after an hour.
+        report.around(report.CURVE)
     if "peers" in chosen.parts:
         peers.install()
     began = time.monotonic()

@@ -3,14 +3,17 @@ import pathlib
 
 DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
 PAGE = DOCS / "performance.md"
+CHART = DOCS / "images/cost.svg"
 TABLE = ("<!-- table: made by bench/run --write -->", "<!-- end of the table -->")
+CURVE = ("<!-- curve: made by bench/run --write -->", "<!-- end of the curve -->")
 
 
 class Report:
-    """Prints each row when it is known, and keeps it for the page."""
+    """Prints each row when it is known, and keeps it for the page; the curve likewise."""
 
     def __init__(self):
         self.rows = []
+        self.curve = None
 
     def add(self, number, what, value, note, goal, sense):
         is_met = value >= goal if sense == "at least" else value <= goal
@@ -24,6 +27,10 @@ class Report:
         if self.rows:
             head = ["| row | what | ratio | goal | | medians [range of the ratio] |", "|---|---|---|---|---|---|"]
             put(TABLE, [introduction, "", *head, *self.rows])
+        if self.curve:
+            put(CURVE, [introduction, "", *self.curve.table()])
+            CHART.parent.mkdir(exist_ok=True)
+            CHART.write_text(self.curve.chart())
 
 
 def put(marks, lines):
