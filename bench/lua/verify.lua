@@ -1,9 +1,12 @@
--- wrk: POST /v1/verify, each key of the file $KEYS in turn. $ROOT is the caller's root key.
+-- wrk: POST /v1/verify, each key of the file $KEYS in turn. $ROOT is the caller's root key. With $SCHEME the key is in
+-- the header instead: `Authorization: $SCHEME key`.
 local requests, turn = {}, 0
 
 function init()
+  local scheme = os.getenv("SCHEME")
   local headers = { ["Content-Type"] = "application/json", ["Authorization"] = "Bearer " .. os.getenv("ROOT") }
   for key in io.lines(os.getenv("KEYS")) do
+    if scheme then headers["Authorization"] = scheme .. " " .. key end
     requests[#requests + 1] = wrk.format("POST", "/v1/verify", headers, '{"key":"' .. key .. '"}')
   end
 end

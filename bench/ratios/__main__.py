@@ -1,13 +1,15 @@
-"""bench/run [--quick] [--keys N] [--write] [--only verify,instructions,inside,creations,churn,immediate]"""
+"""Measures Keyreeve against the limits of this machine, and against others, as ratios within one run."""
 import argparse
 import contextlib
 import dataclasses
 import pathlib
 import re
+import signal
 import subprocess
+import sys
 import time
 
-from . import immediate, rows
+from . import curve, immediate, peers, report, rows, servers
 
 
 @dataclasses.dataclass
@@ -21,34 +23,7 @@ class Plan:
     disk: pathlib.Path
 
 
-class Report:
-    """Prints each row when it is known, and keeps it for the page."""
-
-    def __init__(self):
-        self.rows = []
-
-    def add(self, number, what, value, note, goal, sense):
-        is_met = value >= goal if sense == "at least" else value <= goal
-        shown = f"{value:.0f}" if value >= 100 else f"{value:.2f}"
-        state = "met" if is_met else "not met"
-        print(f"{number:>3}  {what:<58} {shown:>7}   goal {sense} {goal:<5} {state:<8} {note}", flush=True)
-        self.rows.append(f"| {number} | {what} | {shown} | {sense} {goal} | {state} | {note} |")
-
-    def write(self, page, introduction):
-        """Puts the table in the place of the one before; the rest of the page is kept."""
-        head, begin, rest = page.read_text().partition(BEGIN)
-        _, end, tail = rest.partition(END)
-        if not (begin and end):
-            raise SystemExit(f"bench: {page} has no place for the table")
-        table = ["| row | what | ratio | goal | | medians [range of the ratio] |", "|---|---|---|---|---|---|", *self.rows]
-        page.write_text(f"{head}{BEGIN}\n{introduction}\n\n" + "\n".join(table) + f"\n{END}{tail}")
-
-
-BEGIN, END = "<!-- table: made by bench/run --write -->", "<!-- end of the table -->"
-PAGE = pathlib.Path(__file__).resolve().parents[2] / "docs/performance.md"
-
-
-def versions():
+def versions(parts):
     """What was measured against what."""
     commands = (["nginx", "-v"], ["redis-server", "--version"], ["wrk", "-v"], ["postgres", "--version"])
     found = []
@@ -57,7 +32,7 @@ def versions():
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             match = re.search(r"(\d+\.[\d.]+\d)", done.stdout + done.stderr)
             found += [f"{command[0]} {match[1]}"] if match else []
-    return ", ".join(found)
+    return ", ".join(found + (peers.versions() if "peers" in parts else []))
 
 
 PARTS = {
@@ -67,16 +42,27 @@ PARTS = {
     "creations": rows.creations,
     "churn": rows.verify_under_churn,
     "immediate": immediate.immediate,
+    "peers": peers.peers,
+    "curve": curve.curve,
 }
 
 
-def main():
+def chosen_options():
     options = argparse.ArgumentParser(prog="bench/run", description=__doc__)
-    options.add_argument("--quick", action="store_true", help="fewer keys and rounds: under two minutes")
-    options.add_argument("--keys", type=int, help="keys to issue and remember")
-    options.add_argument("--only", default=",".join(PARTS), help="parts, by comma")
-    options.add_argument("--write", action="store_true", help="put the table into docs/performance.md")
+    options.add_argument("--quick", action="store_true", help="fewer keys and rounds: minutes, not hours")
+    options.add_argument("--keys", type=int, help="keys to issue and remember, and the most that `curve` grows to: "
+                         "1 000 000, with --quick 50 000; 10000000 takes all of the curve")
+    options.add_argument("--only", default=",".join(PARTS), help="parts, by comma: " + ", ".join(PARTS))
+    options.add_argument("--write", action="store_true",
+                         help="put what was measured into docs/performance.md, and draw docs/images/cost.svg")
     chosen = options.parse_args()
+    chosen.parts = chosen.only.split(",")
+    if unknown := set(chosen.parts) - set(PARTS):
+        options.error(f"there is no part {', '.join(sorted(unknown))}")
+    return chosen
+
+
+def planned(chosen):
     disk = pathlib.Path(__file__).resolve().parent.parent / ".cache"
     disk.mkdir(exist_ok=True)
     if chosen.quick:
@@ -84,15 +70,31 @@ def main():
     else:
         plan = Plan(1_000_000, 9, 1, (32, 64), 100_000, "0", disk)
     plan.keys = chosen.keys or plan.keys
+    return plan
+
+
+def main():
+    chosen = chosen_options()
+    plan = planned(chosen)
+    # Ended from outside, everything that was started is still stopped.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: ended"))
+    if chosen.write and "curve" in chosen.parts:
+        # Better now than after an hour.
+        report.around(report.CURVE)
+    if "peers" in chosen.parts:
+        peers.install()
     began = time.monotonic()
     introduction = (f"Ratios in one run: median of {plan.rounds} rounds of {plan.seconds} s, candidates in turns. "
-                    "Absolute numbers are this machine's, and now's.")
+                    f"Absolute numbers are this machine's, and now's. {plan.keys:,} keys; {versions(chosen.parts)}.")
     print(introduction + "\n")
-    report = Report()
-    for part in chosen.only.split(","):
-        PARTS[part](plan, report)
+    found = report.Report()
+    try:
+        for part in chosen.parts:
+            PARTS[part](plan, found)
+    finally:
+        servers.stop_all()
     if chosen.write:
-        report.write(PAGE, f"{introduction} {plan.keys:,} keys; {versions()}.")
+        found.write(introduction)
     print(f"\n{time.monotonic() - began:.0f} s")
 
 

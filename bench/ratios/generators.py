@@ -35,6 +35,13 @@ def wrk(server, script, seconds, connections, cpus, **environment):
     return Load(rate, int(requests), int(errors), p99, cpu)
 
 
+def wrk_without_errors(server, *arguments, **environment):
+    load = wrk(server, *arguments, **environment)
+    if load.errors:
+        raise SystemExit(f"bench: {load.errors} of {load.requests} requests failed: {server.process.args}")
+    return load
+
+
 def redis_get(server, requests, connections, cpus):
     done = subprocess.run(
         ["taskset", "-c", cpus, "redis-benchmark", "-p", str(server.port), "-t", "get", "-c", str(connections),

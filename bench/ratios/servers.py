@@ -1,4 +1,5 @@
-"""Servers under measurement: started pinned, watched by their process group, and ended by it."""
+"""Servers under measurement: started pinned, watched by their session, and ended with all that is in it."""
+import concurrent.futures
 import contextlib
 import http.client
 import json
@@ -7,12 +8,18 @@ import pathlib
 import signal
 import socket
 import subprocess
+import threading
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent.parent
 TICKS = os.sysconf("SC_CLK_TCK")
 BIN = os.environ.get("KEYREEVE_BIN", "keyreeve")
 LIMITS = pathlib.Path(os.environ.get("LIMITS_BIN", "."))
+# How many ask for new keys at once: several batches share a commit.
+CALLERS = 8
+# The most keys that one request may create, and verify.
+CREATE_BATCH, VERIFY_BATCH = 1_000, 100
+RUNNING = []
 
 
 def free_port():
@@ -21,14 +28,21 @@ def free_port():
         return listener.getsockname()[1]
 
 
-class Server:
-    """A process and its address. `cpus` is what taskset takes."""
+def stop_all():
+    """Whatever went wrong, nothing stays behind."""
+    for server in list(RUNNING):
+        server.stop()
 
-    def __init__(self, command, port, cpus, cwd=None, stdout=subprocess.DEVNULL):
+
+class Server:
+    """A process, those it starts in turn, and their address. `cpus` is what taskset takes."""
+
+    def __init__(self, command, port, cpus, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options):
         self.port = port
         self.process = subprocess.Popen(
-            ["taskset", "-c", cpus, *map(str, command)], cwd=cwd, start_new_session=True,
-            stdout=stdout, stderr=subprocess.DEVNULL, text=True)
+            ["taskset", "-c", cpus, *map(str, command)], start_new_session=True, stdout=stdout, stderr=stderr,
+            text=True, **options)
+        RUNNING.append(self)
 
     @property
     def url(self):
@@ -36,15 +50,22 @@ class Server:
 
     def wait(self, seconds=20):
         end = time.monotonic() + seconds
-        while time.monotonic() < end:
+        while time.monotonic() < end and self.process.poll() is None:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
                 return self
             time.sleep(0.05)
         raise SystemExit(f"bench: {self.process.args} does not listen")
 
     def cpu_seconds(self):
-        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
+        """What all processes of its session have used: a server may have workers."""
+        ticks = 0
+        for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
+            # A process may end while it is looked at.
+            with contextlib.suppress(OSError):
+                fields = stat.read_text().rsplit(")", 1)[1].split()
+                if int(fields[3]) == self.process.pid:
+                    ticks += int(fields[11]) + int(fields[12])
+        return ticks / TICKS
 
     def resident_bytes(self):
         for line in pathlib.Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
@@ -62,20 +83,25 @@ class Server:
                 return
 
     def stop(self):
+        if self in RUNNING:
+            RUNNING.remove(self)
         self.process.send_signal(signal.SIGTERM)
         try:
             self.process.wait(20)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        # Workers that have outlived it.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
 
 
 class Keyreeve(Server):
     """A fresh instance whose tenant may issue as many keys as it likes."""
 
-    def __init__(self, data, cpus, before=()):
+    def __init__(self, data, cpus, before=(), options=()):
         command = [*before, BIN, "serve", "--data", data, "--listen", "127.0.0.1:0", "--check-listen", "127.0.0.1:0",
-                   "--ops-listen", "127.0.0.1:0", "--log", "off"]
+                   "--ops-listen", "127.0.0.1:0", "--log", "off", *options]
         super().__init__(command, 0, cpus, stdout=subprocess.PIPE)
         self.root_key = None
         for line in self.process.stdout:
@@ -100,23 +126,53 @@ class Keyreeve(Server):
             raise SystemExit(f"bench: {path} answered {answer.status}: {text[:300]!r}")
         return json.loads(text)
 
-    def issue(self, count):
-        """Issues keys, a thousand at a time, and gives their secrets."""
-        connection, secrets = self.connection(), []
-        while len(secrets) < count:
-            number = len(secrets)
-            items = [{"name": "production", "subject": f"user_{number + place}", "scopes": ["invoices:read"]}
-                     for place in range(min(1000, count - number))]
-            made = self.call(connection, "/v1/api_keys/batch", {"items": items})
-            secrets += [key["secret"] for key in made["data"]]
+    def issue(self, count, callers=CALLERS):
+        """Issues keys and gives their secrets."""
+        made = self.spread(self.issue_batch, each(range(count), CREATE_BATCH), callers)
+        return [secret for batch in made for secret in batch]
+
+    def remember(self, secrets, callers=CALLERS):
+        """Has every key verified once, so that all are in memory."""
+        for _ in self.spread(self.remember_batch, each(secrets, CREATE_BATCH), callers):
+            pass
+
+    def issue_to(self, file, numbers):
+        """Issues these keys, has each remembered, and writes the secrets to a file as they come: there may be many."""
+        for batch in self.spread(self.issue_remembered, each(numbers, CREATE_BATCH)):
+            file.writelines(secret + "\n" for secret in batch)
+        file.flush()
+
+    def spread(self, work, parts, callers=CALLERS):
+        """The results of `work(connection, part)` in the order of the parts, from several threads."""
+        own = threading.local()
+
+        def one(part):
+            if not hasattr(own, "connection"):
+                own.connection = self.connection()
+            return work(own.connection, part)
+
+        with concurrent.futures.ThreadPoolExecutor(callers) as threads:
+            yield from threads.map(one, parts)
+
+    def issue_batch(self, connection, numbers):
+        items = [{"name": "production", "subject": f"user_{number}", "scopes": ["invoices:read"]} for number in numbers]
+        made = self.call(connection, "/v1/api_keys/batch", {"items": items})
+        return [key["secret"] for key in made["data"]]
+
+    def remember_batch(self, connection, secrets):
+        for part in each(secrets, VERIFY_BATCH):
+            answer = self.call(connection, "/v1/verify/batch", {"items": [{"key": secret} for secret in part]})
+            if not all(verdict["valid"] for verdict in answer["data"]):
+                raise SystemExit("bench: a key that was just issued is not valid")
+
+    def issue_remembered(self, connection, numbers):
+        secrets = self.issue_batch(connection, numbers)
+        self.remember_batch(connection, secrets)
         return secrets
 
-    def remember(self, secrets):
-        """Has every key verified once, so that all are in memory."""
-        connection = self.connection()
-        for start in range(0, len(secrets), 100):
-            items = [{"key": secret} for secret in secrets[start:start + 100]]
-            self.call(connection, "/v1/verify/batch", {"items": items})
+
+def each(sequence, size):
+    return (sequence[start:start + size] for start in range(0, len(sequence), size))
 
 
 def nginx(folder, cpus):
@@ -132,5 +188,5 @@ def hello(cpus, workers):
 
 def redis(folder, cpus):
     port = free_port()
-    command = ["redis-server", "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", folder]
-    return Server(command, port, cpus).wait()
+    lasting = ["--save", "", "--appendonly", "no", "--dir", folder]
+    return Server(["redis-server", "--port", port, "--bind", "127.0.0.1", *lasting], port, cpus).wait()

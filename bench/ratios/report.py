@@ -1,0 +1,50 @@
+"""What was measured, as it is printed and as it stands on the page."""
+import pathlib
+
+DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
+PAGE = DOCS / "performance.md"
+CHART = DOCS / "images/cost.svg"
+TABLE = ("<!-- table: made by bench/run --write -->", "<!-- end of the table -->")
+CURVE = ("<!-- curve: made by bench/run --write -->", "<!-- end of the curve -->")
+
+
+class Report:
+    """Prints each row when it is known, and keeps it for the page; the curve likewise."""
+
+    def __init__(self):
+        self.rows = []
+        self.curve = None
+
+    def add(self, number, what, value, note, goal, sense):
+        is_met = value >= goal if sense == "at least" else value <= goal
+        shown = f"{value:.0f}" if value >= 100 else f"{value:.2f}"
+        state = "met" if is_met else "not met"
+        print(f"{number:>3}  {what:<58} {shown:>7}   goal {sense} {goal:<5} {state:<8} {note}", flush=True)
+        self.rows.append(f"| {number} | {what} | {shown} | {sense} {goal} | {state} | {note} |")
+
+    def write(self, introduction):
+        """Puts what was measured in the place of what was there before; what was not measured is kept."""
+        if self.rows:
+            head = ["| row | what | ratio | goal | | medians [range of the ratio] |", "|---|---|---|---|---|---|"]
+            put(TABLE, [introduction, "", *head, *self.rows])
+        if self.curve:
+            put(CURVE, [introduction, "", *self.curve.table()])
+            CHART.parent.mkdir(exist_ok=True)
+            CHART.write_text(self.curve.chart())
+
+
+def put(marks, lines):
+    """Replaces what stands between two marks of the page; the rest of the page is kept."""
+    head, tail = around(marks)
+    begin, end = marks
+    PAGE.write_text("\n".join([head + begin, *lines, end + tail]))
+
+
+def around(marks):
+    """The page before and after what stands between two marks."""
+    begin, end = marks
+    head, found, rest = PAGE.read_text().partition(begin)
+    _, closed, tail = rest.partition(end)
+    if not (found and closed):
+        raise SystemExit(f"bench: {PAGE} has no place for this: the lines `{begin}` and `{end}` are missing")
+    return head, tail
