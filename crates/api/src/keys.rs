@@ -320,9 +320,13 @@ pub struct PurgedKeys {
 pub struct KeyList {
     /// The keys.
     pub data: Vec<ApiKey>,
-    /// How many the filter lets through in all.
+    /// How many the filter lets through among the newest 50 000 keys of the tenant, or of the subject if one is given.
     pub total_count: u64,
-    /// Where the next page begins: pass it as `cursor`. Not there on the last page.
+    /// There, and `true`, if there are more keys than those, so that `total_count` may be too low.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub total_is_partial: bool,
+    /// Where the next page begins: pass it as `cursor`. Not there on the last page. One page looks at 50 000 keys at most,
+    /// so a page that a filter leaves short, or empty, may have a next one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
 }

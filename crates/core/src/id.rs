@@ -79,6 +79,11 @@ macro_rules! id_type {
                 Self(uuid_v7(at, sequence, entropy))
             }
 
+            /// Below every id that is made at this time or later, and above every one made before.
+            pub fn first_at(at: Timestamp) -> Self {
+                Self(uuid_v7(at, 0, [0; ID_ENTROPY_BYTES]))
+            }
+
             /// The id whose UUID has these bytes.
             pub const fn from_bytes(bytes: [u8; 16]) -> Self {
                 Self(bytes)

@@ -5,7 +5,7 @@ use super::events::{Entry, entry};
 use super::keys::hours_ago;
 use super::keys::row::UNUSED_MS;
 use super::keys::view::words;
-use super::moment::{When, grouped};
+use super::moment::{When, grouped, in_all};
 use super::page;
 use super::people::People;
 use super::shell::{Place, Shell};
@@ -37,11 +37,11 @@ pub(super) struct HomePage {
     pub(super) list: &'static str,
     pub(super) failing: Vec<Line>,
     pub(super) expiring: Vec<Line>,
-    pub(super) expiring_total: u64,
+    pub(super) expiring_total: String,
     pub(super) strip: Vec<Day>,
     pub(super) strip_text: String,
     pub(super) unused: Vec<Line>,
-    pub(super) unused_total: u64,
+    pub(super) unused_total: String,
     pub(super) events: Vec<Entry>,
     pub(super) has_keys: bool,
 }
@@ -93,14 +93,14 @@ pub(super) async fn show(State(app): State<App>, visitor: Visitor) -> Result<Res
         list: if visitor.sees_tenant() { "/tenant/keys" } else { "/keys" },
         failing: failing(&app, &visitor, &people).await?,
         strip: expiries(&ends, visitor.now, DAYS + 1),
-        strip_text: format!("{} keys expire in the next {DAYS} days", grouped(expiring.total_count)),
+        strip_text: format!("{} keys expire in the next {DAYS} days", in_all(expiring.total)),
         expiring: expiring
             .keys
             .iter()
             .take(rows)
             .map(|record| line(record, record.key.expires_at, "expires"))
             .collect(),
-        expiring_total: expiring.total_count,
+        expiring_total: in_all(expiring.total),
         unused: unused
             .keys
             .iter()
@@ -110,7 +110,7 @@ pub(super) async fn show(State(app): State<App>, visitor: Visitor) -> Result<Res
                 None => line(record, Some(record.key.created_at), "never used, created"),
             })
             .collect(),
-        unused_total: unused.total_count,
+        unused_total: in_all(unused.total),
         events: events.iter().map(|event| entry(event, &people, visitor.now)).collect(),
         has_keys: has_keys(&app, &visitor).await?,
         shell: Shell::new(&visitor, Place::Home, "Home"),
@@ -124,7 +124,12 @@ fn listing() -> Listing {
 
 async fn has_keys(app: &App, visitor: &Visitor) -> Result<bool, Trouble> {
     let any = Listing::first(Shown::All, 1);
-    Ok(app.authority().list(&visitor.call, any).await?.total_count > 0)
+    Ok(app
+        .authority()
+        .list(&visitor.call, any)
+        .await?
+        .total
+        .is_some_and(|total| total.count > 0))
 }
 
 /// The keys that were refused most in the last day.

@@ -1,6 +1,7 @@
 //! Times as people read them: how long ago, and exactly.
 
 use keyreeve_core::Timestamp;
+use keyreeve_store::model::Total;
 
 const MINUTE: i64 = 60;
 const HOUR: i64 = 60 * MINUTE;
@@ -70,6 +71,13 @@ pub(super) fn grouped(count: u64) -> String {
         text.push(digit);
     }
     text
+}
+
+/// How many there are, with a plus if there may be more.
+pub(super) fn in_all(total: Option<Total>) -> String {
+    let total = total.unwrap_or_default();
+    let more = if total.is_exact { "" } else { "+" };
+    format!("{}{more}", grouped(total.count))
 }
 
 /// A day, for people.

@@ -154,7 +154,7 @@ fn pages_of_lists_and_keys_render() {
             query: HOSTILE.to_owned(),
             ..Filter::default()
         },
-        total: 1,
+        has_any: true,
         range: "1–1 of 1".to_owned(),
         previous: Some("/tenant/keys?page=1".to_owned()),
         next: Some("/tenant/keys?page=3".to_owned()),

@@ -4,7 +4,7 @@ use super::cluster::Meeting;
 use super::table::Table;
 use crate::model::{
     AuditQuery, AuditRecord, Credential, Head, KeyBrief, KeyPage, KeyQuery, KeyRecord, Login, PageStart, RootKey,
-    Tenant, Trace,
+    Tenant, Total, Trace,
 };
 use crate::tx::Mark;
 use keyreeve_core::access::Reach;
@@ -154,25 +154,43 @@ impl Tables {
     }
 
     pub(super) fn list(&self, query: &KeyQuery) -> KeyPage {
-        let matching: Vec<_> = self
-            .keys
-            .rows()
-            .values()
-            .rev()
-            .filter(|row| is_asked_for(row, query))
-            .collect();
-        let skipped = match query.start {
-            PageStart::Offset(offset) => usize::try_from(offset).unwrap_or(usize::MAX),
-            PageStart::After(id) => matching.partition_point(|row| row.key.id >= id),
+        let (after, offset) = match query.start {
+            PageStart::Offset(offset) => (None, usize::try_from(offset).unwrap_or(usize::MAX)),
+            PageStart::After(id) => (Some(id), 0),
         };
-        let rest = matching.get(skipped..).unwrap_or_default();
+        let (matching, edge) = self.looked_at(query, after);
+        let rest = matching.get(offset..).unwrap_or_default();
         let page = rest.get(..count(query.limit)).unwrap_or(rest);
         let keys = page.iter().map(|row| self.record(row));
+        let has_more = rest.len() > page.len();
         KeyPage {
             keys: keys.map(|record| settled(record, query.now)).collect(),
-            total_count: u64::try_from(matching.len()).unwrap_or(u64::MAX),
-            next: page.last().filter(|_| rest.len() > page.len()).map(|row| row.key.id),
+            total: query.look_at.map(|_| {
+                let (all, edge) = self.looked_at(query, None);
+                Total {
+                    count: u64::try_from(all.len()).unwrap_or(u64::MAX),
+                    is_exact: edge.is_none(),
+                }
+            }),
+            next: page.last().filter(|_| has_more).map_or(edge, |row| Some(row.key.id)),
         }
+    }
+
+    /// The keys that are asked for, among those that are looked at; and the last of these, if there are others.
+    fn looked_at(&self, query: &KeyQuery, after: Option<KeyId>) -> (Vec<&KeyRow>, Option<KeyId>) {
+        let is_old_enough = |row: &&KeyRow| query.unused_since.is_none_or(|time| row.key.id < KeyId::first_at(time));
+        let owned = |row: &&KeyRow| {
+            let key = &row.key;
+            key.tenant == query.tenant && query.subject.as_ref().is_none_or(|subject| key.subject == *subject)
+        };
+        let rows = self.keys.rows().values().rev().filter(owned).filter(is_old_enough);
+        let rows: Vec<_> = rows.filter(|row| after.is_none_or(|id| row.key.id < id)).collect();
+        let is_rare = query.subject.is_none() && query.expires_before.is_some();
+        let look_at = query.look_at.filter(|_| !is_rare).map_or(usize::MAX, count);
+        let looked_at = rows.get(..look_at).unwrap_or(&rows);
+        let edge = looked_at.last().filter(|_| rows.len() > looked_at.len());
+        let matching = looked_at.iter().copied().filter(|row| is_asked_for(row, query));
+        (matching.collect(), edge.map(|row| row.key.id))
     }
 }
 

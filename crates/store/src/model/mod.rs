@@ -318,12 +318,15 @@ pub struct KeyQuery {
     pub start: PageStart,
     /// Most keys to give.
     pub limit: u32,
+    /// Look at so many keys at most for this page, and as many for the total, the newest first: who filters by something
+    /// rare among many keys then gets a short page, and where to go on. `None`: at all of them, and none are counted.
+    pub look_at: Option<u32>,
     /// The time to judge standing at.
     pub now: Timestamp,
 }
 
 impl KeyQuery {
-    /// All keys of a tenant, nothing left out.
+    /// All keys of a tenant, nothing left out and nothing counted.
     pub fn all(tenant: Slug, start: PageStart, limit: u32, now: Timestamp) -> Self {
         Self {
             tenant,
@@ -338,6 +341,7 @@ impl KeyQuery {
             last_four: None,
             start,
             limit,
+            look_at: None,
             now,
         }
     }
@@ -357,10 +361,19 @@ pub enum PageStart {
 pub struct KeyPage {
     /// The keys.
     pub keys: Vec<KeyRecord>,
-    /// How many the filter lets through in all.
-    pub total_count: u64,
-    /// Where the next page begins, if there is one.
+    /// How many the filter lets through in all; `None` if they were not to be counted.
+    pub total: Option<Total>,
+    /// Where the next page begins, if there may be one.
     pub next: Option<KeyId>,
+}
+
+/// How many there are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Total {
+    /// So many.
+    pub count: u64,
+    /// Whether that is all. If not, there may be more among the keys that were not looked at.
+    pub is_exact: bool,
 }
 
 /// Whether the store was new.

@@ -9,6 +9,7 @@ use crate::tx::Tx;
 use keyreeve_core::lifecycle::Outcome;
 use keyreeve_core::verdict::SecretStanding;
 use keyreeve_core::{Digest, Key, KeyId};
+use std::collections::BTreeMap;
 
 pub(crate) async fn change(
     tx: &mut dyn Tx,
@@ -100,12 +101,15 @@ pub(super) async fn erase_key(tx: &mut dyn Tx, id: KeyId) -> Result<Vec<Digest>,
 /// Gives every secret whose verdict may have changed.
 pub(super) async fn store_keys(tx: &mut dyn Tx, keys: &[&Key]) -> Result<Vec<Digest>, StoreError> {
     tx.update_keys(keys).await?;
-    let current = tx.current_credentials(keys).await?;
+    let mut current: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for secret in tx.current_credentials(keys).await? {
+        current.entry(secret.key).or_default().push(secret);
+    }
     let (mut secrets, mut standings, mut new) = (Vec::new(), Vec::new(), Vec::new());
     for key in keys {
         let live = key.secret.digest;
         let mut is_stored = false;
-        for secret in current.iter().filter(|secret| secret.key == key.id) {
+        for secret in current.remove(&key.id).unwrap_or_default() {
             let standing = match &key.retiring {
                 _ if secret.digest == live => SecretStanding::Live,
                 Some(old) if old.digest == secret.digest => SecretStanding::Retiring(old.until),

@@ -1,12 +1,11 @@
 //! What readers ask. Each is one statement, so each sees one snapshot.
 
 use super::rows::{
-    audit_record, chain, credential, int, key_place, key_record, number, revision, root_key, select_keys, tenant,
+    audit_record, chain, credential, key_place, key_record, number, revision, root_key, select_keys, tenant,
 };
 use super::{Columns as _, Engine, Statement, query};
 use crate::error::StoreError;
-use crate::model::{AuditRecord, Credential, Head, KeyPage, KeyQuery, KeyRecord, PageStart, RootKey, Stamped, Tenant};
-use keyreeve_core::lifecycle::Standing;
+use crate::model::{AuditRecord, Credential, Head, KeyRecord, RootKey, Stamped, Tenant};
 use keyreeve_core::text::Slug;
 use keyreeve_core::{Digest, KeyId, Timestamp};
 
@@ -28,43 +27,7 @@ const LAPSED: &str =
     "SELECT tenant, id FROM keys WHERE finalize_at <= ?1 AND state = 'disabled' ORDER BY finalize_at LIMIT ?2";
 const AUDIT_AFTER: &str = "SELECT * FROM log WHERE revision > ?1 ORDER BY revision LIMIT ?2";
 
-/// Where a key stands at `?3`, as `Key::standing` says it of a settled key.
-macro_rules! filter {
-    ($owner:literal) => {
-        concat!(
-            "WHERE tenant = ?1 ",
-            $owner,
-            " AND (?4 IS NULL OR ?4 = CASE WHEN state = 'revoked' OR (state = 'disabled' AND finalize_at <= ?3) ",
-            "THEN 'revoked' WHEN state = 'disabled' THEN 'disabled' WHEN expires_at <= ?3 THEN 'expired' ",
-            "ELSE 'active' END) ",
-            "AND NOT (?5 AND (state = 'revoked' OR (state = 'disabled' AND coalesce(finalize_at <= ?3, FALSE)))) ",
-            "AND NOT (?6 AND state = 'active' AND coalesce(expires_at <= ?3, FALSE)) ",
-            "AND (?7 IS NULL OR lower(name) LIKE lower(?7) ESCAPE '\\' OR coalesce(last_four = ?8, FALSE)) ",
-            "AND (?9 IS NULL OR (state = 'active' AND expires_at > ?3 AND expires_at < ?9)) ",
-            "AND (?10 IS NULL OR (state = 'active' AND coalesce(expires_at > ?3, TRUE) AND created_at < ?10 ",
-            "AND coalesce(last_used_at < ?10, TRUE))) ",
-            "AND (?11 IS NULL OR ' ' || scopes || ' ' LIKE ?11 ESCAPE '\\') "
-        )
-    };
-}
-
-/// Newest first is the order of ids, descending; `?12` is the id to begin after.
-macro_rules! page {
-    ($owner:literal) => {
-        concat!(
-            select_keys!(),
-            filter!($owner),
-            "AND id < ?12 ORDER BY id DESC LIMIT ?13 OFFSET ?14"
-        )
-    };
-}
-
-const PAGE_OF_TENANT: &str = page!("AND ?2 IS NULL");
-const PAGE_OF_SUBJECT: &str = page!("AND subject = ?2");
-const COUNT_OF_TENANT: &str = concat!("SELECT count(*) AS total FROM keys ", filter!("AND ?2 IS NULL"));
-const COUNT_OF_SUBJECT: &str = concat!("SELECT count(*) AS total FROM keys ", filter!("AND subject = ?2"));
-
-async fn all<E: Engine, T>(
+pub(super) async fn all<E: Engine, T>(
     engine: &mut E,
     statement: Statement<'_>,
     read: impl Fn(&E::Row) -> Result<T, StoreError>,
@@ -145,70 +108,11 @@ pub(crate) async fn key(
         .transpose()
 }
 
-fn settled(record: KeyRecord, now: Timestamp) -> KeyRecord {
+pub(super) fn settled(record: KeyRecord, now: Timestamp) -> KeyRecord {
     KeyRecord {
         key: record.key.settled(now),
         ..record
     }
-}
-
-pub(crate) async fn list(engine: &mut impl Engine, wanted: &KeyQuery) -> Result<KeyPage, StoreError> {
-    let (page, count) = match wanted.subject {
-        None => (PAGE_OF_TENANT, COUNT_OF_TENANT),
-        Some(_) => (PAGE_OF_SUBJECT, COUNT_OF_SUBJECT),
-    };
-    let (after, offset) = match wanted.start {
-        PageStart::Offset(offset) => ([0xff; 16], offset),
-        PageStart::After(id) => (id.bytes(), 0),
-    };
-    let total = int(&engine.the_row(filtered(query(count), wanted)).await?, "total")?;
-    // One more than asked for tells whether there is a next page.
-    let statement = filtered(query(page), wanted)
-        .bind(after)
-        .bind(i64::from(wanted.limit).saturating_add(1))
-        .bind(number(offset));
-    let mut keys = all(engine, statement, |row| {
-        key_record(row).map(|record| settled(record, wanted.now))
-    })
-    .await?;
-    let limit = usize::try_from(wanted.limit).unwrap_or(usize::MAX);
-    let has_more = keys.len() > limit;
-    keys.truncate(limit);
-    let next = keys.last().filter(|_| has_more).map(|record| record.key.id);
-    Ok(KeyPage {
-        keys,
-        total_count: u64::try_from(total).unwrap_or(0),
-        next,
-    })
-}
-
-fn filtered<'q>(statement: Statement<'q>, wanted: &'q KeyQuery) -> Statement<'q> {
-    statement
-        .bind(wanted.tenant.as_str())
-        .bind(wanted.subject.as_ref().map(|subject| subject.as_str()))
-        .bind(wanted.now.millis())
-        .bind(wanted.standing.map(Standing::as_str))
-        .bind(wanted.hide_revoked && wanted.standing.is_none())
-        .bind(wanted.hide_expired && wanted.standing.is_none())
-        .bind(wanted.search.as_deref().map(like))
-        .bind(wanted.last_four.as_deref())
-        .bind(wanted.expires_before.map(Timestamp::millis))
-        .bind(wanted.unused_since.map(Timestamp::millis))
-        .bind(wanted.scope.as_deref().map(|scope| like(&format!(" {scope} "))))
-}
-
-/// A pattern that matches names containing the text as it is: `%`, `_` and `\` stand for themselves.
-fn like(text: &str) -> String {
-    let mut pattern = String::with_capacity(text.len() + 2);
-    pattern.push('%');
-    for char in text.chars() {
-        if matches!(char, '%' | '_' | '\\') {
-            pattern.push('\\');
-        }
-        pattern.push(char);
-    }
-    pattern.push('%');
-    pattern
 }
 
 pub(crate) async fn lapsed(

@@ -1,7 +1,7 @@
 //! [`Store`] for every SQL database: reads go to a reader, changes through the writer.
 
 use super::writer::{WriteEngine, Writer};
-use super::{Engine, read, read_log};
+use super::{Engine, list, read, read_log};
 use crate::error::{StoreError, WriteError};
 use crate::model::{
     Activity, AuditQuery, AuditRecord, ChangeManyRequest, ChangeRequest, Changed, ChangedMany, Credential, Event,
@@ -137,7 +137,7 @@ impl<S: SqlStore> Store for S {
     }
 
     async fn list(&self, query: KeyQuery) -> Result<KeyPage, StoreError> {
-        read::list(&mut self.reader(), &query).await
+        list::list(&mut self.reader(), &query).await
     }
 
     async fn find_credential(&self, digest: &Digest) -> Result<Stamped<Option<Credential>>, StoreError> {

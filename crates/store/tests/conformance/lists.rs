@@ -3,7 +3,11 @@
 use crate::world::{NOW, World, later, revoke_order, subject};
 use keyreeve_core::lifecycle::Standing;
 use keyreeve_core::policy::{Preset, Undo};
-use keyreeve_store::model::{KeyQuery, PageStart};
+use keyreeve_store::model::{KeyQuery, PageStart, Total};
+
+const fn exactly(count: u64) -> Total {
+    Total { count, is_exact: true }
+}
 
 pub async fn newest_first_in_pages_by_offset_and_by_cursor(world: World) {
     for called in ["a", "b", "c", "d", "e"] {
@@ -16,7 +20,7 @@ pub async fn newest_first_in_pages_by_offset_and_by_cursor(world: World) {
         ..world.query()
     };
     let first = world.store.list(page(PageStart::Offset(0), 2)).await.unwrap();
-    assert_eq!((first.keys.len(), first.total_count), (2, 5));
+    assert_eq!((first.keys.len(), first.total), (2, Some(exactly(5))));
     let second = world
         .store
         .list(page(PageStart::After(first.next.unwrap()), 2))
@@ -149,4 +153,51 @@ pub async fn unused_keys_scopes_and_endings_are_found(world: World) {
         assert_eq!(world.names(scope(scope_held)).await.len(), 2);
     }
     assert!(world.names(scope("nobody:has")).await.is_empty());
+}
+
+/// However rare what is asked for: a page looks at so many keys, says how many it found there, and where to go on.
+pub async fn a_page_looks_at_so_many_keys_and_says_where_to_go_on(world: World) {
+    for number in 0..10 {
+        let called = if number % 5 == 0 { "rare" } else { "common" };
+        world
+            .issue(&format!("user_{number}"), &format!("{called} {number}"))
+            .await;
+    }
+    let rare = |start, look_at| KeyQuery {
+        search: Some("rare".to_owned()),
+        look_at: Some(look_at),
+        start,
+        ..world.query()
+    };
+    let (mut start, mut found, mut pages) = (PageStart::Offset(0), Vec::new(), 0);
+    loop {
+        let page = world.store.list(rare(start, 3)).await.unwrap();
+        let total = Total {
+            count: 0,
+            is_exact: false,
+        };
+        assert_eq!(page.total, Some(total), "among the newest three");
+        found.extend(page.keys.iter().map(|record| record.key.name.to_string()));
+        pages += 1;
+        match page.next {
+            Some(next) => start = PageStart::After(next),
+            None => break,
+        }
+    }
+    assert_eq!((pages, found), (4, vec!["rare 5".to_owned(), "rare 0".to_owned()]));
+    let all = world.store.list(rare(PageStart::Offset(0), 10)).await.unwrap();
+    assert_eq!((all.total, all.next), (Some(exactly(2)), None));
+    let nearly = world.store.list(rare(PageStart::Offset(0), 9)).await.unwrap();
+    assert_eq!(nearly.total.map(|total| total.count), Some(1));
+    assert!(nearly.next.is_some());
+}
+
+pub async fn what_is_not_to_be_counted_is_not(world: World) {
+    world.issue("user_1", "one").await;
+    let query = KeyQuery {
+        look_at: None,
+        ..world.query()
+    };
+    let page = world.store.list(query).await.unwrap();
+    assert_eq!((page.keys.len(), page.total, page.next), (1, None, None));
 }

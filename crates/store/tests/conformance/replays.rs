@@ -16,7 +16,7 @@ async fn issue(world: &World, context: WriteContext, called: &str) -> Result<Iss
 }
 
 async fn total(world: &World) -> u64 {
-    world.store.list(world.query()).await.unwrap().total_count
+    world.count(world.query()).await
 }
 
 pub async fn a_retry_whose_secret_never_arrived_gets_another(world: World) {

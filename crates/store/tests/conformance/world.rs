@@ -313,7 +313,15 @@ impl World {
     }
 
     pub fn query(&self) -> KeyQuery {
-        KeyQuery::all(self.tenant.clone(), PageStart::Offset(0), 100, NOW)
+        KeyQuery {
+            look_at: Some(1_000),
+            ..KeyQuery::all(self.tenant.clone(), PageStart::Offset(0), 100, NOW)
+        }
+    }
+
+    /// How many keys a query finds in all.
+    pub async fn count(&self, query: KeyQuery) -> u64 {
+        self.store.list(query).await.unwrap().total.unwrap().count
     }
 
     /// The names that a query gives, in its order.

@@ -4,7 +4,7 @@ use super::row::{Row, UNUSED_MS, row};
 use crate::App;
 use crate::dashboard::chart::{BARS_HOURS, HOUR_MS};
 use crate::dashboard::form::{Fields, Form};
-use crate::dashboard::moment::grouped;
+use crate::dashboard::moment::{grouped, in_all};
 use crate::dashboard::page;
 use crate::dashboard::people::People;
 use crate::dashboard::shell::{Flash, Place, SIZES, Shell};
@@ -19,7 +19,7 @@ use keyreeve_core::key::MARKER;
 use keyreeve_core::lifecycle::Standing;
 use keyreeve_core::text::Subject;
 use keyreeve_core::{KeyId, Timestamp};
-use keyreeve_store::model::PageStart;
+use keyreeve_store::model::{KeyPage, PageStart};
 
 /// A page this far into a list is reached by filters, not by paging.
 const PAGES_MAX: u64 = 100_000;
@@ -42,7 +42,8 @@ pub(in crate::dashboard) struct KeysPage {
     pub(in crate::dashboard) back: String,
     pub(in crate::dashboard) rows: Vec<Row>,
     pub(in crate::dashboard) filter: Filter,
-    pub(in crate::dashboard) total: u64,
+    /// Whether there may be any key to list.
+    pub(in crate::dashboard) has_any: bool,
     pub(in crate::dashboard) range: String,
     pub(in crate::dashboard) previous: Option<String>,
     pub(in crate::dashboard) next: Option<String>,
@@ -65,6 +66,8 @@ pub(in crate::dashboard) struct Filter {
     pub(in crate::dashboard) is_unused: bool,
     pub(in crate::dashboard) expiring: String,
     pub(in crate::dashboard) page: u64,
+    /// Where the keys end that were looked at for the pages with numbers: from there it goes on without.
+    pub(in crate::dashboard) after: Option<KeyId>,
 }
 
 impl Filter {
@@ -79,6 +82,7 @@ impl Filter {
             is_unused: fields.get("unused").is_some(),
             expiring: text("expiring"),
             page: Ord::clamp(page, 1, PAGES_MAX),
+            after: fields.get("after").and_then(|text| KeyId::parse(text).ok()),
         }
     }
 
@@ -107,7 +111,10 @@ impl Filter {
             scope: Some(self.scope.clone()).filter(|scope| !scope.is_empty()),
             search: Some(self.query.clone()).filter(|text| !text.is_empty()),
             ending: Some(self.query.clone()).filter(|text| text.len() == 4),
-            start: PageStart::Offset((self.page - 1).saturating_mul(u64::from(size))),
+            start: match self.after {
+                Some(id) => PageStart::After(id),
+                None => PageStart::Offset((self.page - 1).saturating_mul(u64::from(size))),
+            },
             limit: size,
         }
     }
@@ -168,20 +175,23 @@ async fn show(app: &App, visitor: &Visitor, parts: &Parts, place: Place) -> Resu
         path,
         back: form_urlencoded::byte_serialize(here.as_bytes()).collect(),
         here,
-        range: format!(
-            "{}–{} of {}",
-            grouped(first + 1),
-            grouped(first + shown),
-            grouped(found.total_count)
-        ),
-        previous: (filter.page > 1).then(|| turn(filter.page - 1)),
-        next: (first + shown < found.total_count && shown > 0).then(|| turn(filter.page + 1)),
+        range: match filter.after {
+            Some(_) => format!("{} older", grouped(shown)),
+            None => format!(
+                "{}–{} of {}",
+                grouped(first + 1),
+                grouped(first + shown),
+                in_all(found.total)
+            ),
+        },
+        previous: (filter.page > 1 && filter.after.is_none()).then(|| turn(filter.page - 1)),
+        next: next(&fields, path, &found, first + shown),
         owners: people.addresses(),
         sizes: &SIZES,
         curl: curl(visitor),
         can_disable: super::row::verbs(&visitor.policy).contains(&"disable"),
         limit: limit_text(app, visitor, place).await?,
-        total: found.total_count,
+        has_any: found.total.is_none_or(|total| total.count > 0 || !total.is_exact),
         rows,
         filter,
     };
@@ -199,6 +209,21 @@ fn title_of(visitor: &Visitor, place: Place) -> &'static str {
     match place {
         Place::TenantKeys => "API Keys",
         _ => crate::dashboard::labels::Labels::of(&visitor.policy).own_keys,
+    }
+}
+
+/// The address of the page that follows. Of very many keys the newest are counted and have pages with numbers; behind
+/// those a page begins after a key.
+fn next(fields: &Fields, path: &str, found: &KeyPage, shown: u64) -> Option<String> {
+    let is_counted = fields.get("after").is_none() && shown < found.total.map_or(0, |total| total.count);
+    let page = fields
+        .get("page")
+        .and_then(|text| text.parse::<u64>().ok())
+        .unwrap_or(1);
+    match (is_counted && !found.keys.is_empty(), found.next) {
+        (true, _) => Some(fields.with("page", &page.saturating_add(1).to_string()).address(path)),
+        (false, Some(id)) => Some(fields.with("after", &id.to_string()).address(path)),
+        (false, None) => None,
     }
 }
 

@@ -63,9 +63,11 @@ pub(crate) async fn handler(
     let listing = listing(&Parameters::parse(query.as_deref(), &KNOWN)?)?;
     let page = app.authority().list(&call, listing).await?;
     let now = app.authority().now();
+    let total = page.total.unwrap_or_default();
     let list = KeyList {
         data: page.keys.iter().map(|record| object(record, now)).collect(),
-        total_count: page.total_count,
+        total_count: total.count,
+        total_is_partial: !total.is_exact,
         next_cursor: page.next.map(|id| id.to_string()),
     };
     Ok(respond::json(StatusCode::OK, &list)?)

@@ -1,0 +1,220 @@
+//! Pages of keys, newest first.
+//!
+//! However many keys a tenant has, a page looks at no more of them than it is told to: whoever filters by something rare
+//! gets what is among those, and where to go on.
+
+use super::read::{all, settled};
+use super::rows::{int, key_id, key_record, number, select_keys};
+use super::{Engine, Statement, query};
+use crate::error::StoreError;
+use crate::model::{KeyPage, KeyQuery, PageStart, Total};
+use keyreeve_core::lifecycle::Standing;
+use keyreeve_core::{KeyId, Timestamp};
+
+/// Where a key stands at `?3`, as `Key::standing` says it of a settled key.
+macro_rules! filter {
+    ($owner:literal) => {
+        concat!(
+            "WHERE tenant = ?1 ",
+            $owner,
+            " AND (?4 IS NULL OR ?4 = CASE WHEN state = 'revoked' OR (state = 'disabled' AND finalize_at <= ?3) ",
+            "THEN 'revoked' WHEN state = 'disabled' THEN 'disabled' WHEN expires_at <= ?3 THEN 'expired' ",
+            "ELSE 'active' END) ",
+            "AND NOT (?5 AND (state = 'revoked' OR (state = 'disabled' AND coalesce(finalize_at <= ?3, FALSE)))) ",
+            "AND NOT (?6 AND state = 'active' AND coalesce(expires_at <= ?3, FALSE)) ",
+            "AND (?7 IS NULL OR lower(name) LIKE lower(?7) ESCAPE '\\' OR coalesce(last_four = ?8, FALSE)) ",
+            "AND (?9 IS NULL OR (state = 'active' AND expires_at > ?3 AND expires_at < ?9)) ",
+            "AND (?10 IS NULL OR (state = 'active' AND coalesce(expires_at > ?3, TRUE) AND created_at < ?10 ",
+            "AND coalesce(last_used_at < ?10, TRUE))) ",
+            "AND (?11 IS NULL OR ' ' || scopes || ' ' LIKE ?11 ESCAPE '\\') "
+        )
+    };
+}
+
+/// Newest first is the order of ids, descending. Those from `?12` (not with it) down to `?13` are looked at.
+macro_rules! page {
+    ($owner:literal) => {
+        concat!(
+            select_keys!(),
+            filter!($owner),
+            "AND id < ?12 AND id >= ?13 ORDER BY id DESC LIMIT ?14 OFFSET ?15"
+        )
+    };
+}
+
+macro_rules! count {
+    ($owner:literal) => {
+        concat!(
+            "SELECT count(*) AS total FROM keys ",
+            filter!($owner),
+            "AND id < ?12 AND id >= ?13"
+        )
+    };
+}
+
+/// The last key to look at and the one after it.
+macro_rules! edge {
+    ($owner:literal) => {
+        concat!(
+            "SELECT id FROM keys WHERE tenant = ?1 ",
+            $owner,
+            " AND id < ?3 ORDER BY id DESC LIMIT 2 OFFSET ?4"
+        )
+    };
+}
+
+/// What is asked of the keys of one owner, or of all.
+struct Questions {
+    page: &'static str,
+    count: &'static str,
+    edge: &'static str,
+}
+
+const OF_TENANT: Questions = Questions {
+    page: page!("AND ?2 IS NULL"),
+    count: count!("AND ?2 IS NULL"),
+    edge: edge!("AND ?2 IS NULL"),
+};
+const OF_SUBJECT: Questions = Questions {
+    page: page!("AND subject = ?2"),
+    count: count!("AND subject = ?2"),
+    edge: edge!("AND subject = ?2"),
+};
+/// What expires soon is rare, and need not be new: these are found by when they expire.
+const EXPIRING: Questions = Questions {
+    page: page!(
+        "AND ?2 IS NULL AND id IN (SELECT e.id FROM keys e WHERE e.tenant = ?1 AND e.expires_at > ?3 \
+        AND e.expires_at < ?9 ORDER BY e.expires_at LIMIT 50000)"
+    ),
+    count: count!(
+        "AND ?2 IS NULL AND id IN (SELECT e.id FROM keys e WHERE e.tenant = ?1 AND e.expires_at > ?3 \
+        AND e.expires_at < ?9 ORDER BY e.expires_at LIMIT 50000)"
+    ),
+    edge: edge!("AND ?2 IS NULL"),
+};
+
+/// The keys that are looked at.
+#[derive(Clone, Copy)]
+struct Window {
+    /// Older than this one.
+    from: [u8; 16],
+    /// This one, or newer.
+    to: [u8; 16],
+    /// Whether none is older.
+    is_last: bool,
+}
+
+pub(crate) async fn list(engine: &mut impl Engine, wanted: &KeyQuery) -> Result<KeyPage, StoreError> {
+    let questions = match (&wanted.subject, wanted.expires_before) {
+        (Some(_), _) => OF_SUBJECT,
+        (None, Some(_)) => EXPIRING,
+        (None, None) => OF_TENANT,
+    };
+    // What was made since cannot have been unused for so long.
+    let newest = wanted
+        .unused_since
+        .map_or([0xff; 16], |time| KeyId::first_at(time).bytes());
+    let (from, offset) = match wanted.start {
+        PageStart::Offset(offset) => (newest, offset),
+        PageStart::After(id) => (id.bytes().min(newest), 0),
+    };
+    let window = window(engine, &questions, wanted, from).await?;
+    // One more than asked for tells whether there is a next page.
+    let statement = filtered(query(questions.page), wanted, window)
+        .bind(i64::from(wanted.limit).saturating_add(1))
+        .bind(number(offset));
+    let mut keys = all(engine, statement, |row| {
+        key_record(row).map(|record| settled(record, wanted.now))
+    })
+    .await?;
+    let limit = usize::try_from(wanted.limit).unwrap_or(usize::MAX);
+    let has_more = keys.len() > limit;
+    keys.truncate(limit);
+    let next = match has_more {
+        true => keys.last().map(|record| record.key.id),
+        false => (!window.is_last).then(|| KeyId::from_bytes(window.to)),
+    };
+    let total = match wanted.look_at {
+        None => None,
+        Some(_) if from == newest => Some(total(engine, &questions, wanted, window).await?),
+        Some(_) => {
+            let window = self::window(engine, &questions, wanted, newest).await?;
+            Some(total(engine, &questions, wanted, window).await?)
+        }
+    };
+    Ok(KeyPage { keys, total, next })
+}
+
+async fn window(
+    engine: &mut impl Engine,
+    questions: &Questions,
+    wanted: &KeyQuery,
+    from: [u8; 16],
+) -> Result<Window, StoreError> {
+    let whole = Window {
+        from,
+        to: [0; 16],
+        is_last: true,
+    };
+    let Some(look_at) = wanted.look_at.filter(|_| questions.page != EXPIRING.page) else {
+        return Ok(whole);
+    };
+    let statement = query(questions.edge)
+        .bind(wanted.tenant.as_str())
+        .bind(wanted.subject.as_ref().map(|subject| subject.as_str()))
+        .bind(from)
+        .bind(i64::from(look_at.max(1)) - 1);
+    let ids = all(engine, statement, |row| key_id(row, "id")).await?;
+    Ok(match ids[..] {
+        [last, _] => Window {
+            to: last.bytes(),
+            is_last: false,
+            ..whole
+        },
+        _ => whole,
+    })
+}
+
+async fn total(
+    engine: &mut impl Engine,
+    questions: &Questions,
+    wanted: &KeyQuery,
+    window: Window,
+) -> Result<Total, StoreError> {
+    let row = engine.the_row(filtered(query(questions.count), wanted, window)).await?;
+    Ok(Total {
+        count: u64::try_from(int(&row, "total")?).unwrap_or(0),
+        is_exact: window.is_last,
+    })
+}
+
+fn filtered<'q>(statement: Statement<'q>, wanted: &'q KeyQuery, window: Window) -> Statement<'q> {
+    statement
+        .bind(wanted.tenant.as_str())
+        .bind(wanted.subject.as_ref().map(|subject| subject.as_str()))
+        .bind(wanted.now.millis())
+        .bind(wanted.standing.map(Standing::as_str))
+        .bind(wanted.hide_revoked && wanted.standing.is_none())
+        .bind(wanted.hide_expired && wanted.standing.is_none())
+        .bind(wanted.search.as_deref().map(like))
+        .bind(wanted.last_four.as_deref())
+        .bind(wanted.expires_before.map(Timestamp::millis))
+        .bind(wanted.unused_since.map(Timestamp::millis))
+        .bind(wanted.scope.as_deref().map(|scope| like(&format!(" {scope} "))))
+        .bind(window.from)
+        .bind(window.to)
+}
+
+/// A pattern that matches names containing the text as it is: `%`, `_` and `\` stand for themselves.
+fn like(text: &str) -> String {
+    let mut pattern = String::with_capacity(text.len() + 2);
+    pattern.push('%');
+    for char in text.chars() {
+        if matches!(char, '%' | '_' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(char);
+    }
+    pattern.push('%');
+    pattern
+}
