@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 
-from . import curve, immediate, peers, report, rows, servers
+from . import curve, immediate, peers, report, rows, scale, servers, writes
 
 
 @dataclasses.dataclass
@@ -39,9 +39,10 @@ PARTS = {
     "verify": rows.verify_against_limits,
     "instructions": rows.instructions,
     "inside": rows.inside,
-    "creations": rows.creations,
+    "creations": writes.creations,
     "churn": rows.verify_under_churn,
     "immediate": immediate.immediate,
+    "scale": scale.scale,
     "peers": peers.peers,
     "curve": curve.curve,
 }

@@ -119,31 +119,6 @@ def per_request(folder, start, bodies, headers):
     return (collected[1] - collected[0]) / 3_200
 
 
-def creations(plan, report):
-    """11: one creation, and a batch of 64, against one durable row of SQLite; all on the same disk, in turns."""
-    with tempfile.TemporaryDirectory(dir=plan.disk) as name:
-        folder = pathlib.Path(name)
-        keyreeve = servers.Keyreeve(folder / "data", "0-1")
-        try:
-            single, batch, raw = [], [], []
-            for number in range(plan.rounds):
-                for size, rates in ((1, single), (64, batch)):
-                    load = generators.wrk(keyreeve, "create", plan.seconds, 1, "0-1", ROOT=keyreeve.root_key,
-                                          BATCH=str(size), RUN=f"{size}_{number}")
-                    rates.append(load.rate * size)
-                done = subprocess.run([servers.LIMITS / "insert", folder / "raw.db", str(plan.seconds)],
-                                      capture_output=True, text=True, check=True)
-                raw.append(float(done.stdout))
-        finally:
-            keyreeve.stop()
-        ratios = [own / other for own, other in zip(single, raw)]
-        note = f"{median(single):,.0f} to {median(raw):,.0f} rows/s {between(ratios)}"
-        report.add(11, "single create / raw SQLite FULL insert", median(ratios), note, 0.6, "at least")
-        ratios = [many / one for many, one in zip(batch, single)]
-        note = f"{median(batch):,.0f} to {median(single):,.0f} rows/s {between(ratios)}"
-        report.add(11, "batch of 64 / single create, rows/s", median(ratios), note, 10, "at least")
-
-
 def inside(plan, report):
     """8: verification inside an application against one SHA-256 of the key: one key, and all of them in no order."""
     with tempfile.TemporaryDirectory() as name:

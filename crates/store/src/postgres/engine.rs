@@ -3,6 +3,7 @@
 //! Each goes out as one message with its types, unnamed and not prepared, so that a pooler that gives every
 //! transaction another server (PgBouncer) never runs one statement for another.
 
+use super::bulk;
 use super::connect::{Link, failed};
 use crate::error::StoreError;
 use crate::sql::writer::WriteEngine;
@@ -80,7 +81,7 @@ impl Columns for Row {
 }
 
 /// A parameter as the driver takes it.
-type Parameter<'v> = (Box<dyn ToSql + Sync + Send + 'v>, Type);
+type Parameter<'v> = (bulk::Column<'v>, Type);
 
 fn parameters<'v>(values: &'v [Value<'v>]) -> Vec<Parameter<'v>> {
     let one = |value: &'v Value<'v>| -> Parameter<'v> {
@@ -107,13 +108,33 @@ fn numbered(sql: &str) -> String {
     sql.replace('?', "$")
 }
 
-async fn rows_of(client: &Client, statement: Statement<'_>) -> Result<Vec<Row>, StoreError> {
+/// Runs statements that say the same: as one if there are several and their form allows it.
+async fn run_together(client: &Client, statements: &[Statement<'_>]) -> Result<u64, StoreError> {
+    if let (true, Some(bulk)) = (statements.len() > 1, bulk::together(statements)) {
+        let ran = client.execute_typed(&bulk.sql, &borrowed(&bulk.columns)).await;
+        return ran.map_err(failed);
+    }
+    let all = statements.iter().map(|statement| run_on(client, statement));
+    Ok(try_join_all(all).await?.iter().sum())
+}
+
+/// The same for statements that give rows.
+async fn rows_together(client: &Client, statements: &[Statement<'_>]) -> Result<Vec<Row>, StoreError> {
+    if let (true, Some(bulk)) = (statements.len() > 1, bulk::together(statements)) {
+        let asked = client.query_typed(&bulk.sql, &borrowed(&bulk.columns)).await;
+        return asked.map_err(failed);
+    }
+    let all = statements.iter().map(|statement| rows_of(client, statement));
+    Ok(try_join_all(all).await?.into_iter().flatten().collect())
+}
+
+async fn rows_of(client: &Client, statement: &Statement<'_>) -> Result<Vec<Row>, StoreError> {
     let values = parameters(&statement.values);
     let asked = client.query_typed(&numbered(statement.sql), &borrowed(&values)).await;
     asked.map_err(failed)
 }
 
-async fn run_on(client: &Client, statement: Statement<'_>) -> Result<u64, StoreError> {
+async fn run_on(client: &Client, statement: &Statement<'_>) -> Result<u64, StoreError> {
     let values = parameters(&statement.values);
     let ran = client.execute_typed(&numbered(statement.sql), &borrowed(&values)).await;
     ran.map_err(failed)
@@ -134,14 +155,14 @@ impl Engine for Readers<'_> {
 
     async fn run(&mut self, statement: Statement<'_>) -> Result<u64, StoreError> {
         let mut client = connection_of(self.0).await?;
-        let ran = timeout(READ_DEADLINE, run_on(&client, statement)).await;
+        let ran = timeout(READ_DEADLINE, run_on(&client, &statement)).await;
         client.is_stuck = ran.is_err();
         ran.map_err(|_| slow())?
     }
 
     async fn rows(&mut self, statement: Statement<'_>) -> Result<Vec<Row>, StoreError> {
         let mut client = connection_of(self.0).await?;
-        let asked = timeout(READ_DEADLINE, rows_of(&client, statement)).await;
+        let asked = timeout(READ_DEADLINE, rows_of(&client, &statement)).await;
         // A connection that hangs is not given to the next one who asks.
         client.is_stuck = asked.is_err();
         asked.map_err(|_| slow())?
@@ -208,27 +229,27 @@ impl Engine for Connection {
     const DIALECT: Dialect = DIALECT;
 
     async fn run(&mut self, statement: Statement<'_>) -> Result<u64, StoreError> {
-        let ran = timeout(WRITE_DEADLINE, run_on(self.client()?, statement)).await;
+        let ran = timeout(WRITE_DEADLINE, run_on(self.client()?, &statement)).await;
         ran.map_err(|_| slow())?
     }
 
     async fn rows(&mut self, statement: Statement<'_>) -> Result<Vec<Row>, StoreError> {
-        let ran = timeout(WRITE_DEADLINE, rows_of(self.client()?, statement)).await;
+        let ran = timeout(WRITE_DEADLINE, rows_of(self.client()?, &statement)).await;
         ran.map_err(|_| slow())?
     }
 
-    async fn run_all(&mut self, statements: Vec<Statement<'_>>) -> Result<Vec<u64>, StoreError> {
+    async fn run_all(&mut self, statements: Vec<Statement<'_>>) -> Result<u64, StoreError> {
         let client = self.client()?;
-        let all = statements.into_iter().map(|statement| run_on(client, statement));
+        let all = bulk::runs(&statements).map(|run| run_together(client, run));
         let ran = timeout(WRITE_DEADLINE, try_join_all(all)).await;
-        ran.map_err(|_| slow())?
+        Ok(ran.map_err(|_| slow())??.iter().sum())
     }
 
-    async fn rows_of_all(&mut self, statements: Vec<Statement<'_>>) -> Result<Vec<Vec<Row>>, StoreError> {
+    async fn rows_of_all(&mut self, statements: Vec<Statement<'_>>) -> Result<Vec<Row>, StoreError> {
         let client = self.client()?;
-        let all = statements.into_iter().map(|statement| rows_of(client, statement));
+        let all = bulk::runs(&statements).map(|run| rows_together(client, run));
         let ran = timeout(WRITE_DEADLINE, try_join_all(all)).await;
-        ran.map_err(|_| slow())?
+        Ok(ran.map_err(|_| slow())??.into_iter().flatten().collect())
     }
 }
 

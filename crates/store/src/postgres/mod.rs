@@ -3,6 +3,7 @@
 //! One writer per node commits in groups, and all writers of all nodes go one after the other by the `head` row, which
 //! each takes first. Readers have their own connections. What coherence needs stands in [`cluster`].
 
+mod bulk;
 mod cluster;
 mod connect;
 mod engine;

@@ -96,21 +96,21 @@ pub(crate) trait Engine: Send {
     /// Runs a statement and gives its rows.
     async fn rows(&mut self, statement: Statement<'_>) -> Result<Vec<Self::Row>>;
 
-    /// Runs statements that do not depend on each other's rows, in their order, and gives how many rows each touched. A
+    /// Runs statements that do not depend on each other's rows, in their order, and gives how many rows they touched. A
     /// database across a network answers all of them in one journey.
-    async fn run_all(&mut self, statements: Vec<Statement<'_>>) -> Result<Vec<u64>> {
-        let mut touched = Vec::with_capacity(statements.len());
+    async fn run_all(&mut self, statements: Vec<Statement<'_>>) -> Result<u64> {
+        let mut touched = 0;
         for statement in statements {
-            touched.push(self.run(statement).await?);
+            touched += self.run(statement).await?;
         }
         Ok(touched)
     }
 
-    /// The same, and gives the rows of each.
-    async fn rows_of_all(&mut self, statements: Vec<Statement<'_>>) -> Result<Vec<Vec<Self::Row>>> {
+    /// The same, and gives their rows in the order of the statements.
+    async fn rows_of_all(&mut self, statements: Vec<Statement<'_>>) -> Result<Vec<Self::Row>> {
         let mut found = Vec::with_capacity(statements.len());
         for statement in statements {
-            found.push(self.rows(statement).await?);
+            found.extend(self.rows(statement).await?);
         }
         Ok(found)
     }

@@ -178,7 +178,7 @@ impl<E: Engine> Tx for SqlTx<'_, E> {
         let ids = ids.iter();
         let statements = ids.map(|id| query(LOCK_KEY).bind(tenant.as_str()).bind(id.bytes()));
         let found = self.0.rows_of_all(statements.collect()).await?;
-        found.iter().flatten().map(key_record).collect()
+        found.iter().map(key_record).collect()
     }
 
     async fn count_keys(&mut self, counted: &[Counted<'_>]) -> Result<Vec<u32>> {
@@ -190,7 +190,7 @@ impl<E: Engine> Tx for SqlTx<'_, E> {
                 .bind(one.count_expired)
         });
         let found = self.0.rows_of_all(statements.collect()).await?;
-        let totals = found.iter().flatten().map(|row| int(row, "total"));
+        let totals = found.iter().map(|row| int(row, "total"));
         totals
             .map(|total| Ok(u32::try_from(total?).unwrap_or(u32::MAX)))
             .collect()
@@ -213,7 +213,7 @@ impl<E: Engine> Tx for SqlTx<'_, E> {
                 .bind(now.millis())
         });
         let found = self.0.rows_of_all(statements.collect()).await?;
-        found.iter().flatten().map(|row| flag(row, "found")).collect()
+        found.iter().map(|row| flag(row, "found")).collect()
     }
 
     async fn insert_keys(&mut self, keys: &[&Key]) -> Result<()> {
@@ -225,7 +225,7 @@ impl<E: Engine> Tx for SqlTx<'_, E> {
     async fn update_keys(&mut self, keys: &[&Key]) -> Result<()> {
         let statements = keys.iter().map(|key| key_statement(UPDATE_KEY, key));
         let touched = self.0.run_all(statements.collect()).await?;
-        match touched.iter().all(|&rows| rows == 1) {
+        match usize::try_from(touched) == Ok(keys.len()) {
             true => Ok(()),
             false => Err(corrupt("a key that was just read is gone")),
         }
@@ -279,7 +279,7 @@ impl<E: Engine> Tx for SqlTx<'_, E> {
                 is_live: text(row, "standing")? == "live",
             })
         };
-        found.iter().flatten().map(current).collect()
+        found.iter().map(current).collect()
     }
 
     async fn entomb_credentials(&mut self, key: KeyId) -> Result<Vec<Digest>> {
