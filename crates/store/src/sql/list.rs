@@ -15,7 +15,6 @@ use keyreeve_core::{KeyId, Timestamp};
 macro_rules! filter {
     ($owner:literal) => {
         concat!(
-            "WHERE tenant = ?1 ",
             $owner,
             " AND (?4 IS NULL OR ?4 = CASE WHEN state = 'revoked' OR (state = 'disabled' AND finalize_at <= ?3) ",
             "THEN 'revoked' WHEN state = 'disabled' THEN 'disabled' WHEN expires_at <= ?3 THEN 'expired' ",
@@ -37,18 +36,14 @@ macro_rules! page {
         concat!(
             select_keys!(),
             filter!($owner),
-            "AND id < ?12 AND id >= ?13 ORDER BY id DESC LIMIT ?14 OFFSET ?15"
+            " ORDER BY id DESC LIMIT ?14 OFFSET ?15"
         )
     };
 }
 
 macro_rules! count {
     ($owner:literal) => {
-        concat!(
-            "SELECT count(*) AS total FROM keys ",
-            filter!($owner),
-            "AND id < ?12 AND id >= ?13"
-        )
+        concat!("SELECT count(*) AS total FROM keys ", filter!($owner))
     };
 }
 
@@ -56,7 +51,7 @@ macro_rules! count {
 macro_rules! edge {
     ($owner:literal) => {
         concat!(
-            "SELECT id FROM keys WHERE tenant = ?1 ",
+            "SELECT id FROM keys WHERE tenant = ?1 AND ",
             $owner,
             " AND id < ?3 ORDER BY id DESC LIMIT 2 OFFSET ?4"
         )
@@ -64,33 +59,40 @@ macro_rules! edge {
 }
 
 /// What is asked of the keys of one owner, or of all.
-struct Questions {
-    page: &'static str,
-    count: &'static str,
-    edge: &'static str,
+pub(crate) struct Questions {
+    pub(crate) page: &'static str,
+    pub(crate) count: &'static str,
+    pub(crate) edge: &'static str,
 }
 
-const OF_TENANT: Questions = Questions {
-    page: page!("AND ?2 IS NULL"),
-    count: count!("AND ?2 IS NULL"),
-    edge: edge!("AND ?2 IS NULL"),
+pub(crate) const OF_TENANT: Questions = Questions {
+    page: page!("WHERE tenant = ?1 AND ?2 IS NULL AND id < ?12 AND id >= ?13"),
+    count: count!("WHERE tenant = ?1 AND ?2 IS NULL AND id < ?12 AND id >= ?13"),
+    edge: edge!("?2 IS NULL"),
 };
-const OF_SUBJECT: Questions = Questions {
-    page: page!("AND subject = ?2"),
-    count: count!("AND subject = ?2"),
-    edge: edge!("AND subject = ?2"),
+/// SQLite takes the index of the tenant's keys for these if it is not told.
+pub(crate) const OF_SUBJECT: Questions = Questions {
+    page: page!("INDEXED BY keys_of_subject WHERE tenant = ?1 AND subject = ?2 AND id < ?12 AND id >= ?13"),
+    count: count!("INDEXED BY keys_of_subject WHERE tenant = ?1 AND subject = ?2 AND id < ?12 AND id >= ?13"),
+    edge: edge!("subject = ?2"),
 };
-/// What expires soon is rare, and need not be new: these are found by when they expire.
-const EXPIRING: Questions = Questions {
-    page: page!(
-        "AND ?2 IS NULL AND id IN (SELECT e.id FROM keys e WHERE e.tenant = ?1 AND e.expires_at > ?3 \
-        AND e.expires_at < ?9 ORDER BY e.expires_at LIMIT 50000)"
-    ),
-    count: count!(
-        "AND ?2 IS NULL AND id IN (SELECT e.id FROM keys e WHERE e.tenant = ?1 AND e.expires_at > ?3 \
-        AND e.expires_at < ?9 ORDER BY e.expires_at LIMIT 50000)"
-    ),
-    edge: edge!("AND ?2 IS NULL"),
+
+/// What expires soon is rare, and need not be new: it is found by when it expires. No index may lead to anything else
+/// (an expression has none), or the whole tenant would be read.
+macro_rules! expiring {
+    ($question:ident) => {
+        $question!(
+            "WHERE tenant || '' = ?1 AND ?2 IS NULL AND coalesce(id, id) < ?12 AND coalesce(id, id) >= ?13 \
+             AND id IN (SELECT e.id FROM keys e WHERE e.tenant = ?1 AND e.expires_at > ?3 AND e.expires_at < ?9 \
+             ORDER BY e.expires_at LIMIT 50000)"
+        )
+    };
+}
+
+pub(crate) const EXPIRING: Questions = Questions {
+    page: expiring!(page),
+    count: expiring!(count),
+    edge: OF_TENANT.edge,
 };
 
 /// The keys that are looked at.

@@ -19,11 +19,11 @@ const ROOT_KEYS: &str = "SELECT id, name, tenant, permissions, digest, last_four
      FROM root_keys WHERE ?1 IS NULL OR tenant = ?1 ORDER BY id DESC LIMIT ?2";
 const FIND_ROOT_KEY: &str = "SELECT h.revision AS head_revision, r.* \
      FROM head h LEFT JOIN root_keys r ON r.digest = ?1 WHERE h.id = 1";
-const FIND_CREDENTIAL: &str = "SELECT h.revision AS head_revision, c.standing, c.until, c.key_id, c.tenant, \
+pub(crate) const FIND_CREDENTIAL: &str = "SELECT h.revision AS head_revision, c.standing, c.until, c.key_id, c.tenant, \
      c.last_used_at IS NOT NULL AS is_presented, k.subject, k.name, k.scopes, k.claims, k.state, k.finalize_at, k.expires_at \
      FROM head h LEFT JOIN credentials c ON c.digest = ?1 LEFT JOIN keys k ON k.id = c.key_id WHERE h.id = 1";
-const KEY: &str = concat!(select_keys!(), "WHERE tenant = ?1 AND id = ?2");
-const LAPSED: &str =
+pub(crate) const KEY: &str = concat!(select_keys!(), "WHERE tenant = ?1 AND id = ?2");
+pub(crate) const LAPSED: &str =
     "SELECT tenant, id FROM keys WHERE finalize_at <= ?1 AND state = 'disabled' ORDER BY finalize_at LIMIT ?2";
 const AUDIT_AFTER: &str = "SELECT * FROM log WHERE revision > ?1 ORDER BY revision LIMIT ?2";
 

@@ -18,10 +18,10 @@ const SET_HEAD: &str = "UPDATE head SET revision = ?1, chain = ?2 WHERE id = 1";
 const APPEND: &str = "INSERT INTO log (revision, at, tenant, actor_type, actor_id, action, target_type, target_id, \
      subject, reason, address, request_id, before, after, chain) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
-const LOCK_KEY: &str = concat!(select_keys!(), "WHERE tenant = ?1 AND id = ?2");
-const COUNT_KEYS: &str = "SELECT count(*) AS total FROM keys WHERE tenant = ?1 AND subject = ?2 AND state <> 'revoked' \
+pub(crate) const LOCK_KEY: &str = concat!(select_keys!(), "WHERE tenant = ?1 AND id = ?2");
+pub(crate) const COUNT_KEYS: &str = "SELECT count(*) AS total FROM keys WHERE tenant = ?1 AND subject = ?2 AND state <> 'revoked' \
      AND NOT coalesce(finalize_at <= ?3, FALSE) AND (?4 OR NOT coalesce(expires_at <= ?3, FALSE))";
-const NAME_TAKEN: &str = "SELECT EXISTS (SELECT 1 FROM keys WHERE tenant = ?1 AND subject = ?2 AND name = ?3 \
+pub(crate) const NAME_TAKEN: &str = "SELECT EXISTS (SELECT 1 FROM keys WHERE tenant = ?1 AND subject = ?2 AND name = ?3 \
      AND id IS DISTINCT FROM ?4 AND state <> 'revoked' AND NOT coalesce(finalize_at <= ?5, FALSE) \
      AND NOT coalesce(expires_at <= ?5, FALSE)) AS found";
 const INSERT_KEY: &str = "INSERT INTO keys (id, tenant, subject, name, description, claims, scopes, created_by, \
