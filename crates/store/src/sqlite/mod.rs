@@ -6,7 +6,6 @@
 mod engine;
 mod migrate;
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 mod plans;
 #[cfg(feature = "postgres")]
 mod pour;
