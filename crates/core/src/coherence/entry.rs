@@ -244,7 +244,7 @@ impl Entry {
                 },
                 _ => KeyStanding::Revoked,
             },
-            owner_blocked: head.gate.blocks(self.subject()),
+            owner_blocked: head.gate.blocks(|| self.subject()),
             not_before: None,
             expires_at: self.expires_at(),
             scopes: self.scopes(),
