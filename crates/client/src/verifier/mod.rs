@@ -124,20 +124,24 @@ impl Verifier {
     }
 
     fn hit(&self, key: &str, scopes: &[&str]) -> Result<Verdict, Digest> {
-        let denial = if key.is_empty() {
-            Denial::Missing
-        } else {
-            Denial::Malformed
-        };
-        let Ok(presented) = Presented::parse(key) else {
+        if !Presented::may_be(key) {
+            let denial = if key.is_empty() {
+                Denial::Missing
+            } else {
+                Denial::Malformed
+            };
             return Ok(Verdict::unknown(denial));
-        };
-        let digest = presented.digest();
+        }
+        // What is remembered is a key: only of another text it must be seen whether it can be one, before the node is asked.
+        let digest = Digest::of(key.as_bytes());
         let child = &self.0.inner.child;
         let looked = child.look_up(&digest);
         let now = moment();
-        let (entry, revision) = child.settle(looked, now).ok_or(digest)?;
-        Ok(self.judged(entry, revision, scopes, now))
+        match child.settle(looked, now) {
+            Some((entry, revision)) => Ok(self.judged(entry, revision, scopes, now)),
+            None if Presented::parse(key).is_ok() => Err(digest),
+            None => Ok(Verdict::unknown(Denial::Malformed)),
+        }
     }
 
     fn judged(&self, entry: Entry, revision: u64, scopes: &[&str], now: keyreeve_core::coherence::Moment) -> Verdict {

@@ -180,9 +180,12 @@ impl Entry {
 
     /// A part of the texts.
     fn text(&self, skip: usize, take: usize) -> &str {
+        std::str::from_utf8(self.bytes(skip, take)).unwrap_or("")
+    }
+
+    fn bytes(&self, skip: usize, take: usize) -> &[u8] {
         let start = self.head().tags.times_before(0) * TIME_BYTES + skip;
-        let bytes = self.0.slice.get(start..start + take);
-        std::str::from_utf8(bytes.unwrap_or(&[])).unwrap_or("")
+        self.0.slice.get(start..start + take).unwrap_or_default()
     }
 
     /// The key's id.
@@ -208,9 +211,13 @@ impl Entry {
 
     /// The key's scopes, joined by spaces.
     pub fn scopes(&self) -> &str {
+        std::str::from_utf8(self.scopes_bytes()).unwrap_or("")
+    }
+
+    fn scopes_bytes(&self) -> &[u8] {
         let head = self.head();
         let before = usize::from(head.subject_bytes) + usize::from(head.name_bytes);
-        self.text(before, usize::from(head.scopes_bytes))
+        self.bytes(before, usize::from(head.scopes_bytes))
     }
 
     /// The key's claims as JSON.
@@ -247,7 +254,7 @@ impl Entry {
             owner_blocked: head.gate.blocks(|| self.subject()),
             not_before: None,
             expires_at: self.expires_at(),
-            scopes: self.scopes(),
+            scopes: self.scopes_bytes(),
         }
     }
 

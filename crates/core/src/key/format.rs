@@ -33,9 +33,14 @@ pub enum Malformed {
 pub struct Presented<'a>(&'a str);
 
 impl<'a> Presented<'a> {
+    /// Whether a text has a length that keys have: cheap enough to be asked of everything.
+    pub fn may_be(text: &str) -> bool {
+        (BYTES_MIN..=BYTES_MAX).contains(&text.len())
+    }
+
     /// Checks form and checksum. Costs no digest and no look-up.
     pub fn parse(text: &'a str) -> Result<Self, Malformed> {
-        if !(BYTES_MIN..=BYTES_MAX).contains(&text.len()) {
+        if !Self::may_be(text) {
             return Err(Malformed::Length);
         }
         let split = |at: usize| text.split_at_checked(text.len() - at).ok_or(Malformed::Form);

@@ -32,10 +32,9 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Prepared statements kept by a connection: more than this crate has.
 const STATEMENTS_KEPT: usize = 128;
 
-/// Folding the log into the database after 16 MB of it instead of 4 costs each change less of that, and a cache of 16 MB
-/// holds what changes of many keys touch.
+/// Folding the log into the database after 16 MB of it instead of 4 costs each change less of that.
 const TO_WRITE: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
-     PRAGMA wal_autocheckpoint = 4000; PRAGMA cache_size = -16000";
+     PRAGMA wal_autocheckpoint = 4000; PRAGMA cache_size = -4000";
 const TO_READ: &str = "PRAGMA query_only = ON";
 
 /// An open SQLite store. Dropping it without [`crate::Store::close`] loses nothing that was answered.
