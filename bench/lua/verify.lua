@@ -1,13 +1,23 @@
--- wrk: POST /v1/verify, each key of the file $KEYS in turn. $ROOT is the caller's root key. With $SCHEME the key is in
--- the header instead: `Authorization: $SCHEME key`.
+-- wrk: POST /v1/verify, each key of the file $KEYS in turn, or batches of $BATCH. $ROOT is the caller's root key. With
+-- $SCHEME the key is in the header instead: `Authorization: $SCHEME key`.
 local requests, turn = {}, 0
+local batch = tonumber(os.getenv("BATCH") or "1")
 
 function init()
   local scheme = os.getenv("SCHEME")
   local headers = { ["Content-Type"] = "application/json", ["Authorization"] = "Bearer " .. os.getenv("ROOT") }
+  local items = {}
   for key in io.lines(os.getenv("KEYS")) do
     if scheme then headers["Authorization"] = scheme .. " " .. key end
-    requests[#requests + 1] = wrk.format("POST", "/v1/verify", headers, '{"key":"' .. key .. '"}')
+    items[#items + 1] = '{"key":"' .. key .. '"}'
+    if batch == 1 then
+      requests[#requests + 1] = wrk.format("POST", "/v1/verify", headers, items[1])
+      items = {}
+    elseif #items == batch then
+      local body = '{"items":[' .. table.concat(items, ",") .. "]}"
+      requests[#requests + 1] = wrk.format("POST", "/v1/verify/batch", headers, body)
+      items = {}
+    end
   end
 end
 

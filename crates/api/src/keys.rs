@@ -320,7 +320,8 @@ pub struct PurgedKeys {
 pub struct KeyList {
     /// The keys.
     pub data: Vec<ApiKey>,
-    /// How many the filter lets through among the newest 50 000 keys of the tenant, or of the subject if one is given.
+    /// How many the filter lets through among the newest 50 000 keys of the tenant, or of the subject if one is given;
+    /// with `expiring_within` and no subject, among the 50 000 that expire soonest.
     pub total_count: u64,
     /// There, and `true`, if there are more keys than those, so that `total_count` may be too low.
     #[serde(skip_serializing_if = "std::ops::Not::not")]

@@ -2,8 +2,9 @@
 
 /// Two lower-case hexadecimal digits a byte (RFC 4648, section 8).
 pub fn hex(bytes: &[u8]) -> String {
-    let digits = bytes.iter().flat_map(|&byte| hex_digits(byte));
-    digits.map(char::from).collect()
+    let mut text = String::with_capacity(bytes.len() * 2);
+    text.extend(bytes.iter().flat_map(|&byte| hex_digits(byte)).map(char::from));
+    text
 }
 
 /// The two digits of one byte.

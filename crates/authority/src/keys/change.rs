@@ -89,10 +89,7 @@ pub(super) fn decide(
         if is_renamed && facts.name_taken && facts.policy.names == Names::Unique {
             return Err(Refusal::NameTaken);
         }
-        let before = describe::key(&facts.key);
-        let outcome = transition(facts.key, facts.policy)?;
-        let audit = audit_of(label, before, &outcome);
-        Ok((outcome, audit))
+        decided(label, facts, transition)
     })
 }
 
@@ -101,12 +98,18 @@ pub(super) fn decide_many(
     label: Label,
     mut transition: impl FnMut(Key, &Policy) -> Result<Outcome, Refusal> + Send + 'static,
 ) -> DecideMany {
-    Box::new(move |facts: ChangeFacts<'_>| {
-        let before = describe::key(&facts.key);
-        let outcome = transition(facts.key, facts.policy)?;
-        let audit = audit_of(label.clone(), before, &outcome);
-        Ok((outcome, audit))
-    })
+    Box::new(move |facts: ChangeFacts<'_>| decided(label.clone(), facts, &mut transition))
+}
+
+fn decided(
+    label: Label,
+    facts: ChangeFacts<'_>,
+    transition: impl FnOnce(Key, &Policy) -> Result<Outcome, Refusal>,
+) -> Result<(Outcome, AuditDraft), Refusal> {
+    let before = describe::key(&facts.key);
+    let outcome = transition(facts.key, facts.policy)?;
+    let audit = audit_of(label, before, &outcome);
+    Ok((outcome, audit))
 }
 
 fn audit_of(label: Label, before: String, outcome: &Outcome) -> AuditDraft {

@@ -158,7 +158,15 @@ impl Tables {
             PageStart::Offset(offset) => (None, usize::try_from(offset).unwrap_or(usize::MAX)),
             PageStart::After(id) => (Some(id), 0),
         };
-        let (matching, edge) = self.looked_at(query, after);
+        let by_expiry = query.expires_before.filter(|_| query.subject.is_none());
+        let soonest = by_expiry.map(|end| self.expiring(query, end));
+        let (matching, edge) = match &soonest {
+            Some((rows, _)) => {
+                let older = rows.iter().filter(|row| after.is_none_or(|id| row.key.id < id));
+                (older.copied().collect(), None)
+            }
+            None => self.looked_at(query, after),
+        };
         let rest = matching.get(offset..).unwrap_or_default();
         let page = rest.get(..count(query.limit)).unwrap_or(rest);
         let keys = page.iter().map(|row| self.record(row));
@@ -166,11 +174,12 @@ impl Tables {
         KeyPage {
             keys: keys.map(|record| settled(record, query.now)).collect(),
             total: query.look_at.map(|_| {
-                let (all, edge) = self.looked_at(query, None);
-                Total {
-                    count: u64::try_from(all.len()).unwrap_or(u64::MAX),
-                    is_exact: edge.is_none(),
-                }
+                let (all, is_exact) = soonest.unwrap_or_else(|| {
+                    let (all, edge) = self.looked_at(query, None);
+                    (all, edge.is_none())
+                });
+                let count = u64::try_from(all.len()).unwrap_or(u64::MAX);
+                Total { count, is_exact }
             }),
             next: page.last().filter(|_| has_more).map_or(edge, |row| Some(row.key.id)),
         }
@@ -185,12 +194,25 @@ impl Tables {
         };
         let rows = self.keys.rows().values().rev().filter(owned).filter(is_old_enough);
         let rows: Vec<_> = rows.filter(|row| after.is_none_or(|id| row.key.id < id)).collect();
-        let is_rare = query.subject.is_none() && query.expires_before.is_some();
-        let look_at = query.look_at.filter(|_| !is_rare).map_or(usize::MAX, count);
+        let look_at = query.look_at.map_or(usize::MAX, count);
         let looked_at = rows.get(..look_at).unwrap_or(&rows);
         let edge = looked_at.last().filter(|_| rows.len() > looked_at.len());
         let matching = looked_at.iter().copied().filter(|row| is_asked_for(row, query));
         (matching.collect(), edge.map(|row| row.key.id))
+    }
+
+    /// The keys that expire before a time, of which the soonest are looked at; and whether those are all.
+    fn expiring(&self, query: &KeyQuery, end: Timestamp) -> (Vec<&KeyRow>, bool) {
+        let expires = |row: &&KeyRow| row.key.expires_at.is_some_and(|at| at > query.now && at < end);
+        let rows = self.keys.rows().values().filter(|row| row.key.tenant == query.tenant);
+        let mut soonest: Vec<_> = rows.filter(expires).collect();
+        soonest.sort_by_key(|row| row.key.expires_at);
+        let look_at = query.look_at.map_or(usize::MAX, count);
+        let is_all = soonest.len() <= look_at;
+        soonest.truncate(look_at);
+        soonest.retain(|row| is_asked_for(row, query));
+        soonest.sort_by_key(|row| std::cmp::Reverse(row.key.id));
+        (soonest, is_all)
     }
 }
 

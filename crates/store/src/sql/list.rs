@@ -36,7 +36,7 @@ macro_rules! page {
         concat!(
             select_keys!(),
             filter!($owner),
-            " ORDER BY id DESC LIMIT ?14 OFFSET ?15"
+            " ORDER BY id DESC LIMIT ?15 OFFSET ?16"
         )
     };
 }
@@ -77,14 +77,14 @@ pub(crate) const OF_SUBJECT: Questions = Questions {
     edge: edge!("subject = ?2"),
 };
 
-/// What expires soon is rare, and need not be new: it is found by when it expires. No index may lead to anything else
+/// What expires soon is rare, and need not be new: it is found by when it expires, the soonest `?14` of it. No index may lead to anything else
 /// (an expression has none), or the whole tenant would be read.
 macro_rules! expiring {
     ($question:ident) => {
         $question!(
             "WHERE tenant || '' = ?1 AND ?2 IS NULL AND coalesce(id, id) < ?12 AND coalesce(id, id) >= ?13 \
              AND id IN (SELECT e.id FROM keys e WHERE e.tenant = ?1 AND e.expires_at > ?3 AND e.expires_at < ?9 \
-             ORDER BY e.expires_at LIMIT 50000)"
+             ORDER BY e.expires_at LIMIT ?14)"
         )
     };
 }
@@ -92,7 +92,8 @@ macro_rules! expiring {
 pub(crate) const EXPIRING: Questions = Questions {
     page: expiring!(page),
     count: expiring!(count),
-    edge: OF_TENANT.edge,
+    edge: "SELECT e.id FROM keys e WHERE e.tenant = ?1 AND ?2 IS NULL AND e.expires_at > ?3 AND e.expires_at < ?4 \
+        ORDER BY e.expires_at LIMIT 1 OFFSET ?5",
 };
 
 /// The keys that are looked at.
@@ -107,10 +108,10 @@ struct Window {
 }
 
 pub(crate) async fn list(engine: &mut impl Engine, wanted: &KeyQuery) -> Result<KeyPage, StoreError> {
-    let questions = match (&wanted.subject, wanted.expires_before) {
-        (Some(_), _) => OF_SUBJECT,
-        (None, Some(_)) => EXPIRING,
-        (None, None) => OF_TENANT,
+    let questions = match &wanted.subject {
+        Some(_) => OF_SUBJECT,
+        None if is_by_expiry(wanted) => EXPIRING,
+        None => OF_TENANT,
     };
     // What was made since cannot have been unused for so long.
     let newest = wanted
@@ -123,6 +124,7 @@ pub(crate) async fn list(engine: &mut impl Engine, wanted: &KeyQuery) -> Result<
     let window = window(engine, &questions, wanted, from).await?;
     // One more than asked for tells whether there is a next page.
     let statement = filtered(query(questions.page), wanted, window)
+        .bind(most_expiring(wanted))
         .bind(i64::from(wanted.limit).saturating_add(1))
         .bind(number(offset));
     let mut keys = all(engine, statement, |row| {
@@ -158,7 +160,7 @@ async fn window(
         to: [0; 16],
         is_last: true,
     };
-    let Some(look_at) = wanted.look_at.filter(|_| questions.page != EXPIRING.page) else {
+    let Some(look_at) = wanted.look_at.filter(|_| !is_by_expiry(wanted)) else {
         return Ok(whole);
     };
     let statement = query(questions.edge)
@@ -183,11 +185,30 @@ async fn total(
     wanted: &KeyQuery,
     window: Window,
 ) -> Result<Total, StoreError> {
-    let row = engine.the_row(filtered(query(questions.count), wanted, window)).await?;
-    Ok(Total {
-        count: u64::try_from(int(&row, "total")?).unwrap_or(0),
-        is_exact: window.is_last,
-    })
+    let mut statement = filtered(query(questions.count), wanted, window);
+    let mut is_exact = window.is_last;
+    if is_by_expiry(wanted) {
+        statement = statement.bind(most_expiring(wanted));
+        let beyond = query(questions.edge)
+            .bind(wanted.tenant.as_str())
+            .bind(None::<&str>)
+            .bind(wanted.now.millis())
+            .bind(wanted.expires_before.map(Timestamp::millis))
+            .bind(most_expiring(wanted));
+        is_exact = engine.row(beyond).await?.is_none();
+    }
+    let row = engine.the_row(statement).await?;
+    let count = u64::try_from(int(&row, "total")?).unwrap_or(0);
+    Ok(Total { count, is_exact })
+}
+
+/// Whether it is found by when it expires, and not by its age.
+const fn is_by_expiry(wanted: &KeyQuery) -> bool {
+    wanted.subject.is_none() && wanted.expires_before.is_some()
+}
+
+fn most_expiring(wanted: &KeyQuery) -> i64 {
+    wanted.look_at.map_or(i64::MAX, i64::from)
 }
 
 fn filtered<'q>(statement: Statement<'q>, wanted: &'q KeyQuery, window: Window) -> Statement<'q> {

@@ -119,6 +119,12 @@ fn prepared<'c>(
     values: &[impl ToSql],
 ) -> rusqlite::Result<CachedStatement<'c>> {
     let mut statement = connection.prepare_cached(sql)?;
+    if statement.parameter_count() != values.len() {
+        return Err(rusqlite::Error::InvalidParameterCount(
+            values.len(),
+            statement.parameter_count(),
+        ));
+    }
     for (place, value) in values.iter().enumerate() {
         statement.raw_bind_parameter(place + 1, value)?;
     }

@@ -52,3 +52,36 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     }
     tx.commit().map_err(failed)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_another_tool_migrated_goes_on_from_there() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate(&mut connection).unwrap();
+        let former = "CREATE TABLE _sqlx_migrations (version BIGINT PRIMARY KEY, description TEXT NOT NULL); \
+            INSERT INTO _sqlx_migrations SELECT version, name FROM keyreeve_migrations WHERE version < 4; \
+            DROP TABLE keyreeve_migrations; DROP TABLE logins; DROP TABLE traces; DROP INDEX users_of_email; \
+            DROP INDEX log_of_subject";
+        connection.execute_batch(former).unwrap();
+        migrate(&mut connection).unwrap();
+        let versions = "SELECT group_concat(version) FROM keyreeve_migrations ORDER BY version";
+        let versions: String = connection.query_row(versions, [], |row| row.get(0)).unwrap();
+        assert_eq!(versions, "1,2,4", "the last was run, and the first two were not again");
+        assert!(connection.execute_batch("SELECT 1 FROM _sqlx_migrations").is_err());
+        migrate(&mut connection).unwrap();
+    }
+
+    #[test]
+    fn what_a_newer_version_wrote_is_refused() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate(&mut connection).unwrap();
+        connection
+            .execute("INSERT INTO keyreeve_migrations VALUES (999, 'future')", [])
+            .unwrap();
+        let refused = migrate(&mut connection);
+        assert!(matches!(refused, Err(StoreError::Corrupt(_))), "{refused:?}");
+    }
+}

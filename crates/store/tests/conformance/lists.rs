@@ -201,3 +201,28 @@ pub async fn what_is_not_to_be_counted_is_not(world: World) {
     let page = world.store.list(query).await.unwrap();
     assert_eq!((page.keys.len(), page.total, page.next), (1, None, None));
 }
+
+/// What expires soon need not be new: the soonest are looked at, and it is said if there are more.
+pub async fn of_what_expires_the_soonest_are_looked_at(world: World) {
+    for (called, seconds) in [("soon", 60), ("late", 300), ("sooner", 30)] {
+        world.issue_expiring("user_1", called, seconds).await;
+    }
+    world.issue("user_1", "never").await;
+    let expiring = |look_at| KeyQuery {
+        expires_before: Some(later(600)),
+        look_at: Some(look_at),
+        ..world.query()
+    };
+    let page = world.store.list(expiring(2)).await.unwrap();
+    let names: Vec<_> = page.keys.iter().map(|record| record.key.name.as_str()).collect();
+    let partly = Total {
+        count: 2,
+        is_exact: false,
+    };
+    assert_eq!(
+        (names, page.total, page.next),
+        (vec!["sooner", "soon"], Some(partly), None)
+    );
+    let all = world.store.list(expiring(3)).await.unwrap();
+    assert_eq!(all.total, Some(exactly(3)));
+}

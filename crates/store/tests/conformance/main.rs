@@ -69,6 +69,7 @@ every_database! {
     lists::newest_first_in_pages_by_offset_and_by_cursor,
     lists::a_page_looks_at_so_many_keys_and_says_where_to_go_on,
     lists::what_is_not_to_be_counted_is_not,
+    lists::of_what_expires_the_soonest_are_looked_at,
     lists::filters_by_owner_standing_and_name,
     lists::a_search_takes_every_character_as_it_is,
     lists::unused_keys_scopes_and_endings_are_found,

@@ -185,7 +185,7 @@ async fn show(app: &App, visitor: &Visitor, parts: &Parts, place: Place) -> Resu
             ),
         },
         previous: (filter.page > 1 && filter.after.is_none()).then(|| turn(filter.page - 1)),
-        next: next(&fields, path, &found, first + shown),
+        next: next(&fields, &filter, path, &found, first + shown),
         owners: people.addresses(),
         sizes: &SIZES,
         curl: curl(visitor),
@@ -214,14 +214,10 @@ fn title_of(visitor: &Visitor, place: Place) -> &'static str {
 
 /// The address of the page that follows. Of very many keys the newest are counted and have pages with numbers; behind
 /// those a page begins after a key.
-fn next(fields: &Fields, path: &str, found: &KeyPage, shown: u64) -> Option<String> {
-    let is_counted = fields.get("after").is_none() && shown < found.total.map_or(0, |total| total.count);
-    let page = fields
-        .get("page")
-        .and_then(|text| text.parse::<u64>().ok())
-        .unwrap_or(1);
+fn next(fields: &Fields, filter: &Filter, path: &str, found: &KeyPage, shown: u64) -> Option<String> {
+    let is_counted = filter.after.is_none() && shown < found.total.map_or(0, |total| total.count);
     match (is_counted && !found.keys.is_empty(), found.next) {
-        (true, _) => Some(fields.with("page", &page.saturating_add(1).to_string()).address(path)),
+        (true, _) => Some(fields.with("page", &(filter.page + 1).to_string()).address(path)),
         (false, Some(id)) => Some(fields.with("after", &id.to_string()).address(path)),
         (false, None) => None,
     }
