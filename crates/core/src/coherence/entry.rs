@@ -37,8 +37,9 @@ pub struct NewEntry<'a> {
     pub is_presented: bool,
 }
 
-/// Fixed part of an entry. In the same allocation follow the times that it has, eight bytes each, and its texts: subject,
-/// name, scopes, claims.
+/// Fixed part of an entry. In the same allocation follow how long its subject and its name are, two bytes each (here they
+/// would take eight, for the sake of alignment), the times that it has, eight bytes each, and its texts: subject, name,
+/// scopes, claims.
 struct Head {
     digest: Digest,
     key_id: KeyId,
@@ -47,8 +48,6 @@ struct Head {
     used_at: AtomicI64,
     /// Good verdicts since they were last taken for counting.
     uses: AtomicU32,
-    subject_bytes: u16,
-    name_bytes: u16,
     scopes_bytes: u16,
     tags: Tags,
     marks: AtomicU8,
@@ -110,7 +109,8 @@ pub enum Noted {
     QueueFirst,
 }
 
-/// Bytes of one time in the allocation.
+/// Bytes of the lengths of subject and name in the allocation, and of one time.
+const LENGTHS_BYTES: usize = 2 * size_of::<u16>();
 const TIME_BYTES: usize = size_of::<i64>();
 
 /// One remembered secret. Cloning is cheap: it shares the allocation.
@@ -136,6 +136,9 @@ impl Entry {
         };
         let mut tags = secret | key;
         let mut rest = Vec::new();
+        for text in [found.subject, found.name] {
+            rest.extend_from_slice(&bytes(text)?.to_le_bytes());
+        }
         for (tag, time) in Tags::TIMES.into_iter().zip([found.expires_at, retires_at, finalize_at]) {
             if let Some(time) = time {
                 tags |= tag;
@@ -154,8 +157,6 @@ impl Entry {
             gate: Arc::clone(&found.gate),
             used_at: AtomicI64::new(0),
             uses: AtomicU32::new(0),
-            subject_bytes: bytes(found.subject)?,
-            name_bytes: bytes(found.name)?,
             scopes_bytes: bytes(found.scopes)?,
             tags: Tags(tags),
             marks: AtomicU8::new(if found.is_presented { Marks::PRESENTED } else { 0 }),
@@ -174,7 +175,10 @@ impl Entry {
         if !tags.has(tag) {
             return None;
         }
-        let bytes = self.0.slice.get(tags.times_before(tag) * TIME_BYTES..)?;
+        let bytes = self
+            .0
+            .slice
+            .get(LENGTHS_BYTES + tags.times_before(tag) * TIME_BYTES..)?;
         Some(Timestamp::from_millis(i64::from_le_bytes(*bytes.first_chunk()?)))
     }
 
@@ -184,8 +188,24 @@ impl Entry {
     }
 
     fn bytes(&self, skip: usize, take: usize) -> &[u8] {
-        let start = self.head().tags.times_before(0) * TIME_BYTES + skip;
+        let start = self.texts_at() + skip;
         self.0.slice.get(start..start + take).unwrap_or_default()
+    }
+
+    /// Where the texts begin.
+    fn texts_at(&self) -> usize {
+        LENGTHS_BYTES + self.head().tags.times_before(0) * TIME_BYTES
+    }
+
+    /// How long subject and name are.
+    fn lengths(&self) -> [usize; 2] {
+        let (lengths, _) = self.0.slice.as_chunks::<2>();
+        let length = |place| {
+            lengths
+                .get(place)
+                .map_or(0, |bytes| usize::from(u16::from_le_bytes(*bytes)))
+        };
+        [length(0), length(1)]
     }
 
     /// The key's id.
@@ -200,13 +220,14 @@ impl Entry {
 
     /// The key's owner.
     pub fn subject(&self) -> &str {
-        self.text(0, usize::from(self.head().subject_bytes))
+        let [subject, _] = self.lengths();
+        self.text(0, subject)
     }
 
     /// The key's name.
     pub fn name(&self) -> &str {
-        let head = self.head();
-        self.text(usize::from(head.subject_bytes), usize::from(head.name_bytes))
+        let [subject, name] = self.lengths();
+        self.text(subject, name)
     }
 
     /// The key's scopes, joined by spaces.
@@ -215,17 +236,16 @@ impl Entry {
     }
 
     fn scopes_bytes(&self) -> &[u8] {
-        let head = self.head();
-        let before = usize::from(head.subject_bytes) + usize::from(head.name_bytes);
-        self.bytes(before, usize::from(head.scopes_bytes))
+        let [subject, name] = self.lengths();
+        self.bytes(subject + name, usize::from(self.head().scopes_bytes))
     }
 
     /// The key's claims as JSON.
     pub fn claims(&self) -> Option<&str> {
         let head = self.head();
-        let before = [head.subject_bytes, head.name_bytes, head.scopes_bytes].map(usize::from);
-        let before = before.iter().sum();
-        let take = self.0.slice.len() - head.tags.times_before(0) * TIME_BYTES - before;
+        let [subject, name] = self.lengths();
+        let before = subject + name + usize::from(head.scopes_bytes);
+        let take = self.0.slice.len() - self.texts_at() - before;
         head.tags.has(Tags::CLAIMS).then(|| self.text(before, take))
     }
 
