@@ -13,7 +13,7 @@ import pytest
 import requests
 
 BINARY = os.environ.get("KEYREEVE_BIN") or str(
-    pathlib.Path(__file__).resolve().parent.parent / "target/release/keyreeve"
+    pathlib.Path(__file__).resolve().parent.parent / "target/tested/keyreeve"
 )
 START_SECONDS = 20
 # With it, every server keeps its data in a Postgres database of its own on this server instead of in SQLite.

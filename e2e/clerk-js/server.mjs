@@ -7,7 +7,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
 const binary =
-  process.env.KEYREEVE_BIN ?? fileURLToPath(new URL('../../target/release/keyreeve', import.meta.url));
+  process.env.KEYREEVE_BIN ?? fileURLToPath(new URL('../../target/tested/keyreeve', import.meta.url));
 
 export async function startServer() {
   const data = mkdtempSync(join(tmpdir(), 'keyreeve-e2e-'));

@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url';
 import AxeBuilder from '@axe-core/playwright';
 import { chromium } from 'playwright-core';
 
-const binary = process.env.KEYREEVE_BIN ?? fileURLToPath(new URL('../../target/release/keyreeve', import.meta.url));
+const binary = process.env.KEYREEVE_BIN ?? fileURLToPath(new URL('../../target/tested/keyreeve', import.meta.url));
 const browserPath = process.env.CHROMIUM ?? ['/usr/bin/chromium', '/usr/bin/chromium-browser'].find(existsSync);
 export const PASSWORD = 'correct horse battery';
 const STANDARDS = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa'];
