@@ -51,9 +51,12 @@ class Server:
         command = [BINARY, "serve", "--data", self.data]
         for listener in ("--listen", "--check-listen", "--ops-listen"):
             command += [listener, "127.0.0.1:0"]
+        self.launch(command + self.arguments)
+
+    def launch(self, command):
         environment = {name: value for name, value in os.environ.items() if not name.startswith("KEYREEVE_")}
         self.process = subprocess.Popen(
-            command + self.arguments,
+            command,
             stdout=subprocess.PIPE,
             stderr=open(self.stderr_path, "ab"),
             env={**environment, **self.environment},

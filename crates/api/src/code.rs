@@ -30,6 +30,17 @@ macro_rules! codes {
                 match self { $(Self::$variant => codes!(@clerk $word $($clerk)?),)+ }
             }
 
+            /// What the code is called where RFC 6749, section 5.2, says how errors look.
+            pub const fn on_oauth_wire(self) -> &'static str {
+                match self.status() {
+                    401 => "invalid_client",
+                    403 => "insufficient_scope",
+                    429 | 503 => "temporarily_unavailable",
+                    500 => "server_error",
+                    _ => "invalid_request",
+                }
+            }
+
             /// Its page, in Markdown.
             pub const fn page(self) -> &'static str {
                 match self {

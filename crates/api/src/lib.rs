@@ -9,6 +9,7 @@ pub mod code;
 pub mod json;
 pub mod keys;
 pub mod nodes;
+pub mod oauth;
 pub mod policy;
 pub mod problem;
 pub mod root_keys;

@@ -10,6 +10,8 @@ use utoipa::ToSchema;
 pub enum Family {
     /// `/api_keys` routes: Clerk's codes, `application/json`.
     Clerk,
+    /// `/oauth2` routes: our codes, and beside them what OAuth clients read (RFC 6749, section 5.2).
+    OAuth,
     /// All others: our codes, `application/problem+json`.
     Problem,
 }
@@ -18,7 +20,7 @@ impl Family {
     /// The content type of an error.
     pub const fn content_type(self) -> &'static str {
         match self {
-            Self::Clerk => "application/json",
+            Self::Clerk | Self::OAuth => "application/json",
             Self::Problem => "application/problem+json",
         }
     }
@@ -27,7 +29,7 @@ impl Family {
     pub const fn spell(self, code: Code) -> &'static str {
         match self {
             Self::Clerk => code.on_clerk_wire(),
-            Self::Problem => code.as_str(),
+            Self::OAuth | Self::Problem => code.as_str(),
         }
     }
 }
@@ -67,7 +69,10 @@ impl Problem {
     /// The body to send.
     pub fn body(&self, family: Family, request_id: &str) -> ErrorBody {
         let code = family.spell(self.code).to_owned();
+        let is_oauth = family == Family::OAuth;
         ErrorBody {
+            error: is_oauth.then(|| self.code.on_oauth_wire().to_owned()),
+            error_description: is_oauth.then(|| described(&self.detail)),
             kind: format!("/errors/{}", self.code.as_str()),
             title: self.code.title().to_owned(),
             status: self.code.status(),
@@ -84,9 +89,26 @@ impl Problem {
     }
 }
 
-/// The error body. Every field is always there.
+/// The characters that a description may have (RFC 6749, section 5.2): no quotation mark, no backslash, only ASCII.
+fn described(detail: &str) -> String {
+    let allowed = |char| match char {
+        ' ' | '!' | '#'..='[' | ']'..='~' => char,
+        '"' | '\\' => '\'',
+        _ => '?',
+    };
+    detail.chars().map(allowed).collect()
+}
+
+/// The error body. Every field is always there, but for those of OAuth, which are on its routes only.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ErrorBody {
+    /// On `/oauth2` routes: the code in the words of RFC 6749.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^(invalid_request|invalid_client|insufficient_scope|temporarily_unavailable|server_error)$")]
+    pub error: Option<String>,
+    /// On `/oauth2` routes: the same as `detail`, in ASCII.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_description: Option<String>,
     /// Where the code is explained: a page of this server.
     #[serde(rename = "type")]
     #[schema(example = "/errors/KEY_LIMIT_REACHED")]
@@ -145,6 +167,23 @@ mod tests {
             }],
         });
         assert_eq!(body, expected);
+    }
+
+    #[test]
+    fn on_oauth_routes_the_body_is_also_what_oauth_clients_read() {
+        let body = Problem::new(Code::BadRequest, "`token` is \"missing\" …").body(Family::OAuth, "r");
+        assert_eq!(body.code, "BAD_REQUEST");
+        assert_eq!(body.error.as_deref(), Some("invalid_request"));
+        assert_eq!(body.error_description.as_deref(), Some("`token` is 'missing' ?"));
+        for (code, word) in [
+            (Code::RootKeyInvalid, "invalid_client"),
+            (Code::PermissionDenied, "insufficient_scope"),
+            (Code::RateLimited, "temporarily_unavailable"),
+            (Code::ServiceUnavailable, "temporarily_unavailable"),
+            (Code::InternalError, "server_error"),
+        ] {
+            assert_eq!(code.on_oauth_wire(), word);
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub mod keys;
 pub mod node;
 mod nodes;
 mod policy;
+mod possession;
 mod reassert;
 pub mod root_keys;
 pub mod sign_in;

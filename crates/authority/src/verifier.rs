@@ -3,6 +3,7 @@
 use crate::activity::Uses;
 use crate::children::Children;
 use crate::tombstones::Tombstones;
+use crate::verify::Via;
 use keyreeve_core::access::{Permissions, Reach};
 use keyreeve_core::coherence::rules::{Rule, keeps};
 use keyreeve_core::coherence::{Cache, Cached, Entry, Gate, Lease};
@@ -107,19 +108,28 @@ impl Cached for RootPass {
 /// How often each verdict was given, and where from. Monotonic since the start.
 #[derive(Debug, Default)]
 pub struct Tallies {
-    valid: AtomicU64,
-    denied: [AtomicU64; Denial::ALL.len()],
+    by_way: [Outcomes; Via::ALL.len()],
     from_memory: AtomicU64,
     from_store: AtomicU64,
 }
 
+/// How often each verdict was given on questions that came in one way.
+#[derive(Debug, Default)]
+struct Outcomes {
+    valid: AtomicU64,
+    denied: [AtomicU64; Denial::ALL.len()],
+}
+
 impl Tallies {
-    pub(crate) fn count(&self, outcome: Result<(), Denial>) {
+    pub(crate) fn count(&self, via: Via, outcome: Result<(), Denial>) {
+        let Some(outcomes) = self.by_way.get(via as usize) else {
+            return;
+        };
         let counter = match outcome {
-            Ok(()) => Some(&self.valid),
+            Ok(()) => Some(&outcomes.valid),
             Err(denial) => Denial::ALL
                 .iter()
-                .zip(&self.denied)
+                .zip(&outcomes.denied)
                 .find(|(known, _)| **known == denial)
                 .map(|(_, n)| n),
         };
@@ -136,11 +146,15 @@ impl Tallies {
         self.from_store.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Every outcome with its count: `valid`, then each denial.
-    pub fn outcomes(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let valid = ("valid", self.valid.load(Ordering::Relaxed));
-        let denied = Denial::ALL.iter().zip(&self.denied);
-        std::iter::once(valid).chain(denied.map(|(denial, n)| (denial.as_str(), n.load(Ordering::Relaxed))))
+    /// For every way that questions come in, each outcome with its count: `valid`, then each denial.
+    pub fn outcomes(&self) -> impl Iterator<Item = (Via, &'static str, u64)> {
+        let ways = Via::ALL.iter().zip(&self.by_way);
+        ways.flat_map(|(&via, outcomes)| {
+            let valid = (via, "valid", outcomes.valid.load(Ordering::Relaxed));
+            let denied = Denial::ALL.iter().zip(&outcomes.denied);
+            let denied = denied.map(move |(denial, n)| (via, denial.as_str(), n.load(Ordering::Relaxed)));
+            std::iter::once(valid).chain(denied)
+        })
     }
 
     /// Look-ups answered from memory, and those that asked the store.

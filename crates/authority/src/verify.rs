@@ -50,9 +50,33 @@ impl Verdict {
     }
 }
 
+/// How a question came in, for the counts. The words are labels of a metric and never change.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Via {
+    /// A call of the API.
+    Api,
+    /// OAuth 2.0 token introspection (RFC 7662).
+    Introspect,
+}
+
+impl Via {
+    /// Every way.
+    pub const ALL: &[Self] = &[Self::Api, Self::Introspect];
+
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Api => "api",
+            Self::Introspect => "introspect",
+        }
+    }
+}
+
 /// Who asks, and what for.
 #[derive(Clone, Copy, Debug)]
 pub struct Question<'q> {
+    /// How it came in.
+    pub via: Via,
     /// Keys of which tenants may be judged.
     pub reach: &'q Reach,
     /// Scopes that the key must all hold.
@@ -78,18 +102,18 @@ pub struct Miss(Digest);
 impl Authority {
     /// Answers from memory alone; `Err` if the store must be asked with [`Authority::verify_miss`]. Does not wait.
     pub fn verify_hit(&self, secret: &str, question: &Question<'_>) -> Result<Verdict, Miss> {
-        match self.digest_of(secret) {
+        match self.digest_of(secret, question.via) {
             Ok(digest) => self.settle(self.look_up(digest), question),
             Err(denied) => Ok(denied),
         }
     }
 
-    fn digest_of(&self, secret: &str) -> Result<Digest, Verdict> {
+    fn digest_of(&self, secret: &str, via: Via) -> Result<Digest, Verdict> {
         let denial = match secret {
             "" => Denial::Missing,
             _ => Denial::Malformed,
         };
-        let presented = Presented::parse(secret).map_err(|_| self.denied(denial, Source::Memory))?;
+        let presented = Presented::parse(secret).map_err(|_| self.denied(denial, Source::Memory, via))?;
         Ok(presented.digest())
     }
 
@@ -121,7 +145,7 @@ impl Authority {
         question: &Question<'_>,
         pause: impl Future<Output = ()> + Send,
     ) -> Verdict {
-        let digest = match self.digest_of(secret) {
+        let digest = match self.digest_of(secret, question.via) {
             Ok(digest) => digest,
             Err(denied) => return denied,
         };
@@ -152,8 +176,8 @@ impl Authority {
         self.verifier.tallies().count_store();
         match self.fill(miss.0).await {
             Ok((Some(entry), revision)) => self.judged(entry, &miss.0, question, (revision, Source::Store)),
-            Ok((None, _)) => self.denied(Denial::Unknown, Source::Store),
-            Err(_) => self.denied(Denial::Unavailable, Source::Store),
+            Ok((None, _)) => self.denied(Denial::Unknown, Source::Store, question.via),
+            Err(_) => self.denied(Denial::Unavailable, Source::Store, question.via),
         }
     }
 
@@ -169,10 +193,10 @@ impl Authority {
         let (revision, source) = from;
         if !question.reach.has(entry.gate().slug()) {
             // Another tenant's key is as unknown as one that does not exist.
-            return self.denied(Denial::Unknown, source);
+            return self.denied(Denial::Unknown, source, question.via);
         }
         let outcome = judge(&entry.facts(), question.scopes.iter().copied(), question.now);
-        self.verifier.tallies().count(outcome);
+        self.verifier.tallies().count(question.via, outcome);
         self.note(&entry, digest, outcome, question);
         Verdict {
             outcome,
@@ -203,8 +227,8 @@ impl Authority {
         }
     }
 
-    fn denied(&self, denial: Denial, source: Source) -> Verdict {
-        self.verifier.tallies().count(Err(denial));
+    fn denied(&self, denial: Denial, source: Source, via: Via) -> Verdict {
+        self.verifier.tallies().count(via, Err(denial));
         Verdict {
             outcome: Err(denial),
             entry: None,

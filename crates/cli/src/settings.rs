@@ -5,7 +5,10 @@ use crate::exit::Usage;
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use keyreeve_server::listen::Listen;
-use keyreeve_server::settings::{CACHE_ENTRIES_DEFAULT, LEASE_MS_MAX, LEASE_MS_MIN, Settings};
+use keyreeve_server::settings::{
+    CACHE_ENTRIES_DEFAULT, INTROSPECTION_MAX_EXP_SECONDS_DEFAULT, INTROSPECTION_MAX_EXP_SECONDS_MAX, LEASE_MS_MAX,
+    LEASE_MS_MIN, PublicUrl, Settings,
+};
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -55,6 +58,13 @@ pub(crate) struct Options {
     /// Refuse to work where the database could lose an acknowledged change
     #[arg(long, env = "KEYREEVE_REQUIRE_SYNC")]
     require_sync: bool,
+    /// By which address others reach the API, for what OAuth clients are told: `https://NAME[:PORT]` [default: the
+    /// first address of --listen, if only this machine can reach it]
+    #[arg(long, env = "KEYREEVE_PUBLIC_URL", value_name = "URL")]
+    public_url: Option<PublicUrl>,
+    /// How long a gateway may remember that a key is good after an OAuth introspection; 1s to 1h [default: 60s]
+    #[arg(long, env = "KEYREEVE_INTROSPECTION_MAX_EXP", value_name = "DURATION", value_parser = introspection_max_exp)]
+    introspection_max_exp: Option<Seconds>,
     /// What to log on standard error [default: info]
     #[arg(long, env = "KEYREEVE_LOG", value_enum)]
     log: Option<Log>,
@@ -77,8 +87,22 @@ struct File {
     lease: Option<String>,
     node_name: Option<String>,
     require_sync: Option<bool>,
+    public_url: Option<PublicUrl>,
+    #[serde(default)]
+    introspection: Introspection,
     log: Option<Log>,
 }
+
+/// How OAuth introspection answers.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Introspection {
+    max_exp: Option<String>,
+}
+
+/// A number of seconds that was checked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Seconds(u64);
 
 /// One place or several.
 #[derive(Debug, Deserialize)]
@@ -134,6 +158,12 @@ impl Options {
             Some(lease) => Some(lease),
             None => file.lease.map(from_file).transpose()?,
         };
+        let from_file =
+            |text: String| introspection_max_exp(&text).map_err(|why| Usage(format!("introspection.max_exp: {why}")));
+        let max_exp = match self.introspection_max_exp {
+            Some(max_exp) => Some(max_exp),
+            None => file.introspection.max_exp.map(from_file).transpose()?,
+        };
         let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
         let settings = Settings {
             data: self.data.or(file.data).unwrap_or_else(|| "./keyreeve-data".into()),
@@ -149,6 +179,8 @@ impl Options {
             lease_ms: lease.map(|lease| u64::try_from(lease.as_millis()).unwrap_or(u64::MAX)),
             node_name: self.node_name.or(file.node_name).unwrap_or_else(machine_name),
             require_sync: self.require_sync || file.require_sync.unwrap_or(false),
+            public_url: self.public_url.or(file.public_url).map(String::from),
+            introspection_max_exp_seconds: max_exp.map_or(INTROSPECTION_MAX_EXP_SECONDS_DEFAULT, |max_exp| max_exp.0),
         };
         Ok((settings, self.log.or(file.log).unwrap_or(Log::Info).into()))
     }
@@ -175,6 +207,14 @@ fn lease(text: &str) -> Result<Duration, String> {
         .ok_or_else(wrong)
 }
 
+/// How long a gateway may remember that a key is good.
+fn introspection_max_exp(text: &str) -> Result<Seconds, String> {
+    let wrong = || format!("{text:?} is not from 1s to 1h: write 60s or 5m");
+    let seconds = text.parse::<duration::Duration>().ok().and_then(|duration| duration.0);
+    let seconds = seconds.filter(|seconds| (1..=INTROSPECTION_MAX_EXP_SECONDS_MAX).contains(seconds));
+    seconds.map(Seconds).ok_or_else(wrong)
+}
+
 /// The machine's name, else `node`.
 fn machine_name() -> String {
     let read = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
@@ -197,7 +237,7 @@ fn read(named: Option<&PathBuf>) -> anyhow::Result<File> {
 }
 
 /// Every variable that means something to this program.
-const VARIABLES: [&str; 15] = [
+const VARIABLES: [&str; 17] = [
     "KEYREEVE_DATA",
     "KEYREEVE_DATABASE_URL",
     "KEYREEVE_LISTEN",
@@ -208,6 +248,8 @@ const VARIABLES: [&str; 15] = [
     "KEYREEVE_LEASE",
     "KEYREEVE_NODE_NAME",
     "KEYREEVE_REQUIRE_SYNC",
+    "KEYREEVE_PUBLIC_URL",
+    "KEYREEVE_INTROSPECTION_MAX_EXP",
     "KEYREEVE_LOG",
     "KEYREEVE_CONFIG",
     "KEYREEVE_URL",
@@ -244,6 +286,20 @@ mod tests {
         ] {
             assert!(lease(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn how_long_a_gateway_may_remember_has_bounds() {
+        for (text, seconds) in [("1s", 1), ("60s", 60), ("5m", 300), ("1h", 3_600)] {
+            assert_eq!(introspection_max_exp(text), Ok(Seconds(seconds)));
+        }
+        for wrong in ["", "0s", "61m", "2h", "never", "60", "-1s", "1ms"] {
+            assert!(introspection_max_exp(wrong).is_err(), "{wrong}");
+        }
+        let file: File = toml::from_str("[introspection]\nmax_exp = \"5m\"").unwrap();
+        assert_eq!(file.introspection.max_exp.as_deref(), Some("5m"));
+        assert!(toml::from_str::<File>("[introspection]\nmax = \"5m\"").is_err());
+        assert!(toml::from_str::<File>("public_url = \"nowhere\"").is_err());
     }
 
     #[test]

@@ -46,6 +46,8 @@ impl World {
             lease_ms: None,
             node_name: "test".to_owned(),
             require_sync: false,
+            public_url: None,
+            introspection_max_exp_seconds: 60,
         })
         .await
         .unwrap();

@@ -94,6 +94,12 @@ macro_rules! id_type {
                 self.0
             }
 
+            /// When it was made, in whole milliseconds.
+            pub fn made_at(self) -> Timestamp {
+                let [t0, t1, t2, t3, t4, t5, ..] = self.0;
+                Timestamp::from_millis(i64::from_be_bytes([0, 0, t0, t1, t2, t3, t4, t5]))
+            }
+
             /// Reads an id from text.
             pub fn parse(text: &str) -> Result<Self, InvalidId> {
                 let hex = text.strip_prefix($prefix)$(.or_else(|| text.strip_prefix($alias)))?;

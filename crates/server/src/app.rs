@@ -3,6 +3,9 @@
 use crate::checkpoints::Checkpoints;
 use crate::dashboard::Doors;
 use crate::effects::Effects;
+use crate::http::intake::Intake;
+use crate::http::oauth::Issuer;
+use crate::settings::Settings;
 use crate::verifiers::Marker;
 use keyreeve_authority::keys::{ChangedKey, RotatedKey};
 use keyreeve_authority::{Authority, Effect};
@@ -30,11 +33,20 @@ struct Inner {
     last_effects: Effects,
     doors: Doors,
     marker: Marker,
+    issuer: Issuer,
+    introspection_max_exp_seconds: u64,
+    intake: Intake,
 }
 
 impl App {
     /// `start` tells this process's request ids from another's; any random number.
-    pub(crate) fn new(authority: Authority, checkpoints: Checkpoints, marker: Marker, start: u64) -> Self {
+    pub(crate) fn new(
+        authority: Authority,
+        checkpoints: Checkpoints,
+        marker: Marker,
+        start: u64,
+        settings: &Settings,
+    ) -> Self {
         Self(Arc::new(Inner {
             authority,
             checkpoints,
@@ -45,6 +57,9 @@ impl App {
             last_effects: Effects::default(),
             doors: Doors::default(),
             marker,
+            issuer: Issuer::default(),
+            introspection_max_exp_seconds: settings.introspection_max_exp_seconds,
+            intake: Intake::default(),
         }))
     }
 
@@ -128,6 +143,21 @@ impl App {
     /// How often somebody may try to sign in.
     pub(crate) fn doors(&self) -> &Doors {
         &self.0.doors
+    }
+
+    /// By which name this server is called from outside.
+    pub(crate) fn issuer(&self) -> &Issuer {
+        &self.0.issuer
+    }
+
+    /// How far in the future the `exp` of an introspection may lie.
+    pub(crate) fn introspection_max_exp_seconds(&self) -> u64 {
+        self.0.introspection_max_exp_seconds
+    }
+
+    /// How often an address may bring secrets.
+    pub(crate) fn intake(&self) -> &Intake {
+        &self.0.intake
     }
 
     /// How long changes took to be effective everywhere, in seconds.

@@ -148,10 +148,12 @@ impl Instance {
         {
             authority.mind_former_children(lease_ms);
         }
-        let app = App::new(authority, checkpoints, marker, start_number()?);
+        let app = App::new(authority, checkpoints, marker, start_number()?, settings);
         let first_root_key = found(&app, settings).await?;
         app.authority().catch_up().await?;
         let (api, listen) = bind_all(&settings.listen).await?;
+        app.issuer()
+            .settle(settings.public_url.as_deref(), first_of_network(&listen));
         let (check, check_listen) = bind_all(&settings.check_listen).await?;
         let ops = Listen::Tcp(settings.ops_listen);
         let (ops, ops_listen) = bind(&ops).await.map_err(at(&ops))?;
@@ -227,13 +229,17 @@ async fn bind_all(places: &[Listen]) -> Result<(Vec<Endpoint>, Vec<Listen>), Sta
 /// The first address of the network among some places. Where everything is listened to, this machine's own address is
 /// one that works.
 fn reachable(places: &[Listen]) -> Option<SocketAddr> {
-    let address = places.iter().find_map(|place| match place {
-        Listen::Tcp(address) => Some(*address),
-        Listen::Unix(_) => None,
-    })?;
+    let address = first_of_network(places)?;
     Some(match address.ip().is_unspecified() {
         true => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), address.port()),
         false => address,
+    })
+}
+
+fn first_of_network(places: &[Listen]) -> Option<SocketAddr> {
+    places.iter().find_map(|place| match place {
+        Listen::Tcp(address) => Some(*address),
+        Listen::Unix(_) => None,
     })
 }
 

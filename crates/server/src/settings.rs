@@ -2,9 +2,11 @@
 //! business; here they are complete.
 
 use crate::listen::Listen;
+use hyper::Uri;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::str::FromStr;
 
 /// Secrets that are remembered by default: a million keys take about 200 MB.
 pub const CACHE_ENTRIES_DEFAULT: usize = 2_000_000;
@@ -15,6 +17,53 @@ pub const LEASE_MS_DEFAULT: u64 = 15_000;
 pub const LEASE_MS_MIN: u64 = 2_000;
 /// The longest lease: an hour.
 pub const LEASE_MS_MAX: u64 = 3_600_000;
+
+/// How far in the future the `exp` of an introspection may lie by default: a minute.
+pub const INTROSPECTION_MAX_EXP_SECONDS_DEFAULT: u64 = 60;
+/// The most it may be: an hour. Until then a gateway may remember that a key is good.
+pub const INTROSPECTION_MAX_EXP_SECONDS_MAX: u64 = 3_600;
+
+/// By which address a server is called from outside: `https://NAME[:PORT]`, or `http://` where only the machine itself
+/// can be meant. Nothing else is in it, because clients put paths behind it (RFC 8414, section 2).
+#[derive(Clone, PartialEq, Eq, Debug, serde::Deserialize)]
+#[serde(try_from = "String")]
+pub struct PublicUrl(String);
+
+impl FromStr for PublicUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong =
+            || format!("{text:?} is no public address: write https://NAME or https://NAME:PORT and nothing else");
+        let uri: Uri = text.parse().map_err(|_| wrong())?;
+        let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+            return Err(wrong());
+        };
+        let host = authority.host();
+        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        let is_local = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
+        let is_scheme_good = scheme == "https" || (scheme == "http" && is_local);
+        let has_more = uri.path() != "/" || uri.query().is_some() || text.contains(['#', '@']);
+        if host.is_empty() || !is_scheme_good || has_more {
+            return Err(wrong());
+        }
+        Ok(Self(format!("{scheme}://{}", authority.as_str().to_ascii_lowercase())))
+    }
+}
+
+impl TryFrom<String> for PublicUrl {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<PublicUrl> for String {
+    fn from(url: PublicUrl) -> Self {
+        url.0
+    }
+}
 
 /// Everything a server needs to know to start.
 #[derive(Clone)]
@@ -39,6 +88,10 @@ pub struct Settings {
     pub node_name: String,
     /// Refuse to work where an acknowledged change could be lost.
     pub require_sync: bool,
+    /// By which address this server is called from outside, without a slash at its end.
+    pub public_url: Option<String>,
+    /// How far in the future the `exp` of an introspection may lie, in seconds.
+    pub introspection_max_exp_seconds: u64,
 }
 
 impl fmt::Debug for Settings {
@@ -49,5 +102,39 @@ impl fmt::Debug for Settings {
             .field("listen", &self.listen)
             .field("node_name", &self.node_name)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_public_address_is_a_name_and_nothing_more() {
+        let read = |text: &str| text.parse::<PublicUrl>().map(String::from);
+        for (text, url) in [
+            ("https://keys.example.com", "https://keys.example.com"),
+            ("https://Keys.Example.com:8443/", "https://keys.example.com:8443"),
+            ("http://localhost:7300", "http://localhost:7300"),
+            ("http://127.0.0.1", "http://127.0.0.1"),
+            ("http://[::1]:7300", "http://[::1]:7300"),
+        ] {
+            assert_eq!(read(text).as_deref(), Ok(url));
+        }
+        for wrong in [
+            "",
+            "keys.example.com",
+            "/keys",
+            "http://keys.example.com",
+            "ftp://localhost",
+            "https://",
+            "https://keys.example.com/path",
+            "https://keys.example.com?x=1",
+            "https://keys.example.com#x",
+            "https://me:secret@keys.example.com",
+            "https://keys example.com",
+        ] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -6,7 +6,7 @@ use crate::history::{Change, Ground, History, Said, Verification};
 use crate::node::{LEASE_MS, Process};
 use keyreeve_authority::keys::{IssueCommand, RevokeCommand, RotateCommand};
 use keyreeve_authority::users::UserCommand;
-use keyreeve_authority::verify::{Question, Verdict};
+use keyreeve_authority::verify::{Question, Verdict, Via};
 use keyreeve_authority::{Call, Caller, Effect, Failure};
 use keyreeve_core::access::{Reach, Role};
 use keyreeve_core::lifecycle::ReasonCode;
@@ -353,6 +353,7 @@ impl Client {
         let pause = self.pause();
         let work = async move {
             let question = Question {
+                via: Via::Api,
                 reach: &Reach::Instance,
                 scopes: &[],
                 now: authority.now(),

@@ -4,7 +4,7 @@ use crate::world::{World, ask, revocation, rotation, slug, wish, word};
 use futures_util::FutureExt as _;
 use keyreeve_authority::keys::{Listing, Shown};
 use keyreeve_authority::root_keys::RootKeyCommand;
-use keyreeve_authority::verify::Question;
+use keyreeve_authority::verify::{Question, Via};
 use keyreeve_authority::{Authority, Call, Caller, Failure};
 use keyreeve_core::RootKeyId;
 use keyreeve_core::access::{Permission, Permissions, Reach};
@@ -216,6 +216,7 @@ async fn all_scopes_asked_for_must_be_held() {
         (&["read", "write"], "scope"),
     ] {
         let question = Question {
+            via: Via::Api,
             reach: &Reach::Instance,
             scopes,
             now: world.authority.now(),

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use keyreeve_authority::env::{Clock, Entropy, NoEntropy, Timer};
 use keyreeve_authority::keys::{IssueCommand, KeyWithSecret, RevokeCommand, RotateCommand};
-use keyreeve_authority::verify::{Question, Verdict};
+use keyreeve_authority::verify::{Question, Verdict, Via};
 use keyreeve_authority::{Authority, Call, Caller, Verifier};
 use keyreeve_core::access::Reach;
 use keyreeve_core::coherence::Moment;
@@ -211,6 +211,7 @@ fn authority(stage: &Arc<Stage>, verifier: Arc<Verifier>, clock: &Arc<HandClock>
 
 pub async fn ask(authority: &Authority, secret: &str, reach: &Reach) -> Verdict {
     let question = Question {
+        via: Via::Api,
         reach,
         scopes: &[],
         now: authority.now(),

@@ -109,6 +109,8 @@ pub(super) fn quiet(data: PathBuf) -> Settings {
         lease_ms: None,
         node_name: "dev".to_owned(),
         require_sync: false,
+        public_url: None,
+        introspection_max_exp_seconds: 60,
     }
 }
 

@@ -79,6 +79,7 @@ pub(crate) fn sound_request_id(id: &[u8]) -> Option<&[u8]> {
 pub(crate) fn family(path: &str) -> Family {
     match path.strip_prefix("/v1/api_keys") {
         Some(rest) if rest.is_empty() || rest.starts_with('/') => Family::Clerk,
+        None if path.starts_with("/oauth2/") => Family::OAuth,
         Some(_) | None => Family::Problem,
     }
 }
@@ -122,9 +123,16 @@ pub(crate) async fn serve(router: Router, app: &App, peer: &Peer, mut request: R
 fn is_for_page(request: &Request) -> bool {
     let accept = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok());
     let path = request.uri().path();
-    let is_call = ["/v1/", "/errors/", "/assets/", "/openapi.json"]
-        .iter()
-        .any(|start| path.starts_with(start));
+    let is_call = [
+        "/v1/",
+        "/oauth2/",
+        "/.well-known/",
+        "/errors/",
+        "/assets/",
+        "/openapi.json",
+    ]
+    .iter()
+    .any(|start| path.starts_with(start));
     !is_call && accept.is_some_and(|accept| accept.contains("text/html"))
 }
 

@@ -5,6 +5,8 @@ pub(crate) mod bearer;
 pub(crate) mod body;
 pub(crate) mod call;
 mod failure;
+pub(crate) mod intake;
+pub(crate) mod oauth;
 pub(crate) mod openapi;
 pub(crate) mod password;
 mod policy_text;

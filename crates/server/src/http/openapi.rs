@@ -1,5 +1,6 @@
 //! The router and the published document, from the same list of handlers.
 
+use super::oauth::{introspect, metadata, revoke};
 use super::v1::{api_keys, audit, errors, me, nodes, policy, root_keys, tenants, users};
 use super::verify::VerifyDocument;
 use crate::App;
@@ -29,6 +30,7 @@ use utoipa_axum::routes;
     tags(
         (name = "api keys", description = "Issue, list, rotate, disable, re-activate, revoke, delete"),
         (name = "verify", description = "Is this key good, for this, now?"),
+        (name = "oauth", description = "The same for OAuth 2.0 clients: introspection, revocation, metadata"),
         (name = "me", description = "What a key may know and do about itself"),
         (name = "root keys", description = "Who may manage"),
         (name = "policy", description = "What a tenant has decided about its keys"),
@@ -64,6 +66,10 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(api_keys::secret::handler))
         .routes(routes!(me::get))
         .routes(routes!(me::revoke))
+        .routes(routes!(introspect::handler))
+        .routes(routes!(revoke::handler))
+        .routes(routes!(metadata::authorization_server))
+        .routes(routes!(metadata::protected_resource))
         .routes(routes!(root_keys::create, root_keys::list))
         .routes(routes!(root_keys::revoke))
         .routes(routes!(policy::get, policy::put))
@@ -143,11 +149,18 @@ fn complete(document: &mut utoipa::openapi::OpenApi) {
     };
     let components = document.components.get_or_insert_default();
     components.add_security_scheme("root_key", bearer("A root key, with the permissions that a call names"));
+    let basic = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Basic)
+        .description(Some(
+            "A root key: its id, or any name that is no id, and its secret as the password",
+        ))
+        .build();
+    components.add_security_scheme("root_key_basic", SecurityScheme::Http(basic));
     components.add_security_scheme("api_key", bearer("The API key itself"));
     for (path, item) in &mut document.paths.paths {
         let call = Call {
             family: super::answer::family(path),
-            is_public: !path.starts_with("/v1/"),
+            is_public: !path.starts_with("/v1/") && !path.starts_with("/oauth2/"),
             takes_root_key: path.starts_with("/v1/") && !path.starts_with("/v1/me"),
         };
         if let Some(RefOr::T(body)) = item.post.as_mut().and_then(|post| post.request_body.as_mut()) {

@@ -16,6 +16,13 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// How long a client should wait when the store is away, in seconds.
 const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
+/// How a client authenticates that does not present a bearer token (RFC 6749, section 2.3.1).
+const BASIC: HeaderValue = HeaderValue::from_static("Basic realm=\"keyreeve\", charset=\"UTF-8\"");
+/// The credential is good and does not reach far enough (RFC 6750, section 3.1).
+const LACKING: HeaderValue = HeaderValue::from_static("Bearer realm=\"keyreeve\", error=\"insufficient_scope\"");
+/// The fact of a problem that says how long to wait.
+pub(crate) const RETRY_AFTER_SECONDS: &str = "retry_after_seconds";
+
 /// A JSON answer. Exactly `application/json`: Clerk's JavaScript SDK reads nothing else (clerk-wire, section 7).
 pub(crate) fn json_bytes(status: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
     let mut response = Response::new(Body::from(body.into()));
@@ -56,6 +63,18 @@ pub(crate) fn problem(problem: &Problem, family: Family, request_id: &str) -> Re
     if let Some(challenge) = challenge(problem.code) {
         headers.insert(WWW_AUTHENTICATE, challenge);
     }
+    match (family, status) {
+        (Family::OAuth, StatusCode::UNAUTHORIZED) => drop(headers.append(WWW_AUTHENTICATE, BASIC)),
+        (Family::OAuth, StatusCode::FORBIDDEN) => drop(headers.insert(WWW_AUTHENTICATE, LACKING)),
+        _ => {}
+    }
+    if let Some(wait) = problem
+        .meta
+        .get(RETRY_AFTER_SECONDS)
+        .and_then(serde_json::Value::as_u64)
+    {
+        headers.insert(RETRY_AFTER, wait.into());
+    }
     if matches!(problem.code, Code::ServiceUnavailable | Code::OutcomeUnknown) {
         headers.insert(RETRY_AFTER, RETRY_SECONDS);
     }
@@ -69,9 +88,7 @@ fn challenge(code: Code) -> Option<HeaderValue> {
         Code::RootKeyInvalid | Code::ApiKeyInvalid | Code::ApiKeyExpired => Some(HeaderValue::from_static(
             "Bearer realm=\"keyreeve\", error=\"invalid_token\"",
         )),
-        Code::InsufficientScope => Some(HeaderValue::from_static(
-            "Bearer realm=\"keyreeve\", error=\"insufficient_scope\"",
-        )),
+        Code::InsufficientScope => Some(LACKING),
         _ => None,
     }
 }

@@ -44,8 +44,8 @@ async fn recheck_actor(tx: &mut dyn Tx, context: &WriteContext, tenant: &Slug) -
             .await?
             .is_some_and(|root_key| root_key.revoked_at.is_none()),
         Actor::Key(id) => tx.lock_keys(tenant, &[*id]).await?.pop().is_some_and(|record| {
-            let key = record.key.settled(context.at);
-            key.state == State::Active && !key.is_expired(context.at)
+            // It can do nothing but end itself, and that also on a hold or past its time.
+            !matches!(record.key.settled(context.at).state, State::Revoked(_))
         }),
         Actor::User(id, role) => tx
             .user(tenant, *id)

@@ -13,7 +13,7 @@ use hyper::http::request::Parts;
 use keyreeve_api::keys::{ApiKey, RevokeKey};
 use keyreeve_api::problem::ErrorBody;
 use keyreeve_api::{Code, Problem};
-use keyreeve_authority::verify::Question;
+use keyreeve_authority::verify::{Question, Via};
 use keyreeve_authority::{Authority, Call};
 use keyreeve_core::access::Reach;
 use keyreeve_core::coherence::Entry;
@@ -67,6 +67,7 @@ async fn own_key(app: &App, parts: &Parts) -> Result<Entry, Problem> {
     let secret = bearer(&parts.headers)?.unwrap_or("");
     let info = parts.extensions.get::<RequestInfo>();
     let question = Question {
+        via: Via::Api,
         reach: &Reach::Instance,
         scopes: &[],
         now: app.authority().now(),

@@ -7,12 +7,13 @@ use axum::body::Body;
 use hyper::{Response, StatusCode};
 use keyreeve_api::{Code, Problem};
 use keyreeve_authority::Failure;
-use keyreeve_authority::verify::Question;
+use keyreeve_authority::verify::{Question, Via};
 use keyreeve_core::access::Reach;
 use keyreeve_core::verdict::Denial;
 
 pub(super) async fn answer(app: &App, reach: &Reach, secret: &str) -> Result<Response<Body>, Problem> {
     let asked = Question {
+        via: Via::Api,
         reach,
         scopes: &[],
         now: app.authority().now(),

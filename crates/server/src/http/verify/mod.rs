@@ -19,7 +19,7 @@ use keyreeve_api::verify::{VERIFY_BATCH_MAX, VerifyBatch, VerifyKey, VerifySecre
 use keyreeve_api::{Code, Problem, json};
 use keyreeve_authority::Failure;
 use keyreeve_authority::verifier::RootPass;
-use keyreeve_authority::verify::Question;
+use keyreeve_authority::verify::{Question, Via};
 use keyreeve_core::access::{Permission, Reach};
 use keyreeve_core::scope::{SCOPES_MAX, is_scope};
 use keyreeve_core::verdict::Denial;
@@ -73,7 +73,7 @@ async fn answer(
     headers: &HeaderMap,
     incoming: Incoming,
 ) -> Result<Response<Body>, Problem> {
-    let pass = asker(app, peer, headers).await?;
+    let pass = asker(app, peer, bearer(headers)?).await?;
     let reach = pass.as_ref().map_or(&Reach::Instance, RootPass::reach);
     let max = if route == Route::Batch {
         BATCH_BYTES_MAX
@@ -95,9 +95,9 @@ fn read<'b, T: serde::Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, Problem> {
     json::parse(bytes).map_err(|error| body::refused(&error))
 }
 
-/// Who asks, and so keys of which tenants may be judged; `None` is the operator, who may ask for all.
-async fn asker(app: &App, peer: &Peer, headers: &HeaderMap) -> Result<Option<RootPass>, Problem> {
-    let Some(secret) = bearer(headers)? else {
+/// Who asks with which root key, and so keys of which tenants may be judged; `None` is the operator, who may ask for all.
+pub(crate) async fn asker(app: &App, peer: &Peer, secret: Option<&str>) -> Result<Option<RootPass>, Problem> {
+    let Some(secret) = secret else {
         return if peer.is_operator {
             Ok(None)
         } else {
@@ -196,6 +196,7 @@ impl<'q> Asked<'q> {
     /// Appends the verdict; 503 if none can be given now.
     async fn judge(&self, app: &App, reach: &Reach, out: &mut Vec<u8>) -> StatusCode {
         let question = Question {
+            via: Via::Api,
             reach,
             scopes: &self.scopes,
             now: app.authority().now(),

@@ -1,0 +1,94 @@
+//! Who asks about a token: a root key that may verify keys, by HTTP basic or as a bearer token (RFC 7662, section 2.1).
+
+use crate::App;
+use crate::edge::Peer;
+use crate::http::bearer::bearer;
+use crate::http::call::root_key_invalid;
+use crate::http::verify;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hyper::HeaderMap;
+use hyper::header::AUTHORIZATION;
+use keyreeve_api::Problem;
+use keyreeve_core::RootKeyId;
+use keyreeve_core::access::Reach;
+
+/// Keys of which tenants the caller may ask about.
+pub(super) async fn reach(app: &App, peer: &Peer, headers: &HeaderMap) -> Result<Reach, Problem> {
+    let Some(basic) = basic(headers)? else {
+        let pass = verify::asker(app, peer, bearer(headers)?).await?;
+        return Ok(pass.map_or(Reach::Instance, |pass| pass.reach().clone()));
+    };
+    let pass = verify::asker(app, peer, Some(&basic.password)).await?;
+    let pass = pass.ok_or_else(root_key_invalid)?;
+    // Another root key's id beside this one's secret is a mistake in somebody's configuration.
+    match RootKeyId::parse(&basic.name) {
+        Ok(id) if id != pass.id() => Err(root_key_invalid()),
+        Ok(_) | Err(_) => Ok(pass.reach().clone()),
+    }
+}
+
+/// What HTTP basic carries (RFC 7617).
+#[derive(PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug))]
+struct Basic {
+    name: String,
+    password: String,
+}
+
+/// The credential of HTTP basic; `None` if there is none. More than one credential is refused.
+fn basic(headers: &HeaderMap) -> Result<Option<Basic>, Problem> {
+    // It is `bearer` that refuses several headers.
+    bearer(headers)?;
+    let value = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let Some((scheme, encoded)) = value.and_then(|value| value.split_once(' ')) else {
+        return Ok(None);
+    };
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return Ok(None);
+    }
+    let decoded = STANDARD.decode(encoded.trim_matches(' ')).ok();
+    let text = decoded.and_then(|bytes| String::from_utf8(bytes).ok());
+    let (name, password) = text
+        .as_deref()
+        .and_then(|text| text.split_once(':'))
+        .ok_or_else(root_key_invalid)?;
+    Ok(Some(Basic {
+        name: name.to_owned(),
+        password: password.to_owned(),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hyper::header::HeaderValue;
+    use keyreeve_api::Code;
+
+    fn of(values: &[&str]) -> Result<Option<Basic>, Code> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(AUTHORIZATION, HeaderValue::from_str(value).unwrap());
+        }
+        basic(&headers).map_err(|problem| problem.code)
+    }
+
+    #[test]
+    fn http_basic_is_a_name_and_a_password() {
+        let expected = |name: &str, password: &str| {
+            Ok(Some(Basic {
+                name: name.to_owned(),
+                password: password.to_owned(),
+            }))
+        };
+        assert_eq!(of(&["Basic YTpiOmM="]), expected("a", "b:c"));
+        assert_eq!(of(&["basic  Og=="]), expected("", ""));
+        for values in [&[][..], &["Bearer abc"], &["Basic"], &["Digest YTpi"]] {
+            assert_eq!(of(values), Ok(None), "{values:?}");
+        }
+        for value in ["Basic !", "Basic YWJj", "Basic YTpi YTpi", "Basic /////w=="] {
+            assert_eq!(of(&[value]), Err(Code::RootKeyInvalid), "{value}");
+        }
+        assert_eq!(of(&["Basic YTpi", "Basic YTpi"]), Err(Code::BadRequest));
+    }
+}

@@ -1,0 +1,88 @@
+//! The form in the body of an OAuth request (RFC 6749, section 3.2 and appendix B): unknown parameters are ignored, one
+//! without a value counts as left out, and one that is there twice makes the request invalid.
+
+use crate::http::body;
+use axum::body::Body;
+use hyper::header::CONTENT_TYPE;
+use hyper::http::request::Parts;
+use keyreeve_api::{Code, Problem};
+
+/// Largest form. A token is 87 bytes at most, a reason 2 000 characters.
+const FORM_BYTES_MAX: usize = 64 * 1024;
+/// Most parameters that are looked at.
+const PARAMETERS_MAX: usize = 100;
+
+/// The parameters of one request. It holds a plaintext secret, so it cannot be printed.
+pub(super) struct Form(Vec<(String, String)>);
+
+impl Form {
+    /// Reads the body of a request.
+    pub(super) async fn read(parts: &Parts, incoming: Body) -> Result<Self, Problem> {
+        let bytes = body::read(&parts.headers, incoming, FORM_BYTES_MAX).await?;
+        require_form(parts)?;
+        if parts.uri.query().is_some() {
+            let detail = "The parameters belong into the body: a secret in an address ends up in logs.";
+            return Err(Problem::new(Code::BadRequest, detail));
+        }
+        Self::parse(&bytes)
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Self, Problem> {
+        let mut parameters: Vec<(String, String)> = Vec::new();
+        for (name, value) in form_urlencoded::parse(bytes) {
+            if parameters.iter().any(|(known, _)| *known == name) {
+                return Err(Problem::new(Code::BadRequest, "The form has a parameter twice."));
+            }
+            if parameters.len() == PARAMETERS_MAX {
+                let detail = format!("The form has more than {PARAMETERS_MAX} parameters.");
+                return Err(Problem::new(Code::BadRequest, detail));
+            }
+            parameters.push((name.into_owned(), value.into_owned()));
+        }
+        Ok(Self(parameters))
+    }
+
+    /// A parameter with a value.
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        let found = self.0.iter().find(|(known, _)| known == name);
+        found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+    }
+
+    /// The token that the request is about.
+    pub(super) fn token(&self) -> Result<&str, Problem> {
+        self.get("token").ok_or_else(|| Problem::field("token", "is required"))
+    }
+}
+
+/// Refuses another content type; none at all counts as a form.
+fn require_form(parts: &Parts) -> Result<(), Problem> {
+    let Some(value) = parts.headers.get(CONTENT_TYPE) else {
+        return Ok(());
+    };
+    let essence = value.to_str().ok().and_then(|value| value.split(';').next());
+    if essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded")) {
+        return Ok(());
+    }
+    let detail = "The body is no form. Send Content-Type: application/x-www-form-urlencoded.";
+    Err(Problem::new(Code::UnsupportedMediaType, detail))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(form: &str) -> Option<String> {
+        Form::parse(form.as_bytes()).ok()?.token().ok().map(str::to_owned)
+    }
+
+    #[test]
+    fn a_form_is_read_as_rfc_6749_says() {
+        assert_eq!(token("token=abc").as_deref(), Some("abc"));
+        assert_eq!(token("x=1&token=a%62c&token_type_hint=").as_deref(), Some("abc"));
+        for refused in ["", "token", "token=", "Token=abc", "token=a&token=a", "token=a&x=1&x=2"] {
+            assert_eq!(token(refused), None, "{refused}");
+        }
+        let many: Vec<_> = (0..101).map(|number| format!("p{number}=1")).collect();
+        assert!(Form::parse(many.join("&").as_bytes()).is_err());
+    }
+}

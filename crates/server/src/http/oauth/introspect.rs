@@ -1,0 +1,159 @@
+//! `POST /oauth2/introspect` (RFC 7662): is this token good? The same verdict as everywhere else, in OAuth's words.
+
+use super::caller;
+use super::form::Form;
+use crate::App;
+use crate::http::answer::{Rejected, RequestInfo};
+use crate::http::respond;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use hyper::StatusCode;
+use keyreeve_api::oauth::{ActiveToken, IntrospectForm, Introspection, TokenDetails};
+use keyreeve_api::problem::ErrorBody;
+use keyreeve_api::{Code, Problem};
+use keyreeve_authority::verify::{Question, Verdict, Via};
+use keyreeve_core::Timestamp;
+use keyreeve_core::coherence::Entry;
+use keyreeve_core::verdict::{Denial, SecretStanding};
+use serde_json::value::RawValue;
+
+/// Is this token good? (RFC 7662)
+///
+/// The caller is a root key with `keys:verify`: by HTTP basic (its id and its secret) or as a bearer token. Whatever is
+/// wrong with a token, the answer is `{"active": false}` and nothing more. `exp` is never later than
+/// `introspection.max_exp` from now: gateways remember an answer until then, and it is how long one of them may go on
+/// accepting a key that was revoked.
+#[utoipa::path(
+    post, path = "/oauth2/introspect", tag = "oauth", operation_id = "introspect",
+    request_body(content = IntrospectForm, content_type = "application/x-www-form-urlencoded"),
+    responses((status = 200, description = "What is known of the token", body = Introspection),
+        (status = 401, description = "invalid_client", body = ErrorBody),
+        (status = 403, description = "insufficient_scope", body = ErrorBody),
+        (status = 503, description = "temporarily_unavailable", body = ErrorBody)),
+    security(("root_key" = ["keys:verify"]), ("root_key_basic" = []))
+)]
+pub(crate) async fn handler(State(app): State<App>, request: Request) -> Result<Response, Rejected> {
+    let (parts, incoming) = request.into_parts();
+    let info = parts.extensions.get::<RequestInfo>();
+    let info = info.ok_or_else(|| Problem::new(Code::InternalError, "The request has no id."))?;
+    let reach = caller::reach(&app, &info.peer, &parts.headers).await?;
+    let form = Form::read(&parts, incoming).await?;
+    let question = Question {
+        via: Via::Introspect,
+        reach: &reach,
+        scopes: &[],
+        now: app.authority().now(),
+        address: None,
+    };
+    let verdict = app.authority().verify(form.token()?, &question).await;
+    let token = match (&verdict.outcome, &verdict.entry) {
+        (Err(Denial::Unavailable), _) => return Err(unavailable().into()),
+        (Ok(()), Some(entry)) => Some(active(&app, entry, &verdict, question.now)?),
+        (Ok(()) | Err(_), _) => None,
+    };
+    let answer = Introspection {
+        active: token.is_some(),
+        token,
+    };
+    Ok(respond::json(StatusCode::OK, &answer)?)
+}
+
+/// No verdict can be given: neither "active" nor "inactive" would be true.
+fn unavailable() -> Problem {
+    let detail = "The store cannot be reached now, so no verdict is given. Try again.";
+    Problem::new(Code::ServiceUnavailable, detail)
+}
+
+fn active(app: &App, entry: &Entry, verdict: &Verdict, now: Timestamp) -> Result<ActiveToken, Problem> {
+    let claims = entry.claims().map(|claims| RawValue::from_string(claims.to_owned()));
+    let claims = claims.transpose().map_err(|error| {
+        tracing::error!(%error, key = %entry.key_id(), "the claims of a key are no JSON");
+        Problem::new(Code::InternalError, "The claims of the key cannot be read.")
+    })?;
+    let issued = seconds(entry.key_id().made_at());
+    Ok(ActiveToken {
+        scope: entry.scopes().to_owned(),
+        client_id: entry.key_id().to_string(),
+        token_type: "Bearer",
+        exp: good_until(entry, now, app.introspection_max_exp_seconds()),
+        iat: issued,
+        nbf: issued,
+        sub: entry.subject().to_owned(),
+        aud: entry.gate().slug().to_string(),
+        iss: app.issuer().get().map(str::to_owned),
+        jti: entry.key_id().to_string(),
+        keyreeve: TokenDetails {
+            tenant: entry.gate().slug().to_string(),
+            key_id: entry.key_id().to_string(),
+            name: entry.name().to_owned(),
+            scopes: entry.scopes().split_ascii_whitespace().map(str::to_owned).collect(),
+            claims,
+            expiration: entry.expires_at().map(Timestamp::millis),
+            revision: verdict.revision,
+        },
+    })
+}
+
+/// Until when an answer given now may be relied on: the end of the key or of this secret of it, and at most `max`
+/// seconds from now.
+fn good_until(entry: &Entry, now: Timestamp, max: u64) -> i64 {
+    let retires_at = match entry.facts().secret {
+        SecretStanding::Retiring(until) => Some(until),
+        SecretStanding::Live | SecretStanding::Retired | SecretStanding::Tombstone => None,
+    };
+    let ends = [entry.expires_at(), retires_at, Some(now.plus_seconds(max))];
+    let soonest = ends.into_iter().flatten().min();
+    seconds(soonest.unwrap_or(now))
+}
+
+/// Whole seconds, rounded down: never later than the time itself.
+fn seconds(time: Timestamp) -> i64 {
+    time.millis().div_euclid(1_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use keyreeve_core::coherence::{Gate, NewEntry};
+    use keyreeve_core::policy::Reveal;
+    use keyreeve_core::text::Slug;
+    use keyreeve_core::user::Status;
+    use keyreeve_core::verdict::KeyStanding;
+    use keyreeve_core::{Digest, KeyId};
+    use std::sync::Arc;
+
+    const NOW: Timestamp = Timestamp::from_millis(10_999);
+
+    fn entry(expires_at: Option<i64>, secret: SecretStanding) -> Entry {
+        Entry::new(&NewEntry {
+            digest: Digest::of(b"x"),
+            key_id: KeyId::new(NOW, 0, [0; 10]),
+            gate: Arc::new(Gate::new(Slug::parse("t").unwrap(), Status::Active, Reveal::None)),
+            secret,
+            key: KeyStanding::Active,
+            expires_at: expires_at.map(Timestamp::from_millis),
+            subject: "s",
+            name: "n",
+            scopes: "",
+            claims: None,
+            is_presented: false,
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn an_answer_is_good_until_the_soonest_of_all_ends_and_never_later() {
+        let until = |expires_at, secret| good_until(&entry(expires_at, secret), NOW, 60);
+        let retiring = |at| SecretStanding::Retiring(Timestamp::from_millis(at));
+        assert_eq!(until(None, SecretStanding::Live), 70);
+        assert_eq!(until(Some(500_000), SecretStanding::Live), 70);
+        assert_eq!(until(Some(20_999), SecretStanding::Live), 20);
+        assert_eq!(until(Some(20_999), retiring(15_000)), 15);
+        assert_eq!(until(None, retiring(500_000)), 70);
+    }
+
+    #[test]
+    fn a_key_was_issued_when_its_id_was_made() {
+        assert_eq!(seconds(entry(None, SecretStanding::Live).key_id().made_at()), 10);
+    }
+}

@@ -1,0 +1,52 @@
+//! By which name this server is called from outside.
+//!
+//! Never taken from a request: whoever sends a request chooses its `Host`, and would choose where clients go with their
+//! keys. It is the setting `public_url`; without one, the address that is listened at, as long as only this machine can
+//! reach it. In all other cases the name is not known, and nothing is said that needs it.
+
+use std::net::SocketAddr;
+use std::sync::OnceLock;
+
+/// The server's own name, without a slash at its end.
+#[derive(Debug, Default)]
+pub(crate) struct Issuer(OnceLock<String>);
+
+impl Issuer {
+    /// Settles the name, once it is known where the server listens.
+    pub(crate) fn settle(&self, public_url: Option<&str>, bound: Option<SocketAddr>) {
+        let own = || {
+            let address = bound.filter(|address| address.ip().is_loopback())?;
+            Some(format!("http://{address}"))
+        };
+        if let Some(name) = public_url.map(str::to_owned).or_else(own) {
+            self.0.get_or_init(|| name);
+        }
+    }
+
+    /// The name, if it is known.
+    pub(crate) fn get(&self) -> Option<&str> {
+        self.0.get().map(String::as_str)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_is_the_one_that_was_set_or_that_of_this_machine_alone() {
+        let named = |url: Option<&str>, bound: &str| {
+            let issuer = Issuer::default();
+            issuer.settle(url, bound.parse().ok());
+            issuer.get().map(str::to_owned)
+        };
+        let url = Some("https://keys.example.com");
+        assert_eq!(named(url, "127.0.0.1:7300").as_deref(), url);
+        assert_eq!(named(url, "").as_deref(), url);
+        assert_eq!(named(None, "127.0.0.1:7300").as_deref(), Some("http://127.0.0.1:7300"));
+        assert_eq!(named(None, "[::1]:7300").as_deref(), Some("http://[::1]:7300"));
+        for elsewhere in ["0.0.0.0:7300", "192.0.2.1:7300", "[::]:7300", ""] {
+            assert_eq!(named(None, elsewhere), None, "{elsewhere}");
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! The documents by which an OAuth client finds its way: RFC 8414 and RFC 9728.
+
+use crate::App;
+use crate::http::answer::Rejected;
+use crate::http::respond;
+use axum::extract::State;
+use axum::response::Response;
+use hyper::StatusCode;
+use hyper::header::{CACHE_CONTROL, HeaderValue};
+use keyreeve_api::oauth::{AuthorizationServer, ProtectedResource};
+use keyreeve_api::problem::ErrorBody;
+use keyreeve_api::{Code, Problem};
+use serde::Serialize;
+
+/// The documents change only with the settings.
+const CACHED: HeaderValue = HeaderValue::from_static("public, max-age=300");
+
+/// What this server offers to OAuth clients (RFC 8414).
+///
+/// 404 if the server does not know by which name it is called: set `public_url`.
+#[utoipa::path(
+    get, path = "/.well-known/oauth-authorization-server", tag = "oauth", operation_id = "getAuthorizationServer",
+    responses((status = 200, description = "The document", body = AuthorizationServer),
+        (status = 404, description = "NOT_FOUND", body = ErrorBody, content_type = "application/problem+json")),
+    security(())
+)]
+pub(crate) async fn authorization_server(State(app): State<App>) -> Result<Response, Rejected> {
+    let issuer = issuer(&app)?;
+    document(&AuthorizationServer {
+        issuer: issuer.to_owned(),
+        response_types_supported: [],
+        grant_types_supported: [],
+        introspection_endpoint: format!("{issuer}/oauth2/introspect"),
+        introspection_endpoint_auth_methods_supported: ["client_secret_basic", "Bearer"],
+        revocation_endpoint: format!("{issuer}/oauth2/revoke"),
+        revocation_endpoint_auth_methods_supported: ["none"],
+    })
+}
+
+/// How API keys are presented here, and who says whether they are good (RFC 9728).
+///
+/// 404 if the server does not know by which name it is called: set `public_url`.
+#[utoipa::path(
+    get, path = "/.well-known/oauth-protected-resource", tag = "oauth", operation_id = "getProtectedResource",
+    responses((status = 200, description = "The document", body = ProtectedResource),
+        (status = 404, description = "NOT_FOUND", body = ErrorBody, content_type = "application/problem+json")),
+    security(())
+)]
+pub(crate) async fn protected_resource(State(app): State<App>) -> Result<Response, Rejected> {
+    let issuer = issuer(&app)?;
+    document(&ProtectedResource {
+        resource: issuer.to_owned(),
+        authorization_servers: [issuer.to_owned()],
+        bearer_methods_supported: ["header"],
+        resource_name: "Keyreeve",
+    })
+}
+
+fn issuer(app: &App) -> Result<&str, Problem> {
+    let unknown = "This server does not know by which name it is called. Start it with the setting public_url, for \
+                   example --public-url https://keys.example.com.";
+    app.issuer().get().ok_or_else(|| Problem::new(Code::NotFound, unknown))
+}
+
+fn document(value: &impl Serialize) -> Result<Response, Rejected> {
+    let mut response = respond::json(StatusCode::OK, value)?;
+    response.headers_mut().insert(CACHE_CONTROL, CACHED);
+    Ok(response)
+}

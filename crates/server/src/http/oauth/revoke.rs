@@ -1,0 +1,53 @@
+//! `POST /oauth2/revoke` (RFC 7009): whoever holds a secret may end its key, with nothing but the secret.
+
+use super::form::Form;
+use crate::App;
+use crate::http::answer::{Rejected, RequestInfo};
+use crate::http::{respond, v1};
+use axum::extract::{Request, State};
+use axum::response::Response;
+use hyper::StatusCode;
+use keyreeve_api::keys::RevokeKey;
+use keyreeve_api::oauth::RevokeForm;
+use keyreeve_api::problem::ErrorBody;
+use keyreeve_api::{Code, Problem};
+use keyreeve_authority::sign_in::Doorstep;
+use keyreeve_core::text::Note;
+
+/// What the audit log says if whoever revokes says nothing.
+const REASON: &str = "revoked with the secret itself, at /oauth2/revoke";
+
+/// End the key that this secret belongs to (RFC 7009).
+///
+/// No other credential is needed. The answer is the same for a secret that nobody knows; for one that is known it comes
+/// when no verifier anywhere accepts the key any more. `reason_code=leaked` is final under every policy.
+#[utoipa::path(
+    post, path = "/oauth2/revoke", tag = "oauth", operation_id = "revokeToken",
+    request_body(content = RevokeForm, content_type = "application/x-www-form-urlencoded"),
+    responses((status = 200, description = "The secret opens nothing", body = Object),
+        (status = 429, description = "temporarily_unavailable", body = ErrorBody),
+        (status = 503, description = "temporarily_unavailable", body = ErrorBody)),
+    security(())
+)]
+pub(crate) async fn handler(State(app): State<App>, request: Request) -> Result<Response, Rejected> {
+    let (parts, incoming) = request.into_parts();
+    let info = parts.extensions.get::<RequestInfo>();
+    let info = info.ok_or_else(|| Problem::new(Code::InternalError, "The request has no id."))?;
+    // Read before it is refused: who has sent a request shall see the answer, and go on using the connection.
+    let form = Form::read(&parts, incoming).await?;
+    app.intake().revocations.allow(info.peer.address)?;
+    let token = form.token()?;
+    let mut command = v1::api_keys::revoke::command(RevokeKey {
+        revocation_reason: form.get("revocation_reason").map(str::to_owned),
+        reason_code: form.get("reason_code").map(str::to_owned),
+    })?;
+    command.note = command.note.or_else(|| Note::parse(REASON).ok());
+    let from = Doorstep {
+        address: info.peer.address.map(|address| address.to_string().into()),
+        request_id: info.id.as_str().into(),
+    };
+    if let Some(change) = app.authority().revoke_presented(&from, token, command).await? {
+        app.note_done(&change);
+    }
+    Ok(respond::json_bytes(StatusCode::OK, "{}"))
+}
