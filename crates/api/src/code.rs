@@ -121,6 +121,8 @@ codes! {
     SignInFailed "SIGN_IN_FAILED" 401 "The password is not right";
     /// A form does not come from a page of ours.
     FormNotOurs "FORM_NOT_OURS" 403 "The form could not be trusted";
+    /// A signed message is not as it was signed, or not by whom it should be.
+    SignatureInvalid "SIGNATURE_INVALID" 403 "The signature is not right";
     /// A link that works once has been used, or is too old.
     LinkUsedUp "LINK_USED_UP" 410 "The link does not work any more";
     /// Our own fault.

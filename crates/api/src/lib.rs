@@ -8,6 +8,7 @@ pub mod claims;
 pub mod code;
 pub mod json;
 pub mod keys;
+pub mod leaks;
 pub mod nodes;
 pub mod oauth;
 pub mod policy;

@@ -42,6 +42,9 @@ pub struct PutPolicy {
     /// What denials tell.
     #[schema(value_type = Option<PutVerify>)]
     pub verify: Option<Object<PutVerify>>,
+    /// What becomes of a key whose secret was found.
+    #[schema(value_type = Option<PutLeaks>)]
+    pub leaks: Option<Object<PutLeaks>>,
 }
 
 /// How many keys.
@@ -140,6 +143,15 @@ pub struct PutVerify {
     pub reveal: Option<String>,
 }
 
+/// What becomes of a key whose secret was found where it must not be.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PutLeaks {
+    /// `revoke`, `hold` or `notify`.
+    #[schema(nullable, pattern = "^(revoke|hold|notify)$")]
+    pub action: Option<String>,
+}
+
 /// How long a revocation can be undone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Undo {
@@ -234,6 +246,8 @@ pub struct Policy {
     pub list: List,
     /// What denials tell.
     pub verify: Verify,
+    /// What becomes of a key whose secret was found.
+    pub leaks: Leaks,
     /// Existing keys that this policy would not allow today; they keep working. Only in the answer to a change.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_allowed_today: Option<NotAllowed>,
@@ -316,6 +330,14 @@ pub struct List {
 pub struct Verify {
     /// `none` or `owner_safe`.
     pub reveal: &'static str,
+}
+
+/// What becomes of a key whose secret was found where it must not be.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PolicyLeaks)]
+pub struct Leaks {
+    /// `revoke`, `hold` or `notify`.
+    pub action: &'static str,
 }
 
 /// Keys that a policy would not allow today.

@@ -12,6 +12,7 @@ mod describe;
 pub mod env;
 pub mod failure;
 pub mod keys;
+pub mod leaks;
 pub mod node;
 mod nodes;
 mod policy;
@@ -51,6 +52,7 @@ pub struct Authority {
     entropy: Arc<dyn Entropy>,
     timer: Arc<dyn Timer>,
     last_id: Mutex<(i64, u16)>,
+    leaks: leaks::Leaks,
     /// `None` in a single process.
     node: Option<Arc<Node>>,
 }
@@ -86,6 +88,7 @@ impl Authority {
             entropy,
             timer,
             last_id: Mutex::new((0, 0)),
+            leaks: leaks::Leaks::default(),
             node: None,
         }
     }

@@ -49,7 +49,7 @@ impl Authority {
     }
 
     /// Whether a secret is one that its key is used with.
-    fn is_own_secret(&self, entry: &Entry) -> bool {
+    pub(crate) fn is_own_secret(&self, entry: &Entry) -> bool {
         match entry.facts().secret {
             SecretStanding::Live => true,
             SecretStanding::Retiring(until) => until > self.now(),

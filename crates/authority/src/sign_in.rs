@@ -54,7 +54,7 @@ pub struct Doorstep {
 }
 
 impl Doorstep {
-    fn context(&self, actor: Actor, at: Timestamp) -> WriteContext {
+    pub(crate) fn context(&self, actor: Actor, at: Timestamp) -> WriteContext {
         WriteContext {
             at,
             actor,

@@ -6,8 +6,8 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use keyreeve_server::listen::Listen;
 use keyreeve_server::settings::{
-    CACHE_ENTRIES_DEFAULT, INTROSPECTION_MAX_EXP_SECONDS_DEFAULT, INTROSPECTION_MAX_EXP_SECONDS_MAX, LEASE_MS_MAX,
-    LEASE_MS_MIN, PublicUrl, Settings,
+    CACHE_ENTRIES_DEFAULT, GitHubKeySource, INTROSPECTION_MAX_EXP_SECONDS_DEFAULT, INTROSPECTION_MAX_EXP_SECONDS_MAX,
+    LEASE_MS_MAX, LEASE_MS_MIN, PublicUrl, Settings,
 };
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -65,6 +65,10 @@ pub(crate) struct Options {
     /// How long a gateway may remember that a key is good after an OAuth introspection; 1s to 1h [default: 60s]
     #[arg(long, env = "KEYREEVE_INTROSPECTION_MAX_EXP", value_name = "DURATION", value_parser = introspection_max_exp)]
     introspection_max_exp: Option<Seconds>,
+    /// Where the keys are that GitHub signs its leak reports with: an https address, a file, or `off` [default: GitHub's
+    /// own address, asked only when a report comes]
+    #[arg(long, env = "KEYREEVE_LEAKS_GITHUB_KEYS", value_name = "URL|FILE|off")]
+    leaks_github_keys: Option<GitHubKeySource>,
     /// What to log on standard error [default: info]
     #[arg(long, env = "KEYREEVE_LOG", value_enum)]
     log: Option<Log>,
@@ -90,6 +94,8 @@ struct File {
     public_url: Option<PublicUrl>,
     #[serde(default)]
     introspection: Introspection,
+    #[serde(default)]
+    leaks: Leaks,
     log: Option<Log>,
 }
 
@@ -98,6 +104,13 @@ struct File {
 #[serde(deny_unknown_fields)]
 struct Introspection {
     max_exp: Option<String>,
+}
+
+/// How reports of found secrets are taken.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Leaks {
+    github_keys: Option<GitHubKeySource>,
 }
 
 /// A number of seconds that was checked.
@@ -180,6 +193,7 @@ impl Options {
             node_name: self.node_name.or(file.node_name).unwrap_or_else(machine_name),
             require_sync: self.require_sync || file.require_sync.unwrap_or(false),
             public_url: self.public_url.or(file.public_url).map(String::from),
+            github_keys: self.leaks_github_keys.or(file.leaks.github_keys).unwrap_or_default(),
             introspection_max_exp_seconds: max_exp.map_or(INTROSPECTION_MAX_EXP_SECONDS_DEFAULT, |max_exp| max_exp.0),
         };
         Ok((settings, self.log.or(file.log).unwrap_or(Log::Info).into()))
@@ -237,7 +251,7 @@ fn read(named: Option<&PathBuf>) -> anyhow::Result<File> {
 }
 
 /// Every variable that means something to this program.
-const VARIABLES: [&str; 17] = [
+const VARIABLES: [&str; 18] = [
     "KEYREEVE_DATA",
     "KEYREEVE_DATABASE_URL",
     "KEYREEVE_LISTEN",
@@ -250,6 +264,7 @@ const VARIABLES: [&str; 17] = [
     "KEYREEVE_REQUIRE_SYNC",
     "KEYREEVE_PUBLIC_URL",
     "KEYREEVE_INTROSPECTION_MAX_EXP",
+    "KEYREEVE_LEAKS_GITHUB_KEYS",
     "KEYREEVE_LOG",
     "KEYREEVE_CONFIG",
     "KEYREEVE_URL",

@@ -12,7 +12,7 @@ use keyreeve_client::verifier::http::{Verified, VerifyLayer};
 use keyreeve_client::{Client, ClientError, Verifier};
 use keyreeve_server::instance::{Instance, operator_socket};
 use keyreeve_server::listen::Listen;
-use keyreeve_server::settings::Settings;
+use keyreeve_server::settings::{GitHubKeySource, Settings};
 use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -48,6 +48,7 @@ impl World {
             require_sync: false,
             public_url: None,
             introspection_max_exp_seconds: 60,
+            github_keys: GitHubKeySource::Off,
         })
         .await
         .unwrap();

@@ -27,6 +27,8 @@ words!(
         KeyRevoked => "key.revoked",
         /// A key's record was destroyed.
         KeyErased => "key.erased",
+        /// A secret of a key was found where it must not be.
+        KeyLeaked => "key.leaked",
         /// A secret that a rotation replaced was presented.
         KeySecretReused => "key.secret_reused",
         /// A tenant's policy changed.

@@ -3,6 +3,7 @@
 use crate::checkpoints::Checkpoints;
 use crate::dashboard::Doors;
 use crate::effects::Effects;
+use crate::http::GitHubKeys;
 use crate::http::intake::Intake;
 use crate::http::oauth::Issuer;
 use crate::settings::Settings;
@@ -36,6 +37,7 @@ struct Inner {
     issuer: Issuer,
     introspection_max_exp_seconds: u64,
     intake: Intake,
+    github_keys: GitHubKeys,
 }
 
 impl App {
@@ -60,6 +62,7 @@ impl App {
             issuer: Issuer::default(),
             introspection_max_exp_seconds: settings.introspection_max_exp_seconds,
             intake: Intake::default(),
+            github_keys: GitHubKeys::new(settings.github_keys.clone()),
         }))
     }
 
@@ -153,6 +156,11 @@ impl App {
     /// How far in the future the `exp` of an introspection may lie.
     pub(crate) fn introspection_max_exp_seconds(&self) -> u64 {
         self.0.introspection_max_exp_seconds
+    }
+
+    /// What GitHub signs its reports with.
+    pub(crate) fn github_keys(&self) -> &GitHubKeys {
+        &self.0.github_keys
     }
 
     /// How often an address may bring secrets.

@@ -92,6 +92,16 @@ impl Collector for Snapshot {
         for (result, count) in [("hit", memory), ("miss", store)] {
             ConstCounter::new(count).encode(family.encode_family(&[("result", result)])?)?;
         }
+        let mut family = encoder.encode_descriptor(
+            "keyreeve_leak_reports",
+            "Reports of secrets that were found where they must not be",
+            None,
+            counter.metric_type(),
+        )?;
+        for (source, result, count) in self.0.authority().leak_tallies() {
+            let labels = [("source", source.as_str()), ("result", result.as_str())];
+            ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
+        }
         gauge(
             &mut encoder,
             "keyreeve_cache_entries",

@@ -39,12 +39,8 @@ impl FromStr for PublicUrl {
         let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
             return Err(wrong());
         };
-        let host = authority.host();
-        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-        let is_local = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
-        let is_scheme_good = scheme == "https" || (scheme == "http" && is_local);
-        let has_more = uri.path() != "/" || uri.query().is_some() || text.contains(['#', '@']);
-        if host.is_empty() || !is_scheme_good || has_more {
+        let has_more = uri.path() != "/" || uri.query().is_some() || text.contains('#');
+        if has_more || !is_web_address(text) {
             return Err(wrong());
         }
         Ok(Self(format!("{scheme}://{}", authority.as_str().to_ascii_lowercase())))
@@ -63,6 +59,71 @@ impl From<PublicUrl> for String {
     fn from(url: PublicUrl) -> Self {
         url.0
     }
+}
+
+/// Where GitHub publishes the keys that its secret scanning signs with.
+pub const GITHUB_KEYS_URL: &str = "https://api.github.com/meta/public_keys/secret_scanning";
+
+/// Where the keys are that GitHub signs its leak reports with: an https address (http on this machine), a file in the
+/// same form, or nowhere.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Deserialize)]
+#[serde(try_from = "String")]
+pub enum GitHubKeySource {
+    /// Reports of GitHub are not taken.
+    Off,
+    /// A file.
+    File(PathBuf),
+    /// An address.
+    Url(String),
+}
+
+impl Default for GitHubKeySource {
+    fn default() -> Self {
+        Self::Url(GITHUB_KEYS_URL.to_owned())
+    }
+}
+
+impl FromStr for GitHubKeySource {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once("://") {
+            None if text.is_empty() => Err("it is empty: write an https address, a file, or off".to_owned()),
+            None if text == "off" => Ok(Self::Off),
+            None => Ok(Self::File(text.into())),
+            Some(_) if is_web_address(text) => Ok(Self::Url(text.to_owned())),
+            Some(_) => Err(format!("{text:?} is no https address")),
+        }
+    }
+}
+
+impl TryFrom<String> for GitHubKeySource {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl fmt::Display for GitHubKeySource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Off => f.write_str("off"),
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Url(url) => f.write_str(url),
+        }
+    }
+}
+
+/// Whether a text is an https address, or an http one that can only mean this machine.
+fn is_web_address(text: &str) -> bool {
+    let Ok(uri) = text.parse::<Uri>() else { return false };
+    let Some(authority) = uri.authority() else { return false };
+    let host = authority.host();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    let is_local = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
+    let is_scheme_good = uri.scheme_str() == Some("https") || (uri.scheme_str() == Some("http") && is_local);
+    is_scheme_good && !host.is_empty() && !text.contains('@')
 }
 
 /// Everything a server needs to know to start.
@@ -92,6 +153,8 @@ pub struct Settings {
     pub public_url: Option<String>,
     /// How far in the future the `exp` of an introspection may lie, in seconds.
     pub introspection_max_exp_seconds: u64,
+    /// Where the keys are that GitHub signs its leak reports with.
+    pub github_keys: GitHubKeySource,
 }
 
 impl fmt::Debug for Settings {
@@ -108,6 +171,24 @@ impl fmt::Debug for Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn githubs_keys_come_from_an_address_a_file_or_nowhere() {
+        let read = |text: &str| text.parse::<GitHubKeySource>();
+        assert_eq!(read("off"), Ok(GitHubKeySource::Off));
+        assert_eq!(read("keys.json"), Ok(GitHubKeySource::File("keys.json".into())));
+        assert_eq!(read(GITHUB_KEYS_URL), Ok(GitHubKeySource::default()));
+        assert!(read("http://127.0.0.1:1/x").is_ok());
+        for wrong in [
+            "",
+            "http://example.com/keys",
+            "ftp://x/y",
+            "https://me@x/y",
+            "file:///x",
+        ] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn a_public_address_is_a_name_and_nothing_more() {

@@ -71,7 +71,12 @@ impl Authority {
             };
             let decide = decide_many(label, move |key, policy| Ok(key.lapse(policy, now)));
             // Of those that somebody re-activated or deleted meanwhile, nothing is written.
-            let request = ChangeManyRequest { tenant, ids, decide };
+            let request = ChangeManyRequest {
+                tenant,
+                ids,
+                decide,
+                notes: BTreeMap::new(),
+            };
             self.store.change_many(system(now), request).await?;
         }
         Ok(())

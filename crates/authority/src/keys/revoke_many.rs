@@ -9,7 +9,7 @@ use keyreeve_core::lifecycle::State;
 use keyreeve_core::text::Subject;
 use keyreeve_core::{Key, KeyId, Timestamp};
 use keyreeve_store::model::{ChangeManyRequest, KeyQuery, KeyRecord, PageStart, WriteContext};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Keys revoked in one transaction. Other changes wait meanwhile, some tens of milliseconds.
 const AT_ONCE: usize = 500;
@@ -126,6 +126,7 @@ impl Authority {
                 tenant: call.tenant.clone(),
                 ids: some.to_vec(),
                 decide: decide_many(label(command), transition),
+                notes: BTreeMap::new(),
             };
             // A repeat of the whole call is no harm: whatever is revoked stays so.
             let context = WriteContext {

@@ -6,7 +6,7 @@ use clap::Args;
 use keyreeve_client::Client;
 use keyreeve_server::instance::{Instance, operator_socket};
 use keyreeve_server::listen::Listen;
-use keyreeve_server::settings::{CACHE_ENTRIES_DEFAULT, Settings};
+use keyreeve_server::settings::{CACHE_ENTRIES_DEFAULT, GitHubKeySource, Settings};
 use std::io::Read as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -111,6 +111,7 @@ pub(super) fn quiet(data: PathBuf) -> Settings {
         require_sync: false,
         public_url: None,
         introspection_max_exp_seconds: 60,
+        github_keys: GitHubKeySource::Off,
     }
 }
 

@@ -41,8 +41,11 @@ pub(crate) struct Set {
     /// Most keys of one owner
     #[arg(long, value_name = "N")]
     keys_per_subject: Option<u32>,
+    /// What becomes of a key whose secret was found in public: revoke, hold or notify
+    #[arg(long, value_name = "ACTION")]
+    leaks: Option<String>,
     /// A policy document in JSON; `-` reads it from standard input
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["preset", "prefix", "keys_per_subject"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["preset", "prefix", "keys_per_subject", "leaks"])]
     file: Option<String>,
     /// The tenant [default: the root key's own, or `default`]
     #[arg(long, env = "KEYREEVE_TENANT")]
@@ -93,7 +96,8 @@ impl Set {
     fn wish(&self) -> anyhow::Result<Value> {
         let Some(file) = &self.file else {
             let limit = self.keys_per_subject.map(|max| json!({ "keys_per_subject": max }));
-            return Ok(json!({ "preset": self.preset, "prefix": self.prefix, "limit": limit }));
+            let leaks = self.leaks.as_ref().map(|action| json!({ "action": action }));
+            return Ok(json!({ "preset": self.preset, "prefix": self.prefix, "limit": limit, "leaks": leaks }));
         };
         let text = match file.as_str() {
             "-" => stdin()?,

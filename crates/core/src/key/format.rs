@@ -13,6 +13,9 @@ const TAIL_BYTES: usize = base62::CHARS_OF_256_BITS + base62::CHARS_OF_32_BITS;
 const BYTES_MIN: usize = prefix::PREFIX_BYTES_MIN + MARKER.len() + TAIL_BYTES;
 const BYTES_MAX: usize = prefix::PREFIX_BYTES_MAX + MARKER.len() + TAIL_BYTES;
 
+/// From so many characters on, what follows the marker is taken for a part of a secret.
+const TELLING_BYTES: usize = 8;
+
 /// Why a text cannot be a key. Told to nobody but logs and metrics.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 pub enum Malformed {
@@ -67,6 +70,27 @@ impl<'a> Presented<'a> {
     }
 }
 
+/// A regular expression for keys of one prefix or of all, as far as one can tell: the checksum is not checked.
+pub fn pattern(prefix: Option<&Prefix>) -> String {
+    let prefix = prefix.map_or(prefix::PATTERN, Prefix::as_str);
+    format!("{prefix}{MARKER}[0-9A-Za-z]{{{TAIL_BYTES}}}")
+}
+
+/// A text without the random part of anything in it that could be a key, whole or cut off.
+pub fn redacted(text: &str) -> String {
+    let mut parts = text.split(MARKER);
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let end = part
+            .find(|char: char| !char.is_ascii_alphanumeric())
+            .unwrap_or(part.len());
+        let (random, rest) = part.split_at_checked(end).unwrap_or((part, ""));
+        let shown = if random.len() < TELLING_BYTES { random } else { "…" };
+        out.extend([MARKER, shown, rest]);
+    }
+    out
+}
+
 /// Puts a key string together.
 pub(super) fn print(prefix: &Prefix, payload: &[u8; base62::CHARS_OF_256_BITS]) -> String {
     let mut text = String::with_capacity(BYTES_MAX);
@@ -119,6 +143,20 @@ mod tests {
         #[test]
         fn no_text_makes_the_parser_panic(text in ".{0,120}") {
             let _verdict = Presented::parse(&text).map(|_| ());
+        }
+    }
+
+    #[test]
+    fn what_could_be_a_key_is_not_shown() {
+        let key = "ak_kr100000000000000000000000000000000000000000001wav2j";
+        for (text, shown) in [
+            ("", ""),
+            ("no key, ak_kr1 alone, x_kr1abc", "no key, ak_kr1 alone, x_kr1abc"),
+            (key, "ak_kr1…"),
+            (&format!("({key}), {key}/x é"), "(ak_kr1…), ak_kr1…/x é"),
+            ("cut off: ak_kr1000000000", "cut off: ak_kr1…"),
+        ] {
+            assert_eq!(redacted(text), shown);
         }
     }
 

@@ -7,6 +7,6 @@ mod prefix;
 mod secret;
 
 pub use digest::Digest;
-pub use format::{MARKER, Malformed, Presented};
+pub use format::{MARKER, Malformed, Presented, pattern, redacted};
 pub use prefix::{InvalidPrefix, Prefix};
 pub use secret::{LastFour, SECRET_ENTROPY_BYTES, Secret};

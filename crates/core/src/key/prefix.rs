@@ -19,6 +19,8 @@ pub enum InvalidPrefix {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Prefix(Arc<str>);
 
+/// The form as a regular expression.
+pub(super) const PATTERN: &str = "[a-z][a-z0-9]{1,15}(?:_[a-z0-9]{1,15})?";
 /// Longest prefix, in bytes: 16, an underscore, 15.
 pub(super) const PREFIX_BYTES_MAX: usize = 32;
 /// Shortest prefix, in bytes.

@@ -5,6 +5,7 @@
 //! lifted, every other revocation is final.
 
 mod key;
+mod leak;
 mod refusal;
 mod state;
 mod update;
@@ -14,6 +15,7 @@ mod verbs;
 mod histories;
 
 pub use key::{IssueFacts, IssueOrder, Key, NewSecret, Outcome, Retiring};
+pub use leak::LeakOrder;
 pub use refusal::{Refusal, Verb};
 pub use state::{Hold, HoldCause, Lock, ReasonCode, Revocation, Standing, State};
 pub use update::Edit;

@@ -41,6 +41,8 @@ words!(
         Manual => "manual",
         /// Somebody revoked it where revocation can be undone.
         RevokeHold => "revoke_hold",
+        /// Its secret was found where it must not be, and the policy wants a hold.
+        Leaked => "leaked",
     }
 );
 

@@ -49,7 +49,7 @@ impl Key {
         }
     }
 
-    fn moved_to(mut self, state: State, now: Timestamp) -> Self {
+    pub(super) fn moved_to(mut self, state: State, now: Timestamp) -> Self {
         self.state = state;
         self.updated_at = now;
         self
@@ -143,7 +143,7 @@ impl Key {
     }
 
     /// The final state, or erasure where the policy keeps no revoked records.
-    fn ended(mut self, order: RevokeOrder, policy: &Policy, now: Timestamp) -> Outcome {
+    pub(super) fn ended(mut self, order: RevokeOrder, policy: &Policy, now: Timestamp) -> Outcome {
         self.retiring = None;
         let revocation = Revocation {
             at: now,

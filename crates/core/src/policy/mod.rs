@@ -34,7 +34,35 @@ pub struct Policy {
     pub list: ListDefault,
     /// What denials tell.
     pub reveal: Reveal,
+    /// What becomes of a key whose secret was found.
+    pub leaks: Leaks,
 }
+
+/// What is done about a secret that was found where it must not be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Leaks {
+    /// What becomes of its key.
+    pub action: LeakAction,
+}
+
+impl Leaks {
+    /// What holds where nothing was decided, also in policies that are older than the question.
+    pub const STANDARD: Self = Self {
+        action: LeakAction::Revoke,
+    };
+}
+
+words!(
+    /// What becomes of a key whose secret was found where it must not be. It is written down in any case.
+    LeakAction {
+        /// It is revoked for good.
+        Revoke => "revoke",
+        /// It is put on hold until an administrator lifts it.
+        Hold => "hold",
+        /// Nothing.
+        Notify => "notify",
+    }
+);
 
 words!(
     /// Whether two usable keys of one subject may have the same name.

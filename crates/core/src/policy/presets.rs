@@ -1,7 +1,8 @@
 //! The four presets: each the exact expression of one system (acceptance.md, section 9).
 
 use super::{
-    After, Confirm, Expiry, Limit, ListDefault, Names, Policy, Reactivate, ReasonRule, Reveal, Revoke, Rotate, Undo,
+    After, Confirm, Expiry, Leaks, Limit, ListDefault, Names, Policy, Reactivate, ReasonRule, Reveal, Revoke, Rotate,
+    Undo,
 };
 use crate::access::words;
 use crate::key::Prefix;
@@ -157,6 +158,7 @@ fn standard() -> Policy {
         reactivate: Reactivate { sticky: true },
         list: ListDefault::Usable,
         reveal: Reveal::OwnerSafe,
+        leaks: Leaks::STANDARD,
     }
 }
 

@@ -96,6 +96,7 @@ fn words(action: &str) -> &'static str {
         "key.reactivated" => "re-activated the key",
         "key.revoked" => "revoked the key",
         "key.erased" => "deleted the key",
+        "key.leaked" => "was told of a leaked secret of",
         "key.secret_reused" => "saw a replaced secret of",
         "policy.updated" => "changed the policy of",
         "tenant.created" => "made the tenant",
@@ -118,7 +119,7 @@ fn words(action: &str) -> &'static str {
 fn kind(action: &str) -> &'static str {
     match action {
         "key.revoked" | "key.erased" | "root_key.revoked" | "user.removed" | "tenant.removed" => "ended",
-        "key.disabled" | "access.refused" | "user.sign_in_refused" | "key.secret_reused" => "warned",
+        "key.disabled" | "access.refused" | "user.sign_in_refused" | "key.secret_reused" | "key.leaked" => "warned",
         "key.created" | "key.reactivated" | "user.created" => "begun",
         _ => "changed",
     }

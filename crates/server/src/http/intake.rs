@@ -12,6 +12,8 @@ use super::respond::RETRY_AFTER_SECONDS;
 
 /// Revocations by possession from one address, where a whole company may sit behind a proxy: at once, and a minute.
 const REVOCATIONS: NonZeroU32 = NonZeroU32::new(300).unwrap();
+/// Reports of found secrets from one address, each with a hundred of them at most: at once, and a minute.
+const LEAKS: NonZeroU32 = NonZeroU32::new(60).unwrap();
 /// Addresses that are remembered. If there are more, the new ones share one place until old ones are let go.
 const REMEMBERED_MAX: usize = 50_000;
 /// The place of those.
@@ -21,12 +23,14 @@ const OTHERS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 #[derive(Debug)]
 pub(crate) struct Intake {
     pub(crate) revocations: PerAddress,
+    pub(crate) leaks: PerAddress,
 }
 
 impl Default for Intake {
     fn default() -> Self {
         Self {
             revocations: PerAddress::new(REVOCATIONS),
+            leaks: PerAddress::new(LEAKS),
         }
     }
 }

@@ -17,3 +17,4 @@ mod v1;
 pub(crate) mod verify;
 
 pub(crate) use v1::audit::event;
+pub(crate) use v1::leaks::GitHubKeys;

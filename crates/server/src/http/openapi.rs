@@ -1,7 +1,7 @@
 //! The router and the published document, from the same list of handlers.
 
 use super::oauth::{introspect, metadata, revoke};
-use super::v1::{api_keys, audit, errors, me, nodes, policy, root_keys, tenants, users};
+use super::v1::{api_keys, audit, errors, leaks, me, nodes, policy, root_keys, tenants, users};
 use super::verify::VerifyDocument;
 use crate::App;
 use crate::verifiers;
@@ -31,6 +31,7 @@ use utoipa_axum::routes;
         (name = "api keys", description = "Issue, list, rotate, disable, re-activate, revoke, delete"),
         (name = "verify", description = "Is this key good, for this, now?"),
         (name = "oauth", description = "The same for OAuth 2.0 clients: introspection, revocation, metadata"),
+        (name = "leaks", description = "Secrets that were found where they must not be"),
         (name = "me", description = "What a key may know and do about itself"),
         (name = "root keys", description = "Who may manage"),
         (name = "policy", description = "What a tenant has decided about its keys"),
@@ -70,6 +71,8 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(revoke::handler))
         .routes(routes!(metadata::authorization_server))
         .routes(routes!(metadata::protected_resource))
+        .routes(routes!(leaks::report))
+        .routes(routes!(leaks::github::report))
         .routes(routes!(root_keys::create, root_keys::list))
         .routes(routes!(root_keys::revoke))
         .routes(routes!(policy::get, policy::put))
@@ -161,7 +164,7 @@ fn complete(document: &mut utoipa::openapi::OpenApi) {
         let call = Call {
             family: super::answer::family(path),
             is_public: !path.starts_with("/v1/") && !path.starts_with("/oauth2/"),
-            takes_root_key: path.starts_with("/v1/") && !path.starts_with("/v1/me"),
+            takes_root_key: path.starts_with("/v1/") && !path.starts_with("/v1/me") && !path.starts_with("/v1/leaks"),
         };
         if let Some(RefOr::T(body)) = item.post.as_mut().and_then(|post| post.request_body.as_mut()) {
             let needs_nothing = [

@@ -5,7 +5,7 @@ use keyreeve_api::seconds::Whole;
 use keyreeve_api::{Problem, policy as wire};
 use keyreeve_core::Policy;
 use keyreeve_core::key::Prefix;
-use keyreeve_core::policy::{After, Confirm, ListDefault, Names, Preset, ReasonRule, Reveal, Undo};
+use keyreeve_core::policy::{After, Confirm, LeakAction, ListDefault, Names, Preset, ReasonRule, Reveal, Undo};
 
 /// The policy that a wish stands for: a preset, and what overrides it.
 pub(crate) fn policy(wish: &wire::PutPolicy, own: Preset) -> Result<Policy, Problem> {
@@ -67,6 +67,15 @@ pub(crate) fn policy(wish: &wire::PutPolicy, own: Preset) -> Result<Policy, Prob
     if let Some(Object(verify)) = &wish.verify {
         let given = verify.reveal.as_deref();
         word(&mut policy.reveal, "verify.reveal", given, Reveal::parse, Reveal::ALL)?;
+    }
+    if let Some(Object(leaks)) = &wish.leaks {
+        word(
+            &mut policy.leaks.action,
+            "leaks.action",
+            leaks.action.as_deref(),
+            LeakAction::parse,
+            LeakAction::ALL,
+        )?;
     }
     Ok(policy)
 }
@@ -186,6 +195,9 @@ pub(crate) fn document(policy: &Policy) -> wire::Policy {
         },
         verify: wire::Verify {
             reveal: policy.reveal.as_str(),
+        },
+        leaks: wire::Leaks {
+            action: policy.leaks.action.as_str(),
         },
         not_allowed_today: None,
     }

@@ -3,8 +3,8 @@
 use crate::error::StoreError;
 use keyreeve_core::key::Prefix;
 use keyreeve_core::policy::{
-    After, Confirm, Expiry, Limit, ListDefault, Names, Policy, Preset, Reactivate, ReasonRule, Reveal, Revoke, Rotate,
-    Undo,
+    After, Confirm, Expiry, LeakAction, Leaks, Limit, ListDefault, Names, Policy, Preset, Reactivate, ReasonRule,
+    Reveal, Revoke, Rotate, Undo,
 };
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
@@ -40,6 +40,7 @@ pub(crate) fn to_json(policy: &Policy) -> Value {
         "reactivate": { "sticky": policy.reactivate.sticky },
         "list": { "default": policy.list.as_str() },
         "verify": { "reveal": policy.reveal.as_str() },
+        "leaks": { "action": policy.leaks.action.as_str() },
     })
 }
 
@@ -67,6 +68,9 @@ struct Document<'t> {
     list: ListPart<'t>,
     #[serde(borrow)]
     verify: VerifyPart<'t>,
+    /// Not in documents that were written before there was a choice.
+    #[serde(borrow)]
+    leaks: Option<LeaksPart<'t>>,
 }
 
 #[derive(Deserialize)]
@@ -125,6 +129,11 @@ struct VerifyPart<'t> {
     reveal: &'t str,
 }
 
+#[derive(Deserialize)]
+struct LeaksPart<'t> {
+    action: &'t str,
+}
+
 /// A number or a null, but not nothing: what is missing was not written by us.
 fn written<'d, D: Deserializer<'d>>(deserializer: D) -> Result<Option<u32>, D::Error> {
     Option::deserialize(deserializer)
@@ -174,6 +183,12 @@ fn read(document: Document<'_>) -> Option<Policy> {
         },
         list: ListDefault::parse(document.list.default)?,
         reveal: Reveal::parse(document.verify.reveal)?,
+        leaks: match document.leaks {
+            None => Leaks::STANDARD,
+            Some(leaks) => Leaks {
+                action: LeakAction::parse(leaks.action)?,
+            },
+        },
     })
 }
 
@@ -188,9 +203,20 @@ mod tests {
                 let mut policy = preset.policy();
                 policy.revoke.undo = undo;
                 policy.limit.keys_per_subject = Some(7);
+                policy.leaks.action = LeakAction::Notify;
                 assert_eq!(from_json(&to_json(&policy).to_string()).unwrap(), policy);
             }
         }
+    }
+
+    #[test]
+    fn a_document_that_is_older_than_a_rule_reads_with_its_default() {
+        let policy = Preset::Standard.policy();
+        let old = to_json(&policy)
+            .to_string()
+            .replace(r#""leaks":{"action":"revoke"},"#, "");
+        assert!(!old.contains("leaks"), "{old}");
+        assert_eq!(from_json(&old).unwrap(), policy);
     }
 
     #[test]
@@ -198,8 +224,9 @@ mod tests {
         let good = to_json(&Preset::Standard.policy()).to_string();
         let without = good.replace(r#","keys_per_subject":null"#, "");
         let strange = good.replace(r#""names":"unique""#, r#""names":"odd""#);
-        assert!(without != good && strange != good, "{good}");
-        for text in ["", "{}", "null", r#"{"preset":"other"}"#, &without, &strange] {
+        let odd = good.replace(r#""action":"revoke""#, r#""action":"sing""#);
+        assert!(odd != good && without != good && strange != good, "{good}");
+        for text in ["", "{}", "null", r#"{"preset":"other"}"#, &without, &strange, &odd] {
             assert!(matches!(from_json(text), Err(StoreError::Corrupt(_))), "{text}");
         }
     }

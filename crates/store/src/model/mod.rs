@@ -15,6 +15,7 @@ use keyreeve_core::text::{Name, Slug, Subject};
 use keyreeve_core::user::{Status, UserEdit};
 use keyreeve_core::verdict::{KeyStanding, SecretStanding};
 use keyreeve_core::{Digest, Key, KeyId, Policy, RootKeyId, Timestamp, UserId};
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// How long an idempotency key is remembered, in seconds: 24 hours (http.md, section 2c).
@@ -221,6 +222,8 @@ pub struct ChangeManyRequest {
     pub ids: Vec<KeyId>,
     /// The decision, for each that there is.
     pub decide: DecideMany,
+    /// What is also written down about a key that there is, before what becomes of it and whether or not it changes.
+    pub notes: BTreeMap<KeyId, Vec<AuditDraft>>,
 }
 
 /// What came of changing many keys. Those that are neither changed nor unchanged were refused, or were not there.

@@ -19,6 +19,9 @@ pub(crate) async fn change_many(
     let (mut outcomes, mut entries) = (Vec::new(), Vec::new());
     let (mut done, mut commit) = (ChangedMany::default(), Commit::default());
     for record in tx.lock_keys(&request.tenant, &request.ids).await? {
+        for note in request.notes.remove(&record.key.id).unwrap_or_default() {
+            entries.push((Target::key(&record.key), note));
+        }
         let facts = ChangeFacts {
             key: record.key,
             policy: &tenant.policy,

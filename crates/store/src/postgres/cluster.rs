@@ -279,7 +279,7 @@ fn touched(row: &Row, revision: u64) -> Result<Touched, StoreError> {
         revision,
         ..Commit::default()
     };
-    let is_told = matches!(action, "access.refused" | "key.secret_reused");
+    let is_told = matches!(action, "access.refused" | "key.secret_reused" | "key.leaked");
     match text(row, "target_type")? {
         _ if is_told => {}
         // What has just come is remembered by nobody, and that it was unknown neither.

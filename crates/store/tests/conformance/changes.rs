@@ -1,15 +1,16 @@
 //! One change of one key.
 
-use crate::world::{NOW, World, context, hold_order, later, name, revoke_order, slug};
+use crate::world::{NOW, World, context, draft, hold_order, later, name, revoke_order, slug};
 use futures_util::FutureExt as _;
 use keyreeve_core::access::{Actor, Reach};
-use keyreeve_core::lifecycle::{Refusal, RotateOrder, State, Verb};
+use keyreeve_core::audit::Action;
+use keyreeve_core::lifecycle::{Outcome, Refusal, RotateOrder, State, Verb};
 use keyreeve_core::policy::{ExpiryWish, OverlapWish, Preset};
 use keyreeve_core::scope::Scopes;
 use keyreeve_core::text::{Claims, Description, Note};
 use keyreeve_core::verdict::SecretStanding;
 use keyreeve_core::{Key, KeyId, Policy, Timestamp};
-use keyreeve_store::model::{Done, WriteContext};
+use keyreeve_store::model::{AuditDraft, ChangeFacts, ChangeManyRequest, Done, WriteContext};
 use keyreeve_store::{StoreError, WriteError};
 
 pub async fn a_change_its_entry_and_its_revision_come_together(world: World) {
@@ -227,4 +228,47 @@ pub async fn many_keys_are_erased_with_all_their_secrets(world: World) {
         let found = world.store.find_credential(&key.secret.digest).await.unwrap().value;
         assert_eq!(found.unwrap().secret, SecretStanding::Tombstone);
     }
+}
+
+pub async fn what_is_noted_of_keys_is_written_with_what_becomes_of_them(world: World) {
+    let (ended, kept) = (world.issue("user_1", "one").await, world.issue("user_1", "two").await);
+    let gone = world.issue("user_1", "three").await;
+    world.delete(gone.id).await;
+    let before = world.revision().await;
+    let note = |text: &str| AuditDraft {
+        reason: Some(text.into()),
+        ..draft(Action::KeyLeaked)
+    };
+    let keep = kept.id;
+    let request = ChangeManyRequest {
+        tenant: world.tenant.clone(),
+        ids: vec![ended.id, keep, gone.id],
+        decide: Box::new(move |facts: ChangeFacts<'_>| match facts.key.id == keep {
+            true => Ok((Outcome::Unchanged(facts.key), draft(Action::KeyRevoked))),
+            false => Ok((
+                facts.key.revoke(revoke_order(), facts.policy, NOW)?,
+                draft(Action::KeyRevoked),
+            )),
+        }),
+        notes: [ended.id, keep, gone.id]
+            .map(|id| (id, vec![note("here"), note("there")]))
+            .into(),
+    };
+    let changed = world.store.change_many(context(), request).await.unwrap();
+    assert_eq!((changed.changed, changed.unchanged), (1, 1));
+    let log = world.store.audit_after(before, 100).await.unwrap();
+    let said: Vec<_> = log
+        .iter()
+        .map(|entry| (entry.target_id.as_str(), entry.action.as_str()))
+        .collect();
+    let (ended, kept) = (ended.id.to_string(), kept.id.to_string());
+    let expected = [
+        (ended.as_str(), "key.leaked"),
+        (ended.as_str(), "key.leaked"),
+        (ended.as_str(), "key.revoked"),
+        (kept.as_str(), "key.leaked"),
+        (kept.as_str(), "key.leaked"),
+    ];
+    assert_eq!(said, expected, "nothing is written about a key that is gone");
+    assert_eq!(log[1].reason.as_deref(), Some("there"));
 }

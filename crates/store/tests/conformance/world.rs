@@ -13,6 +13,7 @@ use keyreeve_store::model::{
     KeyQuery, PageStart, Repeat, RootKey, Tenant, WriteContext,
 };
 use keyreeve_store::{Cluster, Commit, CommitObserver, MemoryStore, PostgresStore, SqliteStore, Store, WriteError};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
@@ -278,6 +279,7 @@ impl World {
             decide: Box::new(move |facts: ChangeFacts<'_>| {
                 Ok((transition(facts.key, facts.policy)?, draft(Action::KeyRevoked)))
             }),
+            notes: BTreeMap::new(),
         };
         let changed = self.store.change_many(context(), request).await.unwrap();
         (changed, self.seen.0.lock().unwrap().clone())

@@ -15,7 +15,7 @@ use keyreeve_api::Problem;
 use keyreeve_authority::Misfits;
 use keyreeve_core::Policy;
 use keyreeve_core::key::Prefix;
-use keyreeve_core::policy::{After, Confirm, ListDefault, Names, Preset, ReasonRule, Reveal, Undo};
+use keyreeve_core::policy::{After, Confirm, LeakAction, ListDefault, Names, Preset, ReasonRule, Reveal, Undo};
 
 const DAY_SECONDS: u64 = 86_400;
 
@@ -66,6 +66,7 @@ pub(in crate::dashboard) struct Values {
     pub(in crate::dashboard) sticky: bool,
     pub(in crate::dashboard) list: String,
     pub(in crate::dashboard) reveal: String,
+    pub(in crate::dashboard) leaks: String,
 }
 
 /// What a policy would mean.
@@ -230,7 +231,13 @@ fn rules_of_ends(policy: &Policy) -> Vec<(&'static str, String)> {
         Confirm::Dialog => "a second button",
         Confirm::Phrase => "typing REVOKE",
     };
+    let leaks = match policy.leaks.action {
+        LeakAction::Revoke => "is revoked for good",
+        LeakAction::Hold => "is put on hold",
+        LeakAction::Notify => "is only reported",
+    };
     vec![
+        ("A leaked key", leaks.to_owned()),
         ("Revoking can be undone", undo),
         ("After revoking", after.to_owned()),
         ("Asked before revoking", confirm.to_owned()),
@@ -322,6 +329,7 @@ fn values(policy: &Policy) -> Values {
         sticky: policy.reactivate.sticky,
         list: policy.list.to_string(),
         reveal: policy.reveal.to_string(),
+        leaks: policy.leaks.action.to_string(),
     }
 }
 
@@ -350,6 +358,7 @@ fn raw(fields: &Fields) -> Values {
         sticky: fields.has("sticky"),
         list: text("list"),
         reveal: text("reveal"),
+        leaks: text("leaks"),
     }
 }
 
@@ -380,6 +389,7 @@ fn read(fields: &Fields) -> Result<Policy, Problem> {
     policy.reactivate.sticky = fields.has("sticky");
     policy.list = chosen(fields, "list", ListDefault::parse)?;
     policy.reveal = chosen(fields, "reveal", Reveal::parse)?;
+    policy.leaks.action = chosen(fields, "leaks", LeakAction::parse)?;
     Ok(policy)
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod api_keys;
 pub(crate) mod audit;
 pub(crate) mod errors;
+pub(crate) mod leaks;
 pub(crate) mod me;
 pub(crate) mod nodes;
 pub(crate) mod policy;

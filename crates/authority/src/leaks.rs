@@ -1,0 +1,344 @@
+//! Secrets that were found where they must not be: the tenant's policy says what becomes of their keys.
+//!
+//! Whoever reports a secret needs no other right than having it. What is written down names where it was found, never the
+//! secret. A report and what it leads to commit together.
+
+use crate::describe;
+use crate::sign_in::Doorstep;
+use crate::{Authority, Failure};
+use keyreeve_core::access::Actor;
+use keyreeve_core::audit::Action;
+use keyreeve_core::coherence::Entry;
+use keyreeve_core::key::Presented;
+use keyreeve_core::lifecycle::{LeakOrder, Outcome};
+use keyreeve_core::policy::LeakAction;
+use keyreeve_core::text::{Note, Slug};
+use keyreeve_core::verdict::{KeyStanding, SecretStanding};
+use keyreeve_core::{KeyId, Timestamp};
+use keyreeve_store::model::{AuditDraft, ChangeFacts, ChangeManyRequest, DecideMany};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// Keys changed in one transaction. Other changes wait meanwhile, some tens of milliseconds.
+const AT_ONCE: usize = 500;
+/// Reports of one key that are written down in an hour: whoever has a secret must not be able to fill the log with it.
+const NOTED_AN_HOUR: u32 = 10;
+const HOUR_MS: i64 = 3_600_000;
+/// Most keys whose reports are counted for that.
+const COUNTED_MAX: usize = 50_000;
+
+/// Who reports. The words are labels of a metric and never change.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LeakSource {
+    /// Anybody who has the secret.
+    Api,
+    /// GitHub's secret scanning, by its signature.
+    GitHub,
+}
+
+impl LeakSource {
+    /// Every source.
+    pub const ALL: &[Self] = &[Self::Api, Self::GitHub];
+
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Api => "api",
+            Self::GitHub => "github",
+        }
+    }
+}
+
+/// What became of a report. The words are labels of a metric and never change.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LeakResult {
+    /// The key was revoked.
+    Revoked,
+    /// A hold was put on the key.
+    Held,
+    /// The policy wants it written down and nothing else.
+    Noted,
+    /// The secret opened nothing any more, or there was a hold already.
+    Ended,
+    /// No key ever had this secret.
+    Unknown,
+    /// The report is not from whom it says it is.
+    Refused,
+}
+
+impl LeakResult {
+    /// Every result.
+    pub const ALL: &[Self] = &[
+        Self::Revoked,
+        Self::Held,
+        Self::Noted,
+        Self::Ended,
+        Self::Unknown,
+        Self::Refused,
+    ];
+
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Revoked => "revoked",
+            Self::Held => "held",
+            Self::Noted => "noted",
+            Self::Ended => "ended",
+            Self::Unknown => "unknown",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// A secret that was found.
+#[derive(Clone)]
+#[expect(missing_debug_implementations, reason = "it holds a plaintext secret")]
+pub struct LeakReport<'r> {
+    /// The secret.
+    pub secret: &'r str,
+    /// Who found it and where, for the audit log. Must not hold the secret.
+    pub found: Box<str>,
+}
+
+/// What this process remembers of reports.
+#[derive(Debug, Default)]
+pub(crate) struct Leaks {
+    tallies: [[AtomicU64; LeakResult::ALL.len()]; LeakSource::ALL.len()],
+    /// How many reports of a key were written down since when.
+    noted: Mutex<HashMap<KeyId, (Timestamp, u32)>>,
+}
+
+impl Leaks {
+    fn count(&self, source: LeakSource, result: LeakResult, times: u64) {
+        let counter = self
+            .tallies
+            .get(source as usize)
+            .and_then(|row| row.get(result as usize));
+        if let Some(counter) = counter {
+            counter.fetch_add(times, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether one more report of a key may be written down.
+    fn may_note(&self, key: KeyId, now: Timestamp) -> bool {
+        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_fresh = |since: Timestamp| now.millis().saturating_sub(since.millis()) < HOUR_MS;
+        if noted.len() >= COUNTED_MAX {
+            noted.retain(|_, (since, _)| is_fresh(*since));
+        }
+        let is_full = noted.len() >= COUNTED_MAX;
+        match noted.get_mut(&key) {
+            Some((since, count)) if is_fresh(*since) => {
+                *count += 1;
+                *count <= NOTED_AN_HOUR
+            }
+            None if is_full => false,
+            Some(_) | None => {
+                noted.insert(key, (now, 1));
+                true
+            }
+        }
+    }
+}
+
+/// What is to be done about one key.
+#[derive(Default)]
+struct Plan {
+    /// Reports to write down.
+    found: Vec<Box<str>>,
+    /// Reports in all.
+    reports: u64,
+    /// Whether one of them had a secret that still opens something.
+    is_open: bool,
+}
+
+/// What is to be done, by tenant.
+type Plans = BTreeMap<Slug, BTreeMap<KeyId, Plan>>;
+
+impl Authority {
+    /// Does what the policies say about secrets that were found. Gives, in their order, whether each is one that a key
+    /// has or had. When this returns, it is effective everywhere.
+    pub async fn report_leaks(
+        &self,
+        from: &Doorstep,
+        source: LeakSource,
+        reports: &[LeakReport<'_>],
+    ) -> Result<Vec<bool>, Failure> {
+        let began = self.now();
+        let (mut known, mut plans) = (Vec::with_capacity(reports.len()), Plans::new());
+        let mut newest = 0;
+        for report in reports {
+            let (entry, revision) = self.entry_of_secret(report.secret).await?;
+            newest = newest.max(revision);
+            known.push(entry.is_some());
+            match entry {
+                Some(entry) => self.plan(&mut plans, &entry, report, began),
+                None => self.leaks.count(source, LeakResult::Unknown, 1),
+            }
+        }
+        for (tenant, keys) in plans {
+            newest = newest.max(self.carry_out(from, source, tenant, keys).await?);
+        }
+        // Also what was ended before may be only just under way.
+        self.effect(newest, began, true).await?;
+        Ok(known)
+    }
+
+    /// Counts a report that was refused.
+    pub fn refuse_leaks(&self, source: LeakSource) {
+        self.leaks.count(source, LeakResult::Refused, 1);
+    }
+
+    /// For each source and result, how many reports there were.
+    pub fn leak_tallies(&self) -> impl Iterator<Item = (LeakSource, LeakResult, u64)> {
+        let rows = LeakSource::ALL.iter().zip(&self.leaks.tallies);
+        rows.flat_map(|(&source, row)| {
+            let results = LeakResult::ALL.iter().zip(row);
+            results.map(move |(&result, count)| (source, result, count.load(Ordering::Relaxed)))
+        })
+    }
+
+    async fn entry_of_secret(&self, secret: &str) -> Result<(Option<Entry>, u64), Failure> {
+        match Presented::parse(secret) {
+            Ok(presented) => self.entry_by(presented.digest()).await,
+            Err(_) => Ok((None, 0)),
+        }
+    }
+
+    fn plan(&self, plans: &mut Plans, entry: &Entry, report: &LeakReport<'_>, now: Timestamp) {
+        let keys = plans.entry(entry.gate().slug().clone()).or_default();
+        let plan = keys.entry(entry.key_id()).or_default();
+        plan.reports += 1;
+        let facts = entry.facts();
+        let is_open = self.is_own_secret(entry) && facts.key != KeyStanding::Revoked;
+        plan.is_open |= is_open;
+        // What is erased has no record that something could be written to.
+        if facts.secret != SecretStanding::Tombstone && self.leaks.may_note(entry.key_id(), now) {
+            plan.found.push(match is_open {
+                true => report.found.clone(),
+                false => format!("{}; the secret opened nothing any more", report.found).into(),
+            });
+        }
+    }
+
+    /// Gives the newest revision.
+    async fn carry_out(
+        &self,
+        from: &Doorstep,
+        source: LeakSource,
+        tenant: Slug,
+        keys: BTreeMap<KeyId, Plan>,
+    ) -> Result<u64, Failure> {
+        let action = self
+            .store
+            .tenant(&tenant)
+            .await?
+            .map(|tenant| tenant.policy.leaks.action);
+        let mut newest = 0;
+        let is_due = |plan: &Plan| plan.is_open || !plan.found.is_empty();
+        let (due, done): (Vec<_>, Vec<_>) = keys.into_iter().partition(|(_, plan)| is_due(plan));
+        for (_, plan) in done {
+            self.leaks.count(source, LeakResult::Ended, plan.reports);
+        }
+        for some in due.chunks(AT_ONCE) {
+            let now = self.now();
+            let request = ChangeManyRequest {
+                tenant: tenant.clone(),
+                ids: some.iter().map(|(id, _)| *id).collect(),
+                decide: decide(some, now),
+                notes: notes(some),
+            };
+            newest = newest.max(
+                self.store
+                    .change_many(from.context(Actor::System, now), request)
+                    .await?
+                    .revision,
+            );
+            for (_, plan) in some {
+                self.leaks.count(source, result(plan, action), plan.reports);
+            }
+        }
+        Ok(newest)
+    }
+}
+
+/// What counts as having become of a key's reports.
+fn result(plan: &Plan, action: Option<LeakAction>) -> LeakResult {
+    match action.filter(|_| plan.is_open) {
+        Some(LeakAction::Revoke) => LeakResult::Revoked,
+        Some(LeakAction::Hold) => LeakResult::Held,
+        Some(LeakAction::Notify) => LeakResult::Noted,
+        None => LeakResult::Ended,
+    }
+}
+
+/// The reports as entries of the log.
+fn notes(plans: &[(KeyId, Plan)]) -> BTreeMap<KeyId, Vec<AuditDraft>> {
+    let draft = |found: &str| AuditDraft {
+        action: Action::KeyLeaked,
+        reason: Some(found.into()),
+        before: None,
+        after: None,
+    };
+    let drafts = |plan: &Plan| plan.found.iter().map(|found| draft(found)).collect();
+    plans.iter().map(|(id, plan)| (*id, drafts(plan))).collect()
+}
+
+/// What the policy says about each key. One of which only a secret was found that opens nothing stays as it is.
+fn decide(plans: &[(KeyId, Plan)], now: Timestamp) -> DecideMany {
+    let open: BTreeSet<_> = plans
+        .iter()
+        .filter(|(_, plan)| plan.is_open)
+        .map(|(id, _)| *id)
+        .collect();
+    let first = |(id, plan): &(KeyId, Plan)| (*id, plan.found.first().cloned());
+    let found: HashMap<_, _> = plans.iter().map(first).collect();
+    Box::new(move |facts: ChangeFacts<'_>| {
+        let id = facts.key.id;
+        let before = describe::key(&facts.key);
+        let reason = found.get(&id).cloned().flatten();
+        let order = LeakOrder {
+            by: Actor::System,
+            note: reason.as_deref().and_then(|text| Note::parse(text).ok()),
+        };
+        let outcome = match open.contains(&id) {
+            true => facts.key.leak(order, facts.policy, now),
+            false => Outcome::Unchanged(facts.key),
+        };
+        let (action, after) = match &outcome {
+            Outcome::Erased(_) => (Action::KeyErased, None),
+            Outcome::Unchanged(key) | Outcome::Changed(key) => {
+                let is_held = facts.policy.leaks.action == LeakAction::Hold;
+                let action = if is_held {
+                    Action::KeyDisabled
+                } else {
+                    Action::KeyRevoked
+                };
+                (action, Some(describe::key(key)))
+            }
+        };
+        let draft = AuditDraft {
+            action,
+            reason,
+            before: Some(before),
+            after,
+        };
+        Ok((outcome, draft))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_one_key_ten_reports_an_hour_are_written_down() {
+        let leaks = Leaks::default();
+        let key = |number: u8| KeyId::from_bytes([number; 16]);
+        let at = |ms: i64| Timestamp::from_millis(ms);
+        let noted = |number: u8, ms: i64| (0..30).filter(|_| leaks.may_note(key(number), at(ms))).count();
+        assert_eq!((noted(1, 0), noted(1, HOUR_MS - 1), noted(2, 0)), (10, 0, 10));
+        assert_eq!(noted(1, HOUR_MS), 10);
+    }
+}

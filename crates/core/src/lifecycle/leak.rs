@@ -1,0 +1,170 @@
+//! A secret of the key was found where it must not be: the policy says what becomes of the key.
+
+use super::{Hold, HoldCause, Key, Lock, Outcome, ReasonCode, RevokeOrder, State};
+use crate::access::Actor;
+use crate::policy::{LeakAction, Policy};
+use crate::text::Note;
+use crate::time::Timestamp;
+
+/// An order to do what the policy says about a leak.
+#[derive(Clone, Debug)]
+pub struct LeakOrder {
+    /// In whose name.
+    pub by: Actor,
+    /// Where the secret was found.
+    pub note: Option<Note>,
+}
+
+impl Key {
+    /// Revokes the key for good, puts it on hold until an administrator looks at it, or leaves it as it is. A leak asks
+    /// for no reason and leaves no time to undo it, whatever the policy says about revoking.
+    pub fn leak(self, order: LeakOrder, policy: &Policy, now: Timestamp) -> Outcome {
+        let key = self.settled(now);
+        if matches!(key.state, State::Revoked(_)) {
+            return Outcome::Unchanged(key);
+        }
+        match policy.leaks.action {
+            LeakAction::Notify => Outcome::Unchanged(key),
+            LeakAction::Hold => key.held_for_leak(order, now),
+            LeakAction::Revoke => {
+                let order = RevokeOrder {
+                    actor: order.by,
+                    code: ReasonCode::Leaked,
+                    note: order.note,
+                };
+                key.ended(order, policy, now)
+            }
+        }
+    }
+
+    /// Its owner may not lift the hold: whoever has the secret may pose as the owner. A hold that was there stays what it
+    /// was, and is an administrator's from now on.
+    fn held_for_leak(self, order: LeakOrder, now: Timestamp) -> Outcome {
+        let hold = match &self.state {
+            State::Disabled(before) if before.code == ReasonCode::Leaked && before.lock >= Lock::Admin => {
+                return Outcome::Unchanged(self);
+            }
+            State::Disabled(before) => Hold {
+                lock: before.lock.max(Lock::Admin),
+                code: ReasonCode::Leaked,
+                note: order.note,
+                ..before.clone()
+            },
+            State::Active | State::Revoked(_) => Hold {
+                cause: HoldCause::Leaked,
+                lock: Lock::Admin,
+                since: now,
+                by: order.by.id().into(),
+                finalize_at: None,
+                code: ReasonCode::Leaked,
+                note: order.note,
+            },
+        };
+        Outcome::Changed(self.moved_to(State::Disabled(hold), now))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::Rank;
+    use crate::id::KeyId;
+    use crate::key::{Prefix, Secret};
+    use crate::lifecycle::{HoldOrder, IssueFacts, IssueOrder, NewSecret, Refusal};
+    use crate::policy::{After, ExpiryWish, Preset, ReasonRule, Undo};
+    use crate::scope::Scopes;
+    use crate::text::{Name, Slug, Subject};
+
+    const NOW: Timestamp = Timestamp::from_millis(1_000_000);
+
+    fn issued() -> Key {
+        let order = IssueOrder {
+            id: KeyId::from_bytes([1; 16]),
+            tenant: Slug::parse("t").unwrap(),
+            subject: Subject::parse("user_1").unwrap(),
+            name: Name::parse("x").unwrap(),
+            description: None,
+            claims: None,
+            scopes: Scopes::default(),
+            created_by: None,
+            expiry: ExpiryWish::Never,
+            secret: NewSecret::of(&Secret::mint(&Prefix::standard(), &[1; 32]), &Prefix::standard()),
+        };
+        let facts = IssueFacts {
+            used: 0,
+            name_taken: false,
+        };
+        Key::issue(order, facts, &Preset::Standard.policy(), Timestamp::from_millis(0)).unwrap()
+    }
+
+    fn order() -> LeakOrder {
+        LeakOrder {
+            by: Actor::System,
+            note: Note::parse("found by ci").ok(),
+        }
+    }
+
+    fn policy(action: LeakAction) -> Policy {
+        let mut policy = Preset::Standard.policy();
+        policy.leaks.action = action;
+        policy
+    }
+
+    #[test]
+    fn a_leaked_key_is_revoked_for_good_whatever_the_policy_says_about_revoking() {
+        let mut policy = policy(LeakAction::Revoke);
+        policy.revoke.undo = Undo::Always;
+        policy.revoke.reason = ReasonRule::Required;
+        let order = LeakOrder { note: None, ..order() };
+        let outcome = issued().leak(order.clone(), &policy, NOW);
+        let State::Revoked(ended) = &outcome.key().state else {
+            panic!("{outcome:?}")
+        };
+        assert_eq!((ended.code, &*ended.by), (ReasonCode::Leaked, "system"));
+        let again = outcome.key().clone().leak(order.clone(), &policy, NOW);
+        assert!(matches!(again, Outcome::Unchanged(_)));
+        policy.revoke.undo = Undo::Never;
+        policy.revoke.after = After::Erase;
+        assert!(matches!(issued().leak(order, &policy, NOW), Outcome::Erased(_)));
+    }
+
+    #[test]
+    fn a_hold_for_a_leak_is_lifted_by_an_administrator_only() {
+        let policy = policy(LeakAction::Hold);
+        let held = issued().leak(order(), &policy, NOW).key().clone();
+        let State::Disabled(hold) = &held.state else {
+            panic!("{held:?}")
+        };
+        assert_eq!(
+            (hold.cause, hold.code, hold.finalize_at),
+            (HoldCause::Leaked, ReasonCode::Leaked, None)
+        );
+        assert!(matches!(
+            held.clone().leak(order(), &policy, NOW),
+            Outcome::Unchanged(_)
+        ));
+        assert_eq!(held.clone().reactivate(Rank::Owner, NOW), Err(Refusal::Locked));
+        assert_eq!(held.reactivate(Rank::Admin, NOW).unwrap().key().state, State::Active);
+    }
+
+    #[test]
+    fn a_hold_that_was_there_becomes_an_administrators() {
+        let policy = policy(LeakAction::Hold);
+        let by_owner = HoldOrder {
+            actor: Actor::Key(issued().id),
+            note: None,
+        };
+        let held = issued().disable(by_owner, &policy, NOW).unwrap().key().clone();
+        let outcome = held.leak(order(), &policy, NOW);
+        let State::Disabled(hold) = &outcome.key().state else {
+            panic!("{outcome:?}")
+        };
+        assert_eq!((hold.cause, hold.lock), (HoldCause::Manual, Lock::Admin));
+    }
+
+    #[test]
+    fn where_a_leak_is_only_written_down_the_key_stays_as_it_is() {
+        let outcome = issued().leak(order(), &policy(LeakAction::Notify), NOW);
+        assert_eq!(outcome, Outcome::Unchanged(issued()));
+    }
+}

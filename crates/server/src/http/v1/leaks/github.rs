@@ -1,0 +1,84 @@
+//! `POST /v1/leaks/github`: what GitHub's secret scanning found, in the form of its partner programme.
+
+use super::place::{Found, is_source, sound_url};
+use super::{address, doorstep};
+use crate::App;
+use crate::http::answer::Rejected;
+use crate::http::{body, respond};
+use axum::extract::{Request, State};
+use axum::response::Response;
+use hyper::StatusCode;
+use keyreeve_api::leaks::{GitHubLabel, GitHubMatch, github_matches};
+use keyreeve_api::problem::ErrorBody;
+use keyreeve_api::{Code, Problem};
+use keyreeve_authority::leaks::{LeakReport, LeakSource};
+use keyreeve_core::hex;
+use sha2::{Digest as _, Sha256};
+
+/// Largest message, and most matches in one.
+const MESSAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
+const MATCHES_MAX: usize = 10_000;
+/// Longest name of a kind of secret.
+const KIND_BYTES_MAX: usize = 256;
+
+/// Take what GitHub's secret scanning found.
+///
+/// The message is signed by GitHub (ECDSA P-256 with SHA-256 over the body, byte for byte); nothing else is taken. The
+/// answer says of each match whether a key has or had that secret.
+#[utoipa::path(
+    post, path = "/v1/leaks/github", tag = "leaks", operation_id = "reportGithubLeaks",
+    params(("Github-Public-Key-Identifier" = String, Header, description = "Which of GitHub's keys signed", pattern = "^[A-Za-z0-9]{1,128}$"),
+        ("Github-Public-Key-Signature" = String, Header, description = "The signature, DER in Base64", max_length = 256)),
+    request_body = Vec<GitHubMatch>,
+    responses((status = 200, description = "What each match is", body = Vec<GitHubLabel>),
+        (status = 403, description = "SIGNATURE_INVALID", body = ErrorBody, content_type = "application/problem+json"),
+        (status = 429, description = "RATE_LIMITED", body = ErrorBody, content_type = "application/problem+json")),
+    security(())
+)]
+pub(crate) async fn report(State(app): State<App>, request: Request) -> Result<Response, Rejected> {
+    let (parts, incoming) = request.into_parts();
+    let from = doorstep(parts.extensions.get())?;
+    app.intake().leaks.allow(address(&parts.extensions))?;
+    let bytes = body::read(&parts.headers, incoming, MESSAGE_BYTES_MAX).await?;
+    let keys = app.github_keys();
+    if let Err(problem) = keys.check(&parts.headers, &bytes, app.authority().now()).await {
+        app.authority().refuse_leaks(LeakSource::GitHub);
+        return Err(problem.into());
+    }
+    let matches = github_matches(&bytes).map_err(|error| body::refused(&error))?;
+    if matches.len() > MATCHES_MAX {
+        let detail = format!("The message has more than {MATCHES_MAX} matches. Send fewer at once.");
+        return Err(Problem::new(Code::PayloadTooLarge, detail).into());
+    }
+    let reports = matches.iter().map(report_of).collect::<Vec<_>>();
+    let known = app
+        .authority()
+        .report_leaks(&from, LeakSource::GitHub, &reports)
+        .await?;
+    let labels = matches
+        .iter()
+        .zip(known)
+        .map(|(found, is_known)| label(found, is_known));
+    Ok(respond::json(StatusCode::OK, &labels.collect::<Vec<_>>())?)
+}
+
+fn report_of(found: &GitHubMatch) -> LeakReport<'_> {
+    let part = found.source.as_deref().filter(|part| is_source(part));
+    let place = Found {
+        by: part.map_or_else(|| "github".to_owned(), |part| format!("github ({part})")),
+        url: found.url.as_deref().and_then(sound_url),
+        note: None,
+    };
+    LeakReport {
+        secret: &found.token,
+        found: place.without(&found.token),
+    }
+}
+
+fn label(found: &GitHubMatch, is_known: bool) -> GitHubLabel {
+    GitHubLabel {
+        token_hash: hex(&Sha256::digest(found.token.as_bytes())),
+        token_type: found.kind.chars().take(KIND_BYTES_MAX).collect(),
+        label: if is_known { "true_positive" } else { "false_positive" },
+    }
+}

@@ -1,0 +1,156 @@
+//! `/v1/leaks`: secrets that were found where they must not be. Possession is enough, and the answer says nothing.
+
+pub(crate) mod github;
+mod place;
+mod signature;
+
+pub(crate) use signature::GitHubKeys;
+
+use crate::App;
+use crate::http::answer::{Rejected, RequestInfo};
+use crate::http::call::note;
+use crate::http::{body, respond};
+use axum::extract::{Request, State};
+use axum::response::Response;
+use hyper::StatusCode;
+use keyreeve_api::leaks::{LEAKS_MAX, LeakItem, LeaksAccepted, ReportLeaks};
+use keyreeve_api::problem::ErrorBody;
+use keyreeve_api::{Code, Problem, json};
+use keyreeve_authority::leaks::{LeakReport, LeakSource};
+use keyreeve_authority::sign_in::Doorstep;
+use place::{Found, is_source, sound_url};
+
+/// Largest report: a hundred secrets with an address and a note each.
+const REPORT_BYTES_MAX: usize = 1024 * 1024;
+/// Most characters of a note: with the address it fits into the reason of a revocation.
+const NOTE_CHARS_MAX: usize = 1_000;
+
+/// Report secrets that were found where they must not be.
+///
+/// No other credential is needed. The answer is the same whatever was in the report: whether there is such a key is told
+/// to nobody. What becomes of a key that there is says its tenant's policy (`leaks.action`): it is revoked for good, put
+/// on hold until an administrator lifts it, or only written down. It is effective everywhere when the answer comes.
+#[utoipa::path(
+    post, path = "/v1/leaks", tag = "leaks", operation_id = "reportLeaks",
+    request_body = ReportLeaks,
+    responses((status = 202, description = "The report was taken", body = LeaksAccepted),
+        (status = 429, description = "RATE_LIMITED", body = ErrorBody, content_type = "application/problem+json")),
+    security(())
+)]
+pub(crate) async fn report(State(app): State<App>, request: Request) -> Result<Response, Rejected> {
+    let (parts, incoming) = request.into_parts();
+    let from = doorstep(parts.extensions.get())?;
+    // Read before it is refused: who has sent a request shall see the answer, and go on using the connection.
+    let bytes = body::read(&parts.headers, incoming, REPORT_BYTES_MAX).await?;
+    app.intake().leaks.allow(address(&parts.extensions))?;
+    body::require_json(&parts.headers)?;
+    let wish: ReportLeaks = json::parse(&bytes).map_err(|error| body::refused(&error))?;
+    let items = items(wish)?;
+    let reports = items.iter().map(Item::report).collect::<Vec<_>>();
+    app.authority().report_leaks(&from, LeakSource::Api, &reports).await?;
+    Ok(respond::json(StatusCode::ACCEPTED, &LeaksAccepted { accepted: true })?)
+}
+
+fn address(extensions: &hyper::http::Extensions) -> Option<std::net::IpAddr> {
+    extensions.get::<RequestInfo>().and_then(|info| info.peer.address)
+}
+
+/// Who reports, as far as that is known.
+fn doorstep(info: Option<&RequestInfo>) -> Result<Doorstep, Problem> {
+    let info = info.ok_or_else(|| Problem::new(Code::InternalError, "The request has no id."))?;
+    Ok(Doorstep {
+        address: info.peer.address.map(|address| address.to_string().into()),
+        request_id: info.id.as_str().into(),
+    })
+}
+
+/// A report whose fields are sound.
+struct Item {
+    secret: String,
+    found: Found,
+}
+
+impl Item {
+    fn report(&self) -> LeakReport<'_> {
+        LeakReport {
+            secret: &self.secret,
+            found: self.found.without(&self.secret),
+        }
+    }
+
+    fn of(item: LeakItem, within: &str) -> Result<Self, Problem> {
+        let field = |name: &str| format!("{within}{name}");
+        let secret = match (item.secret, item.key) {
+            (Some(secret), None) | (None, Some(secret)) if !secret.is_empty() => secret,
+            (None, None) => return Err(Problem::field(&field("secret"), "is required")),
+            (Some(_), Some(_)) => {
+                return Err(Problem::field(
+                    &field("key"),
+                    "is given beside `secret`, which is the same",
+                ));
+            }
+            _ => return Err(Problem::field(&field("secret"), "must not be empty")),
+        };
+        let source = item.source.unwrap_or_else(|| "somebody".to_owned());
+        if !is_source(&source) {
+            let what = "must be 1 to 64 characters of A-Z a-z 0-9 . _ - and begin with a letter or digit";
+            return Err(Problem::field(&field("source"), what));
+        }
+        let url = item.url.filter(|url| !url.is_empty());
+        let unsound = || {
+            Problem::field(
+                &field("url"),
+                "must be an http or https address of at most 2000 characters",
+            )
+        };
+        let url = url.map(|url| sound_url(&url).ok_or_else(unsound)).transpose()?;
+        let note = item.note.filter(|note| !note.is_empty());
+        let note = note.map(|text| match text.chars().count() > NOTE_CHARS_MAX {
+            true => Err(Problem::field(
+                &field("note"),
+                &format!("must have at most {NOTE_CHARS_MAX} characters"),
+            )),
+            false => note_of(&field("note"), text),
+        });
+        let found = Found {
+            by: source,
+            url,
+            note: note.transpose()?,
+        };
+        Ok(Self { secret, found })
+    }
+}
+
+fn note_of(field: &str, text: String) -> Result<String, Problem> {
+    note(field, &text)?;
+    Ok(text)
+}
+
+fn items(wish: ReportLeaks) -> Result<Vec<Item>, Problem> {
+    let single = LeakItem {
+        secret: wish.secret,
+        key: wish.key,
+        source: wish.source,
+        url: wish.url,
+        note: wish.note,
+    };
+    let Some(items) = wish.items else {
+        return Ok(vec![Item::of(single, "")?]);
+    };
+    let is_alone = [&single.secret, &single.key, &single.source, &single.url, &single.note]
+        .iter()
+        .all(|field| field.is_none());
+    if !is_alone {
+        return Err(Problem::field(
+            "items",
+            "stands instead of the other fields, not beside them",
+        ));
+    }
+    if items.is_empty() || items.len() > LEAKS_MAX {
+        return Err(Problem::field("items", &format!("must have 1 to {LEAKS_MAX} items")));
+    }
+    let items = items.into_iter().enumerate();
+    items
+        .map(|(place, item)| Item::of(item, &format!("items[{place}].")))
+        .collect()
+}

@@ -1,0 +1,293 @@
+//! GitHub's signature under a message, and the keys it is checked with.
+//!
+//! The keys are fetched from one address that the operator sets, without following redirects, and only when a message
+//! asks for one that is not known: at most once a minute, whoever sends messages (OWASP ASVS 13.2.4).
+
+use crate::settings::GitHubKeySource;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hyper::HeaderMap;
+use hyper::header::{ETAG, IF_NONE_MATCH};
+use keyreeve_api::{Code, Problem};
+use keyreeve_core::Timestamp;
+use reqwest::redirect::Policy;
+use reqwest::{Client, Response, StatusCode};
+use serde::Deserialize;
+use std::collections::HashMap;
+use std::time::Duration;
+use thiserror::Error;
+use tokio::sync::Mutex;
+
+const IDENTIFIER: &str = "github-public-key-identifier";
+const SIGNATURE: &str = "github-public-key-signature";
+/// Longest identifier of a key, and longest signature.
+const IDENTIFIER_BYTES_MAX: usize = 128;
+const SIGNATURE_BYTES_MAX: usize = 256;
+/// How often the keys are asked for at most, in ms, and how old they may be before they are asked for again.
+const ASKED_MS: i64 = 60_000;
+const FRESH_MS: i64 = 3_600_000;
+/// How long the answer may take, and how much may come.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
+const LIST_BYTES_MAX: usize = 256 * 1024;
+/// Most keys that are remembered.
+const KEYS_MAX: usize = 100;
+
+/// GitHub's public keys.
+#[derive(Debug)]
+pub(crate) struct GitHubKeys {
+    source: GitHubKeySource,
+    known: Mutex<Known>,
+}
+
+/// What is known of them: by identifier, in DER.
+#[derive(Debug, Default)]
+struct Known {
+    keys: HashMap<String, Vec<u8>>,
+    tag: Option<String>,
+    asked_at: Option<Timestamp>,
+}
+
+/// The list as GitHub publishes it.
+#[derive(Deserialize)]
+struct List {
+    public_keys: Vec<ListedKey>,
+}
+
+#[derive(Deserialize)]
+struct ListedKey {
+    key_identifier: String,
+    key: String,
+}
+
+/// Why the keys could not be had.
+#[derive(Debug, Error)]
+enum NoKeys {
+    #[error("{0}")]
+    Transport(#[from] reqwest::Error),
+    #[error("the answer has the status {0}")]
+    Status(StatusCode),
+    #[error("the list is larger than {LIST_BYTES_MAX} bytes")]
+    TooLarge,
+    #[error("the list cannot be read: {0}")]
+    Unreadable(#[from] serde_json::Error),
+    #[error("the file cannot be read: {0}")]
+    File(#[from] std::io::Error),
+}
+
+impl GitHubKeys {
+    pub(crate) fn new(source: GitHubKeySource) -> Self {
+        Self {
+            source,
+            known: Mutex::default(),
+        }
+    }
+
+    /// Refuses a message that GitHub did not sign just so.
+    pub(super) async fn check(&self, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Result<(), Problem> {
+        if self.source == GitHubKeySource::Off {
+            let detail = "This server takes no reports of GitHub: the setting leaks.github_keys is off.";
+            return Err(Problem::new(Code::NotFound, detail));
+        }
+        let identifier = one(headers, IDENTIFIER, IDENTIFIER_BYTES_MAX)?;
+        let signature = one(headers, SIGNATURE, SIGNATURE_BYTES_MAX)?;
+        let signature = STANDARD.decode(signature).map_err(|_| not_signed())?;
+        let key = self.key(identifier, now).await?.ok_or_else(not_signed)?;
+        let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, key);
+        key.verify(body, &signature).map_err(|_| not_signed())
+    }
+
+    /// The key with an identifier. One message after the other asks, so that the list is fetched once.
+    async fn key(&self, identifier: &str, now: Timestamp) -> Result<Option<Vec<u8>>, Problem> {
+        let mut known = self.known.lock().await;
+        let age = |known: &Known| known.asked_at.map(|at| now.millis().saturating_sub(at.millis()));
+        let patience = if known.keys.contains_key(identifier) {
+            FRESH_MS
+        } else {
+            ASKED_MS
+        };
+        if age(&known).is_none_or(|age| age >= patience) {
+            known.asked_at = Some(now);
+            if let Err(error) = self.refresh(&mut known).await {
+                tracing::warn!(%error, source = %self.source, "GitHub's public keys could not be read");
+                if !known.keys.contains_key(identifier) {
+                    let detail = "GitHub's public keys cannot be had now, so nothing was taken. Try again.";
+                    return Err(Problem::new(Code::ServiceUnavailable, detail));
+                }
+            }
+        }
+        Ok(known.keys.get(identifier).cloned())
+    }
+
+    async fn refresh(&self, known: &mut Known) -> Result<(), NoKeys> {
+        let (bytes, tag) = match &self.source {
+            GitHubKeySource::Off => return Ok(()),
+            // A small file of the operator, once a minute at most.
+            GitHubKeySource::File(path) => (std::fs::read(path)?, None),
+            GitHubKeySource::Url(url) => {
+                let Some(response) = fetch(url, known.tag.as_deref()).await? else {
+                    return Ok(());
+                };
+                let tag = response
+                    .headers()
+                    .get(ETAG)
+                    .and_then(|tag| tag.to_str().ok())
+                    .map(str::to_owned);
+                (collect(response).await?, tag)
+            }
+        };
+        known.keys = keys_of(&bytes)?;
+        known.tag = tag;
+        Ok(())
+    }
+}
+
+/// Asks for the list; `None` if it is still the one with this tag.
+async fn fetch(url: &str, tag: Option<&str>) -> Result<Option<Response>, NoKeys> {
+    let client = Client::builder()
+        .redirect(Policy::none())
+        .timeout(FETCH_TIMEOUT)
+        .user_agent(concat!("keyreeve/", env!("CARGO_PKG_VERSION")))
+        .build()?;
+    let mut request = client.get(url);
+    if let Some(tag) = tag {
+        request = request.header(IF_NONE_MATCH, tag);
+    }
+    let response = request.send().await?;
+    match response.status() {
+        StatusCode::NOT_MODIFIED if tag.is_some() => Ok(None),
+        StatusCode::OK => Ok(Some(response)),
+        status => Err(NoKeys::Status(status)),
+    }
+}
+
+async fn collect(mut response: Response) -> Result<Vec<u8>, NoKeys> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        bytes.extend_from_slice(&chunk);
+        if bytes.len() > LIST_BYTES_MAX {
+            return Err(NoKeys::TooLarge);
+        }
+    }
+    Ok(bytes)
+}
+
+/// The keys of a list. One that is no key in PEM is left out: what it signed is refused.
+fn keys_of(list: &[u8]) -> Result<HashMap<String, Vec<u8>>, NoKeys> {
+    let list: List = serde_json::from_slice(list)?;
+    let keys = list.public_keys.into_iter().take(KEYS_MAX);
+    Ok(keys
+        .filter_map(|listed| Some((listed.key_identifier, der_of(&listed.key)?)))
+        .collect())
+}
+
+/// A `PUBLIC KEY` in PEM (RFC 7468) as DER.
+fn der_of(pem: &str) -> Option<Vec<u8>> {
+    let (_, rest) = pem.split_once("-----BEGIN PUBLIC KEY-----")?;
+    let (text, _) = rest.split_once("-----END PUBLIC KEY-----")?;
+    let text: String = text.split_ascii_whitespace().collect();
+    STANDARD.decode(text).ok()
+}
+
+/// A header that must be there once.
+fn one<'h>(headers: &'h HeaderMap, name: &str, max: usize) -> Result<&'h str, Problem> {
+    let mut values = headers.get_all(name).iter();
+    let value = values
+        .next()
+        .and_then(|value| value.to_str().ok())
+        .filter(|value| (1..=max).contains(&value.len()));
+    match (value, values.next()) {
+        (Some(value), None) => Ok(value),
+        _ => Err(Problem::field(name, "is a header that GitHub's messages have once")),
+    }
+}
+
+fn not_signed() -> Problem {
+    Problem::new(
+        Code::SignatureInvalid,
+        "The message is not signed by GitHub, or it was changed on its way. Nothing was taken.",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aws_lc_rs::rand::SystemRandom;
+    use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
+    use hyper::header::HeaderValue;
+
+    const BODY: &[u8] = br#"[{"source":"commit","token":"x","type":"t","url":""}]"#;
+    /// What stands before the point of a key on P-256 in DER (RFC 5480).
+    const P256: [u8; 26] = [
+        0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48,
+        0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+    ];
+
+    fn keys_with(pair: &EcdsaKeyPair) -> (tempfile::TempDir, GitHubKeys) {
+        let der: Vec<u8> = P256.iter().chain(pair.public_key().as_ref()).copied().collect();
+        let pem = format!(
+            "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n",
+            STANDARD.encode(der)
+        );
+        let list = serde_json::json!({ "public_keys": [{ "key_identifier": "good", "key": pem, "is_current": true },
+            { "key_identifier": "broken", "key": "no key" }] });
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys.json");
+        std::fs::write(&path, list.to_string()).unwrap();
+        (folder, GitHubKeys::new(GitHubKeySource::File(path)))
+    }
+
+    fn headers(identifier: &str, signature: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(IDENTIFIER, HeaderValue::from_str(identifier).unwrap());
+        headers.insert(SIGNATURE, HeaderValue::from_str(signature).unwrap());
+        headers
+    }
+
+    #[tokio::test]
+    async fn only_what_was_signed_is_taken_byte_for_byte() {
+        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
+        let (_folder, keys) = keys_with(&pair);
+        let signature = pair.sign(&SystemRandom::new(), BODY).unwrap();
+        let encoded = STANDARD.encode(signature.as_ref());
+        let check = async |headers: HeaderMap, body: &[u8]| {
+            let checked = keys.check(&headers, body, Timestamp::from_millis(0)).await;
+            checked.map_err(|problem| problem.code)
+        };
+        assert_eq!(check(headers("good", &encoded), BODY).await, Ok(()));
+        let respaced = [BODY, b" "].concat();
+        let mut tampered = signature.as_ref().to_vec();
+        *tampered.last_mut().unwrap() ^= 1;
+        for (headers, body) in [
+            (headers("good", &encoded), respaced.as_slice()),
+            (headers("good", &STANDARD.encode(tampered)), BODY),
+            (headers("good", "nonsense!"), BODY),
+            (headers("good", ""), BODY),
+            (headers("broken", &encoded), BODY),
+            (headers("other", &encoded), BODY),
+        ] {
+            let refused = check(headers, body).await;
+            assert!(
+                matches!(refused, Err(Code::SignatureInvalid | Code::BadRequest)),
+                "{refused:?}"
+            );
+        }
+        assert_eq!(check(HeaderMap::new(), BODY).await, Err(Code::BadRequest));
+        let mut twice = headers("good", &encoded);
+        twice.append(SIGNATURE, HeaderValue::from_str(&encoded).unwrap());
+        assert_eq!(check(twice, BODY).await, Err(Code::BadRequest));
+        let off = GitHubKeys::new(GitHubKeySource::Off);
+        let refused = off
+            .check(&headers("good", &encoded), BODY, Timestamp::from_millis(0))
+            .await;
+        assert_eq!(refused.map_err(|problem| problem.code), Err(Code::NotFound));
+    }
+
+    #[test]
+    fn a_list_may_have_keys_that_cannot_be_read() {
+        let keys =
+            keys_of(br#"{"public_keys":[{"key_identifier":"x","key":"","is_current":false}],"more":1}"#).unwrap();
+        assert!(keys.is_empty());
+        assert!(keys_of(b"{}").is_err() && keys_of(b"").is_err());
+    }
+}
