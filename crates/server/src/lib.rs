@@ -15,6 +15,7 @@ mod node;
 pub mod offline;
 mod open;
 mod ops;
+pub mod scanner;
 pub mod settings;
 mod verifiers;
 mod world;

@@ -9,6 +9,7 @@ mod moving;
 mod nodes;
 mod policy;
 mod root_keys;
+mod scanner;
 mod serve;
 mod tenants;
 mod users;
@@ -67,6 +68,8 @@ enum Command {
     Verifier(verifier::RunVerifier),
     /// Move the instance in a data directory into an empty Postgres database
     Move(moving::Move),
+    /// Print the rules by which a secret scanner finds keys
+    Scanner(scanner::Scanner),
     /// Print the OpenAPI document of this version
     Openapi,
     /// Print completions for a shell
@@ -90,6 +93,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Nodes(nodes) => nodes.run().await,
         Command::Verifier(verifier) => verifier.run().await,
         Command::Move(moving) => moving.run().await,
+        Command::Scanner(scanner) => scanner.run(),
         Command::Openapi => {
             output::print(keyreeve_server::openapi_document().trim_end());
             Ok(())
