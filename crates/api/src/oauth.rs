@@ -53,28 +53,39 @@ pub struct Introspection {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ActiveToken {
     /// The key's scopes with a space between; empty if it has none.
+    #[schema(required = false)]
     pub scope: String,
     /// The key's id.
+    #[schema(required = false)]
     pub client_id: String,
     /// `Bearer`.
+    #[schema(required = false)]
     pub token_type: &'static str,
     /// Until when the answer may be relied on: the end of the key, but never later than the setting
     /// `introspection.max_exp` from now, because gateways remember an answer until then.
+    #[schema(required = false)]
     pub exp: i64,
     /// When the key was issued.
+    #[schema(required = false)]
     pub iat: i64,
     /// From when on it is good.
+    #[schema(required = false)]
     pub nbf: i64,
     /// The key's owner.
+    #[schema(required = false)]
     pub sub: String,
     /// The key's tenant.
+    #[schema(required = false)]
     pub aud: String,
     /// This server, if it knows by which name it is called.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
     pub iss: Option<String>,
     /// The key's id.
+    #[schema(required = false)]
     pub jti: String,
     /// What RFC 7662 has no words for.
+    #[schema(required = false)]
     pub keyreeve: TokenDetails,
 }
 

@@ -24,6 +24,8 @@ const SIGNATURE: &str = "github-public-key-signature";
 /// Longest identifier of a key, and longest signature.
 const IDENTIFIER_BYTES_MAX: usize = 128;
 const SIGNATURE_BYTES_MAX: usize = 256;
+/// How a signature in DER begins.
+const DER_SEQUENCE: u8 = 0x30;
 /// How often the keys are asked for at most, in ms, and how old they may be before they are asked for again.
 const ASKED_MS: i64 = 60_000;
 const FRESH_MS: i64 = 3_600_000;
@@ -91,7 +93,12 @@ impl GitHubKeys {
         }
         let identifier = one(headers, IDENTIFIER, IDENTIFIER_BYTES_MAX)?;
         let signature = one(headers, SIGNATURE, SIGNATURE_BYTES_MAX)?;
-        let signature = STANDARD.decode(signature).map_err(|_| not_signed())?;
+        // What is no signature at all must not make anybody ask for keys.
+        let signature = STANDARD
+            .decode(signature)
+            .ok()
+            .filter(|signature| signature.starts_with(&[DER_SEQUENCE]));
+        let signature = signature.ok_or_else(not_signed)?;
         let key = self.key(identifier, now).await?.ok_or_else(not_signed)?;
         let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, key);
         key.verify(body, &signature).map_err(|_| not_signed())
