@@ -216,5 +216,5 @@ def test_operations_are_on_their_own_listener(server):
     assert requests.get(server.ops + "/livez").status_code == 200
     assert requests.get(server.ops + "/readyz").status_code == 200
     metrics = requests.get(server.ops + "/metrics").text
-    assert 'keyreeve_verifications_total{outcome="valid"}' in metrics and metrics.endswith("# EOF\n")
+    assert 'keyreeve_verifications_total{outcome="valid",via="api"}' in metrics and metrics.endswith("# EOF\n")
     assert_error(server.call("GET", "/metrics"), 404)

@@ -1,8 +1,10 @@
 //! The memory that verdicts come from, and how commits reach it.
 
 use crate::activity::Uses;
+use crate::check::Checks;
 use crate::children::Children;
 use crate::tombstones::Tombstones;
+use crate::verify::Via;
 use keyreeve_core::access::{Permissions, Reach};
 use keyreeve_core::coherence::rules::{Rule, keeps};
 use keyreeve_core::coherence::{Cache, Cached, Entry, Gate, Lease};
@@ -31,6 +33,7 @@ pub struct Verifier {
     /// of this node's own may come before those of others that precede it.
     covers: AtomicU64,
     tombstones: Tombstones,
+    pub(crate) checks: Checks,
     children: Children,
 }
 
@@ -104,26 +107,26 @@ impl Cached for RootPass {
     }
 }
 
+/// How often each verdict was given on one way.
+#[derive(Debug, Default)]
+struct Outcomes {
+    valid: AtomicU64,
+    denied: [AtomicU64; Denial::ALL.len()],
+}
+
 /// How often each verdict was given, and where from. Monotonic since the start.
 #[derive(Debug, Default)]
 pub struct Tallies {
-    valid: AtomicU64,
-    denied: [AtomicU64; Denial::ALL.len()],
+    by_way: [Outcomes; Via::ALL.len()],
     from_memory: AtomicU64,
     from_store: AtomicU64,
 }
 
 impl Tallies {
-    pub(crate) fn count(&self, outcome: Result<(), Denial>) {
-        let counter = match outcome {
-            Ok(()) => Some(&self.valid),
-            Err(denial) => Denial::ALL
-                .iter()
-                .zip(&self.denied)
-                .find(|(known, _)| **known == denial)
-                .map(|(_, n)| n),
-        };
-        if let Some(counter) = counter {
+    pub(crate) fn count(&self, via: Via, outcome: Result<(), Denial>) {
+        let ways = Via::ALL.iter().zip(&self.by_way);
+        let on_this = ways.filter(|(way, _)| **way == via);
+        for counter in on_this.filter_map(|(_, counts)| counts.counter(outcome)) {
             counter.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -136,11 +139,10 @@ impl Tallies {
         self.from_store.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Every outcome with its count: `valid`, then each denial.
-    pub fn outcomes(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let valid = ("valid", self.valid.load(Ordering::Relaxed));
-        let denied = Denial::ALL.iter().zip(&self.denied);
-        std::iter::once(valid).chain(denied.map(|(denial, n)| (denial.as_str(), n.load(Ordering::Relaxed))))
+    /// Every way with every outcome and its count: `valid`, then each denial.
+    pub fn outcomes(&self) -> impl Iterator<Item = (Via, &'static str, u64)> {
+        let ways = Via::ALL.iter().zip(&self.by_way);
+        ways.flat_map(|(via, counts)| counts.all().map(|(outcome, count)| (*via, outcome, count)))
     }
 
     /// Look-ups answered from memory, and those that asked the store.
@@ -149,6 +151,22 @@ impl Tallies {
             self.from_memory.load(Ordering::Relaxed),
             self.from_store.load(Ordering::Relaxed),
         )
+    }
+}
+
+impl Outcomes {
+    fn counter(&self, outcome: Result<(), Denial>) -> Option<&AtomicU64> {
+        let Err(denial) = outcome else {
+            return Some(&self.valid);
+        };
+        let mut denied = Denial::ALL.iter().zip(&self.denied);
+        denied.find(|(known, _)| **known == denial).map(|(_, counter)| counter)
+    }
+
+    fn all(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let valid = ("valid", self.valid.load(Ordering::Relaxed));
+        let denied = Denial::ALL.iter().zip(&self.denied);
+        std::iter::once(valid).chain(denied.map(|(denial, n)| (denial.as_str(), n.load(Ordering::Relaxed))))
     }
 }
 
@@ -173,6 +191,7 @@ impl Verifier {
             lease,
             covers: AtomicU64::new(0),
             tombstones: Tombstones::default(),
+            checks: Checks::default(),
             children: Children::default(),
         }
     }
@@ -267,6 +286,7 @@ impl Verifier {
     pub(crate) fn apply_remote(&self, commit: &Commit, head: u64) {
         self.tombstones.note(commit);
         let is_shared = self.apply_gates(commit, head);
+        self.checks.forget(&commit.check_policies);
         self.root_keys.apply(commit.revision, &commit.root_keys);
         self.keep_uses(commit);
         self.keys.apply(commit.revision, &commit.secrets);
@@ -338,6 +358,7 @@ impl CommitObserver for Verifier {
         gates.changes += 1;
         gates.by_slug.drain().for_each(|(_, gate)| gate.make_void());
         drop(gates);
+        self.checks.forget_all();
         self.root_keys.flush();
         self.keys.flush();
         self.children.everything_touched(0);

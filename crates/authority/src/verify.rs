@@ -29,6 +29,34 @@ pub enum Source {
     Store,
 }
 
+/// By which way a verdict was asked for, as metrics tell it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Via {
+    /// The API.
+    Api,
+    /// A gateway over HTTP.
+    Gateway,
+    /// A gateway over gRPC.
+    Grpc,
+    /// OAuth token introspection.
+    Introspect,
+}
+
+impl Via {
+    /// Every way.
+    pub const ALL: [Self; 4] = [Self::Api, Self::Gateway, Self::Grpc, Self::Introspect];
+
+    /// The word that metrics use.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Api => "api",
+            Self::Gateway => "gateway",
+            Self::Grpc => "grpc",
+            Self::Introspect => "introspect",
+        }
+    }
+}
+
 /// The answer to verify.
 #[derive(Debug)]
 pub struct Verdict {
@@ -61,6 +89,8 @@ pub struct Question<'q> {
     pub now: Timestamp,
     /// Where the key was presented, if whoever asks says it. Noted, not judged.
     pub address: Option<IpAddr>,
+    /// By which way it came.
+    pub via: Via,
 }
 
 /// What a look-up found, before the clock has been read.
@@ -78,18 +108,18 @@ pub struct Miss(Digest);
 impl Authority {
     /// Answers from memory alone; `Err` if the store must be asked with [`Authority::verify_miss`]. Does not wait.
     pub fn verify_hit(&self, secret: &str, question: &Question<'_>) -> Result<Verdict, Miss> {
-        match self.digest_of(secret) {
+        match self.digest_of(secret, question.via) {
             Ok(digest) => self.settle(self.look_up(digest), question),
             Err(denied) => Ok(denied),
         }
     }
 
-    fn digest_of(&self, secret: &str) -> Result<Digest, Verdict> {
+    fn digest_of(&self, secret: &str, via: Via) -> Result<Digest, Verdict> {
         let denial = match secret {
             "" => Denial::Missing,
             _ => Denial::Malformed,
         };
-        let presented = Presented::parse(secret).map_err(|_| self.denied(denial, Source::Memory))?;
+        let presented = Presented::parse(secret).map_err(|_| self.denied(denial, Source::Memory, via))?;
         Ok(presented.digest())
     }
 
@@ -121,7 +151,7 @@ impl Authority {
         question: &Question<'_>,
         pause: impl Future<Output = ()> + Send,
     ) -> Verdict {
-        let digest = match self.digest_of(secret) {
+        let digest = match self.digest_of(secret, question.via) {
             Ok(digest) => digest,
             Err(denied) => return denied,
         };
@@ -139,7 +169,7 @@ impl Authority {
     }
 
     /// Rules R4 and R6: whether what was looked up after the deadline was loaded may be answered.
-    fn holds(&self, deadline: Deadline) -> bool {
+    pub(crate) fn holds(&self, deadline: Deadline) -> bool {
         let deadline = match keeps(Rule::DeadlineBeforeLookUp) {
             true => deadline,
             false => self.verifier.lease().deadline(),
@@ -152,8 +182,8 @@ impl Authority {
         self.verifier.tallies().count_store();
         match self.fill(miss.0).await {
             Ok((Some(entry), revision)) => self.judged(entry, &miss.0, question, (revision, Source::Store)),
-            Ok((None, _)) => self.denied(Denial::Unknown, Source::Store),
-            Err(_) => self.denied(Denial::Unavailable, Source::Store),
+            Ok((None, _)) => self.denied(Denial::Unknown, Source::Store, question.via),
+            Err(_) => self.denied(Denial::Unavailable, Source::Store, question.via),
         }
     }
 
@@ -169,10 +199,10 @@ impl Authority {
         let (revision, source) = from;
         if !question.reach.has(entry.gate().slug()) {
             // Another tenant's key is as unknown as one that does not exist.
-            return self.denied(Denial::Unknown, source);
+            return self.denied(Denial::Unknown, source, question.via);
         }
         let outcome = judge(&entry.facts(), question.scopes.iter().copied(), question.now);
-        self.verifier.tallies().count(outcome);
+        self.verifier.tallies().count(question.via, outcome);
         self.note(&entry, digest, outcome, question);
         Verdict {
             outcome,
@@ -203,8 +233,8 @@ impl Authority {
         }
     }
 
-    fn denied(&self, denial: Denial, source: Source) -> Verdict {
-        self.verifier.tallies().count(Err(denial));
+    fn denied(&self, denial: Denial, source: Source, via: Via) -> Verdict {
+        self.verifier.tallies().count(via, Err(denial));
         Verdict {
             outcome: Err(denial),
             entry: None,
@@ -339,6 +369,6 @@ impl Authority {
 }
 
 /// Nothing may be answered now, not even from the store: who asks might be cut off from the truth.
-fn no_lease() -> Failure {
+pub(crate) fn no_lease() -> Failure {
     Failure::Unavailable("this node holds no lease: it cannot reach the database, or has not for too long".to_owned())
 }

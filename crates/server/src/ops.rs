@@ -78,8 +78,9 @@ impl Collector for Snapshot {
         let counter = ConstCounter::new(0_u64);
         let mut family =
             encoder.encode_descriptor("keyreeve_verifications", "Verdicts given", None, counter.metric_type())?;
-        for (outcome, count) in verifier.tallies().outcomes() {
-            ConstCounter::new(count).encode(family.encode_family(&[("outcome", outcome)])?)?;
+        for (via, outcome, count) in verifier.tallies().outcomes() {
+            let labels = [("outcome", outcome), ("via", via.as_str())];
+            ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
         }
         let (memory, store) = verifier.tallies().look_ups();
         let mut family = encoder.encode_descriptor(

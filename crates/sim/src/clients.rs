@@ -6,7 +6,7 @@ use crate::history::{Change, Ground, History, Said, Verification};
 use crate::node::{LEASE_MS, Process};
 use keyreeve_authority::keys::{IssueCommand, RevokeCommand, RotateCommand};
 use keyreeve_authority::users::UserCommand;
-use keyreeve_authority::verify::{Question, Verdict};
+use keyreeve_authority::verify::{Question, Verdict, Via};
 use keyreeve_authority::{Call, Caller, Effect, Failure};
 use keyreeve_core::access::{Reach, Role};
 use keyreeve_core::lifecycle::ReasonCode;
@@ -357,6 +357,7 @@ impl Client {
                 scopes: &[],
                 now: authority.now(),
                 address: None,
+                via: Via::Api,
             };
             let verdict = authority.verify_with_pause(&secret, &question, sim.sleep(pause));
             (verdict.await, number)

@@ -1,6 +1,7 @@
 //! The commands, and how they reach a server.
 
 mod audit;
+mod check_policies;
 mod connect;
 mod dev;
 pub(crate) mod duration;
@@ -52,6 +53,9 @@ enum Command {
     /// Show and replace a tenant's policy
     #[command(subcommand)]
     Policy(policy::Policy),
+    /// Say what gateways ask of keys
+    #[command(subcommand)]
+    CheckPolicies(check_policies::CheckPolicies),
     /// Make, list, change and remove users
     #[command(subcommand)]
     Users(users::Users),
@@ -84,6 +88,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Keys(keys) => keys.run().await,
         Command::RootKeys(root_keys) => root_keys.run().await,
         Command::Policy(policy) => policy.run().await,
+        Command::CheckPolicies(policies) => policies.run().await,
         Command::Users(users) => users.run().await,
         Command::Tenants(tenants) => tenants.run().await,
         Command::Audit(audit) => audit.run().await,

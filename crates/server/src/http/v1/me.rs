@@ -13,7 +13,7 @@ use hyper::http::request::Parts;
 use keyreeve_api::keys::{ApiKey, RevokeKey};
 use keyreeve_api::problem::ErrorBody;
 use keyreeve_api::{Code, Problem};
-use keyreeve_authority::verify::Question;
+use keyreeve_authority::verify::{Question, Via};
 use keyreeve_authority::{Authority, Call};
 use keyreeve_core::access::Reach;
 use keyreeve_core::coherence::Entry;
@@ -71,6 +71,7 @@ async fn own_key(app: &App, parts: &Parts) -> Result<Entry, Problem> {
         scopes: &[],
         now: app.authority().now(),
         address: info.and_then(|info| info.peer.address),
+        via: Via::Api,
     };
     let verdict = app.authority().verify(secret, &question).await;
     match (verdict.outer(), verdict.entry) {

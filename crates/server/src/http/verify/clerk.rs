@@ -7,7 +7,7 @@ use axum::body::Body;
 use hyper::{Response, StatusCode};
 use keyreeve_api::{Code, Problem};
 use keyreeve_authority::Failure;
-use keyreeve_authority::verify::Question;
+use keyreeve_authority::verify::{Question, Via};
 use keyreeve_core::access::Reach;
 use keyreeve_core::verdict::Denial;
 
@@ -17,6 +17,7 @@ pub(super) async fn answer(app: &App, reach: &Reach, secret: &str) -> Result<Res
         scopes: &[],
         now: app.authority().now(),
         address: None,
+        via: Via::Api,
     };
     let verdict = app.authority().verify(secret, &asked).await;
     match (verdict.outcome, &verdict.entry) {

@@ -19,7 +19,7 @@ use keyreeve_api::verify::{VERIFY_BATCH_MAX, VerifyBatch, VerifyKey, VerifySecre
 use keyreeve_api::{Code, Problem, json};
 use keyreeve_authority::Failure;
 use keyreeve_authority::verifier::RootPass;
-use keyreeve_authority::verify::Question;
+use keyreeve_authority::verify::{Question, Via};
 use keyreeve_core::access::{Permission, Reach};
 use keyreeve_core::scope::{SCOPES_MAX, is_scope};
 use keyreeve_core::verdict::Denial;
@@ -200,6 +200,7 @@ impl<'q> Asked<'q> {
             scopes: &self.scopes,
             now: app.authority().now(),
             address: self.address,
+            via: Via::Api,
         };
         let verdict = app.authority().verify(self.key, &question).await;
         render::verdict(out, &verdict);
