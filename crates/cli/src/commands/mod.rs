@@ -5,6 +5,7 @@ mod check_policies;
 mod connect;
 mod dev;
 pub(crate) mod duration;
+mod gateways;
 mod keys;
 mod moving;
 mod nodes;
@@ -56,6 +57,9 @@ enum Command {
     /// Say what gateways ask of keys
     #[command(subcommand)]
     CheckPolicies(check_policies::CheckPolicies),
+    /// Print configurations for gateways in front of an API
+    #[command(subcommand)]
+    Gateways(gateways::Gateways),
     /// Make, list, change and remove users
     #[command(subcommand)]
     Users(users::Users),
@@ -89,6 +93,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::RootKeys(root_keys) => root_keys.run().await,
         Command::Policy(policy) => policy.run().await,
         Command::CheckPolicies(policies) => policies.run().await,
+        Command::Gateways(gateways) => gateways.run(),
         Command::Users(users) => users.run().await,
         Command::Tenants(tenants) => tenants.run().await,
         Command::Audit(audit) => audit.run().await,
