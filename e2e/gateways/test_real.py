@@ -2,11 +2,13 @@
 import base64
 import json
 import signal
+import socket
 import sqlite3
 import threading
 import time
 
 import pytest
+import requests
 from harness import Server, embedded_only
 from real import GATEWAYS, Gateway, Http, Echo, Limiting, bearer
 
@@ -28,14 +30,24 @@ class World:
         self.kind = kind
         self.server = Server()
         self.api = Http(Echo)
-        self.key = self.server.create(name="good", subject="user_ada", scopes=["orders:read"], claims={"plan": "pro"})
-        self.gateway = Gateway(kind, self.server.addresses["check_listen"], self.api.address)
+        self.call("POST", "/v1/tenants", slug="acme", name="Acme")
+        self.call("POST", "/v1/check_policies", name="orders")
+        self.key = self.create(name="good", subject="user_ada", scopes=["orders:read"], claims={"plan": "pro"})
+        self.gateway = Gateway(kind, self.server.addresses["check_listen"], self.api.address, "acme:orders")
         self.ask = self.gateway.ask
         print(f"{kind}: {self.gateway.version()}")
 
+    def call(self, method, path, **body):
+        answer = self.server.call(method, path, headers={"Keyreeve-Tenant": "acme"} if "tenants" not in path else {},
+                                  json=body)
+        assert answer.status_code in (200, 201), answer.text
+        return answer.json()
+
+    def create(self, **fields):
+        return self.call("POST", "/v1/api_keys", **fields)
+
     def policy(self, **fields):
-        answer = self.server.call("PATCH", "/v1/check_policies/default", json=fields)
-        assert answer.status_code == 200, answer.text
+        self.call("PATCH", "/v1/check_policies/orders", **fields)
 
     def close(self):
         self.gateway.close()
@@ -76,11 +88,34 @@ def test_allowed_with_identity_and_without_the_key(world):
         assert secret not in str(seen), "the key ends at the gateway"
         identity = ours(seen)
         assert identity["key-id"] == [world.key["id"]]
-        assert identity["tenant"] == ["default"] and identity["subject"] == ["user_ada"]
+        assert identity["tenant"] == ["acme"] and identity["subject"] == ["user_ada"]
         assert identity["owner-type"] == ["user"] and identity["scopes"] == ["orders:read"]
         assert identity.get("meta", [""]) == [""] and identity.get("environment", [""]) == [""]
     posted = world.ask("/orders", [bearer(secret)], method="POST", body=b"an order").seen()
     assert (posted["method"], posted["body"]) == ("POST", "an order")
+
+
+def test_bodies_of_any_framing_pass_or_are_denied_whole(world):
+    url, parts = f"http://{world.gateway.address}/orders", [b"an ", b"order"]
+    held = {"Authorization": f"Bearer {world.key['secret']}"}
+    allowed = requests.post(url, data=iter(parts), headers=held, timeout=20)
+    assert allowed.status_code == 200 and allowed.json()["method"] == "POST"
+    assert requests.post(url, data=iter(parts), timeout=20).status_code == 401
+    large = requests.put(url, data=b"x" * 200_000, headers=held, timeout=20)
+    assert large.status_code == 200 and large.json()["body"] == "x" * 200_000
+    # Both lengths at once are refused somewhere on the way, and the API does not see two requests.
+    host, port = world.gateway.address.split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as raw:
+        raw.sendall(b"POST /a HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + world.key["secret"].encode()
+                    + b"\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\n\r\n")
+        raw.settimeout(2)
+        answered = b""
+        try:
+            while (part := raw.recv(65536)):
+                answered += part
+        except TimeoutError:
+            pass
+    assert b"/smuggled" not in answered, answered
 
 
 def test_denied_without_a_key_and_with_a_wrong_one(world):
@@ -91,6 +126,9 @@ def test_denied_without_a_key_and_with_a_wrong_one(world):
     assert_denied(wrong, 401, "API_KEY_INVALID")
     assert wrong.headers["WWW-Authenticate"] == 'Bearer realm="keyreeve", error="invalid_token"'
     assert_denied(world.ask("/orders", [("Authorization", "Basic eDp5")]), 401, "API_KEY_REQUIRED")
+    # Another tenant's key, good as it is.
+    other = world.server.create(name="elsewhere", subject="user_eve")["secret"]
+    assert_denied(world.ask("/orders", [bearer(other)]), 401, "API_KEY_INVALID")
     for method in ("POST", "DELETE", "PUT"):
         assert_denied(world.ask("/orders", [], method=method, body=b"x"), 401, "API_KEY_REQUIRED")
     assert world.ask("/orders", [], method="HEAD").status == 401
@@ -119,7 +157,7 @@ def test_scope_missing_is_403_and_a_changed_policy_holds_at_once(world):
 
 def test_revoked_in_mid_traffic(world):
     """G1: no request that began after the answer to the revocation was let through."""
-    made = world.server.create(name="doomed", subject="user_doomed")
+    made = world.create(name="doomed", subject="user_doomed")
     held, statuses, stop = [bearer(made["secret"])], [], threading.Event()
 
     def use():
@@ -131,9 +169,8 @@ def test_revoked_in_mid_traffic(world):
     for user in users:
         user.start()
     time.sleep(0.3)
-    answer = world.server.call("POST", f"/v1/api_keys/{made['id']}/revoke", json={})
+    world.call("POST", f"/v1/api_keys/{made['id']}/revoke")
     revoked = time.monotonic()
-    assert answer.status_code == 200
     first = world.ask("/orders", held).status
     time.sleep(0.2)
     stop.set()
@@ -191,7 +228,7 @@ def test_dot_segments_never_open_anything(world):
 
 
 def test_two_credentials_are_refused(world):
-    other = world.server.create(name="other", subject="user_other")["secret"]
+    other = world.create(name="other", subject="user_other")["secret"]
     secret = world.key["secret"]
     both = world.ask("/orders", [bearer(secret), ("X-API-Key", other)])
     assert_denied(both, 400, "AMBIGUOUS_CREDENTIALS")
@@ -206,7 +243,7 @@ def test_two_credentials_are_refused(world):
 
 def test_503_is_passed_on_with_retry_after(world):
     """Keyreeve's own failure: here claims that do not fit into a header."""
-    made = world.server.create(name="large", subject="user_large", claims={"text": "x" * 5000})
+    made = world.create(name="large", subject="user_large", claims={"text": "x" * 5000})
     world.policy(meta=True)
     try:
         answer = world.ask("/orders", [bearer(made["secret"])])
@@ -224,7 +261,7 @@ def test_503_is_passed_on_with_retry_after(world):
 
 def test_long_scopes_arrive_whole(world):
     scopes = [f"area-{number}:" + "x" * 100 for number in range(100)]
-    made = world.server.create(name="scopes", subject="user_scopes", scopes=scopes)
+    made = world.create(name="scopes", subject="user_scopes", scopes=scopes)
     identity = ours(world.ask("/orders", [bearer(made["secret"])]).seen())
     assert identity["scopes"] == [" ".join(scopes)]
 
@@ -232,7 +269,7 @@ def test_long_scopes_arrive_whole(world):
 @embedded_only
 def test_the_users_address_is_what_the_gateway_saw(world):
     """G-08: an address that the client claims is not believed."""
-    made = world.server.create(name="where", subject="user_where")
+    made = world.create(name="where", subject="user_where")
     claimed = [("X-Forwarded-For", "203.0.113.9"), ("X-Real-IP", "203.0.113.9"), ("Forwarded", "for=203.0.113.9")]
     assert world.ask("/orders", [bearer(made["secret"]), *claimed]).status == 200
     deadline, addresses = time.monotonic() + 5, set()

@@ -124,9 +124,8 @@ pub struct Tallies {
 
 impl Tallies {
     pub(crate) fn count(&self, via: Via, outcome: Result<(), Denial>) {
-        let ways = Via::ALL.iter().zip(&self.by_way);
-        let on_this = ways.filter(|(way, _)| **way == via);
-        for counter in on_this.filter_map(|(_, counts)| counts.counter(outcome)) {
+        let counts = self.by_way.get(via.place());
+        if let Some(counter) = counts.and_then(|counts| counts.counter(outcome)) {
             counter.fetch_add(1, Ordering::Relaxed);
         }
     }

@@ -46,6 +46,16 @@ impl Via {
     /// Every way.
     pub const ALL: [Self; 4] = [Self::Api, Self::Gateway, Self::Grpc, Self::Introspect];
 
+    /// Its place in [`Via::ALL`].
+    pub(crate) const fn place(self) -> usize {
+        match self {
+            Self::Api => 0,
+            Self::Gateway => 1,
+            Self::Grpc => 2,
+            Self::Introspect => 3,
+        }
+    }
+
     /// The word that metrics use.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -371,4 +381,16 @@ impl Authority {
 /// Nothing may be answered now, not even from the store: who asks might be cut off from the truth.
 pub(crate) fn no_lease() -> Failure {
     Failure::Unavailable("this node holds no lease: it cannot reach the database, or has not for too long".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_way_is_counted_in_its_own_place() {
+        for (place, via) in Via::ALL.into_iter().enumerate() {
+            assert_eq!(via.place(), place);
+        }
+    }
 }
