@@ -141,11 +141,13 @@ def write_files(kind, directory, **wishes):
 class Gateway:
     """A gateway that this test started."""
 
-    def __init__(self, kind, check, upstream, policy="default"):
+    def __init__(self, kind, check, upstream, policy="default", change=None):
         self.kind = kind
         self.directory = tempfile.mkdtemp(prefix=f"keyreeve-{kind}-")
         self.address = f"127.0.0.1:{free_port()}"
         write_files(kind, self.directory, policy=policy, check=check, upstream=upstream, listen=self.address)
+        if change:
+            change(self.directory)
         self.log = open(os.path.join(self.directory, "log"), "wb")
         command, self.version_command = GATEWAYS[kind]
         environment = {**os.environ, "PATH": SYSTEM_PATH, "HOME": self.directory, "XDG_DATA_HOME": self.directory,
@@ -160,7 +162,7 @@ class Gateway:
             try:
                 with socket.create_connection((host, int(port)), timeout=1):
                     pass
-                if self.ask(headers=[]).status in (401, 429):
+                if self.ask(headers=[]).status in (401, 403, 429):
                     return
             except OSError:
                 pass

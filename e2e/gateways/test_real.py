@@ -307,7 +307,8 @@ def test_a_silent_authorizer_lets_nobody_through(world):
         took = time.monotonic() - began
     finally:
         world.server.process.send_signal(signal.SIGCONT)
-    assert answer.status in (502, 503, 504) and b'"headers"' not in answer.body, answer
+    expected = {"caddy": 504}.get(world.kind, 503)
+    assert answer.status == expected and b'"headers"' not in answer.body, answer
     assert took < SILENT_SECONDS, took
     deadline = time.monotonic() + 5
     while world.ask("/orders", [bearer(world.key["secret"])]).status != 200:
