@@ -52,6 +52,7 @@ function places() {
     ['pair', `/keys/${keys['mobile app'].id}`],
     ['audit', '/audit'],
     ['policy', '/tenant/policy'],
+    ['gateways', '/tenant/check-policies'],
     ['users', '/tenant/users'],
     ['propagation', '/propagation'],
     ['account', '/account'],

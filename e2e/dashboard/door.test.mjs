@@ -146,7 +146,7 @@ test('another tenant’s key, a made-up id, a wrong role and a wrong address eac
   }
   await page.context().close();
   const member = await signIn(server, other.user('member').email);
-  for (const path of ['/tenant/keys', '/tenant/keys/new', '/tenant/users', '/audit', '/audit/export', '/propagation']) {
+  for (const path of ['/tenant/keys', '/tenant/keys/new', '/tenant/check-policies', '/tenant/users', '/audit', '/audit/export', '/propagation']) {
     assert.equal((await member.goto(server.url + path)).status(), 403, path);
   }
   await member.context().close();
@@ -185,8 +185,8 @@ test('P-43 a session ends when nobody has used it for four hours; before, making
 test('every address asks a stranger to sign in, and changes nothing for them', async () => {
   const id = `ak_${'0'.repeat(32)}`;
   const user = `user_${'0'.repeat(32)}`;
-  const pages = ['/', '/keys', '/keys/new', '/keys/selected', `/keys/${id}`, `/keys/${id}/first-use`, `/keys/${id}/rotate`, `/keys/${id}/edit`, `/keys/${id}/revoke`, '/tenant/keys', '/tenant/keys/new', '/tenant/policy', '/tenant/users', `/tenant/users/${user}/remove`, '/audit', '/audit/export', '/propagation', '/account'];
-  const forms = ['/keys/search', '/keys/new', '/keys/selected', `/keys/${id}/rotate`, `/keys/${id}/edit`, `/keys/${id}/revoke`, '/tenant/keys/search', '/tenant/keys/new', '/tenant/policy', '/tenant/users', `/tenant/users/${user}/remove`, '/audit/verify', '/account/password', '/account/preferences', '/logout', '/logout/everywhere'];
+  const pages = ['/', '/keys', '/keys/new', '/keys/selected', `/keys/${id}`, `/keys/${id}/first-use`, `/keys/${id}/rotate`, `/keys/${id}/edit`, `/keys/${id}/revoke`, '/tenant/keys', '/tenant/keys/new', '/tenant/policy', '/tenant/check-policies', '/tenant/check-policies/default/edit', '/tenant/users', `/tenant/users/${user}/remove`, '/audit', '/audit/export', '/propagation', '/account'];
+  const forms = ['/keys/search', '/keys/new', '/keys/selected', `/keys/${id}/rotate`, `/keys/${id}/edit`, `/keys/${id}/revoke`, '/tenant/keys/search', '/tenant/keys/new', '/tenant/policy', '/tenant/check-policies', '/tenant/check-policies/default/edit', '/tenant/users', `/tenant/users/${user}/remove`, '/audit/verify', '/account/password', '/account/preferences', '/logout', '/logout/everywhere'];
   for (const [method, paths] of [['GET', pages], ['POST', forms]]) {
     for (const path of paths) {
       const body = method === 'POST' ? new URLSearchParams({ name: 'x' }) : undefined;

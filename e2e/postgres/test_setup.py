@@ -91,8 +91,9 @@ def test_a_database_of_an_older_version_is_brought_up_to_date(database):
     root_key = server.root_key
     server.stop()
     # As version 2 left it.
-    sql(database, "DROP TABLE sessions, cluster; DROP FUNCTION keyreeve_changed_by_hand CASCADE; "
-                  "DROP FUNCTION keyreeve_part; DELETE FROM keyreeve_migrations WHERE version = 3")
+    sql(database, "DROP TABLE sessions, cluster, logins, traces, check_policies; DROP INDEX users_of_email, log_of_subject; "
+                  "DROP FUNCTION keyreeve_changed_by_hand CASCADE; DROP FUNCTION keyreeve_part; "
+                  "DELETE FROM keyreeve_migrations WHERE version > 2")
     again = Server(arguments=["--database", database])
     again.root_key = root_key
     assert again.verify(key["secret"])["valid"]

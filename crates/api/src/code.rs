@@ -73,6 +73,12 @@ codes! {
     ApiKeyExpired "API_KEY_EXPIRED" 401 "The API key has expired";
     /// The API key is on hold.
     ApiKeyDisabled "API_KEY_DISABLED" 403 "The API key is disabled";
+    /// The request has two keys, or one that could be read as two.
+    AmbiguousCredentials "AMBIGUOUS_CREDENTIALS" 400 "More than one key was given";
+    /// The gateway asks under a check policy that does not exist.
+    CheckPolicyUnknown "CHECK_POLICY_UNKNOWN" 403 "There is no such check policy";
+    /// The gateway does not show that it may ask.
+    GatewayCredentialRequired "GATEWAY_CREDENTIAL_REQUIRED" 403 "The gateway needs a credential";
     /// The API key may not be used from there.
     ApiKeyContextDenied "API_KEY_CONTEXT_DENIED" 403 "The API key may not be used from here";
     /// The API key lacks a scope.
@@ -101,6 +107,8 @@ codes! {
     LastRootKey "LAST_ROOT_KEY" 409 "The last root key stays";
     /// The subject has all the keys it may have.
     KeyLimitReached "KEY_LIMIT_REACHED" 409 "The key limit is reached";
+    /// The tenant has all the check policies it may have.
+    CheckPolicyLimitReached "CHECK_POLICY_LIMIT_REACHED" 409 "The limit of check policies is reached";
     /// The tenant's policy forbids it.
     PolicyForbids "POLICY_FORBIDS" 409 "The policy forbids it";
     /// The key's state does not allow it.

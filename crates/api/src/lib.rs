@@ -4,6 +4,7 @@
 //! but never repeats what was in it, because it may be a secret.
 
 pub mod audit;
+pub mod check_policies;
 pub mod claims;
 pub mod code;
 pub mod json;

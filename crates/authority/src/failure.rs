@@ -51,6 +51,12 @@ pub enum Failure {
     /// The tenant's short name is taken.
     #[error("a tenant of that slug exists")]
     SlugTaken,
+    /// A check policy of the tenant has this name.
+    #[error("a check policy of that name exists")]
+    CheckPolicyTaken,
+    /// The tenant has as many check policies as it may have.
+    #[error("the tenant has all the check policies it may have")]
+    TooManyCheckPolicies,
     /// The idempotency key was used for another request.
     #[error("the idempotency key was used for another request")]
     IdempotencyKeyReused,
@@ -90,6 +96,8 @@ impl From<WriteError> for Failure {
             WriteError::LastAdmin => Self::LastAdmin,
             WriteError::LastRootKey => Self::LastRootKey,
             WriteError::SlugTaken => Self::SlugTaken,
+            WriteError::CheckPolicyTaken => Self::CheckPolicyTaken,
+            WriteError::TooManyCheckPolicies => Self::TooManyCheckPolicies,
             WriteError::IdempotencyKeyReused => Self::IdempotencyKeyReused,
             WriteError::Store(error) => error.into(),
         }

@@ -7,6 +7,7 @@ mod activity;
 mod attention;
 mod audit;
 pub mod caller;
+pub mod check;
 pub mod children;
 mod describe;
 pub mod env;

@@ -1,6 +1,7 @@
 //! The memory that verdicts come from, and how commits reach it.
 
 use crate::activity::Uses;
+use crate::check::Checks;
 use crate::children::Children;
 use crate::tombstones::Tombstones;
 use crate::verify::Via;
@@ -32,6 +33,7 @@ pub struct Verifier {
     /// of this node's own may come before those of others that precede it.
     covers: AtomicU64,
     tombstones: Tombstones,
+    pub(crate) checks: Checks,
     children: Children,
 }
 
@@ -105,6 +107,13 @@ impl Cached for RootPass {
     }
 }
 
+/// How often each verdict was given on one way.
+#[derive(Debug, Default)]
+struct Outcomes {
+    valid: AtomicU64,
+    denied: [AtomicU64; Denial::ALL.len()],
+}
+
 /// How often each verdict was given, and where from. Monotonic since the start.
 #[derive(Debug, Default)]
 pub struct Tallies {
@@ -113,27 +122,10 @@ pub struct Tallies {
     from_store: AtomicU64,
 }
 
-/// How often each verdict was given on questions that came in one way.
-#[derive(Debug, Default)]
-struct Outcomes {
-    valid: AtomicU64,
-    denied: [AtomicU64; Denial::ALL.len()],
-}
-
 impl Tallies {
     pub(crate) fn count(&self, via: Via, outcome: Result<(), Denial>) {
-        let Some(outcomes) = self.by_way.get(via as usize) else {
-            return;
-        };
-        let counter = match outcome {
-            Ok(()) => Some(&outcomes.valid),
-            Err(denial) => Denial::ALL
-                .iter()
-                .zip(&outcomes.denied)
-                .find(|(known, _)| **known == denial)
-                .map(|(_, n)| n),
-        };
-        if let Some(counter) = counter {
+        let counts = self.by_way.get(via.place());
+        if let Some(counter) = counts.and_then(|counts| counts.counter(outcome)) {
             counter.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -146,15 +138,10 @@ impl Tallies {
         self.from_store.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// For every way that questions come in, each outcome with its count: `valid`, then each denial.
+    /// Every way with every outcome and its count: `valid`, then each denial.
     pub fn outcomes(&self) -> impl Iterator<Item = (Via, &'static str, u64)> {
         let ways = Via::ALL.iter().zip(&self.by_way);
-        ways.flat_map(|(&via, outcomes)| {
-            let valid = (via, "valid", outcomes.valid.load(Ordering::Relaxed));
-            let denied = Denial::ALL.iter().zip(&outcomes.denied);
-            let denied = denied.map(move |(denial, n)| (via, denial.as_str(), n.load(Ordering::Relaxed)));
-            std::iter::once(valid).chain(denied)
-        })
+        ways.flat_map(|(via, counts)| counts.all().map(|(outcome, count)| (*via, outcome, count)))
     }
 
     /// Look-ups answered from memory, and those that asked the store.
@@ -163,6 +150,22 @@ impl Tallies {
             self.from_memory.load(Ordering::Relaxed),
             self.from_store.load(Ordering::Relaxed),
         )
+    }
+}
+
+impl Outcomes {
+    fn counter(&self, outcome: Result<(), Denial>) -> Option<&AtomicU64> {
+        let Err(denial) = outcome else {
+            return Some(&self.valid);
+        };
+        let mut denied = Denial::ALL.iter().zip(&self.denied);
+        denied.find(|(known, _)| **known == denial).map(|(_, counter)| counter)
+    }
+
+    fn all(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let valid = ("valid", self.valid.load(Ordering::Relaxed));
+        let denied = Denial::ALL.iter().zip(&self.denied);
+        std::iter::once(valid).chain(denied.map(|(denial, n)| (denial.as_str(), n.load(Ordering::Relaxed))))
     }
 }
 
@@ -187,6 +190,7 @@ impl Verifier {
             lease,
             covers: AtomicU64::new(0),
             tombstones: Tombstones::default(),
+            checks: Checks::default(),
             children: Children::default(),
         }
     }
@@ -281,6 +285,7 @@ impl Verifier {
     pub(crate) fn apply_remote(&self, commit: &Commit, head: u64) {
         self.tombstones.note(commit);
         let is_shared = self.apply_gates(commit, head);
+        self.checks.forget(&commit.check_policies);
         self.root_keys.apply(commit.revision, &commit.root_keys);
         self.keep_uses(commit);
         self.keys.apply(commit.revision, &commit.secrets);
@@ -352,6 +357,7 @@ impl CommitObserver for Verifier {
         gates.changes += 1;
         gates.by_slug.drain().for_each(|(_, gate)| gate.make_void());
         drop(gates);
+        self.checks.forget_all();
         self.root_keys.flush();
         self.keys.flush();
         self.children.everything_touched(0);

@@ -29,6 +29,44 @@ pub enum Source {
     Store,
 }
 
+/// By which way a verdict was asked for, as metrics tell it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Via {
+    /// The API.
+    Api,
+    /// A gateway over HTTP.
+    Gateway,
+    /// A gateway over gRPC.
+    Grpc,
+    /// OAuth token introspection.
+    Introspect,
+}
+
+impl Via {
+    /// Every way.
+    pub const ALL: [Self; 4] = [Self::Api, Self::Gateway, Self::Grpc, Self::Introspect];
+
+    /// Its place in [`Via::ALL`].
+    pub(crate) const fn place(self) -> usize {
+        match self {
+            Self::Api => 0,
+            Self::Gateway => 1,
+            Self::Grpc => 2,
+            Self::Introspect => 3,
+        }
+    }
+
+    /// The word that metrics use.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Api => "api",
+            Self::Gateway => "gateway",
+            Self::Grpc => "grpc",
+            Self::Introspect => "introspect",
+        }
+    }
+}
+
 /// The answer to verify.
 #[derive(Debug)]
 pub struct Verdict {
@@ -47,28 +85,6 @@ impl Verdict {
     pub fn outer(&self) -> Option<Outer> {
         let reveal = self.entry.as_ref().map_or(Reveal::None, |entry| entry.gate().reveal());
         self.outcome.err().map(|denial| denial.outer(reveal))
-    }
-}
-
-/// How a question came in, for the counts. The words are labels of a metric and never change.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Via {
-    /// A call of the API.
-    Api,
-    /// OAuth 2.0 token introspection (RFC 7662).
-    Introspect,
-}
-
-impl Via {
-    /// Every way.
-    pub const ALL: &[Self] = &[Self::Api, Self::Introspect];
-
-    /// The word for it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Api => "api",
-            Self::Introspect => "introspect",
-        }
     }
 }
 
@@ -163,7 +179,7 @@ impl Authority {
     }
 
     /// Rules R4 and R6: whether what was looked up after the deadline was loaded may be answered.
-    fn holds(&self, deadline: Deadline) -> bool {
+    pub(crate) fn holds(&self, deadline: Deadline) -> bool {
         let deadline = match keeps(Rule::DeadlineBeforeLookUp) {
             true => deadline,
             false => self.verifier.lease().deadline(),
@@ -363,6 +379,18 @@ impl Authority {
 }
 
 /// Nothing may be answered now, not even from the store: who asks might be cut off from the truth.
-fn no_lease() -> Failure {
+pub(crate) fn no_lease() -> Failure {
     Failure::Unavailable("this node holds no lease: it cannot reach the database, or has not for too long".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_way_is_counted_in_its_own_place() {
+        for (place, via) in Via::ALL.into_iter().enumerate() {
+            assert_eq!(via.place(), place);
+        }
+    }
 }

@@ -33,6 +33,12 @@ words!(
         KeySecretReused => "key.secret_reused",
         /// A tenant's policy changed.
         PolicyUpdated => "policy.updated",
+        /// A check policy was made.
+        CheckPolicyCreated => "check_policy.created",
+        /// A check policy changed.
+        CheckPolicyUpdated => "check_policy.updated",
+        /// A check policy was removed.
+        CheckPolicyRemoved => "check_policy.removed",
         /// A tenant was made.
         TenantCreated => "tenant.created",
         /// A tenant was renamed, suspended or let go on.

@@ -6,6 +6,7 @@
 
 pub mod access;
 pub mod audit;
+pub mod check;
 pub mod coherence;
 mod hex;
 pub mod id;
@@ -18,6 +19,7 @@ pub mod time;
 pub mod user;
 pub mod verdict;
 
+pub use check::CheckPolicy;
 pub use hex::{hex, hex_digits};
 pub use id::{KeyId, RootKeyId, UserId};
 pub use key::{Digest, Prefix, Secret};

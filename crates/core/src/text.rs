@@ -124,6 +124,10 @@ text_type!(
     /// A tenant's short name, used in headers and addresses. It never changes.
     Slug, 63, Lines::One, slug_form
 );
+text_type!(
+    /// What a check policy is called in the paths that gateways ask under. It never changes.
+    CheckPolicyName, 63, Lines::One, slug_form
+);
 
 /// Claims: a JSON object kept as the exact text that came. This crate does not look inside; the edge has checked it.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -7,6 +7,7 @@ pub mod checkpoints;
 mod dashboard;
 mod edge;
 mod effects;
+mod gateway;
 mod http;
 pub mod instance;
 pub mod listen;

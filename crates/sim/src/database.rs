@@ -10,9 +10,9 @@ use keyreeve_core::user::Email;
 use keyreeve_core::{Digest, KeyId, RootKeyId, User, UserId};
 use keyreeve_store::cluster::{Cluster, Polled, Registered, Session};
 use keyreeve_store::model::{
-    Activity, AuditQuery, AuditRecord, ChangeManyRequest, ChangeRequest, Changed, ChangedMany, Credential, Event,
-    Founding, Head, IssueRequest, Issued, KeyPage, KeyQuery, KeyRecord, Login, Refusals, RootKey, Stamped, Tenant,
-    TenantEdit, Trace, UsageCount, UserChange, WriteContext,
+    Activity, AuditQuery, AuditRecord, ChangeManyRequest, ChangeRequest, Changed, ChangedCheckPolicy, ChangedMany,
+    CheckPolicyChange, CheckPolicyRecord, Credential, Event, Founding, Head, IssueRequest, Issued, KeyPage, KeyQuery,
+    KeyRecord, Login, Refusals, RootKey, Stamped, Tenant, TenantEdit, Trace, UsageCount, UserChange, WriteContext,
 };
 use keyreeve_store::{Commit, CommitObserver, MemoryStore, Store, StoreError, WriteError};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -233,6 +233,19 @@ impl Store for Wire {
 
     async fn blocked_owners(&self, slug: &Slug) -> Result<Vec<Subject>, StoreError> {
         ask!(self, blocked_owners(slug))
+    }
+
+    async fn check_policies(&self, tenant: &Slug) -> Result<Stamped<Vec<CheckPolicyRecord>>, StoreError> {
+        ask!(self, check_policies(tenant))
+    }
+
+    async fn change_check_policy(
+        &self,
+        context: WriteContext,
+        tenant: Slug,
+        change: CheckPolicyChange,
+    ) -> Result<ChangedCheckPolicy, WriteError> {
+        order!(self, change_check_policy(context, tenant, change))
     }
 
     async fn create_user(&self, context: WriteContext, user: User) -> Result<u64, WriteError> {

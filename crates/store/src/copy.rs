@@ -31,7 +31,7 @@ pub(crate) enum Cell {
 use Kind::{Blob, Flag, Int, Text};
 
 /// Every table, those first that others refer to.
-pub(crate) const TABLES: [Table; 8] = [
+pub(crate) const TABLES: [Table; 9] = [
     Table {
         name: "tenants",
         columns: &[
@@ -41,6 +41,16 @@ pub(crate) const TABLES: [Table; 8] = [
             ("policy", Text),
             ("created_at", Int),
             ("is_removed", Flag),
+        ],
+    },
+    Table {
+        name: "check_policies",
+        columns: &[
+            ("tenant", Text),
+            ("name", Text),
+            ("document", Text),
+            ("created_at", Int),
+            ("updated_at", Int),
         ],
     },
     Table {

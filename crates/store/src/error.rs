@@ -70,6 +70,12 @@ pub enum WriteError {
     /// The slug belongs to another tenant.
     #[error("a tenant of that slug exists")]
     SlugTaken,
+    /// A check policy of the tenant has this name.
+    #[error("a check policy of that name exists")]
+    CheckPolicyTaken,
+    /// The tenant has as many check policies as it may have.
+    #[error("the tenant has all the check policies it may have")]
+    TooManyCheckPolicies,
     /// The idempotency key was used for another request.
     #[error("the idempotency key was used for another request")]
     IdempotencyKeyReused,

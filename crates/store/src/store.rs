@@ -2,9 +2,9 @@
 
 use crate::error::{StoreError, WriteError};
 use crate::model::{
-    Activity, AuditQuery, AuditRecord, ChangeManyRequest, ChangeRequest, Changed, ChangedMany, Credential, Event,
-    Founding, Head, IssueRequest, Issued, KeyPage, KeyQuery, KeyRecord, Login, Refusals, RootKey, Stamped, Tenant,
-    TenantEdit, Trace, UsageCount, UserChange, WriteContext,
+    Activity, AuditQuery, AuditRecord, ChangeManyRequest, ChangeRequest, Changed, ChangedCheckPolicy, ChangedMany,
+    CheckPolicyChange, CheckPolicyRecord, Credential, Event, Founding, Head, IssueRequest, Issued, KeyPage, KeyQuery,
+    KeyRecord, Login, Refusals, RootKey, Stamped, Tenant, TenantEdit, Trace, UsageCount, UserChange, WriteContext,
 };
 use async_trait::async_trait;
 use keyreeve_core::text::{Slug, Subject};
@@ -35,6 +35,8 @@ pub struct Commit {
     pub tenants: Vec<Tenant>,
     /// Owners whose keys are now blocked, or judged again.
     pub owners: Vec<OwnerGate>,
+    /// Tenants whose check policies changed.
+    pub check_policies: Vec<Slug>,
     /// Keys that were ended, held, rotated or given back: what a database that lost it must be told again.
     pub keys: Vec<KeyNews>,
 }
@@ -117,6 +119,17 @@ pub trait Store: Send + Sync + 'static {
 
     /// Subjects of a tenant whose keys are blocked because their user is suspended or removed.
     async fn blocked_owners(&self, slug: &Slug) -> Result<Vec<Subject>, StoreError>;
+
+    /// The check policies that a tenant has stored, by name: not more than `CHECK_POLICIES_MAX` of `keyreeve_core`.
+    async fn check_policies(&self, tenant: &Slug) -> Result<Stamped<Vec<CheckPolicyRecord>>, StoreError>;
+
+    /// Makes, changes or removes a check policy. [`WriteError::NotFound`] if it, or its tenant, does not exist.
+    async fn change_check_policy(
+        &self,
+        context: WriteContext,
+        tenant: Slug,
+        change: CheckPolicyChange,
+    ) -> Result<ChangedCheckPolicy, WriteError>;
 
     /// Makes a user. [`WriteError::EmailTaken`] if another one of the tenant has the address.
     async fn create_user(&self, context: WriteContext, user: User) -> Result<u64, WriteError>;

@@ -1,9 +1,9 @@
 //! One transaction, row by row. Each database implements this; the operations are written once on top of it.
 
 use crate::error::StoreError;
-use crate::model::{AuditRecord, Head, KeyRecord, Login, RootKey, Tenant, Trace, UsageCount};
+use crate::model::{AuditRecord, CheckPolicyRecord, Head, KeyRecord, Login, RootKey, Tenant, Trace, UsageCount};
 use async_trait::async_trait;
-use keyreeve_core::text::{Name, Slug, Subject};
+use keyreeve_core::text::{CheckPolicyName, Name, Slug, Subject};
 use keyreeve_core::user::Email;
 use keyreeve_core::verdict::SecretStanding;
 use keyreeve_core::{Digest, Key, KeyId, RootKeyId, Timestamp, User, UserId};
@@ -60,6 +60,17 @@ pub(crate) trait PeopleTx: Send {
     async fn end_logins(&mut self, user: UserId, except: Option<&Digest>) -> Result<u64>;
 }
 
+/// What gateways ask of keys, in a write transaction.
+#[async_trait]
+pub(crate) trait CheckTx: Send {
+    async fn check_policy(&mut self, tenant: &Slug, name: &CheckPolicyName) -> Result<Option<CheckPolicyRecord>>;
+    /// How many the tenant has.
+    async fn count_check_policies(&mut self, tenant: &Slug) -> Result<u32>;
+    /// Stores one in the place of one with the same name.
+    async fn put_check_policy(&mut self, record: &CheckPolicyRecord) -> Result<()>;
+    async fn delete_check_policy(&mut self, tenant: &Slug, name: &CheckPolicyName) -> Result<()>;
+}
+
 /// A secret of a key that is not retired for good.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Current {
@@ -71,7 +82,7 @@ pub(crate) struct Current {
 /// A write transaction. What may be about many keys takes them all at once: a database across a network answers each
 /// call in one journey.
 #[async_trait]
-pub(crate) trait Tx: PeopleTx {
+pub(crate) trait Tx: PeopleTx + CheckTx {
     /// The end of the log, held until the commit. Read it last: everybody waits for it.
     async fn lock_head(&mut self) -> Result<Head>;
     /// Appends to the log, and moves its end.

@@ -8,9 +8,10 @@ use keyreeve_authority::verify::{Question, Via};
 use keyreeve_authority::{Authority, Call, Caller, Failure};
 use keyreeve_core::RootKeyId;
 use keyreeve_core::access::{Permission, Permissions, Reach};
+use keyreeve_core::check::{CheckPolicyEdit, DEFAULT_CHECK_POLICY};
 use keyreeve_core::lifecycle::{Edit, ReasonCode};
 use keyreeve_core::policy::{OverlapWish, Preset};
-use keyreeve_core::text::Name;
+use keyreeve_core::text::{CheckPolicyName, Name};
 
 async fn root_key(world: &World, reach: Reach, permissions: &[Permission]) -> Caller {
     let command = RootKeyCommand {
@@ -22,17 +23,47 @@ async fn root_key(world: &World, reach: Reach, permissions: &[Permission]) -> Ca
     Caller::root_key(made.root_key.id, made.root_key.reach, made.root_key.permissions)
 }
 
+fn default() -> CheckPolicyName {
+    CheckPolicyName::parse(DEFAULT_CHECK_POLICY).unwrap()
+}
+
 fn listing() -> Listing {
     Listing::first(Shown::All, 10)
 }
 
+type Tried = (Permission, &'static str, Option<Failure>);
+
+async fn try_check_policies(authority: &Authority, call: &Call) -> Vec<Tried> {
+    vec![
+        (
+            Permission::PolicyRead,
+            "check policies",
+            authority.check_policies(call).await.err(),
+        ),
+        (
+            Permission::PolicyWrite,
+            "change a check policy",
+            authority
+                .change_check_policy(call, default(), CheckPolicyEdit::default())
+                .await
+                .err(),
+        ),
+        (
+            Permission::PolicyWrite,
+            "remove a check policy",
+            authority.remove_check_policy(call, default()).await.err(),
+        ),
+    ]
+}
+
 /// Every use case with the permission that it takes, tried by a caller: what it answered.
-async fn try_everything(world: &World, call: &Call) -> Vec<(Permission, &'static str, Option<Failure>)> {
+async fn try_everything(world: &World, call: &Call) -> Vec<Tried> {
     let id = world.issue(&world.new_name()).await.record.key.id;
     let code = || revocation(ReasonCode::Unspecified);
     let authority = &world.authority;
     let order = rotation(OverlapWish::Unsaid);
-    vec![
+    let mut tried = try_check_policies(authority, call).await;
+    tried.extend([
         (
             Permission::KeysWrite,
             "issue",
@@ -84,7 +115,8 @@ async fn try_everything(world: &World, call: &Call) -> Vec<(Permission, &'static
             "root keys",
             authority.root_keys(call).await.err(),
         ),
-    ]
+    ]);
+    tried
 }
 
 #[tokio::test]

@@ -8,9 +8,11 @@
 )]
 
 mod access;
+mod checks;
 mod children;
 mod immediate;
 mod model;
 mod people;
 mod replays;
+mod stage;
 mod world;

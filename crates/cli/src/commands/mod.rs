@@ -1,9 +1,11 @@
 //! The commands, and how they reach a server.
 
 mod audit;
+mod check_policies;
 mod connect;
 mod dev;
 pub(crate) mod duration;
+mod gateways;
 mod keys;
 mod moving;
 mod nodes;
@@ -53,6 +55,12 @@ enum Command {
     /// Show and replace a tenant's policy
     #[command(subcommand)]
     Policy(policy::Policy),
+    /// Say what gateways ask of keys
+    #[command(subcommand)]
+    CheckPolicies(check_policies::CheckPolicies),
+    /// Print configurations for gateways in front of an API
+    #[command(subcommand)]
+    Gateways(gateways::Gateways),
     /// Make, list, change and remove users
     #[command(subcommand)]
     Users(users::Users),
@@ -87,6 +95,8 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Keys(keys) => keys.run().await,
         Command::RootKeys(root_keys) => root_keys.run().await,
         Command::Policy(policy) => policy.run().await,
+        Command::CheckPolicies(policies) => policies.run().await,
+        Command::Gateways(gateways) => gateways.run(),
         Command::Users(users) => users.run().await,
         Command::Tenants(tenants) => tenants.run().await,
         Command::Audit(audit) => audit.run().await,

@@ -25,7 +25,7 @@ const EXPORTED_MAX: u32 = 10_000;
 const EXPORT_PAGE: u32 = 1_000;
 
 /// Kinds of actions to filter by.
-const KINDS: [(&str, &str); 10] = [
+const KINDS: [(&str, &str); 11] = [
     ("key.", "Everything about keys"),
     ("key.created", "Created"),
     ("key.rotated", "Rotated"),
@@ -35,6 +35,7 @@ const KINDS: [(&str, &str); 10] = [
     ("key.erased", "Deleted"),
     ("user.", "Users"),
     ("policy.updated", "Policy"),
+    ("check_policy.", "Check policies"),
     ("access.refused", "Refusals"),
 ];
 

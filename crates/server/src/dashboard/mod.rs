@@ -60,6 +60,14 @@ pub(crate) fn router(app: &App) -> Router<App> {
         .route("/tenant/keys/search", post(keys::list::search))
         .route("/tenant/keys/new", get(keys::create::ask).post(keys::create::make))
         .route("/tenant/policy", get(tenant::policy::show).post(tenant::policy::put))
+        .route(
+            "/tenant/check-policies",
+            get(tenant::checks::show).post(tenant::checks::add),
+        )
+        .route(
+            "/tenant/check-policies/{name}/{verb}",
+            get(tenant::checks::ask).post(tenant::checks::act),
+        )
         .route("/tenant/users", get(tenant::users::show).post(tenant::users::add))
         .route(
             "/tenant/users/{id}/{verb}",

@@ -23,6 +23,7 @@ use super::moment::When;
 use super::propagation::{ChangeRow, NodeRow, PropagationPage};
 use super::shell::{Door, Flash, Place, Preferences, Shell};
 use super::sign_in::{LoginPage, SetupPage};
+use super::tenant::checks::{CheckEditPage, CheckForm, CheckRemovePage, CheckRow, ChecksPage};
 use super::tenant::policy::{Column, PolicyPage, Preview, Values};
 use super::tenant::users::{InvitedPage, UserActPage, UserRow, UsersPage};
 use super::trouble::TroublePage;

@@ -105,6 +105,7 @@ pub(super) enum Place {
     Account,
     TenantKeys,
     Policy,
+    Checks,
     Users,
     Audit,
     Propagation,
@@ -153,7 +154,7 @@ impl Shell {
     pub(super) fn is_tenant_scope(&self) -> bool {
         matches!(
             self.place,
-            Place::TenantKeys | Place::Policy | Place::Users | Place::Audit | Place::Propagation
+            Place::TenantKeys | Place::Policy | Place::Checks | Place::Users | Place::Audit | Place::Propagation
         )
     }
 

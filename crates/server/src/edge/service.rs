@@ -2,14 +2,15 @@
 
 use super::Peer;
 use crate::App;
+use crate::gateway;
 use crate::http::verify;
 use crate::http::{answer, respond};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use hyper::Method;
 use hyper::body::Incoming;
 use hyper::http::uri::PathAndQuery;
+use hyper::{Method, Version};
 use keyreeve_api::{Code, Problem};
 use std::convert::Infallible;
 
@@ -18,7 +19,7 @@ use std::convert::Infallible;
 pub(crate) enum Face {
     /// The whole API.
     Api(Router),
-    /// Verification only.
+    /// Verification only: what services ask, and what gateways do.
     Check,
     /// Liveness, readiness, metrics.
     Ops,
@@ -32,20 +33,26 @@ pub(super) async fn serve(
     mut request: hyper::Request<Incoming>,
 ) -> Result<hyper::Response<Body>, Infallible> {
     normalize(&mut request);
-    if peer.alarm.is_raised() {
+    // How long a request is has one meaning only in HTTP/2: what looks otherwise there is somebody's data.
+    let is_by_lines = request.version() != Version::HTTP_2;
+    let is_unsure = || is_by_lines && peer.alarm.is_raised();
+    if is_unsure() {
         return Ok(two_lengths(&app, &request));
     }
-    let response = match (&face, verify::Route::of(request.method(), request.uri().path())) {
+    let path = request.uri().path();
+    let response = match (&face, verify::Route::of(request.method(), path)) {
+        // Boxed, so that the future of a verification stays small.
+        (Face::Check, _) if gateway::is_grpc(&request) => Box::pin(gateway::serve_grpc(&app, request)).await,
+        (Face::Check, _) if gateway::is_asked(path) => Box::pin(gateway::serve(&app, &request)).await,
         (Face::Api(_) | Face::Check, Some(route)) => verify::serve(route, &app, &peer, request).await,
         (Face::Api(router), None) => {
-            // Boxed, so that the future of a verification stays small.
             let request = request.map(Body::new);
             Box::pin(answer::serve(router.clone(), &app, &peer, request)).await
         }
         (Face::Check, None) => answer::not_found(&app, &request),
         (Face::Ops, _) => crate::ops::serve(&app, &request).await,
     };
-    Ok(if peer.alarm.is_raised() {
+    Ok(if is_unsure() {
         respond::closing(response)
     } else {
         response

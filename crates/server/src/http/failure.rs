@@ -3,6 +3,7 @@
 use super::answer::Rejected;
 use keyreeve_api::{Code, Problem};
 use keyreeve_authority::Failure;
+use keyreeve_core::check::CHECK_POLICIES_MAX;
 use keyreeve_core::lifecycle::Refusal;
 
 impl From<Failure> for Rejected {
@@ -51,6 +52,12 @@ fn problem(failure: Failure) -> Problem {
             "This is the last root key of the instance that can make others. Make another one first.",
         ),
         Failure::SlugTaken => Problem::new(Code::SlugTaken, "There is a tenant with this slug. Choose another one."),
+        Failure::CheckPolicyTaken => Problem::new(
+            Code::NameTaken,
+            "The tenant has a check policy of this name. Change that one, or choose another name.",
+        )
+        .with("param_name", "name"),
+        Failure::TooManyCheckPolicies => too_many_check_policies(),
         Failure::IdempotencyKeyReused => Problem::new(
             Code::IdempotencyKeyReused,
             "This Idempotency-Key came with another request in the last 24 hours. Use a new one for a new request.",
@@ -74,6 +81,11 @@ fn problem(failure: Failure) -> Problem {
             )
         }
     }
+}
+
+fn too_many_check_policies() -> Problem {
+    let detail = format!("A tenant has at most {CHECK_POLICIES_MAX} check policies. Remove one first.");
+    Problem::new(Code::CheckPolicyLimitReached, detail).with("max", CHECK_POLICIES_MAX)
 }
 
 /// A retry whose secret has arrived: the keys as they are, without secrets.

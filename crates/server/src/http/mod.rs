@@ -4,6 +4,7 @@ pub(crate) mod answer;
 pub(crate) mod bearer;
 pub(crate) mod body;
 pub(crate) mod call;
+pub(crate) mod check_policy_text;
 mod failure;
 pub(crate) mod intake;
 pub(crate) mod oauth;

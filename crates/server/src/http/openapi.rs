@@ -1,7 +1,7 @@
 //! The router and the published document, from the same list of handlers.
 
 use super::oauth::{introspect, metadata, revoke};
-use super::v1::{api_keys, audit, errors, leaks, me, nodes, policy, root_keys, tenants, users};
+use super::v1::{api_keys, audit, check_policies, errors, leaks, me, nodes, policy, root_keys, tenants, users};
 use super::verify::VerifyDocument;
 use crate::App;
 use crate::verifiers;
@@ -35,6 +35,7 @@ use utoipa_axum::routes;
         (name = "me", description = "What a key may know and do about itself"),
         (name = "root keys", description = "Who may manage"),
         (name = "policy", description = "What a tenant has decided about its keys"),
+        (name = "check policies", description = "What gateways ask of keys"),
         (name = "users", description = "People with a login, whose keys end with them"),
         (name = "audit", description = "What was done, by whom, and the proof that nothing of it was changed"),
         (name = "tenants", description = "Isolation boundaries"),
@@ -76,6 +77,12 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(root_keys::create, root_keys::list))
         .routes(routes!(root_keys::revoke))
         .routes(routes!(policy::get, policy::put))
+        .routes(routes!(check_policies::create, check_policies::list))
+        .routes(routes!(
+            check_policies::get,
+            check_policies::update,
+            check_policies::remove
+        ))
         .routes(routes!(users::create, users::list))
         .routes(routes!(users::get, users::update, users::remove))
         .routes(routes!(tenants::create, tenants::list))

@@ -1,6 +1,7 @@
 //! A store that forgets: for tests, and for the simulator. It keeps every promise of the trait but durability.
 
 mod activity;
+mod check_policies;
 mod cluster;
 mod people;
 mod table;
@@ -9,9 +10,9 @@ mod tx;
 
 use crate::error::{StoreError, WriteError};
 use crate::model::{
-    Activity, AuditQuery, AuditRecord, ChangeManyRequest, ChangeRequest, Changed, ChangedMany, Credential, Event,
-    Founding, Head, IssueRequest, Issued, KeyPage, KeyQuery, KeyRecord, Login, Refusals, RootKey, Stamped, Tenant,
-    TenantEdit, Trace, UsageCount, UserChange, WriteContext,
+    Activity, AuditQuery, AuditRecord, ChangeManyRequest, ChangeRequest, Changed, ChangedCheckPolicy, ChangedMany,
+    CheckPolicyChange, CheckPolicyRecord, Credential, Event, Founding, Head, IssueRequest, Issued, KeyPage, KeyQuery,
+    KeyRecord, Login, Refusals, RootKey, Stamped, Tenant, TenantEdit, Trace, UsageCount, UserChange, WriteContext,
 };
 use crate::operations::{self, Written};
 use crate::store::{CommitObserver, Store};
@@ -126,6 +127,19 @@ impl Store for MemoryStore {
             let blocked = users.filter(|user| user.tenant == *slug && user.is_blocked());
             blocked.filter_map(User::subject).collect()
         })
+    }
+
+    async fn check_policies(&self, tenant: &Slug) -> Result<Stamped<Vec<CheckPolicyRecord>>, StoreError> {
+        self.stamped(|tables| tables.check_policies_of(tenant).cloned().collect())
+    }
+
+    async fn change_check_policy(
+        &self,
+        context: WriteContext,
+        tenant: Slug,
+        change: CheckPolicyChange,
+    ) -> Result<ChangedCheckPolicy, WriteError> {
+        self.write(|tx| Box::pin(async move { operations::change_check_policy(tx, &context, &tenant, change).await }))
     }
 
     async fn create_user(&self, context: WriteContext, user: User) -> Result<u64, WriteError> {

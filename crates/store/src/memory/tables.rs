@@ -3,13 +3,13 @@
 use super::cluster::Meeting;
 use super::table::Table;
 use crate::model::{
-    AuditQuery, AuditRecord, Credential, Head, KeyBrief, KeyPage, KeyQuery, KeyRecord, Login, PageStart, RootKey,
-    Tenant, Total, Trace,
+    AuditQuery, AuditRecord, CheckPolicyRecord, Credential, Head, KeyBrief, KeyPage, KeyQuery, KeyRecord, Login,
+    PageStart, RootKey, Tenant, Total, Trace,
 };
 use crate::tx::Mark;
 use keyreeve_core::access::Reach;
 use keyreeve_core::lifecycle::{Standing, State};
-use keyreeve_core::text::Slug;
+use keyreeve_core::text::{CheckPolicyName, Slug};
 use keyreeve_core::verdict::{KeyStanding, SecretStanding};
 use keyreeve_core::{Digest, Key, KeyId, RootKeyId, Timestamp, User, UserId};
 
@@ -47,6 +47,7 @@ pub(super) struct Tables {
     /// By key, outcome and address.
     pub(super) traces: Table<(KeyId, String, String), Trace>,
     pub(super) logins: Table<[u8; 32], Login>,
+    pub(super) check_policies: Table<(Slug, CheckPolicyName), CheckPolicyRecord>,
     /// Not part of any transaction.
     pub(super) meeting: Meeting,
 }
@@ -70,6 +71,7 @@ impl Default for Tables {
             usage: Table::default(),
             traces: Table::default(),
             logins: Table::default(),
+            check_policies: Table::default(),
             meeting: Meeting::default(),
         }
     }
@@ -88,6 +90,7 @@ impl Tables {
         self.usage.commit();
         self.traces.commit();
         self.logins.commit();
+        self.check_policies.commit();
     }
 
     pub(super) fn roll_back(&mut self) {
@@ -102,6 +105,7 @@ impl Tables {
         self.usage.roll_back();
         self.traces.roll_back();
         self.logins.roll_back();
+        self.check_policies.roll_back();
     }
 
     /// The key as stored, not settled.

@@ -1,10 +1,12 @@
 //! What goes into the store and what comes out of it.
 
 mod activity;
+mod check;
 mod log;
 mod login;
 
 pub use activity::{Activity, Refusals, Trace, UsageCount};
+pub use check::{ChangedCheckPolicy, CheckPolicyChange, CheckPolicyRecord};
 pub use log::{AuditDraft, AuditQuery, AuditRecord, Event, Head, entry_of};
 pub use login::{Login, LoginKind};
 

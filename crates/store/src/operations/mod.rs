@@ -3,6 +3,7 @@
 mod activity;
 mod change;
 mod change_many;
+mod check_policies;
 mod issue;
 mod journal;
 mod logins;
@@ -14,6 +15,7 @@ mod users;
 pub(crate) use activity::{record_activity, record_events};
 pub(crate) use change::change;
 pub(crate) use change_many::change_many;
+pub(crate) use check_policies::change_check_policy;
 pub(crate) use issue::issue;
 pub(crate) use logins::{end_logins, put_login, take_login};
 pub(crate) use root_keys::{create_root_key, revoke_root_key};

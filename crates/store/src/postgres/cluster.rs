@@ -290,6 +290,7 @@ fn touched(row: &Row, revision: u64) -> Result<Touched, StoreError> {
         }
         "root_key" => commit.root_keys = digests(row)?,
         "tenant" if row.text("slug")?.is_some() => commit.tenants.push(tenant(row)?),
+        "check_policy" if tenant_named(row)?.is_some() => commit.check_policies.extend(tenant_named(row)?),
         "user" if row.blob("id")?.is_some() => commit.owners.extend(owner(row)?),
         _ => return Ok(Touched::Everything),
     }
@@ -305,6 +306,10 @@ fn news(row: &Row, action: &str) -> Result<Option<KeyNews>, StoreError> {
         (Ok(tenant), Ok(id), Some(fate)) => Some(KeyNews { tenant, id, fate }),
         _ => None,
     })
+}
+
+fn tenant_named(row: &Row) -> Result<Option<Slug>, StoreError> {
+    Ok(Slug::parse(text(row, "log_tenant")?).ok())
 }
 
 fn digests(row: &Row) -> Result<Vec<Digest>, StoreError> {

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Number, name, text. A merged one is never edited (ARCHITECTURE.md, A9); SQLite has the twins.
-const MIGRATIONS: [(i64, &str, &str); 4] = [
+const MIGRATIONS: [(i64, &str, &str); 5] = [
     (
         1,
         "foundation",
@@ -30,6 +30,11 @@ const MIGRATIONS: [(i64, &str, &str); 4] = [
         4,
         "dashboard",
         include_str!("../../migrations/postgres/0004_dashboard.sql"),
+    ),
+    (
+        5,
+        "check_policies",
+        include_str!("../../migrations/postgres/0005_check_policies.sql"),
     ),
 ];
 

@@ -66,7 +66,11 @@ fn maybe_owned(row: &impl Columns, name: &str) -> Result<Option<String>, StoreEr
 }
 
 /// A column that must parse.
-fn parsed<T>(row: &impl Columns, name: &str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T, StoreError> {
+pub(crate) fn parsed<T>(
+    row: &impl Columns,
+    name: &str,
+    parse: impl FnOnce(&str) -> Option<T>,
+) -> Result<T, StoreError> {
     parse(text(row, name)?).ok_or_else(|| corrupt(name))
 }
 
@@ -78,7 +82,7 @@ fn maybe<T>(row: &impl Columns, name: &str, parse: impl FnOnce(&str) -> Option<T
     }
 }
 
-fn time(row: &impl Columns, name: &str) -> Result<Timestamp, StoreError> {
+pub(crate) fn time(row: &impl Columns, name: &str) -> Result<Timestamp, StoreError> {
     int(row, name).map(Timestamp::from_millis)
 }
 

@@ -1,12 +1,12 @@
 //! [`Store`] for every SQL database: reads go to a reader, changes through the writer.
 
 use super::writer::{WriteEngine, Writer};
-use super::{Engine, list, read, read_log};
+use super::{Engine, check_policies, list, read, read_log};
 use crate::error::{StoreError, WriteError};
 use crate::model::{
-    Activity, AuditQuery, AuditRecord, ChangeManyRequest, ChangeRequest, Changed, ChangedMany, Credential, Event,
-    Founding, Head, IssueRequest, Issued, KeyPage, KeyQuery, KeyRecord, Login, Refusals, RootKey, Stamped, Tenant,
-    TenantEdit, Trace, UsageCount, UserChange, WriteContext,
+    Activity, AuditQuery, AuditRecord, ChangeManyRequest, ChangeRequest, Changed, ChangedCheckPolicy, ChangedMany,
+    CheckPolicyChange, CheckPolicyRecord, Credential, Event, Founding, Head, IssueRequest, Issued, KeyPage, KeyQuery,
+    KeyRecord, Login, Refusals, RootKey, Stamped, Tenant, TenantEdit, Trace, UsageCount, UserChange, WriteContext,
 };
 use crate::operations;
 use crate::store::Store;
@@ -65,6 +65,23 @@ impl<S: SqlStore> Store for S {
 
     async fn blocked_owners(&self, slug: &Slug) -> Result<Vec<Subject>, StoreError> {
         read_log::blocked_owners(&mut self.reader(), slug).await
+    }
+
+    async fn check_policies(&self, tenant: &Slug) -> Result<Stamped<Vec<CheckPolicyRecord>>, StoreError> {
+        check_policies::of_tenant(&mut self.reader(), tenant).await
+    }
+
+    async fn change_check_policy(
+        &self,
+        context: WriteContext,
+        tenant: Slug,
+        change: CheckPolicyChange,
+    ) -> Result<ChangedCheckPolicy, WriteError> {
+        self.writer()
+            .write(move |tx| {
+                Box::pin(async move { operations::change_check_policy(tx, &context, &tenant, change).await })
+            })
+            .await
     }
 
     async fn create_user(&self, context: WriteContext, user: User) -> Result<u64, WriteError> {

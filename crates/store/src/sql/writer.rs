@@ -277,5 +277,6 @@ fn merge(all: &mut Commit, one: Commit) {
     all.root_keys.extend(one.root_keys);
     all.tenants.extend(one.tenants);
     all.owners.extend(one.owners);
+    all.check_policies.extend(one.check_policies);
     all.keys.extend(one.keys);
 }

@@ -5,7 +5,7 @@ use crate::error::StoreError;
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
 
 /// Number, name, text. A merged one is never edited (ARCHITECTURE.md, A9); Postgres has the twins, and one of its own.
-const MIGRATIONS: [(i64, &str, &str); 3] = [
+const MIGRATIONS: [(i64, &str, &str); 4] = [
     (
         1,
         "foundation",
@@ -20,6 +20,11 @@ const MIGRATIONS: [(i64, &str, &str); 3] = [
         4,
         "dashboard",
         include_str!("../../migrations/sqlite/0004_dashboard.sql"),
+    ),
+    (
+        5,
+        "check_policies",
+        include_str!("../../migrations/sqlite/0005_check_policies.sql"),
     ),
 ];
 
@@ -64,12 +69,15 @@ mod tests {
         let former = "CREATE TABLE _sqlx_migrations (version BIGINT PRIMARY KEY, description TEXT NOT NULL); \
             INSERT INTO _sqlx_migrations SELECT version, name FROM keyreeve_migrations WHERE version < 4; \
             DROP TABLE keyreeve_migrations; DROP TABLE logins; DROP TABLE traces; DROP INDEX users_of_email; \
-            DROP INDEX log_of_subject";
+            DROP INDEX log_of_subject; DROP TABLE check_policies";
         connection.execute_batch(former).unwrap();
         migrate(&mut connection).unwrap();
         let versions = "SELECT group_concat(version) FROM keyreeve_migrations ORDER BY version";
         let versions: String = connection.query_row(versions, [], |row| row.get(0)).unwrap();
-        assert_eq!(versions, "1,2,4", "the last was run, and the first two were not again");
+        assert_eq!(
+            versions, "1,2,4,5",
+            "the last were run, and the first two were not again"
+        );
         assert!(connection.execute_batch("SELECT 1 FROM _sqlx_migrations").is_err());
         migrate(&mut connection).unwrap();
     }

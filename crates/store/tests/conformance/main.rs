@@ -10,6 +10,7 @@
 
 mod activity;
 mod changes;
+mod check_policies;
 mod cluster;
 mod journal;
 mod limits;
@@ -113,6 +114,11 @@ every_database! {
     people::a_tenants_policy_and_status_change_in_one_entry,
     people::a_removed_tenant_takes_its_root_keys_along_and_does_not_come_back,
     people::the_last_root_key_that_makes_others_stays,
+    check_policies::a_check_policy_comes_back_as_it_was_and_is_its_tenants_own,
+    check_policies::every_change_of_a_check_policy_is_an_entry_and_is_told_to_the_observer,
+    check_policies::the_built_in_check_policy_is_stored_only_where_it_was_changed,
+    check_policies::a_tenant_has_so_many_check_policies_and_no_more,
+    check_policies::a_poll_says_whose_check_policies_changed,
     cluster::a_session_is_there_until_it_is_buried_and_then_refused,
     cluster::a_session_that_moved_is_not_buried,
     cluster::a_poll_brings_what_came_since_with_what_it_touched,

@@ -67,6 +67,43 @@ fn pages_of_the_tenant_render() {
             error: Some(HOSTILE.to_owned()),
         },
     );
+    let form = CheckForm {
+        name: HOSTILE.to_owned(),
+        scopes: HOSTILE.to_owned(),
+        ..CheckForm::default()
+    };
+    check(
+        "checks",
+        &ChecksPage {
+            shell: shell(Place::Checks),
+            checks: vec![CheckRow {
+                name: "orders".to_owned(),
+                path: "acme:orders".to_owned(),
+                is_built_in: false,
+                scopes: vec!["orders:read".to_owned()],
+                headers: "Authorization, X-API-Key".to_owned(),
+                rules: vec!["claims are handed on".to_owned()],
+            }],
+            form: form.clone(),
+            error: Some(HOSTILE.to_owned()),
+        },
+    );
+    check(
+        "check edit",
+        &CheckEditPage {
+            shell: shell(Place::Checks),
+            form,
+            error: Some(HOSTILE.to_owned()),
+        },
+    );
+    check(
+        "check remove",
+        &CheckRemovePage {
+            shell: shell(Place::Checks),
+            name: "orders".to_owned(),
+            consequence: "Nobody is let through.",
+        },
+    );
     check(
         "propagation",
         &PropagationPage {

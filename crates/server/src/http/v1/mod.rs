@@ -2,6 +2,7 @@
 
 pub(crate) mod api_keys;
 pub(crate) mod audit;
+pub(crate) mod check_policies;
 pub(crate) mod errors;
 pub(crate) mod leaks;
 pub(crate) mod me;

@@ -1,0 +1,231 @@
+//! Check policies: what gateways ask of keys. Read and changed here, and remembered for whoever asks.
+//!
+//! A gateway's question is answered from memory like every other (rules R4 and R5): a tenant's policies are read once,
+//! forgotten when one of them changes, and answer only while the lease lasts that was loaded before they were looked
+//! up. A change of a policy is answered when every node has forgotten the old one.
+
+use crate::{Authority, Call, Effect, Failure};
+use keyreeve_core::access::Permission;
+use keyreeve_core::check::{CheckPolicyEdit, DEFAULT_CHECK_POLICY};
+use keyreeve_core::text::{CheckPolicyName, Slug};
+use keyreeve_core::{CheckPolicy, Timestamp};
+use keyreeve_store::model::{ChangedCheckPolicy, CheckPolicyChange, CheckPolicyRecord};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+/// How often a reading that a change has overtaken is repeated.
+const FILL_TRIES: usize = 8;
+const SECOND_MS: u64 = 1_000;
+
+/// What is remembered of check policies, by tenant. A tenant that does not exist is not remembered.
+#[derive(Debug, Default)]
+pub(crate) struct Checks(RwLock<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    by_tenant: HashMap<Slug, Arc<TenantChecks>>,
+    /// Commits that touched one so far: a reading that a commit has overtaken is not put here (rule R5).
+    changes: u64,
+}
+
+/// The check policies of one tenant, the built-in one among them.
+#[derive(Debug)]
+struct TenantChecks(BTreeMap<CheckPolicyName, Arc<CheckPolicy>>);
+
+impl Checks {
+    fn known(&self) -> RwLockReadGuard<'_, Known> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn known_mut(&self) -> RwLockWriteGuard<'_, Known> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets the policies of tenants: they are read when they are needed.
+    pub(crate) fn forget(&self, tenants: &[Slug]) {
+        if tenants.is_empty() {
+            return;
+        }
+        let mut known = self.known_mut();
+        known.changes += 1;
+        for tenant in tenants {
+            known.by_tenant.remove(tenant);
+        }
+    }
+
+    /// Forgets everything.
+    pub(crate) fn forget_all(&self) {
+        let mut known = self.known_mut();
+        known.changes += 1;
+        known.by_tenant.clear();
+    }
+
+    fn of(&self, tenant: &Slug) -> Option<Arc<TenantChecks>> {
+        self.known().by_tenant.get(tenant).map(Arc::clone)
+    }
+
+    /// Remembers what was read after `changes`; false if a commit came meanwhile.
+    fn remember(&self, tenant: &Slug, checks: &Arc<TenantChecks>, changes: u64) -> bool {
+        let mut known = self.known_mut();
+        let is_true = known.changes == changes;
+        if is_true {
+            known.by_tenant.insert(tenant.clone(), Arc::clone(checks));
+        }
+        is_true
+    }
+}
+
+impl TenantChecks {
+    fn of(records: Vec<CheckPolicyRecord>) -> Result<Self, Failure> {
+        let built_in = Arc::new(CheckPolicy::any(built_in_name()?));
+        let mut by_name = BTreeMap::from([(built_in.name.clone(), built_in)]);
+        for record in records {
+            by_name.insert(record.policy.name.clone(), Arc::new(record.policy));
+        }
+        Ok(Self(by_name))
+    }
+}
+
+fn built_in_name() -> Result<CheckPolicyName, Failure> {
+    CheckPolicyName::parse(DEFAULT_CHECK_POLICY).map_err(|error| Failure::Internal(error.to_string()))
+}
+
+/// A check policy as it is managed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ManagedCheckPolicy {
+    /// The policy.
+    pub policy: CheckPolicy,
+    /// When it was made and last changed; `None` if it is the built-in one as it comes.
+    pub times: Option<(Timestamp, Timestamp)>,
+}
+
+impl ManagedCheckPolicy {
+    fn built_in() -> Result<Self, Failure> {
+        Ok(Self {
+            policy: CheckPolicy::any(built_in_name()?),
+            times: None,
+        })
+    }
+}
+
+impl From<CheckPolicyRecord> for ManagedCheckPolicy {
+    fn from(record: CheckPolicyRecord) -> Self {
+        Self {
+            policy: record.policy,
+            times: Some((record.created_at, record.updated_at)),
+        }
+    }
+}
+
+impl Authority {
+    /// The policy that a gateway has named, mostly from memory. [`Failure::NotFound`] if there is none of that name, or
+    /// no such tenant.
+    pub async fn check_policy_named(&self, tenant: &Slug, name: &CheckPolicyName) -> Result<Arc<CheckPolicy>, Failure> {
+        let checks = self.checks_of(tenant).await?;
+        checks.0.get(name).map(Arc::clone).ok_or(Failure::NotFound)
+    }
+
+    async fn checks_of(&self, tenant: &Slug) -> Result<Arc<TenantChecks>, Failure> {
+        for _ in 0..FILL_TRIES {
+            let deadline = self.verifier.lease().deadline();
+            let known = self.verifier.checks.of(tenant);
+            if !self.holds(deadline) {
+                return Err(crate::verify::no_lease());
+            }
+            if let Some(known) = known {
+                return Ok(known);
+            }
+            let changes = self.verifier.checks.known().changes;
+            let applied = self.verifier.applied();
+            if self.gate_of(tenant).await?.is_removed() {
+                return Err(Failure::NotFound);
+            }
+            let found = self.store.check_policies(tenant).await?;
+            let checks = Arc::new(TenantChecks::of(found.value)?);
+            let is_new_enough = found.revision >= applied;
+            if is_new_enough && self.verifier.checks.remember(tenant, &checks, changes) && self.holds(deadline) {
+                return Ok(checks);
+            }
+        }
+        Err(Failure::Unavailable(
+            "the check policies change faster than they can be read".to_owned(),
+        ))
+    }
+
+    /// How long a gateway may keep an answer at most, in seconds: no longer than a lease, so that the operator's one
+    /// choice of how long a revocation may take holds for it too (G-14).
+    pub fn cache_seconds_max(&self) -> u64 {
+        let lease_ms = match self.node() {
+            Some(node) => node.lease_ms(),
+            None => self.verifier.children().lease_ms(),
+        };
+        lease_ms / SECOND_MS
+    }
+
+    /// The check policies of the caller's tenant, the built-in one among them, by name.
+    pub async fn check_policies(&self, call: &Call) -> Result<Vec<ManagedCheckPolicy>, Failure> {
+        call.require(Permission::PolicyRead)?;
+        let stored = self.store.check_policies(&call.tenant).await?;
+        let mut all: Vec<ManagedCheckPolicy> = stored.value.into_iter().map(Into::into).collect();
+        if !all.iter().any(|one| one.policy.name.as_str() == DEFAULT_CHECK_POLICY) {
+            all.push(ManagedCheckPolicy::built_in()?);
+        }
+        all.sort_by(|one, other| one.policy.name.cmp(&other.policy.name));
+        Ok(all)
+    }
+
+    /// One of them.
+    pub async fn check_policy(&self, call: &Call, name: &CheckPolicyName) -> Result<ManagedCheckPolicy, Failure> {
+        let all = self.check_policies(call).await?;
+        let found = all.into_iter().find(|one| one.policy.name == *name);
+        found.ok_or(Failure::NotFound)
+    }
+
+    /// Makes a check policy. It is known to every node when this returns.
+    pub async fn create_check_policy(
+        &self,
+        call: &Call,
+        policy: CheckPolicy,
+    ) -> Result<(ManagedCheckPolicy, Effect), Failure> {
+        self.change_checks(call, CheckPolicyChange::Create(policy)).await
+    }
+
+    /// Changes a check policy. Every node asks for the new one when this returns.
+    pub async fn change_check_policy(
+        &self,
+        call: &Call,
+        name: CheckPolicyName,
+        edit: CheckPolicyEdit,
+    ) -> Result<(ManagedCheckPolicy, Effect), Failure> {
+        self.change_checks(call, CheckPolicyChange::Update(name, edit)).await
+    }
+
+    /// Removes a check policy: gateways that still name it let nobody through when this returns. The built-in one is
+    /// again what it was at first.
+    pub async fn remove_check_policy(
+        &self,
+        call: &Call,
+        name: CheckPolicyName,
+    ) -> Result<(ManagedCheckPolicy, Effect), Failure> {
+        self.change_checks(call, CheckPolicyChange::Remove(name)).await
+    }
+
+    async fn change_checks(
+        &self,
+        call: &Call,
+        change: CheckPolicyChange,
+    ) -> Result<(ManagedCheckPolicy, Effect), Failure> {
+        call.require(Permission::PolicyWrite)?;
+        let began = self.now();
+        let changed = self
+            .store
+            .change_check_policy(call.context(began), call.tenant.clone(), change);
+        let ChangedCheckPolicy { record, revision } = changed.await?;
+        let effect = self.effect(revision, began, call.is_awaited).await?;
+        let managed = match record {
+            Some(record) => record.into(),
+            None => ManagedCheckPolicy::built_in()?,
+        };
+        Ok((managed, effect))
+    }
+}

@@ -1,0 +1,265 @@
+//! The check policies: what gateways ask of keys, and what to write into a gateway's configuration.
+
+use crate::App;
+use crate::dashboard::form::{Fields, Form};
+use crate::dashboard::keys::act::measured;
+use crate::dashboard::page;
+use crate::dashboard::shell::{Flash, Place, Shell};
+use crate::dashboard::trouble::Trouble;
+use crate::dashboard::visitor::Visitor;
+use crate::http::check_policy_text as text;
+use askama::Template;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use keyreeve_api::Problem;
+use keyreeve_api::seconds::Whole;
+use keyreeve_authority::check::ManagedCheckPolicy;
+use keyreeve_authority::tenants::DEFAULT_TENANT;
+use keyreeve_core::CheckPolicy;
+use keyreeve_core::check::{CheckPolicyEdit, GatewayCredential};
+use keyreeve_core::text::CheckPolicyName;
+
+const ADDRESS: &str = "/tenant/check-policies";
+
+/// The page.
+#[derive(Template)]
+#[template(path = "checks.html")]
+pub(in crate::dashboard) struct ChecksPage {
+    pub(in crate::dashboard) shell: Shell,
+    pub(in crate::dashboard) checks: Vec<CheckRow>,
+    pub(in crate::dashboard) form: CheckForm,
+    pub(in crate::dashboard) error: Option<String>,
+}
+
+/// A check policy in the list.
+#[derive(Clone, Debug)]
+pub(in crate::dashboard) struct CheckRow {
+    pub(in crate::dashboard) name: String,
+    /// How a gateway's path names it.
+    pub(in crate::dashboard) path: String,
+    pub(in crate::dashboard) is_built_in: bool,
+    pub(in crate::dashboard) scopes: Vec<String>,
+    pub(in crate::dashboard) headers: String,
+    pub(in crate::dashboard) rules: Vec<String>,
+}
+
+/// The fields of the form, as texts.
+#[derive(Clone, Default, Debug)]
+pub(in crate::dashboard) struct CheckForm {
+    pub(in crate::dashboard) name: String,
+    pub(in crate::dashboard) scopes: String,
+    pub(in crate::dashboard) headers: String,
+    pub(in crate::dashboard) realm: String,
+    pub(in crate::dashboard) seconds: String,
+    pub(in crate::dashboard) meta: bool,
+    pub(in crate::dashboard) credential: String,
+}
+
+/// One check policy, to be changed.
+#[derive(Template)]
+#[template(path = "check_edit.html")]
+pub(in crate::dashboard) struct CheckEditPage {
+    pub(in crate::dashboard) shell: Shell,
+    pub(in crate::dashboard) form: CheckForm,
+    pub(in crate::dashboard) error: Option<String>,
+}
+
+/// What is asked before a check policy goes.
+#[derive(Template)]
+#[template(path = "check_remove.html")]
+pub(in crate::dashboard) struct CheckRemovePage {
+    pub(in crate::dashboard) shell: Shell,
+    pub(in crate::dashboard) name: String,
+    pub(in crate::dashboard) consequence: &'static str,
+}
+
+/// The list.
+pub(in crate::dashboard) async fn show(State(app): State<App>, visitor: Visitor) -> Result<Response, Trouble> {
+    crate::dashboard::require_tenant(&visitor)?;
+    let built_in = CheckPolicy::any(known("default")?);
+    let form = CheckForm {
+        name: String::new(),
+        ..form_of(&built_in)
+    };
+    page::ok(&list(&app, &visitor, form, None).await?)
+}
+
+/// Makes one.
+pub(in crate::dashboard) async fn add(State(app): State<App>, form: Form) -> Result<Response, Trouble> {
+    crate::dashboard::require_admin(&form.visitor)?;
+    let sent = sent(&form.fields);
+    let made = match read(&sent).and_then(|edit| Ok((text::name(sent.name.trim())?, edit))) {
+        Ok((name, edit)) => {
+            let policy = CheckPolicy::any(name).edited(edit);
+            let made = app.authority().create_check_policy(&form.visitor.call, policy).await;
+            made.map_err(Trouble::from)
+        }
+        Err(problem) => Err(problem.into()),
+    };
+    match made {
+        Ok((made, effect)) => {
+            let text = format!("{} was made. {}", made.policy.name, measured(&effect));
+            form.visitor.tell(Flash::done(text)).await?;
+            Ok(page::on_to(ADDRESS))
+        }
+        Err(trouble) => match trouble.refusal() {
+            Some((status, why)) => {
+                let page = list(&app, &form.visitor, sent, Some(why)).await?;
+                page::render(status, &page)
+            }
+            None => Err(trouble),
+        },
+    }
+}
+
+/// The form for one, or what is asked before it goes.
+pub(in crate::dashboard) async fn ask(
+    State(app): State<App>,
+    Path((name, verb)): Path<(String, String)>,
+    visitor: Visitor,
+) -> Result<Response, Trouble> {
+    crate::dashboard::require_admin(&visitor)?;
+    let found = app.authority().check_policy(&visitor.call, &known(&name)?).await?;
+    match verb.as_str() {
+        "edit" => page::ok(&edit_page(&visitor, form_of(&found.policy), None)),
+        "remove" => page::ok(&CheckRemovePage {
+            shell: Shell::new(&visitor, Place::Checks, format!("Remove {name}?")),
+            consequence: match name.as_str() {
+                "default" => "It is again as it comes: any key of this tenant, without scopes.",
+                _ => "Gateways that still name it let nobody through, from now on.",
+            },
+            name,
+        }),
+        _ => Err(Trouble::not_found()),
+    }
+}
+
+/// Changes or removes one.
+pub(in crate::dashboard) async fn act(
+    State(app): State<App>,
+    Path((name, verb)): Path<(String, String)>,
+    form: Form,
+) -> Result<Response, Trouble> {
+    crate::dashboard::require_admin(&form.visitor)?;
+    let (name, call) = (known(&name)?, &form.visitor.call);
+    let sent = CheckForm {
+        name: name.to_string(),
+        ..sent(&form.fields)
+    };
+    let (word, done) = match verb.as_str() {
+        "edit" => match read(&sent) {
+            Ok(edit) => ("changed", app.authority().change_check_policy(call, name, edit).await),
+            Err(problem) => return refused(&form.visitor, sent, problem.into()),
+        },
+        "remove" => ("removed", app.authority().remove_check_policy(call, name).await),
+        _ => return Err(Trouble::not_found()),
+    };
+    match done.map_err(Trouble::from) {
+        Ok((managed, effect)) => {
+            let text = format!("{} was {word}. {}", managed.policy.name, measured(&effect));
+            form.visitor.tell(Flash::done(text)).await?;
+            Ok(page::on_to(ADDRESS))
+        }
+        Err(trouble) => refused(&form.visitor, sent, trouble),
+    }
+}
+
+fn refused(visitor: &Visitor, sent: CheckForm, trouble: Trouble) -> Result<Response, Trouble> {
+    match trouble.refusal() {
+        Some((status, why)) => page::render(status, &edit_page(visitor, sent, Some(why))),
+        None => Err(trouble),
+    }
+}
+
+fn edit_page(visitor: &Visitor, form: CheckForm, error: Option<String>) -> CheckEditPage {
+    CheckEditPage {
+        shell: Shell::new(visitor, Place::Checks, format!("Check policy {}", form.name)),
+        form,
+        error,
+    }
+}
+
+fn known(name: &str) -> Result<CheckPolicyName, Trouble> {
+    CheckPolicyName::parse(name).map_err(|_| Trouble::not_found())
+}
+
+async fn list(app: &App, visitor: &Visitor, form: CheckForm, error: Option<String>) -> Result<ChecksPage, Trouble> {
+    let policies = app.authority().check_policies(&visitor.call).await?;
+    let tenant = visitor.user.tenant.as_str();
+    Ok(ChecksPage {
+        shell: Shell::new(visitor, Place::Checks, "Gateways"),
+        checks: policies.iter().map(|policy| row(policy, tenant)).collect(),
+        form,
+        error,
+    })
+}
+
+fn row(managed: &ManagedCheckPolicy, tenant: &str) -> CheckRow {
+    let policy = &managed.policy;
+    let headers: Vec<_> = policy.key_headers.iter().map(ToString::to_string).collect();
+    let mut rules = Vec::new();
+    if policy.meta {
+        rules.push("claims are handed on".to_owned());
+    }
+    if policy.cache_max_age_seconds > 0 {
+        rules.push(format!("answers are kept for {} s", policy.cache_max_age_seconds));
+    }
+    if policy.gateway_credential == GatewayCredential::Required {
+        rules.push("the gateway shows a root key".to_owned());
+    }
+    CheckRow {
+        name: policy.name.to_string(),
+        path: match tenant {
+            DEFAULT_TENANT => policy.name.to_string(),
+            tenant => format!("{tenant}:{}", policy.name),
+        },
+        is_built_in: managed.times.is_none(),
+        scopes: policy.scopes.iter().map(str::to_owned).collect(),
+        headers: headers.join(", "),
+        rules,
+    }
+}
+
+fn form_of(policy: &CheckPolicy) -> CheckForm {
+    let headers: Vec<_> = policy.key_headers.iter().map(ToString::to_string).collect();
+    CheckForm {
+        name: policy.name.to_string(),
+        scopes: policy.scopes.joined(),
+        headers: headers.join(", "),
+        realm: policy.realm.as_str().to_owned(),
+        seconds: policy.cache_max_age_seconds.to_string(),
+        meta: policy.meta,
+        credential: policy.gateway_credential.to_string(),
+    }
+}
+
+/// The form as it was sent.
+fn sent(fields: &Fields) -> CheckForm {
+    let text = |name: &str| fields.raw(name).to_owned();
+    CheckForm {
+        name: text("name"),
+        scopes: text("scopes"),
+        headers: text("headers"),
+        realm: text("realm"),
+        seconds: text("seconds"),
+        meta: fields.has("meta"),
+        credential: text("credential"),
+    }
+}
+
+fn read(form: &CheckForm) -> Result<CheckPolicyEdit, Problem> {
+    let words = |text: &str| -> Vec<String> {
+        let parts = text.split([',', ' ', '\n']).filter(|part| !part.is_empty());
+        parts.map(str::to_owned).collect()
+    };
+    let unreadable = |_| Problem::field("cache_max_age_seconds", "must be a whole number");
+    let seconds = form.seconds.trim().parse().map_err(unreadable)?;
+    Ok(CheckPolicyEdit {
+        scopes: Some(text::scopes(&words(&form.scopes))?),
+        key_headers: Some(text::key_headers(&words(&form.headers))?),
+        meta: Some(form.meta),
+        cache_max_age_seconds: Some(text::seconds(Whole(seconds))?),
+        realm: Some(text::realm(form.realm.trim())?),
+        gateway_credential: Some(text::credential(&form.credential)?),
+    })
+}

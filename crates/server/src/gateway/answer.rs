@@ -1,0 +1,69 @@
+//! Answers to gateways over HTTP.
+
+use super::asked::{Allowed, Denied};
+use super::identity;
+use super::profile::Profile;
+use crate::http::respond;
+use axum::body::Body;
+use hyper::header::{
+    CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+};
+use hyper::{Response, StatusCode};
+use keyreeve_api::{Code, Family};
+
+/// The status and the code of a denial, for gateways that cannot pass on the real ones.
+const STATUS: HeaderName = HeaderName::from_static("x-keyreeve-status");
+const CODE: HeaderName = HeaderName::from_static("x-keyreeve-code");
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+/// How long a client should wait where nothing more exact is known, in seconds.
+const RETRY_SECONDS: u64 = 1;
+
+/// How long whoever was denied should wait before the next try, in seconds.
+pub(super) fn retry_after(code: Code) -> Option<u64> {
+    matches!(code, Code::RateLimited | Code::ServiceUnavailable).then_some(RETRY_SECONDS)
+}
+
+/// Exactly 200 and an empty body (G-01), with every header there is (G-05).
+pub(super) fn allowed(allowed: &Allowed, request_id: &str) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    let headers = response.headers_mut();
+    for (name, value) in identity::NAMES.iter().zip(&allowed.identity) {
+        // What is written there is visible ASCII or blanks.
+        let value = HeaderValue::from_str(value).unwrap_or(HeaderValue::from_static(""));
+        headers.insert(HeaderName::from_static(name), value);
+    }
+    let kept = match allowed.max_age {
+        0 => NO_STORE,
+        seconds => {
+            for header in &allowed.policy.key_headers {
+                headers.extend(HeaderValue::from_str(header.as_str()).ok().map(|name| (VARY, name)));
+            }
+            HeaderValue::from_str(&format!("max-age={seconds}")).unwrap_or(NO_STORE)
+        }
+    };
+    headers.insert(CACHE_CONTROL, kept);
+    respond::with_request_id(response, request_id)
+}
+
+/// A problem document, which gateways that can hand on to the client (G-02).
+pub(super) fn denied(denied: &Denied, profile: Profile, request_id: &str) -> Response<Body> {
+    let code = denied.problem.code;
+    let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+    let body = serde_json::to_vec(&denied.problem.body(Family::Problem, request_id)).unwrap_or_default();
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = profile.status(status);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(Family::Problem.content_type()));
+    headers.insert(CACHE_CONTROL, NO_STORE);
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(STATUS, HeaderValue::from(code.status()));
+    headers.insert(CODE, HeaderValue::from_static(code.as_str()));
+    let challenge = denied.challenge.as_deref();
+    if let Some(challenge) = challenge.and_then(|text| HeaderValue::from_str(text).ok()) {
+        headers.insert(WWW_AUTHENTICATE, challenge);
+    }
+    if let Some(seconds) = retry_after(code) {
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    respond::with_request_id(response, request_id)
+}

@@ -1,0 +1,235 @@
+//! A gateway's question, and what it comes to. However it came, it is decided here, by the one path that all verdicts
+//! take.
+
+use super::credential::{self, Fields};
+use super::identity;
+use crate::App;
+use keyreeve_api::{Code, Problem};
+use keyreeve_authority::Failure;
+use keyreeve_authority::tenants::DEFAULT_TENANT;
+use keyreeve_authority::verify::{Question, Via};
+use keyreeve_core::CheckPolicy;
+use keyreeve_core::access::{Permission, Reach};
+use keyreeve_core::check::GatewayCredential;
+use keyreeve_core::text::{CheckPolicyName, Slug};
+use keyreeve_core::verdict::Outer;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Where a gateway shows that it may ask (G-13). Snippets take it out of what clients send.
+pub(super) const GATEWAY_HEADER: &str = "x-keyreeve-gateway";
+const SECOND_MS: u64 = 1_000;
+
+/// The policy that a path names: `name`, or `tenant:name`. `None` is one that nobody can have.
+#[derive(Clone, Debug)]
+pub(super) struct Named(Option<(Slug, CheckPolicyName)>);
+
+impl Named {
+    pub(super) fn parse(text: &str) -> Self {
+        let (tenant, name) = text.split_once(':').unwrap_or((DEFAULT_TENANT, text));
+        let parts = Slug::parse(tenant).ok().zip(CheckPolicyName::parse(name).ok());
+        Self(parts)
+    }
+
+    pub(super) fn parts(&self) -> Option<(&Slug, &CheckPolicyName)> {
+        self.0.as_ref().map(|(tenant, name)| (tenant, name))
+    }
+}
+
+/// A question.
+pub(super) struct Asked<'q, F> {
+    pub(super) policy: &'q Named,
+    /// The headers of the client's request, with what the gateway has added.
+    pub(super) fields: &'q F,
+    /// Where the end user is.
+    pub(super) address: Option<IpAddr>,
+    pub(super) via: Via,
+}
+
+/// The request may go on.
+pub(super) struct Allowed {
+    /// The values of [`identity::NAMES`].
+    pub(super) identity: [String; 7],
+    pub(super) policy: Arc<CheckPolicy>,
+    /// How long the gateway may keep the answer, in seconds.
+    pub(super) max_age: u64,
+}
+
+/// The request ends here.
+pub(super) struct Denied {
+    pub(super) problem: Problem,
+    /// For `WWW-Authenticate` (RFC 6750, section 3).
+    pub(super) challenge: Option<String>,
+}
+
+impl From<Problem> for Denied {
+    fn from(problem: Problem) -> Self {
+        Self {
+            problem,
+            challenge: None,
+        }
+    }
+}
+
+impl<F: Fields> Asked<'_, F> {
+    /// Decides. Whatever cannot be known is a denial.
+    pub(super) async fn decide(&self, app: &App) -> Result<Allowed, Denied> {
+        let (tenant, name) = self.policy.parts().ok_or_else(unknown_policy)?;
+        let policy = app.authority().check_policy_named(tenant, name).await;
+        let policy = policy.map_err(|failure| match failure {
+            Failure::NotFound => unknown_policy(),
+            other => unavailable(&other),
+        })?;
+        if policy.gateway_credential == GatewayCredential::Required {
+            self.require_gateway(app, tenant).await?;
+        }
+        let key = credential::find(self.fields, &policy.key_headers).map_err(|_| ambiguous(&policy))?;
+        let scopes: Vec<_> = policy.scopes.iter().collect();
+        let now = app.authority().now();
+        let question = Question {
+            reach: &Reach::Tenant(tenant.clone()),
+            scopes: &scopes,
+            now,
+            address: self.address,
+            via: self.via,
+        };
+        let verdict = app.authority().verify(key.unwrap_or(""), &question).await;
+        let entry = match (verdict.outer(), verdict.entry) {
+            (None, Some(entry)) => entry,
+            (outer, _) => return Err(denied(outer.unwrap_or(Outer::KeyInvalid), &policy)),
+        };
+        let identity = identity::values(&entry, key.unwrap_or(""), policy.meta).map_err(|_| too_large())?;
+        let lasts = entry
+            .expires_at()
+            .map_or(u64::MAX, |end| end.millis_since(now) / SECOND_MS);
+        let max_age = u64::from(policy.cache_max_age_seconds).min(app.authority().cache_seconds_max());
+        Ok(Allowed {
+            identity,
+            max_age: max_age.min(lasts),
+            policy,
+        })
+    }
+
+    /// The gateway itself must hold a root key that may have keys of this tenant verified.
+    async fn require_gateway(&self, app: &App, tenant: &Slug) -> Result<(), Denied> {
+        let refused = || {
+            let detail = "This check policy demands that the gateway shows a root key with the permission keys:verify \
+                          in the header X-Keyreeve-Gateway, and it showed none that is good.";
+            Denied::from(Problem::new(Code::GatewayCredentialRequired, detail))
+        };
+        let mut values = self.fields.values(GATEWAY_HEADER);
+        let (Some(value), None) = (values.next(), values.next()) else {
+            return Err(refused());
+        };
+        let secret = str::from_utf8(value).map_err(|_| refused())?;
+        let pass = app.authority().root_key(secret.trim()).await;
+        let pass = pass.map_err(|failure| unavailable(&failure))?.ok_or_else(refused)?;
+        match pass.permissions().allows(Permission::KeysVerify) && pass.reach().has(tenant) {
+            true => Ok(()),
+            false => Err(refused()),
+        }
+    }
+}
+
+fn unknown_policy() -> Denied {
+    let detail = "The gateway asks under a check policy that does not exist, so nobody is let through. Its path ends in \
+                  the policy's name, or in tenant:name.";
+    Problem::new(Code::CheckPolicyUnknown, detail).into()
+}
+
+fn unavailable(failure: &Failure) -> Denied {
+    tracing::warn!(%failure, "a gateway's question could not be answered");
+    let detail = "Keys cannot be verified now, so nobody is let through. Try again.";
+    Problem::new(Code::ServiceUnavailable, detail).into()
+}
+
+fn too_large() -> Denied {
+    let detail = "The key's claims do not fit into a header, so the request is not let through without them.";
+    Problem::new(Code::ServiceUnavailable, detail).into()
+}
+
+fn ambiguous(policy: &CheckPolicy) -> Denied {
+    let headers: Vec<_> = policy.key_headers.iter().map(ToString::to_string).collect();
+    let detail = format!(
+        "The request has more than one key. Send exactly one, once, in one of the headers {}.",
+        headers.join(", ")
+    );
+    Problem::new(Code::AmbiguousCredentials, detail).into()
+}
+
+/// What the outside is told (product.md, section 6), with the challenge that goes with it.
+fn denied(outer: Outer, policy: &CheckPolicy) -> Denied {
+    let headers: Vec<_> = policy.key_headers.iter().map(ToString::to_string).collect();
+    let (code, detail) = match outer {
+        Outer::KeyRequired => (
+            Code::ApiKeyRequired,
+            format!("This needs an API key in one of the headers {}.", headers.join(", ")),
+        ),
+        Outer::KeyInvalid => (Code::ApiKeyInvalid, "The API key is not good.".to_owned()),
+        Outer::KeyExpired => (Code::ApiKeyExpired, "The API key's time is over.".to_owned()),
+        Outer::KeyDisabled => (Code::ApiKeyDisabled, "The API key is on hold.".to_owned()),
+        Outer::ContextDenied => (
+            Code::ApiKeyContextDenied,
+            "The API key may not be used from here.".to_owned(),
+        ),
+        Outer::InsufficientScope => (
+            Code::InsufficientScope,
+            "The API key does not hold the scopes for this.".to_owned(),
+        ),
+        Outer::RateLimited => (
+            Code::RateLimited,
+            "The API key was used too often. Wait, then try again.".to_owned(),
+        ),
+        Outer::Unavailable => (
+            Code::ServiceUnavailable,
+            "Keys cannot be verified now. Try again.".to_owned(),
+        ),
+    };
+    let realm = policy.realm.as_str();
+    let challenge = match outer {
+        Outer::KeyRequired => Some(format!("Bearer realm=\"{realm}\"")),
+        Outer::KeyInvalid | Outer::KeyExpired => Some(format!("Bearer realm=\"{realm}\", error=\"invalid_token\"")),
+        Outer::InsufficientScope => {
+            let scopes = policy.scopes.joined();
+            let error = format!("error=\"insufficient_scope\", scope=\"{scopes}\"");
+            Some(format!("Bearer realm=\"{realm}\", {error}"))
+        }
+        Outer::KeyDisabled | Outer::ContextDenied | Outer::RateLimited | Outer::Unavailable => None,
+    };
+    Denied {
+        problem: Problem::new(code, detail),
+        challenge,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use keyreeve_core::scope::Scopes;
+
+    #[test]
+    fn each_denial_has_the_status_and_the_challenge_of_the_standard() {
+        let name = CheckPolicyName::parse("orders").unwrap();
+        let policy = CheckPolicy {
+            scopes: Scopes::parse(["a", "b"]).unwrap(),
+            ..CheckPolicy::any(name)
+        };
+        let invalid = "Bearer realm=\"keyreeve\", error=\"invalid_token\"";
+        let scope = "Bearer realm=\"keyreeve\", error=\"insufficient_scope\", scope=\"a b\"";
+        for (outer, status, challenge) in [
+            (Outer::KeyRequired, 401, Some("Bearer realm=\"keyreeve\"")),
+            (Outer::KeyInvalid, 401, Some(invalid)),
+            (Outer::KeyExpired, 401, Some(invalid)),
+            (Outer::KeyDisabled, 403, None),
+            (Outer::ContextDenied, 403, None),
+            (Outer::InsufficientScope, 403, Some(scope)),
+            (Outer::RateLimited, 429, None),
+            (Outer::Unavailable, 503, None),
+        ] {
+            let denied = denied(outer, &policy);
+            assert_eq!(denied.problem.code.status(), status, "{outer}");
+            assert_eq!(denied.problem.code.as_str(), outer.as_str());
+            assert_eq!(denied.challenge.as_deref(), challenge, "{outer}");
+        }
+    }
+}

@@ -1,0 +1,358 @@
+//! `ext_authz` over gRPC, for Envoy and what is built on it (ecosystem.md, section 1.4), and the health service that
+//! goes with it. On the check listener, told from the rest by its content type.
+//!
+//! The protocol itself can take headers away from the client's request, so that neither the key nor a forged identity
+//! depends on the operator's configuration. The policy is named by that configuration only: `keyreeve_policy` in a
+//! route's `context_extensions`, else `keyreeve-policy` in the initial metadata.
+
+mod messages;
+
+use super::answer::retry_after;
+use super::asked::{Allowed, Asked, Denied, GATEWAY_HEADER, Named};
+use super::credential::Fields;
+use super::identity;
+use crate::App;
+use crate::http::answer::sound_request_id;
+use axum::body::Body;
+use futures_util::future::BoxFuture;
+use hyper::body::Incoming;
+use hyper::header::CONTENT_TYPE;
+use hyper::{Request, Response};
+use keyreeve_api::Family;
+use keyreeve_authority::verify::Via;
+use keyreeve_core::check::DEFAULT_CHECK_POLICY;
+use messages::{
+    AttributeContext, CheckRequest, CheckResponse, DeniedHttpResponse, HeaderValueOption, HttpRequest, HttpResponse,
+    HttpStatus, OkHttpResponse, Status,
+};
+use std::net::IpAddr;
+use tonic::codegen::Service as _;
+use tonic::metadata::MetadataMap;
+use tonic::server::{Grpc, UnaryService};
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_server::{Health, HealthServer};
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
+use tonic_prost::ProstCodec;
+
+/// Largest message that is read: the headers of one request, with room for its body if Envoy is set to send it.
+const MESSAGE_BYTES_MAX: usize = 256 * 1024;
+const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
+const AUTHORIZATION: &str = "envoy.service.auth.v3.Authorization";
+const POLICY_EXTENSION: &str = "keyreeve_policy";
+const POLICY_METADATA: &str = "keyreeve-policy";
+/// Names of ours, as a client may spell them.
+const OURS: &str = "x-keyreeve-";
+
+/// Whether a request is a gRPC call.
+pub(crate) fn is_grpc<B>(request: &Request<B>) -> bool {
+    let kind = request.headers().get(CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// Answers a gRPC call.
+pub(crate) async fn serve(app: &App, request: Request<Incoming>) -> Response<Body> {
+    let response = match request.uri().path() {
+        CHECK => {
+            let codec = ProstCodec::<CheckResponse, CheckRequest>::default();
+            let mut grpc = Grpc::new(codec).apply_max_message_size_config(Some(MESSAGE_BYTES_MAX), None);
+            grpc.unary(Check(app.clone()), request).await
+        }
+        // It answers what it does not know with "unimplemented".
+        _ => match HealthServer::new(Live(app.clone())).call(request).await {
+            Ok(response) => response,
+            Err(infallible) => match infallible {},
+        },
+    };
+    response.map(Body::new)
+}
+
+/// Whether this process can give verdicts.
+struct Live(App);
+
+#[tonic::async_trait]
+impl Health for Live {
+    async fn check(
+        &self,
+        request: tonic::Request<HealthCheckRequest>,
+    ) -> Result<tonic::Response<HealthCheckResponse>, tonic::Status> {
+        if !["", AUTHORIZATION].contains(&request.get_ref().service.as_str()) {
+            return Err(tonic::Status::not_found("there is no such service here"));
+        }
+        let has_lease = |node: &std::sync::Arc<keyreeve_authority::Node>| node.lease_left_ms() > 0;
+        let is_serving = !self.0.is_stopping() && self.0.authority().node().is_none_or(has_lease);
+        let status = match is_serving {
+            true => ServingStatus::Serving,
+            false => ServingStatus::NotServing,
+        };
+        Ok(tonic::Response::new(HealthCheckResponse { status: status.into() }))
+    }
+
+    type WatchStream = futures_util::stream::Empty<Result<HealthCheckResponse, tonic::Status>>;
+
+    /// Not offered: a connection that only watches would keep a stop waiting. Whoever asks again and again hears it too.
+    async fn watch(
+        &self,
+        _: tonic::Request<HealthCheckRequest>,
+    ) -> Result<tonic::Response<Self::WatchStream>, tonic::Status> {
+        Err(tonic::Status::unimplemented("ask with Check"))
+    }
+}
+
+/// The call.
+struct Check(App);
+
+impl UnaryService<CheckRequest> for Check {
+    type Response = CheckResponse;
+    type Future = BoxFuture<'static, Result<tonic::Response<CheckResponse>, tonic::Status>>;
+
+    fn call(&mut self, request: tonic::Request<CheckRequest>) -> Self::Future {
+        let app = self.0.clone();
+        Box::pin(async move {
+            let (metadata, _, message) = request.into_parts();
+            Ok(tonic::Response::new(answer(&app, &metadata, message).await))
+        })
+    }
+}
+
+async fn answer(app: &App, metadata: &MetadataMap, message: CheckRequest) -> CheckResponse {
+    let attributes = message.attributes.unwrap_or_default();
+    let policy = Named::parse(policy(metadata, &attributes));
+    let address = address(&attributes);
+    let http = attributes.request.and_then(|request| request.http).unwrap_or_default();
+    let fields = Told { metadata, http: &http };
+    let asked = Asked {
+        policy: &policy,
+        fields: &fields,
+        address,
+        via: Via::Grpc,
+    };
+    match asked.decide(app).await {
+        Ok(allowed) => let_through(&allowed, &http),
+        Err(denied) => refused(&denied, &request_id(app, &fields)),
+    }
+}
+
+fn policy<'p>(metadata: &'p MetadataMap, attributes: &'p AttributeContext) -> &'p str {
+    let by_route = attributes.context_extensions.get(POLICY_EXTENSION);
+    let by_service = || metadata.get(POLICY_METADATA).and_then(|value| value.to_str().ok());
+    by_route
+        .map(String::as_str)
+        .or_else(by_service)
+        .unwrap_or(DEFAULT_CHECK_POLICY)
+}
+
+/// Where Envoy says that the request came from.
+fn address(attributes: &AttributeContext) -> Option<IpAddr> {
+    let address = attributes.source.as_ref()?.address.as_ref()?;
+    address.socket_address.as_ref()?.address.parse().ok()
+}
+
+fn request_id(app: &App, fields: &Told<'_>) -> String {
+    let given = fields.values("x-request-id").next().and_then(sound_request_id);
+    given.map_or_else(|| app.new_request_id(), |id| String::from_utf8_lossy(id).into_owned())
+}
+
+/// The headers of the client's request, and what Envoy itself says beside them.
+struct Told<'t> {
+    metadata: &'t MetadataMap,
+    http: &'t HttpRequest,
+}
+
+impl Told<'_> {
+    /// The gateway's own credential comes with the call, never with the client's request.
+    fn credential<'f>(&'f self, name: &str) -> impl Iterator<Item = &'f [u8]> + use<'f> {
+        let is_it = name == GATEWAY_HEADER;
+        let values = is_it.then(|| self.metadata.get_all(GATEWAY_HEADER).iter());
+        values.into_iter().flatten().map(|value| value.as_encoded_bytes())
+    }
+}
+
+impl Fields for Told<'_> {
+    fn values<'f>(&'f self, name: &'f str) -> impl Iterator<Item = &'f [u8]> {
+        let sent = headers(self.http);
+        let named = sent.filter(move |(key, _)| name != GATEWAY_HEADER && key.eq_ignore_ascii_case(name));
+        self.credential(name).chain(named.map(|(_, value)| value))
+    }
+}
+
+/// Names and values of the client's headers.
+fn headers(http: &HttpRequest) -> impl Iterator<Item = (&str, &[u8])> {
+    let joined = http
+        .headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_bytes()));
+    let raw = http.header_map.iter().flat_map(|map| &map.headers).map(|header| {
+        let value = match header.raw_value.is_empty() {
+            true => header.value.as_bytes(),
+            false => &header.raw_value,
+        };
+        (header.key.as_str(), value)
+    });
+    joined.chain(raw)
+}
+
+fn let_through(allowed: &Allowed, http: &HttpRequest) -> CheckResponse {
+    let values = identity::NAMES.iter().zip(&allowed.identity);
+    let ok = OkHttpResponse {
+        headers: values
+            .map(|(name, value)| HeaderValueOption::set(name, value.as_str()))
+            .collect(),
+        headers_to_remove: to_remove(allowed, http),
+    };
+    CheckResponse {
+        status: Some(Status::default()),
+        http_response: Some(HttpResponse::Ok(ok)),
+    }
+}
+
+/// The key, and everything in our name but what is set anyway, in whatever spelling the client sent it.
+fn to_remove(allowed: &Allowed, http: &HttpRequest) -> Vec<String> {
+    let is_forged = |name: &&str| {
+        let plain = name.to_ascii_lowercase().replace('_', "-");
+        plain.starts_with(OURS) && !identity::NAMES.contains(name)
+    };
+    let keys = allowed.policy.key_headers.iter().map(|header| header.as_str());
+    let forged = headers(http).map(|(name, _)| name).filter(is_forged);
+    keys.chain(forged).map(str::to_owned).collect()
+}
+
+fn refused(denied: &Denied, request_id: &str) -> CheckResponse {
+    let code = denied.problem.code;
+    let body = serde_json::to_string(&denied.problem.body(Family::Problem, request_id)).unwrap_or_default();
+    let mut headers = vec![
+        HeaderValueOption::set("content-type", Family::Problem.content_type()),
+        HeaderValueOption::set("cache-control", "no-store"),
+        HeaderValueOption::set("x-content-type-options", "nosniff"),
+        HeaderValueOption::set("x-request-id", request_id),
+    ];
+    if let Some(challenge) = &denied.challenge {
+        headers.push(HeaderValueOption::set("www-authenticate", challenge));
+    }
+    if let Some(seconds) = retry_after(code) {
+        headers.push(HeaderValueOption::set("retry-after", seconds.to_string()));
+    }
+    CheckResponse {
+        status: Some(Status {
+            code: grpc_code(code.status()).into(),
+            message: code.as_str().to_owned(),
+        }),
+        http_response: Some(HttpResponse::Denied(DeniedHttpResponse {
+            status: Some(HttpStatus {
+                code: code.status().into(),
+            }),
+            headers,
+            body,
+        })),
+    }
+}
+
+/// The gRPC code that goes with a status. Never "ok".
+fn grpc_code(status: u16) -> tonic::Code {
+    match status {
+        400 => tonic::Code::InvalidArgument,
+        401 => tonic::Code::Unauthenticated,
+        429 => tonic::Code::ResourceExhausted,
+        503 => tonic::Code::Unavailable,
+        _ => tonic::Code::PermissionDenied,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use keyreeve_api::{Code, Problem};
+    use keyreeve_core::CheckPolicy;
+    use keyreeve_core::text::CheckPolicyName;
+    use std::sync::Arc;
+
+    fn http(headers: &[(&str, &str)]) -> HttpRequest {
+        let headers = headers
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        HttpRequest {
+            headers: headers.collect(),
+            header_map: None,
+        }
+    }
+
+    #[test]
+    fn the_key_and_every_forged_name_are_taken_away_and_what_is_set_is_not() {
+        let allowed = Allowed {
+            identity: Default::default(),
+            policy: Arc::new(CheckPolicy::any(CheckPolicyName::parse("default").unwrap())),
+            max_age: 0,
+        };
+        let sent = http(&[
+            ("x-keyreeve-subject", "forged"),
+            ("x_keyreeve_subject", "forged"),
+            ("x-keyreeve-anything", "forged"),
+            ("x-keyreeve_scopes", "forged"),
+            ("x-other", "stays"),
+        ]);
+        let mut removed = to_remove(&allowed, &sent);
+        removed.sort();
+        let expected = [
+            "authorization",
+            "x-api-key",
+            "x-keyreeve-anything",
+            "x-keyreeve_scopes",
+            "x_keyreeve_subject",
+        ];
+        assert_eq!(removed, expected);
+        let Some(HttpResponse::Ok(ok)) = let_through(&allowed, &sent).http_response else {
+            panic!("not let through");
+        };
+        assert_eq!(
+            ok.headers.len(),
+            identity::NAMES.len(),
+            "all of them, also the empty ones"
+        );
+    }
+
+    #[test]
+    fn the_gateways_credential_is_never_read_from_the_clients_headers() {
+        let mut metadata = MetadataMap::new();
+        let sent = http(&[(GATEWAY_HEADER, "the client's"), ("authorization", "Bearer a")]);
+        let read = |metadata: &MetadataMap, name: &str| {
+            let told = Told { metadata, http: &sent };
+            told.values(name).map(<[u8]>::to_vec).collect::<Vec<_>>()
+        };
+        assert!(read(&metadata, GATEWAY_HEADER).is_empty());
+        metadata.insert(GATEWAY_HEADER, "Envoy's".parse().unwrap());
+        assert_eq!(read(&metadata, GATEWAY_HEADER), [b"Envoy's"]);
+        assert_eq!(read(&metadata, "authorization"), [b"Bearer a"]);
+    }
+
+    #[test]
+    fn the_route_names_the_policy_before_the_service_does_and_the_client_never() {
+        let mut metadata = MetadataMap::new();
+        let mut attributes = AttributeContext::default();
+        assert_eq!(policy(&metadata, &attributes), "default");
+        metadata.insert(POLICY_METADATA, "acme:orders".parse().unwrap());
+        assert_eq!(policy(&metadata, &attributes), "acme:orders");
+        let extension = (POLICY_EXTENSION.to_owned(), "invoices".to_owned());
+        attributes.context_extensions.extend([extension]);
+        assert_eq!(policy(&metadata, &attributes), "invoices");
+    }
+
+    #[test]
+    fn no_denial_is_ok_in_either_language() {
+        for &code in Code::ALL {
+            let denied = Denied {
+                problem: Problem::new(code, "No."),
+                challenge: None,
+            };
+            let refused = refused(&denied, "req_1");
+            assert_ne!(refused.status.map(|status| status.code), Some(0), "{}", code.as_str());
+            let Some(HttpResponse::Denied(denied)) = refused.http_response else {
+                panic!("{} is let through", code.as_str());
+            };
+            assert_eq!(denied.status.map(|status| status.code), Some(code.status().into()));
+            let waits = denied
+                .headers
+                .iter()
+                .any(|one| one.header.as_ref().unwrap().key == "retry-after");
+            assert_eq!(waits, matches!(code, Code::RateLimited | Code::ServiceUnavailable));
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Who a good key is, in headers that an upstream can trust (G-05).
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use keyreeve_core::coherence::Entry;
+use keyreeve_core::key::MARKER;
+use std::fmt::Write as _;
+
+/// Every header that an answer has that lets through, in this order. All are always there, empty where nothing is
+/// known: a gateway that only overwrites would else hand on what a client has forged.
+pub(super) const NAMES: [&str; 7] = [
+    "x-keyreeve-key-id",
+    "x-keyreeve-tenant",
+    "x-keyreeve-subject",
+    "x-keyreeve-owner-type",
+    "x-keyreeve-scopes",
+    "x-keyreeve-environment",
+    "x-keyreeve-meta",
+];
+
+/// Longest claims that are handed on, as JSON: headers of more than 8 KiB are cut or refused on many ways.
+const META_BYTES_MAX: usize = 4 * 1024;
+
+/// Claims that do not fit into a header.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct TooLarge;
+
+/// The values of the headers.
+pub(super) fn values(entry: &Entry, key: &str, with_meta: bool) -> Result<[String; 7], TooLarge> {
+    let claims = entry.claims().filter(|_| with_meta).unwrap_or_default();
+    if claims.len() > META_BYTES_MAX {
+        return Err(TooLarge);
+    }
+    Ok([
+        entry.key_id().to_string(),
+        entry.gate().slug().to_string(),
+        encoded(entry.subject()),
+        owner_type(entry.subject()).to_owned(),
+        entry.scopes().to_owned(),
+        environment(key).to_owned(),
+        URL_SAFE_NO_PAD.encode(claims),
+    ])
+}
+
+/// Text as a header can carry it. Letters, digits and `- . _ ~ : / @ + * = |` stand for themselves; every other byte of
+/// its UTF-8 is `%` and two hex digits, as in addresses (RFC 3986, section 2.1).
+fn encoded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~:/@+*=|".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            // Writing to a string cannot fail.
+            let _written = write!(out, "%{byte:02X}");
+        }
+    }
+    out
+}
+
+/// What kind of owner a subject is, where its form says so (product.md, section 2).
+fn owner_type(subject: &str) -> &'static str {
+    match subject.split_once('_') {
+        Some(("user", _)) => "user",
+        Some(("org", _)) => "org",
+        Some(_) | None => "",
+    }
+}
+
+/// The second part of the key's prefix: `live` of `acme_live_kr1…`. The whole key was found, so nobody has put it there
+/// but the tenant.
+fn environment(key: &str) -> &str {
+    let prefix = key.rsplit_once(MARKER).map_or("", |(prefix, _)| prefix);
+    prefix.split_once('_').map_or("", |(_, environment)| environment)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_text_becomes_one_line_of_visible_ascii_that_can_be_read_back() {
+        for (text, expected) in [
+            ("user_2f4K", "user_2f4K"),
+            ("auth0|abc@example.org", "auth0|abc@example.org"),
+            ("a b", "a%20b"),
+            ("100%", "100%25"),
+            ("x\r\nX-Keyreeve-Scopes: admin", "x%0D%0AX-Keyreeve-Scopes:%20admin"),
+            ("größe", "gr%C3%B6%C3%9Fe"),
+            ("a,b;c\"d\\e", "a%2Cb%3Bc%22d%5Ce"),
+            ("", ""),
+        ] {
+            assert_eq!(encoded(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn owner_and_environment_are_told_only_where_they_are_known() {
+        assert_eq!((owner_type("user_1"), owner_type("org_1")), ("user", "org"));
+        assert_eq!((owner_type("users_1"), owner_type("user")), ("", ""));
+        let secret = |prefix: &str| format!("{prefix}_kr1{}", "0".repeat(49));
+        assert_eq!(environment(&secret("acme_live")), "live");
+        assert_eq!(environment(&secret("ak")), "");
+        assert_eq!(environment(&secret("ak_kr1")), "kr1");
+    }
+}

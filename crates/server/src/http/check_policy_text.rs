@@ -1,0 +1,67 @@
+//! From texts on the wire to a check policy that is checked, naming the field that does not fit.
+
+use super::text;
+use keyreeve_api::Problem;
+use keyreeve_api::check_policies::{CreateCheckPolicy, UpdateCheckPolicy};
+use keyreeve_api::seconds::Whole;
+use keyreeve_core::CheckPolicy;
+use keyreeve_core::check::{self, CACHE_SECONDS_MAX, CheckPolicyEdit, GatewayCredential, KeyHeader, Realm};
+use keyreeve_core::text::CheckPolicyName;
+
+/// The policy that a wish stands for.
+pub(crate) fn policy(wish: &CreateCheckPolicy) -> Result<CheckPolicy, Problem> {
+    let called = name(&wish.name)?;
+    let edit = CheckPolicyEdit {
+        scopes: wish.scopes.as_deref().map(scopes).transpose()?,
+        key_headers: wish.key_headers.as_deref().map(key_headers).transpose()?,
+        meta: wish.meta,
+        cache_max_age_seconds: wish.cache_max_age_seconds.map(seconds).transpose()?,
+        realm: wish.realm.as_deref().map(realm).transpose()?,
+        gateway_credential: wish.gateway_credential.as_deref().map(credential).transpose()?,
+    };
+    Ok(CheckPolicy::any(called).edited(edit))
+}
+
+/// What a wish changes.
+pub(crate) fn edit(wish: &UpdateCheckPolicy) -> Result<CheckPolicyEdit, Problem> {
+    Ok(CheckPolicyEdit {
+        scopes: wish.scopes.as_deref().map(scopes).transpose()?,
+        key_headers: wish.key_headers.as_deref().map(key_headers).transpose()?,
+        meta: wish.meta,
+        cache_max_age_seconds: wish.cache_max_age_seconds.map(seconds).transpose()?,
+        realm: wish.realm.as_deref().map(realm).transpose()?,
+        gateway_credential: wish.gateway_credential.as_deref().map(credential).transpose()?,
+    })
+}
+
+pub(crate) fn name(text: &str) -> Result<CheckPolicyName, Problem> {
+    CheckPolicyName::parse(text).map_err(|error| Problem::field("name", &error.to_string()))
+}
+
+pub(crate) fn scopes(words: &[String]) -> Result<keyreeve_core::scope::Scopes, Problem> {
+    text::scopes("scopes", words)
+}
+
+pub(crate) fn key_headers(names: &[String]) -> Result<Vec<KeyHeader>, Problem> {
+    let headers = check::key_headers(names.iter().map(String::as_str));
+    headers.map_err(|error| Problem::field("key_headers", &error.to_string()))
+}
+
+pub(crate) fn realm(text: &str) -> Result<Realm, Problem> {
+    Realm::parse(text).map_err(|error| Problem::field("realm", &error.to_string()))
+}
+
+pub(crate) fn credential(word: &str) -> Result<GatewayCredential, Problem> {
+    let unknown = || Problem::field("gateway_credential", "must be none or required");
+    GatewayCredential::parse(word).ok_or_else(unknown)
+}
+
+pub(crate) fn seconds(Whole(seconds): Whole) -> Result<u32, Problem> {
+    let most = u64::from(CACHE_SECONDS_MAX);
+    let seconds = u32::try_from(seconds).ok().filter(|_| seconds <= most);
+    seconds.ok_or_else(|| {
+        let what =
+            format!("must be at most {most}: so long can a revocation be late behind a gateway that keeps answers");
+        Problem::field("cache_max_age_seconds", &what)
+    })
+}

@@ -1,0 +1,139 @@
+//! `/v1/check_policies`: what gateways ask of keys.
+
+use super::api_keys::{answered, effect};
+use crate::App;
+use crate::http::answer::Rejected;
+use crate::http::call::{Incoming, Json, NoBody};
+use crate::http::check_policy_text as text;
+use crate::http::respond;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use hyper::StatusCode;
+use keyreeve_api::check_policies::{CheckPolicy, CheckPolicyList, CreateCheckPolicy, UpdateCheckPolicy};
+use keyreeve_api::problem::ErrorBody;
+use keyreeve_api::{Code, Problem};
+use keyreeve_authority::Effect;
+use keyreeve_authority::check::ManagedCheckPolicy;
+use keyreeve_core::text::CheckPolicyName;
+
+/// Make a check policy. Every gateway may name it when the answer comes.
+#[utoipa::path(
+    post, path = "/v1/check_policies", tag = "check policies", operation_id = "createCheckPolicy",
+    request_body = CreateCheckPolicy,
+    responses((status = 201, description = "The policy", body = CheckPolicy),
+        (status = 409, description = "NAME_TAKEN, CHECK_POLICY_LIMIT_REACHED", body = ErrorBody, content_type = "application/problem+json")),
+    security(("root_key" = ["policy:write"]))
+)]
+pub(crate) async fn create(
+    State(app): State<App>,
+    Incoming {
+        call,
+        content: Json(wish),
+    }: Incoming<Json<CreateCheckPolicy>>,
+) -> Result<Response, Rejected> {
+    let policy = text::policy(&wish)?;
+    let (made, reached) = app.authority().create_check_policy(&call, policy).await?;
+    if !reached.is_pending {
+        app.note_effect(&reached);
+    }
+    Ok(respond::json(StatusCode::CREATED, &with_effect(&made, &reached))?)
+}
+
+/// All check policies of the tenant, by name. `default` is always there.
+#[utoipa::path(
+    get, path = "/v1/check_policies", tag = "check policies", operation_id = "listCheckPolicies",
+    responses((status = 200, description = "Check policies", body = CheckPolicyList)),
+    security(("root_key" = ["policy:read"]))
+)]
+pub(crate) async fn list(
+    State(app): State<App>,
+    Incoming { call, .. }: Incoming<NoBody>,
+) -> Result<Response, Rejected> {
+    let policies = app.authority().check_policies(&call).await?;
+    let data = policies.iter().map(object).collect();
+    Ok(respond::json(StatusCode::OK, &CheckPolicyList { data })?)
+}
+
+/// One check policy.
+#[utoipa::path(
+    get, path = "/v1/check_policies/{name}", tag = "check policies", operation_id = "getCheckPolicy",
+    params(("name" = String, Path, description = "The policy", pattern = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")),
+    responses((status = 200, description = "The policy", body = CheckPolicy)),
+    security(("root_key" = ["policy:read"]))
+)]
+pub(crate) async fn get(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    Incoming { call, .. }: Incoming<NoBody>,
+) -> Result<Response, Rejected> {
+    let policy = app.authority().check_policy(&call, &known(&name)?).await?;
+    Ok(respond::json(StatusCode::OK, &object(&policy))?)
+}
+
+/// Change a check policy, also the built-in one. Every gateway that names it asks for the new one when the answer comes.
+#[utoipa::path(
+    patch, path = "/v1/check_policies/{name}", tag = "check policies", operation_id = "updateCheckPolicy",
+    params(("name" = String, Path, description = "The policy", pattern = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")),
+    request_body = UpdateCheckPolicy,
+    responses((status = 200, description = "The policy", body = CheckPolicy)),
+    security(("root_key" = ["policy:write"]))
+)]
+pub(crate) async fn update(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    Incoming {
+        call,
+        content: Json(wish),
+    }: Incoming<Json<UpdateCheckPolicy>>,
+) -> Result<Response, Rejected> {
+    let name = known(&name)?;
+    let edit = text::edit(&wish)?;
+    let (changed, reached) = app.authority().change_check_policy(&call, name, edit).await?;
+    answered(&app, &reached, &with_effect(&changed, &reached))
+}
+
+/// Remove a check policy: gateways that still name it let nobody through. The built-in one is again as it comes.
+#[utoipa::path(
+    delete, path = "/v1/check_policies/{name}", tag = "check policies", operation_id = "removeCheckPolicy",
+    params(("name" = String, Path, description = "The policy", pattern = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")),
+    responses((status = 200, description = "The policy as it was", body = CheckPolicy)),
+    security(("root_key" = ["policy:write"]))
+)]
+pub(crate) async fn remove(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    Incoming { call, .. }: Incoming<NoBody>,
+) -> Result<Response, Rejected> {
+    let (removed, reached) = app.authority().remove_check_policy(&call, known(&name)?).await?;
+    answered(&app, &reached, &with_effect(&removed, &reached))
+}
+
+/// A name from the address. What is no name is as unknown as a policy that does not exist.
+fn known(name: &str) -> Result<CheckPolicyName, Problem> {
+    let unknown = |_| Problem::new(Code::NotFound, "There is no such thing in this tenant.");
+    CheckPolicyName::parse(name).map_err(unknown)
+}
+
+fn object(managed: &ManagedCheckPolicy) -> CheckPolicy {
+    let policy = &managed.policy;
+    CheckPolicy {
+        name: policy.name.to_string(),
+        is_built_in: managed.times.is_none(),
+        scopes: policy.scopes.iter().map(str::to_owned).collect(),
+        key_headers: policy.key_headers.iter().map(ToString::to_string).collect(),
+        meta: policy.meta,
+        cache_max_age_seconds: policy.cache_max_age_seconds,
+        realm: policy.realm.as_str().to_owned(),
+        gateway_credential: policy.gateway_credential.as_str(),
+        created_at: managed.times.map(|(created, _)| created.millis()),
+        updated_at: managed.times.map(|(_, updated)| updated.millis()),
+        effect: None,
+    }
+}
+
+fn with_effect(managed: &ManagedCheckPolicy, reached: &Effect) -> CheckPolicy {
+    CheckPolicy {
+        effect: Some(effect(reached)),
+        ..object(managed)
+    }
+}
