@@ -14,6 +14,7 @@ pub mod failure;
 pub mod keys;
 pub mod node;
 mod nodes;
+mod operations;
 mod policy;
 mod reassert;
 pub mod root_keys;
@@ -28,6 +29,7 @@ pub use audit::{AuditCheck, AuditFilter, Refused, check_log};
 pub use caller::{Call, Caller};
 pub use failure::Failure;
 pub use node::Node;
+pub use operations::Operations;
 pub use policy::Misfits;
 pub use verifier::Verifier;
 
@@ -39,6 +41,7 @@ use keyreeve_core::key::SECRET_ENTROPY_BYTES;
 use keyreeve_core::{KeyId, RootKeyId, Timestamp, UserId};
 use keyreeve_store::Store;
 use keyreeve_store::cluster::Durability;
+use keyreeve_store::model::Census;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -50,6 +53,7 @@ pub struct Authority {
     entropy: Arc<dyn Entropy>,
     timer: Arc<dyn Timer>,
     last_id: Mutex<(i64, u16)>,
+    operations: Operations,
     /// `None` in a single process.
     node: Option<Arc<Node>>,
 }
@@ -85,6 +89,7 @@ impl Authority {
             entropy,
             timer,
             last_id: Mutex::new((0, 0)),
+            operations: Operations::default(),
             node: None,
         }
     }
@@ -114,6 +119,11 @@ impl Authority {
     /// Whether the store answers.
     pub async fn is_ready(&self) -> bool {
         self.store.head().await.is_ok()
+    }
+
+    /// How many keys there are, of all tenants: for the operator, who sees nothing else of them by it.
+    pub async fn census(&self) -> Result<Census, Failure> {
+        Ok(self.store.census(self.now()).await?)
     }
 
     /// Writes down what is still in memory and closes the store.

@@ -16,9 +16,9 @@ use keyreeve_core::text::{Name, Slug, Subject};
 use keyreeve_core::user::Email;
 use keyreeve_core::{Digest, KeyId, RootKeyId, Timestamp, User, UserId};
 use keyreeve_store::model::{
-    Activity, AuditQuery, AuditRecord, ChangeManyRequest, ChangeRequest, Changed, ChangedMany, Credential, Event,
-    Founding, Head, Idempotency, IssueRequest, Issued, KeyPage, KeyQuery, KeyRecord, Login, Refusals, Repeat, RootKey,
-    Stamped, Tenant, TenantEdit, Trace, UsageCount, UserChange, WriteContext,
+    Activity, AuditQuery, AuditRecord, Census, ChangeManyRequest, ChangeRequest, Changed, ChangedMany, Credential,
+    Event, Founding, Head, Idempotency, IssueRequest, Issued, KeyPage, KeyQuery, KeyRecord, Login, Refusals, Repeat,
+    RootKey, Stamped, Tenant, TenantEdit, Trace, UsageCount, UserChange, WriteContext,
 };
 use keyreeve_store::{CommitObserver, MemoryStore, Store, StoreError, WriteError};
 use std::collections::BTreeMap;
@@ -397,6 +397,11 @@ impl Store for Stage {
     async fn refusals(&self, wanted: Refusals) -> Result<Vec<UsageCount>, StoreError> {
         self.there()?;
         self.inner.refusals(wanted).await
+    }
+
+    async fn census(&self, now: Timestamp) -> Result<Census, StoreError> {
+        self.there()?;
+        self.inner.census(now).await
     }
 
     async fn traces(&self, key: KeyId) -> Result<Vec<Trace>, StoreError> {

@@ -4,7 +4,7 @@ mod activity;
 mod log;
 mod login;
 
-pub use activity::{Activity, Refusals, Trace, UsageCount};
+pub use activity::{Activity, CENSUS_DAYS, CENSUS_TENANTS_MAX, Census, Refusals, Trace, UsageCount};
 pub use log::{AuditDraft, AuditQuery, AuditRecord, Event, Head, entry_of};
 pub use login::{Login, LoginKind};
 

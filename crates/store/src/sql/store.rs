@@ -1,12 +1,12 @@
 //! [`Store`] for every SQL database: reads go to a reader, changes through the writer.
 
 use super::writer::{WriteEngine, Writer};
-use super::{Engine, list, read, read_log};
+use super::{Engine, census, list, read, read_log};
 use crate::error::{StoreError, WriteError};
 use crate::model::{
-    Activity, AuditQuery, AuditRecord, ChangeManyRequest, ChangeRequest, Changed, ChangedMany, Credential, Event,
-    Founding, Head, IssueRequest, Issued, KeyPage, KeyQuery, KeyRecord, Login, Refusals, RootKey, Stamped, Tenant,
-    TenantEdit, Trace, UsageCount, UserChange, WriteContext,
+    Activity, AuditQuery, AuditRecord, Census, ChangeManyRequest, ChangeRequest, Changed, ChangedMany, Credential,
+    Event, Founding, Head, IssueRequest, Issued, KeyPage, KeyQuery, KeyRecord, Login, Refusals, RootKey, Stamped,
+    Tenant, TenantEdit, Trace, UsageCount, UserChange, WriteContext,
 };
 use crate::operations;
 use crate::store::Store;
@@ -171,6 +171,10 @@ impl<S: SqlStore> Store for S {
 
     async fn refusals(&self, wanted: Refusals) -> Result<Vec<UsageCount>, StoreError> {
         read_log::refusals(&mut self.reader(), &wanted).await
+    }
+
+    async fn census(&self, now: Timestamp) -> Result<Census, StoreError> {
+        census::census(&mut self.reader(), now).await
     }
 
     async fn traces(&self, key: KeyId) -> Result<Vec<Trace>, StoreError> {
