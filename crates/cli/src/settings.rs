@@ -1,5 +1,7 @@
 //! Settings of the server: flag, else `KEYREEVE_*` variable, else `keyreeve.toml`, else default.
 
+mod tls;
+
 use crate::commands::duration;
 use crate::exit::Usage;
 use anyhow::Context as _;
@@ -10,6 +12,7 @@ use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+use tls::TlsOptions;
 use tracing::level_filters::LevelFilter;
 
 /// The file that is read without being named, if it exists.
@@ -39,6 +42,8 @@ pub(crate) struct Options {
     /// Where /livez, /readyz and /metrics are answered [default: 127.0.0.1:7302]
     #[arg(long, env = "KEYREEVE_OPS_LISTEN", value_name = "ADDR")]
     ops_listen: Option<SocketAddr>,
+    #[command(flatten)]
+    tls: TlsOptions,
     /// Write the first root key to this file (0600, never overwritten) and not to standard output
     #[arg(long, env = "KEYREEVE_ROOT_KEY_FILE", value_name = "FILE")]
     root_key_file: Option<PathBuf>,
@@ -72,6 +77,12 @@ struct File {
     listen: Option<Places>,
     check_listen: Option<Places>,
     ops_listen: Option<SocketAddr>,
+    tls_cert: Option<PathBuf>,
+    tls_key: Option<PathBuf>,
+    check_tls_cert: Option<PathBuf>,
+    check_tls_key: Option<PathBuf>,
+    check_client_ca: Option<PathBuf>,
+    check_plain: Option<bool>,
     root_key_file: Option<PathBuf>,
     cache_entries: Option<usize>,
     lease: Option<String>,
@@ -135,10 +146,21 @@ impl Options {
             None => file.lease.map(from_file).transpose()?,
         };
         let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let in_file = TlsOptions {
+            tls_cert: file.tls_cert,
+            tls_key: file.tls_key,
+            check_tls_cert: file.check_tls_cert,
+            check_tls_key: file.check_tls_key,
+            check_client_ca: file.check_client_ca,
+            check_plain: file.check_plain.unwrap_or(false),
+        };
+        let (tls, check_tls) = self.tls.or(in_file).settle()?;
         let settings = Settings {
             data: self.data.or(file.data).unwrap_or_else(|| "./keyreeve-data".into()),
             listen: places(self.listen, file.listen, local(7300)),
             check_listen: places(self.check_listen, file.check_listen, local(7301)),
+            tls,
+            check_tls,
             ops_listen: self.ops_listen.or(file.ops_listen).unwrap_or_else(|| local(7302)),
             root_key_file: self.root_key_file.or(file.root_key_file),
             cache_entries: self
@@ -197,12 +219,18 @@ fn read(named: Option<&PathBuf>) -> anyhow::Result<File> {
 }
 
 /// Every variable that means something to this program.
-const VARIABLES: [&str; 15] = [
+const VARIABLES: [&str; 22] = [
     "KEYREEVE_DATA",
     "KEYREEVE_DATABASE_URL",
     "KEYREEVE_LISTEN",
     "KEYREEVE_CHECK_LISTEN",
     "KEYREEVE_OPS_LISTEN",
+    "KEYREEVE_TLS_CERT",
+    "KEYREEVE_TLS_KEY",
+    "KEYREEVE_CHECK_TLS_CERT",
+    "KEYREEVE_CHECK_TLS_KEY",
+    "KEYREEVE_CHECK_CLIENT_CA",
+    "KEYREEVE_CHECK_PLAIN",
     "KEYREEVE_ROOT_KEY_FILE",
     "KEYREEVE_CACHE_ENTRIES",
     "KEYREEVE_LEASE",
@@ -211,6 +239,7 @@ const VARIABLES: [&str; 15] = [
     "KEYREEVE_LOG",
     "KEYREEVE_CONFIG",
     "KEYREEVE_URL",
+    "KEYREEVE_CA_FILE",
     "KEYREEVE_ROOT_KEY",
     "KEYREEVE_TENANT",
 ];

@@ -40,6 +40,8 @@ impl World {
             listen: vec![any.clone()],
             check_listen: vec![any],
             ops_listen: "127.0.0.1:0".parse().unwrap(),
+            tls: None,
+            check_tls: None,
             root_key_file: None,
             cache_entries: 1_000,
             database: None,

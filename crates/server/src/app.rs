@@ -3,17 +3,15 @@
 use crate::checkpoints::Checkpoints;
 use crate::dashboard::Doors;
 use crate::effects::Effects;
+use crate::numbers::Numbers;
+use crate::tls::Tls;
 use crate::verifiers::Marker;
 use keyreeve_authority::keys::{ChangedKey, RotatedKey};
 use keyreeve_authority::{Authority, Effect};
 use keyreeve_core::audit::Milestone;
 use keyreeve_core::hex_digits;
-use prometheus_client::metrics::histogram::Histogram;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-
-/// In seconds: from a commit on the machine itself to a wait for a verifier that cannot be reached.
-const EFFECT_BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 20.0, 60.0];
 
 /// Shared by all connections. Cloning is cheap.
 #[derive(Clone, Debug)]
@@ -26,25 +24,34 @@ struct Inner {
     is_stopping: AtomicBool,
     request_prefix: String,
     requests: AtomicU64,
-    effects: Histogram,
+    numbers: Numbers,
     last_effects: Effects,
     doors: Doors,
     marker: Marker,
+    tls: Vec<Tls>,
 }
 
 impl App {
     /// `start` tells this process's request ids from another's; any random number.
-    pub(crate) fn new(authority: Authority, checkpoints: Checkpoints, marker: Marker, start: u64) -> Self {
+    pub(crate) fn new(
+        authority: Authority,
+        checkpoints: Checkpoints,
+        marker: Marker,
+        tls: Vec<Tls>,
+        start: u64,
+    ) -> Self {
+        let numbers = Numbers::new(authority.now());
         Self(Arc::new(Inner {
             authority,
             checkpoints,
             is_stopping: AtomicBool::new(false),
             request_prefix: format!("req_{start:016x}"),
             requests: AtomicU64::new(1),
-            effects: Histogram::new(EFFECT_BUCKETS),
+            numbers,
             last_effects: Effects::default(),
             doors: Doors::default(),
             marker,
+            tls,
         }))
     }
 
@@ -56,6 +63,11 @@ impl App {
     /// Whether verifiers hang on this process, for the one after it.
     pub(crate) fn marker(&self) -> &Marker {
         &self.0.marker
+    }
+
+    /// The listeners that speak TLS.
+    pub(crate) fn tls(&self) -> &[Tls] {
+        &self.0.tls
     }
 
     /// The signed ends of the audit log.
@@ -100,8 +112,7 @@ impl App {
 
     /// Counts how long a change took to be effective everywhere.
     pub(crate) fn note_effect(&self, effect: &Effect) {
-        let ms = u32::try_from(effect.waited_ms).unwrap_or(u32::MAX);
-        self.0.effects.observe(f64::from(ms) / 1_000.0);
+        self.0.numbers.note_effect(effect);
     }
 
     /// Remembers how long a change of a key took to be effective everywhere.
@@ -130,9 +141,9 @@ impl App {
         &self.0.doors
     }
 
-    /// How long changes took to be effective everywhere, in seconds.
-    pub(crate) fn effects(&self) -> &Histogram {
-        &self.0.effects
+    /// What this process counts and measures.
+    pub(crate) fn numbers(&self) -> &Numbers {
+        &self.0.numbers
     }
 
     /// From now on the process says that it is not ready.

@@ -12,10 +12,12 @@ pub mod instance;
 pub mod listen;
 pub mod moving;
 mod node;
+mod numbers;
 pub mod offline;
 mod open;
 mod ops;
 pub mod settings;
+pub mod tls;
 mod verifiers;
 mod world;
 

@@ -2,6 +2,7 @@
 //! business; here they are complete.
 
 use crate::listen::Listen;
+use crate::tls::TlsFiles;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -25,6 +26,10 @@ pub struct Settings {
     pub listen: Vec<Listen>,
     /// Where only verification is answered.
     pub check_listen: Vec<Listen>,
+    /// The TLS of the API; without it, it is plain HTTP.
+    pub tls: Option<TlsFiles>,
+    /// The TLS of where only verification is answered.
+    pub check_tls: Option<TlsFiles>,
     /// Where liveness, readiness and metrics are answered.
     pub ops_listen: SocketAddr,
     /// Where the first root key is written instead of to stdout.
