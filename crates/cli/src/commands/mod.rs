@@ -5,6 +5,7 @@ mod connect;
 mod dev;
 pub(crate) mod duration;
 mod keys;
+mod manager;
 mod moving;
 mod nodes;
 mod policy;
