@@ -6,6 +6,7 @@
 pub mod audit;
 pub mod claims;
 pub mod code;
+pub mod doctor;
 pub mod json;
 pub mod keys;
 pub mod nodes;

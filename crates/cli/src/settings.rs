@@ -170,6 +170,7 @@ impl Options {
             database: self.database.or(file.database),
             lease_ms: lease.map(|lease| u64::try_from(lease.as_millis()).unwrap_or(u64::MAX)),
             node_name: self.node_name.or(file.node_name).unwrap_or_else(machine_name),
+            unknown_variables: unknown_variables(),
             require_sync: self.require_sync || file.require_sync.unwrap_or(false),
         };
         Ok((settings, self.log.or(file.log).unwrap_or(Log::Info).into()))
@@ -245,7 +246,7 @@ const VARIABLES: [&str; 22] = [
 ];
 
 /// Names of `KEYREEVE_*` variables that mean nothing: probably a spelling mistake.
-pub(crate) fn unknown_variables() -> Vec<String> {
+fn unknown_variables() -> Vec<String> {
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     let is_ours = |name: &String| name.starts_with("KEYREEVE_") && !VARIABLES.contains(&name.as_str());
     names.filter(is_ours).collect()

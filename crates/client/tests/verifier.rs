@@ -47,6 +47,7 @@ impl World {
             database: None,
             lease_ms: None,
             node_name: "test".to_owned(),
+            unknown_variables: Vec::new(),
             require_sync: false,
         })
         .await

@@ -4,6 +4,7 @@ use crate::checkpoints::Checkpoints;
 use crate::dashboard::Doors;
 use crate::effects::Effects;
 use crate::numbers::Numbers;
+use crate::settings::Settings;
 use crate::tls::Tls;
 use crate::verifiers::Marker;
 use keyreeve_authority::keys::{ChangedKey, RotatedKey};
@@ -29,6 +30,7 @@ struct Inner {
     doors: Doors,
     marker: Marker,
     tls: Vec<Tls>,
+    settings: Settings,
 }
 
 impl App {
@@ -38,6 +40,7 @@ impl App {
         checkpoints: Checkpoints,
         marker: Marker,
         tls: Vec<Tls>,
+        settings: Settings,
         start: u64,
     ) -> Self {
         let numbers = Numbers::new(authority.now());
@@ -52,6 +55,7 @@ impl App {
             doors: Doors::default(),
             marker,
             tls,
+            settings,
         }))
     }
 
@@ -63,6 +67,11 @@ impl App {
     /// Whether verifiers hang on this process, for the one after it.
     pub(crate) fn marker(&self) -> &Marker {
         &self.0.marker
+    }
+
+    /// How the server was set up.
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.0.settings
     }
 
     /// The listeners that speak TLS.

@@ -158,7 +158,14 @@ impl Instance {
         {
             authority.mind_former_children(lease_ms);
         }
-        let app = App::new(authority, checkpoints, marker, tls.all(), start_number()?);
+        let app = App::new(
+            authority,
+            checkpoints,
+            marker,
+            tls.all(),
+            settings.clone(),
+            start_number()?,
+        );
         let first_root_key = found(&app, settings).await?;
         app.authority().catch_up().await?;
         let (api, listen) = bind_all(&settings.listen, tls.api.as_ref()).await?;

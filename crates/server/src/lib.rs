@@ -5,6 +5,7 @@
 pub mod app;
 pub mod checkpoints;
 mod dashboard;
+pub mod doctor;
 mod edge;
 mod effects;
 mod http;

@@ -42,6 +42,8 @@ pub struct Settings {
     pub lease_ms: Option<u64>,
     /// What this node is called in lists of nodes.
     pub node_name: String,
+    /// Names of `KEYREEVE_*` variables that mean nothing.
+    pub unknown_variables: Vec<String>,
     /// Refuse to work where an acknowledged change could be lost.
     pub require_sync: bool,
 }

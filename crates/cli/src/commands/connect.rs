@@ -123,6 +123,7 @@ pub(super) fn quiet(data: PathBuf) -> Settings {
         database: None,
         lease_ms: None,
         node_name: "dev".to_owned(),
+        unknown_variables: Vec::new(),
         require_sync: false,
     }
 }

@@ -3,7 +3,9 @@
 mod audit;
 mod connect;
 mod dev;
+mod doctor;
 pub(crate) mod duration;
+mod healthcheck;
 mod keys;
 mod manager;
 mod moving;
@@ -66,6 +68,10 @@ enum Command {
     Nodes(nodes::Nodes),
     /// Verify keys line by line, as an application does, from a memory of its own
     Verifier(verifier::RunVerifier),
+    /// Find every setting that is insecure or slow, with what to do about it
+    Doctor(doctor::Doctor),
+    /// Ask a server on this machine whether it is ready: for containers, which have no curl
+    Healthcheck(healthcheck::Healthcheck),
     /// Move the instance in a data directory into an empty Postgres database
     Move(moving::Move),
     /// Print the OpenAPI document of this version
@@ -90,6 +96,8 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Audit(audit) => audit.run().await,
         Command::Nodes(nodes) => nodes.run().await,
         Command::Verifier(verifier) => verifier.run().await,
+        Command::Doctor(doctor) => doctor.run().await,
+        Command::Healthcheck(healthcheck) => healthcheck.run().await,
         Command::Move(moving) => moving.run().await,
         Command::Openapi => {
             output::print(keyreeve_server::openapi_document().trim_end());

@@ -38,7 +38,7 @@ impl Serve {
             .with_target(false)
             .with_max_level(log)
             .init();
-        for name in crate::settings::unknown_variables() {
+        for name in &settings.unknown_variables {
             output::say(&format!(
                 "warning: the environment variable {name} is not one of Keyreeve's and is ignored"
             ));

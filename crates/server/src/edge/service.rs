@@ -2,6 +2,7 @@
 
 use super::Peer;
 use crate::App;
+use crate::doctor;
 use crate::http::verify;
 use crate::http::{answer, respond};
 use axum::Router;
@@ -37,6 +38,9 @@ pub(super) async fn serve(
     }
     let response = match (&face, verify::Route::of(request.method(), request.uri().path())) {
         (Face::Api(_) | Face::Check, Some(route)) => verify::serve(route, &app, &peer, request).await,
+        (Face::Api(_), None) if peer.is_operator && request.uri().path() == doctor::ADDRESS => {
+            doctor::serve(&app).await
+        }
         (Face::Api(router), None) => {
             // Boxed, so that the future of a verification stays small.
             let request = request.map(Body::new);
