@@ -68,7 +68,7 @@ def test_both_forms_say_the_same(used):
     assert old.headers["Content-Type"].startswith("text/plain; version=0.0.4")
     new = metrics(used, Accept="application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5")
     assert new.headers["Content-Type"].startswith("application/openmetrics-text")
-    assert new.text.endswith("# EOF\n") and "# EOF" not in old.text
+    assert new.text.endswith("# EOF\n") and "# UNIT" in new.text and "# UNIT" not in old.text
 
     def names(text):
         return {re.split(r"[{ ]", line)[0] for line in text.splitlines() if not line.startswith("#")}

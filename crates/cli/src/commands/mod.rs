@@ -30,7 +30,7 @@ Examples:
   keyreeve keys revoke ak_… --reason \"left the company\"
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the answer is no, 4 not allowed, 5 not found, 6 conflict,
-7 unreachable (try again).";
+7 unreachable (try again), 130 interrupted.";
 
 /// A self-hosted API-key authority: when revoke returns, no verifier anywhere still accepts the key.
 #[derive(Debug, Parser)]

@@ -13,7 +13,7 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const HANDSHAKE_RECORD: u8 = 0x16;
 /// What is said to whoever speaks plain HTTP.
 const NOT_PLAIN: &[u8] =
-    b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 72\r\n\
+    b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 73\r\n\
       connection: close\r\n\r\nThis port speaks TLS: write https:// in place of http:// in the address.\n";
 /// How long, and how many bytes, a refused caller may go on speaking before the connection is cut.
 const PATIENCE: Duration = Duration::from_secs(1);

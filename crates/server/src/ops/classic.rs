@@ -1,5 +1,5 @@
 //! The older text form of metrics (version 0.0.4), for readers that do not ask for the newer one: counters carry
-//! `_total` in their descriptions too, and there are no units and no end mark.
+//! `_total` in their descriptions too, and there are no units. The end mark stays, as the comment that it is there.
 
 /// Turns the newer form into the older one.
 pub(super) fn from_openmetrics(text: &str) -> String {
@@ -13,10 +13,7 @@ pub(super) fn from_openmetrics(text: &str) -> String {
         }
     }
     let mut out = String::with_capacity(text.len());
-    for line in text
-        .lines()
-        .filter(|line| *line != "# EOF" && !line.starts_with("# UNIT "))
-    {
+    for line in text.lines().filter(|line| !line.starts_with("# UNIT ")) {
         let described = ["# HELP ", "# TYPE "].iter().find_map(|start| {
             let (name, rest) = line.strip_prefix(start)?.split_once(' ')?;
             counters.contains(&name).then(|| format!("{start}{name}_total {rest}"))
@@ -36,7 +33,7 @@ mod tests {
         let new = "# HELP a Some things.\n# TYPE a counter\na_total{x=\"# TYPE\"} 1\n# HELP b_seconds B.\n\
                    # TYPE b_seconds gauge\n# UNIT b_seconds seconds\nb_seconds 2\n# EOF\n";
         let old = "# HELP a_total Some things.\n# TYPE a_total counter\na_total{x=\"# TYPE\"} 1\n\
-                   # HELP b_seconds B.\n# TYPE b_seconds gauge\nb_seconds 2\n";
+                   # HELP b_seconds B.\n# TYPE b_seconds gauge\nb_seconds 2\n# EOF\n";
         assert_eq!(from_openmetrics(new), old);
     }
 }
