@@ -7,6 +7,7 @@ pub mod audit;
 pub mod check_policies;
 pub mod claims;
 pub mod code;
+pub mod doctor;
 pub mod json;
 pub mod keys;
 pub mod leaks;

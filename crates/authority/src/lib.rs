@@ -12,10 +12,12 @@ pub mod children;
 mod describe;
 pub mod env;
 pub mod failure;
+mod inventory;
 pub mod keys;
 pub mod leaks;
 pub mod node;
 mod nodes;
+mod operations;
 mod policy;
 mod possession;
 mod reassert;
@@ -30,7 +32,9 @@ pub mod verify;
 pub use audit::{AuditCheck, AuditFilter, Refused, check_log};
 pub use caller::{Call, Caller};
 pub use failure::Failure;
+pub use inventory::{Inventory, take_stock};
 pub use node::Node;
+pub use operations::Operations;
 pub use policy::Misfits;
 pub use verifier::Verifier;
 
@@ -42,6 +46,7 @@ use keyreeve_core::key::SECRET_ENTROPY_BYTES;
 use keyreeve_core::{KeyId, RootKeyId, Timestamp, UserId};
 use keyreeve_store::Store;
 use keyreeve_store::cluster::Durability;
+use keyreeve_store::model::Census;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -54,6 +59,7 @@ pub struct Authority {
     timer: Arc<dyn Timer>,
     last_id: Mutex<(i64, u16)>,
     leaks: leaks::Leaks,
+    operations: Operations,
     /// `None` in a single process.
     node: Option<Arc<Node>>,
 }
@@ -90,6 +96,7 @@ impl Authority {
             timer,
             last_id: Mutex::new((0, 0)),
             leaks: leaks::Leaks::default(),
+            operations: Operations::default(),
             node: None,
         }
     }
@@ -119,6 +126,11 @@ impl Authority {
     /// Whether the store answers.
     pub async fn is_ready(&self) -> bool {
         self.store.head().await.is_ok()
+    }
+
+    /// How many keys there are, of all tenants: for the operator, who sees nothing else of them by it.
+    pub async fn census(&self) -> Result<Census, Failure> {
+        Ok(self.store.census(self.now()).await?)
     }
 
     /// Writes down what is still in memory and closes the store.

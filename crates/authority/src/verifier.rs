@@ -220,6 +220,11 @@ impl Verifier {
         self.keys.len()
     }
 
+    /// Secrets that may be remembered at most.
+    pub fn capacity(&self) -> usize {
+        self.keys.capacity()
+    }
+
     /// Every change up to this revision is taken into account by verdicts.
     pub fn applied(&self) -> u64 {
         self.covers.load(Ordering::Acquire)

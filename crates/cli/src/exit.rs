@@ -1,5 +1,5 @@
 //! Exit codes: 0 done · 1 failed · 2 wrong usage · 3 the answer is no · 4 not allowed · 5 not found · 6 conflict ·
-//! 7 unreachable, try again.
+//! 7 unreachable, try again · 130 interrupted.
 
 use crate::output;
 use keyreeve_client::ClientError;
@@ -13,6 +13,7 @@ const NOT_ALLOWED: u8 = 4;
 const NOT_FOUND: u8 = 5;
 const CONFLICT: u8 = 6;
 const UNREACHABLE: u8 = 7;
+const INTERRUPTED: u8 = 130;
 
 /// The question was answered, and the answer is no. It is printed already.
 #[derive(Debug, Error)]
@@ -23,6 +24,11 @@ pub(crate) struct AnswerIsNo;
 #[derive(Debug, Error)]
 #[error("{0}")]
 pub(crate) struct Usage(pub(crate) String);
+
+/// A second signal came while a first one was obeyed.
+#[derive(Debug, Error)]
+#[error("stopped at once, with requests unfinished, because a second signal came")]
+pub(crate) struct Interrupted;
 
 /// Runs a command and turns what came of it into an exit code.
 pub(crate) async fn run(command: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
@@ -49,9 +55,12 @@ fn code(error: &anyhow::Error) -> u8 {
     if error.is::<Usage>() {
         return USAGE;
     }
+    if error.is::<Interrupted>() {
+        return INTERRUPTED;
+    }
     match error.downcast_ref::<ClientError>() {
         None | Some(ClientError::Foreign { .. }) => FAILED,
-        Some(ClientError::Address(_)) => USAGE,
+        Some(ClientError::Address(_) | ClientError::Authorities(_)) => USAGE,
         Some(ClientError::Unreachable(_)) => UNREACHABLE,
         Some(ClientError::Refused(body)) => match body.status {
             401 | 403 => NOT_ALLOWED,

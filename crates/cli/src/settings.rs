@@ -1,5 +1,7 @@
 //! Settings of the server: flag, else `KEYREEVE_*` variable, else `keyreeve.toml`, else default.
 
+mod tls;
+
 use crate::commands::duration;
 use crate::exit::Usage;
 use anyhow::Context as _;
@@ -13,6 +15,7 @@ use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+use tls::TlsOptions;
 use tracing::level_filters::LevelFilter;
 
 /// The file that is read without being named, if it exists.
@@ -42,6 +45,8 @@ pub(crate) struct Options {
     /// Where /livez, /readyz and /metrics are answered [default: 127.0.0.1:7302]
     #[arg(long, env = "KEYREEVE_OPS_LISTEN", value_name = "ADDR")]
     ops_listen: Option<SocketAddr>,
+    #[command(flatten)]
+    tls: TlsOptions,
     /// Write the first root key to this file (0600, never overwritten) and not to standard output
     #[arg(long, env = "KEYREEVE_ROOT_KEY_FILE", value_name = "FILE")]
     root_key_file: Option<PathBuf>,
@@ -86,6 +91,12 @@ struct File {
     listen: Option<Places>,
     check_listen: Option<Places>,
     ops_listen: Option<SocketAddr>,
+    tls_cert: Option<PathBuf>,
+    tls_key: Option<PathBuf>,
+    check_tls_cert: Option<PathBuf>,
+    check_tls_key: Option<PathBuf>,
+    check_client_ca: Option<PathBuf>,
+    check_plain: Option<bool>,
     root_key_file: Option<PathBuf>,
     cache_entries: Option<usize>,
     lease: Option<String>,
@@ -178,10 +189,21 @@ impl Options {
             None => file.introspection.max_exp.map(from_file).transpose()?,
         };
         let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let in_file = TlsOptions {
+            tls_cert: file.tls_cert,
+            tls_key: file.tls_key,
+            check_tls_cert: file.check_tls_cert,
+            check_tls_key: file.check_tls_key,
+            check_client_ca: file.check_client_ca,
+            check_plain: file.check_plain.unwrap_or(false),
+        };
+        let (tls, check_tls) = self.tls.or(in_file).settle()?;
         let settings = Settings {
             data: self.data.or(file.data).unwrap_or_else(|| "./keyreeve-data".into()),
             listen: places(self.listen, file.listen, local(7300)),
             check_listen: places(self.check_listen, file.check_listen, local(7301)),
+            tls,
+            check_tls,
             ops_listen: self.ops_listen.or(file.ops_listen).unwrap_or_else(|| local(7302)),
             root_key_file: self.root_key_file.or(file.root_key_file),
             cache_entries: self
@@ -191,6 +213,7 @@ impl Options {
             database: self.database.or(file.database),
             lease_ms: lease.map(|lease| u64::try_from(lease.as_millis()).unwrap_or(u64::MAX)),
             node_name: self.node_name.or(file.node_name).unwrap_or_else(machine_name),
+            unknown_variables: unknown_variables(),
             require_sync: self.require_sync || file.require_sync.unwrap_or(false),
             public_url: self.public_url.or(file.public_url).map(String::from),
             github_keys: self.leaks_github_keys.or(file.leaks.github_keys).unwrap_or_default(),
@@ -251,12 +274,18 @@ fn read(named: Option<&PathBuf>) -> anyhow::Result<File> {
 }
 
 /// Every variable that means something to this program.
-const VARIABLES: [&str; 18] = [
+const VARIABLES: [&str; 25] = [
     "KEYREEVE_DATA",
     "KEYREEVE_DATABASE_URL",
     "KEYREEVE_LISTEN",
     "KEYREEVE_CHECK_LISTEN",
     "KEYREEVE_OPS_LISTEN",
+    "KEYREEVE_TLS_CERT",
+    "KEYREEVE_TLS_KEY",
+    "KEYREEVE_CHECK_TLS_CERT",
+    "KEYREEVE_CHECK_TLS_KEY",
+    "KEYREEVE_CHECK_CLIENT_CA",
+    "KEYREEVE_CHECK_PLAIN",
     "KEYREEVE_ROOT_KEY_FILE",
     "KEYREEVE_CACHE_ENTRIES",
     "KEYREEVE_LEASE",
@@ -268,12 +297,13 @@ const VARIABLES: [&str; 18] = [
     "KEYREEVE_LOG",
     "KEYREEVE_CONFIG",
     "KEYREEVE_URL",
+    "KEYREEVE_CA_FILE",
     "KEYREEVE_ROOT_KEY",
     "KEYREEVE_TENANT",
 ];
 
 /// Names of `KEYREEVE_*` variables that mean nothing: probably a spelling mistake.
-pub(crate) fn unknown_variables() -> Vec<String> {
+fn unknown_variables() -> Vec<String> {
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     let is_ours = |name: &String| name.starts_with("KEYREEVE_") && !VARIABLES.contains(&name.as_str());
     names.filter(is_ours).collect()

@@ -3,9 +3,11 @@
 //! A thin client: it sends, it reads, and it turns error bodies into [`ClientError`]. Answers are JSON values with the
 //! field names of the API, so that whoever prints them prints the API's own object.
 
+mod authorities;
 #[cfg(feature = "verifier")]
 pub mod verifier;
 
+pub use authorities::Authorities;
 #[cfg(feature = "verifier")]
 pub use verifier::{Verdict, Verifier};
 
@@ -27,6 +29,9 @@ pub enum ClientError {
     /// The address is no HTTP address.
     #[error("{0} is not an http:// or https:// address")]
     Address(String),
+    /// There are no certificates of authorities where some should be.
+    #[error("the certificates of authorities to trust cannot be read: {0}")]
+    Authorities(String),
     /// The server could not be reached, or went away.
     #[error("the server cannot be reached: {0}")]
     Unreachable(String),
@@ -51,14 +56,19 @@ pub struct Client {
 }
 
 impl Client {
-    /// A server at an address, with a root key.
+    /// A server at an address, with a root key. By `https://`, it is trusted whom the system trusts.
     pub fn over_http(base: &str, root_key: String) -> Result<Self, ClientError> {
+        Self::trusting(base, root_key, None)
+    }
+
+    /// The same, where `authorities` are trusted by `https://` and nobody else.
+    pub fn trusting(base: &str, root_key: String, authorities: Option<&Authorities>) -> Result<Self, ClientError> {
         let not_an_address = || ClientError::Address(base.to_owned());
         let url = Url::parse(base)
             .ok()
             .filter(|url| matches!(url.scheme(), "http" | "https"));
         Ok(Self {
-            http: build(None)?,
+            http: build(authorities::trust(reqwest::Client::builder(), authorities))?,
             base: url.ok_or_else(not_an_address)?,
             root_key: Some(root_key),
             tenant: None,
@@ -69,7 +79,7 @@ impl Client {
     pub fn over_socket(path: &Path) -> Result<Self, ClientError> {
         let base = Url::parse("http://operator/").map_err(|error| ClientError::Address(error.to_string()))?;
         Ok(Self {
-            http: build(Some(path))?,
+            http: build(reqwest::Client::builder().unix_socket(path))?,
             base,
             root_key: None,
             tenant: None,
@@ -155,14 +165,10 @@ fn foreign(status: StatusCode) -> ClientError {
     }
 }
 
-fn build(socket: Option<&Path>) -> Result<reqwest::Client, ClientError> {
-    let mut builder = reqwest::Client::builder()
-        .timeout(TIMEOUT)
-        .redirect(reqwest::redirect::Policy::none());
-    if let Some(path) = socket {
-        builder = builder.unix_socket(path);
-    }
+fn build(builder: reqwest::ClientBuilder) -> Result<reqwest::Client, ClientError> {
     builder
+        .timeout(TIMEOUT)
+        .redirect(reqwest::redirect::Policy::none())
         .build()
         .map_err(|error| ClientError::Unreachable(error.to_string()))
 }

@@ -6,18 +6,16 @@ use crate::effects::Effects;
 use crate::http::GitHubKeys;
 use crate::http::intake::Intake;
 use crate::http::oauth::Issuer;
+use crate::numbers::Numbers;
 use crate::settings::Settings;
+use crate::tls::Tls;
 use crate::verifiers::Marker;
 use keyreeve_authority::keys::{ChangedKey, RotatedKey};
 use keyreeve_authority::{Authority, Effect};
 use keyreeve_core::audit::Milestone;
 use keyreeve_core::hex_digits;
-use prometheus_client::metrics::histogram::Histogram;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-
-/// In seconds: from a commit on the machine itself to a wait for a verifier that cannot be reached.
-const EFFECT_BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 20.0, 60.0];
 
 /// Shared by all connections. Cloning is cheap.
 #[derive(Clone, Debug)]
@@ -30,14 +28,15 @@ struct Inner {
     is_stopping: AtomicBool,
     request_prefix: String,
     requests: AtomicU64,
-    effects: Histogram,
+    numbers: Numbers,
     last_effects: Effects,
     doors: Doors,
     marker: Marker,
     issuer: Issuer,
-    introspection_max_exp_seconds: u64,
     intake: Intake,
     github_keys: GitHubKeys,
+    tls: Vec<Tls>,
+    settings: Settings,
 }
 
 impl App {
@@ -46,23 +45,26 @@ impl App {
         authority: Authority,
         checkpoints: Checkpoints,
         marker: Marker,
+        tls: Vec<Tls>,
+        settings: Settings,
         start: u64,
-        settings: &Settings,
     ) -> Self {
+        let numbers = Numbers::new(authority.now());
         Self(Arc::new(Inner {
             authority,
             checkpoints,
             is_stopping: AtomicBool::new(false),
             request_prefix: format!("req_{start:016x}"),
             requests: AtomicU64::new(1),
-            effects: Histogram::new(EFFECT_BUCKETS),
+            numbers,
             last_effects: Effects::default(),
             doors: Doors::default(),
             marker,
             issuer: Issuer::default(),
-            introspection_max_exp_seconds: settings.introspection_max_exp_seconds,
             intake: Intake::default(),
             github_keys: GitHubKeys::new(settings.github_keys.clone()),
+            tls,
+            settings,
         }))
     }
 
@@ -74,6 +76,16 @@ impl App {
     /// Whether verifiers hang on this process, for the one after it.
     pub(crate) fn marker(&self) -> &Marker {
         &self.0.marker
+    }
+
+    /// How the server was set up.
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    /// The listeners that speak TLS.
+    pub(crate) fn tls(&self) -> &[Tls] {
+        &self.0.tls
     }
 
     /// The signed ends of the audit log.
@@ -118,8 +130,7 @@ impl App {
 
     /// Counts how long a change took to be effective everywhere.
     pub(crate) fn note_effect(&self, effect: &Effect) {
-        let ms = u32::try_from(effect.waited_ms).unwrap_or(u32::MAX);
-        self.0.effects.observe(f64::from(ms) / 1_000.0);
+        self.0.numbers.note_effect(effect);
     }
 
     /// Remembers how long a change of a key took to be effective everywhere.
@@ -155,7 +166,7 @@ impl App {
 
     /// How far in the future the `exp` of an introspection may lie.
     pub(crate) fn introspection_max_exp_seconds(&self) -> u64 {
-        self.0.introspection_max_exp_seconds
+        self.0.settings.introspection_max_exp_seconds
     }
 
     /// What GitHub signs its reports with.
@@ -168,9 +179,9 @@ impl App {
         &self.0.intake
     }
 
-    /// How long changes took to be effective everywhere, in seconds.
-    pub(crate) fn effects(&self) -> &Histogram {
-        &self.0.effects
+    /// What this process counts and measures.
+    pub(crate) fn numbers(&self) -> &Numbers {
+        &self.0.numbers
     }
 
     /// From now on the process says that it is not ready.

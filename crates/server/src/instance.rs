@@ -7,6 +7,7 @@ use crate::http::openapi;
 use crate::listen::Listen;
 use crate::open::{self, Opened};
 use crate::settings::Settings;
+use crate::tls::{Tls, TlsError};
 use crate::verifiers::Marker;
 use crate::world::OsEntropy;
 use keyreeve_authority::Failure;
@@ -22,9 +23,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// How often what verification leaves behind is written down.
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(1);
+/// How often keys are counted at most, and how much longer than a count the pause after it is at least.
+const CENSUS_INTERVAL: Duration = Duration::from_secs(30);
+const CENSUS_SHARE: u32 = 100;
 /// How long a stop waits for the verifiers that hang on this process to go, in milliseconds.
 const VERIFIERS_PATIENCE_MS: u64 = 2_000;
 /// The socket for whoever may read the data directory.
@@ -50,6 +55,9 @@ pub enum StartError {
         /// Why.
         error: std::io::Error,
     },
+    /// The certificate or the key of a listener cannot be used.
+    #[error("TLS: {0}")]
+    Tls(#[from] TlsError),
     /// The key that signs the audit log's checkpoints could not be read or made.
     #[error("cannot use the audit log's signing key in {path}: {error}")]
     Checkpoints {
@@ -139,6 +147,8 @@ impl std::fmt::Debug for FirstAdminLink {
 impl Instance {
     /// Opens the store, founds it if it is empty, and listens.
     pub async fn start(settings: &Settings) -> Result<Self, StartError> {
+        // Before anything is made: what is wrong with it is mended without a server.
+        let tls = Encryption::open(settings)?;
         let (authority, opened) = open::open(settings).await?;
         let checkpoints = checkpoints(&settings.data)?;
         let marker = Marker::in_directory(&settings.data);
@@ -148,15 +158,22 @@ impl Instance {
         {
             authority.mind_former_children(lease_ms);
         }
-        let app = App::new(authority, checkpoints, marker, start_number()?, settings);
+        let app = App::new(
+            authority,
+            checkpoints,
+            marker,
+            tls.all(),
+            settings.clone(),
+            start_number()?,
+        );
         let first_root_key = found(&app, settings).await?;
         app.authority().catch_up().await?;
-        let (api, listen) = bind_all(&settings.listen).await?;
+        let (api, listen) = bind_all(&settings.listen, tls.api.as_ref()).await?;
         app.issuer()
             .settle(settings.public_url.as_deref(), first_of_network(&listen));
-        let (check, check_listen) = bind_all(&settings.check_listen).await?;
+        let (check, check_listen) = bind_all(&settings.check_listen, tls.check.as_ref()).await?;
         let ops = Listen::Tcp(settings.ops_listen);
-        let (ops, ops_listen) = bind(&ops).await.map_err(at(&ops))?;
+        let (ops, ops_listen) = bind(&ops, None).await.map_err(at(&ops))?;
         let socket = settings.data.join(OPERATOR_SOCKET);
         let operator = bind_operator(&socket).map_err(at(socket.display()))?;
         let (stop, stopping) = watch::channel(false);
@@ -168,8 +185,12 @@ impl Instance {
         let serving = faces.into_iter().map(start).collect();
         let (stop_ops, stopping_ops) = watch::channel(false);
         let ops = Listening::start(ops, Face::Ops, app.clone(), stopping_ops);
+        for tls in tls.all() {
+            tokio::spawn(tls.follow(stopping.clone()));
+        }
+        tokio::spawn(count_keys(app.clone(), stopping.clone()));
         tokio::spawn(keep_house(app.clone(), stopping));
-        let first_admin_link = first_admin_link(&app, &listen).await?;
+        let first_admin_link = first_admin_link(&app, origin(&listen, tls.api.as_ref())).await?;
         let addresses = Addresses {
             listen,
             check_listen,
@@ -216,10 +237,30 @@ impl Instance {
     }
 }
 
-async fn bind_all(places: &[Listen]) -> Result<(Vec<Endpoint>, Vec<Listen>), StartError> {
+/// The TLS of the listeners that have it.
+struct Encryption {
+    api: Option<Tls>,
+    check: Option<Tls>,
+}
+
+impl Encryption {
+    fn open(settings: &Settings) -> Result<Self, TlsError> {
+        let open = |name, files: &Option<_>| files.as_ref().map(|files| Tls::open(name, files)).transpose();
+        Ok(Self {
+            api: open("listen", &settings.tls)?,
+            check: open("check_listen", &settings.check_tls)?,
+        })
+    }
+
+    fn all(&self) -> Vec<Tls> {
+        self.api.iter().chain(&self.check).cloned().collect()
+    }
+}
+
+async fn bind_all(places: &[Listen], tls: Option<&Tls>) -> Result<(Vec<Endpoint>, Vec<Listen>), StartError> {
     let (mut endpoints, mut bound) = (Vec::new(), Vec::new());
     for place in places {
-        let (endpoint, at_last) = bind(place).await.map_err(at(place))?;
+        let (endpoint, at_last) = bind(place, tls).await.map_err(at(place))?;
         endpoints.push(endpoint);
         bound.push(at_last);
     }
@@ -296,13 +337,42 @@ async fn found(app: &App, settings: &Settings) -> Result<Option<FirstRootKey>, S
     Ok(None)
 }
 
+/// Where browsers find the API: by TLS under a name that the certificate has. Behind sockets only, whoever leads to them
+/// knows the name under which browsers come.
+fn origin(listen: &[Listen], tls: Option<&Tls>) -> String {
+    let Some(address) = reachable(listen) else {
+        return String::new();
+    };
+    let Some(tls) = tls else {
+        return format!("http://{address}");
+    };
+    match tls.certificate().host_for(address.ip()) {
+        Some(name) => format!("https://{name}:{}", address.port()),
+        None => format!("https://{address}"),
+    }
+}
+
 /// A link for the tenant that every instance has, if nobody can sign in there.
-async fn first_admin_link(app: &App, listen: &[Listen]) -> Result<Option<FirstAdminLink>, StartError> {
+async fn first_admin_link(app: &App, origin: String) -> Result<Option<FirstAdminLink>, StartError> {
     let tenant = Slug::parse(DEFAULT_TENANT).map_err(|error| Failure::Internal(error.to_string()))?;
     let token = app.authority().first_admin_link(&tenant).await?;
-    // Behind sockets only, whoever leads to them knows the name under which browsers come.
-    let origin = reachable(listen).map_or(String::new(), |address| format!("http://{address}"));
     Ok(token.map(|token| FirstAdminLink(format!("{origin}/setup?token={}", token.expose()))))
+}
+
+/// Counts the keys now and then, for the metrics: each count reads all of them, and is worth a hundredth of the time.
+async fn count_keys(app: App, mut stopping: watch::Receiver<bool>) {
+    loop {
+        let began = Instant::now();
+        match app.authority().census().await {
+            Ok(census) => app.numbers().note_census(census),
+            Err(error) => tracing::debug!(%error, "the keys could not be counted"),
+        }
+        let pause = began.elapsed().saturating_mul(CENSUS_SHARE).max(CENSUS_INTERVAL);
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            _ = stopping.wait_for(|&stopping| stopping) => return,
+        }
+    }
 }
 
 /// What happens once a second, whatever is asked.

@@ -5,6 +5,7 @@
 pub mod app;
 pub mod checkpoints;
 mod dashboard;
+pub mod doctor;
 mod edge;
 mod effects;
 mod gateway;
@@ -13,11 +14,13 @@ pub mod instance;
 pub mod listen;
 pub mod moving;
 mod node;
+mod numbers;
 pub mod offline;
 mod open;
 mod ops;
 pub mod scanner;
 pub mod settings;
+pub mod tls;
 mod verifiers;
 mod world;
 

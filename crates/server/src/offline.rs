@@ -53,6 +53,12 @@ pub async fn verify_audit(
     })
 }
 
+/// Up to where the log of a data directory is signed for, or why that cannot be said; `None` if it never was.
+pub(crate) fn kept_checkpoint(data: &Path) -> Option<Result<u64, String>> {
+    let kept = milestone(data, None, None).transpose()?;
+    Some(kept.map(|kept| kept.revision).map_err(|error| error.to_string()))
+}
+
 fn milestone(
     beside: &Path,
     checkpoint: Option<&Path>,

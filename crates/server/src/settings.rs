@@ -2,6 +2,7 @@
 //! business; here they are complete.
 
 use crate::listen::Listen;
+use crate::tls::TlsFiles;
 use hyper::Uri;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -135,6 +136,10 @@ pub struct Settings {
     pub listen: Vec<Listen>,
     /// Where only verification is answered.
     pub check_listen: Vec<Listen>,
+    /// The TLS of the API; without it, it is plain HTTP.
+    pub tls: Option<TlsFiles>,
+    /// The TLS of where only verification is answered.
+    pub check_tls: Option<TlsFiles>,
     /// Where liveness, readiness and metrics are answered.
     pub ops_listen: SocketAddr,
     /// Where the first root key is written instead of to stdout.
@@ -147,6 +152,8 @@ pub struct Settings {
     pub lease_ms: Option<u64>,
     /// What this node is called in lists of nodes.
     pub node_name: String,
+    /// Names of `KEYREEVE_*` variables that mean nothing.
+    pub unknown_variables: Vec<String>,
     /// Refuse to work where an acknowledged change could be lost.
     pub require_sync: bool,
     /// By which address this server is called from outside, without a slash at its end.

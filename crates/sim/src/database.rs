@@ -10,9 +10,10 @@ use keyreeve_core::user::Email;
 use keyreeve_core::{Digest, KeyId, RootKeyId, User, UserId};
 use keyreeve_store::cluster::{Cluster, Polled, Registered, Session};
 use keyreeve_store::model::{
-    Activity, AuditQuery, AuditRecord, ChangeManyRequest, ChangeRequest, Changed, ChangedCheckPolicy, ChangedMany,
-    CheckPolicyChange, CheckPolicyRecord, Credential, Event, Founding, Head, IssueRequest, Issued, KeyPage, KeyQuery,
-    KeyRecord, Login, Refusals, RootKey, Stamped, Tenant, TenantEdit, Trace, UsageCount, UserChange, WriteContext,
+    Activity, AuditQuery, AuditRecord, Census, ChangeManyRequest, ChangeRequest, Changed, ChangedCheckPolicy,
+    ChangedMany, CheckPolicyChange, CheckPolicyRecord, Credential, Event, Founding, Head, IssueRequest, Issued,
+    KeyPage, KeyQuery, KeyRecord, Login, Refusals, RootKey, Stamped, Tenant, TenantEdit, Trace, UsageCount, UserChange,
+    WriteContext,
 };
 use keyreeve_store::{Commit, CommitObserver, MemoryStore, Store, StoreError, WriteError};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -332,6 +333,10 @@ impl Store for Wire {
 
     async fn refusals(&self, wanted: Refusals) -> Result<Vec<UsageCount>, StoreError> {
         ask!(self, refusals(wanted))
+    }
+
+    async fn census(&self, now: Timestamp) -> Result<Census, StoreError> {
+        ask!(self, census(now))
     }
 
     async fn traces(&self, key: KeyId) -> Result<Vec<Trace>, StoreError> {

@@ -2,9 +2,10 @@
 
 use crate::error::{StoreError, WriteError};
 use crate::model::{
-    Activity, AuditQuery, AuditRecord, ChangeManyRequest, ChangeRequest, Changed, ChangedCheckPolicy, ChangedMany,
-    CheckPolicyChange, CheckPolicyRecord, Credential, Event, Founding, Head, IssueRequest, Issued, KeyPage, KeyQuery,
-    KeyRecord, Login, Refusals, RootKey, Stamped, Tenant, TenantEdit, Trace, UsageCount, UserChange, WriteContext,
+    Activity, AuditQuery, AuditRecord, Census, ChangeManyRequest, ChangeRequest, Changed, ChangedCheckPolicy,
+    ChangedMany, CheckPolicyChange, CheckPolicyRecord, Credential, Event, Founding, Head, IssueRequest, Issued,
+    KeyPage, KeyQuery, KeyRecord, Login, Refusals, RootKey, Stamped, Tenant, TenantEdit, Trace, UsageCount, UserChange,
+    WriteContext,
 };
 use async_trait::async_trait;
 use keyreeve_core::text::{Slug, Subject};
@@ -193,6 +194,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Which keys were refused most: one row a key and denial, the largest first; `hour` is the last one.
     async fn refusals(&self, wanted: Refusals) -> Result<Vec<UsageCount>, StoreError>;
+
+    /// How many keys there are. Reads all of them: for whoever asks now and then.
+    async fn census(&self, now: Timestamp) -> Result<Census, StoreError>;
 
     /// Where verdicts on a key were asked for, the newest first.
     async fn traces(&self, key: KeyId) -> Result<Vec<Trace>, StoreError>;

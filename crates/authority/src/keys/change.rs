@@ -1,6 +1,7 @@
 //! What every change of one key has in common: decide inside the transaction, describe before and after, answer when
 //! effective.
 
+use crate::operations::Operation;
 use crate::{Authority, Call, Effect, Failure, describe};
 use keyreeve_core::access::Permission;
 use keyreeve_core::audit::Action;
@@ -38,10 +39,14 @@ impl Authority {
         label: Label,
         transition: impl FnOnce(Key, &Policy) -> Result<Outcome, Refusal> + Send + 'static,
     ) -> Result<ChangedKey, Failure> {
-        call.require(Permission::KeysWrite)?;
-        self.require_own(call, id).await?;
-        self.change_unchecked(call, id, None, decide(label, None, transition))
-            .await
+        let operation = Operation::of(label.action);
+        let work = async {
+            call.require(Permission::KeysWrite)?;
+            self.require_own(call, id).await?;
+            self.change_unchecked(call, id, None, decide(label, None, transition))
+                .await
+        };
+        self.counted(operation, work).await
     }
 
     /// The same for a caller whose right was settled otherwise (a key revoking itself).

@@ -2,6 +2,7 @@
 
 use super::change::{ChangedKey, Label, decide, decide_many, decided_at};
 use crate::activity::system;
+use crate::operations::Operation;
 use crate::{Authority, Call, Failure};
 use keyreeve_core::access::{Actor, Permission};
 use keyreeve_core::audit::Action;
@@ -45,7 +46,8 @@ impl Authority {
         let now = decided_at(self);
         let order = order(call, &command);
         let decide = decide(label(&command), None, move |key, policy| key.revoke(order, policy, now));
-        self.change_unchecked(call, id, None, decide).await
+        let work = self.change_unchecked(call, id, None, decide);
+        self.counted(Some(Operation::Revoke), work).await
     }
 
     /// Makes a revocation that can still be undone final now.

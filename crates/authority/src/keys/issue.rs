@@ -1,6 +1,7 @@
 //! Issue keys: one, or a batch that is issued whole or not at all.
 
 use super::minting::{KeyWithSecret, Mint};
+use crate::operations::Operation;
 use crate::{Authority, Call, Effect, Failure, describe};
 use keyreeve_core::access::Permission;
 use keyreeve_core::audit::Action;
@@ -43,6 +44,11 @@ impl Authority {
     /// Issues keys, all or none. A retry with the same idempotency key whose secrets were never presented gets fresh
     /// secrets in place of the lost ones; if one was presented, it is [`Failure::AlreadyCompleted`].
     pub async fn issue(&self, call: &Call, commands: Vec<IssueCommand>) -> Result<IssuedKeys, Failure> {
+        self.counted(Some(Operation::Issue), self.issue_keys(call, commands))
+            .await
+    }
+
+    async fn issue_keys(&self, call: &Call, commands: Vec<IssueCommand>) -> Result<IssuedKeys, Failure> {
         call.require(Permission::KeysWrite)?;
         if !commands.iter().all(|command| call.caller.owns(&command.subject)) {
             return Err(Failure::OwnKeysOnly);

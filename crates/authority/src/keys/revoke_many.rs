@@ -3,6 +3,7 @@
 use super::RevokeCommand;
 use super::change::{decide_many, decided_at};
 use super::end::{label, order};
+use crate::operations::Operation;
 use crate::{Authority, Call, Caller, Effect, Failure};
 use keyreeve_core::access::Permission;
 use keyreeve_core::lifecycle::State;
@@ -60,6 +61,18 @@ pub struct ManyRevoked {
 impl Authority {
     /// Revokes every key that a selection takes. Answers when all of them are dead everywhere.
     pub async fn revoke_many(
+        &self,
+        call: &Call,
+        selection: Selection,
+        command: RevokeCommand,
+        is_dry: bool,
+    ) -> Result<ManyRevoked, Failure> {
+        let operation = Some(Operation::Revoke).filter(|_| !is_dry);
+        let work = self.revoke_selected(call, selection, command, is_dry);
+        self.counted(operation, work).await
+    }
+
+    async fn revoke_selected(
         &self,
         call: &Call,
         selection: Selection,

@@ -3,6 +3,7 @@
 use super::change::{Label, decide};
 use super::issue::replaced;
 use super::minting::{KeyWithSecret, Mint};
+use crate::operations::Operation;
 use crate::{Authority, Call, Effect, Failure};
 use keyreeve_core::access::Permission;
 use keyreeve_core::audit::Action;
@@ -36,6 +37,11 @@ impl Authority {
     /// Gives a key a new secret. A retry with the same idempotency key whose secret was never presented gets another
     /// one in its place; if it was presented, it is [`Failure::AlreadyCompleted`].
     pub async fn rotate(&self, call: &Call, id: KeyId, command: RotateCommand) -> Result<RotatedKey, Failure> {
+        self.counted(Some(Operation::Rotate), self.rotate_key(call, id, command))
+            .await
+    }
+
+    async fn rotate_key(&self, call: &Call, id: KeyId, command: RotateCommand) -> Result<RotatedKey, Failure> {
         call.require(Permission::KeysWrite)?;
         self.require_own(call, id).await?;
         if call.idempotency.is_some() {

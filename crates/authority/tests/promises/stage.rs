@@ -6,9 +6,10 @@ use keyreeve_core::text::{Slug, Subject};
 use keyreeve_core::user::Email;
 use keyreeve_core::{Digest, KeyId, RootKeyId, Timestamp, User, UserId};
 use keyreeve_store::model::{
-    Activity, AuditQuery, AuditRecord, ChangeManyRequest, ChangeRequest, Changed, ChangedCheckPolicy, ChangedMany,
-    CheckPolicyChange, CheckPolicyRecord, Credential, Event, Founding, Head, IssueRequest, Issued, KeyPage, KeyQuery,
-    KeyRecord, Login, Refusals, RootKey, Stamped, Tenant, TenantEdit, Trace, UsageCount, UserChange, WriteContext,
+    Activity, AuditQuery, AuditRecord, Census, ChangeManyRequest, ChangeRequest, Changed, ChangedCheckPolicy,
+    ChangedMany, CheckPolicyChange, CheckPolicyRecord, Credential, Event, Founding, Head, IssueRequest, Issued,
+    KeyPage, KeyQuery, KeyRecord, Login, Refusals, RootKey, Stamped, Tenant, TenantEdit, Trace, UsageCount, UserChange,
+    WriteContext,
 };
 use keyreeve_store::{Store, StoreError, WriteError};
 use std::sync::atomic::Ordering;
@@ -184,6 +185,11 @@ impl Store for Stage {
     async fn refusals(&self, wanted: Refusals) -> Result<Vec<UsageCount>, StoreError> {
         self.there()?;
         self.inner.refusals(wanted).await
+    }
+
+    async fn census(&self, now: Timestamp) -> Result<Census, StoreError> {
+        self.there()?;
+        self.inner.census(now).await
     }
 
     async fn traces(&self, key: KeyId) -> Result<Vec<Trace>, StoreError> {

@@ -2,8 +2,9 @@
 
 use crate::exit::Usage;
 use crate::output::Format;
+use anyhow::Context as _;
 use clap::Args;
-use keyreeve_client::Client;
+use keyreeve_client::{Authorities, Client};
 use keyreeve_server::instance::{Instance, operator_socket};
 use keyreeve_server::listen::Listen;
 use keyreeve_server::settings::{CACHE_ENTRIES_DEFAULT, GitHubKeySource, Settings};
@@ -18,6 +19,9 @@ pub(crate) struct Connection {
     /// through its data directory
     #[arg(long, env = "KEYREEVE_URL", default_value = "http://127.0.0.1:7300", global = true)]
     url: String,
+    /// The authorities to trust where the address begins with https://, in PEM, in place of the system's
+    #[arg(long, env = "KEYREEVE_CA_FILE", value_name = "FILE", global = true)]
+    ca_file: Option<PathBuf>,
     /// The data directory of a server on this machine
     #[arg(long, env = "KEYREEVE_DATA", default_value = "./keyreeve-data", global = true)]
     data: PathBuf,
@@ -42,10 +46,19 @@ impl Connection {
     /// A client of the server that is meant.
     pub(crate) fn client(&self, tenant: Option<String>) -> anyhow::Result<Client> {
         let client = match root_key() {
-            Some(root_key) => Client::over_http(&self.url, root_key)?,
+            Some(root_key) => Client::trusting(&self.url, root_key, self.authorities()?.as_ref())?,
             None => self.local()?,
         };
         Ok(client.for_tenant(tenant))
+    }
+
+    /// Whom to trust, if somebody said.
+    pub(crate) fn authorities(&self) -> anyhow::Result<Option<Authorities>> {
+        let Some(path) = &self.ca_file else { return Ok(None) };
+        let unreadable = |error| Usage(format!("cannot read {}: {error}", path.display()));
+        let pem = std::fs::read(path).map_err(unreadable)?;
+        let authorities = Authorities::from_pem(&pem).with_context(|| path.display().to_string())?;
+        Ok(Some(authorities))
     }
 
     /// The server's address and a root key, for what is not done by calls.
@@ -102,12 +115,15 @@ pub(super) fn quiet(data: PathBuf) -> Settings {
         data,
         listen: vec![Listen::Tcp(any)],
         check_listen: vec![Listen::Tcp(any)],
+        tls: None,
+        check_tls: None,
         ops_listen: any,
         root_key_file: None,
         cache_entries: CACHE_ENTRIES_DEFAULT,
         database: None,
         lease_ms: None,
         node_name: "dev".to_owned(),
+        unknown_variables: Vec::new(),
         require_sync: false,
         public_url: None,
         introspection_max_exp_seconds: 60,

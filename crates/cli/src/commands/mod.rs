@@ -4,9 +4,12 @@ mod audit;
 mod check_policies;
 mod connect;
 mod dev;
+mod doctor;
 pub(crate) mod duration;
 mod gateways;
+mod healthcheck;
 mod keys;
+mod manager;
 mod moving;
 mod nodes;
 mod policy;
@@ -30,7 +33,7 @@ Examples:
   keyreeve keys revoke ak_… --reason \"left the company\"
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the answer is no, 4 not allowed, 5 not found, 6 conflict,
-7 unreachable (try again).";
+7 unreachable (try again), 130 interrupted.";
 
 /// A self-hosted API-key authority: when revoke returns, no verifier anywhere still accepts the key.
 #[derive(Debug, Parser)]
@@ -74,6 +77,10 @@ enum Command {
     Nodes(nodes::Nodes),
     /// Verify keys line by line, as an application does, from a memory of its own
     Verifier(verifier::RunVerifier),
+    /// Find every setting that is insecure or slow, with what to do about it
+    Doctor(doctor::Doctor),
+    /// Ask a server on this machine whether it is ready: for containers, which have no curl
+    Healthcheck(healthcheck::Healthcheck),
     /// Move the instance in a data directory into an empty Postgres database
     Move(moving::Move),
     /// Print the rules by which a secret scanner finds keys
@@ -102,6 +109,8 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Audit(audit) => audit.run().await,
         Command::Nodes(nodes) => nodes.run().await,
         Command::Verifier(verifier) => verifier.run().await,
+        Command::Doctor(doctor) => doctor.run().await,
+        Command::Healthcheck(healthcheck) => healthcheck.run().await,
         Command::Move(moving) => moving.run().await,
         Command::Scanner(scanner) => scanner.run(),
         Command::Openapi => {

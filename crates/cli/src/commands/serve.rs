@@ -1,5 +1,7 @@
 //! `keyreeve serve`: the server.
 
+use super::manager::Manager;
+use crate::exit::Interrupted;
 use crate::output;
 use crate::settings::Options;
 use anyhow::Context as _;
@@ -36,7 +38,7 @@ impl Serve {
             .with_target(false)
             .with_max_level(log)
             .init();
-        for name in crate::settings::unknown_variables() {
+        for name in &settings.unknown_variables {
             output::say(&format!(
                 "warning: the environment variable {name} is not one of Keyreeve's and is ignored"
             ));
@@ -46,12 +48,20 @@ impl Serve {
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for signals")?;
         let mut instance = Instance::start(&settings).await?;
         announce(&mut instance)?;
+        let manager = Manager::ready();
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            () = manager.keep_alive() => {}
         }
-        instance.stop().await;
-        Ok(())
+        Manager::stopping();
+        tokio::select! {
+            () = instance.stop() => Ok(()),
+            () = manager.keep_alive() => Ok(()),
+            // Whoever asks twice will not wait.
+            _ = terminate.recv() => Err(Interrupted.into()),
+            _ = interrupt.recv() => Err(Interrupted.into()),
+        }
     }
 }
 

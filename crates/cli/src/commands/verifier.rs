@@ -34,7 +34,10 @@ impl RunVerifier {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let (url, root_key) = self.connection.credential()?;
         let told = |key: &str| output::print(&json!({ "revoked": key }).to_string());
-        let builder = Verifier::builder(&url, &root_key);
+        let mut builder = Verifier::builder(&url, &root_key);
+        if let Some(authorities) = self.connection.authorities()? {
+            builder = builder.authorities(authorities);
+        }
         let verifier = builder.capacity(self.capacity).on_revoked(told).connect().await?;
         let mut lines = lines();
         while let Some(line) = lines.recv().await {

@@ -3,7 +3,7 @@
 
 use super::Inner;
 use super::clock::moment;
-use crate::{ClientError, failed, root_cause};
+use crate::{Authorities, ClientError, authorities, failed, root_cause};
 use keyreeve_api::verifiers::{ChildSays, LINE_BYTES_MAX, NodeSays, PROTOCOL, Told};
 use keyreeve_core::coherence::Moment;
 use keyreeve_core::coherence::child::Grant;
@@ -49,9 +49,9 @@ pub(super) struct Address {
 }
 
 impl Address {
-    pub(super) fn parse(text: &str, root_key: String) -> Result<Self, ClientError> {
+    pub(super) fn parse(text: &str, root_key: String, trusted: Option<&Authorities>) -> Result<Self, ClientError> {
         let wrong = || ClientError::Address(text.to_owned());
-        let mut http = reqwest::Client::builder().http1_only();
+        let mut http = authorities::trust(reqwest::Client::builder().http1_only(), trusted);
         let base = match text.strip_prefix("unix:") {
             Some(path) => {
                 http = http.unix_socket(path);

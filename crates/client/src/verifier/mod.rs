@@ -14,7 +14,7 @@ mod verdict;
 
 pub use verdict::Verdict;
 
-use crate::ClientError;
+use crate::{Authorities, ClientError};
 use clock::moment;
 use keyreeve_core::coherence::Entry;
 use keyreeve_core::coherence::Filled;
@@ -65,6 +65,7 @@ pub struct Builder {
     url: String,
     root_key: String,
     capacity: usize,
+    authorities: Option<Authorities>,
     on_revoked: Option<OnRevoked>,
 }
 
@@ -83,6 +84,7 @@ impl Verifier {
             url: url.to_owned(),
             root_key: root_key.to_owned(),
             capacity: CAPACITY_DEFAULT,
+            authorities: None,
             on_revoked: None,
         }
     }
@@ -197,6 +199,13 @@ impl Builder {
         self
     }
 
+    /// By `https://`, whom to trust in place of those whom the system trusts.
+    #[must_use]
+    pub fn authorities(mut self, authorities: Authorities) -> Self {
+        self.authorities = Some(authorities);
+        self
+    }
+
     /// Called with a key's id when its requests are refused from now on and it was remembered here: for what a request
     /// has begun and goes on, such as a stream. It must not block. Of an owner or a tenant that is suspended as a whole
     /// the keys are not named; ask again for what matters.
@@ -208,7 +217,7 @@ impl Builder {
 
     /// Connects.
     pub async fn connect(self) -> Result<Verifier, ClientError> {
-        let address = link::Address::parse(&self.url, self.root_key)?;
+        let address = link::Address::parse(&self.url, self.root_key, self.authorities.as_ref())?;
         let inner = Arc::new(Inner {
             child: Child::new(self.capacity),
             uses: Uses::default(),

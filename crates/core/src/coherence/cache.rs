@@ -88,6 +88,11 @@ impl<E: Cached> Cache<E> {
         }
     }
 
+    /// How many entries there may be at most.
+    pub fn capacity(&self) -> usize {
+        self.capacity_per_shard.saturating_mul(SHARDS)
+    }
+
     /// What is remembered under a digest.
     pub fn get(&self, digest: &Digest) -> Option<E> {
         let entry = self.shard(digest)?.find(digest)?.clone();

@@ -116,6 +116,9 @@ pub(super) async fn verify(State(app): State<App>, form: Form) -> Result<Respons
     super::require_tenant(&form.visitor)?;
     let checkpoint = app.checkpoints().newest();
     let found = app.authority().verify_audit(&form.visitor.call, checkpoint).await?;
+    if found.broken.is_none() {
+        app.numbers().note_audit_verified(app.authority().now());
+    }
     let flash = match found.broken {
         None => Flash::done(format!(
             "The chain holds: verified to entry {}, just now. Nothing was changed, removed or reordered.",

@@ -145,7 +145,12 @@ pub(super) fn origin(parts: &Parts) -> String {
         .bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || b".:-[]_".contains(&byte));
     let host = if is_sound { host } else { "127.0.0.1:7300" };
+    let is_encrypted = parts
+        .extensions
+        .get::<RequestInfo>()
+        .is_some_and(|info| info.peer.is_encrypted);
     let scheme = match header("origin").or(header("x-forwarded-proto")) {
+        _ if is_encrypted => "https",
         Some(text) if text.starts_with("https") => "https",
         Some(_) | None => "http",
     };

@@ -10,6 +10,8 @@ pub(crate) struct Peer {
     pub(crate) address: Option<IpAddr>,
     /// Whether it came through the socket in the data directory: whoever can open that may do everything.
     pub(crate) is_operator: bool,
+    /// Whether it came by TLS.
+    pub(crate) is_encrypted: bool,
     /// Raised when its bytes cannot be trusted any more.
     pub(crate) alarm: Alarm,
 }
@@ -29,6 +31,7 @@ impl Peer {
         Self {
             address: Some(address),
             is_operator: false,
+            is_encrypted: false,
             alarm: Alarm::default(),
         }
     }
@@ -38,6 +41,7 @@ impl Peer {
         Self {
             address: None,
             is_operator: kind == SocketKind::Operator,
+            is_encrypted: false,
             alarm: Alarm::default(),
         }
     }

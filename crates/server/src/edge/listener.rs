@@ -3,9 +3,11 @@
 use super::connection::{Peer, SocketKind};
 use super::direct::{self, Rewound};
 use super::guard::Guarded;
+use super::handshake;
 use super::service::{Face, serve};
 use crate::App;
 use crate::listen::Listen;
+use crate::tls::Tls;
 use bytes::Bytes;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -41,16 +43,20 @@ const SHARED_MODE: u32 = 0o660;
 /// Where to listen.
 pub(crate) enum Endpoint {
     Tcp(TcpListener),
+    Tls(TcpListener, Tls),
     Unix(UnixListener, SocketKind),
 }
 
-/// Binds a place, and says where it really is.
-pub(crate) async fn bind(place: &Listen) -> io::Result<(Endpoint, Listen)> {
+/// Binds a place, and says where it really is. A Unix socket has no TLS: nobody hears what goes through it.
+pub(crate) async fn bind(place: &Listen, tls: Option<&Tls>) -> io::Result<(Endpoint, Listen)> {
     match place {
         Listen::Tcp(address) => {
             let listener = TcpListener::bind(address).await?;
-            let bound = listener.local_addr()?;
-            Ok((Endpoint::Tcp(listener), Listen::Tcp(bound)))
+            let bound = Listen::Tcp(listener.local_addr()?);
+            match tls {
+                Some(tls) => Ok((Endpoint::Tls(listener, tls.clone()), bound)),
+                None => Ok((Endpoint::Tcp(listener), bound)),
+            }
         }
         Listen::Unix(path) => {
             require_unused(path)?;
@@ -146,6 +152,8 @@ async fn run(endpoint: Endpoint, face: Face, app: App, mut stop: watch::Receiver
         tokio::spawn(async move {
             match accepted {
                 Accepted::Tcp(stream, peer) => line.serve(stream, peer).await,
+                // Boxed, so that the task of a plain connection stays small.
+                Accepted::Tls(stream, peer, tls) => Box::pin(line.serve_encrypted(stream, peer, tls)).await,
                 Accepted::Unix(stream, peer) => line.serve(stream, peer).await,
             }
             drop(place);
@@ -173,6 +181,7 @@ fn protocol() -> auto::Builder<TokioExecutor> {
 /// A connection and who is at its other end.
 enum Accepted {
     Tcp(TcpStream, Peer),
+    Tls(TcpStream, Peer, Tls),
     Unix(UnixStream, Peer),
 }
 
@@ -182,6 +191,13 @@ async fn accept(endpoint: &Endpoint) -> io::Result<Accepted> {
             let (stream, address) = listener.accept().await?;
             stream.set_nodelay(true)?;
             Ok(Accepted::Tcp(stream, Peer::at(address.ip())))
+        }
+        Endpoint::Tls(listener, tls) => {
+            let (stream, address) = listener.accept().await?;
+            stream.set_nodelay(true)?;
+            let mut peer = Peer::at(address.ip());
+            peer.is_encrypted = true;
+            Ok(Accepted::Tls(stream, peer, tls.clone()))
         }
         Endpoint::Unix(listener, kind) => {
             let (stream, _) = listener.accept().await?;
@@ -201,6 +217,17 @@ struct Line {
 }
 
 impl Line {
+    /// The same behind a handshake. A stop does not wait for one.
+    async fn serve_encrypted(mut self, stream: TcpStream, peer: Peer, tls: Tls) {
+        let met = tokio::select! {
+            met = handshake::meet(stream, &tls) => met,
+            _ = self.stop.wait_for(|&stopping| stopping) => None,
+        };
+        if let Some(stream) = met {
+            self.serve(stream, peer).await;
+        }
+    }
+
     /// Plain verifications are answered ahead of the HTTP library; what is left is the library's.
     async fn serve<S>(self, stream: S, peer: Peer)
     where

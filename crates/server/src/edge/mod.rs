@@ -3,6 +3,7 @@
 mod connection;
 mod direct;
 mod guard;
+mod handshake;
 mod listener;
 mod service;
 

@@ -13,6 +13,7 @@ use keyreeve_api::{Code, Family, Problem};
 use keyreeve_authority::{Call, Refused};
 use keyreeve_core::{KeyId, RootKeyId, UserId};
 use std::sync::{Arc, Mutex, PoisonError};
+use tokio::time::Instant;
 use tower::ServiceExt as _;
 
 /// Longest request id that is taken over from a caller.
@@ -86,6 +87,7 @@ pub(crate) fn family(path: &str) -> Family {
 
 /// Runs the router.
 pub(crate) async fn serve(router: Router, app: &App, peer: &Peer, mut request: Request) -> Response {
+    let began = Instant::now();
     let id = request_id(app, request.headers());
     let family = family(request.uri().path());
     let method = request.method().clone();
@@ -115,6 +117,8 @@ pub(crate) async fn serve(router: Router, app: &App, peer: &Peer, mut request: R
     }
     let response = finished(response, family, &id, page);
     let status = response.status().as_u16();
+    app.numbers()
+        .note_request(method.as_str(), route.as_deref(), status, began.elapsed());
     tracing::info!(%method, route, status, request_id = id, "request");
     response
 }

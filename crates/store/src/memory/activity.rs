@@ -1,7 +1,9 @@
 //! What readers ask about counts and people.
 
 use super::tables::Tables;
-use crate::model::{Refusals, Trace, UsageCount};
+use crate::model::{CENSUS_DAYS, CENSUS_TENANTS_MAX, Census, Refusals, Trace, UsageCount};
+use keyreeve_core::lifecycle::Standing;
+use keyreeve_core::text::Slug;
 use keyreeve_core::user::{Email, Status};
 use keyreeve_core::{KeyId, Timestamp, User};
 use std::cmp::Reverse;
@@ -41,6 +43,39 @@ impl Tables {
         rows.sort_by_key(|row| (Reverse(row.count), row.key));
         rows.truncate(usize::try_from(wanted.limit).unwrap_or(usize::MAX));
         rows
+    }
+
+    pub(super) fn census(&self, now: Timestamp) -> Census {
+        let mut census = Census::default();
+        let mut endless: BTreeMap<Slug, u64> = BTreeMap::new();
+        for row in self.keys.rows().values() {
+            let key = row.key.clone().settled(now);
+            let counter = match key.standing(now) {
+                Standing::Active => &mut census.active,
+                Standing::Disabled => &mut census.disabled,
+                Standing::Expired => &mut census.expired,
+                Standing::Revoked => &mut census.revoked,
+            };
+            *counter += 1;
+            if key.standing(now) != Standing::Active {
+                continue;
+            }
+            let Some(end) = key.expires_at else {
+                *endless.entry(key.tenant.clone()).or_default() += 1;
+                continue;
+            };
+            for (days, counter) in CENSUS_DAYS.into_iter().zip(&mut census.expiring) {
+                *counter += u64::from(end <= Census::horizon(now, days));
+            }
+        }
+        census.endless = endless.into_iter().collect();
+        census
+            .endless
+            .sort_by_key(|(tenant, count)| (Reverse(*count), tenant.clone()));
+        census
+            .endless
+            .truncate(usize::try_from(CENSUS_TENANTS_MAX).unwrap_or(usize::MAX));
+        census
     }
 
     pub(super) fn traces_of(&self, key: KeyId) -> Vec<Trace> {

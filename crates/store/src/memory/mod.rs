@@ -10,9 +10,10 @@ mod tx;
 
 use crate::error::{StoreError, WriteError};
 use crate::model::{
-    Activity, AuditQuery, AuditRecord, ChangeManyRequest, ChangeRequest, Changed, ChangedCheckPolicy, ChangedMany,
-    CheckPolicyChange, CheckPolicyRecord, Credential, Event, Founding, Head, IssueRequest, Issued, KeyPage, KeyQuery,
-    KeyRecord, Login, Refusals, RootKey, Stamped, Tenant, TenantEdit, Trace, UsageCount, UserChange, WriteContext,
+    Activity, AuditQuery, AuditRecord, Census, ChangeManyRequest, ChangeRequest, Changed, ChangedCheckPolicy,
+    ChangedMany, CheckPolicyChange, CheckPolicyRecord, Credential, Event, Founding, Head, IssueRequest, Issued,
+    KeyPage, KeyQuery, KeyRecord, Login, Refusals, RootKey, Stamped, Tenant, TenantEdit, Trace, UsageCount, UserChange,
+    WriteContext,
 };
 use crate::operations::{self, Written};
 use crate::store::{CommitObserver, Store};
@@ -239,6 +240,10 @@ impl Store for MemoryStore {
 
     async fn refusals(&self, wanted: Refusals) -> Result<Vec<UsageCount>, StoreError> {
         self.read(|tables| tables.refusals(&wanted))
+    }
+
+    async fn census(&self, now: Timestamp) -> Result<Census, StoreError> {
+        self.read(|tables| tables.census(now))
     }
 
     async fn traces(&self, key: KeyId) -> Result<Vec<Trace>, StoreError> {

@@ -54,3 +54,33 @@ pub struct Refusals {
     /// Most rows to give, the largest first.
     pub limit: u32,
 }
+
+/// How soon a key must end to count as one that expires, in days.
+pub const CENSUS_DAYS: [u32; 3] = [1, 7, 30];
+/// Most tenants that a census names.
+pub const CENSUS_TENANTS_MAX: u32 = 100;
+
+/// How many keys there are, of all tenants.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Census {
+    /// Keys that work.
+    pub active: u64,
+    /// Keys that are held.
+    pub disabled: u64,
+    /// Keys past their end.
+    pub expired: u64,
+    /// Keys that are revoked and kept.
+    pub revoked: u64,
+    /// Keys that work and end within so many days: [`CENSUS_DAYS`].
+    pub expiring: [u64; 3],
+    /// How many keys without an end a tenant has, the most first; [`CENSUS_TENANTS_MAX`] tenants at most.
+    pub endless: Vec<(Slug, u64)>,
+}
+
+impl Census {
+    /// The time so many days on.
+    pub(crate) fn horizon(now: Timestamp, days: u32) -> Timestamp {
+        const DAY_MS: i64 = 24 * 3_600_000;
+        Timestamp::from_millis(now.millis().saturating_add(i64::from(days) * DAY_MS))
+    }
+}

@@ -5,7 +5,7 @@ mod check;
 mod log;
 mod login;
 
-pub use activity::{Activity, Refusals, Trace, UsageCount};
+pub use activity::{Activity, CENSUS_DAYS, CENSUS_TENANTS_MAX, Census, Refusals, Trace, UsageCount};
 pub use check::{ChangedCheckPolicy, CheckPolicyChange, CheckPolicyRecord};
 pub use log::{AuditDraft, AuditQuery, AuditRecord, Event, Head, entry_of};
 pub use login::{Login, LoginKind};

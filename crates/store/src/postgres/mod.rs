@@ -22,8 +22,10 @@ use engine::{Connection, Readers};
 #[cfg(feature = "sqlite")]
 pub(crate) use fill::Filling;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio_postgres::config::Host;
 use tokio_postgres::{Config, NoTls};
 
 /// Connections that read. More would only wait for the same cores.
@@ -67,6 +69,27 @@ impl PostgresStore {
             config,
             meeting: cluster::Meeting::default(),
         })
+    }
+}
+
+impl PostgresStore {
+    /// Whether what goes between this machine and the database can be heard on the way. A URL that cannot be read leads
+    /// nowhere.
+    pub fn is_reached_unencrypted(url: &str) -> bool {
+        let Ok(config) = configured(url) else { return false };
+        let is_here = |name: &str| match name.parse::<IpAddr>() {
+            Ok(address) => address.is_loopback(),
+            Err(_) => name == "localhost",
+        };
+        let is_far = |host: &Host| match host {
+            Host::Tcp(name) => !is_here(name.trim_matches(['[', ']'])),
+            Host::Unix(_) => false,
+        };
+        let addresses = config.get_hostaddrs();
+        match addresses.is_empty() {
+            true => config.get_hosts().iter().any(is_far),
+            false => addresses.iter().any(|address| !address.is_loopback()),
+        }
     }
 }
 
@@ -114,5 +137,27 @@ impl SqlStore for PostgresStore {
 impl fmt::Debug for PostgresStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PostgresStore").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_leaves_the_machine_can_be_heard() {
+        for (url, is_heard) in [
+            ("postgres://u@db.example/k", true),
+            ("postgres://u@10.0.0.1/k", true),
+            ("postgres://u@localhost/k", false),
+            ("postgres://u@127.0.0.1:5433/k", false),
+            ("postgres://u@[::1]/k", false),
+            ("postgres:///k?host=/run/postgresql", false),
+            ("postgres://u@localhost,db.example/k", true),
+            ("postgres://u@db.example/k?hostaddr=127.0.0.1", false),
+            ("no url", false),
+        ] {
+            assert_eq!(PostgresStore::is_reached_unencrypted(url), is_heard, "{url}");
+        }
     }
 }

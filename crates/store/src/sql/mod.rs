@@ -4,6 +4,7 @@
 //! A database joins with an [`Engine`] that runs a [`Statement`], [`Columns`] of its rows, and a
 //! [`writer::WriteEngine`] that begins and ends transactions.
 
+pub(crate) mod census;
 pub(crate) mod check_policies;
 pub(crate) mod list;
 pub(crate) mod people;

@@ -1,12 +1,13 @@
 //! [`Store`] for every SQL database: reads go to a reader, changes through the writer.
 
 use super::writer::{WriteEngine, Writer};
-use super::{Engine, check_policies, list, read, read_log};
+use super::{Engine, census, check_policies, list, read, read_log};
 use crate::error::{StoreError, WriteError};
 use crate::model::{
-    Activity, AuditQuery, AuditRecord, ChangeManyRequest, ChangeRequest, Changed, ChangedCheckPolicy, ChangedMany,
-    CheckPolicyChange, CheckPolicyRecord, Credential, Event, Founding, Head, IssueRequest, Issued, KeyPage, KeyQuery,
-    KeyRecord, Login, Refusals, RootKey, Stamped, Tenant, TenantEdit, Trace, UsageCount, UserChange, WriteContext,
+    Activity, AuditQuery, AuditRecord, Census, ChangeManyRequest, ChangeRequest, Changed, ChangedCheckPolicy,
+    ChangedMany, CheckPolicyChange, CheckPolicyRecord, Credential, Event, Founding, Head, IssueRequest, Issued,
+    KeyPage, KeyQuery, KeyRecord, Login, Refusals, RootKey, Stamped, Tenant, TenantEdit, Trace, UsageCount, UserChange,
+    WriteContext,
 };
 use crate::operations;
 use crate::store::Store;
@@ -188,6 +189,10 @@ impl<S: SqlStore> Store for S {
 
     async fn refusals(&self, wanted: Refusals) -> Result<Vec<UsageCount>, StoreError> {
         read_log::refusals(&mut self.reader(), &wanted).await
+    }
+
+    async fn census(&self, now: Timestamp) -> Result<Census, StoreError> {
+        census::census(&mut self.reader(), now).await
     }
 
     async fn traces(&self, key: KeyId) -> Result<Vec<Trace>, StoreError> {

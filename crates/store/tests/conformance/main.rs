@@ -9,6 +9,7 @@
 )]
 
 mod activity;
+mod census;
 mod changes;
 mod check_policies;
 mod cluster;
@@ -60,6 +61,7 @@ every_database! {
     changes::many_keys_change_in_one_commit_and_each_is_decided_on_alone,
     changes::many_keys_are_erased_with_all_their_secrets,
     changes::what_is_noted_of_keys_is_written_with_what_becomes_of_them,
+    census::keys_are_counted_by_where_they_stand,
     journal::revisions_are_dense_under_many_writers,
     journal::the_chain_holds_from_the_first_entry_to_the_head,
     journal::an_entry_says_who_what_when_and_where,

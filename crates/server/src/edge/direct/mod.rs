@@ -29,6 +29,8 @@ const REQUEST_BYTES_MAX: usize = 32 * 1024;
 const READ_BYTES: usize = 4 * 1024;
 /// A connection on which nothing was answered for this long, or up to twice as long, is closed.
 const IDLE: Duration = Duration::from_secs(75);
+/// How long the end of a connection may take to be said.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Answers what is ours, until the connection ends (`None`) or something else is asked.
 pub(super) async fn serve<S>(mut stream: S, app: &App, stop: watch::Receiver<bool>) -> Option<Rewound<S>>
@@ -69,21 +71,34 @@ where
                 is_ending = true;
                 continue;
             }
-            // The other end has closed, or the connection is to be.
-            Some(_) | None => return None,
+            // The other end has closed.
+            Some(_) => return None,
+            None => return close(stream).await,
         }
         let is_ours = answer_all(&mut answerer, &mut buffer, &mut out, &answered).await;
         if !out.is_empty() {
             stream.write_all(&out).await.ok()?;
+            // TLS may hold back what the network does not take at once.
+            stream.flush().await.ok()?;
             out.clear();
         }
         if is_ending && buffer.is_empty() {
-            return None;
+            return close(stream).await;
         }
         if !is_ours || buffer.len() > REQUEST_BYTES_MAX {
             return Some(Rewound::new(buffer.freeze(), stream));
         }
     }
+}
+
+/// Says that this is the end, which in TLS is a message of its own, and ends it.
+async fn close<S>(mut stream: S) -> Option<Rewound<S>>
+where
+    S: AsyncWrite + Unpin,
+{
+    // Whoever does not listen any more need not be told.
+    drop(tokio::time::timeout(GOODBYE, stream.shutdown()).await);
+    None
 }
 
 /// Answers the requests that the buffer begins with; false if it begins with something else then.

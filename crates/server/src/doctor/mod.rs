@@ -1,0 +1,61 @@
+//! `keyreeve doctor`: every setting and circumstance that is insecure or slow, with what to do about it.
+//!
+//! A server that runs is asked through the socket in its data directory, because only it knows how it was set up;
+//! without one, what lies on the disk is looked at. Nothing is changed either way.
+
+mod checks;
+mod facts;
+mod judge;
+#[cfg(test)]
+mod tests;
+
+pub use checks::{ALL, Check, Severity};
+
+use crate::App;
+use crate::http::respond;
+use crate::settings::Settings;
+use axum::body::Body;
+use facts::Facts;
+use hyper::{Response, StatusCode};
+use keyreeve_api::doctor::Diagnosis;
+use keyreeve_authority::take_stock;
+use keyreeve_store::SqliteStore;
+
+/// Where a running server answers, on the socket in its data directory and nowhere else.
+pub const ADDRESS: &str = "/operator/doctor";
+
+/// What a server finds about itself.
+pub(crate) async fn serve(app: &App) -> Response<Body> {
+    let facts = Facts::running(app, app.settings()).await;
+    let diagnosis = diagnosis(&facts);
+    respond::json(StatusCode::OK, &diagnosis).unwrap_or_else(|_| {
+        let mut failed = Response::new(Body::empty());
+        *failed.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+        failed
+    })
+}
+
+/// What is found where no server runs.
+pub async fn examine_at_rest(settings: &Settings) -> Diagnosis {
+    let mut facts = Facts::at_rest(settings);
+    let database = settings.data.join("keyreeve.db");
+    if settings.database.is_none()
+        && database.exists()
+        && let Ok(store) = SqliteStore::open_to_read(&database).await
+    {
+        facts.inventory = take_stock(&store, facts.now).await.ok();
+    }
+    diagnosis(&facts)
+}
+
+fn diagnosis(facts: &Facts<'_>) -> Diagnosis {
+    let findings = judge::judge(facts);
+    let mut examined = vec!["settings", "files"];
+    examined.extend(facts.inventory.is_some().then_some("data"));
+    examined.extend(facts.running.is_some().then_some("server"));
+    Diagnosis {
+        ok: findings.is_empty(),
+        examined,
+        findings,
+    }
+}

@@ -1,0 +1,235 @@
+//! The numbers of this process (ecosystem.md, section 1.7). Names are append-only (A8).
+
+use super::process::Process;
+use crate::App;
+use crate::tls::{Tls, TlsReport};
+use keyreeve_authority::Node;
+use keyreeve_store::cluster::Durability;
+use keyreeve_store::model::{CENSUS_DAYS, Census};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _, text};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::{Registry, Unit};
+use std::fmt;
+
+/// All metrics, in the newer of the two text forms.
+pub(super) fn text(app: &App) -> Result<String, fmt::Error> {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Snapshot(app.clone())));
+    let mut out = String::new();
+    text::encode(&mut out, &registry)?;
+    Ok(out)
+}
+
+/// Reads the numbers where they are counted; nothing is counted twice.
+#[derive(Debug)]
+struct Snapshot(App);
+
+impl Collector for Snapshot {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let app = &self.0;
+        let to = &mut encoder;
+        encode_verifications(to, app)?;
+        encode_changes(to, app)?;
+        if let Some(census) = app.numbers().census() {
+            encode_census(to, &census)?;
+        }
+        if let Some(node) = app.authority().node() {
+            encode_node(to, node)?;
+        }
+        let reports: Vec<_> = app.tls().iter().map(Tls::report).collect();
+        encode_tls(to, &reports)?;
+        encode_process(to, app)?;
+        let build = [(&[("version", env!("CARGO_PKG_VERSION"))][..], 1)];
+        gauges(to, "keyreeve_build_info", "Version of this build", build)
+    }
+}
+
+fn encode_verifications(to: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
+    let verifier = app.authority().verifier();
+    let outcomes = verifier.tallies().outcomes();
+    let outcomes: Vec<_> = outcomes
+        .map(|(via, outcome, count)| ([("outcome", outcome), ("via", via.as_str())], count))
+        .collect();
+    counters(to, "keyreeve_verifications", "Verdicts given", &outcomes)?;
+    let (memory, store) = verifier.tallies().look_ups();
+    let help = "Look-ups of secrets: hit is answered from memory, miss asked the store";
+    let found = [([("result", "hit")], memory), ([("result", "miss")], store)];
+    counters(to, "keyreeve_cache_requests", help, &found)?;
+    gauge(to, "keyreeve_cache_entries", "Secrets remembered", verifier.entries())?;
+    let help = "Secrets that may be remembered at most";
+    gauge(to, "keyreeve_cache_capacity", help, verifier.capacity())?;
+    let help = "Newest change that verdicts take into account";
+    gauge(to, "keyreeve_applied_revision", help, verifier.applied())?;
+    let help = "Verifiers inside applications that hang on this process";
+    gauge(to, "keyreeve_verifiers_connected", help, verifier.children().len())
+}
+
+fn encode_changes(to: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
+    let counts = app.authority().operations().counts();
+    let counts: Vec<_> = counts
+        .map(|(operation, result, count)| ([("op", operation), ("result", result)], count))
+        .collect();
+    let help = "What was done to keys: done, refused by rules, or failed";
+    counters(to, "keyreeve_key_operations", help, &counts)?;
+    let leaks = app.authority().leak_tallies();
+    let leaks: Vec<_> = leaks
+        .map(|(source, result, count)| ([("source", source.as_str()), ("result", result.as_str())], count))
+        .collect();
+    let help = "Reports of secrets that were found where they must not be";
+    counters(to, "keyreeve_leak_reports", help, &leaks)?;
+    let effects = &app.numbers().effects;
+    let help = "How long changes took until they were effective on every verifier";
+    // The first name is the older one.
+    for name in ["keyreeve_revocation", "keyreeve_revocation_propagation"] {
+        let encoder = to.encode_descriptor(name, help, Some(&Unit::Seconds), effects.metric_type())?;
+        effects.encode(encoder)?;
+    }
+    let requests = &app.numbers().requests;
+    let help = "How long requests took that are no verifications";
+    let name = "http_server_request_duration";
+    requests.encode(to.encode_descriptor(name, help, Some(&Unit::Seconds), requests.metric_type())?)?;
+    let checkpoint = app.checkpoints().newest().map_or(0, |newest| newest.revision);
+    let help = "Entry of the audit log that the newest signed checkpoint covers";
+    gauge(to, "keyreeve_audit_checkpoint_revision", help, checkpoint)?;
+    let verified = app.numbers().audit_verified_at().map_or(0, |at| at.millis() / 1_000);
+    let help = "When this process last found the audit log whole; 0 if it was not asked";
+    let name = "keyreeve_audit_verified_timestamp";
+    timestamp(to, name, help, verified)
+}
+
+fn encode_census(to: &mut DescriptorEncoder<'_>, census: &Census) -> fmt::Result {
+    let states = [
+        ("active", census.active),
+        ("disabled", census.disabled),
+        ("expired", census.expired),
+        ("revoked", census.revoked),
+    ];
+    let states = states.map(|(state, count)| ([("state", state)], whole(count)));
+    gauges(to, "keyreeve_keys", "Keys of all tenants, counted now and then", states)?;
+    let within: Vec<_> = CENSUS_DAYS.iter().map(|days| format!("{days}d")).collect();
+    let expiring = within.iter().zip(census.expiring);
+    let expiring = expiring.map(|(within, count)| ([("within", within.as_str())], whole(count)));
+    let help = "Keys that work and expire within a time, counted now and then";
+    gauges(to, "keyreeve_keys_expiring", help, expiring)
+}
+
+fn encode_process(to: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
+    let process = Process::look();
+    let started = app.numbers().started_at.millis() / 1_000;
+    timestamp(to, "process_start_time", "When the process began", started)?;
+    if let Some(seconds) = process.cpu_seconds {
+        let counter = ConstCounter::new(seconds);
+        let (name, help) = ("process_cpu", "Time of all processors");
+        counter.encode(to.encode_descriptor(name, help, Some(&Unit::Seconds), counter.metric_type())?)?;
+    }
+    let resident = process.resident_bytes;
+    for (name, help, value) in [
+        ("process_resident_memory_bytes", "Memory that is really there", resident),
+        ("process_open_fds", "Open descriptors", process.open_fds),
+        ("process_max_fds", "Most descriptors that may be open", process.max_fds),
+    ] {
+        if let Some(value) = value {
+            gauge(to, name, help, value)?;
+        }
+    }
+    Ok(())
+}
+
+fn encode_tls(to: &mut DescriptorEncoder<'_>, reports: &[TlsReport]) -> fmt::Result {
+    let ends = |report: &TlsReport| {
+        let name = report.name;
+        report
+            .handshakes
+            .map(|(result, count)| ([("listener", name), ("result", result)], count))
+    };
+    let handshakes: Vec<_> = reports.iter().flat_map(ends).collect();
+    let help = "TLS handshakes, by listener and by their end";
+    counters(to, "keyreeve_tls_handshakes", help, &handshakes)?;
+    let kind = ConstGauge::new(0_i64).metric_type();
+    let help = "When the certificate that is shown ends";
+    let name = "keyreeve_tls_certificate_expiry_timestamp";
+    let mut family = to.encode_descriptor(name, help, Some(&Unit::Seconds), kind)?;
+    for report in reports {
+        let end = ConstGauge::new(report.certificate.not_after.millis() / 1_000);
+        end.encode(family.encode_family(&[("listener", report.name)])?)?;
+    }
+    let refused = reports.iter();
+    let refused = refused.map(|report| ([("listener", report.name)], i64::from(report.complaint.is_some())));
+    let help = "1 if newer TLS files are there and cannot be used";
+    gauges(to, "keyreeve_tls_files_refused", help, refused)
+}
+
+fn encode_node(to: &mut DescriptorEncoder<'_>, node: &Node) -> fmt::Result {
+    let health = node.health();
+    let (left, length) = (node.lease_left_ms(), node.lease_ms());
+    let (help_left, help_length) = ("How long this node may still verify", "How long a lease lasts");
+    // The first two are the older ones.
+    gauge(to, "keyreeve_lease_left_milliseconds", help_left, left)?;
+    gauge(to, "keyreeve_lease_length_milliseconds", help_length, length)?;
+    seconds(to, "keyreeve_lease_left", help_left, left)?;
+    seconds(to, "keyreeve_lease_length", help_length, length)?;
+    let help = "Changes not yet applied here at the last poll";
+    gauge(to, "keyreeve_lag_revisions", help, health.lag)?;
+    let help = "How often the database was found to have lost acknowledged changes";
+    gauge(to, "keyreeve_history_forked", help, health.forks)?;
+    let help = "Denials that the database had lost and was told again";
+    gauge(to, "keyreeve_denials_reasserted", help, health.reasserted)?;
+    let is_at_risk = health.durability == Durability::AtRisk;
+    let help = "1 if the database may lose an acknowledged change";
+    gauge(to, "keyreeve_durability_at_risk", help, u64::from(is_at_risk))
+}
+
+fn counters<L: EncodeLabelSet>(
+    to: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    rows: &[(L, u64)],
+) -> fmt::Result {
+    let mut family = to.encode_descriptor(name, help, None, ConstCounter::new(0_u64).metric_type())?;
+    for (labels, count) in rows {
+        ConstCounter::new(*count).encode(family.encode_family(labels)?)?;
+    }
+    Ok(())
+}
+
+fn gauges<L: EncodeLabelSet>(
+    to: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    rows: impl IntoIterator<Item = (L, i64)>,
+) -> fmt::Result {
+    let mut family = to.encode_descriptor(name, help, None, ConstGauge::new(0_i64).metric_type())?;
+    for (labels, value) in rows {
+        ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
+    }
+    Ok(())
+}
+
+fn gauge<N>(to: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: N) -> fmt::Result
+where
+    i64: TryFrom<N>,
+{
+    let gauge = ConstGauge::new(whole(value));
+    gauge.encode(to.encode_descriptor(name, help, None, gauge.metric_type())?)
+}
+
+fn whole<N>(value: N) -> i64
+where
+    i64: TryFrom<N>,
+{
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// `name` is without the unit.
+fn timestamp(to: &mut DescriptorEncoder<'_>, name: &str, help: &str, unix: i64) -> fmt::Result {
+    let gauge = ConstGauge::new(unix);
+    gauge.encode(to.encode_descriptor(name, help, Some(&Unit::Seconds), gauge.metric_type())?)
+}
+
+/// Milliseconds as seconds; `name` is without the unit.
+fn seconds(to: &mut DescriptorEncoder<'_>, name: &str, help: &str, ms: u64) -> fmt::Result {
+    let gauge = ConstGauge::new(f64::from(u32::try_from(ms).unwrap_or(u32::MAX)) / 1_000.0);
+    gauge.encode(to.encode_descriptor(name, help, Some(&Unit::Seconds), gauge.metric_type())?)
+}

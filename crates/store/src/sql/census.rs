@@ -1,0 +1,44 @@
+//! How many keys there are, and which tenants have keys without an end. Both read every key.
+
+use super::rows::{int, text};
+use super::{Engine, query};
+use crate::error::StoreError;
+use crate::model::{CENSUS_DAYS, CENSUS_TENANTS_MAX, Census};
+use keyreeve_core::Timestamp;
+use keyreeve_core::text::Slug;
+
+/// Where keys stand at `?1`, as `Key::standing` says it of a settled key.
+const STANDINGS: &str = "SELECT \
+     count(*) FILTER (WHERE state = 'active' AND coalesce(expires_at > ?1, TRUE)) AS active, \
+     count(*) FILTER (WHERE state = 'active' AND expires_at <= ?1) AS expired, \
+     count(*) FILTER (WHERE state = 'disabled' AND coalesce(finalize_at > ?1, TRUE)) AS disabled, \
+     count(*) FILTER (WHERE state = 'revoked' OR (state = 'disabled' AND finalize_at <= ?1)) AS revoked, \
+     count(*) FILTER (WHERE state = 'active' AND expires_at > ?1 AND expires_at <= ?2) AS in_first, \
+     count(*) FILTER (WHERE state = 'active' AND expires_at > ?1 AND expires_at <= ?3) AS in_second, \
+     count(*) FILTER (WHERE state = 'active' AND expires_at > ?1 AND expires_at <= ?4) AS in_third \
+     FROM keys";
+const ENDLESS: &str = "SELECT tenant, count(*) AS total FROM keys WHERE state = 'active' AND expires_at IS NULL \
+     GROUP BY tenant ORDER BY total DESC, tenant LIMIT ?1";
+
+pub(crate) async fn census(engine: &mut impl Engine, now: Timestamp) -> Result<Census, StoreError> {
+    let mut statement = query(STANDINGS).bind(now.millis());
+    for days in CENSUS_DAYS {
+        statement = statement.bind(Census::horizon(now, days).millis());
+    }
+    let row = engine.the_row(statement).await?;
+    let number = |name: &str| int(&row, name).map(|count| u64::try_from(count).unwrap_or(0));
+    let mut census = Census {
+        active: number("active")?,
+        expired: number("expired")?,
+        disabled: number("disabled")?,
+        revoked: number("revoked")?,
+        expiring: [number("in_first")?, number("in_second")?, number("in_third")?],
+        endless: Vec::new(),
+    };
+    for row in &engine.rows(query(ENDLESS).bind(CENSUS_TENANTS_MAX)).await? {
+        let tenant = Slug::parse(text(row, "tenant")?).map_err(|_| super::rows::corrupt("tenant"))?;
+        let total = u64::try_from(int(row, "total")?).unwrap_or(0);
+        census.endless.push((tenant, total));
+    }
+    Ok(census)
+}
