@@ -169,8 +169,9 @@ impl Instance {
         let first_root_key = found(&app, settings).await?;
         app.authority().catch_up().await?;
         let (api, listen) = bind_all(&settings.listen, tls.api.as_ref()).await?;
-        app.issuer()
-            .settle(settings.public_url.as_deref(), first_of_network(&listen));
+        let origin = origin(&listen, tls.api.as_ref());
+        let bound = first_of_network(&listen);
+        app.issuer().settle(settings.public_url.as_deref(), bound, &origin);
         let (check, check_listen) = bind_all(&settings.check_listen, tls.check.as_ref()).await?;
         let ops = Listen::Tcp(settings.ops_listen);
         let (ops, ops_listen) = bind(&ops, None).await.map_err(at(&ops))?;
@@ -190,7 +191,7 @@ impl Instance {
         }
         tokio::spawn(count_keys(app.clone(), stopping.clone()));
         tokio::spawn(keep_house(app.clone(), stopping));
-        let first_admin_link = first_admin_link(&app, origin(&listen, tls.api.as_ref())).await?;
+        let first_admin_link = first_admin_link(&app, origin).await?;
         let addresses = Addresses {
             listen,
             check_listen,

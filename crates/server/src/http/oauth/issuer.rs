@@ -12,12 +12,10 @@ use std::sync::OnceLock;
 pub(crate) struct Issuer(OnceLock<String>);
 
 impl Issuer {
-    /// Settles the name, once it is known where the server listens.
-    pub(crate) fn settle(&self, public_url: Option<&str>, bound: Option<SocketAddr>) {
-        let own = || {
-            let address = bound.filter(|address| address.ip().is_loopback())?;
-            Some(format!("http://{address}"))
-        };
+    /// Settles the name, once it is known where the server listens and what browsers call it there.
+    pub(crate) fn settle(&self, public_url: Option<&str>, bound: Option<SocketAddr>, origin: &str) {
+        let is_ours_alone = bound.is_some_and(|address| address.ip().is_loopback());
+        let own = || is_ours_alone.then(|| origin.to_owned());
         if let Some(name) = public_url.map(str::to_owned).or_else(own) {
             self.0.get_or_init(|| name);
         }
@@ -37,14 +35,14 @@ mod tests {
     fn the_name_is_the_one_that_was_set_or_that_of_this_machine_alone() {
         let named = |url: Option<&str>, bound: &str| {
             let issuer = Issuer::default();
-            issuer.settle(url, bound.parse().ok());
+            issuer.settle(url, bound.parse().ok(), &format!("https://{bound}"));
             issuer.get().map(str::to_owned)
         };
         let url = Some("https://keys.example.com");
         assert_eq!(named(url, "127.0.0.1:7300").as_deref(), url);
         assert_eq!(named(url, "").as_deref(), url);
-        assert_eq!(named(None, "127.0.0.1:7300").as_deref(), Some("http://127.0.0.1:7300"));
-        assert_eq!(named(None, "[::1]:7300").as_deref(), Some("http://[::1]:7300"));
+        assert_eq!(named(None, "127.0.0.1:7300").as_deref(), Some("https://127.0.0.1:7300"));
+        assert_eq!(named(None, "[::1]:7300").as_deref(), Some("https://[::1]:7300"));
         for elsewhere in ["0.0.0.0:7300", "192.0.2.1:7300", "[::]:7300", ""] {
             assert_eq!(named(None, elsewhere), None, "{elsewhere}");
         }
