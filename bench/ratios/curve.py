@@ -5,7 +5,7 @@ import statistics
 import tempfile
 import time
 
-from . import chart, generators, rows, servers
+from . import chart, generators, report as reports, rows, scale, servers
 
 SIZES = (1_000, 100_000, 1_000_000, 10_000_000)
 CONNECTIONS = (1, 8, 64, 256)
@@ -29,10 +29,11 @@ class Point:
 
 
 class Curve:
-    """All points that were measured, as a table and as a picture."""
+    """All points that were measured, as a table and as a picture, and what was seen with the most keys."""
 
     def __init__(self):
         self.points = []
+        self.end = reports.Rows()
 
     def table(self):
         head = "".join(f" {connections_of(number)} |" for number in CONNECTIONS)
@@ -62,6 +63,7 @@ def curve(plan, report):
         folder = pathlib.Path(name)
         options = ("--cache-entries", str(max(REMEMBERED, largest * 5 // 4)))
         keyreeve = servers.Keyreeve(folder / "data", plan.cpu, options=options)
+        empty = keyreeve.resident_bytes()
         started = [keyreeve]
         try:
             hello = servers.hello(plan.cpu, 1)
@@ -71,9 +73,13 @@ def curve(plan, report):
                 files = grow(keyreeve, folder, issued, size)
                 issued = size
                 measure(plan, report.curve, size, keyreeve, hello, {"KEYS": str(files), "ROOT": keyreeve.root_key})
+            held = (keyreeve.resident_bytes() - empty) / largest
+            report.curve.end.add("9", f"resident bytes per key, {largest:,} keys", held, "", 200, "at most")
+            scale.lists(largest, report.curve.end, keyreeve)
         finally:
             for server in started:
                 server.stop()
+        scale.started_again(largest, report.curve.end, folder / "data")
 
 
 def grow(keyreeve, folder, issued, size):

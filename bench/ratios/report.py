@@ -8,12 +8,14 @@ TABLE = ("<!-- table: made by bench/run --write -->", "<!-- end of the table -->
 CURVE = ("<!-- curve: made by bench/run --write -->", "<!-- end of the curve -->")
 
 
-class Report:
-    """Prints each row when it is known, and keeps it for the page; the curve likewise."""
+HEAD = ["| row | what | ratio | goal | | medians [range of the ratio] |", "|---|---|---|---|---|---|"]
+
+
+class Rows:
+    """Prints each row when it is known, and keeps it for the page."""
 
     def __init__(self):
         self.rows = []
-        self.curve = None
 
     def add(self, number, what, value, note, goal, sense):
         is_met = value >= goal if sense == "at least" else value <= goal
@@ -22,13 +24,23 @@ class Report:
         print(f"{number:>3}  {what:<58} {shown:>7}   goal {sense} {goal:<5} {state:<8} {note}", flush=True)
         self.rows.append(f"| {number} | {what} | {shown} | {sense} {goal} | {state} | {note} |")
 
+    def table(self):
+        return [*HEAD, *self.rows]
+
+
+class Report(Rows):
+    """The table, and the curve with what was seen where it ends."""
+
+    def __init__(self):
+        super().__init__()
+        self.curve = None
+
     def write(self, introduction):
         """Puts what was measured in the place of what was there before; what was not measured is kept."""
         if self.rows:
-            head = ["| row | what | ratio | goal | | medians [range of the ratio] |", "|---|---|---|---|---|---|"]
-            put(TABLE, [introduction, "", *head, *self.rows])
+            put(TABLE, [introduction, "", *self.table()])
         if self.curve:
-            put(CURVE, [introduction, "", *self.curve.table()])
+            put(CURVE, [introduction, "", *self.curve.table(), "", *self.curve.end.table()])
             CHART.parent.mkdir(exist_ok=True)
             CHART.write_text(self.curve.chart())
 
