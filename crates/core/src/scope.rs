@@ -1,4 +1,8 @@
 //! Scopes: what a key may be used for, as the relying service names it.
+//!
+//! A scope has parts between `:`, `.` and `/`. In a scope that a key holds, a part that is a star alone stands for any one
+//! part, and as the last part for one or more: `invoices:*` holds `invoices:read` and `invoices:read:own`, `*:read` holds
+//! `users:read`, `*` holds everything. A star beside other characters is a character like them.
 
 use thiserror::Error;
 
@@ -70,14 +74,52 @@ pub fn is_scope(text: &str) -> bool {
     (1..=SCOPE_CHARS_MAX).contains(&text.len()) && text.bytes().all(allowed)
 }
 
-/// Whether a key whose scopes are `joined` holds `needed`. Exact: a star has no meaning of its own yet.
+/// Whether a key whose scopes are `joined` holds `needed`. A star means something in what is held, and nothing in what is
+/// needed: who asks for `invoices:*` asks for all of it.
 pub fn holds(joined: &str, needed: &str) -> bool {
-    joined.split_ascii_whitespace().any(|held| held == needed)
+    let mut held = joined.split_ascii_whitespace();
+    held.any(|held| held == needed || (held.contains(ANY) && covers(held, needed)))
+}
+
+const ANY: char = '*';
+const BETWEEN: [char; 3] = [':', '.', '/'];
+
+/// Whether a scope with stars in it stands for another one.
+fn covers(held: &str, needed: &str) -> bool {
+    let (mut held, mut needed) = (held, needed);
+    loop {
+        let (part, rest) = first_part(held);
+        let (other, other_rest) = first_part(needed);
+        let is_any = part == "*" && !other.is_empty();
+        match (rest, other_rest) {
+            // The last part, a star: it stands for all that is left.
+            (None, _) if is_any => return true,
+            (None, None) => return part == other,
+            (Some((between, rest)), Some((other_between, other_rest)))
+                if (is_any || part == other) && between == other_between =>
+            {
+                (held, needed) = (rest, other_rest);
+            }
+            _ => return false,
+        }
+    }
+}
+
+/// The first part of a scope, and what follows it after which separator.
+fn first_part(scope: &str) -> (&str, Option<(char, &str)>) {
+    let Some(place) = scope.find(BETWEEN) else {
+        return (scope, None);
+    };
+    let (part, rest) = scope.split_at(place);
+    let mut rest = rest.chars();
+    let between = rest.next();
+    (part, between.map(|between| (between, rest.as_str())))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn scopes_keep_their_order_and_lose_repetitions() {
@@ -103,5 +145,53 @@ mod tests {
         assert!(holds("read write", "write"));
         assert!(!holds("read write", "writ"));
         assert!(!holds("", "read"));
+    }
+
+    #[test]
+    fn a_star_stands_for_a_part_and_at_the_end_for_all_that_follows() {
+        for (held, needed) in [
+            ("*", "read"),
+            ("*", "invoices:read:own"),
+            ("invoices:*", "invoices:read"),
+            ("invoices:*", "invoices:read:own"),
+            ("invoices:*", "invoices:*"),
+            ("*:read", "users:read"),
+            ("a/*/c", "a/b/c"),
+            ("org.*.read", "org.x.read"),
+            ("write *:read", "users:read"),
+        ] {
+            assert!(holds(held, needed), "{held} holds {needed}");
+        }
+        for (held, needed) in [
+            ("invoices:*", "invoices"),
+            ("invoices:*", "invoices:"),
+            ("invoices:*", "invoicesx:read"),
+            ("invoices:*", "invoices.read"),
+            ("*:read", "a:b:read"),
+            ("*:read", "a:readx"),
+            ("inv*", "invoices"),
+            ("inv*", "inv"),
+            ("invoices:re*", "invoices:read"),
+            ("invoices:read", "invoices:*"),
+            ("a:*:c", "a:c"),
+            ("a:*:c", "a::c"),
+        ] {
+            assert!(!holds(held, needed), "{held} does not hold {needed}");
+        }
+    }
+
+    proptest! {
+        /// Without a star nothing is held but itself, and a star at the end never reaches beyond what stands before it.
+        #[test]
+        fn stars_reach_no_further_than_they_stand(
+            held in "[a-c*]{1,2}(:[a-c*]{1,2}){0,3}", needed in "[a-c]{1,2}(:[a-c]{1,2}){0,3}",
+        ) {
+            if !held.contains('*') {
+                prop_assert_eq!(holds(&held, &needed), held == needed);
+            }
+            if let Some(start) = held.strip_suffix('*').filter(|start| !start.contains('*') && start.ends_with(':')) {
+                prop_assert_eq!(holds(&held, &needed), needed.starts_with(start));
+            }
+        }
     }
 }
