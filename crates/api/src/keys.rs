@@ -2,6 +2,7 @@
 
 use crate::claims::ClaimsText;
 use crate::json;
+use crate::limits::{KeyLimit, NetworkText};
 use crate::seconds::{PositiveSeconds, Seconds, Whole};
 use crate::text::{LineText, NameText, ReasonText, RemarkText};
 use serde::{Deserialize, Serialize};
@@ -36,6 +37,12 @@ pub struct CreateKey {
     /// What the key may be used for.
     #[schema(value_type = Option<Vec<Scope>>, max_items = 100, nullable)]
     pub scopes: Option<Vec<String>>,
+    /// How often it may be used: rates and quotas.
+    #[schema(value_type = Option<Vec<KeyLimit>>, max_items = 8, nullable)]
+    pub limits: Option<Vec<json::Object<KeyLimit>>>,
+    /// Networks of which one must hold the end user's address, as CIDR or as an address; none is from everywhere.
+    #[schema(value_type = Option<Vec<NetworkText>>, max_items = 64, nullable)]
+    pub allowed_networks: Option<Vec<String>>,
     /// When it shall expire: whole seconds from now; null is never; left out is what the policy says.
     #[serde(default, deserialize_with = "json::given")]
     #[schema(value_type = Option<f64>, exclusive_minimum = 0, maximum = 3_155_760_000_u64, nullable, multiple_of = 1)]
@@ -98,6 +105,14 @@ pub struct UpdateKey {
     #[serde(default, deserialize_with = "json::given")]
     #[schema(value_type = Option<Vec<Scope>>, max_items = 100, nullable)]
     pub scopes: Option<Option<Vec<String>>>,
+    /// New limits in the place of all others; null is none.
+    #[serde(default, deserialize_with = "json::given")]
+    #[schema(value_type = Option<Vec<KeyLimit>>, max_items = 8, nullable)]
+    pub limits: Option<Option<Vec<json::Object<KeyLimit>>>>,
+    /// New networks in the place of all others; null is from everywhere.
+    #[serde(default, deserialize_with = "json::given")]
+    #[schema(value_type = Option<Vec<NetworkText>>, max_items = 64, nullable)]
+    pub allowed_networks: Option<Option<Vec<String>>>,
     /// The present owner, if it is sent at all: a key does not move to another one.
     #[schema(value_type = Option<LineText>)]
     pub subject: Option<String>,
@@ -173,6 +188,10 @@ pub struct ApiKey {
     pub claims: Option<Box<RawValue>>,
     /// What it may be used for.
     pub scopes: Vec<String>,
+    /// How often it may be used.
+    pub limits: Vec<KeyLimit>,
+    /// Networks of which one must hold the end user's address; none is from everywhere.
+    pub allowed_networks: Vec<String>,
     /// The secret: only in the answer that issues or rotates it, and never again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret: Option<String>,

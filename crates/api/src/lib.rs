@@ -11,6 +11,7 @@ pub mod doctor;
 pub mod json;
 pub mod keys;
 pub mod leaks;
+pub mod limits;
 pub mod nodes;
 pub mod oauth;
 pub mod policy;

@@ -16,7 +16,7 @@ pub struct Seconds(pub u64);
 pub struct PositiveSeconds(pub u64);
 
 /// A whole number, zero or more, up to 2^53: JSON's `3` and `3.0` are the same.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, serde::Serialize)]
 pub struct Whole(pub u64);
 
 /// The largest whole number that every JSON reader holds exactly.

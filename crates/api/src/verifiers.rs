@@ -32,6 +32,15 @@ pub enum ChildSays {
         /// SHA-256 of the secret, in hexadecimal digits.
         digest: String,
     },
+    /// Asks for uses of a key whose uses are counted, and that is good otherwise.
+    Charge {
+        /// Which the answer repeats.
+        number: u64,
+        /// SHA-256 of the secret, in hexadecimal digits.
+        digest: String,
+        /// How many.
+        cost: u32,
+    },
     /// Every order up to this one is carried out.
     Ack {
         /// The order's number.
@@ -86,6 +95,13 @@ pub enum NodeSays {
         /// `None` if nobody knows it.
         secret: Option<Box<Told>>,
     },
+    /// Whether uses may be made.
+    Charged {
+        /// The question's number.
+        number: u64,
+        /// `None` if nothing can be said now.
+        charged: Option<ChargedUse>,
+    },
     /// Something to forget, and then to acknowledge.
     Forget {
         /// The order's number.
@@ -99,6 +115,19 @@ pub enum NodeSays {
         /// The connection is closed after the acknowledgement: begin anew, and perhaps not here.
         is_last: bool,
     },
+}
+
+/// Whether uses of a key were counted, and how its limits stand.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ChargedUse {
+    /// Whether they may be made.
+    pub is_allowed: bool,
+    /// Seconds after which they might be, if they may not; `None` is never.
+    pub retry_seconds: Option<u64>,
+    /// The field `RateLimit`.
+    pub rate_limit: String,
+    /// The field `RateLimit-Policy`.
+    pub rate_limit_policy: String,
 }
 
 /// A secret as a verifier may remember it.
@@ -131,4 +160,7 @@ pub struct Told {
     pub scopes: String,
     /// Its claims: a text that is JSON.
     pub claims: Option<String>,
+    /// What limits it, joined by spaces; what is counted of it is counted by the node.
+    #[serde(default)]
+    pub limits: String,
 }

@@ -1,7 +1,14 @@
 //! Verify on the wire. No request type here prints itself: they hold secrets.
 
+#![expect(
+    unused_qualifications,
+    reason = "the derive of schemas names types of other modules twice"
+)]
+
 use crate::json;
 use crate::keys::Scope;
+use crate::limits::{LimitHeaders, LimitStanding};
+use crate::seconds::Whole;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -39,6 +46,10 @@ pub struct VerifyKey<'a> {
     #[serde(borrow, default)]
     #[schema(schema_with = address, example = "192.0.2.1")]
     pub ip: Option<Cow<'a, str>>,
+    /// How many uses of its limits it takes: 1 if it is left out; 0 only looks.
+    #[serde(default)]
+    #[schema(value_type = Option<u32>, maximum = 1_000_000, nullable)]
+    pub cost: Option<Whole>,
 }
 
 /// An IPv4 or IPv6 address, or null.
@@ -106,6 +117,12 @@ pub struct Verdict {
     /// When it expires, in Unix ms.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expiration: Option<i64>,
+    /// How its limits stand, if it has any and is good otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Vec<LimitStanding>>,
+    /// The same as fields of an answer, for the relying service to pass on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub headers: Option<LimitHeaders>,
     /// Every change up to this revision was taken into account.
     pub revision: u64,
     /// Where the answer came from: `memory` or `store`.

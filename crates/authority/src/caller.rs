@@ -88,6 +88,14 @@ impl Call {
         }
     }
 
+    /// Refuses a member who would say how often their own key may be used.
+    pub(crate) fn require_to_limit(&self) -> Result<(), Failure> {
+        match self.caller.own {
+            Some(_) => self.require(Permission::PolicyWrite),
+            None => Ok(()),
+        }
+    }
+
     /// Refuses a call that only an instance root key may make.
     pub fn require_instance(&self, permission: Permission) -> Result<(), Failure> {
         self.require(permission)?;

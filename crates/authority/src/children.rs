@@ -5,7 +5,7 @@
 
 use crate::env::Clock;
 use crate::verifier::RootPass;
-use crate::{Authority, Failure};
+use crate::{Authority, Budget, Failure};
 use keyreeve_core::Digest;
 use keyreeve_core::access::{Permission, Reach};
 use keyreeve_core::coherence::nursery::{ChildId, Nursery, Order};
@@ -351,6 +351,15 @@ impl Authority {
         let is_known = matches!(&found, Ok((Some(_), _)));
         self.children().settle(id, &digest, number, is_known);
         found
+    }
+
+    /// Counts uses of a secret that a child has found good, and whether they may be made; `None` if that cannot be said
+    /// now. It is reported with the other things that the child has seen.
+    pub async fn charge_for_child(&self, reach: &Reach, digest: Digest, cost: u32) -> Option<(bool, Budget)> {
+        let (entry, _) = self.entry_by(digest).await.ok()?;
+        let entry = entry.filter(|entry| reach.has(entry.gate().slug()))?;
+        let (outcome, budget) = self.charge(&entry, cost).await;
+        Some((outcome.is_ok(), *budget?))
     }
 
     /// Takes over what a child has seen: last uses and counts.

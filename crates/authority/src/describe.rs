@@ -15,6 +15,7 @@ pub(crate) fn key(key: &Key) -> String {
         "subject": key.subject.as_str(),
         "description": key.description.as_ref().map(|text| mark(text.as_str())),
         "scopes": scopes,
+        "limits": Some(key.limits.joined()).filter(|limits| !limits.is_empty()),
         "claims": key.claims.as_ref().map(|claims| mark(claims.as_json())),
         "state": state_word(&key.state),
         "reason_code": reason_code(&key.state),

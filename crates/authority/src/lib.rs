@@ -15,6 +15,7 @@ pub mod failure;
 mod inventory;
 pub mod keys;
 pub mod leaks;
+mod meters;
 pub mod node;
 mod nodes;
 mod operations;
@@ -33,6 +34,7 @@ pub use audit::{AuditCheck, AuditFilter, Refused, check_log};
 pub use caller::{Call, Caller};
 pub use failure::Failure;
 pub use inventory::{Inventory, take_stock};
+pub use meters::Budget;
 pub use node::Node;
 pub use operations::Operations;
 pub use policy::Misfits;
@@ -135,6 +137,7 @@ impl Authority {
 
     /// Writes down what is still in memory and closes the store.
     pub async fn close(&self) {
+        self.empty_meters().await;
         self.flush_activity().await;
         self.store.close().await;
     }

@@ -3,6 +3,7 @@
 use crate::activity::Uses;
 use crate::check::Checks;
 use crate::children::Children;
+use crate::meters::Meters;
 use crate::tombstones::Tombstones;
 use crate::verify::Via;
 use keyreeve_core::access::{Permissions, Reach};
@@ -26,6 +27,7 @@ pub struct Verifier {
     pub(crate) keys: Cache<Entry>,
     pub(crate) root_keys: Cache<RootPass>,
     pub(crate) uses: Uses,
+    pub(crate) meters: Meters,
     gates: RwLock<Gates>,
     tallies: Tallies,
     lease: Lease,
@@ -185,6 +187,7 @@ impl Verifier {
             keys: Cache::new(capacity),
             root_keys: Cache::new(ROOT_KEYS_REMEMBERED.min(capacity)),
             uses: Uses::default(),
+            meters: Meters::default(),
             gates: RwLock::default(),
             tallies: Tallies::default(),
             lease,

@@ -1,7 +1,7 @@
 //! Verify: is this secret good, for this, now? From memory where possible; from the store once per key.
 
 use crate::verifier::RootPass;
-use crate::{Authority, Caller, Failure};
+use crate::{Authority, Budget, Caller, Failure};
 use keyreeve_core::access::{Permissions, Reach};
 use keyreeve_core::coherence::rules::{Rule, keeps};
 use keyreeve_core::coherence::{Deadline, Entry, Filled, Gate, NewEntry};
@@ -9,7 +9,7 @@ use keyreeve_core::key::Presented;
 use keyreeve_core::policy::Reveal;
 use keyreeve_core::text::Slug;
 use keyreeve_core::verdict::{Denial, KeyStanding, Outer, judge};
-use keyreeve_core::{Digest, Timestamp};
+use keyreeve_core::{Digest, Timestamp, limits};
 use keyreeve_store::model::Credential;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -78,6 +78,8 @@ pub struct Verdict {
     pub revision: u64,
     /// Where the answer came from.
     pub source: Source,
+    /// How the limits of the key stand, if anything is counted for it and it is good otherwise.
+    pub budget: Option<Box<Budget>>,
 }
 
 impl Verdict {
@@ -99,8 +101,10 @@ pub struct Question<'q> {
     pub scopes: &'q [&'q str],
     /// The time of the question.
     pub now: Timestamp,
-    /// Where the key was presented, if whoever asks says it. Noted, not judged.
+    /// Where the end user is, if whoever asks says it: judged where the key has a list of networks, and noted.
     pub address: Option<IpAddr>,
+    /// How much of the key's limits it takes; nothing is only looked at, and never refused for them.
+    pub cost: u32,
 }
 
 /// What a look-up found, before the clock has been read.
@@ -111,12 +115,12 @@ struct Looked {
     entry: Option<Entry>,
 }
 
-/// A presented secret that is not in memory.
+/// A presented secret that is not in memory, or whose uses are counted.
 #[derive(Clone, Copy, Debug)]
 pub struct Miss(Digest);
 
 impl Authority {
-    /// Answers from memory alone; `Err` if the store must be asked with [`Authority::verify_miss`]. Does not wait.
+    /// Answers from memory alone; `Err` if the store may have to be asked, with [`Authority::verify_miss`]. Does not wait.
     pub fn verify_hit(&self, secret: &str, question: &Question<'_>) -> Result<Verdict, Miss> {
         match self.digest_of(secret, question.via) {
             Ok(digest) => self.settle(self.look_up(digest), question),
@@ -146,9 +150,16 @@ impl Authority {
     /// The second half: the clock against the deadline that was loaded first.
     fn settle(&self, looked: Looked, question: &Question<'_>) -> Result<Verdict, Miss> {
         match looked.entry {
-            Some(entry) if self.holds(looked.deadline) => {
+            Some(entry) if !limits::counts(entry.limits()) && self.holds(looked.deadline) => {
                 self.verifier.tallies().count_memory();
-                Ok(self.judged(entry, &looked.digest, question, (looked.revision, Source::Memory)))
+                let outcome = weighed(&entry, question);
+                Ok(self.answered(
+                    entry,
+                    &looked.digest,
+                    question,
+                    (looked.revision, Source::Memory),
+                    (outcome, None),
+                ))
             }
             Some(_) | None => Err(Miss(looked.digest)),
         }
@@ -187,13 +198,29 @@ impl Authority {
         deadline.is_endless() || deadline.covers(self.clock.moment()) || !keeps(Rule::NoLeaseNoAnswer)
     }
 
-    /// Asks the store, remembers what it said, and answers.
+    /// Asks the store if it must, remembers what it said, counts the use where something is counted, and answers.
     pub async fn verify_miss(&self, miss: Miss, question: &Question<'_>) -> Verdict {
-        self.verifier.tallies().count_store();
-        match self.fill(miss.0).await {
-            Ok((Some(entry), revision)) => self.judged(entry, &miss.0, question, (revision, Source::Store)),
-            Ok((None, _)) => self.denied(Denial::Unknown, Source::Store, question.via),
-            Err(_) => self.denied(Denial::Unavailable, Source::Store, question.via),
+        let looked = self.look_up(miss.0);
+        let (found, source) = match looked.entry {
+            Some(entry) if self.holds(looked.deadline) => {
+                self.verifier.tallies().count_memory();
+                (Ok((Some(entry), looked.revision)), Source::Memory)
+            }
+            Some(_) | None => {
+                self.verifier.tallies().count_store();
+                (self.fill(miss.0).await, Source::Store)
+            }
+        };
+        match found {
+            Ok((Some(entry), revision)) => {
+                let mut weighed = (weighed(&entry, question), None);
+                if weighed.0.is_ok() && limits::counts(entry.limits()) {
+                    weighed = self.charge(&entry, question.cost).await;
+                }
+                self.answered(entry, &miss.0, question, (revision, source), weighed)
+            }
+            Ok((None, _)) => self.denied(Denial::Unknown, source, question.via),
+            Err(_) => self.denied(Denial::Unavailable, source, question.via),
         }
     }
 
@@ -205,13 +232,17 @@ impl Authority {
         }
     }
 
-    fn judged(&self, entry: Entry, digest: &Digest, question: &Question<'_>, from: (u64, Source)) -> Verdict {
-        let (revision, source) = from;
-        if !question.reach.has(entry.gate().slug()) {
-            // Another tenant's key is as unknown as one that does not exist.
+    fn answered(
+        &self,
+        entry: Entry,
+        digest: &Digest,
+        question: &Question<'_>,
+        (revision, source): (u64, Source),
+        (outcome, budget): (Result<(), Denial>, Option<Box<Budget>>),
+    ) -> Verdict {
+        if outcome == Err(Denial::Unknown) {
             return self.denied(Denial::Unknown, source, question.via);
         }
-        let outcome = judge(&entry.facts(), question.scopes.iter().copied(), question.now);
         self.verifier.tallies().count(question.via, outcome);
         self.note(&entry, digest, outcome, question);
         Verdict {
@@ -219,6 +250,7 @@ impl Authority {
             entry: Some(entry),
             revision,
             source,
+            budget,
         }
     }
 
@@ -250,6 +282,7 @@ impl Authority {
             entry: None,
             revision: self.verifier.applied(),
             source,
+            budget: None,
         }
     }
 
@@ -301,6 +334,7 @@ impl Authority {
             name: brief.map_or("", |key| &key.name),
             scopes: brief.map_or("", |key| &key.scopes),
             claims: brief.and_then(|key| key.claims.as_deref()),
+            limits: brief.map_or("", |key| &key.limits),
             is_presented: credential.is_presented,
         }))
     }
@@ -376,6 +410,20 @@ impl Authority {
             own: None,
         }
     }
+}
+
+/// What is known of a key against what it is asked for.
+fn weighed(entry: &Entry, question: &Question<'_>) -> Result<(), Denial> {
+    if !question.reach.has(entry.gate().slug()) {
+        // Another tenant's key is as unknown as one that does not exist.
+        return Err(Denial::Unknown);
+    }
+    judge(
+        &entry.facts(),
+        question.scopes.iter().copied(),
+        question.address,
+        question.now,
+    )
 }
 
 /// Nothing may be answered now, not even from the store: who asks might be cut off from the truth.

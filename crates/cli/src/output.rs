@@ -83,6 +83,10 @@ fn cell(name: &str, value: &Value) -> String {
 }
 
 /// So many seconds ago, in Unix milliseconds.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the command line has no clock but the machine's"
+)]
 pub(crate) fn ago(seconds: u64) -> i64 {
     let span = i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000);
     jiff::Timestamp::now().as_millisecond().saturating_sub(span).max(0)

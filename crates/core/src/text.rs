@@ -125,6 +125,10 @@ text_type!(
     Slug, 63, Lines::One, slug_form
 );
 text_type!(
+    /// What a limit of a key is called, also in the fields `RateLimit` and `RateLimit-Policy`.
+    LimitName, 32, Lines::One, slug_form
+);
+text_type!(
     /// What a check policy is called in the paths that gateways ask under. It never changes.
     CheckPolicyName, 63, Lines::One, slug_form
 );

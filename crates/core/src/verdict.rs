@@ -5,8 +5,9 @@
 
 use crate::access::words;
 use crate::policy::Reveal;
-use crate::scope;
 use crate::time::Timestamp;
+use crate::{limits, scope};
+use std::net::IpAddr;
 
 words!(
     /// Why a secret is denied: the exact cause, for the relying service's own logs.
@@ -145,10 +146,20 @@ pub struct Facts<'a> {
     pub expires_at: Option<Timestamp>,
     /// The key's scopes, joined by spaces. As bytes: whoever needs none does not read them from a memory far away.
     pub scopes: &'a [u8],
+    /// What limits the key, joined by spaces ([`crate::Limits::joined`]).
+    pub limits: &'a str,
 }
 
-/// Judges a secret whose facts are known. `needed` are the scopes the relying service asks for, all of them.
-pub fn judge<'n>(facts: &Facts<'_>, needed: impl IntoIterator<Item = &'n str>, now: Timestamp) -> Result<(), Denial> {
+/// Judges a secret whose facts are known. `needed` are the scopes the relying service asks for, all of them; `address` is
+/// the end user's.
+///
+/// What is counted is not judged here: whoever has the meters does it last, when everything else is good.
+pub fn judge<'n>(
+    facts: &Facts<'_>,
+    needed: impl IntoIterator<Item = &'n str>,
+    address: Option<IpAddr>,
+    now: Timestamp,
+) -> Result<(), Denial> {
     match facts.secret {
         SecretStanding::Tombstone => return Err(Denial::Erased),
         SecretStanding::Retired => return Err(Denial::Rotated),
@@ -172,6 +183,9 @@ pub fn judge<'n>(facts: &Facts<'_>, needed: impl IntoIterator<Item = &'n str>, n
     }
     if facts.expires_at.is_some_and(|end| end <= now) {
         return Err(Denial::Expired);
+    }
+    if !limits::admits(facts.limits, address) {
+        return Err(Denial::Address);
     }
     let holds = |scope| str::from_utf8(facts.scopes).is_ok_and(|held| scope::holds(held, scope));
     if needed.into_iter().all(holds) {
@@ -197,6 +211,7 @@ mod tests {
             not_before: None,
             expires_at: None,
             scopes: b"read",
+            limits: "",
         }
     }
 
@@ -210,8 +225,9 @@ mod tests {
             not_before: Some(LATER),
             expires_at: Some(PAST),
             scopes: b"",
+            limits: "net:192.0.2.0/24",
         };
-        let judged = |facts: &Facts<'_>| judge(facts, ["read"], NOW);
+        let judged = |facts: &Facts<'_>| judge(facts, ["read"], "198.51.100.1".parse().ok(), NOW);
         assert_eq!(judged(&facts), Err(Denial::Erased));
         facts.secret = SecretStanding::Retired;
         assert_eq!(judged(&facts), Err(Denial::Rotated));
@@ -226,6 +242,8 @@ mod tests {
         facts.not_before = None;
         assert_eq!(judged(&facts), Err(Denial::Expired));
         facts.expires_at = None;
+        assert_eq!(judged(&facts), Err(Denial::Address));
+        facts.limits = "net:198.51.100.0/24";
         assert_eq!(judged(&facts), Err(Denial::Scope));
         facts.scopes = b"read";
         assert_eq!(judged(&facts), Ok(()));
@@ -233,7 +251,7 @@ mod tests {
 
     #[test]
     fn time_limits_end_exactly_at_their_moment() {
-        let judged = |facts: Facts<'_>| judge(&facts, [], NOW);
+        let judged = |facts: Facts<'_>| judge(&facts, [], None, NOW);
         assert_eq!(
             judged(Facts {
                 expires_at: Some(NOW),
@@ -275,8 +293,8 @@ mod tests {
             scopes: b"read write",
             ..good()
         };
-        assert_eq!(judge(&facts, ["read", "write"], NOW), Ok(()));
-        assert_eq!(judge(&facts, ["read", "admin"], NOW), Err(Denial::Scope));
+        assert_eq!(judge(&facts, ["read", "write"], None, NOW), Ok(()));
+        assert_eq!(judge(&facts, ["read", "admin"], None, NOW), Err(Denial::Scope));
     }
 
     #[test]

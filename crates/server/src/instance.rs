@@ -385,6 +385,7 @@ async fn keep_house(app: App, mut stopping: watch::Receiver<bool>) {
             _ = stopping.wait_for(|&stopping| stopping) => break,
         }
         app.authority().write_activity().await;
+        app.authority().tidy_meters().await;
         if let Err(error) = app.authority().write_down_lapsed().await {
             tracing::warn!(%error, "lapsed revocations could not be written down");
         }

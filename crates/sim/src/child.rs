@@ -221,7 +221,7 @@ impl ChildProcess {
 
     fn judged(&self, entry: Entry, revision: u64) -> Verdict {
         let now = self.child.time(self.clocks.moment());
-        let outcome = judge(&entry.facts(), [], now);
+        let outcome = judge(&entry.facts(), [], None, now);
         said(outcome, Some(entry), revision)
     }
 
@@ -266,6 +266,7 @@ impl ChildProcess {
             name: entry.name(),
             scopes: entry.scopes(),
             claims: entry.claims(),
+            limits: entry.limits(),
             is_presented: true,
         })
     }
@@ -277,6 +278,7 @@ fn said(outcome: Result<(), Denial>, entry: Option<Entry>, revision: u64) -> Ver
         entry,
         revision,
         source: Source::Memory,
+        budget: None,
     }
 }
 

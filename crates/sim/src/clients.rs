@@ -209,6 +209,7 @@ impl Client {
             description: None,
             claims: None,
             scopes: Scopes::default(),
+            limits: keyreeve_core::Limits::default(),
             created_by: None,
             expiry: ExpiryWish::Unsaid,
         };
@@ -358,6 +359,7 @@ impl Client {
                 scopes: &[],
                 now: authority.now(),
                 address: None,
+                cost: 1,
             };
             let verdict = authority.verify_with_pause(&secret, &question, sim.sleep(pause));
             (verdict.await, number)

@@ -5,6 +5,7 @@ use crate::executor::{MS, Nanos, Sim};
 use async_trait::async_trait;
 use keyreeve_core::Timestamp;
 use keyreeve_core::coherence::holder::SessionId;
+use keyreeve_core::limits::Slice;
 use keyreeve_core::text::{Slug, Subject};
 use keyreeve_core::user::Email;
 use keyreeve_core::{Digest, KeyId, RootKeyId, User, UserId};
@@ -12,8 +13,8 @@ use keyreeve_store::cluster::{Cluster, Polled, Registered, Session};
 use keyreeve_store::model::{
     Activity, AuditQuery, AuditRecord, Census, ChangeManyRequest, ChangeRequest, Changed, ChangedCheckPolicy,
     ChangedMany, CheckPolicyChange, CheckPolicyRecord, Credential, Event, Founding, Head, IssueRequest, Issued,
-    KeyPage, KeyQuery, KeyRecord, Login, Refusals, RootKey, Stamped, Tenant, TenantEdit, Trace, UsageCount, UserChange,
-    WriteContext,
+    KeyPage, KeyQuery, KeyRecord, Login, Refusals, RootKey, SliceRequest, Stamped, Tenant, TenantEdit, Trace,
+    UsageCount, UserChange, WriteContext,
 };
 use keyreeve_store::{Commit, CommitObserver, MemoryStore, Store, StoreError, WriteError};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -316,6 +317,10 @@ impl Store for Wire {
 
     async fn record_activity(&self, activity: Activity) -> Result<(), StoreError> {
         ask!(self, record_activity(activity))
+    }
+
+    async fn take_slices(&self, request: SliceRequest) -> Result<Vec<Slice>, StoreError> {
+        ask!(self, take_slices(request))
     }
 
     async fn usage(&self, key: KeyId, since: Timestamp, until: Timestamp) -> Result<Vec<UsageCount>, StoreError> {

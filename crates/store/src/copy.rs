@@ -31,7 +31,7 @@ pub(crate) enum Cell {
 use Kind::{Blob, Flag, Int, Text};
 
 /// Every table, those first that others refer to.
-pub(crate) const TABLES: [Table; 9] = [
+pub(crate) const TABLES: [Table; 10] = [
     Table {
         name: "tenants",
         columns: &[
@@ -95,7 +95,12 @@ pub(crate) const TABLES: [Table; 9] = [
             ("rotated_at", Int),
             ("expires_at", Int),
             ("last_used_at", Int),
+            ("limits", Text),
         ],
+    },
+    Table {
+        name: "limit_counters",
+        columns: &[("key_id", Blob), ("name", Text), ("since", Int), ("value", Int)],
     },
     Table {
         name: "credentials",

@@ -4,10 +4,11 @@ use crate::error::{StoreError, WriteError};
 use crate::model::{
     Activity, AuditQuery, AuditRecord, Census, ChangeManyRequest, ChangeRequest, Changed, ChangedCheckPolicy,
     ChangedMany, CheckPolicyChange, CheckPolicyRecord, Credential, Event, Founding, Head, IssueRequest, Issued,
-    KeyPage, KeyQuery, KeyRecord, Login, Refusals, RootKey, Stamped, Tenant, TenantEdit, Trace, UsageCount, UserChange,
-    WriteContext,
+    KeyPage, KeyQuery, KeyRecord, Login, Refusals, RootKey, SliceRequest, Stamped, Tenant, TenantEdit, Trace,
+    UsageCount, UserChange, WriteContext,
 };
 use async_trait::async_trait;
+use keyreeve_core::limits::Slice;
 use keyreeve_core::text::{Slug, Subject};
 use keyreeve_core::user::Email;
 use keyreeve_core::{Digest, KeyId, RootKeyId, Timestamp, User, UserId};
@@ -184,6 +185,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Writes down when secrets were last used, and counts. No revision, no audit entry; never moves a time back.
     async fn record_activity(&self, activity: Activity) -> Result<(), StoreError>;
+
+    /// Takes slices of a key's hard limits, in the order of the needs. What they count is durable when this returns.
+    async fn take_slices(&self, request: SliceRequest) -> Result<Vec<Slice>, StoreError>;
 
     /// What was counted for a key, by hour, oldest first.
     async fn usage(&self, key: KeyId, since: Timestamp, until: Timestamp) -> Result<Vec<UsageCount>, StoreError>;

@@ -3,7 +3,8 @@
 use crate::error::StoreError;
 use crate::model::{AuditRecord, CheckPolicyRecord, Head, KeyRecord, Login, RootKey, Tenant, Trace, UsageCount};
 use async_trait::async_trait;
-use keyreeve_core::text::{CheckPolicyName, Name, Slug, Subject};
+use keyreeve_core::limits::Counter;
+use keyreeve_core::text::{CheckPolicyName, LimitName, Name, Slug, Subject};
 use keyreeve_core::user::Email;
 use keyreeve_core::verdict::SecretStanding;
 use keyreeve_core::{Digest, Key, KeyId, RootKeyId, Timestamp, User, UserId};
@@ -71,6 +72,15 @@ pub(crate) trait CheckTx: Send {
     async fn delete_check_policy(&mut self, tenant: &Slug, name: &CheckPolicyName) -> Result<()>;
 }
 
+/// What is counted of hard limits, in a write transaction.
+#[async_trait]
+pub(crate) trait LimitTx: Send {
+    /// The counters of those limits of a key that have one, held until the commit.
+    async fn counters(&mut self, key: KeyId) -> Result<Vec<(LimitName, Counter)>>;
+    /// Stores counters in the place of those with the same name.
+    async fn put_counters(&mut self, key: KeyId, counters: &[(LimitName, Counter)]) -> Result<()>;
+}
+
 /// A secret of a key that is not retired for good.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Current {
@@ -82,7 +92,7 @@ pub(crate) struct Current {
 /// A write transaction. What may be about many keys takes them all at once: a database across a network answers each
 /// call in one journey.
 #[async_trait]
-pub(crate) trait Tx: PeopleTx + CheckTx {
+pub(crate) trait Tx: PeopleTx + CheckTx + LimitTx {
     /// The end of the log, held until the commit. Read it last: everybody waits for it.
     async fn lock_head(&mut self) -> Result<Head>;
     /// Appends to the log, and moves its end.

@@ -9,7 +9,7 @@ use keyreeve_core::lifecycle::{IssueFacts, IssueOrder, NewSecret, Refusal};
 use keyreeve_core::policy::ExpiryWish;
 use keyreeve_core::scope::Scopes;
 use keyreeve_core::text::{Claims, Description, Name, Slug, Subject};
-use keyreeve_core::{Key, KeyId, Policy, Timestamp};
+use keyreeve_core::{Key, KeyId, Limits, Policy, Timestamp};
 use keyreeve_store::model::{AuditDraft, IssueRequest, Issued, Replay};
 
 /// A wish for a key.
@@ -25,6 +25,8 @@ pub struct IssueCommand {
     pub claims: Option<Claims>,
     /// Scopes.
     pub scopes: Scopes,
+    /// Limits.
+    pub limits: Limits,
     /// Who makes it, in the caller's words.
     pub created_by: Option<Subject>,
     /// The wished expiry.
@@ -52,6 +54,12 @@ impl Authority {
         call.require(Permission::KeysWrite)?;
         if !commands.iter().all(|command| call.caller.owns(&command.subject)) {
             return Err(Failure::OwnKeysOnly);
+        }
+        if commands
+            .iter()
+            .any(|command| !command.limits.counted.as_slice().is_empty())
+        {
+            call.require_to_limit()?;
         }
         if call.idempotency.is_some() {
             self.flush_first_uses().await;
@@ -121,6 +129,7 @@ fn order(command: IssueCommand, id: KeyId, tenant: Slug, secret: NewSecret) -> I
         description: command.description,
         claims: command.claims,
         scopes: command.scopes,
+        limits: command.limits,
         created_by: command.created_by,
         expiry: command.expiry,
         secret,

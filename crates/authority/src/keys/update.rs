@@ -18,6 +18,9 @@ impl Authority {
     async fn update_key(&self, call: &Call, id: KeyId, edit: Edit) -> Result<ChangedKey, Failure> {
         call.require(Permission::KeysWrite)?;
         self.require_own(call, id).await?;
+        if edit.counted.is_some() {
+            call.require_to_limit()?;
+        }
         let now = decided_at(self);
         let label = Label {
             action: Action::KeyUpdated,

@@ -253,6 +253,7 @@ async fn all_scopes_asked_for_must_be_held() {
             scopes,
             now: world.authority.now(),
             address: None,
+            cost: 1,
         };
         let verdict = world
             .authority

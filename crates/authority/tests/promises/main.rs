@@ -11,6 +11,7 @@ mod access;
 mod checks;
 mod children;
 mod immediate;
+mod limits;
 mod model;
 mod people;
 mod replays;

@@ -2,14 +2,15 @@
 
 use crate::world::Stage;
 use async_trait::async_trait;
+use keyreeve_core::limits::Slice;
 use keyreeve_core::text::{Slug, Subject};
 use keyreeve_core::user::Email;
 use keyreeve_core::{Digest, KeyId, RootKeyId, Timestamp, User, UserId};
 use keyreeve_store::model::{
     Activity, AuditQuery, AuditRecord, Census, ChangeManyRequest, ChangeRequest, Changed, ChangedCheckPolicy,
     ChangedMany, CheckPolicyChange, CheckPolicyRecord, Credential, Event, Founding, Head, IssueRequest, Issued,
-    KeyPage, KeyQuery, KeyRecord, Login, Refusals, RootKey, Stamped, Tenant, TenantEdit, Trace, UsageCount, UserChange,
-    WriteContext,
+    KeyPage, KeyQuery, KeyRecord, Login, Refusals, RootKey, SliceRequest, Stamped, Tenant, TenantEdit, Trace,
+    UsageCount, UserChange, WriteContext,
 };
 use keyreeve_store::{Store, StoreError, WriteError};
 use std::sync::atomic::Ordering;
@@ -165,6 +166,11 @@ impl Store for Stage {
     async fn record_activity(&self, activity: Activity) -> Result<(), StoreError> {
         self.there()?;
         self.inner.record_activity(activity).await
+    }
+
+    async fn take_slices(&self, request: SliceRequest) -> Result<Vec<Slice>, StoreError> {
+        self.there()?;
+        self.inner.take_slices(request).await
     }
 
     async fn usage(&self, key: KeyId, since: Timestamp, until: Timestamp) -> Result<Vec<UsageCount>, StoreError> {

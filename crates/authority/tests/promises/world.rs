@@ -13,7 +13,7 @@ use keyreeve_core::lifecycle::ReasonCode;
 use keyreeve_core::policy::{ExpiryWish, OverlapWish, Preset};
 use keyreeve_core::scope::Scopes;
 use keyreeve_core::text::{Name, Slug, Subject};
-use keyreeve_core::{KeyId, Timestamp};
+use keyreeve_core::{KeyId, Limits, Timestamp};
 use keyreeve_store::model::{Idempotency, Repeat};
 use keyreeve_store::{CommitObserver, MemoryStore, StoreError};
 use std::collections::BTreeMap;
@@ -211,6 +211,7 @@ pub async fn ask(authority: &Authority, secret: &str, reach: &Reach) -> Verdict 
         scopes: &[],
         now: authority.now(),
         address: None,
+        cost: 1,
     };
     authority.verify(secret, &question).await
 }
@@ -226,6 +227,7 @@ pub fn wish(name: &str) -> IssueCommand {
         description: None,
         claims: None,
         scopes: Scopes::parse(["read"]).unwrap(),
+        limits: Limits::default(),
         created_by: None,
         expiry: ExpiryWish::Unsaid,
     }

@@ -4,7 +4,7 @@
 use super::Inner;
 use super::clock::moment;
 use crate::{Authorities, ClientError, authorities, failed, root_cause};
-use keyreeve_api::verifiers::{ChildSays, LINE_BYTES_MAX, NodeSays, PROTOCOL, Told};
+use keyreeve_api::verifiers::{ChargedUse, ChildSays, LINE_BYTES_MAX, NodeSays, PROTOCOL, Told};
 use keyreeve_core::coherence::Moment;
 use keyreeve_core::coherence::child::Grant;
 use keyreeve_core::coherence::nursery::Forget;
@@ -29,10 +29,19 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_s
 /// Messages of the node that wait to be carried out.
 const INBOX: usize = 1_024;
 
-/// Somebody asks for a secret.
-pub(super) struct Question {
-    pub(super) digest: Digest,
-    pub(super) answer: oneshot::Sender<Found>,
+/// Somebody asks the node.
+pub(super) enum Question {
+    /// What a secret is.
+    Fetch {
+        digest: Digest,
+        answer: oneshot::Sender<Found>,
+    },
+    /// For uses of a key whose uses are counted.
+    Charge {
+        digest: Digest,
+        cost: u32,
+        answer: oneshot::Sender<ChargedUse>,
+    },
 }
 
 /// What the node says of a secret.
@@ -179,6 +188,7 @@ impl Link {
             inner: Arc::clone(&self.inner),
             writing,
             asked: HashMap::new(),
+            charges: HashMap::new(),
             last_number: 0,
             ping: None,
         };
@@ -193,6 +203,7 @@ struct Connection {
     inner: Arc<Inner>,
     writing: WriteHalf<Upgraded>,
     asked: HashMap<u64, oneshot::Sender<Found>>,
+    charges: HashMap<u64, oneshot::Sender<ChargedUse>>,
     last_number: u64,
     /// The last ping and when it was sent.
     ping: Option<(u64, Moment)>,
@@ -255,10 +266,20 @@ impl Connection {
 
     async fn ask(&mut self, question: Question) -> Option<()> {
         let number = self.number();
-        let digest = question.digest.to_hex();
-        self.asked.retain(|_, asked| !asked.is_closed());
-        self.asked.insert(number, question.answer);
-        self.say(&ChildSays::Fetch { number, digest }).await
+        match question {
+            Question::Fetch { digest, answer } => {
+                self.asked.retain(|_, asked| !asked.is_closed());
+                self.asked.insert(number, answer);
+                let digest = digest.to_hex();
+                self.say(&ChildSays::Fetch { number, digest }).await
+            }
+            Question::Charge { digest, cost, answer } => {
+                self.charges.retain(|_, asked| !asked.is_closed());
+                self.charges.insert(number, answer);
+                let digest = digest.to_hex();
+                self.say(&ChildSays::Charge { number, digest, cost }).await
+            }
+        }
     }
 
     async fn report(&mut self) -> Option<()> {
@@ -299,6 +320,13 @@ impl Connection {
                 if let (Some(asked), Some(revision)) = (self.asked.remove(&number), revision) {
                     let told = secret;
                     drop(asked.send(Found { revision, told }));
+                }
+                Some(None)
+            }
+            NodeSays::Charged { number, charged } => {
+                // The same: without a word nothing is let through.
+                if let (Some(asked), Some(charged)) = (self.charges.remove(&number), charged) {
+                    drop(asked.send(charged));
                 }
                 Some(None)
             }

@@ -16,14 +16,15 @@ pub use verdict::Verdict;
 
 use crate::{Authorities, ClientError};
 use clock::moment;
-use keyreeve_core::coherence::Entry;
 use keyreeve_core::coherence::Filled;
 use keyreeve_core::coherence::child::Child;
+use keyreeve_core::coherence::{Entry, Moment};
 use keyreeve_core::key::Presented;
 use keyreeve_core::verdict::{Denial, judge};
-use keyreeve_core::{Digest, KeyId};
+use keyreeve_core::{Digest, KeyId, Timestamp};
 use link::{Found, Question};
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -58,6 +59,27 @@ pub(crate) struct Inner {
     /// Rung when a lease is granted.
     granted: Notify,
     on_revoked: Option<OnRevoked>,
+}
+
+/// What a key must be good for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Needs<'n> {
+    /// Scopes that it must all hold.
+    pub scopes: &'n [&'n str],
+    /// Where the end user is. A key with a list of networks is good nowhere else, so not known is not good.
+    pub address: Option<IpAddr>,
+    /// How many uses of its limits it takes; nothing is only looked at.
+    pub cost: u32,
+}
+
+impl Default for Needs<'_> {
+    fn default() -> Self {
+        Self {
+            scopes: &[],
+            address: None,
+            cost: 1,
+        }
+    }
 }
 
 /// How a verifier is set up.
@@ -96,15 +118,30 @@ impl Verifier {
 
     /// Whether a key is good and holds all these scopes.
     pub async fn verify_for(&self, key: &str, scopes: &[&str]) -> Verdict {
-        match self.hit(key, scopes) {
-            Ok(verdict) => verdict,
-            Err(digest) => self.miss(digest, scopes).await,
-        }
+        let needs = Needs {
+            scopes,
+            ..Needs::default()
+        };
+        self.verify_with(key, &needs).await
     }
 
-    /// What memory alone says, without waiting; `None` if the node must be asked.
+    /// Whether a key is good for all of this. A key whose uses are counted is counted by the node, which is asked each
+    /// time then.
+    pub async fn verify_with(&self, key: &str, needs: &Needs<'_>) -> Verdict {
+        let verdict = match self.hit(key, needs) {
+            Ok(verdict) => verdict,
+            Err(digest) => self.miss(digest, needs).await,
+        };
+        self.charged(verdict, needs.cost).await
+    }
+
+    /// What memory alone says, without waiting; `None` if the node must be asked, also because uses are counted.
     pub fn remembered(&self, key: &str, scopes: &[&str]) -> Option<Verdict> {
-        self.hit(key, scopes).ok()
+        let needs = Needs {
+            scopes,
+            ..Needs::default()
+        };
+        self.hit(key, &needs).ok().filter(|verdict| !verdict.is_counted())
     }
 
     /// Secrets remembered now.
@@ -125,7 +162,7 @@ impl Verifier {
         self.0.close.closed().await;
     }
 
-    fn hit(&self, key: &str, scopes: &[&str]) -> Result<Verdict, Digest> {
+    fn hit(&self, key: &str, needs: &Needs<'_>) -> Result<Verdict, Digest> {
         if !Presented::may_be(key) {
             let denial = if key.is_empty() {
                 Denial::Missing
@@ -140,23 +177,49 @@ impl Verifier {
         let looked = child.look_up(&digest);
         let now = moment();
         match child.settle(looked, now) {
-            Some((entry, revision)) => Ok(self.judged(entry, revision, scopes, now)),
+            Some((entry, revision)) => Ok(self.judged(entry, revision, needs, now)),
             None if Presented::parse(key).is_ok() => Err(digest),
             None => Ok(Verdict::unknown(Denial::Malformed)),
         }
     }
 
-    fn judged(&self, entry: Entry, revision: u64, scopes: &[&str], now: keyreeve_core::coherence::Moment) -> Verdict {
+    fn judged(&self, entry: Entry, revision: u64, needs: &Needs<'_>, now: Moment) -> Verdict {
         let now = self.0.inner.child.time(now);
-        let outcome = judge(&entry.facts(), scopes.iter().copied(), now);
-        self.0.inner.uses.note(&entry, outcome, now);
-        Verdict::of(outcome, entry, revision)
+        let outcome = judge(&entry.facts(), needs.scopes.iter().copied(), needs.address, now);
+        let verdict = Verdict::of(outcome, entry, revision);
+        if !verdict.is_counted() {
+            self.note(&verdict, now);
+        }
+        verdict
     }
 
-    async fn miss(&self, digest: Digest, scopes: &[&str]) -> Verdict {
+    fn note(&self, verdict: &Verdict, now: Timestamp) {
+        if let (Some(entry), outcome) = verdict.noted() {
+            self.0.inner.uses.note(entry, outcome, now);
+        }
+    }
+
+    /// Has the node count a use, if the key is good and its uses are counted. Without its word nothing is let through.
+    async fn charged(&self, verdict: Verdict, cost: u32) -> Verdict {
+        let Some(digest) = verdict.counted() else {
+            return verdict;
+        };
+        let (answer, answered) = oneshot::channel();
+        let question = Question::Charge { digest, cost, answer };
+        let asked = async {
+            self.0.questions.send(question).await.ok()?;
+            answered.await.ok()
+        };
+        let charged = tokio::time::timeout(PATIENCE, asked).await.ok().flatten();
+        let verdict = verdict.charged(charged);
+        self.note(&verdict, self.0.inner.child.time(moment()));
+        verdict
+    }
+
+    async fn miss(&self, digest: Digest, needs: &Needs<'_>) -> Verdict {
         let answered = tokio::time::timeout(PATIENCE, self.fill(digest)).await;
         match answered.ok().flatten() {
-            Some((Some(entry), revision)) => self.judged(entry, revision, scopes, moment()),
+            Some((Some(entry), revision)) => self.judged(entry, revision, needs, moment()),
             Some((None, _)) => Verdict::unknown(Denial::Unknown),
             None => Verdict::unknown(Denial::Unavailable),
         }
@@ -177,7 +240,7 @@ impl Verifier {
             }
             let ticket = child.begin_fill(digest)?;
             let (answer, answered) = oneshot::channel();
-            self.0.questions.send(Question { digest, answer }).await.ok()?;
+            self.0.questions.send(Question::Fetch { digest, answer }).await.ok()?;
             // No answer: the connection broke, or the node itself cannot know now.
             let Ok(Found { revision, told }) = answered.await else {
                 continue;

@@ -38,6 +38,7 @@ pub(super) fn entry(child: &Child, digest: Digest, told: &Told) -> Option<Entry>
         name: &told.name,
         scopes: &told.scopes,
         claims: told.claims.as_deref(),
+        limits: &told.limits,
         is_presented: true,
     })
 }

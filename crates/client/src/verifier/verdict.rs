@@ -1,8 +1,11 @@
 //! What a verifier says.
 
-use keyreeve_core::coherence::Entry;
+use keyreeve_api::verifiers::ChargedUse;
+use keyreeve_core::coherence::{Cached as _, Entry};
 use keyreeve_core::policy::Reveal;
 use keyreeve_core::verdict::{Denial, Outer};
+use keyreeve_core::{Digest, limits};
+use std::sync::Arc;
 
 /// A verdict. What is told of the key is told of good ones; of denied ones only which key it is.
 #[derive(Clone, Debug)]
@@ -10,6 +13,7 @@ pub struct Verdict {
     outcome: Result<(), Denial>,
     entry: Option<Entry>,
     revision: u64,
+    charged: Option<Arc<ChargedUse>>,
 }
 
 impl Verdict {
@@ -18,7 +22,38 @@ impl Verdict {
             outcome,
             entry: Some(entry),
             revision,
+            charged: None,
         }
+    }
+
+    /// Whether it is good so far and its uses are counted.
+    pub(super) fn is_counted(&self) -> bool {
+        self.good().is_some_and(|entry| limits::counts(entry.limits()))
+    }
+
+    /// Of which secret a use is to be counted, if one is.
+    pub(super) fn counted(&self) -> Option<Digest> {
+        let entry = self.good().filter(|_| self.is_counted())?;
+        Some(*entry.digest())
+    }
+
+    /// What it comes to when the node has counted the use, or has not.
+    pub(super) fn charged(self, charged: Option<ChargedUse>) -> Self {
+        let outcome = match &charged {
+            Some(charged) if charged.is_allowed => Ok(()),
+            Some(_) => Err(Denial::Limited),
+            None => Err(Denial::Unavailable),
+        };
+        Self {
+            outcome,
+            charged: charged.map(Arc::new),
+            ..self
+        }
+    }
+
+    /// What is noted of it: a key that is known, and what was said of it.
+    pub(super) fn noted(&self) -> (Option<&Entry>, Result<(), Denial>) {
+        (self.entry.as_ref(), self.outcome)
     }
 
     pub(super) fn unknown(denial: Denial) -> Self {
@@ -26,6 +61,7 @@ impl Verdict {
             outcome: Err(denial),
             entry: None,
             revision: 0,
+            charged: None,
         }
     }
 
@@ -91,6 +127,22 @@ impl Verdict {
     /// When it expires, in Unix ms.
     pub fn expires_at(&self) -> Option<i64> {
         self.good().and_then(Entry::expires_at).map(|at| at.millis())
+    }
+
+    /// How its limits stand, if uses of it are counted: fields for the answer to the end user, by name
+    /// (draft-ietf-httpapi-ratelimit-headers; RFC 9110, section 10.2.3).
+    pub fn headers(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let charged = self.charged.iter();
+        charged.flat_map(|charged| {
+            let wait = charged
+                .retry_seconds
+                .map(|seconds| ("retry-after", seconds.to_string()));
+            let always = [
+                ("ratelimit", charged.rate_limit.clone()),
+                ("ratelimit-policy", charged.rate_limit_policy.clone()),
+            ];
+            always.into_iter().chain(wait)
+        })
     }
 
     /// Every change up to this revision was taken into account; 0 where nothing is known of the key.

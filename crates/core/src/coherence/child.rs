@@ -198,6 +198,7 @@ mod tests {
             subject: "user_1",
             name: "one",
             scopes: "read",
+            limits: "",
             claims: None,
             is_presented: true,
         })

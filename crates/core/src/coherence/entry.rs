@@ -33,13 +33,15 @@ pub struct NewEntry<'a> {
     pub scopes: &'a str,
     /// The key's claims as JSON.
     pub claims: Option<&'a str>,
+    /// What limits the key, joined by spaces.
+    pub limits: &'a str,
     /// Whether it is known that the secret was presented before.
     pub is_presented: bool,
 }
 
 /// Fixed part of an entry. In the same allocation follow how long its subject and its name are, two bytes each (here they
 /// would take eight, for the sake of alignment), the times that it has, eight bytes each, and its texts: subject, name,
-/// scopes, claims.
+/// scopes, claims; and where the key has limits, these and how long they are.
 struct Head {
     digest: Digest,
     key_id: KeyId,
@@ -95,6 +97,8 @@ impl Marks {
     const USED: u8 = 4;
     /// It is known that the secret was presented once.
     const PRESENTED: u8 = 8;
+    /// The key has limits. Never changes: the tags have no room for it.
+    const LIMITED: u8 = 16;
 }
 
 /// What is to be done with an entry after a use was noted.
@@ -112,6 +116,8 @@ pub enum Noted {
 /// Bytes of the lengths of subject and name in the allocation, and of one time.
 const LENGTHS_BYTES: usize = 2 * size_of::<u16>();
 const TIME_BYTES: usize = size_of::<i64>();
+/// Bytes of the length of the limits, which end the allocation where there are any.
+const LIMITS_LENGTH_BYTES: usize = size_of::<u16>();
 
 /// One remembered secret. Cloning is cheap: it shares the allocation.
 #[derive(Clone)]
@@ -151,6 +157,12 @@ impl Entry {
         for text in [found.subject, found.name, found.scopes, found.claims.unwrap_or("")] {
             rest.extend_from_slice(text.as_bytes());
         }
+        let mut marks = if found.is_presented { Marks::PRESENTED } else { 0 };
+        if !found.limits.is_empty() {
+            marks |= Marks::LIMITED;
+            rest.extend_from_slice(found.limits.as_bytes());
+            rest.extend_from_slice(&bytes(found.limits)?.to_le_bytes());
+        }
         let head = Head {
             digest: found.digest,
             key_id: found.key_id,
@@ -159,7 +171,7 @@ impl Entry {
             uses: AtomicU32::new(0),
             scopes_bytes: bytes(found.scopes)?,
             tags: Tags(tags),
-            marks: AtomicU8::new(if found.is_presented { Marks::PRESENTED } else { 0 }),
+            marks: AtomicU8::new(marks),
         };
         bytes(found.claims.unwrap_or(""))?;
         Some(Self(ThinArc::from_header_and_slice(head, &rest)))
@@ -245,8 +257,28 @@ impl Entry {
         let head = self.head();
         let [subject, name] = self.lengths();
         let before = subject + name + usize::from(head.scopes_bytes);
-        let take = self.0.slice.len() - self.texts_at() - before;
+        let limits = self.limits_bytes().map_or(0, |bytes| bytes + LIMITS_LENGTH_BYTES);
+        let take = self.0.slice.len() - self.texts_at() - before - limits;
         head.tags.has(Tags::CLAIMS).then(|| self.text(before, take))
+    }
+
+    /// What limits the key, joined by spaces; mostly nothing, and then nothing is read.
+    pub fn limits(&self) -> &str {
+        let Some(take) = self.limits_bytes() else {
+            return "";
+        };
+        let end = self.0.slice.len() - LIMITS_LENGTH_BYTES;
+        let bytes = end.checked_sub(take).and_then(|start| self.0.slice.get(start..end));
+        bytes.and_then(|bytes| str::from_utf8(bytes).ok()).unwrap_or_default()
+    }
+
+    /// How long they are, if there are any.
+    fn limits_bytes(&self) -> Option<usize> {
+        if self.head().marks.load(Ordering::Relaxed) & Marks::LIMITED == 0 {
+            return None;
+        }
+        let bytes = self.0.slice.last_chunk::<LIMITS_LENGTH_BYTES>()?;
+        Some(usize::from(u16::from_le_bytes(*bytes)))
     }
 
     /// When the key expires.
@@ -275,6 +307,7 @@ impl Entry {
             not_before: None,
             expires_at: self.expires_at(),
             scopes: self.scopes_bytes(),
+            limits: self.limits(),
         }
     }
 
@@ -318,7 +351,7 @@ impl Entry {
         let before = self
             .head()
             .marks
-            .fetch_and(Marks::RECENT | Marks::PRESENTED, Ordering::AcqRel);
+            .fetch_and(Marks::RECENT | Marks::PRESENTED | Marks::LIMITED, Ordering::AcqRel);
         let used_at = self.last_use().filter(|_| before & Marks::USED != 0);
         (self.head().uses.swap(0, Ordering::AcqRel), used_at)
     }

@@ -4,6 +4,7 @@ use super::*;
 use crate::access::{Actor, Rank};
 use crate::id::{KeyId, RootKeyId};
 use crate::key::{Digest, LastFour, Prefix};
+use crate::limits::Limits;
 use crate::policy::{After, ExpiryWish, OverlapWish, Policy, Preset, Undo, Violation};
 use crate::scope::Scopes;
 use crate::text::{Name, Slug, Subject};
@@ -31,6 +32,7 @@ fn issued(policy: &Policy) -> Key {
         description: None,
         claims: None,
         scopes: Scopes::default(),
+        limits: Limits::default(),
         created_by: None,
         expiry: ExpiryWish::Unsaid,
         secret: secret(0),
@@ -82,6 +84,8 @@ fn no_edit() -> Edit {
         description: None,
         claims: None,
         scopes: None,
+        networks: None,
+        counted: None,
         subject: None,
         expiry: ExpiryWish::Unsaid,
     }
@@ -435,6 +439,7 @@ fn the_limit_counts_what_could_work_again_without_a_new_secret() {
         description: None,
         claims: None,
         scopes: Scopes::default(),
+        limits: Limits::default(),
         created_by: None,
         expiry: ExpiryWish::Unsaid,
         secret: secret(0),

@@ -3,6 +3,7 @@
 use super::{Refusal, Revocation, Standing, State};
 use crate::id::KeyId;
 use crate::key::{Digest, LastFour, Prefix, Secret};
+use crate::limits::Limits;
 use crate::policy::{ExpiryWish, Names, Policy};
 use crate::scope::Scopes;
 use crate::text::{Claims, Description, Name, Slug, Subject};
@@ -25,6 +26,8 @@ pub struct Key {
     pub claims: Option<Claims>,
     /// What it may be used for.
     pub scopes: Scopes,
+    /// How often, and from where.
+    pub limits: Limits,
     /// Who made it, in the caller's words.
     pub created_by: Option<Subject>,
     /// The live secret's digest and what may be shown of it.
@@ -111,6 +114,8 @@ pub struct IssueOrder {
     pub claims: Option<Claims>,
     /// Scopes.
     pub scopes: Scopes,
+    /// Limits.
+    pub limits: Limits,
     /// Who makes it, in the caller's words.
     pub created_by: Option<Subject>,
     /// The wished expiry.
@@ -148,6 +153,7 @@ impl Key {
             description: order.description,
             claims: order.claims,
             scopes: order.scopes,
+            limits: order.limits,
             created_by: order.created_by,
             secret: order.secret,
             retiring: None,

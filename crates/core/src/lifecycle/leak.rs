@@ -71,6 +71,7 @@ mod tests {
     use crate::id::KeyId;
     use crate::key::{Prefix, Secret};
     use crate::lifecycle::{HoldOrder, IssueFacts, IssueOrder, NewSecret, Refusal};
+    use crate::limits::Limits;
     use crate::policy::{After, ExpiryWish, Preset, ReasonRule, Undo};
     use crate::scope::Scopes;
     use crate::text::{Name, Slug, Subject};
@@ -86,6 +87,7 @@ mod tests {
             description: None,
             claims: None,
             scopes: Scopes::default(),
+            limits: Limits::default(),
             created_by: None,
             expiry: ExpiryWish::Never,
             secret: NewSecret::of(&Secret::mint(&Prefix::standard(), &[1; 32]), &Prefix::standard()),

@@ -1,6 +1,7 @@
-//! Changing what is written about a key: name, description, claims, scopes, expiry.
+//! Changing what is written about a key: name, description, claims, scopes, limits, expiry.
 
 use super::{Key, Outcome, Refusal, State, Verb};
+use crate::limits::{Counted, Networks};
 use crate::policy::{ExpiryWish, Policy, Violation};
 use crate::scope::Scopes;
 use crate::text::{Claims, Description, Name, Subject};
@@ -17,6 +18,10 @@ pub struct Edit {
     pub claims: Option<Option<Claims>>,
     /// New scopes.
     pub scopes: Option<Scopes>,
+    /// From where it may be used, anew.
+    pub networks: Option<Networks>,
+    /// What is counted, anew.
+    pub counted: Option<Counted>,
     /// The owner. Only the present one is taken: Clerk's callers send it along (clerk-wire, section 3).
     pub subject: Option<Subject>,
     /// A new expiry.
@@ -45,6 +50,7 @@ impl Key {
         if let Some(scopes) = edit.scopes {
             key.scopes = scopes;
         }
+        key.limits = key.limits.replaced(edit.networks, edit.counted);
         if key == before {
             return Ok(Outcome::Unchanged(key));
         }

@@ -12,6 +12,7 @@ use super::keys::act::ActPage;
 use super::keys::create::CreatePage;
 use super::keys::edit::EditPage;
 use super::keys::expiry::choices;
+use super::keys::limits::LimitFields;
 use super::keys::list::{Filter, KeysPage};
 use super::keys::reveal::RevealPage;
 use super::keys::rotate::RotatePage;
@@ -93,6 +94,8 @@ fn row() -> Row {
         mask: "ak_kr1…wxyz".to_owned(),
         owner: HOSTILE.to_owned(),
         scopes: vec!["orders:read".to_owned()],
+        networks: vec!["192.0.2.0/24".to_owned()],
+        limits: vec!["per-minute 120/60s".to_owned()],
         created: when(),
         last_used: Some(when()),
         expires: Some(when()),

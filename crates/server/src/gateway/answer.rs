@@ -3,26 +3,16 @@
 use super::asked::{Allowed, Denied};
 use super::identity;
 use super::profile::Profile;
-use crate::http::respond;
+use crate::http::{budget, respond};
 use axum::body::Body;
-use hyper::header::{
-    CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
-};
-use hyper::{Response, StatusCode};
-use keyreeve_api::{Code, Family};
+use hyper::header::{CACHE_CONTROL, HeaderName, HeaderValue, VARY};
+use hyper::{HeaderMap, Response, StatusCode};
+use keyreeve_api::Family;
 
 /// The status and the code of a denial, for gateways that cannot pass on the real ones.
 const STATUS: HeaderName = HeaderName::from_static("x-keyreeve-status");
 const CODE: HeaderName = HeaderName::from_static("x-keyreeve-code");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
-/// How long a client should wait where nothing more exact is known, in seconds.
-const RETRY_SECONDS: u64 = 1;
-
-/// How long whoever was denied should wait before the next try, in seconds.
-pub(super) fn retry_after(code: Code) -> Option<u64> {
-    matches!(code, Code::RateLimited | Code::ServiceUnavailable).then_some(RETRY_SECONDS)
-}
-
 /// Exactly 200 and an empty body (G-01), with every header there is (G-05).
 pub(super) fn allowed(allowed: &Allowed, request_id: &str) -> Response<Body> {
     let mut response = Response::new(Body::empty());
@@ -42,6 +32,9 @@ pub(super) fn allowed(allowed: &Allowed, request_id: &str) -> Response<Body> {
         }
     };
     headers.insert(CACHE_CONTROL, kept);
+    for (name, text) in allowed.budget.iter().flat_map(budget::Fields::named) {
+        insert(headers, name, text);
+    }
     respond::with_request_id(response, request_id)
 }
 
@@ -53,17 +46,17 @@ pub(super) fn denied(denied: &Denied, profile: Profile, request_id: &str) -> Res
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = profile.status(status);
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(Family::Problem.content_type()));
-    headers.insert(CACHE_CONTROL, NO_STORE);
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    for (name, text) in denied.fields() {
+        insert(headers, name, &text);
+    }
     headers.insert(STATUS, HeaderValue::from(code.status()));
     headers.insert(CODE, HeaderValue::from_static(code.as_str()));
-    let challenge = denied.challenge.as_deref();
-    if let Some(challenge) = challenge.and_then(|text| HeaderValue::from_str(text).ok()) {
-        headers.insert(WWW_AUTHENTICATE, challenge);
-    }
-    if let Some(seconds) = retry_after(code) {
-        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
-    }
     respond::with_request_id(response, request_id)
+}
+
+/// What is written there is visible ASCII or blanks; what were not would be left out.
+fn insert(headers: &mut HeaderMap, name: &'static str, text: &str) {
+    if let Ok(value) = HeaderValue::from_str(text) {
+        headers.insert(HeaderName::from_static(name), value);
+    }
 }

@@ -4,7 +4,8 @@
 use super::credential::{self, Fields};
 use super::identity;
 use crate::App;
-use keyreeve_api::{Code, Problem};
+use crate::http::budget;
+use keyreeve_api::{Code, Family, Problem};
 use keyreeve_authority::Failure;
 use keyreeve_authority::tenants::DEFAULT_TENANT;
 use keyreeve_authority::verify::{Question, Via};
@@ -19,6 +20,8 @@ use std::sync::Arc;
 /// Where a gateway shows that it may ask (G-13). Snippets take it out of what clients send.
 pub(super) const GATEWAY_HEADER: &str = "x-keyreeve-gateway";
 const SECOND_MS: u64 = 1_000;
+/// How long a client should wait where nothing more exact is known, in seconds.
+const RETRY_SECONDS: u64 = 1;
 
 /// The policy that a path names: `name`, or `tenant:name`. `None` is one that nobody can have.
 #[derive(Clone, Debug)]
@@ -53,6 +56,8 @@ pub(super) struct Allowed {
     pub(super) policy: Arc<CheckPolicy>,
     /// How long the gateway may keep the answer, in seconds.
     pub(super) max_age: u64,
+    /// How the key's limits stand, if it has any.
+    pub(super) budget: Option<budget::Fields>,
 }
 
 /// The request ends here.
@@ -60,6 +65,36 @@ pub(super) struct Denied {
     pub(super) problem: Problem,
     /// For `WWW-Authenticate` (RFC 6750, section 3).
     pub(super) challenge: Option<String>,
+    /// How the key's limits stand, if it has any.
+    pub(super) budget: Option<budget::Fields>,
+}
+
+impl Denied {
+    /// What every gateway is told besides the problem document, in fields that it can hand on to the client (G-02).
+    pub(super) fn fields(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let always = [
+            ("content-type", Family::Problem.content_type()),
+            ("cache-control", "no-store"),
+            ("x-content-type-options", "nosniff"),
+        ];
+        let challenge = self.challenge.as_ref().map(|text| ("www-authenticate", text.clone()));
+        let wait = self.retry_after().map(|seconds| ("retry-after", seconds.to_string()));
+        let budget = self.budget.iter().flat_map(budget::Fields::named);
+        let texts = always
+            .into_iter()
+            .chain(budget)
+            .map(|(name, text)| (name, text.to_owned()));
+        texts.chain(challenge).chain(wait)
+    }
+
+    /// How long whoever was denied should wait before the next try, in seconds; `None` where that changes nothing.
+    fn retry_after(&self) -> Option<u64> {
+        match (self.problem.code, &self.budget) {
+            (Code::RateLimited, Some(budget)) => budget.retry_after,
+            (Code::RateLimited | Code::ServiceUnavailable, _) => Some(RETRY_SECONDS),
+            _ => None,
+        }
+    }
 }
 
 impl From<Problem> for Denied {
@@ -67,6 +102,7 @@ impl From<Problem> for Denied {
         Self {
             problem,
             challenge: None,
+            budget: None,
         }
     }
 }
@@ -92,21 +128,32 @@ impl<F: Fields> Asked<'_, F> {
             now,
             address: self.address,
             via: self.via,
+            cost: 1,
         };
         let verdict = app.authority().verify(key.unwrap_or(""), &question).await;
-        let entry = match (verdict.outer(), verdict.entry) {
+        let outer = verdict.outer();
+        let budget = verdict.budget.map(|budget| budget::fields(&budget, now));
+        let entry = match (outer, verdict.entry) {
             (None, Some(entry)) => entry,
-            (outer, _) => return Err(denied(outer.unwrap_or(Outer::KeyInvalid), &policy)),
+            (outer, _) => {
+                return Err(Denied {
+                    budget,
+                    ..denied(outer.unwrap_or(Outer::KeyInvalid), &policy)
+                });
+            }
         };
         let identity = identity::values(&entry, key.unwrap_or(""), policy.meta).map_err(|_| too_large())?;
         let lasts = entry
             .expires_at()
             .map_or(u64::MAX, |end| end.millis_since(now) / SECOND_MS);
         let max_age = u64::from(policy.cache_max_age_seconds).min(app.authority().cache_seconds_max());
+        // An answer that is kept would be counted once, however often it is used.
+        let max_age = if budget.is_some() { 0 } else { max_age.min(lasts) };
         Ok(Allowed {
             identity,
-            max_age: max_age.min(lasts),
             policy,
+            max_age,
+            budget,
         })
     }
 
@@ -148,42 +195,40 @@ fn too_large() -> Denied {
     Problem::new(Code::ServiceUnavailable, detail).into()
 }
 
-fn ambiguous(policy: &CheckPolicy) -> Denied {
+/// The headers that a key may stand in, with commas.
+fn headers(policy: &CheckPolicy) -> String {
     let headers: Vec<_> = policy.key_headers.iter().map(ToString::to_string).collect();
+    headers.join(", ")
+}
+
+fn ambiguous(policy: &CheckPolicy) -> Denied {
     let detail = format!(
         "The request has more than one key. Send exactly one, once, in one of the headers {}.",
-        headers.join(", ")
+        headers(policy)
     );
     Problem::new(Code::AmbiguousCredentials, detail).into()
 }
 
 /// What the outside is told (product.md, section 6), with the challenge that goes with it.
 fn denied(outer: Outer, policy: &CheckPolicy) -> Denied {
-    let headers: Vec<_> = policy.key_headers.iter().map(ToString::to_string).collect();
-    let (code, detail) = match outer {
-        Outer::KeyRequired => (
-            Code::ApiKeyRequired,
-            format!("This needs an API key in one of the headers {}.", headers.join(", ")),
-        ),
-        Outer::KeyInvalid => (Code::ApiKeyInvalid, "The API key is not good.".to_owned()),
-        Outer::KeyExpired => (Code::ApiKeyExpired, "The API key's time is over.".to_owned()),
-        Outer::KeyDisabled => (Code::ApiKeyDisabled, "The API key is on hold.".to_owned()),
-        Outer::ContextDenied => (
-            Code::ApiKeyContextDenied,
-            "The API key may not be used from here.".to_owned(),
-        ),
-        Outer::InsufficientScope => (
+    let problem = match outer {
+        Outer::KeyRequired => {
+            let detail = format!("This needs an API key in one of the headers {}.", headers(policy));
+            Problem::new(Code::ApiKeyRequired, detail)
+        }
+        Outer::KeyInvalid => Problem::new(Code::ApiKeyInvalid, "The API key is not good."),
+        Outer::KeyExpired => Problem::new(Code::ApiKeyExpired, "The API key's time is over."),
+        Outer::KeyDisabled => Problem::new(Code::ApiKeyDisabled, "The API key is on hold."),
+        Outer::ContextDenied => Problem::new(Code::ApiKeyContextDenied, "The API key may not be used from here."),
+        Outer::InsufficientScope => Problem::new(
             Code::InsufficientScope,
-            "The API key does not hold the scopes for this.".to_owned(),
+            "The API key does not hold the scopes for this.",
         ),
-        Outer::RateLimited => (
+        Outer::RateLimited => Problem::new(
             Code::RateLimited,
-            "The API key was used too often. Wait, then try again.".to_owned(),
+            "The API key was used too often. Wait, then try again.",
         ),
-        Outer::Unavailable => (
-            Code::ServiceUnavailable,
-            "Keys cannot be verified now. Try again.".to_owned(),
-        ),
+        Outer::Unavailable => Problem::new(Code::ServiceUnavailable, "Keys cannot be verified now. Try again."),
     };
     let realm = policy.realm.as_str();
     let challenge = match outer {
@@ -197,8 +242,8 @@ fn denied(outer: Outer, policy: &CheckPolicy) -> Denied {
         Outer::KeyDisabled | Outer::ContextDenied | Outer::RateLimited | Outer::Unavailable => None,
     };
     Denied {
-        problem: Problem::new(code, detail),
         challenge,
+        ..Denied::from(problem)
     }
 }
 

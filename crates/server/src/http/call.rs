@@ -208,4 +208,4 @@ pub(crate) fn key_id(text: &str) -> Result<keyreeve_core::KeyId, Problem> {
         .map_err(|_| Problem::new(Code::NotFound, "There is no such thing in this tenant."))
 }
 
-pub(crate) use text::{claims, description, expiry, name, note, reason_code, scopes, subject};
+pub(crate) use text::{claims, description, expiry, limits, name, networks, note, reason_code, scopes, subject};

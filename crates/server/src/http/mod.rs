@@ -3,6 +3,7 @@
 pub(crate) mod answer;
 pub(crate) mod bearer;
 pub(crate) mod body;
+pub(crate) mod budget;
 pub(crate) mod call;
 pub(crate) mod check_policy_text;
 mod failure;
@@ -14,7 +15,7 @@ mod policy_text;
 mod query;
 pub(crate) mod respond;
 pub(crate) mod text;
-mod v1;
+pub(crate) mod v1;
 pub(crate) mod verify;
 
 pub(crate) use v1::audit::event;

@@ -2,10 +2,13 @@
 
 use keyreeve_api::Problem;
 use keyreeve_api::claims::ClaimsText;
+use keyreeve_api::limits::KeyLimit;
+use keyreeve_api::seconds::Whole;
 use keyreeve_core::lifecycle::ReasonCode;
+use keyreeve_core::limits::{self, Bound, Count, Counted, Limit, Networks, Period};
 use keyreeve_core::policy::ExpiryWish;
 use keyreeve_core::scope::Scopes;
-use keyreeve_core::text::{Claims, Description, Name, Note, Subject, TextError};
+use keyreeve_core::text::{Claims, Description, LimitName, Name, Note, Subject, TextError};
 
 fn named<T>(field: &str, parsed: Result<T, TextError>) -> Result<T, Problem> {
     parsed.map_err(|error| Problem::field(field, &error.to_string()))
@@ -33,6 +36,58 @@ pub(crate) fn claims(field: &str, text: &ClaimsText) -> Result<Claims, Problem> 
 
 pub(crate) fn scopes(field: &str, scopes: &[String]) -> Result<Scopes, Problem> {
     Scopes::parse(scopes.iter().map(String::as_str)).map_err(|error| Problem::field(field, &error.to_string()))
+}
+
+/// What is counted for a key, as it was wished.
+pub(crate) fn limits<'w>(field: &str, wishes: impl IntoIterator<Item = &'w KeyLimit>) -> Result<Counted, Problem> {
+    let wishes = wishes.into_iter().enumerate();
+    let limits: Result<_, _> = wishes
+        .map(|(place, wish)| limit(&format!("{field}[{place}]"), wish))
+        .collect();
+    Counted::new(limits?).map_err(|error| Problem::field(field, &error.to_string()))
+}
+
+fn limit(field: &str, wish: &KeyLimit) -> Result<Limit, Problem> {
+    let wrong = |part: &str, what: &str| Problem::field(&format!("{field}{part}"), what);
+    let name = named(&format!("{field}.name"), LimitName::parse(&wish.name))?;
+    let bound = match (wish.seconds, &wish.period) {
+        (Some(seconds), None) => {
+            let small = |number: Whole| u32::try_from(number.0).unwrap_or(u32::MAX);
+            Bound::Rate {
+                limit: small(wish.limit),
+                seconds: small(seconds),
+                burst: small(wish.burst.unwrap_or(wish.limit)),
+                count: if wish.hard == Some(true) {
+                    Count::Hard
+                } else {
+                    Count::Soft
+                },
+            }
+        }
+        (None, Some(period)) => {
+            if wish.burst.is_some() || wish.hard == Some(false) {
+                return Err(wrong("", "is a quota, which has no burst and is always hard"));
+            }
+            let period = Period::parse(period);
+            let known = "must be hour, day, month or total";
+            Bound::Quota {
+                limit: wish.limit.0,
+                period: period.ok_or_else(|| wrong(".period", known))?,
+            }
+        }
+        _ => return Err(wrong("", "must say either seconds, for a rate, or period, for a quota")),
+    };
+    Limit::new(name, bound).map_err(|error| wrong("", &error.to_string()))
+}
+
+/// From where a key may be used.
+pub(crate) fn networks<'t>(field: &str, texts: impl IntoIterator<Item = &'t str>) -> Result<Networks, Problem> {
+    let texts = texts.into_iter().enumerate();
+    let one = |(place, text): (usize, &str)| {
+        limits::network(text).map_err(|error| Problem::field(&format!("{field}[{place}]"), &error.to_string()))
+    };
+    let networks: Result<_, _> = texts.map(one).collect();
+    Networks::new(networks?).map_err(|error| Problem::field(field, &error.to_string()))
 }
 
 pub(crate) fn reason_code(field: &str, word: Option<&str>) -> Result<ReasonCode, Problem> {

@@ -2,13 +2,15 @@
 
 use super::told::told;
 use crate::App;
+use crate::http::budget;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use keyreeve_api::verifiers::{ChildSays, LINE_BYTES_MAX, NodeSays, Seen};
+use keyreeve_api::verifiers::{ChargedUse, ChildSays, LINE_BYTES_MAX, NodeSays, Seen};
 use keyreeve_authority::children::{Line, Reported};
 use keyreeve_authority::verifier::RootPass;
 use keyreeve_core::access::Reach;
 use keyreeve_core::coherence::nursery::{ChildId, Forget, Order};
+use keyreeve_core::limits::COST_MAX;
 use keyreeve_core::verdict::Denial;
 use keyreeve_core::{Digest, KeyId, Timestamp};
 use std::sync::Arc;
@@ -151,6 +153,10 @@ impl Session {
                     Some(digest) => self.answer(number, digest),
                     None => return End::Lost,
                 },
+                ChildSays::Charge { number, digest, cost } => match Digest::from_hex(&digest) {
+                    Some(digest) if cost <= COST_MAX => self.charge(number, digest, cost),
+                    Some(_) | None => return End::Lost,
+                },
                 ChildSays::Ack { number } => {
                     self.app.authority().children().acknowledged(self.id, number);
                     if number != 0 && number == self.outbox.last_order.load(Ordering::Acquire) {
@@ -187,6 +193,31 @@ impl Session {
                 Err(_) => nothing,
             };
             outbox.push(found);
+            drop(place);
+        });
+    }
+
+    /// Counts uses, beside everything else too.
+    fn charge(&self, number: u64, digest: Digest, cost: u32) {
+        let Ok(place) = Arc::clone(&self.questions).try_acquire_owned() else {
+            let charged = None;
+            self.outbox.push(NodeSays::Charged { number, charged });
+            return;
+        };
+        let (app, reach, outbox) = (self.app.clone(), self.reach.clone(), Arc::clone(&self.outbox));
+        tokio::spawn(async move {
+            let charged = app.authority().charge_for_child(&reach, digest, cost).await;
+            let now = app.authority().now();
+            let charged = charged.map(|(is_allowed, budget)| {
+                let fields = budget::fields(&budget, now);
+                ChargedUse {
+                    is_allowed,
+                    retry_seconds: fields.retry_after,
+                    rate_limit: fields.standing,
+                    rate_limit_policy: fields.policy,
+                }
+            });
+            outbox.push(NodeSays::Charged { number, charged });
             drop(place);
         });
     }

@@ -33,5 +33,6 @@ pub(super) fn told(entry: &Entry) -> Told {
         name: entry.name().to_owned(),
         scopes: entry.scopes().to_owned(),
         claims: entry.claims().map(str::to_owned),
+        limits: entry.limits().to_owned(),
     }
 }

@@ -3,6 +3,7 @@
 mod activity;
 mod check_policies;
 mod cluster;
+mod limits;
 mod people;
 mod table;
 mod tables;
@@ -12,8 +13,8 @@ use crate::error::{StoreError, WriteError};
 use crate::model::{
     Activity, AuditQuery, AuditRecord, Census, ChangeManyRequest, ChangeRequest, Changed, ChangedCheckPolicy,
     ChangedMany, CheckPolicyChange, CheckPolicyRecord, Credential, Event, Founding, Head, IssueRequest, Issued,
-    KeyPage, KeyQuery, KeyRecord, Login, Refusals, RootKey, Stamped, Tenant, TenantEdit, Trace, UsageCount, UserChange,
-    WriteContext,
+    KeyPage, KeyQuery, KeyRecord, Login, Refusals, RootKey, SliceRequest, Stamped, Tenant, TenantEdit, Trace,
+    UsageCount, UserChange, WriteContext,
 };
 use crate::operations::{self, Written};
 use crate::store::{CommitObserver, Store};
@@ -21,6 +22,7 @@ use crate::tx::Tx;
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use keyreeve_core::limits::Slice;
 use keyreeve_core::text::{Slug, Subject};
 use keyreeve_core::user::{Email, Status};
 use keyreeve_core::{Digest, KeyId, RootKeyId, Timestamp, User, UserId};
@@ -222,6 +224,11 @@ impl Store for MemoryStore {
 
     async fn record_activity(&self, activity: Activity) -> Result<(), StoreError> {
         self.write(|tx| Box::pin(async move { operations::record_activity(tx, &activity).await }))
+            .map_err(operations::only_store_error)
+    }
+
+    async fn take_slices(&self, request: SliceRequest) -> Result<Vec<Slice>, StoreError> {
+        self.write(|tx| Box::pin(async move { operations::take_slices(tx, &request).await }))
             .map_err(operations::only_store_error)
     }
 

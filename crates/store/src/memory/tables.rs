@@ -9,7 +9,8 @@ use crate::model::{
 use crate::tx::Mark;
 use keyreeve_core::access::Reach;
 use keyreeve_core::lifecycle::{Standing, State};
-use keyreeve_core::text::{CheckPolicyName, Slug};
+use keyreeve_core::limits::Counter;
+use keyreeve_core::text::{CheckPolicyName, LimitName, Slug};
 use keyreeve_core::verdict::{KeyStanding, SecretStanding};
 use keyreeve_core::{Digest, Key, KeyId, RootKeyId, Timestamp, User, UserId};
 
@@ -48,6 +49,7 @@ pub(super) struct Tables {
     pub(super) traces: Table<(KeyId, String, String), Trace>,
     pub(super) logins: Table<[u8; 32], Login>,
     pub(super) check_policies: Table<(Slug, CheckPolicyName), CheckPolicyRecord>,
+    pub(super) counters: Table<(KeyId, LimitName), Counter>,
     /// Not part of any transaction.
     pub(super) meeting: Meeting,
 }
@@ -72,6 +74,7 @@ impl Default for Tables {
             traces: Table::default(),
             logins: Table::default(),
             check_policies: Table::default(),
+            counters: Table::default(),
             meeting: Meeting::default(),
         }
     }
@@ -91,6 +94,7 @@ impl Tables {
         self.traces.commit();
         self.logins.commit();
         self.check_policies.commit();
+        self.counters.commit();
     }
 
     pub(super) fn roll_back(&mut self) {
@@ -106,6 +110,7 @@ impl Tables {
         self.traces.roll_back();
         self.logins.roll_back();
         self.check_policies.roll_back();
+        self.counters.roll_back();
     }
 
     /// The key as stored, not settled.
@@ -286,6 +291,7 @@ fn brief(key: &Key) -> KeyBrief {
         subject: key.subject.as_str().into(),
         name: key.name.as_str().into(),
         scopes: key.scopes.joined().into(),
+        limits: key.limits.joined().into(),
         claims: key.claims.as_ref().map(|claims| claims.as_json().into()),
         standing: match &key.state {
             State::Active => KeyStanding::Active,

@@ -98,6 +98,10 @@ impl Tx for MemoryTx<'_> {
         for trace in self.0.traces_of(id) {
             self.0.traces.remove(&(trace.key, trace.outcome, trace.address));
         }
+        let counters = self.0.counters.rows().keys().filter(|(of, _)| *of == id);
+        for place in counters.cloned().collect::<Vec<_>>() {
+            self.0.counters.remove(&place);
+        }
         self.0.keys.remove(&id);
         Ok(())
     }

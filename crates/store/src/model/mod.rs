@@ -2,11 +2,13 @@
 
 mod activity;
 mod check;
+mod limits;
 mod log;
 mod login;
 
 pub use activity::{Activity, CENSUS_DAYS, CENSUS_TENANTS_MAX, Census, Refusals, Trace, UsageCount};
 pub use check::{ChangedCheckPolicy, CheckPolicyChange, CheckPolicyRecord};
+pub use limits::SliceRequest;
 pub use log::{AuditDraft, AuditQuery, AuditRecord, Event, Head, entry_of};
 pub use login::{Login, LoginKind};
 
@@ -127,6 +129,8 @@ pub struct KeyBrief {
     pub scopes: Box<str>,
     /// The claims as JSON.
     pub claims: Option<Box<str>>,
+    /// What limits it, joined by spaces.
+    pub limits: Box<str>,
     /// How the key stands.
     pub standing: KeyStanding,
     /// When it expires.

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Number, name, text. A merged one is never edited (ARCHITECTURE.md, A9); SQLite has the twins.
-const MIGRATIONS: [(i64, &str, &str); 5] = [
+const MIGRATIONS: [(i64, &str, &str); 6] = [
     (
         1,
         "foundation",
@@ -36,6 +36,7 @@ const MIGRATIONS: [(i64, &str, &str); 5] = [
         "check_policies",
         include_str!("../../migrations/postgres/0005_check_policies.sql"),
     ),
+    (6, "limits", include_str!("../../migrations/postgres/0006_limits.sql")),
 ];
 
 const PREPARE: &str = "BEGIN; \

@@ -6,6 +6,7 @@
 
 pub(crate) mod census;
 pub(crate) mod check_policies;
+pub(crate) mod limits;
 pub(crate) mod list;
 pub(crate) mod people;
 pub(crate) mod read;

@@ -20,7 +20,7 @@ const ROOT_KEYS: &str = "SELECT id, name, tenant, permissions, digest, last_four
 const FIND_ROOT_KEY: &str = "SELECT h.revision AS head_revision, r.* \
      FROM head h LEFT JOIN root_keys r ON r.digest = ?1 WHERE h.id = 1";
 pub(crate) const FIND_CREDENTIAL: &str = "SELECT h.revision AS head_revision, c.standing, c.until, c.key_id, c.tenant, \
-     c.last_used_at IS NOT NULL AS is_presented, k.subject, k.name, k.scopes, k.claims, k.state, k.finalize_at, k.expires_at \
+     c.last_used_at IS NOT NULL AS is_presented, k.subject, k.name, k.scopes, k.claims, k.limits, k.state, k.finalize_at, k.expires_at \
      FROM head h LEFT JOIN credentials c ON c.digest = ?1 LEFT JOIN keys k ON k.id = c.key_id WHERE h.id = 1";
 pub(crate) const KEY: &str = concat!(select_keys!(), "WHERE tenant = ?1 AND id = ?2");
 pub(crate) const LAPSED: &str =

@@ -13,13 +13,13 @@ use keyreeve_core::scope::Scopes;
 use keyreeve_core::text::{Claims, Description, Name, Note, Slug, Subject};
 use keyreeve_core::user::{Email, PasswordDigest, Status};
 use keyreeve_core::verdict::{KeyStanding, SecretStanding};
-use keyreeve_core::{Digest, Key, KeyId, RootKeyId, Timestamp, User, UserId};
+use keyreeve_core::{Digest, Key, KeyId, Limits, RootKeyId, Timestamp, User, UserId};
 
 /// The columns of a key, read by name; a condition follows.
 macro_rules! select_keys {
     () => {
         concat!(
-            "SELECT id, tenant, subject, name, description, claims, scopes, created_by, digest, prefix, last_four, ",
+            "SELECT id, tenant, subject, name, description, claims, scopes, limits, created_by, digest, prefix, last_four, ",
             "retiring, retiring_until, state, hold_cause, hold_lock, finalize_at, state_since, state_by, ",
             "reason_code, note, created_at, updated_at, rotated_at, expires_at, last_used_at, ",
             "(SELECT c.last_used_at IS NOT NULL FROM credentials c WHERE c.digest = keys.digest) AS is_presented ",
@@ -219,6 +219,7 @@ fn key(row: &impl Columns) -> Result<Key, StoreError> {
         description: maybe(row, "description", |text| Description::parse(text).ok())?,
         claims: maybe(row, "claims", |text| Claims::from_checked_json(text).ok())?,
         scopes: parsed(row, "scopes", |text| Scopes::from_joined(text).ok())?,
+        limits: maybe(row, "limits", |text| Limits::from_joined(text).ok())?.unwrap_or_default(),
         created_by: maybe(row, "created_by", |text| Subject::parse(text).ok())?,
         secret: NewSecret {
             digest: digest(row, "digest")?,
@@ -299,6 +300,7 @@ fn brief(row: &impl Columns) -> Result<Option<KeyBrief>, StoreError> {
         name: part("name")?,
         scopes: part("scopes")?,
         claims: row.text("claims")?.map(Box::from),
+        limits: row.text("limits")?.unwrap_or_default().into(),
         standing: match state {
             "active" => KeyStanding::Active,
             "disabled" => KeyStanding::Disabled {

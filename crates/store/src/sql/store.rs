@@ -6,12 +6,13 @@ use crate::error::{StoreError, WriteError};
 use crate::model::{
     Activity, AuditQuery, AuditRecord, Census, ChangeManyRequest, ChangeRequest, Changed, ChangedCheckPolicy,
     ChangedMany, CheckPolicyChange, CheckPolicyRecord, Credential, Event, Founding, Head, IssueRequest, Issued,
-    KeyPage, KeyQuery, KeyRecord, Login, Refusals, RootKey, Stamped, Tenant, TenantEdit, Trace, UsageCount, UserChange,
-    WriteContext,
+    KeyPage, KeyQuery, KeyRecord, Login, Refusals, RootKey, SliceRequest, Stamped, Tenant, TenantEdit, Trace,
+    UsageCount, UserChange, WriteContext,
 };
 use crate::operations;
 use crate::store::Store;
 use async_trait::async_trait;
+use keyreeve_core::limits::Slice;
 use keyreeve_core::text::{Slug, Subject};
 use keyreeve_core::user::Email;
 use keyreeve_core::{Digest, KeyId, RootKeyId, Timestamp, User, UserId};
@@ -172,6 +173,14 @@ impl<S: SqlStore> Store for S {
             .write(move |tx| Box::pin(async move { operations::record_activity(tx, &activity).await }))
             .await;
         written.map_err(operations::only_store_error)
+    }
+
+    async fn take_slices(&self, request: SliceRequest) -> Result<Vec<Slice>, StoreError> {
+        let taken = self
+            .writer()
+            .write(move |tx| Box::pin(async move { operations::take_slices(tx, &request).await }))
+            .await;
+        taken.map_err(operations::only_store_error)
     }
 
     async fn usage(&self, key: KeyId, since: Timestamp, until: Timestamp) -> Result<Vec<UsageCount>, StoreError> {

@@ -26,15 +26,16 @@ pub(crate) const NAME_TAKEN: &str = "SELECT EXISTS (SELECT 1 FROM keys WHERE ten
      AND NOT coalesce(expires_at <= ?5, FALSE)) AS found";
 const INSERT_KEY: &str = "INSERT INTO keys (id, tenant, subject, name, description, claims, scopes, created_by, \
      digest, prefix, last_four, retiring, retiring_until, state, hold_cause, hold_lock, finalize_at, state_since, \
-     state_by, reason_code, note, created_at, updated_at, rotated_at, expires_at) \
+     state_by, reason_code, note, created_at, updated_at, rotated_at, expires_at, limits) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, \
-     ?23, ?24, ?25)";
+     ?23, ?24, ?25, ?26)";
 const UPDATE_KEY: &str = "UPDATE keys SET tenant = ?2, subject = ?3, name = ?4, description = ?5, claims = ?6, \
      scopes = ?7, created_by = ?8, digest = ?9, prefix = ?10, last_four = ?11, retiring = ?12, retiring_until = ?13, \
      state = ?14, hold_cause = ?15, hold_lock = ?16, finalize_at = ?17, state_since = ?18, state_by = ?19, \
-     reason_code = ?20, note = ?21, created_at = ?22, updated_at = ?23, rotated_at = ?24, expires_at = ?25 \
+     reason_code = ?20, note = ?21, created_at = ?22, updated_at = ?23, rotated_at = ?24, expires_at = ?25, limits = ?26 \
      WHERE id = ?1";
 const DELETE_TRACES: &str = "DELETE FROM traces WHERE key_id = ?1";
+const DELETE_COUNTERS: &str = "DELETE FROM limit_counters WHERE key_id = ?1";
 const DELETE_KEY: &str = "DELETE FROM keys WHERE id = ?1";
 const INSERT_CREDENTIAL: &str =
     "INSERT INTO credentials (digest, key_id, tenant, standing) VALUES (?1, ?2, ?3, 'live')";
@@ -103,6 +104,7 @@ fn key_statement<'q>(sql: &'static str, key: &'q Key) -> Statement<'q> {
         .bind(key.updated_at.millis())
         .bind(key.rotated_at.map(Timestamp::millis))
         .bind(key.expires_at.map(Timestamp::millis))
+        .bind(Some(key.limits.joined()).filter(|limits| !limits.is_empty()))
 }
 
 fn append(record: &AuditRecord) -> Statement<'_> {
@@ -234,6 +236,7 @@ impl<E: Engine> Tx for SqlTx<'_, E> {
     async fn delete_key(&mut self, id: KeyId) -> Result<()> {
         // Addresses tell of people: they go with the record.
         self.run(query(DELETE_TRACES).bind(id.bytes())).await?;
+        self.run(query(DELETE_COUNTERS).bind(id.bytes())).await?;
         self.run(query(DELETE_KEY).bind(id.bytes())).await.map(drop)
     }
 

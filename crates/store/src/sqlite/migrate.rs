@@ -5,7 +5,7 @@ use crate::error::StoreError;
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
 
 /// Number, name, text. A merged one is never edited (ARCHITECTURE.md, A9); Postgres has the twins, and one of its own.
-const MIGRATIONS: [(i64, &str, &str); 4] = [
+const MIGRATIONS: [(i64, &str, &str); 5] = [
     (
         1,
         "foundation",
@@ -26,6 +26,7 @@ const MIGRATIONS: [(i64, &str, &str); 4] = [
         "check_policies",
         include_str!("../../migrations/sqlite/0005_check_policies.sql"),
     ),
+    (6, "limits", include_str!("../../migrations/sqlite/0006_limits.sql")),
 ];
 
 const PREPARE: &str = "CREATE TABLE IF NOT EXISTS keyreeve_migrations (version INTEGER PRIMARY KEY, \
@@ -69,13 +70,14 @@ mod tests {
         let former = "CREATE TABLE _sqlx_migrations (version BIGINT PRIMARY KEY, description TEXT NOT NULL); \
             INSERT INTO _sqlx_migrations SELECT version, name FROM keyreeve_migrations WHERE version < 4; \
             DROP TABLE keyreeve_migrations; DROP TABLE logins; DROP TABLE traces; DROP INDEX users_of_email; \
-            DROP INDEX log_of_subject; DROP TABLE check_policies";
+            DROP INDEX log_of_subject; DROP TABLE check_policies; ALTER TABLE keys DROP COLUMN limits; \
+            DROP TABLE limit_counters";
         connection.execute_batch(former).unwrap();
         migrate(&mut connection).unwrap();
         let versions = "SELECT group_concat(version) FROM keyreeve_migrations ORDER BY version";
         let versions: String = connection.query_row(versions, [], |row| row.get(0)).unwrap();
         assert_eq!(
-            versions, "1,2,4,5",
+            versions, "1,2,4,5,6",
             "the last were run, and the first two were not again"
         );
         assert!(connection.execute_batch("SELECT 1 FROM _sqlx_migrations").is_err());

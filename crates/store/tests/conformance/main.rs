@@ -20,6 +20,7 @@ mod people;
 mod replays;
 mod root_keys;
 mod secrets;
+mod slices;
 mod sqlite_only;
 mod world;
 
@@ -96,6 +97,11 @@ every_database! {
     secrets::an_erased_secret_is_a_tombstone_for_ever,
     secrets::a_secret_is_never_issued_twice,
     secrets::uses_move_forward_only_and_make_no_revision,
+    slices::the_limits_of_a_key_come_back_as_they_were,
+    slices::a_slice_is_given_out_once_and_makes_no_revision,
+    slices::many_at_once_get_no_more_than_there_is,
+    slices::what_comes_back_can_be_given_out_again,
+    slices::counters_go_with_their_key,
     activity::counts_add_up_by_hour_and_outcome,
     activity::counts_are_forgotten_after_ninety_days,
     activity::an_event_is_an_entry_and_nothing_else,

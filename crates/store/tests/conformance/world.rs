@@ -199,6 +199,7 @@ impl World {
             description: None,
             claims: None,
             scopes: Scopes::parse(["read", "write"]).unwrap(),
+            limits: keyreeve_core::Limits::default(),
             created_by: None,
             expiry,
             secret: self.secret(),

@@ -4,6 +4,7 @@ use super::targets::Common;
 use crate::commands::duration::Duration;
 use crate::exit::Usage;
 use clap::Args;
+use keyreeve_api::limits::{KeyLimit, LINE_FORM};
 use serde_json::{Value, json};
 
 /// Issue a key; its secret is shown once.
@@ -20,6 +21,12 @@ pub(crate) struct Create {
     /// What it may be used for; repeat for more
     #[arg(long = "scope", value_name = "SCOPE")]
     scopes: Vec<String>,
+    /// From where it may be used, such as 192.0.2.0/24; repeat for more
+    #[arg(long = "network", value_name = "CIDR")]
+    networks: Vec<String>,
+    /// How often: "per-minute 120/60s burst 20 hard" or "monthly 10000/month"; repeat for more
+    #[arg(long = "limit", value_name = "LIMIT", value_parser = limit)]
+    limits: Vec<KeyLimit>,
     /// Claims, as a JSON object
     #[arg(long, value_name = "JSON")]
     claims: Option<String>,
@@ -36,6 +43,8 @@ pub(crate) struct Create {
 impl Create {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let mut wish = json!({ "name": self.name, "subject": self.subject, "scopes": self.scopes });
+        set(&mut wish, "allowed_networks", listed(&self.networks));
+        set(&mut wish, "limits", listed(&self.limits));
         set(&mut wish, "description", self.description.map(Value::String));
         set(&mut wish, "claims", self.claims.as_deref().map(claims).transpose()?);
         set(
@@ -54,6 +63,16 @@ pub(super) fn set(wish: &mut Value, name: &str, value: Option<Value>) {
     if let (Some(object), Some(value)) = (wish.as_object_mut(), value) {
         object.insert(name.to_owned(), value);
     }
+}
+
+/// A list, if anything is in it.
+pub(super) fn listed(items: &[impl serde::Serialize]) -> Option<Value> {
+    (!items.is_empty()).then(|| json!(items))
+}
+
+/// A limit from the command line.
+pub(super) fn limit(line: &str) -> Result<KeyLimit, String> {
+    KeyLimit::of_line(line).ok_or_else(|| format!("must be {LINE_FORM}"))
 }
 
 /// Claims from the command line.

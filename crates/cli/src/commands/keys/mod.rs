@@ -28,7 +28,7 @@ pub(crate) enum Keys {
     List(list::List),
     /// Show one key
     Get(get::Get),
-    /// Change name, description, scopes, claims or expiry
+    /// Change name, description, scopes, limits, claims or expiry
     Update(update::Update),
     /// Give a key a new secret; the old one is dead at once unless an overlap is asked for
     Rotate(rotate::Rotate),

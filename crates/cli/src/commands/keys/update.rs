@@ -1,13 +1,14 @@
 //! `keyreeve keys update`.
 
-use super::create::{claims, set};
+use super::create::{claims, limit, listed, set};
 use super::targets::{Common, path_of};
 use crate::commands::duration::Duration;
 use crate::output;
 use clap::Args;
+use keyreeve_api::limits::KeyLimit;
 use serde_json::{Value, json};
 
-/// Change name, description, scopes, claims or expiry. What is not named stays as it is.
+/// Change name, description, scopes, limits, claims or expiry. What is not named stays as it is.
 #[derive(Debug, Args)]
 pub(crate) struct Update {
     /// The key
@@ -21,6 +22,18 @@ pub(crate) struct Update {
     /// New scopes in place of the old ones; repeat for more
     #[arg(long = "scope", value_name = "SCOPE")]
     scopes: Vec<String>,
+    /// New networks in place of the old ones; repeat for more
+    #[arg(long = "network", value_name = "CIDR")]
+    networks: Vec<String>,
+    /// From everywhere again
+    #[arg(long, conflicts_with = "networks")]
+    no_networks: bool,
+    /// New limits in place of the old ones; repeat for more
+    #[arg(long = "limit", value_name = "LIMIT", value_parser = limit)]
+    limits: Vec<KeyLimit>,
+    /// As often as anybody likes again
+    #[arg(long, conflicts_with = "limits")]
+    no_limits: bool,
     /// New claims, as a JSON object or null
     #[arg(long, value_name = "JSON")]
     claims: Option<String>,
@@ -43,11 +56,11 @@ impl Update {
         });
         set(&mut wish, "name", self.name.map(Value::String));
         set(&mut wish, "description", description);
-        set(
-            &mut wish,
-            "scopes",
-            (!self.scopes.is_empty()).then(|| json!(self.scopes)),
-        );
+        let taken_away = |is_wished: bool| is_wished.then_some(Value::Null);
+        set(&mut wish, "scopes", listed(&self.scopes));
+        let networks = listed(&self.networks).or(taken_away(self.no_networks));
+        set(&mut wish, "allowed_networks", networks);
+        set(&mut wish, "limits", listed(&self.limits).or(taken_away(self.no_limits)));
         set(&mut wish, "claims", self.claims.as_deref().map(claims).transpose()?);
         set(
             &mut wish,

@@ -6,6 +6,7 @@ use crate::commands::connect::stdin;
 use crate::exit::{AnswerIsNo, Usage};
 use clap::Args;
 use serde_json::{Value, json};
+use std::net::IpAddr;
 
 /// Ask whether a secret is good. Exit code 3 if it is not.
 #[derive(Debug, Args)]
@@ -16,6 +17,12 @@ pub(crate) struct Verify {
     /// A scope that it must hold; repeat for more
     #[arg(long = "scope", value_name = "SCOPE")]
     scopes: Vec<String>,
+    /// The end user's address, for keys that may be used from some networks only
+    #[arg(long, value_name = "ADDRESS")]
+    ip: Option<IpAddr>,
+    /// How many uses of its limits to take; 0 only looks
+    #[arg(long, value_name = "N")]
+    cost: Option<u32>,
     #[command(flatten)]
     common: Common,
 }
@@ -33,6 +40,8 @@ impl Verify {
             "scopes",
             (!self.scopes.is_empty()).then(|| json!(self.scopes)),
         );
+        set(&mut question, "ip", self.ip.map(|address| json!(address)));
+        set(&mut question, "cost", self.cost.map(|cost| json!(cost)));
         let verdict = self.common.client()?.post("v1/verify", &question).await?;
         self.common.show(&verdict);
         match verdict.get("valid").and_then(Value::as_bool) {

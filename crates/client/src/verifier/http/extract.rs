@@ -1,7 +1,7 @@
 //! The axum extractor.
 
 use super::super::Verifier;
-use super::{Credential, Needs, Refusal, Verified};
+use super::{Credential, Refusal, Verified, Wanted};
 use axum_core::extract::{FromRef, FromRequestParts};
 use axum_core::response::{IntoResponse, Response};
 use http::request::Parts;
@@ -19,7 +19,8 @@ where
             return Ok(verified.clone());
         }
         let credential = Credential::of(&parts.headers);
-        Needs::default().check(&Verifier::from_ref(state), credential).await
+        let verifier = Verifier::from_ref(state);
+        Wanted::default().check(&verifier, credential, None).await
     }
 }
 

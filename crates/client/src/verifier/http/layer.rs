@@ -1,9 +1,10 @@
 //! The tower layer.
 
 use super::super::Verifier;
-use super::{Credential, Needs};
-use http::{Request, Response};
+use super::{Credential, Wanted};
+use http::{Extensions, HeaderMap, Request, Response};
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -13,7 +14,7 @@ use tower::{Layer, Service};
 #[derive(Clone, Debug)]
 pub struct VerifyLayer {
     verifier: Verifier,
-    needs: Arc<Needs>,
+    wanted: Arc<Wanted>,
 }
 
 /// A service behind a [`VerifyLayer`].
@@ -28,21 +29,32 @@ impl VerifyLayer {
     pub fn new(verifier: Verifier) -> Self {
         Self {
             verifier,
-            needs: Arc::default(),
+            wanted: Arc::default(),
         }
     }
 
     /// Only keys that hold all these scopes.
     #[must_use]
     pub fn scopes<S: Into<String>>(mut self, scopes: impl IntoIterator<Item = S>) -> Self {
-        Arc::make_mut(&mut self.needs).scopes = scopes.into_iter().map(Into::into).collect();
+        Arc::make_mut(&mut self.wanted).scopes = scopes.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// How to find the end user's address, for keys that may be used from some networks only; without it they are
+    /// refused. Behind a proxy, take what the proxy itself has written, never what a client can.
+    #[must_use]
+    pub fn address(
+        mut self,
+        locate: impl Fn(&Extensions, &HeaderMap) -> Option<IpAddr> + Send + Sync + 'static,
+    ) -> Self {
+        Arc::make_mut(&mut self.wanted).locate = Some(Arc::new(locate));
         self
     }
 
     /// What the challenge calls this API; `api` otherwise.
     #[must_use]
     pub fn realm(mut self, realm: impl Into<String>) -> Self {
-        Arc::make_mut(&mut self.needs).realm = Some(realm.into());
+        Arc::make_mut(&mut self.wanted).realm = Some(realm.into());
         self
     }
 }
@@ -79,8 +91,9 @@ where
         let mut inner = std::mem::replace(&mut self.inner, clone);
         let layer = self.layer.clone();
         let credential = Credential::of(request.headers());
+        let address = layer.wanted.address(request.extensions(), request.headers());
         Box::pin(async move {
-            match layer.needs.check(&layer.verifier, credential).await {
+            match layer.wanted.check(&layer.verifier, credential, address).await {
                 Ok(verified) => {
                     request.extensions_mut().insert(verified);
                     inner.call(request).await

@@ -8,9 +8,12 @@ mod refusal;
 pub use layer::{Verify, VerifyLayer};
 pub use refusal::Refusal;
 
-use super::{Verdict, Verifier};
-use http::HeaderMap;
+use super::{Needs, Verdict, Verifier};
 use http::header::AUTHORIZATION;
+use http::{Extensions, HeaderMap};
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
 
 /// The header for those who cannot send `Authorization`.
 const KEY_HEADER: &str = "x-api-key";
@@ -20,23 +23,48 @@ const KEY_HEADER: &str = "x-api-key";
 #[derive(Clone, Debug)]
 pub struct Verified(pub Verdict);
 
+/// Finds where the end user of a request is.
+type Locate = dyn Fn(&Extensions, &HeaderMap) -> Option<IpAddr> + Send + Sync;
+
 /// What is asked of a request's key.
-#[derive(Clone, Debug, Default)]
-struct Needs {
+#[derive(Clone, Default)]
+struct Wanted {
     scopes: Vec<String>,
     realm: Option<String>,
+    locate: Option<Arc<Locate>>,
 }
 
-impl Needs {
+impl fmt::Debug for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Wanted");
+        shown.field("scopes", &self.scopes).finish_non_exhaustive()
+    }
+}
+
+impl Wanted {
+    fn address(&self, extensions: &Extensions, headers: &HeaderMap) -> Option<IpAddr> {
+        self.locate.as_ref().and_then(|locate| locate(extensions, headers))
+    }
+
     /// Verifies the one credential of a request.
-    async fn check(&self, verifier: &Verifier, credential: Credential) -> Result<Verified, Refusal> {
+    async fn check(
+        &self,
+        verifier: &Verifier,
+        credential: Credential,
+        address: Option<IpAddr>,
+    ) -> Result<Verified, Refusal> {
         let key = match credential {
             Credential::One(key) => key,
             Credential::None => return Err(Refusal::missing(self.realm.as_deref())),
             Credential::Several => return Err(Refusal::ambiguous(self.realm.as_deref())),
         };
         let scopes: Vec<_> = self.scopes.iter().map(String::as_str).collect();
-        let verdict = verifier.verify_for(&key, &scopes).await;
+        let needs = Needs {
+            scopes: &scopes,
+            address,
+            ..Needs::default()
+        };
+        let verdict = verifier.verify_with(&key, &needs).await;
         match verdict.is_valid() {
             true => Ok(Verified(verdict)),
             false => Err(Refusal::of(&verdict, &scopes, self.realm.as_deref())),

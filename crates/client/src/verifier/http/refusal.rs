@@ -1,7 +1,7 @@
 //! What whoever is refused gets to see: the status and challenge of RFC 6750, section 3, and a body after RFC 9457.
 
 use super::super::Verdict;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{Response, StatusCode};
 use serde_json::json;
 
@@ -15,6 +15,8 @@ pub struct Refusal {
     code: &'static str,
     detail: &'static str,
     challenge: Option<String>,
+    /// How the key's limits stand.
+    limits: Vec<(&'static str, String)>,
 }
 
 impl Refusal {
@@ -25,6 +27,7 @@ impl Refusal {
             code: "API_KEY_REQUIRED",
             detail: "This needs an API key in the header Authorization: Bearer <key>, or X-API-Key: <key>.",
             challenge: Some(challenge(realm, &[])),
+            limits: Vec::new(),
         }
     }
 
@@ -35,6 +38,7 @@ impl Refusal {
             code: "BAD_REQUEST",
             detail: "The request has more than one credential. Send exactly one.",
             challenge: Some(challenge(realm, &[("error", "invalid_request")])),
+            limits: Vec::new(),
         }
     }
 
@@ -60,6 +64,7 @@ impl Refusal {
             code: verdict.code(),
             detail,
             challenge: asks.then(|| challenge(realm, &error)),
+            limits: verdict.headers().collect(),
         }
     }
 
@@ -89,6 +94,13 @@ impl Refusal {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        for (name, text) in self.limits {
+            headers.extend(
+                HeaderValue::from_str(&text)
+                    .ok()
+                    .map(|text| (HeaderName::from_static(name), text)),
+            );
         }
         if let Some(challenge) = self.challenge.and_then(|text| HeaderValue::from_str(&text).ok()) {
             headers.insert(WWW_AUTHENTICATE, challenge);

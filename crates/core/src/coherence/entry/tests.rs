@@ -19,6 +19,7 @@ fn found(claims: Option<&str>) -> NewEntry<'_> {
         subject: "user_1",
         name: "naïve",
         scopes: "read write",
+        limits: "net:192.0.2.0/24",
         claims,
         is_presented: false,
     }
@@ -33,6 +34,17 @@ fn an_entry_gives_back_what_was_packed() {
     );
     assert_eq!(entry.claims(), Some(r#"{"a":1}"#));
     assert_eq!(Entry::new(&found(None)).unwrap().claims(), None);
+    assert_eq!(
+        (entry.limits(), entry.facts().limits),
+        ("net:192.0.2.0/24", "net:192.0.2.0/24")
+    );
+    let limits = "";
+    let boundless = Entry::new(&NewEntry {
+        limits,
+        ..found(Some("{}"))
+    })
+    .unwrap();
+    assert_eq!((boundless.limits(), boundless.claims()), ("", Some("{}")));
     assert_eq!(entry.expires_at(), Some(Timestamp::from_millis(9)));
     assert_eq!(
         entry.facts().key,
@@ -93,6 +105,7 @@ fn an_entry_is_queued_once_until_its_uses_are_taken() {
     assert_eq!(entry.note_use(at(0), 60_000), Noted::QueueFirst);
     assert_eq!([entry.count_use(), entry.count_use()], [Noted::Nothing; 2]);
     assert_eq!(entry.take_uses(), (2, Some(at(0))));
+    assert_eq!(entry.limits(), "net:192.0.2.0/24", "they are no mark of use");
     let within = entry.note_use(at(59_999), 60_000);
     assert_eq!(within, Noted::Nothing, "within the grain nothing is noted");
     assert_eq!(entry.count_use(), Noted::Queue);

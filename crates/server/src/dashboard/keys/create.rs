@@ -1,6 +1,7 @@
 //! Making a key.
 
 use super::expiry::{Choice, choices, has_custom, wish};
+use super::limits::{self, LimitFields};
 use super::reveal::{Made, reveal};
 use crate::App;
 use crate::dashboard::form::{Fields, Form};
@@ -17,6 +18,7 @@ use axum::response::Response;
 use hyper::http::request::Parts;
 use keyreeve_api::Problem;
 use keyreeve_authority::keys::IssueCommand;
+use keyreeve_core::Limits;
 use keyreeve_core::text::Subject;
 
 /// What a key is called when its maker leaves the name out, where that is allowed (acceptance.md, U-10).
@@ -35,6 +37,7 @@ pub(in crate::dashboard) struct CreatePage {
     pub(in crate::dashboard) description: String,
     pub(in crate::dashboard) owner: String,
     pub(in crate::dashboard) scopes: String,
+    pub(in crate::dashboard) limits: LimitFields,
     pub(in crate::dashboard) expires_on: String,
     pub(in crate::dashboard) asks_password: bool,
     /// Known to the server once only: a form that is sent twice makes one key.
@@ -116,6 +119,10 @@ fn command(visitor: &Visitor, people: &People, is_tenant: bool, fields: &Fields)
             .transpose()?,
         claims: None,
         scopes: super::scopes(fields)?,
+        limits: Limits {
+            networks: limits::networks(fields)?,
+            counted: limits::counted(visitor, fields)?.unwrap_or_default(),
+        },
         created_by: Subject::parse(&own).ok(),
         expiry: wish(&visitor.policy, fields, visitor.now)?,
     })
@@ -134,6 +141,7 @@ fn page_of(visitor: &Visitor, people: &People, is_tenant: bool, fields: &Fields)
         description: fields.raw("description").to_owned(),
         owner: fields.raw("owner").to_owned(),
         scopes: fields.raw("scopes").to_owned(),
+        limits: LimitFields::of(visitor, fields, &Limits::default()),
         expires_on: fields.raw("expires_on").to_owned(),
         asks_password: !visitor.is_confirmed(),
         once: random_hex()?,

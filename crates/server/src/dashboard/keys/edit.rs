@@ -1,6 +1,7 @@
 //! Changing what is written about a key.
 
 use super::expiry::{Choice, choices, has_custom, wish};
+use super::limits::{self, LimitFields};
 use super::row::Row;
 use super::{Found, find};
 use crate::App;
@@ -29,6 +30,7 @@ pub(in crate::dashboard) struct EditPage {
     pub(in crate::dashboard) name: String,
     pub(in crate::dashboard) description: String,
     pub(in crate::dashboard) scopes: String,
+    pub(in crate::dashboard) limits: LimitFields,
     pub(in crate::dashboard) expires_on: String,
     pub(in crate::dashboard) back: String,
     pub(in crate::dashboard) error: Option<String>,
@@ -91,6 +93,8 @@ fn edit(visitor: &Visitor, fields: &Fields) -> Result<Edit, Problem> {
         ),
         claims: None,
         scopes: Some(super::scopes(fields)?),
+        networks: fields.has("networks").then(|| limits::networks(fields)).transpose()?,
+        counted: limits::counted(visitor, fields)?,
         subject: None,
         expiry: wish(&visitor.policy, fields, visitor.now)?,
     })
@@ -123,6 +127,7 @@ fn page_of(visitor: &Visitor, found: Found, fields: &Fields) -> EditPage {
         name: filled("name", key.name.as_str()),
         description: filled("description", key.description.as_ref().map_or("", |text| text.as_str())),
         scopes: filled("scopes", &scopes.join(" ")),
+        limits: LimitFields::of(visitor, fields, &key.limits),
         expires_on: fields.raw("expires_on").to_owned(),
         back: fields.back_or(&format!("/keys/{}", key.id)),
         row: found.row,

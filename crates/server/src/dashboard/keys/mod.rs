@@ -4,6 +4,7 @@ pub(super) mod act;
 pub(super) mod create;
 pub(super) mod edit;
 pub(super) mod expiry;
+pub(super) mod limits;
 pub(super) mod list;
 pub(super) mod reveal;
 pub(super) mod rotate;

@@ -1,5 +1,6 @@
 //! A key as a row of a list, and as the head of its own page.
 
+use super::limits::{lines_of, networks_of};
 use crate::dashboard::chart::{self, Bars};
 use crate::dashboard::labels::Labels;
 use crate::dashboard::moment::{When, plural};
@@ -63,6 +64,8 @@ pub(in crate::dashboard) struct Row {
     pub(in crate::dashboard) mask: String,
     pub(in crate::dashboard) owner: String,
     pub(in crate::dashboard) scopes: Vec<String>,
+    pub(in crate::dashboard) networks: Vec<String>,
+    pub(in crate::dashboard) limits: Vec<String>,
     pub(in crate::dashboard) created: When,
     pub(in crate::dashboard) last_used: Option<When>,
     pub(in crate::dashboard) expires: Option<When>,
@@ -109,6 +112,8 @@ pub(in crate::dashboard) fn row(record: &KeyRecord, counts: &[UsageCount], visit
         mask: mask(key),
         owner: people.name_of(key.subject.as_str()),
         scopes: key.scopes.iter().map(str::to_owned).collect(),
+        networks: networks_of(&key.limits),
+        limits: lines_of(&key.limits),
         created: When::new(key.created_at, now),
         last_used: record.last_used_at.map(|at| When::new(at, now)),
         expires: key.expires_at.map(|at| When::new(at, now)),

@@ -18,6 +18,7 @@ fn pages_that_ask_and_tell_render() {
             description: HOSTILE.to_owned(),
             owner: HOSTILE.to_owned(),
             scopes: HOSTILE.to_owned(),
+            limits: limit_fields(),
             expires_on: String::new(),
             asks_password: true,
             once: "once".to_owned(),
@@ -52,6 +53,7 @@ fn pages_that_ask_and_tell_render() {
             name: HOSTILE.to_owned(),
             description: HOSTILE.to_owned(),
             scopes: HOSTILE.to_owned(),
+            limits: limit_fields(),
             expires_on: String::new(),
             back: "/keys".to_owned(),
             error: Some(HOSTILE.to_owned()),
@@ -126,4 +128,12 @@ fn pages_that_ask_and_tell_render() {
         },
     );
     assert!(html.contains("curl https://keys.example/v1/me"));
+}
+
+fn limit_fields() -> LimitFields {
+    LimitFields {
+        networks: HOSTILE.to_owned(),
+        lines: Some(HOSTILE.to_owned()),
+        own_address: Some("192.0.2.1".to_owned()),
+    }
 }

@@ -7,12 +7,12 @@
 
 mod messages;
 
-use super::answer::retry_after;
 use super::asked::{Allowed, Asked, Denied, GATEWAY_HEADER, Named};
 use super::credential::Fields;
 use super::identity;
 use crate::App;
 use crate::http::answer::sound_request_id;
+use crate::http::budget;
 use axum::body::Body;
 use futures_util::future::BoxFuture;
 use hyper::body::Incoming;
@@ -193,11 +193,13 @@ fn headers(http: &HttpRequest) -> impl Iterator<Item = (&str, &[u8])> {
 
 fn let_through(allowed: &Allowed, http: &HttpRequest) -> CheckResponse {
     let values = identity::NAMES.iter().zip(&allowed.identity);
+    let budget = allowed.budget.iter().flat_map(budget::Fields::named);
     let ok = OkHttpResponse {
         headers: values
             .map(|(name, value)| HeaderValueOption::set(name, value.as_str()))
             .collect(),
         headers_to_remove: to_remove(allowed, http),
+        response_headers_to_add: budget.map(|(name, text)| HeaderValueOption::set(name, text)).collect(),
     };
     CheckResponse {
         status: Some(Status::default()),
@@ -219,18 +221,9 @@ fn to_remove(allowed: &Allowed, http: &HttpRequest) -> Vec<String> {
 fn refused(denied: &Denied, request_id: &str) -> CheckResponse {
     let code = denied.problem.code;
     let body = serde_json::to_string(&denied.problem.body(Family::Problem, request_id)).unwrap_or_default();
-    let mut headers = vec![
-        HeaderValueOption::set("content-type", Family::Problem.content_type()),
-        HeaderValueOption::set("cache-control", "no-store"),
-        HeaderValueOption::set("x-content-type-options", "nosniff"),
-        HeaderValueOption::set("x-request-id", request_id),
-    ];
-    if let Some(challenge) = &denied.challenge {
-        headers.push(HeaderValueOption::set("www-authenticate", challenge));
-    }
-    if let Some(seconds) = retry_after(code) {
-        headers.push(HeaderValueOption::set("retry-after", seconds.to_string()));
-    }
+    let own = ("x-request-id", request_id.to_owned());
+    let headers = denied.fields().chain([own]);
+    let headers = headers.map(|(name, text)| HeaderValueOption::set(name, text)).collect();
     CheckResponse {
         status: Some(Status {
             code: grpc_code(code.status()).into(),
@@ -281,6 +274,7 @@ mod tests {
             identity: Default::default(),
             policy: Arc::new(CheckPolicy::any(CheckPolicyName::parse("default").unwrap())),
             max_age: 0,
+            budget: None,
         };
         let sent = http(&[
             ("x-keyreeve-subject", "forged"),
@@ -338,10 +332,7 @@ mod tests {
     #[test]
     fn no_denial_is_ok_in_either_language() {
         for &code in Code::ALL {
-            let denied = Denied {
-                problem: Problem::new(code, "No."),
-                challenge: None,
-            };
+            let denied = Denied::from(Problem::new(code, "No."));
             let refused = refused(&denied, "req_1");
             assert_ne!(refused.status.map(|status| status.code), Some(0), "{}", code.as_str());
             let Some(HttpResponse::Denied(denied)) = refused.http_response else {

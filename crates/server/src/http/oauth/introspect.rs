@@ -44,6 +44,8 @@ pub(crate) async fn handler(State(app): State<App>, request: Request) -> Result<
         scopes: &[],
         now: app.authority().now(),
         address: None,
+        // Whether a token is active does not depend on how often it was used, and asking uses nothing up.
+        cost: 0,
     };
     let verdict = app.authority().verify(form.token()?, &question).await;
     let token = match (&verdict.outcome, &verdict.entry) {
@@ -135,6 +137,7 @@ mod tests {
             subject: "s",
             name: "n",
             scopes: "",
+            limits: "",
             claims: None,
             is_presented: false,
         })

@@ -72,6 +72,8 @@ async fn own_key(app: &App, parts: &Parts) -> Result<Entry, Problem> {
         scopes: &[],
         now: app.authority().now(),
         address: info.and_then(|info| info.peer.address),
+        // What it may do to itself is none of what its limits are for.
+        cost: 0,
     };
     let verdict = app.authority().verify(secret, &question).await;
     match (verdict.outer(), verdict.entry) {

@@ -18,6 +18,7 @@ pub(super) async fn answer(app: &App, reach: &Reach, secret: &str) -> Result<Res
         scopes: &[],
         now: app.authority().now(),
         address: None,
+        cost: 1,
     };
     let verdict = app.authority().verify(secret, &asked).await;
     match (verdict.outcome, &verdict.entry) {

@@ -21,6 +21,7 @@ use keyreeve_authority::Failure;
 use keyreeve_authority::verifier::RootPass;
 use keyreeve_authority::verify::{Question, Via};
 use keyreeve_core::access::{Permission, Reach};
+use keyreeve_core::limits::COST_MAX;
 use keyreeve_core::scope::{SCOPES_MAX, is_scope};
 use keyreeve_core::verdict::Denial;
 use std::borrow::Cow;
@@ -175,6 +176,7 @@ struct Asked<'q> {
     key: &'q str,
     scopes: Vec<&'q str>,
     address: Option<IpAddr>,
+    cost: u32,
 }
 
 impl<'q> Asked<'q> {
@@ -185,11 +187,14 @@ impl<'q> Asked<'q> {
             Some(scopes) => checked_scopes(scopes, within)?,
         };
         let unreadable = |_| Problem::field(&format!("{within}ip"), "must be an IPv4 or IPv6 address");
+        let cost = question.cost.map_or(Some(1), |cost| u32::try_from(cost.0).ok());
+        let too_much = || Problem::field(&format!("{within}cost"), &format!("must be at most {COST_MAX}"));
         let address = question.ip.as_deref().map(str::parse::<IpAddr>).transpose();
         Ok(Self {
             key: &question.key,
             scopes,
             address: address.map_err(unreadable)?,
+            cost: cost.filter(|cost| *cost <= COST_MAX).ok_or_else(too_much)?,
         })
     }
 
@@ -201,9 +206,10 @@ impl<'q> Asked<'q> {
             scopes: &self.scopes,
             now: app.authority().now(),
             address: self.address,
+            cost: self.cost,
         };
         let verdict = app.authority().verify(self.key, &question).await;
-        render::verdict(out, &verdict);
+        render::verdict(out, &verdict, question.now);
         match verdict.outcome {
             Err(Denial::Unavailable) => StatusCode::SERVICE_UNAVAILABLE,
             Ok(()) | Err(_) => StatusCode::OK,

@@ -1,7 +1,11 @@
 //! Writes a verdict as JSON straight from the memory it was judged on. The shape is `keyreeve_api::verify::Verdict`;
 //! a test holds the two together.
 
+use crate::http::budget;
+use keyreeve_api::limits::{LimitHeaders, LimitStanding};
+use keyreeve_authority::Budget;
 use keyreeve_authority::verify::{Source, Verdict};
+use keyreeve_core::Timestamp;
 use keyreeve_core::coherence::Entry;
 use keyreeve_core::hex_digits;
 
@@ -12,7 +16,7 @@ pub(super) const VERDICT_BYTES: usize = 384;
 const VALID: &[u8] = b"{\"valid\":true,\"code\":\"VALID\",\"status\":200,\"reason\":\"valid\"";
 
 /// Appends one verdict.
-pub(super) fn verdict(out: &mut Vec<u8>, verdict: &Verdict) {
+pub(super) fn verdict(out: &mut Vec<u8>, verdict: &Verdict, now: Timestamp) {
     match (verdict.outcome, verdict.outer()) {
         (Err(denial), Some(outer)) => {
             out.extend_from_slice(b"{\"valid\":false");
@@ -24,6 +28,9 @@ pub(super) fn verdict(out: &mut Vec<u8>, verdict: &Verdict) {
     }
     if let Some(entry) = &verdict.entry {
         key(out, entry, verdict.outcome.is_ok());
+    }
+    if let Some(budget) = &verdict.budget {
+        limits(out, budget, now);
     }
     number_field(out, "revision", verdict.revision);
     text_field(
@@ -62,6 +69,27 @@ fn key(out: &mut Vec<u8>, entry: &Entry, is_valid: bool) {
     if let Some(at) = entry.expires_at() {
         number_field(out, "expiration", at.millis());
     }
+}
+
+/// How the limits stand. Keys that have some are few enough for the ordinary way of writing JSON.
+fn limits(out: &mut Vec<u8>, budget: &Budget, now: Timestamp) {
+    let standings = budget.standings.iter().map(|standing| LimitStanding {
+        name: standing.limit.name.to_string(),
+        limit: standing.limit.bound.limit(),
+        remaining: standing.remaining,
+        reset_seconds: standing.reset_seconds,
+    });
+    let fields = budget::fields(budget, now);
+    let headers = LimitHeaders {
+        rate_limit: fields.standing,
+        rate_limit_policy: fields.policy,
+        retry_after: fields.retry_after.map(|seconds| seconds.to_string()),
+    };
+    field(out, "limits");
+    // Writing to a vector cannot fail.
+    let _written = serde_json::to_writer(&mut *out, &standings.collect::<Vec<_>>());
+    field(out, "headers");
+    let _written = serde_json::to_writer(out, &headers);
 }
 
 fn id(out: &mut Vec<u8>, entry: &Entry) {
@@ -128,15 +156,25 @@ mod tests {
             subject: "user_1",
             name: "a \"quoted\" \\ name",
             scopes: "read write",
+            limits: "",
             claims,
             is_presented: false,
         })
         .unwrap()
     }
 
+    fn budget() -> Budget {
+        let now = Timestamp::from_millis(1_700_000_000_000);
+        let meter = keyreeve_core::limits::Meter::new("rate:few,5,60,5,soft", now).unwrap();
+        Budget {
+            standings: meter.standings(now),
+            retry_seconds: None,
+        }
+    }
+
     fn rendered(one: &Verdict) -> serde_json::Value {
         let mut out = Vec::new();
-        verdict(&mut out, one);
+        verdict(&mut out, one, Timestamp::from_millis(1_700_000_000_000));
         serde_json::from_slice(&out).unwrap()
     }
 
@@ -147,6 +185,7 @@ mod tests {
             entry: Some(entry(Some(r#"{"a":1}"#))),
             revision: 7,
             source: Source::Memory,
+            budget: Some(Box::new(budget())),
         };
         let published = keyreeve_api::verify::Verdict {
             valid: true,
@@ -160,6 +199,17 @@ mod tests {
             scopes: Some(vec!["read".to_owned(), "write".to_owned()]),
             claims: serde_json::from_str(r#"{"a":1}"#).ok(),
             expiration: Some(1_700_000_000_000),
+            limits: Some(vec![LimitStanding {
+                name: "few".to_owned(),
+                limit: 5,
+                remaining: 5,
+                reset_seconds: Some(0),
+            }]),
+            headers: Some(LimitHeaders {
+                rate_limit: "\"few\";r=5;t=0".to_owned(),
+                rate_limit_policy: "\"few\";q=5;w=60".to_owned(),
+                retry_after: None,
+            }),
             revision: 7,
             source: "memory",
         };
@@ -174,6 +224,7 @@ mod tests {
             entry: Some(entry(None)),
             revision: 7,
             source: Source::Store,
+            budget: None,
         };
         let expected = serde_json::json!({
             "valid": false, "code": "API_KEY_DISABLED", "status": 403, "reason": "disabled", "tenant": "default",
@@ -189,6 +240,7 @@ mod tests {
             entry: None,
             revision: 0,
             source: Source::Store,
+            budget: None,
         };
         let expected = serde_json::json!({
             "valid": false, "code": "API_KEY_INVALID", "status": 401, "reason": "unknown", "revision": 0,

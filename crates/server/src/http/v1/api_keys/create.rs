@@ -9,9 +9,11 @@ use axum::extract::State;
 use axum::response::Response;
 use hyper::StatusCode;
 use keyreeve_api::Problem;
+use keyreeve_api::json::Object;
 use keyreeve_api::keys::{ApiKey, CreateKey};
 use keyreeve_api::problem::ErrorBody;
 use keyreeve_authority::keys::IssueCommand;
+use keyreeve_core::Limits;
 
 /// Issue a key.
 ///
@@ -55,6 +57,13 @@ pub(super) fn command(wish: CreateKey, within: &str) -> Result<IssueCommand, Pro
             .map(|claims| call::claims(&at("claims"), &claims))
             .transpose()?,
         scopes: call::scopes(&at("scopes"), &wish.scopes.unwrap_or_default())?,
+        limits: Limits {
+            networks: call::networks(
+                &at("allowed_networks"),
+                wish.allowed_networks.iter().flatten().map(String::as_str),
+            )?,
+            counted: call::limits(&at("limits"), wish.limits.iter().flatten().map(|Object(wish)| wish))?,
+        },
         created_by: wish
             .created_by
             .map(|text| call::subject(&at("created_by"), &text))

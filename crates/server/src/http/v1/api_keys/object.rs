@@ -7,9 +7,12 @@ use axum::response::Response;
 use hyper::StatusCode;
 use hyper::header::{HeaderValue, LOCATION};
 use keyreeve_api::keys::{ApiKey, Effect};
+use keyreeve_api::limits::KeyLimit;
+use keyreeve_api::seconds::Whole;
 use keyreeve_authority::keys::{ChangedKey, KeyWithSecret};
 use keyreeve_core::Timestamp;
 use keyreeve_core::lifecycle::State;
+use keyreeve_core::limits::{Bound, Count, Limit};
 use keyreeve_store::model::KeyRecord;
 
 /// A key as it is shown at `now`.
@@ -28,6 +31,8 @@ pub(crate) fn object(record: &KeyRecord, now: Timestamp) -> ApiKey {
             .as_ref()
             .and_then(|claims| serde_json::from_str(claims.as_json()).ok()),
         scopes: key.scopes.iter().map(str::to_owned).collect(),
+        limits: key.limits.counted.as_slice().iter().map(limit).collect(),
+        allowed_networks: key.limits.networks.as_slice().iter().map(ToString::to_string).collect(),
         secret: None,
         revoked: state.revoked_at.is_some(),
         revocation_reason: state.note,
@@ -47,6 +52,32 @@ pub(crate) fn object(record: &KeyRecord, now: Timestamp) -> ApiKey {
         rotated_at: key.rotated_at.map(Timestamp::millis),
         retiring_until: key.retiring.as_ref().map(|old| old.until.millis()),
         effect: None,
+    }
+}
+
+/// A limit as it is shown, and as it could be wished again.
+pub(crate) fn limit(limit: &Limit) -> KeyLimit {
+    let wish = KeyLimit {
+        name: limit.name.to_string(),
+        limit: Whole(limit.bound.limit()),
+        seconds: None,
+        burst: None,
+        hard: Some(true),
+        period: None,
+    };
+    match limit.bound {
+        Bound::Quota { period, .. } => KeyLimit {
+            period: Some(period.to_string()),
+            ..wish
+        },
+        Bound::Rate {
+            seconds, burst, count, ..
+        } => KeyLimit {
+            seconds: Some(Whole(seconds.into())),
+            burst: Some(Whole(burst.into())),
+            hard: Some(count == Count::Hard),
+            ..wish
+        },
     }
 }
 

@@ -7,6 +7,7 @@ use crate::http::call::{self, Incoming, Json, key_id};
 use axum::extract::{Path, State};
 use axum::response::Response;
 use keyreeve_api::Problem;
+use keyreeve_api::json::Object;
 use keyreeve_api::keys::{ApiKey, UpdateKey};
 use keyreeve_api::problem::ErrorBody;
 use keyreeve_core::lifecycle::Edit;
@@ -40,6 +41,14 @@ fn edit(wish: UpdateKey) -> Result<Edit, Problem> {
         .scopes
         .map(|scopes| call::scopes("scopes", &scopes.unwrap_or_default()))
         .transpose()?;
+    let networks = wish
+        .allowed_networks
+        .map(|texts| call::networks("allowed_networks", texts.iter().flatten().map(String::as_str)))
+        .transpose()?;
+    let counted = wish
+        .limits
+        .map(|wishes| call::limits("limits", wishes.iter().flatten().map(|Object(wish)| wish)))
+        .transpose()?;
     let description = match wish.description {
         None => None,
         Some(None) => Some(None),
@@ -55,6 +64,8 @@ fn edit(wish: UpdateKey) -> Result<Edit, Problem> {
         description,
         claims,
         scopes,
+        networks,
+        counted,
         subject: wish.subject.map(|text| call::subject("subject", &text)).transpose()?,
         expiry: call::expiry(wish.seconds_until_expiration),
     })

@@ -1,0 +1,157 @@
+//! The generic cell rate algorithm (ITU-T I.371, Annex A) in whole nanoseconds.
+//!
+//! All that it remembers is one time: when the bucket would be full again ("theoretical arrival time"). A use moves it on
+//! by one interval, and may come if it is not further away than a whole burst.
+
+use super::Bound;
+
+const SECOND_NS: i64 = 1_000_000_000;
+/// Uses that are further apart than this are counted in the store one by one.
+const NEAR_NS: i64 = 100_000_000;
+/// How long a slice lasts at most.
+const SLICE_NS: i64 = SECOND_NS;
+
+/// A rate, as the algorithm wants it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Pace {
+    /// Between two uses, rounded up so that it is never too fast.
+    interval: i64,
+    /// How far away the full bucket may be.
+    tolerance: i64,
+    /// How long a slice lasts that was taken from this rate; 0 is for the one use it was taken for.
+    pub(super) lasts: i64,
+}
+
+impl Pace {
+    /// `None` for a quota.
+    pub(super) fn of(bound: &Bound) -> Option<Self> {
+        let Bound::Rate {
+            limit, seconds, burst, ..
+        } = *bound
+        else {
+            return None;
+        };
+        let (limit, time) = (i64::from(limit.max(1)), i64::from(seconds).saturating_mul(SECOND_NS));
+        let interval = (time.saturating_add(limit - 1) / limit).max(1);
+        let tolerance = interval.saturating_mul(i64::from(burst));
+        let lasts = if interval < NEAR_NS {
+            SLICE_NS.min(tolerance / 10)
+        } else {
+            0
+        };
+        Some(Self {
+            interval,
+            tolerance,
+            lasts,
+        })
+    }
+
+    /// What slices are taken from: a slice may be used up to `lasts` after it was counted, so that much of the tolerance is
+    /// kept back. Then no time sees more uses than it would have without slices.
+    pub(super) fn of_slices(self) -> Self {
+        Self {
+            tolerance: self.tolerance - self.lasts,
+            ..self
+        }
+    }
+
+    /// The time as it counts from `now`: never before it, and never further away than it can have come by uses. A clock
+    /// that was set back must not close a key for days.
+    fn from(self, full_at: i64, now: i64) -> i64 {
+        full_at.clamp(now, now.saturating_add(self.tolerance))
+    }
+
+    /// Takes `cost` uses at `now`: the new time, or how long to wait until they would be let through; `Err(None)` is for
+    /// ever.
+    pub(super) fn take(self, full_at: i64, now: i64, cost: u64) -> Result<i64, Option<i64>> {
+        let whole = self.interval.saturating_mul(i64::try_from(cost).unwrap_or(i64::MAX));
+        if whole > self.tolerance {
+            return Err(None);
+        }
+        let next = self.from(full_at, now).saturating_add(whole);
+        match next.saturating_sub(now).saturating_sub(self.tolerance) {
+            ..=0 => Ok(next),
+            wait => Err(Some(wait)),
+        }
+    }
+
+    /// Uses that would be let through at once.
+    pub(super) fn left(self, full_at: i64, now: i64) -> u64 {
+        let room = self.tolerance - (self.from(full_at, now) - now);
+        u64::try_from(room / self.interval).unwrap_or(0)
+    }
+
+    /// How long until a whole burst would be.
+    pub(super) fn full_in(self, full_at: i64, now: i64) -> i64 {
+        self.from(full_at, now) - now
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Count;
+    use super::*;
+    use proptest::prelude::*;
+
+    fn pace(limit: u32, seconds: u32, burst: u32) -> Pace {
+        let count = Count::Soft;
+        Pace::of(&Bound::Rate {
+            limit,
+            seconds,
+            burst,
+            count,
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn a_burst_is_let_through_and_then_one_an_interval() {
+        let pace = pace(60, 60, 3);
+        let now = 1_700_000_000 * SECOND_NS;
+        let mut full_at = 0;
+        for left in [2, 1, 0] {
+            full_at = pace.take(full_at, now, 1).unwrap();
+            assert_eq!(pace.left(full_at, now), left);
+        }
+        assert_eq!(pace.take(full_at, now, 1), Err(Some(SECOND_NS)));
+        assert!(pace.take(full_at, now + SECOND_NS - 1, 1).is_err());
+        assert!(pace.take(full_at, now + SECOND_NS, 1).is_ok());
+        assert_eq!(pace.take(full_at, now, 4), Err(None));
+        assert_eq!(pace.full_in(full_at, now), 3 * SECOND_NS);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_closes_nothing_for_longer_than_a_burst() {
+        let pace = pace(1, 60, 1);
+        let now = 1_700_000_000 * SECOND_NS;
+        let full_at = pace.take(0, now, 1).unwrap();
+        let back = now - 86_400 * SECOND_NS;
+        assert_eq!(pace.take(full_at, back, 1), Err(Some(60 * SECOND_NS)));
+    }
+
+    proptest! {
+        /// Whatever comes whenever: no span of time sees more than a burst and what the rate gives in it.
+        #[test]
+        fn no_span_of_time_sees_more_than_the_rate(
+            limit in 1_u32..500, seconds in 1_u32..100, burst in 1_u32..50,
+            steps in prop::collection::vec((0_i64..3_000_000_000, 1_u64..4), 1..200),
+        ) {
+            let pace = pace(limit, seconds, burst.min(limit));
+            let (mut now, mut full_at, mut taken) = (SECOND_NS, 0, Vec::new());
+            for (step, cost) in steps {
+                now += step;
+                if let Ok(next) = pace.take(full_at, now, cost) {
+                    full_at = next;
+                    taken.push((now, cost));
+                }
+            }
+            for (place, (begun, _)) in taken.iter().enumerate() {
+                let mut sum = 0;
+                for (at, cost) in &taken[place..] {
+                    sum += i64::try_from(*cost).unwrap();
+                    prop_assert!(sum * pace.interval <= pace.tolerance + (at - begun));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,383 @@
+//! What a key may be used for beside its scopes: how often, how much in a period, and from which networks.
+//!
+//! A **rate** is counted by the generic cell rate algorithm ([`gcra`]), a **quota** by the periods of the calendar
+//! ([`Period`]). What is counted is a number ([`Counter`]); a hard limit has it in the store, and a node takes slices of it
+//! ([`slice()`]), which are all that it may let through. [`Meter`] is what a node knows of one key's limits.
+
+mod counter;
+mod gcra;
+mod meter;
+mod period;
+
+pub use counter::{Counter, Slice, Wish, slice};
+pub use meter::{Meter, Need, Standing, Supply, Taken};
+pub use period::Period;
+
+use crate::text::LimitName;
+use ipnet::IpNet;
+use std::fmt;
+use std::net::IpAddr;
+use thiserror::Error;
+
+/// Most networks in the list of a key.
+pub const NETWORKS_MAX: usize = 64;
+/// Most limits of a key.
+pub const LIMITS_MAX: usize = 8;
+/// Most uses that a rate lets through in its time.
+pub const RATE_MAX: u32 = 1_000_000_000;
+/// The longest time of a rate, in seconds: a day. What is counted for longer is a quota.
+pub const RATE_SECONDS_MAX: u32 = 86_400;
+/// Most uses in the period of a quota.
+pub const QUOTA_MAX: u64 = 1_000_000_000_000;
+/// As much as one verification may cost.
+pub const COST_MAX: u32 = 1_000_000;
+
+/// Why limits cannot be taken.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum LimitsError {
+    /// Not the name of a network.
+    #[error("must be a network such as 192.0.2.0/24 or 2001:db8::/32, or an address")]
+    Network,
+    /// An address within a network where the network itself is meant.
+    #[error("has bits set behind its prefix: write {0}")]
+    HostBits(IpNet),
+    /// Too many networks.
+    #[error("must have at most {NETWORKS_MAX} networks")]
+    TooManyNetworks,
+    /// Too many limits.
+    #[error("must have at most {LIMITS_MAX} limits")]
+    TooManyLimits,
+    /// Two limits have the same name.
+    #[error("has two limits of the name {0}")]
+    SameName(LimitName),
+    /// A rate out of range.
+    #[error(
+        "must let through 1 to {RATE_MAX} uses in 1 to {RATE_SECONDS_MAX} seconds, and at most as many of them at once"
+    )]
+    Rate,
+    /// A quota out of range.
+    #[error("must be 1 to {QUOTA_MAX}")]
+    Quota,
+    /// What was stored cannot be read.
+    #[error("is no limit that was written here")]
+    Unreadable,
+}
+
+/// How a rate is counted when there are several nodes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Count {
+    /// Each node counts by itself: nothing waits, and n nodes may let through n times as much.
+    Soft,
+    /// All nodes together never let through more: they share what the store counts, by slices.
+    Hard,
+}
+
+/// What a limit counts, and up to where.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Bound {
+    /// So many uses in so many seconds, evenly, and so many of them at once.
+    Rate {
+        /// Uses in `seconds`.
+        limit: u32,
+        /// The time that `limit` is for.
+        seconds: u32,
+        /// Uses at once, after a pause.
+        burst: u32,
+        /// How it is counted.
+        count: Count,
+    },
+    /// So many uses in a period. Always hard.
+    Quota {
+        /// Uses in the period.
+        limit: u64,
+        /// The period.
+        period: Period,
+    },
+}
+
+/// One limit.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Limit {
+    /// What it is called.
+    pub name: LimitName,
+    /// What it counts.
+    pub bound: Bound,
+}
+
+impl Limit {
+    /// Takes a limit whose numbers are in range.
+    pub fn new(name: LimitName, bound: Bound) -> Result<Self, LimitsError> {
+        match bound {
+            Bound::Rate {
+                limit, seconds, burst, ..
+            } => {
+                let is_sound = (1..=RATE_MAX).contains(&limit)
+                    && (1..=RATE_SECONDS_MAX).contains(&seconds)
+                    && (1..=limit).contains(&burst);
+                is_sound.then_some(()).ok_or(LimitsError::Rate)?;
+            }
+            Bound::Quota { limit, .. } => {
+                (1..=QUOTA_MAX)
+                    .contains(&limit)
+                    .then_some(())
+                    .ok_or(LimitsError::Quota)?;
+            }
+        }
+        Ok(Self { name, bound })
+    }
+}
+
+impl Bound {
+    /// Most uses in its time.
+    pub fn limit(&self) -> u64 {
+        match self {
+            Self::Rate { limit, .. } => u64::from(*limit),
+            Self::Quota { limit, .. } => *limit,
+        }
+    }
+}
+
+/// From where a key may be used. Empty is from everywhere.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Networks(Vec<IpNet>);
+
+impl Networks {
+    /// Takes a list of networks.
+    pub fn new(networks: Vec<IpNet>) -> Result<Self, LimitsError> {
+        match networks.len() <= NETWORKS_MAX {
+            true => Ok(Self(networks)),
+            false => Err(LimitsError::TooManyNetworks),
+        }
+    }
+
+    /// The networks.
+    pub fn as_slice(&self) -> &[IpNet] {
+        &self.0
+    }
+}
+
+/// What is counted for a key. Empty is nothing.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Counted(Vec<Limit>);
+
+impl Counted {
+    /// Takes a list of limits.
+    pub fn new(limits: Vec<Limit>) -> Result<Self, LimitsError> {
+        if limits.len() > LIMITS_MAX {
+            return Err(LimitsError::TooManyLimits);
+        }
+        for (place, limit) in limits.iter().enumerate() {
+            if limits.iter().take(place).any(|other| other.name == limit.name) {
+                return Err(LimitsError::SameName(limit.name.clone()));
+            }
+        }
+        Ok(Self(limits))
+    }
+
+    /// The limits.
+    pub fn as_slice(&self) -> &[Limit] {
+        &self.0
+    }
+}
+
+/// Everything that limits a key.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Limits {
+    /// From where it may be used.
+    pub networks: Networks,
+    /// What is counted.
+    pub counted: Counted,
+}
+
+impl Limits {
+    /// The same with some parts in the place of others.
+    #[must_use]
+    pub fn replaced(self, networks: Option<Networks>, counted: Option<Counted>) -> Self {
+        Self {
+            networks: networks.unwrap_or(self.networks),
+            counted: counted.unwrap_or(self.counted),
+        }
+    }
+
+    /// One text with a space between the parts, for storing and for a verifier's memory. Empty if nothing limits.
+    pub fn joined(&self) -> String {
+        let networks = self.networks.0.iter().map(|network| format!("{NETWORK}{network}"));
+        let counted = self.counted.0.iter().map(ToString::to_string);
+        networks.chain(counted).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Reads back what [`Limits::joined`] wrote.
+    pub fn from_joined(text: &str) -> Result<Self, LimitsError> {
+        let (mut networks, mut counted) = (Vec::new(), Vec::new());
+        for part in text.split_ascii_whitespace() {
+            match part.strip_prefix(NETWORK) {
+                Some(text) => networks.push(network(text)?),
+                None => counted.push(limit(part).ok_or(LimitsError::Unreadable)?),
+            }
+        }
+        Ok(Self {
+            networks: Networks::new(networks)?,
+            counted: Counted::new(counted)?,
+        })
+    }
+}
+
+const NETWORK: &str = "net:";
+const RATE: &str = "rate:";
+const QUOTA: &str = "quota:";
+
+impl fmt::Display for Limit {
+    /// As it is stored.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = &self.name;
+        match self.bound {
+            Bound::Rate {
+                limit,
+                seconds,
+                burst,
+                count,
+            } => {
+                let count = if count == Count::Hard { "hard" } else { "soft" };
+                write!(f, "{RATE}{name},{limit},{seconds},{burst},{count}")
+            }
+            Bound::Quota { limit, period } => write!(f, "{QUOTA}{name},{limit},{period}"),
+        }
+    }
+}
+
+fn limit(text: &str) -> Option<Limit> {
+    let (kind, rest) = text.split_at(text.find(':')? + 1);
+    let fields: Vec<_> = rest.split(',').collect();
+    let (name, bound) = match (kind, fields.as_slice()) {
+        (RATE, [name, limit, seconds, burst, count]) => {
+            let bound = Bound::Rate {
+                limit: limit.parse().ok()?,
+                seconds: seconds.parse().ok()?,
+                burst: burst.parse().ok()?,
+                count: if *count == "hard" { Count::Hard } else { Count::Soft },
+            };
+            (name, bound)
+        }
+        (QUOTA, [name, limit, period]) => {
+            let bound = Bound::Quota {
+                limit: limit.parse().ok()?,
+                period: Period::parse(period)?,
+            };
+            (name, bound)
+        }
+        _ => return None,
+    };
+    Limit::new(LimitName::parse(name).ok()?, bound).ok()
+}
+
+/// Takes a network such as `192.0.2.0/24`, or an address, which is a network of one.
+pub fn network(text: &str) -> Result<IpNet, LimitsError> {
+    let network = match text.parse::<IpAddr>() {
+        Ok(address) => IpNet::from(address),
+        Err(_) => text.parse::<IpNet>().map_err(|_| LimitsError::Network)?,
+    };
+    match network.trunc() == network {
+        true => Ok(network),
+        false => Err(LimitsError::HostBits(network.trunc())),
+    }
+}
+
+/// Whether an end user at this address may use a key whose limits are `joined`. Where there is a list, an address that is
+/// not known is not in it.
+pub fn admits(joined: &str, address: Option<IpAddr>) -> bool {
+    let mut networks = joined
+        .split_ascii_whitespace()
+        .map_while(|part| part.strip_prefix(NETWORK))
+        .peekable();
+    if networks.peek().is_none() {
+        return true;
+    }
+    // An IPv4 address is the same one when it comes in the clothes of IPv6 (RFC 4291, section 2.5.5.2).
+    let Some(address) = address.map(|address| address.to_canonical()) else {
+        return false;
+    };
+    networks.any(|text| text.parse::<IpNet>().is_ok_and(|network| network.contains(&address)))
+}
+
+/// Whether anything is counted for a key whose limits are `joined`.
+pub fn counts(joined: &str) -> bool {
+    let last = joined.split_ascii_whitespace().next_back();
+    last.is_some_and(|part| !part.starts_with(NETWORK))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> LimitName {
+        LimitName::parse(text).unwrap()
+    }
+
+    fn rate(limit: u32, seconds: u32, burst: u32) -> Result<Limit, LimitsError> {
+        let bound = Bound::Rate {
+            limit,
+            seconds,
+            burst,
+            count: Count::Hard,
+        };
+        Limit::new(name("r"), bound)
+    }
+
+    #[test]
+    fn limits_come_back_as_they_were() {
+        let quota = Bound::Quota {
+            limit: 10_000,
+            period: Period::Month,
+        };
+        let networks = ["192.0.2.0/24", "2001:db8::/32", "203.0.113.7"].map(|text| network(text).unwrap());
+        let counted = vec![rate(120, 60, 20).unwrap(), Limit::new(name("m"), quota).unwrap()];
+        let limits = Limits {
+            networks: Networks::new(networks.to_vec()).unwrap(),
+            counted: Counted::new(counted).unwrap(),
+        };
+        let text = limits.joined();
+        assert_eq!(
+            text,
+            "net:192.0.2.0/24 net:2001:db8::/32 net:203.0.113.7/32 rate:r,120,60,20,hard quota:m,10000,month"
+        );
+        assert_eq!(Limits::from_joined(&text), Ok(limits));
+        assert_eq!(Limits::from_joined(""), Ok(Limits::default()));
+        assert!(counts(&text) && !counts("net:192.0.2.0/24") && !counts(""));
+        for bad in ["rate:r,1,1,2,hard", "rate:r,1", "net:x", "what:r,1,2", "nothing"] {
+            assert!(Limits::from_joined(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_in_range_and_names_are_not_given_twice() {
+        assert!(rate(1, 1, 1).is_ok() && rate(RATE_MAX, RATE_SECONDS_MAX, RATE_MAX).is_ok());
+        for (limit, seconds, burst) in [(0, 1, 0), (1, 0, 1), (5, 1, 6), (5, 1, 0), (5, RATE_SECONDS_MAX + 1, 5)] {
+            assert_eq!(rate(limit, seconds, burst), Err(LimitsError::Rate));
+        }
+        let twice = vec![rate(1, 1, 1).unwrap(), rate(2, 2, 2).unwrap()];
+        assert_eq!(Counted::new(twice), Err(LimitsError::SameName(name("r"))));
+    }
+
+    #[test]
+    fn a_network_is_written_as_what_it_is() {
+        assert_eq!(
+            network("192.0.2.1/24").unwrap_err().to_string(),
+            "has bits set behind its prefix: write 192.0.2.0/24"
+        );
+        for bad in ["", "192.0.2.0/33", "192.0.2/24", "example.org", "::/129"] {
+            assert_eq!(network(bad), Err(LimitsError::Network), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_address_must_be_known_and_in_the_list_where_there_is_one() {
+        let admitted = |limits: &str, address: &str| admits(limits, address.parse().ok());
+        let list = "net:192.0.2.0/24 net:2001:db8::/32 rate:r,1,1,1,soft";
+        assert!(admitted(list, "192.0.2.255") && admitted(list, "2001:db8:1::1"));
+        assert!(admitted(list, "::ffff:192.0.2.1"));
+        for outside in ["192.0.3.0", "2001:db9::1", "::192.0.2.1", "nobody knows"] {
+            assert!(!admitted(list, outside), "{outside}");
+        }
+        assert!(admitted("", "192.0.3.0") && admitted("rate:r,1,1,1,soft", "nobody knows"));
+    }
+}

@@ -1,0 +1,75 @@
+//! Where a key may be used from, and how often: as a form asks for it, and as a page tells it.
+
+use crate::dashboard::form::Fields;
+use crate::dashboard::visitor::Visitor;
+use crate::http::{call, v1};
+use keyreeve_api::Problem;
+use keyreeve_api::limits::{KeyLimit, LINE_FORM};
+use keyreeve_core::Limits;
+use keyreeve_core::limits::{Counted, Networks};
+
+/// These fields of a form.
+#[derive(Clone, Debug)]
+pub(in crate::dashboard) struct LimitFields {
+    pub(in crate::dashboard) networks: String,
+    /// A line each; `None` for a member, whom others limit.
+    pub(in crate::dashboard) lines: Option<String>,
+    /// Where whoever fills it in comes from, as far as is known.
+    pub(in crate::dashboard) own_address: Option<String>,
+}
+
+impl LimitFields {
+    /// Filled in with what was typed, else with what is stored.
+    pub(super) fn of(visitor: &Visitor, fields: &Fields, stored: &Limits) -> Self {
+        let filled = |name: &str, stored: Vec<String>, between: &str| match fields.has(name) {
+            true => fields.raw(name).to_owned(),
+            false => stored.join(between),
+        };
+        Self {
+            networks: filled("networks", networks_of(stored), " "),
+            lines: may_limit(visitor).then(|| filled("limits", lines_of(stored), "\n")),
+            own_address: visitor.call.address.as_ref().map(ToString::to_string),
+        }
+    }
+
+    /// Whether anything is filled in.
+    pub(in crate::dashboard) fn is_empty(&self) -> bool {
+        self.networks.is_empty() && self.lines.as_ref().is_none_or(String::is_empty)
+    }
+}
+
+/// The networks of a key, as they are written.
+pub(super) fn networks_of(limits: &Limits) -> Vec<String> {
+    limits.networks.as_slice().iter().map(ToString::to_string).collect()
+}
+
+/// The limits of a key, as they are written.
+pub(super) fn lines_of(limits: &Limits) -> Vec<String> {
+    let limits = limits.counted.as_slice().iter();
+    limits.map(|limit| v1::api_keys::limit(limit).to_string()).collect()
+}
+
+/// Nobody says how often their own key may be used.
+fn may_limit(visitor: &Visitor) -> bool {
+    visitor.call.caller.own.is_none()
+}
+
+pub(super) fn networks(fields: &Fields) -> Result<Networks, Problem> {
+    let words = fields.raw("networks").split([' ', ',', '\n', '\r', '\t']);
+    call::networks("networks", words.filter(|word| !word.is_empty()))
+}
+
+/// `None` if the form does not ask for it.
+pub(super) fn counted(visitor: &Visitor, fields: &Fields) -> Result<Option<Counted>, Problem> {
+    if !may_limit(visitor) || !fields.has("limits") {
+        return Ok(None);
+    }
+    let lines = fields
+        .raw("limits")
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty());
+    let wrong = || Problem::field("limits", &format!("must have on each line {LINE_FORM}"));
+    let wishes: Result<Vec<_>, _> = lines.map(|line| KeyLimit::of_line(line).ok_or_else(wrong)).collect();
+    call::limits("limits", &wishes?).map(Some)
+}

@@ -1,0 +1,92 @@
+//! How a key's limits stand, as fields of an answer (draft-ietf-httpapi-ratelimit-headers; RFC 9110, section 10.2.3).
+
+use keyreeve_authority::Budget;
+use keyreeve_core::Timestamp;
+use keyreeve_core::limits::{Bound, Standing};
+
+/// What a client is told of its limits.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Fields {
+    /// `RateLimit`.
+    pub(crate) standing: String,
+    /// `RateLimit-Policy`.
+    pub(crate) policy: String,
+    /// `Retry-After`, in seconds, where it was refused and will be good again.
+    pub(crate) retry_after: Option<u64>,
+}
+
+impl Fields {
+    /// Those that every answer has, with their names in lower case.
+    pub(crate) fn named(&self) -> [(&'static str, &str); 2] {
+        [("ratelimit", &self.standing), ("ratelimit-policy", &self.policy)]
+    }
+}
+
+/// Writes them.
+pub(crate) fn fields(budget: &Budget, now: Timestamp) -> Fields {
+    let joined = |one: fn(&Standing, Timestamp) -> String| {
+        let each = budget.standings.iter().map(|standing| one(standing, now));
+        each.collect::<Vec<_>>().join(", ")
+    };
+    Fields {
+        standing: joined(standing),
+        policy: joined(policy),
+        retry_after: budget.retry_seconds,
+    }
+}
+
+/// Names are lower-case letters, digits and hyphens, so that nothing in the quotation marks needs an escape.
+fn standing(standing: &Standing, _: Timestamp) -> String {
+    let reset = standing.reset_seconds.map(|seconds| format!(";t={seconds}"));
+    format!(
+        "\"{}\";r={}{}",
+        standing.limit.name,
+        standing.remaining,
+        reset.unwrap_or_default()
+    )
+}
+
+fn policy(standing: &Standing, now: Timestamp) -> String {
+    let window = match standing.limit.bound {
+        Bound::Rate { seconds, .. } => Some(u64::from(seconds)),
+        Bound::Quota { period, .. } => {
+            let end = period.end(now);
+            end.map(|end| end.millis_since(period.start(now)) / 1_000)
+        }
+    };
+    let window = window.map(|seconds| format!(";w={seconds}"));
+    format!(
+        "\"{}\";q={}{}",
+        standing.limit.name,
+        standing.limit.bound.limit(),
+        window.unwrap_or_default()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use keyreeve_core::limits::Meter;
+
+    #[test]
+    fn limits_are_told_in_the_fields_of_the_draft() {
+        let now = Timestamp::from_millis(1_700_000_000_000);
+        let joined = "rate:per-minute,120,60,20,soft quota:monthly,1000,month quota:trial,5,total";
+        let mut meter = Meter::new(joined, now).unwrap();
+        let _first = meter.take(1, now, &[]);
+        let budget = Budget {
+            standings: meter.standings(now),
+            retry_seconds: Some(3),
+        };
+        let fields = fields(&budget, now);
+        assert_eq!(
+            fields.policy,
+            "\"per-minute\";q=120;w=60, \"monthly\";q=1000;w=2592000, \"trial\";q=5"
+        );
+        assert_eq!(
+            fields.standing,
+            "\"per-minute\";r=20;t=0, \"monthly\";r=1000;t=1388800, \"trial\";r=5"
+        );
+        assert_eq!(fields.retry_after, Some(3));
+    }
+}

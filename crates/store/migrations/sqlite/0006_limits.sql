@@ -1,0 +1,12 @@
+-- What limits a key: networks, rates and quotas, as one text; null is nothing.
+ALTER TABLE keys ADD COLUMN limits TEXT;
+
+-- What was given out of hard limits: of a quota in the period that began at `since` (Unix ms); of a rate (`since` is -1)
+-- when a whole burst will be let through again (Unix ns).
+CREATE TABLE limit_counters (
+    key_id BLOB    NOT NULL,
+    name   TEXT    NOT NULL,
+    since  INTEGER NOT NULL,
+    value  INTEGER NOT NULL,
+    PRIMARY KEY (key_id, name)
+) STRICT, WITHOUT ROWID;

@@ -1,0 +1,117 @@
+//! Slices of hard limits: what is given out is given out once, whoever asks, and says nothing to the log.
+
+use crate::world::{NOW, World, context, draft, later};
+use keyreeve_core::audit::Action;
+use keyreeve_core::lifecycle::{Edit, Key};
+use keyreeve_core::limits::{Limits, Need, Slice, Wish};
+use keyreeve_core::policy::ExpiryWish;
+use keyreeve_core::{KeyId, Timestamp};
+use keyreeve_store::model::{IssueRequest, SliceRequest};
+
+const LIMITS: &str = "net:192.0.2.0/24 net:2001:db8::/32 rate:r,10,60,10,hard quota:q,1000,day";
+
+fn limits() -> Limits {
+    Limits::from_joined(LIMITS).unwrap()
+}
+
+fn request(key: KeyId, place: usize, wish: Wish, now: Timestamp) -> SliceRequest {
+    let limit = limits().counted.as_slice()[place].clone();
+    SliceRequest {
+        key,
+        needs: vec![Need { place, limit, wish }],
+        now,
+    }
+}
+
+async fn take(world: &World, key: KeyId, place: usize, least: u64, want: u64, now: Timestamp) -> Slice {
+    let wish = Wish {
+        least,
+        want,
+        back: None,
+    };
+    let taken = world.store.take_slices(request(key, place, wish, now)).await;
+    taken.unwrap().remove(0)
+}
+
+const KEY: KeyId = KeyId::from_bytes([1; 16]);
+const OTHER: KeyId = KeyId::from_bytes([2; 16]);
+
+pub async fn the_limits_of_a_key_come_back_as_they_were(world: World) {
+    let order = keyreeve_core::lifecycle::IssueOrder {
+        limits: limits(),
+        ..world.order(&world.tenant, "user_1", "limited", ExpiryWish::Unsaid)
+    };
+    let items = vec![(order.subject.clone(), order.name.clone())];
+    let request = IssueRequest {
+        tenant: world.tenant.clone(),
+        items,
+        decide: Box::new(move |_, policy, facts| {
+            let key = Key::issue(order.clone(), facts, policy, NOW)?;
+            Ok((key, draft(Action::KeyCreated)))
+        }),
+        replace: Box::new(|_, key| Ok((key, draft(Action::KeyRotated)))),
+    };
+    let key = world.store.issue(context(), request).await.unwrap().keys.remove(0).key;
+    assert_eq!(key.limits, limits());
+    let found = world.store.key(&world.tenant, key.id, NOW).await.unwrap().unwrap();
+    assert_eq!(found.key.limits, limits());
+    let credential = world.store.find_credential(&key.secret.digest).await.unwrap();
+    assert_eq!(&*credential.value.unwrap().key.unwrap().limits, LIMITS);
+    let edit = Edit {
+        networks: Some(keyreeve_core::limits::Networks::default()),
+        counted: Some(keyreeve_core::limits::Counted::default()),
+        ..Edit::default()
+    };
+    let change = world.change_request(key.id, move |key, policy| key.update(edit, policy, NOW));
+    let changed = world.store.change(context(), change).await.unwrap();
+    assert_eq!(changed.record.unwrap().key.limits, Limits::default());
+    let credential = world.store.find_credential(&key.secret.digest).await.unwrap();
+    assert_eq!(&*credential.value.unwrap().key.unwrap().limits, "");
+}
+
+pub async fn a_slice_is_given_out_once_and_makes_no_revision(world: World) {
+    let head = world.store.head().await.unwrap();
+    assert_eq!(take(&world, KEY, 1, 1, 700, NOW).await.granted, 700);
+    assert_eq!(take(&world, KEY, 1, 1, 700, NOW).await.granted, 300);
+    assert_eq!(take(&world, KEY, 1, 1, 1, NOW).await.granted, 0);
+    assert_eq!(
+        take(&world, OTHER, 1, 1, 1, NOW).await.granted,
+        1,
+        "another key has its own"
+    );
+    assert_eq!(take(&world, KEY, 1, 1, 1, later(86_400)).await.granted, 1, "a new day");
+    assert_eq!(take(&world, KEY, 0, 1, 20, NOW).await.granted, 10);
+    assert_eq!(take(&world, KEY, 0, 1, 20, later(6)).await.granted, 1);
+    assert_eq!(world.store.head().await.unwrap(), head);
+}
+
+pub async fn many_at_once_get_no_more_than_there_is(world: World) {
+    let wish = Wish {
+        least: 1,
+        want: 7,
+        back: None,
+    };
+    let asked = (0..200).map(|_| world.store.take_slices(request(KEY, 1, wish, NOW)));
+    let given = futures_util::future::join_all(asked).await;
+    let sum: u64 = given.into_iter().map(|given| given.unwrap()[0].granted).sum();
+    assert_eq!(sum, 1_000);
+}
+
+pub async fn what_comes_back_can_be_given_out_again(world: World) {
+    let first = take(&world, KEY, 1, 1, 1_000, NOW).await;
+    let back = Wish {
+        least: 0,
+        want: 0,
+        back: Some((400, first.counter.since)),
+    };
+    world.store.take_slices(request(KEY, 1, back, NOW)).await.unwrap();
+    assert_eq!(take(&world, KEY, 1, 1, 1_000, NOW).await.granted, 400);
+}
+
+pub async fn counters_go_with_their_key(world: World) {
+    let key = world.issue("user_1", "limited").await;
+    assert_eq!(take(&world, key.id, 1, 1, 1_000, NOW).await.granted, 1_000);
+    let request = world.change_request(key.id, |key, _| Ok(key.delete()));
+    world.store.change(context(), request).await.unwrap();
+    assert_eq!(take(&world, key.id, 1, 1, 1_000, NOW).await.granted, 1_000);
+}
