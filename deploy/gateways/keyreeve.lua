@@ -15,7 +15,7 @@ local identity = {
     "x-keyreeve-key-id", "x-keyreeve-tenant", "x-keyreeve-subject", "x-keyreeve-owner-type", "x-keyreeve-scopes",
     "x-keyreeve-environment", "x-keyreeve-meta",
 }
-local passed_on = { "content-type", "www-authenticate", "retry-after", "cache-control", "x-request-id" }
+local passed_on = { "content-type", "www-authenticate", "retry-after", "ratelimit", "ratelimit-policy", "cache-control", "x-request-id" }
 
 local function refuse(txn, status, headers, body)
     local reply = txn:reply({ status = status })

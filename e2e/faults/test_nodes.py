@@ -1,4 +1,5 @@
 """What happens to nodes: stopped, killed, cut off, joining in crowds."""
+import collections
 import signal
 import threading
 import time
@@ -226,3 +227,32 @@ def test_the_wall_clocks_may_be_an_hour_apart(postgres, world):
             assert node.call("POST", "/v1/verify", {"key": short["secret"]})[1]["reason"] == "expired", node.name
         assert load.revoke(ahead, key)[2] < 1.5
         assert set(load.ask_all(key).values()) == {DENIED}
+
+
+def test_a_hard_limit_is_one_for_all_nodes_and_a_killed_one_gives_nothing_twice(world):
+    limits = ([{"name": "few", "limit": 40, "seconds": 3600, "hard": True}],
+              [{"name": "all", "limit": 600, "period": "total"}])
+    for limit in limits:
+        status, key = world.nodes[0].call("POST", "/v1/api_keys", {"name": limit[0]["name"], "subject": "s", "limits": limit})
+        assert status == 201, key
+        valid, answers = collections.Counter(), collections.Counter()
+
+        def use(node, key=key, valid=valid, answers=answers):
+            for _ in range(limit[0]["limit"]):
+                status, verdict = node.call("POST", "/v1/verify", {"key": key["secret"]})
+                if status:
+                    answers[verdict.get("reason", status)] += 1
+                    valid[node.name] += verdict.get("valid", False)
+
+        users = [threading.Thread(target=use, args=(node,)) for node in world.nodes for _ in range(2)]
+        for user in users:
+            user.start()
+        time.sleep(0.1)
+        world.nodes[2].kill()
+        for user in users:
+            user.join()
+        # What the killed node had let through and not said is not seen here; what it had taken is lost.
+        assert sum(valid.values()) <= limit[0]["limit"], valid
+        assert sum(valid.values()) >= limit[0]["limit"] * 0.8, (valid, answers)
+        assert set(answers) <= {"valid", "limited"}, answers
+        world.nodes[2].start()

@@ -101,18 +101,6 @@ class Echo(http.server.BaseHTTPRequestHandler):
         pass
 
 
-class Limiting(Echo):
-    """Stands for a Keyreeve that says that a key was used too often, as its profiles do."""
-
-    def answer(self):
-        headers = [("Content-Type", "application/problem+json"), ("Retry-After", "7"), ("Cache-Control", "no-store"),
-                   ("X-Keyreeve-Status", "429"), ("X-Keyreeve-Code", "RATE_LIMITED")]
-        status = 403 if self.path.startswith("/gateway/nginx/") else 429
-        self.send(status, b'{"code":"RATE_LIMITED","status":429}', headers)
-
-    do_GET = do_HEAD = do_POST = answer
-
-
 class Quiet(http.server.ThreadingHTTPServer):
     def handle_error(self, *_):
         """A gateway that is stopped takes its connections with it."""

@@ -10,7 +10,7 @@ import time
 import pytest
 import requests
 from harness import Server, embedded_only
-from real import GATEWAYS, Gateway, Http, Echo, Limiting, bearer
+from real import GATEWAYS, Gateway, Http, Echo, bearer
 
 IDENTITY = ["key-id", "tenant", "subject", "owner-type", "scopes", "environment", "meta"]
 # nginx cannot take away a family of headers by its beginning: what its file does not name passes.
@@ -19,6 +19,8 @@ KEEPS_UNNAMED = {"nginx"}
 SLOW_TO_GIVE_UP = {"traefik": 31}
 # Gateways that turn an authorizer's 503 into one of their own.
 OWN_503 = {"envoy-http"}
+# Gateways that can add to an answer what the authorizer said of a request that it let through.
+TELLS_LIMITS_OF_THE_ALLOWED = {"nginx", "envoy", "envoy-http"}
 DOWN_SECONDS = 2
 SILENT_SECONDS = 4
 
@@ -283,18 +285,30 @@ def test_the_users_address_is_what_the_gateway_saw(world):
 
 
 def test_429_is_passed_on_with_retry_after(world):
-    if world.kind == "envoy":
-        pytest.skip("speaks gRPC: its mapping is tested beside the code")
-    limiting, api = Http(Limiting), Http(Echo)
-    gateway = Gateway(world.kind, limiting.address, api.address)
-    try:
-        answer = gateway.ask("/orders", [bearer(world.key["secret"])])
-        assert_denied(answer, 429, "RATE_LIMITED")
-        assert answer.headers["Retry-After"] == "7"
-    finally:
-        gateway.close()
-        limiting.close()
-        api.close()
+    limits = [{"name": "few", "limit": 2, "seconds": 3600, "burst": 2}]
+    held = [bearer(world.create(name="limited", subject="user_limited", limits=limits)["secret"])]
+    for remaining in (1, 0):
+        allowed = world.ask("/orders", held)
+        assert allowed.status == 200, allowed
+        if world.kind in TELLS_LIMITS_OF_THE_ALLOWED:
+            assert allowed.headers["RateLimit"].startswith(f'"few";r={remaining};t='), allowed
+            assert allowed.headers["RateLimit-Policy"] == '"few";q=2;w=3600'
+    denied = world.ask("/orders", held)
+    assert_denied(denied, 429, "RATE_LIMITED")
+    assert 1 < int(denied.headers["Retry-After"]) <= 1800
+    assert denied.headers["RateLimit"].startswith('"few";r=0;t=')
+    assert denied.headers["RateLimit-Policy"] == '"few";q=2;w=3600'
+    assert world.ask("/orders", [bearer(world.key["secret"])]).status == 200, "another key has its own"
+
+
+def test_a_key_for_one_network_is_refused_from_another(world):
+    """The address is the one that the gateway saw, whatever the client says of itself."""
+    here, elsewhere = (world.create(name=f"from {network}", subject="user_1", allowed_networks=[network])["secret"]
+                       for network in ("127.0.0.0/8", "192.0.2.0/24"))
+    assert world.ask("/orders", [bearer(here)]).status == 200
+    forged = [("X-Forwarded-For", "192.0.2.1"), ("X-Real-IP", "192.0.2.1"), ("Forwarded", "for=192.0.2.1")]
+    for headers in ([], forged, [("X-Envoy-External-Address", "192.0.2.1")]):
+        assert_denied(world.ask("/orders", [bearer(elsewhere), *headers]), 403, "API_KEY_CONTEXT_DENIED")
 
 
 def test_a_silent_authorizer_lets_nobody_through(world):

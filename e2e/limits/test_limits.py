@@ -1,0 +1,207 @@
+"""Limits of keys, from outside: rates, quotas, networks, scopes with stars (ecosystem.md, section 7; acceptance.md, 14)."""
+import concurrent.futures
+import time
+
+import pytest
+from harness import assert_error
+from systems import System
+
+
+def rate(name="few", limit=2, seconds=3600, **fields):
+    return {"name": name, "limit": limit, "seconds": seconds, **fields}
+
+
+def quota(name="daily", limit=2, period="day"):
+    return {"name": name, "limit": limit, "period": period}
+
+
+@pytest.fixture
+def standard(server):
+    return System(server, "standard")
+
+
+@pytest.mark.parametrize("limit", [rate(), rate(hard=True), quota()], ids=["soft rate", "hard rate", "quota"])
+def test_what_is_too_much_is_429_with_everything_to_pass_on(server, standard, limit):
+    secret = standard.create(limits=[limit])["secret"]
+    for remaining in (1, 0):
+        verdict = server.verify(secret)
+        assert (verdict["code"], verdict["status"]) == ("VALID", 200)
+        (standing,) = verdict["limits"]
+        assert standing["name"] == limit["name"] and standing["limit"] == 2 and standing["remaining"] == remaining
+        assert verdict["headers"]["RateLimit"] == f'"{limit["name"]}";r={remaining};t={standing["reset_seconds"]}'
+        window = limit.get("seconds", 86_400)
+        assert verdict["headers"]["RateLimit-Policy"] == f'"{limit["name"]}";q=2;w={window}'
+        assert "Retry-After" not in verdict["headers"]
+    denied = server.verify(secret)
+    assert (denied["valid"], denied["code"], denied["status"], denied["reason"]) == (False, "RATE_LIMITED", 429, "limited")
+    assert 0 < int(denied["headers"]["Retry-After"]) <= 86_400
+    assert denied["limits"][0]["remaining"] == 0
+    assert "name" not in denied and "claims" not in denied
+
+
+def test_a_rate_comes_back_evenly(server, standard):
+    secret = standard.create(limits=[rate(limit=4, seconds=2, burst=1)])["secret"]
+    assert server.verify(secret)["valid"] and not server.verify(secret)["valid"]
+    time.sleep(0.55)
+    assert server.verify(secret)["valid"] and not server.verify(secret)["valid"]
+
+
+def test_a_batch_and_clerks_verify_are_counted_like_every_other(server, standard):
+    secret = standard.create(limits=[rate(limit=3)])["secret"]
+    items = [{"key": secret}] * 2 + [{"key": secret, "cost": 0}]
+    verdicts = server.call("POST", "/v1/verify/batch", json={"items": items}).json()["data"]
+    assert [verdict["valid"] for verdict in verdicts] == [True] * 3
+    asked = [standard.call("POST", "/v1/api_keys/verify", json={"secret": secret}).status_code for _ in range(2)]
+    assert asked == [200, 404]
+
+
+def test_a_use_may_cost_more_and_nothing_is_taken_for_a_denial(server, standard):
+    secret = standard.create(limits=[rate(limit=10), quota(limit=9)], scopes=["a"])["secret"]
+    assert server.verify(secret, scopes=["b"])["reason"] == "scope"
+    assert server.verify(secret, cost=8)["valid"]
+    assert server.verify(secret, cost=2)["reason"] == "limited", "the quota has one left"
+    assert server.verify(secret, cost=1)["valid"]
+    looked = server.verify(secret, cost=0)
+    assert looked["valid"] and [one["remaining"] for one in looked["limits"]] == [1, 0]
+    assert_error(server.call("POST", "/v1/verify", json={"key": secret, "cost": 1_000_001}), 400)
+    assert_error(server.call("POST", "/v1/verify", json={"key": secret, "cost": -1}), 400)
+
+
+def test_many_at_once_get_no_more_than_there_is(server, standard):
+    for limit in (rate(limit=50), rate(limit=50, hard=True), quota(limit=50)):
+        secret = standard.create(limits=[limit])["secret"]
+        with concurrent.futures.ThreadPoolExecutor(16) as threads:
+            verdicts = list(threads.map(lambda _, secret=secret: server.verify(secret)["valid"], range(120)))
+        assert sum(verdicts) == 50, limit
+
+
+def test_what_is_hard_survives_a_restart_and_a_kill(fresh):
+    hard = fresh.create("hard", limits=[quota(limit=500, period="total")])["secret"]
+    used = sum(fresh.verify(hard)["valid"] for _ in range(200))
+    assert used == 200
+    fresh.stop()
+    fresh.start()
+    used += sum(fresh.verify(hard)["valid"] for _ in range(100))
+    assert used == 300
+    fresh.kill()
+    fresh.start()
+    used += sum(fresh.verify(hard)["valid"] for _ in range(300))
+    # What a process had taken and not used is lost with it: at most one slice.
+    assert 495 <= used <= 500
+
+
+def test_a_key_may_be_used_from_its_networks_only(server, standard):
+    key = standard.create(allowed_networks=["192.0.2.0/24", "2001:db8::/32", "203.0.113.9"])
+    assert key["allowed_networks"] == ["192.0.2.0/24", "2001:db8::/32", "203.0.113.9/32"]
+    for address, reason in (("192.0.2.255", "valid"), ("2001:db8:1::1", "valid"), ("203.0.113.9", "valid"),
+                            ("::ffff:192.0.2.1", "valid"), ("192.0.3.1", "address"), ("203.0.113.8", "address"),
+                            ("2001:db9::1", "address")):
+        assert server.verify(key["secret"], ip=address)["reason"] == reason, address
+    unknown = server.verify(key["secret"])
+    assert (unknown["code"], unknown["status"]) == ("API_KEY_CONTEXT_DENIED", 403)
+    changed = standard.call("PATCH", f"/v1/api_keys/{key['id']}", json={"allowed_networks": None}).json()
+    assert changed["allowed_networks"] == [] and server.verify(key["secret"])["valid"], "effective when it answers"
+
+
+def test_a_change_of_limits_is_effective_when_it_answers_and_stands_in_the_log(server, standard):
+    key = standard.create(limits=[quota(limit=1)])
+    assert [server.verify(key["secret"])["valid"] for _ in range(2)] == [True, False]
+    for limits, reason in (([quota(limit=2)], "valid"), ([quota(limit=2)], "limited"), (None, "valid"), ([], "valid")):
+        changed = standard.call("PATCH", f"/v1/api_keys/{key['id']}", json={"limits": limits})
+        assert changed.status_code == 200, changed.text
+        assert server.verify(key["secret"])["reason"] == reason, limits
+    shown = standard.call("GET", f"/v1/api_keys/{key['id']}").json()
+    assert shown["limits"] == []
+    events = standard.call("GET", f"/v1/audit?key_id={key['id']}").json()["data"]
+    assert "quota:daily,2,day" in str(events)
+
+
+def test_a_key_says_its_limits_as_they_could_be_wished_again(standard):
+    wished = [rate(limit=120, seconds=60, burst=20, hard=True), rate("slow", 5, 10), quota(limit=10_000, period="month")]
+    shown = standard.create(limits=wished)["limits"]
+    assert shown == [wished[0], {**wished[1], "burst": 5, "hard": False}, {**wished[2], "hard": True}]
+    again = standard.create(limits=shown)
+    assert again["limits"] == shown
+
+
+@pytest.mark.parametrize("limits, field", [
+    ([rate(limit=0)], "limits[0]"),
+    ([rate(seconds=0)], "limits[0]"),
+    ([rate(seconds=86_401)], "limits[0]"),
+    ([rate(burst=3)], "limits[0]"),
+    ([rate(limit=1.5)], "limits[0].limit"),
+    ([rate(name="No")], "limits[0].name"),
+    ([rate(name="x" * 33)], "limits[0].name"),
+    ([rate(), rate()], "limits"),
+    ([rate(name=f"n{number}") for number in range(9)], "limits"),
+    ([quota(), {"name": "none", "limit": 1}], "limits[1]"),
+    ([{**rate(), "period": "day"}], "limits[0]"),
+    ([{**quota(), "burst": 1}], "limits[0]"),
+    ([{**quota(), "hard": False}], "limits[0]"),
+    ([quota(period="week")], "limits[0].period"),
+    ([{**quota(), "more": 1}], "limits[0]"),
+    ([["daily", 1, None, None, None, "day"]], "limits[0]"),
+    ("2/s", "limits"),
+])
+def test_a_limit_that_cannot_be_is_refused_with_its_name(standard, limits, field):
+    refused = standard.call("POST", "/v1/api_keys", json={"name": "n", "subject": "s", "limits": limits})
+    body = assert_error(refused, 400)
+    assert field in str(body["errors"]), body
+
+
+@pytest.mark.parametrize("network", ["192.0.2.1/24", "192.0.2.0/33", "example.org", "", "192.0.2", "::/129", "10.0.0.0/8 "])
+def test_a_network_that_cannot_be_is_refused_with_its_place(standard, network):
+    wish = {"name": "n", "subject": "s", "allowed_networks": ["192.0.2.0/24", network]}
+    body = assert_error(standard.call("POST", "/v1/api_keys", json=wish), 400)
+    assert "allowed_networks[1]" in str(body["errors"]), body
+
+
+def test_a_member_cannot_limit_or_unlimit_their_own_key(standard):
+    member, admin = standard.person(), standard.person("admin")
+    member.create(limits=[rate()], status=403)
+    key = member.create(allowed_networks=["192.0.2.0/24"])
+    assert admin.call("PATCH", f"/v1/api_keys/{key['id']}", json={"limits": [rate()]}).status_code == 200
+    for limits in ([], None, [rate(limit=100)]):
+        refused = member.call("PATCH", f"/v1/api_keys/{key['id']}", json={"limits": limits})
+        assert_error(refused, 403, "PERMISSION_DENIED")
+    renamed = member.call("PATCH", f"/v1/api_keys/{key['id']}", json={"name": "another", "allowed_networks": []})
+    assert renamed.status_code == 200 and renamed.json()["limits"][0]["limit"] == 2
+
+
+def test_stars_in_the_scopes_of_a_key_hold_what_they_stand_for(server, standard):
+    secret = standard.create(scopes=["invoices:*", "*:read", "exact"])["secret"]
+    for scope, holds in (("invoices:write", True), ("invoices:read:own", True), ("users:read", True), ("exact", True),
+                         ("users:write", False), ("invoices", False), ("exactly", False), ("users:read:own", False)):
+        assert server.verify(secret, scopes=[scope])["valid"] is holds, scope
+    assert server.verify(standard.create(scopes=["*"])["secret"], scopes=["anything:at.all"])["valid"]
+    assert not server.verify(standard.create(scopes=["invoices:read"])["secret"], scopes=["invoices:*"])["valid"]
+
+
+def test_the_holder_looks_at_a_limited_key_and_introspection_takes_nothing(server, standard):
+    key = standard.create(limits=[rate(limit=1)])
+    held = {"Authorization": f"Bearer {key['secret']}"}
+    for _ in range(3):
+        shown = server.call("GET", "/v1/me", headers=held)
+        assert shown.status_code == 200, shown.text
+        token = standard.call("POST", "/oauth2/introspect", data={"token": key["secret"]})
+        assert token.json()["active"] is True
+    assert [server.verify(key["secret"])["valid"] for _ in range(2)] == [True, False]
+    assert server.call("GET", "/v1/me", headers=held).status_code == 200
+
+
+def test_limited_requests_are_counted_and_shown_where_refusals_are(server, standard):
+    key = standard.create(limits=[rate(limit=1)])
+    for _ in range(4):
+        server.verify(key["secret"], ip="192.0.2.1")
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        usage = standard.call("GET", f"/v1/api_keys/{key['id']}/usage").json()
+        if "'limited'" in str(usage) or '"limited"' in str(usage):
+            break
+        time.sleep(0.2)
+    assert "limited" in str(usage), usage
+
+
+def test_a_key_without_limits_says_nothing_of_any(server, standard):
+    verdict = server.verify(standard.create()["secret"])
+    assert verdict["valid"] and "limits" not in verdict and "headers" not in verdict
