@@ -193,6 +193,8 @@ impl Uses {
         activity.counts.extend(denied);
         let unwritten = state.unwritten.extract_if(.., |count| count.key == key);
         activity.counts.extend(unwritten);
+        let traces = state.traces.extract_if(|(of, ..), _| *of == key);
+        activity.traces.extend(traces.map(trace));
         activity
     }
 
@@ -249,7 +251,7 @@ impl Authority {
         while self.verifier.uses.has_first() && self.write_round(u64::MAX).await {}
     }
 
-    /// Writes down what is known of one key, before its counts are read.
+    /// Writes down what is known of one key, before its counts and addresses are read.
     pub(crate) async fn flush_activity_of(&self, key: &Key) {
         let secrets = [Some(key.secret.digest), key.retiring.as_ref().map(|old| old.digest)];
         let entries = secrets
@@ -258,7 +260,7 @@ impl Authority {
             .filter_map(|digest| self.verifier.keys.peek(digest));
         let entries: Vec<_> = entries.collect();
         let activity = self.verifier.uses.take_of(key.id, &entries, self.now());
-        if activity.uses.is_empty() && activity.counts.is_empty() {
+        if activity.uses.is_empty() && activity.counts.is_empty() && activity.traces.is_empty() {
             return;
         }
         if self.store.record_activity(activity.clone()).await.is_err() {

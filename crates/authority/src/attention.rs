@@ -37,7 +37,8 @@ impl Authority {
 
     /// Where verdicts on a key were asked for, the newest first.
     pub async fn traces(&self, call: &Call, id: KeyId) -> Result<Vec<Trace>, Failure> {
-        self.get(call, id).await?;
+        let record = self.get(call, id).await?;
+        self.flush_activity_of(&record.key).await;
         Ok(self.store.traces(id).await?)
     }
 

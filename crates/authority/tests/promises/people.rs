@@ -214,3 +214,24 @@ async fn a_window_that_is_over_is_written_down_once_and_erased_where_the_policy_
         assert_eq!(world.authority.audit_head().await.unwrap().revision, head + 1);
     }
 }
+
+#[tokio::test]
+async fn addresses_of_the_last_second_are_known_too() {
+    let world = World::under(Preset::Standard).await;
+    let key = world.issue("used").await;
+    let question = keyreeve_authority::verify::Question {
+        via: keyreeve_authority::verify::Via::Api,
+        reach: &keyreeve_core::access::Reach::Instance,
+        scopes: &[],
+        now: world.authority.now(),
+        address: "192.0.2.1".parse().ok(),
+        cost: 1,
+    };
+    world.authority.verify(key.secret.expose(), &question).await;
+    let traces = world.authority.traces(&world.call(), key.record.key.id).await.unwrap();
+    let seen: Vec<_> = traces
+        .iter()
+        .map(|trace| (trace.address.as_str(), trace.count))
+        .collect();
+    assert_eq!(seen, [("192.0.2.1", 1)]);
+}

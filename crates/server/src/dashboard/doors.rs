@@ -1,6 +1,7 @@
 //! How often somebody may knock: limits on guessing passwords, by account and by address (governor; OWASP ASVS 6.3.1).
 
 use super::trouble::Trouble;
+use crate::http::intake::PerAddress;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use keyreeve_api::{Code, Problem};
 use std::fmt;
@@ -11,20 +12,20 @@ use std::num::NonZeroU32;
 const OF_ACCOUNT: (NonZeroU32, NonZeroU32) = (NonZeroU32::new(10).unwrap(), NonZeroU32::new(30).unwrap());
 /// Attempts from one address, where a whole company may sit behind a proxy: three hundred at once and a minute.
 const OF_ADDRESS: NonZeroU32 = NonZeroU32::new(300).unwrap();
-/// Accounts and addresses that are remembered before the old ones are let go.
+/// Accounts that are remembered before the old ones are let go.
 const REMEMBERED_MAX: usize = 50_000;
 
 /// The limits of this node.
 pub(crate) struct Doors {
     accounts: DefaultKeyedRateLimiter<String>,
-    addresses: DefaultKeyedRateLimiter<IpAddr>,
+    addresses: PerAddress,
 }
 
 impl Default for Doors {
     fn default() -> Self {
         Self {
             accounts: RateLimiter::keyed(Quota::per_minute(OF_ACCOUNT.0).allow_burst(OF_ACCOUNT.1)),
-            addresses: RateLimiter::keyed(Quota::per_minute(OF_ADDRESS)),
+            addresses: PerAddress::new(OF_ADDRESS),
         }
     }
 }
@@ -47,12 +48,7 @@ impl Doors {
 
     /// Counts a guess from an address.
     pub(super) fn allow_address(&self, address: Option<IpAddr>) -> Result<(), Trouble> {
-        let Some(address) = address else { return Ok(()) };
-        if self.addresses.len() > REMEMBERED_MAX {
-            self.addresses.retain_recent();
-        }
-        let allowed = self.addresses.check_key(&address);
-        allowed.map_err(|_| too_often().into())
+        self.addresses.allow(address).map_err(|_| too_often().into())
     }
 }
 

@@ -129,12 +129,11 @@ pub(super) fn random_hex() -> Result<String, Trouble> {
 /// Where a request comes from.
 pub(super) fn doorstep(parts: &Parts) -> Doorstep {
     let info = parts.extensions.get::<RequestInfo>();
-    Doorstep {
-        address: info
-            .and_then(|info| info.peer.address)
-            .map(|address| address.to_string().into()),
-        request_id: info.map_or("", |info| &info.id).into(),
-    }
+    let nobody = || Doorstep {
+        address: None,
+        request_id: "".into(),
+    };
+    info.map_or_else(nobody, RequestInfo::doorstep)
 }
 
 /// What the browser has in its address bar, as far as the request tells.

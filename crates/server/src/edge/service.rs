@@ -45,9 +45,7 @@ pub(super) async fn serve(
         (Face::Check, _) if gateway::is_grpc(&request) => Box::pin(gateway::serve_grpc(&app, request)).await,
         (Face::Check, _) if gateway::is_asked(path) => Box::pin(gateway::serve(&app, &request)).await,
         (Face::Api(_) | Face::Check, Some(route)) => verify::serve(route, &app, &peer, request).await,
-        (Face::Api(_), None) if peer.is_operator && request.uri().path() == doctor::ADDRESS => {
-            doctor::serve(&app).await
-        }
+        (Face::Api(_), None) if peer.is_operator && path == doctor::ADDRESS => doctor::serve(&app).await,
         (Face::Api(router), None) => {
             let request = request.map(Body::new);
             Box::pin(answer::serve(router.clone(), &app, &peer, request)).await

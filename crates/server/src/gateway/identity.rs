@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use keyreeve_core::coherence::Entry;
 use keyreeve_core::key::MARKER;
-use std::fmt::Write as _;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// Every header that an answer has that lets through, in this order. All are always there, empty where nothing is
 /// known: a gateway that only overwrites would else hand on what a client has forged.
@@ -42,19 +42,24 @@ pub(super) fn values(entry: &Entry, key: &str, with_meta: bool) -> Result<[Strin
     ])
 }
 
-/// Text as a header can carry it. Letters, digits and `- . _ ~ : / @ + * = |` stand for themselves; every other byte of
-/// its UTF-8 is `%` and two hex digits, as in addresses (RFC 3986, section 2.1).
+/// What stands for itself beside letters and digits: `- . _ ~ : / @ + * = |`.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b':')
+    .remove(b'/')
+    .remove(b'@')
+    .remove(b'+')
+    .remove(b'*')
+    .remove(b'=')
+    .remove(b'|');
+
+/// Text as a header can carry it: every other byte of its UTF-8 is `%` and two hex digits, as in addresses (RFC 3986,
+/// section 2.1).
 fn encoded(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~:/@+*=|".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            // Writing to a string cannot fail.
-            let _written = write!(out, "%{byte:02X}");
-        }
-    }
-    out
+    utf8_percent_encode(text, ENCODED).to_string()
 }
 
 /// What kind of owner a subject is, where its form says so (product.md, section 2).

@@ -8,8 +8,10 @@ use axum::body::Body;
 use axum::extract::{MatchedPath, Request};
 use axum::response::{IntoResponse, Response};
 use hyper::header::{ACCEPT, CONTENT_TYPE};
+use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, StatusCode};
 use keyreeve_api::{Code, Family, Problem};
+use keyreeve_authority::sign_in::Doorstep;
 use keyreeve_authority::{Call, Refused};
 use keyreeve_core::{KeyId, RootKeyId, UserId};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,6 +27,27 @@ pub(crate) struct RequestInfo {
     pub(crate) id: String,
     pub(crate) peer: Peer,
     pub(crate) caller: KnownCaller,
+}
+
+impl RequestInfo {
+    /// What is known of a request. It is noted before any handler is called.
+    pub(crate) fn of(parts: &Parts) -> Result<&Self, Problem> {
+        let info = parts.extensions.get();
+        info.ok_or_else(|| Problem::new(Code::InternalError, "The request has no id."))
+    }
+
+    /// Where it comes from, as it is written down.
+    pub(crate) fn address(&self) -> Option<Box<str>> {
+        self.peer.address.map(|address| address.to_string().into())
+    }
+
+    /// Who asks without being anybody.
+    pub(crate) fn doorstep(&self) -> Doorstep {
+        Doorstep {
+            address: self.address(),
+            request_id: self.id.as_str().into(),
+        }
+    }
 }
 
 /// Who turned out to call, once that is known: a refusal of somebody known is written down.

@@ -66,20 +66,18 @@ where
     Ok(if more.is_empty() { first } else { more.into() })
 }
 
+/// Whether the body is said to be of a type, whatever parameters it has; nothing said is any type.
+pub(crate) fn is_of_type(headers: &HeaderMap, wanted: &str) -> bool {
+    let Some(value) = headers.get(CONTENT_TYPE) else {
+        return true;
+    };
+    let essence = value.to_str().ok().and_then(|value| value.split(';').next());
+    value == wanted || essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case(wanted))
+}
+
 /// Refuses a content type other than JSON; none at all counts as JSON.
 pub(crate) fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
-    let Some(value) = headers.get(CONTENT_TYPE) else {
-        return Ok(());
-    };
-    if value == "application/json" {
-        return Ok(());
-    }
-    let essence = value
-        .to_str()
-        .ok()
-        .and_then(|value| value.split(';').next())
-        .map(str::trim);
-    if essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json")) {
+    if is_of_type(headers, "application/json") {
         return Ok(());
     }
     let detail = "The body has another content type than JSON. Send Content-Type: application/json, or leave it out.";

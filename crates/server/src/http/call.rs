@@ -81,8 +81,7 @@ impl<C: Content> FromRequest<App> for Incoming<C> {
 
 /// Checks the root key and finds the tenant that is meant.
 async fn identify(parts: &Parts, app: &App) -> Result<Call, Rejected> {
-    let info = parts.extensions.get::<RequestInfo>();
-    let info = info.ok_or_else(|| Problem::new(Code::InternalError, "The request has no id."))?;
+    let info = RequestInfo::of(parts)?;
     let caller = match (bearer(&parts.headers)?, info.peer.is_operator) {
         (None, true) => Caller::operator(),
         (None, false) => return Err(root_key_required().into()),
@@ -96,7 +95,7 @@ async fn identify(parts: &Parts, app: &App) -> Result<Call, Rejected> {
     let mut call = Call {
         caller,
         tenant,
-        address: info.peer.address.map(|address| address.to_string().into()),
+        address: info.address(),
         request_id: info.id.as_str().into(),
         idempotency: None,
         is_awaited: !prefers_async(&parts.headers),

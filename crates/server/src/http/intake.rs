@@ -1,5 +1,5 @@
-//! How often an address may bring secrets to calls that take no other credential. Nobody can guess a secret: the limit
-//! is for what it costs to look at them.
+//! How often an address may bring secrets to calls that take no other credential, or knock at the dashboard's door. Nobody
+//! can guess a secret: the limit is for what it costs to look at them.
 
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
@@ -45,7 +45,7 @@ impl fmt::Debug for PerAddress {
 }
 
 impl PerAddress {
-    fn new(a_minute: NonZeroU32) -> Self {
+    pub(crate) fn new(a_minute: NonZeroU32) -> Self {
         Self(RateLimiter::keyed(Quota::per_minute(a_minute)))
     }
 

@@ -116,3 +116,9 @@ pub(crate) fn keep_allow(from: &Response<Body>, mut to: Response<Body>) -> Respo
     }
     to
 }
+
+/// Whether a key is good cannot be known now. Never a guess, and never 401 (http.md, section 2b).
+pub(crate) fn no_verdict() -> Problem {
+    let detail = "The store cannot be reached now, so no verdict is given. Try again.";
+    Problem::new(Code::ServiceUnavailable, detail)
+}

@@ -3,7 +3,6 @@
 
 use crate::http::body;
 use axum::body::Body;
-use hyper::header::CONTENT_TYPE;
 use hyper::http::request::Parts;
 use keyreeve_api::{Code, Problem};
 
@@ -56,11 +55,7 @@ impl Form {
 
 /// Refuses another content type; none at all counts as a form.
 fn require_form(parts: &Parts) -> Result<(), Problem> {
-    let Some(value) = parts.headers.get(CONTENT_TYPE) else {
-        return Ok(());
-    };
-    let essence = value.to_str().ok().and_then(|value| value.split(';').next());
-    if essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded")) {
+    if body::is_of_type(&parts.headers, "application/x-www-form-urlencoded") {
         return Ok(());
     }
     let detail = "The body is no form. Send Content-Type: application/x-www-form-urlencoded.";

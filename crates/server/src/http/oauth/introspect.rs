@@ -34,8 +34,7 @@ use serde_json::value::RawValue;
 )]
 pub(crate) async fn handler(State(app): State<App>, request: Request) -> Result<Response, Rejected> {
     let (parts, incoming) = request.into_parts();
-    let info = parts.extensions.get::<RequestInfo>();
-    let info = info.ok_or_else(|| Problem::new(Code::InternalError, "The request has no id."))?;
+    let info = RequestInfo::of(&parts)?;
     let reach = caller::reach(&app, &info.peer, &parts.headers).await?;
     let form = Form::read(&parts, incoming).await?;
     let question = Question {
@@ -49,7 +48,8 @@ pub(crate) async fn handler(State(app): State<App>, request: Request) -> Result<
     };
     let verdict = app.authority().verify(form.token()?, &question).await;
     let token = match (&verdict.outcome, &verdict.entry) {
-        (Err(Denial::Unavailable), _) => return Err(unavailable().into()),
+        // Neither "active" nor "inactive" would be true.
+        (Err(Denial::Unavailable), _) => return Err(respond::no_verdict().into()),
         (Ok(()), Some(entry)) => Some(active(&app, entry, &verdict, question.now)?),
         (Ok(()) | Err(_), _) => None,
     };
@@ -58,12 +58,6 @@ pub(crate) async fn handler(State(app): State<App>, request: Request) -> Result<
         token,
     };
     Ok(respond::json(StatusCode::OK, &answer)?)
-}
-
-/// No verdict can be given: neither "active" nor "inactive" would be true.
-fn unavailable() -> Problem {
-    let detail = "The store cannot be reached now, so no verdict is given. Try again.";
-    Problem::new(Code::ServiceUnavailable, detail)
 }
 
 fn active(app: &App, entry: &Entry, verdict: &Verdict, now: Timestamp) -> Result<ActiveToken, Problem> {

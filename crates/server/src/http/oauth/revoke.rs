@@ -10,8 +10,6 @@ use hyper::StatusCode;
 use keyreeve_api::keys::RevokeKey;
 use keyreeve_api::oauth::RevokeForm;
 use keyreeve_api::problem::ErrorBody;
-use keyreeve_api::{Code, Problem};
-use keyreeve_authority::sign_in::Doorstep;
 use keyreeve_core::text::Note;
 
 /// What the audit log says if whoever revokes says nothing.
@@ -31,8 +29,7 @@ const REASON: &str = "revoked with the secret itself, at /oauth2/revoke";
 )]
 pub(crate) async fn handler(State(app): State<App>, request: Request) -> Result<Response, Rejected> {
     let (parts, incoming) = request.into_parts();
-    let info = parts.extensions.get::<RequestInfo>();
-    let info = info.ok_or_else(|| Problem::new(Code::InternalError, "The request has no id."))?;
+    let info = RequestInfo::of(&parts)?;
     // Read before it is refused: who has sent a request shall see the answer, and go on using the connection.
     let form = Form::read(&parts, incoming).await?;
     app.intake().revocations.allow(info.peer.address)?;
@@ -42,10 +39,7 @@ pub(crate) async fn handler(State(app): State<App>, request: Request) -> Result<
         reason_code: form.get("reason_code").map(str::to_owned),
     })?;
     command.note = command.note.or_else(|| Note::parse(REASON).ok());
-    let from = Doorstep {
-        address: info.peer.address.map(|address| address.to_string().into()),
-        request_id: info.id.as_str().into(),
-    };
+    let from = info.doorstep();
     if let Some(change) = app.authority().revoke_presented(&from, token, command).await? {
         app.note_done(&change);
     }

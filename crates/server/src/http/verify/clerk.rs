@@ -25,20 +25,13 @@ pub(super) async fn answer(app: &App, reach: &Reach, secret: &str) -> Result<Res
         (Ok(()), Some(entry)) => match app.authority().record_of(entry).await {
             Ok(record) => respond::json(StatusCode::OK, &v1::api_keys::object(&record, app.authority().now())),
             Err(Failure::NotFound) => Err(not_found()),
-            Err(_) => Err(unavailable()),
+            Err(_) => Err(respond::no_verdict()),
         },
-        (Err(Denial::Unavailable), _) => Err(unavailable()),
+        (Err(Denial::Unavailable), _) => Err(respond::no_verdict()),
         (Ok(()) | Err(_), _) => Err(not_found()),
     }
 }
 
 fn not_found() -> Problem {
     Problem::new(Code::NotFound, "API key not found")
-}
-
-fn unavailable() -> Problem {
-    Problem::new(
-        Code::ServiceUnavailable,
-        "The store cannot be reached now, so no verdict is given. Try again.",
-    )
 }

@@ -123,10 +123,7 @@ pub(crate) fn may_ask(pass: &RootPass) -> bool {
 /// Whether a root key is good cannot be known now: never 401 then (http.md, section 2b).
 fn unavailable(failure: &Failure) -> Problem {
     tracing::warn!(%failure, "a root key could not be judged");
-    Problem::new(
-        Code::ServiceUnavailable,
-        "The store cannot be reached now, so no verdict is given. Try again.",
-    )
+    respond::no_verdict()
 }
 
 /// Judges the question of a body, or its batch of them, and appends the answer to `out`. However a request came in, it

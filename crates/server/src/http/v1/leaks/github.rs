@@ -1,9 +1,8 @@
 //! `POST /v1/leaks/github`: what GitHub's secret scanning found, in the form of its partner programme.
 
 use super::place::{Found, is_source, sound_url};
-use super::{address, doorstep};
 use crate::App;
-use crate::http::answer::Rejected;
+use crate::http::answer::{Rejected, RequestInfo};
 use crate::http::{body, respond};
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -37,8 +36,8 @@ const KIND_BYTES_MAX: usize = 256;
 )]
 pub(crate) async fn report(State(app): State<App>, request: Request) -> Result<Response, Rejected> {
     let (parts, incoming) = request.into_parts();
-    let from = doorstep(parts.extensions.get())?;
-    app.intake().leaks.allow(address(&parts.extensions))?;
+    let info = RequestInfo::of(&parts)?;
+    app.intake().leaks.allow(info.peer.address)?;
     let bytes = body::read(&parts.headers, incoming, MESSAGE_BYTES_MAX).await?;
     let keys = app.github_keys();
     if let Err(problem) = keys.check(&parts.headers, &bytes, app.authority().now()).await {
@@ -53,7 +52,7 @@ pub(crate) async fn report(State(app): State<App>, request: Request) -> Result<R
     let reports = matches.iter().map(report_of).collect::<Vec<_>>();
     let known = app
         .authority()
-        .report_leaks(&from, LeakSource::GitHub, &reports)
+        .report_leaks(&info.doorstep(), LeakSource::GitHub, &reports)
         .await?;
     let labels = matches
         .iter()

@@ -15,9 +15,8 @@ use axum::response::Response;
 use hyper::StatusCode;
 use keyreeve_api::leaks::{LEAKS_MAX, LeakItem, LeaksAccepted, ReportLeaks};
 use keyreeve_api::problem::ErrorBody;
-use keyreeve_api::{Code, Problem, json};
+use keyreeve_api::{Problem, json};
 use keyreeve_authority::leaks::{LeakReport, LeakSource};
-use keyreeve_authority::sign_in::Doorstep;
 use place::{Found, is_source, sound_url};
 
 /// Largest report: a hundred secrets with an address and a note each.
@@ -39,29 +38,17 @@ const NOTE_CHARS_MAX: usize = 1_000;
 )]
 pub(crate) async fn report(State(app): State<App>, request: Request) -> Result<Response, Rejected> {
     let (parts, incoming) = request.into_parts();
-    let from = doorstep(parts.extensions.get())?;
+    let info = RequestInfo::of(&parts)?;
     // Read before it is refused: who has sent a request shall see the answer, and go on using the connection.
     let bytes = body::read(&parts.headers, incoming, REPORT_BYTES_MAX).await?;
-    app.intake().leaks.allow(address(&parts.extensions))?;
+    app.intake().leaks.allow(info.peer.address)?;
     body::require_json(&parts.headers)?;
     let wish: ReportLeaks = json::parse(&bytes).map_err(|error| body::refused(&error))?;
     let items = items(wish)?;
     let reports = items.iter().map(Item::report).collect::<Vec<_>>();
+    let from = info.doorstep();
     app.authority().report_leaks(&from, LeakSource::Api, &reports).await?;
     Ok(respond::json(StatusCode::ACCEPTED, &LeaksAccepted { accepted: true })?)
-}
-
-fn address(extensions: &hyper::http::Extensions) -> Option<std::net::IpAddr> {
-    extensions.get::<RequestInfo>().and_then(|info| info.peer.address)
-}
-
-/// Who reports, as far as that is known.
-fn doorstep(info: Option<&RequestInfo>) -> Result<Doorstep, Problem> {
-    let info = info.ok_or_else(|| Problem::new(Code::InternalError, "The request has no id."))?;
-    Ok(Doorstep {
-        address: info.peer.address.map(|address| address.to_string().into()),
-        request_id: info.id.as_str().into(),
-    })
 }
 
 /// A report whose fields are sound.

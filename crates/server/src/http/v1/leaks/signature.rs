@@ -13,6 +13,8 @@ use keyreeve_api::{Code, Problem};
 use keyreeve_core::Timestamp;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, StatusCode};
+use rustls::pki_types::SubjectPublicKeyInfoDer;
+use rustls::pki_types::pem::PemObject as _;
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -190,10 +192,8 @@ fn keys_of(list: &[u8]) -> Result<HashMap<String, Vec<u8>>, NoKeys> {
 
 /// A `PUBLIC KEY` in PEM (RFC 7468) as DER.
 fn der_of(pem: &str) -> Option<Vec<u8>> {
-    let (_, rest) = pem.split_once("-----BEGIN PUBLIC KEY-----")?;
-    let (text, _) = rest.split_once("-----END PUBLIC KEY-----")?;
-    let text: String = text.split_ascii_whitespace().collect();
-    STANDARD.decode(text).ok()
+    let key = SubjectPublicKeyInfoDer::from_pem_slice(pem.as_bytes()).ok()?;
+    Some(key.to_vec())
 }
 
 /// A header that must be there once.
