@@ -196,6 +196,7 @@ test('X-46 without script: sign in, list, filter, create, reveal, edit, rotate, 
 test('X-37 X-38 by keyboard alone: create, copy, find, revoke; focus is seen and comes back', async () => {
   const page = await openPage();
   await page.goto(`${server.url}/login`);
+  await page.locator('#email:focus').waitFor();
   await page.keyboard.type(admin.email);
   await page.keyboard.press('Tab');
   await page.keyboard.type(PASSWORD);

@@ -91,7 +91,7 @@ impl Call {
     /// Refuses a member who would say how often their own key may be used.
     pub(crate) fn require_to_limit(&self) -> Result<(), Failure> {
         match self.caller.own {
-            Some(_) => self.require(Permission::PolicyWrite),
+            Some(_) => Err(Failure::OwnLimits),
             None => Ok(()),
         }
     }

@@ -36,6 +36,9 @@ pub enum Failure {
     /// A member would act for somebody else.
     #[error("a member may act only on their own keys")]
     OwnKeysOnly,
+    /// A member would say how often their own key may be used.
+    #[error("a member may not limit their own keys")]
+    OwnLimits,
     /// A policy that contradicts itself.
     #[error(transparent)]
     Contradiction(#[from] keyreeve_core::policy::Contradiction),

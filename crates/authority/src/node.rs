@@ -144,11 +144,14 @@ impl Node {
 
     /// Milliseconds that the lease will still last; 0 if there is none.
     pub fn lease_left_ms(&self) -> u64 {
-        let age = self
-            .health()
-            .renewed
-            .map(|sent| self.parts.clock.moment().ms_since(sent));
-        age.map_or(0, |age| self.parts.lease_ms.saturating_sub(age))
+        self.lag_ms().map_or(0, |age| self.parts.lease_ms.saturating_sub(age))
+    }
+
+    /// How long ago this node last knew every change that there was, in milliseconds: a poll that found nothing new was
+    /// sent then. `None` if it never did.
+    pub fn lag_ms(&self) -> Option<u64> {
+        let renewed = self.health().renewed?;
+        Some(self.parts.clock.moment().ms_since(renewed))
     }
 
     /// One poll: renews the lease, acknowledges what was applied, applies what is new. On an error the lease simply

@@ -7,6 +7,7 @@ use crate::meters::Meters;
 use crate::tombstones::Tombstones;
 use crate::verify::Via;
 use keyreeve_core::access::{Permissions, Reach};
+use keyreeve_core::audit::Action;
 use keyreeve_core::coherence::rules::{Rule, keeps};
 use keyreeve_core::coherence::{Cache, Cached, Entry, Gate, Lease};
 use keyreeve_core::text::{Slug, Subject};
@@ -117,11 +118,23 @@ struct Outcomes {
 }
 
 /// How often each verdict was given, and where from. Monotonic since the start.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Tallies {
     by_way: [Outcomes; Via::ALL.len()],
     from_memory: AtomicU64,
     from_store: AtomicU64,
+    events: [AtomicU64; Action::ALL.len()],
+}
+
+impl Default for Tallies {
+    fn default() -> Self {
+        Self {
+            by_way: Default::default(),
+            from_memory: AtomicU64::new(0),
+            from_store: AtomicU64::new(0),
+            events: std::array::from_fn(|_| AtomicU64::new(0)),
+        }
+    }
 }
 
 impl Tallies {
@@ -130,6 +143,21 @@ impl Tallies {
         if let Some(counter) = counts.and_then(|counts| counts.counter(outcome)) {
             counter.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    fn count_events(&self, actions: &[Action]) {
+        for action in actions {
+            let mut known = Action::ALL.iter().zip(&self.events);
+            if let Some((_, counter)) = known.find(|(known, _)| *known == action) {
+                counter.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Every action with the entries that this process has written into the audit log.
+    pub fn events(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let known = Action::ALL.iter().zip(&self.events);
+        known.map(|(action, counter)| (action.as_str(), counter.load(Ordering::Relaxed)))
     }
 
     pub(crate) fn count_memory(&self) {
@@ -354,6 +382,7 @@ impl Gates {
 
 impl CommitObserver for Verifier {
     fn committed(&self, commit: &Commit) {
+        self.tallies.count_events(&commit.actions);
         self.apply_remote(commit, commit.revision);
         if self.lease.deadline().is_endless() {
             self.caught_up(commit.revision);

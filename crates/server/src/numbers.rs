@@ -7,6 +7,7 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +16,10 @@ const EFFECT_BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,
 /// In seconds: what OpenTelemetry advises for requests.
 const REQUEST_BUCKETS: [f64; 14] = [
     0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
+];
+/// In microseconds: from a look into memory to a store that hardly answers.
+const VERIFICATION_BUCKETS_US: [u32; 14] = [
+    50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
 ];
 /// Methods that are named; whoever asks may write anything.
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
@@ -27,7 +32,39 @@ pub(crate) struct Numbers {
     pub(crate) effects: Histogram,
     /// How long requests took that are no verifications.
     pub(crate) requests: Family<RequestLabels, Histogram>,
+    /// How long verdicts took, from a sound question on.
+    pub(crate) verifications: Durations,
     state: Mutex<State>,
+}
+
+/// A histogram that nobody waits for: every verification is in it.
+#[derive(Default)]
+pub(crate) struct Durations {
+    /// By bucket, and those beyond the last one.
+    counts: [AtomicU64; VERIFICATION_BUCKETS_US.len() + 1],
+    nanoseconds: AtomicU64,
+}
+
+impl Durations {
+    pub(crate) fn observe(&self, took: Duration) {
+        let us = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
+        let place = VERIFICATION_BUCKETS_US.iter().position(|bound| us < *bound);
+        let place = place.unwrap_or(VERIFICATION_BUCKETS_US.len());
+        if let Some(counter) = self.counts.get(place) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+        let ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        self.nanoseconds.fetch_add(ns, Ordering::Relaxed);
+    }
+
+    /// The sum in seconds, the count, and the buckets by their upper bounds in seconds, each with its own count.
+    pub(crate) fn read(&self) -> (f64, u64, Vec<(f64, u64)>) {
+        let bounds = VERIFICATION_BUCKETS_US.iter().map(|us| f64::from(*us) / 1e6);
+        let counts = self.counts.iter().map(|counter| counter.load(Ordering::Relaxed));
+        let buckets: Vec<_> = bounds.chain([f64::MAX]).zip(counts).collect();
+        let sum = Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed)).as_secs_f64();
+        (sum, buckets.iter().map(|(_, count)| count).sum(), buckets)
+    }
 }
 
 #[derive(Default)]
@@ -50,6 +87,7 @@ impl Numbers {
             started_at,
             effects: Histogram::new(EFFECT_BUCKETS),
             requests: Family::new_with_constructor(|| Histogram::new(REQUEST_BUCKETS)),
+            verifications: Durations::default(),
             state: Mutex::default(),
         }
     }

@@ -8,6 +8,7 @@ use crate::model::{
     UsageCount, UserChange, WriteContext,
 };
 use async_trait::async_trait;
+use keyreeve_core::audit::Action;
 use keyreeve_core::limits::Slice;
 use keyreeve_core::text::{Slug, Subject};
 use keyreeve_core::user::Email;
@@ -41,6 +42,8 @@ pub struct Commit {
     pub check_policies: Vec<Slug>,
     /// Keys that were ended, held, rotated or given back: what a database that lost it must be told again.
     pub keys: Vec<KeyNews>,
+    /// Entries that this process has written into the log.
+    pub actions: Vec<Action>,
 }
 
 /// What became of a key.

@@ -3,6 +3,7 @@
 use crate::error::StoreError;
 use crate::model::{AuditRecord, CheckPolicyRecord, Head, KeyRecord, Login, RootKey, Tenant, Trace, UsageCount};
 use async_trait::async_trait;
+use keyreeve_core::audit::Action;
 use keyreeve_core::limits::Counter;
 use keyreeve_core::text::{CheckPolicyName, LimitName, Name, Slug, Subject};
 use keyreeve_core::user::Email;
@@ -93,6 +94,9 @@ pub(crate) struct Current {
 /// call in one journey.
 #[async_trait]
 pub(crate) trait Tx: PeopleTx + CheckTx + LimitTx {
+    /// Entries that this transaction has appended so far: whoever commits it tells the observer.
+    fn actions(&mut self) -> &mut Vec<Action>;
+
     /// The end of the log, held until the commit. Read it last: everybody waits for it.
     async fn lock_head(&mut self) -> Result<Head>;
     /// Appends to the log, and moves its end.

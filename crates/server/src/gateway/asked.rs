@@ -16,6 +16,7 @@ use keyreeve_core::text::{CheckPolicyName, Slug};
 use keyreeve_core::verdict::Outer;
 use std::net::IpAddr;
 use std::sync::Arc;
+use tokio::time::Instant;
 
 /// Where a gateway shows that it may ask (G-13). Snippets take it out of what clients send.
 pub(super) const GATEWAY_HEADER: &str = "x-keyreeve-gateway";
@@ -130,7 +131,9 @@ impl<F: Fields> Asked<'_, F> {
             via: self.via,
             cost: 1,
         };
+        let began = Instant::now();
         let verdict = app.authority().verify(key.unwrap_or(""), &question).await;
+        app.numbers().verifications.observe(began.elapsed());
         let outer = verdict.outer();
         let budget = verdict.budget.map(|budget| budget::fields(&budget, now));
         let entry = match (outer, verdict.entry) {

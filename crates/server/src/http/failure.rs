@@ -13,30 +13,27 @@ impl From<Failure> for Rejected {
 }
 
 fn problem(failure: Failure) -> Problem {
+    let denied = |detail: &str| Problem::new(Code::PermissionDenied, detail);
     match failure {
         Failure::PermissionDenied(permission) => {
             let detail =
                 format!("The root key lacks the permission {permission}, or the call is about another tenant.");
             Problem::new(Code::PermissionDenied, detail).with("permission", permission.as_str())
         }
-        Failure::InstanceOnly => Problem::new(
-            Code::PermissionDenied,
-            "This is for root keys of the whole instance; the caller's is bound to a tenant.",
-        ),
-        Failure::Escalation => Problem::new(
-            Code::PermissionDenied,
-            "A root key cannot give a permission that it does not have itself.",
-        ),
+        Failure::InstanceOnly => {
+            denied("This is for root keys of the whole instance; the caller's is bound to a tenant.")
+        }
+        Failure::Escalation => denied("A root key cannot give a permission that it does not have itself."),
         Failure::CallerGone => Problem::new(
             Code::RootKeyInvalid,
             "The credential was revoked while the call was on its way. Nothing was changed.",
         ),
         Failure::Refused { item, refusal } => refused(item, &refusal),
         Failure::NotFound => Problem::new(Code::NotFound, "There is no such thing in this tenant."),
-        Failure::OwnKeysOnly => Problem::new(
-            Code::PermissionDenied,
-            "A member may act only on their own keys: the subject must be the user's id.",
-        ),
+        Failure::OwnKeysOnly => denied("A member may act only on their own keys: the subject must be the user's id."),
+        Failure::OwnLimits => {
+            denied("A member cannot say how often their own key may be used. An administrator can, or a root key.")
+        }
         Failure::Contradiction(found) => Problem::field(found.field, &found.why),
         Failure::EmailTaken => Problem::new(
             Code::EmailTaken,

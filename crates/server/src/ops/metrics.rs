@@ -7,7 +7,8 @@ use keyreeve_authority::Node;
 use keyreeve_store::cluster::Durability;
 use keyreeve_store::model::{CENSUS_DAYS, Census};
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _, text};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _, NoLabelSet, text};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
@@ -53,6 +54,13 @@ fn encode_verifications(to: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Resul
         .map(|(via, outcome, count)| ([("outcome", outcome), ("via", via.as_str())], count))
         .collect();
     counters(to, "keyreeve_verifications", "Verdicts given", &outcomes)?;
+    let (sum, count, buckets) = app.numbers().verifications.read();
+    let (name, help) = (
+        "keyreeve_verification_duration",
+        "How long verdicts took, asked by API or gateway",
+    );
+    let mut encoder = to.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Histogram)?;
+    encoder.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;
     let (memory, store) = verifier.tallies().look_ups();
     let help = "Look-ups of secrets: hit is answered from memory, miss asked the store";
     let found = [([("result", "hit")], memory), ([("result", "miss")], store)];
@@ -73,6 +81,10 @@ fn encode_changes(to: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
         .collect();
     let help = "What was done to keys: done, refused by rules, or failed";
     counters(to, "keyreeve_key_operations", help, &counts)?;
+    let events = app.authority().verifier().tallies().events();
+    let events: Vec<_> = events.map(|(action, count)| ([("type", action)], count)).collect();
+    let help = "Entries that this process has written into the audit log";
+    counters(to, "keyreeve_audit_events", help, &events)?;
     let leaks = app.authority().leak_tallies();
     let leaks: Vec<_> = leaks
         .map(|(source, result, count)| ([("source", source.as_str()), ("result", result.as_str())], count))
@@ -170,6 +182,10 @@ fn encode_node(to: &mut DescriptorEncoder<'_>, node: &Node) -> fmt::Result {
     gauge(to, "keyreeve_lease_length_milliseconds", help_length, length)?;
     seconds(to, "keyreeve_lease_left", help_left, left)?;
     seconds(to, "keyreeve_lease_length", help_length, length)?;
+    if let Some(lag) = node.lag_ms() {
+        let help = "How long ago this node last knew every change there was";
+        seconds(to, "keyreeve_node_lag", help, lag)?;
+    }
     let help = "Changes not yet applied here at the last poll";
     gauge(to, "keyreeve_lag_revisions", help, health.lag)?;
     let help = "How often the database was found to have lost acknowledged changes";

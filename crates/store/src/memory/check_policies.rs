@@ -19,22 +19,22 @@ impl Tables {
 impl CheckTx for MemoryTx<'_> {
     async fn check_policy(&mut self, tenant: &Slug, name: &CheckPolicyName) -> Result<Option<CheckPolicyRecord>> {
         let place = (tenant.clone(), name.clone());
-        Ok(self.0.check_policies.get(&place).cloned())
+        Ok(self.tables.check_policies.get(&place).cloned())
     }
 
     async fn count_check_policies(&mut self, tenant: &Slug) -> Result<u32> {
-        let count = self.0.check_policies_of(tenant).count();
+        let count = self.tables.check_policies_of(tenant).count();
         Ok(u32::try_from(count).unwrap_or(u32::MAX))
     }
 
     async fn put_check_policy(&mut self, record: &CheckPolicyRecord) -> Result<()> {
         let place = (record.tenant.clone(), record.policy.name.clone());
-        self.0.check_policies.put(place, record.clone());
+        self.tables.check_policies.put(place, record.clone());
         Ok(())
     }
 
     async fn delete_check_policy(&mut self, tenant: &Slug, name: &CheckPolicyName) -> Result<()> {
-        self.0.check_policies.remove(&(tenant.clone(), name.clone()));
+        self.tables.check_policies.remove(&(tenant.clone(), name.clone()));
         Ok(())
     }
 }

@@ -10,13 +10,13 @@ use keyreeve_core::text::LimitName;
 #[async_trait]
 impl LimitTx for MemoryTx<'_> {
     async fn counters(&mut self, key: KeyId) -> Result<Vec<(LimitName, Counter)>> {
-        let rows = self.0.counters.rows().iter().filter(|((of, _), _)| *of == key);
+        let rows = self.tables.counters.rows().iter().filter(|((of, _), _)| *of == key);
         Ok(rows.map(|((_, name), counter)| (name.clone(), *counter)).collect())
     }
 
     async fn put_counters(&mut self, key: KeyId, counters: &[(LimitName, Counter)]) -> Result<()> {
         for (name, counter) in counters {
-            self.0.counters.put((key, name.clone()), *counter);
+            self.tables.counters.put((key, name.clone()), *counter);
         }
         Ok(())
     }

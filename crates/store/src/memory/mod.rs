@@ -66,9 +66,13 @@ impl MemoryStore {
     ) -> Result<T, WriteError> {
         let mut guard = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
         let tables = guard.as_mut().ok_or_else(closed)?;
-        let done = operation(&mut MemoryTx(tables)).now_or_never();
+        let actions = Vec::new();
+        let mut tx = MemoryTx { tables, actions };
+        let done = operation(&mut tx).now_or_never();
+        let MemoryTx { tables, actions } = tx;
         match done {
-            Some(Ok(written)) => {
+            Some(Ok(mut written)) => {
+                written.commit.actions = actions;
                 tables.commit();
                 tables.meeting.note(&written.commit);
                 self.observer.committed(&written.commit);

@@ -12,95 +12,100 @@ use keyreeve_core::{Digest, RootKeyId, Timestamp, User, UserId};
 #[async_trait]
 impl PeopleTx for MemoryTx<'_> {
     async fn has_tenants(&mut self) -> Result<bool> {
-        Ok(!self.0.tenants.rows().is_empty())
+        Ok(!self.tables.tenants.rows().is_empty())
     }
 
     async fn tenant(&mut self, slug: &Slug) -> Result<Option<Tenant>> {
-        Ok(self.0.tenants.get(slug).cloned())
+        Ok(self.tables.tenants.get(slug).cloned())
     }
 
     async fn insert_tenant(&mut self, tenant: &Tenant) -> Result<()> {
-        self.0.tenants.put(tenant.slug.clone(), tenant.clone());
+        self.tables.tenants.put(tenant.slug.clone(), tenant.clone());
         Ok(())
     }
 
     async fn root_key(&mut self, id: RootKeyId) -> Result<Option<RootKey>> {
-        Ok(self.0.root_keys.get(&id).cloned())
+        Ok(self.tables.root_keys.get(&id).cloned())
     }
 
     async fn insert_root_key(&mut self, root_key: &RootKey) -> Result<()> {
-        self.0.root_keys.put(root_key.id, root_key.clone());
+        self.tables.root_keys.put(root_key.id, root_key.clone());
         Ok(())
     }
 
     async fn set_root_key_revoked(&mut self, id: RootKeyId, at: Timestamp) -> Result<()> {
-        self.0.root_keys.change(&id, |row| row.revoked_at = Some(at));
+        self.tables.root_keys.change(&id, |row| row.revoked_at = Some(at));
         Ok(())
     }
 
     async fn update_tenant(&mut self, tenant: &Tenant) -> Result<()> {
-        self.0.tenants.put(tenant.slug.clone(), tenant.clone());
+        self.tables.tenants.put(tenant.slug.clone(), tenant.clone());
         Ok(())
     }
 
     async fn live_root_keys(&mut self, tenant: Option<&Slug>) -> Result<Vec<RootKey>> {
         let reach = tenant.map_or(Reach::Instance, |slug| Reach::Tenant(slug.clone()));
-        let root_keys = self.0.root_keys.rows().values();
+        let root_keys = self.tables.root_keys.rows().values();
         let live = root_keys.filter(|root_key| root_key.reach == reach && root_key.revoked_at.is_none());
         Ok(live.cloned().collect())
     }
 
     async fn user(&mut self, tenant: &Slug, id: UserId) -> Result<Option<User>> {
-        Ok(self.0.users.get(&id).filter(|user| user.tenant == *tenant).cloned())
+        Ok(self
+            .tables
+            .users
+            .get(&id)
+            .filter(|user| user.tenant == *tenant)
+            .cloned())
     }
 
     async fn is_email_taken(&mut self, tenant: &Slug, email: &Email) -> Result<bool> {
         let is_it = |user: &User| user.tenant == *tenant && user.email == *email && user.status != Status::Removed;
-        Ok(self.0.users.rows().values().any(is_it))
+        Ok(self.tables.users.rows().values().any(is_it))
     }
 
     async fn count_other_admins(&mut self, tenant: &Slug, except: UserId) -> Result<u32> {
-        let users = self.0.users.rows().values();
+        let users = self.tables.users.rows().values();
         let others = users.filter(|user| user.tenant == *tenant && user.id != except && user.is_active_admin());
         Ok(u32::try_from(others.count()).unwrap_or(u32::MAX))
     }
 
     async fn insert_user(&mut self, user: &User) -> Result<()> {
-        self.0.users.put(user.id, user.clone());
+        self.tables.users.put(user.id, user.clone());
         Ok(())
     }
 
     async fn update_user(&mut self, user: &User) -> Result<()> {
-        self.0.users.put(user.id, user.clone());
+        self.tables.users.put(user.id, user.clone());
         Ok(())
     }
 
     async fn put_login(&mut self, login: &Login, now: Timestamp) -> Result<()> {
-        self.0.logins.put(*login.digest.bytes(), login.clone());
-        let rows = self.0.logins.rows().iter();
+        self.tables.logins.put(*login.digest.bytes(), login.clone());
+        let rows = self.tables.logins.rows().iter();
         let old: Vec<_> = rows
             .filter(|(_, login)| login.expires_at <= now)
             .map(|(digest, _)| *digest)
             .collect();
         for digest in &old {
-            self.0.logins.remove(digest);
+            self.tables.logins.remove(digest);
         }
         Ok(())
     }
 
     async fn take_login(&mut self, digest: &Digest) -> Result<Option<Login>> {
-        let login = self.0.logins.get(digest.bytes()).cloned();
-        self.0.logins.remove(digest.bytes());
+        let login = self.tables.logins.get(digest.bytes()).cloned();
+        self.tables.logins.remove(digest.bytes());
         Ok(login)
     }
 
     async fn end_logins(&mut self, user: UserId, except: Option<&Digest>) -> Result<u64> {
         let is_kept = |login: &Login| except.is_some_and(|digest| *digest == login.digest);
-        let rows = self.0.logins.rows().values();
+        let rows = self.tables.logins.rows().values();
         let ended = rows.filter(|login| login.user == Some(user) && !is_kept(login));
         let ended: Vec<_> = ended.map(|login| *login.digest.bytes()).collect();
         for digest in &ended {
-            self.0.logins.remove(digest);
+            self.tables.logins.remove(digest);
         }
         Ok(u64::try_from(ended.len()).unwrap_or(u64::MAX))
     }

@@ -5,6 +5,7 @@ use crate::error::StoreError;
 use crate::model::{AuditRecord, Head, KeyRecord, Trace, UsageCount};
 use crate::tx::{Counted, Current, Mark, Result, Tx};
 use async_trait::async_trait;
+use keyreeve_core::audit::Action;
 use keyreeve_core::lifecycle::State;
 use keyreeve_core::text::{Name, Slug, Subject};
 use keyreeve_core::verdict::SecretStanding;
@@ -15,18 +16,21 @@ use std::collections::BTreeSet;
 const FORGOTTEN_AT_ONCE: usize = 16;
 
 /// A write transaction.
-pub(super) struct MemoryTx<'t>(pub(super) &'t mut Tables);
+pub(super) struct MemoryTx<'t> {
+    pub(super) tables: &'t mut Tables,
+    pub(super) actions: Vec<Action>,
+}
 
 impl MemoryTx<'_> {
     fn keys_of<'s>(&'s self, tenant: &'s Slug, subject: &'s Subject, now: Timestamp) -> impl Iterator<Item = Key> + 's {
-        let rows = self.0.keys.rows().values();
+        let rows = self.tables.keys.rows().values();
         rows.filter(move |row| row.key.tenant == *tenant && row.key.subject == *subject)
             .map(move |row| row.key.clone().settled(now))
             .filter(|key| !matches!(key.state, State::Revoked(_)))
     }
 
     fn secrets_of(&self, id: KeyId, wanted: impl Fn(SecretStanding) -> bool) -> Vec<[u8; 32]> {
-        let rows = self.0.secrets.rows().iter();
+        let rows = self.tables.secrets.rows().iter();
         rows.filter(|(_, secret)| secret.key == id && wanted(secret.standing))
             .map(|(digest, _)| *digest)
             .collect()
@@ -35,20 +39,24 @@ impl MemoryTx<'_> {
 
 #[async_trait]
 impl Tx for MemoryTx<'_> {
+    fn actions(&mut self) -> &mut Vec<Action> {
+        &mut self.actions
+    }
+
     async fn lock_head(&mut self) -> Result<Head> {
-        Ok(self.0.head)
+        Ok(self.tables.head)
     }
 
     async fn append(&mut self, records: &[AuditRecord], head: Head) -> Result<()> {
         for record in records {
-            self.0.log.put(record.revision, record.clone());
+            self.tables.log.put(record.revision, record.clone());
         }
-        self.0.head = head;
+        self.tables.head = head;
         Ok(())
     }
 
     async fn lock_keys(&mut self, tenant: &Slug, ids: &[KeyId]) -> Result<Vec<KeyRecord>> {
-        Ok(ids.iter().filter_map(|&id| self.0.key(tenant, id)).collect())
+        Ok(ids.iter().filter_map(|&id| self.tables.key(tenant, id)).collect())
     }
 
     async fn count_keys(&mut self, counted: &[Counted<'_>]) -> Result<Vec<u32>> {
@@ -80,14 +88,14 @@ impl Tx for MemoryTx<'_> {
                 key: key.clone(),
                 last_used_at: None,
             };
-            self.0.keys.put(key.id, row);
+            self.tables.keys.put(key.id, row);
         }
         self.insert_credentials(keys).await
     }
 
     async fn update_keys(&mut self, keys: &[&Key]) -> Result<()> {
         for &key in keys {
-            if !self.0.keys.change(&key.id, |row| row.key = key.clone()) {
+            if !self.tables.keys.change(&key.id, |row| row.key = key.clone()) {
                 return Err(StoreError::Corrupt("a key that was just read is gone".to_owned()));
             }
         }
@@ -95,21 +103,21 @@ impl Tx for MemoryTx<'_> {
     }
 
     async fn delete_key(&mut self, id: KeyId) -> Result<()> {
-        for trace in self.0.traces_of(id) {
-            self.0.traces.remove(&(trace.key, trace.outcome, trace.address));
+        for trace in self.tables.traces_of(id) {
+            self.tables.traces.remove(&(trace.key, trace.outcome, trace.address));
         }
-        let counters = self.0.counters.rows().keys().filter(|(of, _)| *of == id);
+        let counters = self.tables.counters.rows().keys().filter(|(of, _)| *of == id);
         for place in counters.cloned().collect::<Vec<_>>() {
-            self.0.counters.remove(&place);
+            self.tables.counters.remove(&place);
         }
-        self.0.keys.remove(&id);
+        self.tables.keys.remove(&id);
         Ok(())
     }
 
     async fn insert_credentials(&mut self, keys: &[&Key]) -> Result<()> {
         for key in keys {
             let digest = key.secret.digest;
-            if self.0.secrets.get(digest.bytes()).is_some() {
+            if self.tables.secrets.get(digest.bytes()).is_some() {
                 let what = "a secret was issued twice; the source of entropy is broken";
                 return Err(StoreError::Corrupt(what.to_owned()));
             }
@@ -119,21 +127,23 @@ impl Tx for MemoryTx<'_> {
                 standing: SecretStanding::Live,
                 last_used_at: None,
             };
-            self.0.secrets.put(*digest.bytes(), row);
+            self.tables.secrets.put(*digest.bytes(), row);
         }
         Ok(())
     }
 
     async fn set_credentials(&mut self, standings: &[(Digest, SecretStanding)]) -> Result<()> {
         for (digest, standing) in standings {
-            self.0.secrets.change(digest.bytes(), |row| row.standing = *standing);
+            self.tables
+                .secrets
+                .change(digest.bytes(), |row| row.standing = *standing);
         }
         Ok(())
     }
 
     async fn current_credentials(&mut self, keys: &[&Key]) -> Result<Vec<Current>> {
         let ids: BTreeSet<_> = keys.iter().map(|key| key.id).collect();
-        let rows = self.0.secrets.rows().iter();
+        let rows = self.tables.secrets.rows().iter();
         let is_current = |standing| matches!(standing, SecretStanding::Live | SecretStanding::Retiring(_));
         let current = rows.filter(|(_, row)| ids.contains(&row.key) && is_current(row.standing));
         let current = current.map(|(digest, row)| Current {
@@ -147,7 +157,7 @@ impl Tx for MemoryTx<'_> {
     async fn entomb_credentials(&mut self, key: KeyId) -> Result<Vec<Digest>> {
         let digests = self.secrets_of(key, |_| true);
         for digest in &digests {
-            self.0
+            self.tables
                 .secrets
                 .change(digest, |row| row.standing = SecretStanding::Tombstone);
         }
@@ -156,13 +166,13 @@ impl Tx for MemoryTx<'_> {
 
     async fn record_uses(&mut self, uses: &[(Digest, Timestamp)]) -> Result<()> {
         for (digest, at) in uses {
-            let Some(key) = self.0.secrets.get(digest.bytes()).map(|row| row.key) else {
+            let Some(key) = self.tables.secrets.get(digest.bytes()).map(|row| row.key) else {
                 continue;
             };
-            self.0
+            self.tables
                 .secrets
                 .change(digest.bytes(), |row| row.last_used_at = row.last_used_at.max(Some(*at)));
-            self.0
+            self.tables
                 .keys
                 .change(&key, |row| row.last_used_at = row.last_used_at.max(Some(*at)));
         }
@@ -172,13 +182,13 @@ impl Tx for MemoryTx<'_> {
     async fn add_counts(&mut self, counts: &[UsageCount], stale: Timestamp) -> Result<()> {
         for count in counts {
             let place = (count.key, count.hour, count.outcome.clone());
-            let before = self.0.usage.get(&place).copied().unwrap_or(0);
-            self.0.usage.put(place, before + count.count);
+            let before = self.tables.usage.get(&place).copied().unwrap_or(0);
+            self.tables.usage.put(place, before + count.count);
         }
-        let rows = self.0.usage.rows().keys();
+        let rows = self.tables.usage.rows().keys();
         let old: Vec<_> = rows.filter(|(_, hour, _)| *hour < stale).cloned().collect();
         for place in &old {
-            self.0.usage.remove(place);
+            self.tables.usage.remove(place);
         }
         Ok(())
     }
@@ -186,40 +196,42 @@ impl Tx for MemoryTx<'_> {
     async fn add_traces(&mut self, traces: &[Trace], kept: u32) -> Result<()> {
         for trace in traces {
             let place = (trace.key, trace.outcome.clone(), trace.address.clone());
-            let before = self.0.traces.get(&place).cloned();
+            let before = self.tables.traces.get(&place).cloned();
             let (count, last_at) = before.map_or((0, trace.last_at), |before| (before.count, before.last_at));
             let sum = Trace {
                 count: count + trace.count,
                 last_at: last_at.max(trace.last_at),
                 ..trace.clone()
             };
-            self.0.traces.put(place, sum);
+            self.tables.traces.put(place, sum);
         }
         for trace in traces {
-            let all = self.0.traces_of(trace.key);
+            let all = self.tables.traces_of(trace.key);
             let kept = usize::try_from(kept).unwrap_or(usize::MAX);
             for old in all.into_iter().skip(kept) {
-                self.0.traces.remove(&(old.key, old.outcome, old.address));
+                self.tables.traces.remove(&(old.key, old.outcome, old.address));
             }
         }
         Ok(())
     }
 
     async fn mark(&mut self, actor: &str, mark: &str) -> Result<Option<Mark>> {
-        Ok(self.0.marks.get(&(actor.to_owned(), mark.to_owned())).cloned())
+        Ok(self.tables.marks.get(&(actor.to_owned(), mark.to_owned())).cloned())
     }
 
     async fn put_mark(&mut self, mark: &Mark, stale: Timestamp) -> Result<()> {
-        let rows = self.0.marks.rows().iter();
+        let rows = self.tables.marks.rows().iter();
         let old: Vec<_> = rows
             .filter(|(_, mark)| mark.created_at <= stale)
             .map(|(name, _)| name.clone())
             .take(FORGOTTEN_AT_ONCE)
             .collect();
         for name in &old {
-            self.0.marks.remove(name);
+            self.tables.marks.remove(name);
         }
-        self.0.marks.put((mark.actor.clone(), mark.mark.clone()), mark.clone());
+        self.tables
+            .marks
+            .put((mark.actor.clone(), mark.mark.clone()), mark.clone());
         Ok(())
     }
 }

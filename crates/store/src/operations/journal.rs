@@ -45,6 +45,7 @@ pub(super) async fn append(
     let mut head = tx.lock_head().await?;
     let mut records = Vec::with_capacity(entries.len());
     for (target, draft) in entries {
+        tx.actions().push(draft.action);
         let mut record = record_of(context, target, draft);
         record.revision = head.revision + 1;
         record.chain = link(&head.chain, &entry_of(&record));

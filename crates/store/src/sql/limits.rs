@@ -26,7 +26,7 @@ fn counter(row: &impl Columns) -> Result<(LimitName, Counter)> {
 #[async_trait]
 impl<E: Engine> LimitTx for SqlTx<'_, E> {
     async fn counters(&mut self, key: KeyId) -> Result<Vec<(LimitName, Counter)>> {
-        let rows = self.0.rows(query(OF_KEY).bind(key.bytes())).await?;
+        let rows = self.engine.rows(query(OF_KEY).bind(key.bytes())).await?;
         rows.iter().map(counter).collect()
     }
 
@@ -35,6 +35,6 @@ impl<E: Engine> LimitTx for SqlTx<'_, E> {
             let statement = query(PUT).bind(key.bytes()).bind(name.as_str());
             statement.bind(counter.since).bind(counter.value)
         });
-        self.0.run_all(statements.collect()).await.map(drop)
+        self.engine.run_all(statements.collect()).await.map(drop)
     }
 }

@@ -110,7 +110,7 @@ impl<E: Engine> PeopleTx for SqlTx<'_, E> {
 
     async fn live_root_keys(&mut self, tenant: Option<&Slug>) -> Result<Vec<RootKey>> {
         let statement = query(LIVE_ROOT_KEYS).bind(tenant.map(Slug::as_str));
-        let rows = self.0.rows(statement).await?;
+        let rows = self.engine.rows(statement).await?;
         rows.iter().map(root_key).collect()
     }
 

@@ -6,6 +6,7 @@ use crate::error::StoreError;
 use crate::model::{AuditRecord, Head, KeyRecord, Trace, UsageCount};
 use crate::tx::{Counted, Current, Mark, Result, Tx};
 use async_trait::async_trait;
+use keyreeve_core::audit::Action;
 use keyreeve_core::lifecycle::State;
 use keyreeve_core::text::{Name, Slug, Subject};
 use keyreeve_core::verdict::SecretStanding;
@@ -55,30 +56,33 @@ const FORGET_MARKS: &str = "DELETE FROM idempotency WHERE (actor, mark) IN \
 
 /// A write transaction.
 #[derive(Debug)]
-pub(crate) struct SqlTx<'c, E>(pub(super) &'c mut E);
+pub(crate) struct SqlTx<'c, E> {
+    pub(super) engine: &'c mut E,
+    pub(super) actions: Vec<Action>,
+}
 
 impl<E: Engine> SqlTx<'_, E> {
     pub(super) async fn run(&mut self, statement: Statement<'_>) -> Result<u64> {
-        self.0.run(statement).await
+        self.engine.run(statement).await
     }
 
     pub(super) async fn row(&mut self, statement: Statement<'_>) -> Result<Option<E::Row>> {
-        self.0.row(statement).await
+        self.engine.row(statement).await
     }
 
     async fn digests(&mut self, statement: Statement<'_>) -> Result<Vec<Digest>> {
-        let rows = self.0.rows(statement).await?;
+        let rows = self.engine.rows(statement).await?;
         rows.iter().map(|row| digest(row, "digest")).collect()
     }
 
     /// What a statement that asks whether something is there found.
     pub(super) async fn found(&mut self, statement: Statement<'_>) -> Result<bool> {
-        flag(&self.0.the_row(statement).await?, "found")
+        flag(&self.engine.the_row(statement).await?, "found")
     }
 
     /// What a statement that counts came to.
     pub(super) async fn total(&mut self, statement: Statement<'_>) -> Result<u32> {
-        let total = int(&self.0.the_row(statement).await?, "total")?;
+        let total = int(&self.engine.the_row(statement).await?, "total")?;
         Ok(u32::try_from(total).unwrap_or(u32::MAX))
     }
 }
@@ -162,6 +166,10 @@ fn bind_state<'q>(statement: Statement<'q>, state: &'q State) -> Statement<'q> {
 
 #[async_trait]
 impl<E: Engine> Tx for SqlTx<'_, E> {
+    fn actions(&mut self) -> &mut Vec<Action> {
+        &mut self.actions
+    }
+
     async fn lock_head(&mut self) -> Result<Head> {
         let row = self.row(query(HEAD)).await?.ok_or_else(|| corrupt("head"))?;
         Ok(Head {
@@ -173,13 +181,13 @@ impl<E: Engine> Tx for SqlTx<'_, E> {
     async fn append(&mut self, records: &[AuditRecord], head: Head) -> Result<()> {
         let mut statements: Vec<_> = records.iter().map(append).collect();
         statements.push(query(SET_HEAD).bind(number(head.revision)).bind(head.chain.as_slice()));
-        self.0.run_all(statements).await.map(drop)
+        self.engine.run_all(statements).await.map(drop)
     }
 
     async fn lock_keys(&mut self, tenant: &Slug, ids: &[KeyId]) -> Result<Vec<KeyRecord>> {
         let ids = ids.iter();
         let statements = ids.map(|id| query(LOCK_KEY).bind(tenant.as_str()).bind(id.bytes()));
-        let found = self.0.rows_of_all(statements.collect()).await?;
+        let found = self.engine.rows_of_all(statements.collect()).await?;
         found.iter().map(key_record).collect()
     }
 
@@ -191,7 +199,7 @@ impl<E: Engine> Tx for SqlTx<'_, E> {
                 .bind(one.now.millis())
                 .bind(one.count_expired)
         });
-        let found = self.0.rows_of_all(statements.collect()).await?;
+        let found = self.engine.rows_of_all(statements.collect()).await?;
         let totals = found.iter().map(|row| int(row, "total"));
         totals
             .map(|total| Ok(u32::try_from(total?).unwrap_or(u32::MAX)))
@@ -214,19 +222,19 @@ impl<E: Engine> Tx for SqlTx<'_, E> {
                 .bind(except.as_ref().map(<[u8; 16]>::as_slice))
                 .bind(now.millis())
         });
-        let found = self.0.rows_of_all(statements.collect()).await?;
+        let found = self.engine.rows_of_all(statements.collect()).await?;
         found.iter().map(|row| flag(row, "found")).collect()
     }
 
     async fn insert_keys(&mut self, keys: &[&Key]) -> Result<()> {
         let statements = keys.iter().map(|key| key_statement(INSERT_KEY, key));
-        self.0.run_all(statements.collect()).await?;
+        self.engine.run_all(statements.collect()).await?;
         self.insert_credentials(keys).await
     }
 
     async fn update_keys(&mut self, keys: &[&Key]) -> Result<()> {
         let statements = keys.iter().map(|key| key_statement(UPDATE_KEY, key));
-        let touched = self.0.run_all(statements.collect()).await?;
+        let touched = self.engine.run_all(statements.collect()).await?;
         match usize::try_from(touched) == Ok(keys.len()) {
             true => Ok(()),
             false => Err(corrupt("a key that was just read is gone")),
@@ -247,7 +255,7 @@ impl<E: Engine> Tx for SqlTx<'_, E> {
                 .bind(key.id.bytes())
                 .bind(key.tenant.as_str())
         });
-        let inserted = self.0.run_all(statements.collect()).await;
+        let inserted = self.engine.run_all(statements.collect()).await;
         inserted.map(drop).map_err(|error| match error {
             StoreError::Corrupt(_) => {
                 StoreError::Corrupt("a secret was issued twice; the source of entropy is broken".to_owned())
@@ -269,12 +277,12 @@ impl<E: Engine> Tx for SqlTx<'_, E> {
                 .bind(word)
                 .bind(until)
         });
-        self.0.run_all(statements.collect()).await.map(drop)
+        self.engine.run_all(statements.collect()).await.map(drop)
     }
 
     async fn current_credentials(&mut self, keys: &[&Key]) -> Result<Vec<Current>> {
         let statements = keys.iter().map(|key| query(CURRENT_CREDENTIALS).bind(key.id.bytes()));
-        let found = self.0.rows_of_all(statements.collect()).await?;
+        let found = self.engine.rows_of_all(statements.collect()).await?;
         let current = |row: &E::Row| {
             Ok(Current {
                 key: key_id(row, "key_id")?,

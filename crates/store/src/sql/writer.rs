@@ -122,8 +122,13 @@ impl<E: WriteEngine> Writer<E> {
         let job: Job<E> = Box::new(move |engine| {
             begins.store(true, Ordering::Release);
             Box::pin(async move {
-                let mut tx = SqlTx(engine);
-                finished(operation(&mut tx).await, sender)
+                let actions = Vec::new();
+                let mut tx = SqlTx { engine, actions };
+                let mut written = operation(&mut tx).await;
+                if let Ok(written) = &mut written {
+                    written.commit.actions = tx.actions;
+                }
+                finished(written, sender)
             })
         });
         queue.send(job).await.map_err(|_| closed())?;
@@ -279,4 +284,5 @@ fn merge(all: &mut Commit, one: Commit) {
     all.owners.extend(one.owners);
     all.check_policies.extend(one.check_policies);
     all.keys.extend(one.keys);
+    all.actions.extend(one.actions);
 }
