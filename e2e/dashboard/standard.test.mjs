@@ -35,6 +35,34 @@ test('X-08 X-11 filters and pages live in the address; the size of a page is rem
   await page.getByText('1–10 of 30', { exact: true }).waitFor();
 });
 
+test('X-16 networks are checked as they are typed, limits are shown, and a member sets only networks', async () => {
+  await begin();
+  await page.goto(`${server.url}/keys`);
+  await page.getByRole('button', { name: 'Create API key' }).first().click();
+  await dialog(page).getByLabel('Name').fill('limited');
+  await dialog(page).getByText('Scopes and limits').click();
+  await dialog(page).getByText('You are at').waitFor();
+  await dialog(page).getByLabel(/Networks/).fill('192.0.2.1/24');
+  await dialog(page).getByLabel(/Limits/).fill('per-minute 120/60s burst 20 hard\nmonthly 10000/month');
+  await dialog(page).getByRole('button', { name: 'Create API key' }).click();
+  await page.getByText('write 192.0.2.0/24').waitFor();
+  await page.getByLabel(/Networks/).fill('192.0.2.0/24, 2001:db8::/32');
+  await page.getByRole('button', { name: 'Create API key' }).last().click();
+  await page.locator('#secret').waitFor();
+  await page.getByLabel('I saved it').check();
+  await page.getByRole('link', { name: 'Done' }).or(page.getByRole('button', { name: 'Done' })).click();
+  await page.getByRole('link', { name: 'limited', exact: true }).click();
+  await page.getByText('192.0.2.0/24, 2001:db8::/32').waitFor();
+  await page.getByText('per-minute 120/60s burst 20 hard').waitFor();
+  await page.context().close();
+  const member = tenant.user('member');
+  page = await signIn(server, member.email);
+  await page.goto(`${server.url}/keys/new`);
+  await page.getByText('Scopes and limits').click();
+  await page.getByLabel(/Networks/).waitFor();
+  assert.equal(await page.getByLabel(/Limits/).count(), 0);
+});
+
 test('X-07 no match is not the same as no keys', async () => {
   await begin();
   await tenant.key(user.id, { name: 'only' });
