@@ -91,7 +91,8 @@ def test_a_database_of_an_older_version_is_brought_up_to_date(database):
     root_key = server.root_key
     server.stop()
     # As version 2 left it.
-    sql(database, "DROP TABLE sessions, cluster, logins, traces, check_policies; DROP INDEX users_of_email, log_of_subject; "
+    sql(database, "DROP TABLE sessions, cluster, logins, traces, check_policies, limit_counters; "
+                  "DROP INDEX users_of_email, log_of_subject; ALTER TABLE keys DROP COLUMN limits; "
                   "DROP FUNCTION keyreeve_changed_by_hand CASCADE; DROP FUNCTION keyreeve_part; "
                   "DELETE FROM keyreeve_migrations WHERE version > 2")
     again = Server(arguments=["--database", database])

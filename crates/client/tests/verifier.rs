@@ -8,6 +8,7 @@
 
 use axum_core::extract::FromRequestParts as _;
 use http::{Request, Response, StatusCode};
+use keyreeve_client::verifier::Needs;
 use keyreeve_client::verifier::http::{Verified, VerifyLayer};
 use keyreeve_client::{Client, ClientError, Verifier};
 use keyreeve_server::instance::{Instance, operator_socket};
@@ -70,8 +71,13 @@ impl World {
     }
 
     async fn key(&self, scopes: &[&str]) -> (String, String) {
-        let name = format!("key {}", self.names.fetch_add(1, Ordering::Relaxed));
-        let wish = json!({ "name": name, "subject": "user_1", "scopes": scopes, "claims": {"plan": "pro"} });
+        self.made(json!({ "scopes": scopes, "claims": {"plan": "pro"} })).await
+    }
+
+    async fn made(&self, mut wish: Value) -> (String, String) {
+        let number = self.names.fetch_add(1, Ordering::Relaxed);
+        wish["name"] = json!(format!("key {number}"));
+        wish["subject"] = json!("user_1");
         let made = self.client.post("v1/api_keys", &wish).await.unwrap();
         let text = |name: &str| made[name].as_str().unwrap().to_owned();
         (text("id"), text("secret"))
@@ -196,6 +202,82 @@ async fn without_its_server_nothing_is_valid_and_what_was_seen_is_counted() {
     assert!(key["last_used_at"].is_number());
     world.instance.stop().await;
     assert_eq!(verifier.verify(&secret).await.code(), "SERVICE_UNAVAILABLE");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_whose_uses_are_counted_is_counted_by_the_node() {
+    let world = World::new().await;
+    let (one, other) = (world.verifier().await, world.verifier().await);
+    let limits = json!([{"name": "few", "limit": 3, "seconds": 3600}]);
+    let (id, secret) = world.made(json!({ "limits": limits, "scopes": ["read"] })).await;
+    for (verifier, left) in [(&one, 2), (&other, 1), (&one, 0)] {
+        let denied = verifier.verify_for(&secret, &["write"]).await;
+        assert_eq!(denied.reason(), "scope", "and it takes nothing");
+        let verdict = verifier.verify_for(&secret, &["read"]).await;
+        assert!(verdict.is_valid());
+        let headers: Vec<_> = verdict.headers().collect();
+        assert!(headers[0].1.starts_with(&format!("\"few\";r={left};t=")), "{headers:?}");
+        assert_eq!(headers[1], ("ratelimit-policy", "\"few\";q=3;w=3600".to_owned()));
+        assert!(verifier.remembered(&secret, &[]).is_none(), "memory alone cannot count");
+    }
+    let denied = other.verify(&secret).await;
+    assert_eq!(
+        (denied.code(), denied.status(), denied.subject()),
+        ("RATE_LIMITED", 429, None)
+    );
+    let looked = one
+        .verify_with(
+            &secret,
+            &Needs {
+                cost: 0,
+                ..Needs::default()
+            },
+        )
+        .await;
+    assert!(looked.is_valid(), "a look takes nothing");
+    let answer = served(&VerifyLayer::new(one.clone()), &[("x-api-key", &secret)]).await;
+    assert_eq!(answer.status(), StatusCode::TOO_MANY_REQUESTS);
+    for (name, start) in [
+        ("retry-after", "1"),
+        ("ratelimit", "\"few\";r=0"),
+        ("ratelimit-policy", "\"few\""),
+    ] {
+        let value = answer.headers()[name].to_str().unwrap();
+        assert!(value.starts_with(start), "{name}: {value}");
+    }
+    world.revoke(&id).await;
+    assert_eq!(one.verify(&secret).await.reason(), "revoked");
+    world.instance.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_for_some_networks_is_good_from_there_alone() {
+    let world = World::new().await;
+    let verifier = world.verifier().await;
+    let (_, secret) = world.made(json!({ "allowed_networks": ["192.0.2.0/24"] })).await;
+    let from = |address: &str| Needs {
+        address: address.parse().ok(),
+        ..Needs::default()
+    };
+    for (address, reason) in [
+        ("192.0.2.7", "valid"),
+        ("198.51.100.1", "address"),
+        ("not known", "address"),
+    ] {
+        let verdict = verifier.verify_with(&secret, &from(address)).await;
+        assert_eq!(verdict.reason(), reason, "{address}");
+    }
+    let layer = VerifyLayer::new(verifier);
+    assert_eq!(
+        served(&layer, &[("x-api-key", &secret)]).await.status(),
+        StatusCode::FORBIDDEN
+    );
+    let layer = layer.address(|_, headers| headers.get("x-real-ip")?.to_str().ok()?.parse().ok());
+    for (address, status) in [("192.0.2.7", 200), ("198.51.100.1", 403)] {
+        let answer = served(&layer, &[("x-api-key", &secret), ("x-real-ip", address)]).await;
+        assert_eq!(answer.status().as_u16(), status, "{address}");
+    }
+    world.instance.stop().await;
 }
 
 async fn served(layer: &VerifyLayer, headers: &[(&str, &str)]) -> Response<String> {

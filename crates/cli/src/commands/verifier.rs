@@ -7,6 +7,7 @@ use clap::Args;
 use keyreeve_client::verifier::CAPACITY_DEFAULT;
 use keyreeve_client::{Verdict, Verifier};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::io::BufRead as _;
 use tokio::sync::mpsc;
 
@@ -70,6 +71,7 @@ fn shown(verdict: &Verdict, source: &str) -> String {
         "scopes": verdict.scopes().collect::<Vec<_>>(),
         "revision": verdict.revision(),
         "source": source,
+        "headers": verdict.headers().collect::<BTreeMap<_, _>>(),
     })
     .to_string()
 }
