@@ -249,3 +249,21 @@ def test_what_cannot_be_framed_or_read_is_refused(check):
     assert check("/gateway/generic/default", [("Authorization", "Bearer " + "x" * 60_000)]).status == 401
     assert check("/gateway/generic/default", [("Content-Length", "1"), ("Transfer-Encoding", "chunked")]).status == 400
     assert check("/gateway/generic/" + "x" * 60_000, []).status in (403, 414, 431)
+
+
+def test_G13_whoever_guesses_is_slowed_down_and_nobody_else(check, key):
+    def ask_from(address, secret):
+        return check("/gateway/generic/default", [("X-API-Key", secret), ("X-Forwarded-For", address)])
+
+    wrong = "ak_kr1" + "0" * 49
+    answers = [ask_from("198.51.100.9", wrong) for _ in range(601)]
+    assert {answer.status for answer in answers[:600]} == {401}
+    for _ in range(100):
+        # One comes back every tenth of a second.
+        last = ask_from("198.51.100.9", wrong)
+        if last.status == 429:
+            break
+    assert last.status == 429 and last.json()["code"] == "RATE_LIMITED", last
+    assert int(last.headers["Retry-After"]) >= 1
+    assert ask_from("198.51.100.9", key["secret"]).status == 200, "a good key is good from there too"
+    assert ask_from("198.51.100.10", wrong).status == 401

@@ -5,6 +5,7 @@ use super::credential::{self, Fields};
 use super::identity;
 use crate::App;
 use crate::http::budget;
+use crate::http::respond::RETRY_AFTER_SECONDS;
 use keyreeve_api::{Code, Family, Problem};
 use keyreeve_authority::Failure;
 use keyreeve_authority::tenants::DEFAULT_TENANT;
@@ -13,7 +14,8 @@ use keyreeve_core::CheckPolicy;
 use keyreeve_core::access::{Permission, Reach};
 use keyreeve_core::check::GatewayCredential;
 use keyreeve_core::text::{CheckPolicyName, Slug};
-use keyreeve_core::verdict::Outer;
+use keyreeve_core::verdict::{Denial, Outer};
+use serde_json::Value;
 use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -92,7 +94,10 @@ impl Denied {
     fn retry_after(&self) -> Option<u64> {
         match (self.problem.code, &self.budget) {
             (Code::RateLimited, Some(budget)) => budget.retry_after,
-            (Code::RateLimited | Code::ServiceUnavailable, _) => Some(RETRY_SECONDS),
+            (Code::RateLimited | Code::ServiceUnavailable, _) => {
+                let said = self.problem.meta.get(RETRY_AFTER_SECONDS).and_then(Value::as_u64);
+                Some(said.unwrap_or(RETRY_SECONDS))
+            }
             _ => None,
         }
     }
@@ -134,6 +139,10 @@ impl<F: Fields> Asked<'_, F> {
         let began = Instant::now();
         let verdict = app.authority().verify(key.unwrap_or(""), &question).await;
         app.numbers().verifications.observe(began.elapsed());
+        if matches!(verdict.outcome, Err(Denial::Malformed | Denial::Unknown)) {
+            // Only whoever guesses is slowed down: a good key is good from the same address.
+            app.intake().guesses.allow(self.address)?;
+        }
         let outer = verdict.outer();
         let budget = verdict.budget.map(|budget| budget::fields(&budget, now));
         let entry = match (outer, verdict.entry) {

@@ -14,6 +14,8 @@ use super::respond::RETRY_AFTER_SECONDS;
 const REVOCATIONS: NonZeroU32 = NonZeroU32::new(300).unwrap();
 /// Reports of found secrets from one address, each with a hundred of them at most: at once, and a minute.
 const LEAKS: NonZeroU32 = NonZeroU32::new(60).unwrap();
+/// Keys that nobody has, behind gateways, from one end user's address (G-13): at once, and a minute.
+const GUESSES: NonZeroU32 = NonZeroU32::new(600).unwrap();
 /// Addresses that are remembered. If there are more, the new ones share one place until old ones are let go.
 const REMEMBERED_MAX: usize = 50_000;
 /// The place of those.
@@ -24,6 +26,7 @@ const OTHERS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 pub(crate) struct Intake {
     pub(crate) revocations: PerAddress,
     pub(crate) leaks: PerAddress,
+    pub(crate) guesses: PerAddress,
 }
 
 impl Default for Intake {
@@ -31,6 +34,7 @@ impl Default for Intake {
         Self {
             revocations: PerAddress::new(REVOCATIONS),
             leaks: PerAddress::new(LEAKS),
+            guesses: PerAddress::new(GUESSES),
         }
     }
 }
