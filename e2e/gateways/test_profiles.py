@@ -267,3 +267,14 @@ def test_G13_whoever_guesses_is_slowed_down_and_nobody_else(check, key):
     assert int(last.headers["Retry-After"]) >= 1
     assert ask_from("198.51.100.9", key["secret"]).status == 200, "a good key is good from there too"
     assert ask_from("198.51.100.10", wrong).status == 401
+
+
+def test_G14_no_gateway_keeps_the_answer_for_a_key_whose_uses_are_counted(server, check, key):
+    make(server, "kept-counted", cache_max_age_seconds=5)
+    limited = server.create("limited", limits=[{"name": "few", "limit": 2, "seconds": 3600}])
+    kept = check("/gateway/generic/kept-counted", [bearer(key["secret"])])
+    assert kept.headers["Cache-Control"] == "max-age=5"
+    assert "RateLimit" not in kept.headers
+    counted = check("/gateway/generic/kept-counted", [bearer(limited["secret"])])
+    assert (counted.status, counted.headers["Cache-Control"]) == (200, "no-store")
+    assert counted.headers["RateLimit"].startswith('"few";r=1;t=')

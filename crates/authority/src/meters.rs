@@ -48,7 +48,7 @@ impl Meters {
         shard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a use of a key whose limits are `joined`, or says why not.
+    /// Counts a use of a key whose limits are `joined`, or says why not; and how they stand, if that is an answer.
     fn take(
         &self,
         (key, joined): (KeyId, &str),
@@ -67,7 +67,11 @@ impl Meters {
         }
         let meter = shard.get_mut(&key).ok_or(LimitsError::Unreadable)?;
         let taken = meter.take(u64::from(cost), now, supplied);
-        Ok((taken, meter.standings(now)))
+        let standings = match taken {
+            Taken::Yes | Taken::No { .. } => meter.standings(now),
+            Taken::Ask(_) => Vec::new(),
+        };
+        Ok((taken, standings))
     }
 
     /// Looks one shard through: what is left of slices that nobody uses, and forgets meters that say nothing.

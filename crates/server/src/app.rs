@@ -11,11 +11,13 @@ use crate::settings::Settings;
 use crate::tls::Tls;
 use crate::verifiers::Marker;
 use keyreeve_authority::keys::{ChangedKey, RotatedKey};
+use keyreeve_authority::verify::{Question, Verdict};
 use keyreeve_authority::{Authority, Effect};
 use keyreeve_core::audit::Milestone;
 use keyreeve_core::hex_digits;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use tokio::time::Instant;
 
 /// Shared by all connections. Cloning is cheap.
 #[derive(Clone, Debug)]
@@ -177,6 +179,14 @@ impl App {
     /// How often an address may bring secrets.
     pub(crate) fn intake(&self) -> &Intake {
         &self.0.intake
+    }
+
+    /// Whether a secret is good for what is asked. Every face of the server asks here, so that none goes unmeasured.
+    pub(crate) async fn verdict(&self, secret: &str, question: &Question<'_>) -> Verdict {
+        let began = Instant::now();
+        let verdict = self.authority().verify(secret, question).await;
+        self.numbers().verifications.observe(began.elapsed());
+        verdict
     }
 
     /// What this process counts and measures.

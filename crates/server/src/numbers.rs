@@ -47,8 +47,8 @@ pub(crate) struct Durations {
 
 impl Durations {
     pub(crate) fn observe(&self, took: Duration) {
-        let us = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
-        let place = VERIFICATION_BUCKETS_US.iter().position(|bound| us < *bound);
+        let mut bounds = VERIFICATION_BUCKETS_US.iter();
+        let place = bounds.position(|bound| took <= Duration::from_micros(u64::from(*bound)));
         let place = place.unwrap_or(VERIFICATION_BUCKETS_US.len());
         if let Some(counter) = self.counts.get(place) {
             counter.fetch_add(1, Ordering::Relaxed);
@@ -136,5 +136,25 @@ impl Numbers {
 impl fmt::Debug for Numbers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Numbers").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_is_in_the_first_bucket_that_is_not_below_it() {
+        let durations = Durations::default();
+        for ns in [0, 50_000, 50_001, 1_000_000_000, 1_000_000_001] {
+            durations.observe(Duration::from_nanos(ns));
+        }
+        let (sum, count, buckets) = durations.read();
+        assert!((sum - 2.000_100_002).abs() < 1e-9, "{sum}");
+        let filled: Vec<_> = buckets.into_iter().filter(|(_, count)| *count > 0).collect();
+        assert_eq!(
+            (count, filled),
+            (5, vec![(0.000_05, 2), (0.000_1, 1), (1.0, 1), (f64::MAX, 1)])
+        );
     }
 }

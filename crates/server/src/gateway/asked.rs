@@ -18,7 +18,6 @@ use keyreeve_core::verdict::{Denial, Outer};
 use serde_json::Value;
 use std::net::IpAddr;
 use std::sync::Arc;
-use tokio::time::Instant;
 
 /// Where a gateway shows that it may ask (G-13). Snippets take it out of what clients send.
 pub(super) const GATEWAY_HEADER: &str = "x-keyreeve-gateway";
@@ -136,9 +135,7 @@ impl<F: Fields> Asked<'_, F> {
             via: self.via,
             cost: 1,
         };
-        let began = Instant::now();
-        let verdict = app.authority().verify(key.unwrap_or(""), &question).await;
-        app.numbers().verifications.observe(began.elapsed());
+        let verdict = app.verdict(key.unwrap_or(""), &question).await;
         if matches!(verdict.outcome, Err(Denial::Malformed | Denial::Unknown)) {
             // Only whoever guesses is slowed down: a good key is good from the same address.
             app.intake().guesses.allow(self.address)?;

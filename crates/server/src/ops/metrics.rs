@@ -57,7 +57,7 @@ fn encode_verifications(to: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Resul
     let (sum, count, buckets) = app.numbers().verifications.read();
     let (name, help) = (
         "keyreeve_verification_duration",
-        "How long verdicts took, asked by API or gateway",
+        "How long verdicts took, whoever asked",
     );
     let mut encoder = to.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Histogram)?;
     encoder.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;

@@ -46,7 +46,7 @@ pub(crate) async fn handler(State(app): State<App>, request: Request) -> Result<
         // Whether a token is active does not depend on how often it was used, and asking uses nothing up.
         cost: 0,
     };
-    let verdict = app.authority().verify(form.token()?, &question).await;
+    let verdict = app.verdict(form.token()?, &question).await;
     let token = match (&verdict.outcome, &verdict.entry) {
         // Neither "active" nor "inactive" would be true.
         (Err(Denial::Unavailable), _) => return Err(respond::no_verdict().into()),

@@ -75,7 +75,7 @@ async fn own_key(app: &App, parts: &Parts) -> Result<Entry, Problem> {
         // What it may do to itself is none of what its limits are for.
         cost: 0,
     };
-    let verdict = app.authority().verify(secret, &question).await;
+    let verdict = app.verdict(secret, &question).await;
     match (verdict.outer(), verdict.entry) {
         (None, Some(entry)) => Ok(entry),
         (Some(outer), _) => Err(denied(outer)),

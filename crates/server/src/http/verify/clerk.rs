@@ -20,7 +20,7 @@ pub(super) async fn answer(app: &App, reach: &Reach, secret: &str) -> Result<Res
         address: None,
         cost: 1,
     };
-    let verdict = app.authority().verify(secret, &asked).await;
+    let verdict = app.verdict(secret, &asked).await;
     match (verdict.outcome, &verdict.entry) {
         (Ok(()), Some(entry)) => match app.authority().record_of(entry).await {
             Ok(record) => respond::json(StatusCode::OK, &v1::api_keys::object(&record, app.authority().now())),

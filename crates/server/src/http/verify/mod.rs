@@ -27,7 +27,6 @@ use keyreeve_core::verdict::Denial;
 use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
-use tokio::time::Instant;
 
 /// Largest body of one question: a key is 87 bytes at most, so this is for scopes.
 const QUESTION_BYTES_MAX: usize = 64 * 1024;
@@ -206,9 +205,7 @@ impl<'q> Asked<'q> {
             address: self.address,
             cost: self.cost,
         };
-        let began = Instant::now();
-        let verdict = app.authority().verify(self.key, &question).await;
-        app.numbers().verifications.observe(began.elapsed());
+        let verdict = app.verdict(self.key, &question).await;
         render::verdict(out, &verdict, question.now);
         match verdict.outcome {
             Err(Denial::Unavailable) => StatusCode::SERVICE_UNAVAILABLE,
