@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 
-from . import curve, gateways, immediate, peers, report, rows, scale, servers, writes
+from . import curve, gateways, immediate, peers, report, rows, scale, servers, ways, writes
 
 
 @dataclasses.dataclass
@@ -39,6 +39,7 @@ PARTS = {
     "verify": rows.verify_against_limits,
     "instructions": rows.instructions,
     "inside": rows.inside,
+    "ways": ways.ways,
     "creations": writes.creations,
     "churn": rows.verify_under_churn,
     "immediate": immediate.immediate,

@@ -49,6 +49,18 @@ def redis_get(server, requests, connections, cpus):
     return float(done.stdout.strip().splitlines()[-1].split(",")[1].strip('"'))
 
 
+def h2load(url, seconds, cpus, *options):
+    """Requests a second."""
+    done = subprocess.run(["taskset", "-c", cpus, "h2load", "-t", "1", "-D", str(seconds), *map(str, options), url],
+                          capture_output=True, text=True, check=True)
+    rate = re.search(r"finished in .*?, ([\d.]+) req/s", done.stdout)
+    failed = re.search(r"(\d+) failed, (\d+) errored", done.stdout)
+    codes = re.search(r"status codes: (\d+) 2xx, (\d+) 3xx, (\d+) 4xx, (\d+) 5xx", done.stdout)
+    if not (rate and failed and codes) or {failed[1], failed[2], *codes.groups()[1:]} != {"0"}:
+        raise SystemExit(f"bench: h2load: {done.stdout[-800:]} {done.stderr[-300:]}")
+    return float(rate[1])
+
+
 def requests(port, count, bodies, headers, connections=8):
     """Sends exactly `count` requests over some connections, one under way on each."""
     sockets = [socket.create_connection(("127.0.0.1", port), 600) for _ in range(connections)]

@@ -99,15 +99,17 @@ class Server:
 class Keyreeve(Server):
     """A fresh instance whose tenant may issue as many keys as it likes."""
 
-    def __init__(self, data, cpus, before=(), options=()):
-        command = [*before, BIN, "serve", "--data", data, "--listen", "127.0.0.1:0", "--check-listen", "127.0.0.1:0",
+    def __init__(self, data, cpus, before=(), options=(), listen="127.0.0.1:0"):
+        command = [*before, BIN, "serve", "--data", data, "--listen", listen, "--check-listen", "127.0.0.1:0",
                    "--ops-listen", "127.0.0.1:0", "--log", "off", *options]
         super().__init__(command, 0, cpus, stdout=subprocess.PIPE)
         self.root_key = None
         for line in self.process.stdout:
             name, _, value = line.strip().partition("=")
-            if name == "listen":
+            if name == "listen" and not value.startswith("unix:"):
                 self.port = int(value.rsplit(":", 1)[1])
+            elif name == "check_listen":
+                self.check_port = int(value.rsplit(":", 1)[1])
             elif name == "root_key":
                 self.root_key = value
             elif name == "ready":
@@ -184,6 +186,11 @@ def nginx(folder, cpus):
 def hello(cpus, workers):
     port = free_port()
     return Server([LIMITS / "hello", f"127.0.0.1:{port}", workers], port, cpus).wait()
+
+
+def hello_grpc(cpus):
+    port = free_port()
+    return Server([LIMITS / "hello_grpc", f"127.0.0.1:{port}"], port, cpus).wait()
 
 
 def redis(folder, cpus):

@@ -93,7 +93,7 @@ def test_a_database_of_an_older_version_is_brought_up_to_date(database):
     # As version 2 left it.
     sql(database, "DROP TABLE sessions, cluster, logins, traces, check_policies, limit_counters; "
                   "DROP INDEX users_of_email, log_of_subject; ALTER TABLE keys DROP COLUMN limits; "
-                  "DROP FUNCTION keyreeve_changed_by_hand CASCADE; DROP FUNCTION keyreeve_part; "
+                  "DROP FUNCTION keyreeve_changed_by_hand CASCADE; DROP FUNCTION keyreeve_part, keyreeve_poll; "
                   "DELETE FROM keyreeve_migrations WHERE version > 2")
     again = Server(arguments=["--database", database])
     again.root_key = root_key

@@ -1,7 +1,9 @@
 //! One transaction, row by row. Each database implements this; the operations are written once on top of it.
 
 use crate::error::StoreError;
-use crate::model::{AuditRecord, CheckPolicyRecord, Head, KeyRecord, Login, RootKey, Tenant, Trace, UsageCount};
+use crate::model::{
+    AuditRecord, CheckPolicyRecord, Head, KeyRecord, Login, RootKey, Tenant, Trace, UsageCount, WriteContext,
+};
 use async_trait::async_trait;
 use keyreeve_core::audit::Action;
 use keyreeve_core::limits::Counter;
@@ -82,6 +84,16 @@ pub(crate) trait LimitTx: Send {
     async fn put_counters(&mut self, key: KeyId, counters: &[(LimitName, Counter)]) -> Result<()>;
 }
 
+/// What a change will ask about, besides its tenant, its actor and its mark.
+pub(crate) struct Soon<'a> {
+    pub(crate) tenant: &'a Slug,
+    pub(crate) context: &'a WriteContext,
+    /// The key that is changed.
+    pub(crate) key: Option<KeyId>,
+    /// Names that keys are to be given.
+    pub(crate) names: &'a [(Subject, Name)],
+}
+
 /// A secret of a key that is not retired for good.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Current {
@@ -96,6 +108,12 @@ pub(crate) struct Current {
 pub(crate) trait Tx: PeopleTx + CheckTx + LimitTx {
     /// Entries that this transaction has appended so far: whoever commits it tells the observer.
     fn actions(&mut self) -> &mut Vec<Action>;
+
+    /// Told of what will surely be asked, before anything is changed: a database across a network answers all of it in
+    /// one journey. Asking for something else is no mistake.
+    async fn foresee(&mut self, _soon: Soon<'_>) -> Result<()> {
+        Ok(())
+    }
 
     /// The end of the log, held until the commit. Read it last: everybody waits for it.
     async fn lock_head(&mut self) -> Result<Head>;

@@ -36,11 +36,9 @@ pub struct Cache<E> {
     next_ticket: AtomicU64,
 }
 
-/// Entries lie in `slots`; `index` finds a slot by digest. The hand of a clock goes round the slots to evict what
-/// was not used since it last came by.
+/// The hand of a clock goes round the buckets of the table to evict what was not used since it last came by.
 struct Shard<E> {
-    index: HashTable<u32>,
-    slots: Vec<E>,
+    entries: HashTable<E>,
     hand: usize,
     tickets: Vec<OpenTicket>,
 }
@@ -75,8 +73,7 @@ impl<E: Cached> Cache<E> {
     /// An empty memory for at most `capacity` entries (at least one per shard).
     pub fn new(capacity: usize) -> Self {
         let shard = || Shard {
-            index: HashTable::new(),
-            slots: Vec::new(),
+            entries: HashTable::new(),
             hand: 0,
             tickets: Vec::new(),
         };
@@ -143,8 +140,7 @@ impl<E: Cached> Cache<E> {
     pub fn flush(&self) {
         for shard in &self.shards {
             let mut shard = unpoisoned(shard);
-            shard.index.clear();
-            shard.slots.clear();
+            shard.entries.clear();
             shard.hand = 0;
             for ticket in &mut shard.tickets {
                 ticket.is_overtaken = true;
@@ -159,7 +155,7 @@ impl<E: Cached> Cache<E> {
 
     /// Entries remembered now.
     pub fn len(&self) -> usize {
-        self.shards.iter().map(|shard| unpoisoned(shard).slots.len()).sum()
+        self.shards.iter().map(|shard| unpoisoned(shard).entries.len()).sum()
     }
 
     /// Whether nothing is remembered.
@@ -181,78 +177,43 @@ fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl<E: Cached> Shard<E> {
     fn find(&self, digest: &Digest) -> Option<&E> {
-        let place = self.index.find(digest.spread(), |&place| self.is_at(place, digest))?;
-        self.slots.get(usize_of(*place))
-    }
-
-    fn is_at(&self, place: u32, digest: &Digest) -> bool {
-        self.slots
-            .get(usize_of(place))
-            .is_some_and(|entry| entry.digest() == digest)
+        self.entries.find(digest.spread(), |entry| entry.digest() == digest)
     }
 
     fn insert(&mut self, entry: E, capacity: usize) {
-        self.remove(&entry.digest().to_owned());
-        while self.slots.len() >= capacity {
+        let digest = *entry.digest();
+        self.remove(&digest);
+        while self.entries.len() >= capacity {
             self.evict_one();
         }
-        let Ok(place) = u32::try_from(self.slots.len()) else {
-            return;
-        };
-        let spread = entry.digest().spread();
-        self.slots.push(entry);
-        let slots = &self.slots;
-        self.index
-            .insert_unique(spread, place, |&place| spread_at(slots, place));
+        let spread = |entry: &E| entry.digest().spread();
+        self.entries.insert_unique(digest.spread(), entry, spread);
     }
 
     fn remove(&mut self, digest: &Digest) {
-        let slots = &self.slots;
-        let found = self.index.find_entry(digest.spread(), |&place| {
-            slots.get(usize_of(place)).is_some_and(|entry| entry.digest() == digest)
-        });
-        let Ok(found) = found else { return };
-        let (place, _) = found.remove();
-        self.slots.swap_remove(usize_of(place));
-        // The last entry has moved into the hole: its place must be written anew.
-        if let Some(moved) = self.slots.get(usize_of(place)) {
-            let spread = moved.digest().spread();
-            let last = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
-            if let Some(known) = self.index.find_mut(spread, |&known| known == last) {
-                *known = place;
-            }
+        let found = self
+            .entries
+            .find_entry(digest.spread(), |entry| entry.digest() == digest);
+        if let Ok(found) = found {
+            found.remove();
         }
     }
 
-    /// Second chance: an entry used since the hand last came by is passed over once. At most two rounds.
+    /// Second chance: an entry used since the hand last came by is passed over once, so the second round finds one that
+    /// was not, or else takes whoever is next.
     fn evict_one(&mut self) {
-        let rounds = self.slots.len().saturating_mul(2);
-        for _ in 0..rounds {
-            if self.hand >= self.slots.len() {
-                self.hand = 0;
+        let buckets = self.entries.num_buckets();
+        for step in 0..buckets.saturating_mul(3) {
+            self.hand = (self.hand + 1) % buckets;
+            let Ok(entry) = self.entries.get_bucket_entry(self.hand) else {
+                continue;
+            };
+            if !entry.get().forget_touch() || step >= buckets.saturating_mul(2) {
+                entry.remove();
+                return;
             }
-            match self.slots.get(self.hand) {
-                Some(entry) if entry.forget_touch() => self.hand += 1,
-                Some(entry) => {
-                    let digest = *entry.digest();
-                    return self.remove(&digest);
-                }
-                None => return,
-            }
-        }
-        // Everybody was used while we looked: take whoever is next.
-        if let Some(digest) = self.slots.first().map(|entry| *entry.digest()) {
-            self.remove(&digest);
         }
     }
-}
-
-fn usize_of(place: u32) -> usize {
-    usize::try_from(place).unwrap_or(usize::MAX)
-}
-
-fn spread_at<E: Cached>(slots: &[E], place: u32) -> u64 {
-    slots.get(usize_of(place)).map_or(0, |entry| entry.digest().spread())
 }
 
 impl<E: Cached> Ticket<'_, E> {

@@ -5,7 +5,7 @@ use super::{Written, marks, recheck_actor};
 use crate::error::{StoreError, WriteError};
 use crate::model::{AuditDraft, ChangeFacts, ChangeRequest, Changed, Done, KeyRecord, Replay, WriteContext};
 use crate::store::{Commit, Fate, KeyNews};
-use crate::tx::Tx;
+use crate::tx::{Soon, Tx};
 use keyreeve_core::lifecycle::Outcome;
 use keyreeve_core::verdict::SecretStanding;
 use keyreeve_core::{Digest, Key, KeyId};
@@ -16,6 +16,13 @@ pub(crate) async fn change(
     context: &WriteContext,
     request: ChangeRequest,
 ) -> Result<Written<Changed>, WriteError> {
+    tx.foresee(Soon {
+        tenant: &request.tenant,
+        context,
+        key: Some(request.id),
+        names: &[],
+    })
+    .await?;
     let tenant = tx.tenant(&request.tenant).await?.ok_or(WriteError::NotFound)?;
     recheck_actor(tx, context, &tenant.slug).await?;
     if let Some(targets) = marks::seen(tx, context).await? {
@@ -100,11 +107,11 @@ pub(super) async fn erase_key(tx: &mut dyn Tx, id: KeyId) -> Result<Vec<Digest>,
 /// Stores keys and makes their secrets' rows say what the keys say: one live, perhaps one retiring, all others retired.
 /// Gives every secret whose verdict may have changed.
 pub(super) async fn store_keys(tx: &mut dyn Tx, keys: &[&Key]) -> Result<Vec<Digest>, StoreError> {
-    tx.update_keys(keys).await?;
     let mut current: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for secret in tx.current_credentials(keys).await? {
         current.entry(secret.key).or_default().push(secret);
     }
+    tx.update_keys(keys).await?;
     let (mut secrets, mut standings, mut new) = (Vec::new(), Vec::new(), Vec::new());
     for key in keys {
         let live = key.secret.digest;

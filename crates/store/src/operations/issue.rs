@@ -5,18 +5,30 @@ use super::{Written, change::store_keys, corrupt, marks, recheck_actor};
 use crate::error::WriteError;
 use crate::model::{IssueRequest, Issued, KeyRecord, Replay, Tenant, WriteContext};
 use crate::store::Commit;
-use crate::tx::{Counted, Tx};
+use crate::tx::{Counted, Soon, Tx};
 use keyreeve_core::KeyId;
 use keyreeve_core::lifecycle::IssueFacts;
 use keyreeve_core::policy::Names;
 use keyreeve_core::text::{Name, Subject};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// More names than this are asked about together, in a statement of their own.
+const FORESEEN_NAMES: usize = 4;
+
 pub(crate) async fn issue(
     tx: &mut dyn Tx,
     context: &WriteContext,
     mut request: IssueRequest,
 ) -> Result<Written<Issued>, WriteError> {
+    // The usual policy wants names to be unique; whether this one does is known only when it is read.
+    let is_few = request.items.len() <= FORESEEN_NAMES;
+    tx.foresee(Soon {
+        tenant: &request.tenant,
+        context,
+        key: None,
+        names: if is_few { &request.items } else { &[] },
+    })
+    .await?;
     let tenant = tx.tenant(&request.tenant).await?.ok_or(WriteError::NotFound)?;
     recheck_actor(tx, context, &tenant.slug).await?;
     if let Some(targets) = marks::seen(tx, context).await? {

@@ -1,7 +1,7 @@
 //! Many statements that differ only in their parameters, as one: each parameter becomes an array with a place for every
 //! statement. Reading and planning a statement costs the server more than a row, and nothing here is prepared.
 
-use crate::sql::{Statement, Value};
+use crate::sql::{Plain, Statement};
 use tokio_postgres::types::{ToSql, Type};
 
 /// One statement in the place of several.
@@ -47,50 +47,50 @@ pub(super) fn together<'v>(statements: &'v [Statement<'_>]) -> Option<Bulk<'v>> 
 }
 
 fn column<'v>(statements: &'v [Statement<'_>], place: usize) -> Option<(Column<'v>, Type)> {
-    let values = statements.iter().map(|statement| statement.values.get(place));
-    Some(match statements.first()?.values.get(place)? {
-        Value::Int(_) => (Box::new(values.map(int).collect::<Option<Vec<_>>>()?), Type::INT8_ARRAY),
-        Value::Text(_) | Value::Owned(_) => (
+    let values = statements
+        .iter()
+        .map(|statement| Some(statement.values.get(place)?.plain()));
+    Some(match statements.first()?.values.get(place)?.plain() {
+        Plain::Int(_) => (Box::new(values.map(int).collect::<Option<Vec<_>>>()?), Type::INT8_ARRAY),
+        Plain::Text(_) => (
             Box::new(values.map(text).collect::<Option<Vec<_>>>()?),
             Type::TEXT_ARRAY,
         ),
-        Value::Blob(_) | Value::Id(_) => (
+        Plain::Blob(_) => (
             Box::new(values.map(blob).collect::<Option<Vec<_>>>()?),
             Type::BYTEA_ARRAY,
         ),
-        Value::Flag(_) => (
+        Plain::Flag(_) => (
             Box::new(values.map(flag).collect::<Option<Vec<_>>>()?),
             Type::BOOL_ARRAY,
         ),
     })
 }
 
-const fn int(value: Option<&Value<'_>>) -> Option<Option<i64>> {
+const fn int(value: Option<Plain<'_>>) -> Option<Option<i64>> {
     match value {
-        Some(Value::Int(value)) => Some(*value),
+        Some(Plain::Int(value)) => Some(value),
         _ => None,
     }
 }
 
-fn text<'v>(value: Option<&'v Value<'_>>) -> Option<Option<&'v str>> {
+const fn text(value: Option<Plain<'_>>) -> Option<Option<&str>> {
     match value {
-        Some(Value::Text(value)) => Some(*value),
-        Some(Value::Owned(value)) => Some(value.as_deref()),
+        Some(Plain::Text(value)) => Some(value),
         _ => None,
     }
 }
 
-fn blob<'v>(value: Option<&'v Value<'_>>) -> Option<Option<&'v [u8]>> {
+const fn blob(value: Option<Plain<'_>>) -> Option<Option<&[u8]>> {
     match value {
-        Some(Value::Blob(value)) => Some(*value),
-        Some(Value::Id(value)) => Some(Some(value)),
+        Some(Plain::Blob(value)) => Some(value),
         _ => None,
     }
 }
 
-const fn flag(value: Option<&Value<'_>>) -> Option<Option<bool>> {
+const fn flag(value: Option<Plain<'_>>) -> Option<bool> {
     match value {
-        Some(Value::Flag(value)) => Some(Some(*value)),
+        Some(Plain::Flag(value)) => Some(value),
         _ => None,
     }
 }

@@ -27,35 +27,8 @@ const POLL_DEADLINE: Duration = Duration::from_secs(2);
 const CHANGES_MAX: i64 = 500;
 
 const LISTEN: &str = "LISTEN keyreeve";
-/// Rule R2 in one statement, which is its own transaction and so sees one snapshot, taken after it was sent.
-///
-/// Where no standby is waited for, the acknowledgement need not reach the disk: losing it only makes others wait. A
-/// renewal that a synchronous standby has not seen must not count, so there it waits like every commit.
-const POLL: &str = "WITH mine AS (UPDATE sessions SET acked = $4, renewals = renewals + 1, \
-         seen_at = clock_timestamp() WHERE id = $1 AND NOT is_dead RETURNING 1) \
-     SELECT set_config('synchronous_commit', CASE WHEN current_setting('synchronous_standby_names') = '' \
-             THEN 'off' ELSE 'on' END, TRUE), \
-         EXISTS (SELECT 1 FROM mine) AS is_renewed, pg_is_in_recovery() AS is_replica, \
-         h.revision AS head_revision, (SELECT chain FROM log WHERE revision = $2) AS chain_there, \
-         floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now, \
-         current_setting('synchronous_standby_names') <> '' AS has_sync_standby, \
-         current_setting('fsync') = 'on' AND current_setting('full_page_writes') = 'on' AS is_safe_on_disk, \
-         (SELECT count(*) FROM pg_stat_replication) AS standbys, \
-         l.revision, l.chain, l.action, l.target_type, l.target_id, l.tenant AS log_tenant, l.digests, \
-         t.slug, t.name AS tenant_name, t.is_suspended, t.is_removed, t.policy, t.created_at AS tenant_created_at, \
-         u.id, u.tenant, u.email, u.name, u.role, u.status, u.password, u.created_at, u.updated_at \
-     FROM head h LEFT JOIN LATERAL (SELECT log.*, CASE \
-             WHEN target_type = 'key' AND target_id ~ '^ak_[0-9a-f]{32}$' THEN \
-                 (SELECT string_agg(c.digest, ''::bytea) FROM credentials c \
-                     WHERE c.key_id = decode(substr(log.target_id, 4), 'hex')) \
-             WHEN target_type = 'root_key' AND target_id ~ '^rk_[0-9a-f]{32}$' THEN \
-                 (SELECT r.digest FROM root_keys r WHERE r.id = decode(substr(log.target_id, 4), 'hex')) \
-             END AS digests, \
-             CASE WHEN target_type = 'user' AND target_id ~ '^user_[0-9a-f]{32}$' THEN \
-                 decode(substr(log.target_id, 6), 'hex') END AS user_id FROM log WHERE log.revision > $2 ORDER BY log.revision LIMIT $3) l ON TRUE \
-         LEFT JOIN tenants t ON l.target_type = 'tenant' AND t.slug = l.target_id \
-         LEFT JOIN users u ON u.id = l.user_id \
-     WHERE h.id = 1 ORDER BY l.revision";
+/// Rule R2 in one statement, which is its own transaction. What it does stands in migration 7.
+const POLL: &str = "SELECT * FROM keyreeve_poll($1, $2, $3, $4)";
 /// A timeline that nobody has seen yet begins at a failover. From then on it is known since when.
 const NOTE_TIMELINE: &str = "UPDATE cluster SET timeline_since = CASE WHEN timeline IS NULL THEN 'epoch'::timestamptz \
          ELSE clock_timestamp() END, timeline = substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) \

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Number, name, text. A merged one is never edited (ARCHITECTURE.md, A9); SQLite has the twins.
-const MIGRATIONS: [(i64, &str, &str); 6] = [
+const MIGRATIONS: [(i64, &str, &str); 7] = [
     (
         1,
         "foundation",
@@ -37,6 +37,7 @@ const MIGRATIONS: [(i64, &str, &str); 6] = [
         include_str!("../../migrations/postgres/0005_check_policies.sql"),
     ),
     (6, "limits", include_str!("../../migrations/postgres/0006_limits.sql")),
+    (7, "poll", include_str!("../../migrations/postgres/0007_poll.sql")),
 ];
 
 const PREPARE: &str = "BEGIN; \

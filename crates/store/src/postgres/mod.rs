@@ -6,6 +6,7 @@
 mod bulk;
 mod cluster;
 mod connect;
+mod connection;
 mod engine;
 #[cfg(feature = "sqlite")]
 mod fill;
@@ -17,8 +18,9 @@ use crate::sql::writer::Writer;
 use crate::store::CommitObserver;
 use async_trait::async_trait;
 use connect::{Link, failed, reason};
+use connection::Connection;
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
-use engine::{Connection, Readers};
+use engine::Readers;
 #[cfg(feature = "sqlite")]
 pub(crate) use fill::Filling;
 use std::fmt;

@@ -35,6 +35,6 @@ impl<E: Engine> LimitTx for SqlTx<'_, E> {
             let statement = query(PUT).bind(key.bytes()).bind(name.as_str());
             statement.bind(counter.since).bind(counter.value)
         });
-        self.engine.run_all(statements.collect()).await.map(drop)
+        self.engine.change(statements.collect()).await
     }
 }

@@ -29,8 +29,44 @@ pub(crate) enum Value<'q> {
     Text(Option<&'q str>),
     Owned(Option<String>),
     Blob(Option<&'q [u8]>),
+    OwnedBlob(Vec<u8>),
     Id([u8; 16]),
     Flag(bool),
+}
+
+/// What a parameter is, whoever owns it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Plain<'v> {
+    Int(Option<i64>),
+    Text(Option<&'v str>),
+    Blob(Option<&'v [u8]>),
+    Flag(bool),
+}
+
+impl Value<'_> {
+    pub(crate) fn plain(&self) -> Plain<'_> {
+        match self {
+            Self::Int(value) => Plain::Int(*value),
+            Self::Text(value) => Plain::Text(*value),
+            Self::Owned(value) => Plain::Text(value.as_deref()),
+            Self::Blob(value) => Plain::Blob(*value),
+            Self::OwnedBlob(value) => Plain::Blob(Some(value)),
+            Self::Id(value) => Plain::Blob(Some(value)),
+            Self::Flag(value) => Plain::Flag(*value),
+        }
+    }
+
+    fn kept(self) -> Value<'static> {
+        match self {
+            Self::Int(value) => Value::Int(value),
+            Self::Text(value) => Value::Owned(value.map(str::to_owned)),
+            Self::Owned(value) => Value::Owned(value),
+            Self::Blob(value) => value.map_or(Value::Blob(None), |value| Value::OwnedBlob(value.to_vec())),
+            Self::OwnedBlob(value) => Value::OwnedBlob(value),
+            Self::Id(value) => Value::Id(value),
+            Self::Flag(value) => Value::Flag(value),
+        }
+    }
 }
 
 macro_rules! value_from {
@@ -78,6 +114,20 @@ impl<'q> Statement<'q> {
         self.values.push(value.into());
         self
     }
+
+    /// The same, with parameters of its own.
+    pub(crate) fn kept(self) -> Statement<'static> {
+        Statement {
+            sql: self.sql,
+            values: self.values.into_iter().map(Value::kept).collect(),
+        }
+    }
+
+    /// Whether another one says the same about the same.
+    pub(crate) fn is_like(&self, other: &Statement<'_>) -> bool {
+        let (own, others) = (self.values.iter(), other.values.iter());
+        self.sql == other.sql && own.map(Value::plain).eq(others.map(Value::plain))
+    }
 }
 
 /// The columns of a row, by name. `None` is NULL.
@@ -93,6 +143,8 @@ pub(crate) trait Columns: Send + Sync + Sized {
 pub(crate) trait Engine: Send {
     type Row: Columns;
     const DIALECT: Dialect;
+    /// Whether each question is a journey, so that it is worth while to say early what will be asked.
+    const IS_FAR: bool = false;
 
     /// Runs a statement and gives how many rows it touched.
     async fn run(&mut self, statement: Statement<'_>) -> Result<u64>;
@@ -116,6 +168,20 @@ pub(crate) trait Engine: Send {
             found.extend(self.rows(statement).await?);
         }
         Ok(found)
+    }
+
+    /// Changes rows, one with each statement, at the latest before the commit.
+    async fn change(&mut self, statements: Vec<Statement<'_>>) -> Result<()> {
+        let wanted = statements.len();
+        match usize::try_from(self.run_all(statements).await?) == Ok(wanted) {
+            true => Ok(()),
+            false => Err(rows::corrupt("a row that was just read is gone")),
+        }
+    }
+
+    /// Asks what will be asked with [`Engine::rows`] before anything is changed, so that the answers are here by then.
+    async fn foresee(&mut self, _questions: Vec<Statement<'_>>) -> Result<()> {
+        Ok(())
     }
 
     /// The first row, if there is one.

@@ -2,7 +2,7 @@
 
 use super::rows::{login, root_key, tenant, user};
 use super::tx::SqlTx;
-use super::{Engine, query};
+use super::{Engine, Statement, query};
 use crate::codec;
 use crate::model::{Login, RootKey, Tenant};
 use crate::tx::{PeopleTx, Result};
@@ -44,6 +44,18 @@ const FORGET_LOGINS: &str = "DELETE FROM logins WHERE digest IN \
 const TAKE_LOGIN: &str = "DELETE FROM logins WHERE digest = ?1 RETURNING *";
 const END_LOGINS: &str = "DELETE FROM logins WHERE user_id = ?1 AND (?2 IS NULL OR digest <> ?2)";
 
+pub(super) fn one_tenant(slug: &Slug) -> Statement<'_> {
+    query(TENANT).bind(slug.as_str())
+}
+
+pub(super) fn one_root_key<'q>(id: RootKeyId) -> Statement<'q> {
+    query(ROOT_KEY).bind(id.bytes())
+}
+
+pub(super) fn one_user(tenant: &Slug, id: UserId) -> Statement<'_> {
+    query(USER).bind(tenant.as_str()).bind(id.bytes())
+}
+
 #[async_trait]
 impl<E: Engine> PeopleTx for SqlTx<'_, E> {
     async fn has_tenants(&mut self) -> Result<bool> {
@@ -51,11 +63,7 @@ impl<E: Engine> PeopleTx for SqlTx<'_, E> {
     }
 
     async fn tenant(&mut self, slug: &Slug) -> Result<Option<Tenant>> {
-        self.row(query(TENANT).bind(slug.as_str()))
-            .await?
-            .as_ref()
-            .map(tenant)
-            .transpose()
+        self.row(one_tenant(slug)).await?.as_ref().map(tenant).transpose()
     }
 
     async fn insert_tenant(&mut self, tenant: &Tenant) -> Result<()> {
@@ -69,11 +77,7 @@ impl<E: Engine> PeopleTx for SqlTx<'_, E> {
     }
 
     async fn root_key(&mut self, id: RootKeyId) -> Result<Option<RootKey>> {
-        self.row(query(ROOT_KEY).bind(id.bytes()))
-            .await?
-            .as_ref()
-            .map(root_key)
-            .transpose()
+        self.row(one_root_key(id)).await?.as_ref().map(root_key).transpose()
     }
 
     async fn insert_root_key(&mut self, root_key: &RootKey) -> Result<()> {
@@ -115,8 +119,7 @@ impl<E: Engine> PeopleTx for SqlTx<'_, E> {
     }
 
     async fn user(&mut self, tenant: &Slug, id: UserId) -> Result<Option<User>> {
-        let statement = query(USER).bind(tenant.as_str()).bind(id.bytes());
-        self.row(statement).await?.as_ref().map(user).transpose()
+        self.row(one_user(tenant, id)).await?.as_ref().map(user).transpose()
     }
 
     async fn is_email_taken(&mut self, tenant: &Slug, email: &Email) -> Result<bool> {

@@ -1,11 +1,13 @@
 //! A write transaction, row by row.
 
+use super::people::{one_root_key, one_tenant, one_user};
 use super::rows::{blob, chain, corrupt, digest, flag, int, key_id, key_record, number, revision, select_keys, text};
 use super::{Engine, Statement, query};
 use crate::error::StoreError;
 use crate::model::{AuditRecord, Head, KeyRecord, Trace, UsageCount};
-use crate::tx::{Counted, Current, Mark, Result, Tx};
+use crate::tx::{Counted, Current, Mark, Result, Soon, Tx};
 use async_trait::async_trait;
+use keyreeve_core::access::Actor;
 use keyreeve_core::audit::Action;
 use keyreeve_core::lifecycle::State;
 use keyreeve_core::text::{Name, Slug, Subject};
@@ -14,7 +16,7 @@ use keyreeve_core::{Digest, Key, KeyId, Timestamp, hex};
 use serde_json::json;
 use std::collections::BTreeSet;
 
-const HEAD: &str = "SELECT revision, chain FROM head WHERE id = 1";
+pub(crate) const HEAD: &str = "SELECT revision, chain FROM head WHERE id = 1";
 const SET_HEAD: &str = "UPDATE head SET revision = ?1, chain = ?2 WHERE id = 1";
 const APPEND: &str = "INSERT INTO log (revision, at, tenant, actor_type, actor_id, action, target_type, target_id, \
      subject, reason, address, request_id, before, after, chain) \
@@ -164,10 +166,62 @@ fn bind_state<'q>(statement: Statement<'q>, state: &'q State) -> Statement<'q> {
     }
 }
 
+fn locked_key(tenant: &Slug, id: KeyId) -> Statement<'_> {
+    query(LOCK_KEY).bind(tenant.as_str()).bind(id.bytes())
+}
+
+fn current_of<'q>(id: KeyId) -> Statement<'q> {
+    query(CURRENT_CREDENTIALS).bind(id.bytes())
+}
+
+fn marked<'q>(actor: &'q str, mark: &'q str) -> Statement<'q> {
+    query(MARK).bind(actor).bind(mark)
+}
+
+fn name_taken<'q>(
+    tenant: &'q Slug,
+    subject: &'q Subject,
+    name: &'q Name,
+    except: Option<&'q [u8]>,
+    now: Timestamp,
+) -> Statement<'q> {
+    query(NAME_TAKEN)
+        .bind(tenant.as_str())
+        .bind(subject.as_str())
+        .bind(name.as_str())
+        .bind(except)
+        .bind(now.millis())
+}
+
 #[async_trait]
 impl<E: Engine> Tx for SqlTx<'_, E> {
     fn actions(&mut self) -> &mut Vec<Action> {
         &mut self.actions
+    }
+
+    async fn foresee(&mut self, soon: Soon<'_>) -> Result<()> {
+        if !E::IS_FAR {
+            return Ok(());
+        }
+        let (tenant, actor) = (soon.tenant, soon.context.actor.id());
+        let mut questions = vec![one_tenant(tenant)];
+        match &soon.context.actor {
+            Actor::RootKey(id) => questions.push(one_root_key(*id)),
+            Actor::Key(id) => questions.push(locked_key(tenant, *id)),
+            Actor::User(id, _) => questions.push(one_user(tenant, *id)),
+            Actor::Operator | Actor::System => {}
+        }
+        if let Some(idempotency) = &soon.context.idempotency {
+            questions.push(marked(&actor, &idempotency.key));
+        }
+        questions.extend(
+            soon.key
+                .into_iter()
+                .flat_map(|id| [locked_key(tenant, id), current_of(id)]),
+        );
+        let names = soon.names.iter();
+        questions.extend(names.map(|(subject, name)| name_taken(tenant, subject, name, None, soon.context.at)));
+        self.engine.foresee(questions).await
     }
 
     async fn lock_head(&mut self) -> Result<Head> {
@@ -181,12 +235,11 @@ impl<E: Engine> Tx for SqlTx<'_, E> {
     async fn append(&mut self, records: &[AuditRecord], head: Head) -> Result<()> {
         let mut statements: Vec<_> = records.iter().map(append).collect();
         statements.push(query(SET_HEAD).bind(number(head.revision)).bind(head.chain.as_slice()));
-        self.engine.run_all(statements).await.map(drop)
+        self.engine.change(statements).await
     }
 
     async fn lock_keys(&mut self, tenant: &Slug, ids: &[KeyId]) -> Result<Vec<KeyRecord>> {
-        let ids = ids.iter();
-        let statements = ids.map(|id| query(LOCK_KEY).bind(tenant.as_str()).bind(id.bytes()));
+        let statements = ids.iter().map(|id| locked_key(tenant, *id));
         let found = self.engine.rows_of_all(statements.collect()).await?;
         found.iter().map(key_record).collect()
     }
@@ -214,31 +267,22 @@ impl<E: Engine> Tx for SqlTx<'_, E> {
         now: Timestamp,
     ) -> Result<Vec<bool>> {
         let except = except.map(|id| id.bytes());
-        let statements = names.iter().map(|(subject, name)| {
-            query(NAME_TAKEN)
-                .bind(tenant.as_str())
-                .bind(subject.as_str())
-                .bind(name.as_str())
-                .bind(except.as_ref().map(<[u8; 16]>::as_slice))
-                .bind(now.millis())
-        });
+        let except = except.as_ref().map(<[u8; 16]>::as_slice);
+        let names = names.iter();
+        let statements = names.map(|(subject, name)| name_taken(tenant, subject, name, except, now));
         let found = self.engine.rows_of_all(statements.collect()).await?;
         found.iter().map(|row| flag(row, "found")).collect()
     }
 
     async fn insert_keys(&mut self, keys: &[&Key]) -> Result<()> {
         let statements = keys.iter().map(|key| key_statement(INSERT_KEY, key));
-        self.engine.run_all(statements.collect()).await?;
+        self.engine.change(statements.collect()).await?;
         self.insert_credentials(keys).await
     }
 
     async fn update_keys(&mut self, keys: &[&Key]) -> Result<()> {
         let statements = keys.iter().map(|key| key_statement(UPDATE_KEY, key));
-        let touched = self.engine.run_all(statements.collect()).await?;
-        match usize::try_from(touched) == Ok(keys.len()) {
-            true => Ok(()),
-            false => Err(corrupt("a key that was just read is gone")),
-        }
+        self.engine.change(statements.collect()).await
     }
 
     async fn delete_key(&mut self, id: KeyId) -> Result<()> {
@@ -255,8 +299,8 @@ impl<E: Engine> Tx for SqlTx<'_, E> {
                 .bind(key.id.bytes())
                 .bind(key.tenant.as_str())
         });
-        let inserted = self.engine.run_all(statements.collect()).await;
-        inserted.map(drop).map_err(|error| match error {
+        let inserted = self.engine.change(statements.collect()).await;
+        inserted.map_err(|error| match error {
             StoreError::Corrupt(_) => {
                 StoreError::Corrupt("a secret was issued twice; the source of entropy is broken".to_owned())
             }
@@ -277,11 +321,11 @@ impl<E: Engine> Tx for SqlTx<'_, E> {
                 .bind(word)
                 .bind(until)
         });
-        self.engine.run_all(statements.collect()).await.map(drop)
+        self.engine.change(statements.collect()).await
     }
 
     async fn current_credentials(&mut self, keys: &[&Key]) -> Result<Vec<Current>> {
-        let statements = keys.iter().map(|key| query(CURRENT_CREDENTIALS).bind(key.id.bytes()));
+        let statements = keys.iter().map(|key| current_of(key.id));
         let found = self.engine.rows_of_all(statements.collect()).await?;
         let current = |row: &E::Row| {
             Ok(Current {
@@ -333,7 +377,7 @@ impl<E: Engine> Tx for SqlTx<'_, E> {
     }
 
     async fn mark(&mut self, actor: &str, mark: &str) -> Result<Option<Mark>> {
-        let Some(row) = self.row(query(MARK).bind(actor).bind(mark)).await? else {
+        let Some(row) = self.row(marked(actor, mark)).await? else {
             return Ok(None);
         };
         let targets = blob(&row, "targets")?;
@@ -361,6 +405,6 @@ impl<E: Engine> Tx for SqlTx<'_, E> {
             .bind(mark.fingerprint.as_slice())
             .bind(targets.as_slice())
             .bind(mark.created_at.millis());
-        self.run(statement).await.map(drop)
+        self.engine.change(vec![statement]).await
     }
 }

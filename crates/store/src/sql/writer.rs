@@ -38,7 +38,8 @@ pub(crate) trait WriteEngine: Engine + Sized + 'static {
     async fn keep(&mut self) -> Result<(), StoreError>;
     /// Goes back to the point.
     async fn undo(&mut self) -> Result<(), StoreError>;
-    /// Commits. [`StoreError::Unavailable`] if surely nothing was written, [`StoreError::OutcomeUnknown`] if it may be.
+    /// Commits. [`StoreError::Unavailable`] or [`StoreError::Corrupt`] if surely nothing was written,
+    /// [`StoreError::OutcomeUnknown`] if it may be.
     async fn commit(&mut self) -> Result<(), StoreError>;
     /// Gives the transaction up, also one that the database has given up already.
     async fn roll_back(&mut self);
@@ -71,6 +72,8 @@ enum Fate {
 enum Outcome {
     Committed,
     RolledBack(String),
+    /// Rolled back because of what the only change in it wanted to write.
+    Corrupt(String),
     Unknown(String),
 }
 
@@ -176,6 +179,7 @@ impl Outcome {
         match self {
             Self::Committed => Ok(()),
             Self::RolledBack(why) => Err(StoreError::Unavailable(why).into()),
+            Self::Corrupt(why) => Err(StoreError::Corrupt(why).into()),
             Self::Unknown(why) => Err(StoreError::OutcomeUnknown(why).into()),
         }
     }
@@ -249,7 +253,9 @@ async fn group<E: WriteEngine>(
             observer.outcome_unknown();
             engine.roll_back().await;
             match error {
-                StoreError::Unavailable(why) => Outcome::RolledBack(why),
+                // Whose fault it is of several is not known: each may try again, and the one fails again.
+                StoreError::Corrupt(why) if answers.len() == 1 => Outcome::Corrupt(why),
+                StoreError::Unavailable(why) | StoreError::Corrupt(why) => Outcome::RolledBack(why),
                 other => Outcome::Unknown(other.to_string()),
             }
         }

@@ -3,7 +3,7 @@
 use crate::error::StoreError;
 use crate::sql::rows::corrupt;
 use crate::sql::writer::WriteEngine;
-use crate::sql::{Columns, Dialect, Engine, Statement, Value};
+use crate::sql::{Columns, Dialect, Engine, Plain, Statement, Value};
 use async_trait::async_trait;
 use deadpool::unmanaged::Pool;
 use rusqlite::ffi::{ErrorCode, SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_CONSTRAINT_UNIQUE};
@@ -55,13 +55,11 @@ impl ToSql for Value<'_> {
         fn or_null<'v, T>(value: Option<T>, kind: impl Fn(T) -> ValueRef<'v>) -> ValueRef<'v> {
             value.map_or(ValueRef::Null, kind)
         }
-        let value = match self {
-            Self::Int(value) => or_null(*value, ValueRef::Integer),
-            Self::Text(value) => or_null(*value, |text| ValueRef::Text(text.as_bytes())),
-            Self::Owned(value) => or_null(value.as_deref(), |text| ValueRef::Text(text.as_bytes())),
-            Self::Blob(value) => or_null(*value, ValueRef::Blob),
-            Self::Id(value) => ValueRef::Blob(value),
-            Self::Flag(value) => ValueRef::Integer(i64::from(*value)),
+        let value = match self.plain() {
+            Plain::Int(value) => or_null(value, ValueRef::Integer),
+            Plain::Text(value) => or_null(value, |text| ValueRef::Text(text.as_bytes())),
+            Plain::Blob(value) => or_null(value, ValueRef::Blob),
+            Plain::Flag(value) => ValueRef::Integer(i64::from(value)),
         };
         Ok(ToSqlOutput::Borrowed(value))
     }
@@ -185,32 +183,18 @@ impl Readers<'_> {
     }
 }
 
-fn owned(statement: &Statement<'_>) -> Vec<Cell> {
-    let values = statement.values.iter();
-    values
-        .map(|value| match value {
-            Value::Int(value) => (*value).into(),
-            Value::Text(value) => value.map(str::to_owned).into(),
-            Value::Owned(value) => value.clone().into(),
-            Value::Blob(value) => value.map(<[u8]>::to_vec).into(),
-            Value::Id(value) => value.to_vec().into(),
-            Value::Flag(value) => (*value).into(),
-        })
-        .collect()
-}
-
 #[async_trait]
 impl Engine for Readers<'_> {
     type Row = Row;
     const DIALECT: Dialect = DIALECT;
 
     async fn run(&mut self, statement: Statement<'_>) -> Result<u64, StoreError> {
-        let (sql, values) = (statement.sql, owned(&statement));
+        let Statement { sql, values } = statement.kept();
         self.with(move |connection| run_on(connection, sql, &values)).await
     }
 
     async fn rows(&mut self, statement: Statement<'_>) -> Result<Vec<Row>, StoreError> {
-        let (sql, values) = (statement.sql, owned(&statement));
+        let Statement { sql, values } = statement.kept();
         self.with(move |connection| rows_of(connection, sql, &values)).await
     }
 }

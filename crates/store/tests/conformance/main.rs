@@ -96,6 +96,7 @@ every_database! {
     secrets::an_overlap_keeps_the_old_secret_until_its_end,
     secrets::an_erased_secret_is_a_tombstone_for_ever,
     secrets::a_secret_is_never_issued_twice,
+    secrets::who_shares_a_commit_with_a_change_that_fails_is_not_told_that_it_was_done,
     secrets::uses_move_forward_only_and_make_no_revision,
     slices::the_limits_of_a_key_come_back_as_they_were,
     slices::a_slice_is_given_out_once_and_makes_no_revision,

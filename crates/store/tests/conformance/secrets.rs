@@ -5,8 +5,9 @@ use keyreeve_core::lifecycle::{NewSecret, RotateOrder};
 use keyreeve_core::policy::{ExpiryWish, OverlapWish};
 use keyreeve_core::verdict::{KeyStanding, SecretStanding};
 use keyreeve_core::{Digest, Key, Timestamp};
-use keyreeve_store::model::Credential;
+use keyreeve_store::model::{Credential, IssueRequest};
 use keyreeve_store::{StoreError, WriteError};
+use std::sync::Arc;
 
 async fn credential(world: &World, digest: &Digest) -> Credential {
     world.store.find_credential(digest).await.unwrap().value.unwrap()
@@ -111,21 +112,64 @@ pub async fn an_erased_secret_is_a_tombstone_for_ever(world: World) {
     }
 }
 
-pub async fn a_secret_is_never_issued_twice(world: World) {
-    let key = world.issue("user_1", "one").await;
-    world.delete(key.id).await;
-    let head = world.store.head().await.unwrap();
-    let mut order = world.order(&world.tenant, "user_1", "two", ExpiryWish::Unsaid);
+/// A request for one more key, with a secret that is another one's.
+fn with_secret_of(world: &World, key: &Key, called: &str) -> IssueRequest {
+    let mut order = world.order(&world.tenant, "user_1", called, ExpiryWish::Unsaid);
     order.secret = key.secret.clone();
-    let mut request = world.issue_request("user_1", &["two"], ExpiryWish::Unsaid);
+    let mut request = world.issue_request("user_1", &[called], ExpiryWish::Unsaid);
     request.decide = Box::new(move |_, policy, facts| {
         let key = Key::issue(order.clone(), facts, policy, NOW)?;
         Ok((key, crate::world::draft(keyreeve_core::audit::Action::KeyCreated)))
     });
+    request
+}
+
+pub async fn a_secret_is_never_issued_twice(world: World) {
+    let key = world.issue("user_1", "one").await;
+    world.delete(key.id).await;
+    let head = world.store.head().await.unwrap();
+    let request = with_secret_of(&world, &key, "two");
     let refused = world.store.issue(context(), request).await;
-    assert!(matches!(refused, Err(WriteError::Store(StoreError::Corrupt(_)))));
+    assert!(
+        matches!(refused, Err(WriteError::Store(StoreError::Corrupt(_)))),
+        "{refused:?}"
+    );
     assert_eq!(world.store.head().await.unwrap(), head);
     assert_eq!(world.count(world.query()).await, 0);
+}
+
+pub async fn who_shares_a_commit_with_a_change_that_fails_is_not_told_that_it_was_done(world: World) {
+    let world = Arc::new(world);
+    let taken = world.issue("user_1", "one").await;
+    let asked: Vec<_> = (0..40)
+        .map(|number| {
+            let (world, taken) = (Arc::clone(&world), taken.clone());
+            tokio::spawn(async move {
+                let called = format!("key {number}");
+                match number % 8 {
+                    5 => {
+                        world
+                            .store
+                            .issue(context(), with_secret_of(&world, &taken, &called))
+                            .await
+                    }
+                    _ => world.try_issue("user_1", &called).await,
+                }
+            })
+        })
+        .collect();
+    let mut issued = 1;
+    for ask in asked {
+        match ask.await.unwrap() {
+            Ok(done) => {
+                let key = done.keys.first().unwrap().key.id;
+                assert!(world.store.key(&world.tenant, key, NOW).await.unwrap().is_some());
+                issued += 1;
+            }
+            Err(error) => assert!(matches!(error, WriteError::Store(_)), "{error}"),
+        }
+    }
+    assert_eq!(world.count(world.query()).await, issued);
 }
 
 pub async fn uses_move_forward_only_and_make_no_revision(world: World) {

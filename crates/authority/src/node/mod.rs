@@ -1,28 +1,27 @@
 //! One node of several: it holds a lease by polling, and waits for the others when it changes something.
 //!
 //! What each answer means is decided in `keyreeve_core::coherence`; here the decisions meet the database. Whoever runs
-//! a node calls [`Node::poll_once`] again and again, on a thread that nothing else can keep busy (rule R11).
+//! a node calls [`Node::poll_once`] again and again, on a thread that nothing else can keep busy (rule R11). How a change
+//! waits for the others stands in [`effect`].
+
+mod effect;
 
 use crate::env::{Clock, Entropy, Timer};
 use crate::reassert::reassert;
 use crate::{Failure, Verifier};
+use effect::Polls;
 use keyreeve_core::coherence::Moment;
-use keyreeve_core::coherence::grantor::{Grantor, Pending, Reached, Reading};
+use keyreeve_core::coherence::grantor::{Grantor, Reading};
 use keyreeve_core::coherence::holder::{Holder, Next, Poll, SessionId};
 use keyreeve_core::coherence::rules::{Rule, keeps};
 use keyreeve_store::cluster::{Cluster, Durability, Polled, Session, Touched};
-use keyreeve_store::{CommitObserver as _, Store, StoreError};
+use keyreeve_store::{CommitObserver as _, Store};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The shortest and the longest pause between two looks at the sessions, in milliseconds.
-const PAUSE_MS: (u64, u64) = (1, 64);
-/// Between them, a pause is this part of what was waited so far: nearly nothing is waited too long.
-const PAUSE_PART: u64 = 8;
-
-/// Most changes that are remembered as asked about; then it begins anew, and some wait again.
-const ASKED_MAX: usize = 10_000;
+/// How long a lease is held too long where a rule is broken on purpose, in milliseconds.
+const MUTANT_PAUSE_MS: u64 = 64;
 
 /// What a node is made of.
 pub struct NodeParts {
@@ -56,6 +55,9 @@ pub struct Node {
     not_before: Mutex<Moment>,
     /// Changes that were asked about, and since when.
     asked: Mutex<HashMap<u64, Moment>>,
+    polls: Polls,
+    /// Held by whoever reads the sessions: of those who wait at the same time, one asks for all.
+    reads: futures_util::lock::Mutex<()>,
 }
 
 /// What is known of all sessions.
@@ -110,6 +112,8 @@ impl Node {
             watch: Mutex::new(watch),
             not_before: Mutex::default(),
             asked: Mutex::default(),
+            polls: Polls::default(),
+            reads: futures_util::lock::Mutex::default(),
             health: Mutex::new(Health {
                 durability: Durability::AtRisk,
                 renewed: None,
@@ -234,7 +238,7 @@ impl Node {
         let verifier = &self.parts.verifier;
         if !keeps(Rule::ApplyBeforeExtending) {
             let _grown = holder.clone().applied(poll, &polled.answer, verifier.lease(), now);
-            self.parts.timer.sleep_ms(PAUSE_MS.1).await;
+            self.parts.timer.sleep_ms(MUTANT_PAUSE_MS).await;
         }
         for change in &polled.changes {
             match &change.touched {
@@ -258,6 +262,7 @@ impl Node {
         if is_allowed && !has_more {
             lock(&self.health).renewed = Some(poll.sent);
         }
+        self.polls.tell();
         if is_quiet { Progress::Quiet } else { Progress::Applied }
     }
 
@@ -273,84 +278,6 @@ impl Node {
         health.lag = polled.answer.head.saturating_sub(applied);
     }
 
-    /// Rule R7: comes back when a change that was just committed is effective everywhere. Rule R8: the same for one
-    /// that was committed before.
-    pub async fn effective(&self, revision: u64) -> Result<Reached, Failure> {
-        let pending = Pending {
-            revision,
-            committed: self.parts.clock.moment(),
-        };
-        loop {
-            if let Some(reached) = self.look(&pending).await {
-                return Ok(reached);
-            }
-            let waited = self.parts.clock.moment().ms_since(pending.committed);
-            let pause = (waited / PAUSE_PART).clamp(PAUSE_MS.0, PAUSE_MS.1);
-            self.parts.timer.sleep_ms(pause).await;
-        }
-    }
-
-    /// A change that somebody else waits for: it was committed at the latest when it was first asked about here.
-    pub fn asked(&self, revision: u64) -> Pending {
-        let now = self.parts.clock.moment();
-        let mut asked = lock(&self.asked);
-        if asked.len() >= ASKED_MAX {
-            asked.clear();
-        }
-        let committed = *asked.entry(revision).or_insert(now);
-        Pending { revision, committed }
-    }
-
-    /// Whether a change is effective now.
-    pub async fn look(&self, pending: &Pending) -> Option<Reached> {
-        let own = || {
-            let covered = self.children_covered();
-            let holder = lock(&self.holder);
-            holder
-                .as_ref()
-                .map(|holder| (holder.session(), holder.applied_revision().min(covered)))
-        };
-        let known = lock(&self.watch).latest.clone();
-        if let Some(reading) = known {
-            let reached = lock(&self.watch)
-                .grantor
-                .reached(pending, own(), &reading, self.parts.clock.moment());
-            if reached.is_some() {
-                return reached;
-            }
-        }
-        match self.read_sessions().await {
-            Ok(reading) => {
-                let now = self.parts.clock.moment();
-                let reached = lock(&self.watch).grantor.reached(pending, own(), &reading, now);
-                lock(&self.watch).latest = Some(reading);
-                reached
-            }
-            // The database is away. The commit stands all the same, and every lease ends by itself.
-            Err(_) => {
-                let now = self.parts.clock.moment();
-                let is_over = lock(&self.watch).grantor.is_outwaited(pending, now);
-                is_over.then_some(Reached::Outwaited { verifiers: 1 })
-            }
-        }
-    }
-
-    /// All live sessions, and rule R9: those that have not moved for W are marked dead.
-    async fn read_sessions(&self) -> Result<Reading, StoreError> {
-        let began = self.parts.clock.moment();
-        let sessions = self.parts.cluster.sessions().await?;
-        let reading = Reading {
-            began,
-            answered: self.parts.clock.moment(),
-            sessions: sessions.into_iter().map(|session| session.seen).collect(),
-        };
-        let dead = lock(&self.watch).grantor.to_bury(&reading);
-        for (session, renewals) in dead {
-            self.parts.cluster.bury(session, renewals).await?;
-        }
-        Ok(reading)
-    }
-
     /// Every change up to here has reached the verifiers that hang on this node: what it acknowledges is theirs too.
     fn children_covered(&self) -> u64 {
         self.parts.verifier.children().covered(&*self.parts.clock)
@@ -364,12 +291,6 @@ impl Node {
     /// Every node that the database knows as living.
     pub async fn sessions(&self) -> Result<Vec<Session>, Failure> {
         Ok(self.parts.cluster.sessions().await?)
-    }
-
-    /// Looks after the sessions of others when nobody is waiting for them.
-    pub async fn tidy(&self) -> Result<(), Failure> {
-        self.read_sessions().await?;
-        Ok(())
     }
 
     /// Sends a hint to every node, this one too.
