@@ -96,8 +96,8 @@ def test_connections_that_listen_may_be_killed_all_the_time(world):
 
     def kill_listeners():
         while not stop.wait(0.15):
-            world.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%keyreeve_poll%' "
-                      "OR query LIKE 'LISTEN%'")
+            world.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                      "WHERE query LIKE 'SELECT * FROM keyreeve_poll%' OR query LIKE 'LISTEN%'")
     killer = threading.Thread(target=kill_listeners)
     killer.start()
     try:
