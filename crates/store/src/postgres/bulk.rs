@@ -18,6 +18,12 @@ pub(super) fn runs<'s, 'v>(statements: &'s [Statement<'v>]) -> impl Iterator<Ite
     statements.chunk_by(|one, next| one.sql == next.sql && one.values.len() == next.values.len())
 }
 
+/// Whether statements that say the same go out as one message: there is only one, or [`together`] knows their form.
+pub(super) fn fits(run: &[Statement<'_>]) -> bool {
+    let is_known = |sql: &str| sql.starts_with("UPDATE") || sql.starts_with("INSERT") && sql.ends_with(')');
+    run.len() <= 1 || run.first().is_some_and(|one| is_known(one.sql))
+}
+
 /// `None` if the statement is of no form that can be put together.
 pub(super) fn together<'v>(statements: &'v [Statement<'_>]) -> Option<Bulk<'v>> {
     let sql = statements.first()?.sql;
@@ -128,6 +134,15 @@ mod tests {
             assert_eq!(sql_of(one), Some(all));
         }
         assert_eq!(sql_of("DELETE FROM t WHERE a = ?1 AND b = ?2"), None);
+        for sql in [
+            "INSERT INTO t (a, b, c) VALUES (?1, ?2, 'live')",
+            "UPDATE t SET b = ?2 WHERE a = ?1",
+            "INSERT INTO t (a, b) VALUES (?1, ?2) ON CONFLICT (a) DO UPDATE SET b = excluded.b",
+            "DELETE FROM t WHERE a = ?1 AND b = ?2",
+        ] {
+            let run = [query(sql).bind(1_i64).bind("a"), query(sql).bind(2_i64).bind("b")];
+            assert_eq!(fits(&run), together(&run).is_some(), "{sql}");
+        }
     }
 
     #[test]

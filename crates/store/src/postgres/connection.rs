@@ -22,6 +22,9 @@ const WRITE_DEADLINE: Duration = Duration::from_secs(5);
 /// How long the writer waits for its turn. Longer than [`BEGIN`] lets a stopped node hold everybody up.
 const TURN_DEADLINE: Duration = Duration::from_millis(3_500);
 
+/// Most messages that go out at once: so many futures are surely polled, and so sent, in their order.
+const BREATH: usize = 30;
+
 /// A node that stops in the middle is put out after a second. The settings hold for this transaction alone.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; \
      SELECT set_config('synchronous_commit', CASE WHEN current_setting('synchronous_commit') = 'remote_apply' \
@@ -105,7 +108,7 @@ impl Connection {
 
     /// Asks, and sends ahead of it what waits. The answers come by run of questions.
     async fn ask(&mut self, runs: &[&[Statement<'_>]]) -> Result<Vec<Vec<Row>>, StoreError> {
-        let are_reads = runs.iter().copied().flatten().all(|one| one.sql.starts_with("SELECT"));
+        let are_reads = runs.iter().all(|run| are_reads(run));
         if self.turn.is_open {
             return self.exchange(runs).await;
         }
@@ -142,15 +145,29 @@ impl Connection {
     }
 
     async fn exchange(&mut self, runs: &[&[Statement<'_>]]) -> Result<Vec<Vec<Row>>, StoreError> {
+        self.thin_out().await?;
         let waiting = std::mem::take(&mut self.turn.waiting);
         let client = self.client()?;
         let asked = try_join_all(runs.iter().map(|run| rows_together(client, run)));
         let both = join(send(client, &waiting), asked);
         let (sent, asked) = timeout(WRITE_DEADLINE, both).await.map_err(|_| slow())?;
-        // What waited may be of a change that was answered for: without it, nothing in this transaction holds.
-        let sent = sent.map_err(|error| StoreError::Unavailable(reason(&error)))?;
-        sent.then_some(()).ok_or_else(row_gone)?;
+        must_hold(sent)?;
         asked.map_err(failed)
+    }
+
+    /// Sends run by run what waits, if it is more than can go out at once in a sure order.
+    async fn thin_out(&mut self) -> Result<(), StoreError> {
+        let messages = |run: &[Statement<'_>]| if bulk::fits(run) { 1 } else { run.len() };
+        if bulk::runs(&self.turn.waiting).map(messages).sum::<usize>() <= BREATH {
+            return Ok(());
+        }
+        let waiting = std::mem::take(&mut self.turn.waiting);
+        let client = self.client()?;
+        for run in bulk::runs(&waiting) {
+            let sent = timeout(WRITE_DEADLINE, send(client, run)).await;
+            must_hold(sent.map_err(|_| slow())?)?;
+        }
+        Ok(())
     }
 
     async fn say(&self, sql: &str, deadline: Duration) -> Result<(), StoreError> {
@@ -159,9 +176,14 @@ impl Connection {
     }
 }
 
+fn are_reads(statements: &[Statement<'_>]) -> bool {
+    statements.iter().all(|one| one.sql.starts_with("SELECT"))
+}
+
 /// Sends statements, and says whether each of those that change rows found one.
 async fn send(client: &Client, statements: &[Statement<'_>]) -> Result<bool, tokio_postgres::Error> {
-    let runs = bulk::runs(statements).map(async |run| {
+    let runs: Vec<_> = bulk::runs(statements).collect();
+    let runs = runs.into_iter().map(async |run| {
         let touched = run_together(client, run).await?;
         let is_change = run
             .iter()
@@ -171,8 +193,13 @@ async fn send(client: &Client, statements: &[Statement<'_>]) -> Result<bool, tok
     Ok(try_join_all(runs).await?.into_iter().all(|is_good| is_good))
 }
 
-fn row_gone() -> StoreError {
-    StoreError::Unavailable("a row that was just read is gone".to_owned())
+/// What waited may be of a change that was answered for: without it, nothing in this transaction holds.
+fn must_hold(sent: Result<bool, tokio_postgres::Error>) -> Result<(), StoreError> {
+    match sent {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(StoreError::Unavailable("a row that was just read is gone".to_owned())),
+        Err(error) => Err(StoreError::Unavailable(reason(&error))),
+    }
 }
 
 #[async_trait]
@@ -202,6 +229,9 @@ impl Engine for Connection {
     }
 
     async fn rows_of_all(&mut self, statements: Vec<Statement<'_>>) -> Result<Vec<Row>, StoreError> {
+        if !are_reads(&statements) {
+            self.turn.wait_with([]);
+        }
         if let Some(rows) = self.turn.all_foreseen(&statements) {
             return Ok(rows);
         }
@@ -262,6 +292,7 @@ impl WriteEngine for Connection {
         if !self.turn.is_open {
             self.open(&[]).await?;
         }
+        self.thin_out().await?;
         let unknown = |why: String| StoreError::OutcomeUnknown(why);
         let waiting = std::mem::take(&mut self.turn.waiting);
         let lost = || unknown("the connection is lost".to_owned());
