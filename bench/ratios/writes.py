@@ -34,21 +34,14 @@ def creations(plan, report):
 
 
 def on_a_slower_disk(plan, report, folder):
-    """Single creations where a sync takes some time more, as it does on most disks that are not only in memory."""
+    """The same where a sync takes some time more, as it does on most disks that are not only in memory."""
     for microseconds in (500, 1_000):
         slowly = ["env", f"LD_PRELOAD={servers.LIMITS / 'slow_sync.so'}", f"SLOW_SYNC_US={microseconds}"]
         keyreeve = servers.Keyreeve(folder / f"slow {microseconds}", "0-1", before=slowly)
         raw = [*slowly, servers.LIMITS / "insert", folder / f"slow {microseconds}.db", str(plan.seconds)]
-        own, plain = [], []
-        for number in range(plan.rounds):
-            own.append(generators.wrk(keyreeve, "create", plan.seconds, 1, "0-1", ROOT=keyreeve.root_key, BATCH="1",
-                                      RUN=f"slow_{number}").rate)
-            plain.append(float(output(raw)))
+        name = f"SQLite, a sync {microseconds / 1000:g} ms slower"
+        measure(plan, report, name, keyreeve, lambda raw=raw: float(output(raw)))
         keyreeve.stop()
-        ratios = [one / other for one, other in zip(own, plain)]
-        note = f"{median(own):,.0f} to {median(plain):,.0f} rows/s {between(ratios)}"
-        what = f"single create / plain durable insert, SQLite, a sync {microseconds / 1000:g} ms slower"
-        report.add(11, what, median(ratios), note, 0.6, "at least")
 
 
 class OverHttp:

@@ -1,6 +1,7 @@
 """Every gateway, the real one, with the files that are shipped (ecosystem.md, section 1.3)."""
 import base64
 import json
+import pathlib
 import signal
 import socket
 import sqlite3
@@ -311,10 +312,19 @@ def test_a_key_for_one_network_is_refused_from_another(world):
         assert_denied(world.ask("/orders", [bearer(elsewhere), *headers]), 403, "API_KEY_CONTEXT_DENIED")
 
 
+def freeze(process):
+    """Stops a process, and waits until all its threads are: the signal alone lets one finish a request."""
+    process.send_signal(signal.SIGSTOP)
+    deadline = time.monotonic() + 5
+    while any(stat.read_text().rsplit(")", 1)[1].split()[0] != "T"
+              for stat in pathlib.Path(f"/proc/{process.pid}/task").glob("*/stat")):
+        assert time.monotonic() < deadline, "it does not stop"
+
+
 def test_a_silent_authorizer_lets_nobody_through(world):
     if world.kind in SLOW_TO_GIVE_UP:
         pytest.skip(f"gives up after {SLOW_TO_GIVE_UP[world.kind]} s, which cannot be set")
-    world.server.process.send_signal(signal.SIGSTOP)
+    freeze(world.server.process)
     try:
         began = time.monotonic()
         answer = world.ask("/orders", [bearer(world.key["secret"])])
