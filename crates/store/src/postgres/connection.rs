@@ -6,7 +6,7 @@
 
 use super::bulk;
 use super::connect::{Link, failed, reason};
-use super::engine::{DIALECT, rows_of, rows_together, run_together, slow};
+use super::engine::{DIALECT, rows_of, rows_together, run_on, run_together, slow};
 use crate::error::StoreError;
 use crate::sql::tx::HEAD;
 use crate::sql::writer::WriteEngine;
@@ -185,10 +185,8 @@ async fn send(client: &Client, statements: &[Statement<'_>]) -> Result<bool, tok
     let runs: Vec<_> = bulk::runs(statements).collect();
     let runs = runs.into_iter().map(async |run| {
         let touched = run_together(client, run).await?;
-        let is_change = run
-            .iter()
-            .all(|one| one.sql.starts_with("INSERT") || one.sql.starts_with("UPDATE"));
-        Ok(!is_change || usize::try_from(touched) == Ok(run.len()))
+        let wants_one = run.iter().any(Statement::touches_one);
+        Ok(!wants_one || usize::try_from(touched) == Ok(run.len()))
     });
     Ok(try_join_all(runs).await?.into_iter().all(|is_good| is_good))
 }
@@ -209,23 +207,17 @@ impl Engine for Connection {
     const IS_FAR: bool = true;
 
     async fn run(&mut self, statement: Statement<'_>) -> Result<u64, StoreError> {
-        self.run_all(vec![statement]).await
-    }
-
-    async fn rows(&mut self, statement: Statement<'_>) -> Result<Vec<Row>, StoreError> {
-        self.rows_of_all(vec![statement]).await
-    }
-
-    async fn run_all(&mut self, statements: Vec<Statement<'_>>) -> Result<u64, StoreError> {
         if !self.turn.is_open {
             self.open(&[]).await?;
         }
         self.turn.wait_with([]);
         self.exchange(&[]).await?;
-        let client = self.client()?;
-        let all = bulk::runs(&statements).map(|run| run_together(client, run));
-        let ran = timeout(WRITE_DEADLINE, try_join_all(all)).await;
-        Ok(ran.map_err(|_| slow())?.map_err(failed)?.iter().sum())
+        let ran = timeout(WRITE_DEADLINE, run_on(self.client()?, &statement)).await;
+        ran.map_err(|_| slow())?.map_err(failed)
+    }
+
+    async fn rows(&mut self, statement: Statement<'_>) -> Result<Vec<Row>, StoreError> {
+        self.rows_of_all(vec![statement]).await
     }
 
     async fn rows_of_all(&mut self, statements: Vec<Statement<'_>>) -> Result<Vec<Row>, StoreError> {

@@ -123,6 +123,11 @@ impl<'q> Statement<'q> {
         }
     }
 
+    /// Whether it must touch one row when it is given to [`Engine::change`]; what is taken away may be gone already.
+    pub(crate) fn touches_one(&self) -> bool {
+        self.sql.starts_with("INSERT") || self.sql.starts_with("UPDATE")
+    }
+
     /// Whether another one says the same about the same.
     pub(crate) fn is_like(&self, other: &Statement<'_>) -> bool {
         let (own, others) = (self.values.iter(), other.values.iter());
@@ -151,17 +156,8 @@ pub(crate) trait Engine: Send {
     /// Runs a statement and gives its rows.
     async fn rows(&mut self, statement: Statement<'_>) -> Result<Vec<Self::Row>>;
 
-    /// Runs statements that do not depend on each other's rows, in their order, and gives how many rows they touched. A
+    /// Runs statements that do not depend on each other's rows, and gives their rows in the order of the statements. A
     /// database across a network answers all of them in one journey.
-    async fn run_all(&mut self, statements: Vec<Statement<'_>>) -> Result<u64> {
-        let mut touched = 0;
-        for statement in statements {
-            touched += self.run(statement).await?;
-        }
-        Ok(touched)
-    }
-
-    /// The same, and gives their rows in the order of the statements.
     async fn rows_of_all(&mut self, statements: Vec<Statement<'_>>) -> Result<Vec<Self::Row>> {
         let mut found = Vec::with_capacity(statements.len());
         for statement in statements {
@@ -170,13 +166,15 @@ pub(crate) trait Engine: Send {
         Ok(found)
     }
 
-    /// Changes rows, one with each statement, at the latest before the commit.
+    /// Writes, in this order, at the latest before the commit. Each row that is to be put in or changed must be there.
     async fn change(&mut self, statements: Vec<Statement<'_>>) -> Result<()> {
-        let wanted = statements.len();
-        match usize::try_from(self.run_all(statements).await?) == Ok(wanted) {
-            true => Ok(()),
-            false => Err(rows::corrupt("a row that was just read is gone")),
+        for statement in statements {
+            let wants_one = statement.touches_one();
+            if self.run(statement).await? != 1 && wants_one {
+                return Err(rows::corrupt("a row that was just read is gone"));
+            }
         }
+        Ok(())
     }
 
     /// Asks what will be asked with [`Engine::rows`] before anything is changed, so that the answers are here by then.

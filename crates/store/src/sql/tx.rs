@@ -287,9 +287,8 @@ impl<E: Engine> Tx for SqlTx<'_, E> {
 
     async fn delete_key(&mut self, id: KeyId) -> Result<()> {
         // Addresses tell of people: they go with the record.
-        self.run(query(DELETE_TRACES).bind(id.bytes())).await?;
-        self.run(query(DELETE_COUNTERS).bind(id.bytes())).await?;
-        self.run(query(DELETE_KEY).bind(id.bytes())).await.map(drop)
+        let all = [DELETE_TRACES, DELETE_COUNTERS, DELETE_KEY].map(|sql| query(sql).bind(id.bytes()));
+        self.engine.change(all.into()).await
     }
 
     async fn insert_credentials(&mut self, keys: &[&Key]) -> Result<()> {
@@ -397,7 +396,7 @@ impl<E: Engine> Tx for SqlTx<'_, E> {
     }
 
     async fn put_mark(&mut self, mark: &Mark, stale: Timestamp) -> Result<()> {
-        self.run(query(FORGET_MARKS).bind(stale.millis())).await?;
+        let forget = query(FORGET_MARKS).bind(stale.millis());
         let targets: Vec<u8> = mark.targets.iter().flat_map(|id| id.bytes()).collect();
         let statement = query(PUT_MARK)
             .bind(&mark.actor)
@@ -405,6 +404,6 @@ impl<E: Engine> Tx for SqlTx<'_, E> {
             .bind(mark.fingerprint.as_slice())
             .bind(targets.as_slice())
             .bind(mark.created_at.millis());
-        self.engine.change(vec![statement]).await
+        self.engine.change(vec![forget, statement]).await
     }
 }
