@@ -46,6 +46,22 @@ pub struct Commit {
     pub actions: Vec<Action>,
 }
 
+impl Commit {
+    /// Whether others may remember something of what it touched. What has just come is remembered by nobody, and that it
+    /// was unknown neither.
+    pub(crate) fn is_news(&self) -> bool {
+        let others = [
+            self.root_keys.is_empty(),
+            self.tenants.is_empty(),
+            self.owners.is_empty(),
+            self.check_policies.is_empty(),
+            self.keys.is_empty(),
+        ];
+        let is_new = |action: &Action| *action == Action::KeyCreated;
+        others.contains(&false) || !self.actions.iter().all(is_new)
+    }
+}
+
 /// What became of a key.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct KeyNews {

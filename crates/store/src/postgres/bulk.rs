@@ -1,62 +1,70 @@
 //! Many statements that differ only in their parameters, as one: each parameter becomes an array with a place for every
-//! statement. Reading and planning a statement costs the server more than a row, and nothing here is prepared.
+//! statement. A message costs more than a row.
 
+use super::message::Parameter;
 use crate::sql::{Plain, Statement};
-use tokio_postgres::types::{ToSql, Type};
-
-/// One statement in the place of several.
-pub(super) struct Bulk<'v> {
-    pub(super) sql: String,
-    pub(super) columns: Vec<(Column<'v>, Type)>,
-}
-
-/// A parameter of all statements.
-pub(super) type Column<'v> = Box<dyn ToSql + Sync + Send + 'v>;
+use tokio_postgres::types::Type;
 
 /// The statements that stand next to each other and say the same.
 pub(super) fn runs<'s, 'v>(statements: &'s [Statement<'v>]) -> impl Iterator<Item = &'s [Statement<'v>]> {
     statements.chunk_by(|one, next| one.sql == next.sql && one.values.len() == next.values.len())
 }
 
-/// Whether statements that say the same go out as one message: there is only one, or [`together`] knows their form.
+/// Whether statements that say the same go out as one message: there is only one, or [`Form`] knows them.
 pub(super) fn fits(run: &[Statement<'_>]) -> bool {
-    let is_known = |sql: &str| sql.starts_with("UPDATE") || sql.starts_with("INSERT") && sql.ends_with(')');
-    run.len() <= 1 || run.first().is_some_and(|one| is_known(one.sql))
+    run.len() <= 1 || run.first().is_some_and(|one| Form::of(one.sql).is_some())
 }
 
-/// `None` if the statement is of no form that can be put together.
-pub(super) fn together<'v>(statements: &'v [Statement<'_>]) -> Option<Bulk<'v>> {
-    let sql = statements.first()?.sql;
-    let count = statements.first()?.values.len();
-    let columns: Vec<_> = (0..count)
-        .map(|place| column(statements, place))
-        .collect::<Option<_>>()?;
-    let arrays: Vec<_> = (1..=count).map(|number| format!("${number}")).collect();
-    let names: Vec<_> = (1..=count).map(|number| format!("c{number}")).collect();
-    let (arrays, names) = (arrays.join(", "), names.join(", "));
-    let rows = format!("unnest({arrays}) WITH ORDINALITY AS u({names}, place)");
-    let own = sql.replace('?', "u.c");
-    let sql = match own.split_ascii_whitespace().next()? {
-        "INSERT" => {
-            let (head, values) = own.split_once(" VALUES (")?;
-            let values = values.strip_suffix(')')?;
-            format!("{head} SELECT {values} FROM {rows} ORDER BY u.place")
-        }
-        "UPDATE" => {
-            let (head, condition) = own.split_once(" WHERE ")?;
-            format!("{head} FROM {rows} WHERE {condition}")
-        }
-        "SELECT" => format!("SELECT r.* FROM {rows}, LATERAL ({own}) AS r ORDER BY u.place"),
-        _ => return None,
-    };
-    Some(Bulk { sql, columns })
+/// A statement that can be said of many rows at once.
+pub(super) enum Form<'s> {
+    Insert { head: &'s str, values: &'s str },
+    Update { head: &'s str, condition: &'s str },
+    Select(&'s str),
 }
 
-fn column<'v>(statements: &'v [Statement<'_>], place: usize) -> Option<(Column<'v>, Type)> {
-    let values = statements
-        .iter()
-        .map(|statement| Some(statement.values.get(place)?.plain()));
-    Some(match statements.first()?.values.get(place)?.plain() {
+impl<'s> Form<'s> {
+    /// `None` if many of these have to be said one by one.
+    pub(super) fn of(sql: &'s str) -> Option<Self> {
+        match sql.split_ascii_whitespace().next()? {
+            "INSERT" => {
+                let (head, values) = sql.split_once(" VALUES (")?;
+                let values = values.strip_suffix(')')?;
+                Some(Self::Insert { head, values })
+            }
+            "UPDATE" => {
+                let (head, condition) = sql.split_once(" WHERE ")?;
+                Some(Self::Update { head, condition })
+            }
+            "SELECT" => Some(Self::Select(sql)),
+            _ => None,
+        }
+    }
+
+    /// The text for so many parameters.
+    pub(super) fn sql(&self, parameters: usize) -> String {
+        let list = |letter: &str| {
+            let all: Vec<_> = (1..=parameters).map(|number| format!("{letter}{number}")).collect();
+            all.join(", ")
+        };
+        let rows = format!("unnest({}) WITH ORDINALITY AS u({}, place)", list("$"), list("c"));
+        let own = |part: &str| part.replace('?', "u.c");
+        match self {
+            Self::Insert { head, values } => format!("{head} SELECT {} FROM {rows} ORDER BY u.place", own(values)),
+            Self::Update { head, condition } => format!("{} FROM {rows} WHERE {}", own(head), own(condition)),
+            Self::Select(sql) => format!("SELECT r.* FROM {rows}, LATERAL ({}) AS r ORDER BY u.place", own(sql)),
+        }
+    }
+}
+
+/// For each parameter, what all statements say there. `None` if they differ in kind.
+pub(super) fn arrays<'v>(run: &'v [Statement<'_>]) -> Option<Vec<Parameter<'v>>> {
+    let count = run.first()?.values.len();
+    (0..count).map(|place| array(run, place)).collect()
+}
+
+fn array<'v>(run: &'v [Statement<'_>], place: usize) -> Option<Parameter<'v>> {
+    let values = run.iter().map(|statement| Some(statement.values.get(place)?.plain()));
+    Some(match run.first()?.values.get(place)?.plain() {
         Plain::Int(_) => (Box::new(values.map(int).collect::<Option<Vec<_>>>()?), Type::INT8_ARRAY),
         Plain::Text(_) => (
             Box::new(values.map(text).collect::<Option<Vec<_>>>()?),
@@ -107,8 +115,7 @@ mod tests {
     use crate::sql::query;
 
     fn sql_of(sql: &'static str) -> Option<String> {
-        let statements = [query(sql).bind(1_i64).bind("a"), query(sql).bind(2_i64).bind("b")];
-        together(&statements).map(|bulk| bulk.sql)
+        Some(Form::of(sql)?.sql(2))
     }
 
     #[test]
@@ -134,15 +141,15 @@ mod tests {
             assert_eq!(sql_of(one), Some(all));
         }
         assert_eq!(sql_of("DELETE FROM t WHERE a = ?1 AND b = ?2"), None);
-        for sql in [
-            "INSERT INTO t (a, b, c) VALUES (?1, ?2, 'live')",
-            "UPDATE t SET b = ?2 WHERE a = ?1",
-            "INSERT INTO t (a, b) VALUES (?1, ?2) ON CONFLICT (a) DO UPDATE SET b = excluded.b",
-            "DELETE FROM t WHERE a = ?1 AND b = ?2",
-        ] {
-            let run = [query(sql).bind(1_i64).bind("a"), query(sql).bind(2_i64).bind("b")];
-            assert_eq!(fits(&run), together(&run).is_some(), "{sql}");
-        }
+        let upsert = "INSERT INTO t (a, b) VALUES (?1, ?2) ON CONFLICT (a) DO UPDATE SET b = excluded.b";
+        assert_eq!(sql_of(upsert), None);
+    }
+
+    #[test]
+    fn what_differs_in_kind_is_not_put_together() {
+        let number = query("INSERT INTO t (a) VALUES (?1)").bind(1_i64);
+        let text = query("INSERT INTO t (a) VALUES (?1)").bind("a");
+        assert!(arrays(&[number, text]).is_none());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::cluster::{Change, Cluster, Durability, Polled, Registered, Session, T
 use crate::error::StoreError;
 use crate::sql::rows::{blob, flag, int, number, revision, tenant, text, user};
 use crate::sql::store::SqlStore as _;
-use crate::sql::{Columns as _, Engine as _, query};
+use crate::sql::{Columns as _, Engine as _, Statement, query};
 use crate::store::{Commit, Fate, KeyNews, OwnerGate};
 use async_trait::async_trait;
 use keyreeve_core::coherence::grantor::Seen;
@@ -19,7 +19,6 @@ use std::time::Duration;
 use tokio::sync::{Mutex, Notify};
 use tokio::time::timeout;
 use tokio_postgres::Row;
-use tokio_postgres::types::Type;
 
 /// How long a poll may take (rule R11).
 const POLL_DEADLINE: Duration = Duration::from_secs(2);
@@ -28,14 +27,14 @@ const CHANGES_MAX: i64 = 500;
 
 const LISTEN: &str = "LISTEN keyreeve";
 /// Rule R2 in one statement, which is its own transaction. What it does stands in migration 7.
-const POLL: &str = "SELECT * FROM keyreeve_poll($1, $2, $3, $4)";
+const POLL: &str = "SELECT * FROM keyreeve_poll(?1, ?2, ?3, ?4)";
 /// A timeline that nobody has seen yet begins at a failover. From then on it is known since when.
 const NOTE_TIMELINE: &str = "UPDATE cluster SET timeline_since = CASE WHEN timeline IS NULL THEN 'epoch'::timestamptz \
          ELSE clock_timestamp() END, timeline = substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) \
      WHERE id = 1 AND timeline IS DISTINCT FROM substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)";
 const TIMELINE_AGE: &str = "SELECT least(floor(extract(epoch FROM clock_timestamp() - timeline_since) * 1000), \
      4e15)::bigint AS age FROM cluster WHERE id = 1";
-const REGISTER: &str = "INSERT INTO sessions (id, node, acked) SELECT $1, $2, revision FROM head WHERE id = 1 \
+const REGISTER: &str = "INSERT INTO sessions (id, node, acked) SELECT ?1, ?2, revision FROM head WHERE id = 1 \
      RETURNING acked, (SELECT chain FROM head WHERE id = 1) AS chain, set_config('synchronous_commit', 'on', TRUE)";
 const SESSIONS: &str = "SELECT id, node, acked, renewals, pg_is_in_recovery() AS is_replica, \
      floor(extract(epoch FROM started_at) * 1000)::bigint AS started_at, \
@@ -59,21 +58,21 @@ pub(super) struct Meeting {
 
 impl Meeting {
     /// Runs one statement on the polling connection, which is made anew after any failure.
-    async fn rows(
-        &self,
-        store: &PostgresStore,
-        sql: &str,
-        values: &[(&(dyn tokio_postgres::types::ToSql + Sync), Type)],
-    ) -> Result<Vec<Row>, StoreError> {
+    async fn rows(&self, store: &PostgresStore, statement: Statement<'_>) -> Result<Vec<Row>, StoreError> {
         let mut place = self.link.lock().await;
-        if place.as_ref().is_none_or(|link| link.client.is_closed()) {
+        if place.as_ref().is_none_or(|link| link.client().is_closed()) {
             *place = None;
             *place = Some(self.open(store).await?);
         }
         let away = || StoreError::Unavailable("the connection is lost".to_owned());
         let link = place.as_ref().ok_or_else(away)?;
         link.forget_warnings();
-        let asked = timeout(POLL_DEADLINE, link.client.query_typed(sql, values)).await;
+        let statement = [statement];
+        let asked = async {
+            link.session.prepare([statement.as_slice()]).await?;
+            link.session.rows(&statement).await
+        };
+        let asked = timeout(POLL_DEADLINE, asked).await;
         let answer = asked.map_err(|_| slow()).and_then(|rows| rows.map_err(failed));
         // A warning means that the commit was not waited for (coherence.md, finding 5).
         let is_good = answer.is_ok() && !link.has_warned();
@@ -87,8 +86,8 @@ impl Meeting {
     }
 
     async fn open(&self, store: &PostgresStore) -> Result<Link, StoreError> {
-        let link = Link::open(&store.config).await?;
-        let listening = timeout(POLL_DEADLINE, link.client.batch_execute(LISTEN)).await;
+        let link = Link::open_to_stay(&store.config).await?;
+        let listening = timeout(POLL_DEADLINE, link.client().batch_execute(LISTEN)).await;
         listening.map_err(|_| slow())?.map_err(failed)?;
         *self.hint.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(link.hint());
         Ok(link)
@@ -127,9 +126,10 @@ impl Cluster for PostgresStore {
     }
 
     async fn register(&self, session: SessionId, node: &str) -> Result<Registered, StoreError> {
-        let id = session.as_slice();
-        let values: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 2] = [(&id, Type::BYTEA), (&node, Type::TEXT)];
-        let rows = self.meeting.rows(self, REGISTER, &values).await?;
+        let rows = self
+            .meeting
+            .rows(self, query(REGISTER).bind(session).bind(node))
+            .await?;
         let missing = || StoreError::Corrupt("head".to_owned());
         let row = rows.first().ok_or_else(missing)?;
         // Tidying up is no reason not to start.
@@ -148,15 +148,12 @@ impl Cluster for PostgresStore {
     }
 
     async fn poll(&self, session: SessionId, applied: u64, acked: u64) -> Result<Polled, StoreError> {
-        let id = session.as_slice();
-        let (applied, acked) = (number(applied), number(acked));
-        let values: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 4] = [
-            (&id, Type::BYTEA),
-            (&applied, Type::INT8),
-            (&CHANGES_MAX, Type::INT8),
-            (&acked, Type::INT8),
-        ];
-        let rows = self.meeting.rows(self, POLL, &values).await?;
+        let poll = query(POLL)
+            .bind(session)
+            .bind(number(applied))
+            .bind(CHANGES_MAX)
+            .bind(number(acked));
+        let rows = self.meeting.rows(self, poll).await?;
         polled(&rows)
     }
 

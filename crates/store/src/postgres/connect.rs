@@ -1,5 +1,7 @@
 //! Connections, and what their failures mean.
 
+use super::engine::{Driver, slow};
+use super::prepared::Session;
 use crate::error::StoreError;
 use std::error::Error;
 use std::future::poll_fn;
@@ -49,7 +51,7 @@ pub(super) fn failed(error: tokio_postgres::Error) -> StoreError {
 
 /// A connection of our own, with what the server says unasked.
 pub(super) struct Link {
-    pub(super) client: Client,
+    pub(super) session: Session,
     has_warned: Arc<AtomicBool>,
     hint: Arc<Notify>,
     driver: JoinHandle<()>,
@@ -57,19 +59,35 @@ pub(super) struct Link {
 
 impl Link {
     pub(super) async fn open(config: &Config) -> Result<Self, StoreError> {
+        Self::connect(config, async |client| Ok(Session::of(client))).await
+    }
+
+    /// One that stays, and prepares its statements if it may.
+    pub(super) async fn open_to_stay(config: &Config) -> Result<Self, StoreError> {
+        Self::connect(config, Session::of_its_own).await
+    }
+
+    async fn connect(
+        config: &Config,
+        session: impl AsyncFnOnce(Client) -> Driver<Session>,
+    ) -> Result<Self, StoreError> {
         let connecting = timeout(CONNECT_DEADLINE, config.connect(NoTls)).await;
-        let (client, connection) = connecting
-            .map_err(|_| StoreError::Unavailable("it does not answer in time".to_owned()))?
-            .map_err(failed)?;
+        let (client, connection) = connecting.map_err(|_| slow())?.map_err(failed)?;
         let has_warned = Arc::new(AtomicBool::new(false));
         let hint = Arc::new(Notify::new());
         let driver = tokio::spawn(drive(connection, Arc::clone(&has_warned), Arc::clone(&hint)));
+        let looking = timeout(CONNECT_DEADLINE, session(client)).await;
+        let session = looking.map_err(|_| slow())?.map_err(failed)?;
         Ok(Self {
-            client,
+            session,
             has_warned,
             hint,
             driver,
         })
+    }
+
+    pub(super) const fn client(&self) -> &Client {
+        self.session.client()
     }
 
     pub(super) fn forget_warnings(&self) {

@@ -6,29 +6,32 @@
 
 use super::bulk;
 use super::connect::{Link, failed, reason};
-use super::engine::{DIALECT, rows_of, rows_together, run_on, run_together, slow};
+use super::engine::{DIALECT, Driver, slow};
+use super::prepared::Session;
+use super::turn::Turn;
 use crate::error::StoreError;
 use crate::sql::tx::HEAD;
 use crate::sql::writer::WriteEngine;
 use crate::sql::{Dialect, Engine, Statement, query};
 use async_trait::async_trait;
-use futures_util::future::{join, try_join_all, try_join3};
+use futures_util::future::{Either, join, select, try_join_all, try_join4};
+use std::pin::pin;
 use std::time::Duration;
 use tokio::time::timeout;
 use tokio_postgres::{Client, Config, Row};
 
 /// How long the writer waits for one journey.
 const WRITE_DEADLINE: Duration = Duration::from_secs(5);
-/// How long the writer waits for its turn. Longer than [`BEGIN`] lets a stopped node hold everybody up.
+/// How long the writer waits for its turn. Longer than [`SETTINGS`] let a stopped node hold everybody up.
 const TURN_DEADLINE: Duration = Duration::from_millis(3_500);
 
 /// Most messages that go out at once: so many futures are surely polled, and so sent, in their order.
 const BREATH: usize = 30;
 
-/// A node that stops in the middle is put out after a second. The settings hold for this transaction alone.
-const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; \
-     SELECT set_config('synchronous_commit', CASE WHEN current_setting('synchronous_commit') = 'remote_apply' \
-         THEN 'remote_apply' ELSE 'on' END, TRUE), \
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+/// A node that stops in the middle is put out after a second. This holds for the transaction alone.
+const SETTINGS: &str = "SELECT set_config('synchronous_commit', \
+         CASE WHEN current_setting('synchronous_commit') = 'remote_apply' THEN 'remote_apply' ELSE 'on' END, TRUE), \
          set_config('keyreeve.writer', 'on', TRUE), \
          set_config('idle_in_transaction_session_timeout', '1000', TRUE), \
          set_config('lock_timeout', '3000', TRUE), \
@@ -36,50 +39,21 @@ const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; \
 /// Takes the end of the log first, so that all who write anywhere go one after the other: limits and names hold
 /// without further locks, a group of changes cannot deadlock with another node's, and revision order is commit order.
 const TAKE_HEAD: &str = "SELECT revision, chain FROM head WHERE id = 1 FOR UPDATE";
-/// The hint carries nothing: whoever gets it looks.
-const COMMIT: &str = "NOTIFY keyreeve; COMMIT";
+const COMMIT: &str = "COMMIT";
+/// The hint carries nothing: whoever gets it looks. It comes behind the commit in a transaction of its own that waits for
+/// no disk, because all who notify anywhere on the server hold one lock until theirs is over (coherence.md, section 2.6).
+const HINT: &str = "SELECT set_config('synchronous_commit', 'off', TRUE); NOTIFY keyreeve";
+/// So many commits in a row may be no news; then others look all the same, lest they have too much to read when somebody
+/// waits for them.
+const QUIET: u32 = 16;
 
 /// It connects when it must, and throws away a connection that failed.
 pub(crate) struct Connection {
     config: Config,
     link: Option<Link>,
     turn: Turn,
-}
-
-/// How far a transaction is.
-#[derive(Default)]
-struct Turn {
-    /// Something was sent: the server may have a transaction open.
-    is_sent: bool,
-    /// The head is held.
-    is_open: bool,
-    /// What is to be written and not sent yet, in order.
-    waiting: Vec<Statement<'static>>,
-    /// Answers to what is asked only later. Nothing was written since they were given.
-    foreseen: Vec<(Statement<'static>, Vec<Row>)>,
-}
-
-impl Turn {
-    fn foreseen(&mut self, question: &Statement<'_>) -> Option<Vec<Row>> {
-        let place = self.foreseen.iter().position(|(known, _)| known.is_like(question))?;
-        Some(self.foreseen.swap_remove(place).1)
-    }
-
-    /// The answers to all questions, if all are here.
-    fn all_foreseen(&mut self, questions: &[Statement<'_>]) -> Option<Vec<Row>> {
-        let is_known = |question: &Statement<'_>| self.foreseen.iter().any(|(known, _)| known.is_like(question));
-        if !questions.iter().all(is_known) {
-            return None;
-        }
-        let answers = questions.iter().map(|question| self.foreseen(question));
-        Some(answers.collect::<Option<Vec<_>>>()?.into_iter().flatten().collect())
-    }
-
-    fn wait_with(&mut self, statements: impl IntoIterator<Item = Statement<'static>>) {
-        // What is known of the end of the log stays true until that is moved, and then nobody asks for what is here.
-        self.foreseen.retain(|(question, _)| question.sql == HEAD);
-        self.waiting.extend(statements);
-    }
+    /// Commits that nobody was told of.
+    quiet: u32,
 }
 
 impl Connection {
@@ -88,21 +62,22 @@ impl Connection {
             config,
             link: None,
             turn: Turn::default(),
+            quiet: 0,
         }
     }
 
-    fn client(&self) -> Result<&Client, StoreError> {
+    fn session(&self) -> Result<&Session, StoreError> {
         let away = || StoreError::Unavailable("the connection is lost".to_owned());
-        self.link.as_ref().map(|link| &link.client).ok_or_else(away)
+        self.link.as_ref().map(|link| &link.session).ok_or_else(away)
     }
 
     fn is_connected(&self) -> bool {
-        self.link.as_ref().is_some_and(|link| !link.client.is_closed())
+        self.link.as_ref().is_some_and(|link| !link.client().is_closed())
     }
 
     async fn connect(&mut self) -> Result<(), StoreError> {
         self.link = None;
-        self.link = Some(Link::open(&self.config).await?);
+        self.link = Some(Link::open_to_stay(&self.config).await?);
         Ok(())
     }
 
@@ -132,27 +107,39 @@ impl Connection {
 
     async fn try_to_open(&mut self, runs: &[&[Statement<'_>]]) -> Result<Vec<Vec<Row>>, StoreError> {
         self.turn.is_sent = true;
-        let client = self.client()?;
-        let take = query(TAKE_HEAD);
-        let asked = try_join_all(runs.iter().map(|run| rows_together(client, run)));
-        // They are sent in this order.
-        let all = try_join3(client.batch_execute(BEGIN), rows_of(client, &take), asked);
+        let session = self.session()?;
+        let (settings, take) = ([query(SETTINGS)], [query(TAKE_HEAD)]);
+        let opening: [&[_]; 2] = [&settings, &take];
+        let all = async {
+            session.prepare(opening.into_iter().chain(runs.iter().copied())).await?;
+            let asked = try_join_all(runs.iter().map(|run| session.rows(run)));
+            // They are sent in this order.
+            let begun = session.client().batch_execute(BEGIN);
+            try_join4(begun, session.rows(&settings), session.rows(&take), asked).await
+        };
         let answered = timeout(TURN_DEADLINE, all).await.map_err(|_| slow())?;
-        let ((), head, rows) = answered.map_err(failed)?;
+        let ((), _, head, rows) = self.noted(answered)?;
         self.turn.is_open = true;
         self.turn.foreseen.push((query(HEAD), head));
         Ok(rows)
     }
 
     async fn exchange(&mut self, runs: &[&[Statement<'_>]]) -> Result<Vec<Vec<Row>>, StoreError> {
+        self.turn.let_go();
         self.thin_out().await?;
         let waiting = std::mem::take(&mut self.turn.waiting);
-        let client = self.client()?;
-        let asked = try_join_all(runs.iter().map(|run| rows_together(client, run)));
-        let both = join(send(client, &waiting), asked);
-        let (sent, asked) = timeout(WRITE_DEADLINE, both).await.map_err(|_| slow())?;
-        must_hold(sent)?;
-        asked.map_err(failed)
+        let session = self.session()?;
+        let both = async {
+            session
+                .prepare(bulk::runs(&waiting).chain(runs.iter().copied()))
+                .await?;
+            let asked = try_join_all(runs.iter().map(|run| session.rows(run)));
+            Ok(join(send(session, &waiting), asked).await)
+        };
+        let both = timeout(WRITE_DEADLINE, both).await.map_err(|_| slow())?;
+        let (sent, asked) = self.noted(both)?;
+        self.must_hold(sent)?;
+        self.noted(asked)
     }
 
     /// Sends run by run what waits, if it is more than can go out at once in a sure order.
@@ -162,16 +149,32 @@ impl Connection {
             return Ok(());
         }
         let waiting = std::mem::take(&mut self.turn.waiting);
-        let client = self.client()?;
         for run in bulk::runs(&waiting) {
-            let sent = timeout(WRITE_DEADLINE, send(client, run)).await;
-            must_hold(sent.map_err(|_| slow())?)?;
+            let sent = timeout(WRITE_DEADLINE, send(self.session()?, run)).await;
+            self.must_hold(sent.map_err(|_| slow())?)?;
         }
         Ok(())
     }
 
+    /// What waited may be of a change that was answered for: without it, nothing in this transaction holds.
+    fn must_hold(&mut self, sent: Driver<bool>) -> Result<(), StoreError> {
+        match sent {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(StoreError::Unavailable("a row that was just read is gone".to_owned())),
+            Err(error) => {
+                self.turn.has_failed = true;
+                Err(StoreError::Unavailable(reason(&error)))
+            }
+        }
+    }
+
+    fn noted<T>(&mut self, answer: Driver<T>) -> Result<T, StoreError> {
+        self.turn.has_failed |= answer.is_err();
+        answer.map_err(failed)
+    }
+
     async fn say(&self, sql: &str, deadline: Duration) -> Result<(), StoreError> {
-        let said = timeout(deadline, self.client()?.batch_execute(sql)).await;
+        let said = timeout(deadline, self.session()?.client().batch_execute(sql)).await;
         said.map_err(|_| slow())?.map_err(failed)
     }
 }
@@ -181,22 +184,25 @@ fn are_reads(statements: &[Statement<'_>]) -> bool {
 }
 
 /// Sends statements, and says whether each of those that change rows found one.
-async fn send(client: &Client, statements: &[Statement<'_>]) -> Result<bool, tokio_postgres::Error> {
+async fn send(session: &Session, statements: &[Statement<'_>]) -> Driver<bool> {
     let runs: Vec<_> = bulk::runs(statements).collect();
     let runs = runs.into_iter().map(async |run| {
-        let touched = run_together(client, run).await?;
+        let touched = session.run(run).await?;
         let wants_one = run.iter().any(Statement::touches_one);
         Ok(!wants_one || usize::try_from(touched) == Ok(run.len()))
     });
     Ok(try_join_all(runs).await?.into_iter().all(|is_good| is_good))
 }
 
-/// What waited may be of a change that was answered for: without it, nothing in this transaction holds.
-fn must_hold(sent: Result<bool, tokio_postgres::Error>) -> Result<(), StoreError> {
-    match sent {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(StoreError::Unavailable("a row that was just read is gone".to_owned())),
-        Err(error) => Err(StoreError::Unavailable(reason(&error))),
+/// The hint goes out right behind a commit, and nobody waits for its answer.
+async fn then_hint<T>(commit: impl Future<Output = T>, client: Option<&Client>) -> T {
+    let Some(client) = client else {
+        return commit.await;
+    };
+    match select(pin!(commit), pin!(client.batch_execute(HINT))).await {
+        Either::Left((committed, _)) => committed,
+        // Nothing depends on the hint.
+        Either::Right((_, commit)) => commit.await,
     }
 }
 
@@ -210,10 +216,17 @@ impl Engine for Connection {
         if !self.turn.is_open {
             self.open(&[]).await?;
         }
-        self.turn.wait_with([]);
+        self.turn.writes_now();
         self.exchange(&[]).await?;
-        let ran = timeout(WRITE_DEADLINE, run_on(self.client()?, &statement)).await;
-        ran.map_err(|_| slow())?.map_err(failed)
+        let session = self.session()?;
+        let statement = [statement];
+        let ran = async {
+            session.prepare([statement.as_slice()]).await?;
+            session.run(&statement).await
+        };
+        let ran = timeout(WRITE_DEADLINE, ran).await;
+        let ran = ran.map_err(|_| slow())?;
+        self.noted(ran)
     }
 
     async fn rows(&mut self, statement: Statement<'_>) -> Result<Vec<Row>, StoreError> {
@@ -222,7 +235,7 @@ impl Engine for Connection {
 
     async fn rows_of_all(&mut self, statements: Vec<Statement<'_>>) -> Result<Vec<Row>, StoreError> {
         if !are_reads(&statements) {
-            self.turn.wait_with([]);
+            self.turn.writes_now();
         }
         if let Some(rows) = self.turn.all_foreseen(&statements) {
             return Ok(rows);
@@ -261,39 +274,41 @@ impl WriteEngine for Connection {
     }
 
     async fn save(&mut self) -> Result<(), StoreError> {
-        self.turn.foreseen.clear();
-        self.turn.waiting.push(query("SAVEPOINT job"));
+        self.turn.save();
         Ok(())
     }
 
     async fn keep(&mut self) -> Result<(), StoreError> {
-        self.turn.waiting.push(query("RELEASE job"));
+        self.turn.keep();
         Ok(())
     }
 
     async fn undo(&mut self) -> Result<(), StoreError> {
-        self.turn.foreseen.clear();
-        self.turn
-            .waiting
-            .extend([query("ROLLBACK TO job"), query("RELEASE job")]);
+        self.turn.undo();
         Ok(())
     }
 
     /// A warning with the answer means that the commit was not waited for as it must be (coherence.md, finding 5).
-    async fn commit(&mut self) -> Result<(), StoreError> {
+    async fn commit(&mut self, is_news: bool) -> Result<(), StoreError> {
         if !self.turn.is_open {
             self.open(&[]).await?;
         }
         self.thin_out().await?;
+        let tells = is_news || self.quiet >= QUIET;
+        self.quiet = if tells { 0 } else { self.quiet + 1 };
         let unknown = |why: String| StoreError::OutcomeUnknown(why);
         let waiting = std::mem::take(&mut self.turn.waiting);
         let lost = || unknown("the connection is lost".to_owned());
         let link = self.link.as_ref().ok_or_else(lost)?;
         link.forget_warnings();
-        let both = join(send(&link.client, &waiting), link.client.batch_execute(COMMIT));
-        let Ok((sent, committed)) = timeout(WRITE_DEADLINE, both).await else {
+        let prepared = timeout(WRITE_DEADLINE, link.session.prepare(bulk::runs(&waiting))).await;
+        prepared.map_err(|_| slow())?.map_err(failed)?;
+        let both = join(send(&link.session, &waiting), link.client().batch_execute(COMMIT));
+        let both = timeout(WRITE_DEADLINE, then_hint(both, tells.then_some(link.client())));
+        let Ok((sent, committed)) = both.await else {
             return Err(unknown("the commit is not answered in time".to_owned()));
         };
+        self.turn.has_failed = sent.is_err() || committed.is_err();
         match (sent, committed) {
             // The server refused a statement, and so the commit behind it.
             (Err(error), _) if error.code().is_some() => Err(failed(error)),
@@ -313,42 +328,15 @@ impl WriteEngine for Connection {
 
     async fn roll_back(&mut self) {
         let turn = std::mem::take(&mut self.turn);
-        if turn.is_sent && self.say("ROLLBACK", Duration::from_secs(1)).await.is_err() {
-            // The server ends the transaction when it finds the connection gone.
+        // The server ends the transaction when it finds the connection gone.
+        let is_lost = turn.is_sent && self.say("ROLLBACK", Duration::from_secs(1)).await.is_err();
+        // What failed once may fail for ever as it is prepared here: a migration may have changed a table.
+        if is_lost || turn.has_failed {
             self.link = None;
         }
     }
 
     async fn close(self) {
         drop(self.link);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NAME: &str = "SELECT name FROM keys WHERE id = ?1";
-
-    #[test]
-    fn what_was_asked_ahead_is_answered_once_and_not_after_a_change() {
-        let mut turn = Turn::default();
-        let asked = |id: &'static [u8]| query(NAME).bind(id);
-        turn.foreseen = vec![(asked(b"one").kept(), Vec::new()), (query(HEAD), Vec::new())];
-        assert!(turn.all_foreseen(&[asked(b"two")]).is_none(), "about something else");
-        assert!(turn.all_foreseen(&[asked(b"one"), asked(b"two")]).is_none(), "not all");
-        assert!(turn.all_foreseen(&[asked(b"one")]).is_some());
-        assert!(turn.all_foreseen(&[asked(b"one")]).is_none(), "once");
-
-        turn.foreseen.push((asked(b"one").kept(), Vec::new()));
-        turn.wait_with([query("UPDATE keys SET name = 'x'")]);
-        assert!(
-            turn.all_foreseen(&[asked(b"one")]).is_none(),
-            "it may be another one now"
-        );
-        assert!(
-            turn.all_foreseen(&[query(HEAD)]).is_some(),
-            "nobody else moves the head"
-        );
     }
 }

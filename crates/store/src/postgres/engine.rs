@@ -1,18 +1,16 @@
-//! Statements on Postgres.
+//! Statements on Postgres, and the connections that read.
 //!
-//! Each goes out as one message with its types, unnamed and not prepared, so that a pooler that gives every
-//! transaction another server (PgBouncer) never runs one statement for another.
+//! What is read goes out as one message with its types, unnamed and not prepared: a page's plan depends on what is asked
+//! for. What is written may be prepared ([`super::prepared`]).
 
-use super::bulk;
 use super::connect::failed;
+use super::message::Message;
 use crate::error::StoreError;
-use crate::sql::{Columns, Dialect, Engine, Plain, Statement, Value};
+use crate::sql::{Columns, Dialect, Engine, Statement};
 use async_trait::async_trait;
 use deadpool_postgres::Pool;
-use futures_util::future::try_join_all;
 use std::time::Duration;
 use tokio::time::timeout;
-use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
 
 /// How long a read may take before the database counts as away: callers are told within two seconds.
@@ -61,62 +59,17 @@ impl Columns for Row {
     }
 }
 
-/// A parameter as the driver takes it.
-type Parameter<'v> = (bulk::Column<'v>, Type);
-
-fn parameters<'v>(values: &'v [Value<'v>]) -> Vec<Parameter<'v>> {
-    let one = |value: &'v Value<'v>| -> Parameter<'v> {
-        match value.plain() {
-            Plain::Int(value) => (Box::new(value), Type::INT8),
-            Plain::Text(value) => (Box::new(value), Type::TEXT),
-            Plain::Blob(value) => (Box::new(value), Type::BYTEA),
-            Plain::Flag(value) => (Box::new(value), Type::BOOL),
-        }
-    };
-    values.iter().map(one).collect()
-}
-
-/// Parameters as the driver borrows them.
-fn borrowed<'p>(parameters: &'p [Parameter<'_>]) -> Vec<(&'p (dyn ToSql + Sync), Type)> {
-    let one = |(value, kind): &'p Parameter<'_>| (&**value as &(dyn ToSql + Sync), kind.clone());
-    parameters.iter().map(one).collect()
-}
-
-/// The statements that all databases share say `?1`, as SQLite does; nothing else in them has a question mark. Which
-/// index to take is said for SQLite alone: Postgres knows what is in its tables.
-fn numbered(sql: &str) -> String {
-    sql.replace('?', "$").replace("INDEXED BY keys_of_subject", "")
-}
-
 /// What the driver says went wrong. [`failed`] says what that means.
-type Driver<T> = Result<T, tokio_postgres::Error>;
+pub(super) type Driver<T> = Result<T, tokio_postgres::Error>;
 
-/// Runs statements that say the same: as one if there are several and their form allows it.
-pub(super) async fn run_together(client: &Client, statements: &[Statement<'_>]) -> Driver<u64> {
-    if let (true, Some(bulk)) = (statements.len() > 1, bulk::together(statements)) {
-        return client.execute_typed(&bulk.sql, &borrowed(&bulk.columns)).await;
-    }
-    let all = statements.iter().map(|statement| run_on(client, statement));
-    Ok(try_join_all(all).await?.iter().sum())
+async fn rows_of(client: &Client, statement: &Statement<'_>) -> Driver<Vec<Row>> {
+    let message = Message::of_one(statement);
+    client.query_typed(&message.sql(), &message.typed_values()).await
 }
 
-/// The same for statements that give rows.
-pub(super) async fn rows_together(client: &Client, statements: &[Statement<'_>]) -> Driver<Vec<Row>> {
-    if let (true, Some(bulk)) = (statements.len() > 1, bulk::together(statements)) {
-        return client.query_typed(&bulk.sql, &borrowed(&bulk.columns)).await;
-    }
-    let all = statements.iter().map(|statement| rows_of(client, statement));
-    Ok(try_join_all(all).await?.into_iter().flatten().collect())
-}
-
-pub(super) async fn rows_of(client: &Client, statement: &Statement<'_>) -> Driver<Vec<Row>> {
-    let values = parameters(&statement.values);
-    client.query_typed(&numbered(statement.sql), &borrowed(&values)).await
-}
-
-pub(super) async fn run_on(client: &Client, statement: &Statement<'_>) -> Driver<u64> {
-    let values = parameters(&statement.values);
-    client.execute_typed(&numbered(statement.sql), &borrowed(&values)).await
+async fn run_on(client: &Client, statement: &Statement<'_>) -> Driver<u64> {
+    let message = Message::of_one(statement);
+    client.execute_typed(&message.sql(), &message.typed_values()).await
 }
 
 pub(super) fn slow() -> StoreError {

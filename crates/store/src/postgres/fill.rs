@@ -23,9 +23,9 @@ impl PostgresStore {
     /// Begins, if nothing is there yet.
     pub(crate) async fn fill(&self) -> Result<Filling, StoreError> {
         let link = Link::open(&self.config).await?;
-        link.client.batch_execute(BEGIN).await.map_err(failed)?;
+        link.client().batch_execute(BEGIN).await.map_err(failed)?;
         let ask = "SELECT (SELECT count(*) FROM tenants) + (SELECT count(*) FROM log) AS there";
-        let row = link.client.query_typed_one(ask, &[]).await.map_err(failed)?;
+        let row = link.client().query_typed_one(ask, &[]).await.map_err(failed)?;
         match row.try_get::<_, i64>("there").map_err(failed)? {
             0 => Ok(Filling { link }),
             _ => Err(StoreError::Disagreement(
@@ -41,7 +41,7 @@ impl Filling {
         let mut statement = format!("COPY {} (", table.name);
         // Writing to a string cannot fail.
         let _written = write!(statement, "{}) FROM STDIN BINARY", table.list());
-        let sink = self.link.client.copy_in(&statement).await.map_err(failed)?;
+        let sink = self.link.client().copy_in(&statement).await.map_err(failed)?;
         let types: Vec<Type> = table.columns.iter().map(|(_, kind)| type_of(*kind)).collect();
         let mut writer = pin!(BinaryCopyInWriter::new(sink, &types));
         for row in rows {
@@ -53,7 +53,7 @@ impl Filling {
 
     /// Commits, if everything is there.
     pub(crate) async fn finish(self, copied: &[Copied]) -> Result<(), StoreError> {
-        let client = &self.link.client;
+        let client = self.link.client();
         for one in copied {
             let ask = format!("SELECT count(*) AS there FROM {}", one.table);
             let row = client.query_typed_one(&ask, &[]).await.map_err(failed)?;

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Number, name, text. A merged one is never edited (ARCHITECTURE.md, A9); SQLite has the twins.
-const MIGRATIONS: [(i64, &str, &str); 7] = [
+const MIGRATIONS: [(i64, &str, &str); 8] = [
     (
         1,
         "foundation",
@@ -38,6 +38,7 @@ const MIGRATIONS: [(i64, &str, &str); 7] = [
     ),
     (6, "limits", include_str!("../../migrations/postgres/0006_limits.sql")),
     (7, "poll", include_str!("../../migrations/postgres/0007_poll.sql")),
+    (8, "by_hand", include_str!("../../migrations/postgres/0008_by_hand.sql")),
 ];
 
 const PREPARE: &str = "BEGIN; \
@@ -52,7 +53,7 @@ pub(super) async fn migrate(link: &Link) -> Result<(), StoreError> {
 }
 
 async fn run(link: &Link) -> Result<(), StoreError> {
-    let client = &link.client;
+    let client = link.client();
     client.batch_execute(PREPARE).await.map_err(failed)?;
     let done = "SELECT coalesce(max(version), 0)::bigint AS version FROM keyreeve_migrations";
     let row = client.query_typed_one(done, &[]).await.map_err(failed)?;

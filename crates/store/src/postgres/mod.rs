@@ -10,7 +10,10 @@ mod connection;
 mod engine;
 #[cfg(feature = "sqlite")]
 mod fill;
+mod message;
 mod migrate;
+mod prepared;
+mod turn;
 
 use crate::error::StoreError;
 use crate::sql::store::SqlStore;
@@ -109,7 +112,7 @@ fn configured(url: &str) -> Result<Config, StoreError> {
 
 async fn must_be_primary(link: &Link) -> Result<(), StoreError> {
     let ask = "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on' AS is_read_only";
-    let row = link.client.query_typed_one(ask, &[]).await.map_err(failed)?;
+    let row = link.client().query_typed_one(ask, &[]).await.map_err(failed)?;
     match row.try_get("is_read_only").map_err(failed)? {
         true => Err(StoreError::Unavailable(
             "it is read-only: name the primary, not a replica".to_owned(),

@@ -38,9 +38,9 @@ pub(crate) trait WriteEngine: Engine + Sized + 'static {
     async fn keep(&mut self) -> Result<(), StoreError>;
     /// Goes back to the point.
     async fn undo(&mut self) -> Result<(), StoreError>;
-    /// Commits. [`StoreError::Unavailable`] or [`StoreError::Corrupt`] if surely nothing was written,
+    /// Commits, and tells others to look if it is news to them. [`StoreError::Unavailable`] or [`StoreError::Corrupt`] if surely nothing was written,
     /// [`StoreError::OutcomeUnknown`] if it may be.
-    async fn commit(&mut self) -> Result<(), StoreError>;
+    async fn commit(&mut self, is_news: bool) -> Result<(), StoreError>;
     /// Gives the transaction up, also one that the database has given up already.
     async fn roll_back(&mut self);
     /// Closes the connection.
@@ -244,7 +244,7 @@ async fn group<E: WriteEngine>(
         // All were refused: nothing is open, and nobody waits for a commit.
         return Outcome::Committed;
     }
-    match engine.commit().await {
+    match engine.commit(commit.is_news()).await {
         Ok(()) => {
             observer.committed(&commit);
             Outcome::Committed

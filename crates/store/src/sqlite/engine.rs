@@ -252,7 +252,7 @@ impl WriteEngine for Connection {
         self.say("RELEASE job")
     }
 
-    async fn commit(&mut self) -> Result<(), StoreError> {
+    async fn commit(&mut self, _is_news: bool) -> Result<(), StoreError> {
         self.say("COMMIT")
             .map_err(|error| StoreError::OutcomeUnknown(error.to_string()))
     }

@@ -1,0 +1,169 @@
+//! Statements that the server has read already, on connections that surely lead to one session of it.
+//!
+//! Reading and planning a statement costs the server more than most rows. But a pooler that gives every transaction
+//! another session (PgBouncer) may run one client's statement for another one's of the same name. So a connection
+//! prepares nothing unless it finds its own process at the other end: in its first words a server names the process that
+//! serves the connection, and a pooler, which has no such process, makes a number up.
+
+use super::engine::Driver;
+use super::message::{Kind, messages};
+use crate::sql::Statement;
+use futures_util::future::try_join_all;
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use tokio::io::AsyncReadExt as _;
+use tokio_postgres::{Client, NoTls, Row};
+
+/// Bytes of a request to cancel: its length, what it is, the process, its secret; four bytes each (PostgreSQL
+/// documentation, Message Formats, `CancelRequest`).
+const CANCEL_REQUEST: usize = 16;
+/// One plan for all parameters, because planning is what costs; and it outlives the size of the tables that it was made
+/// for, so it may read none as a whole.
+const SETTINGS: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off";
+
+/// A connection, and what is prepared on it.
+pub(super) struct Session {
+    client: Client,
+    is_own: bool,
+    prepared: Mutex<HashMap<Kind, tokio_postgres::Statement>>,
+}
+
+impl Session {
+    /// One that prepares nothing.
+    pub(super) fn of(client: Client) -> Self {
+        Self {
+            client,
+            is_own: false,
+            prepared: Mutex::default(),
+        }
+    }
+
+    /// One that prepares what it is asked to, if that can be.
+    pub(super) async fn of_its_own(client: Client) -> Driver<Self> {
+        let serving = client.query_typed_one("SELECT pg_backend_pid()", &[]).await?;
+        let is_own = announced(&client).await == Some(serving.try_get(0)?);
+        if is_own {
+            client.batch_execute(SETTINGS).await?;
+        }
+        Ok(Self {
+            is_own,
+            ..Self::of(client)
+        })
+    }
+
+    pub(super) const fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Prepares what is not yet. To be called before messages whose order counts: these are journeys of their own.
+    pub(super) async fn prepare<'r>(&self, runs: impl IntoIterator<Item = &'r [Statement<'r>]>) -> Driver<()> {
+        if !self.is_own {
+            return Ok(());
+        }
+        let mut missing = HashMap::new();
+        for message in runs.into_iter().flat_map(messages) {
+            if self.prepared(message.kind).is_none() {
+                missing.insert(message.kind, message);
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let made = missing.into_iter().map(async |(kind, message)| {
+            Ok((kind, self.client.prepare_typed(&message.sql(), &message.types()).await?))
+        });
+        let made = try_join_all(made).await?;
+        let mut known = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        known.extend(made);
+        Ok(())
+    }
+
+    fn prepared(&self, kind: Kind) -> Option<tokio_postgres::Statement> {
+        let known = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(&kind).cloned()
+    }
+
+    /// Runs statements that say the same, and gives how many rows they touched.
+    pub(super) async fn run(&self, run: &[Statement<'_>]) -> Driver<u64> {
+        let all = messages(run)
+            .into_iter()
+            .map(async |message| match self.prepared(message.kind) {
+                Some(prepared) => self.client.execute(&prepared, &message.values()).await,
+                None => self.client.execute_typed(&message.sql(), &message.typed_values()).await,
+            });
+        Ok(try_join_all(all).await?.iter().sum())
+    }
+
+    /// The same for statements that give rows.
+    pub(super) async fn rows(&self, run: &[Statement<'_>]) -> Driver<Vec<Row>> {
+        let all = messages(run)
+            .into_iter()
+            .map(async |message| match self.prepared(message.kind) {
+                Some(prepared) => self.client.query(&prepared, &message.values()).await,
+                None => self.client.query_typed(&message.sql(), &message.typed_values()).await,
+            });
+        Ok(try_join_all(all).await?.into_iter().flatten().collect())
+    }
+}
+
+/// The process that the other end said would serve this connection. The driver keeps the number to itself, but writes it
+/// into a request to cancel, which goes to nobody here.
+async fn announced(client: &Client) -> Option<i32> {
+    let (own, mut other) = tokio::io::duplex(CANCEL_REQUEST);
+    client.cancel_token().cancel_query_raw(own, NoTls).await.ok()?;
+    let mut request = [0; CANCEL_REQUEST];
+    other.read_exact(&mut request).await.ok()?;
+    let (_, rest) = request.split_first_chunk::<8>()?;
+    let (process, _) = rest.split_first_chunk::<4>()?;
+    Some(i32::from_be_bytes(*process))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sql::query;
+
+    /// A connection to the tests' server, whose URL is in `KEYREEVE_TEST_POSTGRES`.
+    #[expect(clippy::disallowed_methods, reason = "the test's own setting")]
+    async fn connection() -> Option<Client> {
+        let url = std::env::var("KEYREEVE_TEST_POSTGRES").ok()?;
+        let (client, connection) = tokio_postgres::connect(&url, NoTls).await.expect("a server");
+        tokio::spawn(connection);
+        Some(client)
+    }
+
+    async fn prepared_there(session: &Session) -> i64 {
+        let row = session
+            .client()
+            .query_typed_one("SELECT count(*) FROM pg_prepared_statements", &[])
+            .await;
+        row.expect("an answer").get(0)
+    }
+
+    #[tokio::test]
+    async fn a_statement_is_prepared_once_on_a_connection_of_our_own() {
+        let Some(client) = connection().await else { return };
+        let session = Session::of_its_own(client).await.expect("a session");
+        assert!(session.is_own, "nothing is between here and the server");
+        let asked = [query("SELECT ?1 + 1").bind(1_i64)];
+        let many = [query("SELECT ?1 + 1").bind(1_i64), query("SELECT ?1 + 1").bind(2_i64)];
+        for _ in 0..2 {
+            session.prepare([&asked[..], &many[..]]).await.expect("prepared");
+            let sum = session.rows(&asked).await.expect("an answer");
+            assert_eq!(sum[0].get::<_, i64>(0), 2);
+            let sums = session.rows(&many).await.expect("an answer");
+            assert_eq!(sums.iter().map(|row| row.get::<_, i64>(0)).collect::<Vec<_>>(), [2, 3]);
+            assert_eq!(prepared_there(&session).await, 2, "one, and many at once");
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_prepared_where_somebody_else_may_be_served() {
+        let Some(client) = connection().await else { return };
+        let session = Session::of(client);
+        let asked = [query("SELECT ?1 + 1").bind(1_i64)];
+        session.prepare([&asked[..]]).await.expect("nothing to do");
+        assert_eq!(session.rows(&asked).await.expect("an answer")[0].get::<_, i64>(0), 2);
+        assert_eq!(prepared_there(&session).await, 0);
+    }
+}

@@ -1,0 +1,185 @@
+//! How far a transaction is: what was sent, what waits to be, and what is known already.
+
+use crate::sql::tx::HEAD;
+use crate::sql::{Statement, query};
+use tokio_postgres::Row;
+
+/// How far a transaction is.
+#[derive(Default)]
+pub(super) struct Turn {
+    /// Something was sent: the server may have a transaction open.
+    pub(super) is_sent: bool,
+    /// The server refused something.
+    pub(super) has_failed: bool,
+    /// The head is held.
+    pub(super) is_open: bool,
+    /// What is to be written and not sent yet, in order.
+    pub(super) waiting: Vec<Statement<'static>>,
+    /// Answers to what is asked only later. Nothing was written since they were given.
+    pub(super) foreseen: Vec<(Statement<'static>, Vec<Row>)>,
+    point: Option<Point>,
+}
+
+/// What may be undone alone.
+#[derive(Clone, Copy)]
+enum Point {
+    /// Everything that waits behind this place: nothing of it was sent.
+    Waiting(usize),
+    /// Everything since a savepoint.
+    Sent,
+}
+
+impl Turn {
+    fn foreseen(&mut self, question: &Statement<'_>) -> Option<Vec<Row>> {
+        let place = self.foreseen.iter().position(|(known, _)| known.is_like(question))?;
+        Some(self.foreseen.swap_remove(place).1)
+    }
+
+    /// The answers to all questions, if all are here.
+    pub(super) fn all_foreseen(&mut self, questions: &[Statement<'_>]) -> Option<Vec<Row>> {
+        let is_known = |question: &Statement<'_>| self.foreseen.iter().any(|(known, _)| known.is_like(question));
+        if !questions.iter().all(is_known) {
+            return None;
+        }
+        let answers = questions.iter().map(|question| self.foreseen(question));
+        Some(answers.collect::<Option<Vec<_>>>()?.into_iter().flatten().collect())
+    }
+
+    pub(super) fn wait_with(&mut self, statements: impl IntoIterator<Item = Statement<'static>>) {
+        // What is known of the end of the log stays true until that is moved, and then nobody asks for what is here.
+        self.foreseen.retain(|(question, _)| question.sql == HEAD);
+        self.waiting.extend(statements);
+    }
+
+    /// Something is written without waiting.
+    pub(super) fn writes_now(&mut self) {
+        self.wait_with([]);
+        if let Some(Point::Waiting(place)) = self.point {
+            self.save_at(place);
+        }
+    }
+
+    /// Before what waits is sent: what may have to be undone alone goes out behind a savepoint.
+    pub(super) fn let_go(&mut self) {
+        match self.point {
+            Some(Point::Waiting(place)) if place < self.waiting.len() => self.save_at(place),
+            Some(Point::Waiting(_)) => self.point = Some(Point::Waiting(0)),
+            Some(Point::Sent) | None => {}
+        }
+    }
+
+    /// From here on it may be undone.
+    pub(super) fn save(&mut self) {
+        self.foreseen.clear();
+        self.point = Some(Point::Waiting(self.waiting.len()));
+    }
+
+    /// It stays.
+    pub(super) fn keep(&mut self) {
+        if let Some(Point::Sent) = self.point.take() {
+            self.waiting.push(query("RELEASE job"));
+        }
+    }
+
+    /// It is undone: a savepoint is needed only for what was sent.
+    pub(super) fn undo(&mut self) {
+        self.foreseen.clear();
+        match self.point.take() {
+            Some(Point::Waiting(place)) => self.waiting.truncate(place),
+            Some(Point::Sent) => self.waiting.extend([query("ROLLBACK TO job"), query("RELEASE job")]),
+            None => {}
+        }
+    }
+
+    fn save_at(&mut self, place: usize) {
+        self.waiting.insert(place, query("SAVEPOINT job"));
+        self.point = Some(Point::Sent);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAME: &str = "SELECT name FROM keys WHERE id = ?1";
+
+    fn waiting(turn: &Turn) -> Vec<&'static str> {
+        turn.waiting.iter().map(|statement| statement.sql).collect()
+    }
+
+    /// A change of which "A" was written, and a second one that may be undone alone.
+    fn second() -> Turn {
+        let mut turn = Turn::default();
+        turn.wait_with([query("A")]);
+        turn.save();
+        turn
+    }
+
+    #[test]
+    fn what_was_not_sent_is_undone_without_a_savepoint() {
+        let mut turn = second();
+        turn.wait_with([query("B")]);
+        turn.undo();
+        assert_eq!(waiting(&turn), ["A"]);
+
+        let mut turn = second();
+        turn.wait_with([query("B")]);
+        turn.keep();
+        assert_eq!(waiting(&turn), ["A", "B"]);
+
+        let mut turn = second();
+        turn.let_go();
+        assert_eq!(waiting(&turn), ["A"], "it only asks, and nothing of its own goes out");
+        turn.waiting.clear();
+        turn.wait_with([query("B")]);
+        turn.undo();
+        assert!(turn.waiting.is_empty());
+    }
+
+    #[test]
+    fn what_may_be_undone_goes_out_behind_a_savepoint() {
+        let mut turn = second();
+        turn.wait_with([query("B")]);
+        turn.let_go();
+        assert_eq!(waiting(&turn), ["A", "SAVEPOINT job", "B"]);
+        turn.let_go();
+        turn.writes_now();
+        assert_eq!(waiting(&turn), ["A", "SAVEPOINT job", "B"], "behind one");
+        turn.waiting.clear();
+        turn.wait_with([query("C")]);
+        turn.undo();
+        assert_eq!(waiting(&turn), ["C", "ROLLBACK TO job", "RELEASE job"]);
+
+        let mut turn = second();
+        turn.writes_now();
+        assert_eq!(
+            waiting(&turn),
+            ["A", "SAVEPOINT job"],
+            "what is written now comes behind it"
+        );
+        turn.keep();
+        assert_eq!(waiting(&turn), ["A", "SAVEPOINT job", "RELEASE job"]);
+    }
+
+    #[test]
+    fn what_was_asked_ahead_is_answered_once_and_not_after_a_change() {
+        let mut turn = Turn::default();
+        let asked = |id: &'static [u8]| query(NAME).bind(id);
+        turn.foreseen = vec![(asked(b"one").kept(), Vec::new()), (query(HEAD), Vec::new())];
+        assert!(turn.all_foreseen(&[asked(b"two")]).is_none(), "about something else");
+        assert!(turn.all_foreseen(&[asked(b"one"), asked(b"two")]).is_none(), "not all");
+        assert!(turn.all_foreseen(&[asked(b"one")]).is_some());
+        assert!(turn.all_foreseen(&[asked(b"one")]).is_none(), "once");
+
+        turn.foreseen.push((asked(b"one").kept(), Vec::new()));
+        turn.wait_with([query("UPDATE keys SET name = 'x'")]);
+        assert!(
+            turn.all_foreseen(&[asked(b"one")]).is_none(),
+            "it may be another one now"
+        );
+        assert!(
+            turn.all_foreseen(&[query(HEAD)]).is_some(),
+            "nobody else moves the head"
+        );
+    }
+}
