@@ -76,6 +76,8 @@ impl Uses {
         let queue = if is_first { &mut state.first } else { &mut state.queue };
         if queue.len() < WAITING_MAX {
             queue.push_back(entry.clone());
+        } else {
+            entry.not_queued();
         }
     }
 

@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A use is noted at most once in this time.
 const USE_GRAIN_MS: i64 = 1_000;
-/// Most things of a kind that wait; beyond it the newest are not counted.
+/// Most things of a kind that wait; beyond it the newest are not reported.
 const WAITING_MAX: usize = 100_000;
 /// Most of a kind that are reported at once.
 const REPORT_MAX: usize = 2_000;
@@ -37,6 +37,8 @@ impl Uses {
                 let mut state = self.state();
                 if state.queue.len() < WAITING_MAX {
                     state.queue.push_back(entry.clone());
+                } else {
+                    entry.not_queued();
                 }
             }
             return;

@@ -328,13 +328,11 @@ impl Entry {
             return Noted::Nothing;
         }
         used_at.store(now.millis(), Ordering::Relaxed);
-        self.mark(Marks::USED);
-        match self.mark(Marks::PRESENTED) {
-            true => {
-                self.mark(Marks::QUEUED);
-                Noted::QueueFirst
-            }
-            false => self.queue(),
+        let marks = Marks::USED | Marks::PRESENTED | Marks::QUEUED;
+        match self.head().marks.fetch_or(marks, Ordering::AcqRel) {
+            before if before & Marks::PRESENTED == 0 => Noted::QueueFirst,
+            before if before & Marks::QUEUED == 0 => Noted::Queue,
+            _ => Noted::Nothing,
         }
     }
 
@@ -342,7 +340,15 @@ impl Entry {
     #[must_use = "the entry may have to be queued"]
     pub fn count_use(&self) -> Noted {
         self.head().uses.fetch_add(1, Ordering::Relaxed);
-        self.queue()
+        match self.mark(Marks::QUEUED) {
+            true => Noted::Queue,
+            false => Noted::Nothing,
+        }
+    }
+
+    /// There was no room in the queue: the next use tries again.
+    pub fn not_queued(&self) {
+        self.head().marks.fetch_and(!Marks::QUEUED, Ordering::AcqRel);
     }
 
     /// Takes what was counted, and the last use if it was not taken before.
@@ -362,13 +368,6 @@ impl Entry {
         (at != 0).then(|| Timestamp::from_millis(at))
     }
 
-    fn queue(&self) -> Noted {
-        match self.mark(Marks::QUEUED) {
-            true => Noted::Queue,
-            false => Noted::Nothing,
-        }
-    }
-
     /// Sets a mark; true if it was not set. Written only when it changes: a cache line that many only read stays cheap.
     fn mark(&self, mark: u8) -> bool {
         let marks = &self.head().marks;
@@ -379,6 +378,10 @@ impl Entry {
 impl Cached for Entry {
     fn digest(&self) -> &Digest {
         &self.head().digest
+    }
+
+    fn place(&self) -> usize {
+        self.0.as_ptr().addr()
     }
 
     fn touch(&self) {

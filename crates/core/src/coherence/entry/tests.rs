@@ -125,6 +125,15 @@ fn only_the_first_use_ever_goes_ahead_of_others() {
 }
 
 #[test]
+fn a_use_that_found_no_room_is_counted_with_the_next_one() {
+    let entry = Entry::new(&found(None)).unwrap();
+    assert_eq!(entry.count_use(), Noted::Queue);
+    entry.not_queued();
+    assert_eq!(entry.count_use(), Noted::Queue);
+    assert_eq!(entry.take_uses().0, 2);
+}
+
+#[test]
 fn taking_uses_leaves_the_mark_of_the_clock_alone() {
     let entry = Entry::new(&found(None)).unwrap();
     entry.touch();
