@@ -25,11 +25,12 @@ def run(*command, **options):
 
 
 class Postgres:
-    def __init__(self):
+    def __init__(self, environment=()):
         self.dir = tempfile.mkdtemp(prefix="keyreeve-bench-pg-")
         os.chmod(self.dir, 0o711)
         self.port = free_port()
-        run(SCRIPT, "start", self.dir, self.port, env={**os.environ, "PGPRELOAD": "pg_stat_statements"})
+        environment = {**os.environ, "PGPRELOAD": "pg_stat_statements", **dict(environment)}
+        run(SCRIPT, "start", self.dir, self.port, env=environment)
         self.server = f"postgres://keyreeve@127.0.0.1:{self.port}/"
         self.url = self.new_database()
 

@@ -1,5 +1,4 @@
-"""Row 11: what it costs to make keys, one by one, side by side and in batches, against one durable row each."""
-import contextlib
+"""Row 11: what it costs to make keys, by 32 and 64 callers, by one alone and in batches, against one durable row each."""
 import pathlib
 import statistics
 import subprocess
@@ -12,36 +11,51 @@ from .rows import between
 median = statistics.median
 
 
+# Most disks that outlive a power cut take longer to sync than one that is only in memory.
+SLOWER_US = (0, 500, 1_000)
+
+
 def creations(plan, report):
-    """On SQLite and on Postgres, each against plain inserts on the same disk, in turns."""
-    with tempfile.TemporaryDirectory(dir=plan.disk) as name, contextlib.ExitStack() as running:
-        folder = pathlib.Path(name)
-        keyreeve = servers.Keyreeve(folder / "data", "0-1")
-        running.callback(keyreeve.stop)
-        raw = [servers.LIMITS / "insert", folder / "raw.db", str(plan.seconds)]
-        measure(plan, report, "SQLite", keyreeve, lambda: float(output(raw)))
-        on_a_slower_disk(plan, report, folder)
-    postgres = Postgres()
+    """On SQLite and on Postgres, each against plain inserts on the same disk, in turns; and where a sync takes longer."""
+    with tempfile.TemporaryDirectory(dir=plan.disk) as name:
+        for microseconds in SLOWER_US:
+            on_sqlite(plan, report, pathlib.Path(name, str(microseconds)), microseconds)
+    for microseconds in SLOWER_US:
+        on_postgres(plan, report, microseconds)
+
+
+def slowly(microseconds):
+    """What makes every sync of a process take longer, and how the table says so."""
+    if not microseconds:
+        return {}, ""
+    environment = {"LD_PRELOAD": str(servers.LIMITS / "slow_sync.so"), "SLOW_SYNC_US": str(microseconds)}
+    return environment, f", a sync {microseconds / 1000:g} ms slower"
+
+
+def on_sqlite(plan, report, folder, microseconds):
+    environment, note = slowly(microseconds)
+    before = ["env", *(f"{name}={value}" for name, value in environment.items())]
+    folder.mkdir()
+    keyreeve = servers.Keyreeve(folder / "data", "0-1", before=before)
+    raw = [*before, servers.LIMITS / "insert", folder / "raw.db", str(plan.seconds)]
+    try:
+        measure(plan, report, f"SQLite{note}", keyreeve, lambda: float(output(raw)))
+    finally:
+        keyreeve.stop()
+
+
+def on_postgres(plan, report, microseconds):
+    environment, note = slowly(microseconds)
+    postgres = Postgres(environment)
     try:
         node = Node(postgres.url)
         try:
             postgres.sql("CREATE TABLE plain (digest BYTEA UNIQUE, owner TEXT, name TEXT, expires BIGINT)")
-            measure(plan, report, "Postgres", OverHttp(node), lambda: plain_inserts(postgres, plan.seconds))
+            measure(plan, report, f"Postgres{note}", OverHttp(node), lambda: plain_inserts(postgres, plan.seconds))
         finally:
             node.close()
     finally:
         postgres.close()
-
-
-def on_a_slower_disk(plan, report, folder):
-    """The same where a sync takes some time more, as it does on most disks that are not only in memory."""
-    for microseconds in (500, 1_000):
-        slowly = ["env", f"LD_PRELOAD={servers.LIMITS / 'slow_sync.so'}", f"SLOW_SYNC_US={microseconds}"]
-        keyreeve = servers.Keyreeve(folder / f"slow {microseconds}", "0-1", before=slowly)
-        raw = [*slowly, servers.LIMITS / "insert", folder / f"slow {microseconds}.db", str(plan.seconds)]
-        name = f"SQLite, a sync {microseconds / 1000:g} ms slower"
-        measure(plan, report, name, keyreeve, lambda raw=raw: float(output(raw)))
-        keyreeve.stop()
 
 
 class OverHttp:
@@ -69,8 +83,8 @@ def plain_inserts(postgres, seconds):
 
 
 def measure(plan, report, database, server, plain):
-    """One creation at a time, 32 callers at a time, batches of 64, and plain rows."""
-    kinds = {"single": (1, 1), "side by side": (1, 32), "batch": (64, 1)}
+    """Creations by 32 and 64 callers, by one alone, in batches of 64, and plain rows."""
+    kinds = {"alone": (1, 1), "32": (1, 32), "64": (1, 64), "batch": (64, 1)}
     rates = {kind: [] for kind in (*kinds, "plain")}
     for number in range(plan.rounds):
         for kind, (size, connections) in kinds.items():
@@ -80,9 +94,11 @@ def measure(plan, report, database, server, plain):
             rates[kind].append(load.rate * size)
         rates["plain"].append(plain())
     for kind, base, what, goal in (
-        ("single", "plain", "single create / plain durable insert", 0.6),
-        ("batch", "single", "batch of 64 / single create, rows/s", 10),
-        ("side by side", "single", "32 creates at a time / one, rows/s", 2),
+        ("32", "plain", "single creates, 32 connections / plain durable insert", 0.6),
+        ("64", "plain", "single creates, 64 connections / plain durable insert", 0.6),
+        ("alone", "plain", "one create at a time / plain durable insert", 0.6),
+        ("batch", "alone", "batch of 64 / one create at a time, rows/s", 10),
+        ("32", "alone", "32 creates at a time / one, rows/s", 2),
     ):
         ratios = [own / other for own, other in zip(rates[kind], rates[base])]
         note = f"{median(rates[kind]):,.0f} to {median(rates[base]):,.0f} rows/s {between(ratios)}"

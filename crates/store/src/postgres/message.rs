@@ -22,14 +22,22 @@ pub(super) enum Kind {
     Many(&'static str),
 }
 
-/// The messages that a run of statements that say the same becomes: one if their form allows it.
+/// What a run of statements that say the same becomes: one message if their form allows it, else one for each. `None` if
+/// the run is empty.
+pub(super) fn kind_of(run: &[Statement<'_>]) -> Option<Kind> {
+    let sql = run.first()?.sql;
+    let is_one = run.len() == 1 || Form::of(sql).is_none();
+    Some(if is_one { Kind::One(sql) } else { Kind::Many(sql) })
+}
+
+/// The messages that it becomes.
 pub(super) fn messages<'v>(run: &'v [Statement<'_>]) -> Vec<Message<'v>> {
-    let together = || {
-        let first = run.first().filter(|one| run.len() > 1 && Form::of(one.sql).is_some())?;
-        Some(Message {
-            kind: Kind::Many(first.sql),
+    let together = || match kind_of(run)? {
+        Kind::One(_) => None,
+        kind @ Kind::Many(_) => Some(Message {
+            kind,
             parameters: bulk::arrays(run)?,
-        })
+        }),
     };
     match together() {
         Some(message) => vec![message],

@@ -6,7 +6,7 @@
 //! serves the connection, and a pooler, which has no such process, makes a number up.
 
 use super::engine::Driver;
-use super::message::{Kind, messages};
+use super::message::{Kind, kind_of, messages};
 use crate::sql::Statement;
 use futures_util::future::try_join_all;
 use std::collections::HashMap;
@@ -17,8 +17,8 @@ use tokio_postgres::{Client, NoTls, Row};
 /// Bytes of a request to cancel: its length, what it is, the process, its secret; four bytes each (PostgreSQL
 /// documentation, Message Formats, `CancelRequest`).
 const CANCEL_REQUEST: usize = 16;
-/// One plan for all parameters, because planning is what costs; and it outlives the size of the tables that it was made
-/// for, so it may read none as a whole.
+/// One plan for all parameters, because planning is what costs: what is written and polled for is found by its key,
+/// whatever that is. The plan outlives the size of the tables that it was made for, so it may read none as a whole.
 const SETTINGS: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off";
 
 /// A connection, and what is prepared on it.
@@ -60,12 +60,12 @@ impl Session {
         if !self.is_own {
             return Ok(());
         }
-        let mut missing = HashMap::new();
-        for message in runs.into_iter().flat_map(messages) {
-            if self.prepared(message.kind).is_none() {
-                missing.insert(message.kind, message);
-            }
-        }
+        let unknown = runs.into_iter().filter(|run| {
+            let kind = kind_of(run);
+            kind.is_some_and(|kind| self.prepared(kind).is_none())
+        });
+        let missing = unknown.flat_map(messages).map(|message| (message.kind, message));
+        let missing: HashMap<_, _> = missing.collect();
         if missing.is_empty() {
             return Ok(());
         }
