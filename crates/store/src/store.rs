@@ -254,3 +254,26 @@ pub trait Store: Send + Sync + 'static {
     /// Finishes what was begun and closes the database. Calls after this fail as unavailable.
     async fn close(&self);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_keys_that_have_just_come_are_no_news() {
+        let of = |actions: &[Action]| Commit {
+            actions: actions.to_vec(),
+            secrets: vec![Digest::of(b"x")],
+            ..Commit::default()
+        };
+        assert!(!Commit::default().is_news(), "counts and last uses");
+        assert!(!of(&[Action::KeyCreated, Action::KeyCreated]).is_news());
+        assert!(of(&[Action::KeyCreated, Action::KeyRevoked]).is_news());
+        assert!(of(&[Action::KeyRotated]).is_news(), "a secret that a retry replaced");
+        let blocked = Commit {
+            root_keys: vec![Digest::of(b"x")],
+            ..Commit::default()
+        };
+        assert!(blocked.is_news());
+    }
+}
