@@ -99,6 +99,7 @@ impl<E: WriteEngine> Writer<E> {
     }
 
     /// A writer that takes nothing.
+    #[cfg(feature = "sqlite")]
     pub(crate) fn closed() -> Self {
         Self {
             queue: Mutex::new(None),
