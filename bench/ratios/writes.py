@@ -9,9 +9,7 @@ from .immediate import Node, Postgres
 from .rows import between
 
 median = statistics.median
-
-
-# Most disks that outlive a power cut take longer to sync than one that is only in memory.
+# Most disks that outlive a power cut take longer to sync than one that hardly does. Microseconds.
 SLOWER_US = (0, 500, 1_000)
 
 

@@ -3,61 +3,31 @@
 //! Secrets carry 256 random bits, so a plain fast digest cannot be searched and a slow one would only cost
 //! (OWASP ASVS 5.0, 11.4.1).
 
-use sha2::block_api::compress256;
+use sha2::block_api::Sha256VarCore;
+use sha2::digest::Output;
+use sha2::digest::block_api::{Buffer, VariableOutputCore as _};
 use sha2::{Digest as _, Sha256};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use subtle::ConstantTimeEq as _;
 
+/// Bytes of a digest.
+const BYTES: usize = 32;
+
 /// SHA-256 of a full key string. Compared in constant time.
 #[derive(Clone, Copy, Eq)]
-pub struct Digest([u8; 32]);
-
-/// Bytes of a block of SHA-256, and of the message's length at the end of the last one.
-const BLOCK: usize = 64;
-const LENGTH: usize = 8;
-/// FIPS 180-4, section 5.3.3.
-const INITIAL: [u32; 8] = [
-    0x6a09_e667,
-    0xbb67_ae85,
-    0x3c6e_f372,
-    0xa54f_f53a,
-    0x510e_527f,
-    0x9b05_688c,
-    0x1f83_d9ab,
-    0x5be0_cd19,
-];
-
-/// A message that is one block with its padding (FIPS 180-4, section 5.1.1), as every key of the usual length is.
-fn padded(message: &[u8]) -> Option<[u8; BLOCK]> {
-    let mut block = [0; BLOCK];
-    let (text, length) = block.split_last_chunk_mut::<LENGTH>()?;
-    let bits = u64::try_from(message.len()).ok()?.checked_mul(8)?;
-    *length = bits.to_be_bytes();
-    *text.get_mut(message.len())? = 0x80;
-    text.get_mut(..message.len())?.copy_from_slice(message);
-    Some(block)
-}
+pub struct Digest([u8; BYTES]);
 
 impl Digest {
-    /// The digest of a key string, given as its bytes. One of the usual length is one block, and a quarter of the library's
-    /// time goes into what only longer messages need.
+    /// The digest of a key string, given as its bytes. One of the usual length is less than a block of SHA-256, so it goes
+    /// to the library's core as the end of a message: collecting blocks that only longer ones have takes time.
     pub fn of(secret: &[u8]) -> Self {
-        match padded(secret) {
-            Some(block) => Self::of_block(block),
-            None => Self(Sha256::digest(secret).into()),
-        }
-    }
-
-    fn of_block(block: [u8; BLOCK]) -> Self {
-        let mut state = INITIAL;
-        compress256(&mut state, &[block]);
-        let mut bytes = [0; 32];
-        let (words, _) = bytes.as_chunks_mut::<4>();
-        for (word, part) in words.iter_mut().zip(state) {
-            *word = part.to_be_bytes();
-        }
-        Self(bytes)
+        let (Ok(mut core), Ok(mut end)) = (Sha256VarCore::new(BYTES), Buffer::<Sha256VarCore>::try_new(secret)) else {
+            return Self(Sha256::digest(secret).into());
+        };
+        let mut digest = Output::<Sha256VarCore>::default();
+        core.finalize_variable_core(&mut end, &mut digest);
+        Self(digest.into())
     }
 
     /// A digest read back from where it was stored.
@@ -130,7 +100,7 @@ mod tests {
     #[test]
     fn a_digest_is_the_librarys_for_every_length() {
         let text: Vec<u8> = (0..=255).collect();
-        for length in 0..=2 * BLOCK {
+        for length in 0..=128 {
             let message = &text[length..2 * length];
             assert_eq!(Digest::of(message).0, *Sha256::digest(message), "{length} bytes");
         }

@@ -10,21 +10,23 @@ pub(super) fn runs<'s, 'v>(statements: &'s [Statement<'v>]) -> impl Iterator<Ite
     statements.chunk_by(|one, next| one.sql == next.sql && one.values.len() == next.values.len())
 }
 
-/// Whether statements that say the same go out as one message: there is only one, or [`Form`] knows them.
-pub(super) fn fits(run: &[Statement<'_>]) -> bool {
-    run.len() <= 1 || run.first().is_some_and(|one| Form::of(one.sql).is_some())
-}
-
 /// A statement that can be said of many rows at once.
-pub(super) enum Form<'s> {
-    Insert { head: &'s str, values: &'s str },
-    Update { head: &'s str, condition: &'s str },
-    Select(&'s str),
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Form {
+    Insert {
+        head: &'static str,
+        values: &'static str,
+    },
+    Update {
+        head: &'static str,
+        condition: &'static str,
+    },
+    Select(&'static str),
 }
 
-impl<'s> Form<'s> {
+impl Form {
     /// `None` if many of these have to be said one by one.
-    pub(super) fn of(sql: &'s str) -> Option<Self> {
+    pub(super) fn of(sql: &'static str) -> Option<Self> {
         match sql.split_ascii_whitespace().next()? {
             "INSERT" => {
                 let (head, values) = sql.split_once(" VALUES (")?;
@@ -41,7 +43,7 @@ impl<'s> Form<'s> {
     }
 
     /// The text for so many parameters.
-    pub(super) fn sql(&self, parameters: usize) -> String {
+    pub(super) fn sql(self, parameters: usize) -> String {
         let list = |letter: &str| {
             let all: Vec<_> = (1..=parameters).map(|number| format!("{letter}{number}")).collect();
             all.join(", ")

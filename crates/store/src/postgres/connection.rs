@@ -7,6 +7,7 @@
 use super::bulk;
 use super::connect::{Link, failed, reason};
 use super::engine::{DIALECT, Driver, slow};
+use super::message::{Kind, kind_of};
 use super::prepared::Session;
 use super::turn::Turn;
 use crate::error::StoreError;
@@ -144,7 +145,10 @@ impl Connection {
 
     /// Sends run by run what waits, if it is more than can go out at once in a sure order.
     async fn thin_out(&mut self) -> Result<(), StoreError> {
-        let messages = |run: &[Statement<'_>]| if bulk::fits(run) { 1 } else { run.len() };
+        let messages = |run: &[Statement<'_>]| match kind_of(run) {
+            Some(Kind::Many(_)) => 1,
+            Some(Kind::One(_)) | None => run.len(),
+        };
         if bulk::runs(&self.turn.waiting).map(messages).sum::<usize>() <= BREATH {
             return Ok(());
         }

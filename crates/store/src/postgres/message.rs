@@ -18,16 +18,16 @@ pub(super) struct Message<'v> {
 pub(super) enum Kind {
     /// The statement itself.
     One(&'static str),
-    /// Many of these, with an array for each parameter.
-    Many(&'static str),
+    /// Many of a form, with an array for each parameter.
+    Many(Form),
 }
 
 /// What a run of statements that say the same becomes: one message if their form allows it, else one for each. `None` if
 /// the run is empty.
 pub(super) fn kind_of(run: &[Statement<'_>]) -> Option<Kind> {
     let sql = run.first()?.sql;
-    let is_one = run.len() == 1 || Form::of(sql).is_none();
-    Some(if is_one { Kind::One(sql) } else { Kind::Many(sql) })
+    let form = Form::of(sql).filter(|_| run.len() > 1);
+    Some(form.map_or(Kind::One(sql), Kind::Many))
 }
 
 /// The messages that it becomes.
@@ -54,10 +54,9 @@ impl<'v> Message<'v> {
     }
 
     pub(super) fn sql(&self) -> String {
-        let together = |sql| Some(Form::of(sql)?.sql(self.parameters.len()));
         match self.kind {
             Kind::One(sql) => numbered(sql),
-            Kind::Many(sql) => together(sql).unwrap_or_else(|| numbered(sql)),
+            Kind::Many(form) => form.sql(self.parameters.len()),
         }
     }
 

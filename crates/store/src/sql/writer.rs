@@ -38,8 +38,8 @@ pub(crate) trait WriteEngine: Engine + Sized + 'static {
     async fn keep(&mut self) -> Result<(), StoreError>;
     /// Goes back to the point.
     async fn undo(&mut self) -> Result<(), StoreError>;
-    /// Commits, and tells others to look if it is news to them. [`StoreError::Unavailable`] or [`StoreError::Corrupt`] if surely nothing was written,
-    /// [`StoreError::OutcomeUnknown`] if it may be.
+    /// Commits, and tells others to look if it is news to them. [`StoreError::Unavailable`] or [`StoreError::Corrupt`] if
+    /// surely nothing was written, [`StoreError::OutcomeUnknown`] if it may be.
     async fn commit(&mut self, is_news: bool) -> Result<(), StoreError>;
     /// Gives the transaction up, also one that the database has given up already.
     async fn roll_back(&mut self);
