@@ -4,27 +4,50 @@
 //! erasing a key leaves its history without its data.
 
 use keyreeve_core::lifecycle::State;
+use keyreeve_core::scope::Scopes;
 use keyreeve_core::{Digest, Key, Timestamp};
-use serde_json::json;
+use serde::{Serialize, Serializer};
+
+/// What is told of a key, in the order of the alphabet.
+#[derive(Serialize)]
+struct Described<'k> {
+    claims: Option<String>,
+    description: Option<String>,
+    expires_at: Option<i64>,
+    last_four: &'k str,
+    limits: Option<String>,
+    name: &'k str,
+    prefix: &'k str,
+    reason_code: Option<&'static str>,
+    retiring_until: Option<i64>,
+    #[serde(serialize_with = "each_scope")]
+    scopes: &'k Scopes,
+    state: &'static str,
+    subject: &'k str,
+}
+
+fn each_scope<S: Serializer>(scopes: &Scopes, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(scopes.iter())
+}
 
 /// A key.
 pub(crate) fn key(key: &Key) -> String {
-    let scopes: Vec<_> = key.scopes.iter().collect();
-    json!({
-        "name": key.name.as_str(),
-        "subject": key.subject.as_str(),
-        "description": key.description.as_ref().map(|text| mark(text.as_str())),
-        "scopes": scopes,
-        "limits": Some(key.limits.joined()).filter(|limits| !limits.is_empty()),
-        "claims": key.claims.as_ref().map(|claims| mark(claims.as_json())),
-        "state": state_word(&key.state),
-        "reason_code": reason_code(&key.state),
-        "prefix": key.secret.prefix.as_str(),
-        "last_four": key.secret.last_four.as_str(),
-        "expires_at": key.expires_at.map(Timestamp::millis),
-        "retiring_until": key.retiring.as_ref().map(|old| old.until.millis()),
-    })
-    .to_string()
+    let described = Described {
+        claims: key.claims.as_ref().map(|claims| mark(claims.as_json())),
+        description: key.description.as_ref().map(|text| mark(text.as_str())),
+        expires_at: key.expires_at.map(Timestamp::millis),
+        last_four: key.secret.last_four.as_str(),
+        limits: Some(key.limits.joined()).filter(|limits| !limits.is_empty()),
+        name: key.name.as_str(),
+        prefix: key.secret.prefix.as_str(),
+        reason_code: reason_code(&key.state),
+        retiring_until: key.retiring.as_ref().map(|old| old.until.millis()),
+        scopes: &key.scopes,
+        state: state_word(&key.state),
+        subject: key.subject.as_str(),
+    };
+    // Texts, numbers and a list: nothing here that JSON could not say.
+    serde_json::to_string(&described).unwrap_or_default()
 }
 
 /// 32 bits of a digest: enough to see that a text changed, too few to confirm what it was.

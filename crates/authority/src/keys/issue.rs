@@ -65,10 +65,9 @@ impl Authority {
             self.flush_first_uses().await;
         }
         let began = self.now();
-        let entropy: Result<Vec<_>, _> = commands.iter().map(|_| self.secret_entropy()).collect();
-        let ids: Result<Vec<_>, _> = commands.iter().map(|_| self.new_key_id()).collect();
-        let mint = Mint::new(entropy?);
-        let request = request(call.tenant.clone(), commands, ids?, &mint, began);
+        let mint = Mint::new(self.entropy_of_secrets(commands.len())?);
+        let ids = self.new_key_ids(commands.len())?;
+        let request = request(call.tenant.clone(), commands, ids, &mint, began);
         let issued = self.store.issue(call.context(began), request).await?;
         let effect = match issued.replay {
             // A secret that was replaced must be dead before its successor is given out.

@@ -13,6 +13,10 @@ fn digit(value: u32) -> u8 {
     ALPHABET.get(index).copied().unwrap_or(b'0')
 }
 
+/// Digits taken out by one division: 62^5 is just below 2^30, so a quotient of the limbs fits a limb.
+const DIGITS_AT_ONCE: usize = 5;
+const FIVE_DIGITS: u64 = 62_u64.pow(5);
+
 /// A 256-bit number, most significant digit first.
 pub(super) fn of_256_bits(bytes: &[u8; 32]) -> [u8; CHARS_OF_256_BITS] {
     let mut limbs = [0_u32; 8];
@@ -20,30 +24,35 @@ pub(super) fn of_256_bits(bytes: &[u8; 32]) -> [u8; CHARS_OF_256_BITS] {
         *limb = chunk.iter().fold(0, |sum, &byte| sum << 8 | u32::from(byte));
     }
     let mut text = [b'0'; CHARS_OF_256_BITS];
-    for place in text.iter_mut().rev() {
-        *place = digit(divide_by_62(&mut limbs));
+    for places in text.rchunks_mut(DIGITS_AT_ONCE) {
+        write(places, next_digits(&mut limbs));
     }
     text
 }
 
-/// Divides the number in place and returns the remainder.
-fn divide_by_62(limbs: &mut [u32; 8]) -> u32 {
+/// Divides the number in place by 62^5 and returns the remainder: its last five digits.
+fn next_digits(limbs: &mut [u32; 8]) -> u32 {
     let mut remainder = 0_u64;
     for limb in limbs {
         let value = remainder << 32 | u64::from(*limb);
-        *limb = u32::try_from(value / 62).unwrap_or(u32::MAX);
-        remainder = value % 62;
+        *limb = u32::try_from(value / FIVE_DIGITS).unwrap_or(u32::MAX);
+        remainder = value % FIVE_DIGITS;
     }
     u32::try_from(remainder).unwrap_or(0)
 }
 
-/// A 32-bit number, most significant digit first.
-pub(super) fn of_32_bits(mut value: u32) -> [u8; CHARS_OF_32_BITS] {
-    let mut text = [b'0'; CHARS_OF_32_BITS];
-    for place in text.iter_mut().rev() {
+/// Fills all places, most significant digit first.
+fn write(places: &mut [u8], mut value: u32) {
+    for place in places.iter_mut().rev() {
         *place = digit(value % 62);
         value /= 62;
     }
+}
+
+/// A 32-bit number, most significant digit first.
+pub(super) fn of_32_bits(value: u32) -> [u8; CHARS_OF_32_BITS] {
+    let mut text = [b'0'; CHARS_OF_32_BITS];
+    write(&mut text, value);
     text
 }
 

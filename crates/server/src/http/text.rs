@@ -1,4 +1,5 @@
-//! From texts on the wire to texts that are checked, naming the field that does not fit.
+//! From texts on the wire to texts that are checked, naming the field that does not fit. Its name is put together only
+//! then.
 
 use keyreeve_api::Problem;
 use keyreeve_api::claims::ClaimsText;
@@ -9,47 +10,55 @@ use keyreeve_core::limits::{self, Bound, Count, Counted, Limit, Networks, Period
 use keyreeve_core::policy::ExpiryWish;
 use keyreeve_core::scope::Scopes;
 use keyreeve_core::text::{Claims, Description, LimitName, Name, Note, Subject, TextError};
+use std::fmt::Display;
 
-fn named<T>(field: &str, parsed: Result<T, TextError>) -> Result<T, Problem> {
-    parsed.map_err(|error| Problem::field(field, &error.to_string()))
+fn named<T>(field: impl Display, parsed: Result<T, TextError>) -> Result<T, Problem> {
+    parsed.map_err(|error| wrong(field, error))
 }
 
-pub(crate) fn name(field: &str, text: &str) -> Result<Name, Problem> {
+fn wrong(field: impl Display, what: impl Display) -> Problem {
+    Problem::field(&field.to_string(), &what.to_string())
+}
+
+pub(crate) fn name(field: impl Display, text: &str) -> Result<Name, Problem> {
     named(field, Name::parse(text))
 }
 
-pub(crate) fn subject(field: &str, text: &str) -> Result<Subject, Problem> {
+pub(crate) fn subject(field: impl Display, text: &str) -> Result<Subject, Problem> {
     named(field, Subject::parse(text))
 }
 
-pub(crate) fn description(field: &str, text: &str) -> Result<Description, Problem> {
+pub(crate) fn description(field: impl Display, text: &str) -> Result<Description, Problem> {
     named(field, Description::parse(text))
 }
 
-pub(crate) fn note(field: &str, text: &str) -> Result<Note, Problem> {
+pub(crate) fn note(field: impl Display, text: &str) -> Result<Note, Problem> {
     named(field, Note::parse(text))
 }
 
-pub(crate) fn claims(field: &str, text: &ClaimsText) -> Result<Claims, Problem> {
+pub(crate) fn claims(field: impl Display, text: &ClaimsText) -> Result<Claims, Problem> {
     named(field, Claims::from_checked_json(text.as_json()))
 }
 
-pub(crate) fn scopes(field: &str, scopes: &[String]) -> Result<Scopes, Problem> {
-    Scopes::parse(scopes.iter().map(String::as_str)).map_err(|error| Problem::field(field, &error.to_string()))
+pub(crate) fn scopes(field: impl Display, scopes: &[String]) -> Result<Scopes, Problem> {
+    Scopes::parse(scopes.iter().map(String::as_str)).map_err(|error| wrong(field, error))
 }
 
 /// What is counted for a key, as it was wished.
-pub(crate) fn limits<'w>(field: &str, wishes: impl IntoIterator<Item = &'w KeyLimit>) -> Result<Counted, Problem> {
+pub(crate) fn limits<'w>(
+    field: impl Display,
+    wishes: impl IntoIterator<Item = &'w KeyLimit>,
+) -> Result<Counted, Problem> {
     let wishes = wishes.into_iter().enumerate();
     let limits: Result<_, _> = wishes
         .map(|(place, wish)| limit(&format!("{field}[{place}]"), wish))
         .collect();
-    Counted::new(limits?).map_err(|error| Problem::field(field, &error.to_string()))
+    Counted::new(limits?).map_err(|error| wrong(field, error))
 }
 
 fn limit(field: &str, wish: &KeyLimit) -> Result<Limit, Problem> {
-    let wrong = |part: &str, what: &str| Problem::field(&format!("{field}{part}"), what);
-    let name = named(&format!("{field}.name"), LimitName::parse(&wish.name))?;
+    let wrong = |part: &str, what: &str| wrong(format_args!("{field}{part}"), what);
+    let name = named(format_args!("{field}.name"), LimitName::parse(&wish.name))?;
     let bound = match (wish.seconds, &wish.period) {
         (Some(seconds), None) => {
             let small = |number: Whole| u32::try_from(number.0).unwrap_or(u32::MAX);
@@ -81,13 +90,13 @@ fn limit(field: &str, wish: &KeyLimit) -> Result<Limit, Problem> {
 }
 
 /// From where a key may be used.
-pub(crate) fn networks<'t>(field: &str, texts: impl IntoIterator<Item = &'t str>) -> Result<Networks, Problem> {
+pub(crate) fn networks<'t>(field: impl Display, texts: impl IntoIterator<Item = &'t str>) -> Result<Networks, Problem> {
     let texts = texts.into_iter().enumerate();
     let one = |(place, text): (usize, &str)| {
-        limits::network(text).map_err(|error| Problem::field(&format!("{field}[{place}]"), &error.to_string()))
+        limits::network(text).map_err(|error| wrong(format_args!("{field}[{place}]"), error))
     };
     let networks: Result<_, _> = texts.map(one).collect();
-    Networks::new(networks?).map_err(|error| Problem::field(field, &error.to_string()))
+    Networks::new(networks?).map_err(|error| wrong(field, error))
 }
 
 pub(crate) fn reason_code(field: &str, word: Option<&str>) -> Result<ReasonCode, Problem> {

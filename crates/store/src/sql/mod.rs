@@ -102,10 +102,18 @@ pub(crate) struct Statement<'q> {
     pub(crate) values: Vec<Value<'q>>,
 }
 
+/// Most statements have no more.
+const USUAL_PARAMETERS: usize = 5;
+
 pub(crate) fn query<'q>(sql: &'static str) -> Statement<'q> {
+    query_of(sql, USUAL_PARAMETERS)
+}
+
+/// A statement that will have so many parameters.
+pub(crate) fn query_of<'q>(sql: &'static str, parameters: usize) -> Statement<'q> {
     Statement {
         sql,
-        values: Vec::new(),
+        values: Vec::with_capacity(parameters),
     }
 }
 
@@ -171,7 +179,7 @@ pub(crate) trait Engine: Send {
         for statement in statements {
             let wants_one = statement.touches_one();
             if self.run(statement).await? != 1 && wants_one {
-                return Err(rows::corrupt("a row that was just read is gone"));
+                return Err(rows::missing());
             }
         }
         Ok(())

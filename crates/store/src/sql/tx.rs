@@ -2,7 +2,7 @@
 
 use super::people::{one_root_key, one_tenant, one_user};
 use super::rows::{blob, chain, corrupt, digest, flag, int, key_id, key_record, number, revision, select_keys, text};
-use super::{Engine, Statement, query};
+use super::{Engine, Statement, query, query_of};
 use crate::error::StoreError;
 use crate::model::{AuditRecord, Head, KeyRecord, Trace, UsageCount};
 use crate::tx::{Counted, Current, Mark, Result, Soon, Tx};
@@ -91,7 +91,7 @@ impl<E: Engine> SqlTx<'_, E> {
 
 /// Binds every column of a key, in the order that both statements above have.
 fn key_statement<'q>(sql: &'static str, key: &'q Key) -> Statement<'q> {
-    let statement = query(sql)
+    let statement = query_of(sql, 26)
         .bind(key.id.bytes())
         .bind(key.tenant.as_str())
         .bind(key.subject.as_str())
@@ -114,7 +114,7 @@ fn key_statement<'q>(sql: &'static str, key: &'q Key) -> Statement<'q> {
 }
 
 fn append(record: &AuditRecord) -> Statement<'_> {
-    query(APPEND)
+    query_of(APPEND, 15)
         .bind(number(record.revision))
         .bind(record.at.millis())
         .bind(&record.tenant)

@@ -1,7 +1,7 @@
 //! Statements on SQLite.
 
 use crate::error::StoreError;
-use crate::sql::rows::corrupt;
+use crate::sql::rows::{corrupt, missing};
 use crate::sql::writer::WriteEngine;
 use crate::sql::{Columns, Dialect, Engine, Plain, Statement, Value};
 use async_trait::async_trait;
@@ -110,6 +110,15 @@ impl Columns for Row {
     }
 }
 
+fn bind(statement: &mut rusqlite::Statement<'_>, values: &[impl ToSql]) -> rusqlite::Result<()> {
+    let wanted = statement.parameter_count();
+    if wanted != values.len() {
+        return Err(rusqlite::Error::InvalidParameterCount(values.len(), wanted));
+    }
+    let mut places = values.iter().enumerate();
+    places.try_for_each(|(place, value)| statement.raw_bind_parameter(place + 1, value))
+}
+
 /// Prepares a statement, or takes it as it was prepared before, with its parameters.
 fn prepared<'c>(
     connection: &'c rusqlite::Connection,
@@ -117,21 +126,47 @@ fn prepared<'c>(
     values: &[impl ToSql],
 ) -> rusqlite::Result<CachedStatement<'c>> {
     let mut statement = connection.prepare_cached(sql)?;
-    if statement.parameter_count() != values.len() {
-        return Err(rusqlite::Error::InvalidParameterCount(
-            values.len(),
-            statement.parameter_count(),
-        ));
-    }
-    for (place, value) in values.iter().enumerate() {
-        statement.raw_bind_parameter(place + 1, value)?;
-    }
+    bind(&mut statement, values)?;
     Ok(statement)
 }
 
+/// Prepared statements, one after the other. Neighbours mostly say the same with other parameters: then the last one is
+/// still at hand, and nobody looks for it in the cache, which costs as much as giving it ten parameters.
+struct AtHand<'c> {
+    connection: &'c rusqlite::Connection,
+    last: Option<(&'static str, CachedStatement<'c>)>,
+}
+
+impl<'c> AtHand<'c> {
+    const fn of(connection: &'c rusqlite::Connection) -> Self {
+        let last = None;
+        Self { connection, last }
+    }
+
+    /// Does something with the next statement and its parameters.
+    fn with<T>(
+        &mut self,
+        next: &Statement<'_>,
+        work: impl FnOnce(&mut rusqlite::Statement<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut statement = match self.last.take() {
+            Some((sql, statement)) if sql == next.sql => statement,
+            _ => self.connection.prepare_cached(next.sql).map_err(failed)?,
+        };
+        bind(&mut statement, &next.values).map_err(failed)?;
+        let done = work(&mut statement)?;
+        self.last = Some((next.sql, statement));
+        Ok(done)
+    }
+}
+
+fn touched(statement: &mut rusqlite::Statement<'_>) -> Result<u64, StoreError> {
+    let rows = statement.raw_execute().map_err(failed)?;
+    Ok(u64::try_from(rows).unwrap_or(u64::MAX))
+}
+
 fn run_on(connection: &rusqlite::Connection, sql: &str, values: &[impl ToSql]) -> Result<u64, StoreError> {
-    let done = prepared(connection, sql, values).and_then(|mut statement| statement.raw_execute());
-    done.map(|rows| u64::try_from(rows).unwrap_or(u64::MAX)).map_err(failed)
+    touched(&mut *prepared(connection, sql, values).map_err(failed)?)
 }
 
 fn rows_of(connection: &rusqlite::Connection, sql: &str, values: &[impl ToSql]) -> Result<Vec<Row>, StoreError> {
@@ -148,9 +183,15 @@ pub(super) fn each_row(
     connection: &rusqlite::Connection,
     sql: &str,
     values: &[impl ToSql],
+    take: impl FnMut(Row) -> Result<bool, StoreError>,
+) -> Result<(), StoreError> {
+    each_row_of(&mut *prepared(connection, sql, values).map_err(failed)?, take)
+}
+
+fn each_row_of(
+    statement: &mut rusqlite::Statement<'_>,
     mut take: impl FnMut(Row) -> Result<bool, StoreError>,
 ) -> Result<(), StoreError> {
-    let mut statement = prepared(connection, sql, values).map_err(failed)?;
     let names: Arc<[Box<str>]> = statement.column_names().map(Into::into).collect();
     let mut rows = statement.raw_query();
     while let Some(row) = rows.next().map_err(failed)? {
@@ -214,6 +255,30 @@ impl Engine for Connection {
 
     async fn rows(&mut self, statement: Statement<'_>) -> Result<Vec<Row>, StoreError> {
         rows_of(&self.0, statement.sql, &statement.values)
+    }
+
+    async fn rows_of_all(&mut self, statements: Vec<Statement<'_>>) -> Result<Vec<Row>, StoreError> {
+        let mut found = Vec::with_capacity(statements.len());
+        let mut at_hand = AtHand::of(&self.0);
+        for statement in &statements {
+            at_hand.with(statement, |prepared| {
+                each_row_of(prepared, |row| {
+                    found.push(row);
+                    Ok(true)
+                })
+            })?;
+        }
+        Ok(found)
+    }
+
+    async fn change(&mut self, statements: Vec<Statement<'_>>) -> Result<(), StoreError> {
+        let mut at_hand = AtHand::of(&self.0);
+        for statement in &statements {
+            if at_hand.with(statement, touched)? != 1 && statement.touches_one() {
+                return Err(missing());
+            }
+        }
+        Ok(())
     }
 }
 

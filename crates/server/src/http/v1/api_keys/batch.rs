@@ -32,9 +32,7 @@ pub(crate) async fn handler(
         return Err(Problem::field("items", &format!("must have 1 to {BATCH_MAX} items")).into());
     }
     let numbered = batch.items.into_iter().enumerate();
-    let commands: Result<Vec<_>, _> = numbered
-        .map(|(place, wish)| command(wish, &format!("items[{place}].")))
-        .collect();
+    let commands: Result<Vec<_>, _> = numbered.map(|(place, wish)| command(wish, Some(place))).collect();
     let issued = app.authority().issue(&call, commands?).await?;
     let now = app.authority().now();
     let data = issued.keys.iter().map(|key| with_secret(key, now)).collect();

@@ -14,6 +14,7 @@ use keyreeve_api::keys::{ApiKey, CreateKey};
 use keyreeve_api::problem::ErrorBody;
 use keyreeve_authority::keys::IssueCommand;
 use keyreeve_core::Limits;
+use std::fmt;
 
 /// Issue a key.
 ///
@@ -33,7 +34,7 @@ pub(crate) async fn handler(
         content: Json(wish),
     }: Incoming<Json<CreateKey>>,
 ) -> Result<Response, Rejected> {
-    let issued = app.authority().issue(&call, vec![command(wish, "")?]).await?;
+    let issued = app.authority().issue(&call, vec![command(wish, None)?]).await?;
     let now = app.authority().now();
     let key = issued.keys.first().map(|key| ApiKey {
         effect: Some(effect(&issued.effect)),
@@ -42,31 +43,47 @@ pub(crate) async fn handler(
     Ok(respond::json(StatusCode::CREATED, &key)?)
 }
 
-/// Checks a wish. `within` stands before the names of fields in a refusal.
-pub(super) fn command(wish: CreateKey, within: &str) -> Result<IssueCommand, Problem> {
-    let at = |field: &str| format!("{within}{field}");
+/// A field of a wish, as a refusal names it.
+struct Field {
+    /// The place of the wish in a batch.
+    item: Option<usize>,
+    name: &'static str,
+}
+
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.item {
+            Some(place) => write!(f, "items[{place}].{}", self.name),
+            None => f.write_str(self.name),
+        }
+    }
+}
+
+/// Checks a wish, which may be one of several.
+pub(super) fn command(wish: CreateKey, item: Option<usize>) -> Result<IssueCommand, Problem> {
+    let at = |name| Field { item, name };
     Ok(IssueCommand {
-        subject: call::subject(&at("subject"), &wish.subject)?,
-        name: call::name(&at("name"), &wish.name)?,
+        subject: call::subject(at("subject"), &wish.subject)?,
+        name: call::name(at("name"), &wish.name)?,
         description: wish
             .description
-            .map(|text| call::description(&at("description"), &text))
+            .map(|text| call::description(at("description"), &text))
             .transpose()?,
         claims: wish
             .claims
-            .map(|claims| call::claims(&at("claims"), &claims))
+            .map(|claims| call::claims(at("claims"), &claims))
             .transpose()?,
-        scopes: call::scopes(&at("scopes"), &wish.scopes.unwrap_or_default())?,
+        scopes: call::scopes(at("scopes"), &wish.scopes.unwrap_or_default())?,
         limits: Limits {
             networks: call::networks(
-                &at("allowed_networks"),
+                at("allowed_networks"),
                 wish.allowed_networks.iter().flatten().map(String::as_str),
             )?,
-            counted: call::limits(&at("limits"), wish.limits.iter().flatten().map(|Object(wish)| wish))?,
+            counted: call::limits(at("limits"), wish.limits.iter().flatten().map(|Object(wish)| wish))?,
         },
         created_by: wish
             .created_by
-            .map(|text| call::subject(&at("created_by"), &text))
+            .map(|text| call::subject(at("created_by"), &text))
             .transpose()?,
         expiry: call::expiry(wish.seconds_until_expiration),
     })
