@@ -10,6 +10,7 @@ use rusqlite::ffi::{ErrorCode, SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_CONSTRAINT_U
 use rusqlite::types::{ToSqlOutput, Value as Cell, ValueRef};
 use rusqlite::{CachedStatement, ToSql};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// How long a read may wait for a free connection before the store counts as away.
@@ -242,7 +243,11 @@ impl Engine for Readers<'_> {
 
 /// The connection that writes, on the writer's own thread: a statement waits for nobody but the disk.
 #[derive(Debug)]
-pub(crate) struct Connection(pub(super) rusqlite::Connection);
+pub(crate) struct Connection {
+    pub(super) writer: rusqlite::Connection,
+    /// The thread that folds what it has written.
+    pub(super) folder: JoinHandle<()>,
+}
 
 #[async_trait]
 impl Engine for Connection {
@@ -250,16 +255,16 @@ impl Engine for Connection {
     const DIALECT: Dialect = DIALECT;
 
     async fn run(&mut self, statement: Statement<'_>) -> Result<u64, StoreError> {
-        run_on(&self.0, statement.sql, &statement.values)
+        run_on(&self.writer, statement.sql, &statement.values)
     }
 
     async fn rows(&mut self, statement: Statement<'_>) -> Result<Vec<Row>, StoreError> {
-        rows_of(&self.0, statement.sql, &statement.values)
+        rows_of(&self.writer, statement.sql, &statement.values)
     }
 
     async fn rows_of_all(&mut self, statements: Vec<Statement<'_>>) -> Result<Vec<Row>, StoreError> {
         let mut found = Vec::with_capacity(statements.len());
-        let mut at_hand = AtHand::of(&self.0);
+        let mut at_hand = AtHand::of(&self.writer);
         for statement in &statements {
             at_hand.with(statement, |prepared| {
                 each_row_of(prepared, |row| {
@@ -272,7 +277,7 @@ impl Engine for Connection {
     }
 
     async fn change(&mut self, statements: Vec<Statement<'_>>) -> Result<(), StoreError> {
-        let mut at_hand = AtHand::of(&self.0);
+        let mut at_hand = AtHand::of(&self.writer);
         for statement in &statements {
             if at_hand.with(statement, touched)? != 1 && statement.touches_one() {
                 return Err(missing());
@@ -284,7 +289,7 @@ impl Engine for Connection {
 
 impl Connection {
     fn say(&mut self, sql: &'static str) -> Result<(), StoreError> {
-        run_on(&self.0, sql, &[0_i64; 0]).map(drop)
+        run_on(&self.writer, sql, &[0_i64; 0]).map(drop)
     }
 }
 
@@ -329,6 +334,7 @@ impl WriteEngine for Connection {
 
     async fn close(self) {
         // The last one to close folds the log file into the database; failing that, the next start does.
-        drop(self.0.close());
+        drop(self.writer.close());
+        drop(self.folder.join());
     }
 }

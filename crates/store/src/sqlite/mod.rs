@@ -4,6 +4,7 @@
 //! what was answered survives power loss. One process per data directory, by an exclusive lock.
 
 mod engine;
+mod fold;
 mod migrate;
 #[cfg(test)]
 mod plans;
@@ -32,11 +33,12 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Prepared statements kept by a connection: more than this crate has.
 const STATEMENTS_KEPT: usize = 128;
 
-/// Folding the log into the database after 16 MB of it instead of 4 costs each change less of that. For each row that a
-/// `CHECK (word IN (…))` guards, SQLite makes a table of those words and throws it away; this connection writes only
-/// words that come from an enum, and everybody else's are checked.
+/// For each row that a `CHECK (word IN (…))` guards, SQLite makes a table of those words and throws it away; this
+/// connection writes only words that come from an enum, and everybody else's are checked.
 const TO_WRITE: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
-     PRAGMA ignore_check_constraints = ON; PRAGMA wal_autocheckpoint = 4000; PRAGMA cache_size = -4000";
+     PRAGMA ignore_check_constraints = ON; PRAGMA cache_size = -4000";
+/// Waits for the disk before the log begins anew.
+const TO_FOLD: &str = "PRAGMA synchronous = FULL";
 /// A quarter of the usual cache each: what is read often lies in the system's cache anyway.
 const TO_READ: &str = "PRAGMA query_only = ON; PRAGMA cache_size = -500";
 
@@ -59,7 +61,7 @@ impl SqliteStore {
         let (connection, readers) = aside(move || opened(&file)).await?;
         Ok(Self {
             readers: Pool::from(readers),
-            writer: Writer::start(Connection(connection), observer)?,
+            writer: Writer::start(connection, observer)?,
             _lock: Some(lock),
         })
     }
@@ -92,12 +94,14 @@ async fn aside<T: Send + 'static>(
 }
 
 /// The connection that writes, when everything is migrated, and those that read.
-fn opened(file: &Path) -> Result<(rusqlite::Connection, Vec<rusqlite::Connection>), StoreError> {
+fn opened(file: &Path) -> Result<(Connection, Vec<rusqlite::Connection>), StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
-    let mut connection = connect(file, flags, TO_WRITE)?;
-    migrate::migrate(&mut connection)?;
+    let mut writer = connect(file, flags, TO_WRITE)?;
+    migrate::migrate(&mut writer)?;
     let readers = (0..READERS).map(|_| connect(file, flags, TO_READ));
-    Ok((connection, readers.collect::<Result<_, _>>()?))
+    let readers = readers.collect::<Result<_, _>>()?;
+    let folder = fold::beside(&mut writer, connect(file, flags, TO_FOLD)?, fold::Limits::default())?;
+    Ok((Connection { writer, folder }, readers))
 }
 
 fn connect(file: &Path, flags: OpenFlags, settings: &str) -> Result<rusqlite::Connection, StoreError> {
