@@ -22,6 +22,23 @@ use async_trait::async_trait;
 /// What an answer of the database looks like.
 type Result<T> = std::result::Result<T, StoreError>;
 
+/// The condition that a digest is this one. SQLite's index holds only half of each (migration 9).
+macro_rules! same_digest {
+    ($column:literal, $value:literal) => {
+        concat!(
+            "substr(",
+            $column,
+            ", 1, 16) = substr(",
+            $value,
+            ", 1, 16) AND ",
+            $column,
+            " = ",
+            $value
+        )
+    };
+}
+pub(crate) use same_digest;
+
 /// A parameter of a statement.
 #[derive(Clone, Debug)]
 pub(crate) enum Value<'q> {

@@ -3,7 +3,7 @@
 use super::rows::{
     audit_record, chain, credential, key_place, key_record, number, revision, root_key, select_keys, tenant,
 };
-use super::{Columns as _, Engine, Statement, query};
+use super::{Columns as _, Engine, Statement, query, same_digest};
 use crate::error::StoreError;
 use crate::model::{AuditRecord, Credential, Head, KeyRecord, RootKey, Stamped, Tenant};
 use keyreeve_core::text::Slug;
@@ -19,9 +19,13 @@ const ROOT_KEYS: &str = "SELECT id, name, tenant, permissions, digest, last_four
      FROM root_keys WHERE ?1 IS NULL OR tenant = ?1 ORDER BY id DESC LIMIT ?2";
 const FIND_ROOT_KEY: &str = "SELECT h.revision AS head_revision, r.* \
      FROM head h LEFT JOIN root_keys r ON r.digest = ?1 WHERE h.id = 1";
-pub(crate) const FIND_CREDENTIAL: &str = "SELECT h.revision AS head_revision, c.standing, c.until, c.key_id, c.tenant, \
-     c.last_used_at IS NOT NULL AS is_presented, k.subject, k.name, k.scopes, k.claims, k.limits, k.state, k.finalize_at, k.expires_at \
-     FROM head h LEFT JOIN credentials c ON c.digest = ?1 LEFT JOIN keys k ON k.id = c.key_id WHERE h.id = 1";
+pub(crate) const FIND_CREDENTIAL: &str = concat!(
+    "SELECT h.revision AS head_revision, c.standing, c.until, c.key_id, c.tenant, ",
+    "c.last_used_at IS NOT NULL AS is_presented, k.subject, k.name, k.scopes, k.claims, k.limits, k.state, ",
+    "k.finalize_at, k.expires_at FROM head h LEFT JOIN credentials c ON ",
+    same_digest!("c.digest", "?1"),
+    " LEFT JOIN keys k ON k.id = c.key_id WHERE h.id = 1"
+);
 pub(crate) const KEY: &str = concat!(select_keys!(), "WHERE tenant = ?1 AND id = ?2");
 pub(crate) const LAPSED: &str =
     "SELECT tenant, id FROM keys WHERE finalize_at <= ?1 AND state = 'disabled' ORDER BY finalize_at LIMIT ?2";

@@ -22,8 +22,9 @@ macro_rules! select_keys {
             "SELECT id, tenant, subject, name, description, claims, scopes, limits, created_by, digest, prefix, last_four, ",
             "retiring, retiring_until, state, hold_cause, hold_lock, finalize_at, state_since, state_by, ",
             "reason_code, note, created_at, updated_at, rotated_at, expires_at, last_used_at, ",
-            "(SELECT c.last_used_at IS NOT NULL FROM credentials c WHERE c.digest = keys.digest) AS is_presented ",
-            "FROM keys ",
+            "(SELECT c.last_used_at IS NOT NULL FROM credentials c WHERE ",
+            $crate::sql::same_digest!("c.digest", "keys.digest"),
+            ") AS is_presented FROM keys ",
         )
     };
 }

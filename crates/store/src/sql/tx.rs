@@ -2,7 +2,7 @@
 
 use super::people::{one_root_key, one_tenant, one_user};
 use super::rows::{blob, chain, corrupt, digest, flag, int, key_id, key_record, number, revision, select_keys, text};
-use super::{Engine, Statement, query, query_of};
+use super::{Engine, Statement, query, query_of, same_digest};
 use crate::error::StoreError;
 use crate::model::{AuditRecord, Head, KeyRecord, Trace, UsageCount};
 use crate::tx::{Counted, Current, Mark, Result, Soon, Tx};
@@ -42,7 +42,10 @@ const DELETE_COUNTERS: &str = "DELETE FROM limit_counters WHERE key_id = ?1";
 const DELETE_KEY: &str = "DELETE FROM keys WHERE id = ?1";
 const INSERT_CREDENTIAL: &str =
     "INSERT INTO credentials (digest, key_id, tenant, standing) VALUES (?1, ?2, ?3, 'live')";
-const SET_CREDENTIAL: &str = "UPDATE credentials SET standing = ?2, until = ?3 WHERE digest = ?1";
+pub(crate) const SET_CREDENTIAL: &str = concat!(
+    "UPDATE credentials SET standing = ?2, until = ?3 WHERE ",
+    same_digest!("digest", "?1")
+);
 const CURRENT_CREDENTIALS: &str =
     "SELECT key_id, digest, standing FROM credentials WHERE key_id = ?1 AND standing IN ('live', 'retiring')";
 const ENTOMB: &str = "UPDATE credentials SET standing = 'erased', until = NULL WHERE key_id = ?1 RETURNING digest";

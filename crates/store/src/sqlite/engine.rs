@@ -3,7 +3,7 @@
 use crate::error::StoreError;
 use crate::sql::rows::{corrupt, missing};
 use crate::sql::writer::WriteEngine;
-use crate::sql::{Columns, Dialect, Engine, Plain, Statement, Value};
+use crate::sql::{Columns, Dialect, Engine, Plain, Statement, Value, same_digest};
 use async_trait::async_trait;
 use deadpool::unmanaged::Pool;
 use rusqlite::ffi::{ErrorCode, SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_CONSTRAINT_UNIQUE};
@@ -16,13 +16,19 @@ use std::time::Duration;
 /// How long a read may wait for a free connection before the store counts as away.
 const READER_WAIT: Duration = Duration::from_secs(2);
 
-const DIALECT: Dialect = Dialect {
-    use_credentials: "UPDATE credentials SET last_used_at = max(coalesce(last_used_at, 0), u.at) FROM \
-         (SELECT unhex(value ->> 0) AS digest, value ->> 1 AS at FROM json_each(?1)) AS u \
-         WHERE credentials.digest = u.digest AND last_used_at IS NULL",
-    use_keys: "UPDATE keys SET last_used_at = max(coalesce(keys.last_used_at, 0), u.at) FROM \
-         (SELECT c.key_id AS id, max(j.value ->> 1) AS at FROM json_each(?1) AS j \
-         JOIN credentials AS c ON c.digest = unhex(j.value ->> 0) GROUP BY c.key_id) AS u WHERE keys.id = u.id",
+pub(super) const DIALECT: Dialect = Dialect {
+    use_credentials: concat!(
+        "UPDATE credentials SET last_used_at = max(coalesce(last_used_at, 0), u.at) FROM ",
+        "(SELECT unhex(value ->> 0) AS digest, value ->> 1 AS at FROM json_each(?1)) AS u WHERE ",
+        same_digest!("credentials.digest", "u.digest"),
+        " AND last_used_at IS NULL"
+    ),
+    use_keys: concat!(
+        "UPDATE keys SET last_used_at = max(coalesce(keys.last_used_at, 0), u.at) FROM ",
+        "(SELECT c.key_id AS id, max(j.value ->> 1) AS at FROM json_each(?1) AS j JOIN credentials AS c ON ",
+        same_digest!("c.digest", "unhex(j.value ->> 0)"),
+        " GROUP BY c.key_id) AS u WHERE keys.id = u.id"
+    ),
     add_counts: "INSERT INTO usage (key_id, hour, outcome, count) \
          SELECT unhex(value ->> 0), value ->> 1, value ->> 2, value ->> 3 FROM json_each(?1) WHERE true \
          ON CONFLICT DO UPDATE SET count = count + excluded.count",

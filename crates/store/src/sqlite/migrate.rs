@@ -4,8 +4,8 @@ use super::engine::failed;
 use crate::error::StoreError;
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
 
-/// Number, name, text. A merged one is never edited (ARCHITECTURE.md, A9); Postgres has the twins, and one of its own.
-const MIGRATIONS: [(i64, &str, &str); 5] = [
+/// Number, name, text. A merged one is never edited (ARCHITECTURE.md, A9); Postgres has twins of most.
+const MIGRATIONS: [(i64, &str, &str); 6] = [
     (
         1,
         "foundation",
@@ -27,6 +27,11 @@ const MIGRATIONS: [(i64, &str, &str); 5] = [
         include_str!("../../migrations/sqlite/0005_check_policies.sql"),
     ),
     (6, "limits", include_str!("../../migrations/sqlite/0006_limits.sql")),
+    (
+        9,
+        "credentials",
+        include_str!("../../migrations/sqlite/0009_credentials.sql"),
+    ),
 ];
 
 const PREPARE: &str = "CREATE TABLE IF NOT EXISTS keyreeve_migrations (version INTEGER PRIMARY KEY, \
@@ -77,11 +82,40 @@ mod tests {
         let versions = "SELECT group_concat(version) FROM keyreeve_migrations ORDER BY version";
         let versions: String = connection.query_row(versions, [], |row| row.get(0)).unwrap();
         assert_eq!(
-            versions, "1,2,4,5,6",
+            versions, "1,2,4,5,6,9",
             "the last were run, and the first two were not again"
         );
         assert!(connection.execute_batch("SELECT 1 FROM _sqlx_migrations").is_err());
         migrate(&mut connection).unwrap();
+    }
+
+    /// As it was before a migration.
+    fn before(version: i64) -> Connection {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(PREPARE).unwrap();
+        for (number, name, sql) in MIGRATIONS.iter().filter(|(number, ..)| *number < version) {
+            connection.execute_batch(sql).unwrap();
+            connection.execute(NOTE, (number, name)).unwrap();
+        }
+        connection
+    }
+
+    #[test]
+    fn secrets_of_before_are_all_there_and_none_can_be_issued_twice() {
+        let mut connection = before(9);
+        let two = "INSERT INTO credentials VALUES (zeroblob(32), x'01', 'default', 'retiring', 7, 5), \
+             (randomblob(32), x'02', 'default', 'live', NULL, NULL)";
+        connection.execute_batch(two).unwrap();
+        let rows = |connection: &Connection| {
+            let all = "SELECT group_concat(concat_ws(' ', hex(digest), hex(key_id), tenant, standing, until, last_used_at)) \
+                 FROM (SELECT * FROM credentials ORDER BY digest)";
+            connection.query_row(all, [], |row| row.get::<_, String>(0)).unwrap()
+        };
+        let expected = rows(&connection);
+        migrate(&mut connection).unwrap();
+        assert_eq!(rows(&connection), expected);
+        let again = connection.execute_batch("INSERT INTO credentials SELECT * FROM credentials WHERE key_id = x'02'");
+        assert!(again.is_err(), "the same secret once more");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Which way SQLite goes for what must stay quick however many keys there are. It has no statistics, so it goes the same
 //! way for ten keys and for ten million.
 
+use super::engine::DIALECT;
 use super::migrate::migrate;
 use crate::sql::{list, read, tx};
 use rusqlite::Connection;
@@ -74,5 +75,20 @@ fn nothing_that_a_change_or_a_verification_asks_reads_a_whole_table() {
             plan.contains("keys_of_subject (tenant=? AND subject=?"),
             "{plan} for {sql}"
         );
+    }
+}
+
+#[test]
+fn a_secret_is_found_by_the_index_of_half_digests() {
+    for sql in [
+        read::FIND_CREDENTIAL,
+        read::KEY,
+        list::OF_TENANT.page,
+        tx::SET_CREDENTIAL,
+        DIALECT.use_credentials,
+        DIALECT.use_keys,
+    ] {
+        let plan = plan(sql);
+        assert!(plan.contains("credentials_by_digest (<expr>=?)"), "{plan} for {sql}");
     }
 }
