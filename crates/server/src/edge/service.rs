@@ -8,6 +8,7 @@ use crate::{doctor, gateway};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
+use futures_util::future::BoxFuture;
 use hyper::body::Incoming;
 use hyper::http::uri::PathAndQuery;
 use hyper::{Method, Version};
@@ -25,39 +26,39 @@ pub(crate) enum Face {
     Ops,
 }
 
-/// Answers one request. Never fails: what goes wrong is an answer.
-pub(super) async fn serve(
+/// Answers one request. Never fails: what goes wrong is an answer. In a box, because the HTTP library moves the future of a
+/// request several times before it runs it.
+pub(super) fn serve(
     face: Face,
     app: App,
     peer: Peer,
     mut request: hyper::Request<Incoming>,
-) -> Result<hyper::Response<Body>, Infallible> {
+) -> BoxFuture<'static, Result<hyper::Response<Body>, Infallible>> {
     normalize(&mut request);
+    Box::pin(async move { Ok(answered(&face, &app, &peer, request).await) })
+}
+
+async fn answered(face: &Face, app: &App, peer: &Peer, request: hyper::Request<Incoming>) -> hyper::Response<Body> {
     // How long a request is has one meaning only in HTTP/2: what looks otherwise there is somebody's data.
     let is_by_lines = request.version() != Version::HTTP_2;
     let is_unsure = || is_by_lines && peer.alarm.is_raised();
     if is_unsure() {
-        return Ok(two_lengths(&app, &request));
+        return two_lengths(app, &request);
     }
     let path = request.uri().path();
-    let response = match (&face, verify::Route::of(request.method(), path)) {
-        // Boxed, so that the future of a verification stays small.
-        (Face::Check, _) if gateway::is_grpc(&request) => Box::pin(gateway::serve_grpc(&app, request)).await,
-        (Face::Check, _) if gateway::is_asked(path) => Box::pin(gateway::serve(&app, &request)).await,
-        (Face::Api(_) | Face::Check, Some(route)) => verify::serve(route, &app, &peer, request).await,
-        (Face::Api(_), None) if peer.is_operator && path == doctor::ADDRESS => doctor::serve(&app).await,
-        (Face::Api(router), None) => {
-            let request = request.map(Body::new);
-            Box::pin(answer::serve(router.clone(), &app, &peer, request)).await
-        }
-        (Face::Check, None) => answer::not_found(&app, &request),
-        (Face::Ops, _) => crate::ops::serve(&app, &request).await,
+    let response = match (face, verify::Route::of(request.method(), path)) {
+        (Face::Check, _) if gateway::is_grpc(&request) => gateway::serve_grpc(app, request).await,
+        (Face::Check, _) if gateway::is_asked(path) => gateway::serve(app, &request).await,
+        (Face::Api(_) | Face::Check, Some(route)) => verify::serve(route, app, peer, request).await,
+        (Face::Api(_), None) if peer.is_operator && path == doctor::ADDRESS => doctor::serve(app).await,
+        (Face::Api(router), None) => answer::serve(router.clone(), app, peer, request.map(Body::new)).await,
+        (Face::Check, None) => answer::not_found(app, &request),
+        (Face::Ops, _) => crate::ops::serve(app, &request).await,
     };
-    Ok(if is_unsure() {
-        respond::closing(response)
-    } else {
-        response
-    })
+    match is_unsure() {
+        true => respond::closing(response),
+        false => response,
+    }
 }
 
 fn two_lengths(app: &App, request: &hyper::Request<Incoming>) -> hyper::Response<Body> {

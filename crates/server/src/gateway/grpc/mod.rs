@@ -127,7 +127,7 @@ async fn answer(app: &App, metadata: &MetadataMap, message: CheckRequest) -> Che
         via: Via::Grpc,
     };
     match asked.decide(app).await {
-        Ok(allowed) => let_through(&allowed, &http),
+        Ok(allowed) => let_through(allowed, &http),
         Err(denied) => refused(&denied, &request_id(app, &fields)),
     }
 }
@@ -191,14 +191,15 @@ fn headers(http: &HttpRequest) -> impl Iterator<Item = (&str, &[u8])> {
     joined.chain(raw)
 }
 
-fn let_through(allowed: &Allowed, http: &HttpRequest) -> CheckResponse {
-    let values = identity::NAMES.iter().zip(&allowed.identity);
+fn let_through(allowed: Allowed, http: &HttpRequest) -> CheckResponse {
+    let headers_to_remove = to_remove(&allowed, http);
+    let values = identity::NAMES.iter().zip(allowed.identity);
     let budget = allowed.budget.iter().flat_map(budget::Fields::named);
     let ok = OkHttpResponse {
         headers: values
-            .map(|(name, value)| HeaderValueOption::set(name, value.as_str()))
+            .map(|(name, value)| HeaderValueOption::set(name, value))
             .collect(),
-        headers_to_remove: to_remove(allowed, http),
+        headers_to_remove,
         response_headers_to_add: budget.map(|(name, text)| HeaderValueOption::set(name, text)).collect(),
     };
     CheckResponse {
@@ -293,7 +294,7 @@ mod tests {
             "x_keyreeve_subject",
         ];
         assert_eq!(removed, expected);
-        let Some(HttpResponse::Ok(ok)) = let_through(&allowed, &sent).http_response else {
+        let Some(HttpResponse::Ok(ok)) = let_through(allowed, &sent).http_response else {
             panic!("not let through");
         };
         assert_eq!(
