@@ -4,9 +4,8 @@
 //! erasing a key leaves its history without its data.
 
 use keyreeve_core::lifecycle::State;
-use keyreeve_core::scope::Scopes;
 use keyreeve_core::{Digest, Key, Timestamp};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 /// What is told of a key, in the order of the alphabet.
 #[derive(Serialize)]
@@ -20,14 +19,9 @@ struct Described<'k> {
     prefix: &'k str,
     reason_code: Option<&'static str>,
     retiring_until: Option<i64>,
-    #[serde(serialize_with = "each_scope")]
-    scopes: &'k Scopes,
+    scopes: Vec<&'k str>,
     state: &'static str,
     subject: &'k str,
-}
-
-fn each_scope<S: Serializer>(scopes: &Scopes, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(scopes.iter())
 }
 
 /// A key.
@@ -42,7 +36,7 @@ pub(crate) fn key(key: &Key) -> String {
         prefix: key.secret.prefix.as_str(),
         reason_code: reason_code(&key.state),
         retiring_until: key.retiring.as_ref().map(|old| old.until.millis()),
-        scopes: &key.scopes,
+        scopes: key.scopes.iter().collect(),
         state: state_word(&key.state),
         subject: key.subject.as_str(),
     };

@@ -210,17 +210,15 @@ impl Authority {
         Ok(bytes)
     }
 
-    /// The same for many secrets: asking the operating system once takes a fraction of asking for each.
-    fn entropy_of_secrets(&self, count: usize) -> Result<Vec<[u8; SECRET_ENTROPY_BYTES]>, Failure> {
-        let mut bytes = vec![[0; SECRET_ENTROPY_BYTES]; count];
+    /// Entropy for many at once: asking the operating system once takes a fraction of asking for each.
+    fn entropy_for<const BYTES: usize>(&self, count: usize) -> Result<Vec<[u8; BYTES]>, Failure> {
+        let mut bytes = vec![[0; BYTES]; count];
         self.entropy.fill(bytes.as_flattened_mut())?;
         Ok(bytes)
     }
 
     fn new_key_ids(&self, count: usize) -> Result<Vec<KeyId>, Failure> {
-        let mut entropy = vec![[0; ID_ENTROPY_BYTES]; count];
-        self.entropy.fill(entropy.as_flattened_mut())?;
-        let made = entropy.into_iter().map(|entropy| {
+        let made = self.entropy_for(count)?.into_iter().map(|entropy| {
             let (at, sequence) = self.id_order();
             KeyId::new(at, sequence, entropy)
         });

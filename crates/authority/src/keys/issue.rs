@@ -65,7 +65,7 @@ impl Authority {
             self.flush_first_uses().await;
         }
         let began = self.now();
-        let mint = Mint::new(self.entropy_of_secrets(commands.len())?);
+        let mint = Mint::new(self.entropy_for(commands.len())?);
         let ids = self.new_key_ids(commands.len())?;
         let request = request(call.tenant.clone(), commands, ids, &mint, began);
         let issued = self.store.issue(call.context(began), request).await?;

@@ -51,12 +51,12 @@ pub(crate) fn limits<'w>(
 ) -> Result<Counted, Problem> {
     let wishes = wishes.into_iter().enumerate();
     let limits: Result<_, _> = wishes
-        .map(|(place, wish)| limit(&format!("{field}[{place}]"), wish))
+        .map(|(place, wish)| limit(format_args!("{field}[{place}]"), wish))
         .collect();
     Counted::new(limits?).map_err(|error| wrong(field, error))
 }
 
-fn limit(field: &str, wish: &KeyLimit) -> Result<Limit, Problem> {
+fn limit(field: impl Display, wish: &KeyLimit) -> Result<Limit, Problem> {
     let wrong = |part: &str, what: &str| wrong(format_args!("{field}{part}"), what);
     let name = named(format_args!("{field}.name"), LimitName::parse(&wish.name))?;
     let bound = match (wish.seconds, &wish.period) {

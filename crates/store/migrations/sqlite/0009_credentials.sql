@@ -1,5 +1,5 @@
 -- Secrets in the order in which they were made, and an index of half their digests. Digests lie in no order, so each new
--- one is written to a page of its own; a quarter of the bytes in them makes fewer such pages, which split less often and
+-- one is written to a page of its own; with a third of the bytes there are fewer such pages, which split less often and
 -- stay in memory longer. 16 bytes are enough to be different, and whoever asks compares all 32.
 
 DROP INDEX credentials_of_key;
