@@ -248,11 +248,6 @@ impl Engine for Connection {
         Ok(self.ask(&runs).await?.into_iter().flatten().collect())
     }
 
-    async fn change(&mut self, statements: Vec<Statement<'_>>) -> Result<(), StoreError> {
-        self.turn.wait_with(statements.into_iter().map(Statement::kept));
-        Ok(())
-    }
-
     async fn foresee(&mut self, questions: Vec<Statement<'_>>) -> Result<(), StoreError> {
         let mut questions = questions;
         if self.turn.is_open && !self.turn.foreseen.iter().any(|(known, _)| known.sql == HEAD) {
@@ -268,6 +263,11 @@ impl Engine for Connection {
 
 #[async_trait]
 impl WriteEngine for Connection {
+    async fn change(&mut self, statements: Vec<Statement<'_>>) -> Result<(), StoreError> {
+        self.turn.wait_with(statements.into_iter().map(Statement::kept));
+        Ok(())
+    }
+
     async fn begin(&mut self) -> Result<(), StoreError> {
         self.turn = Turn::default();
         if self.is_connected() {

@@ -2,6 +2,7 @@
 
 use super::rows::{parsed, revision, text, time};
 use super::tx::SqlTx;
+use super::writer::WriteEngine;
 use super::{Columns, Engine, query};
 use crate::codec;
 use crate::error::StoreError;
@@ -48,7 +49,7 @@ pub(crate) async fn of_tenant(
 }
 
 #[async_trait]
-impl<E: Engine> CheckTx for SqlTx<'_, E> {
+impl<E: WriteEngine> CheckTx for SqlTx<'_, E> {
     async fn check_policy(&mut self, tenant: &Slug, name: &CheckPolicyName) -> Result<Option<CheckPolicyRecord>> {
         let statement = query(CHECK_POLICY).bind(tenant.as_str()).bind(name.as_str());
         self.row(statement).await?.as_ref().map(check_policy).transpose()

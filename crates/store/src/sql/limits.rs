@@ -2,7 +2,8 @@
 
 use super::rows::{int, parsed};
 use super::tx::SqlTx;
-use super::{Columns, Engine, query};
+use super::writer::WriteEngine;
+use super::{Columns, query};
 use crate::tx::{LimitTx, Result};
 use async_trait::async_trait;
 use keyreeve_core::KeyId;
@@ -24,7 +25,7 @@ fn counter(row: &impl Columns) -> Result<(LimitName, Counter)> {
 }
 
 #[async_trait]
-impl<E: Engine> LimitTx for SqlTx<'_, E> {
+impl<E: WriteEngine> LimitTx for SqlTx<'_, E> {
     async fn counters(&mut self, key: KeyId) -> Result<Vec<(LimitName, Counter)>> {
         let rows = self.engine.rows(query(OF_KEY).bind(key.bytes())).await?;
         rows.iter().map(counter).collect()

@@ -148,7 +148,8 @@ impl<'q> Statement<'q> {
         }
     }
 
-    /// Whether it must touch one row when it is given to [`Engine::change`]; what is taken away may be gone already.
+    /// Whether it must touch one row when it is given to [`writer::WriteEngine::change`]; what is taken away may be gone
+    /// already.
     pub(crate) fn touches_one(&self) -> bool {
         self.sql.starts_with("INSERT") || self.sql.starts_with("UPDATE")
     }
@@ -189,17 +190,6 @@ pub(crate) trait Engine: Send {
             found.extend(self.rows(statement).await?);
         }
         Ok(found)
-    }
-
-    /// Writes, in this order, at the latest before the commit. Each row that is to be put in or changed must be there.
-    async fn change(&mut self, statements: Vec<Statement<'_>>) -> Result<()> {
-        for statement in statements {
-            let wants_one = statement.touches_one();
-            if self.run(statement).await? != 1 && wants_one {
-                return Err(rows::missing());
-            }
-        }
-        Ok(())
     }
 
     /// Asks what will be asked with [`Engine::rows`] before anything is changed, so that the answers are here by then.

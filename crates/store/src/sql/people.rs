@@ -2,7 +2,8 @@
 
 use super::rows::{login, root_key, tenant, user};
 use super::tx::SqlTx;
-use super::{Engine, Statement, query};
+use super::writer::WriteEngine;
+use super::{Statement, query};
 use crate::codec;
 use crate::model::{Login, RootKey, Tenant};
 use crate::tx::{PeopleTx, Result};
@@ -57,7 +58,7 @@ pub(super) fn one_user(tenant: &Slug, id: UserId) -> Statement<'_> {
 }
 
 #[async_trait]
-impl<E: Engine> PeopleTx for SqlTx<'_, E> {
+impl<E: WriteEngine> PeopleTx for SqlTx<'_, E> {
     async fn has_tenants(&mut self) -> Result<bool> {
         self.found(query(HAS_TENANTS)).await
     }

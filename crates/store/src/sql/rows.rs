@@ -34,11 +34,6 @@ pub(crate) fn corrupt(what: &str) -> StoreError {
     StoreError::Corrupt(what.to_owned())
 }
 
-/// What was to be put in or changed was not there.
-pub(crate) fn missing() -> StoreError {
-    corrupt("a row that was just read is gone")
-}
-
 fn there<T>(found: Option<T>, name: &str) -> Result<T, StoreError> {
     found.ok_or_else(|| corrupt(name))
 }

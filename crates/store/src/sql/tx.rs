@@ -2,7 +2,8 @@
 
 use super::people::{one_root_key, one_tenant, one_user};
 use super::rows::{blob, chain, corrupt, digest, flag, int, key_id, key_record, number, revision, select_keys, text};
-use super::{Engine, Statement, query, query_of, same_digest};
+use super::writer::WriteEngine;
+use super::{Statement, query, query_of, same_digest};
 use crate::error::StoreError;
 use crate::model::{AuditRecord, Head, KeyRecord, Trace, UsageCount};
 use crate::tx::{Counted, Current, Mark, Result, Soon, Tx};
@@ -66,7 +67,7 @@ pub(crate) struct SqlTx<'c, E> {
     pub(super) actions: Vec<Action>,
 }
 
-impl<E: Engine> SqlTx<'_, E> {
+impl<E: WriteEngine> SqlTx<'_, E> {
     pub(super) async fn run(&mut self, statement: Statement<'_>) -> Result<u64> {
         self.engine.run(statement).await
     }
@@ -197,7 +198,7 @@ fn name_taken<'q>(
 }
 
 #[async_trait]
-impl<E: Engine> Tx for SqlTx<'_, E> {
+impl<E: WriteEngine> Tx for SqlTx<'_, E> {
     fn actions(&mut self) -> &mut Vec<Action> {
         &mut self.actions
     }

@@ -4,8 +4,8 @@
 //! the first in a savepoint of its own, commits once, tells the observer once, and only then answers each. One sync of the
 //! disk thus serves many callers, and a caller who gave up waiting still has its change carried out and applied.
 
-use super::Engine;
 use super::tx::SqlTx;
+use super::{Engine, Statement};
 use crate::error::{StoreError, WriteError};
 use crate::operations::Written;
 use crate::store::{Commit, CommitObserver};
@@ -30,6 +30,8 @@ pub(crate) trait WriteEngine: Engine + Sized + 'static {
         Ok(())
     }
 
+    /// Writes, in this order, at the latest before the commit. Each row that is to be put in or changed must be there.
+    async fn change(&mut self, statements: Vec<Statement<'_>>) -> Result<(), StoreError>;
     /// Opens a transaction, first connecting anew if need be.
     async fn begin(&mut self) -> Result<(), StoreError>;
     /// Makes a point in the transaction to go back to.

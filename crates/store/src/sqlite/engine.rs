@@ -1,7 +1,7 @@
 //! Statements on SQLite.
 
 use crate::error::StoreError;
-use crate::sql::rows::{corrupt, missing};
+use crate::sql::rows::corrupt;
 use crate::sql::writer::WriteEngine;
 use crate::sql::{Columns, Dialect, Engine, Plain, Statement, Value, same_digest};
 use async_trait::async_trait;
@@ -281,16 +281,6 @@ impl Engine for Connection {
         }
         Ok(found)
     }
-
-    async fn change(&mut self, statements: Vec<Statement<'_>>) -> Result<(), StoreError> {
-        let mut at_hand = AtHand::of(&self.writer);
-        for statement in &statements {
-            if at_hand.with(statement, touched)? != 1 && statement.touches_one() {
-                return Err(missing());
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Connection {
@@ -301,6 +291,16 @@ impl Connection {
 
 #[async_trait]
 impl WriteEngine for Connection {
+    async fn change(&mut self, statements: Vec<Statement<'_>>) -> Result<(), StoreError> {
+        let mut at_hand = AtHand::of(&self.writer);
+        for statement in &statements {
+            if at_hand.with(statement, touched)? != 1 && statement.touches_one() {
+                return Err(corrupt("a row that was just read is gone"));
+            }
+        }
+        Ok(())
+    }
+
     /// A thread of its own: between two statements of a change nobody is woken and nobody waits, which costs more than
     /// the statements.
     fn launch(task: impl Future<Output = ()> + Send + 'static) -> Result<(), StoreError> {
