@@ -1,4 +1,4 @@
-//! Who acts, and what they may do (product.md, section 5).
+//! Who acts, and what they may do.
 
 use crate::id::{KeyId, RootKeyId, UserId};
 use crate::text::Slug;
@@ -35,7 +35,7 @@ macro_rules! words {
 pub(crate) use words;
 
 words!(
-    /// What a root key may be allowed to do (http.md, section 2).
+    /// What a root key may be allowed to do.
     Permission {
         /// Read keys.
         KeysRead => "keys:read",
@@ -81,6 +81,12 @@ impl Permissions {
     /// Whether every permission of `other` is in this set too.
     pub const fn covers(self, other: Self) -> bool {
         other.0 & !self.0 == 0
+    }
+
+    /// The permissions that are in both sets.
+    #[must_use]
+    pub const fn both(self, other: Self) -> Self {
+        Self(self.0 & other.0)
     }
 
     /// The permissions in the set, in their fixed order.
@@ -161,7 +167,7 @@ impl Role {
 }
 
 /// Where a root key reaches: one tenant, or the whole instance.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Reach {
     /// Every tenant; which one is meant is said with each call.
     Instance,
@@ -260,6 +266,15 @@ mod tests {
                 .all(|&p| Permissions::all().allows(p) && !Permissions::NONE.allows(p))
         );
         assert_eq!(Permissions::from_joined("keys:read keys:fly"), None);
+    }
+
+    #[test]
+    fn the_intersection_has_what_is_in_both_and_nothing_else() {
+        let admin = Role::Admin.permissions();
+        let some: Permissions = [Permission::UsersAct, Permission::KeysRead].into_iter().collect();
+        assert_eq!(admin.both(some).joined(), "keys:read");
+        assert_eq!(admin.both(Permissions::all()), admin);
+        assert_eq!(admin.both(Permissions::NONE), Permissions::NONE);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The audit chain: every change is one entry, numbered without gaps, and each entry's hash covers all before it.
 //!
-//! `chain(n) = SHA-256(chain(n-1) ‖ entry(n))` (coherence.md, section 2.1). One log is audit trail and invalidation
+//! `chain(n) = SHA-256(chain(n-1) ‖ entry(n))`. One log is audit trail and invalidation
 //! feed in one. This module only knows how an entry is put into bytes; keeping it is the store's business.
 
 use crate::access::words;
@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 words!(
-    /// What was done (http.md, section 2c).
+    /// What was done.
     Action {
         /// A key was issued.
         KeyCreated => "key.created",
@@ -17,6 +17,8 @@ words!(
         KeyUpdated => "key.updated",
         /// A key got a new secret.
         KeyRotated => "key.rotated",
+        /// What the limits of a key have counted was set back.
+        KeyLimitsReset => "key.limits_reset",
         /// The overlap of a rotation was ended.
         KeyRotationFinished => "key.rotation_finished",
         /// A hold was put on a key.
@@ -61,8 +63,12 @@ words!(
         RootKeyCreated => "root_key.created",
         /// A root key was revoked.
         RootKeyRevoked => "root_key.revoked",
+        /// The connection of a verifier was ended by hand.
+        VerifierDisconnected => "verifier.disconnected",
         /// Somebody known was refused something.
         AccessRefused => "access.refused",
+        /// The operator accepted a database that does not contain the signed checkpoint.
+        RestoreAccepted => "instance.restore_accepted",
     }
 );
 
@@ -186,6 +192,36 @@ pub struct Milestone {
     pub chain: ChainHash,
 }
 
+/// How a log stands to an end of it that was recorded before.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Comparison {
+    /// The log has the recorded end in it, and may go on behind it.
+    Contained,
+    /// The log ends before the recorded end: it is an older copy, or it was cut off.
+    Older,
+    /// The log is as long, but another one: what was recorded is not in it.
+    Other,
+}
+
+/// Compares a log with an end of it that was recorded before.
+///
+/// `head` is where the log ends now, and `chain_there` the chain that is stored with the entry at the recorded
+/// revision; `None` if there is no such entry.
+pub fn compare(recorded: Milestone, head: Milestone, chain_there: Option<ChainHash>) -> Comparison {
+    if head.revision < recorded.revision {
+        return Comparison::Older;
+    }
+    let there = match recorded.revision {
+        0 => Some([0; 32]),
+        revision if revision == head.revision => Some(head.chain),
+        _ => chain_there,
+    };
+    match there == Some(recorded.chain) {
+        true => Comparison::Contained,
+        false => Comparison::Other,
+    }
+}
+
 /// A walk along the log from its first entry.
 #[derive(Clone, Debug)]
 pub struct Walk {
@@ -200,6 +236,11 @@ impl Walk {
             revision: 0,
             chain: [0; 32],
         };
+        Self { at, milestones }
+    }
+
+    /// Begins behind an entry whose chain is known to be right.
+    pub fn after(at: Milestone, milestones: Vec<Milestone>) -> Self {
         Self { at, milestones }
     }
 
@@ -352,6 +393,31 @@ mod tests {
         let cut = &whole[..7];
         assert_eq!(walked(cut, vec![end]), Err(Broken::CutOff { expected: 10, found: 7 }));
         assert_eq!(walked(cut, Vec::new()).unwrap().revision, 7, "only a milestone tells");
+    }
+
+    #[test]
+    fn a_recorded_end_is_contained_in_its_own_log_only() {
+        let whole = log();
+        let at = |revision: u64| Milestone {
+            revision,
+            chain: match revision {
+                0 => [0; 32],
+                _ => whole[usize::try_from(revision).unwrap() - 1].1,
+            },
+        };
+        let stored = |revision: u64| Some(at(revision).chain);
+        for revision in 0..=10 {
+            assert_eq!(compare(at(revision), at(10), stored(revision)), Comparison::Contained);
+        }
+        assert_eq!(compare(at(10), at(9), None), Comparison::Older);
+        assert_eq!(compare(at(1), at(0), None), Comparison::Older);
+        let other = Milestone {
+            revision: 5,
+            chain: [1; 32],
+        };
+        assert_eq!(compare(other, at(10), stored(5)), Comparison::Other);
+        assert_eq!(compare(other, at(5), None), Comparison::Other);
+        assert_eq!(compare(at(5), at(10), None), Comparison::Other, "the entry is gone");
     }
 
     #[test]

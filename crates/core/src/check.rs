@@ -1,4 +1,4 @@
-//! Check policies: what a gateway in front of an API asks of a key (ecosystem.md, section 1.3).
+//! Check policies: what a gateway in front of an API asks of a key.
 //!
 //! A gateway names a policy in the path of its question and cannot say anything else about it, so that nothing a client
 //! sends can loosen it (G-07). Every tenant has the policy `default`, which takes any good key of the tenant.

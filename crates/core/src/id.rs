@@ -1,6 +1,6 @@
 //! Identifiers: a type prefix and 32 hex digits of a UUIDv7 (RFC 9562, section 5.7). Safe to log, never secret.
 
-use crate::hex::hex_digits;
+use crate::hex::{bytes_of_hex, hex_digits};
 use crate::time::Timestamp;
 use std::fmt;
 use thiserror::Error;
@@ -42,26 +42,6 @@ fn uuid_v7(at: Timestamp, sequence: u16, entropy: [u8; ID_ENTROPY_BYTES]) -> [u8
         r6,
         r7,
     ]
-}
-
-/// Bytes of 32 hex digits, of either case.
-fn bytes_of_hex(hex: &str) -> Option<[u8; 16]> {
-    let digits: &[u8; 32] = hex.as_bytes().try_into().ok()?;
-    let mut bytes = [0_u8; 16];
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        let mut value = 0_u8;
-        for digit in pair {
-            let digit = match digit {
-                b'0'..=b'9' => digit - b'0',
-                b'a'..=b'f' => digit - b'a' + 10,
-                b'A'..=b'F' => digit - b'A' + 10,
-                _ => return None,
-            };
-            value = value << 4 | digit;
-        }
-        *byte = value;
-    }
-    Some(bytes)
 }
 
 macro_rules! id_type {

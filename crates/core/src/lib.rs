@@ -21,7 +21,7 @@ pub mod user;
 pub mod verdict;
 
 pub use check::CheckPolicy;
-pub use hex::{hex, hex_digits};
+pub use hex::{bytes_of_hex, hex, hex_digits};
 pub use id::{KeyId, RootKeyId, UserId};
 pub use key::{Digest, Prefix, Secret};
 pub use lifecycle::Key;

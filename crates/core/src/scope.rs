@@ -30,6 +30,11 @@ pub enum ScopeError {
 pub struct Scopes(Vec<Box<str>>);
 
 impl Scopes {
+    /// One that stands for all scopes.
+    pub fn every() -> Self {
+        Self(vec!["*".into()])
+    }
+
     /// Takes scopes that all have the form `[A-Za-z0-9:._*/-]{1,128}`. A repeated scope is kept once.
     pub fn parse<'a>(scopes: impl IntoIterator<Item = &'a str>) -> Result<Self, ScopeError> {
         let mut taken: Vec<Box<str>> = Vec::new();

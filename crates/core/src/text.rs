@@ -16,6 +16,9 @@ pub enum TextError {
         /// Most characters (Unicode scalar values) allowed.
         max: usize,
     },
+    /// White space at an end, which makes two names that look the same.
+    #[error("must not begin or end with white space")]
+    Ends,
     /// A control character such as NUL or a line break.
     #[error("must not contain control characters")]
     Control,
@@ -108,6 +111,28 @@ text_type!(
     /// What a person calls a key, a root key or a tenant.
     Name, 255, Lines::One, not_blank
 );
+impl Name {
+    /// Takes a name that is new. One that was stored before this was asked may have white space at its ends
+    /// ([`Name::parse`]).
+    pub fn parse_new(text: &str) -> Result<Self, TextError> {
+        let name = Self::parse(text)?;
+        if text.trim() == text {
+            Ok(name)
+        } else {
+            Err(TextError::Ends)
+        }
+    }
+}
+
+impl Subject {
+    /// Takes the owner of a new key, who is not nothing but white space. One that was stored before this was asked may be
+    /// ([`Subject::parse`]).
+    pub fn parse_new(text: &str) -> Result<Self, TextError> {
+        not_blank(text)?;
+        Self::parse(text)
+    }
+}
+
 text_type!(
     /// A longer remark about a key. May have several lines.
     Description, 255, Lines::Many
@@ -182,6 +207,25 @@ mod tests {
         ] {
             assert_eq!(Name::parse(bad), Err(why), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_new_name_has_no_white_space_at_its_ends_and_a_stored_one_may() {
+        for twin in [" ci", "ci ", "\u{a0}ci", "ci\u{2003}", "ci\u{3000}"] {
+            assert_eq!(Name::parse_new(twin), Err(TextError::Ends), "{twin:?}");
+            assert!(Name::parse(twin).is_ok());
+        }
+        assert!(Name::parse_new("a  b").is_ok());
+        assert_eq!(Name::parse_new(" "), Err(TextError::Empty));
+    }
+
+    #[test]
+    fn a_new_owner_is_not_blank_and_a_stored_one_may_be() {
+        for blank in [" ", "\u{a0}\u{2003}"] {
+            assert_eq!(Subject::parse_new(blank), Err(TextError::Empty));
+            assert!(Subject::parse(blank).is_ok());
+        }
+        assert!(Subject::parse_new("user 1").is_ok());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! A user's keys are those whose subject is the user's id. Suspending or removing a user blocks all of them at once;
 //! the keys themselves are not touched (acceptance.md, C14 and T13).
 
-use crate::access::{Role, words};
+use crate::access::{Permissions, Role, words};
 use crate::id::UserId;
 use crate::text::{Name, Slug, Subject, TextError};
 use crate::time::Timestamp;
@@ -132,6 +132,16 @@ pub enum UserRefusal {
     /// Nobody would be left to manage the tenant.
     #[error("this is the tenant's last active admin; make another one first")]
     LastAdmin,
+    /// The caller would give a role whose permissions it does not have itself.
+    #[error("the caller's own permissions do not cover the role {0}")]
+    RoleBeyond(Role),
+}
+
+impl Subject {
+    /// The user that this subject is, if it has the form of a user's id.
+    pub fn user(&self) -> Option<UserId> {
+        UserId::parse(self.as_str()).ok()
+    }
 }
 
 impl User {
@@ -150,12 +160,16 @@ impl User {
         self.status != Status::Active
     }
 
-    /// Changes a user. The last active admin stays one, unless whoever asks can force it (`is_forced`): the operator,
-    /// on the machine itself. `Ok(None)` if nothing changes.
+    /// Changes a user, for a caller with the permissions `giver`. The last active admin stays one, unless whoever asks can
+    /// force it (`is_forced`): the operator, on the machine itself. `Ok(None)` if nothing changes.
+    ///
+    /// Whatever gives a role, also opening a suspended user again, takes the permissions of that role; taking away takes
+    /// none of them.
     pub fn changed(
         &self,
         edit: UserEdit,
         other_admins: u32,
+        giver: Permissions,
         is_forced: bool,
         now: Timestamp,
     ) -> Result<Option<Self>, UserRefusal> {
@@ -168,6 +182,10 @@ impl User {
         }
         if user.status == Status::Removed {
             user.password = None;
+        }
+        let is_given = user.role != self.role || (self.is_blocked() && !user.is_blocked());
+        if is_given && !giver.covers(user.role.permissions()) {
+            return Err(UserRefusal::RoleBeyond(user.role));
         }
         if self.is_active_admin() && !user.is_active_admin() && other_admins == 0 && !is_forced {
             return Err(UserRefusal::LastAdmin);
@@ -183,6 +201,7 @@ impl User {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::Permission;
 
     fn admin() -> User {
         User {
@@ -228,11 +247,46 @@ mod tests {
         ];
         for edit in ways_out {
             assert_eq!(
-                admin().changed(edit.clone(), 0, false, now),
+                admin().changed(edit.clone(), 0, Permissions::all(), false, now),
                 Err(UserRefusal::LastAdmin)
             );
-            assert!(admin().changed(edit.clone(), 1, false, now).is_ok());
-            assert!(admin().changed(edit, 0, true, now).is_ok());
+            assert!(admin().changed(edit.clone(), 1, Permissions::all(), false, now).is_ok());
+            assert!(admin().changed(edit, 0, Permissions::all(), true, now).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_role_is_given_only_by_whose_permissions_cover_it() {
+        let now = Timestamp::from_millis(5);
+        let edit = |role, status| UserEdit {
+            role,
+            status,
+            ..UserEdit::default()
+        };
+        let users_write: Permissions = [Permission::UsersWrite].into_iter().collect();
+        let suspended = User {
+            status: Status::Suspended,
+            ..admin()
+        };
+        let member = User {
+            role: Role::Member,
+            ..admin()
+        };
+        let refused = Err(UserRefusal::RoleBeyond(Role::Admin));
+        let opened = edit(None, Some(Status::Active));
+        assert_eq!(suspended.changed(opened.clone(), 1, users_write, false, now), refused);
+        let promoted = edit(Some(Role::Admin), None);
+        let few = Role::Member.permissions();
+        assert_eq!(member.changed(promoted.clone(), 1, few, false, now), refused);
+        let all = Role::Admin.permissions();
+        assert!(suspended.changed(opened, 1, all, false, now).is_ok());
+        assert!(member.changed(promoted, 1, all, false, now).is_ok());
+        for taken in [Status::Suspended, Status::Removed] {
+            assert!(
+                admin()
+                    .changed(edit(None, Some(taken)), 1, users_write, false, now)
+                    .is_ok()
+            );
         }
     }
 
@@ -243,7 +297,7 @@ mod tests {
             role: Some(Role::Admin),
             ..UserEdit::default()
         };
-        assert_eq!(admin().changed(edit, 0, false, now), Ok(None));
+        assert_eq!(admin().changed(edit, 0, Permissions::NONE, false, now), Ok(None));
     }
 
     #[test]
@@ -253,7 +307,7 @@ mod tests {
             ..UserEdit::default()
         };
         let removed = admin()
-            .changed(edit, 1, false, Timestamp::from_millis(5))
+            .changed(edit, 1, Permissions::NONE, false, Timestamp::from_millis(5))
             .unwrap()
             .unwrap();
         assert!(removed.password.is_none() && removed.is_blocked());

@@ -1,4 +1,4 @@
-//! The verdict: may this secret be used for this, now? (product.md, section 6)
+//! The verdict: may this secret be used for this, now?
 //!
 //! The order of checks is fixed here and nowhere else. Everything from "rotated" on is only ever told to someone who
 //! presented the full, correct secret, because only the digest of that finds a record.

@@ -143,6 +143,20 @@ impl<E: Cached> Cache<E> {
         self.applied.fetch_max(revision, Ordering::Release);
     }
 
+    /// Begins a new session (rule R19): forgets everything, and takes `revision` for the floor of fills, also where it
+    /// is lower than before. The database may have lost what was applied, and fills above its end would be refused
+    /// until others had made as many changes as were lost.
+    pub fn begin(&self, revision: u64) {
+        match keeps(Rule::FloorOfTheSession) {
+            true => self.applied.store(revision, Ordering::Release),
+            false => drop(self.applied.fetch_max(revision, Ordering::Release)),
+        }
+        // After the floor: a fill that began under the old one is voided.
+        if keeps(Rule::EmptyAtRegistration) {
+            self.flush();
+        }
+    }
+
     /// Forgets everything and voids every open fill: for when it is not known what changed.
     pub fn flush(&self) {
         for shard in &self.shards {
@@ -150,6 +164,15 @@ impl<E: Cached> Cache<E> {
             shard.entries.clear();
             shard.hand = 0;
             for ticket in &mut shard.tickets {
+                ticket.is_overtaken = true;
+            }
+        }
+    }
+
+    /// Voids every open fill and keeps what is remembered.
+    pub fn overtake_fills(&self) {
+        for shard in &self.shards {
+            for ticket in &mut unpoisoned(shard).tickets {
                 ticket.is_overtaken = true;
             }
         }

@@ -1,4 +1,4 @@
-//! A verifier that hangs on another one: the memory inside an application (coherence.md, section 2.5).
+//! A verifier that hangs on another one: the memory inside an application.
 //!
 //! It keeps the same rules as a node, with its parent in the place of the database: its lease counts from when it asked
 //! for it and lasts no longer than what is left of the parent's; what the parent says to forget is forgotten before it
@@ -77,7 +77,7 @@ impl Child {
         Looked {
             deadline: self.lease.deadline(),
             revision: self.applied.load(Ordering::Acquire),
-            entry: self.keys.get(digest),
+            entry: self.keys.get(digest).filter(|entry| !entry.gate().is_void()),
         }
     }
 
@@ -122,6 +122,10 @@ impl Child {
                 self.keys.apply(revision, digests);
                 known
             }
+            Forget::Tenant(tenant) => {
+                self.forget_tenant(tenant);
+                Vec::new()
+            }
             Forget::Everything => {
                 self.keys.flush();
                 self.gates().clear();
@@ -130,16 +134,34 @@ impl Child {
         }
     }
 
+    /// Entries share their tenant's gate, so that one word makes all of them void; and an answer that is on its way may
+    /// be about this tenant too.
+    fn forget_tenant(&self, tenant: &Slug) {
+        // The fills first: one that ends in between would bring what was known before under a gate that is new.
+        self.keys.overtake_fills();
+        let mut gates = self.gates();
+        gates.retain(|(slug, ..), gate| {
+            let is_kept = slug != tenant;
+            if !is_kept {
+                gate.make_void();
+            }
+            is_kept
+        });
+    }
+
     /// Before a new connection: nothing of the old one may be answered any more, because nobody would say when it ends.
     pub fn begin_anew(&self) {
         self.lease.drop_now();
         if keeps(Rule::EmptyAtRegistration) {
             self.forget(0, &Forget::Everything);
         }
+        // The next node may be at an earlier revision than the last one was (rule R19).
+        self.keys.begin(0);
+        self.applied.store(0, Ordering::Release);
     }
 
-    /// The gate of what the parent told of a secret's tenant. It never changes: when the tenant does, everything is
-    /// forgotten.
+    /// The gate of what the parent told of a secret's tenant. It never changes: when the tenant does, its secrets
+    /// are forgotten.
     pub fn gate(&self, slug: Slug, reveal: Reveal, is_blocked: bool) -> Arc<Gate> {
         let status = if is_blocked { Status::Suspended } else { Status::Active };
         let mut gates = self.gates();
@@ -158,7 +180,7 @@ impl Child {
 
     /// What is remembered of a secret, for whoever only looks.
     pub fn peek(&self, digest: &Digest) -> Option<Entry> {
-        self.keys.peek(digest)
+        self.keys.peek(digest).filter(|entry| !entry.gate().is_void())
     }
 
     /// Secrets remembered now.

@@ -336,6 +336,11 @@ impl Entry {
         }
     }
 
+    /// Notes that the secret was presented in a call that was refused; true if that was not known yet.
+    pub fn note_presented(&self) -> bool {
+        self.mark(Marks::PRESENTED)
+    }
+
     /// Counts a good verdict.
     #[must_use = "the entry may have to be queued"]
     pub fn count_use(&self) -> Noted {

@@ -89,6 +89,11 @@ impl Gate {
         self.is_removed.load(Ordering::Acquire)
     }
 
+    /// Whether the tenant is neither suspended nor removed.
+    pub fn is_open(&self) -> bool {
+        !self.is_closed.load(Ordering::Acquire)
+    }
+
     /// Whether the keys of an owner are blocked: the owner's, or all of the tenant.
     pub fn blocks<'o>(&self, owner: impl FnOnce() -> &'o str) -> bool {
         let is_owner_blocked = || {

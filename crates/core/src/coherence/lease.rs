@@ -1,7 +1,8 @@
-//! A lease: until when a verifier may answer from memory (coherence.md, section 2.2).
+//! A lease: until when a verifier may answer from memory.
 
 use super::rules::{Rule, keeps};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// A reading of two clocks, in nanoseconds from some beginning.
 ///
@@ -46,6 +47,12 @@ impl Moment {
         boot.max(self.raw.saturating_sub(earlier.raw)) / NS_PER_MS
     }
 
+    /// How much time has passed since another moment, suspension included; zero if it lies ahead. It is the clock that
+    /// others measure with, give or take the suspension: for what is told, not for what a lease hangs on.
+    pub fn elapsed_since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.boot.saturating_sub(earlier.boot))
+    }
+
     /// Whether this is later than another moment by both clocks, or the same.
     pub fn is_surely_at_or_after(self, other: Self) -> bool {
         self.boot >= other.boot && self.raw >= other.raw
@@ -69,6 +76,11 @@ impl Deadline {
     /// Whether the lease never ends, so that no clock need be read.
     pub fn is_endless(self) -> bool {
         self.0.boot == ENDLESS && self.0.raw == ENDLESS
+    }
+
+    /// Whether there was a lease, and it is over.
+    pub fn has_ended(self, now: Moment) -> bool {
+        self.0.boot > 0 && !self.covers(now)
     }
 
     /// Milliseconds that surely remain, by the clock that says less.

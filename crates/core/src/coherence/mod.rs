@@ -1,4 +1,4 @@
-//! What a verifier answers from memory, and the rules that keep that memory true (coherence.md, section 2).
+//! What a verifier answers from memory, and the rules that keep that memory true.
 //!
 //! [`lease::Lease`] says until when a verifier may answer, [`holder::Holder`] what each poll of the database means for
 //! it, and [`grantor::Grantor`] when a change has reached everybody. None of them reads a clock or the network.
@@ -13,8 +13,11 @@ mod entry;
 mod gate;
 pub mod grantor;
 pub mod holder;
+pub mod holding;
 pub mod lease;
 pub mod nursery;
+pub mod probation;
+pub mod reference;
 pub mod rules;
 
 pub use cache::{Cache, Cached, Filled, Ticket};

@@ -1,4 +1,4 @@
-//! The key string (product.md, section 7): how it is made, read, checked and digested.
+//! The key string: how it is made, read, checked and digested.
 
 mod base62;
 mod digest;

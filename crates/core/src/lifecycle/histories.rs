@@ -4,10 +4,8 @@ use super::*;
 use crate::access::{Actor, Rank};
 use crate::id::{KeyId, RootKeyId};
 use crate::key::{Digest, LastFour, Prefix};
-use crate::limits::Limits;
 use crate::policy::{After, ExpiryWish, OverlapWish, Policy, Preset, Undo, Violation};
-use crate::scope::Scopes;
-use crate::text::{Name, Slug, Subject};
+use crate::text::Subject;
 use crate::time::Timestamp;
 use proptest::prelude::*;
 
@@ -25,28 +23,10 @@ fn secret(n: u64) -> NewSecret {
 
 fn issued(policy: &Policy) -> Key {
     let order = IssueOrder {
-        id: KeyId::from_bytes([1; 16]),
-        tenant: Slug::parse("default").unwrap(),
-        subject: Subject::parse("user_1").unwrap(),
-        name: Name::parse("ci").unwrap(),
-        description: None,
-        claims: None,
-        scopes: Scopes::default(),
-        limits: Limits::default(),
-        created_by: None,
-        expiry: ExpiryWish::Unsaid,
         secret: secret(0),
+        ..samples::order()
     };
-    Key::issue(
-        order,
-        IssueFacts {
-            used: 0,
-            name_taken: false,
-        },
-        policy,
-        at(0),
-    )
-    .unwrap()
+    Key::issue(order, IssueFacts::default(), policy, at(0)).unwrap()
 }
 
 fn admin() -> Actor {
@@ -430,27 +410,21 @@ fn an_edit_moves_no_owner_and_revives_nothing_by_the_way() {
 #[test]
 fn the_limit_counts_what_could_work_again_without_a_new_secret() {
     let policy = Preset::Erase.policy();
-    let facts = |used| IssueFacts { used, name_taken: true };
-    let order = || IssueOrder {
-        id: KeyId::from_bytes([2; 16]),
-        tenant: Slug::parse("default").unwrap(),
-        subject: Subject::parse("user_1").unwrap(),
-        name: Name::parse("ci").unwrap(),
-        description: None,
-        claims: None,
-        scopes: Scopes::default(),
-        limits: Limits::default(),
-        created_by: None,
-        expiry: ExpiryWish::Unsaid,
-        secret: secret(0),
+    let facts = |used| IssueFacts {
+        used,
+        name_taken: true,
+        owner_blocked: false,
     };
-    assert!(Key::issue(order(), facts(2), &policy, at(0)).is_ok());
+    assert!(Key::issue(samples::order(), facts(2), &policy, at(0)).is_ok());
     assert_eq!(
-        Key::issue(order(), facts(3), &policy, at(0)),
+        Key::issue(samples::order(), facts(3), &policy, at(0)),
         Err(Refusal::LimitReached { max: 3, used: 3 })
     );
     let standard = Preset::Standard.policy();
-    assert_eq!(Key::issue(order(), facts(0), &standard, at(0)), Err(Refusal::NameTaken));
+    assert_eq!(
+        Key::issue(samples::order(), facts(0), &standard, at(0)),
+        Err(Refusal::NameTaken)
+    );
     let mut expired = issued(&policy);
     expired.expires_at = Some(at(1));
     assert!(expired.counts(&policy, at(2)) && !expired.counts(&standard, at(2)));

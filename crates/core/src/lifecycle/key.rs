@@ -125,17 +125,22 @@ pub struct IssueOrder {
 }
 
 /// What the store knows about the subject at the moment of issuing, in the same transaction.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct IssueFacts {
     /// Keys of the subject that count toward the limit.
     pub used: u32,
     /// Whether a usable key of the subject has the wished name.
     pub name_taken: bool,
+    /// Whether the subject is a user who is suspended or removed, or the tenant is.
+    pub owner_blocked: bool,
 }
 
 impl Key {
     /// Issues a key, if policy and facts allow it.
     pub fn issue(order: IssueOrder, facts: IssueFacts, policy: &Policy, now: Timestamp) -> Result<Self, Refusal> {
+        if facts.owner_blocked {
+            return Err(Refusal::OwnerBlocked);
+        }
         if let Some(max) = policy.limit.keys_per_subject
             && facts.used >= max
         {
@@ -195,6 +200,11 @@ impl Key {
             State::Active if self.is_expired(now) => Standing::Expired,
             State::Active => Standing::Active,
         }
+    }
+
+    /// Whether the key keeps its name from other keys of its owner at `now`: it is neither revoked nor expired.
+    pub fn holds_its_name(&self, now: Timestamp) -> bool {
+        !matches!(self.state, State::Revoked(_)) && !self.is_expired(now)
     }
 
     /// Whether the key counts toward its subject's limit at `now`: whatever could work again without a new secret.

@@ -68,35 +68,14 @@ impl Key {
 mod tests {
     use super::*;
     use crate::access::Rank;
-    use crate::id::KeyId;
-    use crate::key::{Prefix, Secret};
-    use crate::lifecycle::{HoldOrder, IssueFacts, IssueOrder, NewSecret, Refusal};
-    use crate::limits::Limits;
-    use crate::policy::{After, ExpiryWish, Preset, ReasonRule, Undo};
-    use crate::scope::Scopes;
-    use crate::text::{Name, Slug, Subject};
+    use crate::lifecycle::{HoldOrder, IssueFacts, Refusal, samples};
+    use crate::policy::{After, Preset, ReasonRule, Undo};
 
     const NOW: Timestamp = Timestamp::from_millis(1_000_000);
 
     fn issued() -> Key {
-        let order = IssueOrder {
-            id: KeyId::from_bytes([1; 16]),
-            tenant: Slug::parse("t").unwrap(),
-            subject: Subject::parse("user_1").unwrap(),
-            name: Name::parse("x").unwrap(),
-            description: None,
-            claims: None,
-            scopes: Scopes::default(),
-            limits: Limits::default(),
-            created_by: None,
-            expiry: ExpiryWish::Never,
-            secret: NewSecret::of(&Secret::mint(&Prefix::standard(), &[1; 32]), &Prefix::standard()),
-        };
-        let facts = IssueFacts {
-            used: 0,
-            name_taken: false,
-        };
-        Key::issue(order, facts, &Preset::Standard.policy(), Timestamp::from_millis(0)).unwrap()
+        let (policy, now) = (Preset::Standard.policy(), Timestamp::from_millis(0));
+        Key::issue(samples::order(), IssueFacts::default(), &policy, now).unwrap()
     }
 
     fn order() -> LeakOrder {

@@ -1,4 +1,4 @@
-//! The life of a key (product.md, section 3), as pure transitions.
+//! The life of a key, as pure transitions.
 //!
 //! Stored states are active, disabled and revoked; erased means that the record is gone. Expired is computed on
 //! read, and so is the end of an undo window, so that no sweeper can be late. The model is RFC 5280's: a hold can be
@@ -13,6 +13,8 @@ mod verbs;
 
 #[cfg(test)]
 mod histories;
+#[cfg(test)]
+pub(crate) mod samples;
 
 pub use key::{IssueFacts, IssueOrder, Key, NewSecret, Outcome, Retiring};
 pub use leak::LeakOrder;

@@ -60,12 +60,26 @@ pub enum Refusal {
     /// Another usable key of the subject has this name.
     #[error("the subject has a usable key of that name")]
     NameTaken,
+    /// The owner is a user who is suspended or removed, or the tenant is: the key would not work.
+    #[error("the key's owner is suspended or removed")]
+    OwnerBlocked,
     /// An update would move the key to another owner.
     #[error("a key cannot be moved to another subject")]
     OwnershipMove,
     /// The policy wants a reason.
     #[error("the policy asks for a reason")]
     ReasonRequired,
+    /// The policy does not let a person in this role give the scope.
+    #[error("the policy does not let this role give the scope {scope}")]
+    ScopeNotGiven {
+        /// The scope.
+        scope: Box<str>,
+        /// The patterns of what the role may give, joined by spaces.
+        allowed: Box<str>,
+    },
+    /// The policy does not let members set claims.
+    #[error("the policy does not let members set claims")]
+    ClaimsNotGiven,
     /// Our own fault: the store asked for something that was not in the request. Nothing was changed.
     #[error("the store and its caller are out of step")]
     OutOfStep,

@@ -58,6 +58,20 @@ impl Key {
         Ok(Outcome::Changed(key))
     }
 
+    /// Sets back what its limits have counted. A revoked key is used no more.
+    pub fn reset_limits(self, now: Timestamp) -> Result<Outcome, Refusal> {
+        let mut key = self.settled(now);
+        if matches!(key.state, State::Revoked(_)) {
+            return Err(key.refused_update(now));
+        }
+        if key.limits.counted.as_slice().is_empty() {
+            return Ok(Outcome::Unchanged(key));
+        }
+        key.limits.resets = key.limits.resets.wrapping_add(1);
+        key.updated_at = now;
+        Ok(Outcome::Changed(key))
+    }
+
     fn edited_expiry(&self, wish: ExpiryWish, policy: &Policy, now: Timestamp) -> Result<Option<Timestamp>, Refusal> {
         if wish == ExpiryWish::Unsaid || (wish == ExpiryWish::Never && self.expires_at.is_none()) {
             return Ok(self.expires_at);

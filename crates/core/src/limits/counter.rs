@@ -1,7 +1,8 @@
 //! What is stored of a hard limit, and how nodes take slices of it.
 
-use super::Bound;
 use super::gcra::Pace;
+use super::{Bound, Period};
+use crate::coherence::reference::CLOCKS_DIFFER_MS;
 use crate::time::Timestamp;
 
 const MS_NS: i64 = 1_000_000;
@@ -15,6 +16,9 @@ pub struct Counter {
     pub since: i64,
     /// Uses in the period; for a rate, when a whole burst would be let through again, in Unix ns.
     pub value: i64,
+    /// The same of another period of a quota, the last that was counted beside this one: a clock that goes back finds its
+    /// count, and one that comes again to a later period finds that.
+    pub other: Option<(i64, i64)>,
 }
 
 /// What a node would like to let through.
@@ -26,6 +30,18 @@ pub struct Wish {
     pub want: u64,
     /// Uses of an earlier slice that nobody has come for, and the period they are of: only of quotas.
     pub back: Option<(u64, i64)>,
+}
+
+impl Wish {
+    /// The same without wanting any: only what is given back.
+    #[must_use]
+    pub fn for_none(self) -> Self {
+        Self {
+            least: 0,
+            want: 0,
+            ..self
+        }
+    }
 }
 
 /// What it may let through.
@@ -41,22 +57,15 @@ pub struct Slice {
 pub fn slice(bound: &Bound, counter: Option<Counter>, wish: Wish, now: Timestamp) -> Slice {
     match (bound, Pace::of(bound)) {
         (Bound::Quota { limit, period }, _) => {
-            let since = period.start(now).millis();
-            let used = counter
-                .filter(|counter| counter.since == since)
-                .map_or(0, |counter| counter.value);
-            let back = wish
-                .back
-                .filter(|(_, of)| *of == since)
-                .map_or(0, |(count, _)| number(count));
-            let used = used.saturating_sub(back).max(0);
-            let left = u64::try_from(number(*limit).saturating_sub(used)).unwrap_or(0);
+            let counter = turned(*period, *limit, counter, now);
+            let counter = wish.back.map_or(counter, |back| counter.without(back));
+            let left = u64::try_from(number(*limit).saturating_sub(counter.value)).unwrap_or(0);
             let granted = granted(left, wish);
             Slice {
                 granted,
                 counter: Counter {
-                    since,
-                    value: used.saturating_add(number(granted)),
+                    value: counter.value.saturating_add(number(granted)),
+                    ..counter
                 },
             }
         }
@@ -65,7 +74,7 @@ pub fn slice(bound: &Bound, counter: Option<Counter>, wish: Wish, now: Timestamp
             let now = nanos(now);
             let full_at = counter
                 .filter(|counter| counter.since == NO_PERIOD)
-                .map_or(0, |counter| counter.value);
+                .map_or(0, |counter| pace.bounded(counter.value, now));
             let granted = granted(pace.left(full_at, now), wish);
             let value = match granted {
                 0 => full_at,
@@ -83,6 +92,60 @@ pub fn slice(bound: &Bound, counter: Option<Counter>, wish: Wish, now: Timestamp
     }
 }
 
+/// The counter of the period that a use at `now` is counted in.
+///
+/// That is the period of the time, but at its end, where requests overtake each other and clocks of nodes differ, the next
+/// one if that is counted already ([`CLOCKS_DIFFER_MS`]): nobody who is late finds uses left in a period that is over. A
+/// counter never forgets the newer of two periods for an older one. If the clock was set back to a period of which nothing
+/// is known any more, that period counts as used up, and no key is closed for longer than to the end of a period. Two
+/// periods are known: a clock that goes to and fro between more of them is the only one that can give uses twice.
+fn turned(period: Period, limit: u64, counter: Option<Counter>, now: Timestamp) -> Counter {
+    let start = period.start(now).millis();
+    let fresh = |since, value, other| Counter { since, value, other };
+    let Some(known) = counter.filter(|counter| counter.since != NO_PERIOD) else {
+        return fresh(start, 0, None);
+    };
+    let newest = known.other.map_or(known.since, |(since, _)| since.max(known.since));
+    let is_turning = is_turning(period, newest, now);
+    let since = if is_turning { newest } else { start };
+    let this = (known.since, known.value);
+    match known.other {
+        _ if since == known.since => known,
+        Some((other, value)) if since == other => fresh(since, value, Some(this)),
+        Some(other) => {
+            let is_forgotten = since < known.since.min(other.0);
+            let value = if is_forgotten { number(limit) } else { 0 };
+            fresh(since, value, Some(if other.0 > this.0 { other } else { this }))
+        }
+        None => fresh(since, 0, Some(this)),
+    }
+}
+
+/// Whether `next`, the start of a period, is the next one at `now`, and begins so soon that it may have begun by another
+/// clock.
+pub(super) fn is_turning(period: Period, next: i64, now: Timestamp) -> bool {
+    let end = period.end(now).map(Timestamp::millis);
+    end == Some(next) && next.saturating_sub(now.millis()) <= i64::from(CLOCKS_DIFFER_MS)
+}
+
+impl Counter {
+    /// Without uses that were given out of a period and are given back. Of a period that is not known they are nothing.
+    fn without(self, (count, of): (u64, i64)) -> Self {
+        let less = |value: i64| value.saturating_sub(number(count)).max(0);
+        match self.other {
+            _ if of == self.since => Self {
+                value: less(self.value),
+                ..self
+            },
+            Some((since, value)) if since == of => Self {
+                other: Some((since, less(value))),
+                ..self
+            },
+            _ => self,
+        }
+    }
+}
+
 fn granted(left: u64, wish: Wish) -> u64 {
     if left < wish.least { 0 } else { left.min(wish.want) }
 }
@@ -92,6 +155,7 @@ pub(super) fn rate(value: i64) -> Counter {
     Counter {
         since: NO_PERIOD,
         value,
+        other: None,
     }
 }
 
@@ -106,7 +170,7 @@ fn number(count: u64) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Count, Period};
+    use super::super::Count;
     use super::*;
 
     const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -141,6 +205,119 @@ mod tests {
         let late = slice(&bound, Some(second.counter), back, tomorrow);
         assert_eq!(late.counter.value, 0);
         assert_eq!(slice(&bound, Some(second.counter), wish(10, 10), tomorrow).granted, 10);
+    }
+
+    #[test]
+    fn a_use_from_before_the_turn_counts_in_the_period_that_has_begun() {
+        for period in [Period::Hour, Period::Day, Period::Month] {
+            let bound = Bound::Quota { limit: 10, period };
+            let after = period.end(NOW).unwrap();
+            let before = Timestamp::from_millis(after.millis() - 1);
+            let first = slice(&bound, None, wish(1, 6), after);
+            let late = slice(&bound, Some(first.counter), wish(1, 3), before);
+            assert_eq!(
+                (late.granted, late.counter.value, late.counter.since),
+                (3, 9, after.millis())
+            );
+            let back = Wish {
+                back: Some((3, period.start(before).millis())),
+                ..wish(0, 0)
+            };
+            let late = slice(&bound, Some(late.counter), back, before);
+            assert_eq!(late.counter.value, 9, "what is left of the period before adds nothing");
+            assert_eq!(slice(&bound, Some(late.counter), wish(1, 10), after).granted, 1);
+        }
+    }
+
+    #[test]
+    fn a_counter_that_a_wrong_clock_wrote_far_ahead_closes_no_key_for_years() {
+        let bound = Bound::Quota {
+            limit: 10,
+            period: Period::Hour,
+        };
+        let wrong = slice(&bound, None, wish(10, 10), NOW.plus_seconds(10 * 365 * 86_400));
+        assert_eq!(slice(&bound, Some(wrong.counter), wish(1, 10), NOW).granted, 10);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_gives_no_period_twice() {
+        for hours in [1, 2, 5, 1_000] {
+            let bound = Bound::Quota {
+                limit: 10,
+                period: Period::Hour,
+            };
+            let (now, ahead) = (NOW, NOW.plus_seconds(hours * 3_600));
+            let first = slice(&bound, None, wish(1, 10), now);
+            let second = slice(&bound, Some(first.counter), wish(1, 7), ahead);
+            assert_eq!((first.granted, second.granted), (10, 7));
+            let back = slice(&bound, Some(second.counter), wish(1, 10), now);
+            assert_eq!(back.granted, 0, "it was used up before the step, {hours} h");
+            let mut counter = back.counter;
+            for hour in 1..hours.min(4) {
+                let one = slice(&bound, Some(counter), wish(1, 10), now.plus_seconds(hour * 3_600));
+                assert_eq!(one.granted, 10, "these were never counted");
+                counter = one.counter;
+            }
+            let again = slice(&bound, Some(counter), wish(4, 10), ahead);
+            assert_eq!(again.granted, 0, "there are three left");
+            assert_eq!(slice(&bound, Some(counter), wish(1, 3), ahead).granted, 3);
+        }
+    }
+
+    #[test]
+    fn a_period_that_is_not_known_any_more_is_used_up_and_the_next_one_is_not() {
+        let bound = Bound::Quota {
+            limit: 10,
+            period: Period::Hour,
+        };
+        let at = |hour: u64| NOW.plus_seconds(hour * 3_600);
+        let mut counter = None;
+        for hour in 0..5 {
+            counter = Some(slice(&bound, counter, wish(1, 10), at(hour)).counter);
+        }
+        let back = slice(&bound, counter, wish(1, 10), at(1));
+        assert_eq!(back.granted, 0);
+        assert_eq!(slice(&bound, Some(back.counter), wish(1, 10), at(2)).granted, 10);
+        assert_eq!(slice(&bound, Some(back.counter), wish(1, 10), at(4)).granted, 0);
+    }
+
+    #[test]
+    fn what_is_given_back_of_the_period_before_is_there_for_who_is_still_in_it() {
+        let bound = Bound::Quota {
+            limit: 10,
+            period: Period::Hour,
+        };
+        let ahead = NOW.plus_seconds(2 * 3_600);
+        let first = slice(&bound, None, wish(1, 10), NOW);
+        let second = slice(&bound, Some(first.counter), wish(1, 1), ahead);
+        let back = Wish {
+            back: Some((4, first.counter.since)),
+            ..wish(0, 0)
+        };
+        let returned = slice(&bound, Some(second.counter), back, ahead);
+        assert_eq!(returned.counter.value, 1);
+        assert_eq!(slice(&bound, Some(returned.counter), wish(1, 10), NOW).granted, 4);
+    }
+
+    #[test]
+    fn a_rate_that_a_wrong_clock_counted_is_closed_for_a_burst_at_most_and_stored_so() {
+        let bound = Bound::Rate {
+            limit: 60,
+            seconds: 60,
+            burst: 5,
+            count: Count::Hard,
+        };
+        let wrong = slice(&bound, None, wish(5, 5), NOW.plus_seconds(3_600));
+        let now = slice(&bound, Some(wrong.counter), wish(1, 1), NOW);
+        assert_eq!((now.granted, now.counter.value), (0, nanos(NOW) + 5_000 * MS_NS));
+        assert_eq!(
+            slice(&bound, Some(now.counter), wish(1, 9), NOW.plus_seconds(5)).granted,
+            5
+        );
+        // A clock that is ahead by less is one of those that differ: nothing is given twice.
+        let ahead = slice(&bound, None, wish(5, 5), Timestamp::from_millis(NOW.millis() + 1_500));
+        let now = slice(&bound, Some(ahead.counter), wish(1, 1), NOW);
+        assert_eq!((now.granted, now.counter), (0, ahead.counter));
     }
 
     #[test]

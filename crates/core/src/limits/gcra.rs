@@ -4,6 +4,7 @@
 //! by one interval, and may come if it is not further away than a whole burst.
 
 use super::Bound;
+use crate::coherence::reference::CLOCKS_DIFFER_MS;
 
 const SECOND_NS: i64 = 1_000_000_000;
 /// Uses that are further apart than this are counted in the store one by one.
@@ -52,6 +53,16 @@ impl Pace {
         Self {
             tolerance: self.tolerance - self.lasts,
             ..self
+        }
+    }
+
+    /// A time as it is stored at `now`. One that no uses can have brought about, by clocks that agree, was written by a
+    /// clock that was ahead: it is brought back to a whole burst, which is the longest that a wrong clock closes a rate.
+    pub(super) fn bounded(self, full_at: i64, now: i64) -> i64 {
+        let furthest = now.saturating_add(self.tolerance);
+        match full_at > furthest.saturating_add(i64::from(CLOCKS_DIFFER_MS).saturating_mul(1_000_000)) {
+            true => furthest,
+            false => full_at,
         }
     }
 

@@ -1,8 +1,10 @@
 //! What one node knows of the limits of one key: soft counts of its own, and what is left of its slices of hard ones.
 
-use super::counter::{Counter, Slice, Wish, nanos, rate};
+use super::counter::{Counter, Slice, Wish, is_turning, nanos, rate, slice};
 use super::gcra::Pace;
 use super::{Bound, Count, Limit, Limits, LimitsError};
+use crate::coherence::Moment;
+use crate::text::LimitName;
 use crate::time::Timestamp;
 
 const SECOND_NS: i64 = 1_000_000_000;
@@ -13,12 +15,38 @@ const SOON_NS: i64 = SECOND_NS;
 /// The largest slice of a quota: so much may be lost with a node.
 const QUOTA_SLICE_MAX: u64 = 1_000;
 
+/// Two readings of the same moment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct At {
+    /// The time, for the periods of quotas and for what the store counts: it may be set.
+    pub time: Timestamp,
+    /// The boot clock in nanoseconds, for everything that only this node counts: it never goes back.
+    pub steady: i64,
+}
+
+impl At {
+    /// A time and the clocks that leases are counted on.
+    pub fn new(time: Timestamp, moment: Moment) -> Self {
+        Self {
+            time,
+            steady: i64::try_from(moment.boot).unwrap_or(i64::MAX),
+        }
+    }
+
+    /// A time of the store's, in Unix ns, by the boot clock.
+    fn steadied(self, time: i64) -> i64 {
+        time.saturating_sub(nanos(self.time)).saturating_add(self.steady)
+    }
+}
+
 /// The meter of one key.
 #[derive(Debug)]
 pub struct Meter {
     joined: Box<str>,
+    resets: u32,
     gauges: Vec<Gauge>,
-    used_at: Timestamp,
+    /// Whether it was asked since [`Meter::take_was_used`] was.
+    was_used: bool,
 }
 
 /// One limit, as far as this node knows it.
@@ -26,7 +54,7 @@ pub struct Meter {
 struct Gauge {
     limit: Limit,
     pace: Option<Pace>,
-    /// Its own count if it is soft; else what the store said last, at `told_at`.
+    /// Its own count if it is soft; else what the store said last, at `told_at`. Times in it are of the boot clock.
     counter: Option<Counter>,
     told_at: i64,
     /// Uses that may still be let through without asking, until `ends`.
@@ -64,7 +92,7 @@ pub struct Supply {
     /// For what.
     pub need: Need,
     /// As of when it is counted.
-    pub asked: Timestamp,
+    pub asked: At,
     /// How much of it.
     pub slice: Slice,
 }
@@ -92,12 +120,13 @@ enum Word {
 
 impl Meter {
     /// A meter for a key whose limits are `joined`, which has counted nothing yet.
-    pub fn new(joined: &str, now: Timestamp) -> Result<Self, LimitsError> {
+    pub fn new(joined: &str) -> Result<Self, LimitsError> {
         let limits = Limits::from_joined(joined)?;
         Ok(Self {
             joined: joined.into(),
+            resets: limits.resets,
             gauges: limits.counted.0.into_iter().map(Gauge::new).collect(),
-            used_at: now,
+            was_used: true,
         })
     }
 
@@ -106,8 +135,11 @@ impl Meter {
         *self.joined == *joined
     }
 
-    /// Takes over what an older meter of the same key has counted, where a limit is still the same.
+    /// Takes over what an older meter of the same key has counted, where a limit is still the same and was not set back.
     pub fn inherit(&mut self, older: Self) {
+        if older.resets != self.resets {
+            return;
+        }
         for gauge in older.gauges {
             match self.gauges.iter_mut().find(|own| own.limit.name == gauge.limit.name) {
                 Some(own) if own.limit == gauge.limit => *own = gauge,
@@ -118,13 +150,16 @@ impl Meter {
     }
 
     /// Counts a use of `cost` with every limit, or with none. `supplied` is what the store gave for this use.
-    pub fn take(&mut self, cost: u64, now: Timestamp, supplied: &[Supply]) -> Taken {
-        self.used_at = self.used_at.max(now);
-        let at = nanos(now);
+    pub fn take(&mut self, cost: u64, now: At, supplied: &[Supply]) -> Taken {
+        self.was_used = true;
         for gauge in &mut self.gauges {
             gauge.lapse(now);
         }
         let paid: Vec<_> = supplied.iter().filter_map(|supply| self.supply(supply)).collect();
+        if !paid.is_empty() {
+            // The answer may have come after the turn of the period that it is of.
+            self.gauges.iter_mut().for_each(|gauge| gauge.turn(now.time));
+        }
         let (mut longest, mut is_over, mut needs) = (Some(0), false, Vec::new());
         for (place, gauge) in self.gauges.iter().enumerate() {
             if paid.contains(&place) && gauge.tokens >= cost {
@@ -151,7 +186,7 @@ impl Meter {
             return Taken::Ask(needs);
         }
         for gauge in &mut self.gauges {
-            gauge.spend(cost, at);
+            gauge.spend(cost, now.steady);
         }
         Taken::Yes
     }
@@ -160,12 +195,45 @@ impl Meter {
     fn supply(&mut self, supply: &Supply) -> Option<usize> {
         let Need { place, limit, .. } = &supply.need;
         let gauge = self.gauges.get_mut(*place).filter(|gauge| gauge.limit == *limit)?;
-        gauge.supply(supply.slice, nanos(supply.asked));
+        gauge.supply(supply.slice, supply.asked);
         (supply.slice.granted > 0).then_some(*place)
     }
 
+    /// Whether it takes the store to know how every limit stands.
+    pub fn is_shared(&self) -> bool {
+        self.gauges.iter().any(|gauge| !gauge.is_soft())
+    }
+
+    /// Takes over what the store has counted as of `asked`, without using anything.
+    pub fn told(&mut self, counters: &[(LimitName, Counter)], asked: At) {
+        for gauge in self.gauges.iter_mut().filter(|gauge| !gauge.is_soft()) {
+            gauge.lapse(asked);
+            let counter = counters.iter().find(|(name, _)| *name == gauge.limit.name);
+            let nothing = Wish {
+                least: 0,
+                want: 0,
+                back: None,
+            };
+            let stands = slice(
+                &gauge.limit.bound,
+                counter.map(|(_, counter)| *counter),
+                nothing,
+                asked.time,
+            );
+            gauge.told(stands.counter, asked);
+        }
+    }
+
+    /// The key has changed: its hard limits may have been set back, or taken away and given again. What the store said
+    /// before is not believed any more, and what is left of slices is lost.
+    pub fn doubt(&mut self) {
+        for gauge in self.gauges.iter_mut().filter(|gauge| !gauge.is_soft()) {
+            *gauge = Gauge::new(gauge.limit.clone());
+        }
+    }
+
     /// How every limit stands.
-    pub fn standings(&self, now: Timestamp) -> Vec<Standing> {
+    pub fn standings(&self, now: At) -> Vec<Standing> {
         self.gauges.iter().map(|gauge| gauge.standing(now)).collect()
     }
 
@@ -175,16 +243,16 @@ impl Meter {
         gauges.filter_map(|(place, gauge)| gauge.hand_back(place)).collect()
     }
 
-    /// When it was last asked.
-    pub fn used_at(&self) -> Timestamp {
-        self.used_at
+    /// Whether it was asked since this was last called. It needs no clock, which may be set.
+    pub fn take_was_used(&mut self) -> bool {
+        std::mem::take(&mut self.was_used)
     }
 
     /// Whether a new meter would know as much: nothing that only this one counts is left.
-    pub fn is_at_rest(&self, now: Timestamp) -> bool {
+    pub fn is_at_rest(&self, now: At) -> bool {
         self.gauges
             .iter()
-            .all(|gauge| gauge.tokens == 0 && gauge.is_at_rest(nanos(now)))
+            .all(|gauge| gauge.tokens == 0 && gauge.is_at_rest(now.steady))
     }
 }
 
@@ -194,7 +262,7 @@ impl Gauge {
             pace: Pace::of(&limit.bound),
             limit,
             counter: None,
-            told_at: 0,
+            told_at: i64::MIN,
             tokens: 0,
             ends: i64::MAX,
             size: 1,
@@ -210,21 +278,27 @@ impl Gauge {
     }
 
     /// Lets go of what is over: slices whose time has passed, and a period.
-    fn lapse(&mut self, now: Timestamp) {
-        if nanos(now) >= self.ends {
+    fn lapse(&mut self, now: At) {
+        if now.steady >= self.ends {
             self.tokens = 0;
         }
-        if let Bound::Quota { period, .. } = self.limit.bound
-            && self
-                .counter
-                .is_some_and(|counter| counter.since != period.start(now).millis())
-        {
+        self.turn(now.time);
+    }
+
+    /// Lets go of what a quota counted in a period that is over. The next period may be counted already: by the store's word,
+    /// where other nodes came to its turn first.
+    fn turn(&mut self, now: Timestamp) {
+        let Bound::Quota { period, .. } = self.limit.bound else {
+            return;
+        };
+        let is_of = |since: i64| since == period.start(now).millis() || is_turning(period, since, now);
+        if self.counter.is_some_and(|counter| !is_of(counter.since)) {
             (self.counter, self.tokens) = (None, 0);
         }
     }
 
-    fn asked(&self, cost: u64, now: Timestamp) -> Word {
-        let at = nanos(now);
+    fn asked(&self, cost: u64, now: At) -> Word {
+        let at = now.steady;
         match (self.limit.bound, self.pace) {
             (_, Some(pace)) if self.is_soft() => match pace.take(self.value(), at, cost) {
                 Ok(_) => Word::Yes,
@@ -237,7 +311,11 @@ impl Gauge {
                 Err(wait) => Word::No(wait),
             },
             (Bound::Quota { limit, period }, None) => {
-                let end = || period.end(now).map(|end| nanos(end).saturating_sub(at));
+                let end = || {
+                    period
+                        .end(now.time)
+                        .map(|end| nanos(end).saturating_sub(nanos(now.time)))
+                };
                 let used = u64::try_from(self.value()).unwrap_or(0);
                 let is_fresh = self.counter.is_some() && at.saturating_sub(self.told_at) < USED_UP_NS;
                 if cost > limit {
@@ -266,29 +344,47 @@ impl Gauge {
         }
     }
 
-    fn supply(&mut self, slice: Slice, asked: i64) {
-        let is_soon = asked.saturating_sub(self.told_at) < SOON_NS;
+    fn supply(&mut self, slice: Slice, asked: At) {
+        let (at, is_newest) = (asked.steady, asked.steady >= self.told_at);
+        let is_soon = at.saturating_sub(self.told_at) < SOON_NS;
         self.size = if is_soon {
             self.size.saturating_mul(2).min(u64::from(u32::MAX))
         } else {
             2
         };
-        self.told_at = self.told_at.max(asked);
+        self.told_at = self.told_at.max(at);
         match self.pace {
             // Another one may have been told meanwhile: the later time is the truer one, and the earlier end holds for both.
             Some(pace) => {
-                self.counter = Some(rate(self.value().max(slice.counter.value)));
-                let ends = asked.saturating_add(pace.lasts.max(1));
+                self.counter = Some(rate(self.value().max(asked.steadied(slice.counter.value))));
+                let ends = at.saturating_add(pace.lasts.max(1));
                 self.ends = if self.tokens > 0 { self.ends.min(ends) } else { ends };
                 self.tokens = self.tokens.saturating_add(slice.granted);
             }
             None => {
                 let is_same = self.counter.is_some_and(|counter| counter.since == slice.counter.since);
-                if self.counter.is_some_and(|counter| counter.since > slice.counter.since) {
+                // An answer of another period than the one that was told of last.
+                if self.counter.is_some() && !is_same && !is_newest {
                     return;
                 }
                 self.tokens = slice.granted.saturating_add(if is_same { self.tokens } else { 0 });
                 self.counter = Some(slice.counter);
+            }
+        }
+    }
+
+    fn told(&mut self, counter: Counter, asked: At) {
+        if asked.steady < self.told_at {
+            return;
+        }
+        self.told_at = asked.steady;
+        match self.pace {
+            Some(_) => self.counter = Some(rate(self.value().max(asked.steadied(counter.value)))),
+            None => {
+                if self.counter.is_some_and(|known| known.since != counter.since) {
+                    self.tokens = 0;
+                }
+                self.counter = Some(counter);
             }
         }
     }
@@ -302,12 +398,14 @@ impl Gauge {
         }
     }
 
-    fn standing(&self, now: Timestamp) -> Standing {
-        let at = nanos(now);
+    fn standing(&self, now: At) -> Standing {
+        let at = now.steady;
         let (remaining, reset) = match (self.limit.bound, self.pace) {
             (Bound::Quota { limit, period }, _) => {
                 let used = u64::try_from(self.value()).unwrap_or(0);
-                let end = period.end(now).map(|end| nanos(end).saturating_sub(at));
+                let end = period
+                    .end(now.time)
+                    .map(|end| nanos(end).saturating_sub(nanos(now.time)));
                 (limit.saturating_sub(used).saturating_add(self.tokens), end)
             }
             (Bound::Rate { .. }, Some(pace)) => {

@@ -10,11 +10,11 @@ mod meter;
 mod period;
 
 pub use counter::{Counter, Slice, Wish, slice};
-pub use meter::{Meter, Need, Standing, Supply, Taken};
+pub use meter::{At, Meter, Need, Standing, Supply, Taken};
 pub use period::Period;
 
 use crate::text::LimitName;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use std::fmt;
 use std::net::IpAddr;
 use thiserror::Error;
@@ -187,6 +187,8 @@ pub struct Limits {
     pub networks: Networks,
     /// What is counted.
     pub counted: Counted,
+    /// How often an administrator has set back what is counted: a count from before is none of now.
+    pub resets: u32,
 }
 
 impl Limits {
@@ -196,33 +198,40 @@ impl Limits {
         Self {
             networks: networks.unwrap_or(self.networks),
             counted: counted.unwrap_or(self.counted),
+            resets: self.resets,
         }
     }
 
     /// One text with a space between the parts, for storing and for a verifier's memory. Empty if nothing limits.
     pub fn joined(&self) -> String {
         let networks = self.networks.0.iter().map(|network| format!("{NETWORK}{network}"));
+        let resets = (self.resets > 0).then(|| format!("{RESETS}{}", self.resets));
         let counted = self.counted.0.iter().map(ToString::to_string);
-        networks.chain(counted).collect::<Vec<_>>().join(" ")
+        networks.chain(resets).chain(counted).collect::<Vec<_>>().join(" ")
     }
 
     /// Reads back what [`Limits::joined`] wrote.
     pub fn from_joined(text: &str) -> Result<Self, LimitsError> {
-        let (mut networks, mut counted) = (Vec::new(), Vec::new());
+        let (mut networks, mut counted, mut resets) = (Vec::new(), Vec::new(), 0);
         for part in text.split_ascii_whitespace() {
-            match part.strip_prefix(NETWORK) {
-                Some(text) => networks.push(network(text)?),
-                None => counted.push(limit(part).ok_or(LimitsError::Unreadable)?),
+            match (part.strip_prefix(NETWORK), part.strip_prefix(RESETS)) {
+                (Some(text), _) => networks.push(network(text)?),
+                (None, Some(count)) => resets = count.parse().map_err(|_| LimitsError::Unreadable)?,
+                (None, None) => counted.push(limit(part).ok_or(LimitsError::Unreadable)?),
             }
         }
         Ok(Self {
             networks: Networks::new(networks)?,
             counted: Counted::new(counted)?,
+            resets,
         })
     }
 }
 
 const NETWORK: &str = "net:";
+const RESETS: &str = "resets:";
+/// So many bits stand before the IPv4 address in an IPv6 address that maps one.
+const MAPPED_BITS: u8 = 96;
 const RATE: &str = "rate:";
 const QUOTA: &str = "quota:";
 
@@ -277,9 +286,21 @@ pub fn network(text: &str) -> Result<IpNet, LimitsError> {
         Err(_) => text.parse::<IpNet>().map_err(|_| LimitsError::Network)?,
     };
     match network.trunc() == network {
-        true => Ok(network),
+        true => Ok(plain(network)),
         false => Err(LimitsError::HostBits(network.trunc())),
     }
+}
+
+/// A network of IPv4 addresses in the clothes of IPv6 (`::ffff:192.0.2.0/120`) as what it is: addresses are compared as
+/// what they are too (RFC 4291, section 2.5.5.2).
+fn plain(network: IpNet) -> IpNet {
+    let IpNet::V6(six) = network else { return network };
+    let mapped = six
+        .addr()
+        .to_ipv4_mapped()
+        .zip(six.prefix_len().checked_sub(MAPPED_BITS));
+    let four = mapped.and_then(|(address, bits)| Ipv4Net::new(address, bits).ok());
+    four.map_or(network, IpNet::V4)
 }
 
 /// Whether an end user at this address may use a key whose limits are `joined`. Where there is a list, an address that is
@@ -296,13 +317,17 @@ pub fn admits(joined: &str, address: Option<IpAddr>) -> bool {
     let Some(address) = address.map(|address| address.to_canonical()) else {
         return false;
     };
-    networks.any(|text| text.parse::<IpNet>().is_ok_and(|network| network.contains(&address)))
+    // Older versions have stored them as they came.
+    networks.any(|text| {
+        text.parse::<IpNet>()
+            .is_ok_and(|network| plain(network).contains(&address))
+    })
 }
 
 /// Whether anything is counted for a key whose limits are `joined`.
 pub fn counts(joined: &str) -> bool {
     let last = joined.split_ascii_whitespace().next_back();
-    last.is_some_and(|part| !part.starts_with(NETWORK))
+    last.is_some_and(|part| !part.starts_with(NETWORK) && !part.starts_with(RESETS))
 }
 
 #[cfg(test)]
@@ -334,14 +359,23 @@ mod tests {
         let limits = Limits {
             networks: Networks::new(networks.to_vec()).unwrap(),
             counted: Counted::new(counted).unwrap(),
+            resets: 0,
         };
         let text = limits.joined();
         assert_eq!(
             text,
             "net:192.0.2.0/24 net:2001:db8::/32 net:203.0.113.7/32 rate:r,120,60,20,hard quota:m,10000,month"
         );
-        assert_eq!(Limits::from_joined(&text), Ok(limits));
+        assert_eq!(Limits::from_joined(&text), Ok(limits.clone()));
         assert_eq!(Limits::from_joined(""), Ok(Limits::default()));
+        let again = Limits { resets: 3, ..limits };
+        assert_eq!(Limits::from_joined(&again.joined()), Ok(again.clone()));
+        let bare = Limits {
+            counted: Counted::default(),
+            ..again
+        };
+        assert!(!counts(&bare.joined()) && admits(&bare.joined(), "192.0.2.1".parse().ok()));
+        assert!(!admits(&bare.joined(), "192.0.3.1".parse().ok()));
         assert!(counts(&text) && !counts("net:192.0.2.0/24") && !counts(""));
         for bad in ["rate:r,1,1,2,hard", "rate:r,1", "net:x", "what:r,1,2", "nothing"] {
             assert!(Limits::from_joined(bad).is_err(), "{bad}");
@@ -356,6 +390,31 @@ mod tests {
         }
         let twice = vec![rate(1, 1, 1).unwrap(), rate(2, 2, 2).unwrap()];
         assert_eq!(Counted::new(twice), Err(LimitsError::SameName(name("r"))));
+    }
+
+    #[test]
+    fn a_mapped_network_means_the_ipv4_network_that_it_maps() {
+        for (text, means) in [
+            ("::ffff:192.0.2.0/120", "192.0.2.0/24"),
+            ("::ffff:192.0.2.7", "192.0.2.7/32"),
+            ("::ffff:0:0/96", "0.0.0.0/0"),
+            ("::/0", "::/0"),
+            ("2001:db8::/96", "2001:db8::/96"),
+        ] {
+            assert_eq!(network(text).map(|network| network.to_string()).as_deref(), Ok(means));
+        }
+        // This would be all of ::/24, which nobody means.
+        assert!(network("::ffff:192.0.2.0/24").is_err());
+        let address = |text: &str| Some(text.parse().unwrap());
+        for (stored, admitted, refused) in [
+            ("net:::ffff:192.0.2.0/120", "192.0.2.9", "192.0.3.9"),
+            ("net:192.0.2.0/24", "::ffff:192.0.2.9", "::ffff:192.0.3.9"),
+        ] {
+            assert!(
+                admits(stored, address(admitted)) && !admits(stored, address(refused)),
+                "{stored}"
+            );
+        }
     }
 
     #[test]

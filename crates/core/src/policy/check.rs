@@ -40,6 +40,9 @@ pub enum Misfit {
         /// The longest life in days.
         max_days: u32,
     },
+    /// Its life is none of the choices.
+    #[error("its life is not one of the choices")]
+    ExpiryNotOffered,
     /// Its owner has more keys than are allowed.
     #[error("its owner has more than {max} keys")]
     OverLimit {
@@ -57,6 +60,7 @@ impl Policy {
         self.check_limit()?;
         self.check_expiry()?;
         self.check_rotate()?;
+        self.check_grants()?;
         self.check_revoke()
     }
 
@@ -112,7 +116,38 @@ impl Policy {
             let why = "must be given, or expiry.max_days, where expiry.allow_never is false";
             return Err(no("expiry.default_days", why));
         }
-        Ok(())
+        self.check_choices()
+    }
+
+    /// Where only the choices are allowed, what a key gets when nothing is asked for must be one of them.
+    fn check_choices(&self) -> Result<(), Contradiction> {
+        let expiry = &self.expiry;
+        if expiry.custom {
+            return Ok(());
+        }
+        let unsaid = match (expiry.default_days, expiry.allow_never) {
+            (Some(days), _) => ("expiry.default_days", Some(days)),
+            (None, true) => return Ok(()),
+            (None, false) => ("expiry.max_days", expiry.max_days),
+        };
+        match unsaid {
+            (field, Some(days)) if !expiry.choices_days.contains(&days) => {
+                let why = "must be one of expiry.choices_days where expiry.custom is false";
+                Err(no(field, why))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What a member may give, an administrator may give too: else administrators could not repeat what members do.
+    fn check_grants(&self) -> Result<(), Contradiction> {
+        match self.grant.beyond_admin() {
+            Some(scope) => {
+                let why = format!("has {scope}, which grant.admin.scopes does not allow");
+                Err(no("grant.member.scopes", why))
+            }
+            None => Ok(()),
+        }
     }
 
     fn check_rotate(&self) -> Result<(), Contradiction> {
@@ -145,6 +180,10 @@ impl Policy {
         }
     }
 
+    fn offers_life(&self, ms: u64) -> bool {
+        self.expiry.custom || (ms.is_multiple_of(1_000) && self.expiry.offers(ms / 1_000))
+    }
+
     /// What this policy would not allow about a key that exists. `newer_same_owner` are the usable keys of its owner
     /// that were issued after it.
     pub fn misfit(&self, key: &Key, newer_same_owner: &[&Key], now: Timestamp) -> Option<Misfit> {
@@ -152,12 +191,20 @@ impl Policy {
         if matches!(key.state, State::Revoked(_)) || key.is_expired(now) {
             return None;
         }
-        let life_ms = |end: Timestamp| end.millis_since(key.created_at.max(key.rotated_at.unwrap_or(key.created_at)));
+        let rotated_at = key.rotated_at.unwrap_or(key.created_at);
+        let life_ms = |end: Timestamp| end.millis_since(key.created_at.max(rotated_at));
         let is_too_long = |end, days: u32| life_ms(end) > u64::from(days) * SECONDS_PER_DAY * 1_000;
         match (key.expires_at, self.expiry.max_days) {
             (None, _) if !self.expiry.allow_never => return Some(Misfit::NeverExpires),
             (Some(end), Some(max_days)) if is_too_long(end, max_days) => {
                 return Some(Misfit::ExpiresTooLate { max_days });
+            }
+            // A rotation may have kept the end that the key had before.
+            (Some(end), _)
+                if !self.offers_life(end.millis_since(key.created_at))
+                    && !self.offers_life(end.millis_since(rotated_at)) =>
+            {
+                return Some(Misfit::ExpiryNotOffered);
             }
             _ => {}
         }
@@ -176,6 +223,7 @@ impl Policy {
 mod tests {
     use super::super::Preset;
     use super::*;
+    use crate::scope::Scopes;
 
     #[test]
     fn every_preset_makes_sense() {
@@ -187,7 +235,21 @@ mod tests {
     #[test]
     fn a_contradiction_names_its_field() {
         type Spoil = fn(&mut Policy);
-        let cases: [(&str, Spoil); 14] = [
+        let cases: [(&str, Spoil); 18] = [
+            ("grant.member.scopes", |policy| {
+                policy.grant.admin_scopes = Scopes::parse(["repo:*"]).unwrap();
+            }),
+            ("expiry.default_days", |policy| {
+                (policy.expiry.custom, policy.expiry.default_days) = (false, Some(8));
+            }),
+            ("expiry.max_days", |policy| {
+                (policy.expiry.custom, policy.expiry.max_days) = (false, Some(100));
+                (policy.expiry.allow_never, policy.expiry.default_days) = (false, None);
+            }),
+            ("expiry.default_days", |policy| {
+                policy.expiry.choices_days = Vec::new();
+                (policy.expiry.custom, policy.expiry.default_days) = (false, Some(7));
+            }),
             ("limit.keys_per_subject", |policy| {
                 policy.limit.keys_per_subject = Some(0);
             }),

@@ -1,15 +1,18 @@
-//! A tenant's policy (product.md, section 4): one state machine, and where its verbs lead.
+//! A tenant's policy: one state machine, and where its verbs lead.
 
 mod check;
+mod grant;
 mod presets;
 mod rules;
 
 pub use check::{Contradiction, Misfit};
+pub use grant::{Grant, MemberGrant};
 pub use presets::Preset;
 pub use rules::{ExpiryWish, OverlapWish, Violation};
 
 use crate::access::words;
 use crate::key::Prefix;
+use crate::limits::Counted;
 
 /// Everything a tenant may decide about its keys. A preset fills all of it; fields may then be set one by one.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -36,6 +39,10 @@ pub struct Policy {
     pub reveal: Reveal,
     /// What becomes of a key whose secret was found.
     pub leaks: Leaks,
+    /// What people may write into keys, by their role.
+    pub grant: Grant,
+    /// How often a key may be used for which nothing is said about that.
+    pub default_limits: Counted,
 }
 
 /// What is done about a secret that was found where it must not be.
@@ -85,9 +92,16 @@ pub struct Limit {
 
 /// Rules of expiry. Whole days.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the policy by this name"
+)]
 pub struct Expiry {
     /// What dialogs offer.
     pub choices_days: Vec<u32>,
+    /// Whether another life than the offered ones may be asked for. Where it is false, only the choices (and never, if
+    /// that is allowed) are accepted.
+    pub custom: bool,
     /// What a key gets when nothing is asked for; `None` is the longest that is allowed.
     pub default_days: Option<u32>,
     /// Longest finite life; `None` is no bound.

@@ -1,11 +1,12 @@
-//! The four presets: each the exact expression of one system (acceptance.md, section 9).
+//! The four presets: each the exact expression of one system.
 
 use super::{
-    After, Confirm, Expiry, Leaks, Limit, ListDefault, Names, Policy, Reactivate, ReasonRule, Reveal, Revoke, Rotate,
-    Undo,
+    After, Confirm, Expiry, Grant, Leaks, Limit, ListDefault, Names, Policy, Reactivate, ReasonRule, Reveal, Revoke,
+    Rotate, Undo,
 };
 use crate::access::words;
 use crate::key::Prefix;
+use crate::limits::Counted;
 
 words!(
     /// A policy by name.
@@ -48,6 +49,7 @@ fn erase() -> Policy {
         },
         expiry: Expiry {
             choices_days: CHOICES_DAYS.to_vec(),
+            custom: false,
             default_days: None,
             max_days: Some(90),
             allow_never: true,
@@ -139,6 +141,7 @@ fn standard() -> Policy {
         },
         expiry: Expiry {
             choices_days: Vec::new(),
+            custom: true,
             default_days: None,
             max_days: None,
             allow_never: true,
@@ -159,6 +162,8 @@ fn standard() -> Policy {
         list: ListDefault::Usable,
         reveal: Reveal::OwnerSafe,
         leaks: Leaks::STANDARD,
+        grant: Grant::default(),
+        default_limits: Counted::default(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a policy says about one wish: an expiry, an overlap, a reason.
 
-use super::{Policy, ReasonRule};
+use super::{Expiry, Policy, ReasonRule};
 use crate::text::Note;
 use crate::time::{SECONDS_PER_DAY, Timestamp};
 use thiserror::Error;
@@ -35,6 +35,9 @@ pub enum Violation {
         /// The longest life in days.
         max_days: u32,
     },
+    /// Not one of the lives that the policy offers.
+    #[error("the policy allows only the choices of days until expiry that it offers (expiry.choices_days)")]
+    ExpiryNotOffered,
     /// Keys must expire.
     #[error("the policy does not allow keys that never expire")]
     NeverExpires,
@@ -52,11 +55,20 @@ pub enum Violation {
     },
 }
 
+impl Expiry {
+    /// Whether a life of so many seconds may be asked for.
+    pub fn offers(&self, seconds: u64) -> bool {
+        let is_it = |days: &u32| u64::from(*days).saturating_mul(SECONDS_PER_DAY) == seconds;
+        self.custom || self.choices_days.iter().any(is_it)
+    }
+}
+
 impl Policy {
     /// When a key issued or rotated at `now` shall expire; `None` is never.
     pub fn expiry_for(&self, wish: ExpiryWish, now: Timestamp) -> Result<Option<Timestamp>, Violation> {
         let days = |days: u32| now.plus_seconds(u64::from(days).saturating_mul(SECONDS_PER_DAY));
         match wish {
+            ExpiryWish::InSeconds(seconds) if !self.expiry.offers(seconds) => Err(Violation::ExpiryNotOffered),
             ExpiryWish::InSeconds(seconds) => {
                 let at = now.plus_seconds(seconds);
                 match self.expiry.max_days {
@@ -100,6 +112,27 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_millis(1_000_000);
     const DAY: u64 = SECONDS_PER_DAY;
 
+    /// The same policy where other lives than its choices may be asked for.
+    fn with_any_life(policy: &Policy, seconds: u64) -> Result<Option<Timestamp>, Violation> {
+        let mut custom = policy.clone();
+        custom.expiry.custom = true;
+        custom.expiry_for(ExpiryWish::InSeconds(seconds), NOW)
+    }
+
+    #[test]
+    fn where_only_the_choices_are_allowed_no_other_number_of_days_is() {
+        let erase = Preset::Erase.policy();
+        for days in [7, 30, 60, 90] {
+            let wish = ExpiryWish::InSeconds(days * DAY);
+            assert_eq!(erase.expiry_for(wish, NOW), Ok(Some(NOW.plus_seconds(days * DAY))));
+        }
+        for seconds in [1, DAY, 8 * DAY, 7 * DAY - 1, 7 * DAY + 1, 89 * DAY, 91 * DAY, u64::MAX] {
+            let refused = erase.expiry_for(ExpiryWish::InSeconds(seconds), NOW);
+            assert_eq!(refused, Err(Violation::ExpiryNotOffered), "{seconds}");
+        }
+        assert!(with_any_life(&erase, 8 * DAY).is_ok());
+    }
+
     #[test]
     fn a_finite_expiry_is_bounded_and_never_is_a_rule_of_its_own() {
         let erase = Preset::Erase.policy();
@@ -108,7 +141,7 @@ mod tests {
             Ok(Some(NOW.plus_seconds(90 * DAY)))
         );
         assert_eq!(
-            erase.expiry_for(ExpiryWish::InSeconds(90 * DAY + 1), NOW),
+            with_any_life(&erase, 90 * DAY + 1),
             Err(Violation::ExpiryTooLate { max_days: 90 })
         );
         assert_eq!(erase.expiry_for(ExpiryWish::Never, NOW), Ok(None));

@@ -161,3 +161,17 @@ proptest! {
         }
     }
 }
+
+/// A database that has lost commits is at an earlier revision than what was applied (rule R19).
+#[test]
+fn a_new_session_begins_with_the_floor_of_its_first_reading_also_a_lower_one() {
+    let cache = Cache::new(100);
+    cache.apply(9, [&digest(1)]);
+    let of_before = cache.begin_fill(digest(1)).unwrap();
+    cache.begin(5);
+    assert_eq!(of_before.finish(9, Some(thing(1, 9))), Filled::Overtaken);
+    assert_eq!(cache.applied(), 5);
+    let ticket = cache.begin_fill(digest(1)).unwrap();
+    assert_eq!(ticket.finish(5, Some(thing(1, 5))), Filled::Kept);
+    assert_eq!(version_of(&cache, 1), Some(5));
+}

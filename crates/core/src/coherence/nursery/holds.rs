@@ -1,26 +1,88 @@
-//! Which child may remember which secret.
+//! Which child may remember which secret, and of which tenant and key it is.
+//!
+//! A hold stays until the child has said that it forgot, so that a change which comes before that knows of it too.
 
 use super::ChildId;
+use crate::id::KeyId;
 use crate::key::Digest;
 use std::collections::HashMap;
 
 /// Void holds are swept out when they are more than the valid ones, and more than this.
 const VOID_MIN: usize = 10_000;
 
+/// A tenant, by the number that the nursery gave it.
+pub(super) type TenantNumber = u32;
+/// Between the question and the answer nobody knows whose a secret is: perhaps any tenant's.
+pub(super) const UNKNOWN: TenantNumber = 0;
+
 /// A child may come to remember a secret, or does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Hold {
-    child: ChildId,
+pub(super) struct Hold {
+    pub(super) child: ChildId,
     /// Two questions about one secret may be under way at once: each lets go only of its own.
-    number: u64,
+    pub(super) number: u64,
+    pub(super) tenant: TenantNumber,
+    /// The key, once the child is told.
+    pub(super) key: Option<KeyId>,
+    /// The order by which the child was told to forget it; 0 is none.
+    pub(super) order: u64,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+/// Holds of one child in one tenant, counted apart before and after each order that takes all of them.
+#[derive(Clone, Debug, Default)]
 struct Held {
-    /// Its valid holds: a few more than secrets that it may remember.
-    count: usize,
-    /// Its holds up to this number are void.
+    /// Holds up to this number are void.
     void_to: u64,
+    /// Those up to a number, and after the one before: how many.
+    before: Vec<(u64, usize)>,
+    /// Those after the last of these numbers.
+    after: usize,
+}
+
+impl Held {
+    fn count(&self) -> usize {
+        self.after + self.before.iter().map(|(_, count)| count).sum::<usize>()
+    }
+
+    /// Where a hold is counted; `None` if it is void.
+    fn place(&mut self, number: u64) -> Option<&mut usize> {
+        if number <= self.void_to {
+            return None;
+        }
+        let part = self.before.iter_mut().find(|(mark, _)| *mark >= number);
+        Some(part.map_or(&mut self.after, |(_, count)| count))
+    }
+
+    fn mark(&mut self, mark: u64) {
+        self.before.push((mark, std::mem::take(&mut self.after)));
+    }
+
+    /// Makes everything up to a mark void, and gives how much that was.
+    fn void(&mut self, mark: u64) -> usize {
+        self.void_to = self.void_to.max(mark);
+        let gone = self.before.extract_if(.., |(known, _)| *known <= mark);
+        gone.map(|(_, count)| count).sum()
+    }
+}
+
+#[derive(Debug, Default)]
+struct OfChild {
+    by_tenant: HashMap<TenantNumber, Held>,
+    void_to: u64,
+    /// Where orders that take everything, of all tenants, were given.
+    marks: Vec<u64>,
+    newest: u64,
+}
+
+impl OfChild {
+    fn held(&mut self, tenant: TenantNumber) -> &mut Held {
+        let (void_to, marks) = (self.void_to, &self.marks);
+        self.by_tenant.entry(tenant).or_insert_with(|| Held {
+            void_to,
+            before: marks.iter().map(|mark| (*mark, 0)).collect(),
+            after: 0,
+        })
+    }
 }
 
 /// All holds of all children.
@@ -29,7 +91,7 @@ struct Held {
 #[derive(Debug, Default)]
 pub(super) struct Holds {
     by_secret: HashMap<Digest, Vec<Hold>>,
-    by_child: HashMap<ChildId, Held>,
+    by_child: HashMap<ChildId, OfChild>,
     last: u64,
     /// How many of those in `by_secret` are valid, and how many void.
     valid: usize,
@@ -39,96 +101,166 @@ pub(super) struct Holds {
 impl Holds {
     /// A child that holds nothing yet.
     pub(super) fn join(&mut self, child: ChildId) {
-        self.by_child.insert(child, Held::default());
+        self.by_child.insert(child, OfChild::default());
     }
 
     /// A child that holds nothing any more, nor will.
     pub(super) fn leave(&mut self, child: ChildId) {
-        self.void_all_of(child);
-        self.by_child.remove(&child);
+        if let Some(gone) = self.by_child.remove(&child) {
+            self.have_become_void(gone.by_tenant.values().map(Held::count).sum());
+        }
+    }
+
+    /// How many holds there are.
+    pub(super) fn len(&self) -> usize {
+        self.valid
     }
 
     /// How many holds a child has.
     pub(super) fn count(&self, child: ChildId) -> usize {
-        self.by_child.get(&child).map_or(0, |held| held.count)
+        let held = self.by_child.get(&child);
+        held.map_or(0, |held| held.by_tenant.values().map(Held::count).sum())
+    }
+
+    /// Whether a child may know a secret of a tenant: it does, or it is being told of one whose tenant is not known yet.
+    pub(super) fn may_know(&self, child: ChildId, tenant: TenantNumber, with_unknown: bool) -> bool {
+        let Some(held) = self.by_child.get(&child) else {
+            return false;
+        };
+        let has = |tenant: TenantNumber| held.by_tenant.get(&tenant).is_some_and(|held| held.count() > 0);
+        (tenant != UNKNOWN && has(tenant)) || (with_unknown && has(UNKNOWN))
+    }
+
+    /// The number of the newest hold of a child; 0 if it never had one.
+    pub(super) fn newest(&self, child: ChildId) -> u64 {
+        self.by_child.get(&child).map_or(0, |held| held.newest)
     }
 
     /// Adds one, and gives its number.
     pub(super) fn add(&mut self, child: ChildId, digest: Digest) -> u64 {
         self.last += 1;
         let number = self.last;
-        self.by_secret.entry(digest).or_default().push(Hold { child, number });
+        self.by_secret.entry(digest).or_default().push(Hold {
+            child,
+            number,
+            tenant: UNKNOWN,
+            key: None,
+            order: 0,
+        });
         self.valid += 1;
-        self.by_child.entry(child).or_default().count += 1;
+        let held = self.by_child.entry(child).or_default();
+        held.newest = number;
+        held.held(UNKNOWN).after += 1;
         number
     }
 
-    /// Of all that a child has of a secret, keeps this one, if it is valid.
-    pub(super) fn keep_only(&mut self, child: ChildId, digest: &Digest, number: u64) {
-        let own = Hold { child, number };
-        let is_there = self.by_secret.get(digest).is_some_and(|holds| holds.contains(&own));
-        if is_there && self.is_valid(own) {
-            self.remove_where(digest, |hold| hold.child == child && hold.number != number);
+    /// A child is told of a secret: of which tenant and key it is.
+    pub(super) fn settle(&mut self, child: ChildId, digest: &Digest, number: u64, tenant: TenantNumber, key: KeyId) {
+        let Some(holds) = self.by_secret.get_mut(digest) else {
+            return;
+        };
+        let own = holds
+            .iter_mut()
+            .find(|hold| hold.child == child && hold.number == number);
+        let (Some(hold), Some(held)) = (own, self.by_child.get_mut(&child)) else {
+            return;
+        };
+        let Some(count) = held.held(hold.tenant).place(number) else {
+            return;
+        };
+        *count -= 1;
+        hold.tenant = tenant;
+        hold.key = Some(key);
+        match held.held(tenant).place(number) {
+            Some(count) => *count += 1,
+            // The child has forgotten the tenant since, and what was on its way to it then.
+            None => self.have_become_void(1),
+        }
+    }
+
+    /// Of all that a child has of a secret and was not told to forget, keeps this one.
+    pub(super) fn keep_only(&mut self, child: ChildId, digest: &Digest, number: u64, is_told: impl Fn(&Hold) -> bool) {
+        let is_own = |hold: &Hold| hold.child == child && !is_told(hold);
+        let has = |holds: &Vec<Hold>| holds.iter().any(|hold| hold.number == number && is_own(hold));
+        if self.by_secret.get(digest).is_some_and(has) {
+            self.remove_where(digest, |hold| is_own(hold) && hold.number != number);
         }
     }
 
     /// Lets go of one.
     pub(super) fn remove(&mut self, child: ChildId, digest: &Digest, number: u64) {
-        self.remove_where(digest, |hold| *hold == Hold { child, number });
+        self.remove_where(digest, |hold| hold.child == child && hold.number == number);
     }
 
-    /// Lets go of a secret, and names every child that held it; one may be named several times.
-    pub(super) fn take(&mut self, digest: &Digest) -> Vec<ChildId> {
-        let holds = self.by_secret.remove(digest).unwrap_or_default();
-        let mut children = Vec::with_capacity(holds.len());
-        for hold in holds {
-            if self.count_out(hold) {
-                children.push(hold.child);
+    /// The valid holds of a secret.
+    pub(super) fn of_secret<'h>(&'h mut self, digest: &Digest) -> impl Iterator<Item = &'h mut Hold> {
+        let by_child = &self.by_child;
+        let holds = self
+            .by_secret
+            .get_mut(digest)
+            .map(Vec::as_mut_slice)
+            .unwrap_or_default();
+        holds.iter_mut().filter(move |hold| is_valid(by_child, hold))
+    }
+
+    /// A child has forgotten some secrets for an order.
+    pub(super) fn forgot(&mut self, child: ChildId, digests: &[Digest], order: u64) {
+        for digest in digests {
+            self.remove_where(digest, |hold| hold.child == child && hold.order == order);
+        }
+    }
+
+    /// An order takes all that a child holds now, of one tenant or of all: gives the number of the newest of it.
+    pub(super) fn mark(&mut self, child: ChildId, tenant: Option<TenantNumber>) -> u64 {
+        let mark = self.last;
+        if let Some(held) = self.by_child.get_mut(&child) {
+            match tenant {
+                Some(tenant) => held.held(tenant).mark(mark),
+                None => {
+                    held.by_tenant.values_mut().for_each(|held| held.mark(mark));
+                    held.marks.push(mark);
+                }
             }
         }
-        children
+        mark
     }
 
-    /// Lets go of everything that a child holds.
-    pub(super) fn void_all_of(&mut self, child: ChildId) {
-        let last = self.last;
+    /// A child has forgotten what it held up to a mark, of one tenant or of all.
+    pub(super) fn forgot_to(&mut self, child: ChildId, tenant: Option<TenantNumber>, mark: u64) {
         let Some(held) = self.by_child.get_mut(&child) else {
             return;
         };
-        self.valid -= held.count;
-        self.void += held.count;
-        *held = Held {
-            count: 0,
-            void_to: last,
+        let gone = match tenant {
+            Some(tenant) => held.held(tenant).void(mark),
+            None => {
+                held.void_to = held.void_to.max(mark);
+                held.marks.retain(|known| *known > mark);
+                let gone = held.by_tenant.values_mut().map(|held| held.void(mark)).sum();
+                held.by_tenant.retain(|_, held| held.count() > 0 || held.void_to > mark);
+                gone
+            }
         };
+        self.have_become_void(gone);
+    }
+
+    fn have_become_void(&mut self, count: usize) {
+        self.valid -= count;
+        self.void += count;
         if self.void > self.valid.max(VOID_MIN) {
             self.sweep();
         }
     }
 
-    /// Lets go of everything.
-    pub(super) fn clear(&mut self) {
-        self.by_secret.clear();
-        (self.valid, self.void) = (0, 0);
-        self.by_child.values_mut().for_each(|held| held.count = 0);
-    }
-
-    fn is_valid(&self, hold: Hold) -> bool {
-        let held = self.by_child.get(&hold.child);
-        held.is_some_and(|held| hold.number > held.void_to)
-    }
-
-    /// One is no longer in `by_secret`. Whether it was valid.
-    fn count_out(&mut self, hold: Hold) -> bool {
-        let is_valid = self.is_valid(hold);
-        match self.by_child.get_mut(&hold.child).filter(|_| is_valid) {
-            Some(held) => {
-                held.count -= 1;
+    /// One is no longer in `by_secret`.
+    fn count_out(&mut self, hold: Hold) {
+        let held = self.by_child.get_mut(&hold.child);
+        match held.and_then(|held| held.held(hold.tenant).place(hold.number)) {
+            Some(count) => {
+                *count -= 1;
                 self.valid -= 1;
             }
             None => self.void -= 1,
         }
-        is_valid
     }
 
     fn remove_where(&mut self, digest: &Digest, goes: impl Fn(&Hold) -> bool) {
@@ -147,29 +279,50 @@ impl Holds {
     /// In proportion to what became void since the last time, so that no step costs more than those before it saved.
     fn sweep(&mut self) {
         let by_child = &self.by_child;
-        let is_valid = |hold: &Hold| by_child.get(&hold.child).is_some_and(|held| hold.number > held.void_to);
         self.by_secret.retain(|_, holds| {
-            holds.retain(is_valid);
+            holds.retain(|hold| is_valid(by_child, hold));
             !holds.is_empty()
         });
         self.void = 0;
     }
 }
 
+fn is_valid(by_child: &HashMap<ChildId, OfChild>, hold: &Hold) -> bool {
+    let Some(held) = by_child.get(&hold.child) else {
+        return false;
+    };
+    let void_to = held
+        .by_tenant
+        .get(&hold.tenant)
+        .map_or(held.void_to, |held| held.void_to);
+    hold.number > void_to
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const ACME: TenantNumber = 1;
+    const OTHER: TenantNumber = 2;
 
     fn digest(number: usize) -> Digest {
         Digest::of(&number.to_le_bytes())
     }
 
+    fn key() -> KeyId {
+        KeyId::new(crate::Timestamp::from_millis(1), 0, [0; crate::id::ID_ENTROPY_BYTES])
+    }
+
+    fn children(holds: &mut Holds, number: usize) -> Vec<ChildId> {
+        holds.of_secret(&digest(number)).map(|hold| hold.child).collect()
+    }
+
     /// What is counted is what is there.
     fn check(holds: &Holds) {
         let all = || holds.by_secret.values().flatten();
-        let valid = all().filter(|hold| holds.is_valid(**hold)).count();
+        let valid = all().filter(|hold| is_valid(&holds.by_child, hold)).count();
         assert_eq!((holds.valid, holds.void), (valid, all().count() - valid));
-        let counted: usize = holds.by_child.values().map(|held| held.count).sum();
+        let counted: usize = holds.by_child.keys().map(|child| holds.count(*child)).sum();
         assert_eq!(counted, valid);
     }
 
@@ -180,34 +333,71 @@ mod tests {
             holds.join(child);
             (0..10).for_each(|number| _ = holds.add(child, digest(number)));
         }
-        holds.void_all_of(1);
+        let mark = holds.mark(1, None);
         check(&holds);
-        assert_eq!((holds.count(1), holds.count(2)), (0, 10));
-        assert_eq!(holds.take(&digest(0)), [2]);
-        let again = holds.add(1, digest(1));
-        holds.keep_only(1, &digest(1), again);
+        assert_eq!(children(&mut holds, 0), [1, 2], "it has not said so yet");
+        let late = holds.add(1, digest(1));
+        holds.forgot_to(1, None, mark);
         check(&holds);
-        assert_eq!(holds.take(&digest(1)), [2, 1]);
+        assert_eq!((holds.count(1), holds.count(2)), (1, 10));
+        assert_eq!(children(&mut holds, 0), [2]);
+        assert_eq!(children(&mut holds, 1), [2, 1], "what came later is another matter");
+        holds.remove(1, &digest(1), late);
         holds.leave(2);
         check(&holds);
-        assert!(holds.take(&digest(2)).is_empty());
-        check(&holds);
-        holds.clear();
-        check(&holds);
+        assert!(children(&mut holds, 2).is_empty());
     }
 
     #[test]
-    fn a_void_hold_makes_no_valid_one_superfluous() {
+    fn a_tenant_is_let_go_of_alone_and_with_what_was_on_its_way() {
+        let mut holds = Holds::default();
+        holds.join(1);
+        let (known, foreign, early) = (
+            holds.add(1, digest(1)),
+            holds.add(1, digest(2)),
+            holds.add(1, digest(3)),
+        );
+        holds.settle(1, &digest(1), known, ACME, key());
+        holds.settle(1, &digest(2), foreign, OTHER, key());
+        let mark = holds.mark(1, Some(ACME));
+        let late = holds.add(1, digest(4));
+        holds.settle(1, &digest(4), late, ACME, key());
+        check(&holds);
+        holds.forgot_to(1, Some(ACME), mark);
+        check(&holds);
+        assert!(children(&mut holds, 1).is_empty());
+        assert_eq!(children(&mut holds, 2), [1]);
+        assert_eq!(children(&mut holds, 4), [1]);
+        // Its answer comes to a question that the child no longer waits for.
+        holds.settle(1, &digest(3), early, ACME, key());
+        check(&holds);
+        assert!(children(&mut holds, 3).is_empty());
+        assert!(holds.may_know(1, ACME, true) && !holds.may_know(1, 9, true));
+    }
+
+    #[test]
+    fn a_question_from_before_everything_was_forgotten_is_settled_as_what_it_was() {
         let mut holds = Holds::default();
         holds.join(1);
         let early = holds.add(1, digest(1));
-        holds.void_all_of(1);
-        let late = holds.add(1, digest(1));
-        holds.keep_only(1, &digest(1), early);
-        holds.remove(1, &digest(1), early);
+        let mark = holds.mark(1, None);
+        holds.settle(1, &digest(1), early, ACME, key());
         check(&holds);
-        assert_eq!((holds.count(1), late), (1, 2));
-        assert_eq!(holds.take(&digest(1)), [1]);
+        holds.forgot_to(1, None, mark);
+        check(&holds);
+        assert_eq!(holds.count(1), 0);
+    }
+
+    #[test]
+    fn only_what_was_told_with_an_order_goes_with_its_acknowledgement() {
+        let mut holds = Holds::default();
+        holds.join(1);
+        holds.add(1, digest(1));
+        holds.of_secret(&digest(1)).for_each(|hold| hold.order = 7);
+        holds.add(1, digest(1));
+        holds.forgot(1, &[digest(1)], 7);
+        check(&holds);
+        assert_eq!(holds.count(1), 1);
     }
 
     #[test]

@@ -1,7 +1,6 @@
 use super::super::Period;
 use super::super::counter::slice;
 use super::*;
-use crate::text::LimitName;
 use proptest::prelude::*;
 use std::collections::HashMap;
 
@@ -9,6 +8,16 @@ const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
 fn later(ms: i64) -> Timestamp {
     Timestamp::from_millis(NOW.millis() + ms)
+}
+
+/// By clocks that go alike.
+fn at(time: Timestamp) -> At {
+    at_both(time, time.millis())
+}
+
+/// By a boot clock that says something else than the time.
+fn at_both(time: Timestamp, boot_ms: i64) -> At {
+    At::new(time, Moment::default().plus_ms(boot_ms.unsigned_abs()))
 }
 
 /// The store: one counter a limit.
@@ -19,11 +28,11 @@ struct Store {
 }
 
 impl Store {
-    fn give(&mut self, needs: &[Need], now: Timestamp) -> Vec<Supply> {
+    fn give(&mut self, needs: &[Need], now: At) -> Vec<Supply> {
         self.asked += 1;
         let one = |need: &Need| {
             let counter = self.counters.get(&need.limit.name).copied();
-            let slice = slice(&need.limit.bound, counter, need.wish, now);
+            let slice = slice(&need.limit.bound, counter, need.wish, now.time);
             self.counters.insert(need.limit.name.clone(), slice.counter);
             Supply {
                 need: need.clone(),
@@ -37,6 +46,10 @@ impl Store {
 
 /// A use as a node makes it: it asks the store as often as it must.
 fn used(meter: &mut Meter, store: &mut Store, cost: u64, now: Timestamp) -> Taken {
+    used_at(meter, store, cost, at(now))
+}
+
+fn used_at(meter: &mut Meter, store: &mut Store, cost: u64, now: At) -> Taken {
     let mut supplied = Vec::new();
     for _ in 0..8 {
         match meter.take(cost, now, &supplied) {
@@ -48,7 +61,7 @@ fn used(meter: &mut Meter, store: &mut Store, cost: u64, now: Timestamp) -> Take
 }
 
 fn meter(joined: &str) -> Meter {
-    Meter::new(joined, NOW).unwrap()
+    Meter::new(joined).unwrap()
 }
 
 fn is_no(taken: &Taken, retry: Option<u64>) -> bool {
@@ -60,13 +73,13 @@ fn a_soft_rate_asks_nobody_and_says_when_to_come_again() {
     let (mut meter, mut store) = (meter("rate:r,60,60,2,soft"), Store::default());
     for remaining in [1, 0] {
         assert_eq!(used(&mut meter, &mut store, 1, NOW), Taken::Yes);
-        assert_eq!(meter.standings(NOW)[0].remaining, remaining);
+        assert_eq!(meter.standings(at(NOW))[0].remaining, remaining);
     }
     assert!(is_no(&used(&mut meter, &mut store, 1, NOW), Some(1)));
     assert!(is_no(&used(&mut meter, &mut store, 3, NOW), None));
     assert_eq!(used(&mut meter, &mut store, 1, later(1_000)), Taken::Yes);
-    assert_eq!((store.asked, meter.is_at_rest(later(1_000))), (0, false));
-    assert!(meter.is_at_rest(later(10_000)));
+    assert_eq!((store.asked, meter.is_at_rest(at(later(1_000)))), (0, false));
+    assert!(meter.is_at_rest(at(later(10_000))));
 }
 
 #[test]
@@ -93,10 +106,10 @@ fn a_quota_is_used_up_and_begins_again_with_its_period() {
     let end = Period::Day.end(NOW).unwrap();
     let left = end.millis_since(NOW).div_ceil(1_000);
     assert!(is_no(&used(&mut meter, &mut store, 1, NOW), Some(left)));
-    let standing = &meter.standings(NOW)[0];
+    let standing = &meter.standings(at(NOW))[0];
     assert_eq!((standing.remaining, standing.reset_seconds), (0, Some(left)));
     assert_eq!(used(&mut meter, &mut store, 1, end), Taken::Yes);
-    assert_eq!(meter.standings(end)[0].remaining, 999);
+    assert_eq!(meter.standings(at(end))[0].remaining, 999);
 }
 
 #[test]
@@ -115,7 +128,7 @@ fn what_was_not_used_of_a_quota_goes_back_to_the_others() {
     }
     assert!(of_other < 980);
     let back = one.hand_back();
-    store.give(&back, NOW);
+    store.give(&back, at(NOW));
     let soon = later(2_000);
     while used(&mut other, &mut store, 1, soon) == Taken::Yes {
         of_other += 1;
@@ -125,13 +138,30 @@ fn what_was_not_used_of_a_quota_goes_back_to_the_others() {
 }
 
 #[test]
+fn a_slice_whose_answer_comes_after_the_turn_is_not_used_in_the_next_period() {
+    let (mut meter, mut store) = (meter("quota:q,100,hour"), Store::default());
+    let end = Period::Hour.end(NOW).unwrap();
+    let before = Timestamp::from_millis(end.millis() - 1);
+    let Taken::Ask(needs) = meter.take(1, at(before), &[]) else {
+        panic!("a new meter has no slice");
+    };
+    let supplied = store.give(&needs, at(before));
+    assert!(matches!(meter.take(1, at(end), &supplied), Taken::Ask(_)));
+    let mut valid = 0;
+    while used(&mut meter, &mut store, 1, end) == Taken::Yes {
+        valid += 1;
+    }
+    assert_eq!(valid, 100);
+}
+
+#[test]
 fn a_use_that_one_limit_refuses_is_counted_by_none() {
     let (mut meter, mut store) = (meter("rate:a,1,60,1,soft quota:b,5,total"), Store::default());
     assert_eq!(used(&mut meter, &mut store, 1, NOW), Taken::Yes);
     for _ in 0..10 {
         assert!(is_no(&used(&mut meter, &mut store, 1, NOW), Some(60)));
     }
-    assert_eq!(meter.standings(NOW)[1].remaining, 4);
+    assert_eq!(meter.standings(at(NOW))[1].remaining, 4);
 }
 
 #[test]
@@ -190,23 +220,23 @@ proptest! {
         let burst = burst.min(limit);
         let joined = format!("rate:r,{limit},{seconds},{burst},hard quota:q,{quota},total");
         let mut nodes: Vec<_> = (0..4).map(|_| meter(&joined)).collect();
-        let (mut store, mut at, mut taken) = (Store::default(), 0, Vec::new());
+        let (mut store, mut ms, mut taken) = (Store::default(), 0, Vec::new());
         for step in steps {
-            at += step.ms;
+            ms += step.ms;
             if step.crashes {
                 nodes[step.node] = meter(&joined);
             }
             let node = &mut nodes[step.node];
-            let answer = match node.take(step.cost, later(at), &[]) {
+            let answer = match node.take(step.cost, at(later(ms)), &[]) {
                 Taken::Ask(needs) => {
-                    let supplied = store.give(&needs, later(at));
-                    at += step.delay;
-                    node.take(step.cost, later(at), &supplied)
+                    let supplied = store.give(&needs, at(later(ms)));
+                    ms += step.delay;
+                    node.take(step.cost, at(later(ms)), &supplied)
                 }
                 answer => answer,
             };
             if answer == Taken::Yes {
-                taken.push((at, step.cost));
+                taken.push((ms, step.cost));
             }
         }
         let all: u64 = taken.iter().map(|(_, cost)| cost).sum();
@@ -221,5 +251,183 @@ proptest! {
                 prop_assert!(sum <= most, "{sum} in {ms} ms, {most} are allowed");
             }
         }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Turning {
+    node: usize,
+    /// Until this step, in ms.
+    ms: i64,
+    cost: u64,
+    /// The node gives back what it has left instead of using more, and the store hears of it so much later, in ms.
+    gives_back: Option<i64>,
+    /// The answer of the store comes so much later, in ms.
+    delay: i64,
+}
+
+fn turning() -> impl Strategy<Value = Vec<Turning>> {
+    let step = (
+        0_usize..4,
+        0_i64..200,
+        1_u64..4,
+        prop::option::weighted(0.15, 0_i64..5_000),
+        prop_oneof![5 => Just(0_i64), 1 => 0_i64..2_000],
+    );
+    let step = step.prop_map(|(node, ms, cost, gives_back, delay)| Turning {
+        node,
+        ms,
+        cost,
+        gives_back,
+        delay,
+    });
+    prop::collection::vec(step, 50..400)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    /// Nodes use a quota over the turn of its period, with clocks that differ, answers that come late, and parts of slices
+    /// that are given back when the period that they are of is over: no period sees more than its own quota.
+    #[test]
+    fn no_period_sees_more_than_its_own_quota_whatever_comes_back_late(
+        quota in 100_u64..400, period in 0_usize..3, clocks in prop::array::uniform4(-3_000_i64..3_000),
+        steps in turning(),
+    ) {
+        let period = [Period::Hour, Period::Day, Period::Month][period];
+        let joined = format!("quota:q,{quota},{}", period.as_str());
+        let mut nodes: Vec<_> = (0..4).map(|_| meter(&joined)).collect();
+        // As many steps before the turn as after it.
+        let whole: i64 = steps.iter().map(|step| step.ms + step.delay).sum();
+        let begun = period.end(NOW).unwrap().millis() - whole / 2;
+        let (mut store, mut at, mut used) = (Store::default(), begun, HashMap::new());
+        let mut on_the_way: Vec<(i64, Vec<Need>, At)> = Vec::new();
+        for step in steps {
+            at += step.ms;
+            let time = |at: i64| at_both(Timestamp::from_millis(at + clocks[step.node]), at);
+            let (now_due, later): (Vec<_>, _) = on_the_way.into_iter().partition(|(due, ..)| *due <= at);
+            on_the_way = later;
+            for (_, needs, sent) in now_due {
+                store.give(&needs, sent);
+            }
+            let node = &mut nodes[step.node];
+            if let Some(delay) = step.gives_back {
+                on_the_way.push((at + delay, node.hand_back(), time(at)));
+                continue;
+            }
+            let (mut answer, mut supplied) = (node.take(step.cost, time(at), &[]), Vec::new());
+            for _ in 0..3 {
+                if let Taken::Ask(needs) = answer {
+                    supplied = store.give(&needs, time(at));
+                    at += step.delay;
+                    answer = node.take(step.cost, time(at), &supplied);
+                }
+            }
+            drop(supplied);
+            if answer == Taken::Yes {
+                *used.entry(period.start(time(at).time).millis()).or_insert(0) += step.cost;
+            }
+        }
+        // A node whose clock is behind uses slices of the next period before it calls it so.
+        let next = used.get(&period.end(NOW).unwrap().millis()).copied().unwrap_or(0);
+        let both: u64 = used.values().sum();
+        prop_assert!(next <= quota && both <= 2 * quota, "{used:?} of {quota}");
+    }
+}
+
+#[test]
+fn a_soft_rate_does_not_care_what_the_time_of_day_is() {
+    for step in [-3_600_000, 3_600_000, 86_400_000 * 365] {
+        let (mut meter, mut store) = (meter("rate:r,60,60,2,soft"), Store::default());
+        let mut use_at = |wall: i64, boot: i64| used_at(&mut meter, &mut store, 1, at_both(later(wall), boot));
+        assert_eq!([use_at(0, 10_000), use_at(0, 10_000)], [Taken::Yes, Taken::Yes]);
+        assert!(is_no(&use_at(step, 10_000), Some(1)), "a step opens nothing");
+        assert_eq!(use_at(step, 11_000), Taken::Yes, "and closes nothing");
+        assert_eq!(use_at(0, 12_000), Taken::Yes);
+    }
+}
+
+#[test]
+fn a_hard_rate_that_a_wrong_clock_counted_is_open_again_after_a_burst() {
+    let mut store = Store::default();
+    let hour = 3_600_000;
+    let mut node = meter("rate:r,60,60,5,hard");
+    for _ in 0..5 {
+        assert_eq!(
+            used_at(&mut node, &mut store, 1, at_both(later(hour), 10_000)),
+            Taken::Yes
+        );
+    }
+    // The clock is put right; this node, and one that was started again.
+    for mut node in [node, meter("rate:r,60,60,5,hard")] {
+        assert!(matches!(
+            used_at(&mut node, &mut store, 1, at_both(NOW, 10_000)),
+            Taken::No { .. }
+        ));
+        let mut valid = 0;
+        for second in 0..60_i64 {
+            let now = at_both(later(second * 1_000), 10_000 + second * 1_000);
+            valid += u32::from(used_at(&mut node, &mut store, 1, now) == Taken::Yes);
+        }
+        assert!((50..=60).contains(&valid), "{valid}");
+        store
+            .counters
+            .insert(LimitName::parse("r").unwrap(), rate(nanos(later(hour)) + 5_000_000_000));
+    }
+}
+
+#[test]
+fn a_quota_is_answered_whatever_the_clock_of_the_node_does() {
+    let (mut node, mut store) = (meter("quota:q,100,hour"), Store::default());
+    let mut boot = 10_000;
+    let mut valid = HashMap::new();
+    for hours in [0, 1, 0, 1, 2, 1, 2] {
+        let time = later(hours * 3_600_000);
+        for _ in 0..150 {
+            boot += 100;
+            let answer = used_at(&mut node, &mut store, 1, at_both(time, boot));
+            *valid.entry(hours).or_insert(0) += u32::from(answer == Taken::Yes);
+        }
+    }
+    assert!(valid.values().all(|valid| *valid <= 100), "{valid:?}");
+    assert_eq!((valid[&0], valid[&1], valid[&2]), (100, 100, 100));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Nodes whose clocks differ by up to two seconds use a quota over the turn of its period, evenly or as fast as they
+    /// can: neither period sees more than its quota by the true time, but for what the clocks differ by before the turn,
+    /// and that is missing after it. If the clock of one of them is set back for a while, that node may use what was left
+    /// of the period before the turn, and both periods together still see no more than both quotas.
+    #[test]
+    fn no_pace_and_no_clock_that_is_set_back_gives_more_than_a_quota_a_period(
+        quota in 50_u64..300, period in 0_usize..3, clocks in prop::array::uniform3(-1_000_i64..1_000),
+        pace_ms in prop_oneof![Just(0_i64), 1_i64..200], set_back in prop::option::of(1_i64..40), order in any::<u64>(),
+    ) {
+        let period = [Period::Hour, Period::Day, Period::Month][period];
+        let joined = format!("quota:q,{quota},{}", period.as_str());
+        let mut nodes: Vec<_> = (0..3).map(|_| meter(&joined)).collect();
+        let turn = period.end(NOW).unwrap().millis();
+        let (mut store, mut used, mut order) = (Store::default(), [0_u64; 2], order);
+        // At full speed every millisecond sees many uses.
+        let (step_ms, uses) = if pace_ms == 0 { (20, quota / 5 + 2) } else { (pace_ms, 1) };
+        for step in -150..150_i64 {
+            for _ in 0..uses {
+                order = order.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                let node = usize::try_from(order >> 33).unwrap() % 3;
+                let now = turn + step * step_ms;
+                let wrong = match set_back {
+                    Some(hours) if node == 0 && (50..100).contains(&step) => -hours * 3_600_000,
+                    _ => clocks[node],
+                };
+                let time = at_both(Timestamp::from_millis(now + wrong), now);
+                let is_before = usize::from(now + clocks[node] >= turn);
+                let answer = used_at(&mut nodes[node], &mut store, 1, time);
+                used[is_before] += u64::from(answer == Taken::Yes);
+            }
+        }
+        let is_within = used[1] <= quota || set_back.is_some();
+        prop_assert!(is_within && used[0] + used[1] <= 2 * quota, "{used:?} of {quota}");
     }
 }

@@ -1,0 +1,152 @@
+//! How much the children of one root key, of one tenant and of all may take, so that nobody uses up what others need
+//! (rule R15).
+
+use crate::access::Reach;
+use crate::coherence::Moment;
+use crate::id::RootKeyId;
+use std::collections::HashMap;
+
+/// Most children in all, of one tenant and of one root key. One that is gone counts until its last lease is over.
+pub const CHILDREN_MAX: Most = Most {
+    root_key: 256,
+    tenant: 1_024,
+    all: 4_096,
+};
+/// Most secrets that children may remember. A child that asks for more is told to forget everything first.
+pub const HOLDS_MAX: Most = Most {
+    root_key: 2_000_000,
+    tenant: 4_000_000,
+    all: 16_000_000,
+};
+/// Most look-ups under way. One more is answered as not available now.
+pub const LOOK_UPS_MAX: Most = Most {
+    root_key: 512,
+    tenant: 1_024,
+    all: 4_096,
+};
+/// Most orders that one child may leave unacknowledged; with more it is overdue at once.
+pub const ORDERS_MAX: usize = 4_096;
+
+/// An order that is not acknowledged for so long ends grants and the connection, in milliseconds (rule R13).
+pub const OVERDUE_MS: u64 = 2_000;
+/// A child that was sent away may still acknowledge for so long, in milliseconds; then its connection is closed.
+pub const GOODBYE_MS: u64 = 500;
+/// A root key whose children were overdue so often ...
+pub const STRIKES_MAX: usize = 3;
+/// ... within this time, in milliseconds, is refused the stream for as long.
+pub const STRIKES_MS: u64 = 600_000;
+/// Most root keys whose children's delays are remembered.
+const STRUCK_MAX: usize = 4_096;
+
+/// A bound for each size of class.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Most {
+    /// For one root key.
+    pub root_key: usize,
+    /// For all children bound to one tenant; for all that are bound to none; and for those on the machine itself.
+    pub tenant: usize,
+    /// For all children.
+    pub all: usize,
+}
+
+/// Which bound is reached.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Full {
+    /// The bound.
+    pub max: usize,
+    /// Of what, in words.
+    pub of: &'static str,
+}
+
+/// Whose children they are.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Class {
+    pub(super) root_key: Option<RootKeyId>,
+    pub(super) reach: Reach,
+}
+
+impl Class {
+    /// Whether another class shares the bound for a tenant with this one. Without a root key it is one of its own.
+    pub(super) fn is_beside(&self, other: &Self) -> bool {
+        self.root_key.is_some() == other.root_key.is_some() && (self.root_key.is_none() || self.reach == other.reach)
+    }
+}
+
+impl Most {
+    /// Whether there is room for one more. `counts`: of the root key, of the tenant, in all.
+    pub(super) fn check(&self, counts: [usize; 3]) -> Result<(), Full> {
+        let bounds = [
+            (self.root_key, "of this root key"),
+            (self.tenant, "of this tenant"),
+            (self.all, "in all"),
+        ];
+        let reached = bounds.into_iter().zip(counts).find(|((max, _), count)| count >= max);
+        reached.map_or(Ok(()), |((max, of), _)| Err(Full { max, of }))
+    }
+}
+
+/// Something that children have, counted by class.
+#[derive(Debug, Default)]
+pub(super) struct Tally(HashMap<Class, usize>);
+
+impl Tally {
+    pub(super) fn add(&mut self, class: &Class) {
+        match self.0.get_mut(class) {
+            Some(count) => *count += 1,
+            None => _ = self.0.insert(class.clone(), 1),
+        }
+    }
+
+    pub(super) fn remove(&mut self, class: &Class, count: usize) {
+        if let Some(known) = self.0.get_mut(class) {
+            *known = known.saturating_sub(count);
+            if *known == 0 {
+                self.0.remove(class);
+            }
+        }
+    }
+
+    /// Of the root key, of the tenant, in all.
+    pub(super) fn counts(&self, class: &Class) -> [usize; 3] {
+        let of = |is_it: &dyn Fn(&Class) -> bool| {
+            let some = self.0.iter().filter(|(other, _)| is_it(other));
+            some.map(|(_, count)| count).sum()
+        };
+        [
+            of(&|other| class.root_key.is_some() && other.root_key == class.root_key),
+            of(&|other| class.is_beside(other)),
+            of(&|_| true),
+        ]
+    }
+}
+
+/// When children of root keys were overdue.
+#[derive(Debug, Default)]
+pub(super) struct Strikes(HashMap<RootKeyId, Vec<Moment>>);
+
+impl Strikes {
+    pub(super) fn note(&mut self, root_key: RootKeyId, now: Moment) {
+        if self.0.len() >= STRUCK_MAX {
+            self.0
+                .retain(|_, times| times.iter().any(|at| now.ms_since(*at) < STRIKES_MS));
+        }
+        if self.0.len() >= STRUCK_MAX && !self.0.contains_key(&root_key) {
+            return;
+        }
+        let times = self.0.entry(root_key).or_default();
+        times.retain(|at| now.ms_since(*at) < STRIKES_MS);
+        times.push(now);
+        if times.len() > STRIKES_MAX {
+            times.remove(0);
+        }
+    }
+
+    /// How long a root key is still refused, in milliseconds; `None` if it is not.
+    pub(super) fn refused_ms(&self, root_key: RootKeyId, now: Moment) -> Option<u64> {
+        let times = self.0.get(&root_key)?;
+        let (first, last) = (times.first()?, times.last()?);
+        let is_often = times.len() >= STRIKES_MAX && last.ms_since(*first) < STRIKES_MS;
+        let left = STRIKES_MS.saturating_sub(now.ms_since(*last));
+        (is_often && left > 0).then_some(left)
+    }
+}

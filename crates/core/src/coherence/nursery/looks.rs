@@ -1,0 +1,285 @@
+//! What children are told of, and how they stand.
+
+use super::bounds::{CHILDREN_MAX, Class, Full, GOODBYE_MS, HOLDS_MAX, LOOK_UPS_MAX};
+use super::orders::Because;
+use super::{
+    Awaited, COUNTED_EVERY, Child, ChildId, HELD_FACTOR, Holding, Moment, Nursery, Rule, STEP_MAX_MS, STEP_MIN_MS,
+    Stage, Told, is_overdue, keeps,
+};
+use crate::id::{KeyId, RootKeyId};
+use crate::key::Digest;
+use crate::text::Slug;
+
+/// How a connected child stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Standing {
+    /// What is left of the lease that it was granted last, by the parent's careful count, in milliseconds.
+    pub lease_left_ms: u64,
+    /// Secrets that it may remember.
+    pub held: usize,
+    /// How long the oldest order is unacknowledged, in milliseconds, and the oldest change that waits for it.
+    pub oldest_order: Option<(u64, u64)>,
+}
+
+/// Why a child is told nothing of a secret.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NotTold {
+    /// It is gone, or was sent away.
+    Gone,
+    /// So much is under way already, or remembered, that nothing can be said now.
+    Busy,
+}
+
+impl Nursery {
+    /// Notes that a child will be told of a secret. Call *before* the secret is looked up: a change that comes in
+    /// between is then told to the child as well. The hold's number, and an order if the child has asked for too many.
+    pub fn hold(&mut self, id: ChildId, digest: Digest, revision: u64) -> Result<(u64, Option<Told>), NotTold> {
+        let child = self.children.get(&id).filter(|child| child.stage == Stage::Connected);
+        let child = child.ok_or(NotTold::Gone)?;
+        let counts = self.look_ups.counts(&child.class);
+        LOOK_UPS_MAX.check(counts).map_err(|_| NotTold::Busy)?;
+        let class = child.class.clone();
+        let mut order = None;
+        if self.is_full(child, id) {
+            if self.holds.count(id) >= self.most_held(id).saturating_mul(2) {
+                return Err(NotTold::Busy);
+            }
+            // One at a time: until the child says that it forgot, it is told no more than as much again.
+            if !self
+                .children
+                .get(&id)
+                .is_some_and(|child| child.orders.has_everything())
+            {
+                order = self.forget_everything(id, Because::default(), revision);
+            }
+        }
+        self.look_ups.add(&class);
+        if let Some(child) = self.children.get_mut(&id) {
+            child.look_ups += 1;
+        }
+        Ok((self.holds.add(id, digest), order))
+    }
+
+    fn most_held(&self, id: ChildId) -> usize {
+        let capacity = self.children.get(&id).map_or(0, |child| child.capacity);
+        capacity.saturating_mul(HELD_FACTOR).min(HOLDS_MAX.root_key)
+    }
+
+    /// Whether a child, or those that share a bound with it, hold as much as they may.
+    fn is_full(&self, child: &Child, id: ChildId) -> bool {
+        let own = self.holds.count(id);
+        if own >= child.capacity.saturating_mul(HELD_FACTOR) || own >= HOLDS_MAX.root_key {
+            return true;
+        }
+        if own == 0 || !own.is_multiple_of(COUNTED_EVERY) {
+            return false;
+        }
+        let counts = self.counts(&child.class, |id, _| self.holds.count(id));
+        HOLDS_MAX.check([counts[0], counts[1], self.holds.len()]).is_err()
+    }
+
+    /// A child was told of a secret: one hold is enough from here on.
+    pub fn settle(&mut self, id: ChildId, digest: &Digest, number: u64, tenant: &Slug, key: KeyId) {
+        self.looked_up(id);
+        let tenant = self.tenant(tenant);
+        self.holds.settle(id, digest, number, tenant, key);
+        let Some(child) = self.children.get_mut(&id) else {
+            return;
+        };
+        let told: Vec<u64> = {
+            let own = self.holds.of_secret(digest).filter(|hold| hold.child == id);
+            own.filter(|hold| child.orders.that_takes(hold).is_some())
+                .map(|hold| hold.number)
+                .collect()
+        };
+        self.holds
+            .keep_only(id, digest, number, |hold| told.contains(&hold.number));
+    }
+
+    /// A child was told nothing of a secret after all, and so remembers nothing: strangers could fill this otherwise.
+    pub fn let_go(&mut self, id: ChildId, digest: &Digest, number: u64) {
+        self.looked_up(id);
+        self.holds.remove(id, digest, number);
+    }
+
+    fn looked_up(&mut self, id: ChildId) {
+        if let Some(child) = self.children.get_mut(&id) {
+            child.look_ups = child.look_ups.saturating_sub(1);
+            self.look_ups.remove(&child.class, 1);
+        }
+    }
+
+    /// Rules R13 and R14: children that must be closed now. They have not said in time that they forgot, or that they
+    /// went; nothing is granted to them any more. Call it often: more than a quarter of a second in between delays it.
+    pub fn sweep(&mut self, now: Moment) -> Vec<ChildId> {
+        self.look_at_the_clock(now);
+        let ticks = self.ticks;
+        let mut late = Vec::new();
+        for id in self.waiting.difference(&self.gone) {
+            let Some(child) = self.children.get_mut(id) else {
+                continue;
+            };
+            let age = child
+                .orders
+                .oldest()
+                .map_or(0, |order| ticks.saturating_sub(order.sent));
+            match child.stage {
+                Stage::Connected if is_overdue(child, ticks) && keeps(Rule::OverdueEndsGrants) => {
+                    self.overdue += 1;
+                    if let Some(root_key) = child.class.root_key {
+                        self.strikes.note(root_key, now);
+                    }
+                    late.push(*id);
+                }
+                Stage::SentAway if age >= GOODBYE_MS => late.push(*id),
+                Stage::Connected | Stage::SentAway | Stage::Gone => {}
+            }
+        }
+        for id in &late {
+            self.lost(*id);
+        }
+        self.bury(now);
+        late
+    }
+
+    /// Counts the time that this process ran. A child cannot answer while its parent stands still, and is not to be
+    /// blamed for it.
+    pub(super) fn look_at_the_clock(&mut self, now: Moment) {
+        let Some(looked) = self.looked else {
+            self.looked = Some(now);
+            return;
+        };
+        let passed = now.ms_since(looked);
+        if passed >= STEP_MIN_MS && now.is_surely_at_or_after(looked) {
+            self.ticks += passed.min(STEP_MAX_MS);
+            self.looked = Some(now);
+        }
+    }
+
+    /// Whether a change waits for a child.
+    pub fn covers(&mut self, awaited: &Awaited, now: Moment) -> bool {
+        self.bury(now);
+        if !keeps(Rule::ChildrenAreWaitedFor) {
+            return false;
+        }
+        let waiting = self.waiting.iter().filter_map(|id| self.children.get(id));
+        waiting
+            .flat_map(|child| child.orders.held(now, child.over_at))
+            .any(|told| told.covers(awaited))
+    }
+
+    /// Which changes wait for children.
+    pub fn holding(&mut self, now: Moment) -> Holding {
+        self.bury(now);
+        let mut all = Holding::default();
+        if !keeps(Rule::ChildrenAreWaitedFor) {
+            return all;
+        }
+        let waiting = self.waiting.iter().filter_map(|id| self.children.get(id));
+        waiting
+            .flat_map(|child| child.orders.held(now, child.over_at))
+            .for_each(|told| all.merge(told));
+        all
+    }
+
+    /// Whether some child may still answer.
+    pub fn has_leases(&mut self, now: Moment) -> bool {
+        self.bury(now);
+        self.children.values().any(|child| !child.is_over(now))
+    }
+
+    /// Whether a root key's children may not come for a while, and for how many milliseconds (rule R15).
+    pub fn refused_ms(&self, root_key: RootKeyId, now: Moment) -> Option<u64> {
+        self.strikes.refused_ms(root_key, now)
+    }
+
+    /// Whether there is room for one more child of a root key and reach.
+    pub fn has_room(&self, root_key: Option<RootKeyId>, reach: &crate::access::Reach) -> Result<(), Full> {
+        self.room_for(&Class {
+            root_key,
+            reach: reach.clone(),
+        })
+    }
+
+    pub(super) fn room_for(&self, class: &Class) -> Result<(), Full> {
+        let [root_key, tenant] = self.counts(class, |_, _| 1);
+        CHILDREN_MAX.check([root_key, tenant, self.children.len()])
+    }
+
+    /// The sum over the children of a class: of the same root key, and of those that share the bound for a tenant.
+    fn counts(&self, class: &Class, count: impl Fn(ChildId, &Child) -> usize) -> [usize; 2] {
+        let mut counts = [0, 0];
+        for (id, child) in self.children.iter().filter(|(_, child)| child.class.is_beside(class)) {
+            let own = count(*id, child);
+            counts[1] += own;
+            if class.root_key.is_some() && child.class.root_key == class.root_key {
+                counts[0] += own;
+            }
+        }
+        counts
+    }
+
+    /// Children that are connected, or gone with a lease.
+    pub fn known(&self) -> usize {
+        self.children.len()
+    }
+
+    /// Whether a child is still known, be it connected or gone with a lease.
+    pub fn knows(&self, id: ChildId) -> bool {
+        self.children.contains_key(&id)
+    }
+
+    /// Whether a child was sent away and may still acknowledge: its connection stays for [`GOODBYE_MS`] at most.
+    pub fn is_leaving(&self, id: ChildId) -> bool {
+        let child = self.children.get(&id);
+        child.is_some_and(|child| child.stage == Stage::SentAway)
+    }
+
+    /// Every child that is connected and was not sent away.
+    pub fn connected(&self) -> Vec<ChildId> {
+        let connected = self
+            .children
+            .iter()
+            .filter(|(_, child)| child.stage == Stage::Connected);
+        connected.map(|(id, _)| *id).collect()
+    }
+
+    /// How a connected child stands.
+    pub fn standing(&self, id: ChildId, now: Moment) -> Option<Standing> {
+        let child = self.children.get(&id).filter(|child| child.stage != Stage::Gone)?;
+        let left = |end: Moment| end.surely_ms_since(now);
+        let age = |order: &super::Outstanding| {
+            let age = self.ticks.saturating_sub(order.sent);
+            (age, order.told.oldest().unwrap_or(0))
+        };
+        Some(Standing {
+            lease_left_ms: child.over_at.map_or(0, left),
+            held: self.holds.count(id),
+            oldest_order: child.orders.oldest().map(age),
+        })
+    }
+
+    /// Children that are connected.
+    pub fn len(&self) -> usize {
+        self.children.len() - self.gone.len()
+    }
+
+    /// Whether there are none, not even ones that are gone and could still answer.
+    pub fn is_empty(&self) -> bool {
+        self.children.is_empty()
+    }
+
+    /// Orders that connected children have not acknowledged.
+    pub fn orders_outstanding(&self) -> usize {
+        let waiting = self.waiting.difference(&self.gone);
+        waiting
+            .filter_map(|id| self.children.get(id))
+            .map(|child| child.orders.len())
+            .sum()
+    }
+
+    /// Children that were closed because they did not acknowledge in time.
+    pub fn overdue(&self) -> u64 {
+        self.overdue
+    }
+}

@@ -1,0 +1,210 @@
+//! Orders that a child has not acknowledged, and which changes each of them stands for.
+
+use super::Touch;
+use super::holds::{Hold, TenantNumber, UNKNOWN};
+use crate::coherence::Moment;
+use crate::coherence::holding::{Holding, Scope, Span};
+use crate::coherence::rules::{Rule, keeps};
+use crate::id::KeyId;
+use crate::key::Digest;
+use std::collections::{HashSet, VecDeque};
+
+/// What an order takes.
+#[derive(Debug)]
+pub(super) enum Takes {
+    Secrets(Vec<Digest>),
+    /// What the child held up to a mark: of one tenant, or everything.
+    UpTo(Option<TenantNumber>, u64),
+}
+
+/// An order that is not acknowledged.
+#[derive(Debug)]
+pub(super) struct Outstanding {
+    pub(super) number: u64,
+    pub(super) takes: Takes,
+    /// The changes that wait for it.
+    pub(super) told: Holding,
+    /// The keys of the secrets that it takes, as far as the child was told them: never more than the child holds. A secret
+    /// that was still being looked up is of no key yet; its answer is older than this order, and void for the child.
+    pub(super) keys: HashSet<KeyId>,
+    /// When the lease is over that the child had when the order was sent. A grant that came after it stands behind it on
+    /// the same connection: whoever has the grant has carried out the order.
+    pub(super) over_at: Option<Moment>,
+    /// By the time that the nursery counts.
+    pub(super) sent: u64,
+}
+
+impl Outstanding {
+    /// Whether nobody can answer any more without having carried it out.
+    pub(super) fn is_over(&self, now: Moment) -> bool {
+        self.over_at.is_none_or(|end| now.is_surely_at_or_after(end))
+    }
+
+    /// One more change waits for it, perhaps for a secret of a key.
+    pub(super) fn join(&mut self, because: Because<'_>, key: Option<KeyId>) {
+        because.add_to(&mut self.told);
+        self.keys.extend(key);
+    }
+
+    fn takes(&self, hold: &Hold) -> bool {
+        match self.takes {
+            Takes::Secrets(_) => hold.order == self.number,
+            Takes::UpTo(tenant, mark) => {
+                let is_of = tenant.is_none_or(|tenant| tenant == hold.tenant || hold.tenant == UNKNOWN);
+                hold.number <= mark && is_of
+            }
+        }
+    }
+}
+
+/// The orders of one child, oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Orders {
+    outstanding: VecDeque<Outstanding>,
+    /// Numbers of those that take more than named secrets.
+    wide: Vec<u64>,
+    last: u64,
+}
+
+impl Orders {
+    pub(super) fn is_empty(&self) -> bool {
+        self.outstanding.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.outstanding.len()
+    }
+
+    pub(super) fn oldest(&self) -> Option<&Outstanding> {
+        self.outstanding.front()
+    }
+
+    /// The number of the next one.
+    pub(super) fn next_number(&self) -> u64 {
+        self.last + 1
+    }
+
+    pub(super) fn push(&mut self, order: Outstanding) {
+        self.last = order.number;
+        if matches!(order.takes, Takes::UpTo(..)) {
+            self.wide.push(order.number);
+        }
+        self.outstanding.push_back(order);
+    }
+
+    pub(super) fn get_mut(&mut self, number: u64) -> Option<&mut Outstanding> {
+        let place = self
+            .outstanding
+            .binary_search_by_key(&number, |order| order.number)
+            .ok()?;
+        self.outstanding.get_mut(place)
+    }
+
+    /// The order by which the child was told already to forget a hold.
+    pub(super) fn that_takes(&mut self, hold: &Hold) -> Option<&mut Outstanding> {
+        let wide = self.wide.iter().copied();
+        let candidates: Vec<u64> = [hold.order]
+            .into_iter()
+            .filter(|number| *number > 0)
+            .chain(wide)
+            .collect();
+        let number = candidates.into_iter().find(|number| {
+            let place = self.outstanding.binary_search_by_key(number, |order| order.number).ok();
+            place
+                .and_then(|place| self.outstanding.get(place))
+                .is_some_and(|order| order.takes(hold))
+        })?;
+        self.get_mut(number)
+    }
+
+    /// The order by which the child was told already to forget all of a tenant, or everything, up to its newest hold.
+    pub(super) fn that_takes_all(&mut self, tenant: Option<TenantNumber>, newest: u64) -> Option<&mut Outstanding> {
+        let wide = self.wide.clone();
+        let number = wide.into_iter().find(|number| {
+            let place = self.outstanding.binary_search_by_key(number, |order| order.number).ok();
+            let order = place.and_then(|place| self.outstanding.get(place));
+            order.is_some_and(|order| match order.takes {
+                Takes::UpTo(of, mark) => mark >= newest && (of.is_none() || of == tenant),
+                Takes::Secrets(_) => false,
+            })
+        })?;
+        self.get_mut(number)
+    }
+
+    /// The orders that take a secret of one of some keys.
+    pub(super) fn about<'o>(&'o mut self, keys: &'o HashSet<KeyId>) -> impl Iterator<Item = &'o mut Outstanding> {
+        let is_about = |order: &&mut Outstanding| !order.keys.is_disjoint(keys);
+        self.outstanding.iter_mut().filter(is_about)
+    }
+
+    /// Whether one is not acknowledged that takes everything.
+    pub(super) fn has_everything(&self) -> bool {
+        let is_it = |order: &Outstanding| matches!(order.takes, Takes::UpTo(None, _));
+        !self.wide.is_empty() && self.outstanding.iter().any(is_it)
+    }
+
+    /// Takes out what is acknowledged.
+    pub(super) fn acknowledged(&mut self, number: u64) -> Vec<Outstanding> {
+        let count = self
+            .outstanding
+            .iter()
+            .take_while(|order| order.number <= number)
+            .count();
+        self.wide.retain(|wide| *wide > number);
+        self.outstanding.drain(..count).collect()
+    }
+
+    /// Rule R13: all changes that still wait. Of each, the lease counts that the child had when it was told. `present`
+    /// is the end of the lease that it has now, which came later.
+    pub(super) fn held(&self, now: Moment, present: Option<Moment>) -> impl Iterator<Item = &Holding> {
+        let is_over = move |order: &Outstanding| match keeps(Rule::LeaseGivenBefore) {
+            true => order.is_over(now),
+            false => present.is_none_or(|end| now.is_surely_at_or_after(end)),
+        };
+        self.outstanding
+            .iter()
+            .filter(move |order| !is_over(order))
+            .map(|order| &order.told)
+    }
+
+    /// It is known now that nothing after a revision was meant where nobody knew what.
+    pub(super) fn end_unknown_at(&mut self, last: u64) {
+        for order in &mut self.outstanding {
+            order.told.end_unknown_at(last);
+        }
+    }
+}
+
+/// Changes that make an order necessary.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Because<'b> {
+    pub(super) scope: Option<&'b Scope>,
+    pub(super) span: Option<Span>,
+}
+
+impl<'b> Because<'b> {
+    pub(super) fn of(touch: &Touch<'b>) -> Self {
+        Self {
+            scope: Some(touch.scope),
+            span: Some(touch.span),
+        }
+    }
+
+    pub(super) fn add_to(&self, told: &mut Holding) {
+        if let Some(span) = self.span {
+            told.add(self.scope, span);
+        }
+    }
+
+    pub(super) fn told(&self) -> Holding {
+        let mut told = Holding::default();
+        self.add_to(&mut told);
+        told
+    }
+
+    /// The newest revision that an order names; 0 if there is none.
+    pub(super) fn revision(&self) -> u64 {
+        self.span
+            .map_or(0, |span| if span.last == u64::MAX { span.first } else { span.last })
+    }
+}

@@ -1,0 +1,142 @@
+//! Rule R17: a node that loses its lease again and again serves nobody for a while, and nobody waits for it.
+//!
+//! A change waits for every session that holds a lease, and for one that says nothing until its lease is surely over. A
+//! node that stops, runs and stops again would so make change after change wait. On probation it has no session: it
+//! polls, answers 503, and begins again when it has polled in time for long enough.
+
+use super::lease::Moment;
+use super::rules::{Rule, keeps};
+use std::collections::VecDeque;
+
+/// So many leases lost within [`WINDOW_MS`] lead to probation.
+const LOSSES: usize = 3;
+/// How long a loss counts, and the longest probation, in milliseconds: ten minutes.
+const WINDOW_MS: u64 = 600_000;
+/// The first probation lasts so many leases. Each further loss within the window doubles it.
+const LEASES: u64 = 2;
+/// Most doublings: more than lead from the shortest lease to the longest probation.
+const DOUBLINGS_MAX: usize = 16;
+
+/// Leases that were lost of late, and what a node must do to be trusted again.
+#[derive(Debug)]
+pub struct Probation {
+    lease_ms: u64,
+    losses: VecDeque<Moment>,
+    proof: Option<Proof>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Proof {
+    needed_ms: u64,
+    /// When the first poll in time was sent, and the last one.
+    polls: Option<(Moment, Moment)>,
+}
+
+impl Probation {
+    /// For leases of a length in milliseconds.
+    pub fn new(lease_ms: u64) -> Self {
+        Self {
+            lease_ms,
+            losses: VecDeque::new(),
+            proof: None,
+        }
+    }
+
+    /// A lease that somebody may have waited for ended before it was renewed. Whether the node is on probation now.
+    pub fn lost(&mut self, now: Moment) -> bool {
+        if !keeps(Rule::Probation) {
+            return false;
+        }
+        self.losses.push_back(now);
+        self.losses.retain(|loss| now.ms_since(*loss) < WINDOW_MS);
+        let Some(further) = self.losses.len().checked_sub(LOSSES) else {
+            return false;
+        };
+        let leases = LEASES << further.min(DOUBLINGS_MAX);
+        self.proof = Some(Proof {
+            needed_ms: self.lease_ms.saturating_mul(leases).min(WINDOW_MS),
+            polls: None,
+        });
+        true
+    }
+
+    /// Whether the node may hold no lease now.
+    pub fn is_on(&self) -> bool {
+        self.proof.is_some()
+    }
+
+    /// A poll was answered on probation. It was in time if a lease would have been kept by it; one that was not makes
+    /// the time begin anew. Whether the probation is over.
+    pub fn polled(&mut self, sent: Moment, answered: Moment) -> bool {
+        let Some(proof) = &mut self.proof else {
+            return true;
+        };
+        let first = match proof.polls {
+            Some((first, last)) if answered.ms_since(last) < self.lease_ms => first,
+            Some(_) | None => sent,
+        };
+        proof.polls = Some((first, sent));
+        let is_over = sent.surely_ms_since(first) >= proof.needed_ms;
+        if is_over {
+            self.proof = None;
+        }
+        is_over
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEASE_MS: u64 = 2_000;
+
+    fn at(ms: u64) -> Moment {
+        Moment::default().plus_ms(ms)
+    }
+
+    /// Polls every half second from a time on; when the probation is over.
+    fn over(probation: &mut Probation, from: u64) -> u64 {
+        let polls = (0..).map(|number| from + number * 500);
+        let mut over = polls.skip_while(|&ms| !probation.polled(at(ms), at(ms + 10)));
+        over.next().unwrap()
+    }
+
+    #[test]
+    fn a_node_that_lost_three_leases_in_ten_minutes_is_on_probation_for_two_leases() {
+        let mut probation = Probation::new(LEASE_MS);
+        assert!(!probation.lost(at(0)));
+        assert!(!probation.lost(at(599_000)));
+        assert!(!probation.lost(at(601_000)), "the first is forgotten");
+        assert!(probation.lost(at(602_000)));
+        assert!(probation.is_on());
+        assert_eq!(over(&mut probation, 602_000), 606_000);
+        assert!(!probation.is_on());
+    }
+
+    #[test]
+    fn a_poll_that_comes_too_late_makes_the_probation_begin_anew() {
+        let mut probation = Probation::new(LEASE_MS);
+        assert!((0..3).any(|ms| probation.lost(at(ms))));
+        assert!(!probation.polled(at(1_000), at(1_010)));
+        assert!(!probation.polled(at(2_900), at(2_950)));
+        assert!(
+            !probation.polled(at(5_100), at(5_110)),
+            "more than a lease after the last"
+        );
+        assert_eq!(over(&mut probation, 5_600), 9_100);
+    }
+
+    #[test]
+    fn each_further_loss_doubles_it_up_to_ten_minutes() {
+        let mut probation = Probation::new(LEASE_MS);
+        let mut lasted = Vec::new();
+        for number in 0..14 {
+            let from = 2 * number;
+            if probation.lost(at(from)) {
+                lasted.push(over(&mut probation, from) - from);
+            }
+        }
+        assert_eq!(lasted.get(..4), Some([4_000, 8_000, 16_000, 32_000].as_slice()));
+        assert_eq!(lasted.last(), Some(&600_000));
+    }
+}
