@@ -1,4 +1,4 @@
-//! The audit log on the wire (http.md, section 2c).
+//! The audit log on the wire.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -75,13 +75,15 @@ pub struct VerifyAudit {
     pub checkpoint: Option<String>,
 }
 
-/// What a walk along the whole log found.
+/// What a walk along the log found.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AuditCheck {
     /// Whether every entry is what was written, none is missing, and the end is the recorded one.
     pub ok: bool,
-    /// Entries that are sound, from the first one on.
+    /// The last entry that is sound.
     pub entries: u64,
+    /// Where the walk began: entries up to this one were not looked at again. 0 where the whole log was walked.
+    pub since: u64,
     /// The first revision that cannot be trusted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_broken: Option<u64>,

@@ -85,6 +85,10 @@ codes! {
     InsufficientScope "INSUFFICIENT_SCOPE" 403 "The API key lacks a scope";
     /// Too many requests.
     RateLimited "RATE_LIMITED" 429 "Too many requests" clerk "too_many_requests";
+    /// As many verifiers are connected as may be.
+    VerifierLimitReached "VERIFIER_LIMIT_REACHED" 429 "As many verifiers are connected as may be";
+    /// The root key's verifiers made changes wait too often.
+    VerifierStreamSuspended "VERIFIER_STREAM_SUSPENDED" 429 "The root key may not connect verifiers for a while";
     /// The root key lacks a permission.
     PermissionDenied "PERMISSION_DENIED" 403 "The root key lacks a permission" clerk "authorization_invalid";
     /// There is no such thing.
@@ -111,6 +115,8 @@ codes! {
     CheckPolicyLimitReached "CHECK_POLICY_LIMIT_REACHED" 409 "The limit of check policies is reached";
     /// The tenant's policy forbids it.
     PolicyForbids "POLICY_FORBIDS" 409 "The policy forbids it";
+    /// The key's owner is suspended or removed.
+    OwnerBlocked "OWNER_BLOCKED" 409 "The owner is suspended or removed";
     /// The key's state does not allow it.
     InvalidTransition "INVALID_TRANSITION" 409 "The key's state does not allow it";
     /// The request was carried out before.
@@ -139,6 +145,8 @@ codes! {
     ServiceUnavailable "SERVICE_UNAVAILABLE" 503 "Not available";
     /// It may have been done.
     OutcomeUnknown "OUTCOME_UNKNOWN" 503 "It is not known whether it was done";
+    /// The record is another version than the caller has seen.
+    PreconditionFailed "PRECONDITION_FAILED" 412 "The record has changed since";
 }
 
 #[cfg(test)]

@@ -37,7 +37,8 @@ pub struct CreateKey {
     /// What the key may be used for.
     #[schema(value_type = Option<Vec<Scope>>, max_items = 100, nullable)]
     pub scopes: Option<Vec<String>>,
-    /// How often it may be used: rates and quotas.
+    /// How often it may be used: rates and quotas. Left out or null: what the policy says (`new_keys.limits`); an empty list:
+    /// no limits, if the caller may set them.
     #[schema(value_type = Option<Vec<KeyLimit>>, max_items = 8, nullable)]
     pub limits: Option<Vec<json::Object<KeyLimit>>>,
     /// Networks of which one must hold the end user's address, as CIDR or as an address; none is from everywhere.
@@ -208,9 +209,12 @@ pub struct ApiKey {
     /// Who made it, in the caller's words.
     #[schema(required, nullable)]
     pub created_by: Option<String>,
-    /// When a secret of it was last presented, in Unix ms, exact to a minute.
+    /// When a call with a secret of it was last accepted, in Unix ms, exact to a minute.
     #[schema(required, nullable)]
     pub last_used_at: Option<i64>,
+    /// When a call with a secret of it was last refused, for whatever reason, in Unix ms.
+    #[schema(required, nullable)]
+    pub last_refused_at: Option<i64>,
     /// When it was issued, in Unix ms.
     pub created_at: i64,
     /// When it was last changed, in Unix ms.
@@ -218,6 +222,9 @@ pub struct ApiKey {
     /// Where it stands: `active`, `disabled`, `expired` or `revoked`.
     #[schema(pattern = "^(active|disabled|expired|revoked|revoking)$")]
     pub state: &'static str,
+    /// Whether it is refused, whatever `state` says, because its owner is a user who is suspended or removed, or because
+    /// the tenant is suspended.
+    pub owner_blocked: bool,
     /// The start of its secret.
     pub prefix: String,
     /// The end of its secret.
@@ -252,7 +259,7 @@ pub struct Effect {
     pub revision: u64,
     /// How many verifiers it holds for.
     pub verifiers: u32,
-    /// How long it took, in ms.
+    /// How long it took, in ms, by a monotonic clock and rounded up.
     pub waited_ms: u64,
     /// `everywhere`; or `pending` in a 202, if the caller would not wait: then the operation says when it is.
     #[schema(pattern = "^(everywhere|pending)$")]
@@ -270,13 +277,16 @@ pub struct CreatedBatch {
     pub data: Vec<ApiKey>,
 }
 
-/// Which revoked keys to destroy.
+/// Which keys to destroy; one of the times must be given. A key that either of them takes is destroyed.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PurgeKeys {
-    /// Only keys that were revoked before this time, in Unix ms.
-    #[schema(value_type = i64, minimum = 0, maximum = 253_402_300_799_999_u64)]
-    pub revoked_before: Whole,
+    /// Keys that were revoked before this time, in Unix ms.
+    #[schema(value_type = Option<i64>, minimum = 0, maximum = 253_402_300_799_999_u64, nullable)]
+    pub revoked_before: Option<Whole>,
+    /// Keys that expired before this time, in Unix ms, and are not on hold.
+    #[schema(value_type = Option<i64>, minimum = 0, maximum = 253_402_300_799_999_u64, nullable)]
+    pub expired_before: Option<Whole>,
 }
 
 /// Which keys to revoke, all in one call. Filters are combined; one must be given.
@@ -320,6 +330,10 @@ pub struct RevokedMany {
     pub revoked: u64,
     /// Keys that the policy did not allow to revoke, or that somebody else ended meanwhile.
     pub skipped: u64,
+    /// With `ids`: how many of them are no key of the tenant within the caller's reach. An id that is malformed counts like
+    /// one that does not exist.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_found: Option<u64>,
     /// How far it has got; not there in a dry run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub effect: Option<Effect>,

@@ -53,6 +53,32 @@ pub struct LimitStanding {
     pub reset_seconds: Option<u64>,
 }
 
+/// How the limits of a key stand.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct KeyLimits {
+    /// Every limit.
+    pub data: Vec<KeyLimitUse>,
+}
+
+/// The consumption of one limit: what is used and what remains.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct KeyLimitUse {
+    /// Its name.
+    pub name: String,
+    /// Most uses in its time.
+    pub limit: u64,
+    /// A quota: uses of the present period. Null for a rate, which has none.
+    #[schema(required, nullable)]
+    pub used: Option<u64>,
+    /// Uses that would be let through now.
+    pub remaining: u64,
+    /// Seconds until all of them would be again; null is never.
+    #[schema(required, nullable)]
+    pub reset_seconds: Option<u64>,
+    /// Whether this is what this node alone has counted: a rate without `hard`.
+    pub is_of_this_node: bool,
+}
+
 /// What the relying service passes on to its own caller, as it is.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct LimitHeaders {

@@ -1,4 +1,8 @@
-//! A tenant's policy on the wire (http.md, section 3).
+//! A tenant's policy on the wire.
+
+mod grant;
+
+pub use grant::{AdminGrant, Grant, MemberGrant, NewKeys, PutAdminGrant, PutGrant, PutMemberGrant, PutNewKeys};
 
 use crate::json::Object;
 use crate::seconds::Whole;
@@ -45,6 +49,12 @@ pub struct PutPolicy {
     /// What becomes of a key whose secret was found.
     #[schema(value_type = Option<PutLeaks>)]
     pub leaks: Option<Object<PutLeaks>>,
+    /// What people may write into keys, by their role. A root key that acts for itself is not bound by it.
+    #[schema(value_type = Option<PutGrant>)]
+    pub grant: Option<Object<PutGrant>>,
+    /// What new keys get if nothing is said.
+    #[schema(value_type = Option<PutNewKeys>)]
+    pub new_keys: Option<Object<PutNewKeys>>,
 }
 
 /// How many keys.
@@ -67,6 +77,10 @@ pub struct PutExpiry {
     /// What dialogs offer, ascending.
     #[schema(value_type = Option<Vec<u32>>, max_items = 32)]
     pub choices_days: Option<Vec<Whole>>,
+    /// Whether another number of days or seconds than the choices may be asked for. Where it is false, create, rotate and
+    /// update take only the choices, and never where `allow_never` is true.
+    #[schema(nullable)]
+    pub custom: Option<bool>,
     /// What a key gets when nothing is asked for; null is never, or the longest that is allowed.
     #[serde(default, deserialize_with = "crate::json::given")]
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 36_525, nullable)]
@@ -248,6 +262,10 @@ pub struct Policy {
     pub verify: Verify,
     /// What becomes of a key whose secret was found.
     pub leaks: Leaks,
+    /// What people may write into keys, by their role.
+    pub grant: Grant,
+    /// What new keys get if nothing is said.
+    pub new_keys: NewKeys,
     /// Existing keys that this policy would not allow today; they keep working. Only in the answer to a change.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_allowed_today: Option<NotAllowed>,
@@ -267,9 +285,15 @@ pub struct Limit {
 /// How long keys live, in whole days.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = PolicyExpiry)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the policy by this name"
+)]
 pub struct Expiry {
     /// What dialogs offer.
     pub choices_days: Vec<u32>,
+    /// Whether another life than the choices may be asked for.
+    pub custom: bool,
     /// What a key gets when nothing is asked for.
     #[schema(required, nullable)]
     pub default_days: Option<u32>,

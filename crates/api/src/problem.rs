@@ -1,4 +1,4 @@
-//! The one error body: an RFC 9457 problem and Clerk's error shape in one object (http.md, section 2).
+//! The one error body: an RFC 9457 problem and Clerk's error shape in one object.
 
 use crate::Code;
 use serde::{Deserialize, Serialize};

@@ -3,13 +3,13 @@
 
 use utoipa::ToSchema;
 
-/// A name: one line, with something in it besides white space.
+/// A name: one line, which neither begins nor ends with white space.
 #[derive(Debug, ToSchema)]
 #[schema(
     value_type = String,
     min_length = 1,
     max_length = 255,
-    pattern = r"^[^\x00-\x1F\x7F-\x9F\u202A-\u202E\u2066-\u2069]*[^\s\x00-\x1F\x7F-\x9F\u202A-\u202E\u2066-\u2069][^\x00-\x1F\x7F-\x9F\u202A-\u202E\u2066-\u2069]*$",
+    pattern = r"^[^\s\x00-\x1F\x7F-\x9F\u202A-\u202E\u2066-\u2069]([^\x00-\x1F\x7F-\x9F\u202A-\u202E\u2066-\u2069]*[^\s\x00-\x1F\x7F-\x9F\u202A-\u202E\u2066-\u2069])?$",
     example = "CI of the billing service"
 )]
 pub struct NameText(pub String);

@@ -40,7 +40,8 @@ pub struct CreateUser {
     /// `member` (the default), `admin` or `auditor`.
     #[schema(nullable, pattern = "^(member|admin|auditor)$")]
     pub role: Option<String>,
-    /// The password; without one the user cannot log in by password.
+    /// The password: only on the machine itself, by the operator. Everyone else is refused with `PERMISSION_DENIED`; the
+    /// user sets a password by a link that works once.
     pub password: Option<Password>,
 }
 
@@ -58,7 +59,7 @@ pub struct UpdateUser {
     /// `active`, or `suspended`: all the user's keys are blocked when the answer comes.
     #[schema(nullable, pattern = "^(active|suspended)$")]
     pub status: Option<String>,
-    /// A new password.
+    /// A new password: only on the machine itself, by the operator. Everyone else is refused with `PERMISSION_DENIED`.
     pub password: Option<Password>,
 }
 
@@ -87,9 +88,37 @@ pub struct User {
     pub created_at: i64,
     /// When anything about the user last changed, in Unix ms.
     pub updated_at: i64,
+    /// How many of the user's keys worked until now; only in the answer that suspends or removes the user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keys_stopped: Option<u32>,
+    /// How many of the user's keys work again; only in the answer that opens a suspended user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keys_restored: Option<u32>,
     /// How far a change has got; only in the answer to a change.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub effect: Option<Effect>,
+}
+
+/// A link by which a user sets a password: whoever opens it is signed in as the user. It works once.
+#[derive(Serialize, ToSchema)]
+pub struct Invitation {
+    /// The user it is for.
+    #[schema(pattern = "^user_[0-9a-f]{32}$")]
+    pub user_id: String,
+    /// The address to open. It begins with the server's public address (the setting `public_url`), else with the one at
+    /// which the server's own machine reaches it.
+    pub link: String,
+    /// When the link stops to work, in Unix ms.
+    pub expires_at: i64,
+}
+
+impl fmt::Debug for Invitation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Invitation")
+            .field("user_id", &self.user_id)
+            .field("expires_at", &self.expires_at)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Users, oldest first.

@@ -4,6 +4,7 @@
 //! Secrets never travel, only their digests. Nothing here prints itself: the name of a key may be told to few.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// The protocol's name in `Upgrade`.
 pub const PROTOCOL: &str = "keyreeve-verifier";
@@ -19,6 +20,10 @@ pub enum ChildSays {
     Hello {
         /// How many secrets it remembers at most.
         capacity: usize,
+        /// The longest lease that it wants, in ms; the server's own without one. A short lease makes changes wait less
+        /// for this verifier when it stands still, and lets it wait less for a server that is away.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lease_ms: Option<u64>,
     },
     /// Asks for a lease.
     Ping {
@@ -41,7 +46,7 @@ pub enum ChildSays {
         /// How many.
         cost: u32,
     },
-    /// Every order up to this one is carried out.
+    /// Every order up to this one is carried out. One that was never given ends the connection.
     Ack {
         /// The order's number.
         number: u64,
@@ -108,9 +113,13 @@ pub enum NodeSays {
         number: u64,
         /// The change that makes it necessary.
         revision: u64,
-        /// Digests in hexadecimal digits; `None` is everything.
+        /// Digests in hexadecimal digits; `None` is everything, or everything of `tenant`.
         digests: Option<Vec<String>>,
-        /// Keys whose requests are refused from now on.
+        /// Without `digests`: only the secrets of this tenant's keys. A verifier that does not know the field forgets
+        /// everything, which is safe.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tenant: Option<String>,
+        /// Keys that it knows and whose requests are refused from now on.
         ended: Vec<String>,
         /// The connection is closed after the acknowledgement: begin anew, and perhaps not here.
         is_last: bool,
@@ -163,4 +172,51 @@ pub struct Told {
     /// What limits it, joined by spaces; what is counted of it is counted by the node.
     #[serde(default)]
     pub limits: String,
+}
+
+/// Verifiers that are connected to one process.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ConnectedVerifiers {
+    /// The verifiers. Those that have not acknowledged something for the longest time come first.
+    pub data: Vec<ConnectedVerifier>,
+    /// The process that answers. Verifiers of other nodes are listed by those.
+    pub node: AnsweringNode,
+}
+
+/// The process that answers.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AnsweringNode {
+    /// Its session, as in `GET /v1/nodes`.
+    #[schema(pattern = "^(embedded|node_[0-9a-f]+)$")]
+    pub id: String,
+    /// What its operator calls it.
+    pub name: String,
+}
+
+/// A verifier that is connected.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ConnectedVerifier {
+    /// Its connection: new each time that it connects, and another one on each node.
+    #[schema(pattern = "^vf_[0-9a-f]{16}_[0-9]{1,20}$")]
+    pub id: String,
+    /// The tenant whose keys it may ask for; null for the whole instance.
+    #[schema(required, nullable)]
+    pub tenant: Option<String>,
+    /// The root key that it came with; null for one that came through the socket in the data directory.
+    #[schema(required, nullable)]
+    pub root_key_id: Option<String>,
+    /// The network address that it came from, or `this machine`.
+    pub peer: String,
+    /// Since when it is connected, in Unix ms.
+    pub connected_at: i64,
+    /// When the lease that it was granted last is surely over, whatever its clock does, in Unix ms: changes wait for it
+    /// until then at the latest. Null if it holds none.
+    #[schema(required, nullable)]
+    pub lease_ends_at: Option<i64>,
+    /// Keys that it may remember.
+    pub keys_held: u64,
+    /// For how long it has not acknowledged the oldest order that it was given, in ms; null if it owes nothing. After
+    /// two seconds it is disconnected.
+    #[schema(required, nullable)]
+    pub oldest_unacknowledged_ms: Option<u64>,
 }
