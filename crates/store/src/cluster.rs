@@ -1,14 +1,15 @@
-//! What many nodes on one database need beside the store: sessions, polls, hints (coherence.md, section 2).
+//! What many nodes on one database need beside the store: sessions, polls, hints.
 
 use crate::error::StoreError;
 use crate::store::Commit;
 use async_trait::async_trait;
 use keyreeve_core::Timestamp;
 use keyreeve_core::audit::ChainHash;
-use keyreeve_core::coherence::grantor::Seen;
-use keyreeve_core::coherence::holder::{Answer, SessionId};
+use keyreeve_core::coherence::grantor::{Era, Seen};
+use keyreeve_core::coherence::holder::{Answer, Poll, SessionId};
+use keyreeve_core::coherence::holding::Holding;
 
-/// What survives what (coherence.md, section 2.7).
+/// What survives what.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Durability {
     /// One machine, and the disk is waited for: survives kill -9 and power loss.
@@ -42,6 +43,8 @@ pub struct Polled {
     pub now: Timestamp,
     /// How durable a commit is now.
     pub durability: Durability,
+    /// Of which database, if the poll was a renewal.
+    pub era: Option<Era>,
 }
 
 /// One entry of the log as verifiers see it.
@@ -77,6 +80,15 @@ pub struct Session {
     pub silent_ms: u64,
 }
 
+/// One reading of all live sessions.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Sessions {
+    /// Of which database.
+    pub era: Era,
+    /// The sessions.
+    pub rows: Vec<Session>,
+}
+
 /// What a node finds when it comes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Registered {
@@ -84,7 +96,8 @@ pub struct Registered {
     pub head: u64,
     /// The chain there.
     pub chain: ChainHash,
-    /// Since when the database has been on its timeline, in ms: young after a failover. `None` where that is not known.
+    /// Since when the database has been on its timeline, in ms: young after a failover, or after a node found that the
+    /// history is another one. `None` where that is not known.
     pub timeline_age_ms: Option<u64>,
 }
 
@@ -98,15 +111,20 @@ pub trait Cluster: Send + Sync + 'static {
     /// Rule R1: makes a session, durably.
     async fn register(&self, session: SessionId, node: &str) -> Result<Registered, StoreError>;
 
-    /// Rule R2: renews, acknowledges and reads the log, all in one statement. `applied` is where to read on from;
-    /// `acked`, which is the same or less, is up to where everybody behind this session has it too.
-    async fn poll(&self, session: SessionId, applied: u64, acked: u64) -> Result<Polled, StoreError>;
+    /// Rule R2: renews, acknowledges and reads the log, all in one statement. The poll says up to where everything was
+    /// applied, which others may take for so, but for what `holding` names: of that a child behind this session has not
+    /// said that it knows. A poll that is a renewal is durable when it is answered (rule R18); one that only acknowledges
+    /// need not be.
+    async fn poll(&self, poll: &Poll, holding: &Holding) -> Result<Polled, StoreError>;
 
     /// Live sessions, as the primary has them now.
-    async fn sessions(&self) -> Result<Vec<Session>, StoreError>;
+    async fn sessions(&self) -> Result<Sessions, StoreError>;
 
-    /// Marks a session dead if it has not polled since it was seen at `renewals`.
-    async fn bury(&self, session: SessionId, renewals: u64) -> Result<(), StoreError>;
+    /// Marks a session dead, durably, if it has not polled since it was seen like this.
+    async fn bury(&self, dead: &Seen) -> Result<(), StoreError>;
+
+    /// Notes that the history is another one than before: whoever comes next waits until those who know more have told it.
+    async fn note_fork(&self) -> Result<(), StoreError>;
 
     /// Sends everybody a hint, to see whether hints arrive.
     async fn hint(&self) -> Result<(), StoreError>;

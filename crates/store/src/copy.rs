@@ -96,11 +96,20 @@ pub(crate) const TABLES: [Table; 10] = [
             ("expires_at", Int),
             ("last_used_at", Int),
             ("limits", Text),
+            ("last_refused_at", Int),
+            ("folded_name", Text),
         ],
     },
     Table {
         name: "limit_counters",
-        columns: &[("key_id", Blob), ("name", Text), ("since", Int), ("value", Int)],
+        columns: &[
+            ("key_id", Blob),
+            ("name", Text),
+            ("since", Int),
+            ("value", Int),
+            ("other_since", Int),
+            ("other_value", Int),
+        ],
     },
     Table {
         name: "credentials",

@@ -1,5 +1,7 @@
 //! What can go wrong between a decision and the disk.
 
+use crate::version::Version;
+use keyreeve_core::access::Role;
 use keyreeve_core::lifecycle::Refusal;
 use thiserror::Error;
 
@@ -9,6 +11,9 @@ pub enum StoreError {
     /// The database is away or too busy. Surely nothing was done; trying again is safe.
     #[error("the database is not available: {0}")]
     Unavailable(String),
+    /// The database can be read and not changed: the directory is read-only, or the disk is full. Nothing was done.
+    #[error("nothing can be changed: {0}")]
+    ReadOnly(String),
     /// The commit's answer was lost: it may have been done. Repeating is safe.
     #[error("it is not known whether the change was stored: {0}")]
     OutcomeUnknown(String),
@@ -32,6 +37,7 @@ pub enum StoreError {
 
 impl StoreError {
     /// The schema has a version that this program does not know.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
     pub(crate) fn from_the_future(found: i64, newest: i64) -> Self {
         Self::Corrupt(format!(
             "the database has schema version {found}, written by a newer keyreeve; this one knows {newest}. \
@@ -58,12 +64,21 @@ pub enum WriteError {
     /// transaction).
     #[error("the caller's credential is no longer good")]
     ActorGone,
+    /// The record is another version than the caller has seen.
+    #[error("the record has changed since the caller has read it")]
+    Outdated {
+        /// The present version.
+        present: Version,
+    },
     /// A user of the tenant has this address.
     #[error("a user of that address exists")]
     EmailTaken,
     /// Nobody would be left to manage the tenant.
     #[error("this is the tenant's last active admin")]
     LastAdmin,
+    /// The caller would give a role whose permissions it does not have itself.
+    #[error("the caller's permissions do not cover the role {0}")]
+    RoleBeyond(Role),
     /// Nobody would be left to manage the instance.
     #[error("this is the last root key that can make others")]
     LastRootKey,

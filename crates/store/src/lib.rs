@@ -2,7 +2,7 @@
 //!
 //! Every method of [`Store`] is one transaction. A change, its audit entry and its revision commit together, and the
 //! revision is dense: the `head` row is written last and held to the commit, so revision order is commit order is
-//! visibility order (coherence.md, section 2.1). SQL stands only in this crate; no HTTP type does.
+//! visibility order. SQL stands only in this crate; no HTTP type does.
 //!
 //! Business rules are not here: the caller hands in a decision (`decide`) that runs inside the transaction on what
 //! was read there, and the store writes down what it decided.
@@ -15,11 +15,14 @@ pub mod cluster;
 mod codec;
 #[cfg(all(feature = "sqlite", feature = "postgres"))]
 pub mod copy;
+pub mod describe;
 pub mod error;
+mod folded;
 mod lock;
 #[cfg(feature = "memory")]
 mod memory;
 pub mod model;
+mod news;
 mod operations;
 #[cfg(feature = "postgres")]
 mod postgres;
@@ -28,15 +31,21 @@ mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 pub mod store;
+#[cfg_attr(
+    not(any(feature = "sqlite", feature = "postgres")),
+    expect(dead_code, reason = "only a database is asked in SQL")
+)]
 mod tx;
+pub mod version;
 
 pub use cluster::Cluster;
 pub use error::{StoreError, WriteError};
 pub use lock::DirectoryLock;
 #[cfg(feature = "memory")]
-pub use memory::MemoryStore;
+pub use memory::{MemoryCopy, MemoryStore};
+pub use news::{Fate, KeyNews};
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresStore;
 #[cfg(feature = "sqlite")]
-pub use sqlite::SqliteStore;
-pub use store::{Commit, CommitObserver, Fate, KeyNews, Store};
+pub use sqlite::{DATABASE_FILE, FoundDatabase, SqliteStore, inspect_database};
+pub use store::{Commit, CommitObserver, Part, Store, WriteHealth};

@@ -2,21 +2,29 @@
 
 use crate::error::StoreError;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read as _, Seek as _, Write as _};
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 /// Held as long as the store is open. The operating system lets go of it when the process ends, however it ends.
+///
+/// Both the file `lock` and the directory itself are locked: the file may be missing where the directory is read-only,
+/// or where the disk is full.
 #[derive(Debug)]
-pub struct DirectoryLock(#[expect(dead_code, reason = "the open file is the lock")] File);
+pub struct DirectoryLock {
+    _file: Option<File>,
+    _directory: File,
+    is_read_only: bool,
+}
 
 impl DirectoryLock {
-    /// Makes the directory if need be, and locks it.
+    /// Makes the directory if need be, and locks it. A directory that cannot be written to, or a disk without a free
+    /// byte, is no obstacle to that.
     ///
     /// # Errors
     /// [`StoreError::InUse`] if another process has it.
     pub fn take(directory: &Path) -> Result<Self, StoreError> {
-        let away = |error: std::io::Error| {
+        let away = |error: io::Error| {
             StoreError::Unavailable(format!(
                 "cannot use the data directory {}: {error}",
                 directory.display()
@@ -27,31 +35,76 @@ impl DirectoryLock {
             .mode(0o700)
             .create(directory)
             .map_err(away)?;
-        let path = directory.join("lock");
-        let mut file = OpenOptions::new()
-            .create(true)
-            .read(true)
-            .write(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path)
-            .map_err(away)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(in_use(directory, &mut file)),
-            Err(TryLockError::Error(error)) => return Err(away(error)),
+        let (mut file, is_read_only) = lock_file(&directory.join("lock")).map_err(away)?;
+        if let Some(file) = &mut file {
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Err(in_use(directory, Some(file))),
+                Err(TryLockError::Error(error)) => return Err(away(error)),
+            }
+            // Only for whoever asks who has it: on a full disk it is not written.
+            drop(write_pid(file));
         }
-        file.set_len(0).and_then(|()| file.rewind()).map_err(away)?;
-        write!(file, "{}", std::process::id()).map_err(away)?;
-        Ok(Self(file))
+        let opened = File::open(directory).map_err(away)?;
+        match opened.try_lock() {
+            Err(TryLockError::WouldBlock) => return Err(in_use(directory, file.as_mut())),
+            // A network file system may have no locks on directories; then the file is what counts.
+            Ok(()) | Err(TryLockError::Error(_)) => {}
+        }
+        Ok(Self {
+            _file: file,
+            _directory: opened,
+            is_read_only,
+        })
+    }
+
+    /// Whether nothing can be written in the directory.
+    pub const fn is_read_only(&self) -> bool {
+        self.is_read_only
     }
 }
 
-fn in_use(directory: &Path, file: &mut File) -> StoreError {
+/// The file to lock, if there is one or one can be made, and whether the directory is read-only.
+fn lock_file(path: &Path) -> io::Result<(Option<File>, bool)> {
+    let made = OpenOptions::new()
+        .create(true)
+        .read(true)
+        .write(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path);
+    match made {
+        Ok(file) => Ok((Some(file), false)),
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => Ok((None, false)),
+        Err(error) if is_read_only(&error) => match File::open(path) {
+            Ok(file) => Ok((Some(file), true)),
+            Err(missing) if missing.kind() == io::ErrorKind::NotFound => Ok((None, true)),
+            Err(_) => Err(error),
+        },
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a file could not be opened because it may only be read.
+pub(crate) fn is_read_only(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied
+    )
+}
+
+fn write_pid(file: &mut File) -> io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    write!(file, "{}", std::process::id())
+}
+
+fn in_use(directory: &Path, file: Option<&mut File>) -> StoreError {
     let mut pid = String::new();
-    let holder = match file.read_to_string(&mut pid) {
-        Ok(_) if !pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit()) => format!(" (pid {pid})"),
-        Ok(_) | Err(_) => String::new(),
+    let read = file.map(|file| file.read_to_string(&mut pid));
+    let holder = match read {
+        Some(Ok(_)) if !pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit()) => format!(" (pid {pid})"),
+        Some(Ok(_) | Err(_)) | None => String::new(),
     };
     StoreError::InUse {
         path: directory.display().to_string(),

@@ -3,16 +3,19 @@
 use crate::error::{StoreError, WriteError};
 use crate::model::{
     Activity, AuditQuery, AuditRecord, Census, ChangeManyRequest, ChangeRequest, Changed, ChangedCheckPolicy,
-    ChangedMany, CheckPolicyChange, CheckPolicyRecord, Credential, Event, Founding, Head, IssueRequest, Issued,
-    KeyPage, KeyQuery, KeyRecord, Login, Refusals, RootKey, SliceRequest, Stamped, Tenant, TenantEdit, Trace,
-    UsageCount, UserChange, WriteContext,
+    ChangedMany, ChangedUser, CheckPolicyChange, CheckPolicyRecord, Credential, Event, Founding, Head, IssueRequest,
+    Issued, KeyPage, KeyQuery, KeyRecord, Login, Refusals, RootKey, ShowRootKey, SliceRequest, Stamped, Tenant,
+    TenantEdit, Trace, UsageCount, UserChange, WriteContext,
 };
+use crate::news::KeyNews;
 use async_trait::async_trait;
 use keyreeve_core::audit::Action;
-use keyreeve_core::limits::Slice;
-use keyreeve_core::text::{Slug, Subject};
+use keyreeve_core::coherence::holding::{Scope, Span};
+use keyreeve_core::limits::{Counter, Slice};
+use keyreeve_core::text::{LimitName, Slug, Subject};
 use keyreeve_core::user::Email;
 use keyreeve_core::{Digest, KeyId, RootKeyId, Timestamp, User, UserId};
+use std::time::Duration;
 
 /// Told of every commit of this process after it is durable and before its caller is answered, in commit order.
 ///
@@ -21,8 +24,9 @@ use keyreeve_core::{Digest, KeyId, RootKeyId, Timestamp, User, UserId};
 pub trait CommitObserver: Send + Sync + 'static {
     /// A commit, or a group of commits, is durable.
     fn committed(&self, commit: &Commit);
-    /// A commit may or may not be durable: nothing remembered can be trusted.
-    fn outcome_unknown(&self);
+    /// A commit may or may not be durable, now or later. Only what it would have touched may have changed; its revision is
+    /// the one that it would have.
+    fn outcome_unknown(&self, touched: &Commit);
 }
 
 /// What a commit touched, as far as a verifier's memory is concerned.
@@ -30,10 +34,14 @@ pub trait CommitObserver: Send + Sync + 'static {
 pub struct Commit {
     /// The newest revision in it.
     pub revision: u64,
+    /// The tenant that it is about; `None` for the whole instance. Of a group of changes see [`Commit::parts`].
+    pub tenant: Option<Slug>,
     /// Secrets of API keys whose verdict may have changed (also new ones).
     pub secrets: Vec<Digest>,
     /// Secrets of root keys that were made or revoked.
     pub root_keys: Vec<Digest>,
+    /// Of these, those that were revoked.
+    pub ended_root_keys: Vec<Digest>,
     /// Tenants that were made or changed.
     pub tenants: Vec<Tenant>,
     /// Owners whose keys are now blocked, or judged again.
@@ -42,13 +50,112 @@ pub struct Commit {
     pub check_policies: Vec<Slug>,
     /// Keys that were ended, held, rotated or given back: what a database that lost it must be told again.
     pub keys: Vec<KeyNews>,
+    /// Root keys that were revoked: the same of them.
+    pub revoked_root_keys: Vec<RootKeyId>,
     /// Entries that this process has written into the log.
     pub actions: Vec<Action>,
+    /// The changes that it is made of, if they are several: whose is how much of what stands above, in its order.
+    pub group: Vec<Share>,
+}
+
+/// How much of a commit belongs to one change of a group.
+#[derive(Clone, Debug)]
+pub struct Share {
+    scope: Scope,
+    span: Span,
+    secrets: usize,
+    ended_root_keys: usize,
+    tenants: usize,
+    owners: usize,
+    keys: usize,
+}
+
+/// One change of a commit.
+#[derive(Clone, Debug)]
+pub struct Part<'c> {
+    /// What it is about.
+    pub scope: Scope,
+    /// Its revisions.
+    pub span: Span,
+    /// As of the commit.
+    pub secrets: &'c [Digest],
+    /// As of the commit.
+    pub ended_root_keys: &'c [Digest],
+    /// As of the commit.
+    pub tenants: &'c [Tenant],
+    /// As of the commit.
+    pub owners: &'c [OwnerGate],
+    /// As of the commit.
+    pub keys: &'c [KeyNews],
+}
+
+/// Takes the first so many.
+fn take<'c, T>(rest: &mut &'c [T], count: usize) -> &'c [T] {
+    let (taken, left) = rest.split_at_checked(count).unwrap_or((*rest, &[]));
+    *rest = left;
+    taken
 }
 
 impl Commit {
+    fn share(&self) -> Share {
+        // An entry of the log has one revision, and those of a change follow each other. What came from another node has
+        // one entry, and no actions of this process.
+        let more = u64::try_from(self.actions.len()).unwrap_or(0).saturating_sub(1);
+        Share {
+            scope: self.tenant.clone().map_or(Scope::Instance, Scope::Tenant),
+            span: Span {
+                first: self.revision.saturating_sub(more),
+                last: self.revision,
+            },
+            secrets: self.secrets.len(),
+            ended_root_keys: self.ended_root_keys.len(),
+            tenants: self.tenants.len(),
+            owners: self.owners.len(),
+            keys: self.keys.len(),
+        }
+    }
+
+    /// The changes that it is made of, each with what it touched.
+    pub fn parts(&self) -> impl Iterator<Item = Part<'_>> {
+        let alone = self.group.is_empty().then(|| self.share());
+        let (mut secrets, mut root_keys) = (self.secrets.as_slice(), self.ended_root_keys.as_slice());
+        let (mut tenants, mut owners) = (self.tenants.as_slice(), self.owners.as_slice());
+        let mut keys = self.keys.as_slice();
+        self.group.iter().cloned().chain(alone).map(move |share| Part {
+            scope: share.scope,
+            span: share.span,
+            secrets: take(&mut secrets, share.secrets),
+            ended_root_keys: take(&mut root_keys, share.ended_root_keys),
+            tenants: take(&mut tenants, share.tenants),
+            owners: take(&mut owners, share.owners),
+            keys: take(&mut keys, share.keys),
+        })
+    }
+
+    /// Adds a change that is committed together with those that are in it.
+    #[cfg_attr(
+        not(any(feature = "sqlite", feature = "postgres", test)),
+        expect(dead_code, reason = "only a database commits changes together")
+    )]
+    pub(crate) fn merge(&mut self, one: Self) {
+        self.group.push(one.share());
+        self.revision = self.revision.max(one.revision);
+        self.secrets.extend(one.secrets);
+        self.root_keys.extend(one.root_keys);
+        self.ended_root_keys.extend(one.ended_root_keys);
+        self.tenants.extend(one.tenants);
+        self.owners.extend(one.owners);
+        self.check_policies.extend(one.check_policies);
+        self.keys.extend(one.keys);
+        self.actions.extend(one.actions);
+    }
+
     /// Whether others may remember something of what it touched. What has just come is remembered by nobody, and that it
     /// was unknown neither.
+    #[cfg_attr(
+        not(any(feature = "sqlite", feature = "postgres", test)),
+        expect(dead_code, reason = "only a database tells others of a commit")
+    )]
     pub(crate) fn is_news(&self) -> bool {
         let others = [
             self.root_keys.is_empty(),
@@ -62,45 +169,23 @@ impl Commit {
     }
 }
 
-/// What became of a key.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct KeyNews {
-    /// The tenant.
-    pub tenant: Slug,
-    /// The key.
-    pub id: KeyId,
-    /// What became of it.
-    pub fate: Fate,
+/// Whether writing succeeds.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct WriteHealth {
+    /// How long ago something was committed last; `None` if nothing was since the store was opened.
+    pub last_success_ago: Option<Duration>,
+    /// How often the database did not take a change, or did not say in time whether it had, since the store was opened.
+    pub failures: u64,
+    /// The same since something was committed last: as long as it is not 0, no write succeeds.
+    pub failures_in_a_row: u64,
+    /// What the last one of those failed for.
+    pub last_failure: Option<String>,
 }
 
-/// What a change made of a key.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Fate {
-    /// Revoked, as the policy says, or erased.
-    Ended,
-    /// Disabled.
-    Held,
-    /// Given a new secret: the old one is dead.
-    Rotated,
-    /// Given back.
-    Live,
-}
-
-impl Fate {
-    /// Whether somebody's requests are refused that were not before.
-    pub const fn takes(self) -> bool {
-        !matches!(self, Self::Live)
-    }
-
-    /// What an action of the audit log makes of a key; `None` if it neither takes nor gives.
-    pub fn of(action: &str) -> Option<Self> {
-        match action {
-            "key.revoked" | "key.erased" => Some(Self::Ended),
-            "key.disabled" => Some(Self::Held),
-            "key.rotated" | "key.rotation_finished" => Some(Self::Rotated),
-            "key.reactivated" => Some(Self::Live),
-            _ => None,
-        }
+impl WriteHealth {
+    /// Whether the last write failed, and none has succeeded since.
+    pub const fn is_failing(&self) -> bool {
+        self.failures_in_a_row > 0
     }
 }
 
@@ -118,8 +203,15 @@ pub struct OwnerGate {
 /// Durable truth.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// Makes the first tenant and the first root key if there is no tenant at all, else does nothing.
-    async fn found(&self, context: WriteContext, tenant: Tenant, root_key: RootKey) -> Result<Founding, WriteError>;
+    /// Makes the first tenant and the first root key if there is no tenant at all, else does nothing. The root key is
+    /// shown with `show` inside the transaction; if that fails, nothing is made.
+    async fn found(
+        &self,
+        context: WriteContext,
+        tenant: Tenant,
+        root_key: RootKey,
+        show: ShowRootKey,
+    ) -> Result<Founding, WriteError>;
 
     /// Makes a tenant and its first root key.
     async fn create_tenant(&self, context: WriteContext, tenant: Tenant, root_key: RootKey) -> Result<u64, WriteError>;
@@ -156,7 +248,7 @@ pub trait Store: Send + Sync + 'static {
     async fn create_user(&self, context: WriteContext, user: User) -> Result<u64, WriteError>;
 
     /// Changes a user. With `is_forced` also the last admin.
-    async fn change_user(&self, context: WriteContext, change: UserChange) -> Result<(User, u64), WriteError>;
+    async fn change_user(&self, context: WriteContext, change: UserChange) -> Result<ChangedUser, WriteError>;
 
     /// One user of a tenant who is not removed.
     async fn user(&self, tenant: &Slug, id: UserId) -> Result<Option<User>, StoreError>;
@@ -205,8 +297,11 @@ pub trait Store: Send + Sync + 'static {
     /// Writes down when secrets were last used, and counts. No revision, no audit entry; never moves a time back.
     async fn record_activity(&self, activity: Activity) -> Result<(), StoreError>;
 
-    /// Takes slices of a key's hard limits, in the order of the needs. What they count is durable when this returns.
+    /// Takes slices of a key's hard limits, in the order of the needs: of all that are asked for, or of none. What they count is durable when this returns.
     async fn take_slices(&self, request: SliceRequest) -> Result<Vec<Slice>, StoreError>;
+
+    /// What is counted of a key's hard limits, by name: those that anything was taken of.
+    async fn counters(&self, key: KeyId) -> Result<Vec<(LimitName, Counter)>, StoreError>;
 
     /// What was counted for a key, by hour, oldest first.
     async fn usage(&self, key: KeyId, since: Timestamp, until: Timestamp) -> Result<Vec<UsageCount>, StoreError>;
@@ -239,6 +334,17 @@ pub trait Store: Send + Sync + 'static {
     /// Users of any tenant who have an address and are not removed.
     async fn people(&self, email: &Email, limit: u32) -> Result<Vec<User>, StoreError>;
 
+    /// Whether writing succeeds. Asks nobody: what the changes of this process came to.
+    fn write_health(&self) -> WriteHealth {
+        WriteHealth::default()
+    }
+
+    /// Commits a transaction that changes nothing, as every change does: for when the last one has failed and nobody makes
+    /// another, because it waits for the disk.
+    async fn probe_write(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Writes events into the log that change nothing else: refusals, presented old secrets.
     async fn record_events(&self, context: WriteContext, events: Vec<Event>) -> Result<u64, WriteError>;
 
@@ -251,6 +357,15 @@ pub trait Store: Send + Sync + 'static {
     /// Entries of the log that a filter lets through.
     async fn audit(&self, query: AuditQuery) -> Result<Vec<AuditRecord>, StoreError>;
 
+    /// Takes nothing and gives nothing from now on, because what lies on the disk is not what was answered for. A
+    /// database that several nodes share does not stop because one of them says so.
+    fn halt(&self, _why: &str) {}
+
+    /// Why nothing can be changed now, where that is known before anybody tries.
+    fn obstacle(&self) -> Option<String> {
+        None
+    }
+
     /// Finishes what was begun and closes the database. Calls after this fail as unavailable.
     async fn close(&self);
 }
@@ -258,6 +373,28 @@ pub trait Store: Send + Sync + 'static {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn changes_that_are_committed_together_stay_what_they_are() {
+        let change = |tenant: &str, revision, secrets: &[&[u8]], entries| Commit {
+            revision,
+            tenant: Slug::parse(tenant).ok(),
+            secrets: secrets.iter().map(|secret| Digest::of(secret)).collect(),
+            actions: vec![Action::KeyRevoked; entries],
+            ..Commit::default()
+        };
+        let mut group = Commit::default();
+        group.merge(change("acme", 7, &[b"a", b"b"], 2));
+        group.merge(change("other", 8, &[b"c"], 1));
+        let parts: Vec<_> = group.parts().collect();
+        let spans: Vec<_> = parts.iter().map(|part| (part.span.first, part.span.last)).collect();
+        assert_eq!(spans, [(6, 7), (8, 8)]);
+        assert_eq!(parts[0].secrets, [Digest::of(b"a"), Digest::of(b"b")]);
+        assert_eq!(parts[1].secrets, [Digest::of(b"c")]);
+        assert_eq!(parts[1].scope, Scope::Tenant(Slug::parse("other").unwrap()));
+        let alone = change("acme", 7, &[b"a"], 1);
+        assert_eq!(alone.parts().map(|part| part.secrets.len()).collect::<Vec<_>>(), [1]);
+    }
 
     #[test]
     fn only_keys_that_have_just_come_are_no_news() {

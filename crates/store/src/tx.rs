@@ -31,6 +31,10 @@ pub(crate) struct Counted<'a> {
     pub(crate) subject: &'a Subject,
     pub(crate) count_expired: bool,
     pub(crate) now: Timestamp,
+    /// So many are to be made.
+    pub(crate) adding: u32,
+    /// So many may count.
+    pub(crate) max: u32,
 }
 
 /// Tenants and those who manage them, in a write transaction.
@@ -82,6 +86,8 @@ pub(crate) trait LimitTx: Send {
     async fn counters(&mut self, key: KeyId) -> Result<Vec<(LimitName, Counter)>>;
     /// Stores counters in the place of those with the same name.
     async fn put_counters(&mut self, key: KeyId, counters: &[(LimitName, Counter)]) -> Result<()>;
+    /// Forgets counters.
+    async fn drop_counters(&mut self, key: KeyId, names: &[LimitName]) -> Result<()>;
 }
 
 /// What a change will ask about, besides its tenant, its actor and its mark.
@@ -90,7 +96,7 @@ pub(crate) struct Soon<'a> {
     pub(crate) context: &'a WriteContext,
     /// The key that is changed.
     pub(crate) key: Option<KeyId>,
-    /// Names that keys are to be given.
+    /// Owners and names that keys are to be given.
     pub(crate) names: &'a [(Subject, Name)],
 }
 
@@ -122,7 +128,7 @@ pub(crate) trait Tx: PeopleTx + CheckTx + LimitTx {
 
     /// Those of the keys that there are, in the order asked for, held until the commit, as stored (not settled).
     async fn lock_keys(&mut self, tenant: &Slug, ids: &[KeyId]) -> Result<Vec<KeyRecord>>;
-    /// How many keys of each subject count.
+    /// How many keys of each subject count; or more, if even then all that are to be made may be.
     async fn count_keys(&mut self, counted: &[Counted<'_>]) -> Result<Vec<u32>>;
     /// Whether a usable key of each owner, other than `except`, has the name.
     async fn are_names_taken(
@@ -132,6 +138,10 @@ pub(crate) trait Tx: PeopleTx + CheckTx + LimitTx {
         except: Option<KeyId>,
         now: Timestamp,
     ) -> Result<Vec<bool>>;
+    /// Whether each of these users is suspended or removed. Who is no user of the tenant is neither.
+    async fn are_users_blocked(&mut self, tenant: &Slug, users: &[UserId]) -> Result<Vec<bool>>;
+    /// How many keys of an owner work at `now`, as far as the owner is not blocked.
+    async fn count_working_keys(&mut self, tenant: &Slug, subject: &Subject, now: Timestamp) -> Result<u32>;
     /// Stores new keys and their secrets. Fails if a digest was ever there.
     async fn insert_keys(&mut self, keys: &[&Key]) -> Result<()>;
     async fn update_keys(&mut self, keys: &[&Key]) -> Result<()>;
@@ -147,6 +157,10 @@ pub(crate) trait Tx: PeopleTx + CheckTx + LimitTx {
     async fn entomb_credentials(&mut self, key: KeyId) -> Result<Vec<Digest>>;
     /// Moves last-used times forward, never back.
     async fn record_uses(&mut self, uses: &[(Digest, Timestamp)]) -> Result<()>;
+    /// Notes that secrets were presented, where it is not noted yet.
+    async fn record_presented(&mut self, presented: &[(Digest, Timestamp)]) -> Result<()>;
+    /// Moves last-refused times forward, never back.
+    async fn record_refusals(&mut self, refused: &[(KeyId, Timestamp)]) -> Result<()>;
     /// Adds to what is counted, and forgets some counts of hours before `stale`.
     async fn add_counts(&mut self, counts: &[UsageCount], stale: Timestamp) -> Result<()>;
     /// Adds to where verdicts were asked for, and keeps the newest `kept` rows of each key.

@@ -1,11 +1,14 @@
-//! A policy as JSON, in the form of http.md, section 3.
+//! A policy as JSON, in the form of the API.
 
 use crate::error::StoreError;
+use keyreeve_core::Limits;
 use keyreeve_core::key::Prefix;
+use keyreeve_core::limits::Counted;
 use keyreeve_core::policy::{
-    After, Confirm, Expiry, LeakAction, Leaks, Limit, ListDefault, Names, Policy, Preset, Reactivate, ReasonRule,
-    Reveal, Revoke, Rotate, Undo,
+    After, Confirm, Expiry, Grant, LeakAction, Leaks, Limit, ListDefault, MemberGrant, Names, Policy, Preset,
+    Reactivate, ReasonRule, Reveal, Revoke, Rotate, Undo,
 };
+use keyreeve_core::scope::Scopes;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
@@ -21,6 +24,7 @@ pub(crate) fn to_json(policy: &Policy) -> Value {
         },
         "expiry": {
             "choices_days": policy.expiry.choices_days,
+            "custom": policy.expiry.custom,
             "default_days": policy.expiry.default_days,
             "max_days": policy.expiry.max_days,
             "allow_never": policy.expiry.allow_never,
@@ -41,7 +45,21 @@ pub(crate) fn to_json(policy: &Policy) -> Value {
         "list": { "default": policy.list.as_str() },
         "verify": { "reveal": policy.reveal.as_str() },
         "leaks": { "action": policy.leaks.action.as_str() },
+        "grant": {
+            "member": { "scopes": policy.grant.member.scopes.joined(), "claims": policy.grant.member.claims },
+            "admin": { "scopes": policy.grant.admin_scopes.joined() },
+        },
+        "new_keys": { "limits": limits_to_text(&policy.default_limits) },
     })
+}
+
+/// In the form in which the limits of a key are stored.
+fn limits_to_text(counted: &Counted) -> String {
+    let limits = Limits {
+        counted: counted.clone(),
+        ..Limits::default()
+    };
+    limits.joined()
 }
 
 fn undo_to_json(undo: Undo) -> Value {
@@ -71,6 +89,47 @@ struct Document<'t> {
     /// Not in documents that were written before there was a choice.
     #[serde(borrow)]
     leaks: Option<LeaksPart<'t>>,
+    /// The same.
+    #[serde(borrow)]
+    grant: Option<GrantPart<'t>>,
+    /// The same.
+    #[serde(borrow)]
+    new_keys: Option<NewKeysPart<'t>>,
+}
+
+/// Scopes are joined by spaces.
+#[derive(Deserialize)]
+struct GrantPart<'t> {
+    #[serde(borrow)]
+    member: MemberPart<'t>,
+    #[serde(borrow)]
+    admin: AdminPart<'t>,
+}
+
+#[derive(Deserialize)]
+struct MemberPart<'t> {
+    scopes: &'t str,
+    claims: bool,
+}
+
+#[derive(Deserialize)]
+struct AdminPart<'t> {
+    scopes: &'t str,
+}
+
+#[derive(Deserialize)]
+struct NewKeysPart<'t> {
+    limits: &'t str,
+}
+
+fn grant(part: &GrantPart<'_>) -> Option<Grant> {
+    Some(Grant {
+        member: MemberGrant {
+            scopes: Scopes::from_joined(part.member.scopes).ok()?,
+            claims: part.member.claims,
+        },
+        admin_scopes: Scopes::from_joined(part.admin.scopes).ok()?,
+    })
 }
 
 #[derive(Deserialize)]
@@ -83,6 +142,8 @@ struct LimitPart {
 #[derive(Deserialize)]
 struct ExpiryPart {
     choices_days: Vec<u32>,
+    /// Not in documents that were written before there was a choice: then as the preset says.
+    custom: Option<bool>,
     #[serde(deserialize_with = "written")]
     default_days: Option<u32>,
     #[serde(deserialize_with = "written")]
@@ -147,8 +208,9 @@ pub(crate) fn from_json(text: &str) -> Result<Policy, StoreError> {
 }
 
 fn read(document: Document<'_>) -> Option<Policy> {
+    let preset = Preset::parse(document.preset)?;
     Some(Policy {
-        preset: Preset::parse(document.preset)?,
+        preset,
         prefix: Prefix::parse(document.prefix).ok()?,
         names: Names::parse(document.names)?,
         limit: Limit {
@@ -157,6 +219,7 @@ fn read(document: Document<'_>) -> Option<Policy> {
         },
         expiry: Expiry {
             choices_days: document.expiry.choices_days,
+            custom: document.expiry.custom.unwrap_or_else(|| preset.policy().expiry.custom),
             default_days: document.expiry.default_days,
             max_days: document.expiry.max_days,
             allow_never: document.expiry.allow_never,
@@ -189,6 +252,14 @@ fn read(document: Document<'_>) -> Option<Policy> {
                 action: LeakAction::parse(leaks.action)?,
             },
         },
+        grant: match document.grant {
+            None => Grant::default(),
+            Some(part) => grant(&part)?,
+        },
+        default_limits: match document.new_keys {
+            None => Counted::default(),
+            Some(part) => Limits::from_joined(part.limits).ok()?.counted,
+        },
     })
 }
 
@@ -204,6 +275,12 @@ mod tests {
                 policy.revoke.undo = undo;
                 policy.limit.keys_per_subject = Some(7);
                 policy.leaks.action = LeakAction::Notify;
+                policy.grant.member.scopes = Scopes::parse(["repo:*", "a/b.c_d-e"]).unwrap();
+                policy.grant.member.claims = true;
+                policy.grant.admin_scopes = Scopes::default();
+                policy.default_limits = Limits::from_joined("rate:per-minute,60,60,10,soft quota:monthly,9,month")
+                    .unwrap()
+                    .counted;
                 assert_eq!(from_json(&to_json(&policy).to_string()).unwrap(), policy);
             }
         }
@@ -212,10 +289,11 @@ mod tests {
     #[test]
     fn a_document_that_is_older_than_a_rule_reads_with_its_default() {
         let policy = Preset::Standard.policy();
-        let old = to_json(&policy)
-            .to_string()
-            .replace(r#""leaks":{"action":"revoke"},"#, "");
-        assert!(!old.contains("leaks"), "{old}");
+        let mut old = to_json(&policy);
+        for rule in ["leaks", "grant", "new_keys"] {
+            assert!(old.as_object_mut().unwrap().remove(rule).is_some(), "{rule}");
+        }
+        let old = old.to_string();
         assert_eq!(from_json(&old).unwrap(), policy);
     }
 

@@ -2,12 +2,13 @@
 
 use super::MemoryStore;
 use super::tables::Tables;
-use crate::cluster::{Change, Cluster, Durability, Polled, Registered, Session, Touched};
+use crate::cluster::{Change, Cluster, Durability, Polled, Registered, Session, Sessions, Touched};
 use crate::error::StoreError;
 use crate::store::{Commit, CommitObserver, OwnerGate};
 use async_trait::async_trait;
-use keyreeve_core::coherence::grantor::Seen;
-use keyreeve_core::coherence::holder::{Answer, SessionId};
+use keyreeve_core::coherence::grantor::{Era, Seen};
+use keyreeve_core::coherence::holder::{Answer, Poll, SessionId};
+use keyreeve_core::coherence::holding::Holding;
 use keyreeve_core::{Timestamp, User};
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
@@ -21,22 +22,55 @@ pub(super) struct Meeting {
     sessions: BTreeMap<SessionId, Row>,
     /// What each commit touched, by its newest revision.
     commits: BTreeMap<u64, Commit>,
+    era: Era,
+    forked_at: Option<Timestamp>,
+    /// The line that was noted last: the copy of another one has that one's.
+    noted_line: u64,
 }
 
 #[derive(Clone, Debug)]
 struct Row {
     node: String,
     acked: u64,
+    holding: Holding,
     renewals: u64,
+    leases: u64,
     is_dead: bool,
     started_at: Timestamp,
     seen_at: Timestamp,
+    /// What a crash leaves of it, if it was changed since the disk was last waited for.
+    on_disk: Option<OnDisk>,
 }
+
+#[derive(Clone, Copy, Debug)]
+struct OnDisk {
+    acked: u64,
+    renewals: u64,
+}
+
+/// The whole store as it was at some time.
+#[derive(Clone, Debug)]
+pub struct MemoryCopy(Tables);
 
 impl Meeting {
     pub(super) fn note(&mut self, commit: &Commit) {
         // What changes nothing says the newest revision too.
         self.commits.entry(commit.revision).or_insert_with(|| commit.clone());
+        self.wait_for_disk();
+    }
+
+    /// A commit that waits for the disk takes everything before it along.
+    fn wait_for_disk(&mut self) {
+        self.era.written += 1;
+        self.sessions.values_mut().for_each(|row| row.on_disk = None);
+    }
+
+    fn lose_unwritten(&mut self) {
+        for row in self.sessions.values_mut() {
+            if let Some(kept) = row.on_disk.take() {
+                (row.acked, row.renewals) = (kept.acked, kept.renewals);
+            }
+        }
     }
 }
 
@@ -55,6 +89,50 @@ impl MemoryStore {
         if let Some(tables) = tables.as_mut() {
             tables.meeting.now = now;
         }
+    }
+
+    /// What the store writes behind the back of those who do not wait has reached the disk.
+    pub fn write_out(&self) -> Result<(), StoreError> {
+        self.meet(|tables| tables.meeting.wait_for_disk())
+    }
+
+    /// Crashes and starts again: commits that did not wait for the disk are lost since it was last waited for.
+    pub fn crash(&self) -> Result<(), StoreError> {
+        self.meet(|tables| {
+            tables.meeting.era.start += 1;
+            tables.meeting.lose_unwritten();
+        })
+    }
+
+    /// A process of the server dies, and all others begin anew with it: the same commits are lost, and the server keeps
+    /// the time of its start.
+    pub fn lose_unwritten(&self) -> Result<(), StoreError> {
+        self.meet(|tables| tables.meeting.lose_unwritten())
+    }
+
+    /// Everything as it is now, sessions among it.
+    pub fn copy(&self) -> Result<MemoryCopy, StoreError> {
+        self.meet(|tables| MemoryCopy(tables.clone()))
+    }
+
+    /// Puts an older copy in the place of what is there: by its files and a start of the server, or, with `is_moved`,
+    /// as another database.
+    pub fn put_back(&self, copy: MemoryCopy, is_moved: bool) -> Result<(), StoreError> {
+        self.meet(|tables| {
+            let (now, era) = (tables.meeting.now, tables.meeting.era);
+            *tables = copy.0;
+            tables.meeting.now = now;
+            tables.meeting.era = Era {
+                line: era.line + u64::from(is_moved),
+                start: era.start + u64::from(!is_moved),
+                written: if is_moved {
+                    era.written
+                } else {
+                    tables.meeting.era.written
+                },
+                ..era
+            };
+        })
     }
 
     fn meet<T>(&self, meet: impl FnOnce(&mut Tables) -> T) -> Result<T, StoreError> {
@@ -86,32 +164,57 @@ impl Cluster for MemoryStore {
     async fn register(&self, session: SessionId, node: &str) -> Result<Registered, StoreError> {
         self.meet(|tables| {
             let head = tables.committed_head;
+            let now = tables.meeting.now;
             let row = Row {
                 node: node.to_owned(),
                 acked: head.revision,
+                holding: Holding::default(),
                 renewals: 0,
+                leases: 0,
                 is_dead: false,
-                started_at: tables.meeting.now,
-                seen_at: tables.meeting.now,
+                started_at: now,
+                seen_at: now,
+                on_disk: None,
             };
             tables.meeting.sessions.insert(session, row);
+            tables.meeting.wait_for_disk();
+            if tables.meeting.noted_line != tables.meeting.era.line {
+                tables.meeting.noted_line = tables.meeting.era.line;
+                tables.meeting.forked_at = Some(now);
+            }
+            let age = |forked: Timestamp| u64::try_from(now.millis().saturating_sub(forked.millis())).unwrap_or(0);
             Registered {
                 head: head.revision,
                 chain: head.chain,
-                timeline_age_ms: None,
+                timeline_age_ms: Some(tables.meeting.forked_at.map_or(u64::MAX, age)),
             }
         })
     }
 
-    async fn poll(&self, session: SessionId, applied: u64, acked: u64) -> Result<Polled, StoreError> {
+    async fn poll(&self, poll: &Poll, holding: &Holding) -> Result<Polled, StoreError> {
+        let applied = poll.applied;
         self.meet(|tables| {
             let now = tables.meeting.now;
-            let row = tables.meeting.sessions.get_mut(&session).filter(|row| !row.is_dead);
+            let row = tables
+                .meeting
+                .sessions
+                .get_mut(&poll.session)
+                .filter(|row| !row.is_dead);
             let is_renewed = row.is_some();
             if let Some(row) = row {
-                row.acked = acked;
+                let before = OnDisk {
+                    acked: row.acked,
+                    renewals: row.renewals,
+                };
+                row.on_disk.get_or_insert(before);
+                row.acked = applied;
+                row.holding = holding.clone();
                 row.renewals += 1;
+                row.leases += u64::from(poll.is_renewal);
                 row.seen_at = now;
+            }
+            if poll.is_renewal {
+                tables.meeting.wait_for_disk();
             }
             let changes = changes(tables, applied);
             Polled {
@@ -125,11 +228,12 @@ impl Cluster for MemoryStore {
                 changes,
                 now,
                 durability: Durability::Local,
+                era: poll.is_renewal.then_some(tables.meeting.era),
             }
         })
     }
 
-    async fn sessions(&self) -> Result<Vec<Session>, StoreError> {
+    async fn sessions(&self) -> Result<Sessions, StoreError> {
         self.meet(|tables| {
             let meeting = &tables.meeting;
             let living = meeting.sessions.iter().filter(|(_, row)| !row.is_dead);
@@ -138,22 +242,35 @@ impl Cluster for MemoryStore {
                     session: *id,
                     acked: row.acked,
                     renewals: row.renewals,
+                    holding: row.holding.clone(),
+                    leases: row.leases,
                 },
                 node: row.node.clone(),
                 started_at: row.started_at,
                 silent_ms: meeting.now.millis_since(row.seen_at),
             };
-            living.map(session).collect()
+            Sessions {
+                era: meeting.era,
+                rows: living.map(session).collect(),
+            }
         })
     }
 
-    async fn bury(&self, session: SessionId, renewals: u64) -> Result<(), StoreError> {
+    async fn bury(&self, dead: &Seen) -> Result<(), StoreError> {
         self.meet(|tables| {
-            if let Some(row) = tables.meeting.sessions.get_mut(&session)
-                && row.renewals == renewals
+            if let Some(row) = tables.meeting.sessions.get_mut(&dead.session)
+                && (row.renewals, row.leases) == (dead.renewals, dead.leases)
             {
                 row.is_dead = true;
+                tables.meeting.wait_for_disk();
             }
+        })
+    }
+
+    async fn note_fork(&self) -> Result<(), StoreError> {
+        self.meet(|tables| {
+            tables.meeting.forked_at = Some(tables.meeting.now);
+            tables.meeting.wait_for_disk();
         })
     }
 

@@ -10,13 +10,19 @@ use keyreeve_core::text::LimitName;
 #[async_trait]
 impl LimitTx for MemoryTx<'_> {
     async fn counters(&mut self, key: KeyId) -> Result<Vec<(LimitName, Counter)>> {
-        let rows = self.tables.counters.rows().iter().filter(|((of, _), _)| *of == key);
-        Ok(rows.map(|((_, name), counter)| (name.clone(), *counter)).collect())
+        Ok(self.tables.counters_of(key))
     }
 
     async fn put_counters(&mut self, key: KeyId, counters: &[(LimitName, Counter)]) -> Result<()> {
         for (name, counter) in counters {
             self.tables.counters.put((key, name.clone()), *counter);
+        }
+        Ok(())
+    }
+
+    async fn drop_counters(&mut self, key: KeyId, names: &[LimitName]) -> Result<()> {
+        for name in names {
+            self.tables.counters.remove(&(key, name.clone()));
         }
         Ok(())
     }

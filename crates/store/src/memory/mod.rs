@@ -12,18 +12,19 @@ mod tx;
 use crate::error::{StoreError, WriteError};
 use crate::model::{
     Activity, AuditQuery, AuditRecord, Census, ChangeManyRequest, ChangeRequest, Changed, ChangedCheckPolicy,
-    ChangedMany, CheckPolicyChange, CheckPolicyRecord, Credential, Event, Founding, Head, IssueRequest, Issued,
-    KeyPage, KeyQuery, KeyRecord, Login, Refusals, RootKey, SliceRequest, Stamped, Tenant, TenantEdit, Trace,
-    UsageCount, UserChange, WriteContext,
+    ChangedMany, ChangedUser, CheckPolicyChange, CheckPolicyRecord, Credential, Event, Founding, Head, IssueRequest,
+    Issued, KeyPage, KeyQuery, KeyRecord, Login, Refusals, RootKey, ShowRootKey, SliceRequest, Stamped, Tenant,
+    TenantEdit, Trace, UsageCount, UserChange, WriteContext,
 };
 use crate::operations::{self, Written};
 use crate::store::{CommitObserver, Store};
 use crate::tx::Tx;
 use async_trait::async_trait;
+pub use cluster::MemoryCopy;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use keyreeve_core::limits::Slice;
-use keyreeve_core::text::{Slug, Subject};
+use keyreeve_core::limits::{Counter, Slice};
+use keyreeve_core::text::{LimitName, Slug, Subject};
 use keyreeve_core::user::{Email, Status};
 use keyreeve_core::{Digest, KeyId, RootKeyId, Timestamp, User, UserId};
 use std::fmt;
@@ -96,8 +97,14 @@ fn closed() -> StoreError {
 
 #[async_trait]
 impl Store for MemoryStore {
-    async fn found(&self, context: WriteContext, tenant: Tenant, root_key: RootKey) -> Result<Founding, WriteError> {
-        self.write(|tx| Box::pin(async move { operations::found(tx, &context, &tenant, &root_key).await }))
+    async fn found(
+        &self,
+        context: WriteContext,
+        tenant: Tenant,
+        root_key: RootKey,
+        show: ShowRootKey,
+    ) -> Result<Founding, WriteError> {
+        self.write(|tx| Box::pin(async move { operations::found(tx, &context, &tenant, &root_key, show).await }))
     }
 
     async fn create_tenant(&self, context: WriteContext, tenant: Tenant, root_key: RootKey) -> Result<u64, WriteError> {
@@ -153,7 +160,7 @@ impl Store for MemoryStore {
         self.write(|tx| Box::pin(async move { operations::create_user(tx, &context, &user).await }))
     }
 
-    async fn change_user(&self, context: WriteContext, change: UserChange) -> Result<(User, u64), WriteError> {
+    async fn change_user(&self, context: WriteContext, change: UserChange) -> Result<ChangedUser, WriteError> {
         self.write(|tx| Box::pin(async move { operations::change_user(tx, &context, change).await }))
     }
 
@@ -236,6 +243,10 @@ impl Store for MemoryStore {
             .map_err(operations::only_store_error)
     }
 
+    async fn counters(&self, key: KeyId) -> Result<Vec<(LimitName, Counter)>, StoreError> {
+        self.read(|tables| tables.counters_of(key))
+    }
+
     async fn usage(&self, key: KeyId, since: Timestamp, until: Timestamp) -> Result<Vec<UsageCount>, StoreError> {
         self.read(|tables| tables.usage_of(&[key], since, until))
     }
@@ -289,6 +300,11 @@ impl Store for MemoryStore {
 
     async fn record_events(&self, context: WriteContext, events: Vec<Event>) -> Result<u64, WriteError> {
         self.write(|tx| Box::pin(async move { operations::record_events(tx, &context, events).await }))
+    }
+
+    async fn probe_write(&self) -> Result<(), StoreError> {
+        self.write(|tx| Box::pin(async move { operations::probe_write(tx).await }))
+            .map_err(operations::only_store_error)
     }
 
     async fn head(&self) -> Result<Head, StoreError> {

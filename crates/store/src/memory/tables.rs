@@ -2,6 +2,7 @@
 
 use super::cluster::Meeting;
 use super::table::Table;
+use crate::folded::folded;
 use crate::model::{
     AuditQuery, AuditRecord, CheckPolicyRecord, Credential, Head, KeyBrief, KeyPage, KeyQuery, KeyRecord, Login,
     PageStart, RootKey, Tenant, Total, Trace,
@@ -28,6 +29,7 @@ pub(super) struct SecretRow {
 pub(super) struct KeyRow {
     pub(super) key: Key,
     pub(super) last_used_at: Option<Timestamp>,
+    pub(super) last_refused_at: Option<Timestamp>,
 }
 
 /// The tables.
@@ -124,8 +126,26 @@ impl Tables {
         KeyRecord {
             key: row.key.clone(),
             last_used_at: row.last_used_at,
+            last_refused_at: row.last_refused_at,
             is_presented: secret.is_some_and(|secret| secret.last_used_at.is_some()),
+            owner_blocked: self.is_owner_blocked(&row.key),
         }
+    }
+
+    pub(super) fn is_user_blocked(&self, tenant: &Slug, id: UserId) -> bool {
+        let user = self.users.get(&id).filter(|user| user.tenant == *tenant);
+        user.is_some_and(User::is_blocked)
+    }
+
+    fn is_owner_blocked(&self, key: &Key) -> bool {
+        let owner = key.subject.user();
+        owner.is_some_and(|id| self.is_user_blocked(&key.tenant, id))
+            || self.tenants.get(&key.tenant).is_some_and(Tenant::is_blocked)
+    }
+
+    pub(super) fn counters_of(&self, key: KeyId) -> Vec<(LimitName, Counter)> {
+        let rows = self.counters.rows().iter().filter(|((of, _), _)| *of == key);
+        rows.map(|((_, name), counter)| (name.clone(), *counter)).collect()
     }
 
     pub(super) fn credential(&self, digest: &Digest) -> Option<Credential> {
@@ -206,7 +226,7 @@ impl Tables {
         let look_at = query.look_at.map_or(usize::MAX, count);
         let looked_at = rows.get(..look_at).unwrap_or(&rows);
         let edge = looked_at.last().filter(|_| rows.len() > looked_at.len());
-        let matching = looked_at.iter().copied().filter(|row| is_asked_for(row, query));
+        let matching = looked_at.iter().copied().filter(|row| self.is_asked_for(row, query));
         (matching.collect(), edge.map(|row| row.key.id))
     }
 
@@ -219,9 +239,14 @@ impl Tables {
         let look_at = query.look_at.map_or(usize::MAX, count);
         let is_all = soonest.len() <= look_at;
         soonest.truncate(look_at);
-        soonest.retain(|row| is_asked_for(row, query));
+        soonest.retain(|row| self.is_asked_for(row, query));
         soonest.sort_by_key(|row| std::cmp::Reverse(row.key.id));
         (soonest, is_all)
+    }
+
+    fn is_asked_for(&self, row: &KeyRow, query: &KeyQuery) -> bool {
+        let is_owner_so = |wanted| self.is_owner_blocked(&row.key) == wanted;
+        is_asked_for(row, query) && query.owner_blocked.is_none_or(is_owner_so)
     }
 }
 
@@ -264,8 +289,8 @@ fn is_asked_for(row: &KeyRow, query: &KeyQuery) -> bool {
         }
     };
     let has_name = |text: &String| {
-        let name = key.name.as_str().to_ascii_lowercase();
-        name.contains(&text.to_ascii_lowercase()) || query.last_four.as_deref() == Some(key.secret.last_four.as_str())
+        folded(key.name.as_str()).contains(&folded(text))
+            || query.last_four.as_deref() == Some(key.secret.last_four.as_str())
     };
     let is_unused = |time: Timestamp| {
         standing == Standing::Active && key.created_at < time && row.last_used_at.is_none_or(|used| used < time)

@@ -6,10 +6,10 @@ use crate::model::{AuditRecord, Head, KeyRecord, Trace, UsageCount};
 use crate::tx::{Counted, Current, Mark, Result, Tx};
 use async_trait::async_trait;
 use keyreeve_core::audit::Action;
-use keyreeve_core::lifecycle::State;
+use keyreeve_core::lifecycle::{Standing, State};
 use keyreeve_core::text::{Name, Slug, Subject};
 use keyreeve_core::verdict::SecretStanding;
-use keyreeve_core::{Digest, Key, KeyId, Timestamp};
+use keyreeve_core::{Digest, Key, KeyId, Timestamp, UserId};
 use std::collections::BTreeSet;
 
 /// As many old marks as are forgotten with each new one.
@@ -82,11 +82,25 @@ impl Tx for MemoryTx<'_> {
         Ok(names.iter().map(is_taken).collect())
     }
 
+    async fn are_users_blocked(&mut self, tenant: &Slug, users: &[UserId]) -> Result<Vec<bool>> {
+        Ok(users
+            .iter()
+            .map(|id| self.tables.is_user_blocked(tenant, *id))
+            .collect())
+    }
+
+    async fn count_working_keys(&mut self, tenant: &Slug, subject: &Subject, now: Timestamp) -> Result<u32> {
+        let keys = self.keys_of(tenant, subject, now);
+        let working = keys.filter(|key| key.standing(now) == Standing::Active);
+        Ok(u32::try_from(working.count()).unwrap_or(u32::MAX))
+    }
+
     async fn insert_keys(&mut self, keys: &[&Key]) -> Result<()> {
         for &key in keys {
             let row = KeyRow {
                 key: key.clone(),
                 last_used_at: None,
+                last_refused_at: None,
             };
             self.tables.keys.put(key.id, row);
         }
@@ -175,6 +189,22 @@ impl Tx for MemoryTx<'_> {
             self.tables
                 .keys
                 .change(&key, |row| row.last_used_at = row.last_used_at.max(Some(*at)));
+        }
+        Ok(())
+    }
+
+    async fn record_presented(&mut self, presented: &[(Digest, Timestamp)]) -> Result<()> {
+        for (digest, at) in presented {
+            let first = |row: &mut SecretRow| row.last_used_at = row.last_used_at.or(Some(*at));
+            self.tables.secrets.change(digest.bytes(), first);
+        }
+        Ok(())
+    }
+
+    async fn record_refusals(&mut self, refused: &[(KeyId, Timestamp)]) -> Result<()> {
+        for (key, at) in refused {
+            let later = |row: &mut KeyRow| row.last_refused_at = row.last_refused_at.max(Some(*at));
+            self.tables.keys.change(key, later);
         }
         Ok(())
     }

@@ -6,8 +6,12 @@ use keyreeve_core::{Digest, KeyId, Timestamp};
 /// Uses and counts, collected in memory and written in groups.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Activity {
-    /// When secrets were last used.
+    /// When calls with secrets were last accepted.
     pub uses: Vec<(Digest, Timestamp)>,
+    /// Secrets that were presented in calls that were refused: they have arrived.
+    pub presented: Vec<(Digest, Timestamp)>,
+    /// When calls with secrets of keys were last refused.
+    pub refused: Vec<(KeyId, Timestamp)>,
     /// Verdicts counted since the last time.
     pub counts: Vec<UsageCount>,
     /// Where verdicts were asked for.

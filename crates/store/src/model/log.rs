@@ -76,6 +76,10 @@ pub struct Event {
     pub action: Action,
     /// Why, or what exactly.
     pub reason: Option<Box<str>>,
+    /// What was before, as JSON, where the event tells of two states.
+    pub before: Option<String>,
+    /// What is after, as JSON.
+    pub after: Option<String>,
 }
 
 /// Which entries of the log to read.

@@ -12,17 +12,18 @@ pub use limits::SliceRequest;
 pub use log::{AuditDraft, AuditQuery, AuditRecord, Event, Head, entry_of};
 pub use login::{Login, LoginKind};
 
+use crate::version::Condition;
 use keyreeve_core::access::{Actor, Permissions, Reach};
 use keyreeve_core::key::LastFour;
 use keyreeve_core::lifecycle::{IssueFacts, Outcome, Refusal, Standing};
 use keyreeve_core::text::{Name, Slug, Subject};
 use keyreeve_core::user::{Status, UserEdit};
 use keyreeve_core::verdict::{KeyStanding, SecretStanding};
-use keyreeve_core::{Digest, Key, KeyId, Policy, RootKeyId, Timestamp, UserId};
+use keyreeve_core::{Digest, Key, KeyId, Policy, RootKeyId, Timestamp, User, UserId};
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// How long an idempotency key is remembered, in seconds: 24 hours (http.md, section 2c).
+/// How long an idempotency key is remembered, in seconds: 24 hours.
 pub const IDEMPOTENCY_SECONDS: u64 = 86_400;
 
 /// An isolation boundary with its own policy and keys.
@@ -58,6 +59,18 @@ pub struct TenantEdit {
     pub policy: Option<Policy>,
 }
 
+/// What came of changing a user.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ChangedUser {
+    /// The user as it is now.
+    pub user: User,
+    /// The newest revision after it.
+    pub revision: u64,
+    /// How many of the user's keys worked until this change blocked them; or, where it opened the user again, how many
+    /// work from now on. 0 if it did neither.
+    pub keys: u32,
+}
+
 /// A wish to change a user.
 #[derive(Clone, Debug)]
 pub struct UserChange {
@@ -67,6 +80,8 @@ pub struct UserChange {
     pub id: UserId,
     /// What to change.
     pub edit: UserEdit,
+    /// What the caller may do: a role is given only by a caller whose permissions cover it.
+    pub giver: Permissions,
     /// Also the last admin: only for the operator, on the machine itself.
     pub is_forced: bool,
 }
@@ -97,10 +112,14 @@ pub struct RootKey {
 pub struct KeyRecord {
     /// The key, settled at the time of the call.
     pub key: Key,
-    /// When any secret of it was last used, as far as written.
+    /// When a call with a secret of it was last accepted, as far as written.
     pub last_used_at: Option<Timestamp>,
+    /// When a call with a secret of it was last refused, as far as written.
+    pub last_refused_at: Option<Timestamp>,
     /// Whether its present secret was ever presented, as far as written.
     pub is_presented: bool,
+    /// Whether it is refused because its owner is a user who is suspended or removed, or because its tenant is.
+    pub owner_blocked: bool,
 }
 
 /// A presented secret as the store knows it.
@@ -159,6 +178,8 @@ pub struct WriteContext {
     pub request_id: Box<str>,
     /// A caller's mark by which a repeated request is known.
     pub idempotency: Option<Idempotency>,
+    /// Which versions of the record may be changed; `None` is whichever there is.
+    pub only_if: Option<Condition>,
 }
 
 /// A caller's mark on a request. Scoped to the actor.
@@ -239,6 +260,8 @@ pub struct ChangedMany {
     pub changed: u64,
     /// Keys that already were as they were to be.
     pub unchanged: u64,
+    /// The oldest revision that it wrote; one more than the newest if it wrote none.
+    pub first: u64,
     /// The newest revision after it.
     pub revision: u64,
 }
@@ -309,6 +332,8 @@ pub struct KeyQuery {
     pub subject: Option<Subject>,
     /// Only keys that stand so at `now`; the two `hide_` fields are then not looked at.
     pub standing: Option<Standing>,
+    /// Only keys whose owner is blocked, as [`KeyRecord::owner_blocked`] says it; or only the others.
+    pub owner_blocked: Option<bool>,
     /// Leave out revoked keys.
     pub hide_revoked: bool,
     /// Leave out keys that are active but past their expiry. Disabled keys are always listed.
@@ -319,7 +344,7 @@ pub struct KeyQuery {
     pub unused_since: Option<Timestamp>,
     /// Only keys that hold this scope.
     pub scope: Option<String>,
-    /// Only keys whose name contains this, without regard to case (ASCII).
+    /// Only keys whose name contains this, without regard to case (Unicode case folding).
     pub search: Option<String>,
     /// With `search`: also keys whose secret ends in these four characters.
     pub last_four: Option<String>,
@@ -341,6 +366,7 @@ impl KeyQuery {
             tenant,
             subject: None,
             standing: None,
+            owner_blocked: None,
             hide_revoked: false,
             hide_expired: false,
             expires_before: None,
@@ -386,13 +412,19 @@ pub struct Total {
 }
 
 /// Whether the store was new.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Founding {
     /// It was empty: the first tenant and root key were made.
     Founded,
     /// There was one already; nothing was done.
     StoodAlready,
+    /// It was empty, and the first root key could not be shown; nothing was done. The text says why.
+    NotShown(String),
 }
+
+/// Shows the first root key to the operator, or says why it cannot be shown. Called at most once, inside the transaction
+/// that makes the root key and before its commit.
+pub type ShowRootKey = Box<dyn FnOnce() -> Result<(), String> + Send>;
 
 impl fmt::Debug for IssueRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

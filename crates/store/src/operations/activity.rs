@@ -19,6 +19,12 @@ pub(crate) async fn record_activity(tx: &mut dyn Tx, activity: &Activity) -> Res
     if !activity.uses.is_empty() {
         tx.record_uses(&activity.uses).await?;
     }
+    if !activity.presented.is_empty() {
+        tx.record_presented(&activity.presented).await?;
+    }
+    if !activity.refused.is_empty() {
+        tx.record_refusals(&activity.refused).await?;
+    }
     if let Some(newest) = activity.counts.iter().map(|count| count.hour).max() {
         let stale = Timestamp::from_millis(newest.millis().saturating_sub(COUNTS_KEPT_MS));
         tx.add_counts(&activity.counts, stale).await?;
@@ -26,6 +32,16 @@ pub(crate) async fn record_activity(tx: &mut dyn Tx, activity: &Activity) -> Res
     if !activity.traces.is_empty() {
         tx.add_traces(&activity.traces, TRACES_KEPT).await?;
     }
+    Ok(Written {
+        value: (),
+        commit: Commit::default(),
+    })
+}
+
+/// Writes the end of the log as it is: a write like every other, that changes nothing.
+pub(crate) async fn probe_write(tx: &mut dyn Tx) -> Result<Written<()>, WriteError> {
+    let head = tx.lock_head().await?;
+    tx.append(&[], head).await?;
     Ok(Written {
         value: (),
         commit: Commit::default(),
@@ -59,8 +75,8 @@ fn entry(event: Event) -> (Target, AuditDraft) {
     let draft = AuditDraft {
         action: event.action,
         reason: event.reason,
-        before: None,
-        after: None,
+        before: event.before,
+        after: event.after,
     };
     (target, draft)
 }

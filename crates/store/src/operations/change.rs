@@ -1,12 +1,17 @@
 //! Change one key: read it, let the caller decide, write down what was decided.
 
+use super::gate::{Gate, not_blocked};
 use super::journal::{Target, append};
-use super::{Written, marks, recheck_actor};
+use super::limits::forget_counters;
+use super::{Written, marks, recheck_actor, require_version};
 use crate::error::{StoreError, WriteError};
 use crate::model::{AuditDraft, ChangeFacts, ChangeRequest, Changed, Done, KeyRecord, Replay, WriteContext};
-use crate::store::{Commit, Fate, KeyNews};
+use crate::news::{Fate, KeyNews};
+use crate::store::Commit;
 use crate::tx::{Soon, Tx};
+use crate::version::Version;
 use keyreeve_core::lifecycle::Outcome;
+use keyreeve_core::text::Slug;
 use keyreeve_core::verdict::SecretStanding;
 use keyreeve_core::{Digest, Key, KeyId};
 use std::collections::BTreeMap;
@@ -28,8 +33,7 @@ pub(crate) async fn change(
     if let Some(targets) = marks::seen(tx, context).await? {
         return replay(tx, context, request, &targets).await;
     }
-    let mut found = tx.lock_keys(&request.tenant, &[request.id]).await?;
-    let record = found.pop().ok_or(WriteError::NotFound)?;
+    let record = locked(tx, context, &request.tenant, request.id).await?;
     let name_taken = match &request.new_name {
         None => false,
         Some(name) => {
@@ -39,6 +43,8 @@ pub(crate) async fn change(
         }
     };
     let before = record.key.secret.digest;
+    let gate = Gate::of(&record, &tenant, context.at);
+    let limits = record.key.limits.clone();
     let facts = ChangeFacts {
         key: record.key,
         policy: &tenant.policy,
@@ -46,23 +52,26 @@ pub(crate) async fn change(
     };
     let decided = (request.decide)(facts);
     let (outcome, draft) = decided.map_err(|refusal| WriteError::Refused { item: 0, refusal })?;
+    if let Outcome::Changed(after) = &outcome {
+        gate.admit(tx, after).await?;
+        forget_counters(tx, (limits.resets, limits.counted.as_slice()), after).await?;
+    }
     let (secrets, done) = carry_out(tx, &outcome).await?;
-    let keys = match done {
-        Done::Nothing => Vec::new(),
-        Done::Stored | Done::Erased => news(outcome.key(), &draft),
-    };
     marks::remember(tx, context, vec![request.id]).await?;
-    let entries = match done {
-        Done::Nothing => Vec::new(),
-        Done::Stored | Done::Erased => vec![(Target::key(outcome.key()), draft)],
+    let (keys, entries) = match done {
+        Done::Nothing => (Vec::new(), Vec::new()),
+        Done::Stored | Done::Erased => {
+            let news = news(outcome.key(), &draft);
+            (news, vec![(Target::key(outcome.key()), draft)])
+        }
     };
     let revision = append(tx, context, entries).await?;
     let key = outcome.key().clone();
     let is_presented = record.is_presented && key.secret.digest == before;
     let record = KeyRecord {
         key,
-        last_used_at: record.last_used_at,
         is_presented,
+        ..record
     };
     Ok(Written {
         value: Changed {
@@ -73,11 +82,20 @@ pub(crate) async fn change(
         },
         commit: Commit {
             revision,
+            tenant: Some(tenant.slug),
             secrets,
             keys,
             ..Commit::default()
         },
     })
+}
+
+/// The key, in a version that the caller may change.
+async fn locked(tx: &mut dyn Tx, context: &WriteContext, tenant: &Slug, id: KeyId) -> Result<KeyRecord, WriteError> {
+    let mut found = tx.lock_keys(tenant, &[id]).await?;
+    let record = found.pop().ok_or(WriteError::NotFound)?;
+    require_version(context, || Version::of_key(&record.key))?;
+    Ok(record)
 }
 
 pub(super) fn news(key: &Key, draft: &AuditDraft) -> Vec<KeyNews> {
@@ -148,14 +166,15 @@ async fn replay(
     let (mut records, is_undelivered) = marks::targets(tx, context, &request.tenant, targets).await?;
     let record = records.pop();
     if let (Some(mut replace), Some(record), true) = (request.replace, record.clone(), is_undelivered) {
-        let decided = replace(0, record.key);
+        not_blocked(0, &record)?;
+        let decided = replace(0, record.key.clone());
         let (key, draft) = decided.map_err(|refusal| WriteError::Refused { item: 0, refusal })?;
         let secrets = store_keys(tx, &[&key]).await?;
         let revision = append(tx, context, vec![(Target::key(&key), draft)]).await?;
         let record = KeyRecord {
             key,
-            last_used_at: record.last_used_at,
             is_presented: false,
+            ..record
         };
         return Ok(Written {
             value: Changed {
@@ -166,6 +185,7 @@ async fn replay(
             },
             commit: Commit {
                 revision,
+                tenant: Some(request.tenant),
                 secrets,
                 ..Commit::default()
             },

@@ -48,7 +48,10 @@ pub(crate) async fn change_many(
             commit.secrets.extend(erase_key(tx, key.id).await?);
         }
     }
+    let written = u64::try_from(entries.len()).unwrap_or(0);
     done.revision = append(tx, context, entries).await?;
+    done.first = (done.revision + 1).saturating_sub(written);
     commit.revision = done.revision;
+    commit.tenant = Some(tenant.slug);
     Ok(Written { value: done, commit })
 }

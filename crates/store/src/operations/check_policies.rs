@@ -1,12 +1,13 @@
 //! Make, change and remove check policies.
 
 use super::journal::{Target, append};
-use super::{Written, recheck_actor};
-use crate::codec;
+use super::{Written, recheck_actor, require_version};
+use crate::describe;
 use crate::error::WriteError;
 use crate::model::{AuditDraft, ChangedCheckPolicy, CheckPolicyChange, CheckPolicyRecord, WriteContext};
 use crate::store::Commit;
 use crate::tx::Tx;
+use crate::version::Version;
 use keyreeve_core::CheckPolicy;
 use keyreeve_core::audit::Action;
 use keyreeve_core::check::{CHECK_POLICIES_MAX, DEFAULT_CHECK_POLICY};
@@ -26,6 +27,7 @@ pub(crate) async fn change_check_policy(
         .ok_or(WriteError::NotFound)?;
     recheck_actor(tx, context, tenant).await?;
     let before = tx.check_policy(tenant, change.name()).await?;
+    require_present(context, tenant, before.as_ref(), &change)?;
     let is_removal = matches!(change, CheckPolicyChange::Remove(_));
     let after = decide(before.as_ref(), change)?;
     let is_change = before.as_ref().map(|record| &record.policy) != after.as_ref();
@@ -38,6 +40,7 @@ pub(crate) async fn change_check_policy(
         commit.check_policies.push(tenant.clone());
     }
     commit.revision = append(tx, context, entries).await?;
+    commit.tenant = Some(tenant.clone());
     let record = match (is_removal, is_change) {
         (true, _) | (false, false) => before,
         (false, true) => after,
@@ -45,6 +48,24 @@ pub(crate) async fn change_check_policy(
     let revision = commit.revision;
     let value = ChangedCheckPolicy { record, revision };
     Ok(Written { value, commit })
+}
+
+/// Refuses a change of a policy that is another one by now. What is not there is for [`decide`] to say.
+fn require_present(
+    context: &WriteContext,
+    tenant: &Slug,
+    before: Option<&CheckPolicyRecord>,
+    change: &CheckPolicyChange,
+) -> Result<(), WriteError> {
+    let name = change.name();
+    match (before, change) {
+        (_, CheckPolicyChange::Create(_)) => Ok(()),
+        (Some(record), _) => require_version(context, || Version::of_check_policy(record)),
+        (None, _) if name.as_str() == DEFAULT_CHECK_POLICY => require_version(context, || {
+            Version::of_check(tenant, &CheckPolicy::any(name.clone()), None)
+        }),
+        (None, _) => Ok(()),
+    }
 }
 
 /// What is to be stored, if anything.
@@ -108,7 +129,7 @@ fn entry(before: Option<&CheckPolicyRecord>, after: Option<&CheckPolicyRecord>) 
         (Some(_), Some(_)) => Action::CheckPolicyUpdated,
         (Some(_), None) => Action::CheckPolicyRemoved,
     };
-    let described = |record: &CheckPolicyRecord| codec::check_policy::to_json(&record.policy).to_string();
+    let described = |record: &CheckPolicyRecord| describe::check_policy(&record.policy);
     let about = after.or(before)?;
     let target = Target {
         tenant: about.tenant.to_string(),

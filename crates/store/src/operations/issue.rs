@@ -1,15 +1,16 @@
 //! Issue keys, all or none.
 
+use super::gate::not_blocked;
 use super::journal::{Target, append};
 use super::{Written, change::store_keys, corrupt, marks, recheck_actor};
 use crate::error::WriteError;
 use crate::model::{IssueRequest, Issued, KeyRecord, Replay, Tenant, WriteContext};
 use crate::store::Commit;
 use crate::tx::{Counted, Soon, Tx};
-use keyreeve_core::KeyId;
 use keyreeve_core::lifecycle::IssueFacts;
 use keyreeve_core::policy::Names;
 use keyreeve_core::text::{Name, Subject};
+use keyreeve_core::{KeyId, UserId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// More names than this are asked about together, in a statement of their own.
@@ -45,7 +46,9 @@ pub(crate) async fn issue(
         keys.push(KeyRecord {
             key,
             last_used_at: None,
+            last_refused_at: None,
             is_presented: false,
+            owner_blocked: false,
         });
     }
     let new: Vec<_> = keys.iter().map(|record| &record.key).collect();
@@ -53,6 +56,7 @@ pub(crate) async fn issue(
     marks::remember(tx, context, keys.iter().map(|record| record.key.id).collect()).await?;
     let revision = append(tx, context, entries).await?;
     let secrets = keys.iter().map(|record| record.key.secret.digest).collect();
+    let tenant = keys.first().map(|record| record.key.tenant.clone());
     Ok(Written {
         value: Issued {
             keys,
@@ -61,6 +65,7 @@ pub(crate) async fn issue(
         },
         commit: Commit {
             revision,
+            tenant,
             secrets,
             ..Commit::default()
         },
@@ -72,6 +77,9 @@ pub(crate) async fn issue(
 struct Known<'i> {
     used: BTreeMap<&'i Subject, u32>,
     taken: BTreeSet<(&'i Subject, &'i Name)>,
+    /// Owners who are suspended or removed.
+    blocked: BTreeSet<UserId>,
+    is_tenant_blocked: bool,
 }
 
 impl<'i> Known<'i> {
@@ -82,18 +90,34 @@ impl<'i> Known<'i> {
         items: &'i [(Subject, Name)],
         context: &WriteContext,
     ) -> Result<Self, WriteError> {
-        let mut known = Self::default();
+        let owners: BTreeSet<_> = items.iter().filter_map(|(subject, _)| subject.user()).collect();
+        let owners: Vec<_> = owners.into_iter().collect();
+        let mut known = Self {
+            is_tenant_blocked: tenant.is_blocked(),
+            ..Self::default()
+        };
+        if !owners.is_empty() {
+            let blocked = tx.are_users_blocked(&tenant.slug, &owners).await?;
+            let blocked = owners.into_iter().zip(blocked).filter(|(_, is_blocked)| *is_blocked);
+            known.blocked = blocked.map(|(owner, _)| owner).collect();
+        }
         let limit = tenant.policy.limit;
-        if limit.keys_per_subject.is_some() {
-            let subjects: BTreeSet<_> = items.iter().map(|(subject, _)| subject).collect();
-            let counted = |&subject| Counted {
+        if let Some(max) = limit.keys_per_subject {
+            let mut subjects: BTreeMap<_, u32> = BTreeMap::new();
+            for (subject, _) in items {
+                *subjects.entry(subject).or_default() += 1;
+            }
+            let counted = |(&subject, &adding): (&&'i Subject, &u32)| Counted {
                 tenant: &tenant.slug,
                 subject,
                 count_expired: limit.count_expired,
                 now: context.at,
+                adding,
+                max,
             };
             let counted: Vec<_> = subjects.iter().map(counted).collect();
-            known.used = subjects.into_iter().zip(tx.count_keys(&counted).await?).collect();
+            let used = tx.count_keys(&counted).await?;
+            known.used = subjects.into_keys().zip(used).collect();
         }
         if tenant.policy.names == Names::Unique {
             let names: BTreeSet<_> = items.iter().map(|(subject, name)| (subject, name)).collect();
@@ -111,6 +135,7 @@ impl<'i> Known<'i> {
         let facts = IssueFacts {
             used: *used,
             name_taken: !self.taken.insert((subject, name)),
+            owner_blocked: self.is_tenant_blocked || subject.user().is_some_and(|id| self.blocked.contains(&id)),
         };
         *used += 1;
         facts
@@ -139,18 +164,22 @@ async fn replay(
             },
         });
     }
-    let mut commit = Commit::default();
+    let mut commit = Commit {
+        tenant: Some(request.tenant.clone()),
+        ..Commit::default()
+    };
     let mut entries = Vec::with_capacity(records.len());
     let mut keys = Vec::with_capacity(records.len());
     for (item, record) in records.into_iter().enumerate() {
-        let decided = (request.replace)(item, record.key);
+        not_blocked(item, &record)?;
+        let decided = (request.replace)(item, record.key.clone());
         let (key, draft) = decided.map_err(|refusal| WriteError::Refused { item, refusal })?;
         commit.secrets.extend(store_keys(tx, &[&key]).await?);
         entries.push((Target::key(&key), draft));
         keys.push(KeyRecord {
             key,
-            last_used_at: record.last_used_at,
             is_presented: false,
+            ..record
         });
     }
     if keys.is_empty() {

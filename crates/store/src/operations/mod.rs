@@ -4,6 +4,7 @@ mod activity;
 mod change;
 mod change_many;
 mod check_policies;
+mod gate;
 mod issue;
 mod journal;
 mod limits;
@@ -13,7 +14,7 @@ mod root_keys;
 mod tenants;
 mod users;
 
-pub(crate) use activity::{record_activity, record_events};
+pub(crate) use activity::{probe_write, record_activity, record_events};
 pub(crate) use change::change;
 pub(crate) use change_many::change_many;
 pub(crate) use check_policies::change_check_policy;
@@ -28,6 +29,7 @@ use crate::error::{StoreError, WriteError};
 use crate::model::WriteContext;
 use crate::store::Commit;
 use crate::tx::Tx;
+use crate::version::Version;
 use keyreeve_core::access::Actor;
 use keyreeve_core::lifecycle::State;
 use keyreeve_core::text::Slug;
@@ -58,6 +60,18 @@ async fn recheck_actor(tx: &mut dyn Tx, context: &WriteContext, tenant: &Slug) -
         Actor::Operator | Actor::System => true,
     };
     if is_good { Ok(()) } else { Err(WriteError::ActorGone) }
+}
+
+/// Refuses a change of a version that is not the present one any more.
+fn require_version(context: &WriteContext, present: impl FnOnce() -> Version) -> Result<(), WriteError> {
+    let Some(condition) = &context.only_if else {
+        return Ok(());
+    };
+    let present = present();
+    match condition.holds(&present) {
+        true => Ok(()),
+        false => Err(WriteError::Outdated { present }),
+    }
 }
 
 fn corrupt(what: &str) -> StoreError {

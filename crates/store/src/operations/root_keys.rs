@@ -1,16 +1,17 @@
 //! Make and revoke root keys.
 
 use super::journal::{Target, append, made};
-use super::{Written, recheck_actor};
+use super::{Written, recheck_actor, require_version};
+use crate::describe;
 use crate::error::WriteError;
 use crate::model::{AuditDraft, RootKey, WriteContext};
 use crate::store::Commit;
 use crate::tx::Tx;
+use crate::version::Version;
 use keyreeve_core::RootKeyId;
 use keyreeve_core::access::{Actor, Permission, Reach};
 use keyreeve_core::audit::Action;
 use keyreeve_core::text::Slug;
-use serde_json::json;
 
 pub(crate) async fn create_root_key(
     tx: &mut dyn Tx,
@@ -22,12 +23,16 @@ pub(crate) async fn create_root_key(
         tx.tenant(slug).await?.ok_or(WriteError::NotFound)?;
     }
     tx.insert_root_key(root_key).await?;
-    let entry = (target(root_key), made(Action::RootKeyCreated, describe(root_key)));
+    let entry = (
+        target(root_key),
+        made(Action::RootKeyCreated, describe::root_key(root_key)),
+    );
     let revision = append(tx, context, vec![entry]).await?;
     Ok(Written {
         value: revision,
         commit: Commit {
             revision,
+            tenant: bound_to(root_key),
             root_keys: vec![root_key.digest],
             ..Commit::default()
         },
@@ -44,6 +49,7 @@ pub(crate) async fn revoke_root_key(
     let within = |root_key: &RootKey| tenant.is_none_or(|slug| root_key.reach == Reach::Tenant(slug.clone()));
     let mut root_key = found.filter(within).ok_or(WriteError::NotFound)?;
     recheck_root_actor(tx, context, &root_key).await?;
+    require_version(context, || Version::of_root_key(&root_key))?;
     let mut commit = Commit::default();
     let mut entries = Vec::new();
     if root_key.revoked_at.is_none() {
@@ -52,6 +58,7 @@ pub(crate) async fn revoke_root_key(
         root_key.revoked_at = Some(context.at);
     }
     commit.revision = append(tx, context, entries).await?;
+    commit.tenant = bound_to(&root_key);
     let value = (root_key, commit.revision);
     Ok(Written { value, commit })
 }
@@ -63,15 +70,17 @@ pub(super) async fn revoke(
     mut root_key: RootKey,
     commit: &mut Commit,
 ) -> Result<(Target, AuditDraft), WriteError> {
-    let before = describe(&root_key);
+    let before = describe::root_key(&root_key);
     tx.set_root_key_revoked(root_key.id, context.at).await?;
     root_key.revoked_at = Some(context.at);
     commit.root_keys.push(root_key.digest);
+    commit.ended_root_keys.push(root_key.digest);
+    commit.revoked_root_keys.push(root_key.id);
     let draft = AuditDraft {
         action: Action::RootKeyRevoked,
         reason: None,
         before: Some(before),
-        after: Some(describe(&root_key)),
+        after: Some(describe::root_key(&root_key)),
     };
     Ok((target(&root_key), draft))
 }
@@ -101,6 +110,13 @@ async fn recheck_root_actor(tx: &mut dyn Tx, context: &WriteContext, root_key: &
     }
 }
 
+fn bound_to(root_key: &RootKey) -> Option<Slug> {
+    match &root_key.reach {
+        Reach::Instance => None,
+        Reach::Tenant(slug) => Some(slug.clone()),
+    }
+}
+
 pub(super) fn target(root_key: &RootKey) -> Target {
     let tenant = match &root_key.reach {
         Reach::Instance => String::new(),
@@ -112,24 +128,4 @@ pub(super) fn target(root_key: &RootKey) -> Target {
         id: root_key.id.to_string(),
         subject: None,
     }
-}
-
-pub(super) fn describe(root_key: &RootKey) -> String {
-    let tenant = match &root_key.reach {
-        Reach::Instance => None,
-        Reach::Tenant(slug) => Some(slug.as_str()),
-    };
-    let permissions: Vec<_> = root_key
-        .permissions
-        .iter()
-        .map(|permission| permission.as_str())
-        .collect();
-    json!({
-        "name": root_key.name.as_str(),
-        "tenant": tenant,
-        "permissions": permissions,
-        "last_four": root_key.last_four.as_str(),
-        "revoked": root_key.revoked_at.is_some(),
-    })
-    .to_string()
 }

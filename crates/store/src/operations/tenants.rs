@@ -1,40 +1,48 @@
 //! Make tenants; found an instance.
 
 use super::journal::{Target, append, made};
-use super::{Written, recheck_actor, root_keys};
-use crate::codec;
+use super::{Written, recheck_actor, require_version, root_keys};
+use crate::describe;
 use crate::error::WriteError;
-use crate::model::{AuditDraft, Founding, RootKey, Tenant, TenantEdit, WriteContext};
+use crate::model::{AuditDraft, Founding, RootKey, ShowRootKey, Tenant, TenantEdit, WriteContext};
 use crate::store::Commit;
 use crate::tx::Tx;
+use crate::version::Version;
 use keyreeve_core::audit::Action;
 use keyreeve_core::text::Slug;
 use keyreeve_core::user::Status;
-use serde_json::json;
 
-/// Makes the first tenant and root key if there is no tenant yet.
+/// Makes the first tenant and root key if there is no tenant yet and the root key can be shown.
+///
+/// It is shown before the commit: whatever fails afterwards, there is no instance whose root key was never shown. Other
+/// processes wait meanwhile, and find it founded, or found it themselves.
 pub(crate) async fn found(
     tx: &mut dyn Tx,
     context: &WriteContext,
     tenant: &Tenant,
     root_key: &RootKey,
+    show: ShowRootKey,
 ) -> Result<Written<Founding>, WriteError> {
     if tx.has_tenants().await? {
-        let revision = append(tx, context, Vec::new()).await?;
-        let commit = Commit {
-            revision,
-            ..Commit::default()
-        };
-        return Ok(Written {
-            value: Founding::StoodAlready,
-            commit,
-        });
+        return unfounded(tx, context, Founding::StoodAlready).await;
+    }
+    if let Err(why) = show() {
+        return unfounded(tx, context, Founding::NotShown(why)).await;
     }
     let written = insert(tx, context, tenant, root_key).await?;
     Ok(Written {
         value: Founding::Founded,
         commit: written.commit,
     })
+}
+
+async fn unfounded(tx: &mut dyn Tx, context: &WriteContext, value: Founding) -> Result<Written<Founding>, WriteError> {
+    let revision = append(tx, context, Vec::new()).await?;
+    let commit = Commit {
+        revision,
+        ..Commit::default()
+    };
+    Ok(Written { value, commit })
 }
 
 /// Makes a tenant with its first root key.
@@ -64,6 +72,10 @@ pub(crate) async fn change_tenant(
         .filter(|tenant| tenant.status != Status::Removed)
         .ok_or(WriteError::NotFound)?;
     recheck_actor(tx, context, slug).await?;
+    require_version(context, || match &edit.policy {
+        Some(_) => Version::of_policy(slug, &before.policy),
+        None => Version::of_tenant(&before),
+    })?;
     let mut after = before.clone();
     after.name = edit.name.unwrap_or(after.name);
     after.status = edit.status.unwrap_or(after.status);
@@ -81,6 +93,7 @@ pub(crate) async fn change_tenant(
         }
     }
     commit.revision = append(tx, context, entries).await?;
+    commit.tenant = Some(slug.clone());
     let value = (after, commit.revision);
     Ok(Written { value, commit })
 }
@@ -103,18 +116,9 @@ fn changed(before: &Tenant, after: &Tenant) -> AuditDraft {
     AuditDraft {
         action,
         reason: None,
-        before: Some(describe(before)),
-        after: Some(describe(after)),
+        before: Some(describe::tenant(before)),
+        after: Some(describe::tenant(after)),
     }
-}
-
-fn describe(tenant: &Tenant) -> String {
-    json!({
-        "name": tenant.name.as_str(),
-        "status": tenant.status.as_str(),
-        "policy": codec::policy::to_json(&tenant.policy),
-    })
-    .to_string()
 }
 
 async fn insert(
@@ -126,15 +130,16 @@ async fn insert(
     tx.insert_tenant(tenant).await?;
     tx.insert_root_key(root_key).await?;
     let entries = vec![
-        (about(tenant), made(Action::TenantCreated, describe(tenant))),
+        (about(tenant), made(Action::TenantCreated, describe::tenant(tenant))),
         (
             root_keys::target(root_key),
-            made(Action::RootKeyCreated, root_keys::describe(root_key)),
+            made(Action::RootKeyCreated, describe::root_key(root_key)),
         ),
     ];
     let revision = append(tx, context, entries).await?;
     let commit = Commit {
         revision,
+        tenant: Some(tenant.slug.clone()),
         root_keys: vec![root_key.digest],
         tenants: vec![tenant.clone()],
         ..Commit::default()

@@ -1,16 +1,16 @@
 //! Make and change users. Whether their keys are judged hangs on them.
 
 use super::journal::{Target, append, made};
-use super::{Written, recheck_actor};
+use super::{Written, recheck_actor, require_version};
+use crate::describe;
 use crate::error::WriteError;
-use crate::model::{AuditDraft, UserChange, WriteContext};
+use crate::model::{AuditDraft, ChangedUser, UserChange, WriteContext};
 use crate::store::{Commit, OwnerGate};
 use crate::tx::Tx;
+use crate::version::Version;
 use keyreeve_core::User;
 use keyreeve_core::audit::Action;
-use keyreeve_core::text::Name;
 use keyreeve_core::user::{Status, UserRefusal};
-use serde_json::json;
 
 /// Makes a user.
 pub(crate) async fn create_user(
@@ -24,7 +24,7 @@ pub(crate) async fn create_user(
         return Err(WriteError::EmailTaken);
     }
     tx.insert_user(user).await?;
-    let entry = (target(user), made(Action::UserCreated, describe(user)));
+    let entry = (target(user), made(Action::UserCreated, describe::user(user)));
     let revision = append(tx, context, vec![entry]).await?;
     Ok(Written {
         value: revision,
@@ -40,22 +40,37 @@ pub(crate) async fn change_user(
     tx: &mut dyn Tx,
     context: &WriteContext,
     change: UserChange,
-) -> Result<Written<(User, u64)>, WriteError> {
+) -> Result<Written<ChangedUser>, WriteError> {
     recheck_actor(tx, context, &change.tenant).await?;
     let found = tx.user(&change.tenant, change.id).await?;
     let before = found
         .filter(|user| user.status != Status::Removed)
         .ok_or(WriteError::NotFound)?;
+    require_version(context, || Version::of_user(&before))?;
     let others = tx.count_other_admins(&change.tenant, change.id).await?;
-    let decided = before.changed(change.edit, others, change.is_forced, context.at);
-    let Some(after) = decided.map_err(|UserRefusal::LastAdmin| WriteError::LastAdmin)? else {
+    let decided = before.changed(change.edit, others, change.giver, change.is_forced, context.at);
+    let decided = decided.map_err(|refusal| match refusal {
+        UserRefusal::LastAdmin => WriteError::LastAdmin,
+        UserRefusal::RoleBeyond(role) => WriteError::RoleBeyond(role),
+    });
+    let Some(after) = decided? else {
         let revision = append(tx, context, Vec::new()).await?;
         let commit = Commit {
             revision,
             ..Commit::default()
         };
-        let value = (before, revision);
+        let value = ChangedUser {
+            user: before,
+            revision,
+            keys: 0,
+        };
         return Ok(Written { value, commit });
+    };
+    let keys = match after.subject() {
+        Some(subject) if before.is_blocked() != after.is_blocked() => {
+            tx.count_working_keys(&after.tenant, &subject, context.at).await?
+        }
+        Some(_) | None => 0,
     };
     tx.update_user(&after).await?;
     // Whoever may no longer come in, or comes in by another password now, is not in any more (OWASP ASVS 7.4.2, 7.4.3).
@@ -68,8 +83,8 @@ pub(crate) async fn change_user(
             Status::Active | Status::Suspended => Action::UserUpdated,
         },
         reason: (before.password != after.password && after.password.is_some()).then(|| "new password".into()),
-        before: Some(describe(&before)),
-        after: (after.status != Status::Removed).then(|| describe(&after)),
+        before: Some(describe::user(&before)),
+        after: (after.status != Status::Removed).then(|| describe::user(&after)),
     };
     let revision = append(tx, context, vec![(target(&after), draft)]).await?;
     let owner = after.subject().map(|subject| OwnerGate {
@@ -77,10 +92,16 @@ pub(crate) async fn change_user(
         subject,
         is_blocked: after.is_blocked(),
     });
+    let tenant = after.tenant.clone();
     Ok(Written {
-        value: (after, revision),
+        value: ChangedUser {
+            user: after,
+            revision,
+            keys,
+        },
         commit: Commit {
             revision,
+            tenant: Some(tenant),
             owners: owner.into_iter().collect(),
             ..Commit::default()
         },
@@ -94,14 +115,4 @@ fn target(user: &User) -> Target {
         id: user.id.to_string(),
         subject: None,
     }
-}
-
-fn describe(user: &User) -> String {
-    json!({
-        "email": user.email.as_str(),
-        "name": user.name.as_ref().map(Name::as_str),
-        "role": user.role.as_str(),
-        "status": user.status.as_str(),
-    })
-    .to_string()
 }

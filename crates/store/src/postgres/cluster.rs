@@ -1,46 +1,60 @@
 //! Where nodes meet in Postgres.
 
-use super::PostgresStore;
-use super::connect::{Link, failed};
+use super::connect::{Link, Slots, failed};
 use super::engine::slow;
-use crate::cluster::{Change, Cluster, Durability, Polled, Registered, Session, Touched};
+use super::prepared::Use;
+use super::{PostgresStore, SPARE};
+use crate::cluster::{Change, Cluster, Durability, Polled, Registered, Session, Sessions, Touched};
 use crate::error::StoreError;
+use crate::news::{Fate, KeyNews};
 use crate::sql::rows::{blob, flag, int, number, revision, tenant, text, user};
 use crate::sql::store::SqlStore as _;
 use crate::sql::{Columns as _, Engine as _, Statement, query};
-use crate::store::{Commit, Fate, KeyNews, OwnerGate};
+use crate::store::{Commit, OwnerGate};
 use async_trait::async_trait;
-use keyreeve_core::coherence::grantor::Seen;
-use keyreeve_core::coherence::holder::{Answer, SessionId};
+use keyreeve_core::coherence::grantor::{Era, Seen};
+use keyreeve_core::coherence::holder::{Answer, Poll, SessionId};
+use keyreeve_core::coherence::holding::Holding;
 use keyreeve_core::text::Slug;
-use keyreeve_core::{Digest, KeyId, Timestamp};
+use keyreeve_core::{Digest, KeyId, RootKeyId, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, Notify};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use tokio_postgres::Row;
 
-/// How long a poll may take (rule R11).
+/// How long a poll may take, with the wait for a connection (rule R11).
 const POLL_DEADLINE: Duration = Duration::from_secs(2);
 /// Most changes that one poll brings.
 const CHANGES_MAX: i64 = 500;
 
 const LISTEN: &str = "LISTEN keyreeve";
-/// Rule R2 in one statement, which is its own transaction. What it does stands in migration 7.
-const POLL: &str = "SELECT * FROM keyreeve_poll(?1, ?2, ?3, ?4)";
+/// Rule R2 in one statement, which is its own transaction. What it does stands in migration 10.
+const POLL: &str = "SELECT * FROM keyreeve_poll(?1, ?2, ?3, ?4, ?5, ?6)";
+/// The same, and the lease is renewed, which waits for the disk (rule R18). Both CTEs run once, the poll first.
+const RENEW: &str = "WITH polled AS MATERIALIZED (SELECT * FROM keyreeve_poll(?1, ?2, ?3, ?4, ?5, ?6)), \
+     renewed AS MATERIALIZED (SELECT keyreeve_renew(?1) WHERE EXISTS (SELECT 1 FROM polled)) \
+     SELECT polled.*, era.* FROM polled, renewed, keyreeve_era() era";
 /// A timeline that nobody has seen yet begins at a failover. From then on it is known since when.
 const NOTE_TIMELINE: &str = "UPDATE cluster SET timeline_since = CASE WHEN timeline IS NULL THEN 'epoch'::timestamptz \
          ELSE clock_timestamp() END, timeline = substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) \
      WHERE id = 1 AND timeline IS DISTINCT FROM substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)";
+/// The same for a dump that was restored, also on the same server: its tables are others than before.
+const NOTE_PLACE: &str = "UPDATE cluster SET timeline_since = CASE WHEN place IS NULL THEN timeline_since \
+         ELSE clock_timestamp() END, place = keyreeve_place() WHERE id = 1 AND place IS DISTINCT FROM keyreeve_place()";
+const NOTE_FORK: &str = "UPDATE cluster SET timeline_since = clock_timestamp() WHERE id = 1";
 const TIMELINE_AGE: &str = "SELECT least(floor(extract(epoch FROM clock_timestamp() - timeline_since) * 1000), \
      4e15)::bigint AS age FROM cluster WHERE id = 1";
 const REGISTER: &str = "INSERT INTO sessions (id, node, acked) SELECT ?1, ?2, revision FROM head WHERE id = 1 \
      RETURNING acked, (SELECT chain FROM head WHERE id = 1) AS chain, set_config('synchronous_commit', 'on', TRUE)";
-const SESSIONS: &str = "SELECT id, node, acked, renewals, pg_is_in_recovery() AS is_replica, \
+/// A server that is in recovery refuses to say how far it has written, so no replica answers this.
+const SESSIONS: &str = "SELECT e.*, id, node, coalesce(reached, acked) AS acked, coalesce(holding, '') AS holding, \
+     renewals, leases, \
      floor(extract(epoch FROM started_at) * 1000)::bigint AS started_at, \
      floor(extract(epoch FROM clock_timestamp() - seen_at) * 1000)::bigint AS silent_ms \
-     FROM sessions WHERE NOT is_dead ORDER BY started_at, id";
-const BURY: &str = "UPDATE sessions SET is_dead = TRUE WHERE id = $1 AND renewals = $2";
+     FROM keyreeve_era() e LEFT JOIN sessions s ON NOT is_dead ORDER BY s.started_at, id";
+const BURY: &str = "UPDATE sessions SET is_dead = TRUE WHERE id = ?1 AND renewals = ?2 AND leases = ?3 \
+     RETURNING set_config('synchronous_commit', 'on', TRUE)";
 /// A day later nobody asks about a dead session any more.
 const FORGET: &str = "DELETE FROM sessions WHERE is_dead AND seen_at < clock_timestamp() - interval '1 day'";
 const LEASE: &str = "SELECT c.lease_ms, (SELECT count(*) FROM sessions WHERE NOT is_dead) AS living \
@@ -50,45 +64,57 @@ const SET_LEASE: &str = "INSERT INTO cluster (id, lease_ms) SELECT 1, $1 FROM he
      ON CONFLICT (id) DO UPDATE SET lease_ms = excluded.lease_ms";
 
 /// The connection that polls, and that hints arrive on.
-#[derive(Default)]
 pub(super) struct Meeting {
+    slots: Slots,
     link: Mutex<Option<Link>>,
     hint: std::sync::Mutex<Option<Arc<Notify>>>,
 }
 
 impl Meeting {
+    pub(super) fn new() -> Self {
+        Self {
+            slots: Slots::new(1 + SPARE),
+            link: Mutex::default(),
+            hint: std::sync::Mutex::default(),
+        }
+    }
+
     /// Runs one statement on the polling connection, which is made anew after any failure.
     async fn rows(&self, store: &PostgresStore, statement: Statement<'_>) -> Result<Vec<Row>, StoreError> {
+        let until = Instant::now() + POLL_DEADLINE;
         let mut place = self.link.lock().await;
-        if place.as_ref().is_none_or(|link| link.client().is_closed()) {
-            *place = None;
-            *place = Some(self.open(store).await?);
-        }
-        let away = || StoreError::Unavailable("the connection is lost".to_owned());
-        let link = place.as_ref().ok_or_else(away)?;
+        let link = match place.take().filter(|link| !link.client().is_closed()) {
+            Some(link) => link,
+            None => self.open(store, until).await?,
+        };
         link.forget_warnings();
         let statement = [statement];
         let asked = async {
             link.session.prepare([statement.as_slice()]).await?;
-            link.session.rows(&statement).await
+            link.session.rows_alone(&statement).await
         };
-        let asked = timeout(POLL_DEADLINE, asked).await;
-        let answer = asked.map_err(|_| slow()).and_then(|rows| rows.map_err(failed));
-        // A warning means that the commit was not waited for (coherence.md, finding 5).
-        let is_good = answer.is_ok() && !link.has_warned();
-        if !is_good {
-            *place = None;
+        let Ok(answer) = timeout_at(until, asked).await else {
+            link.cancel();
+            return Err(slow());
+        };
+        let rows = answer.map_err(failed)?;
+        // A warning means that the commit was not waited for.
+        if link.has_warned() {
+            return Err(StoreError::Unavailable(
+                "the database warned that the poll is not safe yet".to_owned(),
+            ));
         }
-        match answer {
-            Ok(_) if !is_good => Err(away()),
-            other => other,
-        }
+        *place = Some(link);
+        Ok(rows)
     }
 
-    async fn open(&self, store: &PostgresStore) -> Result<Link, StoreError> {
-        let link = Link::open_to_stay(&store.config).await?;
-        let listening = timeout(POLL_DEADLINE, link.client().batch_execute(LISTEN)).await;
-        listening.map_err(|_| slow())?.map_err(failed)?;
+    async fn open(&self, store: &PostgresStore, until: Instant) -> Result<Link, StoreError> {
+        let link = Link::open(&store.config, Use::Polls, &self.slots, until).await?;
+        let Ok(listening) = timeout_at(until, link.client().batch_execute(LISTEN)).await else {
+            link.cancel();
+            return Err(slow());
+        };
+        listening.map_err(failed)?;
         *self.hint.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(link.hint());
         Ok(link)
     }
@@ -136,6 +162,7 @@ impl Cluster for PostgresStore {
         drop(self.reader().run(query(FORGET)).await);
         // A database without timelines (not PostgreSQL itself) says so by an error, and then nothing is known of any.
         drop(self.reader().run(query(NOTE_TIMELINE)).await);
+        self.reader().run(query(NOTE_PLACE)).await?;
         let age = match self.reader().row(query(TIMELINE_AGE)).await? {
             Some(row) => row.int("age")?.and_then(|age| u64::try_from(age).ok()),
             None => None,
@@ -147,27 +174,48 @@ impl Cluster for PostgresStore {
         })
     }
 
-    async fn poll(&self, session: SessionId, applied: u64, acked: u64) -> Result<Polled, StoreError> {
-        let poll = query(POLL)
-            .bind(session)
+    async fn poll(&self, poll: &Poll, holding: &Holding) -> Result<Polled, StoreError> {
+        let (is_renewal, applied) = (poll.is_renewal, poll.applied);
+        let low = holding
+            .oldest()
+            .map_or(applied, |oldest| applied.min(oldest.saturating_sub(1)));
+        let held = holding.to_text();
+        let poll = query(if is_renewal { RENEW } else { POLL })
+            .bind(poll.session)
             .bind(number(applied))
             .bind(CHANGES_MAX)
-            .bind(number(acked));
+            .bind(number(applied))
+            .bind(held.as_str())
+            .bind(number(low));
         let rows = self.meeting.rows(self, poll).await?;
-        polled(&rows)
+        polled(&rows, is_renewal)
     }
 
-    async fn sessions(&self) -> Result<Vec<Session>, StoreError> {
+    async fn sessions(&self) -> Result<Sessions, StoreError> {
         let rows = self.reader().rows(query(SESSIONS)).await?;
-        if rows.iter().any(|row| flag(row, "is_replica").unwrap_or(true)) {
-            return Err(StoreError::Unavailable("a replica answered".to_owned()));
+        let first = rows.first().ok_or_else(|| StoreError::Corrupt("sessions".to_owned()))?;
+        let mut living = Vec::new();
+        for row in &rows {
+            if row.blob("id")?.is_some() {
+                living.push(session(row)?);
+            }
         }
-        rows.iter().map(session).collect()
+        Ok(Sessions {
+            era: era(first)?,
+            rows: living,
+        })
     }
 
-    async fn bury(&self, session: SessionId, renewals: u64) -> Result<(), StoreError> {
-        let statement = query(BURY).bind(session).bind(number(renewals));
-        self.reader().run(statement).await.map(drop)
+    async fn bury(&self, dead: &Seen) -> Result<(), StoreError> {
+        let statement = query(BURY)
+            .bind(dead.session)
+            .bind(number(dead.renewals))
+            .bind(number(dead.leases));
+        self.reader().rows(statement).await.map(drop)
+    }
+
+    async fn note_fork(&self) -> Result<(), StoreError> {
+        self.reader().run(query(NOTE_FORK)).await.map(drop)
     }
 
     async fn hint(&self) -> Result<(), StoreError> {
@@ -188,6 +236,15 @@ impl Cluster for PostgresStore {
     }
 }
 
+fn era(row: &Row) -> Result<Era, StoreError> {
+    Ok(Era {
+        line: int(row, "line")?.cast_unsigned(),
+        start: int(row, "start")?.cast_unsigned(),
+        written: int(row, "written")?.cast_unsigned(),
+        is_replicated: flag(row, "is_replicated")?,
+    })
+}
+
 fn session(row: &Row) -> Result<Session, StoreError> {
     let bad = |_| StoreError::Corrupt("sessions.id".to_owned());
     Ok(Session {
@@ -195,6 +252,8 @@ fn session(row: &Row) -> Result<Session, StoreError> {
             session: blob(row, "id")?.try_into().map_err(bad)?,
             acked: revision(row, "acked")?,
             renewals: revision(row, "renewals")?,
+            holding: Holding::from_text(text(row, "holding")?),
+            leases: revision(row, "leases")?,
         },
         node: text(row, "node")?.to_owned(),
         started_at: Timestamp::from_millis(int(row, "started_at")?),
@@ -202,7 +261,7 @@ fn session(row: &Row) -> Result<Session, StoreError> {
     })
 }
 
-fn polled(rows: &[Row]) -> Result<Polled, StoreError> {
+fn polled(rows: &[Row], is_renewal: bool) -> Result<Polled, StoreError> {
     let first = rows.first().ok_or_else(|| StoreError::Corrupt("head".to_owned()))?;
     let mut changes = Vec::new();
     for row in rows {
@@ -229,6 +288,7 @@ fn polled(rows: &[Row]) -> Result<Polled, StoreError> {
         changes,
         now: Timestamp::from_millis(int(first, "now")?),
         durability,
+        era: if is_renewal { Some(era(first)?) } else { None },
     })
 }
 
@@ -247,9 +307,13 @@ fn touched(row: &Row, revision: u64) -> Result<Touched, StoreError> {
     let action = text(row, "action")?;
     let mut commit = Commit {
         revision,
+        tenant: tenant_named(row)?,
         ..Commit::default()
     };
-    let is_told = matches!(action, "access.refused" | "key.secret_reused" | "key.leaked");
+    let is_told = matches!(
+        action,
+        "access.refused" | "key.secret_reused" | "key.leaked" | "verifier.disconnected"
+    );
     match text(row, "target_type")? {
         _ if is_told => {}
         // What has just come is remembered by nobody, and that it was unknown neither.
@@ -258,7 +322,19 @@ fn touched(row: &Row, revision: u64) -> Result<Touched, StoreError> {
             commit.secrets = digests(row)?;
             commit.keys.extend(news(row, action)?);
         }
-        "root_key" => commit.root_keys = digests(row)?,
+        "root_key" => {
+            commit.root_keys = digests(row)?;
+            match action {
+                "root_key.created" => {}
+                "root_key.revoked" => {
+                    commit.ended_root_keys.clone_from(&commit.root_keys);
+                    commit
+                        .revoked_root_keys
+                        .extend(RootKeyId::parse(text(row, "target_id")?));
+                }
+                _ => commit.ended_root_keys.clone_from(&commit.root_keys),
+            }
+        }
         "tenant" if row.text("slug")?.is_some() => commit.tenants.push(tenant(row)?),
         "check_policy" if tenant_named(row)?.is_some() => commit.check_policies.extend(tenant_named(row)?),
         "user" if row.blob("id")?.is_some() => commit.owners.extend(owner(row)?),

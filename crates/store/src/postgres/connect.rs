@@ -1,22 +1,33 @@
-//! Connections, and what their failures mean.
+//! Connections, how many there may be, and what their failures mean.
+//!
+//! A server goes on with a statement that nobody waits for any more. So a connection counts until the server has surely let
+//! go of it: giving one up cancels what runs there, and keeps its place until the server has answered, or until the
+//! timeouts that the server was given are surely over. However long a database hangs, it has no more connections of this
+//! process than there are places.
 
 use super::engine::{Driver, slow};
-use super::prepared::Session;
+use super::prepared::{Session, Use};
 use crate::error::StoreError;
 use std::error::Error;
 use std::future::poll_fn;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::sync::Notify;
-use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_postgres::error::Severity;
 use tokio_postgres::tls::NoTlsStream;
 use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Socket};
 
-/// How long connecting may take.
-const CONNECT_DEADLINE: Duration = Duration::from_millis(1_500);
+/// How long the server may take to see that it was told goodbye.
+const GOODBYE: Duration = Duration::from_millis(200);
+/// How long after this side has given up a connection that is lost on the way the server may still hold it: it notices at
+/// the latest when a statement's time is over (4 s) and nobody has taken the answer for another 5 s, of which this side has
+/// waited 5 s itself (see `prepared::Use`).
+const LOST: Duration = Duration::from_secs(5);
+/// How long asking the server to stop a statement may take.
+const CANCEL_DEADLINE: Duration = Duration::from_secs(1);
 
 /// The whole of an error: the driver says only `db error` and keeps the rest in the cause.
 pub(super) fn reason(error: &(dyn Error + 'static)) -> String {
@@ -49,41 +60,63 @@ pub(super) fn failed(error: tokio_postgres::Error) -> StoreError {
     }
 }
 
+/// Every place is taken by a connection that the server still holds.
+pub(super) fn hung() -> StoreError {
+    StoreError::Unavailable("the database has not let go of earlier connections yet".to_owned())
+}
+
+/// Places for connections of one kind.
+#[derive(Clone, Debug)]
+pub(super) struct Slots(Arc<Semaphore>);
+
+/// The place of one connection.
+pub(super) type Slot = OwnedSemaphorePermit;
+
+impl Slots {
+    pub(super) fn new(places: usize) -> Self {
+        Self(Arc::new(Semaphore::new(places)))
+    }
+
+    /// Waits for a free place.
+    pub(super) async fn take(&self) -> Result<Slot, StoreError> {
+        let closed = |_| StoreError::Unavailable("the store is closed".to_owned());
+        Arc::clone(&self.0).acquire_owned().await.map_err(closed)
+    }
+
+    /// The same until a moment.
+    async fn take_until(&self, until: Instant) -> Result<Slot, StoreError> {
+        timeout_at(until, self.take()).await.map_err(|_| hung())?
+    }
+}
+
 /// A connection of our own, with what the server says unasked.
 pub(super) struct Link {
     pub(super) session: Session,
     has_warned: Arc<AtomicBool>,
     hint: Arc<Notify>,
-    driver: JoinHandle<()>,
 }
 
 impl Link {
-    pub(super) async fn open(config: &Config) -> Result<Self, StoreError> {
-        Self::connect(config, async |client| Ok(Session::of(client))).await
+    /// Opens a connection as soon as there is a place for it, until a moment.
+    pub(super) async fn open(config: &Config, purpose: Use, slots: &Slots, until: Instant) -> Result<Self, StoreError> {
+        let slot = slots.take_until(until).await?;
+        Self::open_in(config, purpose, slot, until).await
     }
 
-    /// One that stays, and prepares its statements if it may.
-    pub(super) async fn open_to_stay(config: &Config) -> Result<Self, StoreError> {
-        Self::connect(config, Session::of_its_own).await
-    }
-
-    async fn connect(
-        config: &Config,
-        session: impl AsyncFnOnce(Client) -> Driver<Session>,
-    ) -> Result<Self, StoreError> {
-        let connecting = timeout(CONNECT_DEADLINE, config.connect(NoTls)).await;
-        let (client, connection) = connecting.map_err(|_| slow())?.map_err(failed)?;
-        let has_warned = Arc::new(AtomicBool::new(false));
-        let hint = Arc::new(Notify::new());
-        let driver = tokio::spawn(drive(connection, Arc::clone(&has_warned), Arc::clone(&hint)));
-        let looking = timeout(CONNECT_DEADLINE, session(client)).await;
-        let session = looking.map_err(|_| slow())?.map_err(failed)?;
-        Ok(Self {
-            session,
-            has_warned,
-            hint,
-            driver,
-        })
+    /// The same in a place that was taken already.
+    pub(super) async fn open_in(config: &Config, purpose: Use, slot: Slot, until: Instant) -> Result<Self, StoreError> {
+        // In a task of its own, because a server that has not answered yet may have begun to: the place is given back when
+        // it has answered, and not when nobody waits any more.
+        let (sender, connecting) = oneshot::channel();
+        let connect = connected(config.clone(), purpose, slot);
+        tokio::spawn(async move {
+            if let Err(Ok(late)) = sender.send(connect.await) {
+                late.retire().await;
+            }
+        });
+        let connected = timeout_at(until, connecting).await.map_err(|_| slow())?;
+        let ended = |_| StoreError::Unavailable("the connection is lost".to_owned());
+        connected.map_err(ended)?.map_err(failed)
     }
 
     pub(super) const fn client(&self) -> &Client {
@@ -104,23 +137,72 @@ impl Link {
     pub(super) fn hint(&self) -> Arc<Notify> {
         Arc::clone(&self.hint)
     }
-}
 
-impl Drop for Link {
-    fn drop(&mut self) {
-        // The socket is closed at once, whatever is under way: the server rolls back.
-        self.driver.abort();
+    /// Gives up a connection on which a statement is not answered in time, and asks the server to stop the statement. Not
+    /// for a commit: one that waits for a standby would be made without it.
+    ///
+    /// Behind a pooler the statement ends by its timeout alone: `PgBouncer` 1.18 may end itself by the request of a client
+    /// that is not served yet.
+    pub(super) fn cancel(self) {
+        tokio::spawn(async move {
+            if self.session.is_own() {
+                let token = self.client().cancel_token();
+                drop(timeout(CANCEL_DEADLINE, token.cancel_query(NoTls)).await);
+            }
+            self.retire().await;
+        });
+    }
+
+    /// Gives up a connection on which nothing is to be stopped.
+    pub(super) fn let_go(self) {
+        tokio::spawn(self.retire());
+    }
+
+    /// Closes a connection once its server process has answered again: one that is stopped would not read the goodbye, and
+    /// would still be there when its place is taken by another one.
+    async fn retire(self) {
+        drop(self.client().simple_query("").await);
     }
 }
 
+/// Connects. The driver of the connection keeps its place.
+async fn connected(config: Config, purpose: Use, slot: Slot) -> Driver<Link> {
+    let (client, connection) = match config.connect(NoTls).await {
+        Ok(connected) => connected,
+        Err(error) => {
+            if !is_surely_gone(&error) {
+                tokio::spawn(keep(slot, LOST));
+            }
+            return Err(error);
+        }
+    };
+    let has_warned = Arc::new(AtomicBool::new(false));
+    let hint = Arc::new(Notify::new());
+    tokio::spawn(drive(connection, Arc::clone(&has_warned), Arc::clone(&hint), slot));
+    let session = Session::open(client, purpose).await?;
+    Ok(Link {
+        session,
+        has_warned,
+        hint,
+    })
+}
+
+async fn keep(slot: Slot, time: Duration) {
+    sleep(time).await;
+    drop(slot);
+}
+
+/// Carries messages until the connection has ended. It ends when nobody holds its [`Link`] any more and everything that was
+/// sent is answered, or when the other end is gone.
 async fn drive(
     mut connection: tokio_postgres::Connection<Socket, NoTlsStream>,
     has_warned: Arc<AtomicBool>,
     hint: Arc<Notify>,
+    slot: Slot,
 ) {
-    while let Some(message) = poll_fn(|context| connection.poll_message(context)).await {
-        match message {
-            Ok(AsyncMessage::Notice(notice)) => {
+    let rest = loop {
+        match poll_fn(|context| connection.poll_message(context)).await {
+            Some(Ok(AsyncMessage::Notice(notice))) => {
                 if !matches!(
                     notice.parsed_severity(),
                     Some(Severity::Debug | Severity::Info | Severity::Log)
@@ -128,10 +210,78 @@ async fn drive(
                     has_warned.store(true, Ordering::Release);
                 }
             }
-            Ok(AsyncMessage::Notification(_)) => hint.notify_one(),
-            Ok(_) => {}
-            Err(_) => break,
+            Some(Ok(AsyncMessage::Notification(_))) => hint.notify_one(),
+            Some(Ok(_)) => {}
+            Some(Err(error)) if is_surely_gone(&error) => break Duration::ZERO,
+            Some(Err(_)) => break LOST,
+            None => break GOODBYE,
         }
-    }
+    };
+    drop(connection);
     hint.notify_one();
+    keep(slot, rest).await;
+}
+
+/// Whether the server has surely let go of a connection that failed like this: it has said so itself, or it was never
+/// reached. What only this machine's network says may be wrong.
+fn is_surely_gone(error: &tokio_postgres::Error) -> bool {
+    // The driver has no other word for "before the first message".
+    if error.is_closed() || error.to_string().starts_with("error connecting to server") {
+        return true;
+    }
+    let network = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+    network.is_none_or(|error| {
+        matches!(
+            error.kind(),
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_that_was_never_reached_holds_nothing() {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = free.local_addr().expect("an address").port();
+        drop(free);
+        let config: Config = format!("postgres://nobody@127.0.0.1:{port}/none")
+            .parse()
+            .expect("a URL");
+        let error = config.connect(NoTls).await.err().expect("nobody listens");
+        assert!(is_surely_gone(&error), "{error}");
+    }
+
+    /// The server takes the connection and never says a word.
+    #[tokio::test]
+    async fn a_connection_keeps_its_place_as_long_as_the_server_may_hold_it() {
+        let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = server.local_addr().expect("an address").port();
+        let config: Config = format!("postgres://nobody@127.0.0.1:{port}/none")
+            .parse()
+            .expect("a URL");
+        let slots = Slots::new(2);
+        let open = async || {
+            let until = Instant::now() + Duration::from_millis(300);
+            Link::open(&config, Use::Reads, &slots, until).await.map(drop)
+        };
+        let mut held = Vec::new();
+        for _ in 0..2 {
+            assert!(matches!(open().await, Err(StoreError::Unavailable(_))));
+            held.push(server.accept().await.expect("a connection"));
+        }
+        for _ in 0..3 {
+            let refused = open().await.err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(refused.contains("has not let go"), "{refused}");
+        }
+        drop(held.pop());
+        assert!(open().await.is_err());
+        let third = timeout(Duration::from_secs(5), server.accept()).await;
+        assert!(
+            third.is_ok(),
+            "the server has closed one, so there is a place for another"
+        );
+    }
 }

@@ -5,11 +5,11 @@
 //! commit; and what surely will be asked is asked ahead ([`Engine::foresee`]).
 
 use super::bulk;
-use super::connect::{Link, failed, reason};
+use super::connect::{Link, Slots, failed, reason};
 use super::engine::{DIALECT, Driver, slow};
 use super::message::{Kind, kind_of};
-use super::prepared::Session;
-use super::turn::Turn;
+use super::prepared::{Session, Use};
+use super::turn::{Late, Turn};
 use crate::error::StoreError;
 use crate::sql::tx::HEAD;
 use crate::sql::writer::WriteEngine;
@@ -18,13 +18,15 @@ use async_trait::async_trait;
 use futures_util::future::{Either, join, select, try_join_all, try_join4};
 use std::pin::pin;
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::{Client, Config, Row};
 
 /// How long the writer waits for one journey.
 const WRITE_DEADLINE: Duration = Duration::from_secs(5);
-/// How long the writer waits for its turn. Longer than [`SETTINGS`] let a stopped node hold everybody up.
-const TURN_DEADLINE: Duration = Duration::from_millis(3_500);
+/// How long the writer waits for its turn at least, also for a caller who has waited in the queue already. Longer than
+/// [`SETTINGS`] let a stopped node hold everybody up is what a caller who has just come waits.
+const TURN_LEAST: Duration = Duration::from_millis(400);
 
 /// Most messages that go out at once: so many futures are surely polled, and so sent, in their order.
 const BREATH: usize = 30;
@@ -35,14 +37,14 @@ const SETTINGS: &str = "SELECT set_config('synchronous_commit', \
          CASE WHEN current_setting('synchronous_commit') = 'remote_apply' THEN 'remote_apply' ELSE 'on' END, TRUE), \
          set_config('keyreeve.writer', 'on', TRUE), \
          set_config('idle_in_transaction_session_timeout', '1000', TRUE), \
-         set_config('lock_timeout', '3000', TRUE), \
+         set_config('lock_timeout', '1500', TRUE), \
          set_config('statement_timeout', '4000', TRUE)";
 /// Takes the end of the log first, so that all who write anywhere go one after the other: limits and names hold
 /// without further locks, a group of changes cannot deadlock with another node's, and revision order is commit order.
 const TAKE_HEAD: &str = "SELECT revision, chain FROM head WHERE id = 1 FOR UPDATE";
 const COMMIT: &str = "COMMIT";
 /// The hint carries nothing: whoever gets it looks. It comes behind the commit in a transaction of its own that waits for
-/// no disk, because all who notify anywhere on the server hold one lock until theirs is over (coherence.md, section 2.6).
+/// no disk, because all who notify anywhere on the server hold one lock until theirs is over.
 const HINT: &str = "SELECT set_config('synchronous_commit', 'off', TRUE); NOTIFY keyreeve";
 /// So many commits in a row may be no news; then others look all the same, lest they have too much to read when somebody
 /// waits for them.
@@ -51,18 +53,23 @@ const QUIET: u32 = 16;
 /// It connects when it must, and throws away a connection that failed.
 pub(crate) struct Connection {
     config: Config,
+    slots: Slots,
     link: Option<Link>,
     turn: Turn,
+    /// Until when the first caller waits for the turn.
+    until: Instant,
     /// Commits that nobody was told of.
     quiet: u32,
 }
 
 impl Connection {
-    pub(super) fn new(config: Config) -> Self {
+    pub(super) fn new(config: Config, slots: Slots) -> Self {
         Self {
             config,
+            slots,
             link: None,
             turn: Turn::default(),
+            until: Instant::now(),
             quiet: 0,
         }
     }
@@ -78,8 +85,16 @@ impl Connection {
 
     async fn connect(&mut self) -> Result<(), StoreError> {
         self.link = None;
-        self.link = Some(Link::open_to_stay(&self.config).await?);
+        self.link = Some(Link::open(&self.config, Use::Writes, &self.slots, self.until).await?);
         Ok(())
+    }
+
+    /// Notes an answer that did not come in time: the server may still be at it.
+    fn in_time<T>(&mut self, asked: Result<T, Elapsed>) -> Result<T, StoreError> {
+        if asked.is_err() {
+            self.turn.late = Some(Late::Statement);
+        }
+        asked.map_err(|_| slow())
     }
 
     /// Asks, and sends ahead of it what waits. The answers come by run of questions.
@@ -118,7 +133,8 @@ impl Connection {
             let begun = session.client().batch_execute(BEGIN);
             try_join4(begun, session.rows(&settings), session.rows(&take), asked).await
         };
-        let answered = timeout(TURN_DEADLINE, all).await.map_err(|_| slow())?;
+        let answered = timeout_at(self.until, all).await;
+        let answered = self.in_time(answered)?;
         let ((), _, head, rows) = self.noted(answered)?;
         self.turn.is_open = true;
         self.turn.foreseen.push((query(HEAD), head));
@@ -137,7 +153,8 @@ impl Connection {
             let asked = try_join_all(runs.iter().map(|run| session.rows(run)));
             Ok(join(send(session, &waiting), asked).await)
         };
-        let both = timeout(WRITE_DEADLINE, both).await.map_err(|_| slow())?;
+        let both = timeout(WRITE_DEADLINE, both).await;
+        let both = self.in_time(both)?;
         let (sent, asked) = self.noted(both)?;
         self.must_hold(sent)?;
         self.noted(asked)
@@ -155,7 +172,8 @@ impl Connection {
         let waiting = std::mem::take(&mut self.turn.waiting);
         for run in bulk::runs(&waiting) {
             let sent = timeout(WRITE_DEADLINE, send(self.session()?, run)).await;
-            self.must_hold(sent.map_err(|_| slow())?)?;
+            let sent = self.in_time(sent)?;
+            self.must_hold(sent)?;
         }
         Ok(())
     }
@@ -173,7 +191,7 @@ impl Connection {
     }
 
     fn noted<T>(&mut self, answer: Driver<T>) -> Result<T, StoreError> {
-        self.turn.has_failed |= answer.is_err();
+        self.turn.has_failed |= answer.as_ref().is_err_and(|error| !is_passing(error));
         answer.map_err(failed)
     }
 
@@ -181,6 +199,13 @@ impl Connection {
         let said = timeout(deadline, self.session()?.client().batch_execute(sql)).await;
         said.map_err(|_| slow())?.map_err(failed)
     }
+}
+
+/// Whether the server refused a statement for what others were doing at that moment: too long a wait for a lock, a
+/// cancelled statement, a deadlock. The connection is as good as before.
+fn is_passing(error: &tokio_postgres::Error) -> bool {
+    let code = error.code().map_or("", tokio_postgres::error::SqlState::code);
+    matches!(code, "55P03" | "57014" | "40001" | "40P01")
 }
 
 fn are_reads(statements: &[Statement<'_>]) -> bool {
@@ -229,7 +254,7 @@ impl Engine for Connection {
             session.run(&statement).await
         };
         let ran = timeout(WRITE_DEADLINE, ran).await;
-        let ran = ran.map_err(|_| slow())?;
+        let ran = self.in_time(ran)?;
         self.noted(ran)
     }
 
@@ -268,8 +293,9 @@ impl WriteEngine for Connection {
         Ok(())
     }
 
-    async fn begin(&mut self) -> Result<(), StoreError> {
+    async fn begin(&mut self, until: Instant) -> Result<(), StoreError> {
         self.turn = Turn::default();
+        self.until = until.max(Instant::now() + TURN_LEAST);
         if self.is_connected() {
             Ok(())
         } else {
@@ -292,7 +318,7 @@ impl WriteEngine for Connection {
         Ok(())
     }
 
-    /// A warning with the answer means that the commit was not waited for as it must be (coherence.md, finding 5).
+    /// A warning with the answer means that the commit was not waited for as it must be.
     async fn commit(&mut self, is_news: bool) -> Result<(), StoreError> {
         if !self.turn.is_open {
             self.open(&[]).await?;
@@ -302,14 +328,17 @@ impl WriteEngine for Connection {
         self.quiet = if tells { 0 } else { self.quiet + 1 };
         let unknown = |why: String| StoreError::OutcomeUnknown(why);
         let waiting = std::mem::take(&mut self.turn.waiting);
+        // Nothing of this is the commit yet.
+        let prepared = timeout(WRITE_DEADLINE, self.session()?.prepare(bulk::runs(&waiting))).await;
+        let prepared = self.in_time(prepared)?;
+        self.noted(prepared)?;
         let lost = || unknown("the connection is lost".to_owned());
         let link = self.link.as_ref().ok_or_else(lost)?;
         link.forget_warnings();
-        let prepared = timeout(WRITE_DEADLINE, link.session.prepare(bulk::runs(&waiting))).await;
-        prepared.map_err(|_| slow())?.map_err(failed)?;
         let both = join(send(&link.session, &waiting), link.client().batch_execute(COMMIT));
         let both = timeout(WRITE_DEADLINE, then_hint(both, tells.then_some(link.client())));
         let Ok((sent, committed)) = both.await else {
+            self.turn.late = Some(Late::Commit);
             return Err(unknown("the commit is not answered in time".to_owned()));
         };
         self.turn.has_failed = sent.is_err() || committed.is_err();
@@ -332,11 +361,22 @@ impl WriteEngine for Connection {
 
     async fn roll_back(&mut self) {
         let turn = std::mem::take(&mut self.turn);
-        // The server ends the transaction when it finds the connection gone.
-        let is_lost = turn.is_sent && self.say("ROLLBACK", Duration::from_secs(1)).await.is_err();
+        let late = match turn.late {
+            None if turn.is_sent && self.say("ROLLBACK", Duration::from_secs(1)).await.is_err() => {
+                Some(Late::Statement)
+            }
+            late => late,
+        };
         // What failed once may fail for ever as it is prepared here: a migration may have changed a table.
-        if is_lost || turn.has_failed {
-            self.link = None;
+        if late.is_none() && !turn.has_failed {
+            return;
+        }
+        // The server ends the transaction when it finds the connection closed.
+        let Some(link) = self.link.take() else { return };
+        match late {
+            Some(Late::Statement) => link.cancel(),
+            // A commit is waited for.
+            Some(Late::Commit) | None => link.let_go(),
         }
     }
 

@@ -3,18 +3,24 @@
 //! What is read goes out as one message with its types, unnamed and not prepared: a page's plan depends on what is asked
 //! for. What is written may be prepared ([`super::prepared`]).
 
-use super::connect::failed;
-use super::message::Message;
+use super::SPARE;
+use super::connect::{Link, Slots, failed, hung};
+use super::prepared::{Session, Use};
 use crate::error::StoreError;
 use crate::sql::{Columns, Dialect, Engine, Statement};
 use async_trait::async_trait;
-use deadpool_postgres::Pool;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::time::timeout;
-use tokio_postgres::{Client, Row};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, timeout_at};
+use tokio_postgres::{Config, Row};
 
-/// How long a read may take before the database counts as away: callers are told within two seconds.
+/// How long a read may take, with the wait for a connection, before the database counts as away: callers are told within
+/// two seconds.
 const READ_DEADLINE: Duration = Duration::from_millis(1_500);
+/// Connections that read. More would only wait for the same cores.
+const READERS: usize = 5;
 
 pub(super) const DIALECT: Dialect = Dialect {
     use_credentials: "UPDATE credentials SET last_used_at = greatest(coalesce(last_used_at, 0), u.at) FROM \
@@ -23,6 +29,9 @@ pub(super) const DIALECT: Dialect = Dialect {
     use_keys: "UPDATE keys SET last_used_at = greatest(coalesce(keys.last_used_at, 0), u.at) FROM \
          (SELECT c.key_id AS id, max((j.value ->> 1)::bigint) AS at FROM json_array_elements($1::json) AS j \
          JOIN credentials AS c ON c.digest = decode(j.value ->> 0, 'hex') GROUP BY c.key_id) AS u \
+         WHERE keys.id = u.id",
+    refuse_keys: "UPDATE keys SET last_refused_at = greatest(coalesce(keys.last_refused_at, 0), u.at) FROM \
+         (SELECT decode(value ->> 0, 'hex') AS id, (value ->> 1)::bigint AS at FROM json_array_elements($1::json)) AS u \
          WHERE keys.id = u.id",
     add_counts: "INSERT INTO usage (key_id, hour, outcome, count) \
          SELECT decode(value ->> 0, 'hex'), (value ->> 1)::bigint, value ->> 2, sum((value ->> 3)::bigint)::bigint \
@@ -62,23 +71,107 @@ impl Columns for Row {
 /// What the driver says went wrong. [`failed`] says what that means.
 pub(super) type Driver<T> = Result<T, tokio_postgres::Error>;
 
-async fn rows_of(client: &Client, statement: &Statement<'_>) -> Driver<Vec<Row>> {
-    let message = Message::of_one(statement);
-    client.query_typed(&message.sql(), &message.typed_values()).await
-}
-
-async fn run_on(client: &Client, statement: &Statement<'_>) -> Driver<u64> {
-    let message = Message::of_one(statement);
-    client.execute_typed(&message.sql(), &message.typed_values()).await
-}
-
 pub(super) fn slow() -> StoreError {
     StoreError::Unavailable("it does not answer in time".to_owned())
 }
 
-/// Connections that read from the primary.
-#[derive(Debug)]
-pub(crate) struct Readers<'p>(pub(super) &'p Pool);
+/// The connections that read from the primary. One that hangs is not given to the next caller: it keeps its place until the
+/// server has let go of it, and one more than are in use at a time may take over.
+pub(super) struct ReaderPool {
+    config: Config,
+    /// Callers that read at the same time.
+    turns: Semaphore,
+    /// Connections that the server may hold.
+    slots: Slots,
+    idle: Mutex<Vec<Link>>,
+    /// Told when a connection comes back.
+    returned: Notify,
+}
+
+impl ReaderPool {
+    pub(super) fn new(config: Config) -> Self {
+        Self {
+            config,
+            turns: Semaphore::new(READERS),
+            slots: Slots::new(READERS + SPARE),
+            idle: Mutex::default(),
+            returned: Notify::new(),
+        }
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Link>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A connection that is free, or a new one.
+    async fn link(&self, until: Instant) -> Result<Reader<'_>, StoreError> {
+        let turn = timeout_at(until, self.turns.acquire()).await.map_err(|_| slow())?;
+        let turn = turn.map_err(|_| StoreError::Unavailable("the store is closed".to_owned()))?;
+        let link = loop {
+            // Those that the server has closed are let go of.
+            let free = std::iter::from_fn(|| self.idle().pop()).find(|link| !link.client().is_closed());
+            if let Some(link) = free {
+                break link;
+            }
+            tokio::select! {
+                slot = timeout_at(until, self.slots.take()) => {
+                    let slot = slot.map_err(|_| hung())??;
+                    break Link::open_in(&self.config, Use::Reads, slot, until).await?;
+                }
+                () = self.returned.notified() => {}
+            }
+        };
+        Ok(Reader {
+            link: Some(link),
+            pool: self,
+            _turn: turn,
+        })
+    }
+
+    /// Closes what nobody uses.
+    pub(super) fn close(&self) {
+        self.turns.close();
+        self.idle().clear();
+    }
+}
+
+/// A connection in use. It goes back to the pool, unless it hangs.
+struct Reader<'p> {
+    link: Option<Link>,
+    pool: &'p ReaderPool,
+    _turn: SemaphorePermit<'p>,
+}
+
+impl Reader<'_> {
+    fn session(&self) -> Result<&Session, StoreError> {
+        self.link.as_ref().map(|link| &link.session).ok_or_else(slow)
+    }
+
+    /// What became of the question. One that was not answered in time is given up, and the connection with it.
+    fn settled<T>(mut self, asked: Result<Driver<T>, Elapsed>) -> Result<T, StoreError> {
+        if asked.is_err()
+            && let Some(link) = self.link.take()
+        {
+            link.cancel();
+        }
+        asked.map_err(|_| slow())?.map_err(failed)
+    }
+}
+
+impl Drop for Reader<'_> {
+    /// Also when the caller goes away in the middle: the statement's time is limited, and so is the next caller's.
+    fn drop(&mut self) {
+        if let Some(link) = self.link.take()
+            && !self.pool.turns.is_closed()
+        {
+            self.pool.idle().push(link);
+            self.pool.returned.notify_one();
+        }
+    }
+}
+
+/// Reads on whatever connection is free.
+pub(crate) struct Readers<'p>(pub(super) &'p ReaderPool);
 
 #[async_trait]
 impl Engine for Readers<'_> {
@@ -86,49 +179,18 @@ impl Engine for Readers<'_> {
     const DIALECT: Dialect = DIALECT;
 
     async fn run(&mut self, statement: Statement<'_>) -> Result<u64, StoreError> {
-        let mut client = connection_of(self.0).await?;
-        let ran = timeout(READ_DEADLINE, run_on(&client, &statement)).await;
-        client.is_stuck = ran.is_err();
-        ran.map_err(|_| slow())?.map_err(failed)
+        let until = Instant::now() + READ_DEADLINE;
+        let reader = self.0.link(until).await?;
+        let statement = [statement];
+        let asked = timeout_at(until, reader.session()?.run_alone(&statement)).await;
+        reader.settled(asked)
     }
 
     async fn rows(&mut self, statement: Statement<'_>) -> Result<Vec<Row>, StoreError> {
-        let mut client = connection_of(self.0).await?;
-        let asked = timeout(READ_DEADLINE, rows_of(&client, &statement)).await;
-        // A connection that hangs is not given to the next one who asks.
-        client.is_stuck = asked.is_err();
-        asked.map_err(|_| slow())?.map_err(failed)
+        let until = Instant::now() + READ_DEADLINE;
+        let reader = self.0.link(until).await?;
+        let statement = [statement];
+        let asked = timeout_at(until, reader.session()?.rows_alone(&statement)).await;
+        reader.settled(asked)
     }
-}
-
-/// A connection of the pool that is thrown away instead of handed back when it hangs.
-struct Pooled {
-    object: Option<deadpool_postgres::Object>,
-    is_stuck: bool,
-}
-
-impl std::ops::Deref for Pooled {
-    type Target = Client;
-
-    #[expect(clippy::expect_used, reason = "it is taken out only when this is dropped")]
-    fn deref(&self) -> &Client {
-        self.object.as_ref().expect("a pooled connection")
-    }
-}
-
-impl Drop for Pooled {
-    fn drop(&mut self) {
-        if let (true, Some(object)) = (self.is_stuck, self.object.take()) {
-            drop(deadpool_postgres::Object::take(object));
-        }
-    }
-}
-
-async fn connection_of(pool: &Pool) -> Result<Pooled, StoreError> {
-    let got = timeout(READ_DEADLINE, pool.get()).await.map_err(|_| slow())?;
-    let object = got.map_err(|error| StoreError::Unavailable(super::connect::reason(&error)))?;
-    Ok(Pooled {
-        object: Some(object),
-        is_stuck: false,
-    })
 }

@@ -1,11 +1,13 @@
 //! Filling an empty database, in one transaction.
 
-use super::PostgresStore;
 use super::connect::{Link, failed};
+use super::prepared::Use;
+use super::{PostgresStore, START_DEADLINE};
 use crate::copy::{Cell, Copied, Kind, Table};
 use crate::error::StoreError;
 use std::fmt::Write as _;
 use std::pin::pin;
+use tokio::time::Instant;
 use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::types::{ToSql, Type};
 
@@ -22,7 +24,8 @@ pub(crate) struct Filling {
 impl PostgresStore {
     /// Begins, if nothing is there yet.
     pub(crate) async fn fill(&self) -> Result<Filling, StoreError> {
-        let link = Link::open(&self.config).await?;
+        let until = Instant::now() + START_DEADLINE;
+        let link = Link::open(&self.config, Use::Long, &self.writers, until).await?;
         link.client().batch_execute(BEGIN).await.map_err(failed)?;
         let ask = "SELECT (SELECT count(*) FROM tenants) + (SELECT count(*) FROM log) AS there";
         let row = link.client().query_typed_one(ask, &[]).await.map_err(failed)?;

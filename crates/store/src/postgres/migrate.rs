@@ -3,14 +3,16 @@
 
 use super::connect::{Link, failed};
 use crate::error::StoreError;
+use crate::folded::folded;
 use std::time::Duration;
 use tokio::time::timeout;
+use tokio_postgres::types::{ToSql, Type};
 
 /// How long a node waits for another one that is migrating.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Number, name, text. A merged one is never edited (ARCHITECTURE.md, A9); SQLite has the twins.
-const MIGRATIONS: [(i64, &str, &str); 8] = [
+const MIGRATIONS: [(i64, &str, &str); 15] = [
     (
         1,
         "foundation",
@@ -39,9 +41,41 @@ const MIGRATIONS: [(i64, &str, &str); 8] = [
     (6, "limits", include_str!("../../migrations/postgres/0006_limits.sql")),
     (7, "poll", include_str!("../../migrations/postgres/0007_poll.sql")),
     (8, "by_hand", include_str!("../../migrations/postgres/0008_by_hand.sql")),
+    (
+        10,
+        "holding",
+        include_str!("../../migrations/postgres/0010_holding.sql"),
+    ),
+    (11, "leases", include_str!("../../migrations/postgres/0011_leases.sql")),
+    (
+        12,
+        "key_counts",
+        include_str!("../../migrations/postgres/0012_key_counts.sql"),
+    ),
+    (
+        13,
+        "other_period",
+        include_str!("../../migrations/postgres/0013_other_period.sql"),
+    ),
+    (
+        14,
+        "user_subjects",
+        include_str!("../../migrations/postgres/0014_user_subjects.sql"),
+    ),
+    (
+        15,
+        "last_refused",
+        include_str!("../../migrations/postgres/0015_last_refused.sql"),
+    ),
+    (
+        16,
+        "folded_names",
+        include_str!("../../migrations/postgres/0016_folded_names.sql"),
+    ),
 ];
 
-const PREPARE: &str = "BEGIN; \
+/// The server gives up what nobody waits for any more; a migration itself may take its time.
+const PREPARE: &str = "BEGIN; SET LOCAL lock_timeout = '60s'; SET LOCAL idle_in_transaction_session_timeout = '10s'; \
      SELECT pg_advisory_xact_lock(5275716432); \
      CREATE TABLE IF NOT EXISTS keyreeve_migrations (version BIGINT PRIMARY KEY, name TEXT NOT NULL, \
          run_at TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp())";
@@ -68,4 +102,36 @@ async fn run(link: &Link) -> Result<(), StoreError> {
         client.batch_execute(&note).await.map_err(failed)?;
     }
     client.batch_execute("COMMIT").await.map_err(failed)
+}
+
+/// Keys whose names are folded in one transaction; others wait meanwhile.
+const FOLDED_AT_ONCE: usize = 2_000;
+/// Whoever changes keys takes the head first.
+const BEGIN_FOLDING: &str =
+    "BEGIN; SET LOCAL keyreeve.writer = 'on'; SELECT revision FROM head WHERE id = 1 FOR UPDATE";
+const UNFOLDED: &str = "SELECT id, name FROM keys WHERE folded_name IS NULL LIMIT $1";
+const FOLD: &str = "UPDATE keys SET folded_name = u.folded FROM unnest($1, $2) AS u(id, folded) WHERE keys.id = u.id";
+
+/// Fills in the folded names of keys that have none, some at a time.
+pub(super) async fn fill_folded_names(link: &Link) -> Result<(), StoreError> {
+    let client = link.client();
+    loop {
+        let most = i64::try_from(FOLDED_AT_ONCE).unwrap_or(i64::MAX);
+        let rows = client
+            .query_typed(UNFOLDED, &[(&most, Type::INT8)])
+            .await
+            .map_err(failed)?;
+        let (mut ids, mut names) = (Vec::<Vec<u8>>::new(), Vec::new());
+        for row in &rows {
+            ids.push(row.try_get("id").map_err(failed)?);
+            names.push(folded(row.try_get("name").map_err(failed)?));
+        }
+        if ids.is_empty() {
+            return Ok(());
+        }
+        client.batch_execute(BEGIN_FOLDING).await.map_err(failed)?;
+        let values: [(&(dyn ToSql + Sync), Type); 2] = [(&ids, Type::BYTEA_ARRAY), (&names, Type::TEXT_ARRAY)];
+        client.execute_typed(FOLD, &values).await.map_err(failed)?;
+        client.batch_execute("COMMIT").await.map_err(failed)?;
+    }
 }

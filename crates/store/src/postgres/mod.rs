@@ -20,29 +20,37 @@ use crate::sql::store::SqlStore;
 use crate::sql::writer::Writer;
 use crate::store::CommitObserver;
 use async_trait::async_trait;
-use connect::{Link, failed, reason};
+use connect::{Link, Slots, failed, reason};
 use connection::Connection;
-use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
-use engine::Readers;
+use engine::{ReaderPool, Readers, slow};
 #[cfg(feature = "sqlite")]
 pub(crate) use fill::Filling;
+use prepared::Use;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
+use tokio_postgres::Config;
 use tokio_postgres::config::Host;
-use tokio_postgres::{Config, NoTls};
 
-/// Connections that read. More would only wait for the same cores.
-const READERS: usize = 8;
-/// How long a read waits for a connection.
-const READER_WAIT: Duration = Duration::from_millis(1_200);
+/// Connections beside those that are in use, for each of the three purposes: they take over while the server still holds
+/// one that hangs.
+const SPARE: usize = 1;
+/// How long the network may take to say that there is a server.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_200);
+/// How long this machine takes to notice that a connection is lost on the way (`connect::LOST` counts on it).
+const SILENCE: Duration = Duration::from_secs(5);
+/// How long connecting may take at the start.
+const START_DEADLINE: Duration = Duration::from_secs(3);
 
 /// An open Postgres store.
 pub struct PostgresStore {
     config: Config,
-    readers: Pool,
+    readers: ReaderPool,
     writer: Writer<Connection>,
+    /// Places for the connections that write, and for what is done at the start.
+    writers: Slots,
     meeting: cluster::Meeting,
 }
 
@@ -54,25 +62,26 @@ impl PostgresStore {
     /// [`StoreError::Corrupt`] if a newer version wrote it.
     pub async fn open(url: &str, observer: Arc<dyn CommitObserver>) -> Result<Self, StoreError> {
         let config = configured(url)?;
-        let link = Link::open(&config).await?;
-        must_be_primary(&link).await?;
-        migrate::migrate(&link).await?;
-        drop(link);
-        let settings = ManagerConfig {
-            recycling_method: RecyclingMethod::Fast,
+        let writers = Slots::new(1 + SPARE);
+        let until = Instant::now() + START_DEADLINE;
+        let link = Link::open(&config, Use::Long, &writers, until).await?;
+        let made_ready = async {
+            timeout_at(until, must_be_primary(&link)).await.map_err(|_| slow())??;
+            timeout_at(until, must_be_unicode(&link)).await.map_err(|_| slow())??;
+            migrate::migrate(&link).await?;
+            migrate::fill_folded_names(&link).await
         };
-        let readers = Pool::builder(Manager::from_config(config.clone(), NoTls, settings))
-            .max_size(READERS)
-            .wait_timeout(Some(READER_WAIT))
-            .create_timeout(Some(READER_WAIT))
-            .runtime(Runtime::Tokio1)
-            .build()
-            .map_err(|error| StoreError::Unavailable(reason(&error)))?;
+        if let Err(error) = made_ready.await {
+            link.cancel();
+            return Err(error);
+        }
+        drop(link);
         Ok(Self {
-            writer: Writer::start(Connection::new(config.clone()), observer)?,
-            readers,
+            writer: Writer::start(Connection::new(config.clone(), writers.clone()), observer)?,
+            readers: ReaderPool::new(config.clone()),
+            meeting: cluster::Meeting::new(),
+            writers,
             config,
-            meeting: cluster::Meeting::default(),
         })
     }
 }
@@ -100,14 +109,47 @@ impl PostgresStore {
 
 fn configured(url: &str) -> Result<Config, StoreError> {
     // What the driver says of a URL may repeat it, and a password with it.
-    let unreadable = |_| StoreError::Unavailable("the URL cannot be read; write postgres://user@host/name".to_owned());
-    let mut config: Config = url.parse().map_err(unreadable)?;
+    let mut config: Config = url.parse().map_err(|error| unreadable(url, &error))?;
     if config.get_application_name().is_none() {
         config.application_name("keyreeve");
     }
-    config.keepalives_idle(Duration::from_secs(5));
-    config.connect_timeout(READER_WAIT);
+    config.keepalives_idle(Duration::from_secs(3));
+    config.keepalives_interval(Duration::from_secs(1));
+    config.keepalives_retries(3);
+    config.tcp_user_timeout(SILENCE);
+    config.connect_timeout(CONNECT_TIMEOUT);
     Ok(config)
+}
+
+/// What is wrong with a URL. A parameter that the driver does not know is named, if it looks like a name.
+fn unreadable(url: &str, error: &tokio_postgres::Error) -> StoreError {
+    let is_name =
+        |name: &&str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    // The driver's own words; the rest of what it says may hold a value.
+    let said = reason(error);
+    let unknown = said
+        .split_once("unknown option `")
+        .and_then(|(_, rest)| rest.split('`').next());
+    let named = unknown.filter(is_name).filter(|name| url.contains(&format!("{name}=")));
+    let what = match named {
+        Some(name) => format!("the URL has the parameter {name}, which is not known; leave it out"),
+        None => "the URL cannot be read; write postgres://user@host/name".to_owned(),
+    };
+    StoreError::Unavailable(what)
+}
+
+/// Names and claims are any text: only a database in UTF-8 keeps all of it, and compares it as the other store does.
+async fn must_be_unicode(link: &Link) -> Result<(), StoreError> {
+    let ask = "SELECT current_setting('server_encoding') AS encoding";
+    let row = link.client().query_typed_one(ask, &[]).await.map_err(failed)?;
+    let encoding: String = row.try_get("encoding").map_err(failed)?;
+    match encoding.as_str() {
+        "UTF8" => Ok(()),
+        other => Err(StoreError::Disagreement(format!(
+            "the database has the encoding {other}, and must have UTF8: make one with CREATE DATABASE name ENCODING 'UTF8' \
+             TEMPLATE template0"
+        ))),
+    }
 }
 
 async fn must_be_primary(link: &Link) -> Result<(), StoreError> {
@@ -148,6 +190,24 @@ impl fmt::Debug for PostgresStore {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_unknown_parameter_of_the_url_is_named_and_nothing_else_of_it() {
+        let said = |url: &str| configured(url).err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(
+            said("postgres://u:hidden@h/k?sslmodus=require").contains("parameter sslmodus"),
+            "{}",
+            said("postgres://u:hidden@h/k?sslmodus=require")
+        );
+        for url in [
+            "postgres://u:hidden@h/k?hid%20den=1",
+            "postgres://u:hidden@h:x/k",
+            "postgres://u:hidden@h/k?port=hidden",
+        ] {
+            assert!(!said(url).is_empty() && !said(url).contains("hid"), "{}", said(url));
+        }
+        assert_eq!(said("postgres://u@h/k?sslmode=prefer&application_name=x"), "");
+    }
 
     #[test]
     fn only_what_leaves_the_machine_can_be_heard() {

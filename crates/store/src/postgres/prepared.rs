@@ -8,7 +8,7 @@
 use super::engine::Driver;
 use super::message::{Kind, kind_of, messages};
 use crate::sql::Statement;
-use futures_util::future::try_join_all;
+use futures_util::future::{try_join_all, try_join3};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use tokio::io::AsyncReadExt as _;
@@ -19,36 +19,122 @@ use tokio_postgres::{Client, NoTls, Row};
 const CANCEL_REQUEST: usize = 16;
 /// One plan for all parameters, because planning is what costs: what is written and polled for is found by its key,
 /// whatever that is. The plan outlives the size of the tables that it was made for, so it may read none as a whole.
-const SETTINGS: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off";
+const PLANS: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off";
+/// When the server gives up a client that it cannot reach any more: after six seconds of silence, or five in which nobody
+/// took what it sent. On a Unix socket these mean nothing.
+const REACH: &str = "SET tcp_keepalives_idle = 3; SET tcp_keepalives_interval = 1; SET tcp_keepalives_count = 3; \
+     SET tcp_user_timeout = 5000";
+
+/// What a connection is for, and so how long the server may work for it when nobody waits any more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Use {
+    /// Reads, each on its own: as long as a caller waits.
+    Reads,
+    /// Writes in transactions, each of which has timeouts of its own.
+    Writes,
+    /// Polls: as long as a poll may take.
+    Polls,
+    /// Migrations and copies, which may take long.
+    Long,
+}
+
+impl Use {
+    /// Timeouts of the whole session, in which there is nobody but us.
+    const fn of_session(self) -> Option<&'static str> {
+        match self {
+            Self::Reads => Some("SET statement_timeout = 1500; SET lock_timeout = 1500"),
+            Self::Polls => Some("SET statement_timeout = 2000; SET lock_timeout = 2000"),
+            Self::Writes => Some("SET statement_timeout = 4000; SET lock_timeout = 1500"),
+            Self::Long => None,
+        }
+    }
+
+    /// The same for one transaction, where a pooler gives the session to others as well.
+    const fn of_transaction(self) -> &'static str {
+        match self {
+            Self::Reads | Self::Writes => {
+                "BEGIN; SET LOCAL statement_timeout = 1500; SET LOCAL idle_in_transaction_session_timeout = 1000"
+            }
+            Self::Polls => {
+                "BEGIN; SET LOCAL statement_timeout = 2000; SET LOCAL idle_in_transaction_session_timeout = 1000"
+            }
+            Self::Long => "BEGIN",
+        }
+    }
+
+    /// Whether it says the same again and again, so that it is worth while to prepare it.
+    const fn repeats(self) -> bool {
+        matches!(self, Self::Writes | Self::Polls)
+    }
+}
 
 /// A connection, and what is prepared on it.
 pub(super) struct Session {
     client: Client,
+    /// Whether the server's session is this connection's alone.
     is_own: bool,
+    purpose: Use,
     prepared: Mutex<HashMap<Kind, tokio_postgres::Statement>>,
 }
 
 impl Session {
-    /// One that prepares nothing.
-    pub(super) fn of(client: Client) -> Self {
+    /// One that prepares nothing, and whose session may be somebody else's.
+    #[cfg(test)]
+    fn of(client: Client) -> Self {
+        Self::new(client, false, Use::Reads)
+    }
+
+    fn new(client: Client, is_own: bool, purpose: Use) -> Self {
         Self {
             client,
-            is_own: false,
+            is_own,
+            purpose,
             prepared: Mutex::default(),
         }
     }
 
-    /// One that prepares what it is asked to, if that can be.
-    pub(super) async fn of_its_own(client: Client) -> Driver<Self> {
+    /// Finds out whose the session is, and sets it up if it is ours.
+    pub(super) async fn open(client: Client, purpose: Use) -> Driver<Self> {
         let serving = client.query_typed_one("SELECT pg_backend_pid()", &[]).await?;
         let is_own = announced(&client).await == Some(serving.try_get(0)?);
         if is_own {
-            client.batch_execute(SETTINGS).await?;
+            if let Some(timeouts) = purpose.of_session() {
+                client.batch_execute(timeouts).await?;
+            }
+            if purpose.repeats() {
+                client.batch_execute(PLANS).await?;
+            }
+            // A server that knows no such settings has to notice by itself.
+            drop(client.batch_execute(REACH).await);
         }
-        Ok(Self {
-            is_own,
-            ..Self::of(client)
-        })
+        Ok(Self::new(client, is_own, purpose))
+    }
+
+    /// Runs statements that say the same in a transaction of their own, which the server ends in time also if nobody waits
+    /// for it any more, and gives how many rows they touched.
+    pub(super) async fn run_alone(&self, run: &[Statement<'_>]) -> Driver<u64> {
+        self.alone(self.run(run)).await
+    }
+
+    /// The same for statements that give rows.
+    pub(super) async fn rows_alone(&self, run: &[Statement<'_>]) -> Driver<Vec<Row>> {
+        self.alone(self.rows(run)).await
+    }
+
+    async fn alone<T>(&self, asked: impl Future<Output = Driver<T>>) -> Driver<T> {
+        if self.is_own {
+            // A statement is a transaction, and the session has the timeouts.
+            return asked.await;
+        }
+        // They are sent in this order.
+        let begun = self.client.batch_execute(self.purpose.of_transaction());
+        let ended = self.client.batch_execute("COMMIT");
+        Ok(try_join3(begun, asked, ended).await?.1)
+    }
+
+    /// Whether nothing stands between here and the server.
+    pub(super) const fn is_own(&self) -> bool {
+        self.is_own
     }
 
     pub(super) const fn client(&self) -> &Client {
@@ -57,7 +143,7 @@ impl Session {
 
     /// Prepares what is not yet. To be called before messages whose order counts: these are journeys of their own.
     pub(super) async fn prepare<'r>(&self, runs: impl IntoIterator<Item = &'r [Statement<'r>]>) -> Driver<()> {
-        if !self.is_own {
+        if !(self.is_own && self.purpose.repeats()) {
             return Ok(());
         }
         let unknown = runs.into_iter().filter(|run| {
@@ -143,7 +229,7 @@ mod tests {
     #[tokio::test]
     async fn a_statement_is_prepared_once_on_a_connection_of_our_own() {
         let Some(client) = connection().await else { return };
-        let session = Session::of_its_own(client).await.expect("a session");
+        let session = Session::open(client, Use::Writes).await.expect("a session");
         assert!(session.is_own, "nothing is between here and the server");
         let asked = [query("SELECT ?1 + 1").bind(1_i64)];
         let many = [query("SELECT ?1 + 1").bind(1_i64), query("SELECT ?1 + 1").bind(2_i64)];

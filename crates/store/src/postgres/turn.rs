@@ -11,6 +11,8 @@ pub(super) struct Turn {
     pub(super) is_sent: bool,
     /// The server refused something.
     pub(super) has_failed: bool,
+    /// What the server did not answer in time: it may still be at it.
+    pub(super) late: Option<Late>,
     /// The head is held.
     pub(super) is_open: bool,
     /// What is to be written and not sent yet, in order.
@@ -18,6 +20,15 @@ pub(super) struct Turn {
     /// Answers to what is asked only later. Nothing was written since they were given.
     pub(super) foreseen: Vec<(Statement<'static>, Vec<Row>)>,
     point: Option<Point>,
+}
+
+/// What is not answered in time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Late {
+    /// Something that can be cancelled.
+    Statement,
+    /// The commit.
+    Commit,
 }
 
 /// What may be undone alone.

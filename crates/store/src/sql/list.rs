@@ -5,8 +5,9 @@
 
 use super::read::{all, settled};
 use super::rows::{int, key_id, key_record, number, select_keys};
-use super::{Engine, Statement, query};
+use super::{Engine, Statement, owner_blocked, query};
 use crate::error::StoreError;
+use crate::folded::folded;
 use crate::model::{KeyPage, KeyQuery, PageStart, Total};
 use keyreeve_core::lifecycle::Standing;
 use keyreeve_core::{KeyId, Timestamp};
@@ -21,11 +22,16 @@ macro_rules! filter {
             "ELSE 'active' END) ",
             "AND NOT (?5 AND (state = 'revoked' OR (state = 'disabled' AND coalesce(finalize_at <= ?3, FALSE)))) ",
             "AND NOT (?6 AND state = 'active' AND coalesce(expires_at <= ?3, FALSE)) ",
-            "AND (?7 IS NULL OR lower(name) LIKE lower(?7) ESCAPE '\\' OR coalesce(last_four = ?8, FALSE)) ",
+            "AND (?7 IS NULL OR coalesce(folded_name, lower(name)) LIKE ?7 ESCAPE '\\' OR coalesce(last_four = ?8, FALSE)) ",
             "AND (?9 IS NULL OR (state = 'active' AND expires_at > ?3 AND expires_at < ?9)) ",
             "AND (?10 IS NULL OR (state = 'active' AND coalesce(expires_at > ?3, TRUE) AND created_at < ?10 ",
             "AND coalesce(last_used_at < ?10, TRUE))) ",
-            "AND (?11 IS NULL OR ' ' || scopes || ' ' LIKE ?11 ESCAPE '\\') "
+            "AND (?11 IS NULL OR ' ' || scopes || ' ' LIKE ?11 ESCAPE '\\') ",
+            "AND (NOT ?14 OR ",
+            owner_blocked!(),
+            ") AND (NOT ?15 OR NOT ",
+            owner_blocked!(),
+            ") "
         )
     };
 }
@@ -36,7 +42,7 @@ macro_rules! page {
         concat!(
             select_keys!(),
             filter!($owner),
-            " ORDER BY id DESC LIMIT ?15 OFFSET ?16"
+            " ORDER BY id DESC LIMIT ?17 OFFSET ?18"
         )
     };
 }
@@ -77,14 +83,14 @@ pub(crate) const OF_SUBJECT: Questions = Questions {
     edge: edge!("subject = ?2"),
 };
 
-/// What expires soon is rare, and need not be new: it is found by when it expires, the soonest `?14` of it. No index may lead to anything else
+/// What expires soon is rare, and need not be new: it is found by when it expires, the soonest `?16` of it. No index may lead to anything else
 /// (an expression has none), or the whole tenant would be read.
 macro_rules! expiring {
     ($question:ident) => {
         $question!(
             "WHERE tenant || '' = ?1 AND ?2 IS NULL AND coalesce(id, id) < ?12 AND coalesce(id, id) >= ?13 \
              AND id IN (SELECT e.id FROM keys e WHERE e.tenant = ?1 AND e.expires_at > ?3 AND e.expires_at < ?9 \
-             ORDER BY e.expires_at LIMIT ?14)"
+             ORDER BY e.expires_at LIMIT ?16)"
         )
     };
 }
@@ -219,13 +225,15 @@ fn filtered<'q>(statement: Statement<'q>, wanted: &'q KeyQuery, window: Window) 
         .bind(wanted.standing.map(Standing::as_str))
         .bind(wanted.hide_revoked && wanted.standing.is_none())
         .bind(wanted.hide_expired && wanted.standing.is_none())
-        .bind(wanted.search.as_deref().map(like))
+        .bind(wanted.search.as_deref().map(|text| like(&folded(text))))
         .bind(wanted.last_four.as_deref())
         .bind(wanted.expires_before.map(Timestamp::millis))
         .bind(wanted.unused_since.map(Timestamp::millis))
         .bind(wanted.scope.as_deref().map(|scope| like(&format!(" {scope} "))))
         .bind(window.from)
         .bind(window.to)
+        .bind(wanted.owner_blocked == Some(true))
+        .bind(wanted.owner_blocked == Some(false))
 }
 
 /// A pattern that matches names containing the text as it is: `%`, `_` and `\` stand for themselves.

@@ -6,6 +6,7 @@
 
 pub(crate) mod census;
 pub(crate) mod check_policies;
+mod health;
 pub(crate) mod limits;
 pub(crate) mod list;
 pub(crate) mod people;
@@ -38,6 +39,16 @@ macro_rules! same_digest {
     };
 }
 pub(crate) use same_digest;
+
+/// The condition that a key is refused because of its owner or its tenant. Users are found by an index of those who are
+/// blocked (migration 14), nearly always an empty one.
+macro_rules! owner_blocked {
+    () => {
+        "(EXISTS (SELECT 1 FROM users u WHERE u.tenant = keys.tenant AND u.subject = keys.subject AND u.status <> 'active') \
+         OR EXISTS (SELECT 1 FROM tenants t WHERE t.slug = keys.tenant AND (t.is_suspended OR t.is_removed)))"
+    };
+}
+pub(crate) use owner_blocked;
 
 /// A parameter of a statement.
 #[derive(Clone, Debug)]
@@ -217,6 +228,8 @@ pub(crate) struct Dialect {
     pub(crate) use_credentials: &'static str,
     /// The same for keys.
     pub(crate) use_keys: &'static str,
+    /// Moves last-refused times of keys; one JSON array of `[hex key, ms]`, each key once.
+    pub(crate) refuse_keys: &'static str,
     /// Adds counts; one JSON array of `[hex key, hour, outcome, count]`.
     pub(crate) add_counts: &'static str,
     /// Reads counts; one JSON array of `hex key`, then since and until in ms.

@@ -22,9 +22,12 @@ macro_rules! select_keys {
             "SELECT id, tenant, subject, name, description, claims, scopes, limits, created_by, digest, prefix, last_four, ",
             "retiring, retiring_until, state, hold_cause, hold_lock, finalize_at, state_since, state_by, ",
             "reason_code, note, created_at, updated_at, rotated_at, expires_at, last_used_at, ",
+            "last_refused_at, ",
             "(SELECT c.last_used_at IS NOT NULL FROM credentials c WHERE ",
             $crate::sql::same_digest!("c.digest", "keys.digest"),
-            ") AS is_presented FROM keys ",
+            ") AS is_presented, ",
+            $crate::sql::owner_blocked!(),
+            " AS owner_blocked FROM keys ",
         )
     };
 }
@@ -207,7 +210,9 @@ pub(crate) fn key_record(row: &impl Columns) -> Result<KeyRecord, StoreError> {
     Ok(KeyRecord {
         key: key(row)?,
         last_used_at: maybe_time(row, "last_used_at")?,
+        last_refused_at: maybe_time(row, "last_refused_at")?,
         is_presented: row.flag("is_presented")?.unwrap_or(false),
+        owner_blocked: flag(row, "owner_blocked")?,
     })
 }
 

@@ -1,19 +1,19 @@
 //! [`Store`] for every SQL database: reads go to a reader, changes through the writer.
 
 use super::writer::{WriteEngine, Writer};
-use super::{Engine, census, check_policies, list, read, read_log};
+use super::{Engine, census, check_policies, limits, list, read, read_log};
 use crate::error::{StoreError, WriteError};
 use crate::model::{
     Activity, AuditQuery, AuditRecord, Census, ChangeManyRequest, ChangeRequest, Changed, ChangedCheckPolicy,
-    ChangedMany, CheckPolicyChange, CheckPolicyRecord, Credential, Event, Founding, Head, IssueRequest, Issued,
-    KeyPage, KeyQuery, KeyRecord, Login, Refusals, RootKey, SliceRequest, Stamped, Tenant, TenantEdit, Trace,
-    UsageCount, UserChange, WriteContext,
+    ChangedMany, ChangedUser, CheckPolicyChange, CheckPolicyRecord, Credential, Event, Founding, Head, IssueRequest,
+    Issued, KeyPage, KeyQuery, KeyRecord, Login, Refusals, RootKey, ShowRootKey, SliceRequest, Stamped, Tenant,
+    TenantEdit, Trace, UsageCount, UserChange, WriteContext,
 };
 use crate::operations;
-use crate::store::Store;
+use crate::store::{Store, WriteHealth};
 use async_trait::async_trait;
-use keyreeve_core::limits::Slice;
-use keyreeve_core::text::{Slug, Subject};
+use keyreeve_core::limits::{Counter, Slice};
+use keyreeve_core::text::{LimitName, Slug, Subject};
 use keyreeve_core::user::Email;
 use keyreeve_core::{Digest, KeyId, RootKeyId, Timestamp, User, UserId};
 
@@ -30,13 +30,27 @@ pub(crate) trait SqlStore: Send + Sync + 'static {
     fn reader(&self) -> Self::Reader<'_>;
     fn writer(&self) -> &Writer<Self::Connection>;
     async fn close_readers(&self);
+
+    /// See [`Store::halt`].
+    fn halt(&self, _why: &str) {}
+
+    /// See [`Store::obstacle`].
+    fn obstacle(&self) -> Option<String> {
+        None
+    }
 }
 
 #[async_trait]
 impl<S: SqlStore> Store for S {
-    async fn found(&self, context: WriteContext, tenant: Tenant, root_key: RootKey) -> Result<Founding, WriteError> {
+    async fn found(
+        &self,
+        context: WriteContext,
+        tenant: Tenant,
+        root_key: RootKey,
+        show: ShowRootKey,
+    ) -> Result<Founding, WriteError> {
         self.writer()
-            .write(move |tx| Box::pin(async move { operations::found(tx, &context, &tenant, &root_key).await }))
+            .write(move |tx| Box::pin(async move { operations::found(tx, &context, &tenant, &root_key, show).await }))
             .await
     }
 
@@ -92,7 +106,7 @@ impl<S: SqlStore> Store for S {
             .await
     }
 
-    async fn change_user(&self, context: WriteContext, change: UserChange) -> Result<(User, u64), WriteError> {
+    async fn change_user(&self, context: WriteContext, change: UserChange) -> Result<ChangedUser, WriteError> {
         self.writer()
             .write(move |tx| Box::pin(async move { operations::change_user(tx, &context, change).await }))
             .await
@@ -183,6 +197,10 @@ impl<S: SqlStore> Store for S {
         taken.map_err(operations::only_store_error)
     }
 
+    async fn counters(&self, key: KeyId) -> Result<Vec<(LimitName, Counter)>, StoreError> {
+        limits::counters(&mut self.reader(), key).await
+    }
+
     async fn usage(&self, key: KeyId, since: Timestamp, until: Timestamp) -> Result<Vec<UsageCount>, StoreError> {
         read_log::usage(&mut self.reader(), key, since, until).await
     }
@@ -240,6 +258,18 @@ impl<S: SqlStore> Store for S {
         read_log::people(&mut self.reader(), email, limit).await
     }
 
+    fn write_health(&self) -> WriteHealth {
+        self.writer().health()
+    }
+
+    async fn probe_write(&self) -> Result<(), StoreError> {
+        let probed = self
+            .writer()
+            .write(|tx| Box::pin(async move { operations::probe_write(tx).await }))
+            .await;
+        probed.map_err(operations::only_store_error)
+    }
+
     async fn record_events(&self, context: WriteContext, events: Vec<Event>) -> Result<u64, WriteError> {
         self.writer()
             .write(move |tx| Box::pin(async move { operations::record_events(tx, &context, events).await }))
@@ -256,6 +286,14 @@ impl<S: SqlStore> Store for S {
 
     async fn audit(&self, query: AuditQuery) -> Result<Vec<AuditRecord>, StoreError> {
         read_log::audit(&mut self.reader(), &query).await
+    }
+
+    fn halt(&self, why: &str) {
+        SqlStore::halt(self, why);
+    }
+
+    fn obstacle(&self) -> Option<String> {
+        SqlStore::obstacle(self)
     }
 
     async fn close(&self) {

@@ -1,20 +1,22 @@
 //! A write transaction, row by row.
 
+mod statements;
+
 use super::people::{one_root_key, one_tenant, one_user};
 use super::rows::{blob, chain, corrupt, digest, flag, int, key_id, key_record, number, revision, select_keys, text};
 use super::writer::WriteEngine;
-use super::{Statement, query, query_of, same_digest};
+use super::{Statement, query, same_digest};
 use crate::error::StoreError;
 use crate::model::{AuditRecord, Head, KeyRecord, Trace, UsageCount};
 use crate::tx::{Counted, Current, Mark, Result, Soon, Tx};
 use async_trait::async_trait;
 use keyreeve_core::access::Actor;
 use keyreeve_core::audit::Action;
-use keyreeve_core::lifecycle::State;
 use keyreeve_core::text::{Name, Slug, Subject};
 use keyreeve_core::verdict::SecretStanding;
-use keyreeve_core::{Digest, Key, KeyId, Timestamp, hex};
+use keyreeve_core::{Digest, Key, KeyId, Timestamp, UserId, hex};
 use serde_json::json;
+use statements::{append, current_of, key_statement, locked_key, marked, name_taken, user_blocked};
 use std::collections::BTreeSet;
 
 pub(crate) const HEAD: &str = "SELECT revision, chain FROM head WHERE id = 1";
@@ -23,20 +25,32 @@ const APPEND: &str = "INSERT INTO log (revision, at, tenant, actor_type, actor_i
      subject, reason, address, request_id, before, after, chain) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
 pub(crate) const LOCK_KEY: &str = concat!(select_keys!(), "WHERE tenant = ?1 AND id = ?2");
-pub(crate) const COUNT_KEYS: &str = "SELECT count(*) AS total FROM keys WHERE tenant = ?1 AND subject = ?2 AND state <> 'revoked' \
-     AND NOT coalesce(finalize_at <= ?3, FALSE) AND (?4 OR NOT coalesce(expires_at <= ?3, FALSE))";
+/// A subject that has so few keys that all of them may count is not looked at any closer.
+pub(crate) const COUNT_KEYS: &str = "SELECT CASE WHEN known.keys + ?5 <= ?6 THEN known.keys ELSE (SELECT count(*) FROM keys \
+     WHERE tenant = ?1 AND subject = ?2 AND state <> 'revoked' AND NOT coalesce(finalize_at <= ?3, FALSE) \
+     AND (?4 OR NOT coalesce(expires_at <= ?3, FALSE))) END AS total \
+     FROM (SELECT coalesce((SELECT keys FROM subject_keys WHERE tenant = ?1 AND subject = ?2), 0) AS keys) AS known";
+/// Those that never expire, and those that have not yet, each found by the index.
 pub(crate) const NAME_TAKEN: &str = "SELECT EXISTS (SELECT 1 FROM keys WHERE tenant = ?1 AND subject = ?2 AND name = ?3 \
-     AND id IS DISTINCT FROM ?4 AND state <> 'revoked' AND NOT coalesce(finalize_at <= ?5, FALSE) \
-     AND NOT coalesce(expires_at <= ?5, FALSE)) AS found";
+     AND expires_at IS NULL AND id IS DISTINCT FROM ?4 AND state <> 'revoked' \
+     AND NOT coalesce(finalize_at <= ?5, FALSE)) \
+     OR EXISTS (SELECT 1 FROM keys WHERE tenant = ?1 AND subject = ?2 AND name = ?3 \
+     AND expires_at > ?5 AND id IS DISTINCT FROM ?4 AND state <> 'revoked' \
+     AND NOT coalesce(finalize_at <= ?5, FALSE)) AS found";
+const IS_USER_BLOCKED: &str =
+    "SELECT EXISTS (SELECT 1 FROM users WHERE tenant = ?1 AND id = ?2 AND status <> 'active') AS found";
+const COUNT_WORKING: &str = "SELECT count(*) AS total FROM keys WHERE tenant = ?1 AND subject = ?2 AND state = 'active' \
+     AND NOT coalesce(expires_at <= ?3, FALSE)";
 const INSERT_KEY: &str = "INSERT INTO keys (id, tenant, subject, name, description, claims, scopes, created_by, \
      digest, prefix, last_four, retiring, retiring_until, state, hold_cause, hold_lock, finalize_at, state_since, \
-     state_by, reason_code, note, created_at, updated_at, rotated_at, expires_at, limits) \
+     state_by, reason_code, note, created_at, updated_at, rotated_at, expires_at, limits, folded_name) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, \
-     ?23, ?24, ?25, ?26)";
+     ?23, ?24, ?25, ?26, ?27)";
 const UPDATE_KEY: &str = "UPDATE keys SET tenant = ?2, subject = ?3, name = ?4, description = ?5, claims = ?6, \
      scopes = ?7, created_by = ?8, digest = ?9, prefix = ?10, last_four = ?11, retiring = ?12, retiring_until = ?13, \
      state = ?14, hold_cause = ?15, hold_lock = ?16, finalize_at = ?17, state_since = ?18, state_by = ?19, \
-     reason_code = ?20, note = ?21, created_at = ?22, updated_at = ?23, rotated_at = ?24, expires_at = ?25, limits = ?26 \
+     reason_code = ?20, note = ?21, created_at = ?22, updated_at = ?23, rotated_at = ?24, expires_at = ?25, limits = ?26, \
+     folded_name = ?27 \
      WHERE id = ?1";
 const DELETE_TRACES: &str = "DELETE FROM traces WHERE key_id = ?1";
 const DELETE_COUNTERS: &str = "DELETE FROM limit_counters WHERE key_id = ?1";
@@ -93,110 +107,6 @@ impl<E: WriteEngine> SqlTx<'_, E> {
     }
 }
 
-/// Binds every column of a key, in the order that both statements above have.
-fn key_statement<'q>(sql: &'static str, key: &'q Key) -> Statement<'q> {
-    let statement = query_of(sql, 26)
-        .bind(key.id.bytes())
-        .bind(key.tenant.as_str())
-        .bind(key.subject.as_str())
-        .bind(key.name.as_str())
-        .bind(key.description.as_ref().map(|text| text.as_str()))
-        .bind(key.claims.as_ref().map(|claims| claims.as_json()))
-        .bind(key.scopes.joined())
-        .bind(key.created_by.as_ref().map(|text| text.as_str()))
-        .bind(key.secret.digest.bytes().as_slice())
-        .bind(key.secret.prefix.as_str())
-        .bind(key.secret.last_four.as_str())
-        .bind(key.retiring.as_ref().map(|old| old.digest.bytes().as_slice()))
-        .bind(key.retiring.as_ref().map(|old| old.until.millis()));
-    bind_state(statement, &key.state)
-        .bind(key.created_at.millis())
-        .bind(key.updated_at.millis())
-        .bind(key.rotated_at.map(Timestamp::millis))
-        .bind(key.expires_at.map(Timestamp::millis))
-        .bind(Some(key.limits.joined()).filter(|limits| !limits.is_empty()))
-}
-
-fn append(record: &AuditRecord) -> Statement<'_> {
-    query_of(APPEND, 15)
-        .bind(number(record.revision))
-        .bind(record.at.millis())
-        .bind(&record.tenant)
-        .bind(&record.actor_type)
-        .bind(&record.actor_id)
-        .bind(&record.action)
-        .bind(&record.target_type)
-        .bind(&record.target_id)
-        .bind(&record.subject)
-        .bind(&record.reason)
-        .bind(&record.address)
-        .bind(&record.request_id)
-        .bind(&record.before)
-        .bind(&record.after)
-        .bind(record.chain.as_slice())
-}
-
-fn bind_state<'q>(statement: Statement<'q>, state: &'q State) -> Statement<'q> {
-    const NOTHING: Option<&str> = None;
-    const NEVER: Option<i64> = None;
-    match state {
-        State::Active => statement
-            .bind("active")
-            .bind(NOTHING)
-            .bind(NOTHING)
-            .bind(NEVER)
-            .bind(NEVER)
-            .bind(NOTHING)
-            .bind(NOTHING)
-            .bind(NOTHING),
-        State::Disabled(hold) => statement
-            .bind("disabled")
-            .bind(Some(hold.cause.as_str()))
-            .bind(Some(hold.lock.as_str()))
-            .bind(hold.finalize_at.map(Timestamp::millis))
-            .bind(Some(hold.since.millis()))
-            .bind(Some(&*hold.by))
-            .bind(Some(hold.code.as_str()))
-            .bind(hold.note.as_ref().map(|note| note.as_str())),
-        State::Revoked(revocation) => statement
-            .bind("revoked")
-            .bind(NOTHING)
-            .bind(NOTHING)
-            .bind(NEVER)
-            .bind(Some(revocation.at.millis()))
-            .bind(Some(&*revocation.by))
-            .bind(Some(revocation.code.as_str()))
-            .bind(revocation.note.as_ref().map(|note| note.as_str())),
-    }
-}
-
-fn locked_key(tenant: &Slug, id: KeyId) -> Statement<'_> {
-    query(LOCK_KEY).bind(tenant.as_str()).bind(id.bytes())
-}
-
-fn current_of<'q>(id: KeyId) -> Statement<'q> {
-    query(CURRENT_CREDENTIALS).bind(id.bytes())
-}
-
-fn marked<'q>(actor: &'q str, mark: &'q str) -> Statement<'q> {
-    query(MARK).bind(actor).bind(mark)
-}
-
-fn name_taken<'q>(
-    tenant: &'q Slug,
-    subject: &'q Subject,
-    name: &'q Name,
-    except: Option<&'q [u8]>,
-    now: Timestamp,
-) -> Statement<'q> {
-    query(NAME_TAKEN)
-        .bind(tenant.as_str())
-        .bind(subject.as_str())
-        .bind(name.as_str())
-        .bind(except)
-        .bind(now.millis())
-}
-
 #[async_trait]
 impl<E: WriteEngine> Tx for SqlTx<'_, E> {
     fn actions(&mut self) -> &mut Vec<Action> {
@@ -225,6 +135,8 @@ impl<E: WriteEngine> Tx for SqlTx<'_, E> {
         );
         let names = soon.names.iter();
         questions.extend(names.map(|(subject, name)| name_taken(tenant, subject, name, None, soon.context.at)));
+        let owners: BTreeSet<_> = soon.names.iter().filter_map(|(subject, _)| subject.user()).collect();
+        questions.extend(owners.into_iter().map(|id| user_blocked(tenant, id)));
         self.engine.foresee(questions).await
     }
 
@@ -255,6 +167,8 @@ impl<E: WriteEngine> Tx for SqlTx<'_, E> {
                 .bind(one.subject.as_str())
                 .bind(one.now.millis())
                 .bind(one.count_expired)
+                .bind(one.adding)
+                .bind(one.max)
         });
         let found = self.engine.rows_of_all(statements.collect()).await?;
         let totals = found.iter().map(|row| int(row, "total"));
@@ -276,6 +190,20 @@ impl<E: WriteEngine> Tx for SqlTx<'_, E> {
         let statements = names.map(|(subject, name)| name_taken(tenant, subject, name, except, now));
         let found = self.engine.rows_of_all(statements.collect()).await?;
         found.iter().map(|row| flag(row, "found")).collect()
+    }
+
+    async fn are_users_blocked(&mut self, tenant: &Slug, users: &[UserId]) -> Result<Vec<bool>> {
+        let statements = users.iter().map(|id| user_blocked(tenant, *id));
+        let found = self.engine.rows_of_all(statements.collect()).await?;
+        found.iter().map(|row| flag(row, "found")).collect()
+    }
+
+    async fn count_working_keys(&mut self, tenant: &Slug, subject: &Subject, now: Timestamp) -> Result<u32> {
+        let statement = query(COUNT_WORKING)
+            .bind(tenant.as_str())
+            .bind(subject.as_str())
+            .bind(now.millis());
+        self.total(statement).await
     }
 
     async fn insert_keys(&mut self, keys: &[&Key]) -> Result<()> {
@@ -352,6 +280,24 @@ impl<E: WriteEngine> Tx for SqlTx<'_, E> {
         let uses = json!(uses).to_string();
         self.run(query(E::DIALECT.use_credentials).bind(&uses)).await?;
         self.run(query(E::DIALECT.use_keys).bind(&uses)).await.map(drop)
+    }
+
+    async fn record_presented(&mut self, presented: &[(Digest, Timestamp)]) -> Result<()> {
+        let presented: Vec<_> = presented
+            .iter()
+            .map(|(digest, at)| json!([hex(digest.bytes()), at.millis()]))
+            .collect();
+        let statement = query(E::DIALECT.use_credentials).bind(json!(presented).to_string());
+        self.run(statement).await.map(drop)
+    }
+
+    async fn record_refusals(&mut self, refused: &[(KeyId, Timestamp)]) -> Result<()> {
+        let refused: Vec<_> = refused
+            .iter()
+            .map(|(key, at)| json!([hex(&key.bytes()), at.millis()]))
+            .collect();
+        let statement = query(E::DIALECT.refuse_keys).bind(json!(refused).to_string());
+        self.run(statement).await.map(drop)
     }
 
     async fn add_counts(&mut self, counts: &[UsageCount], stale: Timestamp) -> Result<()> {

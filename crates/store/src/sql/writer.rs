@@ -4,22 +4,27 @@
 //! the first in a savepoint of its own, commits once, tells the observer once, and only then answers each. One sync of the
 //! disk thus serves many callers, and a caller who gave up waiting still has its change carried out and applied.
 
+use super::health::Health;
 use super::tx::SqlTx;
 use super::{Engine, Statement};
 use crate::error::{StoreError, WriteError};
 use crate::operations::Written;
-use crate::store::{Commit, CommitObserver};
+use crate::store::{Commit, CommitObserver, WriteHealth};
 use crate::tx::Tx;
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
 
 /// Most changes waiting for the writer. Beyond it callers wait before they may queue.
 const QUEUE: usize = 1_024;
 /// Most changes in one commit, so that the first does not wait long for the last.
 const GROUP: usize = 256;
+/// How long a caller waits for its change to begin: callers are told within two seconds that the database does not answer.
+const PATIENCE: Duration = Duration::from_millis(1_500);
 
 /// The connection that writes. While a transaction is open, nobody else writes anywhere.
 #[async_trait]
@@ -32,8 +37,8 @@ pub(crate) trait WriteEngine: Engine + Sized + 'static {
 
     /// Writes, in this order, at the latest before the commit. Each row that is to be put in or changed must be there.
     async fn change(&mut self, statements: Vec<Statement<'_>>) -> Result<(), StoreError>;
-    /// Opens a transaction, first connecting anew if need be.
-    async fn begin(&mut self) -> Result<(), StoreError>;
+    /// Opens a transaction, first connecting anew if need be. Whoever asked for it waits until then for others to be done.
+    async fn begin(&mut self, until: Instant) -> Result<(), StoreError>;
     /// Makes a point in the transaction to go back to.
     async fn save(&mut self) -> Result<(), StoreError>;
     /// Lets go of the point: what was done since stays.
@@ -49,8 +54,50 @@ pub(crate) trait WriteEngine: Engine + Sized + 'static {
     async fn close(self);
 }
 
-/// A change on its way: runs on the writer's connection.
-type Job<E> = Box<dyn for<'c> FnOnce(&'c mut E) -> BoxFuture<'c, Finished> + Send>;
+/// A change on its way.
+struct Job<E> {
+    /// Runs on the writer's connection.
+    run: Run<E>,
+    place: Arc<Place>,
+    /// Until when its caller waits for it to begin.
+    until: Instant,
+}
+
+type Run<E> = Box<dyn for<'c> FnOnce(&'c mut E) -> BoxFuture<'c, Finished> + Send>;
+
+/// What has become of a change in the queue: the writer begins it, or its caller withdraws it, whichever comes first.
+#[derive(Debug, Default)]
+struct Place(AtomicU8);
+
+impl Place {
+    const WAITING: u8 = 0;
+    const BEGUN: u8 = 1;
+    const WITHDRAWN: u8 = 2;
+
+    /// False if it was withdrawn.
+    fn begin(&self) -> bool {
+        self.leave(Self::BEGUN)
+    }
+
+    /// False if it was begun.
+    fn withdraw(&self) -> bool {
+        self.leave(Self::WITHDRAWN)
+    }
+
+    fn is_begun(&self) -> bool {
+        self.0.load(Ordering::Acquire) == Self::BEGUN
+    }
+
+    fn is_withdrawn(&self) -> bool {
+        self.0.load(Ordering::Acquire) == Self::WITHDRAWN
+    }
+
+    fn leave(&self, to: u8) -> bool {
+        self.0
+            .compare_exchange(Self::WAITING, to, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
+    }
+}
 
 type Answer = Box<dyn FnOnce(Outcome) + Send>;
 
@@ -62,7 +109,7 @@ struct Finished {
 
 enum Fate {
     /// To be committed.
-    Done(Commit),
+    Done(Box<Commit>),
     /// Refused: its savepoint is rolled back, the others go on.
     Refused,
     /// The database failed: nothing in this transaction can be relied on.
@@ -73,6 +120,8 @@ enum Fate {
 #[derive(Clone)]
 enum Outcome {
     Committed,
+    /// All were refused.
+    Refused,
     RolledBack(String),
     /// Rolled back because of what the only change in it wanted to write.
     Corrupt(String),
@@ -84,29 +133,43 @@ pub(crate) struct Writer<E> {
     queue: Mutex<Option<mpsc::Sender<Job<E>>>>,
     /// Comes back when the writer has ended.
     ended: Mutex<Option<oneshot::Receiver<()>>>,
+    /// Why it takes nothing, where that was so from the start.
+    read_only: Option<String>,
+    health: Arc<Health>,
 }
 
 impl<E: WriteEngine> Writer<E> {
     pub(crate) fn start(engine: E, observer: Arc<dyn CommitObserver>) -> Result<Self, StoreError> {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let (ends, ended) = oneshot::channel();
+        let health = Arc::new(Health::default());
+        let noted = Arc::clone(&health);
         E::launch(async move {
-            run(engine, receiver, observer).await;
+            run(engine, receiver, observer, &noted).await;
             drop(ends);
         })?;
         Ok(Self {
             queue: Mutex::new(Some(sender)),
             ended: Mutex::new(Some(ended)),
+            read_only: None,
+            health,
         })
     }
 
-    /// A writer that takes nothing.
+    /// A writer that takes nothing, for a reason.
     #[cfg(feature = "sqlite")]
-    pub(crate) fn closed() -> Self {
+    pub(crate) fn read_only(why: String) -> Self {
         Self {
             queue: Mutex::new(None),
             ended: Mutex::new(None),
+            read_only: Some(why),
+            health: Arc::default(),
         }
+    }
+
+    /// Whether writing succeeds.
+    pub(crate) fn health(&self) -> WriteHealth {
+        self.health.read()
     }
 
     /// Runs an operation in a transaction and answers when it is durable.
@@ -115,18 +178,18 @@ impl<E: WriteEngine> Writer<E> {
         T: Send + 'static,
         F: for<'t> FnOnce(&'t mut dyn Tx) -> BoxFuture<'t, Result<Written<T>, WriteError>> + Send + 'static,
     {
-        let closed = || StoreError::Unavailable("the store is closed".to_owned());
+        let closed = || match &self.read_only {
+            Some(why) => StoreError::ReadOnly(why.clone()),
+            None => StoreError::Unavailable("the store is closed".to_owned()),
+        };
         let queue = self
             .queue
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
             .ok_or_else(closed)?;
-        let (sender, answer) = oneshot::channel();
-        let is_begun = Arc::new(AtomicBool::new(false));
-        let begins = Arc::clone(&is_begun);
-        let job: Job<E> = Box::new(move |engine| {
-            begins.store(true, Ordering::Release);
+        let (sender, mut answer) = oneshot::channel();
+        let run: Run<E> = Box::new(move |engine| {
             Box::pin(async move {
                 let actions = Vec::new();
                 let mut tx = SqlTx { engine, actions };
@@ -137,13 +200,32 @@ impl<E: WriteEngine> Writer<E> {
                 finished(written, sender)
             })
         });
-        queue.send(job).await.map_err(|_| closed())?;
+        let until = Instant::now() + PATIENCE;
+        let place = Arc::new(Place::default());
+        let job = Job {
+            run,
+            place: Arc::clone(&place),
+            until,
+        };
+        let busy = || {
+            let why = "the database is busy with earlier changes";
+            self.health.failed(why);
+            StoreError::Unavailable(why.to_owned())
+        };
+        let queued = timeout_at(until, queue.send(job)).await;
+        queued.map_err(|_| busy())?.map_err(|_| closed())?;
         drop(queue);
-        let lost = |_| match is_begun.load(Ordering::Acquire) {
+        let answered = match timeout_at(until, &mut answer).await {
+            Ok(answered) => answered,
+            Err(_) if place.withdraw() => return Err(busy().into()),
+            // It is under way, and so must be waited for: it may be done.
+            Err(_) => answer.await,
+        };
+        let lost = |_| match place.is_begun() {
             true => StoreError::OutcomeUnknown("the writer ended".to_owned()),
             false => StoreError::Unavailable("the database did not begin the transaction".to_owned()),
         };
-        answer.await.map_err(lost)?
+        answered.map_err(lost)?
     }
 
     /// Lets the writer finish what is queued, and closes its connection.
@@ -164,7 +246,7 @@ fn finished<T: Send + 'static>(
     // A caller who went away is not an error: the change is made all the same.
     match result {
         Ok(Written { value, commit }) => Finished {
-            fate: Fate::Done(commit),
+            fate: Fate::Done(Box::new(commit)),
             answer: Box::new(move |outcome| drop(sender.send(outcome.result().map(|()| value)))),
         },
         Err(error) => Finished {
@@ -180,7 +262,7 @@ fn finished<T: Send + 'static>(
 impl Outcome {
     fn result(self) -> Result<(), WriteError> {
         match self {
-            Self::Committed => Ok(()),
+            Self::Committed | Self::Refused => Ok(()),
             Self::RolledBack(why) => Err(StoreError::Unavailable(why).into()),
             Self::Corrupt(why) => Err(StoreError::Corrupt(why).into()),
             Self::Unknown(why) => Err(StoreError::OutcomeUnknown(why).into()),
@@ -188,10 +270,21 @@ impl Outcome {
     }
 }
 
-async fn run<E: WriteEngine>(mut engine: E, mut queue: mpsc::Receiver<Job<E>>, observer: Arc<dyn CommitObserver>) {
+async fn run<E: WriteEngine>(
+    mut engine: E,
+    mut queue: mpsc::Receiver<Job<E>>,
+    observer: Arc<dyn CommitObserver>,
+    health: &Health,
+) {
     while let Some(first) = queue.recv().await {
         let mut answers: Vec<Answer> = Vec::new();
         let outcome = group(&mut engine, first, &mut queue, observer.as_ref(), &mut answers).await;
+        match &outcome {
+            Outcome::Committed => health.succeeded(),
+            Outcome::RolledBack(why) | Outcome::Unknown(why) => health.failed(why),
+            // The database took nothing else, or was asked for nothing.
+            Outcome::Corrupt(_) | Outcome::Refused => {}
+        }
         for answer in answers {
             answer(outcome.clone());
         }
@@ -214,18 +307,30 @@ async fn group<E: WriteEngine>(
     let mut is_alone = true;
     let mut next = Some(first);
     while let Some(job) = next {
-        if is_alone && let Err(error) = engine.begin().await {
+        if job.place.is_withdrawn() {
+            next = queue.try_recv().ok();
+            continue;
+        }
+        if is_alone && let Err(error) = engine.begin(job.until).await {
             engine.roll_back().await;
             return Outcome::RolledBack(error.to_string());
         }
+        if !job.place.begin() {
+            // Its caller has gone away while the transaction was opened.
+            if is_alone {
+                engine.roll_back().await;
+            }
+            next = queue.try_recv().ok();
+            continue;
+        }
         let finished = match is_alone {
-            true => job(engine).await,
-            false => run_saved(engine, job).await,
+            true => (job.run)(engine).await,
+            false => run_saved(engine, job.run).await,
         };
         answers.push(finished.answer);
         match finished.fate {
             Fate::Done(one) => {
-                merge(&mut commit, one);
+                commit.merge(*one);
                 is_alone = false;
             }
             Fate::Refused if is_alone => engine.roll_back().await,
@@ -244,8 +349,8 @@ async fn group<E: WriteEngine>(
         };
     }
     if is_alone {
-        // All were refused: nothing is open, and nobody waits for a commit.
-        return Outcome::Committed;
+        // Nothing is open, and nobody waits for a commit.
+        return Outcome::Refused;
     }
     match engine.commit(commit.is_news()).await {
         Ok(()) => {
@@ -253,26 +358,30 @@ async fn group<E: WriteEngine>(
             Outcome::Committed
         }
         Err(error) => {
-            observer.outcome_unknown();
-            engine.roll_back().await;
-            match error {
+            let outcome = match error {
                 // Whose fault it is of several is not known: each may try again, and the one fails again.
                 StoreError::Corrupt(why) if answers.len() == 1 => Outcome::Corrupt(why),
                 StoreError::Unavailable(why) | StoreError::Corrupt(why) => Outcome::RolledBack(why),
                 other => Outcome::Unknown(other.to_string()),
+            };
+            // What was surely rolled back has touched nothing.
+            if let Outcome::Unknown(_) = outcome {
+                observer.outcome_unknown(&commit);
             }
+            engine.roll_back().await;
+            outcome
         }
     }
 }
 
 /// Runs a job in a savepoint, so that a refusal undoes only its own writes.
-async fn run_saved<E: WriteEngine>(engine: &mut E, job: Job<E>) -> Finished {
+async fn run_saved<E: WriteEngine>(engine: &mut E, run: Run<E>) -> Finished {
     let broken = |finished: Finished| Finished {
         fate: Fate::Broken,
         ..finished
     };
     let is_saved = engine.save().await.is_ok();
-    let finished = job(engine).await;
+    let finished = run(engine).await;
     let end = match finished.fate {
         Fate::Done(_) => engine.keep().await,
         Fate::Refused => engine.undo().await,
@@ -283,15 +392,4 @@ async fn run_saved<E: WriteEngine>(engine: &mut E, job: Job<E>) -> Finished {
     } else {
         broken(finished)
     }
-}
-
-fn merge(all: &mut Commit, one: Commit) {
-    all.revision = all.revision.max(one.revision);
-    all.secrets.extend(one.secrets);
-    all.root_keys.extend(one.root_keys);
-    all.tenants.extend(one.tenants);
-    all.owners.extend(one.owners);
-    all.check_policies.extend(one.check_policies);
-    all.keys.extend(one.keys);
-    all.actions.extend(one.actions);
 }

@@ -1,17 +1,19 @@
 //! Statements on SQLite.
 
+use super::watch::FileWatch;
 use crate::error::StoreError;
 use crate::sql::rows::corrupt;
 use crate::sql::writer::WriteEngine;
 use crate::sql::{Columns, Dialect, Engine, Plain, Statement, Value, same_digest};
 use async_trait::async_trait;
 use deadpool::unmanaged::Pool;
-use rusqlite::ffi::{ErrorCode, SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_CONSTRAINT_UNIQUE};
+use rusqlite::ffi::{ErrorCode, SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_CONSTRAINT_UNIQUE, SQLITE_IOERR_WRITE};
 use rusqlite::types::{ToSqlOutput, Value as Cell, ValueRef};
 use rusqlite::{CachedStatement, ToSql};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// How long a read may wait for a free connection before the store counts as away.
 const READER_WAIT: Duration = Duration::from_secs(2);
@@ -29,6 +31,8 @@ pub(super) const DIALECT: Dialect = Dialect {
         same_digest!("c.digest", "unhex(j.value ->> 0)"),
         " GROUP BY c.key_id) AS u WHERE keys.id = u.id"
     ),
+    refuse_keys: "UPDATE keys SET last_refused_at = max(coalesce(keys.last_refused_at, 0), u.at) FROM \
+         (SELECT unhex(value ->> 0) AS id, value ->> 1 AS at FROM json_each(?1)) AS u WHERE keys.id = u.id",
     add_counts: "INSERT INTO usage (key_id, hour, outcome, count) \
          SELECT unhex(value ->> 0), value ->> 1, value ->> 2, value ->> 3 FROM json_each(?1) WHERE true \
          ON CONFLICT DO UPDATE SET count = count + excluded.count",
@@ -55,6 +59,23 @@ pub(super) fn failed(error: rusqlite::Error) -> StoreError {
         }
         other => StoreError::Unavailable(other.to_string()),
     }
+}
+
+/// Whether a commit that failed like this has surely written nothing that can come back, if it is rolled back.
+///
+/// A commit is a run of pages at the end of the log, of which the last one carries the mark that makes all of them count.
+/// Where writing one of them failed, that mark is missing or does not fit its checksum. After the last page the log is
+/// synced and then made known to other connections: where one of those two failed, a restart may find the commit whole
+/// (SQLite documentation, "WAL-mode File Format" and "Result and Error Codes").
+fn leaves_nothing(error: &rusqlite::Error) -> bool {
+    let rusqlite::Error::SqliteFailure(error, _) = error else {
+        return false;
+    };
+    let is_before_the_end = matches!(
+        error.code,
+        ErrorCode::DiskFull | ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked
+    );
+    is_before_the_end || error.extended_code == SQLITE_IOERR_WRITE
 }
 
 impl ToSql for Value<'_> {
@@ -176,6 +197,11 @@ fn run_on(connection: &rusqlite::Connection, sql: &str, values: &[impl ToSql]) -
     touched(&mut *prepared(connection, sql, values).map_err(failed)?)
 }
 
+/// Runs a statement without parameters.
+fn run_plain(connection: &rusqlite::Connection, sql: &str) -> rusqlite::Result<()> {
+    prepared(connection, sql, &[0_i64; 0])?.raw_execute().map(drop)
+}
+
 fn rows_of(connection: &rusqlite::Connection, sql: &str, values: &[impl ToSql]) -> Result<Vec<Row>, StoreError> {
     let mut found = Vec::new();
     each_row(connection, sql, values, |row| {
@@ -214,7 +240,10 @@ fn each_row_of(
 
 /// Connections that read, on threads that may wait for the disk; each statement sees one snapshot.
 #[derive(Debug)]
-pub(crate) struct Readers<'p>(pub(super) &'p Pool<rusqlite::Connection>);
+pub(crate) struct Readers<'p> {
+    pub(super) pool: &'p Pool<rusqlite::Connection>,
+    pub(super) watch: &'p FileWatch,
+}
 
 impl Readers<'_> {
     /// Does something with a free connection.
@@ -223,11 +252,14 @@ impl Readers<'_> {
         work: impl FnOnce(&rusqlite::Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let away = |why: String| StoreError::Unavailable(why);
-        let waited = tokio::time::timeout(READER_WAIT, self.0.get()).await;
+        self.watch.require_sound()?;
+        let waited = tokio::time::timeout(READER_WAIT, self.pool.get()).await;
         let got = waited.map_err(|_| away("every connection to the database is busy".to_owned()))?;
         let connection = got.map_err(|_| away("the store is closed".to_owned()))?;
         let done = tokio::task::spawn_blocking(move || work(&connection)).await;
-        done.map_err(|error| away(error.to_string()))?
+        let done = done.map_err(|error| away(error.to_string()))?;
+        self.watch.require_sound()?;
+        done
     }
 }
 
@@ -253,6 +285,7 @@ pub(crate) struct Connection {
     pub(super) writer: rusqlite::Connection,
     /// The thread that folds what it has written.
     pub(super) folder: JoinHandle<()>,
+    pub(super) watch: Arc<FileWatch>,
 }
 
 #[async_trait]
@@ -283,9 +316,18 @@ impl Engine for Connection {
     }
 }
 
+/// Leaves a connection as a killed process would, for what is found on the disk later: without folding the log.
+#[expect(
+    clippy::mem_forget,
+    reason = "closing would fold the log into files that are not ours any more"
+)]
+pub(super) fn leave(connection: rusqlite::Connection) {
+    std::mem::forget(connection);
+}
+
 impl Connection {
     fn say(&mut self, sql: &'static str) -> Result<(), StoreError> {
-        run_on(&self.writer, sql, &[0_i64; 0]).map(drop)
+        run_plain(&self.writer, sql).map_err(failed)
     }
 }
 
@@ -311,7 +353,8 @@ impl WriteEngine for Connection {
         started.map(drop).map_err(failed)
     }
 
-    async fn begin(&mut self) -> Result<(), StoreError> {
+    async fn begin(&mut self, _until: Instant) -> Result<(), StoreError> {
+        self.watch.require_sound()?;
         self.say("BEGIN IMMEDIATE")
     }
 
@@ -329,16 +372,32 @@ impl WriteEngine for Connection {
     }
 
     async fn commit(&mut self, _is_news: bool) -> Result<(), StoreError> {
-        self.say("COMMIT")
-            .map_err(|error| StoreError::OutcomeUnknown(error.to_string()))
+        // What is committed to a file that is deleted already would be answered, and gone with the process.
+        self.watch.look()?;
+        let Err(error) = run_plain(&self.writer, "COMMIT") else {
+            return Ok(());
+        };
+        // A failure to write makes SQLite roll back by itself; after others the transaction is still open.
+        let is_undone = self.writer.is_autocommit() || run_plain(&self.writer, "ROLLBACK").is_ok();
+        Err(match is_undone && leaves_nothing(&error) {
+            true => StoreError::Unavailable(error.to_string()),
+            false => StoreError::OutcomeUnknown(error.to_string()),
+        })
     }
 
     async fn roll_back(&mut self) {
-        // SQLite may have rolled back by itself (disk full); then this fails and says so, and nothing is left to undo.
-        drop(self.say("ROLLBACK"));
+        // SQLite may have rolled back by itself (disk full): then nothing is left to undo.
+        if !self.writer.is_autocommit() {
+            drop(self.say("ROLLBACK"));
+        }
     }
 
     async fn close(self) {
+        if self.watch.trouble().is_some() {
+            // Folding would write into files that are not this process's any more, and delete the log beside them.
+            leave(self.writer);
+            return;
+        }
         // The last one to close folds the log file into the database; failing that, the next start does.
         drop(self.writer.close());
         drop(self.folder.join());

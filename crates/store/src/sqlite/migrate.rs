@@ -2,10 +2,11 @@
 
 use super::engine::failed;
 use crate::error::StoreError;
+use crate::folded::folded;
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
 
 /// Number, name, text. A merged one is never edited (ARCHITECTURE.md, A9); Postgres has twins of most.
-const MIGRATIONS: [(i64, &str, &str); 6] = [
+const MIGRATIONS: [(i64, &str, &str); 11] = [
     (
         1,
         "foundation",
@@ -31,6 +32,31 @@ const MIGRATIONS: [(i64, &str, &str); 6] = [
         9,
         "credentials",
         include_str!("../../migrations/sqlite/0009_credentials.sql"),
+    ),
+    (
+        12,
+        "key_counts",
+        include_str!("../../migrations/sqlite/0012_key_counts.sql"),
+    ),
+    (
+        13,
+        "other_period",
+        include_str!("../../migrations/sqlite/0013_other_period.sql"),
+    ),
+    (
+        14,
+        "user_subjects",
+        include_str!("../../migrations/sqlite/0014_user_subjects.sql"),
+    ),
+    (
+        15,
+        "last_refused",
+        include_str!("../../migrations/sqlite/0015_last_refused.sql"),
+    ),
+    (
+        16,
+        "folded_names",
+        include_str!("../../migrations/sqlite/0016_folded_names.sql"),
     ),
 ];
 
@@ -61,7 +87,37 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
         tx.execute_batch(sql).map_err(failed)?;
         tx.execute(NOTE, (number, name)).map_err(failed)?;
     }
+    fill_folded_names(&tx).map_err(failed)?;
     tx.commit().map_err(failed)
+}
+
+/// Fills in the folded names of keys that have none.
+fn fill_folded_names(connection: &Connection) -> rusqlite::Result<()> {
+    let mut update = connection.prepare("UPDATE keys SET folded_name = ?2 WHERE id = ?1")?;
+    loop {
+        let mut ask = connection.prepare_cached("SELECT id, name FROM keys WHERE folded_name IS NULL LIMIT 1000")?;
+        let rows = ask.query_map([], |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, String>(1)?)))?;
+        let rows = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+        if rows.is_empty() {
+            return Ok(());
+        }
+        for (id, name) in rows {
+            update.execute((id, folded(&name)))?;
+        }
+    }
+}
+
+/// Refuses a database that would have to be migrated and cannot be, for a reason.
+pub(super) fn require_newest(connection: &Connection, why: &str) -> Result<(), StoreError> {
+    let done: i64 = connection.query_row(DONE, [], |row| row.get(0)).map_err(failed)?;
+    let newest = MIGRATIONS.iter().map(|(number, ..)| *number).max().unwrap_or(0);
+    match done {
+        _ if done > newest => Err(StoreError::from_the_future(done, newest)),
+        _ if done < newest => Err(StoreError::Unavailable(format!(
+            "{why}, and its database is of an older version of Keyreeve: start this version once where it can write"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -75,14 +131,18 @@ mod tests {
         let former = "CREATE TABLE _sqlx_migrations (version BIGINT PRIMARY KEY, description TEXT NOT NULL); \
             INSERT INTO _sqlx_migrations SELECT version, name FROM keyreeve_migrations WHERE version < 4; \
             DROP TABLE keyreeve_migrations; DROP TABLE logins; DROP TABLE traces; DROP INDEX users_of_email; \
-            DROP INDEX log_of_subject; DROP TABLE check_policies; ALTER TABLE keys DROP COLUMN limits; \
-            DROP TABLE limit_counters";
+            DROP INDEX log_of_subject; DROP TABLE check_policies; \
+            DROP TRIGGER key_added; DROP TRIGGER key_gone; DROP TRIGGER key_moved; ALTER TABLE keys DROP COLUMN limits; \
+            DROP TABLE limit_counters; DROP TABLE subject_keys; DROP INDEX keys_named; \
+            DROP INDEX users_blocked_subjects; ALTER TABLE users DROP COLUMN subject; \
+            ALTER TABLE keys DROP COLUMN last_refused_at; \
+            DROP INDEX keys_not_folded; ALTER TABLE keys DROP COLUMN folded_name";
         connection.execute_batch(former).unwrap();
         migrate(&mut connection).unwrap();
         let versions = "SELECT group_concat(version) FROM keyreeve_migrations ORDER BY version";
         let versions: String = connection.query_row(versions, [], |row| row.get(0)).unwrap();
         assert_eq!(
-            versions, "1,2,4,5,6,9",
+            versions, "1,2,4,5,6,9,12,13,14,15,16",
             "the last were run, and the first two were not again"
         );
         assert!(connection.execute_batch("SELECT 1 FROM _sqlx_migrations").is_err());
@@ -116,6 +176,21 @@ mod tests {
         assert_eq!(rows(&connection), expected);
         let again = connection.execute_batch("INSERT INTO credentials SELECT * FROM credentials WHERE key_id = x'02'");
         assert!(again.is_err(), "the same secret once more");
+    }
+
+    #[test]
+    fn names_of_before_are_folded() {
+        let mut connection = before(16);
+        connection.execute_batch("PRAGMA foreign_keys = OFF").unwrap();
+        let all = "INSERT INTO keys (id, tenant, subject, name, scopes, digest, prefix, last_four, state, created_at, \
+             updated_at) WITH RECURSIVE number (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM number WHERE n < 2500) \
+             SELECT randomblob(16), 'acme', 'user_1', 'STRASSE ÄÖ ' || n, '', randomblob(32), 'ak', 'abcd', 'active', 1, 1 \
+             FROM number";
+        connection.execute_batch(all).unwrap();
+        migrate(&mut connection).unwrap();
+        let found = "SELECT count(*) FROM keys WHERE folded_name = 'strasse äö ' || substr(name, 12)";
+        let found: i64 = connection.query_row(found, [], |row| row.get(0)).unwrap();
+        assert_eq!(found, 2_500);
     }
 
     #[test]

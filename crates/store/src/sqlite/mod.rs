@@ -5,29 +5,39 @@
 
 mod engine;
 mod fold;
+mod look;
 mod migrate;
 #[cfg(test)]
 mod plans;
 #[cfg(feature = "postgres")]
 mod pour;
+mod watch;
+
+pub use look::{FoundDatabase, inspect_database};
 
 use crate::error::StoreError;
 use crate::lock::DirectoryLock;
+use crate::model::Head;
 use crate::sql::store::SqlStore;
 use crate::sql::writer::Writer;
 use crate::store::{CommitObserver, Store as _};
 use async_trait::async_trait;
 use deadpool::unmanaged::Pool;
 use engine::{Connection, Readers};
-use rusqlite::OpenFlags;
+use rusqlite::{FileControl, OpenFlags};
 use std::fmt;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use watch::FileWatch;
 
+/// The database in a data directory.
+pub const DATABASE_FILE: &str = "keyreeve.db";
 /// Connections that read. Reads are short; more would only wait for the same two disks and cores.
 const READERS: usize = 4;
+/// What SQLite needs beside the file to begin: one region of its index, and a few pages of its log.
+const ROOM_BYTES: usize = 64 * 1024;
 /// How long a connection waits for a lock that a backup tool may hold.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Prepared statements kept by a connection: more than this crate has.
@@ -40,12 +50,17 @@ const TO_WRITE: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PR
 /// Waits for the disk before the log begins anew.
 const TO_FOLD: &str = "PRAGMA synchronous = FULL";
 /// A quarter of the usual cache each: what is read often lies in the system's cache anyway.
-const TO_READ: &str = "PRAGMA query_only = ON; PRAGMA cache_size = -500";
+/// Whoever closes last folds the log and leaves it behind empty.
+const TO_READ: &str = "PRAGMA query_only = ON; PRAGMA cache_size = -500; PRAGMA journal_size_limit = 0";
 
 /// An open SQLite store. Dropping it without [`crate::Store::close`] loses nothing that was answered.
 pub struct SqliteStore {
     readers: Pool<rusqlite::Connection>,
     writer: Writer<Connection>,
+    file: PathBuf,
+    watch: Arc<FileWatch>,
+    /// Why nothing can be changed, where that is so.
+    read_only: Option<String>,
     _lock: Option<DirectoryLock>,
 }
 
@@ -55,13 +70,74 @@ impl SqliteStore {
     /// # Errors
     /// [`StoreError::InUse`] if another process has it; [`StoreError::Corrupt`] if a newer version wrote it.
     pub async fn open(directory: &Path, observer: Arc<dyn CommitObserver>) -> Result<Self, StoreError> {
-        let lock = DirectoryLock::take(directory)?;
-        let file = directory.join("keyreeve.db");
-        make_private(&file)?;
-        let (connection, readers) = aside(move || opened(&file)).await?;
+        Self::open_locked(directory, DirectoryLock::take(directory)?, observer).await
+    }
+
+    /// Opens the store in a directory whose lock is held. A directory or a file that may only be read, and a disk that
+    /// is too full for SQLite to begin, are opened for reading: [`SqliteStore::obstacle`] then says so.
+    ///
+    /// # Errors
+    /// As [`SqliteStore::open`].
+    pub async fn open_locked(
+        directory: &Path,
+        lock: DirectoryLock,
+        observer: Arc<dyn CommitObserver>,
+    ) -> Result<Self, StoreError> {
+        let file = directory.join(DATABASE_FILE);
+        if lock.is_read_only() {
+            return Self::open_read_only(file, lock, "the data directory is read-only").await;
+        }
+        if let Err(error) = make_private(&file) {
+            return match crate::lock::is_read_only(&error) && file.exists() {
+                true => Self::open_read_only(file, lock, "the database file is read-only").await,
+                false => {
+                    let why = format!("cannot open {}: {error}", file.display());
+                    Err(StoreError::Unavailable(why))
+                }
+            };
+        }
+        let path = file.clone();
+        let (connection, readers, watch) = match aside(move || opened(&path)).await {
+            Ok(opened) => opened,
+            Err(Opening::DiskFull) => {
+                let why = "the disk is full, and was when the server started: make room and start it again";
+                return Self::open_read_only(file, lock, why).await;
+            }
+            Err(Opening::Failed(error)) => return Err(error),
+        };
         Ok(Self {
             readers: Pool::from(readers),
             writer: Writer::start(connection, observer)?,
+            file,
+            watch,
+            read_only: None,
+            _lock: Some(lock),
+        })
+    }
+
+    /// Opens a store that nothing can be written to.
+    async fn open_read_only(file: PathBuf, lock: DirectoryLock, why: &'static str) -> Result<Self, StoreError> {
+        let path = file.clone();
+        let readers = aside(move || {
+            if !matches!(std::fs::metadata(&path), Ok(found) if found.len() > 0) {
+                return Err(StoreError::Unavailable(format!(
+                    "{why}, and there is no instance in it yet"
+                )));
+            }
+            let readers = (0..READERS).map(|_| look::connect_to_read(&path));
+            let readers: Vec<_> = readers.collect::<Result<_, _>>()?;
+            if let Some(reader) = readers.first() {
+                migrate::require_newest(reader, why)?;
+            }
+            Ok(readers)
+        });
+        let readers = readers.await?;
+        Ok(Self {
+            readers: Pool::from(readers),
+            writer: Writer::read_only(why.to_owned()),
+            watch: Arc::new(FileWatch::start(&file)),
+            file,
+            read_only: Some(why.to_owned()),
             _lock: Some(lock),
         })
     }
@@ -73,35 +149,176 @@ impl SqliteStore {
     /// [`StoreError::Unavailable`] if it cannot be opened; [`StoreError::Corrupt`] if it is not one of ours.
     pub async fn open_to_read(file: &Path) -> Result<Self, StoreError> {
         let path = file.to_owned();
-        let reader = aside(move || connect(&path, OpenFlags::SQLITE_OPEN_READ_ONLY, TO_READ)).await?;
+        let reader = aside(move || look::connect_to_read(&path)).await?;
         let store = Self {
             readers: Pool::from(vec![reader]),
-            writer: Writer::closed(),
+            writer: Writer::read_only("the database is open for reading only".to_owned()),
+            file: file.to_owned(),
+            watch: Arc::new(FileWatch::start(file)),
+            read_only: Some("the database is open for reading only".to_owned()),
             _lock: None,
         };
         let foreign = |_| StoreError::Corrupt(format!("{} is no database of Keyreeve", file.display()));
         store.head().await.map_err(foreign)?;
         Ok(store)
     }
+
+    /// Looks whether the open files are still those in the directory, and whether the database file itself has only
+    /// moved forward. Call it once a second; an error stays until the process ends, and nothing is read or written
+    /// any more.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] with what was found.
+    pub async fn look_after_files(&self) -> Result<(), StoreError> {
+        let (file, watch) = (self.file.clone(), Arc::clone(&self.watch));
+        let Some((stamp, head)) = aside(move || {
+            watch.look()?;
+            let change = watch.change();
+            Ok::<_, StoreError>(change.map(|(stamp, is_shorter)| (stamp, inside(&file, is_shorter))))
+        })
+        .await?
+        else {
+            return Ok(());
+        };
+        let inside = match head {
+            Ok(head) => self.require_own(head).await?,
+            Err(odd) => Err(odd),
+        };
+        if let Some(revision) = self.watch.settle(stamp, inside)
+            && self.read_only.is_none()
+        {
+            let file = self.file.clone();
+            aside(move || {
+                look::note_folded(&file, revision);
+                Ok::<_, StoreError>(())
+            })
+            .await?;
+        }
+        self.watch.require_sound()
+    }
+
+    /// Why nothing is read or written any more; `None` if all is well.
+    pub fn trouble(&self) -> Option<String> {
+        self.watch.trouble().map(str::to_owned)
+    }
+
+    /// Whether where the file ends is in the log of the open database.
+    async fn require_own(&self, head: Head) -> Result<watch::Inside, StoreError> {
+        let revision = head.revision;
+        if revision == 0 {
+            return Ok(Ok(0));
+        }
+        let readers = Readers {
+            pool: &self.readers,
+            watch: &self.watch,
+        };
+        let found = readers
+            .with(move |connection| look::chain_at(connection, revision).map_err(engine::failed))
+            .await?;
+        let other = || format!("{} ends in another history than the open database", self.file.display());
+        Ok(if found == Some(head.chain) {
+            Ok(revision)
+        } else {
+            Err(watch::Odd::Other(other()))
+        })
+    }
+}
+
+/// Where the file alone ends.
+fn inside(file: &Path, is_shorter: bool) -> Result<Head, watch::Odd> {
+    let whole = if is_shorter { look::require_whole(file) } else { Ok(()) };
+    match whole.and_then(|()| look::head_in_file(file)) {
+        Ok(head) => Ok(head),
+        Err(why) if is_shorter || !look::begins_well(file) => Err(watch::Odd::Unreadable(why)),
+        Err(_) => Err(watch::Odd::HalfFolded),
+    }
+}
+
+/// The name of a file that lies beside the database.
+fn beside(file: &Path, suffix: &str) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
 }
 
 /// Runs what waits for the disk where it holds nobody up.
-async fn aside<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-) -> Result<T, StoreError> {
+async fn aside<T: Send + 'static, E: From<StoreError> + Send + 'static>(
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, E> {
     let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|error| StoreError::Unavailable(error.to_string()))?
+    done.map_err(|error| E::from(StoreError::Unavailable(error.to_string())))?
 }
 
+/// Why the database could not be opened for writing.
+enum Opening {
+    /// There is no room for what SQLite makes beside the file. Nothing was changed.
+    DiskFull,
+    Failed(StoreError),
+}
+
+impl From<StoreError> for Opening {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+type Opened = (Connection, Vec<rusqlite::Connection>, Arc<FileWatch>);
+
 /// The connection that writes, when everything is migrated, and those that read.
-fn opened(file: &Path) -> Result<(Connection, Vec<rusqlite::Connection>), StoreError> {
+fn opened(file: &Path) -> Result<Opened, Opening> {
+    if !look::has_wal(file)
+        && let Ok(head) = look::head_in_file(file)
+    {
+        // Before anything is written: from here on the log goes on from this.
+        look::note_folded(file, head.revision);
+    }
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
-    let mut writer = connect(file, flags, TO_WRITE)?;
-    migrate::migrate(&mut writer)?;
+    let mut writer = connect(file, flags, TO_WRITE).map_err(|error| full_or(file, error))?;
+    migrate::migrate(&mut writer).map_err(|error| full_or(file, error))?;
     let readers = (0..READERS).map(|_| connect(file, flags, TO_READ));
-    let readers = readers.collect::<Result<_, _>>()?;
-    let folder = fold::beside(&mut writer, connect(file, flags, TO_FOLD)?, fold::Limits::default())?;
-    Ok((Connection { writer, folder }, readers))
+    let mut readers = readers.collect::<Result<Vec<_>, _>>()?;
+    let own = connect(file, flags, TO_FOLD)?;
+    for connection in readers.iter_mut().chain([&mut writer]) {
+        keep_files(connection)?;
+    }
+    keep_files(&own)?;
+    let watch = Arc::new(FileWatch::start(file));
+    let folder = fold::beside(&mut writer, own, fold::Limits::default())?;
+    let connection = Connection {
+        writer,
+        folder,
+        watch: Arc::clone(&watch),
+    };
+    Ok((connection, readers, watch))
+}
+
+/// The log (WAL) and its index stay, empty, when the last connection is closed: on a full disk they could not be made
+/// again, and the next start could not even read.
+fn keep_files(connection: &rusqlite::Connection) -> Result<(), StoreError> {
+    let mut keep = 1;
+    let kept = connection.file_control(Some("main"), FileControl::PersistWal(&mut keep));
+    kept.map_err(|error| StoreError::Unavailable(format!("cannot open the database: {error}")))
+}
+
+/// Whether it failed because there is no room: SQLite names other reasons where it is its index that does not fit.
+fn full_or(file: &Path, error: StoreError) -> Opening {
+    match (error, is_full(file)) {
+        (StoreError::Unavailable(_), true) => Opening::DiskFull,
+        (other, _) => Opening::Failed(other),
+    }
+}
+
+/// Whether there is no room for what SQLite makes beside the file. Tried, because systems keep reserves and quotas.
+fn is_full(file: &Path) -> bool {
+    let path = beside(file, "-room");
+    let tried = std::fs::write(&path, vec![0; ROOM_BYTES]);
+    drop(std::fs::remove_file(&path));
+    tried.is_err_and(|error| {
+        matches!(
+            error.kind(),
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
+        )
+    })
 }
 
 fn connect(file: &Path, flags: OpenFlags, settings: &str) -> Result<rusqlite::Connection, StoreError> {
@@ -122,7 +339,10 @@ impl SqlStore for SqliteStore {
     type Connection = Connection;
 
     fn reader(&self) -> Readers<'_> {
-        Readers(&self.readers)
+        Readers {
+            pool: &self.readers,
+            watch: &self.watch,
+        }
     }
 
     fn writer(&self) -> &Writer<Connection> {
@@ -132,22 +352,34 @@ impl SqlStore for SqliteStore {
     async fn close_readers(&self) {
         for _ in 0..self.readers.status().size {
             // One that is busy for too long is closed by whoever drops the store.
-            drop(self.readers.timeout_remove(Some(BUSY_TIMEOUT)).await);
+            let reader = self.readers.timeout_remove(Some(BUSY_TIMEOUT)).await;
+            if let Ok(reader) = reader
+                && self.watch.trouble().is_some()
+            {
+                engine::leave(reader);
+            }
         }
         self.readers.close();
+    }
+
+    fn halt(&self, why: &str) {
+        self.watch.fail(why);
+    }
+
+    fn obstacle(&self) -> Option<String> {
+        let trouble = self.watch.trouble().map(str::to_owned);
+        trouble.or_else(|| self.read_only.clone())
     }
 }
 
 /// Digests are no secrets, but names and owners are nobody else's business on a shared machine.
-fn make_private(file: &Path) -> Result<(), StoreError> {
+fn make_private(file: &Path) -> std::io::Result<()> {
     let opened = std::fs::OpenOptions::new()
         .create(true)
         .append(true)
         .mode(0o600)
         .open(file);
-    opened
-        .map(drop)
-        .map_err(|error| StoreError::Unavailable(format!("cannot open {}: {error}", file.display())))
+    opened.map(drop)
 }
 
 impl fmt::Debug for SqliteStore {

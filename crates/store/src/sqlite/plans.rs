@@ -69,12 +69,79 @@ fn nothing_that_a_change_or_a_verification_asks_reads_a_whole_table() {
             "{plan} for {sql}"
         );
     }
-    for sql in [tx::COUNT_KEYS, tx::NAME_TAKEN] {
-        let plan = plan(sql);
-        assert!(
-            plan.contains("keys_of_subject (tenant=? AND subject=?"),
-            "{plan} for {sql}"
+    let taken = plan(tx::NAME_TAKEN);
+    for index in ["expires_at=?)", "expires_at>?)"] {
+        let index = format!("keys_named (tenant=? AND subject=? AND name=? AND {index}");
+        assert!(taken.contains(&index), "{taken}");
+    }
+}
+
+/// An owner with so many keys, none of whose names is the one that is asked for.
+fn owner_of(connection: &Connection, keys: u32) {
+    let all = "INSERT INTO keys (id, tenant, subject, name, scopes, digest, prefix, last_four, state, created_at, \
+         updated_at, expires_at) WITH RECURSIVE number (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM number WHERE n < ?1) \
+         SELECT randomblob(16), 'acme', 'user_1', iif(n % 2, 'taken before', n), '', randomblob(32), 'ak', 'abcd', 'active', \
+         1, 1, iif(n % 2, 5, NULL) FROM number";
+    connection.execute(all, [keys]).unwrap();
+}
+
+/// How much SQLite does for a statement, in its own small steps.
+fn steps(connection: &Connection, sql: &str, values: &[&dyn rusqlite::ToSql]) -> (i64, i32) {
+    let mut statement = connection.prepare(sql).unwrap();
+    let answer = statement.query_row(values, |row| row.get(0)).unwrap();
+    (answer, statement.get_status(rusqlite::StatementStatus::VmStep))
+}
+
+#[test]
+fn a_key_is_made_as_quickly_for_an_owner_of_ten_thousand_as_for_one_of_ten() {
+    let at = |keys: u32| {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate(&mut connection).unwrap();
+        connection.execute_batch("PRAGMA foreign_keys = OFF").unwrap();
+        owner_of(&connection, keys);
+        let counted = steps(
+            &connection,
+            tx::COUNT_KEYS,
+            &[&"acme", &"user_1", &9, &true, &1, &1_000_000],
         );
+        assert_eq!(counted.0, i64::from(keys));
+        // Half of the keys had this name and have expired.
+        let free = steps(
+            &connection,
+            tx::NAME_TAKEN,
+            &[&"acme", &"user_1", &"taken before", &None::<i64>, &9],
+        );
+        let taken = steps(
+            &connection,
+            tx::NAME_TAKEN,
+            &[&"acme", &"user_1", &"2", &None::<i64>, &9],
+        );
+        assert_eq!((free.0, taken.0), (0, 1));
+        [counted.1, free.1, taken.1]
+    };
+    let (few, many) = (at(10), at(10_000));
+    assert_eq!(few, many);
+}
+
+#[test]
+fn keys_are_counted_whatever_becomes_of_them() {
+    let mut connection = Connection::open_in_memory().unwrap();
+    migrate(&mut connection).unwrap();
+    connection.execute_batch("PRAGMA foreign_keys = OFF").unwrap();
+    owner_of(&connection, 10);
+    for change in [
+        "UPDATE keys SET state = 'revoked' WHERE name IN ('2', '4')",
+        "UPDATE keys SET state = 'disabled' WHERE name IN ('4', '6')",
+        "DELETE FROM keys WHERE name IN ('2', '8')",
+        "UPDATE keys SET subject = 'user_2' WHERE name = '6'",
+        "UPDATE keys SET name = 'other'",
+    ] {
+        connection.execute_batch(change).unwrap();
+        let differ = "SELECT count(*) FROM (SELECT tenant, subject, count(*) AS keys FROM keys WHERE state <> 'revoked' \
+             GROUP BY tenant, subject) AS real LEFT JOIN subject_keys AS known USING (tenant, subject) \
+             WHERE real.keys IS NOT known.keys";
+        let differ: i64 = connection.query_row(differ, [], |row| row.get(0)).unwrap();
+        assert_eq!(differ, 0, "after {change}");
     }
 }
 

@@ -16,7 +16,10 @@ impl SqliteStore {
     pub(crate) async fn pour(&self, table: &'static Table, target: &mut Filling) -> Result<u64, StoreError> {
         // One batch is written while the next one is read.
         let (sender, mut batches) = mpsc::channel(1);
-        let readers = Readers(&self.readers);
+        let readers = Readers {
+            pool: &self.readers,
+            watch: &self.watch,
+        };
         let read = readers.with(move |connection| read(connection, table, &sender));
         let take = async {
             let mut count = 0_u64;

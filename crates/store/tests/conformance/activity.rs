@@ -19,9 +19,8 @@ fn count(key: KeyId, hour: Timestamp, outcome: &str, count: u64) -> UsageCount {
 
 async fn add(world: &World, counts: Vec<UsageCount>) {
     let activity = Activity {
-        uses: Vec::new(),
         counts,
-        traces: Vec::new(),
+        ..Activity::default()
     };
     world.store.record_activity(activity).await.unwrap();
 }
@@ -67,6 +66,8 @@ pub async fn an_event_is_an_entry_and_nothing_else(world: World) {
         subject: None,
         action: Action::AccessRefused,
         reason: Some("PERMISSION_DENIED".into()),
+        before: None,
+        after: None,
     };
     let revision = world
         .store
@@ -250,4 +251,25 @@ pub async fn traces_add_up_stay_few_and_go_with_their_key(world: World) {
     assert_eq!((found.len(), found[0].address.as_str()), (50, "198.51.100.99"));
     world.delete(key.id).await;
     assert!(world.store.traces(key.id).await.unwrap().is_empty());
+}
+
+pub async fn a_refusal_is_apart_from_a_use_and_the_secret_has_arrived(world: World) {
+    let key = world.issue("user_1", "one").await;
+    let refused = |seconds| Activity {
+        presented: vec![(key.secret.digest, later(seconds))],
+        refused: vec![(key.id, later(seconds))],
+        ..Activity::default()
+    };
+    for seconds in [20, 10] {
+        world.store.record_activity(refused(seconds)).await.unwrap();
+        let record = world.store.key(&world.tenant, key.id, NOW).await.unwrap().unwrap();
+        assert_eq!((record.last_used_at, record.last_refused_at), (None, Some(later(20))));
+        assert!(record.is_presented);
+    }
+    world.record_use(key.secret.digest, later(15)).await;
+    let record = world.store.key(&world.tenant, key.id, NOW).await.unwrap().unwrap();
+    assert_eq!(
+        (record.last_used_at, record.last_refused_at),
+        (Some(later(15)), Some(later(20)))
+    );
 }

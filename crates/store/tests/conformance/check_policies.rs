@@ -148,11 +148,23 @@ pub async fn a_poll_says_whose_check_policies_changed(world: World) {
     change(&world, CheckPolicyChange::Remove(called("orders")))
         .await
         .unwrap();
-    let polled = cluster.poll([1; 16], start, start).await.unwrap();
+    let none = keyreeve_core::coherence::holding::Holding::default();
+    let polled = cluster.poll(&renewal([1; 16], start), &none).await.unwrap();
     let told = polled.changes.iter().map(|change| match &change.touched {
         Touched::Known(commit) => commit.check_policies.clone(),
         Touched::Everything => panic!("an ordinary change touches known things"),
     });
     let told: Vec<_> = told.collect();
     assert_eq!(told, [vec![world.tenant.clone()], vec![world.tenant.clone()]]);
+}
+
+/// A poll that renews.
+fn renewal(session: [u8; 16], applied: u64) -> keyreeve_core::coherence::holder::Poll {
+    keyreeve_core::coherence::holder::Poll {
+        session,
+        applied,
+        known: applied,
+        sent: keyreeve_core::coherence::Moment::default(),
+        is_renewal: true,
+    }
 }

@@ -1,11 +1,14 @@
 //! Where several nodes meet: what every database for more than one process must do.
 
+use crate::owners::set_tenant;
 use crate::world::{World, context, later};
+use keyreeve_core::access::Permissions;
+use keyreeve_core::coherence::holding::{Awaited, Holding, Scope, Span};
 use keyreeve_core::text::Slug;
 use keyreeve_core::user::{Status, UserEdit};
 use keyreeve_core::{Digest, User, UserId};
 use keyreeve_store::cluster::{Cluster, Touched};
-use keyreeve_store::model::{TenantEdit, UserChange};
+use keyreeve_store::model::UserChange;
 use keyreeve_store::{Commit, StoreError};
 use std::sync::Arc;
 
@@ -18,13 +21,16 @@ fn cluster(world: &World) -> Option<Arc<dyn Cluster>> {
 
 /// Whether the session `ONE` still stands when it says that it has everything up to a revision.
 async fn renews(cluster: &dyn Cluster, revision: u64) -> bool {
-    let polled = cluster.poll(ONE, revision, revision).await.unwrap();
+    let polled = cluster
+        .poll(&renewal(ONE, revision), &Holding::default())
+        .await
+        .unwrap();
     polled.answer.is_renewed
 }
 
 /// What the changes after a revision touched, all together.
 async fn touched(cluster: &dyn Cluster, after: u64) -> Commit {
-    let polled = cluster.poll(ONE, after, after).await.unwrap();
+    let polled = cluster.poll(&renewal(ONE, after), &Holding::default()).await.unwrap();
     let mut all = Commit::default();
     for change in polled.changes {
         match change.touched {
@@ -48,21 +54,39 @@ pub async fn a_session_is_there_until_it_is_buried_and_then_refused(world: World
     assert_eq!((registered.head, registered.chain), (head.revision, head.chain));
     cluster.register(TWO, "second").await.unwrap();
     assert!(renews(&*cluster, registered.head).await);
-    let sessions = cluster.sessions().await.unwrap();
+    let sessions = cluster.sessions().await.unwrap().rows;
     assert_eq!(sessions.len(), 2);
     let first = sessions.iter().find(|one| one.seen.session == ONE).unwrap();
     assert_eq!((first.node.as_str(), first.seen.renewals), ("first", 1));
-    cluster.bury(ONE, 1).await.unwrap();
+    cluster.bury(&stopped_at(ONE, 1)).await.unwrap();
     assert!(!renews(&*cluster, registered.head).await);
-    let sessions = cluster.sessions().await.unwrap();
+    let sessions = cluster.sessions().await.unwrap().rows;
     assert_eq!(sessions.iter().map(|one| one.seen.session).collect::<Vec<_>>(), [TWO]);
+}
+
+pub async fn what_a_nodes_verifiers_have_not_stands_beside_what_it_acknowledges(world: World) {
+    let Some(cluster) = cluster(&world) else { return };
+    let start = cluster.register(ONE, "first").await.unwrap().head;
+    let seen = async || cluster.sessions().await.unwrap().rows.remove(0).seen;
+    assert!(seen().await.holding.is_empty());
+    let mut holding = Holding::default();
+    holding.add(Some(&Scope::Tenant(world.tenant.clone())), Span::one(start));
+    cluster.poll(&renewal(ONE, start), &holding).await.unwrap();
+    let told = seen().await;
+    assert_eq!((told.acked, &told.holding), (start, &holding));
+    assert!(told.holding.covers(&Awaited::one(&world.tenant, start)));
+    cluster.poll(&renewal(ONE, start), &Holding::default()).await.unwrap();
+    assert!(seen().await.holding.is_empty());
 }
 
 pub async fn a_session_that_moved_is_not_buried(world: World) {
     let Some(cluster) = cluster(&world) else { return };
     let registered = cluster.register(ONE, "first").await.unwrap();
-    cluster.poll(ONE, registered.head, registered.head).await.unwrap();
-    cluster.bury(ONE, 0).await.unwrap();
+    cluster
+        .poll(&renewal(ONE, registered.head), &Holding::default())
+        .await
+        .unwrap();
+    cluster.bury(&stopped_at(ONE, 0)).await.unwrap();
     assert!(renews(&*cluster, registered.head).await);
 }
 
@@ -116,6 +140,7 @@ pub async fn a_poll_says_of_tenants_and_owners_how_they_are_now(world: World) {
             tenant: world.tenant.clone(),
             id: user.id,
             edit,
+            giver: Permissions::all(),
             is_forced: true,
         };
         world.store.change_user(context(), change).await.unwrap();
@@ -124,15 +149,7 @@ pub async fn a_poll_says_of_tenants_and_owners_how_they_are_now(world: World) {
     assert!(!owners.is_empty() && owners.iter().all(|owner| owner.is_blocked));
     assert_eq!(owners[0].subject, user.subject().unwrap());
     let after = world.revision().await;
-    let edit = TenantEdit {
-        status: Some(Status::Suspended),
-        ..TenantEdit::default()
-    };
-    world
-        .store
-        .change_tenant(context(), world.tenant.clone(), edit)
-        .await
-        .unwrap();
+    set_tenant(&world, Status::Suspended).await;
     let tenants = touched(&*cluster, after).await.tenants;
     assert_eq!(tenants.len(), 1);
     assert_eq!(
@@ -159,18 +176,24 @@ pub async fn a_poll_acknowledges_and_says_where_the_chain_was(world: World) {
     let Some(cluster) = cluster(&world) else { return };
     let start = cluster.register(ONE, "first").await.unwrap();
     world.issue("user_1", "one").await;
-    let polled = cluster.poll(ONE, start.head, start.head).await.unwrap();
+    let polled = cluster
+        .poll(&renewal(ONE, start.head), &Holding::default())
+        .await
+        .unwrap();
     assert_eq!(polled.answer.chain, Some(start.chain));
     assert_eq!(polled.answer.head, start.head + 1);
     let head = world.store.head().await.unwrap();
     assert_eq!(polled.answer.last, Some((head.revision, head.chain)));
     assert!(!polled.answer.is_replica);
-    assert_eq!(cluster.sessions().await.unwrap()[0].seen.acked, start.head);
-    cluster.poll(ONE, head.revision, head.revision).await.unwrap();
-    assert_eq!(cluster.sessions().await.unwrap()[0].seen.acked, head.revision);
+    assert_eq!(cluster.sessions().await.unwrap().rows[0].seen.acked, start.head);
+    cluster
+        .poll(&renewal(ONE, head.revision), &Holding::default())
+        .await
+        .unwrap();
+    assert_eq!(cluster.sessions().await.unwrap().rows[0].seen.acked, head.revision);
     assert_eq!(
         cluster
-            .poll(ONE, head.revision + 5, head.revision + 5)
+            .poll(&renewal(ONE, head.revision + 5), &Holding::default())
             .await
             .unwrap()
             .answer
@@ -192,6 +215,28 @@ pub async fn nodes_agree_on_one_lease(world: World) {
     assert_eq!(cluster.agree_on_lease(Some(4_000), 15_000).await.unwrap(), 4_000);
     let other = cluster.agree_on_lease(Some(5_000), 15_000).await;
     assert!(matches!(other, Err(StoreError::Disagreement(_))), "{other:?}");
-    cluster.bury(ONE, 0).await.unwrap();
+    cluster.bury(&stopped_at(ONE, 0)).await.unwrap();
     assert_eq!(cluster.agree_on_lease(Some(5_000), 15_000).await.unwrap(), 5_000);
+}
+
+/// A poll that renews.
+fn renewal(session: [u8; 16], applied: u64) -> keyreeve_core::coherence::holder::Poll {
+    keyreeve_core::coherence::holder::Poll {
+        session,
+        applied,
+        known: applied,
+        sent: keyreeve_core::coherence::Moment::default(),
+        is_renewal: true,
+    }
+}
+
+/// A session that was seen to stop after so many polls, all of which renewed.
+fn stopped_at(session: [u8; 16], polls: u64) -> keyreeve_core::coherence::grantor::Seen {
+    keyreeve_core::coherence::grantor::Seen {
+        session,
+        acked: 0,
+        renewals: polls,
+        holding: Holding::default(),
+        leases: polls,
+    }
 }

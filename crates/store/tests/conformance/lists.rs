@@ -102,6 +102,25 @@ pub async fn a_search_takes_every_character_as_it_is(world: World) {
     assert!(world.names(search("'; --")).await.is_empty());
 }
 
+pub async fn a_search_takes_no_regard_of_case_whatever_the_letters(world: World) {
+    for called in ["Ärger", "STRASSE", "ΟΔΟΣ", "Привет", "plain"] {
+        world.issue("user_1", called).await;
+    }
+    for (text, found) in [
+        ("äRG", "Ärger"),
+        ("straße", "STRASSE"),
+        ("οδος", "ΟΔΟΣ"),
+        ("ПРИВЕТ", "Привет"),
+        ("PLAIN", "plain"),
+    ] {
+        let search = KeyQuery {
+            search: Some(text.to_owned()),
+            ..world.query()
+        };
+        assert_eq!(world.names(search).await, [found], "{text}");
+    }
+}
+
 pub async fn a_revocation_whose_time_to_undo_is_over_counts_as_revoked(world: World) {
     let key = world.issue("user_1", "one").await;
     let mut policy = Preset::Hold.policy();

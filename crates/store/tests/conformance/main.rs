@@ -13,15 +13,19 @@ mod census;
 mod changes;
 mod check_policies;
 mod cluster;
+mod comebacks;
+mod founding;
 mod journal;
 mod limits;
 mod lists;
+mod owners;
 mod people;
 mod replays;
 mod root_keys;
 mod secrets;
 mod slices;
 mod sqlite_only;
+mod versions;
 mod world;
 
 macro_rules! suite {
@@ -62,6 +66,8 @@ every_database! {
     changes::many_keys_change_in_one_commit_and_each_is_decided_on_alone,
     changes::many_keys_are_erased_with_all_their_secrets,
     changes::what_is_noted_of_keys_is_written_with_what_becomes_of_them,
+    comebacks::a_key_that_comes_back_is_counted_as_a_new_one,
+    comebacks::a_key_that_comes_back_is_asked_for_its_name_again,
     census::keys_are_counted_by_where_they_stand,
     journal::revisions_are_dense_under_many_writers,
     journal::the_chain_holds_from_the_first_entry_to_the_head,
@@ -77,6 +83,8 @@ every_database! {
     lists::of_what_expires_the_soonest_are_looked_at,
     lists::filters_by_owner_standing_and_name,
     lists::a_search_takes_every_character_as_it_is,
+    lists::a_search_takes_no_regard_of_case_whatever_the_letters,
+    activity::a_refusal_is_apart_from_a_use_and_the_secret_has_arrived,
     lists::unused_keys_scopes_and_endings_are_found,
     lists::a_revocation_whose_time_to_undo_is_over_counts_as_revoked,
     replays::a_retry_whose_secret_never_arrived_gets_another,
@@ -102,6 +110,12 @@ every_database! {
     slices::a_slice_is_given_out_once_and_makes_no_revision,
     slices::many_at_once_get_no_more_than_there_is,
     slices::what_comes_back_can_be_given_out_again,
+    slices::what_comes_back_after_the_turn_of_a_period_adds_nothing_to_the_next_one,
+    slices::a_use_from_before_the_turn_does_not_open_the_next_period_again,
+    slices::a_clock_that_goes_back_finds_the_count_of_its_period,
+    slices::a_rate_that_a_wrong_clock_counted_is_stored_as_the_right_one_says,
+    slices::of_all_limits_that_are_asked_for_or_of_none,
+    slices::a_limit_that_was_set_back_or_taken_away_forgets_its_count,
     slices::counters_go_with_their_key,
     activity::counts_add_up_by_hour_and_outcome,
     activity::counts_are_forgotten_after_ninety_days,
@@ -112,6 +126,12 @@ every_database! {
     activity::keys_about_to_expire_are_listed,
     activity::counts_of_several_keys_and_the_most_refused_are_found,
     activity::traces_add_up_stay_few_and_go_with_their_key,
+    owners::a_key_says_that_its_owner_is_blocked,
+    owners::a_user_of_another_tenant_blocks_no_keys_here,
+    owners::nothing_of_a_blocked_owner_is_made_or_comes_back,
+    owners::nothing_is_made_or_comes_back_in_a_suspended_tenant,
+    owners::a_retry_gives_a_blocked_owner_no_other_secret,
+    owners::a_change_of_a_user_says_how_many_keys_stop_or_work_again,
     people::a_user_comes_back_as_it_was_made,
     people::a_login_is_there_until_it_ends_or_is_taken,
     people::whoever_goes_or_gets_another_password_is_signed_out,
@@ -119,6 +139,7 @@ every_database! {
     people::an_address_is_one_users_until_it_is_removed,
     people::the_observer_hears_whose_keys_are_blocked,
     people::the_last_admin_stays_unless_it_is_forced,
+    people::a_role_beyond_the_caller_is_not_given,
     people::a_user_who_lost_role_or_place_meanwhile_changes_nothing,
     people::a_tenants_policy_and_status_change_in_one_entry,
     people::a_removed_tenant_takes_its_root_keys_along_and_does_not_come_back,
@@ -128,7 +149,15 @@ every_database! {
     check_policies::the_built_in_check_policy_is_stored_only_where_it_was_changed,
     check_policies::a_tenant_has_so_many_check_policies_and_no_more,
     check_policies::a_poll_says_whose_check_policies_changed,
+    versions::a_key_is_changed_only_in_the_version_that_was_seen,
+    versions::of_many_changes_of_one_version_at_once_one_is_made,
+    versions::use_of_a_key_and_time_alone_make_no_other_version,
+    versions::people_are_changed_only_in_the_version_that_was_seen,
+    versions::a_tenant_and_its_policy_are_two_records,
+    versions::check_policies_are_changed_only_in_the_version_that_was_seen,
+    versions::a_root_key_is_revoked_only_in_the_version_that_was_seen,
     cluster::a_session_is_there_until_it_is_buried_and_then_refused,
+    cluster::what_a_nodes_verifiers_have_not_stands_beside_what_it_acknowledges,
     cluster::a_session_that_moved_is_not_buried,
     cluster::a_poll_brings_what_came_since_with_what_it_touched,
     cluster::a_poll_says_of_tenants_and_owners_how_they_are_now,

@@ -1,7 +1,7 @@
 //! Users and tenants: what ends with them.
 
 use crate::world::{NOW, World, context, later, name, slug};
-use keyreeve_core::access::{Actor, Reach, Role};
+use keyreeve_core::access::{Actor, Permissions, Reach, Role};
 use keyreeve_core::policy::{ExpiryWish, Preset};
 use keyreeve_core::user::{Email, PasswordDigest, Status, UserEdit};
 use keyreeve_core::{Digest, User, UserId};
@@ -9,7 +9,8 @@ use keyreeve_store::WriteError;
 use keyreeve_store::model::{Login, LoginKind, TenantEdit, UserChange, WriteContext};
 use keyreeve_store::store::OwnerGate;
 
-fn user(world: &World, email: &str, role: Role) -> User {
+/// A user of the case's tenant, not stored yet.
+pub fn user(world: &World, email: &str, role: Role) -> User {
     User {
         id: UserId::from_bytes(u128::from(world.number()).to_be_bytes()),
         tenant: world.tenant.clone(),
@@ -23,7 +24,8 @@ fn user(world: &World, email: &str, role: Role) -> User {
     }
 }
 
-async fn made(world: &World, email: &str, role: Role) -> User {
+/// The same, stored.
+pub async fn made(world: &World, email: &str, role: Role) -> User {
     let user = user(world, email, role);
     world.store.create_user(context(), user.clone()).await.unwrap();
     user
@@ -34,6 +36,7 @@ fn change(user: &User, edit: UserEdit) -> UserChange {
         tenant: user.tenant.clone(),
         id: user.id,
         edit,
+        giver: Permissions::all(),
         is_forced: false,
     }
 }
@@ -97,12 +100,12 @@ pub async fn the_observer_hears_whose_keys_are_blocked(world: World) {
     ] {
         world.seen.forget();
         let before = world.revision().await;
-        let (after, revision) = world
+        let changed = world
             .store
             .change_user(context(), change(&ada, to(status)))
             .await
             .unwrap();
-        assert_eq!((after.status, revision), (status, before + 1));
+        assert_eq!((changed.user.status, changed.revision), (status, before + 1));
         let owners: Vec<_> = world
             .seen
             .0
@@ -145,6 +148,27 @@ pub async fn the_last_admin_stays_unless_it_is_forced(world: World) {
         .change_user(context(), change(&bob, to(Status::Removed)))
         .await;
     assert!(matches!(refused, Err(WriteError::LastAdmin)));
+}
+
+pub async fn a_role_beyond_the_caller_is_not_given(world: World) {
+    let bob = made(&world, "bob@example.com", Role::Member).await;
+    let head = world.store.head().await.unwrap();
+    let promoted = UserEdit {
+        role: Some(Role::Admin),
+        ..UserEdit::default()
+    };
+    let by = |giver| UserChange {
+        giver,
+        ..change(&bob, promoted.clone())
+    };
+    let refused = world.store.change_user(context(), by(Role::Member.permissions())).await;
+    assert!(matches!(refused, Err(WriteError::RoleBeyond(Role::Admin))));
+    assert_eq!(world.store.head().await.unwrap(), head);
+    world
+        .store
+        .change_user(context(), by(Role::Admin.permissions()))
+        .await
+        .unwrap();
 }
 
 pub async fn a_user_who_lost_role_or_place_meanwhile_changes_nothing(world: World) {

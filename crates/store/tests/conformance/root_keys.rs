@@ -21,8 +21,9 @@ pub async fn an_instance_is_founded_once(world: World) {
     let head = world.store.head().await.unwrap();
     let root_key = world.root_key(Reach::Instance);
     let digest = root_key.digest;
-    let founding = world.store.found(context(), tenant("default"), root_key).await.unwrap();
-    assert_eq!(founding, Founding::StoodAlready);
+    let never = Box::new(|| -> Result<(), String> { panic!("a root key that is not made was shown") });
+    let founding = world.store.found(context(), tenant("default"), root_key, never).await;
+    assert_eq!(founding.unwrap(), Founding::StoodAlready);
     assert_eq!(world.store.head().await.unwrap(), head);
     assert!(world.store.find_root_key(&digest).await.unwrap().value.is_none());
 }

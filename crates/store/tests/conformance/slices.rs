@@ -3,7 +3,7 @@
 use crate::world::{NOW, World, context, draft, later};
 use keyreeve_core::audit::Action;
 use keyreeve_core::lifecycle::{Edit, Key};
-use keyreeve_core::limits::{Limits, Need, Slice, Wish};
+use keyreeve_core::limits::{Limits, Need, Period, Slice, Wish};
 use keyreeve_core::policy::ExpiryWish;
 use keyreeve_core::{KeyId, Timestamp};
 use keyreeve_store::model::{IssueRequest, SliceRequest};
@@ -106,6 +106,108 @@ pub async fn what_comes_back_can_be_given_out_again(world: World) {
     };
     world.store.take_slices(request(KEY, 1, back, NOW)).await.unwrap();
     assert_eq!(take(&world, KEY, 1, 1, 1_000, NOW).await.granted, 400);
+}
+
+/// The turn of the day that [`NOW`] is in: the last time before it, and the first after it.
+fn turn() -> (Timestamp, Timestamp) {
+    let end = Period::Day.end(NOW).unwrap();
+    (Timestamp::from_millis(end.millis() - 1), end)
+}
+
+async fn give_back(world: &World, count: u64, of: i64, now: Timestamp) {
+    let wish = Wish {
+        least: 0,
+        want: 0,
+        back: Some((count, of)),
+    };
+    world.store.take_slices(request(KEY, 1, wish, now)).await.unwrap();
+}
+
+pub async fn what_comes_back_after_the_turn_of_a_period_adds_nothing_to_the_next_one(world: World) {
+    let (before, after) = turn();
+    let old = take(&world, KEY, 1, 1, 1_000, before).await;
+    assert_eq!(take(&world, KEY, 1, 1, 600, after).await.granted, 600);
+    give_back(&world, 1_000, old.counter.since, after).await;
+    // Also by a node whose clock has not come to the turn yet.
+    give_back(&world, 1_000, old.counter.since, before).await;
+    assert_eq!(take(&world, KEY, 1, 1, 1_000, after).await.granted, 400);
+    assert_eq!(take(&world, KEY, 1, 1, 1, after).await.granted, 0);
+}
+
+pub async fn a_use_from_before_the_turn_does_not_open_the_next_period_again(world: World) {
+    let (before, after) = turn();
+    assert_eq!(take(&world, KEY, 1, 1, 900, after).await.granted, 900);
+    let late = take(&world, KEY, 1, 1, 10, before).await;
+    assert_eq!((late.granted, late.counter.since), (10, after.millis()));
+    assert_eq!(take(&world, KEY, 1, 1, 1_000, after).await.granted, 90);
+    assert_eq!(take(&world, KEY, 1, 1, 1, before).await.granted, 0);
+}
+
+pub async fn a_clock_that_goes_back_finds_the_count_of_its_period(world: World) {
+    assert_eq!(take(&world, KEY, 1, 1, 1_000, NOW).await.granted, 1_000);
+    assert_eq!(take(&world, KEY, 1, 1, 600, later(2 * 86_400)).await.granted, 600);
+    assert_eq!(take(&world, KEY, 1, 1, 1_000, NOW).await.granted, 0);
+    assert_eq!(take(&world, KEY, 1, 1, 1_000, later(2 * 86_400)).await.granted, 400);
+}
+
+pub async fn a_rate_that_a_wrong_clock_counted_is_stored_as_the_right_one_says(world: World) {
+    assert_eq!(take(&world, KEY, 0, 1, 20, later(3_600)).await.granted, 10);
+    assert_eq!(take(&world, KEY, 0, 1, 20, NOW).await.granted, 0);
+    assert_eq!(take(&world, KEY, 0, 1, 20, later(60)).await.granted, 10);
+}
+
+pub async fn of_all_limits_that_are_asked_for_or_of_none(world: World) {
+    let one = |place: usize, least| Need {
+        place,
+        limit: limits().counted.as_slice()[place].clone(),
+        wish: Wish {
+            least,
+            want: least,
+            back: None,
+        },
+    };
+    let ask = async |rate, quota| {
+        let request = SliceRequest {
+            key: KEY,
+            needs: vec![one(0, rate), one(1, quota)],
+            now: NOW,
+        };
+        let given = world.store.take_slices(request).await.unwrap();
+        given.iter().map(|slice| slice.granted).collect::<Vec<_>>()
+    };
+    assert_eq!(ask(4, 1_000).await, [4, 1_000]);
+    assert_eq!(ask(1, 1).await, [0, 0], "the quota is used up");
+    assert_eq!(
+        take(&world, KEY, 0, 1, 20, NOW).await.granted,
+        6,
+        "and nothing of the rate was taken"
+    );
+    let counters = world.store.counters(KEY).await.unwrap();
+    let quota = counters.iter().find(|(name, _)| name.as_str() == "q").unwrap();
+    assert_eq!((counters.len(), quota.1.value), (2, 1_000));
+    assert!(world.store.counters(OTHER).await.unwrap().is_empty());
+}
+
+pub async fn a_limit_that_was_set_back_or_taken_away_forgets_its_count(world: World) {
+    let key = world.issue("user_1", "limited").await;
+    let set = async |counted: &str| {
+        let edit = Edit {
+            counted: Some(Limits::from_joined(counted).unwrap().counted),
+            ..Edit::default()
+        };
+        let change = world.change_request(key.id, move |key, policy| key.update(edit, policy, NOW));
+        world.store.change(context(), change).await.unwrap();
+    };
+    let known = async || world.store.counters(key.id).await.unwrap().len();
+    set(LIMITS).await;
+    take(&world, key.id, 0, 1, 1, NOW).await;
+    take(&world, key.id, 1, 1, 1, NOW).await;
+    assert_eq!(known().await, 2);
+    set("rate:r,20,60,10,hard quota:other,1000,day").await;
+    assert_eq!(known().await, 1);
+    let change = world.change_request(key.id, |key, _| key.reset_limits(NOW));
+    let changed = world.store.change(context(), change).await.unwrap().record.unwrap();
+    assert_eq!((changed.key.limits.resets, known().await), (1, 0));
 }
 
 pub async fn counters_go_with_their_key(world: World) {

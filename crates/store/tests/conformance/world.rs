@@ -30,7 +30,7 @@ impl CommitObserver for Seen {
         self.0.lock().unwrap().push(commit.clone());
     }
 
-    fn outcome_unknown(&self) {}
+    fn outcome_unknown(&self, _: &Commit) {}
 }
 
 impl Seen {
@@ -92,6 +92,7 @@ pub fn context() -> WriteContext {
         address: Some("192.0.2.7".into()),
         request_id: "req_1".into(),
         idempotency: None,
+        only_if: None,
     }
 }
 
@@ -305,6 +306,8 @@ impl World {
     pub async fn record_use(&self, digest: Digest, at: Timestamp) {
         let activity = keyreeve_store::model::Activity {
             uses: vec![(digest, at)],
+            presented: Vec::new(),
+            refused: Vec::new(),
             counts: Vec::new(),
             traces: Vec::new(),
         };

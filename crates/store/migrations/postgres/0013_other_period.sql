@@ -1,0 +1,4 @@
+-- Twin of sqlite/0013. What a quota counted in another period than the one that began at `since`, the last that was counted
+-- beside it: a clock that goes back finds its count there. Null for rates, and before there was a second period.
+ALTER TABLE limit_counters ADD COLUMN other_since BIGINT;
+ALTER TABLE limit_counters ADD COLUMN other_value BIGINT;

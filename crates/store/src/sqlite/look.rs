@@ -1,0 +1,215 @@
+//! Looking at a database before it is opened, or past its log, without changing anything.
+
+use super::{TO_READ, aside, beside, connect};
+use crate::error::StoreError;
+use crate::model::Head;
+use keyreeve_core::audit::ChainHash;
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+const HEAD: &str = "SELECT revision, chain FROM head";
+const CHAIN: &str = "SELECT chain FROM log WHERE revision = ?1";
+const ENTRIES: &str = "SELECT count(*) FROM log";
+const HAS_HEAD: &str = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'head'";
+/// How every database of SQLite begins.
+const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+/// Any question that makes SQLite read the file.
+const ANYTHING: &str = "SELECT count(*) FROM sqlite_master";
+
+/// What lies in a data directory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FoundDatabase {
+    /// No database file.
+    Missing,
+    /// A file in which no change was ever written.
+    Empty,
+    /// A database with a log.
+    Log {
+        /// Where the log ends.
+        head: Head,
+        /// The chain of the entry that was asked for; `None` if there is no such entry.
+        chain_there: Option<ChainHash>,
+        /// Entries are missing in between.
+        has_gaps: bool,
+        /// The file is older than it was under the log (WAL) beside it: they are not of the same copy, unless both are
+        /// of an older one.
+        is_older_than_log: bool,
+    },
+}
+
+/// Looks at the database of a directory, and at the entry of its log that has a revision. Nothing is made, migrated or
+/// changed. Hold the directory's lock meanwhile.
+///
+/// # Errors
+/// [`StoreError::Corrupt`] if the file is no database of ours, [`StoreError::Unavailable`] if it cannot be read.
+pub async fn inspect_database(directory: &Path, revision: u64) -> Result<FoundDatabase, StoreError> {
+    let file = directory.join(super::DATABASE_FILE);
+    aside(move || look_at(&file, revision)).await
+}
+
+fn look_at(file: &Path, revision: u64) -> Result<FoundDatabase, StoreError> {
+    let length = match std::fs::metadata(file) {
+        Ok(found) => found.len(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(FoundDatabase::Missing),
+        Err(error) => return Err(unreadable(file, &error)),
+    };
+    let has_log = has_wal(file);
+    if length == 0 && !has_log {
+        return Ok(FoundDatabase::Empty);
+    }
+    // Before SQLite looks at it, which may fold the log into the file.
+    let folded = if has_log { head_in_file(file).ok() } else { None };
+    let connection = connect_to_read(file)?;
+    let broken = |error: rusqlite::Error| match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => {
+            StoreError::Corrupt(format!("{} is damaged, or no database: {error}", file.display()))
+        }
+        _ => unreadable(file, &error),
+    };
+    let is_ours = connection.query_row(HAS_HEAD, [], |_| Ok(())).optional();
+    if is_ours.map_err(broken)?.is_none() {
+        return Ok(FoundDatabase::Empty);
+    }
+    let head = head_of(&connection).map_err(broken)?;
+    let chain_there = chain_at(&connection, revision).map_err(broken)?;
+    // Where everything is folded the end of the log says it all; else an older file may lie under a newer log.
+    match head.revision {
+        0 => Ok(FoundDatabase::Empty),
+        _ => Ok(FoundDatabase::Log {
+            head,
+            chain_there,
+            has_gaps: has_log && has_gaps(&connection, head).map_err(broken)?,
+            is_older_than_log: has_log && is_older_than_noted(file, folded),
+        }),
+    }
+}
+
+fn unreadable(file: &Path, error: &dyn std::error::Error) -> StoreError {
+    StoreError::Unavailable(format!("cannot read {}: {error}", file.display()))
+}
+
+fn head_of(connection: &Connection) -> rusqlite::Result<Head> {
+    connection.query_row(HEAD, [], |row| {
+        let revision: i64 = row.get(0)?;
+        Ok(Head {
+            revision: u64::try_from(revision).unwrap_or(0),
+            chain: row.get(1)?,
+        })
+    })
+}
+
+/// The chain that is stored with an entry.
+pub(super) fn chain_at(connection: &Connection, revision: u64) -> rusqlite::Result<Option<ChainHash>> {
+    let revision = i64::try_from(revision).unwrap_or(i64::MAX);
+    connection.query_row(CHAIN, [revision], |row| row.get(0)).optional()
+}
+
+fn has_gaps(connection: &Connection, head: Head) -> rusqlite::Result<bool> {
+    let entries: i64 = connection.query_row(ENTRIES, [], |row| row.get(0))?;
+    Ok(u64::try_from(entries).ok() != Some(head.revision))
+}
+
+/// Whether the log of SQLite beside the file has anything in it.
+pub(super) fn has_wal(file: &Path) -> bool {
+    std::fs::metadata(beside(file, "-wal")).is_ok_and(|found| found.len() > 0)
+}
+
+/// A connection that reads a database that nobody writes to. Where nothing can be written beside the file, what SQLite
+/// would make there is done without, as long as all of the database is in the file itself.
+pub(super) fn connect_to_read(file: &Path) -> Result<Connection, StoreError> {
+    let usual = connect(file, OpenFlags::SQLITE_OPEN_READ_ONLY, TO_READ);
+    let usual = usual.and_then(|connection| match connection.query_row(ANYTHING, [], |_| Ok(())) {
+        Ok(()) => Ok(connection),
+        Err(error) => Err(unreadable(file, &error)),
+    });
+    match usual {
+        Err(_) if !has_wal(file) => immutable(file),
+        Err(StoreError::Unavailable(why)) => Err(StoreError::Unavailable(format!(
+            "{why}. The last changes are still in {}, and reading them needs a directory that can be written to, with \
+             some free space: start there once, or put the directory on a disk that has it",
+            beside(file, "-wal").display()
+        ))),
+        other => other,
+    }
+}
+
+/// A connection that takes the file as it is, past the log and without locks: for a file that does not change, or for
+/// one look.
+fn immutable(file: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+    connect(&uri(file), flags, TO_READ)
+}
+
+/// The address of a file as SQLite reads it.
+fn uri(file: &Path) -> PathBuf {
+    let path = file.to_string_lossy();
+    let path = path.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+    PathBuf::from(format!("file:{path}?immutable=1"))
+}
+
+/// Where the log ended when it was last folded into the file; revision 0 where nothing was yet.
+pub(super) fn head_in_file(file: &Path) -> Result<Head, String> {
+    let connection = immutable(file).map_err(|error| error.to_string())?;
+    let read = || match connection.query_row(HAS_HEAD, [], |_| Ok(())).optional()? {
+        Some(()) => head_of(&connection),
+        None => Ok(Head {
+            revision: 0,
+            chain: [0; 32],
+        }),
+    };
+    read().map_err(|error| format!("{} cannot be read: {error}", file.display()))
+}
+
+/// Whether the file is as long as its first page says (sqlite.org/fileformat.html, section 1.3).
+pub(super) fn require_whole(file: &Path) -> Result<(), String> {
+    let cut = || format!("{} was cut off", file.display());
+    let mut first = [0_u8; 100];
+    let mut opened = std::fs::File::open(file).map_err(|error| error.to_string())?;
+    opened.read_exact(&mut first).map_err(|_| cut())?;
+    let length = opened.metadata().map_err(|error| error.to_string())?.len();
+    let page = first.get(16..18).and_then(|bytes| bytes.try_into().ok());
+    let page = page.map_or(0, |bytes| u64::from(u16::from_be_bytes(bytes)));
+    let page = if page == 1 { 65_536 } else { page };
+    let pages = first.get(28..32).and_then(|bytes| bytes.try_into().ok());
+    let pages = pages.map_or(0, |bytes| u64::from(u32::from_be_bytes(bytes)));
+    match length < page.saturating_mul(pages) {
+        true => Err(cut()),
+        false => Ok(()),
+    }
+}
+
+/// The file that remembers which revision was folded into the database file: an older copy of that file under a log
+/// that goes on from a newer one would else look like a whole database.
+fn note_of(file: &Path) -> PathBuf {
+    beside(file, "-folded")
+}
+
+fn is_older_than_noted(file: &Path, folded: Option<Head>) -> bool {
+    let noted = std::fs::read_to_string(note_of(file)).unwrap_or_default();
+    let noted: u64 = noted.trim().parse().unwrap_or(0);
+    // One that cannot be read alone is folded by half.
+    folded.is_some_and(|head| head.revision < noted)
+}
+
+/// Whether the file begins as a database does, or has not begun.
+pub(super) fn begins_well(file: &Path) -> bool {
+    let mut first = [0_u8; MAGIC.len()];
+    let read = std::fs::File::open(file).and_then(|mut opened| opened.read(&mut first));
+    read.is_ok_and(|length| length == 0 || first == *MAGIC)
+}
+
+/// Remembers which revision was folded into the file. Best effort: a note that is too low warns less and never wrongly.
+pub(super) fn note_folded(file: &Path, revision: u64) {
+    let fresh = beside(file, "-folded.new");
+    let write = || {
+        // What was read may not be on the disk yet, and a note must not outlive a power cut that the file did not.
+        std::fs::File::open(file)?.sync_all()?;
+        let mut options = std::fs::OpenOptions::new();
+        let options = options.create(true).write(true).truncate(true).mode(0o600);
+        writeln!(options.open(&fresh)?, "{revision}")?;
+        std::fs::rename(&fresh, note_of(file))
+    };
+    drop(write());
+}

@@ -1,0 +1,241 @@
+//! Whether the files that are open are still those in the data directory.
+//!
+//! An open file that was deleted or replaced can still be read and written, and all of it is lost when the process
+//! ends. So each commit looks at the files first, and so does the server once a second. What was found once stays:
+//! nothing is read from and nothing written to the database until the process is started again.
+
+use crate::error::StoreError;
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+/// The files of an open database.
+#[derive(Debug)]
+pub(super) struct FileWatch {
+    files: Vec<Watched>,
+    trouble: OnceLock<String>,
+    contents: Mutex<Contents>,
+}
+
+#[derive(Debug)]
+struct Watched {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+/// What is known of the database file itself, without what lies in its log (WAL).
+#[derive(Debug, Default)]
+struct Contents {
+    /// Length and times of the last look: where they have not changed, nothing was written.
+    stamp: Option<Stamp>,
+    /// The longest that the file was: it only grows, unless it is cut off, overwritten or vacuumed.
+    longest: u64,
+    /// The revision that the file had reached.
+    revision: u64,
+    /// What was wrong at the last look: what is read while the log is folded in is believed when it is read twice.
+    suspicion: Option<String>,
+}
+
+/// What was wrong with the contents of the file.
+#[derive(Debug)]
+pub(super) enum Odd {
+    /// It is cut off, or no database: nothing that SQLite does makes it so.
+    Unreadable(String),
+    /// What is in it is not of the open database.
+    Other(String),
+    /// It cannot be read alone, and has lost nothing: the log is folded in by half, which a full disk leaves so.
+    HalfFolded,
+}
+
+type Stamp = (u64, i64, i64, i64, i64);
+
+fn stamp_of(found: &Metadata) -> Stamp {
+    (
+        found.len(),
+        found.mtime(),
+        found.mtime_nsec(),
+        found.ctime(),
+        found.ctime_nsec(),
+    )
+}
+
+/// What a look into the database file alone found.
+pub(super) type Inside = Result<u64, Odd>;
+
+impl FileWatch {
+    /// Begins with the files as they are now: the database, and what SQLite keeps beside it.
+    pub(super) fn start(file: &Path) -> Self {
+        let all = [
+            Some(file.to_owned()),
+            Some(super::beside(file, "-wal")),
+            Some(super::beside(file, "-shm")),
+        ];
+        let seen = |path: PathBuf| {
+            let found = std::fs::metadata(&path).ok()?;
+            Some(Watched {
+                path,
+                device: found.dev(),
+                inode: found.ino(),
+            })
+        };
+        let contents = Contents {
+            longest: std::fs::metadata(file).map_or(0, |found| found.len()),
+            ..Contents::default()
+        };
+        Self {
+            files: all.into_iter().flatten().filter_map(seen).collect(),
+            trouble: OnceLock::new(),
+            contents: Mutex::new(contents),
+        }
+    }
+
+    /// What was found to be wrong, if anything ever was.
+    pub(super) fn trouble(&self) -> Option<&str> {
+        self.trouble.get().map(String::as_str)
+    }
+
+    /// Notes that the database must not be used any more.
+    pub(super) fn fail(&self, why: &str) {
+        // The first reason is the one to tell.
+        drop(self.trouble.set(why.to_owned()));
+    }
+
+    /// An error if the database must not be used any more.
+    pub(super) fn require_sound(&self) -> Result<(), StoreError> {
+        match self.trouble() {
+            None => Ok(()),
+            Some(why) => Err(StoreError::Unavailable(why.to_owned())),
+        }
+    }
+
+    /// Looks whether the open files are those that their names lead to.
+    pub(super) fn look(&self) -> Result<(), StoreError> {
+        self.require_sound()?;
+        for watched in &self.files {
+            let why = match std::fs::metadata(&watched.path) {
+                Ok(found) if found.dev() == watched.device && found.ino() == watched.inode => continue,
+                Ok(_) => format!("{} was replaced while the server ran", watched.path.display()),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    format!("{} was deleted while the server ran", watched.path.display())
+                }
+                // A file system that does not answer now may answer again.
+                Err(error) => {
+                    let why = format!("{} cannot be looked at: {error}", watched.path.display());
+                    return Err(StoreError::Unavailable(why));
+                }
+            };
+            self.fail(&why);
+        }
+        self.require_sound()
+    }
+
+    /// The stamp of the database file, if something was written there since the last look, or something was odd then;
+    /// and whether it is shorter than it was.
+    pub(super) fn change(&self) -> Option<(Stamp, bool)> {
+        let file = self.files.first()?;
+        let found = stamp_of(&std::fs::metadata(&file.path).ok()?);
+        let mut contents = self.contents.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_shorter = found.0 < contents.longest;
+        contents.longest = contents.longest.max(found.0);
+        (contents.stamp != Some(found) || contents.suspicion.is_some()).then_some((found, is_shorter))
+    }
+
+    /// Takes over what was found in the file: the revision it has reached. It never goes back, because only newer
+    /// states are folded into it. Gives the revision if it is newer than before.
+    pub(super) fn settle(&self, stamp: Stamp, inside: Inside) -> Option<u64> {
+        let mut contents = self.contents.lock().unwrap_or_else(PoisonError::into_inner);
+        contents.stamp = Some(stamp);
+        let former = contents.revision;
+        let (wrong, is_certain) = match inside {
+            Ok(revision) if revision >= former => {
+                contents.revision = revision;
+                contents.suspicion = None;
+                // One that was vacuumed by hand is whole, and as long as it now is.
+                contents.longest = stamp.0;
+                return (revision > former).then_some(revision);
+            }
+            Ok(revision) => (
+                format!("the database file went back from revision {former} to {revision}"),
+                false,
+            ),
+            Err(Odd::HalfFolded) => {
+                contents.suspicion = None;
+                return None;
+            }
+            Err(Odd::Other(why)) => (why, false),
+            Err(Odd::Unreadable(why)) => (why, true),
+        };
+        if contents.suspicion.replace(wrong.clone()).is_some() || is_certain {
+            self.fail(&format!("{wrong}: it was overwritten while the server ran"));
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scene() -> (tempfile::TempDir, PathBuf, FileWatch) {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("x.db");
+        std::fs::write(&file, "x").unwrap();
+        std::fs::write(super::super::beside(&file, "-wal"), "y").unwrap();
+        let watch = FileWatch::start(&file);
+        (directory, file, watch)
+    }
+
+    #[test]
+    fn a_file_that_is_gone_or_another_one_is_found_and_never_forgotten() {
+        for name in ["", "-wal"] {
+            let (_directory, file, watch) = scene();
+            watch.look().unwrap();
+            let path = super::super::beside(&file, name);
+            let kept = path.with_extension("kept");
+            std::fs::rename(&path, &kept).unwrap();
+            let found = watch.look().unwrap_err().to_string();
+            assert!(found.contains("was deleted"), "{found}");
+            std::fs::rename(&kept, &path).unwrap();
+            assert!(watch.look().is_err(), "what was written meanwhile may be lost");
+        }
+        let (_directory, file, watch) = scene();
+        let other = file.with_extension("other");
+        std::fs::write(&other, "z").unwrap();
+        std::fs::rename(&other, &file).unwrap();
+        let found = watch.look().unwrap_err().to_string();
+        assert!(found.contains("was replaced"), "{found}");
+    }
+
+    #[test]
+    fn contents_that_go_back_are_believed_when_they_are_seen_twice() {
+        let (_directory, _, watch) = scene();
+        let (stamp, _) = watch.change().unwrap();
+        assert_eq!(watch.settle(stamp, Ok(7)), Some(7));
+        assert_eq!(watch.change(), None);
+        assert_eq!(watch.settle(stamp, Ok(6)), None);
+        assert!(watch.trouble().is_none() && watch.change().is_some());
+        watch.settle(stamp, Ok(8));
+        watch.settle(stamp, Ok(3));
+        assert!(watch.trouble().is_none());
+        watch.settle(stamp, Ok(3));
+        assert!(watch.trouble().is_some());
+    }
+
+    #[test]
+    fn a_file_that_is_folded_into_by_half_is_no_cause_for_alarm_and_one_that_is_cut_off_is() {
+        let (_directory, file, watch) = scene();
+        let (stamp, is_shorter) = watch.change().unwrap();
+        assert!(!is_shorter);
+        for _ in 0..3 {
+            assert_eq!(watch.settle(stamp, Err(Odd::HalfFolded)), None);
+        }
+        assert!(watch.trouble().is_none());
+        std::fs::write(&file, "").unwrap();
+        let (stamp, is_shorter) = watch.change().unwrap();
+        assert!(is_shorter);
+        watch.settle(stamp, Err(Odd::Unreadable("cut off".to_owned())));
+        assert!(watch.trouble().is_some());
+    }
+}
