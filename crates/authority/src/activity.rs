@@ -1,14 +1,17 @@
 //! What verification leaves behind: last uses, counts, and warnings. Collected in memory and written in groups, so that
 //! a verification costs no write.
 
+mod rows;
+
 use crate::Authority;
 use crate::children::Reported;
 use keyreeve_core::access::Actor;
 use keyreeve_core::audit::Action;
-use keyreeve_core::coherence::{Cached as _, Entry, Noted};
+use keyreeve_core::coherence::{Cached as _, Entry, Moment, Noted};
 use keyreeve_core::verdict::Denial;
 use keyreeve_core::{Digest, Key, KeyId, Timestamp};
 use keyreeve_store::model::{Activity, Event, KeyRecord, Trace, UsageCount, WriteContext};
+use rows::{groups, hour_of, trace, usage};
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -24,10 +27,9 @@ const ROUND_MS: u64 = 50;
 const GROUP: usize = 500;
 /// Most replaced secrets whose presentation is remembered, and how long it is not reported again: an hour.
 const REUSES_MAX: usize = 10_000;
-const REUSE_GRAIN_MS: i64 = 3_600_000;
+const REUSE_GRAIN_MS: u64 = 3_600_000;
 /// Most addresses waiting to be written: whoever asks names them, so they must not fill the memory.
 const TRACES_MAX: usize = 4_000;
-const HOUR_MS: i64 = 3_600_000;
 
 /// Good verdicts on a key's own secret, and on one that is on its way out.
 const VALID: &str = "valid";
@@ -52,13 +54,52 @@ struct State {
     waiting: HashMap<Digest, Timestamp>,
     /// Handed to the store, not yet confirmed; still looked at, so that a reader sees no gap.
     on_the_way: HashMap<Digest, Timestamp>,
+    /// Secrets that were presented in calls that were refused, and when calls with secrets of keys were last refused: what
+    /// waits to be written, and what is handed to the store and not yet confirmed.
+    refusals: Refusals,
+    refusals_on_the_way: Refusals,
     counts: HashMap<(KeyId, &'static str), u64>,
     /// Counts of an hour that could not be written.
     unwritten: Vec<UsageCount>,
     /// By key, outcome and address: how often, and when last.
     traces: HashMap<Place, (u64, Timestamp)>,
-    reuses: HashMap<Digest, Timestamp>,
+    reuses: HashMap<Digest, Moment>,
     events: Vec<Event>,
+}
+
+/// What calls that were refused leave behind.
+#[derive(Debug, Default)]
+struct Refusals {
+    presented: HashMap<Digest, Timestamp>,
+    refused: HashMap<KeyId, Timestamp>,
+}
+
+impl Refusals {
+    fn add(&mut self, presented: &[(Digest, Timestamp)], refused: &[(KeyId, Timestamp)]) {
+        for (digest, at) in presented {
+            if self.presented.len() < WAITING_MAX {
+                self.presented.entry(*digest).or_insert(*at);
+            }
+        }
+        for (key, at) in refused {
+            if self.refused.len() < WAITING_MAX || self.refused.contains_key(key) {
+                let last = self.refused.entry(*key).or_insert(*at);
+                *last = (*last).max(*at);
+            }
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.presented.is_empty() && self.refused.is_empty()
+    }
+}
+
+impl State {
+    fn count(&mut self, key: KeyId, outcome: &'static str, count: u64) {
+        if self.counts.len() < WAITING_MAX {
+            *self.counts.entry((key, outcome)).or_default() += count;
+        }
+    }
 }
 
 impl Uses {
@@ -84,7 +125,7 @@ impl Uses {
     /// Whether somebody may have presented a secret for the first time and that is not written yet.
     fn has_first(&self) -> bool {
         let state = self.state();
-        !(state.first.is_empty() && state.waiting.is_empty())
+        !(state.first.is_empty() && state.waiting.is_empty() && state.refusals.presented.is_empty())
     }
 
     /// Keeps what an entry has collected that is about to be forgotten.
@@ -101,16 +142,18 @@ impl Uses {
         }
     }
 
-    /// Counts a denial of a known key.
-    pub(crate) fn note_denial(&self, key: KeyId, denial: Denial) {
-        self.add(key, denial.as_str(), 1);
+    /// Counts a denial of a known key, and notes when it was. The secret has arrived, also where it is refused.
+    pub(crate) fn note_denials(&self, entry: &Entry, denial: Denial, count: u64, at: Timestamp) {
+        let is_ended = matches!(denial, Denial::Revoked | Denial::Rotated | Denial::Erased);
+        let is_news = !is_ended && entry.note_presented();
+        let presented = is_news.then_some((*entry.digest(), at));
+        let mut state = self.state();
+        state.refusals.add(presented.as_slice(), &[(entry.key_id(), at)]);
+        state.count(entry.key_id(), denial.as_str(), count);
     }
 
     fn add(&self, key: KeyId, outcome: &'static str, count: u64) {
-        let mut state = self.state();
-        if state.counts.len() < WAITING_MAX {
-            *state.counts.entry((key, outcome)).or_default() += count;
-        }
+        self.state().count(key, outcome, count);
     }
 
     /// Notes where a verdict was asked for.
@@ -129,9 +172,9 @@ impl Uses {
 
     /// Notes that a replaced secret was presented. It is reported once an hour: whoever has it may be careless or a
     /// thief, and neither shall fill the log.
-    pub(crate) fn note_reuse(&self, entry: &Entry, digest: Digest, at: Timestamp) {
+    pub(crate) fn note_reuse(&self, entry: &Entry, digest: Digest, now: Moment) {
         let mut state = self.state();
-        let is_fresh = |noted: &Timestamp| at.millis().saturating_sub(noted.millis()) < REUSE_GRAIN_MS;
+        let is_fresh = |noted: &Moment| now.ms_since(*noted) < REUSE_GRAIN_MS;
         if state.reuses.get(&digest).is_some_and(is_fresh) || state.events.len() >= REUSES_MAX {
             return;
         }
@@ -139,7 +182,7 @@ impl Uses {
             state.reuses.retain(|_, noted| is_fresh(noted));
         }
         if state.reuses.len() < REUSES_MAX {
-            state.reuses.insert(digest, at);
+            state.reuses.insert(digest, now);
             state.events.push(Event {
                 tenant: Some(entry.gate().slug().clone()),
                 target_type: "key",
@@ -147,6 +190,8 @@ impl Uses {
                 subject: Some(entry.subject().to_owned()),
                 action: Action::KeySecretReused,
                 reason: Some("a secret that a rotation has replaced was presented".into()),
+                before: None,
+                after: None,
             });
         }
     }
@@ -157,6 +202,23 @@ impl Uses {
         state.waiting.get(digest).max(state.on_the_way.get(digest)).copied()
     }
 
+    /// Whether a secret was presented in a call that was refused, and that is not written yet.
+    fn is_presented(&self, digest: &Digest) -> bool {
+        let state = self.state();
+        let all = [&state.refusals, &state.refusals_on_the_way];
+        all.iter().any(|refusals| refusals.presented.contains_key(digest))
+    }
+
+    /// When a call with a secret of a key was last refused, as far as that is not written yet.
+    fn pending_refusal(&self, key: KeyId) -> Option<Timestamp> {
+        let state = self.state();
+        let all = [&state.refusals, &state.refusals_on_the_way];
+        all.iter()
+            .filter_map(|refusals| refusals.refused.get(&key))
+            .max()
+            .copied()
+    }
+
     /// Takes what one round may write, and whether more is waiting.
     fn take(&self, now: Timestamp) -> (Activity, Vec<Event>, bool) {
         let mut state = self.state();
@@ -164,6 +226,8 @@ impl Uses {
         let unwritten = state.unwritten.len().saturating_sub(ROUND);
         let mut activity = Activity {
             uses: state.waiting.extract_if(|_, _| true).take(ROUND).collect(),
+            presented: state.refusals.presented.extract_if(|_, _| true).take(ROUND).collect(),
+            refused: state.refusals.refused.extract_if(|_, _| true).take(ROUND).collect(),
             counts: state.unwritten.split_off(unwritten),
             traces: state.traces.extract_if(|_, _| true).take(ROUND).map(trace).collect(),
         };
@@ -178,8 +242,13 @@ impl Uses {
         // Counts of neighbours lie on one page.
         activity.counts.sort_unstable_by_key(|count| count.key);
         state.on_the_way = activity.uses.iter().copied().collect();
+        state.refusals_on_the_way = Refusals {
+            presented: activity.presented.iter().copied().collect(),
+            refused: activity.refused.iter().copied().collect(),
+        };
         let is_done = state.first.is_empty() && state.queue.is_empty() && state.waiting.is_empty();
-        let has_more = !is_done || !state.counts.is_empty() || !state.unwritten.is_empty();
+        let has_more =
+            !is_done || !state.refusals.is_empty() || !state.counts.is_empty() || !state.unwritten.is_empty();
         (activity, std::mem::take(&mut state.events), has_more)
     }
 
@@ -190,6 +259,10 @@ impl Uses {
         for entry in entries {
             take_entry(entry, now, &mut activity);
         }
+        let of_key = |digest: &Digest| entries.iter().any(|entry| entry.digest() == digest);
+        let presented = state.refusals.presented.extract_if(|digest, _| of_key(digest));
+        activity.presented.extend(presented);
+        activity.refused.extend(state.refusals.refused.remove_entry(&key));
         let denied = state.counts.extract_if(|(of, _), _| *of == key);
         let denied = denied.map(|((key, outcome), count)| usage(key, hour_of(now), outcome, count));
         activity.counts.extend(denied);
@@ -206,6 +279,7 @@ impl Uses {
         for (digest, at) in unwritten.uses {
             state.waiting.entry(digest).or_insert(at);
         }
+        state.refusals.add(&unwritten.presented, &unwritten.refused);
         let room = WAITING_MAX.saturating_sub(state.unwritten.len());
         state.unwritten.extend(unwritten.counts.into_iter().take(room));
     }
@@ -215,6 +289,7 @@ impl Uses {
         self.put_back(unwritten);
         let mut state = self.state();
         state.on_the_way.clear();
+        state.refusals_on_the_way = Refusals::default();
         state.events.extend(events);
     }
 }
@@ -262,7 +337,7 @@ impl Authority {
             .filter_map(|digest| self.verifier.keys.peek(digest));
         let entries: Vec<_> = entries.collect();
         let activity = self.verifier.uses.take_of(key.id, &entries, self.now());
-        if activity.uses.is_empty() && activity.counts.is_empty() && activity.traces.is_empty() {
+        if activity == Activity::default() {
             return;
         }
         if self.store.record_activity(activity.clone()).await.is_err() {
@@ -277,12 +352,19 @@ impl Authority {
         let is_over = || self.clock.moment().ms_since(began) >= budget_ms;
         let mut unwritten = Activity::default();
         let mut has_stopped = false;
-        let (mut uses, mut counts) = (all.uses.chunks(GROUP), all.counts.chunks(GROUP));
-        loop {
-            let (uses, counts) = (uses.next().unwrap_or(&[]), counts.next().unwrap_or(&[]));
-            if uses.is_empty() && counts.is_empty() {
-                break;
+        for (presented, refused) in groups(&all.presented, &all.refused) {
+            let group = Activity {
+                presented: presented.to_vec(),
+                refused: refused.to_vec(),
+                ..Activity::default()
+            };
+            has_stopped = has_stopped || is_over() || self.store.record_activity(group).await.is_err();
+            if has_stopped {
+                unwritten.presented.extend_from_slice(presented);
+                unwritten.refused.extend_from_slice(refused);
             }
+        }
+        for (uses, counts) in groups(&all.uses, &all.counts) {
             has_stopped = has_stopped || is_over() || !self.recorded(uses, counts, &[]).await;
             if has_stopped {
                 unwritten.uses.extend_from_slice(uses);
@@ -295,7 +377,7 @@ impl Authority {
         }
         let unwritten_events = match events.is_empty() {
             true => Vec::new(),
-            false => match self.store.record_events(system(self.now()), events.clone()).await {
+            false => match self.store.record_events(system(self.earliest()), events.clone()).await {
                 Ok(_) => Vec::new(),
                 Err(_) => events,
             },
@@ -310,6 +392,7 @@ impl Authority {
             uses: uses.to_vec(),
             counts: counts.to_vec(),
             traces: traces.to_vec(),
+            ..Activity::default()
         };
         self.store.record_activity(group).await.is_ok()
     }
@@ -317,22 +400,17 @@ impl Authority {
     /// Takes over what a child has seen of a secret.
     pub(crate) fn note_reported(&self, entry: &Entry, reported: &Reported) {
         let uses = &self.verifier.uses;
-        let is_ended = matches!(
-            reported.denial,
-            Some(Denial::Revoked | Denial::Rotated | Denial::Erased)
-        );
         // A child's clock may be ahead.
         let at = reported.last_at.min(self.now());
-        if !is_ended {
-            uses.queue(entry, entry.note_use(at, 0));
+        match reported.denial {
+            Some(denial) => uses.note_denials(entry, denial, reported.count.into(), at),
+            None => {
+                uses.queue(entry, entry.note_use(at, 0));
+                uses.add(entry.key_id(), good(entry), reported.count.into());
+            }
         }
-        let outcome = match reported.denial {
-            Some(denial) => denial.as_str(),
-            None => good(entry),
-        };
-        uses.add(entry.key_id(), outcome, reported.count.into());
         if reported.denial == Some(Denial::Rotated) {
-            uses.note_reuse(entry, *entry.digest(), at);
+            uses.note_reuse(entry, *entry.digest(), self.clock.moment());
         }
     }
 
@@ -344,7 +422,9 @@ impl Authority {
             .retiring
             .as_ref()
             .and_then(|old| self.pending_use(&old.digest));
-        record.is_presented |= live.is_some();
+        let uses = &self.verifier.uses;
+        record.is_presented |= live.is_some() || uses.is_presented(&record.key.secret.digest);
+        record.last_refused_at = record.last_refused_at.max(uses.pending_refusal(record.key.id));
         record.last_used_at = record.last_used_at.max(live).max(old);
         record
     }
@@ -356,31 +436,6 @@ impl Authority {
     }
 }
 
-fn usage(key: KeyId, hour: Timestamp, outcome: &str, count: u64) -> UsageCount {
-    UsageCount {
-        key,
-        hour,
-        outcome: outcome.to_owned(),
-        count,
-    }
-}
-
-/// The start of the hour that a time lies in.
-fn hour_of(at: Timestamp) -> Timestamp {
-    Timestamp::from_millis(at.millis().div_euclid(HOUR_MS) * HOUR_MS)
-}
-
-fn trace((place, (count, last_at)): (Place, (u64, Timestamp))) -> Trace {
-    let (key, outcome, address) = place;
-    Trace {
-        key,
-        outcome: outcome.to_owned(),
-        address: address.map(|address| address.to_string()).unwrap_or_default(),
-        count,
-        last_at,
-    }
-}
-
 /// Keyreeve itself, when nobody asked.
 pub(crate) fn system(now: Timestamp) -> WriteContext {
     WriteContext {
@@ -389,5 +444,6 @@ pub(crate) fn system(now: Timestamp) -> WriteContext {
         address: None,
         request_id: "system".into(),
         idempotency: None,
+        only_if: None,
     }
 }

@@ -1,11 +1,11 @@
 //! The audit log: read it, check it, and write down what was refused.
 
 use crate::{Authority, Call, Failure};
-use keyreeve_core::access::{Permission, Reach};
-use keyreeve_core::audit::{Action, Broken, Milestone, Walk};
+use keyreeve_core::access::{Actor, Permission, Reach};
+use keyreeve_core::audit::{Action, Broken, Comparison, Milestone, Walk, compare};
 use keyreeve_core::{KeyId, Timestamp};
 use keyreeve_store::Store;
-use keyreeve_store::model::{AuditQuery, AuditRecord, Event, Head, UsageCount, entry_of};
+use keyreeve_store::model::{AuditQuery, AuditRecord, Event, Head, UsageCount, WriteContext, entry_of};
 
 /// Entries read at a time when the log is walked.
 const PAGE: u32 = 1_000;
@@ -35,24 +35,18 @@ pub struct AuditFilter {
     pub limit: u32,
 }
 
-/// What a walk along the whole log found.
+/// Most entries that are walked for a caller who is bound to a tenant.
+const TAIL_MAX: u64 = 100_000;
+
+/// What a walk along the log found.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AuditCheck {
+    /// Where the walk began: entries up to here were not looked at again. 0 is the whole log.
+    pub since: u64,
     /// Entries that are sound, from the first one on.
     pub sound: Milestone,
     /// Where it stops being so.
     pub broken: Option<Broken>,
-}
-
-/// A refusal worth writing down.
-#[derive(Clone, Debug)]
-pub struct Refused {
-    /// Kind of the thing it was about.
-    pub target_type: &'static str,
-    /// The thing: an id, or the address template. Never text of the caller's own.
-    pub target_id: String,
-    /// The code and what was asked for.
-    pub what: String,
 }
 
 impl Authority {
@@ -113,10 +107,20 @@ impl Authority {
         Ok(self.store.usage(id, since, until).await?)
     }
 
-    /// Walks the whole log. `checkpoint` is an end that was recorded outside the database.
-    pub async fn verify_audit(&self, call: &Call, checkpoint: Option<Milestone>) -> Result<AuditCheck, Failure> {
+    /// Walks the log: for a caller of the instance all of it, for one of a tenant what came after `signed`, the newest end
+    /// that this process has signed, and at most 100 000 entries. `held` is an end that was recorded outside the database,
+    /// against which it is held.
+    pub async fn verify_audit(
+        &self,
+        call: &Call,
+        signed: Option<Milestone>,
+        held: Option<Milestone>,
+    ) -> Result<AuditCheck, Failure> {
         call.require(Permission::AuditRead)?;
-        check_log(self.store.as_ref(), checkpoint).await
+        match call.caller.reach {
+            Reach::Instance => check_log(self.store.as_ref(), held).await,
+            Reach::Tenant(_) => check_tail(self.store.as_ref(), signed, held).await,
+        }
     }
 
     /// The present end of the log, for a checkpoint.
@@ -124,30 +128,114 @@ impl Authority {
         Ok(self.store.head().await?)
     }
 
-    /// Writes down that a known caller was refused something. The refusal stands whether or not this can be written.
-    pub async fn note_refusal(&self, call: &Call, refused: Refused) -> Result<(), Failure> {
-        let event = Event {
-            tenant: Some(call.tenant.clone()),
-            target_type: refused.target_type,
-            target_id: refused.target_id,
-            subject: None,
-            action: Action::AccessRefused,
-            reason: Some(refused.what.into()),
-        };
-        self.store.record_events(call.context(self.now()), vec![event]).await?;
-        Ok(())
+    /// Whether the log contains an end that was recorded before.
+    pub async fn compare_log(&self, recorded: Milestone) -> Result<Comparison, Failure> {
+        compare_log(self.store.as_ref(), recorded).await
     }
+
+    /// Writes down that the operator accepted a database whose log does not contain what was signed. `before` is what
+    /// was signed and `after` what the database has, both as JSON. Gives the revision of the entry.
+    pub async fn note_restore(&self, reason: &str, before: String, after: String) -> Result<u64, Failure> {
+        let event = Event {
+            tenant: None,
+            target_type: "instance",
+            target_id: "keyreeve".to_owned(),
+            subject: None,
+            action: Action::RestoreAccepted,
+            reason: Some(reason.into()),
+            before: Some(before),
+            after: Some(after),
+        };
+        let context = WriteContext {
+            at: self.earliest(),
+            actor: Actor::Operator,
+            address: None,
+            request_id: "accept-restore".into(),
+            idempotency: None,
+            only_if: None,
+        };
+        Ok(self.store.record_events(context, vec![event]).await?)
+    }
+}
+
+/// Whether the log of a store contains an end that was recorded before. Reads its head, and at most one entry.
+pub async fn compare_log(store: &dyn Store, recorded: Milestone) -> Result<Comparison, Failure> {
+    let head = store.head().await?;
+    let head = Milestone {
+        revision: head.revision,
+        chain: head.chain,
+    };
+    let chain_there = match recorded.revision.checked_sub(1) {
+        Some(before) if recorded.revision < head.revision => {
+            let entries = store.audit_after(before, 1).await?;
+            let found = entries.first().filter(|entry| entry.revision == recorded.revision);
+            found.map(|entry| entry.chain)
+        }
+        Some(_) | None => None,
+    };
+    Ok(compare(recorded, head, chain_there))
 }
 
 /// Walks the log of a store from the first entry to the head row and the checkpoint.
 pub async fn check_log(store: &dyn Store, checkpoint: Option<Milestone>) -> Result<AuditCheck, Failure> {
+    let head = head_of(store).await?;
+    let walk = Walk::new(std::iter::once(head).chain(checkpoint).collect());
+    walked(store, walk, u64::MAX).await
+}
+
+/// Walks the end of a store's log: from `signed`, but not from further back than [`TAIL_MAX`] entries, to the head row.
+/// Whether it contains `signed` and `held` takes one entry each.
+async fn check_tail(
+    store: &dyn Store,
+    signed: Option<Milestone>,
+    held: Option<Milestone>,
+) -> Result<AuditCheck, Failure> {
+    let head = head_of(store).await?;
+    for recorded in signed.into_iter().chain(held) {
+        let (expected, found) = (recorded.revision, head.revision);
+        let broken = match compare_log(store, recorded).await? {
+            Comparison::Contained => continue,
+            Comparison::Older => Broken::CutOff { expected, found },
+            Comparison::Other => Broken::Rewritten { revision: expected },
+        };
+        return Ok(AuditCheck {
+            since: 0,
+            sound: Milestone {
+                revision: 0,
+                chain: [0; 32],
+            },
+            broken: Some(broken),
+        });
+    }
+    let furthest = head.revision.saturating_sub(TAIL_MAX);
+    let walk = match signed.filter(|signed| signed.revision >= furthest) {
+        Some(signed) => Walk::after(signed, vec![head]),
+        None if furthest == 0 => Walk::new(vec![head]),
+        None => {
+            let entries = store.audit_after(furthest.saturating_sub(1), 1).await?;
+            let start = entries.first().ok_or(Failure::NotFound)?;
+            let start = Milestone {
+                revision: start.revision,
+                chain: start.chain,
+            };
+            Walk::after(start, vec![head])
+        }
+    };
+    walked(store, walk, head.revision).await
+}
+
+async fn head_of(store: &dyn Store) -> Result<Milestone, Failure> {
     let head = store.head().await?;
-    let recorded = Milestone {
+    Ok(Milestone {
         revision: head.revision,
         chain: head.chain,
-    };
-    let mut walk = Walk::new(std::iter::once(recorded).chain(checkpoint).collect());
-    loop {
+    })
+}
+
+/// Walks on to the last entry, or to one after which enough is walked.
+async fn walked(store: &dyn Store, mut walk: Walk, until: u64) -> Result<AuditCheck, Failure> {
+    let since = walk.position().revision;
+    while walk.position().revision < until {
         let page = store.audit_after(walk.position().revision, PAGE).await?;
         if page.is_empty() {
             break;
@@ -156,11 +244,11 @@ pub async fn check_log(store: &dyn Store, checkpoint: Option<Milestone>) -> Resu
             if let Err(broken) = walk.step(&entry_of(record), &record.chain) {
                 let sound = walk.position();
                 let broken = Some(broken);
-                return Ok(AuditCheck { sound, broken });
+                return Ok(AuditCheck { since, sound, broken });
             }
         }
     }
     let sound = walk.position();
     let broken = walk.finish().err();
-    Ok(AuditCheck { sound, broken })
+    Ok(AuditCheck { since, sound, broken })
 }

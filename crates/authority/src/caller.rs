@@ -1,10 +1,11 @@
 //! Who calls, and with what right.
 
 use crate::Failure;
-use keyreeve_core::access::{Actor, Permission, Permissions, Reach};
+use keyreeve_core::access::{Actor, Permission, Permissions, Reach, Role};
 use keyreeve_core::text::{Slug, Subject};
 use keyreeve_core::{RootKeyId, Timestamp, User};
 use keyreeve_store::model::{Idempotency, WriteContext};
+use keyreeve_store::version::Condition;
 
 /// Someone whose credential was checked.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -50,6 +51,15 @@ impl Caller {
         }
     }
 
+    /// The same caller with no more than some permissions.
+    #[must_use]
+    pub fn within(self, permissions: Permissions) -> Self {
+        Self {
+            permissions: self.permissions.both(permissions),
+            ..self
+        }
+    }
+
     /// Whether an owner's keys are within reach.
     pub fn owns(&self, subject: &Subject) -> bool {
         self.own.as_ref().is_none_or(|own| own == subject)
@@ -74,6 +84,8 @@ pub struct Call {
     pub request_id: Box<str>,
     /// The caller's mark by which a retry is known.
     pub idempotency: Option<Idempotency>,
+    /// Which versions of the record may be changed; `None` is whichever there is.
+    pub only_if: Option<Condition>,
     /// Whether to answer only when a change is effective; else its operation can be asked for later.
     pub is_awaited: bool,
 }
@@ -85,6 +97,22 @@ impl Call {
             Ok(())
         } else {
             Err(Failure::PermissionDenied(permission))
+        }
+    }
+
+    /// Refuses a caller who would give a role, or a way to log in with it, without having its permissions.
+    pub(crate) fn require_to_give(&self, role: Role) -> Result<(), Failure> {
+        match self.caller.permissions.covers(role.permissions()) {
+            true => Ok(()),
+            false => Err(Failure::RoleBeyond(role)),
+        }
+    }
+
+    /// Refuses everyone but the operator, who can read the database: passwords are set by their owners, through links.
+    pub fn require_to_set_passwords(&self) -> Result<(), Failure> {
+        match self.caller.actor {
+            Actor::Operator => Ok(()),
+            _ => Err(Failure::PasswordByLink),
         }
     }
 
@@ -113,6 +141,7 @@ impl Call {
             address: self.address.clone(),
             request_id: self.request_id.clone(),
             idempotency: self.idempotency.clone(),
+            only_if: self.only_if.clone(),
         }
     }
 }

@@ -7,9 +7,11 @@
 use crate::{Authority, Call, Effect, Failure};
 use keyreeve_core::access::Permission;
 use keyreeve_core::check::{CheckPolicyEdit, DEFAULT_CHECK_POLICY};
+use keyreeve_core::coherence::holding::Awaited;
 use keyreeve_core::text::{CheckPolicyName, Slug};
 use keyreeve_core::{CheckPolicy, Timestamp};
 use keyreeve_store::model::{ChangedCheckPolicy, CheckPolicyChange, CheckPolicyRecord};
+use keyreeve_store::version::Kind;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -130,7 +132,7 @@ impl Authority {
             let deadline = self.verifier.lease().deadline();
             let known = self.verifier.checks.of(tenant);
             if !self.holds(deadline) {
-                return Err(crate::verify::no_lease());
+                return Err(self.no_lease());
             }
             if let Some(known) = known {
                 return Ok(known);
@@ -216,12 +218,21 @@ impl Authority {
         change: CheckPolicyChange,
     ) -> Result<(ManagedCheckPolicy, Effect), Failure> {
         call.require(Permission::PolicyWrite)?;
-        let began = self.now();
+        let began = self.clock.moment();
+        let name = change.name().to_string();
         let changed = self
             .store
-            .change_check_policy(call.context(began), call.tenant.clone(), change);
-        let ChangedCheckPolicy { record, revision } = changed.await?;
-        let effect = self.effect(revision, began, call.is_awaited).await?;
+            .change_check_policy(call.context(self.earliest()), call.tenant.clone(), change);
+        let ChangedCheckPolicy { record, revision } = match changed.await {
+            Ok(changed) => changed,
+            Err(error) => {
+                let about = (Kind::CheckPolicy, &*name);
+                return Err(self.explained(call, Some(&call.tenant), about, error).await);
+            }
+        };
+        let effect = self
+            .effect(Awaited::one(&call.tenant, revision), began, call.is_awaited)
+            .await?;
         let managed = match record {
             Some(record) => record.into(),
             None => ManagedCheckPolicy::built_in()?,

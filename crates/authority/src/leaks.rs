@@ -3,18 +3,19 @@
 //! Whoever reports a secret needs no other right than having it. What is written down names where it was found, never the
 //! secret. A report and what it leads to commit together.
 
-use crate::describe;
 use crate::sign_in::Doorstep;
 use crate::{Authority, Failure};
 use keyreeve_core::access::Actor;
 use keyreeve_core::audit::Action;
-use keyreeve_core::coherence::Entry;
+use keyreeve_core::coherence::holding::{Awaited, Span};
+use keyreeve_core::coherence::{Entry, Moment};
 use keyreeve_core::key::Presented;
 use keyreeve_core::lifecycle::{LeakOrder, Outcome};
 use keyreeve_core::policy::LeakAction;
 use keyreeve_core::text::{Note, Slug};
 use keyreeve_core::verdict::{KeyStanding, SecretStanding};
 use keyreeve_core::{KeyId, Timestamp};
+use keyreeve_store::describe;
 use keyreeve_store::model::{AuditDraft, ChangeFacts, ChangeManyRequest, DecideMany};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,7 +25,7 @@ use std::sync::{Mutex, PoisonError};
 const AT_ONCE: usize = 500;
 /// Reports of one key that are written down in an hour: whoever has a secret must not be able to fill the log with it.
 const NOTED_AN_HOUR: u32 = 10;
-const HOUR_MS: i64 = 3_600_000;
+const HOUR_MS: u64 = 3_600_000;
 /// Most keys whose reports are counted for that.
 const COUNTED_MAX: usize = 50_000;
 
@@ -106,7 +107,7 @@ pub struct LeakReport<'r> {
 pub(crate) struct Leaks {
     tallies: [[AtomicU64; LeakResult::ALL.len()]; LeakSource::ALL.len()],
     /// How many reports of a key were written down since when.
-    noted: Mutex<HashMap<KeyId, (Timestamp, u32)>>,
+    noted: Mutex<HashMap<KeyId, (Moment, u32)>>,
 }
 
 impl Leaks {
@@ -121,9 +122,9 @@ impl Leaks {
     }
 
     /// Whether one more report of a key may be written down.
-    fn may_note(&self, key: KeyId, now: Timestamp) -> bool {
+    fn may_note(&self, key: KeyId, now: Moment) -> bool {
         let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_fresh = |since: Timestamp| now.millis().saturating_sub(since.millis()) < HOUR_MS;
+        let is_fresh = |since: Moment| now.ms_since(since) < HOUR_MS;
         if noted.len() >= COUNTED_MAX {
             noted.retain(|_, (since, _)| is_fresh(*since));
         }
@@ -165,23 +166,37 @@ impl Authority {
         source: LeakSource,
         reports: &[LeakReport<'_>],
     ) -> Result<Vec<bool>, Failure> {
-        let began = self.now();
+        let began = self.clock.moment();
         let (mut known, mut plans) = (Vec::with_capacity(reports.len()), Plans::new());
         let mut newest = 0;
+        let mut named: BTreeMap<Slug, BTreeSet<KeyId>> = BTreeMap::new();
         for report in reports {
             let (entry, revision) = self.entry_of_secret(report.secret).await?;
             newest = newest.max(revision);
             known.push(entry.is_some());
             match entry {
-                Some(entry) => self.plan(&mut plans, &entry, report, began),
+                Some(entry) => {
+                    let keys = named.entry(entry.gate().slug().clone()).or_default();
+                    keys.insert(entry.key_id());
+                    self.plan(&mut plans, &entry, report, began);
+                }
                 None => self.leaks.count(source, LeakResult::Unknown, 1),
             }
         }
+        let mut written: BTreeMap<Slug, Vec<Span>> = BTreeMap::new();
         for (tenant, keys) in plans {
-            newest = newest.max(self.carry_out(from, source, tenant, keys).await?);
+            let spans = self.carry_out(from, source, tenant.clone(), keys).await?;
+            newest = spans.iter().map(|span| span.last).fold(newest, u64::max);
+            written.insert(tenant, spans);
         }
-        // Also what was ended before may be only just under way.
-        self.effect(newest, began, true).await?;
+        newest = newest.max(self.store.head().await?.revision);
+        for (tenant, keys) in named {
+            // Also what was ended before may be only just under way.
+            let keys: Vec<_> = keys.into_iter().collect();
+            let mut spans = self.written_about_keys(&tenant, &keys, newest).await;
+            spans.append(&mut written.remove(&tenant).unwrap_or_default());
+            self.effect(Awaited::in_tenant(&tenant, spans), began, true).await?;
+        }
         Ok(known)
     }
 
@@ -206,7 +221,7 @@ impl Authority {
         }
     }
 
-    fn plan(&self, plans: &mut Plans, entry: &Entry, report: &LeakReport<'_>, now: Timestamp) {
+    fn plan(&self, plans: &mut Plans, entry: &Entry, report: &LeakReport<'_>, now: Moment) {
         let keys = plans.entry(entry.gate().slug().clone()).or_default();
         let plan = keys.entry(entry.key_id()).or_default();
         plan.reports += 1;
@@ -222,44 +237,48 @@ impl Authority {
         }
     }
 
-    /// Gives the newest revision.
+    /// Gives what was written.
     async fn carry_out(
         &self,
         from: &Doorstep,
         source: LeakSource,
         tenant: Slug,
         keys: BTreeMap<KeyId, Plan>,
-    ) -> Result<u64, Failure> {
+    ) -> Result<Vec<Span>, Failure> {
         let action = self
             .store
             .tenant(&tenant)
             .await?
             .map(|tenant| tenant.policy.leaks.action);
-        let mut newest = 0;
+        let mut written = Vec::new();
         let is_due = |plan: &Plan| plan.is_open || !plan.found.is_empty();
         let (due, done): (Vec<_>, Vec<_>) = keys.into_iter().partition(|(_, plan)| is_due(plan));
         for (_, plan) in done {
             self.leaks.count(source, LeakResult::Ended, plan.reports);
         }
         for some in due.chunks(AT_ONCE) {
-            let now = self.now();
+            let now = self.earliest();
             let request = ChangeManyRequest {
                 tenant: tenant.clone(),
                 ids: some.iter().map(|(id, _)| *id).collect(),
                 decide: decide(some, now),
                 notes: notes(some),
             };
-            newest = newest.max(
-                self.store
-                    .change_many(from.context(Actor::System, now), request)
-                    .await?
-                    .revision,
-            );
+            let changed = self
+                .store
+                .change_many(from.context(Actor::System, now), request)
+                .await?;
+            if changed.first <= changed.revision {
+                written.push(Span {
+                    first: changed.first,
+                    last: changed.revision,
+                });
+            }
             for (_, plan) in some {
                 self.leaks.count(source, result(plan, action), plan.reports);
             }
         }
-        Ok(newest)
+        Ok(written)
     }
 }
 
@@ -336,8 +355,8 @@ mod tests {
     fn of_one_key_ten_reports_an_hour_are_written_down() {
         let leaks = Leaks::default();
         let key = |number: u8| KeyId::from_bytes([number; 16]);
-        let at = |ms: i64| Timestamp::from_millis(ms);
-        let noted = |number: u8, ms: i64| (0..30).filter(|_| leaks.may_note(key(number), at(ms))).count();
+        let at = |ms: u64| Moment::default().plus_ms(ms);
+        let noted = |number: u8, ms: u64| (0..30).filter(|_| leaks.may_note(key(number), at(ms))).count();
         assert_eq!((noted(1, 0), noted(1, HOUR_MS - 1), noted(2, 0)), (10, 0, 10));
         assert_eq!(noted(1, HOUR_MS), 10);
     }

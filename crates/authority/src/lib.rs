@@ -6,51 +6,61 @@
 mod activity;
 mod attention;
 mod audit;
+mod awaited;
 pub mod caller;
 pub mod check;
 pub mod children;
-mod describe;
+mod conflict;
 pub mod env;
 pub mod failure;
 mod inventory;
 pub mod keys;
 pub mod leaks;
+mod lost;
 mod meters;
 pub mod node;
 mod nodes;
 mod operations;
 mod policy;
-mod possession;
+pub mod possession;
+mod readiness;
 mod reassert;
+mod refusals;
 pub mod root_keys;
 pub mod sign_in;
 pub mod tenants;
 mod tombstones;
 pub mod users;
 pub mod verifier;
+mod verifiers;
 pub mod verify;
 
-pub use audit::{AuditCheck, AuditFilter, Refused, check_log};
+pub use audit::{AuditCheck, AuditFilter, check_log, compare_log};
 pub use caller::{Call, Caller};
+pub use conflict::{Conflict, FieldChange, Recorded};
 pub use failure::Failure;
 pub use inventory::{Inventory, take_stock};
 pub use meters::Budget;
 pub use node::Node;
 pub use operations::Operations;
 pub use policy::Misfits;
+pub use refusals::Refused;
 pub use verifier::Verifier;
 
 use env::{Clock, Entropy, Timer};
-use keyreeve_core::coherence::grantor::{Grantor, Pending, Reached, Reading, Seen};
+use keyreeve_core::coherence::Moment;
+use keyreeve_core::coherence::grantor::{Era, Grantor, Pending, Reached, Reading, Seen};
 use keyreeve_core::coherence::holder::SessionId;
+use keyreeve_core::coherence::holding::{Awaited, Holding};
 use keyreeve_core::id::ID_ENTROPY_BYTES;
 use keyreeve_core::key::SECRET_ENTROPY_BYTES;
 use keyreeve_core::{KeyId, RootKeyId, Timestamp, UserId};
-use keyreeve_store::Store;
 use keyreeve_store::cluster::Durability;
 use keyreeve_store::model::Census;
+use keyreeve_store::{Store, WriteHealth};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// Everything a use case needs. One per process.
 pub struct Authority {
@@ -61,24 +71,34 @@ pub struct Authority {
     timer: Arc<dyn Timer>,
     last_id: Mutex<(i64, u16)>,
     leaks: leaks::Leaks,
+    refusals: refusals::Refusals,
     operations: Operations,
+    remembered: awaited::Remembered,
     /// `None` in a single process.
     node: Option<Arc<Node>>,
 }
 
-/// How far a change has got when it is answered (coherence.md, section 1).
+/// How far a change has got when it is answered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Effect {
     /// The newest revision that the change is contained in.
     pub revision: u64,
     /// Verifiers that no longer accept what the change ended.
     pub verifiers: u32,
-    /// How long the change took to be effective, in milliseconds.
-    pub waited_ms: u64,
+    /// How long the change took to be effective.
+    pub waited: Duration,
     /// Whether it is committed but not yet known to be effective everywhere: the caller did not want to wait.
     pub is_pending: bool,
     /// What the commit survives.
     pub durability: Durability,
+}
+
+impl Effect {
+    /// How long the change took to be effective, in milliseconds. A part of one counts as a whole one, so that 0 is said
+    /// only where no time passed.
+    pub fn waited_ms(&self) -> u64 {
+        u64::try_from(self.waited.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+    }
 }
 
 impl Authority {
@@ -98,7 +118,9 @@ impl Authority {
             timer,
             last_id: Mutex::new((0, 0)),
             leaks: leaks::Leaks::default(),
+            refusals: refusals::Refusals::default(),
             operations: Operations::default(),
+            remembered: awaited::Remembered::default(),
             node: None,
         }
     }
@@ -120,14 +142,50 @@ impl Authority {
         &self.verifier
     }
 
-    /// The time now.
+    /// The time now, by which everything is judged.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
-    /// Whether the store answers.
-    pub async fn is_ready(&self) -> bool {
-        self.store.head().await.is_ok()
+    /// The time that is written down: never later than [`Authority::now`], and earlier only while the clock is in doubt.
+    /// What is given a time to end gets it from here, so that a clock which was ahead lengthens nothing.
+    pub fn earliest(&self) -> Timestamp {
+        self.clock.earliest()
+    }
+
+    /// How far the reference clock is behind the time that expiry is decided by; `None` if it is followed.
+    pub fn clock_behind(&self) -> Option<Duration> {
+        self.clock.behind()
+    }
+
+    /// A reading of the monotonic clock, for how long something takes.
+    pub fn moment(&self) -> Moment {
+        self.clock.moment()
+    }
+
+    /// Answers and changes nothing any more until the process is started again. Where several nodes share a database,
+    /// the others go on.
+    pub fn halt(&self, why: &str) {
+        self.verifier.halt(why);
+        self.store.halt(why);
+    }
+
+    /// Why nothing can be changed now, where that is known before anybody tries.
+    pub fn obstacle(&self) -> Option<String> {
+        self.store.obstacle()
+    }
+
+    /// Whether writing succeeds; asks nobody.
+    pub fn write_health(&self) -> WriteHealth {
+        self.store.write_health()
+    }
+
+    /// If the last write has failed, tries one that changes nothing, so that it is known when writing succeeds again.
+    pub async fn probe_failing_writes(&self) {
+        if self.write_health().is_failing() {
+            // What came of it is in the health.
+            drop(self.store.probe_write().await);
+        }
     }
 
     /// How many keys there are, of all tenants: for the operator, who sees nothing else of them by it.
@@ -146,20 +204,26 @@ impl Authority {
     /// when its commit has been applied to the memory here, which the store does before it answers, and has reached the
     /// verifiers that hang on it. Among several nodes, when all have it or can no longer answer without it; or at once,
     /// if the caller wants to ask later.
-    async fn effect(&self, revision: u64, began: Timestamp, is_awaited: bool) -> Result<Effect, Failure> {
+    ///
+    /// It waits for what `change` names and for nothing else that is under way.
+    async fn effect(&self, change: Awaited, began: Moment, is_awaited: bool) -> Result<Effect, Failure> {
+        let revision = change.newest();
+        if !is_awaited {
+            self.remembered.note(&change);
+        }
         let (verifiers, is_pending) = match &self.node {
-            None if !is_awaited && !self.children_have(revision) => (1, true),
+            None if !is_awaited && !self.children_have(&change) => (1, true),
             None => {
-                self.children_know(revision).await;
-                (self.alone(revision)?.verifiers(), false)
+                self.children_know(&change).await;
+                (self.alone(change)?.verifiers(), false)
             }
             Some(_) if !is_awaited => (1, true),
-            Some(node) => (node.effective(revision).await?.verifiers(), false),
+            Some(node) => (node.effective(change).await?.verifiers(), false),
         };
         Ok(Effect {
             revision,
             verifiers,
-            waited_ms: self.now().millis_since(began),
+            waited: self.waited(began),
             is_pending,
             durability: self.durability(),
         })
@@ -167,35 +231,41 @@ impl Authority {
 
     /// Rule R7 where this process is the only verifier: its own memory must have applied the change, which the store
     /// saw to before it answered.
-    fn alone(&self, revision: u64) -> Result<Reached, Failure> {
+    fn alone(&self, change: Awaited) -> Result<Reached, Failure> {
         let now = self.clock.moment();
-        let pending = Pending {
-            revision,
-            committed: now,
-        };
+        let pending = Pending { change, committed: now };
         let own = Seen {
             session: SessionId::default(),
             acked: self.verifier.applied(),
             renewals: 0,
+            holding: Holding::default(),
+            leases: 0,
         };
         let reading = Reading {
             began: now,
             answered: now,
             sessions: vec![own],
+            era: Era::default(),
         };
         let lost = || Failure::Internal("the memory has not heard of a change that was committed".to_owned());
         Grantor::new(0).reached(&pending, None, &reading, now).ok_or_else(lost)
     }
 
     /// The effect of a change that takes nothing away, so that nobody need hear of it first.
-    fn effect_at_once(&self, revision: u64, began: Timestamp) -> Effect {
+    fn effect_at_once(&self, revision: u64, began: Moment) -> Effect {
         Effect {
             revision,
             verifiers: 1,
-            waited_ms: self.now().millis_since(began),
+            waited: self.waited(began),
             is_pending: false,
             durability: self.durability(),
         }
+    }
+
+    /// How long ago `began` was. A duration is never the difference of two times of day: the clock that gives those may be
+    /// set, and the estimate of the database's clock stands still for a while after each poll.
+    fn waited(&self, began: Moment) -> Duration {
+        self.clock.moment().elapsed_since(began)
     }
 
     /// What a commit survives now. In one process SQLite waits for the disk.
@@ -246,7 +316,7 @@ impl Authority {
     /// steps back (RFC 9562, section 6.2).
     fn id_order(&self) -> (Timestamp, u16) {
         const SEQUENCE_MAX: u16 = 0x0fff;
-        let now = self.now().millis();
+        let now = self.earliest().millis();
         let mut last = self.last_id.lock().unwrap_or_else(PoisonError::into_inner);
         *last = match *last {
             (at, _) if now > at => (now, 0),

@@ -2,10 +2,11 @@
 //! it is hard (`keyreeve_core::limits`).
 
 use crate::Authority;
+use keyreeve_core::KeyId;
 use keyreeve_core::coherence::Entry;
-use keyreeve_core::limits::{LimitsError, Meter, Need, Standing, Supply, Taken};
+use keyreeve_core::limits::{At, Counter, LimitsError, Meter, Need, Standing, Supply, Taken};
+use keyreeve_core::text::LimitName;
 use keyreeve_core::verdict::Denial;
-use keyreeve_core::{KeyId, Timestamp};
 use keyreeve_store::StoreError;
 use keyreeve_store::model::SliceRequest;
 use std::collections::HashMap;
@@ -16,8 +17,6 @@ const SHARDS: usize = 16;
 /// Most keys of a shard that are metered at once. One more takes the place of any: a soft limit is generous then for once,
 /// a hard one asks the store.
 const SHARD_KEYS_MAX: usize = 65_536;
-/// After this long without a use, what is left of slices of quotas goes back.
-const IDLE_MS: u64 = 10_000;
 /// How often the store is asked for one use: others may take what came for it.
 const CHARGE_TRIES: usize = 8;
 
@@ -53,19 +52,11 @@ impl Meters {
         &self,
         (key, joined): (KeyId, &str),
         cost: u32,
-        now: Timestamp,
+        now: At,
         supplied: &[Supply],
     ) -> Result<(Taken, Vec<Standing>), LimitsError> {
         let mut shard = self.shard(key);
-        if !shard.get(&key).is_some_and(|meter| meter.is_for(joined)) {
-            let mut meter = Meter::new(joined, now)?;
-            if let Some(older) = shard.remove(&key) {
-                meter.inherit(older);
-            }
-            make_room(&mut shard, now);
-            shard.insert(key, meter);
-        }
-        let meter = shard.get_mut(&key).ok_or(LimitsError::Unreadable)?;
+        let meter = meter_in(&mut shard, (key, joined), now)?;
         let taken = meter.take(u64::from(cost), now, supplied);
         let standings = match taken {
             Taken::Yes | Taken::No { .. } => meter.standings(now),
@@ -74,8 +65,36 @@ impl Meters {
         Ok((taken, standings))
     }
 
-    /// Looks one shard through: what is left of slices that nobody uses, and forgets meters that say nothing.
-    fn tidy(&self, now: Timestamp, idle_ms: u64) -> Vec<(KeyId, Vec<Need>)> {
+    /// Whether it takes the store to know how the limits stand.
+    fn is_shared(&self, key: (KeyId, &str), now: At) -> Result<bool, LimitsError> {
+        Ok(meter_in(&mut self.shard(key.0), key, now)?.is_shared())
+    }
+
+    /// How the limits stand, by what the store has counted.
+    fn look(
+        &self,
+        key: (KeyId, &str),
+        asked: At,
+        counters: &[(LimitName, Counter)],
+    ) -> Result<Vec<Standing>, LimitsError> {
+        let mut shard = self.shard(key.0);
+        let meter = meter_in(&mut shard, key, asked)?;
+        meter.told(counters, asked);
+        Ok(meter.standings(asked))
+    }
+
+    /// Keys have changed.
+    pub(crate) fn doubt(&self, keys: impl Iterator<Item = KeyId>) {
+        for key in keys {
+            if let Some(meter) = self.shard(key).get_mut(&key) {
+                meter.doubt();
+            }
+        }
+    }
+
+    /// Looks one shard through: what is left of slices that nobody has used since the last look, or of all, and forgets
+    /// meters that say nothing.
+    fn tidy(&self, now: At, is_end: bool) -> Vec<(KeyId, Vec<Need>)> {
         let place = self.next.fetch_add(1, Ordering::Relaxed) % SHARDS;
         let Some(shard) = self.shards.get(place) else {
             return Vec::new();
@@ -83,7 +102,7 @@ impl Meters {
         let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
         let mut left = Vec::new();
         shard.retain(|key, meter| {
-            if now.millis_since(meter.used_at()) < idle_ms {
+            if meter.take_was_used() && !is_end {
                 return true;
             }
             let needs = meter.hand_back();
@@ -96,7 +115,24 @@ impl Meters {
     }
 }
 
-fn make_room(shard: &mut HashMap<KeyId, Meter>, now: Timestamp) {
+/// The meter of a key, made if there is none for these limits.
+fn meter_in<'m>(
+    shard: &'m mut HashMap<KeyId, Meter>,
+    (key, joined): (KeyId, &str),
+    now: At,
+) -> Result<&'m mut Meter, LimitsError> {
+    if !shard.get(&key).is_some_and(|meter| meter.is_for(joined)) {
+        let mut meter = Meter::new(joined)?;
+        if let Some(older) = shard.remove(&key) {
+            meter.inherit(older);
+        }
+        make_room(shard, now);
+        shard.insert(key, meter);
+    }
+    shard.get_mut(&key).ok_or(LimitsError::Unreadable)
+}
+
+fn make_room(shard: &mut HashMap<KeyId, Meter>, now: At) {
     if shard.len() < SHARD_KEYS_MAX {
         return;
     }
@@ -114,7 +150,7 @@ impl Authority {
         let unknown = (Err(Denial::Unavailable), None);
         let mut supplied = Vec::new();
         for _ in 0..CHARGE_TRIES {
-            let now = self.now();
+            let now = self.counted_at();
             let key = (entry.key_id(), entry.limits());
             // Limits that cannot be read let nobody through.
             let Ok((taken, standings)) = self.verifier.meters.take(key, cost, now, &supplied) else {
@@ -138,11 +174,32 @@ impl Authority {
         unknown
     }
 
-    async fn slices(&self, key: KeyId, needs: Vec<Need>, now: Timestamp) -> Result<Vec<Supply>, StoreError> {
+    /// How the limits of a key stand by the word of the store, without using anything; `None` if that cannot be known now.
+    pub(crate) async fn budget(&self, key: KeyId, joined: &str) -> Option<Budget> {
+        let asked = self.counted_at();
+        let meters = &self.verifier.meters;
+        let counters = match meters.is_shared((key, joined), asked).ok()? {
+            true => self.store.counters(key).await.ok()?,
+            false => Vec::new(),
+        };
+        let standings = meters.look((key, joined), asked, &counters).ok()?;
+        Some(Budget {
+            standings,
+            retry_seconds: None,
+        })
+    }
+
+    /// Now, as uses are counted: the periods of quotas and the counters in the store go by the earliest time that it may
+    /// be, so that a clock that is ahead for some seconds turns none of them.
+    fn counted_at(&self) -> At {
+        At::new(self.earliest(), self.moment())
+    }
+
+    async fn slices(&self, key: KeyId, needs: Vec<Need>, now: At) -> Result<Vec<Supply>, StoreError> {
         let request = SliceRequest {
             key,
             needs: needs.clone(),
-            now,
+            now: now.time,
         };
         let slices = self.store.take_slices(request).await?;
         let supplied = needs.into_iter().zip(slices).map(|(need, slice)| Supply {
@@ -153,21 +210,22 @@ impl Authority {
         Ok(supplied.collect())
     }
 
-    /// Gives back what nobody has used for a while, a part at a time: to be called once a second.
+    /// Gives back what nobody has used since this was called [`SHARDS`] times, a part at a time: to be called once a
+    /// second.
     pub async fn tidy_meters(&self) {
-        self.hand_back(IDLE_MS).await;
+        self.hand_back(false).await;
     }
 
     /// Gives everything back, before the end.
     pub(crate) async fn empty_meters(&self) {
         for _ in 0..SHARDS {
-            self.hand_back(0).await;
+            self.hand_back(true).await;
         }
     }
 
-    async fn hand_back(&self, idle_ms: u64) {
-        let now = self.now();
-        for (key, needs) in self.verifier.meters.tidy(now, idle_ms) {
+    async fn hand_back(&self, is_end: bool) {
+        let now = self.counted_at();
+        for (key, needs) in self.verifier.meters.tidy(now, is_end) {
             // What cannot be given back is lost: less is let through then, never more.
             drop(self.slices(key, needs, now).await);
         }

@@ -2,9 +2,10 @@
 
 use crate::{Authority, Call, Failure};
 use keyreeve_core::access::{Actor, Permission};
-use keyreeve_core::coherence::grantor::Pending;
+use keyreeve_core::coherence::holding::Awaited;
 use keyreeve_core::coherence::wait_ms;
 use keyreeve_core::lifecycle::State;
+use keyreeve_core::text::Slug;
 use keyreeve_store::cluster::Session;
 use keyreeve_store::model::{AuditQuery, KeyRecord};
 
@@ -33,17 +34,28 @@ impl Authority {
         Ok(NodesSeen { revision, sessions })
     }
 
-    /// Whether a change is effective everywhere, and then how many verifiers have said that they have it.
-    pub async fn operation(&self, call: &Call, revision: u64) -> Result<Option<u32>, Failure> {
+    /// Whether a change of the caller's tenant is effective everywhere, and then how many verifiers have said that they have
+    /// it. Another tenant's is as unknown as one that never was.
+    pub async fn operation(&self, call: &Call, named: Option<&Slug>, revision: u64) -> Result<Option<u32>, Failure> {
         call.require(Permission::KeysRead)?;
-        if revision == 0 || revision > self.store.head().await?.revision {
-            return Err(Failure::NotFound);
-        }
+        let change = self.change_of(call, named, revision).await?;
         let Some(node) = self.node() else {
-            return Ok(self.children_have(revision).then_some(1));
+            return Ok(self.children_have(&change).then_some(1));
         };
-        let pending = node.asked(revision);
+        let pending = node.asked(change);
         Ok(node.look(&pending).await.map(|reached| reached.verifiers()))
+    }
+
+    /// How long a change waits at most, in milliseconds.
+    fn wait_ms(&self) -> u64 {
+        self.node()
+            .map_or_else(|| wait_ms(self.children().lease_ms()), |node| node.wait_ms())
+    }
+
+    /// What was done longer ago than this, in milliseconds, is effective. With a wide margin: clocks of several machines
+    /// have written when it was done.
+    pub(crate) fn longest_wait_ms(&self) -> i64 {
+        i64::try_from(self.wait_ms()).map_or(i64::MAX, |wait| wait.saturating_mul(2).saturating_add(60_000))
     }
 
     /// Whether a key is disabled or revoked and some verifier may not have heard of it yet.
@@ -51,17 +63,10 @@ impl Authority {
         if self.node().is_none() && self.children().is_empty() {
             return Ok(false);
         }
-        let since = match &record.key.state {
-            State::Active => return Ok(false),
-            State::Disabled(hold) => hold.since,
-            State::Revoked(revocation) => revocation.at,
-        };
-        let wait_ms = self
-            .node()
-            .map_or_else(|| wait_ms(self.children().lease_ms()), |node| node.wait_ms());
-        if self.now().millis_since(since) > wait_ms {
+        if record.key.state == State::Active {
             return Ok(false);
         }
+        // How long ago it ended says nothing: the time of day may have been set since. Its revision does.
         let newest = AuditQuery {
             tenant: Some(call.tenant.clone()),
             target_id: Some(record.key.id.to_string()),
@@ -74,10 +79,11 @@ impl Authority {
         let Some(entry) = entries.first() else {
             return Ok(false);
         };
+        let change = Awaited::one(&call.tenant, entry.revision);
         let Some(node) = self.node() else {
-            return Ok(!self.children_have(entry.revision));
+            return Ok(!self.children_have(&change));
         };
-        let pending: Pending = node.asked(entry.revision);
+        let pending = node.asked(change);
         Ok(node.look(&pending).await.is_none())
     }
 }

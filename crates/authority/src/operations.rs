@@ -81,7 +81,9 @@ impl Authority {
         let done = work.await;
         let result = match &done {
             Ok(_) | Err(Failure::AlreadyCompleted(_)) => "done",
-            Err(Failure::Unavailable(_) | Failure::OutcomeUnknown(_) | Failure::Internal(_)) => "failed",
+            Err(Failure::Unavailable(_) | Failure::ReadOnly(_) | Failure::OutcomeUnknown(_) | Failure::Internal(_)) => {
+                "failed"
+            }
             Err(_) => "refused",
         };
         if let Some(operation) = operation {

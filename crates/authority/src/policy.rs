@@ -2,10 +2,12 @@
 
 use crate::{Authority, Call, Failure};
 use keyreeve_core::access::Permission;
-use keyreeve_core::policy::{Misfit, Preset};
+use keyreeve_core::coherence::holding::Scope;
+use keyreeve_core::policy::Misfit;
 use keyreeve_core::text::Slug;
 use keyreeve_core::{Key, KeyId, Policy, Timestamp};
 use keyreeve_store::model::{KeyQuery, PageStart, TenantEdit};
+use keyreeve_store::version::Kind;
 use std::collections::HashMap;
 
 /// Keys read at a time when a policy is compared with what exists.
@@ -30,11 +32,11 @@ impl Authority {
         Ok(tenant.policy)
     }
 
-    /// The preset that the policy of the caller's tenant started from.
-    pub async fn preset_of(&self, call: &Call) -> Result<Preset, Failure> {
+    /// The policy of the caller's tenant, which is to be replaced.
+    pub async fn policy_to_replace(&self, call: &Call) -> Result<Policy, Failure> {
         call.require(Permission::PolicyWrite)?;
         let tenant = self.store.tenant(&call.tenant).await?.ok_or(Failure::NotFound)?;
-        Ok(tenant.policy.preset)
+        Ok(tenant.policy)
     }
 
     /// Replaces the policy of the caller's tenant. It holds for what is done from then on.
@@ -45,13 +47,21 @@ impl Authority {
             policy: Some(policy),
             ..TenantEdit::default()
         };
-        let now = self.now();
-        let (tenant, revision) = self
-            .store
-            .change_tenant(call.context(now), call.tenant.clone(), edit)
-            .await?;
+        let began = self.clock.moment();
+        let now = self.earliest();
+        let changed = self.store.change_tenant(call.context(now), call.tenant.clone(), edit);
+        let (tenant, revision) = match changed.await {
+            Ok(changed) => changed,
+            Err(error) => {
+                let about = (Kind::Policy, call.tenant.as_str());
+                return Err(self.explained(call, Some(&call.tenant), about, error).await);
+            }
+        };
         // What denials tell hangs on the policy, on every node.
-        self.effect(revision, now, true).await?;
+        let change = self
+            .written_about(Scope::Tenant(tenant.slug.clone()), tenant.slug.as_str(), revision)
+            .await;
+        self.effect(change, began, true).await?;
         let misfits = self.misfits(&call.tenant, &tenant.policy, now).await?;
         Ok((tenant.policy, misfits))
     }

@@ -3,31 +3,42 @@
 use crate::keys::{ChangedKey, RevokeCommand};
 use crate::sign_in::Doorstep;
 use crate::{Authority, Call, Failure};
-use keyreeve_core::coherence::Entry;
+use keyreeve_core::coherence::holding::Scope;
+use keyreeve_core::coherence::{Entry, Moment};
 use keyreeve_core::key::Presented;
 use keyreeve_core::verdict::{KeyStanding, SecretStanding};
 
+/// What became of a secret that was brought to end its key.
+#[derive(Debug)]
+pub enum Possession {
+    /// Its key has ended.
+    Ended(Box<ChangedKey>),
+    /// Its key had ended before, and no verifier accepts it.
+    EndedBefore,
+    /// No key is used with it: nobody ever had it, or it was replaced.
+    Unknown,
+}
+
 impl Authority {
-    /// Ends the key that a secret belongs to, as the policy says; `None` if it is the secret of none that could still
-    /// be used. One that was replaced for good gives no right any more. Of a key that was ended before, the end is
-    /// waited for once more: it may be only just under way.
+    /// Ends the key that a secret belongs to, as the policy says. One that was replaced for good gives no right any more. Of
+    /// a key that was ended before, the end is waited for once more: it may be only just under way.
     pub async fn revoke_presented(
         &self,
         from: &Doorstep,
         secret: &str,
         command: RevokeCommand,
-    ) -> Result<Option<ChangedKey>, Failure> {
-        let began = self.now();
+    ) -> Result<Possession, Failure> {
+        let began = self.clock.moment();
         let Ok(presented) = Presented::parse(secret) else {
-            return Ok(None);
+            return Ok(Possession::Unknown);
         };
         let (entry, revision) = self.entry_by(presented.digest()).await?;
         let Some(entry) = entry.filter(|entry| self.is_own_secret(entry)) else {
-            return Ok(None);
+            return Ok(Possession::Unknown);
         };
         if entry.facts().key == KeyStanding::Revoked {
-            self.effect(revision, began, true).await?;
-            return Ok(None);
+            self.ended_before(&entry, revision, began).await?;
+            return Ok(Possession::EndedBefore);
         }
         let call = Call {
             caller: Self::caller_of_key(&entry),
@@ -35,17 +46,27 @@ impl Authority {
             address: from.address.clone(),
             request_id: from.request_id.clone(),
             idempotency: None,
+            only_if: None,
             is_awaited: true,
         };
         match self.revoke_self(&call, command).await {
-            Ok(changed) => Ok(Some(changed)),
+            Ok(changed) => Ok(Possession::Ended(Box::new(changed))),
             // Somebody else was faster.
             Err(Failure::CallerGone | Failure::NotFound) => {
-                self.effect(self.verifier.applied(), began, true).await?;
-                Ok(None)
+                self.ended_before(&entry, self.verifier.applied(), began).await?;
+                Ok(Possession::EndedBefore)
             }
             Err(other) => Err(other),
         }
+    }
+
+    /// Waits for the end of a key that somebody else has ended.
+    async fn ended_before(&self, entry: &Entry, revision: u64, began: Moment) -> Result<(), Failure> {
+        let scope = Scope::Tenant(entry.gate().slug().clone());
+        // The memory may be ahead of what it says that it covers.
+        let newest = self.store.head().await?.revision.max(revision);
+        let change = self.written_about(scope, &entry.key_id().to_string(), newest).await;
+        self.effect(change, began, true).await.map(drop)
     }
 
     /// Whether a secret is one that its key is used with.

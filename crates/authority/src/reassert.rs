@@ -3,45 +3,62 @@
 use crate::Failure;
 use crate::activity::system;
 use crate::tombstones::{Denied, How};
-use keyreeve_core::access::Actor;
+use keyreeve_core::access::{Actor, Permissions};
 use keyreeve_core::audit::Action;
 use keyreeve_core::lifecycle::{HoldOrder, Outcome, ReasonCode, Refusal, RevokeOrder, State};
 use keyreeve_core::text::{Note, Slug, Subject};
 use keyreeve_core::user::{Status, UserEdit};
-use keyreeve_core::{Key, KeyId, Policy, Timestamp};
-use keyreeve_store::model::{AuditDraft, ChangeFacts, ChangeRequest, TenantEdit, UserChange};
-use keyreeve_store::{Fate, Store, WriteError};
+use keyreeve_core::{Digest, Key, KeyId, Policy, RootKeyId, Timestamp};
+use keyreeve_store::model::{AuditDraft, ChangeFacts, ChangeRequest, TenantEdit, UserChange, WriteContext};
+use keyreeve_store::{Store, WriteError};
 
 /// Why, in the audit log.
 const WHY: &str = "reasserted: the database had lost it";
 /// Users read at a time, to find the one that an owner is.
 const USERS: u32 = 1_000;
+/// Root keys that are looked through, the newest: as many as are remembered.
+const ROOT_KEYS: u32 = 100_000;
 
 /// Writes down again every denial that the store does not know. Gives how many it did not.
 pub(crate) async fn reassert(store: &dyn Store, denied: Vec<(Denied, How)>, now: Timestamp) -> Result<u64, Failure> {
     let mut lost = 0;
     for (what, how) in denied {
         let was_lost = match (what, how) {
-            (Denied::Key(tenant, id), How::Key(fate)) => key(store, tenant, id, fate, now).await?,
+            (Denied::Key(tenant, id), How::Ended) => key(store, tenant, id, Again::End, now).await?,
+            (Denied::Key(tenant, id), How::Held) => key(store, tenant, id, Again::Hold, now).await?,
+            (Denied::Secrets(tenant, id), How::Replaced { known, is_finished }) => {
+                secrets(store, tenant, id, &known, is_finished, now).await?
+            }
             (Denied::Tenant(slug), How::Blocked(status)) => tenant(store, slug, status, now).await?,
             (Denied::Owner(slug, subject), How::Blocked(_)) => owner(store, slug, subject, now).await?,
-            (Denied::Key(..), How::Blocked(_)) | (Denied::Tenant(_) | Denied::Owner(..), How::Key(_)) => false,
+            (Denied::RootKey(id), How::Ended) => root_key(store, id, now).await?,
+            // Nothing else is written down.
+            (Denied::Key(..) | Denied::Secrets(..) | Denied::Tenant(_) | Denied::Owner(..) | Denied::RootKey(_), _) => {
+                false
+            }
         };
         lost += u64::from(was_lost);
     }
     Ok(lost)
 }
 
-/// A key that is active although it was denied. One whose rotation is lost is put on hold: its old secret is dead for
-/// everybody who heard of it, and the new one is unknown here.
-async fn key(store: &dyn Store, tenant: Slug, id: KeyId, fate: Fate, now: Timestamp) -> Result<bool, Failure> {
+/// What is done to a key again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Again {
+    End,
+    Hold,
+    FinishRotation,
+}
+
+/// A key that can be used, or be given back, although it was denied.
+async fn key(store: &dyn Store, tenant: Slug, id: KeyId, again: Again, now: Timestamp) -> Result<bool, Failure> {
     let Some(record) = store.key(&tenant, id, now).await? else {
         return Ok(false);
     };
-    let was_lost = match fate {
-        Fate::Ended | Fate::Held => record.key.state == State::Active,
-        Fate::Rotated => record.key.state == State::Active && record.key.rotated_at.is_none(),
-        Fate::Live => false,
+    let was_lost = match again {
+        Again::End => !matches!(record.key.state, State::Revoked(_)),
+        Again::Hold => record.key.state == State::Active,
+        Again::FinishRotation => record.key.retiring.is_some(),
     };
     if !was_lost {
         return Ok(false);
@@ -50,7 +67,7 @@ async fn key(store: &dyn Store, tenant: Slug, id: KeyId, fate: Fate, now: Timest
         tenant,
         id,
         new_name: None,
-        decide: Box::new(move |facts: ChangeFacts<'_>| decide(facts.key, facts.policy, fate, now)),
+        decide: Box::new(move |facts: ChangeFacts<'_>| decide(facts.key, facts.policy, again, now)),
         replace: None,
     };
     match store.change(system(now), request).await {
@@ -61,10 +78,49 @@ async fn key(store: &dyn Store, tenant: Slug, id: KeyId, fate: Fate, now: Timest
     }
 }
 
-fn decide(key: Key, policy: &Policy, fate: Fate, now: Timestamp) -> Result<(Outcome, AuditDraft), Refusal> {
+/// A key of which the store has lost a secret is put on hold: the older ones are dead for everybody who heard of it, and
+/// the newest is not known here.
+async fn secrets(
+    store: &dyn Store,
+    tenant: Slug,
+    id: KeyId,
+    known: &[Digest],
+    is_finished: bool,
+    now: Timestamp,
+) -> Result<bool, Failure> {
+    for digest in known {
+        if store.find_credential(digest).await?.value.is_none() {
+            return key(store, tenant, id, Again::Hold, now).await;
+        }
+    }
+    match is_finished {
+        true => key(store, tenant, id, Again::FinishRotation, now).await,
+        false => Ok(false),
+    }
+}
+
+async fn root_key(store: &dyn Store, id: RootKeyId, now: Timestamp) -> Result<bool, Failure> {
+    let all = store.root_keys(None, ROOT_KEYS).await?;
+    let is_lost = all.iter().any(|one| one.id == id && one.revoked_at.is_none());
+    if !is_lost {
+        return Ok(false);
+    }
+    // As from the machine itself: also the last one, which was revoked there.
+    let context = WriteContext {
+        actor: Actor::Operator,
+        ..system(now)
+    };
+    match store.revoke_root_key(context, None, id).await {
+        Ok(_) => Ok(true),
+        Err(WriteError::NotFound) => Ok(false),
+        Err(other) => Err(other.into()),
+    }
+}
+
+fn decide(key: Key, policy: &Policy, again: Again, now: Timestamp) -> Result<(Outcome, AuditDraft), Refusal> {
     let note = Note::parse(WHY).ok();
-    let (action, outcome) = match fate {
-        Fate::Ended => {
+    let (action, outcome) = match again {
+        Again::End => {
             let order = RevokeOrder {
                 actor: Actor::System,
                 code: ReasonCode::Unspecified,
@@ -72,13 +128,14 @@ fn decide(key: Key, policy: &Policy, fate: Fate, now: Timestamp) -> Result<(Outc
             };
             (Action::KeyRevoked, key.revoke(order, policy, now)?)
         }
-        Fate::Held | Fate::Rotated | Fate::Live => {
+        Again::Hold => {
             let order = HoldOrder {
                 actor: Actor::System,
                 note,
             };
             (Action::KeyDisabled, key.disable(order, policy, now)?)
         }
+        Again::FinishRotation => (Action::KeyRotationFinished, key.finish_rotation(now)),
     };
     let draft = AuditDraft {
         action,
@@ -121,6 +178,7 @@ async fn owner(store: &dyn Store, tenant: Slug, subject: Subject, now: Timestamp
                     status: Some(Status::Suspended),
                     ..UserEdit::default()
                 },
+                giver: Permissions::NONE,
                 is_forced: true,
             };
             store.change_user(system(now), change).await?;

@@ -1,11 +1,13 @@
 //! Root keys: who may manage.
 
+use crate::awaited::scope_of;
 use crate::{Authority, Call, Failure};
 use keyreeve_core::access::{Permission, Permissions, Reach};
 use keyreeve_core::key::Prefix;
 use keyreeve_core::text::{Name, Slug};
 use keyreeve_core::{RootKeyId, Secret, Timestamp};
 use keyreeve_store::model::RootKey;
+use keyreeve_store::version::Kind;
 use std::fmt;
 
 /// Most root keys a list gives.
@@ -42,7 +44,7 @@ impl Authority {
             Reach::Tenant(_) => return Err(Failure::NotFound),
             Reach::Instance => call.require_instance(Permission::RootKeysWrite)?,
         }
-        let now = self.now();
+        let now = self.earliest();
         let made = self.new_root_key(command, now)?;
         self.store
             .create_root_key(call.context(now), made.root_key.clone())
@@ -50,21 +52,33 @@ impl Authority {
         Ok(made)
     }
 
-    /// Root keys that the caller may see: of its own tenant, or all.
-    pub async fn root_keys(&self, call: &Call) -> Result<Vec<RootKey>, Failure> {
+    /// Root keys that the caller may see: of its own tenant; for an instance caller all, or those of the tenant that it
+    /// names.
+    pub async fn root_keys(&self, call: &Call, named: Option<&Slug>) -> Result<Vec<RootKey>, Failure> {
         call.require(Permission::RootKeysWrite)?;
-        Ok(self.store.root_keys(own_tenant(call), ROOT_KEYS_LISTED_MAX).await?)
+        let tenant = own_tenant(call).or_else(|| named.cloned());
+        Ok(self.store.root_keys(tenant, ROOT_KEYS_LISTED_MAX).await?)
     }
 
-    /// Revokes a root key. It is dead when this returns.
-    pub async fn revoke_root_key(&self, call: &Call, id: RootKeyId) -> Result<RootKey, Failure> {
+    /// Revokes a root key that the caller may see. It is dead when this returns.
+    pub async fn revoke_root_key(&self, call: &Call, named: Option<&Slug>, id: RootKeyId) -> Result<RootKey, Failure> {
         call.require(Permission::RootKeysWrite)?;
-        let began = self.now();
-        let (revoked, revision) = self
+        let began = self.clock.moment();
+        let within = own_tenant(call).or_else(|| named.cloned());
+        let changed = self
             .store
-            .revoke_root_key(call.context(began), own_tenant(call), id)
-            .await?;
-        self.effect(revision, began, true).await?;
+            .revoke_root_key(call.context(self.earliest()), within.clone(), id);
+        let (revoked, revision) = match changed.await {
+            Ok(changed) => changed,
+            Err(error) => {
+                let about = (Kind::RootKey, &*id.to_string());
+                return Err(self.explained(call, within.as_ref(), about, error).await);
+            }
+        };
+        let change = self
+            .written_about(scope_of(&revoked.reach), &id.to_string(), revision)
+            .await;
+        self.effect(change, began, true).await?;
         Ok(revoked)
     }
 

@@ -20,12 +20,20 @@ const LINK_SECONDS: u64 = 3 * keyreeve_core::time::SECONDS_PER_DAY;
 const LINK_BYTES: usize = 32;
 
 /// What a link that works once ends in. Shown once, and never printed.
-pub struct LinkToken(String);
+pub struct LinkToken {
+    text: String,
+    expires_at: Timestamp,
+}
 
 impl LinkToken {
     /// The text.
     pub fn expose(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// When it stops to work.
+    pub const fn expires_at(&self) -> Timestamp {
+        self.expires_at
     }
 }
 
@@ -61,6 +69,7 @@ impl Doorstep {
             address: self.address.clone(),
             request_id: self.request_id.clone(),
             idempotency: None,
+            only_if: None,
         }
     }
 }
@@ -106,8 +115,10 @@ impl Authority {
             subject: None,
             action,
             reason: None,
+            before: None,
+            after: None,
         };
-        let context = from.context(actor, self.now());
+        let context = from.context(actor, self.earliest());
         self.store.record_events(context, vec![event]).await?;
         Ok(())
     }
@@ -141,10 +152,12 @@ impl Authority {
         self.new_link(tenant, None).await.map(Some)
     }
 
-    /// A link by which a user of the caller's tenant sets a password.
+    /// A link by which a user of the caller's tenant sets a password. Whoever opens it is signed in as the user, so it
+    /// takes the permissions of the user's role; it is for that role, and ends with it.
     pub async fn invite(&self, call: &Call, id: UserId) -> Result<(User, LinkToken), Failure> {
         call.require(Permission::UsersWrite)?;
         let user = self.store.user(&call.tenant, id).await?.ok_or(Failure::NotFound)?;
+        call.require_to_give(user.role)?;
         let event = Event {
             tenant: Some(call.tenant.clone()),
             target_type: "user",
@@ -152,24 +165,31 @@ impl Authority {
             subject: None,
             action: Action::UserInvited,
             reason: None,
+            before: None,
+            after: None,
         };
-        self.store.record_events(call.context(self.now()), vec![event]).await?;
-        let token = self.new_link(&call.tenant, Some(id)).await?;
+        self.store
+            .record_events(call.context(self.earliest()), vec![event])
+            .await?;
+        let token = self.new_link(&call.tenant, Some(&user)).await?;
         Ok((user, token))
     }
 
-    async fn new_link(&self, tenant: &Slug, user: Option<UserId>) -> Result<LinkToken, Failure> {
+    async fn new_link(&self, tenant: &Slug, user: Option<&User>) -> Result<LinkToken, Failure> {
         let mut bytes = [0; LINK_BYTES];
         self.entropy.fill(&mut bytes)?;
-        let token = LinkToken(hex(&bytes));
-        let now = self.now();
+        let now = self.earliest();
+        let token = LinkToken {
+            text: hex(&bytes),
+            expires_at: now.plus_seconds(LINK_SECONDS),
+        };
         let login = Login {
-            digest: Digest::of(token.0.as_bytes()),
+            digest: Digest::of(token.text.as_bytes()),
             kind: LoginKind::Link,
             tenant: tenant.clone(),
-            user,
-            data: "{}".to_owned(),
-            expires_at: now.plus_seconds(LINK_SECONDS),
+            user: user.map(|user| user.id),
+            data: user.map_or(Role::Admin, |user| user.role).as_str().to_owned(),
+            expires_at: token.expires_at,
         };
         self.store.put_login(login, now).await?;
         Ok(token)
@@ -191,6 +211,8 @@ impl Authority {
             return Ok(is_first.then(|| LinkHolder::FirstAdmin(login.tenant.clone())));
         };
         let user = self.signed_in(&login.tenant, id).await?;
+        // Who made the link may not have been allowed to make one for the role that the user has now.
+        let user = user.filter(|user| user.role.as_str() == login.data);
         Ok(user.map(|user| LinkHolder::User(Box::new(user))))
     }
 
@@ -212,7 +234,7 @@ impl Authority {
             }
             (Some(LinkHolder::User(user)), _) => {
                 let actor = Actor::User(user.id, user.role);
-                self.set_password(from.context(actor, self.now()), &user, password)
+                self.set_password(from.context(actor, self.earliest()), &user, password)
                     .await
             }
             (Some(LinkHolder::FirstAdmin(_)) | None, _) => Err(Failure::NotFound),
@@ -226,7 +248,7 @@ impl Authority {
         email: Email,
         password: PasswordDigest,
     ) -> Result<User, Failure> {
-        let now = self.now();
+        let now = self.earliest();
         let user = User {
             id: self.new_user_id()?,
             tenant,
@@ -249,7 +271,7 @@ impl Authority {
             return Err(Failure::NotFound);
         };
         let user = self.store.user(&call.tenant, id).await?.ok_or(Failure::NotFound)?;
-        self.set_password(call.context(self.now()), &user, password).await
+        self.set_password(call.context(self.earliest()), &user, password).await
     }
 
     async fn set_password(
@@ -265,9 +287,10 @@ impl Authority {
                 password: Some(password),
                 ..UserEdit::default()
             },
+            giver: user.role.permissions(),
             is_forced: false,
         };
-        let (user, _) = self.store.change_user(context, change).await?;
+        let user = self.store.change_user(context, change).await?.user;
         Ok(user)
     }
 
@@ -279,6 +302,7 @@ impl Authority {
             address: from.address.clone(),
             request_id: from.request_id.clone(),
             idempotency: None,
+            only_if: None,
             is_awaited: true,
         }
     }

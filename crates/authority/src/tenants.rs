@@ -2,11 +2,14 @@
 
 use crate::root_keys::{RootKeyCommand, RootKeyWithSecret};
 use crate::{Authority, Call, Effect, Failure};
+use keyreeve_core::Secret;
 use keyreeve_core::access::{Actor, Permission, Permissions, Reach};
+use keyreeve_core::coherence::holding::{Scope, Span};
 use keyreeve_core::policy::Preset;
 use keyreeve_core::text::{Name, Slug, TextError};
 use keyreeve_core::user::Status;
 use keyreeve_store::model::{Founding, Tenant, TenantEdit, WriteContext};
+use keyreeve_store::version::Kind;
 
 /// The tenant that every instance has.
 pub const DEFAULT_TENANT: &str = "default";
@@ -25,10 +28,17 @@ pub struct TenantCommand {
 }
 
 impl Authority {
-    /// On an empty store: makes the tenant `default` and a root key for the whole instance. `None` if there was a
-    /// tenant already. Safe when several processes start at once: exactly one of them founds.
-    pub async fn found(&self) -> Result<Option<RootKeyWithSecret>, Failure> {
-        let now = self.now();
+    /// On an empty store: makes the tenant `default` and a root key for the whole instance, and shows its secret with
+    /// `show` before the commit; if that fails, nothing is made. Safe when several processes start at once: exactly one of
+    /// them founds, and only that one shows a secret.
+    ///
+    /// On an error after `show` it may be that the secret which was shown is of no use ([`Failure::OutcomeUnknown`]), or it
+    /// surely is (any other error).
+    pub async fn found(
+        &self,
+        show: impl FnOnce(&Secret) -> Result<(), String> + Send + 'static,
+    ) -> Result<Founding, Failure> {
+        let now = self.earliest();
         let text = |_: TextError| Failure::Internal("a built-in name is not a name".to_owned());
         let tenant = Tenant {
             slug: Slug::parse(DEFAULT_TENANT).map_err(text)?,
@@ -51,11 +61,11 @@ impl Authority {
             address: None,
             request_id: "founding".into(),
             idempotency: None,
+            only_if: None,
         };
-        match self.store.found(context, tenant, made.root_key.clone()).await? {
-            Founding::Founded => Ok(Some(made)),
-            Founding::StoodAlready => Ok(None),
-        }
+        let RootKeyWithSecret { root_key, secret } = made;
+        let show = Box::new(move || show(&secret));
+        Ok(self.store.found(context, tenant, root_key, show).await?)
     }
 
     /// Whether there is a tenant already.
@@ -79,7 +89,7 @@ impl Authority {
         command: TenantCommand,
     ) -> Result<(Tenant, RootKeyWithSecret), Failure> {
         call.require_instance(Permission::TenantsWrite)?;
-        let now = self.now();
+        let now = self.earliest();
         let permissions = Permission::ALL
             .iter()
             .copied()
@@ -122,9 +132,22 @@ impl Authority {
     /// removed tenant is gone for good: its root keys are revoked, and its slug is not given again.
     pub async fn change_tenant(&self, call: &Call, slug: Slug, edit: TenantEdit) -> Result<(Tenant, Effect), Failure> {
         call.require_instance(Permission::TenantsWrite)?;
-        let began = self.now();
-        let (tenant, revision) = self.store.change_tenant(call.context(began), slug, edit).await?;
-        let effect = self.effect(revision, began, call.is_awaited).await?;
+        let began = self.clock.moment();
+        let changed = self
+            .store
+            .change_tenant(call.context(self.earliest()), slug.clone(), edit);
+        let (tenant, revision) = match changed.await {
+            Ok(changed) => changed,
+            Err(error) => {
+                let about = (Kind::Tenant, slug.as_str());
+                return Err(self.explained(call, Some(&slug), about, error).await);
+            }
+        };
+        let scope = Scope::Tenant(tenant.slug.clone());
+        let mut change = self.written_about(scope, tenant.slug.as_str(), revision).await;
+        // With its removal its root keys end, in entries of their own.
+        change.spans.push(Span::one(revision));
+        let effect = self.effect(change, began, call.is_awaited).await?;
         Ok((tenant, effect))
     }
 

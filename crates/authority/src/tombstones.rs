@@ -1,36 +1,54 @@
 //! What was denied of late, remembered apart from the database.
 //!
 //! A database whose standby was not waited for can lose an acknowledged revocation with its primary. Every node that
-//! heard of it still knows, and says it again (coherence.md, section 2.7).
+//! heard of it still knows, and says it again.
 
-use keyreeve_core::KeyId;
+use keyreeve_core::coherence::{Cached as _, Entry};
 use keyreeve_core::text::{Slug, Subject};
 use keyreeve_core::user::Status;
-use keyreeve_store::{Commit, Fate};
-use std::collections::{BTreeMap, VecDeque};
+use keyreeve_core::{Digest, KeyId, RootKeyId};
+use keyreeve_store::{Commit, Fate, KeyNews};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Most denials that are remembered; of more, the oldest are forgotten.
 const REMEMBERED: usize = 100_000;
+
+/// Most secrets of one key that are remembered, the newest.
+const SECRETS: usize = 16;
 
 /// What is denied.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Denied {
     /// A key.
     Key(Slug, KeyId),
+    /// The replaced secrets of a key.
+    Secrets(Slug, KeyId),
     /// All keys of an owner.
     Owner(Slug, Subject),
     /// All keys of a tenant.
     Tenant(Slug),
+    /// A root key.
+    RootKey(RootKeyId),
 }
 
 /// How.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum How {
-    /// A key, in one of these ways.
-    Key(Fate),
+    /// For good.
+    Ended,
+    /// Until it is given back.
+    Held,
     /// An owner or a tenant.
     Blocked(Status),
+    /// By newer ones: all secrets that the key has had, as far as they are known. With `is_finished` the overlap of the
+    /// last one but one was ended.
+    Replaced {
+        /// The secrets.
+        known: Vec<Digest>,
+        /// Whether only the newest is good.
+        is_finished: bool,
+    },
 }
 
 /// All that is remembered.
@@ -41,6 +59,8 @@ pub(crate) struct Tombstones(Mutex<Inner>);
 struct Inner {
     denied: BTreeMap<Denied, How>,
     oldest_first: VecDeque<Denied>,
+    /// What has changed since it was last written down.
+    unwritten: BTreeSet<Denied>,
 }
 
 impl Tombstones {
@@ -50,18 +70,16 @@ impl Tombstones {
 
     /// Takes over what a change denied or gave back.
     pub(crate) fn note(&self, commit: &Commit) {
-        if commit.keys.is_empty() && commit.owners.is_empty() && commit.tenants.is_empty() {
+        let is_nothing = commit.keys.is_empty()
+            && commit.owners.is_empty()
+            && commit.tenants.is_empty()
+            && commit.revoked_root_keys.is_empty();
+        if is_nothing {
             return;
         }
         let mut inner = self.lock();
         for news in &commit.keys {
-            let key = Denied::Key(news.tenant.clone(), news.id);
-            match news.fate {
-                Fate::Live => inner.forget(&key),
-                // A rotation of a key that is denied anyway says nothing new.
-                Fate::Rotated if inner.denied.contains_key(&key) => {}
-                fate @ (Fate::Ended | Fate::Held | Fate::Rotated) => inner.put(key, How::Key(fate)),
-            }
+            inner.note_key(news, &commit.secrets);
         }
         for owner in &commit.owners {
             let place = Denied::Owner(owner.tenant.clone(), owner.subject.clone());
@@ -77,32 +95,124 @@ impl Tombstones {
                 status @ (Status::Suspended | Status::Removed) => inner.put(place, How::Blocked(status)),
             }
         }
+        for id in &commit.revoked_root_keys {
+            inner.put(Denied::RootKey(*id), How::Ended);
+        }
     }
 
     /// All of it.
     pub(crate) fn all(&self) -> Vec<(Denied, How)> {
+        let inner = self.lock();
+        let pairs = inner.denied.iter().map(|(what, how)| (what.clone(), how.clone()));
+        pairs.collect()
+    }
+
+    /// Whether something denies a secret, as far as this process has heard: its key, the secret itself, its owner or its
+    /// tenant. A secret that replaced another may be among those that were, and must be looked at more closely.
+    pub(crate) fn may_deny(&self, entry: &Entry) -> bool {
+        let slug = entry.gate().slug();
+        let inner = self.lock();
+        if inner.denied.is_empty() {
+            return false;
+        }
+        let has = |what: Denied| inner.denied.contains_key(&what);
+        let is_replaced = match inner.denied.get(&Denied::Secrets(slug.clone(), entry.key_id())) {
+            Some(How::Replaced { known, .. }) => known.contains(entry.digest()),
+            Some(_) | None => false,
+        };
+        let is_owner_denied = || {
+            let subject = Subject::parse(entry.subject());
+            subject.is_ok_and(|subject| has(Denied::Owner(slug.clone(), subject)))
+        };
+        is_replaced
+            || has(Denied::Key(slug.clone(), entry.key_id()))
+            || has(Denied::Tenant(slug.clone()))
+            || is_owner_denied()
+    }
+
+    /// Whether a root key is revoked, as far as this process has heard.
+    pub(crate) fn denies_root_key(&self, id: RootKeyId) -> bool {
+        self.lock().denied.contains_key(&Denied::RootKey(id))
+    }
+
+    /// How much it is.
+    pub(crate) fn len(&self) -> usize {
+        self.lock().denied.len()
+    }
+
+    /// What has changed since the last call; `None` where something is no longer denied.
+    pub(crate) fn take_unwritten(&self) -> Vec<(Denied, Option<How>)> {
+        let mut inner = self.lock();
+        let unwritten = std::mem::take(&mut inner.unwritten);
+        let now = |what: Denied| {
+            let how = inner.denied.get(&what).cloned();
+            (what, how)
+        };
+        unwritten.into_iter().map(now).collect()
+    }
+
+    /// Takes back what could not be written down.
+    pub(crate) fn give_back(&self, unwritten: Vec<(Denied, Option<How>)>) {
         self.lock()
-            .denied
-            .iter()
-            .map(|(what, how)| (what.clone(), *how))
-            .collect()
+            .unwritten
+            .extend(unwritten.into_iter().map(|(what, _)| what));
+    }
+
+    /// Takes over what was written down before this start.
+    pub(crate) fn remember(&self, what: &Denied, how: Option<How>) {
+        let mut inner = self.lock();
+        match how {
+            Some(how) => inner.put(what.clone(), how),
+            None => inner.forget(what),
+        }
+        inner.unwritten.remove(what);
     }
 }
 
 impl Inner {
+    fn note_key(&mut self, news: &KeyNews, secrets: &[Digest]) {
+        let key = Denied::Key(news.tenant.clone(), news.id);
+        let replaced = Denied::Secrets(news.tenant.clone(), news.id);
+        match news.fate {
+            Fate::Live => self.forget(&key),
+            Fate::Changed => {}
+            Fate::Ended => {
+                // Its secrets are dead with it.
+                self.forget(&replaced);
+                self.put(key, How::Ended);
+            }
+            Fate::Held => self.put(key, How::Held),
+            Fate::Rotated | Fate::Finished if self.denied.get(&key) == Some(&How::Ended) => {}
+            Fate::Rotated | Fate::Finished => {
+                let mut known = match self.denied.get(&replaced) {
+                    Some(How::Replaced { known, .. }) => known.clone(),
+                    Some(_) | None => Vec::new(),
+                };
+                known.retain(|one| !secrets.contains(one));
+                known.extend_from_slice(secrets);
+                known.drain(..known.len().saturating_sub(SECRETS));
+                let is_finished = news.fate == Fate::Finished;
+                self.put(replaced, How::Replaced { known, is_finished });
+            }
+        }
+    }
+
     fn put(&mut self, what: Denied, how: How) {
+        self.unwritten.insert(what.clone());
         if self.denied.insert(what.clone(), how).is_none() {
             self.oldest_first.push_back(what);
         }
         while self.oldest_first.len() > REMEMBERED {
             if let Some(oldest) = self.oldest_first.pop_front() {
                 self.denied.remove(&oldest);
+                self.unwritten.insert(oldest);
             }
         }
     }
 
     fn forget(&mut self, what: &Denied) {
         if self.denied.remove(what).is_some() {
+            self.unwritten.insert(what.clone());
             self.oldest_first.retain(|one| one != what);
         }
     }
@@ -111,7 +221,6 @@ impl Inner {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use keyreeve_store::KeyNews;
 
     fn key(fate: Fate) -> Commit {
         Commit {
@@ -120,6 +229,7 @@ mod tests {
                 id: KeyId::from_bytes([1; 16]),
                 fate,
             }],
+            secrets: vec![Digest::of(b"x")],
             ..Commit::default()
         }
     }
@@ -132,15 +242,39 @@ mod tests {
         tombstones.all().into_iter().map(|(_, how)| how).collect()
     }
 
+    fn replaced(is_finished: bool) -> How {
+        How::Replaced {
+            known: vec![Digest::of(b"x")],
+            is_finished,
+        }
+    }
+
     #[test]
     fn what_was_given_back_is_no_longer_denied_and_the_harder_denial_stays() {
-        assert_eq!(after(&[Fate::Ended]), [How::Key(Fate::Ended)]);
+        assert_eq!(after(&[Fate::Ended]), [How::Ended]);
         assert_eq!(after(&[Fate::Held, Fate::Live]), []);
-        assert_eq!(after(&[Fate::Ended, Fate::Rotated]), [How::Key(Fate::Ended)]);
-        assert_eq!(after(&[Fate::Rotated, Fate::Ended]), [How::Key(Fate::Ended)]);
-        assert_eq!(
-            after(&[Fate::Held, Fate::Live, Fate::Rotated]),
-            [How::Key(Fate::Rotated)]
-        );
+        assert_eq!(after(&[Fate::Ended, Fate::Rotated]), [How::Ended]);
+        assert_eq!(after(&[Fate::Rotated, Fate::Ended]), [How::Ended]);
+        assert_eq!(after(&[Fate::Held, Fate::Live, Fate::Rotated]), [replaced(false)]);
+        assert_eq!(after(&[Fate::Rotated, Fate::Finished]), [replaced(true)]);
+    }
+
+    /// A key that is given back does not get its old secret back.
+    #[test]
+    fn a_replaced_secret_stays_replaced_when_the_key_is_held_and_given_back() {
+        assert_eq!(after(&[Fate::Rotated, Fate::Held, Fate::Live]), [replaced(false)]);
+    }
+
+    #[test]
+    fn a_revoked_root_key_is_remembered() {
+        let tombstones = Tombstones::default();
+        let id = RootKeyId::from_bytes([3; 16]);
+        tombstones.note(&Commit {
+            revoked_root_keys: vec![id],
+            ..Commit::default()
+        });
+        assert_eq!(tombstones.all(), [(Denied::RootKey(id), How::Ended)]);
+        assert_eq!(tombstones.take_unwritten(), [(Denied::RootKey(id), Some(How::Ended))]);
+        assert_eq!(tombstones.take_unwritten(), []);
     }
 }

@@ -1,14 +1,29 @@
 //! People with a login in a tenant.
 
+use crate::keys::{Listing, Shown};
 use crate::{Authority, Call, Caller, Effect, Failure};
 use keyreeve_core::access::{Actor, Permission, Role};
+use keyreeve_core::coherence::holding::Scope;
+use keyreeve_core::lifecycle::Standing;
 use keyreeve_core::text::Name;
 use keyreeve_core::user::{Email, PasswordDigest, Status, UserEdit};
 use keyreeve_core::{User, UserId};
-use keyreeve_store::model::UserChange;
+use keyreeve_store::model::{Total, UserChange};
+use keyreeve_store::version::Kind;
 
 /// Most users a list gives.
 const USERS_LISTED_MAX: u32 = 1_000;
+
+/// A changed user and how far the change has got.
+#[derive(Debug)]
+pub struct UserChanged {
+    /// The user as it is now.
+    pub user: User,
+    /// How many of the user's keys this change stopped; or, where it opened the user again, how many work again.
+    pub keys: u32,
+    /// How far it has got.
+    pub effect: Effect,
+}
 
 /// A wish for a user.
 #[derive(Clone, Debug)]
@@ -27,7 +42,11 @@ impl Authority {
     /// Makes a user of the caller's tenant.
     pub async fn create_user(&self, call: &Call, command: UserCommand) -> Result<User, Failure> {
         call.require(Permission::UsersWrite)?;
-        let now = self.now();
+        call.require_to_give(command.role)?;
+        if command.password.is_some() {
+            call.require_to_set_passwords()?;
+        }
+        let now = self.earliest();
         let user = User {
             id: self.new_user_id()?,
             tenant: call.tenant.clone(),
@@ -56,26 +75,53 @@ impl Authority {
     }
 
     /// Changes a user. Suspending or removing one blocks all their keys; when this returns, none is accepted.
-    pub async fn change_user(&self, call: &Call, id: UserId, edit: UserEdit) -> Result<(User, Effect), Failure> {
+    pub async fn change_user(&self, call: &Call, id: UserId, edit: UserEdit) -> Result<UserChanged, Failure> {
         call.require(Permission::UsersWrite)?;
-        let began = self.now();
+        if edit.password.is_some() {
+            call.require_to_set_passwords()?;
+        }
+        let began = self.clock.moment();
         let change = UserChange {
             tenant: call.tenant.clone(),
             id,
             edit,
+            giver: call.caller.permissions,
             is_forced: call.caller.actor == Actor::Operator,
         };
-        let (user, revision) = self.store.change_user(call.context(began), change).await?;
-        let effect = self.effect(revision, began, call.is_awaited).await?;
-        Ok((user, effect))
+        let changed = match self.store.change_user(call.context(self.earliest()), change).await {
+            Ok(changed) => changed,
+            Err(error) => {
+                let about = (Kind::User, &*id.to_string());
+                return Err(self.explained(call, Some(&call.tenant), about, error).await);
+            }
+        };
+        let change = self
+            .written_about(Scope::Tenant(call.tenant.clone()), &id.to_string(), changed.revision)
+            .await;
+        let effect = self.effect(change, began, call.is_awaited).await?;
+        Ok(UserChanged {
+            user: changed.user,
+            keys: changed.keys,
+            effect,
+        })
     }
 
-    /// The caller that a user is, for a root key that may act as users. Somebody who is suspended can do nothing.
+    /// How many keys of a user work now: so many stop when the user is suspended or removed.
+    pub async fn working_keys(&self, call: &Call, user: &User) -> Result<Total, Failure> {
+        let listing = Listing {
+            subject: user.subject(),
+            ..Listing::first(Shown::Only(Standing::Active), 1)
+        };
+        Ok(self.list(call, listing).await?.total.unwrap_or_default())
+    }
+
+    /// The caller that a user is, for a root key that may act as users: it may do what both the user and the root key may.
+    /// A user who is suspended can do nothing.
     pub async fn act_as(&self, call: &Call, id: UserId) -> Result<Caller, Failure> {
         call.require(Permission::UsersAct)?;
         let user = self.store.user(&call.tenant, id).await?.ok_or(Failure::NotFound)?;
         match user.status {
-            Status::Active => Ok(Caller::user(&user)),
+            Status::Active => Ok(Caller::user(&user).within(call.caller.permissions)),
             Status::Suspended | Status::Removed => Err(Failure::PermissionDenied(Permission::UsersAct)),
         }
     }

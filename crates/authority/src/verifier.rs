@@ -1,23 +1,25 @@
 //! The memory that verdicts come from, and how commits reach it.
 
+mod tallies;
+
+pub use tallies::Tallies;
+
 use crate::activity::Uses;
 use crate::check::Checks;
 use crate::children::Children;
 use crate::meters::Meters;
 use crate::tombstones::Tombstones;
-use crate::verify::Via;
 use keyreeve_core::access::{Permissions, Reach};
-use keyreeve_core::audit::Action;
+use keyreeve_core::coherence::holding::Span;
 use keyreeve_core::coherence::rules::{Rule, keeps};
 use keyreeve_core::coherence::{Cache, Cached, Entry, Gate, Lease};
 use keyreeve_core::text::{Slug, Subject};
-use keyreeve_core::verdict::Denial;
 use keyreeve_core::{Digest, RootKeyId};
 use keyreeve_store::model::{RootKey, Tenant};
 use keyreeve_store::{Commit, CommitObserver};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// Root keys are few; more than this many in use at once are looked up again now and then.
 const ROOT_KEYS_REMEMBERED: usize = 65_536;
@@ -38,6 +40,8 @@ pub struct Verifier {
     tombstones: Tombstones,
     pub(crate) checks: Checks,
     children: Children,
+    /// Why this process answers nothing any more, if so.
+    halted: OnceLock<String>,
 }
 
 /// Tenants as their keys' verdicts see them. `changes` counts the commits that touched one, so that a reading which a
@@ -110,95 +114,6 @@ impl Cached for RootPass {
     }
 }
 
-/// How often each verdict was given on one way.
-#[derive(Debug, Default)]
-struct Outcomes {
-    valid: AtomicU64,
-    denied: [AtomicU64; Denial::ALL.len()],
-}
-
-/// How often each verdict was given, and where from. Monotonic since the start.
-#[derive(Debug)]
-pub struct Tallies {
-    by_way: [Outcomes; Via::ALL.len()],
-    from_memory: AtomicU64,
-    from_store: AtomicU64,
-    events: [AtomicU64; Action::ALL.len()],
-}
-
-impl Default for Tallies {
-    fn default() -> Self {
-        Self {
-            by_way: Default::default(),
-            from_memory: AtomicU64::new(0),
-            from_store: AtomicU64::new(0),
-            events: std::array::from_fn(|_| AtomicU64::new(0)),
-        }
-    }
-}
-
-impl Tallies {
-    pub(crate) fn count(&self, via: Via, outcome: Result<(), Denial>) {
-        let counts = self.by_way.get(via.place());
-        if let Some(counter) = counts.and_then(|counts| counts.counter(outcome)) {
-            counter.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    fn count_events(&self, actions: &[Action]) {
-        for action in actions {
-            let mut known = Action::ALL.iter().zip(&self.events);
-            if let Some((_, counter)) = known.find(|(known, _)| *known == action) {
-                counter.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-    }
-
-    /// Every action with the entries that this process has written into the audit log.
-    pub fn events(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let known = Action::ALL.iter().zip(&self.events);
-        known.map(|(action, counter)| (action.as_str(), counter.load(Ordering::Relaxed)))
-    }
-
-    pub(crate) fn count_memory(&self) {
-        self.from_memory.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn count_store(&self) {
-        self.from_store.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Every way with every outcome and its count: `valid`, then each denial.
-    pub fn outcomes(&self) -> impl Iterator<Item = (Via, &'static str, u64)> {
-        let ways = Via::ALL.iter().zip(&self.by_way);
-        ways.flat_map(|(via, counts)| counts.all().map(|(outcome, count)| (*via, outcome, count)))
-    }
-
-    /// Look-ups answered from memory, and those that asked the store.
-    pub fn look_ups(&self) -> (u64, u64) {
-        (
-            self.from_memory.load(Ordering::Relaxed),
-            self.from_store.load(Ordering::Relaxed),
-        )
-    }
-}
-
-impl Outcomes {
-    fn counter(&self, outcome: Result<(), Denial>) -> Option<&AtomicU64> {
-        let Err(denial) = outcome else {
-            return Some(&self.valid);
-        };
-        let mut denied = Denial::ALL.iter().zip(&self.denied);
-        denied.find(|(known, _)| **known == denial).map(|(_, counter)| counter)
-    }
-
-    fn all(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let valid = ("valid", self.valid.load(Ordering::Relaxed));
-        let denied = Denial::ALL.iter().zip(&self.denied);
-        std::iter::once(valid).chain(denied.map(|(denial, n)| (denial.as_str(), n.load(Ordering::Relaxed))))
-    }
-}
-
 impl Verifier {
     /// The memory of a single process, for at most `capacity` secrets.
     pub fn new(capacity: usize) -> Self {
@@ -223,6 +138,7 @@ impl Verifier {
             tombstones: Tombstones::default(),
             checks: Checks::default(),
             children: Children::default(),
+            halted: OnceLock::new(),
         }
     }
 
@@ -261,6 +177,26 @@ impl Verifier {
         self.covers.load(Ordering::Acquire)
     }
 
+    /// The newest revision that was heard of: by a poll, or as a commit of this process's own.
+    pub(crate) fn newest(&self) -> u64 {
+        self.keys.applied().max(self.applied())
+    }
+
+    /// Rule R19: a session begins with an empty memory, at a revision that may be lower than what was applied before.
+    /// Verifiers that hang on this one begin anew too: what they remember has a floor of its own.
+    pub(crate) fn begin_session(&self, revision: u64) {
+        let is_older = revision < self.newest();
+        self.root_keys.begin(revision);
+        self.keys.begin(revision);
+        match keeps(Rule::FloorOfTheSession) {
+            true => self.covers.store(revision, Ordering::Release),
+            false => drop(self.covers.fetch_max(revision, Ordering::Release)),
+        }
+        if is_older {
+            self.children.dismiss_all();
+        }
+    }
+
     /// Notes that every change up to a revision is in the memory.
     pub(crate) fn caught_up(&self, revision: u64) {
         self.root_keys.apply(revision, []);
@@ -272,8 +208,47 @@ impl Verifier {
     pub(crate) fn lose_lease(&self) {
         self.lease.drop_now();
         if keeps(Rule::EmptyAtRegistration) {
-            self.outcome_unknown();
+            self.forget_everything();
         }
+    }
+
+    /// Answers nothing any more until the process is started again: what lies on the disk is not what was answered for.
+    /// The verifiers that hang on this one are sent away, and get no lease. The first reason stays.
+    pub fn halt(&self, why: &str) {
+        if self.halted.set(why.to_owned()).is_err() {
+            return;
+        }
+        self.lease.drop_now();
+        self.forget_everything();
+        self.children.dismiss_all();
+    }
+
+    /// Why nothing is answered any more; `None` if all is well.
+    pub fn halted(&self) -> Option<&str> {
+        self.halted.get().map(String::as_str)
+    }
+
+    /// A change touched more than is known: everything is forgotten, here and by the children.
+    pub(crate) fn everything_changed(&self, revision: u64) {
+        self.forget_all();
+        self.children.everything_touched(Span::one(revision), self.applied());
+    }
+
+    /// Forgets all that is remembered and voids every open fill, here and in the verifiers that are connected: for when
+    /// it is not known what changed.
+    pub fn forget_everything(&self) {
+        self.forget_all();
+        self.children.everything_touched(Span::from(0), 0);
+    }
+
+    fn forget_all(&self) {
+        let mut gates = self.gates_mut();
+        gates.changes += 1;
+        gates.by_slug.drain().for_each(|(_, gate)| gate.make_void());
+        drop(gates);
+        self.checks.forget_all();
+        self.root_keys.flush();
+        self.keys.flush();
     }
 
     fn gates(&self) -> RwLockReadGuard<'_, Gates> {
@@ -320,12 +295,13 @@ impl Verifier {
     /// Takes over a change that another node made. What it says of tenants and owners is as of `head`.
     pub(crate) fn apply_remote(&self, commit: &Commit, head: u64) {
         self.tombstones.note(commit);
-        let is_shared = self.apply_gates(commit, head);
+        self.apply_gates(commit, head);
         self.checks.forget(&commit.check_policies);
         self.root_keys.apply(commit.revision, &commit.root_keys);
         self.keep_uses(commit);
+        self.meters.doubt(commit.keys.iter().map(|news| news.id));
         self.keys.apply(commit.revision, &commit.secrets);
-        self.children.touched(commit, is_shared, self.applied());
+        self.children.touched(commit, self.applied());
     }
 
     /// Before a change makes the memory forget a secret: what is not written yet of its uses would be invisible.
@@ -337,15 +313,12 @@ impl Verifier {
 
     /// Takes over what a commit says of tenants and owners, as of a revision. One that is not remembered is read when
     /// it is needed; so is one of which something newer is known already, because what it was between is not.
-    ///
-    /// Whether one of them was remembered, so that somebody may know keys by what it said.
-    fn apply_gates(&self, commit: &Commit, as_of: u64) -> bool {
+    fn apply_gates(&self, commit: &Commit, as_of: u64) {
         if commit.tenants.is_empty() && commit.owners.is_empty() {
-            return false;
+            return;
         }
         let mut gates = self.gates_mut();
         gates.changes += 1;
-        let is_shared = gates.know_some_of(commit);
         for tenant in &commit.tenants {
             if let Some(gate) = gates.open(&tenant.slug, as_of) {
                 gate.set(tenant.status, tenant.policy.reveal);
@@ -356,17 +329,25 @@ impl Verifier {
                 gate.block(&owner.subject, owner.is_blocked);
             }
         }
-        is_shared
+    }
+
+    /// Forgets the tenants that a commit of unknown outcome is about, so that they and their keys are read anew.
+    fn forget_gates(&self, commit: &Commit) {
+        if commit.tenants.is_empty() && commit.owners.is_empty() {
+            return;
+        }
+        let mut gates = self.gates_mut();
+        gates.changes += 1;
+        let tenants = commit.tenants.iter().map(|tenant| &tenant.slug);
+        for slug in tenants.chain(commit.owners.iter().map(|owner| &owner.tenant)) {
+            if let Some(gate) = gates.by_slug.remove(slug) {
+                gate.make_void();
+            }
+        }
     }
 }
 
 impl Gates {
-    fn know_some_of(&self, commit: &Commit) -> bool {
-        let tenants = commit.tenants.iter().map(|tenant| &tenant.slug);
-        let mut touched = tenants.chain(commit.owners.iter().map(|owner| &owner.tenant));
-        touched.any(|slug| self.by_slug.contains_key(slug))
-    }
-
     /// A gate that something as of a revision may be written to; one that is newer is thrown away.
     fn open(&mut self, slug: &Slug, as_of: u64) -> Option<&Gate> {
         if self.by_slug.get(slug)?.revision() > as_of {
@@ -383,20 +364,32 @@ impl Gates {
 impl CommitObserver for Verifier {
     fn committed(&self, commit: &Commit) {
         self.tallies.count_events(&commit.actions);
+        if self.lease.deadline().is_endless()
+            && let Some(first) = commit.parts().map(|part| part.span.first).min()
+        {
+            // What had an unknown outcome before this either has an earlier revision, or was not committed.
+            self.children.known_to(first.saturating_sub(1));
+        }
+        if !self.lease.deadline().is_endless() {
+            self.children.committed(commit, self.applied());
+        }
         self.apply_remote(commit, commit.revision);
         if self.lease.deadline().is_endless() {
             self.caught_up(commit.revision);
         }
     }
 
-    fn outcome_unknown(&self) {
-        let mut gates = self.gates_mut();
-        gates.changes += 1;
-        gates.by_slug.drain().for_each(|(_, gate)| gate.make_void());
-        drop(gates);
-        self.checks.forget_all();
-        self.root_keys.flush();
-        self.keys.flush();
-        self.children.everything_touched(0);
+    /// Forgets what the commit would have touched and voids the fills of it; everything else is as true as before. Whether
+    /// it was made is read from the store when somebody asks, and among several nodes the log brings it (rule R3).
+    ///
+    /// The revision is not taken over: if the commit was not made, it is beyond the end of the log, and a fill could never
+    /// be new enough (rule R5).
+    fn outcome_unknown(&self, touched: &Commit) {
+        self.forget_gates(touched);
+        self.checks.forget(&touched.check_policies);
+        self.root_keys.apply(0, &touched.root_keys);
+        self.keep_uses(touched);
+        self.keys.apply(0, &touched.secrets);
+        self.children.perhaps_touched(touched, self.applied());
     }
 }

@@ -103,8 +103,9 @@ pub struct Question<'q> {
     pub now: Timestamp,
     /// Where the end user is, if whoever asks says it: judged where the key has a list of networks, and noted.
     pub address: Option<IpAddr>,
-    /// How much of the key's limits it takes; nothing is only looked at, and never refused for them.
-    pub cost: u32,
+    /// How much of the key's limits it takes. 0 only looks how they stand: it is no use of the key, and never refused for
+    /// them. `None`: they play no part.
+    pub cost: Option<u32>,
 }
 
 /// What a look-up found, before the clock has been read.
@@ -198,6 +199,11 @@ impl Authority {
         deadline.is_endless() || deadline.covers(self.clock.moment()) || !keeps(Rule::NoLeaseNoAnswer)
     }
 
+    /// Whether the secret is in memory: answering does not ask the store who it belongs to.
+    pub fn remembers(&self, miss: &Miss) -> bool {
+        self.remembered(&miss.0).is_some()
+    }
+
     /// Asks the store if it must, remembers what it said, counts the use where something is counted, and answers.
     pub async fn verify_miss(&self, miss: Miss, question: &Question<'_>) -> Verdict {
         let looked = self.look_up(miss.0);
@@ -215,7 +221,11 @@ impl Authority {
             Ok((Some(entry), revision)) => {
                 let mut weighed = (weighed(&entry, question), None);
                 if weighed.0.is_ok() && limits::counts(entry.limits()) {
-                    weighed = self.charge(&entry, question.cost).await;
+                    match question.cost {
+                        None => {}
+                        Some(0) => weighed.1 = self.budget(entry.key_id(), entry.limits()).await.map(Box::new),
+                        Some(cost) => weighed = self.charge(&entry, cost).await,
+                    }
                 }
                 self.answered(entry, &miss.0, question, (revision, source), weighed)
             }
@@ -260,18 +270,16 @@ impl Authority {
         if outcome.is_err() || question.address.is_some() {
             uses.note_trace(entry.key_id(), outcome, question.address, now);
         }
-        let is_ended = matches!(outcome, Err(Denial::Revoked | Denial::Rotated | Denial::Erased));
-        if !is_ended {
+        let is_look = question.cost == Some(0);
+        if outcome.is_ok() && !is_look {
             uses.queue(entry, entry.note_use(now, USE_GRAIN_MS));
-        }
-        if outcome.is_ok() {
             uses.queue(entry, entry.count_use());
         }
         if let Err(denial) = outcome {
-            uses.note_denial(entry.key_id(), denial);
+            uses.note_denials(entry, denial, 1, now);
         }
         if outcome == Err(Denial::Rotated) {
-            uses.note_reuse(entry, *digest, now);
+            uses.note_reuse(entry, *digest, self.clock.moment());
         }
     }
 
@@ -301,7 +309,7 @@ impl Authority {
         for _ in 0..FILL_TRIES {
             let deadline = self.verifier.lease().deadline();
             if !self.holds(deadline) {
-                return Err(no_lease());
+                return Err(self.no_lease());
             }
             let busy = || Failure::Unavailable("too many look-ups at once".to_owned());
             let ticket = self.verifier.keys.begin_fill(digest).ok_or_else(busy)?;
@@ -310,6 +318,7 @@ impl Authority {
                 Some(credential) => self.entry_of(digest, credential).await?,
                 None => None,
             };
+            self.look_for_lost_denial(entry.as_ref()).await?;
             let filled = ticket.finish(found.revision, entry.clone());
             if filled == Filled::Kept && self.holds(deadline) {
                 return Ok((entry, found.revision));
@@ -360,7 +369,7 @@ impl Authority {
 
     /// Who a root key's digest belongs to, from memory alone. The outer `None` means the store must be asked; the
     /// inner one that it is no good.
-    fn root_key_remembered(&self, digest: &Digest) -> Option<Option<RootPass>> {
+    pub fn root_key_remembered(&self, digest: &Digest) -> Option<Option<RootPass>> {
         let deadline = self.verifier.lease().deadline();
         let pass = self.verifier.root_keys.get(digest)?;
         if !self.holds(deadline) {
@@ -385,12 +394,13 @@ impl Authority {
         for _ in 0..FILL_TRIES {
             let deadline = self.verifier.lease().deadline();
             if !self.holds(deadline) {
-                return Err(no_lease());
+                return Err(self.no_lease());
             }
             let busy = || Failure::Unavailable("too many look-ups at once".to_owned());
             let ticket = self.verifier.root_keys.begin_fill(digest).ok_or_else(busy)?;
             let found = self.store.find_root_key(&digest).await?;
             let pass = found.value.as_ref().map(RootPass::of);
+            self.look_for_lost_revocation(pass.as_ref()).await?;
             let filled = ticket.finish(found.revision, pass.clone());
             if filled == Filled::Kept && self.holds(deadline) {
                 return Ok(pass.filter(|pass| !pass.is_revoked()));
@@ -399,6 +409,12 @@ impl Authority {
         Err(Failure::Unavailable(
             "the root key changes faster than it can be read".to_owned(),
         ))
+    }
+
+    /// Nothing may be answered now, not even from the store: who asks might be cut off from the truth.
+    pub(crate) fn no_lease(&self) -> Failure {
+        let usual = "this node holds no lease: it cannot reach the database, or has not for too long";
+        Failure::Unavailable(self.verifier.halted().unwrap_or(usual).to_owned())
     }
 
     /// The caller that an API key is, for what it may do to itself: nothing but read and revoke itself.
@@ -424,11 +440,6 @@ fn weighed(entry: &Entry, question: &Question<'_>) -> Result<(), Denial> {
         question.address,
         question.now,
     )
-}
-
-/// Nothing may be answered now, not even from the store: who asks might be cut off from the truth.
-pub(crate) fn no_lease() -> Failure {
-    Failure::Unavailable("this node holds no lease: it cannot reach the database, or has not for too long".to_owned())
 }
 
 #[cfg(test)]

@@ -2,15 +2,18 @@
 //! effective.
 
 use crate::operations::Operation;
-use crate::{Authority, Call, Effect, Failure, describe};
+use crate::{Authority, Call, Effect, Failure};
 use keyreeve_core::access::Permission;
 use keyreeve_core::audit::Action;
+use keyreeve_core::coherence::holding::{Awaited, Scope};
 use keyreeve_core::coherence::rules::{Rule, keeps};
 use keyreeve_core::lifecycle::{Outcome, Refusal};
 use keyreeve_core::policy::{Names, Policy};
 use keyreeve_core::text::Name;
 use keyreeve_core::{Key, KeyId, Timestamp};
 use keyreeve_store::model::{AuditDraft, ChangeFacts, ChangeRequest, DecideChange, DecideMany, Done, KeyRecord};
+use keyreeve_store::version::Kind;
+use keyreeve_store::{WriteError, describe};
 
 /// A changed key and how far the change has got.
 #[derive(Debug)]
@@ -49,6 +52,12 @@ impl Authority {
         self.counted(operation, work).await
     }
 
+    /// Why a key was not changed.
+    pub(super) async fn key_failure(&self, call: &Call, id: KeyId, error: WriteError) -> Failure {
+        let about = (Kind::Key, &*id.to_string());
+        self.explained(call, Some(&call.tenant), about, error).await
+    }
+
     /// The same for a caller whose right was settled otherwise (a key revoking itself).
     pub(super) async fn change_unchecked(
         &self,
@@ -57,7 +66,7 @@ impl Authority {
         new_name: Option<Name>,
         decide: DecideChange,
     ) -> Result<ChangedKey, Failure> {
-        let began = self.now();
+        let began = self.clock.moment();
         let request = ChangeRequest {
             tenant: call.tenant.clone(),
             id,
@@ -65,13 +74,22 @@ impl Authority {
             decide,
             replace: None,
         };
-        let changed = self.store.change(call.context(began), request).await?;
+        let changed = match self.store.change(call.context(self.earliest()), request).await {
+            Ok(changed) => changed,
+            Err(error) => return Err(self.key_failure(call, id, error).await),
+        };
         let record = changed.record.ok_or(Failure::NotFound)?;
         let effect = match changed.done {
             Done::Nothing if !keeps(Rule::NoShortcutOnRepeat) => self.effect_at_once(changed.revision, began),
             // Also a change that was made before waits until it is effective: it may be only just under way (R8).
-            Done::Nothing | Done::Stored | Done::Erased => {
-                self.effect(changed.revision, began, call.is_awaited).await?
+            Done::Nothing => {
+                let scope = Scope::Tenant(call.tenant.clone());
+                let change = self.written_about(scope, &id.to_string(), changed.revision).await;
+                self.effect(change, began, call.is_awaited).await?
+            }
+            Done::Stored | Done::Erased => {
+                let change = Awaited::one(&call.tenant, changed.revision);
+                self.effect(change, began, call.is_awaited).await?
             }
         };
         Ok(ChangedKey {
@@ -132,5 +150,5 @@ fn audit_of(label: Label, before: String, outcome: &Outcome) -> AuditDraft {
 
 /// The time that a decision made now will carry.
 pub(super) fn decided_at(authority: &Authority) -> Timestamp {
-    authority.now()
+    authority.earliest()
 }

@@ -6,10 +6,10 @@ use crate::operations::Operation;
 use crate::{Authority, Call, Failure};
 use keyreeve_core::access::{Actor, Permission};
 use keyreeve_core::audit::Action;
-use keyreeve_core::lifecycle::{ReasonCode, RevokeOrder, Standing, State};
+use keyreeve_core::lifecycle::{Outcome, ReasonCode, RevokeOrder, Standing, State};
 use keyreeve_core::text::Note;
-use keyreeve_core::{KeyId, Timestamp};
-use keyreeve_store::model::{ChangeManyRequest, KeyQuery, PageStart};
+use keyreeve_core::{Key, KeyId, Timestamp};
+use keyreeve_store::model::{ChangeManyRequest, Done, KeyQuery, PageStart};
 use std::collections::BTreeMap;
 
 /// Most records that one purge destroys.
@@ -18,6 +18,15 @@ const PURGED_MAX: u64 = 1_000;
 const LAPSED_AT_ONCE: u32 = 500;
 /// Keys read at a time by a purge.
 const PURGE_PAGE: u32 = 200;
+
+/// Which records to destroy: of keys that ended before these times.
+#[derive(Clone, Copy, Debug)]
+pub struct PurgeCommand {
+    /// Revoked ones.
+    pub revoked_before: Option<Timestamp>,
+    /// Expired ones that are not on hold.
+    pub expired_before: Option<Timestamp>,
+}
 
 /// A wish to revoke a key.
 #[derive(Clone, Debug)]
@@ -33,7 +42,7 @@ impl Authority {
     pub async fn revoke(&self, call: &Call, id: KeyId, command: RevokeCommand) -> Result<ChangedKey, Failure> {
         let now = decided_at(self);
         let order = order(call, &command);
-        let transition = move |key: keyreeve_core::Key, policy: &_| key.revoke(order, policy, now);
+        let transition = move |key: Key, policy: &_| key.revoke(order, policy, now);
         self.change(call, id, label(&command), transition).await
     }
 
@@ -54,14 +63,14 @@ impl Authority {
     pub async fn finalize(&self, call: &Call, id: KeyId, command: RevokeCommand) -> Result<ChangedKey, Failure> {
         let now = decided_at(self);
         let order = order(call, &command);
-        let transition = move |key: keyreeve_core::Key, policy: &_| key.finalize(order, policy, now);
+        let transition = move |key: Key, policy: &_| key.finalize(order, policy, now);
         self.change(call, id, label(&command), transition).await
     }
 
     /// Writes down which revocations can no longer be undone, and erases the keys whose policy says so. Called once a
     /// second; no verdict waits for it.
     pub async fn write_down_lapsed(&self) -> Result<(), Failure> {
-        let now = self.now();
+        let now = self.earliest();
         let mut lapsed: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for (tenant, id) in self.store.lapsed(now, LAPSED_AT_ONCE).await? {
             lapsed.entry(tenant).or_default().push(id);
@@ -84,34 +93,77 @@ impl Authority {
         Ok(())
     }
 
-    /// Destroys the records of keys that were revoked before a time, at most 1 000. Gives how many, and
+    /// Destroys the records of keys that were revoked, or that expired, before a time, at most 1 000. Gives how many, and
     /// whether there are more.
-    pub async fn purge(&self, call: &Call, before: Timestamp) -> Result<(u64, bool), Failure> {
+    pub async fn purge(&self, call: &Call, command: PurgeCommand) -> Result<(u64, bool), Failure> {
         call.require(Permission::KeysWrite)?;
         let mut purged = 0;
+        let standings = [
+            (Standing::Revoked, command.revoked_before),
+            (Standing::Expired, command.expired_before),
+        ];
+        for (standing, before) in standings {
+            let Some(before) = before else { continue };
+            if self.purge_of(call, standing, before, &mut purged).await? {
+                return Ok((purged, true));
+            }
+        }
+        Ok((purged, false))
+    }
+
+    /// The same of the keys that stand so. Whether there are more than may be destroyed in one call.
+    async fn purge_of(
+        &self,
+        call: &Call,
+        standing: Standing,
+        before: Timestamp,
+        purged: &mut u64,
+    ) -> Result<bool, Failure> {
         let mut start = PageStart::Offset(0);
         loop {
-            let page = self.store.list(revoked_keys(call, start, self.now())).await?;
+            let page = self.store.list(ended_keys(call, standing, start, self.now())).await?;
             for record in page.keys {
-                let is_due = matches!(&record.key.state, State::Revoked(ended) if ended.at < before);
-                if !is_due {
+                if !is_due(&record.key, before, self.now()) {
                     continue;
                 }
-                if purged == PURGED_MAX {
-                    return Ok((purged, true));
+                if *purged == PURGED_MAX {
+                    return Ok(true);
                 }
-                let note = Note::parse("purge of revoked keys").ok();
-                match self.delete(call, record.key.id, note).await {
-                    // Somebody else was faster.
-                    Ok(_) | Err(Failure::NotFound) => purged += 1,
+                match self.delete_due(call, record.key.id, standing, before).await {
+                    Ok(changed) if changed.done == Done::Erased => *purged += 1,
+                    // Somebody else was faster, or has renewed it.
+                    Ok(_) | Err(Failure::NotFound) => {}
                     Err(other) => return Err(other),
                 }
             }
             match page.next {
                 Some(next) => start = PageStart::After(next),
-                None => return Ok((purged, false)),
+                None => return Ok(false),
             }
         }
+    }
+
+    /// Destroys a key that is still due inside the transaction: an expired one may have been renewed meanwhile.
+    async fn delete_due(
+        &self,
+        call: &Call,
+        id: KeyId,
+        standing: Standing,
+        before: Timestamp,
+    ) -> Result<ChangedKey, Failure> {
+        let now = decided_at(self);
+        let label = Label {
+            action: Action::KeyErased,
+            reason: Some(format!("purge of {standing} keys").into()),
+        };
+        self.change(call, id, label, move |key, _| {
+            let key = key.settled(now);
+            match is_due(&key, before, now) {
+                true => Ok(key.delete()),
+                false => Ok(Outcome::Unchanged(key)),
+            }
+        })
+        .await
     }
 
     /// Destroys a key's record. Its digests stay behind as tombstones; the audit log stays.
@@ -124,10 +176,19 @@ impl Authority {
     }
 }
 
-fn revoked_keys(call: &Call, start: PageStart, now: Timestamp) -> KeyQuery {
+/// Whether a settled key was revoked, or expired, before a time.
+fn is_due(key: &Key, before: Timestamp, now: Timestamp) -> bool {
+    match &key.state {
+        State::Revoked(ended) => ended.at < before,
+        State::Active => key.is_expired(now) && key.expires_at.is_some_and(|end| end < before),
+        State::Disabled(_) => false,
+    }
+}
+
+fn ended_keys(call: &Call, standing: Standing, start: PageStart, now: Timestamp) -> KeyQuery {
     KeyQuery {
         subject: call.caller.own.clone(),
-        standing: Some(Standing::Revoked),
+        standing: Some(standing),
         ..KeyQuery::all(call.tenant.clone(), start, PURGE_PAGE, now)
     }
 }

@@ -2,14 +2,17 @@
 
 use super::minting::{KeyWithSecret, Mint};
 use crate::operations::Operation;
-use crate::{Authority, Call, Effect, Failure, describe};
+use crate::{Authority, Call, Effect, Failure};
 use keyreeve_core::access::Permission;
 use keyreeve_core::audit::Action;
+use keyreeve_core::coherence::holding::{Awaited, Span};
 use keyreeve_core::lifecycle::{IssueFacts, IssueOrder, NewSecret, Refusal};
+use keyreeve_core::limits::{Counted, Networks};
 use keyreeve_core::policy::ExpiryWish;
 use keyreeve_core::scope::Scopes;
 use keyreeve_core::text::{Claims, Description, Name, Slug, Subject};
 use keyreeve_core::{Key, KeyId, Limits, Policy, Timestamp};
+use keyreeve_store::describe;
 use keyreeve_store::model::{AuditDraft, IssueRequest, Issued, Replay};
 
 /// A wish for a key.
@@ -25,8 +28,10 @@ pub struct IssueCommand {
     pub claims: Option<Claims>,
     /// Scopes.
     pub scopes: Scopes,
-    /// Limits.
-    pub limits: Limits,
+    /// From where it may be used.
+    pub networks: Networks,
+    /// What is counted; `None` is what the policy says.
+    pub counted: Option<Counted>,
     /// Who makes it, in the caller's words.
     pub created_by: Option<Subject>,
     /// The wished expiry.
@@ -51,27 +56,40 @@ impl Authority {
     }
 
     async fn issue_keys(&self, call: &Call, commands: Vec<IssueCommand>) -> Result<IssuedKeys, Failure> {
+        let began = self.clock.moment();
         call.require(Permission::KeysWrite)?;
         if !commands.iter().all(|command| call.caller.owns(&command.subject)) {
             return Err(Failure::OwnKeysOnly);
         }
-        if commands
-            .iter()
-            .any(|command| !command.limits.counted.as_slice().is_empty())
-        {
+        let limits = |command: &IssueCommand| {
+            command
+                .counted
+                .as_ref()
+                .is_some_and(|counted| !counted.as_slice().is_empty())
+        };
+        if commands.iter().any(limits) {
             call.require_to_limit()?;
         }
         if call.idempotency.is_some() {
             self.flush_first_uses().await;
         }
-        let began = self.now();
+        let now = self.earliest();
         let mint = Mint::new(self.entropy_for(commands.len())?);
         let ids = self.new_key_ids(commands.len())?;
-        let request = request(call.tenant.clone(), commands, ids, &mint, began);
-        let issued = self.store.issue(call.context(began), request).await?;
+        let request = request(call, commands, ids, &mint, now);
+        let issued = self.store.issue(call.context(now), request).await?;
         let effect = match issued.replay {
             // A secret that was replaced must be dead before its successor is given out.
-            Replay::Replaced => self.effect(issued.revision, began, true).await?,
+            Replay::Replaced => {
+                // One entry of the log for each.
+                let written = u64::try_from(issued.keys.len()).unwrap_or(u64::MAX);
+                let span = Span {
+                    first: (issued.revision + 1).saturating_sub(written),
+                    last: issued.revision,
+                };
+                self.effect(Awaited::in_tenant(&call.tenant, vec![span]), began, true)
+                    .await?
+            }
             Replay::First | Replay::Completed => self.effect_at_once(issued.revision, began),
         };
         self.with_secrets(issued, &mint, effect)
@@ -95,7 +113,8 @@ impl Authority {
 }
 
 /// Ties commands, ids and secrets into one request to the store.
-fn request(tenant: Slug, commands: Vec<IssueCommand>, ids: Vec<KeyId>, mint: &Mint, now: Timestamp) -> IssueRequest {
+fn request(call: &Call, commands: Vec<IssueCommand>, ids: Vec<KeyId>, mint: &Mint, now: Timestamp) -> IssueRequest {
+    let (tenant, caller) = (call.tenant.clone(), call.caller.clone());
     let items = commands
         .iter()
         .map(|command| (command.subject.clone(), command.name.clone()))
@@ -111,7 +130,10 @@ fn request(tenant: Slug, commands: Vec<IssueCommand>, ids: Vec<KeyId>, mint: &Mi
             let (Some((command, id)), Some(secret)) = (orders.get(place), secret) else {
                 return Err(Refusal::OutOfStep);
             };
-            let key = Key::issue(order(command.clone(), *id, slug.clone(), secret), facts, policy, now)?;
+            let counted = policy.limits_for(command.counted.clone(), caller.own.is_some());
+            let order = order(command.clone(), counted, *id, slug.clone(), secret);
+            let key = Key::issue(order, facts, policy, now)?;
+            policy.check_grant(&caller.actor, None, &key)?;
             let audit = created(&key);
             Ok((key, audit))
         }),
@@ -119,7 +141,7 @@ fn request(tenant: Slug, commands: Vec<IssueCommand>, ids: Vec<KeyId>, mint: &Mi
     }
 }
 
-fn order(command: IssueCommand, id: KeyId, tenant: Slug, secret: NewSecret) -> IssueOrder {
+fn order(command: IssueCommand, counted: Counted, id: KeyId, tenant: Slug, secret: NewSecret) -> IssueOrder {
     IssueOrder {
         id,
         tenant,
@@ -128,7 +150,11 @@ fn order(command: IssueCommand, id: KeyId, tenant: Slug, secret: NewSecret) -> I
         description: command.description,
         claims: command.claims,
         scopes: command.scopes,
-        limits: command.limits,
+        limits: Limits {
+            networks: command.networks,
+            counted,
+            resets: 0,
+        },
         created_by: command.created_by,
         expiry: command.expiry,
         secret,

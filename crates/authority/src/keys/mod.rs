@@ -11,7 +11,7 @@ mod rotate;
 mod update;
 
 pub use change::ChangedKey;
-pub use end::RevokeCommand;
+pub use end::{PurgeCommand, RevokeCommand};
 pub use issue::{IssueCommand, IssuedKeys};
 pub use minting::KeyWithSecret;
 pub use read::{Listing, Shown};

@@ -29,6 +29,9 @@ pub struct Listing {
     pub subject: Option<Subject>,
     /// Which keys.
     pub shown: Shown,
+    /// Only keys whose owner is suspended or removed, or only the others. If it is not said, what is asked for as active
+    /// leaves those out.
+    pub owner_blocked: Option<bool>,
     /// Only active keys that expire within so many seconds.
     pub expiring_within: Option<u64>,
     /// Only active keys that nobody has used since this time.
@@ -51,6 +54,7 @@ impl Listing {
         Self {
             subject: None,
             shown,
+            owner_blocked: None,
             expiring_within: None,
             unused_since: None,
             scope: None,
@@ -106,7 +110,11 @@ impl Authority {
             return Err(Failure::OwnKeysOnly);
         }
         let (hide_revoked, hide_expired) = hidden(listing.shown, &tenant.policy);
+        let only_active = listing.shown == Shown::Only(Standing::Active)
+            || listing.expiring_within.is_some()
+            || listing.unused_since.is_some();
         let query = KeyQuery {
+            owner_blocked: listing.owner_blocked.or(only_active.then_some(false)),
             subject: listing.subject.or_else(|| call.caller.own.clone()),
             expires_before: listing.expiring_within.map(|seconds| self.now().plus_seconds(seconds)),
             standing: match listing.shown {
@@ -133,7 +141,7 @@ impl Authority {
 }
 
 /// Whether revoked and expired keys are left out. `after = hide` keeps revoked keys out of the default list in any
-/// case (http.md, section 3).
+/// case.
 fn hidden(shown: Shown, policy: &Policy) -> (bool, bool) {
     match shown {
         Shown::Usable => (true, true),

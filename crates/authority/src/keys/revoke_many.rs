@@ -6,6 +6,7 @@ use super::end::{label, order};
 use crate::operations::Operation;
 use crate::{Authority, Call, Caller, Effect, Failure};
 use keyreeve_core::access::Permission;
+use keyreeve_core::coherence::holding::{Awaited, Span};
 use keyreeve_core::lifecycle::State;
 use keyreeve_core::text::Subject;
 use keyreeve_core::{Key, KeyId, Timestamp};
@@ -32,8 +33,7 @@ pub struct Selection {
 
 impl Selection {
     fn takes(&self, key: &Key, caller: &Caller) -> bool {
-        !matches!(key.state, State::Revoked(_))
-            && caller.owns(&key.subject)
+        caller.owns(&key.subject)
             && self.subject.as_ref().is_none_or(|subject| key.subject == *subject)
             && self.created_before.is_none_or(|time| key.created_at < time)
             && self
@@ -44,18 +44,22 @@ impl Selection {
 }
 
 /// What came of it.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct ManyRevoked {
     /// Keys that were found and not revoked yet.
     pub matched: u64,
+    /// Keys that were found of those named one by one, revoked or not.
+    pub named: u64,
     /// Keys that were revoked.
     pub revoked: u64,
     /// Keys that were not: the policy did not allow it, or somebody was faster.
     pub skipped: u64,
     /// How far it has got; `None` in a dry run.
     pub effect: Option<Effect>,
-    /// What must be effective: everything before this call, and what it revoked.
-    newest: u64,
+    /// What it wrote.
+    spans: Vec<Span>,
+    /// Keys that were revoked before, not long ago.
+    repeated: Vec<KeyId>,
 }
 
 impl Authority {
@@ -80,27 +84,45 @@ impl Authority {
         is_dry: bool,
     ) -> Result<ManyRevoked, Failure> {
         call.require(Permission::KeysWrite)?;
-        let began = self.now();
-        // An earlier call may have revoked everything and not be effective yet: a repeat waits for it too (R8).
-        let mut done = ManyRevoked {
-            newest: self.store.head().await?.revision,
-            ..ManyRevoked::default()
-        };
+        let began = self.clock.moment();
+        let now = self.earliest();
+        let mut done = ManyRevoked::default();
+        // What was ended longer ago than this is effective, whoever has waited for it.
+        let since = Timestamp::from_millis(now.millis().saturating_sub(self.longest_wait_ms()));
         let mut next = Some(PageStart::Offset(0));
         while let Some(start) = next {
-            let (records, following) = self.candidates(call, &selection, start, began).await?;
+            let (records, following) = self.candidates(call, &selection, start, now).await?;
             next = following;
+            if selection.ids.is_some() {
+                let is_within = |record: &&KeyRecord| call.caller.owns(&record.key.subject);
+                done.named += u64::try_from(records.iter().filter(is_within).count()).unwrap_or(0);
+            }
             let taken = records
                 .iter()
                 .filter(|record| selection.takes(&record.key, &call.caller));
-            let ids: Vec<_> = taken.map(|record| record.key.id).collect();
+            let mut ids = Vec::new();
+            for key in taken.map(|record| &record.key) {
+                match &key.state {
+                    // An earlier call may have revoked it and not be effective yet: a repeat waits for it too (R8).
+                    State::Revoked(ended) if ended.at >= since => done.repeated.push(key.id),
+                    State::Revoked(_) => {}
+                    _ => ids.push(key.id),
+                }
+            }
             done.matched += u64::try_from(ids.len()).unwrap_or(0);
             if !is_dry {
                 self.revoke_all(call, &ids, &command, &mut done).await?;
             }
         }
         if !is_dry {
-            done.effect = Some(self.effect(done.newest, began, call.is_awaited).await?);
+            let head = self.store.head().await.map_or(u64::MAX, |head| head.revision);
+            let mut spans = self.written_about_keys(&call.tenant, &done.repeated, head).await;
+            spans.append(&mut done.spans);
+            if spans.is_empty() {
+                spans.push(Span::one(self.verifier.applied()));
+            }
+            let change = Awaited::in_tenant(&call.tenant, spans);
+            done.effect = Some(self.effect(change, began, call.is_awaited).await?);
         }
         Ok(done)
     }
@@ -144,13 +166,19 @@ impl Authority {
             // A repeat of the whole call is no harm: whatever is revoked stays so.
             let context = WriteContext {
                 idempotency: None,
+                only_if: None,
                 ..call.context(now)
             };
             let changed = self.store.change_many(context, request).await?;
             let revoked = changed.changed + changed.unchanged;
             done.revoked += revoked;
             done.skipped += u64::try_from(some.len()).unwrap_or(0).saturating_sub(revoked);
-            done.newest = done.newest.max(changed.revision);
+            if changed.first <= changed.revision {
+                done.spans.push(Span {
+                    first: changed.first,
+                    last: changed.revision,
+                });
+            }
         }
         Ok(())
     }

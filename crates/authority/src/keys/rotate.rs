@@ -7,6 +7,7 @@ use crate::operations::Operation;
 use crate::{Authority, Call, Effect, Failure};
 use keyreeve_core::access::Permission;
 use keyreeve_core::audit::Action;
+use keyreeve_core::coherence::holding::Awaited;
 use keyreeve_core::lifecycle::{Refusal, RotateOrder};
 use keyreeve_core::policy::{ExpiryWish, OverlapWish};
 use keyreeve_core::text::Name;
@@ -42,15 +43,19 @@ impl Authority {
     }
 
     async fn rotate_key(&self, call: &Call, id: KeyId, command: RotateCommand) -> Result<RotatedKey, Failure> {
+        let began = self.clock.moment();
         call.require(Permission::KeysWrite)?;
         self.require_own(call, id).await?;
         if call.idempotency.is_some() {
             self.flush_first_uses().await;
         }
-        let began = self.now();
+        let now = self.earliest();
         let mint = Mint::new([self.secret_entropy()?]);
-        let request = request(call, id, command, &mint, began);
-        let changed = self.store.change(call.context(began), request).await?;
+        let request = request(call, id, command, &mint, now);
+        let changed = match self.store.change(call.context(now), request).await {
+            Ok(changed) => changed,
+            Err(error) => return Err(self.key_failure(call, id, error).await),
+        };
         let record = self.with_pending_use(changed.record.ok_or(Failure::NotFound)?);
         if changed.replay == Replay::Completed {
             return Err(Failure::AlreadyCompleted(vec![record]));
@@ -59,7 +64,9 @@ impl Authority {
             .take(0)
             .ok_or_else(|| Failure::Internal("a secret was not minted".to_owned()))?;
         // Also a caller who would rather not wait gets the secret only when the old one is dead.
-        let effect = self.effect(changed.revision, began, true).await?;
+        let effect = self
+            .effect(Awaited::one(&call.tenant, changed.revision), began, true)
+            .await?;
         Ok(RotatedKey {
             key: KeyWithSecret { record, secret },
             effect,

@@ -7,8 +7,31 @@ use keyreeve_core::KeyId;
 use keyreeve_core::access::Permission;
 use keyreeve_core::audit::Action;
 use keyreeve_core::lifecycle::Edit;
+use keyreeve_core::limits::{self, Standing};
 
 impl Authority {
+    /// How the limits of a key stand: whatever the key is good for, without its secret and without using anything.
+    pub async fn key_limits(&self, call: &Call, id: KeyId) -> Result<Vec<Standing>, Failure> {
+        let record = self.get(call, id).await?;
+        let joined = record.key.limits.joined();
+        if !limits::counts(&joined) {
+            return Ok(Vec::new());
+        }
+        let unknown = || Failure::Unavailable("what is counted cannot be read now".to_owned());
+        Ok(self.budget(id, &joined).await.ok_or_else(unknown)?.standings)
+    }
+
+    /// Sets back what the limits of a key have counted, on every node when it is answered.
+    pub async fn reset_limits(&self, call: &Call, id: KeyId) -> Result<ChangedKey, Failure> {
+        call.require_to_limit()?;
+        let now = decided_at(self);
+        let label = Label {
+            action: Action::KeyLimitsReset,
+            reason: None,
+        };
+        self.change(call, id, label, move |key, _| key.reset_limits(now)).await
+    }
+
     /// Changes name, description, claims, scopes or expiry of a key.
     pub async fn update(&self, call: &Call, id: KeyId, edit: Edit) -> Result<ChangedKey, Failure> {
         self.counted(Some(Operation::Update), self.update_key(call, id, edit))
@@ -27,8 +50,12 @@ impl Authority {
             reason: None,
         };
         let new_name = edit.name.clone();
+        let actor = call.caller.actor.clone();
         let decide = decide(label, new_name.clone(), move |key, policy| {
-            key.update(edit, policy, now)
+            let before = key.clone();
+            let outcome = key.update(edit, policy, now)?;
+            policy.check_grant(&actor, Some(&before), outcome.key())?;
+            Ok(outcome)
         });
         self.change_unchecked(call, id, new_name, decide).await
     }

@@ -5,7 +5,8 @@ use crate::Failure;
 use futures_channel::oneshot;
 use futures_util::FutureExt as _;
 use futures_util::future::{Shared, select};
-use keyreeve_core::coherence::grantor::{Pending, Reached, Reading};
+use keyreeve_core::coherence::grantor::{Own, Pending, Reached, Reading};
+use keyreeve_core::coherence::holding::Awaited;
 use keyreeve_store::StoreError;
 use std::sync::Mutex;
 
@@ -51,9 +52,9 @@ impl Polls {
 impl Node {
     /// Rule R7: comes back when a change that was just committed is effective everywhere. Rule R8: the same for one
     /// that was committed before.
-    pub async fn effective(&self, revision: u64) -> Result<Reached, Failure> {
+    pub async fn effective(&self, change: Awaited) -> Result<Reached, Failure> {
         let pending = Pending {
-            revision,
+            change,
             committed: self.parts.clock.moment(),
         };
         loop {
@@ -69,14 +70,14 @@ impl Node {
     }
 
     /// A change that somebody else waits for: it was committed at the latest when it was first asked about here.
-    pub fn asked(&self, revision: u64) -> Pending {
+    pub fn asked(&self, change: Awaited) -> Pending {
         let now = self.parts.clock.moment();
         let mut asked = lock(&self.asked);
         if asked.len() >= ASKED_MAX {
             asked.clear();
         }
-        let committed = *asked.entry(revision).or_insert(now);
-        Pending { revision, committed }
+        let committed = *asked.entry(change.newest()).or_insert(now);
+        Pending { change, committed }
     }
 
     /// Whether a change is effective now.
@@ -106,13 +107,22 @@ impl Node {
     }
 
     fn by_what_is_known(&self, pending: &Pending) -> Option<Reached> {
-        let covered = self.children_covered();
-        let own = lock(&self.holder)
+        let holder = lock(&self.holder)
             .as_ref()
-            .map(|holder| (holder.session(), holder.applied_revision().min(covered)));
+            .map(|holder| (holder.session(), holder.applied_revision()));
+        // After what is applied was read: what that brought is held already, if a child was told of it.
+        let now = self.parts.clock.moment();
+        let is_held = self.parts.verifier.children().hold(&pending.change, now);
+        let own = holder.map(|(session, applied)| Own {
+            session,
+            applied,
+            is_held,
+        });
         let watch = lock(&self.watch);
         let reading = watch.latest.as_ref()?;
-        watch.grantor.reached(pending, own, reading, self.parts.clock.moment())
+        watch
+            .grantor
+            .reached(pending, own.as_ref(), reading, self.parts.clock.moment())
     }
 
     /// All live sessions, and rule R9: those that have not moved for W are marked dead.
@@ -122,11 +132,13 @@ impl Node {
         let reading = Reading {
             began,
             answered: self.parts.clock.moment(),
-            sessions: sessions.into_iter().map(|session| session.seen).collect(),
+            sessions: sessions.rows.into_iter().map(|session| session.seen).collect(),
+            era: sessions.era,
         };
         let dead = lock(&self.watch).grantor.to_bury(&reading);
-        for (session, renewals) in dead {
-            self.parts.cluster.bury(session, renewals).await?;
+        // A poll that renews sees the same, and holds the lease back.
+        for session in dead {
+            self.parts.cluster.bury(&session).await?;
         }
         Ok(reading)
     }

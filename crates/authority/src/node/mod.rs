@@ -5,22 +5,30 @@
 //! waits for the others stands in [`effect`].
 
 mod effect;
+mod history;
+mod notes;
+mod probation;
+
+pub use notes::{NoNotebook, Notebook};
 
 use crate::env::{Clock, Entropy, Timer};
-use crate::reassert::reassert;
 use crate::{Failure, Verifier};
 use effect::Polls;
+use keyreeve_core::audit::Milestone;
 use keyreeve_core::coherence::Moment;
 use keyreeve_core::coherence::grantor::{Grantor, Reading};
 use keyreeve_core::coherence::holder::{Holder, Next, Poll, SessionId};
+use keyreeve_core::coherence::holding::Holding;
+use keyreeve_core::coherence::probation::Probation;
 use keyreeve_core::coherence::rules::{Rule, keeps};
+use keyreeve_store::Store;
 use keyreeve_store::cluster::{Cluster, Durability, Polled, Session, Touched};
-use keyreeve_store::{CommitObserver as _, Store};
+use notes::Notes;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// How long a lease is held too long where a rule is broken on purpose, in milliseconds.
+/// How long a change is applied too late where a rule is broken on purpose, in milliseconds.
 const MUTANT_PAUSE_MS: u64 = 64;
 
 /// What a node is made of.
@@ -43,6 +51,8 @@ pub struct NodeParts {
     pub lease_ms: u64,
     /// Whether to refuse to work where an acknowledged change could be lost.
     pub require_sync: bool,
+    /// What it remembers across its own end.
+    pub notebook: Arc<dyn Notebook>,
 }
 
 /// One node.
@@ -53,6 +63,10 @@ pub struct Node {
     health: Mutex<Health>,
     /// Before this nothing is leased.
     not_before: Mutex<Moment>,
+    notes: Notes,
+    probation: Mutex<Probation>,
+    /// When the last poll was over, however it ended.
+    last_polled: Mutex<Option<Moment>>,
     /// Changes that were asked about, and since when.
     asked: Mutex<HashMap<u64, Moment>>,
     polls: Polls,
@@ -73,6 +87,8 @@ pub struct Health {
     pub durability: Durability,
     /// When the last poll that renewed the lease was sent.
     pub renewed: Option<Moment>,
+    /// When the last poll was sent that left nothing to apply.
+    pub caught_up: Option<Moment>,
     /// Changes that were not yet applied at the last poll.
     pub lag: u64,
     /// Hints that arrived.
@@ -83,6 +99,10 @@ pub struct Health {
     pub reasserted: u64,
     /// Whether what was denied must still be told to a database that may have lost it.
     pub is_recovering: bool,
+    /// Leases that ended before they were renewed, although others may have waited for them.
+    pub lease_losses: u64,
+    /// Whether the node holds no lease because it lost too many (rule R17).
+    pub is_on_probation: bool,
 }
 
 /// What a poll came to.
@@ -97,6 +117,8 @@ pub enum Progress {
     /// The history is another one than before: the database may have lost acknowledged changes. It is told again what
     /// was denied, and nobody leases until everybody had the time to do so.
     Forked,
+    /// The node lost its lease too often, and holds none for a while: poll again in time.
+    OnProbation,
 }
 
 impl Node {
@@ -107,6 +129,9 @@ impl Node {
             latest: None,
         };
         Self {
+            notes: Notes::new(Arc::clone(&parts.notebook)),
+            probation: Mutex::new(Probation::new(parts.lease_ms)),
+            last_polled: Mutex::default(),
             parts,
             holder: Mutex::new(None),
             watch: Mutex::new(watch),
@@ -117,11 +142,14 @@ impl Node {
             health: Mutex::new(Health {
                 durability: Durability::AtRisk,
                 renewed: None,
+                caught_up: None,
                 lag: 0,
                 hints: 0,
                 forks: 0,
                 reasserted: 0,
                 is_recovering: false,
+                lease_losses: 0,
+                is_on_probation: false,
             }),
         }
     }
@@ -148,88 +176,75 @@ impl Node {
 
     /// Milliseconds that the lease will still last; 0 if there is none.
     pub fn lease_left_ms(&self) -> u64 {
-        self.lag_ms().map_or(0, |age| self.parts.lease_ms.saturating_sub(age))
+        let Some(renewed) = self.health().renewed else {
+            return 0;
+        };
+        let age = self.parts.clock.moment().ms_since(renewed);
+        self.parts.lease_ms.saturating_sub(age)
     }
 
     /// How long ago this node last knew every change that there was, in milliseconds: a poll that found nothing new was
     /// sent then. `None` if it never did.
     pub fn lag_ms(&self) -> Option<u64> {
-        let renewed = self.health().renewed?;
-        Some(self.parts.clock.moment().ms_since(renewed))
+        let caught_up = self.health().caught_up?;
+        Some(self.parts.clock.moment().ms_since(caught_up))
     }
 
     /// One poll: renews the lease, acknowledges what was applied, applies what is new. On an error the lease simply
     /// runs on to its end.
     pub async fn poll_once(&self) -> Result<Progress, Failure> {
+        let stood_still = self.stood_still();
+        let done = self.poll_or_register(stood_still).await;
+        *lock(&self.last_polled) = Some(self.parts.clock.moment());
+        done
+    }
+
+    /// Whether nothing was polled for longer than a node that runs ever waits between two polls.
+    fn stood_still(&self) -> bool {
+        let now = self.parts.clock.moment();
+        let last = *lock(&self.last_polled);
+        last.is_some_and(|last| now.ms_since(last) > self.parts.lease_ms / 2)
+    }
+
+    async fn poll_or_register(&self, stood_still: bool) -> Result<Progress, Failure> {
         if self.health().is_recovering {
             self.recover().await?;
+        }
+        if lock(&self.probation).is_on() {
+            return self.poll_on_probation().await;
         }
         let known = lock(&self.holder).clone();
         let Some(mut holder) = known else {
             return self.register().await;
         };
-        let mut poll = holder.poll(self.parts.clock.moment());
-        if !keeps(Rule::AckAfterApplying) {
-            poll.applied = self
-                .parts
-                .cluster
-                .sessions()
-                .await?
-                .iter()
-                .map(|one| one.seen.acked)
-                .max()
-                .unwrap_or(0);
-        }
-        let acked = poll.applied.min(self.children_covered());
-        let polled = self.parts.cluster.poll(poll.session, poll.applied, acked).await?;
+        let poll = holder.poll(self.parts.clock.moment(), self.parts.verifier.newest());
+        // What the children have not is looked up after what is applied: of that, nothing more can come to be held.
+        let holding = self.children_hold();
+        let polled = self.parts.cluster.poll(&as_sent(&poll), &holding).await?;
         self.parts.clock.database_said(polled.now, poll.sent);
         self.note(&polled);
-        match holder.judge(&poll, &polled.answer) {
+        self.look_at_era(&poll, &polled);
+        let next = holder.judge(&poll, &polled.answer);
+        let is_same_history = matches!(next, Next::Apply | Next::Register);
+        if is_same_history && self.has_lost_too_often(&poll, polled.answer.head, stood_still) {
+            return self.begin_probation().await;
+        }
+        match next {
             Next::NotPrimary => Err(Failure::Unavailable("a replica answered the poll".to_owned())),
             Next::Register => {
                 self.give_up();
                 Ok(Progress::Registered)
             }
-            Next::Forked => {
-                self.give_up();
-                let mut health = lock(&self.health);
-                health.forks += 1;
-                health.is_recovering = true;
-                Ok(Progress::Forked)
-            }
+            Next::Forked => Ok(self.forked()),
             Next::Apply => Ok(self.take(&mut holder, &poll, &polled).await),
         }
-    }
-
-    /// Rule R10: tells the database again what this node knows to be denied.
-    async fn recover(&self) -> Result<(), Failure> {
-        let denied = self.parts.verifier.tombstones().all();
-        let lost = reassert(&*self.parts.store, denied, self.parts.clock.now()).await?;
-        let mut health = lock(&self.health);
-        health.reasserted += lost;
-        health.is_recovering = false;
-        Ok(())
-    }
-
-    /// Rule R1: the session first, durably; then an empty memory.
-    async fn register(&self) -> Result<Progress, Failure> {
-        self.parts.verifier.lose_lease();
-        let mut session: SessionId = [0; 16];
-        self.parts.entropy.fill(&mut session)?;
-        let found = self.parts.cluster.register(session, &self.parts.name).await?;
-        self.parts.verifier.lose_lease();
-        self.parts.verifier.caught_up(found.head);
-        let rest = self.wait_ms().saturating_sub(found.timeline_age_ms.unwrap_or(u64::MAX));
-        *lock(&self.not_before) = self.parts.clock.moment().plus_ms(rest);
-        let holder = Holder::registered(session, found.head, found.chain, self.parts.lease_ms);
-        *lock(&self.holder) = Some(holder);
-        Ok(Progress::Registered)
     }
 
     fn give_up(&self) {
         self.parts.verifier.lose_lease();
         *lock(&self.holder) = None;
-        lock(&self.health).renewed = None;
+        let mut health = lock(&self.health);
+        (health.renewed, health.caught_up) = (None, None);
     }
 
     /// Rule R3: apply, and only then let the lease grow.
@@ -240,10 +255,21 @@ impl Node {
             let _grown = holder.clone().applied(poll, &polled.answer, verifier.lease(), now);
             self.parts.timer.sleep_ms(MUTANT_PAUSE_MS).await;
         }
+        if !keeps(Rule::AckAfterApplying)
+            && let Some((last, _)) = polled.answer.last
+        {
+            let early = Poll {
+                applied: last,
+                is_renewal: false,
+                ..*poll
+            };
+            drop(self.parts.cluster.poll(&early, &Holding::default()).await);
+            self.parts.timer.sleep_ms(MUTANT_PAUSE_MS).await;
+        }
         for change in &polled.changes {
             match &change.touched {
                 Touched::Known(commit) => verifier.apply_remote(commit, polled.answer.head),
-                Touched::Everything => verifier.outcome_unknown(),
+                Touched::Everything => verifier.everything_changed(change.revision),
             }
         }
         let is_durable = !self.parts.require_sync || polled.durability != Durability::AtRisk;
@@ -251,16 +277,30 @@ impl Node {
         let is_allowed = is_durable && now.is_surely_at_or_after(*lock(&self.not_before));
         let has_more = match is_allowed {
             true => holder.applied(poll, &polled.answer, verifier.lease(), now),
+            // What was applied is not fetched again and again until a lease is allowed.
             false => {
                 verifier.lose_lease();
-                false
+                holder.follow(&polled.answer)
             }
         };
         verifier.caught_up(holder.applied_revision());
         let is_quiet = polled.changes.is_empty();
         *lock(&self.holder) = Some(holder.clone());
+        let end = Milestone {
+            revision: holder.applied_revision(),
+            chain: holder.chain(),
+        };
+        let first = polled.changes.iter().find(|change| change.revision == 1);
+        self.notes.know(|history| {
+            history.end = Some(end);
+            history.origin = history.origin.or(first.map(|change| change.chain));
+        });
         if is_allowed && !has_more {
-            lock(&self.health).renewed = Some(poll.sent);
+            let mut health = lock(&self.health);
+            health.caught_up = Some(poll.sent);
+            if poll.is_renewal {
+                health.renewed = Some(poll.sent);
+            }
         }
         self.polls.tell();
         if is_quiet { Progress::Quiet } else { Progress::Applied }
@@ -278,9 +318,12 @@ impl Node {
         health.lag = polled.answer.head.saturating_sub(applied);
     }
 
-    /// Every change up to here has reached the verifiers that hang on this node: what it acknowledges is theirs too.
-    fn children_covered(&self) -> u64 {
-        self.parts.verifier.children().covered(&*self.parts.clock)
+    /// Which changes have not reached the verifiers that hang on this node: it tells that beside what it acknowledges.
+    fn children_hold(&self) -> Holding {
+        match keeps(Rule::HoldingBesideAcks) {
+            true => self.parts.verifier.children().holding(self.parts.clock.moment()),
+            false => Holding::default(),
+        }
     }
 
     /// What to do when a verifier that hangs on this node has acknowledged something.
@@ -290,7 +333,7 @@ impl Node {
 
     /// Every node that the database knows as living.
     pub async fn sessions(&self) -> Result<Vec<Session>, Failure> {
-        Ok(self.parts.cluster.sessions().await?)
+        Ok(self.parts.cluster.sessions().await?.rows)
     }
 
     /// Sends a hint to every node, this one too.
@@ -314,12 +357,20 @@ impl Node {
         }
         if let Some(own) = session {
             let sessions = self.parts.cluster.sessions().await?;
-            let mine = sessions.iter().find(|one| one.seen.session == own);
+            let mine = sessions.rows.iter().find(|one| one.seen.session == own);
             if let Some(mine) = mine {
-                self.parts.cluster.bury(own, mine.seen.renewals).await?;
+                self.parts.cluster.bury(&mine.seen).await?;
             }
         }
         Ok(())
+    }
+}
+
+/// A poll as the database hears of it: where a rule is broken on purpose, no renewal waits for the disk.
+fn as_sent(poll: &Poll) -> Poll {
+    Poll {
+        is_renewal: poll.is_renewal && keeps(Rule::DurableRenewals),
+        ..*poll
     }
 }
 

@@ -113,7 +113,7 @@ async fn try_everything(world: &World, call: &Call) -> Vec<Tried> {
         (
             Permission::RootKeysWrite,
             "root keys",
-            authority.root_keys(call).await.err(),
+            authority.root_keys(call, None).await.err(),
         ),
     ]);
     tried
@@ -201,7 +201,7 @@ async fn a_revoked_root_key_is_no_good_when_its_revocation_returns() {
     assert_eq!(pass.id(), made.root_key.id);
     world
         .authority
-        .revoke_root_key(&world.call(), made.root_key.id)
+        .revoke_root_key(&world.call(), None, made.root_key.id)
         .await
         .unwrap();
     assert!(world.authority.root_key(secret).await.unwrap().is_none());
@@ -253,7 +253,7 @@ async fn all_scopes_asked_for_must_be_held() {
             scopes,
             now: world.authority.now(),
             address: None,
-            cost: 1,
+            cost: Some(1),
         };
         let verdict = world
             .authority

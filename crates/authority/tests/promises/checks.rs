@@ -9,7 +9,6 @@ use keyreeve_core::policy::Preset;
 use keyreeve_core::scope::Scopes;
 use keyreeve_core::text::CheckPolicyName;
 use keyreeve_core::user::Status;
-use keyreeve_store::CommitObserver as _;
 use keyreeve_store::model::TenantEdit;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -90,7 +89,7 @@ async fn what_cannot_be_read_is_unavailable_and_what_is_known_is_answered() {
     assert_eq!(asked(&world, "default").await.unwrap(), "");
     world.stage.is_away.store(true, Ordering::Relaxed);
     assert_eq!(asked(&world, "default").now_or_never().unwrap().unwrap(), "");
-    world.authority.verifier().outcome_unknown();
+    world.authority.verifier().forget_everything();
     assert!(matches!(asked(&world, "default").await, Err(Failure::Unavailable(_))));
     world.stage.is_away.store(false, Ordering::Relaxed);
     assert_eq!(asked(&world, "default").await.unwrap(), "");

@@ -8,7 +8,6 @@ use keyreeve_core::access::Reach;
 use keyreeve_core::lifecycle::ReasonCode;
 use keyreeve_core::policy::{OverlapWish, Preset};
 use keyreeve_core::verdict::Denial;
-use keyreeve_store::CommitObserver as _;
 use proptest::test_runner::{Config, TestRunner};
 use std::sync::Arc;
 
@@ -155,7 +154,7 @@ fn after_a_commit_of_unknown_outcome_nothing_remembered_is_trusted() {
         let world = World::under(Preset::Standard).await;
         let key = world.issue("one").await;
         assert_eq!(world.outcome(key.secret.expose()).await, "valid");
-        world.authority.verifier().outcome_unknown();
+        world.authority.verifier().forget_everything();
         assert_eq!(world.verify(key.secret.expose()).await.source, Source::Store);
     });
 }

@@ -1,6 +1,6 @@
 //! Limits of keys as verification meets them.
 
-use crate::world::{World, ask, wish, word};
+use crate::world::{HandClock, NOW, World, ask, wish, word};
 use keyreeve_authority::keys::{IssueCommand, KeyWithSecret};
 use keyreeve_authority::users::UserCommand;
 use keyreeve_authority::verify::{Question, Verdict, Via};
@@ -8,9 +8,11 @@ use keyreeve_authority::{Authority, Caller, Failure};
 use keyreeve_core::Limits;
 use keyreeve_core::access::{Reach, Role};
 use keyreeve_core::lifecycle::Edit;
+use keyreeve_core::limits::Period;
 use keyreeve_core::policy::Preset;
 use keyreeve_core::user::Email;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 fn limits(joined: &str) -> Limits {
     Limits::from_joined(joined).unwrap()
@@ -18,7 +20,8 @@ fn limits(joined: &str) -> Limits {
 
 fn limited(world: &World, joined: &str) -> IssueCommand {
     IssueCommand {
-        limits: limits(joined),
+        networks: limits(joined).networks,
+        counted: Some(limits(joined).counted),
         ..wish(&world.new_name())
     }
 }
@@ -36,7 +39,7 @@ async fn asked(authority: &Authority, secret: &str, address: Option<&str>, cost:
         scopes: &["read"],
         now: authority.now(),
         address: address.map(|text| text.parse().unwrap()),
-        cost,
+        cost: Some(cost),
     };
     authority.verify(secret, &question).await
 }
@@ -146,8 +149,7 @@ async fn what_a_process_did_not_use_of_a_quota_is_there_for_others_when_it_ends(
     for _ in 0..30 {
         assert_eq!(word(&ask(&other, secret, &Reach::Instance).await), "valid");
     }
-    for _ in 0..16 {
-        world.pass(11);
+    for _ in 0..32 {
         other.tidy_meters().await;
     }
     let mut valid = 0;
@@ -155,6 +157,96 @@ async fn what_a_process_did_not_use_of_a_quota_is_there_for_others_when_it_ends(
         valid += 1;
     }
     assert_eq!(valid, 970);
+}
+
+/// How many of many uses are let through.
+async fn valid_of(authority: &Authority, secret: &str, uses: u64) -> u64 {
+    let mut valid = 0;
+    for _ in 0..uses {
+        valid += u64::from(ask(authority, secret, &Reach::Instance).await.outcome.is_ok());
+    }
+    valid
+}
+
+#[tokio::test]
+async fn what_is_given_back_after_the_turn_of_a_period_adds_nothing_to_the_next_one() {
+    for period in [Period::Hour, Period::Day, Period::Month] {
+        let world = World::under(Preset::Standard).await;
+        let (one, other) = (world.cold(), world.cold());
+        let key = issued(&world, &format!("quota:q,1000,{}", period.as_str())).await;
+        let secret = key.secret.expose();
+        // Both hold a part of a slice when the period ends.
+        for authority in [&one, &other] {
+            assert_eq!(valid_of(authority, secret, 30).await, 30);
+        }
+        world
+            .clock
+            .0
+            .store(period.end(one.now()).unwrap().millis(), Ordering::Relaxed);
+        // The next period is begun by one node before the other gives back what it has left of the last one.
+        assert_eq!(valid_of(&one, secret, 400).await, 400);
+        for _ in 0..32 {
+            other.tidy_meters().await;
+        }
+        let mut valid = 400 + valid_of(&other, secret, 1_000).await;
+        for authority in [&other, &one, &world.authority] {
+            for _ in 0..32 {
+                authority.tidy_meters().await;
+            }
+            valid += valid_of(authority, secret, 1_000).await;
+        }
+        assert_eq!(valid, 1_000, "{period:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_node_whose_clock_comes_late_to_the_turn_does_not_open_the_next_period_again() {
+    let world = World::under(Preset::Standard).await;
+    let end = Period::Hour.end(world.authority.now()).unwrap().millis();
+    let late = world.cold_at(&Arc::new(HandClock(AtomicI64::new(end - 1_500))));
+    let key = issued(&world, "quota:q,100,hour").await;
+    let secret = key.secret.expose();
+    world.clock.0.store(end, Ordering::Relaxed);
+    assert_eq!(valid_of(&world.authority, secret, 200).await, 100);
+    assert_eq!(
+        valid_of(&late, secret, 10).await,
+        0,
+        "it is counted in the period that has begun"
+    );
+    assert_eq!(valid_of(&world.cold(), secret, 200).await, 0);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_by_hours_gives_no_period_again() {
+    for hours in [1, 2, 30] {
+        let world = World::under(Preset::Standard).await;
+        let key = issued(&world, "quota:q,100,hour").await;
+        let secret = key.secret.expose();
+        assert_eq!(valid_of(&world.authority, secret, 150).await, 100);
+        world.clock.0.store(NOW + hours * 3_600_000, Ordering::Relaxed);
+        assert_eq!(valid_of(&world.authority, secret, 150).await, 100);
+        world.clock.0.store(NOW, Ordering::Relaxed);
+        assert_eq!(valid_of(&world.authority, secret, 150).await, 0, "{hours} h");
+        assert_eq!(valid_of(&world.cold(), secret, 150).await, 0, "also after a restart");
+        world.clock.0.store(NOW + hours * 3_600_000, Ordering::Relaxed);
+        assert_eq!(valid_of(&world.authority, secret, 150).await, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_rate_is_open_again_after_a_clock_that_was_an_hour_ahead() {
+    let world = World::under(Preset::Standard).await;
+    for joined in ["rate:r,60,60,5,hard", "rate:r,600,60,100,hard"] {
+        let key = issued(&world, joined).await;
+        let secret = key.secret.expose();
+        world.clock.0.store(NOW + 3_600_000, Ordering::Relaxed);
+        valid_of(&world.authority, secret, 200).await;
+        world.clock.0.store(NOW, Ordering::Relaxed);
+        let again = world.cold();
+        let _closed = valid_of(&again, secret, 1).await;
+        world.pass(10);
+        assert!(valid_of(&again, secret, 200).await >= 5, "{joined}");
+    }
 }
 
 #[tokio::test]
@@ -211,12 +303,8 @@ async fn a_member_says_from_where_but_not_how_often_their_key_may_be_used() {
     };
     let refused = world.authority.issue(&call, vec![own("quota:q,9,total")]).await;
     assert!(matches!(refused, Err(Failure::OwnLimits)));
-    let mut made = world
-        .authority
-        .issue(&call, vec![own("net:192.0.2.0/24")])
-        .await
-        .unwrap();
-    let id = made.keys.remove(0).record.key.id;
+    let made = world.authority.issue(&call, vec![own("net:192.0.2.0/24")]).await;
+    let id = made.unwrap().keys.remove(0).record.key.id;
     let edit = |joined: &str| Edit {
         networks: Some(limits(joined).networks),
         counted: Some(limits(joined).counted),
@@ -224,4 +312,147 @@ async fn a_member_says_from_where_but_not_how_often_their_key_may_be_used() {
     };
     let refused = world.authority.update(&call, id, edit("")).await;
     assert!(matches!(refused, Err(Failure::OwnLimits)));
+}
+
+/// The uses that are left of each limit, as a look says.
+async fn looked(authority: &Authority, secret: &str) -> Vec<u64> {
+    let verdict = asked(authority, secret, None, 0).await;
+    assert_eq!(word(&verdict), "valid", "a look is never refused for limits");
+    let standings = verdict.budget.unwrap().standings;
+    standings.iter().map(|standing| standing.remaining).collect()
+}
+
+#[tokio::test]
+async fn a_look_says_how_limits_stand_whoever_asks_and_whenever() {
+    let world = World::under(Preset::Standard).await;
+    let key = issued(&world, "quota:q,100,total rate:r,10,600,10,hard").await;
+    let (secret, id) = (key.secret.expose(), key.record.key.id);
+    assert_eq!(valid_of(&world.authority, secret, 4).await, 4);
+    assert_eq!(looked(&world.authority, secret).await, [96, 6]);
+    let other = world.cold();
+    assert_eq!(
+        looked(&other, secret).await,
+        [96, 6],
+        "another process, or one after a restart"
+    );
+    assert_eq!(valid_of(&other, secret, 1).await, 1);
+    assert_eq!(looked(&world.authority, secret).await, [95, 5]);
+    world.pass(5);
+    for _ in 0..40 {
+        world.authority.tidy_meters().await;
+    }
+    assert_eq!(
+        looked(&world.authority, secret).await,
+        [95, 5],
+        "after some seconds without use"
+    );
+    let edit = Edit {
+        counted: Some(limits("quota:q,50,total rate:r,10,600,10,hard").counted),
+        ..Edit::default()
+    };
+    world.authority.update(&world.call(), id, edit).await.unwrap();
+    assert_eq!(
+        looked(&world.authority, secret).await,
+        [45, 5],
+        "after a change of the limit"
+    );
+    let standings = world.authority.key_limits(&world.call(), id).await.unwrap();
+    assert_eq!(standings.iter().map(|one| one.remaining).collect::<Vec<_>>(), [45, 5]);
+    world.stage.is_away.store(true, Ordering::Relaxed);
+    let verdict = asked(&world.authority, secret, None, 0).await;
+    assert!(
+        verdict.outcome.is_ok() && verdict.budget.is_none(),
+        "nothing is said that is not known"
+    );
+}
+
+#[tokio::test]
+async fn a_look_is_no_use() {
+    let world = World::under(Preset::Standard).await;
+    for joined in ["", "quota:q,5,total", "rate:r,5,60,5,soft"] {
+        let key = issued(&world, joined).await;
+        let id = key.record.key.id;
+        for _ in 0..9 {
+            assert_eq!(
+                word(&asked(&world.authority, key.secret.expose(), None, 0).await),
+                "valid"
+            );
+        }
+        let record = world.authority.get(&world.call(), id).await.unwrap();
+        assert_eq!(record.last_used_at, None, "{joined:?}");
+        world.authority.write_activity().await;
+        let (since, until) = (
+            world.authority.now().plus_seconds(0),
+            world.authority.now().plus_seconds(9_999),
+        );
+        let since = keyreeve_core::Timestamp::from_millis(since.millis() - 9_999_999);
+        let usage = world
+            .authority
+            .key_usage(&world.call(), id, since, until)
+            .await
+            .unwrap();
+        assert!(usage.is_empty(), "{usage:?}");
+        assert_eq!(world.outcome(key.secret.expose()).await, "valid");
+    }
+}
+
+#[tokio::test]
+async fn a_use_that_one_limit_refuses_is_taken_from_no_other() {
+    let world = World::under(Preset::Standard).await;
+    for joined in [
+        "rate:r,10,3600,10,hard quota:q,3,total",
+        "quota:q,3,total rate:r,10,3600,10,hard",
+    ] {
+        let key = issued(&world, joined).await;
+        let secret = key.secret.expose();
+        assert_eq!(valid_of(&world.authority, secret, 3).await, 3);
+        for _ in 0..20 {
+            // A new process knows nothing of either, and asks for both.
+            assert_eq!(valid_of(&world.cold(), secret, 1).await, 0);
+            world.pass(2);
+        }
+        let mut left = looked(&world.authority, secret).await;
+        left.sort_unstable();
+        assert_eq!(left, [0, 7], "{joined}");
+    }
+}
+
+#[tokio::test]
+async fn limits_that_are_set_back_begin_anew_everywhere() {
+    let world = World::under(Preset::Standard).await;
+    let key = issued(&world, "quota:q,1000,total rate:r,5,60,5,soft rate:h,5,600,5,hard").await;
+    let (secret, id) = (key.secret.expose(), key.record.key.id);
+    let other = world.cold();
+    assert_eq!(valid_of(&world.authority, secret, 9).await, 5);
+    world.authority.reset_limits(&world.call(), id).await.unwrap();
+    // What this process had left of its slices adds nothing.
+    for _ in 0..40 {
+        world.authority.tidy_meters().await;
+    }
+    assert_eq!(looked(&other, secret).await, [1000, 5, 5]);
+    assert_eq!(looked(&world.authority, secret).await, [1000, 5, 5]);
+    assert_eq!(valid_of(&world.authority, secret, 9).await, 5);
+    let key = issued(&world, "").await;
+    let nothing = world
+        .authority
+        .reset_limits(&world.call(), key.record.key.id)
+        .await
+        .unwrap();
+    assert_eq!(nothing.done, keyreeve_store::model::Done::Nothing);
+}
+
+#[tokio::test]
+async fn a_limit_that_comes_to_have_a_former_name_begins_anew() {
+    let world = World::under(Preset::Standard).await;
+    let key = issued(&world, "quota:a,10,total").await;
+    let (secret, id) = (key.secret.expose(), key.record.key.id);
+    assert_eq!(valid_of(&world.authority, secret, 10).await, 10);
+    for joined in ["quota:b,10,total", "quota:a,10,total"] {
+        let edit = Edit {
+            counted: Some(limits(joined).counted),
+            ..Edit::default()
+        };
+        world.authority.update(&world.call(), id, edit).await.unwrap();
+    }
+    assert_eq!(looked(&world.authority, secret).await, [10]);
 }

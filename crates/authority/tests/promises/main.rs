@@ -10,10 +10,14 @@
 mod access;
 mod checks;
 mod children;
+mod durations;
+mod failover;
 mod immediate;
 mod limits;
 mod model;
+mod nodes;
 mod people;
 mod replays;
 mod stage;
+mod unknown;
 mod world;

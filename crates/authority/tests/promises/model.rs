@@ -1,4 +1,4 @@
-//! Any history of verbs, under any policy, by anybody, against a small model of what product.md says.
+//! Any history of verbs, under any policy, by anybody, against a small model of the lifecycle.
 //!
 //! The model knows states, owners, holds and windows, and nothing of stores, memories or transactions. After every
 //! step each secret that was ever issued is verified, and the answer must be the model's.
@@ -133,6 +133,8 @@ impl Model {
         match self.keys[which].state {
             State::Active => Answer::Done,
             State::Held { is_admins: true, .. } if who != ADMIN => Answer::Refused,
+            // It would not work.
+            State::Held { .. } if self.suspended[self.keys[which].owner] => Answer::Refused,
             State::Held { .. } => {
                 self.keys[which].state = State::Active;
                 Answer::Done
@@ -194,8 +196,9 @@ impl Model {
     fn rotate(&mut self, which: usize, overlap: u64, new: usize) -> Answer {
         let is_too_long = overlap > self.policy.rotate.overlap_max_seconds;
         let now = self.now;
+        let is_blocked = self.suspended[self.keys[which].owner];
         let key = &mut self.keys[which];
-        if key.state != State::Active || is_too_long {
+        if key.state != State::Active || is_too_long || is_blocked {
             return Answer::Refused;
         }
         let until = now + i64::try_from(overlap).unwrap() * 1_000;
@@ -210,6 +213,9 @@ impl Model {
         }
         if self.suspended[who] {
             return Answer::CallerGone;
+        }
+        if self.suspended[owner] {
+            return Answer::Refused;
         }
         let counts = |key: &&Key| key.owner == owner && !self.is_final(key);
         let used = u32::try_from(self.keys.iter().filter(counts).count()).unwrap();

@@ -225,7 +225,7 @@ async fn addresses_of_the_last_second_are_known_too() {
         scopes: &[],
         now: world.authority.now(),
         address: "192.0.2.1".parse().ok(),
-        cost: 1,
+        cost: Some(1),
     };
     world.authority.verify(key.secret.expose(), &question).await;
     let traces = world.authority.traces(&world.call(), key.record.key.id).await.unwrap();

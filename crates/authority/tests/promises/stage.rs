@@ -2,23 +2,29 @@
 
 use crate::world::Stage;
 use async_trait::async_trait;
-use keyreeve_core::limits::Slice;
-use keyreeve_core::text::{Slug, Subject};
+use keyreeve_core::limits::{Counter, Slice};
+use keyreeve_core::text::{LimitName, Slug, Subject};
 use keyreeve_core::user::Email;
 use keyreeve_core::{Digest, KeyId, RootKeyId, Timestamp, User, UserId};
 use keyreeve_store::model::{
     Activity, AuditQuery, AuditRecord, Census, ChangeManyRequest, ChangeRequest, Changed, ChangedCheckPolicy,
-    ChangedMany, CheckPolicyChange, CheckPolicyRecord, Credential, Event, Founding, Head, IssueRequest, Issued,
-    KeyPage, KeyQuery, KeyRecord, Login, Refusals, RootKey, SliceRequest, Stamped, Tenant, TenantEdit, Trace,
-    UsageCount, UserChange, WriteContext,
+    ChangedMany, ChangedUser, CheckPolicyChange, CheckPolicyRecord, Credential, Event, Founding, Head, IssueRequest,
+    Issued, KeyPage, KeyQuery, KeyRecord, Login, Refusals, RootKey, ShowRootKey, SliceRequest, Stamped, Tenant,
+    TenantEdit, Trace, UsageCount, UserChange, WriteContext,
 };
 use keyreeve_store::{Store, StoreError, WriteError};
 use std::sync::atomic::Ordering;
 
 #[async_trait]
 impl Store for Stage {
-    async fn found(&self, context: WriteContext, tenant: Tenant, root_key: RootKey) -> Result<Founding, WriteError> {
-        self.inner.found(context, tenant, root_key).await
+    async fn found(
+        &self,
+        context: WriteContext,
+        tenant: Tenant,
+        root_key: RootKey,
+        show: ShowRootKey,
+    ) -> Result<Founding, WriteError> {
+        self.inner.found(context, tenant, root_key, show).await
     }
 
     async fn create_tenant(&self, context: WriteContext, tenant: Tenant, root_key: RootKey) -> Result<u64, WriteError> {
@@ -143,7 +149,7 @@ impl Store for Stage {
         self.inner.create_user(context, user).await
     }
 
-    async fn change_user(&self, context: WriteContext, change: UserChange) -> Result<(User, u64), WriteError> {
+    async fn change_user(&self, context: WriteContext, change: UserChange) -> Result<ChangedUser, WriteError> {
         self.there()?;
         self.inner.change_user(context, change).await
     }
@@ -171,6 +177,11 @@ impl Store for Stage {
     async fn take_slices(&self, request: SliceRequest) -> Result<Vec<Slice>, StoreError> {
         self.there()?;
         self.inner.take_slices(request).await
+    }
+
+    async fn counters(&self, key: KeyId) -> Result<Vec<(LimitName, Counter)>, StoreError> {
+        self.there()?;
+        self.inner.counters(key).await
     }
 
     async fn usage(&self, key: KeyId, since: Timestamp, until: Timestamp) -> Result<Vec<UsageCount>, StoreError> {
@@ -240,7 +251,12 @@ impl Store for Stage {
 
     async fn head(&self) -> Result<Head, StoreError> {
         self.there()?;
-        self.inner.head().await
+        let head = self.inner.head().await;
+        let meanwhile = self.meanwhile_head.lock().unwrap().take();
+        if let Some(meanwhile) = meanwhile {
+            meanwhile().await;
+        }
+        head
     }
 
     async fn audit_after(&self, revision: u64, limit: u32) -> Result<Vec<AuditRecord>, StoreError> {

@@ -10,10 +10,11 @@ use keyreeve_authority::{Authority, Call, Caller, Verifier};
 use keyreeve_core::access::Reach;
 use keyreeve_core::coherence::Moment;
 use keyreeve_core::lifecycle::ReasonCode;
+use keyreeve_core::limits::Networks;
 use keyreeve_core::policy::{ExpiryWish, OverlapWish, Preset};
 use keyreeve_core::scope::Scopes;
 use keyreeve_core::text::{Name, Slug, Subject};
-use keyreeve_core::{KeyId, Limits, Timestamp};
+use keyreeve_core::{KeyId, Timestamp};
 use keyreeve_store::model::{Idempotency, Repeat};
 use keyreeve_store::{CommitObserver, MemoryStore, StoreError};
 use std::collections::BTreeMap;
@@ -44,7 +45,7 @@ impl Timer for HandClock {
 }
 
 /// Bytes that never repeat, and no more random than that.
-struct Counter(AtomicU64);
+pub struct Counter(pub AtomicU64);
 
 impl Entropy for Counter {
     fn fill(&self, buffer: &mut [u8]) -> Result<(), NoEntropy> {
@@ -66,6 +67,8 @@ pub struct Stage {
     pub meanwhile: Mutex<Option<Meanwhile>>,
     /// The same between reading a tenant's blocked owners and answering.
     pub meanwhile_owners: Mutex<Option<Meanwhile>>,
+    /// The same between reading the head of the log and answering.
+    pub meanwhile_head: Mutex<Option<Meanwhile>>,
     pub look_ups: AtomicU64,
 }
 
@@ -99,6 +102,7 @@ impl World {
             is_away: AtomicBool::new(false),
             meanwhile: Mutex::new(None),
             meanwhile_owners: Mutex::new(None),
+            meanwhile_head: Mutex::new(None),
             look_ups: AtomicU64::new(0),
         });
         let clock = Arc::new(HandClock(AtomicI64::new(NOW)));
@@ -127,6 +131,11 @@ impl World {
         authority(&self.stage, Arc::new(Verifier::new(1_000)), &self.clock, u64::MAX / 2)
     }
 
+    /// The same with a clock of its own.
+    pub fn cold_at(&self, clock: &Arc<HandClock>) -> Arc<Authority> {
+        authority(&self.stage, Arc::new(Verifier::new(1_000)), clock, u64::MAX / 4)
+    }
+
     pub fn pass(&self, seconds: i64) {
         self.clock.0.fetch_add(seconds * 1_000, Ordering::Relaxed);
     }
@@ -142,6 +151,7 @@ impl World {
             address: None,
             request_id: "req_1".into(),
             idempotency: None,
+            only_if: None,
             is_awaited: true,
         }
     }
@@ -211,7 +221,7 @@ pub async fn ask(authority: &Authority, secret: &str, reach: &Reach) -> Verdict 
         scopes: &[],
         now: authority.now(),
         address: None,
-        cost: 1,
+        cost: Some(1),
     };
     authority.verify(secret, &question).await
 }
@@ -227,7 +237,8 @@ pub fn wish(name: &str) -> IssueCommand {
         description: None,
         claims: None,
         scopes: Scopes::parse(["read"]).unwrap(),
-        limits: Limits::default(),
+        networks: Networks::default(),
+        counted: None,
         created_by: None,
         expiry: ExpiryWish::Unsaid,
     }

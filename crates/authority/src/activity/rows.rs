@@ -1,0 +1,41 @@
+//! Activity as rows of the database, and in groups of what one transaction writes.
+
+use super::{GROUP, Place};
+use keyreeve_core::{KeyId, Timestamp};
+use keyreeve_store::model::{Trace, UsageCount};
+
+const HOUR_MS: i64 = 3_600_000;
+
+/// Two lists in groups of what one transaction writes, side by side.
+pub(super) fn groups<'l, A, B>(some: &'l [A], others: &'l [B]) -> impl Iterator<Item = (&'l [A], &'l [B])> {
+    let (mut some, mut others) = (some.chunks(GROUP), others.chunks(GROUP));
+    std::iter::from_fn(move || match (some.next(), others.next()) {
+        (None, None) => None,
+        (some, others) => Some((some.unwrap_or_default(), others.unwrap_or_default())),
+    })
+}
+
+pub(super) fn usage(key: KeyId, hour: Timestamp, outcome: &str, count: u64) -> UsageCount {
+    UsageCount {
+        key,
+        hour,
+        outcome: outcome.to_owned(),
+        count,
+    }
+}
+
+/// The start of the hour that a time lies in.
+pub(super) fn hour_of(at: Timestamp) -> Timestamp {
+    Timestamp::from_millis(at.millis().div_euclid(HOUR_MS) * HOUR_MS)
+}
+
+pub(super) fn trace((place, (count, last_at)): (Place, (u64, Timestamp))) -> Trace {
+    let (key, outcome, address) = place;
+    Trace {
+        key,
+        outcome: outcome.to_owned(),
+        address: address.map(|address| address.to_string()).unwrap_or_default(),
+        count,
+        last_at,
+    }
+}

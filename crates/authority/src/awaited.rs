@@ -1,0 +1,154 @@
+//! What a repeated change waits for (rule R8): the change that it repeats, and not everything that is under way.
+
+use crate::{Authority, Call, Failure};
+use keyreeve_core::KeyId;
+use keyreeve_core::access::Reach;
+use keyreeve_core::coherence::holding::{Awaited, Scope, Span};
+use keyreeve_core::text::{Slug, Subject};
+use keyreeve_store::model::AuditQuery;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+/// Entries of the log about one thing that are looked at; if there are more, the tenant's older changes are waited for too.
+const ENTRIES_MAX: u32 = 100;
+/// Things that are looked up one by one; if there are more, the tenant's changes are waited for.
+const THINGS_MAX: usize = 64;
+/// Most changes that are remembered for later queries.
+const REMEMBERED_MAX: usize = 10_000;
+
+/// Changes whose operation may be queried later, by their newest revision and their tenant: a repeated request changes
+/// nothing, and its newest revision may be that of another caller's change.
+#[derive(Debug, Default)]
+pub(crate) struct Remembered(Mutex<BTreeMap<(u64, Box<str>), Awaited>>);
+
+impl Remembered {
+    pub(crate) fn note(&self, change: &Awaited) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let tenant = match &change.scope {
+            Some(Scope::Tenant(slug)) => slug.as_str(),
+            Some(Scope::Instance) | None => "",
+        };
+        known.insert((change.newest(), tenant.into()), change.clone());
+        if known.len() > REMEMBERED_MAX {
+            known.pop_first();
+        }
+    }
+
+    fn get(&self, revision: u64, tenant: &str) -> Option<Awaited> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(&(revision, tenant.into())).cloned()
+    }
+}
+
+/// What a root key belongs to.
+pub(crate) fn scope_of(reach: &Reach) -> Scope {
+    match reach {
+        Reach::Instance => Scope::Instance,
+        Reach::Tenant(slug) => Scope::Tenant(slug.clone()),
+    }
+}
+
+impl Authority {
+    /// What was written about one thing, of late: the last change of it is among that. `newest` is a revision that it is
+    /// surely contained in.
+    pub(crate) async fn written_about(&self, scope: Scope, target: &str, newest: u64) -> Awaited {
+        let nothing_waits = self.node().is_none() && self.children().is_empty();
+        let spans = match nothing_waits {
+            true => vec![Span::one(newest)],
+            // What cannot be looked up now is waited for with everything that it may be.
+            false => self.revisions_of(&scope, target, newest).await.unwrap_or_default(),
+        };
+        let all = || vec![Span { first: 0, last: newest }];
+        Awaited {
+            scope: Some(scope),
+            spans: if spans.is_empty() { all() } else { spans },
+        }
+    }
+
+    async fn revisions_of(&self, scope: &Scope, target: &str, newest: u64) -> Result<Vec<Span>, Failure> {
+        let tenant = match scope {
+            Scope::Instance => None,
+            Scope::Tenant(slug) => Some(slug.clone()),
+        };
+        let query = AuditQuery {
+            tenant,
+            target_id: Some(target.to_owned()),
+            // What came after the change that is repeated is another one.
+            before: Some(newest.saturating_add(1)),
+            limit: ENTRIES_MAX,
+            ..AuditQuery::default()
+        };
+        let entries = self.store.audit(query).await?;
+        let mut spans: Vec<_> = entries.iter().map(|entry| Span::one(entry.revision)).collect();
+        let oldest = entries.last().map(|entry| entry.revision);
+        if let Some(oldest) = oldest.filter(|_| entries.len() >= usize::try_from(ENTRIES_MAX).unwrap_or(0)) {
+            spans.push(Span { first: 0, last: oldest });
+        }
+        Ok(spans)
+    }
+
+    /// The same for several keys of a tenant, as spans.
+    pub(crate) async fn written_about_keys(&self, tenant: &Slug, keys: &[KeyId], newest: u64) -> Vec<Span> {
+        if keys.len() > THINGS_MAX {
+            return vec![Span { first: 0, last: newest }];
+        }
+        let mut spans = Vec::new();
+        for key in keys {
+            let scope = Scope::Tenant(tenant.clone());
+            spans.extend(self.written_about(scope, &key.to_string(), newest).await.spans);
+        }
+        spans
+    }
+
+    /// A change by its newest revision, as exactly as it is known here; [`Failure::NotFound`] if it is none of the caller's
+    /// tenant. A caller of the instance who names no tenant sees those of all.
+    pub(crate) async fn change_of(&self, call: &Call, named: Option<&Slug>, revision: u64) -> Result<Awaited, Failure> {
+        let before = revision.checked_sub(1).ok_or(Failure::NotFound)?;
+        let entries = self.store.audit_after(before, 1).await?;
+        let entry = entries
+            .first()
+            .filter(|entry| entry.revision == revision)
+            .ok_or(Failure::NotFound)?;
+        let sees_all = call.caller.reach == Reach::Instance && named.is_none();
+        let tenant = if sees_all {
+            entry.tenant.as_str()
+        } else {
+            call.tenant.as_str()
+        };
+        if let (Some(known), None) = (self.remembered.get(revision, tenant), &call.caller.own) {
+            return Ok(known);
+        }
+        let own = call.caller.own.as_ref().map(Subject::as_str);
+        if entry.tenant != tenant || own.is_some_and(|own| entry.subject.as_deref() != Some(own)) {
+            return Err(Failure::NotFound);
+        }
+        // It may have written more than this one entry, all of it earlier.
+        Ok(Awaited {
+            scope: match tenant {
+                "" => Some(Scope::Instance),
+                tenant => Slug::parse(tenant).ok().map(Scope::Tenant),
+            },
+            spans: vec![Span {
+                first: 0,
+                last: revision,
+            }],
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_of_two_tenants_with_one_newest_revision_are_both_remembered() {
+        let remembered = Remembered::default();
+        let slug = |name| Slug::parse(name).unwrap();
+        for tenant in ["acme", "other"] {
+            remembered.note(&Awaited::one(&slug(tenant), 7));
+        }
+        assert_eq!(remembered.get(7, "acme"), Some(Awaited::one(&slug("acme"), 7)));
+        assert_eq!(remembered.get(7, "other"), Some(Awaited::one(&slug("other"), 7)));
+        assert_eq!((remembered.get(7, ""), remembered.get(8, "acme")), (None, None));
+    }
+}

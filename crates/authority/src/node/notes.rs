@@ -1,0 +1,353 @@
+//! What a node remembers across its own end: which history it has seen, and what was denied in it.
+//!
+//! A database can be put back to an older state while no node runs. Then nobody's memory knows of it, but each node's
+//! data directory does (rule R16). It is written a little behind the changes, in lines of text, each of which says what
+//! is so from then on.
+
+use crate::tombstones::{Denied, How, Tombstones};
+use crate::{Failure, Verifier};
+use keyreeve_core::audit::{ChainHash, Milestone};
+use keyreeve_core::text::{Slug, Subject};
+use keyreeve_core::user::Status;
+use keyreeve_core::{Digest, KeyId, RootKeyId, hex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Where the lines are kept.
+pub trait Notebook: Send + Sync + 'static {
+    /// All lines, in the order in which they were written.
+    fn lines(&self) -> Result<Vec<String>, Failure>;
+    /// Adds lines. They are durable when this returns.
+    fn append(&self, lines: &[String]) -> Result<(), Failure>;
+    /// Replaces all lines by these, whole or not at all.
+    fn replace(&self, lines: &[String]) -> Result<(), Failure>;
+}
+
+/// Remembers nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct NoNotebook;
+
+impl Notebook for NoNotebook {
+    fn lines(&self) -> Result<Vec<String>, Failure> {
+        Ok(Vec::new())
+    }
+
+    fn append(&self, _: &[String]) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn replace(&self, _: &[String]) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+/// Lines that say nothing new may be as many as those that do and so many more before all are written anew.
+const STALE_LINES_MAX: usize = 10_000;
+
+/// What a node knows of the database's history.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct History {
+    /// The chain at the first entry: another one is another instance.
+    pub(super) origin: Option<ChainHash>,
+    /// How far it was applied.
+    pub(super) end: Option<Milestone>,
+}
+
+/// The history as it is known, and as it was written down.
+pub(super) struct Notes {
+    notebook: Arc<dyn Notebook>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    is_read: bool,
+    known: History,
+    written: History,
+    lines: usize,
+}
+
+impl Notes {
+    pub(super) fn new(notebook: Arc<dyn Notebook>) -> Self {
+        Self {
+            notebook,
+            state: Mutex::default(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes over what was written down before this start, once.
+    pub(super) fn read(&self, tombstones: &Tombstones) -> Result<(), Failure> {
+        let mut state = self.state();
+        if state.is_read {
+            return Ok(());
+        }
+        let lines = self.notebook.lines()?;
+        for line in &lines {
+            match Line::parse(line) {
+                Some(Line::Origin(chain)) => state.known.origin = Some(chain),
+                Some(Line::End(end)) => state.known.end = Some(end),
+                Some(Line::Denial(what, how)) => tombstones.remember(&what, how),
+                // The last one may be cut off by a crash, and one of a newer version is not understood.
+                None => {}
+            }
+        }
+        state.written = state.known;
+        state.lines = lines.len();
+        state.is_read = true;
+        Ok(())
+    }
+
+    pub(super) fn known(&self) -> History {
+        self.state().known
+    }
+
+    pub(super) fn know(&self, change: impl FnOnce(&mut History)) {
+        change(&mut self.state().known);
+    }
+
+    /// Writes down what is new. It may take as long as a disk does.
+    pub(super) fn write(&self, verifier: &Verifier) -> Result<(), Failure> {
+        let mut state = self.state();
+        if !state.is_read {
+            return Ok(());
+        }
+        let known = state.known;
+        let news = verifier.tombstones().take_unwritten();
+        let is_long = state.lines > 2 * verifier.tombstones().len() + STALE_LINES_MAX;
+        let done = match is_long {
+            true => {
+                let all = verifier.tombstones().all().into_iter();
+                let mut lines = written(History::default(), known);
+                lines.extend(all.map(|(what, how)| Line::Denial(what, Some(how)).write()));
+                state.lines = lines.len();
+                self.notebook.replace(&lines)
+            }
+            false => {
+                let mut lines = written(state.written, known);
+                lines.extend(
+                    news.iter()
+                        .map(|(what, how)| Line::Denial(what.clone(), how.clone()).write()),
+                );
+                state.lines += lines.len();
+                if lines.is_empty() {
+                    Ok(())
+                } else {
+                    self.notebook.append(&lines)
+                }
+            }
+        };
+        match done {
+            Ok(()) => state.written = known,
+            Err(_) => verifier.tombstones().give_back(news),
+        }
+        done
+    }
+}
+
+/// What must be written where something else was.
+fn written(before: History, now: History) -> Vec<String> {
+    let origin = now.origin.filter(|_| now.origin != before.origin).map(Line::Origin);
+    let end = now.end.filter(|_| now.end != before.end).map(Line::End);
+    origin.into_iter().chain(end).map(|line| line.write()).collect()
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Line {
+    Origin(ChainHash),
+    End(Milestone),
+    /// `None`: no longer denied.
+    Denial(Denied, Option<How>),
+}
+
+impl Line {
+    fn write(&self) -> String {
+        match self {
+            Self::Origin(chain) => format!("origin {}", hex(chain)),
+            Self::End(end) => format!("end {} {}", end.revision, hex(&end.chain)),
+            Self::Denial(what, how) => {
+                let how = match how {
+                    None => "none".to_owned(),
+                    Some(How::Ended) => "ended".to_owned(),
+                    Some(How::Held) => "held".to_owned(),
+                    Some(How::Blocked(Status::Removed)) => "removed".to_owned(),
+                    Some(How::Blocked(_)) => "blocked".to_owned(),
+                    Some(How::Replaced { known, is_finished }) => {
+                        let word = if *is_finished { "finished" } else { "replaced" };
+                        let known: Vec<_> = known.iter().map(|digest| digest.to_hex()).collect();
+                        format!("{word}:{}", known.join(","))
+                    }
+                };
+                // Last what may hold blanks.
+                match what {
+                    Denied::Key(tenant, id) => format!("key {how} {id} {tenant}"),
+                    Denied::Secrets(tenant, id) => format!("secrets {how} {id} {tenant}"),
+                    Denied::Owner(tenant, subject) => format!("owner {how} {tenant} {subject}"),
+                    Denied::Tenant(tenant) => format!("tenant {how} {tenant}"),
+                    Denied::RootKey(id) => format!("root_key {how} {id}"),
+                }
+            }
+        }
+    }
+
+    fn parse(line: &str) -> Option<Self> {
+        let (word, rest) = line.split_once(' ')?;
+        if word == "origin" {
+            return Some(Self::Origin(chain(rest)?));
+        }
+        let (first, rest) = rest.split_once(' ')?;
+        if word == "end" {
+            let revision = first.parse().ok()?;
+            let chain = chain(rest)?;
+            return Some(Self::End(Milestone { revision, chain }));
+        }
+        let how = parse_how(first)?;
+        let what = match word {
+            "key" | "secrets" => {
+                let (id, tenant) = rest.split_once(' ')?;
+                let (id, tenant) = (KeyId::parse(id).ok()?, Slug::parse(tenant).ok()?);
+                match word {
+                    "key" => Denied::Key(tenant, id),
+                    _ => Denied::Secrets(tenant, id),
+                }
+            }
+            "owner" => {
+                let (tenant, subject) = rest.split_once(' ')?;
+                Denied::Owner(Slug::parse(tenant).ok()?, Subject::parse(subject).ok()?)
+            }
+            "tenant" => Denied::Tenant(Slug::parse(rest).ok()?),
+            "root_key" => Denied::RootKey(RootKeyId::parse(rest).ok()?),
+            _ => return None,
+        };
+        Some(Self::Denial(what, how))
+    }
+}
+
+#[expect(
+    clippy::option_option,
+    reason = "the outer one is that it cannot be read, the inner that nothing is denied"
+)]
+fn parse_how(word: &str) -> Option<Option<How>> {
+    Some(match word {
+        "none" => None,
+        "ended" => Some(How::Ended),
+        "held" => Some(How::Held),
+        "removed" => Some(How::Blocked(Status::Removed)),
+        "blocked" => Some(How::Blocked(Status::Suspended)),
+        _ => {
+            let (word, known) = word.split_once(':')?;
+            let digests = known.split(',').filter(|one| !one.is_empty());
+            Some(How::Replaced {
+                known: digests.map(Digest::from_hex).collect::<Option<_>>()?,
+                is_finished: match word {
+                    "replaced" => false,
+                    "finished" => true,
+                    _ => return None,
+                },
+            })
+        }
+    })
+}
+
+fn chain(text: &str) -> Option<ChainHash> {
+    // A digest of another kind, written the same way.
+    Digest::from_hex(text).map(|digest| *digest.bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use keyreeve_store::{Commit, CommitObserver as _, Fate, KeyNews};
+
+    #[derive(Default)]
+    struct Page(Mutex<Vec<String>>);
+
+    impl Notebook for Page {
+        fn lines(&self) -> Result<Vec<String>, Failure> {
+            Ok(self.0.lock().unwrap().clone())
+        }
+
+        fn append(&self, lines: &[String]) -> Result<(), Failure> {
+            self.0.lock().unwrap().extend_from_slice(lines);
+            Ok(())
+        }
+
+        fn replace(&self, lines: &[String]) -> Result<(), Failure> {
+            *self.0.lock().unwrap() = lines.to_vec();
+            Ok(())
+        }
+    }
+
+    fn acme() -> Slug {
+        Slug::parse("acme").unwrap()
+    }
+
+    #[test]
+    fn every_line_is_read_as_it_was_written() {
+        let (key, root_key) = (KeyId::from_bytes([1; 16]), RootKeyId::from_bytes([2; 16]));
+        let subject = Subject::parse("user 1").unwrap_or_else(|_| Subject::parse("user_1").unwrap());
+        let replaced = |is_finished| How::Replaced {
+            known: vec![Digest::of(b"a"), Digest::of(b"b")],
+            is_finished,
+        };
+        let lines = [
+            Line::Origin([7; 32]),
+            Line::End(Milestone {
+                revision: 9,
+                chain: [8; 32],
+            }),
+            Line::Denial(Denied::Key(acme(), key), Some(How::Ended)),
+            Line::Denial(Denied::Key(acme(), key), Some(How::Held)),
+            Line::Denial(Denied::Key(acme(), key), None),
+            Line::Denial(Denied::Secrets(acme(), key), Some(replaced(false))),
+            Line::Denial(Denied::Secrets(acme(), key), Some(replaced(true))),
+            Line::Denial(Denied::Owner(acme(), subject), Some(How::Blocked(Status::Suspended))),
+            Line::Denial(Denied::Tenant(acme()), Some(How::Blocked(Status::Removed))),
+            Line::Denial(Denied::RootKey(root_key), Some(How::Ended)),
+        ];
+        for line in lines {
+            assert_eq!(Line::parse(&line.write()), Some(line));
+        }
+        for wrong in ["", "end", "end 5", "end 5 77", "key ended ak_1", "of a newer version 7"] {
+            assert_eq!(Line::parse(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_was_written_down_is_known_after_a_start_and_stays_short() {
+        let page = Arc::new(Page::default());
+        let verifier = Verifier::leased(10);
+        let notes = Notes::new(Arc::clone(&page) as _);
+        notes.read(verifier.tombstones()).unwrap();
+        let revoked = |fate| Commit {
+            keys: vec![KeyNews {
+                tenant: acme(),
+                id: KeyId::from_bytes([1; 16]),
+                fate,
+            }],
+            ..Commit::default()
+        };
+        for round in 0..6_000 {
+            verifier.committed(&revoked(Fate::Held));
+            notes.know(|history| {
+                history.end = Some(Milestone {
+                    revision: round,
+                    chain: [1; 32],
+                });
+            });
+            notes.write(&verifier).unwrap();
+            verifier.committed(&revoked(Fate::Live));
+            notes.write(&verifier).unwrap();
+        }
+        verifier.committed(&revoked(Fate::Ended));
+        notes.write(&verifier).unwrap();
+        assert!(page.0.lock().unwrap().len() <= STALE_LINES_MAX + 10);
+        let (again, next) = (Verifier::leased(10), Notes::new(page as _));
+        next.read(again.tombstones()).unwrap();
+        assert_eq!(again.tombstones().all(), verifier.tombstones().all());
+        assert_eq!(next.known(), notes.known());
+        assert_eq!(again.tombstones().take_unwritten(), []);
+    }
+}

@@ -1,0 +1,87 @@
+//! Who hangs on this process, for callers who may know, and who ends a connection.
+
+use crate::children::ConnectedChild;
+use crate::{Authority, Call, Failure};
+use keyreeve_core::access::{Permission, Reach};
+use keyreeve_core::audit::Action;
+use keyreeve_core::coherence::nursery::ChildId;
+use keyreeve_core::text::Slug;
+use keyreeve_store::model::Event;
+
+impl Authority {
+    /// The verifiers that are connected to this process, as far as the caller may see them: those of its own tenant, or
+    /// for an instance caller all, or those of the tenant that it names.
+    ///
+    /// The ones that changes wait for come first.
+    pub fn connected_verifiers(&self, call: &Call, named: Option<&Slug>) -> Result<Vec<ConnectedChild>, Failure> {
+        call.require(Permission::AuditRead)?;
+        let mut seen = self.visible_verifiers(call, named);
+        let age = |child: &ConnectedChild| child.oldest_order.map_or(0, |order| order.age_ms);
+        seen.sort_by(|one, other| age(other).cmp(&age(one)).then(one.id.cmp(&other.id)));
+        Ok(seen)
+    }
+
+    /// Sends a verifier away, and writes down who did. Changes still wait for the lease that it has, as for any other.
+    ///
+    /// [`Failure::NotFound`] if none of that id is connected to this process, or it is another tenant's.
+    pub async fn disconnect_verifier(
+        &self,
+        call: &Call,
+        named: Option<&Slug>,
+        id: ChildId,
+        target_id: String,
+    ) -> Result<ConnectedChild, Failure> {
+        call.require(Permission::RootKeysWrite)?;
+        let mut seen = self.visible_verifiers(call, named).into_iter();
+        let child = seen.find(|child| child.id == id).ok_or(Failure::NotFound)?;
+        let event = Event {
+            tenant: own_tenant(&child.reach).cloned(),
+            target_type: "verifier",
+            target_id,
+            subject: None,
+            action: Action::VerifierDisconnected,
+            reason: child.root_key.map(|root_key| root_key.to_string().into()),
+            before: None,
+            after: None,
+        };
+        self.store
+            .record_events(call.context(self.earliest()), vec![event])
+            .await?;
+        self.children().disconnect(id);
+        Ok(child)
+    }
+
+    /// Whether verifiers of a reach may connect as far as its tenant goes: it is there and not suspended.
+    pub async fn is_reach_open(&self, reach: &Reach) -> Result<bool, Failure> {
+        let Some(slug) = own_tenant(reach) else {
+            return Ok(true);
+        };
+        match self.gate_of(slug).await {
+            Ok(gate) => Ok(gate.is_open()),
+            Err(Failure::NotFound) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// For how long the oldest order that a connected verifier was given has not been acknowledged, in milliseconds.
+    pub fn oldest_order_ms(&self) -> u64 {
+        let connected = self.children().connected_list(self.clock.moment());
+        let ages = connected.iter().filter_map(|child| child.oldest_order);
+        ages.map(|order| order.age_ms).max().unwrap_or(0)
+    }
+
+    fn visible_verifiers(&self, call: &Call, named: Option<&Slug>) -> Vec<ConnectedChild> {
+        let tenant = own_tenant(&call.caller.reach).or(named);
+        let mut seen = self.children().connected_list(self.clock.moment());
+        seen.retain(|child| tenant.is_none_or(|tenant| own_tenant(&child.reach) == Some(tenant)));
+        seen
+    }
+}
+
+/// The tenant that a reach is bound to.
+fn own_tenant(reach: &Reach) -> Option<&Slug> {
+    match reach {
+        Reach::Instance => None,
+        Reach::Tenant(slug) => Some(slug),
+    }
+}

@@ -1,0 +1,119 @@
+//! A standby takes over that has not heard of the newest changes, and others are made there: revisions are given out a
+//! second time, so that their numbers say nothing.
+
+use crate::nodes::among;
+use crate::world::{World, ask, revocation, rotation, slug, word};
+use futures_util::future::BoxFuture;
+use keyreeve_authority::node::Progress;
+use keyreeve_authority::root_keys::RootKeyCommand;
+use keyreeve_authority::{Authority, Failure, Node};
+use keyreeve_core::KeyId;
+use keyreeve_core::access::{Permission, Reach};
+use keyreeve_core::lifecycle::ReasonCode;
+use keyreeve_core::policy::{OverlapWish, Preset};
+use keyreeve_core::text::Name;
+use keyreeve_core::user::Status;
+use keyreeve_store::model::TenantEdit;
+use std::sync::Arc;
+
+type Denial = for<'w> fn(&'w World, KeyId) -> BoxFuture<'w, ()>;
+
+const DENIALS: [(&str, Denial); 4] = [
+    ("revoked", |world, id| {
+        Box::pin(async move {
+            let code = revocation(ReasonCode::Unspecified);
+            world.authority.revoke(&world.call(), id, code).await.unwrap();
+        })
+    }),
+    ("disabled", |world, id| {
+        Box::pin(async move {
+            world.authority.disable(&world.call(), id, None).await.unwrap();
+        })
+    }),
+    ("rotated", |world, id| {
+        Box::pin(async move {
+            let order = rotation(OverlapWish::Unsaid);
+            world.authority.rotate(&world.call(), id, order).await.unwrap();
+        })
+    }),
+    ("its tenant suspended", |world, _| {
+        Box::pin(async move { set_tenant(world, Status::Suspended).await })
+    }),
+];
+
+async fn set_tenant(world: &World, status: Status) {
+    let edit = TenantEdit {
+        status: Some(status),
+        ..TenantEdit::default()
+    };
+    let changed = world.authority.change_tenant(&world.call(), slug("acme"), edit).await;
+    changed.unwrap();
+}
+
+/// A node that holds a lease and has applied everything.
+async fn catch_up(node: &Node) {
+    while node.poll_once().await.unwrap() != Progress::Quiet {}
+}
+
+#[tokio::test]
+async fn a_node_that_heard_of_a_denial_denies_it_before_it_has_seen_that_the_database_lost_it() {
+    for (what, deny) in DENIALS {
+        let world = World::under(Preset::Standard).await;
+        let key = world.issue("one").await;
+        let (node, authority) = among(&world);
+        catch_up(&node).await;
+        let standby = world.stage.inner.copy().unwrap();
+        deny(&world, key.record.key.id).await;
+        catch_up(&node).await;
+        world.stage.inner.put_back(standby, true).unwrap();
+        // The new primary gives the lost revisions to other changes.
+        for name in ["two", "three", "four"] {
+            world.issue(name).await;
+        }
+        let verdict = ask(&authority, key.secret.expose(), &Reach::Instance).await;
+        assert_eq!(word(&verdict), "unavailable", "{what}");
+        assert_eq!(node.poll_once().await.unwrap(), Progress::Forked, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_root_key_that_a_node_knows_as_revoked_opens_nothing_when_the_database_lost_that() {
+    let world = World::under(Preset::Standard).await;
+    let command = RootKeyCommand {
+        name: Name::parse("root").unwrap(),
+        permissions: [Permission::KeysVerify].into_iter().collect(),
+        reach: Reach::Instance,
+    };
+    let made = world.authority.create_root_key(&world.call(), command).await.unwrap();
+    let (node, authority) = among(&world);
+    catch_up(&node).await;
+    let standby = world.stage.inner.copy().unwrap();
+    let call = world.call();
+    world
+        .authority
+        .revoke_root_key(&call, None, made.root_key.id)
+        .await
+        .unwrap();
+    catch_up(&node).await;
+    world.stage.inner.put_back(standby, true).unwrap();
+    world.issue("two").await;
+    let found = authority.root_key(made.secret.expose()).await;
+    assert!(matches!(found, Err(Failure::Unavailable(_))), "{found:?}");
+}
+
+/// Where nothing was lost, what was given back elsewhere is read as it is, also before a poll has brought it.
+#[tokio::test]
+async fn what_was_given_back_is_answered_before_a_poll_has_brought_it() {
+    let world = World::under(Preset::Standard).await;
+    let key = world.issue("one").await;
+    let (node, authority) = among(&world);
+    let (call, id) = (world.call(), key.record.key.id);
+    world.authority.disable(&call, id, None).await.unwrap();
+    set_tenant(&world, Status::Suspended).await;
+    catch_up(&node).await;
+    set_tenant(&world, Status::Active).await;
+    world.authority.reactivate(&call, id, None).await.unwrap();
+    let authority: Arc<Authority> = Arc::new(authority);
+    let verdict = ask(&authority, key.secret.expose(), &Reach::Instance).await;
+    assert_eq!(word(&verdict), "valid");
+}

@@ -1,0 +1,80 @@
+//! A node and its polls: when it takes the database for another one, and what it fetches while it may hold no lease.
+
+use crate::world::{Counter, World, wish};
+use keyreeve_authority::env::{Clock, Entropy, Timer};
+use keyreeve_authority::node::{NoNotebook, NodeParts, Progress};
+use keyreeve_authority::{Authority, Node, Verifier};
+use keyreeve_core::policy::Preset;
+use keyreeve_store::cluster::Cluster;
+use keyreeve_store::{CommitObserver, Store};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+const LEASE_MS: u64 = 2_000;
+
+/// Another process on the store of a world, and its node, for which its changes do not wait.
+fn node_of(world: &World) -> (Arc<Node>, Arc<Authority>) {
+    let (node, authority) = parts_of(world);
+    (node, Arc::new(authority))
+}
+
+/// The same, where the process is one of several nodes.
+pub fn among(world: &World) -> (Arc<Node>, Authority) {
+    let (node, authority) = parts_of(world);
+    let authority = authority.among(Arc::clone(&node));
+    (node, authority)
+}
+
+fn parts_of(world: &World) -> (Arc<Node>, Authority) {
+    let verifier = Arc::new(Verifier::leased(1_000));
+    let seen = world
+        .stage
+        .inner
+        .seen_by(Arc::clone(&verifier) as Arc<dyn CommitObserver>);
+    let shared = Arc::new(seen);
+    let clock = Arc::clone(&world.clock) as Arc<dyn Clock>;
+    let timer = Arc::clone(&world.clock) as Arc<dyn Timer>;
+    let entropy = Arc::new(Counter(AtomicU64::new(u64::MAX / 8))) as Arc<dyn Entropy>;
+    let node = Arc::new(Node::new(NodeParts {
+        cluster: Arc::clone(&shared) as Arc<dyn Cluster>,
+        store: Arc::clone(&world.stage) as Arc<dyn Store>,
+        verifier: Arc::clone(&verifier),
+        clock: Arc::clone(&clock),
+        timer: Arc::clone(&timer),
+        entropy: Arc::clone(&entropy),
+        name: "n1".to_owned(),
+        lease_ms: LEASE_MS,
+        require_sync: false,
+        notebook: Arc::new(NoNotebook),
+    }));
+    let authority = Authority::new(shared, verifier, clock, entropy, timer);
+    (node, authority)
+}
+
+#[tokio::test]
+async fn a_commit_of_its_own_during_its_registration_is_not_another_history() {
+    let world = World::under(Preset::Standard).await;
+    let (node, authority) = node_of(&world);
+    let call = world.call();
+    let issue: Box<dyn FnOnce() -> _ + Send> = Box::new(move || {
+        Box::pin(async move {
+            authority.issue(&call, vec![wish("meanwhile")]).await.unwrap();
+        }) as futures_util::future::BoxFuture<'static, ()>
+    });
+    *world.stage.meanwhile_head.lock().unwrap() = Some(issue);
+    assert_eq!(node.poll_once().await.unwrap(), Progress::Registered);
+    assert_eq!(node.health().forks, 0);
+}
+
+#[tokio::test]
+async fn a_node_that_may_hold_no_lease_yet_fetches_every_change_once() {
+    let world = World::under(Preset::Standard).await;
+    let (node, _) = node_of(&world);
+    // Another node has seen that the database was put back: nobody leases for W.
+    world.stage.inner.note_fork().await.unwrap();
+    assert_eq!(node.poll_once().await.unwrap(), Progress::Registered);
+    world.issue("one").await;
+    assert_eq!(node.poll_once().await.unwrap(), Progress::Applied);
+    assert_eq!(node.poll_once().await.unwrap(), Progress::Quiet);
+    assert_eq!(node.lease_left_ms(), 0);
+}
