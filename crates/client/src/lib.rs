@@ -20,7 +20,7 @@ use std::path::Path;
 use std::time::Duration;
 use thiserror::Error;
 
-/// How long a call may take. Longer than a revocation can (coherence.md, section 2.3), so that it is never cut off.
+/// How long a call may take. Longer than a revocation can, so that it is never cut off.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Why a call did not succeed.
@@ -53,15 +53,12 @@ pub struct Client {
     base: Url,
     root_key: Option<String>,
     tenant: Option<String>,
+    only_if: Option<String>,
 }
 
 impl Client {
-    /// A server at an address, with a root key. By `https://`, it is trusted whom the system trusts.
-    pub fn over_http(base: &str, root_key: String) -> Result<Self, ClientError> {
-        Self::trusting(base, root_key, None)
-    }
-
-    /// The same, where `authorities` are trusted by `https://` and nobody else.
+    /// A server at an address, with a root key. By `https://`, only certificates of `authorities` are trusted; without
+    /// them, those that the system trusts.
     pub fn trusting(base: &str, root_key: String, authorities: Option<&Authorities>) -> Result<Self, ClientError> {
         let not_an_address = || ClientError::Address(base.to_owned());
         let url = Url::parse(base)
@@ -72,6 +69,7 @@ impl Client {
             base: url.ok_or_else(not_an_address)?,
             root_key: Some(root_key),
             tenant: None,
+            only_if: None,
         })
     }
 
@@ -83,6 +81,7 @@ impl Client {
             base,
             root_key: None,
             tenant: None,
+            only_if: None,
         })
     }
 
@@ -90,6 +89,23 @@ impl Client {
     pub fn for_tenant(mut self, tenant: Option<String>) -> Self {
         self.tenant = tenant;
         self
+    }
+
+    /// The same connection, by which a record is changed only in one of these versions: the value of `If-Match`.
+    pub fn only_if(mut self, etags: Option<String>) -> Self {
+        self.only_if = etags;
+        self
+    }
+
+    /// The version of a record: its `ETag`, with the quotation marks.
+    pub async fn etag(&self, path: &str) -> Result<String, ClientError> {
+        let response = self.ask(Method::GET, self.url(path)?, None::<&()>).await?;
+        let status = response.status();
+        if let Some(etag) = response.headers().get("etag").filter(|_| status.is_success()) {
+            return etag.to_str().map(str::to_owned).map_err(|_| foreign(status));
+        }
+        let bytes = response.bytes().await.map_err(unreachable)?;
+        Err(failed(status, &bytes))
     }
 
     /// GET.
@@ -127,8 +143,17 @@ impl Client {
             .map_err(|error| ClientError::Address(error.to_string()))
     }
 
-    async fn send(&self, method: Method, url: Url, body: Option<&impl Serialize>) -> Result<Value, ClientError> {
+    async fn ask(
+        &self,
+        method: Method,
+        url: Url,
+        body: Option<&impl Serialize>,
+    ) -> Result<reqwest::Response, ClientError> {
+        let only_if = self.only_if.as_ref().filter(|_| method != Method::GET);
         let mut request = self.http.request(method, url);
+        if let Some(etags) = only_if {
+            request = request.header("if-match", etags);
+        }
         if let Some(root_key) = &self.root_key {
             request = request.bearer_auth(root_key);
         }
@@ -139,9 +164,11 @@ impl Client {
             let json = serde_json::to_vec(body).map_err(|error| ClientError::Unreachable(error.to_string()))?;
             request = request.header("content-type", "application/json").body(json);
         }
-        // The address is left out of the message: it is the caller's own, and may be long.
-        let unreachable = |error: reqwest::Error| ClientError::Unreachable(root_cause(&error.without_url()));
-        let response = request.send().await.map_err(unreachable)?;
+        request.send().await.map_err(unreachable)
+    }
+
+    async fn send(&self, method: Method, url: Url, body: Option<&impl Serialize>) -> Result<Value, ClientError> {
+        let response = self.ask(method, url, body).await?;
         let status = response.status();
         let bytes = response.bytes().await.map_err(unreachable)?;
         match status.is_success() {
@@ -149,6 +176,11 @@ impl Client {
             false => Err(failed(status, &bytes)),
         }
     }
+}
+
+/// The address is left out of the message: it is the caller's own, and may be long.
+fn unreachable(error: reqwest::Error) -> ClientError {
+    ClientError::Unreachable(root_cause(&error.without_url()))
 }
 
 /// What an answer says that is no success.

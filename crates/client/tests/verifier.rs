@@ -11,11 +11,13 @@ use http::{Request, Response, StatusCode};
 use keyreeve_client::verifier::Needs;
 use keyreeve_client::verifier::http::{Verified, VerifyLayer};
 use keyreeve_client::{Client, ClientError, Verifier};
+use keyreeve_server::founding::EmptyStore;
 use keyreeve_server::instance::{Instance, operator_socket};
 use keyreeve_server::listen::Listen;
 use keyreeve_server::settings::{GitHubKeySource, Settings};
 use serde_json::{Value, json};
 use std::convert::Infallible;
+use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -36,7 +38,8 @@ impl World {
     async fn new() -> Self {
         let data = tempfile::tempdir().unwrap();
         let any: Listen = "127.0.0.1:0".parse().unwrap();
-        let mut instance = Instance::start(&Settings {
+        let (shows, shown) = std::sync::mpsc::channel();
+        let settings = Settings {
             data: data.path().to_owned(),
             listen: vec![any.clone()],
             check_listen: vec![any],
@@ -46,20 +49,23 @@ impl World {
             root_key_file: None,
             cache_entries: 1_000,
             database: None,
+            child_lease_ms: None,
             lease_ms: None,
             node_name: "test".to_owned(),
             unknown_variables: Vec::new(),
             require_sync: false,
+            accept_clock: false,
             public_url: None,
             introspection_max_exp_seconds: 60,
+            trusted_proxies: Vec::new(),
             github_keys: GitHubKeySource::Off,
-        })
-        .await
-        .unwrap();
+        };
+        let empty = EmptyStore::found(move |_, root_key| shows.send(root_key.to_owned()).map_err(io::Error::other));
+        let instance = Instance::start(&settings, empty).await.unwrap();
         Self {
             client: Client::over_socket(&operator_socket(data.path())).unwrap(),
             url: format!("http://{}", instance.addresses.api().unwrap()),
-            root_key: instance.first_root_key.take().unwrap().expose().to_owned(),
+            root_key: shown.recv().unwrap(),
             names: AtomicU32::new(0),
             instance,
             _data: data,

@@ -4,17 +4,23 @@
 //! forget. A revocation on the server returns only when every verifier that may know the key has forgotten it, or holds
 //! no lease any more. Without a lease nothing is answered but `SERVICE_UNAVAILABLE` (`docs/concepts/immediate.md`).
 
+mod address;
 mod clock;
+mod connection;
 #[cfg(feature = "tower")]
 pub mod http;
 mod link;
+mod pause;
 mod told;
+mod trouble;
 mod uses;
 mod verdict;
 
+pub use trouble::Trouble;
 pub use verdict::Verdict;
 
 use crate::{Authorities, ClientError};
+use address::Address;
 use clock::moment;
 use keyreeve_core::coherence::Filled;
 use keyreeve_core::coherence::child::Child;
@@ -25,7 +31,7 @@ use keyreeve_core::{Digest, KeyId, Timestamp};
 use link::{Found, Question};
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use uses::Uses;
@@ -58,6 +64,8 @@ pub(crate) struct Inner {
     uses: Uses,
     /// Rung when a lease is granted.
     granted: Notify,
+    /// Why there is no connection now.
+    trouble: Mutex<Option<Trouble>>,
     on_revoked: Option<OnRevoked>,
 }
 
@@ -87,6 +95,7 @@ pub struct Builder {
     url: String,
     root_key: String,
     capacity: usize,
+    lease: Option<Duration>,
     authorities: Option<Authorities>,
     on_revoked: Option<OnRevoked>,
 }
@@ -106,6 +115,7 @@ impl Verifier {
             url: url.to_owned(),
             root_key: root_key.to_owned(),
             capacity: CAPACITY_DEFAULT,
+            lease: None,
             authorities: None,
             on_revoked: None,
         }
@@ -142,6 +152,12 @@ impl Verifier {
             ..Needs::default()
         };
         self.hit(key, &needs).ok().filter(|verdict| !verdict.is_counted())
+    }
+
+    /// Why there is no connection to the node now; `None` if there is one. Keys that are remembered are answered to the
+    /// end of the lease all the same, and then nothing is valid.
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.0.inner.trouble().clone()
     }
 
     /// Secrets remembered now.
@@ -188,13 +204,16 @@ impl Verifier {
         let outcome = judge(&entry.facts(), needs.scopes.iter().copied(), needs.address, now);
         let verdict = Verdict::of(outcome, entry, revision);
         if !verdict.is_counted() {
-            self.note(&verdict, now);
+            self.note(&verdict, needs.cost, now);
         }
         verdict
     }
 
-    fn note(&self, verdict: &Verdict, now: Timestamp) {
-        if let (Some(entry), outcome) = verdict.noted() {
+    /// What cost nothing was only looked at: it is no use of a key that is good.
+    fn note(&self, verdict: &Verdict, cost: u32, now: Timestamp) {
+        if let (Some(entry), outcome) = verdict.noted()
+            && (cost > 0 || outcome.is_err())
+        {
             self.0.inner.uses.note(entry, outcome, now);
         }
     }
@@ -212,7 +231,7 @@ impl Verifier {
         };
         let charged = tokio::time::timeout(PATIENCE, asked).await.ok().flatten();
         let verdict = verdict.charged(charged);
-        self.note(&verdict, self.0.inner.child.time(moment()));
+        self.note(&verdict, cost, self.0.inner.child.time(moment()));
         verdict
     }
 
@@ -262,6 +281,15 @@ impl Builder {
         self
     }
 
+    /// The longest lease to ask for; the node's own (15 s unless its operator says otherwise) if it is shorter. With a
+    /// short one, changes wait less for an application that stands still, and the application waits less for a node that
+    /// is away before it answers `SERVICE_UNAVAILABLE`.
+    #[must_use]
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.lease = Some(lease);
+        self
+    }
+
     /// By `https://`, whom to trust in place of those whom the system trusts.
     #[must_use]
     pub fn authorities(mut self, authorities: Authorities) -> Self {
@@ -280,16 +308,28 @@ impl Builder {
 
     /// Connects.
     pub async fn connect(self) -> Result<Verifier, ClientError> {
-        let address = link::Address::parse(&self.url, self.root_key, self.authorities.as_ref())?;
+        let address = Address::parse(&self.url, self.root_key, self.authorities.as_ref())?;
         let inner = Arc::new(Inner {
             child: Child::new(self.capacity),
             uses: Uses::default(),
             granted: Notify::new(),
+            trouble: Mutex::default(),
             on_revoked: self.on_revoked,
         });
         let (questions, asked) = mpsc::channel(QUESTIONS_MAX);
         let (close, closing) = watch::channel(false);
-        link::start(address, Arc::clone(&inner), self.capacity, asked, closing).await?;
+        let lease_ms = self
+            .lease
+            .map(|lease| u64::try_from(lease.as_millis()).unwrap_or(u64::MAX));
+        let setup = link::Setup {
+            address,
+            inner: Arc::clone(&inner),
+            capacity: self.capacity,
+            lease_ms,
+            questions: asked,
+            closing,
+        };
+        link::start(setup).await?;
         Ok(Verifier(Arc::new(Handle {
             inner,
             questions,
@@ -299,6 +339,14 @@ impl Builder {
 }
 
 impl Inner {
+    fn trouble(&self) -> MutexGuard<'_, Option<Trouble>> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_trouble(&self, trouble: Option<Trouble>) {
+        *self.trouble() = trouble;
+    }
+
     /// Tells the application of keys that were remembered and have ended.
     fn tell_revoked(&self, gone: &[Entry], ended: &[String]) {
         let Some(tell) = &self.on_revoked else { return };

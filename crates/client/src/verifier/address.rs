@@ -1,0 +1,90 @@
+//! Where the node is, and how a connection to it begins.
+
+use crate::{Authorities, ClientError, authorities, failed, root_cause};
+use keyreeve_api::verifiers::PROTOCOL;
+use reqwest::header::{CONNECTION, RETRY_AFTER, UPGRADE};
+use reqwest::{Response, StatusCode, Upgraded, Url};
+use std::time::Duration;
+
+/// How long the node may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Why there is no connection.
+pub(super) struct Failed {
+    pub(super) error: ClientError,
+    /// When the node wants to be asked again at the earliest, if it says so.
+    pub(super) retry_after: Option<Duration>,
+}
+
+impl From<ClientError> for Failed {
+    fn from(error: ClientError) -> Self {
+        Self {
+            error,
+            retry_after: None,
+        }
+    }
+}
+
+/// Where the node is, and with what to come.
+pub(super) struct Address {
+    http: reqwest::Client,
+    url: Url,
+    root_key: String,
+}
+
+impl Address {
+    pub(super) fn parse(text: &str, root_key: String, trusted: Option<&Authorities>) -> Result<Self, ClientError> {
+        let wrong = || ClientError::Address(text.to_owned());
+        let mut http = authorities::trust(reqwest::Client::builder().http1_only(), trusted);
+        let base = match text.strip_prefix("unix:") {
+            Some(path) => {
+                http = http.unix_socket(path);
+                "http://socket/"
+            }
+            None => text,
+        };
+        let base = Url::parse(base)
+            .ok()
+            .filter(|url| matches!(url.scheme(), "http" | "https"));
+        let url = base.and_then(|base| base.join("v1/verifiers").ok()).ok_or_else(wrong)?;
+        let built = http.redirect(reqwest::redirect::Policy::none()).build();
+        let http = built.map_err(|error| ClientError::Unreachable(error.to_string()))?;
+        Ok(Self { http, url, root_key })
+    }
+
+    /// Makes a connection that both sides speak the protocol on.
+    pub(super) async fn connect(&self) -> Result<Upgraded, Failed> {
+        let asked = self.http.get(self.url.clone()).bearer_auth(&self.root_key);
+        let asked = asked.header(CONNECTION, "Upgrade").header(UPGRADE, PROTOCOL);
+        let answered = async {
+            let answer = asked.send().await.map_err(unreachable)?;
+            match answer.status() {
+                StatusCode::SWITCHING_PROTOCOLS => Ok(answer.upgrade().await.map_err(unreachable)?),
+                _ => Err(refused(answer).await),
+            }
+        };
+        let silent = |_| ClientError::Unreachable(format!("it says nothing for {} s", PATIENCE.as_secs()));
+        tokio::time::timeout(PATIENCE, answered).await.map_err(silent)?
+    }
+}
+
+fn unreachable(error: reqwest::Error) -> ClientError {
+    ClientError::Unreachable(root_cause(&error.without_url()))
+}
+
+/// What an answer says that is no connection.
+async fn refused(answer: Response) -> Failed {
+    let status = answer.status();
+    let seconds = answer
+        .headers()
+        .get(RETRY_AFTER)
+        .and_then(|value| value.to_str().ok()?.parse().ok());
+    let error = match answer.bytes().await {
+        Ok(body) => failed(status, &body),
+        Err(error) => unreachable(error),
+    };
+    Failed {
+        error,
+        retry_after: seconds.map(Duration::from_secs),
+    }
+}

@@ -1,0 +1,231 @@
+//! One connection to the node at work: pings, questions, reports, and what the node says.
+
+use super::Inner;
+use super::clock::moment;
+use super::link::{End, Found, Link, Question};
+use keyreeve_api::verifiers::{ChargedUse, ChildSays, LINE_BYTES_MAX, NodeSays};
+use keyreeve_core::coherence::Moment;
+use keyreeve_core::coherence::child::Grant;
+use keyreeve_core::coherence::nursery::Forget;
+use keyreeve_core::text::Slug;
+use keyreeve_core::{Digest, Timestamp};
+use reqwest::Upgraded;
+use std::collections::HashMap;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, ReadHalf, WriteHalf};
+use tokio::sync::{mpsc, oneshot};
+
+/// The longest time between two pings.
+const PING: Duration = Duration::from_secs(1);
+/// The shortest.
+const PING_MIN: Duration = Duration::from_millis(50);
+/// How often what was seen is reported.
+const REPORT: Duration = Duration::from_secs(1);
+/// A node that says nothing for so long is gone: it answers every ping at once.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
+
+/// One connection at work.
+pub(super) struct Connection {
+    inner: Arc<Inner>,
+    writing: WriteHalf<Upgraded>,
+    asked: HashMap<u64, oneshot::Sender<Found>>,
+    charges: HashMap<u64, oneshot::Sender<ChargedUse>>,
+    last_number: u64,
+    /// The last ping and when it was sent.
+    ping: Option<(u64, Moment)>,
+}
+
+impl Connection {
+    pub(super) fn new(inner: &Arc<Inner>, writing: WriteHalf<Upgraded>) -> Self {
+        Self {
+            inner: Arc::clone(inner),
+            writing,
+            asked: HashMap::new(),
+            charges: HashMap::new(),
+            last_number: 0,
+            ping: None,
+        }
+    }
+
+    /// `None` if the connection broke.
+    pub(super) async fn hold(&mut self, link: &mut Link, mut messages: mpsc::Receiver<NodeSays>) -> Option<End> {
+        let (capacity, lease_ms) = (link.setup.capacity, link.setup.lease_ms);
+        self.say(&ChildSays::Hello { capacity, lease_ms }).await?;
+        let mut pings = tokio::time::interval(PING);
+        let mut reports = tokio::time::interval(REPORT);
+        let mut closing = link.setup.closing.clone();
+        // From the node's last word, whatever else goes on here meanwhile.
+        let mut silence = pin!(tokio::time::sleep(SILENCE_MAX));
+        loop {
+            // What is rare comes first: it must not starve beside what never ends under load.
+            tokio::select! {
+                biased;
+                _ = closing.wait_for(|&closing| closing) => return self.leave().await,
+                _ = pings.tick() => self.ask_for_lease().await?,
+                () = &mut silence => return None,
+                _ = reports.tick() => self.report().await?,
+                said = messages.recv() => {
+                    silence.as_mut().reset(tokio::time::Instant::now() + SILENCE_MAX);
+                    let Some(length_ms) = self.carry_out(said?).await? else { continue };
+                    link.leased();
+                    let pause = PING.min(Duration::from_millis(length_ms / 5));
+                    pings.reset_after(pause.max(PING_MIN));
+                }
+                question = link.setup.questions.recv() => match question {
+                    Some(question) => self.ask(question).await?,
+                    None => return self.leave().await,
+                },
+            }
+        }
+    }
+
+    async fn say(&mut self, message: &ChildSays) -> Option<()> {
+        let mut bytes = serde_json::to_vec(message).ok()?;
+        bytes.push(b'\n');
+        let written = tokio::time::timeout(SILENCE_MAX, self.writing.write_all(&bytes)).await;
+        written.ok()?.ok()
+    }
+
+    fn number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
+    }
+
+    async fn ask_for_lease(&mut self) -> Option<()> {
+        let number = self.number();
+        // The lease counts from here: before the ping is sent.
+        self.ping = Some((number, moment()));
+        self.say(&ChildSays::Ping { number }).await
+    }
+
+    async fn ask(&mut self, question: Question) -> Option<()> {
+        let number = self.number();
+        match question {
+            Question::Fetch { digest, answer } => {
+                self.asked.retain(|_, asked| !asked.is_closed());
+                self.asked.insert(number, answer);
+                let digest = digest.to_hex();
+                self.say(&ChildSays::Fetch { number, digest }).await
+            }
+            Question::Charge { digest, cost, answer } => {
+                self.charges.retain(|_, asked| !asked.is_closed());
+                self.charges.insert(number, answer);
+                let digest = digest.to_hex();
+                self.say(&ChildSays::Charge { number, digest, cost }).await
+            }
+        }
+    }
+
+    async fn report(&mut self) -> Option<()> {
+        let seen = self.inner.uses.take();
+        if seen.is_empty() {
+            return Some(());
+        }
+        self.say(&ChildSays::Used { seen }).await
+    }
+
+    /// Carries out what the node says. The length of a lease that was granted.
+    async fn carry_out(&mut self, said: NodeSays) -> Option<Option<u64>> {
+        match said {
+            NodeSays::Grant {
+                number,
+                length_ms,
+                revision,
+                now,
+            } => {
+                let Some((_, asked)) = self.ping.take_if(|(asked, _)| *asked == number) else {
+                    return Some(None);
+                };
+                self.inner.child.granted(&Grant {
+                    asked,
+                    length_ms,
+                    now: Timestamp::from_millis(now),
+                    revision,
+                });
+                self.inner.granted.notify_waiters();
+                Some(Some(length_ms))
+            }
+            NodeSays::Found {
+                number,
+                revision,
+                secret,
+            } => {
+                // Without a revision nothing can be said now: whoever asked sees that nobody answers.
+                if let (Some(asked), Some(revision)) = (self.asked.remove(&number), revision) {
+                    let told = secret;
+                    drop(asked.send(Found { revision, told }));
+                }
+                Some(None)
+            }
+            NodeSays::Charged { number, charged } => {
+                // The same: without a word nothing is let through.
+                if let (Some(asked), Some(charged)) = (self.charges.remove(&number), charged) {
+                    drop(asked.send(charged));
+                }
+                Some(None)
+            }
+            NodeSays::Forget {
+                number,
+                revision,
+                digests,
+                tenant,
+                ended,
+                is_last,
+            } => {
+                if is_last {
+                    self.inner.child.begin_anew();
+                }
+                // First forgotten, then acknowledged: the node answers a revocation on this word.
+                let gone = self
+                    .inner
+                    .child
+                    .forget(revision, &meant(digests.as_deref(), tenant.as_deref()));
+                self.say(&ChildSays::Ack { number }).await?;
+                self.inner.tell_revoked(&gone, &ended);
+                if is_last { None } else { Some(None) }
+            }
+        }
+    }
+
+    /// Hands the lease back.
+    async fn leave(&mut self) -> Option<End> {
+        self.report().await;
+        self.inner.child.begin_anew();
+        self.say(&ChildSays::Leave).await;
+        drop(self.writing.shutdown().await);
+        Some(End::Closed)
+    }
+}
+
+/// What an order is about. What cannot be read may be anything, so it is everything.
+fn meant(digests: Option<&[String]>, tenant: Option<&str>) -> Forget {
+    let secrets = |digests: &[String]| digests.iter().map(|text| Digest::from_hex(text)).collect();
+    let meant = match (digests, tenant) {
+        (Some(digests), _) => Option::<Vec<_>>::map(secrets(digests), Forget::Secrets),
+        (None, Some(tenant)) => Slug::parse(tenant).ok().map(Forget::Tenant),
+        (None, None) => None,
+    };
+    meant.unwrap_or(Forget::Everything)
+}
+
+/// Reads the node's words, in their order.
+pub(super) async fn read(stream: ReadHalf<Upgraded>, inbox: mpsc::Sender<NodeSays>) {
+    let mut stream = BufReader::new(stream);
+    let limit = u64::try_from(LINE_BYTES_MAX).unwrap_or(u64::MAX);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let read = (&mut stream).take(limit).read_until(b'\n', &mut line).await;
+        if !matches!(read, Ok(1..)) || !line.ends_with(b"\n") {
+            return;
+        }
+        let Ok(said) = serde_json::from_slice(&line) else {
+            return;
+        };
+        if inbox.send(said).await.is_err() {
+            return;
+        }
+    }
+}
