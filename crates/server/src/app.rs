@@ -1,23 +1,44 @@
 //! What every handler can reach.
 
 use crate::checkpoints::Checkpoints;
-use crate::dashboard::Doors;
+use crate::dashboard::SignInLimits;
+use crate::edge::AllSeats;
 use crate::effects::Effects;
 use crate::http::GitHubKeys;
 use crate::http::intake::Intake;
 use crate::http::oauth::Issuer;
 use crate::numbers::Numbers;
+use crate::readiness::Readiness;
 use crate::settings::Settings;
 use crate::tls::Tls;
-use crate::verifiers::Marker;
+use crate::verifiers::{Marker, Shares};
+use crate::walks::Walks;
 use keyreeve_authority::keys::{ChangedKey, RotatedKey};
 use keyreeve_authority::verify::{Question, Verdict};
-use keyreeve_authority::{Authority, Effect};
-use keyreeve_core::audit::Milestone;
+use keyreeve_authority::{Authority, Effect, Failure};
+use keyreeve_core::audit::{Comparison, Milestone};
 use keyreeve_core::hex_digits;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use thiserror::Error;
 use tokio::time::Instant;
+
+/// What request ids begin with.
+const REQUEST_PREFIX: &str = "req_";
+
+/// Why the end of the audit log was not signed.
+#[derive(Debug, Error)]
+pub(crate) enum SignError {
+    /// The log does not contain what was signed before, or that cannot be used.
+    #[error("{0}; see `keyreeve audit accept-restore`")]
+    Refused(String),
+    /// The log could not be read.
+    #[error(transparent)]
+    Log(#[from] Failure),
+    /// The checkpoint could not be kept.
+    #[error("the checkpoint cannot be written to the data directory: {0}")]
+    Directory(#[from] std::io::Error),
+}
 
 /// Shared by all connections. Cloning is cheap.
 #[derive(Clone, Debug)]
@@ -31,11 +52,15 @@ struct Inner {
     request_prefix: String,
     requests: AtomicU64,
     numbers: Numbers,
+    readiness: Readiness,
     last_effects: Effects,
-    doors: Doors,
+    sign_in_limits: SignInLimits,
+    walks: Walks,
     marker: Marker,
+    verifier_shares: Shares,
     issuer: Issuer,
     intake: Intake,
+    seats: AllSeats,
     github_keys: GitHubKeys,
     tls: Vec<Tls>,
     settings: Settings,
@@ -56,14 +81,18 @@ impl App {
             authority,
             checkpoints,
             is_stopping: AtomicBool::new(false),
-            request_prefix: format!("req_{start:016x}"),
+            request_prefix: format!("{REQUEST_PREFIX}{start:016x}"),
             requests: AtomicU64::new(1),
             numbers,
+            readiness: Readiness::default(),
             last_effects: Effects::default(),
-            doors: Doors::default(),
+            sign_in_limits: SignInLimits::default(),
+            walks: Walks::default(),
             marker,
+            verifier_shares: Shares::default(),
             issuer: Issuer::default(),
             intake: Intake::default(),
+            seats: AllSeats::share_out(),
             github_keys: GitHubKeys::new(settings.github_keys.clone()),
             tls,
             settings,
@@ -80,9 +109,20 @@ impl App {
         &self.0.marker
     }
 
+    /// What verifiers may take of this process.
+    pub(crate) fn verifier_shares(&self) -> &Shares {
+        &self.0.verifier_shares
+    }
+
     /// How the server was set up.
     pub(crate) fn settings(&self) -> &Settings {
         &self.0.settings
+    }
+
+    /// Whether the address by which others call this server is one of https, with a proxy in front that speaks it.
+    pub(crate) fn is_public_by_tls(&self) -> bool {
+        let url = self.0.settings.public_url.as_deref();
+        url.is_some_and(|url| url.starts_with("https://"))
     }
 
     /// The listeners that speak TLS.
@@ -97,23 +137,63 @@ impl App {
 
     /// Signs where the audit log ends now, if it has moved.
     pub(crate) async fn record_checkpoint(&self) {
-        let Ok(head) = self.authority().audit_head().await else {
+        if self.authority().verifier().halted().is_some() || self.authority().obstacle().is_some() {
             return;
-        };
+        }
+        match self.sign_log_end().await {
+            Ok(_) => self.note_signed(None),
+            // A store that does not answer says nothing about its log.
+            Err(SignError::Log(_)) => {}
+            Err(error @ SignError::Directory(_)) => self.note_signed(Some(error.to_string())),
+            Err(error @ SignError::Refused(_)) => {
+                self.note_signed(Some(error.to_string()));
+                // Among several nodes the node itself judges what may be answered.
+                if self.authority().node().is_none() {
+                    self.authority().halt(&error.to_string());
+                }
+            }
+        }
+    }
+
+    fn note_signed(&self, trouble: Option<String>) {
+        if self.checkpoints().set_trouble(trouble.clone())
+            && let Some(why) = trouble
+        {
+            tracing::error!("the end of the audit log is not signed: {why}");
+        }
+    }
+
+    /// Signs where the audit log ends now, and keeps that. Never over a newest checkpoint that the log does not contain:
+    /// the evidence of what was lost would be gone.
+    pub(crate) async fn sign_log_end(&self) -> Result<(Milestone, String), SignError> {
+        if let Some(why) = self.checkpoints().unusable() {
+            return Err(SignError::Refused(format!(
+                "what was signed before cannot be used: {why}"
+            )));
+        }
+        let head = self.authority().audit_head().await?;
         let end = Milestone {
             revision: head.revision,
             chain: head.chain,
         };
-        if self
-            .checkpoints()
-            .newest()
-            .is_some_and(|kept| kept.revision >= end.revision)
+        if let Some(kept) = self.checkpoints().newest()
+            && kept != end
         {
-            return;
+            let revision = kept.revision;
+            match self.authority().compare_log(kept).await? {
+                Comparison::Contained => {}
+                Comparison::Older => {
+                    let why = format!("the log ends before revision {revision}, which was signed");
+                    return Err(SignError::Refused(why));
+                }
+                Comparison::Other => {
+                    let why = format!("the log is not the one that was signed up to revision {revision}");
+                    return Err(SignError::Refused(why));
+                }
+            }
         }
-        if let Err(error) = self.checkpoints().record(end) {
-            tracing::error!(%error, "a checkpoint of the audit log could not be kept");
-        }
+        let note = self.checkpoints().record(end)?;
+        Ok((end, note))
     }
 
     /// A new request id: unique, and cheap enough for the hottest path.
@@ -121,6 +201,11 @@ impl App {
         let mut id = Vec::new();
         self.write_request_id(&mut id);
         String::from_utf8_lossy(&id).into_owned()
+    }
+
+    /// Tells this process from every other one: random at each start.
+    pub(crate) fn process(&self) -> &str {
+        self.0.request_prefix.trim_start_matches(REQUEST_PREFIX)
     }
 
     /// Appends a new request id.
@@ -157,8 +242,13 @@ impl App {
     }
 
     /// How often somebody may try to sign in.
-    pub(crate) fn doors(&self) -> &Doors {
-        &self.0.doors
+    pub(crate) fn sign_in_limits(&self) -> &SignInLimits {
+        &self.0.sign_in_limits
+    }
+
+    /// Walks along the audit log.
+    pub(crate) fn walks(&self) -> &Walks {
+        &self.0.walks
     }
 
     /// By which name this server is called from outside.
@@ -181,6 +271,11 @@ impl App {
         &self.0.intake
     }
 
+    /// The places for connections.
+    pub(crate) fn seats(&self) -> &AllSeats {
+        &self.0.seats
+    }
+
     /// Whether a secret is good for what is asked. Every face of the server asks here, so that none goes unmeasured.
     pub(crate) async fn verdict(&self, secret: &str, question: &Question<'_>) -> Verdict {
         let began = Instant::now();
@@ -192,6 +287,11 @@ impl App {
     /// What this process counts and measures.
     pub(crate) fn numbers(&self) -> &Numbers {
         &self.0.numbers
+    }
+
+    /// What the store last said to whoever asks for readiness.
+    pub(crate) fn readiness(&self) -> &Readiness {
+        &self.0.readiness
     }
 
     /// From now on the process says that it is not ready.

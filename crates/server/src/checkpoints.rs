@@ -19,40 +19,114 @@ use std::sync::{Mutex, PoisonError};
 pub const CHECKPOINT_FILE: &str = "audit-checkpoint";
 /// What signs checkpoints: 32 random bytes in base64, for this process alone.
 const SIGNING_KEY_FILE: &str = "audit-signing-key";
+/// The same while it is being made: it counts from when a checkpoint was signed with it.
+const SIGNING_KEY_BEGUN: &str = "audit-signing-key.new";
 /// What verifies them: to be kept with copies.
 pub const VERIFIER_KEY_FILE: &str = "audit-verifier-key";
 /// Who signs.
 const ORIGIN: &str = "keyreeve/audit";
+/// How often the files of one revision are kept under other names.
+const KEPT_MAX: u32 = 100;
 /// Ed25519 in C2SP's registry of signature types.
 const ED25519: u8 = 1;
+
+/// Before the first entry: what a directory signs when it begins, so that a checkpoint is expected there ever after.
+const BEGINNING: Milestone = Milestone {
+    revision: 0,
+    chain: [0; 32],
+};
 
 /// The checkpoints of one data directory.
 pub struct Checkpoints {
     directory: PathBuf,
     signing_key: SigningKey,
     newest: Mutex<Option<Milestone>>,
+    /// Why what was signed before cannot be used.
+    unusable: Option<String>,
+    /// Why the end of the log is not signed now.
+    trouble: Mutex<Option<String>>,
+}
+
+/// What a data directory says of the log that belongs to it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Evidence {
+    /// Nothing: nothing was ever signed here.
+    None,
+    /// The log must contain this end.
+    Signed(Milestone),
+    /// Something was signed here, and what is left of it cannot be used.
+    Unusable(String),
+}
+
+impl Evidence {
+    /// Reads it. Nothing is changed.
+    pub fn read(directory: &Path) -> io::Result<Self> {
+        let text = |name: &str| optional(std::fs::read_to_string(directory.join(name)));
+        let (key, note) = (text(SIGNING_KEY_FILE)?, text(CHECKPOINT_FILE)?);
+        // A directory that was left while it began to sign: the key is not in its place yet.
+        let key = match (key, &note) {
+            (None, Some(_)) => text(SIGNING_KEY_BEGUN)?,
+            (key, _) => key,
+        };
+        let unusable = |why: &str| Ok(Self::Unusable(why.to_owned()));
+        match (key, note) {
+            (None, None) if text(VERIFIER_KEY_FILE)?.is_none() => Ok(Self::None),
+            (None, _) => unusable("the key that signs checkpoints, audit-signing-key, is missing"),
+            (Some(_), None) => unusable("the signed checkpoint, audit-checkpoint, is missing"),
+            (Some(key), Some(note)) => match decoded(&key) {
+                None => unusable("audit-signing-key is not a signing key"),
+                Some(key) => Ok(match open_note(&note, &key.verifying_key()) {
+                    Ok(end) => Self::Signed(end),
+                    Err(why) => Self::Unusable(format!("audit-checkpoint {why}")),
+                }),
+            },
+        }
+    }
 }
 
 impl Checkpoints {
-    /// Opens the directory's checkpoints; makes a key the first time.
+    /// Opens the directory's checkpoints; makes a key the first time. What can only be read is no obstacle where there
+    /// is a key already.
     pub fn open_directory(directory: &Path, entropy: [u8; 32]) -> io::Result<Self> {
-        let signing_key = signing_key(&directory.join(SIGNING_KEY_FILE), entropy)?;
+        let evidence = Evidence::read(directory)?;
+        let signing_key = match &evidence {
+            Evidence::None => begin(directory, entropy)?,
+            Evidence::Signed(_) | Evidence::Unusable(_) => signing_key(directory)?,
+        };
+        let (newest, unusable) = match evidence {
+            Evidence::None => (Some(BEGINNING), None),
+            Evidence::Signed(end) => (Some(end), None),
+            Evidence::Unusable(why) => (None, Some(why)),
+        };
         let checkpoints = Self {
             directory: directory.to_owned(),
             signing_key,
-            newest: Mutex::new(None),
+            newest: Mutex::new(newest),
+            unusable,
+            trouble: Mutex::new(None),
         };
-        let verifier_key = format!("{}\n", checkpoints.verifier_key());
-        replace(&directory.join(VERIFIER_KEY_FILE), &verifier_key)?;
-        let kept = std::fs::read_to_string(directory.join(CHECKPOINT_FILE)).ok();
-        // One that cannot be read is not replaced by silence: it stays on disk, and verify says that there is none.
-        let newest = kept.and_then(|note| checkpoints.open(&note).ok());
-        *checkpoints.newest.lock().unwrap_or_else(PoisonError::into_inner) = newest;
+        checkpoints.keep_verifier_key();
         Ok(checkpoints)
     }
 
+    /// Writes down what verifies the checkpoints, unless it lies there. It can be made again at any time.
+    fn keep_verifier_key(&self) {
+        let (path, wanted) = (
+            self.directory.join(VERIFIER_KEY_FILE),
+            format!("{}\n", self.verifier_key()),
+        );
+        if std::fs::read_to_string(&path).is_ok_and(|kept| kept == wanted) {
+            return;
+        }
+        if let Err(error) = replace(&path, &wanted) {
+            tracing::warn!(%error, "the key that verifies checkpoints could not be written to the data directory");
+        }
+    }
+
     /// Signs where the log ends, and keeps it unless it is kept already. Gives the note.
-    pub fn record(&self, end: Milestone) -> io::Result<String> {
+    ///
+    /// Only for an end of a log that contains the newest checkpoint: see `App::sign_log_end`.
+    pub(crate) fn record(&self, end: Milestone) -> io::Result<String> {
         let note = self.sign(end);
         let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
         if newest.is_none_or(|kept| kept.revision < end.revision) {
@@ -60,6 +134,24 @@ impl Checkpoints {
             *newest = Some(end);
         }
         Ok(note)
+    }
+
+    /// Why what was signed before cannot be used, if so.
+    pub(crate) fn unusable(&self) -> Option<&str> {
+        self.unusable.as_deref()
+    }
+
+    /// Why the end of the log is not signed now, if so.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes whether the end of the log could be signed. True if that is news.
+    pub(crate) fn set_trouble(&self, why: Option<String>) -> bool {
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_news = *trouble != why;
+        *trouble = why;
+        is_news
     }
 
     /// The newest checkpoint that is kept.
@@ -81,12 +173,16 @@ impl Checkpoints {
     }
 
     fn sign(&self, end: Milestone) -> String {
-        let text = body(end);
-        let signature = self.signing_key.sign(text.as_bytes());
-        let mut bytes = key_hash(&typed(&self.signing_key.verifying_key())).to_vec();
-        bytes.extend_from_slice(&signature.to_bytes());
-        format!("{text}\n\u{2014} {ORIGIN} {}\n", STANDARD.encode(bytes))
+        sign(&self.signing_key, end)
     }
+}
+
+fn sign(key: &SigningKey, end: Milestone) -> String {
+    let text = body(end);
+    let signature = key.sign(text.as_bytes());
+    let mut bytes = key_hash(&typed(&key.verifying_key())).to_vec();
+    bytes.extend_from_slice(&signature.to_bytes());
+    format!("{text}\n\u{2014} {ORIGIN} {}\n", STANDARD.encode(bytes))
 }
 
 /// Reads a note with the verifier key that was kept with it, without a data directory.
@@ -154,41 +250,125 @@ fn key_hash(typed: &[u8; 33]) -> [u8; 4] {
     [a, b, c, d]
 }
 
-fn signing_key(path: &Path, entropy: [u8; 32]) -> io::Result<SigningKey> {
-    let kept = match std::fs::read_to_string(path) {
-        Ok(kept) => kept,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+/// Begins to sign in a directory where nothing was ever signed. The key comes to its place last: wherever this is
+/// broken off, the next start goes on, and never takes a directory that has begun for one whose checkpoint is lost.
+fn begin(directory: &Path, entropy: [u8; 32]) -> io::Result<SigningKey> {
+    let key = SigningKey::from_bytes(&entropy);
+    let begun = directory.join(SIGNING_KEY_BEGUN);
+    write_synced(&begun, &format!("{}\n", STANDARD.encode(entropy)))?;
+    replace(&directory.join(CHECKPOINT_FILE), &sign(&key, BEGINNING))?;
+    std::fs::rename(&begun, directory.join(SIGNING_KEY_FILE))?;
+    sync_directory(directory)?;
+    Ok(key)
+}
+
+/// Accepts another log than the one that was signed: keeps what lies there under other names, for `revision` of the
+/// log that is accepted, and signs its end. Everything that leads to `end` must be durable. A directory where this is
+/// broken off is not accepted.
+///
+/// Gives the files that were kept.
+pub(crate) fn accept(directory: &Path, end: Milestone, entropy: [u8; 32]) -> io::Result<Vec<PathBuf>> {
+    let usable = optional(std::fs::read_to_string(directory.join(SIGNING_KEY_FILE)))?;
+    let usable = usable.and_then(|text| decoded(&text));
+    let mut kept = keep_beside(directory, CHECKPOINT_FILE, end.revision)?;
+    let key = match usable {
+        Some(key) => key,
+        None => {
+            for name in [SIGNING_KEY_FILE, SIGNING_KEY_BEGUN, VERIFIER_KEY_FILE] {
+                kept.extend(keep_beside(directory, name, end.revision)?);
+            }
             let encoded = format!("{}\n", STANDARD.encode(entropy));
-            replace(path, &encoded)?;
-            encoded
+            replace(&directory.join(SIGNING_KEY_FILE), &encoded)?;
+            SigningKey::from_bytes(&entropy)
         }
-        Err(error) => return Err(error),
     };
-    let bytes = STANDARD
-        .decode(kept.trim())
-        .ok()
-        .and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+    replace(&directory.join(CHECKPOINT_FILE), &sign(&key, end))?;
+    Ok(kept)
+}
+
+/// Gives a file a second name that says up to which revision it was what counted. Nothing is ever overwritten.
+fn keep_beside(directory: &Path, name: &str, revision: u64) -> io::Result<Vec<PathBuf>> {
+    let path = directory.join(name);
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    for number in 0..KEPT_MAX {
+        let more = if number == 0 {
+            String::new()
+        } else {
+            format!("-{number}")
+        };
+        let kept = directory.join(format!("{name}.before-{revision}{more}"));
+        match std::fs::hard_link(&path, &kept) {
+            Ok(()) => return Ok(vec![kept]),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            // Not every file system has second names.
+            Err(_) if !kept.exists() => {
+                std::fs::copy(&path, &kept)?;
+                std::fs::File::open(&kept)?.sync_all()?;
+                return Ok(vec![kept]);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::Error::other(format!(
+        "{} was kept too often already",
+        path.display()
+    )))
+}
+
+fn optional(read: io::Result<String>) -> io::Result<Option<String>> {
+    match read {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        // Bytes that are no text are a file that cannot be used, and not one that cannot be read.
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(Some(String::new())),
+        Err(error) => Err(error),
+    }
+}
+
+fn decoded(text: &str) -> Option<SigningKey> {
+    let bytes = STANDARD.decode(text.trim()).ok()?;
+    Some(SigningKey::from_bytes(&<[u8; 32]>::try_from(bytes).ok()?))
+}
+
+/// The key that signs; one that waits for its place gets there.
+fn signing_key(directory: &Path) -> io::Result<SigningKey> {
+    let path = directory.join(SIGNING_KEY_FILE);
+    let begun = directory.join(SIGNING_KEY_BEGUN);
+    if !path.exists() && begun.exists() {
+        std::fs::rename(begun, &path)?;
+    }
     let broken = || {
         io::Error::new(
             io::ErrorKind::InvalidData,
             format!("{} is not a signing key", path.display()),
         )
     };
-    bytes.map(|bytes| SigningKey::from_bytes(&bytes)).ok_or_else(broken)
+    decoded(&std::fs::read_to_string(&path)?).ok_or_else(broken)
 }
 
 /// Writes a file whole or not at all, readable for its owner only.
 fn replace(path: &Path, text: &str) -> io::Result<()> {
-    let new = path.with_extension("new");
+    let new = path.with_extension("next");
+    write_synced(&new, text)?;
+    std::fs::rename(&new, path)?;
+    path.parent().map_or(Ok(()), sync_directory)
+}
+
+fn write_synced(path: &Path, text: &str) -> io::Result<()> {
     let mut file = std::fs::OpenOptions::new()
         .create(true)
         .write(true)
         .truncate(true)
         .mode(0o600)
-        .open(&new)?;
+        .open(path)?;
     file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&new, path)
+    file.sync_all()
+}
+
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    std::fs::File::open(directory)?.sync_all()
 }
 
 impl fmt::Debug for Checkpoints {
@@ -198,49 +378,4 @@ impl fmt::Debug for Checkpoints {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const END: Milestone = Milestone {
-        revision: 7,
-        chain: [9; 32],
-    };
-
-    #[test]
-    fn a_checkpoint_is_kept_and_opened_with_the_same_key_only() {
-        let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let checkpoints = Checkpoints::open_directory(one.path(), [1; 32]).unwrap();
-        assert_eq!(checkpoints.newest(), None);
-        let note = checkpoints.record(END).unwrap();
-        assert_eq!(checkpoints.open(&note), Ok(END));
-        assert_eq!(open_with(&note, &checkpoints.verifier_key()), Ok(END));
-        let again = Checkpoints::open_directory(one.path(), [2; 32]).unwrap();
-        assert_eq!(again.newest(), Some(END), "the key is made once");
-        let stranger = Checkpoints::open_directory(other.path(), [3; 32]).unwrap();
-        assert!(stranger.open(&note).is_err());
-    }
-
-    #[test]
-    fn a_changed_note_is_refused() {
-        let directory = tempfile::tempdir().unwrap();
-        let checkpoints = Checkpoints::open_directory(directory.path(), [1; 32]).unwrap();
-        let note = checkpoints.record(END).unwrap();
-        for changed in [
-            note.replace("\n7\n", "\n6\n"),
-            note.replace("CQkJ", "CAkJ"),
-            String::new(),
-            "x\n\ny".to_owned(),
-        ] {
-            assert!(checkpoints.open(&changed).is_err(), "{changed}");
-        }
-    }
-
-    #[test]
-    fn an_older_end_does_not_replace_a_newer_one() {
-        let directory = tempfile::tempdir().unwrap();
-        let checkpoints = Checkpoints::open_directory(directory.path(), [1; 32]).unwrap();
-        checkpoints.record(END).unwrap();
-        checkpoints.record(Milestone { revision: 3, ..END }).unwrap();
-        assert_eq!(checkpoints.newest(), Some(END));
-    }
-}
+mod tests;

@@ -2,23 +2,20 @@
 
 use crate::App;
 use crate::checkpoints::Checkpoints;
-use crate::edge::{Endpoint, Face, Listening, bind, bind_operator};
+use crate::edge::{Face, Listening};
+use crate::founding::EmptyStore;
 use crate::http::openapi;
 use crate::listen::Listen;
 use crate::open::{self, Opened};
+use crate::ready::{Encryption, Place, Ready, reachable, remove_sockets};
 use crate::settings::Settings;
-use crate::tls::{Tls, TlsError};
-use crate::verifiers::Marker;
+use crate::tls::TlsError;
+use crate::verifiers::{self, Marker};
 use crate::world::OsEntropy;
 use keyreeve_authority::Failure;
 use keyreeve_authority::env::Entropy as _;
-use keyreeve_authority::tenants::DEFAULT_TENANT;
-use keyreeve_core::Secret;
-use keyreeve_core::text::Slug;
 use keyreeve_store::StoreError;
-use std::io::Write as _;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use thiserror::Error;
@@ -47,6 +44,9 @@ pub enum StartError {
     /// The database is there and must not be used like this.
     #[error("{0}")]
     Unsafe(String),
+    /// The database does not contain what was signed for it.
+    #[error("{0}")]
+    History(String),
     /// An address could not be bound.
     #[error("cannot listen on {address}: {error}")]
     Listen {
@@ -66,14 +66,38 @@ pub enum StartError {
         /// Why.
         error: std::io::Error,
     },
+    /// There is no instance yet, and this start is not the one to make it.
+    #[error("there is no instance in {}; `keyreeve serve` makes one and shows its first root key", .0.display())]
+    Empty(PathBuf),
     /// The first root key could not be written to its file.
-    #[error("cannot write the root key to {path}: {error}. Nothing was set up; name a file that does not exist")]
+    #[error("cannot write the root key to {path}: {why}. Nothing was set up; name a file that does not exist")]
     RootKeyFile {
         /// The file.
         path: PathBuf,
         /// Why.
-        error: std::io::Error,
+        why: String,
     },
+    /// The first root key could not be shown.
+    #[error(
+        "cannot show the first root key on standard output: {0}. Nothing was set up; start where it can be read, or \
+         name a file for it with --root-key-file"
+    )]
+    RootKeyNotShown(String),
+    /// The database failed between the showing of the first root key and the end of its transaction.
+    #[error(
+        "the instance could not be set up after its first root key was {}: {failure}. Start again: if that gives \
+         another root key, the earlier one is void; if it does not, the earlier one is good", place(file.as_deref())
+    )]
+    ShownInVain {
+        /// What the database said.
+        failure: Failure,
+        /// The file for the root key, if one was named.
+        file: Option<PathBuf>,
+    },
+}
+
+fn place(file: Option<&Path>) -> String {
+    file.map_or_else(|| "shown".to_owned(), |path| format!("written to {}", path.display()))
 }
 
 /// A running instance.
@@ -82,8 +106,8 @@ pub struct Instance {
     app: App,
     /// Where it really listens.
     pub addresses: Addresses,
-    /// The first root key, if this start founded the instance and no file was named for it.
-    pub first_root_key: Option<FirstRootKey>,
+    /// Whether this start founded the instance and showed its first root key.
+    pub has_shown_root_key: bool,
     /// A link for the first administrator, as long as nobody can sign in to the tenant `default`.
     pub first_admin_link: Option<FirstAdminLink>,
     serving: Vec<Listening>,
@@ -112,26 +136,14 @@ impl Addresses {
     }
 }
 
-/// The plaintext of the first root key, for the one line that shows it.
-pub struct FirstRootKey(Secret);
-
-impl FirstRootKey {
-    /// The secret.
-    pub fn expose(&self) -> &str {
-        self.0.expose()
-    }
-}
-
-impl std::fmt::Debug for FirstRootKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("FirstRootKey(..)")
-    }
-}
-
 /// The address by which the first administrator sets a password. It works once, for three days.
 pub struct FirstAdminLink(String);
 
 impl FirstAdminLink {
+    pub(crate) const fn new(address: String) -> Self {
+        Self(address)
+    }
+
     /// The address.
     pub fn expose(&self) -> &str {
         &self.0
@@ -145,8 +157,9 @@ impl std::fmt::Debug for FirstAdminLink {
 }
 
 impl Instance {
-    /// Opens the store, founds it if it is empty, and listens.
-    pub async fn start(settings: &Settings) -> Result<Self, StartError> {
+    /// Opens the store, binds every address, founds the store if it is empty, and only then answers. What fails before
+    /// leaves nothing founded.
+    pub async fn start(settings: &Settings, empty: EmptyStore) -> Result<Self, StartError> {
         // Before anything is made: what is wrong with it is mended without a server.
         let tls = Encryption::open(settings)?;
         let (authority, opened) = open::open(settings).await?;
@@ -166,49 +179,49 @@ impl Instance {
             settings.clone(),
             start_number()?,
         );
-        let first_root_key = found(&app, settings).await?;
-        app.authority().catch_up().await?;
-        let (api, listen) = bind_all(&settings.listen, tls.api.as_ref()).await?;
-        let origin = origin(&listen, tls.api.as_ref());
-        let bound = first_of_network(&listen);
-        app.issuer().settle(settings.public_url.as_deref(), bound, &origin);
-        let (check, check_listen) = bind_all(&settings.check_listen, tls.check.as_ref()).await?;
-        let ops = Listen::Tcp(settings.ops_listen);
-        let (ops, ops_listen) = bind(&ops, None).await.map_err(at(&ops))?;
-        let socket = settings.data.join(OPERATOR_SOCKET);
-        let operator = bind_operator(&socket).map_err(at(socket.display()))?;
+        match Ready::for_all(&app, &tls, empty).await {
+            Ok(ready) => Ok(Self::serve(ready, app, opened, &tls)),
+            Err(error) => {
+                opened.stop().await;
+                app.authority().close().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Answers everywhere. Nothing in it can fail.
+    fn serve(ready: Ready, app: App, opened: Opened, tls: &Encryption) -> Self {
         let (stop, stopping) = watch::channel(false);
         let router = openapi::router(app.clone());
-        let mut faces = vec![(operator, Face::Api(router.clone()))];
-        faces.extend(api.into_iter().map(|api| (api, Face::Api(router.clone()))));
-        faces.extend(check.into_iter().map(|check| (check, Face::Check)));
-        let start = |(endpoint, face)| Listening::start(endpoint, face, app.clone(), stopping.clone());
-        let serving = faces.into_iter().map(start).collect();
+        let start = |(endpoint, place)| {
+            let face = match place {
+                Place::Api => Face::Api(router.clone()),
+                Place::Check => Face::Check,
+            };
+            Listening::start(endpoint, face, app.clone(), stopping.clone())
+        };
+        let serving = ready.faces.into_iter().map(start).collect();
         let (stop_ops, stopping_ops) = watch::channel(false);
-        let ops = Listening::start(ops, Face::Ops, app.clone(), stopping_ops);
+        // To the very end: a stop sends verifiers away, and closes those that do not go.
+        tokio::spawn(verifiers::sweep(app.clone(), stopping_ops.clone()));
+        let ops = Listening::start(ready.ops, Face::Ops, app.clone(), stopping_ops);
         for tls in tls.all() {
             tokio::spawn(tls.follow(stopping.clone()));
         }
         tokio::spawn(count_keys(app.clone(), stopping.clone()));
         tokio::spawn(keep_house(app.clone(), stopping));
-        let first_admin_link = first_admin_link(&app, origin).await?;
-        let addresses = Addresses {
-            listen,
-            check_listen,
-            ops_listen,
-        };
-        Ok(Self {
-            app,
-            addresses,
-            first_root_key,
-            first_admin_link,
+        Self {
+            addresses: ready.addresses,
+            has_shown_root_key: ready.has_shown_root_key,
+            first_admin_link: ready.first_admin_link,
             serving,
             ops,
             stop,
             stop_ops,
-            socket,
+            socket: operator_socket(&app.settings().data),
             opened,
-        })
+            app,
+        }
     }
 
     /// Stops: says that it is not ready, lets running requests finish, writes down what is in memory.
@@ -223,78 +236,22 @@ impl Instance {
             self.app.marker().remove();
         }
         self.app.authority().flush_activity().await;
+        write_refusals(&self.app, true).await;
         self.app.record_checkpoint().await;
+        write_notes(&self.app).await;
         self.opened.stop().await;
         self.app.authority().close().await;
         // To the end there is somebody who says that this process is not ready.
         let _nobody = self.stop_ops.send(true);
         self.ops.finished().await;
         drop(std::fs::remove_file(&self.socket));
-        for place in self.addresses.listen.iter().chain(&self.addresses.check_listen) {
-            if let Listen::Unix(path) = place {
-                drop(std::fs::remove_file(path));
-            }
-        }
+        remove_sockets(self.addresses.listen.iter().chain(&self.addresses.check_listen));
     }
-}
-
-/// The TLS of the listeners that have it.
-struct Encryption {
-    api: Option<Tls>,
-    check: Option<Tls>,
-}
-
-impl Encryption {
-    fn open(settings: &Settings) -> Result<Self, TlsError> {
-        let open = |name, files: &Option<_>| files.as_ref().map(|files| Tls::open(name, files)).transpose();
-        Ok(Self {
-            api: open("listen", &settings.tls)?,
-            check: open("check_listen", &settings.check_tls)?,
-        })
-    }
-
-    fn all(&self) -> Vec<Tls> {
-        self.api.iter().chain(&self.check).cloned().collect()
-    }
-}
-
-async fn bind_all(places: &[Listen], tls: Option<&Tls>) -> Result<(Vec<Endpoint>, Vec<Listen>), StartError> {
-    let (mut endpoints, mut bound) = (Vec::new(), Vec::new());
-    for place in places {
-        let (endpoint, at_last) = bind(place, tls).await.map_err(at(place))?;
-        endpoints.push(endpoint);
-        bound.push(at_last);
-    }
-    Ok((endpoints, bound))
-}
-
-/// The first address of the network among some places. Where everything is listened to, this machine's own address is
-/// one that works.
-fn reachable(places: &[Listen]) -> Option<SocketAddr> {
-    let address = first_of_network(places)?;
-    Some(match address.ip().is_unspecified() {
-        true => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), address.port()),
-        false => address,
-    })
-}
-
-fn first_of_network(places: &[Listen]) -> Option<SocketAddr> {
-    places.iter().find_map(|place| match place {
-        Listen::Tcp(address) => Some(*address),
-        Listen::Unix(_) => None,
-    })
 }
 
 /// The path of the socket for whoever may read the data directory.
 pub fn operator_socket(data: &Path) -> PathBuf {
     data.join(OPERATOR_SOCKET)
-}
-
-fn at(address: impl std::fmt::Display) -> impl FnOnce(std::io::Error) -> StartError {
-    move |error| StartError::Listen {
-        address: address.to_string(),
-        error,
-    }
 }
 
 fn checkpoints(data: &Path) -> Result<Checkpoints, StartError> {
@@ -312,54 +269,6 @@ fn start_number() -> Result<u64, Failure> {
     Ok(u64::from_be_bytes(bytes))
 }
 
-/// Founds an empty store. A file for the root key is made before anything is founded: it must not be lost.
-async fn found(app: &App, settings: &Settings) -> Result<Option<FirstRootKey>, StartError> {
-    let Some(path) = &settings.root_key_file else {
-        return Ok(app.authority().found().await?.map(|made| FirstRootKey(made.secret)));
-    };
-    if app.authority().is_founded().await? {
-        return Ok(None);
-    }
-    let failed = |error| StartError::RootKeyFile {
-        path: path.clone(),
-        error,
-    };
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(failed)?;
-    if let Some(made) = app.authority().found().await? {
-        writeln!(file, "{}", made.secret.expose())
-            .and_then(|()| file.sync_all())
-            .map_err(failed)?;
-    }
-    Ok(None)
-}
-
-/// Where browsers find the API: by TLS under a name that the certificate has. Behind sockets only, whoever leads to them
-/// knows the name under which browsers come.
-fn origin(listen: &[Listen], tls: Option<&Tls>) -> String {
-    let Some(address) = reachable(listen) else {
-        return String::new();
-    };
-    let Some(tls) = tls else {
-        return format!("http://{address}");
-    };
-    match tls.certificate().host_for(address.ip()) {
-        Some(name) => format!("https://{name}:{}", address.port()),
-        None => format!("https://{address}"),
-    }
-}
-
-/// A link for the tenant that every instance has, if nobody can sign in there.
-async fn first_admin_link(app: &App, origin: String) -> Result<Option<FirstAdminLink>, StartError> {
-    let tenant = Slug::parse(DEFAULT_TENANT).map_err(|error| Failure::Internal(error.to_string()))?;
-    let token = app.authority().first_admin_link(&tenant).await?;
-    Ok(token.map(|token| FirstAdminLink(format!("{origin}/setup?token={}", token.expose()))))
-}
-
 /// Counts the keys now and then, for the metrics: each count reads all of them, and is worth a hundredth of the time.
 async fn count_keys(app: App, mut stopping: watch::Receiver<bool>) {
     loop {
@@ -373,6 +282,23 @@ async fn count_keys(app: App, mut stopping: watch::Receiver<bool>) {
             () = tokio::time::sleep(pause) => {}
             _ = stopping.wait_for(|&stopping| stopping) => return,
         }
+    }
+}
+
+/// Writes down what the next start must know of the database's history. A thread of its own waits for the disk.
+async fn write_notes(app: &App) {
+    let Some(node) = app.authority().node().map(std::sync::Arc::clone) else {
+        return;
+    };
+    let written = tokio::task::spawn_blocking(move || node.write_notes()).await;
+    if let Ok(Err(error)) = written {
+        tracing::error!(%error, "what this node knows of the database's history could not be written down");
+    }
+}
+
+async fn write_refusals(app: &App, all: bool) {
+    if let Err(error) = app.authority().flush_refusals(all).await {
+        tracing::warn!(%error, "how many calls were refused could not be written down");
     }
 }
 
@@ -394,6 +320,9 @@ async fn keep_house(app: App, mut stopping: watch::Receiver<bool>) {
         {
             tracing::debug!(%error, "the other nodes could not be looked after");
         }
+        write_notes(&app).await;
+        write_refusals(&app, false).await;
         app.record_checkpoint().await;
+        app.authority().probe_failing_writes().await;
     }
 }

@@ -3,25 +3,33 @@
 //! Handlers parse, call and render; they decide nothing (ARCHITECTURE.md, A4). No SQL stands here, and no lifecycle.
 
 pub mod app;
+mod capacity;
 pub mod checkpoints;
 mod dashboard;
 pub mod doctor;
 mod edge;
 mod effects;
+pub mod founding;
 mod gateway;
+pub mod history;
 mod http;
 pub mod instance;
 pub mod listen;
+pub mod log;
 pub mod moving;
 mod node;
+mod notebook;
 mod numbers;
 pub mod offline;
 mod open;
 mod ops;
+mod readiness;
+mod ready;
 pub mod scanner;
 pub mod settings;
 pub mod tls;
 mod verifiers;
+mod walks;
 mod world;
 
 pub use app::App;

@@ -3,7 +3,7 @@
 use crate::instance::StartError;
 use keyreeve_authority::{Verifier, check_log};
 use keyreeve_store::copy::{Copied, copy};
-use keyreeve_store::{PostgresStore, SqliteStore, Store as _, StoreError};
+use keyreeve_store::{DirectoryLock, PostgresStore, SqliteStore, Store as _, StoreError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -31,7 +31,9 @@ pub async fn move_to_postgres(data: &Path, url: &str) -> Result<Moved, StartErro
         )));
     }
     let nobody = || Arc::new(Verifier::new(1));
-    let from = SqliteStore::open(data, nobody()).await?;
+    let lock = DirectoryLock::take(data)?;
+    crate::history::require_contained(data).await?;
+    let from = SqliteStore::open_locked(data, lock, nobody()).await?;
     let to = PostgresStore::open(url, nobody()).await?;
     let tables = copy(&from, &to).await?;
     let (there, here) = (from.head().await?, to.head().await?);

@@ -13,8 +13,9 @@ use tokio::sync::{Notify, oneshot, watch};
 const POLL_MS_MAX: u64 = 1_000;
 /// How long to wait after a poll that failed.
 const RETRY: Duration = Duration::from_millis(200);
-/// Polls before the first lease: one registers, one renews, one more acknowledges what came meanwhile.
-const FIRST_POLLS: usize = 4;
+/// Polls before the first lease: one registers, one renews, one more acknowledges what came meanwhile; before
+/// them, one may find that the database was put back to an older state.
+const FIRST_POLLS: usize = 5;
 
 /// The running thread.
 #[derive(Debug)]
@@ -74,10 +75,13 @@ async fn hold(node: &Node, begun: oneshot::Sender<Result<(), Failure>>, mut stop
     let acknowledged = Arc::new(Notify::new());
     let wake = Arc::clone(&acknowledged);
     node.on_children_acknowledged(move || wake.notify_one());
-    let mut failing = false;
+    let (mut failing, mut on_probation) = (false, false);
     loop {
         let pause = match node.poll_once().await {
             Ok(Progress::Quiet) => {
+                if std::mem::take(&mut on_probation) {
+                    tracing::info!("the probation is over");
+                }
                 if std::mem::take(&mut failing) {
                     tracing::info!("the lease is held again");
                 }
@@ -85,11 +89,17 @@ async fn hold(node: &Node, begun: oneshot::Sender<Result<(), Failure>>, mut stop
             }
             Ok(Progress::Applied | Progress::Registered) => continue,
             Ok(Progress::Forked) => {
-                tracing::error!(
-                    "the database's history is another one than before: it may have lost acknowledged changes. What \
-                     was denied is told to it again"
-                );
+                tell_of_fork();
                 continue;
+            }
+            Ok(Progress::OnProbation) => {
+                if !std::mem::replace(&mut on_probation, true) {
+                    tracing::error!(
+                        "this node lost its lease too often while others waited for it: it answers 503 and nobody \
+                         waits for it until it has polled in time for a while"
+                    );
+                }
+                interval(node.lease_ms())
             }
             Err(error) => {
                 if !std::mem::replace(&mut failing, true) {
@@ -112,11 +122,20 @@ async fn hold(node: &Node, begun: oneshot::Sender<Result<(), Failure>>, mut stop
 
 async fn first_lease(node: &Node) -> Result<(), Failure> {
     for _ in 0..FIRST_POLLS {
-        if node.poll_once().await? == Progress::Quiet {
-            break;
+        match node.poll_once().await? {
+            Progress::Quiet => break,
+            Progress::Forked => tell_of_fork(),
+            Progress::Applied | Progress::Registered | Progress::OnProbation => {}
         }
     }
     Ok(())
+}
+
+fn tell_of_fork() {
+    tracing::error!(
+        "the database's history is another one than before: it may have lost acknowledged changes. What was denied is \
+         told to it again"
+    );
 }
 
 /// The time between two polls: a fifth of the lease and a second at most, give or take a fifth, so that nodes that

@@ -94,8 +94,7 @@ impl Numbers {
 
     /// Counts how long a change took to be effective everywhere.
     pub(crate) fn note_effect(&self, effect: &Effect) {
-        let ms = u32::try_from(effect.waited_ms).unwrap_or(u32::MAX);
-        self.effects.observe(f64::from(ms) / 1_000.0);
+        self.effects.observe(effect.waited.as_secs_f64());
     }
 
     /// Counts a request. `route` is the pattern that it matched, and so one of a few.

@@ -47,6 +47,7 @@ pub async fn verify_audit(
     Ok(AuditCheck {
         ok: found.broken.is_none(),
         entries: found.sound.revision,
+        since: found.since,
         first_broken: found.broken.as_ref().map(Broken::revision),
         why: found.broken.map(|broken| broken.to_string()),
         checkpoint_revision: checkpoint.map(|one| one.revision),

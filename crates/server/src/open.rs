@@ -2,14 +2,16 @@
 
 use crate::instance::StartError;
 use crate::node::NodeThread;
+use crate::notebook::FileNotebook;
 use crate::settings::{LEASE_MS_DEFAULT, Settings};
-use crate::world::{DatabaseClock, OsEntropy, TokioTimer, WallClock};
+use crate::world::{OsEntropy, SteadyClock, TokioTimer};
 use keyreeve_authority::env::Clock;
 use keyreeve_authority::node::NodeParts;
 use keyreeve_authority::{Authority, Node, Verifier};
 use keyreeve_store::cluster::{Cluster, Durability};
-use keyreeve_store::{CommitObserver, DirectoryLock, PostgresStore, SqliteStore};
-use std::sync::Arc;
+use keyreeve_store::model::AuditQuery;
+use keyreeve_store::{CommitObserver, DirectoryLock, PostgresStore, SqliteStore, Store};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// What must be given back at the end.
@@ -39,15 +41,90 @@ pub(crate) async fn open(settings: &Settings) -> Result<(Authority, Opened), Sta
 
 async fn embedded(settings: &Settings) -> Result<(Authority, Opened), StartError> {
     crate::moving::refuse_moved(&settings.data)?;
+    let lock = DirectoryLock::take(&settings.data)?;
+    // Before anything is made or migrated, and before anything listens.
+    crate::history::require_contained(&settings.data).await?;
     let verifier = Arc::new(Verifier::new(settings.cache_entries));
-    if let Some(lease_ms) = settings.lease_ms {
+    if let Some(lease_ms) = settings.child_lease_ms.or(settings.lease_ms) {
         verifier.children().set_lease_ms(lease_ms);
     }
     let observer: Arc<dyn CommitObserver> = verifier.clone();
-    let store = SqliteStore::open(&settings.data, observer).await?;
-    let (clock, entropy) = (Arc::new(WallClock), Arc::new(OsEntropy));
-    let authority = Authority::new(Arc::new(store), verifier, clock, entropy, Arc::new(TokioTimer));
+    let store = Arc::new(SqliteStore::open_locked(&settings.data, lock, observer).await?);
+    if let Some(obstacle) = store.obstacle() {
+        tracing::error!("{obstacle}: keys are verified, and nothing can be changed");
+    }
+    tokio::spawn(look_after_files(Arc::downgrade(&store), Arc::clone(&verifier)));
+    let lease_ms = settings.child_lease_ms.or(settings.lease_ms);
+    let clock = Arc::new(SteadyClock::of_machine(lease_ms.unwrap_or(LEASE_MS_DEFAULT)));
+    mind_the_log(settings, clock.as_ref(), store.as_ref()).await?;
+    tokio::spawn(look_at_clock(Arc::downgrade(&clock)));
+    let entropy = Arc::new(OsEntropy);
+    let authority = Authority::new(store, verifier, clock, entropy, Arc::new(TokioTimer));
     Ok((authority, Opened::default()))
+}
+
+/// How often the machine's wall clock is looked at.
+const CLOCK_INTERVAL: Duration = Duration::from_secs(1);
+
+async fn look_at_clock(clock: Weak<SteadyClock>) {
+    while let Some(clock) = clock.upgrade() {
+        clock.look();
+        drop(clock);
+        tokio::time::sleep(CLOCK_INTERVAL).await;
+    }
+}
+
+/// So many of the newest entries of the audit log are looked at for the time that was reached: what was written while a
+/// clock was behind may have an earlier time than what was written before.
+const ENTRIES_MINDED: u32 = 1_000;
+
+/// The time of the newest entries of the audit log has been reached, whatever the clock says: else a key that had expired
+/// could be good again after a restart.
+async fn mind_the_log(settings: &Settings, clock: &dyn Clock, store: &dyn Store) -> Result<(), StartError> {
+    let newest = AuditQuery {
+        with_instance: true,
+        limit: ENTRIES_MINDED,
+        ..AuditQuery::default()
+    };
+    let entries = store.audit(newest).await?;
+    let Some(newest) = entries.iter().map(|entry| entry.at).max() else {
+        return Ok(());
+    };
+    if settings.accept_clock {
+        let behind_ms = newest.millis_since(clock.now());
+        tracing::warn!(
+            behind_ms,
+            "the clock is accepted as it is, because accept_clock says so"
+        );
+    } else {
+        clock.reached(newest);
+    }
+    Ok(())
+}
+
+/// How often the files of the database are looked at.
+const FILES_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Answers nothing any more when the files of the open database are not those in the data directory: what is answered
+/// and written would rest on something that is gone with this process.
+async fn look_after_files(store: Weak<SqliteStore>, verifier: Arc<Verifier>) {
+    loop {
+        let Some(open) = store.upgrade() else { return };
+        let looked = open.look_after_files().await;
+        let obstacle = open.trouble();
+        drop(open);
+        if let Some(why) = obstacle {
+            verifier.halt(&why);
+            tracing::error!(
+                "{why}. Nothing is verified and nothing changed until the server is started again: put the files back first"
+            );
+            return;
+        }
+        if let Err(error) = looked {
+            tracing::warn!(%error, "the files of the database could not be looked at");
+        }
+        tokio::time::sleep(FILES_INTERVAL).await;
+    }
 }
 
 async fn node(settings: &Settings, url: &str) -> Result<(Authority, Opened), StartError> {
@@ -57,7 +134,10 @@ async fn node(settings: &Settings, url: &str) -> Result<(Authority, Opened), Sta
     let store = Arc::new(PostgresStore::open(url, observer).await?);
     let cluster: Arc<dyn Cluster> = store.clone();
     let lease_ms = cluster.agree_on_lease(settings.lease_ms, LEASE_MS_DEFAULT).await?;
-    let clock: Arc<dyn Clock> = Arc::new(DatabaseClock::new());
+    verifier
+        .children()
+        .set_lease_ms(settings.child_lease_ms.unwrap_or(lease_ms));
+    let clock: Arc<dyn Clock> = Arc::new(SteadyClock::of_database(lease_ms));
     let node = Arc::new(Node::new(NodeParts {
         cluster,
         store: store.clone(),
@@ -68,8 +148,10 @@ async fn node(settings: &Settings, url: &str) -> Result<(Authority, Opened), Sta
         name: settings.node_name.clone(),
         lease_ms,
         require_sync: settings.require_sync,
+        notebook: Arc::new(FileNotebook::in_directory(&settings.data)),
     }));
     let thread = NodeThread::start(Arc::clone(&node)).await?;
+    mind_the_log(settings, clock.as_ref(), store.as_ref()).await?;
     let (entropy, timer) = (Arc::new(OsEntropy), Arc::new(TokioTimer));
     let authority = Authority::new(store, verifier, clock, entropy, timer).among(Arc::clone(&node));
     let opened = Opened {
@@ -107,7 +189,7 @@ async fn hear_hints(node: Arc<Node>) {
     }
 }
 
-/// Says what an acknowledged change would not survive (coherence.md, section 2.7).
+/// Says what an acknowledged change would not survive.
 fn check(node: &Node, settings: &Settings) -> Result<(), StartError> {
     let durability = node.health().durability;
     let message = "an acknowledged change could be lost with this database: fsync or full_page_writes is off, or a \

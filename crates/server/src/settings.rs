@@ -1,6 +1,7 @@
 //! How a server is set up. Where each value came from (flag, environment, file, default) is the command line's
 //! business; here they are complete.
 
+pub use crate::http::TrustedProxy;
 use crate::listen::Listen;
 use crate::tls::TlsFiles;
 use hyper::Uri;
@@ -150,18 +151,25 @@ pub struct Settings {
     pub database: Option<String>,
     /// How long a verifier may go on without the database, in milliseconds; `None` is what the other nodes have.
     pub lease_ms: Option<u64>,
+    /// How long a verifier in an application may go on without its node at most, in milliseconds; `None` is as long as a
+    /// node may go on without the database.
+    pub child_lease_ms: Option<u64>,
     /// What this node is called in lists of nodes.
     pub node_name: String,
     /// Names of `KEYREEVE_*` variables that mean nothing.
     pub unknown_variables: Vec<String>,
     /// Refuse to work where an acknowledged change could be lost.
     pub require_sync: bool,
+    /// Start by the clock as it is, although the audit log has entries from later.
+    pub accept_clock: bool,
     /// By which address this server is called from outside, without a slash at its end.
     pub public_url: Option<String>,
     /// How far in the future the `exp` of an introspection may lie, in seconds.
     pub introspection_max_exp_seconds: u64,
     /// Where the keys are that GitHub signs its leak reports with.
     pub github_keys: GitHubKeySource,
+    /// Proxies whose word on where a request comes from is taken.
+    pub trusted_proxies: Vec<TrustedProxy>,
 }
 
 impl fmt::Debug for Settings {

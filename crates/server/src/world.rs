@@ -1,11 +1,13 @@
 //! The real clocks, pauses and the operating system's entropy: the only places that read them.
 
 use async_trait::async_trait;
+use crossbeam_utils::atomic::AtomicCell;
 use keyreeve_authority::env::{Clock, Entropy, NoEntropy, Timer};
 use keyreeve_core::Timestamp;
-use keyreeve_core::coherence::Moment;
+use keyreeve_core::coherence::reference::{Course, News, Reference, Telling, Terms};
+use keyreeve_core::coherence::{Moment, wait_ms};
 use rustix::time::{ClockId, clock_gettime};
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The machine's wall clock.
@@ -32,61 +34,139 @@ fn reading(clock: ClockId) -> (i64, i64) {
     (time.tv_sec, time.tv_nsec)
 }
 
-/// The database's clock, which all its nodes go by: an upper bound of it, so that a key expires early by a poll at
-/// most and never late, whatever the clocks of the machines say. It never steps back (coherence.md, section 2.8).
+/// The time: the boot clock, which cannot be set, corrected by a reference clock
+/// ([`keyreeve_core::coherence::reference`]), which is the database's for nodes and this machine's wall clock for a single
+/// process. Readers do not wait for the lock of the writer.
 #[derive(Debug)]
-pub(crate) struct DatabaseClock {
-    /// Unix ms of the database minus ms of this machine's boot clock.
-    offset: AtomicI64,
-    /// When that was found out, in ms of the boot clock.
-    since: AtomicI64,
-    /// The newest time that was given.
-    latest: AtomicI64,
+pub(crate) struct SteadyClock {
+    /// What readers go by: a copy of what the reference has come to.
+    course: AtomicCell<Course>,
+    reference: Mutex<Reference>,
+    is_of_machine: bool,
 }
 
-impl DatabaseClock {
-    /// Goes by the machine until the database has spoken.
-    pub(crate) fn new() -> Self {
-        let boot = boot_ms(WallClock.moment());
+/// How much slower than the database's a machine's clocks may run.
+const DATABASE_SLACK_PERMILLE: i64 = 100;
+
+impl SteadyClock {
+    /// The database's time. Goes by this machine until the database has spoken.
+    pub(crate) fn of_database(lease_ms: u64) -> Self {
+        Self::new(lease_ms, DATABASE_SLACK_PERMILLE, false)
+    }
+
+    /// This machine's time, which must be looked at regularly: [`SteadyClock::look`].
+    pub(crate) fn of_machine(lease_ms: u64) -> Self {
+        let clock = Self::new(lease_ms, 0, true);
+        clock.look();
+        clock
+    }
+
+    fn new(lease_ms: u64, slack_permille: i64, is_of_machine: bool) -> Self {
+        let number = |ms| i64::try_from(ms).unwrap_or(i64::MAX);
+        let terms = Terms {
+            lease_ms: number(lease_ms),
+            wait_ms: number(wait_ms(lease_ms)),
+            slack_permille,
+        };
+        let at = boot_ms();
+        let reference = Reference::new(terms, WallClock.now().millis().saturating_sub(at), at);
         Self {
-            offset: AtomicI64::new(WallClock.now().millis().saturating_sub(boot)),
-            since: AtomicI64::new(boot),
-            latest: AtomicI64::new(i64::MIN),
+            course: AtomicCell::new(reference.course()),
+            reference: Mutex::new(reference),
+            is_of_machine,
+        }
+    }
+
+    /// Takes in what the machine's wall clock says.
+    pub(crate) fn look(&self) {
+        let asked_at = boot_ms();
+        let time = WallClock.now().millis();
+        self.tell(time, asked_at, None);
+    }
+
+    fn tell(&self, time: i64, asked_at: i64, witness: Option<i64>) {
+        self.change(|reference| {
+            reference.told(Telling {
+                time,
+                asked_at,
+                heard_at: boot_ms(),
+                witness,
+            })
+        });
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Reference) -> Option<News>) {
+        let mut reference = self.reference.lock().unwrap_or_else(PoisonError::into_inner);
+        let news = change(&mut reference);
+        // Stored under the lock, so that an older course never replaces a newer one.
+        self.course.store(reference.course());
+        drop(reference);
+        if let Some(news) = news {
+            self.report(news);
+        }
+    }
+
+    fn report(&self, news: News) {
+        let whose = if self.is_of_machine {
+            "this machine's"
+        } else {
+            "the database's"
+        };
+        match news {
+            News::Ahead(ms) => tracing::warn!(
+                ahead_ms = ms,
+                "{whose} clock has been set ahead: keys are judged by its time, and what is written down goes by the time \
+                 before until it has lasted"
+            ),
+            News::Behind(ms) => tracing::error!(
+                behind_ms = ms,
+                "{whose} clock is behind the time that was given: keys are judged by the later time, and this process is \
+                 not ready until the clock is right (docs/operations/clocks.md)"
+            ),
+            News::Settled => tracing::warn!("{whose} clock is right again"),
+            News::Followed(ms) => tracing::warn!(behind_ms = ms, "{whose} clock was set back, and is followed"),
         }
     }
 }
 
-fn boot_ms(moment: Moment) -> i64 {
-    i64::try_from(moment.boot / 1_000_000).unwrap_or(i64::MAX)
+fn boot_ms() -> i64 {
+    let (seconds, nanoseconds) = reading(ClockId::Boottime);
+    seconds.saturating_mul(1_000).saturating_add(nanoseconds / 1_000_000)
 }
 
-impl Clock for DatabaseClock {
+impl Clock for SteadyClock {
+    /// The course is read after the boot clock: what is given is then never later than what a new course begins from.
     fn now(&self) -> Timestamp {
-        let boot = boot_ms(self.moment());
-        // This machine's clock may run a tenth slower than the database's.
-        let slack = boot.saturating_sub(self.since.load(Ordering::Acquire)).max(0) / 10;
-        let now = boot
-            .saturating_add(self.offset.load(Ordering::Acquire))
-            .saturating_add(slack);
-        let latest = self.latest.load(Ordering::Relaxed);
-        if now > latest {
-            self.latest.fetch_max(now, Ordering::Relaxed);
-        }
-        Timestamp::from_millis(now.max(latest))
+        let at = boot_ms();
+        Timestamp::from_millis(self.course.load().latest(at))
+    }
+
+    fn earliest(&self) -> Timestamp {
+        let at = boot_ms();
+        Timestamp::from_millis(self.course.load().earliest(at))
     }
 
     fn moment(&self) -> Moment {
         WallClock.moment()
     }
 
+    fn behind(&self) -> Option<Duration> {
+        let reference = self.reference.lock().unwrap_or_else(PoisonError::into_inner);
+        let ms = reference.behind(boot_ms())?;
+        Some(Duration::from_millis(u64::try_from(ms).unwrap_or(0)))
+    }
+
+    fn reached(&self, time: Timestamp) {
+        self.change(|reference| reference.reached(time.millis(), boot_ms()));
+    }
+
     fn database_said(&self, now: Timestamp, sent: Moment) {
-        let is_first = self.latest.load(Ordering::Relaxed) == i64::MIN;
-        let sent = boot_ms(sent);
-        self.offset.store(now.millis().saturating_sub(sent), Ordering::Release);
-        self.since.store(sent, Ordering::Release);
-        if is_first {
-            self.latest.store(now.millis(), Ordering::Relaxed);
+        if self.is_of_machine {
+            return;
         }
+        let witness = WallClock.now().millis().saturating_sub(boot_ms());
+        let sent = i64::try_from(sent.boot / 1_000_000).unwrap_or(i64::MAX);
+        self.tell(now.millis(), sent, Some(witness));
     }
 }
 

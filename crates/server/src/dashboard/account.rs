@@ -4,6 +4,7 @@ use super::form::{Form, is_same};
 use super::page;
 use super::password_check;
 use super::shell::{Flash, Place, SHORTCUTS_COOKIE, SIZE_COOKIE, SIZES, Shell, THEME_COOKIE};
+use super::sign_in_limits::Attempt;
 use super::trouble::Trouble;
 use super::visitor::{Visitor, begin};
 use crate::App;
@@ -15,6 +16,7 @@ use hyper::StatusCode;
 use hyper::header::{HeaderValue, SET_COOKIE};
 use keyreeve_api::users::Password;
 use keyreeve_api::{Code, Problem};
+use keyreeve_core::user::{Email, PasswordDigest};
 
 /// The page.
 #[derive(Template)]
@@ -56,22 +58,25 @@ pub(super) async fn password(State(app): State<App>, form: Form) -> Result<Respo
 
 async fn change(app: &App, form: &Form) -> Result<(), Trouble> {
     let (visitor, fields) = (&form.visitor, &form.fields);
-    app.doors().allow_account(visitor.user.email.as_str())?;
+    let who = Attempt::Session(visitor.session_digest());
+    app.sign_in_limits().begin(who)?;
     if !password_check::fits(Some(&visitor.user), fields.raw("password")).await? {
         let text = "Your present password is not right. Nothing was changed.";
         return Err(Problem::new(Code::SignInFailed, text).into());
     }
-    let digest = new_password(fields.raw("new_password"), fields.raw("again")).await?;
+    app.sign_in_limits().succeeded(who);
+    let whose = Some(&visitor.user.email);
+    let digest = new_password(fields.raw("new_password"), fields.raw("again"), whose).await?;
     let user = app.authority().change_own_password(&visitor.call, digest).await?;
     begin(visitor.session(), &user, visitor.now).await
 }
 
 /// A new password that was typed twice.
-pub(super) async fn new_password(first: &str, again: &str) -> Result<keyreeve_core::user::PasswordDigest, Problem> {
+pub(super) async fn new_password(first: &str, again: &str, whose: Option<&Email>) -> Result<PasswordDigest, Problem> {
     if !first.is_empty() && !is_same(first, again) {
         return Err(Problem::field("again", "must be the same password once more"));
     }
-    password::digest(Password(first.to_owned())).await
+    password::digest(Password(first.to_owned()), whose).await
 }
 
 /// Signs out here.

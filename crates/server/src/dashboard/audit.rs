@@ -16,6 +16,7 @@ use hyper::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE};
 use hyper::http::request::Parts;
 use keyreeve_authority::AuditFilter;
 use keyreeve_core::Timestamp;
+use keyreeve_core::access::Permission;
 use keyreeve_store::model::AuditRecord;
 
 /// Entries on a page.
@@ -114,15 +115,21 @@ fn filter(fields: &Fields, people: &People) -> AuditFilter {
 /// Walks the whole log and says what was found.
 pub(super) async fn verify(State(app): State<App>, form: Form) -> Result<Response, Trouble> {
     super::require_tenant(&form.visitor)?;
-    let checkpoint = app.checkpoints().newest();
-    let found = app.authority().verify_audit(&form.visitor.call, checkpoint).await?;
-    if found.broken.is_none() {
+    form.visitor.call.require(Permission::AuditRead)?;
+    let _turn = app.walks().turn(&form.visitor.call).await?;
+    let signed = app.checkpoints().newest();
+    let found = app.authority().verify_audit(&form.visitor.call, signed, signed).await?;
+    if found.broken.is_none() && found.since == 0 {
         app.numbers().note_audit_verified(app.authority().now());
     }
     let flash = match found.broken {
         None => Flash::done(format!(
-            "The chain holds: verified to entry {}, just now. Nothing was changed, removed or reordered.",
-            grouped(found.sound.revision)
+            "The chain holds: verified to entry {}, just now{}. Nothing was changed, removed or reordered.",
+            grouped(found.sound.revision),
+            match found.since {
+                0 => String::new(),
+                since => format!(", from the signed end at entry {} on", grouped(since)),
+            }
         )),
         Some(broken) => Flash::refused(format!(
             "The chain is broken. It is sound up to entry {}; then: {broken}. Keep the database as it is and compare \
@@ -199,9 +206,12 @@ fn csv(records: &[AuditRecord]) -> String {
     text
 }
 
+/// What a formula begins with, also as it is written in East Asian widths, which spreadsheets take for the same.
+const FORMULA: [char; 8] = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
+
 /// A cell of a table (RFC 4180), which no spreadsheet takes for a formula (OWASP, CSV Injection).
 pub(super) fn cell(text: &str) -> String {
-    let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
+    let is_formula = text.starts_with(['\t', '\r', '\n']) || text.trim_start().starts_with(FORMULA);
     let text = if is_formula {
         format!("'{text}")
     } else {
@@ -229,6 +239,24 @@ mod tests {
         assert_eq!(cell("plain"), "plain");
         assert_eq!(cell("a,b"), "\"a,b\"");
         assert_eq!(cell("say \"x\"\n"), "\"say \"\"x\"\"\n\"");
-        assert_eq!(cell("=HYPERLINK(1)"), "'=HYPERLINK(1)");
+        for start in [
+            "=",
+            "+",
+            "-",
+            "@",
+            "＝",
+            "＋",
+            "－",
+            "＠",
+            " =",
+            "\u{3000}＝",
+            "\t",
+            "\r",
+            "\n",
+        ] {
+            let text = format!("{start}HYPERLINK(1)");
+            let written = cell(&text);
+            assert_eq!(written.trim_matches('"'), format!("'{text}"), "{start:?}");
+        }
     }
 }

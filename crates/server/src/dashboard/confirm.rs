@@ -4,6 +4,7 @@ use super::form::{Fields, is_same};
 use super::page;
 use super::password_check;
 use super::shell::Flash;
+use super::sign_in_limits::Attempt;
 use super::trouble::Trouble;
 use super::visitor::Visitor;
 use crate::App;
@@ -22,10 +23,12 @@ pub(super) async fn require(app: &App, visitor: &mut Visitor, fields: &Fields) -
     let Some(password) = Some(fields.raw("password")).filter(|text| !text.is_empty()) else {
         return Err(refused("Your password is needed for this: it was given too long ago.").into());
     };
-    app.doors().allow_account(visitor.user.email.as_str())?;
+    let who = Attempt::Session(visitor.session_digest());
+    app.sign_in_limits().begin(who)?;
     if !password_check::fits(Some(&visitor.user), password).await? {
         return Err(refused("That is not your password. Nothing was changed.").into());
     }
+    app.sign_in_limits().succeeded(who);
     visitor.confirm().await
 }
 

@@ -1,8 +1,10 @@
 //! Entries of the audit log, as people read them.
 
+use super::keys::limits::{lines_of, networks_of};
 use super::moment::When;
 use super::people::People;
-use keyreeve_core::Timestamp;
+use keyreeve_authority::FieldChange;
+use keyreeve_core::{Limits, Timestamp};
 use keyreeve_store::model::AuditRecord;
 use serde_json::Value;
 
@@ -24,6 +26,89 @@ pub(super) struct Entry {
     pub(super) request_id: String,
     /// Fields that changed: name, before, after.
     pub(super) changes: Vec<(String, String, String)>,
+    /// The same for people: without what the words say already, and without marks of what the log does not hold.
+    pub(super) told: Vec<Told>,
+}
+
+/// A field that changed, as people read it.
+#[derive(Clone, Debug)]
+pub(super) struct Told {
+    pub(super) name: String,
+    /// From what to what, if the log has it.
+    pub(super) values: Option<(String, String)>,
+}
+
+/// Fields that what was done says already, or that say nothing to people.
+const UNSAID: [&str; 5] = ["state", "reason_code", "last_four", "prefix", "retiring_until"];
+
+/// Fields that changed, as people read them.
+pub(super) fn told(changes: &[FieldChange]) -> Vec<Told> {
+    let said = changes.iter().filter(|change| !UNSAID.contains(&change.name.as_str()));
+    said.map(|change| {
+        let readable = |value| readable(&change.name, value);
+        Told {
+            name: label(&change.name),
+            values: change
+                .values
+                .as_ref()
+                .map(|(before, after)| (readable(before), readable(after))),
+        }
+    })
+    .collect()
+}
+
+/// What a field of the log is called on pages.
+fn label(field: &str) -> String {
+    let label = match field {
+        "expires_at" => "expiry",
+        "key_headers" => "headers",
+        "cache_max_age_seconds" => "seconds that an answer is kept",
+        "gateway_credential" => "what the gateway shows",
+        "meta" => "claims are handed on",
+        "limit.keys_per_subject" => "keys of one owner",
+        "limit.count_expired" => "expired keys count",
+        "expiry.choices_days" => "expiry offered (days)",
+        "expiry.custom" => "another expiry can be asked for",
+        "expiry.default_days" => "expiry when not said (days)",
+        "expiry.max_days" => "longest expiry (days)",
+        "expiry.allow_never" => "keys may never expire",
+        "expiry.editable" => "expiry can be changed",
+        "expiry.renew_expired" => "expired keys can be renewed",
+        "rotate.overlap_default_seconds" => "overlap when not said (seconds)",
+        "rotate.overlap_max_seconds" => "longest overlap (seconds)",
+        "revoke.undo" => "revoking can be undone",
+        "revoke.after" => "after revoking",
+        "revoke.confirm" => "asked before revoking",
+        "revoke.reason" => "reason",
+        "reactivate.sticky" => "an admin's hold is lifted by admins only",
+        "list.default" => "lists show",
+        "verify.reveal" => "a denial tells",
+        "leaks.action" => "a leaked key",
+        other => other,
+    };
+    label.replace(['_', '.'], " ")
+}
+
+fn readable(field: &str, value: &Value) -> String {
+    match (field, value) {
+        ("expires_at", Value::Null) => "never".to_owned(),
+        ("expires_at", Value::Number(millis)) => {
+            let at = Timestamp::from_millis(millis.as_i64().unwrap_or_default());
+            When::new(at, at).exact
+        }
+        ("limits", Value::String(joined)) => match Limits::from_joined(joined) {
+            Ok(limits) => {
+                let mut parts = networks_of(&limits);
+                parts.extend(lines_of(&limits));
+                parts.join(", ")
+            }
+            Err(_) => joined.clone(),
+        },
+        (_, Value::Null) => "none".to_owned(),
+        (_, Value::Bool(is_so)) => if *is_so { "yes" } else { "no" }.to_owned(),
+        (_, Value::Array(items)) if items.is_empty() => "none".to_owned(),
+        (_, value) => plain(value),
+    }
 }
 
 /// Makes an entry readable.
@@ -51,6 +136,7 @@ pub(super) fn entry(record: &AuditRecord, people: &People, now: Timestamp) -> En
         address: record.address.clone(),
         request_id: record.request_id.clone(),
         changes: changes(&before, &after),
+        told: told(&FieldChange::all_of(record)),
     }
 }
 
@@ -86,12 +172,13 @@ fn changes(before: &[(String, String)], after: &[(String, String)]) -> Vec<(Stri
 }
 
 /// An action as what somebody did.
-fn words(action: &str) -> &'static str {
+pub(super) fn words(action: &str) -> &'static str {
     match action {
         "key.created" => "created the key",
         "key.updated" => "edited the key",
         "key.rotated" => "rotated the key",
         "key.rotation_finished" => "ended the old secret of",
+        "key.limits_reset" => "set back the limits of",
         "key.disabled" => "disabled the key",
         "key.reactivated" => "re-activated the key",
         "key.revoked" => "revoked the key",
@@ -113,7 +200,9 @@ fn words(action: &str) -> &'static str {
         "user.invited" => "invited",
         "root_key.created" => "made the root key",
         "root_key.revoked" => "revoked the root key",
+        "verifier.disconnected" => "disconnected the verifier",
         "access.refused" => "was refused at",
+        "instance.restore_accepted" => "accepted a restored database for",
         _ => "changed",
     }
 }
@@ -122,7 +211,12 @@ fn words(action: &str) -> &'static str {
 fn kind(action: &str) -> &'static str {
     match action {
         "key.revoked" | "key.erased" | "root_key.revoked" | "user.removed" | "tenant.removed" => "ended",
-        "key.disabled" | "access.refused" | "user.sign_in_refused" | "key.secret_reused" | "key.leaked" => "warned",
+        "key.disabled"
+        | "access.refused"
+        | "user.sign_in_refused"
+        | "key.secret_reused"
+        | "key.leaked"
+        | "instance.restore_accepted" => "warned",
         "key.created" | "key.reactivated" | "user.created" => "begun",
         _ => "changed",
     }

@@ -3,6 +3,7 @@
 use super::trouble::Trouble;
 use super::visitor::Visitor;
 use crate::App;
+use crate::http::answer::RequestInfo;
 use crate::http::body;
 use axum::extract::{FromRequest, FromRequestParts as _, Request};
 use hyper::Method;
@@ -50,7 +51,6 @@ impl Fields {
         Some(self.raw(name).trim()).filter(|text| !text.is_empty())
     }
 
-    /// Every value of a field.
     /// Where the form sends its visitor afterwards: a page of this site that it names, or else this one.
     pub(super) fn back_or(&self, otherwise: &str) -> String {
         self.get("back")
@@ -58,11 +58,41 @@ impl Fields {
             .to_owned()
     }
 
+    /// Every value of a field.
     pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
         self.0
             .iter()
             .filter(move |(field, _)| field == name)
             .map(|(_, value)| value.as_str())
+    }
+
+    /// Fields with these values.
+    pub(super) fn of<'f>(pairs: impl IntoIterator<Item = (&'f str, String)>) -> Self {
+        Self(
+            pairs
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect(),
+        )
+    }
+
+    /// The names of the fields.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// As a query, to be read again by [`Fields::parse`].
+    pub(super) fn encoded(&self) -> String {
+        form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(&self.0)
+            .finish()
+    }
+
+    /// The same with a field set, also to the empty text, or without it.
+    pub(super) fn set(&self, name: &str, value: Option<String>) -> Self {
+        let mut fields: Vec<_> = self.0.iter().filter(|(field, _)| field != name).cloned().collect();
+        fields.extend(value.map(|value| (name.to_owned(), value)));
+        Self(fields)
     }
 
     pub(super) fn has(&self, name: &str) -> bool {
@@ -106,13 +136,17 @@ impl FromRequest<App> for Form {
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Trouble> {
         let (mut parts, body) = request.into_parts();
-        let fields = read(&parts, body).await?;
         let path = parts.uri.path().to_owned();
-        let kept = fields.address(&path);
         let visitor = match Visitor::from_request_parts(&mut parts, app).await {
             Ok(visitor) => visitor,
-            Err(trouble) => return Err(trouble.keeping(kept)),
+            // What was typed is kept for the time after signing in.
+            Err(trouble) => {
+                let fields = read_anonymous(app, &parts, body).await?;
+                return Err(trouble.keeping(fields.address(&path)));
+            }
         };
+        let fields = read(&parts, body).await?;
+        let kept = fields.address(&path);
         if !is_same(fields.raw(CSRF), &visitor.csrf) {
             return Err(Trouble::from(not_ours()).keeping(kept));
         }
@@ -120,8 +154,23 @@ impl FromRequest<App> for Form {
     }
 }
 
-/// Reads a form, whoever sent it.
-pub(super) async fn read(parts: &Parts, body: axum::body::Body) -> Result<Fields, Trouble> {
+/// Reads the form of a signed-in user.
+async fn read(parts: &Parts, body: axum::body::Body) -> Result<Fields, Trouble> {
+    require_form(parts)?;
+    let bytes = body::read(&parts.headers, body, FORM_BYTES_MAX).await?;
+    Ok(Fields::parse(&bytes))
+}
+
+/// Reads the form of a visitor who is not signed in.
+pub(super) async fn read_anonymous(app: &App, parts: &Parts, body: axum::body::Body) -> Result<Fields, Trouble> {
+    require_form(parts)?;
+    let address = parts.extensions.get::<RequestInfo>().and_then(|info| info.peer.address);
+    let bodies = &app.intake().bodies;
+    let sent = bodies.read(address, &parts.headers, body, FORM_BYTES_MAX).await?;
+    Ok(Fields::parse(&sent.bytes))
+}
+
+fn require_form(parts: &Parts) -> Result<(), Trouble> {
     let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let is_form = content_type.is_some_and(|text| text.starts_with("application/x-www-form-urlencoded"));
     if parts.method == Method::POST && !is_form {
@@ -131,8 +180,7 @@ pub(super) async fn read(parts: &Parts, body: axum::body::Body) -> Result<Fields
         );
         return Err(problem.into());
     }
-    let bytes = body::read(&parts.headers, body, FORM_BYTES_MAX).await?;
-    Ok(Fields::parse(&bytes))
+    Ok(())
 }
 
 /// Whether a text is the one expected; in the same time, wherever they differ.

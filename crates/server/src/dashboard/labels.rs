@@ -1,5 +1,5 @@
 //! The words of a tenant's dashboard. The preset that a policy started from says them: each system's people find the
-//! buttons that they know (acceptance.md, U-, P- and H-rows).
+//! buttons that they know (docs/acceptance.md, U-, P- and H-rows).
 
 use keyreeve_core::Policy;
 use keyreeve_core::policy::Preset;
@@ -92,7 +92,7 @@ const KEEP: Labels = Labels {
 };
 
 impl Labels {
-    /// The button that rotates; in every preset the same (acceptance.md, U-31).
+    /// The button that rotates; in every preset the same (docs/acceptance.md, U-31).
     #[expect(clippy::unused_self, reason = "a template asks its words for it")]
     pub(super) const fn rotate_button(&self) -> &'static str {
         "Rotate Key"

@@ -9,9 +9,10 @@ mod assets;
 mod audit;
 mod chart;
 mod confirm;
-mod doors;
+mod device;
 mod events;
 mod form;
+mod guesses;
 mod home;
 mod keys;
 mod labels;
@@ -25,11 +26,13 @@ mod samples;
 mod session;
 mod shell;
 mod sign_in;
+mod sign_in_limits;
+mod stale;
 mod tenant;
 mod trouble;
 mod visitor;
 
-pub(crate) use doors::Doors;
+pub(crate) use sign_in_limits::SignInLimits;
 pub(crate) use trouble::nothing_here;
 
 use crate::App;
@@ -84,7 +87,7 @@ pub(crate) fn router(app: &App) -> Router<App> {
         .route("/logout/everywhere", post(account::sign_out_everywhere))
         .route("/login", get(sign_in::ask).post(sign_in::enter))
         .route("/setup", get(sign_in::ask_setup).post(sign_in::set_up))
-        // Where the four systems have their keys (acceptance.md, U-01 and H-12).
+        // Where the four systems have their keys (docs/acceptance.md, U-01 and H-12).
         .route("/_/account", get(|| async { Redirect::to("/keys") }))
         .route("/api-keys", get(|| async { Redirect::to("/keys") }))
         .layer(SecFetchLayer::default())

@@ -7,9 +7,11 @@ use super::trouble::Trouble;
 use super::visitor::Visitor;
 use crate::App;
 use crate::effects::Measured;
+use crate::http::v1::verifiers::id as verifier_id;
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
+use keyreeve_authority::children::ConnectedChild;
 
 /// Longest bar, in units of the picture: a node that is a whole lease old.
 const BAR: u64 = 200;
@@ -25,6 +27,22 @@ pub(super) struct PropagationPage {
     pub(super) lease_ms: Option<u64>,
     pub(super) changes: Vec<ChangeRow>,
     pub(super) percentiles: Option<(u64, u64)>,
+    /// Those of the tenant that are connected to this node.
+    pub(super) verifiers: Vec<VerifierRow>,
+}
+
+/// A verifier inside an application.
+#[derive(Clone, Debug)]
+pub(super) struct VerifierRow {
+    pub(super) id: String,
+    pub(super) peer: String,
+    pub(super) root_key: String,
+    pub(super) since: When,
+    pub(super) keys: String,
+    /// Seconds, in words; `None` if it holds none.
+    pub(super) lease_left: Option<String>,
+    /// For how long it has not acknowledged its oldest order, in ms.
+    pub(super) owes_ms: Option<u64>,
 }
 
 /// A verifier.
@@ -81,6 +99,7 @@ pub(super) async fn show(State(app): State<App>, visitor: Visitor) -> Result<Res
             seen.sessions.iter().map(row).collect()
         }
     };
+    let connected = app.authority().connected_verifiers(&visitor.call, None)?;
     let measured = app.last_effects().of(&visitor.call.tenant);
     let page = PropagationPage {
         nodes,
@@ -88,15 +107,29 @@ pub(super) async fn show(State(app): State<App>, visitor: Visitor) -> Result<Res
         lease_ms: app.authority().node().map(|node| node.lease_ms()),
         percentiles: percentiles(&measured),
         changes: changes(&measured, &visitor),
+        verifiers: connected.iter().map(|child| verifier(&app, child, &visitor)).collect(),
         shell: Shell::new(&visitor, Place::Propagation, "Propagation"),
     };
     page::ok(&page)
 }
 
+fn verifier(app: &App, child: &ConnectedChild, visitor: &Visitor) -> VerifierRow {
+    let seconds = |ms: u64| format!("{}.{} s", ms / 1_000, ms % 1_000 / 100);
+    VerifierRow {
+        id: verifier_id(app, child.id),
+        peer: child.peer.to_string(),
+        root_key: child.root_key.map_or_else(|| "–".to_owned(), |id| id.to_string()),
+        since: When::new(child.since, visitor.now),
+        keys: grouped(u64::try_from(child.keys).unwrap_or(u64::MAX)),
+        lease_left: Some(child.lease_left_ms).filter(|&left| left > 0).map(seconds),
+        owes_ms: child.oldest_order.map(|order| order.age_ms),
+    }
+}
+
 fn changes(measured: &[Measured], visitor: &Visitor) -> Vec<ChangeRow> {
     let slowest = measured
         .iter()
-        .map(|one| one.effect.waited_ms)
+        .map(|one| one.effect.waited_ms())
         .max()
         .unwrap_or(0)
         .max(1);
@@ -106,15 +139,15 @@ fn changes(measured: &[Measured], visitor: &Visitor) -> Vec<ChangeRow> {
         target: one.key.clone(),
         revision: grouped(one.effect.revision),
         verifiers: one.effect.verifiers,
-        waited_ms: one.effect.waited_ms,
-        width: (one.effect.waited_ms * BAR / slowest).max(1),
+        waited_ms: one.effect.waited_ms(),
+        width: (one.effect.waited_ms() * BAR / slowest).max(1),
     };
     measured.iter().rev().map(row).collect()
 }
 
 /// Half of the changes took at most the first, 99 of 100 at most the second, in ms.
 fn percentiles(measured: &[Measured]) -> Option<(u64, u64)> {
-    let mut waits: Vec<_> = measured.iter().map(|one| one.effect.waited_ms).collect();
+    let mut waits: Vec<_> = measured.iter().map(|one| one.effect.waited_ms()).collect();
     waits.sort_unstable();
     let at = |part: usize| {
         waits

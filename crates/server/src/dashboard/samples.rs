@@ -6,7 +6,7 @@ mod asking;
 mod tenant;
 
 use super::chart::{WINDOWS, expiries, large, small};
-use super::events::Entry;
+use super::events::{Entry, Told};
 use super::home::{HomePage, Line};
 use super::keys::act::ActPage;
 use super::keys::create::CreatePage;
@@ -21,9 +21,10 @@ use super::keys::selected::{Outcome, ResultsPage, SelectedPage};
 use super::keys::view::{KeyPage, Origin};
 use super::labels::Labels;
 use super::moment::When;
-use super::propagation::{ChangeRow, NodeRow, PropagationPage};
+use super::propagation::{ChangeRow, NodeRow, PropagationPage, VerifierRow};
 use super::shell::{Door, Flash, Place, Preferences, Shell};
 use super::sign_in::{LoginPage, SetupPage};
+use super::stale::{Made, Seen, Stale};
 use super::tenant::checks::{CheckEditPage, CheckForm, CheckRemovePage, CheckRow, ChecksPage};
 use super::tenant::policy::{Column, PolicyPage, Preview, Values};
 use super::tenant::users::{InvitedPage, UserActPage, UserRow, UsersPage};
@@ -122,6 +123,33 @@ fn entry() -> Entry {
         address: Some("192.0.2.1".to_owned()),
         request_id: "req_1".to_owned(),
         changes: vec![("name".to_owned(), HOSTILE.to_owned(), "b".to_owned())],
+        told: told(),
+    }
+}
+
+fn told() -> Vec<Told> {
+    vec![Told {
+        name: "scopes".to_owned(),
+        values: Some((HOSTILE.to_owned(), "none".to_owned())),
+    }]
+}
+
+fn stale() -> Stale {
+    Stale {
+        changes: vec![Made {
+            actor: HOSTILE.to_owned(),
+            words: "edited the key",
+            at: when(),
+            told: told(),
+        }],
+        is_complete: false,
+    }
+}
+
+fn seen() -> Seen {
+    Seen {
+        version: HOSTILE.to_owned(),
+        shown: HOSTILE.to_owned(),
     }
 }
 

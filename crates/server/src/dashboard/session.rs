@@ -13,7 +13,7 @@ use tower_sessions::session::{Id, Record};
 use tower_sessions::session_store::{Error, Result};
 use tower_sessions::{Expiry, SessionManagerLayer, SessionStore};
 
-/// A session that nobody uses ends after four hours (acceptance.md, P-43).
+/// A session that nobody uses ends after four hours (docs/acceptance.md, P-43).
 const IDLE: Duration = Duration::hours(4);
 /// `__Host-`: only this host, only over TLS or on this machine, only for the whole site (RFC 6265bis, section 4.1.3.2).
 const COOKIE: &str = "__Host-keyreeve";

@@ -1,10 +1,12 @@
 //! The door: signing in, and links that work once by which a password is set.
 
 use super::account::new_password;
-use super::form::{CSRF, Fields, is_same, not_ours, read};
+use super::device;
+use super::form::{CSRF, Fields, is_same, not_ours, read_anonymous};
 use super::page;
 use super::password_check;
 use super::shell::{Door, cookie};
+use super::sign_in_limits::Attempt;
 use super::trouble::{Trouble, for_people};
 use super::visitor::{begin, current, doorstep, random_hex};
 use crate::App;
@@ -21,10 +23,17 @@ use keyreeve_authority::sign_in::LinkHolder;
 use keyreeve_core::User;
 use keyreeve_core::text::Slug;
 use keyreeve_core::user::Email;
+use std::net::IpAddr;
+use std::time::Duration;
+use tokio::time::Instant;
 use tower_sessions::Session;
 
 /// Before there is a session, a form proves where it comes from by a cookie that only our page could have read along.
 const DOOR_COOKIE: &str = "__Host-keyreeve-door";
+
+/// When a sign-in that is refused is answered, counted from its beginning: the same for every address, whether it is
+/// unknown, suspended, or has logins in several tenants.
+const REFUSED_AFTER: Duration = Duration::from_millis(600);
 
 /// The page to sign in.
 #[derive(Template)]
@@ -71,7 +80,8 @@ impl Knock {
             .map_err(|(_, why)| Trouble::internal(why))?;
         let fields = match parts.method.is_safe() {
             true => Fields::of_query(&parts),
-            false => read(&parts, body).await?,
+            // What an address may have under way is counted before anything of it is read.
+            false => read_anonymous(app, &parts, body).await?,
         };
         let mark = cookie(&parts.headers, DOOR_COOKIE).map(str::to_owned);
         let has_mark = mark.is_some();
@@ -100,6 +110,20 @@ impl Knock {
         }
         let back = self.fields.with("token", "").address("/login");
         Err(Trouble::from(problem).keeping(back))
+    }
+
+    /// Where it comes from.
+    fn address(&self) -> Option<IpAddr> {
+        let info = self.parts.extensions.get::<RequestInfo>();
+        info.and_then(|info| info.peer.address)
+    }
+
+    /// The answer to a browser that has just signed in: from now on it is known.
+    fn remembered(&self, mut response: Response, user: &User, app: &App) -> Response {
+        if let Some(cookie) = device::known(&self.parts.headers, user, app.authority().now()) {
+            response.headers_mut().append(SET_COOKIE, cookie);
+        }
+        response
     }
 
     fn with_cookie(&self, mut response: Response) -> Response {
@@ -147,31 +171,27 @@ pub(super) async fn ask(State(app): State<App>, request: Request) -> Result<Resp
 
 /// Signs in.
 pub(super) async fn enter(State(app): State<App>, request: Request) -> Result<Response, Trouble> {
+    let began = Instant::now();
     let knock = Knock::take(request, &app).await?;
     knock.check()?;
     let email = knock.fields.get("email").unwrap_or("").to_owned();
     let matching = match matching(&app, &knock, &email).await {
         Ok(matching) => matching,
-        Err(trouble) if trouble.problem().code == Code::RateLimited => {
-            let why = Some(for_people(trouble.problem()));
-            let mut response = knock.page(StatusCode::TOO_MANY_REQUESTS, &email, Vec::new(), why)?;
-            response
-                .headers_mut()
-                .insert(RETRY_AFTER, HeaderValue::from_static("60"));
-            return Ok(response);
-        }
+        Err(trouble) if trouble.problem().code == Code::RateLimited => return too_often(&knock, &email, &trouble),
         Err(other) => return Err(other),
     };
     match matching.as_slice() {
         [] => {
             let why = "The address or the password is not right. Nobody was signed in.";
+            tokio::time::sleep_until(began + REFUSED_AFTER).await;
             knock.page(StatusCode::UNAUTHORIZED, &email, Vec::new(), Some(why.to_owned()))
         }
         [user] => {
             let from = doorstep(&knock.parts);
-            begin(&knock.session, user, app.authority().now()).await?;
+            begin(&knock.session, user, app.authority().earliest()).await?;
             app.authority().note_sign_in(&from, user, true).await?;
-            Ok(page::on_to(page::local(knock.fields.get("next"))))
+            let response = page::on_to(page::local(knock.fields.get("next")));
+            Ok(knock.remembered(response, user, &app))
         }
         several => {
             let tenants = several.iter().map(|user| user.tenant.to_string()).collect();
@@ -181,38 +201,75 @@ pub(super) async fn enter(State(app): State<App>, request: Request) -> Result<Re
     }
 }
 
+fn too_often(knock: &Knock, email: &str, trouble: &Trouble) -> Result<Response, Trouble> {
+    let why = Some(for_people(trouble.problem()));
+    let mut response = knock.page(StatusCode::TOO_MANY_REQUESTS, email, Vec::new(), why)?;
+    let wait = HeaderValue::from_static("60");
+    response.headers_mut().insert(RETRY_AFTER, wait);
+    Ok(response)
+}
+
 /// Users with this address whose password it is. Every outcome costs the same.
 async fn matching(app: &App, knock: &Knock, email: &str) -> Result<Vec<User>, Trouble> {
-    let address = knock
-        .parts
-        .extensions
-        .get::<RequestInfo>()
-        .and_then(|info| info.peer.address);
-    app.doors().allow_address(address)?;
-    app.doors().allow_account(email)?;
-    let password = knock.fields.raw("password");
     let tenant = knock.fields.get("tenant").and_then(|text| Slug::parse(text).ok());
-    let people = match Email::parse(email) {
-        Ok(email) => app.authority().people(&email, tenant.as_ref()).await?,
-        Err(_) => Vec::new(),
+    let wanted = Email::parse(email).ok();
+    let mut people = None;
+    // The account is read before the attempt is counted only for a browser that shows the cookie of an earlier sign-in. The
+    // cookie may be forged, so these reads have a bound by address.
+    let _turn = match device::is_said(&knock.parts.headers) {
+        true => app.intake().turn(knock.address()).await?,
+        false => None,
     };
+    if let (true, Some(email)) = (device::is_said(&knock.parts.headers), &wanted) {
+        people = Some(app.authority().people(email, tenant.as_ref()).await?);
+    }
+    let now = app.authority().now();
+    let known = people
+        .as_ref()
+        .and_then(|people| device::mark(&knock.parts.headers, people, now));
+    let who = match known {
+        Some(mark) => Attempt::Known { email, mark },
+        None => Attempt::Other {
+            email,
+            address: knock.address(),
+        },
+    };
+    app.sign_in_limits().begin(who)?;
+    let people = match (people, &wanted) {
+        (Some(people), _) => people,
+        (None, Some(email)) => app.authority().people(email, tenant.as_ref()).await?,
+        (None, None) => Vec::new(),
+    };
+    let matching = fitting(&people, knock.fields.raw("password")).await?;
+    match matching.is_empty() {
+        true => note_refused(app, knock, &people).await,
+        false => app.sign_in_limits().succeeded(who),
+    }
+    Ok(matching)
+}
+
+async fn fitting(people: &[User], password: &str) -> Result<Vec<User>, Trouble> {
     if people.is_empty() {
         password_check::fits(None, password).await?;
     }
-    let mut matching = Vec::new();
-    for user in &people {
+    let mut fitting = Vec::new();
+    for user in people {
         if password_check::fits(Some(user), password).await? {
-            matching.push(user.clone());
+            fitting.push(user.clone());
         }
     }
-    if matching.is_empty() {
-        for user in &people {
-            app.authority()
-                .note_sign_in(&doorstep(&knock.parts), user, false)
-                .await?;
+    Ok(fitting)
+}
+
+/// Writes down that somebody could not sign in. If it cannot be written, the answer is the same: else a full disk would
+/// tell which addresses have a login.
+async fn note_refused(app: &App, knock: &Knock, people: &[User]) {
+    let from = doorstep(&knock.parts);
+    for user in people {
+        if let Err(error) = app.authority().note_sign_in(&from, user, false).await {
+            tracing::warn!(%error, request_id = &*from.request_id, "a refused sign-in could not be written down");
         }
     }
-    Ok(matching)
 }
 
 /// The form behind a link that works once.
@@ -256,12 +313,7 @@ fn used_up() -> Problem {
 pub(super) async fn set_up(State(app): State<App>, request: Request) -> Result<Response, Trouble> {
     let knock = Knock::take(request, &app).await?;
     knock.check()?;
-    let address = knock
-        .parts
-        .extensions
-        .get::<RequestInfo>()
-        .and_then(|info| info.peer.address);
-    app.doors().allow_address(address)?;
+    app.sign_in_limits().allow_link(knock.address())?;
     let token = knock.fields.raw("token").to_owned();
     let user = match use_link(&app, &knock, &token).await {
         Ok(user) => user,
@@ -270,24 +322,30 @@ pub(super) async fn set_up(State(app): State<App>, request: Request) -> Result<R
             None => return Err(trouble),
         },
     };
-    begin(&knock.session, &user, app.authority().now()).await?;
+    begin(&knock.session, &user, app.authority().earliest()).await?;
     app.authority()
         .note_sign_in(&doorstep(&knock.parts), &user, true)
         .await?;
-    Ok(page::on_to("/"))
+    Ok(knock.remembered(page::on_to("/"), &user, &app))
 }
 
 async fn use_link(app: &App, knock: &Knock, token: &str) -> Result<User, Trouble> {
     // Everything is read before the link is used up.
     let holder = app.authority().link_holder(token).await?.ok_or_else(used_up)?;
-    let email = match holder {
+    let (email, whose) = match holder {
         LinkHolder::FirstAdmin(_) => {
             let email = Email::parse(knock.fields.get("email").unwrap_or(""));
-            Some(email.map_err(|error| Problem::field("email", &error.to_string()))?)
+            let email = email.map_err(|error| Problem::field("email", &error.to_string()))?;
+            (Some(email.clone()), email)
         }
-        LinkHolder::User(_) => None,
+        LinkHolder::User(user) => (None, user.email),
     };
-    let digest = new_password(knock.fields.raw("new_password"), knock.fields.raw("again")).await?;
+    let digest = new_password(
+        knock.fields.raw("new_password"),
+        knock.fields.raw("again"),
+        Some(&whose),
+    )
+    .await?;
     let used = app
         .authority()
         .use_link(&doorstep(&knock.parts), token, email, digest)

@@ -53,7 +53,8 @@ pub(super) struct Visitor {
     pub(super) preferences: Preferences,
     pub(super) flash: Option<Flash>,
     pub(super) now: Timestamp,
-    /// Where the browser thinks it is, for texts to copy.
+    /// The public address, else the one at which this machine reaches the server, and never what a request says: for links
+    /// and texts to copy.
     pub(super) origin: String,
     confirmed_at: Timestamp,
     session: Session,
@@ -136,26 +137,6 @@ pub(super) fn doorstep(parts: &Parts) -> Doorstep {
     info.map_or_else(nobody, RequestInfo::doorstep)
 }
 
-/// What the browser has in its address bar, as far as the request tells.
-pub(super) fn origin(parts: &Parts) -> String {
-    let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
-    let host = header("host").unwrap_or("127.0.0.1:7300");
-    let is_sound = host
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || b".:-[]_".contains(&byte));
-    let host = if is_sound { host } else { "127.0.0.1:7300" };
-    let is_encrypted = parts
-        .extensions
-        .get::<RequestInfo>()
-        .is_some_and(|info| info.peer.is_encrypted);
-    let scheme = match header("origin").or(header("x-forwarded-proto")) {
-        _ if is_encrypted => "https",
-        Some(text) if text.starts_with("https") => "https",
-        Some(_) | None => "http",
-    };
-    format!("{scheme}://{host}")
-}
-
 impl FromRequestParts<App> for Visitor {
     type Rejection = Trouble;
 
@@ -171,6 +152,7 @@ impl FromRequestParts<App> for Visitor {
         let call = app.authority().call_of(&user, &from);
         if let Some(info) = parts.extensions.get::<RequestInfo>() {
             info.caller.set(&call);
+            info.peer.seat.note_known();
         }
         let policy = app.authority().policy(&call).await?;
         let flash = match parts.method.is_safe() {
@@ -185,7 +167,7 @@ impl FromRequestParts<App> for Visitor {
             preferences: Preferences::of(&parts.headers),
             flash,
             now,
-            origin: origin(parts),
+            origin: app.issuer().base().to_owned(),
             confirmed_at: Timestamp::from_millis(visit.confirmed_at),
             session,
         })

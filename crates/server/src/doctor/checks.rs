@@ -127,7 +127,8 @@ checks! {
         "keep the database as it is, run `keyreeve audit verify`, and compare with a backup";
     CHECKPOINT_UNUSABLE, "checkpoint-unusable", Warning,
         "without a signed end, entries could be cut off the log unseen",
-        "see who changed the files audit-checkpoint and audit-verifier-key; the next start signs a new one";
+        "see who changed the files audit-checkpoint, audit-signing-key and audit-verifier-key, and put them back; failing that, \
+         `keyreeve audit accept-restore`";
     UNKNOWN_VARIABLES, "unknown-variables", Warning,
         "a setting that is misspelt does nothing, and the default stands",
         "correct the name, or remove the variable; `keyreeve serve --help` lists all";

@@ -28,11 +28,14 @@ fn settings() -> Settings {
         cache_entries: 1_000,
         database: None,
         lease_ms: Some(15_000),
+        child_lease_ms: None,
         node_name: "a".to_owned(),
         unknown_variables: Vec::new(),
         require_sync: false,
+        accept_clock: false,
         public_url: None,
         introspection_max_exp_seconds: 60,
+        trusted_proxies: Vec::new(),
         github_keys: crate::settings::GitHubKeySource::Off,
     }
 }

@@ -1,6 +1,7 @@
 //! What is known about the other end of a connection.
 
 use super::guard::Alarm;
+use super::seats::Seat;
 use std::net::IpAddr;
 
 /// The other end of a connection.
@@ -14,6 +15,8 @@ pub(crate) struct Peer {
     pub(crate) is_encrypted: bool,
     /// Raised when its bytes cannot be trusted any more.
     pub(crate) alarm: Alarm,
+    /// Its place among the connections.
+    pub(crate) seat: Seat,
 }
 
 /// What a Unix socket is for.
@@ -26,23 +29,25 @@ pub(crate) enum SocketKind {
 }
 
 impl Peer {
-    /// Somebody in the network.
-    pub(crate) fn at(address: IpAddr) -> Self {
+    /// A client in the network.
+    pub(crate) fn at(address: IpAddr, seat: Seat) -> Self {
         Self {
             address: Some(address),
             is_operator: false,
             is_encrypted: false,
             alarm: Alarm::default(),
+            seat,
         }
     }
 
-    /// Somebody on this machine.
-    pub(crate) fn on_this_machine(kind: SocketKind) -> Self {
+    /// A client on this machine.
+    pub(crate) fn on_this_machine(kind: SocketKind, seat: Seat) -> Self {
         Self {
             address: None,
             is_operator: kind == SocketKind::Operator,
             is_encrypted: false,
             alarm: Alarm::default(),
+            seat,
         }
     }
 }

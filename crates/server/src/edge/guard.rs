@@ -5,6 +5,7 @@
 //! sees the bytes. A line scanner: a header block is any run of lines up to an empty one. Bodies are scanned as well,
 //! which can at worst refuse a body that quotes both header lines; such a body is not JSON.
 
+use super::activity::Activity;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,6 +18,7 @@ pub(super) struct Guarded<S> {
     stream: S,
     scanner: Scanner,
     alarm: Alarm,
+    activity: Arc<Activity>,
 }
 
 /// Set once a request with two lengths was seen; the connection must answer 400 and close.
@@ -31,11 +33,12 @@ impl Alarm {
 }
 
 impl<S> Guarded<S> {
-    pub(super) fn new(stream: S, alarm: Alarm) -> Self {
+    pub(super) fn new(stream: S, alarm: Alarm, activity: Arc<Activity>) -> Self {
         Self {
             stream,
             scanner: Scanner::default(),
             alarm,
+            activity,
         }
     }
 }
@@ -113,11 +116,18 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
 /// body of 256 bytes or more would otherwise part the answer into two.
 impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.activity.note_write(&written);
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        // Nothing is said of bytes by a flush that has nothing to do.
+        if flushed.is_pending() {
+            self.activity.note_flush_pending();
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {

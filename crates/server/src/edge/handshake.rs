@@ -1,4 +1,4 @@
-//! The beginning of an encrypted connection. It has a bound in time and in number; whoever speaks plain HTTP is told so.
+//! The beginning of an encrypted connection. It has a bound in time; whoever speaks plain HTTP is told so.
 
 use crate::tls::{Handshake, Tls};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-/// How long a handshake may take, with the wait for a place among those that shake hands.
+/// How long a handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How a TLS connection begins: a record of a handshake (RFC 8446, section 5.1).
 const HANDSHAKE_RECORD: u8 = 0x16;
@@ -31,7 +31,6 @@ pub(super) async fn meet(stream: TcpStream, tls: &Tls) -> Option<TlsStream<TcpSt
 }
 
 async fn shake(stream: TcpStream, tls: &Tls) -> Option<TlsStream<TcpStream>> {
-    let _place = tls.handshakes().acquire().await.ok()?;
     let mut first = [0];
     // Whoever only looked whether somebody listens has said nothing.
     if stream.peek(&mut first).await.ok()? == 0 {

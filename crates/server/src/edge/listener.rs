@@ -1,9 +1,12 @@
 //! Listening, accepting, and stopping gracefully.
 
+use super::activity::{Activity, FIRST_REQUEST_TIMEOUT};
 use super::connection::{Peer, SocketKind};
 use super::direct::{self, Rewound};
 use super::guard::Guarded;
 use super::handshake;
+use super::preface;
+use super::seats::Seats;
 use super::service::{Face, serve};
 use crate::App;
 use crate::listen::Listen;
@@ -12,27 +15,50 @@ use bytes::Bytes;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use rustix::net::sockopt::set_tcp_user_timeout;
 use std::io;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// Most connections of one listener; more wait to be accepted.
-const CONNECTIONS_MAX: usize = 16_384;
-/// How long a client may take to send the head of a request, or stay idle between two.
+/// How long a client of HTTP/1.1 may take from the end of one request to the end of the head of the next one.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 /// Largest head of a request.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// The same in HTTP/2.
+const HTTP2_HEAD_BYTES_MAX: u32 = 64 * 1024;
 /// Most headers of a request.
-const HEADERS_MAX: usize = 100;
+const HEADERS_MAX: usize = 256;
 /// How long requests that are running may go on after a stop was asked for.
 const STOP_GRACE: Duration = Duration::from_secs(20);
+/// Requests of one connection of HTTP/2 at a time. A gateway asks with all of its own clients on one connection.
+const STREAMS_MAX: u32 = 256;
+/// Bytes of a request's body, and of all bodies of a connection, that a client of HTTP/2 may send before they are read.
+const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 256 * 1024;
+/// Bytes of an answer that wait inside the HTTP library.
+const SEND_BYTES_MAX: usize = 64 * 1024;
+/// Streams that a client may reset before they were answered, and that were reset for its errors: with more, the
+/// connection ends (CVE-2023-44487).
+const RESET_STREAMS_MAX: usize = 32;
+const ERROR_RESETS_MAX: usize = 256;
+/// How often a client of HTTP/2 is asked whether it is there, and how long it may take to say so.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a client of HTTP/2 that was told goodbye may take to close the connection.
+const GOODBYE: Duration = Duration::from_secs(2);
+/// Connections that were ended to make room, of which the descriptors are still open, before no more are accepted.
+const LEAVING_MAX: usize = 32;
+/// Pause until they are gone.
+const LEAVING_PAUSE: Duration = Duration::from_millis(2);
+/// How long the kernel keeps bytes that the client does not take or acknowledge (RFC 5482).
+const UNTAKEN_TIMEOUT: Duration = Duration::from_secs(60);
 /// Pause after accepting failed (too many open files), so that it is not tried in a tight loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -111,7 +137,8 @@ pub(crate) struct Listening(JoinHandle<()>);
 impl Listening {
     /// Starts to accept. `stop` turning true ends it: no new connections, running requests finish.
     pub(crate) fn start(endpoint: Endpoint, face: Face, app: App, stop: watch::Receiver<bool>) -> Self {
-        Self(tokio::spawn(run(endpoint, face, app, stop)))
+        let seats = seats_of(&endpoint, &face, &app).clone();
+        Self(tokio::spawn(run(endpoint, face, app, seats, stop)))
     }
 
     /// Waits until the last connection is done.
@@ -122,20 +149,29 @@ impl Listening {
     }
 }
 
-async fn run(endpoint: Endpoint, face: Face, app: App, mut stop: watch::Receiver<bool>) {
-    let graceful = GracefulShutdown::new();
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+/// The places for the connections of an endpoint.
+fn seats_of<'a>(endpoint: &Endpoint, face: &Face, app: &'a App) -> &'a Seats {
+    match (endpoint, face) {
+        (Endpoint::Unix(_, SocketKind::Operator), _) => &app.seats().operator,
+        (_, Face::Api(_)) => &app.seats().api,
+        (_, Face::Check) => &app.seats().check,
+        (_, Face::Ops) => &app.seats().ops,
+    }
+}
+
+async fn run(endpoint: Endpoint, face: Face, app: App, seats: Seats, mut stop: watch::Receiver<bool>) {
+    // Every connection holds a receiver: when all are dropped, all are done.
+    let (running, is_running) = watch::channel(());
     let http = Arc::new(protocol());
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-            break;
-        };
         let accepted = tokio::select! {
-            accepted = accept(&endpoint) => accepted,
+            accepted = accept(&endpoint, &seats) => accepted,
             _ = stop.wait_for(|&stopping| stopping) => break,
         };
         let accepted = match accepted {
-            Ok(accepted) => accepted,
+            Ok(Some(accepted)) => accepted,
+            // There is no place for it, and it is closed.
+            Ok(None) => continue,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -147,7 +183,7 @@ async fn run(endpoint: Endpoint, face: Face, app: App, mut stop: watch::Receiver
             app: app.clone(),
             http: Arc::clone(&http),
             stop: stop.clone(),
-            watcher: graceful.watcher(),
+            _running: is_running.clone(),
         };
         tokio::spawn(async move {
             match accepted {
@@ -156,11 +192,13 @@ async fn run(endpoint: Endpoint, face: Face, app: App, mut stop: watch::Receiver
                 Accepted::Tls(stream, peer, tls) => Box::pin(line.serve_encrypted(stream, peer, tls)).await,
                 Accepted::Unix(stream, peer) => line.serve(stream, peer).await,
             }
-            drop(place);
         });
+        while seats.leaving() > LEAVING_MAX {
+            tokio::time::sleep(LEAVING_PAUSE).await;
+        }
     }
-    drop(endpoint);
-    if tokio::time::timeout(STOP_GRACE, graceful.shutdown()).await.is_err() {
+    drop((endpoint, is_running));
+    if tokio::time::timeout(STOP_GRACE, running.closed()).await.is_err() {
         tracing::warn!("requests were still running at the end of the grace period and were cut off");
     }
 }
@@ -174,7 +212,17 @@ fn protocol() -> auto::Builder<TokioExecutor> {
         .max_headers(HEADERS_MAX)
         .half_close(true)
         .pipeline_flush(false);
-    http.http2().timer(TokioTimer::new()).max_header_list_size(64 * 1024);
+    http.http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(HTTP2_HEAD_BYTES_MAX)
+        .max_concurrent_streams(STREAMS_MAX)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_send_buf_size(SEND_BYTES_MAX)
+        .max_pending_accept_reset_streams(RESET_STREAMS_MAX)
+        .max_local_error_reset_streams(ERROR_RESETS_MAX)
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT);
     http
 }
 
@@ -185,25 +233,40 @@ enum Accepted {
     Unix(UnixStream, Peer),
 }
 
-async fn accept(endpoint: &Endpoint) -> io::Result<Accepted> {
+/// Accepts a connection; `None` if there is no place for it.
+async fn accept(endpoint: &Endpoint, seats: &Seats) -> io::Result<Option<Accepted>> {
     match endpoint {
         Endpoint::Tcp(listener) => {
             let (stream, address) = listener.accept().await?;
-            stream.set_nodelay(true)?;
-            Ok(Accepted::Tcp(stream, Peer::at(address.ip())))
+            let Some(seat) = seats.take(Some(address.ip())) else {
+                return Ok(None);
+            };
+            prepare(&stream)?;
+            Ok(Some(Accepted::Tcp(stream, Peer::at(address.ip(), seat))))
         }
         Endpoint::Tls(listener, tls) => {
             let (stream, address) = listener.accept().await?;
-            stream.set_nodelay(true)?;
-            let mut peer = Peer::at(address.ip());
+            let Some(seat) = seats.take(Some(address.ip())) else {
+                return Ok(None);
+            };
+            prepare(&stream)?;
+            let mut peer = Peer::at(address.ip(), seat);
             peer.is_encrypted = true;
-            Ok(Accepted::Tls(stream, peer, tls.clone()))
+            Ok(Some(Accepted::Tls(stream, peer, tls.clone())))
         }
         Endpoint::Unix(listener, kind) => {
             let (stream, _) = listener.accept().await?;
-            Ok(Accepted::Unix(stream, Peer::on_this_machine(*kind)))
+            let seat = seats.take(None);
+            Ok(seat.map(|seat| Accepted::Unix(stream, Peer::on_this_machine(*kind, seat))))
         }
     }
+}
+
+/// Answers go out at once, and the kernel does not keep for long what nobody takes, also after the connection was closed.
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let timeout = u32::try_from(UNTAKEN_TIMEOUT.as_millis()).unwrap_or(u32::MAX);
+    Ok(set_tcp_user_timeout(stream, timeout)?)
 }
 
 /// What serves one connection.
@@ -213,7 +276,7 @@ struct Line {
     http: Arc<auto::Builder<TokioExecutor>>,
     stop: watch::Receiver<bool>,
     /// Stopping waits until it is gone.
-    watcher: Watcher,
+    _running: watch::Receiver<()>,
 }
 
 impl Line {
@@ -221,7 +284,8 @@ impl Line {
     async fn serve_encrypted(mut self, stream: TcpStream, peer: Peer, tls: Tls) {
         let met = tokio::select! {
             met = handshake::meet(stream, &tls) => met,
-            _ = self.stop.wait_for(|&stopping| stopping) => None,
+            () = peer.seat.evicted() => None,
+            () = stopping(&mut self.stop) => None,
         };
         if let Some(stream) = met {
             self.serve(stream, peer).await;
@@ -235,14 +299,56 @@ impl Line {
     {
         let is_direct = !peer.is_operator && !matches!(self.face, Face::Ops);
         let left = match is_direct {
-            true => direct::serve(stream, &self.app, self.stop).await,
+            true => {
+                let by_tls_only = self.face.is_by_tls_only(&self.app, &peer);
+                direct::serve(stream, &self.app, &peer, by_tls_only, self.stop.clone()).await
+            }
             false => Some(Rewound::new(Bytes::new(), stream)),
         };
-        let Some(stream) = left else { return };
-        let io = TokioIo::new(Guarded::new(stream, peer.alarm.clone()));
-        let service = service_fn(move |request| serve(self.face.clone(), self.app.clone(), peer.clone(), request));
-        let connection = self.http.serve_connection_with_upgrades(io, service).into_owned();
-        // A client that goes away is not worth a line in the log.
-        drop(self.watcher.watch(connection).await);
+        if let Some(stream) = left {
+            self.serve_by_library(stream, peer).await;
+        }
     }
+
+    async fn serve_by_library<S>(mut self, stream: Rewound<S>, peer: Peer)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let settled = tokio::select! {
+            settled = tokio::time::timeout(FIRST_REQUEST_TIMEOUT, preface::settled(stream)) => settled.ok().flatten(),
+            () = peer.seat.evicted() => None,
+            () = stopping(&mut self.stop) => None,
+        };
+        let Some(stream) = settled else { return };
+        let (activity, seat) = (Arc::new(Activity::default()), peer.seat.clone());
+        let io = TokioIo::new(Guarded::new(stream, peer.alarm.clone(), Arc::clone(&activity)));
+        let noted = Arc::clone(&activity);
+        let service = service_fn(move |request| {
+            let (face, app, peer) = (self.face.clone(), self.app.clone(), peer.clone());
+            serve(face, app, peer, Arc::clone(&noted), request)
+        });
+        let mut connection = pin!(self.http.serve_connection_with_upgrades(io, service));
+        let mut tired = pin!(activity.tired(&seat));
+        // A client that goes away is not worth a line in the log.
+        tokio::select! {
+            _ = connection.as_mut() => return,
+            () = &mut tired => {
+                connection.as_mut().graceful_shutdown();
+                drop(tokio::time::timeout(GOODBYE, connection).await);
+                return;
+            }
+            () = seat.evicted() => return,
+            () = stopping(&mut self.stop) => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        tokio::select! {
+            _ = connection => {}
+            () = tired => {}
+        }
+    }
+}
+
+/// Waits until the server stops.
+async fn stopping(stop: &mut watch::Receiver<bool>) {
+    drop(stop.wait_for(|&stopping| stopping).await);
 }

@@ -1,19 +1,21 @@
 //! One request: is it a verification, which never sees a router, or anything else?
 
 use super::Peer;
+use super::activity::{Activity, Answer};
 use crate::App;
-use crate::http::verify;
-use crate::http::{answer, respond};
+use crate::http::{answer, body, respond, verify};
 use crate::{doctor, gateway};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use futures_util::future::BoxFuture;
-use hyper::body::Incoming;
-use hyper::http::uri::PathAndQuery;
+use hyper::body::{Body as _, Incoming};
+use hyper::header::HOST;
+use hyper::http::uri::{Authority, PathAndQuery};
 use hyper::{Method, Version};
 use keyreeve_api::{Code, Problem};
 use std::convert::Infallible;
+use std::sync::Arc;
 
 /// What a listener answers.
 #[derive(Clone, Debug)]
@@ -26,16 +28,33 @@ pub(crate) enum Face {
     Ops,
 }
 
+impl Face {
+    /// Whether its answers on a connection say that browsers are to come by TLS only (RFC 6797).
+    pub(super) fn is_by_tls_only(&self, app: &App, peer: &Peer) -> bool {
+        peer.is_encrypted || (matches!(self, Self::Api(_)) && app.is_public_by_tls())
+    }
+}
+
 /// Answers one request. Never fails: what goes wrong is an answer. In a box, because the HTTP library moves the future of a
 /// request several times before it runs it.
 pub(super) fn serve(
     face: Face,
     app: App,
     peer: Peer,
+    activity: Arc<Activity>,
     mut request: hyper::Request<Incoming>,
-) -> BoxFuture<'static, Result<hyper::Response<Body>, Infallible>> {
+) -> BoxFuture<'static, Result<hyper::Response<Answer>, Infallible>> {
+    activity.begin();
+    let busy = peer.seat.busy();
     normalize(&mut request);
-    Box::pin(async move { Ok(answered(&face, &app, &peer, request).await) })
+    Box::pin(async move {
+        let response = answered(&face, &app, &peer, request).await;
+        let response = match face.is_by_tls_only(&app, &peer) {
+            true => respond::by_tls_only(response),
+            false => response,
+        };
+        Ok(response.map(|body| Answer::new(body, &activity, busy)))
+    })
 }
 
 async fn answered(face: &Face, app: &App, peer: &Peer, request: hyper::Request<Incoming>) -> hyper::Response<Body> {
@@ -45,15 +64,24 @@ async fn answered(face: &Face, app: &App, peer: &Peer, request: hyper::Request<I
     if is_unsure() {
         return two_lengths(app, &request);
     }
+    if is_by_lines && !has_one_host(&request) {
+        return no_one_host(app, &request);
+    }
     let path = request.uri().path();
     let response = match (face, verify::Route::of(request.method(), path)) {
-        (Face::Check, _) if gateway::is_grpc(&request) => gateway::serve_grpc(app, request).await,
-        (Face::Check, _) if gateway::is_asked(path) => gateway::serve(app, &request).await,
+        (Face::Check, _) if gateway::is_grpc(&request) => gateway::serve_grpc(app, peer, request).await,
         (Face::Api(_) | Face::Check, Some(route)) => verify::serve(route, app, peer, request).await,
-        (Face::Api(_), None) if peer.is_operator && path == doctor::ADDRESS => doctor::serve(app).await,
-        (Face::Api(router), None) => answer::serve(router.clone(), app, peer, request.map(Body::new)).await,
-        (Face::Check, None) => answer::not_found(app, &request),
-        (Face::Ops, _) => crate::ops::serve(app, &request).await,
+        (Face::Api(router), None) if !(peer.is_operator && path == doctor::ADDRESS) => {
+            routed(router, app, peer, request).await
+        }
+        _ => {
+            let response = without_body(face, app, peer, &request).await;
+            let (parts, unread) = request.into_parts();
+            match !is_by_lines || body::drain(&parts.headers, unread).await {
+                true => response,
+                false => respond::closing(response),
+            }
+        }
     };
     match is_unsure() {
         true => respond::closing(response),
@@ -61,10 +89,64 @@ async fn answered(face: &Face, app: &App, peer: &Peer, request: hyper::Request<I
     }
 }
 
+/// What is asked without a body.
+async fn without_body(
+    face: &Face,
+    app: &App,
+    peer: &Peer,
+    request: &hyper::Request<Incoming>,
+) -> hyper::Response<Body> {
+    match face {
+        Face::Check if gateway::is_asked(request.uri().path()) => gateway::serve(app, peer, request).await,
+        Face::Check => answer::not_found(app, request),
+        Face::Api(_) => doctor::serve(app).await,
+        Face::Ops => crate::ops::serve(app, request).await,
+    }
+}
+
+/// Runs the router. A refusal that did not wait for the body is answered when the body is there.
+async fn routed(router: &Router, app: &App, peer: &Peer, request: hyper::Request<Incoming>) -> hyper::Response<Body> {
+    if request.version() == Version::HTTP_2 || request.body().is_end_stream() {
+        return answer::serve(router.clone(), app, peer, request.map(Body::new)).await;
+    }
+    let (parts, sent) = request.into_parts();
+    let headers = parts.headers.clone();
+    let (lent, rest) = body::Lent::new(sent);
+    let request = Request::from_parts(parts, Body::new(lent));
+    let response = answer::serve(router.clone(), app, peer, request).await;
+    match body::drain(&headers, rest).await {
+        true => response,
+        false => respond::closing(response),
+    }
+}
+
 fn two_lengths(app: &App, request: &hyper::Request<Incoming>) -> hyper::Response<Body> {
     let detail = "The request has both Content-Length and Transfer-Encoding, so where it ends is not certain. \
                   Send one of them. The connection is closed.";
     let problem = Problem::new(Code::BadRequest, detail);
+    let id = answer::request_id(app, request.headers());
+    respond::closing(respond::problem(&problem, answer::family(request.uri().path()), &id))
+}
+
+/// Whether it is certain for which host a request is (RFC 9112, section 3.2). A request of HTTP/1.0 need not say it.
+fn has_one_host<B>(request: &hyper::Request<B>) -> bool {
+    let mut hosts = request.headers().get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (None, _) => request.version() == Version::HTTP_10,
+        (Some(host), None) => host.is_empty() || Authority::try_from(host.as_bytes()).is_ok_and(is_host),
+        (Some(_), Some(_)) => false,
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is handed to is_ok_and")]
+fn is_host(authority: Authority) -> bool {
+    !authority.as_str().contains('@')
+}
+
+fn no_one_host(app: &App, request: &hyper::Request<Incoming>) -> hyper::Response<Body> {
+    let detail = "The request must name the host that it is for: with exactly one header Host, which holds a name or an \
+                  address, with a port if need be.";
+    let problem = Problem::new(Code::BadRequest, detail).with("param_name", "Host");
     let id = answer::request_id(app, request.headers());
     respond::closing(respond::problem(&problem, answer::family(request.uri().path()), &id))
 }
@@ -99,6 +181,33 @@ pub(crate) fn is_safe(method: &Method) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_request_is_for_one_host() {
+        let asked = |version: Version, hosts: &[&str]| {
+            let mut request = Request::builder().version(version).body(()).unwrap();
+            for host in hosts {
+                request.headers_mut().append(HOST, host.parse().unwrap());
+            }
+            has_one_host(&request)
+        };
+        for host in ["x", "127.0.0.1:7300", "[::1]:7300", "keys.example.com", ""] {
+            assert!(asked(Version::HTTP_11, &[host]), "{host}");
+        }
+        for hosts in [
+            &[][..],
+            &["x", "x"],
+            &["x", "y"],
+            &["x y"],
+            &["x, y"],
+            &["a@x"],
+            &["x/y"],
+            &["http://x"],
+        ] {
+            assert!(!asked(Version::HTTP_11, hosts), "{hosts:?}");
+        }
+        assert!(asked(Version::HTTP_10, &[]) && !asked(Version::HTTP_10, &["x", "x"]));
+    }
 
     #[test]
     fn key_routes_are_served_with_and_without_version() {

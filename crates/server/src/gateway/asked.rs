@@ -5,6 +5,7 @@ use super::credential::{self, Fields};
 use super::identity;
 use crate::App;
 use crate::http::budget;
+use crate::http::call::TENANT_HEADER;
 use crate::http::respond::RETRY_AFTER_SECONDS;
 use keyreeve_api::{Code, Family, Problem};
 use keyreeve_authority::Failure;
@@ -121,6 +122,14 @@ impl<F: Fields> Asked<'_, F> {
             Failure::NotFound => unknown_policy(),
             other => unavailable(&other),
         })?;
+        // The policy alone says whose keys are judged; a request that names another tenant has none of them.
+        if self
+            .fields
+            .values(TENANT_HEADER)
+            .any(|named| named != tenant.as_str().as_bytes())
+        {
+            return Err(another_tenant());
+        }
         if policy.gateway_credential == GatewayCredential::Required {
             self.require_gateway(app, tenant).await?;
         }
@@ -133,9 +142,9 @@ impl<F: Fields> Asked<'_, F> {
             now,
             address: self.address,
             via: self.via,
-            cost: 1,
+            cost: Some(1),
         };
-        let verdict = app.verdict(key.unwrap_or(""), &question).await;
+        let verdict = app.verdict_for(self.address, key.unwrap_or(""), &question).await?;
         if matches!(verdict.outcome, Err(Denial::Malformed | Denial::Unknown)) {
             // Only whoever guesses is slowed down: a good key is good from the same address.
             app.intake().guesses.allow(self.address)?;
@@ -178,7 +187,7 @@ impl<F: Fields> Asked<'_, F> {
             return Err(refused());
         };
         let secret = str::from_utf8(value).map_err(|_| refused())?;
-        let pass = app.authority().root_key(secret.trim()).await;
+        let pass = app.root_key(self.address, secret.trim()).await?;
         let pass = pass.map_err(|failure| unavailable(&failure))?.ok_or_else(refused)?;
         match pass.permissions().allows(Permission::KeysVerify) && pass.reach().has(tenant) {
             true => Ok(()),
@@ -190,6 +199,12 @@ impl<F: Fields> Asked<'_, F> {
 fn unknown_policy() -> Denied {
     let detail = "The gateway asks under a check policy that does not exist, so nobody is let through. Its path ends in \
                   the policy's name, or in tenant:name.";
+    Problem::new(Code::CheckPolicyUnknown, detail).into()
+}
+
+fn another_tenant() -> Denied {
+    let detail = "The request names a tenant in Keyreeve-Tenant that is not the one of the check policy, so nobody is let \
+                  through. Name the policy as tenant:name, or leave the header out.";
     Problem::new(Code::CheckPolicyUnknown, detail).into()
 }
 
@@ -218,7 +233,7 @@ fn ambiguous(policy: &CheckPolicy) -> Denied {
     Problem::new(Code::AmbiguousCredentials, detail).into()
 }
 
-/// What the outside is told (product.md, section 6), with the challenge that goes with it.
+/// What the outside is told, with the challenge that goes with it.
 fn denied(outer: Outer, policy: &CheckPolicy) -> Denied {
     let problem = match outer {
         Outer::KeyRequired => {

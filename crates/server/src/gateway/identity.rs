@@ -62,7 +62,7 @@ fn encoded(text: &str) -> String {
     utf8_percent_encode(text, ENCODED).to_string()
 }
 
-/// What kind of owner a subject is, where its form says so (product.md, section 2).
+/// What kind of owner a subject is, where its form says so.
 fn owner_type(subject: &str) -> &'static str {
     match subject.split_once('_') {
         Some(("user", _)) => "user",

@@ -1,5 +1,4 @@
-//! What gateways in front of an API ask: is the key of this request good, under this check policy? (ecosystem.md,
-//! sections 1.1 to 1.3.)
+//! What gateways in front of an API ask: is the key of this request good, under this check policy?
 //!
 //! Only the path says what is asked: `/gateway/{profile}/{policy}`, where a policy is `name` or `tenant:name`. What
 //! follows it in the path is the client's and means nothing, the query is never read, and any method will do (G-07,
@@ -16,6 +15,7 @@ mod profile;
 pub(crate) use grpc::{is_grpc, serve as serve_grpc};
 
 use crate::App;
+use crate::edge::Peer;
 use crate::http::answer::request_id;
 use crate::http::respond;
 use asked::{Asked, Named};
@@ -33,7 +33,7 @@ pub(crate) fn is_asked(path: &str) -> bool {
 }
 
 /// Answers a gateway's question.
-pub(crate) async fn serve<B>(app: &App, request: &Request<B>) -> Response<Body> {
+pub(crate) async fn serve<B>(app: &App, peer: &Peer, request: &Request<B>) -> Response<Body> {
     let id = request_id(app, request.headers());
     let Some((profile, policy)) = place(request.uri().path()) else {
         let detail = "A gateway asks at /gateway/{profile}/{policy}; the profiles are nginx, caddy, traefik, envoy, \
@@ -47,7 +47,10 @@ pub(crate) async fn serve<B>(app: &App, request: &Request<B>) -> Response<Body> 
         via: Via::Gateway,
     };
     match asked.decide(app).await {
-        Ok(allowed) => answer::allowed(&allowed, &id),
+        Ok(allowed) => {
+            peer.seat.note_known();
+            answer::allowed(&allowed, &id)
+        }
         Err(denied) => answer::denied(&denied, profile, &id),
     }
 }

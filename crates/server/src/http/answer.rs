@@ -1,6 +1,7 @@
 //! From a request to its answer: the request id, the router, and one shape for every error, also the router's own.
 
-use super::respond;
+use super::conditions::Wanted;
+use super::{client_address, respond};
 use crate::App;
 use crate::edge::Peer;
 use axum::Router;
@@ -116,10 +117,15 @@ pub(crate) async fn serve(router: Router, app: &App, peer: &Peer, mut request: R
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
     let page = is_for_page(&request).then(|| request.headers().clone());
+    let wanted = Wanted::of(&method, &path, request.headers());
     let caller = KnownCaller::default();
+    let peer = Peer {
+        address: client_address::client(&app.settings().trusted_proxies, peer, request.headers()),
+        ..peer.clone()
+    };
     request.extensions_mut().insert(RequestInfo {
         id: id.clone(),
-        peer: peer.clone(),
+        peer,
         caller: caller.clone(),
     });
     let response = match router.oneshot(request).await {
@@ -139,6 +145,13 @@ pub(crate) async fn serve(router: Router, app: &App, peer: &Peer, mut request: R
         note_refusal(app, &call, problem, &asked).await;
     }
     let response = finished(response, family, &id, page);
+    let response = match wanted {
+        None => response,
+        Some(wanted) => match wanted.answered(response) {
+            Ok(response) => response,
+            Err(problem) => respond::problem(&problem, family, &id),
+        },
+    };
     let status = response.status().as_u16();
     app.numbers()
         .note_request(method.as_str(), route.as_deref(), status, began.elapsed());

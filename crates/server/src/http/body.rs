@@ -3,10 +3,13 @@
 
 use http_body_util::BodyExt as _;
 use hyper::HeaderMap;
-use hyper::body::{Body, Bytes};
-use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use keyreeve_api::json::JsonError;
 use keyreeve_api::{Code, Problem};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// Largest body of a management call.
@@ -15,6 +18,11 @@ pub(crate) const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 const DRAINED_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How long a body may take.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Most bytes that are read of a body that decides nothing any more, and for how long: as much as a call may send, and no
+/// longer than it takes who has sent it already.
+const UNREAD_BYTES_MAX: usize = BODY_BYTES_MAX;
+const UNREAD_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Reads a body of at most `max` bytes.
 pub(crate) async fn read<B>(headers: &HeaderMap, body: B, max: usize) -> Result<Bytes, Problem>
@@ -28,14 +36,78 @@ where
     read
 }
 
+fn announced(headers: &HeaderMap) -> Option<usize> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Reads and throws away the body of a request whose answer is known without it. The client then finds the connection as it
+/// left it, and sends the next request on it; otherwise it would be closed, perhaps before the client has seen the answer.
+///
+/// Who waits to be told to send the body is told the answer instead, and a body that is too large or does not come is not
+/// waited for: then this is false, and the connection is closed.
+pub(crate) async fn drain<B>(headers: &HeaderMap, mut body: B) -> bool
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let is_too_large = announced(headers).is_some_and(|announced| announced > UNREAD_BYTES_MAX);
+    if body.is_end_stream() {
+        return true;
+    }
+    if is_too_large || headers.contains_key(EXPECT) {
+        return false;
+    }
+    let read = async {
+        let mut seen = 0_usize;
+        while let Some(frame) = body.frame().await {
+            let Ok(frame) = frame else { return false };
+            seen = seen.saturating_add(frame.data_ref().map_or(0, Bytes::len));
+            if seen > UNREAD_BYTES_MAX {
+                return false;
+            }
+        }
+        true
+    };
+    tokio::time::timeout(UNREAD_TIMEOUT, read).await.unwrap_or(false)
+}
+
+/// A body that is given away, and of which the rest can be read when whoever got it has let go of it.
+#[derive(Debug)]
+pub(crate) struct Lent(Arc<Mutex<Incoming>>);
+
+impl Lent {
+    /// The body to give away, and a hold on it.
+    pub(crate) fn new(body: Incoming) -> (Self, Self) {
+        let body = Arc::new(Mutex::new(body));
+        (Self(Arc::clone(&body)), Self(body))
+    }
+
+    fn body(&self) -> MutexGuard<'_, Incoming> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Body for Lent {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        Pin::new(&mut *self.body()).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body().is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body().size_hint()
+    }
+}
+
 async fn collect<B>(headers: &HeaderMap, mut body: B, max: usize) -> Result<Bytes, Problem>
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    let announced = headers
-        .get(CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    let mut is_too_large = announced.is_some_and(|announced| announced > max);
+    let mut is_too_large = announced(headers).is_some_and(|announced| announced > max);
     let mut first = Bytes::new();
     let mut more = Vec::new();
     let mut seen = 0_usize;

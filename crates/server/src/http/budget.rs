@@ -66,16 +66,18 @@ fn policy(standing: &Standing, now: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use keyreeve_core::limits::Meter;
+    use keyreeve_core::coherence::Moment;
+    use keyreeve_core::limits::{At, Meter};
 
     #[test]
     fn limits_are_told_in_the_fields_of_the_draft() {
         let now = Timestamp::from_millis(1_700_000_000_000);
         let joined = "rate:per-minute,120,60,20,soft quota:monthly,1000,month quota:trial,5,total";
-        let mut meter = Meter::new(joined, now).unwrap();
-        let _first = meter.take(1, now, &[]);
+        let mut meter = Meter::new(joined).unwrap();
+        let at = At::new(now, Moment::default());
+        let _first = meter.take(1, at, &[]);
         let budget = Budget {
-            standings: meter.standings(now),
+            standings: meter.standings(at),
             retry_seconds: Some(3),
         };
         let fields = fields(&budget, now);

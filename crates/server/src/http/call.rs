@@ -2,7 +2,7 @@
 
 use super::answer::{Rejected, RequestInfo};
 use super::bearer::bearer;
-use super::{body, text};
+use super::{body, conditions, text};
 use crate::App;
 use axum::extract::{FromRequest, Request};
 use hyper::HeaderMap;
@@ -16,7 +16,8 @@ use keyreeve_store::model::{Idempotency, Repeat};
 use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 
-const TENANT_HEADER: &str = "keyreeve-tenant";
+/// Names the tenant that is meant.
+pub(crate) const TENANT_HEADER: &str = "keyreeve-tenant";
 /// The user that a root key with `users:act` acts as.
 const ACT_AS_HEADER: &str = "keyreeve-act-as";
 const IDEMPOTENCY_HEADER: &str = "idempotency-key";
@@ -73,6 +74,7 @@ impl<C: Content> FromRequest<App> for Incoming<C> {
         // Who calls comes first: a stranger learns nothing about what a body should look like.
         let mut call = identify(&parts, app).await?;
         let bytes = body::read(&parts.headers, body, body::BODY_BYTES_MAX).await?;
+        call.only_if = conditions::only_if(&parts)?;
         call.idempotency = idempotency(&parts, &call.tenant, &bytes)?;
         let content = C::read(&parts.headers, &bytes)?;
         Ok(Self { call, content })
@@ -86,11 +88,12 @@ async fn identify(parts: &Parts, app: &App) -> Result<Call, Rejected> {
         (None, true) => Caller::operator(),
         (None, false) => return Err(root_key_required().into()),
         (Some(secret), _) => {
-            let pass = app.authority().root_key(secret).await?;
+            let pass = app.root_key(info.peer.address, secret).await??;
             let pass = pass.ok_or_else(root_key_invalid)?;
             Caller::root_key(pass.id(), pass.reach().clone(), pass.permissions())
         }
     };
+    info.peer.seat.note_known();
     let tenant = tenant(&parts.headers, &caller, app).await?;
     let mut call = Call {
         caller,
@@ -98,6 +101,7 @@ async fn identify(parts: &Parts, app: &App) -> Result<Call, Rejected> {
         address: info.address(),
         request_id: info.id.as_str().into(),
         idempotency: None,
+        only_if: None,
         is_awaited: !prefers_async(&parts.headers),
     };
     info.caller.set(&call);
@@ -126,29 +130,60 @@ fn prefers_async(headers: &HeaderMap) -> bool {
 
 /// The header names the tenant; a tenant's own root key need not send it, and may not name another.
 async fn tenant(headers: &HeaderMap, caller: &Caller, app: &App) -> Result<Slug, Rejected> {
-    let unreadable = || Problem::field("Keyreeve-Tenant", "must be a tenant's slug");
-    let named = match headers.get(TENANT_HEADER) {
-        None => None,
-        Some(value) => Some(
-            value
-                .to_str()
-                .ok()
-                .and_then(|text| Slug::parse(text).ok())
-                .ok_or_else(unreadable)?,
-        ),
-    };
-    let slug = match (&caller.reach, named) {
+    let slug = match (&caller.reach, named_tenant(headers)?) {
         (Reach::Tenant(own), None) => return Ok(own.clone()),
         (Reach::Tenant(own), Some(named)) if named == *own => return Ok(named),
         (Reach::Tenant(_), Some(_)) => return Err(no_such_tenant().into()),
         (Reach::Instance, Some(named)) => named,
-        (Reach::Instance, None) => Slug::parse(DEFAULT_TENANT).map_err(|_| unreadable())?,
+        (Reach::Instance, None) => default_tenant()?,
     };
     if app.authority().knows_tenant(&slug).await? {
         Ok(slug)
     } else {
         Err(no_such_tenant().into())
     }
+}
+
+/// The tenant of calls that name none, by callers who are bound to none.
+pub(crate) fn default_tenant() -> Result<Slug, Problem> {
+    Slug::parse(DEFAULT_TENANT).map_err(|error| Problem::field("Keyreeve-Tenant", &error.to_string()))
+}
+
+/// The tenant that a request names. Named twice it is refused: two readers could take two of them.
+pub(crate) fn named_tenant(headers: &HeaderMap) -> Result<Option<Slug>, Problem> {
+    let mut values = headers.get_all(TENANT_HEADER).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let slug = value.to_str().ok().and_then(|text| Slug::parse(text).ok());
+    match (slug, values.next()) {
+        (Some(slug), None) => Ok(Some(slug)),
+        _ => Err(Problem::field(
+            "Keyreeve-Tenant",
+            "must be a tenant's slug, and be given once",
+        )),
+    }
+}
+
+/// The tenant of a call whose caller names it.
+pub(crate) fn named<'c>(headers: &HeaderMap, call: &'c Call) -> Option<&'c Slug> {
+    headers.contains_key(TENANT_HEADER).then_some(&call.tenant)
+}
+
+/// Keys of which tenant alone may be judged, where a request names one; `None` if it names none. `own` is what the caller's
+/// root key reaches.
+pub(crate) async fn narrowed(app: &App, own: &Reach, headers: &HeaderMap) -> Result<Option<Reach>, Problem> {
+    let Some(named) = named_tenant(headers)? else {
+        return Ok(None);
+    };
+    match own {
+        Reach::Tenant(slug) if *slug == named => {}
+        Reach::Tenant(_) => return Err(no_such_tenant()),
+        Reach::Instance => match app.authority().knows_tenant(&named).await {
+            Ok(true) => {}
+            Ok(false) => return Err(no_such_tenant()),
+            Err(failure) => return Err(super::verify::unavailable(&failure)),
+        },
+    }
+    Ok(Some(Reach::Tenant(named)))
 }
 
 fn no_such_tenant() -> Problem {
@@ -207,4 +242,6 @@ pub(crate) fn key_id(text: &str) -> Result<keyreeve_core::KeyId, Problem> {
         .map_err(|_| Problem::new(Code::NotFound, "There is no such thing in this tenant."))
 }
 
-pub(crate) use text::{claims, description, expiry, limits, name, networks, note, reason_code, scopes, subject};
+pub(crate) use text::{
+    claims, description, expiry, limits, name, networks, new_subject, note, reason_code, scopes, subject,
+};

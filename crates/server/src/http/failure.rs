@@ -1,10 +1,15 @@
 //! The one table from what went wrong inside to what is said outside.
 
 use super::answer::Rejected;
+use super::respond::RETRY_AFTER_SECONDS;
 use keyreeve_api::{Code, Problem};
-use keyreeve_authority::Failure;
+use keyreeve_authority::{Conflict, Failure, FieldChange, Recorded};
 use keyreeve_core::check::CHECK_POLICIES_MAX;
 use keyreeve_core::lifecycle::Refusal;
+use serde_json::{Value, json};
+
+/// When a verifier for which there is no room may ask again, in seconds.
+const VERIFIER_RETRY_SECONDS: u64 = 10;
 
 impl From<Failure> for Rejected {
     fn from(failure: Failure) -> Self {
@@ -13,33 +18,27 @@ impl From<Failure> for Rejected {
 }
 
 fn problem(failure: Failure) -> Problem {
-    let denied = |detail: &str| Problem::new(Code::PermissionDenied, detail);
     match failure {
         Failure::PermissionDenied(permission) => {
             let detail =
                 format!("The root key lacks the permission {permission}, or the call is about another tenant.");
             Problem::new(Code::PermissionDenied, detail).with("permission", permission.as_str())
         }
-        Failure::InstanceOnly => {
-            denied("This is for root keys of the whole instance; the caller's is bound to a tenant.")
-        }
-        Failure::Escalation => denied("A root key cannot give a permission that it does not have itself."),
+        Failure::InstanceOnly
+        | Failure::Escalation
+        | Failure::RoleBeyond(_)
+        | Failure::PasswordByLink
+        | Failure::OwnKeysOnly
+        | Failure::OwnLimits => beyond_rights(&failure),
         Failure::CallerGone => Problem::new(
             Code::RootKeyInvalid,
             "The credential was revoked while the call was on its way. Nothing was changed.",
         ),
         Failure::Refused { item, refusal } => refused(item, &refusal),
         Failure::NotFound => Problem::new(Code::NotFound, "There is no such thing in this tenant."),
-        Failure::OwnKeysOnly => denied("A member may act only on their own keys: the subject must be the user's id."),
-        Failure::OwnLimits => {
-            denied("A member cannot say how often their own key may be used. An administrator can, or a root key.")
-        }
         Failure::Contradiction(found) => Problem::field(found.field, &found.why),
-        Failure::EmailTaken => Problem::new(
-            Code::EmailTaken,
-            "A user of this tenant has that address. Change that user, or choose another address.",
-        )
-        .with("param_name", "email"),
+        Failure::Outdated(conflict) => outdated(&conflict),
+        Failure::EmailTaken => email_taken(),
         Failure::LastAdmin => Problem::new(
             Code::LastAdmin,
             "This is the tenant's last active admin. Make another user an admin first.",
@@ -60,9 +59,16 @@ fn problem(failure: Failure) -> Problem {
             "This Idempotency-Key came with another request in the last 24 hours. Use a new one for a new request.",
         ),
         Failure::AlreadyCompleted(records) => completed(&records),
+        Failure::VerifiersOverdue { retry_after_seconds } => verifiers_overdue(retry_after_seconds),
+        Failure::TooManyVerifiers { max, of } => too_many_verifiers(max, of),
         Failure::Unavailable(why) => {
             tracing::warn!(why, "a call was answered as unavailable");
             let detail = "The store cannot be reached now. Nothing was changed; try again.";
+            Problem::new(Code::ServiceUnavailable, detail)
+        }
+        Failure::ReadOnly(why) => {
+            tracing::warn!(why, "a change was refused");
+            let detail = format!("Nothing was changed, and nothing can be now: {why}. Keys are verified as before.");
             Problem::new(Code::ServiceUnavailable, detail)
         }
         Failure::OutcomeUnknown(why) => {
@@ -80,9 +86,85 @@ fn problem(failure: Failure) -> Problem {
     }
 }
 
+/// What takes more than a permission.
+fn beyond_rights(failure: &Failure) -> Problem {
+    let detail = match failure {
+        Failure::InstanceOnly => "This is for root keys of the whole instance; the caller's is bound to a tenant.",
+        Failure::Escalation => "A root key cannot give a permission that it does not have itself.",
+        Failure::RoleBeyond(role) => {
+            let detail = format!(
+                "The role {role} may do what the caller may not: a role, and a link to sign in with it, is given only by \
+                 a caller whose permissions cover it."
+            );
+            return Problem::new(Code::PermissionDenied, detail).with("role", role.as_str());
+        }
+        Failure::PasswordByLink => {
+            "Passwords are set by their owners: leave the field `password` out, and give the user a link (POST \
+             /v1/users/{id}/invite)."
+        }
+        Failure::OwnKeysOnly => "A member may act only on their own keys: the subject must be the user's id.",
+        Failure::OwnLimits => {
+            "A member cannot say how often their own key may be used. An administrator can, or a root key."
+        }
+        _ => "The caller may not do this.",
+    };
+    Problem::new(Code::PermissionDenied, detail)
+}
+
+/// The record has changed: how, by whom and when.
+fn outdated(conflict: &Conflict) -> Problem {
+    let detail = "The record has changed since you read it; nothing was changed now. `changes` says how, by whom and when, \
+                  the newest first. Read it again, and send the change with its new ETag if it is still right.";
+    Problem::new(Code::PreconditionFailed, detail)
+        .with("etag", format!("\"{}\"", conflict.present.to_tag()))
+        .with("changes", conflict.changes.iter().map(change).collect::<Vec<_>>())
+        .with("complete", conflict.is_complete)
+}
+
+fn change(change: &Recorded) -> Value {
+    let entry = &change.entry;
+    json!({
+        "revision": entry.revision,
+        "at": entry.at.millis(),
+        "actor": { "type": entry.actor_type, "id": entry.actor_id },
+        "action": entry.action,
+        "fields": change.fields.iter().map(field).collect::<Vec<_>>(),
+    })
+}
+
+fn field(field: &FieldChange) -> Value {
+    match &field.values {
+        Some((before, after)) => json!({ "name": field.name, "before": before, "after": after }),
+        None => json!({ "name": field.name }),
+    }
+}
+
+fn email_taken() -> Problem {
+    let detail = "A user of this tenant has that address. Change that user, or choose another address.";
+    Problem::new(Code::EmailTaken, detail).with("param_name", "email")
+}
+
 fn too_many_check_policies() -> Problem {
     let detail = format!("A tenant has at most {CHECK_POLICIES_MAX} check policies. Remove one first.");
     Problem::new(Code::CheckPolicyLimitReached, detail).with("max", CHECK_POLICIES_MAX)
+}
+
+fn verifiers_overdue(retry_after_seconds: u64) -> Problem {
+    let detail = format!(
+        "Verifiers of this root key did not acknowledge in time too often, so that changes waited for them. It may \
+         connect again in {retry_after_seconds} s; until then POST /v1/verify answers it."
+    );
+    Problem::new(Code::VerifierStreamSuspended, detail).with(RETRY_AFTER_SECONDS, retry_after_seconds.max(1))
+}
+
+fn too_many_verifiers(max: usize, of: &str) -> Problem {
+    let detail = format!(
+        "There are as many verifiers {of} as there may be: {max}. End some (`keyreeve verifiers list`), or ask \
+         POST /v1/verify."
+    );
+    Problem::new(Code::VerifierLimitReached, detail)
+        .with("max", max)
+        .with(RETRY_AFTER_SECONDS, VERIFIER_RETRY_SECONDS)
 }
 
 /// A retry whose secret has arrived: the keys as they are, without secrets.
@@ -125,11 +207,28 @@ fn refused(item: usize, refusal: &Refusal) -> Problem {
             "The subject has a usable key of this name. Choose another name, or revoke the other key first.",
         )
         .with("param_name", "name"),
+        Refusal::OwnerBlocked => Problem::new(
+            Code::OwnerBlocked,
+            "The key's owner, or the tenant, is suspended or removed, so the key would not work. Open the user again first.",
+        )
+        .with("param_name", "subject"),
         Refusal::OwnershipMove => Problem::field(
             "subject",
             "differs from the key's owner, and a key does not move to another one",
         ),
         Refusal::ReasonRequired => Problem::field("revocation_reason", "is required by the tenant's policy"),
+        Refusal::ScopeNotGiven { scope, allowed } => {
+            let allowed = if allowed.is_empty() { "none" } else { allowed };
+            let detail = format!("The policy does not let your role give the scope {scope}. It may give: {allowed}.");
+            Problem::new(Code::PolicyForbids, detail)
+                .with("param_name", "scopes")
+                .with("scope", scope.as_ref())
+        }
+        Refusal::ClaimsNotGiven => Problem::new(
+            Code::PolicyForbids,
+            "The policy does not let members set claims. An administrator can, or a root key.",
+        )
+        .with("param_name", "claims"),
         Refusal::OutOfStep => {
             tracing::error!("store and authority are out of step");
             Problem::new(Code::InternalError, "Something went wrong inside. Nothing was changed.")

@@ -1,13 +1,17 @@
 //! The HTTP API: one endpoint, one file, under [`v1`]; what they share is here.
 
+pub(crate) mod anonymous;
 pub(crate) mod answer;
 pub(crate) mod bearer;
 pub(crate) mod body;
 pub(crate) mod budget;
 pub(crate) mod call;
 pub(crate) mod check_policy_text;
+mod client_address;
+pub(crate) mod conditions;
 mod failure;
 pub(crate) mod intake;
+pub(crate) mod junk;
 pub(crate) mod oauth;
 pub(crate) mod openapi;
 pub(crate) mod password;
@@ -18,5 +22,6 @@ pub(crate) mod text;
 pub(crate) mod v1;
 pub(crate) mod verify;
 
+pub use client_address::TrustedProxy;
 pub(crate) use v1::audit::event;
 pub(crate) use v1::leaks::GitHubKeys;

@@ -1,6 +1,8 @@
 //! The router and the published document, from the same list of handlers.
 
+use super::conditions::{changes_record, is_of_key, is_record};
 use super::oauth::{introspect, metadata, revoke};
+use super::v1::verifiers as connected;
 use super::v1::{api_keys, audit, check_policies, errors, leaks, me, nodes, policy, root_keys, tenants, users};
 use super::verify::VerifyDocument;
 use crate::App;
@@ -14,7 +16,7 @@ use keyreeve_api::problem::{ErrorBody, Family};
 use std::sync::LazyLock;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, Ref, RefOr, Required, ResponseBuilder};
+use utoipa::openapi::{ContentBuilder, HeaderBuilder, Ref, RefOr, Required, ResponseBuilder};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -22,7 +24,7 @@ use utoipa_axum::routes;
 #[openapi(
     info(
         title = "Keyreeve",
-        description = "A self-hosted API-key authority. When `revoke` returns, no verifier anywhere still accepts that key, although verification is answered from memory.\n\nAll `/v1/api_keys` routes are also served without `/v1`, and speak the wire of Clerk's `api_keys`. Times are Unix milliseconds. An instance root key names the tenant with the header `Keyreeve-Tenant` (`default` if it is not sent). Every mutating call takes an `Idempotency-Key`.",
+        description = "A self-hosted API-key authority. When `revoke` returns, no verifier anywhere still accepts that key, although verification is answered from memory.\n\nAll `/v1/api_keys` routes are also served without `/v1`, and speak the wire of Clerk's `api_keys`. Times are Unix milliseconds. An instance root key names the tenant with the header `Keyreeve-Tenant` (`default` if it is not sent), and is narrowed to it, for verification and introspection too; `/v1/verify`, its batch and introspection without the header are about every tenant that the root key reaches. Every mutating call takes an `Idempotency-Key`. Every record has an `ETag`; a call that changes one takes `If-Match`, and is answered with 412 `PRECONDITION_FAILED`, and what has changed since, if the record is another version by then. `GET` of a policy, a check policy, a user or a tenant takes `If-None-Match`.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
         contact(),
     ),
@@ -65,6 +67,8 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(api_keys::purge::handler))
         .routes(routes!(api_keys::events::handler))
         .routes(routes!(api_keys::usage::handler))
+        .routes(routes!(api_keys::limits::handler))
+        .routes(routes!(api_keys::limits::reset))
         .routes(routes!(api_keys::secret::handler))
         .routes(routes!(me::get))
         .routes(routes!(me::revoke))
@@ -85,12 +89,15 @@ fn routes() -> OpenApiRouter<App> {
         ))
         .routes(routes!(users::create, users::list))
         .routes(routes!(users::get, users::update, users::remove))
+        .routes(routes!(users::invite))
         .routes(routes!(tenants::create, tenants::list))
         .routes(routes!(tenants::get, tenants::update, tenants::remove))
         .routes(routes!(audit::list))
         .routes(routes!(audit::verify))
         .routes(routes!(audit::checkpoint))
         .routes(routes!(verifiers::connect))
+        .routes(routes!(connected::list))
+        .routes(routes!(connected::disconnect))
         .routes(routes!(nodes::list))
         .routes(routes!(nodes::operation))
         .routes(routes!(errors::page))
@@ -172,6 +179,7 @@ fn complete(document: &mut utoipa::openapi::OpenApi) {
             family: super::answer::family(path),
             is_public: !path.starts_with("/v1/") && !path.starts_with("/oauth2/"),
             takes_root_key: path.starts_with("/v1/") && !path.starts_with("/v1/me") && !path.starts_with("/v1/leaks"),
+            is_own: path.starts_with("/v1/me"),
         };
         if let Some(RefOr::T(body)) = item.post.as_mut().and_then(|post| post.request_body.as_mut()) {
             let needs_nothing = [
@@ -187,13 +195,42 @@ fn complete(document: &mut utoipa::openapi::OpenApi) {
         }
         if let Some(read) = &mut item.get {
             common_errors(read, &call, READ);
+            if is_record(path) {
+                versioned(read);
+                if !is_of_key(path) {
+                    answered(read, "304", "The record is the version that `If-None-Match` names");
+                }
+            }
         }
         let writes = [&mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
         for write in writes.into_iter().flatten() {
             common_errors(write, &call, READ);
             common_errors(write, &call, WRITE);
+            common_errors(write, &call, CONDITIONAL);
+            if changes_record(path) {
+                versioned(write);
+            }
         }
     }
+}
+
+/// Successful answers carry the version of the record.
+fn versioned(operation: &mut utoipa::openapi::path::Operation) {
+    let answers = operation.responses.responses.iter_mut();
+    for (_, answer) in answers.filter(|(status, _)| matches!(status.as_str(), "200" | "201" | "202")) {
+        if let RefOr::T(answer) = answer {
+            let header = HeaderBuilder::new()
+                .description(Some("The version of the record, for `If-Match` and `If-None-Match`"))
+                .build();
+            answer.headers.insert("ETag".to_owned(), RefOr::T(header));
+        }
+    }
+}
+
+/// One more answer, without a body.
+fn answered(operation: &mut utoipa::openapi::path::Operation, status: &str, description: &str) {
+    let response = ResponseBuilder::new().description(description).build();
+    operation.responses.responses.insert(status.to_owned(), response.into());
 }
 
 /// What a path says about every call to it.
@@ -201,10 +238,18 @@ struct Call {
     family: Family,
     is_public: bool,
     takes_root_key: bool,
+    /// A key does it to itself.
+    is_own: bool,
 }
 
 /// Status, what it means, and whether it takes a root key or at least a store to happen.
 type CommonError = (&'static str, &'static str, fn(&Call) -> bool);
+
+const CONDITIONAL: &[CommonError] = &[(
+    "412",
+    "PRECONDITION_FAILED: the record is another version than If-Match names",
+    |call| call.takes_root_key || call.is_own,
+)];
 
 const READ: &[CommonError] = &[
     ("400", "The request cannot be understood", |_| true),

@@ -1,15 +1,19 @@
 //! Between the policy document and the policy.
 
+use super::call;
+use super::v1::api_keys;
 use keyreeve_api::json::Object;
 use keyreeve_api::seconds::Whole;
 use keyreeve_api::{Problem, policy as wire};
 use keyreeve_core::Policy;
 use keyreeve_core::key::Prefix;
 use keyreeve_core::policy::{After, Confirm, LeakAction, ListDefault, Names, Preset, ReasonRule, Reveal, Undo};
+use keyreeve_core::scope::Scopes;
 
-/// The policy that a wish stands for: a preset, and what overrides it.
-pub(crate) fn policy(wish: &wire::PutPolicy, own: Preset) -> Result<Policy, Problem> {
-    let mut preset = own;
+/// The policy that a wish stands for: a preset, and what overrides it. The prefix is the tenant's own, and no part of a
+/// preset.
+pub(crate) fn policy(wish: &wire::PutPolicy, own: &Policy) -> Result<Policy, Problem> {
+    let mut preset = own.preset;
     word(
         &mut preset,
         "preset",
@@ -17,7 +21,10 @@ pub(crate) fn policy(wish: &wire::PutPolicy, own: Preset) -> Result<Policy, Prob
         Preset::parse,
         Preset::ALL,
     )?;
-    let mut policy = preset.policy();
+    let mut policy = Policy {
+        prefix: own.prefix.clone(),
+        ..preset.policy()
+    };
     if let Some(text) = &wish.prefix {
         policy.prefix = Prefix::parse(text).map_err(|error| Problem::field("prefix", &error.to_string()))?;
     }
@@ -39,14 +46,7 @@ pub(crate) fn policy(wish: &wire::PutPolicy, own: Preset) -> Result<Policy, Prob
         override_expiry(&mut policy, expiry);
     }
     if let Some(Object(rotate)) = &wish.rotate {
-        set(
-            &mut policy.rotate.overlap_default_seconds,
-            rotate.overlap_default_seconds.map(|seconds| seconds.0),
-        );
-        set(
-            &mut policy.rotate.overlap_max_seconds,
-            rotate.overlap_max_seconds.map(|seconds| seconds.0),
-        );
+        override_rotate(&mut policy, rotate);
     }
     if let Some(Object(revoke)) = &wish.revoke {
         override_revoke(&mut policy, revoke)?;
@@ -77,7 +77,38 @@ pub(crate) fn policy(wish: &wire::PutPolicy, own: Preset) -> Result<Policy, Prob
             LeakAction::ALL,
         )?;
     }
+    override_new_keys(&mut policy, wish)?;
     Ok(policy)
+}
+
+/// What may be written into keys, and what new ones get.
+fn override_new_keys(policy: &mut Policy, wish: &wire::PutPolicy) -> Result<(), Problem> {
+    if let Some(Object(grant)) = &wish.grant {
+        override_grant(policy, grant)?;
+    }
+    if let Some(Object(new_keys)) = &wish.new_keys
+        && let Some(limits) = &new_keys.limits
+    {
+        let limits = limits.iter().map(|Object(limit)| limit);
+        policy.default_limits = call::limits("new_keys.limits", limits)?;
+    }
+    Ok(())
+}
+
+fn override_grant(policy: &mut Policy, wish: &wire::PutGrant) -> Result<(), Problem> {
+    let grant = &mut policy.grant;
+    let scopes = |field: &str, wish: &Option<Vec<String>>| {
+        let patterns = wish.as_ref();
+        patterns.map(|patterns| call::scopes(field, patterns)).transpose()
+    };
+    if let Some(Object(member)) = &wish.member {
+        set(&mut grant.member.scopes, scopes("grant.member.scopes", &member.scopes)?);
+        set(&mut grant.member.claims, member.claims);
+    }
+    if let Some(Object(admin)) = &wish.admin {
+        set(&mut grant.admin_scopes, scopes("grant.admin.scopes", &admin.scopes)?);
+    }
+    Ok(())
 }
 
 fn override_expiry(policy: &mut Policy, wish: &wire::PutExpiry) {
@@ -88,11 +119,22 @@ fn override_expiry(policy: &mut Policy, wish: &wire::PutExpiry) {
             .as_ref()
             .map(|days| days.iter().copied().map(small).collect()),
     );
+    set(&mut expiry.custom, wish.custom);
     set(&mut expiry.default_days, wish.default_days.map(|days| days.map(small)));
     set(&mut expiry.max_days, wish.max_days.map(|days| days.map(small)));
     set(&mut expiry.allow_never, wish.allow_never);
     set(&mut expiry.editable, wish.editable);
     set(&mut expiry.renew_expired, wish.renew_expired);
+}
+
+fn override_rotate(policy: &mut Policy, wish: &wire::PutRotate) {
+    let rotate = &mut policy.rotate;
+    let seconds = |wish: Option<Whole>| wish.map(|seconds| seconds.0);
+    set(
+        &mut rotate.overlap_default_seconds,
+        seconds(wish.overlap_default_seconds),
+    );
+    set(&mut rotate.overlap_max_seconds, seconds(wish.overlap_max_seconds));
 }
 
 fn override_revoke(policy: &mut Policy, wish: &wire::PutRevoke) -> Result<(), Problem> {
@@ -155,6 +197,10 @@ fn word<T: Copy + std::fmt::Display>(
     Ok(())
 }
 
+fn owned(scopes: &Scopes) -> Vec<String> {
+    scopes.iter().map(str::to_owned).collect()
+}
+
 /// The whole document of a policy.
 pub(crate) fn document(policy: &Policy) -> wire::Policy {
     wire::Policy {
@@ -167,6 +213,7 @@ pub(crate) fn document(policy: &Policy) -> wire::Policy {
         },
         expiry: wire::Expiry {
             choices_days: policy.expiry.choices_days.clone(),
+            custom: policy.expiry.custom,
             default_days: policy.expiry.default_days,
             max_days: policy.expiry.max_days,
             allow_never: policy.expiry.allow_never,
@@ -198,6 +245,18 @@ pub(crate) fn document(policy: &Policy) -> wire::Policy {
         },
         leaks: wire::Leaks {
             action: policy.leaks.action.as_str(),
+        },
+        grant: wire::Grant {
+            member: wire::MemberGrant {
+                scopes: owned(&policy.grant.member.scopes),
+                claims: policy.grant.member.claims,
+            },
+            admin: wire::AdminGrant {
+                scopes: owned(&policy.grant.admin_scopes),
+            },
+        },
+        new_keys: wire::NewKeys {
+            limits: policy.default_limits.as_slice().iter().map(api_keys::limit).collect(),
         },
         not_allowed_today: None,
     }

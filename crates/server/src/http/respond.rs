@@ -3,7 +3,8 @@
 use axum::body::Body;
 use bytes::Bytes;
 use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, STRICT_TRANSPORT_SECURITY,
+    WWW_AUTHENTICATE,
 };
 use hyper::{Response, StatusCode};
 use keyreeve_api::{Code, Family, Problem};
@@ -13,6 +14,7 @@ use serde::Serialize;
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const A_YEAR: HeaderValue = HeaderValue::from_static("max-age=31536000");
 /// How long a client should wait when the store is away, in seconds.
 const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
@@ -101,6 +103,12 @@ pub(crate) fn with_request_id(mut response: Response<Body>, request_id: &str) ->
     response
 }
 
+/// The same answer, to somebody who came by TLS: browsers come by nothing else for a year (RFC 6797).
+pub(crate) fn by_tls_only(mut response: Response<Body>) -> Response<Body> {
+    response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, A_YEAR);
+    response
+}
+
 /// The same answer, after which the connection is closed.
 pub(crate) fn closing(mut response: Response<Body>) -> Response<Body> {
     response
@@ -117,7 +125,7 @@ pub(crate) fn keep_allow(from: &Response<Body>, mut to: Response<Body>) -> Respo
     to
 }
 
-/// Whether a key is good cannot be known now. Never a guess, and never 401 (http.md, section 2b).
+/// Whether a key is good cannot be known now. Never a guess, and never 401.
 pub(crate) fn no_verdict() -> Problem {
     let detail = "The store cannot be reached now, so no verdict is given. Try again.";
     Problem::new(Code::ServiceUnavailable, detail)

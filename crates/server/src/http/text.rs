@@ -21,11 +21,16 @@ fn wrong(field: impl Display, what: impl Display) -> Problem {
 }
 
 pub(crate) fn name(field: impl Display, text: &str) -> Result<Name, Problem> {
-    named(field, Name::parse(text))
+    named(field, Name::parse_new(text))
 }
 
 pub(crate) fn subject(field: impl Display, text: &str) -> Result<Subject, Problem> {
     named(field, Subject::parse(text))
+}
+
+/// The owner of a key that is to be made.
+pub(crate) fn new_subject(field: impl Display, text: &str) -> Result<Subject, Problem> {
+    named(field, Subject::parse_new(text))
 }
 
 pub(crate) fn description(field: impl Display, text: &str) -> Result<Description, Problem> {

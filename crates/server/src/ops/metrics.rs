@@ -1,7 +1,9 @@
-//! The numbers of this process (ecosystem.md, section 1.7). Names are append-only (A8).
+//! The numbers of this process. Names are append-only (A8).
 
 use super::process::Process;
 use crate::App;
+use crate::edge::SeatCounts;
+use crate::log;
 use crate::tls::{Tls, TlsReport};
 use keyreeve_authority::Node;
 use keyreeve_store::cluster::Durability;
@@ -33,6 +35,8 @@ impl Collector for Snapshot {
         let to = &mut encoder;
         encode_verifications(to, app)?;
         encode_changes(to, app)?;
+        encode_clock(to, app)?;
+        encode_writes(to, app)?;
         if let Some(census) = app.numbers().census() {
             encode_census(to, &census)?;
         }
@@ -41,6 +45,10 @@ impl Collector for Snapshot {
         }
         let reports: Vec<_> = app.tls().iter().map(Tls::report).collect();
         encode_tls(to, &reports)?;
+        let help = "Lines of the log, and of standard output, that were dropped: not read, or not written";
+        let dropped = log::dropped_lines().map(|(stream, lines)| ([("stream", stream)], lines));
+        counters(to, "keyreeve_log_lines_dropped", help, &dropped)?;
+        encode_connections(to, app)?;
         encode_process(to, app)?;
         let build = [(&[("version", env!("CARGO_PKG_VERSION"))][..], 1)];
         gauges(to, "keyreeve_build_info", "Version of this build", build)
@@ -70,8 +78,29 @@ fn encode_verifications(to: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Resul
     gauge(to, "keyreeve_cache_capacity", help, verifier.capacity())?;
     let help = "Newest change that verdicts take into account";
     gauge(to, "keyreeve_applied_revision", help, verifier.applied())?;
+    encode_children(to, app)
+}
+
+/// The verifiers inside applications.
+fn encode_children(to: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
+    let counts = app.authority().children().counts();
     let help = "Verifiers inside applications that hang on this process";
-    gauge(to, "keyreeve_verifiers_connected", help, verifier.children().len())
+    gauge(to, "keyreeve_verifiers_connected", help, counts.connected)?;
+    let help = "Verifiers that were disconnected because they did not acknowledge an order in time";
+    counter(to, "keyreeve_verifiers_overdue", help, counts.overdue)?;
+    let refused = counts.refused.saturating_add(app.verifier_shares().refused());
+    let help = "Connections of verifiers that were refused: too many, or suspended";
+    counter(to, "keyreeve_verifiers_refused", help, refused)?;
+    let help = "Orders to forget that verifiers have not acknowledged yet";
+    gauge(
+        to,
+        "keyreeve_verifier_orders_outstanding",
+        help,
+        counts.orders_outstanding,
+    )?;
+    let help = "How long the oldest of them has not been acknowledged; 0 if there is none";
+    let oldest = app.authority().oldest_order_ms();
+    seconds(to, "keyreeve_verifier_oldest_order", help, oldest)
 }
 
 fn encode_changes(to: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
@@ -105,10 +134,44 @@ fn encode_changes(to: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
     let checkpoint = app.checkpoints().newest().map_or(0, |newest| newest.revision);
     let help = "Entry of the audit log that the newest signed checkpoint covers";
     gauge(to, "keyreeve_audit_checkpoint_revision", help, checkpoint)?;
+    let help =
+        "1 if the end of the audit log is not signed: it does not contain what was signed before, or cannot be kept";
+    let is_refused = u64::from(app.checkpoints().trouble().is_some());
+    gauge(to, "keyreeve_audit_checkpoint_refused", help, is_refused)?;
+    let help = "1 if this process answers nothing until it is started again: the database is not the one it opened";
+    let is_halted = u64::from(app.authority().verifier().halted().is_some());
+    gauge(to, "keyreeve_halted", help, is_halted)?;
     let verified = app.numbers().audit_verified_at().map_or(0, |at| at.millis() / 1_000);
     let help = "When this process last found the audit log whole; 0 if it was not asked";
     let name = "keyreeve_audit_verified_timestamp";
     timestamp(to, name, help, verified)
+}
+
+fn encode_clock(to: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
+    let behind = app.authority().clock_behind().unwrap_or_default();
+    let ms = u64::try_from(behind.as_millis()).unwrap_or(u64::MAX);
+    let help = "How far the reference clock is behind the time that expiry is decided by; 0 if it is followed";
+    seconds(to, "keyreeve_database_clock_behind", help, ms)
+}
+
+fn encode_writes(to: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
+    let health = app.authority().write_health();
+    let now = app.authority().now().millis() / 1_000;
+    let ago = health.last_success_ago.map(|ago| whole(ago.as_secs()));
+    let help = "When something was last written into the store; 0 if nothing was since the start";
+    let last = ago.map_or(0, |ago| now.saturating_sub(ago));
+    timestamp(to, "keyreeve_store_last_write_timestamp", help, last)?;
+    let help = "Transactions that the store did not take, or of which it did not say in time whether it had";
+    let failures = ConstCounter::new(health.failures);
+    let name = "keyreeve_store_write_failures";
+    failures.encode(to.encode_descriptor(name, help, None, failures.metric_type())?)?;
+    let help = "1 if the last write failed and none has succeeded since";
+    gauge(
+        to,
+        "keyreeve_store_writes_failing",
+        help,
+        u64::from(health.is_failing()),
+    )
 }
 
 fn encode_census(to: &mut DescriptorEncoder<'_>, census: &Census) -> fmt::Result {
@@ -125,6 +188,32 @@ fn encode_census(to: &mut DescriptorEncoder<'_>, census: &Census) -> fmt::Result
     let expiring = expiring.map(|(within, count)| ([("within", within.as_str())], whole(count)));
     let help = "Keys that work and expire within a time, counted now and then";
     gauges(to, "keyreeve_keys_expiring", help, expiring)
+}
+
+fn encode_connections(to: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
+    let seats = app.seats().named().map(|(name, seats)| (name, seats.counts()));
+    let open = seats.map(|(name, counts)| ([("listener", name)], whole(counts.taken)));
+    gauges(to, "keyreeve_connections", "Connections, by listener", open)?;
+    let unknown = seats.map(|(name, counts)| ([("listener", name)], whole(counts.unknown)));
+    let help = "Connections on which no request has had a good credential";
+    gauges(to, "keyreeve_connections_unknown", help, unknown)?;
+    let all = seats.map(|(name, counts)| ([("listener", name)], whole(counts.all)));
+    gauges(
+        to,
+        "keyreeve_connections_max",
+        "Connections that there may be at most",
+        all,
+    )?;
+    let ended = |result: &'static str, count: fn(&SeatCounts) -> u64| {
+        seats.map(|(name, counts)| ([("listener", name), ("result", result)], count(&counts)))
+    };
+    let displaced = [
+        ended("evicted", |counts| counts.evicted),
+        ended("refused", |counts| counts.refused),
+    ]
+    .concat();
+    let help = "Connections for which there was no place: evicted made room for another, refused was closed at once";
+    counters(to, "keyreeve_connections_displaced", help, &displaced)
 }
 
 fn encode_process(to: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
@@ -192,6 +281,19 @@ fn encode_node(to: &mut DescriptorEncoder<'_>, node: &Node) -> fmt::Result {
     gauge(to, "keyreeve_history_forked", help, health.forks)?;
     let help = "Denials that the database had lost and was told again";
     gauge(to, "keyreeve_denials_reasserted", help, health.reasserted)?;
+    let help = "How often the database's history was found to be another one than before";
+    counter(to, "keyreeve_history_forks", help, health.forks)?;
+    let help = "Denials that the database had lost and was told again";
+    counter(to, "keyreeve_reasserted_denials", help, health.reasserted)?;
+    let help = "Leases of this node that ended before they were renewed, and that changes may have waited for";
+    counter(to, "keyreeve_lease_losses", help, health.lease_losses)?;
+    let help = "1 if this node lost its lease too often, and holds none for a while";
+    gauge(
+        to,
+        "keyreeve_node_on_probation",
+        help,
+        u64::from(health.is_on_probation),
+    )?;
     let is_at_risk = health.durability == Durability::AtRisk;
     let help = "1 if the database may lose an acknowledged change";
     gauge(to, "keyreeve_durability_at_risk", help, u64::from(is_at_risk))
@@ -208,6 +310,11 @@ fn counters<L: EncodeLabelSet>(
         ConstCounter::new(*count).encode(family.encode_family(labels)?)?;
     }
     Ok(())
+}
+
+fn counter(to: &mut DescriptorEncoder<'_>, name: &str, help: &str, count: u64) -> fmt::Result {
+    let counter = ConstCounter::new(count);
+    counter.encode(to.encode_descriptor(name, help, None, counter.metric_type())?)
 }
 
 fn gauges<L: EncodeLabelSet>(

@@ -4,38 +4,164 @@ use super::plain;
 use crate::App;
 use axum::body::Body;
 use hyper::{Response, StatusCode};
+use rustix::fs::statvfs;
 use std::fmt::Write as _;
-use std::time::Duration;
 
-/// How long the store may take to answer before the process counts as not ready.
-const READY_TIMEOUT: Duration = Duration::from_secs(2);
+/// A disk with less than this free, in bytes, takes no change: a commit needs a few pages.
+const FREE_BYTES_MIN: u64 = 32 * 1024;
+
+/// What was found of one part of the work.
+struct Check {
+    name: &'static str,
+    standing: Standing,
+    text: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// All is well.
+    Good,
+    /// Not all is well, and the process is still of use: it stays ready.
+    Warns,
+    /// The process cannot do its work.
+    Fails,
+}
+
+impl Check {
+    fn good(name: &'static str, text: impl Into<String>) -> Self {
+        let (standing, text) = (Standing::Good, text.into());
+        Self { name, standing, text }
+    }
+
+    fn warns(name: &'static str, text: impl Into<String>) -> Self {
+        let (standing, text) = (Standing::Warns, text.into());
+        Self { name, standing, text }
+    }
+
+    fn fails(name: &'static str, text: impl Into<String>) -> Self {
+        let (standing, text) = (Standing::Fails, text.into());
+        Self { name, standing, text }
+    }
+}
+
+/// Everything that is looked at. The first that fails is what the one line says.
+async fn checks(app: &App) -> Vec<Check> {
+    let mut checks = Vec::new();
+    checks.extend(process(app));
+    checks.push(history(app));
+    checks.extend(lease(app));
+    checks.extend([clock(app), store(app).await, writes(app), checkpoint(app)]);
+    checks
+}
 
 /// Answers the question.
 pub(super) async fn serve(app: &App, query: Option<&str>) -> Response<Body> {
-    let trouble = trouble(app).await;
-    let status = match trouble {
-        Some(_) => StatusCode::SERVICE_UNAVAILABLE,
-        None => StatusCode::OK,
+    let checks = checks(app).await;
+    let of = |standing| checks.iter().find(|check| check.standing == standing);
+    let (status, mut text) = match (of(Standing::Fails), of(Standing::Warns)) {
+        (Some(failed), _) => (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", failed.text)),
+        (None, Some(warning)) => (StatusCode::OK, format!("ok, but {}: {}\n", warning.name, warning.text)),
+        (None, None) => (StatusCode::OK, "ok\n".to_owned()),
     };
-    let mut text = format!("{}\n", trouble.unwrap_or("ok"));
     if query.is_some_and(|query| query == "verbose" || query.starts_with("verbose=")) {
+        // In this order: the first lines stood here before there was a line for each check.
         details(app, &mut text);
+        for check in &checks {
+            let sign = if check.standing == Standing::Good { '+' } else { '-' };
+            // Writing into memory does not fail.
+            let _done = writeln!(text, "[{sign}]{} {}", check.name, check.text);
+        }
     }
     plain(status, text)
 }
 
-/// Why the process is not ready.
-async fn trouble(app: &App) -> Option<&'static str> {
-    if app.is_stopping() {
-        return Some("stopping");
+fn process(app: &App) -> Option<Check> {
+    app.is_stopping().then(|| Check::fails("process", "stopping"))
+}
+
+/// Whether the database is the one that was opened, and whose log was signed; among several nodes, whether it has lost
+/// nothing that this node knows.
+fn history(app: &App) -> Check {
+    let Some(node) = app.authority().node() else {
+        return match app.authority().verifier().halted() {
+            Some(why) => Check::fails("history", why),
+            None => Check::good("history", "the database is the one that was signed"),
+        };
+    };
+    match node.health().is_recovering {
+        true => Check::fails("history", "the database lost changes, and is told what was denied"),
+        false => Check::good("history", "the database has what this node knows"),
     }
-    match tokio::time::timeout(READY_TIMEOUT, app.authority().is_ready()).await {
-        Ok(true) => app
-            .authority()
-            .node()
-            .filter(|node| node.lease_left_ms() == 0)
-            .map(|_| "this node holds no lease"),
-        Ok(false) | Err(_) => Some("the store does not answer"),
+}
+
+/// Whether the reference clock is followed.
+fn clock(app: &App) -> Check {
+    let whose = match app.authority().node() {
+        Some(_) => "the database's clock",
+        None => "this machine's clock",
+    };
+    match app.authority().clock_behind() {
+        Some(behind) => Check::fails(
+            "clock",
+            format!(
+                "{whose} is {} s behind the time that was given before: keys are judged by the later time until the clock is \
+                 right",
+                behind.as_secs()
+            ),
+        ),
+        None => Check::good("clock", format!("{whose} is followed")),
+    }
+}
+
+async fn store(app: &App) -> Check {
+    match app.is_answered().await {
+        true => Check::good("store", "answers"),
+        false => Check::fails("store", "the store does not answer"),
+    }
+}
+
+/// Among several nodes: whether this one may verify.
+fn lease(app: &App) -> Option<Check> {
+    let node = app.authority().node()?;
+    if node.health().is_on_probation {
+        let why = "this node lost its lease too often, and holds none for a while";
+        return Some(Check::fails("lease", why));
+    }
+    Some(match app.authority().holds_lease() {
+        false => Check::fails("lease", "this node holds no lease"),
+        true => Check::good("lease", format!("{} ms left", node.lease_left_ms())),
+    })
+}
+
+/// Whether changes can be made. Keys are verified without that.
+fn writes(app: &App) -> Check {
+    if let Some(obstacle) = app.authority().obstacle() {
+        return Check::warns("writes", format!("failing: {obstacle}; nothing was changed"));
+    }
+    // Where a database server keeps the data, this disk holds nothing that a change needs.
+    let free = match app.authority().node() {
+        Some(_) => None,
+        None => statvfs(&app.settings().data).ok(),
+    };
+    let free = free.map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+    if free.is_some_and(|free| free < FREE_BYTES_MIN) {
+        return Check::warns("writes", "failing: the disk is full; nothing was changed");
+    }
+    let health = app.authority().write_health();
+    match health.is_failing() {
+        true => Check::warns(
+            "writes",
+            format!("failing: {}", health.last_failure.unwrap_or_default()),
+        ),
+        false => Check::good("writes", "possible"),
+    }
+}
+
+/// Whether the end of the audit log is signed.
+fn checkpoint(app: &App) -> Check {
+    match app.checkpoints().trouble() {
+        Some(why) => Check::warns("checkpoint", why),
+        None => Check::good("checkpoint", "the audit log is signed"),
     }
 }
 
@@ -47,6 +173,14 @@ fn details(app: &App, text: &mut String) {
     };
     line("revision", &app.authority().verifier().applied());
     line("remembered", &app.authority().verifier().entries());
+    let writes = app.authority().write_health();
+    if let Some(ago) = writes.last_success_ago {
+        line("last_write_seconds_ago", &ago.as_secs());
+    }
+    if let Some(why) = writes.last_failure {
+        line("write_failures_in_a_row", &writes.failures_in_a_row);
+        line("last_write_failure", &why);
+    }
     if let Some(node) = app.authority().node() {
         line("lease_left_ms", &node.lease_left_ms());
         line("durability", &node.health().durability.as_str());

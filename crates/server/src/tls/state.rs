@@ -10,12 +10,10 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 /// How often the files are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// Most handshakes of one listener at a time; more wait, within the time that a handshake has.
-const HANDSHAKES_MAX: usize = 4_096;
 /// A certificate that ends within 14 days should have been renewed: who renews by themselves do so with 30 days left.
 const RENEWAL_DUE_MS: u64 = 14 * 24 * 3_600_000;
 
@@ -30,7 +28,6 @@ struct Inner {
     /// What the files held when they were first read.
     opened: Fingerprint,
     current: RwLock<Current>,
-    handshakes: Semaphore,
     tallies: Tallies,
 }
 
@@ -95,7 +92,6 @@ impl Tls {
                 loaded,
                 complaint: None,
             }),
-            handshakes: Semaphore::new(HANDSHAKES_MAX),
             tallies: Tallies::default(),
         })))
     }
@@ -104,11 +100,6 @@ impl Tls {
     pub(crate) fn config(&self) -> Arc<ServerConfig> {
         let current = self.0.current.read().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&current.loaded.config)
-    }
-
-    /// Who may shake hands now.
-    pub(crate) fn handshakes(&self) -> &Semaphore {
-        &self.0.handshakes
     }
 
     /// Counts how a handshake ended.

@@ -1,28 +1,42 @@
-//! Verifiers inside applications: each hangs on this process by one connection (coherence.md, section 2.5).
+//! Verifiers inside applications: each hangs on this process by one connection.
 //!
 //! What they may do is decided in `keyreeve_authority::children`; here are the connection and the words.
 
+mod lines;
 mod marker;
+mod outbox;
 mod session;
+mod share;
 mod told;
 
 pub(crate) use marker::Marker;
+pub(crate) use share::Shares;
 
 use crate::App;
-use crate::http::answer::Rejected;
+use crate::http::answer::{Rejected, RequestInfo};
 use crate::http::bearer::bearer;
-use crate::http::call::{Incoming, NoBody};
+use crate::http::call::{Incoming, NoBody, TENANT_HEADER, root_key_invalid};
 use axum::body::Body;
 use axum::extract::{FromRequest as _, Request, State};
 use axum::response::Response;
 use hyper::header::{CONNECTION, HeaderValue, UPGRADE};
-use hyper::upgrade::OnUpgrade;
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper::{HeaderMap, StatusCode, Version};
+use hyper_util::rt::TokioIo;
 use keyreeve_api::problem::ErrorBody;
 use keyreeve_api::verifiers::PROTOCOL;
 use keyreeve_api::{Code, Problem};
-use keyreeve_core::access::Permission;
-use session::Session;
+use keyreeve_authority::children::SWEEP_MS;
+use keyreeve_authority::verifier::RootPass;
+use keyreeve_authority::{Call, Failure};
+use keyreeve_core::access::{Permission, Reach};
+use session::{Session, Visitor};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+
+/// The connection of a verifier.
+type Stream = TokioIo<Upgraded>;
 
 /// Connect a verifier that answers from its own memory.
 ///
@@ -32,6 +46,8 @@ use session::Session;
     get, path = "/v1/verifiers", tag = "verify", operation_id = "connectVerifier",
     responses(
         (status = 101, description = "From here on both sides speak `keyreeve-verifier`"),
+        (status = 429, description = "VERIFIER_LIMIT_REACHED or VERIFIER_STREAM_SUSPENDED", body = ErrorBody,
+            content_type = "application/problem+json"),
         (status = 426, description = "UPGRADE_REQUIRED", body = ErrorBody, content_type = "application/problem+json"),
     ),
     security(("root_key" = ["keys:verify"]))
@@ -39,6 +55,11 @@ use session::Session;
 pub(crate) async fn connect(State(app): State<App>, mut request: Request) -> Result<Response, Rejected> {
     let upgrade = request.extensions_mut().remove::<OnUpgrade>();
     let wishes = request.version() == Version::HTTP_11 && wishes_protocol(request.headers());
+    let seat = request
+        .extensions()
+        .get::<RequestInfo>()
+        .map(|info| (info.peer.seat.clone(), info.peer.seat.busy()));
+    let names_tenant = request.headers().contains_key(TENANT_HEADER);
     let secret = bearer(request.headers())?.map(str::to_owned);
     let Incoming { call, .. } = Incoming::<NoBody>::from_request(request, &app).await?;
     call.require(Permission::KeysVerify)?;
@@ -48,10 +69,24 @@ pub(crate) async fn connect(State(app): State<App>, mut request: Request) -> Res
         return Err(Problem::new(Code::UpgradeRequired, detail).into());
     };
     let pass = match secret {
-        Some(secret) => app.authority().root_key(&secret).await?,
+        // It may have ended since it was checked: without it, nobody would know whose verifier this is.
+        Some(secret) => Some(app.authority().root_key(&secret).await?.ok_or_else(root_key_invalid)?),
         None => None,
     };
-    tokio::spawn(Session::run(app, call.caller.reach, pass, upgrade));
+    let reach = match names_tenant {
+        true => Reach::Tenant(call.tenant.clone()),
+        false => call.caller.reach.clone(),
+    };
+    if !app.authority().is_reach_open(&reach).await? {
+        let detail = "The tenant is suspended. Its verifiers may connect again when it is active.";
+        return Err(Problem::new(Code::PermissionDenied, detail).into());
+    }
+    let visitor = admitted(&app, &call, pass, reach)?;
+    tokio::spawn(async move {
+        Session::run(app, visitor, upgrade).await;
+        // It counts among the connections, and is never idle.
+        drop(seat);
+    });
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     response
@@ -61,6 +96,37 @@ pub(crate) async fn connect(State(app): State<App>, mut request: Request) -> Res
         .headers_mut()
         .insert(UPGRADE, HeaderValue::from_static(PROTOCOL));
     Ok(response)
+}
+
+/// Whether another verifier may connect now.
+fn admitted(app: &App, call: &Call, pass: Option<RootPass>, reach: Reach) -> Result<Visitor, Failure> {
+    app.authority().may_connect(pass.as_ref(), &reach)?;
+    let share = app.verifier_shares().of(pass.as_ref().map(RootPass::id), &reach);
+    let of = "that have not said hello, of this root key or tenant";
+    let silent = share.silent().ok_or_else(|| {
+        app.verifier_shares().count_refused();
+        let max = share::SILENT.0;
+        Failure::TooManyVerifiers { max, of }
+    })?;
+    Ok(Visitor {
+        reach,
+        pass,
+        peer: call.address.clone().unwrap_or_else(|| "this machine".into()),
+        share,
+        silent,
+    })
+}
+
+/// Looks after verifiers again and again: one that does not acknowledge in time is closed also when nothing else happens.
+pub(crate) async fn sweep(app: App, mut stopping: watch::Receiver<bool>) {
+    let mut ticks = tokio::time::interval(Duration::from_millis(SWEEP_MS));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => app.authority().sweep_children(),
+            _ = stopping.wait_for(|&stopping| stopping) => return,
+        }
+    }
 }
 
 fn wishes_protocol(headers: &HeaderMap) -> bool {

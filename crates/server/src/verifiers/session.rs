@@ -1,78 +1,62 @@
 //! One connection of one verifier, from its first word to its last.
 
+use super::Stream;
+use super::lines::{Lines, LongLine};
+use super::outbox::Outbox;
+use super::share::{Place, Share};
 use super::told::told;
 use crate::App;
 use crate::http::budget;
-use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use keyreeve_api::verifiers::{ChargedUse, ChildSays, LINE_BYTES_MAX, NodeSays, Seen};
-use keyreeve_authority::children::{Line, Reported};
+use keyreeve_api::verifiers::{ChargedUse, ChildSays, NodeSays, Seen};
+use keyreeve_authority::children::{Line, Newcomer, Reported};
 use keyreeve_authority::verifier::RootPass;
 use keyreeve_core::access::Reach;
-use keyreeve_core::coherence::nursery::{ChildId, Forget, Order};
+use keyreeve_core::coherence::nursery::ChildId;
 use keyreeve_core::limits::COST_MAX;
 use keyreeve_core::verdict::Denial;
-use keyreeve_core::{Digest, KeyId, Timestamp};
+use keyreeve_core::{Digest, Timestamp};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, ReadHalf, WriteHalf};
-use tokio::sync::Semaphore;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::io::WriteHalf;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::timeout;
 
-/// Most messages that wait to be written; a verifier that reads so slowly is let go.
-const WAITING_MAX: usize = 10_000;
-/// Most questions and reports of one verifier that are looked into at once.
+/// Most questions of one verifier that are looked into or wait for it.
 const QUESTIONS_MAX: usize = 256;
-/// A verifier that says nothing for so long is gone.
-const SILENCE_MAX: Duration = Duration::from_secs(60);
-/// How long writing one message may take.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Most reports of one verifier that are looked into or wait for it.
+const REPORTS_MAX: usize = 2;
+/// Most pings of one verifier that wait: an honest one waits for each grant.
+const PINGS_MAX: usize = 16;
+/// How long a connection may be silent before it says hello.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a question waits for its turn: then whoever asked has given up.
+const QUESTION_PATIENCE: Duration = Duration::from_secs(2);
+/// How long what is queued may still be written when a connection ends.
+const LAST_WORDS: Duration = Duration::from_millis(250);
 /// Most secrets that a verifier may say that it remembers.
 const CAPACITY_MAX: usize = 10_000_000;
-
-type Stream = TokioIo<Upgraded>;
 
 /// What speaks with one verifier.
 pub(super) struct Session {
     app: App,
-    reach: Reach,
     id: ChildId,
     outbox: Arc<Outbox>,
+    share: Arc<Share>,
+    pings: mpsc::Sender<u64>,
     questions: Arc<Semaphore>,
+    reports: Arc<Semaphore>,
 }
 
-/// Messages on their way to the verifier, in their order.
-struct Outbox {
-    queue: UnboundedSender<NodeSays>,
-    waiting: AtomicUsize,
-    /// The order after which the verifier goes; 0 is none.
-    last_order: AtomicU64,
-}
-
-impl Outbox {
-    fn push(&self, message: NodeSays) -> bool {
-        self.waiting.fetch_add(1, Ordering::AcqRel) < WAITING_MAX && self.queue.send(message).is_ok()
-    }
-}
-
-impl Line for Outbox {
-    fn order(&self, order: Order, ended: &[KeyId], is_last: bool) -> bool {
-        if is_last {
-            self.last_order.store(order.number, Ordering::Release);
-        }
-        let digests = match order.what {
-            Forget::Secrets(digests) => Some(digests.iter().map(Digest::to_hex).collect()),
-            Forget::Everything => None,
-        };
-        self.push(NodeSays::Forget {
-            number: order.number,
-            revision: order.revision,
-            digests,
-            ended: ended.iter().map(KeyId::to_string).collect(),
-            is_last,
-        })
-    }
+/// Who has connected, as the request said.
+pub(super) struct Visitor {
+    pub(super) reach: Reach,
+    pub(super) pass: Option<RootPass>,
+    pub(super) peer: Box<str>,
+    pub(super) share: Arc<Share>,
+    /// Held until it has said hello.
+    pub(super) silent: Place,
 }
 
 /// How a session ended.
@@ -84,71 +68,68 @@ enum End {
 }
 
 impl Session {
-    /// Serves a verifier until it goes.
-    pub(super) async fn run(app: App, reach: Reach, pass: Option<RootPass>, upgrade: OnUpgrade) {
-        let Ok(upgraded) = upgrade.await else { return };
-        let (reading, writing) = tokio::io::split(TokioIo::new(upgraded));
-        let mut lines = Lines::new(reading);
-        let Some(ChildSays::Hello { capacity }) = lines.next().await else {
+    /// Serves a verifier until it goes, or is to go.
+    pub(super) async fn run(app: App, visitor: Visitor, upgrade: OnUpgrade) {
+        let greeted = timeout(HELLO_TIMEOUT, greeting(&visitor.share, upgrade)).await;
+        let Ok(Some((newcomer, mut lines, writing))) = greeted else {
             return;
         };
-        let (queue, messages) = unbounded_channel();
-        let outbox = Arc::new(Outbox {
-            queue,
-            waiting: AtomicUsize::new(0),
-            last_order: AtomicU64::new(0),
-        });
-        // In a single process nobody else would know of this verifier after a crash.
-        if app.authority().node().is_none()
-            && let Err(error) = app.marker().set(app.authority().children().lease_ms())
-        {
-            tracing::error!(%error, "a verifier was turned away: that there are any could not be written down");
-            return;
-        }
-        let line = Arc::clone(&outbox) as Arc<dyn Line>;
-        let adopted = app.authority().adopt(capacity.min(CAPACITY_MAX), pass.as_ref(), line);
-        let id = match adopted.await {
-            Ok(id) => id,
-            Err(error) => {
-                tracing::warn!(%error, "a verifier was turned away");
-                return;
-            }
+        let outbox = Arc::new(Outbox::new(Arc::clone(&visitor.share)));
+        let newcomer = Newcomer {
+            reach: visitor.reach,
+            pass: visitor.pass,
+            peer: visitor.peer,
+            ..newcomer
         };
+        let Some(id) = adopt(&app, newcomer, Arc::clone(&outbox) as Arc<dyn Line>).await else {
+            return;
+        };
+        drop(visitor.silent);
         tracing::info!(verifier = id, "a verifier has come");
-        let writer = tokio::spawn(write(writing, messages, Arc::clone(&outbox)));
-        let mut session = Self {
-            app: app.clone(),
-            reach,
+        let (pings, asked) = mpsc::channel(PINGS_MAX);
+        let granting = tokio::spawn(grant(app.clone(), id, Arc::clone(&outbox), asked));
+        let writing = {
+            let outbox = Arc::clone(&outbox);
+            tokio::spawn(async move { outbox.write(writing).await })
+        };
+        let session = Self {
+            app,
             id,
             outbox,
+            share: visitor.share,
+            pings,
             questions: Arc::new(Semaphore::new(QUESTIONS_MAX)),
+            reports: Arc::new(Semaphore::new(REPORTS_MAX)),
         };
-        match session.listen(&mut lines).await {
-            End::Left => app.authority().children().left(id),
-            End::Lost => app.authority().children().lost(id),
-        }
-        writer.abort();
-        tracing::info!(verifier = id, "a verifier is gone");
+        let end = tokio::select! {
+            biased;
+            end = session.listen(&mut lines) => end,
+            () = session.outbox.ended() => End::Lost,
+        };
+        granting.abort();
+        session.end(&end, writing).await;
     }
 
-    async fn listen(&mut self, lines: &mut Lines) -> End {
+    /// Both halves of the connection are dropped with this, whatever the verifier does.
+    async fn end(self, end: &End, mut writing: tokio::task::JoinHandle<()>) {
+        let children = self.app.authority().children();
+        match end {
+            End::Left => children.left(self.id),
+            End::Lost => children.lost(self.id),
+        }
+        self.outbox.close();
+        if timeout(LAST_WORDS, &mut writing).await.is_err() {
+            writing.abort();
+        }
+        tracing::info!(verifier = self.id, "a verifier is gone");
+    }
+
+    async fn listen(&self, lines: &mut Lines) -> End {
         while let Some(said) = lines.next().await {
-            match said {
+            match said.what {
                 ChildSays::Hello { .. } => return End::Lost,
-                ChildSays::Ping { number } => {
-                    let Some(granted) = self.app.authority().grant(self.id) else {
-                        return End::Lost;
-                    };
-                    let grant = NodeSays::Grant {
-                        number,
-                        length_ms: granted.length_ms,
-                        revision: granted.revision,
-                        now: granted.now.millis(),
-                    };
-                    if !self.outbox.push(grant) {
-                        return End::Lost;
-                    }
-                }
+                // One that does not wait for its grants gets fewer of them.
+                ChildSays::Ping { number } => drop(self.pings.try_send(number)),
                 ChildSays::Fetch { number, digest } => match Digest::from_hex(&digest) {
                     Some(digest) => self.answer(number, digest),
                     None => return End::Lost,
@@ -158,12 +139,15 @@ impl Session {
                     Some(_) | None => return End::Lost,
                 },
                 ChildSays::Ack { number } => {
+                    if !self.outbox.has_ordered(number) {
+                        return End::Lost;
+                    }
                     self.app.authority().children().acknowledged(self.id, number);
-                    if number != 0 && number == self.outbox.last_order.load(Ordering::Acquire) {
+                    if self.outbox.last_order() == Some(number) {
                         return End::Left;
                     }
                 }
-                ChildSays::Used { seen } => self.take_report(&seen),
+                ChildSays::Used { seen } => self.take_report(&seen, said.place),
                 ChildSays::Leave => return End::Left,
             }
         }
@@ -171,20 +155,28 @@ impl Session {
     }
 
     /// Answers a question beside the others. Nothing that may ask the store is waited for here: it would hold up leases,
-    /// and acknowledgements that others wait for. With too many under way it cannot be answered now.
+    /// and acknowledgements that changes wait for. With too many under way it cannot be answered now.
     fn answer(&self, number: u64, digest: Digest) {
         let nothing = NodeSays::Found {
             number,
             revision: None,
             secret: None,
         };
-        let Ok(place) = Arc::clone(&self.questions).try_acquire_owned() else {
+        let (own, waiting) = (Arc::clone(&self.questions).try_acquire_owned(), self.share.wait());
+        let (Ok(own), Some(waiting)) = (own, waiting) else {
             self.outbox.push(nothing);
             return;
         };
-        let (app, reach, id, outbox) = (self.app.clone(), self.reach.clone(), self.id, Arc::clone(&self.outbox));
+        let (app, id, outbox, share) = (self.app.clone(), self.id, self.outbox.clone(), self.share.clone());
         tokio::spawn(async move {
-            let found = match app.authority().tell(id, &reach, digest).await {
+            let Ok(Some(_turn)) = timeout(QUESTION_PATIENCE, share.look_up(waiting)).await else {
+                outbox.push(nothing);
+                return;
+            };
+            if outbox.is_closed() {
+                return;
+            }
+            let found = match app.authority().tell(id, digest).await {
                 Ok((entry, revision)) => NodeSays::Found {
                     number,
                     revision: Some(revision),
@@ -193,20 +185,28 @@ impl Session {
                 Err(_) => nothing,
             };
             outbox.push(found);
-            drop(place);
+            drop(own);
         });
     }
 
     /// Counts uses, beside everything else too.
     fn charge(&self, number: u64, digest: Digest, cost: u32) {
-        let Ok(place) = Arc::clone(&self.questions).try_acquire_owned() else {
-            let charged = None;
-            self.outbox.push(NodeSays::Charged { number, charged });
+        let nothing = NodeSays::Charged { number, charged: None };
+        let (own, waiting) = (Arc::clone(&self.questions).try_acquire_owned(), self.share.wait());
+        let (Ok(own), Some(waiting)) = (own, waiting) else {
+            self.outbox.push(nothing);
             return;
         };
-        let (app, reach, outbox) = (self.app.clone(), self.reach.clone(), Arc::clone(&self.outbox));
+        let (app, id, outbox, share) = (self.app.clone(), self.id, self.outbox.clone(), self.share.clone());
         tokio::spawn(async move {
-            let charged = app.authority().charge_for_child(&reach, digest, cost).await;
+            let Ok(Some(_turn)) = timeout(QUESTION_PATIENCE, share.look_up(waiting)).await else {
+                outbox.push(nothing);
+                return;
+            };
+            if outbox.is_closed() {
+                return;
+            }
+            let charged = app.authority().charge_for_child(id, digest, cost).await;
             let now = app.authority().now();
             let charged = charged.map(|(is_allowed, budget)| {
                 let fields = budget::fields(&budget, now);
@@ -218,22 +218,81 @@ impl Session {
                 }
             });
             outbox.push(NodeSays::Charged { number, charged });
-            drop(place);
+            drop(own);
         });
     }
 
     /// Takes over what was seen, beside everything else. With too much under way it goes uncounted.
-    fn take_report(&self, seen: &[Seen]) {
-        let Ok(place) = Arc::clone(&self.questions).try_acquire_owned() else {
+    fn take_report(&self, seen: &[Seen], place: Option<LongLine>) {
+        let own = Arc::clone(&self.reports).try_acquire_owned();
+        let (Ok(own), Some(waiting)) = (own, self.share.wait()) else {
             return;
         };
         let reported: Vec<_> = seen.iter().filter_map(reported).collect();
-        let (app, reach) = (self.app.clone(), self.reach.clone());
+        let (app, id, share) = (self.app.clone(), self.id, self.share.clone());
         tokio::spawn(async move {
-            app.authority().report(&reach, &reported).await;
-            drop(place);
+            if let Some(_turn) = share.look_up(waiting).await {
+                app.authority().report(id, &reported).await;
+            }
+            drop((own, place));
         });
     }
+}
+
+/// The verifier's first word, and the two halves of the connection.
+async fn greeting(share: &Arc<Share>, upgrade: OnUpgrade) -> Option<(Newcomer, Lines, WriteHalf<Stream>)> {
+    let upgraded = upgrade.await.ok()?;
+    let (reading, writing) = tokio::io::split(TokioIo::new(upgraded));
+    let mut lines = Lines::new(reading, Arc::clone(share));
+    let ChildSays::Hello { capacity, lease_ms } = lines.next().await?.what else {
+        return None;
+    };
+    let newcomer = Newcomer {
+        capacity: capacity.min(CAPACITY_MAX),
+        lease_ms,
+        reach: Reach::Instance,
+        pass: None,
+        peer: "".into(),
+    };
+    Some((newcomer, lines, writing))
+}
+
+/// Takes a verifier in. `None` if it is turned away.
+async fn adopt(app: &App, newcomer: Newcomer, line: Arc<dyn Line>) -> Option<ChildId> {
+    // In a single process nobody else would know of this verifier after a crash.
+    if app.authority().node().is_none()
+        && let Err(error) = app.marker().set(app.authority().children().lease_ms())
+    {
+        tracing::error!(%error, "a verifier was turned away: that there are any could not be written down");
+        return None;
+    }
+    let adopted = app.authority().adopt(newcomer, line).await;
+    adopted
+        .inspect_err(|error| tracing::warn!(%error, "a verifier was turned away"))
+        .ok()
+}
+
+/// Answers pings one after the other, apart from what else is read: judging a verifier may ask the store, and no
+/// acknowledgement waits for that.
+async fn grant(app: App, id: ChildId, outbox: Arc<Outbox>, mut pings: mpsc::Receiver<u64>) {
+    while let Some(number) = pings.recv().await {
+        let Some(granted) = app.authority().grant(id).await else {
+            // One that was sent away may still acknowledge, although it asks for another lease meanwhile.
+            if app.authority().children().is_leaving(id) {
+                continue;
+            }
+            // One that is overdue is counted as that, before its connection is merely gone.
+            app.authority().sweep_children();
+            break;
+        };
+        outbox.push(NodeSays::Grant {
+            number,
+            length_ms: granted.length_ms,
+            revision: granted.revision,
+            now: granted.now.millis(),
+        });
+    }
+    outbox.close();
 }
 
 fn reported(seen: &Seen) -> Option<Reported> {
@@ -247,50 +306,4 @@ fn reported(seen: &Seen) -> Option<Reported> {
         count: seen.count,
         last_at: Timestamp::from_millis(seen.last_at),
     })
-}
-
-/// Writes what waits, and flushes when nothing does.
-async fn write(mut stream: WriteHalf<Stream>, mut messages: UnboundedReceiver<NodeSays>, outbox: Arc<Outbox>) {
-    let mut bytes = Vec::new();
-    while let Some(message) = messages.recv().await {
-        outbox.waiting.fetch_sub(1, Ordering::AcqRel);
-        bytes.clear();
-        if serde_json::to_writer(&mut bytes, &message).is_err() {
-            return;
-        }
-        bytes.push(b'\n');
-        let written = tokio::time::timeout(WRITE_TIMEOUT, stream.write_all(&bytes)).await;
-        if !matches!(written, Ok(Ok(()))) {
-            // The reader notices: nothing comes from a verifier that reads nothing.
-            drop(stream.shutdown().await);
-            return;
-        }
-    }
-}
-
-/// The verifier's words, line by line.
-struct Lines {
-    stream: BufReader<ReadHalf<Stream>>,
-    line: Vec<u8>,
-}
-
-impl Lines {
-    fn new(stream: ReadHalf<Stream>) -> Self {
-        Self {
-            stream: BufReader::new(stream),
-            line: Vec::new(),
-        }
-    }
-
-    /// `None` if there are no more, or what came is none.
-    async fn next(&mut self) -> Option<ChildSays> {
-        self.line.clear();
-        let limit = u64::try_from(LINE_BYTES_MAX).unwrap_or(u64::MAX);
-        let mut bounded = (&mut self.stream).take(limit);
-        let read = tokio::time::timeout(SILENCE_MAX, bounded.read_until(b'\n', &mut self.line)).await;
-        if !matches!(read, Ok(Ok(1..))) || !self.line.ends_with(b"\n") {
-            return None;
-        }
-        serde_json::from_slice(&self.line).ok()
-    }
 }

@@ -23,7 +23,7 @@ use keyreeve_core::policy::{After, Confirm, ReasonRule, Undo};
 
 /// What must be typed before a key is revoked for good, where the policy asks for it: exactly this.
 pub(in crate::dashboard) const PHRASE: &str = "REVOKE";
-/// What revoking is for (acceptance.md, U-27 and H-11).
+/// What revoking is for (docs/acceptance.md, U-27 and H-11).
 const ADVICE: &str = "Revoke a key that was exposed in a repository, a log or a client, that nobody needs any more, or \
                       to make room for another one.";
 /// Addresses that a dialog names.
@@ -197,7 +197,7 @@ fn said(verb: Verb, row: &Row, visitor: &Visitor, changed: &ChangedKey) -> Strin
 /// How far a change has got, as it was measured.
 pub(in crate::dashboard) fn measured(effect: &Effect) -> String {
     let nodes = plural(u64::from(effect.verifiers), "node");
-    format!("Refused everywhere: {nodes} confirmed after {} ms.", effect.waited_ms)
+    format!("Refused everywhere: {nodes} confirmed after {} ms.", effect.waited_ms())
 }
 
 async fn page_of(app: &App, visitor: &Visitor, found: Found, verb: Verb, fields: &Fields) -> Result<ActPage, Trouble> {

@@ -18,10 +18,9 @@ use axum::response::Response;
 use hyper::http::request::Parts;
 use keyreeve_api::Problem;
 use keyreeve_authority::keys::IssueCommand;
-use keyreeve_core::Limits;
 use keyreeve_core::text::Subject;
 
-/// What a key is called when its maker leaves the name out, where that is allowed (acceptance.md, U-10).
+/// What a key is called when its maker leaves the name out, where that is allowed (docs/acceptance.md, U-10).
 const UNNAMED: &str = "Unnamed key";
 
 /// The form.
@@ -111,7 +110,7 @@ fn command(visitor: &Visitor, people: &People, is_tenant: bool, fields: &Fields)
         None => own.clone(),
     };
     Ok(IssueCommand {
-        subject: call::subject("owner", &owner)?,
+        subject: call::new_subject("owner", &owner)?,
         name: call::name("name", name)?,
         description: fields
             .get("description")
@@ -119,10 +118,8 @@ fn command(visitor: &Visitor, people: &People, is_tenant: bool, fields: &Fields)
             .transpose()?,
         claims: None,
         scopes: super::scopes(fields)?,
-        limits: Limits {
-            networks: limits::networks(fields)?,
-            counted: limits::counted(visitor, fields)?.unwrap_or_default(),
-        },
+        networks: limits::networks(fields)?,
+        counted: limits::counted(visitor, fields)?,
         created_by: Subject::parse(&own).ok(),
         expiry: wish(&visitor.policy, fields, visitor.now)?,
     })
@@ -141,7 +138,7 @@ fn page_of(visitor: &Visitor, people: &People, is_tenant: bool, fields: &Fields)
         description: fields.raw("description").to_owned(),
         owner: fields.raw("owner").to_owned(),
         scopes: fields.raw("scopes").to_owned(),
-        limits: LimitFields::of(visitor, fields, &Limits::default()),
+        limits: LimitFields::of(visitor, fields, &limits::of_new_keys(&visitor.policy)),
         expires_on: fields.raw("expires_on").to_owned(),
         asks_password: !visitor.is_confirmed(),
         once: random_hex()?,

@@ -8,15 +8,19 @@ use crate::App;
 use crate::dashboard::form::{Fields, Form};
 use crate::dashboard::page;
 use crate::dashboard::shell::{Flash, Shell};
+use crate::dashboard::stale::{Seen, Stale, merged, on_version};
 use crate::dashboard::trouble::Trouble;
 use crate::dashboard::visitor::Visitor;
 use crate::http::call;
 use askama::Template;
 use axum::extract::{Path, State};
 use axum::response::Response;
+use hyper::StatusCode;
 use hyper::http::request::Parts;
 use keyreeve_api::Problem;
+use keyreeve_authority::{Conflict, Failure};
 use keyreeve_core::lifecycle::Edit;
+use keyreeve_store::version::Version;
 
 /// The form.
 #[derive(Template)]
@@ -34,6 +38,8 @@ pub(in crate::dashboard) struct EditPage {
     pub(in crate::dashboard) expires_on: String,
     pub(in crate::dashboard) back: String,
     pub(in crate::dashboard) error: Option<String>,
+    pub(in crate::dashboard) stale: Option<Stale>,
+    pub(in crate::dashboard) seen: Seen,
 }
 
 /// The form, filled in with the key as it is.
@@ -59,10 +65,13 @@ pub(in crate::dashboard) async fn save(
     let saved = match edit(visitor, fields) {
         Ok(edit) => app
             .authority()
-            .update(&visitor.call, found.record.key.id, edit)
+            .update(&on_version(&visitor.call, fields), found.record.key.id, edit)
             .await
-            .map_err(Trouble::from),
-        Err(problem) => Err(problem.into()),
+            .map_err(|failure| match failure {
+                Failure::Outdated(conflict) => Err(conflict),
+                other => Ok(Trouble::from(other)),
+            }),
+        Err(problem) => Err(Ok(problem.into())),
     };
     match saved {
         Ok(changed) => {
@@ -71,7 +80,8 @@ pub(in crate::dashboard) async fn save(
             visitor.tell(flash).await?;
             Ok(page::on_to(page::local(fields.get("back"))))
         }
-        Err(trouble) => match trouble.refusal() {
+        Err(Err(conflict)) => conflicting(&app, visitor, fields, &id, &conflict).await,
+        Err(Ok(trouble)) => match trouble.refusal() {
             Some((status, why)) => {
                 let mut page = page_of(visitor, found, fields);
                 page.error = Some(why);
@@ -80,6 +90,39 @@ pub(in crate::dashboard) async fn save(
             None => Err(trouble),
         },
     }
+}
+
+/// The form once more, of the key as it is now, with what was typed.
+async fn conflicting(
+    app: &App,
+    visitor: &Visitor,
+    fields: &Fields,
+    id: &str,
+    conflict: &Conflict,
+) -> Result<Response, Trouble> {
+    let found = find(app, visitor, id).await?;
+    let present = form_of(visitor, &found);
+    let stale = Stale::of(conflict, &found.people, visitor.now);
+    let mut page = page_of(visitor, found, &merged(fields, &present));
+    page.stale = Some(stale);
+    page.seen = Seen::new(&conflict.present, &present);
+    page::render(StatusCode::PRECONDITION_FAILED, &page)
+}
+
+/// What the form holds of a key as it is.
+fn form_of(visitor: &Visitor, found: &Found) -> Fields {
+    let key = &found.record.key;
+    let limits = LimitFields::of(visitor, &Fields::default(), &key.limits);
+    let texts = [
+        ("name", key.name.to_string()),
+        (
+            "description",
+            key.description.as_ref().map(ToString::to_string).unwrap_or_default(),
+        ),
+        ("scopes", key.scopes.joined()),
+        ("networks", limits.networks),
+    ];
+    Fields::of(texts.into_iter().chain(limits.lines.map(|lines| ("limits", lines))))
 }
 
 fn edit(visitor: &Visitor, fields: &Fields) -> Result<Edit, Problem> {
@@ -106,7 +149,6 @@ fn page_of(visitor: &Visitor, found: Found, fields: &Fields) -> EditPage {
         true => fields.raw(name).to_owned(),
         false => stored.to_owned(),
     };
-    let scopes: Vec<_> = key.scopes.iter().collect();
     let choices = match visitor.policy.expiry.editable {
         true => choices(
             &visitor.policy,
@@ -116,7 +158,10 @@ fn page_of(visitor: &Visitor, found: Found, fields: &Fields) -> EditPage {
         ),
         false => Vec::new(),
     };
+    let version = Version::of_key(key);
     EditPage {
+        seen: Seen::kept(fields, &version, &form_of(visitor, &found)),
+        stale: None,
         shell: Shell::new(
             visitor,
             super::place_of(visitor, &found.record),
@@ -126,7 +171,7 @@ fn page_of(visitor: &Visitor, found: Found, fields: &Fields) -> EditPage {
         has_custom: has_custom(&visitor.policy),
         name: filled("name", key.name.as_str()),
         description: filled("description", key.description.as_ref().map_or("", |text| text.as_str())),
-        scopes: filled("scopes", &scopes.join(" ")),
+        scopes: filled("scopes", &key.scopes.joined()),
         limits: LimitFields::of(visitor, fields, &key.limits),
         expires_on: fields.raw("expires_on").to_owned(),
         back: fields.back_or(&format!("/keys/{}", key.id)),

@@ -3,7 +3,7 @@
 use crate::dashboard::form::Fields;
 use crate::dashboard::moment::day;
 use keyreeve_api::Problem;
-use keyreeve_core::policy::{ExpiryWish, Preset};
+use keyreeve_core::policy::ExpiryWish;
 use keyreeve_core::{Policy, Timestamp};
 
 const DAY_SECONDS: u64 = 86_400;
@@ -66,6 +66,7 @@ pub(in crate::dashboard) fn choices(
 
 fn offered(policy: &Policy) -> Vec<u32> {
     let choices = match policy.expiry.choices_days.as_slice() {
+        [] if !policy.expiry.custom => Vec::new(),
         [] => DAYS_OFFERED.to_vec(),
         chosen => chosen.to_vec(),
     };
@@ -73,9 +74,9 @@ fn offered(policy: &Policy) -> Vec<u32> {
     choices.into_iter().filter(|&days| days <= max).collect()
 }
 
-/// Userplane offers its five choices and no other (acceptance.md, U-11).
+/// Whether a form asks for a date too.
 pub(in crate::dashboard) fn has_custom(policy: &Policy) -> bool {
-    policy.preset != Preset::Erase
+    policy.expiry.custom
 }
 
 /// The wish that a form says.
@@ -113,6 +114,7 @@ fn custom(text: Option<&str>, now: Timestamp) -> Result<ExpiryWish, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use keyreeve_core::policy::Preset;
 
     const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 

@@ -5,8 +5,8 @@ use crate::dashboard::visitor::Visitor;
 use crate::http::{call, v1};
 use keyreeve_api::Problem;
 use keyreeve_api::limits::{KeyLimit, LINE_FORM};
-use keyreeve_core::Limits;
 use keyreeve_core::limits::{Counted, Networks};
+use keyreeve_core::{Limits, Policy};
 
 /// These fields of a form.
 #[derive(Clone, Debug)]
@@ -38,13 +38,21 @@ impl LimitFields {
     }
 }
 
+/// What limits a new key if nothing else is said.
+pub(in crate::dashboard) fn of_new_keys(policy: &Policy) -> Limits {
+    Limits {
+        counted: policy.default_limits.clone(),
+        ..Limits::default()
+    }
+}
+
 /// The networks of a key, as they are written.
-pub(super) fn networks_of(limits: &Limits) -> Vec<String> {
+pub(in crate::dashboard) fn networks_of(limits: &Limits) -> Vec<String> {
     limits.networks.as_slice().iter().map(ToString::to_string).collect()
 }
 
 /// The limits of a key, as they are written.
-pub(super) fn lines_of(limits: &Limits) -> Vec<String> {
+pub(in crate::dashboard) fn lines_of(limits: &Limits) -> Vec<String> {
     let limits = limits.counted.as_slice().iter();
     limits.map(|limit| v1::api_keys::limit(limit).to_string()).collect()
 }
@@ -64,12 +72,13 @@ pub(super) fn counted(visitor: &Visitor, fields: &Fields) -> Result<Option<Count
     if !may_limit(visitor) || !fields.has("limits") {
         return Ok(None);
     }
-    let lines = fields
-        .raw("limits")
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty());
-    let wrong = || Problem::field("limits", &format!("must have on each line {LINE_FORM}"));
+    counted_of(fields, "limits").map(Some)
+}
+
+/// The limits in a field with one on each line.
+pub(in crate::dashboard) fn counted_of(fields: &Fields, name: &str) -> Result<Counted, Problem> {
+    let lines = fields.raw(name).lines().map(str::trim).filter(|line| !line.is_empty());
+    let wrong = || Problem::field(name, &format!("must have on each line {LINE_FORM}"));
     let wishes: Result<Vec<_>, _> = lines.map(|line| KeyLimit::of_line(line).ok_or_else(wrong)).collect();
-    call::limits("limits", &wishes?).map(Some)
+    call::limits(name, &wishes?)
 }

@@ -29,6 +29,9 @@ const COUNTED_MAX: u32 = 1_000;
 /// Keys a filter "expires within" may look ahead: ten years of days.
 const DAYS_MAX: u64 = 3_650;
 
+/// The filter for keys that are refused because their owner is suspended or removed.
+const BLOCKED: &str = "blocked";
+
 /// A page of a list.
 #[derive(Template)]
 #[template(path = "keys.html")]
@@ -104,8 +107,10 @@ impl Filter {
             shown: match (self.state.as_str(), Standing::parse(&self.state)) {
                 (_, Some(standing)) => Shown::Only(standing),
                 ("all", None) => Shown::All,
+                (BLOCKED, None) => Shown::Usable,
                 (_, None) => Shown::ByPolicy,
             },
+            owner_blocked: (self.state == BLOCKED).then_some(true),
             expiring_within: days.map(|days| days * DAY_SECONDS),
             unused_since: self.is_unused.then(|| before(now, UNUSED_MS)),
             scope: Some(self.scope.clone()).filter(|scope| !scope.is_empty()),

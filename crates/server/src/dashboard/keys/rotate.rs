@@ -9,6 +9,7 @@ use crate::dashboard::form::{Fields, Form};
 use crate::dashboard::moment::length;
 use crate::dashboard::page;
 use crate::dashboard::shell::Shell;
+use crate::dashboard::stale::{is_untouched, shown};
 use crate::dashboard::trouble::Trouble;
 use crate::dashboard::visitor::{Visitor, random_hex};
 use crate::http::call;
@@ -20,7 +21,7 @@ use keyreeve_api::Problem;
 use keyreeve_authority::keys::RotateCommand;
 use keyreeve_core::policy::{OverlapWish, Preset};
 
-/// How long an old secret may be asked to go on: now, 15 minutes, 1, 6 and 24 hours, a week (ecosystem.md, X-23).
+/// How long an old secret may be asked to go on: now, 15 minutes, 1, 6 and 24 hours, a week.
 const OVERLAPS: [u64; 6] = [0, 900, 3_600, 21_600, 86_400, 604_800];
 
 /// The form.
@@ -33,6 +34,8 @@ pub(in crate::dashboard) struct RotatePage {
     pub(in crate::dashboard) has_custom: bool,
     pub(in crate::dashboard) overlaps: Vec<Choice>,
     pub(in crate::dashboard) name: String,
+    /// The name that the form was shown with: if it is not touched, the key keeps the one that it has.
+    pub(in crate::dashboard) shown: String,
     pub(in crate::dashboard) expires_on: String,
     pub(in crate::dashboard) asks_password: bool,
     pub(in crate::dashboard) once: String,
@@ -91,7 +94,11 @@ async fn carry_out(app: &App, form: &mut Form, found: &Found) -> Result<Made, Tr
         }
     };
     let command = RotateCommand {
-        name: fields.get("name").map(|text| call::name("name", text)).transpose()?,
+        name: fields
+            .get("name")
+            .filter(|_| !is_untouched(fields, "name"))
+            .map(|text| call::name("name", text))
+            .transpose()?,
         expiry: wish(&form.visitor.policy, fields, form.visitor.now)?,
         overlap,
     };
@@ -104,10 +111,12 @@ async fn carry_out(app: &App, form: &mut Form, found: &Found) -> Result<Made, Tr
 
 fn page_of(visitor: &Visitor, found: Found, fields: &Fields) -> Result<RotatePage, Trouble> {
     let policy = &visitor.policy;
-    // Userplane asks for one of its five choices each time (acceptance.md, U-30).
+    // Userplane asks for one of its five choices each time (docs/acceptance.md, U-30).
     let kept = (policy.preset != Preset::Erase).then_some(found.record.key.expires_at);
     let title = format!("Rotate “{}”", found.row.name);
+    let stored = Fields::of([("name", found.record.key.name.to_string())]);
     Ok(RotatePage {
+        shown: shown(fields, &stored),
         shell: Shell::new(visitor, super::place_of(visitor, &found.record), title),
         choices: choices(policy, visitor.now, kept, fields.raw("expires")),
         has_custom: has_custom(policy),

@@ -17,6 +17,9 @@ pub(in crate::dashboard) const UNUSED_MS: u64 = 30 * 24 * 3_600_000;
 const SOON_MS: u64 = 7 * 24 * 3_600_000;
 /// Refused often: at least so many times in the hours that the bars show, and more than one time in ten.
 const OFTEN: u64 = 10;
+/// What is said of a key whose owner is suspended or removed.
+const OWNER_BLOCKED: &str = "Owner blocked";
+const OWNER_BLOCKED_MORE: &str = "The owner or the tenant is suspended or removed, so the key is refused";
 
 /// A word with a picture beside it: never colour alone.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -117,13 +120,13 @@ pub(in crate::dashboard) fn row(record: &KeyRecord, counts: &[UsageCount], visit
         created: When::new(key.created_at, now),
         last_used: record.last_used_at.map(|at| When::new(at, now)),
         expires: key.expires_at.map(|at| When::new(at, now)),
-        state: state(key, labels, now),
+        state: shown_state(record, labels, now),
         hint: hint(record, &bars, is_unused, now),
         ending: ending(key, people, now),
         pair: key.retiring.as_ref().map(|old| Pair {
             until: When::new(old.until, now),
         }),
-        acts: acts(key, visitor),
+        acts: acts(record, visitor),
         bars,
     }
 }
@@ -144,6 +147,14 @@ fn is_unused(record: &KeyRecord, now: Timestamp) -> bool {
     record.key.standing(now) == Standing::Active && now.millis_since(since) > UNUSED_MS
 }
 
+/// The state, in the tenant's words; of an active key whose owner is blocked, that it does not work.
+fn shown_state(record: &KeyRecord, labels: &Labels, now: Timestamp) -> Chip {
+    match record.owner_blocked && record.key.standing(now) == Standing::Active {
+        true => Chip::new("held", OWNER_BLOCKED, OWNER_BLOCKED_MORE.to_owned()),
+        false => state(&record.key, labels, now),
+    }
+}
+
 /// The state, in the tenant's words.
 pub(in crate::dashboard) fn state(key: &Key, labels: &Labels, now: Timestamp) -> Chip {
     let chip = |kind, word: &str| Chip::new(kind, word, String::new());
@@ -156,7 +167,7 @@ pub(in crate::dashboard) fn state(key: &Key, labels: &Labels, now: Timestamp) ->
     }
 }
 
-/// What else should be known at a glance, the most pressing first (ecosystem.md, X-05).
+/// What else should be known at a glance, the most pressing first.
 fn hint(record: &KeyRecord, bars: &Bars, is_unused: bool, now: Timestamp) -> Option<Chip> {
     let key = &record.key;
     let chip = |kind, word: &str, more: String| Some(Chip::new(kind, word, more));
@@ -166,6 +177,14 @@ fn hint(record: &KeyRecord, bars: &Bars, is_unused: bool, now: Timestamp) -> Opt
             ReasonCode::Leaked => chip("leaked", "Leaked", String::new()),
             ReasonCode::KeyCompromise => chip("leaked", "Compromised", String::new()),
             _ => None,
+        };
+    }
+    if record.owner_blocked {
+        let is_said = key.standing(now) == Standing::Active;
+        return if is_said {
+            None
+        } else {
+            chip("held", OWNER_BLOCKED, OWNER_BLOCKED_MORE.to_owned())
         };
     }
     if let State::Disabled(hold) = &key.state {
@@ -221,7 +240,8 @@ pub(in crate::dashboard) fn reason_words(code: ReasonCode) -> &'static str {
 }
 
 /// What the visitor may do to the key now, in the order of the menu. The use cases have the last word.
-pub(in crate::dashboard) fn acts(key: &Key, visitor: &Visitor) -> Vec<Act> {
+pub(in crate::dashboard) fn acts(record: &KeyRecord, visitor: &Visitor) -> Vec<Act> {
+    let key = &record.key;
     if !visitor.may_change() {
         return Vec::new();
     }
@@ -230,6 +250,7 @@ pub(in crate::dashboard) fn acts(key: &Key, visitor: &Visitor) -> Vec<Act> {
     let verbs = verbs(policy);
     let is_over = matches!(key.state, State::Revoked(_));
     let is_held = matches!(key.state, State::Disabled(_));
+    let can_work = !record.owner_blocked;
     let act = |verb, label, is_ending| Act {
         verb,
         label,
@@ -240,13 +261,13 @@ pub(in crate::dashboard) fn acts(key: &Key, visitor: &Visitor) -> Vec<Act> {
     if verbs.contains(&"edit") && !is_over {
         acts.push(act("edit", labels.edit, false));
     }
-    if verbs.contains(&"rotate") && !is_over && !is_held {
+    if verbs.contains(&"rotate") && !is_over && !is_held && can_work {
         acts.push(act("rotate", labels.rotate, false));
     }
     if key.retiring.is_some() {
         acts.push(act("finish", "End old secret now", true));
     }
-    if is_held {
+    if is_held && can_work {
         acts.push(Act {
             is_direct: policy.revoke.undo == Undo::Always && policy.revoke.reason == ReasonRule::Off,
             ..act("reactivate", labels.reactivate, false)
@@ -268,7 +289,7 @@ pub(in crate::dashboard) fn acts(key: &Key, visitor: &Visitor) -> Vec<Act> {
     acts
 }
 
-/// The verbs that a preset's system has, beside revoking and its undoing (acceptance.md, section 9).
+/// The verbs that a preset's system has, beside revoking and its undoing.
 pub(in crate::dashboard) fn verbs(policy: &Policy) -> &'static [&'static str] {
     match policy.preset {
         Preset::Erase => &["rotate"],

@@ -36,6 +36,7 @@ fn pages_that_ask_and_tell_render() {
             has_custom: true,
             overlaps: offered.clone(),
             name: HOSTILE.to_owned(),
+            shown: HOSTILE.to_owned(),
             expires_on: String::new(),
             asks_password: true,
             once: "once".to_owned(),
@@ -57,6 +58,8 @@ fn pages_that_ask_and_tell_render() {
             expires_on: String::new(),
             back: "/keys".to_owned(),
             error: Some(HOSTILE.to_owned()),
+            stale: Some(stale()),
+            seen: seen(),
         },
     );
     check(

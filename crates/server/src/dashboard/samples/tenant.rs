@@ -65,6 +65,8 @@ fn pages_of_the_tenant_render() {
                 changes: vec![("Reason", "off".to_owned(), "required".to_owned())],
             }),
             error: Some(HOSTILE.to_owned()),
+            stale: Some(stale()),
+            seen: seen(),
         },
     );
     let form = CheckForm {
@@ -94,6 +96,8 @@ fn pages_of_the_tenant_render() {
             shell: shell(Place::Checks),
             form,
             error: Some(HOSTILE.to_owned()),
+            stale: Some(stale()),
+            seen: seen(),
         },
     );
     check(
@@ -129,6 +133,15 @@ fn pages_of_the_tenant_render() {
                 width: 200,
             }],
             percentiles: Some((1, 2)),
+            verifiers: vec![VerifierRow {
+                id: "vf_0123456789abcdef_1".to_owned(),
+                peer: HOSTILE.to_owned(),
+                root_key: "rk_1".to_owned(),
+                since: when(),
+                keys: "1".to_owned(),
+                lease_left: Some("1.5 s".to_owned()),
+                owes_ms: Some(3),
+            }],
         },
     );
 }
@@ -137,6 +150,7 @@ fn pages_of_the_tenant_render() {
 fn pages_about_people_and_the_door_render() {
     let user = UserRow {
         id: "user_1".to_owned(),
+        version: HOSTILE.to_owned(),
         email: "bob@example.com".to_owned(),
         name: HOSTILE.to_owned(),
         role: "member",
@@ -154,6 +168,7 @@ fn pages_about_people_and_the_door_render() {
             name: HOSTILE.to_owned(),
             role: "admin".to_owned(),
             error: Some(HOSTILE.to_owned()),
+            stale: Some(stale()),
         },
     );
     check(
@@ -163,7 +178,7 @@ fn pages_about_people_and_the_door_render() {
             user,
             verb: "remove",
             question: "Remove?".to_owned(),
-            consequence: "They go.",
+            consequence: "They go.".to_owned(),
             submit: "Remove user",
         },
     );

@@ -4,20 +4,25 @@ use crate::App;
 use crate::dashboard::form::{Fields, Form};
 use crate::dashboard::keys::act::measured;
 use crate::dashboard::page;
+use crate::dashboard::people::People;
 use crate::dashboard::shell::{Flash, Place, Shell};
+use crate::dashboard::stale::{Seen, Stale, merged, on_version};
 use crate::dashboard::trouble::Trouble;
 use crate::dashboard::visitor::Visitor;
 use crate::http::check_policy_text as text;
 use askama::Template;
 use axum::extract::{Path, State};
 use axum::response::Response;
+use hyper::StatusCode;
 use keyreeve_api::Problem;
 use keyreeve_api::seconds::Whole;
 use keyreeve_authority::check::ManagedCheckPolicy;
 use keyreeve_authority::tenants::DEFAULT_TENANT;
+use keyreeve_authority::{Conflict, Failure};
 use keyreeve_core::CheckPolicy;
 use keyreeve_core::check::{CheckPolicyEdit, GatewayCredential};
 use keyreeve_core::text::CheckPolicyName;
+use keyreeve_store::version::Version;
 
 const ADDRESS: &str = "/tenant/check-policies";
 
@@ -62,6 +67,8 @@ pub(in crate::dashboard) struct CheckEditPage {
     pub(in crate::dashboard) shell: Shell,
     pub(in crate::dashboard) form: CheckForm,
     pub(in crate::dashboard) error: Option<String>,
+    pub(in crate::dashboard) stale: Option<Stale>,
+    pub(in crate::dashboard) seen: Seen,
 }
 
 /// What is asked before a check policy goes.
@@ -121,7 +128,11 @@ pub(in crate::dashboard) async fn ask(
     crate::dashboard::require_admin(&visitor)?;
     let found = app.authority().check_policy(&visitor.call, &known(&name)?).await?;
     match verb.as_str() {
-        "edit" => page::ok(&edit_page(&visitor, form_of(&found.policy), None)),
+        "edit" => {
+            let form = form_of(&found.policy);
+            let seen = Seen::new(&version_of(&visitor, &found), &fields_of(&form));
+            page::ok(&edit_page(&visitor, form, seen))
+        }
         "remove" => page::ok(&CheckRemovePage {
             shell: Shell::new(&visitor, Place::Checks, format!("Remove {name}?")),
             consequence: match name.as_str() {
@@ -141,41 +152,74 @@ pub(in crate::dashboard) async fn act(
     form: Form,
 ) -> Result<Response, Trouble> {
     crate::dashboard::require_admin(&form.visitor)?;
-    let (name, call) = (known(&name)?, &form.visitor.call);
+    let name = known(&name)?;
     let sent = CheckForm {
         name: name.to_string(),
         ..sent(&form.fields)
     };
     let (word, done) = match verb.as_str() {
         "edit" => match read(&sent) {
-            Ok(edit) => ("changed", app.authority().change_check_policy(call, name, edit).await),
-            Err(problem) => return refused(&form.visitor, sent, problem.into()),
+            Ok(edit) => {
+                let call = on_version(&form.visitor.call, &form.fields);
+                let changed = app.authority().change_check_policy(&call, name.clone(), edit).await;
+                ("changed", changed)
+            }
+            Err(problem) => return refused(&form, sent, problem.into()),
         },
-        "remove" => ("removed", app.authority().remove_check_policy(call, name).await),
+        "remove" => {
+            let removed = app.authority().remove_check_policy(&form.visitor.call, name.clone());
+            ("removed", removed.await)
+        }
         _ => return Err(Trouble::not_found()),
     };
-    match done.map_err(Trouble::from) {
+    match done {
         Ok((managed, effect)) => {
             let text = format!("{} was {word}. {}", managed.policy.name, measured(&effect));
             form.visitor.tell(Flash::done(text)).await?;
             Ok(page::on_to(ADDRESS))
         }
-        Err(trouble) => refused(&form.visitor, sent, trouble),
+        Err(Failure::Outdated(conflict)) => conflicting(&app, &form, &name, &conflict).await,
+        Err(failure) => refused(&form, sent, failure.into()),
     }
 }
 
-fn refused(visitor: &Visitor, sent: CheckForm, trouble: Trouble) -> Result<Response, Trouble> {
+/// The form once more, of the policy as it is now, with what was typed.
+async fn conflicting(app: &App, form: &Form, name: &CheckPolicyName, conflict: &Conflict) -> Result<Response, Trouble> {
+    let visitor = &form.visitor;
+    let found = app.authority().check_policy(&visitor.call, name).await?;
+    let present = fields_of(&form_of(&found.policy));
+    let people = People::known_to(visitor, app).await?;
+    let kept = CheckForm {
+        name: name.to_string(),
+        ..sent(&merged(&form.fields, &present))
+    };
+    let mut page = edit_page(visitor, kept, Seen::new(&conflict.present, &present));
+    page.stale = Some(Stale::of(conflict, &people, visitor.now));
+    page::render(StatusCode::PRECONDITION_FAILED, &page)
+}
+
+fn refused(form: &Form, sent: CheckForm, trouble: Trouble) -> Result<Response, Trouble> {
     match trouble.refusal() {
-        Some((status, why)) => page::render(status, &edit_page(visitor, sent, Some(why))),
+        Some((status, why)) => {
+            let mut page = edit_page(&form.visitor, sent, Seen::sent(&form.fields));
+            page.error = Some(why);
+            page::render(status, &page)
+        }
         None => Err(trouble),
     }
 }
 
-fn edit_page(visitor: &Visitor, form: CheckForm, error: Option<String>) -> CheckEditPage {
+fn version_of(visitor: &Visitor, managed: &ManagedCheckPolicy) -> Version {
+    Version::of_check(&visitor.call.tenant, &managed.policy, managed.times)
+}
+
+fn edit_page(visitor: &Visitor, form: CheckForm, seen: Seen) -> CheckEditPage {
     CheckEditPage {
         shell: Shell::new(visitor, Place::Checks, format!("Check policy {}", form.name)),
         form,
-        error,
+        error: None,
+        stale: None,
+        seen,
     }
 }
 
@@ -231,6 +275,19 @@ fn form_of(policy: &CheckPolicy) -> CheckForm {
         meta: policy.meta,
         credential: policy.gateway_credential.to_string(),
     }
+}
+
+/// The form as a browser would send it.
+fn fields_of(form: &CheckForm) -> Fields {
+    let texts = [
+        ("scopes", &form.scopes),
+        ("headers", &form.headers),
+        ("realm", &form.realm),
+        ("seconds", &form.seconds),
+        ("credential", &form.credential),
+    ];
+    let texts = texts.into_iter().map(|(name, text)| (name, text.clone()));
+    Fields::of(texts.chain(form.meta.then(|| ("meta", "yes".to_owned()))))
 }
 
 /// The form as it was sent.

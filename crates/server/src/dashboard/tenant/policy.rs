@@ -1,23 +1,27 @@
 //! The policy: the presets side by side, every rule, and what a change would mean for keys that exist.
 
+mod fields;
+
 use crate::App;
 use crate::dashboard::form::{Fields, Form};
+use crate::dashboard::keys::limits::{lines_of, of_new_keys};
 use crate::dashboard::moment::length;
 use crate::dashboard::page;
+use crate::dashboard::people::People;
 use crate::dashboard::shell::{Flash, Place, Shell};
+use crate::dashboard::stale::{Seen, Stale, merged, on_version};
 use crate::dashboard::trouble::{Trouble, for_people};
 use crate::dashboard::visitor::Visitor;
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
+use fields::{fields_of, raw, read, values};
 use hyper::StatusCode;
-use keyreeve_api::Problem;
-use keyreeve_authority::Misfits;
+use keyreeve_authority::{Conflict, Failure, Misfits};
 use keyreeve_core::Policy;
-use keyreeve_core::key::Prefix;
-use keyreeve_core::policy::{After, Confirm, LeakAction, ListDefault, Names, Preset, ReasonRule, Reveal, Undo};
-
-const DAY_SECONDS: u64 = 86_400;
+use keyreeve_core::policy::{After, Confirm, LeakAction, Preset, Reveal, Undo};
+use keyreeve_core::scope::Scopes;
+use keyreeve_store::version::Version;
 
 /// The page.
 #[derive(Template)]
@@ -31,6 +35,8 @@ pub(in crate::dashboard) struct PolicyPage {
     /// What the form would mean, after a dry run.
     pub(in crate::dashboard) preview: Option<Preview>,
     pub(in crate::dashboard) error: Option<String>,
+    pub(in crate::dashboard) stale: Option<Stale>,
+    pub(in crate::dashboard) seen: Seen,
 }
 
 /// A preset beside the others.
@@ -55,6 +61,7 @@ pub(in crate::dashboard) struct Values {
     pub(in crate::dashboard) max_days: String,
     pub(in crate::dashboard) allow_never: bool,
     pub(in crate::dashboard) editable: bool,
+    pub(in crate::dashboard) custom: bool,
     pub(in crate::dashboard) renew_expired: bool,
     pub(in crate::dashboard) overlap_default: String,
     pub(in crate::dashboard) overlap_max: String,
@@ -67,6 +74,10 @@ pub(in crate::dashboard) struct Values {
     pub(in crate::dashboard) list: String,
     pub(in crate::dashboard) reveal: String,
     pub(in crate::dashboard) leaks: String,
+    pub(in crate::dashboard) member_scopes: String,
+    pub(in crate::dashboard) member_claims: bool,
+    pub(in crate::dashboard) admin_scopes: String,
+    pub(in crate::dashboard) new_limits: String,
 }
 
 /// What a policy would mean.
@@ -81,7 +92,7 @@ pub(in crate::dashboard) struct Preview {
 
 /// The policy as it is.
 pub(in crate::dashboard) async fn show(visitor: Visitor) -> Result<Response, Trouble> {
-    let page = page_of(&visitor, values(&visitor.policy));
+    let page = page_of(&visitor, &Fields::default(), values(&visitor.policy));
     page::ok(&page)
 }
 
@@ -95,34 +106,50 @@ pub(in crate::dashboard) async fn put(State(app): State<App>, form: Form) -> Res
             prefix: visitor.policy.prefix.clone(),
             ..preset.policy()
         };
-        return tried(&app, visitor, values(&filled), &filled).await;
+        return tried(&app, visitor, &form.fields, values(&filled), &filled).await;
     }
     let policy = match read(&form.fields) {
         Ok(policy) => policy,
         Err(problem) => return refused(visitor, &form.fields, StatusCode::BAD_REQUEST, for_people(&problem)),
     };
     if form.fields.raw("intent") != "save" {
-        return tried(&app, visitor, raw(&form.fields), &policy).await;
+        return tried(&app, visitor, &form.fields, raw(&form.fields), &policy).await;
     }
-    match app
-        .authority()
-        .set_policy(&visitor.call, policy)
-        .await
-        .map_err(Trouble::from)
-    {
+    let call = on_version(&visitor.call, &form.fields);
+    match app.authority().set_policy(&call, policy).await {
         Ok((_, misfits)) => {
             visitor.tell(Flash::done(saved(&misfits))).await?;
             Ok(page::on_to("/tenant/policy"))
         }
-        Err(trouble) => match trouble.refusal() {
-            Some((status, why)) => refused(visitor, &form.fields, status, why),
-            None => Err(trouble),
-        },
+        Err(Failure::Outdated(conflict)) => conflicting(&app, visitor, &form.fields, &conflict).await,
+        Err(failure) => {
+            let trouble = Trouble::from(failure);
+            match trouble.refusal() {
+                Some((status, why)) => refused(visitor, &form.fields, status, why),
+                None => Err(trouble),
+            }
+        }
     }
 }
 
-async fn tried(app: &App, visitor: &Visitor, form: Values, policy: &Policy) -> Result<Response, Trouble> {
-    let mut page = page_of(visitor, form);
+/// The form once more, of the policy as it is now, with what was typed.
+async fn conflicting(app: &App, visitor: &Visitor, fields: &Fields, conflict: &Conflict) -> Result<Response, Trouble> {
+    let present = fields_of(&values(&app.authority().policy(&visitor.call).await?));
+    let people = People::known_to(visitor, app).await?;
+    let mut page = page_of(visitor, fields, raw(&merged(fields, &present)));
+    page.stale = Some(Stale::of(conflict, &people, visitor.now));
+    page.seen = Seen::new(&conflict.present, &present);
+    page::render(StatusCode::PRECONDITION_FAILED, &page)
+}
+
+async fn tried(
+    app: &App,
+    visitor: &Visitor,
+    sent: &Fields,
+    form: Values,
+    policy: &Policy,
+) -> Result<Response, Trouble> {
+    let mut page = page_of(visitor, sent, form);
     match app
         .authority()
         .try_policy(&visitor.call, policy)
@@ -139,7 +166,7 @@ async fn tried(app: &App, visitor: &Visitor, form: Values, policy: &Policy) -> R
 }
 
 fn refused(visitor: &Visitor, fields: &Fields, status: StatusCode, why: String) -> Result<Response, Trouble> {
-    let mut page = page_of(visitor, raw(fields));
+    let mut page = page_of(visitor, fields, raw(fields));
     page.error = Some(why);
     page::render(status, &page)
 }
@@ -168,7 +195,8 @@ fn preview(misfits: &Misfits, old: &Policy, new: &Policy) -> Preview {
     }
 }
 
-fn page_of(visitor: &Visitor, form: Values) -> PolicyPage {
+/// `sent`: the form that was sent, if one was.
+fn page_of(visitor: &Visitor, sent: &Fields, form: Values) -> PolicyPage {
     let column = |&preset: &Preset| Column {
         word: preset.as_str(),
         title: match preset {
@@ -186,6 +214,12 @@ fn page_of(visitor: &Visitor, form: Values) -> PolicyPage {
         form,
         preview: None,
         error: None,
+        stale: None,
+        seen: Seen::kept(
+            sent,
+            &Version::of_policy(&visitor.call.tenant, &visitor.policy),
+            &fields_of(&values(&visitor.policy)),
+        ),
     }
 }
 
@@ -207,6 +241,7 @@ fn rules(policy: &Policy) -> Vec<(&'static str, String)> {
     let mut rules = rules_of_ends(policy);
     rules.extend(rules_of_lives(policy));
     rules.extend(rules_of_secrets(policy));
+    rules.extend(rules_of_grants(policy));
     rules
 }
 
@@ -267,6 +302,7 @@ fn rules_of_lives(policy: &Policy) -> Vec<(&'static str, String)> {
         ("Keys of one owner", most),
         ("Expired keys count", yes(limit.count_expired)),
         ("Expiry offered (days)", offered),
+        ("Another expiry can be asked for", yes(expiry.custom)),
         ("Expiry when not said", days(expiry.default_days, unsaid)),
         ("Longest expiry", days(expiry.max_days, "no bound")),
         ("Keys may never expire", yes(expiry.allow_never)),
@@ -299,111 +335,21 @@ fn rules_of_secrets(policy: &Policy) -> Vec<(&'static str, String)> {
     ]
 }
 
-fn values(policy: &Policy) -> Values {
-    let number = |number: Option<u32>| number.map_or_else(String::new, |number| number.to_string());
-    let choices: Vec<_> = policy.expiry.choices_days.iter().map(ToString::to_string).collect();
-    let (undo, undo_seconds) = match policy.revoke.undo {
-        Undo::Never => ("never", String::new()),
-        Undo::Always => ("always", String::new()),
-        Undo::Seconds(seconds) => ("seconds", seconds.to_string()),
+/// What people may write into keys, and how often new keys may be used.
+fn rules_of_grants(policy: &Policy) -> Vec<(&'static str, String)> {
+    let scopes = |scopes: &Scopes| match scopes.joined() {
+        none if none.is_empty() => "none".to_owned(),
+        every if every == "*" => "any".to_owned(),
+        some => some,
     };
-    Values {
-        preset: policy.preset.to_string(),
-        prefix: policy.prefix.to_string(),
-        names: policy.names.to_string(),
-        limit: number(policy.limit.keys_per_subject),
-        count_expired: policy.limit.count_expired,
-        choices: choices.join(", "),
-        default_days: number(policy.expiry.default_days),
-        max_days: number(policy.expiry.max_days),
-        allow_never: policy.expiry.allow_never,
-        editable: policy.expiry.editable,
-        renew_expired: policy.expiry.renew_expired,
-        overlap_default: policy.rotate.overlap_default_seconds.to_string(),
-        overlap_max: policy.rotate.overlap_max_seconds.to_string(),
-        undo: undo.to_owned(),
-        undo_seconds,
-        after: policy.revoke.after.to_string(),
-        confirm: policy.revoke.confirm.to_string(),
-        reason: policy.revoke.reason.to_string(),
-        sticky: policy.reactivate.sticky,
-        list: policy.list.to_string(),
-        reveal: policy.reveal.to_string(),
-        leaks: policy.leaks.action.to_string(),
-    }
-}
-
-/// The form as it was sent.
-fn raw(fields: &Fields) -> Values {
-    let text = |name: &str| fields.raw(name).to_owned();
-    Values {
-        preset: text("preset"),
-        prefix: text("prefix"),
-        names: text("names"),
-        limit: text("limit"),
-        count_expired: fields.has("count_expired"),
-        choices: text("choices"),
-        default_days: text("default_days"),
-        max_days: text("max_days"),
-        allow_never: fields.has("allow_never"),
-        editable: fields.has("editable"),
-        renew_expired: fields.has("renew_expired"),
-        overlap_default: text("overlap_default"),
-        overlap_max: text("overlap_max"),
-        undo: text("undo"),
-        undo_seconds: text("undo_seconds"),
-        after: text("after"),
-        confirm: text("confirm"),
-        reason: text("reason"),
-        sticky: fields.has("sticky"),
-        list: text("list"),
-        reveal: text("reveal"),
-        leaks: text("leaks"),
-    }
-}
-
-fn read(fields: &Fields) -> Result<Policy, Problem> {
-    let mut policy = chosen(fields, "preset", Preset::parse)?.policy();
-    policy.prefix =
-        Prefix::parse(fields.raw("prefix").trim()).map_err(|error| Problem::field("prefix", &error.to_string()))?;
-    policy.names = chosen(fields, "names", Names::parse)?;
-    policy.limit.keys_per_subject = number(fields, "limit")?;
-    policy.limit.count_expired = fields.has("count_expired");
-    policy.expiry.choices_days = choices(fields)?;
-    policy.expiry.default_days = number(fields, "default_days")?;
-    policy.expiry.max_days = number(fields, "max_days")?;
-    policy.expiry.allow_never = fields.has("allow_never");
-    policy.expiry.editable = fields.has("editable");
-    policy.expiry.renew_expired = fields.has("renew_expired");
-    policy.rotate.overlap_default_seconds = number(fields, "overlap_default")?.unwrap_or(0).into();
-    policy.rotate.overlap_max_seconds = number(fields, "overlap_max")?.unwrap_or(0).into();
-    policy.revoke.undo = match fields.raw("undo") {
-        "never" => Undo::Never,
-        "always" => Undo::Always,
-        "seconds" => Undo::Seconds(number(fields, "undo_seconds")?.map_or(DAY_SECONDS, u64::from)),
-        _ => return Err(Problem::field("undo", "must be one of the choices of the form")),
+    let limits = match lines_of(&of_new_keys(policy)) {
+        none if none.is_empty() => "none".to_owned(),
+        some => some.join(", "),
     };
-    policy.revoke.after = chosen(fields, "after", After::parse)?;
-    policy.revoke.confirm = chosen(fields, "confirm", Confirm::parse)?;
-    policy.revoke.reason = chosen(fields, "reason", ReasonRule::parse)?;
-    policy.reactivate.sticky = fields.has("sticky");
-    policy.list = chosen(fields, "list", ListDefault::parse)?;
-    policy.reveal = chosen(fields, "reveal", Reveal::parse)?;
-    policy.leaks.action = chosen(fields, "leaks", LeakAction::parse)?;
-    Ok(policy)
-}
-
-fn chosen<T>(fields: &Fields, name: &str, parse: fn(&str) -> Option<T>) -> Result<T, Problem> {
-    parse(fields.raw(name)).ok_or_else(|| Problem::field(name, "must be one of the choices of the form"))
-}
-
-fn number(fields: &Fields, name: &str) -> Result<Option<u32>, Problem> {
-    let unreadable = |_| Problem::field(name, "must be a whole number, or empty");
-    fields.get(name).map(str::parse).transpose().map_err(unreadable)
-}
-
-fn choices(fields: &Fields) -> Result<Vec<u32>, Problem> {
-    let parts = fields.raw("choices").split([',', ' ']).filter(|part| !part.is_empty());
-    let unreadable = |_| Problem::field("choices", "must be whole numbers of days with commas between");
-    parts.map(str::parse).collect::<Result<_, _>>().map_err(unreadable)
+    vec![
+        ("Scopes that members may give", scopes(&policy.grant.member.scopes)),
+        ("Members may set claims", yes(policy.grant.member.claims)),
+        ("Scopes that admins may give", scopes(&policy.grant.admin_scopes)),
+        ("Limits of new keys", limits),
+    ]
 }

@@ -3,20 +3,26 @@
 use crate::App;
 use crate::dashboard::form::{Fields, Form};
 use crate::dashboard::keys::act::measured;
-use crate::dashboard::moment::When;
+use crate::dashboard::moment::{When, in_all, plural};
 use crate::dashboard::page;
+use crate::dashboard::people::People;
 use crate::dashboard::shell::{Flash, Place, Shell};
+use crate::dashboard::stale::{Stale, on_version};
 use crate::dashboard::trouble::Trouble;
 use crate::dashboard::visitor::Visitor;
 use crate::http::call;
 use askama::Template;
 use axum::extract::{Path, State};
 use axum::response::Response;
+use hyper::StatusCode;
 use keyreeve_api::Problem;
-use keyreeve_authority::users::UserCommand;
+use keyreeve_authority::users::{UserChanged, UserCommand};
+use keyreeve_authority::{Conflict, Failure};
 use keyreeve_core::access::Role;
 use keyreeve_core::user::{Email, Status, UserEdit};
 use keyreeve_core::{User, UserId};
+use keyreeve_store::model::Total;
+use keyreeve_store::version::Version;
 
 /// The page.
 #[derive(Template)]
@@ -28,12 +34,14 @@ pub(in crate::dashboard) struct UsersPage {
     pub(in crate::dashboard) name: String,
     pub(in crate::dashboard) role: String,
     pub(in crate::dashboard) error: Option<String>,
+    pub(in crate::dashboard) stale: Option<Stale>,
 }
 
 /// A user.
 #[derive(Clone, Debug)]
 pub(in crate::dashboard) struct UserRow {
     pub(in crate::dashboard) id: String,
+    pub(in crate::dashboard) version: String,
     pub(in crate::dashboard) email: String,
     pub(in crate::dashboard) name: String,
     pub(in crate::dashboard) role: &'static str,
@@ -60,7 +68,7 @@ pub(in crate::dashboard) struct UserActPage {
     pub(in crate::dashboard) user: UserRow,
     pub(in crate::dashboard) verb: &'static str,
     pub(in crate::dashboard) question: String,
-    pub(in crate::dashboard) consequence: &'static str,
+    pub(in crate::dashboard) consequence: String,
     pub(in crate::dashboard) submit: &'static str,
 }
 
@@ -114,7 +122,7 @@ async fn invited(app: &App, visitor: &Visitor, id: UserId) -> Result<Response, T
     let page = InvitedPage {
         shell: Shell::new(visitor, Place::Users, "A link that works once"),
         email: user.email.to_string(),
-        link: format!("{}/setup?token={}", visitor.origin, token.expose()),
+        link: app.issuer().setup_link(token.expose()),
     };
     page::ok(&page)
 }
@@ -127,17 +135,20 @@ pub(in crate::dashboard) async fn ask(
 ) -> Result<Response, Trouble> {
     crate::dashboard::require_admin(&visitor)?;
     let user = app.authority().user(&visitor.call, user_id(&id)?).await?;
+    let keys = stopping(app.authority().working_keys(&visitor.call, &user).await?);
     let (verb, question, consequence, submit) = match word.as_str() {
         "suspend" => (
             "suspend",
             format!("Suspend {}?", user.email),
-            "They are signed out, and all their keys are refused at once, until you let them in again.",
+            format!("They are signed out, and all their keys are refused at once, until you let them in again. {keys}"),
             "Suspend user",
         ),
         "remove" => (
             "remove",
             format!("Remove {}?", user.email),
-            "They are signed out, and all their keys are refused at once and for ever. This cannot be undone.",
+            format!(
+                "They are signed out, and all their keys are refused at once and for ever. {keys} This cannot be undone."
+            ),
             "Remove user",
         ),
         _ => return Err(Trouble::not_found()),
@@ -176,13 +187,17 @@ pub(in crate::dashboard) async fn act(
         },
         _ => return Err(Trouble::not_found()),
     };
-    let changed = app.authority().change_user(&form.visitor.call, id, edit).await;
+    // A role, and the way in, are given on what the list showed; an end is an end whatever has changed meanwhile.
+    let call = match word.as_str() {
+        "role" | "restore" => on_version(&form.visitor.call, &form.fields),
+        _ => form.visitor.call.clone(),
+    };
+    let changed = match app.authority().change_user(&call, id, edit).await {
+        Err(Failure::Outdated(conflict)) => return conflicting(&app, &form, id, &conflict).await,
+        changed => changed,
+    };
     let flash = match changed.map_err(Trouble::from) {
-        Ok((user, effect)) => Flash::done(match user.status {
-            Status::Suspended => format!("{} was suspended. {}", user.email, measured(&effect)),
-            Status::Removed => format!("{} was removed. {}", user.email, measured(&effect)),
-            Status::Active => format!("{} was changed.", user.email),
-        }),
+        Ok(changed) => Flash::done(told(&changed)),
         Err(trouble) => match trouble.refusal() {
             Some((_, why)) => Flash::refused(why),
             None => return Err(trouble),
@@ -190,6 +205,40 @@ pub(in crate::dashboard) async fn act(
     };
     form.visitor.tell(flash).await?;
     Ok(page::on_to("/tenant/users"))
+}
+
+/// How many keys stop with a user.
+fn stopping(working: Total) -> String {
+    match (working.count, working.is_exact) {
+        (0, true) => "No key of theirs works now.".to_owned(),
+        (1, true) => "1 key of theirs works now and will stop.".to_owned(),
+        _ => format!("{} keys of theirs work now and will stop.", in_all(Some(working))),
+    }
+}
+
+/// What a change of a user came to.
+fn told(changed: &UserChanged) -> String {
+    let (user, keys) = (&changed.user, plural(changed.keys.into(), "key"));
+    let effect = measured(&changed.effect);
+    match user.status {
+        Status::Suspended => format!("{} was suspended. {effect} {keys} stopped working.", user.email),
+        Status::Removed => format!("{} was removed. {effect} {keys} stopped working.", user.email),
+        Status::Active if changed.keys > 0 => format!("{} was let in again; {keys} may be used again.", user.email),
+        Status::Active => format!("{} was changed.", user.email),
+    }
+}
+
+/// The list as it is now with the role that was chosen, and what has changed since the one that was acted on.
+async fn conflicting(app: &App, form: &Form, id: UserId, conflict: &Conflict) -> Result<Response, Trouble> {
+    let visitor = &form.visitor;
+    let people = People::known_to(visitor, app).await?;
+    let mut page = page_of(app, visitor, &Fields::default()).await?;
+    page.stale = Some(Stale::of(conflict, &people, visitor.now));
+    for row in page.users.iter_mut().filter(|row| row.id == id.to_string()) {
+        row.version = conflict.present.to_tag();
+        row.role = Role::parse(form.fields.raw("role")).map_or(row.role, Role::as_str);
+    }
+    page::render(StatusCode::PRECONDITION_FAILED, &page)
 }
 
 fn user_id(text: &str) -> Result<UserId, Trouble> {
@@ -205,12 +254,14 @@ async fn page_of(app: &App, visitor: &Visitor, fields: &Fields) -> Result<UsersP
         name: fields.raw("name").to_owned(),
         role: fields.raw("role").to_owned(),
         error: None,
+        stale: None,
     })
 }
 
 fn row(user: &User, visitor: &Visitor) -> UserRow {
     UserRow {
         id: user.id.to_string(),
+        version: Version::of_user(user).to_tag(),
         email: user.email.to_string(),
         name: user.name.as_ref().map(ToString::to_string).unwrap_or_default(),
         role: user.role.as_str(),

@@ -4,33 +4,58 @@ use super::request::Plain;
 use crate::App;
 use crate::http::{answer, bearer, verify};
 use hyper::StatusCode;
+use keyreeve_api::Family;
+use keyreeve_authority::Failure;
 use keyreeve_authority::verifier::RootPass;
 use keyreeve_core::Digest;
+use keyreeve_core::access::Reach;
 use keyreeve_core::key::Presented;
+use keyreeve_core::text::Slug;
 use std::hash::{BuildHasher as _, RandomState};
+use std::net::IpAddr;
 use std::time::{Duration, UNIX_EPOCH};
 
 const HEAD_OK: &[u8] = b"HTTP/1.1 200 OK\r\n";
 const HEAD_UNAVAILABLE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\n";
-/// What every answer says; the request's id follows.
+/// What every verdict says; the request's id follows.
 const FIELDS: &[u8] = b"content-type: application/json\r\ncache-control: no-store\r\nx-request-id: ";
+/// The same where browsers are told to come by TLS only (RFC 6797).
+const FIELDS_BY_TLS: &[u8] = b"strict-transport-security: max-age=31536000\r\ncontent-type: application/json\r\n\
+    cache-control: no-store\r\nx-request-id: ";
+const STRICT_TRANSPORT: &[u8] = b"strict-transport-security: max-age=31536000\r\n";
+/// What stands between the type of another answer and the request's id.
+const REST: &[u8] = b"\r\ncache-control: no-store\r\nx-request-id: ";
 
 /// What one connection keeps between its requests.
 pub(super) struct Answerer<'a> {
     app: &'a App,
+    address: Option<IpAddr>,
+    fields: &'static [u8],
     root_key: LastRootKey,
+    tenant: LastTenant,
     date: Date,
     body: Vec<u8>,
+    has_known: bool,
 }
 
 impl<'a> Answerer<'a> {
-    pub(super) fn new(app: &'a App) -> Self {
+    /// `by_tls_only`: whether answers say that browsers are to come by TLS only.
+    pub(super) fn new(app: &'a App, address: Option<IpAddr>, by_tls_only: bool) -> Self {
         Self {
             app,
+            address,
+            fields: if by_tls_only { FIELDS_BY_TLS } else { FIELDS },
             root_key: LastRootKey::default(),
+            tenant: LastTenant::default(),
             date: Date::default(),
             body: Vec::new(),
+            has_known: false,
         }
+    }
+
+    /// Whether a request had a good credential.
+    pub(super) const fn has_known(&self) -> bool {
+        self.has_known
     }
 
     /// Appends the answer to `out`; `None` if the request is to be refused, and so is not ours.
@@ -39,16 +64,67 @@ impl<'a> Answerer<'a> {
             Some(id) => Some(answer::sound_request_id(id)?),
             None => None,
         };
-        let asker = self.asker(request.authorization).await?;
+        let digest = self.root_key.digest(request.authorization)?;
+        let known = match self.app.authority().root_key_remembered(&digest) {
+            Some(known) => Ok(known),
+            None => self.look_up(digest).await?,
+        };
+        let pass = match known {
+            Ok(pass) => pass,
+            Err(failure) => {
+                self.answer_nothing_known(&failure, given, out);
+                return Some(());
+            }
+        };
+        let asker = pass.filter(verify::may_ask)?;
+        self.has_known = true;
+        let reach = match request.tenant {
+            None => asker.reach(),
+            Some(name) => self.tenant.within(self.app, asker.reach(), name).await?,
+        };
         self.body.clear();
-        let decided = verify::decide(request.route, self.app, asker.reach(), request.body, &mut self.body);
+        let decided = verify::decide(request.route, self.app, reach, request.body, &mut self.body);
         let head = match decided.await.ok()? {
             StatusCode::OK => HEAD_OK,
             StatusCode::SERVICE_UNAVAILABLE => HEAD_UNAVAILABLE,
             _ => return None,
         };
         out.extend_from_slice(head);
-        out.extend_from_slice(FIELDS);
+        out.extend_from_slice(self.fields);
+        self.finish(given, out);
+        Some(())
+    }
+
+    /// Asks the store whose root key it is; `None` if this address may not ask now. What is found to be junk is counted
+    /// where it is refused.
+    #[cold]
+    async fn look_up(&self, digest: Digest) -> Option<Result<Option<RootPass>, Failure>> {
+        let _look_up = self.app.intake().junk.begin(self.address).ok()?;
+        Some(self.app.authority().root_key_of(digest).await)
+    }
+
+    /// Whether the root key is good cannot be known now. The whole request is here, so the connection stays as it is.
+    #[cold]
+    fn answer_nothing_known(&mut self, failure: &Failure, given: Option<&[u8]>, out: &mut Vec<u8>) {
+        let id = match given {
+            Some(id) => String::from_utf8_lossy(id).into_owned(),
+            None => self.app.new_request_id(),
+        };
+        let body = verify::unavailable(failure).body(Family::Problem, &id);
+        self.body.clear();
+        self.body.extend(serde_json::to_vec(&body).unwrap_or_default());
+        out.extend_from_slice(HEAD_UNAVAILABLE);
+        if self.fields == FIELDS_BY_TLS {
+            out.extend_from_slice(STRICT_TRANSPORT);
+        }
+        out.extend_from_slice(b"content-type: ");
+        out.extend_from_slice(Family::Problem.content_type().as_bytes());
+        out.extend_from_slice(REST);
+        self.finish(Some(id.as_bytes()), out);
+    }
+
+    /// Appends the request's id and what every answer has behind it.
+    fn finish(&mut self, given: Option<&[u8]>, out: &mut Vec<u8>) {
         match given {
             Some(id) => out.extend_from_slice(id),
             None => self.app.write_request_id(out),
@@ -59,14 +135,6 @@ impl<'a> Answerer<'a> {
         out.extend_from_slice(self.date.at(self.app.authority().now().millis()));
         out.extend_from_slice(b"\r\n\r\n");
         out.extend_from_slice(&self.body);
-        Some(())
-    }
-
-    /// Who asks, if they may.
-    async fn asker(&mut self, authorization: &[u8]) -> Option<RootPass> {
-        let digest = self.root_key.digest(authorization)?;
-        let pass = self.app.authority().root_key_of(digest).await.ok()?;
-        pass.filter(verify::may_ask)
     }
 }
 
@@ -93,6 +161,29 @@ impl LastRootKey {
         let digest = Presented::parse(secret).ok()?.digest();
         self.seen = Some((mark, digest));
         Some(digest)
+    }
+}
+
+/// The tenant that a connection names again and again. Whether there is one is asked each time.
+#[derive(Default)]
+struct LastTenant(Option<Reach>);
+
+impl LastTenant {
+    /// Keys of which tenant alone may be judged; `None` if the request is to be refused.
+    async fn within<'t>(&'t mut self, app: &App, own: &'t Reach, name: &[u8]) -> Option<&'t Reach> {
+        let is_named = |reach: &Reach| matches!(reach, Reach::Tenant(slug) if slug.as_str().as_bytes() == name);
+        if let Reach::Tenant(_) = own {
+            return is_named(own).then_some(own);
+        }
+        if !self.0.as_ref().is_some_and(is_named) {
+            let slug = Slug::parse(str::from_utf8(name).ok()?).ok()?;
+            self.0 = Some(Reach::Tenant(slug));
+        }
+        let reach = self.0.as_ref()?;
+        match reach {
+            Reach::Tenant(slug) if app.authority().knows_tenant(slug).await.ok()? => Some(reach),
+            Reach::Tenant(_) | Reach::Instance => None,
+        }
     }
 }
 

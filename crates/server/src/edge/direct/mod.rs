@@ -11,12 +11,15 @@ mod rewound;
 
 pub(super) use rewound::Rewound;
 
+use super::Peer;
+use super::activity::{FIRST_REQUEST_TIMEOUT, WRITE_TIMEOUT};
+use super::seats::Seat;
 use crate::App;
 use answer::Answerer;
 use bytes::{Buf as _, BytesMut};
 use request::{Seen, recognise};
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
@@ -32,16 +35,24 @@ const IDLE: Duration = Duration::from_secs(75);
 /// How long the end of a connection may take to be said.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-/// Answers what is ours, until the connection ends (`None`) or something else is asked.
-pub(super) async fn serve<S>(mut stream: S, app: &App, stop: watch::Receiver<bool>) -> Option<Rewound<S>>
+/// Answers what is ours, until the connection ends (`None`) or something else is asked. `by_tls_only`: whether answers say
+/// that browsers are to come by TLS only.
+pub(super) async fn serve<S>(
+    mut stream: S,
+    app: &App,
+    peer: &Peer,
+    by_tls_only: bool,
+    stop: watch::Receiver<bool>,
+) -> Option<Rewound<S>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut answerer = Answerer::new(app);
+    let seat = &peer.seat;
+    let mut answerer = Answerer::new(app, peer.address, by_tls_only);
     let (mut buffer, mut out) = (BytesMut::new(), Vec::new());
     let answered = AtomicU64::new(0);
-    let mut tired = pin!(tired(stop, &answered));
-    let (mut is_watched, mut is_stopping, mut is_ending) = (false, false, false);
+    let mut tired = pin!(tired(stop, seat, &answered));
+    let (mut is_watched, mut is_known, mut is_stopping, mut is_ending) = (false, false, false, false);
     loop {
         buffer.reserve(READ_BYTES);
         let polled = {
@@ -76,10 +87,12 @@ where
             None => return close(stream).await,
         }
         let is_ours = answer_all(&mut answerer, &mut buffer, &mut out, &answered).await;
+        if !is_known && answerer.has_known() {
+            is_known = true;
+            seat.note_known();
+        }
         if !out.is_empty() {
-            stream.write_all(&out).await.ok()?;
-            // TLS may hold back what the network does not take at once.
-            stream.flush().await.ok()?;
+            send(&mut stream, seat, &out).await?;
             out.clear();
         }
         if is_ending && buffer.is_empty() {
@@ -88,6 +101,36 @@ where
         if !is_ours || buffer.len() > REQUEST_BYTES_MAX {
             return Some(Rewound::new(buffer.freeze(), stream));
         }
+    }
+}
+
+/// Sends answers. A client that does not take them has time until [`WRITE_TIMEOUT`]; the clock is read only if it does not
+/// take them at once.
+async fn send<S>(stream: &mut S, seat: &Seat, out: &[u8]) -> Option<()>
+where
+    S: AsyncWrite + Unpin,
+{
+    let at_once = poll_fn(|cx| match Pin::new(&mut *stream).poll_write(cx, out) {
+        Poll::Ready(written) => Poll::Ready(Some(written)),
+        Poll::Pending => Poll::Ready(None),
+    });
+    let written = at_once.await.transpose().ok()?.unwrap_or(0);
+    let rest = out.get(written..).unwrap_or(&[]);
+    // TLS may hold back what the network does not take at once.
+    let flushed = poll_fn(|cx| match Pin::new(&mut *stream).poll_flush(cx) {
+        Poll::Ready(flushed) => Poll::Ready(Some(flushed)),
+        Poll::Pending => Poll::Ready(None),
+    });
+    if rest.is_empty() && flushed.await.transpose().ok()?.is_some() {
+        return Some(());
+    }
+    let slowly = async {
+        stream.write_all(rest).await?;
+        stream.flush().await
+    };
+    tokio::select! {
+        sent = tokio::time::timeout(WRITE_TIMEOUT, slowly) => sent.ok()?.ok(),
+        () = seat.evicted() => None,
     }
 }
 
@@ -123,17 +166,23 @@ async fn answer_all(
     true
 }
 
-/// Waits until the connection is to end: the server stops (true), or nothing was answered from one look to the next.
-async fn tired(mut stop: watch::Receiver<bool>, answered: &AtomicU64) -> bool {
+/// Waits until the connection is to end: the server stops (true), another connection needs the place, or nothing was
+/// answered from one look to the next. The first look is early: a client that connects has something to ask.
+async fn tired(mut stop: watch::Receiver<bool>, seat: &Seat, answered: &AtomicU64) -> bool {
     let mut stopping = pin!(stop.wait_for(|&stopping| stopping));
+    let mut evicted = pin!(seat.evicted());
+    let mut patience = FIRST_REQUEST_TIMEOUT;
+    let mut before = 0;
     loop {
-        let before = answered.load(Ordering::Relaxed);
         tokio::select! {
-            () = tokio::time::sleep(IDLE) => {}
+            () = tokio::time::sleep(patience) => {}
+            () = &mut evicted => return false,
             _ = &mut stopping => return true,
         }
-        if answered.load(Ordering::Relaxed) == before {
+        let now = answered.load(Ordering::Relaxed);
+        if now == before {
             return false;
         }
+        (before, patience) = (now, IDLE);
     }
 }

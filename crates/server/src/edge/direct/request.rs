@@ -4,6 +4,7 @@
 //! The head is read by httparse, the parser inside the HTTP library, so that both always see the same request. What
 //! could be framed or understood in two ways is `Other`: it is the library's to judge.
 
+use crate::http::call::TENANT_HEADER;
 use crate::http::verify::Route;
 use hyper::Method;
 
@@ -29,6 +30,8 @@ pub(super) struct Plain<'b> {
     pub(super) route: Route,
     /// The whole value of `Authorization`.
     pub(super) authorization: &'b [u8],
+    /// The tenant that the caller names.
+    pub(super) tenant: Option<&'b [u8]>,
     /// The caller's own request id.
     pub(super) request_id: Option<&'b [u8]>,
     pub(super) body: &'b [u8],
@@ -60,6 +63,7 @@ pub(super) fn recognise(buffer: &[u8]) -> Seen<'_> {
         Some(body) => Seen::Whole(Plain {
             route,
             authorization: fields.authorization,
+            tenant: fields.tenant,
             request_id: fields.request_id,
             body,
             bytes: head_bytes + fields.length,
@@ -79,6 +83,7 @@ fn begins_like_ours(buffer: &[u8]) -> bool {
 struct Fields<'b> {
     length: usize,
     authorization: &'b [u8],
+    tenant: Option<&'b [u8]>,
     request_id: Option<&'b [u8]>,
 }
 
@@ -86,7 +91,7 @@ impl<'b> Fields<'b> {
     /// `None` if one that matters is missing, stands twice, or says something unusual.
     fn of(headers: &[httparse::Header<'b>]) -> Option<Self> {
         let (mut length, mut authorization, mut request_id) = (None, None, None);
-        let (mut host, mut content_type) = (None, None);
+        let (mut host, mut content_type, mut tenant) = (None, None, None);
         for header in headers {
             let (name, value) = (header.name, header.value);
             let is = |known: &str| name.eq_ignore_ascii_case(known);
@@ -96,6 +101,7 @@ impl<'b> Fields<'b> {
                 12 if is("x-request-id") => &mut request_id,
                 13 if is("authorization") => &mut authorization,
                 14 if is("content-length") => &mut length,
+                15 if is(TENANT_HEADER) => &mut tenant,
                 10 if is("connection") && !value.eq_ignore_ascii_case(b"keep-alive") => return None,
                 // Each changes what a message is or how it ends (RFC 9112, section 6; RFC 9110, sections 7.8 and 10.1.1).
                 17 if is("transfer-encoding") => return None,
@@ -112,6 +118,7 @@ impl<'b> Fields<'b> {
         Some(Self {
             length: number(length?)?,
             authorization: authorization?,
+            tenant,
             request_id,
         })
     }
@@ -152,7 +159,19 @@ mod tests {
         };
         assert_eq!((plain.route, plain.bytes), (Route::One, length));
         assert_eq!((plain.authorization, plain.body), (&b"Bearer k"[..], &b"{}"[..]));
-        assert_eq!(plain.request_id, None);
+        assert_eq!((plain.request_id, plain.tenant), (None, None));
+    }
+
+    #[test]
+    fn the_tenant_that_a_request_names_is_seen_and_two_are_not_ours() {
+        let named = |lines: &str| asked("POST /v1/verify HTTP/1.1", &format!("{USUAL}{lines}"), "{}");
+        let bytes = named("keyreeve-tenant: acme\r\n");
+        let Seen::Whole(plain) = recognise(&bytes) else {
+            panic!("not recognised")
+        };
+        assert_eq!(plain.tenant, Some(&b"acme"[..]));
+        let twice = named("Keyreeve-Tenant: acme\r\nKEYREEVE-TENANT: acme\r\n");
+        assert_eq!(recognise(&twice), Seen::Other);
     }
 
     #[test]

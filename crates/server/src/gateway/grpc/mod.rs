@@ -1,4 +1,4 @@
-//! `ext_authz` over gRPC, for Envoy and what is built on it (ecosystem.md, section 1.4), and the health service that
+//! `ext_authz` over gRPC, for Envoy and what is built on it, and the health service that
 //! goes with it. On the check listener, told from the rest by its content type.
 //!
 //! The protocol itself can take headers away from the client's request, so that neither the key nor a forged identity
@@ -11,8 +11,10 @@ use super::asked::{Allowed, Asked, Denied, GATEWAY_HEADER, Named};
 use super::credential::Fields;
 use super::identity;
 use crate::App;
+use crate::edge::Peer;
 use crate::http::answer::sound_request_id;
 use crate::http::budget;
+use crate::http::call::TENANT_HEADER;
 use axum::body::Body;
 use futures_util::future::BoxFuture;
 use hyper::body::Incoming;
@@ -26,6 +28,7 @@ use messages::{
     HttpStatus, OkHttpResponse, Status,
 };
 use std::net::IpAddr;
+use std::time::Duration;
 use tonic::codegen::Service as _;
 use tonic::metadata::MetadataMap;
 use tonic::server::{Grpc, UnaryService};
@@ -36,10 +39,14 @@ use tonic_prost::ProstCodec;
 
 /// Largest message that is read: the headers of one request, with room for its body if Envoy is set to send it.
 const MESSAGE_BYTES_MAX: usize = 256 * 1024;
+/// How long a call may take, of which a verdict takes two seconds at most: the rest is for its message to arrive.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
 const AUTHORIZATION: &str = "envoy.service.auth.v3.Authorization";
 const POLICY_EXTENSION: &str = "keyreeve_policy";
 const POLICY_METADATA: &str = "keyreeve-policy";
+/// What the gateway says of itself.
+const OWN: [&str; 2] = [GATEWAY_HEADER, TENANT_HEADER];
 /// Names of ours, as a client may spell them.
 const OURS: &str = "x-keyreeve-";
 
@@ -50,20 +57,25 @@ pub(crate) fn is_grpc<B>(request: &Request<B>) -> bool {
 }
 
 /// Answers a gRPC call.
-pub(crate) async fn serve(app: &App, request: Request<Incoming>) -> Response<Body> {
-    let response = match request.uri().path() {
-        CHECK => {
-            let codec = ProstCodec::<CheckResponse, CheckRequest>::default();
-            let mut grpc = Grpc::new(codec).apply_max_message_size_config(Some(MESSAGE_BYTES_MAX), None);
-            grpc.unary(Check(app.clone()), request).await
-        }
-        // It answers what it does not know with "unimplemented".
-        _ => match HealthServer::new(Live(app.clone())).call(request).await {
-            Ok(response) => response,
-            Err(infallible) => match infallible {},
-        },
+pub(crate) async fn serve(app: &App, peer: &Peer, request: Request<Incoming>) -> Response<Body> {
+    let request = request.map(|body| app.intake().messages.count(peer.address, body));
+    let answer = async {
+        let response = match request.uri().path() {
+            CHECK => {
+                let codec = ProstCodec::<CheckResponse, CheckRequest>::default();
+                let mut grpc = Grpc::new(codec).apply_max_message_size_config(Some(MESSAGE_BYTES_MAX), None);
+                grpc.unary(Check(app.clone(), peer.clone()), request).await
+            }
+            // It answers what it does not know with "unimplemented".
+            _ => match HealthServer::new(Live(app.clone())).call(request).await {
+                Ok(response) => response,
+                Err(infallible) => match infallible {},
+            },
+        };
+        response.map(Body::new)
     };
-    response.map(Body::new)
+    let late = |_| tonic::Status::deadline_exceeded("the message did not arrive in time").into_http();
+    tokio::time::timeout(CALL_TIMEOUT, answer).await.unwrap_or_else(late)
 }
 
 /// Whether this process can give verdicts.
@@ -78,11 +90,9 @@ impl Health for Live {
         if !["", AUTHORIZATION].contains(&request.get_ref().service.as_str()) {
             return Err(tonic::Status::not_found("there is no such service here"));
         }
-        let has_lease = |node: &std::sync::Arc<keyreeve_authority::Node>| node.lease_left_ms() > 0;
-        let is_serving = !self.0.is_stopping() && self.0.authority().node().is_none_or(has_lease);
-        let status = match is_serving {
-            true => ServingStatus::Serving,
-            false => ServingStatus::NotServing,
+        let status = match self.0.trouble().await {
+            None => ServingStatus::Serving,
+            Some(_) => ServingStatus::NotServing,
         };
         Ok(tonic::Response::new(HealthCheckResponse { status: status.into() }))
     }
@@ -99,22 +109,22 @@ impl Health for Live {
 }
 
 /// The call.
-struct Check(App);
+struct Check(App, Peer);
 
 impl UnaryService<CheckRequest> for Check {
     type Response = CheckResponse;
     type Future = BoxFuture<'static, Result<tonic::Response<CheckResponse>, tonic::Status>>;
 
     fn call(&mut self, request: tonic::Request<CheckRequest>) -> Self::Future {
-        let app = self.0.clone();
+        let (app, peer) = (self.0.clone(), self.1.clone());
         Box::pin(async move {
             let (metadata, _, message) = request.into_parts();
-            Ok(tonic::Response::new(answer(&app, &metadata, message).await))
+            Ok(tonic::Response::new(answer(&app, &peer, &metadata, message).await))
         })
     }
 }
 
-async fn answer(app: &App, metadata: &MetadataMap, message: CheckRequest) -> CheckResponse {
+async fn answer(app: &App, peer: &Peer, metadata: &MetadataMap, message: CheckRequest) -> CheckResponse {
     let attributes = message.attributes.unwrap_or_default();
     let policy = Named::parse(policy(metadata, &attributes));
     let address = address(&attributes);
@@ -127,7 +137,10 @@ async fn answer(app: &App, metadata: &MetadataMap, message: CheckRequest) -> Che
         via: Via::Grpc,
     };
     match asked.decide(app).await {
-        Ok(allowed) => let_through(allowed, &http),
+        Ok(allowed) => {
+            peer.seat.note_known();
+            let_through(allowed, &http)
+        }
         Err(denied) => refused(&denied, &request_id(app, &fields)),
     }
 }
@@ -159,10 +172,9 @@ struct Told<'t> {
 }
 
 impl Told<'_> {
-    /// The gateway's own credential comes with the call, never with the client's request.
-    fn credential<'f>(&'f self, name: &str) -> impl Iterator<Item = &'f [u8]> + use<'f> {
-        let is_it = name == GATEWAY_HEADER;
-        let values = is_it.then(|| self.metadata.get_all(GATEWAY_HEADER).iter());
+    /// The gateway's own credential, and the tenant that it names, come with the call, never with the client's request.
+    fn own<'f>(&'f self, name: &'f str) -> impl Iterator<Item = &'f [u8]> {
+        let values = OWN.contains(&name).then(|| self.metadata.get_all(name).iter());
         values.into_iter().flatten().map(|value| value.as_encoded_bytes())
     }
 }
@@ -170,8 +182,8 @@ impl Told<'_> {
 impl Fields for Told<'_> {
     fn values<'f>(&'f self, name: &'f str) -> impl Iterator<Item = &'f [u8]> {
         let sent = headers(self.http);
-        let named = sent.filter(move |(key, _)| name != GATEWAY_HEADER && key.eq_ignore_ascii_case(name));
-        self.credential(name).chain(named.map(|(_, value)| value))
+        let named = sent.filter(move |(key, _)| !OWN.contains(&name) && key.eq_ignore_ascii_case(name));
+        self.own(name).chain(named.map(|(_, value)| value))
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::App;
 use crate::edge::Peer;
 use crate::http::bearer::bearer;
-use crate::http::call::root_key_invalid;
+use crate::http::call::{narrowed, root_key_invalid};
 use crate::http::verify;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -13,11 +13,16 @@ use keyreeve_api::Problem;
 use keyreeve_core::RootKeyId;
 use keyreeve_core::access::Reach;
 
-/// Keys of which tenants the caller may ask about.
+/// Keys of which tenants the caller asks about: those of the tenant that it names, else all that it may ask about.
 pub(super) async fn reach(app: &App, peer: &Peer, headers: &HeaderMap) -> Result<Reach, Problem> {
+    let own = own_reach(app, peer, headers).await?;
+    Ok(narrowed(app, &own, headers).await?.unwrap_or(own))
+}
+
+async fn own_reach(app: &App, peer: &Peer, headers: &HeaderMap) -> Result<Reach, Problem> {
     let Some(basic) = basic(headers)? else {
         let pass = verify::asker(app, peer, bearer(headers)?).await?;
-        return Ok(pass.map_or(Reach::Instance, |pass| pass.reach().clone()));
+        return Ok(verify::reach_of(pass.as_ref()).clone());
     };
     let pass = verify::asker(app, peer, Some(&basic.password)).await?;
     let pass = pass.ok_or_else(root_key_invalid)?;

@@ -1,6 +1,8 @@
 //! The form in the body of an OAuth request (RFC 6749, section 3.2 and appendix B): unknown parameters are ignored, one
 //! without a value counts as left out, and one that is there twice makes the request invalid.
 
+use crate::App;
+use crate::http::answer::RequestInfo;
 use crate::http::body;
 use axum::body::Body;
 use hyper::http::request::Parts;
@@ -18,12 +20,30 @@ impl Form {
     /// Reads the body of a request.
     pub(super) async fn read(parts: &Parts, incoming: Body) -> Result<Self, Problem> {
         let bytes = body::read(&parts.headers, incoming, FORM_BYTES_MAX).await?;
+        Self::of(parts, &bytes)
+    }
+
+    /// The same of a caller without a credential.
+    pub(super) async fn read_anonymous(
+        app: &App,
+        info: &RequestInfo,
+        parts: &Parts,
+        incoming: Body,
+    ) -> Result<Self, Problem> {
+        let bodies = &app.intake().bodies;
+        let sent = bodies
+            .read(info.peer.address, &parts.headers, incoming, FORM_BYTES_MAX)
+            .await?;
+        Self::of(parts, &sent.bytes)
+    }
+
+    fn of(parts: &Parts, bytes: &[u8]) -> Result<Self, Problem> {
         require_form(parts)?;
         if parts.uri.query().is_some() {
             let detail = "The parameters belong into the body: a secret in an address ends up in logs.";
             return Err(Problem::new(Code::BadRequest, detail));
         }
-        Self::parse(&bytes)
+        Self::parse(bytes)
     }
 
     fn parse(bytes: &[u8]) -> Result<Self, Problem> {

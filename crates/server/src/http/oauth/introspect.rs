@@ -44,7 +44,7 @@ pub(crate) async fn handler(State(app): State<App>, request: Request) -> Result<
         now: app.authority().now(),
         address: None,
         // Whether a token is active does not depend on how often it was used, and asking uses nothing up.
-        cost: 0,
+        cost: None,
     };
     let verdict = app.verdict(form.token()?, &question).await;
     let token = match (&verdict.outcome, &verdict.entry) {

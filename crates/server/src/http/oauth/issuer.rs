@@ -9,7 +9,11 @@ use std::sync::OnceLock;
 
 /// The server's own name, without a slash at its end.
 #[derive(Debug, Default)]
-pub(crate) struct Issuer(OnceLock<String>);
+pub(crate) struct Issuer {
+    name: OnceLock<String>,
+    /// What links begin with: the public address, else the one at which this machine reaches the API.
+    links: OnceLock<String>,
+}
 
 impl Issuer {
     /// Settles the name, once it is known where the server listens and what browsers call it there.
@@ -17,13 +21,25 @@ impl Issuer {
         let is_ours_alone = bound.is_some_and(|address| address.ip().is_loopback());
         let own = || is_ours_alone.then(|| origin.to_owned());
         if let Some(name) = public_url.map(str::to_owned).or_else(own) {
-            self.0.get_or_init(|| name);
+            self.name.get_or_init(|| name);
         }
+        self.links.get_or_init(|| public_url.unwrap_or(origin).to_owned());
     }
 
     /// The name, if it is known.
     pub(crate) fn get(&self) -> Option<&str> {
-        self.0.get().map(String::as_str)
+        self.name.get().map(String::as_str)
+    }
+
+    /// What links begin with. Behind Unix sockets alone, without a public address, that is nothing.
+    pub(crate) fn base(&self) -> &str {
+        self.links.get().map_or("", String::as_str)
+    }
+
+    /// The address of the page where the holder of a token that works once sets a password. Behind Unix sockets alone,
+    /// without a public address, it begins with its path.
+    pub(crate) fn setup_link(&self, token: &str) -> String {
+        format!("{}/setup?token={token}", self.base())
     }
 }
 
@@ -46,5 +62,22 @@ mod tests {
         for elsewhere in ["0.0.0.0:7300", "192.0.2.1:7300", "[::]:7300", ""] {
             assert_eq!(named(None, elsewhere), None, "{elsewhere}");
         }
+    }
+
+    #[test]
+    fn links_begin_with_the_public_address_if_there_is_one() {
+        let link = |url: Option<&str>, bound: &str, origin: &str| {
+            let issuer = Issuer::default();
+            issuer.settle(url, bound.parse().ok(), origin);
+            issuer.setup_link("t")
+        };
+        let (url, own) = (Some("https://keys.example.com"), "http://127.0.0.1:7300");
+        assert_eq!(
+            link(url, "127.0.0.1:7300", own),
+            "https://keys.example.com/setup?token=t"
+        );
+        assert_eq!(link(url, "", ""), "https://keys.example.com/setup?token=t");
+        assert_eq!(link(None, "0.0.0.0:7300", own), "http://127.0.0.1:7300/setup?token=t");
+        assert_eq!(link(None, "", ""), "/setup?token=t");
     }
 }

@@ -10,6 +10,7 @@ use hyper::StatusCode;
 use keyreeve_api::keys::RevokeKey;
 use keyreeve_api::oauth::RevokeForm;
 use keyreeve_api::problem::ErrorBody;
+use keyreeve_authority::possession::Possession;
 use keyreeve_core::text::Note;
 
 /// What the audit log says if whoever revokes says nothing.
@@ -30,9 +31,7 @@ const REASON: &str = "revoked with the secret itself, at /oauth2/revoke";
 pub(crate) async fn handler(State(app): State<App>, request: Request) -> Result<Response, Rejected> {
     let (parts, incoming) = request.into_parts();
     let info = RequestInfo::of(&parts)?;
-    // Read before it is refused: who has sent a request shall see the answer, and go on using the connection.
-    let form = Form::read(&parts, incoming).await?;
-    app.intake().revocations.allow(info.peer.address)?;
+    let form = Form::read_anonymous(&app, info, &parts, incoming).await?;
     let token = form.token()?;
     let mut command = v1::api_keys::revoke::command(RevokeKey {
         revocation_reason: form.get("revocation_reason").map(str::to_owned),
@@ -40,8 +39,12 @@ pub(crate) async fn handler(State(app): State<App>, request: Request) -> Result<
     })?;
     command.note = command.note.or_else(|| Note::parse(REASON).ok());
     let from = info.doorstep();
-    if let Some(change) = app.authority().revoke_presented(&from, token, command).await? {
-        app.note_done(&change);
+    let _turn = app.intake().turn(info.peer.address).await?;
+    match app.authority().revoke_presented(&from, token, command).await? {
+        Possession::Ended(change) => app.note_done(&change),
+        Possession::EndedBefore => {}
+        // Only junk counts: a secret that somebody has is revoked whatever came from this address before.
+        Possession::Unknown => app.intake().revocations.allow(info.peer.address)?,
     }
     Ok(respond::json_bytes(StatusCode::OK, "{}"))
 }

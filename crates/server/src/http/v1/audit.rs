@@ -1,6 +1,7 @@
 //! `/v1/audit_events` and `/v1/audit/…`: what was done, by whom, and the proof that nothing of it was changed.
 
 use crate::App;
+use crate::app::SignError;
 use crate::http::answer::Rejected;
 use crate::http::call::{Incoming, MaybeJson, NoBody};
 use crate::http::query::Parameters;
@@ -9,11 +10,12 @@ use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use hyper::StatusCode;
 use keyreeve_api::audit::{AuditCheck, AuditEvent, AuditList, Checkpoint, Party, VerifyAudit};
+use keyreeve_api::problem::ErrorBody;
 use keyreeve_api::{Code, Problem};
 use keyreeve_authority::AuditFilter;
 use keyreeve_core::Timestamp;
 use keyreeve_core::access::Permission;
-use keyreeve_core::audit::{Action, Milestone};
+use keyreeve_core::audit::Action;
 use keyreeve_core::hex;
 use keyreeve_core::{KeyId, RootKeyId, UserId};
 use keyreeve_store::model::AuditRecord;
@@ -35,7 +37,7 @@ const KNOWN: [&str; 8] = [
     params(
         ("key_id" = Option<String>, Query, description = "Only about this key, user or root key", pattern = "^(ak|rk|user)_[0-9a-f]{32}$"),
         ("actor_id" = Option<String>, Query, description = "Only by this actor", pattern = "^((ak|rk|user)_[0-9a-f]{32}|operator|system)$"),
-        ("action" = Option<String>, Query, description = "Only this action, or a kind of action with its dot: `key.`", pattern = "^((key|tenant|user|root_key)\\.|policy\\.updated|access\\.refused|key\\.revoked)$"),
+        ("action" = Option<String>, Query, description = "Only this action, or a kind of action with its dot: `key.`", pattern = "^((key|tenant|user|root_key|instance)\\.|policy\\.updated|access\\.refused|key\\.revoked)$"),
         ("since" = Option<u64>, Query, description = "Only at or after this time, Unix ms", maximum = 253_402_300_799_999_u64),
         ("until" = Option<u64>, Query, description = "Only before this time, Unix ms", maximum = 253_402_300_799_999_u64),
         ("limit" = Option<u64>, Query, description = "Entries on a page; 50 if not given", minimum = 1, maximum = 1000),
@@ -129,10 +131,15 @@ fn is_action(text: &str) -> bool {
 ///
 /// Finds any entry that was changed, removed or reordered, and an end that was cut off: the log is held against its
 /// own recorded end and against a signed checkpoint that is kept outside the database.
+///
+/// The whole log is walked for root keys of the instance and for the operator. For those of a tenant the walk begins at the
+/// newest checkpoint that this server has signed, which the log must contain, and takes the last 100 000 entries at most;
+/// `since` says where it began. One walk is made at a time: 429 if too many wait.
 #[utoipa::path(
     post, path = "/v1/audit/verify", tag = "audit", operation_id = "verifyAudit",
     request_body = VerifyAudit,
-    responses((status = 200, description = "What was found", body = AuditCheck)),
+    responses((status = 200, description = "What was found", body = AuditCheck),
+        (status = 429, description = "RATE_LIMITED", body = ErrorBody, content_type = "application/problem+json")),
     security(("root_key" = ["audit:read"]))
 )]
 pub(crate) async fn verify(
@@ -142,21 +149,25 @@ pub(crate) async fn verify(
         content: MaybeJson(wish),
     }: Incoming<MaybeJson<VerifyAudit>>,
 ) -> Result<Response, Rejected> {
+    call.require(Permission::AuditRead)?;
+    let _turn = app.walks().turn(&call).await?;
+    let signed = app.checkpoints().newest();
     let checkpoint = match &wish.checkpoint {
         Some(note) => Some(
             app.checkpoints()
                 .open(note)
                 .map_err(|why| Problem::field("checkpoint", &why))?,
         ),
-        None => app.checkpoints().newest(),
+        None => signed,
     };
-    let found = app.authority().verify_audit(&call, checkpoint).await?;
-    if found.broken.is_none() {
+    let found = app.authority().verify_audit(&call, signed, checkpoint).await?;
+    if found.broken.is_none() && found.since == 0 {
         app.numbers().note_audit_verified(app.authority().now());
     }
     let check = AuditCheck {
         ok: found.broken.is_none(),
         entries: found.sound.revision,
+        since: found.since,
         first_broken: found.broken.as_ref().map(keyreeve_core::audit::Broken::revision),
         why: found.broken.map(|broken| broken.to_string()),
         checkpoint_revision: checkpoint.map(|one| one.revision),
@@ -175,17 +186,17 @@ pub(crate) async fn checkpoint(
     Incoming { call, .. }: Incoming<NoBody>,
 ) -> Result<Response, Rejected> {
     call.require(Permission::AuditRead)?;
-    let head = app.authority().audit_head().await?;
-    let milestone = Milestone {
-        revision: head.revision,
-        chain: head.chain,
-    };
-    let note = app.checkpoints().record(milestone).map_err(|error| {
-        tracing::error!(%error, "a checkpoint could not be kept");
-        Problem::new(
-            Code::InternalError,
-            "The checkpoint could not be written to the data directory.",
-        )
+    let (milestone, note) = app.sign_log_end().await.map_err(|error| match error {
+        SignError::Log(failure) => Rejected::from(failure),
+        SignError::Refused(why) => {
+            let detail = format!("The end of the audit log is not signed: {why}.");
+            Problem::new(Code::ServiceUnavailable, detail).into()
+        }
+        SignError::Directory(error) => {
+            tracing::error!(%error, "a checkpoint could not be kept");
+            let detail = "The checkpoint could not be written to the data directory.";
+            Problem::new(Code::InternalError, detail).into()
+        }
     })?;
     let checkpoint = Checkpoint {
         revision: milestone.revision,

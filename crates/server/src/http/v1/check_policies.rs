@@ -5,6 +5,7 @@ use crate::App;
 use crate::http::answer::Rejected;
 use crate::http::call::{Incoming, Json, NoBody};
 use crate::http::check_policy_text as text;
+use crate::http::conditions::versioned;
 use crate::http::respond;
 use axum::extract::{Path, State};
 use axum::response::Response;
@@ -12,9 +13,10 @@ use hyper::StatusCode;
 use keyreeve_api::check_policies::{CheckPolicy, CheckPolicyList, CreateCheckPolicy, UpdateCheckPolicy};
 use keyreeve_api::problem::ErrorBody;
 use keyreeve_api::{Code, Problem};
-use keyreeve_authority::Effect;
 use keyreeve_authority::check::ManagedCheckPolicy;
+use keyreeve_authority::{Call, Effect};
 use keyreeve_core::text::CheckPolicyName;
+use keyreeve_store::version::Version;
 
 /// Make a check policy. Every gateway may name it when the answer comes.
 #[utoipa::path(
@@ -36,7 +38,8 @@ pub(crate) async fn create(
     if !reached.is_pending {
         app.note_effect(&reached);
     }
-    Ok(respond::json(StatusCode::CREATED, &with_effect(&made, &reached))?)
+    let response = respond::json(StatusCode::CREATED, &with_effect(&made, &reached))?;
+    Ok(versioned(response, &version(&call, &made)))
 }
 
 /// All check policies of the tenant, by name. `default` is always there.
@@ -67,7 +70,8 @@ pub(crate) async fn get(
     Incoming { call, .. }: Incoming<NoBody>,
 ) -> Result<Response, Rejected> {
     let policy = app.authority().check_policy(&call, &known(&name)?).await?;
-    Ok(respond::json(StatusCode::OK, &object(&policy))?)
+    let response = respond::json(StatusCode::OK, &object(&policy))?;
+    Ok(versioned(response, &version(&call, &policy)))
 }
 
 /// Change a check policy, also the built-in one. Every gateway that names it asks for the new one when the answer comes.
@@ -89,7 +93,8 @@ pub(crate) async fn update(
     let name = known(&name)?;
     let edit = text::edit(&wish)?;
     let (changed, reached) = app.authority().change_check_policy(&call, name, edit).await?;
-    answered(&app, &reached, &with_effect(&changed, &reached))
+    let response = answered(&app, &reached, &with_effect(&changed, &reached))?;
+    Ok(versioned(response, &version(&call, &changed)))
 }
 
 /// Remove a check policy: gateways that still name it let nobody through. The built-in one is again as it comes.
@@ -112,6 +117,10 @@ pub(crate) async fn remove(
 fn known(name: &str) -> Result<CheckPolicyName, Problem> {
     let unknown = |_| Problem::new(Code::NotFound, "There is no such thing in this tenant.");
     CheckPolicyName::parse(name).map_err(unknown)
+}
+
+fn version(call: &Call, managed: &ManagedCheckPolicy) -> Version {
+    Version::of_check(&call.tenant, &managed.policy, managed.times)
 }
 
 fn object(managed: &ManagedCheckPolicy) -> CheckPolicy {

@@ -5,6 +5,7 @@ use crate::App;
 use crate::http::answer::{Rejected, RequestInfo};
 use crate::http::bearer::bearer;
 use crate::http::call::{Content as _, MaybeJson};
+use crate::http::conditions;
 use crate::http::{body, respond};
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -18,6 +19,7 @@ use keyreeve_authority::{Authority, Call};
 use keyreeve_core::access::Reach;
 use keyreeve_core::coherence::Entry;
 use keyreeve_core::verdict::Outer;
+use keyreeve_store::version::Version;
 
 /// The key that the call is made with: its own record, or the answer that its verification gives.
 #[utoipa::path(
@@ -30,7 +32,8 @@ use keyreeve_core::verdict::Outer;
 pub(crate) async fn get(State(app): State<App>, parts: Parts) -> Result<Response, Rejected> {
     let entry = own_key(&app, &parts).await?;
     let record = app.authority().record_of(&entry).await?;
-    Ok(respond::json(StatusCode::OK, &object(&record, app.authority().now()))?)
+    let shown = respond::json(StatusCode::OK, &object(&record, app.authority().now()))?;
+    Ok(conditions::versioned(shown, &Version::of_key(&record.key)))
 }
 
 /// The key revokes itself: whoever holds a secret may always end it.
@@ -56,6 +59,7 @@ pub(crate) async fn revoke(State(app): State<App>, request: Request) -> Result<R
             .map(|address| address.to_string().into()),
         request_id: info.map_or("", |info| &info.id).into(),
         idempotency: None,
+        only_if: conditions::only_if(&parts)?,
         is_awaited: true,
     };
     let change = app.authority().revoke_self(&call, revoke::command(wish)?).await?;
@@ -73,17 +77,22 @@ async fn own_key(app: &App, parts: &Parts) -> Result<Entry, Problem> {
         now: app.authority().now(),
         address: info.and_then(|info| info.peer.address),
         // What it may do to itself is none of what its limits are for.
-        cost: 0,
+        cost: None,
     };
-    let verdict = app.verdict(secret, &question).await;
+    let verdict = app.verdict_for(question.address, secret, &question).await?;
     match (verdict.outer(), verdict.entry) {
-        (None, Some(entry)) => Ok(entry),
+        (None, Some(entry)) => {
+            if let Some(info) = info {
+                info.peer.seat.note_known();
+            }
+            Ok(entry)
+        }
         (Some(outer), _) => Err(denied(outer)),
         (None, None) => Err(denied(Outer::KeyInvalid)),
     }
 }
 
-/// What the outside is told (product.md, section 6).
+/// What the outside is told.
 fn denied(outer: Outer) -> Problem {
     let (code, detail) = match outer {
         Outer::KeyRequired => (

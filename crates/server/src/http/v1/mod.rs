@@ -11,3 +11,4 @@ pub(crate) mod policy;
 pub(crate) mod root_keys;
 pub(crate) mod tenants;
 pub(crate) mod users;
+pub(crate) mod verifiers;

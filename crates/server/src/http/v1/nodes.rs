@@ -2,13 +2,14 @@
 
 use crate::App;
 use crate::http::answer::Rejected;
-use crate::http::call::{Incoming, NoBody};
+use crate::http::call::{Incoming, NoBody, named};
 use crate::http::respond;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use hyper::StatusCode;
+use hyper::{HeaderMap, StatusCode};
 use keyreeve_api::nodes::{Node, Nodes, Operation};
 use keyreeve_api::{Code, Problem};
+use keyreeve_authority::Failure;
 use keyreeve_core::hex;
 use keyreeve_store::cluster::Session;
 
@@ -78,7 +79,7 @@ fn object(session: &Session, node: &keyreeve_authority::Node, head: u64) -> Node
     }
 }
 
-/// How far a change has got: for callers who sent `Prefer: respond-async`.
+/// How far a change of the tenant has got: for callers who sent `Prefer: respond-async`.
 #[utoipa::path(
     get, path = "/v1/operations/{id}", tag = "nodes", operation_id = "getOperation",
     params(("id" = String, Path, description = "The operation", pattern = "^op_[0-9]{1,18}$")),
@@ -88,6 +89,7 @@ fn object(session: &Session, node: &keyreeve_authority::Node, head: u64) -> Node
 pub(crate) async fn operation(
     State(app): State<App>,
     Path(id): Path<String>,
+    headers: HeaderMap,
     Incoming { call, .. }: Incoming<NoBody>,
 ) -> Result<Response, Rejected> {
     let unknown = || Problem::new(Code::NotFound, "There is no such operation.");
@@ -96,7 +98,11 @@ pub(crate) async fn operation(
         .filter(|digits| digits.len() <= 18 && digits.bytes().all(|byte| byte.is_ascii_digit()))
         .and_then(|digits| digits.parse().ok())
         .ok_or_else(unknown)?;
-    let reached = app.authority().operation(&call, revision).await?;
+    let reached = app.authority().operation(&call, named(&headers, &call), revision).await;
+    let reached = reached.map_err(|failure| match failure {
+        Failure::NotFound => Rejected::from(unknown()),
+        other => other.into(),
+    })?;
     let operation = Operation {
         id: format!("op_{revision}"),
         status: if reached.is_some() { "effective" } else { "pending" },

@@ -3,12 +3,14 @@
 use crate::App;
 use crate::http::answer::Rejected;
 use crate::http::call::{Incoming, Json, NoBody};
+use crate::http::conditions::versioned;
 use crate::http::{policy_text, respond};
 use axum::extract::State;
 use axum::response::Response;
 use hyper::StatusCode;
 use keyreeve_api::policy::{NotAllowed, NotAllowedKey, Policy, PutPolicy};
 use keyreeve_authority::Misfits;
+use keyreeve_store::version::Version;
 
 /// The tenant's policy.
 #[utoipa::path(
@@ -18,7 +20,11 @@ use keyreeve_authority::Misfits;
 )]
 pub(crate) async fn get(State(app): State<App>, Incoming { call, .. }: Incoming<NoBody>) -> Result<Response, Rejected> {
     let policy = app.authority().policy(&call).await?;
-    Ok(respond::json(StatusCode::OK, &policy_text::document(&policy))?)
+    let version = Version::of_policy(&call.tenant, &policy);
+    Ok(versioned(
+        respond::json(StatusCode::OK, &policy_text::document(&policy))?,
+        &version,
+    ))
 }
 
 /// Replace the tenant's policy.
@@ -39,14 +45,15 @@ pub(crate) async fn put(
         content: Json(wish),
     }: Incoming<Json<PutPolicy>>,
 ) -> Result<Response, Rejected> {
-    let preset = app.authority().preset_of(&call).await?;
-    let policy = policy_text::policy(&wish, preset)?;
+    let own = app.authority().policy_to_replace(&call).await?;
+    let policy = policy_text::policy(&wish, &own)?;
     let (policy, misfits) = app.authority().set_policy(&call, policy).await?;
     let document = Policy {
         not_allowed_today: Some(not_allowed(&misfits)),
         ..policy_text::document(&policy)
     };
-    Ok(respond::json(StatusCode::OK, &document)?)
+    let version = Version::of_policy(&call.tenant, &policy);
+    Ok(versioned(respond::json(StatusCode::OK, &document)?, &version))
 }
 
 fn not_allowed(misfits: &Misfits) -> NotAllowed {

@@ -3,10 +3,11 @@
 use crate::App;
 use crate::http::answer::Rejected;
 use crate::http::call::{self, Incoming, Json, NoBody};
+use crate::http::conditions::versioned;
 use crate::http::respond;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use hyper::StatusCode;
+use hyper::{HeaderMap, StatusCode};
 use keyreeve_api::problem::ErrorBody;
 use keyreeve_api::root_keys::{CreateRootKey, RootKey, RootKeyList};
 use keyreeve_api::{Code, Problem};
@@ -15,8 +16,11 @@ use keyreeve_core::access::{Permission, Permissions, Reach};
 use keyreeve_core::text::Slug;
 use keyreeve_core::{RootKeyId, Timestamp};
 use keyreeve_store::model;
+use keyreeve_store::version::Version;
 
 /// Make a root key. Nobody can give what they do not have: neither reach nor permissions.
+///
+/// A caller that names a tenant with `Keyreeve-Tenant` makes, sees and revokes root keys of that tenant alone.
 #[utoipa::path(
     post, path = "/v1/root_keys", tag = "root keys", operation_id = "createRootKey",
     request_body = CreateRootKey,
@@ -26,22 +30,32 @@ use keyreeve_store::model;
 )]
 pub(crate) async fn create(
     State(app): State<App>,
+    headers: HeaderMap,
     Incoming {
         call,
         content: Json(wish),
     }: Incoming<Json<CreateRootKey>>,
 ) -> Result<Response, Rejected> {
-    let reach = match wish.tenant.as_deref() {
-        None => call.caller.reach.clone(),
-        Some(slug) => Reach::Tenant(Slug::parse(slug).map_err(|error| Problem::field("tenant", &error.to_string()))?),
+    let named = call::named(&headers, &call);
+    let reach = match (wish.tenant.as_deref(), named) {
+        (None, None) => call.caller.reach.clone(),
+        (None, Some(named)) => Reach::Tenant(named.clone()),
+        (Some(slug), _) => Reach::Tenant(slug_of(slug)?),
     };
+    if named.is_some_and(|named| !reach.has(named)) {
+        return Err(Problem::field("tenant", "is another one than the header Keyreeve-Tenant names").into());
+    }
     let command = RootKeyCommand {
         name: call::name("name", &wish.name)?,
         permissions: permissions(&wish.permissions)?,
         reach,
     };
     let made = app.authority().create_root_key(&call, command).await?;
-    Ok(respond::json(StatusCode::CREATED, &with_secret(&made))?)
+    let version = Version::of_root_key(&made.root_key);
+    Ok(versioned(
+        respond::json(StatusCode::CREATED, &with_secret(&made))?,
+        &version,
+    ))
 }
 
 /// Root keys that the caller may see, newest first; revoked ones too.
@@ -52,9 +66,10 @@ pub(crate) async fn create(
 )]
 pub(crate) async fn list(
     State(app): State<App>,
+    headers: HeaderMap,
     Incoming { call, .. }: Incoming<NoBody>,
 ) -> Result<Response, Rejected> {
-    let root_keys = app.authority().root_keys(&call).await?;
+    let root_keys = app.authority().root_keys(&call, call::named(&headers, &call)).await?;
     let data = root_keys.iter().map(object).collect();
     Ok(respond::json(StatusCode::OK, &RootKeyList { data })?)
 }
@@ -69,12 +84,21 @@ pub(crate) async fn list(
 pub(crate) async fn revoke(
     State(app): State<App>,
     Path(id): Path<String>,
+    headers: HeaderMap,
     Incoming { call, .. }: Incoming<NoBody>,
 ) -> Result<Response, Rejected> {
     let unknown = |_| Problem::new(Code::NotFound, "There is no such root key.");
     let id = RootKeyId::parse(&id).map_err(unknown)?;
-    let revoked = app.authority().revoke_root_key(&call, id).await?;
-    Ok(respond::json(StatusCode::OK, &object(&revoked))?)
+    let revoked = app
+        .authority()
+        .revoke_root_key(&call, call::named(&headers, &call), id)
+        .await?;
+    let version = Version::of_root_key(&revoked);
+    Ok(versioned(respond::json(StatusCode::OK, &object(&revoked))?, &version))
+}
+
+fn slug_of(text: &str) -> Result<Slug, Problem> {
+    Slug::parse(text).map_err(|error| Problem::field("tenant", &error.to_string()))
 }
 
 fn permissions(words: &[String]) -> Result<Permissions, Problem> {

@@ -5,6 +5,7 @@ use super::root_keys::with_secret;
 use crate::App;
 use crate::http::answer::Rejected;
 use crate::http::call::{self, Incoming, Json, NoBody};
+use crate::http::conditions::versioned;
 use crate::http::respond;
 use axum::extract::{Path, State};
 use axum::response::Response;
@@ -18,6 +19,7 @@ use keyreeve_core::policy::Preset;
 use keyreeve_core::text::Slug;
 use keyreeve_core::user::Status;
 use keyreeve_store::model::{self, TenantEdit};
+use keyreeve_store::version::Version;
 
 /// Make a tenant with its first root key.
 #[utoipa::path(
@@ -45,11 +47,12 @@ pub(crate) async fn create(
             .ok_or_else(unknown)?,
     };
     let (tenant, made) = app.authority().create_tenant(&call, command).await?;
-    let tenant = Tenant {
+    let shown = Tenant {
         root_key: Some(with_secret(&made)),
         ..object(&tenant)
     };
-    Ok(respond::json(StatusCode::CREATED, &tenant)?)
+    let version = Version::of_tenant(&tenant);
+    Ok(versioned(respond::json(StatusCode::CREATED, &shown)?, &version))
 }
 
 /// All tenants, by slug.
@@ -80,7 +83,8 @@ pub(crate) async fn get(
     Incoming { call, .. }: Incoming<NoBody>,
 ) -> Result<Response, Rejected> {
     let tenant = app.authority().tenant(&call, &known(&slug)?).await?;
-    Ok(respond::json(StatusCode::OK, &object(&tenant))?)
+    let version = Version::of_tenant(&tenant);
+    Ok(versioned(respond::json(StatusCode::OK, &object(&tenant))?, &version))
 }
 
 /// Rename, suspend or open a tenant.
@@ -130,11 +134,15 @@ pub(crate) async fn remove(
 
 async fn changed(app: &App, call: &Call, slug: &str, edit: TenantEdit) -> Result<Response, Rejected> {
     let (tenant, reached) = app.authority().change_tenant(call, known(slug)?, edit).await?;
-    let tenant = Tenant {
+    let shown = Tenant {
         effect: Some(effect(&reached)),
         ..object(&tenant)
     };
-    answered(app, &reached, &tenant)
+    let response = answered(app, &reached, &shown)?;
+    Ok(match tenant.status {
+        Status::Removed => response,
+        Status::Active | Status::Suspended => versioned(response, &Version::of_tenant(&tenant)),
+    })
 }
 
 /// A slug from the address. What is no slug is as unknown as a tenant that does not exist.

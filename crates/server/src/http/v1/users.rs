@@ -4,19 +4,24 @@ use super::api_keys::{answered, effect};
 use crate::App;
 use crate::http::answer::Rejected;
 use crate::http::call::{self, Incoming, Json, NoBody};
+use crate::http::conditions::versioned;
 use crate::http::{password, respond};
 use axum::extract::{Path, State};
 use axum::response::Response;
 use hyper::StatusCode;
 use keyreeve_api::problem::ErrorBody;
-use keyreeve_api::users::{CreateUser, UpdateUser, User, UserList};
+use keyreeve_api::users::{CreateUser, Invitation, Password, UpdateUser, User, UserList};
 use keyreeve_api::{Code, Problem};
+use keyreeve_authority::Call;
 use keyreeve_authority::users::UserCommand;
 use keyreeve_core::access::Role;
-use keyreeve_core::user::{Email, Status, UserEdit};
+use keyreeve_core::user::{Email, PasswordDigest, Status, UserEdit};
 use keyreeve_core::{User as Person, UserId};
+use keyreeve_store::version::Version;
 
 /// Make a user. The subject of the user's keys is the id that the answer gives.
+///
+/// The caller's permissions must cover those of the role; the user sets a password by a link (`/v1/users/{id}/invite`).
 #[utoipa::path(
     post, path = "/v1/users", tag = "users", operation_id = "createUser",
     request_body = CreateUser,
@@ -35,20 +40,20 @@ pub(crate) async fn create(
         email: Email::parse(&wish.email).map_err(|error| Problem::field("email", &error.to_string()))?,
         name: wish.name.map(|text| call::name("name", &text)).transpose()?,
         role: wish.role.as_deref().map_or(Ok(Role::Member), role)?,
-        password: match wish.password {
-            Some(password) => Some(password::digest(password).await?),
-            None => None,
-        },
+        password: digest(&call, wish.password, Email::parse(&wish.email).ok().as_ref()).await?,
     };
     let user = app.authority().create_user(&call, command).await?;
-    Ok(respond::json(StatusCode::CREATED, &object(&user))?)
+    Ok(versioned(
+        respond::json(StatusCode::CREATED, &object(&user))?,
+        &Version::of_user(&user),
+    ))
 }
 
 /// The tenant's users, oldest first; removed ones are not listed.
 #[utoipa::path(
     get, path = "/v1/users", tag = "users", operation_id = "listUsers",
     responses((status = 200, description = "Users", body = UserList)),
-    security(("root_key" = ["users:write"]))
+    security(("root_key" = ["users:write"]), ("root_key" = ["audit:read"]))
 )]
 pub(crate) async fn list(
     State(app): State<App>,
@@ -64,7 +69,7 @@ pub(crate) async fn list(
     get, path = "/v1/users/{id}", tag = "users", operation_id = "getUser",
     params(("id" = String, Path, description = "The user", pattern = "^user_[0-9a-f]{32}$")),
     responses((status = 200, description = "The user", body = User)),
-    security(("root_key" = ["users:write"]))
+    security(("root_key" = ["users:write"]), ("root_key" = ["audit:read"]))
 )]
 pub(crate) async fn get(
     State(app): State<App>,
@@ -72,13 +77,17 @@ pub(crate) async fn get(
     Incoming { call, .. }: Incoming<NoBody>,
 ) -> Result<Response, Rejected> {
     let user = app.authority().user(&call, user_id(&id)?).await?;
-    Ok(respond::json(StatusCode::OK, &object(&user))?)
+    Ok(versioned(
+        respond::json(StatusCode::OK, &object(&user))?,
+        &Version::of_user(&user),
+    ))
 }
 
-/// Change a user's name, role, status or password.
+/// Change a user's name, role or status.
 ///
-/// Suspending blocks all the user's keys: when the answer comes, none is accepted anywhere. The last active admin
-/// stays one.
+/// To give a role, and to open a suspended user again, the caller's permissions must cover those of the role.
+/// Suspending blocks all the user's keys: when the answer comes, none is accepted anywhere, and `keys_stopped` says how many
+/// worked until then. None is made, rotated or re-activated for a suspended user. The last active admin stays one.
 #[utoipa::path(
     patch, path = "/v1/users/{id}", tag = "users", operation_id = "updateUser",
     params(("id" = String, Path, description = "The user", pattern = "^user_[0-9a-f]{32}$")),
@@ -99,19 +108,21 @@ pub(crate) async fn update(
         Some(None) => Some(None),
         Some(Some(text)) => Some(Some(call::name("name", &text)?)),
     };
+    let whose = match &wish.password {
+        Some(_) => Some(app.authority().user(&call, user_id(&id)?).await?.email),
+        None => None,
+    };
     let edit = UserEdit {
         name,
         role: wish.role.as_deref().map(role).transpose()?,
         status: wish.status.as_deref().map(status).transpose()?,
-        password: match wish.password {
-            Some(password) => Some(password::digest(password).await?),
-            None => None,
-        },
+        password: digest(&call, wish.password, whose.as_ref()).await?,
     };
     changed(&app, &call, &id, edit).await
 }
 
-/// Remove a user. All the user's keys are blocked for good; when the answer comes, none is accepted anywhere.
+/// Remove a user. All the user's keys are blocked for good; when the answer comes, none is accepted anywhere, and
+/// `keys_stopped` says how many worked until then.
 #[utoipa::path(
     delete, path = "/v1/users/{id}", tag = "users", operation_id = "removeUser",
     params(("id" = String, Path, description = "The user", pattern = "^user_[0-9a-f]{32}$")),
@@ -130,13 +141,55 @@ pub(crate) async fn remove(
     changed(&app, &call, &id, edit).await
 }
 
-async fn changed(app: &App, call: &keyreeve_authority::Call, id: &str, edit: UserEdit) -> Result<Response, Rejected> {
-    let (user, reached) = app.authority().change_user(call, user_id(id)?, edit).await?;
-    let user = User {
-        effect: Some(effect(&reached)),
-        ..object(&user)
+/// Make a link by which the user sets a password. It works once, for three days; whoever opens it is signed in as the
+/// user, so the caller's permissions must cover those of the user's role. It ends when the role changes, and a suspended
+/// user cannot use it.
+#[utoipa::path(
+    post, path = "/v1/users/{id}/invite", tag = "users", operation_id = "inviteUser",
+    params(("id" = String, Path, description = "The user", pattern = "^user_[0-9a-f]{32}$")),
+    responses((status = 201, description = "The link", body = Invitation)),
+    security(("root_key" = ["users:write"]))
+)]
+pub(crate) async fn invite(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    Incoming { call, .. }: Incoming<NoBody>,
+) -> Result<Response, Rejected> {
+    let (user, token) = app.authority().invite(&call, user_id(&id)?).await?;
+    let invitation = Invitation {
+        user_id: user.id.to_string(),
+        link: app.issuer().setup_link(token.expose()),
+        expires_at: token.expires_at().millis(),
     };
-    answered(app, &reached, &user)
+    Ok(respond::json(StatusCode::CREATED, &invitation)?)
+}
+
+/// The digest of a password. Who may not set one is told so whatever the password is, and keeps no processor busy.
+async fn digest(
+    call: &Call,
+    password: Option<Password>,
+    whose: Option<&Email>,
+) -> Result<Option<PasswordDigest>, Rejected> {
+    let Some(password) = password else { return Ok(None) };
+    call.require_to_set_passwords()?;
+    Ok(Some(password::digest(password, whose).await?))
+}
+
+async fn changed(app: &App, call: &Call, id: &str, edit: UserEdit) -> Result<Response, Rejected> {
+    let opens_or_closes = edit.status.is_some();
+    let changed = app.authority().change_user(call, user_id(id)?, edit).await?;
+    let (is_blocked, keys) = (changed.user.is_blocked(), changed.keys);
+    let user = User {
+        keys_stopped: (opens_or_closes && is_blocked).then_some(keys),
+        keys_restored: (opens_or_closes && !is_blocked).then_some(keys),
+        effect: Some(effect(&changed.effect)),
+        ..object(&changed.user)
+    };
+    let response = answered(app, &changed.effect, &user)?;
+    Ok(match changed.user.status {
+        Status::Removed => response,
+        Status::Active | Status::Suspended => versioned(response, &Version::of_user(&changed.user)),
+    })
 }
 
 /// A user's id from the address or a header. What is no id is as unknown as an id that does not exist.
@@ -167,6 +220,8 @@ fn object(user: &Person) -> User {
         has_password: user.password.is_some(),
         created_at: user.created_at.millis(),
         updated_at: user.updated_at.millis(),
+        keys_stopped: None,
+        keys_restored: None,
         effect: None,
     }
 }

@@ -2,6 +2,7 @@
 //! section 7).
 
 use crate::App;
+use crate::http::call::default_tenant;
 use crate::http::{respond, v1};
 use axum::body::Body;
 use hyper::{Response, StatusCode};
@@ -12,13 +13,18 @@ use keyreeve_core::access::Reach;
 use keyreeve_core::verdict::Denial;
 
 pub(super) async fn answer(app: &App, reach: &Reach, secret: &str) -> Result<Response<Body>, Problem> {
+    // What Clerk's clients get does not say whose key it is: without a name it is that of `default`.
+    let narrowed = match reach {
+        Reach::Instance => Some(Reach::Tenant(default_tenant()?)),
+        Reach::Tenant(_) => None,
+    };
     let asked = Question {
         via: Via::Api,
-        reach,
+        reach: narrowed.as_ref().unwrap_or(reach),
         scopes: &[],
         now: app.authority().now(),
         address: None,
-        cost: 1,
+        cost: Some(1),
     };
     let verdict = app.verdict(secret, &asked).await;
     match (verdict.outcome, &verdict.entry) {

@@ -8,13 +8,13 @@ pub(super) use document::VerifyDocument;
 
 use super::answer::{family, request_id};
 use super::bearer::bearer;
-use super::call::{root_key_invalid, root_key_required};
+use super::call::{narrowed, root_key_invalid, root_key_required};
 use super::{body, respond};
 use crate::App;
 use crate::edge::Peer;
 use axum::body::Body;
 use hyper::body::Incoming;
-use hyper::{HeaderMap, Method, Request, Response, StatusCode};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use keyreeve_api::verify::{VERIFY_BATCH_MAX, VerifyBatch, VerifyKey, VerifySecret};
 use keyreeve_api::{Code, Problem, json};
 use keyreeve_authority::Failure;
@@ -60,22 +60,35 @@ impl Route {
 pub(crate) async fn serve(route: Route, app: &App, peer: &Peer, request: Request<Incoming>) -> Response<Body> {
     let (parts, incoming) = request.into_parts();
     let id = request_id(app, &parts.headers);
-    let answered = answer(route, app, peer, &parts.headers, incoming).await;
-    match answered {
+    let family = family(parts.uri.path());
+    let asked = async {
+        let pass = asker(app, peer, bearer(&parts.headers)?).await?;
+        let narrowed = narrowed(app, reach_of(pass.as_ref()), &parts.headers).await?;
+        Ok((pass, narrowed))
+    };
+    let (pass, narrowed) = match asked.await {
+        Ok(asked) => asked,
+        Err(problem) => {
+            let response = respond::problem(&problem, family, &id);
+            // How a connection goes on is said in HTTP/1 alone.
+            let is_kept = parts.version == Version::HTTP_2 || body::drain(&parts.headers, incoming).await;
+            return if is_kept { response } else { respond::closing(response) };
+        }
+    };
+    let reach = narrowed.as_ref().unwrap_or(reach_of(pass.as_ref()));
+    match answer(route, app, reach, &parts.headers, incoming).await {
         Ok(response) => respond::with_request_id(response, &id),
-        Err(problem) => respond::problem(&problem, family(parts.uri.path()), &id),
+        Err(problem) => respond::problem(&problem, family, &id),
     }
 }
 
 async fn answer(
     route: Route,
     app: &App,
-    peer: &Peer,
+    reach: &Reach,
     headers: &HeaderMap,
     incoming: Incoming,
 ) -> Result<Response<Body>, Problem> {
-    let pass = asker(app, peer, bearer(headers)?).await?;
-    let reach = pass.as_ref().map_or(&Reach::Instance, RootPass::reach);
     let max = if route == Route::Batch {
         BATCH_BYTES_MAX
     } else {
@@ -105,14 +118,20 @@ pub(crate) async fn asker(app: &App, peer: &Peer, secret: Option<&str>) -> Resul
             Err(root_key_required())
         };
     };
-    let known = app.authority().root_key(secret).await;
+    let known = app.root_key(peer.address, secret).await?;
     let known = known.map_err(|failure| unavailable(&failure))?;
     let pass = known.ok_or_else(root_key_invalid)?;
     if may_ask(&pass) {
+        peer.seat.note_known();
         return Ok(Some(pass));
     }
     let detail = "The root key lacks the permission keys:verify.";
     Err(Problem::new(Code::PermissionDenied, detail).with("permission", Permission::KeysVerify.as_str()))
+}
+
+/// Keys of which tenants a root key may have judged; the operator has none and may ask for all.
+pub(crate) fn reach_of(pass: Option<&RootPass>) -> &Reach {
+    pass.map_or(&Reach::Instance, RootPass::reach)
 }
 
 /// Whether a root key may have keys verified.
@@ -120,8 +139,8 @@ pub(crate) fn may_ask(pass: &RootPass) -> bool {
     pass.permissions().allows(Permission::KeysVerify)
 }
 
-/// Whether a root key is good cannot be known now: never 401 then (http.md, section 2b).
-fn unavailable(failure: &Failure) -> Problem {
+/// Whether a root key is good cannot be known now: never 401 then.
+pub(crate) fn unavailable(failure: &Failure) -> Problem {
     tracing::warn!(%failure, "a root key could not be judged");
     respond::no_verdict()
 }
@@ -203,7 +222,7 @@ impl<'q> Asked<'q> {
             scopes: &self.scopes,
             now: app.authority().now(),
             address: self.address,
-            cost: self.cost,
+            cost: Some(self.cost),
         };
         let verdict = app.verdict(self.key, &question).await;
         render::verdict(out, &verdict, question.now);

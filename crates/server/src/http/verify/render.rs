@@ -164,10 +164,12 @@ mod tests {
     }
 
     fn budget() -> Budget {
+        use keyreeve_core::coherence::Moment;
+        use keyreeve_core::limits::At;
         let now = Timestamp::from_millis(1_700_000_000_000);
-        let meter = keyreeve_core::limits::Meter::new("rate:few,5,60,5,soft", now).unwrap();
+        let meter = keyreeve_core::limits::Meter::new("rate:few,5,60,5,soft").unwrap();
         Budget {
-            standings: meter.standings(now),
+            standings: meter.standings(At::new(now, Moment::default())),
             retry_seconds: None,
         }
     }

@@ -4,6 +4,7 @@ use super::{effect, with_secret};
 use crate::App;
 use crate::http::answer::Rejected;
 use crate::http::call::{self, Incoming, Json};
+use crate::http::conditions::versioned;
 use crate::http::respond;
 use axum::extract::State;
 use axum::response::Response;
@@ -13,7 +14,7 @@ use keyreeve_api::json::Object;
 use keyreeve_api::keys::{ApiKey, CreateKey};
 use keyreeve_api::problem::ErrorBody;
 use keyreeve_authority::keys::IssueCommand;
-use keyreeve_core::Limits;
+use keyreeve_store::version::Version;
 use std::fmt;
 
 /// Issue a key.
@@ -40,7 +41,12 @@ pub(crate) async fn handler(
         effect: Some(effect(&issued.effect)),
         ..with_secret(key, now)
     });
-    Ok(respond::json(StatusCode::CREATED, &key)?)
+    let response = respond::json(StatusCode::CREATED, &key)?;
+    let version = issued.keys.first().map(|key| Version::of_key(&key.record.key));
+    Ok(match version {
+        Some(version) => versioned(response, &version),
+        None => response,
+    })
 }
 
 /// A field of a wish, as a refusal names it.
@@ -63,7 +69,7 @@ impl fmt::Display for Field {
 pub(super) fn command(wish: CreateKey, item: Option<usize>) -> Result<IssueCommand, Problem> {
     let at = |name| Field { item, name };
     Ok(IssueCommand {
-        subject: call::subject(at("subject"), &wish.subject)?,
+        subject: call::new_subject(at("subject"), &wish.subject)?,
         name: call::name(at("name"), &wish.name)?,
         description: wish
             .description
@@ -74,16 +80,17 @@ pub(super) fn command(wish: CreateKey, item: Option<usize>) -> Result<IssueComma
             .map(|claims| call::claims(at("claims"), &claims))
             .transpose()?,
         scopes: call::scopes(at("scopes"), &wish.scopes.unwrap_or_default())?,
-        limits: Limits {
-            networks: call::networks(
-                at("allowed_networks"),
-                wish.allowed_networks.iter().flatten().map(String::as_str),
-            )?,
-            counted: call::limits(at("limits"), wish.limits.iter().flatten().map(|Object(wish)| wish))?,
-        },
+        networks: call::networks(
+            at("allowed_networks"),
+            wish.allowed_networks.iter().flatten().map(String::as_str),
+        )?,
+        counted: wish
+            .limits
+            .map(|limits| call::limits(at("limits"), limits.iter().map(|Object(wish)| wish)))
+            .transpose()?,
         created_by: wish
             .created_by
-            .map(|text| call::subject(at("created_by"), &text))
+            .map(|text| call::new_subject(at("created_by"), &text))
             .transpose()?,
         expiry: call::expiry(wish.seconds_until_expiration),
     })

@@ -4,11 +4,13 @@ use super::{REVOKING, object};
 use crate::App;
 use crate::http::answer::Rejected;
 use crate::http::call::{Incoming, NoBody, key_id};
+use crate::http::conditions::versioned;
 use crate::http::respond;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use hyper::StatusCode;
 use keyreeve_api::keys::ApiKey;
+use keyreeve_store::version::Version;
 
 /// One key.
 ///
@@ -29,5 +31,6 @@ pub(crate) async fn handler(
     if app.authority().is_ending(&call, &record).await? {
         key.state = REVOKING;
     }
-    Ok(respond::json(StatusCode::OK, &key)?)
+    let version = Version::of_key(&record.key);
+    Ok(versioned(respond::json(StatusCode::OK, &key)?, &version))
 }

@@ -14,6 +14,7 @@ use keyreeve_api::keys::KeyList;
 use keyreeve_api::text::LineText;
 use keyreeve_authority::keys::{Listing, Shown};
 use keyreeve_core::KeyId;
+use keyreeve_core::lifecycle::Standing;
 use keyreeve_store::model::PageStart;
 
 /// Most keys on one page.
@@ -24,7 +25,7 @@ const LIMIT_DEFAULT: u64 = 10;
 const SECONDS_MAX: u64 = 3_155_760_000;
 /// Largest offset; beyond it a cursor is the way to go on.
 const OFFSET_MAX: u64 = 1_000_000_000;
-const KNOWN: [&str; 9] = [
+const KNOWN: [&str; 10] = [
     "expiring_within",
     "subject",
     "type",
@@ -33,6 +34,7 @@ const KNOWN: [&str; 9] = [
     "offset",
     "query",
     "state",
+    "owner_blocked",
     "cursor",
 ];
 
@@ -49,7 +51,8 @@ const KNOWN: [&str; 9] = [
         ("offset" = Option<u64>, Query, description = "Keys to leave out first", minimum = 0, maximum = 1_000_000_000_u64),
         ("expiring_within" = Option<u64>, Query, description = "Only active keys that expire within so many seconds", minimum = 1, maximum = 3_155_760_000_u64),
         ("query" = Option<String>, Query, description = "Only keys whose name contains this", max_length = 255),
-        ("state" = Option<String>, Query, description = "Only keys that stand so", pattern = "^(active|disabled|expired|revoked)$"),
+        ("state" = Option<String>, Query, description = "Only keys that stand so; `active`: without those whose owner is blocked, unless `owner_blocked=true` asks for them", pattern = "^(active|disabled|expired|revoked)$"),
+        ("owner_blocked" = Option<bool>, Query, description = "true: only keys that are refused because their owner is suspended or removed; false: only the others. Not given: both, but `state=active` and `expiring_within` leave them out"),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before", pattern = "^ak_[0-9a-f]{32}$"),
     ),
     responses((status = 200, description = "A page", body = KeyList)),
@@ -83,6 +86,7 @@ fn listing(parameters: &Parameters<'_>) -> Result<Listing, Problem> {
         (None, Some(false)) => Shown::Usable,
         (None, None) => Shown::ByPolicy,
     };
+    contradictions(parameters)?;
     let limit = parameters.whole("limit", 1, LIMIT_MAX)?.unwrap_or(LIMIT_DEFAULT);
     let search = parameters.get("query").filter(|text| !text.is_empty());
     if search.is_some_and(|text| text.chars().count() > 255) {
@@ -92,13 +96,29 @@ fn listing(parameters: &Parameters<'_>) -> Result<Listing, Problem> {
     Ok(Listing {
         subject: parameters
             .get("subject")
-            .map(|text| call::subject("subject", text))
+            .map(|text| call::new_subject("subject", text))
             .transpose()?,
+        owner_blocked: parameters.flag("owner_blocked")?,
         expiring_within: parameters.whole("expiring_within", 1, SECONDS_MAX)?,
         search: search.map(str::to_owned),
         start: start(parameters)?,
         ..Listing::first(shown, limit)
     })
+}
+
+/// Refuses filters that no key can pass: whoever sends them means something else.
+fn contradictions(parameters: &Parameters<'_>) -> Result<(), Problem> {
+    let state = parameters.standing("state")?;
+    let is_invalid = matches!(state, Some(Standing::Revoked | Standing::Expired));
+    if is_invalid && parameters.flag("include_invalid")? == Some(false) {
+        let why = "leaves out what the parameter state asks for";
+        return Err(Problem::field("include_invalid", why));
+    }
+    if parameters.get("expiring_within").is_some() && !matches!(state, None | Some(Standing::Active)) {
+        let why = "is about active keys, and the parameter state asks for others";
+        return Err(Problem::field("expiring_within", why));
+    }
+    Ok(())
 }
 
 fn start(parameters: &Parameters<'_>) -> Result<PageStart, Problem> {

@@ -7,6 +7,7 @@ pub(crate) mod disable;
 pub(crate) mod events;
 pub(crate) mod finalize;
 pub(crate) mod get;
+pub(crate) mod limits;
 pub(crate) mod list;
 mod object;
 pub(crate) mod purge;

@@ -2,6 +2,7 @@
 
 use crate::App;
 use crate::http::answer::Rejected;
+use crate::http::conditions::versioned;
 use crate::http::respond;
 use axum::response::Response;
 use hyper::StatusCode;
@@ -13,7 +14,8 @@ use keyreeve_authority::keys::{ChangedKey, KeyWithSecret};
 use keyreeve_core::Timestamp;
 use keyreeve_core::lifecycle::State;
 use keyreeve_core::limits::{Bound, Count, Limit};
-use keyreeve_store::model::KeyRecord;
+use keyreeve_store::model::{Done, KeyRecord};
+use keyreeve_store::version::Version;
 
 /// A key as it is shown at `now`.
 pub(crate) fn object(record: &KeyRecord, now: Timestamp) -> ApiKey {
@@ -40,9 +42,11 @@ pub(crate) fn object(record: &KeyRecord, now: Timestamp) -> ApiKey {
         expiration: key.expires_at.map(Timestamp::millis),
         created_by: key.created_by.as_ref().map(ToString::to_string),
         last_used_at: record.last_used_at.map(Timestamp::millis),
+        last_refused_at: record.last_refused_at.map(Timestamp::millis),
         created_at: key.created_at.millis(),
         updated_at: key.updated_at.millis(),
         state: key.standing(now).as_str(),
+        owner_blocked: record.owner_blocked,
         prefix: key.secret.prefix.to_string(),
         last_four: key.secret.last_four.as_str().to_owned(),
         disabled_at: state.disabled_at,
@@ -121,7 +125,7 @@ pub(crate) fn effect(effect: &keyreeve_authority::Effect) -> Effect {
     Effect {
         revision: effect.revision,
         verifiers: effect.verifiers,
-        waited_ms: effect.waited_ms,
+        waited_ms: effect.waited_ms(),
         scope: if effect.is_pending { "pending" } else { "everywhere" },
         durability: effect.durability.as_str(),
     }
@@ -143,7 +147,11 @@ pub(crate) fn changed(app: &App, change: &ChangedKey) -> Result<Response, Reject
     if !change.effect.is_pending {
         app.note_change(change);
     }
-    answered(app, &change.effect, &key)
+    let response = answered(app, &change.effect, &key)?;
+    Ok(match change.done {
+        Done::Erased => response,
+        Done::Nothing | Done::Stored => versioned(response, &Version::of_key(&change.record.key)),
+    })
 }
 
 /// A state that is committed and on its way to every verifier.

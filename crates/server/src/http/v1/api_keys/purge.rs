@@ -1,4 +1,4 @@
-//! `POST /v1/api_keys/purge`: destroy the records of keys that were revoked long ago.
+//! `POST /v1/api_keys/purge`: destroy the records of keys that were revoked, or expired, long ago.
 
 use crate::App;
 use crate::http::answer::Rejected;
@@ -10,12 +10,13 @@ use hyper::StatusCode;
 use keyreeve_api::Problem;
 use keyreeve_api::keys::{PurgeKeys, PurgedKeys};
 use keyreeve_api::seconds::Whole;
+use keyreeve_authority::keys::PurgeCommand;
 use keyreeve_core::Timestamp;
 
 /// Latest time that can be asked for, in Unix ms.
 const TIME_MAX: i64 = 253_402_300_799_999;
 
-/// Destroy the records of keys that were revoked before a time.
+/// Destroy the records of keys that were revoked, or that expired, before a time.
 ///
 /// At most 1 000 at a time; the answer says whether there are more. Their secrets stay dead, the audit log stays.
 #[utoipa::path(
@@ -31,8 +32,16 @@ pub(crate) async fn handler(
         content: Json(wish),
     }: Incoming<Json<PurgeKeys>>,
 ) -> Result<Response, Rejected> {
-    let before = time("revoked_before", wish.revoked_before)?;
-    let (purged, has_more) = app.authority().purge(&call, before).await?;
+    if wish.revoked_before.is_none() && wish.expired_before.is_none() {
+        let why = "must be given, or expired_before, or both";
+        return Err(Problem::field("revoked_before", why).into());
+    }
+    let time = |field, wish: Option<Whole>| wish.map(|millis| time(field, millis)).transpose();
+    let command = PurgeCommand {
+        revoked_before: time("revoked_before", wish.revoked_before)?,
+        expired_before: time("expired_before", wish.expired_before)?,
+    };
+    let (purged, has_more) = app.authority().purge(&call, command).await?;
     Ok(respond::json(StatusCode::OK, &PurgedKeys { purged, has_more })?)
 }
 

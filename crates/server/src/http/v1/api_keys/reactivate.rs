@@ -1,4 +1,4 @@
-//! `POST /v1/api_keys/{id}/reactivate`:  the same secret works again..
+//! `POST /v1/api_keys/{id}/reactivate`: a disabled key works again, with the same secret.
 
 use super::changed;
 use crate::App;
@@ -9,7 +9,9 @@ use axum::response::Response;
 use keyreeve_api::keys::{ApiKey, HoldKey};
 use keyreeve_api::problem::ErrorBody;
 
-/// Lift a hold
+/// Re-activate a disabled key.
+///
+/// The same secret works again as soon as the call returns.
 #[utoipa::path(
     post, path = "/v1/api_keys/{id}/reactivate", tag = "api keys", operation_id = "reactivateApiKey",
     params(("id" = String, Path, description = "The key", pattern = "^ak_[0-9a-f]{32}$")),

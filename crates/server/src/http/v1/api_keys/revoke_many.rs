@@ -4,13 +4,14 @@ use super::purge::time;
 use super::{answered, effect};
 use crate::App;
 use crate::http::answer::Rejected;
-use crate::http::call::{self, Incoming, Json, key_id};
+use crate::http::call::{self, Incoming, Json};
 use axum::extract::State;
 use axum::response::Response;
 use keyreeve_api::Problem;
 use keyreeve_api::keys::{RevokeFilter, RevokeMany, RevokedMany};
 use keyreeve_authority::keys::{RevokeCommand, Selection};
-use keyreeve_core::text::Subject;
+use keyreeve_core::KeyId;
+use std::collections::BTreeSet;
 
 /// Most keys that a call names one by one.
 const IDS_MAX: usize = 1_000;
@@ -32,6 +33,11 @@ pub(crate) async fn handler(
         content: Json(wish),
     }: Incoming<Json<RevokeMany>>,
 ) -> Result<Response, Rejected> {
+    let named = wish
+        .filter
+        .ids
+        .as_ref()
+        .map(|ids| ids.iter().collect::<BTreeSet<_>>().len());
     let selection = selection(wish.filter)?;
     let command = RevokeCommand {
         code: call::reason_code("reason_code", wish.reason_code.as_deref())?,
@@ -46,6 +52,7 @@ pub(crate) async fn handler(
         matched: done.matched,
         revoked: done.revoked,
         skipped: done.skipped,
+        not_found: named.map(|named| u64::try_from(named).unwrap_or(u64::MAX).saturating_sub(done.named)),
         effect: done.effect.as_ref().filter(|_| !is_dry).map(effect),
     };
     let reached = done.effect.unwrap_or_default();
@@ -63,12 +70,12 @@ fn selection(filter: RevokeFilter) -> Result<Selection, Problem> {
     if filter.ids.as_ref().is_some_and(|ids| ids.len() > IDS_MAX) {
         return Err(Problem::field("filter.ids", "must be 1000 ids at most"));
     }
-    let subject =
-        |text: String| Subject::parse(&text).map_err(|error| Problem::field("filter.subject", &error.to_string()));
-    let ids = |ids: Vec<String>| ids.iter().map(|id| key_id(id)).collect::<Result<Vec<_>, _>>();
+    let subject = |text: String| call::new_subject("filter.subject", &text);
+    // What is no id is as unknown as an id that does not exist.
+    let ids = |ids: Vec<String>| ids.iter().filter_map(|id| KeyId::parse(id).ok()).collect();
     Ok(Selection {
         subject: filter.subject.map(subject).transpose()?,
-        ids: filter.ids.map(ids).transpose()?,
+        ids: filter.ids.map(ids),
         created_before: filter
             .created_before
             .map(|ms| time("filter.created_before", ms))

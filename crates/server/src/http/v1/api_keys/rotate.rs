@@ -4,6 +4,7 @@ use super::{answered, effect, with_secret};
 use crate::App;
 use crate::http::answer::Rejected;
 use crate::http::call::{self, Incoming, MaybeJson, key_id};
+use crate::http::conditions::versioned;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use keyreeve_api::Problem;
@@ -11,6 +12,7 @@ use keyreeve_api::keys::{ApiKey, RotateKey};
 use keyreeve_api::problem::ErrorBody;
 use keyreeve_authority::keys::RotateCommand;
 use keyreeve_core::policy::OverlapWish;
+use keyreeve_store::version::Version;
 
 /// The same key, a new secret: old-dead and new-alive are one step.
 ///
@@ -21,7 +23,7 @@ use keyreeve_core::policy::OverlapWish;
     params(("id" = String, Path, description = "The key", pattern = "^ak_[0-9a-f]{32}$")),
     request_body = RotateKey,
     responses((status = 200, description = "The key with its new secret", body = ApiKey),
-        (status = 409, description = "INVALID_TRANSITION, POLICY_FORBIDS, token_creation_conflict, ALREADY_COMPLETED", body = ErrorBody)),
+        (status = 409, description = "INVALID_TRANSITION, POLICY_FORBIDS, token_creation_conflict, KEY_LIMIT_REACHED, ALREADY_COMPLETED", body = ErrorBody)),
     security(("root_key" = ["keys:write"]))
 )]
 pub(crate) async fn handler(
@@ -39,7 +41,8 @@ pub(crate) async fn handler(
         effect: Some(effect(&rotated.effect)),
         ..with_secret(&rotated.key, now)
     };
-    answered(&app, &rotated.effect, &key)
+    let response = answered(&app, &rotated.effect, &key)?;
+    Ok(versioned(response, &Version::of_key(&rotated.key.record.key)))
 }
 
 fn command(wish: RotateKey) -> Result<RotateCommand, Problem> {

@@ -21,7 +21,7 @@ use keyreeve_core::lifecycle::Edit;
     params(("id" = String, Path, description = "The key", pattern = "^ak_[0-9a-f]{32}$")),
     request_body = UpdateKey,
     responses((status = 200, description = "The key", body = ApiKey),
-        (status = 409, description = "token_creation_conflict, POLICY_FORBIDS, INVALID_TRANSITION", body = ErrorBody)),
+        (status = 409, description = "token_creation_conflict, KEY_LIMIT_REACHED, POLICY_FORBIDS, INVALID_TRANSITION", body = ErrorBody)),
     security(("root_key" = ["keys:write"]))
 )]
 pub(crate) async fn handler(

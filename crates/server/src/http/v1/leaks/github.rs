@@ -37,14 +37,20 @@ const KIND_BYTES_MAX: usize = 256;
 pub(crate) async fn report(State(app): State<App>, request: Request) -> Result<Response, Rejected> {
     let (parts, incoming) = request.into_parts();
     let info = RequestInfo::of(&parts)?;
-    app.intake().leaks.allow(info.peer.address)?;
-    let bytes = body::read(&parts.headers, incoming, MESSAGE_BYTES_MAX).await?;
+    let bodies = &app.intake().bodies;
+    let sent = bodies
+        .read(info.peer.address, &parts.headers, incoming, MESSAGE_BYTES_MAX)
+        .await?;
+    let bytes = &sent.bytes;
     let keys = app.github_keys();
-    if let Err(problem) = keys.check(&parts.headers, &bytes, app.authority().now()).await {
+    let _turn = app.intake().turn(info.peer.address).await?;
+    if let Err(problem) = keys.check(&parts.headers, bytes, app.authority().moment()).await {
         app.authority().refuse_leaks(LeakSource::GitHub);
+        // Only what GitHub has not signed counts: a report of theirs is taken whatever came from this address before.
+        app.intake().leaks.allow(info.peer.address)?;
         return Err(problem.into());
     }
-    let matches = github_matches(&bytes).map_err(|error| body::refused(&error))?;
+    let matches = github_matches(bytes).map_err(|error| body::refused(&error))?;
     if matches.len() > MATCHES_MAX {
         let detail = format!("The message has more than {MATCHES_MAX} matches. Send fewer at once.");
         return Err(Problem::new(Code::PayloadTooLarge, detail).into());

@@ -13,6 +13,7 @@ use crate::http::{body, respond};
 use axum::extract::{Request, State};
 use axum::response::Response;
 use hyper::StatusCode;
+use hyper::http::request::Parts;
 use keyreeve_api::leaks::{LEAKS_MAX, LeakItem, LeaksAccepted, ReportLeaks};
 use keyreeve_api::problem::ErrorBody;
 use keyreeve_api::{Problem, json};
@@ -39,16 +40,32 @@ const NOTE_CHARS_MAX: usize = 1_000;
 pub(crate) async fn report(State(app): State<App>, request: Request) -> Result<Response, Rejected> {
     let (parts, incoming) = request.into_parts();
     let info = RequestInfo::of(&parts)?;
-    // Read before it is refused: who has sent a request shall see the answer, and go on using the connection.
-    let bytes = body::read(&parts.headers, incoming, REPORT_BYTES_MAX).await?;
-    app.intake().leaks.allow(info.peer.address)?;
-    body::require_json(&parts.headers)?;
-    let wish: ReportLeaks = json::parse(&bytes).map_err(|error| body::refused(&error))?;
-    let items = items(wish)?;
+    let bodies = &app.intake().bodies;
+    let sent = bodies
+        .read(info.peer.address, &parts.headers, incoming, REPORT_BYTES_MAX)
+        .await?;
+    let items = match readable(&parts, &sent.bytes) {
+        Ok(items) => items,
+        Err(problem) => {
+            app.intake().leaks.allow(info.peer.address)?;
+            return Err(problem.into());
+        }
+    };
     let reports = items.iter().map(Item::report).collect::<Vec<_>>();
     let from = info.doorstep();
-    app.authority().report_leaks(&from, LeakSource::Api, &reports).await?;
+    let _turn = app.intake().turn(info.peer.address).await?;
+    let known = app.authority().report_leaks(&from, LeakSource::Api, &reports).await?;
+    if !known.contains(&true) {
+        // Only junk counts: what somebody has is reported whatever came from this address before.
+        app.intake().leaks.allow(info.peer.address)?;
+    }
     Ok(respond::json(StatusCode::ACCEPTED, &LeaksAccepted { accepted: true })?)
+}
+
+fn readable(parts: &Parts, bytes: &[u8]) -> Result<Vec<Item>, Problem> {
+    body::require_json(&parts.headers)?;
+    let wish: ReportLeaks = json::parse(bytes).map_err(|error| body::refused(&error))?;
+    items(wish)
 }
 
 /// A report whose fields are sound.

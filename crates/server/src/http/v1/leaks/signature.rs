@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use hyper::HeaderMap;
 use hyper::header::{ETAG, IF_NONE_MATCH};
 use keyreeve_api::{Code, Problem};
-use keyreeve_core::Timestamp;
+use keyreeve_core::coherence::Moment;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, StatusCode};
 use rustls::pki_types::SubjectPublicKeyInfoDer;
@@ -29,8 +29,8 @@ const SIGNATURE_BYTES_MAX: usize = 256;
 /// How a signature in DER begins.
 const DER_SEQUENCE: u8 = 0x30;
 /// How often the keys are asked for at most, in ms, and how old they may be before they are asked for again.
-const ASKED_MS: i64 = 60_000;
-const FRESH_MS: i64 = 3_600_000;
+const ASKED_MS: u64 = 60_000;
+const FRESH_MS: u64 = 3_600_000;
 /// How long the answer may take, and how much may come.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
 const LIST_BYTES_MAX: usize = 256 * 1024;
@@ -49,7 +49,7 @@ pub(crate) struct GitHubKeys {
 struct Known {
     keys: HashMap<String, Vec<u8>>,
     tag: Option<String>,
-    asked_at: Option<Timestamp>,
+    asked_at: Option<Moment>,
 }
 
 /// The list as GitHub publishes it.
@@ -88,7 +88,7 @@ impl GitHubKeys {
     }
 
     /// Refuses a message that GitHub did not sign just so.
-    pub(super) async fn check(&self, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Result<(), Problem> {
+    pub(super) async fn check(&self, headers: &HeaderMap, body: &[u8], now: Moment) -> Result<(), Problem> {
         if self.source == GitHubKeySource::Off {
             let detail = "This server takes no reports of GitHub: the setting leaks.github_keys is off.";
             return Err(Problem::new(Code::NotFound, detail));
@@ -107,9 +107,9 @@ impl GitHubKeys {
     }
 
     /// The key with an identifier. One message after the other asks, so that the list is fetched once.
-    async fn key(&self, identifier: &str, now: Timestamp) -> Result<Option<Vec<u8>>, Problem> {
+    async fn key(&self, identifier: &str, now: Moment) -> Result<Option<Vec<u8>>, Problem> {
         let mut known = self.known.lock().await;
-        let age = |known: &Known| known.asked_at.map(|at| now.millis().saturating_sub(at.millis()));
+        let age = |known: &Known| known.asked_at.map(|at| now.ms_since(at));
         let patience = if known.keys.contains_key(identifier) {
             FRESH_MS
         } else {
@@ -258,7 +258,7 @@ mod tests {
         let signature = pair.sign(&SystemRandom::new(), BODY).unwrap();
         let encoded = STANDARD.encode(signature.as_ref());
         let check = async |headers: HeaderMap, body: &[u8]| {
-            let checked = keys.check(&headers, body, Timestamp::from_millis(0)).await;
+            let checked = keys.check(&headers, body, Moment::default()).await;
             checked.map_err(|problem| problem.code)
         };
         assert_eq!(check(headers("good", &encoded), BODY).await, Ok(()));
@@ -284,9 +284,7 @@ mod tests {
         twice.append(SIGNATURE, HeaderValue::from_str(&encoded).unwrap());
         assert_eq!(check(twice, BODY).await, Err(Code::BadRequest));
         let off = GitHubKeys::new(GitHubKeySource::Off);
-        let refused = off
-            .check(&headers("good", &encoded), BODY, Timestamp::from_millis(0))
-            .await;
+        let refused = off.check(&headers("good", &encoded), BODY, Moment::default()).await;
         assert_eq!(refused.map_err(|problem| problem.code), Err(Code::NotFound));
     }
 

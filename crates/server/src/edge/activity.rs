@@ -1,0 +1,205 @@
+//! What happens on a connection of the HTTP library, and when it is to end because nothing does.
+
+use super::seats::{Busy, Seat};
+use axum::body::Body;
+use bytes::Bytes;
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// How long a client may take from the first byte, or from the end of the TLS handshake, to the end of the head of its
+/// first request. Between two requests it has longer.
+pub(super) const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a client may take no byte of an answer: this, and up to twice as long.
+pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// What the protocol itself may write between two looks (pings of HTTP/2) without anything being asked.
+const QUIET_BYTES: u64 = 1_024;
+/// After so many looks without a request a connection is idle for too long: 90 to 120 s. HTTP/1.1 ends after 75 s.
+const IDLE_LOOKS: u32 = 3;
+
+/// What happens on one connection.
+#[derive(Debug, Default)]
+pub(super) struct Activity {
+    /// Requests that have begun.
+    begun: AtomicU64,
+    /// Counts requests, their ends, and the parts of answers that were taken.
+    moves: AtomicU64,
+    /// Answers of which something is still to be taken.
+    answering: AtomicUsize,
+    /// Whether bytes wait for the client to take them.
+    is_writing: AtomicBool,
+    /// Bytes that it took.
+    written_bytes: AtomicU64,
+}
+
+impl Activity {
+    /// A request begins.
+    pub(super) fn begin(&self) {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        self.moved();
+    }
+
+    /// Something has happened.
+    fn moved(&self) {
+        self.moves.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What became of writing some bytes.
+    pub(super) fn note_write(&self, written: &Poll<std::io::Result<usize>>) {
+        self.is_writing.store(written.is_pending(), Ordering::Relaxed);
+        if let Poll::Ready(Ok(bytes)) = written {
+            let bytes = u64::try_from(*bytes).unwrap_or(u64::MAX);
+            self.written_bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// Bytes that were written before are still to be taken.
+    pub(super) fn note_flush_pending(&self) {
+        self.is_writing.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits until the connection is to end: its first request has not come in time, an answer is not taken, or there
+    /// has been no request for too long.
+    pub(super) async fn tired(&self, seat: &Seat) {
+        tokio::time::sleep(FIRST_REQUEST_TIMEOUT).await;
+        if self.begun.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let mut quiet_looks = 0;
+        loop {
+            let before = self.look();
+            tokio::time::sleep(WRITE_TIMEOUT).await;
+            let now = self.look();
+            let written = now.1.wrapping_sub(before.1);
+            if self.is_writing.load(Ordering::Relaxed) && written == 0 {
+                return;
+            }
+            if now.0 != before.0 || seat.is_busy() || written > QUIET_BYTES {
+                quiet_looks = 0;
+                continue;
+            }
+            quiet_looks += 1;
+            // An answer of which nothing is taken although the connection takes bytes: a client of HTTP/2 that gives no
+            // window.
+            if quiet_looks == IDLE_LOOKS || self.answering.load(Ordering::Relaxed) > 0 {
+                return;
+            }
+        }
+    }
+
+    fn look(&self) -> (u64, u64) {
+        (
+            self.moves.load(Ordering::Relaxed),
+            self.written_bytes.load(Ordering::Relaxed),
+        )
+    }
+}
+
+/// The body of an answer that is still to be taken.
+#[derive(Debug)]
+pub(super) struct Answer {
+    body: Body,
+    activity: Option<Arc<Activity>>,
+}
+
+impl Answer {
+    /// The answer to a request that is done. `busy` ends with it: what a client does not take keeps no place for it.
+    pub(super) fn new(body: Body, activity: &Arc<Activity>, busy: Busy) -> Self {
+        drop(busy);
+        activity.moved();
+        let is_empty = body.is_end_stream();
+        let activity = (!is_empty).then(|| Arc::clone(activity));
+        if let Some(activity) = &activity {
+            activity.answering.fetch_add(1, Ordering::Relaxed);
+        }
+        Self { body, activity }
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if let Some(activity) = &self.activity {
+            activity.answering.fetch_sub(1, Ordering::Relaxed);
+            activity.moved();
+        }
+    }
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if let (Poll::Ready(_), Some(activity)) = (&polled, &self.activity) {
+            activity.moved();
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::seats::{SeatLimits, Seats};
+    use super::*;
+    use tokio::time::Instant;
+
+    fn seat() -> Seat {
+        Seats::new(SeatLimits::reserved()).take(None).unwrap()
+    }
+
+    /// After how many seconds a connection ends on which `happens` was the last thing.
+    async fn ends_after(happens: impl FnOnce(&Arc<Activity>, &Seat)) -> u64 {
+        let (activity, seat) = (Arc::new(Activity::default()), seat());
+        let began = Instant::now();
+        happens(&activity, &seat);
+        activity.tired(&seat).await;
+        began.elapsed().as_secs()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_without_a_request_ends_soon_and_an_idle_one_later() {
+        assert_eq!(ends_after(|_, _| {}).await, 10);
+        let idle = |activity: &Arc<Activity>, seat: &Seat| {
+            activity.begin();
+            drop(Answer::new(Body::empty(), activity, seat.busy()));
+        };
+        assert_eq!(ends_after(idle).await, 100);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_is_not_taken_ends_the_connection() {
+        let by_window = |activity: &Arc<Activity>, seat: &Seat| {
+            activity.begin();
+            Box::leak(Box::new(Answer::new(Body::from("text"), activity, seat.busy())));
+        };
+        assert_eq!(ends_after(by_window).await, 40);
+        let by_bytes = |activity: &Arc<Activity>, _: &Seat| {
+            activity.begin();
+            activity.note_write(&Poll::Ready(Ok(100_000)));
+            activity.note_write(&Poll::Pending);
+        };
+        assert_eq!(ends_after(by_bytes).await, 40);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_takes_long_is_waited_for() {
+        let (activity, seat) = (Arc::new(Activity::default()), seat());
+        activity.begin();
+        let busy = seat.busy();
+        let ended = tokio::time::timeout(Duration::from_secs(3_600), activity.tired(&seat));
+        assert!(ended.await.is_err());
+        drop(busy);
+    }
+}

@@ -1,0 +1,314 @@
+//! Whether the database in a data directory is the one whose log was signed there, and what an operator can do if not.
+//!
+//! Nothing is served over an older copy, another instance's database or an empty one beside a signed checkpoint: keys
+//! and root keys that were revoked since would work again, and after as many changes as were lost a new signature would
+//! lie over the evidence. Only `keyreeve audit accept-restore` ends that, and says so in the audit log first.
+
+use crate::checkpoints::{self, Evidence};
+use crate::instance::StartError;
+use crate::world::{OsEntropy, TokioTimer, WallClock};
+use keyreeve_authority::env::Entropy as _;
+use keyreeve_authority::{Authority, Failure, Verifier, compare_log};
+use keyreeve_core::audit::{ChainHash, Comparison, Milestone, compare};
+use keyreeve_core::hex;
+use keyreeve_store::model::Head;
+use keyreeve_store::{
+    DATABASE_FILE, DirectoryLock, FoundDatabase, PostgresStore, SqliteStore, Store, inspect_database,
+};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The command that accepts a database, as messages name it.
+const COMMAND: &str = "keyreeve audit accept-restore";
+
+/// How the database stands to what was signed.
+#[derive(Clone, Debug)]
+struct Standing {
+    /// What was signed, if it can be read.
+    signed: Option<Milestone>,
+    /// Where the log of the database ends; revision 0 if nothing was ever written in it.
+    head: Milestone,
+    /// What is wrong; `None` if the log contains what was signed.
+    trouble: Option<Trouble>,
+}
+
+/// What is wrong with a database beside a checkpoint.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Trouble {
+    /// The database file is missing.
+    Missing,
+    /// Nothing was ever written in the database.
+    Empty,
+    /// Its log ends before the checkpoint.
+    Older,
+    /// Its log is another one.
+    Other,
+    /// The database file and the log of SQLite beside it (WAL) are not of the same copy, or entries are missing.
+    Mixed,
+    /// The checkpoint, or the key that signs, cannot be used.
+    Evidence(String),
+}
+
+impl Standing {
+    /// What is wrong, in a sentence or two.
+    fn describe(&self, trouble: &Trouble) -> String {
+        let signed = self.signed.map_or(0, |signed| signed.revision);
+        let head = self.head.revision;
+        match trouble {
+            Trouble::Missing => {
+                format!("there is no database, and a checkpoint of revision {signed} was signed for one")
+            }
+            Trouble::Empty => format!("the database is empty, and a checkpoint of revision {signed} was signed for it"),
+            Trouble::Older => format!(
+                "the database ends at revision {head}, and revision {signed} was signed for: it is an older copy, or \
+                 changes were cut off"
+            ),
+            Trouble::Other => format!(
+                "the database has another history than the one that was signed up to revision {signed}: it is not \
+                 this instance's, or went on from an older copy"
+            ),
+            Trouble::Mixed => format!(
+                "the file {DATABASE_FILE} and the log beside it ({DATABASE_FILE}-wal) are not of the same copy, or \
+                 entries of the audit log are missing in between"
+            ),
+            Trouble::Evidence(why) => format!("what was signed for the database cannot be used: {why}"),
+        }
+    }
+}
+
+/// What was signed in a directory, and what its SQLite database says. Hold the directory's lock.
+async fn standing(data: &Path) -> Result<Standing, StartError> {
+    let evidence = read_evidence(data)?;
+    let signed = match &evidence {
+        Evidence::Signed(end) => Some(*end),
+        Evidence::None | Evidence::Unusable(_) => None,
+    };
+    let found = inspect_database(data, signed.map_or(0, |end| end.revision)).await?;
+    let head = match found {
+        FoundDatabase::Missing | FoundDatabase::Empty => milestone(None),
+        FoundDatabase::Log { head, .. } => milestone(Some(head)),
+    };
+    let trouble = match (evidence, found) {
+        (Evidence::None, _) => None,
+        (Evidence::Unusable(why), _) => Some(Trouble::Evidence(why)),
+        (Evidence::Signed(end), FoundDatabase::Missing | FoundDatabase::Empty) if end.revision == 0 => None,
+        (Evidence::Signed(_), FoundDatabase::Missing) => Some(Trouble::Missing),
+        (Evidence::Signed(_), FoundDatabase::Empty) => Some(Trouble::Empty),
+        (
+            Evidence::Signed(end),
+            FoundDatabase::Log {
+                chain_there,
+                has_gaps,
+                is_older_than_log,
+                ..
+            },
+        ) => judge(end, head, chain_there, has_gaps || is_older_than_log),
+    };
+    Ok(Standing { signed, head, trouble })
+}
+
+fn judge(signed: Milestone, head: Milestone, chain_there: Option<ChainHash>, is_mixed: bool) -> Option<Trouble> {
+    match compare(signed, head, chain_there) {
+        Comparison::Contained if is_mixed => Some(Trouble::Mixed),
+        Comparison::Contained => None,
+        Comparison::Older => Some(Trouble::Older),
+        Comparison::Other => Some(Trouble::Other),
+    }
+}
+
+fn milestone(head: Option<Head>) -> Milestone {
+    head.map_or(
+        Milestone {
+            revision: 0,
+            chain: [0; 32],
+        },
+        |head| Milestone {
+            revision: head.revision,
+            chain: head.chain,
+        },
+    )
+}
+
+fn read_evidence(data: &Path) -> Result<Evidence, StartError> {
+    Evidence::read(data).map_err(|error| StartError::Checkpoints {
+        path: data.to_owned(),
+        error,
+    })
+}
+
+/// Refuses to serve a database that does not contain what was signed. Hold the directory's lock.
+pub(crate) async fn require_contained(data: &Path) -> Result<(), StartError> {
+    let standing = standing(data).await?;
+    let Some(trouble) = &standing.trouble else {
+        return Ok(());
+    };
+    let what = standing.describe(trouble);
+    let way_out = match trouble {
+        Trouble::Mixed => format!(
+            "Put a whole copy in place: its {DATABASE_FILE} together with its own {DATABASE_FILE}-wal, and where it has \
+             none, none"
+        ),
+        _ => format!(
+            "Put the newest database back. If it is lost, `{COMMAND} --data {}` says what accepting this one means, \
+             and asks",
+            data.display()
+        ),
+    };
+    Err(StartError::History(format!(
+        "{}: {what}. Nothing is served: keys that were revoked since would work again. {way_out}",
+        data.display()
+    )))
+}
+
+/// A database that an operator may accept, with its directory locked.
+pub struct Acceptance {
+    data: PathBuf,
+    database: Option<String>,
+    lock: DirectoryLock,
+    standing: Standing,
+}
+
+/// What came of an acceptance.
+#[derive(Clone, Debug)]
+pub struct Accepted {
+    /// The entry of the audit log that says so.
+    pub revision: u64,
+    /// Where the old checkpoint is kept.
+    pub kept: Vec<PathBuf>,
+}
+
+impl Acceptance {
+    /// Looks at the database and at what was signed. Nothing is changed.
+    ///
+    /// # Errors
+    /// If a server uses the directory, or the database cannot be read.
+    pub async fn prepare(data: &Path, database: Option<&str>) -> Result<Self, StartError> {
+        if database.is_none() {
+            crate::moving::refuse_moved(data)?;
+        }
+        if !data.is_dir() {
+            let why = format!("there is no data directory {}; name it with --data", data.display());
+            return Err(StartError::Unsafe(why));
+        }
+        let lock = DirectoryLock::take(data)?;
+        let standing = match database {
+            None => standing(data).await?,
+            Some(url) => standing_at(data, url).await?,
+        };
+        Ok(Self {
+            data: data.to_owned(),
+            database: database.map(str::to_owned),
+            lock,
+            standing,
+        })
+    }
+
+    /// Whether there is anything to accept.
+    pub fn is_needed(&self) -> bool {
+        self.standing.trouble.is_some()
+    }
+
+    /// Whether this is nothing that an operator may accept, and has to be put right.
+    pub fn is_broken(&self) -> bool {
+        self.standing.trouble == Some(Trouble::Mixed)
+    }
+
+    /// What was signed, what is there, and what accepting it means, in lines for a person.
+    pub fn explain(&self) -> Vec<String> {
+        let Some(trouble) = &self.standing.trouble else {
+            return Vec::new();
+        };
+        let end = |end: Milestone| format!("revision {}, {}", end.revision, hex(&end.chain));
+        let signed = self.standing.signed.map_or_else(|| "cannot be read".to_owned(), end);
+        let lost = self.standing.signed.map_or(0, |signed| signed.revision);
+        let lost = lost.saturating_sub(self.standing.head.revision);
+        let meaning = match trouble {
+            Trouble::Missing | Trouble::Empty => format!(
+                "All {lost} signed changes are lost: every key, tenant and user. The next start makes a new instance, \
+                 and shows a new root key."
+            ),
+            Trouble::Older => format!(
+                "At least {lost} changes that were answered for are lost. KEYS AND ROOT KEYS THAT THEY REVOKED WORK \
+                 AGAIN, users and tenants that they suspended or removed are back, and keys that they issued are unknown."
+            ),
+            Trouble::Other | Trouble::Mixed | Trouble::Evidence(_) => {
+                "It is not known which changes are lost. KEYS AND ROOT KEYS THAT WERE REVOKED MAY WORK AGAIN, and keys \
+                 that were issued may be unknown."
+                    .to_owned()
+            }
+        };
+        vec![
+            format!("{}: {}.", self.data.display(), self.standing.describe(trouble)),
+            format!("  signed:   {signed}"),
+            format!("  database: {}", end(self.standing.head)),
+            meaning,
+        ]
+    }
+
+    /// Accepts it: writes that into its audit log, and when that is durable signs anew; what was signed before stays
+    /// under another name. Broken off anywhere before its end, nothing was accepted, and it can be done again.
+    ///
+    /// # Errors
+    /// If the database or the directory cannot be written to.
+    pub async fn accept(self, reason: &str) -> Result<Accepted, StartError> {
+        let (data, standing) = (self.data, self.standing);
+        let verifier = Arc::new(Verifier::new(1));
+        let (store, _lock): (Arc<dyn Store>, _) = match &self.database {
+            None => {
+                let store = SqliteStore::open_locked(&data, self.lock, verifier.clone()).await?;
+                (Arc::new(store), None)
+            }
+            Some(url) => (
+                Arc::new(PostgresStore::open(url, verifier.clone()).await?),
+                Some(self.lock),
+            ),
+        };
+        let (clock, entropy) = (Arc::new(WallClock), Arc::new(OsEntropy));
+        let authority = Authority::new(Arc::clone(&store), verifier, clock, entropy, Arc::new(TokioTimer));
+        let end = |end: Milestone| json!({"revision": end.revision, "hash": hex(&end.chain)});
+        let why = standing.trouble.as_ref().map(|trouble| standing.describe(trouble));
+        let before = json!({"signed": standing.signed.map(end), "found": why}).to_string();
+        let after = json!({"database": end(standing.head)}).to_string();
+        let revision = authority.note_restore(reason, before, after).await?;
+        let head = milestone(Some(authority.audit_head().await?));
+        let mut fresh = [0; 32];
+        OsEntropy.fill(&mut fresh).map_err(Failure::from)?;
+        let failed = |error| StartError::Checkpoints {
+            path: data.clone(),
+            error,
+        };
+        let kept = checkpoints::accept(&data, head, fresh).map_err(failed)?;
+        authority.close().await;
+        Ok(Accepted { revision, kept })
+    }
+}
+
+impl std::fmt::Debug for Acceptance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Acceptance")
+            .field("standing", &self.standing)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The same for a database that nodes share: each node's directory says what that node has signed.
+async fn standing_at(data: &Path, url: &str) -> Result<Standing, StartError> {
+    let evidence = read_evidence(data)?;
+    let store = PostgresStore::open(url, Arc::new(Verifier::new(1))).await?;
+    let head = milestone(Some(store.head().await?));
+    let (signed, trouble) = match evidence {
+        Evidence::None => (None, None),
+        Evidence::Unusable(why) => (None, Some(Trouble::Evidence(why))),
+        Evidence::Signed(end) => {
+            let trouble = match compare_log(&store, end).await? {
+                Comparison::Contained => None,
+                Comparison::Older => Some(Trouble::Older),
+                Comparison::Other => Some(Trouble::Other),
+            };
+            (Some(end), trouble)
+        }
+    };
+    store.close().await;
+    Ok(Standing { signed, head, trouble })
+}

@@ -1,0 +1,58 @@
+//! `GET /v1/api_keys/{id}/limits`: how the limits of a key stand; `POST …/limits/reset`: set them back.
+
+use super::changed;
+use crate::App;
+use crate::http::answer::Rejected;
+use crate::http::call::{Incoming, NoBody, key_id};
+use crate::http::respond;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use hyper::StatusCode;
+use keyreeve_api::keys::ApiKey;
+use keyreeve_api::limits::{KeyLimitUse, KeyLimits};
+use keyreeve_core::limits::{Bound, Count, Standing};
+
+/// How the limits of a key stand. Needs no secret, and uses nothing.
+#[utoipa::path(
+    get, path = "/v1/api_keys/{id}/limits", tag = "api keys", operation_id = "getApiKeyLimits",
+    params(("id" = String, Path, description = "The key", pattern = "^ak_[0-9a-f]{32}$")),
+    responses((status = 200, description = "The limits", body = KeyLimits)),
+    security(("root_key" = ["keys:read"]))
+)]
+pub(crate) async fn handler(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    Incoming { call, .. }: Incoming<NoBody>,
+) -> Result<Response, Rejected> {
+    let standings = app.authority().key_limits(&call, key_id(&id)?).await?;
+    let data = standings.iter().map(one).collect();
+    Ok(respond::json(StatusCode::OK, &KeyLimits { data })?)
+}
+
+fn one(standing: &Standing) -> KeyLimitUse {
+    let bound = standing.limit.bound;
+    KeyLimitUse {
+        name: standing.limit.name.to_string(),
+        limit: bound.limit(),
+        used: matches!(bound, Bound::Quota { .. }).then(|| bound.limit().saturating_sub(standing.remaining)),
+        remaining: standing.remaining,
+        reset_seconds: standing.reset_seconds,
+        is_of_this_node: matches!(bound, Bound::Rate { count: Count::Soft, .. }),
+    }
+}
+
+/// Set back what the limits of a key have counted, on all nodes when the answer comes: all of each is left again.
+#[utoipa::path(
+    post, path = "/v1/api_keys/{id}/limits/reset", tag = "api keys", operation_id = "resetApiKeyLimits",
+    params(("id" = String, Path, description = "The key", pattern = "^ak_[0-9a-f]{32}$")),
+    responses((status = 200, description = "The key", body = ApiKey)),
+    security(("root_key" = ["keys:write"]))
+)]
+pub(crate) async fn reset(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    Incoming { call, .. }: Incoming<NoBody>,
+) -> Result<Response, Rejected> {
+    let change = app.authority().reset_limits(&call, key_id(&id)?).await?;
+    changed(&app, &change)
+}

@@ -1,0 +1,118 @@
+//! `/v1/verifiers/connected`: the verifiers inside applications that are connected to this process.
+
+use crate::App;
+use crate::http::answer::Rejected;
+use crate::http::call::{Incoming, NoBody, named};
+use crate::http::respond;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use hyper::{HeaderMap, StatusCode};
+use keyreeve_api::verifiers::{AnsweringNode, ConnectedVerifier, ConnectedVerifiers};
+use keyreeve_api::{Code, Problem};
+use keyreeve_authority::Failure;
+use keyreeve_authority::children::ConnectedChild;
+use keyreeve_core::access::Reach;
+use keyreeve_core::coherence::nursery::ChildId;
+use keyreeve_core::hex;
+
+/// The verifiers that are connected to this process: whose they are, how long their leases last, and what they owe.
+///
+/// A tenant's root key sees that tenant's. An instance root key sees all, or with the header `Keyreeve-Tenant` that
+/// tenant's. Among several nodes each lists its own: `node` says which one answered.
+#[utoipa::path(
+    get, path = "/v1/verifiers/connected", tag = "nodes", operation_id = "listConnectedVerifiers",
+    responses((status = 200, description = "The verifiers", body = ConnectedVerifiers)),
+    security(("root_key" = ["audit:read"]))
+)]
+pub(crate) async fn list(
+    State(app): State<App>,
+    headers: HeaderMap,
+    Incoming { call, .. }: Incoming<NoBody>,
+) -> Result<Response, Rejected> {
+    let seen = app.authority().connected_verifiers(&call, named(&headers, &call))?;
+    let verifiers = ConnectedVerifiers {
+        data: seen.iter().map(|child| object(&app, child)).collect(),
+        node: node(&app),
+    };
+    Ok(respond::json(StatusCode::OK, &verifiers)?)
+}
+
+/// End the connection of a verifier.
+///
+/// It is sent away, and the connection is closed at the latest half a second later. It may connect again: revoke its root
+/// key to keep it away. Verifiers of other nodes are ended there: 404 here.
+#[utoipa::path(
+    delete, path = "/v1/verifiers/connected/{id}", tag = "nodes", operation_id = "disconnectVerifier",
+    params(("id" = String, Path, description = "The verifier", pattern = "^vf_[0-9a-f]{16}_[0-9]{1,20}$")),
+    responses((status = 200, description = "The verifier as it was", body = ConnectedVerifier)),
+    security(("root_key" = ["root_keys:write"]))
+)]
+pub(crate) async fn disconnect(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    Incoming { call, .. }: Incoming<NoBody>,
+) -> Result<Response, Rejected> {
+    let child = parsed(&app, &id).unwrap_or(NO_CHILD);
+    let ended = app
+        .authority()
+        .disconnect_verifier(&call, named(&headers, &call), child, id)
+        .await
+        .map_err(|failure| match failure {
+            Failure::NotFound => not_here(&app).into(),
+            other => Rejected::from(other),
+        })?;
+    Ok(respond::json(StatusCode::OK, &object(&app, &ended))?)
+}
+
+/// No connection has this number.
+const NO_CHILD: ChildId = 0;
+
+fn not_here(app: &App) -> Problem {
+    let detail = format!(
+        "No verifier of this id is connected to the node {}. Each node knows its own verifiers: ask the one that \
+         listed it.",
+        node(app).name
+    );
+    Problem::new(Code::NotFound, detail)
+}
+
+fn node(app: &App) -> AnsweringNode {
+    let embedded = || "embedded".to_owned();
+    let node = app.authority().node();
+    let session = node.and_then(|node| node.session());
+    AnsweringNode {
+        id: session.map_or_else(embedded, |session| format!("node_{}", hex(&session))),
+        name: node.map_or_else(embedded, |_| app.settings().node_name.clone()),
+    }
+}
+
+/// The id of a connection: the process is part of it, so that ids of two nodes never meet.
+pub(crate) fn id(app: &App, child: ChildId) -> String {
+    format!("vf_{}_{child}", app.process())
+}
+
+/// The connection that an id names, if it is one of this process.
+fn parsed(app: &App, text: &str) -> Option<ChildId> {
+    let (process, number) = text.strip_prefix("vf_")?.split_once('_')?;
+    let child = number.parse().ok().filter(|_| process == app.process())?;
+    // Only as it was given out: not with a sign or with zeros in front.
+    (id(app, child) == text).then_some(child)
+}
+
+fn object(app: &App, child: &ConnectedChild) -> ConnectedVerifier {
+    let left_ms = i64::try_from(child.lease_left_ms).unwrap_or(i64::MAX);
+    ConnectedVerifier {
+        id: id(app, child.id),
+        tenant: match &child.reach {
+            Reach::Instance => None,
+            Reach::Tenant(slug) => Some(slug.to_string()),
+        },
+        root_key_id: child.root_key.map(|root_key| root_key.to_string()),
+        peer: child.peer.to_string(),
+        connected_at: child.since.millis(),
+        lease_ends_at: (left_ms > 0).then(|| app.authority().now().millis().saturating_add(left_ms)),
+        keys_held: u64::try_from(child.keys).unwrap_or(u64::MAX),
+        oldest_unacknowledged_ms: child.oldest_order.map(|order| order.age_ms),
+    }
+}

@@ -1,0 +1,242 @@
+//! A queue of lines of bounded size in front of an output stream.
+
+use super::stream::OutputStream;
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// What a queued line takes beside its text, about.
+const LINE_OVERHEAD_BYTES: usize = 64;
+
+/// What a queue writes to.
+trait Destination: Send + 'static {
+    /// Writes some of the bytes and says how many; may wait.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
+}
+
+impl Destination for OutputStream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        (*self).write(bytes)
+    }
+}
+
+/// A queue of whole lines. Cloning is cheap.
+#[derive(Clone, Debug)]
+pub struct Queue(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    bytes_max: usize,
+    state: Mutex<State>,
+    /// Signalled for new lines.
+    filled: Condvar,
+    /// Signalled when everything is written.
+    emptied: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: VecDeque<Line>,
+    /// Bytes of all lines that wait, and of the one that is being written.
+    bytes: usize,
+    is_writing: bool,
+    /// Lines dropped since the start.
+    dropped: u64,
+    /// Of these, those that no notice in the stream reports yet.
+    unreported: u64,
+}
+
+/// A line, with its line feed.
+#[derive(Debug)]
+struct Line {
+    text: Box<[u8]>,
+    /// How many dropped lines it reports; zero for every line but a notice.
+    reports: u64,
+}
+
+impl Line {
+    /// What it takes in memory, about.
+    fn bytes(&self) -> usize {
+        self.text.len().saturating_add(LINE_OVERHEAD_BYTES)
+    }
+
+    /// The line that stands where others are missing.
+    fn notice(lines: u64) -> Self {
+        let text = format!(
+            "{}  WARN {lines} lines were dropped here: this stream was not read, or could not be written\n",
+            now()
+        );
+        Self {
+            text: text.into_bytes().into(),
+            reports: lines,
+        }
+    }
+}
+
+impl Queue {
+    /// Starts the thread that writes.
+    pub fn start(stream: OutputStream, bytes_max: usize) -> Self {
+        Self::start_with(stream, bytes_max)
+    }
+
+    fn start_with(destination: impl Destination, bytes_max: usize) -> Self {
+        let shared = Arc::new(Shared {
+            bytes_max,
+            state: Mutex::default(),
+            filled: Condvar::new(),
+            emptied: Condvar::new(),
+        });
+        let writing = Arc::clone(&shared);
+        let thread = std::thread::Builder::new().name("log".to_owned());
+        // Without the thread the queue fills, and what is dropped is counted: still nothing waits.
+        drop(thread.spawn(move || writing.write_all_to(destination)));
+        Self(shared)
+    }
+
+    /// Queues a line, which ends with a line feed. Never waits for the stream; drops the line if there is no room.
+    pub fn push(&self, text: &[u8]) {
+        let line = Line {
+            text: text.into(),
+            reports: 0,
+        };
+        let mut state = self.0.lock();
+        if state.bytes.saturating_add(line.bytes()) > self.0.bytes_max {
+            state.note_dropped();
+            return;
+        }
+        state.report_dropped();
+        state.put(line);
+        drop(state);
+        self.0.filled.notify_one();
+    }
+
+    /// Lines dropped since the start.
+    pub fn dropped(&self) -> u64 {
+        self.0.lock().dropped
+    }
+
+    /// Waits until everything queued is written or dropped; false if that takes too long.
+    pub fn flush(&self, patience: Duration) -> bool {
+        let is_busy = |state: &mut State| state.is_writing || !state.waiting.is_empty();
+        let waited = self.0.emptied.wait_timeout_while(self.0.lock(), patience, is_busy);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+    }
+
+    /// A writer that takes one line of the log with each call.
+    pub fn writer(&self) -> QueueWriter {
+        QueueWriter(self.clone())
+    }
+}
+
+impl State {
+    fn put(&mut self, line: Line) {
+        self.bytes = self.bytes.saturating_add(line.bytes());
+        self.waiting.push_back(line);
+    }
+
+    fn note_dropped(&mut self) {
+        self.dropped = self.dropped.saturating_add(1);
+        self.unreported = self.unreported.saturating_add(1);
+    }
+
+    /// Queues a notice, if there is something to report. It may exceed the bound of the queue by its own size, once.
+    fn report_dropped(&mut self) {
+        if self.unreported > 0 {
+            let notice = Line::notice(std::mem::take(&mut self.unreported));
+            self.put(notice);
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes what comes, for as long as the process lives.
+    fn write_all_to(&self, mut destination: impl Destination) {
+        // Whether the stream stands in the middle of a line that was cut short, which the next one must not continue.
+        let mut is_in_line = false;
+        loop {
+            let line = self.next();
+            let written = write_line(&mut destination, &line.text, &mut is_in_line);
+            let mut state = self.lock();
+            state.is_writing = false;
+            state.bytes = state.bytes.saturating_sub(line.bytes());
+            match written {
+                // Where nothing new comes the notice does not wait for it.
+                Ok(()) if state.waiting.is_empty() => state.report_dropped(),
+                Ok(()) => {}
+                Err(_) if line.reports > 0 => state.unreported = state.unreported.saturating_add(line.reports),
+                Err(_) => state.note_dropped(),
+            }
+            if state.waiting.is_empty() {
+                self.emptied.notify_all();
+            }
+        }
+    }
+
+    /// Takes the next line, as soon as there is one.
+    fn next(&self) -> Line {
+        let mut state = self.lock();
+        loop {
+            if let Some(line) = state.waiting.pop_front() {
+                state.is_writing = true;
+                return line;
+            }
+            state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+fn write_line(destination: &mut impl Destination, text: &[u8], is_in_line: &mut bool) -> io::Result<()> {
+    if *is_in_line {
+        write_all(destination, b"\n").map_err(|(_, error)| error)?;
+        *is_in_line = false;
+    }
+    let written = write_all(destination, text);
+    if let Err((bytes, error)) = written {
+        *is_in_line = bytes > 0;
+        return Err(error);
+    }
+    Ok(())
+}
+
+/// Writes all of it, or says how much was written before the error.
+fn write_all(destination: &mut impl Destination, text: &[u8]) -> Result<(), (usize, io::Error)> {
+    let mut bytes = 0;
+    while let Some(rest) = text.get(bytes..).filter(|rest| !rest.is_empty()) {
+        match destination.write(rest) {
+            Ok(0) => return Err((bytes, io::ErrorKind::WriteZero.into())),
+            Ok(more) => bytes += more,
+            Err(error) => return Err((bytes, error)),
+        }
+    }
+    Ok(())
+}
+
+/// The time as the log has it.
+#[expect(clippy::disallowed_methods, reason = "when a line is written is no decision")]
+fn now() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
+}
+
+/// Queues what is written to it, each piece as a line.
+#[derive(Debug)]
+pub struct QueueWriter(Queue);
+
+impl io::Write for QueueWriter {
+    /// The log hands on each event in one piece.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.push(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,189 @@
+//! A start up to the point where only answering is left: everything bound, the store founded.
+
+use crate::App;
+use crate::edge::{Endpoint, bind, bind_operator};
+use crate::founding::{EmptyStore, found};
+use crate::instance::{Addresses, FirstAdminLink, StartError, operator_socket};
+use crate::listen::Listen;
+use crate::settings::Settings;
+use crate::tls::{Tls, TlsError};
+use keyreeve_authority::tenants::DEFAULT_TENANT;
+use keyreeve_core::text::Slug;
+use std::net::{Ipv4Addr, SocketAddr};
+
+/// Everything is bound and the store is founded; only answering is left, which cannot fail.
+pub(crate) struct Ready {
+    pub(crate) faces: Vec<(Endpoint, Place)>,
+    pub(crate) ops: Endpoint,
+    pub(crate) addresses: Addresses,
+    pub(crate) has_shown_root_key: bool,
+    pub(crate) first_admin_link: Option<FirstAdminLink>,
+}
+
+/// What is answered at an endpoint.
+#[derive(Clone, Copy)]
+pub(crate) enum Place {
+    Api,
+    Check,
+}
+
+impl Ready {
+    /// Binds everything and then founds: a start that cannot listen everywhere leaves nothing founded. Who connects
+    /// meanwhile waits.
+    pub(crate) async fn for_all(app: &App, tls: &Encryption, empty: EmptyStore) -> Result<Self, StartError> {
+        let mut bound = Vec::new();
+        let ready = Self::bound(app, tls, empty, &mut bound).await;
+        if ready.is_err() {
+            remove_sockets(bound.iter());
+        }
+        ready
+    }
+
+    async fn bound(
+        app: &App,
+        tls: &Encryption,
+        empty: EmptyStore,
+        bound: &mut Vec<Listen>,
+    ) -> Result<Self, StartError> {
+        let settings = app.settings();
+        let mut faces = Vec::new();
+        for place in &settings.listen {
+            faces.push((bind_at(place, tls.api.as_ref(), bound).await?, Place::Api));
+        }
+        let listen = bound.clone();
+        let origin = origin(&listen, tls.api.as_ref());
+        let first = first_of_network(&listen);
+        app.issuer().settle(settings.public_url.as_deref(), first, &origin);
+        for place in &settings.check_listen {
+            faces.push((bind_at(place, tls.check.as_ref(), bound).await?, Place::Check));
+        }
+        let check_listen = bound.iter().skip(listen.len()).cloned().collect();
+        let ops = Listen::Tcp(settings.ops_listen);
+        let (ops, ops_listen) = bind(&ops, None).await.map_err(at(&ops))?;
+        if let Some(operator) = bind_for_operators(app, bound)? {
+            faces.push((operator, Place::Api));
+        }
+        let addresses = Addresses {
+            listen,
+            check_listen,
+            ops_listen,
+        };
+        let has_shown_root_key = found(app, empty, &addresses).await?;
+        app.authority().catch_up().await?;
+        Ok(Self {
+            faces,
+            ops,
+            addresses,
+            has_shown_root_key,
+            first_admin_link: first_admin_link(app).await,
+        })
+    }
+}
+
+/// The TLS of the listeners that have it.
+pub(crate) struct Encryption {
+    api: Option<Tls>,
+    check: Option<Tls>,
+}
+
+impl Encryption {
+    pub(crate) fn open(settings: &Settings) -> Result<Self, TlsError> {
+        let open = |name, files: &Option<_>| files.as_ref().map(|files| Tls::open(name, files)).transpose();
+        Ok(Self {
+            api: open("listen", &settings.tls)?,
+            check: open("check_listen", &settings.check_tls)?,
+        })
+    }
+
+    pub(crate) fn all(&self) -> Vec<Tls> {
+        self.api.iter().chain(&self.check).cloned().collect()
+    }
+}
+
+/// Binds a place, and notes where it really is.
+async fn bind_at(place: &Listen, tls: Option<&Tls>, bound: &mut Vec<Listen>) -> Result<Endpoint, StartError> {
+    let (endpoint, really) = bind(place, tls).await.map_err(at(place))?;
+    bound.push(really);
+    Ok(endpoint)
+}
+
+/// The socket for commands on this machine. A directory that nothing can be written to has none, and is served without.
+fn bind_for_operators(app: &App, bound: &mut Vec<Listen>) -> Result<Option<Endpoint>, StartError> {
+    let socket = operator_socket(&app.settings().data);
+    match bind_operator(&socket) {
+        Ok(endpoint) => {
+            bound.push(Listen::Unix(socket));
+            Ok(Some(endpoint))
+        }
+        Err(error) if is_without_room(&error) || app.authority().obstacle().is_some() => {
+            tracing::warn!(%error, "there is no operator socket: commands need an address and a root key");
+            Ok(None)
+        }
+        Err(error) => Err(at(socket.display())(error)),
+    }
+}
+
+fn is_without_room(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem)
+}
+
+pub(crate) fn remove_sockets<'p>(places: impl Iterator<Item = &'p Listen>) {
+    for place in places {
+        if let Listen::Unix(path) = place {
+            drop(std::fs::remove_file(path));
+        }
+    }
+}
+
+fn at(address: impl std::fmt::Display) -> impl FnOnce(std::io::Error) -> StartError {
+    move |error| StartError::Listen {
+        address: address.to_string(),
+        error,
+    }
+}
+
+/// The first address of the network among some places. Where everything is listened to, this machine's own address is
+/// one that works.
+pub(crate) fn reachable(places: &[Listen]) -> Option<SocketAddr> {
+    let address = first_of_network(places)?;
+    Some(match address.ip().is_unspecified() {
+        true => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), address.port()),
+        false => address,
+    })
+}
+
+fn first_of_network(places: &[Listen]) -> Option<SocketAddr> {
+    places.iter().find_map(|place| match place {
+        Listen::Tcp(address) => Some(*address),
+        Listen::Unix(_) => None,
+    })
+}
+
+/// Where browsers find the API: by TLS under a name that the certificate has. Behind sockets only, whoever leads to them
+/// knows the name under which browsers come.
+fn origin(listen: &[Listen], tls: Option<&Tls>) -> String {
+    let Some(address) = reachable(listen) else {
+        return String::new();
+    };
+    let Some(tls) = tls else {
+        return format!("http://{address}");
+    };
+    match tls.certificate().host_for(address.ip()) {
+        Some(name) => format!("https://{name}:{}", address.port()),
+        None => format!("https://{address}"),
+    }
+}
+
+/// A link for the tenant that every instance has, if nobody can sign in there. Without it the server works all the same
+/// (a full disk), and the next start makes another one.
+async fn first_admin_link(app: &App) -> Option<FirstAdminLink> {
+    let tenant = Slug::parse(DEFAULT_TENANT).ok()?;
+    match app.authority().first_admin_link(&tenant).await {
+        Ok(token) => token.map(|token| FirstAdminLink::new(app.issuer().setup_link(token.expose()))),
+        Err(error) => {
+            tracing::warn!(%error, "no link for the first administrator could be made");
+            None
+        }
+    }
+}

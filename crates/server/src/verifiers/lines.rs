@@ -1,0 +1,73 @@
+//! The verifier's words, line by line.
+
+use super::Stream;
+use super::share::Share;
+use keyreeve_api::verifiers::{ChildSays, LINE_BYTES_MAX};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, ReadHalf};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
+
+/// Lines up to this many bytes are read at any time; of longer ones a tenant's verifiers may send few at once, because
+/// each takes memory before anybody knows what it is.
+const SHORT_BYTES_MAX: usize = 16 * 1024;
+/// A verifier that says nothing for so long is gone.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
+/// How long the rest of a long line may take.
+const LONG_LINE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The right to have a long line in memory.
+pub(super) type LongLine = [OwnedSemaphorePermit; 2];
+
+/// What a verifier said.
+pub(super) struct Said {
+    pub(super) what: ChildSays,
+    /// Kept until a long message is dealt with.
+    pub(super) place: Option<LongLine>,
+}
+
+pub(super) struct Lines {
+    stream: BufReader<ReadHalf<Stream>>,
+    line: Vec<u8>,
+    share: Arc<Share>,
+}
+
+impl Lines {
+    pub(super) fn new(stream: ReadHalf<Stream>, share: Arc<Share>) -> Self {
+        Self {
+            stream: BufReader::new(stream),
+            line: Vec::new(),
+            share,
+        }
+    }
+
+    /// `None` if there are no more, or what came is none. Not to be given up half-way: what was read would be lost.
+    pub(super) async fn next(&mut self) -> Option<Said> {
+        self.line.clear();
+        self.line.shrink_to(SHORT_BYTES_MAX);
+        timeout(SILENCE_MAX, self.read(SHORT_BYTES_MAX)).await.ok()??;
+        let mut place = None;
+        if !self.is_complete() && self.line.len() >= SHORT_BYTES_MAX {
+            let rest = async {
+                place = Some(self.share.long_line().await?);
+                self.read(LINE_BYTES_MAX).await
+            };
+            timeout(LONG_LINE_TIMEOUT, rest).await.ok()??;
+        }
+        let what = self.is_complete().then(|| serde_json::from_slice(&self.line).ok())??;
+        Some(Said { what, place })
+    }
+
+    fn is_complete(&self) -> bool {
+        self.line.ends_with(b"\n")
+    }
+
+    /// Reads to the end of the line, or until it has so many bytes. `None` if the connection has ended.
+    async fn read(&mut self, most: usize) -> Option<()> {
+        let left = u64::try_from(most.saturating_sub(self.line.len())).unwrap_or(0);
+        let mut bounded = (&mut self.stream).take(left);
+        let count = bounded.read_until(b'\n', &mut self.line).await.ok()?;
+        (count > 0).then_some(())
+    }
+}

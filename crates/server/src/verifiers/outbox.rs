@@ -1,0 +1,208 @@
+//! Messages on their way to one verifier: bounded in number and in bytes, and written within a time or not at all.
+
+use super::Stream;
+use super::share::Share;
+use keyreeve_api::verifiers::NodeSays;
+use keyreeve_authority::children::Line;
+use keyreeve_core::coherence::nursery::{Forget, Order};
+use keyreeve_core::{Digest, KeyId};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::io::{AsyncWriteExt as _, WriteHalf};
+use tokio::sync::Notify;
+
+/// Most messages that wait to be written.
+const WAITING_MAX: usize = 10_000;
+/// Most bytes of them, as estimated. The longest order has 5 000 digests and names as many keys.
+const WAITING_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Bytes that are written in one go, or one message if that is longer.
+const BATCH_BYTES: usize = 64 * 1024;
+/// How long writing them may take: the verifier does not read.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The queue in front of one connection. A verifier that reads too slowly for it is let go.
+pub(super) struct Outbox {
+    queue: Mutex<Queue>,
+    /// Rung for the writer.
+    ready: Notify,
+    /// Rung when the connection is to end.
+    ended: Notify,
+    /// The newest order; 0 is none.
+    newest_order: AtomicU64,
+    /// The order after which the verifier goes; 0 is none.
+    last_order: AtomicU64,
+    share: Arc<Share>,
+}
+
+#[derive(Default)]
+struct Queue {
+    messages: VecDeque<NodeSays>,
+    bytes: usize,
+    /// Nothing more is taken, and the connection ends.
+    is_closed: bool,
+}
+
+impl Outbox {
+    pub(super) fn new(share: Arc<Share>) -> Self {
+        Self {
+            queue: Mutex::default(),
+            ready: Notify::new(),
+            ended: Notify::new(),
+            newest_order: AtomicU64::new(0),
+            last_order: AtomicU64::new(0),
+            share,
+        }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues a message. False, and the end of the connection, if there is no room.
+    pub(super) fn push(&self, message: NodeSays) -> bool {
+        let bytes = weight(&message);
+        let mut queue = self.queue();
+        let has_room = queue.messages.len() < WAITING_MAX
+            && queue.bytes.saturating_add(bytes) <= WAITING_BYTES_MAX
+            && !queue.is_closed
+            && self.share.take_bytes(bytes);
+        if has_room {
+            queue.bytes += bytes;
+            queue.messages.push_back(message);
+        }
+        drop(queue);
+        match has_room {
+            true => self.ready.notify_one(),
+            false => self.close(),
+        }
+        has_room
+    }
+
+    /// The number of the order after which the verifier goes, if it was given.
+    pub(super) fn last_order(&self) -> Option<u64> {
+        Some(self.last_order.load(Ordering::Acquire)).filter(|&number| number != 0)
+    }
+
+    /// Whether an order of this number was given.
+    pub(super) fn has_ordered(&self, number: u64) -> bool {
+        number != 0 && number <= self.newest_order.load(Ordering::Acquire)
+    }
+
+    /// Whether the connection is to end.
+    pub(super) fn is_closed(&self) -> bool {
+        self.queue().is_closed
+    }
+
+    /// Comes back when the connection is to end.
+    pub(super) async fn ended(&self) {
+        loop {
+            let ended = self.ended.notified();
+            if self.is_closed() {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    /// What to write next; nothing if the queue is empty.
+    fn take(&self, bytes: &mut Vec<u8>) -> serde_json::Result<()> {
+        let mut queue = self.queue();
+        while bytes.len() < BATCH_BYTES {
+            let Some(message) = queue.messages.pop_front() else {
+                break;
+            };
+            let weight = weight(&message);
+            queue.bytes = queue.bytes.saturating_sub(weight);
+            self.share.give_bytes(weight);
+            serde_json::to_writer(&mut *bytes, &message)?;
+            bytes.push(b'\n');
+        }
+        Ok(())
+    }
+
+    /// Writes what waits, until the connection is to end and nothing waits, or the verifier does not read.
+    pub(super) async fn write(&self, mut stream: WriteHalf<Stream>) {
+        let mut bytes = Vec::new();
+        loop {
+            let ready = self.ready.notified();
+            bytes.clear();
+            if self.take(&mut bytes).is_err() {
+                break;
+            }
+            if bytes.is_empty() {
+                if self.is_closed() {
+                    break;
+                }
+                ready.await;
+                continue;
+            }
+            let written = tokio::time::timeout(WRITE_TIMEOUT, stream.write_all(&bytes)).await;
+            if !matches!(written, Ok(Ok(()))) {
+                break;
+            }
+            bytes.shrink_to(BATCH_BYTES);
+        }
+        self.close();
+    }
+}
+
+impl Line for Outbox {
+    fn order(&self, order: Order, ended: &[KeyId], is_last: bool) -> bool {
+        self.newest_order.fetch_max(order.number, Ordering::AcqRel);
+        if is_last {
+            self.last_order.store(order.number, Ordering::Release);
+        }
+        let (digests, tenant) = match order.what {
+            Forget::Secrets(digests) => (Some(digests.iter().map(Digest::to_hex).collect()), None),
+            Forget::Tenant(slug) => (None, Some(slug.to_string())),
+            Forget::Everything => (None, None),
+        };
+        self.push(NodeSays::Forget {
+            number: order.number,
+            revision: order.revision,
+            digests,
+            tenant,
+            ended: ended.iter().map(KeyId::to_string).collect(),
+            is_last,
+        })
+    }
+
+    fn close(&self) {
+        self.queue().is_closed = true;
+        self.ready.notify_one();
+        self.ended.notify_one();
+    }
+}
+
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        let bytes = self.queue().bytes;
+        self.share.give_bytes(bytes);
+    }
+}
+
+/// About how many bytes a message takes, in memory and on the wire.
+fn weight(message: &NodeSays) -> usize {
+    const FIXED: usize = 200;
+    let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    FIXED
+        + match message {
+            NodeSays::Grant { .. } => 0,
+            NodeSays::Charged { charged, .. } => charged
+                .as_ref()
+                .map_or(0, |charged| charged.rate_limit.len() + charged.rate_limit_policy.len()),
+            NodeSays::Found { secret, .. } => secret.as_ref().map_or(0, |told| {
+                FIXED
+                    + told.subject.len()
+                    + told.name.len()
+                    + told.scopes.len()
+                    + told.limits.len()
+                    + text(&told.claims)
+            }),
+            NodeSays::Forget { digests, ended, .. } => {
+                digests.as_ref().map_or(0, |digests| digests.len() * 67) + ended.len() * 38
+            }
+        }
+}
