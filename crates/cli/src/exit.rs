@@ -1,8 +1,9 @@
 //! Exit codes: 0 done · 1 failed · 2 wrong usage · 3 the answer is no · 4 not allowed · 5 not found · 6 conflict ·
-//! 7 unreachable, try again · 130 interrupted.
+//! 7 unreachable, try again · 8 the database is not the one that was signed · 130 interrupted.
 
 use crate::output;
 use keyreeve_client::ClientError;
+use keyreeve_server::instance::StartError;
 use std::process::ExitCode;
 use thiserror::Error;
 
@@ -13,6 +14,7 @@ const NOT_ALLOWED: u8 = 4;
 const NOT_FOUND: u8 = 5;
 const CONFLICT: u8 = 6;
 const UNREACHABLE: u8 = 7;
+const HISTORY: u8 = 8;
 const INTERRUPTED: u8 = 130;
 
 /// The question was answered, and the answer is no. It is printed already.
@@ -57,6 +59,9 @@ fn code(error: &anyhow::Error) -> u8 {
     }
     if error.is::<Interrupted>() {
         return INTERRUPTED;
+    }
+    if matches!(error.downcast_ref(), Some(StartError::History(_))) {
+        return HISTORY;
     }
     match error.downcast_ref::<ClientError>() {
         None | Some(ClientError::Foreign { .. }) => FAILED,

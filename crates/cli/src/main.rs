@@ -1,11 +1,11 @@
 //! The one binary: `serve` and `dev` run a server, everything else talks to one.
 
 mod commands;
+mod environment;
 mod exit;
 mod output;
 mod settings;
 
-use clap::Parser as _;
 use std::process::ExitCode;
 use tikv_jemallocator::Jemalloc;
 
@@ -14,13 +14,15 @@ use tikv_jemallocator::Jemalloc;
 static ALLOCATOR: Jemalloc = Jemalloc;
 
 fn main() -> ExitCode {
-    let command = match commands::Cli::try_parse() {
+    let command = match environment::parse::<commands::Cli>(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => return exit::of_usage(&error),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    match runtime {
+    let code = match runtime {
         Ok(runtime) => runtime.block_on(exit::run(commands::run(command))),
         Err(error) => exit::failed(&anyhow::Error::new(error)),
-    }
+    };
+    keyreeve_server::log::flush();
+    code
 }

@@ -1,8 +1,10 @@
 //! Standard output is data, standard error is talk.
 
 use clap::ValueEnum;
+use keyreeve_server::log::{self, OutputStream, deliver};
 use serde_json::Value;
 use std::io::Write as _;
+use std::time::Duration;
 use tabled::builder::Builder;
 use tabled::settings::{Padding, Style};
 
@@ -20,9 +22,17 @@ pub(crate) fn print(line: &str) {
     let _gone = writeln!(std::io::stdout(), "{line}");
 }
 
-/// Says something to the person at the terminal.
+/// How long the reader of standard error may take to make room for a line.
+const SAY_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Says something to the person at the terminal. In a server it goes the way of the log, and otherwise waits no longer than
+/// two seconds for a reader: what nobody reads must not keep a program from its end.
 pub(crate) fn say(line: &str) {
-    let _gone = writeln!(std::io::stderr(), "{line}");
+    let line = format!("{line}\n");
+    match log::started_standard_error() {
+        Some(queue) => queue.push(line.as_bytes()),
+        None => drop(deliver(OutputStream::Error, &line, SAY_PATIENCE)),
+    }
 }
 
 /// Prints one thing: all its fields, one a line, or as JSON.
@@ -31,12 +41,30 @@ pub(crate) fn one(format: Format, value: &Value) {
         Format::Json => print(&pretty(value)),
         Format::Table => {
             let mut table = Builder::default();
-            for (name, field) in value.as_object().into_iter().flatten() {
-                table.push_record([name.clone(), cell(name, field)]);
+            for (name, field) in fields(value) {
+                let last = name.rsplit('.').next().unwrap_or_default();
+                table.push_record([name.clone(), cell(last, field)]);
             }
             print(&laid_out(table));
         }
     }
+}
+
+/// All fields with their names; those of a thing inside follow its name and a dot: `root_key.secret`.
+fn fields(value: &Value) -> Vec<(String, &Value)> {
+    let mut found = Vec::new();
+    for (name, field) in value.as_object().into_iter().flatten() {
+        let inner = fields(field);
+        match inner.is_empty() {
+            true => found.push((name.clone(), field)),
+            false => found.extend(
+                inner
+                    .into_iter()
+                    .map(|(inside, field)| (format!("{name}.{inside}"), field)),
+            ),
+        }
+    }
+    found
 }
 
 /// Prints a list: some columns a line, or the whole answer as JSON.
@@ -77,7 +105,19 @@ fn cell(name: &str, value: &Value) -> String {
         Value::Null => "-".to_owned(),
         Value::String(text) => text.clone(),
         Value::Number(number) if is_time => number.as_i64().map_or_else(String::new, time),
-        Value::Array(items) => items.iter().map(|item| cell("", item)).collect::<Vec<_>>().join(" "),
+        Value::Array(items) => {
+            let separator = if items.iter().any(Value::is_object) { "; " } else { " " };
+            let items: Vec<_> = items.iter().map(|item| cell("", item)).collect();
+            items.join(separator)
+        }
+        Value::Object(_) => {
+            let named = fields(value).into_iter();
+            let named = named.filter(|(_, field)| !field.is_null());
+            let named: Vec<_> = named
+                .map(|(name, field)| format!("{name}={}", cell(&name, field)))
+                .collect();
+            named.join(" ")
+        }
         other => other.to_string(),
     }
 }
@@ -93,7 +133,7 @@ pub(crate) fn ago(seconds: u64) -> i64 {
 }
 
 /// Unix milliseconds as RFC 3339 in UTC, to the second.
-fn time(millis: i64) -> String {
+pub(crate) fn time(millis: i64) -> String {
     let time = jiff::Timestamp::from_millisecond(millis);
     time.map_or_else(
         |_| millis.to_string(),
@@ -104,6 +144,30 @@ fn time(millis: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_is_inside_a_thing_is_printed_for_people_too() {
+        let tenant = json!({"slug": "acme", "created_at": 0, "root_key": {"id": "rk_1", "created_at": 0}, "none": {}});
+        let lines: Vec<_> = fields(&tenant)
+            .into_iter()
+            .map(|(name, value)| format!("{name} {}", cell("", value)))
+            .collect();
+        assert_eq!(
+            lines,
+            [
+                "created_at 0",
+                "none ",
+                "root_key.created_at 0",
+                "root_key.id rk_1",
+                "slug acme"
+            ]
+        );
+        let limits = json!([{"name": "a", "limit": 5, "period": null}, {"name": "b", "limit": 6, "seconds": 60}]);
+        assert_eq!(cell("limits", &limits), "limit=5 name=a; limit=6 name=b seconds=60");
+        assert_eq!(cell("scopes", &json!(["read", "write"])), "read write");
+        assert_eq!(cell("claims", &json!({})), "");
+    }
 
     #[test]
     fn times_are_printed_in_utc() {

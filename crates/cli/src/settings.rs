@@ -3,15 +3,18 @@
 mod tls;
 
 use crate::commands::duration;
+use crate::environment;
 use crate::exit::Usage;
 use anyhow::Context as _;
-use clap::{Args, ValueEnum};
+use clap::{Args, CommandFactory as _, ValueEnum};
 use keyreeve_server::listen::Listen;
 use keyreeve_server::settings::{
     CACHE_ENTRIES_DEFAULT, GitHubKeySource, INTROSPECTION_MAX_EXP_SECONDS_DEFAULT, INTROSPECTION_MAX_EXP_SECONDS_MAX,
-    LEASE_MS_MAX, LEASE_MS_MIN, PublicUrl, Settings,
+    LEASE_MS_MAX, LEASE_MS_MIN, PublicUrl, Settings, TrustedProxy,
 };
 use serde::Deserialize;
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -57,16 +60,32 @@ pub(crate) struct Options {
     /// long a revocation can take when one cannot be reached; the same on all nodes of a database [default: 15s]
     #[arg(long, env = "KEYREEVE_LEASE", value_name = "DURATION", value_parser = lease)]
     lease: Option<Duration>,
+    /// How long a verifier in an application may go on without its node, at most; shorter makes revocations quicker when
+    /// an application crashed, and the application less patient while its node restarts [default: as --lease]
+    #[arg(long, env = "KEYREEVE_CHILD_LEASE", value_name = "DURATION", value_parser = lease)]
+    child_lease: Option<Duration>,
     /// What this node is called in lists of nodes [default: the machine's name]
     #[arg(long, env = "KEYREEVE_NODE_NAME", value_name = "NAME")]
     node_name: Option<String>,
     /// Refuse to work where the database could lose an acknowledged change
     #[arg(long, env = "KEYREEVE_REQUIRE_SYNC")]
     require_sync: bool,
+    /// Start by the clock as it is, although the audit log has entries from later: the clock was ahead, and is right now
+    #[arg(long, env = "KEYREEVE_ACCEPT_CLOCK")]
+    accept_clock: bool,
     /// By which address others reach the API, for what OAuth clients are told: `https://NAME[:PORT]` [default: the
     /// first address of --listen, if only this machine can reach it]
     #[arg(long, env = "KEYREEVE_PUBLIC_URL", value_name = "URL")]
     public_url: Option<PublicUrl>,
+    /// Proxies in front of the API whose `X-Forwarded-For` is believed: addresses, networks, or `unix` for those that come by
+    /// a Unix socket; several with commas. A client's address is then the last hop that is none of them [default: none]
+    #[arg(
+        long,
+        env = "KEYREEVE_TRUSTED_PROXIES",
+        value_name = "NETWORK",
+        value_delimiter = ','
+    )]
+    trusted_proxies: Option<Vec<TrustedProxy>>,
     /// How long a gateway may remember that a key is good after an OAuth introspection; 1s to 1h [default: 60s]
     #[arg(long, env = "KEYREEVE_INTROSPECTION_MAX_EXP", value_name = "DURATION", value_parser = introspection_max_exp)]
     introspection_max_exp: Option<Seconds>,
@@ -100,9 +119,11 @@ struct File {
     root_key_file: Option<PathBuf>,
     cache_entries: Option<usize>,
     lease: Option<String>,
+    child_lease: Option<String>,
     node_name: Option<String>,
     require_sync: Option<bool>,
     public_url: Option<PublicUrl>,
+    trusted_proxies: Option<Vec<TrustedProxy>>,
     #[serde(default)]
     introspection: Introspection,
     #[serde(default)]
@@ -177,11 +198,17 @@ impl Options {
     /// Puts flags, variables, file and defaults together.
     pub(crate) fn settle(self) -> anyhow::Result<(Settings, LevelFilter)> {
         let file = read(self.config.as_ref())?;
+        let from_file = |text: String| lease(&text).map_err(|why| Usage(format!("child_lease: {why}")));
+        let child_lease = match self.child_lease {
+            Some(child_lease) => Some(child_lease),
+            None => file.child_lease.map(from_file).transpose()?,
+        };
         let from_file = |text: String| lease(&text).map_err(|why| Usage(format!("lease: {why}")));
         let lease = match self.lease {
             Some(lease) => Some(lease),
             None => file.lease.map(from_file).transpose()?,
         };
+        let in_ms = |lease: Duration| u64::try_from(lease.as_millis()).unwrap_or(u64::MAX);
         let from_file =
             |text: String| introspection_max_exp(&text).map_err(|why| Usage(format!("introspection.max_exp: {why}")));
         let max_exp = match self.introspection_max_exp {
@@ -211,16 +238,35 @@ impl Options {
                 .or(file.cache_entries)
                 .unwrap_or(CACHE_ENTRIES_DEFAULT),
             database: self.database.or(file.database),
-            lease_ms: lease.map(|lease| u64::try_from(lease.as_millis()).unwrap_or(u64::MAX)),
+            lease_ms: lease.map(in_ms),
+            child_lease_ms: child_lease.map(in_ms),
             node_name: self.node_name.or(file.node_name).unwrap_or_else(machine_name),
             unknown_variables: unknown_variables(),
             require_sync: self.require_sync || file.require_sync.unwrap_or(false),
+            accept_clock: self.accept_clock,
             public_url: self.public_url.or(file.public_url).map(String::from),
+            trusted_proxies: self.trusted_proxies.or(file.trusted_proxies).unwrap_or_default(),
             github_keys: self.leaks_github_keys.or(file.leaks.github_keys).unwrap_or_default(),
             introspection_max_exp_seconds: max_exp.map_or(INTROSPECTION_MAX_EXP_SECONDS_DEFAULT, |max_exp| max_exp.0),
         };
         Ok((settings, self.log.or(file.log).unwrap_or(Log::Info).into()))
     }
+}
+
+/// The public address that the variables or the settings file name, for a command that starts no server of its own.
+pub(crate) fn public_url() -> anyhow::Result<Option<String>> {
+    /// The options as the variables alone have them.
+    #[derive(clap::Parser)]
+    struct Surroundings {
+        #[command(flatten)]
+        options: Options,
+    }
+    let Surroundings { options } = environment::parse([OsString::from("keyreeve")])?;
+    let named = match options.public_url {
+        Some(url) => Some(url),
+        None => read(options.config.as_ref())?.public_url,
+    };
+    Ok(named.map(String::from))
 }
 
 fn places(given: Option<Vec<Listen>>, file: Option<Places>, default: SocketAddr) -> Vec<Listen> {
@@ -273,39 +319,27 @@ fn read(named: Option<&PathBuf>) -> anyhow::Result<File> {
     toml::from_str(&text).map_err(|error| Usage(format!("{}: {error}", path.display())).into())
 }
 
-/// Every variable that means something to this program.
-const VARIABLES: [&str; 25] = [
-    "KEYREEVE_DATA",
-    "KEYREEVE_DATABASE_URL",
-    "KEYREEVE_LISTEN",
-    "KEYREEVE_CHECK_LISTEN",
-    "KEYREEVE_OPS_LISTEN",
-    "KEYREEVE_TLS_CERT",
-    "KEYREEVE_TLS_KEY",
-    "KEYREEVE_CHECK_TLS_CERT",
-    "KEYREEVE_CHECK_TLS_KEY",
-    "KEYREEVE_CHECK_CLIENT_CA",
-    "KEYREEVE_CHECK_PLAIN",
-    "KEYREEVE_ROOT_KEY_FILE",
-    "KEYREEVE_CACHE_ENTRIES",
-    "KEYREEVE_LEASE",
-    "KEYREEVE_NODE_NAME",
-    "KEYREEVE_REQUIRE_SYNC",
-    "KEYREEVE_PUBLIC_URL",
-    "KEYREEVE_INTROSPECTION_MAX_EXP",
-    "KEYREEVE_LEAKS_GITHUB_KEYS",
-    "KEYREEVE_LOG",
-    "KEYREEVE_CONFIG",
-    "KEYREEVE_URL",
-    "KEYREEVE_CA_FILE",
-    "KEYREEVE_ROOT_KEY",
-    "KEYREEVE_TENANT",
-];
+/// Variables that stand behind no option of the command line.
+const OTHER_VARIABLES: [&str; 1] = ["KEYREEVE_ROOT_KEY"];
+
+/// Every variable that means something to this program: those of its options, and some more.
+fn known_variables() -> BTreeSet<String> {
+    fn collect(command: &clap::Command, known: &mut BTreeSet<String>) {
+        let named = command.get_arguments().filter_map(|argument| argument.get_env());
+        known.extend(named.map(|name| name.to_string_lossy().into_owned()));
+        command.get_subcommands().for_each(|inner| collect(inner, known));
+    }
+    let mut known = OTHER_VARIABLES.map(str::to_owned).into();
+    collect(&crate::commands::Cli::command(), &mut known);
+    known
+}
 
 /// Names of `KEYREEVE_*` variables that mean nothing: probably a spelling mistake.
 fn unknown_variables() -> Vec<String> {
-    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    let is_ours = |name: &String| name.starts_with("KEYREEVE_") && !VARIABLES.contains(&name.as_str());
+    let set = std::env::vars_os().filter(|(_, value)| !value.is_empty());
+    let names = set.filter_map(|(name, _)| name.into_string().ok());
+    let known = known_variables();
+    let is_ours = |name: &String| name.starts_with("KEYREEVE_") && !known.contains(name);
     names.filter(is_ours).collect()
 }
 
@@ -345,6 +379,20 @@ mod tests {
         assert_eq!(file.introspection.max_exp.as_deref(), Some("5m"));
         assert!(toml::from_str::<File>("[introspection]\nmax = \"5m\"").is_err());
         assert!(toml::from_str::<File>("public_url = \"nowhere\"").is_err());
+    }
+
+    #[test]
+    fn variables_of_options_of_every_command_are_known() {
+        let known = known_variables();
+        for name in [
+            "KEYREEVE_DATA",
+            "KEYREEVE_TRUSTED_PROXIES",
+            "KEYREEVE_TENANT",
+            "KEYREEVE_ROOT_KEY",
+        ] {
+            assert!(known.contains(name), "{name}");
+        }
+        assert!(!known.contains("KEYREEVE_COLOUR"));
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! `keyreeve audit`: what was done, by whom, and whether the log is what was written.
 
+use super::accept_restore::AcceptRestore;
 use super::connect::Connection;
 use super::duration::Duration;
 use crate::exit::AnswerIsNo;
-use crate::output;
+use crate::output::{self, Format};
 use clap::{Args, Subcommand};
 use keyreeve_client::Client;
 use serde_json::{Value, json};
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
 /// Entries asked for at a time.
@@ -22,12 +24,14 @@ const FOLLOW_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
                         keyreeve audit verify --file copy-of-keyreeve.db --checkpoint kept-elsewhere"
 )]
 pub(crate) enum Audit {
-    /// Print the newest entries, one JSON object a line; with -f wait for more
+    /// Print the newest entries, one a line, as JSON unless a person reads them at a terminal; with -f wait for more
     Tail(Tail),
-    /// Print all entries, oldest first, one JSON object a line
+    /// Print all entries, oldest first, one JSON object a line, for other programs
     Export(Export),
     /// Check that no entry was changed, removed, reordered or cut off
     Verify(Verify),
+    /// Accept a database that is not the one that was signed: an older copy, for lack of a newer one
+    AcceptRestore(AcceptRestore),
     /// Print the newest signed checkpoint, to be kept elsewhere
     Checkpoint {
         #[command(flatten)]
@@ -98,6 +102,7 @@ pub(crate) struct Verify {
 impl Audit {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         match self {
+            Self::AcceptRestore(accept) => accept.run().await,
             Self::Tail(tail) => tail.run().await,
             Self::Export(export) => export.run().await,
             Self::Verify(verify) => verify.run().await,
@@ -129,7 +134,7 @@ impl Filter {
     }
 
     /// Prints entries, oldest first, from `cursor` on; gives the last revision printed.
-    async fn print_from(&self, client: &Client, mut cursor: u64) -> anyhow::Result<u64> {
+    async fn print_from(&self, client: &Client, mut cursor: u64, format: Format) -> anyhow::Result<u64> {
         loop {
             let mut query = self.query();
             query.push(("order", "asc".to_owned()));
@@ -143,7 +148,7 @@ impl Filter {
                 .and_then(Value::as_array)
                 .map_or(&[][..], Vec::as_slice);
             for event in events {
-                output::print(&event.to_string());
+                output::print(&line(format, event));
                 cursor = revision(event).unwrap_or(cursor);
             }
             if events.len() < PAGE {
@@ -151,6 +156,31 @@ impl Filter {
             }
         }
     }
+}
+
+/// An entry in one line: for people when, what, about what, by whom, where and why; or as JSON.
+fn line(format: Format, event: &Value) -> String {
+    if format == Format::Json {
+        return event.to_string();
+    }
+    let text = |place: &str| event.pointer(place).and_then(Value::as_str).unwrap_or_default();
+    let at = event
+        .get("at")
+        .and_then(Value::as_i64)
+        .map_or_else(String::new, output::time);
+    let actor = format!("by {} {}", text("/actor/type"), text("/actor/id"));
+    let mut parts = vec![
+        at,
+        text("/action").to_owned(),
+        text("/target/id").to_owned(),
+        actor.trim_end().to_owned(),
+    ];
+    for (word, place) in [("in", "/tenant"), ("because:", "/reason")] {
+        if !text(place).is_empty() {
+            parts.push(format!("{word} {}", text(place)));
+        }
+    }
+    parts.join("  ")
 }
 
 fn revision(event: &Value) -> Option<u64> {
@@ -171,8 +201,13 @@ impl Tail {
         let page = client.get("v1/audit_events", &query).await?;
         let newest_first = page.get("data").and_then(Value::as_array).into_iter().flatten();
         let mut cursor = 0;
+        // Programs that read the log from a pipe get what they can read, as they always did.
+        let format = match std::io::stdout().is_terminal() {
+            true => self.connection.output,
+            false => Format::Json,
+        };
         for event in newest_first.rev() {
-            output::print(&event.to_string());
+            output::print(&line(format, event));
             cursor = revision(event).unwrap_or(cursor);
         }
         if !self.follow {
@@ -180,7 +215,7 @@ impl Tail {
         }
         loop {
             tokio::time::sleep(FOLLOW_EVERY).await;
-            cursor = self.filter.print_from(&client, cursor).await?;
+            cursor = self.filter.print_from(&client, cursor, format).await?;
         }
     }
 }
@@ -189,7 +224,12 @@ impl Export {
     async fn run(self) -> anyhow::Result<()> {
         let (filter, tenant) = (&self.filter, self.filter.tenant.clone());
         self.connection
-            .with_server(async |client| filter.print_from(&client.for_tenant(tenant), 0).await.map(drop))
+            .with_server(async |client| {
+                filter
+                    .print_from(&client.for_tenant(tenant), 0, Format::Json)
+                    .await
+                    .map(drop)
+            })
             .await
     }
 }

@@ -2,9 +2,11 @@
 
 use crate::exit::Usage;
 use crate::output::Format;
+use crate::settings::public_url;
 use anyhow::Context as _;
 use clap::Args;
 use keyreeve_client::{Authorities, Client};
+use keyreeve_server::founding::EmptyStore;
 use keyreeve_server::instance::{Instance, operator_socket};
 use keyreeve_server::listen::Listen;
 use keyreeve_server::settings::{CACHE_ENTRIES_DEFAULT, GitHubKeySource, Settings};
@@ -96,7 +98,13 @@ impl Connection {
             ))
             .into());
         }
-        let instance = Instance::start(&quiet(self.data.clone())).await?;
+        let mut settings = quiet(self.data.clone());
+        // What links begin with: this instance's own address is gone as soon as the command is done.
+        settings.public_url = Some(match public_url()? {
+            Some(url) => url,
+            None => self.url.trim_end_matches('/').to_owned(),
+        });
+        let instance = Instance::start(&settings, EmptyStore::refuse()).await?;
         let done = action(Client::over_socket(&operator_socket(&self.data))?).await;
         instance.stop().await;
         done
@@ -122,11 +130,14 @@ pub(super) fn quiet(data: PathBuf) -> Settings {
         cache_entries: CACHE_ENTRIES_DEFAULT,
         database: None,
         lease_ms: None,
+        child_lease_ms: None,
         node_name: "dev".to_owned(),
         unknown_variables: Vec::new(),
         require_sync: false,
+        accept_clock: false,
         public_url: None,
         introspection_max_exp_seconds: 60,
+        trusted_proxies: Vec::new(),
         github_keys: GitHubKeySource::Off,
     }
 }

@@ -5,10 +5,13 @@ use crate::output;
 use anyhow::Context as _;
 use clap::Args;
 use keyreeve_client::Client;
+use keyreeve_server::founding::EmptyStore;
 use keyreeve_server::instance::{Instance, operator_socket};
 use keyreeve_server::listen::Listen;
 use serde_json::{Value, json};
+use std::io;
 use std::net::SocketAddr;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Run a throw-away server with a ready key and the curl that verifies it. Ctrl-C ends it and forgets everything.
 #[derive(Debug, Args)]
@@ -20,14 +23,16 @@ pub(crate) struct Dev {
 
 impl Dev {
     pub(super) async fn run(self) -> anyhow::Result<()> {
+        // Before anything is made: what is stopped early leaves nothing behind either.
+        let mut terminate = signal(SignalKind::terminate()).context("cannot wait for signals")?;
+        let mut hangup = signal(SignalKind::hangup()).context("cannot wait for signals")?;
         let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
         let mut settings = quiet(directory.path().to_owned());
         settings.listen = vec![Listen::Tcp(self.listen)];
-        let mut instance = Instance::start(&settings).await?;
-        let root_key = instance
-            .first_root_key
-            .take()
-            .context("a new instance has no root key")?;
+        let (shows, shown) = std::sync::mpsc::channel();
+        let empty = EmptyStore::found(move |_, root_key| shows.send(root_key.to_owned()).map_err(io::Error::other));
+        let mut instance = Instance::start(&settings, empty).await?;
+        let root_key = shown.recv().context("a new instance has no root key")?;
         let client = Client::over_socket(&operator_socket(directory.path()))?;
         let wish = json!({ "name": "try me", "subject": "user_dev", "scopes": ["read"] });
         let key = client.post("v1/api_keys", &wish).await?;
@@ -56,9 +61,13 @@ Open the dashboard, as its first administrator:
 
 The API is described at {url}/openapi.json. Ctrl-C ends it.",
             dashboard = link.as_ref().map_or(url.as_str(), |link| link.expose()),
-            root_key = root_key.expose(),
         ));
-        tokio::signal::ctrl_c().await.context("cannot wait for Ctrl-C")?;
+        tokio::select! {
+            interrupted = tokio::signal::ctrl_c() => interrupted.context("cannot wait for Ctrl-C")?,
+            _ = terminate.recv() => {}
+            // Its terminal is gone: nothing outlives this command.
+            _ = hangup.recv() => {}
+        }
         instance.stop().await;
         Ok(())
     }

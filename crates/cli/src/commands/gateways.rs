@@ -57,6 +57,9 @@ pub(crate) struct Snippet {
     /// Where the gateway listens
     #[arg(long, value_name = "ADDRESS", default_value = LISTEN)]
     listen: String,
+    /// Let CORS preflight requests reach the API without a key
+    #[arg(long)]
+    cors_preflight: bool,
     /// Write the files into this directory instead, over none that is there
     #[arg(long, value_name = "DIRECTORY")]
     into: Option<PathBuf>,
@@ -129,13 +132,20 @@ impl Snippet {
                 text = text.replace(standing, &format!("\u{1}{place}\u{1}"));
                 if let Some((host, port)) = standing.rsplit_once(':') {
                     text = text.replace(&in_yaml(host, port), &format!("\u{2}{place}\u{2}"));
+                    text = text.replace(&in_caddy(host, port), &format!("\u{3}{place}\u{3}"));
                 }
             }
             for (place, (_, (host, port))) in places.iter().enumerate() {
                 text = text.replace(&format!("\u{1}{place}\u{1}"), &format!("{host}:{port}"));
                 text = text.replace(&format!("\u{2}{place}\u{2}"), &in_yaml(host, port));
+                text = text.replace(&format!("\u{3}{place}\u{3}"), &in_caddy(host, port));
             }
-            with_policy(&text, policy)
+            let text = with_policy(&text, policy);
+            if self.cors_preflight {
+                with_preflights(&text)
+            } else {
+                text
+            }
         };
         let files = self.gateway.files().iter();
         Ok(files.map(|(name, text)| (*name, filled(text))).collect())
@@ -144,6 +154,16 @@ impl Snippet {
 
 fn in_yaml(host: &str, port: &str) -> String {
     format!("address: {}, port_value: {port}", host.trim_matches(['[', ']']))
+}
+
+/// A site of any host, on one address.
+fn in_caddy(host: &str, port: &str) -> String {
+    format!("http://:{port} {{\n\tbind {host}\n")
+}
+
+/// The lines for preflights are written as comments; here they become lines.
+fn with_preflights(text: &str) -> String {
+    text.replace("#cors ", "")
 }
 
 fn with_policy(text: &str, policy: &str) -> String {
@@ -192,6 +212,7 @@ mod tests {
             check: check.to_owned(),
             upstream: upstream.to_owned(),
             listen: LISTEN.to_owned(),
+            cors_preflight: false,
             into: None,
         }
     }

@@ -1,5 +1,8 @@
 //! The commands, and how they reach a server.
 
+mod accept_restore;
+#[cfg(test)]
+mod advice;
 mod audit;
 mod check_policies;
 mod connect;
@@ -19,6 +22,7 @@ mod serve;
 mod tenants;
 mod users;
 mod verifier;
+mod verifiers;
 
 use crate::output;
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -33,7 +37,7 @@ Examples:
   keyreeve keys revoke ak_… --reason \"left the company\"
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the answer is no, 4 not allowed, 5 not found, 6 conflict,
-7 unreachable (try again), 130 interrupted.";
+7 unreachable (try again), 8 the database is not the one that was signed, 130 interrupted.";
 
 /// A self-hosted API-key authority: when revoke returns, no verifier anywhere still accepts the key.
 #[derive(Debug, Parser)]
@@ -77,6 +81,9 @@ enum Command {
     Nodes(nodes::Nodes),
     /// Verify keys line by line, as an application does, from a memory of its own
     Verifier(verifier::RunVerifier),
+    /// Show and end connections of verifiers inside applications
+    #[command(subcommand)]
+    Verifiers(verifiers::Verifiers),
     /// Find every setting that is insecure or slow, with what to do about it
     Doctor(doctor::Doctor),
     /// Ask a server on this machine whether it is ready: for containers, which have no curl
@@ -109,6 +116,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Audit(audit) => audit.run().await,
         Command::Nodes(nodes) => nodes.run().await,
         Command::Verifier(verifier) => verifier.run().await,
+        Command::Verifiers(verifiers) => verifiers.run().await,
         Command::Doctor(doctor) => doctor.run().await,
         Command::Healthcheck(healthcheck) => healthcheck.run().await,
         Command::Move(moving) => moving.run().await,

@@ -4,6 +4,7 @@ use super::connect::{Connection, stdin};
 use crate::exit::Usage;
 use crate::output;
 use clap::{Args, Subcommand};
+use keyreeve_client::Client;
 use serde_json::{Value, json};
 
 /// Show and replace a tenant's policy.
@@ -22,6 +23,9 @@ pub(crate) enum Policy {
 /// Show the policy.
 #[derive(Debug, Args)]
 pub(crate) struct Get {
+    /// Print its version alone, for `keyreeve policy set --if-match`
+    #[arg(long)]
+    etag: bool,
     /// The tenant [default: the root key's own, or `default`]
     #[arg(long, env = "KEYREEVE_TENANT")]
     tenant: Option<String>,
@@ -47,6 +51,9 @@ pub(crate) struct Set {
     /// A policy document in JSON; `-` reads it from standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ["preset", "prefix", "keys_per_subject", "leaks"])]
     file: Option<String>,
+    /// Only if the policy is still the version that `keyreeve policy get --etag` gave
+    #[arg(long, value_name = "ETAG")]
+    if_match: Option<String>,
     /// The tenant [default: the root key's own, or `default`]
     #[arg(long, env = "KEYREEVE_TENANT")]
     tenant: Option<String>,
@@ -66,6 +73,11 @@ impl Policy {
 impl Get {
     async fn run(self) -> anyhow::Result<()> {
         let tenant = self.tenant.clone();
+        if self.etag {
+            let read = async |client: Client| Ok(client.for_tenant(tenant).etag("v1/policy").await?);
+            output::print(&self.connection.with_server(read).await?);
+            return Ok(());
+        }
         let policy = self
             .connection
             .with_server(async |client| Ok(client.for_tenant(tenant).get("v1/policy", &[]).await?))
@@ -78,11 +90,9 @@ impl Get {
 impl Set {
     async fn run(self) -> anyhow::Result<()> {
         let wish = self.wish()?;
-        let tenant = self.tenant.clone();
-        let policy = self
-            .connection
-            .with_server(async |client| Ok(client.for_tenant(tenant).put("v1/policy", &wish).await?))
-            .await?;
+        let (tenant, etag) = (self.tenant.clone(), self.if_match.clone());
+        let put = async |client: Client| Ok(client.for_tenant(tenant).only_if(etag).put("v1/policy", &wish).await?);
+        let policy = self.connection.with_server(put).await?;
         let count = policy.pointer("/not_allowed_today/count").and_then(Value::as_u64);
         if let Some(count) = count.filter(|&count| count > 0) {
             output::say(&format!(

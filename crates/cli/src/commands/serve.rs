@@ -6,9 +6,16 @@ use crate::output;
 use crate::settings::Options;
 use anyhow::Context as _;
 use clap::Args;
-use keyreeve_server::instance::Instance;
-use std::io::Write as _;
-use tokio::signal::unix::{SignalKind, signal};
+use keyreeve_server::founding::EmptyStore;
+use keyreeve_server::instance::{Addresses, Instance};
+use keyreeve_server::log::{self, OutputStream, deliver};
+use std::io;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// How long the reader of standard output may take to make room for the first root key.
+const ROOT_KEY_PATIENCE: Duration = Duration::from_secs(10);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -18,7 +25,8 @@ Examples:
   keyreeve serve --listen 127.0.0.1:7300,unix:/run/keyreeve/api.sock
 
 Standard output: one `name=address` a line, on the very first start the root key, as long as nobody can sign in a link
-for the first administrator of the dashboard, then `ready`.
+for the first administrator of the dashboard, then `ready`. The very first start needs a standard output that leads somewhere, or
+--root-key-file: what cannot show its root key is not set up.
 Every option is also a KEYREEVE_… variable and a key in keyreeve.toml (--config).";
 
 /// Run the server.
@@ -31,13 +39,16 @@ pub(crate) struct Serve {
 
 impl Serve {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let (settings, log) = self.options.settle()?;
+        let (settings, level) = self.options.settle()?;
         tracing_subscriber::fmt()
-            .with_writer(std::io::stderr)
+            .with_writer(|| log::standard_error().writer())
+            // The library says them with `eprintln!`, which panics when standard error is gone.
+            .log_internal_errors(false)
             .with_ansi(false)
             .with_target(false)
-            .with_max_level(log)
+            .with_max_level(level)
             .init();
+        log::log_panics();
         for name in &settings.unknown_variables {
             output::say(&format!(
                 "warning: the environment variable {name} is not one of Keyreeve's and is ignored"
@@ -46,8 +57,16 @@ impl Serve {
         // Before anything listens, so that no early signal is lost.
         let mut terminate = signal(SignalKind::terminate()).context("cannot wait for signals")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for signals")?;
-        let mut instance = Instance::start(&settings).await?;
-        announce(&mut instance)?;
+        // What ends with a terminal or a log rotation sends it; TLS files are followed by themselves.
+        let hangups = signal(SignalKind::hangup()).context("cannot wait for signals")?;
+        tokio::spawn(note_hangups(hangups));
+        let empty = EmptyStore::found(|addresses, root_key| {
+            require_reader()?;
+            let lines = format!("{}root_key={root_key}\n", listing(addresses));
+            deliver(OutputStream::Output, &lines, ROOT_KEY_PATIENCE)
+        });
+        let instance = Instance::start(&settings, empty).await?;
+        announce(&instance);
         let manager = Manager::ready();
         tokio::select! {
             _ = terminate.recv() => {}
@@ -65,28 +84,54 @@ impl Serve {
     }
 }
 
-/// The first lines on standard output: where the server really listens, and the one time that its root key is shown.
-pub(super) fn announce(instance: &mut Instance) -> anyhow::Result<()> {
-    let addresses = &instance.addresses;
-    let mut out = std::io::stdout().lock();
-    for place in &addresses.listen {
-        writeln!(out, "listen={place}")?;
+/// Says of each SIGHUP that it means nothing.
+async fn note_hangups(mut hangups: Signal) {
+    while hangups.recv().await.is_some() {
+        tracing::info!(
+            "SIGHUP: there is nothing to read again. Settings are read at the start, TLS files when they change"
+        );
     }
-    for place in &addresses.check_listen {
-        writeln!(out, "check_listen={place}")?;
-    }
-    writeln!(out, "ops_listen={}", addresses.ops_listen)?;
-    if let Some(root_key) = instance.first_root_key.take() {
-        writeln!(out, "root_key={}", root_key.expose())?;
+}
+
+/// The first lines on standard output: where the server really listens, unless they came with the root key, and how the
+/// dashboard gets its first administrator. Nobody has to read them.
+fn announce(instance: &Instance) {
+    let mut lines = Vec::new();
+    if instance.has_shown_root_key {
         output::say("This is the instance root key. It is shown this once and not stored: keep it.");
+    } else {
+        lines.push(listing(&instance.addresses));
     }
     if let Some(link) = &instance.first_admin_link {
-        writeln!(out, "first_admin_link={}", link.expose())?;
+        lines.push(format!("first_admin_link={}\n", link.expose()));
         output::say(
             "Nobody can sign in to the dashboard yet. Open the link to make the first administrator: it works once.",
         );
     }
-    writeln!(out, "ready")?;
-    out.flush()?;
-    Ok(())
+    lines.push("ready\n".to_owned());
+    log::standard_output().push(lines.concat().as_bytes());
+}
+
+/// Where the server listens, one place a line.
+fn listing(addresses: &Addresses) -> String {
+    let api = addresses.listen.iter().map(|place| format!("listen={place}\n"));
+    let check = addresses.check_listen.iter();
+    let check = check.map(|place| format!("check_listen={place}\n"));
+    let ops = format!("ops_listen={}\n", addresses.ops_listen);
+    let lines: Vec<_> = api.chain(check).chain([ops]).collect();
+    lines.concat()
+}
+
+/// What is written to a closed standard output, or to `/dev/null`, is read by nobody. (A closed one is opened as
+/// `/dev/null` before the program begins.)
+fn require_reader() -> io::Result<()> {
+    let is_null = |file: &std::fs::Metadata| {
+        let null = std::fs::metadata("/dev/null");
+        null.is_ok_and(|null| file.file_type().is_char_device() && file.rdev() == null.rdev())
+    };
+    match std::fs::metadata("/proc/self/fd/1") {
+        Ok(out) if is_null(&out) => Err(io::Error::other("it is closed, or leads to /dev/null")),
+        // Where that cannot be looked at, writing tells.
+        Ok(_) | Err(_) => Ok(()),
+    }
 }

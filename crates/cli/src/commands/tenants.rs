@@ -109,7 +109,7 @@ impl Create {
             let secret = made.pointer("/root_key/secret").and_then(Value::as_str);
             output::print(secret.unwrap_or_default());
         } else {
-            output::say("The root key's secret is shown this once and not stored: keep it.");
+            output::say("The root key's secret (root_key.secret) is shown this once and not stored: keep it.");
             output::one(self.connection.output, &made);
         }
         Ok(())

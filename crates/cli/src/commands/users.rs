@@ -3,7 +3,9 @@
 use super::connect::{Connection, stdin};
 use crate::exit::Usage;
 use crate::output;
+use anyhow::Context as _;
 use clap::{Args, Subcommand};
+use keyreeve_client::Client;
 use serde_json::{Value, json};
 
 const COLUMNS: [&str; 6] = ["id", "email", "name", "role", "status", "created_at"];
@@ -11,12 +13,16 @@ const COLUMNS: [&str; 6] = ["id", "email", "name", "role", "status", "created_at
 /// Make, list, change and remove users.
 #[derive(Debug, Subcommand)]
 #[command(
-    after_help = "Examples:\n  keyreeve users create ada@example.com --role admin --password-stdin < password\n  \
-                        keyreeve users suspend user_…\n  keyreeve users remove user_… --yes"
+    after_help = "Examples:\n  keyreeve users create ada@example.com --role admin          prints a link that works once\n  \
+                        keyreeve users create bob@example.com --password-stdin < password\n  \
+                        keyreeve users invite user_…\n  keyreeve users suspend user_…\n  \
+                        keyreeve users remove user_… --yes"
 )]
 pub(crate) enum Users {
-    /// Make a user
+    /// Make a user; without a password, print a link that works once, by which they set one
     Create(Create),
+    /// Print a new link that works once, by which a user sets a password
+    Invite(One),
     /// List users
     List(List),
     /// Change a user's name, role or password
@@ -50,7 +56,8 @@ pub(crate) struct Create {
     /// member, admin or auditor
     #[arg(long, default_value = "member")]
     role: String,
-    /// Read a password from standard input: never an argument, which everybody on the machine could read
+    /// Read a password from standard input, never from an argument, which everybody on the machine could read; only on the
+    /// server's own machine (--data)
     #[arg(long)]
     password_stdin: bool,
     #[command(flatten)]
@@ -75,7 +82,7 @@ pub(crate) struct Update {
     /// A new role
     #[arg(long)]
     role: Option<String>,
-    /// Read a new password from standard input
+    /// Read a new password from standard input; only on the server's own machine (--data)
     #[arg(long)]
     password_stdin: bool,
     #[command(flatten)]
@@ -107,6 +114,7 @@ impl Users {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         match self {
             Self::Create(create) => create.run().await,
+            Self::Invite(one) => one.invite().await,
             Self::List(list) => list.run().await,
             Self::Update(update) => update.run().await,
             Self::Suspend(one) => one.common.patch(&one.id, &json!({ "status": "suspended" })).await,
@@ -150,10 +158,49 @@ impl Create {
         let wish = json!({ "email": self.email, "name": self.name, "role": self.role, "password": password });
         let tenant = self.common.tenant.clone();
         let connection = &self.common.connection;
-        let made = connection
-            .with_server(async |client| Ok(client.for_tenant(tenant).post("v1/users", &wish).await?))
-            .await?;
+        let make = async |client: Client| {
+            let client = client.for_tenant(tenant);
+            let mut made = client.post("v1/users", &wish).await?;
+            if !self.password_stdin {
+                let id = made.get("id").and_then(Value::as_str).unwrap_or_default();
+                let invited = invite(&client, id).await;
+                let invitation =
+                    invited.with_context(|| format!("the user was made; try again: keyreeve users invite {id}"))?;
+                add(&mut made, &invitation);
+            }
+            Ok(made)
+        };
+        let made = connection.with_server(make).await?;
         output::one(connection.output, &made);
+        Ok(())
+    }
+}
+
+/// Makes a link by which a user sets a password.
+async fn invite(client: &Client, id: &str) -> anyhow::Result<Value> {
+    let path = format!("{}/invite", path_of(id)?);
+    let invitation = client.post(&path, &json!({})).await?;
+    output::say("Whoever opens the link sets the user's password. It works once, and is not shown again.");
+    Ok(invitation)
+}
+
+/// Puts a link to the user that it is for.
+fn add(user: &mut Value, invitation: &Value) {
+    for (name, field) in [("link", "link"), ("link_expires_at", "expires_at")] {
+        if let (Some(fields), Some(value)) = (user.as_object_mut(), invitation.get(field)) {
+            fields.insert(name.to_owned(), value.clone());
+        }
+    }
+}
+
+impl One {
+    async fn invite(self) -> anyhow::Result<()> {
+        let tenant = self.common.tenant.clone();
+        let connection = &self.common.connection;
+        let invitation = connection
+            .with_server(async |client| invite(&client.for_tenant(tenant), &self.id).await)
+            .await?;
+        output::one(connection.output, &invitation);
         Ok(())
     }
 }

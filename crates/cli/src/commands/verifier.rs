@@ -5,10 +5,11 @@ use crate::output;
 use anyhow::Context as _;
 use clap::Args;
 use keyreeve_client::verifier::CAPACITY_DEFAULT;
-use keyreeve_client::{Verdict, Verifier};
+use keyreeve_client::{ClientError, Verdict, Verifier};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::io::BufRead as _;
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 const EXAMPLES: &str = "\
@@ -33,13 +34,7 @@ pub(crate) struct RunVerifier {
 
 impl RunVerifier {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let (url, root_key) = self.connection.credential()?;
-        let told = |key: &str| output::print(&json!({ "revoked": key }).to_string());
-        let mut builder = Verifier::builder(&url, &root_key);
-        if let Some(authorities) = self.connection.authorities()? {
-            builder = builder.authorities(authorities);
-        }
-        let verifier = builder.capacity(self.capacity).on_revoked(told).connect().await?;
+        let verifier = self.connected().await?;
         let mut lines = lines();
         while let Some(line) = lines.recv().await {
             let line = line.context("cannot read standard input")?;
@@ -57,6 +52,35 @@ impl RunVerifier {
         verifier.close().await;
         Ok(())
     }
+
+    /// Connects, and tries again where the node says that it cannot answer now: a node that has just started, or whose
+    /// database is restarting.
+    async fn connected(&self) -> anyhow::Result<Verifier> {
+        let (url, root_key) = self.connection.credential()?;
+        let told = |key: &str| output::print(&json!({ "revoked": key }).to_string());
+        let mut pauses = CONNECT_PAUSES_MS.into_iter();
+        loop {
+            let mut builder = Verifier::builder(&url, &root_key);
+            if let Some(authorities) = self.connection.authorities()? {
+                builder = builder.authorities(authorities);
+            }
+            let error = match builder.capacity(self.capacity).on_revoked(told).connect().await {
+                Ok(verifier) => return Ok(verifier),
+                Err(error) => error,
+            };
+            let pause = pauses.next().filter(|_| is_for_now(&error));
+            let Some(pause) = pause else { return Err(error.into()) };
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+        }
+    }
+}
+
+/// Pauses between attempts to connect, in milliseconds.
+const CONNECT_PAUSES_MS: [u64; 5] = [200, 500, 1_000, 2_000, 4_000];
+
+/// Whether a node refused only because it cannot answer now.
+fn is_for_now(error: &ClientError) -> bool {
+    matches!(error, ClientError::Refused(refusal) if refusal.status == 503)
 }
 
 fn shown(verdict: &Verdict, source: &str) -> String {

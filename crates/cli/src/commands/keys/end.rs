@@ -80,28 +80,30 @@ impl Finalize {
     }
 }
 
-/// Destroy the records of keys that were revoked long ago. Their secrets stay dead, the audit log stays.
+/// Destroy the records of keys that were revoked, or that expired, long ago. Their secrets stay dead, the audit log stays.
 #[derive(Debug, Args)]
 pub(crate) struct Purge {
-    /// Only keys revoked longer ago than this: 400d, 90d, …
+    /// Keys revoked longer ago than this: 400d, 90d, …
+    #[arg(long, value_name = "DURATION", required_unless_present = "expired_before")]
+    revoked_before: Option<Duration>,
+    /// Keys that expired longer ago than this, and are not on hold
     #[arg(long, value_name = "DURATION")]
-    revoked_before: Duration,
+    expired_before: Option<Duration>,
     #[command(flatten)]
     common: Common,
 }
 
 impl Purge {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let seconds = self
-            .revoked_before
-            .0
-            .ok_or_else(|| Usage("name a duration such as 400d".to_owned()))?;
-        let before = crate::output::ago(seconds);
+        let before = |wish: Option<Duration>| {
+            let seconds = wish.map(|wish| wish.0.ok_or_else(|| Usage("name a duration such as 400d".to_owned())));
+            seconds.transpose().map(|seconds| seconds.map(crate::output::ago))
+        };
+        let (revoked, expired) = (before(self.revoked_before)?, before(self.expired_before)?);
+        let wish = json!({ "revoked_before": revoked, "expired_before": expired });
         let client = self.common.client()?;
         loop {
-            let purged = client
-                .post("v1/api_keys/purge", &json!({ "revoked_before": before }))
-                .await?;
+            let purged = client.post("v1/api_keys/purge", &wish).await?;
             self.common.show(&purged);
             if purged.get("has_more").and_then(Value::as_bool) != Some(true) {
                 return Ok(());

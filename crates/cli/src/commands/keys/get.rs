@@ -1,6 +1,7 @@
 //! `keyreeve keys get`.
 
 use super::targets::{Common, path_of};
+use crate::output;
 use clap::Args;
 
 /// Show one key.
@@ -8,12 +9,19 @@ use clap::Args;
 pub(crate) struct Get {
     /// The key
     id: String,
+    /// Print its version alone, for `keyreeve keys update --if-match`
+    #[arg(long)]
+    etag: bool,
     #[command(flatten)]
     common: Common,
 }
 
 impl Get {
     pub(super) async fn run(self) -> anyhow::Result<()> {
+        if self.etag {
+            output::print(&self.common.client()?.etag(&path_of(&self.id)?).await?);
+            return Ok(());
+        }
         let key = self.common.client()?.get(&path_of(&self.id)?, &[]).await?;
         self.common.show(&key);
         Ok(())

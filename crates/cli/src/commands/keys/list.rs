@@ -4,12 +4,14 @@ use super::targets::Common;
 use crate::commands::duration::Duration;
 use crate::output;
 use clap::Args;
+use serde_json::Value;
 
-const COLUMNS: [&str; 8] = [
+const COLUMNS: [&str; 9] = [
     "id",
     "name",
     "subject",
     "state",
+    "owner_blocked",
     "last_four",
     "expiration",
     "last_used_at",
@@ -25,6 +27,9 @@ pub(crate) struct List {
     /// Only keys that stand so: active, disabled, expired or revoked
     #[arg(long)]
     state: Option<String>,
+    /// Only keys that are refused because their owner is suspended or removed (true), or only the others (false)
+    #[arg(long, value_name = "BOOL")]
+    owner_blocked: Option<bool>,
     /// Also revoked and expired keys, whatever the policy shows
     #[arg(long)]
     all: bool,
@@ -37,6 +42,9 @@ pub(crate) struct List {
     /// Keys on a page
     #[arg(long, default_value_t = 50)]
     limit: u32,
+    /// All pages, one after the other; `--all` is about which keys, not about pages
+    #[arg(long)]
+    all_pages: bool,
     /// Where the page begins: the `next_cursor` of the one before
     #[arg(long)]
     cursor: Option<String>,
@@ -49,6 +57,7 @@ impl List {
         let given = [
             ("subject", self.subject),
             ("state", self.state),
+            ("owner_blocked", self.owner_blocked.map(|wanted| wanted.to_string())),
             (
                 "expiring_within",
                 self.expiring
@@ -60,15 +69,42 @@ impl List {
             ("include_invalid", self.all.then(|| "true".to_owned())),
             ("limit", Some(self.limit.to_string())),
         ];
-        let query: Vec<_> = given
+        let mut query: Vec<_> = given
             .into_iter()
             .filter_map(|(name, value)| Some((name, value?)))
             .collect();
-        let page = self.common.client()?.get("v1/api_keys", &query).await?;
+        let client = self.common.client()?;
+        let mut page = client.get("v1/api_keys", &query).await?;
+        while self.all_pages
+            && let Some(cursor) = cursor_of(&page)
+        {
+            query.retain(|(name, _)| *name != "cursor");
+            query.push(("cursor", cursor));
+            let next = client.get("v1/api_keys", &query).await?;
+            append(&mut page, next);
+        }
         output::list(self.common.connection.output, &page, &COLUMNS);
-        if let Some(cursor) = page.get("next_cursor").and_then(|cursor| cursor.as_str()) {
-            output::say(&format!("there are more: --cursor {cursor}"));
+        if let Some(cursor) = cursor_of(&page) {
+            output::say(&format!("there are more: --cursor {cursor}, or --all-pages"));
         }
         Ok(())
+    }
+}
+
+fn cursor_of(page: &Value) -> Option<String> {
+    page.get("next_cursor").and_then(Value::as_str).map(str::to_owned)
+}
+
+/// Puts the keys of the next page behind those that are here, and its cursor in the place of theirs. The total is that of
+/// the first page.
+fn append(page: &mut Value, mut next: Value) {
+    let Some(fields) = page.as_object_mut() else { return };
+    match next.get_mut("next_cursor").map(Value::take) {
+        Some(cursor) => drop(fields.insert("next_cursor".to_owned(), cursor)),
+        None => drop(fields.remove("next_cursor")),
+    }
+    let more = next.get_mut("data").and_then(Value::as_array_mut);
+    if let (Some(keys), Some(more)) = (fields.get_mut("data").and_then(Value::as_array_mut), more) {
+        keys.append(more);
     }
 }

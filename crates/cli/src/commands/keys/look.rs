@@ -1,9 +1,9 @@
-//! `keyreeve keys history` and `keyreeve keys usage`.
+//! `keyreeve keys history`, `keyreeve keys usage` and `keyreeve keys limits`.
 
 use super::targets::{Common, path_of};
 use crate::output;
 use clap::Args;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Show everything that was done to a key, oldest first; also of a key that is erased.
 #[derive(Debug, Args)]
@@ -44,6 +44,32 @@ impl Usage {
         let mut usage = self.common.client()?.get(&path, &query).await?;
         copy(&mut usage, "/hour", "at");
         output::list(self.common.connection.output, &usage, &["at", "outcome", "count"]);
+        Ok(())
+    }
+}
+
+/// Show how the limits of a key stand, or set back what they have counted.
+#[derive(Debug, Args)]
+pub(crate) struct Limits {
+    /// The key
+    id: String,
+    /// Set back what they have counted: all of each is left again
+    #[arg(long)]
+    reset: bool,
+    #[command(flatten)]
+    common: Common,
+}
+
+impl Limits {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        let path = format!("{}/limits", path_of(&self.id)?);
+        let client = self.common.client()?;
+        if self.reset {
+            client.post(&format!("{path}/reset"), &json!({})).await?;
+        }
+        let limits = client.get(&path, &[]).await?;
+        let columns = ["name", "limit", "used", "remaining", "reset_seconds"];
+        output::list(self.common.connection.output, &limits, &columns);
         Ok(())
     }
 }

@@ -48,6 +48,8 @@ pub(crate) enum Keys {
     History(look::History),
     /// Show how often a key was verified
     Usage(look::Usage),
+    /// Show how the limits of a key stand, or set them back
+    Limits(look::Limits),
     /// Ask whether a secret is good; it is read from standard input
     Verify(verify::Verify),
 }
@@ -68,6 +70,7 @@ impl Keys {
             Self::Purge(purge) => purge.run().await,
             Self::History(history) => history.run().await,
             Self::Usage(usage) => usage.run().await,
+            Self::Limits(limits) => limits.run().await,
             Self::Verify(verify) => verify.run().await,
         }
     }

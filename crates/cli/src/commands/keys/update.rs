@@ -40,6 +40,9 @@ pub(crate) struct Update {
     /// A new expiry: 90d, 12h, 30m, 45s or never
     #[arg(long, value_name = "DURATION")]
     expires: Option<Duration>,
+    /// Only if the key is still the version that `keyreeve keys get ID --etag` gave
+    #[arg(long, value_name = "ETAG")]
+    if_match: Option<String>,
     #[command(flatten)]
     common: Common,
 }
@@ -67,7 +70,8 @@ impl Update {
             "seconds_until_expiration",
             self.expires.map(|duration| json!(duration.0)),
         );
-        let key = self.common.client()?.patch(&path_of(&self.id)?, &wish).await?;
+        let client = self.common.client()?.only_if(self.if_match);
+        let key = client.patch(&path_of(&self.id)?, &wish).await?;
         output::say(&format!("updated {}", self.id));
         self.common.show(&key);
         Ok(())

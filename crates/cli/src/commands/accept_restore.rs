@@ -1,0 +1,86 @@
+//! `keyreeve audit accept-restore`: serve a database that is not the one that was signed, after it was said what that
+//! means.
+
+use crate::output;
+use anyhow::bail;
+use clap::Args;
+use keyreeve_server::history::Acceptance;
+use serde_json::json;
+use std::io::BufRead as _;
+use std::path::PathBuf;
+
+const EXAMPLES: &str = "\
+Examples:
+  keyreeve audit accept-restore --data /var/lib/keyreeve --reason \"disk lost, backup of Tuesday\"
+  keyreeve audit accept-restore --data /var/lib/keyreeve --reason \"drill\" --yes
+  keyreeve audit accept-restore --data /var/lib/keyreeve --database postgres://keyreeve@db.example/keyreeve --reason \"…\"
+
+Stop the server first. `serve` refuses a database that does not contain what the data directory has signed: an older
+copy, another instance's, an empty one. This command says what is missing, asks, writes an entry into the audit log
+(instance.restore_accepted), and only then signs anew. The old checkpoint stays, as audit-checkpoint.before-REVISION.
+Nothing is revoked by it: look at `root-keys list` and `keys list` before serving.
+Among several nodes each data directory has a checkpoint of its own: run it once for each.";
+
+/// What has to be typed.
+const WORD: &str = "accept";
+
+/// Accept a database that is not the one that was signed.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct AcceptRestore {
+    /// The data directory of the stopped server
+    #[arg(long, env = "KEYREEVE_DATA", default_value = "./keyreeve-data")]
+    data: PathBuf,
+    /// The database of a node, where it is not in the data directory
+    #[arg(
+        long,
+        env = "KEYREEVE_DATABASE_URL",
+        hide_env_values = true,
+        value_name = "postgres://USER@HOST/NAME"
+    )]
+    database: Option<String>,
+    /// Why, for the audit log
+    #[arg(long)]
+    reason: String,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+    /// How to print
+    #[arg(short, long, value_enum, default_value = "table")]
+    output: output::Format,
+}
+
+impl AcceptRestore {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        let acceptance = Acceptance::prepare(&self.data, self.database.as_deref()).await?;
+        if !acceptance.is_needed() {
+            output::say("The database contains what was signed: there is nothing to accept, and nothing was changed.");
+            return Ok(());
+        }
+        for line in acceptance.explain() {
+            output::say(&line);
+        }
+        if acceptance.is_broken() {
+            bail!("this cannot be accepted; put a whole copy in place. Nothing was changed");
+        }
+        if !self.yes {
+            output::say(&format!("Type {WORD} to accept it:"));
+            let mut typed = String::new();
+            std::io::stdin().lock().read_line(&mut typed)?;
+            if typed.trim() != WORD {
+                bail!("nothing was accepted and nothing was changed");
+            }
+        }
+        let accepted = acceptance.accept(&self.reason).await?;
+        let kept: Vec<_> = accepted.kept.iter().map(|path| path.display().to_string()).collect();
+        let done = json!({"revision": accepted.revision, "kept": kept});
+        output::one(self.output, &done);
+        output::say(&format!(
+            "Accepted: entry {} of the audit log says so. Root keys and keys that were revoked after this copy was \
+             made work again when it is served: `keyreeve root-keys list --data {}` shows them without a server.",
+            accepted.revision,
+            self.data.display()
+        ));
+        Ok(())
+    }
+}
