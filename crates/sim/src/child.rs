@@ -1,21 +1,21 @@
 //! A verifier inside an application: the shipped memory of a child, hanging on one of the nodes by a connection.
 
+mod answers;
+mod node_side;
+
 use crate::database::Database;
 use crate::executor::{MS, Nanos, Owner, Sim};
+use crate::history::Ground;
 use crate::node::{Clocks, Process};
 use crate::pipe::{Cable, Receiver, Sender, pipe};
-use keyreeve_authority::children::Line;
 use keyreeve_authority::env::Clock as _;
-use keyreeve_authority::verify::{Source, Verdict};
 use keyreeve_core::access::Reach;
 use keyreeve_core::coherence::child::{Child, Grant};
 use keyreeve_core::coherence::nursery::Order;
-use keyreeve_core::coherence::{Entry, Filled, Moment, NewEntry};
-use keyreeve_core::key::Presented;
-use keyreeve_core::verdict::{Denial, judge};
-use keyreeve_core::{Digest, KeyId, Timestamp};
+use keyreeve_core::coherence::{Entry, Moment};
+use keyreeve_core::{Digest, RootKeyId, Timestamp};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
@@ -24,7 +24,52 @@ const REMEMBERED: usize = 128;
 const PING: Nanos = 300 * MS;
 /// Whoever is silent for so long is gone, for the child and for the node.
 const SILENCE: (Nanos, Nanos) = (2_500 * MS, 6_000 * MS);
-const FILL_TRIES: usize = 8;
+/// When one that will hang does.
+const HANGS_AFTER: Nanos = 2_000 * MS;
+/// Longer than any lease lasts by any clock.
+const STAYS: Nanos = 3_500 * MS;
+
+/// How an application behaves towards its node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Manner {
+    /// As it should.
+    Honest,
+    /// It carries everything out and never says so.
+    NeverSaysSo,
+    /// It carries everything out and says so late.
+    SaysSoLate(Nanos),
+    /// Its thread for the connection is slow, and the rest of it answers from memory meanwhile.
+    IsSlow(Nanos),
+    /// It reads nothing any more, asks for leases, and answers from the one that it has.
+    Hangs,
+    /// Sent away, it stays and answers from the lease that it has.
+    Stays,
+}
+
+/// A root key of a child, and the ground that its end is.
+#[derive(Clone)]
+pub(crate) struct RootKeyHeld {
+    pub(crate) id: RootKeyId,
+    pub(crate) secret: Arc<str>,
+    pub(crate) ground: Ground,
+}
+
+/// Whose a child is.
+#[derive(Clone)]
+pub(crate) struct Identity {
+    pub(crate) manner: Manner,
+    pub(crate) reach: Reach,
+    /// `None` until it was made.
+    pub(crate) root_key: Arc<Mutex<Option<RootKeyHeld>>>,
+    /// How long a lease it asks for, in milliseconds; `None` is as long as there is.
+    pub(crate) lease_ms: Option<u64>,
+}
+
+impl Identity {
+    pub(crate) fn root_key(&self) -> Option<RootKeyHeld> {
+        self.root_key.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
 
 enum ChildSays {
     Ping(u64),
@@ -41,23 +86,18 @@ enum NodeSays {
         /// For the checker: when the node's own lease was last renewed.
         renewed: Nanos,
     },
-    Found(u64, Option<(Option<Entry>, u64)>),
-    Forget(Order),
+    /// With whether the owner or the tenant is blocked, as it was when it was sent.
+    Found(u64, Option<(Option<(Entry, bool)>, u64)>),
+    Forget(Order, bool),
 }
 
-struct ToChild(Sender<NodeSays>);
-
-impl Line for ToChild {
-    fn order(&self, order: Order, _: &[KeyId], _: bool) -> bool {
-        self.0.sim.note("child", format_args!("is told {order:?}"));
-        self.0.send(NodeSays::Forget(order))
-    }
-}
-
-/// One start of one child.
 #[derive(Clone)]
 pub(crate) struct ChildProcess {
     pub(crate) owner: Owner,
+    pub(crate) identity: Identity,
+    /// The ground that the root key of its present connection is.
+    ground: Arc<Mutex<Option<Ground>>>,
+    told_wrong: Arc<AtomicBool>,
     sim: Sim,
     clocks: Clocks,
     child: Arc<Child>,
@@ -72,23 +112,31 @@ pub(crate) struct ChildProcess {
 /// Sets apart the sessions of one child.
 const SESSIONS: u32 = 10_000;
 
+/// What a node found, and up to which revision that is true.
+type Answer = (Option<(Entry, bool)>, u64);
+
 struct Connection {
     to_node: Arc<Sender<ChildSays>>,
     cable: Cable,
     last_number: u64,
     ping: Option<(u64, Moment)>,
-    asked: HashMap<u64, oneshot::Sender<(Option<Entry>, u64)>>,
+    asked: HashMap<u64, oneshot::Sender<Answer>>,
 }
 
 impl ChildProcess {
     pub(crate) fn start(
         database: &Database,
         number: u32,
+        identity: Identity,
+        told_wrong: Arc<AtomicBool>,
         parents: impl Fn() -> Option<Process> + Send + 'static,
     ) -> Self {
         let sim = database.sim.clone();
         let me = Self {
             owner: Owner::Process(number),
+            identity,
+            ground: Arc::default(),
+            told_wrong,
             sim: sim.clone(),
             clocks: Clocks::new(database),
             child: Arc::new(Child::new(REMEMBERED)),
@@ -96,7 +144,10 @@ impl ChildProcess {
             renewed: Arc::default(),
             session: Arc::new(AtomicU32::new(number * SESSIONS)),
         };
-        sim.note("child", format_args!("starts as process {number}"));
+        sim.note(
+            "child",
+            format_args!("starts as process {number}, {:?}", me.identity.manner),
+        );
         sim.spawn(me.owner, me.clone().hang_on(parents));
         me
     }
@@ -119,8 +170,11 @@ impl ChildProcess {
     async fn hang_on(self, parents: impl Fn() -> Option<Process> + Send + 'static) {
         loop {
             self.sim.sleep(self.sim.range(MS, 200 * MS)).await;
-            let Some(parent) = parents() else { continue };
+            let (Some(parent), Some(root_key)) = (parents(), self.identity.root_key()) else {
+                continue;
+            };
             self.child.begin_anew();
+            *self.ground.lock().unwrap_or_else(PoisonError::into_inner) = Some(root_key.ground);
             self.session.fetch_add(1, Ordering::Relaxed);
             let cable = Cable::default();
             let (to_node, from_child) = pipe(&self.sim, &cable);
@@ -128,7 +182,7 @@ impl ChildProcess {
             let owner = parent.owner;
             self.note(format_args!("hangs on {owner:?}"));
             self.sim
-                .spawn(owner, node_side(self.sim.clone(), parent, from_child, to_child));
+                .spawn(owner, self.clone().node_side(parent, root_key, from_child, to_child));
             let to_node = Arc::new(to_node);
             *self.connection() = Some(Connection {
                 to_node: Arc::clone(&to_node),
@@ -139,9 +193,13 @@ impl ChildProcess {
             });
             self.sim.spawn(self.owner, self.clone().ping(Arc::downgrade(&to_node)));
             drop(to_node);
-            self.listen(from_node).await;
+            let was_sent_away = self.listen(from_node).await;
             self.note("lost its node");
             *self.connection() = None;
+            if was_sent_away || matches!(self.identity.manner, Manner::Hangs) {
+                // It does not begin anew before the lease that it answers from is over.
+                self.sim.sleep(STAYS).await;
+            }
         }
     }
 
@@ -156,8 +214,18 @@ impl ChildProcess {
         }
     }
 
-    async fn listen(&self, mut from_node: Receiver<NodeSays>) {
+    /// Whether it was sent away, and stayed.
+    async fn listen(&self, mut from_node: Receiver<NodeSays>) -> bool {
+        let hangs_at = self.sim.now() + HANGS_AFTER;
         while let Some(said) = from_node.recv(SILENCE.0).await {
+            match self.identity.manner {
+                Manner::IsSlow(by) if self.sim.percent(20) => self.sim.sleep(by).await,
+                Manner::Hangs if self.sim.now() > hangs_at => {
+                    while from_node.recv(SILENCE.0).await.is_some() {}
+                    return false;
+                }
+                _ => {}
+            }
             match said {
                 NodeSays::Grant {
                     number,
@@ -185,145 +253,48 @@ impl ChildProcess {
                         drop(asked.send(found));
                     }
                 }
-                NodeSays::Forget(order) => {
+                NodeSays::Forget(_, true) if self.identity.manner == Manner::Stays => {
+                    self.note("stays");
+                    while from_node.recv(SILENCE.0).await.is_some() {}
+                    return true;
+                }
+                NodeSays::Forget(order, is_last) => {
                     self.note(format_args!("forgets for {}: order {}", order.revision, order.number));
-                    self.child.forget(order.revision, &order.what);
-                    if let Some(connection) = &*self.connection() {
-                        connection.to_node.send(ChildSays::Ack(order.number));
+                    if is_last {
+                        self.child.begin_anew();
                     }
+                    self.child.forget(order.revision, &order.what);
+                    self.say_so(order.number);
+                }
+            }
+        }
+        false
+    }
+
+    fn say_so(&self, number: u64) {
+        let connection = self.connection();
+        let Some(to_node) = connection
+            .as_ref()
+            .map(|connection| Arc::downgrade(&connection.to_node))
+        else {
+            return;
+        };
+        match self.identity.manner {
+            Manner::NeverSaysSo => {}
+            Manner::SaysSoLate(by) => {
+                let sim = self.sim.clone();
+                self.sim.spawn(self.owner, async move {
+                    sim.sleep(by).await;
+                    if let Some(to_node) = to_node.upgrade() {
+                        to_node.send(ChildSays::Ack(number));
+                    }
+                });
+            }
+            Manner::Honest | Manner::IsSlow(_) | Manner::Hangs | Manner::Stays => {
+                if let Some(connection) = &*connection {
+                    connection.to_node.send(ChildSays::Ack(number));
                 }
             }
         }
     }
-
-    /// What the application is told, with a pause where a thread may lose the processor for any time; and in which session.
-    pub(crate) async fn verify(&self, secret: &str, pause: Nanos) -> (Verdict, u32) {
-        let verdict = self.verdict(secret, pause).await;
-        (verdict, self.session.load(Ordering::Relaxed))
-    }
-
-    async fn verdict(&self, secret: &str, pause: Nanos) -> Verdict {
-        let Ok(presented) = Presented::parse(secret) else {
-            return said(Err(Denial::Malformed), None, 0);
-        };
-        let digest = presented.digest();
-        let looked = self.child.look_up(&digest);
-        self.sim.sleep(pause).await;
-        if let Some((entry, revision)) = self.child.settle(looked, self.clocks.moment()) {
-            return self.judged(entry, revision);
-        }
-        match self.fill(digest).await {
-            Some((Some(entry), revision)) => self.judged(entry, revision),
-            Some((None, revision)) => said(Err(Denial::Unknown), None, revision),
-            None => said(Err(Denial::Unavailable), None, 0),
-        }
-    }
-
-    fn judged(&self, entry: Entry, revision: u64) -> Verdict {
-        let now = self.child.time(self.clocks.moment());
-        let outcome = judge(&entry.facts(), [], None, now);
-        said(outcome, Some(entry), revision)
-    }
-
-    async fn fill(&self, digest: Digest) -> Option<(Option<Entry>, u64)> {
-        for _ in 0..FILL_TRIES {
-            let deadline = self.child.deadline();
-            if !self.child.covers(deadline, self.clocks.moment()) {
-                return None;
-            }
-            let ticket = self.child.begin_fill(digest)?;
-            let (answer, answered) = oneshot::channel();
-            if let Some(connection) = &mut *self.connection() {
-                connection.last_number += 1;
-                connection.asked.insert(connection.last_number, answer);
-                connection
-                    .to_node
-                    .send(ChildSays::Fetch(connection.last_number, digest));
-            }
-            let (entry, revision) = answered.await.ok()?;
-            let entry = entry.and_then(|entry| self.own(digest, &entry));
-            if ticket.finish(revision, entry.clone()) == Filled::Kept
-                && self.child.covers(deadline, self.clocks.moment())
-            {
-                return Some((entry, revision));
-            }
-        }
-        None
-    }
-
-    /// A child has entries of its own: nothing is shared with its node but words.
-    fn own(&self, digest: Digest, entry: &Entry) -> Option<Entry> {
-        let facts = entry.facts();
-        let gate = entry.gate();
-        Entry::new(&NewEntry {
-            digest,
-            key_id: entry.key_id(),
-            gate: self.child.gate(gate.slug().clone(), gate.reveal(), facts.owner_blocked),
-            secret: facts.secret,
-            key: facts.key,
-            expires_at: facts.expires_at,
-            subject: entry.subject(),
-            name: entry.name(),
-            scopes: entry.scopes(),
-            claims: entry.claims(),
-            limits: entry.limits(),
-            is_presented: true,
-        })
-    }
-}
-
-fn said(outcome: Result<(), Denial>, entry: Option<Entry>, revision: u64) -> Verdict {
-    Verdict {
-        outcome,
-        entry,
-        revision,
-        source: Source::Memory,
-        budget: None,
-    }
-}
-
-/// What the node does for one child.
-async fn node_side(sim: Sim, parent: Process, mut from_child: Receiver<ChildSays>, to_child: Sender<NodeSays>) {
-    let authority = Arc::clone(&parent.authority);
-    let line = Arc::new(ToChild(to_child));
-    let Ok(id) = authority
-        .adopt(REMEMBERED, None, Arc::clone(&line) as Arc<dyn Line>)
-        .await
-    else {
-        return;
-    };
-    while let Some(said) = from_child.recv(SILENCE.1).await {
-        match said {
-            ChildSays::Ping(number) => {
-                let renewed = parent.renewed.load(Ordering::Relaxed);
-                let Some(granted) = authority.grant(id) else { break };
-                line.0.send(NodeSays::Grant {
-                    number,
-                    length_ms: granted.length_ms,
-                    revision: granted.revision,
-                    now: granted.now,
-                    renewed,
-                });
-            }
-            ChildSays::Fetch(number, digest) => {
-                sim.note(
-                    "child",
-                    format_args!("{id} of {:?} asks for {:02x?}", parent.owner, digest.spread()),
-                );
-                let (authority, line) = (Arc::clone(&authority), Arc::clone(&line));
-                sim.spawn(parent.owner, async move {
-                    let found = authority.tell(id, &Reach::Instance, digest).await.ok();
-                    line.0.send(NodeSays::Found(number, found));
-                });
-            }
-            ChildSays::Ack(number) => {
-                sim.note(
-                    "child",
-                    format_args!("{id} of {:?} acknowledged {number}", parent.owner),
-                );
-                authority.children().acknowledged(id, number);
-            }
-        }
-    }
-    authority.children().lost(id);
 }

@@ -1,28 +1,17 @@
 //! Those who issue, revoke and verify, and write down what they were told.
 
-use crate::child::ChildProcess;
+mod changes;
+mod setup;
+mod verifying;
+
 use crate::executor::{MS, Nanos, Owner, Sim};
-use crate::history::{Change, Ground, History, Said, Verification};
-use crate::node::{LEASE_MS, Process};
-use keyreeve_authority::keys::{IssueCommand, RevokeCommand, RotateCommand};
-use keyreeve_authority::users::UserCommand;
-use keyreeve_authority::verify::{Question, Verdict, Via};
+use crate::history::{Change, EPOCH, Ground, History, Wait};
+use crate::node::Process;
 use keyreeve_authority::{Call, Caller, Effect, Failure};
-use keyreeve_core::access::{Reach, Role};
-use keyreeve_core::lifecycle::ReasonCode;
-use keyreeve_core::policy::{ExpiryWish, OverlapWish};
-use keyreeve_core::scope::Scopes;
-use keyreeve_core::text::{Name, Slug, Subject};
-use keyreeve_core::user::{Email, Status, UserEdit};
-use keyreeve_core::verdict::Denial;
+use keyreeve_core::text::{Slug, Subject};
 use keyreeve_core::{KeyId, UserId};
-use keyreeve_store::model::TenantEdit;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
-
-/// A lease on a clock that is slow by a tenth.
-const LONGEST_LEASE: u64 = LEASE_MS * MS / 9 * 10;
 
 /// A secret that a client was given, and what may deny it.
 #[derive(Clone)]
@@ -32,6 +21,7 @@ pub(crate) struct Held {
     /// The key, the secret, the owner, the tenant.
     grounds: [Ground; 4],
     owner: usize,
+    pub(crate) tenant: usize,
 }
 
 /// What all clients share.
@@ -39,12 +29,25 @@ pub(crate) struct Held {
 pub(crate) struct Known {
     pub(crate) history: History,
     pub(crate) keys: Vec<Held>,
-    pub(crate) users: Vec<(UserId, Subject, Ground)>,
+    pub(crate) users: Vec<(UserId, Subject, Ground, usize)>,
+    /// How long an answer may take about each tenant, where nothing but children can hold it up.
+    pub(crate) answer_most: Option<[Nanos; 2]>,
+    /// How long the leases of nodes last, in milliseconds.
+    pub(crate) lease_ms: u64,
     grounds: Ground,
     names: u64,
 }
 
 impl Known {
+    /// Nothing is known yet.
+    pub(crate) fn new(lease_ms: u64, answer_most: Option<[Nanos; 2]>) -> Self {
+        Self {
+            answer_most,
+            lease_ms,
+            ..Self::default()
+        }
+    }
+
     fn ground(&mut self) -> Ground {
         self.grounds += 1;
         self.grounds
@@ -56,24 +59,27 @@ impl Known {
 pub(crate) struct Client {
     pub(crate) sim: Sim,
     pub(crate) known: Arc<Mutex<Known>>,
-    pub(crate) tenant: Slug,
+    /// Two tenants: the strange children are the first one's.
+    pub(crate) tenants: [Slug; 2],
 }
 
-/// The ground that the whole tenant is; made before all others.
-const TENANT: Ground = 0;
+/// Grounds that are not counted: the tenants.
+const TENANTS: [Ground; 2] = [1_000_000, 1_000_001];
 
 impl Client {
     pub(crate) fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn call(&self) -> Call {
+    fn call(&self, tenant: usize) -> Call {
+        let [first, second] = &self.tenants;
         Call {
             caller: Caller::operator(),
-            tenant: self.tenant.clone(),
+            tenant: if tenant == 0 { first } else { second }.clone(),
             address: None,
             request_id: "sim".into(),
             idempotency: None,
+            only_if: None,
             is_awaited: true,
         }
     }
@@ -101,10 +107,11 @@ impl Client {
     async fn change<T: Send + 'static>(
         &self,
         process: &Process,
+        tenant: usize,
         grounds: &[(Ground, bool)],
         work: impl Future<Output = Result<(T, Effect), Failure>> + Send + 'static,
     ) -> Option<T> {
-        let sent = self.sim.stamp();
+        let (sent, began) = (self.sim.stamp(), self.sim.now());
         self.begin(grounds, sent);
         let answer = self.ask(process.owner, work).await;
         let answered = self.sim.stamp();
@@ -115,7 +122,16 @@ impl Client {
                     "client",
                     format_args!("{by:?} answered {sent}: {effect:?} at {answered}"),
                 );
-                self.finish(sent, answered, effect.revision);
+                let most = self.known().answer_most.and_then(|most| most.get(tenant).copied());
+                let waited = self.sim.now() - began;
+                let took = most.map(|most| (most, waited));
+                self.finish(sent, answered, effect.revision, took);
+                let wait = Wait {
+                    by,
+                    sent: began,
+                    took: waited,
+                };
+                self.known().history.waits.push(wait);
                 Some(value)
             }
             Some(Err(error)) if is_surely_not_done(&error) => {
@@ -136,16 +152,27 @@ impl Client {
                 sent,
                 answered: u64::MAX,
                 effective: None,
+                took: None,
             };
             self.note("client", change);
         }
     }
 
-    fn finish(&self, sent: u64, answered: u64, revision: u64) {
+    fn finish(&self, sent: u64, answered: u64, revision: u64, took: Option<(Nanos, Nanos)>) {
+        let revision = {
+            let put_back = &self.known().history.put_back;
+            // Of a change that was on its way while an older copy came it is not known what it is a change of.
+            if put_back.iter().any(|&at| sent < at && at < answered) {
+                return;
+            }
+            let epochs = put_back.iter().filter(|&&at| at < sent).count();
+            revision + EPOCH * u64::try_from(epochs).unwrap_or(0)
+        };
         for change in &mut self.known().history.changes {
             if change.sent == sent {
                 change.answered = answered;
                 change.effective = Some(revision);
+                change.took = took;
             }
         }
     }
@@ -153,269 +180,10 @@ impl Client {
     fn take_back(&self, sent: u64) {
         self.known().history.changes.retain(|change| change.sent != sent);
     }
-
-    pub(crate) async fn make_user(&self, process: &Process) {
-        let number = {
-            let mut known = self.known();
-            known.names += 1;
-            known.names
-        };
-        let Ok(email) = Email::parse(&format!("u{number}@example.org")) else {
-            return;
-        };
-        let authority = Arc::clone(&process.authority);
-        let call = self.call();
-        let command = UserCommand {
-            email,
-            name: None,
-            role: Role::Member,
-            password: None,
-        };
-        let made = self
-            .ask(
-                process.owner,
-                async move { authority.create_user(&call, command).await },
-            )
-            .await;
-        if let Some(Ok(user)) = made
-            && let Some(subject) = user.subject()
-        {
-            let mut known = self.known();
-            let ground = known.ground();
-            known.users.push((user.id, subject, ground));
-        }
-    }
-
-    pub(crate) async fn issue(&self, process: &Process) {
-        let (name, owner) = {
-            let mut known = self.known();
-            known.names += 1;
-            let owner = self.sim.random(|random| random.place(known.users.len()));
-            (
-                format!("key {}", known.names),
-                known.users.get(owner).cloned().map(|user| (owner, user)),
-            )
-        };
-        let (Some((place, (_, subject, owner_ground))), Ok(name)) = (owner, Name::parse(&name)) else {
-            return;
-        };
-        let (key_ground, secret_ground) = {
-            let mut known = self.known();
-            (known.ground(), known.ground())
-        };
-        let command = IssueCommand {
-            subject,
-            name,
-            description: None,
-            claims: None,
-            scopes: Scopes::default(),
-            limits: keyreeve_core::Limits::default(),
-            created_by: None,
-            expiry: ExpiryWish::Unsaid,
-        };
-        let authority = Arc::clone(&process.authority);
-        let call = self.call();
-        let work = async move {
-            let issued = authority.issue(&call, vec![command]).await?;
-            Ok((issued.keys, issued.effect))
-        };
-        let grounds = [(key_ground, false), (secret_ground, false)];
-        for key in self.change(process, &grounds, work).await.unwrap_or_default() {
-            self.known().keys.push(Held {
-                id: key.record.key.id,
-                secret: key.secret.expose().into(),
-                grounds: [key_ground, secret_ground, owner_ground, TENANT],
-                owner: place,
-            });
-        }
-    }
-
-    pub(crate) async fn revoke(&self, process: &Process, key: &Held) {
-        let (authority, call, id) = (Arc::clone(&process.authority), self.call(), key.id);
-        let command = RevokeCommand {
-            code: ReasonCode::Unspecified,
-            note: None,
-        };
-        let work = async move {
-            let changed = authority.revoke(&call, id, command).await?;
-            Ok(((), changed.effect))
-        };
-        self.change(process, &[(key.grounds[0], true)], work).await;
-    }
-
-    pub(crate) async fn disable(&self, process: &Process, key: &Held) {
-        let (authority, call, id) = (Arc::clone(&process.authority), self.call(), key.id);
-        let work = async move {
-            let changed = authority.disable(&call, id, None).await?;
-            Ok(((), changed.effect))
-        };
-        self.change(process, &[(key.grounds[0], true)], work).await;
-    }
-
-    pub(crate) async fn reactivate(&self, process: &Process, key: &Held) {
-        let (authority, call, id) = (Arc::clone(&process.authority), self.call(), key.id);
-        let work = async move {
-            let changed = authority.reactivate(&call, id, None).await?;
-            Ok(((), changed.effect))
-        };
-        self.change(process, &[(key.grounds[0], false)], work).await;
-    }
-
-    pub(crate) async fn rotate(&self, process: &Process, key: &Held) {
-        let (authority, call, id) = (Arc::clone(&process.authority), self.call(), key.id);
-        let fresh = self.known().ground();
-        let command = RotateCommand {
-            name: None,
-            expiry: ExpiryWish::Unsaid,
-            overlap: OverlapWish::Unsaid,
-        };
-        let work = async move {
-            let rotated = authority.rotate(&call, id, command).await?;
-            Ok((rotated.key, rotated.effect))
-        };
-        // Whichever secret was the present one is replaced: all that are known of the key.
-        let mut grounds: Vec<_> = {
-            let known = self.known();
-            let same = known.keys.iter().filter(|held| held.id == key.id);
-            same.map(|held| (held.grounds[1], true)).collect()
-        };
-        grounds.push((fresh, false));
-        if let Some(rotated) = self.change(process, &grounds, work).await {
-            self.rotated_meanwhile(key, fresh);
-            self.known().keys.push(Held {
-                secret: rotated.secret.expose().into(),
-                grounds: [key.grounds[0], fresh, key.grounds[2], TENANT],
-                ..key.clone()
-            });
-        }
-    }
-
-    /// Another rotation of the key that was under way with this one may have replaced its secret at once.
-    fn rotated_meanwhile(&self, key: &Held, fresh: Ground) {
-        let mut known = self.known();
-        let began = known
-            .history
-            .changes
-            .iter()
-            .find(|change| change.ground == fresh)
-            .map(|change| change.sent);
-        let secrets: Vec<_> = known
-            .keys
-            .iter()
-            .filter(|held| held.id == key.id)
-            .map(|held| held.grounds[1])
-            .collect();
-        let others: Vec<_> = known
-            .history
-            .changes
-            .iter()
-            .filter(|change| change.is_denial && secrets.contains(&change.ground))
-            .filter(|change| Some(change.sent) != began && Some(change.answered) > began)
-            .cloned()
-            .collect();
-        let unknown = |change: Change| Change {
-            ground: fresh,
-            answered: u64::MAX,
-            effective: None,
-            ..change
-        };
-        known.history.changes.extend(others.into_iter().map(unknown));
-    }
-
-    pub(crate) async fn set_user(&self, process: &Process, key: &Held, is_open: bool) {
-        let user = self.known().users.get(key.owner).cloned();
-        let Some((id, _, ground)) = user else { return };
-        let (authority, call) = (Arc::clone(&process.authority), self.call());
-        let edit = UserEdit {
-            status: Some(if is_open { Status::Active } else { Status::Suspended }),
-            ..UserEdit::default()
-        };
-        let work = async move { authority.change_user(&call, id, edit).await };
-        self.change(process, &[(ground, !is_open)], work).await;
-    }
-
-    pub(crate) async fn set_tenant(&self, process: &Process, is_open: bool) {
-        let (authority, call, slug) = (Arc::clone(&process.authority), self.call(), self.tenant.clone());
-        let edit = TenantEdit {
-            status: Some(if is_open { Status::Active } else { Status::Suspended }),
-            ..TenantEdit::default()
-        };
-        let work = async move { authority.change_tenant(&call, slug, edit).await };
-        self.change(process, &[(TENANT, !is_open)], work).await;
-    }
-
-    pub(crate) async fn verify(&self, process: &Process, key: &Held) {
-        let (authority, secret, sim) = (
-            Arc::clone(&process.authority),
-            Arc::clone(&key.secret),
-            self.sim.clone(),
-        );
-        let Owner::Process(number) = process.owner else { return };
-        let pause = self.pause();
-        let work = async move {
-            let question = Question {
-                via: Via::Api,
-                reach: &Reach::Instance,
-                scopes: &[],
-                now: authority.now(),
-                address: None,
-                cost: 1,
-            };
-            let verdict = authority.verify_with_pause(&secret, &question, sim.sleep(pause));
-            (verdict.await, number)
-        };
-        self.verified((process.owner, &process.renewed), key, work).await;
-    }
-
-    /// The same inside an application.
-    pub(crate) async fn verify_inside(&self, child: &ChildProcess, key: &Held) {
-        let (own, secret, pause) = (child.clone(), Arc::clone(&key.secret), self.pause());
-        let work = async move { own.verify(&secret, pause).await };
-        self.verified((child.owner, &child.renewed), key, work).await;
-    }
-
-    /// How long the verifier's thread loses the processor in the middle.
-    fn pause(&self) -> Nanos {
-        match self.sim.range(0, 100) {
-            0..=84 => 0,
-            85..=97 => self.sim.range(0, 30 * MS),
-            _ => self.sim.range(0, 4_000 * MS),
-        }
-    }
-
-    async fn verified(
-        &self,
-        (owner, renewed): (Owner, &AtomicU64),
-        key: &Held,
-        work: impl Future<Output = (Verdict, u32)> + Send + 'static,
-    ) {
-        let (sent, began) = (self.sim.stamp(), self.sim.now());
-        let Some((verdict, process)) = self.ask(owner, work).await else {
-            return;
-        };
-        let verification = Verification {
-            grounds: key.grounds.to_vec(),
-            process,
-            sent,
-            answered: self.sim.stamp(),
-            said: said(&verdict, key),
-            // No poll was sent for longer than the slowest clock can stretch a lease, up to the answer.
-            was_without_lease: began > renewed.load(Ordering::Relaxed) + LONGEST_LEASE,
-        };
-        self.sim.note("client", format_args!("{verification:?}"));
-        self.known().history.verifications.push(verification);
-    }
 }
 
-fn said(verdict: &Verdict, key: &Held) -> Said {
-    let [of_key, of_secret, of_owner, of_tenant] = key.grounds;
-    match verdict.outcome {
-        Ok(()) => Said::Valid,
-        Err(Denial::Unavailable) => Said::Unavailable,
-        Err(Denial::Unknown | Denial::Rotated) => Said::Denied(of_secret),
-        Err(Denial::OwnerBlocked) => Said::Blocked([of_owner, of_tenant]),
-        Err(_) => Said::Denied(of_key),
-    }
+fn tenant_ground(tenant: usize) -> Ground {
+    TENANTS.get(tenant).copied().unwrap_or_default()
 }
 
 fn is_surely_not_done(error: &Failure) -> bool {

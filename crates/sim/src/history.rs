@@ -1,8 +1,9 @@
-//! What was asked and answered, and whether the promise held (coherence.md, section 1).
+//! What was asked and answered, and whether the promise held.
 //!
 //! A key can be dead for several reasons at once: itself, its secret, its owner, its tenant. Each is a *ground*, with
 //! denials and activations of its own, and the invariants are checked ground by ground.
 
+use crate::executor::{Nanos, Owner};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -19,6 +20,9 @@ pub(crate) struct Change {
     pub(crate) answered: u64,
     /// The revision, if the answer said that it is effective.
     pub(crate) effective: Option<u64>,
+    /// The longest time that its answer may take in a run without bad luck, where only children can hold it up; and how
+    /// long it took. In nanoseconds.
+    pub(crate) took: Option<(u64, u64)>,
 }
 
 /// What a verification came to.
@@ -44,11 +48,29 @@ pub(crate) struct Verification {
     pub(crate) was_without_lease: bool,
 }
 
+/// Revisions of one state of the database: after an older copy was put in its place they are given out again.
+pub(crate) const EPOCH: u64 = 1_000_000;
+
 /// All of it.
 #[derive(Clone, Default, Debug)]
 pub(crate) struct History {
     pub(crate) changes: Vec<Change>,
     pub(crate) verifications: Vec<Verification>,
+    /// When an older copy of the database was put in its place, in the one order of everything.
+    pub(crate) put_back: Vec<u64>,
+    /// How long changes took that were answered as effective.
+    pub(crate) waits: Vec<Wait>,
+    /// Processes that answered nothing at the end, when nothing had gone wrong for long.
+    pub(crate) silent: Vec<Owner>,
+}
+
+/// How long a change took.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wait {
+    /// Whom it was asked of.
+    pub(crate) by: Owner,
+    pub(crate) sent: Nanos,
+    pub(crate) took: Nanos,
 }
 
 /// A broken promise.
@@ -68,6 +90,8 @@ impl History {
     /// Every violation. `head` is the newest revision of the database at the end.
     pub(crate) fn check(&self, head: u64) -> Vec<Violation> {
         // I5: what was answered as effective is in the database.
+        // What an older copy has lost, nodes tell it again: then other invariants say whether they did.
+        let head = head + EPOCH * u64::try_from(self.put_back.len()).unwrap_or(0);
         let lost = self.changes.iter().filter(|change| change.effective > Some(head));
         let mut found: Vec<_> = lost
             .map(|change| Violation {
@@ -75,6 +99,20 @@ impl History {
                 verification: format!("{change:?}"),
             })
             .collect();
+        // L1: nobody waits for what it need not wait for.
+        let slow = self
+            .changes
+            .iter()
+            .filter(|change| change.took.is_some_and(|(most, took)| took > most));
+        found.extend(slow.map(|change| Violation {
+            invariant: "L1",
+            verification: format!("{change:?}"),
+        }));
+        // R19: a database that came back older is answered from again.
+        found.extend(self.silent.iter().map(|owner| Violation {
+            invariant: "R19",
+            verification: format!("{owner:?} answers nothing at the end"),
+        }));
         for verification in &self.verifications {
             let broken = match verification.said {
                 Said::Unavailable => None,
@@ -92,6 +130,22 @@ impl History {
             }));
         }
         found
+    }
+
+    /// R17: no change waits for a machine that stops again and again, once it has lost its lease often enough.
+    pub(crate) fn waited_too_long(&self, stutterer: Owner, after: Nanos, most: Nanos) -> Vec<Violation> {
+        let waits = self.waits.iter();
+        let long = waits.filter(|wait| wait.by != stutterer && wait.sent > after && wait.took >= most);
+        let violation = |wait: &Wait| Violation {
+            invariant: "R17",
+            verification: format!("{wait:?}"),
+        };
+        long.map(violation).collect()
+    }
+
+    /// Whether an older copy was put in the database's place before a time.
+    fn was_put_back(&self, before: u64) -> bool {
+        self.put_back.iter().any(|&at| at < before)
     }
 
     fn of(&self, ground: Ground, is_denial: bool) -> impl Iterator<Item = &Change> {
@@ -127,6 +181,10 @@ impl History {
     /// I2: a denial after an answered activation needs a denial that is newer than it. What was never denied was
     /// active from the start.
     fn breaks_activation(&self, verification: &Verification, grounds: &[Ground]) -> Option<&'static str> {
+        // An older copy loses activations too, and nobody tells them again: a key is then denied that was given back.
+        if self.was_put_back(verification.answered) {
+            return None;
+        }
         let is_explained = |&ground: &Ground| {
             let active = self.newest_before(verification, ground, false).unwrap_or(0);
             self.may_follow(verification, ground, true, active)
@@ -142,7 +200,14 @@ impl History {
         let earlier = self
             .verifications
             .iter()
-            .filter(|other| other.process == verification.process && other.answered < verification.sent);
+            .filter(|other| other.process == verification.process && other.answered < verification.sent)
+            // A denial that nobody was answered may be lost with what an older copy does not have.
+            .filter(|other| {
+                !self
+                    .put_back
+                    .iter()
+                    .any(|&at| other.sent < at && at < verification.answered)
+            });
         let mut last: BTreeMap<Ground, u64> = BTreeMap::new();
         for other in earlier {
             if let Said::Denied(ground) = other.said {
@@ -173,6 +238,7 @@ mod tests {
             sent,
             answered: sent + 5,
             effective,
+            took: None,
         }
     }
 
@@ -188,7 +254,11 @@ mod tests {
     }
 
     fn invariants(changes: Vec<Change>, verifications: Vec<Verification>) -> Vec<&'static str> {
-        let history = History { changes, verifications };
+        let history = History {
+            changes,
+            verifications,
+            ..History::default()
+        };
         history.check(9).iter().map(|violation| violation.invariant).collect()
     }
 
@@ -211,6 +281,20 @@ mod tests {
         };
         assert_eq!(invariants(vec![change(false, 1, Some(1))], vec![guessed]), ["I3"]);
         assert_eq!(invariants(vec![change(false, 1, Some(10))], vec![]), ["I5"]);
+    }
+
+    #[test]
+    fn an_answer_that_waits_for_what_it_need_not_is_found() {
+        let slow = Change {
+            took: Some((5, 6)),
+            ..change(true, 10, Some(2))
+        };
+        assert_eq!(invariants(vec![slow.clone()], vec![]), ["L1"]);
+        let quick = Change {
+            took: Some((5, 5)),
+            ..slow
+        };
+        assert_eq!(invariants(vec![quick], vec![]), Vec::<&str>::new());
     }
 
     #[test]

@@ -10,12 +10,15 @@ mod clients;
 mod database;
 mod executor;
 mod history;
+mod kind;
 #[cfg(feature = "break-rules")]
 mod mutants;
 mod node;
+mod park;
 mod pipe;
 mod random;
 mod run;
+mod scenarios;
 
 use anyhow::{Context as _, bail};
 use clap::{Parser, Subcommand};
@@ -64,6 +67,9 @@ enum Command {
         /// Most seeds for one rule.
         #[arg(long, default_value_t = 10_000)]
         seeds: u64,
+        /// Only rules whose name contains this.
+        #[arg(long, default_value = "")]
+        only: String,
     },
 }
 
@@ -73,7 +79,7 @@ fn main() -> anyhow::Result<()> {
         Command::Swarm { minutes, seeds, from } => swarm(minutes, seeds.unwrap_or(u64::MAX), from),
         Command::Replay { file } => replay(&file),
         #[cfg(feature = "break-rules")]
-        Command::Mutants { seeds } => mutants::hunt(seeds),
+        Command::Mutants { seeds, only } => mutants::hunt(seeds, &only),
     }
 }
 
@@ -83,8 +89,8 @@ fn one(seed: u64, trace: bool) -> anyhow::Result<()> {
         println!("{}", outcome.trace);
     }
     println!(
-        "seed {seed}: {} verifications ({} valid), {} changes, {} steps",
-        outcome.verifications, outcome.valid, outcome.changes, outcome.steps
+        "seed {seed}, a run of {:?}: {} verifications ({} valid), {} changes, {} steps",
+        outcome.kind, outcome.verifications, outcome.valid, outcome.changes, outcome.steps
     );
     report(seed, &outcome)
 }

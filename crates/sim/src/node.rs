@@ -3,23 +3,25 @@
 use crate::database::{Database, Wire};
 use crate::executor::{MS, Nanos, Owner, Sim};
 use async_trait::async_trait;
+use keyreeve_authority::children::SWEEP_MS;
+use keyreeve_authority::children::bounds::OVERDUE_MS;
 use keyreeve_authority::env::{Clock, Entropy, NoEntropy, Timer};
-use keyreeve_authority::node::{NodeParts, Progress};
-use keyreeve_authority::{Authority, Node, Verifier};
+use keyreeve_authority::node::{NodeParts, Notebook, Progress};
+use keyreeve_authority::{Authority, Failure, Node, Verifier};
 use keyreeve_core::Timestamp;
 use keyreeve_core::coherence::Moment;
 use keyreeve_store::CommitObserver;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-/// How long a lease lasts here.
+/// How long a lease mostly lasts here, in milliseconds.
 pub(crate) const LEASE_MS: u64 = 2_000;
 /// The time between polls.
 const POLL: Nanos = 400 * MS;
 /// Secrets that a node remembers: few, so that it also forgets.
 const REMEMBERED: usize = 256;
 
-/// Clocks of one machine: wrong by up to a tenth, as much as coherence.md allows.
+/// Clocks of one machine: wrong by up to a tenth, as much as the rules allow.
 #[derive(Clone)]
 pub(crate) struct Clocks {
     database: Database,
@@ -79,6 +81,32 @@ impl Timer for SimTimer {
     }
 }
 
+/// The data directory of a machine: it outlives every process.
+#[derive(Default)]
+struct Directory(Mutex<Vec<String>>);
+
+impl Directory {
+    fn text(&self) -> std::sync::MutexGuard<'_, Vec<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Notebook for Directory {
+    fn lines(&self) -> Result<Vec<String>, Failure> {
+        Ok(self.text().clone())
+    }
+
+    fn append(&self, lines: &[String]) -> Result<(), Failure> {
+        self.text().extend_from_slice(lines);
+        Ok(())
+    }
+
+    fn replace(&self, lines: &[String]) -> Result<(), Failure> {
+        *self.text() = lines.to_vec();
+        Ok(())
+    }
+}
+
 /// One start of one node.
 #[derive(Clone)]
 pub(crate) struct Process {
@@ -87,12 +115,21 @@ pub(crate) struct Process {
     pub(crate) wire: Arc<Wire>,
     /// When the last poll that succeeded was sent, in real time.
     pub(crate) renewed: Arc<AtomicU64>,
+    pub(crate) leaving: Arc<Leaving>,
+}
+
+/// How a process is asked to hand its lease back, and says that it has.
+#[derive(Default)]
+pub(crate) struct Leaving {
+    pub(crate) is_asked: AtomicBool,
+    pub(crate) is_done: AtomicBool,
 }
 
 /// A place where a node runs, and runs again after it was killed.
 pub(crate) struct Machine {
     pub(crate) name: String,
     clocks: Clocks,
+    directory: Arc<Directory>,
     pub(crate) process: Option<Process>,
 }
 
@@ -101,12 +138,13 @@ impl Machine {
         Self {
             name: format!("n{number}"),
             clocks: Clocks::new(database),
+            directory: Arc::default(),
             process: None,
         }
     }
 
     /// Starts a process, whose number nobody had before.
-    pub(crate) fn start(&mut self, database: &Database, number: u32) {
+    pub(crate) fn start(&mut self, database: &Database, number: u32, faults: &Faults) {
         let sim = &database.sim;
         let owner = Owner::Process(number);
         let verifier = Arc::new(Verifier::leased(REMEMBERED));
@@ -124,26 +162,33 @@ impl Machine {
             timer: Arc::new(SimTimer(sim.clone())),
             entropy: Arc::clone(&entropy),
             name: self.name.clone(),
-            lease_ms: LEASE_MS,
+            lease_ms: database.lease_ms,
             require_sync: false,
+            notebook: Arc::clone(&self.directory) as _,
         }));
         let store = Arc::clone(&wire) as _;
         let timer = Arc::new(SimTimer(sim.clone()));
         let authority = Authority::new(store, verifier, clock, entropy, timer).among(Arc::clone(&node));
         let renewed = Arc::new(AtomicU64::new(0));
+        let leaving = Arc::<Leaving>::default();
         let holding = Holding {
             sim: sim.clone(),
             node: Arc::clone(&node),
             name: self.name.clone(),
             renewed: Arc::clone(&renewed),
+            leaving: Arc::clone(&leaving),
         };
         sim.spawn(owner, hold(holding));
+        sim.spawn(owner, write_notes(sim.clone(), Arc::clone(&node)));
         sim.spawn(owner, tidy(sim.clone(), node));
+        let authority = Arc::new(authority);
+        sim.spawn(owner, sweep(sim.clone(), Arc::clone(&authority), faults.clone()));
         self.process = Some(Process {
             owner,
-            authority: Arc::new(authority),
+            authority,
             wire,
             renewed,
+            leaving,
         });
         sim.note(&self.name, format_args!("starts as process {number}"));
     }
@@ -161,6 +206,7 @@ struct Holding {
     node: Arc<Node>,
     name: String,
     renewed: Arc<AtomicU64>,
+    leaving: Arc<Leaving>,
 }
 
 /// What the lease thread does.
@@ -170,13 +216,16 @@ async fn hold(holding: Holding) {
         node,
         name,
         renewed,
+        leaving,
     } = holding;
-    loop {
+    while !leaving.is_asked.load(Ordering::Relaxed) {
         let sent = sim.now();
         match node.poll_once().await {
             Ok(progress) => {
-                renewed.store(sent, Ordering::Relaxed);
-                if progress == Progress::Quiet {
+                if !matches!(progress, Progress::Forked | Progress::OnProbation) {
+                    renewed.store(sent, Ordering::Relaxed);
+                }
+                if matches!(progress, Progress::Quiet | Progress::OnProbation) {
                     let jitter = sim.range(0, POLL / 5);
                     sim.sleep(POLL * 9 / 10 + jitter).await;
                 } else {
@@ -188,6 +237,44 @@ async fn hold(holding: Holding) {
                 sim.sleep(POLL / 2).await;
             }
         }
+    }
+    sim.note(&name, "leaves");
+    // If the database does not hear of it, the others wait for the lease's end.
+    drop(node.leave().await);
+    leaving.is_done.store(true, Ordering::Relaxed);
+}
+
+/// What must never be, whatever anybody asks.
+#[derive(Clone, Default)]
+pub(crate) struct Faults {
+    /// A child was told of a tenant that it does not reach.
+    pub(crate) told_wrong: Arc<AtomicBool>,
+    /// A child stayed connected with an order that it had not acknowledged for much too long.
+    pub(crate) overdue_stays: Arc<AtomicBool>,
+}
+
+/// Looks after children.
+async fn sweep(sim: Sim, authority: Arc<Authority>, faults: Faults) {
+    loop {
+        sim.sleep(SWEEP_MS * MS).await;
+        authority.sweep_children();
+        for child in authority.children().connected_list(Moment::default()) {
+            if child
+                .oldest_order
+                .is_some_and(|order| order.age_ms > OVERDUE_MS + 2 * SWEEP_MS)
+            {
+                faults.overdue_stays.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+/// Writes down what is new at once: what a process knew less than a second before it was killed may be lost, and the
+/// promise does not hold for it.
+async fn write_notes(sim: Sim, node: Arc<Node>) {
+    loop {
+        sim.sleep(MS).await;
+        drop(node.write_notes());
     }
 }
 

@@ -1,0 +1,126 @@
+//! The node's side of a child's connection: the shipped authority answers what the child says.
+
+use super::{ChildProcess, ChildSays, NodeSays, REMEMBERED, RootKeyHeld, SILENCE};
+use crate::executor::Sim;
+use crate::node::Process;
+use crate::pipe::{Receiver, Sender};
+use keyreeve_authority::children::{Line, Newcomer};
+use keyreeve_core::KeyId;
+use keyreeve_core::access::Reach;
+use keyreeve_core::coherence::Entry;
+use keyreeve_core::coherence::nursery::{Forget, Order};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+struct ToChild {
+    sender: Mutex<Option<Sender<NodeSays>>>,
+    reach: Reach,
+    sim: Sim,
+    told_wrong: Arc<AtomicBool>,
+}
+
+impl ToChild {
+    fn send(&self, message: NodeSays) -> bool {
+        let sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner);
+        sender.as_ref().is_some_and(|sender| sender.send(message))
+    }
+
+    fn is_closed(&self) -> bool {
+        self.sender.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+}
+
+impl Line for ToChild {
+    fn order(&self, order: Order, _: &[KeyId], is_last: bool) -> bool {
+        self.sim.note("child", format_args!("is told {order:?}"));
+        if let Forget::Tenant(slug) = &order.what
+            && !self.reach.has(slug)
+        {
+            self.told_wrong.store(true, Ordering::Relaxed);
+        }
+        self.send(NodeSays::Forget(order, is_last))
+    }
+
+    fn close(&self) {
+        self.sim.note("child", "is closed");
+        drop(self.sender.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
+
+impl ChildProcess {
+    /// What the node does for one child.
+    pub(super) async fn node_side(
+        self,
+        parent: Process,
+        root_key: RootKeyHeld,
+        mut from_child: Receiver<ChildSays>,
+        to_child: Sender<NodeSays>,
+    ) {
+        let (sim, authority) = (self.sim, Arc::clone(&parent.authority));
+        let line = Arc::new(ToChild {
+            sender: Mutex::new(Some(to_child)),
+            reach: self.identity.reach.clone(),
+            sim: sim.clone(),
+            told_wrong: self.told_wrong,
+        });
+        let Ok(Some(pass)) = authority.root_key(&root_key.secret).await else {
+            return;
+        };
+        let newcomer = Newcomer {
+            capacity: REMEMBERED,
+            lease_ms: self.identity.lease_ms,
+            reach: self.identity.reach,
+            pass: Some(pass),
+            peer: "".into(),
+        };
+        let Ok(id) = authority.adopt(newcomer, Arc::clone(&line) as Arc<dyn Line>).await else {
+            return;
+        };
+        while let Some(said) = from_child.recv(SILENCE.1).await {
+            if line.is_closed() {
+                break;
+            }
+            match said {
+                ChildSays::Ping(number) => {
+                    let renewed = parent.renewed.load(Ordering::Relaxed);
+                    let Some(granted) = authority.grant(id).await else {
+                        if authority.children().is_leaving(id) {
+                            continue;
+                        }
+                        break;
+                    };
+                    line.send(NodeSays::Grant {
+                        number,
+                        length_ms: granted.length_ms,
+                        revision: granted.revision,
+                        now: granted.now,
+                        renewed,
+                    });
+                }
+                ChildSays::Fetch(number, digest) => {
+                    let asks = format!("{id} of {:?} asks for {:02x?}", parent.owner, digest.spread());
+                    sim.note("child", asks);
+                    let (authority, line) = (Arc::clone(&authority), Arc::clone(&line));
+                    sim.spawn(parent.owner, async move {
+                        let found = authority.tell(id, digest).await.ok();
+                        let with_gate = |entry: Entry| {
+                            let is_blocked = entry.facts().owner_blocked;
+                            (entry, is_blocked)
+                        };
+                        let found = found.map(|(entry, revision)| (entry.map(with_gate), revision));
+                        line.send(NodeSays::Found(number, found));
+                    });
+                }
+                ChildSays::Ack(number) => {
+                    sim.note(
+                        "child",
+                        format_args!("{id} of {:?} acknowledged {number}", parent.owner),
+                    );
+                    authority.children().acknowledged(id, number);
+                }
+            }
+        }
+        line.close();
+        authority.children().lost(id);
+    }
+}

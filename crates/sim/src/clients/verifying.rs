@@ -1,0 +1,114 @@
+//! Keys that are shown to nodes and to children, and what is written down of the answers.
+
+use super::{Client, Held};
+use crate::child::ChildProcess;
+use crate::executor::{MS, Nanos, Owner};
+use crate::history::{Ground, Said, Verification};
+use crate::node::Process;
+use keyreeve_authority::verify::{Question, Verdict, Via};
+use keyreeve_core::access::Reach;
+use keyreeve_core::verdict::Denial;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+impl Client {
+    /// Shows a key to a node; `None` if the node dies with the question.
+    pub(crate) async fn verify(&self, process: &Process, key: &Held) -> Option<Said> {
+        self.verify_slowly(process, key, self.pause()).await
+    }
+
+    /// The same where the thread that verifies stands still for a while in the middle.
+    pub(crate) async fn verify_slowly(&self, process: &Process, key: &Held, pause: Nanos) -> Option<Said> {
+        let (authority, secret, sim) = (
+            Arc::clone(&process.authority),
+            Arc::clone(&key.secret),
+            self.sim.clone(),
+        );
+        let Owner::Process(number) = process.owner else {
+            return None;
+        };
+        let work = async move {
+            let question = Question {
+                via: Via::Api,
+                reach: &Reach::Instance,
+                scopes: &[],
+                now: authority.now(),
+                address: None,
+                cost: Some(1),
+            };
+            let verdict = authority.verify_with_pause(&secret, &question, sim.sleep(pause));
+            (verdict.await, number)
+        };
+        self.verified((process.owner, &process.renewed), key, || None, work)
+            .await
+    }
+
+    /// Whether a process answers at all.
+    pub(crate) async fn answers(&self, process: &Process, key: &Held) -> bool {
+        let said = self.verify(process, key).await;
+        said.is_some_and(|said| said != Said::Unavailable)
+    }
+
+    /// The same inside an application.
+    pub(crate) async fn verify_inside(&self, child: &ChildProcess, key: &Held) -> Option<Said> {
+        // It would say of another tenant's key that there is none.
+        let tenant = self.tenants.get(key.tenant);
+        if !tenant.is_some_and(|tenant| child.identity.reach.has(tenant)) {
+            return None;
+        }
+        let (own, secret, pause) = (child.clone(), Arc::clone(&key.secret), self.pause());
+        let work = async move { own.verify(&secret, pause).await };
+        self.verified((child.owner, &child.renewed), key, || child.ground(), work)
+            .await
+    }
+
+    /// How long the verifier's thread loses the processor in the middle.
+    fn pause(&self) -> Nanos {
+        match self.sim.range(0, 100) {
+            0..=84 => 0,
+            85..=97 => self.sim.range(0, 30 * MS),
+            _ => self.sim.range(0, 4_000 * MS),
+        }
+    }
+
+    async fn verified(
+        &self,
+        (owner, renewed): (Owner, &AtomicU64),
+        key: &Held,
+        root_key: impl Fn() -> Option<Ground>,
+        work: impl Future<Output = (Verdict, u32)> + Send + 'static,
+    ) -> Option<Said> {
+        let connected_by = root_key();
+        let (sent, began) = (self.sim.stamp(), self.sim.now());
+        let (verdict, process) = self.ask(owner, work).await?;
+        let mut grounds = key.grounds.to_vec();
+        // With another connection came perhaps another root key.
+        grounds.extend(connected_by.filter(|ground| root_key() == Some(*ground)));
+        // A lease on a clock that is slow by a tenth.
+        let longest = self.known().lease_ms * MS / 9 * 10;
+        let verification = Verification {
+            grounds,
+            process,
+            sent,
+            answered: self.sim.stamp(),
+            said: said(&verdict, key),
+            // No poll was sent for longer than the slowest clock can stretch a lease, up to the answer.
+            was_without_lease: began > renewed.load(Ordering::Relaxed) + longest,
+        };
+        self.sim.note("client", format_args!("{verification:?}"));
+        let said = verification.said;
+        self.known().history.verifications.push(verification);
+        Some(said)
+    }
+}
+
+fn said(verdict: &Verdict, key: &Held) -> Said {
+    let [of_key, of_secret, of_owner, of_tenant] = key.grounds;
+    match verdict.outcome {
+        Ok(()) => Said::Valid,
+        Err(Denial::Unavailable) => Said::Unavailable,
+        Err(Denial::Unknown | Denial::Rotated) => Said::Denied(of_secret),
+        Err(Denial::OwnerBlocked) => Said::Blocked([of_owner, of_tenant]),
+        Err(_) => Said::Denied(of_key),
+    }
+}

@@ -1,0 +1,202 @@
+//! One node's wire to the database: it delays, cuts and loses messages.
+
+use super::Database;
+use crate::executor::{MS, Nanos};
+use async_trait::async_trait;
+use keyreeve_core::coherence::grantor::Seen;
+use keyreeve_core::coherence::holder::{Poll, SessionId};
+use keyreeve_core::coherence::holding::Holding;
+use keyreeve_store::cluster::{Cluster, Polled, Registered, Sessions};
+use keyreeve_store::{Commit, CommitObserver, MemoryStore, StoreError, WriteError};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// How long a node waits for an answer before it gives up.
+const DEADLINE: Nanos = 1_500 * MS;
+
+/// Keeps what the store said, to be passed on when the answer arrives.
+#[derive(Default)]
+pub(super) struct Heard(Mutex<Vec<Commit>>);
+
+impl CommitObserver for Heard {
+    fn committed(&self, commit: &Commit) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(commit.clone());
+    }
+
+    fn outcome_unknown(&self, _: &Commit) {}
+}
+
+/// One node's wire to the database.
+pub(crate) struct Wire {
+    pub(super) database: Database,
+    /// Told of this node's own commits.
+    observer: Arc<dyn CommitObserver>,
+    pub(crate) cut: Mutex<Cut>,
+}
+
+/// Until when nothing goes which way.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Cut {
+    pub(crate) out: Nanos,
+    pub(crate) back: Nanos,
+}
+
+impl Wire {
+    pub(crate) fn new(database: Database, observer: Arc<dyn CommitObserver>) -> Self {
+        Self {
+            database,
+            observer,
+            cut: Mutex::default(),
+        }
+    }
+
+    fn cut_now(&self) -> Cut {
+        *self.cut.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A message on its way: mostly quick, now and then slow.
+    async fn travel(&self) {
+        let sim = &self.database.sim;
+        if self.database.weather().is_calm {
+            sim.sleep(sim.range(MS / 10, 2 * MS)).await;
+            return;
+        }
+        let nanos = match sim.range(0, 100) {
+            0..=69 => sim.range(MS / 10, 2 * MS),
+            70..=94 => sim.range(2 * MS, 40 * MS),
+            _ => sim.range(40 * MS, 1_200 * MS),
+        };
+        sim.sleep(nanos).await;
+    }
+
+    /// The way there. False if the request does not arrive.
+    async fn there(&self) -> bool {
+        self.travel().await;
+        let now = self.database.sim.now();
+        let is_lost = now < self.cut_now().out || now < self.database.weather().down_until;
+        if is_lost {
+            self.database.sim.sleep(DEADLINE).await;
+        }
+        !is_lost
+    }
+
+    /// The way back. False if the answer does not arrive.
+    async fn back(&self) -> bool {
+        self.travel().await;
+        let sim = &self.database.sim;
+        let now = sim.now();
+        let is_lost = now < self.cut_now().back || (!self.database.weather().is_calm && sim.percent(1));
+        if is_lost {
+            sim.sleep(DEADLINE).await;
+        }
+        !is_lost
+    }
+
+    /// A question on its way: an error if it does not arrive.
+    pub(super) async fn ask(&self) -> Result<(), StoreError> {
+        if !self.there().await {
+            return Err(away());
+        }
+        self.database.store.set_now(self.database.time());
+        Ok(())
+    }
+
+    /// Its answer on the way back.
+    pub(super) async fn hear<T>(&self, answer: Result<T, StoreError>) -> Result<T, StoreError> {
+        if self.back().await { answer } else { Err(away()) }
+    }
+
+    /// A change on its way, and the store as it is carried out there.
+    pub(super) async fn order(&self) -> Result<(MemoryStore, Arc<Heard>), StoreError> {
+        self.ask().await?;
+        let heard = Arc::new(Heard::default());
+        Ok((self.database.store.seen_by(Arc::clone(&heard) as _), heard))
+    }
+
+    /// Its commit reaches this node's memory with the answer; if the answer is lost, what it touched is forgotten.
+    pub(super) async fn done<T>(&self, heard: Arc<Heard>, answer: Result<T, WriteError>) -> Result<T, WriteError> {
+        let slow = self.database.weather().slow_answer;
+        let sim = &self.database.sim;
+        if slow > 0 && sim.percent(70) {
+            sim.sleep(sim.range(0, slow)).await;
+        }
+        if !self.back().await {
+            for commit in heard.0.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+                self.observer.outcome_unknown(commit);
+            }
+            return Err(StoreError::OutcomeUnknown("the answer was lost".to_owned()).into());
+        }
+        for commit in heard.0.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            self.observer.committed(commit);
+        }
+        answer
+    }
+}
+
+fn away() -> StoreError {
+    StoreError::Unavailable("the database does not answer".to_owned())
+}
+
+/// A question to the primary. The store in memory answers without waiting, so that what it does happens at one moment.
+macro_rules! ask {
+    ($wire:ident, $call:ident($($argument:expr),*)) => {{
+        $wire.ask().await?;
+        let answer = $wire.database.store.$call($($argument),*).await;
+        $wire.hear(answer).await
+    }};
+}
+
+/// A change at the primary.
+macro_rules! order {
+    ($wire:ident, $call:ident($($argument:expr),*)) => {{
+        let (store, heard) = $wire.order().await?;
+        let answer = store.$call($($argument),*).await;
+        $wire.done(heard, answer).await
+    }};
+}
+pub(super) use {ask, order};
+
+#[async_trait]
+impl Cluster for Wire {
+    async fn agree_on_lease(&self, wished: Option<u64>, default_ms: u64) -> Result<u64, StoreError> {
+        ask!(self, agree_on_lease(wished, default_ms))
+    }
+
+    async fn register(&self, session: SessionId, node: &str) -> Result<Registered, StoreError> {
+        ask!(self, register(session, node))
+    }
+
+    async fn poll(&self, poll: &Poll, holding: &Holding) -> Result<Polled, StoreError> {
+        let applied = poll.applied;
+        if !holding.is_empty() {
+            let held = holding.to_text();
+            self.database
+                .sim
+                .note("wire", format_args!("has applied {applied}, its children not {held}"));
+        }
+        ask!(self, poll(poll, holding))
+    }
+
+    async fn sessions(&self) -> Result<Sessions, StoreError> {
+        ask!(self, sessions())
+    }
+
+    async fn bury(&self, dead: &Seen) -> Result<(), StoreError> {
+        self.database.sim.note("wire", format_args!("buries {dead:?}"));
+        ask!(self, bury(dead))
+    }
+
+    async fn note_fork(&self) -> Result<(), StoreError> {
+        ask!(self, note_fork())
+    }
+
+    async fn hint(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn hinted(&self) {
+        std::future::pending::<()>().await;
+    }
+}

@@ -1,0 +1,234 @@
+//! What happens in a run: the instance is founded, then clients and bad luck are let loose.
+
+pub(crate) mod everything;
+mod failover;
+mod leaving;
+mod meanwhile;
+pub(crate) mod older_copy;
+mod slow_disk;
+mod slow_threads;
+pub(crate) mod stutter;
+
+use crate::child::ChildProcess;
+use crate::clients::{Client, Held, Known};
+use crate::executor::{MS, Nanos, Owner, Sim};
+use crate::history::Said;
+use crate::kind::Kind;
+use crate::node::Process;
+use crate::park::{Park, lock};
+use crate::run::CALM;
+use everything::misfortune;
+use keyreeve_core::access::Reach;
+use keyreeve_core::text::Slug;
+use older_copy::{all_are_back, older_copy, quiet_after};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use stutter::stutter;
+
+/// Founds the instance, then lets clients and bad luck loose.
+pub(crate) async fn live(park: Park, known: Arc<Mutex<Known>>, tenants: [Slug; 2]) {
+    let client = Client {
+        sim: park.sim.clone(),
+        known,
+        tenants,
+    };
+    let founder = park.any();
+    if let Some(process) = founder {
+        // At the beginning nothing is lost on purpose; should an answer be all the same, the run is an empty one.
+        drop(process.authority.found(|_| Ok(())).await);
+        client.make_tenant(&process).await;
+        for tenant in [0, 1, 0] {
+            client.make_user(&process, tenant).await;
+        }
+        for _ in 0..5 {
+            client.issue(&process).await;
+        }
+        let children = park.children().clone();
+        for child in children {
+            renew_root_key(&client, &process, &child).await;
+        }
+    }
+    for _ in 0..park.kind.clients() {
+        park.sim.spawn(Owner::World, verify(park.clone(), client.clone()));
+    }
+    for _ in 0..if park.kind.has_managers() { 2 } else { 0 } {
+        park.sim.spawn(Owner::World, manage(park.clone(), client.clone()));
+    }
+    let sim = park.sim.clone();
+    match park.kind {
+        Kind::SlowDisk => sim.spawn(Owner::World, slow_disk::keep_up(park.clone())),
+        _ => sim.spawn(Owner::World, write_out(park.clone())),
+    }
+    let scene = Scene {
+        park: park.clone(),
+        client: client.clone(),
+    };
+    match park.kind {
+        Kind::Everything => sim.spawn(Owner::World, misfortune(park)),
+        Kind::OlderCopy => {
+            sim.spawn(Owner::World, older_copy(park.clone(), Arc::clone(&client.known)));
+            sim.spawn(Owner::World, all_are_back(park.clone(), client.clone()));
+            sim.spawn(Owner::World, misfortune(park));
+        }
+        Kind::Stutter => sim.spawn(Owner::World, stutter(park)),
+        Kind::SlowThreads => sim.spawn(Owner::World, slow_threads::slow_threads(scene)),
+        Kind::Leaving => sim.spawn(Owner::World, leaving::leaving(scene)),
+        Kind::Meanwhile => sim.spawn(Owner::World, meanwhile::meanwhile(scene)),
+        Kind::SlowDisk => sim.spawn(Owner::World, slow_disk::slow_disk(scene)),
+        Kind::Failover => sim.spawn(Owner::World, failover::failover(scene)),
+        Kind::QuietAfter => {
+            sim.spawn(Owner::World, quiet_after(park.clone(), Arc::clone(&client.known)));
+            sim.spawn(Owner::World, all_are_back(park, client));
+        }
+        Kind::ShortLeases => {}
+    }
+}
+
+/// The database's writer brings to disk what nobody waits for: sometimes soon, sometimes late.
+async fn write_out(park: Park) {
+    loop {
+        let nanos = if park.sim.percent(50) { 300 * MS } else { 8_000 * MS };
+        park.sim.sleep(park.sim.range(10 * MS, nanos)).await;
+        park.database.write_out();
+    }
+}
+
+/// Gives a child a root key in the place of the one that it has, if it has one.
+async fn renew_root_key(client: &Client, process: &Process, child: &ChildProcess) {
+    let made = client.make_root_key(process, child.identity.reach.clone()).await;
+    if made.is_some() {
+        *lock(&child.identity.root_key) = made;
+    }
+}
+
+/// A child's root key is revoked, and later it gets another one.
+async fn revoke_root_key(park: &Park, client: &Client, process: &Process) {
+    let Some(child) = park.any_child() else { return };
+    let Some(root_key) = child.identity.root_key() else {
+        return;
+    };
+    let tenant =
+        usize::from(matches!(&child.identity.reach, Reach::Tenant(slug) if client.tenants.last() == Some(slug)));
+    client.revoke_root_key(process, tenant, &root_key).await;
+    renew_root_key(client, process, &child).await;
+}
+
+fn chosen(client: &Client) -> Option<Held> {
+    let known = client.known();
+    let place = client.sim.random(|random| random.place(known.keys.len()));
+    known.keys.get(place).cloned()
+}
+
+async fn verify(park: Park, client: Client) {
+    while park.sim.now() < CALM {
+        park.sim.sleep(park.sim.range(MS, 60 * MS)).await;
+        let Some(key) = chosen(&client) else { continue };
+        match (park.any_child().filter(|_| park.sim.percent(40)), park.any()) {
+            (Some(child), _) => client.verify_inside(&child, &key).await,
+            (None, Some(process)) => client.verify(&process, &key).await,
+            (None, None) => None,
+        };
+    }
+}
+
+async fn manage(park: Park, client: Client) {
+    while park.sim.now() < CALM && !park.are_changes_over.load(Ordering::Relaxed) {
+        park.sim.sleep(park.sim.range(20 * MS, 900 * MS)).await;
+        let (Some(process), Some(key)) = (park.any(), chosen(&client)) else {
+            continue;
+        };
+        match park.sim.range(0, 100) {
+            0..=17 => client.issue(&process).await,
+            18..=37 => client.revoke(&process, &key).await,
+            38..=55 => client.disable(&process, &key).await,
+            56..=69 => client.reactivate(&process, &key).await,
+            70..=79 => client.rotate(&process, &key).await,
+            80..=86 => client.set_user(&process, &key, false).await,
+            87..=93 => client.set_user(&process, &key, true).await,
+            94..=95 => client.set_tenant(&process, key.tenant, false).await,
+            96..=97 => client.set_tenant(&process, key.tenant, true).await,
+            _ => revoke_root_key(&park, &client, &process).await,
+        }
+        verify_everywhere(&park, &client, &key).await;
+    }
+}
+
+/// What was just changed is asked about at once, everywhere.
+async fn verify_everywhere(park: &Park, client: &Client, key: &Held) {
+    let machines: Vec<_> = park
+        .machines()
+        .iter()
+        .filter_map(|machine| machine.process.clone())
+        .collect();
+    for process in machines {
+        client.verify(&process, key).await;
+    }
+    let children = park.children().clone();
+    for child in children {
+        client.verify_inside(&child, key).await;
+    }
+}
+
+/// The copy that was kept takes the database's place; the checker is told when.
+fn put_back(park: &Park, known: &Mutex<Known>) {
+    if park.database.put_back() {
+        let stamp = park.sim.stamp();
+        lock(known).history.put_back.push(stamp);
+    }
+}
+
+/// Begins something within a time.
+fn spread<T>(sim: &Sim, within: Nanos, work: impl Future<Output = T> + Send + 'static) {
+    let (own, after) = (sim.clone(), sim.range(0, within));
+    sim.spawn(Owner::World, async move {
+        own.sleep(after).await;
+        work.await;
+    });
+}
+
+/// Where a run is about one thing: machines, and a client that does that thing again and again.
+struct Scene {
+    park: Park,
+    client: Client,
+}
+
+/// How often a node is asked until it says that a key is valid, and the time between.
+const TRIES: u64 = 40;
+const TRY_EVERY: Nanos = 20 * MS;
+
+impl Scene {
+    fn goes_on(&self) -> bool {
+        self.park.sim.now() < CALM
+    }
+
+    fn key(&self) -> Option<Held> {
+        chosen(&self.client)
+    }
+
+    /// Two machines that luck names.
+    fn two_machines(&self) -> (usize, usize) {
+        let machines = self.park.machines().len();
+        let first = self.park.sim.random(|random| random.place(machines));
+        let second = self.park.sim.random(|random| random.place(machines.saturating_sub(1)));
+        (first, if second >= first { second + 1 } else { second })
+    }
+
+    /// A key that is valid: `here` has made it so, and `there` remembers it. `None` if that did not come about.
+    async fn ready(&self, here: usize, there: usize) -> Option<(Process, Process, Held)> {
+        let (here, there) = (self.park.process(here)?, self.park.process(there)?);
+        let key = self.key()?;
+        self.client.reactivate(&here, &key).await;
+        self.until_valid(&there, &key).await.then_some((here, there, key))
+    }
+
+    /// Asks a node until it says that a key is valid; false if it does not.
+    async fn until_valid(&self, process: &Process, key: &Held) -> bool {
+        for _ in 0..TRIES {
+            if self.client.verify(process, key).await == Some(Said::Valid) {
+                return true;
+            }
+            self.park.sim.sleep(TRY_EVERY).await;
+        }
+        false
+    }
+}

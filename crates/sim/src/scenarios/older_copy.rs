@@ -1,0 +1,67 @@
+//! An older copy of the database is put in its place.
+
+use super::{chosen, put_back};
+use crate::clients::{Client, Known};
+use crate::executor::{MS, Nanos};
+use crate::park::Park;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+
+/// When all must answer again.
+const BACK: Nanos = 40_000 * MS;
+/// For so long before that, no message is lost or late: several leases.
+const SETTLING: Nanos = 8_000 * MS;
+
+/// A copy of the database is put in its place some time later: while nodes run, or while all of them are stopped.
+pub(crate) async fn older_copy(park: Park, known: Arc<Mutex<Known>>) {
+    let sim = &park.sim;
+    sim.sleep(sim.range(1_000 * MS, 6_000 * MS)).await;
+    park.database.keep_copy();
+    sim.sleep(sim.range(500 * MS, 6_000 * MS)).await;
+    let are_stopped = sim.percent(30);
+    if are_stopped {
+        // What a client was just answered was written down, in the time that a real node takes for it.
+        let answered = sim.now();
+        park.database.weather().down_until = answered + 10 * MS;
+        sim.sleep(10 * MS).await;
+        park.machines().iter_mut().for_each(|machine| machine.kill(sim));
+    }
+    put_back(&park, &known);
+    if are_stopped {
+        let machines = park.machines().len();
+        for place in 0..machines {
+            sim.sleep(sim.range(0, 1_500 * MS)).await;
+            park.restart(place);
+        }
+    }
+}
+
+/// An older copy comes while nodes run, and has lost many changes. After that nothing is changed: what the nodes do not
+/// tell it, nobody does.
+pub(crate) async fn quiet_after(park: Park, known: Arc<Mutex<Known>>) {
+    let sim = &park.sim;
+    sim.sleep(sim.range(1_000 * MS, 3_000 * MS)).await;
+    park.database.keep_copy();
+    sim.sleep(sim.range(6_000 * MS, 10_000 * MS)).await;
+    park.are_changes_over.store(true, Ordering::Relaxed);
+    put_back(&park, &known);
+}
+
+/// When nothing has gone wrong for long, every process answers.
+pub(crate) async fn all_are_back(park: Park, client: Client) {
+    park.sim.sleep(BACK - SETTLING).await;
+    // One lost answer costs most of a lease, and a process that is without one just then is not one that stays silent.
+    park.database.weather().is_calm = true;
+    park.sim.sleep(SETTLING).await;
+    let machines: Vec<_> = park.machines().iter().filter_map(|one| one.process.clone()).collect();
+    for process in machines {
+        let mut answers = false;
+        for _ in 0..8 {
+            let Some(key) = chosen(&client) else { return };
+            answers = answers || client.answers(&process, &key).await;
+        }
+        if !answers {
+            client.known().history.silent.push(process.owner);
+        }
+    }
+}
