@@ -15,6 +15,8 @@ import requests
 BINARY = os.environ.get("KEYREEVE_BIN") or str(
     pathlib.Path(__file__).resolve().parent.parent / "target/tested/keyreeve"
 )
+# How long the log may lag behind what it is about.
+LOG_SECONDS = 10
 START_SECONDS = 20
 # With it, every server keeps its data in a Postgres database of its own on this server instead of in SQLite.
 POSTGRES = os.environ.get("KEYREEVE_E2E_POSTGRES")
@@ -85,6 +87,13 @@ class Server:
     def stderr(self):
         return pathlib.Path(self.stderr_path).read_text(errors="replace")
 
+    def says(self, text):
+        """Whether the log has a text, or has it soon: a thread of its own writes it."""
+        deadline = time.monotonic() + LOG_SECONDS
+        while text not in self.stderr() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return text in self.stderr()
+
     def call(self, method, path, root_key=None, headers=None, **options):
         sent = {"Authorization": f"Bearer {root_key or self.root_key}", **(headers or {})}
         return requests.request(method, self.url + path, headers=sent, timeout=30, **options)
@@ -123,7 +132,7 @@ class Server:
 
 
 def assert_error(answer, status, code=None):
-    """Every error has the one full shape (http.md, section 2)."""
+    """Every error has the one full shape."""
     assert answer.status_code == status, f"{answer.status_code}: {answer.text}"
     body = answer.json()
     assert set(body) == {"type", "title", "status", "detail", "code", "request_id", "errors"}, body

@@ -69,6 +69,13 @@ def test_U_11_expiry_is_never_or_one_of_four_choices(userplane):
         key = userplane.create(f"user_{days}", seconds_until_expiration=days and days * DAY)
         expected = key["created_at"] + days * DAY * 1000 if days else None
         assert key["expiration"] == expected
+    key = userplane.create("user_rotates")
+    for seconds in [1, DAY, 8 * DAY, 7 * DAY + 1, 89 * DAY]:
+        refused = userplane.create("user_other", seconds_until_expiration=seconds, status=409)
+        assert refused["code"] == "POLICY_FORBIDS", seconds
+        rotated = userplane.do(key, "rotate", {"seconds_until_expiration": seconds}, status=409)
+        assert rotated["code"] == "POLICY_FORBIDS", seconds
+    assert userplane.works(key["secret"]), "a refused rotation changes nothing"
 
 
 def test_U_12_a_finite_life_is_at_most_90_days(userplane):
@@ -202,6 +209,8 @@ def test_U_43_unknown_revoked_and_rotated_out_are_invalid(userplane):
 
 
 def test_U_44_past_its_expiry_is_expired(userplane):
+    any_life = userplane.call("PUT", "/v1/policy", json={"expiry": {"custom": True}})
+    assert any_life.status_code == 200
     key = userplane.create(seconds_until_expiration=1)
     assert userplane.works(key["secret"])
     time.sleep(1.1)

@@ -322,8 +322,9 @@ test('the page of users: a link that works once, suspending ends keys and sessio
   const key = await tenant.key(id, { name: 'theirs' });
   await page.goto(`${server.url}/tenant/users`);
   await (await menu(page, 'new@example.com')).getByText('Suspend').click();
+  await dialog(page).getByText('1 key of theirs works now and will stop.').waitFor();
   await dialog(page).getByRole('button', { name: 'Suspend user' }).click();
-  await page.getByText(/new@example.com was suspended. Refused everywhere/).waitFor();
+  await page.getByText(/new@example.com was suspended. Refused everywhere.*1 key stopped working/).waitFor();
   assert.equal(await tenant.use(key.secret), '401 API_KEY_INVALID');
   await theirs.goto(`${server.url}/keys`);
   assert.match(theirs.url(), /\/login/);

@@ -1,5 +1,6 @@
 """Real nodes in network namespaces of their own, on a real Postgres, and what can be done to them."""
 import atexit
+import contextlib
 import itertools
 import json
 import os
@@ -88,7 +89,9 @@ class Postgres:
         """As a crash would: the postmaster and all its children, at once."""
         children = self.pids()
         for pid in children:
-            os.kill(pid, signal.SIGKILL)
+            # A worker may have ended by itself since it was listed.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         deadline = time.monotonic() + 10
         while any(os.path.exists(f"/proc/{pid}") for pid in children) and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -102,11 +105,13 @@ class Postgres:
     def freeze(self):
         self.frozen = self.pids()
         for pid in self.frozen:
-            os.kill(pid, signal.SIGSTOP)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
 
     def thaw(self):
         for pid in self.frozen:
-            os.kill(pid, signal.SIGCONT)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
 
     def sql(self, database_url, statement):
         return run("psql", "-qAt", database_url, "-c", statement).strip()
@@ -122,8 +127,8 @@ class Postgres:
 class Node:
     """One server process, in a namespace of its own."""
 
-    def __init__(self, name, database, environment=None, wrapper=()):
-        self.name, self.database = name, database
+    def __init__(self, name, database, environment=None, wrapper=(), lease=LEASE_SECONDS):
+        self.name, self.database, self.lease = name, database, lease
         self.environment, self.wrapper = environment or {}, list(wrapper)
         number = next(numbers)
         self.address = f"{NET}.{number}"
@@ -145,7 +150,7 @@ class Node:
 
     def start(self, wait=True):
         command = ["ip", "netns", "exec", self.space, *self.wrapper, BINARY, "serve", "--data", self.data,
-                   "--database", self.database, "--node-name", self.name, "--lease", f"{int(LEASE_SECONDS * 1000)}ms",
+                   "--database", self.database, "--node-name", self.name, "--lease", f"{int(self.lease * 1000)}ms",
                    "--listen", f"{self.address}:{SERVER_PORT}", "--check-listen", f"{self.address}:0",
                    "--ops-listen", f"{self.address}:{SERVER_PORT + 1}"]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("KEYREEVE_")}
@@ -200,6 +205,8 @@ class Node:
             self.signal(signal.SIGCONT)
             self.kill()
         self.stderr.close()
+        # Shown where the test failed.
+        print(f"-- {self.name}\n{self.log()}")
         run("ip", "netns", "delete", self.space, check=False)
         shutil.rmtree(self.data, ignore_errors=True)
 

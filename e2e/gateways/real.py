@@ -73,14 +73,27 @@ def ask(address, path="/orders", headers=(), method="GET", body=None, timeout=40
         connection.close()
 
 
+# An API that takes as many headers as any gateway passes on.
+http.client._MAXHEADERS = 1_000
+
+
 class Echo(http.server.BaseHTTPRequestHandler):
     """The API behind: says what it saw."""
 
     protocol_version = "HTTP/1.1"
 
+    def read_body(self):
+        if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = b""
+        while length := int(self.rfile.readline().split(b";")[0], 16):
+            body += self.rfile.read(length)
+            self.rfile.readline()
+        self.rfile.readline()
+        return body
+
     def answer(self):
-        length = int(self.headers.get("Content-Length") or 0)
-        body = self.rfile.read(length)
+        body = self.read_body()
         status = int(self.path.rsplit("/", 1)[1]) if self.path.startswith("/status/") else 200
         seen = {"method": self.command, "path": self.path, "body": body.decode(errors="replace"),
                 "headers": [[name.lower(), value] for name, value in self.headers.items()]}
@@ -120,20 +133,20 @@ class Http:
         self.server.server_close()
 
 
-def write_files(kind, directory, **wishes):
+def write_files(kind, directory, flags=(), **wishes):
     wished = [part for name, value in wishes.items() for part in (f"--{name}", value)]
-    command = [BINARY, "gateways", "snippet", kind, "--into", directory, *wished]
+    command = [BINARY, "gateways", "snippet", kind, "--into", directory, *wished, *flags]
     subprocess.run(command, check=True, capture_output=True)
 
 
 class Gateway:
     """A gateway that this test started."""
 
-    def __init__(self, kind, check, upstream, policy="default", change=None):
+    def __init__(self, kind, check, upstream, policy="default", change=None, listen=None, flags=()):
         self.kind = kind
         self.directory = tempfile.mkdtemp(prefix=f"keyreeve-{kind}-")
-        self.address = f"127.0.0.1:{free_port()}"
-        write_files(kind, self.directory, policy=policy, check=check, upstream=upstream, listen=self.address)
+        self.address = listen or f"127.0.0.1:{free_port()}"
+        write_files(kind, self.directory, flags, policy=policy, check=check, upstream=upstream, listen=self.address)
         if change:
             change(self.directory)
         self.log = open(os.path.join(self.directory, "log"), "wb")

@@ -1,4 +1,4 @@
-"""The check listener itself, profile by profile, byte for byte (ecosystem.md, section 1.3)."""
+"""The check listener itself, profile by profile, byte for byte."""
 import base64
 import json
 import time

@@ -1,4 +1,4 @@
-"""Every gateway, the real one, with the files that are shipped (ecosystem.md, section 1.3)."""
+"""Every gateway, the real one, with the files that are shipped."""
 import base64
 import json
 import pathlib

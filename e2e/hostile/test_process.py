@@ -139,7 +139,7 @@ def test_settings_come_from_the_file_and_unknown_ones_are_told(tmp_path):
     assert refused.returncode == 2 and "lisen" in refused.stderr
     server = Server(environment={"KEYREEVE_COLOUR": "red"})
     server.close()
-    assert "KEYREEVE_COLOUR" in server.stderr()
+    assert server.says("KEYREEVE_COLOUR")
 
 
 def test_dev_shows_a_curl_that_works(tmp_path):

@@ -58,6 +58,7 @@ def test_a_permission_that_is_missing_is_403(server, key):
         ("POST", "/v1/api_keys/batch", {"items": [{"name": "x", "subject": "s"}]}),
         ("PATCH", path, {}), ("DELETE", path, None), ("POST", path + "/revoke", {}), ("POST", path + "/disable", {}),
         ("POST", path + "/reactivate", {}), ("POST", path + "/rotate", {}), ("POST", path + "/rotate/finish", None),
+        ("POST", path + "/limits/reset", None),
         ("POST", "/api_keys/verify", {"secret": "x"}),
     ]:
         assert_error(server.call(method, where, root_key=reader, json=body), 403, "authorization_invalid")
@@ -68,7 +69,7 @@ def test_a_permission_that_is_missing_is_403(server, key):
         ("POST", "/v1/verify/batch", {"items": [{"key": "x"}]}),
     ]:
         assert_error(server.call(method, where, root_key=reader, json=body), 403, "PERMISSION_DENIED")
-    for where in ["/v1/api_keys", path, path + "/secret"]:
+    for where in ["/v1/api_keys", path, path + "/secret", path + "/limits"]:
         assert_error(server.call("GET", where, root_key=verifier), 403, "authorization_invalid")
     assert server.call("POST", "/v1/verify", root_key=verifier, json={"key": "x"}).status_code == 200
 
@@ -191,13 +192,31 @@ def test_every_error_points_to_its_page(server):
     assert page.status_code == 200 and page.text.startswith("# NOT_FOUND")
 
 
-@pytest.mark.parametrize("name", ["naïve 日本語 🔑", " spaced ", 'a"b\\c', "<script>alert(1)</script>", "x", "\u200frtl"])
+@pytest.mark.parametrize("name", ["naïve 日本語 🔑", "two  blanks", 'a"b\\c', "<script>alert(1)</script>", "x", "\u200frtl"])
 def test_every_other_name_round_trips(server, name):
     key = server.create(name, subject="user_names")
     assert key["name"] == name
     assert server.verify(key["secret"])["name"] == name
     listed = server.call("GET", "/v1/api_keys", params={"subject": "user_names", "query": name}).json()
     assert [one["name"] for one in listed["data"]] == [name]
+
+
+@pytest.mark.parametrize("name", [" ci", "ci ", "\u00a0ci", "ci\u3000"])
+def test_a_new_name_has_no_white_space_at_its_ends(server, key, name):
+    """Two names that look the same are told apart by nobody."""
+    made = {"/v1/api_keys": {"name": name, "subject": "user_1"}, "/v1/root_keys": {"name": name, "permissions": ["keys:read"]},
+            "/v1/tenants": {"slug": "white-space", "name": name}, "/v1/users": {"email": "w@example.com", "name": name}}
+    answers = [server.call("POST", path, json=body) for path, body in made.items()]
+    answers.append(server.call("PATCH", f"/v1/api_keys/{key['id']}", json={"name": name}))
+    answers.append(server.call("POST", f"/v1/api_keys/{key['id']}/rotate", json={"name": name}))
+    for answer in answers:
+        assert answer.status_code == 400 and "white space" in answer.json()["detail"], answer.text
+
+
+@pytest.mark.parametrize("subject", [" ", "\u2003"])
+def test_the_owner_of_a_new_key_is_not_blank(server, subject):
+    wish = {"name": "owned by nobody", "subject": subject}
+    assert_error(server.call("POST", "/v1/api_keys", json=wish), 400, "bad_request")
 
 
 def test_no_content_type_counts_as_json(server):

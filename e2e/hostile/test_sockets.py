@@ -62,6 +62,14 @@ def test_two_lengths_are_refused_and_nothing_is_smuggled(server, lines):
     assert found["total_count"] == 0
 
 
+@pytest.mark.parametrize("encoding_first", [True, False])
+def test_two_lengths_are_refused_also_where_one_of_them_holds_a_whole_verification(server, encoding_first):
+    body = b'{"key":"ak_kr1nothing"}'
+    lines = [b"Content-Length: %d" % len(body), b"Content-Type: application/json", b"Transfer-Encoding: chunked"]
+    answer = exchange(server, head(server, *(reversed(lines) if encoding_first else lines)) + body)
+    assert answer.startswith(b"HTTP/1.1 400") and b"onnection: close" in answer, answer
+
+
 @pytest.mark.parametrize(
     "request_bytes",
     [

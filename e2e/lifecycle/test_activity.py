@@ -91,3 +91,46 @@ def test_a_key_expires_by_itself_and_the_answer_says_so(standard):
     assert standard.do(key, "rotate", status=409)["code"] == "INVALID_TRANSITION"
     new = standard.do(key, "rotate", {"seconds_until_expiration": 60})
     assert standard.works(new["secret"])
+
+
+def test_a_refused_call_moves_the_time_of_refusals_and_not_the_last_use(standard):
+    quota = {"name": "total", "limit": 1, "period": "total"}
+    key = standard.create(scopes=["read"], limits=[quota])
+    assert (key["last_used_at"], key["last_refused_at"]) == (None, None)
+    path = f"/v1/api_keys/{key['id']}"
+    standard.server.verify(key["secret"], scopes=["write"])
+    shown = standard.call("GET", path).json()
+    assert shown["last_used_at"] is None and abs(shown["last_refused_at"] - time.time() * 1000) < 60_000
+    assert standard.server.verify(key["secret"])["valid"]
+    used = standard.call("GET", path).json()
+    assert used["last_used_at"] is not None
+    for _ in range(3):
+        assert standard.server.verify(key["secret"])["reason"] == "limited"
+    standard.do(key, "revoke")
+    standard.server.verify(key["secret"])
+    after = standard.call("GET", path).json()
+    assert after["last_used_at"] == used["last_used_at"] and after["last_refused_at"] > used["last_refused_at"]
+    listed = [one for one in standard.listed(include_invalid="true") if one["id"] == key["id"]]
+    assert listed[0]["last_refused_at"] == after["last_refused_at"]
+
+
+def test_the_time_of_refusals_survives_a_stop(fresh):
+    key = fresh.create("counted")
+    fresh.call("POST", f"/v1/api_keys/{key['id']}/disable", json={})
+    fresh.verify(key["secret"])
+    before = fresh.call("GET", f"/v1/api_keys/{key['id']}").json()
+    assert fresh.stop() == 0
+    fresh.start()
+    shown = fresh.call("GET", f"/v1/api_keys/{key['id']}").json()
+    assert shown["last_refused_at"] == before["last_refused_at"] is not None and shown["last_used_at"] is None
+
+
+def test_a_secret_that_was_refused_has_arrived_all_the_same(standard):
+    """A retry must not take a secret away that its owner has, though no call with it was accepted yet."""
+    wish = {"name": "one", "subject": "user_1", "scopes": ["read"]}
+    made = standard.server.call("POST", "/v1/api_keys", root_key=standard.root_key, json=wish,
+                                headers={"Idempotency-Key": "once"})
+    standard.server.verify(made.json()["secret"], scopes=["write"])
+    again = standard.server.call("POST", "/v1/api_keys", root_key=standard.root_key, json=wish,
+                                 headers={"Idempotency-Key": "once"})
+    assert again.status_code == 409 and standard.works(made.json()["secret"])

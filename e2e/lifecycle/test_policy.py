@@ -27,6 +27,7 @@ def test_a_preset_is_the_exact_expression_of_its_system(standard, preset):
     assert policy["limit"]["keys_per_subject"] == expected["limit"]
     assert (policy["expiry"]["allow_never"], policy["expiry"]["max_days"]) == (expected["never"], expected["max"])
     assert policy["expiry"]["editable"] == expected["editable"]
+    assert policy["expiry"]["custom"] == (preset != "erase")
     revoke = policy["revoke"]
     assert (revoke["undo"], revoke["after"], revoke["confirm"]) == tuple(
         expected[name] for name in ("undo", "after", "confirm"))
@@ -57,6 +58,9 @@ def test_given_fields_override_and_what_is_read_can_be_put_back(standard):
     ({"expiry": {"choices_days": [30, 7]}}, "expiry.choices_days"),
     ({"expiry": {"allow_never": False}}, "expiry.default_days"),
     ({"expiry": {"max_days": 3_000_000}}, "expiry.max_days"),
+    ({"expiry": {"custom": False, "default_days": 8, "choices_days": [7, 90]}}, "expiry.default_days"),
+    ({"expiry": {"custom": False, "default_days": 7}}, "expiry.default_days"),
+    ({"expiry": {"custom": False, "choices_days": [7], "allow_never": False, "max_days": 30}}, "expiry.max_days"),
     ({"rotate": {"overlap_default_seconds": 60, "overlap_max_seconds": 30}}, "rotate.overlap_default_seconds"),
     ({"rotate": {"overlap_max_seconds": -1}}, "rotate.overlap_max_seconds"),
     ({"revoke": {"undo": "sometimes"}}, "revoke.undo"),
@@ -98,6 +102,27 @@ def test_reading_and_writing_the_policy_are_permissions(standard):
     assert standard.server.call("GET", "/v1/policy", root_key=reader).status_code == 200
     assert standard.server.call("PUT", "/v1/policy", root_key=reader, json={}).status_code == 403
     assert standard.server.call("GET", "/v1/policy", root_key=root_key("keys:read")).status_code == 403
+
+
+def test_where_only_the_choices_are_allowed_create_rotate_and_update_take_no_other(standard):
+    wish = {"expiry": {"custom": False, "choices_days": [7, 30], "allow_never": False, "default_days": 7, "editable": True}}
+    kept = standard.create("kept", seconds_until_expiration=8 * DAY)
+    put = standard.call("PUT", "/v1/policy", json=wish).json()
+    assert [entry["id"] for entry in put["not_allowed_today"]["keys"]] == [kept["id"]]
+    key = standard.create("chosen", seconds_until_expiration=30 * DAY)
+    assert standard.create("default")["expiration"], "nothing said is the default"
+    for seconds in (None, 8 * DAY, 30 * DAY - 1):
+        life = {"seconds_until_expiration": seconds}
+        assert standard.create(f"{seconds}", **life, status=409)["code"] == "POLICY_FORBIDS"
+        assert standard.do(key, "rotate", life, status=409)["code"] == "POLICY_FORBIDS"
+        refused = standard.call("PATCH", f"/v1/api_keys/{key['id']}", json=life)
+        assert (refused.status_code, refused.json()["code"]) == (409, "POLICY_FORBIDS")
+    standard.do(key, "rotate", {"seconds_until_expiration": 7 * DAY})
+
+
+def test_a_preset_leaves_the_prefix_of_the_tenant_as_it_is(standard):
+    standard.call("PUT", "/v1/policy", json={"prefix": "acme"})
+    assert standard.call("PUT", "/v1/policy", json={"preset": "keep"}).json()["prefix"] == "acme"
 
 
 @pytest.mark.parametrize("seconds, status", [

@@ -50,5 +50,6 @@ def test_revoke_rotate_and_reactivate_at_once_end_in_a_legal_state(server):
             working = [secret for secret in secrets if system.works(secret)]
             assert len(working) == (1 if shown["state"] == "active" else 0), (shown["state"], len(working))
             assert shown["revoked"] == (shown["state"] == "revoked")
-            # The log tells the same story: the last entry is where the key stands.
-            assert system.audit(key_id=key["id"], action="key.")[0]["after"]["state"] == shown["state"]
+            # The log tells the same story: the last change is where the key stands. Uses of a replaced secret are no change.
+            changes = [event for event in system.audit(key_id=key["id"], action="key.") if event["after"]]
+            assert changes[0]["after"]["state"] == shown["state"]

@@ -1,4 +1,4 @@
-"""Limits of keys, from outside: rates, quotas, networks, scopes with stars (ecosystem.md, section 7; acceptance.md, 14)."""
+"""Limits of keys, from outside: rates, quotas, networks, scopes with stars."""
 import concurrent.futures
 import time
 
@@ -205,3 +205,63 @@ def test_limited_requests_are_counted_and_shown_where_refusals_are(server, stand
 def test_a_key_without_limits_says_nothing_of_any(server, standard):
     verdict = server.verify(standard.create()["secret"])
     assert verdict["valid"] and "limits" not in verdict and "headers" not in verdict
+
+
+def test_a_look_says_how_limits_stand_after_seconds_and_a_restart_and_is_no_use(server, standard):
+    key = standard.create(limits=[quota(limit=100), rate(limit=10, hard=True)])
+    secret, path = key["secret"], f"/v1/api_keys/{key['id']}"
+
+    def left():
+        return [standing["remaining"] for standing in server.verify(secret, cost=0)["limits"]]
+
+    for _ in range(4):
+        assert server.verify(secret)["valid"]
+    used = standard.call("GET", path).json()["last_used_at"]
+    assert left() == [96, 6]
+    time.sleep(2.5)
+    assert left() == [96, 6]
+    server.stop()
+    server.start()
+    assert left() == [96, 6]
+    assert standard.call("PATCH", path, json={"limits": [quota(limit=50), rate(limit=10, hard=True)]}).status_code == 200
+    assert left() == [46, 6]
+    counts = standard.call("GET", path + "/usage").json()["data"]
+    assert sum(count["count"] for count in counts) == 4, counts
+    assert standard.call("GET", path).json()["last_used_at"] == used
+    unlimited = standard.create()
+    assert server.verify(unlimited["secret"], cost=0)["valid"]
+    assert standard.call("GET", f"/v1/api_keys/{unlimited['id']}").json()["last_used_at"] is None
+
+
+def test_limits_are_read_and_set_back_by_id(server, standard):
+    key = standard.create(limits=[quota(limit=3), rate("soft", limit=5), rate("slow", limit=5, hard=True)])
+    secret, path = key["secret"], f"/v1/api_keys/{key['id']}"
+    for _ in range(3):
+        assert server.verify(secret)["valid"]
+    for _ in range(5):
+        assert server.verify(secret)["reason"] == "limited"
+    daily, soft, slow = standard.call("GET", path + "/limits").json()["data"]
+    assert (daily["name"], daily["limit"], daily["used"], daily["remaining"]) == ("daily", 3, 3, 0)
+    assert (soft["used"], soft["remaining"], soft["is_of_this_node"]) == (None, 2, True)
+    assert (slow["remaining"], slow["is_of_this_node"]) == (2, False), "what the quota refused took nothing"
+    member, auditor = standard.person(), standard.person("auditor")
+    assert_error(member.call("POST", path + "/limits/reset"), 403)
+    assert_error(auditor.call("POST", path + "/limits/reset"), 403)
+    assert auditor.call("GET", path + "/limits").status_code == 200
+    answer = standard.call("POST", path + "/limits/reset")
+    assert answer.status_code == 200 and answer.json()["effect"], answer.text
+    assert [limit["remaining"] for limit in standard.call("GET", path + "/limits").json()["data"]] == [3, 5, 5]
+    assert server.verify(secret)["valid"]
+    events = standard.call("GET", path + "/events").json()["data"]
+    assert events[-1]["action"] == "key.limits_reset"
+    assert standard.call("GET", f"/v1/api_keys/{standard.create()['id']}/limits").json() == {"data": []}
+
+
+def test_a_limit_with_a_former_name_begins_anew(server, standard):
+    key = standard.create(limits=[quota("a", limit=2, period="total")])
+    secret, path = key["secret"], f"/v1/api_keys/{key['id']}"
+    assert [server.verify(secret)["valid"] for _ in range(3)] == [True, True, False]
+    for name in ("b", "a"):
+        body = {"limits": [quota(name, limit=2, period="total")]}
+        assert standard.call("PATCH", path, json=body).status_code == 200
+    assert [server.verify(secret)["valid"] for _ in range(3)] == [True, True, False]

@@ -1,4 +1,4 @@
-"""Metrics: their form, their names, and the alerts that are built on them (ecosystem.md, section 1.7)."""
+"""Metrics: their form, their names, and the alerts that are built on them."""
 import pathlib
 import re
 import shutil

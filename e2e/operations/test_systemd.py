@@ -1,4 +1,4 @@
-"""Under systemd: the unit's sandbox, and what the process tells its manager (ecosystem.md, section 1.8)."""
+"""Under systemd: the unit's sandbox, and what the process tells its manager."""
 import os
 import pathlib
 import signal

@@ -69,7 +69,7 @@ def test_everything_is_there_afterwards_and_is_what_it_was(lived):
                        "erased": "erased"}
     for name, before in lived["records"].items():
         after = server.call("GET", f"/v1/api_keys/{keys[name]['id']}").json()
-        changing = ("last_used_at", "request_id")
+        changing = ("last_used_at", "last_refused_at", "request_id")
         assert {k: v for k, v in after.items() if k not in changing} == {
             k: v for k, v in before.items() if k not in changing}
     check = server.call("POST", "/v1/audit/verify", json={}).json()

@@ -91,9 +91,12 @@ def test_a_database_of_an_older_version_is_brought_up_to_date(database):
     root_key = server.root_key
     server.stop()
     # As version 2 left it.
-    sql(database, "DROP TABLE sessions, cluster, logins, traces, check_policies, limit_counters; "
-                  "DROP INDEX users_of_email, log_of_subject; ALTER TABLE keys DROP COLUMN limits; "
-                  "DROP FUNCTION keyreeve_changed_by_hand CASCADE; DROP FUNCTION keyreeve_part, keyreeve_poll; "
+    sql(database, "DROP TABLE sessions, cluster, logins, traces, check_policies, limit_counters, subject_keys; "
+                  "DROP INDEX users_of_email, log_of_subject, keys_named; ALTER TABLE keys DROP COLUMN limits; "
+                  "ALTER TABLE users DROP COLUMN subject; ALTER TABLE keys DROP COLUMN last_refused_at, DROP COLUMN folded_name; "
+                  "DROP FUNCTION keyreeve_changed_by_hand, keyreeve_count_keys CASCADE; "
+                  "DROP FUNCTION keyreeve_part, keyreeve_poll(BYTEA, BIGINT, BIGINT, BIGINT), "
+                  "keyreeve_poll(BYTEA, BIGINT, BIGINT, BIGINT, TEXT, BIGINT), keyreeve_renew, keyreeve_era, keyreeve_place; "
                   "DELETE FROM keyreeve_migrations WHERE version > 2")
     again = Server(arguments=["--database", database])
     again.root_key = root_key
@@ -197,3 +200,13 @@ def test_readiness_and_metrics_say_how_the_lease_is(database):
                  "keyreeve_history_forked", "keyreeve_revocation_seconds_bucket", "keyreeve_revocation_seconds_count 1"):
         assert name in metrics, name
     server.close()
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_a_database_that_does_not_keep_every_text_is_refused(encoding):
+    name = "e2e_" + os.urandom(6).hex()
+    sql(SERVER, f"CREATE DATABASE {name} ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
+    database = SERVER.rsplit("/", 1)[0] + "/" + name
+    code, said = serve(database)
+    assert code == 1 and encoding in said and "UTF8" in said
+    assert tables(database) == "0"

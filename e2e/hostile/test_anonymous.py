@@ -1,0 +1,130 @@
+"""What callers without a credential may take: memory for bodies, and look-ups of secrets that nobody has."""
+import contextlib
+import random
+import resource
+import socket
+import string
+import zlib
+
+import pytest
+import requests
+
+from harness import Server, embedded_only
+
+pytestmark = embedded_only
+MIB = 1024 * 1024
+# The budget, the same again for growing buffers, and what 200 connections take by themselves.
+GROWTH_MAX = 2 * 32 * MIB + 24 * MIB
+# Look-ups of an address that find nothing, in a minute. Where a request is seen twice, it may be read twice.
+JUNK_MAX = 600
+BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase
+
+
+@pytest.fixture
+def own():
+    """What one test uses up is not there for another."""
+    running = Server()
+    yield running
+    running.close()
+
+
+def resident(server):
+    with open(f"/proc/{server.process.pid}/statm") as statm:
+        return int(statm.read().split()[1]) * resource.getpagesize()
+
+
+def metric(server, name):
+    text = requests.get(server.ops + "/metrics", timeout=10).text
+    return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(name))
+
+
+def junk(example):
+    """A secret like this one, with a checksum that is right, that nobody has."""
+    head = example[:-6]
+    fixed, body = head[:head.index("kr1") + 3], head[head.index("kr1") + 3:]
+    body = "0" + "".join(random.choice(BASE62) for _ in body[1:])
+    number = zlib.crc32((fixed + body).encode())
+    digits = ""
+    for _ in range(6):
+        number, digit = divmod(number, 62)
+        digits = BASE62[digit] + digits
+    return fixed + body + digits
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "size"),
+    [
+        ("/v1/leaks", "application/json", MIB),
+        ("/v1/leaks/github", "application/json", 8 * MIB),
+        ("/login", "application/x-www-form-urlencoded", 128 * 1024),
+        ("/setup", "application/x-www-form-urlencoded", 128 * 1024),
+        ("/keys/new", "application/x-www-form-urlencoded", 128 * 1024),
+        ("/oauth2/revoke", "application/x-www-form-urlencoded", 64 * 1024),
+    ],
+)
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+def test_half_sent_bodies_without_a_credential_are_bounded_together(own, path, kind, size, framing):
+    key = own.create("before")
+    before = resident(own)
+    host, port = own.addresses["listen"].split(":")
+    opened = []
+    try:
+        for _ in range(200):
+            connection = socket.create_connection((host, int(port)), timeout=10)
+            length = f"Content-Length: {size}" if framing == "length" else "Transfer-Encoding: chunked"
+            lines = [f"POST {path} HTTP/1.1", f"Host: {own.addresses['listen']}", f"Content-Type: {kind}", length, "", ""]
+            body = b"x" * (size - 1)
+            if framing == "chunked":
+                body = b"%x\r\n%s\r\n" % (len(body), body)
+            connection.settimeout(2)
+            with contextlib.suppress(OSError):
+                connection.sendall("\r\n".join(lines).encode() + body)
+            opened.append(connection)
+        assert own.verify(key["secret"])["valid"] and own.create("meanwhile", subject="user_2")
+        assert resident(own) - before < GROWTH_MAX, f"{(resident(own) - before) // MIB} MiB more"
+    finally:
+        for connection in opened:
+            connection.close()
+
+
+@pytest.mark.parametrize("path", ["/v1/me", "/v1/api_keys", "/v1/verify", "/oauth2/introspect"])
+def test_secrets_that_nobody_has_are_looked_up_so_often_a_minute_and_good_ones_always(own, path):
+    key = own.create("good")
+    assert own.verify(key["secret"])["valid"]
+    session = requests.Session()
+
+    def ask(secret):
+        headers = {"Authorization": f"Bearer {secret}"}
+        if path == "/v1/verify":
+            return session.post(own.url + path, json={"key": "x"}, headers=headers, timeout=10)
+        if path == "/oauth2/introspect":
+            return session.post(own.url + path, data={"token": "x"}, headers=headers, timeout=10)
+        return session.get(own.url + path, headers=headers, timeout=10)
+
+    example = key["secret"] if path == "/v1/me" else own.root_key
+    codes = []
+    while len(codes) <= JUNK_MAX and 429 not in codes:
+        answer = ask(junk(example))
+        codes.append(answer.status_code)
+    assert codes == [401] * (len(codes) - 1) + [429]
+    assert 1 <= int(answer.headers["Retry-After"]) <= 61
+    assert ask(key["secret"] if path == "/v1/me" else own.root_key).status_code == 200
+    assert own.verify(key["secret"])["valid"]
+
+
+def test_a_gateway_may_ask_for_junk_of_one_user_so_often_and_for_others(own):
+    key = own.create("good")
+
+    def ask(secret, address):
+        headers = {"Authorization": f"Bearer {secret}", "X-Forwarded-For": address}
+        return requests.get(own.check + "/gateway/generic/default", headers=headers, timeout=10)
+
+    before = metric(own, 'keyreeve_cache_requests_total{result="miss"}')
+    codes = []
+    while len(codes) <= JUNK_MAX and 429 not in codes:
+        codes.append(ask(junk(key["secret"]), "192.0.2.1").status_code)
+    assert codes == [401] * (len(codes) - 1) + [429]
+    assert metric(own, 'keyreeve_cache_requests_total{result="miss"}') - before <= JUNK_MAX + 1
+    assert ask(junk(key["secret"]), "192.0.2.2").status_code == 401
+    assert ask(key["secret"], "192.0.2.2").status_code == 200
+    assert ask(key["secret"], "192.0.2.1").status_code == 200
