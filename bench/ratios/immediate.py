@@ -156,7 +156,7 @@ def p(values, share):
 
 
 def immediate(plan, report):
-    """Rows of coherence.md, section 8: G2, G3, G4, G6, G10."""
+    """How long revocations take on several nodes, what they cost, and how many are made at a time."""
     per_round = 40 if plan.rounds > 3 else 15
     postgres = Postgres()
     try:
