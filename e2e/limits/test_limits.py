@@ -233,6 +233,17 @@ def test_a_look_says_how_limits_stand_after_seconds_and_a_restart_and_is_no_use(
     assert standard.call("GET", f"/v1/api_keys/{unlimited['id']}").json()["last_used_at"] is None
 
 
+def test_usage_says_what_the_calls_cost(server, standard):
+    key = standard.create(limits=[quota(limit=9)])
+    for cost in (1, 3, 5):
+        assert server.verify(key["secret"], cost=cost)["valid"]
+    assert not server.verify(key["secret"], cost=2)["valid"]
+    said = standard.call("GET", f"/v1/api_keys/{key['id']}/usage").json()["data"]
+    by_outcome = {hour["outcome"]: (hour["count"], hour["cost"]) for hour in said}
+    assert by_outcome["valid"] == (3, 9), said
+    assert all(cost == 0 for outcome, (_, cost) in by_outcome.items() if outcome != "valid"), said
+
+
 def test_limits_are_read_and_set_back_by_id(server, standard):
     key = standard.create(limits=[quota(limit=3), rate("soft", limit=5), rate("slow", limit=5, hard=True)])
     secret, path = key["secret"], f"/v1/api_keys/{key['id']}"

@@ -117,6 +117,8 @@ pub struct UsageHour {
     pub outcome: String,
     /// How often.
     pub count: u64,
+    /// What these calls cost: one unit each, or the `cost` that the verification named. Refused calls cost nothing.
+    pub cost: u64,
 }
 
 /// What was counted for a key, oldest first.

@@ -71,8 +71,16 @@ pub struct Seen {
     pub outcome: String,
     /// How often.
     pub count: u32,
+    /// What accepted calls cost beyond one unit each.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub extra_cost: u64,
     /// When last, in Unix ms.
     pub last_at: i64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// What the node says.

@@ -2,6 +2,7 @@
 //! a verification costs no write.
 
 mod rows;
+mod waiting;
 
 use crate::Authority;
 use crate::children::Reported;
@@ -12,9 +13,9 @@ use keyreeve_core::verdict::Denial;
 use keyreeve_core::{Digest, Key, KeyId, Timestamp};
 use keyreeve_store::model::{Activity, Event, KeyRecord, Trace, UsageCount, WriteContext};
 use rows::{groups, hour_of, trace, usage};
-use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use waiting::{Counted, Refusals, State};
 
 /// Most things of a kind waiting to be written. Beyond it the newest are dropped: a last-used time may then be late.
 const WAITING_MAX: usize = 1_000_000;
@@ -42,64 +43,6 @@ type Place = (KeyId, &'static str, Option<IpAddr>);
 #[derive(Debug, Default)]
 pub(crate) struct Uses {
     state: Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    /// Entries whose uses wait to be written, the longest first. Each stands here or in `first`, and once.
-    queue: VecDeque<Entry>,
-    /// Those of them whose secret was never presented before: a retry asks for that.
-    first: VecDeque<Entry>,
-    /// Last uses of secrets that the memory forgot before they were written, and those that could not be.
-    waiting: HashMap<Digest, Timestamp>,
-    /// Handed to the store, not yet confirmed; still looked at, so that a reader sees no gap.
-    on_the_way: HashMap<Digest, Timestamp>,
-    /// Secrets that were presented in calls that were refused, and when calls with secrets of keys were last refused: what
-    /// waits to be written, and what is handed to the store and not yet confirmed.
-    refusals: Refusals,
-    refusals_on_the_way: Refusals,
-    counts: HashMap<(KeyId, &'static str), u64>,
-    /// Counts of an hour that could not be written.
-    unwritten: Vec<UsageCount>,
-    /// By key, outcome and address: how often, and when last.
-    traces: HashMap<Place, (u64, Timestamp)>,
-    reuses: HashMap<Digest, Moment>,
-    events: Vec<Event>,
-}
-
-/// What calls that were refused leave behind.
-#[derive(Debug, Default)]
-struct Refusals {
-    presented: HashMap<Digest, Timestamp>,
-    refused: HashMap<KeyId, Timestamp>,
-}
-
-impl Refusals {
-    fn add(&mut self, presented: &[(Digest, Timestamp)], refused: &[(KeyId, Timestamp)]) {
-        for (digest, at) in presented {
-            if self.presented.len() < WAITING_MAX {
-                self.presented.entry(*digest).or_insert(*at);
-            }
-        }
-        for (key, at) in refused {
-            if self.refused.len() < WAITING_MAX || self.refused.contains_key(key) {
-                let last = self.refused.entry(*key).or_insert(*at);
-                *last = (*last).max(*at);
-            }
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.presented.is_empty() && self.refused.is_empty()
-    }
-}
-
-impl State {
-    fn count(&mut self, key: KeyId, outcome: &'static str, count: u64) {
-        if self.counts.len() < WAITING_MAX {
-            *self.counts.entry((key, outcome)).or_default() += count;
-        }
-    }
 }
 
 impl Uses {
@@ -138,7 +81,15 @@ impl Uses {
             }
         }
         if count > 0 {
-            self.add(entry.key_id(), good(entry), count.into());
+            self.add(entry.key_id(), good(entry), Counted::of(count.into()));
+        }
+    }
+
+    /// Notes that an accepted call cost more than one unit. Whatever it cost, it was one call, and the entry counts it.
+    pub(crate) fn note_cost(&self, entry: &Entry, cost: u32) {
+        let extra_cost = u64::from(cost.saturating_sub(1));
+        if extra_cost > 0 {
+            self.add(entry.key_id(), good(entry), Counted { count: 0, extra_cost });
         }
     }
 
@@ -149,11 +100,11 @@ impl Uses {
         let presented = is_news.then_some((*entry.digest(), at));
         let mut state = self.state();
         state.refusals.add(presented.as_slice(), &[(entry.key_id(), at)]);
-        state.count(entry.key_id(), denial.as_str(), count);
+        state.count(entry.key_id(), denial.as_str(), Counted::of(count));
     }
 
-    fn add(&self, key: KeyId, outcome: &'static str, count: u64) {
-        self.state().count(key, outcome, count);
+    fn add(&self, key: KeyId, outcome: &'static str, more: Counted) {
+        self.state().count(key, outcome, more);
     }
 
     /// Notes where a verdict was asked for.
@@ -307,7 +258,7 @@ fn take_entry(entry: &Entry, now: Timestamp, activity: &mut Activity) {
         let hour = hour_of(entry.last_use().unwrap_or(now));
         activity
             .counts
-            .push(usage(entry.key_id(), hour, good(entry), count.into()));
+            .push(usage(entry.key_id(), hour, good(entry), Counted::of(count.into())));
     }
 }
 
@@ -406,7 +357,11 @@ impl Authority {
             Some(denial) => uses.note_denials(entry, denial, reported.count.into(), at),
             None => {
                 uses.queue(entry, entry.note_use(at, 0));
-                uses.add(entry.key_id(), good(entry), reported.count.into());
+                let counted = Counted {
+                    count: reported.count.into(),
+                    extra_cost: reported.extra_cost,
+                };
+                uses.add(entry.key_id(), good(entry), counted);
             }
         }
         if reported.denial == Some(Denial::Rotated) {

@@ -88,6 +88,8 @@ pub struct Reported {
     pub denial: Option<Denial>,
     /// How often.
     pub count: u32,
+    /// What good ones cost beyond one unit each.
+    pub extra_cost: u64,
     /// When last.
     pub last_at: Timestamp,
 }

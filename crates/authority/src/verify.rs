@@ -274,6 +274,7 @@ impl Authority {
         if outcome.is_ok() && !is_look {
             uses.queue(entry, entry.note_use(now, USE_GRAIN_MS));
             uses.queue(entry, entry.count_use());
+            uses.note_cost(entry, question.cost.unwrap_or(1));
         }
         if let Err(denial) = outcome {
             uses.note_denials(entry, denial, 1, now);

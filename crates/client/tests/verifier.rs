@@ -193,13 +193,19 @@ async fn without_its_server_nothing_is_valid_and_what_was_seen_is_counted() {
     let world = World::new().await;
     let verifier = world.verifier().await;
     let (id, secret) = world.key(&[]).await;
-    for _ in 0..7 {
-        assert!(verifier.verify(&secret).await.is_valid());
+    for cost in [1, 1, 1, 1, 1, 1, 30] {
+        let needs = Needs {
+            cost,
+            ..Needs::default()
+        };
+        assert!(verifier.verify_with(&secret, &needs).await.is_valid());
     }
     let path = format!("v1/api_keys/{id}/usage");
     let counted = async || {
         let usage: Value = world.client.get(&path, &[]).await.unwrap();
-        usage.to_string().contains(":7")
+        let hours = usage["data"].as_array().unwrap();
+        let sum = |field: &str| hours.iter().filter_map(|hour| hour[field].as_u64()).sum::<u64>();
+        (sum("count"), sum("cost")) == (7, 36)
     };
     while !counted().await {
         tokio::time::sleep(Duration::from_millis(50)).await;

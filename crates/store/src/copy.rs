@@ -148,7 +148,13 @@ pub(crate) const TABLES: [Table; 10] = [
     },
     Table {
         name: "usage",
-        columns: &[("key_id", Blob), ("hour", Int), ("outcome", Text), ("count", Int)],
+        columns: &[
+            ("key_id", Blob),
+            ("hour", Int),
+            ("outcome", Text),
+            ("count", Int),
+            ("extra_cost", Int),
+        ],
     },
     Table {
         name: "log",

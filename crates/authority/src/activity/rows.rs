@@ -1,6 +1,6 @@
 //! Activity as rows of the database, and in groups of what one transaction writes.
 
-use super::{GROUP, Place};
+use super::{Counted, GROUP, Place};
 use keyreeve_core::{KeyId, Timestamp};
 use keyreeve_store::model::{Trace, UsageCount};
 
@@ -15,12 +15,13 @@ pub(super) fn groups<'l, A, B>(some: &'l [A], others: &'l [B]) -> impl Iterator<
     })
 }
 
-pub(super) fn usage(key: KeyId, hour: Timestamp, outcome: &str, count: u64) -> UsageCount {
+pub(super) fn usage(key: KeyId, hour: Timestamp, outcome: &str, counted: Counted) -> UsageCount {
     UsageCount {
         key,
         hour,
         outcome: outcome.to_owned(),
-        count,
+        count: counted.count,
+        extra_cost: counted.extra_cost,
     }
 }
 

@@ -26,13 +26,13 @@ fn limited(world: &World, joined: &str) -> IssueCommand {
     }
 }
 
-async fn issued(world: &World, joined: &str) -> KeyWithSecret {
+pub(crate) async fn issued(world: &World, joined: &str) -> KeyWithSecret {
     let command = limited(world, joined);
     let issued = world.authority.issue(&world.call(), vec![command]).await;
     issued.unwrap().keys.remove(0)
 }
 
-async fn asked(authority: &Authority, secret: &str, address: Option<&str>, cost: u32) -> Verdict {
+pub(crate) async fn asked(authority: &Authority, secret: &str, address: Option<&str>, cost: u32) -> Verdict {
     let question = Question {
         via: Via::Api,
         reach: &Reach::Instance,
@@ -364,36 +364,6 @@ async fn a_look_says_how_limits_stand_whoever_asks_and_whenever() {
         verdict.outcome.is_ok() && verdict.budget.is_none(),
         "nothing is said that is not known"
     );
-}
-
-#[tokio::test]
-async fn a_look_is_no_use() {
-    let world = World::under(Preset::Standard).await;
-    for joined in ["", "quota:q,5,total", "rate:r,5,60,5,soft"] {
-        let key = issued(&world, joined).await;
-        let id = key.record.key.id;
-        for _ in 0..9 {
-            assert_eq!(
-                word(&asked(&world.authority, key.secret.expose(), None, 0).await),
-                "valid"
-            );
-        }
-        let record = world.authority.get(&world.call(), id).await.unwrap();
-        assert_eq!(record.last_used_at, None, "{joined:?}");
-        world.authority.write_activity().await;
-        let (since, until) = (
-            world.authority.now().plus_seconds(0),
-            world.authority.now().plus_seconds(9_999),
-        );
-        let since = keyreeve_core::Timestamp::from_millis(since.millis() - 9_999_999);
-        let usage = world
-            .authority
-            .key_usage(&world.call(), id, since, until)
-            .await
-            .unwrap();
-        assert!(usage.is_empty(), "{usage:?}");
-        assert_eq!(world.outcome(key.secret.expose()).await, "valid");
-    }
 }
 
 #[tokio::test]

@@ -20,4 +20,5 @@ mod people;
 mod replays;
 mod stage;
 mod unknown;
+mod usage;
 mod world;

@@ -214,7 +214,7 @@ impl Verifier {
         if let (Some(entry), outcome) = verdict.noted()
             && (cost > 0 || outcome.is_err())
         {
-            self.0.inner.uses.note(entry, outcome, now);
+            self.0.inner.uses.note(entry, outcome, cost, now);
         }
     }
 

@@ -22,6 +22,17 @@ struct State {
     /// Entries with good verdicts to report.
     queue: VecDeque<Entry>,
     denied: HashMap<(Digest, Denial), (u32, Timestamp)>,
+    /// What accepted calls with secrets cost beyond one unit each.
+    extra_costs: HashMap<Digest, u64>,
+}
+
+impl State {
+    fn note_cost(&mut self, digest: &Digest, extra: u64) {
+        if self.extra_costs.len() < WAITING_MAX || self.extra_costs.contains_key(digest) {
+            let sum = self.extra_costs.entry(*digest).or_default();
+            *sum = sum.saturating_add(extra);
+        }
+    }
 }
 
 impl Uses {
@@ -29,9 +40,12 @@ impl Uses {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes a verdict on a key that is known.
-    pub(super) fn note(&self, entry: &Entry, outcome: Result<(), Denial>, now: Timestamp) {
+    /// Notes a verdict on a key that is known, and what the call cost if it was accepted.
+    pub(super) fn note(&self, entry: &Entry, outcome: Result<(), Denial>, cost: u32, now: Timestamp) {
         let Err(denial) = outcome else {
+            if cost > 1 {
+                self.state().note_cost(entry.digest(), u64::from(cost) - 1);
+            }
             let (used, counted) = (entry.note_use(now, USE_GRAIN_MS), entry.count_use());
             if used != Noted::Nothing || counted != Noted::Nothing {
                 let mut state = self.state();
@@ -55,24 +69,32 @@ impl Uses {
     pub(super) fn take(&self) -> Vec<Seen> {
         let mut state = self.state();
         let count = state.queue.len().min(REPORT_MAX);
-        let mut seen: Vec<_> = state.queue.drain(..count).filter_map(|entry| good(&entry)).collect();
+        let state = &mut *state;
+        let costs = &mut state.extra_costs;
+        let mut seen: Vec<_> = state
+            .queue
+            .drain(..count)
+            .filter_map(|entry| good(&entry, costs))
+            .collect();
         let denied = state.denied.extract_if(|_, _| true).take(REPORT_MAX);
         seen.extend(denied.map(|((digest, denial), (count, last_at))| Seen {
             digest: digest.to_hex(),
             outcome: denial.as_str().to_owned(),
             count,
+            extra_cost: 0,
             last_at: last_at.millis(),
         }));
         seen
     }
 }
 
-fn good(entry: &Entry) -> Option<Seen> {
+fn good(entry: &Entry, extra_costs: &mut HashMap<Digest, u64>) -> Option<Seen> {
     let (count, _) = entry.take_uses();
     (count > 0).then(|| Seen {
         digest: entry.digest().to_hex(),
         outcome: "valid".to_owned(),
         count,
+        extra_cost: extra_costs.remove(entry.digest()).unwrap_or(0),
         last_at: entry.last_use().map_or(0, Timestamp::millis),
     })
 }

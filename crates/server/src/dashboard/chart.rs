@@ -272,6 +272,7 @@ mod tests {
             hour: Timestamp::from_millis(hour_of(NOW) - hours_ago * HOUR_MS),
             outcome: outcome.to_owned(),
             count,
+            extra_cost: 0,
         }
     }
 

@@ -83,6 +83,7 @@ fn counts() -> Vec<UsageCount> {
         hour: NOW,
         outcome: outcome.to_owned(),
         count: 5,
+        extra_cost: 0,
     };
     vec![count("valid"), count("valid_retiring"), count("expired")]
 }

@@ -304,6 +304,7 @@ fn reported(seen: &Seen) -> Option<Reported> {
         digest: Digest::from_hex(&seen.digest)?,
         denial,
         count: seen.count,
+        extra_cost: seen.extra_cost,
         last_at: Timestamp::from_millis(seen.last_at),
     })
 }

@@ -13,11 +13,12 @@ impl Tables {
     pub(super) fn usage_of(&self, keys: &[KeyId], since: Timestamp, until: Timestamp) -> Vec<UsageCount> {
         let rows = self.usage.rows().iter();
         let asked_for = rows.filter(|((id, hour, _), _)| keys.contains(id) && *hour >= since && *hour < until);
-        let count = |(place, count): (&(KeyId, Timestamp, String), &u64)| UsageCount {
+        let count = |(place, count): (&(KeyId, Timestamp, String), &(u64, u64))| UsageCount {
             key: place.0,
             hour: place.1,
             outcome: place.2.clone(),
-            count: *count,
+            count: count.0,
+            extra_cost: count.1,
         };
         asked_for.map(count).collect()
     }
@@ -30,7 +31,7 @@ impl Tables {
             });
             if is_wanted && *hour >= wanted.since && !matches!(outcome.as_str(), "valid" | "valid_retiring") {
                 let sum = sums.entry((*key, outcome)).or_default();
-                *sum = (sum.0 + count, sum.1.max(*hour));
+                *sum = (sum.0 + count.0, sum.1.max(*hour));
             }
         }
         let row = |((key, outcome), (count, hour)): ((KeyId, &str), (u64, Timestamp))| UsageCount {
@@ -38,6 +39,7 @@ impl Tables {
             hour,
             outcome: outcome.to_owned(),
             count,
+            extra_cost: 0,
         };
         let mut rows: Vec<_> = sums.into_iter().map(row).collect();
         rows.sort_by_key(|row| (Reverse(row.count), row.key));

@@ -46,7 +46,8 @@ pub(super) struct Tables {
     pub(super) marks: Table<(String, String), Mark>,
     pub(super) users: Table<UserId, User>,
     /// By key, hour and outcome.
-    pub(super) usage: Table<(KeyId, Timestamp, String), u64>,
+    /// How many, and what they cost beyond one unit each.
+    pub(super) usage: Table<(KeyId, Timestamp, String), (u64, u64)>,
     /// By key, outcome and address.
     pub(super) traces: Table<(KeyId, String, String), Trace>,
     pub(super) logins: Table<[u8; 32], Login>,

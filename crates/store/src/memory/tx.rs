@@ -212,8 +212,9 @@ impl Tx for MemoryTx<'_> {
     async fn add_counts(&mut self, counts: &[UsageCount], stale: Timestamp) -> Result<()> {
         for count in counts {
             let place = (count.key, count.hour, count.outcome.clone());
-            let before = self.tables.usage.get(&place).copied().unwrap_or(0);
-            self.tables.usage.put(place, before + count.count);
+            let before = self.tables.usage.get(&place).copied().unwrap_or_default();
+            let sum = (before.0 + count.count, before.1 + count.extra_cost);
+            self.tables.usage.put(place, sum);
         }
         let rows = self.tables.usage.rows().keys();
         let old: Vec<_> = rows.filter(|(_, hour, _)| *hour < stale).cloned().collect();

@@ -29,6 +29,23 @@ pub struct UsageCount {
     pub outcome: String,
     /// How many.
     pub count: u64,
+    /// What they cost beyond one unit each. 0 of refused ones, which cost nothing.
+    pub extra_cost: u64,
+}
+
+impl UsageCount {
+    /// Outcomes of accepted calls; every other is a denial's word.
+    pub const ACCEPTED: [&str; 2] = ["valid", "valid_retiring"];
+
+    /// What the calls cost together.
+    pub fn cost(&self) -> u64 {
+        let is_accepted = Self::ACCEPTED.contains(&self.outcome.as_str());
+        if is_accepted {
+            self.count.saturating_add(self.extra_cost)
+        } else {
+            0
+        }
+    }
 }
 
 /// How often a key met an outcome from one address, and when last.

@@ -33,11 +33,12 @@ pub(super) const DIALECT: Dialect = Dialect {
     refuse_keys: "UPDATE keys SET last_refused_at = greatest(coalesce(keys.last_refused_at, 0), u.at) FROM \
          (SELECT decode(value ->> 0, 'hex') AS id, (value ->> 1)::bigint AS at FROM json_array_elements($1::json)) AS u \
          WHERE keys.id = u.id",
-    add_counts: "INSERT INTO usage (key_id, hour, outcome, count) \
-         SELECT decode(value ->> 0, 'hex'), (value ->> 1)::bigint, value ->> 2, sum((value ->> 3)::bigint)::bigint \
-         FROM json_array_elements($1::json) GROUP BY 1, 2, 3 \
-         ON CONFLICT (key_id, hour, outcome) DO UPDATE SET count = usage.count + excluded.count",
-    usage_of: "SELECT key_id, hour, outcome, count FROM usage \
+    add_counts: "INSERT INTO usage (key_id, hour, outcome, count, extra_cost) \
+         SELECT decode(value ->> 0, 'hex'), (value ->> 1)::bigint, value ->> 2, sum((value ->> 3)::bigint)::bigint, \
+         sum((value ->> 4)::bigint)::bigint FROM json_array_elements($1::json) GROUP BY 1, 2, 3 \
+         ON CONFLICT (key_id, hour, outcome) DO UPDATE SET count = usage.count + excluded.count, \
+         extra_cost = usage.extra_cost + excluded.extra_cost",
+    usage_of: "SELECT key_id, hour, outcome, count, extra_cost FROM usage \
          WHERE key_id IN (SELECT decode(value, 'hex') FROM json_array_elements_text($1::json)) \
          AND hour >= $2 AND hour < $3 ORDER BY 1, 2, 3",
     add_traces: "INSERT INTO traces (key_id, outcome, address, count, last_at) \

@@ -12,7 +12,7 @@ use tokio_postgres::types::{ToSql, Type};
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Number, name, text. A merged one is never edited (ARCHITECTURE.md, A9); SQLite has the twins.
-const MIGRATIONS: [(i64, &str, &str); 15] = [
+const MIGRATIONS: [(i64, &str, &str); 16] = [
     (
         1,
         "foundation",
@@ -71,6 +71,11 @@ const MIGRATIONS: [(i64, &str, &str); 15] = [
         16,
         "folded_names",
         include_str!("../../migrations/postgres/0016_folded_names.sql"),
+    ),
+    (
+        17,
+        "usage_costs",
+        include_str!("../../migrations/postgres/0017_usage_costs.sql"),
     ),
 ];
 

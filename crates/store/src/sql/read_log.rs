@@ -12,10 +12,11 @@ use serde_json::json;
 const BLOCKED_OWNERS: &str = "SELECT * FROM users WHERE tenant = ?1 AND status <> 'active'";
 const USER: &str = "SELECT * FROM users WHERE tenant = ?1 AND id = ?2 AND status <> 'removed'";
 const USERS: &str = "SELECT * FROM users WHERE tenant = ?1 AND id > ?2 AND status <> 'removed' ORDER BY id LIMIT ?3";
-const USAGE: &str = "SELECT key_id, hour, outcome, count FROM usage \
+const USAGE: &str = "SELECT key_id, hour, outcome, count, extra_cost FROM usage \
      WHERE key_id = ?1 AND hour >= ?2 AND hour < ?3 ORDER BY hour, outcome";
 
-const REFUSALS: &str = "SELECT u.key_id, u.outcome, max(u.hour) AS hour, CAST(sum(u.count) AS BIGINT) AS count \
+const REFUSALS: &str = "SELECT u.key_id, u.outcome, max(u.hour) AS hour, CAST(sum(u.count) AS BIGINT) AS count, \
+     CAST(0 AS BIGINT) AS extra_cost \
      FROM usage u JOIN keys k ON k.id = u.key_id \
      WHERE k.tenant = ?1 AND (?2 IS NULL OR k.subject = ?2) AND u.hour >= ?3 \
      AND u.outcome NOT IN ('valid', 'valid_retiring') GROUP BY u.key_id, u.outcome ORDER BY 4 DESC, 1 LIMIT ?4";

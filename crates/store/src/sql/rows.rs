@@ -169,6 +169,7 @@ pub(crate) fn usage_count(row: &impl Columns) -> Result<UsageCount, StoreError> 
         hour: time(row, "hour")?,
         outcome: owned(row, "outcome")?,
         count: revision(row, "count")?,
+        extra_cost: revision(row, "extra_cost")?,
     })
 }
 

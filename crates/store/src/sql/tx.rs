@@ -303,7 +303,10 @@ impl<E: WriteEngine> Tx for SqlTx<'_, E> {
     async fn add_counts(&mut self, counts: &[UsageCount], stale: Timestamp) -> Result<()> {
         let counts: Vec<_> = counts
             .iter()
-            .map(|one| json!([hex(&one.key.bytes()), one.hour.millis(), one.outcome, one.count]))
+            .map(|one| {
+                let key = hex(&one.key.bytes());
+                json!([key, one.hour.millis(), one.outcome, one.count, one.extra_cost])
+            })
             .collect();
         self.run(query(E::DIALECT.add_counts).bind(json!(counts).to_string()))
             .await?;

@@ -33,10 +33,11 @@ pub(super) const DIALECT: Dialect = Dialect {
     ),
     refuse_keys: "UPDATE keys SET last_refused_at = max(coalesce(keys.last_refused_at, 0), u.at) FROM \
          (SELECT unhex(value ->> 0) AS id, value ->> 1 AS at FROM json_each(?1)) AS u WHERE keys.id = u.id",
-    add_counts: "INSERT INTO usage (key_id, hour, outcome, count) \
-         SELECT unhex(value ->> 0), value ->> 1, value ->> 2, value ->> 3 FROM json_each(?1) WHERE true \
-         ON CONFLICT DO UPDATE SET count = count + excluded.count",
-    usage_of: "SELECT key_id, hour, outcome, count FROM usage \
+    add_counts: "INSERT INTO usage (key_id, hour, outcome, count, extra_cost) \
+         SELECT unhex(value ->> 0), value ->> 1, value ->> 2, value ->> 3, value ->> 4 FROM json_each(?1) WHERE true \
+         ON CONFLICT DO UPDATE SET count = count + excluded.count, \
+         extra_cost = extra_cost + excluded.extra_cost",
+    usage_of: "SELECT key_id, hour, outcome, count, extra_cost FROM usage \
          WHERE key_id IN (SELECT unhex(value) FROM json_each(?1)) AND hour >= ?2 AND hour < ?3 ORDER BY 1, 2, 3",
     add_traces: "INSERT INTO traces (key_id, outcome, address, count, last_at) \
          SELECT unhex(value ->> 0), value ->> 1, value ->> 2, value ->> 3, value ->> 4 FROM json_each(?1) WHERE true \

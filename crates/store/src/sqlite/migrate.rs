@@ -6,7 +6,7 @@ use crate::folded::folded;
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
 
 /// Number, name, text. A merged one is never edited (ARCHITECTURE.md, A9); Postgres has twins of most.
-const MIGRATIONS: [(i64, &str, &str); 11] = [
+const MIGRATIONS: [(i64, &str, &str); 12] = [
     (
         1,
         "foundation",
@@ -57,6 +57,11 @@ const MIGRATIONS: [(i64, &str, &str); 11] = [
         16,
         "folded_names",
         include_str!("../../migrations/sqlite/0016_folded_names.sql"),
+    ),
+    (
+        17,
+        "usage_costs",
+        include_str!("../../migrations/sqlite/0017_usage_costs.sql"),
     ),
 ];
 
@@ -136,13 +141,14 @@ mod tests {
             DROP TABLE limit_counters; DROP TABLE subject_keys; DROP INDEX keys_named; \
             DROP INDEX users_blocked_subjects; ALTER TABLE users DROP COLUMN subject; \
             ALTER TABLE keys DROP COLUMN last_refused_at; \
-            DROP INDEX keys_not_folded; ALTER TABLE keys DROP COLUMN folded_name";
+            DROP INDEX keys_not_folded; ALTER TABLE keys DROP COLUMN folded_name; \
+            ALTER TABLE usage DROP COLUMN extra_cost";
         connection.execute_batch(former).unwrap();
         migrate(&mut connection).unwrap();
         let versions = "SELECT group_concat(version) FROM keyreeve_migrations ORDER BY version";
         let versions: String = connection.query_row(versions, [], |row| row.get(0)).unwrap();
         assert_eq!(
-            versions, "1,2,4,5,6,9,12,13,14,15,16",
+            versions, "1,2,4,5,6,9,12,13,14,15,16,17",
             "the last were run, and the first two were not again"
         );
         assert!(connection.execute_batch("SELECT 1 FROM _sqlx_migrations").is_err());

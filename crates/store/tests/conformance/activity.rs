@@ -14,6 +14,7 @@ fn count(key: KeyId, hour: Timestamp, outcome: &str, count: u64) -> UsageCount {
         hour,
         outcome: outcome.to_owned(),
         count,
+        extra_cost: 0,
     }
 }
 
@@ -41,6 +42,21 @@ pub async fn counts_add_up_by_hour_and_outcome(world: World) {
     assert_eq!(usage(NOW, later(HOUR)).await.unwrap(), expected[..2]);
     assert_eq!(usage(later(1), later(HOUR + 1)).await.unwrap(), expected[2..]);
     assert_eq!(world.store.head().await.unwrap(), head, "counting is no change");
+}
+
+pub async fn costs_add_up_beside_the_counts(world: World) {
+    let key = KeyId::from_bytes([1; 16]);
+    let cost = |calls, extra_cost| UsageCount {
+        extra_cost,
+        ..count(key, NOW, "valid", calls)
+    };
+    add(&world, vec![cost(2, 0), cost(0, 7)]).await;
+    add(&world, vec![cost(1, 4), count(key, NOW, "revoked", 3)]).await;
+    let usage = world.store.usage(key, NOW, later(HOUR)).await.unwrap();
+    assert_eq!(usage, [count(key, NOW, "revoked", 3), cost(3, 11)]);
+    assert_eq!(world.store.usage_of(&[key], NOW, later(HOUR)).await.unwrap(), usage);
+    let costs: Vec<_> = usage.iter().map(UsageCount::cost).collect();
+    assert_eq!(costs, [0, 14], "refused calls cost nothing");
 }
 
 pub async fn counts_are_forgotten_after_ninety_days(world: World) {

@@ -118,6 +118,7 @@ every_database! {
     slices::a_limit_that_was_set_back_or_taken_away_forgets_its_count,
     slices::counters_go_with_their_key,
     activity::counts_add_up_by_hour_and_outcome,
+    activity::costs_add_up_beside_the_counts,
     activity::counts_are_forgotten_after_ninety_days,
     activity::an_event_is_an_entry_and_nothing_else,
     activity::the_log_is_filtered_by_everything_that_is_asked,

@@ -1,6 +1,8 @@
 //! How children end, and what they report.
 
 use super::*;
+use keyreeve_core::Timestamp;
+use keyreeve_store::model::UsageCount;
 
 #[tokio::test]
 async fn a_child_that_never_acknowledges_is_closed_gets_no_lease_and_is_listed_until_then() {
@@ -175,6 +177,7 @@ pub(super) fn report(digest: Digest, denial: Option<Denial>, count: u32, world: 
         digest,
         denial,
         count,
+        extra_cost: 0,
         last_at: world.authority.now(),
     }
 }
@@ -184,8 +187,12 @@ async fn what_a_child_has_seen_counts_as_if_the_node_had_seen_it() {
     let world = World::under(Preset::Standard).await;
     let key = world.issue("one").await;
     let digest = key.secret.digest();
+    let costly = Reported {
+        extra_cost: 6,
+        ..report(digest, None, 5, &world)
+    };
     let seen = [
-        report(digest, None, 5, &world),
+        costly,
         report(digest, Some(Denial::Scope), 2, &world),
         report(Digest::of(b"nobody's"), None, 9, &world),
     ];
@@ -198,6 +205,12 @@ async fn what_a_child_has_seen_counts_as_if_the_node_had_seen_it() {
         world.counts(id).await,
         [("scope".to_owned(), 2), ("valid".to_owned(), 5)]
     );
+    let call = world.call();
+    let usage = world
+        .authority
+        .key_usage(&call, id, Timestamp::from_millis(0), Timestamp::from_millis(i64::MAX));
+    let costs: u64 = usage.await.unwrap().iter().map(UsageCount::cost).sum();
+    assert_eq!(costs, 11);
 }
 
 /// Three changes in one commit, as when many wait for the disk together: each is told as what it is.

@@ -16,7 +16,7 @@ const HOURS_MAX: u64 = 90 * 24;
 const HOURS_DEFAULT: u64 = 24;
 const HOUR_MS: i64 = 3_600_000;
 
-/// How often a key was verified, by hour and outcome, oldest first. Counts are kept for 90 days.
+/// How often a key was verified and what that cost, by hour and outcome, oldest first. Counts are kept for 90 days.
 ///
 /// `valid_retiring` counts calls that were still made with the secret before the last rotation.
 #[utoipa::path(
@@ -43,6 +43,7 @@ pub(crate) async fn handler(
     let counts = app.authority().key_usage(&call, key_id(&id)?, since, until).await?;
     let hour = |count: keyreeve_store::model::UsageCount| UsageHour {
         hour: count.hour.millis(),
+        cost: count.cost(),
         outcome: count.outcome,
         count: count.count,
     };

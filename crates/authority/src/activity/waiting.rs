@@ -1,0 +1,81 @@
+//! Activity that waits to be written.
+
+use super::{Place, WAITING_MAX};
+use keyreeve_core::coherence::{Entry, Moment};
+use keyreeve_core::{Digest, KeyId, Timestamp};
+use keyreeve_store::model::{Event, UsageCount};
+use std::collections::{HashMap, VecDeque};
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    /// Entries whose uses wait to be written, the longest first. Each stands here or in `first`, and once.
+    pub(super) queue: VecDeque<Entry>,
+    /// Those of them whose secret was never presented before: a retry asks for that.
+    pub(super) first: VecDeque<Entry>,
+    /// Last uses of secrets that the memory forgot before they were written, and those that could not be.
+    pub(super) waiting: HashMap<Digest, Timestamp>,
+    /// Handed to the store, not yet confirmed; still looked at, so that a reader sees no gap.
+    pub(super) on_the_way: HashMap<Digest, Timestamp>,
+    /// Secrets that were presented in calls that were refused, and when calls with secrets of keys were last refused: what
+    /// waits to be written, and what is handed to the store and not yet confirmed.
+    pub(super) refusals: Refusals,
+    pub(super) refusals_on_the_way: Refusals,
+    pub(super) counts: HashMap<(KeyId, &'static str), Counted>,
+    /// Counts of an hour that could not be written.
+    pub(super) unwritten: Vec<UsageCount>,
+    /// By key, outcome and address: how often, and when last.
+    pub(super) traces: HashMap<Place, (u64, Timestamp)>,
+    pub(super) reuses: HashMap<Digest, Moment>,
+    pub(super) events: Vec<Event>,
+}
+
+/// Verdicts of one kind on one key.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counted {
+    pub(super) count: u64,
+    /// What they cost beyond one unit each.
+    pub(super) extra_cost: u64,
+}
+
+impl Counted {
+    pub(super) fn of(count: u64) -> Self {
+        Self { count, extra_cost: 0 }
+    }
+}
+
+/// What calls that were refused leave behind.
+#[derive(Debug, Default)]
+pub(super) struct Refusals {
+    pub(super) presented: HashMap<Digest, Timestamp>,
+    pub(super) refused: HashMap<KeyId, Timestamp>,
+}
+
+impl Refusals {
+    pub(super) fn add(&mut self, presented: &[(Digest, Timestamp)], refused: &[(KeyId, Timestamp)]) {
+        for (digest, at) in presented {
+            if self.presented.len() < WAITING_MAX {
+                self.presented.entry(*digest).or_insert(*at);
+            }
+        }
+        for (key, at) in refused {
+            if self.refused.len() < WAITING_MAX || self.refused.contains_key(key) {
+                let last = self.refused.entry(*key).or_insert(*at);
+                *last = (*last).max(*at);
+            }
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.presented.is_empty() && self.refused.is_empty()
+    }
+}
+
+impl State {
+    pub(super) fn count(&mut self, key: KeyId, outcome: &'static str, more: Counted) {
+        if self.counts.len() < WAITING_MAX {
+            let sum = self.counts.entry((key, outcome)).or_default();
+            sum.count = sum.count.saturating_add(more.count);
+            sum.extra_cost = sum.extra_cost.saturating_add(more.extra_cost);
+        }
+    }
+}
