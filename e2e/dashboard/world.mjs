@@ -25,6 +25,12 @@ function newDatabase() {
   return `${postgres.slice(0, postgres.lastIndexOf('/'))}/${name}`;
 }
 
+/** Gives its place on the disk back. */
+function dropDatabase(url) {
+  const [server, name] = [url.slice(0, url.lastIndexOf('/')), url.slice(url.lastIndexOf('/') + 1)];
+  execFileSync('psql', ['-q', `${server}/postgres`, '-c', `DROP DATABASE IF EXISTS ${name} WITH (FORCE)`]);
+}
+
 let numbers = 0;
 
 function fakeTime() {
@@ -68,6 +74,7 @@ export async function startServer({ data = mkdtempSync(join(tmpdir(), 'keyreeve-
     stop() {
       child.kill('SIGKILL');
       rmSync(data, { recursive: true, force: true });
+      if (database) dropDatabase(database);
     },
     /** Ends, and starts on the same store at a later time. */
     async again(when) {

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 
 from documents import ROOT
 from harness import BINARY
@@ -14,17 +15,13 @@ from harness import BINARY
 WHEELS = pathlib.Path(sys.executable).parent
 # The longest that one block may take; those that build take longest.
 BLOCK_SECONDS = 1_200
+BEGAN = time.time()
 HOSTS = "127.0.0.1 localhost keys.example.com keys.example db.example\n::1 localhost\n"
-# `--release` is built without the optimizer, which takes a quarter of the time: the words are the document's. What the
-# optimizer makes of it is what all other suites run.
-PROFILE = """\
-[profile.release]
-opt-level = 0
-lto = false
-codegen-units = 256
-[profile.release.package."*"]
-opt-level = 0
-"""
+# `--release` is built as the tests build it (tested.toml), so that the libraries are there, and the workspace's own crates
+# without the optimizer, which is quicker: the words are the document's. What the optimizer makes of them is what all other
+# suites run.
+MEMBERS = ("keyreeve", *(f"keyreeve-{crate}" for crate in ("api", "authority", "client", "core", "server", "sim", "store")))
+PROFILE = (ROOT / "e2e/tested.toml").read_text() + "".join(f"{member}.opt-level = 0\n" for member in MEMBERS)
 GIT = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"}
 
 # Its own network, and what it writes into the machine's directories is seen by nobody and gone with it.
@@ -76,15 +73,18 @@ def clone(into):
                              env=environment).stdout
     if changed:
         subprocess.run(["git", "-C", str(into), "apply", "--whitespace=nowarn"], input=changed, check=True, env=environment)
+    # Every clone of a run lies at the same path and is as old as the run, so that cargo builds it once for all documents.
+    for file in into.rglob("*"):
+        os.utime(file, (BEGAN, BEGAN), follow_symlinks=False)
 
 
 def target_directory(base):
-    """Where the clone's cargo builds: without `--release` beside what is built already, so that libraries are there."""
+    """Where the clone's cargo builds: beside what is built already, so that libraries are there."""
     told = run("cargo", "metadata", "--format-version", "1", "--no-deps", "--offline", cwd=ROOT).stdout
     built = pathlib.Path(json.loads(told)["target_directory"])
     target = base / "target"
     target.mkdir()
-    for name, place in (("debug", built / "debug"), ("release", built / "documents")):
+    for name, place in (("debug", built / "debug"), ("release", built / "tested/release")):
         place.mkdir(parents=True, exist_ok=True)
         (target / name).symlink_to(place.resolve())
     (base / ".cargo").mkdir()

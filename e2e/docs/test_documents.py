@@ -1,6 +1,8 @@
 """Every command that a document shows is run as it stands there (documents.py has the rules)."""
 import os
+import pathlib
 import subprocess
+import tempfile
 import tomllib
 
 import pytest
@@ -44,14 +46,23 @@ def test_marks_and_what_a_block_says_of_its_output_are_read():
     assert server.is_server and server.line == 14
 
 
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """One place for all documents of a run, one after the other, and never that of an earlier run: cargo knows a build by
+    its path."""
+    return pathlib.Path(tempfile.mkdtemp(prefix="keyreeve-documents-", dir=tmp_path_factory.getbasetemp())) / "session"
+
+
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_the_commands_of_a_document_work_as_they_stand(path, tmp_path):
+def test_the_commands_of_a_document_work_as_they_stand(path, place):
     blocks = [block for block in commands(path) if block.reason is None]
     if not blocks:
         return
-    session = Session(blocks, tmp_path / "session")
-    session.run()
-    session.close()
+    session = Session(blocks, place)
+    try:
+        session.run()
+    finally:
+        session.close()
 
 
 SETTINGS = [block for path in paths() for block in blocks_of(path.read_text(), str(path.relative_to(ROOT)))
