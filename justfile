@@ -28,7 +28,7 @@ e2e-one TEST:
 
 # one seed of the simulator, with its trace
 sim SEED:
-    cargo run --profile tested --quiet -p keyreeve-sim -- run --seed {{SEED}} --trace
+    cargo run --release --quiet -p keyreeve-sim -- run --seed {{SEED}} --trace
 
 # write openapi.json from the handlers
 openapi:
