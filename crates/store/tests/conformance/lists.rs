@@ -103,7 +103,7 @@ pub async fn a_search_takes_every_character_as_it_is(world: World) {
 }
 
 pub async fn a_search_takes_no_regard_of_case_whatever_the_letters(world: World) {
-    for called in ["Ärger", "STRASSE", "ΟΔΟΣ", "Привет", "plain"] {
+    for called in ["Ärger", "STRASSE", "ΟΔΟΣ", "Привет", "plain", "Cafe\u{301}"] {
         world.issue("user_1", called).await;
     }
     for (text, found) in [
@@ -112,6 +112,8 @@ pub async fn a_search_takes_no_regard_of_case_whatever_the_letters(world: World)
         ("οδος", "ΟΔΟΣ"),
         ("ПРИВЕТ", "Привет"),
         ("PLAIN", "plain"),
+        ("a\u{308}rger", "Ärger"),
+        ("caf\u{e9}", "Cafe\u{301}"),
     ] {
         let search = KeyQuery {
             search: Some(text.to_owned()),
