@@ -1,5 +1,5 @@
-//! Which way SQLite goes for what must stay quick however many keys there are. It has no statistics, so it goes the same
-//! way for ten keys and for ten million.
+//! Query plans of SQLite for statements that must be fast however many keys there are. SQLite has no statistics here,
+//! so the plan is the same for ten keys and for ten million.
 
 use super::engine::DIALECT;
 use super::migrate::migrate;
