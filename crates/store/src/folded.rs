@@ -1,8 +1,9 @@
-//! Texts without regard to case, alike in every database and under every locale.
+//! Case folding, the same in every database and under every locale.
 
 use caseless::Caseless as _;
 
-/// A text with case folded (Unicode 3.13, toCasefold): `Straße` and `STRASSE` come to the same, and so do `ΟΔΟΣ` and `οδος`.
+/// Returns a text with case folded (Unicode 3.13, toCasefold): `Straße` and `STRASSE` become the same, and so do
+/// `ΟΔΟΣ` and `οδος`.
 pub(crate) fn folded(text: &str) -> String {
     text.chars().default_case_fold().collect()
 }
