@@ -183,6 +183,7 @@ impl Sim {
         let mut ready = lock(&self.ready);
         let now = inner.now;
         inner.paused.retain(|_, until| *until > now);
+        // Tasks may be woken in any order. Sorted, the choice depends on the seed alone.
         ready.sort_unstable();
         ready.dedup();
         ready.retain(|id| inner.tasks.contains_key(id));
@@ -224,6 +225,7 @@ impl Sim {
             }
             None => Some((Some(job), None)),
         };
+        // Without the lock: dropping a task may wake others.
         drop(inner);
         drop(leftover);
     }

@@ -32,7 +32,7 @@ pub(crate) enum Kind {
     SlowThreads,
     /// A node leaves and comes back, and nodes learn late that their commit was made (rule R7).
     Leaving,
-    /// Children look a key up at the moment at which it is changed (section 2.5).
+    /// Children look a key up at the moment at which it is changed (protocol.md, section 2.5).
     Meanwhile,
     /// The database's disk is slow, and its server loses unsynced commits without a restart (rule R18).
     SlowDisk,

@@ -51,7 +51,7 @@ impl Client {
         let (authority, call, id) = (Arc::clone(&process.authority), self.call(0), root_key.id);
         let work = async move {
             authority.revoke_root_key(&call, None, id).await?;
-            // The answer names no revision; there is no way back from it.
+            // The answer has no revision. Any will do, because a revoked root key is never activated again.
             let effect = Effect {
                 revision: 1,
                 ..Effect::default()

@@ -1,4 +1,4 @@
-//! Section 2.5: children look a key up at the moment at which it is changed.
+//! `docs/design/protocol.md`, section 2.5: children look a key up at the moment at which it is changed.
 
 use super::{Scene, spread, verify_everywhere};
 use crate::executor::{MS, Nanos};

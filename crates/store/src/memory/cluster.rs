@@ -206,6 +206,7 @@ impl Cluster for MemoryStore {
                     acked: row.acked,
                     renewals: row.renewals,
                 };
+                // The first change since the last wait for the disk keeps what a crash restores.
                 row.on_disk.get_or_insert(before);
                 row.acked = applied;
                 row.holding = holding.clone();

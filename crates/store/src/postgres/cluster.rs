@@ -177,6 +177,7 @@ impl Cluster for PostgresStore {
 
     async fn poll(&self, poll: &Poll, holding: &Holding) -> Result<Polled, StoreError> {
         let (is_renewal, applied) = (poll.is_renewal, poll.applied);
+        // `acked` for nodes of an older version, which do not read `holding`: below every held revision.
         let low = holding
             .oldest()
             .map_or(applied, |oldest| applied.min(oldest.saturating_sub(1)));

@@ -120,6 +120,7 @@ impl ReaderPool {
                     let slot = slot.map_err(|_| hung())??;
                     break Link::open_in(&self.config, Use::Reads, slot, until).await?;
                 }
+                // `notify_one` keeps a permit, so a connection that came back since the look above is not missed.
                 () = self.returned.notified() => {}
             }
         };

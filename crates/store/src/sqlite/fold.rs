@@ -77,6 +77,7 @@ fn committed(
             return Ok(());
         }
         if state.is_nearly_done.swap(false, Ordering::Relaxed) || pages >= limits.most {
+            // With all pages checkpointed, the next commit restarts the WAL. A failure leaves them for the next time.
             log.checkpoint().ok();
         } else {
             // A full channel holds a wake-up that was not received yet.
