@@ -23,8 +23,8 @@ use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Socket};
 /// How long the server may take to read the message that ends the connection.
 const GOODBYE: Duration = Duration::from_millis(200);
 /// How long the server may still hold a connection that was lost in the network, after this side has given it up. The
-/// server notices at the latest when a statement's time is over (4 s) and its answer was not acknowledged for another 5
-/// s; this side has waited 5 s of that itself (see `prepared::Use`).
+/// server notices at the latest when a statement's time is over (4 s) and its answer was not acknowledged for another
+/// 5 s; this side has waited 5 s of that itself (see `prepared::Use`).
 const LOST: Duration = Duration::from_secs(5);
 /// How long a request to cancel a statement may take.
 const CANCEL_DEADLINE: Duration = Duration::from_secs(1);

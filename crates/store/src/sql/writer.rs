@@ -2,8 +2,8 @@
 //!
 //! Changes wait in a queue. The writer takes one and all others that are waiting, up to a bound, and runs them in one
 //! transaction, each but the first in a savepoint of its own. It commits once, calls the observer once, and only then
-//! answers each. One disk sync thus serves many callers, and the change of a caller that gave up is still committed and
-//! applied.
+//! answers each. One disk sync thus serves many callers, and a change that has begun is committed and applied even if
+//! its caller gives up.
 
 use super::health::Health;
 use super::tx::SqlTx;
@@ -36,8 +36,8 @@ pub(crate) trait WriteEngine: Engine + Sized + 'static {
         Ok(())
     }
 
-    /// Queues statements in this order; they are run before the commit at the latest. Each row to insert or update must
-    /// be found.
+    /// Runs statements in this order, before the commit at the latest. Each of them that inserts or updates must touch a
+    /// row.
     async fn change(&mut self, statements: Vec<Statement<'_>>) -> Result<(), StoreError>;
     /// Opens a transaction, connecting first if needed. Waits for other writers until `until`.
     async fn begin(&mut self, until: Instant) -> Result<(), StoreError>;
