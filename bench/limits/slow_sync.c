@@ -1,4 +1,4 @@
-// A disk that takes $SLOW_SYNC_US microseconds longer to sync: for LD_PRELOAD.
+// For LD_PRELOAD: makes every sync take $SLOW_SYNC_US microseconds longer, as on a slower disk.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdlib.h>

@@ -15,16 +15,16 @@ settings.configure(
     ROOT_URLCONF="drf",
     USE_TZ=True,
     INSTALLED_APPS=["django.contrib.contenttypes", "django.contrib.auth", "rest_framework", "rest_framework_api_key"],
-    # One connection for good: by default each request would open the file again.
+    # One persistent connection: by default each request would open the file again.
     DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": os.environ["DATABASE"], "CONN_MAX_AGE": None,
                            "OPTIONS": {"init_command": "PRAGMA journal_mode = WAL"}}},
-    # Neither sessions nor passwords: the key is all that is looked at. And JSON is all that is answered.
+    # Neither sessions nor passwords: only the key is checked. Answers are JSON only.
     REST_FRAMEWORK={"DEFAULT_AUTHENTICATION_CLASSES": [], "UNAUTHENTICATED_USER": None,
                     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"]},
 )
 django.setup()
 
-# What follows wants the settings to be there.
+# The imports below need the settings.
 from django.core.management import call_command
 from django.core.wsgi import get_wsgi_application
 from django.urls import path

@@ -3,7 +3,7 @@ import Fastify from "fastify";
 import { verdictOf } from "./look-up.mjs";
 
 const text = { type: "string" };
-// With a schema Fastify compiles how the answer is written: that is what one takes it for.
+// With a schema Fastify compiles the serialization of the answer, which is a main reason to use it.
 const verdict = {
   type: "object",
   properties: {

@@ -1,4 +1,4 @@
-// The look-up people write themselves: the digest of a key leads to its record in Redis, as JSON.
+// A typical look-up by hand: the digest of a key leads to its record in Redis, as JSON.
 import { createHash } from "node:crypto";
 import Redis from "ioredis";
 

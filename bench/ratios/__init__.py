@@ -1,1 +1,1 @@
-"""Ratios in one run: every candidate once per round, so that a noisy machine moves all of them alike."""
+"""Ratios in one run: every candidate once per round, so that a noisy machine affects all of them alike."""

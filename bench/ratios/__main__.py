@@ -24,7 +24,7 @@ class Plan:
 
 
 def versions(parts):
-    """What was measured against what."""
+    """Returns the versions of both sides and of the machine."""
     commands = (["nginx", "-v"], ["redis-server", "--version"], ["wrk", "-v"], ["postgres", "--version"])
     found = []
     for command in commands:
@@ -82,10 +82,10 @@ def planned(chosen):
 def main():
     chosen = chosen_options()
     plan = planned(chosen)
-    # Ended from outside, everything that was started is still stopped.
+    # On a signal, everything that was started is still stopped.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: ended"))
     if chosen.write and "curve" in chosen.parts:
-        # Better now than after an hour.
+        # Check this now and not after an hour.
         report.around(report.CURVE)
     if "peers" in chosen.parts:
         peers.install()

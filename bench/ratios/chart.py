@@ -6,13 +6,13 @@ WIDTH, HEIGHT = 800, 420
 LEFT, RIGHT, TOP, BOTTOM = 56, 600, 84, 360
 LABEL_GAP = 17
 TICK_STEPS = (0.1, 0.2, 0.25, 0.5, 1, 2, 5, 10, 20, 50)
-# Of four lines each, with enough contrast on white and on black.
+# Four line colours each, with enough contrast on white and on black.
 LIGHT = ("#2a6fc9", "#157f57", "#b05a10", "#7648c0")
 DARK = ("#6aaef8", "#4cc38f", "#eba05f", "#b79bf5")
 
 
 def lines(title, subtitle, across, series):
-    """`series` has points `(x, ratio)` under each name. A ratio of one is a dashed line."""
+    """Returns the SVG. `series` has points `(x, ratio)` under each name. A ratio of one is a dashed line."""
     place = Scale(series)
     described = "; ".join(f"{name}: " + ", ".join(f"{ratio:.2f} at {x:,}" for x, ratio in points)
                           for name, points in series.items())
@@ -22,7 +22,7 @@ def lines(title, subtitle, across, series):
         f'<title id="title">{html.escape(title)}</title>',
         f'<desc id="desc">{html.escape(subtitle)}. {html.escape(described)}.</desc>',
         f"<style>{style(len(series))}</style>",
-        # Its own ground: who shows the picture may have another taste in colours than who looks at it.
+        # A background of its own: the page may have another colour scheme than the reader.
         f'<rect width="{WIDTH}" height="{HEIGHT}" rx="8" class="ground"/>',
         text(LEFT - 36, 28, title, "strong"),
         text(LEFT - 36, 50, subtitle, "faint"),
@@ -35,7 +35,7 @@ def lines(title, subtitle, across, series):
 
 
 class Scale:
-    """Where a point is. The vertical axis begins at nothing, so that half as high is half as fast."""
+    """Returns the coordinates of a point. The vertical axis begins at 0, so that half the height is half the speed."""
 
     def __init__(self, series):
         found = [point for points in series.values() for point in points]
@@ -93,7 +93,7 @@ def line(place, number, points):
 
 
 def labels(place, series):
-    """Each line's name beside its end, moved apart where ends are close."""
+    """Writes each line's name beside its end, moved apart where ends are close."""
     ends = sorted((place.y(points[-1][1]), number, name, points[-1][1])
                   for number, (name, points) in enumerate(series.items()))
     heights = apart([end[0] for end in ends])
@@ -103,7 +103,7 @@ def labels(place, series):
 
 
 def apart(heights):
-    """The same heights, downwards; those that are too close push each other away, and none goes below the axis."""
+    """Returns the heights, downwards; those that are too close are moved apart, and none is below the axis."""
     placed = list(heights)
     for _ in range(100):
         for upper, lower in zip(range(len(placed)), range(1, len(placed))):

@@ -9,7 +9,7 @@ from . import chart, generators, report as reports, rows, scale, servers
 
 SIZES = (1_000, 100_000, 1_000_000, 10_000_000)
 CONNECTIONS = (1, 8, 64, 256)
-# As many as a node remembers by default.
+# The default capacity of a node.
 REMEMBERED = 2_000_000
 
 
@@ -29,7 +29,7 @@ class Point:
 
 
 class Curve:
-    """All points that were measured, as a table and as a picture, and what was seen with the most keys."""
+    """All measured points, as a table and as a picture, and the measurements with the most keys."""
 
     def __init__(self):
         self.points = []
@@ -55,7 +55,8 @@ def connections_of(number):
 
 
 def curve(plan, report):
-    """One Keyreeve grows from size to size; with each, both servers in turns over the same connections, on one vCPU."""
+    """One Keyreeve grows from size to size; at each, both servers run in turns over the same connections, on one
+    vCPU."""
     largest = min(plan.keys, SIZES[-1])
     sizes = [size for size in SIZES if size < largest] + [largest]
     report.curve = Curve()
@@ -83,7 +84,7 @@ def curve(plan, report):
 
 
 def grow(keyreeve, folder, issued, size):
-    """Issues what is missing, and gives the file of those that are asked for: they are spread over all."""
+    """Issues the missing keys. Returns the file of those that are verified: they are spread over all."""
     began = time.monotonic()
     secrets = folder / "all.txt"
     with secrets.open("a") as file:

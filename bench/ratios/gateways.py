@@ -1,5 +1,5 @@
-"""Part `gateways`: what a check adds to a request behind each gateway. With the files that are shipped, and with the same
-files without the check. Needs what scripts/setup installs."""
+"""Part `gateways`: what a check adds to a request behind each gateway, with the shipped files and with the same files
+without the check. Needs what scripts/setup installs."""
 import dataclasses
 import json
 import os
@@ -13,9 +13,9 @@ from . import generators, servers
 
 WHEELS = servers.HERE.parent / "e2e/.venv/bin"
 KEYS = 1_000
-# One connection is asked for the time that a check takes; several for what is left of the rate.
+# One connection measures the time of a check; several measure the request rate that remains.
 ONE, MANY = 1, 32
-# What a check may cost: the median latency with it, over that without.
+# Goal: the median latency with a check, over that without.
 LATENCY_AT_MOST, RATE_AT_LEAST = 3, 0.25
 
 
@@ -24,7 +24,7 @@ class Gateway:
     name: str
     command: tuple
     file: str
-    # What is taken out of the file, so that nothing is asked.
+    # What is removed from the file, so that no check is made.
     check: str
 
 
@@ -47,7 +47,7 @@ GATEWAYS = (
 
 
 class Running(servers.Server):
-    """A gateway between an API and, if it asks, Keyreeve."""
+    """A gateway between an API and, if it checks, Keyreeve."""
 
     def __init__(self, gateway, folder, check, upstream, has_check):
         folder = folder / (gateway.name + ("-with" if has_check else "-without"))
@@ -85,7 +85,7 @@ def gateways(plan, report):
 
 
 class Checked(servers.Keyreeve):
-    """A Keyreeve whose check listener is known."""
+    """A Keyreeve with a known check listener."""
 
     def __init__(self, data, cpus):
         port = servers.free_port()
@@ -95,7 +95,7 @@ class Checked(servers.Keyreeve):
 
 def measure(plan, report, name, sides, keys):
     for side in sides:
-        # A gateway may listen before it is ready; a round counts only good answers.
+        # A gateway may listen before it is ready; a round counts only successful answers.
         warm(side, keys)
     rounds = {(side, connections): [] for side in sides for connections in (ONE, MANY)}
     for _ in range(plan.rounds):
@@ -122,7 +122,7 @@ def measure(plan, report, name, sides, keys):
 
 
 def load(side, seconds, connections, cpus, keys):
-    """A round; what `generators` calls p99 is the median here."""
+    """A round. What `generators` calls p99 is the median here."""
     return generators.wrk_without_errors(side, "gateway", seconds, connections, cpus, KEYS=keys)
 
 

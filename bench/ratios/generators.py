@@ -11,7 +11,7 @@ from .servers import HERE
 
 @dataclasses.dataclass
 class Load:
-    """What one round gave."""
+    """The result of one round."""
     rate: float
     requests: int
     errors: int
@@ -50,7 +50,7 @@ def redis_get(server, requests, connections, cpus):
 
 
 def h2load(url, seconds, cpus, *options):
-    """Requests a second."""
+    """Returns requests per second."""
     done = subprocess.run(["taskset", "-c", cpus, "h2load", "-t", "1", "-D", str(seconds), *map(str, options), url],
                           capture_output=True, text=True, check=True)
     rate = re.search(r"finished in .*?, ([\d.]+) req/s", done.stdout)
@@ -62,7 +62,7 @@ def h2load(url, seconds, cpus, *options):
 
 
 def requests(port, count, bodies, headers, connections=8):
-    """Sends exactly `count` requests over some connections, one under way on each."""
+    """Sends exactly `count` requests over some connections, one at a time on each."""
     sockets = [socket.create_connection(("127.0.0.1", port), 600) for _ in range(connections)]
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     wire = [f"POST /v1/verify HTTP/1.1\r\nHost: bench\r\n{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()

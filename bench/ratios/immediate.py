@@ -1,4 +1,4 @@
-"""What it costs that a revocation is immediate: several nodes on one Postgres, against a plain durable commit."""
+"""The cost of an immediate revocation: several nodes on one Postgres, against a plain durable commit."""
 import contextlib
 import http.client
 import json
@@ -15,7 +15,7 @@ import time
 from .servers import BIN, free_port
 
 SCRIPT = pathlib.Path(__file__).resolve().parents[2] / "scripts/postgres"
-# The shortest lease with which nodes poll once a second, as they do by default.
+# The shortest lease with which nodes poll once per second, as they do by default.
 LEASE = "5s"
 WAIT_MS = 6_750
 
@@ -43,7 +43,7 @@ class Postgres:
         return run("psql", "-qAt", self.server + database if database else self.url, "-c", statement).strip()
 
     def commits_ms(self, key, seconds):
-        """Latencies of plain durable commits of one key's row."""
+        """Returns latencies of plain durable commits of one key's row."""
         with tempfile.TemporaryDirectory() as folder:
             script = pathlib.Path(folder, "commit.sql")
             script.write_text("BEGIN; SELECT set_config('keyreeve.writer', 'on', TRUE); UPDATE keys SET note = 'x' "
@@ -137,7 +137,8 @@ def nodes(count, database):
 
 
 def revoked_ms(nodes, number):
-    """Latencies of revocations, each of a key that every node remembers; and each is refused on the first request."""
+    """Returns latencies of revocations of keys that every node remembers. Each is refused on the first request
+    afterwards."""
     taken = []
     for place in range(number):
         key = nodes[place % len(nodes)].issue()
@@ -156,7 +157,7 @@ def p(values, share):
 
 
 def immediate(plan, report):
-    """How long revocations take on several nodes, what they cost, and how many are made at a time."""
+    """How long revocations take on several nodes, their cost, and how many are made per second."""
     per_round = 40 if plan.rounds > 3 else 15
     postgres = Postgres()
     try:
@@ -184,7 +185,7 @@ def against_commits(plan, report, postgres, running, per_round, goal):
     note = (f"{statistics.median(revocations):.1f} to {statistics.median(commits):.2f} ms; "
             f"p99 {p(revocations, 0.99):.1f} ms [{min(ratios):.1f}..{max(ratios):.1f}]")
     name = f"{len(running)} nodes"
-    # With three nodes: 4 commits and 10 ms. With more, what p50 may be at most.
+    # With three nodes: 4 commits and 10 ms. With more, the bound of p50.
     commit = statistics.median(commits)
     most = 4 + 10 / commit if len(running) == 3 else goal / commit
     what = f"revoke acknowledged by {name} / plain durable commit"
@@ -195,7 +196,7 @@ def against_commits(plan, report, postgres, running, per_round, goal):
 
 
 def without_statements(report, postgres, running):
-    """Verifications of known keys reach the database with nothing."""
+    """Verifications of known keys make no database query."""
     key = running[0].issue()
     time.sleep(2)
     for node in running:
@@ -247,7 +248,7 @@ def stopped(report, running):
 
 
 def pooled(report, postgres, number):
-    """Behind PgBouncer in transaction mode no notification arrives: the poll interval is what it takes."""
+    """Behind PgBouncer in transaction mode no notification arrives, so the poll interval is the bound."""
     pooler = Pooler(postgres)
     try:
         with nodes(3, pooler.url(postgres.new_database())) as running:

@@ -1,4 +1,4 @@
-"""Rows 6 and 7: verify against what a comparable team would run instead. The servers are those of bench/peers."""
+"""Rows 6 and 7: verify against what a comparable team would run instead. The servers are in bench/peers."""
 import contextlib
 import dataclasses
 import hashlib
@@ -16,9 +16,9 @@ from . import generators, rows, servers
 
 PLACE = servers.HERE / "peers"
 REDIS_KEYS = 10_000
-# Node becomes three times as fast while it compiles what is used most. That time is nobody's.
+# Node becomes three times as fast while it compiles frequently used code. That time is not measured.
 WARM_SECONDS = 6
-# What of all that is installed has a name that says something.
+# The installed packages to name in the report.
 NODE_NAMES = ("better-auth", "@better-auth/api-key", "better-sqlite3", "fastify", "express", "ioredis")
 PYTHON_NAMES = ("fastapi", "uvicorn", "redis", "hiredis", "Django", "djangorestframework",
                 "djangorestframework-api-key", "gunicorn")
@@ -30,7 +30,7 @@ class Candidate:
     name: str
     goal: int
     program: str
-    # It issues that many keys itself; those of the others are in Redis.
+    # It issues this many keys itself; those of the others are in Redis.
     own_keys: int = 0
     setup: str = ""
     # The key is in the header, under this scheme, and not in the body.
@@ -52,7 +52,7 @@ def install():
 
 
 def versions():
-    """As the lock files have them, and so as they are installed."""
+    """Returns the versions in the lock files, which are the installed ones."""
     packages = json.loads((PLACE / "package-lock.json").read_text())["packages"]
     node = next(entry["version"] for path, entry in packages.items() if path.startswith("node_modules/node-linux-"))
     python = re.search(r"^version = (\S+)", (PLACE / ".venv/pyvenv.cfg").read_text(), re.MULTILINE)[1]
@@ -63,7 +63,7 @@ def versions():
 
 
 class Peer(servers.Server):
-    """One of the candidates, which listens when its keys are there. Its Redis is part of it."""
+    """One of the candidates. It listens when its keys are stored. Its Redis is part of it."""
 
     def __init__(self, candidate, folder, cpus, redis):
         self.redis = None if candidate.own_keys else redis
@@ -94,7 +94,7 @@ class Peer(servers.Server):
 
 
 class Subject(servers.Keyreeve):
-    """Keyreeve, asked like a peer."""
+    """Keyreeve, with the requests of a peer."""
     scheme = ""
 
     def prepare(self, folder, count):
@@ -130,7 +130,7 @@ def peers(plan, report):
 
 
 def fill(redis, keys):
-    """Keys into Redis under their digests, each with what a verdict says of it."""
+    """Stores keys in Redis under their digests, each with the contents of a verdict."""
     made = ["sk_live_" + secrets.token_urlsafe(32) for _ in range(REDIS_KEYS)]
     commands = []
     for number, key in enumerate(made):
@@ -145,7 +145,7 @@ def fill(redis, keys):
 
 
 def check(server):
-    """Whether it tells a good key from a bad one: a server that does not look is no peer."""
+    """Checks that it accepts a good key and refuses a bad one: a server that does not look keys up is no peer."""
     with server.keys.open() as file:
         key = file.readline().strip()
     flipped = key[:-1] + ("a" if key[-1] != "a" else "b")

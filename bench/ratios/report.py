@@ -1,4 +1,4 @@
-"""What was measured, as it is printed and as it stands on the page."""
+"""The measurements, as they are printed and as the page shows them."""
 import pathlib
 
 DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
@@ -29,14 +29,14 @@ class Rows:
 
 
 class Report(Rows):
-    """The table, and the curve with what was seen where it ends."""
+    """The table, and the curve with the measurements at its end."""
 
     def __init__(self):
         super().__init__()
         self.curve = None
 
     def write(self, introduction):
-        """Puts what was measured in the place of what was there before; what was not measured is kept."""
+        """Replaces the measurements on the page; parts that were not measured are kept."""
         if self.rows:
             put(TABLE, [introduction, "", *self.table()])
         if self.curve:
@@ -46,14 +46,14 @@ class Report(Rows):
 
 
 def put(marks, lines):
-    """Replaces what stands between two marks of the page; the rest of the page is kept."""
+    """Replaces the text between two markers of the page; the rest of the page is kept."""
     head, tail = around(marks)
     begin, end = marks
     PAGE.write_text("\n".join([head + begin, *lines, end + tail]))
 
 
 def around(marks):
-    """The page before and after what stands between two marks."""
+    """Returns the page before and after the text between two markers."""
     begin, end = marks
     head, found, rest = PAGE.read_text().partition(begin)
     _, closed, tail = rest.partition(end)

@@ -30,7 +30,7 @@ def verify_against_limits(plan, report):
             fill = ["redis-benchmark", "-p", str(redis.port), "-t", "set", "-n", "200000", "-r", "100000", "-q"]
             subprocess.run(fill, stdout=subprocess.DEVNULL, check=True)
             at_start = keyreeve.resident_bytes()
-            # By one caller: what large requests take while several are under way is no part of what a key takes.
+            # By one client: the time of large requests in parallel is no part of the cost of a key.
             secrets = keyreeve.issue(plan.keys, callers=1)
             keyreeve.remember(secrets, callers=1)
             keyreeve.settle()
@@ -81,7 +81,7 @@ def rounds(plan, report, connections, candidates, environment):
 
 
 def instructions(plan, report):
-    """3: user instructions of a request, by the difference between two counts. Hardware SHA-256 is not seen there."""
+    """3: user instructions of a request, as the difference of two counts. Hardware SHA-256 is not counted there."""
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         keyreeve = servers.Keyreeve(folder / "data", plan.cpu)
@@ -126,7 +126,8 @@ def inside(plan, report):
         keyreeve = servers.Keyreeve(folder / "data", "0-1")
         try:
             path = folder / "all.txt"
-            # The node knows them already: a verifier asks for each key alone, and the database would be asked so too.
+            # Fills the node first: a verifier fetches each key alone, and each would otherwise be a query to the
+            # database.
             with path.open("w") as file:
                 keyreeve.issue_to(file, range(plan.keys))
             keyreeve.settle()

@@ -1,4 +1,4 @@
-"""Rows S1 to S4: what many keys cost beside verification, and what a flood of junk does to a revocation."""
+"""Rows S1 to S4: the cost of many keys beside verification, and the effect of a flood of junk on a revocation."""
 import contextlib
 import os
 import pathlib
@@ -33,7 +33,7 @@ def many_keys(report, folder):
 
 
 def created_and_revoked(report, keyreeve):
-    """S2: by several callers. S3: in one call, until the answer, which comes when it is effective."""
+    """S2: by several clients. S3: in one call, until the answer, which is sent when the change is effective."""
     begun = time.perf_counter()
     secrets = keyreeve.issue(MANY)
     taken = time.perf_counter() - begun
@@ -52,7 +52,7 @@ def created_and_revoked(report, keyreeve):
 
 
 def lists(keys, report, keyreeve):
-    """S1: what a page of the list takes, whatever it is asked for."""
+    """S1: the time of a page of the list, with each filter."""
     connection = keyreeve.connection()
     for what, query in (("the newest keys", "limit=100"), ("a name that nobody has", "query=nobody-has-this&limit=100"),
                         ("of one owner", f"subject=user_{keys - 1}"), ("revoked keys", "state=revoked&limit=100")):
@@ -69,7 +69,7 @@ def lists(keys, report, keyreeve):
 
 
 def started_again(keys, report, data):
-    """S1: a start with all those keys in the database, and how much the process holds then."""
+    """S1: a start with all those keys in the database, and the memory of the process then."""
     begun = time.perf_counter()
     keyreeve = servers.Keyreeve(data, "0-1")
     taken = time.perf_counter() - begun
@@ -81,7 +81,7 @@ def started_again(keys, report, data):
 
 
 def flood(plan, report, folder, postgres):
-    """S4: revocations on three nodes, of which one is asked for junk by the tens of thousands; all on two cores."""
+    """S4: revocations on three nodes, one of which gets junk by the tens of thousands; all on two cores."""
     stranger = servers.Keyreeve(folder / "stranger", "0-1")
     try:
         forged = stranger.issue(JUNK)

@@ -1,4 +1,4 @@
-"""Servers under measurement: started pinned, watched by their session, and ended with all that is in it."""
+"""Servers under measurement: started on fixed CPUs, measured by session, and stopped with all their processes."""
 import concurrent.futures
 import contextlib
 import http.client
@@ -15,9 +15,9 @@ HERE = pathlib.Path(__file__).resolve().parent.parent
 TICKS = os.sysconf("SC_CLK_TCK")
 BIN = os.environ.get("KEYREEVE_BIN", "keyreeve")
 LIMITS = pathlib.Path(os.environ.get("LIMITS_BIN", "."))
-# How many ask for new keys at once: several batches share a commit.
+# Clients that create keys concurrently: several batches share a commit.
 CALLERS = 8
-# The most keys that one request may create, and verify.
+# Maximum number of keys that one request may create, and verify.
 CREATE_BATCH, VERIFY_BATCH = 1_000, 100
 RUNNING = []
 
@@ -29,13 +29,13 @@ def free_port():
 
 
 def stop_all():
-    """Whatever went wrong, nothing stays behind."""
+    """Stops everything that was started, also after an error."""
     for server in list(RUNNING):
         server.stop()
 
 
 class Server:
-    """A process, those it starts in turn, and their address. `cpus` is what taskset takes."""
+    """A process, its child processes, and their address. `cpus` is the argument of taskset."""
 
     def __init__(self, command, port, cpus, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options):
         self.port = port
@@ -57,10 +57,10 @@ class Server:
         raise SystemExit(f"bench: {self.process.args} does not listen")
 
     def cpu_seconds(self):
-        """What all processes of its session have used: a server may have workers."""
+        """Returns the CPU time of all processes of its session: a server may have workers."""
         ticks = 0
         for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
-            # A process may end while it is looked at.
+            # A process may end while it is read.
             with contextlib.suppress(OSError):
                 fields = stat.read_text().rsplit(")", 1)[1].split()
                 if int(fields[3]) == self.process.pid:
@@ -74,7 +74,7 @@ class Server:
         return 0
 
     def settle(self, seconds=120):
-        """Waits until the process is idle: what the preparation left to write must not be measured."""
+        """Waits until the process is idle: writes that the preparation left must not be measured."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             before = self.cpu_seconds()
@@ -97,7 +97,7 @@ class Server:
 
 
 class Keyreeve(Server):
-    """A fresh instance whose tenant may issue as many keys as it likes."""
+    """A new instance whose tenant has no limit on keys."""
 
     def __init__(self, data, cpus, before=(), options=(), listen="127.0.0.1:0"):
         command = [*before, BIN, "serve", "--data", data, "--listen", listen, "--check-listen", "127.0.0.1:0",
@@ -129,23 +129,23 @@ class Keyreeve(Server):
         return json.loads(text)
 
     def issue(self, count, callers=CALLERS):
-        """Issues keys and gives their secrets."""
+        """Issues keys and returns their secrets."""
         made = self.spread(self.issue_batch, each(range(count), CREATE_BATCH), callers)
         return [secret for batch in made for secret in batch]
 
     def remember(self, secrets, callers=CALLERS):
-        """Has every key verified once, so that all are in memory."""
+        """Verifies every key once, so that all are in memory."""
         for _ in self.spread(self.remember_batch, each(secrets, CREATE_BATCH), callers):
             pass
 
     def issue_to(self, file, numbers):
-        """Issues these keys, has each remembered, and writes the secrets to a file as they come: there may be many."""
+        """Issues keys, verifies each once, and writes the secrets to a file as they arrive: there may be many."""
         for batch in self.spread(self.issue_remembered, each(numbers, CREATE_BATCH)):
             file.writelines(secret + "\n" for secret in batch)
         file.flush()
 
     def spread(self, work, parts, callers=CALLERS):
-        """The results of `work(connection, part)` in the order of the parts, from several threads."""
+        """Returns the results of `work(connection, part)` in the order of the parts, from several threads."""
         own = threading.local()
 
         def one(part):

@@ -1,4 +1,4 @@
-"""Row 13: other ways than HTTP over TCP. Server and generator share one vCPU, the candidates take turns."""
+"""Row 13: other transports than HTTP over TCP. Server and generator share one vCPU, the candidates take turns."""
 import json
 import pathlib
 import statistics
@@ -72,7 +72,7 @@ def asked_once(url, data):
 
 
 def check_request(secret):
-    """What Envoy asks: CheckRequest.attributes.request.http.headers, as Protocol Buffers."""
+    """The request of Envoy: CheckRequest.attributes.request.http.headers, as Protocol Buffers."""
     header = field(1, b"authorization") + field(2, f"Bearer {secret}".encode())
     return field(1, field(4, field(2, field(3, header))))
 

@@ -1,4 +1,5 @@
-"""Row 11: what it costs to make keys, by 32 and 64 callers, by one alone and in batches, against one durable row each."""
+"""Row 11: the cost of creating keys, by 32 and 64 callers, by one alone and in batches, against one durable row
+each."""
 import pathlib
 import statistics
 import subprocess
@@ -9,12 +10,12 @@ from .immediate import Node, Postgres
 from .rows import between
 
 median = statistics.median
-# Most disks that outlive a power cut take longer to sync than one that hardly does. Microseconds.
+# Most disks that survive a power cut take longer to sync than a very fast one. Microseconds.
 SLOWER_US = (0, 500, 1_000)
 
 
 def creations(plan, report):
-    """On SQLite and on Postgres, each against plain inserts on the same disk, in turns; and where a sync takes longer."""
+    """On SQLite and on Postgres, each against plain inserts on the same disk, in turns; also with slower syncs."""
     with tempfile.TemporaryDirectory(dir=plan.disk) as name:
         for microseconds in SLOWER_US:
             on_sqlite(plan, report, pathlib.Path(name, str(microseconds)), microseconds)
@@ -23,7 +24,7 @@ def creations(plan, report):
 
 
 def slowly(microseconds):
-    """What makes every sync of a process take longer, and how the table says so."""
+    """Returns the environment that slows every sync of a process down, and the note for the table."""
     if not microseconds:
         return {}, ""
     environment = {"LD_PRELOAD": str(servers.LIMITS / "slow_sync.so"), "SLOW_SYNC_US": str(microseconds)}
@@ -57,7 +58,7 @@ def on_postgres(plan, report, microseconds):
 
 
 class OverHttp:
-    """A node as the load generator sees it."""
+    """A node, for the load generator."""
     root_key = property(lambda self: Node.root_key)
 
     def __init__(self, node):
@@ -72,7 +73,7 @@ def output(command):
 
 
 def plain_inserts(postgres, seconds):
-    """Rows a second of one client that waits for the disk each time."""
+    """Returns rows per second of one client that waits for the disk each time."""
     with tempfile.NamedTemporaryFile("w", suffix=".sql") as script:
         script.write("INSERT INTO plain VALUES (sha256(random()::text::bytea), 'user_2f4KmXyZ', 'production', 1799999999);\n")
         script.flush()

@@ -1,13 +1,13 @@
--- Asks Keyreeve whether a request may go on. Written by: keyreeve gateways snippet haproxy
+-- Asks Keyreeve whether a request is allowed. Written by: keyreeve gateways snippet haproxy
 --
--- By a socket of its own and not by core.httpclient, which HAProxy 2.6 gives no way to keep from trying again for
--- seconds when nobody answers.
+-- It uses a socket of its own and not core.httpclient: in HAProxy 2.6 that retries for seconds if there is no answer,
+-- and no option prevents it.
 
--- Headers that a key is looked for in. If the check policy looks in others, name those.
+-- Headers that may carry a key. If the check policy names others, list those.
 local key_headers = { "authorization", "x-api-key" }
 -- A root key with keys:verify, if the check policy demands a credential of the gateway.
 local gateway_credential = nil
--- How long Keyreeve may be silent, in seconds.
+-- Maximum time to wait for Keyreeve, in seconds.
 local wait_seconds = 2
 local lines_max, body_bytes_max = 64, 65536
 
@@ -33,7 +33,7 @@ local function question(txn, address, path)
     local sent = txn.http:req_get_headers()
     for _, name in ipairs(key_headers) do
         local values = sent[name]
-        -- All of them: whether two are one too many is for Keyreeve to say.
+        -- All values are sent: Keyreeve decides whether two are too many.
         local place = 0
         while values ~= nil and values[place] ~= nil do
             table.insert(lines, name .. ": " .. values[place])
@@ -46,7 +46,7 @@ local function question(txn, address, path)
     return table.concat(lines, "\r\n") .. "\r\n\r\n"
 end
 
--- The status, the headers and the body of an answer; nothing if it is not whole.
+-- Returns the status, the headers and the body of an answer; nil if it is incomplete.
 local function read(socket)
     local first = socket:receive("*l")
     local status = first and tonumber(first:match("^HTTP/1%.1 (%d%d%d)"))
@@ -98,5 +98,5 @@ core.register_action("keyreeve", { "http-req" }, function(txn, address, path)
         end
         refuse(txn, status, kept, body or "")
     end
-    -- Whatever else: the rule after this one lets nobody through.
+    -- In any other case the rule after this one denies the request.
 end, 2)

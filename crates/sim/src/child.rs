@@ -1,4 +1,5 @@
-//! A verifier inside an application: the shipped memory of a child, hanging on one of the nodes by a connection.
+//! A verifier inside an application: the shipped state of a downstream verifier (a child), with a connection to one of
+//! the nodes.
 
 mod answers;
 mod node_side;
@@ -19,12 +20,12 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
-/// Secrets that it remembers: few, so that it also forgets.
+/// Secrets that it remembers: few, so that it also evicts some.
 const REMEMBERED: usize = 128;
 const PING: Nanos = 300 * MS;
-/// Whoever is silent for so long is gone, for the child and for the node.
+/// After this long without a message the other end counts as gone: for the child and for the node.
 const SILENCE: (Nanos, Nanos) = (2_500 * MS, 6_000 * MS);
-/// When one that will hang does.
+/// When a child of [`Manner::Hangs`] stops reading.
 const HANGS_AFTER: Nanos = 2_000 * MS;
 /// Longer than any lease lasts by any clock.
 const STAYS: Nanos = 3_500 * MS;
@@ -32,21 +33,21 @@ const STAYS: Nanos = 3_500 * MS;
 /// How an application behaves towards its node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Manner {
-    /// As it should.
+    /// It follows the protocol.
     Honest,
-    /// It carries everything out and never says so.
+    /// It carries out every order and never acknowledges it.
     NeverSaysSo,
-    /// It carries everything out and says so late.
+    /// It carries out every order and acknowledges it late.
     SaysSoLate(Nanos),
-    /// Its thread for the connection is slow, and the rest of it answers from memory meanwhile.
+    /// Its thread for the connection is slow, while its other threads answer from memory.
     IsSlow(Nanos),
-    /// It reads nothing any more, asks for leases, and answers from the one that it has.
+    /// It stops reading, asks for leases, and answers from the lease that it has.
     Hangs,
-    /// Sent away, it stays and answers from the lease that it has.
+    /// When it is sent away, it stays and answers from the lease that it has.
     Stays,
 }
 
-/// A root key of a child, and the ground that its end is.
+/// A root key of a child, and the ground of its revocation.
 #[derive(Clone)]
 pub(crate) struct RootKeyHeld {
     pub(crate) id: RootKeyId,
@@ -54,14 +55,14 @@ pub(crate) struct RootKeyHeld {
     pub(crate) ground: Ground,
 }
 
-/// Whose a child is.
+/// The properties of a child.
 #[derive(Clone)]
 pub(crate) struct Identity {
     pub(crate) manner: Manner,
     pub(crate) reach: Reach,
-    /// `None` until it was made.
+    /// `None` until it is created.
     pub(crate) root_key: Arc<Mutex<Option<RootKeyHeld>>>,
-    /// How long a lease it asks for, in milliseconds; `None` is as long as there is.
+    /// The lease that it requests, in milliseconds; `None` requests the longest.
     pub(crate) lease_ms: Option<u64>,
 }
 
@@ -86,7 +87,7 @@ enum NodeSays {
         /// For the checker: when the node's own lease was last renewed.
         renewed: Nanos,
     },
-    /// With whether the owner or the tenant is blocked, as it was when it was sent.
+    /// With whether the owner or the tenant was blocked when it was sent.
     Found(u64, Option<(Option<(Entry, bool)>, u64)>),
     Forget(Order, bool),
 }
@@ -95,7 +96,7 @@ enum NodeSays {
 pub(crate) struct ChildProcess {
     pub(crate) owner: Owner,
     pub(crate) identity: Identity,
-    /// The ground that the root key of its present connection is.
+    /// The ground of the root key of its present connection.
     ground: Arc<Mutex<Option<Ground>>>,
     told_wrong: Arc<AtomicBool>,
     sim: Sim,
@@ -104,15 +105,15 @@ pub(crate) struct ChildProcess {
     connection: Arc<Mutex<Option<Connection>>>,
     /// When the lease of the node behind the last grant was renewed, in real time.
     pub(crate) renewed: Arc<AtomicU64>,
-    /// Counts connections. With another node it is another verifier for I4: while a change is on its way, two nodes may
-    /// disagree about a key, and so may what a child hears from one after the other.
+    /// Counts connections. For I4 each connection is another verifier: while a change is in progress two nodes may
+    /// disagree about a key, and so may their answers to one child.
     session: Arc<AtomicU32>,
 }
 
-/// Sets apart the sessions of one child.
+/// Separates the sessions of different children.
 const SESSIONS: u32 = 10_000;
 
-/// What a node found, and up to which revision that is true.
+/// What a node found, and the revision up to which that is true.
 type Answer = (Option<(Entry, bool)>, u64);
 
 struct Connection {
@@ -156,7 +157,7 @@ impl ChildProcess {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Cuts it off from its node.
+    /// Cuts the connection to its node until a time.
     pub(crate) fn cut(&self, until: Nanos) {
         if let Some(connection) = &*self.connection() {
             connection.cable.cut(until);
@@ -197,7 +198,7 @@ impl ChildProcess {
             self.note("lost its node");
             *self.connection() = None;
             if was_sent_away || matches!(self.identity.manner, Manner::Hangs) {
-                // It does not begin anew before the lease that it answers from is over.
+                // It does not start again before the lease that it answers from has ended.
                 self.sim.sleep(STAYS).await;
             }
         }
@@ -214,7 +215,7 @@ impl ChildProcess {
         }
     }
 
-    /// Whether it was sent away, and stayed.
+    /// Reads messages until the connection ends. Returns whether it was sent away and stayed.
     async fn listen(&self, mut from_node: Receiver<NodeSays>) -> bool {
         let hangs_at = self.sim.now() + HANGS_AFTER;
         while let Some(said) = from_node.recv(SILENCE.0).await {
@@ -249,7 +250,7 @@ impl ChildProcess {
                 NodeSays::Found(number, found) => {
                     let asked = self.connection().as_mut().and_then(|one| one.asked.remove(&number));
                     if let (Some(asked), Some(found)) = (asked, found) {
-                        // Whoever asked may have been given up.
+                        // The caller may have been dropped.
                         drop(asked.send(found));
                     }
                 }

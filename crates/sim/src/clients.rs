@@ -1,4 +1,4 @@
-//! Those who issue, revoke and verify, and write down what they were told.
+//! Clients that issue, change and verify keys, and record the answers.
 
 mod changes;
 mod setup;
@@ -13,7 +13,7 @@ use keyreeve_core::{KeyId, UserId};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
-/// A secret that a client was given, and what may deny it.
+/// A secret that a client was given, and the grounds on which it may be denied.
 #[derive(Clone)]
 pub(crate) struct Held {
     pub(crate) id: KeyId,
@@ -24,22 +24,22 @@ pub(crate) struct Held {
     pub(crate) tenant: usize,
 }
 
-/// What all clients share.
+/// The state that all clients share.
 #[derive(Default)]
 pub(crate) struct Known {
     pub(crate) history: History,
     pub(crate) keys: Vec<Held>,
     pub(crate) users: Vec<(UserId, Subject, Ground, usize)>,
-    /// How long an answer may take about each tenant, where nothing but children can hold it up.
+    /// How long an answer about each tenant may take, if only children can delay it.
     pub(crate) answer_most: Option<[Nanos; 2]>,
-    /// How long the leases of nodes last, in milliseconds.
+    /// The lease of nodes, in milliseconds.
     pub(crate) lease_ms: u64,
     grounds: Ground,
     names: u64,
 }
 
 impl Known {
-    /// Nothing is known yet.
+    /// Returns the state of a run that begins.
     pub(crate) fn new(lease_ms: u64, answer_most: Option<[Nanos; 2]>) -> Self {
         Self {
             answer_most,
@@ -59,11 +59,11 @@ impl Known {
 pub(crate) struct Client {
     pub(crate) sim: Sim,
     pub(crate) known: Arc<Mutex<Known>>,
-    /// Two tenants: the strange children are the first one's.
+    /// Two tenants: the faulty children are the first one's.
     pub(crate) tenants: [Slug; 2],
 }
 
-/// Grounds that are not counted: the tenants.
+/// Grounds of the tenants, apart from those that are numbered.
 const TENANTS: [Ground; 2] = [1_000_000, 1_000_001];
 
 impl Client {
@@ -84,7 +84,7 @@ impl Client {
         }
     }
 
-    /// Sends a request to a process and waits for its answer; `None` if the process dies with it.
+    /// Sends a request to a process and returns its answer; `None` if the process is killed.
     async fn ask<T: Send + 'static>(&self, owner: Owner, work: impl Future<Output = T> + Send + 'static) -> Option<T> {
         let (tell, told) = oneshot::channel();
         let sim = self.sim.clone();
@@ -92,7 +92,7 @@ impl Client {
         self.sim.spawn(owner, async move {
             sim.sleep(wire).await;
             let answer = work.await;
-            // Whoever asked is always there.
+            // The receiver lives until the answer: clients are not dropped before.
             drop(tell.send(answer));
         });
         told.await.ok()
@@ -103,7 +103,7 @@ impl Client {
         self.known().history.changes.push(change);
     }
 
-    /// Runs a change and writes it down for every ground it denies or activates.
+    /// Runs a change and records it for every ground that it denies or activates.
     async fn change<T: Send + 'static>(
         &self,
         process: &Process,
@@ -143,7 +143,7 @@ impl Client {
         }
     }
 
-    /// From now on the change may have happened, whatever becomes of its answer.
+    /// Records that the change may have happened, whatever its answer.
     fn begin(&self, grounds: &[(Ground, bool)], sent: u64) {
         for &(ground, is_denial) in grounds {
             let change = Change {
@@ -161,7 +161,8 @@ impl Client {
     fn finish(&self, sent: u64, answered: u64, revision: u64, took: Option<(Nanos, Nanos)>) {
         let revision = {
             let put_back = &self.known().history.put_back;
-            // Of a change that was on its way while an older copy came it is not known what it is a change of.
+            // For a change that was in progress when an older copy came, it is not known which of the two states it
+            // changed.
             if put_back.iter().any(|&at| sent < at && at < answered) {
                 return;
             }

@@ -1,5 +1,4 @@
-//! The database as the nodes see it: the shipped operations on a store in memory, each node at the end of a wire of its
-//! own.
+//! The database of the nodes: the shipped operations on a store in memory, and a wire with faults for each node.
 
 mod store;
 mod wire;
@@ -11,10 +10,10 @@ use keyreeve_core::Timestamp;
 use keyreeve_store::{Commit, CommitObserver, MemoryCopy, MemoryStore, Store as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// When the simulation begins, in Unix ms.
+/// The start of the simulation, in Unix ms.
 const EPOCH_MS: i64 = 1_700_000_000_000;
 
-/// Nobody is told anything.
+/// Ignores every commit.
 #[derive(Debug)]
 pub(crate) struct Deaf;
 
@@ -23,28 +22,28 @@ impl CommitObserver for Deaf {
     fn outcome_unknown(&self, _: &Commit) {}
 }
 
-/// What goes on between nodes and database.
+/// Faults between nodes and the database.
 #[derive(Default)]
 pub(crate) struct Weather {
-    /// Until when nobody is answered.
+    /// Until when no node gets an answer.
     pub(crate) down_until: Nanos,
-    /// An older copy, which may be put in the place of what there is.
+    /// An older copy, which may replace the database.
     copy: Option<MemoryCopy>,
-    /// Whether every message is quick and arrives.
+    /// Whether every message is fast and arrives.
     pub(crate) is_calm: bool,
     /// How much longer than other messages the answer to a change may take.
     pub(crate) slow_answer: Nanos,
-    /// Until when nothing reaches the disk that nobody waits for.
+    /// Until when commits that do not wait for the disk stay unsynced.
     pub(crate) disk_is_slow_until: Nanos,
 }
 
-/// The database and its weather.
+/// The database and its faults.
 #[derive(Clone)]
 pub(crate) struct Database {
     pub(crate) sim: Sim,
     pub(crate) store: Arc<MemoryStore>,
     pub(crate) weather: Arc<Mutex<Weather>>,
-    /// How long the leases of nodes last, in milliseconds.
+    /// The lease of nodes, in milliseconds.
     pub(crate) lease_ms: u64,
 }
 
@@ -62,7 +61,7 @@ impl Database {
         self.weather.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The newest revision, seen from above.
+    /// Returns the newest revision, without a wire.
     pub(crate) fn head(&self) -> u64 {
         let head = futures_util::FutureExt::now_or_never(self.store.head());
         head.and_then(Result::ok).map_or(0, |head| head.revision)
@@ -75,14 +74,14 @@ impl Database {
         drop(self.store.crash());
     }
 
-    /// A process of the server dies: commits that did not wait for the disk are lost, and the server's start is the same
-    /// as before.
+    /// A process of the server dies: commits that did not wait for the disk are lost, and the server keeps its start
+    /// time.
     pub(crate) fn lose_unwritten(&self) {
         self.sim.note("database", "loses what is not on its disk");
         drop(self.store.lose_unwritten());
     }
 
-    /// What nobody waited for reaches the disk, now and then.
+    /// Makes unsynced commits durable.
     pub(crate) fn write_out(&self) {
         drop(self.store.write_out());
     }
@@ -93,9 +92,9 @@ impl Database {
         self.weather().copy = self.store.copy().ok();
     }
 
-    /// Puts the copy that was kept in the place of what there is, as another database; false if there is none. (By its
-    /// files it cannot be told from a restart by whoever was away, and may be put in place before those come who know
-    /// more: that is not promised.)
+    /// Replaces the database by the kept copy, as another database. Returns false if there is no copy. (A copy of its
+    /// files looks like a restart to a node that was away, and it may come before the nodes that know more have
+    /// registered: nothing is promised for that.)
     pub(crate) fn put_back(&self) -> bool {
         let Some(copy) = self.weather().copy.take() else {
             return false;

@@ -1,5 +1,5 @@
-//! Time and order. One thread runs all tasks; which of those that could run goes next, the seed decides. Time stands
-//! still while anybody can run, and then jumps to the next thing that is due.
+//! Time and scheduling. One thread runs all tasks, and the seed decides which of the ready ones runs next. Time does
+//! not advance while a task is ready; then it jumps to the next timer.
 
 use crate::random::Random;
 use std::collections::BTreeMap;
@@ -14,10 +14,10 @@ pub(crate) type Nanos = u64;
 /// A millisecond.
 pub(crate) const MS: Nanos = 1_000_000;
 
-/// Who a task belongs to: a process that can be paused or killed, or nobody.
+/// The owner of a task: a process that can be paused or killed, or none.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Owner {
-    /// Clients, the network, whoever watches.
+    /// Clients, the network, observers.
     World,
     /// One start of one node.
     Process(u32),
@@ -25,7 +25,7 @@ pub(crate) enum Owner {
 
 type Job = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// The simulation. Cloning gives another handle.
+/// The simulation. A clone is another handle to it.
 #[derive(Clone)]
 pub(crate) struct Sim {
     inner: Arc<Mutex<Inner>>,
@@ -34,7 +34,7 @@ pub(crate) struct Sim {
 
 struct Inner {
     now: Nanos,
-    /// Orders everything that is observed: real time, as the checker sees it.
+    /// Numbers all observed events: their total order is real time for the checker.
     stamps: u64,
     random: Random,
     next_task: u64,
@@ -82,7 +82,7 @@ impl Sim {
         lock(&self.inner).now
     }
 
-    /// A moment in the order of everything.
+    /// Returns the next stamp in the total order of events.
     pub(crate) fn stamp(&self) -> u64 {
         let mut inner = lock(&self.inner);
         inner.stamps += 1;
@@ -101,7 +101,7 @@ impl Sim {
         self.random(|random| random.percent(chance))
     }
 
-    /// Writes a line into the trace, if there is one.
+    /// Adds a line to the trace, if there is one.
     pub(crate) fn note(&self, who: &str, what: impl Display) {
         let mut inner = lock(&self.inner);
         let now = inner.now;
@@ -115,7 +115,7 @@ impl Sim {
         inner.trace.as_ref().map(|lines| lines.join("\n")).unwrap_or_default()
     }
 
-    /// How often a task was run.
+    /// Returns how often a task was run.
     pub(crate) fn steps(&self) -> u64 {
         lock(&self.inner).steps
     }
@@ -129,12 +129,12 @@ impl Sim {
         lock(&self.ready).push(id);
     }
 
-    /// Nothing of a process runs until a time.
+    /// Runs no task of a process until a time.
     pub(crate) fn pause(&self, owner: Owner, until: Nanos) {
         lock(&self.inner).paused.insert(owner, until);
     }
 
-    /// Ends everything that a process does, in the middle of it.
+    /// Drops all tasks of a process at their present await point.
     pub(crate) fn kill(&self, owner: Owner) {
         let mut inner = lock(&self.inner);
         let doomed: Vec<u64> = inner
@@ -146,11 +146,11 @@ impl Sim {
         let jobs: Vec<_> = doomed.iter().filter_map(|id| inner.tasks.remove(id)).collect();
         inner.paused.remove(&owner);
         drop(inner);
-        // What falls with them may wake others.
+        // Dropping them may wake other tasks.
         drop(jobs);
     }
 
-    /// Ends everything: tasks hold the simulation that holds them.
+    /// Drops all tasks. They hold handles of the simulation that owns them.
     pub(crate) fn end(&self) {
         let mut inner = lock(&self.inner);
         let tasks = std::mem::take(&mut inner.tasks);
@@ -166,7 +166,7 @@ impl Sim {
         }
     }
 
-    /// Runs until a time, or until nothing is left to do.
+    /// Runs until a time, or until no task is left.
     pub(crate) fn run_until(&self, end: Nanos) {
         loop {
             if let Some(id) = self.choose() {
@@ -177,12 +177,13 @@ impl Sim {
         }
     }
 
-    /// One of the tasks that could run, if any.
+    /// Returns one of the ready tasks, if any.
     fn choose(&self) -> Option<u64> {
         let mut inner = lock(&self.inner);
         let mut ready = lock(&self.ready);
         let now = inner.now;
         inner.paused.retain(|_, until| *until > now);
+        // Tasks may be woken in any order. Sorted, the choice depends on the seed alone.
         ready.sort_unstable();
         ready.dedup();
         ready.retain(|id| inner.tasks.contains_key(id));
@@ -224,11 +225,12 @@ impl Sim {
             }
             None => Some((Some(job), None)),
         };
+        // Without the lock: dropping a task may wake others.
         drop(inner);
         drop(leftover);
     }
 
-    /// Jumps to the next thing that is due; false if there is none before the end.
+    /// Jumps to the next timer. Returns false if there is none before the end.
     fn advance(&self, end: Nanos) -> bool {
         let mut inner = lock(&self.inner);
         let timer = inner.timers.keys().next().map(|(at, _)| *at);
@@ -251,7 +253,7 @@ impl Sim {
     }
 }
 
-/// Comes back at a time.
+/// Completes at a time.
 pub(crate) struct Sleep {
     sim: Sim,
     until: Nanos,

@@ -1,7 +1,7 @@
-//! What was asked and answered, and whether the promise held.
+//! The requests and answers of a run, and whether they keep the invariants.
 //!
-//! A key can be dead for several reasons at once: itself, its secret, its owner, its tenant. Each is a *ground*, with
-//! denials and activations of its own, and the invariants are checked ground by ground.
+//! A key can be denied for several reasons at once: itself, its secret, its owner, its tenant. Each is a *ground*, with
+//! denials and activations of its own, and the invariants are checked separately for each ground.
 
 use crate::executor::{Nanos, Owner};
 use std::collections::BTreeMap;
@@ -15,23 +15,23 @@ pub(crate) type Ground = u32;
 pub(crate) struct Change {
     pub(crate) ground: Ground,
     pub(crate) is_denial: bool,
-    /// Before the request was sent, and after its answer came; both in the one order of everything.
+    /// Stamps before the request was sent and after its answer arrived, both in the total order of events.
     pub(crate) sent: u64,
     pub(crate) answered: u64,
-    /// The revision, if the answer said that it is effective.
+    /// The revision, if the answer reported that the change is effective.
     pub(crate) effective: Option<u64>,
-    /// The longest time that its answer may take in a run without bad luck, where only children can hold it up; and how
-    /// long it took. In nanoseconds.
+    /// In a run without other faults, where only children can delay an answer: the longest time that this one may take,
+    /// and the time that it took. In nanoseconds.
     pub(crate) took: Option<(u64, u64)>,
 }
 
-/// What a verification came to.
+/// The outcome of a verification.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Said {
     Valid,
     /// Denied on one of its grounds.
     Denied(Ground),
-    /// Denied on one of these, which one it does not say.
+    /// Denied on one of these grounds; the answer does not show which.
     Blocked([Ground; 2]),
     Unavailable,
 }
@@ -44,36 +44,36 @@ pub(crate) struct Verification {
     pub(crate) sent: u64,
     pub(crate) answered: u64,
     pub(crate) said: Said,
-    /// Whether the process surely held no lease all the while.
+    /// Whether the process certainly held no lease from request to answer.
     pub(crate) was_without_lease: bool,
 }
 
-/// Revisions of one state of the database: after an older copy was put in its place they are given out again.
+/// Separates the revisions of states of the database: an older copy assigns the same revisions again.
 pub(crate) const EPOCH: u64 = 1_000_000;
 
-/// All of it.
+/// All requests of a run.
 #[derive(Clone, Default, Debug)]
 pub(crate) struct History {
     pub(crate) changes: Vec<Change>,
     pub(crate) verifications: Vec<Verification>,
-    /// When an older copy of the database was put in its place, in the one order of everything.
+    /// Stamps at which an older copy of the database replaced it.
     pub(crate) put_back: Vec<u64>,
-    /// How long changes took that were answered as effective.
+    /// The durations of changes that were answered as effective.
     pub(crate) waits: Vec<Wait>,
-    /// Processes that answered nothing at the end, when nothing had gone wrong for long.
+    /// Processes that gave no answer at the end, long after the last fault.
     pub(crate) silent: Vec<Owner>,
 }
 
-/// How long a change took.
+/// The duration of a change.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wait {
-    /// Whom it was asked of.
+    /// The process that was asked for it.
     pub(crate) by: Owner,
     pub(crate) sent: Nanos,
     pub(crate) took: Nanos,
 }
 
-/// A broken promise.
+/// A violation of an invariant.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Violation {
     pub(crate) invariant: &'static str,
@@ -87,10 +87,10 @@ impl fmt::Display for Violation {
 }
 
 impl History {
-    /// Every violation. `head` is the newest revision of the database at the end.
+    /// Returns every violation. `head` is the newest revision of the database at the end.
     pub(crate) fn check(&self, head: u64) -> Vec<Violation> {
-        // I5: what was answered as effective is in the database.
-        // What an older copy has lost, nodes tell it again: then other invariants say whether they did.
+        // I5: a change that was answered as effective is in the database. Nodes write again what an older copy has
+        // lost; other invariants find out whether they did.
         let head = head + EPOCH * u64::try_from(self.put_back.len()).unwrap_or(0);
         let lost = self.changes.iter().filter(|change| change.effective > Some(head));
         let mut found: Vec<_> = lost
@@ -99,7 +99,7 @@ impl History {
                 verification: format!("{change:?}"),
             })
             .collect();
-        // L1: nobody waits for what it need not wait for.
+        // L1: no change waits longer than necessary.
         let slow = self
             .changes
             .iter()
@@ -108,7 +108,7 @@ impl History {
             invariant: "L1",
             verification: format!("{change:?}"),
         }));
-        // R19: a database that came back older is answered from again.
+        // R19: after an older copy has replaced the database, nodes answer again.
         found.extend(self.silent.iter().map(|owner| Violation {
             invariant: "R19",
             verification: format!("{owner:?} answers nothing at the end"),
@@ -116,7 +116,7 @@ impl History {
         for verification in &self.verifications {
             let broken = match verification.said {
                 Said::Unavailable => None,
-                // I3: nobody guesses.
+                // I3: no answer without a lease.
                 Said::Valid | Said::Denied(_) | Said::Blocked(_) if verification.was_without_lease => Some("I3"),
                 Said::Valid => self
                     .breaks_denial(verification)
@@ -132,7 +132,7 @@ impl History {
         found
     }
 
-    /// R17: no change waits for a machine that stops again and again, once it has lost its lease often enough.
+    /// R17: no change waits for a machine that stops repeatedly, once it has lost its lease often enough.
     pub(crate) fn waited_too_long(&self, stutterer: Owner, after: Nanos, most: Nanos) -> Vec<Violation> {
         let waits = self.waits.iter();
         let long = waits.filter(|wait| wait.by != stutterer && wait.sent > after && wait.took >= most);
@@ -143,7 +143,7 @@ impl History {
         long.map(violation).collect()
     }
 
-    /// Whether an older copy was put in the database's place before a time.
+    /// Whether an older copy replaced the database before a time.
     fn was_put_back(&self, before: u64) -> bool {
         self.put_back.iter().any(|&at| at < before)
     }
@@ -153,7 +153,7 @@ impl History {
         self.changes.iter().filter(is_it)
     }
 
-    /// The newest answered change of a kind that was over when a verification was sent.
+    /// Returns the newest answered change of a kind that was over when a verification was sent.
     fn newest_before(&self, verification: &Verification, ground: Ground, is_denial: bool) -> Option<u64> {
         let over = self
             .of(ground, is_denial)
@@ -161,7 +161,7 @@ impl History {
         over.filter_map(|change| change.effective).max()
     }
 
-    /// Whether a change of a kind may have come after a revision and before the end of a verification. One whose
+    /// Whether a change of a kind may have come after a revision and before the end of a verification. A change whose
     /// answer was lost may have come at any time after it was sent.
     fn may_follow(&self, verification: &Verification, ground: Ground, is_denial: bool, revision: u64) -> bool {
         self.of(ground, is_denial)
@@ -178,10 +178,10 @@ impl History {
         verification.grounds.iter().find(breaks).map(|_| "I1")
     }
 
-    /// I2: a denial after an answered activation needs a denial that is newer than it. What was never denied was
-    /// active from the start.
+    /// I2: a denial after an answered activation needs a denial that is newer than it. A ground that was never denied
+    /// was active from the start.
     fn breaks_activation(&self, verification: &Verification, grounds: &[Ground]) -> Option<&'static str> {
-        // An older copy loses activations too, and nobody tells them again: a key is then denied that was given back.
+        // An older copy loses activations too, and these are not written again: a re-activated key is then denied.
         if self.was_put_back(verification.answered) {
             return None;
         }
@@ -195,13 +195,13 @@ impl History {
         (grounds.iter().all(is_known) && !grounds.iter().any(is_explained)).then_some("I2")
     }
 
-    /// I4: at one process a ground does not come back without an activation that may have come since.
+    /// I4: at one process a ground does not become valid again without an activation that may have come since.
     fn breaks_order(&self, verification: &Verification) -> Option<&'static str> {
         let earlier = self
             .verifications
             .iter()
             .filter(|other| other.process == verification.process && other.answered < verification.sent)
-            // A denial that nobody was answered may be lost with what an older copy does not have.
+            // A denial that was not answered may be lost with an older copy.
             .filter(|other| {
                 !self
                     .put_back

@@ -1,46 +1,46 @@
-//! What a run is about: everything at once, or the one thing that a rule guards, again and again.
+//! The kind of a run: everything at once, or repeatedly the one case that a rule guards.
 
 use crate::executor::{MS, Nanos, Sim};
 use crate::node::LEASE_MS;
 
-/// How long a run lasts, and one in which the database comes back older.
+/// Duration of a run, and of one in which an older copy replaces the database.
 const RUN: Nanos = 24_000 * MS;
 const LONG_RUN: Nanos = 44_000 * MS;
-/// One seed in so many is for a run about one thing.
+/// One in this many seeds is for a run about one rule.
 const FOCUSED_PART: u64 = 3;
-/// Clients that ask about keys.
+/// Clients that verify keys.
 const CLIENTS: u64 = 5;
-/// What children ask for where theirs are short, in milliseconds, and how long a node's lease is then: much longer, so
-/// that the time which a change waits tells whose lease it waited for.
+/// The lease that children request in runs with short ones, in milliseconds, and the node's lease then. It is much
+/// longer, so that the duration of a change shows which of the two leases it waited for.
 const SHORT_LEASE_MS: u64 = 1_000;
 const LONG_LEASE_MS: u64 = 6_000;
-/// Polls of all nodes and messages on their way.
+/// Time for one poll of each node, with messages in transit.
 const ROUND: Nanos = 1_600 * MS;
 
-/// What goes wrong in a run.
+/// The faults of a run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) enum Kind {
     /// Pauses, kills, cuts, outages and crashes.
     #[default]
     Everything,
-    /// The same, and an older copy of the database in its place.
+    /// The same, and an older copy that replaces the database.
     OlderCopy,
-    /// One machine that stops again and again.
+    /// One machine that stops repeatedly.
     Stutter,
-    /// Nodes are asked, by threads that lose the processor too, while they are without a lease and get one again (rules R3
+    /// Nodes verify, on threads that lose the processor too, while they lose their lease and get one again (rules R3
     /// and R4).
     SlowThreads,
-    /// A node leaves and comes back, and nodes hear late that their commit was made (rule R7).
+    /// A node leaves and comes back, and nodes learn late that their commit was made (rule R7).
     Leaving,
-    /// Children ask about a key at the moment at which it is changed (section 2.5).
+    /// Children look a key up at the moment at which it is changed (protocol.md, section 2.5).
     Meanwhile,
-    /// The database's disk is slow, and its server loses what is not on it without a restart (rule R18).
+    /// The database's disk is slow, and its server loses unsynced commits without a restart (rule R18).
     SlowDisk,
     /// A failover loses the newest registrations, and sometimes changes (rule R7).
     Failover,
-    /// An older copy comes, and nothing is changed any more after that (rule R19).
+    /// An older copy comes, and nothing is changed after that (rule R19).
     QuietAfter,
-    /// Children ask for leases that are shorter than their node's (rule R13).
+    /// Children request leases that are shorter than their node's (rule R13).
     ShortLeases,
 }
 
@@ -55,7 +55,7 @@ impl Kind {
         Self::ShortLeases,
     ];
 
-    /// The kind of a seed's run.
+    /// Returns the kind of a seed's run.
     pub(crate) fn of(seed: u64, sim: &Sim) -> Self {
         let luck = sim.range(0, 10);
         if seed.is_multiple_of(FOCUSED_PART) {
@@ -70,7 +70,7 @@ impl Kind {
         }
     }
 
-    /// When it ends.
+    /// Returns when the run ends.
     pub(crate) fn end(self) -> Nanos {
         match self {
             Self::OlderCopy | Self::QuietAfter => LONG_RUN,
@@ -78,12 +78,12 @@ impl Kind {
         }
     }
 
-    /// Whether it is about one thing only: messages are quick and arrive, but for what the run does on purpose.
+    /// Whether the run is about one rule: messages are fast and arrive, except for the faults of its case.
     pub(crate) fn is_focused(self) -> bool {
         !matches!(self, Self::Everything | Self::OlderCopy)
     }
 
-    /// Whether keys are changed at any time by clients that know of nothing else.
+    /// Whether clients change keys at any time, independently of the case.
     pub(crate) fn has_managers(self) -> bool {
         !matches!(
             self,
@@ -91,16 +91,16 @@ impl Kind {
         )
     }
 
-    /// How many clients ask about keys at any time.
+    /// Returns how many clients verify keys at any time.
     pub(crate) fn clients(self) -> u64 {
         match self {
-            // A child asks its node only about what it does not know yet.
+            // A child asks its node only for keys that it does not remember.
             Self::Meanwhile => 0,
             _ => CLIENTS,
         }
     }
 
-    /// With how many machines it begins.
+    /// Returns how many machines the run begins with.
     pub(crate) fn machines(self, sim: &Sim) -> u64 {
         match self {
             Self::Leaving | Self::Meanwhile => 2,
@@ -111,7 +111,7 @@ impl Kind {
         }
     }
 
-    /// How long a node's lease lasts, in milliseconds.
+    /// Returns a node's lease, in milliseconds.
     pub(crate) fn lease_ms(self) -> u64 {
         match self {
             Self::ShortLeases => LONG_LEASE_MS,
@@ -119,15 +119,15 @@ impl Kind {
         }
     }
 
-    /// What children ask for, in milliseconds; `None` is as much as there is.
+    /// Returns the lease that children request, in milliseconds; `None` requests the longest.
     pub(crate) fn child_lease_ms(self) -> Option<u64> {
         (self == Self::ShortLeases).then_some(SHORT_LEASE_MS)
     }
 
-    /// How long an answer may take where nothing but children can hold it up: about a tenant with strange children W by
-    /// the slowest clock, of the lease that they have, and where none is, no longer than polls take. With leases as short
-    /// as a node's mostly are here, W is over before a node has heard of a change by a poll, the lease that its child had
-    /// is over, and the others have heard that by a poll again: nothing shorter holds.
+    /// Returns how long an answer may take if only children can delay it, for each tenant. With faulty children it is W
+    /// of their lease by the slowest clock, plus polls; without any it is polls alone. A lease as short as a node's
+    /// usually is here allows no tighter bound: W passes before a node has polled a change, the lease of its child has
+    /// ended, and the other nodes have polled that.
     pub(crate) fn answer_most(self) -> [Nanos; 2] {
         let lease_ms = self.child_lease_ms().unwrap_or(LEASE_MS);
         [lease_ms * MS * 5 / 4 * 11 / 10 + 500 * MS + ROUND, ROUND]

@@ -1,8 +1,9 @@
-//! `keyreeve-sim`: the shipped core and authority in simulated time, where everything that can go wrong does.
+//! `keyreeve-sim`: the shipped core and authority in simulated time, with every kind of fault.
 //!
-//! A seed decides everything: the order of tasks, how long messages travel, whose clock runs wrong and by how much, who
-//! is paused, killed or cut off, which answers are lost. The same seed gives the same trace, byte for byte. After each
-//! run the history is checked against the invariants of `docs/concepts/immediate.md`.
+//! A seed decides everything: the order of tasks, the delay of messages, whose clock is wrong and by how much, which
+//! processes are paused, killed or cut off, and which answers are lost. The same seed gives the same trace, byte for
+//! byte. After each run the history is checked against the invariants I1 to I5 and L1 to L3
+//! (`docs/design/protocol.md`).
 #![expect(clippy::print_stdout, reason = "what it prints is what it is for")]
 
 mod child;
@@ -35,7 +36,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// One seed, with its whole trace.
+    /// One seed, with its complete trace.
     Run {
         /// The seed.
         #[arg(long)]
@@ -44,27 +45,27 @@ enum Command {
         #[arg(long)]
         trace: bool,
     },
-    /// Seed after seed, until the time is over or a promise is broken.
+    /// Seed after seed, until the time is over or an invariant is broken.
     Swarm {
-        /// For so many minutes.
+        /// Duration in minutes.
         #[arg(long, default_value_t = 1.0)]
         minutes: f64,
-        /// At most so many seeds.
+        /// Maximum number of seeds.
         #[arg(long)]
         seeds: Option<u64>,
         /// The first seed.
         #[arg(long, default_value_t = 1)]
         from: u64,
     },
-    /// The seeds in a file, a number a line: each must hold, and give the same trace twice.
+    /// The seeds in a file, one a line: each must hold, and give the same trace twice.
     Replay {
         /// The file.
         file: PathBuf,
     },
-    /// Breaks every rule in turn and must notice within so many seeds.
+    /// Breaks every rule in turn. Each must be detected within this many seeds.
     #[cfg(feature = "break-rules")]
     Mutants {
-        /// Most seeds for one rule.
+        /// Maximum number of seeds for one rule.
         #[arg(long, default_value_t = 10_000)]
         seeds: u64,
         /// Only rules whose name contains this.

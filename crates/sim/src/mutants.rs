@@ -1,5 +1,5 @@
-//! The simulator is worth as much as it finds: each rule is broken on purpose, and what the rule guards must be seen to
-//! break.
+//! Tests the simulator: each rule is broken on purpose, and a violation of an invariant that it guards must be
+//! detected.
 
 use crate::kind::Kind;
 use crate::run::run;
@@ -10,14 +10,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-/// The invariants that a rule guards. That another one breaks does not show that the rule is needed for what it is there
-/// for, and does not count.
+/// Returns the invariants that a rule guards. A violation of another one does not show that the rule is needed for its
+/// purpose, and does not count.
 fn guarded_by(rule: Rule) -> &'static [&'static str] {
     match rule {
-        // Whatever else they say, an answer after the end of a lease is one without a lease.
+        // An answer after the end of a lease is also an answer without a lease.
         Rule::LeaseFromSending | Rule::LeasesNest => &["I1", "I3"],
         Rule::NoLeaseNoAnswer => &["I3"],
-        // A reading that was overtaken by a denial brings back what the same process has denied before.
+        // An overtaken reading brings back what the same process has denied before.
         Rule::OvertakenFillsVoid => &["I1", "I4"],
         Rule::ASetAndNoMark | Rule::LeaseGivenBefore => &["L1"],
         Rule::OnlyOfTheirReach => &["L2"],
@@ -45,7 +45,7 @@ fn guarded_by(rule: Rule) -> &'static [&'static str] {
     }
 }
 
-/// Where a broken rule was noticed.
+/// The run in which a broken rule was detected.
 #[derive(Clone, Copy)]
 struct Found {
     seed: u64,
@@ -76,7 +76,7 @@ pub(crate) fn hunt(seeds: u64, only: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The lowest seed that breaks one of some invariants, on as many threads as there are processors.
+/// Returns the lowest seed that breaks one of some invariants. Runs on as many threads as there are processors.
 fn first_found(seeds: u64, invariants: &[&str]) -> Option<Found> {
     let (next, found) = (AtomicU64::new(1), Mutex::new(None::<Found>));
     let lowest = || found.lock().unwrap_or_else(PoisonError::into_inner);

@@ -14,11 +14,11 @@ use keyreeve_store::CommitObserver;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// How long a lease mostly lasts here, in milliseconds.
+/// The usual lease of a node in a simulation, in milliseconds.
 pub(crate) const LEASE_MS: u64 = 2_000;
 /// The time between polls.
 const POLL: Nanos = 400 * MS;
-/// Secrets that a node remembers: few, so that it also forgets.
+/// Secrets that a node remembers: few, so that it also evicts some.
 const REMEMBERED: usize = 256;
 
 /// Clocks of one machine: wrong by up to a tenth, as much as the rules allow.
@@ -81,7 +81,7 @@ impl Timer for SimTimer {
     }
 }
 
-/// The data directory of a machine: it outlives every process.
+/// The data directory of a machine. It survives every process.
 #[derive(Default)]
 struct Directory(Mutex<Vec<String>>);
 
@@ -118,14 +118,14 @@ pub(crate) struct Process {
     pub(crate) leaving: Arc<Leaving>,
 }
 
-/// How a process is asked to hand its lease back, and says that it has.
+/// The request to a process to hand its lease back, and its confirmation.
 #[derive(Default)]
 pub(crate) struct Leaving {
     pub(crate) is_asked: AtomicBool,
     pub(crate) is_done: AtomicBool,
 }
 
-/// A place where a node runs, and runs again after it was killed.
+/// A machine on which a node runs, also after it was killed and started again.
 pub(crate) struct Machine {
     pub(crate) name: String,
     clocks: Clocks,
@@ -143,7 +143,7 @@ impl Machine {
         }
     }
 
-    /// Starts a process, whose number nobody had before.
+    /// Starts a process, with a number that no process had before.
     pub(crate) fn start(&mut self, database: &Database, number: u32, faults: &Faults) {
         let sim = &database.sim;
         let owner = Owner::Process(number);
@@ -209,7 +209,7 @@ struct Holding {
     leaving: Arc<Leaving>,
 }
 
-/// What the lease thread does.
+/// Runs the lease thread.
 async fn hold(holding: Holding) {
     let Holding {
         sim,
@@ -239,21 +239,21 @@ async fn hold(holding: Holding) {
         }
     }
     sim.note(&name, "leaves");
-    // If the database does not hear of it, the others wait for the lease's end.
+    // If this does not reach the database, the others wait for the lease to end.
     drop(node.leave().await);
     leaving.is_done.store(true, Ordering::Relaxed);
 }
 
-/// What must never be, whatever anybody asks.
+/// What must never happen, whatever clients request.
 #[derive(Clone, Default)]
 pub(crate) struct Faults {
-    /// A child was told of a tenant that it does not reach.
+    /// A child received an order about a tenant that it does not reach.
     pub(crate) told_wrong: Arc<AtomicBool>,
-    /// A child stayed connected with an order that it had not acknowledged for much too long.
+    /// A child stayed connected with an order that was overdue for too long.
     pub(crate) overdue_stays: Arc<AtomicBool>,
 }
 
-/// Looks after children.
+/// Sweeps the children periodically, and checks L3.
 async fn sweep(sim: Sim, authority: Arc<Authority>, faults: Faults) {
     loop {
         sim.sleep(SWEEP_MS * MS).await;
@@ -269,8 +269,8 @@ async fn sweep(sim: Sim, authority: Arc<Authority>, faults: Faults) {
     }
 }
 
-/// Writes down what is new at once: what a process knew less than a second before it was killed may be lost, and the
-/// promise does not hold for it.
+/// Writes new notes at once. A real node may lose what it learned less than a second before it was killed, and the
+/// invariants do not hold for that.
 async fn write_notes(sim: Sim, node: Arc<Node>) {
     loop {
         sim.sleep(MS).await;
@@ -278,11 +278,11 @@ async fn write_notes(sim: Sim, node: Arc<Node>) {
     }
 }
 
-/// Looks after the sessions of others.
+/// Tidies up the sessions of other nodes.
 async fn tidy(sim: Sim, node: Arc<Node>) {
     loop {
         sim.sleep(1_000 * MS).await;
-        // Failing is no matter: it is tried again.
+        // A failure is without consequence: the next round tries again.
         drop(node.tidy().await);
     }
 }

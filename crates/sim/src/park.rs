@@ -1,4 +1,4 @@
-//! All machines and children of a run, and what can be done to them.
+//! All machines and children of a run, and the faults that can be applied to them.
 
 use crate::child::{ChildProcess, Identity, Manner};
 use crate::database::{Cut, Database};
@@ -10,24 +10,24 @@ use keyreeve_core::text::Slug;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// How long a process may take to leave.
+/// Maximum time for a process to leave.
 const LEAVING: Nanos = 2_000 * MS;
 
 /// All machines and children of a run.
 #[derive(Clone)]
 pub(crate) struct Park {
     pub(crate) kind: Kind,
-    /// When the machine that stops again and again had done so often enough.
+    /// When the machine that stops repeatedly had done so often enough for R17.
     pub(crate) is_known_to_stutter: Arc<Mutex<Nanos>>,
     pub(crate) sim: Sim,
     pub(crate) database: Database,
     pub(crate) machines: Arc<Mutex<Vec<Machine>>>,
     pub(crate) children: Arc<Mutex<Vec<ChildProcess>>>,
     pub(crate) faults: Faults,
-    /// Nothing is unlucky but the first tenant's children.
+    /// No fault occurs except those of the first tenant's children.
     pub(crate) is_quiet: bool,
     pub(crate) processes: Arc<Mutex<u32>>,
-    /// From now on nothing is changed any more.
+    /// No change is made any more.
     pub(crate) are_changes_over: Arc<AtomicBool>,
 }
 
@@ -36,14 +36,14 @@ impl Park {
         self.machines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A number that no process had before.
+    /// Returns a number that no process had before.
     pub(crate) fn process_number(&self) -> u32 {
         let mut last = self.processes.lock().unwrap_or_else(PoisonError::into_inner);
         *last += 1;
         *last
     }
 
-    /// One more machine, which starts at once.
+    /// Adds a machine, which starts at once.
     pub(crate) fn add(&self) {
         let mut machine = Machine::new(&self.database, u64::try_from(self.machines().len()).unwrap_or(0) + 1);
         machine.start(&self.database, self.process_number(), &self.faults);
@@ -62,7 +62,7 @@ impl Park {
         self.children().push(child);
     }
 
-    /// A child that luck gives a tenant and a manner.
+    /// Adds a child with a random tenant and manner.
     pub(crate) fn new_child(&self, tenants: &[Slug; 2]) {
         let [first, second] = tenants.clone();
         let late = self.sim.range(2_050, 5_000) * MS;
@@ -87,21 +87,21 @@ impl Park {
         });
     }
 
-    /// A child that luck names.
+    /// Returns a random child.
     pub(crate) fn any_child(&self) -> Option<ChildProcess> {
         let children = self.children();
         let place = self.sim.random(|random| random.place(children.len()));
         children.get(place).cloned()
     }
 
-    /// A process that runs now, if the one that luck names does.
+    /// Returns the process of a random machine, if it runs.
     pub(crate) fn any(&self) -> Option<Process> {
         let machines = self.machines();
         let place = self.sim.random(|random| random.place(machines.len()));
         machines.get(place)?.process.clone()
     }
 
-    /// A machine starts again, if it does not run.
+    /// Starts a machine that does not run.
     pub(crate) fn restart(&self, place: usize) {
         let number = self.process_number();
         if let Some(machine) = self.machines().get_mut(place)
@@ -111,12 +111,12 @@ impl Park {
         }
     }
 
-    /// The process that runs on a machine, if one does.
+    /// Returns the process on a machine, if it runs.
     pub(crate) fn process(&self, place: usize) -> Option<Process> {
         self.machines().get(place)?.process.clone()
     }
 
-    /// A machine hands its lease back and ends: nobody waits for it.
+    /// Ends a process after it has handed its lease back, so that no change waits for it.
     pub(crate) async fn leave(&self, place: usize) {
         let Some(process) = self.process(place) else { return };
         process.leaving.is_asked.store(true, Ordering::Relaxed);
@@ -129,7 +129,7 @@ impl Park {
         }
     }
 
-    /// A child is paused, cut off from its node, or killed and another one started.
+    /// Pauses a child, cuts its connection, or kills and replaces it.
     pub(crate) fn trouble_child(&self, until: Nanos) {
         let Some(child) = self.any_child() else { return };
         match self.sim.range(0, 3) {
@@ -147,7 +147,7 @@ impl Park {
         );
     }
 
-    /// A machine stands still until a time.
+    /// Pauses a machine until a time.
     pub(crate) fn pause(&self, place: usize, until: Nanos) {
         if let Some(process) = self.process(place) {
             self.sim
@@ -156,7 +156,7 @@ impl Park {
         }
     }
 
-    /// A machine is cut off from the database until a time, one way or both.
+    /// Cuts a machine off from the database until a time, in one direction or both.
     pub(crate) fn cut(&self, place: usize, until: Nanos) {
         let which = self.sim.range(0, 3);
         if let Some(process) = self.process(place) {
@@ -172,7 +172,7 @@ impl Park {
         }
     }
 
-    /// A machine is cut off from the database both ways.
+    /// Cuts a machine off from the database in both directions.
     pub(crate) fn cut_off(&self, place: usize, until: Nanos) {
         if let Some(process) = self.process(place) {
             self.sim

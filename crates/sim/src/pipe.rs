@@ -1,4 +1,4 @@
-//! A connection's one direction: messages arrive late, but in their order, or the connection is broken.
+//! One direction of a connection: messages arrive late but in order, or the connection is broken.
 
 use crate::executor::{MS, Nanos, Sim};
 use futures_util::future::{Either, select};
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-/// A cut of a connection, shared by both directions.
+/// Cuts of a connection, shared by both directions.
 #[derive(Clone, Default)]
 pub(crate) struct Cable {
     cut_until: Arc<AtomicU64>,
@@ -46,7 +46,8 @@ pub(crate) fn pipe<T>(sim: &Sim, cable: &Cable) -> (Sender<T>, Receiver<T>) {
 }
 
 impl<T> Sender<T> {
-    /// False if the other end is surely gone. What is sent into a cut comes after it, or breaks the connection for good.
+    /// Sends a message. Returns false if the receiver is certainly gone. A message sent during a cut arrives after it,
+    /// or breaks the connection.
     pub(crate) fn send(&self, message: T) -> bool {
         let (now, cut) = (self.sim.now(), self.cable.cut_until.load(Ordering::Relaxed));
         if now < cut && self.sim.percent(50) {
@@ -61,7 +62,7 @@ impl<T> Sender<T> {
 }
 
 impl<T> Receiver<T> {
-    /// The next message; `None` if the other end is gone, or has been silent for too long.
+    /// Receives the next message; `None` if the sender is gone, or after `patience` without a message.
     pub(crate) async fn recv(&mut self, patience: Nanos) -> Option<T> {
         let next = pin!(self.queue.recv());
         let silence = pin!(self.sim.sleep(patience));

@@ -1,4 +1,4 @@
-//! Choices that a seed decides, the same on every machine and in every version of every library.
+//! Random choices from a seed, the same on every machine and with every version of the dependencies.
 
 /// `SplitMix64` (Steele, Lea and Flood, 2014).
 #[derive(Clone, Debug)]
@@ -17,17 +17,17 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// From `low` up to but not including `high`.
+    /// Returns a number from `low` up to but not including `high`.
     pub(crate) fn range(&mut self, low: u64, high: u64) -> u64 {
         low + self.next() % high.saturating_sub(low).max(1)
     }
 
-    /// True so many times in a hundred.
+    /// Returns true with a probability in percent.
     pub(crate) fn percent(&mut self, chance: u64) -> bool {
         self.range(0, 100) < chance
     }
 
-    /// A place in a list; 0 for an empty one.
+    /// Returns an index into a list of this length; 0 for an empty one.
     pub(crate) fn place(&mut self, length: usize) -> usize {
         let length = u64::try_from(length).unwrap_or(u64::MAX);
         usize::try_from(self.range(0, length)).unwrap_or(0)

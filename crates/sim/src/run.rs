@@ -1,4 +1,4 @@
-//! One seed: machines, clients and bad luck for some seconds of simulated time.
+//! Runs one seed: machines, clients and faults for some seconds of simulated time.
 
 use crate::child::{Identity, Manner};
 use crate::clients::Known;
@@ -15,10 +15,10 @@ use keyreeve_core::text::Slug;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
-/// From here on nothing new is begun, so that what is under way can be answered.
+/// No fault or request starts after this time, so that pending requests can be answered.
 pub(crate) const CALM: Nanos = 16_000 * MS;
 
-/// What came of a seed.
+/// The result of a seed.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
     pub(crate) violations: Vec<Violation>,
@@ -50,7 +50,7 @@ pub(crate) fn run(seed: u64, is_traced: bool) -> Outcome {
         kind.lease_ms(),
         park.is_quiet.then(|| kind.answer_most()),
     )));
-    // One that is alone has read of nobody else when others come.
+    // A node that starts alone has read no other session when others register.
     let joining = (kind == Kind::Everything && !park.is_quiet && sim.percent(20)).then(|| sim.range(1, 4));
     for _ in 0..joining.map_or_else(|| kind.machines(&sim), |_| 1) {
         park.add();
@@ -84,7 +84,7 @@ pub(crate) fn run(seed: u64, is_traced: bool) -> Outcome {
     }
 }
 
-/// The children that a run begins with.
+/// Adds the children with which a run begins.
 fn add_children(park: &Park, tenants: &[Slug; 2]) {
     let some = park.sim.range(0, 4);
     match park.kind {
@@ -102,7 +102,7 @@ fn add_children(park: &Park, tenants: &[Slug; 2]) {
     }
 }
 
-/// What was seen of children that must never be.
+/// Returns violations that were seen in children.
 fn faults_of_children(park: &Park) -> Vec<Violation> {
     let (wrong, stays) = (&park.faults.told_wrong, &park.faults.overdue_stays);
     let faults = [

@@ -1,4 +1,4 @@
-//! What happens in a run: the instance is founded, then clients and bad luck are let loose.
+//! The course of a run: the instance is created, then clients and faults start.
 
 pub(crate) mod everything;
 mod failover;
@@ -25,7 +25,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use stutter::stutter;
 
-/// Founds the instance, then lets clients and bad luck loose.
+/// Creates the instance, then starts clients and faults.
 pub(crate) async fn live(park: Park, known: Arc<Mutex<Known>>, tenants: [Slug; 2]) {
     let client = Client {
         sim: park.sim.clone(),
@@ -34,7 +34,7 @@ pub(crate) async fn live(park: Park, known: Arc<Mutex<Known>>, tenants: [Slug; 2
     };
     let founder = park.any();
     if let Some(process) = founder {
-        // At the beginning nothing is lost on purpose; should an answer be all the same, the run is an empty one.
+        // Nothing is lost on purpose at the beginning. If an answer is lost nevertheless, the run is empty.
         drop(process.authority.found(|_| Ok(())).await);
         client.make_tenant(&process).await;
         for tenant in [0, 1, 0] {
@@ -84,7 +84,7 @@ pub(crate) async fn live(park: Park, known: Arc<Mutex<Known>>, tenants: [Slug; 2
     }
 }
 
-/// The database's writer brings to disk what nobody waits for: sometimes soon, sometimes late.
+/// Simulates the database's background writer, which makes unsynced commits durable sooner or later.
 async fn write_out(park: Park) {
     loop {
         let nanos = if park.sim.percent(50) { 300 * MS } else { 8_000 * MS };
@@ -93,7 +93,7 @@ async fn write_out(park: Park) {
     }
 }
 
-/// Gives a child a root key in the place of the one that it has, if it has one.
+/// Replaces the root key of a child, if it can be created.
 async fn renew_root_key(client: &Client, process: &Process, child: &ChildProcess) {
     let made = client.make_root_key(process, child.identity.reach.clone()).await;
     if made.is_some() {
@@ -101,7 +101,7 @@ async fn renew_root_key(client: &Client, process: &Process, child: &ChildProcess
     }
 }
 
-/// A child's root key is revoked, and later it gets another one.
+/// Revokes a child's root key, and later replaces it.
 async fn revoke_root_key(park: &Park, client: &Client, process: &Process) {
     let Some(child) = park.any_child() else { return };
     let Some(root_key) = child.identity.root_key() else {
@@ -153,7 +153,7 @@ async fn manage(park: Park, client: Client) {
     }
 }
 
-/// What was just changed is asked about at once, everywhere.
+/// Verifies a key that was just changed at once, on every node and child.
 async fn verify_everywhere(park: &Park, client: &Client, key: &Held) {
     let machines: Vec<_> = park
         .machines()
@@ -169,7 +169,7 @@ async fn verify_everywhere(park: &Park, client: &Client, key: &Held) {
     }
 }
 
-/// The copy that was kept takes the database's place; the checker is told when.
+/// Replaces the database by the kept copy and records when for the checker.
 fn put_back(park: &Park, known: &Mutex<Known>) {
     if park.database.put_back() {
         let stamp = park.sim.stamp();
@@ -177,7 +177,7 @@ fn put_back(park: &Park, known: &Mutex<Known>) {
     }
 }
 
-/// Begins something within a time.
+/// Starts a task after a random delay within `within`.
 fn spread<T>(sim: &Sim, within: Nanos, work: impl Future<Output = T> + Send + 'static) {
     let (own, after) = (sim.clone(), sim.range(0, within));
     sim.spawn(Owner::World, async move {
@@ -186,13 +186,13 @@ fn spread<T>(sim: &Sim, within: Nanos, work: impl Future<Output = T> + Send + 's
     });
 }
 
-/// Where a run is about one thing: machines, and a client that does that thing again and again.
+/// The machines of a run about one rule, and a client that repeats its case.
 struct Scene {
     park: Park,
     client: Client,
 }
 
-/// How often a node is asked until it says that a key is valid, and the time between.
+/// How often a node is asked until it accepts a key, and the interval.
 const TRIES: u64 = 40;
 const TRY_EVERY: Nanos = 20 * MS;
 
@@ -205,7 +205,7 @@ impl Scene {
         chosen(&self.client)
     }
 
-    /// Two machines that luck names.
+    /// Returns two different machines, chosen at random.
     fn two_machines(&self) -> (usize, usize) {
         let machines = self.park.machines().len();
         let first = self.park.sim.random(|random| random.place(machines));
@@ -213,7 +213,8 @@ impl Scene {
         (first, if second >= first { second + 1 } else { second })
     }
 
-    /// A key that is valid: `here` has made it so, and `there` remembers it. `None` if that did not come about.
+    /// Returns a key that is valid: `here` has re-activated it, and `there` remembers it. `None` if that did not
+    /// succeed.
     async fn ready(&self, here: usize, there: usize) -> Option<(Process, Process, Held)> {
         let (here, there) = (self.park.process(here)?, self.park.process(there)?);
         let key = self.key()?;
@@ -221,7 +222,7 @@ impl Scene {
         self.until_valid(&there, &key).await.then_some((here, there, key))
     }
 
-    /// Asks a node until it says that a key is valid; false if it does not.
+    /// Verifies a key at a node until it is valid. Returns false after [`TRIES`].
     async fn until_valid(&self, process: &Process, key: &Held) -> bool {
         for _ in 0..TRIES {
             if self.client.verify(process, key).await == Some(Said::Valid) {

@@ -1,4 +1,4 @@
-//! What many nodes on one database need beside the store: sessions, polls, hints.
+//! What several nodes on one database need beside the store: sessions, polls, hints.
 
 use crate::error::StoreError;
 use crate::store::Commit;
@@ -9,20 +9,20 @@ use keyreeve_core::coherence::grantor::{Era, Seen};
 use keyreeve_core::coherence::holder::{Answer, Poll, SessionId};
 use keyreeve_core::coherence::holding::Holding;
 
-/// What survives what.
+/// Which failures a commit survives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Durability {
-    /// One machine, and the disk is waited for: survives kill -9 and power loss.
+    /// One machine, and commits wait for its disk: survives kill -9 and power loss.
     #[default]
     Local,
     /// A synchronous standby has it too: survives the loss of the primary.
     Replicated,
-    /// A standby follows without being waited for, or the disk is not waited for: an acknowledged change may be lost.
+    /// The commit does not wait for the standby, or not for the disk: an acknowledged change may be lost.
     AtRisk,
 }
 
 impl Durability {
-    /// Its name on the wire.
+    /// Returns its name on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Local => "local",
@@ -32,18 +32,18 @@ impl Durability {
     }
 }
 
-/// What a poll brought.
+/// The answer to a poll.
 #[derive(Clone, Debug)]
 pub struct Polled {
     /// What decides whether the lease grows.
     pub answer: Answer,
-    /// The changes after the revision that was asked for, oldest first.
+    /// The changes after the requested revision, oldest first.
     pub changes: Vec<Change>,
     /// The database's time at the poll.
     pub now: Timestamp,
     /// How durable a commit is now.
     pub durability: Durability,
-    /// Of which database, if the poll was a renewal.
+    /// The era of the database, if the poll was a renewal.
     pub era: Option<Era>,
 }
 
@@ -54,25 +54,25 @@ pub struct Change {
     pub revision: u64,
     /// The chain after it.
     pub chain: ChainHash,
-    /// What it touched. Of tenants and owners it says how they are at the poll, which may be later.
+    /// What it touched. Tenants and owners are as of the poll, which may be later.
     pub touched: Touched,
 }
 
 /// What a change touched.
 #[derive(Clone, Debug)]
 pub enum Touched {
-    /// These things.
+    /// These records.
     Known(Box<Commit>),
-    /// Perhaps anything.
+    /// Possibly anything.
     Everything,
 }
 
-/// A verifier that the database knows as living.
+/// A session of a node that the database has as living.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Session {
-    /// What decides.
+    /// The counters by which the session is judged.
     pub seen: Seen,
-    /// What its operator calls the node.
+    /// The name that its operator gave the node.
     pub node: String,
     /// When it began.
     pub started_at: Timestamp,
@@ -80,55 +80,55 @@ pub struct Session {
     pub silent_ms: u64,
 }
 
-/// One reading of all live sessions.
+/// One reading of all living sessions.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Sessions {
-    /// Of which database.
+    /// The era of the database.
     pub era: Era,
     /// The sessions.
     pub rows: Vec<Session>,
 }
 
-/// What a node finds when it comes.
+/// The state of the database when a node registers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Registered {
     /// The end of the log.
     pub head: u64,
-    /// The chain there.
+    /// The chain at that end.
     pub chain: ChainHash,
-    /// Since when the database has been on its timeline, in ms: young after a failover, or after a node found that the
-    /// history is another one. `None` where that is not known.
+    /// How long the database has been on its timeline, in ms: short after a failover, or after a node found another
+    /// history. `None` if that is not known.
     pub timeline_age_ms: Option<u64>,
 }
 
-/// The database as the place where nodes meet.
+/// The database as shared by several nodes.
 #[async_trait]
 pub trait Cluster: Send + Sync + 'static {
-    /// The lease that all nodes hold, in milliseconds. `wished` is this node's own setting, which becomes everybody's
-    /// if no node is alive; else [`StoreError::Disagreement`] if it differs.
+    /// Returns the lease that all nodes hold, in milliseconds. `wished` is this node's own setting. It becomes the
+    /// lease of all nodes if no node is alive; else [`StoreError::Disagreement`] if it differs.
     async fn agree_on_lease(&self, wished: Option<u64>, default_ms: u64) -> Result<u64, StoreError>;
 
-    /// Rule R1: makes a session, durably.
+    /// Rule R1: creates a session, durably.
     async fn register(&self, session: SessionId, node: &str) -> Result<Registered, StoreError>;
 
-    /// Rule R2: renews, acknowledges and reads the log, all in one statement. The poll says up to where everything was
-    /// applied, which others may take for so, but for what `holding` names: of that a child behind this session has not
-    /// said that it knows. A poll that is a renewal is durable when it is answered (rule R18); one that only acknowledges
-    /// need not be.
+    /// Rule R2: renews, acknowledges and reads the log, all in one statement. The poll acknowledges everything up to a
+    /// revision, except what `holding` names: changes that a downstream verifier of this session has not acknowledged.
+    /// A poll that is a renewal is durable when it is answered (rule R18); one that only acknowledges need not be.
     async fn poll(&self, poll: &Poll, holding: &Holding) -> Result<Polled, StoreError>;
 
-    /// Live sessions, as the primary has them now.
+    /// Returns the living sessions, as the primary has them now.
     async fn sessions(&self) -> Result<Sessions, StoreError>;
 
-    /// Marks a session dead, durably, if it has not polled since it was seen like this.
+    /// Marks a session dead, durably, if it has not polled since this reading.
     async fn bury(&self, dead: &Seen) -> Result<(), StoreError>;
 
-    /// Notes that the history is another one than before: whoever comes next waits until those who know more have told it.
+    /// Stores that the history is another one: nodes that register later wait until those that know more have written
+    /// it again.
     async fn note_fork(&self) -> Result<(), StoreError>;
 
-    /// Sends everybody a hint, to see whether hints arrive.
+    /// Sends every node a hint, to see whether hints arrive.
     async fn hint(&self) -> Result<(), StoreError>;
 
-    /// Waits until there may be something to poll for. Nothing depends on it: it may never come.
+    /// Waits until there may be something to poll for. Nothing depends on it: it may never return.
     async fn hinted(&self);
 }

@@ -1,9 +1,9 @@
-//! Copying what SQLite holds into an empty Postgres, in one transaction.
+//! Copies an instance from SQLite into an empty Postgres database, in one transaction.
 
 use crate::error::StoreError;
 use crate::{PostgresStore, SqliteStore};
 
-/// What a column holds.
+/// The type of a column.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
     Int,
@@ -19,7 +19,7 @@ pub(crate) struct Table {
     pub(crate) columns: &'static [(&'static str, Kind)],
 }
 
-/// A value on its way.
+/// A value to copy.
 #[derive(Clone, Debug)]
 pub(crate) enum Cell {
     Int(Option<i64>),
@@ -30,7 +30,7 @@ pub(crate) enum Cell {
 
 use Kind::{Blob, Flag, Int, Text};
 
-/// Every table, those first that others refer to.
+/// Every table, after those that it refers to.
 pub(crate) const TABLES: [Table; 10] = [
     Table {
         name: "tenants",
@@ -190,8 +190,8 @@ pub struct Copied {
 /// Copies everything, or nothing.
 ///
 /// # Errors
-/// [`StoreError::InUse`] if the target holds anything already; [`StoreError::Corrupt`] if afterwards it does not hold
-/// what was copied, and then nothing was.
+/// [`StoreError::Disagreement`] if the target holds an instance already; [`StoreError::Corrupt`] if the row counts
+/// differ afterwards, and then nothing was copied.
 pub async fn copy(from: &SqliteStore, to: &PostgresStore) -> Result<Vec<Copied>, StoreError> {
     let mut target = to.fill().await?;
     let mut copied = Vec::new();
@@ -207,7 +207,7 @@ pub async fn copy(from: &SqliteStore, to: &PostgresStore) -> Result<Vec<Copied>,
 }
 
 impl Table {
-    /// The names of the columns, with commas.
+    /// Returns the names of the columns, separated by commas.
     pub(crate) fn list(&self) -> String {
         self.columns
             .iter()

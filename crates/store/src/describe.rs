@@ -1,6 +1,6 @@
-//! Records as the audit log shows them: JSON without any secret or digest of one.
+//! Records as the audit log has them: JSON without any secret or its digest.
 //!
-//! The log outlives the key, so it holds no description and no claims, only a mark by which a change can be seen:
+//! The log outlives the key, so it has no description and no claims, only a short hash by which a change can be seen:
 //! erasing a key leaves its history without its data.
 
 use crate::codec;
@@ -12,7 +12,7 @@ use keyreeve_core::{CheckPolicy, Digest, Key, Policy, Timestamp, User};
 use serde::Serialize;
 use serde_json::json;
 
-/// What is told of a key, in the order of the alphabet.
+/// The description of a key, in alphabetical order.
 #[derive(Serialize)]
 struct Described<'k> {
     claims: Option<String>,
@@ -29,7 +29,7 @@ struct Described<'k> {
     subject: &'k str,
 }
 
-/// A key.
+/// Describes a key.
 pub fn key(key: &Key) -> String {
     let described = Described {
         claims: key.claims.as_ref().map(|claims| mark(claims.as_json())),
@@ -45,11 +45,11 @@ pub fn key(key: &Key) -> String {
         state: state_word(&key.state),
         subject: key.subject.as_str(),
     };
-    // Texts, numbers and a list: nothing here that JSON could not say.
+    // Texts, numbers and a list: serializing them cannot fail.
     serde_json::to_string(&described).unwrap_or_default()
 }
 
-/// 32 bits of a digest: enough to see that a text changed, too few to confirm what it was.
+/// Returns 32 bits of a digest: enough to see that a text changed, too few to confirm what it was.
 fn mark(text: &str) -> String {
     let [a, b, c, d, ..] = *Digest::of(text.as_bytes()).bytes();
     format!("sha256:{a:02x}{b:02x}{c:02x}{d:02x}")
@@ -71,7 +71,7 @@ fn reason_code(state: &State) -> Option<&'static str> {
     }
 }
 
-/// A user.
+/// Describes a user.
 pub(crate) fn user(user: &User) -> String {
     json!({
         "email": user.email.as_str(),
@@ -82,7 +82,7 @@ pub(crate) fn user(user: &User) -> String {
     .to_string()
 }
 
-/// A tenant with its policy.
+/// Describes a tenant with its policy.
 pub(crate) fn tenant(tenant: &Tenant) -> String {
     json!({
         "name": tenant.name.as_str(),
@@ -92,17 +92,17 @@ pub(crate) fn tenant(tenant: &Tenant) -> String {
     .to_string()
 }
 
-/// A policy.
+/// Describes a policy.
 pub fn policy(policy: &Policy) -> String {
     codec::policy::to_json(policy).to_string()
 }
 
-/// A check policy.
+/// Describes a check policy.
 pub fn check_policy(policy: &CheckPolicy) -> String {
     codec::check_policy::to_json(policy).to_string()
 }
 
-/// A root key.
+/// Describes a root key.
 pub(crate) fn root_key(root_key: &RootKey) -> String {
     let tenant = match &root_key.reach {
         Reach::Instance => None,

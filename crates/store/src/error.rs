@@ -1,26 +1,26 @@
-//! What can go wrong between a decision and the disk.
+//! Errors between a decision and the disk.
 
 use crate::version::Version;
 use keyreeve_core::access::Role;
 use keyreeve_core::lifecycle::Refusal;
 use thiserror::Error;
 
-/// The database did not do it.
+/// An operation of the database failed.
 #[derive(Debug, Error)]
 pub enum StoreError {
-    /// The database is away or too busy. Surely nothing was done; trying again is safe.
+    /// The database is unavailable or too busy. Certainly nothing was done; trying again is safe.
     #[error("the database is not available: {0}")]
     Unavailable(String),
-    /// The database can be read and not changed: the directory is read-only, or the disk is full. Nothing was done.
+    /// The database can be read but not changed: the directory is read-only, or the disk is full. Nothing was done.
     #[error("nothing can be changed: {0}")]
     ReadOnly(String),
-    /// The commit's answer was lost: it may have been done. Repeating is safe.
+    /// The answer to the commit was lost: it may have been done. Repeating is safe.
     #[error("it is not known whether the change was stored: {0}")]
     OutcomeUnknown(String),
-    /// What is stored cannot be read: somebody changed it by hand, or a newer version wrote it.
+    /// A stored value cannot be read: it was changed by hand, or written by a newer version.
     #[error("what is stored cannot be read: {0}")]
     Corrupt(String),
-    /// Nodes on one database are set differently.
+    /// Nodes on one database have different settings.
     #[error("{0}")]
     Disagreement(String),
     /// Another process holds the data directory.
@@ -30,7 +30,7 @@ pub enum StoreError {
     InUse {
         /// The directory.
         path: String,
-        /// ` (pid N)` if it could be read, else nothing.
+        /// ` (pid N)` if it could be read, else empty.
         holder: String,
     },
 }
@@ -49,22 +49,22 @@ impl StoreError {
 /// A change was not made.
 #[derive(Debug, Error)]
 pub enum WriteError {
-    /// The decision was no.
+    /// The decision was a refusal.
     #[error("refused: {refusal}")]
     Refused {
-        /// Which item of a batch, from 0.
+        /// The item of a batch, from 0.
         item: usize,
         /// Why.
         refusal: Refusal,
     },
-    /// No such thing in this tenant.
+    /// The record does not exist in this tenant.
     #[error("not found")]
     NotFound,
-    /// The credential that the call was made with stopped being good before the change (re-checked inside the
-    /// transaction).
+    /// The credential of the call was revoked, or its user lost the role, before the change. It is checked again inside
+    /// the transaction.
     #[error("the caller's credential is no longer good")]
     ActorGone,
-    /// The record is another version than the caller has seen.
+    /// The record is in another version than the caller has seen.
     #[error("the record has changed since the caller has read it")]
     Outdated {
         /// The present version.
@@ -73,13 +73,13 @@ pub enum WriteError {
     /// A user of the tenant has this address.
     #[error("a user of that address exists")]
     EmailTaken,
-    /// Nobody would be left to manage the tenant.
+    /// The tenant would have no active admin left.
     #[error("this is the tenant's last active admin")]
     LastAdmin,
-    /// The caller would give a role whose permissions it does not have itself.
+    /// The caller would assign a role whose permissions it does not have itself.
     #[error("the caller's permissions do not cover the role {0}")]
     RoleBeyond(Role),
-    /// Nobody would be left to manage the instance.
+    /// The instance would have no root key left that can create others.
     #[error("this is the last root key that can make others")]
     LastRootKey,
     /// The slug belongs to another tenant.
@@ -88,13 +88,13 @@ pub enum WriteError {
     /// A check policy of the tenant has this name.
     #[error("a check policy of that name exists")]
     CheckPolicyTaken,
-    /// The tenant has as many check policies as it may have.
+    /// The tenant has the maximum number of check policies.
     #[error("the tenant has all the check policies it may have")]
     TooManyCheckPolicies,
     /// The idempotency key was used for another request.
     #[error("the idempotency key was used for another request")]
     IdempotencyKeyReused,
-    /// The database did not do it.
+    /// An operation of the database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }

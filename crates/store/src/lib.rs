@@ -1,11 +1,11 @@
-//! Durable truth: one trait, and the databases behind it.
+//! The durable store: one trait, and the databases behind it.
 //!
-//! Every method of [`Store`] is one transaction. A change, its audit entry and its revision commit together, and the
-//! revision is dense: the `head` row is written last and held to the commit, so revision order is commit order is
-//! visibility order. SQL stands only in this crate; no HTTP type does.
+//! Every method of [`Store`] is one transaction. A change, its audit entry and its revision commit together, and
+//! revisions are dense: the `head` row is written last and locked until the commit, so revision order is commit order
+//! is visibility order. All SQL is in this crate; no HTTP type is.
 //!
-//! Business rules are not here: the caller hands in a decision (`decide`) that runs inside the transaction on what
-//! was read there, and the store writes down what it decided.
+//! Business rules are not here: the caller passes a decision (`decide`) that runs inside the transaction on what was
+//! read there, and the store writes its result.
 
 pub mod cluster;
 #[cfg_attr(

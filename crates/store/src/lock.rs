@@ -6,10 +6,10 @@ use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-/// Held as long as the store is open. The operating system lets go of it when the process ends, however it ends.
+/// Held while the store is open. The operating system releases it when the process ends, however it ends.
 ///
-/// Both the file `lock` and the directory itself are locked: the file may be missing where the directory is read-only,
-/// or where the disk is full.
+/// Both the file `lock` and the directory itself are locked: the file may be missing if the directory is read-only or
+/// the disk is full.
 #[derive(Debug)]
 pub struct DirectoryLock {
     _file: Option<File>,
@@ -18,8 +18,7 @@ pub struct DirectoryLock {
 }
 
 impl DirectoryLock {
-    /// Makes the directory if need be, and locks it. A directory that cannot be written to, or a disk without a free
-    /// byte, is no obstacle to that.
+    /// Creates the directory if needed, and locks it. A read-only directory and a full disk are no obstacle.
     ///
     /// # Errors
     /// [`StoreError::InUse`] if another process has it.
@@ -42,13 +41,13 @@ impl DirectoryLock {
                 Err(TryLockError::WouldBlock) => return Err(in_use(directory, Some(file))),
                 Err(TryLockError::Error(error)) => return Err(away(error)),
             }
-            // Only for whoever asks who has it: on a full disk it is not written.
+            // Only for the error message of another process: on a full disk it is not written.
             drop(write_pid(file));
         }
         let opened = File::open(directory).map_err(away)?;
         match opened.try_lock() {
             Err(TryLockError::WouldBlock) => return Err(in_use(directory, file.as_mut())),
-            // A network file system may have no locks on directories; then the file is what counts.
+            // A network file system may have no locks on directories; then the lock on the file counts.
             Ok(()) | Err(TryLockError::Error(_)) => {}
         }
         Ok(Self {
@@ -64,7 +63,7 @@ impl DirectoryLock {
     }
 }
 
-/// The file to lock, if there is one or one can be made, and whether the directory is read-only.
+/// Returns the file to lock, if it exists or can be created, and whether the directory is read-only.
 fn lock_file(path: &Path) -> io::Result<(Option<File>, bool)> {
     let made = OpenOptions::new()
         .create(true)
@@ -85,7 +84,7 @@ fn lock_file(path: &Path) -> io::Result<(Option<File>, bool)> {
     }
 }
 
-/// Whether a file could not be opened because it may only be read.
+/// Whether a file could not be opened because it is read-only.
 pub(crate) fn is_read_only(error: &io::Error) -> bool {
     matches!(
         error.kind(),

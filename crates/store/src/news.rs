@@ -1,43 +1,43 @@
-//! What a change made of a key.
+//! The effect of a change on a key.
 
 use keyreeve_core::KeyId;
 use keyreeve_core::text::Slug;
 
-/// What became of a key.
+/// A key and the effect of a change on it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct KeyNews {
     /// The tenant.
     pub tenant: Slug,
     /// The key.
     pub id: KeyId,
-    /// What became of it.
+    /// The effect.
     pub fate: Fate,
 }
 
-/// What a change made of a key.
+/// The effect of a change on a key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fate {
-    /// Revoked, as the policy says, or erased.
+    /// Revoked or erased, by the policy.
     Ended,
     /// Disabled.
     Held,
-    /// Given a new secret: the old one is dead, or will be when its overlap is over.
+    /// Rotated: the old secret is retired, or will be when its overlap is over.
     Rotated,
-    /// The old secret's overlap was ended.
+    /// The overlap of the old secret was ended.
     Finished,
-    /// Given back.
+    /// Re-activated.
     Live,
-    /// Its limits, its end or another property is another one; its secrets are the same.
+    /// Its limits, its expiry or another property changed; its secrets are the same.
     Changed,
 }
 
 impl Fate {
-    /// Whether somebody's requests are refused that were not before.
+    /// Whether requests are refused that were accepted before.
     pub const fn takes(self) -> bool {
         !matches!(self, Self::Live | Self::Changed)
     }
 
-    /// What an action of the audit log makes of a key; `None` if it changes nothing of one that was there before.
+    /// Returns the effect of an action of the audit log; `None` if it changes no key that existed before.
     pub fn of(action: &str) -> Option<Self> {
         match action {
             "key.revoked" | "key.erased" => Some(Self::Ended),

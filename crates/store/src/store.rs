@@ -1,4 +1,4 @@
-//! The store, as the authority sees it. A method is a transaction.
+//! The store, as the authority uses it. A method is a transaction.
 
 use crate::error::{StoreError, WriteError};
 use crate::model::{
@@ -17,15 +17,16 @@ use keyreeve_core::user::Email;
 use keyreeve_core::{Digest, KeyId, RootKeyId, Timestamp, User, UserId};
 use std::time::Duration;
 
-/// Told of every commit of this process after it is durable and before its caller is answered, in commit order.
+/// Notified of every commit of this process, in commit order, after the commit is durable and before its caller is
+/// answered.
 ///
-/// It is called by the store itself and not by whoever asked for the change, so that a caller who gives up waiting
-/// cannot leave a verifier's memory behind the truth.
+/// The store makes the call, and not the caller that requested the change, so that a caller that gives up cannot leave
+/// a verifier's memory behind the database.
 pub trait CommitObserver: Send + Sync + 'static {
     /// A commit, or a group of commits, is durable.
     fn committed(&self, commit: &Commit);
-    /// A commit may or may not be durable, now or later. Only what it would have touched may have changed; its revision is
-    /// the one that it would have.
+    /// A commit may or may not be durable, now or later. Only what `touched` names may have changed; its revision is
+    /// the one that the commit would have.
     fn outcome_unknown(&self, touched: &Commit);
 }
 
@@ -34,27 +35,28 @@ pub trait CommitObserver: Send + Sync + 'static {
 pub struct Commit {
     /// The newest revision in it.
     pub revision: u64,
-    /// The tenant that it is about; `None` for the whole instance. Of a group of changes see [`Commit::parts`].
+    /// The tenant; `None` for the instance. For a group of changes see [`Commit::parts`].
     pub tenant: Option<Slug>,
     /// Secrets of API keys whose verdict may have changed (also new ones).
     pub secrets: Vec<Digest>,
-    /// Secrets of root keys that were made or revoked.
+    /// Secrets of root keys that were created or revoked.
     pub root_keys: Vec<Digest>,
     /// Of these, those that were revoked.
     pub ended_root_keys: Vec<Digest>,
-    /// Tenants that were made or changed.
+    /// Tenants that were created or changed.
     pub tenants: Vec<Tenant>,
-    /// Owners whose keys are now blocked, or judged again.
+    /// Owners whose keys are now blocked, or no longer blocked.
     pub owners: Vec<OwnerGate>,
     /// Tenants whose check policies changed.
     pub check_policies: Vec<Slug>,
-    /// Keys that were ended, held, rotated or given back: what a database that lost it must be told again.
+    /// Keys that were revoked, disabled, rotated, re-activated or edited: nodes write these changes again into a
+    /// database that has lost them.
     pub keys: Vec<KeyNews>,
-    /// Root keys that were revoked: the same of them.
+    /// Root keys that were revoked: likewise.
     pub revoked_root_keys: Vec<RootKeyId>,
-    /// Entries that this process has written into the log.
+    /// Entries that this process has written into the audit log.
     pub actions: Vec<Action>,
-    /// The changes that it is made of, if they are several: whose is how much of what stands above, in its order.
+    /// The changes in the commit, if there are several: how much of the lists above belongs to each, in their order.
     pub group: Vec<Share>,
 }
 
@@ -77,19 +79,19 @@ pub struct Part<'c> {
     pub scope: Scope,
     /// Its revisions.
     pub span: Span,
-    /// As of the commit.
+    /// See [`Commit::secrets`].
     pub secrets: &'c [Digest],
-    /// As of the commit.
+    /// See [`Commit::ended_root_keys`].
     pub ended_root_keys: &'c [Digest],
-    /// As of the commit.
+    /// See [`Commit::tenants`].
     pub tenants: &'c [Tenant],
-    /// As of the commit.
+    /// See [`Commit::owners`].
     pub owners: &'c [OwnerGate],
-    /// As of the commit.
+    /// See [`Commit::keys`].
     pub keys: &'c [KeyNews],
 }
 
-/// Takes the first so many.
+/// Splits off the first `count` elements.
 fn take<'c, T>(rest: &mut &'c [T], count: usize) -> &'c [T] {
     let (taken, left) = rest.split_at_checked(count).unwrap_or((*rest, &[]));
     *rest = left;
@@ -98,7 +100,7 @@ fn take<'c, T>(rest: &mut &'c [T], count: usize) -> &'c [T] {
 
 impl Commit {
     fn share(&self) -> Share {
-        // An entry of the log has one revision, and those of a change follow each other. What came from another node has
+        // Each entry of the log has one revision, and those of a change are consecutive. A commit of another node has
         // one entry, and no actions of this process.
         let more = u64::try_from(self.actions.len()).unwrap_or(0).saturating_sub(1);
         Share {
@@ -115,7 +117,7 @@ impl Commit {
         }
     }
 
-    /// The changes that it is made of, each with what it touched.
+    /// Returns the changes of the commit, each with what it touched.
     pub fn parts(&self) -> impl Iterator<Item = Part<'_>> {
         let alone = self.group.is_empty().then(|| self.share());
         let (mut secrets, mut root_keys) = (self.secrets.as_slice(), self.ended_root_keys.as_slice());
@@ -132,7 +134,7 @@ impl Commit {
         })
     }
 
-    /// Adds a change that is committed together with those that are in it.
+    /// Adds a change that is committed together with those in this commit.
     #[cfg_attr(
         not(any(feature = "sqlite", feature = "postgres", test)),
         expect(dead_code, reason = "only a database commits changes together")
@@ -150,8 +152,8 @@ impl Commit {
         self.actions.extend(one.actions);
     }
 
-    /// Whether others may remember something of what it touched. What has just come is remembered by nobody, and that it
-    /// was unknown neither.
+    /// Whether other nodes may remember something that it touched. No memory has a new key, and digests that were not
+    /// found are not remembered either.
     #[cfg_attr(
         not(any(feature = "sqlite", feature = "postgres", test)),
         expect(dead_code, reason = "only a database tells others of a commit")
@@ -172,13 +174,13 @@ impl Commit {
 /// Whether writing succeeds.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct WriteHealth {
-    /// How long ago something was committed last; `None` if nothing was since the store was opened.
+    /// Time since the last commit; `None` if there was none since the store was opened.
     pub last_success_ago: Option<Duration>,
-    /// How often the database did not take a change, or did not say in time whether it had, since the store was opened.
+    /// How often the database did not accept a change, or did not confirm it in time, since the store was opened.
     pub failures: u64,
-    /// The same since something was committed last: as long as it is not 0, no write succeeds.
+    /// The same since the last commit: as long as it is not 0, no write succeeds.
     pub failures_in_a_row: u64,
-    /// What the last one of those failed for.
+    /// The reason of the last failure.
     pub last_failure: Option<String>,
 }
 
@@ -200,11 +202,11 @@ pub struct OwnerGate {
     pub is_blocked: bool,
 }
 
-/// Durable truth.
+/// The durable store.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// Makes the first tenant and the first root key if there is no tenant at all, else does nothing. The root key is
-    /// shown with `show` inside the transaction; if that fails, nothing is made.
+    /// Creates the first tenant and the first root key if there is no tenant, else does nothing. The root key is shown
+    /// with `show` inside the transaction; if that fails, nothing is created.
     async fn found(
         &self,
         context: WriteContext,
@@ -213,16 +215,17 @@ pub trait Store: Send + Sync + 'static {
         show: ShowRootKey,
     ) -> Result<Founding, WriteError>;
 
-    /// Makes a tenant and its first root key.
+    /// Creates a tenant and its first root key.
     async fn create_tenant(&self, context: WriteContext, tenant: Tenant, root_key: RootKey) -> Result<u64, WriteError>;
 
-    /// One tenant.
+    /// Returns a tenant.
     async fn tenant(&self, slug: &Slug) -> Result<Option<Tenant>, StoreError>;
 
-    /// All tenants by slug, at most `limit`, after `after`.
+    /// Returns tenants by slug, at most `limit`, after `after`.
     async fn tenants(&self, after: Option<Slug>, limit: u32) -> Result<Vec<Tenant>, StoreError>;
 
-    /// Changes a tenant, and gives the newest revision with it. [`WriteError::NotFound`] if it does not exist or is removed.
+    /// Changes a tenant. Returns it with the newest revision. [`WriteError::NotFound`] if it does not exist or is
+    /// removed.
     async fn change_tenant(
         &self,
         context: WriteContext,
@@ -230,13 +233,13 @@ pub trait Store: Send + Sync + 'static {
         edit: TenantEdit,
     ) -> Result<(Tenant, u64), WriteError>;
 
-    /// Subjects of a tenant whose keys are blocked because their user is suspended or removed.
+    /// Returns the subjects of a tenant whose keys are blocked because their user is suspended or removed.
     async fn blocked_owners(&self, slug: &Slug) -> Result<Vec<Subject>, StoreError>;
 
-    /// The check policies that a tenant has stored, by name: not more than `CHECK_POLICIES_MAX` of `keyreeve_core`.
+    /// Returns the stored check policies of a tenant, by name: at most `CHECK_POLICIES_MAX` of `keyreeve_core`.
     async fn check_policies(&self, tenant: &Slug) -> Result<Stamped<Vec<CheckPolicyRecord>>, StoreError>;
 
-    /// Makes, changes or removes a check policy. [`WriteError::NotFound`] if it, or its tenant, does not exist.
+    /// Creates, changes or removes a check policy. [`WriteError::NotFound`] if it, or its tenant, does not exist.
     async fn change_check_policy(
         &self,
         context: WriteContext,
@@ -244,22 +247,22 @@ pub trait Store: Send + Sync + 'static {
         change: CheckPolicyChange,
     ) -> Result<ChangedCheckPolicy, WriteError>;
 
-    /// Makes a user. [`WriteError::EmailTaken`] if another one of the tenant has the address.
+    /// Creates a user. [`WriteError::EmailTaken`] if another one of the tenant has the address.
     async fn create_user(&self, context: WriteContext, user: User) -> Result<u64, WriteError>;
 
     /// Changes a user. With `is_forced` also the last admin.
     async fn change_user(&self, context: WriteContext, change: UserChange) -> Result<ChangedUser, WriteError>;
 
-    /// One user of a tenant who is not removed.
+    /// Returns a user of a tenant who is not removed.
     async fn user(&self, tenant: &Slug, id: UserId) -> Result<Option<User>, StoreError>;
 
-    /// Users of a tenant who are not removed, by id, at most `limit`, after `after`.
+    /// Returns users of a tenant who are not removed, by id, at most `limit`, after `after`.
     async fn users(&self, tenant: &Slug, after: Option<UserId>, limit: u32) -> Result<Vec<User>, StoreError>;
 
-    /// Makes a root key. [`WriteError::NotFound`] if its tenant does not exist.
+    /// Creates a root key. [`WriteError::NotFound`] if its tenant does not exist.
     async fn create_root_key(&self, context: WriteContext, root_key: RootKey) -> Result<u64, WriteError>;
 
-    /// Revokes a root key; again is no change. With `tenant`, only one bound to that tenant is found.
+    /// Revokes a root key; a repeat is no change. With `tenant`, only one bound to that tenant is found.
     async fn revoke_root_key(
         &self,
         context: WriteContext,
@@ -267,10 +270,10 @@ pub trait Store: Send + Sync + 'static {
         id: RootKeyId,
     ) -> Result<(RootKey, u64), WriteError>;
 
-    /// Root keys, newest first, at most `limit`; with `tenant`, only those bound to it.
+    /// Returns root keys, newest first, at most `limit`; with `tenant`, only those bound to it.
     async fn root_keys(&self, tenant: Option<Slug>, limit: u32) -> Result<Vec<RootKey>, StoreError>;
 
-    /// The root key with this secret, revoked or not.
+    /// Returns the root key with this secret, revoked or not.
     async fn find_root_key(&self, digest: &Digest) -> Result<Stamped<Option<RootKey>>, StoreError>;
 
     /// Issues keys, all or none.
@@ -279,94 +282,95 @@ pub trait Store: Send + Sync + 'static {
     /// Changes one key.
     async fn change(&self, context: WriteContext, request: ChangeRequest) -> Result<Changed, WriteError>;
 
-    /// Changes many keys in one way, in one transaction: not more than a few hundred, because others wait meanwhile.
+    /// Changes many keys in one way, in one transaction: at most a few hundred, because other writers wait for it.
     async fn change_many(&self, context: WriteContext, request: ChangeManyRequest) -> Result<ChangedMany, WriteError>;
 
-    /// One key, settled at `now`. Erased keys are not found.
+    /// Returns a key, settled at `now`. Erased keys are not found.
     async fn key(&self, tenant: &Slug, id: KeyId, now: Timestamp) -> Result<Option<KeyRecord>, StoreError>;
 
-    /// A page of keys.
+    /// Returns a page of keys.
     async fn list(&self, query: KeyQuery) -> Result<KeyPage, StoreError>;
 
-    /// The secret with this digest, whatever became of it. Of every tenant.
+    /// Returns the secret with this digest, of any tenant and in any standing.
     async fn find_credential(&self, digest: &Digest) -> Result<Stamped<Option<Credential>>, StoreError>;
 
-    /// Keys whose time to undo a revocation is over, though that is not written down yet; at most `limit`.
+    /// Returns keys whose time to undo a revocation is over, although that is not stored yet; at most `limit`.
     async fn lapsed(&self, now: Timestamp, limit: u32) -> Result<Vec<(Slug, KeyId)>, StoreError>;
 
-    /// Writes down when secrets were last used, and counts. No revision, no audit entry; never moves a time back.
+    /// Stores last uses and counts. Makes no revision and no audit entry; never moves a time back.
     async fn record_activity(&self, activity: Activity) -> Result<(), StoreError>;
 
-    /// Takes slices of a key's hard limits, in the order of the needs: of all that are asked for, or of none. What they count is durable when this returns.
+    /// Takes slices of a key's hard limits, in the order of the needs: of all requested limits or of none. The counters
+    /// are durable when this returns.
     async fn take_slices(&self, request: SliceRequest) -> Result<Vec<Slice>, StoreError>;
 
-    /// What is counted of a key's hard limits, by name: those that anything was taken of.
+    /// Returns the counters of a key's hard limits, by name: of those limits from which anything was taken.
     async fn counters(&self, key: KeyId) -> Result<Vec<(LimitName, Counter)>, StoreError>;
 
-    /// What was counted for a key, by hour, oldest first.
+    /// Returns the counts of a key, by hour, oldest first.
     async fn usage(&self, key: KeyId, since: Timestamp, until: Timestamp) -> Result<Vec<UsageCount>, StoreError>;
 
-    /// The counts of several keys, by key and hour.
+    /// Returns the counts of several keys, by key and hour.
     async fn usage_of(&self, keys: &[KeyId], since: Timestamp, until: Timestamp)
     -> Result<Vec<UsageCount>, StoreError>;
 
-    /// Which keys were refused most: one row a key and denial, the largest first; `hour` is the last one.
+    /// Returns which keys were refused most: one row per key and denial, the largest first; `hour` is the last one.
     async fn refusals(&self, wanted: Refusals) -> Result<Vec<UsageCount>, StoreError>;
 
-    /// How many keys there are. Reads all of them: for whoever asks now and then.
+    /// Counts all keys. Reads every key, so it must not be called often.
     async fn census(&self, now: Timestamp) -> Result<Census, StoreError>;
 
-    /// Where verdicts on a key were asked for, the newest first.
+    /// Returns the addresses for which a key was verified, the newest first.
     async fn traces(&self, key: KeyId) -> Result<Vec<Trace>, StoreError>;
 
-    /// A login that has not ended.
+    /// Returns a login that has not ended.
     async fn login(&self, digest: &Digest, now: Timestamp) -> Result<Option<Login>, StoreError>;
 
-    /// Stores a login in the place of one with the same digest.
+    /// Stores a login, replacing one with the same digest.
     async fn put_login(&self, login: Login, now: Timestamp) -> Result<(), StoreError>;
 
-    /// Takes a login that has not ended away: of two who come with the same link, one gets it.
+    /// Removes and returns a login that has not ended. A link that is presented twice is returned once.
     async fn take_login(&self, digest: Digest, now: Timestamp) -> Result<Option<Login>, StoreError>;
 
-    /// Takes away every login of a user but one, and gives how many.
+    /// Removes every login of a user but one. Returns their number.
     async fn end_logins(&self, user: UserId, except: Option<Digest>) -> Result<u64, StoreError>;
 
-    /// Users of any tenant who have an address and are not removed.
+    /// Returns users of any tenant who have an address and are not removed.
     async fn people(&self, email: &Email, limit: u32) -> Result<Vec<User>, StoreError>;
 
-    /// Whether writing succeeds. Asks nobody: what the changes of this process came to.
+    /// Returns whether writing succeeds, from the outcomes of this process's changes, without a query.
     fn write_health(&self) -> WriteHealth {
         WriteHealth::default()
     }
 
-    /// Commits a transaction that changes nothing, as every change does: for when the last one has failed and nobody makes
-    /// another, because it waits for the disk.
+    /// Commits a transaction that changes nothing and, like every change, waits for the disk. For use when the last
+    /// commit has failed and no other change is made.
     async fn probe_write(&self) -> Result<(), StoreError> {
         Ok(())
     }
 
-    /// Writes events into the log that change nothing else: refusals, presented old secrets.
+    /// Writes events into the audit log that change nothing else: refusals, old secrets that were presented.
     async fn record_events(&self, context: WriteContext, events: Vec<Event>) -> Result<u64, WriteError>;
 
-    /// The end of the log.
+    /// Returns the end of the audit log.
     async fn head(&self) -> Result<Head, StoreError>;
 
-    /// The log after a revision, at most `limit` entries, oldest first.
+    /// Returns the audit log after a revision, at most `limit` entries, oldest first.
     async fn audit_after(&self, revision: u64, limit: u32) -> Result<Vec<AuditRecord>, StoreError>;
 
-    /// Entries of the log that a filter lets through.
+    /// Returns entries of the audit log that match a filter.
     async fn audit(&self, query: AuditQuery) -> Result<Vec<AuditRecord>, StoreError>;
 
-    /// Takes nothing and gives nothing from now on, because what lies on the disk is not what was answered for. A
-    /// database that several nodes share does not stop because one of them says so.
+    /// Stops all reads and writes, because the data on the disk differs from what was answered. A database that several
+    /// nodes share is not stopped by one of them.
     fn halt(&self, _why: &str) {}
 
-    /// Why nothing can be changed now, where that is known before anybody tries.
+    /// Returns why nothing can be changed now, if that is known without trying.
     fn obstacle(&self) -> Option<String> {
         None
     }
 
-    /// Finishes what was begun and closes the database. Calls after this fail as unavailable.
+    /// Finishes what was begun and closes the database. Later calls fail as unavailable.
     async fn close(&self);
 }
 

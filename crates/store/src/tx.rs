@@ -12,10 +12,10 @@ use keyreeve_core::user::Email;
 use keyreeve_core::verdict::SecretStanding;
 use keyreeve_core::{Digest, Key, KeyId, RootKeyId, Timestamp, User, UserId};
 
-/// What an answer of the database looks like.
+/// The result of a database operation.
 pub(crate) type Result<T> = std::result::Result<T, StoreError>;
 
-/// A remembered request.
+/// An idempotency record.
 #[derive(Clone, Debug)]
 pub(crate) struct Mark {
     pub(crate) actor: String,
@@ -25,19 +25,19 @@ pub(crate) struct Mark {
     pub(crate) created_at: Timestamp,
 }
 
-/// Keys of a subject that count: see `Key::counts`.
+/// A count of a subject's keys: see `Key::counts`.
 pub(crate) struct Counted<'a> {
     pub(crate) tenant: &'a Slug,
     pub(crate) subject: &'a Subject,
     pub(crate) count_expired: bool,
     pub(crate) now: Timestamp,
-    /// So many are to be made.
+    /// How many keys are to be created.
     pub(crate) adding: u32,
-    /// So many may count.
+    /// How many keys may count.
     pub(crate) max: u32,
 }
 
-/// Tenants and those who manage them, in a write transaction.
+/// Tenants and the people and root keys that manage them, in a write transaction.
 #[async_trait]
 pub(crate) trait PeopleTx: Send {
     async fn has_tenants(&mut self) -> Result<bool>;
@@ -46,57 +46,57 @@ pub(crate) trait PeopleTx: Send {
     async fn update_tenant(&mut self, tenant: &Tenant) -> Result<()>;
 
     async fn root_key(&mut self, id: RootKeyId) -> Result<Option<RootKey>>;
-    /// Root keys that are not revoked: of one tenant, or those of the instance.
+    /// Returns root keys that are not revoked: of one tenant, or those of the instance.
     async fn live_root_keys(&mut self, tenant: Option<&Slug>) -> Result<Vec<RootKey>>;
     async fn insert_root_key(&mut self, root_key: &RootKey) -> Result<()>;
     async fn set_root_key_revoked(&mut self, id: RootKeyId, at: Timestamp) -> Result<()>;
 
-    /// A user, removed or not.
+    /// Returns a user, removed or not.
     async fn user(&mut self, tenant: &Slug, id: UserId) -> Result<Option<User>>;
     /// Whether a user who is not removed has the address.
     async fn is_email_taken(&mut self, tenant: &Slug, email: &Email) -> Result<bool>;
-    /// Active administrators of the tenant beside one.
+    /// Counts active administrators of the tenant, except one.
     async fn count_other_admins(&mut self, tenant: &Slug, except: UserId) -> Result<u32>;
     async fn insert_user(&mut self, user: &User) -> Result<()>;
     async fn update_user(&mut self, user: &User) -> Result<()>;
 
-    /// Stores a login in the place of one with the same digest, and forgets some that ended before `now`.
+    /// Stores a login, replacing one with the same digest, and deletes some that ended before `now`.
     async fn put_login(&mut self, login: &Login, now: Timestamp) -> Result<()>;
-    /// Takes a login away and gives it, ended or not.
+    /// Removes and returns a login, ended or not.
     async fn take_login(&mut self, digest: &Digest) -> Result<Option<Login>>;
-    /// Takes away every login of a user but one.
+    /// Removes every login of a user but one.
     async fn end_logins(&mut self, user: UserId, except: Option<&Digest>) -> Result<u64>;
 }
 
-/// What gateways ask of keys, in a write transaction.
+/// Check policies of gateways, in a write transaction.
 #[async_trait]
 pub(crate) trait CheckTx: Send {
     async fn check_policy(&mut self, tenant: &Slug, name: &CheckPolicyName) -> Result<Option<CheckPolicyRecord>>;
-    /// How many the tenant has.
+    /// Returns how many the tenant has.
     async fn count_check_policies(&mut self, tenant: &Slug) -> Result<u32>;
-    /// Stores one in the place of one with the same name.
+    /// Stores a check policy, replacing one with the same name.
     async fn put_check_policy(&mut self, record: &CheckPolicyRecord) -> Result<()>;
     async fn delete_check_policy(&mut self, tenant: &Slug, name: &CheckPolicyName) -> Result<()>;
 }
 
-/// What is counted of hard limits, in a write transaction.
+/// Counters of hard limits, in a write transaction.
 #[async_trait]
 pub(crate) trait LimitTx: Send {
-    /// The counters of those limits of a key that have one, held until the commit.
+    /// Returns the stored counters of a key's limits. They are locked until the commit.
     async fn counters(&mut self, key: KeyId) -> Result<Vec<(LimitName, Counter)>>;
-    /// Stores counters in the place of those with the same name.
+    /// Stores counters, replacing those with the same name.
     async fn put_counters(&mut self, key: KeyId, counters: &[(LimitName, Counter)]) -> Result<()>;
-    /// Forgets counters.
+    /// Deletes counters.
     async fn drop_counters(&mut self, key: KeyId, names: &[LimitName]) -> Result<()>;
 }
 
-/// What a change will ask about, besides its tenant, its actor and its mark.
+/// What a change will read, besides its tenant, its actor and its idempotency record.
 pub(crate) struct Soon<'a> {
     pub(crate) tenant: &'a Slug,
     pub(crate) context: &'a WriteContext,
     /// The key that is changed.
     pub(crate) key: Option<KeyId>,
-    /// Owners and names that keys are to be given.
+    /// Owners and names of keys to be created.
     pub(crate) names: &'a [(Subject, Name)],
 }
 
@@ -108,27 +108,28 @@ pub(crate) struct Current {
     pub(crate) is_live: bool,
 }
 
-/// A write transaction. What may be about many keys takes them all at once: a database across a network answers each
-/// call in one journey.
+/// A write transaction. Operations that may concern many keys take all of them at once: a database across a network
+/// answers each call in one round trip.
 #[async_trait]
 pub(crate) trait Tx: PeopleTx + CheckTx + LimitTx {
-    /// Entries that this transaction has appended so far: whoever commits it tells the observer.
+    /// Entries that this transaction has appended so far. The commit passes them to the observer.
     fn actions(&mut self) -> &mut Vec<Action>;
 
-    /// Told of what will surely be asked, before anything is changed: a database across a network answers all of it in
-    /// one journey. Asking for something else is no mistake.
+    /// Prefetches what is certain to be read, before anything is changed: a database across a network answers all of it
+    /// in one round trip. Reading something else is not an error.
     async fn foresee(&mut self, _soon: Soon<'_>) -> Result<()> {
         Ok(())
     }
 
-    /// The end of the log, held until the commit. Read it last: everybody waits for it.
+    /// Locks the end of the log until the commit, and returns it. Call it last: every other writer waits for it.
     async fn lock_head(&mut self) -> Result<Head>;
-    /// Appends to the log, and moves its end.
+    /// Appends to the log and moves its end.
     async fn append(&mut self, records: &[AuditRecord], head: Head) -> Result<()>;
 
-    /// Those of the keys that there are, in the order asked for, held until the commit, as stored (not settled).
+    /// Returns those of the keys that exist, in the requested order, as stored (not settled). They are locked until the
+    /// commit.
     async fn lock_keys(&mut self, tenant: &Slug, ids: &[KeyId]) -> Result<Vec<KeyRecord>>;
-    /// How many keys of each subject count; or more, if even then all that are to be made may be.
+    /// Returns how many keys of each subject count, or more if the new keys fit even so.
     async fn count_keys(&mut self, counted: &[Counted<'_>]) -> Result<Vec<u32>>;
     /// Whether a usable key of each owner, other than `except`, has the name.
     async fn are_names_taken(
@@ -138,35 +139,36 @@ pub(crate) trait Tx: PeopleTx + CheckTx + LimitTx {
         except: Option<KeyId>,
         now: Timestamp,
     ) -> Result<Vec<bool>>;
-    /// Whether each of these users is suspended or removed. Who is no user of the tenant is neither.
+    /// Whether each of these users is suspended or removed. False for one that is not a user of the tenant.
     async fn are_users_blocked(&mut self, tenant: &Slug, users: &[UserId]) -> Result<Vec<bool>>;
-    /// How many keys of an owner work at `now`, as far as the owner is not blocked.
+    /// Counts the keys of an owner that work at `now`, assuming that the owner is not blocked.
     async fn count_working_keys(&mut self, tenant: &Slug, subject: &Subject, now: Timestamp) -> Result<u32>;
-    /// Stores new keys and their secrets. Fails if a digest was ever there.
+    /// Stores new keys and their secrets. Fails if a digest ever existed.
     async fn insert_keys(&mut self, keys: &[&Key]) -> Result<()>;
     async fn update_keys(&mut self, keys: &[&Key]) -> Result<()>;
     async fn delete_key(&mut self, id: KeyId) -> Result<()>;
 
-    /// Stores the secrets that keys have now. Fails if a digest was ever there.
+    /// Stores the current secrets of keys. Fails if a digest ever existed.
     async fn insert_credentials(&mut self, keys: &[&Key]) -> Result<()>;
     async fn set_credentials(&mut self, standings: &[(Digest, SecretStanding)]) -> Result<()>;
-    /// Every secret of the keys that is not retired for good.
+    /// Returns every secret of the keys that is not retired for good.
     async fn current_credentials(&mut self, keys: &[&Key]) -> Result<Vec<Current>>;
-    /// Makes a tombstone of every secret of the key, and says which they are: also one that was replaced long ago may
-    /// still be remembered with what the key was called.
+    /// Makes a tombstone of every secret of the key, and returns their digests: also one that was replaced long ago may
+    /// still be remembered with the key's name.
     async fn entomb_credentials(&mut self, key: KeyId) -> Result<Vec<Digest>>;
     /// Moves last-used times forward, never back.
     async fn record_uses(&mut self, uses: &[(Digest, Timestamp)]) -> Result<()>;
-    /// Notes that secrets were presented, where it is not noted yet.
+    /// Stores the first time at which secrets were presented, if none is stored.
     async fn record_presented(&mut self, presented: &[(Digest, Timestamp)]) -> Result<()>;
     /// Moves last-refused times forward, never back.
     async fn record_refusals(&mut self, refused: &[(KeyId, Timestamp)]) -> Result<()>;
-    /// Adds to what is counted, and forgets some counts of hours before `stale`.
+    /// Adds to the counts, and deletes some counts of hours before `stale`.
     async fn add_counts(&mut self, counts: &[UsageCount], stale: Timestamp) -> Result<()>;
-    /// Adds to where verdicts were asked for, and keeps the newest `kept` rows of each key.
+    /// Adds to the traces, and keeps the newest `kept` rows of each key.
     async fn add_traces(&mut self, traces: &[Trace], kept: u32) -> Result<()>;
 
     async fn mark(&mut self, actor: &str, mark: &str) -> Result<Option<Mark>>;
-    /// Stores a mark in the place of an older one of the same name, and forgets some that were made before `stale`.
+    /// Stores an idempotency record, replacing an older one of the same key, and deletes some that were made before
+    /// `stale`.
     async fn put_mark(&mut self, mark: &Mark, stale: Timestamp) -> Result<()>;
 }

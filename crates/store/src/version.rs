@@ -1,7 +1,7 @@
-//! Which version of a record a caller has seen, and whether it is still the present one (RFC 9110, section 8.8.3).
+//! The version of a record that a caller has seen, and whether it is still the current one (RFC 9110, section 8.8.3).
 //!
-//! A version is made from the record alone, so that every node gives the same one, also after a restart and after a change
-//! by SQL. Use of a key is not in it: what verification leaves behind makes no other version.
+//! A version is computed from the record alone, so that every node computes the same one, also after a restart and
+//! after a change by SQL. Use of a key is not part of it: verification makes no new version.
 
 use crate::describe;
 use crate::model::{CheckPolicyRecord, RootKey, Tenant};
@@ -10,12 +10,12 @@ use keyreeve_core::text::{Name, Slug};
 use keyreeve_core::{CheckPolicy, Digest, Key, Policy, Timestamp, User, bytes_of_hex, hex};
 use serde_json::Value;
 
-/// Bytes of the digest by which versions are told apart.
+/// Bytes of the digest that distinguishes versions.
 const DIGEST_BYTES: usize = 16;
-/// Bytes of the digest by which a version is found again in the audit log.
+/// Bytes of the digest by which a version is found in the audit log.
 const AUDIT_DIGEST_BYTES: usize = 6;
 
-/// What kind of record a version is of, as the audit log names it.
+/// The kind of record, as the audit log names it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
     /// An API key.
@@ -33,7 +33,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The kind of target that entries about such a record have.
+    /// Returns the target type of audit entries about such a record.
     pub const fn target_type(self) -> &'static str {
         match self {
             Self::Key => "key",
@@ -44,7 +44,7 @@ impl Kind {
         }
     }
 
-    /// The part of what the audit log holds of a target that is this record.
+    /// Returns the part of a target's description in the audit log that is this record.
     pub fn part_of(self, described: Value) -> Value {
         match (self, described) {
             (Self::Policy, Value::Object(mut tenant)) => tenant.remove("policy").unwrap_or(Value::Null),
@@ -52,7 +52,7 @@ impl Kind {
                 tenant.remove("policy");
                 Value::Object(tenant)
             }
-            // An overlap ends by itself, and the log has it until the next change.
+            // An overlap ends by time, and the log has it until the next change.
             (Self::Key, Value::Object(mut key)) => {
                 key.remove("retiring_until");
                 Value::Object(key)
@@ -70,8 +70,8 @@ pub struct Version {
 }
 
 impl Version {
-    /// The version of a key. What time alone brings about makes no other one: the end of an overlap, of the time to undo a
-    /// revocation, of the key itself.
+    /// Returns the version of a key. Effects of time alone make no new version: the end of an overlap, of the time to
+    /// undo a revocation, of the key itself.
     pub fn of_key(key: &Key) -> Self {
         let time = |time: Timestamp| time.millis().to_string();
         let (scopes, limits) = (key.scopes.joined(), key.limits.joined());
@@ -105,7 +105,7 @@ impl Version {
         Self::new(Kind::Key, &parts, &describe::key(key))
     }
 
-    /// The version of a user. Another password is another version.
+    /// Returns the version of a user. A new password makes a new version.
     pub fn of_user(user: &User) -> Self {
         let (id, created, updated) = (
             user.id.to_string(),
@@ -126,7 +126,7 @@ impl Version {
         Self::new(Kind::User, &parts, &describe::user(user))
     }
 
-    /// The version of a tenant, without its policy but for the preset that it started from.
+    /// Returns the version of a tenant, without its policy except for the preset that it started from.
     pub fn of_tenant(tenant: &Tenant) -> Self {
         let created = tenant.created_at.millis().to_string();
         let parts = [
@@ -139,14 +139,14 @@ impl Version {
         Self::new(Kind::Tenant, &parts, &describe::tenant(tenant))
     }
 
-    /// The version of a tenant's policy.
+    /// Returns the version of a tenant's policy.
     pub fn of_policy(tenant: &Slug, policy: &Policy) -> Self {
         let text = describe::policy(policy);
         let parts = [Some(tenant.as_str()), Some(&text)];
         Self::new(Kind::Policy, &parts, &format!("{{\"policy\":{text}}}"))
     }
 
-    /// The version of a check policy that is stored.
+    /// Returns the version of a check policy that is stored.
     pub fn of_check_policy(record: &CheckPolicyRecord) -> Self {
         Self::of_check(
             &record.tenant,
@@ -155,7 +155,8 @@ impl Version {
         )
     }
 
-    /// The version of a check policy; `times` are those of its making and its last change, and `None` for the built-in one.
+    /// Returns the version of a check policy; `times` are its creation and its last change, and `None` for the built-in
+    /// one.
     pub fn of_check(tenant: &Slug, policy: &CheckPolicy, times: Option<(Timestamp, Timestamp)>) -> Self {
         let text = describe::check_policy(policy);
         let times = times.map(|(created, updated)| format!("{} {}", created.millis(), updated.millis()));
@@ -168,7 +169,7 @@ impl Version {
         Self::new(Kind::CheckPolicy, &parts, &text)
     }
 
-    /// The version of a root key.
+    /// Returns the version of a root key.
     pub fn of_root_key(root_key: &RootKey) -> Self {
         let (id, text) = (root_key.id.to_string(), describe::root_key(root_key));
         Self::new(Kind::RootKey, &[Some(id.as_str()), Some(&text)], &text)
@@ -194,12 +195,12 @@ impl Version {
         }
     }
 
-    /// In hexadecimal digits, as it stands between the quotation marks of an `ETag`.
+    /// Returns hexadecimal digits, for the quotation marks of an `ETag`.
     pub fn to_tag(&self) -> String {
         hex(&self.digest) + &hex(&self.audit_digest)
     }
 
-    /// Reads what [`Version::to_tag`] writes. `None` for whatever else: it is a version of nothing.
+    /// Parses what [`Version::to_tag`] returns. `None` for any other text, which is no version.
     pub fn parse(tag: &str) -> Option<Self> {
         let bytes: [u8; DIGEST_BYTES + AUDIT_DIGEST_BYTES] = bytes_of_hex(tag)?;
         let (digest, audit_digest) = bytes.split_first_chunk()?;
@@ -207,7 +208,7 @@ impl Version {
             digest: *digest,
             audit_digest: *audit_digest.first_chunk()?,
         };
-        // Entity tags are compared byte by byte: digits in upper case are another one.
+        // Entity tags are compared byte by byte: digits in upper case are another tag.
         (version.to_tag() == tag).then_some(version)
     }
 
@@ -216,7 +217,7 @@ impl Version {
         self.digest == other.digest
     }
 
-    /// Whether this is a version that the audit log shows so.
+    /// Whether the audit log has this version of the record.
     pub fn is_shown_as(&self, part: &Value) -> bool {
         self.audit_digest == audit_digest(part)
     }
@@ -227,11 +228,11 @@ fn audit_digest(part: &Value) -> [u8; AUDIT_DIGEST_BYTES] {
     digest.bytes().first_chunk().copied().unwrap_or_default()
 }
 
-/// What is shown of a state, and what an edit could rest on.
+/// Returns the parts of a state that are shown and that an edit could depend on.
 fn state(state: &State) -> [Option<String>; 5] {
     match state {
         State::Active => [Some("active".to_owned()), None, None, None, None],
-        // It ends by itself, whether or not that is written down.
+        // It becomes final by time, whether or not that is stored yet.
         State::Disabled(hold) if hold.finalize_at.is_some() => [
             Some("revoked".to_owned()),
             Some(hold.since.millis().to_string()),

@@ -1,4 +1,4 @@
-//! What people get from axum without thinking: JSON in, JSON of a verdict's size out, and nothing in between.
+//! Stock axum without tuning: JSON in, JSON of a verdict's size out, and nothing in between.
 //! usage: hello ADDRESS WORKERS
 
 use axum::serve::ListenerExt as _;

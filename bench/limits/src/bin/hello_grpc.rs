@@ -1,4 +1,4 @@
-//! What people get from tonic without thinking: a message in, a message out, and nothing in between.
+//! Stock tonic without tuning: a message in, a message out, and nothing in between.
 //! usage: hello_grpc ADDRESS
 
 use std::convert::Infallible;

@@ -1,4 +1,4 @@
-//! The least that a durable creation costs: one row, one commit, WAL and `synchronous=FULL`.
+//! The minimum cost of a durable creation: one row, one commit, WAL and `synchronous=FULL`.
 //! usage: insert FILE SECONDS    prints rows per second
 
 use rusqlite::Connection;

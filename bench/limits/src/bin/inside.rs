@@ -1,7 +1,7 @@
-//! Verification inside an application: one key again and again, and many keys in no order, against one SHA-256.
+//! Verification inside an application: one key repeatedly, and many keys in no order, against one SHA-256.
 //! usage: inside URL KEYS_FILE ROUNDS    with the root key in $ROOT
 //!
-//! Prints a line a round: nanoseconds of one digest, one hot verification, one cold one.
+//! Prints a line per round: nanoseconds of one digest, one hot verification, one cold one.
 
 use keyreeve_client::Verifier;
 use sha2::{Digest as _, Sha256};
@@ -19,10 +19,10 @@ fn nanoseconds(mut step: impl FnMut()) -> f64 {
     began.elapsed().as_nanos() as f64 / STEPS as f64
 }
 
-/// The keys as one text, in another order than they were remembered in. A key that is presented has just been read, and
-/// so is this text, one line after the other; far apart in memory is what is remembered of them.
+/// Returns the keys as one text, in another order than they were remembered in. A key that is presented has just been
+/// read, and so is this text, line by line; the remembered entries are far apart in memory.
 fn in_no_order(keys: &[String]) -> String {
-    // A prime step meets every key once, unless their number is a multiple of it.
+    // A step by a prime reaches every key once, unless their number is a multiple of it.
     let place = |number: usize| number.wrapping_mul(7_368_787) % keys.len();
     let lines: Vec<&str> = (0..keys.len()).map(|number| keys[place(number)].as_str()).collect();
     lines.join("\n")

@@ -1,4 +1,4 @@
-//! What an application is told by the child inside it.
+//! Verdicts that a child gives its application.
 
 use super::{ChildProcess, ChildSays};
 use crate::executor::Nanos;
@@ -13,16 +13,17 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use tokio::sync::oneshot;
 
-/// How often a question is asked again that a change has overtaken.
+/// Maximum number of tries of a fill that changes overtake.
 const FILL_TRIES: usize = 8;
 
 impl ChildProcess {
-    /// The ground that the root key of its present connection is.
+    /// Returns the ground of the root key of its present connection.
     pub(crate) fn ground(&self) -> Option<Ground> {
         *self.ground.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the application is told, with a pause where a thread may lose the processor for any time; and in which session.
+    /// Returns the verdict for the application and the session that it is from. `pause` simulates a thread that loses
+    /// the processor after the look-up.
     pub(crate) async fn verify(&self, secret: &str, pause: Nanos) -> (Verdict, u32) {
         let verdict = self.verdict(secret, pause).await;
         (verdict, self.session.load(Ordering::Relaxed))
@@ -77,7 +78,7 @@ impl ChildProcess {
         None
     }
 
-    /// A child has entries of its own: nothing is shared with its node but words.
+    /// Builds an entry of the child's own: it shares no memory with its node.
     fn own(&self, digest: Digest, entry: &Entry, is_blocked: bool) -> Option<Entry> {
         let facts = entry.facts();
         let gate = entry.gate();

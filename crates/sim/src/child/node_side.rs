@@ -1,4 +1,4 @@
-//! The node's side of a child's connection: the shipped authority answers what the child says.
+//! The node's side of a child's connection: the shipped authority answers the child's messages.
 
 use super::{ChildProcess, ChildSays, NodeSays, REMEMBERED, RootKeyHeld, SILENCE};
 use crate::executor::Sim;
@@ -48,7 +48,7 @@ impl Line for ToChild {
 }
 
 impl ChildProcess {
-    /// What the node does for one child.
+    /// Serves one child at the node until the connection ends.
     pub(super) async fn node_side(
         self,
         parent: Process,

@@ -1,4 +1,4 @@
-//! Changes that clients ask for: of keys, of users and of tenants.
+//! Changes that clients request: of keys, of users and of tenants.
 
 use super::{Client, Held, tenant_ground};
 use crate::history::{Change, Ground};
@@ -102,7 +102,7 @@ impl Client {
             let rotated = authority.rotate(&call, id, command).await?;
             Ok((rotated.key, rotated.effect))
         };
-        // Whichever secret was the present one is replaced: all that are known of the key.
+        // The rotation replaces the secret that is live by then: any that is known of the key.
         let mut grounds: Vec<_> = {
             let known = self.known();
             let same = known.keys.iter().filter(|held| held.id == key.id);
@@ -119,7 +119,7 @@ impl Client {
         }
     }
 
-    /// Another rotation of the key that was under way with this one may have replaced its secret at once.
+    /// A concurrent rotation of the key may have replaced this one's secret at once.
     fn rotated_meanwhile(&self, key: &Held, fresh: Ground) {
         let mut known = self.known();
         let began = known

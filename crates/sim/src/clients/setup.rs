@@ -1,4 +1,4 @@
-//! What must be there before keys can be issued: tenants, users and root keys.
+//! Creates what keys need: tenants, users and root keys.
 
 use super::Client;
 use crate::child::RootKeyHeld;
@@ -14,7 +14,7 @@ use keyreeve_core::user::Email;
 use std::sync::Arc;
 
 impl Client {
-    /// Makes the second tenant.
+    /// Creates the second tenant.
     pub(crate) async fn make_tenant(&self, process: &Process) {
         let [_, slug] = self.tenants.clone();
         let Ok(name) = Name::parse("Other") else { return };
@@ -28,7 +28,7 @@ impl Client {
         drop(self.ask(process.owner, work).await);
     }
 
-    /// Makes a root key for a child.
+    /// Creates a root key for a child.
     pub(crate) async fn make_root_key(&self, process: &Process, reach: Reach) -> Option<RootKeyHeld> {
         let command = RootKeyCommand {
             name: Name::parse("child").ok()?,
@@ -51,7 +51,7 @@ impl Client {
         let (authority, call, id) = (Arc::clone(&process.authority), self.call(0), root_key.id);
         let work = async move {
             authority.revoke_root_key(&call, None, id).await?;
-            // The answer names no revision; there is no way back from it.
+            // The answer has no revision. Any will do, because a revoked root key is never activated again.
             let effect = Effect {
                 revision: 1,
                 ..Effect::default()

@@ -1,4 +1,4 @@
-//! Keys that are shown to nodes and to children, and what is written down of the answers.
+//! Verifies keys at nodes and in children, and records the answers.
 
 use super::{Client, Held};
 use crate::child::ChildProcess;
@@ -12,12 +12,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 impl Client {
-    /// Shows a key to a node; `None` if the node dies with the question.
+    /// Verifies a key at a node; `None` if the node is killed before it answers.
     pub(crate) async fn verify(&self, process: &Process, key: &Held) -> Option<Said> {
         self.verify_slowly(process, key, self.pause()).await
     }
 
-    /// The same where the thread that verifies stands still for a while in the middle.
+    /// The same with a pause of the verifying thread after its look-up.
     pub(crate) async fn verify_slowly(&self, process: &Process, key: &Held, pause: Nanos) -> Option<Said> {
         let (authority, secret, sim) = (
             Arc::clone(&process.authority),
@@ -43,7 +43,7 @@ impl Client {
             .await
     }
 
-    /// Whether a process answers at all.
+    /// Whether a process gives any verdict.
     pub(crate) async fn answers(&self, process: &Process, key: &Held) -> bool {
         let said = self.verify(process, key).await;
         said.is_some_and(|said| said != Said::Unavailable)
@@ -51,7 +51,7 @@ impl Client {
 
     /// The same inside an application.
     pub(crate) async fn verify_inside(&self, child: &ChildProcess, key: &Held) -> Option<Said> {
-        // It would say of another tenant's key that there is none.
+        // A child denies keys of other tenants as unknown.
         let tenant = self.tenants.get(key.tenant);
         if !tenant.is_some_and(|tenant| child.identity.reach.has(tenant)) {
             return None;
@@ -62,7 +62,7 @@ impl Client {
             .await
     }
 
-    /// How long the verifier's thread loses the processor in the middle.
+    /// Returns how long the verifying thread pauses in the middle.
     fn pause(&self) -> Nanos {
         match self.sim.range(0, 100) {
             0..=84 => 0,
@@ -82,9 +82,9 @@ impl Client {
         let (sent, began) = (self.sim.stamp(), self.sim.now());
         let (verdict, process) = self.ask(owner, work).await?;
         let mut grounds = key.grounds.to_vec();
-        // With another connection came perhaps another root key.
+        // A new connection may have come with another root key.
         grounds.extend(connected_by.filter(|ground| root_key() == Some(*ground)));
-        // A lease on a clock that is slow by a tenth.
+        // A lease by a clock that is slow by a tenth.
         let longest = self.known().lease_ms * MS / 9 * 10;
         let verification = Verification {
             grounds,

@@ -1,4 +1,4 @@
-//! Every operation of the store, each over the wire.
+//! Every operation of the store, over the wire.
 
 use super::wire::{Wire, ask, order};
 use async_trait::async_trait;

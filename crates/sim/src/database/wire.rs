@@ -1,4 +1,4 @@
-//! One node's wire to the database: it delays, cuts and loses messages.
+//! The wire of one node to the database: it delays, cuts and loses messages.
 
 use super::Database;
 use crate::executor::{MS, Nanos};
@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// How long a node waits for an answer before it gives up.
 const DEADLINE: Nanos = 1_500 * MS;
 
-/// Keeps what the store said, to be passed on when the answer arrives.
+/// Keeps the commits that the store reported until the answer arrives.
 #[derive(Default)]
 pub(super) struct Heard(Mutex<Vec<Commit>>);
 
@@ -28,15 +28,15 @@ impl CommitObserver for Heard {
     fn outcome_unknown(&self, _: &Commit) {}
 }
 
-/// One node's wire to the database.
+/// The wire of one node to the database.
 pub(crate) struct Wire {
     pub(super) database: Database,
-    /// Told of this node's own commits.
+    /// Notified of this node's own commits.
     observer: Arc<dyn CommitObserver>,
     pub(crate) cut: Mutex<Cut>,
 }
 
-/// Until when nothing goes which way.
+/// Until when no message passes in each direction.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Cut {
     pub(crate) out: Nanos,
@@ -56,7 +56,7 @@ impl Wire {
         *self.cut.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A message on its way: mostly quick, now and then slow.
+    /// Delays a message: usually briefly, now and then for long.
     async fn travel(&self) {
         let sim = &self.database.sim;
         if self.database.weather().is_calm {
@@ -71,7 +71,7 @@ impl Wire {
         sim.sleep(nanos).await;
     }
 
-    /// The way there. False if the request does not arrive.
+    /// Sends a request. Returns false if it does not arrive.
     async fn there(&self) -> bool {
         self.travel().await;
         let now = self.database.sim.now();
@@ -82,7 +82,7 @@ impl Wire {
         !is_lost
     }
 
-    /// The way back. False if the answer does not arrive.
+    /// Returns an answer. False if it does not arrive.
     async fn back(&self) -> bool {
         self.travel().await;
         let sim = &self.database.sim;
@@ -94,7 +94,7 @@ impl Wire {
         !is_lost
     }
 
-    /// A question on its way: an error if it does not arrive.
+    /// Sends a query. Fails if it does not arrive.
     pub(super) async fn ask(&self) -> Result<(), StoreError> {
         if !self.there().await {
             return Err(away());
@@ -103,19 +103,20 @@ impl Wire {
         Ok(())
     }
 
-    /// Its answer on the way back.
+    /// Returns the answer to a query.
     pub(super) async fn hear<T>(&self, answer: Result<T, StoreError>) -> Result<T, StoreError> {
         if self.back().await { answer } else { Err(away()) }
     }
 
-    /// A change on its way, and the store as it is carried out there.
+    /// Sends a change. Returns the store that carries it out.
     pub(super) async fn order(&self) -> Result<(MemoryStore, Arc<Heard>), StoreError> {
         self.ask().await?;
         let heard = Arc::new(Heard::default());
         Ok((self.database.store.seen_by(Arc::clone(&heard) as _), heard))
     }
 
-    /// Its commit reaches this node's memory with the answer; if the answer is lost, what it touched is forgotten.
+    /// Applies the commit to this node's memory when the answer arrives. If the answer is lost, the node forgets what
+    /// the commit touched.
     pub(super) async fn done<T>(&self, heard: Arc<Heard>, answer: Result<T, WriteError>) -> Result<T, WriteError> {
         let slow = self.database.weather().slow_answer;
         let sim = &self.database.sim;
@@ -139,7 +140,7 @@ fn away() -> StoreError {
     StoreError::Unavailable("the database does not answer".to_owned())
 }
 
-/// A question to the primary. The store in memory answers without waiting, so that what it does happens at one moment.
+/// A query to the primary. The store in memory answers without waiting, so that its effect is at one moment.
 macro_rules! ask {
     ($wire:ident, $call:ident($($argument:expr),*)) => {{
         $wire.ask().await?;

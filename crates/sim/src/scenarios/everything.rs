@@ -1,4 +1,4 @@
-//! Pauses, kills, cuts, outages and crashes, and machines that come later.
+//! Pauses, kills, cuts, outages and crashes, and machines that start later.
 
 use crate::executor::MS;
 use crate::kind::Kind;
@@ -36,7 +36,8 @@ pub(crate) async fn misfortune(park: Park) {
                     park.database.crash();
                 }
             }
-            // One that comes before those who know what an older copy has lost knows nothing of it: that is not promised.
+            // A machine that starts before those that know what an older copy has lost does not know it either: nothing
+            // is promised for that.
             _ if park.kind == Kind::Everything && park.machines().len() < 5 => park.add(),
             _ => {}
         }
@@ -47,7 +48,7 @@ pub(crate) async fn misfortune(park: Park) {
     }
 }
 
-/// Machines come one after the other, while keys are used and changed.
+/// Starts machines one after the other, while keys are used and changed.
 pub(crate) async fn join(park: Park, machines: u64) {
     for _ in 0..machines {
         park.sim.sleep(park.sim.range(500 * MS, 4_000 * MS)).await;

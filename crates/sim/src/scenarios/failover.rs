@@ -1,11 +1,11 @@
-//! Rule R7: a standby takes over that has not heard of the newest registrations, and sometimes not of the newest changes.
+//! Rule R7: a standby takes over without the newest registrations, and sometimes without the newest changes.
 
 use super::{Scene, put_back, spread};
 use crate::executor::MS;
 
-/// Which machine comes just before the failover.
+/// The machine that starts just before the failover.
 const NEWCOMER: usize = 2;
-/// All have their leases again after so long: W by the slowest clock, and some polls.
+/// After this long all machines have their leases again: W by the slowest clock, and some polls.
 const SETTLED_MS: u64 = 4_500;
 const QUESTIONS: u64 = 8;
 

@@ -1,9 +1,9 @@
-//! Rule R7: a node that was alone when it last read the sessions, and hears late that its commit was made.
+//! Rule R7: a node that was alone when it last read the sessions learns late that its commit was made.
 
 use super::{Scene, spread};
 use crate::executor::MS;
 
-/// An answer to a change may take so much longer than all others: about the time between two polls.
+/// How much longer than others the answer to a change may take: about the interval between two polls.
 pub(crate) const SLOW_ANSWER_MS: u64 = 400;
 const QUESTIONS: u64 = 4;
 
@@ -16,7 +16,7 @@ pub(crate) async fn leaving(scene: Scene) {
             sim.sleep(100 * MS).await;
             continue;
         };
-        // What it reads for this is what it knows of others until the next change.
+        // The sessions that it reads for this are what it knows of others until the next change.
         scene.client.reactivate(&alone, &key).await;
         scene.park.restart(1);
         let Some(newcomer) = scene.park.process(1) else {

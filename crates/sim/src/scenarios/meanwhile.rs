@@ -1,9 +1,10 @@
-//! Section 2.5: children ask about a key at the moment at which it is changed.
+//! `docs/design/protocol.md`, section 2.5: children look a key up at the moment at which it is changed.
 
 use super::{Scene, spread, verify_everywhere};
 use crate::executor::{MS, Nanos};
 
-/// Questions and the change come within this time. Nobody else asks: what a child knows already, it does not ask about.
+/// Verifications and the change happen within this time. No other client verifies, because a child does not ask its
+/// node about a key that it remembers.
 const MOMENT: Nanos = 40 * MS;
 
 pub(crate) async fn meanwhile(scene: Scene) {
@@ -13,7 +14,7 @@ pub(crate) async fn meanwhile(scene: Scene) {
         let (Some(process), Some(key)) = (scene.park.any(), scene.key()) else {
             continue;
         };
-        // What the children have of it, they forget.
+        // The change makes the children forget the key.
         scene.client.reactivate(&process, &key).await;
         let children = scene.park.children().clone();
         for child in children {

@@ -1,4 +1,4 @@
-//! An older copy of the database is put in its place.
+//! An older copy of the database replaces it.
 
 use super::{chosen, put_back};
 use crate::clients::{Client, Known};
@@ -7,12 +7,12 @@ use crate::park::Park;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
-/// When all must answer again.
+/// When all processes must answer again.
 const BACK: Nanos = 40_000 * MS;
-/// For so long before that, no message is lost or late: several leases.
+/// For this long before that, no message is lost or late: several leases.
 const SETTLING: Nanos = 8_000 * MS;
 
-/// A copy of the database is put in its place some time later: while nodes run, or while all of them are stopped.
+/// Replaces the database by a copy that was made earlier: while nodes run, or while all of them are stopped.
 pub(crate) async fn older_copy(park: Park, known: Arc<Mutex<Known>>) {
     let sim = &park.sim;
     sim.sleep(sim.range(1_000 * MS, 6_000 * MS)).await;
@@ -20,7 +20,7 @@ pub(crate) async fn older_copy(park: Park, known: Arc<Mutex<Known>>) {
     sim.sleep(sim.range(500 * MS, 6_000 * MS)).await;
     let are_stopped = sim.percent(30);
     if are_stopped {
-        // What a client was just answered was written down, in the time that a real node takes for it.
+        // What a client was just answered is in the notes, within the time that a real node takes to write them.
         let answered = sim.now();
         park.database.weather().down_until = answered + 10 * MS;
         sim.sleep(10 * MS).await;
@@ -36,8 +36,8 @@ pub(crate) async fn older_copy(park: Park, known: Arc<Mutex<Known>>) {
     }
 }
 
-/// An older copy comes while nodes run, and has lost many changes. After that nothing is changed: what the nodes do not
-/// tell it, nobody does.
+/// An older copy comes while nodes run, and has lost many changes. After that nothing is changed: only what the nodes
+/// write again restores it.
 pub(crate) async fn quiet_after(park: Park, known: Arc<Mutex<Known>>) {
     let sim = &park.sim;
     sim.sleep(sim.range(1_000 * MS, 3_000 * MS)).await;
@@ -47,10 +47,10 @@ pub(crate) async fn quiet_after(park: Park, known: Arc<Mutex<Known>>) {
     put_back(&park, &known);
 }
 
-/// When nothing has gone wrong for long, every process answers.
+/// Checks that every process answers when there was no fault for long.
 pub(crate) async fn all_are_back(park: Park, client: Client) {
     park.sim.sleep(BACK - SETTLING).await;
-    // One lost answer costs most of a lease, and a process that is without one just then is not one that stays silent.
+    // One lost answer costs most of a lease, and a process that has none for a moment must not count as silent.
     park.database.weather().is_calm = true;
     park.sim.sleep(SETTLING).await;
     let machines: Vec<_> = park.machines().iter().filter_map(|one| one.process.clone()).collect();

@@ -1,13 +1,13 @@
-//! Rule R18: what did not wait for the disk is lost, and the server's start is the same as before.
+//! Rule R18: unsynced commits are lost, and the server keeps its start time.
 
 use super::{Scene, spread};
 use crate::executor::MS;
 use crate::park::Park;
 
-/// A machine stands still for so long: longer than W by the slowest clock, so that it takes another for dead whose count
-/// is what it was.
+/// Pause of a machine: longer than W by the slowest clock, so that it takes another for dead whose counts have not
+/// changed.
 const STILL_MS: (u64, u64) = (3_400, 4_200);
-/// So long before it goes on, the database loses what is not on its disk.
+/// How long before the end of the pause the database loses its unsynced commits.
 const BEFORE_MS: u64 = 150;
 const QUESTIONS: u64 = 4;
 
@@ -19,7 +19,7 @@ pub(crate) async fn slow_disk(scene: Scene) {
             sim.sleep(100 * MS).await;
             continue;
         };
-        // While a change waits for acknowledgements, the sessions are read again and again.
+        // While a change waits for acknowledgements, the sessions are read repeatedly.
         if let Some(other) = scene.key().filter(|other| other.id != key.id) {
             let (client, here) = (scene.client.clone(), here.clone());
             spread(&sim, MS, async move { client.disable(&here, &other).await });
@@ -41,7 +41,7 @@ pub(crate) async fn slow_disk(scene: Scene) {
     }
 }
 
-/// The disk keeps up but for the time in which it is slow on purpose.
+/// Keeps the disk up to date, except while it is slow on purpose.
 pub(crate) async fn keep_up(park: Park) {
     loop {
         park.sim.sleep(park.sim.range(5 * MS, 60 * MS)).await;

@@ -1,13 +1,13 @@
-//! Rules R3 and R4: a node that had no lease gets one again, while it is asked about a key that was denied meanwhile, and
-//! while a thread that has looked that key up before goes on.
+//! Rules R3 and R4: a node without a lease gets one again while it verifies a key that was denied in between, and while
+//! a thread that has looked the key up before continues.
 
 use super::{Scene, spread};
 use crate::executor::MS;
 
-/// A machine is cut off for so long: longer than W by the slowest clock, so that what is changed meanwhile is effective
-/// before the machine has heard of it.
+/// Time for which a machine is cut off: longer than W by the slowest clock, so that a change is effective before the
+/// machine has polled it.
 const CUT_MS: (u64, u64) = (3_400, 4_600);
-/// Within this time after that it polls again, and so long a thread may stand still.
+/// Within this time after that it polls again; also the longest pause of a thread.
 const STILL_MS: u64 = 2_500;
 const QUESTIONS: u64 = 48;
 

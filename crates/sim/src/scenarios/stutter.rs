@@ -1,4 +1,4 @@
-//! One machine that stops again and again (rule R17).
+//! One machine that stops repeatedly (rule R17).
 
 use crate::executor::{MS, Nanos};
 use crate::history::{History, Violation};
@@ -6,11 +6,11 @@ use crate::kind::Kind;
 use crate::park::{Park, lock};
 use crate::run::CALM;
 
-/// After so many stops nobody waits for a machine any more, and for how long a change then takes less.
+/// After this many stops no change waits for the machine; a change then takes less than this time.
 const STOPS: u32 = 3;
 const QUICK: Nanos = 2_400 * MS;
 
-/// One machine stops for longer than its lease, runs for a moment, and stops again. Nothing else happens.
+/// Pauses one machine for longer than its lease, lets it run for a moment, and pauses it again. Nothing else happens.
 pub(crate) async fn stutter(park: Park) {
     let sim = park.sim.clone();
     for stop in 0.. {
@@ -27,7 +27,7 @@ pub(crate) async fn stutter(park: Park) {
     }
 }
 
-/// Rule R17: changes that waited for a machine that stops again and again, after it was known to.
+/// Rule R17: returns changes that waited for a machine that was known to stop repeatedly.
 pub(crate) fn waited_for_a_stutterer(park: &Park, history: &History) -> Vec<Violation> {
     if park.kind != Kind::Stutter {
         return Vec::new();

@@ -8,7 +8,7 @@ use keyreeve_core::text::CheckPolicyName;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// The document.
+/// Returns the document.
 pub(crate) fn to_json(policy: &CheckPolicy) -> Value {
     let headers = policy.key_headers.iter().map(KeyHeader::as_str);
     json!({
@@ -33,7 +33,7 @@ struct Document<'t> {
     gateway_credential: &'t str,
 }
 
-/// Reads it back.
+/// Parses the document.
 pub(crate) fn from_json(name: CheckPolicyName, text: &str) -> Result<CheckPolicy, StoreError> {
     let corrupt = || StoreError::Corrupt("check_policies.document".to_owned());
     let document: Document<'_> = serde_json::from_str(text).map_err(|_| corrupt())?;

@@ -1,4 +1,4 @@
-//! How values are written in columns and read back. Reading is strict: what was not written by us is corrupt.
+//! How values are stored in columns and parsed again. Parsing is strict: what this program did not write is corrupt.
 
 pub(crate) mod check_policy;
 pub(crate) mod policy;

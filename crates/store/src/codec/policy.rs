@@ -12,7 +12,7 @@ use keyreeve_core::scope::Scopes;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
-/// The policy document.
+/// Returns the policy document.
 pub(crate) fn to_json(policy: &Policy) -> Value {
     json!({
         "preset": policy.preset.as_str(),
@@ -53,7 +53,7 @@ pub(crate) fn to_json(policy: &Policy) -> Value {
     })
 }
 
-/// In the form in which the limits of a key are stored.
+/// Returns limits in the form in which those of a key are stored.
 fn limits_to_text(counted: &Counted) -> String {
     let limits = Limits {
         counted: counted.clone(),
@@ -70,7 +70,7 @@ fn undo_to_json(undo: Undo) -> Value {
     }
 }
 
-/// The document, read without building a tree of it: every change of a tenant's keys begins with this.
+/// The document, parsed without an intermediate tree: every change of a tenant's keys reads it.
 #[derive(Deserialize)]
 struct Document<'t> {
     preset: &'t str,
@@ -86,7 +86,7 @@ struct Document<'t> {
     list: ListPart<'t>,
     #[serde(borrow)]
     verify: VerifyPart<'t>,
-    /// Not in documents that were written before there was a choice.
+    /// Missing in documents that were written before this was a setting.
     #[serde(borrow)]
     leaks: Option<LeaksPart<'t>>,
     /// The same.
@@ -142,7 +142,7 @@ struct LimitPart {
 #[derive(Deserialize)]
 struct ExpiryPart {
     choices_days: Vec<u32>,
-    /// Not in documents that were written before there was a choice: then as the preset says.
+    /// Missing in documents that were written before this was a setting: then the preset decides.
     custom: Option<bool>,
     #[serde(deserialize_with = "written")]
     default_days: Option<u32>,
@@ -195,12 +195,12 @@ struct LeaksPart<'t> {
     action: &'t str,
 }
 
-/// A number or a null, but not nothing: what is missing was not written by us.
+/// Parses a number or null. A missing field is an error: this program always writes it.
 fn written<'d, D: Deserializer<'d>>(deserializer: D) -> Result<Option<u32>, D::Error> {
     Option::deserialize(deserializer)
 }
 
-/// Reads back what [`to_json`] wrote.
+/// Parses what [`to_json`] returned.
 pub(crate) fn from_json(text: &str) -> Result<Policy, StoreError> {
     let corrupt = || StoreError::Corrupt("a tenant's policy".to_owned());
     let document = serde_json::from_str(text).map_err(|_| corrupt())?;

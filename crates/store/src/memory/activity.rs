@@ -1,4 +1,4 @@
-//! What readers ask about counts and people.
+//! Reads of counts and users.
 
 use super::tables::Tables;
 use crate::model::{CENSUS_DAYS, CENSUS_TENANTS_MAX, Census, Refusals, Trace, UsageCount};

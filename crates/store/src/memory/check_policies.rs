@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use keyreeve_core::text::{CheckPolicyName, Slug};
 
 impl Tables {
-    /// Those of a tenant, by name.
+    /// Returns those of a tenant, by name.
     pub(super) fn check_policies_of(&self, tenant: &Slug) -> impl Iterator<Item = &CheckPolicyRecord> {
         let rows = self.check_policies.rows().values();
         rows.filter(move |record| record.tenant == *tenant)

@@ -1,4 +1,4 @@
-//! Where nodes meet in memory: for tests, and for the simulator.
+//! The cluster operations in memory: for tests, and for the simulator.
 
 use super::MemoryStore;
 use super::tables::Tables;
@@ -13,7 +13,7 @@ use keyreeve_core::{Timestamp, User};
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
-/// What is known of nodes.
+/// The state that nodes share.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Meeting {
     /// The database's clock.
@@ -24,7 +24,7 @@ pub(super) struct Meeting {
     commits: BTreeMap<u64, Commit>,
     era: Era,
     forked_at: Option<Timestamp>,
-    /// The line that was noted last: the copy of another one has that one's.
+    /// The line that was stored last. A copy of another database has that database's line.
     noted_line: u64,
 }
 
@@ -38,7 +38,7 @@ struct Row {
     is_dead: bool,
     started_at: Timestamp,
     seen_at: Timestamp,
-    /// What a crash leaves of it, if it was changed since the disk was last waited for.
+    /// What remains of it after a crash, if it was changed since the last wait for the disk.
     on_disk: Option<OnDisk>,
 }
 
@@ -48,18 +48,18 @@ struct OnDisk {
     renewals: u64,
 }
 
-/// The whole store as it was at some time.
+/// A copy of the store at some time.
 #[derive(Clone, Debug)]
 pub struct MemoryCopy(Tables);
 
 impl Meeting {
     pub(super) fn note(&mut self, commit: &Commit) {
-        // What changes nothing says the newest revision too.
+        // A commit without changes has the newest revision too, so the first one of a revision is kept.
         self.commits.entry(commit.revision).or_insert_with(|| commit.clone());
         self.wait_for_disk();
     }
 
-    /// A commit that waits for the disk takes everything before it along.
+    /// A commit that waits for the disk makes everything before it durable.
     fn wait_for_disk(&mut self) {
         self.era.written += 1;
         self.sessions.values_mut().for_each(|row| row.on_disk = None);
@@ -75,7 +75,7 @@ impl Meeting {
 }
 
 impl MemoryStore {
-    /// The same store as another process sees it.
+    /// Returns the same store, as another process with its own observer uses it.
     pub fn seen_by(&self, observer: Arc<dyn CommitObserver>) -> Self {
         Self {
             tables: Arc::clone(&self.tables),
@@ -91,12 +91,12 @@ impl MemoryStore {
         }
     }
 
-    /// What the store writes behind the back of those who do not wait has reached the disk.
+    /// Makes durable what no commit has waited for.
     pub fn write_out(&self) -> Result<(), StoreError> {
         self.meet(|tables| tables.meeting.wait_for_disk())
     }
 
-    /// Crashes and starts again: commits that did not wait for the disk are lost since it was last waited for.
+    /// Crashes and starts again: commits since the last wait for the disk are lost.
     pub fn crash(&self) -> Result<(), StoreError> {
         self.meet(|tables| {
             tables.meeting.era.start += 1;
@@ -104,19 +104,19 @@ impl MemoryStore {
         })
     }
 
-    /// A process of the server dies, and all others begin anew with it: the same commits are lost, and the server keeps
-    /// the time of its start.
+    /// A process of the database server dies and the server restarts the others: the same commits are lost, but the
+    /// server keeps its start time.
     pub fn lose_unwritten(&self) -> Result<(), StoreError> {
         self.meet(|tables| tables.meeting.lose_unwritten())
     }
 
-    /// Everything as it is now, sessions among it.
+    /// Copies everything as it is now, including sessions.
     pub fn copy(&self) -> Result<MemoryCopy, StoreError> {
         self.meet(|tables| MemoryCopy(tables.clone()))
     }
 
-    /// Puts an older copy in the place of what is there: by its files and a start of the server, or, with `is_moved`,
-    /// as another database.
+    /// Replaces everything by an older copy: by its files and a start of the server or, with `is_moved`, as another
+    /// database.
     pub fn put_back(&self, copy: MemoryCopy, is_moved: bool) -> Result<(), StoreError> {
         self.meet(|tables| {
             let (now, era) = (tables.meeting.now, tables.meeting.era);
@@ -206,6 +206,7 @@ impl Cluster for MemoryStore {
                     acked: row.acked,
                     renewals: row.renewals,
                 };
+                // The first change since the last wait for the disk keeps what a crash restores.
                 row.on_disk.get_or_insert(before);
                 row.acked = applied;
                 row.holding = holding.clone();
@@ -283,7 +284,7 @@ impl Cluster for MemoryStore {
     }
 }
 
-/// The log after a revision. Of tenants and owners it says how they are now.
+/// Returns the log after a revision. Tenants and owners are as of now.
 fn changes(tables: &Tables, applied: u64) -> Vec<Change> {
     let rest = tables.log.rows().range(applied.saturating_add(1)..);
     let change = |(revision, record): (&u64, &crate::model::AuditRecord)| Change {

@@ -1,4 +1,4 @@
-//! What is counted of hard limits.
+//! Counters of hard limits.
 
 use super::tx::MemoryTx;
 use crate::tx::{LimitTx, Result};

@@ -1,4 +1,4 @@
-//! A store that forgets: for tests, and for the simulator. It keeps every promise of the trait but durability.
+//! A store in memory, for tests and for the simulator. It keeps every promise of the trait except durability.
 
 mod activity;
 mod check_policies;
@@ -34,13 +34,13 @@ use tx::MemoryTx;
 
 /// A store in this process's memory.
 pub struct MemoryStore {
-    /// `None` when closed.
+    /// `None` after [`Store::close`].
     tables: Arc<Mutex<Option<Tables>>>,
     observer: Arc<dyn CommitObserver>,
 }
 
 impl MemoryStore {
-    /// An empty store.
+    /// Returns an empty store.
     pub fn new(observer: Arc<dyn CommitObserver>) -> Self {
         Self {
             tables: Arc::new(Mutex::new(Some(Tables::default()))),
@@ -60,7 +60,8 @@ impl MemoryStore {
         })
     }
 
-    /// Runs a transaction to its end while nobody else looks; the caller cannot go away in the middle of it.
+    /// Runs a transaction to its end under the lock. It does not suspend, so the caller cannot be dropped in the middle
+    /// of it.
     fn write<T>(
         &self,
         operation: impl for<'t> FnOnce(&'t mut dyn Tx) -> BoxFuture<'t, Result<Written<T>, WriteError>>,

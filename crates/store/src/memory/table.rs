@@ -1,8 +1,8 @@
-//! A table that can take back what was done to it since the last commit.
+//! A table that can roll back to the last commit.
 
 use std::collections::BTreeMap;
 
-/// Rows by key, with what is needed to undo the transaction that is under way.
+/// Rows by key, and the undo log of the open transaction.
 #[derive(Clone, Debug)]
 pub(super) struct Table<K, V> {
     rows: BTreeMap<K, V>,

@@ -1,4 +1,4 @@
-//! Everything the memory store holds, and what readers ask of it.
+//! The tables of the memory store, and reads of them.
 
 use super::cluster::Meeting;
 use super::table::Table;
@@ -15,7 +15,7 @@ use keyreeve_core::text::{CheckPolicyName, LimitName, Slug};
 use keyreeve_core::verdict::{KeyStanding, SecretStanding};
 use keyreeve_core::{Digest, Key, KeyId, RootKeyId, Timestamp, User, UserId};
 
-/// A secret there ever was.
+/// A secret that exists or existed.
 #[derive(Clone, Debug)]
 pub(super) struct SecretRow {
     pub(super) key: KeyId,
@@ -24,7 +24,7 @@ pub(super) struct SecretRow {
     pub(super) last_used_at: Option<Timestamp>,
 }
 
-/// A key and when any secret of it was last used.
+/// A key, and when any secret of it was last used and last refused.
 #[derive(Clone, Debug)]
 pub(super) struct KeyRow {
     pub(super) key: Key,
@@ -41,12 +41,11 @@ pub(super) struct Tables {
     pub(super) tenants: Table<Slug, Tenant>,
     pub(super) root_keys: Table<RootKeyId, RootKey>,
     pub(super) keys: Table<KeyId, KeyRow>,
-    /// By digest, whose own comparison takes constant time and so has no order.
+    /// By the bytes of the digest: [`Digest`] compares in constant time and so has no order.
     pub(super) secrets: Table<[u8; 32], SecretRow>,
     pub(super) marks: Table<(String, String), Mark>,
     pub(super) users: Table<UserId, User>,
-    /// By key, hour and outcome.
-    /// How many, and what they cost beyond one unit each.
+    /// By key, hour and outcome: the number of verdicts, and their cost beyond one unit each.
     pub(super) usage: Table<(KeyId, Timestamp, String), (u64, u64)>,
     /// By key, outcome and address.
     pub(super) traces: Table<(KeyId, String, String), Trace>,
@@ -116,7 +115,7 @@ impl Tables {
         self.counters.roll_back();
     }
 
-    /// The key as stored, not settled.
+    /// Returns the key as stored, not settled.
     pub(super) fn key(&self, tenant: &Slug, id: KeyId) -> Option<KeyRecord> {
         let row = self.keys.get(&id).filter(|row| row.key.tenant == *tenant)?;
         Some(self.record(row))
@@ -215,7 +214,7 @@ impl Tables {
         }
     }
 
-    /// The keys that are asked for, among those that are looked at; and the last of these, if there are others.
+    /// Returns the matching keys among those that are examined, and the last examined one if there are others.
     fn looked_at(&self, query: &KeyQuery, after: Option<KeyId>) -> (Vec<&KeyRow>, Option<KeyId>) {
         let is_old_enough = |row: &&KeyRow| query.unused_since.is_none_or(|time| row.key.id < KeyId::first_at(time));
         let owned = |row: &&KeyRow| {
@@ -231,7 +230,7 @@ impl Tables {
         (matching.collect(), edge.map(|row| row.key.id))
     }
 
-    /// The keys that expire before a time, of which the soonest are looked at; and whether those are all.
+    /// Returns the keys that expire before a time, of which the soonest are examined; and whether those are all.
     fn expiring(&self, query: &KeyQuery, end: Timestamp) -> (Vec<&KeyRow>, bool) {
         let expires = |row: &&KeyRow| row.key.expires_at.is_some_and(|at| at > query.now && at < end);
         let rows = self.keys.rows().values().filter(|row| row.key.tenant == query.tenant);

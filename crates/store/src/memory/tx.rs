@@ -1,4 +1,4 @@
-//! A write transaction on the tables. Nothing in it waits.
+//! A write transaction on the tables. It never suspends.
 
 use super::tables::{KeyRow, SecretRow, Tables};
 use crate::error::StoreError;
@@ -12,7 +12,7 @@ use keyreeve_core::verdict::SecretStanding;
 use keyreeve_core::{Digest, Key, KeyId, Timestamp, UserId};
 use std::collections::BTreeSet;
 
-/// As many old marks as are forgotten with each new one.
+/// Maximum number of old idempotency records that are deleted with each new one.
 const FORGOTTEN_AT_ONCE: usize = 16;
 
 /// A write transaction.

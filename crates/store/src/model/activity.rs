@@ -1,4 +1,4 @@
-//! What verification leaves behind: last uses and counts.
+//! What verification records: last uses and counts.
 
 use keyreeve_core::text::{Slug, Subject};
 use keyreeve_core::{Digest, KeyId, Timestamp};
@@ -8,13 +8,13 @@ use keyreeve_core::{Digest, KeyId, Timestamp};
 pub struct Activity {
     /// When calls with secrets were last accepted.
     pub uses: Vec<(Digest, Timestamp)>,
-    /// Secrets that were presented in calls that were refused: they have arrived.
+    /// Secrets that were presented in refused calls: they have arrived at their holder.
     pub presented: Vec<(Digest, Timestamp)>,
     /// When calls with secrets of keys were last refused.
     pub refused: Vec<(KeyId, Timestamp)>,
-    /// Verdicts counted since the last time.
+    /// Verdicts counted since the last write.
     pub counts: Vec<UsageCount>,
-    /// Where verdicts were asked for.
+    /// Outcomes by address.
     pub traces: Vec<Trace>,
 }
 
@@ -25,19 +25,19 @@ pub struct UsageCount {
     pub key: KeyId,
     /// The start of the hour.
     pub hour: Timestamp,
-    /// `valid`, `valid_retiring` (with a secret that is on its way out), or a denial's word.
+    /// `valid`, `valid_retiring` (with a retiring secret), or the name of a denial.
     pub outcome: String,
-    /// How many.
+    /// How many verdicts.
     pub count: u64,
-    /// What they cost beyond one unit each. 0 of refused ones, which cost nothing.
+    /// Their cost beyond one unit each. 0 for refused calls, which cost nothing.
     pub extra_cost: u64,
 }
 
 impl UsageCount {
-    /// Outcomes of accepted calls; every other is a denial's word.
+    /// Outcomes of accepted calls; every other is the name of a denial.
     pub const ACCEPTED: [&str; 2] = ["valid", "valid_retiring"];
 
-    /// What the calls cost together.
+    /// Returns the cost of all these calls.
     pub fn cost(&self) -> u64 {
         let is_accepted = Self::ACCEPTED.contains(&self.outcome.as_str());
         if is_accepted {
@@ -48,7 +48,7 @@ impl UsageCount {
     }
 }
 
-/// How often a key met an outcome from one address, and when last.
+/// How often a key had an outcome from one address, and when last.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Trace {
     /// The key.
@@ -63,7 +63,7 @@ pub struct Trace {
     pub last_at: Timestamp,
 }
 
-/// Whose refusals to count.
+/// Which refusals to count.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Refusals {
     /// Of this tenant's keys.
@@ -72,34 +72,34 @@ pub struct Refusals {
     pub subject: Option<Subject>,
     /// Since this time.
     pub since: Timestamp,
-    /// Most rows to give, the largest first.
+    /// Maximum number of rows to return, the largest first.
     pub limit: u32,
 }
 
-/// How soon a key must end to count as one that expires, in days.
+/// How soon a key must expire to count as expiring, in days.
 pub const CENSUS_DAYS: [u32; 3] = [1, 7, 30];
-/// Most tenants that a census names.
+/// Maximum number of tenants that a census lists.
 pub const CENSUS_TENANTS_MAX: u32 = 100;
 
-/// How many keys there are, of all tenants.
+/// Numbers of keys of all tenants.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Census {
     /// Keys that work.
     pub active: u64,
-    /// Keys that are held.
+    /// Keys that are disabled.
     pub disabled: u64,
-    /// Keys past their end.
+    /// Keys past their expiry.
     pub expired: u64,
     /// Keys that are revoked and kept.
     pub revoked: u64,
-    /// Keys that work and end within so many days: [`CENSUS_DAYS`].
+    /// Keys that work and expire within [`CENSUS_DAYS`].
     pub expiring: [u64; 3],
-    /// How many keys without an end a tenant has, the most first; [`CENSUS_TENANTS_MAX`] tenants at most.
+    /// Number of keys without expiry by tenant, the most first; [`CENSUS_TENANTS_MAX`] tenants at most.
     pub endless: Vec<(Slug, u64)>,
 }
 
 impl Census {
-    /// The time so many days on.
+    /// Returns the time `days` after `now`.
     pub(crate) fn horizon(now: Timestamp, days: u32) -> Timestamp {
         const DAY_MS: i64 = 24 * 3_600_000;
         Timestamp::from_millis(now.millis().saturating_add(i64::from(days) * DAY_MS))

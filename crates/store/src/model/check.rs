@@ -11,25 +11,25 @@ pub struct CheckPolicyRecord {
     pub tenant: Slug,
     /// The policy.
     pub policy: CheckPolicy,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Timestamp,
     /// When it last changed.
     pub updated_at: Timestamp,
 }
 
-/// A wish to change a check policy.
+/// A request to change a check policy.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum CheckPolicyChange {
-    /// Make it.
+    /// Create it.
     Create(CheckPolicy),
     /// Change some of it. The built-in policy is stored when it is first changed.
     Update(CheckPolicyName, CheckPolicyEdit),
-    /// Remove it. The built-in policy is again what it was.
+    /// Remove it. The built-in policy is reset to its defaults.
     Remove(CheckPolicyName),
 }
 
 impl CheckPolicyChange {
-    /// Which policy it is about.
+    /// Returns the name of the policy.
     pub fn name(&self) -> &CheckPolicyName {
         match self {
             Self::Create(policy) => &policy.name,
@@ -38,7 +38,7 @@ impl CheckPolicyChange {
     }
 }
 
-/// What came of it.
+/// The result of a change of a check policy.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ChangedCheckPolicy {
     /// The policy as it is stored now; as it was, if this removed it; `None` if it is the built-in one and not stored.

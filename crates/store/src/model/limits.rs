@@ -3,13 +3,13 @@
 use keyreeve_core::limits::Need;
 use keyreeve_core::{KeyId, Timestamp};
 
-/// Asks for slices of the limits of one key.
+/// A request for slices of the limits of one key.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SliceRequest {
     /// The key.
     pub key: KeyId,
-    /// Of which limits, and how much.
+    /// The limits, and how much of each.
     pub needs: Vec<Need>,
-    /// The time that they are counted at.
+    /// The time at which they are counted.
     pub now: Timestamp,
 }

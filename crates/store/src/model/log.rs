@@ -1,4 +1,4 @@
-//! The log as it goes in and comes out.
+//! Entries of the audit log, as they are written and read.
 
 use keyreeve_core::Timestamp;
 use keyreeve_core::audit::{Action, ChainHash, Entry};
@@ -13,16 +13,16 @@ pub struct Head {
     pub chain: ChainHash,
 }
 
-/// What the audit log is to say about a change.
+/// The part of an audit entry that the decision provides.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AuditDraft {
     /// What was done.
     pub action: Action,
     /// Why, in the caller's words.
     pub reason: Option<Box<str>>,
-    /// The thing before, as JSON without secrets.
+    /// The record before the change, as JSON without secrets.
     pub before: Option<String>,
-    /// The thing after, as JSON without secrets.
+    /// The record after the change, as JSON without secrets.
     pub after: Option<String>,
 }
 
@@ -61,14 +61,14 @@ pub struct AuditRecord {
     pub chain: ChainHash,
 }
 
-/// An event that changes nothing but the log.
+/// An event that changes only the audit log.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Event {
     /// In which tenant; `None` if in none.
     pub tenant: Option<Slug>,
-    /// Kind of the thing it is about.
+    /// Kind of the record that it is about.
     pub target_type: &'static str,
-    /// The thing.
+    /// The id of the record.
     pub target_id: String,
     /// The owner, where there is one.
     pub subject: Option<String>,
@@ -76,9 +76,9 @@ pub struct Event {
     pub action: Action,
     /// Why, or what exactly.
     pub reason: Option<Box<str>>,
-    /// What was before, as JSON, where the event tells of two states.
+    /// The state before, as JSON, if the event has two states.
     pub before: Option<String>,
-    /// What is after, as JSON.
+    /// The state after, as JSON.
     pub after: Option<String>,
 }
 
@@ -87,15 +87,15 @@ pub struct Event {
 pub struct AuditQuery {
     /// Only of this tenant.
     pub tenant: Option<Slug>,
-    /// Also entries that belong to no tenant but to the whole instance.
+    /// Also entries of the instance, which belong to no tenant.
     pub with_instance: bool,
-    /// Only about this thing.
+    /// Only about the record with this id.
     pub target_id: Option<String>,
     /// Only by this actor.
     pub actor_id: Option<String>,
     /// Only about keys of this owner.
     pub subject: Option<String>,
-    /// Only of this action, or, with a dot at its end, of this kind of action.
+    /// Only of this action or, with a dot at its end, of this kind of action.
     pub action: Option<String>,
     /// Only at or after this time.
     pub since: Option<Timestamp>,
@@ -107,11 +107,11 @@ pub struct AuditQuery {
     pub after: Option<u64>,
     /// Oldest first; else newest first.
     pub oldest_first: bool,
-    /// Most entries to give.
+    /// Maximum number of entries to return.
     pub limit: u32,
 }
 
-/// An entry as it is hashed.
+/// Returns an entry in the form that is hashed.
 pub fn entry_of(record: &AuditRecord) -> Entry<'_> {
     Entry {
         revision: record.revision,

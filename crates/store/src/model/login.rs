@@ -1,9 +1,9 @@
-//! What lets a person in.
+//! Sessions and sign-in links of the dashboard.
 
 use keyreeve_core::text::Slug;
 use keyreeve_core::{Digest, Timestamp, UserId};
 
-/// What a login is.
+/// The kind of a login.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LoginKind {
     /// The session of a browser.
@@ -13,7 +13,7 @@ pub enum LoginKind {
 }
 
 impl LoginKind {
-    /// The word in the store.
+    /// Returns its name in the store.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Session => "session",
@@ -21,7 +21,7 @@ impl LoginKind {
         }
     }
 
-    /// Reads the word back.
+    /// Parses the name.
     pub fn parse(word: &str) -> Option<Self> {
         match word {
             "session" => Some(Self::Session),
@@ -31,18 +31,18 @@ impl LoginKind {
     }
 }
 
-/// The session of a browser, or a link that works once. Whoever has what the digest is of, is let in.
+/// The session of a browser, or a link that works once. The value whose digest is stored is a credential.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Login {
-    /// The digest of what the browser shows.
+    /// The digest of what the browser presents.
     pub digest: Digest,
     /// Session or link.
     pub kind: LoginKind,
     /// The tenant.
     pub tenant: Slug,
-    /// The user; `None` is one who is made by the link, or a session that nobody has signed in to.
+    /// The user; `None` for a user whom the link will create, and for a session that is not signed in.
     pub user: Option<UserId>,
-    /// What the server keeps with it, as JSON.
+    /// The server's data of the login, as JSON.
     pub data: String,
     /// When it ends.
     pub expires_at: Timestamp,

@@ -1,4 +1,4 @@
-//! What goes into the store and what comes out of it.
+//! What is passed to the store and returned by it.
 
 mod activity;
 mod check;
@@ -31,13 +31,13 @@ pub const IDEMPOTENCY_SECONDS: u64 = 86_400;
 pub struct Tenant {
     /// Its short name; never changes.
     pub slug: Slug,
-    /// Its name for people.
+    /// Its display name.
     pub name: Name,
-    /// Whether its keys are judged at all.
+    /// Whether its keys can be used.
     pub status: Status,
     /// Its policy.
     pub policy: Policy,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Timestamp,
 }
 
@@ -48,30 +48,30 @@ impl Tenant {
     }
 }
 
-/// What to change about a tenant. `None` leaves a field as it is.
+/// What to change about a tenant. `None` leaves a field unchanged.
 #[derive(Clone, Debug, Default)]
 pub struct TenantEdit {
     /// A new name.
     pub name: Option<Name>,
-    /// A new status; removing ends its root keys too.
+    /// A new status; removing a tenant revokes its root keys too.
     pub status: Option<Status>,
     /// A new policy.
     pub policy: Option<Policy>,
 }
 
-/// What came of changing a user.
+/// The result of changing a user.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ChangedUser {
     /// The user as it is now.
     pub user: User,
     /// The newest revision after it.
     pub revision: u64,
-    /// How many of the user's keys worked until this change blocked them; or, where it opened the user again, how many
-    /// work from now on. 0 if it did neither.
+    /// How many of the user's keys worked until this change blocked them or, if it unblocked the user, work from now
+    /// on. 0 if it did neither.
     pub keys: u32,
 }
 
-/// A wish to change a user.
+/// A request to change a user.
 #[derive(Clone, Debug)]
 pub struct UserChange {
     /// The tenant.
@@ -80,9 +80,9 @@ pub struct UserChange {
     pub id: UserId,
     /// What to change.
     pub edit: UserEdit,
-    /// What the caller may do: a role is given only by a caller whose permissions cover it.
+    /// The caller's permissions: a role is assigned only by a caller whose permissions cover it.
     pub giver: Permissions,
-    /// Also the last admin: only for the operator, on the machine itself.
+    /// Also changes the last admin: only for the operator, on the machine itself.
     pub is_forced: bool,
 }
 
@@ -91,9 +91,9 @@ pub struct UserChange {
 pub struct RootKey {
     /// Its id.
     pub id: RootKeyId,
-    /// Its name for people.
+    /// Its display name.
     pub name: Name,
-    /// Where it reaches.
+    /// What it can reach.
     pub reach: Reach,
     /// What it may do.
     pub permissions: Permissions,
@@ -101,22 +101,22 @@ pub struct RootKey {
     pub digest: Digest,
     /// The last four characters of its secret.
     pub last_four: LastFour,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Timestamp,
     /// When it was revoked.
     pub revoked_at: Option<Timestamp>,
 }
 
-/// A key and what verification has told about it.
+/// A key and what verification has recorded about it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct KeyRecord {
     /// The key, settled at the time of the call.
     pub key: Key,
-    /// When a call with a secret of it was last accepted, as far as written.
+    /// When a call with a secret of it was last accepted, as far as stored.
     pub last_used_at: Option<Timestamp>,
-    /// When a call with a secret of it was last refused, as far as written.
+    /// When a call with a secret of it was last refused, as far as stored.
     pub last_refused_at: Option<Timestamp>,
-    /// Whether its present secret was ever presented, as far as written.
+    /// Whether its present secret was ever presented, as far as stored.
     pub is_presented: bool,
     /// Whether it is refused because its owner is a user who is suspended or removed, or because its tenant is.
     pub owner_blocked: bool,
@@ -125,13 +125,13 @@ pub struct KeyRecord {
 /// A presented secret as the store knows it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Credential {
-    /// How the secret stands to its key.
+    /// The standing of the secret.
     pub secret: SecretStanding,
     /// Its key.
     pub key_id: KeyId,
     /// The key's tenant.
     pub tenant: Slug,
-    /// Whether it is written down that it was ever presented.
+    /// Whether it is stored that it was ever presented.
     pub is_presented: bool,
     /// The key itself; `None` if it is erased.
     pub key: Option<KeyBrief>,
@@ -148,15 +148,15 @@ pub struct KeyBrief {
     pub scopes: Box<str>,
     /// The claims as JSON.
     pub claims: Option<Box<str>>,
-    /// What limits it, joined by spaces.
+    /// Its limits, joined by spaces.
     pub limits: Box<str>,
-    /// How the key stands.
+    /// The standing of the key.
     pub standing: KeyStanding,
     /// When it expires.
     pub expires_at: Option<Timestamp>,
 }
 
-/// A reading and the revision of the store it was made at, both from one snapshot.
+/// A value and the revision of the store, both from one snapshot.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Stamped<T> {
     /// What was read.
@@ -176,47 +176,47 @@ pub struct WriteContext {
     pub address: Option<Box<str>>,
     /// In which request.
     pub request_id: Box<str>,
-    /// A caller's mark by which a repeated request is known.
+    /// The idempotency key by which a repeated request is recognized.
     pub idempotency: Option<Idempotency>,
-    /// Which versions of the record may be changed; `None` is whichever there is.
+    /// Which versions of the record may be changed; `None` allows any.
     pub only_if: Option<Condition>,
 }
 
-/// A caller's mark on a request. Scoped to the actor.
+/// The idempotency key of a request. Scoped to the actor.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Idempotency {
     /// The `Idempotency-Key`.
     pub key: Box<str>,
-    /// SHA-256 of method, path and body: the same mark on another request is refused.
+    /// SHA-256 of method, path and body: the same key with another request is refused.
     pub fingerprint: [u8; 32],
-    /// What a repeat comes to.
+    /// What a repeated request does.
     pub repeat: Repeat,
 }
 
-/// What becomes of a secret when the request that made it is repeated.
+/// What a repeated request does with the secret that the first one created.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Repeat {
-    /// If it was never presented, a fresh one takes its place: the answer may have been lost.
+    /// If it was never presented, a new one replaces it: the answer may have been lost.
     Replaces,
-    /// It stays: somebody may have copied it from the page that showed it.
+    /// It is kept: it may have been copied from the page that showed it.
     Reports,
 }
 
-/// Decides one item of an issue inside the transaction, from the tenant's policy and what is true of the subject.
-/// Called once per item, in order; each sees what the items before it did.
+/// Decides one item of an issue inside the transaction, from the tenant's policy and the facts about the subject.
+/// Called once per item, in order; each call includes the items before it.
 pub type DecideIssue = Box<dyn FnMut(usize, &Policy, IssueFacts) -> Result<(Key, AuditDraft), Refusal> + Send>;
 
 /// Decides a change inside the transaction.
 pub type DecideChange = Box<dyn FnOnce(ChangeFacts<'_>) -> Result<(Outcome, AuditDraft), Refusal> + Send>;
 
-/// Gives a key whose secret never arrived another one: (place in the request, the key) → the key with its new secret.
+/// Gives a key whose secret never arrived a new one: (index in the request, the key) → the key with its new secret.
 pub type ReplaceSecret = Box<dyn FnMut(usize, Key) -> Result<(Key, AuditDraft), Refusal> + Send>;
 
 /// A request to issue keys, all or none.
 pub struct IssueRequest {
     /// The tenant.
     pub tenant: Slug,
-    /// Owner and name of each key, for the facts that its decision needs.
+    /// Owner and name of each key, for the facts of its decision.
     pub items: Vec<(Subject, Name)>,
     /// The decision.
     pub decide: DecideIssue,
@@ -230,7 +230,7 @@ pub struct ChangeRequest {
     pub tenant: Slug,
     /// The key.
     pub id: KeyId,
-    /// A name the key is to take, so that [`ChangeFacts::name_taken`] can be looked up.
+    /// The new name of the key, so that [`ChangeFacts::name_taken`] can be looked up.
     pub new_name: Option<Name>,
     /// The decision.
     pub decide: DecideChange,
@@ -247,18 +247,18 @@ pub struct ChangeManyRequest {
     pub tenant: Slug,
     /// The keys.
     pub ids: Vec<KeyId>,
-    /// The decision, for each that there is.
+    /// The decision, called for each key that exists.
     pub decide: DecideMany,
-    /// What is also written down about a key that there is, before what becomes of it and whether or not it changes.
+    /// Audit entries to write about a key that exists, before that of its change and whether or not it changes.
     pub notes: BTreeMap<KeyId, Vec<AuditDraft>>,
 }
 
-/// What came of changing many keys. Those that are neither changed nor unchanged were refused, or were not there.
+/// The result of changing many keys. Keys that are neither changed nor unchanged were refused or do not exist.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct ChangedMany {
     /// Keys that were changed.
     pub changed: u64,
-    /// Keys that already were as they were to be.
+    /// Keys that already were as requested.
     pub unchanged: u64,
     /// The oldest revision that it wrote; one more than the newest if it wrote none.
     pub first: u64,
@@ -266,7 +266,7 @@ pub struct ChangedMany {
     pub revision: u64,
 }
 
-/// What a change is decided on.
+/// The facts for a decision on a change.
 #[derive(Debug)]
 pub struct ChangeFacts<'a> {
     /// The key as stored.
@@ -282,16 +282,16 @@ pub struct ChangeFacts<'a> {
 pub enum Replay {
     /// It was not.
     First,
-    /// It was, its secrets never arrived, and new ones took their place.
+    /// It was, its secrets never arrived, and new ones replaced them.
     Replaced,
     /// It was, and there is nothing left to do.
     Completed,
 }
 
-/// What came of an issue.
+/// The result of an issue.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Issued {
-    /// The keys, in the order asked for. On a replay, those that still exist.
+    /// The keys, in the requested order. On a replay, those that still exist.
     pub keys: Vec<KeyRecord>,
     /// The newest revision after it.
     pub revision: u64,
@@ -299,10 +299,10 @@ pub struct Issued {
     pub replay: Replay,
 }
 
-/// What came of a change.
+/// The result of a change.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Changed {
-    /// The key as it is now; as it was, if this change erased it; `None` on a replay whose key is gone by now.
+    /// The key as it is now; as it was, if this change erased it; `None` on a replay whose key no longer exists.
     pub record: Option<KeyRecord>,
     /// What was done to the store.
     pub done: Done,
@@ -315,11 +315,11 @@ pub struct Changed {
 /// What a change did to the store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Done {
-    /// Nothing: the key was already there.
+    /// Nothing: the key already was as requested.
     Nothing,
-    /// The key was stored anew.
+    /// The key was stored with its changes.
     Stored,
-    /// The record is gone; its digests are tombstones.
+    /// The record is deleted; its digests are tombstones.
     Erased,
 }
 
@@ -330,9 +330,9 @@ pub struct KeyQuery {
     pub tenant: Slug,
     /// Only this owner's.
     pub subject: Option<Subject>,
-    /// Only keys that stand so at `now`; the two `hide_` fields are then not looked at.
+    /// Only keys with this standing at `now`; the two `hide_` fields are then ignored.
     pub standing: Option<Standing>,
-    /// Only keys whose owner is blocked, as [`KeyRecord::owner_blocked`] says it; or only the others.
+    /// Only keys whose owner is blocked (see [`KeyRecord::owner_blocked`]); or only the others.
     pub owner_blocked: Option<bool>,
     /// Leave out revoked keys.
     pub hide_revoked: bool,
@@ -340,7 +340,7 @@ pub struct KeyQuery {
     pub hide_expired: bool,
     /// Only active keys that expire after `now` and before this time.
     pub expires_before: Option<Timestamp>,
-    /// Only active keys that were made and last used before this time.
+    /// Only active keys that were created and last used before this time.
     pub unused_since: Option<Timestamp>,
     /// Only keys that hold this scope.
     pub scope: Option<String>,
@@ -350,17 +350,18 @@ pub struct KeyQuery {
     pub last_four: Option<String>,
     /// Where to begin.
     pub start: PageStart,
-    /// Most keys to give.
+    /// Maximum number of keys to return.
     pub limit: u32,
-    /// Look at so many keys at most for this page, and as many for the total, the newest first: who filters by something
-    /// rare among many keys then gets a short page, and where to go on. `None`: at all of them, and none are counted.
+    /// Examine at most this many keys for the page, and as many for the total, the newest first: a filter that rarely
+    /// matches among many keys then returns a short page, and where to continue. `None`: all keys are examined, and
+    /// none are counted.
     pub look_at: Option<u32>,
-    /// The time to judge standing at.
+    /// The time at which standing is determined.
     pub now: Timestamp,
 }
 
 impl KeyQuery {
-    /// All keys of a tenant, nothing left out and nothing counted.
+    /// Returns a query for all keys of a tenant, without filters and without a total.
     pub fn all(tenant: Slug, start: PageStart, limit: u32, now: Timestamp) -> Self {
         Self {
             tenant,
@@ -385,7 +386,7 @@ impl KeyQuery {
 /// Where a page begins.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PageStart {
-    /// After so many keys.
+    /// After this many keys.
     Offset(u64),
     /// After (older than) this key.
     After(KeyId),
@@ -396,34 +397,34 @@ pub enum PageStart {
 pub struct KeyPage {
     /// The keys.
     pub keys: Vec<KeyRecord>,
-    /// How many the filter lets through in all; `None` if they were not to be counted.
+    /// How many keys match the filter in all; `None` if they were not to be counted.
     pub total: Option<Total>,
     /// Where the next page begins, if there may be one.
     pub next: Option<KeyId>,
 }
 
-/// How many there are.
+/// A number of matching keys.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Total {
-    /// So many.
+    /// How many were found.
     pub count: u64,
-    /// Whether that is all. If not, there may be more among the keys that were not looked at.
+    /// Whether these are all. If not, there may be more among the keys that were not examined.
     pub is_exact: bool,
 }
 
 /// Whether the store was new.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Founding {
-    /// It was empty: the first tenant and root key were made.
+    /// It was empty: the first tenant and root key were created.
     Founded,
-    /// There was one already; nothing was done.
+    /// It was not; nothing was done.
     StoodAlready,
-    /// It was empty, and the first root key could not be shown; nothing was done. The text says why.
+    /// It was empty, and the first root key could not be shown; nothing was done. The text is the reason.
     NotShown(String),
 }
 
-/// Shows the first root key to the operator, or says why it cannot be shown. Called at most once, inside the transaction
-/// that makes the root key and before its commit.
+/// Shows the first root key to the operator, or returns why it cannot be shown. Called at most once, inside the
+/// transaction that creates the root key and before its commit.
 pub type ShowRootKey = Box<dyn FnOnce() -> Result<(), String> + Send>;
 
 impl fmt::Debug for IssueRequest {

@@ -1,4 +1,4 @@
-//! What changes nothing that decides anything: uses, counts, and events that are only written down.
+//! Writes that no decision depends on: uses, counts, and events that only the audit log has.
 
 use super::Written;
 use super::journal::{Target, append};
@@ -11,10 +11,10 @@ use keyreeve_core::text::Slug;
 
 /// How long counts are kept: 90 days.
 const COUNTS_KEPT_MS: i64 = 90 * 24 * 3_600_000;
-/// Outcomes and addresses that are remembered of a key, the newest ones.
+/// Maximum number of outcomes and addresses that are kept of a key, the newest ones.
 const TRACES_KEPT: u32 = 50;
 
-/// Writes down uses and counts. No revision and no audit entry.
+/// Stores uses and counts. Makes no revision and no audit entry.
 pub(crate) async fn record_activity(tx: &mut dyn Tx, activity: &Activity) -> Result<Written<()>, WriteError> {
     if !activity.uses.is_empty() {
         tx.record_uses(&activity.uses).await?;
@@ -38,7 +38,7 @@ pub(crate) async fn record_activity(tx: &mut dyn Tx, activity: &Activity) -> Res
     })
 }
 
-/// Writes the end of the log as it is: a write like every other, that changes nothing.
+/// Rewrites the end of the log unchanged: a write like every other that changes nothing.
 pub(crate) async fn probe_write(tx: &mut dyn Tx) -> Result<Written<()>, WriteError> {
     let head = tx.lock_head().await?;
     tx.append(&[], head).await?;
@@ -48,7 +48,7 @@ pub(crate) async fn probe_write(tx: &mut dyn Tx) -> Result<Written<()>, WriteErr
     })
 }
 
-/// Writes events into the log.
+/// Writes events into the audit log.
 pub(crate) async fn record_events(
     tx: &mut dyn Tx,
     context: &WriteContext,

@@ -1,4 +1,4 @@
-//! Change one key: read it, let the caller decide, write down what was decided.
+//! Changes one key: reads it, lets the caller decide, and writes the result.
 
 use super::gate::{Gate, not_blocked};
 use super::journal::{Target, append};
@@ -90,7 +90,7 @@ pub(crate) async fn change(
     })
 }
 
-/// The key, in a version that the caller may change.
+/// Returns the key, locked, if it is in a version that the caller may change.
 async fn locked(tx: &mut dyn Tx, context: &WriteContext, tenant: &Slug, id: KeyId) -> Result<KeyRecord, WriteError> {
     let mut found = tx.lock_keys(tenant, &[id]).await?;
     let record = found.pop().ok_or(WriteError::NotFound)?;
@@ -115,15 +115,15 @@ async fn carry_out(tx: &mut dyn Tx, outcome: &Outcome) -> Result<(Vec<Digest>, D
     }
 }
 
-/// Destroys a key's record, and gives the secrets it ever had.
+/// Deletes a key's record. Returns the digests of all secrets that it ever had.
 pub(super) async fn erase_key(tx: &mut dyn Tx, id: KeyId) -> Result<Vec<Digest>, StoreError> {
     let secrets = tx.entomb_credentials(id).await?;
     tx.delete_key(id).await?;
     Ok(secrets)
 }
 
-/// Stores keys and makes their secrets' rows say what the keys say: one live, perhaps one retiring, all others retired.
-/// Gives every secret whose verdict may have changed.
+/// Stores keys and brings the rows of their secrets in line: one live, at most one retiring, all others retired.
+/// Returns every secret whose verdict may have changed.
 pub(super) async fn store_keys(tx: &mut dyn Tx, keys: &[&Key]) -> Result<Vec<Digest>, StoreError> {
     let mut current: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for secret in tx.current_credentials(keys).await? {
@@ -156,7 +156,7 @@ pub(super) async fn store_keys(tx: &mut dyn Tx, keys: &[&Key]) -> Result<Vec<Dig
     Ok(secrets)
 }
 
-/// A retry. A rotation whose secret never arrived gets another; everything else was done and is left alone.
+/// A retry. A rotation whose secret never arrived gets a new secret; any other request was done and is not repeated.
 async fn replay(
     tx: &mut dyn Tx,
     context: &WriteContext,

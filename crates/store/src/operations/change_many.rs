@@ -1,4 +1,4 @@
-//! Change many keys in one way and in one transaction: each is decided on alone, and one that is refused holds no other up.
+//! Changes many keys in one way and in one transaction. Each is decided on alone; a refusal does not affect the others.
 
 use super::change::{erase_key, news, store_keys};
 use super::journal::{Target, append};

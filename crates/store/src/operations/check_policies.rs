@@ -1,4 +1,4 @@
-//! Make, change and remove check policies.
+//! Creates, changes and removes check policies.
 
 use super::journal::{Target, append};
 use super::{Written, recheck_actor, require_version};
@@ -14,7 +14,7 @@ use keyreeve_core::check::{CHECK_POLICIES_MAX, DEFAULT_CHECK_POLICY};
 use keyreeve_core::text::{CheckPolicyName, Slug};
 use keyreeve_core::user::Status;
 
-/// Carries a wish out; one for what already is changes nothing.
+/// Carries out a change; one to the present values changes nothing.
 pub(crate) async fn change_check_policy(
     tx: &mut dyn Tx,
     context: &WriteContext,
@@ -50,7 +50,7 @@ pub(crate) async fn change_check_policy(
     Ok(Written { value, commit })
 }
 
-/// Refuses a change of a policy that is another one by now. What is not there is for [`decide`] to say.
+/// Refuses a change of a policy that is in another version by now. [`decide`] handles a policy that does not exist.
 fn require_present(
     context: &WriteContext,
     tenant: &Slug,
@@ -68,7 +68,7 @@ fn require_present(
     }
 }
 
-/// What is to be stored, if anything.
+/// Returns the policy to store; `None` if it is to be removed.
 fn decide(before: Option<&CheckPolicyRecord>, change: CheckPolicyChange) -> Result<Option<CheckPolicy>, WriteError> {
     let is_built_in = |name: &CheckPolicyName| name.as_str() == DEFAULT_CHECK_POLICY;
     match (change, before) {

@@ -1,6 +1,6 @@
-//! A key that comes back (re-activated, rotated or given a later expiry) passes the same gate as a new one: the owner must
-//! not be suspended or removed, and the limit of the owner and the names of the owner's other keys are asked about, in the
-//! transaction that brings it back.
+//! Rules for a key that works again (re-activated, rotated or renewed). They are those of a new key: its owner must not
+//! be suspended or removed, and the owner's limit and the names of the owner's other keys are checked in the same
+//! transaction.
 
 use crate::error::WriteError;
 use crate::model::{KeyRecord, Tenant};
@@ -9,7 +9,7 @@ use keyreeve_core::lifecycle::{Refusal, State};
 use keyreeve_core::policy::Names;
 use keyreeve_core::{Key, Timestamp};
 
-/// How a key stood toward its owner, and the limit and the names of its owner, before a change.
+/// The state of a key, its owner and its tenant before a change.
 pub(super) struct Gate<'t> {
     tenant: &'t Tenant,
     before: Key,
@@ -18,7 +18,7 @@ pub(super) struct Gate<'t> {
 }
 
 impl<'t> Gate<'t> {
-    /// Before the change. `now`: as of then.
+    /// Records the state before the change, as of `now`.
     pub(super) fn of(record: &KeyRecord, tenant: &'t Tenant, now: Timestamp) -> Self {
         Self {
             tenant,
@@ -28,7 +28,7 @@ impl<'t> Gate<'t> {
         }
     }
 
-    /// Whether a change gives the key a new secret, lifts a hold from it, or renews it.
+    /// Whether a change gives the key a new secret, re-activates it, or renews it.
     fn brings_back(&self, after: &Key) -> bool {
         let (before, now) = (&self.before, self.now);
         let is_lifted = before.state != State::Active;
@@ -36,8 +36,8 @@ impl<'t> Gate<'t> {
         after.state == State::Active && (is_lifted || is_renewed || after.secret.digest != before.secret.digest)
     }
 
-    /// After it was decided and before it is written: refused if the key counts again and there is no room for it, or has
-    /// its name again and another key has it meanwhile.
+    /// Called after the decision and before the write. Refuses if the key would count again and the owner's limit is
+    /// reached, or if it would hold its name again and another key has taken it since.
     pub(super) async fn admit(&self, tx: &mut dyn Tx, after: &Key) -> Result<(), WriteError> {
         let refused = |refusal| Err(WriteError::Refused { item: 0, refusal });
         if self.owner_blocked && self.brings_back(after) {
@@ -75,7 +75,7 @@ impl<'t> Gate<'t> {
     }
 }
 
-/// Refuses to give a key of a blocked owner another secret.
+/// Refuses to give a key of a blocked owner a new secret.
 pub(super) fn not_blocked(item: usize, record: &KeyRecord) -> Result<(), WriteError> {
     match record.owner_blocked {
         true => Err(WriteError::Refused {

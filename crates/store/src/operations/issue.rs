@@ -1,4 +1,4 @@
-//! Issue keys, all or none.
+//! Issues keys, all or none.
 
 use super::gate::not_blocked;
 use super::journal::{Target, append};
@@ -13,7 +13,7 @@ use keyreeve_core::text::{Name, Subject};
 use keyreeve_core::{KeyId, UserId};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// More names than this are asked about together, in a statement of their own.
+/// Maximum number of names to prefetch. More are read together, in a statement of their own.
 const FORESEEN_NAMES: usize = 4;
 
 pub(crate) async fn issue(
@@ -21,7 +21,7 @@ pub(crate) async fn issue(
     context: &WriteContext,
     mut request: IssueRequest,
 ) -> Result<Written<Issued>, WriteError> {
-    // The usual policy wants names to be unique; whether this one does is known only when it is read.
+    // Most policies require unique names; whether this one does is known only when it is read.
     let is_few = request.items.len() <= FORESEEN_NAMES;
     tx.foresee(Soon {
         tenant: &request.tenant,
@@ -72,7 +72,7 @@ pub(crate) async fn issue(
     })
 }
 
-/// What the policy asks about before it lets a key be made: what is stored, and what came before in the same request.
+/// The facts for the policy's decision: what is stored, and the items before in the same request.
 #[derive(Default)]
 struct Known<'i> {
     used: BTreeMap<&'i Subject, u32>,
@@ -83,7 +83,7 @@ struct Known<'i> {
 }
 
 impl<'i> Known<'i> {
-    /// Only what the policy asks about is looked up.
+    /// Reads only what the policy needs.
     async fn of(
         tx: &mut dyn Tx,
         tenant: &Tenant,
@@ -129,7 +129,7 @@ impl<'i> Known<'i> {
         Ok(known)
     }
 
-    /// The facts about the next item, which from now on is known too.
+    /// Returns the facts for the next item, and counts that item from then on.
     fn facts(&mut self, subject: &'i Subject, name: &'i Name) -> IssueFacts {
         let used = self.used.entry(subject).or_default();
         let facts = IssueFacts {
@@ -142,7 +142,7 @@ impl<'i> Known<'i> {
     }
 }
 
-/// A retry: fresh secrets in the place of those that never arrived, or word that it was done.
+/// A retry. New secrets replace those that never arrived; otherwise the request is reported as done.
 async fn replay(
     tx: &mut dyn Tx,
     context: &WriteContext,

@@ -1,4 +1,4 @@
-//! The log: every change is numbered, chained and written in the transaction that makes it.
+//! The audit log: every change is numbered, chained and written in the transaction that makes it.
 
 use crate::error::StoreError;
 use crate::model::{AuditDraft, AuditRecord, WriteContext, entry_of};
@@ -6,7 +6,7 @@ use crate::tx::Tx;
 use keyreeve_core::Key;
 use keyreeve_core::audit::{Action, link};
 
-/// What an entry is about.
+/// The target of an entry.
 pub(super) struct Target {
     pub(super) tenant: String,
     pub(super) kind: &'static str,
@@ -25,7 +25,7 @@ impl Target {
     }
 }
 
-/// A draft without a before: something was made.
+/// Returns a draft without a state before, for a record that was created.
 pub(super) fn made(action: Action, after: String) -> AuditDraft {
     AuditDraft {
         action,
@@ -35,7 +35,7 @@ pub(super) fn made(action: Action, after: String) -> AuditDraft {
     }
 }
 
-/// Appends entries in order and gives the newest revision. Called last in a transaction: the head is held from here
+/// Appends entries in order and returns the newest revision. Called last in a transaction: the head is locked from here
 /// to the commit, so revision order is commit order.
 pub(super) async fn append(
     tx: &mut dyn Tx,

@@ -1,4 +1,4 @@
-//! Slices of hard limits. Nothing here has a revision or an entry in the log: what was let through is counted elsewhere.
+//! Slices of hard limits. They have no revision and no entry in the audit log: accepted calls are counted elsewhere.
 
 use super::Written;
 use crate::error::{StoreError, WriteError};
@@ -8,8 +8,8 @@ use crate::tx::Tx;
 use keyreeve_core::Key;
 use keyreeve_core::limits::{Limit, Need, Slice, slice};
 
-/// Forgets what was counted of limits that a key has no more, or that were set back: a limit that comes to have the name
-/// of a former one begins anew.
+/// Deletes the counters of limits that a key no longer has, or that were reset: a later limit with the name of a former
+/// one starts at zero.
 pub(super) async fn forget_counters(tx: &mut dyn Tx, before: (u32, &[Limit]), after: &Key) -> Result<(), StoreError> {
     let (resets, former) = before;
     let is_reset = after.limits.resets != resets;
@@ -29,7 +29,7 @@ pub(super) async fn forget_counters(tx: &mut dyn Tx, before: (u32, &[Limit]), af
     tx.drop_counters(after.id, &names).await
 }
 
-/// Counts slices and gives them, in the order of the needs.
+/// Counts slices and returns them, in the order of the needs.
 pub(crate) async fn take_slices(tx: &mut dyn Tx, request: &SliceRequest) -> Result<Written<Vec<Slice>>, WriteError> {
     let known = tx.counters(request.key).await?;
     let one = |need: &Need, wish| {
@@ -38,7 +38,7 @@ pub(crate) async fn take_slices(tx: &mut dyn Tx, request: &SliceRequest) -> Resu
         slice(&need.limit.bound, counter, wish, request.now)
     };
     let mut taken: Vec<_> = request.needs.iter().map(|need| one(need, need.wish)).collect();
-    // A use that one limit refuses is a use of none.
+    // A use that one limit refuses is not counted by any other.
     let is_refused = |(need, slice): (&Need, &Slice)| need.wish.least > 0 && slice.granted == 0;
     if request.needs.iter().zip(&taken).any(is_refused) {
         taken = request

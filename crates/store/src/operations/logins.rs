@@ -1,4 +1,4 @@
-//! Sessions and links that work once. They are no part of the truth about keys: no revision, no audit entry.
+//! Sessions and links that work once. They have no revision and no audit entry, because no verdict depends on them.
 
 use super::Written;
 use crate::error::WriteError;
@@ -13,7 +13,7 @@ pub(crate) async fn put_login(tx: &mut dyn Tx, login: &Login, now: Timestamp) ->
     Ok(written(()))
 }
 
-/// Takes a login away: of two who come with the same link, one gets it.
+/// Removes and returns a login. A link that is presented twice is returned once.
 pub(crate) async fn take_login(
     tx: &mut dyn Tx,
     digest: &Digest,
@@ -23,7 +23,7 @@ pub(crate) async fn take_login(
     Ok(written(taken.filter(|login| login.expires_at > now)))
 }
 
-/// Takes away every login of a user but one.
+/// Removes every login of a user but one.
 pub(crate) async fn end_logins(
     tx: &mut dyn Tx,
     user: UserId,

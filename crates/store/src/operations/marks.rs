@@ -1,4 +1,4 @@
-//! Idempotency keys: a repeated request is known by its mark and not carried out again.
+//! Idempotency records: a repeated request is recognized by its idempotency key and not carried out again.
 
 use crate::error::WriteError;
 use crate::model::{IDEMPOTENCY_SECONDS, Idempotency, KeyRecord, Repeat, WriteContext};
@@ -7,7 +7,7 @@ use keyreeve_core::lifecycle::State;
 use keyreeve_core::text::Slug;
 use keyreeve_core::{KeyId, Timestamp};
 
-/// The keys that an earlier request with this mark was about; `None` if there was none.
+/// Returns the keys of an earlier request with this idempotency key; `None` if there was none.
 pub(super) async fn seen(tx: &mut dyn Tx, context: &WriteContext) -> Result<Option<Vec<KeyId>>, WriteError> {
     let Some(idempotency) = &context.idempotency else {
         return Ok(None);
@@ -24,7 +24,7 @@ pub(super) async fn seen(tx: &mut dyn Tx, context: &WriteContext) -> Result<Opti
     Ok(Some(mark.targets))
 }
 
-/// Remembers what this request was about.
+/// Stores the keys that this request was about.
 pub(super) async fn remember(tx: &mut dyn Tx, context: &WriteContext, targets: Vec<KeyId>) -> Result<(), WriteError> {
     if let Some(idempotency) = &context.idempotency {
         let mark = Mark {
@@ -46,8 +46,8 @@ fn stale_before(now: Timestamp) -> Timestamp {
     Timestamp::from_millis(now.millis().saturating_sub(age))
 }
 
-/// The keys of an earlier request that still exist, and whether a retry may put fresh secrets in the place of theirs:
-/// all are there and active, and no secret of any was ever presented.
+/// Returns the keys of an earlier request that still exist, and whether a retry may replace their secrets: all exist
+/// and are active, and no current secret of any was ever presented.
 pub(super) async fn targets(
     tx: &mut dyn Tx,
     context: &WriteContext,

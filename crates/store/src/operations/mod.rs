@@ -1,4 +1,4 @@
-//! What the store does inside one transaction, written once for every database.
+//! The operations of the store inside one transaction, written once for every database.
 
 mod activity;
 mod change;
@@ -35,14 +35,14 @@ use keyreeve_core::lifecycle::State;
 use keyreeve_core::text::Slug;
 use keyreeve_core::user::Status;
 
-/// What a transaction came to, and what verifiers must be told when it is committed.
+/// The result of a transaction, and what the observer is notified of when it is committed.
 pub(crate) struct Written<T> {
     pub(crate) value: T,
     pub(crate) commit: Commit,
 }
 
-/// Checks the credential that the call was made with once more, inside the transaction: a key or root key that is
-/// being revoked elsewhere cannot change anything any more.
+/// Checks the credential of the call again, inside the transaction: a key or root key that is being revoked elsewhere
+/// cannot change anything any more.
 async fn recheck_actor(tx: &mut dyn Tx, context: &WriteContext, tenant: &Slug) -> Result<(), WriteError> {
     let is_good = match &context.actor {
         Actor::RootKey(id) => tx
@@ -50,7 +50,7 @@ async fn recheck_actor(tx: &mut dyn Tx, context: &WriteContext, tenant: &Slug) -
             .await?
             .is_some_and(|root_key| root_key.revoked_at.is_none()),
         Actor::Key(id) => tx.lock_keys(tenant, &[*id]).await?.pop().is_some_and(|record| {
-            // It can do nothing but end itself, and that also on a hold or past its time.
+            // A key can only revoke itself. It may do so also while it is disabled or expired.
             !matches!(record.key.settled(context.at).state, State::Revoked(_))
         }),
         Actor::User(id, role) => tx
@@ -62,7 +62,7 @@ async fn recheck_actor(tx: &mut dyn Tx, context: &WriteContext, tenant: &Slug) -
     if is_good { Ok(()) } else { Err(WriteError::ActorGone) }
 }
 
-/// Refuses a change of a version that is not the present one any more.
+/// Refuses a change if the record is no longer in a version that the caller has seen.
 fn require_version(context: &WriteContext, present: impl FnOnce() -> Version) -> Result<(), WriteError> {
     let Some(condition) = &context.only_if else {
         return Ok(());
@@ -78,7 +78,7 @@ fn corrupt(what: &str) -> StoreError {
     StoreError::Corrupt(what.to_owned())
 }
 
-/// For operations that decide nothing and so cannot refuse.
+/// For operations that make no decision and so cannot refuse.
 pub(crate) fn only_store_error(error: WriteError) -> StoreError {
     match error {
         WriteError::Store(error) => error,

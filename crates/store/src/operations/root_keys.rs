@@ -1,4 +1,4 @@
-//! Make and revoke root keys.
+//! Creates and revokes root keys.
 
 use super::journal::{Target, append, made};
 use super::{Written, recheck_actor, require_version};
@@ -63,7 +63,7 @@ pub(crate) async fn revoke_root_key(
     Ok(Written { value, commit })
 }
 
-/// Revokes one that is not yet, and says what to write down about it.
+/// Revokes a root key that is not revoked yet. Returns the audit entry to write.
 pub(super) async fn revoke(
     tx: &mut dyn Tx,
     context: &WriteContext,
@@ -85,8 +85,8 @@ pub(super) async fn revoke(
     Ok((target(&root_key), draft))
 }
 
-/// The last root key of the instance that can make others goes only from the machine itself, where another can be
-/// made. A tenant's can be made anew by one of the instance.
+/// Refuses to revoke the instance's last root key that can create others, except on the machine itself, where another
+/// can be created. A tenant's root key can be created again by one of the instance.
 async fn refuse_last(tx: &mut dyn Tx, context: &WriteContext, root_key: &RootKey) -> Result<(), WriteError> {
     let makes_others = |one: &RootKey| one.permissions.allows(Permission::RootKeysWrite);
     if root_key.reach != Reach::Instance || context.actor == Actor::Operator || !makes_others(root_key) {
@@ -99,7 +99,7 @@ async fn refuse_last(tx: &mut dyn Tx, context: &WriteContext, root_key: &RootKey
     }
 }
 
-/// Root keys are managed by root keys or on the machine itself, never by an API key; the slug is not looked at then.
+/// Root keys are managed by root keys or on the machine itself, never by an API key; the slug is not used then.
 async fn recheck_root_actor(tx: &mut dyn Tx, context: &WriteContext, root_key: &RootKey) -> Result<(), WriteError> {
     match &root_key.reach {
         Reach::Tenant(slug) => recheck_actor(tx, context, slug).await,

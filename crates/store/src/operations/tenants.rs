@@ -1,4 +1,4 @@
-//! Make tenants; found an instance.
+//! Creates and changes tenants; sets up a new instance.
 
 use super::journal::{Target, append, made};
 use super::{Written, recheck_actor, require_version, root_keys};
@@ -12,10 +12,10 @@ use keyreeve_core::audit::Action;
 use keyreeve_core::text::Slug;
 use keyreeve_core::user::Status;
 
-/// Makes the first tenant and root key if there is no tenant yet and the root key can be shown.
+/// Creates the first tenant and root key if there is no tenant yet and the root key can be shown.
 ///
 /// It is shown before the commit: whatever fails afterwards, there is no instance whose root key was never shown. Other
-/// processes wait meanwhile, and find it founded, or found it themselves.
+/// processes wait for this transaction. Afterwards they find the instance, or create it themselves.
 pub(crate) async fn found(
     tx: &mut dyn Tx,
     context: &WriteContext,
@@ -45,7 +45,7 @@ async fn unfounded(tx: &mut dyn Tx, context: &WriteContext, value: Founding) -> 
     Ok(Written { value, commit })
 }
 
-/// Makes a tenant with its first root key.
+/// Creates a tenant with its first root key.
 pub(crate) async fn create_tenant(
     tx: &mut dyn Tx,
     context: &WriteContext,
@@ -59,8 +59,8 @@ pub(crate) async fn create_tenant(
     insert(tx, context, tenant, root_key).await
 }
 
-/// Changes a tenant; a change to what already is changes nothing. Removing one ends its root keys too, and its keys
-/// stay blocked for ever.
+/// Changes a tenant; a change to the present values changes nothing. Removing a tenant revokes its root keys too, and
+/// its keys stay blocked for ever.
 pub(crate) async fn change_tenant(
     tx: &mut dyn Tx,
     context: &WriteContext,

@@ -1,4 +1,4 @@
-//! Make and change users. Whether their keys are judged hangs on them.
+//! Creates and changes users. The status of a user decides whether their keys work.
 
 use super::journal::{Target, append, made};
 use super::{Written, recheck_actor, require_version};
@@ -12,7 +12,7 @@ use keyreeve_core::User;
 use keyreeve_core::audit::Action;
 use keyreeve_core::user::{Status, UserRefusal};
 
-/// Makes a user.
+/// Creates a user.
 pub(crate) async fn create_user(
     tx: &mut dyn Tx,
     context: &WriteContext,
@@ -35,7 +35,7 @@ pub(crate) async fn create_user(
     })
 }
 
-/// Changes a user; a change to what already is changes nothing.
+/// Changes a user; a change to the present values changes nothing.
 pub(crate) async fn change_user(
     tx: &mut dyn Tx,
     context: &WriteContext,
@@ -73,7 +73,7 @@ pub(crate) async fn change_user(
         Some(_) | None => 0,
     };
     tx.update_user(&after).await?;
-    // Whoever may no longer come in, or comes in by another password now, is not in any more (OWASP ASVS 7.4.2, 7.4.3).
+    // A blocked user, and one whose password changed, is signed out everywhere (OWASP ASVS 7.4.2, 7.4.3).
     if after.is_blocked() || before.password != after.password {
         tx.end_logins(after.id, None).await?;
     }

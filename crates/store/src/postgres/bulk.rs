@@ -1,16 +1,16 @@
-//! Many statements that differ only in their parameters, as one: each parameter becomes an array with a place for every
-//! statement. A message costs more than a row.
+//! Combines statements that differ only in their parameters into one: each parameter becomes an array with an element
+//! for every statement. A message costs more than a row.
 
 use super::message::Parameter;
 use crate::sql::{Plain, Statement};
 use tokio_postgres::types::Type;
 
-/// The statements that stand next to each other and say the same.
+/// Splits statements into runs of neighbours with the same text.
 pub(super) fn runs<'s, 'v>(statements: &'s [Statement<'v>]) -> impl Iterator<Item = &'s [Statement<'v>]> {
     statements.chunk_by(|one, next| one.sql == next.sql && one.values.len() == next.values.len())
 }
 
-/// A statement that can be said of many rows at once.
+/// A statement that can be applied to many rows at once.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Form {
     Insert {
@@ -25,7 +25,7 @@ pub(super) enum Form {
 }
 
 impl Form {
-    /// `None` if many of these have to be said one by one.
+    /// Returns `None` if such statements must be sent one by one.
     pub(super) fn of(sql: &'static str) -> Option<Self> {
         match sql.split_ascii_whitespace().next()? {
             "INSERT" => {
@@ -42,7 +42,7 @@ impl Form {
         }
     }
 
-    /// The text for so many parameters.
+    /// Returns the text for that number of parameters.
     pub(super) fn sql(self, parameters: usize) -> String {
         let list = |letter: &str| {
             let all: Vec<_> = (1..=parameters).map(|number| format!("{letter}{number}")).collect();
@@ -58,7 +58,7 @@ impl Form {
     }
 }
 
-/// For each parameter, what all statements say there. `None` if they differ in kind.
+/// Returns for each parameter an array of all statements' values. `None` if the values differ in type.
 pub(super) fn arrays<'v>(run: &'v [Statement<'_>]) -> Option<Vec<Parameter<'v>>> {
     let count = run.first()?.values.len();
     (0..count).map(|place| array(run, place)).collect()

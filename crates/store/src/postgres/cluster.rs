@@ -1,4 +1,4 @@
-//! Where nodes meet in Postgres.
+//! The cluster operations on Postgres.
 
 use super::connect::{Link, Slots, failed};
 use super::engine::slow;
@@ -23,23 +23,23 @@ use tokio::sync::{Mutex, Notify};
 use tokio::time::{Instant, timeout_at};
 use tokio_postgres::Row;
 
-/// How long a poll may take, with the wait for a connection (rule R11).
+/// Maximum time of a poll, including the wait for a connection (rule R11).
 const POLL_DEADLINE: Duration = Duration::from_secs(2);
-/// Most changes that one poll brings.
+/// Maximum number of changes in one poll.
 const CHANGES_MAX: i64 = 500;
 
 const LISTEN: &str = "LISTEN keyreeve";
-/// Rule R2 in one statement, which is its own transaction. What it does stands in migration 10.
+/// Rule R2 in one statement, which is its own transaction. Migration 10 defines the function.
 const POLL: &str = "SELECT * FROM keyreeve_poll(?1, ?2, ?3, ?4, ?5, ?6)";
-/// The same, and the lease is renewed, which waits for the disk (rule R18). Both CTEs run once, the poll first.
+/// The same, with a renewal of the lease, which waits for the disk (rule R18). Both CTEs run once, the poll first.
 const RENEW: &str = "WITH polled AS MATERIALIZED (SELECT * FROM keyreeve_poll(?1, ?2, ?3, ?4, ?5, ?6)), \
      renewed AS MATERIALIZED (SELECT keyreeve_renew(?1) WHERE EXISTS (SELECT 1 FROM polled)) \
      SELECT polled.*, era.* FROM polled, renewed, keyreeve_era() era";
-/// A timeline that nobody has seen yet begins at a failover. From then on it is known since when.
+/// A timeline that is not stored yet begins at a failover. Its start is stored from then on.
 const NOTE_TIMELINE: &str = "UPDATE cluster SET timeline_since = CASE WHEN timeline IS NULL THEN 'epoch'::timestamptz \
          ELSE clock_timestamp() END, timeline = substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) \
      WHERE id = 1 AND timeline IS DISTINCT FROM substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)";
-/// The same for a dump that was restored, also on the same server: its tables are others than before.
+/// The same for a dump that was restored, also on the same server: its tables have other identities than before.
 const NOTE_PLACE: &str = "UPDATE cluster SET timeline_since = CASE WHEN place IS NULL THEN timeline_since \
          ELSE clock_timestamp() END, place = keyreeve_place() WHERE id = 1 AND place IS DISTINCT FROM keyreeve_place()";
 const NOTE_FORK: &str = "UPDATE cluster SET timeline_since = clock_timestamp() WHERE id = 1";
@@ -47,7 +47,7 @@ const TIMELINE_AGE: &str = "SELECT least(floor(extract(epoch FROM clock_timestam
      4e15)::bigint AS age FROM cluster WHERE id = 1";
 const REGISTER: &str = "INSERT INTO sessions (id, node, acked) SELECT ?1, ?2, revision FROM head WHERE id = 1 \
      RETURNING acked, (SELECT chain FROM head WHERE id = 1) AS chain, set_config('synchronous_commit', 'on', TRUE)";
-/// A server that is in recovery refuses to say how far it has written, so no replica answers this.
+/// A server in recovery refuses to report how far it has written, so a replica cannot answer this.
 const SESSIONS: &str = "SELECT e.*, id, node, coalesce(reached, acked) AS acked, coalesce(holding, '') AS holding, \
      renewals, leases, \
      floor(extract(epoch FROM started_at) * 1000)::bigint AS started_at, \
@@ -55,7 +55,7 @@ const SESSIONS: &str = "SELECT e.*, id, node, coalesce(reached, acked) AS acked,
      FROM keyreeve_era() e LEFT JOIN sessions s ON NOT is_dead ORDER BY s.started_at, id";
 const BURY: &str = "UPDATE sessions SET is_dead = TRUE WHERE id = ?1 AND renewals = ?2 AND leases = ?3 \
      RETURNING set_config('synchronous_commit', 'on', TRUE)";
-/// A day later nobody asks about a dead session any more.
+/// A dead session is not needed any more after a day.
 const FORGET: &str = "DELETE FROM sessions WHERE is_dead AND seen_at < clock_timestamp() - interval '1 day'";
 const LEASE: &str = "SELECT c.lease_ms, (SELECT count(*) FROM sessions WHERE NOT is_dead) AS living \
      FROM head h LEFT JOIN cluster c ON c.id = 1 WHERE h.id = 1";
@@ -63,7 +63,7 @@ const SET_LEASE: &str = "INSERT INTO cluster (id, lease_ms) SELECT 1, $1 FROM he
      WHERE id = 1 AND NOT EXISTS (SELECT 1 FROM sessions WHERE NOT is_dead) \
      ON CONFLICT (id) DO UPDATE SET lease_ms = excluded.lease_ms";
 
-/// The connection that polls, and that hints arrive on.
+/// The connection that polls and receives hints.
 pub(super) struct Meeting {
     slots: Slots,
     link: Mutex<Option<Link>>,
@@ -79,7 +79,7 @@ impl Meeting {
         }
     }
 
-    /// Runs one statement on the polling connection, which is made anew after any failure.
+    /// Runs one statement on the polling connection, which is opened again after any failure.
     async fn rows(&self, store: &PostgresStore, statement: Statement<'_>) -> Result<Vec<Row>, StoreError> {
         let until = Instant::now() + POLL_DEADLINE;
         let mut place = self.link.lock().await;
@@ -98,7 +98,7 @@ impl Meeting {
             return Err(slow());
         };
         let rows = answer.map_err(failed)?;
-        // A warning means that the commit was not waited for.
+        // A warning means that the server did not wait for the commit.
         if link.has_warned() {
             return Err(StoreError::Unavailable(
                 "the database warned that the poll is not safe yet".to_owned(),
@@ -139,7 +139,7 @@ impl Cluster for PostgresStore {
         }
         let wanted = wished.unwrap_or(default_ms);
         self.reader().run(query(SET_LEASE).bind(number(wanted))).await?;
-        // Several nodes may come at once: what stands there now is what counts.
+        // Several nodes may do this at once: the value that is stored now counts.
         let (stored, _) = known(&self.reader().the_row(query(LEASE)).await?)?;
         let stored_ms = stored.and_then(|ms| u64::try_from(ms).ok()).unwrap_or(wanted);
         match wished {
@@ -158,9 +158,10 @@ impl Cluster for PostgresStore {
             .await?;
         let missing = || StoreError::Corrupt("head".to_owned());
         let row = rows.first().ok_or_else(missing)?;
-        // Tidying up is no reason not to start.
+        // Removing dead sessions may fail without consequence for the registration.
         drop(self.reader().run(query(FORGET)).await);
-        // A database without timelines (not PostgreSQL itself) says so by an error, and then nothing is known of any.
+        // A database without timelines (not PostgreSQL itself) answers with an error. Then nothing is known of
+        // timelines.
         drop(self.reader().run(query(NOTE_TIMELINE)).await);
         self.reader().run(query(NOTE_PLACE)).await?;
         let age = match self.reader().row(query(TIMELINE_AGE)).await? {
@@ -176,6 +177,7 @@ impl Cluster for PostgresStore {
 
     async fn poll(&self, poll: &Poll, holding: &Holding) -> Result<Polled, StoreError> {
         let (is_renewal, applied) = (poll.is_renewal, poll.applied);
+        // `acked` for nodes of an older version, which do not read `holding`: below every held revision.
         let low = holding
             .oldest()
             .map_or(applied, |oldest| applied.min(oldest.saturating_sub(1)));
@@ -302,7 +304,7 @@ fn change(row: &Row) -> Result<Change, StoreError> {
     })
 }
 
-/// What an entry touched. What is not known for sure to touch nothing touches everything.
+/// Returns what an entry touched. An entry of an unknown kind touches everything.
 fn touched(row: &Row, revision: u64) -> Result<Touched, StoreError> {
     let action = text(row, "action")?;
     let mut commit = Commit {
@@ -316,7 +318,7 @@ fn touched(row: &Row, revision: u64) -> Result<Touched, StoreError> {
     );
     match text(row, "target_type")? {
         _ if is_told => {}
-        // What has just come is remembered by nobody, and that it was unknown neither.
+        // No memory has a new key, and digests that were not found are not remembered either.
         "key" if action == "key.created" => {}
         "key" => {
             commit.secrets = digests(row)?;

@@ -1,9 +1,9 @@
-//! Connections, how many there may be, and what their failures mean.
+//! Connections, their bound, and what their failures mean.
 //!
-//! A server goes on with a statement that nobody waits for any more. So a connection counts until the server has surely let
-//! go of it: giving one up cancels what runs there, and keeps its place until the server has answered, or until the
-//! timeouts that the server was given are surely over. However long a database hangs, it has no more connections of this
-//! process than there are places.
+//! A server continues with a statement after the client has given up. So a connection occupies its slot until the
+//! server has closed it for certain: giving up a connection cancels its statement and keeps the slot until the server
+//! has answered, or until the timeouts that were set on the server have passed. However long a database does not
+//! respond, this process has no more connections there than slots.
 
 use super::engine::{Driver, slow};
 use super::prepared::{Session, Use};
@@ -20,16 +20,16 @@ use tokio_postgres::error::Severity;
 use tokio_postgres::tls::NoTlsStream;
 use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Socket};
 
-/// How long the server may take to see that it was told goodbye.
+/// How long the server may take to read the message that ends the connection.
 const GOODBYE: Duration = Duration::from_millis(200);
-/// How long after this side has given up a connection that is lost on the way the server may still hold it: it notices at
-/// the latest when a statement's time is over (4 s) and nobody has taken the answer for another 5 s, of which this side has
-/// waited 5 s itself (see `prepared::Use`).
+/// How long the server may still hold a connection that was lost in the network, after this side has given it up. The
+/// server notices at the latest when a statement's time is over (4 s) and its answer was not acknowledged for another
+/// 5 s; this side has waited 5 s of that itself (see `prepared::Use`).
 const LOST: Duration = Duration::from_secs(5);
-/// How long asking the server to stop a statement may take.
+/// How long a request to cancel a statement may take.
 const CANCEL_DEADLINE: Duration = Duration::from_secs(1);
 
-/// The whole of an error: the driver says only `db error` and keeps the rest in the cause.
+/// Returns an error with all its causes: the driver's own text is only `db error`.
 pub(super) fn reason(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -43,7 +43,7 @@ pub(super) fn reason(error: &(dyn Error + 'static)) -> String {
     text
 }
 
-/// What a failed statement means. Only what the database itself says of its contents is corrupt.
+/// Returns what a failed statement means. Only what the database itself reports about its contents is `Corrupt`.
 #[expect(clippy::needless_pass_by_value, reason = "it is handed to map_err")]
 pub(super) fn failed(error: tokio_postgres::Error) -> StoreError {
     let code = error.code().map(|code| code.code().to_owned()).unwrap_or_default();
@@ -60,16 +60,16 @@ pub(super) fn failed(error: tokio_postgres::Error) -> StoreError {
     }
 }
 
-/// Every place is taken by a connection that the server still holds.
+/// Every slot is occupied by a connection that the server still holds.
 pub(super) fn hung() -> StoreError {
     StoreError::Unavailable("the database has not let go of earlier connections yet".to_owned())
 }
 
-/// Places for connections of one kind.
+/// Slots for connections of one purpose.
 #[derive(Clone, Debug)]
 pub(super) struct Slots(Arc<Semaphore>);
 
-/// The place of one connection.
+/// The slot of one connection.
 pub(super) type Slot = OwnedSemaphorePermit;
 
 impl Slots {
@@ -77,19 +77,19 @@ impl Slots {
         Self(Arc::new(Semaphore::new(places)))
     }
 
-    /// Waits for a free place.
+    /// Waits for a free slot.
     pub(super) async fn take(&self) -> Result<Slot, StoreError> {
         let closed = |_| StoreError::Unavailable("the store is closed".to_owned());
         Arc::clone(&self.0).acquire_owned().await.map_err(closed)
     }
 
-    /// The same until a moment.
+    /// The same, with a deadline.
     async fn take_until(&self, until: Instant) -> Result<Slot, StoreError> {
         timeout_at(until, self.take()).await.map_err(|_| hung())?
     }
 }
 
-/// A connection of our own, with what the server says unasked.
+/// A connection, with the notices and notifications that the server sends unasked.
 pub(super) struct Link {
     pub(super) session: Session,
     has_warned: Arc<AtomicBool>,
@@ -97,16 +97,16 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Opens a connection as soon as there is a place for it, until a moment.
+    /// Opens a connection as soon as a slot is free, until a deadline.
     pub(super) async fn open(config: &Config, purpose: Use, slots: &Slots, until: Instant) -> Result<Self, StoreError> {
         let slot = slots.take_until(until).await?;
         Self::open_in(config, purpose, slot, until).await
     }
 
-    /// The same in a place that was taken already.
+    /// Opens a connection in a slot that is already taken.
     pub(super) async fn open_in(config: &Config, purpose: Use, slot: Slot, until: Instant) -> Result<Self, StoreError> {
-        // In a task of its own, because a server that has not answered yet may have begun to: the place is given back when
-        // it has answered, and not when nobody waits any more.
+        // In a task of its own: a server that has not answered yet may have accepted the connection. The slot is
+        // released when the server has answered, not when the caller gives up.
         let (sender, connecting) = oneshot::channel();
         let connect = connected(config.clone(), purpose, slot);
         tokio::spawn(async move {
@@ -128,20 +128,20 @@ impl Link {
     }
 
     /// Whether the server has warned since. The driver reads in order: a warning that came with an answer is noted
-    /// before the answer is handed on.
+    /// before the answer is returned.
     pub(super) fn has_warned(&self) -> bool {
         self.has_warned.load(Ordering::Acquire)
     }
 
-    /// Told of every notification, and of the end of the connection.
+    /// Returns what is notified at every notification and at the end of the connection.
     pub(super) fn hint(&self) -> Arc<Notify> {
         Arc::clone(&self.hint)
     }
 
-    /// Gives up a connection on which a statement is not answered in time, and asks the server to stop the statement. Not
-    /// for a commit: one that waits for a standby would be made without it.
+    /// Gives up a connection on which a statement is not answered in time, and asks the server to cancel the statement.
+    /// Not for a commit: one that waits for a standby would be completed without it.
     ///
-    /// Behind a pooler the statement ends by its timeout alone: `PgBouncer` 1.18 may end itself by the request of a client
+    /// Behind a pooler only the statement's timeout ends it: `PgBouncer` 1.18 may crash on a cancel request of a client
     /// that is not served yet.
     pub(super) fn cancel(self) {
         tokio::spawn(async move {
@@ -153,19 +153,19 @@ impl Link {
         });
     }
 
-    /// Gives up a connection on which nothing is to be stopped.
+    /// Gives up a connection on which no statement is to be cancelled.
     pub(super) fn let_go(self) {
         tokio::spawn(self.retire());
     }
 
-    /// Closes a connection once its server process has answered again: one that is stopped would not read the goodbye, and
-    /// would still be there when its place is taken by another one.
+    /// Closes a connection once its server process has answered again. A process that is stopped would not read the
+    /// message that ends the connection, and would still exist when the slot is used again.
     async fn retire(self) {
         drop(self.client().simple_query("").await);
     }
 }
 
-/// Connects. The driver of the connection keeps its place.
+/// Connects. The task that drives the connection holds its slot.
 async fn connected(config: Config, purpose: Use, slot: Slot) -> Driver<Link> {
     let (client, connection) = match config.connect(NoTls).await {
         Ok(connected) => connected,
@@ -192,8 +192,8 @@ async fn keep(slot: Slot, time: Duration) {
     drop(slot);
 }
 
-/// Carries messages until the connection has ended. It ends when nobody holds its [`Link`] any more and everything that was
-/// sent is answered, or when the other end is gone.
+/// Drives the connection until it ends: when its [`Link`] is dropped and everything that was sent is answered, or when
+/// the other end has closed it.
 async fn drive(
     mut connection: tokio_postgres::Connection<Socket, NoTlsStream>,
     has_warned: Arc<AtomicBool>,
@@ -222,10 +222,10 @@ async fn drive(
     keep(slot, rest).await;
 }
 
-/// Whether the server has surely let go of a connection that failed like this: it has said so itself, or it was never
-/// reached. What only this machine's network says may be wrong.
+/// Whether the server has certainly closed a connection that failed like this: it has reported so itself, or it was
+/// never reached. An error of this machine's network alone may be wrong.
 fn is_surely_gone(error: &tokio_postgres::Error) -> bool {
-    // The driver has no other word for "before the first message".
+    // The driver has no other sign of a failure before the first message.
     if error.is_closed() || error.to_string().starts_with("error connecting to server") {
         return true;
     }
@@ -254,7 +254,7 @@ mod tests {
         assert!(is_surely_gone(&error), "{error}");
     }
 
-    /// The server takes the connection and never says a word.
+    /// The server accepts the connection and never sends anything.
     #[tokio::test]
     async fn a_connection_keeps_its_place_as_long_as_the_server_may_hold_it() {
         let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");

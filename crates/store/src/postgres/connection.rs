@@ -1,8 +1,8 @@
 //! The connection that writes.
 //!
-//! A journey to the server costs more than most statements, so a transaction makes few of them. It is opened with the
-//! first question, which goes out right behind; what is only to be written waits for the next question, or for the
-//! commit; and what surely will be asked is asked ahead ([`Engine::foresee`]).
+//! A round trip to the server costs more than most statements, so a transaction makes few of them. BEGIN is sent
+//! together with the first query; statements without a result are queued until the next query or the commit; and
+//! queries that are certain to come are prefetched ([`Engine::foresee`]).
 
 use super::bulk;
 use super::connect::{Link, Slots, failed, reason};
@@ -22,43 +22,45 @@ use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::{Client, Config, Row};
 
-/// How long the writer waits for one journey.
+/// Maximum time of one round trip of the writer.
 const WRITE_DEADLINE: Duration = Duration::from_secs(5);
-/// How long the writer waits for its turn at least, also for a caller who has waited in the queue already. Longer than
-/// [`SETTINGS`] let a stopped node hold everybody up is what a caller who has just come waits.
+/// Minimum wait for the head lock, even for a caller that has already waited in the queue. A new caller waits longer
+/// than [`SETTINGS`] let a stopped node hold the lock.
 const TURN_LEAST: Duration = Duration::from_millis(400);
 
-/// Most messages that go out at once: so many futures are surely polled, and so sent, in their order.
+/// Maximum number of messages sent at once. `try_join_all` polls up to 30 futures in their order, so the messages are
+/// sent in order; it does not guarantee an order for more.
 const BREATH: usize = 30;
 
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
-/// A node that stops in the middle is put out after a second. This holds for the transaction alone.
+/// `idle_in_transaction_session_timeout` ends the session of a node that stops in a transaction after 1 s. The settings
+/// apply to the transaction only.
 const SETTINGS: &str = "SELECT set_config('synchronous_commit', \
          CASE WHEN current_setting('synchronous_commit') = 'remote_apply' THEN 'remote_apply' ELSE 'on' END, TRUE), \
          set_config('keyreeve.writer', 'on', TRUE), \
          set_config('idle_in_transaction_session_timeout', '1000', TRUE), \
          set_config('lock_timeout', '1500', TRUE), \
          set_config('statement_timeout', '4000', TRUE)";
-/// Takes the end of the log first, so that all who write anywhere go one after the other: limits and names hold
-/// without further locks, a group of changes cannot deadlock with another node's, and revision order is commit order.
+/// Locks the end of the log first, so that the writers of all nodes run one after the other: limits and unique names
+/// need no further locks, a group of changes cannot deadlock with another node's, and revision order is commit order.
 const TAKE_HEAD: &str = "SELECT revision, chain FROM head WHERE id = 1 FOR UPDATE";
 const COMMIT: &str = "COMMIT";
-/// The hint carries nothing: whoever gets it looks. It comes behind the commit in a transaction of its own that waits for
-/// no disk, because all who notify anywhere on the server hold one lock until theirs is over.
+/// The hint has no payload: a node that receives it polls. It follows the commit in a transaction of its own that does
+/// not wait for the disk, because notifying transactions of all databases on the server hold one lock until they end.
 const HINT: &str = "SELECT set_config('synchronous_commit', 'off', TRUE); NOTIFY keyreeve";
-/// So many commits in a row may be no news; then others look all the same, lest they have too much to read when somebody
-/// waits for them.
+/// Maximum number of consecutive commits without a hint. Then a hint is sent even if a commit is no news, so that nodes
+/// do not have too many changes to read when a change waits for them.
 const QUIET: u32 = 16;
 
-/// It connects when it must, and throws away a connection that failed.
+/// The writing connection. It connects when needed and discards a connection that failed.
 pub(crate) struct Connection {
     config: Config,
     slots: Slots,
     link: Option<Link>,
     turn: Turn,
-    /// Until when the first caller waits for the turn.
+    /// Until when the first caller of the group waits for the head lock.
     until: Instant,
-    /// Commits that nobody was told of.
+    /// Commits since the last hint.
     quiet: u32,
 }
 
@@ -89,7 +91,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Notes an answer that did not come in time: the server may still be at it.
+    /// Notes an answer that missed its deadline: the server may still be running the statement.
     fn in_time<T>(&mut self, asked: Result<T, Elapsed>) -> Result<T, StoreError> {
         if asked.is_err() {
             self.turn.late = Some(Late::Statement);
@@ -97,13 +99,14 @@ impl Connection {
         asked.map_err(|_| slow())
     }
 
-    /// Asks, and sends ahead of it what waits. The answers come by run of questions.
+    /// Sends queries, after the queued statements. Returns the rows by run of queries.
     async fn ask(&mut self, runs: &[&[Statement<'_>]]) -> Result<Vec<Vec<Row>>, StoreError> {
         let are_reads = runs.iter().all(|run| are_reads(run));
         if self.turn.is_open {
             return self.exchange(runs).await;
         }
-        // If the transaction could not be opened, what comes behind would be one of its own: reads may, writes not.
+        // If BEGIN fails, statements sent behind it run in transactions of their own: harmless for reads, not for
+        // writes.
         if are_reads && self.turn.waiting.is_empty() {
             return self.open(runs).await;
         }
@@ -116,7 +119,8 @@ impl Connection {
         if opened.is_ok() || self.is_connected() {
             return opened;
         }
-        // The database was started anew since: nothing was begun, so it may be begun on another connection.
+        // The connection was closed since, for example by a restart of the database. Nothing has begun, so another
+        // connection may begin it.
         self.connect().await?;
         self.try_to_open(runs).await
     }
@@ -160,7 +164,7 @@ impl Connection {
         self.noted(asked)
     }
 
-    /// Sends run by run what waits, if it is more than can go out at once in a sure order.
+    /// Sends the queued statements run by run if they are more than can be sent at once in a guaranteed order.
     async fn thin_out(&mut self) -> Result<(), StoreError> {
         let messages = |run: &[Statement<'_>]| match kind_of(run) {
             Some(Kind::Many(_)) => 1,
@@ -178,7 +182,8 @@ impl Connection {
         Ok(())
     }
 
-    /// What waited may be of a change that was answered for: without it, nothing in this transaction holds.
+    /// A queued statement may belong to a change whose job has already returned: if it fails, the transaction must not
+    /// commit.
     fn must_hold(&mut self, sent: Driver<bool>) -> Result<(), StoreError> {
         match sent {
             Ok(true) => Ok(()),
@@ -201,8 +206,8 @@ impl Connection {
     }
 }
 
-/// Whether the server refused a statement for what others were doing at that moment: too long a wait for a lock, a
-/// cancelled statement, a deadlock. The connection is as good as before.
+/// Whether the server refused a statement because of concurrent activity: lock timeout, cancelled statement,
+/// serialization failure, deadlock. The connection remains usable.
 fn is_passing(error: &tokio_postgres::Error) -> bool {
     let code = error.code().map_or("", tokio_postgres::error::SqlState::code);
     matches!(code, "55P03" | "57014" | "40001" | "40P01")
@@ -212,7 +217,7 @@ fn are_reads(statements: &[Statement<'_>]) -> bool {
     statements.iter().all(|one| one.sql.starts_with("SELECT"))
 }
 
-/// Sends statements, and says whether each of those that change rows found one.
+/// Sends statements. Returns whether each statement that must change one row found it.
 async fn send(session: &Session, statements: &[Statement<'_>]) -> Driver<bool> {
     let runs: Vec<_> = bulk::runs(statements).collect();
     let runs = runs.into_iter().map(async |run| {
@@ -223,7 +228,7 @@ async fn send(session: &Session, statements: &[Statement<'_>]) -> Driver<bool> {
     Ok(try_join_all(runs).await?.into_iter().all(|is_good| is_good))
 }
 
-/// The hint goes out right behind a commit, and nobody waits for its answer.
+/// Sends the hint directly behind a commit and does not wait for its answer.
 async fn then_hint<T>(commit: impl Future<Output = T>, client: Option<&Client>) -> T {
     let Some(client) = client else {
         return commit.await;
@@ -318,7 +323,8 @@ impl WriteEngine for Connection {
         Ok(())
     }
 
-    /// A warning with the answer means that the commit was not waited for as it must be.
+    /// Commits. A warning from the server means that it did not wait for the commit as configured, so the outcome is
+    /// unknown.
     async fn commit(&mut self, is_news: bool) -> Result<(), StoreError> {
         if !self.turn.is_open {
             self.open(&[]).await?;
@@ -328,7 +334,7 @@ impl WriteEngine for Connection {
         self.quiet = if tells { 0 } else { self.quiet + 1 };
         let unknown = |why: String| StoreError::OutcomeUnknown(why);
         let waiting = std::mem::take(&mut self.turn.waiting);
-        // Nothing of this is the commit yet.
+        // The commit is not sent yet, so a failure here has a known outcome.
         let prepared = timeout(WRITE_DEADLINE, self.session()?.prepare(bulk::runs(&waiting))).await;
         let prepared = self.in_time(prepared)?;
         self.noted(prepared)?;
@@ -343,11 +349,12 @@ impl WriteEngine for Connection {
         };
         self.turn.has_failed = sent.is_err() || committed.is_err();
         match (sent, committed) {
-            // The server refused a statement, and so the commit behind it.
+            // The server refused a statement, and with it the commit behind it.
             (Err(error), _) if error.code().is_some() => Err(failed(error)),
             (Err(error), _) => Err(unknown(reason(&error))),
             (Ok(_), Err(error)) => match error.code() {
-                // Integrity constraint and transaction rollback: the server says that it undid everything.
+                // Class 23 (integrity constraint) and 40 (transaction rollback): the server reports that everything was
+                // rolled back.
                 Some(code) if code.code().starts_with("23") || code.code().starts_with("40") => Err(failed(error)),
                 _ => Err(unknown(reason(&error))),
             },
@@ -367,15 +374,15 @@ impl WriteEngine for Connection {
             }
             late => late,
         };
-        // What failed once may fail for ever as it is prepared here: a migration may have changed a table.
+        // A failure may be permanent for statements prepared on this connection: a migration may have changed a table.
         if late.is_none() && !turn.has_failed {
             return;
         }
-        // The server ends the transaction when it finds the connection closed.
+        // The server rolls back when it finds the connection closed.
         let Some(link) = self.link.take() else { return };
         match late {
             Some(Late::Statement) => link.cancel(),
-            // A commit is waited for.
+            // A pending commit is never cancelled: the server would complete it without waiting for the standby.
             Some(Late::Commit) | None => link.let_go(),
         }
     }

@@ -1,7 +1,7 @@
 //! Statements on Postgres, and the connections that read.
 //!
-//! What is read goes out as one message with its types, unnamed and not prepared: a page's plan depends on what is asked
-//! for. What is written may be prepared ([`super::prepared`]).
+//! A read is one message with its types, unnamed and not prepared, because a page's plan depends on its parameters. A
+//! write may be prepared ([`super::prepared`]).
 
 use super::SPARE;
 use super::connect::{Link, Slots, failed, hung};
@@ -16,10 +16,10 @@ use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
 use tokio_postgres::{Config, Row};
 
-/// How long a read may take, with the wait for a connection, before the database counts as away: callers are told within
-/// two seconds.
+/// Maximum time of a read, including the wait for a connection, before the database counts as unavailable: callers get
+/// an answer within two seconds.
 const READ_DEADLINE: Duration = Duration::from_millis(1_500);
-/// Connections that read. More would only wait for the same cores.
+/// Maximum number of concurrent reads. More would only wait for the same cores.
 const READERS: usize = 5;
 
 pub(super) const DIALECT: Dialect = Dialect {
@@ -69,23 +69,24 @@ impl Columns for Row {
     }
 }
 
-/// What the driver says went wrong. [`failed`] says what that means.
+/// The driver's result. [`failed`] turns its error into ours.
 pub(super) type Driver<T> = Result<T, tokio_postgres::Error>;
 
 pub(super) fn slow() -> StoreError {
     StoreError::Unavailable("it does not answer in time".to_owned())
 }
 
-/// The connections that read from the primary. One that hangs is not given to the next caller: it keeps its place until the
-/// server has let go of it, and one more than are in use at a time may take over.
+/// The connections that read from the primary. One that does not respond is not given to the next caller: it keeps its
+/// slot until the server has closed it. There is one more slot than concurrent reads, so another connection can take
+/// over.
 pub(super) struct ReaderPool {
     config: Config,
-    /// Callers that read at the same time.
+    /// Concurrent reads.
     turns: Semaphore,
     /// Connections that the server may hold.
     slots: Slots,
     idle: Mutex<Vec<Link>>,
-    /// Told when a connection comes back.
+    /// Notified when a connection comes back.
     returned: Notify,
 }
 
@@ -104,12 +105,12 @@ impl ReaderPool {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A connection that is free, or a new one.
+    /// Returns an idle connection, or a new one.
     async fn link(&self, until: Instant) -> Result<Reader<'_>, StoreError> {
         let turn = timeout_at(until, self.turns.acquire()).await.map_err(|_| slow())?;
         let turn = turn.map_err(|_| StoreError::Unavailable("the store is closed".to_owned()))?;
         let link = loop {
-            // Those that the server has closed are let go of.
+            // Those that the server has closed are dropped.
             let free = std::iter::from_fn(|| self.idle().pop()).find(|link| !link.client().is_closed());
             if let Some(link) = free {
                 break link;
@@ -119,6 +120,7 @@ impl ReaderPool {
                     let slot = slot.map_err(|_| hung())??;
                     break Link::open_in(&self.config, Use::Reads, slot, until).await?;
                 }
+                // `notify_one` keeps a permit, so a connection that came back since the look above is not missed.
                 () = self.returned.notified() => {}
             }
         };
@@ -129,14 +131,14 @@ impl ReaderPool {
         })
     }
 
-    /// Closes what nobody uses.
+    /// Closes the idle connections. Those in use are closed when they come back.
     pub(super) fn close(&self) {
         self.turns.close();
         self.idle().clear();
     }
 }
 
-/// A connection in use. It goes back to the pool, unless it hangs.
+/// A connection in use. It goes back to the pool unless a statement on it was not answered in time.
 struct Reader<'p> {
     link: Option<Link>,
     pool: &'p ReaderPool,
@@ -148,7 +150,7 @@ impl Reader<'_> {
         self.link.as_ref().map(|link| &link.session).ok_or_else(slow)
     }
 
-    /// What became of the question. One that was not answered in time is given up, and the connection with it.
+    /// Returns the result. If there is none in time, the connection is given up.
     fn settled<T>(mut self, asked: Result<Driver<T>, Elapsed>) -> Result<T, StoreError> {
         if asked.is_err()
             && let Some(link) = self.link.take()
@@ -160,7 +162,8 @@ impl Reader<'_> {
 }
 
 impl Drop for Reader<'_> {
-    /// Also when the caller goes away in the middle: the statement's time is limited, and so is the next caller's.
+    /// Also runs when the caller is dropped in the middle: the statement's time is bounded, and so is the next caller's
+    /// wait.
     fn drop(&mut self) {
         if let Some(link) = self.link.take()
             && !self.pool.turns.is_closed()
@@ -171,7 +174,7 @@ impl Drop for Reader<'_> {
     }
 }
 
-/// Reads on whatever connection is free.
+/// Reads on any idle connection.
 pub(crate) struct Readers<'p>(pub(super) &'p ReaderPool);
 
 #[async_trait]

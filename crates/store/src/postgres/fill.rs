@@ -1,4 +1,4 @@
-//! Filling an empty database, in one transaction.
+//! Imports an instance into an empty database, in one transaction.
 
 use super::connect::{Link, failed};
 use super::prepared::Use;
@@ -16,13 +16,13 @@ const BEGIN: &str = "BEGIN; SELECT set_config('keyreeve.writer', 'on', TRUE), \
 const SET_HEAD: &str = "UPDATE head SET (revision, chain) = \
      (SELECT revision, chain FROM log ORDER BY revision DESC LIMIT 1) WHERE EXISTS (SELECT 1 FROM log)";
 
-/// An open transaction on an empty database.
+/// An open import transaction on an empty database.
 pub(crate) struct Filling {
     link: Link,
 }
 
 impl PostgresStore {
-    /// Begins, if nothing is there yet.
+    /// Begins an import. Fails if the database holds an instance.
     pub(crate) async fn fill(&self) -> Result<Filling, StoreError> {
         let until = Instant::now() + START_DEADLINE;
         let link = Link::open(&self.config, Use::Long, &self.writers, until).await?;
@@ -39,7 +39,7 @@ impl PostgresStore {
 }
 
 impl Filling {
-    /// Takes in the rows of a table.
+    /// Imports the rows of a table.
     pub(crate) async fn take(&mut self, table: &Table, rows: &[Vec<Cell>]) -> Result<(), StoreError> {
         let mut statement = format!("COPY {} (", table.name);
         // Writing to a string cannot fail.
@@ -54,7 +54,7 @@ impl Filling {
         writer.finish().await.map(drop).map_err(failed)
     }
 
-    /// Commits, if everything is there.
+    /// Commits if the row counts of all tables match.
     pub(crate) async fn finish(self, copied: &[Copied]) -> Result<(), StoreError> {
         let client = self.link.client();
         for one in copied {

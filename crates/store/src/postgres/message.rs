@@ -1,10 +1,10 @@
-//! What goes to the server as one message: a statement, or many that say the same.
+//! One message to the server: a statement, or many of the same text.
 
 use super::bulk::{self, Form};
 use crate::sql::{Plain, Statement, Value};
 use tokio_postgres::types::{ToSql, Type};
 
-/// A parameter as the driver takes it.
+/// A parameter in the driver's form.
 pub(super) type Parameter<'v> = (Box<dyn ToSql + Sync + Send + 'v>, Type);
 
 /// Text and parameters.
@@ -13,24 +13,24 @@ pub(super) struct Message<'v> {
     parameters: Vec<Parameter<'v>>,
 }
 
-/// Messages of one kind have one text.
+/// The text of a message. Messages of one kind have the same text.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
-    /// The statement itself.
+    /// One statement.
     One(&'static str),
-    /// Many of a form, with an array for each parameter.
+    /// Many statements of a form, with an array for each parameter.
     Many(Form),
 }
 
-/// What a run of statements that say the same becomes: one message if their form allows it, else one for each. `None` if
-/// the run is empty.
+/// Returns the kind of a run of statements of the same text: one message if their form allows it, else one for each.
+/// `None` if the run is empty.
 pub(super) fn kind_of(run: &[Statement<'_>]) -> Option<Kind> {
     let sql = run.first()?.sql;
     let form = Form::of(sql).filter(|_| run.len() > 1);
     Some(form.map_or(Kind::One(sql), Kind::Many))
 }
 
-/// The messages that it becomes.
+/// Returns the messages of a run.
 pub(super) fn messages<'v>(run: &'v [Statement<'_>]) -> Vec<Message<'v>> {
     let together = || match kind_of(run)? {
         Kind::One(_) => None,
@@ -82,8 +82,8 @@ fn parameter<'v>(value: &'v Value<'_>) -> Parameter<'v> {
     }
 }
 
-/// The statements that all databases share say `?1`, as SQLite does; nothing else in them has a question mark. Which
-/// index to take is said for SQLite alone: Postgres knows what is in its tables.
+/// The shared statements write `?1` for a parameter, as SQLite does, and contain no other question mark. `INDEXED BY`
+/// is for SQLite alone: Postgres has statistics of its tables.
 fn numbered(sql: &str) -> String {
     sql.replace('?', "$").replace("INDEXED BY keys_of_subject", "")
 }

@@ -1,5 +1,5 @@
-//! Migrations: all that are missing, in one transaction, by one node at a time. The locks end with the transaction,
-//! so this works through a pooler too.
+//! Runs all missing migrations in one transaction, on one node at a time. The locks end with the transaction, so this
+//! works through a pooler too.
 
 use super::connect::{Link, failed};
 use crate::error::StoreError;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tokio_postgres::types::{ToSql, Type};
 
-/// How long a node waits for another one that is migrating.
+/// How long a node waits for another node's migration.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Number, name, text. A merged one is never edited (ARCHITECTURE.md, A9); SQLite has the twins.
@@ -79,7 +79,8 @@ const MIGRATIONS: [(i64, &str, &str); 16] = [
     ),
 ];
 
-/// The server gives up what nobody waits for any more; a migration itself may take its time.
+/// The server ends an idle transaction after 10 s, so a node that disappeared does not block others. A migration itself
+/// has no time limit of the server.
 const PREPARE: &str = "BEGIN; SET LOCAL lock_timeout = '60s'; SET LOCAL idle_in_transaction_session_timeout = '10s'; \
      SELECT pg_advisory_xact_lock(5275716432); \
      CREATE TABLE IF NOT EXISTS keyreeve_migrations (version BIGINT PRIMARY KEY, name TEXT NOT NULL, \
@@ -109,15 +110,15 @@ async fn run(link: &Link) -> Result<(), StoreError> {
     client.batch_execute("COMMIT").await.map_err(failed)
 }
 
-/// Keys whose names are folded in one transaction; others wait meanwhile.
+/// Maximum number of keys whose names are folded in one transaction. Other writers wait for it.
 const FOLDED_AT_ONCE: usize = 2_000;
-/// Whoever changes keys takes the head first.
+/// Every change of keys locks the head first.
 const BEGIN_FOLDING: &str =
     "BEGIN; SET LOCAL keyreeve.writer = 'on'; SELECT revision FROM head WHERE id = 1 FOR UPDATE";
 const UNFOLDED: &str = "SELECT id, name FROM keys WHERE folded_name IS NULL LIMIT $1";
 const FOLD: &str = "UPDATE keys SET folded_name = u.folded FROM unnest($1, $2) AS u(id, folded) WHERE keys.id = u.id";
 
-/// Fills in the folded names of keys that have none, some at a time.
+/// Fills in the missing folded names of keys, in batches.
 pub(super) async fn fill_folded_names(link: &Link) -> Result<(), StoreError> {
     let client = link.client();
     loop {

@@ -1,7 +1,7 @@
 //! Postgres behind several nodes.
 //!
-//! One writer per node commits in groups, and all writers of all nodes go one after the other by the `head` row, which
-//! each takes first. Readers have their own connections. What coherence needs stands in [`cluster`].
+//! Each node has one writer that commits in groups. The writers of all nodes are serialized by the `head` row, which
+//! each locks first. Reads have their own connections. [`cluster`] has what the coherence protocol needs.
 
 mod bulk;
 mod cluster;
@@ -34,14 +34,14 @@ use tokio::time::{Instant, timeout_at};
 use tokio_postgres::Config;
 use tokio_postgres::config::Host;
 
-/// Connections beside those that are in use, for each of the three purposes: they take over while the server still holds
-/// one that hangs.
+/// Connections beside those in use, for each of the three purposes. They take over while the server still holds one
+/// that does not respond.
 const SPARE: usize = 1;
-/// How long the network may take to say that there is a server.
+/// Maximum time to reach the server over the network.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_200);
-/// How long this machine takes to notice that a connection is lost on the way (`connect::LOST` counts on it).
+/// How long this machine takes to notice that a connection is lost in the network (`connect::LOST` relies on it).
 const SILENCE: Duration = Duration::from_secs(5);
-/// How long connecting may take at the start.
+/// Maximum time to connect at startup.
 const START_DEADLINE: Duration = Duration::from_secs(3);
 
 /// An open Postgres store.
@@ -49,7 +49,7 @@ pub struct PostgresStore {
     config: Config,
     readers: ReaderPool,
     writer: Writer<Connection>,
-    /// Places for the connections that write, and for what is done at the start.
+    /// Slots for the connections that write, and for migrations and copies at startup.
     writers: Slots,
     meeting: cluster::Meeting,
 }
@@ -87,8 +87,7 @@ impl PostgresStore {
 }
 
 impl PostgresStore {
-    /// Whether what goes between this machine and the database can be heard on the way. A URL that cannot be read leads
-    /// nowhere.
+    /// Whether traffic to the database can be read on the network. Returns false for a URL that cannot be parsed.
     pub fn is_reached_unencrypted(url: &str) -> bool {
         let Ok(config) = configured(url) else { return false };
         let is_here = |name: &str| match name.parse::<IpAddr>() {
@@ -108,7 +107,7 @@ impl PostgresStore {
 }
 
 fn configured(url: &str) -> Result<Config, StoreError> {
-    // What the driver says of a URL may repeat it, and a password with it.
+    // The driver's error may repeat the URL, with its password.
     let mut config: Config = url.parse().map_err(|error| unreadable(url, &error))?;
     if config.get_application_name().is_none() {
         config.application_name("keyreeve");
@@ -121,11 +120,11 @@ fn configured(url: &str) -> Result<Config, StoreError> {
     Ok(config)
 }
 
-/// What is wrong with a URL. A parameter that the driver does not know is named, if it looks like a name.
+/// Returns what is wrong with a URL. Names a parameter that the driver does not know, if it looks like a name.
 fn unreadable(url: &str, error: &tokio_postgres::Error) -> StoreError {
     let is_name =
         |name: &&str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    // The driver's own words; the rest of what it says may hold a value.
+    // Only a known phrase of the driver's text is used; the rest may contain a value.
     let said = reason(error);
     let unknown = said
         .split_once("unknown option `")
@@ -138,7 +137,7 @@ fn unreadable(url: &str, error: &tokio_postgres::Error) -> StoreError {
     StoreError::Unavailable(what)
 }
 
-/// Names and claims are any text: only a database in UTF-8 keeps all of it, and compares it as the other store does.
+/// Names and claims are arbitrary text: only a database in UTF-8 stores all of it and compares it as SQLite does.
 async fn must_be_unicode(link: &Link) -> Result<(), StoreError> {
     let ask = "SELECT current_setting('server_encoding') AS encoding";
     let row = link.client().query_typed_one(ask, &[]).await.map_err(failed)?;

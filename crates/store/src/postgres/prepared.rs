@@ -1,9 +1,9 @@
-//! Statements that the server has read already, on connections that surely lead to one session of it.
+//! Prepared statements, on connections that certainly lead to one session of the server.
 //!
-//! Reading and planning a statement costs the server more than most rows. But a pooler that gives every transaction
-//! another session (PgBouncer) may run one client's statement for another one's of the same name. So a connection
-//! prepares nothing unless it finds its own process at the other end: in its first words a server names the process that
-//! serves the connection, and a pooler, which has no such process, makes a number up.
+//! Parsing and planning a statement costs the server more than most rows. But a pooler that uses another session for
+//! every transaction (PgBouncer) may run one client's statement for another's of the same name. So a connection
+//! prepares nothing unless it finds its own process at the other end: a server announces the process that serves the
+//! connection when the connection starts, and a pooler, which has no such process, makes up a number.
 
 use super::engine::Driver;
 use super::message::{Kind, kind_of, messages};
@@ -14,18 +14,18 @@ use std::sync::{Mutex, PoisonError};
 use tokio::io::AsyncReadExt as _;
 use tokio_postgres::{Client, NoTls, Row};
 
-/// Bytes of a request to cancel: its length, what it is, the process, its secret; four bytes each (PostgreSQL
-/// documentation, Message Formats, `CancelRequest`).
+/// Bytes of a cancel request: length, code, process, secret, four bytes each (PostgreSQL documentation, Message
+/// Formats, `CancelRequest`).
 const CANCEL_REQUEST: usize = 16;
-/// One plan for all parameters, because planning is what costs: what is written and polled for is found by its key,
-/// whatever that is. The plan outlives the size of the tables that it was made for, so it may read none as a whole.
+/// One plan for all parameters, because planning is what costs: writes and polls find rows by key, whatever its value.
+/// The plan outlives the table sizes that it was made for, so it must not scan a table.
 const PLANS: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off";
-/// When the server gives up a client that it cannot reach any more: after six seconds of silence, or five in which nobody
-/// took what it sent. On a Unix socket these mean nothing.
+/// When the server gives up a client that it cannot reach: after six seconds of silence, or five in which sent data was
+/// not acknowledged. These have no effect on a Unix socket.
 const REACH: &str = "SET tcp_keepalives_idle = 3; SET tcp_keepalives_interval = 1; SET tcp_keepalives_count = 3; \
      SET tcp_user_timeout = 5000";
 
-/// What a connection is for, and so how long the server may work for it when nobody waits any more.
+/// The purpose of a connection, and so how long the server may work after the client has given up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Use {
     /// Reads, each on its own: as long as a caller waits.
@@ -39,7 +39,7 @@ pub(super) enum Use {
 }
 
 impl Use {
-    /// Timeouts of the whole session, in which there is nobody but us.
+    /// Timeouts of the session, if this connection is its only user.
     const fn of_session(self) -> Option<&'static str> {
         match self {
             Self::Reads => Some("SET statement_timeout = 1500; SET lock_timeout = 1500"),
@@ -49,7 +49,7 @@ impl Use {
         }
     }
 
-    /// The same for one transaction, where a pooler gives the session to others as well.
+    /// The same for one transaction, if a pooler shares the session with other clients.
     const fn of_transaction(self) -> &'static str {
         match self {
             Self::Reads | Self::Writes => {
@@ -62,23 +62,23 @@ impl Use {
         }
     }
 
-    /// Whether it says the same again and again, so that it is worth while to prepare it.
+    /// Whether its statements recur, so that it is worthwhile to prepare them.
     const fn repeats(self) -> bool {
         matches!(self, Self::Writes | Self::Polls)
     }
 }
 
-/// A connection, and what is prepared on it.
+/// A connection and its prepared statements.
 pub(super) struct Session {
     client: Client,
-    /// Whether the server's session is this connection's alone.
+    /// Whether this connection alone uses the server's session.
     is_own: bool,
     purpose: Use,
     prepared: Mutex<HashMap<Kind, tokio_postgres::Statement>>,
 }
 
 impl Session {
-    /// One that prepares nothing, and whose session may be somebody else's.
+    /// A session that prepares nothing and that a pooler may share with other clients.
     #[cfg(test)]
     fn of(client: Client) -> Self {
         Self::new(client, false, Use::Reads)
@@ -93,7 +93,7 @@ impl Session {
         }
     }
 
-    /// Finds out whose the session is, and sets it up if it is ours.
+    /// Finds out whether the server's session is this connection's alone. If so, sets its timeouts and plan settings.
     pub(super) async fn open(client: Client, purpose: Use) -> Driver<Self> {
         let serving = client.query_typed_one("SELECT pg_backend_pid()", &[]).await?;
         let is_own = announced(&client).await == Some(serving.try_get(0)?);
@@ -104,26 +104,26 @@ impl Session {
             if purpose.repeats() {
                 client.batch_execute(PLANS).await?;
             }
-            // A server that knows no such settings has to notice by itself.
+            // A server without these settings has to notice a lost client in another way.
             drop(client.batch_execute(REACH).await);
         }
         Ok(Self::new(client, is_own, purpose))
     }
 
-    /// Runs statements that say the same in a transaction of their own, which the server ends in time also if nobody waits
-    /// for it any more, and gives how many rows they touched.
+    /// Runs statements of the same text in a transaction of their own, which the server ends in time even if the client
+    /// has given up. Returns how many rows they touched.
     pub(super) async fn run_alone(&self, run: &[Statement<'_>]) -> Driver<u64> {
         self.alone(self.run(run)).await
     }
 
-    /// The same for statements that give rows.
+    /// The same for statements that return rows.
     pub(super) async fn rows_alone(&self, run: &[Statement<'_>]) -> Driver<Vec<Row>> {
         self.alone(self.rows(run)).await
     }
 
     async fn alone<T>(&self, asked: impl Future<Output = Driver<T>>) -> Driver<T> {
         if self.is_own {
-            // A statement is a transaction, and the session has the timeouts.
+            // Each statement is a transaction, and the session has the timeouts.
             return asked.await;
         }
         // They are sent in this order.
@@ -132,7 +132,7 @@ impl Session {
         Ok(try_join3(begun, asked, ended).await?.1)
     }
 
-    /// Whether nothing stands between here and the server.
+    /// Whether the connection leads to the server without a pooler.
     pub(super) const fn is_own(&self) -> bool {
         self.is_own
     }
@@ -141,7 +141,8 @@ impl Session {
         &self.client
     }
 
-    /// Prepares what is not yet. To be called before messages whose order counts: these are journeys of their own.
+    /// Prepares what is not prepared yet. Call it before messages whose order matters: each preparation is a round trip
+    /// of its own.
     pub(super) async fn prepare<'r>(&self, runs: impl IntoIterator<Item = &'r [Statement<'r>]>) -> Driver<()> {
         if !(self.is_own && self.purpose.repeats()) {
             return Ok(());
@@ -169,7 +170,7 @@ impl Session {
         known.get(&kind).cloned()
     }
 
-    /// Runs statements that say the same, and gives how many rows they touched.
+    /// Runs statements of the same text. Returns how many rows they touched.
     pub(super) async fn run(&self, run: &[Statement<'_>]) -> Driver<u64> {
         let all = messages(run)
             .into_iter()
@@ -180,7 +181,7 @@ impl Session {
         Ok(try_join_all(all).await?.iter().sum())
     }
 
-    /// The same for statements that give rows.
+    /// The same for statements that return rows.
     pub(super) async fn rows(&self, run: &[Statement<'_>]) -> Driver<Vec<Row>> {
         let all = messages(run)
             .into_iter()
@@ -192,8 +193,8 @@ impl Session {
     }
 }
 
-/// The process that the other end said would serve this connection. The driver keeps the number to itself, but writes it
-/// into a request to cancel, which goes to nobody here.
+/// Returns the process that the other end announced for this connection. The driver does not expose the number, but
+/// writes it into a cancel request, which is read here and not sent.
 async fn announced(client: &Client) -> Option<i32> {
     let (own, mut other) = tokio::io::duplex(CANCEL_REQUEST);
     client.cancel_token().cancel_query_raw(own, NoTls).await.ok()?;

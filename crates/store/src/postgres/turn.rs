@@ -1,42 +1,42 @@
-//! How far a transaction is: what was sent, what waits to be, and what is known already.
+//! The state of a transaction: what was sent, what is queued, and which answers are prefetched.
 
 use crate::sql::tx::HEAD;
 use crate::sql::{Statement, query};
 use tokio_postgres::Row;
 
-/// How far a transaction is.
+/// The state of a transaction.
 #[derive(Default)]
 pub(super) struct Turn {
-    /// Something was sent: the server may have a transaction open.
+    /// Something was sent, so the server may have a transaction open.
     pub(super) is_sent: bool,
-    /// The server refused something.
+    /// The server refused a statement.
     pub(super) has_failed: bool,
-    /// What the server did not answer in time: it may still be at it.
+    /// The message that was not answered in time. The server may still be running it.
     pub(super) late: Option<Late>,
-    /// The head is held.
+    /// The transaction holds the head.
     pub(super) is_open: bool,
-    /// What is to be written and not sent yet, in order.
+    /// Statements that are queued and not sent yet, in order.
     pub(super) waiting: Vec<Statement<'static>>,
-    /// Answers to what is asked only later. Nothing was written since they were given.
+    /// Prefetched answers. Nothing was written since they were read.
     pub(super) foreseen: Vec<(Statement<'static>, Vec<Row>)>,
     point: Option<Point>,
 }
 
-/// What is not answered in time.
+/// The kind of message that was not answered in time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Late {
-    /// Something that can be cancelled.
+    /// A statement, which can be cancelled.
     Statement,
-    /// The commit.
+    /// The commit, which must not be cancelled.
     Commit,
 }
 
-/// What may be undone alone.
+/// The start of the part that can be rolled back alone.
 #[derive(Clone, Copy)]
 enum Point {
-    /// Everything that waits behind this place: nothing of it was sent.
+    /// All statements that are queued from this index on. None of them was sent.
     Waiting(usize),
-    /// Everything since a savepoint.
+    /// Everything since the savepoint.
     Sent,
 }
 
@@ -46,7 +46,7 @@ impl Turn {
         Some(self.foreseen.swap_remove(place).1)
     }
 
-    /// The answers to all questions, if all are here.
+    /// Returns the prefetched answers to all questions, or `None` if one is missing.
     pub(super) fn all_foreseen(&mut self, questions: &[Statement<'_>]) -> Option<Vec<Row>> {
         let is_known = |question: &Statement<'_>| self.foreseen.iter().any(|(known, _)| known.is_like(question));
         if !questions.iter().all(is_known) {
@@ -57,12 +57,12 @@ impl Turn {
     }
 
     pub(super) fn wait_with(&mut self, statements: impl IntoIterator<Item = Statement<'static>>) {
-        // What is known of the end of the log stays true until that is moved, and then nobody asks for what is here.
+        // The prefetched head stays true until this transaction moves it, and after that it is not queried again.
         self.foreseen.retain(|(question, _)| question.sql == HEAD);
         self.waiting.extend(statements);
     }
 
-    /// Something is written without waiting.
+    /// Prepares for a statement that is sent at once.
     pub(super) fn writes_now(&mut self) {
         self.wait_with([]);
         if let Some(Point::Waiting(place)) = self.point {
@@ -70,7 +70,7 @@ impl Turn {
         }
     }
 
-    /// Before what waits is sent: what may have to be undone alone goes out behind a savepoint.
+    /// Called before the queue is sent. Puts a savepoint before the part that may have to be rolled back alone.
     pub(super) fn let_go(&mut self) {
         match self.point {
             Some(Point::Waiting(place)) if place < self.waiting.len() => self.save_at(place),
@@ -79,20 +79,20 @@ impl Turn {
         }
     }
 
-    /// From here on it may be undone.
+    /// Starts a part that can be rolled back alone.
     pub(super) fn save(&mut self) {
         self.foreseen.clear();
         self.point = Some(Point::Waiting(self.waiting.len()));
     }
 
-    /// It stays.
+    /// Keeps the part.
     pub(super) fn keep(&mut self) {
         if let Some(Point::Sent) = self.point.take() {
             self.waiting.push(query("RELEASE job"));
         }
     }
 
-    /// It is undone: a savepoint is needed only for what was sent.
+    /// Rolls the part back. A savepoint is needed only for statements that were sent.
     pub(super) fn undo(&mut self) {
         self.foreseen.clear();
         match self.point.take() {
@@ -118,7 +118,7 @@ mod tests {
         turn.waiting.iter().map(|statement| statement.sql).collect()
     }
 
-    /// A change of which "A" was written, and a second one that may be undone alone.
+    /// One change has queued "A"; a second one starts and can be rolled back alone.
     fn second() -> Turn {
         let mut turn = Turn::default();
         turn.wait_with([query("A")]);

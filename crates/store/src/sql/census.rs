@@ -1,4 +1,4 @@
-//! How many keys there are, and which tenants have keys without an end. Both read every key.
+//! Counts keys, and finds tenants that have keys without expiry. Both read every key.
 
 use super::rows::{int, text};
 use super::{Engine, query};
@@ -7,7 +7,7 @@ use crate::model::{CENSUS_DAYS, CENSUS_TENANTS_MAX, Census};
 use keyreeve_core::Timestamp;
 use keyreeve_core::text::Slug;
 
-/// Where keys stand at `?1`, as `Key::standing` says it of a settled key.
+/// The standing of keys at `?1`, as `Key::standing` returns it for a settled key.
 const STANDINGS: &str = "SELECT \
      count(*) FILTER (WHERE state = 'active' AND coalesce(expires_at > ?1, TRUE)) AS active, \
      count(*) FILTER (WHERE state = 'active' AND expires_at <= ?1) AS expired, \

@@ -1,4 +1,4 @@
-//! Check policies: the rows, in a transaction and for readers.
+//! Check policies: the rows, in a transaction and for reads.
 
 use super::rows::{parsed, revision, text, time};
 use super::tx::SqlTx;
@@ -31,7 +31,7 @@ fn check_policy(row: &impl Columns) -> Result<CheckPolicyRecord> {
     })
 }
 
-/// Every check policy of a tenant, by name.
+/// Returns every check policy of a tenant, by name.
 pub(crate) async fn of_tenant(
     engine: &mut impl Engine,
     tenant: &Slug,

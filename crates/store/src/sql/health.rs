@@ -1,10 +1,10 @@
-//! Whether writing succeeds: counted by the writer, read by whoever tells the operator.
+//! Whether writing succeeds: recorded by the writer, read for the operator.
 
 use crate::store::WriteHealth;
 use std::sync::{Mutex, PoisonError};
 use tokio::time::Instant;
 
-/// What the writer has noted.
+/// What the writer has recorded.
 #[derive(Debug, Default)]
 pub(super) struct Health(Mutex<Noted>);
 
@@ -17,7 +17,7 @@ struct Noted {
 }
 
 impl Health {
-    /// Something was committed.
+    /// Records a commit.
     pub(super) fn succeeded(&self) {
         let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         noted.last_success = Some(Instant::now());
@@ -25,7 +25,7 @@ impl Health {
         noted.last_failure = None;
     }
 
-    /// The database did not take a change, or did not say so.
+    /// Records that the database did not accept a change, or did not confirm it.
     pub(super) fn failed(&self, why: &str) {
         let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         noted.failures += 1;

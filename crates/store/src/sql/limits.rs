@@ -1,4 +1,4 @@
-//! What is counted of hard limits: the rows.
+//! Counters of hard limits: the rows.
 
 use super::rows::{int, parsed};
 use super::tx::SqlTx;
@@ -10,7 +10,7 @@ use keyreeve_core::KeyId;
 use keyreeve_core::limits::Counter;
 use keyreeve_core::text::LimitName;
 
-/// Whoever writes holds the head of the log, so that nobody else counts meanwhile.
+/// The transaction holds the head, so no other writer changes counters at the same time.
 const OF_KEY: &str = "SELECT name, since, value, other_since, other_value FROM limit_counters WHERE key_id = ?1";
 const DROP: &str = "DELETE FROM limit_counters WHERE key_id = ?1 AND name = ?2";
 const PUT: &str = "INSERT INTO limit_counters (key_id, name, since, value, other_since, other_value) \

@@ -1,7 +1,7 @@
 //! Pages of keys, newest first.
 //!
-//! However many keys a tenant has, a page looks at no more of them than it is told to: whoever filters by something rare
-//! gets what is among those, and where to go on.
+//! However many keys a tenant has, a page examines no more of them than it is asked to. A filter that rarely matches
+//! returns the matches among those, and where to continue.
 
 use super::read::{all, settled};
 use super::rows::{int, key_id, key_record, number, select_keys};
@@ -12,7 +12,7 @@ use crate::model::{KeyPage, KeyQuery, PageStart, Total};
 use keyreeve_core::lifecycle::Standing;
 use keyreeve_core::{KeyId, Timestamp};
 
-/// Where a key stands at `?3`, as `Key::standing` says it of a settled key.
+/// The standing of a key at `?3`, as `Key::standing` returns it for a settled key.
 macro_rules! filter {
     ($owner:literal) => {
         concat!(
@@ -36,7 +36,7 @@ macro_rules! filter {
     };
 }
 
-/// Newest first is the order of ids, descending. Those from `?12` (not with it) down to `?13` are looked at.
+/// Ids ascend with time, so newest first is by descending id. A page covers ids below `?12` and from `?13` on.
 macro_rules! page {
     ($owner:literal) => {
         concat!(
@@ -53,7 +53,7 @@ macro_rules! count {
     };
 }
 
-/// The last key to look at and the one after it.
+/// The last key of a window and the one after it.
 macro_rules! edge {
     ($owner:literal) => {
         concat!(
@@ -64,7 +64,7 @@ macro_rules! edge {
     };
 }
 
-/// What is asked of the keys of one owner, or of all.
+/// The queries for the keys of one owner, or of all.
 pub(crate) struct Questions {
     pub(crate) page: &'static str,
     pub(crate) count: &'static str,
@@ -76,15 +76,15 @@ pub(crate) const OF_TENANT: Questions = Questions {
     count: count!("WHERE tenant = ?1 AND ?2 IS NULL AND id < ?12 AND id >= ?13"),
     edge: edge!("?2 IS NULL"),
 };
-/// SQLite takes the index of the tenant's keys for these if it is not told.
+/// Without `INDEXED BY`, SQLite would take the index of the tenant's keys for these.
 pub(crate) const OF_SUBJECT: Questions = Questions {
     page: page!("INDEXED BY keys_of_subject WHERE tenant = ?1 AND subject = ?2 AND id < ?12 AND id >= ?13"),
     count: count!("INDEXED BY keys_of_subject WHERE tenant = ?1 AND subject = ?2 AND id < ?12 AND id >= ?13"),
     edge: edge!("subject = ?2"),
 };
 
-/// What expires soon is rare, and need not be new: it is found by when it expires, the soonest `?16` of it. No index may lead to anything else
-/// (an expression has none), or the whole tenant would be read.
+/// Keys that expire soon are rare and need not be new: they are found by expiry, the soonest `?16` of them. The other
+/// conditions are expressions, which have no index: with an index, SQLite would read all keys of the tenant.
 macro_rules! expiring {
     ($question:ident) => {
         $question!(
@@ -102,14 +102,14 @@ pub(crate) const EXPIRING: Questions = Questions {
         ORDER BY e.expires_at LIMIT 1 OFFSET ?5",
 };
 
-/// The keys that are looked at.
+/// The range of keys to examine.
 #[derive(Clone, Copy)]
 struct Window {
-    /// Older than this one.
+    /// Older than this id.
     from: [u8; 16],
-    /// This one, or newer.
+    /// This id or newer.
     to: [u8; 16],
-    /// Whether none is older.
+    /// Whether no key is older.
     is_last: bool,
 }
 
@@ -119,7 +119,7 @@ pub(crate) async fn list(engine: &mut impl Engine, wanted: &KeyQuery) -> Result<
         None if is_by_expiry(wanted) => EXPIRING,
         None => OF_TENANT,
     };
-    // What was made since cannot have been unused for so long.
+    // A key that was created since cannot have been unused for so long.
     let newest = wanted
         .unused_since
         .map_or([0xff; 16], |time| KeyId::first_at(time).bytes());
@@ -128,7 +128,7 @@ pub(crate) async fn list(engine: &mut impl Engine, wanted: &KeyQuery) -> Result<
         PageStart::After(id) => (id.bytes().min(newest), 0),
     };
     let window = window(engine, &questions, wanted, from).await?;
-    // One more than asked for tells whether there is a next page.
+    // One more than requested shows whether there is a next page.
     let statement = filtered(query(questions.page), wanted, window)
         .bind(most_expiring(wanted))
         .bind(i64::from(wanted.limit).saturating_add(1))
@@ -208,7 +208,7 @@ async fn total(
     Ok(Total { count, is_exact })
 }
 
-/// Whether it is found by when it expires, and not by its age.
+/// Whether keys are found by expiry and not by age.
 const fn is_by_expiry(wanted: &KeyQuery) -> bool {
     wanted.subject.is_none() && wanted.expires_before.is_some()
 }
@@ -236,7 +236,7 @@ fn filtered<'q>(statement: Statement<'q>, wanted: &'q KeyQuery, window: Window) 
         .bind(wanted.owner_blocked == Some(false))
 }
 
-/// A pattern that matches names containing the text as it is: `%`, `_` and `\` stand for themselves.
+/// Returns a pattern that matches names containing the text literally: `%`, `_` and `\` are escaped.
 fn like(text: &str) -> String {
     let mut pattern = String::with_capacity(text.len() + 2);
     pattern.push('%');

@@ -1,8 +1,8 @@
-//! What the SQL databases have in common: nearly everything. Statements are written once, with `?1` for parameters;
-//! the few that must differ stand in a [`Dialect`].
+//! What the SQL databases share, which is nearly everything. Statements are written once, with `?1` for parameters; the
+//! few that must differ are in a [`Dialect`].
 //!
-//! A database joins with an [`Engine`] that runs a [`Statement`], [`Columns`] of its rows, and a
-//! [`writer::WriteEngine`] that begins and ends transactions.
+//! A database provides an [`Engine`] that runs a [`Statement`], [`Columns`] of its rows, and a [`writer::WriteEngine`]
+//! that begins and ends transactions.
 
 pub(crate) mod census;
 pub(crate) mod check_policies;
@@ -20,10 +20,10 @@ pub(crate) mod writer;
 use crate::error::StoreError;
 use async_trait::async_trait;
 
-/// What an answer of the database looks like.
+/// The result of a database operation.
 type Result<T> = std::result::Result<T, StoreError>;
 
-/// The condition that a digest is this one. SQLite's index holds only half of each (migration 9).
+/// The condition that a digest equals this one. SQLite's index has only the first half of each (migration 9).
 macro_rules! same_digest {
     ($column:literal, $value:literal) => {
         concat!(
@@ -40,8 +40,8 @@ macro_rules! same_digest {
 }
 pub(crate) use same_digest;
 
-/// The condition that a key is refused because of its owner or its tenant. Users are found by an index of those who are
-/// blocked (migration 14), nearly always an empty one.
+/// The condition that a key is refused because of its owner or its tenant. Blocked users are found by an index of their
+/// own (migration 14), which is nearly always empty.
 macro_rules! owner_blocked {
     () => {
         "(EXISTS (SELECT 1 FROM users u WHERE u.tenant = keys.tenant AND u.subject = keys.subject AND u.status <> 'active') \
@@ -62,7 +62,7 @@ pub(crate) enum Value<'q> {
     Flag(bool),
 }
 
-/// What a parameter is, whoever owns it.
+/// A parameter without its ownership.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Plain<'v> {
     Int(Option<i64>),
@@ -130,14 +130,14 @@ pub(crate) struct Statement<'q> {
     pub(crate) values: Vec<Value<'q>>,
 }
 
-/// Most statements have no more.
+/// Most statements have no more parameters.
 const USUAL_PARAMETERS: usize = 5;
 
 pub(crate) fn query<'q>(sql: &'static str) -> Statement<'q> {
     query_of(sql, USUAL_PARAMETERS)
 }
 
-/// A statement that will have so many parameters.
+/// Returns a statement that will have this many parameters.
 pub(crate) fn query_of<'q>(sql: &'static str, parameters: usize) -> Statement<'q> {
     Statement {
         sql,
@@ -151,7 +151,7 @@ impl<'q> Statement<'q> {
         self
     }
 
-    /// The same, with parameters of its own.
+    /// Returns the same statement with owned parameters.
     pub(crate) fn kept(self) -> Statement<'static> {
         Statement {
             sql: self.sql,
@@ -159,13 +159,13 @@ impl<'q> Statement<'q> {
         }
     }
 
-    /// Whether it must touch one row when it is given to [`writer::WriteEngine::change`]; what is taken away may be gone
-    /// already.
+    /// Whether it must touch one row when it is given to [`writer::WriteEngine::change`]. A row to delete may already
+    /// be gone.
     pub(crate) fn touches_one(&self) -> bool {
         self.sql.starts_with("INSERT") || self.sql.starts_with("UPDATE")
     }
 
-    /// Whether another one says the same about the same.
+    /// Whether another statement has the same text and parameters.
     pub(crate) fn is_like(&self, other: &Statement<'_>) -> bool {
         let (own, others) = (self.values.iter(), other.values.iter());
         self.sql == other.sql && own.map(Value::plain).eq(others.map(Value::plain))
@@ -185,16 +185,16 @@ pub(crate) trait Columns: Send + Sync + Sized {
 pub(crate) trait Engine: Send {
     type Row: Columns;
     const DIALECT: Dialect;
-    /// Whether each question is a journey, so that it is worth while to say early what will be asked.
+    /// Whether each query is a round trip, so that prefetching is worthwhile.
     const IS_FAR: bool = false;
 
-    /// Runs a statement and gives how many rows it touched.
+    /// Runs a statement and returns how many rows it touched.
     async fn run(&mut self, statement: Statement<'_>) -> Result<u64>;
-    /// Runs a statement and gives its rows.
+    /// Runs a statement and returns its rows.
     async fn rows(&mut self, statement: Statement<'_>) -> Result<Vec<Self::Row>>;
 
-    /// Runs statements that do not depend on each other's rows, and gives their rows in the order of the statements. A
-    /// database across a network answers all of them in one journey.
+    /// Runs statements that do not depend on each other's rows. Returns their rows in the order of the statements. A
+    /// database across a network answers all of them in one round trip.
     async fn rows_of_all(&mut self, statements: Vec<Statement<'_>>) -> Result<Vec<Self::Row>> {
         let mut found = Vec::with_capacity(statements.len());
         for statement in statements {
@@ -203,17 +203,17 @@ pub(crate) trait Engine: Send {
         Ok(found)
     }
 
-    /// Asks what will be asked with [`Engine::rows`] before anything is changed, so that the answers are here by then.
+    /// Prefetches what will be read with [`Engine::rows`] before anything is changed.
     async fn foresee(&mut self, _questions: Vec<Statement<'_>>) -> Result<()> {
         Ok(())
     }
 
-    /// The first row, if there is one.
+    /// Returns the first row, if there is one.
     async fn row(&mut self, statement: Statement<'_>) -> Result<Option<Self::Row>> {
         Ok(self.rows(statement).await?.into_iter().next())
     }
 
-    /// The row of a statement that always has one.
+    /// Returns the row of a statement that always has one.
     async fn the_row(&mut self, statement: Statement<'_>) -> Result<Self::Row> {
         self.row(statement)
             .await?
@@ -221,21 +221,21 @@ pub(crate) trait Engine: Send {
     }
 }
 
-/// What must be said differently.
+/// Statements that differ between databases.
 #[derive(Debug)]
 pub(crate) struct Dialect {
-    /// Moves last-used times of secrets; one JSON array of `[hex digest, ms]`.
+    /// Sets the time of the first use of secrets that have none; one JSON array of `[hex digest, ms]`.
     pub(crate) use_credentials: &'static str,
-    /// The same for keys.
+    /// Moves last-used times of keys forward; one JSON array of `[hex digest, ms]`.
     pub(crate) use_keys: &'static str,
-    /// Moves last-refused times of keys; one JSON array of `[hex key, ms]`, each key once.
+    /// Moves last-refused times of keys forward; one JSON array of `[hex key, ms]`, each key once.
     pub(crate) refuse_keys: &'static str,
-    /// Adds counts; one JSON array of `[hex key, hour, outcome, count]`.
+    /// Adds counts; one JSON array of `[hex key, hour, outcome, count, extra cost]`.
     pub(crate) add_counts: &'static str,
     /// Reads counts; one JSON array of `hex key`, then since and until in ms.
     pub(crate) usage_of: &'static str,
     /// Adds traces; one JSON array of `[hex key, outcome, address, count, ms]`.
     pub(crate) add_traces: &'static str,
-    /// Forgets the oldest traces of keys that have more than `?2`; one JSON array of `hex key`.
+    /// Deletes the oldest traces of keys that have more than `?2`; one JSON array of `hex key`.
     pub(crate) trim_traces: &'static str,
 }

@@ -39,7 +39,7 @@ const UPDATE_USER: &str =
 const PUT_LOGIN: &str = "INSERT INTO logins (digest, kind, tenant, user_id, data, expires_at) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (digest) DO UPDATE SET kind = excluded.kind, \
      tenant = excluded.tenant, user_id = excluded.user_id, data = excluded.data, expires_at = excluded.expires_at";
-/// A few at a time: nobody shall wait for the sessions of a week.
+/// At most 100 at a time, so that no caller waits for the sessions of a week.
 const FORGET_LOGINS: &str = "DELETE FROM logins WHERE digest IN \
      (SELECT digest FROM logins WHERE expires_at <= ?1 ORDER BY expires_at LIMIT 100)";
 const TAKE_LOGIN: &str = "DELETE FROM logins WHERE digest = ?1 RETURNING *";

@@ -1,4 +1,4 @@
-//! What readers ask. Each is one statement, so each sees one snapshot.
+//! Reads of records. Each is one statement, so each sees one snapshot.
 
 use super::rows::{
     audit_record, chain, credential, key_place, key_record, number, revision, root_key, select_keys, tenant,

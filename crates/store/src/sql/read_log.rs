@@ -1,4 +1,4 @@
-//! What readers ask about people, counts and the log.
+//! Reads of users, counts and the audit log.
 
 use super::rows::{audit_record, login, number, subject, trace, usage_count, user};
 use super::{Engine, query};
@@ -77,7 +77,7 @@ pub(crate) async fn usage(
     rows.iter().map(usage_count).collect()
 }
 
-/// The counts of several keys, by key and hour.
+/// Returns the counts of several keys, by key and hour.
 pub(crate) async fn usage_of<E: Engine>(
     engine: &mut E,
     keys: &[KeyId],
@@ -123,7 +123,7 @@ pub(crate) async fn people(engine: &mut impl Engine, email: &Email, limit: u32) 
 }
 
 pub(crate) async fn audit(engine: &mut impl Engine, wanted: &AuditQuery) -> Result<Vec<AuditRecord>, StoreError> {
-    // A kind of action is asked for with its dot: `key.` is every action on keys.
+    // A prefix ends with a dot: `key.` is every action on keys.
     let kind = wanted.action.as_ref().filter(|action| action.ends_with('.'));
     let sql = if wanted.oldest_first {
         AUDIT_OLDEST_FIRST

@@ -1,4 +1,4 @@
-//! Rows, and what they stand for.
+//! Converts rows to records.
 
 use super::Columns;
 use crate::codec;
@@ -15,7 +15,7 @@ use keyreeve_core::user::{Email, PasswordDigest, Status};
 use keyreeve_core::verdict::{KeyStanding, SecretStanding};
 use keyreeve_core::{Digest, Key, KeyId, Limits, RootKeyId, Timestamp, User, UserId};
 
-/// The columns of a key, read by name; a condition follows.
+/// Selects the columns of a key, which are read by name; a condition follows.
 macro_rules! select_keys {
     () => {
         concat!(
@@ -41,22 +41,22 @@ fn there<T>(found: Option<T>, name: &str) -> Result<T, StoreError> {
     found.ok_or_else(|| corrupt(name))
 }
 
-/// A text that is not null.
+/// Returns a text that is not null.
 pub(crate) fn text<'r>(row: &'r impl Columns, name: &str) -> Result<&'r str, StoreError> {
     there(row.text(name)?, name)
 }
 
-/// A number that is not null.
+/// Returns a number that is not null.
 pub(crate) fn int(row: &impl Columns, name: &str) -> Result<i64, StoreError> {
     there(row.int(name)?, name)
 }
 
-/// A truth that is not null.
+/// Returns a boolean that is not null.
 pub(crate) fn flag(row: &impl Columns, name: &str) -> Result<bool, StoreError> {
     there(row.flag(name)?, name)
 }
 
-/// Bytes that are not null.
+/// Returns bytes that are not null.
 pub(crate) fn blob<'r>(row: &'r impl Columns, name: &str) -> Result<&'r [u8], StoreError> {
     there(row.blob(name)?, name)
 }
@@ -69,7 +69,7 @@ fn maybe_owned(row: &impl Columns, name: &str) -> Result<Option<String>, StoreEr
     Ok(row.text(name)?.map(str::to_owned))
 }
 
-/// A column that must parse.
+/// Returns a column that must parse.
 pub(crate) fn parsed<T>(
     row: &impl Columns,
     name: &str,
@@ -78,7 +78,7 @@ pub(crate) fn parsed<T>(
     parse(text(row, name)?).ok_or_else(|| corrupt(name))
 }
 
-/// A column that must parse unless it is null.
+/// Returns a column that must parse unless it is null.
 fn maybe<T>(row: &impl Columns, name: &str, parse: impl FnOnce(&str) -> Option<T>) -> Result<Option<T>, StoreError> {
     match row.text(name)? {
         None => Ok(None),
@@ -114,7 +114,7 @@ pub(crate) fn chain(row: &impl Columns) -> Result<[u8; 32], StoreError> {
     bytes(row, "chain")
 }
 
-/// A revision or a limit as a database keeps numbers.
+/// Converts a revision or a limit to the database's integer.
 pub(crate) fn number(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
@@ -197,7 +197,7 @@ pub(crate) fn login(row: &impl Columns) -> Result<Login, StoreError> {
     })
 }
 
-/// A key by tenant and id.
+/// Returns the tenant and id of a key.
 pub(crate) fn key_place(row: &impl Columns) -> Result<(Slug, KeyId), StoreError> {
     let tenant = parsed(row, "tenant", |text| Slug::parse(text).ok())?;
     Ok((tenant, key_id(row, "id")?))

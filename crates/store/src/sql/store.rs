@@ -17,14 +17,14 @@ use keyreeve_core::text::{LimitName, Slug, Subject};
 use keyreeve_core::user::Email;
 use keyreeve_core::{Digest, KeyId, RootKeyId, Timestamp, User, UserId};
 
-/// A database that the trait comes with.
+/// A SQL database for which [`Store`] is implemented.
 #[async_trait]
 pub(crate) trait SqlStore: Send + Sync + 'static {
-    /// What reads. Each statement sees one snapshot.
+    /// The reader. Each statement sees one snapshot.
     type Reader<'s>: Engine
     where
         Self: 's;
-    /// What writes.
+    /// The writer's connection.
     type Connection: WriteEngine;
 
     fn reader(&self) -> Self::Reader<'_>;

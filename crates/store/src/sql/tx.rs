@@ -25,12 +25,12 @@ const APPEND: &str = "INSERT INTO log (revision, at, tenant, actor_type, actor_i
      subject, reason, address, request_id, before, after, chain) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
 pub(crate) const LOCK_KEY: &str = concat!(select_keys!(), "WHERE tenant = ?1 AND id = ?2");
-/// A subject that has so few keys that all of them may count is not looked at any closer.
+/// The exact count is made only if the stored one, which is never lower, could exceed the limit.
 pub(crate) const COUNT_KEYS: &str = "SELECT CASE WHEN known.keys + ?5 <= ?6 THEN known.keys ELSE (SELECT count(*) FROM keys \
      WHERE tenant = ?1 AND subject = ?2 AND state <> 'revoked' AND NOT coalesce(finalize_at <= ?3, FALSE) \
      AND (?4 OR NOT coalesce(expires_at <= ?3, FALSE))) END AS total \
      FROM (SELECT coalesce((SELECT keys FROM subject_keys WHERE tenant = ?1 AND subject = ?2), 0) AS keys) AS known";
-/// Those that never expire, and those that have not yet, each found by the index.
+/// Keys without expiry and keys that have not expired, each found by an index.
 pub(crate) const NAME_TAKEN: &str = "SELECT EXISTS (SELECT 1 FROM keys WHERE tenant = ?1 AND subject = ?2 AND name = ?3 \
      AND expires_at IS NULL AND id IS DISTINCT FROM ?4 AND state <> 'revoked' \
      AND NOT coalesce(finalize_at <= ?5, FALSE)) \
@@ -70,7 +70,7 @@ const MARK: &str = "SELECT fingerprint, targets, created_at FROM idempotency WHE
 const PUT_MARK: &str = "INSERT INTO idempotency (actor, mark, fingerprint, targets, created_at) \
      VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (actor, mark) DO UPDATE SET fingerprint = excluded.fingerprint, \
      targets = excluded.targets, created_at = excluded.created_at";
-/// A few at a time: forgetting must not make one caller wait for a day's worth.
+/// At most 16 at a time, so that no caller waits for a day's records.
 const FORGET_MARKS: &str = "DELETE FROM idempotency WHERE (actor, mark) IN \
      (SELECT actor, mark FROM idempotency WHERE created_at <= ?1 ORDER BY created_at LIMIT 16)";
 
@@ -95,12 +95,12 @@ impl<E: WriteEngine> SqlTx<'_, E> {
         rows.iter().map(|row| digest(row, "digest")).collect()
     }
 
-    /// What a statement that asks whether something is there found.
+    /// Runs an existence query.
     pub(super) async fn found(&mut self, statement: Statement<'_>) -> Result<bool> {
         flag(&self.engine.the_row(statement).await?, "found")
     }
 
-    /// What a statement that counts came to.
+    /// Runs a count.
     pub(super) async fn total(&mut self, statement: Statement<'_>) -> Result<u32> {
         let total = int(&self.engine.the_row(statement).await?, "total")?;
         Ok(u32::try_from(total).unwrap_or(u32::MAX))
@@ -218,7 +218,7 @@ impl<E: WriteEngine> Tx for SqlTx<'_, E> {
     }
 
     async fn delete_key(&mut self, id: KeyId) -> Result<()> {
-        // Addresses tell of people: they go with the record.
+        // Addresses are personal data: they are deleted with the record.
         let all = [DELETE_TRACES, DELETE_COUNTERS, DELETE_KEY].map(|sql| query(sql).bind(id.bytes()));
         self.engine.change(all.into()).await
     }

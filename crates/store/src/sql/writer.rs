@@ -1,8 +1,9 @@
 //! The one writer, and group commit.
 //!
-//! Writers wait in a queue. The writer takes one, and as many more as are waiting, runs each in one transaction, all but
-//! the first in a savepoint of its own, commits once, tells the observer once, and only then answers each. One sync of the
-//! disk thus serves many callers, and a caller who gave up waiting still has its change carried out and applied.
+//! Changes wait in a queue. The writer takes one and all others that are waiting, up to a bound, and runs them in one
+//! transaction, each but the first in a savepoint of its own. It commits once, calls the observer once, and only then
+//! answers each. One disk sync thus serves many callers, and a change that has begun is committed and applied even if
+//! its caller gives up.
 
 use super::health::Health;
 use super::tx::SqlTx;
@@ -19,53 +20,55 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
-/// Most changes waiting for the writer. Beyond it callers wait before they may queue.
+/// Maximum number of changes in the queue. Beyond it callers wait for a place.
 const QUEUE: usize = 1_024;
-/// Most changes in one commit, so that the first does not wait long for the last.
+/// Maximum number of changes in one commit, so that the first does not wait long for the last.
 const GROUP: usize = 256;
-/// How long a caller waits for its change to begin: callers are told within two seconds that the database does not answer.
+/// How long a caller waits for its change to begin: it learns within two seconds that the database does not answer.
 const PATIENCE: Duration = Duration::from_millis(1_500);
 
-/// The connection that writes. While a transaction is open, nobody else writes anywhere.
+/// The connection that writes. While it has a transaction open, no other connection writes, on any node.
 #[async_trait]
 pub(crate) trait WriteEngine: Engine + Sized + 'static {
-    /// Sets the writer going, where the statements of this database may wait.
+    /// Starts the writer where this database's statements may block.
     fn launch(task: impl Future<Output = ()> + Send + 'static) -> Result<(), StoreError> {
         drop(tokio::spawn(task));
         Ok(())
     }
 
-    /// Writes, in this order, at the latest before the commit. Each row that is to be put in or changed must be there.
+    /// Runs statements in this order, before the commit at the latest. Each of them that inserts or updates must touch a
+    /// row.
     async fn change(&mut self, statements: Vec<Statement<'_>>) -> Result<(), StoreError>;
-    /// Opens a transaction, first connecting anew if need be. Whoever asked for it waits until then for others to be done.
+    /// Opens a transaction, connecting first if needed. Waits for other writers until `until`.
     async fn begin(&mut self, until: Instant) -> Result<(), StoreError>;
-    /// Makes a point in the transaction to go back to.
+    /// Sets a savepoint.
     async fn save(&mut self) -> Result<(), StoreError>;
-    /// Lets go of the point: what was done since stays.
+    /// Releases the savepoint: what was done since is kept.
     async fn keep(&mut self) -> Result<(), StoreError>;
-    /// Goes back to the point.
+    /// Rolls back to the savepoint.
     async fn undo(&mut self) -> Result<(), StoreError>;
-    /// Commits, and tells others to look if it is news to them. [`StoreError::Unavailable`] or [`StoreError::Corrupt`] if
-    /// surely nothing was written, [`StoreError::OutcomeUnknown`] if it may be.
+    /// Commits, and sends other nodes a hint if it is news to them. [`StoreError::Unavailable`] or
+    /// [`StoreError::Corrupt`] if certainly nothing was written, [`StoreError::OutcomeUnknown`] if something may have
+    /// been.
     async fn commit(&mut self, is_news: bool) -> Result<(), StoreError>;
-    /// Gives the transaction up, also one that the database has given up already.
+    /// Rolls the transaction back, also one that the database has rolled back already.
     async fn roll_back(&mut self);
     /// Closes the connection.
     async fn close(self);
 }
 
-/// A change on its way.
+/// A change in the queue.
 struct Job<E> {
     /// Runs on the writer's connection.
     run: Run<E>,
     place: Arc<Place>,
-    /// Until when its caller waits for it to begin.
+    /// Until when the caller waits for it to begin.
     until: Instant,
 }
 
 type Run<E> = Box<dyn for<'c> FnOnce(&'c mut E) -> BoxFuture<'c, Finished> + Send>;
 
-/// What has become of a change in the queue: the writer begins it, or its caller withdraws it, whichever comes first.
+/// The state of a queued change: the writer begins it or its caller withdraws it, whichever comes first.
 #[derive(Debug, Default)]
 struct Place(AtomicU8);
 
@@ -110,30 +113,30 @@ struct Finished {
 enum Fate {
     /// To be committed.
     Done(Box<Commit>),
-    /// Refused: its savepoint is rolled back, the others go on.
+    /// Refused: its savepoint is rolled back, and the others continue.
     Refused,
     /// The database failed: nothing in this transaction can be relied on.
     Broken,
 }
 
-/// What became of the transaction.
+/// The outcome of a transaction.
 #[derive(Clone)]
 enum Outcome {
     Committed,
-    /// All were refused.
+    /// All changes in it were refused.
     Refused,
     RolledBack(String),
-    /// Rolled back because of what the only change in it wanted to write.
+    /// Rolled back because of what the only change in it tried to write.
     Corrupt(String),
     Unknown(String),
 }
 
-/// The handle that callers use.
+/// The handle for callers.
 pub(crate) struct Writer<E> {
     queue: Mutex<Option<mpsc::Sender<Job<E>>>>,
-    /// Comes back when the writer has ended.
+    /// Resolves when the writer has ended.
     ended: Mutex<Option<oneshot::Receiver<()>>>,
-    /// Why it takes nothing, where that was so from the start.
+    /// Why no change is accepted, if that was so from the start.
     read_only: Option<String>,
     health: Arc<Health>,
 }
@@ -156,7 +159,7 @@ impl<E: WriteEngine> Writer<E> {
         })
     }
 
-    /// A writer that takes nothing, for a reason.
+    /// Returns a writer that refuses every change, for a reason.
     #[cfg(feature = "sqlite")]
     pub(crate) fn read_only(why: String) -> Self {
         Self {
@@ -172,7 +175,7 @@ impl<E: WriteEngine> Writer<E> {
         self.health.read()
     }
 
-    /// Runs an operation in a transaction and answers when it is durable.
+    /// Runs an operation in a transaction. Returns when the change is durable.
     pub(crate) async fn write<T, F>(&self, operation: F) -> Result<T, WriteError>
     where
         T: Send + 'static,
@@ -218,7 +221,7 @@ impl<E: WriteEngine> Writer<E> {
         let answered = match timeout_at(until, &mut answer).await {
             Ok(answered) => answered,
             Err(_) if place.withdraw() => return Err(busy().into()),
-            // It is under way, and so must be waited for: it may be done.
+            // It has begun, so the caller must wait for the outcome: it may be committed.
             Err(_) => answer.await,
         };
         let lost = |_| match place.is_begun() {
@@ -228,12 +231,12 @@ impl<E: WriteEngine> Writer<E> {
         answered.map_err(lost)?
     }
 
-    /// Lets the writer finish what is queued, and closes its connection.
+    /// Finishes what is queued and closes the connection.
     pub(crate) async fn close(&self) {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(ended) = ended {
-            // A writer that panicked has answered nobody; there is nothing left to save here.
+            // A writer that panicked has dropped its answers; there is nothing left to save here.
             drop(ended.await);
         }
     }
@@ -243,7 +246,7 @@ fn finished<T: Send + 'static>(
     result: Result<Written<T>, WriteError>,
     sender: oneshot::Sender<Result<T, WriteError>>,
 ) -> Finished {
-    // A caller who went away is not an error: the change is made all the same.
+    // A caller that went away is not an error: the change is made nevertheless.
     match result {
         Ok(Written { value, commit }) => Finished {
             fate: Fate::Done(Box::new(commit)),
@@ -282,7 +285,7 @@ async fn run<E: WriteEngine>(
         match &outcome {
             Outcome::Committed => health.succeeded(),
             Outcome::RolledBack(why) | Outcome::Unknown(why) => health.failed(why),
-            // The database took nothing else, or was asked for nothing.
+            // The database refused only this change, or there was nothing to commit.
             Outcome::Corrupt(_) | Outcome::Refused => {}
         }
         for answer in answers {
@@ -292,10 +295,10 @@ async fn run<E: WriteEngine>(
     engine.close().await;
 }
 
-/// One transaction for all who are waiting. A job that is not run is dropped, and its caller learns that it was not.
+/// Runs all waiting jobs in one transaction. A job that is not run is dropped, and its caller learns that it was not.
 ///
-/// The first job needs no savepoint: as long as nothing else was done, what is undone with it is its own. Alone, which is
-/// the usual case, a job thus costs two statements less.
+/// The first job needs no savepoint: until another one is done, a rollback undoes only its own writes. A job that is
+/// alone, which is the usual case, thus costs two statements less.
 async fn group<E: WriteEngine>(
     engine: &mut E,
     first: Job<E>,
@@ -316,7 +319,7 @@ async fn group<E: WriteEngine>(
             return Outcome::RolledBack(error.to_string());
         }
         if !job.place.begin() {
-            // Its caller has gone away while the transaction was opened.
+            // Its caller has given up while the transaction was opened.
             if is_alone {
                 engine.roll_back().await;
             }
@@ -349,7 +352,7 @@ async fn group<E: WriteEngine>(
         };
     }
     if is_alone {
-        // Nothing is open, and nobody waits for a commit.
+        // Nothing is open, and no change waits for a commit.
         return Outcome::Refused;
     }
     match engine.commit(commit.is_news()).await {
@@ -359,12 +362,13 @@ async fn group<E: WriteEngine>(
         }
         Err(error) => {
             let outcome = match error {
-                // Whose fault it is of several is not known: each may try again, and the one fails again.
+                // Which of several changes caused it is not known. Each may be tried again; the one at fault fails
+                // alone.
                 StoreError::Corrupt(why) if answers.len() == 1 => Outcome::Corrupt(why),
                 StoreError::Unavailable(why) | StoreError::Corrupt(why) => Outcome::RolledBack(why),
                 other => Outcome::Unknown(other.to_string()),
             };
-            // What was surely rolled back has touched nothing.
+            // What was certainly rolled back has touched nothing.
             if let Outcome::Unknown(_) = outcome {
                 observer.outcome_unknown(&commit);
             }

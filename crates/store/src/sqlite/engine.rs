@@ -15,7 +15,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long a read may wait for a free connection before the store counts as away.
+/// How long a read may wait for an idle connection before the store counts as unavailable.
 const READER_WAIT: Duration = Duration::from_secs(2);
 
 pub(super) const DIALECT: Dialect = Dialect {
@@ -47,7 +47,7 @@ pub(super) const DIALECT: Dialect = Dialect {
          FROM traces WHERE key_id IN (SELECT unhex(value) FROM json_each(?1))) AS ranked WHERE place > ?2)",
 };
 
-/// The database's own failures: away, busy, disk full.
+/// Converts the database's own failures: unavailable, busy, disk full.
 pub(super) fn failed(error: rusqlite::Error) -> StoreError {
     match error {
         rusqlite::Error::SqliteFailure(inner, why) if inner.code == ErrorCode::ConstraintViolation => {
@@ -62,12 +62,12 @@ pub(super) fn failed(error: rusqlite::Error) -> StoreError {
     }
 }
 
-/// Whether a commit that failed like this has surely written nothing that can come back, if it is rolled back.
+/// Whether a commit that failed like this has certainly written nothing that can come back after a rollback.
 ///
-/// A commit is a run of pages at the end of the log, of which the last one carries the mark that makes all of them count.
-/// Where writing one of them failed, that mark is missing or does not fit its checksum. After the last page the log is
-/// synced and then made known to other connections: where one of those two failed, a restart may find the commit whole
-/// (SQLite documentation, "WAL-mode File Format" and "Result and Error Codes").
+/// A commit is a run of pages at the end of the WAL. The last one carries the commit mark that makes all of them valid.
+/// If writing a page failed, that mark is missing or does not match its checksum. After the last page the WAL is synced
+/// and then published to other connections: if one of those steps failed, a restart may find a complete commit (SQLite
+/// documentation, "WAL-mode File Format" and "Result and Error Codes").
 fn leaves_nothing(error: &rusqlite::Error) -> bool {
     let rusqlite::Error::SqliteFailure(error, _) = error else {
         return false;
@@ -148,7 +148,7 @@ fn bind(statement: &mut rusqlite::Statement<'_>, values: &[impl ToSql]) -> rusql
     places.try_for_each(|(place, value)| statement.raw_bind_parameter(place + 1, value))
 }
 
-/// Prepares a statement, or takes it as it was prepared before, with its parameters.
+/// Prepares a statement, or takes it from the cache, and binds its parameters.
 fn prepared<'c>(
     connection: &'c rusqlite::Connection,
     sql: &str,
@@ -159,8 +159,8 @@ fn prepared<'c>(
     Ok(statement)
 }
 
-/// Prepared statements, one after the other. Neighbours mostly say the same with other parameters: then the last one is
-/// still at hand, and nobody looks for it in the cache, which costs as much as giving it ten parameters.
+/// Runs prepared statements one after the other. Consecutive ones usually have the same text: then the last one is used
+/// again without a cache look-up, which costs as much as binding ten parameters.
 struct AtHand<'c> {
     connection: &'c rusqlite::Connection,
     last: Option<(&'static str, CachedStatement<'c>)>,
@@ -172,7 +172,7 @@ impl<'c> AtHand<'c> {
         Self { connection, last }
     }
 
-    /// Does something with the next statement and its parameters.
+    /// Passes the next statement, with its parameters, to a function.
     fn with<T>(
         &mut self,
         next: &Statement<'_>,
@@ -212,7 +212,7 @@ fn rows_of(connection: &rusqlite::Connection, sql: &str, values: &[impl ToSql]) 
     Ok(found)
 }
 
-/// Hands every row of a statement to a function, until it wants no more.
+/// Passes every row of a statement to a function, until that returns false.
 pub(super) fn each_row(
     connection: &rusqlite::Connection,
     sql: &str,
@@ -239,7 +239,7 @@ fn each_row_of(
     Ok(())
 }
 
-/// Connections that read, on threads that may wait for the disk; each statement sees one snapshot.
+/// Connections that read, on threads that may block on the disk; each statement sees one snapshot.
 #[derive(Debug)]
 pub(crate) struct Readers<'p> {
     pub(super) pool: &'p Pool<rusqlite::Connection>,
@@ -247,7 +247,7 @@ pub(crate) struct Readers<'p> {
 }
 
 impl Readers<'_> {
-    /// Does something with a free connection.
+    /// Passes an idle connection to a function.
     pub(super) async fn with<T: Send + 'static>(
         &self,
         work: impl FnOnce(&rusqlite::Connection) -> Result<T, StoreError> + Send + 'static,
@@ -280,11 +280,11 @@ impl Engine for Readers<'_> {
     }
 }
 
-/// The connection that writes, on the writer's own thread: a statement waits for nobody but the disk.
+/// The connection that writes, on the writer's own thread: a statement waits only for the disk.
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(super) writer: rusqlite::Connection,
-    /// The thread that folds what it has written.
+    /// The thread that checkpoints the WAL.
     pub(super) folder: JoinHandle<()>,
     pub(super) watch: Arc<FileWatch>,
 }
@@ -317,7 +317,7 @@ impl Engine for Connection {
     }
 }
 
-/// Leaves a connection as a killed process would, for what is found on the disk later: without folding the log.
+/// Leaves a connection open without a checkpoint, as a killed process would, so that the files can be examined later.
 #[expect(
     clippy::mem_forget,
     reason = "closing would fold the log into files that are not ours any more"
@@ -344,7 +344,7 @@ impl WriteEngine for Connection {
         Ok(())
     }
 
-    /// A thread of its own: between two statements of a change nobody is woken and nobody waits, which costs more than
+    /// Uses a thread of its own: no task is scheduled between the statements of a change, which would cost more than
     /// the statements.
     fn launch(task: impl Future<Output = ()> + Send + 'static) -> Result<(), StoreError> {
         let runtime = tokio::runtime::Handle::current();
@@ -373,12 +373,12 @@ impl WriteEngine for Connection {
     }
 
     async fn commit(&mut self, _is_news: bool) -> Result<(), StoreError> {
-        // What is committed to a file that is deleted already would be answered, and gone with the process.
+        // A commit to a file that is already deleted would be answered and then lost when the process ends.
         self.watch.look()?;
         let Err(error) = run_plain(&self.writer, "COMMIT") else {
             return Ok(());
         };
-        // A failure to write makes SQLite roll back by itself; after others the transaction is still open.
+        // A write error makes SQLite roll back; after other errors the transaction is still open.
         let is_undone = self.writer.is_autocommit() || run_plain(&self.writer, "ROLLBACK").is_ok();
         Err(match is_undone && leaves_nothing(&error) {
             true => StoreError::Unavailable(error.to_string()),
@@ -387,7 +387,7 @@ impl WriteEngine for Connection {
     }
 
     async fn roll_back(&mut self) {
-        // SQLite may have rolled back by itself (disk full): then nothing is left to undo.
+        // SQLite may have rolled back already (disk full): then nothing is left to undo.
         if !self.writer.is_autocommit() {
             drop(self.say("ROLLBACK"));
         }
@@ -395,11 +395,12 @@ impl WriteEngine for Connection {
 
     async fn close(self) {
         if self.watch.trouble().is_some() {
-            // Folding would write into files that are not this process's any more, and delete the log beside them.
+            // A checkpoint would write into files that do not belong to this process any more, and delete the WAL
+            // beside them.
             leave(self.writer);
             return;
         }
-        // The last one to close folds the log file into the database; failing that, the next start does.
+        // The last connection to close checkpoints the WAL; if that fails, the next start does it.
         drop(self.writer.close());
         drop(self.folder.join());
     }

@@ -1,12 +1,12 @@
-//! Folding the log into the database file, beside whoever writes.
+//! WAL checkpoints beside the writer.
 //!
-//! A commit goes to the end of the log (WAL). From time to time its pages are written to their places in the database
-//! file, thousands of them at random, which takes tens of milliseconds; done by the writer, changes wait for it. So a
-//! thread does it with a connection of its own, while the writer goes on. But the log begins anew only where nothing in it
-//! is left to fold, and the writer always adds: so the thread goes over it again until little is left, and that little
-//! the writer folds itself, behind its commit.
+//! A commit is appended to the WAL. A checkpoint later writes its pages to their places in the database file: thousands
+//! of random writes, which take tens of milliseconds. Changes would wait if the writer did that, so a thread does it on
+//! a connection of its own while the writer continues. But the WAL restarts from its beginning only when all of it is
+//! checkpointed, and the writer keeps appending. So the thread repeats until little is left, and the writer checkpoints
+//! that rest itself, after its commit.
 //!
-//! What is durable depends on none of this: it is in the log.
+//! Durability does not depend on this: what is committed is in the WAL.
 
 use crate::error::StoreError;
 use rusqlite::hooks::Wal;
@@ -18,17 +18,17 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
-/// How often the thread goes over the log for what was added meanwhile.
+/// Maximum number of checkpoints that the thread makes in a row, for what was appended while it ran.
 const PASSES: u32 = 5;
 
-/// When to fold, in pages of the log (4 KiB).
+/// When to checkpoint, in pages of the WAL (4 KiB).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// The thread begins. A page that is in the log several times is folded once.
+    /// The thread begins. A page that is in the WAL several times is written once.
     pub(super) begin: u32,
-    /// What the writer folds in a few milliseconds.
+    /// What the writer checkpoints in a few milliseconds.
     pub(super) little: u32,
-    /// The writer folds whatever there is, and changes wait for it: the thread is gone, or does not keep up.
+    /// The writer checkpoints everything, and changes wait for it: the thread has ended or does not keep up.
     pub(super) most: u32,
 }
 
@@ -42,29 +42,29 @@ impl Default for Limits {
     }
 }
 
-/// What the writer and the thread tell each other.
+/// State that the writer and the thread share.
 #[derive(Debug, Default)]
 struct State {
-    /// Pages of the log at the last commit.
+    /// Pages in the WAL at the last commit.
     pages: AtomicU32,
     /// The thread has left the rest to the writer.
     is_nearly_done: AtomicBool,
 }
 
-/// Has the writer's commits wake a thread that folds. It ends when the writer's connection is closed.
+/// Makes the writer's commits wake a thread that checkpoints. It ends when the writer's connection is closed.
 pub(super) fn beside(writer: &mut Connection, own: Connection, limits: Limits) -> Result<JoinHandle<()>, StoreError> {
     let failed = |why: String| StoreError::Unavailable(format!("cannot fold the log of the database: {why}"));
     let state = Arc::new(State::default());
     let (wake, woken) = sync_channel(1);
     let hook = committed(Arc::clone(&state), wake, limits);
-    // In the place of SQLite's own, which would fold in the middle of the work.
+    // Replaces SQLite's own hook, which would checkpoint inside the writer.
     writer.wal_hook(Some(hook)).map_err(|error| failed(error.to_string()))?;
     let thread = std::thread::Builder::new().name("keyreeve-folder".to_owned());
     let started = thread.spawn(move || run(&own, &woken, &state, limits));
     started.map_err(|error| failed(error.to_string()))
 }
 
-/// What happens behind each commit, which is durable by then: a failure here is none of the caller's.
+/// Runs after each commit, which is durable by then: a failure here does not concern the caller.
 fn committed(
     state: Arc<State>,
     wake: SyncSender<()>,
@@ -77,9 +77,10 @@ fn committed(
             return Ok(());
         }
         if state.is_nearly_done.swap(false, Ordering::Relaxed) || pages >= limits.most {
+            // With all pages checkpointed, the next commit restarts the WAL. A failure leaves them for the next time.
             log.checkpoint().ok();
         } else {
-            // One that is full holds a wake-up that has not been heard yet.
+            // A full channel holds a wake-up that was not received yet.
             wake.try_send(()).ok();
         }
         Ok(())
@@ -97,7 +98,7 @@ fn run(own: &Connection, woken: &Receiver<()>, state: &State, limits: Limits) {
 
 fn fold(own: &Connection, state: &State, limits: Limits) {
     for _ in 0..PASSES {
-        // Waits for nobody: stops at what somebody still reads.
+        // A passive checkpoint waits for no lock: it stops at pages that are still read.
         let Ok((_, folded)) = own.wal_checkpoint_v2(DEFAULT_NAME, CheckpointMode::PASSIVE) else {
             return;
         };
@@ -121,7 +122,7 @@ mod tests {
         most: 400,
     };
     const COMMITS: u32 = 600;
-    /// What one commit of these tests adds to the log: at least, and nearly never more than.
+    /// Pages that one commit of these tests appends: at least, and nearly always at most.
     const PAGES_OF_A_COMMIT: (u64, u64) = (2, 8);
     const PAGE_IN_LOG: u64 = 4_096 + 24;
 

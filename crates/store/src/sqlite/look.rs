@@ -1,4 +1,4 @@
-//! Looking at a database before it is opened, or past its log, without changing anything.
+//! Inspects a database before it is opened, or the file without its WAL, without changing anything.
 
 use super::{TO_READ, aside, beside, connect};
 use crate::error::StoreError;
@@ -13,34 +13,34 @@ const HEAD: &str = "SELECT revision, chain FROM head";
 const CHAIN: &str = "SELECT chain FROM log WHERE revision = ?1";
 const ENTRIES: &str = "SELECT count(*) FROM log";
 const HAS_HEAD: &str = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'head'";
-/// How every database of SQLite begins.
+/// The first bytes of every SQLite database.
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
-/// Any question that makes SQLite read the file.
+/// Any query that makes SQLite read the file.
 const ANYTHING: &str = "SELECT count(*) FROM sqlite_master";
 
-/// What lies in a data directory.
+/// What is in a data directory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FoundDatabase {
     /// No database file.
     Missing,
-    /// A file in which no change was ever written.
+    /// A file without any change.
     Empty,
-    /// A database with a log.
+    /// A database with an audit log.
     Log {
-        /// Where the log ends.
+        /// The end of the audit log.
         head: Head,
-        /// The chain of the entry that was asked for; `None` if there is no such entry.
+        /// The chain of the requested entry; `None` if there is no such entry.
         chain_there: Option<ChainHash>,
         /// Entries are missing in between.
         has_gaps: bool,
-        /// The file is older than it was under the log (WAL) beside it: they are not of the same copy, unless both are
-        /// of an older one.
+        /// The file has a lower revision than was noted for it, and a WAL is beside it: they are not of the same copy,
+        /// unless both are of an older one.
         is_older_than_log: bool,
     },
 }
 
-/// Looks at the database of a directory, and at the entry of its log that has a revision. Nothing is made, migrated or
-/// changed. Hold the directory's lock meanwhile.
+/// Inspects the database of a directory, and the entry of its audit log at a revision. Nothing is created, migrated or
+/// changed. Hold the directory's lock until it returns.
 ///
 /// # Errors
 /// [`StoreError::Corrupt`] if the file is no database of ours, [`StoreError::Unavailable`] if it cannot be read.
@@ -59,7 +59,7 @@ fn look_at(file: &Path, revision: u64) -> Result<FoundDatabase, StoreError> {
     if length == 0 && !has_log {
         return Ok(FoundDatabase::Empty);
     }
-    // Before SQLite looks at it, which may fold the log into the file.
+    // Read before SQLite opens the file, which may checkpoint the WAL into it.
     let folded = if has_log { head_in_file(file).ok() } else { None };
     let connection = connect_to_read(file)?;
     let broken = |error: rusqlite::Error| match error.sqlite_error_code() {
@@ -74,7 +74,7 @@ fn look_at(file: &Path, revision: u64) -> Result<FoundDatabase, StoreError> {
     }
     let head = head_of(&connection).map_err(broken)?;
     let chain_there = chain_at(&connection, revision).map_err(broken)?;
-    // Where everything is folded the end of the log says it all; else an older file may lie under a newer log.
+    // Without a WAL the end of the audit log is conclusive. With one, an older file may lie under a newer WAL.
     match head.revision {
         0 => Ok(FoundDatabase::Empty),
         _ => Ok(FoundDatabase::Log {
@@ -100,7 +100,7 @@ fn head_of(connection: &Connection) -> rusqlite::Result<Head> {
     })
 }
 
-/// The chain that is stored with an entry.
+/// Returns the chain that is stored with an entry.
 pub(super) fn chain_at(connection: &Connection, revision: u64) -> rusqlite::Result<Option<ChainHash>> {
     let revision = i64::try_from(revision).unwrap_or(i64::MAX);
     connection.query_row(CHAIN, [revision], |row| row.get(0)).optional()
@@ -111,13 +111,13 @@ fn has_gaps(connection: &Connection, head: Head) -> rusqlite::Result<bool> {
     Ok(u64::try_from(entries).ok() != Some(head.revision))
 }
 
-/// Whether the log of SQLite beside the file has anything in it.
+/// Whether there is a WAL with contents beside the file.
 pub(super) fn has_wal(file: &Path) -> bool {
     std::fs::metadata(beside(file, "-wal")).is_ok_and(|found| found.len() > 0)
 }
 
-/// A connection that reads a database that nobody writes to. Where nothing can be written beside the file, what SQLite
-/// would make there is done without, as long as all of the database is in the file itself.
+/// Opens a connection to a database without writers. If SQLite cannot create its files beside the database, the file is
+/// opened as immutable, which is possible if all of the database is in the file itself.
 pub(super) fn connect_to_read(file: &Path) -> Result<Connection, StoreError> {
     let usual = connect(file, OpenFlags::SQLITE_OPEN_READ_ONLY, TO_READ);
     let usual = usual.and_then(|connection| match connection.query_row(ANYTHING, [], |_| Ok(())) {
@@ -135,21 +135,20 @@ pub(super) fn connect_to_read(file: &Path) -> Result<Connection, StoreError> {
     }
 }
 
-/// A connection that takes the file as it is, past the log and without locks: for a file that does not change, or for
-/// one look.
+/// Opens the file as it is, without its WAL and without locks: for a file that does not change, or for one read.
 fn immutable(file: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
     connect(&uri(file), flags, TO_READ)
 }
 
-/// The address of a file as SQLite reads it.
+/// Returns the URI of a file for SQLite.
 fn uri(file: &Path) -> PathBuf {
     let path = file.to_string_lossy();
     let path = path.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
     PathBuf::from(format!("file:{path}?immutable=1"))
 }
 
-/// Where the log ended when it was last folded into the file; revision 0 where nothing was yet.
+/// Returns the end of the audit log at the last checkpoint; revision 0 if nothing was checkpointed yet.
 pub(super) fn head_in_file(file: &Path) -> Result<Head, String> {
     let connection = immutable(file).map_err(|error| error.to_string())?;
     let read = || match connection.query_row(HAS_HEAD, [], |_| Ok(())).optional()? {
@@ -162,7 +161,7 @@ pub(super) fn head_in_file(file: &Path) -> Result<Head, String> {
     read().map_err(|error| format!("{} cannot be read: {error}", file.display()))
 }
 
-/// Whether the file is as long as its first page says (sqlite.org/fileformat.html, section 1.3).
+/// Whether the file is as long as its first page records (sqlite.org/fileformat.html, section 1.3).
 pub(super) fn require_whole(file: &Path) -> Result<(), String> {
     let cut = || format!("{} was cut off", file.display());
     let mut first = [0_u8; 100];
@@ -180,8 +179,8 @@ pub(super) fn require_whole(file: &Path) -> Result<(), String> {
     }
 }
 
-/// The file that remembers which revision was folded into the database file: an older copy of that file under a log
-/// that goes on from a newer one would else look like a whole database.
+/// The file that stores which revision was checkpointed into the database file. An older copy of that file under a WAL
+/// that continues from a newer one would otherwise look like a complete database.
 fn note_of(file: &Path) -> PathBuf {
     beside(file, "-folded")
 }
@@ -189,22 +188,24 @@ fn note_of(file: &Path) -> PathBuf {
 fn is_older_than_noted(file: &Path, folded: Option<Head>) -> bool {
     let noted = std::fs::read_to_string(note_of(file)).unwrap_or_default();
     let noted: u64 = noted.trim().parse().unwrap_or(0);
-    // One that cannot be read alone is folded by half.
+    // A file that cannot be read alone is partly checkpointed.
     folded.is_some_and(|head| head.revision < noted)
 }
 
-/// Whether the file begins as a database does, or has not begun.
+/// Whether the file starts as a database does, or is empty.
 pub(super) fn begins_well(file: &Path) -> bool {
     let mut first = [0_u8; MAGIC.len()];
     let read = std::fs::File::open(file).and_then(|mut opened| opened.read(&mut first));
     read.is_ok_and(|length| length == 0 || first == *MAGIC)
 }
 
-/// Remembers which revision was folded into the file. Best effort: a note that is too low warns less and never wrongly.
+/// Stores which revision was checkpointed into the file. Best effort: a note that is too low finds less, and is never a
+/// false alarm.
 pub(super) fn note_folded(file: &Path, revision: u64) {
     let fresh = beside(file, "-folded.new");
     let write = || {
-        // What was read may not be on the disk yet, and a note must not outlive a power cut that the file did not.
+        // What was read may not be on the disk yet, and a note must not survive a power cut that the file's pages did
+        // not.
         std::fs::File::open(file)?.sync_all()?;
         let mut options = std::fs::OpenOptions::new();
         let options = options.create(true).write(true).truncate(true).mode(0o600);

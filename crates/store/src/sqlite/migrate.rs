@@ -1,4 +1,4 @@
-//! Migrations: all that are missing, in one transaction.
+//! Runs all missing migrations in one transaction.
 
 use super::engine::failed;
 use crate::error::StoreError;
@@ -67,14 +67,14 @@ const MIGRATIONS: [(i64, &str, &str); 12] = [
 
 const PREPARE: &str = "CREATE TABLE IF NOT EXISTS keyreeve_migrations (version INTEGER PRIMARY KEY, \
      name TEXT NOT NULL) STRICT";
-/// What migrated before this was written kept its record elsewhere.
+/// Databases of a version that used sqlx have their record of migrations in its table.
 const FORMER: &str = "SELECT 1 FROM sqlite_master WHERE name = '_sqlx_migrations'";
 const ADOPT: &str = "INSERT INTO keyreeve_migrations SELECT version, description FROM _sqlx_migrations; \
      DROP TABLE _sqlx_migrations";
 const DONE: &str = "SELECT coalesce(max(version), 0) FROM keyreeve_migrations";
 const NOTE: &str = "INSERT INTO keyreeve_migrations (version, name) VALUES (?1, ?2)";
 
-/// Brings the database to this version.
+/// Migrates the database to this version.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate);
     let tx = tx.map_err(failed)?;
@@ -96,7 +96,7 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     tx.commit().map_err(failed)
 }
 
-/// Fills in the folded names of keys that have none.
+/// Fills in the missing folded names of keys.
 fn fill_folded_names(connection: &Connection) -> rusqlite::Result<()> {
     let mut update = connection.prepare("UPDATE keys SET folded_name = ?2 WHERE id = ?1")?;
     loop {
@@ -112,7 +112,7 @@ fn fill_folded_names(connection: &Connection) -> rusqlite::Result<()> {
     }
 }
 
-/// Refuses a database that would have to be migrated and cannot be, for a reason.
+/// Refuses a database that needs a migration but cannot be written.
 pub(super) fn require_newest(connection: &Connection, why: &str) -> Result<(), StoreError> {
     let done: i64 = connection.query_row(DONE, [], |row| row.get(0)).map_err(failed)?;
     let newest = MIGRATIONS.iter().map(|(number, ..)| *number).max().unwrap_or(0);
@@ -155,7 +155,7 @@ mod tests {
         migrate(&mut connection).unwrap();
     }
 
-    /// As it was before a migration.
+    /// Returns a database as it was before a migration.
     fn before(version: i64) -> Connection {
         let connection = Connection::open_in_memory().unwrap();
         connection.execute_batch(PREPARE).unwrap();

@@ -1,7 +1,7 @@
 //! SQLite inside the process: the default store.
 //!
-//! One writer commits in groups; readers have their own connections and never wait for it (WAL). `synchronous=FULL`:
-//! what was answered survives power loss. One process per data directory, by an exclusive lock.
+//! One writer commits in groups; readers have connections of their own and never wait for it (WAL). With
+//! `synchronous=FULL`, an answered change survives power loss. An exclusive lock allows one process per data directory.
 
 mod engine;
 mod fold;
@@ -34,38 +34,38 @@ use watch::FileWatch;
 
 /// The database in a data directory.
 pub const DATABASE_FILE: &str = "keyreeve.db";
-/// Connections that read. Reads are short; more would only wait for the same two disks and cores.
+/// Number of connections that read. Reads are short; more would only wait for the same disks and cores.
 const READERS: usize = 4;
-/// What SQLite needs beside the file to begin: one region of its index, and a few pages of its log.
+/// What SQLite needs beside the file to begin: one region of the WAL index, and a few pages of the WAL.
 const ROOM_BYTES: usize = 64 * 1024;
 /// How long a connection waits for a lock that a backup tool may hold.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Prepared statements kept by a connection: more than this crate has.
 const STATEMENTS_KEPT: usize = 128;
 
-/// For each row that a `CHECK (word IN (…))` guards, SQLite makes a table of those words and throws it away; this
-/// connection writes only words that come from an enum, and everybody else's are checked.
+/// For each row under a `CHECK (word IN (…))`, SQLite builds a table of those words and discards it. This connection
+/// writes only words that come from an enum; those of other programs are still checked.
 const TO_WRITE: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
      PRAGMA ignore_check_constraints = ON; PRAGMA cache_size = -4000";
-/// Waits for the disk before the log begins anew.
+/// Syncs the database file before the WAL restarts.
 const TO_FOLD: &str = "PRAGMA synchronous = FULL";
-/// A quarter of the usual cache each: what is read often lies in the system's cache anyway.
-/// Whoever closes last folds the log and leaves it behind empty.
+/// A quarter of the usual cache each: pages that are read often are usually in the system's cache. The last connection
+/// to close checkpoints the WAL and truncates it.
 const TO_READ: &str = "PRAGMA query_only = ON; PRAGMA cache_size = -500; PRAGMA journal_size_limit = 0";
 
-/// An open SQLite store. Dropping it without [`crate::Store::close`] loses nothing that was answered.
+/// An open SQLite store. Dropping it without [`crate::Store::close`] loses no answered change.
 pub struct SqliteStore {
     readers: Pool<rusqlite::Connection>,
     writer: Writer<Connection>,
     file: PathBuf,
     watch: Arc<FileWatch>,
-    /// Why nothing can be changed, where that is so.
+    /// Why nothing can be changed, if that is so.
     read_only: Option<String>,
     _lock: Option<DirectoryLock>,
 }
 
 impl SqliteStore {
-    /// Opens the store in a directory, which is made if it does not exist; migrates it if it is of an older version.
+    /// Opens the store in a directory, which is created if it does not exist. Migrates a store of an older version.
     ///
     /// # Errors
     /// [`StoreError::InUse`] if another process has it; [`StoreError::Corrupt`] if a newer version wrote it.
@@ -73,8 +73,8 @@ impl SqliteStore {
         Self::open_locked(directory, DirectoryLock::take(directory)?, observer).await
     }
 
-    /// Opens the store in a directory whose lock is held. A directory or a file that may only be read, and a disk that
-    /// is too full for SQLite to begin, are opened for reading: [`SqliteStore::obstacle`] then says so.
+    /// Opens the store in a directory whose lock is held. If the directory or a file is read-only, or the disk is too
+    /// full for SQLite to begin, it is opened for reading only, and [`SqliteStore::obstacle`] returns the reason.
     ///
     /// # Errors
     /// As [`SqliteStore::open`].
@@ -115,7 +115,7 @@ impl SqliteStore {
         })
     }
 
-    /// Opens a store that nothing can be written to.
+    /// Opens a store that cannot be written.
     async fn open_read_only(file: PathBuf, lock: DirectoryLock, why: &'static str) -> Result<Self, StoreError> {
         let path = file.clone();
         let readers = aside(move || {
@@ -142,8 +142,8 @@ impl SqliteStore {
         })
     }
 
-    /// Opens a database file for reading only: a copy, or the file of an instance that is running. Every change is
-    /// refused as unavailable.
+    /// Opens a database file for reading only: a copy, or the file of a running instance. Every change is refused as
+    /// unavailable.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if it cannot be opened; [`StoreError::Corrupt`] if it is not one of ours.
@@ -163,9 +163,9 @@ impl SqliteStore {
         Ok(store)
     }
 
-    /// Looks whether the open files are still those in the directory, and whether the database file itself has only
-    /// moved forward. Call it once a second; an error stays until the process ends, and nothing is read or written
-    /// any more.
+    /// Checks that the open files are still those in the directory, and that the database file itself has only moved
+    /// forward. Call it once a second. An error is permanent until the process ends: nothing is read or written any
+    /// more.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] with what was found.
@@ -197,12 +197,12 @@ impl SqliteStore {
         self.watch.require_sound()
     }
 
-    /// Why nothing is read or written any more; `None` if all is well.
+    /// Returns why nothing is read or written any more; `None` if all is well.
     pub fn trouble(&self) -> Option<String> {
         self.watch.trouble().map(str::to_owned)
     }
 
-    /// Whether where the file ends is in the log of the open database.
+    /// Checks that the audit log of the open database contains the head of the file.
     async fn require_own(&self, head: Head) -> Result<watch::Inside, StoreError> {
         let revision = head.revision;
         if revision == 0 {
@@ -224,7 +224,7 @@ impl SqliteStore {
     }
 }
 
-/// Where the file alone ends.
+/// Returns the head of the database file alone, without its WAL.
 fn inside(file: &Path, is_shorter: bool) -> Result<Head, watch::Odd> {
     let whole = if is_shorter { look::require_whole(file) } else { Ok(()) };
     match whole.and_then(|()| look::head_in_file(file)) {
@@ -234,14 +234,14 @@ fn inside(file: &Path, is_shorter: bool) -> Result<Head, watch::Odd> {
     }
 }
 
-/// The name of a file that lies beside the database.
+/// Returns the path of a file beside the database.
 fn beside(file: &Path, suffix: &str) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
 }
 
-/// Runs what waits for the disk where it holds nobody up.
+/// Runs blocking work on a thread where it delays no task.
 async fn aside<T: Send + 'static, E: From<StoreError> + Send + 'static>(
     work: impl FnOnce() -> Result<T, E> + Send + 'static,
 ) -> Result<T, E> {
@@ -251,7 +251,7 @@ async fn aside<T: Send + 'static, E: From<StoreError> + Send + 'static>(
 
 /// Why the database could not be opened for writing.
 enum Opening {
-    /// There is no room for what SQLite makes beside the file. Nothing was changed.
+    /// SQLite has no room for its files beside the database. Nothing was changed.
     DiskFull,
     Failed(StoreError),
 }
@@ -264,12 +264,12 @@ impl From<StoreError> for Opening {
 
 type Opened = (Connection, Vec<rusqlite::Connection>, Arc<FileWatch>);
 
-/// The connection that writes, when everything is migrated, and those that read.
+/// Opens the connection that writes, migrates, and opens those that read.
 fn opened(file: &Path) -> Result<Opened, Opening> {
     if !look::has_wal(file)
         && let Ok(head) = look::head_in_file(file)
     {
-        // Before anything is written: from here on the log goes on from this.
+        // Before anything is written: the WAL continues from this revision.
         look::note_folded(file, head.revision);
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
@@ -292,7 +292,7 @@ fn opened(file: &Path) -> Result<Opened, Opening> {
     Ok((connection, readers, watch))
 }
 
-/// The log (WAL) and its index stay, empty, when the last connection is closed: on a full disk they could not be made
+/// Keeps the WAL and its index, empty, when the last connection is closed: on a full disk they could not be created
 /// again, and the next start could not even read.
 fn keep_files(connection: &rusqlite::Connection) -> Result<(), StoreError> {
     let mut keep = 1;
@@ -300,7 +300,7 @@ fn keep_files(connection: &rusqlite::Connection) -> Result<(), StoreError> {
     kept.map_err(|error| StoreError::Unavailable(format!("cannot open the database: {error}")))
 }
 
-/// Whether it failed because there is no room: SQLite names other reasons where it is its index that does not fit.
+/// Whether opening failed because the disk is full. If the WAL index does not fit, SQLite reports other reasons.
 fn full_or(file: &Path, error: StoreError) -> Opening {
     match (error, is_full(file)) {
         (StoreError::Unavailable(_), true) => Opening::DiskFull,
@@ -308,7 +308,8 @@ fn full_or(file: &Path, error: StoreError) -> Opening {
     }
 }
 
-/// Whether there is no room for what SQLite makes beside the file. Tried, because systems keep reserves and quotas.
+/// Whether there is no room for SQLite's files beside the database. Found by writing, because file systems have
+/// reserves and quotas.
 fn is_full(file: &Path) -> bool {
     let path = beside(file, "-room");
     let tried = std::fs::write(&path, vec![0; ROOM_BYTES]);
@@ -351,7 +352,7 @@ impl SqlStore for SqliteStore {
 
     async fn close_readers(&self) {
         for _ in 0..self.readers.status().size {
-            // One that is busy for too long is closed by whoever drops the store.
+            // A connection that stays busy for too long is closed when the store is dropped.
             let reader = self.readers.timeout_remove(Some(BUSY_TIMEOUT)).await;
             if let Ok(reader) = reader
                 && self.watch.trouble().is_some()
@@ -372,7 +373,8 @@ impl SqlStore for SqliteStore {
     }
 }
 
-/// Digests are no secrets, but names and owners are nobody else's business on a shared machine.
+/// Makes the file private. Digests are not secret, but names and owners must not be readable by other users of the
+/// machine.
 fn make_private(file: &Path) -> std::io::Result<()> {
     let opened = std::fs::OpenOptions::new()
         .create(true)

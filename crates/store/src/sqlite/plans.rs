@@ -1,5 +1,5 @@
-//! Which way SQLite goes for what must stay quick however many keys there are. It has no statistics, so it goes the same
-//! way for ten keys and for ten million.
+//! Query plans of SQLite for statements that must be fast however many keys there are. SQLite has no statistics here,
+//! so the plan is the same for ten keys and for ten million.
 
 use super::engine::DIALECT;
 use super::migrate::migrate;
@@ -76,7 +76,7 @@ fn nothing_that_a_change_or_a_verification_asks_reads_a_whole_table() {
     }
 }
 
-/// An owner with so many keys, none of whose names is the one that is asked for.
+/// Inserts an owner with this many keys. Half of them have one name and have expired; the others have no expiry.
 fn owner_of(connection: &Connection, keys: u32) {
     let all = "INSERT INTO keys (id, tenant, subject, name, scopes, digest, prefix, last_four, state, created_at, \
          updated_at, expires_at) WITH RECURSIVE number (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM number WHERE n < ?1) \
@@ -85,7 +85,7 @@ fn owner_of(connection: &Connection, keys: u32) {
     connection.execute(all, [keys]).unwrap();
 }
 
-/// How much SQLite does for a statement, in its own small steps.
+/// Returns the result of a statement, and how many steps SQLite's virtual machine takes for it.
 fn steps(connection: &Connection, sql: &str, values: &[&dyn rusqlite::ToSql]) -> (i64, i32) {
     let mut statement = connection.prepare(sql).unwrap();
     let answer = statement.query_row(values, |row| row.get(0)).unwrap();
@@ -105,7 +105,7 @@ fn a_key_is_made_as_quickly_for_an_owner_of_ten_thousand_as_for_one_of_ten() {
             &[&"acme", &"user_1", &9, &true, &1, &1_000_000],
         );
         assert_eq!(counted.0, i64::from(keys));
-        // Half of the keys had this name and have expired.
+        // Half of the keys have this name, but have expired.
         let free = steps(
             &connection,
             tx::NAME_TAKEN,

@@ -1,4 +1,4 @@
-//! Reading every row of a table out of SQLite.
+//! Exports every row of a table from SQLite.
 
 use super::SqliteStore;
 use super::engine::{Readers, Row, each_row};
@@ -8,11 +8,11 @@ use crate::postgres::Filling;
 use crate::sql::Columns as _;
 use tokio::sync::mpsc;
 
-/// Rows handed over at a time.
+/// Rows in one batch.
 const ROWS: usize = 2_000;
 
 impl SqliteStore {
-    /// Hands every row of a table over, and gives how many.
+    /// Exports every row of a table to `target`. Returns their number.
     pub(crate) async fn pour(&self, table: &'static Table, target: &mut Filling) -> Result<u64, StoreError> {
         // One batch is written while the next one is read.
         let (sender, mut batches) = mpsc::channel(1);
@@ -44,7 +44,7 @@ fn read(
     each_row(connection, &sql, &[0_i64; 0], |row| {
         batch.push(cells(&row, table)?);
         let is_full = batch.len() == ROWS;
-        // False: nobody takes it any more, because whoever did has failed, and says so.
+        // False if the receiver was dropped. It has failed, and its error is returned.
         Ok(!is_full || target.blocking_send(std::mem::take(&mut batch)).is_ok())
     })?;
     if !batch.is_empty() {

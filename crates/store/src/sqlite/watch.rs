@@ -1,8 +1,8 @@
 //! Whether the files that are open are still those in the data directory.
 //!
 //! An open file that was deleted or replaced can still be read and written, and all of it is lost when the process
-//! ends. So each commit looks at the files first, and so does the server once a second. What was found once stays:
-//! nothing is read from and nothing written to the database until the process is started again.
+//! ends. So the files are checked before each commit, and by the server once a second. A finding is permanent: the
+//! database is neither read nor written until the process is restarted.
 
 use crate::error::StoreError;
 use std::fs::Metadata;
@@ -25,27 +25,27 @@ struct Watched {
     inode: u64,
 }
 
-/// What is known of the database file itself, without what lies in its log (WAL).
+/// What is known of the database file itself, without its WAL.
 #[derive(Debug, Default)]
 struct Contents {
-    /// Length and times of the last look: where they have not changed, nothing was written.
+    /// Length and times at the last look: if they are the same, nothing was written.
     stamp: Option<Stamp>,
-    /// The longest that the file was: it only grows, unless it is cut off, overwritten or vacuumed.
+    /// The greatest length of the file: it only grows, unless it is cut off, overwritten or vacuumed.
     longest: u64,
-    /// The revision that the file had reached.
+    /// The revision of the file at the last look.
     revision: u64,
-    /// What was wrong at the last look: what is read while the log is folded in is believed when it is read twice.
+    /// What was wrong at the last look. What is read during a checkpoint is believed only when it is read twice.
     suspicion: Option<String>,
 }
 
-/// What was wrong with the contents of the file.
+/// What is wrong with the contents of the file.
 #[derive(Debug)]
 pub(super) enum Odd {
-    /// It is cut off, or no database: nothing that SQLite does makes it so.
+    /// It is cut off, or no database: SQLite never leaves it so.
     Unreadable(String),
-    /// What is in it is not of the open database.
+    /// Its contents do not belong to the open database.
     Other(String),
-    /// It cannot be read alone, and has lost nothing: the log is folded in by half, which a full disk leaves so.
+    /// It cannot be read alone, but has lost nothing: a checkpoint is incomplete, which a full disk can cause.
     HalfFolded,
 }
 
@@ -61,11 +61,11 @@ fn stamp_of(found: &Metadata) -> Stamp {
     )
 }
 
-/// What a look into the database file alone found.
+/// The revision of the database file alone, or what is wrong with it.
 pub(super) type Inside = Result<u64, Odd>;
 
 impl FileWatch {
-    /// Begins with the files as they are now: the database, and what SQLite keeps beside it.
+    /// Records the files as they are now: the database, and what SQLite keeps beside it.
     pub(super) fn start(file: &Path) -> Self {
         let all = [
             Some(file.to_owned()),
@@ -91,18 +91,18 @@ impl FileWatch {
         }
     }
 
-    /// What was found to be wrong, if anything ever was.
+    /// Returns the first thing that was found to be wrong.
     pub(super) fn trouble(&self) -> Option<&str> {
         self.trouble.get().map(String::as_str)
     }
 
-    /// Notes that the database must not be used any more.
+    /// Records that the database must not be used any more.
     pub(super) fn fail(&self, why: &str) {
-        // The first reason is the one to tell.
+        // The first reason is kept.
         drop(self.trouble.set(why.to_owned()));
     }
 
-    /// An error if the database must not be used any more.
+    /// Returns an error if the database must not be used any more.
     pub(super) fn require_sound(&self) -> Result<(), StoreError> {
         match self.trouble() {
             None => Ok(()),
@@ -110,7 +110,7 @@ impl FileWatch {
         }
     }
 
-    /// Looks whether the open files are those that their names lead to.
+    /// Checks that the open files are those at their paths.
     pub(super) fn look(&self) -> Result<(), StoreError> {
         self.require_sound()?;
         for watched in &self.files {
@@ -120,7 +120,7 @@ impl FileWatch {
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                     format!("{} was deleted while the server ran", watched.path.display())
                 }
-                // A file system that does not answer now may answer again.
+                // An error of the file system may be temporary.
                 Err(error) => {
                     let why = format!("{} cannot be looked at: {error}", watched.path.display());
                     return Err(StoreError::Unavailable(why));
@@ -131,8 +131,8 @@ impl FileWatch {
         self.require_sound()
     }
 
-    /// The stamp of the database file, if something was written there since the last look, or something was odd then;
-    /// and whether it is shorter than it was.
+    /// Returns the stamp of the database file if it was written since the last look, or if something was wrong then;
+    /// and whether the file is shorter than it was.
     pub(super) fn change(&self) -> Option<(Stamp, bool)> {
         let file = self.files.first()?;
         let found = stamp_of(&std::fs::metadata(&file.path).ok()?);
@@ -142,8 +142,8 @@ impl FileWatch {
         (contents.stamp != Some(found) || contents.suspicion.is_some()).then_some((found, is_shorter))
     }
 
-    /// Takes over what was found in the file: the revision it has reached. It never goes back, because only newer
-    /// states are folded into it. Gives the revision if it is newer than before.
+    /// Records the revision that was found in the file. It never decreases, because a checkpoint writes only newer
+    /// states. Returns the revision if it is newer than before.
     pub(super) fn settle(&self, stamp: Stamp, inside: Inside) -> Option<u64> {
         let mut contents = self.contents.lock().unwrap_or_else(PoisonError::into_inner);
         contents.stamp = Some(stamp);
@@ -152,7 +152,7 @@ impl FileWatch {
             Ok(revision) if revision >= former => {
                 contents.revision = revision;
                 contents.suspicion = None;
-                // One that was vacuumed by hand is whole, and as long as it now is.
+                // A file that was vacuumed by hand is complete, and may be shorter.
                 contents.longest = stamp.0;
                 return (revision > former).then_some(revision);
             }

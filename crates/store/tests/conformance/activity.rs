@@ -1,4 +1,4 @@
-//! Counts, events that change nothing, filters of the log, and windows that are over.
+//! Counts, events that change nothing, filters of the audit log, and keys whose time to undo is over.
 
 use crate::world::{NOW, World, context, later, revoke_order, slug};
 use keyreeve_core::audit::Action;

@@ -1,4 +1,4 @@
-//! How many keys there are.
+//! Numbers of keys.
 
 use crate::world::{NOW, World, later};
 use keyreeve_store::model::Census;

@@ -1,4 +1,4 @@
-//! One change of one key.
+//! Changes of one key.
 
 use crate::world::{NOW, World, context, draft, hold_order, later, name, revoke_order, slug};
 use futures_util::FutureExt as _;
@@ -114,16 +114,16 @@ pub async fn the_observer_knows_before_the_caller(world: World) {
 pub async fn a_caller_who_goes_away_has_its_change_made_all_the_same(world: World) {
     let key = world.issue("user_1", "one").await;
     let request = world.change_request(key.id, |key, policy| key.revoke(revoke_order(), policy, NOW));
-    // Asked once, which is enough to be on its way, and dropped.
+    // Polled once, which puts the change into the queue, and dropped.
     let _gone = world.store.change(context(), request).now_or_never();
-    // Whoever comes later finds it done, and the observer told.
+    // A later caller finds the change made, and the observer was notified.
     world.issue("user_1", "two").await;
     let stored = world.store.key(&world.tenant, key.id, NOW).await.unwrap().unwrap();
     assert!(matches!(stored.key.state, State::Revoked(_)));
     assert!(world.seen.knows(&key.secret.digest));
 }
 
-/// A key with something in every field, in a state with something in every field.
+/// Returns a key with a value in every field, in a state with a value in every field.
 fn full(key: Key) -> Key {
     let mut key = key;
     key.description = Some(Description::parse("two\nlines").unwrap());

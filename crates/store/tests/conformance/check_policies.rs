@@ -1,4 +1,4 @@
-//! Check policies: kept, changed, removed, and told to every node.
+//! Check policies: stored, changed, removed, and sent to every node.
 
 use crate::world::{World, context, slug};
 use keyreeve_core::CheckPolicy;
@@ -158,7 +158,7 @@ pub async fn a_poll_says_whose_check_policies_changed(world: World) {
     assert_eq!(told, [vec![world.tenant.clone()], vec![world.tenant.clone()]]);
 }
 
-/// A poll that renews.
+/// Returns a poll that renews.
 fn renewal(session: [u8; 16], applied: u64) -> keyreeve_core::coherence::holder::Poll {
     keyreeve_core::coherence::holder::Poll {
         session,

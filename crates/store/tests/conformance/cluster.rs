@@ -1,4 +1,4 @@
-//! Where several nodes meet: what every database for more than one process must do.
+//! Cluster operations: what every database for several nodes must do.
 
 use crate::owners::set_tenant;
 use crate::world::{World, context, later};
@@ -19,7 +19,7 @@ fn cluster(world: &World) -> Option<Arc<dyn Cluster>> {
     world.cluster.clone()
 }
 
-/// Whether the session `ONE` still stands when it says that it has everything up to a revision.
+/// Whether the session `ONE` is still renewed when it acknowledges everything up to a revision.
 async fn renews(cluster: &dyn Cluster, revision: u64) -> bool {
     let polled = cluster
         .poll(&renewal(ONE, revision), &Holding::default())
@@ -28,7 +28,7 @@ async fn renews(cluster: &dyn Cluster, revision: u64) -> bool {
     polled.answer.is_renewed
 }
 
-/// What the changes after a revision touched, all together.
+/// Returns what the changes after a revision touched, merged.
 async fn touched(cluster: &dyn Cluster, after: u64) -> Commit {
     let polled = cluster.poll(&renewal(ONE, after), &Holding::default()).await.unwrap();
     let mut all = Commit::default();
@@ -219,7 +219,7 @@ pub async fn nodes_agree_on_one_lease(world: World) {
     assert_eq!(cluster.agree_on_lease(Some(5_000), 15_000).await.unwrap(), 5_000);
 }
 
-/// A poll that renews.
+/// Returns a poll that renews.
 fn renewal(session: [u8; 16], applied: u64) -> keyreeve_core::coherence::holder::Poll {
     keyreeve_core::coherence::holder::Poll {
         session,
@@ -230,7 +230,7 @@ fn renewal(session: [u8; 16], applied: u64) -> keyreeve_core::coherence::holder:
     }
 }
 
-/// A session that was seen to stop after so many polls, all of which renewed.
+/// Returns the reading of a session that stopped after this many polls, all of which renewed.
 fn stopped_at(session: [u8; 16], polls: u64) -> keyreeve_core::coherence::grantor::Seen {
     keyreeve_core::coherence::grantor::Seen {
         session,

@@ -1,4 +1,5 @@
-//! A key that comes back passes the gate of a new one: the limit of its owner, and the names of the owner's other keys.
+//! A key that works again is subject to the rules of a new one: its owner's limit, and the names of the owner's other
+//! keys.
 
 use crate::world::{World, context, later, slug};
 use keyreeve_core::KeyId;
@@ -7,7 +8,7 @@ use keyreeve_core::policy::{ExpiryWish, Limit, Names, OverlapWish, Preset};
 use keyreeve_store::WriteError;
 use keyreeve_store::model::{Changed, WriteContext};
 
-/// A tenant where expired keys do not count toward the limit of their owner.
+/// Moves the world to a tenant whose expired keys do not count toward the limit of their owner.
 async fn with_a_limit(mut world: World, keys_per_subject: Option<u32>, names: Names) -> World {
     let mut policy = Preset::Keep.policy();
     policy.limit = Limit {

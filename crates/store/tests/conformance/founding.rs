@@ -1,4 +1,4 @@
-//! An instance is made together with the showing of its first root key, or not at all.
+//! An instance is created together with the showing of its first root key, or not at all.
 
 use crate::world::{NOW, Seen, context, name, postgres_database, slug};
 use keyreeve_core::access::{Permissions, Reach};
@@ -77,7 +77,7 @@ async fn in_postgres_what_cannot_be_shown_is_not_made() {
     what_cannot_be_shown_is_not_made(&store.unwrap()).await;
 }
 
-/// Two nodes start at once, and the first takes its time to show its root key: the second waits for what becomes of it.
+/// Two nodes start at once, and the first is slow to show its root key: the second waits for the outcome.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_nodes_that_start_at_once_the_others_wait_until_one_has_shown_its_root_key() {
     for (shown, first_says, second_says) in [

@@ -1,4 +1,4 @@
-//! The log: dense, chained, complete.
+//! The audit log: dense, chained, complete.
 
 use crate::world::{NOW, World, context};
 use keyreeve_core::access::Actor;

@@ -1,4 +1,4 @@
-//! Rules that look at other keys hold under races.
+//! Rules about a key's siblings hold under concurrent changes.
 
 use crate::world::{NOW, World, context, later, slug};
 use keyreeve_core::lifecycle::Refusal;
@@ -7,7 +7,7 @@ use keyreeve_store::WriteError;
 use keyreeve_store::model::WriteContext;
 use std::sync::Arc;
 
-/// The world moved to a tenant with three keys a user, as Userplane has it.
+/// Moves the world to a tenant with three keys per user, as in Userplane.
 async fn with_three_keys_a_user(mut world: World) -> World {
     world.make_tenant("three", Preset::Erase.policy()).await;
     world.tenant = slug("three");
@@ -70,7 +70,7 @@ pub async fn what_counts_toward_the_limit(world: World) {
     world.issue_expiring("user_1", "expired", 7 * 86_400).await;
     world.issue("user_2", "somebody else's").await;
     assert!(refusal(world.try_issue("user_1", "one more").await).is_some());
-    // A hold counts: it can be lifted.
+    // A disabled key counts: it can be re-activated.
     world.disable(held.id).await;
     assert!(refusal(world.try_issue("user_1", "one more").await).is_some());
     // Under this policy an expired key counts too, until it is removed.
@@ -80,7 +80,7 @@ pub async fn what_counts_toward_the_limit(world: World) {
     };
     let request = world.issue_request("user_1", &["one more"], ExpiryWish::Unsaid);
     assert!(refusal(world.store.issue(in_eight_days, request).await).is_some());
-    // What is revoked does not.
+    // A revoked key does not count.
     world.revoke(revoked.id).await;
     assert!(world.try_issue("user_1", "one more").await.is_ok());
 }

@@ -27,7 +27,7 @@ pub async fn newest_first_in_pages_by_offset_and_by_cursor(world: World) {
         .await
         .unwrap();
     assert_eq!(second.keys[0].key.name.as_str(), "c");
-    // A key that is issued meanwhile does not shift what a cursor gives.
+    // A key that is issued between two pages does not shift the pages of a cursor.
     world.issue("user_1", "f").await;
     let third = world
         .store
@@ -176,7 +176,8 @@ pub async fn unused_keys_scopes_and_endings_are_found(world: World) {
     assert!(world.names(scope("nobody:has")).await.is_empty());
 }
 
-/// However rare what is asked for: a page looks at so many keys, says how many it found there, and where to go on.
+/// However rarely a filter matches: a page examines a bounded number of keys, and returns how many it found and where
+/// to continue.
 pub async fn a_page_looks_at_so_many_keys_and_says_where_to_go_on(world: World) {
     for number in 0..10 {
         let called = if number % 5 == 0 { "rare" } else { "common" };
@@ -223,7 +224,7 @@ pub async fn what_is_not_to_be_counted_is_not(world: World) {
     assert_eq!((page.keys.len(), page.total, page.next), (1, None, None));
 }
 
-/// What expires soon need not be new: the soonest are looked at, and it is said if there are more.
+/// Keys that expire soon need not be new: the soonest are examined, and the total shows if there are more.
 pub async fn of_what_expires_the_soonest_are_looked_at(world: World) {
     for (called, seconds) in [("soon", 60), ("late", 300), ("sooner", 30)] {
         world.issue_expiring("user_1", called, seconds).await;

@@ -1,5 +1,4 @@
-//! What every database must do, in one suite. A database joins by a line in `suite!` and a way to open it in
-//! [`world`].
+//! What every database must do, in one suite. A database joins by a line in `suite!` and a way to open it in [`world`].
 #![allow(unreachable_pub, reason = "a test has no outside")]
 #![allow(
     clippy::unwrap_used,
@@ -43,7 +42,7 @@ macro_rules! suite {
     };
 }
 
-/// The list of cases stands once; each database runs all of them.
+/// The list of cases is written once; each database runs all of them.
 macro_rules! every_database {
     ($($cases:tt)+) => {
         suite!(memory: $($cases)+);

@@ -1,4 +1,5 @@
-//! Keys of a user who is suspended or removed, and of a suspended tenant: they say so, and none comes back or is made.
+//! Keys of a suspended or removed user, and of a suspended tenant: they are reported as blocked, and none is
+//! re-activated, renewed or issued.
 
 use crate::people::made;
 use crate::world::{NOW, World, context, later, marked, name};
@@ -29,7 +30,7 @@ async fn set(world: &World, user: &User, status: Status) -> ChangedUser {
     world.store.change_user(context(), change).await.unwrap()
 }
 
-/// Suspends or opens the case's tenant.
+/// Suspends or re-activates the case's tenant.
 pub async fn set_tenant(world: &World, status: Status) {
     let edit = TenantEdit {
         status: Some(status),
@@ -58,7 +59,7 @@ fn assert_refused<T: Debug>(answer: &Result<T, WriteError>, what: &str) {
     assert!(is_it, "{what}: {answer:?}");
 }
 
-/// Everything that gives an owner a secret or makes a key of it work again.
+/// Tries everything that gives an owner a secret or makes one of its keys work again.
 async fn assert_nothing_comes_back(world: &World, owner: &str, active: &Key, held: &Key, expired: &Key) {
     assert_refused(&world.try_issue(owner, "new").await, "issue");
     let mixed = world.issue_request(owner, &["a", "b", "c", "d", "e", "f"], ExpiryWish::Unsaid);
@@ -151,7 +152,7 @@ pub async fn nothing_of_a_blocked_owner_is_made_or_comes_back(world: World) {
     let head = world.store.head().await.unwrap();
     assert_nothing_comes_back(&world, &owner, &active, &held, &expired).await;
     assert_eq!(world.store.head().await.unwrap(), head);
-    // What ends a key, or only renames it, is carried out.
+    // Ending a key, or only renaming it, is allowed.
     let renamed = world.change(active.id, |key, policy| {
         let edit = Edit {
             name: Some(name("renamed")),

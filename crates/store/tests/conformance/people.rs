@@ -1,4 +1,4 @@
-//! Users and tenants: what ends with them.
+//! Users and tenants, and what is ended with them.
 
 use crate::world::{NOW, World, context, later, name, slug};
 use keyreeve_core::access::{Actor, Permissions, Reach, Role};
@@ -9,7 +9,7 @@ use keyreeve_store::WriteError;
 use keyreeve_store::model::{Login, LoginKind, TenantEdit, UserChange, WriteContext};
 use keyreeve_store::store::OwnerGate;
 
-/// A user of the case's tenant, not stored yet.
+/// Returns a user of the case's tenant, not stored yet.
 pub fn user(world: &World, email: &str, role: Role) -> User {
     User {
         id: UserId::from_bytes(u128::from(world.number()).to_be_bytes()),
@@ -141,7 +141,7 @@ pub async fn the_last_admin_stays_unless_it_is_forced(world: World) {
         ..change(&ada, to(Status::Suspended))
     };
     world.store.change_user(context(), forced).await.unwrap();
-    // A suspended admin does not count: the next one made is the last again.
+    // A suspended admin does not count: the next admin is the last again.
     let bob = made(&world, "bob@example.com", Role::Admin).await;
     let refused = world
         .store
@@ -274,7 +274,7 @@ pub async fn the_last_root_key_that_makes_others_stays(world: World) {
         .revoke_root_key(by_root_key(), None, first.id)
         .await
         .unwrap();
-    // On the machine itself even the last one goes.
+    // On the machine itself even the last one can be revoked.
     world.store.revoke_root_key(context(), None, second.id).await.unwrap();
 }
 

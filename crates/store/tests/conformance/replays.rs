@@ -1,4 +1,4 @@
-//! Idempotency keys: a lost answer never costs the caller the key, and never leaves two.
+//! Idempotency keys: a lost answer never costs the caller the key, and never leaves two keys.
 
 use crate::world::{NOW, World, context, draft, later, marked};
 use keyreeve_core::KeyId;
@@ -81,7 +81,7 @@ pub async fn a_refused_request_leaves_no_mark(world: World) {
     let request = || world.change_request(id, |key, _| Ok(key.delete()));
     let refused = world.store.change(marked("m", 1), request()).await;
     assert!(matches!(refused, Err(WriteError::NotFound)));
-    // The caller may mend the request and use the same mark.
+    // The caller may correct the request and use the same idempotency key.
     assert_eq!(
         issue(&world, marked("m", 2), "one").await.unwrap().replay,
         Replay::First
@@ -119,7 +119,7 @@ pub async fn a_rotation_is_replayed_once_delivered_or_not(world: World) {
     let third = rotate().await.unwrap();
     assert_eq!((third.replay, third.revision), (Replay::Completed, again.revision));
     assert_eq!(third.record.unwrap().key.secret.digest, live);
-    // A key that has moved on is left alone as well.
+    // A key that has changed since is not touched either.
     world.revoke(key.id).await;
     let fourth = rotate().await.unwrap();
     assert_eq!(fourth.replay, Replay::Completed);

@@ -17,7 +17,7 @@ fn tenant(slug_text: &str) -> Tenant {
 }
 
 pub async fn an_instance_is_founded_once(world: World) {
-    // The world has a tenant already.
+    // The world already has a tenant.
     let head = world.store.head().await.unwrap();
     let root_key = world.root_key(Reach::Instance);
     let digest = root_key.digest;

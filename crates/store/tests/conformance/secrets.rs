@@ -1,4 +1,4 @@
-//! Secrets: what a verdict is made of.
+//! Secrets: the records that a verdict is computed from.
 
 use crate::world::{NOW, World, context, later};
 use keyreeve_core::lifecycle::{NewSecret, RotateOrder};
@@ -102,7 +102,7 @@ pub async fn an_erased_secret_is_a_tombstone_for_ever(world: World) {
     rotate(&world, &key, new.clone(), OverlapWish::Unsaid, NOW).await;
     world.seen.forget();
     world.delete(key.id).await;
-    // Also the one that was dead already: it may be remembered with what the key was called.
+    // Also the secret that was retired already: it may be remembered with the key's name.
     assert!(world.seen.knows(&key.secret.digest) && world.seen.knows(&new.digest));
     assert!(world.store.key(&world.tenant, key.id, NOW).await.unwrap().is_none());
     for digest in [key.secret.digest, new.digest] {
@@ -112,7 +112,7 @@ pub async fn an_erased_secret_is_a_tombstone_for_ever(world: World) {
     }
 }
 
-/// A request for one more key, with a secret that is another one's.
+/// Returns a request for one more key, with the secret of another key.
 fn with_secret_of(world: &World, key: &Key, called: &str) -> IssueRequest {
     let mut order = world.order(&world.tenant, "user_1", called, ExpiryWish::Unsaid);
     order.secret = key.secret.clone();
@@ -185,7 +185,7 @@ pub async fn uses_move_forward_only_and_make_no_revision(world: World) {
     let after = read().await.unwrap().unwrap();
     assert_eq!((after.last_used_at, after.is_presented), (Some(later(60)), true));
     assert_eq!(world.store.head().await.unwrap(), head);
-    // A new secret was not presented yet; the key was.
+    // The new secret was not presented yet, but the key was.
     rotate(&world, &key, world.secret(), OverlapWish::Unsaid, NOW).await;
     let rotated = read().await.unwrap().unwrap();
     assert_eq!((rotated.last_used_at, rotated.is_presented), (Some(later(60)), false));

@@ -1,4 +1,4 @@
-//! Slices of hard limits: what is given out is given out once, whoever asks, and says nothing to the log.
+//! Slices of hard limits: each unit is granted once, whichever node requests it, and the audit log has no entry of it.
 
 use crate::world::{NOW, World, context, draft, later};
 use keyreeve_core::audit::Action;
@@ -108,7 +108,7 @@ pub async fn what_comes_back_can_be_given_out_again(world: World) {
     assert_eq!(take(&world, KEY, 1, 1, 1_000, NOW).await.granted, 400);
 }
 
-/// The turn of the day that [`NOW`] is in: the last time before it, and the first after it.
+/// Returns the turn of the day that [`NOW`] is in: the last time before it, and the first after it.
 fn turn() -> (Timestamp, Timestamp) {
     let end = Period::Day.end(NOW).unwrap();
     (Timestamp::from_millis(end.millis() - 1), end)
@@ -128,7 +128,7 @@ pub async fn what_comes_back_after_the_turn_of_a_period_adds_nothing_to_the_next
     let old = take(&world, KEY, 1, 1, 1_000, before).await;
     assert_eq!(take(&world, KEY, 1, 1, 600, after).await.granted, 600);
     give_back(&world, 1_000, old.counter.since, after).await;
-    // Also by a node whose clock has not come to the turn yet.
+    // Also by a node whose clock has not reached the turn yet.
     give_back(&world, 1_000, old.counter.since, before).await;
     assert_eq!(take(&world, KEY, 1, 1, 1_000, after).await.granted, 400);
     assert_eq!(take(&world, KEY, 1, 1, 1, after).await.granted, 0);

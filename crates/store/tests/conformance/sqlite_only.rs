@@ -1,4 +1,4 @@
-//! What only a file on a disk can do.
+//! What only a database file can do.
 
 use crate::world::{NOW, Seen, World};
 use keyreeve_store::{SqliteStore, Store as _, StoreError};

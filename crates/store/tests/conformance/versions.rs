@@ -1,4 +1,4 @@
-//! A change may be made of the version that its caller has seen, and of no other.
+//! A change is made only of a version that its caller has seen.
 
 use crate::people::made;
 use crate::world::{NOW, World, context, name, revoke_order};
@@ -34,7 +34,7 @@ async fn rename(world: &World, context: WriteContext, id: KeyId, to: &str) -> Re
     world.store.change(context, request).await
 }
 
-/// Whether it was refused because the version is not the present one, and `present` is.
+/// Whether it was refused because the caller's version is outdated, and `now` is the present one.
 fn is_outdated<T>(answer: &Result<T, WriteError>, now: Version) -> bool {
     matches!(answer, Err(WriteError::Outdated { present }) if *present == now)
 }

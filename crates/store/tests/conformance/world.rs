@@ -1,4 +1,4 @@
-//! A store with one tenant in it, and the short words that the cases are written in.
+//! A store with one tenant in it, and short functions that the cases are written with.
 
 use keyreeve_core::access::{Actor, Permissions, Reach};
 use keyreeve_core::audit::Action;
@@ -18,10 +18,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
 
-/// The time of every case, unless it says otherwise.
+/// The time of every case, unless it sets another.
 pub const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
-/// What the store has told its observer.
+/// The commits that the observer was notified of.
 #[derive(Default)]
 pub struct Seen(pub Mutex<Vec<Commit>>);
 
@@ -34,7 +34,7 @@ impl CommitObserver for Seen {
 }
 
 impl Seen {
-    /// Whether the observer was told of a secret.
+    /// Whether the observer was notified of a secret.
     pub fn knows(&self, digest: &Digest) -> bool {
         let commits = self.0.lock().unwrap();
         commits.iter().any(|commit| commit.secrets.contains(digest))
@@ -51,11 +51,11 @@ pub struct World {
     pub tenant: Slug,
     numbers: AtomicU64,
     pub directory: Option<TempDir>,
-    /// Where several nodes meet; `None` where there can be only one.
+    /// The cluster operations; `None` for a database of one process.
     pub cluster: Option<Arc<dyn Cluster>>,
 }
 
-/// Makes a database and gives its URL. The server's own is in `KEYREEVE_TEST_POSTGRES`.
+/// Creates a database and returns its URL. The server's own URL is in `KEYREEVE_TEST_POSTGRES`.
 pub async fn postgres_database() -> Option<String> {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     #[expect(clippy::disallowed_methods, reason = "the test's own setting")]
@@ -124,7 +124,7 @@ impl World {
         Some(Self::founded(Arc::new(store), seen, Some(directory)).await)
     }
 
-    /// A database of its own on the server that `scripts/test` starts; `None` where there is no server.
+    /// Opens a database of its own on the server that `scripts/test` starts; `None` if there is no server.
     pub async fn postgres() -> Option<Self> {
         let url = postgres_database().await?;
         let seen = Arc::new(Seen::default());
@@ -169,7 +169,7 @@ impl World {
         self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// A secret that no other call gives.
+    /// Returns a secret that no other call returns.
     pub fn secret(&self) -> NewSecret {
         let mut entropy = [7; keyreeve_core::key::SECRET_ENTROPY_BYTES];
         entropy[..8].copy_from_slice(&self.number().to_be_bytes());
@@ -207,7 +207,7 @@ impl World {
         }
     }
 
-    /// A request to issue keys called so, for one owner.
+    /// Returns a request to issue keys of these names, for one owner.
     pub fn issue_request(&self, owner: &str, names: &[&str], expiry: ExpiryWish) -> IssueRequest {
         let orders: Vec<_> = names
             .iter()
@@ -268,7 +268,7 @@ impl World {
         self.store.change(context(), self.change_request(id, transition)).await
     }
 
-    /// Changes many keys; gives what came of it, and what the observer was told.
+    /// Changes many keys. Returns the result, and the commits that the observer was notified of.
     pub async fn change_many(
         &self,
         ids: &[KeyId],
@@ -325,12 +325,12 @@ impl World {
         }
     }
 
-    /// How many keys a query finds in all.
+    /// Counts the keys that match a query.
     pub async fn count(&self, query: KeyQuery) -> u64 {
         self.store.list(query).await.unwrap().total.unwrap().count
     }
 
-    /// The names that a query gives, in its order.
+    /// Returns the names that a query finds, in its order.
     pub async fn names(&self, query: KeyQuery) -> Vec<String> {
         let page = self.store.list(query).await.unwrap();
         page.keys.iter().map(|record| record.key.name.to_string()).collect()

@@ -1,4 +1,4 @@
-//! Statements of a write transaction with what they are about.
+//! Builds statements of a write transaction with their parameters.
 
 use super::{APPEND, CURRENT_CREDENTIALS, IS_USER_BLOCKED, LOCK_KEY, MARK, NAME_TAKEN};
 use crate::folded::folded;
@@ -9,7 +9,7 @@ use keyreeve_core::lifecycle::State;
 use keyreeve_core::text::{Name, Slug, Subject};
 use keyreeve_core::{Key, KeyId, Timestamp, UserId};
 
-/// Binds every column of a key, in the order that both statements above have.
+/// Binds every column of a key, in the order of the statements that insert and update one.
 pub(super) fn key_statement<'q>(sql: &'static str, key: &'q Key) -> Statement<'q> {
     let statement = query_of(sql, 27)
         .bind(key.id.bytes())
