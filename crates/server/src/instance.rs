@@ -202,7 +202,7 @@ impl Instance {
         };
         let serving = ready.faces.into_iter().map(start).collect();
         let (stop_ops, stopping_ops) = watch::channel(false);
-        // Runs until the very end: a stop tells verifiers to leave, and this closes those that do not.
+        // Runs until the very end: a stop asks verifiers to leave, and this closes those that do not.
         tokio::spawn(verifiers::sweep(app.clone(), stopping_ops.clone()));
         let ops = Listening::start(ready.ops, Face::Ops, app.clone(), stopping_ops);
         for tls in tls.all() {
