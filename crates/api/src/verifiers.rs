@@ -21,7 +21,7 @@ pub enum ChildSays {
         /// Most secrets that it remembers.
         capacity: usize,
         /// The longest lease that it requests, in ms; omitted, the server's own. A short lease makes changes wait less
-        /// for a verifier that hangs, and makes the verifier wait less for an unreachable server.
+        /// for a verifier that does not respond, and makes the verifier wait less for an unreachable server.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         lease_ms: Option<u64>,
     },

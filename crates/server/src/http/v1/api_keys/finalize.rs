@@ -8,7 +8,7 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use keyreeve_api::keys::{ApiKey, RevokeKey};
 
-/// Make a revocation final now that can still be undone.
+/// Finalize a revocation that can still be undone.
 ///
 /// A separate verb, so that repeating *revoke* never shortens the time in which it can be undone. Refused for a key
 /// that is not being revoked; repeating it succeeds and changes nothing.
