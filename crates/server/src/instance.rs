@@ -235,6 +235,7 @@ impl Instance {
         if self.app.authority().dismiss_children(VERIFIERS_PATIENCE_MS).await {
             self.app.marker().remove();
         }
+        // Entries first, then the checkpoint over them; the lease is released after the last write.
         self.app.authority().flush_activity().await;
         write_refusals(&self.app, true).await;
         self.app.record_checkpoint().await;

@@ -236,6 +236,7 @@ impl Table {
         let Some(occupant) = self.remove(number) else {
             return false;
         };
+        // The seat is free at once. The descriptor is open until the connection ends, which `leaving` counts.
         occupant.is_evicted.store(true, Ordering::Release);
         shared.leaving.fetch_add(1, Ordering::AcqRel);
         shared.evicted.fetch_add(1, Ordering::Relaxed);

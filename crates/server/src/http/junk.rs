@@ -64,6 +64,7 @@ impl Junk {
         if now.duration_since(count.since) >= WINDOW {
             (count.since, count.found_nothing) = (now, 0);
         }
+        // Running look-ups count too, or a burst could exceed the limit before its first result.
         if count.found_nothing.saturating_add(count.under_way) >= JUNK_MAX {
             let wait = WINDOW.saturating_sub(now.duration_since(count.since)).as_secs() + 1;
             let detail = "This address has shown too many secrets that nobody has. Wait, then try again.";

@@ -116,6 +116,7 @@ impl GitHubKeys {
             ASKED_MS
         };
         if age(&known).is_none_or(|age| age >= patience) {
+            // Before the fetch, so that a failing source is asked at most once a minute too.
             known.asked_at = Some(now);
             if let Err(error) = self.refresh(&mut known).await {
                 tracing::warn!(%error, source = %self.source, "GitHub's public keys could not be read");
