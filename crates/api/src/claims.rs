@@ -1,4 +1,4 @@
-//! Claims: a JSON object, kept as the text it came as.
+//! Claims: a JSON object, stored as the text in which it arrived.
 
 use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -39,7 +39,7 @@ impl<'de> Deserialize<'de> for ClaimsText {
     }
 }
 
-/// Walks a JSON value and refuses repeated keys and deep nesting. Builds nothing.
+/// Visits a JSON value and refuses repeated keys and deep nesting. Builds no value.
 struct Checked {
     depth: usize,
 }

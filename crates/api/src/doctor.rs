@@ -1,24 +1,24 @@
-//! What `keyreeve doctor` finds.
+//! The findings of `keyreeve doctor`.
 
 use serde::Serialize;
 
-/// What was looked at, and what was found.
+/// The result of an examination.
 #[derive(Debug, Serialize)]
 pub struct Diagnosis {
     /// Whether nothing was found.
     pub ok: bool,
-    /// What was looked at: `settings`, `files`, `data`, `server`.
+    /// The areas that were examined: `settings`, `files`, `data`, `server`.
     pub examined: Vec<&'static str>,
-    /// What was found, the worst first.
+    /// The findings, the worst first.
     pub findings: Vec<Finding>,
 }
 
-/// One thing that is not as it should be.
+/// One problem.
 #[derive(Debug, Serialize)]
 pub struct Finding {
-    /// Its name, which does not change.
+    /// Its name, which never changes.
     pub id: &'static str,
-    /// `danger` (somebody can do harm, or something can be lost), `warning` (it may come to that) or `advice`.
+    /// `danger` (an attacker can do harm, or data can be lost), `warning` (it may lead to that) or `advice`.
     pub severity: &'static str,
     /// What was found.
     pub what: String,
@@ -26,6 +26,6 @@ pub struct Finding {
     pub why: &'static str,
     /// What to do.
     pub fix: &'static str,
-    /// Where it is explained.
+    /// The section of the documentation.
     pub docs: String,
 }

@@ -1,4 +1,4 @@
-//! Reading JSON strictly, and saying what is wrong with it without repeating it.
+//! Parses JSON strictly, and describes errors without repeating what was sent.
 
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
@@ -10,13 +10,13 @@ use std::marker::PhantomData;
 /// Why a body was refused.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct JsonError {
-    /// The field, as a path such as `items[3].name`; empty if it is the whole body.
+    /// The field, as a path such as `items[3].name`; empty for the body itself.
     pub field: String,
-    /// What is wrong with it, beginning in lower case. Holds nothing that the caller sent but names of fields.
+    /// What is wrong, beginning in lower case. Contains nothing that the caller sent except names of fields.
     pub what: String,
 }
 
-/// A JSON object, and nothing else: serde would also take an array whose items are the fields in order.
+/// A JSON object only: serde would also accept an array with the fields in order.
 #[derive(Debug)]
 pub struct Object<T>(pub T);
 
@@ -38,7 +38,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     }
 }
 
-/// Tells a field that is null from one that is left out.
+/// Distinguishes a null field from an omitted one (`deserialize_with`).
 pub(crate) fn given<'de, T, D>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
 where
     T: Deserialize<'de>,
@@ -47,13 +47,13 @@ where
     Option::<T>::deserialize(deserializer).map(Some)
 }
 
-/// Reads a list of objects (`deserialize_with`).
+/// Parses a list of objects (`deserialize_with`).
 pub(crate) fn objects<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
     let objects = Vec::<Object<T>>::deserialize(deserializer)?;
     Ok(objects.into_iter().map(|Object(value)| value).collect())
 }
 
-/// Reads a whole body, which is one object. The fast way first; only a refused body is read again to find out where it is wrong.
+/// Parses a complete body, which is one object. Only a refused body is parsed a second time, to locate the error.
 pub fn parse<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, JsonError> {
     match serde_json::from_slice(body) {
         Ok(Object(value)) => Ok(value),
@@ -81,7 +81,7 @@ fn explain<'de, T: Deserialize<'de>>(body: &'de [u8], error: &serde_json::Error)
     }
     let mut reader = serde_json::Deserializer::from_slice(body);
     match serde_path_to_error::deserialize::<_, Object<T>>(&mut reader) {
-        // Something follows the value.
+        // Data follows the value.
         Ok(_) => whole("has something after its JSON value".to_owned()),
         Err(error) => {
             let path = error.path().to_string();
@@ -91,7 +91,7 @@ fn explain<'de, T: Deserialize<'de>>(body: &'de [u8], error: &serde_json::Error)
     }
 }
 
-/// serde names the missing or unknown field only in its message; it belongs to the path.
+/// serde names a missing or unknown field only in its message; the path needs it too.
 fn located(path: String, what: String) -> JsonError {
     for (start, meaning) in [
         ("missing field `", "is required"),
@@ -119,7 +119,7 @@ fn located(path: String, what: String) -> JsonError {
     JsonError { field: path, what }
 }
 
-/// The name of an unknown field is the caller's own text: it is told only if it can be nothing but a name.
+/// The name of an unknown field is text of the caller: it is repeated only if it cannot be anything but a name.
 fn may_be_told(path: &str) -> bool {
     let is_name = |part: &str| {
         (1..=32).contains(&part.len())
@@ -139,7 +139,7 @@ fn joined(path: &str, field: &str) -> String {
     }
 }
 
-/// serde repeats what it found (`invalid type: string "…"`): only what was expected may be told, and the place.
+/// serde repeats the value that it found (`invalid type: string "…"`): only the expectation and the place are kept.
 fn without_values(message: &str) -> String {
     let message = message.rsplit_once(" at line ").map_or(message, |(head, _)| head);
     let is_about_value = message.starts_with("invalid type: ")

@@ -1,4 +1,4 @@
-//! Reports of secrets that were found where they must not be. No request type here prints itself: they hold secrets.
+//! Reports of leaked secrets. Request types here have no `Debug`, because they contain secrets.
 
 use crate::json::{self, Object};
 use serde::{Deserialize, Serialize};
@@ -6,10 +6,10 @@ use utoipa::ToSchema;
 
 /// Most secrets in one report.
 pub const LEAKS_MAX: usize = 100;
-/// Most characters of the address where a secret was found.
+/// Most characters of the URL where a secret was found.
 pub const URL_CHARS_MAX: usize = 2_000;
 
-/// Secrets that were found: one, or several as `items`.
+/// Leaked secrets: one, or several as `items`.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_debug_implementations, reason = "it holds plaintext secrets")]
@@ -17,16 +17,16 @@ pub struct ReportLeaks {
     /// The secret.
     #[schema(nullable)]
     pub secret: Option<String>,
-    /// The same, by the name that it has in verification.
+    /// The secret, under its name in verification.
     #[schema(nullable)]
     pub key: Option<String>,
     /// What found it, for example `gitleaks` or `ci`.
     #[schema(nullable, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     pub source: Option<String>,
-    /// Where: an http or https address. What could be a credential in it is not kept.
+    /// Where it was found: an http or https URL. Parts that could be a credential are not stored.
     #[schema(nullable, max_length = 2000)]
     pub url: Option<String>,
-    /// What else there is to say.
+    /// Further remarks.
     #[schema(nullable, max_length = 1000)]
     pub note: Option<String>,
     /// Several secrets, instead of all the other fields.
@@ -35,7 +35,7 @@ pub struct ReportLeaks {
     pub items: Option<Vec<LeakItem>>,
 }
 
-/// A secret that was found.
+/// A leaked secret.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_debug_implementations, reason = "it holds a plaintext secret")]
@@ -43,16 +43,16 @@ pub struct LeakItem {
     /// The secret.
     #[schema(nullable)]
     pub secret: Option<String>,
-    /// The same, by the name that it has in verification.
+    /// The secret, under its name in verification.
     #[schema(nullable)]
     pub key: Option<String>,
     /// What found it.
     #[schema(nullable, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     pub source: Option<String>,
-    /// Where.
+    /// Where it was found.
     #[schema(nullable, max_length = 2000)]
     pub url: Option<String>,
-    /// What else there is to say.
+    /// Further remarks.
     #[schema(nullable, max_length = 1000)]
     pub note: Option<String>,
 }
@@ -62,33 +62,33 @@ fn several<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<V
     Ok(items.map(|items| items.into_iter().map(|Object(item)| item).collect()))
 }
 
-/// The answer to every report, whatever was in it.
+/// The answer to every report, whatever it contains.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct LeaksAccepted {
     /// Always true.
     pub accepted: bool,
 }
 
-/// A match of GitHub's secret scanning. What GitHub adds to it later is not looked at.
+/// A match of GitHub's secret scanning. Fields that GitHub may add are ignored.
 #[derive(Deserialize, ToSchema)]
 #[expect(missing_debug_implementations, reason = "it holds a plaintext secret")]
 pub struct GitHubMatch {
     /// The text that matched.
     pub token: String,
-    /// What GitHub calls this kind of secret.
+    /// GitHub's name of this kind of secret.
     #[serde(rename = "type")]
     pub kind: String,
-    /// Where it is to be seen; may be empty.
+    /// Where it can be seen; may be empty.
     #[serde(default)]
     #[schema(nullable)]
     pub url: Option<String>,
-    /// In what: `commit`, `content`, `issue_comment`, …
+    /// Where it was found: `commit`, `content`, `issue_comment`, …
     #[serde(default)]
     #[schema(nullable)]
     pub source: Option<String>,
 }
 
-/// Reads the matches of a body, which is a list of objects.
+/// Parses the matches of a body, which is a list of objects.
 pub fn github_matches(body: &[u8]) -> Result<Vec<GitHubMatch>, json::JsonError> {
     let matches: Vec<Object<GitHubMatch>> = serde_json::from_slice(body).map_err(|error| json::JsonError {
         field: String::new(),
@@ -101,12 +101,12 @@ pub fn github_matches(body: &[u8]) -> Result<Vec<GitHubMatch>, json::JsonError> 
     Ok(matches.into_iter().map(|Object(found)| found).collect())
 }
 
-/// What GitHub is told of a match.
+/// The answer to GitHub about a match.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct GitHubLabel {
-    /// SHA-256 of the text, in hexadecimal digits: the text itself is not sent once more.
+    /// SHA-256 of the text, in hexadecimal digits: the text itself is not repeated.
     pub token_hash: String,
-    /// What GitHub calls this kind of secret.
+    /// GitHub's name of this kind of secret.
     pub token_type: String,
     /// `true_positive` if a key has or had this secret, else `false_positive`.
     #[schema(pattern = "^(true_positive|false_positive)$")]

@@ -1,7 +1,7 @@
-//! What goes over the wire: requests, answers, error codes. Times are Unix milliseconds, as on Clerk's wire.
+//! The wire types: requests, answers, error codes. Times are Unix milliseconds, as on Clerk's wire.
 //!
-//! Requests are strict: unknown fields, repeated fields and wrong types are refused, and the refusal names the field
-//! but never repeats what was in it, because it may be a secret.
+//! Requests are strict: unknown fields, repeated fields and wrong types are refused. The error names the field but
+//! never repeats its value, which may be a secret.
 
 pub mod audit;
 pub mod check_policies;

@@ -1,107 +1,107 @@
-//! Limits of a key on the wire, and as people write them on a line.
+//! Limits of a key, on the wire and as one line of text.
 
 use crate::seconds::Whole;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use utoipa::ToSchema;
 
-/// A wish for a limit: a rate if it says `seconds`, a quota if it says `period`.
+/// A limit: a rate if it has `seconds`, a quota if it has `period`.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KeyLimit {
-    /// What it is called, also in `RateLimit` and `RateLimit-Policy`; no other limit of the key has the name.
+    /// Its name, also in `RateLimit` and `RateLimit-Policy`; unique within the key.
     #[schema(pattern = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length = 32, example = "per-minute")]
     pub name: String,
-    /// Most uses in the time.
+    /// Most uses in its time.
     #[schema(value_type = u64, minimum = 1, maximum = 1_000_000_000_000_u64)]
     pub limit: Whole,
-    /// A rate: the time in seconds, at most a day. Uses come back evenly over it.
+    /// Of a rate: the time in seconds, at most a day. Uses become available again evenly over it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 86400, nullable)]
     pub seconds: Option<Whole>,
-    /// A rate: most uses at once, after a pause; `limit` if it is left out.
+    /// Of a rate: most uses at once after a pause; `limit` if omitted.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 1_000_000_000, nullable)]
     pub burst: Option<Whole>,
-    /// A rate: whether all nodes together never let through more, for which they ask the database now and then. Left out
-    /// or false: each node counts by itself. Quotas are always hard.
+    /// Of a rate: whether all nodes together never exceed it, for which they query the database from time to time.
+    /// Omitted or false: each node counts separately. Quotas are always hard.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable)]
     pub hard: Option<bool>,
-    /// A quota: `hour`, `day` or `month` of the calendar in UTC, or `total` for the whole life of the key.
+    /// Of a quota: `hour`, `day` or `month` of the calendar in UTC, or `total` for the lifetime of the key.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(pattern = "^(hour|day|month|total)$", nullable)]
     pub period: Option<String>,
 }
 
-/// A network of an allow list, as the published document describes it.
+/// A network of an allow-list, as the published document describes it.
 #[derive(Debug, ToSchema)]
 #[schema(value_type = String, max_length = 43, example = "192.0.2.0/24")]
 pub struct NetworkText(pub String);
 
-/// How a limit stands, in a verdict.
+/// The state of a limit, in a verdict.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct LimitStanding {
     /// Its name.
     pub name: String,
     /// Most uses in its time.
     pub limit: u64,
-    /// Uses that would be let through now, as far as is known here.
+    /// Uses that would be allowed now, as far as this node knows.
     pub remaining: u64,
-    /// Seconds until all of them would be again; null is never.
+    /// Seconds until all uses are available again; null is never.
     #[schema(required, nullable)]
     pub reset_seconds: Option<u64>,
 }
 
-/// How the limits of a key stand.
+/// The state of a key's limits.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct KeyLimits {
     /// Every limit.
     pub data: Vec<KeyLimitUse>,
 }
 
-/// The consumption of one limit: what is used and what remains.
+/// The consumption of one limit: used and remaining uses.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct KeyLimitUse {
     /// Its name.
     pub name: String,
     /// Most uses in its time.
     pub limit: u64,
-    /// A quota: uses of the present period. Null for a rate, which has none.
+    /// Of a quota: uses in the present period. Null for a rate, which has none.
     #[schema(required, nullable)]
     pub used: Option<u64>,
-    /// Uses that would be let through now.
+    /// Uses that would be allowed now.
     pub remaining: u64,
-    /// Seconds until all of them would be again; null is never.
+    /// Seconds until all uses are available again; null is never.
     #[schema(required, nullable)]
     pub reset_seconds: Option<u64>,
-    /// Whether this is what this node alone has counted: a rate without `hard`.
+    /// Whether only this node's uses are counted: a rate without `hard`.
     pub is_of_this_node: bool,
 }
 
-/// What the relying service passes on to its own caller, as it is.
+/// Header fields that the relying service passes on to its own client unchanged.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct LimitHeaders {
-    /// How the limits stand (draft-ietf-httpapi-ratelimit-headers).
+    /// The state of the limits (draft-ietf-httpapi-ratelimit-headers).
     #[serde(rename = "RateLimit")]
     #[schema(example = "\"per-minute\";r=119;t=1")]
     pub rate_limit: String,
-    /// What they are.
+    /// The limits.
     #[serde(rename = "RateLimit-Policy")]
     #[schema(example = "\"per-minute\";q=120;w=60")]
     pub rate_limit_policy: String,
-    /// When it may be tried again, in seconds (RFC 9110, section 10.2.3); only where it was refused and will be good again.
+    /// Seconds to wait (RFC 9110, section 10.2.3); only if the use was denied and will be allowed again.
     #[serde(rename = "Retry-After", skip_serializing_if = "Option::is_none")]
     #[schema(example = "1")]
     pub retry_after: Option<String>,
 }
 
-/// The form of a line, for whoever wrote another one.
+/// The format of a line, for error messages.
 pub const LINE_FORM: &str = "NAME COUNT/TIME, where TIME is a number with s, m or h for a rate, with `burst N` and `hard` \
                              after it if wanted, or hour, day, month or total for a quota";
 
 impl KeyLimit {
-    /// Reads a line such as `per-minute 120/60s burst 20 hard` or `monthly 10000/month`; `None` if it is none.
+    /// Parses a line such as `per-minute 120/60s burst 20 hard` or `monthly 10000/month`; `None` if it is malformed.
     pub fn of_line(line: &str) -> Option<Self> {
         let mut words = line.split_ascii_whitespace();
         let name = words.next()?.trim_end_matches(':').to_owned();
@@ -179,7 +179,7 @@ mod tests {
         ] {
             assert_eq!(KeyLimit::of_line(line), None, "{line}");
         }
-        // Whether there is such a period is said by whoever takes the wish.
+        // The period is validated later, with the request.
         assert_eq!(KeyLimit::of_line("x 1/week").unwrap().period.as_deref(), Some("week"));
     }
 }

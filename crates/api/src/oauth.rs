@@ -1,12 +1,12 @@
 //! OAuth 2.0 on the wire: introspection (RFC 7662), revocation (RFC 7009), metadata (RFC 8414, RFC 9728). Times are
-//! whole Unix seconds here, as those papers have it.
+//! integer Unix seconds here, as these RFCs require.
 
 use crate::text::ReasonText;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-/// The form of a question, for the published document.
+/// The form of an introspection, for the published document.
 #[derive(ToSchema)]
 #[schema(as = IntrospectionRequest)]
 #[expect(missing_debug_implementations, reason = "it holds a plaintext secret")]
@@ -14,7 +14,7 @@ pub struct IntrospectForm {
     /// The API key.
     #[schema(min_length = 1)]
     pub token: String,
-    /// Not looked at: there is one type of token.
+    /// Ignored: there is one type of token.
     pub token_type_hint: Option<String>,
 }
 
@@ -23,36 +23,36 @@ pub struct IntrospectForm {
 #[schema(as = RevocationRequest)]
 #[expect(missing_debug_implementations, reason = "it holds a plaintext secret")]
 pub struct RevokeForm {
-    /// The API key, which ends itself.
+    /// The API key, which is revoked.
     #[schema(min_length = 1)]
     pub token: String,
-    /// Not looked at: there is one type of token.
+    /// Ignored: there is one type of token.
     pub token_type_hint: Option<String>,
-    /// Why, in words. Ours beyond RFC 7009.
+    /// The reason, in words. An extension of RFC 7009.
     #[schema(value_type = Option<ReasonText>)]
     pub revocation_reason: Option<String>,
-    /// Why, as a code: `key_compromise` and `leaked` are final under every policy. Ours beyond RFC 7009.
+    /// The reason, as a code: `key_compromise` and `leaked` are final under every policy. An extension of RFC 7009.
     #[schema(
         pattern = "^(unspecified|key_compromise|leaked|superseded|affiliation_changed|cessation|privilege_withdrawn)$"
     )]
     pub reason_code: Option<String>,
 }
 
-/// Whether a token is good. Of one that is not, nothing else is told.
+/// Whether a token is accepted. An inactive one has no other field.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Introspection {
-    /// Whether it is.
+    /// Whether it is accepted.
     pub active: bool,
-    /// What is told of a good one.
+    /// The details of an active token.
     #[serde(flatten)]
     #[schema(inline)]
     pub token: Option<ActiveToken>,
 }
 
-/// What is told of a token that is good.
+/// The details of an active token.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ActiveToken {
-    /// The key's scopes with a space between; empty if it has none.
+    /// The key's scopes, separated by spaces; empty if it has none.
     #[schema(required = false)]
     pub scope: String,
     /// The key's id.
@@ -61,14 +61,14 @@ pub struct ActiveToken {
     /// `Bearer`.
     #[schema(required = false)]
     pub token_type: &'static str,
-    /// Until when the answer may be relied on: the end of the key, but never later than the setting
-    /// `introspection.max_exp` from now, because gateways remember an answer until then.
+    /// Until when the answer may be relied on: the end of the key, but at most the setting `introspection.max_exp` from
+    /// now, because gateways cache an answer until then.
     #[schema(required = false)]
     pub exp: i64,
     /// When the key was issued.
     #[schema(required = false)]
     pub iat: i64,
-    /// From when on it is good.
+    /// From when the key is valid.
     #[schema(required = false)]
     pub nbf: i64,
     /// The key's owner.
@@ -77,19 +77,19 @@ pub struct ActiveToken {
     /// The key's tenant.
     #[schema(required = false)]
     pub aud: String,
-    /// This server, if it knows by which name it is called.
+    /// This server, if its public name is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false)]
     pub iss: Option<String>,
     /// The key's id.
     #[schema(required = false)]
     pub jti: String,
-    /// What RFC 7662 has no words for.
+    /// Fields that RFC 7662 does not have.
     #[schema(required = false)]
     pub keyreeve: TokenDetails,
 }
 
-/// What only Keyreeve tells of a token.
+/// Keyreeve's own details of a token.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct TokenDetails {
     /// The key's tenant.
@@ -104,14 +104,14 @@ pub struct TokenDetails {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub claims: Option<Box<RawValue>>,
-    /// When it really expires, in Unix ms; left out is never.
+    /// The actual expiry of the key, in Unix ms; omitted is never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expiration: Option<i64>,
-    /// Every change up to this revision was taken into account.
+    /// Every change up to this revision was applied.
     pub revision: u64,
 }
 
-/// What an OAuth client may find here (RFC 8414, section 2).
+/// The authorization server metadata (RFC 8414, section 2).
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AuthorizationServer {
     /// This server's name.
@@ -120,25 +120,25 @@ pub struct AuthorizationServer {
     pub response_types_supported: [&'static str; 0],
     /// None.
     pub grant_types_supported: [&'static str; 0],
-    /// Where to ask whether a key is good.
+    /// Where to introspect a key.
     pub introspection_endpoint: String,
     /// Root keys, by HTTP basic or as a bearer token.
     pub introspection_endpoint_auth_methods_supported: [&'static str; 2],
-    /// Where a key ends itself.
+    /// Where a key is revoked by possession.
     pub revocation_endpoint: String,
     /// Possession of the key is enough.
     pub revocation_endpoint_auth_methods_supported: [&'static str; 1],
 }
 
-/// What takes API keys here (RFC 9728, section 2).
+/// The protected resource metadata (RFC 9728, section 2).
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ProtectedResource {
     /// This server.
     pub resource: String,
-    /// Who says whether a key is good.
+    /// The server that introspects keys.
     pub authorization_servers: [String; 1],
-    /// Where a key is presented.
+    /// How a key is presented.
     pub bearer_methods_supported: [&'static str; 1],
-    /// For people.
+    /// A name for people.
     pub resource_name: &'static str,
 }

@@ -11,53 +11,53 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use utoipa::ToSchema;
 
-/// A wish for a policy: a preset fills everything, given fields override it. Without `preset` the tenant's own is
-/// taken.
+/// A policy to set: a preset supplies all values, given fields override it. Without `preset` the tenant's present one
+/// is used.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PutPolicy {
     /// `erase`, `hold`, `keep` or `standard`.
     #[schema(nullable, pattern = "^(erase|hold|keep|standard)$")]
     pub preset: Option<String>,
-    /// The start of every new secret.
+    /// The prefix of every new secret.
     #[schema(nullable, pattern = "^[a-z][a-z0-9]{1,15}(_[a-z0-9]{1,15})?$", example = "uspl")]
     pub prefix: Option<String>,
     /// Whether two usable keys of one owner may have the same name: `unique` or `any`.
     #[schema(nullable, pattern = "^(unique|any)$")]
     pub names: Option<String>,
-    /// How many keys.
+    /// The number of keys.
     #[schema(value_type = Option<PutLimit>)]
     pub limit: Option<Object<PutLimit>>,
-    /// How long keys live.
+    /// The lifetime of keys.
     #[schema(value_type = Option<PutExpiry>)]
     pub expiry: Option<Object<PutExpiry>>,
-    /// How long an old secret outlives its rotation.
+    /// How long an old secret is accepted after a rotation.
     #[schema(value_type = Option<PutRotate>)]
     pub rotate: Option<Object<PutRotate>>,
-    /// Where "revoke" leads.
+    /// The effect of a revocation.
     #[schema(value_type = Option<PutRevoke>)]
     pub revoke: Option<Object<PutRevoke>>,
-    /// Who may lift a hold.
+    /// Who may re-activate a disabled key.
     #[schema(value_type = Option<PutReactivate>)]
     pub reactivate: Option<Object<PutReactivate>>,
-    /// What lists show.
+    /// The contents of lists.
     #[schema(value_type = Option<PutList>)]
     pub list: Option<Object<PutList>>,
-    /// What denials tell.
+    /// The details of denials.
     #[schema(value_type = Option<PutVerify>)]
     pub verify: Option<Object<PutVerify>>,
-    /// What becomes of a key whose secret was found.
+    /// What happens to a key whose secret leaked.
     #[schema(value_type = Option<PutLeaks>)]
     pub leaks: Option<Object<PutLeaks>>,
-    /// What people may write into keys, by their role. A root key that acts for itself is not bound by it.
+    /// What users may set in keys, by their role. A root key that acts for itself is not restricted by it.
     #[schema(value_type = Option<PutGrant>)]
     pub grant: Option<Object<PutGrant>>,
-    /// What new keys get if nothing is said.
+    /// Defaults of new keys.
     #[schema(value_type = Option<PutNewKeys>)]
     pub new_keys: Option<Object<PutNewKeys>>,
 }
 
-/// How many keys.
+/// The number of keys.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PutLimit {
@@ -65,27 +65,27 @@ pub struct PutLimit {
     #[serde(default, deserialize_with = "crate::json::given")]
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 1_000_000, nullable)]
     pub keys_per_subject: Option<Option<Whole>>,
-    /// Whether an expired key still holds its place.
+    /// Whether an expired key counts.
     #[schema(nullable)]
     pub count_expired: Option<bool>,
 }
 
-/// How long keys live, in whole days.
+/// The lifetime of keys, in days.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PutExpiry {
-    /// What dialogs offer, ascending.
+    /// The choices of dialogs, ascending.
     #[schema(value_type = Option<Vec<u32>>, max_items = 32)]
     pub choices_days: Option<Vec<Whole>>,
-    /// Whether another number of days or seconds than the choices may be asked for. Where it is false, create, rotate and
-    /// update take only the choices, and never where `allow_never` is true.
+    /// Whether other lifetimes than the choices may be requested. If false, create, rotate and update accept only the
+    /// choices, and never if `allow_never` is true.
     #[schema(nullable)]
     pub custom: Option<bool>,
-    /// What a key gets when nothing is asked for; null is never, or the longest that is allowed.
+    /// The expiry of a key for which none is requested; null is never, or the longest that is allowed.
     #[serde(default, deserialize_with = "crate::json::given")]
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 36_525, nullable)]
     pub default_days: Option<Option<Whole>>,
-    /// Longest finite life; null is no bound.
+    /// Longest finite lifetime; null is no bound.
     #[serde(default, deserialize_with = "crate::json::given")]
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 36_525, nullable)]
     pub max_days: Option<Option<Whole>>,
@@ -100,64 +100,64 @@ pub struct PutExpiry {
     pub renew_expired: Option<bool>,
 }
 
-/// How long an old secret outlives its rotation, in seconds.
+/// How long an old secret is accepted after a rotation, in seconds.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PutRotate {
-    /// When nothing is asked for.
+    /// The overlap if none is requested.
     #[schema(value_type = Option<u64>, nullable, maximum = 31_622_400)]
     pub overlap_default_seconds: Option<Whole>,
-    /// The longest that may be asked for.
+    /// The longest overlap that may be requested.
     #[schema(value_type = Option<u64>, nullable, maximum = 31_622_400)]
     pub overlap_max_seconds: Option<Whole>,
 }
 
-/// Where "revoke" leads.
+/// The effect of a revocation.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PutRevoke {
     /// How long a revocation can be undone: `never`, `always`, or seconds.
     #[schema(value_type = Option<Undo>)]
     pub undo: Option<Undo>,
-    /// What becomes of the record: `keep`, `hide` or `erase`.
+    /// What happens to the record: `keep`, `hide` or `erase`.
     #[schema(nullable, pattern = "^(keep|hide|erase)$")]
     pub after: Option<String>,
-    /// What a person must confirm: `none`, `dialog` or `phrase`.
+    /// The confirmation that the dashboard requires: `none`, `dialog` or `phrase`.
     #[schema(nullable, pattern = "^(none|dialog|phrase)$")]
     pub confirm: Option<String>,
-    /// Whether a reason is asked for: `off`, `optional` or `required`.
+    /// Whether a reason is requested: `off`, `optional` or `required`.
     #[schema(nullable, pattern = "^(off|optional|required)$")]
     pub reason: Option<String>,
 }
 
-/// Who may lift a hold.
+/// Who may re-activate a disabled key.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PutReactivate {
-    /// An administrator's hold can be lifted only by an administrator.
+    /// A key that an administrator disabled can be re-activated only by an administrator.
     #[schema(nullable)]
     pub sticky: Option<bool>,
 }
 
-/// What lists show.
+/// The contents of lists.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PutList {
-    /// When nothing is asked for: `usable` or `all`.
+    /// The default filter: `usable` or `all`.
     #[schema(nullable, pattern = "^(usable|all)$")]
     pub default: Option<String>,
 }
 
-/// What denials tell.
+/// The details of denials.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PutVerify {
-    /// `none`, or `owner_safe`: disabled and expired are told apart.
+    /// `none`, or `owner_safe`: denials distinguish disabled and expired keys.
     #[schema(nullable, pattern = "^(none|owner_safe)$")]
     pub reveal: Option<String>,
 }
 
-/// What becomes of a key whose secret was found where it must not be.
+/// What happens to a key whose secret leaked.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PutLeaks {
@@ -173,7 +173,7 @@ pub enum Undo {
     Never,
     /// As long as the key exists.
     Always,
-    /// So many seconds.
+    /// This many seconds.
     Seconds(u64),
 }
 
@@ -237,52 +237,52 @@ impl<'de> Deserialize<'de> for Undo {
     }
 }
 
-/// A tenant's policy, whole.
+/// A tenant's complete policy.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Policy {
     /// The preset it started from.
     pub preset: &'static str,
-    /// The start of every new secret.
+    /// The prefix of every new secret.
     pub prefix: String,
     /// `unique` or `any`.
     pub names: &'static str,
-    /// How many keys.
+    /// The number of keys.
     pub limit: Limit,
-    /// How long keys live.
+    /// The lifetime of keys.
     pub expiry: Expiry,
-    /// How long an old secret outlives its rotation.
+    /// How long an old secret is accepted after a rotation.
     pub rotate: Rotate,
-    /// Where "revoke" leads.
+    /// The effect of a revocation.
     pub revoke: Revoke,
-    /// Who may lift a hold.
+    /// Who may re-activate a disabled key.
     pub reactivate: Reactivate,
-    /// What lists show.
+    /// The contents of lists.
     pub list: List,
-    /// What denials tell.
+    /// The details of denials.
     pub verify: Verify,
-    /// What becomes of a key whose secret was found.
+    /// What happens to a key whose secret leaked.
     pub leaks: Leaks,
-    /// What people may write into keys, by their role.
+    /// What users may set in keys, by their role.
     pub grant: Grant,
-    /// What new keys get if nothing is said.
+    /// Defaults of new keys.
     pub new_keys: NewKeys,
-    /// Existing keys that this policy would not allow today; they keep working. Only in the answer to a change.
+    /// Existing keys that this policy would not allow now; they keep working. Only in the answer to a change.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_allowed_today: Option<NotAllowed>,
 }
 
-/// How many keys.
+/// The number of keys.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = PolicyLimit)]
 pub struct Limit {
     /// Most keys of one owner that count; null is no limit.
     #[schema(required, nullable)]
     pub keys_per_subject: Option<u32>,
-    /// Whether an expired key still holds its place.
+    /// Whether an expired key counts.
     pub count_expired: bool,
 }
 
-/// How long keys live, in whole days.
+/// The lifetime of keys, in days.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = PolicyExpiry)]
 #[expect(
@@ -290,14 +290,14 @@ pub struct Limit {
     reason = "each is a switch of the policy by this name"
 )]
 pub struct Expiry {
-    /// What dialogs offer.
+    /// The choices of dialogs.
     pub choices_days: Vec<u32>,
-    /// Whether another life than the choices may be asked for.
+    /// Whether other lifetimes than the choices may be requested.
     pub custom: bool,
-    /// What a key gets when nothing is asked for.
+    /// The expiry of a key for which none is requested.
     #[schema(required, nullable)]
     pub default_days: Option<u32>,
-    /// Longest finite life.
+    /// Longest finite lifetime.
     #[schema(required, nullable)]
     pub max_days: Option<u32>,
     /// Whether a key may never expire.
@@ -308,47 +308,47 @@ pub struct Expiry {
     pub renew_expired: bool,
 }
 
-/// How long an old secret outlives its rotation, in seconds.
+/// How long an old secret is accepted after a rotation, in seconds.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = PolicyRotate)]
 pub struct Rotate {
-    /// When nothing is asked for.
+    /// The overlap if none is requested.
     pub overlap_default_seconds: u64,
-    /// The longest that may be asked for.
+    /// The longest overlap that may be requested.
     pub overlap_max_seconds: u64,
 }
 
-/// Where "revoke" leads.
+/// The effect of a revocation.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = PolicyRevoke)]
 pub struct Revoke {
     /// How long a revocation can be undone.
     pub undo: Undo,
-    /// What becomes of the record.
+    /// What happens to the record.
     pub after: &'static str,
-    /// What a person must confirm.
+    /// The confirmation that the dashboard requires.
     pub confirm: &'static str,
-    /// Whether a reason is asked for.
+    /// Whether a reason is requested.
     pub reason: &'static str,
 }
 
-/// Who may lift a hold.
+/// Who may re-activate a disabled key.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = PolicyReactivate)]
 pub struct Reactivate {
-    /// An administrator's hold can be lifted only by an administrator.
+    /// A key that an administrator disabled can be re-activated only by an administrator.
     pub sticky: bool,
 }
 
-/// What lists show.
+/// The contents of lists.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = PolicyList)]
 pub struct List {
-    /// When nothing is asked for.
+    /// The default filter.
     pub default: &'static str,
 }
 
-/// What denials tell.
+/// The details of denials.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = PolicyVerify)]
 pub struct Verify {
@@ -356,7 +356,7 @@ pub struct Verify {
     pub reveal: &'static str,
 }
 
-/// What becomes of a key whose secret was found where it must not be.
+/// What happens to a key whose secret leaked.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = PolicyLeaks)]
 pub struct Leaks {
@@ -364,7 +364,7 @@ pub struct Leaks {
     pub action: &'static str,
 }
 
-/// Keys that a policy would not allow today.
+/// Keys that a policy would not allow now.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct NotAllowed {
     /// How many there are.
@@ -373,12 +373,12 @@ pub struct NotAllowed {
     pub keys: Vec<NotAllowedKey>,
 }
 
-/// A key that a policy would not allow today.
+/// A key that a policy would not allow now.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct NotAllowedKey {
     /// The key.
     pub id: String,
-    /// What does not fit.
+    /// What the policy does not allow.
     pub why: String,
 }
 

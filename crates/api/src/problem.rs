@@ -1,23 +1,23 @@
-//! The one error body: an RFC 9457 problem and Clerk's error shape in one object.
+//! The one error body: an RFC 9457 problem and Clerk's error format in one object.
 
 use crate::Code;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-/// Which spelling and content type a route uses.
+/// The code names and the content type of a route's errors.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Family {
     /// `/api_keys` routes: Clerk's codes, `application/json`.
     Clerk,
-    /// `/oauth2` routes: our codes, and beside them what OAuth clients read (RFC 6749, section 5.2).
+    /// `/oauth2` routes: Keyreeve's codes, and the fields that OAuth clients read (RFC 6749, section 5.2).
     OAuth,
-    /// All others: our codes, `application/problem+json`.
+    /// All other routes: Keyreeve's codes, `application/problem+json`.
     Problem,
 }
 
 impl Family {
-    /// The content type of an error.
+    /// Returns the content type of an error.
     pub const fn content_type(self) -> &'static str {
         match self {
             Self::Clerk | Self::OAuth => "application/json",
@@ -25,7 +25,7 @@ impl Family {
         }
     }
 
-    /// How a code is spelled.
+    /// Returns a code as this family names it.
     pub const fn spell(self, code: Code) -> &'static str {
         match self {
             Self::Clerk => code.on_clerk_wire(),
@@ -34,19 +34,19 @@ impl Family {
     }
 }
 
-/// Something went wrong: a code, what happened and what to do about it.
+/// An error: a code, what happened and what to do about it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Problem {
     /// The code.
     pub code: Code,
-    /// What happened, why, and what to do: for people. Never holds what the caller sent.
+    /// What happened, why, and what to do, for people. Never contains what the caller sent.
     pub detail: String,
-    /// Facts for programs.
+    /// Fields for programs.
     pub meta: Map<String, Value>,
 }
 
 impl Problem {
-    /// A problem.
+    /// Creates a problem.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
         Self {
             code,
@@ -55,18 +55,18 @@ impl Problem {
         }
     }
 
-    /// A problem with one field of the request.
+    /// Creates a problem with one field of the request.
     pub fn field(field: &str, detail: &str) -> Self {
         Self::new(Code::BadRequest, format!("`{field}` {detail}.")).with("param_name", field)
     }
 
-    /// Adds a fact.
+    /// Adds a field for programs.
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.meta.insert(name.to_owned(), value.into());
         self
     }
 
-    /// The body to send.
+    /// Returns the body of the answer.
     pub fn body(&self, family: Family, request_id: &str) -> ErrorBody {
         let code = family.spell(self.code).to_owned();
         let is_oauth = family == Family::OAuth;
@@ -89,7 +89,8 @@ impl Problem {
     }
 }
 
-/// The characters that a description may have (RFC 6749, section 5.2): no quotation mark, no backslash, only ASCII.
+/// Replaces characters that a description may not have (RFC 6749, section 5.2): quotation marks, backslashes,
+/// non-ASCII.
 fn described(detail: &str) -> String {
     let allowed = |char| match char {
         ' ' | '!' | '#'..='[' | ']'..='~' => char,
@@ -99,17 +100,17 @@ fn described(detail: &str) -> String {
     detail.chars().map(allowed).collect()
 }
 
-/// The error body. Every field is always there, but for those of OAuth, which are on its routes only.
+/// The error body. Every field is always present, except those of OAuth, which are on its routes only.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ErrorBody {
-    /// On `/oauth2` routes: the code in the words of RFC 6749.
+    /// On `/oauth2` routes: the code of RFC 6749.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(pattern = "^(invalid_request|invalid_client|insufficient_scope|temporarily_unavailable|server_error)$")]
     pub error: Option<String>,
     /// On `/oauth2` routes: the same as `detail`, in ASCII.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_description: Option<String>,
-    /// Where the code is explained: a page of this server.
+    /// The page of this server that explains the code.
     #[serde(rename = "type")]
     #[schema(example = "/errors/KEY_LIMIT_REACHED")]
     pub kind: String,
@@ -122,13 +123,13 @@ pub struct ErrorBody {
     pub detail: String,
     /// The stable code.
     pub code: String,
-    /// The request, as in the `X-Request-Id` header.
+    /// The id of the request, as in the header `X-Request-Id`.
     pub request_id: String,
-    /// The same once more, in Clerk's shape.
+    /// The same error in Clerk's format.
     pub errors: Vec<ErrorItem>,
 }
 
-/// An error in Clerk's shape.
+/// An error in Clerk's format.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ErrorItem {
     /// The stable code.
@@ -137,7 +138,7 @@ pub struct ErrorItem {
     pub message: String,
     /// What happened, why, and what to do.
     pub long_message: String,
-    /// Facts for programs, for example `param_name`, or `max` and `used`.
+    /// Fields for programs, for example `param_name`, or `max` and `used`.
     #[schema(value_type = Object)]
     pub meta: Map<String, Value>,
 }

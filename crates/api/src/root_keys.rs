@@ -5,22 +5,22 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use utoipa::ToSchema;
 
-/// A wish for a root key.
+/// A request for a root key.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateRootKey {
-    /// What people call it.
+    /// Its name, for people.
     #[schema(value_type = NameText)]
     pub name: String,
-    /// What it may do, for example `keys:read`. Nobody can give what they do not have.
+    /// Its permissions, for example `keys:read`. A caller cannot give a permission that it does not have.
     #[schema(value_type = Vec<Permission>, max_items = 32)]
     pub permissions: Vec<String>,
-    /// The tenant it is bound to; left out or null is the caller's own reach.
+    /// The tenant to which it is bound; omitted or null is the caller's own reach.
     #[schema(nullable, pattern = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length = 63)]
     pub tenant: Option<String>,
 }
 
-/// A permission, as the published document describes it; on the wire it is a string.
+/// A permission, as the published document describes it. On the wire it is a string.
 #[derive(Debug, ToSchema)]
 #[schema(value_type = String, pattern = "^(keys:read|keys:write|keys:verify|policy:read|policy:write|users:write|users:act|audit:read|tenants:write|root_keys:write)$", example = "keys:read")]
 pub struct Permission(pub String);
@@ -31,21 +31,21 @@ pub struct RootKey {
     /// Its id.
     #[schema(pattern = "^rk_[0-9a-f]{32}$")]
     pub id: String,
-    /// What people call it.
+    /// Its name, for people.
     pub name: String,
-    /// The tenant it is bound to; null is the whole instance.
+    /// The tenant to which it is bound; null is the instance.
     #[schema(required, nullable)]
     pub tenant: Option<String>,
-    /// What it may do.
+    /// Its permissions.
     pub permissions: Vec<String>,
     /// The end of its secret.
     pub last_four: String,
-    /// When it was made, in Unix ms.
+    /// When it was created, in Unix ms.
     pub created_at: i64,
     /// When it was revoked, in Unix ms.
     #[schema(required, nullable)]
     pub revoked_at: Option<i64>,
-    /// The secret: only in the answer that makes it, and never again.
+    /// The secret: only in the answer that creates it, never again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret: Option<String>,
 }

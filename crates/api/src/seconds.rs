@@ -1,25 +1,25 @@
-//! A number of seconds as clients send it: whole, but perhaps written as a decimal (clerk-wire, section 3).
+//! Numbers of seconds as clients send them: integers, but possibly written as decimals (clerk-wire, section 3).
 
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::fmt;
 
-/// Most seconds that make sense: about a hundred years.
+/// Largest accepted number of seconds: about a hundred years.
 pub const SECONDS_MAX: u64 = 3_155_760_000;
 
-/// A whole number of seconds, zero or more. `3600`, `3600.0` and `3.6e3` are the same.
+/// An integer number of seconds, zero or more. `3600`, `3600.0` and `3.6e3` are the same.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Seconds(pub u64);
 
-/// A whole number of seconds above zero.
+/// An integer number of seconds above zero.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct PositiveSeconds(pub u64);
 
-/// A whole number, zero or more, up to 2^53: JSON's `3` and `3.0` are the same.
+/// An integer from zero to 2^53. JSON's `3` and `3.0` are the same.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, serde::Serialize)]
 pub struct Whole(pub u64);
 
-/// The largest whole number that every JSON reader holds exactly.
+/// The largest integer that every JSON reader represents exactly.
 const WHOLE_MAX: u64 = 1 << 53;
 
 impl<'de> Deserialize<'de> for Whole {

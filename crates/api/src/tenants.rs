@@ -6,29 +6,29 @@ use crate::text::NameText;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// A wish for a tenant.
+/// A request for a tenant.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateTenant {
-    /// Its short name; never changes.
+    /// Its short name, which never changes.
     #[schema(pattern = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length = 63, example = "acme")]
     pub slug: String,
     /// Its name for people.
     #[schema(value_type = NameText)]
     pub name: String,
-    /// The preset its policy starts from: `erase`, `hold`, `keep` or `standard` (the default).
+    /// The preset of its policy: `erase`, `hold`, `keep` or `standard` (the default).
     #[schema(nullable, pattern = "^(erase|hold|keep|standard)$")]
     pub preset: Option<String>,
 }
 
-/// What to change about a tenant. What is left out stays as it is.
+/// The changes of a tenant. Omitted fields remain unchanged.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UpdateTenant {
     /// A new name.
     #[schema(value_type = Option<NameText>)]
     pub name: Option<String>,
-    /// `active`, or `suspended`: all the tenant's keys are blocked when the answer comes.
+    /// `active`, or `suspended`: all keys of the tenant are refused when the answer comes.
     #[schema(nullable, pattern = "^(active|suspended)$")]
     pub status: Option<String>,
 }
@@ -40,17 +40,17 @@ pub struct Tenant {
     pub slug: String,
     /// Its name for people.
     pub name: String,
-    /// The preset its policy started from.
+    /// The preset with which its policy began.
     pub preset: &'static str,
-    /// `active`, `suspended`, or `removed` in the answer that removes.
+    /// `active`, `suspended`, or `removed` in the answer to the removal.
     #[schema(pattern = "^(active|suspended|removed)$")]
     pub status: &'static str,
-    /// When it was made, in Unix ms.
+    /// When it was created, in Unix ms.
     pub created_at: i64,
-    /// Its first root key, with the secret: only in the answer that makes the tenant.
+    /// Its first root key, with the secret: only in the answer that creates the tenant.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub root_key: Option<RootKey>,
-    /// How far a change has got; only in the answer to a change.
+    /// The propagation of the change; only in the answer to a change.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub effect: Option<Effect>,
 }

@@ -1,9 +1,9 @@
-//! Texts that people choose, as the published document describes them. On the wire each is a string, and its rules
-//! are `keyreeve_core::text`'s: no control characters, nothing that reverses the direction of writing.
+//! Texts that users choose, as the published document describes them. On the wire each is a string, with the rules of
+//! `keyreeve_core::text`: no control characters, and no characters that change the direction of writing.
 
 use utoipa::ToSchema;
 
-/// A name: one line, which neither begins nor ends with white space.
+/// A name: one line that neither begins nor ends with white space.
 #[derive(Debug, ToSchema)]
 #[schema(
     value_type = String,
@@ -25,7 +25,7 @@ pub struct NameText(pub String);
 )]
 pub struct LineText(pub String);
 
-/// A remark, which may have several lines.
+/// A description, which may have several lines.
 #[derive(Debug, ToSchema)]
 #[schema(
     value_type = String,

@@ -8,10 +8,10 @@ use utoipa::ToSchema;
 
 /// Fewest characters of a password (OWASP ASVS 5.0, 6.2.1).
 pub const PASSWORD_CHARS_MIN: usize = 8;
-/// Most characters of a password; more would only keep the processor busy.
+/// Most characters of a password; longer ones would only cost processor time.
 pub const PASSWORD_CHARS_MAX: usize = 256;
 
-/// A password on its way in. Never printed.
+/// A password in a request. Never printed.
 #[derive(Deserialize, ToSchema)]
 #[schema(value_type = String, min_length = 8, max_length = 256)]
 #[serde(transparent)]
@@ -23,47 +23,48 @@ impl fmt::Debug for Password {
     }
 }
 
-/// A wish for a user.
+/// A request for a user.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateUser {
-    /// What the user logs in with.
+    /// The e-mail address for signing in.
     #[schema(
         pattern = r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*$",
         max_length = 254,
         example = "ada@example.com"
     )]
     pub email: String,
-    /// What people call the user.
+    /// The user's name.
     #[schema(value_type = Option<NameText>)]
     pub name: Option<String>,
     /// `member` (the default), `admin` or `auditor`.
     #[schema(nullable, pattern = "^(member|admin|auditor)$")]
     pub role: Option<String>,
-    /// The password: only on the machine itself, by the operator. Everyone else is refused with `PERMISSION_DENIED`; the
-    /// user sets a password by a link that works once.
+    /// The password. Only the operator on this machine may set it; other callers are refused with `PERMISSION_DENIED`.
+    /// The user sets a password by a one-time link.
     pub password: Option<Password>,
 }
 
-/// What to change about a user. What is left out stays as it is.
+/// The changes of a user. Omitted fields remain unchanged.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UpdateUser {
-    /// A new name; null takes it away.
+    /// A new name; null removes it.
     #[serde(default, deserialize_with = "crate::json::given")]
     #[schema(value_type = Option<NameText>)]
     pub name: Option<Option<String>>,
     /// A new role.
     #[schema(nullable, pattern = "^(member|admin|auditor)$")]
     pub role: Option<String>,
-    /// `active`, or `suspended`: all the user's keys are blocked when the answer comes.
+    /// `active`, or `suspended`: all keys of the user are refused when the answer comes.
     #[schema(nullable, pattern = "^(active|suspended)$")]
     pub status: Option<String>,
-    /// A new password: only on the machine itself, by the operator. Everyone else is refused with `PERMISSION_DENIED`.
+    /// A new password. Only the operator on this machine may set it; other callers are refused with
+    /// `PERMISSION_DENIED`.
     pub password: Option<Password>,
 }
 
-/// A user. The subject of the user's keys is the id.
+/// A user. The id is the subject of the user's keys.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct User {
     /// The id.
@@ -71,44 +72,44 @@ pub struct User {
     pub id: String,
     /// The tenant.
     pub tenant: String,
-    /// What the user logs in with.
+    /// The e-mail address for signing in.
     pub email: String,
-    /// What people call the user.
+    /// The user's name.
     #[schema(required, nullable)]
     pub name: Option<String>,
     /// `member`, `admin` or `auditor`.
     #[schema(pattern = "^(member|admin|auditor)$")]
     pub role: &'static str,
-    /// `active`, `suspended`, or `removed` in the answer that removes.
+    /// `active`, `suspended`, or `removed` in the answer to the removal.
     #[schema(pattern = "^(active|suspended|removed)$")]
     pub status: &'static str,
-    /// Whether the user can log in by password.
+    /// Whether the user can sign in by password.
     pub has_password: bool,
-    /// When the user was made, in Unix ms.
+    /// When the user was created, in Unix ms.
     pub created_at: i64,
-    /// When anything about the user last changed, in Unix ms.
+    /// When the user was last changed, in Unix ms.
     pub updated_at: i64,
     /// How many of the user's keys worked until now; only in the answer that suspends or removes the user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keys_stopped: Option<u32>,
-    /// How many of the user's keys work again; only in the answer that opens a suspended user.
+    /// How many of the user's keys work again; only in the answer that re-activates the user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keys_restored: Option<u32>,
-    /// How far a change has got; only in the answer to a change.
+    /// The propagation of the change; only in the answer to a change.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub effect: Option<Effect>,
 }
 
-/// A link by which a user sets a password: whoever opens it is signed in as the user. It works once.
+/// A one-time link by which a user sets a password. Opening it signs in as the user.
 #[derive(Serialize, ToSchema)]
 pub struct Invitation {
     /// The user it is for.
     #[schema(pattern = "^user_[0-9a-f]{32}$")]
     pub user_id: String,
-    /// The address to open. It begins with the server's public address (the setting `public_url`), else with the one at
-    /// which the server's own machine reaches it.
+    /// The URL to open. It begins with the server's public URL (the setting `public_url`), else with the one at which
+    /// its own machine reaches it.
     pub link: String,
-    /// When the link stops to work, in Unix ms.
+    /// When the link expires, in Unix ms.
     pub expires_at: i64,
 }
 

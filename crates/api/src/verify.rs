@@ -1,4 +1,4 @@
-//! Verify on the wire. No request type here prints itself: they hold secrets.
+//! Verification on the wire. Request types here have no `Debug`, because they contain secrets.
 
 #![expect(
     unused_qualifications,
@@ -15,10 +15,10 @@ use std::borrow::Cow;
 use utoipa::ToSchema;
 use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, SchemaFormat, Type};
 
-/// Most questions in one batch.
+/// Most items in one batch.
 pub const VERIFY_BATCH_MAX: usize = 100;
 
-/// Clerk's question: is this secret good?
+/// A verification in Clerk's format.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_debug_implementations, reason = "it holds a plaintext secret")]
@@ -29,7 +29,7 @@ pub struct VerifySecret<'a> {
     pub secret: Cow<'a, str>,
 }
 
-/// Is this key good, for this?
+/// A verification.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_debug_implementations, reason = "it holds a plaintext secret")]
@@ -38,7 +38,7 @@ pub struct VerifyKey<'a> {
     #[serde(borrow)]
     #[schema(value_type = String)]
     pub key: Cow<'a, str>,
-    /// Scopes that it must all hold.
+    /// Scopes that the key must hold, all of them.
     #[serde(borrow, default)]
     #[schema(value_type = Option<Vec<Scope>>, max_items = 100, nullable)]
     pub scopes: Option<Vec<Cow<'a, str>>>,
@@ -46,7 +46,7 @@ pub struct VerifyKey<'a> {
     #[serde(borrow, default)]
     #[schema(schema_with = address, example = "192.0.2.1")]
     pub ip: Option<Cow<'a, str>>,
-    /// How many uses of its limits it takes: 1 if it is left out; 0 only looks.
+    /// Cost in uses of its limits: 1 if omitted; 0 uses nothing.
     #[serde(default)]
     #[schema(value_type = Option<u32>, maximum = 1_000_000, nullable)]
     pub cost: Option<Whole>,
@@ -67,30 +67,31 @@ fn address() -> Schema {
         .into()
 }
 
-/// Several questions at once.
+/// Several verifications.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_debug_implementations, reason = "it holds plaintext secrets")]
 pub struct VerifyBatch<'a> {
-    /// The questions.
+    /// The verifications.
     #[serde(borrow)]
     #[serde(deserialize_with = "json::objects")]
     #[schema(value_type = Vec<VerifyKey<'_>>, min_items = 1, max_items = 100)]
     pub items: Vec<VerifyKey<'a>>,
 }
 
-/// A verdict. The call succeeded whatever it says; the fields of the key are there when its secret was known.
+/// A verdict. The call succeeds whatever the verdict is. A valid key has all its fields; a denied one with a known
+/// secret only `tenant` and `key_id`.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Verdict {
-    /// Whether the key is good.
+    /// Whether the key is accepted.
     pub valid: bool,
-    /// What the relying service should pass on: `VALID`, or an error code.
+    /// For the relying service to pass on: `VALID`, or an error code.
     #[schema(example = "VALID")]
     pub code: &'static str,
-    /// The HTTP status that goes with the code.
+    /// The HTTP status of the code.
     #[schema(example = 200)]
     pub status: u16,
-    /// The exact cause, for the relying service's own log.
+    /// The exact reason, for the relying service's own log.
     #[schema(
         pattern = "^(valid|missing|malformed|unknown|erased|rotated|revoked|owner_blocked|disabled|not_yet_valid|expired|address|scope|limited|unavailable)$"
     )]
@@ -117,20 +118,20 @@ pub struct Verdict {
     /// When it expires, in Unix ms.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expiration: Option<i64>,
-    /// How its limits stand, if it has any and is good otherwise.
+    /// The state of its limits, if it has any and is valid otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limits: Option<Vec<LimitStanding>>,
-    /// The same as fields of an answer, for the relying service to pass on.
+    /// The same as header fields, for the relying service to pass on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub headers: Option<LimitHeaders>,
-    /// Every change up to this revision was taken into account.
+    /// Every change up to this revision was applied.
     pub revision: u64,
     /// Where the answer came from: `memory` or `store`.
     #[schema(pattern = "^(memory|store)$")]
     pub source: &'static str,
 }
 
-/// Several verdicts, in the order of the questions.
+/// The verdicts, in the order of the items.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Verdicts {
     /// The verdicts.

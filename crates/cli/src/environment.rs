@@ -1,11 +1,11 @@
-//! Variables of the environment. One that is set to nothing counts as not set: that is how container tools and unit files
-//! leave a setting out.
+//! Environment variables. An empty one counts as not set, because container tools and unit files leave a setting out
+//! that way.
 
 use clap::builder::Resettable;
 use clap::{Arg, Command, CommandFactory, FromArgMatches};
 use std::ffi::OsString;
 
-/// Parses arguments, and what the environment says for those that are left out.
+/// Parses arguments; omitted ones are read from the environment.
 pub(crate) fn parse<C>(arguments: impl IntoIterator<Item = OsString>) -> Result<C, clap::Error>
 where
     C: CommandFactory + FromArgMatches,
@@ -15,7 +15,7 @@ where
     C::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
 }
 
-/// The command, and all commands inside it, without the variables that are set to nothing.
+/// Removes empty variables from the command and all its subcommands.
 fn without_empty(command: Command) -> Command {
     let is_empty = |argument: &Arg| {
         let name = argument.get_env();

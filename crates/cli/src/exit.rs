@@ -17,7 +17,7 @@ const UNREACHABLE: u8 = 7;
 const HISTORY: u8 = 8;
 const INTERRUPTED: u8 = 130;
 
-/// The question was answered, and the answer is no. It is printed already.
+/// The command succeeded and its answer is negative. The answer was printed.
 #[derive(Debug, Error)]
 #[error("no")]
 pub(crate) struct AnswerIsNo;
@@ -27,12 +27,12 @@ pub(crate) struct AnswerIsNo;
 #[error("{0}")]
 pub(crate) struct Usage(pub(crate) String);
 
-/// A second signal came while a first one was obeyed.
+/// A second signal arrived while the first one was handled.
 #[derive(Debug, Error)]
 #[error("stopped at once, with requests unfinished, because a second signal came")]
 pub(crate) struct Interrupted;
 
-/// Runs a command and turns what came of it into an exit code.
+/// Runs a command and converts its result to an exit code.
 pub(crate) async fn run(command: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
     match command.await {
         Ok(()) => ExitCode::SUCCESS,
@@ -41,7 +41,7 @@ pub(crate) async fn run(command: impl Future<Output = anyhow::Result<()>>) -> Ex
     }
 }
 
-/// Says what went wrong, and gives the code for it.
+/// Prints an error, and returns its exit code.
 pub(crate) fn failed(error: &anyhow::Error) -> ExitCode {
     output::say(&format!("error: {error:#}"));
     if let Some(ClientError::Refused(body)) = error.downcast_ref() {
@@ -77,9 +77,9 @@ fn code(error: &anyhow::Error) -> u8 {
     }
 }
 
-/// Help and version are no errors; everything else the parser says is wrong usage.
+/// Help and version are not errors; every other error of the parser is wrong usage.
 pub(crate) fn of_usage(error: &clap::Error) -> ExitCode {
-    // If standard output is closed there is nobody to tell.
+    // An error means that standard output is closed.
     drop(error.print());
     if error.use_stderr() {
         USAGE.into()
@@ -88,7 +88,7 @@ pub(crate) fn of_usage(error: &clap::Error) -> ExitCode {
     }
 }
 
-/// Some of several things failed; each was said on its own.
+/// Some of several actions failed. Each error was printed separately.
 #[derive(Debug, Error)]
 #[error("some failed")]
 pub(crate) struct SomeFailed;

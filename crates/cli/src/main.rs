@@ -1,4 +1,4 @@
-//! The one binary: `serve` and `dev` run a server, everything else talks to one.
+//! The one binary: `serve` and `dev` run a server, every other command is a client of one.
 
 mod commands;
 mod environment;
@@ -9,7 +9,7 @@ mod settings;
 use std::process::ExitCode;
 use tikv_jemallocator::Jemalloc;
 
-/// Its sizes waste less on millions of small entries than the C library's (docs/decisions/0004-fast.md).
+/// It wastes less memory on millions of small allocations than the C library (docs/decisions/0004-fast.md).
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;
 

@@ -1,4 +1,4 @@
-//! Standard output is data, standard error is talk.
+//! Output: data on standard output, messages on standard error.
 
 use clap::ValueEnum;
 use keyreeve_server::log::{self, OutputStream, deliver};
@@ -8,16 +8,16 @@ use std::time::Duration;
 use tabled::builder::Builder;
 use tabled::settings::{Padding, Style};
 
-/// How data is printed.
+/// The output format.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(crate) enum Format {
-    /// For people.
+    /// A table for people.
     Table,
-    /// The API's own object.
+    /// The JSON of the API.
     Json,
 }
 
-/// Prints a line of data. A reader that went away (`| head`) ends the program's interest in printing, not in an error.
+/// Prints a line of data. A closed pipe (`| head`) is ignored.
 pub(crate) fn print(line: &str) {
     let _gone = writeln!(std::io::stdout(), "{line}");
 }
@@ -25,8 +25,8 @@ pub(crate) fn print(line: &str) {
 /// How long the reader of standard error may take to make room for a line.
 const SAY_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Says something to the person at the terminal. In a server it goes the way of the log, and otherwise waits no longer than
-/// two seconds for a reader: what nobody reads must not keep a program from its end.
+/// Prints a message. A server sends it through the queue of the log; other commands wait at most two seconds for the
+/// reader, so that a blocked terminal does not keep the program from ending.
 pub(crate) fn say(line: &str) {
     let line = format!("{line}\n");
     match log::started_standard_error() {
@@ -35,7 +35,7 @@ pub(crate) fn say(line: &str) {
     }
 }
 
-/// Prints one thing: all its fields, one a line, or as JSON.
+/// Prints one object: its fields, one a line, or as JSON.
 pub(crate) fn one(format: Format, value: &Value) {
     match format {
         Format::Json => print(&pretty(value)),
@@ -50,7 +50,7 @@ pub(crate) fn one(format: Format, value: &Value) {
     }
 }
 
-/// All fields with their names; those of a thing inside follow its name and a dot: `root_key.secret`.
+/// Returns all fields with their names; a nested field is named with a dot: `root_key.secret`.
 fn fields(value: &Value) -> Vec<(String, &Value)> {
     let mut found = Vec::new();
     for (name, field) in value.as_object().into_iter().flatten() {
@@ -67,7 +67,7 @@ fn fields(value: &Value) -> Vec<(String, &Value)> {
     found
 }
 
-/// Prints a list: some columns a line, or the whole answer as JSON.
+/// Prints a list: the named columns, or the complete answer as JSON.
 pub(crate) fn list(format: Format, value: &Value, columns: &[&str]) {
     match format {
         Format::Json => print(&pretty(value)),
@@ -98,7 +98,7 @@ fn pretty(value: &Value) -> String {
     serde_json::to_string_pretty(value).unwrap_or_default()
 }
 
-/// A field for people. Names may hold anything but control characters, which the server refuses.
+/// Formats a field for a table. Names have no control characters, because the server refuses them.
 fn cell(name: &str, value: &Value) -> String {
     let is_time = name.ends_with("_at") || name.ends_with("_until") || matches!(name, "at" | "expiration");
     match value {
@@ -122,7 +122,7 @@ fn cell(name: &str, value: &Value) -> String {
     }
 }
 
-/// So many seconds ago, in Unix milliseconds.
+/// Returns the time this many seconds ago, in Unix milliseconds.
 #[expect(
     clippy::disallowed_methods,
     reason = "the command line has no clock but the machine's"
@@ -132,7 +132,7 @@ pub(crate) fn ago(seconds: u64) -> i64 {
     jiff::Timestamp::now().as_millisecond().saturating_sub(span).max(0)
 }
 
-/// Unix milliseconds as RFC 3339 in UTC, to the second.
+/// Formats Unix milliseconds as RFC 3339 in UTC, to the second.
 pub(crate) fn time(millis: i64) -> String {
     let time = jiff::Timestamp::from_millisecond(millis);
     time.map_or_else(

@@ -1,4 +1,4 @@
-//! Settings of the server: flag, else `KEYREEVE_*` variable, else `keyreeve.toml`, else default.
+//! Settings of the server, in order of precedence: flag, `KEYREEVE_*` variable, `keyreeve.toml`, default.
 
 mod tls;
 
@@ -21,13 +21,13 @@ use std::time::Duration;
 use tls::TlsOptions;
 use tracing::level_filters::LevelFilter;
 
-/// The file that is read without being named, if it exists.
+/// The file that is read by default, if it exists.
 const FILE_DEFAULT: &str = "keyreeve.toml";
 
-/// The server's options. What is not given comes from the file or is the default.
+/// The server's options. Omitted ones come from the file, or have their defaults.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// The data directory; SQLite lies inside it [default: ./keyreeve-data]
+    /// The data directory, which contains the SQLite database [default: ./keyreeve-data]
     #[arg(long, env = "KEYREEVE_DATA")]
     data: Option<PathBuf>,
     /// A Postgres database that several nodes share, instead of SQLite
@@ -38,47 +38,49 @@ pub(crate) struct Options {
         value_name = "postgres://USER@HOST/NAME"
     )]
     database: Option<String>,
-    /// Where the API listens: `ADDRESS:PORT` or `unix:PATH`, several with commas; port 0 is any free one [default:
-    /// 127.0.0.1:7300]
+    /// Listen addresses of the API: `ADDRESS:PORT` or `unix:PATH`, separated by commas; port 0 selects a free one
+    /// [default: 127.0.0.1:7300]
     #[arg(long, env = "KEYREEVE_LISTEN", value_name = "PLACE", value_delimiter = ',')]
     listen: Option<Vec<Listen>>,
-    /// Where only verification is answered, likewise [default: 127.0.0.1:7301]
+    /// Listen addresses for verification only, likewise [default: 127.0.0.1:7301]
     #[arg(long, env = "KEYREEVE_CHECK_LISTEN", value_name = "PLACE", value_delimiter = ',')]
     check_listen: Option<Vec<Listen>>,
-    /// Where /livez, /readyz and /metrics are answered [default: 127.0.0.1:7302]
+    /// Listen address of /livez, /readyz and /metrics [default: 127.0.0.1:7302]
     #[arg(long, env = "KEYREEVE_OPS_LISTEN", value_name = "ADDR")]
     ops_listen: Option<SocketAddr>,
     #[command(flatten)]
     tls: TlsOptions,
-    /// Write the first root key to this file (0600, never overwritten) and not to standard output
+    /// Write the first root key to this file (0600, never overwritten) instead of standard output
     #[arg(long, env = "KEYREEVE_ROOT_KEY_FILE", value_name = "FILE")]
     root_key_file: Option<PathBuf>,
     /// Most secrets to remember; a million take about 200 MB [default: 2000000]
     #[arg(long, env = "KEYREEVE_CACHE_ENTRIES", value_name = "N")]
     cache_entries: Option<usize>,
-    /// How long this node may verify without the database, and a verifier in an application without its node, and so how
-    /// long a revocation can take when one cannot be reached; the same on all nodes of a database [default: 15s]
+    /// How long this node may verify without the database, and a verifier in an application without its node; a
+    /// revocation waits that long for an unreachable one. The same on all nodes of a database [default: 15s]
     #[arg(long, env = "KEYREEVE_LEASE", value_name = "DURATION", value_parser = lease)]
     lease: Option<Duration>,
-    /// How long a verifier in an application may go on without its node, at most; shorter makes revocations quicker when
-    /// an application crashed, and the application less patient while its node restarts [default: as --lease]
+    /// How long a verifier in an application may verify without its node, at most. A shorter time makes revocations
+    /// faster after an application crashed, and ends its verification sooner while its node restarts [default: as
+    /// --lease]
     #[arg(long, env = "KEYREEVE_CHILD_LEASE", value_name = "DURATION", value_parser = lease)]
     child_lease: Option<Duration>,
-    /// What this node is called in lists of nodes [default: the machine's name]
+    /// Name of this node in lists of nodes [default: the machine's name]
     #[arg(long, env = "KEYREEVE_NODE_NAME", value_name = "NAME")]
     node_name: Option<String>,
-    /// Refuse to work where the database could lose an acknowledged change
+    /// Refuse to work with a database that could lose an acknowledged change
     #[arg(long, env = "KEYREEVE_REQUIRE_SYNC")]
     require_sync: bool,
-    /// Start by the clock as it is, although the audit log has entries from later: the clock was ahead, and is right now
+    /// Start by the present clock, although the audit log has later entries: the clock was ahead, and is right now
     #[arg(long, env = "KEYREEVE_ACCEPT_CLOCK")]
     accept_clock: bool,
-    /// By which address others reach the API, for what OAuth clients are told: `https://NAME[:PORT]` [default: the
-    /// first address of --listen, if only this machine can reach it]
+    /// Public URL of the API, for OAuth metadata and links: `https://NAME[:PORT]` [default: the first address of
+    /// --listen, if only this machine can reach it]
     #[arg(long, env = "KEYREEVE_PUBLIC_URL", value_name = "URL")]
     public_url: Option<PublicUrl>,
-    /// Proxies in front of the API whose `X-Forwarded-For` is believed: addresses, networks, or `unix` for those that come by
-    /// a Unix socket; several with commas. A client's address is then the last hop that is none of them [default: none]
+    /// Proxies in front of the API whose `X-Forwarded-For` is trusted: addresses, networks, or `unix` for those that
+    /// connect by a Unix socket; separated by commas. The client's address is then the last hop that is none of them
+    /// [default: none]
     #[arg(
         long,
         env = "KEYREEVE_TRUSTED_PROXIES",
@@ -86,14 +88,14 @@ pub(crate) struct Options {
         value_delimiter = ','
     )]
     trusted_proxies: Option<Vec<TrustedProxy>>,
-    /// How long a gateway may remember that a key is good after an OAuth introspection; 1s to 1h [default: 60s]
+    /// How long a gateway may accept a key after an OAuth introspection; 1s to 1h [default: 60s]
     #[arg(long, env = "KEYREEVE_INTROSPECTION_MAX_EXP", value_name = "DURATION", value_parser = introspection_max_exp)]
     introspection_max_exp: Option<Seconds>,
-    /// Where the keys are that GitHub signs its leak reports with: an https address, a file, or `off` [default: GitHub's
-    /// own address, asked only when a report comes]
+    /// Source of the public keys for GitHub's leak reports: an https URL, a file, or `off` [default: GitHub's own URL,
+    /// read only when a report arrives]
     #[arg(long, env = "KEYREEVE_LEAKS_GITHUB_KEYS", value_name = "URL|FILE|off")]
     leaks_github_keys: Option<GitHubKeySource>,
-    /// What to log on standard error [default: info]
+    /// The log level on standard error [default: info]
     #[arg(long, env = "KEYREEVE_LOG", value_enum)]
     log: Option<Log>,
     /// The settings file [default: ./keyreeve.toml if it exists]
@@ -101,7 +103,7 @@ pub(crate) struct Options {
     config: Option<PathBuf>,
 }
 
-/// The same options in the file. An unknown key is an error: a spelling mistake must not pass for a setting.
+/// The same options in the file. An unknown key is an error, so that a misspelt setting is not ignored.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -131,25 +133,25 @@ struct File {
     log: Option<Log>,
 }
 
-/// How OAuth introspection answers.
+/// Settings of OAuth introspection.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Introspection {
     max_exp: Option<String>,
 }
 
-/// How reports of found secrets are taken.
+/// Settings of leak reports.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Leaks {
     github_keys: Option<GitHubKeySource>,
 }
 
-/// A number of seconds that was checked.
+/// A validated number of seconds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Seconds(u64);
 
-/// One place or several.
+/// One listen address or several.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum Places {
@@ -166,17 +168,17 @@ impl Places {
     }
 }
 
-/// How much to log.
+/// The log level.
 #[derive(Clone, Copy, Debug, ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Log {
-    /// Someone must act.
+    /// An operator must act.
     Error,
     /// Something is degraded.
     Warn,
     /// State changes and requests, but no verifications.
     Info,
-    /// Why.
+    /// Details.
     Debug,
     /// Nothing.
     Off,
@@ -195,7 +197,7 @@ impl From<Log> for LevelFilter {
 }
 
 impl Options {
-    /// Puts flags, variables, file and defaults together.
+    /// Merges flags, variables, file and defaults.
     pub(crate) fn settle(self) -> anyhow::Result<(Settings, LevelFilter)> {
         let file = read(self.config.as_ref())?;
         let from_file = |text: String| lease(&text).map_err(|why| Usage(format!("child_lease: {why}")));
@@ -253,9 +255,9 @@ impl Options {
     }
 }
 
-/// The public address that the variables or the settings file name, for a command that starts no server of its own.
+/// Returns the public URL of the variables or the settings file, for a command that starts no server of its own.
 pub(crate) fn public_url() -> anyhow::Result<Option<String>> {
-    /// The options as the variables alone have them.
+    /// The options from the variables alone.
     #[derive(clap::Parser)]
     struct Surroundings {
         #[command(flatten)]
@@ -275,7 +277,7 @@ fn places(given: Option<Vec<Listen>>, file: Option<Places>, default: SocketAddr)
         .unwrap_or_else(|| vec![Listen::Tcp(default)])
 }
 
-/// A lease as people write it: `15s`, `1500ms`, `2m`; 2 s to an hour.
+/// Parses a lease: `15s`, `1500ms`, `2m`; 2 s to an hour.
 fn lease(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is no lease: write 15s, 1500ms or 2m, from 2s to 1h");
     let ms = match text.strip_suffix("ms") {
@@ -290,7 +292,7 @@ fn lease(text: &str) -> Result<Duration, String> {
         .ok_or_else(wrong)
 }
 
-/// How long a gateway may remember that a key is good.
+/// Parses how long a gateway may accept a key after an introspection.
 fn introspection_max_exp(text: &str) -> Result<Seconds, String> {
     let wrong = || format!("{text:?} is not from 1s to 1h: write 60s or 5m");
     let seconds = text.parse::<duration::Duration>().ok().and_then(|duration| duration.0);
@@ -298,7 +300,7 @@ fn introspection_max_exp(text: &str) -> Result<Seconds, String> {
     seconds.map(Seconds).ok_or_else(wrong)
 }
 
-/// The machine's name, else `node`.
+/// Returns the machine's name, else `node`.
 fn machine_name() -> String {
     let read = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name = read.trim();
@@ -319,10 +321,10 @@ fn read(named: Option<&PathBuf>) -> anyhow::Result<File> {
     toml::from_str(&text).map_err(|error| Usage(format!("{}: {error}", path.display())).into())
 }
 
-/// Variables that stand behind no option of the command line.
+/// Variables that belong to no option of the command line.
 const OTHER_VARIABLES: [&str; 1] = ["KEYREEVE_ROOT_KEY"];
 
-/// Every variable that means something to this program: those of its options, and some more.
+/// Returns every variable that this program reads: those of its options, and some more.
 fn known_variables() -> BTreeSet<String> {
     fn collect(command: &clap::Command, known: &mut BTreeSet<String>) {
         let named = command.get_arguments().filter_map(|argument| argument.get_env());
@@ -334,7 +336,7 @@ fn known_variables() -> BTreeSet<String> {
     known
 }
 
-/// Names of `KEYREEVE_*` variables that mean nothing: probably a spelling mistake.
+/// Returns the names of unknown `KEYREEVE_*` variables, which are probably misspelt.
 fn unknown_variables() -> Vec<String> {
     let set = std::env::vars_os().filter(|(_, value)| !value.is_empty());
     let names = set.filter_map(|(name, _)| name.into_string().ok());

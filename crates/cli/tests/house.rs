@@ -1,4 +1,4 @@
-//! The house stays as ARCHITECTURE.md says it is.
+//! Tests that the repository is as ARCHITECTURE.md describes it.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Lines that a source file may have: about 400, with some air.
+/// Most lines of a source file.
 const LINES_MAX: usize = 460;
 
 fn root() -> PathBuf {
@@ -25,7 +25,7 @@ fn read(path: impl AsRef<Path>) -> String {
     std::fs::read_to_string(root().join(path)).unwrap()
 }
 
-/// The files of a kind under a folder, as paths from the root.
+/// Returns the files of a kind under a folder, as paths from the root.
 fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![root().join(folder)];
@@ -42,7 +42,7 @@ fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
     found
 }
 
-/// What each of our crates depends on when it is built, tests aside.
+/// Returns what each crate of the workspace depends on when it is built, tests aside.
 fn dependencies() -> Vec<(String, BTreeSet<String>)> {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])

@@ -6,7 +6,7 @@ root.classList.add("script");
 const sheet = document.getElementById("sheet");
 let opener = null;
 
-/** Asks for a page and gives its document, or nothing if it has no part that can be a dialog. */
+/** Fetches a page and returns its document, or nothing if it has no part for a dialog. */
 function ask(address) {
   return new Promise((resolve) => {
     const request = new XMLHttpRequest();
@@ -18,7 +18,7 @@ function ask(address) {
   });
 }
 
-/** Shows the asking part of a page as a dialog; without such a part, goes to the page. */
+/** Shows the form of a page as a dialog; without such a part, opens the page. */
 async function open(address, from) {
   const part = await ask(address);
   if (!part || !sheet) {
@@ -76,7 +76,7 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
-/** Copies what a field or an element says, and says so. */
+/** Copies the text of a field or an element, and confirms it. */
 async function copyText(button) {
   const from = document.getElementById(button.dataset.copy);
   if (!from) return;
@@ -84,7 +84,7 @@ async function copyText(button) {
   try {
     await navigator.clipboard.writeText(text);
   } catch {
-    // Without the permission, or without TLS: the old way, by selecting.
+    // Without the permission, or without TLS: the older method, by selection.
     if (!("select" in from)) return;
     from.select();
     if (!document.execCommand("copy")) return;

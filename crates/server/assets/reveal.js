@@ -68,7 +68,7 @@ function show(part) {
   watch(part.querySelector("[data-first-use]"));
 }
 
-/** Says when the key is used for the first time. Asks every three seconds, for ten minutes. */
+/** Shows when the key is first used. Polls every three seconds, for ten minutes. */
 function watch(line) {
   let left = 200;
   const timer = setInterval(async () => {

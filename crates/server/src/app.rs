@@ -1,4 +1,4 @@
-//! What every handler can reach.
+//! State that every handler can reach.
 
 use crate::checkpoints::Checkpoints;
 use crate::dashboard::SignInLimits;
@@ -23,19 +23,19 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use thiserror::Error;
 use tokio::time::Instant;
 
-/// What request ids begin with.
+/// Prefix of request ids.
 const REQUEST_PREFIX: &str = "req_";
 
 /// Why the end of the audit log was not signed.
 #[derive(Debug, Error)]
 pub(crate) enum SignError {
-    /// The log does not contain what was signed before, or that cannot be used.
+    /// The log does not contain what was signed before, or the earlier checkpoint is unusable.
     #[error("{0}; see `keyreeve audit accept-restore`")]
     Refused(String),
     /// The log could not be read.
     #[error(transparent)]
     Log(#[from] Failure),
-    /// The checkpoint could not be kept.
+    /// The checkpoint could not be stored.
     #[error("the checkpoint cannot be written to the data directory: {0}")]
     Directory(#[from] std::io::Error),
 }
@@ -67,7 +67,7 @@ struct Inner {
 }
 
 impl App {
-    /// `start` tells this process's request ids from another's; any random number.
+    /// `start` distinguishes request ids of this process from those of others; any random number.
     pub(crate) fn new(
         authority: Authority,
         checkpoints: Checkpoints,
@@ -104,50 +104,50 @@ impl App {
         &self.0.authority
     }
 
-    /// Whether verifiers hang on this process, for the one after it.
+    /// Returns the file that records for the next process whether verifiers are connected to this one.
     pub(crate) fn marker(&self) -> &Marker {
         &self.0.marker
     }
 
-    /// What verifiers may take of this process.
+    /// Returns the bounds on what verifiers may use of this process.
     pub(crate) fn verifier_shares(&self) -> &Shares {
         &self.0.verifier_shares
     }
 
-    /// How the server was set up.
+    /// Returns the settings of the server.
     pub(crate) fn settings(&self) -> &Settings {
         &self.0.settings
     }
 
-    /// Whether the address by which others call this server is one of https, with a proxy in front that speaks it.
+    /// Returns whether the public URL uses https, by a proxy in front that terminates TLS.
     pub(crate) fn is_public_by_tls(&self) -> bool {
         let url = self.0.settings.public_url.as_deref();
         url.is_some_and(|url| url.starts_with("https://"))
     }
 
-    /// The listeners that speak TLS.
+    /// Returns the listeners with TLS.
     pub(crate) fn tls(&self) -> &[Tls] {
         &self.0.tls
     }
 
-    /// The signed ends of the audit log.
+    /// Returns the signed ends of the audit log.
     pub(crate) fn checkpoints(&self) -> &Checkpoints {
         &self.0.checkpoints
     }
 
-    /// Signs where the audit log ends now, if it has moved.
+    /// Signs the present end of the audit log, if it has moved.
     pub(crate) async fn record_checkpoint(&self) {
         if self.authority().verifier().halted().is_some() || self.authority().obstacle().is_some() {
             return;
         }
         match self.sign_log_end().await {
             Ok(_) => self.note_signed(None),
-            // A store that does not answer says nothing about its log.
+            // A store that does not answer proves nothing about its log.
             Err(SignError::Log(_)) => {}
             Err(error @ SignError::Directory(_)) => self.note_signed(Some(error.to_string())),
             Err(error @ SignError::Refused(_)) => {
                 self.note_signed(Some(error.to_string()));
-                // Among several nodes the node itself judges what may be answered.
+                // With several nodes, the node itself decides what may be answered.
                 if self.authority().node().is_none() {
                     self.authority().halt(&error.to_string());
                 }
@@ -163,8 +163,8 @@ impl App {
         }
     }
 
-    /// Signs where the audit log ends now, and keeps that. Never over a newest checkpoint that the log does not contain:
-    /// the evidence of what was lost would be gone.
+    /// Signs the present end of the audit log and stores the checkpoint. Refused unless the log contains the newest
+    /// checkpoint: overwriting that would destroy the evidence of a loss.
     pub(crate) async fn sign_log_end(&self) -> Result<(Milestone, String), SignError> {
         if let Some(why) = self.checkpoints().unusable() {
             return Err(SignError::Refused(format!(
@@ -196,14 +196,14 @@ impl App {
         Ok((end, note))
     }
 
-    /// A new request id: unique, and cheap enough for the hottest path.
+    /// Returns a new request id: unique, and cheap enough for the hottest path.
     pub(crate) fn new_request_id(&self) -> String {
         let mut id = Vec::new();
         self.write_request_id(&mut id);
         String::from_utf8_lossy(&id).into_owned()
     }
 
-    /// Tells this process from every other one: random at each start.
+    /// Returns the id of this process, random at each start.
     pub(crate) fn process(&self) -> &str {
         self.0.request_prefix.trim_start_matches(REQUEST_PREFIX)
     }
@@ -215,12 +215,12 @@ impl App {
         out.extend_from_slice(&number.to_be_bytes().map(hex_digits).concat());
     }
 
-    /// Counts how long a change took to be effective everywhere.
+    /// Records how long a change took to be effective everywhere.
     pub(crate) fn note_effect(&self, effect: &Effect) {
         self.0.numbers.note_effect(effect);
     }
 
-    /// Remembers how long a change of a key took to be effective everywhere.
+    /// Keeps how long a change of a key took to be effective everywhere.
     pub(crate) fn note_change(&self, changed: &ChangedKey) {
         self.0.last_effects.changed(changed, self.authority().now());
     }
@@ -230,53 +230,53 @@ impl App {
         self.0.last_effects.rotated(rotated, self.authority().now());
     }
 
-    /// Counts and remembers a change that a page made: pages always wait.
+    /// Records and keeps a change made by a page. Pages always wait for the effect.
     pub(crate) fn note_done(&self, changed: &ChangedKey) {
         self.note_effect(&changed.effect);
         self.note_change(changed);
     }
 
-    /// The last changes that this node made.
+    /// Returns the last changes that this node made.
     pub(crate) fn last_effects(&self) -> &Effects {
         &self.0.last_effects
     }
 
-    /// How often somebody may try to sign in.
+    /// Returns the login rate limits.
     pub(crate) fn sign_in_limits(&self) -> &SignInLimits {
         &self.0.sign_in_limits
     }
 
-    /// Walks along the audit log.
+    /// Returns the queue of audit log verifications.
     pub(crate) fn walks(&self) -> &Walks {
         &self.0.walks
     }
 
-    /// By which name this server is called from outside.
+    /// Returns the public name of this server.
     pub(crate) fn issuer(&self) -> &Issuer {
         &self.0.issuer
     }
 
-    /// How far in the future the `exp` of an introspection may lie.
+    /// Returns the largest distance of an introspection's `exp` from now, in seconds.
     pub(crate) fn introspection_max_exp_seconds(&self) -> u64 {
         self.0.settings.introspection_max_exp_seconds
     }
 
-    /// What GitHub signs its reports with.
+    /// Returns the public keys of GitHub's reports.
     pub(crate) fn github_keys(&self) -> &GitHubKeys {
         &self.0.github_keys
     }
 
-    /// How often an address may bring secrets.
+    /// Returns the rate limits by address.
     pub(crate) fn intake(&self) -> &Intake {
         &self.0.intake
     }
 
-    /// The places for connections.
+    /// Returns the seats for connections.
     pub(crate) fn seats(&self) -> &AllSeats {
         &self.0.seats
     }
 
-    /// Whether a secret is good for what is asked. Every face of the server asks here, so that none goes unmeasured.
+    /// Returns the verdict on a secret. Every transport calls this, so that each verdict is measured.
     pub(crate) async fn verdict(&self, secret: &str, question: &Question<'_>) -> Verdict {
         let began = Instant::now();
         let verdict = self.authority().verify(secret, question).await;
@@ -284,22 +284,22 @@ impl App {
         verdict
     }
 
-    /// What this process counts and measures.
+    /// Returns the counters and histograms of this process.
     pub(crate) fn numbers(&self) -> &Numbers {
         &self.0.numbers
     }
 
-    /// What the store last said to whoever asks for readiness.
+    /// Returns the cached answer of the store for readiness.
     pub(crate) fn readiness(&self) -> &Readiness {
         &self.0.readiness
     }
 
-    /// From now on the process says that it is not ready.
+    /// Marks the process as not ready.
     pub(crate) fn stop(&self) {
         self.0.is_stopping.store(true, Ordering::Release);
     }
 
-    /// Whether the process is on its way out.
+    /// Returns whether the process is stopping.
     pub(crate) fn is_stopping(&self) -> bool {
         self.0.is_stopping.load(Ordering::Acquire)
     }

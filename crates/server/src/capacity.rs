@@ -1,11 +1,11 @@
-//! How much of something callers may hold at a time: each a share, and all of them together a bound.
+//! Bounds how much of a resource callers may hold at once: each caller by a share, and all together.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// What may be held. Cloning is cheap, and a clone is the same capacity.
+/// A bounded resource. Cloning is cheap, and a clone is the same resource.
 #[derive(Clone)]
 pub(crate) struct Capacity<K>(Arc<Shared<K>>);
 
@@ -21,7 +21,7 @@ struct Held<K> {
 }
 
 impl<K: Hash + Eq + Clone> Capacity<K> {
-    /// `of_one`: most that one caller may hold; `in_all`: most that all may.
+    /// `of_one`: most that one caller may hold; `in_all`: most that all callers may hold.
     pub(crate) fn new(of_one: usize, in_all: usize) -> Self {
         Self(Arc::new(Shared {
             of_one,
@@ -33,7 +33,7 @@ impl<K: Hash + Eq + Clone> Capacity<K> {
         }))
     }
 
-    /// A reservation of nothing yet.
+    /// Returns an empty reservation.
     pub(crate) fn reserve(&self, caller: K) -> Reservation<K> {
         Reservation {
             count: 0,
@@ -42,7 +42,7 @@ impl<K: Hash + Eq + Clone> Capacity<K> {
         }
     }
 
-    /// A reservation of one; `None` if there is no room for it.
+    /// Returns a reservation of one; `None` if there is no room.
     pub(crate) fn reserve_one(&self, caller: K) -> Option<Reservation<K>> {
         let mut reservation = self.reserve(caller);
         reservation.grow(1).then_some(reservation)
@@ -63,7 +63,7 @@ impl<K> fmt::Debug for Capacity<K> {
     }
 }
 
-/// What one caller holds, until this is dropped.
+/// What one caller holds, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Reservation<K: Hash + Eq + Clone> {
     count: usize,
@@ -72,7 +72,7 @@ pub(crate) struct Reservation<K: Hash + Eq + Clone> {
 }
 
 impl<K: Hash + Eq + Clone> Reservation<K> {
-    /// Holds more; false, and nothing more is held, if there is no room for it.
+    /// Holds more; false, without holding more, if there is no room.
     pub(crate) fn grow(&mut self, count: usize) -> bool {
         let Shared { of_one, in_all, .. } = *self.capacity.0;
         let mut held = self.capacity.held();

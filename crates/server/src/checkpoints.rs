@@ -1,8 +1,9 @@
-//! Signed statements of where the audit log ends, kept outside the database: whoever cuts the log off, or writes it
-//! anew, would have to forge a signature too.
+//! Signed statements of where the audit log ends, stored outside the database: truncating or rewriting the log then
+//! also requires forging a signature.
 //!
-//! The form is C2SP's signed note with Ed25519 (c2sp.org/signed-note): origin, number of entries, hash chain. The newest
-//! lies in `audit-checkpoint` in the data directory; copies kept elsewhere protect against whoever can write there.
+//! The format is C2SP's signed note with Ed25519 (c2sp.org/signed-note): origin, number of entries, hash chain. The
+//! newest is in `audit-checkpoint` in the data directory; copies elsewhere protect against an attacker who can write
+//! there.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -17,20 +18,20 @@ use std::sync::{Mutex, PoisonError};
 
 /// The newest checkpoint.
 pub const CHECKPOINT_FILE: &str = "audit-checkpoint";
-/// What signs checkpoints: 32 random bytes in base64, for this process alone.
+/// The private key that signs checkpoints: 32 random bytes in base64, readable by this process only.
 const SIGNING_KEY_FILE: &str = "audit-signing-key";
-/// The same while it is being made: it counts from when a checkpoint was signed with it.
+/// The key until the first checkpoint is signed with it.
 const SIGNING_KEY_BEGUN: &str = "audit-signing-key.new";
-/// What verifies them: to be kept with copies.
+/// The public key that verifies checkpoints, to be kept with copies.
 pub const VERIFIER_KEY_FILE: &str = "audit-verifier-key";
-/// Who signs.
+/// Name of the signer.
 const ORIGIN: &str = "keyreeve/audit";
-/// How often the files of one revision are kept under other names.
+/// Most copies of a file that are kept for one revision.
 const KEPT_MAX: u32 = 100;
 /// Ed25519 in C2SP's registry of signature types.
 const ED25519: u8 = 1;
 
-/// Before the first entry: what a directory signs when it begins, so that a checkpoint is expected there ever after.
+/// The end before the first entry. A new directory signs it, so that a missing checkpoint is detected from then on.
 const BEGINNING: Milestone = Milestone {
     revision: 0,
     chain: [0; 32],
@@ -41,29 +42,29 @@ pub struct Checkpoints {
     directory: PathBuf,
     signing_key: SigningKey,
     newest: Mutex<Option<Milestone>>,
-    /// Why what was signed before cannot be used.
+    /// Why the earlier checkpoint is unusable.
     unusable: Option<String>,
-    /// Why the end of the log is not signed now.
+    /// Why the end of the log is not signed at present.
     trouble: Mutex<Option<String>>,
 }
 
-/// What a data directory says of the log that belongs to it.
+/// What a data directory proves about its log.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Evidence {
-    /// Nothing: nothing was ever signed here.
+    /// Nothing was ever signed here.
     None,
     /// The log must contain this end.
     Signed(Milestone),
-    /// Something was signed here, and what is left of it cannot be used.
+    /// Something was signed here, and what is left of it is unusable.
     Unusable(String),
 }
 
 impl Evidence {
-    /// Reads it. Nothing is changed.
+    /// Reads the directory. Nothing is changed.
     pub fn read(directory: &Path) -> io::Result<Self> {
         let text = |name: &str| optional(std::fs::read_to_string(directory.join(name)));
         let (key, note) = (text(SIGNING_KEY_FILE)?, text(CHECKPOINT_FILE)?);
-        // A directory that was left while it began to sign: the key is not in its place yet.
+        // An interrupted first start: the key does not have its final name yet.
         let key = match (key, &note) {
             (None, Some(_)) => text(SIGNING_KEY_BEGUN)?,
             (key, _) => key,
@@ -85,8 +86,8 @@ impl Evidence {
 }
 
 impl Checkpoints {
-    /// Opens the directory's checkpoints; makes a key the first time. What can only be read is no obstacle where there
-    /// is a key already.
+    /// Opens the directory's checkpoints; creates a key the first time. A read-only directory is no error if it has a
+    /// key.
     pub fn open_directory(directory: &Path, entropy: [u8; 32]) -> io::Result<Self> {
         let evidence = Evidence::read(directory)?;
         let signing_key = match &evidence {
@@ -109,7 +110,7 @@ impl Checkpoints {
         Ok(checkpoints)
     }
 
-    /// Writes down what verifies the checkpoints, unless it lies there. It can be made again at any time.
+    /// Writes the public key, unless the file is up to date. It can be recreated at any time.
     fn keep_verifier_key(&self) {
         let (path, wanted) = (
             self.directory.join(VERIFIER_KEY_FILE),
@@ -123,7 +124,7 @@ impl Checkpoints {
         }
     }
 
-    /// Signs where the log ends, and keeps it unless it is kept already. Gives the note.
+    /// Signs an end of the log and stores it, unless a newer one is stored. Returns the note.
     ///
     /// Only for an end of a log that contains the newest checkpoint: see `App::sign_log_end`.
     pub(crate) fn record(&self, end: Milestone) -> io::Result<String> {
@@ -136,17 +137,17 @@ impl Checkpoints {
         Ok(note)
     }
 
-    /// Why what was signed before cannot be used, if so.
+    /// Returns why the earlier checkpoint is unusable, if so.
     pub(crate) fn unusable(&self) -> Option<&str> {
         self.unusable.as_deref()
     }
 
-    /// Why the end of the log is not signed now, if so.
+    /// Returns why the end of the log is not signed at present, if so.
     pub(crate) fn trouble(&self) -> Option<String> {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Notes whether the end of the log could be signed. True if that is news.
+    /// Records whether the end of the log could be signed. Returns whether that has changed.
     pub(crate) fn set_trouble(&self, why: Option<String>) -> bool {
         let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         let is_news = *trouble != why;
@@ -154,17 +155,17 @@ impl Checkpoints {
         is_news
     }
 
-    /// The newest checkpoint that is kept.
+    /// Returns the newest stored checkpoint.
     pub fn newest(&self) -> Option<Milestone> {
         *self.newest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads a note that this directory's key has signed.
+    /// Reads a note that was signed by this directory's key.
     pub fn open(&self, note: &str) -> Result<Milestone, String> {
         open_note(note, &self.signing_key.verifying_key())
     }
 
-    /// C2SP's verifier key: name, key hash, type and public key.
+    /// Returns C2SP's verifier key: name, key hash, type and public key.
     pub fn verifier_key(&self) -> String {
         let public = typed(&self.signing_key.verifying_key());
         let hash = key_hash(&public);
@@ -185,7 +186,7 @@ fn sign(key: &SigningKey, end: Milestone) -> String {
     format!("{text}\n\u{2014} {ORIGIN} {}\n", STANDARD.encode(bytes))
 }
 
-/// Reads a note with the verifier key that was kept with it, without a data directory.
+/// Reads a note with the verifier key that was stored with it, without a data directory.
 pub fn open_with(note: &str, verifier_key: &str) -> Result<Milestone, String> {
     let unreadable = || "the verifier key cannot be read".to_owned();
     let encoded = verifier_key.trim().splitn(3, '+').nth(2).ok_or_else(unreadable)?;
@@ -250,8 +251,8 @@ fn key_hash(typed: &[u8; 33]) -> [u8; 4] {
     [a, b, c, d]
 }
 
-/// Begins to sign in a directory where nothing was ever signed. The key comes to its place last: wherever this is
-/// broken off, the next start goes on, and never takes a directory that has begun for one whose checkpoint is lost.
+/// Starts to sign in a directory where nothing was ever signed. The key gets its final name last: an interrupted start
+/// is continued by the next one, and is never mistaken for a directory that lost its checkpoint.
 fn begin(directory: &Path, entropy: [u8; 32]) -> io::Result<SigningKey> {
     let key = SigningKey::from_bytes(&entropy);
     let begun = directory.join(SIGNING_KEY_BEGUN);
@@ -262,11 +263,11 @@ fn begin(directory: &Path, entropy: [u8; 32]) -> io::Result<SigningKey> {
     Ok(key)
 }
 
-/// Accepts another log than the one that was signed: keeps what lies there under other names, for `revision` of the
-/// log that is accepted, and signs its end. Everything that leads to `end` must be durable. A directory where this is
-/// broken off is not accepted.
+/// Accepts a log that differs from the signed one: keeps the present files under other names, for `revision` of the
+/// accepted log, and signs its end. All entries up to `end` must be durable. If this is interrupted, the log is not
+/// accepted.
 ///
-/// Gives the files that were kept.
+/// Returns the kept files.
 pub(crate) fn accept(directory: &Path, end: Milestone, entropy: [u8; 32]) -> io::Result<Vec<PathBuf>> {
     let usable = optional(std::fs::read_to_string(directory.join(SIGNING_KEY_FILE)))?;
     let usable = usable.and_then(|text| decoded(&text));
@@ -286,7 +287,7 @@ pub(crate) fn accept(directory: &Path, end: Milestone, entropy: [u8; 32]) -> io:
     Ok(kept)
 }
 
-/// Gives a file a second name that says up to which revision it was what counted. Nothing is ever overwritten.
+/// Gives a file a second name with the revision up to which it was valid. Nothing is ever overwritten.
 fn keep_beside(directory: &Path, name: &str, revision: u64) -> io::Result<Vec<PathBuf>> {
     let path = directory.join(name);
     if !path.exists() {
@@ -302,7 +303,7 @@ fn keep_beside(directory: &Path, name: &str, revision: u64) -> io::Result<Vec<Pa
         match std::fs::hard_link(&path, &kept) {
             Ok(()) => return Ok(vec![kept]),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            // Not every file system has second names.
+            // Not every file system has hard links.
             Err(_) if !kept.exists() => {
                 std::fs::copy(&path, &kept)?;
                 std::fs::File::open(&kept)?.sync_all()?;
@@ -321,7 +322,7 @@ fn optional(read: io::Result<String>) -> io::Result<Option<String>> {
     match read {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        // Bytes that are no text are a file that cannot be used, and not one that cannot be read.
+        // Bytes that are not text are an unusable file, not an unreadable one.
         Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(Some(String::new())),
         Err(error) => Err(error),
     }
@@ -332,7 +333,7 @@ fn decoded(text: &str) -> Option<SigningKey> {
     Some(SigningKey::from_bytes(&<[u8; 32]>::try_from(bytes).ok()?))
 }
 
-/// The key that signs; one that waits for its place gets there.
+/// Reads the private key. One that waits for its final name gets it.
 fn signing_key(directory: &Path) -> io::Result<SigningKey> {
     let path = directory.join(SIGNING_KEY_FILE);
     let begun = directory.join(SIGNING_KEY_BEGUN);
@@ -348,7 +349,7 @@ fn signing_key(directory: &Path) -> io::Result<SigningKey> {
     decoded(&std::fs::read_to_string(&path)?).ok_or_else(broken)
 }
 
-/// Writes a file whole or not at all, readable for its owner only.
+/// Writes a file completely or not at all, readable by its owner only.
 fn replace(path: &Path, text: &str) -> io::Result<()> {
     let new = path.with_extension("next");
     write_synced(&new, text)?;

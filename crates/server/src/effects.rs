@@ -1,5 +1,5 @@
-//! How long the last changes took to be effective everywhere, for the page that shows it. Kept in memory, by the node
-//! that made them.
+//! Keeps how long the last changes took to be effective everywhere, for the dashboard. In memory, on the node that made
+//! them.
 
 use keyreeve_authority::Effect;
 use keyreeve_authority::keys::{ChangedKey, RotatedKey};
@@ -10,19 +10,19 @@ use keyreeve_store::model::Done;
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Changes that are remembered.
+/// Most changes that are kept.
 const KEPT: usize = 500;
 
-/// A change that was measured.
+/// A measured change.
 #[derive(Clone, Debug)]
 pub(crate) struct Measured {
     tenant: Slug,
     /// The key's id.
     pub(crate) id: String,
-    /// What people call the key.
+    /// The key's name.
     pub(crate) key: String,
     pub(crate) at: Timestamp,
-    /// What was done, in a word.
+    /// What was done, in one word.
     pub(crate) action: &'static str,
     pub(crate) effect: Effect,
 }
@@ -67,7 +67,7 @@ impl Effects {
         });
     }
 
-    /// Those of a tenant, oldest first.
+    /// Returns the changes of a tenant, oldest first.
     pub(crate) fn of(&self, tenant: &Slug) -> Vec<Measured> {
         self.kept()
             .iter()
@@ -76,7 +76,7 @@ impl Effects {
             .collect()
     }
 
-    /// The newest of a key.
+    /// Returns the newest change of a key.
     pub(crate) fn newest(&self, id: &str) -> Option<Measured> {
         self.kept().iter().rev().find(|one| one.id == id).cloned()
     }

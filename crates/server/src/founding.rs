@@ -1,8 +1,8 @@
-//! The first start: an instance is made together with the showing of its first root key, or not at all.
+//! The first start: creates an instance together with the display of its first root key, or not at all.
 //!
-//! The root key is shown inside the transaction that makes it, before the commit. So no failure and no power cut leaves
-//! an instance whose root key nobody was shown: at worst a root key was shown that the database then did not store, and
-//! the next start shows another one. Among several nodes that start at once the others wait for that transaction.
+//! The root key is shown inside the transaction that creates it, before the commit. So no failure and no power loss
+//! leaves an instance whose root key was never shown. At worst a root key was shown that the database did not store,
+//! and the next start shows another one. With several nodes that start at once, the others wait for that transaction.
 
 use crate::App;
 use crate::instance::{Addresses, StartError};
@@ -22,13 +22,13 @@ type Show = Box<dyn FnOnce(&Addresses, &str) -> io::Result<()> + Send>;
 pub struct EmptyStore(Option<Show>);
 
 impl EmptyStore {
-    /// Founds an instance in it and shows the plaintext of its first root key, unless the settings name a file for it.
-    /// When `show` fails, nothing is founded.
+    /// Creates an instance and shows the plaintext of its first root key, unless the settings name a file for it. If
+    /// `show` fails, nothing is created.
     pub fn found(show: impl FnOnce(&Addresses, &str) -> io::Result<()> + Send + 'static) -> Self {
         Self(Some(Box::new(show)))
     }
 
-    /// Does not start.
+    /// Refuses to start.
     pub const fn refuse() -> Self {
         Self(None)
     }
@@ -40,7 +40,7 @@ impl fmt::Debug for EmptyStore {
     }
 }
 
-/// Founds an empty store. Gives whether this start showed the first root key by the function for it.
+/// Creates an instance in an empty store. Returns whether this start showed the first root key by the function.
 pub(crate) async fn found(app: &App, empty: EmptyStore, addresses: &Addresses) -> Result<bool, StartError> {
     if app.authority().is_founded().await? {
         return Ok(false);
@@ -77,7 +77,7 @@ pub(crate) async fn found(app: &App, empty: EmptyStore, addresses: &Addresses) -
     }
 }
 
-/// The database failed after the root key was shown. A file with a root key that surely does not exist is taken away, so
+/// The database failed after the root key was shown. If the root key certainly does not exist, its file is removed, so
 /// that the next start can write it.
 fn shown_in_vain(failure: Failure, file: Option<PathBuf>) -> StartError {
     if let Some(path) = &file
@@ -88,7 +88,7 @@ fn shown_in_vain(failure: Failure, file: Option<PathBuf>) -> StartError {
     StartError::ShownInVain { failure, file }
 }
 
-/// Writes the root key to a file of its own, durably. One that cannot be written whole is taken away again.
+/// Writes the root key to a new file, durably. An incomplete file is removed.
 fn write_file(path: &Path, secret: &Secret) -> io::Result<()> {
     let mut file = std::fs::OpenOptions::new()
         .write(true)
@@ -104,7 +104,7 @@ fn write_file(path: &Path, secret: &Secret) -> io::Result<()> {
     written
 }
 
-/// A new file survives a power cut when its directory is on the disk too.
+/// A new file survives a power loss only after its directory is synced too.
 fn sync_directory(path: &Path) -> io::Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     std::fs::File::open(parent.unwrap_or(Path::new(".")))?.sync_all()

@@ -1,8 +1,10 @@
-//! Whether the database in a data directory is the one whose log was signed there, and what an operator can do if not.
+//! Checks that the database in a data directory is the one whose log was signed there, and lets an operator accept
+//! another.
 //!
-//! Nothing is served over an older copy, another instance's database or an empty one beside a signed checkpoint: keys
-//! and root keys that were revoked since would work again, and after as many changes as were lost a new signature would
-//! lie over the evidence. Only `keyreeve audit accept-restore` ends that, and says so in the audit log first.
+//! Nothing is served from an older copy, another instance's database or an empty one beside a signed checkpoint: keys
+//! and root keys that were revoked since would be accepted again, and once as many changes were made as were lost, a
+//! new signature would hide the loss. Only `keyreeve audit accept-restore` ends that, and first writes it into the
+//! audit log.
 
 use crate::checkpoints::{self, Evidence};
 use crate::instance::StartError;
@@ -22,36 +24,36 @@ use std::sync::Arc;
 /// The command that accepts a database, as messages name it.
 const COMMAND: &str = "keyreeve audit accept-restore";
 
-/// How the database stands to what was signed.
+/// The state of a database, compared with what was signed.
 #[derive(Clone, Debug)]
 struct Standing {
-    /// What was signed, if it can be read.
+    /// The signed end, if it can be read.
     signed: Option<Milestone>,
-    /// Where the log of the database ends; revision 0 if nothing was ever written in it.
+    /// The end of the database's log; revision 0 if it is empty.
     head: Milestone,
-    /// What is wrong; `None` if the log contains what was signed.
+    /// What is wrong; `None` if the log contains the signed end.
     trouble: Option<Trouble>,
 }
 
-/// What is wrong with a database beside a checkpoint.
+/// What can be wrong with a database beside a checkpoint.
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Trouble {
     /// The database file is missing.
     Missing,
-    /// Nothing was ever written in the database.
+    /// Nothing was ever written to the database.
     Empty,
     /// Its log ends before the checkpoint.
     Older,
-    /// Its log is another one.
+    /// Its log has a different history.
     Other,
-    /// The database file and the log of SQLite beside it (WAL) are not of the same copy, or entries are missing.
+    /// The database file and its WAL are from different copies, or entries are missing.
     Mixed,
-    /// The checkpoint, or the key that signs, cannot be used.
+    /// The checkpoint, or the signing key, is unusable.
     Evidence(String),
 }
 
 impl Standing {
-    /// What is wrong, in a sentence or two.
+    /// Describes what is wrong, in a sentence or two.
     fn describe(&self, trouble: &Trouble) -> String {
         let signed = self.signed.map_or(0, |signed| signed.revision);
         let head = self.head.revision;
@@ -77,7 +79,7 @@ impl Standing {
     }
 }
 
-/// What was signed in a directory, and what its SQLite database says. Hold the directory's lock.
+/// Compares a directory's checkpoint with its SQLite database. The caller holds the directory's lock.
 async fn standing(data: &Path) -> Result<Standing, StartError> {
     let evidence = read_evidence(data)?;
     let signed = match &evidence {
@@ -137,7 +139,7 @@ fn read_evidence(data: &Path) -> Result<Evidence, StartError> {
     })
 }
 
-/// Refuses to serve a database that does not contain what was signed. Hold the directory's lock.
+/// Refuses to serve a database that does not contain the signed end. The caller holds the directory's lock.
 pub(crate) async fn require_contained(data: &Path) -> Result<(), StartError> {
     let standing = standing(data).await?;
     let Some(trouble) = &standing.trouble else {
@@ -169,17 +171,17 @@ pub struct Acceptance {
     standing: Standing,
 }
 
-/// What came of an acceptance.
+/// The result of an acceptance.
 #[derive(Clone, Debug)]
 pub struct Accepted {
-    /// The entry of the audit log that says so.
+    /// The entry of the audit log that records it.
     pub revision: u64,
-    /// Where the old checkpoint is kept.
+    /// Where the old files are kept.
     pub kept: Vec<PathBuf>,
 }
 
 impl Acceptance {
-    /// Looks at the database and at what was signed. Nothing is changed.
+    /// Examines the database and the checkpoint. Nothing is changed.
     ///
     /// # Errors
     /// If a server uses the directory, or the database cannot be read.
@@ -204,17 +206,17 @@ impl Acceptance {
         })
     }
 
-    /// Whether there is anything to accept.
+    /// Returns whether there is anything to accept.
     pub fn is_needed(&self) -> bool {
         self.standing.trouble.is_some()
     }
 
-    /// Whether this is nothing that an operator may accept, and has to be put right.
+    /// Returns whether the database is inconsistent: that cannot be accepted, and must be repaired.
     pub fn is_broken(&self) -> bool {
         self.standing.trouble == Some(Trouble::Mixed)
     }
 
-    /// What was signed, what is there, and what accepting it means, in lines for a person.
+    /// Explains the signed end, the present one, and the meaning of accepting it, in lines of text.
     pub fn explain(&self) -> Vec<String> {
         let Some(trouble) = &self.standing.trouble else {
             return Vec::new();
@@ -246,8 +248,8 @@ impl Acceptance {
         ]
     }
 
-    /// Accepts it: writes that into its audit log, and when that is durable signs anew; what was signed before stays
-    /// under another name. Broken off anywhere before its end, nothing was accepted, and it can be done again.
+    /// Accepts the database: records that in its audit log, and signs again once that entry is durable. The old
+    /// checkpoint is kept under another name. If it is interrupted, nothing was accepted, and it can be repeated.
     ///
     /// # Errors
     /// If the database or the directory cannot be written to.
@@ -292,7 +294,7 @@ impl std::fmt::Debug for Acceptance {
     }
 }
 
-/// The same for a database that nodes share: each node's directory says what that node has signed.
+/// Does the same for a database that nodes share: each node's directory has what that node has signed.
 async fn standing_at(data: &Path, url: &str) -> Result<Standing, StartError> {
     let evidence = read_evidence(data)?;
     let store = PostgresStore::open(url, Arc::new(Verifier::new(1))).await?;

@@ -1,4 +1,4 @@
-//! A running instance: opened, founded if new, listening, and stopped without losing anything.
+//! A running instance: opens the store, creates it if it is empty, listens, and stops without losing data.
 
 use crate::App;
 use crate::checkpoints::Checkpoints;
@@ -22,14 +22,14 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// How often what verification leaves behind is written down.
+/// Interval of the background task, which writes what verification counts.
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(1);
-/// How often keys are counted at most, and how much longer than a count the pause after it is at least.
+/// Shortest pause between two counts of the keys, and how many times longer than a count the pause is at least.
 const CENSUS_INTERVAL: Duration = Duration::from_secs(30);
 const CENSUS_SHARE: u32 = 100;
-/// How long a stop waits for the verifiers that hang on this process to go, in milliseconds.
+/// How long a stop waits for connected verifiers to leave, in milliseconds.
 const VERIFIERS_PATIENCE_MS: u64 = 2_000;
-/// The socket for whoever may read the data directory.
+/// The socket for processes that may read the data directory.
 const OPERATOR_SOCKET: &str = "operator.sock";
 
 /// Why an instance did not start.
@@ -38,10 +38,10 @@ pub enum StartError {
     /// The store could not be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The instance could not be founded or read.
+    /// The instance could not be created or read.
     #[error("the instance could not be set up: {0}")]
     Founding(#[from] Failure),
-    /// The database is there and must not be used like this.
+    /// The database exists and must not be used in this way.
     #[error("{0}")]
     Unsafe(String),
     /// The database does not contain what was signed for it.
@@ -58,7 +58,7 @@ pub enum StartError {
     /// The certificate or the key of a listener cannot be used.
     #[error("TLS: {0}")]
     Tls(#[from] TlsError),
-    /// The key that signs the audit log's checkpoints could not be read or made.
+    /// The key that signs checkpoints of the audit log could not be read or created.
     #[error("cannot use the audit log's signing key in {path}: {error}")]
     Checkpoints {
         /// The data directory.
@@ -66,7 +66,7 @@ pub enum StartError {
         /// Why.
         error: std::io::Error,
     },
-    /// There is no instance yet, and this start is not the one to make it.
+    /// There is no instance yet, and this start must not create one.
     #[error("there is no instance in {}; `keyreeve serve` makes one and shows its first root key", .0.display())]
     Empty(PathBuf),
     /// The first root key could not be written to its file.
@@ -83,13 +83,13 @@ pub enum StartError {
          name a file for it with --root-key-file"
     )]
     RootKeyNotShown(String),
-    /// The database failed between the showing of the first root key and the end of its transaction.
+    /// The database failed between the display of the first root key and the end of its transaction.
     #[error(
         "the instance could not be set up after its first root key was {}: {failure}. Start again: if that gives \
          another root key, the earlier one is void; if it does not, the earlier one is good", place(file.as_deref())
     )]
     ShownInVain {
-        /// What the database said.
+        /// The error of the database.
         failure: Failure,
         /// The file for the root key, if one was named.
         file: Option<PathBuf>,
@@ -104,11 +104,11 @@ fn place(file: Option<&Path>) -> String {
 #[derive(Debug)]
 pub struct Instance {
     app: App,
-    /// Where it really listens.
+    /// The actual listen addresses.
     pub addresses: Addresses,
-    /// Whether this start founded the instance and showed its first root key.
+    /// Whether this start created the instance and showed its first root key.
     pub has_shown_root_key: bool,
-    /// A link for the first administrator, as long as nobody can sign in to the tenant `default`.
+    /// A link for the first administrator, as long as no user can sign in to the tenant `default`.
     pub first_admin_link: Option<FirstAdminLink>,
     serving: Vec<Listening>,
     ops: Listening,
@@ -118,7 +118,7 @@ pub struct Instance {
     opened: Opened,
 }
 
-/// Where an instance really listens.
+/// The actual listen addresses of an instance.
 #[derive(Clone, Debug)]
 pub struct Addresses {
     /// The API.
@@ -130,13 +130,13 @@ pub struct Addresses {
 }
 
 impl Addresses {
-    /// The address of the network at which the API is reached from this machine, if it listens at one.
+    /// Returns the network address at which this machine reaches the API, if it listens on the network.
     pub fn api(&self) -> Option<SocketAddr> {
         reachable(&self.listen)
     }
 }
 
-/// The address by which the first administrator sets a password. It works once, for three days.
+/// The URL by which the first administrator sets a password. It works once, for three days.
 pub struct FirstAdminLink(String);
 
 impl FirstAdminLink {
@@ -144,7 +144,7 @@ impl FirstAdminLink {
         Self(address)
     }
 
-    /// The address.
+    /// Returns the URL.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -157,15 +157,15 @@ impl std::fmt::Debug for FirstAdminLink {
 }
 
 impl Instance {
-    /// Opens the store, binds every address, founds the store if it is empty, and only then answers. What fails before
-    /// leaves nothing founded.
+    /// Opens the store, binds every address, creates an instance if the store is empty, and only then serves. An
+    /// earlier failure creates nothing.
     pub async fn start(settings: &Settings, empty: EmptyStore) -> Result<Self, StartError> {
-        // Before anything is made: what is wrong with it is mended without a server.
+        // Before anything is created: the operator can correct a TLS error without a server.
         let tls = Encryption::open(settings)?;
         let (authority, opened) = open::open(settings).await?;
         let checkpoints = checkpoints(&settings.data)?;
         let marker = Marker::in_directory(&settings.data);
-        // Among several nodes a former process's verifiers end with its session.
+        // With several nodes, the verifiers of an earlier process end with its session.
         if authority.node().is_none()
             && let Some(lease_ms) = marker.former_lease_ms()
         {
@@ -189,7 +189,7 @@ impl Instance {
         }
     }
 
-    /// Answers everywhere. Nothing in it can fail.
+    /// Starts to serve. Cannot fail.
     fn serve(ready: Ready, app: App, opened: Opened, tls: &Encryption) -> Self {
         let (stop, stopping) = watch::channel(false);
         let router = openapi::router(app.clone());
@@ -202,7 +202,7 @@ impl Instance {
         };
         let serving = ready.faces.into_iter().map(start).collect();
         let (stop_ops, stopping_ops) = watch::channel(false);
-        // To the very end: a stop sends verifiers away, and closes those that do not go.
+        // Runs until the very end: a stop asks verifiers to leave, and this closes those that do not.
         tokio::spawn(verifiers::sweep(app.clone(), stopping_ops.clone()));
         let ops = Listening::start(ready.ops, Face::Ops, app.clone(), stopping_ops);
         for tls in tls.all() {
@@ -224,10 +224,10 @@ impl Instance {
         }
     }
 
-    /// Stops: says that it is not ready, lets running requests finish, writes down what is in memory.
+    /// Stops: reports itself as not ready, lets running requests finish, and writes what is in memory.
     pub async fn stop(self) {
         self.app.stop();
-        // Nobody listening is fine: then there is nothing to stop.
+        // An error means that no listener is left to stop.
         let _nobody = self.stop.send(true);
         for listener in self.serving {
             listener.finished().await;
@@ -235,13 +235,14 @@ impl Instance {
         if self.app.authority().dismiss_children(VERIFIERS_PATIENCE_MS).await {
             self.app.marker().remove();
         }
+        // Entries first, then the checkpoint over them; the lease is released after the last write.
         self.app.authority().flush_activity().await;
         write_refusals(&self.app, true).await;
         self.app.record_checkpoint().await;
         write_notes(&self.app).await;
         self.opened.stop().await;
         self.app.authority().close().await;
-        // To the end there is somebody who says that this process is not ready.
+        // The operations listener stops last, so that it reports this process as not ready until the end.
         let _nobody = self.stop_ops.send(true);
         self.ops.finished().await;
         drop(std::fs::remove_file(&self.socket));
@@ -249,7 +250,7 @@ impl Instance {
     }
 }
 
-/// The path of the socket for whoever may read the data directory.
+/// Returns the path of the socket for processes that may read the data directory.
 pub fn operator_socket(data: &Path) -> PathBuf {
     data.join(OPERATOR_SOCKET)
 }
@@ -269,7 +270,7 @@ fn start_number() -> Result<u64, Failure> {
     Ok(u64::from_be_bytes(bytes))
 }
 
-/// Counts the keys now and then, for the metrics: each count reads all of them, and is worth a hundredth of the time.
+/// Counts the keys for the metrics. Each count reads all keys, so the pauses keep it to a hundredth of the time.
 async fn count_keys(app: App, mut stopping: watch::Receiver<bool>) {
     loop {
         let began = Instant::now();
@@ -285,7 +286,7 @@ async fn count_keys(app: App, mut stopping: watch::Receiver<bool>) {
     }
 }
 
-/// Writes down what the next start must know of the database's history. A thread of its own waits for the disk.
+/// Writes what the next start must know of the database's history, on a blocking thread.
 async fn write_notes(app: &App) {
     let Some(node) = app.authority().node().map(std::sync::Arc::clone) else {
         return;
@@ -302,7 +303,7 @@ async fn write_refusals(app: &App, all: bool) {
     }
 }
 
-/// What happens once a second, whatever is asked.
+/// Runs the background work once a second, independent of requests.
 async fn keep_house(app: App, mut stopping: watch::Receiver<bool>) {
     let mut ticks = tokio::time::interval(HOUSEKEEPING_INTERVAL);
     loop {

@@ -1,6 +1,7 @@
-//! The network faces of Keyreeve: the HTTP API, verification before the router, operations.
+//! The network interfaces of Keyreeve: the HTTP API, verification ahead of the router, and operations.
 //!
-//! Handlers parse, call and render; they decide nothing (ARCHITECTURE.md, A4). No SQL stands here, and no lifecycle.
+//! Handlers parse, call and render; they decide nothing (ARCHITECTURE.md, A4). This crate has no SQL and no key
+//! lifecycle.
 
 pub mod app;
 mod capacity;

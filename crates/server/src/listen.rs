@@ -1,4 +1,4 @@
-//! Where to listen: an address of the network, or a socket in the file system.
+//! Listen addresses: a network address, or a Unix socket.
 
 use serde::Deserialize;
 use std::fmt;
@@ -9,17 +9,17 @@ use thiserror::Error;
 
 const UNIX: &str = "unix:";
 
-/// A place to listen at.
+/// A listen address.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(try_from = "String")]
 pub enum Listen {
-    /// An address and a port; port 0 is any free one.
+    /// An address and a port; port 0 selects any free one.
     Tcp(SocketAddr),
-    /// A Unix socket. Whoever may open it may ask; what they may do, their credential says, as in the network.
+    /// A Unix socket. A process that may open it can connect; its credential decides what it may do, as on the network.
     Unix(PathBuf),
 }
 
-/// A text that names no place.
+/// The text is no listen address.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 #[error("write ADDRESS:PORT, such as 127.0.0.1:7300 or [::1]:7300, or unix: and the absolute path of a socket")]
 pub struct NoPlace;

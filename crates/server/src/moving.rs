@@ -1,4 +1,4 @@
-//! Moving an embedded instance into Postgres.
+//! Moves an embedded instance into Postgres.
 
 use crate::instance::StartError;
 use keyreeve_authority::{Verifier, check_log};
@@ -7,10 +7,10 @@ use keyreeve_store::{DirectoryLock, PostgresStore, SqliteStore, Store as _, Stor
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Lies in a data directory whose contents have moved.
+/// Marks a data directory whose contents have moved.
 const MARK: &str = "moved";
 
-/// What was moved.
+/// The result of a move.
 #[derive(Clone, Debug)]
 pub struct Moved {
     /// Rows by table.
@@ -19,9 +19,9 @@ pub struct Moved {
     pub revision: u64,
 }
 
-/// Copies the instance in a data directory into an empty Postgres database, checks the copy by counts and by the chain
-/// of its log, and marks the directory, so that the old data is not served again by mistake. Nobody may be using the
-/// directory: a revocation there after the copy would be lost.
+/// Copies the instance of a data directory into an empty Postgres database, verifies the copy by counts and by the
+/// chain of its log, and marks the directory, so that the old data is not served again by mistake. The directory must
+/// not be in use: a revocation there after the copy would be lost.
 pub async fn move_to_postgres(data: &Path, url: &str) -> Result<Moved, StartError> {
     refuse_moved(data)?;
     if !data.join("keyreeve.db").exists() {

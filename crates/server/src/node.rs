@@ -1,5 +1,5 @@
-//! The thread that holds this node's lease. It does nothing else and shares no runtime, so that no load on requests
-//! can keep it from polling (rule R11).
+//! The thread that holds this node's lease. It does nothing else and shares no runtime, so that no load of requests can
+//! keep it from polling (rule R11).
 
 use crate::world::OsEntropy;
 use keyreeve_authority::env::Entropy as _;
@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot, watch};
 
-/// The longest time between two polls; less if the lease is short.
+/// The longest time between two polls, in milliseconds; less for a short lease.
 const POLL_MS_MAX: u64 = 1_000;
-/// How long to wait after a poll that failed.
+/// Pause after a failed poll.
 const RETRY: Duration = Duration::from_millis(200);
-/// Polls before the first lease: one registers, one renews, one more acknowledges what came meanwhile; before
-/// them, one may find that the database was put back to an older state.
+/// Polls before the first lease: one registers, one renews, one acknowledges changes of that time; before them, one may
+/// find that the database was restored to an older state.
 const FIRST_POLLS: usize = 5;
 
 /// The running thread.
@@ -25,7 +25,7 @@ pub(crate) struct NodeThread {
 }
 
 impl NodeThread {
-    /// Starts it and waits for the first lease.
+    /// Starts the thread and waits for the first lease.
     pub(crate) async fn start(node: Arc<Node>) -> Result<Self, Failure> {
         let (stop, stopping) = watch::channel(false);
         let (begun, first) = oneshot::channel();
@@ -39,10 +39,10 @@ impl NodeThread {
         Ok(Self { stop, ended })
     }
 
-    /// Hands the lease back and ends the thread.
+    /// Releases the lease and ends the thread.
     pub(crate) async fn stop(self) {
         let _gone = self.stop.send(true);
-        // If the thread is gone already, so is the lease.
+        // If the thread has ended already, so has the lease.
         drop(self.ended.await);
     }
 }
@@ -61,7 +61,7 @@ fn run(
             drop(begun.send(Err(failure)));
         }
     }
-    // Whoever waited may have gone.
+    // The receiver may be dropped.
     let _gone = end.send(());
 }
 
@@ -71,7 +71,8 @@ async fn hold(node: &Node, begun: oneshot::Sender<Result<(), Failure>>, mut stop
     if begun.send(first).is_err() || !is_good {
         return;
     }
-    // What a verifier that hangs on this node has said is told to the others at once: somebody waits for it.
+    // An acknowledgement of a connected verifier is passed on by a poll at once: a change on another node may wait for
+    // it.
     let acknowledged = Arc::new(Notify::new());
     let wake = Arc::clone(&acknowledged);
     node.on_children_acknowledged(move || wake.notify_one());
@@ -138,12 +139,12 @@ fn tell_of_fork() {
     );
 }
 
-/// The time between two polls: a fifth of the lease and a second at most, give or take a fifth, so that nodes that
-/// were started together do not stay together.
+/// Returns the time until the next poll: a fifth of the lease, a second at most, varied by a fifth so that nodes that
+/// were started together do not poll together.
 fn interval(lease_ms: u64) -> Duration {
     let ms = POLL_MS_MAX.min(lease_ms / 5);
     let mut byte = [128];
-    // Without entropy they stay together, which does no harm.
+    // Without entropy they poll together, which is harmless.
     drop(OsEntropy.fill(&mut byte));
     let fifths = ms * u64::from(byte[0]) * 2 / (5 * 255);
     Duration::from_millis(ms * 4 / 5 + fifths)

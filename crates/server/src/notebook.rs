@@ -1,5 +1,5 @@
-//! What a node on Postgres remembers across its own end, in a file of its data directory: see
-//! `keyreeve_authority::node::Notebook`. A line that a crash has cut off is left out.
+//! What a node on Postgres must remember across restarts, in a file of its data directory: see
+//! `keyreeve_authority::node::Notebook`. A line that a crash has truncated is ignored.
 
 use keyreeve_authority::Failure;
 use keyreeve_authority::node::Notebook;
@@ -41,7 +41,7 @@ impl FileNotebook {
         let end = file.metadata()?.len();
         let written = file.write_all(text(lines).as_bytes()).and_then(|()| file.sync_data());
         if written.is_err() {
-            // Half a line would spoil the next one.
+            // A partial line would corrupt the next one.
             drop(file.set_len(end));
         }
         written
@@ -74,7 +74,7 @@ impl Notebook for FileNotebook {
             Err(error) => return Err(self.failed(&error)),
         };
         let mut lines: Vec<_> = text.split('\n').map(str::to_owned).collect();
-        // Behind the last line end there is nothing, or the half of a line.
+        // The rest after the last line feed is empty, or a partial line.
         let is_cut = lines.pop().is_some_and(|rest| !rest.is_empty());
         if is_cut {
             self.replace(&lines)?;

@@ -1,4 +1,4 @@
-//! What this process counts and measures for `/metrics` beyond what the use cases count themselves.
+//! Counters and histograms of this process for `/metrics`, beyond those of the use cases.
 
 use keyreeve_authority::Effect;
 use keyreeve_core::Timestamp;
@@ -11,36 +11,36 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// In seconds: from a commit on the machine itself to a wait for a verifier that cannot be reached.
+/// In seconds: from a commit on this machine to the wait for an unreachable verifier.
 const EFFECT_BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 20.0, 60.0];
-/// In seconds: what OpenTelemetry advises for requests.
+/// In seconds: the boundaries that OpenTelemetry recommends for requests.
 const REQUEST_BUCKETS: [f64; 14] = [
     0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
 ];
-/// In microseconds: from a look into memory to a store that hardly answers.
+/// In microseconds: from a look-up in memory to a store that is nearly unresponsive.
 const VERIFICATION_BUCKETS_US: [u32; 14] = [
     50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
 ];
-/// Methods that are named; whoever asks may write anything.
+/// Methods that are labels. Clients can send any method, and labels must be a bounded set.
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
-/// The numbers of one process.
+/// The metrics of one process.
 pub(crate) struct Numbers {
-    /// When the process began.
+    /// When the process started.
     pub(crate) started_at: Timestamp,
     /// How long changes took to be effective everywhere.
     pub(crate) effects: Histogram,
-    /// How long requests took that are no verifications.
+    /// How long requests took, except verifications.
     pub(crate) requests: Family<RequestLabels, Histogram>,
-    /// How long verdicts took, from a sound question on.
+    /// How long verdicts took, measured after the request was validated.
     pub(crate) verifications: Durations,
     state: Mutex<State>,
 }
 
-/// A histogram that nobody waits for: every verification is in it.
+/// A lock-free histogram: every verification updates it.
 #[derive(Default)]
 pub(crate) struct Durations {
-    /// By bucket, and those beyond the last one.
+    /// Counts by bucket, and those beyond the last one.
     counts: [AtomicU64; VERIFICATION_BUCKETS_US.len() + 1],
     nanoseconds: AtomicU64,
 }
@@ -57,7 +57,8 @@ impl Durations {
         self.nanoseconds.fetch_add(ns, Ordering::Relaxed);
     }
 
-    /// The sum in seconds, the count, and the buckets by their upper bounds in seconds, each with its own count.
+    /// Returns the sum in seconds, the count, and the buckets by their upper bounds in seconds, each with its own
+    /// count.
     pub(crate) fn read(&self) -> (f64, u64, Vec<(f64, u64)>) {
         let bounds = VERIFICATION_BUCKETS_US.iter().map(|us| f64::from(*us) / 1e6);
         let counts = self.counts.iter().map(|counter| counter.load(Ordering::Relaxed));
@@ -73,7 +74,7 @@ struct State {
     audit_verified_at: Option<Timestamp>,
 }
 
-/// What requests are told apart by: closed sets, all of them.
+/// The labels of requests, each from a bounded set.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 pub(crate) struct RequestLabels {
     http_request_method: &'static str,
@@ -92,12 +93,12 @@ impl Numbers {
         }
     }
 
-    /// Counts how long a change took to be effective everywhere.
+    /// Records how long a change took to be effective everywhere.
     pub(crate) fn note_effect(&self, effect: &Effect) {
         self.effects.observe(effect.waited.as_secs_f64());
     }
 
-    /// Counts a request. `route` is the pattern that it matched, and so one of a few.
+    /// Records a request. `route` is the pattern that it matched, so the set of labels is bounded.
     pub(crate) fn note_request(&self, method: &str, route: Option<&str>, status: u16, took: Duration) {
         let labels = RequestLabels {
             http_request_method: METHODS.iter().find(|known| **known == method).unwrap_or(&"_OTHER"),
@@ -107,23 +108,23 @@ impl Numbers {
         self.requests.get_or_create(&labels).observe(took.as_secs_f64());
     }
 
-    /// Keeps how many keys there are.
+    /// Stores the last count of keys.
     pub(crate) fn note_census(&self, census: Census) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).census = Some(census);
     }
 
-    /// Keeps that the audit log was found whole.
+    /// Stores that the audit log was verified completely.
     pub(crate) fn note_audit_verified(&self, now: Timestamp) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.audit_verified_at = Some(now);
     }
 
-    /// How many keys there were when they were last counted.
+    /// Returns the last count of keys.
     pub(crate) fn census(&self) -> Option<Census> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).census.clone()
     }
 
-    /// When the audit log was last found whole by this process.
+    /// Returns when this process last verified the complete audit log.
     pub(crate) fn audit_verified_at(&self) -> Option<Timestamp> {
         self.state
             .lock()

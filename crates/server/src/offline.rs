@@ -1,4 +1,4 @@
-//! What can be done with a copy of the database, without a server.
+//! Operations on a copy of the database, without a server.
 
 use crate::checkpoints::{CHECKPOINT_FILE, VERIFIER_KEY_FILE, open_with};
 use keyreeve_api::audit::AuditCheck;
@@ -8,16 +8,16 @@ use keyreeve_store::{SqliteStore, StoreError};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
-/// Why a copy could not be checked.
+/// Why a copy could not be verified.
 #[derive(Debug, Error)]
 pub enum OfflineError {
     /// The database cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// It broke off in the middle.
+    /// Reading failed before the end of the log.
     #[error("the log cannot be read: {0}")]
     Log(#[from] Failure),
-    /// The checkpoint cannot be used.
+    /// The checkpoint is unusable.
     #[error("the checkpoint {path} {why}")]
     Checkpoint {
         /// The file.
@@ -27,10 +27,10 @@ pub enum OfflineError {
     },
 }
 
-/// Checks the audit log of a data directory, or of a copy of the database file.
+/// Verifies the audit log of a data directory, or of a copy of the database file.
 ///
-/// `checkpoint` and `verifier_key` are files that were kept elsewhere; without them those beside the database are
-/// taken, if there are any.
+/// `checkpoint` and `verifier_key` are files that were stored elsewhere. Without them, those beside the database are
+/// used, if there are any.
 pub async fn verify_audit(
     database: &Path,
     checkpoint: Option<&Path>,
@@ -54,7 +54,7 @@ pub async fn verify_audit(
     })
 }
 
-/// Up to where the log of a data directory is signed for, or why that cannot be said; `None` if it never was.
+/// Returns the revision up to which a data directory's log is signed, or why it cannot be read; `None` if it never was.
 pub(crate) fn kept_checkpoint(data: &Path) -> Option<Result<u64, String>> {
     let kept = milestone(data, None, None).transpose()?;
     Some(kept.map(|kept| kept.revision).map_err(|error| error.to_string()))

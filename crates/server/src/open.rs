@@ -1,4 +1,4 @@
-//! Opening the store: SQLite for one process, or Postgres for several nodes.
+//! Opens the store: SQLite for one process, or Postgres for several nodes.
 
 use crate::instance::StartError;
 use crate::node::NodeThread;
@@ -14,16 +14,16 @@ use keyreeve_store::{CommitObserver, DirectoryLock, PostgresStore, SqliteStore, 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-/// What must be given back at the end.
+/// Resources that must be released at the end.
 #[derive(Debug, Default)]
 pub(crate) struct Opened {
     thread: Option<NodeThread>,
-    /// SQLite locks its directory itself.
+    /// The directory's lock; the SQLite store has its own.
     _lock: Option<DirectoryLock>,
 }
 
 impl Opened {
-    /// Hands the lease back.
+    /// Releases the lease.
     pub(crate) async fn stop(self) {
         if let Some(thread) = self.thread {
             thread.stop().await;
@@ -42,7 +42,7 @@ pub(crate) async fn open(settings: &Settings) -> Result<(Authority, Opened), Sta
 async fn embedded(settings: &Settings) -> Result<(Authority, Opened), StartError> {
     crate::moving::refuse_moved(&settings.data)?;
     let lock = DirectoryLock::take(&settings.data)?;
-    // Before anything is made or migrated, and before anything listens.
+    // Before anything is created or migrated, and before any listener is bound.
     crate::history::require_contained(&settings.data).await?;
     let verifier = Arc::new(Verifier::new(settings.cache_entries));
     if let Some(lease_ms) = settings.child_lease_ms.or(settings.lease_ms) {
@@ -63,7 +63,7 @@ async fn embedded(settings: &Settings) -> Result<(Authority, Opened), StartError
     Ok((authority, Opened::default()))
 }
 
-/// How often the machine's wall clock is looked at.
+/// Interval at which the machine's wall clock is read.
 const CLOCK_INTERVAL: Duration = Duration::from_secs(1);
 
 async fn look_at_clock(clock: Weak<SteadyClock>) {
@@ -74,12 +74,12 @@ async fn look_at_clock(clock: Weak<SteadyClock>) {
     }
 }
 
-/// So many of the newest entries of the audit log are looked at for the time that was reached: what was written while a
-/// clock was behind may have an earlier time than what was written before.
+/// Number of newest audit entries that are searched for the latest time. An entry that was written while the clock was
+/// behind may have an earlier time than the entries before it.
 const ENTRIES_MINDED: u32 = 1_000;
 
-/// The time of the newest entries of the audit log has been reached, whatever the clock says: else a key that had expired
-/// could be good again after a restart.
+/// Never returns to a time before the newest audit entries, whatever the clock shows: otherwise a key that had expired
+/// could be accepted again after a restart.
 async fn mind_the_log(settings: &Settings, clock: &dyn Clock, store: &dyn Store) -> Result<(), StartError> {
     let newest = AuditQuery {
         with_instance: true,
@@ -102,11 +102,11 @@ async fn mind_the_log(settings: &Settings, clock: &dyn Clock, store: &dyn Store)
     Ok(())
 }
 
-/// How often the files of the database are looked at.
+/// Interval at which the files of the database are checked.
 const FILES_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Answers nothing any more when the files of the open database are not those in the data directory: what is answered
-/// and written would rest on something that is gone with this process.
+/// Halts verification when the files of the open database are no longer those in the data directory: what is answered
+/// and written would rest on deleted files, and be lost with this process.
 async fn look_after_files(store: Weak<SqliteStore>, verifier: Arc<Verifier>) {
     loop {
         let Some(open) = store.upgrade() else { return };
@@ -166,12 +166,12 @@ async fn node(settings: &Settings, url: &str) -> Result<(Authority, Opened), Sta
     Ok((authority, opened))
 }
 
-/// How long a hint may take.
+/// Time limit for the arrival of a hint.
 const HINT_DEADLINE: Duration = Duration::from_secs(2);
-/// So many must arrive: behind a pooler one may get through by chance.
+/// Hints that must arrive. Behind a pooler, one may arrive by chance.
 const HINTS: usize = 3;
 
-/// Says if hints do not arrive. Nothing depends on them, but without them changes take until the next poll.
+/// Warns if hints do not arrive. Correctness does not depend on them, but without them changes wait for the next poll.
 async fn hear_hints(node: Arc<Node>) {
     for _ in 0..HINTS {
         let before = node.health().hints;
@@ -189,7 +189,7 @@ async fn hear_hints(node: Arc<Node>) {
     }
 }
 
-/// Says what an acknowledged change would not survive.
+/// Reports an acknowledged change that the database could lose.
 fn check(node: &Node, settings: &Settings) -> Result<(), StartError> {
     let durability = node.health().durability;
     let message = "an acknowledged change could be lost with this database: fsync or full_page_writes is off, or a \

@@ -1,13 +1,13 @@
-//! Whether this process can do its work, for `/readyz` and for health checks over gRPC.
+//! Readiness of this process, for `/readyz` and for gRPC health checks.
 
 use crate::App;
 use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-/// How long the store may take to answer before the process counts as not ready.
+/// Time limit for an answer of the store; without one the process is not ready.
 const TIMEOUT: Duration = Duration::from_secs(2);
-/// How long an answer of the store is passed on: a flood of questions is no flood of statements.
+/// How long the store's answer is reused, so that many requests cause few statements.
 const FRESH: Duration = Duration::from_millis(500);
 
 /// The store's last answer.
@@ -15,7 +15,7 @@ const FRESH: Duration = Duration::from_millis(500);
 pub(crate) struct Readiness(Mutex<Option<(Instant, bool)>>);
 
 impl App {
-    /// Why the process cannot judge calls now; `None` if it can.
+    /// Returns why the process cannot verify now; `None` if it can.
     pub(crate) async fn trouble(&self) -> Option<&'static str> {
         if self.is_stopping() {
             return Some("stopping");
@@ -36,7 +36,8 @@ impl App {
         (!self.is_answered().await).then_some("the store does not answer")
     }
 
-    /// Whether the store answers what it is asked about a secret. Of those who ask at the same time, one asks for all.
+    /// Returns whether the store can look up a secret. Concurrent callers share one query: the lock is held while it
+    /// runs.
     pub(crate) async fn is_answered(&self) -> bool {
         let mut last = self.readiness().0.lock().await;
         if let Some((at, is_answered)) = *last

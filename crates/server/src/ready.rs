@@ -1,4 +1,4 @@
-//! A start up to the point where only answering is left: everything bound, the store founded.
+//! The start up to the point where the server can serve: all listeners bound, the instance created.
 
 use crate::App;
 use crate::edge::{Endpoint, bind, bind_operator};
@@ -11,7 +11,7 @@ use keyreeve_authority::tenants::DEFAULT_TENANT;
 use keyreeve_core::text::Slug;
 use std::net::{Ipv4Addr, SocketAddr};
 
-/// Everything is bound and the store is founded; only answering is left, which cannot fail.
+/// All listeners are bound and the instance exists. Serving, which cannot fail, is all that is left.
 pub(crate) struct Ready {
     pub(crate) faces: Vec<(Endpoint, Place)>,
     pub(crate) ops: Endpoint,
@@ -20,7 +20,7 @@ pub(crate) struct Ready {
     pub(crate) first_admin_link: Option<FirstAdminLink>,
 }
 
-/// What is answered at an endpoint.
+/// What an endpoint serves.
 #[derive(Clone, Copy)]
 pub(crate) enum Place {
     Api,
@@ -28,8 +28,8 @@ pub(crate) enum Place {
 }
 
 impl Ready {
-    /// Binds everything and then founds: a start that cannot listen everywhere leaves nothing founded. Who connects
-    /// meanwhile waits.
+    /// Binds all listeners and then creates the instance: a start that cannot bind all of them creates nothing. Clients
+    /// that connect in between wait.
     pub(crate) async fn for_all(app: &App, tls: &Encryption, empty: EmptyStore) -> Result<Self, StartError> {
         let mut bound = Vec::new();
         let ready = Self::bound(app, tls, empty, &mut bound).await;
@@ -80,7 +80,7 @@ impl Ready {
     }
 }
 
-/// The TLS of the listeners that have it.
+/// The TLS of the listeners that use it.
 pub(crate) struct Encryption {
     api: Option<Tls>,
     check: Option<Tls>,
@@ -100,14 +100,14 @@ impl Encryption {
     }
 }
 
-/// Binds a place, and notes where it really is.
+/// Binds a listener, and records its actual address.
 async fn bind_at(place: &Listen, tls: Option<&Tls>, bound: &mut Vec<Listen>) -> Result<Endpoint, StartError> {
     let (endpoint, really) = bind(place, tls).await.map_err(at(place))?;
     bound.push(really);
     Ok(endpoint)
 }
 
-/// The socket for commands on this machine. A directory that nothing can be written to has none, and is served without.
+/// Binds the socket for commands on this machine. A read-only data directory has none, and is served without it.
 fn bind_for_operators(app: &App, bound: &mut Vec<Listen>) -> Result<Option<Endpoint>, StartError> {
     let socket = operator_socket(&app.settings().data);
     match bind_operator(&socket) {
@@ -143,8 +143,8 @@ fn at(address: impl std::fmt::Display) -> impl FnOnce(std::io::Error) -> StartEr
     }
 }
 
-/// The first address of the network among some places. Where everything is listened to, this machine's own address is
-/// one that works.
+/// Returns the first network address of some listeners. For an unspecified address (all interfaces) the loopback
+/// address is returned.
 pub(crate) fn reachable(places: &[Listen]) -> Option<SocketAddr> {
     let address = first_of_network(places)?;
     Some(match address.ip().is_unspecified() {
@@ -160,8 +160,8 @@ fn first_of_network(places: &[Listen]) -> Option<SocketAddr> {
     })
 }
 
-/// Where browsers find the API: by TLS under a name that the certificate has. Behind sockets only, whoever leads to them
-/// knows the name under which browsers come.
+/// Returns the origin at which browsers reach the API: with TLS under a name of the certificate. It is empty with only
+/// Unix sockets, where just the proxy in front knows the name.
 fn origin(listen: &[Listen], tls: Option<&Tls>) -> String {
     let Some(address) = reachable(listen) else {
         return String::new();
@@ -175,8 +175,8 @@ fn origin(listen: &[Listen], tls: Option<&Tls>) -> String {
     }
 }
 
-/// A link for the tenant that every instance has, if nobody can sign in there. Without it the server works all the same
-/// (a full disk), and the next start makes another one.
+/// Returns a link for the tenant `default`, if no user can sign in there. A failure (a full disk) does not prevent the
+/// start, and the next start creates another link.
 async fn first_admin_link(app: &App) -> Option<FirstAdminLink> {
     let tenant = Slug::parse(DEFAULT_TENANT).ok()?;
     match app.authority().first_admin_link(&tenant).await {

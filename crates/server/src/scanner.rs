@@ -1,11 +1,11 @@
-//! Rules by which secret scanners find keys, made from the form that keys have.
+//! Rules for secret scanners, derived from the format of keys.
 //!
-//! One rule finds every tenant's keys, whatever their prefix, and root keys too: by the marker in their middle. A
-//! pattern cannot check the checksum at the end; the plugin for detect-secrets is code and does.
+//! One rule finds the keys of all tenants, whatever their prefix, and root keys too, by the marker in their middle. A
+//! pattern cannot verify the checksum at the end; the plugin for detect-secrets is code and does.
 
 use keyreeve_core::key::{self, InvalidPrefix, MARKER, Prefix};
 
-/// A scanner that rules can be made for.
+/// A supported scanner.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Scanner {
     /// gitleaks: a configuration in TOML.
@@ -18,10 +18,10 @@ pub enum Scanner {
     DetectSecrets,
 }
 
-/// A key that opens nothing, for those who want to try a rule.
+/// The random part of an example key, which opens nothing.
 const EXAMPLE_RANDOM: [u8; 32] = [0; 32];
 
-/// The rules for a scanner, for keys of one prefix or of all.
+/// Returns the rules for a scanner, for keys of one prefix or of all.
 pub fn rules(scanner: Scanner, prefix: Option<&str>) -> Result<String, InvalidPrefix> {
     let prefix = prefix.map(Prefix::parse).transpose()?;
     let pattern = key::pattern(prefix.as_ref());

@@ -1,5 +1,4 @@
-//! How a server is set up. Where each value came from (flag, environment, file, default) is the command line's
-//! business; here they are complete.
+//! The complete settings of a server. The command line merges them from flags, environment, file and defaults.
 
 pub use crate::http::TrustedProxy;
 use crate::listen::Listen;
@@ -10,23 +9,23 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// Secrets that are remembered by default: a million keys take about 200 MB.
+/// Default number of remembered secrets. A million keys take about 200 MB.
 pub const CACHE_ENTRIES_DEFAULT: usize = 2_000_000;
 
-/// How long a lease lasts unless somebody says otherwise: 15 s.
+/// Default length of a lease: 15 s.
 pub const LEASE_MS_DEFAULT: u64 = 15_000;
 /// The shortest lease: 2 s.
 pub const LEASE_MS_MIN: u64 = 2_000;
 /// The longest lease: an hour.
 pub const LEASE_MS_MAX: u64 = 3_600_000;
 
-/// How far in the future the `exp` of an introspection may lie by default: a minute.
+/// Default of the largest distance of an introspection's `exp` from now: a minute.
 pub const INTROSPECTION_MAX_EXP_SECONDS_DEFAULT: u64 = 60;
-/// The most it may be: an hour. Until then a gateway may remember that a key is good.
+/// Its upper bound: an hour. A gateway may accept a revoked key until `exp`.
 pub const INTROSPECTION_MAX_EXP_SECONDS_MAX: u64 = 3_600;
 
-/// By which address a server is called from outside: `https://NAME[:PORT]`, or `http://` where only the machine itself
-/// can be meant. Nothing else is in it, because clients put paths behind it (RFC 8414, section 2).
+/// The public URL of a server: `https://NAME[:PORT]`, or `http://` for this machine only. It has no path or query,
+/// because clients append paths to it (RFC 8414, section 2).
 #[derive(Clone, PartialEq, Eq, Debug, serde::Deserialize)]
 #[serde(try_from = "String")]
 pub struct PublicUrl(String);
@@ -63,19 +62,19 @@ impl From<PublicUrl> for String {
     }
 }
 
-/// Where GitHub publishes the keys that its secret scanning signs with.
+/// Where GitHub publishes the public keys of its secret scanning.
 pub const GITHUB_KEYS_URL: &str = "https://api.github.com/meta/public_keys/secret_scanning";
 
-/// Where the keys are that GitHub signs its leak reports with: an https address (http on this machine), a file in the
-/// same form, or nowhere.
+/// The source of the public keys for GitHub's leak reports: an https URL (http on this machine), a file in the same
+/// format, or off.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Deserialize)]
 #[serde(try_from = "String")]
 pub enum GitHubKeySource {
-    /// Reports of GitHub are not taken.
+    /// Reports of GitHub are refused.
     Off,
     /// A file.
     File(PathBuf),
-    /// An address.
+    /// A URL.
     Url(String),
 }
 
@@ -117,7 +116,7 @@ impl fmt::Display for GitHubKeySource {
     }
 }
 
-/// Whether a text is an https address, or an http one that can only mean this machine.
+/// Returns whether a text is an https URL, or an http one of this machine.
 fn is_web_address(text: &str) -> bool {
     let Ok(uri) = text.parse::<Uri>() else { return false };
     let Some(authority) = uri.authority() else { return false };
@@ -128,52 +127,52 @@ fn is_web_address(text: &str) -> bool {
     is_scheme_good && !host.is_empty() && !text.contains('@')
 }
 
-/// Everything a server needs to know to start.
+/// The settings that a server needs to start.
 #[derive(Clone)]
 pub struct Settings {
-    /// The data directory; SQLite lies inside it.
+    /// The data directory, which contains the SQLite database.
     pub data: PathBuf,
-    /// Where the API listens.
+    /// Listen addresses of the API.
     pub listen: Vec<Listen>,
-    /// Where only verification is answered.
+    /// Listen addresses for verification only.
     pub check_listen: Vec<Listen>,
-    /// The TLS of the API; without it, it is plain HTTP.
+    /// TLS of the API; `None` is plain HTTP.
     pub tls: Option<TlsFiles>,
-    /// The TLS of where only verification is answered.
+    /// TLS of the check listener.
     pub check_tls: Option<TlsFiles>,
-    /// Where liveness, readiness and metrics are answered.
+    /// Listen address of liveness, readiness and metrics.
     pub ops_listen: SocketAddr,
-    /// Where the first root key is written instead of to stdout.
+    /// File for the first root key, instead of stdout.
     pub root_key_file: Option<PathBuf>,
     /// Most secrets to remember.
     pub cache_entries: usize,
-    /// The URL of a Postgres database, which several nodes share, instead of SQLite in the data directory.
+    /// URL of a Postgres database that several nodes share, instead of SQLite in the data directory.
     pub database: Option<String>,
-    /// How long a verifier may go on without the database, in milliseconds; `None` is what the other nodes have.
+    /// How long a node may verify without the database, in milliseconds; `None` is the value of the other nodes.
     pub lease_ms: Option<u64>,
-    /// How long a verifier in an application may go on without its node at most, in milliseconds; `None` is as long as a
-    /// node may go on without the database.
+    /// How long a verifier inside an application may verify without its node at most, in milliseconds; `None` is the
+    /// node's own lease.
     pub child_lease_ms: Option<u64>,
-    /// What this node is called in lists of nodes.
+    /// Name of this node in lists of nodes.
     pub node_name: String,
-    /// Names of `KEYREEVE_*` variables that mean nothing.
+    /// Names of `KEYREEVE_*` variables that are no settings.
     pub unknown_variables: Vec<String>,
-    /// Refuse to work where an acknowledged change could be lost.
+    /// Refuse to work with a database that could lose an acknowledged change.
     pub require_sync: bool,
-    /// Start by the clock as it is, although the audit log has entries from later.
+    /// Start by the present clock, although the audit log has later entries.
     pub accept_clock: bool,
-    /// By which address this server is called from outside, without a slash at its end.
+    /// Public URL of this server, without a trailing slash.
     pub public_url: Option<String>,
-    /// How far in the future the `exp` of an introspection may lie, in seconds.
+    /// Largest distance of an introspection's `exp` from now, in seconds.
     pub introspection_max_exp_seconds: u64,
-    /// Where the keys are that GitHub signs its leak reports with.
+    /// Source of the public keys for GitHub's leak reports.
     pub github_keys: GitHubKeySource,
-    /// Proxies whose word on where a request comes from is taken.
+    /// Proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<TrustedProxy>,
 }
 
 impl fmt::Debug for Settings {
-    /// Without the database's URL, which may hold a password.
+    /// Omits the database's URL, which may contain a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")
             .field("data", &self.data)

@@ -1,5 +1,5 @@
-//! Walks along the audit log: one at a time, and few that wait. A walk along all of it, for the operator, does not hold up
-//! the short ones of tenants.
+//! Queues verifications of the audit log: one runs at a time, and few wait. One of the complete log, for the operator,
+//! does not delay the short ones of tenants.
 
 use crate::capacity::{Capacity, Reservation};
 use crate::http::respond::RETRY_AFTER_SECONDS;
@@ -8,14 +8,14 @@ use keyreeve_authority::Call;
 use keyreeve_core::access::Reach;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// Walks of one tenant, or of callers of the instance, that may be under way or wait.
+/// Verifications of one tenant, or of callers of the instance, that may run or wait.
 const OF_ONE_MAX: usize = 2;
-/// Walks in all that may be under way or wait.
+/// Verifications in total that may run or wait.
 const IN_ALL_MAX: usize = 64;
-/// When a caller may try again, in seconds.
+/// Seconds after which a refused caller may try again.
 const AGAIN_SECONDS: u64 = 2;
 
-/// The walks of this process.
+/// The verifications of this process.
 #[derive(Debug)]
 pub(crate) struct Walks {
     whole: Semaphore,
@@ -33,7 +33,7 @@ impl Default for Walks {
     }
 }
 
-/// A walk may be made for as long as this lives.
+/// Permission for one verification, held until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Turn<'w> {
     _place: Reservation<Reach>,
@@ -41,7 +41,7 @@ pub(crate) struct Turn<'w> {
 }
 
 impl Walks {
-    /// Comes back when a caller's walk may begin.
+    /// Waits until a caller's verification may begin.
     pub(crate) async fn turn(&self, call: &Call) -> Result<Turn<'_>, Problem> {
         let reach = &call.caller.reach;
         let place = self.places.reserve_one(reach.clone()).ok_or_else(too_many)?;

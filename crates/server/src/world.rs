@@ -1,4 +1,4 @@
-//! The real clocks, pauses and the operating system's entropy: the only places that read them.
+//! The real clocks, sleeps and the operating system's entropy. Decisions read them only here.
 
 use async_trait::async_trait;
 use crossbeam_utils::atomic::AtomicCell;
@@ -35,26 +35,26 @@ fn reading(clock: ClockId) -> (i64, i64) {
 }
 
 /// The time: the boot clock, which cannot be set, corrected by a reference clock
-/// ([`keyreeve_core::coherence::reference`]), which is the database's for nodes and this machine's wall clock for a single
-/// process. Readers do not wait for the lock of the writer.
+/// ([`keyreeve_core::coherence::reference`]). That is the database's clock for nodes, and this machine's wall clock for
+/// a single process. Readers do not wait for the writer's lock.
 #[derive(Debug)]
 pub(crate) struct SteadyClock {
-    /// What readers go by: a copy of what the reference has come to.
+    /// A copy of the reference's course, for readers.
     course: AtomicCell<Course>,
     reference: Mutex<Reference>,
     is_of_machine: bool,
 }
 
-/// How much slower than the database's a machine's clocks may run.
+/// How much slower than the database's clock a machine's clock may run, in permille.
 const DATABASE_SLACK_PERMILLE: i64 = 100;
 
 impl SteadyClock {
-    /// The database's time. Goes by this machine until the database has spoken.
+    /// The database's time. Uses this machine's clock until the first reading of the database.
     pub(crate) fn of_database(lease_ms: u64) -> Self {
         Self::new(lease_ms, DATABASE_SLACK_PERMILLE, false)
     }
 
-    /// This machine's time, which must be looked at regularly: [`SteadyClock::look`].
+    /// This machine's time. [`SteadyClock::look`] must be called regularly.
     pub(crate) fn of_machine(lease_ms: u64) -> Self {
         let clock = Self::new(lease_ms, 0, true);
         clock.look();
@@ -77,7 +77,7 @@ impl SteadyClock {
         }
     }
 
-    /// Takes in what the machine's wall clock says.
+    /// Feeds the machine's wall clock to the reference.
     pub(crate) fn look(&self) {
         let asked_at = boot_ms();
         let time = WallClock.now().millis();
@@ -135,7 +135,8 @@ fn boot_ms() -> i64 {
 }
 
 impl Clock for SteadyClock {
-    /// The course is read after the boot clock: what is given is then never later than what a new course begins from.
+    /// The course is loaded after the boot clock is read, so that the result is never later than the start of a new
+    /// course.
     fn now(&self) -> Timestamp {
         let at = boot_ms();
         Timestamp::from_millis(self.course.load().latest(at))
@@ -170,7 +171,7 @@ impl Clock for SteadyClock {
     }
 }
 
-/// The runtime's pauses.
+/// Sleeps of the runtime.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TokioTimer;
 

@@ -1,28 +1,28 @@
-//! What people may write into keys by their role, and what new keys get, on the wire.
+//! On the wire: what users may set in keys by their role, and the defaults of new keys.
 
 use crate::json::Object;
 use crate::limits::KeyLimit;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// What people may write into keys, by their role.
+/// What users may set in keys, by their role.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PutGrant {
-    /// What members may.
+    /// The rights of members.
     #[schema(value_type = Option<PutMemberGrant>)]
     pub member: Option<Object<PutMemberGrant>>,
-    /// What administrators may.
+    /// The rights of administrators.
     #[schema(value_type = Option<PutAdminGrant>)]
     pub admin: Option<Object<PutAdminGrant>>,
 }
 
-/// What members may write into their own keys.
+/// What members may set in their own keys.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PutMemberGrant {
-    /// Scopes that members may give, as patterns: `repo:*` allows `repo:read` and `repo:*`, `*` allows all. An empty list: none.
-    /// Not more than `admin.scopes` allows.
+    /// Scopes that members may give, as patterns: `repo:*` allows `repo:read` and `repo:*`, `*` allows all. An empty
+    /// list allows none. At most what `admin.scopes` allows.
     #[schema(value_type = Option<Vec<crate::keys::Scope>>, max_items = 100, nullable)]
     pub scopes: Option<Vec<String>>,
     /// Whether members may set claims.
@@ -30,7 +30,7 @@ pub struct PutMemberGrant {
     pub claims: Option<bool>,
 }
 
-/// What administrators may write into keys. They may always set claims.
+/// What administrators may set in keys. They may always set claims.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PutAdminGrant {
@@ -39,26 +39,26 @@ pub struct PutAdminGrant {
     pub scopes: Option<Vec<String>>,
 }
 
-/// What new keys get if nothing is said.
+/// Defaults of new keys.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PutNewKeys {
-    /// Limits of a key for which none are given. A member cannot give other ones, nor none.
+    /// Limits of a key for which none are given. A member cannot set others, nor remove them.
     #[schema(value_type = Option<Vec<KeyLimit>>, max_items = 8, nullable)]
     pub limits: Option<Vec<Object<KeyLimit>>>,
 }
 
-/// What people may write into keys, by their role.
+/// What users may set in keys, by their role.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = PolicyGrant)]
 pub struct Grant {
-    /// What members may.
+    /// The rights of members.
     pub member: MemberGrant,
-    /// What administrators may.
+    /// The rights of administrators.
     pub admin: AdminGrant,
 }
 
-/// What members may write into their own keys.
+/// What members may set in their own keys.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = PolicyMemberGrant)]
 pub struct MemberGrant {
@@ -68,7 +68,7 @@ pub struct MemberGrant {
     pub claims: bool,
 }
 
-/// What administrators may write into keys.
+/// What administrators may set in keys.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = PolicyAdminGrant)]
 pub struct AdminGrant {
@@ -76,7 +76,7 @@ pub struct AdminGrant {
     pub scopes: Vec<String>,
 }
 
-/// What new keys get if nothing is said.
+/// Defaults of new keys.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = PolicyNewKeys)]
 pub struct NewKeys {

@@ -1,5 +1,5 @@
-//! `keyreeve audit accept-restore`: serve a database that is not the one that was signed, after it was said what that
-//! means.
+//! `keyreeve audit accept-restore`: accepts a database that differs from the signed one, after it has explained the
+//! consequences.
 
 use crate::output;
 use anyhow::bail;
@@ -21,7 +21,7 @@ copy, another instance's, an empty one. This command says what is missing, asks,
 Nothing is revoked by it: look at `root-keys list` and `keys list` before serving.
 Among several nodes each data directory has a checkpoint of its own: run it once for each.";
 
-/// What has to be typed.
+/// The word to type.
 const WORD: &str = "accept";
 
 /// Accept a database that is not the one that was signed.
@@ -31,7 +31,7 @@ pub(super) struct AcceptRestore {
     /// The data directory of the stopped server
     #[arg(long, env = "KEYREEVE_DATA", default_value = "./keyreeve-data")]
     data: PathBuf,
-    /// The database of a node, where it is not in the data directory
+    /// The database of a node, if it is not in the data directory
     #[arg(
         long,
         env = "KEYREEVE_DATABASE_URL",
@@ -39,13 +39,13 @@ pub(super) struct AcceptRestore {
         value_name = "postgres://USER@HOST/NAME"
     )]
     database: Option<String>,
-    /// Why, for the audit log
+    /// The reason, for the audit log
     #[arg(long)]
     reason: String,
-    /// Do not ask
+    /// Skip the confirmation
     #[arg(long)]
     yes: bool,
-    /// How to print
+    /// The output format
     #[arg(short, long, value_enum, default_value = "table")]
     output: output::Format,
 }

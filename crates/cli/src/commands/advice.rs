@@ -1,10 +1,10 @@
-//! Commands that texts tell people to run (help, errors, pages, documents) are commands that this program has.
+//! Tests that commands named in texts (help, errors, pages, documents) exist in this program.
 
 use super::Cli;
 use clap::{Command, CommandFactory as _};
 use std::path::{Path, PathBuf};
 
-/// What stands in front of a command: a mark of code, the beginning of a line, a pipe, a substitution, a colon.
+/// What precedes a command: a code mark, the beginning of a line, a pipe, a substitution, a colon.
 const BEFORE: [&str; 5] = ["`", "\n", "| ", "$(", ": "];
 /// What ends it: the end of the code or the line, a redirection, a pipe, a comment, the gap before an explanation.
 const AFTER: [&str; 10] = ["`", "\n", "\\n", " < ", " > ", " | ", " &", ")", " #", "   "];
@@ -13,7 +13,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// Every text file of ours under a folder.
+/// Returns every text file of the repository under a folder.
 fn texts(folder: &str) -> Vec<(PathBuf, String)> {
     let (mut found, mut waiting) = (Vec::new(), vec![root().join(folder)]);
     while let Some(path) = waiting.pop() {
@@ -27,9 +27,9 @@ fn texts(folder: &str) -> Vec<(PathBuf, String)> {
     found
 }
 
-/// The commands in a text, without what is around them.
+/// Returns the commands in a text.
 fn commands(text: &str) -> Vec<String> {
-    // As it is printed: lines that the source breaks are one, and quotes are quotes.
+    // As the text is printed: continued source lines are joined, and escaped quotes are quotes.
     let joined: Vec<_> = text.split("\\\n").map(str::trim_start).collect();
     let lines: Vec<_> = joined
         .concat()
@@ -43,7 +43,7 @@ fn commands(text: &str) -> Vec<String> {
         for rest in text.split(&format!("{before}keyreeve ")).skip(1) {
             let end = AFTER.iter().filter_map(|after| rest.find(after)).min();
             let mut command = rest.split_at(end.unwrap_or(rest.len())).0;
-            // A quote without another one is the end of the text in the source.
+            // An unmatched quote is the end of the text in the source.
             if command.matches('"').count() % 2 == 1 {
                 command = command.rsplit_once('"').map_or(command, |(before, _)| before);
             }
@@ -53,7 +53,7 @@ fn commands(text: &str) -> Vec<String> {
     found
 }
 
-/// The words of a command, as a shell sees them.
+/// Splits a command into words, as a shell does.
 fn words(command: &str) -> Vec<String> {
     let (mut words, mut word, mut quote) = (Vec::new(), String::new(), None);
     for letter in command.chars().chain([' ']) {
@@ -67,11 +67,11 @@ fn words(command: &str) -> Vec<String> {
     words
 }
 
-/// Why a command is none of this program's.
+/// Returns why a command does not exist in this program.
 fn complaint(program: &Command, command: &str) -> Option<String> {
     let words = words(command);
     let is_name = |word: &&String| word.starts_with(|first: char| first.is_ascii_lowercase());
-    // `keyreeve … --url` leaves open which command.
+    // `keyreeve … --url` does not name the command.
     if !words.first().is_some_and(|word| is_name(&word)) {
         return None;
     }
@@ -80,7 +80,7 @@ fn complaint(program: &Command, command: &str) -> Option<String> {
         if !at.has_subcommands() {
             break;
         }
-        // Of `gitleaks|trufflehog` and `suspend`, `open`, the rest are looked at too.
+        // In `gitleaks|trufflehog`, every alternative must exist.
         let named: Vec<_> = word.split('|').map(|name| at.find_subcommand(name)).collect();
         match named
             .into_iter()
@@ -139,7 +139,7 @@ fn every_command_that_a_text_names_is_there() {
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
 }
 
-/// Examples are whole: they are parsed as they stand.
+/// Examples are complete: they are parsed as they are written.
 #[test]
 fn every_example_of_the_help_is_parsed() {
     let program = program();

@@ -1,4 +1,4 @@
-//! `keyreeve audit`: what was done, by whom, and whether the log is what was written.
+//! `keyreeve audit`: reads, follows, exports and verifies the audit log.
 
 use super::accept_restore::AcceptRestore;
 use super::connect::Connection;
@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
-/// Entries asked for at a time.
+/// Entries of one request.
 const PAGE: usize = 1_000;
-/// How often `tail -f` asks for more.
+/// Interval at which `tail -f` requests more.
 const FOLLOW_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Read, follow, export and verify the audit log.
@@ -24,31 +24,31 @@ const FOLLOW_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
                         keyreeve audit verify --file copy-of-keyreeve.db --checkpoint kept-elsewhere"
 )]
 pub(crate) enum Audit {
-    /// Print the newest entries, one a line, as JSON unless a person reads them at a terminal; with -f wait for more
+    /// Print the newest entries, one a line: as text on a terminal, as JSON otherwise; with -f wait for more
     Tail(Tail),
-    /// Print all entries, oldest first, one JSON object a line, for other programs
+    /// Print all entries, oldest first, one JSON object a line
     Export(Export),
-    /// Check that no entry was changed, removed, reordered or cut off
+    /// Verify that no entry was changed, removed, reordered or truncated
     Verify(Verify),
-    /// Accept a database that is not the one that was signed: an older copy, for lack of a newer one
+    /// Accept a database that is not the one that was signed, such as an older copy
     AcceptRestore(AcceptRestore),
-    /// Print the newest signed checkpoint, to be kept elsewhere
+    /// Print the newest signed checkpoint, to be stored elsewhere
     Checkpoint {
         #[command(flatten)]
         connection: Connection,
     },
 }
 
-/// Which entries.
+/// Selects entries.
 #[derive(Debug, Args)]
 pub(crate) struct Filter {
-    /// Only about this key, user or root key
+    /// Only entries about this key, user or root key
     #[arg(long, value_name = "ID")]
     key: Option<String>,
-    /// Only by this actor
+    /// Only entries by this actor
     #[arg(long, value_name = "ID")]
     actor: Option<String>,
-    /// Only this action, or a kind with its dot: `key.`
+    /// Only this action, or a kind of action with its dot: `key.`
     #[arg(long)]
     action: Option<String>,
     /// Only entries of the last 7d, 12h, 30m, …
@@ -62,10 +62,10 @@ pub(crate) struct Filter {
 /// Print the newest entries.
 #[derive(Debug, Args)]
 pub(crate) struct Tail {
-    /// Wait for more
+    /// Wait for more entries
     #[arg(short, long)]
     follow: bool,
-    /// How many of the newest
+    /// How many of the newest entries
     #[arg(short = 'n', long, default_value_t = 10)]
     lines: u32,
     #[command(flatten)]
@@ -83,13 +83,13 @@ pub(crate) struct Export {
     connection: Connection,
 }
 
-/// Check the log.
+/// Verify the audit log.
 #[derive(Debug, Args)]
 pub(crate) struct Verify {
-    /// Check this database file, or data directory, without a server
+    /// Verify this database file, or data directory, without a server
     #[arg(long)]
     file: Option<PathBuf>,
-    /// A checkpoint that was kept elsewhere [default: the newest of the server, or beside the file]
+    /// A checkpoint that was stored elsewhere [default: the newest of the server, or the one beside the file]
     #[arg(long, value_name = "FILE")]
     checkpoint: Option<PathBuf>,
     /// The key that verifies the checkpoint [default: the one beside the file]
@@ -133,7 +133,7 @@ impl Filter {
             .collect()
     }
 
-    /// Prints entries, oldest first, from `cursor` on; gives the last revision printed.
+    /// Prints entries, oldest first, from `cursor` on. Returns the last printed revision.
     async fn print_from(&self, client: &Client, mut cursor: u64, format: Format) -> anyhow::Result<u64> {
         loop {
             let mut query = self.query();
@@ -158,7 +158,7 @@ impl Filter {
     }
 }
 
-/// An entry in one line: for people when, what, about what, by whom, where and why; or as JSON.
+/// Formats an entry as one line: time, action, object, actor, tenant and reason; or as JSON.
 fn line(format: Format, event: &Value) -> String {
     if format == Format::Json {
         return event.to_string();
@@ -201,7 +201,7 @@ impl Tail {
         let page = client.get("v1/audit_events", &query).await?;
         let newest_first = page.get("data").and_then(Value::as_array).into_iter().flatten();
         let mut cursor = 0;
-        // Programs that read the log from a pipe get what they can read, as they always did.
+        // A pipe always gets JSON, because programs parse it.
         let format = match std::io::stdout().is_terminal() {
             true => self.connection.output,
             false => Format::Json,

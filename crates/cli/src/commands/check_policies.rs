@@ -1,4 +1,4 @@
-//! `keyreeve check-policies`: what gateways ask of keys.
+//! `keyreeve check-policies`: what gateways require of keys.
 
 use super::connect::Connection;
 use crate::exit::Usage;
@@ -16,7 +16,7 @@ const COLUMNS: [&str; 6] = [
     "updated_at",
 ];
 
-/// Say what gateways ask of keys.
+/// Manage what gateways require of keys.
 #[derive(Debug, Subcommand)]
 #[command(
     after_help = "Examples:\n  keyreeve check-policies list\n  keyreeve check-policies create orders --scope orders:read\n  \
@@ -24,19 +24,19 @@ const COLUMNS: [&str; 6] = [
                         keyreeve check-policies remove orders"
 )]
 pub(crate) enum CheckPolicies {
-    /// List check policies; `default` is always there
+    /// List check policies, including `default`
     List(All),
-    /// Show one
+    /// Show a check policy
     Get(One),
-    /// Make one
+    /// Create a check policy
     Create(Write),
-    /// Change one, also `default`; what is not named stays as it is
+    /// Change a check policy, including `default`; options that are not given remain unchanged
     Change(Write),
-    /// Remove one: gateways that still name it let nobody through; `default` is again as it comes
+    /// Remove a check policy: gateways that still name it let no request through; `default` gets its initial form
     Remove(One),
 }
 
-/// All of a tenant.
+/// Options for all commands.
 #[derive(Debug, Args)]
 pub(crate) struct All {
     /// The tenant [default: the root key's own, or `default`]
@@ -49,13 +49,13 @@ pub(crate) struct All {
 /// One check policy.
 #[derive(Debug, Args)]
 pub(crate) struct One {
-    /// What gateways call it
+    /// The name that gateways use
     name: String,
     #[command(flatten)]
     all: All,
 }
 
-/// A check policy to make or change.
+/// Options to create or change a check policy.
 #[derive(Debug, Args)]
 pub(crate) struct Write {
     #[command(flatten)]
@@ -63,22 +63,22 @@ pub(crate) struct Write {
     /// A scope that a key must hold; repeat for more
     #[arg(long = "scope", value_name = "SCOPE")]
     scopes: Vec<String>,
-    /// Ask for no scope
+    /// Require no scope
     #[arg(long, conflicts_with = "scopes")]
     no_scopes: bool,
-    /// A header that a key is looked for in; repeat for more, in their order
+    /// A header that may contain the key; repeat for more, in order
     #[arg(long = "key-header", value_name = "NAME")]
     key_headers: Vec<String>,
-    /// Whether the key's claims are handed on in X-Keyreeve-Meta
+    /// Whether the key's claims are passed on in X-Keyreeve-Meta
     #[arg(long, value_name = "true|false")]
     meta: Option<bool>,
-    /// How long a gateway may keep an answer that lets through
+    /// Seconds for which a gateway may cache an answer that lets a request through
     #[arg(long, value_name = "SECONDS")]
     cache_max_age_seconds: Option<u32>,
-    /// What a 401 says
+    /// The realm of a 401
     #[arg(long)]
     realm: Option<String>,
-    /// Whether the gateway must show a root key: none or required
+    /// Whether the gateway must send a root key: none or required
     #[arg(long, value_name = "none|required")]
     gateway_credential: Option<String>,
 }
@@ -158,7 +158,7 @@ impl Write {
         Ok(())
     }
 
-    /// The fields that were named.
+    /// Returns the fields that were given.
     fn wish(&self) -> Map<String, Value> {
         let scopes = (!self.scopes.is_empty() || self.no_scopes).then_some(&self.scopes);
         let key_headers = (!self.key_headers.is_empty()).then_some(&self.key_headers);

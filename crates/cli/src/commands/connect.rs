@@ -1,4 +1,4 @@
-//! How a command reaches a server.
+//! Connects a command to a server.
 
 use crate::exit::Usage;
 use crate::output::Format;
@@ -14,25 +14,25 @@ use std::io::Read as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-/// What every command that talks to a server takes.
+/// Options of every command that calls a server.
 #[derive(Debug, Args)]
 pub(crate) struct Connection {
-    /// The server; the root key comes from `KEYREEVE_ROOT_KEY`. Without one, the server on this machine is asked
-    /// through its data directory
+    /// The server; the root key comes from `KEYREEVE_ROOT_KEY`. Without a root key, the server on this machine is
+    /// called through its data directory
     #[arg(long, env = "KEYREEVE_URL", default_value = "http://127.0.0.1:7300", global = true)]
     url: String,
-    /// The authorities to trust where the address begins with https://, in PEM, in place of the system's
+    /// CA certificates in PEM for an https:// address, in place of the system's
     #[arg(long, env = "KEYREEVE_CA_FILE", value_name = "FILE", global = true)]
     ca_file: Option<PathBuf>,
     /// The data directory of a server on this machine
     #[arg(long, env = "KEYREEVE_DATA", default_value = "./keyreeve-data", global = true)]
     data: PathBuf,
-    /// How to print data
+    /// The output format
     #[arg(short, long, value_enum, default_value = "table", global = true)]
     pub(crate) output: Format,
 }
 
-/// A root key from the environment: never an argument, which every user of the machine could read.
+/// Reads the root key from the environment. It is never an argument, which every user of the machine could read.
 #[expect(
     clippy::disallowed_methods,
     reason = "the one place where a client command reads its credential"
@@ -45,7 +45,7 @@ fn root_key() -> Option<String> {
 }
 
 impl Connection {
-    /// A client of the server that is meant.
+    /// Returns a client of the selected server.
     pub(crate) fn client(&self, tenant: Option<String>) -> anyhow::Result<Client> {
         let client = match root_key() {
             Some(root_key) => Client::trusting(&self.url, root_key, self.authorities()?.as_ref())?,
@@ -54,7 +54,7 @@ impl Connection {
         Ok(client.for_tenant(tenant))
     }
 
-    /// Whom to trust, if somebody said.
+    /// Returns the CA certificates to trust, if a file was given.
     pub(crate) fn authorities(&self) -> anyhow::Result<Option<Authorities>> {
         let Some(path) = &self.ca_file else { return Ok(None) };
         let unreadable = |error| Usage(format!("cannot read {}: {error}", path.display()));
@@ -63,7 +63,7 @@ impl Connection {
         Ok(Some(authorities))
     }
 
-    /// The server's address and a root key, for what is not done by calls.
+    /// Returns the server's URL and a root key, for connections other than calls.
     pub(crate) fn credential(&self) -> anyhow::Result<(String, String)> {
         let missing = || Usage(format!("set KEYREEVE_ROOT_KEY to a root key of {}", self.url));
         Ok((self.url.clone(), root_key().ok_or_else(missing)?))
@@ -83,7 +83,8 @@ impl Connection {
         .into())
     }
 
-    /// Runs something against the server that is meant; one that does not run is started for it, unheard from outside.
+    /// Calls the selected server. If none is running on the data directory, starts one for this call that listens on
+    /// loopback only.
     pub(crate) async fn with_server<T>(
         &self,
         action: impl AsyncFnOnce(Client) -> anyhow::Result<T>,
@@ -99,7 +100,7 @@ impl Connection {
             .into());
         }
         let mut settings = quiet(self.data.clone());
-        // What links begin with: this instance's own address is gone as soon as the command is done.
+        // The base of links: the address of this temporary instance is gone when the command ends.
         settings.public_url = Some(match public_url()? {
             Some(url) => url,
             None => self.url.trim_end_matches('/').to_owned(),
@@ -110,13 +111,13 @@ impl Connection {
         done
     }
 
-    /// A socket that a killed server left behind does not answer.
+    /// The socket of a killed server does not accept connections.
     fn is_running(&self) -> bool {
         std::os::unix::net::UnixStream::connect(operator_socket(&self.data)).is_ok()
     }
 }
 
-/// Settings of an instance that listens only where nobody knows.
+/// Returns settings of an instance that listens on unannounced loopback ports.
 pub(super) fn quiet(data: PathBuf) -> Settings {
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     Settings {
@@ -142,10 +143,10 @@ pub(super) fn quiet(data: PathBuf) -> Settings {
     }
 }
 
-/// Most bytes of a secret or of a list of ids on standard input.
+/// Most bytes of a secret or a list of ids on standard input.
 const STDIN_BYTES_MAX: u64 = 1024 * 1024;
 
-/// All of standard input, for arguments given as `-`.
+/// Reads all of standard input, for arguments given as `-`.
 pub(super) fn stdin() -> anyhow::Result<String> {
     let mut text = String::new();
     std::io::stdin().take(STDIN_BYTES_MAX).read_to_string(&mut text)?;

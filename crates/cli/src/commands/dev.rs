@@ -1,4 +1,4 @@
-//! `keyreeve dev`: a throw-away server with a ready key, for trying things out.
+//! `keyreeve dev`: a temporary server with a ready key, to try it out.
 
 use super::connect::quiet;
 use crate::output;
@@ -13,17 +13,18 @@ use std::io;
 use std::net::SocketAddr;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Run a throw-away server with a ready key and the curl that verifies it. Ctrl-C ends it and forgets everything.
+/// Run a temporary server with a ready key, and print the curl command that verifies it. Ctrl-C ends it and deletes its
+/// data.
 #[derive(Debug, Args)]
 pub(crate) struct Dev {
-    /// Where the API listens
+    /// Listen address of the API
     #[arg(long, default_value = "127.0.0.1:7300", value_name = "ADDR")]
     listen: SocketAddr,
 }
 
 impl Dev {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        // Before anything is made: what is stopped early leaves nothing behind either.
+        // Before anything is created, so that an early stop leaves nothing behind either.
         let mut terminate = signal(SignalKind::terminate()).context("cannot wait for signals")?;
         let mut hangup = signal(SignalKind::hangup()).context("cannot wait for signals")?;
         let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
@@ -65,7 +66,7 @@ The API is described at {url}/openapi.json. Ctrl-C ends it.",
         tokio::select! {
             interrupted = tokio::signal::ctrl_c() => interrupted.context("cannot wait for Ctrl-C")?,
             _ = terminate.recv() => {}
-            // Its terminal is gone: nothing outlives this command.
+            // The terminal was closed: nothing outlives this command.
             _ = hangup.recv() => {}
         }
         instance.stop().await;

@@ -1,4 +1,4 @@
-//! `keyreeve doctor`: what is insecure or slow, and what to do about it.
+//! `keyreeve doctor`: reports what is insecure or slow, with a remedy.
 
 use crate::exit::AnswerIsNo;
 use crate::output::{self, Format};
@@ -20,13 +20,13 @@ A server that runs on the data directory is asked; it knows how it was set up. W
 variables, the settings file and the data are looked at. Exit code 0 if nothing was found, 3 if something was.
 docs/operations/doctor.md explains everything that can be found.";
 
-/// Find every setting that is insecure or slow, with what to do about it.
+/// Report every setting that is insecure or slow, with a remedy.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Doctor {
     #[command(flatten)]
     options: Options,
-    /// How to print what was found
+    /// The output format
     #[arg(short, long, value_enum, default_value = "table")]
     output: Format,
 }
@@ -49,7 +49,7 @@ impl Doctor {
     }
 }
 
-/// What a running server says of itself; `None` if none runs there.
+/// Returns the findings of a running server; `None` if none is running.
 async fn ask(data: &Path) -> anyhow::Result<Option<Value>> {
     let socket = operator_socket(data);
     if !socket.exists() {

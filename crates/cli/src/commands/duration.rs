@@ -1,4 +1,4 @@
-//! Durations as people write them: `90d`, `12h`, `30m`, `45s`, or `never`.
+//! Durations on the command line: `90d`, `12h`, `30m`, `45s`, or `never`.
 
 /// A duration in seconds; `None` is never.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

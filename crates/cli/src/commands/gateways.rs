@@ -1,5 +1,5 @@
-//! `keyreeve gateways`: configurations for what stands in front of an API. The files in `deploy/gateways` are the very
-//! ones that are printed, and the tests run them.
+//! `keyreeve gateways`: configurations of gateways in front of an API. They are the files in `deploy/gateways`, which
+//! the tests run.
 
 use crate::exit::Usage;
 use crate::output;
@@ -7,13 +7,13 @@ use clap::{Args, Subcommand, ValueEnum};
 use std::io::Write as _;
 use std::path::PathBuf;
 
-/// What stands in the files where nothing else is said.
+/// Values in the files that options replace.
 const CHECK: &str = "127.0.0.1:7301";
 const UPSTREAM: &str = "127.0.0.1:8080";
 const LISTEN: &str = "127.0.0.1:8000";
 const POLICY: &str = "default";
 
-/// Configure what stands in front of an API.
+/// Print configurations of gateways in front of an API.
 #[derive(Debug, Subcommand)]
 #[command(after_help = "Examples:\n  keyreeve gateways snippet nginx\n  \
                         keyreeve gateways snippet caddy --policy acme:orders --upstream 127.0.0.1:3000\n  \
@@ -23,7 +23,7 @@ pub(crate) enum Gateways {
     Snippet(Snippet),
 }
 
-/// A gateway whose configuration is known.
+/// A supported gateway.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(crate) enum Gateway {
     /// nginx with `auth_request`
@@ -48,19 +48,19 @@ pub(crate) struct Snippet {
     /// The check policy: a name, or tenant:name
     #[arg(long, default_value = POLICY)]
     policy: String,
-    /// Keyreeve's check listener
+    /// Address of Keyreeve's check listener
     #[arg(long, value_name = "ADDRESS", default_value = CHECK)]
     check: String,
-    /// The API behind the gateway
+    /// Address of the API behind the gateway
     #[arg(long, value_name = "ADDRESS", default_value = UPSTREAM)]
     upstream: String,
-    /// Where the gateway listens
+    /// Listen address of the gateway
     #[arg(long, value_name = "ADDRESS", default_value = LISTEN)]
     listen: String,
     /// Let CORS preflight requests reach the API without a key
     #[arg(long)]
     cors_preflight: bool,
-    /// Write the files into this directory instead, over none that is there
+    /// Write the files into this directory instead; existing files are not overwritten
     #[arg(long, value_name = "DIRECTORY")]
     into: Option<PathBuf>,
 }
@@ -72,7 +72,7 @@ macro_rules! file {
 }
 
 impl Gateway {
-    /// Its files: names and texts.
+    /// Returns its files: names and texts.
     const fn files(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::Nginx => &[file!("nginx.conf")],
@@ -117,7 +117,7 @@ impl Snippet {
         Ok(())
     }
 
-    /// The files with what was asked for in them.
+    /// Returns the files with the given values.
     fn files(&self) -> Result<Vec<(&'static str, String)>, Usage> {
         let policy = policy(&self.policy)?;
         let places = [
@@ -127,7 +127,7 @@ impl Snippet {
         ];
         let filled = |text: &str| {
             let mut text = text.to_owned();
-            // Through marks, so that an address that was put in is not taken for the next one to be replaced.
+            // Through placeholders, so that a value that was inserted is not replaced again.
             for (place, (standing, _)) in places.iter().enumerate() {
                 text = text.replace(standing, &format!("\u{1}{place}\u{1}"));
                 if let Some((host, port)) = standing.rsplit_once(':') {
@@ -156,12 +156,12 @@ fn in_yaml(host: &str, port: &str) -> String {
     format!("address: {}, port_value: {port}", host.trim_matches(['[', ']']))
 }
 
-/// A site of any host, on one address.
+/// Formats a site of any host on one address.
 fn in_caddy(host: &str, port: &str) -> String {
     format!("http://:{port} {{\n\tbind {host}\n")
 }
 
-/// The lines for preflights are written as comments; here they become lines.
+/// Uncomments the lines for CORS preflight requests.
 fn with_preflights(text: &str) -> String {
     text.replace("#cors ", "")
 }
@@ -176,7 +176,7 @@ fn with_policy(text: &str, policy: &str) -> String {
     text.replace(&metadata(POLICY), &metadata(policy))
 }
 
-/// A name, or tenant:name. What goes into a configuration must not be able to say more than that.
+/// Validates a policy's name, or tenant:name. The value must not be able to add anything else to a configuration.
 fn policy(text: &str) -> Result<&str, Usage> {
     let is_name = |part: &str| {
         let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
@@ -188,7 +188,7 @@ fn policy(text: &str) -> Result<&str, Usage> {
     }
 }
 
-/// A host and a port.
+/// Parses a host and a port.
 fn address(option: &str, text: &str) -> Result<(String, String), Usage> {
     let wrong = || Usage(format!("{option} is a host and a port, such as {CHECK}"));
     let bare = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
@@ -229,7 +229,7 @@ mod tests {
     #[test]
     fn what_is_asked_for_stands_in_every_gateways_files() {
         for gateway in Gateway::value_variants() {
-            // Each address is the other's default: neither is replaced twice.
+            // Each address is the other's default, so a second replacement would show.
             let files = snippet(*gateway, "acme:orders", "http://127.0.0.1:8080/", "[::1]:7301");
             let text: String = files.files().unwrap().into_iter().map(|(_, text)| text).collect();
             assert!(

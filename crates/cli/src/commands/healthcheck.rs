@@ -1,4 +1,4 @@
-//! `keyreeve healthcheck`: whether a server on this machine is ready.
+//! `keyreeve healthcheck`: checks whether a server on this machine is ready.
 
 use crate::exit::AnswerIsNo;
 use crate::output;
@@ -9,16 +9,16 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// How long the server may take; less than what container runtimes allow by default.
+/// Time limit for the server, below the default of container runtimes.
 const PATIENCE: Duration = Duration::from_secs(4);
 /// Most bytes that are read of an answer.
 const ANSWER_BYTES_MAX: u64 = 16 * 1024;
 
-/// Ask a server on this machine whether it is ready: exit code 0 if it is, 3 if it says no, 7 if nobody answers.
+/// Check whether a server on this machine is ready: exit code 0 if it is, 3 if it is not, 7 if it does not answer.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  HEALTHCHECK CMD [\"keyreeve\", \"healthcheck\"]")]
 pub(crate) struct Healthcheck {
-    /// Where the server answers operations
+    /// Address of the server's operations listener
     #[arg(
         long,
         env = "KEYREEVE_OPS_LISTEN",
@@ -43,7 +43,7 @@ impl Healthcheck {
     }
 }
 
-/// Where everything is listened to, this machine's own address is one that works.
+/// Replaces an unspecified address (all interfaces) by the loopback address.
 fn reachable(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(address) if address.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

@@ -1,28 +1,28 @@
-//! The service manager that started the server, if one did: told when it is ready, alive, and on its way out
-//! (`sd_notify(3)`). Without one nothing is told to nobody.
+//! Notifies the service manager that started the server, if there is one, that it is ready, alive or stopping
+//! (`sd_notify(3)`). Without one, nothing is sent.
 
 use sd_notify::NotifyState;
 use std::time::Duration;
 
-/// Whoever looks after the process.
+/// The service manager.
 pub(super) struct Manager {
-    /// How often it wants a sign of life.
+    /// Interval of its watchdog notifications.
     interval: Option<Duration>,
 }
 
 impl Manager {
-    /// Says that the server answers from now on.
+    /// Notifies that the server serves from now on.
     pub(super) fn ready() -> Self {
         tell(&[NotifyState::Ready, NotifyState::Status("answering")]);
         Self {
-            // Twice as often as is asked for, so that one that is late does no harm (`sd_watchdog_enabled(3)`).
+            // Half of the watchdog's limit, so that one late notification does no harm (`sd_watchdog_enabled(3)`).
             interval: sd_notify::watchdog_enabled()
                 .map(|limit| limit / 2)
                 .filter(|half| !half.is_zero()),
         }
     }
 
-    /// Gives signs of life for as long as tasks are run. Does not come back.
+    /// Sends watchdog notifications as long as the runtime polls tasks. Never returns.
     pub(super) async fn keep_alive(&self) {
         let Some(interval) = self.interval else {
             return std::future::pending().await;
@@ -34,13 +34,13 @@ impl Manager {
         }
     }
 
-    /// Says that the server finishes what it has begun.
+    /// Notifies that the server finishes running requests.
     pub(super) fn stopping() {
         tell(&[NotifyState::Stopping, NotifyState::Status("finishing")]);
     }
 }
 
-/// A manager that does not listen is no reason not to serve.
+/// Sends a notification. A failure must not stop the server.
 fn tell(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::debug!(%error, "the service manager could not be told");

@@ -51,42 +51,42 @@ pub(crate) struct Cli {
 enum Command {
     /// Run the server
     Serve(serve::Serve),
-    /// Run a throw-away server with a ready key and the curl that verifies it
+    /// Run a temporary server with a ready key, and print the curl command that verifies it
     Dev(dev::Dev),
     /// Issue, list, change, rotate, revoke and verify keys
     #[command(subcommand)]
     Keys(keys::Keys),
-    /// Make, list and revoke root keys
+    /// Create, list and revoke root keys
     #[command(subcommand)]
     RootKeys(root_keys::RootKeys),
     /// Show and replace a tenant's policy
     #[command(subcommand)]
     Policy(policy::Policy),
-    /// Say what gateways ask of keys
+    /// Manage what gateways require of keys
     #[command(subcommand)]
     CheckPolicies(check_policies::CheckPolicies),
     /// Print configurations for gateways in front of an API
     #[command(subcommand)]
     Gateways(gateways::Gateways),
-    /// Make, list, change and remove users
+    /// Create, list, change and remove users
     #[command(subcommand)]
     Users(users::Users),
-    /// Make, list, suspend and remove tenants
+    /// Create, list, suspend and remove tenants
     #[command(subcommand)]
     Tenants(tenants::Tenants),
     /// Read, follow, export and verify the audit log
     #[command(subcommand)]
     Audit(audit::Audit),
-    /// Show every verifier, its lease and its lag
+    /// Show the nodes, with their leases and lags
     Nodes(nodes::Nodes),
-    /// Verify keys line by line, as an application does, from a memory of its own
+    /// Verify keys line by line from its own memory, as an application does
     Verifier(verifier::RunVerifier),
-    /// Show and end connections of verifiers inside applications
+    /// Show and close connections of verifiers inside applications
     #[command(subcommand)]
     Verifiers(verifiers::Verifiers),
-    /// Find every setting that is insecure or slow, with what to do about it
+    /// Report every setting that is insecure or slow, with a remedy
     Doctor(doctor::Doctor),
-    /// Ask a server on this machine whether it is ready: for containers, which have no curl
+    /// Check whether a server on this machine is ready: for containers without curl
     Healthcheck(healthcheck::Healthcheck),
     /// Move the instance in a data directory into an empty Postgres database
     Move(moving::Move),

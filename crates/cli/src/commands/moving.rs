@@ -1,4 +1,4 @@
-//! `keyreeve move`: from SQLite in a data directory to Postgres.
+//! `keyreeve move`: moves an instance from SQLite in a data directory to Postgres.
 
 use crate::output;
 use clap::Args;
@@ -29,7 +29,7 @@ pub(crate) struct Move {
         value_name = "postgres://USER@HOST/NAME"
     )]
     database: String,
-    /// How to print
+    /// The output format
     #[arg(short, long, value_enum, default_value = "table")]
     output: output::Format,
 }

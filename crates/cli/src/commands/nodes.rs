@@ -1,4 +1,4 @@
-//! `keyreeve nodes`: who verifies, and how far each has got.
+//! `keyreeve nodes`: the nodes, and the changes that each has applied.
 
 use super::connect::Connection;
 use crate::output;
@@ -6,7 +6,7 @@ use clap::Args;
 
 const COLUMNS: [&str; 6] = ["name", "state", "applied_revision", "lag", "lease_age_ms", "started_at"];
 
-/// Show every verifier, its lease and its lag.
+/// Show the nodes, with their leases and lags.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  keyreeve nodes\n  keyreeve nodes -o json     also the lease, the longest wait and the durability"

@@ -1,4 +1,4 @@
-//! `keyreeve policy`: what a tenant has decided about its keys.
+//! `keyreeve policy`: the rules of a tenant for its keys.
 
 use super::connect::{Connection, stdin};
 use crate::exit::Usage;
@@ -16,14 +16,14 @@ use serde_json::{Value, json};
 pub(crate) enum Policy {
     /// Show the policy
     Get(Get),
-    /// Replace the policy: a preset, and what overrides it
+    /// Replace the policy: a preset, and options that override it
     Set(Set),
 }
 
 /// Show the policy.
 #[derive(Debug, Args)]
 pub(crate) struct Get {
-    /// Print its version alone, for `keyreeve policy set --if-match`
+    /// Print only its version, for `keyreeve policy set --if-match`
     #[arg(long)]
     etag: bool,
     /// The tenant [default: the root key's own, or `default`]
@@ -39,19 +39,19 @@ pub(crate) struct Set {
     /// erase, hold, keep or standard
     #[arg(long)]
     preset: Option<String>,
-    /// The start of every new secret
+    /// The prefix of every new secret
     #[arg(long)]
     prefix: Option<String>,
     /// Most keys of one owner
     #[arg(long, value_name = "N")]
     keys_per_subject: Option<u32>,
-    /// What becomes of a key whose secret was found in public: revoke, hold or notify
+    /// What happens to a key whose secret leaked: revoke, hold or notify
     #[arg(long, value_name = "ACTION")]
     leaks: Option<String>,
     /// A policy document in JSON; `-` reads it from standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ["preset", "prefix", "keys_per_subject", "leaks"])]
     file: Option<String>,
-    /// Only if the policy is still the version that `keyreeve policy get --etag` gave
+    /// Only if the policy still has the version that `keyreeve policy get --etag` printed
     #[arg(long, value_name = "ETAG")]
     if_match: Option<String>,
     /// The tenant [default: the root key's own, or `default`]
@@ -114,7 +114,7 @@ impl Set {
             path => std::fs::read_to_string(path).map_err(|error| Usage(format!("cannot read {path}: {error}")))?,
         };
         let mut wish: Value = serde_json::from_str(&text).map_err(|error| Usage(format!("not JSON: {error}")))?;
-        // What `policy set -o json` printed can be given back as it is.
+        // The output of `policy set -o json` is accepted as input.
         if let Some(fields) = wish.as_object_mut() {
             fields.remove("not_allowed_today");
         }

@@ -1,4 +1,4 @@
-//! `keyreeve root-keys`: who may manage. Works on the machine of the server also without a root key.
+//! `keyreeve root-keys`: the credentials of the management API. On the server's machine it works without a root key.
 
 use super::connect::Connection;
 use crate::exit::Usage;
@@ -20,14 +20,14 @@ const ALL: [&str; 10] = [
     "root_keys:write",
 ];
 
-/// Make, list and revoke root keys.
+/// Create, list and revoke root keys.
 #[derive(Debug, Subcommand)]
 #[command(
     after_help = "Examples:\n  keyreeve root-keys create verifier --permission keys:verify --secret-only\n  \
                         keyreeve root-keys create --tenant acme\n  keyreeve root-keys revoke rk_…"
 )]
 pub(crate) enum RootKeys {
-    /// Make a root key; without permissions named it gets all that its reach allows
+    /// Create a root key; without `--permission` it gets every permission that its reach allows
     Create(Create),
     /// List root keys
     List {
@@ -43,19 +43,19 @@ pub(crate) enum RootKeys {
     },
 }
 
-/// Make a root key.
+/// Create a root key.
 #[derive(Debug, Args)]
 pub(crate) struct Create {
-    /// What to call it
+    /// Its name
     #[arg(default_value = "made by command line")]
     name: String,
-    /// Bind it to this tenant; without one it is for the whole instance
+    /// Bind it to this tenant; without one it is for the instance
     #[arg(long, env = "KEYREEVE_TENANT")]
     tenant: Option<String>,
-    /// What it may do, for example keys:read; repeat for more
+    /// A permission, for example keys:read; repeat for more
     #[arg(long = "permission", value_name = "PERMISSION")]
     permissions: Vec<String>,
-    /// Print the secret and nothing else on standard output
+    /// Print only the secret on standard output
     #[arg(long)]
     secret_only: bool,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! `keyreeve scanner`: rules by which secret scanners find keys.
+//! `keyreeve scanner`: rules for secret scanners.
 
 use crate::exit::Usage;
 use crate::output;
@@ -22,7 +22,7 @@ pub(crate) struct Scanner {
     /// The scanner
     #[arg(value_enum)]
     tool: Tool,
-    /// Only keys that begin so [default: every prefix]
+    /// Only keys with this prefix [default: every prefix]
     #[arg(long, value_name = "PREFIX")]
     prefix: Option<String>,
 }
@@ -35,7 +35,7 @@ enum Tool {
     Trufflehog,
     /// The fields of a custom pattern
     Github,
-    /// A plugin in Python, which also checks the checksum
+    /// A plugin in Python, which also verifies the checksum
     DetectSecrets,
 }
 

@@ -42,7 +42,7 @@ impl Serve {
         let (settings, level) = self.options.settle()?;
         tracing_subscriber::fmt()
             .with_writer(|| log::standard_error().writer())
-            // The library says them with `eprintln!`, which panics when standard error is gone.
+            // The library would print them with `eprintln!`, which panics when standard error is closed.
             .log_internal_errors(false)
             .with_ansi(false)
             .with_target(false)
@@ -54,10 +54,11 @@ impl Serve {
                 "warning: the environment variable {name} is not one of Keyreeve's and is ignored"
             ));
         }
-        // Before anything listens, so that no early signal is lost.
+        // Before any listener is bound, so that no early signal is lost.
         let mut terminate = signal(SignalKind::terminate()).context("cannot wait for signals")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for signals")?;
-        // What ends with a terminal or a log rotation sends it; TLS files are followed by themselves.
+        // A closed terminal or a log rotation sends it. It needs no reaction: changed TLS files are detected without
+        // it.
         let hangups = signal(SignalKind::hangup()).context("cannot wait for signals")?;
         tokio::spawn(note_hangups(hangups));
         let empty = EmptyStore::found(|addresses, root_key| {
@@ -77,14 +78,14 @@ impl Serve {
         tokio::select! {
             () = instance.stop() => Ok(()),
             () = manager.keep_alive() => Ok(()),
-            // Whoever asks twice will not wait.
+            // A second signal stops at once.
             _ = terminate.recv() => Err(Interrupted.into()),
             _ = interrupt.recv() => Err(Interrupted.into()),
         }
     }
 }
 
-/// Says of each SIGHUP that it means nothing.
+/// Logs each SIGHUP as having no effect.
 async fn note_hangups(mut hangups: Signal) {
     while hangups.recv().await.is_some() {
         tracing::info!(
@@ -93,8 +94,8 @@ async fn note_hangups(mut hangups: Signal) {
     }
 }
 
-/// The first lines on standard output: where the server really listens, unless they came with the root key, and how the
-/// dashboard gets its first administrator. Nobody has to read them.
+/// Writes the first lines on standard output: the listen addresses, unless they were printed with the root key, and the
+/// link for the first administrator. A missing reader is no error.
 fn announce(instance: &Instance) {
     let mut lines = Vec::new();
     if instance.has_shown_root_key {
@@ -112,7 +113,7 @@ fn announce(instance: &Instance) {
     log::standard_output().push(lines.concat().as_bytes());
 }
 
-/// Where the server listens, one place a line.
+/// Formats the listen addresses, one a line.
 fn listing(addresses: &Addresses) -> String {
     let api = addresses.listen.iter().map(|place| format!("listen={place}\n"));
     let check = addresses.check_listen.iter();
@@ -122,8 +123,8 @@ fn listing(addresses: &Addresses) -> String {
     lines.concat()
 }
 
-/// What is written to a closed standard output, or to `/dev/null`, is read by nobody. (A closed one is opened as
-/// `/dev/null` before the program begins.)
+/// Returns an error if standard output is closed or `/dev/null`: the root key would be lost. (The runtime opens a
+/// closed one as `/dev/null` before the program begins.)
 fn require_reader() -> io::Result<()> {
     let is_null = |file: &std::fs::Metadata| {
         let null = std::fs::metadata("/dev/null");
@@ -131,7 +132,7 @@ fn require_reader() -> io::Result<()> {
     };
     match std::fs::metadata("/proc/self/fd/1") {
         Ok(out) if is_null(&out) => Err(io::Error::other("it is closed, or leads to /dev/null")),
-        // Where that cannot be looked at, writing tells.
+        // If it cannot be examined, the write shows whether it works.
         Ok(_) | Err(_) => Ok(()),
     }
 }

@@ -8,29 +8,29 @@ use serde_json::{Value, json};
 
 const COLUMNS: [&str; 5] = ["slug", "name", "preset", "status", "created_at"];
 
-/// Make, list, suspend and remove tenants.
+/// Create, list, suspend and remove tenants.
 #[derive(Debug, Subcommand)]
 #[command(
     after_help = "Examples:\n  keyreeve tenants create acme --preset keep\n  keyreeve tenants suspend acme\n  \
                         keyreeve tenants remove acme --yes"
 )]
 pub(crate) enum Tenants {
-    /// Make a tenant; its first root key is shown once
+    /// Create a tenant; its first root key is shown once
     Create(Create),
     /// List tenants
     List {
         #[command(flatten)]
         connection: Connection,
     },
-    /// Block all keys of a tenant
+    /// Suspend a tenant: all its keys are refused
     Suspend(One),
-    /// Let the keys of a tenant be judged again
+    /// Re-activate a suspended tenant
     Open(One),
     /// Remove a tenant: all its keys and root keys end for good
     Remove(Remove),
 }
 
-/// Make a tenant.
+/// Create a tenant.
 #[derive(Debug, Args)]
 pub(crate) struct Create {
     /// Its short name, which never changes
@@ -38,17 +38,17 @@ pub(crate) struct Create {
     /// Its name for people [default: the short name]
     #[arg(long)]
     name: Option<String>,
-    /// The preset its policy starts from: erase, hold, keep or standard
+    /// The preset of its policy: erase, hold, keep or standard
     #[arg(long, default_value = "standard")]
     preset: String,
-    /// Print the first root key and nothing else on standard output
+    /// Print only the first root key on standard output
     #[arg(long)]
     secret_only: bool,
     #[command(flatten)]
     connection: Connection,
 }
 
-/// One tenant.
+/// A tenant.
 #[derive(Debug, Args)]
 pub(crate) struct One {
     /// The tenant
@@ -62,7 +62,7 @@ pub(crate) struct One {
 pub(crate) struct Remove {
     /// The tenant
     slug: String,
-    /// It is meant
+    /// Confirm the removal
     #[arg(long, short)]
     yes: bool,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! `keyreeve users`: people with a login. Works on the machine of the server also without a root key.
+//! `keyreeve users`: people that can sign in. On the server's machine it works without a root key.
 
 use super::connect::{Connection, stdin};
 use crate::exit::Usage;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 const COLUMNS: [&str; 6] = ["id", "email", "name", "role", "status", "created_at"];
 
-/// Make, list, change and remove users.
+/// Create, list, change and remove users.
 #[derive(Debug, Subcommand)]
 #[command(
     after_help = "Examples:\n  keyreeve users create ada@example.com --role admin          prints a link that works once\n  \
@@ -19,17 +19,17 @@ const COLUMNS: [&str; 6] = ["id", "email", "name", "role", "status", "created_at
                         keyreeve users remove user_… --yes"
 )]
 pub(crate) enum Users {
-    /// Make a user; without a password, print a link that works once, by which they set one
+    /// Create a user; without a password, print a one-time link for setting one
     Create(Create),
-    /// Print a new link that works once, by which a user sets a password
+    /// Print a new one-time link by which a user sets a password
     Invite(One),
     /// List users
     List(List),
     /// Change a user's name, role or password
     Update(Update),
-    /// Block a user and all their keys
+    /// Suspend a user: all their keys are refused
     Suspend(One),
-    /// Let a user and their keys be judged again
+    /// Re-activate a suspended user
     Open(One),
     /// Remove a user; all their keys are blocked for good
     Remove(Remove),
@@ -45,19 +45,19 @@ pub(crate) struct Common {
     connection: Connection,
 }
 
-/// Make a user.
+/// Create a user.
 #[derive(Debug, Args)]
 pub(crate) struct Create {
-    /// What the user logs in with
+    /// The e-mail address for signing in
     email: String,
-    /// What people call the user
+    /// The user's name
     #[arg(long)]
     name: Option<String>,
     /// member, admin or auditor
     #[arg(long, default_value = "member")]
     role: String,
-    /// Read a password from standard input, never from an argument, which everybody on the machine could read; only on the
-    /// server's own machine (--data)
+    /// Read a password from standard input (never an argument, which other users of the machine could read); only on
+    /// the server's own machine (--data)
     #[arg(long)]
     password_stdin: bool,
     #[command(flatten)]
@@ -89,7 +89,7 @@ pub(crate) struct Update {
     common: Common,
 }
 
-/// One user.
+/// A user.
 #[derive(Debug, Args)]
 pub(crate) struct One {
     /// The user
@@ -103,7 +103,7 @@ pub(crate) struct One {
 pub(crate) struct Remove {
     /// The user
     id: String,
-    /// It is meant
+    /// Confirm the removal
     #[arg(long, short)]
     yes: bool,
     #[command(flatten)]
@@ -132,7 +132,7 @@ fn path_of(id: &str) -> Result<String, Usage> {
     }
 }
 
-/// The password without the line end that a terminal or `echo` puts there.
+/// Reads the password, without the line end of a terminal or `echo`.
 fn password(is_asked_for: bool) -> anyhow::Result<Option<String>> {
     match is_asked_for {
         true => Ok(Some(stdin()?.trim_end_matches(['\r', '\n']).to_owned())),
@@ -176,7 +176,7 @@ impl Create {
     }
 }
 
-/// Makes a link by which a user sets a password.
+/// Creates a link by which a user sets a password.
 async fn invite(client: &Client, id: &str) -> anyhow::Result<Value> {
     let path = format!("{}/invite", path_of(id)?);
     let invitation = client.post(&path, &json!({})).await?;
@@ -184,7 +184,7 @@ async fn invite(client: &Client, id: &str) -> anyhow::Result<Value> {
     Ok(invitation)
 }
 
-/// Puts a link to the user that it is for.
+/// Adds a link to the user that it is for.
 fn add(user: &mut Value, invitation: &Value) {
     for (name, field) in [("link", "link"), ("link_expires_at", "expires_at")] {
         if let (Some(fields), Some(value)) = (user.as_object_mut(), invitation.get(field)) {

@@ -1,4 +1,4 @@
-//! `keyreeve verifier`: verifies keys as an application does, from a memory of its own.
+//! `keyreeve verifier`: verifies keys from its own memory, as an application does.
 
 use super::connect::Connection;
 use crate::output;
@@ -20,8 +20,8 @@ Examples:
 One line of standard input is a key, with scopes after it if it must hold any; one line of standard output is its verdict,
 or {\"revoked\": \"ak_…\"} when a key that was verified is revoked. The end of the input hands the lease back.";
 
-/// Verify keys line by line, from a memory of its own that a revocation waits for: what `keyreeve-client` does inside an
-/// application. The root key comes from `KEYREEVE_ROOT_KEY`.
+/// Verify keys line by line from its own memory, with a lease that revocations wait for: what `keyreeve-client` does
+/// inside an application. The root key comes from `KEYREEVE_ROOT_KEY`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct RunVerifier {
@@ -53,8 +53,7 @@ impl RunVerifier {
         Ok(())
     }
 
-    /// Connects, and tries again where the node says that it cannot answer now: a node that has just started, or whose
-    /// database is restarting.
+    /// Connects, with retries while the node answers 503: it may have just started, or its database is restarting.
     async fn connected(&self) -> anyhow::Result<Verifier> {
         let (url, root_key) = self.connection.credential()?;
         let told = |key: &str| output::print(&json!({ "revoked": key }).to_string());
@@ -78,7 +77,7 @@ impl RunVerifier {
 /// Pauses between attempts to connect, in milliseconds.
 const CONNECT_PAUSES_MS: [u64; 5] = [200, 500, 1_000, 2_000, 4_000];
 
-/// Whether a node refused only because it cannot answer now.
+/// Returns whether a node refused only because it is unavailable now.
 fn is_for_now(error: &ClientError) -> bool {
     matches!(error, ClientError::Refused(refusal) if refusal.status == 503)
 }
@@ -100,7 +99,7 @@ fn shown(verdict: &Verdict, source: &str) -> String {
     .to_string()
 }
 
-/// Standard input, read on a thread of its own: it can wait for ever.
+/// Reads standard input on a separate thread, because a read can block for ever.
 fn lines() -> mpsc::Receiver<std::io::Result<String>> {
     let (send, lines) = mpsc::channel(1);
     std::thread::spawn(move || {

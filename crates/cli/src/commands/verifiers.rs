@@ -16,7 +16,7 @@ const COLUMNS: [&str; 8] = [
     "oldest_unacknowledged_ms",
 ];
 
-/// Show and end connections of verifiers inside applications.
+/// Show and close connections of verifiers inside applications.
 #[derive(Debug, Subcommand)]
 #[command(
     after_help = "Examples:\n  keyreeve verifiers list\n  keyreeve verifiers list -o json     also the node that \
@@ -24,15 +24,15 @@ const COLUMNS: [&str; 8] = [
                         disconnected may connect again: revoke its root key to keep it away."
 )]
 pub(crate) enum Verifiers {
-    /// List the verifiers that are connected, the ones that changes wait for first
+    /// List the connected verifiers, those that changes wait for first
     List {
-        /// Only those of this tenant; an instance root key lists all without one
+        /// Only verifiers of this tenant; without one, an instance root key lists all
         #[arg(long, env = "KEYREEVE_TENANT")]
         tenant: Option<String>,
         #[command(flatten)]
         connection: Connection,
     },
-    /// End the connection of a verifier
+    /// Close the connection of a verifier
     Disconnect {
         /// The verifier
         id: String,

@@ -1,4 +1,4 @@
-//! The settings of TLS: which files, and what goes without saying.
+//! The TLS settings: files, and defaults.
 
 use crate::exit::Usage;
 use clap::Args;
@@ -8,30 +8,30 @@ use std::path::PathBuf;
 /// The files, as they were given.
 #[derive(Debug, Default, Args)]
 pub(super) struct TlsOptions {
-    /// The certificate of the API and the dashboard, with those between it and its authority, in PEM; with it, they are
-    /// served by TLS only. New files are taken into use while the server runs
+    /// The certificate chain of the API and the dashboard, in PEM, leaf first. With it they are served by TLS only.
+    /// Changed files are loaded while the server runs
     #[arg(long, env = "KEYREEVE_TLS_CERT", value_name = "FILE")]
     pub(super) tls_cert: Option<PathBuf>,
     /// The private key of the certificate, in PEM
     #[arg(long, env = "KEYREEVE_TLS_KEY", value_name = "FILE")]
     pub(super) tls_key: Option<PathBuf>,
-    /// The certificate of the check listener, if it is another one than the API's
+    /// The certificate chain of the check listener, if it is not the API's
     #[arg(long, env = "KEYREEVE_CHECK_TLS_CERT", value_name = "FILE")]
     pub(super) check_tls_cert: Option<PathBuf>,
     /// The private key of that certificate
     #[arg(long, env = "KEYREEVE_CHECK_TLS_KEY", value_name = "FILE")]
     pub(super) check_tls_key: Option<PathBuf>,
-    /// Serve the check listener only to callers who show a certificate of an authority in this file (mTLS)
+    /// Serve the check listener only to clients with a certificate of a CA in this file (mTLS)
     #[arg(long, env = "KEYREEVE_CHECK_CLIENT_CA", value_name = "FILE")]
     pub(super) check_client_ca: Option<PathBuf>,
-    /// Leave the check listener without TLS although the API has it: for gateways on the same machine
+    /// Serve the check listener without TLS although the API has it: for gateways on the same machine
     #[arg(long, env = "KEYREEVE_CHECK_PLAIN")]
     pub(super) check_plain: bool,
 }
 
 impl TlsOptions {
-    /// What is not given here comes from there. A pair of files comes from one place: half of one beside half of the
-    /// other would be a pair that nobody meant.
+    /// Adds the options of `other` that are missing here. A certificate and its key always come from the same place:
+    /// half of one pair with half of another is never intended.
     pub(super) fn or(self, other: Self) -> Self {
         let pair = |cert: Option<PathBuf>, key: Option<PathBuf>, other_cert, other_key| match (&cert, &key) {
             (None, None) => (other_cert, other_key),
@@ -54,7 +54,7 @@ impl TlsOptions {
         }
     }
 
-    /// The TLS of the API, and that of the check listener.
+    /// Returns the TLS of the API, and that of the check listener.
     pub(super) fn settle(self) -> Result<(Option<TlsFiles>, Option<TlsFiles>), Usage> {
         let api = pair("tls", self.tls_cert, self.tls_key)?;
         let own = pair("check-tls", self.check_tls_cert, self.check_tls_key)?;

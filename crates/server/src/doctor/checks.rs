@@ -1,32 +1,32 @@
-//! Everything that can be found: its name, how bad it is, why it matters and what to do. `docs/operations/doctor.md` has the
-//! same names, and a test compares.
+//! Every finding: its name, severity, reason and remedy. `docs/operations/doctor.md` has the same names; a test
+//! compares them.
 
 use keyreeve_api::doctor::Finding;
 
-/// How bad something is, the worst first.
+/// Severity of a finding, the worst first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Severity {
-    /// Somebody can do harm, or something can be lost.
+    /// An attacker can do harm, or data can be lost.
     Danger,
-    /// It may come to that.
+    /// It may lead to that.
     Warning,
-    /// It could be better.
+    /// An improvement.
     Advice,
 }
 
-/// One thing that can be found.
+/// A possible finding.
 #[derive(Debug)]
 pub struct Check {
-    /// Its name, which does not change.
+    /// Its name, which never changes.
     pub id: &'static str,
-    /// How bad it is.
+    /// Its severity.
     pub severity: Severity,
     why: &'static str,
     fix: &'static str,
 }
 
 impl Check {
-    /// The finding that something is so.
+    /// Returns the finding with its particulars.
     pub(crate) fn found(&self, what: impl Into<String>) -> Finding {
         let severity = match self.severity {
             Severity::Danger => "danger",
@@ -53,7 +53,7 @@ macro_rules! checks {
             fix: $fix,
         };)+
 
-        /// All of them, in the order of the page.
+        /// All checks, in the order of the page.
         pub const ALL: &[&Check] = &[$(&$name),+];
     };
 }

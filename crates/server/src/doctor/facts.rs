@@ -1,4 +1,4 @@
-//! What is looked at. Nothing is judged here, and nothing is changed.
+//! Collects facts. This module judges nothing and changes nothing.
 
 use crate::App;
 use crate::settings::Settings;
@@ -13,37 +13,37 @@ use rustix::process::{Resource, getrlimit};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-/// Everything that is judged.
+/// The facts that are judged.
 #[derive(Debug)]
 pub(super) struct Facts<'s> {
     pub(super) settings: &'s Settings,
     pub(super) now: Timestamp,
     pub(super) files: Files,
     pub(super) tls: Vec<TlsFact>,
-    /// `None` where the data cannot be read now.
+    /// `None` if the data cannot be read now.
     pub(super) inventory: Option<Inventory>,
-    /// Where the log's newest signed end is, or why that cannot be said; `None` if there is none.
+    /// The revision of the newest signed end of the log, or why it cannot be read; `None` if there is none.
     pub(super) checkpoint: Option<Result<u64, String>>,
-    /// `None` where no server runs.
+    /// `None` if no server is running.
     pub(super) running: Option<Running>,
 }
 
-/// What lies on the disk.
+/// Facts about files and the system.
 #[derive(Debug, Default)]
 pub(super) struct Files {
-    /// What of the data others may read or write, with its mode.
+    /// Files of the data directory that other users may read or write, with their modes.
     pub(super) open_data: Vec<(PathBuf, u32)>,
-    /// Private keys of TLS that everybody may read.
+    /// Private TLS keys that every user may read.
     pub(super) open_tls_keys: Vec<(PathBuf, u32)>,
-    /// The file that the first root key was written to, if it is still there.
+    /// The file with the first root key, if it still exists.
     pub(super) root_key: Option<PathBuf>,
-    /// Bytes that are free where the data is.
+    /// Free bytes on the disk of the data directory.
     pub(super) free_bytes: Option<u64>,
-    /// Descriptors that this process may have.
+    /// Most open descriptors of this process.
     pub(super) descriptors: Option<u64>,
 }
 
-/// The TLS of a listener.
+/// The TLS state of a listener.
 #[derive(Debug)]
 pub(super) struct TlsFact {
     pub(super) listener: &'static str,
@@ -51,16 +51,16 @@ pub(super) struct TlsFact {
     pub(super) complaint: Option<String>,
 }
 
-/// What only a running server knows.
+/// Facts that only a running server has.
 #[derive(Debug)]
 pub(super) struct Running {
-    /// How far its time is from the machine's, in milliseconds.
+    /// Difference between its time and the machine's, in milliseconds.
     pub(super) skew_ms: u64,
-    /// Among several nodes.
+    /// With several nodes: the state of this one.
     pub(super) node: Option<NodeFact>,
 }
 
-/// How a node is.
+/// The state of a node.
 #[derive(Debug)]
 pub(super) struct NodeFact {
     pub(super) lease_ms: u64,
@@ -69,7 +69,7 @@ pub(super) struct NodeFact {
 }
 
 impl<'s> Facts<'s> {
-    /// What can be seen without a server.
+    /// Collects what is available without a server.
     pub(super) fn at_rest(settings: &'s Settings) -> Self {
         Self {
             settings,
@@ -82,7 +82,7 @@ impl<'s> Facts<'s> {
         }
     }
 
-    /// What a running server sees.
+    /// Collects what a running server knows.
     pub(super) async fn running(app: &App, settings: &'s Settings) -> Self {
         let reports = app.tls().iter().map(crate::tls::Tls::report);
         let tls = reports.map(|report| TlsFact {
@@ -115,7 +115,7 @@ impl Files {
     fn look(settings: &Settings) -> Self {
         let mut open_data: Vec<_> = open_to(&settings.data, 0o077).into_iter().collect();
         let inside = std::fs::read_dir(&settings.data).into_iter().flatten().flatten();
-        // Sockets are the server's own business; whoever cannot enter the directory cannot reach them.
+        // Sockets are skipped: their modes are the server's own, and the directory's mode protects them.
         let files = inside.map(|entry| entry.path()).filter(|path| path.is_file());
         open_data.extend(files.filter_map(|path| open_to(&path, 0o077)));
         open_data.sort();
@@ -132,7 +132,7 @@ impl Files {
     }
 }
 
-/// The file with its mode, if the mode allows any of this.
+/// Returns the file with its mode, if the mode has any of these bits.
 fn open_to(path: &Path, bits: u32) -> Option<(PathBuf, u32)> {
     let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o777;
     (mode & bits != 0).then(|| (path.to_owned(), mode))

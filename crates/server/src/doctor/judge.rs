@@ -1,4 +1,4 @@
-//! From facts to findings. Pure, so that each rule is a line in a table of tests.
+//! Derives findings from facts. Pure, so that each rule is a line in a table of tests.
 
 use super::checks as check;
 use super::facts::{Facts, NodeFact, TlsFact};
@@ -10,19 +10,19 @@ use keyreeve_store::cluster::Durability;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// A root key that may do everything is old after a year.
+/// Age after which a root key with every permission is old: a year.
 const ROOT_KEY_OLD_MS: u64 = 365 * 24 * 3_600_000;
-/// Leases outside of this are worth a word, in milliseconds.
+/// Leases outside these bounds are reported, in milliseconds.
 const LEASE_LONG_MS: u64 = 60_000;
 const LEASE_SHORT_MS: u64 = 5_000;
-/// Clocks may differ by this much, in milliseconds.
+/// Largest difference of clocks that is not reported, in milliseconds.
 const SKEW_MAX_MS: u64 = 2_000;
-/// Less than a gibibyte free is short.
+/// Free bytes below which a disk is short: a gibibyte.
 const DISK_FREE_MIN: u64 = 1 << 30;
-/// Fewer descriptors than this are few: a busy gateway alone holds hundreds of connections.
+/// Descriptors below which there are few: a busy gateway alone has hundreds of connections.
 const DESCRIPTORS_MIN: u64 = 4_096;
 
-/// What is found in facts, the worst first.
+/// Returns the findings, the worst first.
 pub(super) fn judge(facts: &Facts<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     listeners(facts, &mut found);
@@ -44,7 +44,7 @@ pub(super) fn judge(facts: &Facts<'_>) -> Vec<Finding> {
     found
 }
 
-/// The same of several listeners is one finding.
+/// Merges equal findings of several listeners.
 fn once_each(found: Vec<Finding>) -> Vec<Finding> {
     let mut merged: Vec<Finding> = Vec::new();
     for finding in found {
@@ -56,7 +56,7 @@ fn once_each(found: Vec<Finding>) -> Vec<Finding> {
     merged
 }
 
-/// The places of a listener that others than this machine can reach.
+/// Returns the addresses of a listener that other machines can reach.
 fn exposed(places: &[Listen]) -> Vec<&SocketAddr> {
     let addresses = places.iter().filter_map(|place| match place {
         Listen::Tcp(address) => Some(address),

@@ -1,7 +1,7 @@
-//! `keyreeve doctor`: every setting and circumstance that is insecure or slow, with what to do about it.
+//! `keyreeve doctor`: reports settings and circumstances that are insecure or slow, with a remedy for each.
 //!
-//! A server that runs is asked through the socket in its data directory, because only it knows how it was set up;
-//! without one, what lies on the disk is looked at. Nothing is changed either way.
+//! A running server is queried by the socket in its data directory, because only it knows its settings; without one,
+//! the files are examined. Nothing is changed either way.
 
 mod checks;
 mod facts;
@@ -21,10 +21,10 @@ use keyreeve_api::doctor::Diagnosis;
 use keyreeve_authority::take_stock;
 use keyreeve_store::SqliteStore;
 
-/// Where a running server answers, on the socket in its data directory and nowhere else.
+/// The path at which a running server answers, only on the socket in its data directory.
 pub const ADDRESS: &str = "/operator/doctor";
 
-/// What a server finds about itself.
+/// Answers with the findings of this server.
 pub(crate) async fn serve(app: &App) -> Response<Body> {
     let facts = Facts::running(app, app.settings()).await;
     let diagnosis = diagnosis(&facts);
@@ -35,7 +35,7 @@ pub(crate) async fn serve(app: &App) -> Response<Body> {
     })
 }
 
-/// What is found where no server runs.
+/// Returns the findings without a running server.
 pub async fn examine_at_rest(settings: &Settings) -> Diagnosis {
     let mut facts = Facts::at_rest(settings);
     let database = settings.data.join("keyreeve.db");

@@ -1,4 +1,4 @@
-//! Each thing that can be found, by a set-up that has it and nothing else.
+//! Each finding, caused by a set-up that has this fault and no other.
 
 use super::facts::{Facts, Files, NodeFact, Running, TlsFact};
 use super::judge::judge;

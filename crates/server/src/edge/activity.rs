@@ -1,4 +1,4 @@
-//! What happens on a connection of the HTTP library, and when it is to end because nothing does.
+//! Tracks the activity of a connection in the HTTP library, and decides when an inactive one is closed.
 
 use super::seats::{Busy, Seat};
 use axum::body::Body;
@@ -10,44 +10,44 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-/// How long a client may take from the first byte, or from the end of the TLS handshake, to the end of the head of its
-/// first request. Between two requests it has longer.
+/// Time limit from the first byte, or from the end of the TLS handshake, to the end of the head of the first request.
+/// Between two requests the limit is longer.
 pub(super) const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a client may take no byte of an answer: this, and up to twice as long.
+/// Time without progress of an answer after which the connection is closed: between this and twice as long.
 pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
-/// What the protocol itself may write between two looks (pings of HTTP/2) without anything being asked.
+/// Bytes that the protocol itself may write between two looks without a request (HTTP/2 pings).
 const QUIET_BYTES: u64 = 1_024;
-/// After so many looks without a request a connection is idle for too long: 90 to 120 s. HTTP/1.1 ends after 75 s.
+/// Looks without a request after which a connection is idle: 90 to 120 s. HTTP/1.1 ends after 75 s.
 const IDLE_LOOKS: u32 = 3;
 
-/// What happens on one connection.
+/// Activity of one connection.
 #[derive(Debug, Default)]
 pub(super) struct Activity {
-    /// Requests that have begun.
+    /// Requests that were begun.
     begun: AtomicU64,
-    /// Counts requests, their ends, and the parts of answers that were taken.
+    /// Counts requests, their ends, and frames of answers that were sent.
     moves: AtomicU64,
-    /// Answers of which something is still to be taken.
+    /// Answers that are not completely sent.
     answering: AtomicUsize,
-    /// Whether bytes wait for the client to take them.
+    /// Whether bytes wait for the client to receive them.
     is_writing: AtomicBool,
-    /// Bytes that it took.
+    /// Bytes that were written.
     written_bytes: AtomicU64,
 }
 
 impl Activity {
-    /// A request begins.
+    /// Counts the beginning of a request.
     pub(super) fn begin(&self) {
         self.begun.fetch_add(1, Ordering::Relaxed);
         self.moved();
     }
 
-    /// Something has happened.
+    /// Counts any progress.
     fn moved(&self) {
         self.moves.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// What became of writing some bytes.
+    /// Records the result of a write.
     pub(super) fn note_write(&self, written: &Poll<std::io::Result<usize>>) {
         self.is_writing.store(written.is_pending(), Ordering::Relaxed);
         if let Poll::Ready(Ok(bytes)) = written {
@@ -56,13 +56,13 @@ impl Activity {
         }
     }
 
-    /// Bytes that were written before are still to be taken.
+    /// Records that written bytes are not flushed yet.
     pub(super) fn note_flush_pending(&self) {
         self.is_writing.store(true, Ordering::Relaxed);
     }
 
-    /// Waits until the connection is to end: its first request has not come in time, an answer is not taken, or there
-    /// has been no request for too long.
+    /// Waits until the connection must be closed: its first request is late, an answer makes no progress, or there was
+    /// no request for too long.
     pub(super) async fn tired(&self, seat: &Seat) {
         tokio::time::sleep(FIRST_REQUEST_TIMEOUT).await;
         if self.begun.load(Ordering::Relaxed) == 0 {
@@ -82,8 +82,8 @@ impl Activity {
                 continue;
             }
             quiet_looks += 1;
-            // An answer of which nothing is taken although the connection takes bytes: a client of HTTP/2 that gives no
-            // window.
+            // An answer makes no progress although the connection accepts bytes: an HTTP/2 client that opens no
+            // flow-control window.
             if quiet_looks == IDLE_LOOKS || self.answering.load(Ordering::Relaxed) > 0 {
                 return;
             }
@@ -98,7 +98,7 @@ impl Activity {
     }
 }
 
-/// The body of an answer that is still to be taken.
+/// The body of an answer that is being sent.
 #[derive(Debug)]
 pub(super) struct Answer {
     body: Body,
@@ -106,7 +106,8 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// The answer to a request that is done. `busy` ends with it: what a client does not take keeps no place for it.
+    /// Wraps the body of a completed request. Drops `busy`: an unread answer does not protect its connection from
+    /// eviction.
     pub(super) fn new(body: Body, activity: &Arc<Activity>, busy: Busy) -> Self {
         drop(busy);
         activity.moved();
@@ -159,7 +160,7 @@ mod tests {
         Seats::new(SeatLimits::reserved()).take(None).unwrap()
     }
 
-    /// After how many seconds a connection ends on which `happens` was the last thing.
+    /// Returns the seconds after which a connection ends whose last activity was `happens`.
     async fn ends_after(happens: impl FnOnce(&Arc<Activity>, &Seat)) -> u64 {
         let (activity, seat) = (Arc::new(Activity::default()), seat());
         let began = Instant::now();

@@ -1,35 +1,35 @@
-//! What is known about the other end of a connection.
+//! Facts about the client of a connection.
 
 use super::guard::Alarm;
 use super::seats::Seat;
 use std::net::IpAddr;
 
-/// The other end of a connection.
+/// The client of a connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Peer {
     /// Its network address; `None` on a Unix socket.
     pub(crate) address: Option<IpAddr>,
-    /// Whether it came through the socket in the data directory: whoever can open that may do everything.
+    /// Whether it connected by the socket in the data directory: a process that can open it has all rights.
     pub(crate) is_operator: bool,
-    /// Whether it came by TLS.
+    /// Whether the connection uses TLS.
     pub(crate) is_encrypted: bool,
-    /// Raised when its bytes cannot be trusted any more.
+    /// Raised when the framing of its bytes is ambiguous.
     pub(crate) alarm: Alarm,
-    /// Its place among the connections.
+    /// Its seat among the connections.
     pub(crate) seat: Seat,
 }
 
-/// What a Unix socket is for.
+/// The purpose of a Unix socket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum SocketKind {
-    /// The one in the data directory.
+    /// The socket in the data directory.
     Operator,
-    /// An address like any other: whoever comes shows a credential.
+    /// A listener like any other: clients present a credential.
     Public,
 }
 
 impl Peer {
-    /// A client in the network.
+    /// A client on the network.
     pub(crate) fn at(address: IpAddr, seat: Seat) -> Self {
         Self {
             address: Some(address),

@@ -1,27 +1,27 @@
-//! How many descriptors this process may have open, and how they are shared out.
+//! Divides the open descriptors of the process among the listeners.
 
 use super::seats::{RESERVED_CONNECTIONS, SeatLimits, Seats};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors that are no connection of a client: the database, files, TLS, connections to GitHub, and what is closing.
+/// Descriptors that are no client connection: the database, files, TLS, connections to GitHub, and closing ones.
 const OTHER_DESCRIPTORS: usize = 128;
 
-/// The places for connections, by what listens.
+/// The seats of each listener.
 #[derive(Clone, Debug)]
 pub(crate) struct AllSeats {
-    /// The API: its addresses and sockets together.
+    /// The API: all its addresses and sockets.
     pub(crate) api: Seats,
-    /// Where only verification is answered, likewise.
+    /// The check listener, likewise.
     pub(crate) check: Seats,
-    /// Operations.
+    /// The operations listener.
     pub(crate) ops: Seats,
     /// The socket in the data directory.
     pub(crate) operator: Seats,
 }
 
 impl AllSeats {
-    /// Shares out what the operating system allows. The soft limit is raised to the hard one first: it is low for programs
-    /// that cannot use more, of which this is none.
+    /// Divides what the operating system allows, after raising the soft limit to the hard one. The soft limit is low
+    /// for programs that use `select(2)`, which this one does not.
     pub(crate) fn share_out() -> Self {
         let limit = getrlimit(Resource::Nofile);
         if limit.current != limit.maximum {
@@ -48,7 +48,7 @@ impl AllSeats {
         }
     }
 
-    /// All of them with their names.
+    /// Returns all seats with their names.
     pub(crate) fn named(&self) -> [(&'static str, &Seats); 4] {
         [
             ("listen", &self.api),

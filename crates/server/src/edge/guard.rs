@@ -1,9 +1,9 @@
-//! Watches the bytes of a connection for a request that says twice, and differently, how long it is.
+//! Scans the bytes of a connection for a request with two contradictory lengths.
 //!
-//! `Content-Length` together with `Transfer-Encoding` is how one request is smuggled inside another past a proxy (RFC
-//! 9112, section 6.3). The HTTP library quietly drops one of the two, so it is looked for here, before the library
-//! sees the bytes. A line scanner: a header block is any run of lines up to an empty one. Bodies are scanned as well,
-//! which can at worst refuse a body that quotes both header lines; such a body is not JSON.
+//! `Content-Length` together with `Transfer-Encoding` is used to smuggle a request past a proxy (RFC 9112, section
+//! 6.3). The HTTP library silently drops one of the two, so they are looked for here, before the library reads the
+//! bytes. This is a line scanner: a header block is any run of lines up to an empty one. Bodies are scanned as well; at
+//! worst a body that quotes both header lines is refused, and such a body is not JSON.
 
 use super::activity::Activity;
 use std::pin::Pin;
@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A connection whose requests are watched.
+/// A connection whose requests are scanned.
 #[derive(Debug)]
 pub(super) struct Guarded<S> {
     stream: S,
@@ -21,12 +21,12 @@ pub(super) struct Guarded<S> {
     activity: Arc<Activity>,
 }
 
-/// Set once a request with two lengths was seen; the connection must answer 400 and close.
+/// Set once a request with two lengths was seen. The connection must answer 400 and close.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Alarm(Arc<AtomicBool>);
 
 impl Alarm {
-    /// Whether the connection can no longer be trusted.
+    /// Returns whether the connection can no longer be trusted.
     pub(crate) fn is_raised(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }
@@ -46,19 +46,19 @@ impl<S> Guarded<S> {
 const LENGTH: &[u8] = b"content-length:";
 const ENCODING: &[u8] = b"transfer-encoding:";
 
-/// Remembers where in a line the last read stopped, and what the present header block has said so far.
+/// The state between two reads: the position in a line, and the headers of the present block.
 #[derive(Debug, Default)]
 struct Scanner {
-    /// Start of the present line, as far as it could still be one of the two names.
+    /// Start of the present line, as long as it could be one of the two names.
     start: [u8; ENCODING.len()],
-    /// Bytes of the present line; above the size of `start` they are only counted.
+    /// Bytes of the present line. Beyond the size of `start` they are only counted.
     line_bytes: usize,
     has_length: bool,
     has_encoding: bool,
 }
 
 impl Scanner {
-    /// Takes the next bytes; true if a block has both headers.
+    /// Scans the next bytes; true if a block has both headers.
     fn feed(&mut self, mut bytes: &[u8]) -> bool {
         while let Some(end) = memchr::memchr(b'\n', bytes) {
             let (line, rest) = bytes.split_at(end);
@@ -112,8 +112,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
     }
 }
 
-/// Takes one piece at a time, so that small parts of an answer are copied together and go out with one write. In HTTP/2, a
-/// body of 256 bytes or more would otherwise part the answer into two.
+/// Not vectored: the library then copies small parts of an answer together and sends them in one write. In HTTP/2, a
+/// body of 256 bytes or more would otherwise split the answer into two writes.
 impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
@@ -123,7 +123,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
-        // Nothing is said of bytes by a flush that has nothing to do.
+        // A flush that completes at once reveals nothing about unsent bytes.
         if flushed.is_pending() {
             self.activity.note_flush_pending();
         }

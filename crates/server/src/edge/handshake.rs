@@ -1,4 +1,4 @@
-//! The beginning of an encrypted connection. It has a bound in time; whoever speaks plain HTTP is told so.
+//! The TLS handshake of a connection, with a time limit. A client that sends plain HTTP gets an explanation.
 
 use crate::tls::{Handshake, Tls};
 use std::time::Duration;
@@ -7,19 +7,19 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-/// How long a handshake may take.
+/// Time limit of a handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How a TLS connection begins: a record of a handshake (RFC 8446, section 5.1).
+/// First byte of a TLS connection: a handshake record (RFC 8446, section 5.1).
 const HANDSHAKE_RECORD: u8 = 0x16;
-/// What is said to whoever speaks plain HTTP.
+/// The answer to a client that sends plain HTTP.
 const NOT_PLAIN: &[u8] =
     b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 73\r\n\
       connection: close\r\n\r\nThis port speaks TLS: write https:// in place of http:// in the address.\n";
-/// How long, and how many bytes, a refused caller may go on speaking before the connection is cut.
+/// How long, and how many bytes, a refused client may still send before the connection is closed.
 const PATIENCE: Duration = Duration::from_secs(1);
 const PATIENCE_BYTES: u64 = 64 * 1024;
 
-/// Shakes hands; `None` if that did not come about.
+/// Performs the handshake; `None` if it fails.
 pub(super) async fn meet(stream: TcpStream, tls: &Tls) -> Option<TlsStream<TcpStream>> {
     match tokio::time::timeout(HANDSHAKE_TIMEOUT, shake(stream, tls)).await {
         Ok(met) => met,
@@ -32,7 +32,7 @@ pub(super) async fn meet(stream: TcpStream, tls: &Tls) -> Option<TlsStream<TcpSt
 
 async fn shake(stream: TcpStream, tls: &Tls) -> Option<TlsStream<TcpStream>> {
     let mut first = [0];
-    // Whoever only looked whether somebody listens has said nothing.
+    // A client that only probed the port sends nothing. It is not counted as a failure.
     if stream.peek(&mut first).await.ok()? == 0 {
         return None;
     }
@@ -48,14 +48,14 @@ async fn shake(stream: TcpStream, tls: &Tls) -> Option<TlsStream<TcpStream>> {
         }
         Err(error) => {
             tls.note(Handshake::Failed);
-            // Anybody can cause as many of these as they like.
+            // At debug level: any client can cause these at will.
             tracing::debug!(%error, "a TLS handshake failed");
             None
         }
     }
 }
 
-/// Answers, and reads on for a moment: a connection that is cut with bytes unread loses the answer.
+/// Answers, and reads for a moment: closing with unread bytes resets the connection, and the answer is lost.
 async fn refuse(mut stream: TcpStream) {
     let told = async {
         stream.write_all(NOT_PLAIN).await?;
@@ -63,7 +63,7 @@ async fn refuse(mut stream: TcpStream) {
         let mut rest = (&mut stream).take(PATIENCE_BYTES);
         tokio::io::copy(&mut rest, &mut tokio::io::sink()).await
     };
-    // They may be gone already.
+    // Errors are ignored: the client may be gone.
     drop(tokio::time::timeout(PATIENCE, told).await);
 }
 

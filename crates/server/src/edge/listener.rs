@@ -1,4 +1,4 @@
-//! Listening, accepting, and stopping gracefully.
+//! Binds listeners, accepts connections, and stops gracefully.
 
 use super::activity::{Activity, FIRST_REQUEST_TIMEOUT};
 use super::connection::{Peer, SocketKind};
@@ -27,7 +27,7 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// How long a client of HTTP/1.1 may take from the end of one request to the end of the head of the next one.
+/// Time limit for an HTTP/1.1 client from the end of one request to the end of the head of the next.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 /// Largest head of a request.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
@@ -35,45 +35,45 @@ const HEAD_BYTES_MAX: usize = 64 * 1024;
 const HTTP2_HEAD_BYTES_MAX: u32 = 64 * 1024;
 /// Most headers of a request.
 const HEADERS_MAX: usize = 256;
-/// How long requests that are running may go on after a stop was asked for.
+/// How long running requests may continue after a stop was requested.
 const STOP_GRACE: Duration = Duration::from_secs(20);
-/// Requests of one connection of HTTP/2 at a time. A gateway asks with all of its own clients on one connection.
+/// Concurrent requests of one HTTP/2 connection. A gateway sends the checks of all its clients on one connection.
 const STREAMS_MAX: u32 = 256;
-/// Bytes of a request's body, and of all bodies of a connection, that a client of HTTP/2 may send before they are read.
+/// Flow-control windows of HTTP/2: unread bytes of one request's body, and of all bodies of a connection.
 const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 256 * 1024;
-/// Bytes of an answer that wait inside the HTTP library.
+/// Bytes of an answer that the HTTP library buffers.
 const SEND_BYTES_MAX: usize = 64 * 1024;
-/// Streams that a client may reset before they were answered, and that were reset for its errors: with more, the
-/// connection ends (CVE-2023-44487).
+/// Streams that a client may reset before they were answered, and that may be reset for its errors. Above that the
+/// connection is closed (CVE-2023-44487).
 const RESET_STREAMS_MAX: usize = 32;
 const ERROR_RESETS_MAX: usize = 256;
-/// How often a client of HTTP/2 is asked whether it is there, and how long it may take to say so.
+/// Interval of HTTP/2 pings, and time limit for their acknowledgement.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
-/// How long a client of HTTP/2 that was told goodbye may take to close the connection.
+/// How long an HTTP/2 client may take to close the connection after GOAWAY.
 const GOODBYE: Duration = Duration::from_secs(2);
-/// Connections that were ended to make room, of which the descriptors are still open, before no more are accepted.
+/// Evicted connections whose descriptors are still open, above which no connection is accepted.
 const LEAVING_MAX: usize = 32;
-/// Pause until they are gone.
+/// Pause until they are closed.
 const LEAVING_PAUSE: Duration = Duration::from_millis(2);
-/// How long the kernel keeps bytes that the client does not take or acknowledge (RFC 5482).
+/// How long the kernel keeps bytes that the client does not receive or acknowledge (RFC 5482).
 const UNTAKEN_TIMEOUT: Duration = Duration::from_secs(60);
-/// Pause after accepting failed (too many open files), so that it is not tried in a tight loop.
+/// Pause after a failed accept (too many open files), to avoid a tight loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// The socket in the data directory is its owner's; one that was asked for is the group's as well.
+/// The socket in the data directory is for its owner; configured sockets are also for the group.
 const OWNER_MODE: u32 = 0o600;
 const SHARED_MODE: u32 = 0o660;
 
-/// Where to listen.
+/// A bound listener.
 pub(crate) enum Endpoint {
     Tcp(TcpListener),
     Tls(TcpListener, Tls),
     Unix(UnixListener, SocketKind),
 }
 
-/// Binds a place, and says where it really is. A Unix socket has no TLS: nobody hears what goes through it.
+/// Binds a listener and returns its actual address. A Unix socket has no TLS: its bytes do not leave the machine.
 pub(crate) async fn bind(place: &Listen, tls: Option<&Tls>) -> io::Result<(Endpoint, Listen)> {
     match place {
         Listen::Tcp(address) => {
@@ -92,8 +92,8 @@ pub(crate) async fn bind(place: &Listen, tls: Option<&Tls>) -> io::Result<(Endpo
     }
 }
 
-/// Binds the socket in the data directory, for its owner only. One left behind by a killed process is replaced: the
-/// directory's lock says that nobody uses it.
+/// Binds the socket in the data directory, for its owner only. The socket of a killed process is replaced: the lock of
+/// the directory proves that it is unused.
 pub(crate) fn bind_operator(path: &Path) -> io::Result<Endpoint> {
     remove(path)?;
     Ok(Endpoint::Unix(bind_socket(path, OWNER_MODE)?, SocketKind::Operator))
@@ -105,8 +105,7 @@ fn bind_socket(path: &Path, mode: u32) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// A socket that a killed process left behind makes room; one that somebody listens at does not, nor does any other
-/// file.
+/// Removes the socket of a killed process. A socket that accepts connections, and any other file, is an error.
 fn require_unused(path: &Path) -> io::Result<()> {
     let is_socket = match std::fs::symlink_metadata(path) {
         Ok(there) => there.file_type().is_socket(),
@@ -130,18 +129,18 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// A listener at work.
+/// A running listener.
 #[derive(Debug)]
 pub(crate) struct Listening(JoinHandle<()>);
 
 impl Listening {
-    /// Starts to accept. `stop` turning true ends it: no new connections, running requests finish.
+    /// Starts to accept. When `stop` turns true, it accepts no more connections and running requests finish.
     pub(crate) fn start(endpoint: Endpoint, face: Face, app: App, stop: watch::Receiver<bool>) -> Self {
         let seats = seats_of(&endpoint, &face, &app).clone();
         Self(tokio::spawn(run(endpoint, face, app, seats, stop)))
     }
 
-    /// Waits until the last connection is done.
+    /// Waits until the last connection is closed.
     pub(crate) async fn finished(self) {
         if let Err(error) = self.0.await {
             tracing::error!(%error, "a listener ended badly");
@@ -149,7 +148,7 @@ impl Listening {
     }
 }
 
-/// The places for the connections of an endpoint.
+/// Returns the seats of an endpoint.
 fn seats_of<'a>(endpoint: &Endpoint, face: &Face, app: &'a App) -> &'a Seats {
     match (endpoint, face) {
         (Endpoint::Unix(_, SocketKind::Operator), _) => &app.seats().operator,
@@ -160,7 +159,7 @@ fn seats_of<'a>(endpoint: &Endpoint, face: &Face, app: &'a App) -> &'a Seats {
 }
 
 async fn run(endpoint: Endpoint, face: Face, app: App, seats: Seats, mut stop: watch::Receiver<bool>) {
-    // Every connection holds a receiver: when all are dropped, all are done.
+    // Every connection holds a receiver: the channel is closed when all of them are done.
     let (running, is_running) = watch::channel(());
     let http = Arc::new(protocol());
     loop {
@@ -170,7 +169,7 @@ async fn run(endpoint: Endpoint, face: Face, app: App, seats: Seats, mut stop: w
         };
         let accepted = match accepted {
             Ok(Some(accepted)) => accepted,
-            // There is no place for it, and it is closed.
+            // There is no seat for it, so it was closed.
             Ok(None) => continue,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -188,7 +187,7 @@ async fn run(endpoint: Endpoint, face: Face, app: App, seats: Seats, mut stop: w
         tokio::spawn(async move {
             match accepted {
                 Accepted::Tcp(stream, peer) => line.serve(stream, peer).await,
-                // Boxed, so that the task of a plain connection stays small.
+                // Boxed to keep the task of a plain connection small.
                 Accepted::Tls(stream, peer, tls) => Box::pin(line.serve_encrypted(stream, peer, tls)).await,
                 Accepted::Unix(stream, peer) => line.serve(stream, peer).await,
             }
@@ -226,14 +225,14 @@ fn protocol() -> auto::Builder<TokioExecutor> {
     http
 }
 
-/// A connection and who is at its other end.
+/// A connection and its client.
 enum Accepted {
     Tcp(TcpStream, Peer),
     Tls(TcpStream, Peer, Tls),
     Unix(UnixStream, Peer),
 }
 
-/// Accepts a connection; `None` if there is no place for it.
+/// Accepts a connection; `None` if there is no seat for it.
 async fn accept(endpoint: &Endpoint, seats: &Seats) -> io::Result<Option<Accepted>> {
     match endpoint {
         Endpoint::Tcp(listener) => {
@@ -262,25 +261,25 @@ async fn accept(endpoint: &Endpoint, seats: &Seats) -> io::Result<Option<Accepte
     }
 }
 
-/// Answers go out at once, and the kernel does not keep for long what nobody takes, also after the connection was closed.
+/// Sends answers without delay, and bounds how long the kernel keeps unacknowledged bytes, also after the close.
 fn prepare(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let timeout = u32::try_from(UNTAKEN_TIMEOUT.as_millis()).unwrap_or(u32::MAX);
     Ok(set_tcp_user_timeout(stream, timeout)?)
 }
 
-/// What serves one connection.
+/// Serves one connection.
 struct Line {
     face: Face,
     app: App,
     http: Arc<auto::Builder<TokioExecutor>>,
     stop: watch::Receiver<bool>,
-    /// Stopping waits until it is gone.
+    /// A stop waits until it is dropped.
     _running: watch::Receiver<()>,
 }
 
 impl Line {
-    /// The same behind a handshake. A stop does not wait for one.
+    /// Serves a TLS connection. A stop does not wait for its handshake.
     async fn serve_encrypted(mut self, stream: TcpStream, peer: Peer, tls: Tls) {
         let met = tokio::select! {
             met = handshake::meet(stream, &tls) => met,
@@ -292,7 +291,7 @@ impl Line {
         }
     }
 
-    /// Plain verifications are answered ahead of the HTTP library; what is left is the library's.
+    /// Answers plain verifications first; the HTTP library gets the rest.
     async fn serve<S>(self, stream: S, peer: Peer)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -329,7 +328,7 @@ impl Line {
         });
         let mut connection = pin!(self.http.serve_connection_with_upgrades(io, service));
         let mut tired = pin!(activity.tired(&seat));
-        // A client that goes away is not worth a line in the log.
+        // The end of a connection by its client is not logged.
         tokio::select! {
             _ = connection.as_mut() => return,
             () = &mut tired => {

@@ -1,4 +1,4 @@
-//! Connections: accepting them, guarding them, and telling verification from everything else before any router.
+//! Connections: accepting them, guarding them, and separating verification from all other requests ahead of any router.
 
 mod activity;
 mod connection;

@@ -1,15 +1,14 @@
-//! The first bytes of a connection: the preface of HTTP/2, or anything else, which is HTTP/1. The HTTP library tells them
-//! apart itself, but waits for them without an end.
+//! Reads the first bytes of a connection: the HTTP/2 preface, or anything else, which is HTTP/1. The HTTP library
+//! distinguishes them itself, but waits for them without a time limit.
 
 use super::direct::Rewound;
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-/// How a connection of HTTP/2 begins (RFC 9113, section 3.4).
+/// The preface of an HTTP/2 connection (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Reads until it is certain which of the two it is; `None` if the connection ends before. The time for it is the
-/// caller's to bound.
+/// Reads until the protocol is certain; `None` if the connection ends before. The caller bounds the time.
 pub(super) async fn settled<S>(mut stream: Rewound<S>) -> Option<Rewound<Rewound<S>>>
 where
     S: AsyncRead + Unpin,

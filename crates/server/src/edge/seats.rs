@@ -1,12 +1,12 @@
-//! How many connections there may be, of one address and in all, and which one ends when there is no room for another.
+//! Bounds the number of connections, per address and in total, and chooses which one is closed to make room.
 //!
-//! A connection is known as soon as a request on it had a good credential. One that is not known costs its client nothing,
-//! so it is the first to go: when the share of its address or the whole listener is full, the oldest connection that is
-//! not known and has no request under way makes room. A client that sends its request at once is served, however many
-//! connections stand idle beside it.
+//! A connection is known as soon as a request on it had a valid credential. An unknown one is cheap for its client, so
+//! it is evicted first: when the share of its address or the complete listener is full, the oldest unknown connection
+//! without a running request makes room. A client that sends its request at once is served, however many idle
+//! connections there are.
 //!
-//! Known connections cannot close a listener for others either: when all of it is theirs, the address with most of them
-//! makes room, until a quarter of the places belongs to connections that are not known.
+//! Known connections cannot block a listener either: when they have all seats, the address with most of them makes
+//! room, until a quarter of the seats belongs to unknown connections.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -17,28 +17,29 @@ use tokio::sync::Notify;
 
 /// Most connections of one listener, whatever the operating system allows.
 const CONNECTIONS_MAX: usize = 16_384;
-/// Most connections of one address that are not known.
+/// Most unknown connections of one address.
 const UNKNOWN_MAX: usize = 512;
-/// Most connections of the listener for operations, and of the socket in the data directory.
+/// Most connections of the operations listener, and of the socket in the data directory.
 pub(crate) const RESERVED_CONNECTIONS: usize = 64;
-/// Most connections of one address, as a share of the listener: three quarters, as behind a proxy all clients are one.
+/// Most connections of one address, as a share of the listener: three quarters, because all clients of a proxy are one
+/// address.
 const ADDRESS_SHARE: (usize, usize) = (3, 4);
 
-/// How many connections a listener may have.
+/// Numbers of connections that a listener allows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct SeatLimits {
-    /// In all.
+    /// In total.
     pub(crate) all: usize,
     /// Of one address.
     pub(crate) of_address: usize,
-    /// Of one address, of those that are not known.
+    /// Unknown ones of one address.
     pub(crate) of_address_unknown: usize,
-    /// Of those that are not known, for which a known one makes room.
+    /// Unknown ones for which known ones make room.
     pub(crate) unknown: usize,
 }
 
 impl SeatLimits {
-    /// Those of a listener for clients, with so many descriptors for it.
+    /// Returns the limits of a listener for clients, for a number of descriptors.
     pub(crate) fn public(descriptors: usize) -> Self {
         let all = descriptors.clamp(1, CONNECTIONS_MAX);
         let of_address = (all * ADDRESS_SHARE.0 / ADDRESS_SHARE.1).max(1);
@@ -50,7 +51,7 @@ impl SeatLimits {
         }
     }
 
-    /// Those of a listener for the machine itself: every caller may have all of it.
+    /// Returns the limits of a listener for the machine itself: one client may use all of it.
     pub(crate) const fn reserved() -> Self {
         Self {
             all: RESERVED_CONNECTIONS,
@@ -69,7 +70,7 @@ pub(crate) struct Seats(Arc<Shared>);
 struct Shared {
     limits: SeatLimits,
     table: Mutex<Table>,
-    /// Ended to make room, but not yet gone.
+    /// Evicted connections that are not closed yet.
     leaving: AtomicUsize,
     evicted: AtomicU64,
     refused: AtomicU64,
@@ -90,18 +91,18 @@ struct OfAddress {
     unknown: BTreeSet<u64>,
 }
 
-/// What is known of a connection.
+/// State of a connection.
 #[derive(Debug)]
 struct Occupant {
     address: Option<IpAddr>,
-    /// Requests under way.
+    /// Running requests.
     busy: AtomicUsize,
     is_known: AtomicBool,
     is_evicted: AtomicBool,
     evicted: Notify,
 }
 
-/// The place of one connection, given back when the last clone is gone.
+/// The seat of one connection, released when the last clone is dropped.
 #[derive(Clone, Debug)]
 pub(crate) struct Seat(Arc<Held>);
 
@@ -112,7 +113,7 @@ struct Held {
     seats: Seats,
 }
 
-/// As long as it lives, its connection is not ended to make room for another.
+/// While it exists, its connection is not evicted.
 #[derive(Debug)]
 pub(crate) struct Busy(Arc<Occupant>);
 
@@ -122,7 +123,7 @@ impl Drop for Busy {
     }
 }
 
-/// How the connections of a listener are, for metrics.
+/// Counts of a listener, for metrics.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct SeatCounts {
     pub(crate) taken: usize,
@@ -143,8 +144,8 @@ impl Seats {
         }))
     }
 
-    /// Takes a place for a connection that was accepted. `None` if every place of its address, or of the listener, has a
-    /// request under way or is known: then the connection is to be closed.
+    /// Takes a seat for an accepted connection. `None` if no connection of its address, or of the listener, can be
+    /// evicted: then the connection must be closed.
     pub(crate) fn take(&self, address: Option<IpAddr>) -> Option<Seat> {
         let address = address.map(crate::http::intake::place);
         let mut table = self.table();
@@ -173,7 +174,7 @@ impl Seats {
         })))
     }
 
-    /// Connections that were ended to make room and are not gone yet: their descriptors are still open.
+    /// Returns the number of evicted connections that are not closed yet, whose descriptors are still open.
     pub(crate) fn leaving(&self) -> usize {
         self.0.leaving.load(Ordering::Acquire)
     }
@@ -195,7 +196,7 @@ impl Seats {
 }
 
 impl Table {
-    /// Ends connections until there is room for one more of an address; false if none can be ended.
+    /// Evicts a connection if needed for one more of an address; false if none can be evicted.
     fn make_room(&mut self, address: Option<IpAddr>, shared: &Shared) -> bool {
         let limits = shared.limits;
         let own = self.by_address.get(&address);
@@ -214,8 +215,8 @@ impl Table {
         true
     }
 
-    /// The oldest idle connection of the address that has most, if those that are not known have fewer places than are
-    /// made for them.
+    /// Returns the oldest idle connection of the address with most of them, if unknown connections have less than their
+    /// share.
     fn oldest_known(&self, limits: SeatLimits) -> Option<u64> {
         let has_share = self.unknown.len() >= limits.unknown;
         let most = self.by_address.values().max_by_key(|of_address| of_address.taken.len());
@@ -235,6 +236,7 @@ impl Table {
         let Some(occupant) = self.remove(number) else {
             return false;
         };
+        // The seat is free at once. The descriptor is open until the connection ends, which `leaving` counts.
         occupant.is_evicted.store(true, Ordering::Release);
         shared.leaving.fetch_add(1, Ordering::AcqRel);
         shared.evicted.fetch_add(1, Ordering::Relaxed);
@@ -257,7 +259,7 @@ impl Table {
 }
 
 impl Seat {
-    /// A request on this connection had a good credential.
+    /// Marks the connection as known: a request on it had a valid credential.
     pub(crate) fn note_known(&self) {
         let occupant = &self.0.occupant;
         if occupant.is_known.load(Ordering::Relaxed) || occupant.is_known.swap(true, Ordering::AcqRel) {
@@ -270,20 +272,21 @@ impl Seat {
         }
     }
 
-    /// A request is under way.
+    /// Marks a request as running.
     pub(crate) fn busy(&self) -> Busy {
         self.0.occupant.busy.fetch_add(1, Ordering::AcqRel);
         Busy(Arc::clone(&self.0.occupant))
     }
 
-    /// Whether a request is under way.
+    /// Returns whether a request is running.
     pub(crate) fn is_busy(&self) -> bool {
         self.0.occupant.busy.load(Ordering::Acquire) > 0
     }
 
-    /// Waits until the connection is to make room for another.
+    /// Waits until the connection is evicted.
     pub(crate) async fn evicted(&self) {
         let occupant = &self.0.occupant;
+        // Registered before the flag is read: an eviction in between is not missed.
         let mut notified = pin!(occupant.evicted.notified());
         notified.as_mut().enable();
         if !occupant.is_evicted.load(Ordering::Acquire) {
@@ -297,7 +300,7 @@ impl Drop for Held {
         if self.occupant.is_evicted.load(Ordering::Acquire) {
             self.seats.0.leaving.fetch_sub(1, Ordering::AcqRel);
         } else {
-            // It may be evicted at this very moment.
+            // It may be evicted concurrently: then the table no longer has it.
             let gone = self.seats.table().remove(self.number);
             if gone.is_none() {
                 self.seats.0.leaving.fetch_sub(1, Ordering::AcqRel);

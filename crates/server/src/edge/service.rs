@@ -1,4 +1,4 @@
-//! One request: is it a verification, which never sees a router, or anything else?
+//! Handles one request: verification bypasses the router, everything else goes through it.
 
 use super::Peer;
 use super::activity::{Activity, Answer};
@@ -17,26 +17,26 @@ use keyreeve_api::{Code, Problem};
 use std::convert::Infallible;
 use std::sync::Arc;
 
-/// What a listener answers.
+/// What a listener serves.
 #[derive(Clone, Debug)]
 pub(crate) enum Face {
-    /// The whole API.
+    /// The complete API.
     Api(Router),
-    /// Verification only: what services ask, and what gateways do.
+    /// Verification only: by services and by gateways.
     Check,
     /// Liveness, readiness, metrics.
     Ops,
 }
 
 impl Face {
-    /// Whether its answers on a connection say that browsers are to come by TLS only (RFC 6797).
+    /// Returns whether its answers on a connection carry HSTS (RFC 6797).
     pub(super) fn is_by_tls_only(&self, app: &App, peer: &Peer) -> bool {
         peer.is_encrypted || (matches!(self, Self::Api(_)) && app.is_public_by_tls())
     }
 }
 
-/// Answers one request. Never fails: what goes wrong is an answer. In a box, because the HTTP library moves the future of a
-/// request several times before it runs it.
+/// Answers one request. Never fails: an error is an answer. Boxed, because the HTTP library moves the future of a
+/// request several times before it is polled.
 pub(super) fn serve(
     face: Face,
     app: App,
@@ -58,7 +58,7 @@ pub(super) fn serve(
 }
 
 async fn answered(face: &Face, app: &App, peer: &Peer, request: hyper::Request<Incoming>) -> hyper::Response<Body> {
-    // How long a request is has one meaning only in HTTP/2: what looks otherwise there is somebody's data.
+    // HTTP/2 frames requests unambiguously; a match of the line scanner there is payload.
     let is_by_lines = request.version() != Version::HTTP_2;
     let is_unsure = || is_by_lines && peer.alarm.is_raised();
     if is_unsure() {
@@ -89,7 +89,7 @@ async fn answered(face: &Face, app: &App, peer: &Peer, request: hyper::Request<I
     }
 }
 
-/// What is asked without a body.
+/// Answers requests that need no body.
 async fn without_body(
     face: &Face,
     app: &App,
@@ -104,7 +104,7 @@ async fn without_body(
     }
 }
 
-/// Runs the router. A refusal that did not wait for the body is answered when the body is there.
+/// Runs the router. An answer that did not read the body is sent after the body was read.
 async fn routed(router: &Router, app: &App, peer: &Peer, request: hyper::Request<Incoming>) -> hyper::Response<Body> {
     if request.version() == Version::HTTP_2 || request.body().is_end_stream() {
         return answer::serve(router.clone(), app, peer, request.map(Body::new)).await;
@@ -128,7 +128,7 @@ fn two_lengths(app: &App, request: &hyper::Request<Incoming>) -> hyper::Response
     respond::closing(respond::problem(&problem, answer::family(request.uri().path()), &id))
 }
 
-/// Whether it is certain for which host a request is (RFC 9112, section 3.2). A request of HTTP/1.0 need not say it.
+/// Returns whether the host of a request is unambiguous (RFC 9112, section 3.2). HTTP/1.0 may omit it.
 fn has_one_host<B>(request: &hyper::Request<B>) -> bool {
     let mut hosts = request.headers().get_all(HOST).iter();
     match (hosts.next(), hosts.next()) {
@@ -151,8 +151,8 @@ fn no_one_host(app: &App, request: &hyper::Request<Incoming>) -> hyper::Response
     respond::closing(respond::problem(&problem, answer::family(request.uri().path()), &id))
 }
 
-/// Clerk's JavaScript SDK leaves `/v1` out, and a base address may end in a slash (clerk-wire, section 1): every
-/// `/api_keys` route is also served without `/v1`.
+/// Rewrites paths: Clerk's JavaScript SDK omits `/v1`, and a base URL may end in a slash (clerk-wire, section 1), so
+/// every `/api_keys` route is also served without `/v1`.
 fn normalize<B>(request: &mut Request<B>) {
     let uri = request.uri();
     let path = uri.path();
@@ -173,7 +173,7 @@ fn normalize<B>(request: &mut Request<B>) {
     }
 }
 
-/// Whether a method changes nothing.
+/// Returns whether a method changes nothing.
 pub(crate) fn is_safe(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }

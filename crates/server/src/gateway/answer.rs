@@ -1,4 +1,4 @@
-//! Answers to gateways over HTTP.
+//! Writes answers to gateways over HTTP.
 
 use super::asked::{Allowed, Denied};
 use super::identity;
@@ -9,16 +9,16 @@ use hyper::header::{CACHE_CONTROL, HeaderName, HeaderValue, VARY};
 use hyper::{HeaderMap, Response, StatusCode};
 use keyreeve_api::Family;
 
-/// The status and the code of a denial, for gateways that cannot pass on the real ones.
+/// The status and the code of a denial, for gateways that cannot pass on the response itself (nginx).
 const STATUS: HeaderName = HeaderName::from_static("x-keyreeve-status");
 const CODE: HeaderName = HeaderName::from_static("x-keyreeve-code");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
-/// Exactly 200 and an empty body (G-01), with every header there is (G-05).
+/// Answers exactly 200 with an empty body (G-01) and every identity header (G-05).
 pub(super) fn allowed(allowed: &Allowed, request_id: &str) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     let headers = response.headers_mut();
     for (name, value) in identity::NAMES.iter().zip(&allowed.identity) {
-        // What is written there is visible ASCII or blanks.
+        // The values are visible ASCII or blanks by construction.
         let value = HeaderValue::from_str(value).unwrap_or(HeaderValue::from_static(""));
         headers.insert(HeaderName::from_static(name), value);
     }
@@ -38,7 +38,7 @@ pub(super) fn allowed(allowed: &Allowed, request_id: &str) -> Response<Body> {
     respond::with_request_id(response, request_id)
 }
 
-/// A problem document, which gateways that can hand on to the client (G-02).
+/// Answers with a problem document, which most gateways pass on to the client (G-02).
 pub(super) fn denied(denied: &Denied, profile: Profile, request_id: &str) -> Response<Body> {
     let code = denied.problem.code;
     let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
@@ -54,7 +54,7 @@ pub(super) fn denied(denied: &Denied, profile: Profile, request_id: &str) -> Res
     respond::with_request_id(response, request_id)
 }
 
-/// What is written there is visible ASCII or blanks; what were not would be left out.
+/// Inserts a header. The text is visible ASCII or blanks; any other text is left out.
 fn insert(headers: &mut HeaderMap, name: &'static str, text: &str) {
     if let Ok(value) = HeaderValue::from_str(text) {
         headers.insert(HeaderName::from_static(name), value);

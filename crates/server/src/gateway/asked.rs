@@ -1,5 +1,4 @@
-//! A gateway's question, and what it comes to. However it came, it is decided here, by the one path that all verdicts
-//! take.
+//! Decides a gateway's check. Every transport (HTTP profiles and gRPC) ends here, so that all verdicts take one path.
 
 use super::credential::{self, Fields};
 use super::identity;
@@ -20,13 +19,13 @@ use serde_json::Value;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// Where a gateway shows that it may ask (G-13). Snippets take it out of what clients send.
+/// The header with the gateway's own credential (G-13). The supplied configurations remove it from client requests.
 pub(super) const GATEWAY_HEADER: &str = "x-keyreeve-gateway";
 const SECOND_MS: u64 = 1_000;
-/// How long a client should wait where nothing more exact is known, in seconds.
+/// Seconds that a client should wait when the problem carries no exact time.
 const RETRY_SECONDS: u64 = 1;
 
-/// The policy that a path names: `name`, or `tenant:name`. `None` is one that nobody can have.
+/// The policy that a path names: `name`, or `tenant:name`. `None` if no policy can have that name.
 #[derive(Clone, Debug)]
 pub(super) struct Named(Option<(Slug, CheckPolicyName)>);
 
@@ -42,38 +41,39 @@ impl Named {
     }
 }
 
-/// A question.
+/// A check.
 pub(super) struct Asked<'q, F> {
     pub(super) policy: &'q Named,
     /// The headers of the client's request, with what the gateway has added.
     pub(super) fields: &'q F,
-    /// Where the end user is.
+    /// Address of the end user.
     pub(super) address: Option<IpAddr>,
     pub(super) via: Via,
 }
 
-/// The request may go on.
+/// The request may pass.
 pub(super) struct Allowed {
     /// The values of [`identity::NAMES`].
     pub(super) identity: [String; 7],
     pub(super) policy: Arc<CheckPolicy>,
-    /// How long the gateway may keep the answer, in seconds.
+    /// Seconds for which the gateway may cache the answer.
     pub(super) max_age: u64,
-    /// How the key's limits stand, if it has any.
+    /// State of the key's limits, if it has any.
     pub(super) budget: Option<budget::Fields>,
 }
 
-/// The request ends here.
+/// The request is denied.
 pub(super) struct Denied {
     pub(super) problem: Problem,
     /// For `WWW-Authenticate` (RFC 6750, section 3).
     pub(super) challenge: Option<String>,
-    /// How the key's limits stand, if it has any.
+    /// State of the key's limits, if it has any.
     pub(super) budget: Option<budget::Fields>,
 }
 
 impl Denied {
-    /// What every gateway is told besides the problem document, in fields that it can hand on to the client (G-02).
+    /// Returns the header fields that accompany the problem document and that a gateway can pass on to the client
+    /// (G-02).
     pub(super) fn fields(&self) -> impl Iterator<Item = (&'static str, String)> {
         let always = [
             ("content-type", Family::Problem.content_type()),
@@ -90,7 +90,7 @@ impl Denied {
         texts.chain(challenge).chain(wait)
     }
 
-    /// How long whoever was denied should wait before the next try, in seconds; `None` where that changes nothing.
+    /// Returns the seconds to wait before the next try; `None` where waiting changes nothing.
     fn retry_after(&self) -> Option<u64> {
         match (self.problem.code, &self.budget) {
             (Code::RateLimited, Some(budget)) => budget.retry_after,
@@ -114,7 +114,7 @@ impl From<Problem> for Denied {
 }
 
 impl<F: Fields> Asked<'_, F> {
-    /// Decides. Whatever cannot be known is a denial.
+    /// Decides. What cannot be determined is a denial (fail closed).
     pub(super) async fn decide(&self, app: &App) -> Result<Allowed, Denied> {
         let (tenant, name) = self.policy.parts().ok_or_else(unknown_policy)?;
         let policy = app.authority().check_policy_named(tenant, name).await;
@@ -122,7 +122,7 @@ impl<F: Fields> Asked<'_, F> {
             Failure::NotFound => unknown_policy(),
             other => unavailable(&other),
         })?;
-        // The policy alone says whose keys are judged; a request that names another tenant has none of them.
+        // Only the policy selects the tenant whose keys are judged; a client cannot select another one by a header.
         if self
             .fields
             .values(TENANT_HEADER)
@@ -146,7 +146,7 @@ impl<F: Fields> Asked<'_, F> {
         };
         let verdict = app.verdict_for(self.address, key.unwrap_or(""), &question).await?;
         if matches!(verdict.outcome, Err(Denial::Malformed | Denial::Unknown)) {
-            // Only whoever guesses is slowed down: a good key is good from the same address.
+            // Only unknown secrets count towards the limit: a valid key is accepted from the same address.
             app.intake().guesses.allow(self.address)?;
         }
         let outer = verdict.outer();
@@ -165,7 +165,7 @@ impl<F: Fields> Asked<'_, F> {
             .expires_at()
             .map_or(u64::MAX, |end| end.millis_since(now) / SECOND_MS);
         let max_age = u64::from(policy.cache_max_age_seconds).min(app.authority().cache_seconds_max());
-        // An answer that is kept would be counted once, however often it is used.
+        // A cached answer would be charged once, however often it is used.
         let max_age = if budget.is_some() { 0 } else { max_age.min(lasts) };
         Ok(Allowed {
             identity,
@@ -175,7 +175,7 @@ impl<F: Fields> Asked<'_, F> {
         })
     }
 
-    /// The gateway itself must hold a root key that may have keys of this tenant verified.
+    /// Requires the gateway's own root key, which must allow `keys:verify` in this tenant.
     async fn require_gateway(&self, app: &App, tenant: &Slug) -> Result<(), Denied> {
         let refused = || {
             let detail = "This check policy demands that the gateway shows a root key with the permission keys:verify \
@@ -219,7 +219,7 @@ fn too_large() -> Denied {
     Problem::new(Code::ServiceUnavailable, detail).into()
 }
 
-/// The headers that a key may stand in, with commas.
+/// Lists the headers that may contain a key, separated by commas.
 fn headers(policy: &CheckPolicy) -> String {
     let headers: Vec<_> = policy.key_headers.iter().map(ToString::to_string).collect();
     headers.join(", ")
@@ -233,7 +233,7 @@ fn ambiguous(policy: &CheckPolicy) -> Denied {
     Problem::new(Code::AmbiguousCredentials, detail).into()
 }
 
-/// What the outside is told, with the challenge that goes with it.
+/// Builds the denial that the client receives, with its challenge.
 fn denied(outer: Outer, policy: &CheckPolicy) -> Denied {
     let problem = match outer {
         Outer::KeyRequired => {

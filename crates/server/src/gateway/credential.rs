@@ -1,12 +1,12 @@
-//! The one key in a request (G-11).
+//! Finds the one key in a request (G-11).
 
 use crate::http::bearer;
 use hyper::HeaderMap;
 use keyreeve_core::check::KeyHeader;
 
-/// The headers of a request, however they came.
+/// The headers of a request, of any transport.
 pub(super) trait Fields {
-    /// Every value of a header, by its name in lower case.
+    /// Returns every value of a header, by its name in lower case.
     fn values<'f>(&'f self, name: &'f str) -> impl Iterator<Item = &'f [u8]>;
 }
 
@@ -16,12 +16,12 @@ impl Fields for HeaderMap {
     }
 }
 
-/// There is more than one key, or something that could be read as more than one.
+/// The request has more than one key, or a value that could be read as more than one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Ambiguous;
 
-/// The key that stands in the first of some headers that has one; `None` if none has. The same key in two of them is
-/// one key; a header that is there twice is refused whatever it says.
+/// Returns the key from the first of the named headers that has one; `None` if none has. The same key in two headers is
+/// one key; a repeated header is refused, whatever its values are.
 pub(super) fn find<'f>(fields: &'f impl Fields, headers: &'f [KeyHeader]) -> Result<Option<&'f str>, Ambiguous> {
     let mut found = None;
     for header in headers {
@@ -43,7 +43,7 @@ pub(super) fn find<'f>(fields: &'f impl Fields, headers: &'f [KeyHeader]) -> Res
     Ok(found)
 }
 
-/// A header's value that is a key and nothing else.
+/// Returns a header's value that consists of a key alone.
 fn alone(value: &[u8]) -> Result<Option<&str>, Ambiguous> {
     if value.contains(&b',') {
         return Err(Ambiguous);

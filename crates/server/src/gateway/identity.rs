@@ -1,4 +1,4 @@
-//! Who a good key is, in headers that an upstream can trust (G-05).
+//! Describes an accepted key in headers that an upstream can trust (G-05).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -6,8 +6,8 @@ use keyreeve_core::coherence::Entry;
 use keyreeve_core::key::MARKER;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-/// Every header that an answer has that lets through, in this order. All are always there, empty where nothing is
-/// known: a gateway that only overwrites would else hand on what a client has forged.
+/// Names of the identity headers, in this order. All are always set, empty where nothing is known: a gateway that only
+/// overwrites would otherwise pass on a header that the client forged.
 pub(super) const NAMES: [&str; 7] = [
     "x-keyreeve-key-id",
     "x-keyreeve-tenant",
@@ -18,14 +18,14 @@ pub(super) const NAMES: [&str; 7] = [
     "x-keyreeve-meta",
 ];
 
-/// Longest claims that are handed on, as JSON: headers of more than 8 KiB are cut or refused on many ways.
+/// Longest claims that are passed on, as JSON. Many proxies cut or refuse headers over 8 KiB.
 const META_BYTES_MAX: usize = 4 * 1024;
 
 /// Claims that do not fit into a header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct TooLarge;
 
-/// The values of the headers.
+/// Returns the values of the headers, in the order of [`NAMES`].
 pub(super) fn values(entry: &Entry, key: &str, with_meta: bool) -> Result<[String; 7], TooLarge> {
     let claims = entry.claims().filter(|_| with_meta).unwrap_or_default();
     if claims.len() > META_BYTES_MAX {
@@ -42,7 +42,7 @@ pub(super) fn values(entry: &Entry, key: &str, with_meta: bool) -> Result<[Strin
     ])
 }
 
-/// What stands for itself beside letters and digits: `- . _ ~ : / @ + * = |`.
+/// Characters that are kept as they are beside letters and digits: `- . _ ~ : / @ + * = |`.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
@@ -56,13 +56,12 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'=')
     .remove(b'|');
 
-/// Text as a header can carry it: every other byte of its UTF-8 is `%` and two hex digits, as in addresses (RFC 3986,
-/// section 2.1).
+/// Encodes text for a header: every other byte of its UTF-8 becomes `%` and two hex digits (RFC 3986, section 2.1).
 fn encoded(text: &str) -> String {
     utf8_percent_encode(text, ENCODED).to_string()
 }
 
-/// What kind of owner a subject is, where its form says so.
+/// Returns the kind of owner, where the subject's form shows it.
 fn owner_type(subject: &str) -> &'static str {
     match subject.split_once('_') {
         Some(("user", _)) => "user",
@@ -71,8 +70,8 @@ fn owner_type(subject: &str) -> &'static str {
     }
 }
 
-/// The second part of the key's prefix: `live` of `acme_live_kr1…`. The whole key was found, so nobody has put it there
-/// but the tenant.
+/// Returns the second part of the key's prefix: `live` of `acme_live_kr1…`. The complete secret was found by its
+/// digest, so the prefix is the one that the tenant chose.
 fn environment(key: &str) -> &str {
     let prefix = key.rsplit_once(MARKER).map_or("", |(prefix, _)| prefix);
     prefix.split_once('_').map_or("", |(_, environment)| environment)

@@ -1,9 +1,9 @@
-//! What gateways in front of an API ask: is the key of this request good, under this check policy?
+//! Answers the checks of gateways in front of an API: is the key of this request accepted under this check policy?
 //!
-//! Only the path says what is asked: `/gateway/{profile}/{policy}`, where a policy is `name` or `tenant:name`. What
-//! follows it in the path is the client's and means nothing, the query is never read, and any method will do (G-07,
-//! G-09): everything but the path's beginning can come from whoever is to be checked. These addresses are answered by
-//! the check listener only (G-10).
+//! Only the path selects the check: `/gateway/{profile}/{policy}`, where a policy is `name` or `tenant:name`. The rest
+//! of the path comes from the client and is ignored, the query is never read, and any method is accepted (G-07, G-09):
+//! everything but the beginning of the path may be controlled by the client that is checked. Only the check listener
+//! serves these addresses (G-10).
 
 mod answer;
 mod asked;
@@ -27,12 +27,12 @@ use profile::Profile;
 
 const START: &str = "/gateway/";
 
-/// Whether a path is one of a gateway's questions.
+/// Returns whether a path is a gateway's check.
 pub(crate) fn is_asked(path: &str) -> bool {
     path.starts_with(START)
 }
 
-/// Answers a gateway's question.
+/// Answers a gateway's check.
 pub(crate) async fn serve<B>(app: &App, peer: &Peer, request: &Request<B>) -> Response<Body> {
     let id = request_id(app, request.headers());
     let Some((profile, policy)) = place(request.uri().path()) else {
@@ -55,7 +55,7 @@ pub(crate) async fn serve<B>(app: &App, peer: &Peer, request: &Request<B>) -> Re
     }
 }
 
-/// The profile and the policy that a path names. What comes after them is not looked at.
+/// Parses the profile and the policy out of a path. The rest of the path is ignored.
 fn place(path: &str) -> Option<(Profile, Named)> {
     let mut parts = path.strip_prefix(START)?.splitn(3, '/');
     let profile = Profile::parse(parts.next()?)?;
@@ -66,7 +66,7 @@ fn place(path: &str) -> Option<(Profile, Named)> {
 mod tests {
     use super::*;
 
-    /// The tenant and the policy, or nothing if nobody can have it.
+    /// The tenant and the policy; the inner `None` if no policy can have that name.
     fn of(path: &str) -> Option<Option<(String, String)>> {
         let (_, named) = place(path)?;
         Some(

@@ -1,9 +1,9 @@
-//! What differs from gateway to gateway.
+//! What differs between gateways.
 
 use hyper::{HeaderMap, StatusCode};
 use std::net::{IpAddr, SocketAddr};
 
-/// A gateway, as a path names it.
+/// A gateway, as the path names it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Profile {
     Nginx,
@@ -27,18 +27,18 @@ impl Profile {
         })
     }
 
-    /// The one header that this gateway says the end user's address in (G-08). Another gateway's is never looked at:
-    /// the client may have sent it.
+    /// Returns the one header in which this gateway reports the end user's address (G-08). Those of other gateways are
+    /// never read: the client may have sent them.
     const fn address_header(self) -> &'static str {
         match self {
-            // Envoy appends its own address to X-Forwarded-For when it asks, so there the last entry is nobody's.
+            // Envoy appends its own address to X-Forwarded-For on checks, so the last entry there is not the client's.
             Self::Nginx | Self::Envoy => "x-real-ip",
             Self::Caddy | Self::Traefik | Self::Haproxy | Self::Generic => "x-forwarded-for",
         }
     }
 
-    /// The end user's address. Of several the last one: the gateway itself has put it there, those before it are
-    /// hearsay.
+    /// Returns the end user's address: the last of several, which the gateway itself added. Those before it are
+    /// unverified.
     pub(super) fn address(self, headers: &HeaderMap) -> Option<IpAddr> {
         let last = headers.get_all(self.address_header()).iter().next_back()?;
         let text = last.to_str().ok()?.rsplit(',').next()?.trim();
@@ -46,7 +46,7 @@ impl Profile {
         text.parse().or_else(|_| with_port()).ok()
     }
 
-    /// The status that a denial is sent with. nginx knows 401 and 403, and turns everything else into 500 (G-04).
+    /// Returns the status of a denial. nginx passes on 401 and 403 and turns any other status into 500 (G-04).
     pub(super) fn status(self, status: StatusCode) -> StatusCode {
         match self {
             Self::Nginx if status != StatusCode::UNAUTHORIZED => StatusCode::FORBIDDEN,

@@ -1,4 +1,4 @@
-//! Bodies of requests without a credential: their bytes are bounded by address and in all while they are read.
+//! Bodies of requests without a credential. Their bytes are bounded per address and in total while they are read.
 
 use super::body;
 use super::intake::place;
@@ -12,14 +12,14 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// Most bytes of bodies without a credential that are held at a time.
+/// Most bytes of bodies without a credential that are held at once.
 const BYTES_MAX: usize = 32 * 1024 * 1024;
-/// Most of them from one address: the largest body is 8 MiB.
+/// Most of them from one address. The largest body is 8 MiB.
 const BYTES_OF_ADDRESS_MAX: usize = 16 * 1024 * 1024;
-/// How long a client should wait when there is no room for a body, in seconds.
+/// Seconds that a client should wait when there is no room for a body.
 const RETRY_SECONDS: u64 = 5;
 
-/// The bytes of all bodies without a credential. Cloning is cheap.
+/// The byte budget of all bodies without a credential. Cloning is cheap.
 #[derive(Clone, Debug)]
 pub(crate) struct AnonymousBytes(Capacity<Option<IpAddr>>);
 
@@ -30,7 +30,7 @@ impl Default for AnonymousBytes {
 }
 
 impl AnonymousBytes {
-    /// A body from an address, whose bytes count as they come.
+    /// Wraps a body from an address, whose bytes are counted as they arrive.
     pub(crate) fn count<B>(&self, address: Option<IpAddr>, body: B) -> Counted<B> {
         Counted {
             body,
@@ -39,7 +39,7 @@ impl AnonymousBytes {
         }
     }
 
-    /// Reads a body of at most `max` bytes. Its bytes count until the answer is dropped.
+    /// Reads a body of at most `max` bytes. Its bytes count until the returned body is dropped.
     pub(crate) async fn read<B>(
         &self,
         address: Option<IpAddr>,
@@ -63,14 +63,14 @@ impl AnonymousBytes {
     }
 }
 
-/// A body of a caller without a credential.
+/// A body of a client without a credential.
 #[derive(Debug)]
 pub(crate) struct AnonymousBody {
     pub(crate) bytes: Bytes,
     _reserved: Reservation<Option<IpAddr>>,
 }
 
-/// A body whose bytes count; it fails when there is no room for them.
+/// A body whose bytes are counted. Reading fails when there is no room for them.
 #[derive(Debug)]
 pub(crate) struct Counted<B> {
     body: B,
@@ -105,7 +105,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Counted<B> {
     }
 }
 
-/// A body was cut off, or there is no room for it.
+/// The body ended early, or there is no room for it.
 #[derive(Debug, thiserror::Error)]
 #[error("the body was cut off, or there is no room for it now")]
 pub(crate) struct NoRoom;

@@ -1,4 +1,4 @@
-//! From a request to its answer: the request id, the router, and one shape for every error, also the router's own.
+//! From a request to its answer: the request id, the router, and one form for every error, including the router's own.
 
 use super::conditions::Wanted;
 use super::{client_address, respond};
@@ -19,10 +19,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::time::Instant;
 use tower::ServiceExt as _;
 
-/// Longest request id that is taken over from a caller.
+/// Longest request id that is accepted from a caller.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
-/// What every handler may want to know about the request.
+/// Facts about the request that every handler may use.
 #[derive(Clone, Debug)]
 pub(crate) struct RequestInfo {
     pub(crate) id: String,
@@ -31,18 +31,18 @@ pub(crate) struct RequestInfo {
 }
 
 impl RequestInfo {
-    /// What is known of a request. It is noted before any handler is called.
+    /// Returns the facts of a request. They are inserted before any handler is called.
     pub(crate) fn of(parts: &Parts) -> Result<&Self, Problem> {
         let info = parts.extensions.get();
         info.ok_or_else(|| Problem::new(Code::InternalError, "The request has no id."))
     }
 
-    /// Where it comes from, as it is written down.
+    /// Returns the client's address, as the audit log has it.
     pub(crate) fn address(&self) -> Option<Box<str>> {
         self.peer.address.map(|address| address.to_string().into())
     }
 
-    /// Who asks without being anybody.
+    /// Describes a caller without an identity.
     pub(crate) fn doorstep(&self) -> Doorstep {
         Doorstep {
             address: self.address(),
@@ -51,7 +51,7 @@ impl RequestInfo {
     }
 }
 
-/// Who turned out to call, once that is known: a refusal of somebody known is written down.
+/// The caller, once it is authenticated. Refusals of an authenticated caller are recorded in the audit log.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct KnownCaller(Arc<Mutex<Option<Call>>>);
 
@@ -65,7 +65,7 @@ impl KnownCaller {
     }
 }
 
-/// An error on its way out; rendered at the very end, where family and request id are known.
+/// An error answer. It is rendered last, where the family and the request id are known.
 #[derive(Clone, Debug)]
 pub(crate) struct Rejected(pub(crate) Problem);
 
@@ -84,7 +84,7 @@ impl IntoResponse for Rejected {
     }
 }
 
-/// The caller's request id if it is a sound one, else a new one.
+/// Returns the caller's request id if it is valid, else a new one.
 pub(crate) fn request_id(app: &App, headers: &HeaderMap) -> String {
     let given = headers.get(respond::X_REQUEST_ID);
     let sound = given.and_then(|value| sound_request_id(value.as_bytes()));
@@ -94,13 +94,13 @@ pub(crate) fn request_id(app: &App, headers: &HeaderMap) -> String {
     }
 }
 
-/// A caller's request id, if it may stand in headers and logs.
+/// Returns a caller's request id if it is safe in headers and logs.
 pub(crate) fn sound_request_id(id: &[u8]) -> Option<&[u8]> {
     let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':');
     Some(id).filter(|id| (1..=REQUEST_ID_BYTES_MAX).contains(&id.len()) && id.iter().all(is_plain))
 }
 
-/// Which spelling of errors a path has.
+/// Returns the error format of a path.
 pub(crate) fn family(path: &str) -> Family {
     match path.strip_prefix("/v1/api_keys") {
         Some(rest) if rest.is_empty() || rest.starts_with('/') => Family::Clerk,
@@ -109,7 +109,7 @@ pub(crate) fn family(path: &str) -> Family {
     }
 }
 
-/// Runs the router.
+/// Runs the router and completes its answer.
 pub(crate) async fn serve(router: Router, app: &App, peer: &Peer, mut request: Request) -> Response {
     let began = Instant::now();
     let id = request_id(app, request.headers());
@@ -159,7 +159,7 @@ pub(crate) async fn serve(router: Router, app: &App, peer: &Peer, mut request: R
     response
 }
 
-/// Whether a browser asks, for something that is no call of the API.
+/// Returns whether a browser requests something that is no call of the API.
 fn is_for_page(request: &Request) -> bool {
     let accept = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok());
     let path = request.uri().path();
@@ -176,14 +176,14 @@ fn is_for_page(request: &Request) -> bool {
     !is_call && accept.is_some_and(|accept| accept.contains("text/html"))
 }
 
-/// What was asked for, as far as it may be written down.
+/// The request, as far as it may be recorded.
 struct Asked<'a> {
     method: &'a Method,
     route: Option<&'a str>,
     path: &'a str,
 }
 
-/// Writes down that somebody known was refused: no permission, or the state or policy did not allow it.
+/// Records the refusal of an authenticated caller: a lacking permission, or a conflict with the state or the policy.
 async fn note_refusal(app: &App, call: &Call, problem: &Problem, asked: &Asked<'_>) {
     let is_refusal = matches!(problem.code.status(), 403 | 409) && problem.code != Code::AlreadyCompleted;
     if !is_refusal {
@@ -201,7 +201,7 @@ async fn note_refusal(app: &App, call: &Call, problem: &Problem, asked: &Asked<'
     }
 }
 
-/// The thing that an address names, if it names one by a sound id.
+/// Returns the object that a path names by a valid id.
 fn target(path: &str) -> Option<(&'static str, String)> {
     path.split('/').find_map(|part| {
         let key = KeyId::parse(part).map(|id| ("key", id.to_string()));
@@ -211,7 +211,7 @@ fn target(path: &str) -> Option<(&'static str, String)> {
     })
 }
 
-/// Renders what is still an error, and adds what every answer has. A page is what it is.
+/// Renders errors and adds the common headers. HTML pages are not changed.
 fn finished(response: Response, family: Family, id: &str, page: Option<HeaderMap>) -> Response {
     let kind = response.headers().get(CONTENT_TYPE);
     if kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/html")) {
@@ -252,7 +252,7 @@ fn no_such_address() -> Problem {
     )
 }
 
-/// The answer of a listener that does not have the address at all.
+/// The answer of a listener that does not serve the address.
 pub(crate) fn not_found<B>(app: &App, request: &hyper::Request<B>) -> hyper::Response<Body> {
     let id = request_id(app, request.headers());
     respond::problem(&no_such_address(), family(request.uri().path()), &id)

@@ -1,13 +1,13 @@
-//! The credential in the `Authorization` header.
+//! Reads the credential in the `Authorization` header.
 
 use hyper::HeaderMap;
 use hyper::header::AUTHORIZATION;
 use keyreeve_api::{Code, Problem};
 
-/// The bearer credential, or `None` if there is none at all.
+/// Returns the bearer credential, or `None` if there is none.
 ///
-/// `Bearer` in any case (RFC 9110, section 11.1). More than one credential is refused: which of them counts would be
-/// anybody's guess.
+/// `Bearer` in any case (RFC 9110, section 11.1). More than one credential is refused, because readers could choose
+/// differently among them.
 pub(crate) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let Some(first) = values.next() else { return Ok(None) };
@@ -17,7 +17,7 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     of_value(first.as_bytes())
 }
 
-/// The bearer credential in the value of the one `Authorization` header.
+/// Returns the bearer credential in the value of the one `Authorization` header.
 pub(crate) fn of_value(value: &[u8]) -> Result<Option<&str>, Problem> {
     let is_visible = |byte: &u8| matches!(byte, b'\t' | b' '..=b'~');
     let Some(value) = Some(value).filter(|value| value.iter().all(is_visible)) else {

@@ -1,5 +1,5 @@
-//! Reading bodies: bounded in size and time, and read to the end before they are refused, so that the caller gets to
-//! see the refusal.
+//! Reads bodies with bounds on size and time. An oversized body is read to its end before it is refused, so that the
+//! client can read the refusal.
 
 use http_body_util::BodyExt as _;
 use hyper::HeaderMap;
@@ -14,13 +14,13 @@ use std::time::Duration;
 
 /// Largest body of a management call.
 pub(crate) const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Most bytes of a body that is too large that are read and thrown away before it is refused.
+/// Most bytes of an oversized body that are read and discarded before it is refused.
 const DRAINED_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// How long a body may take.
+/// Time limit for a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Most bytes that are read of a body that decides nothing any more, and for how long: as much as a call may send, and no
-/// longer than it takes who has sent it already.
+/// Bounds for reading a body that no longer affects the answer: as many bytes as a call may send, and only long enough
+/// for a body that was already sent.
 const UNREAD_BYTES_MAX: usize = BODY_BYTES_MAX;
 const UNREAD_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -40,11 +40,11 @@ fn announced(headers: &HeaderMap) -> Option<usize> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Reads and throws away the body of a request whose answer is known without it. The client then finds the connection as it
-/// left it, and sends the next request on it; otherwise it would be closed, perhaps before the client has seen the answer.
+/// Reads and discards the body of a request whose answer is known without it, so that the client can send its next
+/// request on the same connection. Otherwise the connection is closed, perhaps before the client has read the answer.
 ///
-/// Who waits to be told to send the body is told the answer instead, and a body that is too large or does not come is not
-/// waited for: then this is false, and the connection is closed.
+/// Returns false, and the connection must be closed, for a body that is too large or does not arrive, and with
+/// `Expect`: the client then receives the final answer instead of `100 Continue`.
 pub(crate) async fn drain<B>(headers: &HeaderMap, mut body: B) -> bool
 where
     B: Body<Data = Bytes> + Unpin,
@@ -70,12 +70,12 @@ where
     tokio::time::timeout(UNREAD_TIMEOUT, read).await.unwrap_or(false)
 }
 
-/// A body that is given away, and of which the rest can be read when whoever got it has let go of it.
+/// A body that is lent to another reader. The rest can be read once that reader has dropped its half.
 #[derive(Debug)]
 pub(crate) struct Lent(Arc<Mutex<Incoming>>);
 
 impl Lent {
-    /// The body to give away, and a hold on it.
+    /// Returns two handles to one body: one to lend, one to keep.
     pub(crate) fn new(body: Incoming) -> (Self, Self) {
         let body = Arc::new(Mutex::new(body));
         (Self(Arc::clone(&body)), Self(body))
@@ -124,7 +124,7 @@ where
                 break;
             }
         } else if first.is_empty() && more.is_empty() {
-            // Nearly every body is one piece, and is used where it lies.
+            // Nearly every body is one frame; it is used without a copy.
             first = data;
         } else {
             more.extend_from_slice(&std::mem::take(&mut first));
@@ -138,7 +138,7 @@ where
     Ok(if more.is_empty() { first } else { more.into() })
 }
 
-/// Whether the body is said to be of a type, whatever parameters it has; nothing said is any type.
+/// Returns whether the body has a content type, ignoring parameters; without the header, any type.
 pub(crate) fn is_of_type(headers: &HeaderMap, wanted: &str) -> bool {
     let Some(value) = headers.get(CONTENT_TYPE) else {
         return true;
@@ -147,7 +147,7 @@ pub(crate) fn is_of_type(headers: &HeaderMap, wanted: &str) -> bool {
     value == wanted || essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case(wanted))
 }
 
-/// Refuses a content type other than JSON; none at all counts as JSON.
+/// Refuses content types other than JSON; without the header, JSON is assumed.
 pub(crate) fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
     if is_of_type(headers, "application/json") {
         return Ok(());
@@ -156,7 +156,7 @@ pub(crate) fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
     Err(Problem::new(Code::UnsupportedMediaType, detail))
 }
 
-/// What is wrong with a body, for the caller.
+/// Describes to the caller what is wrong with a body.
 pub(crate) fn refused(error: &JsonError) -> Problem {
     if error.field.is_empty() {
         return Problem::new(Code::BadRequest, format!("The body {}.", error.what));

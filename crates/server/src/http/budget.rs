@@ -1,28 +1,29 @@
-//! How a key's limits stand, as fields of an answer (draft-ietf-httpapi-ratelimit-headers; RFC 9110, section 10.2.3).
+//! Writes the state of a key's limits as header fields (draft-ietf-httpapi-ratelimit-headers; RFC 9110, section
+//! 10.2.3).
 
 use keyreeve_authority::Budget;
 use keyreeve_core::Timestamp;
 use keyreeve_core::limits::{Bound, Standing};
 
-/// What a client is told of its limits.
+/// The fields about a key's limits.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Fields {
     /// `RateLimit`.
     pub(crate) standing: String,
     /// `RateLimit-Policy`.
     pub(crate) policy: String,
-    /// `Retry-After`, in seconds, where it was refused and will be good again.
+    /// `Retry-After` in seconds, if the use was refused and will be allowed again.
     pub(crate) retry_after: Option<u64>,
 }
 
 impl Fields {
-    /// Those that every answer has, with their names in lower case.
+    /// Returns the fields of every answer, with their names in lower case.
     pub(crate) fn named(&self) -> [(&'static str, &str); 2] {
         [("ratelimit", &self.standing), ("ratelimit-policy", &self.policy)]
     }
 }
 
-/// Writes them.
+/// Returns the fields of a budget.
 pub(crate) fn fields(budget: &Budget, now: Timestamp) -> Fields {
     let joined = |one: fn(&Standing, Timestamp) -> String| {
         let each = budget.standings.iter().map(|standing| one(standing, now));
@@ -35,7 +36,7 @@ pub(crate) fn fields(budget: &Budget, now: Timestamp) -> Fields {
     }
 }
 
-/// Names are lower-case letters, digits and hyphens, so that nothing in the quotation marks needs an escape.
+/// Names are lower-case letters, digits and hyphens, so the quoted string needs no escapes.
 fn standing(standing: &Standing, _: Timestamp) -> String {
     let reset = standing.reset_seconds.map(|seconds| format!(";t={seconds}"));
     format!(

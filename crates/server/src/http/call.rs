@@ -1,4 +1,4 @@
-//! From a request to a call: who calls, in which tenant, with which body, under which idempotency key.
+//! From a request to a call: the caller, the tenant, the body and the idempotency key.
 
 use super::answer::{Rejected, RequestInfo};
 use super::bearer::bearer;
@@ -16,7 +16,7 @@ use keyreeve_store::model::{Idempotency, Repeat};
 use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 
-/// Names the tenant that is meant.
+/// Names the tenant of a call.
 pub(crate) const TENANT_HEADER: &str = "keyreeve-tenant";
 /// The user that a root key with `users:act` acts as.
 const ACT_AS_HEADER: &str = "keyreeve-act-as";
@@ -29,13 +29,13 @@ pub(crate) trait Content: Sized {
     fn read(headers: &HeaderMap, body: &[u8]) -> Result<Self, Problem>;
 }
 
-/// A body that must be there.
+/// A required body.
 pub(crate) struct Json<T>(pub(crate) T);
 
-/// A body that may be left out.
+/// An optional body.
 pub(crate) struct MaybeJson<T>(pub(crate) T);
 
-/// No body. One that is sent all the same is not looked at (clerk-wire, section 7: SDKs send its content type).
+/// No body. One that is sent is ignored (clerk-wire, section 7: SDKs send its content type).
 pub(crate) struct NoBody;
 
 impl<T: DeserializeOwned> Content for Json<T> {
@@ -71,7 +71,7 @@ impl<C: Content> FromRequest<App> for Incoming<C> {
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Rejected> {
         let (parts, body) = request.into_parts();
-        // Who calls comes first: a stranger learns nothing about what a body should look like.
+        // Authenticate first: the refusal of an unknown caller must not depend on its body.
         let mut call = identify(&parts, app).await?;
         let bytes = body::read(&parts.headers, body, body::BODY_BYTES_MAX).await?;
         call.only_if = conditions::only_if(&parts)?;
@@ -81,7 +81,7 @@ impl<C: Content> FromRequest<App> for Incoming<C> {
     }
 }
 
-/// Checks the root key and finds the tenant that is meant.
+/// Authenticates the root key and determines the tenant.
 async fn identify(parts: &Parts, app: &App) -> Result<Call, Rejected> {
     let info = RequestInfo::of(parts)?;
     let caller = match (bearer(&parts.headers)?, info.peer.is_operator) {
@@ -115,7 +115,7 @@ async fn identify(parts: &Parts, app: &App) -> Result<Call, Rejected> {
     Ok(call)
 }
 
-/// Whether the caller would rather ask later than wait (RFC 7240, section 4.1).
+/// Returns whether the caller prefers a 202 over waiting (RFC 7240, section 4.1).
 fn prefers_async(headers: &HeaderMap) -> bool {
     let values = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
     let mut wishes = values.flat_map(|value| value.split(','));
@@ -128,7 +128,7 @@ fn prefers_async(headers: &HeaderMap) -> bool {
     })
 }
 
-/// The header names the tenant; a tenant's own root key need not send it, and may not name another.
+/// Returns the tenant that the header names. A tenant's own root key may omit it, and may not name another.
 async fn tenant(headers: &HeaderMap, caller: &Caller, app: &App) -> Result<Slug, Rejected> {
     let slug = match (&caller.reach, named_tenant(headers)?) {
         (Reach::Tenant(own), None) => return Ok(own.clone()),
@@ -144,12 +144,12 @@ async fn tenant(headers: &HeaderMap, caller: &Caller, app: &App) -> Result<Slug,
     }
 }
 
-/// The tenant of calls that name none, by callers who are bound to none.
+/// The tenant of calls without `Keyreeve-Tenant` by callers that are not bound to one.
 pub(crate) fn default_tenant() -> Result<Slug, Problem> {
     Slug::parse(DEFAULT_TENANT).map_err(|error| Problem::field("Keyreeve-Tenant", &error.to_string()))
 }
 
-/// The tenant that a request names. Named twice it is refused: two readers could take two of them.
+/// Returns the tenant that a request names. A repeated header is refused: two readers could use different values.
 pub(crate) fn named_tenant(headers: &HeaderMap) -> Result<Option<Slug>, Problem> {
     let mut values = headers.get_all(TENANT_HEADER).iter();
     let Some(value) = values.next() else { return Ok(None) };
@@ -163,13 +163,13 @@ pub(crate) fn named_tenant(headers: &HeaderMap) -> Result<Option<Slug>, Problem>
     }
 }
 
-/// The tenant of a call whose caller names it.
+/// Returns the tenant of a call if its header names one.
 pub(crate) fn named<'c>(headers: &HeaderMap, call: &'c Call) -> Option<&'c Slug> {
     headers.contains_key(TENANT_HEADER).then_some(&call.tenant)
 }
 
-/// Keys of which tenant alone may be judged, where a request names one; `None` if it names none. `own` is what the caller's
-/// root key reaches.
+/// Returns the reach that a request narrows its verification to by naming a tenant; `None` if it names none. `own` is
+/// the reach of the caller's root key.
 pub(crate) async fn narrowed(app: &App, own: &Reach, headers: &HeaderMap) -> Result<Option<Reach>, Problem> {
     let Some(named) = named_tenant(headers)? else {
         return Ok(None);
@@ -203,7 +203,7 @@ pub(crate) fn root_key_invalid() -> Problem {
     Problem::new(Code::RootKeyInvalid, detail)
 }
 
-/// The caller's mark on a request that changes something, with the digest of what was asked.
+/// Reads the idempotency key of an unsafe request, with the digest of method, path, tenant and body.
 fn idempotency(parts: &Parts, tenant: &Slug, body: &[u8]) -> Result<Option<Idempotency>, Problem> {
     let mut values = parts.headers.get_all(IDEMPOTENCY_HEADER).iter();
     let Some(value) = values.next().filter(|_| !crate::edge::is_safe(&parts.method)) else {
@@ -236,7 +236,7 @@ fn idempotency(parts: &Parts, tenant: &Slug, body: &[u8]) -> Result<Option<Idemp
     }))
 }
 
-/// A key's id from the address. What is no id is as unknown as an id that does not exist.
+/// Parses a key's id from the path. A malformed id gets the same answer as an unknown one.
 pub(crate) fn key_id(text: &str) -> Result<keyreeve_core::KeyId, Problem> {
     keyreeve_core::KeyId::parse(text)
         .map_err(|_| Problem::new(Code::NotFound, "There is no such thing in this tenant."))

@@ -1,4 +1,4 @@
-//! From texts on the wire to a check policy that is checked, naming the field that does not fit.
+//! Parses the wire form of check policies. An error names the field.
 
 use super::text;
 use keyreeve_api::Problem;
@@ -8,7 +8,7 @@ use keyreeve_core::CheckPolicy;
 use keyreeve_core::check::{self, CACHE_SECONDS_MAX, CheckPolicyEdit, GatewayCredential, KeyHeader, Realm};
 use keyreeve_core::text::CheckPolicyName;
 
-/// The policy that a wish stands for.
+/// Returns the policy that a request describes.
 pub(crate) fn policy(wish: &CreateCheckPolicy) -> Result<CheckPolicy, Problem> {
     let called = name(&wish.name)?;
     let edit = CheckPolicyEdit {
@@ -22,7 +22,7 @@ pub(crate) fn policy(wish: &CreateCheckPolicy) -> Result<CheckPolicy, Problem> {
     Ok(CheckPolicy::any(called).edited(edit))
 }
 
-/// What a wish changes.
+/// Returns the changes that a request describes.
 pub(crate) fn edit(wish: &UpdateCheckPolicy) -> Result<CheckPolicyEdit, Problem> {
     Ok(CheckPolicyEdit {
         scopes: wish.scopes.as_deref().map(scopes).transpose()?,

@@ -1,4 +1,4 @@
-//! Where a request comes from: the other end of the connection, or what the proxies in front say that are trusted.
+//! Determines the client's address: that of the connection, or the one that trusted proxies report.
 
 use crate::edge::Peer;
 use hyper::HeaderMap;
@@ -7,16 +7,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
-/// What stands for all proxies that come by a Unix socket.
+/// The name of all proxies that connect by a Unix socket.
 const UNIX: &str = "unix";
 
-/// A proxy, or a network of them, whose word on `X-Forwarded-For` is taken.
+/// A proxy, or a network of proxies, whose `X-Forwarded-For` is trusted.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Deserialize)]
 #[serde(try_from = "String")]
 pub enum TrustedProxy {
-    /// Whatever connects from there.
+    /// Connections from these addresses.
     Network(Networks),
-    /// Whatever connects by a Unix socket of `--listen`.
+    /// Connections by a Unix socket of `--listen`.
     Unix,
 }
 
@@ -43,7 +43,7 @@ impl TryFrom<String> for TrustedProxy {
 }
 
 impl TrustedProxy {
-    /// Whether a hop is one of them; `None` is a Unix socket.
+    /// Returns whether a hop is one of these proxies; `None` is a Unix socket.
     fn covers(&self, hop: Option<IpAddr>) -> bool {
         match (self, hop) {
             (Self::Network(networks), Some(hop)) => {
@@ -55,9 +55,9 @@ impl TrustedProxy {
     }
 }
 
-/// The address of the client: the last hop before the server that is no trusted proxy. Each trusted proxy adds at the end
-/// of `X-Forwarded-For` where it was asked from, so the list is read from its end; what stands before the first hop that is
-/// not trusted was written by that one, and means nothing.
+/// Returns the client's address: the last hop before the server that is no trusted proxy. Each trusted proxy appends
+/// the address of its own peer to `X-Forwarded-For`, so the list is read from its end. Entries before the first
+/// untrusted hop were written by that hop and are ignored.
 pub(crate) fn client(trusted: &[TrustedProxy], peer: &Peer, headers: &HeaderMap) -> Option<IpAddr> {
     let is_trusted = |hop: Option<IpAddr>| !peer.is_operator && trusted.iter().any(|proxy| proxy.covers(hop));
     let mut hop = peer.address;
@@ -72,7 +72,7 @@ pub(crate) fn client(trusted: &[TrustedProxy], peer: &Peer, headers: &HeaderMap)
     hop
 }
 
-/// An address as proxies write it: alone, in brackets, or with a port.
+/// Parses an address as proxies write it: plain, in brackets, or with a port.
 fn address(part: &[u8]) -> Option<IpAddr> {
     let text = str::from_utf8(part).ok()?.trim_matches([' ', '\t']);
     let bare = text
@@ -126,7 +126,7 @@ mod tests {
         assert_eq!(client(&["192.0.2.1,[2001:db8::1]:443"]).as_deref(), Some("192.0.2.1"));
         assert_eq!(client(&["192.0.2.1:5000"]).as_deref(), Some("192.0.2.1"));
         assert_eq!(client(&["::ffff:192.0.2.1"]).as_deref(), Some("192.0.2.1"));
-        // All of them are trusted: the first one is where it began.
+        // All hops are trusted: the first one is the origin.
         assert_eq!(client(&["10.1.1.1, 10.2.2.2"]).as_deref(), Some("10.1.1.1"));
     }
 

@@ -1,5 +1,5 @@
-//! Conditional requests (RFC 9110, section 13): a change of a version that the caller has seen, and a reading of one that
-//! the caller has not.
+//! Conditional requests (RFC 9110, section 13): a change only of a version that the caller has read, and a reading only
+//! of one that it has not.
 
 use axum::body::Body;
 use axum::extract::MatchedPath;
@@ -9,9 +9,9 @@ use hyper::{HeaderMap, Method, Response, StatusCode};
 use keyreeve_api::{Code, Problem};
 use keyreeve_store::version::{Condition, Version};
 
-/// Most versions that a condition names.
+/// Most versions in a condition.
 const TAGS_MAX: usize = 100;
-/// Addresses of records, each of which has a version.
+/// Routes of records, each of which has a version.
 const RECORDS: [&str; 7] = [
     "/v1/api_keys/{id}",
     "/v1/check_policies/{name}",
@@ -21,7 +21,7 @@ const RECORDS: [&str; 7] = [
     "/v1/tenants/{slug}",
     "/v1/users/{id}",
 ];
-/// Verbs that change a record, under its address.
+/// Verbs that change a record, below its route.
 const VERBS: [&str; 7] = [
     "/disable",
     "/finalize",
@@ -32,23 +32,23 @@ const VERBS: [&str; 7] = [
     "/rotate/finish",
 ];
 
-/// Whether an address is that of a record with a version.
+/// Returns whether a route is that of a record with a version.
 pub(super) fn is_record(route: &str) -> bool {
     RECORDS.contains(&route)
 }
 
-/// Whether a record is a key: what is shown of it changes also by use and by time.
+/// Returns whether a path shows a key, whose representation also changes by use and by time.
 pub(super) fn is_of_key(path: &str) -> bool {
     path.starts_with("/v1/api_keys/") || path == "/v1/me"
 }
 
-/// Whether a call to an address that changes something changes a record with a version.
+/// Returns whether an unsafe call to a route changes a record with a version.
 pub(super) fn changes_record(route: &str) -> bool {
     let of_verb = |verb: &str| route.strip_suffix(verb).is_some_and(is_record);
     is_record(route) || VERBS.iter().any(|verb| of_verb(verb))
 }
 
-/// What a header lists.
+/// The members of a header.
 enum Listed {
     Any,
     Tags(Vec<Tag>),
@@ -59,7 +59,7 @@ struct Tag {
     text: Box<[u8]>,
 }
 
-/// Which version of the record may be changed, as the caller says. Of what has no version none can have been seen.
+/// Returns the versions that the caller allows to be changed. Objects without a version match none.
 pub(crate) fn only_if(parts: &Parts) -> Result<Option<Condition>, Problem> {
     if parts.method.is_safe() || !parts.headers.contains_key(IF_MATCH) {
         return Ok(None);
@@ -70,7 +70,7 @@ pub(crate) fn only_if(parts: &Parts) -> Result<Option<Condition>, Problem> {
             return Err(Problem::field("If-Match", form));
         }
         Some(Listed::Any) => Condition::Any,
-        // A weak tag never matches here (RFC 9110, section 8.8.3.2), and one that is not ours is of no version.
+        // A weak tag never matches here (RFC 9110, section 8.8.3.2), and an unparsable one names no version.
         Some(Listed::Tags(tags)) => {
             let strong = tags.iter().filter(|tag| !tag.is_weak);
             let versions = strong.filter_map(|tag| Version::parse(std::str::from_utf8(&tag.text).ok()?));
@@ -88,7 +88,7 @@ pub(crate) fn only_if(parts: &Parts) -> Result<Option<Condition>, Problem> {
     }
 }
 
-/// The entity tags in all lines of a header; `None` if they are malformed. Empty members of the list are passed over (RFC
+/// Parses the entity tags in all lines of a header; `None` if they are malformed. Empty list members are skipped (RFC
 /// 9110, section 5.6.1.2).
 fn listed(headers: &HeaderMap, name: &HeaderName) -> Option<Listed> {
     let lines: Vec<_> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
@@ -112,7 +112,7 @@ fn listed(headers: &HeaderMap, name: &HeaderName) -> Option<Listed> {
     (!tags.is_empty()).then_some(Listed::Tags(tags))
 }
 
-/// One entity tag at the start of a text, and what stands behind it.
+/// Parses one entity tag at the start of a text, and returns the rest.
 fn tag(text: &[u8]) -> Option<(Tag, &[u8])> {
     let weak = text.strip_prefix(b"W/");
     let quoted = weak.unwrap_or(text).strip_prefix(b"\"")?;
@@ -126,7 +126,7 @@ fn tag(text: &[u8]) -> Option<(Tag, &[u8])> {
     })
 }
 
-/// The same answer, with the version of the record that it shows.
+/// Adds the version of the record to an answer.
 pub(crate) fn versioned(mut response: Response<Body>, version: &Version) -> Response<Body> {
     if let Ok(value) = HeaderValue::from_str(&format!("\"{}\"", version.to_tag())) {
         response.headers_mut().insert(ETAG, value);
@@ -134,15 +134,16 @@ pub(crate) fn versioned(mut response: Response<Body>, version: &Version) -> Resp
     response
 }
 
-/// What a reading says about the version that it wants.
+/// The conditions of a reading.
 pub(super) struct Wanted {
     headers: HeaderMap,
-    /// Whether nothing but a change makes another representation: of a key use and time do, and no other version.
+    /// Whether the version covers the complete representation: a key's also changes by use and time, without a new
+    /// version.
     is_whole: bool,
 }
 
 impl Wanted {
-    /// `None` if it wants whichever there is.
+    /// `None` if the request has no conditions.
     pub(super) fn of(method: &Method, path: &str, headers: &HeaderMap) -> Option<Self> {
         let mut wanted = HeaderMap::new();
         for name in [IF_NONE_MATCH, IF_MATCH] {
@@ -157,7 +158,7 @@ impl Wanted {
         })
     }
 
-    /// The answer to it. A malformed header is passed over: nothing hangs on it but bytes.
+    /// Applies the conditions to an answer. A malformed header is ignored: it can only cost a full response.
     pub(super) fn answered(&self, response: Response<Body>) -> Result<Response<Body>, Problem> {
         let shown = response.headers().get(ETAG).map(HeaderValue::as_bytes);
         let Some(shown) = shown.filter(|_| response.status() == StatusCode::OK) else {
@@ -182,7 +183,7 @@ impl Wanted {
     }
 }
 
-/// 304: the headers without the body (RFC 9110, section 15.4.5).
+/// Turns an answer into 304: the headers without the body (RFC 9110, section 15.4.5).
 fn unchanged(response: Response<Body>) -> Response<Body> {
     let (mut parts, _) = response.into_parts();
     parts.status = StatusCode::NOT_MODIFIED;

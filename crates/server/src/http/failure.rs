@@ -1,4 +1,4 @@
-//! The one table from what went wrong inside to what is said outside.
+//! The one table from internal failures to public errors.
 
 use super::answer::Rejected;
 use super::respond::RETRY_AFTER_SECONDS;
@@ -8,7 +8,7 @@ use keyreeve_core::check::CHECK_POLICIES_MAX;
 use keyreeve_core::lifecycle::Refusal;
 use serde_json::{Value, json};
 
-/// When a verifier for which there is no room may ask again, in seconds.
+/// Seconds after which a verifier that was refused for lack of room may try again.
 const VERIFIER_RETRY_SECONDS: u64 = 10;
 
 impl From<Failure> for Rejected {
@@ -86,7 +86,7 @@ fn problem(failure: Failure) -> Problem {
     }
 }
 
-/// What takes more than a permission.
+/// Refusals for reasons beyond a single permission.
 fn beyond_rights(failure: &Failure) -> Problem {
     let detail = match failure {
         Failure::InstanceOnly => "This is for root keys of the whole instance; the caller's is bound to a tenant.",
@@ -111,7 +111,7 @@ fn beyond_rights(failure: &Failure) -> Problem {
     Problem::new(Code::PermissionDenied, detail)
 }
 
-/// The record has changed: how, by whom and when.
+/// The record has changed: the answer has the changes, their actors and times.
 fn outdated(conflict: &Conflict) -> Problem {
     let detail = "The record has changed since you read it; nothing was changed now. `changes` says how, by whom and when, \
                   the newest first. Read it again, and send the change with its new ETag if it is still right.";
@@ -167,7 +167,7 @@ fn too_many_verifiers(max: usize, of: &str) -> Problem {
         .with(RETRY_AFTER_SECONDS, VERIFIER_RETRY_SECONDS)
 }
 
-/// A retry whose secret has arrived: the keys as they are, without secrets.
+/// A retry whose secret was delivered: the answer names the keys, without secrets.
 fn completed(records: &[keyreeve_store::model::KeyRecord]) -> Problem {
     let keys = records
         .iter()
@@ -237,7 +237,7 @@ fn refused(item: usize, refusal: &Refusal) -> Problem {
     problem.with("item", item)
 }
 
-/// A rule in words, as a sentence.
+/// Formats a violated rule as a sentence.
 fn sentence(violation: &impl std::fmt::Display) -> String {
     let text = violation.to_string();
     let mut chars = text.chars();

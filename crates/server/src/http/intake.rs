@@ -1,6 +1,6 @@
-//! How often an address may bring secrets to calls that take no other credential. Nobody can guess a secret: the limit is
-//! for what it costs to look at them, and only secrets that nobody has count. However much junk came from an address, one
-//! that somebody has is taken from there: a revocation in an emergency is stopped by nobody.
+//! Rate limits by address for calls that take a secret and no other credential. Guessing a secret is infeasible; the
+//! limits bound the cost of look-ups, and count unknown secrets only. A known secret is accepted from an address
+//! whatever it sent before, so that an emergency revocation is never blocked.
 
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
@@ -15,21 +15,21 @@ use super::junk::Junk;
 use super::respond::RETRY_AFTER_SECONDS;
 use crate::capacity::{Capacity, Reservation};
 
-/// Looks at what an address brings, before it is known whether it is junk: at once, and a minute. Beyond that, those of all
-/// addresses together wait for their turn.
+/// Look-ups of one address before it is known whether they find anything: burst, and per minute. Above that they wait
+/// for one of the turns that all addresses share.
 const LOOKS: NonZeroU32 = NonZeroU32::new(600).unwrap();
-/// Turns side by side, and how many may have or wait for one: of one address, and in all.
+/// Turns that run at once, and how many may run or wait: of one address, and in total.
 const TURNS: usize = 4;
 const TURNS_ASKED: (usize, usize) = (100, 1_000);
-/// Revocations by possession of what nobody has, from one address, where a whole company may sit behind a proxy: at once, and a minute.
+/// Revocations with an unknown secret from one address, which may be the proxy of a company: burst, and per minute.
 const REVOCATIONS: NonZeroU32 = NonZeroU32::new(300).unwrap();
-/// Reports without a secret that anybody has, from one address, each with a hundred of them at most: at once, and a minute.
+/// Reports without a known secret from one address, each of at most a hundred secrets: burst, and per minute.
 const LEAKS: NonZeroU32 = NonZeroU32::new(60).unwrap();
-/// Keys that nobody has, behind gateways, from one end user's address (G-13): at once, and a minute.
+/// Unknown keys behind gateways, from one end user's address (G-13): burst, and per minute.
 const GUESSES: NonZeroU32 = NonZeroU32::new(600).unwrap();
-/// Addresses that are remembered. If there are more, the new ones share one place until old ones are let go.
+/// Addresses that are remembered. Above that, new ones share one entry until old ones are removed.
 const REMEMBERED_MAX: usize = 50_000;
-/// The place of those.
+/// The shared entry.
 const OTHERS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// The limits of this node.
@@ -41,11 +41,11 @@ pub(crate) struct Intake {
     pub(crate) revocations: PerAddress,
     pub(crate) leaks: PerAddress,
     pub(crate) guesses: PerAddress,
-    /// Look-ups of secrets that nobody has.
+    /// Look-ups of unknown secrets.
     pub(crate) junk: Junk,
-    /// Bodies that come without a credential.
+    /// Bodies of requests without a credential.
     pub(crate) bodies: AnonymousBytes,
-    /// The same on the check listener, where a gateway asks for everybody.
+    /// The same on the check listener, where one gateway sends for all clients.
     pub(crate) messages: AnonymousBytes,
 }
 
@@ -65,7 +65,7 @@ impl Default for Intake {
     }
 }
 
-/// What an address has brought may be looked at for as long as this lives.
+/// Permission to look up what an address sent, held until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Turn<'i> {
     _asked: Reservation<Option<IpAddr>>,
@@ -73,8 +73,8 @@ pub(crate) struct Turn<'i> {
 }
 
 impl Intake {
-    /// Comes back when what an address has brought may be looked at: at once, or if it brings very much, when its turn
-    /// comes. Refused only if too many of this address, or in all, wait for theirs.
+    /// Waits until what an address sent may be looked up: at once, or above the rate limit when its turn comes. Refused
+    /// only if too many of this address, or in total, are waiting.
     pub(crate) async fn turn(&self, address: Option<IpAddr>) -> Result<Option<Turn<'_>>, Problem> {
         let Err(too_many) = self.looks.allow(address) else {
             return Ok(None);
@@ -90,7 +90,7 @@ impl Intake {
     }
 }
 
-/// A limit of so many requests a minute for each address.
+/// A limit of requests per minute and address.
 pub(crate) struct PerAddress(DefaultKeyedRateLimiter<IpAddr>);
 
 impl fmt::Debug for PerAddress {
@@ -104,8 +104,8 @@ impl PerAddress {
         Self(RateLimiter::keyed(Quota::per_minute(a_minute)))
     }
 
-    /// Counts a request; a problem that says how long to wait if there were too many. On a Unix socket there is no
-    /// address, and whoever may open it is trusted with this much.
+    /// Counts a request. Above the limit, returns a problem with the time to wait. Requests by a Unix socket have no
+    /// address and no limit.
     pub(crate) fn allow(&self, address: Option<IpAddr>) -> Result<(), Problem> {
         let Some(address) = address else { return Ok(()) };
         let is_full = self.0.len() >= REMEMBERED_MAX;
@@ -116,14 +116,14 @@ impl PerAddress {
             Problem::new(Code::RateLimited, detail).with(RETRY_AFTER_SECONDS, wait.as_secs().saturating_add(1))
         })?;
         if is_full {
-            // Looking through all of them is limited by the place that they share.
+            // Scanning all entries is itself limited by the entry that new addresses share.
             self.0.retain_recent();
         }
         Ok(())
     }
 }
 
-/// What counts as one address: whoever has an IPv6 address has 2^64 of them.
+/// Returns the unit that counts as one address: a client usually has a complete IPv6 /64.
 pub(crate) fn place(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => address.into(),

@@ -1,5 +1,5 @@
-//! Secrets that nobody has, with a checksum that is right: each costs a look-up in the database, so an address may bring so
-//! many a minute. What is in memory costs nothing and is never refused.
+//! Bounds look-ups of unknown secrets with a valid checksum: each costs a query, so an address may cause a limited
+//! number a minute. Answers from memory cost no query and are never refused.
 
 use super::intake::place;
 use super::respond::RETRY_AFTER_SECONDS;
@@ -16,13 +16,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Look-ups of one address that found nothing, and those under way, in a minute.
+/// Look-ups of one address in a minute: those that found nothing, and those that are running.
 const JUNK_MAX: u32 = 600;
 const WINDOW: Duration = Duration::from_secs(60);
-/// Addresses that are remembered. If there are more, the new ones share one place.
+/// Addresses that are remembered. Above that, new ones share one entry.
 const REMEMBERED_MAX: usize = 50_000;
 
-/// Who has brought how many.
+/// Counts by address.
 #[derive(Debug, Default)]
 pub(crate) struct Junk(Mutex<HashMap<Option<IpAddr>, Count>>);
 
@@ -33,7 +33,7 @@ struct Count {
     under_way: u32,
 }
 
-/// A look-up that is under way.
+/// A running look-up.
 #[derive(Debug)]
 pub(crate) struct LookUp<'j> {
     junk: &'j Junk,
@@ -45,7 +45,7 @@ impl Junk {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins a look-up; a problem if this address has brought too much already.
+    /// Begins a look-up; a problem if the address has reached its limit.
     pub(crate) fn begin(&self, address: Option<IpAddr>) -> Result<LookUp<'_>, Problem> {
         let now = Instant::now();
         let mut counts = self.counts();
@@ -64,6 +64,7 @@ impl Junk {
         if now.duration_since(count.since) >= WINDOW {
             (count.since, count.found_nothing) = (now, 0);
         }
+        // Running look-ups count too, or a burst could exceed the limit before its first result.
         if count.found_nothing.saturating_add(count.under_way) >= JUNK_MAX {
             let wait = WINDOW.saturating_sub(now.duration_since(count.since)).as_secs() + 1;
             let detail = "This address has shown too many secrets that nobody has. Wait, then try again.";
@@ -75,7 +76,7 @@ impl Junk {
 }
 
 impl LookUp<'_> {
-    /// It has found nothing.
+    /// Counts the look-up as one that found nothing.
     fn found_nothing(&self) {
         if let Some(count) = self.junk.counts().get_mut(&self.place) {
             count.found_nothing = count.found_nothing.saturating_add(1);
@@ -92,7 +93,7 @@ impl Drop for LookUp<'_> {
 }
 
 impl App {
-    /// Whose root key a secret is, if it is one. The outer problem is that the address has brought too much junk.
+    /// Returns the root key of a secret, if it is one. The outer problem is the rate limit of the address.
     pub(crate) async fn root_key(
         &self,
         address: Option<IpAddr>,
@@ -113,7 +114,7 @@ impl App {
         Ok(found)
     }
 
-    /// The verdict on a key that somebody without another credential shows. `from` is where it was shown.
+    /// Returns the verdict on a key that a client presents without another credential. `from` is the client's address.
     pub(crate) async fn verdict_for(
         &self,
         from: Option<IpAddr>,

@@ -1,4 +1,4 @@
-//! The HTTP API: one endpoint, one file, under [`v1`]; what they share is here.
+//! The HTTP API. Each endpoint is one file under [`v1`]; this module has what they share.
 
 pub(crate) mod anonymous;
 pub(crate) mod answer;

@@ -1,4 +1,4 @@
-//! The router and the published document, from the same list of handlers.
+//! The router and the published document, built from one list of handlers.
 
 use super::conditions::{changes_record, is_of_key, is_record};
 use super::oauth::{introspect, metadata, revoke};
@@ -24,7 +24,7 @@ use utoipa_axum::routes;
 #[openapi(
     info(
         title = "Keyreeve",
-        description = "A self-hosted API-key authority. When `revoke` returns, no verifier anywhere still accepts that key, although verification is answered from memory.\n\nAll `/v1/api_keys` routes are also served without `/v1`, and speak the wire of Clerk's `api_keys`. Times are Unix milliseconds. An instance root key names the tenant with the header `Keyreeve-Tenant` (`default` if it is not sent), and is narrowed to it, for verification and introspection too; `/v1/verify`, its batch and introspection without the header are about every tenant that the root key reaches. Every mutating call takes an `Idempotency-Key`. Every record has an `ETag`; a call that changes one takes `If-Match`, and is answered with 412 `PRECONDITION_FAILED`, and what has changed since, if the record is another version by then. `GET` of a policy, a check policy, a user or a tenant takes `If-None-Match`.",
+        description = "A self-hosted API-key authority. When `revoke` returns, no verifier anywhere still accepts that key, although verification is answered from memory.\n\nAll `/v1/api_keys` routes are also served without `/v1`, and speak the wire of Clerk's `api_keys`. Times are Unix milliseconds. An instance root key names the tenant with the header `Keyreeve-Tenant` (`default` if it is not sent), and is narrowed to it, for verification and introspection too; `/v1/verify`, its batch and introspection without the header are about every tenant that the root key reaches. Creation of keys and a change of one key take an `Idempotency-Key`: the request is remembered for 24 hours, and its repetition is not carried out again; other calls keep no record of it. Every record has an `ETag`; a call that changes one takes `If-Match`, and is answered with 412 `PRECONDITION_FAILED`, and what has changed since, if the record is another version by then. `GET` of a policy, a check policy, a user or a tenant takes `If-None-Match`.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
         contact(),
     ),
@@ -104,10 +104,10 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(openapi_json))
 }
 
-/// The router of everything but verification.
+/// Returns the router of everything but verification.
 pub(crate) fn router(app: App) -> Router {
     let (router, _) = routes().split_for_parts();
-    // Verification is matched before the router; what reaches it here has another method.
+    // Verification is matched before the router; a request that gets here has another method.
     let post_only = || axum::routing::post(no_handler);
     router
         .route("/v1/verify", post_only())
@@ -122,7 +122,7 @@ async fn no_handler() -> StatusCode {
     StatusCode::INTERNAL_SERVER_ERROR
 }
 
-/// The route's template for the log: an address itself may hold what does not belong there.
+/// Stores the route's template for the log: the path itself may contain data that must not be logged.
 async fn remember_route(path: Option<MatchedPath>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     if let Some(path) = path {
@@ -131,7 +131,7 @@ async fn remember_route(path: Option<MatchedPath>, request: Request, next: Next)
     response
 }
 
-/// The published document, as pretty JSON with a line feed at its end.
+/// Returns the published document, as pretty JSON with a line feed at its end.
 pub fn document() -> &'static str {
     static TEXT: LazyLock<String> = LazyLock::new(|| {
         let mut document = routes().split_for_parts().1;
@@ -144,7 +144,9 @@ pub fn document() -> &'static str {
     &TEXT
 }
 
-/// This document.
+/// Get this OpenAPI document.
+///
+/// Needs no credential. The document describes the version that is running.
 #[utoipa::path(
     get, path = "/openapi.json", tag = "documentation", operation_id = "getOpenapi",
     responses((status = 200, description = "OpenAPI 3.1", body = Object)),
@@ -154,7 +156,7 @@ async fn openapi_json() -> Response {
     super::respond::json_bytes(StatusCode::OK, document())
 }
 
-/// Adds what is the same everywhere: how to authenticate, the headers, and the errors that any call may give.
+/// Adds what all operations share: authentication, headers, and the errors that any call may return.
 fn complete(document: &mut utoipa::openapi::OpenApi) {
     let bearer = |what: &str| {
         SecurityScheme::Http(
@@ -214,7 +216,7 @@ fn complete(document: &mut utoipa::openapi::OpenApi) {
     }
 }
 
-/// Successful answers carry the version of the record.
+/// Declares the `ETag` of successful answers.
 fn versioned(operation: &mut utoipa::openapi::path::Operation) {
     let answers = operation.responses.responses.iter_mut();
     for (_, answer) in answers.filter(|(status, _)| matches!(status.as_str(), "200" | "201" | "202")) {
@@ -227,22 +229,22 @@ fn versioned(operation: &mut utoipa::openapi::path::Operation) {
     }
 }
 
-/// One more answer, without a body.
+/// Declares one more answer, without a body.
 fn answered(operation: &mut utoipa::openapi::path::Operation, status: &str, description: &str) {
     let response = ResponseBuilder::new().description(description).build();
     operation.responses.responses.insert(status.to_owned(), response.into());
 }
 
-/// What a path says about every call to it.
+/// Properties of every call to a path.
 struct Call {
     family: Family,
     is_public: bool,
     takes_root_key: bool,
-    /// A key does it to itself.
+    /// The API key itself is the credential and the object.
     is_own: bool,
 }
 
-/// Status, what it means, and whether it takes a root key or at least a store to happen.
+/// Status, its meaning, and whether it applies to a call.
 type CommonError = (&'static str, &'static str, fn(&Call) -> bool);
 
 const CONDITIONAL: &[CommonError] = &[(

@@ -1,5 +1,5 @@
-//! Passwords: argon2id (RFC 9106) with the parameters that OWASP recommends, on a thread of its own: one digest keeps
-//! a processor busy for tens of milliseconds.
+//! Digests passwords by argon2id (RFC 9106) with the parameters that OWASP recommends, on a blocking thread: one digest
+//! occupies a processor for tens of milliseconds.
 
 use crate::world::OsEntropy;
 use argon2::Argon2;
@@ -13,11 +13,11 @@ use keyreeve_core::user::{Email, PasswordDigest};
 /// Bytes of salt (RFC 9106, section 3.1).
 const SALT_BYTES: usize = 16;
 
-/// As many guesses at least must stand before a password (OWASP ASVS 6.2.4). What is guessed earlier is a common password,
-/// or made of little more than one, a name or a date.
+/// Fewest guesses that must be needed to find a password (OWASP ASVS 6.2.4). One that needs fewer is a common password,
+/// or little more than one, a name or a date.
 const GUESSES_MIN: u64 = 1_000_000;
 
-/// Checks a password and digests it. `whose` is the address that it goes with.
+/// Checks and digests a password. `whose` is the e-mail address of its user.
 pub(crate) async fn digest(password: Password, whose: Option<&Email>) -> Result<PasswordDigest, Problem> {
     let chars = password.0.chars().count();
     if !(PASSWORD_CHARS_MIN..=PASSWORD_CHARS_MAX).contains(&chars) {
@@ -52,7 +52,7 @@ pub(crate) async fn digest(password: Password, whose: Option<&Email>) -> Result<
     }
 }
 
-/// Whether a password is among the first that somebody tries.
+/// Returns whether a password is among the first that an attacker tries.
 fn is_guessed_soon(password: &str, email: Option<&str>) -> bool {
     let own: Vec<_> = email
         .into_iter()

@@ -1,4 +1,4 @@
-//! Between the policy document and the policy.
+//! Converts between the policy document and the policy.
 
 use super::call;
 use super::v1::api_keys;
@@ -10,8 +10,8 @@ use keyreeve_core::key::Prefix;
 use keyreeve_core::policy::{After, Confirm, LeakAction, ListDefault, Names, Preset, ReasonRule, Reveal, Undo};
 use keyreeve_core::scope::Scopes;
 
-/// The policy that a wish stands for: a preset, and what overrides it. The prefix is the tenant's own, and no part of a
-/// preset.
+/// Returns the policy that a request describes: a preset, and the fields that override it. The prefix is the tenant's
+/// own, and not part of a preset.
 pub(crate) fn policy(wish: &wire::PutPolicy, own: &Policy) -> Result<Policy, Problem> {
     let mut preset = own.preset;
     word(
@@ -81,7 +81,7 @@ pub(crate) fn policy(wish: &wire::PutPolicy, own: &Policy) -> Result<Policy, Pro
     Ok(policy)
 }
 
-/// What may be written into keys, and what new ones get.
+/// Applies the rules for the contents of keys, and the defaults of new ones.
 fn override_new_keys(policy: &mut Policy, wish: &wire::PutPolicy) -> Result<(), Problem> {
     if let Some(Object(grant)) = &wish.grant {
         override_grant(policy, grant)?;
@@ -170,7 +170,7 @@ fn override_revoke(policy: &mut Policy, wish: &wire::PutRevoke) -> Result<(), Pr
     )
 }
 
-/// Numbers beyond 32 bits are as much out of bounds as the largest within, and the policy's own check says so.
+/// Numbers beyond 32 bits become the largest within, which the policy's own check refuses too.
 fn small(number: Whole) -> u32 {
     u32::try_from(number.0).unwrap_or(u32::MAX)
 }
@@ -201,7 +201,7 @@ fn owned(scopes: &Scopes) -> Vec<String> {
     scopes.iter().map(str::to_owned).collect()
 }
 
-/// The whole document of a policy.
+/// Returns the complete document of a policy.
 pub(crate) fn document(policy: &Policy) -> wire::Policy {
     wire::Policy {
         preset: policy.preset.as_str(),

@@ -1,4 +1,4 @@
-//! Query parameters, as strict as bodies: an unknown or repeated one is refused.
+//! Parses query parameters as strictly as bodies: an unknown or repeated one is refused.
 
 use keyreeve_api::Problem;
 use keyreeve_core::lifecycle::Standing;
@@ -9,7 +9,7 @@ use std::collections::HashMap;
 pub(crate) struct Parameters<'q>(HashMap<Cow<'q, str>, Cow<'q, str>>);
 
 impl<'q> Parameters<'q> {
-    /// Takes a query apart. Every parameter must be one of `known`, at most once.
+    /// Parses a query. Every parameter must be one of `known`, at most once.
     pub(crate) fn parse(query: Option<&'q str>, known: &[&str]) -> Result<Self, Problem> {
         let mut parameters = HashMap::new();
         for pair in query.unwrap_or("").split('&').filter(|pair| !pair.is_empty()) {
@@ -30,12 +30,12 @@ impl<'q> Parameters<'q> {
         Ok(Self(parameters))
     }
 
-    /// One parameter.
+    /// Returns one parameter.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(|value| &**value)
     }
 
-    /// A whole number within bounds. Clerk's Python SDK writes `10.0` (clerk-wire, section 3).
+    /// Parses an integer within bounds. Clerk's Python SDK writes `10.0` (clerk-wire, section 3).
     pub(crate) fn whole(&self, name: &str, min: u64, max: u64) -> Result<Option<u64>, Problem> {
         let Some(text) = self.get(name) else { return Ok(None) };
         let digits = match text.split_once('.') {
@@ -54,7 +54,7 @@ impl<'q> Parameters<'q> {
         }
     }
 
-    /// `true` or `false`.
+    /// Parses `true` or `false`.
     pub(crate) fn flag(&self, name: &str) -> Result<Option<bool>, Problem> {
         match self.get(name) {
             None => Ok(None),
@@ -64,7 +64,7 @@ impl<'q> Parameters<'q> {
         }
     }
 
-    /// A state of a key.
+    /// Parses a state of a key.
     pub(crate) fn standing(&self, name: &str) -> Result<Option<Standing>, Problem> {
         let Some(word) = self.get(name) else { return Ok(None) };
         let unknown = || Problem::field(name, "must be active, disabled, expired or revoked");
@@ -72,7 +72,7 @@ impl<'q> Parameters<'q> {
     }
 }
 
-/// Percent-decoding of a form (`+` is a space). `None` if it is broken or no UTF-8.
+/// Percent-decodes form data (`+` is a space). `None` if it is malformed or not UTF-8.
 fn decode(text: &str) -> Option<Cow<'_, str>> {
     if !text.contains(['%', '+']) {
         return Some(Cow::Borrowed(text));

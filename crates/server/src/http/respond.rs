@@ -1,4 +1,4 @@
-//! Putting answers together.
+//! Builds answers.
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -10,22 +10,23 @@ use hyper::{Response, StatusCode};
 use keyreeve_api::{Code, Family, Problem};
 use serde::Serialize;
 
-/// The request's id, in and out.
+/// The request's id, in requests and answers.
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const A_YEAR: HeaderValue = HeaderValue::from_static("max-age=31536000");
-/// How long a client should wait when the store is away, in seconds.
+/// Seconds that a client should wait when the store is unavailable.
 const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
-/// How a client authenticates that does not present a bearer token (RFC 6749, section 2.3.1).
+/// The challenge for clients that present no bearer token (RFC 6749, section 2.3.1).
 const BASIC: HeaderValue = HeaderValue::from_static("Basic realm=\"keyreeve\", charset=\"UTF-8\"");
-/// The credential is good and does not reach far enough (RFC 6750, section 3.1).
+/// The challenge for a valid credential without sufficient rights (RFC 6750, section 3.1).
 const LACKING: HeaderValue = HeaderValue::from_static("Bearer realm=\"keyreeve\", error=\"insufficient_scope\"");
-/// The fact of a problem that says how long to wait.
+/// The field of a problem with the seconds to wait.
 pub(crate) const RETRY_AFTER_SECONDS: &str = "retry_after_seconds";
 
-/// A JSON answer. Exactly `application/json`: Clerk's JavaScript SDK reads nothing else (clerk-wire, section 7).
+/// Returns a JSON answer of exactly `application/json`: Clerk's JavaScript SDK reads nothing else (clerk-wire, section
+/// 7).
 pub(crate) fn json_bytes(status: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
     let mut response = Response::new(Body::from(body.into()));
     *response.status_mut() = status;
@@ -34,7 +35,7 @@ pub(crate) fn json_bytes(status: StatusCode, body: impl Into<Bytes>) -> Response
     response
 }
 
-/// The answer to a verification: 503 asks to come again.
+/// Returns the answer to a verification. 503 gets `Retry-After`.
 pub(crate) fn verdicts(status: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
     let mut response = json_bytes(status, body);
     if status == StatusCode::SERVICE_UNAVAILABLE {
@@ -43,7 +44,7 @@ pub(crate) fn verdicts(status: StatusCode, body: impl Into<Bytes>) -> Response<B
     response
 }
 
-/// A JSON answer from a wire type.
+/// Returns a JSON answer from a wire type.
 pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Result<Response<Body>, Problem> {
     let body = serde_json::to_vec(value);
     body.map(|body| json_bytes(status, body)).map_err(|error| {
@@ -55,7 +56,7 @@ pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Result<Respons
     })
 }
 
-/// An error answer.
+/// Returns an error answer.
 pub(crate) fn problem(problem: &Problem, family: Family, request_id: &str) -> Response<Body> {
     let status = StatusCode::from_u16(problem.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let body = serde_json::to_vec(&problem.body(family, request_id)).unwrap_or_default();
@@ -83,7 +84,7 @@ pub(crate) fn problem(problem: &Problem, family: Family, request_id: &str) -> Re
     with_request_id(response, request_id)
 }
 
-/// What a 401 asks for (RFC 6750, section 3): without a credential no error is named.
+/// Returns the challenge of a 401 or 403 (RFC 6750, section 3). Without a credential no error is named.
 fn challenge(code: Code) -> Option<HeaderValue> {
     match code {
         Code::RootKeyRequired | Code::ApiKeyRequired => Some(HeaderValue::from_static("Bearer realm=\"keyreeve\"")),
@@ -95,7 +96,7 @@ fn challenge(code: Code) -> Option<HeaderValue> {
     }
 }
 
-/// The same answer with the request's id.
+/// Adds the request's id to an answer.
 pub(crate) fn with_request_id(mut response: Response<Body>, request_id: &str) -> Response<Body> {
     if let Ok(value) = HeaderValue::from_str(request_id) {
         response.headers_mut().insert(X_REQUEST_ID, value);
@@ -103,13 +104,13 @@ pub(crate) fn with_request_id(mut response: Response<Body>, request_id: &str) ->
     response
 }
 
-/// The same answer, to somebody who came by TLS: browsers come by nothing else for a year (RFC 6797).
+/// Adds HSTS to an answer that is sent over TLS: browsers then use only TLS for a year (RFC 6797).
 pub(crate) fn by_tls_only(mut response: Response<Body>) -> Response<Body> {
     response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, A_YEAR);
     response
 }
 
-/// The same answer, after which the connection is closed.
+/// Marks an answer after which the connection is closed.
 pub(crate) fn closing(mut response: Response<Body>) -> Response<Body> {
     response
         .headers_mut()
@@ -117,7 +118,7 @@ pub(crate) fn closing(mut response: Response<Body>) -> Response<Body> {
     response
 }
 
-/// Takes over the list of allowed methods from a router's answer.
+/// Copies the list of allowed methods from a router's answer.
 pub(crate) fn keep_allow(from: &Response<Body>, mut to: Response<Body>) -> Response<Body> {
     if let Some(allow) = from.headers().get(ALLOW) {
         to.headers_mut().insert(ALLOW, allow.clone());
@@ -125,7 +126,7 @@ pub(crate) fn keep_allow(from: &Response<Body>, mut to: Response<Body>) -> Respo
     to
 }
 
-/// Whether a key is good cannot be known now. Never a guess, and never 401.
+/// The problem of an unknown verdict. It is never a guess, and never a 401.
 pub(crate) fn no_verdict() -> Problem {
     let detail = "The store cannot be reached now, so no verdict is given. Try again.";
     Problem::new(Code::ServiceUnavailable, detail)

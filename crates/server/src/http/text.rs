@@ -1,5 +1,4 @@
-//! From texts on the wire to texts that are checked, naming the field that does not fit. Its name is put together only
-//! then.
+//! Parses texts of the wire into validated ones. An error names the field; the name is formatted only then.
 
 use keyreeve_api::Problem;
 use keyreeve_api::claims::ClaimsText;
@@ -28,7 +27,7 @@ pub(crate) fn subject(field: impl Display, text: &str) -> Result<Subject, Proble
     named(field, Subject::parse(text))
 }
 
-/// The owner of a key that is to be made.
+/// Parses the owner of a new key.
 pub(crate) fn new_subject(field: impl Display, text: &str) -> Result<Subject, Problem> {
     named(field, Subject::parse_new(text))
 }
@@ -49,7 +48,7 @@ pub(crate) fn scopes(field: impl Display, scopes: &[String]) -> Result<Scopes, P
     Scopes::parse(scopes.iter().map(String::as_str)).map_err(|error| wrong(field, error))
 }
 
-/// What is counted for a key, as it was wished.
+/// Parses the limits of a key.
 pub(crate) fn limits<'w>(
     field: impl Display,
     wishes: impl IntoIterator<Item = &'w KeyLimit>,
@@ -94,7 +93,7 @@ fn limit(field: impl Display, wish: &KeyLimit) -> Result<Limit, Problem> {
     Limit::new(name, bound).map_err(|error| wrong("", &error.to_string()))
 }
 
-/// From where a key may be used.
+/// Parses the networks from which a key may be used.
 pub(crate) fn networks<'t>(field: impl Display, texts: impl IntoIterator<Item = &'t str>) -> Result<Networks, Problem> {
     let texts = texts.into_iter().enumerate();
     let one = |(place, text): (usize, &str)| {
@@ -114,7 +113,7 @@ pub(crate) fn reason_code(field: &str, word: Option<&str>) -> Result<ReasonCode,
     })
 }
 
-/// Absent, null and a number are three different wishes.
+/// Absent, null and a number are three different requests.
 pub(crate) fn expiry(wish: Option<Option<keyreeve_api::seconds::PositiveSeconds>>) -> ExpiryWish {
     match wish {
         None => ExpiryWish::Unsaid,

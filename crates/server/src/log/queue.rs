@@ -1,4 +1,4 @@
-//! A queue of lines of bounded size in front of an output stream.
+//! A bounded queue of lines for an output stream.
 
 use super::stream::OutputStream;
 use std::collections::VecDeque;
@@ -6,12 +6,12 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// What a queued line takes beside its text, about.
+/// Estimated memory of a queued line beside its text.
 const LINE_OVERHEAD_BYTES: usize = 64;
 
-/// What a queue writes to.
+/// The destination of a queue.
 trait Destination: Send + 'static {
-    /// Writes some of the bytes and says how many; may wait.
+    /// Writes some of the bytes and returns how many. May block.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
 }
 
@@ -21,7 +21,7 @@ impl Destination for OutputStream {
     }
 }
 
-/// A queue of whole lines. Cloning is cheap.
+/// A queue of complete lines. Cloning is cheap.
 #[derive(Clone, Debug)]
 pub struct Queue(Arc<Shared>);
 
@@ -38,12 +38,12 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     waiting: VecDeque<Line>,
-    /// Bytes of all lines that wait, and of the one that is being written.
+    /// Bytes of all queued lines, and of the one that is being written.
     bytes: usize,
     is_writing: bool,
     /// Lines dropped since the start.
     dropped: u64,
-    /// Of these, those that no notice in the stream reports yet.
+    /// The dropped lines that no notice has reported yet.
     unreported: u64,
 }
 
@@ -51,17 +51,17 @@ struct State {
 #[derive(Debug)]
 struct Line {
     text: Box<[u8]>,
-    /// How many dropped lines it reports; zero for every line but a notice.
+    /// The number of dropped lines that it reports; zero for every line but a notice.
     reports: u64,
 }
 
 impl Line {
-    /// What it takes in memory, about.
+    /// Returns its estimated memory.
     fn bytes(&self) -> usize {
         self.text.len().saturating_add(LINE_OVERHEAD_BYTES)
     }
 
-    /// The line that stands where others are missing.
+    /// Returns the line that is written in place of dropped ones.
     fn notice(lines: u64) -> Self {
         let text = format!(
             "{}  WARN {lines} lines were dropped here: this stream was not read, or could not be written\n",
@@ -75,7 +75,7 @@ impl Line {
 }
 
 impl Queue {
-    /// Starts the thread that writes.
+    /// Starts the writing thread.
     pub fn start(stream: OutputStream, bytes_max: usize) -> Self {
         Self::start_with(stream, bytes_max)
     }
@@ -89,12 +89,12 @@ impl Queue {
         });
         let writing = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("log".to_owned());
-        // Without the thread the queue fills, and what is dropped is counted: still nothing waits.
+        // Without the thread, the queue fills and dropped lines are counted: no caller blocks.
         drop(thread.spawn(move || writing.write_all_to(destination)));
         Self(shared)
     }
 
-    /// Queues a line, which ends with a line feed. Never waits for the stream; drops the line if there is no room.
+    /// Queues a line, which must end with a line feed. Never blocks on the stream; drops the line if there is no room.
     pub fn push(&self, text: &[u8]) {
         let line = Line {
             text: text.into(),
@@ -111,19 +111,19 @@ impl Queue {
         self.0.filled.notify_one();
     }
 
-    /// Lines dropped since the start.
+    /// Returns the number of lines dropped since the start.
     pub fn dropped(&self) -> u64 {
         self.0.lock().dropped
     }
 
-    /// Waits until everything queued is written or dropped; false if that takes too long.
+    /// Waits until all queued lines are written or dropped; false on timeout.
     pub fn flush(&self, patience: Duration) -> bool {
         let is_busy = |state: &mut State| state.is_writing || !state.waiting.is_empty();
         let waited = self.0.emptied.wait_timeout_while(self.0.lock(), patience, is_busy);
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
-    /// A writer that takes one line of the log with each call.
+    /// Returns a writer that takes one line of the log per call.
     pub fn writer(&self) -> QueueWriter {
         QueueWriter(self.clone())
     }
@@ -140,7 +140,7 @@ impl State {
         self.unreported = self.unreported.saturating_add(1);
     }
 
-    /// Queues a notice, if there is something to report. It may exceed the bound of the queue by its own size, once.
+    /// Queues a notice if there are unreported drops. It may exceed the bound of the queue by its own size, once.
     fn report_dropped(&mut self) {
         if self.unreported > 0 {
             let notice = Line::notice(std::mem::take(&mut self.unreported));
@@ -154,9 +154,9 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes what comes, for as long as the process lives.
+    /// Writes queued lines, for as long as the process lives.
     fn write_all_to(&self, mut destination: impl Destination) {
-        // Whether the stream stands in the middle of a line that was cut short, which the next one must not continue.
+        // Whether the last write ended inside a line, which the next line must not continue.
         let mut is_in_line = false;
         loop {
             let line = self.next();
@@ -165,7 +165,7 @@ impl Shared {
             state.is_writing = false;
             state.bytes = state.bytes.saturating_sub(line.bytes());
             match written {
-                // Where nothing new comes the notice does not wait for it.
+                // With an empty queue, the notice is sent now: no later line would trigger it.
                 Ok(()) if state.waiting.is_empty() => state.report_dropped(),
                 Ok(()) => {}
                 Err(_) if line.reports > 0 => state.unreported = state.unreported.saturating_add(line.reports),
@@ -177,7 +177,7 @@ impl Shared {
         }
     }
 
-    /// Takes the next line, as soon as there is one.
+    /// Takes the next line; blocks until there is one.
     fn next(&self) -> Line {
         let mut state = self.lock();
         loop {
@@ -203,7 +203,7 @@ fn write_line(destination: &mut impl Destination, text: &[u8], is_in_line: &mut 
     Ok(())
 }
 
-/// Writes all of it, or says how much was written before the error.
+/// Writes all bytes, or returns how many were written before the error.
 fn write_all(destination: &mut impl Destination, text: &[u8]) -> Result<(), (usize, io::Error)> {
     let mut bytes = 0;
     while let Some(rest) = text.get(bytes..).filter(|rest| !rest.is_empty()) {
@@ -216,18 +216,18 @@ fn write_all(destination: &mut impl Destination, text: &[u8]) -> Result<(), (usi
     Ok(())
 }
 
-/// The time as the log has it.
+/// Returns the time in the format of the log.
 #[expect(clippy::disallowed_methods, reason = "when a line is written is no decision")]
 fn now() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
 }
 
-/// Queues what is written to it, each piece as a line.
+/// Queues each write as a line.
 #[derive(Debug)]
 pub struct QueueWriter(Queue);
 
 impl io::Write for QueueWriter {
-    /// The log hands on each event in one piece.
+    /// The log writes each event in one call.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.push(bytes);
         Ok(bytes.len())

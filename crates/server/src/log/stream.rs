@@ -1,4 +1,4 @@
-//! The two output streams of a process, written directly.
+//! The two output streams of the process, written directly.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io::{self, Write as _};
@@ -15,8 +15,8 @@ pub enum OutputStream {
 }
 
 impl OutputStream {
-    /// Writes some of the bytes, and says how many. Waits for the reader as long as it takes, also where the stream was
-    /// made non-blocking by another process that shares it.
+    /// Writes some of the bytes and returns how many. Blocks until the reader reads, also if another process that
+    /// shares the stream made it non-blocking.
     pub(super) fn write(self, bytes: &[u8]) -> io::Result<usize> {
         loop {
             match self.write_once(bytes) {
@@ -37,7 +37,7 @@ impl OutputStream {
         written.map_err(io::Error::from)
     }
 
-    /// Waits until the stream takes more, or has failed; false if that takes too long.
+    /// Waits until the stream is writable or has failed; false on timeout.
     fn is_writable_within(self, patience: Duration) -> io::Result<bool> {
         match self {
             Self::Output => is_writable_within(io::stdout().as_fd(), patience),
@@ -51,14 +51,14 @@ fn is_writable_within(stream: BorrowedFd<'_>, patience: Duration) -> io::Result<
     let mut streams = [PollFd::new(&stream, PollFlags::OUT)];
     match poll(&mut streams, Some(&timeout)) {
         Ok(ready) => Ok(ready > 0),
-        // A signal was handled meanwhile: that it is not writable yet is all that is known.
+        // A signal was handled during the wait; the stream may or may not be writable.
         Err(rustix::io::Errno::INTR) => Ok(false),
         Err(error) => Err(error.into()),
     }
 }
 
-/// Writes a short text (less than 4096 bytes, which a pipe takes whole or not at all) and waits no longer than `patience`
-/// for the reader to make room for it.
+/// Writes a short text (under 4096 bytes, which a pipe accepts completely or not at all), and waits at most `patience`
+/// for the reader to make room.
 pub fn deliver(stream: OutputStream, text: &str, patience: Duration) -> io::Result<()> {
     if !stream.is_writable_within(patience)? {
         return Err(io::Error::new(io::ErrorKind::TimedOut, "its reader does not read"));

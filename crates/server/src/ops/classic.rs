@@ -1,7 +1,7 @@
-//! The older text form of metrics (version 0.0.4), for readers that do not ask for the newer one: counters carry
-//! `_total` in their descriptions too, and there are no units. The end mark stays, as the comment that it is there.
+//! The older text format of metrics (version 0.0.4), for clients that do not accept the newer one: counters have
+//! `_total` in their descriptions too, and there are no units. `# EOF` stays, which is a comment in this format.
 
-/// Turns the newer form into the older one.
+/// Converts the newer format into the older one.
 pub(super) fn from_openmetrics(text: &str) -> String {
     let mut counters: Vec<&str> = Vec::new();
     for line in text.lines() {

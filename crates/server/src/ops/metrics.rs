@@ -1,4 +1,4 @@
-//! The numbers of this process. Names are append-only (A8).
+//! Metrics of this process. Names are append-only (A8).
 
 use super::process::Process;
 use crate::App;
@@ -16,7 +16,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 use std::fmt;
 
-/// All metrics, in the newer of the two text forms.
+/// Returns all metrics, in the newer of the two text formats.
 pub(super) fn text(app: &App) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Snapshot(app.clone())));
@@ -25,7 +25,7 @@ pub(super) fn text(app: &App) -> Result<String, fmt::Error> {
     Ok(out)
 }
 
-/// Reads the numbers where they are counted; nothing is counted twice.
+/// Reads the counters where they are kept; nothing is counted twice.
 #[derive(Debug)]
 struct Snapshot(App);
 
@@ -81,7 +81,7 @@ fn encode_verifications(to: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Resul
     encode_children(to, app)
 }
 
-/// The verifiers inside applications.
+/// Writes the metrics of verifiers inside applications.
 fn encode_children(to: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
     let counts = app.authority().children().counts();
     let help = "Verifiers inside applications that hang on this process";
@@ -266,7 +266,7 @@ fn encode_node(to: &mut DescriptorEncoder<'_>, node: &Node) -> fmt::Result {
     let health = node.health();
     let (left, length) = (node.lease_left_ms(), node.lease_ms());
     let (help_left, help_length) = ("How long this node may still verify", "How long a lease lasts");
-    // The first two are the older ones.
+    // The first two names are the older ones.
     gauge(to, "keyreeve_lease_left_milliseconds", help_left, left)?;
     gauge(to, "keyreeve_lease_length_milliseconds", help_length, length)?;
     seconds(to, "keyreeve_lease_left", help_left, left)?;

@@ -1,5 +1,5 @@
-//! Operations: `/livez`, `/readyz`, `/metrics`, and `/healthz`, which is `/livez` for older tools. On a listener of their
-//! own, so that they are never public by accident.
+//! Operations: `/livez`, `/readyz`, `/metrics`, and `/healthz`, which is `/livez` for older tools. They have a separate
+//! listener, so that they are never public by accident.
 
 mod classic;
 mod metrics;
@@ -11,7 +11,7 @@ use axum::body::Body;
 use hyper::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 
-/// The two text forms of metrics. The newer one is for whoever asks for it, as Prometheus does.
+/// The two text formats of metrics. The newer one is for clients that accept it, as Prometheus does.
 const OPENMETRICS: &str = "application/openmetrics-text";
 const OPENMETRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const CLASSIC_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";

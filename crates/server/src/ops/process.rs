@@ -1,22 +1,22 @@
-//! What the operating system says of this process, under the names that Prometheus has for it everywhere.
+//! Reads the operating system's numbers for this process, under Prometheus' standard names.
 
 use rustix::param::{clock_ticks_per_second, page_size};
 use rustix::process::{Resource, getrlimit};
 
-/// A look at this process. What cannot be read is missing, and its number too.
+/// Numbers of this process. Those that cannot be read are `None` and not exported.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Process {
-    /// Seconds of all processors.
+    /// CPU time in seconds, of all processors.
     pub(super) cpu_seconds: Option<f64>,
-    /// Memory that is really there.
+    /// Resident memory in bytes.
     pub(super) resident_bytes: Option<u64>,
-    /// Open descriptors, and how many there may be.
+    /// Open descriptors, and their limit.
     pub(super) open_fds: Option<u64>,
     pub(super) max_fds: Option<u64>,
 }
 
 impl Process {
-    /// Looks.
+    /// Reads the numbers.
     pub(super) fn look() -> Self {
         Self {
             cpu_seconds: cpu_seconds(),
@@ -29,7 +29,7 @@ impl Process {
 
 fn cpu_seconds() -> Option<f64> {
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-    // The name in parentheses may hold anything; user and system time are the 14th and 15th field (proc(5)).
+    // The name in parentheses may contain anything; user and system time are the 14th and 15th field (proc(5)).
     let (_, rest) = stat.rsplit_once(')')?;
     let ticks: u64 = rest
         .split_whitespace()
@@ -49,7 +49,7 @@ fn resident_bytes() -> Option<u64> {
 
 fn open_fds() -> Option<u64> {
     let open = std::fs::read_dir("/proc/self/fd").ok()?.count();
-    // One of them is for the reading itself.
+    // One of them is the directory that is being read.
     u64::try_from(open).ok()?.checked_sub(1)
 }
 

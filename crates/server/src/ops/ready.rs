@@ -1,4 +1,4 @@
-//! `/readyz`: whether this process can do its work, in one line, or with `?verbose` in one line for each part of it.
+//! `/readyz`: whether this process can do its work, in one line, or with `?verbose` in one line per check.
 
 use super::plain;
 use crate::App;
@@ -7,10 +7,10 @@ use hyper::{Response, StatusCode};
 use rustix::fs::statvfs;
 use std::fmt::Write as _;
 
-/// A disk with less than this free, in bytes, takes no change: a commit needs a few pages.
+/// Free bytes below which a disk accepts no change: a commit needs a few pages.
 const FREE_BYTES_MIN: u64 = 32 * 1024;
 
-/// What was found of one part of the work.
+/// The result of one check.
 struct Check {
     name: &'static str,
     standing: Standing,
@@ -19,9 +19,9 @@ struct Check {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Standing {
-    /// All is well.
+    /// No problem.
     Good,
-    /// Not all is well, and the process is still of use: it stays ready.
+    /// A problem that does not prevent verification: the process stays ready.
     Warns,
     /// The process cannot do its work.
     Fails,
@@ -44,7 +44,7 @@ impl Check {
     }
 }
 
-/// Everything that is looked at. The first that fails is what the one line says.
+/// Runs all checks. The text of the first failed one is the one-line answer.
 async fn checks(app: &App) -> Vec<Check> {
     let mut checks = Vec::new();
     checks.extend(process(app));
@@ -54,7 +54,7 @@ async fn checks(app: &App) -> Vec<Check> {
     checks
 }
 
-/// Answers the question.
+/// Answers `/readyz`.
 pub(super) async fn serve(app: &App, query: Option<&str>) -> Response<Body> {
     let checks = checks(app).await;
     let of = |standing| checks.iter().find(|check| check.standing == standing);
@@ -64,11 +64,11 @@ pub(super) async fn serve(app: &App, query: Option<&str>) -> Response<Body> {
         (None, None) => (StatusCode::OK, "ok\n".to_owned()),
     };
     if query.is_some_and(|query| query == "verbose" || query.starts_with("verbose=")) {
-        // In this order: the first lines stood here before there was a line for each check.
+        // Details first, then the checks: this order is older than the checks.
         details(app, &mut text);
         for check in &checks {
             let sign = if check.standing == Standing::Good { '+' } else { '-' };
-            // Writing into memory does not fail.
+            // Writing to memory cannot fail.
             let _done = writeln!(text, "[{sign}]{} {}", check.name, check.text);
         }
     }
@@ -79,8 +79,8 @@ fn process(app: &App) -> Option<Check> {
     app.is_stopping().then(|| Check::fails("process", "stopping"))
 }
 
-/// Whether the database is the one that was opened, and whose log was signed; among several nodes, whether it has lost
-/// nothing that this node knows.
+/// Returns whether the database is the one that was opened and whose log was signed; with several nodes, whether it has
+/// every change that this node knows.
 fn history(app: &App) -> Check {
     let Some(node) = app.authority().node() else {
         return match app.authority().verifier().halted() {
@@ -94,7 +94,7 @@ fn history(app: &App) -> Check {
     }
 }
 
-/// Whether the reference clock is followed.
+/// Returns whether the reference clock is followed.
 fn clock(app: &App) -> Check {
     let whose = match app.authority().node() {
         Some(_) => "the database's clock",
@@ -120,7 +120,7 @@ async fn store(app: &App) -> Check {
     }
 }
 
-/// Among several nodes: whether this one may verify.
+/// With several nodes: returns whether this one may verify.
 fn lease(app: &App) -> Option<Check> {
     let node = app.authority().node()?;
     if node.health().is_on_probation {
@@ -133,12 +133,12 @@ fn lease(app: &App) -> Option<Check> {
     })
 }
 
-/// Whether changes can be made. Keys are verified without that.
+/// Returns whether changes are possible. Verification does not need them.
 fn writes(app: &App) -> Check {
     if let Some(obstacle) = app.authority().obstacle() {
         return Check::warns("writes", format!("failing: {obstacle}; nothing was changed"));
     }
-    // Where a database server keeps the data, this disk holds nothing that a change needs.
+    // With a database server, this disk has nothing that a change needs.
     let free = match app.authority().node() {
         Some(_) => None,
         None => statvfs(&app.settings().data).ok(),
@@ -157,7 +157,7 @@ fn writes(app: &App) -> Check {
     }
 }
 
-/// Whether the end of the audit log is signed.
+/// Returns whether the end of the audit log is signed.
 fn checkpoint(app: &App) -> Check {
     match app.checkpoints().trouble() {
         Some(why) => Check::warns("checkpoint", why),
@@ -165,10 +165,10 @@ fn checkpoint(app: &App) -> Check {
     }
 }
 
-/// What is worth a look, although it keeps nobody from being served.
+/// Writes details that are worth a look and do not affect readiness.
 fn details(app: &App, text: &mut String) {
     let mut line = |name: &str, what: &dyn std::fmt::Display| {
-        // Writing into memory does not fail.
+        // Writing to memory cannot fail.
         let _done = writeln!(text, "{name}: {what}");
     };
     line("revision", &app.authority().verifier().applied());

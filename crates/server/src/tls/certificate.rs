@@ -1,5 +1,4 @@
-//! What a certificate says of itself: for whom it is, and how long it stands. Whether to trust it is its reader's to
-//! decide.
+//! Reads the names and the validity period of a certificate. Whether to trust it is decided elsewhere.
 
 use keyreeve_core::Timestamp;
 use rustls::pki_types::CertificateDer;
@@ -10,21 +9,21 @@ use x509_cert::der::Decode as _;
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 
-/// The parts of a certificate that people ask about.
+/// The parts of a certificate that are reported.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Certificate {
-    /// Names of hosts it stands for; one may begin with `*.`.
+    /// Host names of the certificate; a name may begin with `*.`.
     pub dns_names: Vec<String>,
-    /// Addresses it stands for.
+    /// Addresses of the certificate.
     pub addresses: Vec<IpAddr>,
-    /// From when it stands.
+    /// Start of its validity.
     pub not_before: Timestamp,
-    /// Until when it stands.
+    /// End of its validity.
     pub not_after: Timestamp,
 }
 
 impl Certificate {
-    /// Reads a certificate; `None` if it is none.
+    /// Parses a certificate; `None` if it is malformed.
     pub(super) fn read(der: &CertificateDer<'_>) -> Option<Self> {
         let certificate = x509_cert::Certificate::from_der(der).ok()?;
         let facts = certificate.tbs_certificate();
@@ -46,13 +45,13 @@ impl Certificate {
         })
     }
 
-    /// Whether it stands no more, or not yet.
+    /// Returns whether it has expired, or is not yet valid.
     pub fn is_out_of_time(&self, now: Timestamp) -> bool {
         now >= self.not_after || now < self.not_before
     }
 
-    /// The host to name in an address that leads to this machine: the address itself where the certificate has it, else
-    /// the first name that is a whole one.
+    /// Returns the host to use in a URL of this machine: `None` if the certificate has the address itself, else its
+    /// first name without a wildcard.
     pub fn host_for(&self, address: IpAddr) -> Option<String> {
         if self.addresses.contains(&address) {
             return None;

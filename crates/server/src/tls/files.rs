@@ -1,4 +1,4 @@
-//! From files to what a connection is met with. Nothing here remembers anything.
+//! Builds the TLS configuration of a listener from files. This module keeps no state.
 
 use super::certificate::Certificate;
 use keyreeve_core::Timestamp;
@@ -18,24 +18,24 @@ use zeroize::Zeroizing;
 
 /// Largest file of certificates or keys.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
-/// What is spoken inside, the better one first.
+/// Protocols inside TLS (ALPN), in order of preference.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
-/// Where the TLS of a listener comes from.
+/// The TLS files of a listener.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TlsFiles {
-    /// The certificate and those between it and its authority, in PEM.
+    /// The certificate chain in PEM, leaf first.
     pub cert: PathBuf,
-    /// The private key that belongs to it, in PEM, not encrypted.
+    /// The private key of the leaf certificate, in PEM, not encrypted.
     pub key: PathBuf,
-    /// Certificates of the authorities whose certificates callers must show; `None` asks for none.
+    /// CA certificates that client certificates are verified with; `None` requests none.
     pub client_ca: Option<PathBuf>,
 }
 
-/// Why files cannot be used. Each names the file.
+/// Why files cannot be used. Each error names the file.
 #[derive(Debug, Error)]
 pub enum TlsError {
-    /// A file is not there, or not ours to read.
+    /// A file does not exist, or cannot be read.
     #[error("cannot read {path}: {error}")]
     Read {
         /// The file.
@@ -46,7 +46,7 @@ pub enum TlsError {
     /// A file is larger than any certificate.
     #[error("{0} is larger than 1 MiB: that is no certificate or key")]
     TooLarge(PathBuf),
-    /// There is no certificate in a file, or one that is none.
+    /// A file has no certificate, or a malformed one.
     #[error("{0} holds no certificate that can be read: it must hold PEM blocks that begin with BEGIN CERTIFICATE")]
     NoCertificate(PathBuf),
     /// There is no private key in a file.
@@ -54,7 +54,7 @@ pub enum TlsError {
         "{0} holds no private key that can be used: it must hold one in PEM that is not encrypted (RSA, ECDSA or Ed25519)"
     )]
     NoKey(PathBuf),
-    /// Two files that do not belong together.
+    /// The private key does not match the certificate.
     #[error(
         "the private key in {key} does not belong to the first certificate in {cert}: name the pair that was made together"
     )]
@@ -64,15 +64,15 @@ pub enum TlsError {
         /// The key's file.
         key: PathBuf,
     },
-    /// A certificate that replaces another is out of its time.
+    /// A certificate that would replace another has expired, or is not yet valid.
     #[error("the certificate in {path} is {certificate}: it is past its time, or before it")]
     OutOfTime {
         /// The file.
         path: PathBuf,
-        /// What it says of itself.
+        /// The certificate.
         certificate: Certificate,
     },
-    /// What TLS itself says.
+    /// The TLS library refuses the configuration.
     #[error("TLS cannot be set up with {path}: {why}")]
     Refused {
         /// The file.
@@ -82,10 +82,10 @@ pub enum TlsError {
     },
 }
 
-/// Files that were read and found good.
+/// Valid files, parsed.
 pub struct Loaded {
     pub(super) config: Arc<ServerConfig>,
-    /// The certificate that is shown.
+    /// The leaf certificate.
     pub certificate: Certificate,
 }
 
@@ -97,8 +97,7 @@ impl fmt::Debug for Loaded {
     }
 }
 
-/// Reads the files, and makes sure that they belong together. That a certificate is out of its time is for the caller
-/// to judge.
+/// Reads the files and checks that they belong together. The caller checks the validity period.
 pub fn load(files: &TlsFiles) -> Result<Loaded, TlsError> {
     let chain = certificates(&files.cert)?;
     let no_certificate = || TlsError::NoCertificate(files.cert.clone());
@@ -133,7 +132,7 @@ pub fn load(files: &TlsFiles) -> Result<Loaded, TlsError> {
                 .build()
                 .map_err(|error| refused(path)(error.to_string()))?;
             let mut config = builder.with_client_cert_verifier(verifier).with_cert_resolver(shown);
-            // A session that is taken up again would not show its certificate again, not even when that has ended.
+            // A resumed session would not present its client certificate again, not even after that has expired.
             config.session_storage = Arc::new(NoServerSessionStorage {});
             config.send_tls13_tickets = 0;
             config
@@ -146,7 +145,7 @@ pub fn load(files: &TlsFiles) -> Result<Loaded, TlsError> {
     })
 }
 
-/// The same pair for every caller, whatever name it asks for.
+/// Presents one certificate to every client, whatever server name it requests.
 #[derive(Debug)]
 struct Shown(Arc<CertifiedKey>);
 
@@ -156,18 +155,18 @@ impl ResolvesServerCert for Shown {
     }
 }
 
-/// What files held, as digests; `None` for one that could not be read.
+/// Digests of the files; `None` for one that cannot be read.
 pub(super) type Fingerprint = [Option<[u8; 32]>; 3];
 
 impl TlsFiles {
-    /// What the files hold now, without keeping any of it: whether something changed is all that is asked.
+    /// Returns digests of the files as they are now, to detect a change without keeping their contents.
     pub(super) fn fingerprint(&self) -> Fingerprint {
         let digest = |path: &PathBuf| read(path).ok().map(|bytes| Sha256::digest(&*bytes).into());
         let client_ca = self.client_ca.as_ref().and_then(digest);
         [digest(&self.cert), digest(&self.key), client_ca]
     }
 
-    /// Says if the certificate is out of its time.
+    /// Returns an error if the certificate is outside its validity period.
     pub(super) fn in_time(&self, loaded: Loaded, now: Timestamp) -> Result<Loaded, TlsError> {
         if loaded.certificate.is_out_of_time(now) {
             return Err(TlsError::OutOfTime {
@@ -215,7 +214,7 @@ pub(super) mod tests {
     use super::*;
     use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 
-    /// A certificate until a year, and its key, in PEM.
+    /// Returns a certificate that is valid until a year, and its key, in PEM.
     pub(in crate::tls) fn made(until: i32) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let names = ["*.example", "keys.example", "127.0.0.1"].map(str::to_owned);

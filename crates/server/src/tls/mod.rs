@@ -1,8 +1,8 @@
-//! TLS on the listeners: which files it comes from, what must be true of them, and how they are replaced while the
-//! server runs. The handshake of a connection is `edge/handshake.rs`.
+//! TLS of the listeners: loads and validates its files, and replaces them while the server runs. `edge/handshake.rs`
+//! has the handshake of a connection.
 //!
-//! A pair that cannot be used is an error at the start. Later it is a complaint, and the pair that was in use stays:
-//! a spelling mistake in a renewal must not take the server down.
+//! Unusable files are an error at the start. Later they are reported, and the files in use stay: a mistake in a renewal
+//! must not stop the server.
 
 mod certificate;
 mod files;

@@ -1,4 +1,4 @@
-//! What the connections of a listener are met with now, and how that is replaced while it runs.
+//! The present TLS configuration of a listener, and its replacement while the listener runs.
 
 use super::certificate::Certificate;
 use super::files::{Fingerprint, Loaded, TlsError, TlsFiles, load};
@@ -12,9 +12,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// How often the files are looked at.
+/// Interval at which the files are read.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// A certificate that ends within 14 days should have been renewed: who renews by themselves do so with 30 days left.
+/// A certificate that expires within 14 days should have been renewed: automatic renewal happens with 30 days left.
 const RENEWAL_DUE_MS: u64 = 14 * 24 * 3_600_000;
 
 /// The TLS of a listener. Cloning is cheap.
@@ -22,10 +22,10 @@ const RENEWAL_DUE_MS: u64 = 14 * 24 * 3_600_000;
 pub(crate) struct Tls(Arc<Inner>);
 
 struct Inner {
-    /// The listener's name, as the settings have it.
+    /// Name of the listener, as in the settings.
     name: &'static str,
     files: TlsFiles,
-    /// What the files held when they were first read.
+    /// The files as they were first read.
     opened: Fingerprint,
     current: RwLock<Current>,
     tallies: Tallies,
@@ -33,11 +33,11 @@ struct Inner {
 
 struct Current {
     loaded: Loaded,
-    /// Why newer files are not in use.
+    /// Why newer files are not used.
     complaint: Option<String>,
 }
 
-/// How handshakes ended.
+/// Results of handshakes.
 #[derive(Default)]
 struct Tallies {
     done: AtomicU64,
@@ -46,35 +46,35 @@ struct Tallies {
     plain: AtomicU64,
 }
 
-/// The end of a handshake.
+/// The result of a handshake.
 #[derive(Clone, Copy)]
 pub(crate) enum Handshake {
     /// The connection is served.
     Done,
-    /// The two could not agree, or the caller showed no certificate that is wanted.
+    /// No agreement was reached, or the client has no accepted certificate.
     Failed,
-    /// The caller took too long.
+    /// The client exceeded the time limit.
     TimedOut,
-    /// The caller does not speak TLS.
+    /// The client does not use TLS.
     Plain,
 }
 
-/// How the TLS of a listener is, for whoever asks.
+/// The TLS state of a listener, for reports.
 #[derive(Clone, Debug)]
 pub struct TlsReport {
-    /// The listener's name, as the settings have it.
+    /// Name of the listener, as in the settings.
     pub name: &'static str,
-    /// The certificate that is shown now.
+    /// The certificate in use.
     pub certificate: Certificate,
-    /// Why newer files are not in use.
+    /// Why newer files are not used.
     pub complaint: Option<String>,
-    /// Handshakes by their end.
+    /// Handshakes by their result.
     pub handshakes: [(&'static str, u64); 4],
 }
 
 impl Tls {
-    /// Reads the files of the listener `name`. A certificate that is out of its time is a warning: to refuse the start
-    /// would help nobody.
+    /// Reads the files of the listener `name`. An expired certificate is logged as an error and does not prevent the
+    /// start: without the server, clients would be no better off.
     pub(crate) fn open(name: &'static str, files: &TlsFiles) -> Result<Self, TlsError> {
         let opened = files.fingerprint();
         let loaded = load(files)?;
@@ -96,13 +96,13 @@ impl Tls {
         })))
     }
 
-    /// What the next connection is met with.
+    /// Returns the configuration for the next connection.
     pub(crate) fn config(&self) -> Arc<ServerConfig> {
         let current = self.0.current.read().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&current.loaded.config)
     }
 
-    /// Counts how a handshake ended.
+    /// Counts the result of a handshake.
     pub(crate) fn note(&self, end: Handshake) {
         let tallies = &self.0.tallies;
         let counter = match end {
@@ -114,12 +114,12 @@ impl Tls {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The certificate that is shown now.
+    /// Returns the certificate in use.
     pub(crate) fn certificate(&self) -> Certificate {
         self.report().certificate
     }
 
-    /// How it is.
+    /// Returns the present state.
     pub(crate) fn report(&self) -> TlsReport {
         let current = self.0.current.read().unwrap_or_else(PoisonError::into_inner);
         let tallies = &self.0.tallies;
@@ -137,7 +137,7 @@ impl Tls {
         }
     }
 
-    /// Looks at the files once a second until `stop`, and takes new ones into use.
+    /// Reads the files once a second until `stop`, and uses new ones.
     pub(crate) async fn follow(self, mut stop: watch::Receiver<bool>) {
         let mut follower = Follower::new(self);
         let mut ticks = tokio::time::interval(LOOK_INTERVAL);
@@ -147,7 +147,7 @@ impl Tls {
                 _ = ticks.tick() => {}
                 _ = stop.wait_for(|&stopping| stopping) => return,
             }
-            // Files may lie on a disk that is slow or gone.
+            // A blocking task: the files may be on a slow or unreachable disk.
             let Ok(looked) = tokio::task::spawn_blocking(move || follower.look()).await else {
                 return;
             };
@@ -156,12 +156,12 @@ impl Tls {
     }
 }
 
-/// What was seen of the files.
+/// What was read of the files.
 struct Follower {
     tls: Tls,
-    /// What is in use.
+    /// The files in use.
     used: Fingerprint,
-    /// What was last found wanting, and how often.
+    /// The files that were last refused, and how often.
     refused: Option<(Fingerprint, u8)>,
 }
 
@@ -174,7 +174,8 @@ impl Follower {
         }
     }
 
-    /// Two files are not written at one moment: only what is still wrong at the second look is complained of.
+    /// Reads the files once. Two files are not written atomically, so an error is reported only if the second look
+    /// finds the same files.
     fn look(mut self) -> Self {
         let seen = self.tls.0.files.fingerprint();
         let looks = match &self.refused {
@@ -228,7 +229,7 @@ impl Tls {
     }
 }
 
-/// Whether a certificate's end is so near that it should have been renewed.
+/// Returns whether a certificate expires so soon that it should have been renewed.
 pub fn renewal_is_due(certificate: &Certificate, now: Timestamp) -> bool {
     certificate.not_after.millis_since(now) < RENEWAL_DUE_MS
 }
@@ -270,7 +271,7 @@ mod tests {
             std::fs::write(self.directory.path().join(name), text).unwrap();
         }
 
-        /// What is complained of after a look, and until when the certificate in use is good.
+        /// Returns the reported error after a look, and the end of validity of the certificate in use.
         fn look(&mut self) -> (Option<String>, String) {
             let follower = self.follower.take().unwrap().look();
             let report = follower.tls.report();

@@ -1,4 +1,4 @@
-//! The verifier's words, line by line.
+//! Reads a verifier's messages, one JSON document a line.
 
 use super::Stream;
 use super::share::Share;
@@ -9,21 +9,21 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, ReadHalf};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
-/// Lines up to this many bytes are read at any time; of longer ones a tenant's verifiers may send few at once, because
-/// each takes memory before anybody knows what it is.
+/// Lines up to this many bytes are always read. Of longer ones few are read at once per root key and tenant, because
+/// each takes memory before its kind is known.
 const SHORT_BYTES_MAX: usize = 16 * 1024;
-/// A verifier that says nothing for so long is gone.
+/// A connection without a message for this long is closed.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
-/// How long the rest of a long line may take.
+/// Time limit for the rest of a long line.
 const LONG_LINE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The right to have a long line in memory.
+/// Permits of the root key and of the tenant to hold a long line in memory.
 pub(super) type LongLine = [OwnedSemaphorePermit; 2];
 
-/// What a verifier said.
+/// A message of a verifier.
 pub(super) struct Said {
     pub(super) what: ChildSays,
-    /// Kept until a long message is dealt with.
+    /// Held until a long message is processed.
     pub(super) place: Option<LongLine>,
 }
 
@@ -42,7 +42,8 @@ impl Lines {
         }
     }
 
-    /// `None` if there are no more, or what came is none. Not to be given up half-way: what was read would be lost.
+    /// Reads the next message. `None` at the end of the connection, on invalid input or when a time limit passes. Not
+    /// cancel-safe: bytes already read would be lost.
     pub(super) async fn next(&mut self) -> Option<Said> {
         self.line.clear();
         self.line.shrink_to(SHORT_BYTES_MAX);
@@ -63,7 +64,7 @@ impl Lines {
         self.line.ends_with(b"\n")
     }
 
-    /// Reads to the end of the line, or until it has so many bytes. `None` if the connection has ended.
+    /// Reads to the end of the line, or until it has `most` bytes. `None` if the connection has ended.
     async fn read(&mut self, most: usize) -> Option<()> {
         let left = u64::try_from(most.saturating_sub(self.line.len())).unwrap_or(0);
         let mut bounded = (&mut self.stream).take(left);

@@ -1,7 +1,8 @@
-//! A file that says: verifiers hang on this process, and how long their leases are, in milliseconds.
+//! A file in the data directory that records that verifiers are connected to this process, and the length of their
+//! leases in milliseconds.
 //!
-//! If the process is killed, they go on answering until their leases are over. The next process sees the file, and until
-//! then lets no change pass for effective. Among several nodes the database knows it.
+//! Verifiers of a killed process keep answering until their leases end. The next process reads the file and until then
+//! treats no change as effective. With several nodes, the database has this record instead.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -10,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 const NAME: &str = "verifiers";
 
-/// The longest lease that there can be, for a file whose text cannot be read.
+/// The longest lease that can be configured: assumed if the file cannot be read.
 const LEASE_MS_UNKNOWN: u64 = crate::settings::LEASE_MS_MAX;
 
 /// The file.
@@ -30,7 +31,7 @@ impl Marker {
         }
     }
 
-    /// How long leases were that a former process granted, if it did not see the last of its verifiers go.
+    /// Returns the lease length granted by an earlier process, if not all of its verifiers left in time.
     pub(crate) fn former_lease_ms(&self) -> Option<u64> {
         if !self.is_set.load(Ordering::Acquire) {
             return None;
@@ -39,12 +40,13 @@ impl Marker {
         Some(text.trim().parse().unwrap_or(LEASE_MS_UNKNOWN))
     }
 
-    /// Sets it, so that it survives a power cut. Call before the first lease is granted.
+    /// Writes the file durably (it survives a power failure). Call before the first lease is granted.
     pub(crate) fn set(&self, lease_ms: u64) -> io::Result<()> {
         if self.is_set.load(Ordering::Acquire) && self.former_lease_ms() >= Some(lease_ms) {
             return Ok(());
         }
-        // Under another name first: a file without its text would make the next process wait for an hour.
+        // Write and sync under another name first: after a crash, an empty file would make the next process wait for
+        // the longest lease, an hour.
         let fresh = self.path.with_extension("new");
         let mut file = File::create(&fresh)?;
         writeln!(file, "{lease_ms}")?;
@@ -57,7 +59,7 @@ impl Marker {
         Ok(())
     }
 
-    /// Nobody can answer any more. One that stays only makes the next process wait.
+    /// Removes the file, once no verifier holds a lease. A failure is harmless: the next process only waits longer.
     pub(crate) fn remove(&self) {
         if self.is_set.swap(false, Ordering::AcqRel) {
             drop(std::fs::remove_file(&self.path));

@@ -1,6 +1,6 @@
-//! Verifiers inside applications: each hangs on this process by one connection.
+//! Serves verifiers inside applications. Each is connected to this process by one upgraded connection.
 //!
-//! What they may do is decided in `keyreeve_authority::children`; here are the connection and the words.
+//! `keyreeve_authority::children` decides what they may do; this module has the connection and the messages.
 
 mod lines;
 mod marker;
@@ -40,8 +40,9 @@ type Stream = TokioIo<Upgraded>;
 
 /// Connect a verifier that answers from its own memory.
 ///
-/// For `keyreeve-client`: both sides then speak JSON lines. The verifier is granted leases, told what to forget, and
-/// waited for by every change that takes something away.
+/// For `keyreeve-client`: after the upgrade both sides exchange JSON lines. The verifier receives leases and
+/// invalidations, and every change that takes something away waits for its acknowledgement. Refused without the upgrade
+/// headers, while the tenant is suspended, and above the limit of connections.
 #[utoipa::path(
     get, path = "/v1/verifiers", tag = "verify", operation_id = "connectVerifier",
     responses(
@@ -69,7 +70,8 @@ pub(crate) async fn connect(State(app): State<App>, mut request: Request) -> Res
         return Err(Problem::new(Code::UpgradeRequired, detail).into());
     };
     let pass = match secret {
-        // It may have ended since it was checked: without it, nobody would know whose verifier this is.
+        // The root key may have been revoked since it was checked. The record read here names the owner of the
+        // verifier.
         Some(secret) => Some(app.authority().root_key(&secret).await?.ok_or_else(root_key_invalid)?),
         None => None,
     };
@@ -84,7 +86,7 @@ pub(crate) async fn connect(State(app): State<App>, mut request: Request) -> Res
     let visitor = admitted(&app, &call, pass, reach)?;
     tokio::spawn(async move {
         Session::run(app, visitor, upgrade).await;
-        // It counts among the connections, and is never idle.
+        // The connection counts towards the connection limit, and is never closed as idle.
         drop(seat);
     });
     let mut response = Response::new(Body::empty());
@@ -98,7 +100,7 @@ pub(crate) async fn connect(State(app): State<App>, mut request: Request) -> Res
     Ok(response)
 }
 
-/// Whether another verifier may connect now.
+/// Returns the admission of another verifier, or the limit that refuses it.
 fn admitted(app: &App, call: &Call, pass: Option<RootPass>, reach: Reach) -> Result<Visitor, Failure> {
     app.authority().may_connect(pass.as_ref(), &reach)?;
     let share = app.verifier_shares().of(pass.as_ref().map(RootPass::id), &reach);
@@ -117,7 +119,7 @@ fn admitted(app: &App, call: &Call, pass: Option<RootPass>, reach: Reach) -> Res
     })
 }
 
-/// Looks after verifiers again and again: one that does not acknowledge in time is closed also when nothing else happens.
+/// Runs the periodic sweep, which closes verifiers that do not acknowledge in time, also when no other event occurs.
 pub(crate) async fn sweep(app: App, mut stopping: watch::Receiver<bool>) {
     let mut ticks = tokio::time::interval(Duration::from_millis(SWEEP_MS));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -1,4 +1,4 @@
-//! Messages on their way to one verifier: bounded in number and in bytes, and written within a time or not at all.
+//! Queue of messages to one verifier, bounded in number and bytes. Each write has a time limit.
 
 use super::Stream;
 use super::share::Share;
@@ -13,25 +13,25 @@ use std::time::Duration;
 use tokio::io::{AsyncWriteExt as _, WriteHalf};
 use tokio::sync::Notify;
 
-/// Most messages that wait to be written.
+/// Most messages in the queue.
 const WAITING_MAX: usize = 10_000;
-/// Most bytes of them, as estimated. The longest order has 5 000 digests and names as many keys.
+/// Most bytes in the queue, as estimated. The longest order has 5 000 digests and names as many keys.
 const WAITING_BYTES_MAX: usize = 2 * 1024 * 1024;
-/// Bytes that are written in one go, or one message if that is longer.
+/// Bytes of one write, or one message if that is longer.
 const BATCH_BYTES: usize = 64 * 1024;
-/// How long writing them may take: the verifier does not read.
+/// Time limit of one write. A verifier that exceeds it does not read.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The queue in front of one connection. A verifier that reads too slowly for it is let go.
+/// The queue of one connection. The connection of a verifier that reads too slowly is closed.
 pub(super) struct Outbox {
     queue: Mutex<Queue>,
-    /// Rung for the writer.
+    /// Wakes the writer.
     ready: Notify,
-    /// Rung when the connection is to end.
+    /// Signals the end of the connection.
     ended: Notify,
-    /// The newest order; 0 is none.
+    /// The number of the newest order; 0 is none.
     newest_order: AtomicU64,
-    /// The order after which the verifier goes; 0 is none.
+    /// The number of the order after which the verifier must leave; 0 is none.
     last_order: AtomicU64,
     share: Arc<Share>,
 }
@@ -40,7 +40,7 @@ pub(super) struct Outbox {
 struct Queue {
     messages: VecDeque<NodeSays>,
     bytes: usize,
-    /// Nothing more is taken, and the connection ends.
+    /// No more messages are accepted, and the connection ends.
     is_closed: bool,
 }
 
@@ -60,7 +60,7 @@ impl Outbox {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues a message. False, and the end of the connection, if there is no room.
+    /// Queues a message. Returns false and ends the connection if there is no room.
     pub(super) fn push(&self, message: NodeSays) -> bool {
         let bytes = weight(&message);
         let mut queue = self.queue();
@@ -80,22 +80,22 @@ impl Outbox {
         has_room
     }
 
-    /// The number of the order after which the verifier goes, if it was given.
+    /// Returns the number of the order after which the verifier must leave, if one was given.
     pub(super) fn last_order(&self) -> Option<u64> {
         Some(self.last_order.load(Ordering::Acquire)).filter(|&number| number != 0)
     }
 
-    /// Whether an order of this number was given.
+    /// Returns whether an order of this number was given.
     pub(super) fn has_ordered(&self, number: u64) -> bool {
         number != 0 && number <= self.newest_order.load(Ordering::Acquire)
     }
 
-    /// Whether the connection is to end.
+    /// Returns whether the connection is to end.
     pub(super) fn is_closed(&self) -> bool {
         self.queue().is_closed
     }
 
-    /// Comes back when the connection is to end.
+    /// Waits until the connection is to end.
     pub(super) async fn ended(&self) {
         loop {
             let ended = self.ended.notified();
@@ -106,7 +106,7 @@ impl Outbox {
         }
     }
 
-    /// What to write next; nothing if the queue is empty.
+    /// Appends the next batch to `bytes`; nothing if the queue is empty.
     fn take(&self, bytes: &mut Vec<u8>) -> serde_json::Result<()> {
         let mut queue = self.queue();
         while bytes.len() < BATCH_BYTES {
@@ -122,10 +122,11 @@ impl Outbox {
         Ok(())
     }
 
-    /// Writes what waits, until the connection is to end and nothing waits, or the verifier does not read.
+    /// Writes queued messages until the outbox is closed and empty, or a write fails or exceeds its time limit.
     pub(super) async fn write(&self, mut stream: WriteHalf<Stream>) {
         let mut bytes = Vec::new();
         loop {
+            // Registered before the queue is read: a message queued in between still wakes this task.
             let ready = self.ready.notified();
             bytes.clear();
             if self.take(&mut bytes).is_err() {
@@ -150,6 +151,7 @@ impl Outbox {
 
 impl Line for Outbox {
     fn order(&self, order: Order, ended: &[KeyId], is_last: bool) -> bool {
+        // Before it is queued: an acknowledgement of a number that was never given ends the session.
         self.newest_order.fetch_max(order.number, Ordering::AcqRel);
         if is_last {
             self.last_order.store(order.number, Ordering::Release);
@@ -183,7 +185,7 @@ impl Drop for Outbox {
     }
 }
 
-/// About how many bytes a message takes, in memory and on the wire.
+/// Estimates the bytes of a message, in memory and on the wire.
 fn weight(message: &NodeSays) -> usize {
     const FIXED: usize = 200;
     let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);

@@ -1,4 +1,4 @@
-//! One connection of one verifier, from its first word to its last.
+//! Serves one connection of one verifier, from the greeting to the end.
 
 use super::Stream;
 use super::lines::{Lines, LongLine};
@@ -23,22 +23,22 @@ use tokio::io::WriteHalf;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 
-/// Most questions of one verifier that are looked into or wait for it.
+/// Most look-ups of one verifier that are running or waiting.
 const QUESTIONS_MAX: usize = 256;
-/// Most reports of one verifier that are looked into or wait for it.
+/// Most reports of one verifier that are running or waiting.
 const REPORTS_MAX: usize = 2;
-/// Most pings of one verifier that wait: an honest one waits for each grant.
+/// Most pings of one verifier that wait. A conforming one waits for each grant.
 const PINGS_MAX: usize = 16;
-/// How long a connection may be silent before it says hello.
+/// Time limit for the greeting.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a question waits for its turn: then whoever asked has given up.
+/// How long a look-up waits for a permit. After that its caller has timed out.
 const QUESTION_PATIENCE: Duration = Duration::from_secs(2);
-/// How long what is queued may still be written when a connection ends.
+/// How long queued messages may still be written when a connection ends.
 const LAST_WORDS: Duration = Duration::from_millis(250);
-/// Most secrets that a verifier may say that it remembers.
+/// Upper bound of the capacity that a verifier announces, in secrets.
 const CAPACITY_MAX: usize = 10_000_000;
 
-/// What speaks with one verifier.
+/// The session of one verifier.
 pub(super) struct Session {
     app: App,
     id: ChildId,
@@ -49,13 +49,13 @@ pub(super) struct Session {
     reports: Arc<Semaphore>,
 }
 
-/// Who has connected, as the request said.
+/// The verifier as admitted, from its request.
 pub(super) struct Visitor {
     pub(super) reach: Reach,
     pub(super) pass: Option<RootPass>,
     pub(super) peer: Box<str>,
     pub(super) share: Arc<Share>,
-    /// Held until it has said hello.
+    /// Held until the greeting has arrived.
     pub(super) silent: Place,
 }
 
@@ -63,12 +63,12 @@ pub(super) struct Visitor {
 enum End {
     /// The verifier holds no lease any more.
     Left,
-    /// It may.
+    /// The verifier may still hold a lease.
     Lost,
 }
 
 impl Session {
-    /// Serves a verifier until it goes, or is to go.
+    /// Serves a verifier until either side ends the session.
     pub(super) async fn run(app: App, visitor: Visitor, upgrade: OnUpgrade) {
         let greeted = timeout(HELLO_TIMEOUT, greeting(&visitor.share, upgrade)).await;
         let Ok(Some((newcomer, mut lines, writing))) = greeted else {
@@ -110,7 +110,7 @@ impl Session {
         session.end(&end, writing).await;
     }
 
-    /// Both halves of the connection are dropped with this, whatever the verifier does.
+    /// Ends the session. Both halves of the connection are dropped within [`LAST_WORDS`], whatever the verifier does.
     async fn end(self, end: &End, mut writing: tokio::task::JoinHandle<()>) {
         let children = self.app.authority().children();
         match end {
@@ -128,7 +128,7 @@ impl Session {
         while let Some(said) = lines.next().await {
             match said.what {
                 ChildSays::Hello { .. } => return End::Lost,
-                // One that does not wait for its grants gets fewer of them.
+                // A full queue drops the ping: a verifier that does not wait for its grants gets fewer.
                 ChildSays::Ping { number } => drop(self.pings.try_send(number)),
                 ChildSays::Fetch { number, digest } => match Digest::from_hex(&digest) {
                     Some(digest) => self.answer(number, digest),
@@ -154,8 +154,8 @@ impl Session {
         End::Lost
     }
 
-    /// Answers a question beside the others. Nothing that may ask the store is waited for here: it would hold up leases,
-    /// and acknowledgements that changes wait for. With too many under way it cannot be answered now.
+    /// Answers a look-up in a task of its own. The reader never waits for the store: that would delay lease renewals,
+    /// and acknowledgements that changes wait for. Above the bounds the answer is "not known now".
     fn answer(&self, number: u64, digest: Digest) {
         let nothing = NodeSays::Found {
             number,
@@ -189,7 +189,7 @@ impl Session {
         });
     }
 
-    /// Counts uses, beside everything else too.
+    /// Charges uses, in a task of its own as well.
     fn charge(&self, number: u64, digest: Digest, cost: u32) {
         let nothing = NodeSays::Charged { number, charged: None };
         let (own, waiting) = (Arc::clone(&self.questions).try_acquire_owned(), self.share.wait());
@@ -222,7 +222,7 @@ impl Session {
         });
     }
 
-    /// Takes over what was seen, beside everything else. With too much under way it goes uncounted.
+    /// Records reported uses in a task of its own. Above the bounds a report is dropped and not counted.
     fn take_report(&self, seen: &[Seen], place: Option<LongLine>) {
         let own = Arc::clone(&self.reports).try_acquire_owned();
         let (Ok(own), Some(waiting)) = (own, self.share.wait()) else {
@@ -239,7 +239,7 @@ impl Session {
     }
 }
 
-/// The verifier's first word, and the two halves of the connection.
+/// Reads the greeting, and returns the two halves of the connection.
 async fn greeting(share: &Arc<Share>, upgrade: OnUpgrade) -> Option<(Newcomer, Lines, WriteHalf<Stream>)> {
     let upgraded = upgrade.await.ok()?;
     let (reading, writing) = tokio::io::split(TokioIo::new(upgraded));
@@ -257,9 +257,10 @@ async fn greeting(share: &Arc<Share>, upgrade: OnUpgrade) -> Option<(Newcomer, L
     Some((newcomer, lines, writing))
 }
 
-/// Takes a verifier in. `None` if it is turned away.
+/// Registers a verifier. `None` if it is refused.
 async fn adopt(app: &App, newcomer: Newcomer, line: Arc<dyn Line>) -> Option<ChildId> {
-    // In a single process nobody else would know of this verifier after a crash.
+    // A single process has no other record of this verifier after a crash: the marker is durable before the first
+    // lease.
     if app.authority().node().is_none()
         && let Err(error) = app.marker().set(app.authority().children().lease_ms())
     {
@@ -272,16 +273,16 @@ async fn adopt(app: &App, newcomer: Newcomer, line: Arc<dyn Line>) -> Option<Chi
         .ok()
 }
 
-/// Answers pings one after the other, apart from what else is read: judging a verifier may ask the store, and no
-/// acknowledgement waits for that.
+/// Answers pings in order, in a task apart from the reader: a grant may read the store, and no acknowledgement waits
+/// for that.
 async fn grant(app: App, id: ChildId, outbox: Arc<Outbox>, mut pings: mpsc::Receiver<u64>) {
     while let Some(number) = pings.recv().await {
         let Some(granted) = app.authority().grant(id).await else {
-            // One that was sent away may still acknowledge, although it asks for another lease meanwhile.
+            // A verifier that must leave may still acknowledge; its pings are ignored until it is gone.
             if app.authority().children().is_leaving(id) {
                 continue;
             }
-            // One that is overdue is counted as that, before its connection is merely gone.
+            // Counts an overdue verifier as overdue, before its connection is closed.
             app.authority().sweep_children();
             break;
         };

@@ -1,5 +1,5 @@
-//! What the verifiers of one root key, and of one tenant, may take of this process: look-ups, long messages, memory and
-//! connections that have not said anything yet. Each tenant has a share of its own, so that none takes another's.
+//! Bounds what the verifiers of one root key and of one tenant may use of this process: look-ups, long messages, memory
+//! and connections without a greeting. Each tenant has its own share, so that no tenant uses up another's.
 
 use keyreeve_core::RootKeyId;
 use keyreeve_core::access::Reach;
@@ -11,15 +11,15 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Most look-ups at once, for a root key and for a tenant; more of them wait.
+/// Most look-ups that run at once, for a root key and for a tenant; more of them wait.
 const LOOK_UPS: (usize, usize) = (64, 128);
-/// Most look-ups under way and waiting, for a root key and for a tenant. More of them cannot be answered now.
+/// Most look-ups that run or wait, for a root key and for a tenant. Above that the answer is "not known now".
 const WAITING: (usize, usize) = (8_192, 16_384);
-/// Most connections that have not said hello, for a root key and for a tenant.
+/// Most connections without a greeting, for a root key and for a tenant.
 pub(super) const SILENT: (usize, usize) = (32, 64);
 /// Most long lines at once, for a root key and for a tenant.
 const LONG_LINES: (usize, usize) = (8, 16);
-/// Most bytes that wait to be written, for a root key and for a tenant.
+/// Most bytes queued for writing, for a root key and for a tenant.
 const BYTES: (usize, usize) = (48 * 1024 * 1024, 64 * 1024 * 1024);
 
 /// Every share that is in use.
@@ -35,13 +35,13 @@ struct Maps {
     tenants: HashMap<Option<Slug>, Weak<Pool>>,
 }
 
-/// The share of one verifier's root key and of its tenant. A place must be free in both.
+/// The share of one verifier: that of its root key and that of its tenant. A place must be free in both.
 pub(crate) struct Share {
     root_key: Arc<Pool>,
     tenant: Arc<Pool>,
 }
 
-/// What is shared.
+/// The resources of one root key or one tenant.
 struct Pool {
     look_ups: Arc<Semaphore>,
     waiting: Counter,
@@ -50,7 +50,7 @@ struct Pool {
     bytes: Counter,
 }
 
-/// A number that does not go over its bound.
+/// A number with an upper bound.
 struct Counter {
     now: AtomicUsize,
     most: usize,
@@ -88,7 +88,7 @@ impl Pool {
 }
 
 impl Shares {
-    /// The share of a root key (`None` is the operator on the machine itself) and of where it reaches.
+    /// Returns the share of a root key (`None` is the operator on this machine) and of its reach.
     pub(crate) fn of(&self, root_key: Option<RootKeyId>, reach: &Reach) -> Arc<Share> {
         let mut maps = self.maps.lock().unwrap_or_else(PoisonError::into_inner);
         let tenant = match reach {
@@ -103,18 +103,18 @@ impl Shares {
 }
 
 impl Shares {
-    /// Connections that were refused since the start because too many had not said hello.
+    /// Returns how many connections were refused since the start because too many were without a greeting.
     pub(crate) fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// Counts one.
+    /// Counts one refused connection.
     pub(super) fn count_refused(&self) {
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-/// The pool under a name, if it is in use, or a new one. Those that are not in use any more are swept out.
+/// Returns the pool of a name, or a new one. Unused pools are removed.
 fn pool<K: Hash + Eq>(pools: &mut HashMap<K, Weak<Pool>>, name: K, pick: fn((usize, usize)) -> usize) -> Arc<Pool> {
     if let Some(pool) = pools.get(&name).and_then(Weak::upgrade) {
         return pool;
@@ -125,10 +125,10 @@ fn pool<K: Hash + Eq>(pools: &mut HashMap<K, Weak<Pool>>, name: K, pick: fn((usi
     pool
 }
 
-/// Which counter of a pool is meant.
+/// Selects a counter of a pool.
 type Pick = fn(&Pool) -> &Counter;
 
-/// A place that is taken, until it is dropped.
+/// A place, held until it is dropped.
 pub(crate) struct Place {
     share: Arc<Share>,
     counter: Pick,
@@ -140,7 +140,7 @@ impl Drop for Place {
     }
 }
 
-/// A look-up that is under way.
+/// A running look-up.
 pub(super) struct LookUp {
     _waiting: Place,
     _running: [OwnedSemaphorePermit; 2],
@@ -165,22 +165,23 @@ impl Share {
 
     fn place(self: &Arc<Self>, counter: Pick) -> Option<Place> {
         let share = Arc::clone(self);
-        // Not `then_some`: a place that is made and dropped gives back what was not taken.
+        // Not `then_some`: it would always build a `Place`, whose drop gives back a place that was not taken.
         self.add(counter, 1).then(|| Place { share, counter })
     }
 
-    /// A place for a connection that has not said hello. `None` if there are too many.
+    /// Takes a place for a connection without a greeting. `None` if there are too many.
     pub(crate) fn silent(self: &Arc<Self>) -> Option<Place> {
         self.place(|pool| &pool.silent)
     }
 
-    /// A place among look-ups that wait or run. `None` if there are too many.
+    /// Takes a place among look-ups that wait or run. `None` if there are too many.
     pub(super) fn wait(self: &Arc<Self>) -> Option<Place> {
         self.place(|pool| &pool.waiting)
     }
 
     /// Waits until the look-up may begin.
     pub(super) async fn look_up(&self, waiting: Place) -> Option<LookUp> {
+        // Always the root key first, then the tenant: one order of locking, so no deadlock.
         let own = Arc::clone(&self.root_key.look_ups).acquire_owned().await.ok()?;
         let tenant = Arc::clone(&self.tenant.look_ups).acquire_owned().await.ok()?;
         Some(LookUp {
@@ -196,12 +197,12 @@ impl Share {
         Some([own, tenant])
     }
 
-    /// Room for bytes that wait to be written. False if there is none.
+    /// Reserves bytes for the queue. False if there is no room.
     pub(super) fn take_bytes(&self, bytes: usize) -> bool {
         self.add(|pool| &pool.bytes, bytes)
     }
 
-    /// Gives it back.
+    /// Gives back reserved bytes.
     pub(super) fn give_bytes(&self, bytes: usize) {
         self.remove(|pool| &pool.bytes, bytes);
     }

@@ -1,11 +1,11 @@
-//! A remembered secret in the words of the wire.
+//! Encodes a remembered secret for the wire.
 
 use keyreeve_api::verifiers::Told;
 use keyreeve_core::coherence::Entry;
 use keyreeve_core::policy::Reveal;
 use keyreeve_core::verdict::{KeyStanding, SecretStanding};
 
-/// What a verifier is told of a secret.
+/// Returns what a verifier receives about a secret.
 pub(super) fn told(entry: &Entry) -> Told {
     let facts = entry.facts();
     let (secret, retires_at) = match facts.secret {

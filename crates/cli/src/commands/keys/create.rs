@@ -10,30 +10,30 @@ use serde_json::{Value, json};
 /// Issue a key; its secret is shown once.
 #[derive(Debug, Args)]
 pub(crate) struct Create {
-    /// What to call it
+    /// Its name
     name: String,
-    /// Who owns it, for example user_…
+    /// Its owner, for example user_…
     #[arg(long)]
     subject: String,
-    /// A longer remark
+    /// A longer description
     #[arg(long)]
     description: Option<String>,
-    /// What it may be used for; repeat for more
+    /// A scope of the key; repeat for more
     #[arg(long = "scope", value_name = "SCOPE")]
     scopes: Vec<String>,
-    /// From where it may be used, such as 192.0.2.0/24; repeat for more
+    /// A network from which it may be used, such as 192.0.2.0/24; repeat for more
     #[arg(long = "network", value_name = "CIDR")]
     networks: Vec<String>,
-    /// How often: "per-minute 120/60s burst 20 hard" or "monthly 10000/month"; repeat for more
+    /// A limit: "per-minute 120/60s burst 20 hard" or "monthly 10000/month"; repeat for more
     #[arg(long = "limit", value_name = "LIMIT", value_parser = limit)]
     limits: Vec<KeyLimit>,
     /// Claims, as a JSON object
     #[arg(long, value_name = "JSON")]
     claims: Option<String>,
-    /// When it expires: 90d, 12h, 30m, 45s or never [default: what the policy says]
+    /// Its expiry: 90d, 12h, 30m, 45s or never [default: the policy's]
     #[arg(long, value_name = "DURATION")]
     expires: Option<Duration>,
-    /// Print the secret and nothing else on standard output
+    /// Print only the secret on standard output
     #[arg(long)]
     secret_only: bool,
     #[command(flatten)]
@@ -58,24 +58,24 @@ impl Create {
     }
 }
 
-/// Puts a field into a wish if it was given.
+/// Adds a field to a request if it has a value.
 pub(super) fn set(wish: &mut Value, name: &str, value: Option<Value>) {
     if let (Some(object), Some(value)) = (wish.as_object_mut(), value) {
         object.insert(name.to_owned(), value);
     }
 }
 
-/// A list, if anything is in it.
+/// Returns a list, unless it is empty.
 pub(super) fn listed(items: &[impl serde::Serialize]) -> Option<Value> {
     (!items.is_empty()).then(|| json!(items))
 }
 
-/// A limit from the command line.
+/// Parses a limit.
 pub(super) fn limit(line: &str) -> Result<KeyLimit, String> {
     KeyLimit::of_line(line).ok_or_else(|| format!("must be {LINE_FORM}"))
 }
 
-/// Claims from the command line.
+/// Parses claims.
 pub(super) fn claims(text: &str) -> Result<Value, Usage> {
     serde_json::from_str(text).map_err(|error| Usage(format!("--claims is not JSON: {error}")))
 }

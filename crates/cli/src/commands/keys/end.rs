@@ -7,19 +7,19 @@ use crate::exit::Usage;
 use clap::Args;
 use serde_json::{Value, json};
 
-/// End keys, as the tenant's policy says. When it is answered, no verifier accepts them.
+/// Revoke keys, as the tenant's policy defines it. When the command ends, no verifier accepts them.
 #[derive(Debug, Args)]
 pub(crate) struct Revoke {
     #[command(flatten)]
     targets: Targets,
-    /// Why, in words
+    /// The reason, in words
     #[arg(long)]
     reason: Option<String>,
-    /// Why, as a code: `unspecified`, `key_compromise`, `leaked`, `superseded`, `affiliation_changed`, `cessation` or
-    /// `privilege_withdrawn`
+    /// The reason, as a code: `unspecified`, `key_compromise`, `leaked`, `superseded`, `affiliation_changed`,
+    /// `cessation` or `privilege_withdrawn`
     #[arg(long, value_name = "CODE")]
     reason_code: Option<String>,
-    /// Do not ask
+    /// Skip the confirmation
     #[arg(long, short)]
     yes: bool,
     #[command(flatten)]
@@ -38,12 +38,12 @@ impl Revoke {
     }
 }
 
-/// Destroy the records of keys. The audit log stays.
+/// Delete the records of keys. The audit log keeps its entries.
 #[derive(Debug, Args)]
 pub(crate) struct Delete {
     #[command(flatten)]
     targets: Targets,
-    /// Do not ask
+    /// Skip the confirmation
     #[arg(long, short)]
     yes: bool,
     #[command(flatten)]
@@ -58,12 +58,12 @@ impl Delete {
     }
 }
 
-/// Make revocations that can still be undone final now.
+/// Finalize revocations that can still be undone.
 #[derive(Debug, Args)]
 pub(crate) struct Finalize {
     #[command(flatten)]
     targets: Targets,
-    /// Do not ask
+    /// Skip the confirmation
     #[arg(long, short)]
     yes: bool,
     #[command(flatten)]
@@ -80,13 +80,14 @@ impl Finalize {
     }
 }
 
-/// Destroy the records of keys that were revoked, or that expired, long ago. Their secrets stay dead, the audit log stays.
+/// Delete the records of keys that were revoked, or that expired, long ago. Their secrets remain refused, and the audit
+/// log keeps its entries.
 #[derive(Debug, Args)]
 pub(crate) struct Purge {
-    /// Keys revoked longer ago than this: 400d, 90d, …
+    /// Keys that were revoked longer ago than this: 400d, 90d, …
     #[arg(long, value_name = "DURATION", required_unless_present = "expired_before")]
     revoked_before: Option<Duration>,
-    /// Keys that expired longer ago than this, and are not on hold
+    /// Keys that expired longer ago than this and are not disabled
     #[arg(long, value_name = "DURATION")]
     expired_before: Option<Duration>,
     #[command(flatten)]

@@ -4,12 +4,12 @@ use super::targets::{Common, path_of};
 use crate::output;
 use clap::Args;
 
-/// Show one key.
+/// Show a key.
 #[derive(Debug, Args)]
 pub(crate) struct Get {
     /// The key
     id: String,
-    /// Print its version alone, for `keyreeve keys update --if-match`
+    /// Print only its version, for `keyreeve keys update --if-match`
     #[arg(long)]
     etag: bool,
     #[command(flatten)]

@@ -5,14 +5,14 @@ use super::targets::{Common, Targets};
 use clap::Args;
 use serde_json::{Value, json};
 
-/// Put keys on hold.
+/// Disable keys.
 #[derive(Debug, Args)]
 pub(crate) struct Disable {
     #[command(flatten)]
     hold: Hold,
 }
 
-/// Lift the hold of keys: the same secrets work again.
+/// Re-activate keys: the same secrets are accepted again.
 #[derive(Debug, Args)]
 pub(crate) struct Reactivate {
     #[command(flatten)]
@@ -23,7 +23,7 @@ pub(crate) struct Reactivate {
 struct Hold {
     #[command(flatten)]
     targets: Targets,
-    /// Why, in words
+    /// The reason, in words
     #[arg(long)]
     reason: Option<String>,
     #[command(flatten)]

@@ -21,31 +21,31 @@ const COLUMNS: [&str; 9] = [
 /// List keys, newest first.
 #[derive(Debug, Args)]
 pub(crate) struct List {
-    /// Only this owner's
+    /// Only keys of this owner
     #[arg(long)]
     subject: Option<String>,
-    /// Only keys that stand so: active, disabled, expired or revoked
+    /// Only keys in this state: active, disabled, expired or revoked
     #[arg(long)]
     state: Option<String>,
-    /// Only keys that are refused because their owner is suspended or removed (true), or only the others (false)
+    /// Only keys that are denied because their owner is suspended or removed (true), or only the others (false)
     #[arg(long, value_name = "BOOL")]
     owner_blocked: Option<bool>,
-    /// Also revoked and expired keys, whatever the policy shows
+    /// Also revoked and expired keys, whatever the policy's default is
     #[arg(long)]
     all: bool,
     /// Only active keys that expire within 30d, 12h, …
     #[arg(long, value_name = "DURATION")]
     expiring: Option<Duration>,
-    /// Only keys whose name contains this
+    /// Only keys whose name contains this text
     #[arg(long)]
     query: Option<String>,
     /// Keys on a page
     #[arg(long, default_value_t = 50)]
     limit: u32,
-    /// All pages, one after the other; `--all` is about which keys, not about pages
+    /// Print all pages; `--all` selects keys, not pages
     #[arg(long)]
     all_pages: bool,
-    /// Where the page begins: the `next_cursor` of the one before
+    /// Start of the page: the `next_cursor` of the previous one
     #[arg(long)]
     cursor: Option<String>,
     #[command(flatten)]
@@ -95,8 +95,7 @@ fn cursor_of(page: &Value) -> Option<String> {
     page.get("next_cursor").and_then(Value::as_str).map(str::to_owned)
 }
 
-/// Puts the keys of the next page behind those that are here, and its cursor in the place of theirs. The total is that of
-/// the first page.
+/// Appends the keys of the next page and takes over its cursor. The total remains that of the first page.
 fn append(page: &mut Value, mut next: Value) {
     let Some(fields) = page.as_object_mut() else { return };
     match next.get_mut("next_cursor").map(Value::take) {

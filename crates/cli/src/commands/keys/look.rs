@@ -5,7 +5,7 @@ use crate::output;
 use clap::Args;
 use serde_json::{Value, json};
 
-/// Show everything that was done to a key, oldest first; also of a key that is erased.
+/// Show the events of a key, oldest first, also of a deleted one.
 #[derive(Debug, Args)]
 pub(crate) struct History {
     /// The key
@@ -25,7 +25,7 @@ impl History {
     }
 }
 
-/// Show how often a key was verified, by hour and outcome.
+/// Show the verifications of a key, by hour and outcome.
 #[derive(Debug, Args)]
 pub(crate) struct Usage {
     /// The key
@@ -48,12 +48,12 @@ impl Usage {
     }
 }
 
-/// Show how the limits of a key stand, or set back what they have counted.
+/// Show the state of a key's limits, or reset their counters.
 #[derive(Debug, Args)]
 pub(crate) struct Limits {
     /// The key
     id: String,
-    /// Set back what they have counted: all of each is left again
+    /// Reset the counters: each limit is fully available again
     #[arg(long)]
     reset: bool,
     #[command(flatten)]
@@ -74,7 +74,7 @@ impl Limits {
     }
 }
 
-/// Gives each item of a list a column that a table can show.
+/// Copies a nested value of each item into a column that a table can show.
 fn copy(list: &mut Value, from: &str, to: &str) {
     let items = list.get_mut("data").and_then(Value::as_array_mut);
     for item in items.into_iter().flatten() {

@@ -1,4 +1,4 @@
-//! `keyreeve keys`: one file a verb.
+//! `keyreeve keys`: one file per verb, or pair of verbs.
 
 mod create;
 mod end;
@@ -26,31 +26,31 @@ pub(crate) enum Keys {
     Create(create::Create),
     /// List keys, newest first
     List(list::List),
-    /// Show one key
+    /// Show a key
     Get(get::Get),
     /// Change name, description, scopes, limits, claims or expiry
     Update(update::Update),
-    /// Give a key a new secret; the old one is dead at once unless an overlap is asked for
+    /// Give a key a new secret; the old one is refused at once unless an overlap is requested
     Rotate(rotate::Rotate),
-    /// End keys, as the tenant's policy says
+    /// Revoke keys, as the tenant's policy defines it
     Revoke(end::Revoke),
-    /// Put keys on hold
+    /// Disable keys
     Disable(hold::Disable),
-    /// Lift the hold of keys
+    /// Re-activate disabled keys
     Reactivate(hold::Reactivate),
-    /// Make revocations that can still be undone final now
+    /// Finalize revocations that can still be undone
     Finalize(end::Finalize),
-    /// Destroy the records of keys
+    /// Delete the records of keys
     Delete(end::Delete),
-    /// Destroy the records of keys that were revoked long ago
+    /// Delete the records of keys that were revoked, or that expired, long ago
     Purge(end::Purge),
-    /// Show everything that was done to a key
+    /// Show the events of a key
     History(look::History),
-    /// Show how often a key was verified
+    /// Show the verifications of a key
     Usage(look::Usage),
-    /// Show how the limits of a key stand, or set them back
+    /// Show the state of a key's limits, or reset their counters
     Limits(look::Limits),
-    /// Ask whether a secret is good; it is read from standard input
+    /// Verify a secret, which is read from standard input
     Verify(verify::Verify),
 }
 

@@ -14,13 +14,13 @@ pub(crate) struct Rotate {
     /// A new name
     #[arg(long)]
     name: Option<String>,
-    /// A new expiry: 90d, 12h, 30m, 45s or never [default: the old one]
+    /// A new expiry: 90d, 12h, 30m, 45s or never [default: the present one]
     #[arg(long, value_name = "DURATION")]
     expires: Option<Duration>,
-    /// How long the old secret stays good [default: what the policy says]
+    /// How long the old secret is still accepted [default: the policy's]
     #[arg(long, value_name = "DURATION")]
     overlap: Option<Duration>,
-    /// Print the secret and nothing else on standard output
+    /// Print only the secret on standard output
     #[arg(long)]
     secret_only: bool,
     #[command(flatten)]

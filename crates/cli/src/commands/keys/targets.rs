@@ -1,4 +1,4 @@
-//! What commands about keys have in common: the tenant, the keys that are meant, one result a key.
+//! What commands about keys share: the tenant, the selected keys, one result per key.
 
 use crate::commands::connect::{Connection, stdin};
 use crate::exit::{self, Usage};
@@ -28,7 +28,7 @@ impl Common {
         output::one(self.connection.output, key);
     }
 
-    /// Prints a key that was just given a secret, or the secret alone.
+    /// Prints a key with its new secret, or the secret alone.
     pub(super) fn show_secret(&self, key: &Value, secret_only: bool) {
         if secret_only {
             output::print(key.get("secret").and_then(Value::as_str).unwrap_or_default());
@@ -39,7 +39,7 @@ impl Common {
     }
 }
 
-/// The keys that a command is about.
+/// The selected keys.
 #[derive(Debug, Args)]
 pub(super) struct Targets {
     /// Ids of keys; `-` reads them from standard input
@@ -47,7 +47,7 @@ pub(super) struct Targets {
     ids: Vec<String>,
 }
 
-/// An address may only be made of what an id is made of.
+/// Returns the path of a key. Only characters of an id may get into a path.
 pub(super) fn path_of(id: &str) -> Result<String, Usage> {
     let is_id = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     if !is_id {
@@ -62,7 +62,7 @@ pub(super) fn path_of(id: &str) -> Result<String, Usage> {
 }
 
 impl Targets {
-    /// Asks first, if a person is there to answer.
+    /// Asks for confirmation if standard input is a terminal.
     pub(super) fn confirm(&self, what: &str, yes: bool) -> anyhow::Result<()> {
         let reads_stdin = self.ids.iter().any(|id| id == "-");
         if yes || reads_stdin || !std::io::stdin().is_terminal() {
@@ -80,7 +80,7 @@ impl Targets {
         }
     }
 
-    /// Does something to each key, one result a key. If any failed, so did the command.
+    /// Applies an action to each key and prints one result per key. Fails if any of them failed.
     pub(super) async fn each(
         &self,
         common: &Common,
@@ -96,7 +96,7 @@ impl Targets {
                     output::say(&format!("{done} {id}"));
                     common.show(&key);
                 }
-                // With one key its error is the command's own.
+                // With a single key, its error is that of the command.
                 Err(error) if ids.len() == 1 => return Err(error.into()),
                 Err(error) => {
                     output::say(&format!("{id}: {error}"));

@@ -8,7 +8,7 @@ use clap::Args;
 use keyreeve_api::limits::KeyLimit;
 use serde_json::{Value, json};
 
-/// Change name, description, scopes, limits, claims or expiry. What is not named stays as it is.
+/// Change name, description, scopes, limits, claims or expiry. Options that are not given remain unchanged.
 #[derive(Debug, Args)]
 pub(crate) struct Update {
     /// The key
@@ -16,22 +16,22 @@ pub(crate) struct Update {
     /// A new name
     #[arg(long)]
     name: Option<String>,
-    /// A new description; empty takes it away
+    /// A new description; empty removes it
     #[arg(long)]
     description: Option<String>,
-    /// New scopes in place of the old ones; repeat for more
+    /// New scopes, which replace all others; repeat for more
     #[arg(long = "scope", value_name = "SCOPE")]
     scopes: Vec<String>,
-    /// New networks in place of the old ones; repeat for more
+    /// New networks, which replace all others; repeat for more
     #[arg(long = "network", value_name = "CIDR")]
     networks: Vec<String>,
-    /// From everywhere again
+    /// Remove the network allow-list
     #[arg(long, conflicts_with = "networks")]
     no_networks: bool,
-    /// New limits in place of the old ones; repeat for more
+    /// New limits, which replace all others; repeat for more
     #[arg(long = "limit", value_name = "LIMIT", value_parser = limit)]
     limits: Vec<KeyLimit>,
-    /// As often as anybody likes again
+    /// Remove all limits
     #[arg(long, conflicts_with = "limits")]
     no_limits: bool,
     /// New claims, as a JSON object or null
@@ -40,7 +40,7 @@ pub(crate) struct Update {
     /// A new expiry: 90d, 12h, 30m, 45s or never
     #[arg(long, value_name = "DURATION")]
     expires: Option<Duration>,
-    /// Only if the key is still the version that `keyreeve keys get ID --etag` gave
+    /// Only if the key still has the version that `keyreeve keys get ID --etag` printed
     #[arg(long, value_name = "ETAG")]
     if_match: Option<String>,
     #[command(flatten)]

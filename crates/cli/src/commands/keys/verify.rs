@@ -8,19 +8,19 @@ use clap::Args;
 use serde_json::{Value, json};
 use std::net::IpAddr;
 
-/// Ask whether a secret is good. Exit code 3 if it is not.
+/// Verify a secret. Exit code 3 if it is not accepted.
 #[derive(Debug, Args)]
 pub(crate) struct Verify {
-    /// Only `-`: the secret is read from standard input, because arguments can be read by others
+    /// Only `-`: the secret is read from standard input, because other users could read arguments
     #[arg(default_value = "-", value_name = "-")]
     from: String,
-    /// A scope that it must hold; repeat for more
+    /// A scope that the key must hold; repeat for more
     #[arg(long = "scope", value_name = "SCOPE")]
     scopes: Vec<String>,
-    /// The end user's address, for keys that may be used from some networks only
+    /// The end user's address, for keys that are restricted to networks
     #[arg(long, value_name = "ADDRESS")]
     ip: Option<IpAddr>,
-    /// How many uses of its limits to take; 0 only looks
+    /// The cost in uses of its limits; 0 uses nothing
     #[arg(long, value_name = "N")]
     cost: Option<u32>,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! Answers plain requests into a buffer, without anything allocated for one of them.
+//! Writes answers to plain requests into a buffer, without an allocation per request.
 
 use super::request::Plain;
 use crate::App;
@@ -17,16 +17,16 @@ use std::time::{Duration, UNIX_EPOCH};
 
 const HEAD_OK: &[u8] = b"HTTP/1.1 200 OK\r\n";
 const HEAD_UNAVAILABLE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\n";
-/// What every verdict says; the request's id follows.
+/// Headers of every verdict; the request's id follows.
 const FIELDS: &[u8] = b"content-type: application/json\r\ncache-control: no-store\r\nx-request-id: ";
-/// The same where browsers are told to come by TLS only (RFC 6797).
+/// The same with HSTS, where browsers must use TLS only (RFC 6797).
 const FIELDS_BY_TLS: &[u8] = b"strict-transport-security: max-age=31536000\r\ncontent-type: application/json\r\n\
     cache-control: no-store\r\nx-request-id: ";
 const STRICT_TRANSPORT: &[u8] = b"strict-transport-security: max-age=31536000\r\n";
-/// What stands between the type of another answer and the request's id.
+/// Headers between the content type of another answer and the request's id.
 const REST: &[u8] = b"\r\ncache-control: no-store\r\nx-request-id: ";
 
-/// What one connection keeps between its requests.
+/// State that a connection keeps between its requests.
 pub(super) struct Answerer<'a> {
     app: &'a App,
     address: Option<IpAddr>,
@@ -39,7 +39,7 @@ pub(super) struct Answerer<'a> {
 }
 
 impl<'a> Answerer<'a> {
-    /// `by_tls_only`: whether answers say that browsers are to come by TLS only.
+    /// `by_tls_only`: whether answers carry HSTS.
     pub(super) fn new(app: &'a App, address: Option<IpAddr>, by_tls_only: bool) -> Self {
         Self {
             app,
@@ -53,12 +53,12 @@ impl<'a> Answerer<'a> {
         }
     }
 
-    /// Whether a request had a good credential.
+    /// Returns whether a request had a valid credential.
     pub(super) const fn has_known(&self) -> bool {
         self.has_known
     }
 
-    /// Appends the answer to `out`; `None` if the request is to be refused, and so is not ours.
+    /// Appends the answer to `out`; `None` if the request would be refused, which is left to the HTTP library.
     pub(super) async fn answer(&mut self, request: &Plain<'_>, out: &mut Vec<u8>) -> Option<()> {
         let given = match request.request_id {
             Some(id) => Some(answer::sound_request_id(id)?),
@@ -95,15 +95,15 @@ impl<'a> Answerer<'a> {
         Some(())
     }
 
-    /// Asks the store whose root key it is; `None` if this address may not ask now. What is found to be junk is counted
-    /// where it is refused.
+    /// Looks the root key up in the store; `None` if the address has reached its limit. The path that refuses the
+    /// request counts the unknown secret.
     #[cold]
     async fn look_up(&self, digest: Digest) -> Option<Result<Option<RootPass>, Failure>> {
         let _look_up = self.app.intake().junk.begin(self.address).ok()?;
         Some(self.app.authority().root_key_of(digest).await)
     }
 
-    /// Whether the root key is good cannot be known now. The whole request is here, so the connection stays as it is.
+    /// The root key cannot be verified now. The request was read completely, so the connection stays open.
     #[cold]
     fn answer_nothing_known(&mut self, failure: &Failure, given: Option<&[u8]>, out: &mut Vec<u8>) {
         let id = match given {
@@ -123,7 +123,7 @@ impl<'a> Answerer<'a> {
         self.finish(Some(id.as_bytes()), out);
     }
 
-    /// Appends the request's id and what every answer has behind it.
+    /// Appends the request's id, the remaining headers and the body.
     fn finish(&mut self, given: Option<&[u8]>, out: &mut Vec<u8>) {
         match given {
             Some(id) => out.extend_from_slice(id),
@@ -138,10 +138,10 @@ impl<'a> Answerer<'a> {
     }
 }
 
-/// Recognises the root key that a connection presents again and again, so that its digest is computed once.
+/// Recognises the root key that a connection presents with every request, so that its digest is computed once.
 ///
-/// What is kept is no secret: two keyed hashes of 64 bits under keys that nobody knows, against which a guess succeeds
-/// once in 2^128. Whether the root key is still good is asked each time.
+/// No secret is kept: two keyed 64-bit hashes under random keys, against which a guess succeeds once in 2^128. The
+/// validity of the root key is checked for every request.
 #[derive(Default)]
 struct LastRootKey {
     keys: (RandomState, RandomState),
@@ -149,7 +149,7 @@ struct LastRootKey {
 }
 
 impl LastRootKey {
-    /// The digest of the root key in a value of `Authorization`; `None` if there is none of its form.
+    /// Returns the digest of the root key in a value of `Authorization`; `None` if it has another form.
     fn digest(&mut self, authorization: &[u8]) -> Option<Digest> {
         let mark = (self.keys.0.hash_one(authorization), self.keys.1.hash_one(authorization));
         if let Some((seen, digest)) = &self.seen
@@ -164,12 +164,12 @@ impl LastRootKey {
     }
 }
 
-/// The tenant that a connection names again and again. Whether there is one is asked each time.
+/// The tenant that a connection names with every request. Its existence is checked for every request.
 #[derive(Default)]
 struct LastTenant(Option<Reach>);
 
 impl LastTenant {
-    /// Keys of which tenant alone may be judged; `None` if the request is to be refused.
+    /// Returns the reach of a request that names a tenant; `None` if the request would be refused.
     async fn within<'t>(&'t mut self, app: &App, own: &'t Reach, name: &[u8]) -> Option<&'t Reach> {
         let is_named = |reach: &Reach| matches!(reach, Reach::Tenant(slug) if slug.as_str().as_bytes() == name);
         if let Reach::Tenant(_) = own {
@@ -187,7 +187,7 @@ impl LastTenant {
     }
 }
 
-/// The text of the present second (RFC 9110, section 6.6.1), made anew when a second begins.
+/// The text of the present second (RFC 9110, section 6.6.1), formatted once a second.
 #[derive(Default)]
 struct Date {
     second: u64,

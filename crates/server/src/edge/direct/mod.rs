@@ -1,9 +1,9 @@
-//! Verification straight from a connection's buffer, ahead of the HTTP library.
+//! Answers verification straight from a connection's buffer, ahead of the HTTP library.
 //!
-//! Most connections of a verifier carry nothing but small, whole, plain verification requests. Those are answered here:
-//! nothing is allocated for one of them, and one write answers everything that one read brought. Whatever is unusual in
-//! the slightest, and whatever would be refused, is not answered here: from then on the connection is the library's,
-//! with all bytes that were not answered (docs/decisions/0004-fast.md).
+//! Most connections of a relying service carry nothing but small, complete, plain verification requests. They are
+//! answered here without an allocation per request, and one write answers everything that one read returned. Anything
+//! unusual, and anything that would be refused, is left to the library: it gets the connection from then on, with all
+//! bytes that were not answered (docs/decisions/0004-fast.md).
 
 mod answer;
 mod request;
@@ -26,17 +26,17 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::watch;
 
-/// Largest request that is waited for here.
+/// Largest request that is read here.
 const REQUEST_BYTES_MAX: usize = 32 * 1024;
-/// How much is read at once.
+/// Bytes of one read.
 const READ_BYTES: usize = 4 * 1024;
-/// A connection on which nothing was answered for this long, or up to twice as long, is closed.
+/// A connection without an answer for this long, or up to twice as long, is closed.
 const IDLE: Duration = Duration::from_secs(75);
-/// How long the end of a connection may take to be said.
+/// Time limit for closing a connection.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-/// Answers what is ours, until the connection ends (`None`) or something else is asked. `by_tls_only`: whether answers say
-/// that browsers are to come by TLS only.
+/// Answers plain requests until the connection ends (`None`) or another request arrives. `by_tls_only`: whether answers
+/// carry HSTS.
 pub(super) async fn serve<S>(
     mut stream: S,
     app: &App,
@@ -62,8 +62,8 @@ where
                 if let Poll::Ready(read) = read.as_mut().poll(cx) {
                     return Poll::Ready(Some(read));
                 }
-                // Whoever would wake us for the end was told of this task when it last waited for it. It is asked again
-                // only when we were woken and there was nothing to read.
+                // `tired` is polled once on the first wait, which registers this task as its waker, and then only when
+                // the task was woken and there was nothing to read. Polling it for every read would cost each request.
                 let is_first = !std::mem::replace(&mut has_waited, true);
                 if is_ending || (is_first && std::mem::replace(&mut is_watched, true)) {
                     return Poll::Pending;
@@ -77,12 +77,12 @@ where
         };
         match polled {
             Some(Ok(1..)) => {}
-            // A stop lets a request that has begun be finished.
+            // A stop lets a request that has begun finish.
             None if is_stopping && !buffer.is_empty() => {
                 is_ending = true;
                 continue;
             }
-            // The other end has closed.
+            // The client has closed the connection, or reading failed.
             Some(_) => return None,
             None => return close(stream).await,
         }
@@ -104,8 +104,8 @@ where
     }
 }
 
-/// Sends answers. A client that does not take them has time until [`WRITE_TIMEOUT`]; the clock is read only if it does not
-/// take them at once.
+/// Sends answers, with the time limit [`WRITE_TIMEOUT`] for a client that does not read. The clock is read only if the
+/// first write does not take everything.
 async fn send<S>(stream: &mut S, seat: &Seat, out: &[u8]) -> Option<()>
 where
     S: AsyncWrite + Unpin,
@@ -116,7 +116,7 @@ where
     });
     let written = at_once.await.transpose().ok()?.unwrap_or(0);
     let rest = out.get(written..).unwrap_or(&[]);
-    // TLS may hold back what the network does not take at once.
+    // TLS may buffer what the network does not accept at once.
     let flushed = poll_fn(|cx| match Pin::new(&mut *stream).poll_flush(cx) {
         Poll::Ready(flushed) => Poll::Ready(Some(flushed)),
         Poll::Pending => Poll::Ready(None),
@@ -134,17 +134,17 @@ where
     }
 }
 
-/// Says that this is the end, which in TLS is a message of its own, and ends it.
+/// Closes the connection, in TLS with its closing message.
 async fn close<S>(mut stream: S) -> Option<Rewound<S>>
 where
     S: AsyncWrite + Unpin,
 {
-    // Whoever does not listen any more need not be told.
+    // Errors are ignored: the client may be gone.
     drop(tokio::time::timeout(GOODBYE, stream.shutdown()).await);
     None
 }
 
-/// Answers the requests that the buffer begins with; false if it begins with something else then.
+/// Answers the requests at the start of the buffer; false if something else follows.
 async fn answer_all(
     answerer: &mut Answerer<'_>,
     buffer: &mut BytesMut,
@@ -166,8 +166,8 @@ async fn answer_all(
     true
 }
 
-/// Waits until the connection is to end: the server stops (true), another connection needs the place, or nothing was
-/// answered from one look to the next. The first look is early: a client that connects has something to ask.
+/// Waits until the connection must be closed: the server stops (true), another connection needs the seat, or nothing
+/// was answered between two looks. The first look is early, because a client that connects has a request to send.
 async fn tired(mut stop: watch::Receiver<bool>, seat: &Seat, answered: &AtomicU64) -> bool {
     let mut stopping = pin!(stop.wait_for(|&stopping| stopping));
     let mut evicted = pin!(seat.evicted());

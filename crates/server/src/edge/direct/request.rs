@@ -1,8 +1,8 @@
-//! What a connection's buffer begins with: a verification request that is plain and whole, the beginning of one, or
+//! Recognises what a connection's buffer begins with: a complete plain verification request, the beginning of one, or
 //! anything else.
 //!
-//! The head is read by httparse, the parser inside the HTTP library, so that both always see the same request. What
-//! could be framed or understood in two ways is `Other`: it is the library's to judge.
+//! The head is parsed by httparse, the parser inside the HTTP library, so that both always see the same request. What
+//! could be framed or understood in two ways is `Other` and left to the library.
 
 use crate::http::call::TENANT_HEADER;
 use crate::http::verify::Route;
@@ -11,35 +11,35 @@ use hyper::Method;
 /// Most headers of a plain request; proxies add a handful.
 const HEADERS_MAX: usize = 32;
 
-/// What the bytes are.
+/// The classification of the bytes.
 #[derive(PartialEq, Eq)]
 #[cfg_attr(test, derive(Debug))]
 pub(super) enum Seen<'b> {
-    /// A plain request, all of it.
+    /// A complete plain request.
     Whole(Plain<'b>),
-    /// It could become one: more bytes are needed.
+    /// Possibly the beginning of one: more bytes are needed.
     Partial,
-    /// Not one of ours.
+    /// Anything else.
     Other,
 }
 
-/// A verification request in which nothing is unusual.
+/// A verification request without anything unusual.
 #[derive(PartialEq, Eq)]
 #[cfg_attr(test, derive(Debug))]
 pub(super) struct Plain<'b> {
     pub(super) route: Route,
-    /// The whole value of `Authorization`.
+    /// The complete value of `Authorization`.
     pub(super) authorization: &'b [u8],
     /// The tenant that the caller names.
     pub(super) tenant: Option<&'b [u8]>,
     /// The caller's own request id.
     pub(super) request_id: Option<&'b [u8]>,
     pub(super) body: &'b [u8],
-    /// How long head and body are together.
+    /// Length of head and body together.
     pub(super) bytes: usize,
 }
 
-/// Looks at the start of a buffer.
+/// Classifies the start of a buffer.
 pub(super) fn recognise(buffer: &[u8]) -> Seen<'_> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut request = httparse::Request::new(&mut headers);
@@ -72,13 +72,13 @@ pub(super) fn recognise(buffer: &[u8]) -> Seen<'_> {
     }
 }
 
-/// Whether a head that is not whole yet can still be a request of ours. Everything else need not wait here.
+/// Returns whether an incomplete head can still become such a request. The library gets everything else at once.
 fn begins_like_ours(buffer: &[u8]) -> bool {
     const START: &[u8] = b"POST /v1/verify";
     buffer.iter().zip(START).all(|(one, other)| one == other)
 }
 
-/// The headers that matter.
+/// The headers that are used.
 #[derive(Default)]
 struct Fields<'b> {
     length: usize,
@@ -88,7 +88,7 @@ struct Fields<'b> {
 }
 
 impl<'b> Fields<'b> {
-    /// `None` if one that matters is missing, stands twice, or says something unusual.
+    /// `None` if a required one is missing, or one of them is repeated or has an unusual value.
     fn of(headers: &[httparse::Header<'b>]) -> Option<Self> {
         let (mut length, mut authorization, mut request_id) = (None, None, None);
         let (mut host, mut content_type, mut tenant) = (None, None, None);
@@ -124,7 +124,7 @@ impl<'b> Fields<'b> {
     }
 }
 
-/// A length in digits and nothing else; at most seven of them.
+/// Parses a length of one to seven digits.
 fn number(digits: &[u8]) -> Option<usize> {
     if !(1..=7).contains(&digits.len()) {
         return None;

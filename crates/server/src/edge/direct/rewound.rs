@@ -1,4 +1,4 @@
-//! A stream of which some bytes were read already, and shall be read once more by somebody else.
+//! A stream of which some bytes were already read, and are read again by the next reader.
 
 use bytes::{Buf as _, Bytes};
 use std::io::Result;
@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// First the bytes, then the stream.
+/// Yields the bytes first, then the stream.
 #[derive(Debug)]
 pub(in crate::edge) struct Rewound<S> {
     bytes: Bytes,

@@ -1,5 +1,5 @@
-//! What Envoy says and hears in `ext_authz` over gRPC: the part of `envoy.service.auth.v3` that is used here. Fields that
-//! are not named are skipped when they come (Protocol Buffers, "Unknown Fields").
+//! Messages of Envoy's `ext_authz` over gRPC: the part of `envoy.service.auth.v3` that is used here. Unknown fields of
+//! received messages are skipped (Protocol Buffers, "Unknown Fields").
 
 use prost::Message;
 use std::collections::HashMap;
@@ -18,7 +18,7 @@ pub(super) struct AttributeContext {
     pub(super) source: Option<Peer>,
     #[prost(message, optional, tag = "4")]
     pub(super) request: Option<Asked>,
-    /// What the route says, in Envoy's configuration.
+    /// Set by the route in Envoy's configuration.
     #[prost(map = "string, string", tag = "10")]
     pub(super) context_extensions: HashMap<String, String>,
 }
@@ -57,7 +57,7 @@ pub(super) struct HttpRequest {
     /// Names in lower case; a repeated header is one value with commas.
     #[prost(map = "string, string", tag = "3")]
     pub(super) headers: HashMap<String, String>,
-    /// Instead of `headers`, if Envoy is set to send them as they came.
+    /// Used instead of `headers` if Envoy is configured to send headers unmerged.
     #[prost(message, optional, tag = "13")]
     pub(super) header_map: Option<HeaderMap>,
 }
@@ -89,7 +89,7 @@ pub(super) struct CheckResponse {
     pub(super) http_response: Option<HttpResponse>,
 }
 
-/// What the answer comes with.
+/// The HTTP part of the answer.
 #[derive(Clone, PartialEq, prost::Oneof)]
 pub(super) enum HttpResponse {
     #[prost(message, tag = "2")]
@@ -141,13 +141,13 @@ pub(super) struct OkHttpResponse {
 pub(super) struct HeaderValueOption {
     #[prost(message, optional, tag = "1")]
     pub(super) header: Option<HeaderValue>,
-    /// `google.protobuf.BoolValue`; there and false: the header is replaced, in every version of Envoy.
+    /// `google.protobuf.BoolValue`. Present and false replaces the header in every version of Envoy.
     #[prost(message, optional, tag = "2")]
     pub(super) append: Option<bool>,
 }
 
 impl HeaderValueOption {
-    /// A header in the place of any other of its name.
+    /// Returns a header that replaces all others of its name.
     pub(super) fn set(name: &str, value: impl Into<String>) -> Self {
         Self {
             header: Some(HeaderValue {

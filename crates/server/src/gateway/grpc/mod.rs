@@ -1,8 +1,8 @@
-//! `ext_authz` over gRPC, for Envoy and what is built on it, and the health service that
-//! goes with it. On the check listener, told from the rest by its content type.
+//! Serves `ext_authz` over gRPC, for Envoy and products built on it, and the gRPC health service. The check listener
+//! recognises these calls by their content type.
 //!
-//! The protocol itself can take headers away from the client's request, so that neither the key nor a forged identity
-//! depends on the operator's configuration. The policy is named by that configuration only: `keyreeve_policy` in a
+//! The protocol can remove headers from the client's request, so neither the removal of the key nor that of a forged
+//! identity depends on the operator's configuration. Only that configuration names the policy: `keyreeve_policy` in a
 //! route's `context_extensions`, else `keyreeve-policy` in the initial metadata.
 
 mod messages;
@@ -37,17 +37,17 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tonic_prost::ProstCodec;
 
-/// Largest message that is read: the headers of one request, with room for its body if Envoy is set to send it.
+/// Largest message that is read: the headers of one request, and its body if Envoy is configured to send it.
 const MESSAGE_BYTES_MAX: usize = 256 * 1024;
-/// How long a call may take, of which a verdict takes two seconds at most: the rest is for its message to arrive.
+/// Time limit of a call. A verdict takes two seconds at most; the rest is for the message to arrive.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
 const AUTHORIZATION: &str = "envoy.service.auth.v3.Authorization";
 const POLICY_EXTENSION: &str = "keyreeve_policy";
 const POLICY_METADATA: &str = "keyreeve-policy";
-/// What the gateway says of itself.
+/// Headers that belong to the gateway itself.
 const OWN: [&str; 2] = [GATEWAY_HEADER, TENANT_HEADER];
-/// Names of ours, as a client may spell them.
+/// Prefix of Keyreeve's own headers, as a client may spell it.
 const OURS: &str = "x-keyreeve-";
 
 /// Whether a request is a gRPC call.
@@ -66,7 +66,7 @@ pub(crate) async fn serve(app: &App, peer: &Peer, request: Request<Incoming>) ->
                 let mut grpc = Grpc::new(codec).apply_max_message_size_config(Some(MESSAGE_BYTES_MAX), None);
                 grpc.unary(Check(app.clone(), peer.clone()), request).await
             }
-            // It answers what it does not know with "unimplemented".
+            // Unknown methods are answered with "unimplemented".
             _ => match HealthServer::new(Live(app.clone())).call(request).await {
                 Ok(response) => response,
                 Err(infallible) => match infallible {},
@@ -78,7 +78,7 @@ pub(crate) async fn serve(app: &App, peer: &Peer, request: Request<Incoming>) ->
     tokio::time::timeout(CALL_TIMEOUT, answer).await.unwrap_or_else(late)
 }
 
-/// Whether this process can give verdicts.
+/// Reports whether this process can give verdicts.
 struct Live(App);
 
 #[tonic::async_trait]
@@ -99,7 +99,7 @@ impl Health for Live {
 
     type WatchStream = futures_util::stream::Empty<Result<HealthCheckResponse, tonic::Status>>;
 
-    /// Not offered: a connection that only watches would keep a stop waiting. Whoever asks again and again hears it too.
+    /// Not offered: an open watch would delay the shutdown of the process. Clients poll `Check` instead.
     async fn watch(
         &self,
         _: tonic::Request<HealthCheckRequest>,
@@ -108,7 +108,7 @@ impl Health for Live {
     }
 }
 
-/// The call.
+/// The `Check` call.
 struct Check(App, Peer);
 
 impl UnaryService<CheckRequest> for Check {
@@ -154,7 +154,7 @@ fn policy<'p>(metadata: &'p MetadataMap, attributes: &'p AttributeContext) -> &'
         .unwrap_or(DEFAULT_CHECK_POLICY)
 }
 
-/// Where Envoy says that the request came from.
+/// Returns the client's address as Envoy reports it.
 fn address(attributes: &AttributeContext) -> Option<IpAddr> {
     let address = attributes.source.as_ref()?.address.as_ref()?;
     address.socket_address.as_ref()?.address.parse().ok()
@@ -165,14 +165,14 @@ fn request_id(app: &App, fields: &Told<'_>) -> String {
     given.map_or_else(|| app.new_request_id(), |id| String::from_utf8_lossy(id).into_owned())
 }
 
-/// The headers of the client's request, and what Envoy itself says beside them.
+/// The headers of the client's request, with the metadata that Envoy itself sends.
 struct Told<'t> {
     metadata: &'t MetadataMap,
     http: &'t HttpRequest,
 }
 
 impl Told<'_> {
-    /// The gateway's own credential, and the tenant that it names, come with the call, never with the client's request.
+    /// The gateway's own credential and its tenant are read from the call's metadata, never from the client's request.
     fn own<'f>(&'f self, name: &'f str) -> impl Iterator<Item = &'f [u8]> {
         let values = OWN.contains(&name).then(|| self.metadata.get_all(name).iter());
         values.into_iter().flatten().map(|value| value.as_encoded_bytes())
@@ -187,7 +187,7 @@ impl Fields for Told<'_> {
     }
 }
 
-/// Names and values of the client's headers.
+/// Iterates over names and values of the client's headers.
 fn headers(http: &HttpRequest) -> impl Iterator<Item = (&str, &[u8])> {
     let joined = http
         .headers
@@ -220,7 +220,8 @@ fn let_through(allowed: Allowed, http: &HttpRequest) -> CheckResponse {
     }
 }
 
-/// The key, and everything in our name but what is set anyway, in whatever spelling the client sent it.
+/// Lists the headers to remove: those with a key, and every header with our prefix that is not set anyway, in the
+/// spelling that the client sent.
 fn to_remove(allowed: &Allowed, http: &HttpRequest) -> Vec<String> {
     let is_forged = |name: &&str| {
         let plain = name.to_ascii_lowercase().replace('_', "-");
@@ -252,7 +253,7 @@ fn refused(denied: &Denied, request_id: &str) -> CheckResponse {
     }
 }
 
-/// The gRPC code that goes with a status. Never "ok".
+/// Returns the gRPC code for a status. Never "ok".
 fn grpc_code(status: u16) -> tonic::Code {
     match status {
         400 => tonic::Code::InvalidArgument,

@@ -1,4 +1,5 @@
-//! Who asks about a token: a root key that may verify keys, by HTTP basic or as a bearer token (RFC 7662, section 2.1).
+//! Authenticates the caller of introspection: a root key with `keys:verify`, by HTTP basic or as a bearer token (RFC
+//! 7662, section 2.1).
 
 use crate::App;
 use crate::edge::Peer;
@@ -13,7 +14,7 @@ use keyreeve_api::Problem;
 use keyreeve_core::RootKeyId;
 use keyreeve_core::access::Reach;
 
-/// Keys of which tenants the caller asks about: those of the tenant that it names, else all that it may ask about.
+/// Returns the reach of a request: the tenant that it names, else the complete reach of its root key.
 pub(super) async fn reach(app: &App, peer: &Peer, headers: &HeaderMap) -> Result<Reach, Problem> {
     let own = own_reach(app, peer, headers).await?;
     Ok(narrowed(app, &own, headers).await?.unwrap_or(own))
@@ -26,14 +27,14 @@ async fn own_reach(app: &App, peer: &Peer, headers: &HeaderMap) -> Result<Reach,
     };
     let pass = verify::asker(app, peer, Some(&basic.password)).await?;
     let pass = pass.ok_or_else(root_key_invalid)?;
-    // Another root key's id beside this one's secret is a mistake in somebody's configuration.
+    // The id of one root key with the secret of another is a configuration error of the client.
     match RootKeyId::parse(&basic.name) {
         Ok(id) if id != pass.id() => Err(root_key_invalid()),
         Ok(_) | Err(_) => Ok(pass.reach().clone()),
     }
 }
 
-/// What HTTP basic carries (RFC 7617).
+/// The credential of HTTP basic (RFC 7617).
 #[derive(PartialEq, Eq)]
 #[cfg_attr(test, derive(Debug))]
 struct Basic {
@@ -41,9 +42,9 @@ struct Basic {
     password: String,
 }
 
-/// The credential of HTTP basic; `None` if there is none. More than one credential is refused.
+/// Parses the credential of HTTP basic; `None` if there is none. More than one credential is refused.
 fn basic(headers: &HeaderMap) -> Result<Option<Basic>, Problem> {
-    // It is `bearer` that refuses several headers.
+    // `bearer` refuses repeated headers.
     bearer(headers)?;
     let value = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     let Some((scheme, encoded)) = value.and_then(|value| value.split_once(' ')) else {

@@ -1,5 +1,5 @@
-//! The form in the body of an OAuth request (RFC 6749, section 3.2 and appendix B): unknown parameters are ignored, one
-//! without a value counts as left out, and one that is there twice makes the request invalid.
+//! Parses the form in the body of an OAuth request (RFC 6749, section 3.2 and appendix B): unknown parameters are
+//! ignored, one without a value counts as omitted, and a repeated one makes the request invalid.
 
 use crate::App;
 use crate::http::answer::RequestInfo;
@@ -10,7 +10,7 @@ use keyreeve_api::{Code, Problem};
 
 /// Largest form. A token is 87 bytes at most, a reason 2 000 characters.
 const FORM_BYTES_MAX: usize = 64 * 1024;
-/// Most parameters that are looked at.
+/// Most parameters that are read.
 const PARAMETERS_MAX: usize = 100;
 
 /// The parameters of one request. It holds a plaintext secret, so it cannot be printed.
@@ -23,7 +23,7 @@ impl Form {
         Self::of(parts, &bytes)
     }
 
-    /// The same of a caller without a credential.
+    /// Reads the form of a client without a credential.
     pub(super) async fn read_anonymous(
         app: &App,
         info: &RequestInfo,
@@ -61,19 +61,19 @@ impl Form {
         Ok(Self(parameters))
     }
 
-    /// A parameter with a value.
+    /// Returns a parameter that has a value.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         let found = self.0.iter().find(|(known, _)| known == name);
         found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
     }
 
-    /// The token that the request is about.
+    /// Returns the token that the request is about.
     pub(super) fn token(&self) -> Result<&str, Problem> {
         self.get("token").ok_or_else(|| Problem::field("token", "is required"))
     }
 }
 
-/// Refuses another content type; none at all counts as a form.
+/// Refuses another content type; without the header, a form is assumed.
 fn require_form(parts: &Parts) -> Result<(), Problem> {
     if body::is_of_type(&parts.headers, "application/x-www-form-urlencoded") {
         return Ok(());

@@ -1,4 +1,4 @@
-//! `POST /oauth2/introspect` (RFC 7662): is this token good? The same verdict as everywhere else, in OAuth's words.
+//! `POST /oauth2/introspect` (RFC 7662). It returns the same verdict as every other endpoint, in the terms of OAuth.
 
 use super::caller;
 use super::form::Form;
@@ -17,12 +17,12 @@ use keyreeve_core::coherence::Entry;
 use keyreeve_core::verdict::{Denial, SecretStanding};
 use serde_json::value::RawValue;
 
-/// Is this token good? (RFC 7662)
+/// Introspect a token (RFC 7662).
 ///
-/// The caller is a root key with `keys:verify`: by HTTP basic (its id and its secret) or as a bearer token. Whatever is
-/// wrong with a token, the answer is `{"active": false}` and nothing more. `exp` is never later than
-/// `introspection.max_exp` from now: gateways remember an answer until then, and it is how long one of them may go on
-/// accepting a key that was revoked.
+/// The caller is a root key with `keys:verify`, by HTTP basic (its id and its secret) or as a bearer token. For every
+/// token that is not accepted the answer is `{"active": false}` without a reason. `exp` is at most
+/// `introspection.max_exp` seconds from now: gateways cache an answer until then, so it bounds the time for which one
+/// may still accept a revoked key.
 #[utoipa::path(
     post, path = "/oauth2/introspect", tag = "oauth", operation_id = "introspect",
     request_body(content = IntrospectForm, content_type = "application/x-www-form-urlencoded"),
@@ -43,12 +43,12 @@ pub(crate) async fn handler(State(app): State<App>, request: Request) -> Result<
         scopes: &[],
         now: app.authority().now(),
         address: None,
-        // Whether a token is active does not depend on how often it was used, and asking uses nothing up.
+        // Whether a token is active does not depend on its use, and introspection consumes no limit.
         cost: None,
     };
     let verdict = app.verdict(form.token()?, &question).await;
     let token = match (&verdict.outcome, &verdict.entry) {
-        // Neither "active" nor "inactive" would be true.
+        // A denial is not known here: neither "active" nor "inactive" would be true.
         (Err(Denial::Unavailable), _) => return Err(respond::no_verdict().into()),
         (Ok(()), Some(entry)) => Some(active(&app, entry, &verdict, question.now)?),
         (Ok(()) | Err(_), _) => None,
@@ -90,8 +90,8 @@ fn active(app: &App, entry: &Entry, verdict: &Verdict, now: Timestamp) -> Result
     })
 }
 
-/// Until when an answer given now may be relied on: the end of the key or of this secret of it, and at most `max`
-/// seconds from now.
+/// Returns the end of validity of an answer given now: the end of the key or of this secret, and at most `max` seconds
+/// from now.
 fn good_until(entry: &Entry, now: Timestamp, max: u64) -> i64 {
     let retires_at = match entry.facts().secret {
         SecretStanding::Retiring(until) => Some(until),
@@ -102,7 +102,7 @@ fn good_until(entry: &Entry, now: Timestamp, max: u64) -> i64 {
     seconds(soonest.unwrap_or(now))
 }
 
-/// Whole seconds, rounded down: never later than the time itself.
+/// Returns seconds, rounded down so that the result is never later than the time itself.
 fn seconds(time: Timestamp) -> i64 {
     time.millis().div_euclid(1_000)
 }

@@ -1,22 +1,22 @@
-//! By which name this server is called from outside.
+//! The public name of this server.
 //!
-//! Never taken from a request: whoever sends a request chooses its `Host`, and would choose where clients go with their
-//! keys. It is the setting `public_url`; without one, the address that is listened at, as long as only this machine can
-//! reach it. In all other cases the name is not known, and nothing is said that needs it.
+//! It is never taken from a request: the client chooses `Host`, and could redirect other clients with their keys. It is
+//! the setting `public_url`, or else the listen address if only this machine can reach it. Otherwise the name is
+//! unknown, and documents that need it are not served.
 
 use std::net::SocketAddr;
 use std::sync::OnceLock;
 
-/// The server's own name, without a slash at its end.
+/// The server's own name, without a trailing slash.
 #[derive(Debug, Default)]
 pub(crate) struct Issuer {
     name: OnceLock<String>,
-    /// What links begin with: the public address, else the one at which this machine reaches the API.
+    /// The base of links: the public URL, else the URL at which this machine reaches the API.
     links: OnceLock<String>,
 }
 
 impl Issuer {
-    /// Settles the name, once it is known where the server listens and what browsers call it there.
+    /// Fixes the name, once the listen address and the origin for browsers are known.
     pub(crate) fn settle(&self, public_url: Option<&str>, bound: Option<SocketAddr>, origin: &str) {
         let is_ours_alone = bound.is_some_and(|address| address.ip().is_loopback());
         let own = || is_ours_alone.then(|| origin.to_owned());
@@ -26,18 +26,18 @@ impl Issuer {
         self.links.get_or_init(|| public_url.unwrap_or(origin).to_owned());
     }
 
-    /// The name, if it is known.
+    /// Returns the name, if it is known.
     pub(crate) fn get(&self) -> Option<&str> {
         self.name.get().map(String::as_str)
     }
 
-    /// What links begin with. Behind Unix sockets alone, without a public address, that is nothing.
+    /// Returns the base of links. It is empty with only Unix sockets and no public URL.
     pub(crate) fn base(&self) -> &str {
         self.links.get().map_or("", String::as_str)
     }
 
-    /// The address of the page where the holder of a token that works once sets a password. Behind Unix sockets alone,
-    /// without a public address, it begins with its path.
+    /// Returns the URL of the page where the holder of a one-time token sets a password. With only Unix sockets and no
+    /// public URL it is a path.
     pub(crate) fn setup_link(&self, token: &str) -> String {
         format!("{}/setup?token={token}", self.base())
     }

@@ -1,4 +1,4 @@
-//! The documents by which an OAuth client finds its way: RFC 8414 and RFC 9728.
+//! Metadata documents for OAuth clients: RFC 8414 and RFC 9728.
 
 use crate::App;
 use crate::http::answer::Rejected;
@@ -15,9 +15,10 @@ use serde::Serialize;
 /// The documents change only with the settings.
 const CACHED: HeaderValue = HeaderValue::from_static("public, max-age=300");
 
-/// What this server offers to OAuth clients (RFC 8414).
+/// Get the authorization server metadata (RFC 8414).
 ///
-/// 404 if the server does not know by which name it is called: set `public_url`.
+/// Lists the introspection and revocation endpoints; there is no token endpoint. 404 if the server's public name is
+/// unknown: set `public_url`.
 #[utoipa::path(
     get, path = "/.well-known/oauth-authorization-server", tag = "oauth", operation_id = "getAuthorizationServer",
     responses((status = 200, description = "The document", body = AuthorizationServer),
@@ -37,9 +38,10 @@ pub(crate) async fn authorization_server(State(app): State<App>) -> Result<Respo
     })
 }
 
-/// How API keys are presented here, and who says whether they are good (RFC 9728).
+/// Get the protected resource metadata (RFC 9728).
 ///
-/// 404 if the server does not know by which name it is called: set `public_url`.
+/// Describes how API keys are presented, and names the authorization server that introspects them. 404 if the server's
+/// public name is unknown: set `public_url`.
 #[utoipa::path(
     get, path = "/.well-known/oauth-protected-resource", tag = "oauth", operation_id = "getProtectedResource",
     responses((status = 200, description = "The document", body = ProtectedResource),

@@ -1,7 +1,7 @@
-//! OAuth 2.0: introspection, revocation by possession, and the documents by which clients find them.
+//! OAuth 2.0: introspection, revocation by possession, and the metadata documents that name them.
 //!
-//! A thin face on the same verification and the same end of a key as everything else. There is no authorization endpoint
-//! and no token endpoint: keys are issued by the API and the dashboard.
+//! A thin layer over the same verification and revocation as everywhere else. There is no authorization endpoint and no
+//! token endpoint: keys are issued by the API and the dashboard.
 
 mod caller;
 mod form;

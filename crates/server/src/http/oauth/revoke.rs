@@ -1,4 +1,4 @@
-//! `POST /oauth2/revoke` (RFC 7009): whoever holds a secret may end its key, with nothing but the secret.
+//! `POST /oauth2/revoke` (RFC 7009): a key holder revokes its key with nothing but the secret.
 
 use super::form::Form;
 use crate::App;
@@ -13,13 +13,14 @@ use keyreeve_api::problem::ErrorBody;
 use keyreeve_authority::possession::Possession;
 use keyreeve_core::text::Note;
 
-/// What the audit log says if whoever revokes says nothing.
+/// The reason in the audit log if the request has none.
 const REASON: &str = "revoked with the secret itself, at /oauth2/revoke";
 
-/// End the key that this secret belongs to (RFC 7009).
+/// Revoke the key of a secret (RFC 7009).
 ///
-/// No other credential is needed. The answer is the same for a secret that nobody knows; for one that is known it comes
-/// when no verifier anywhere accepts the key any more. `reason_code=leaked` is final under every policy.
+/// No other credential is needed. The answer is the same for an unknown secret. For a known one it comes when no
+/// verifier accepts the key any more. `reason_code=leaked` is final under every policy. 429 if the address sent too
+/// many unknown secrets.
 #[utoipa::path(
     post, path = "/oauth2/revoke", tag = "oauth", operation_id = "revokeToken",
     request_body(content = RevokeForm, content_type = "application/x-www-form-urlencoded"),
@@ -43,7 +44,7 @@ pub(crate) async fn handler(State(app): State<App>, request: Request) -> Result<
     match app.authority().revoke_presented(&from, token, command).await? {
         Possession::Ended(change) => app.note_done(&change),
         Possession::EndedBefore => {}
-        // Only junk counts: a secret that somebody has is revoked whatever came from this address before.
+        // Only unknown secrets count: a known one is revoked whatever this address sent before.
         Possession::Unknown => app.intake().revocations.allow(info.peer.address)?,
     }
     Ok(respond::json_bytes(StatusCode::OK, "{}"))

@@ -1,4 +1,4 @@
-//! `/v1/audit_events` and `/v1/audit/…`: what was done, by whom, and the proof that nothing of it was changed.
+//! `/v1/audit_events` and `/v1/audit/…`: the audit log and the proof that it was not changed.
 
 use crate::App;
 use crate::app::SignError;
@@ -20,10 +20,10 @@ use keyreeve_core::hex;
 use keyreeve_core::{KeyId, RootKeyId, UserId};
 use keyreeve_store::model::AuditRecord;
 
-/// Most entries on one page, and entries when nothing is said.
+/// Most entries on a page, and the default.
 const LIMIT_MAX: u64 = 1_000;
 const LIMIT_DEFAULT: u64 = 50;
-/// Latest time that can be asked for, in Unix ms: the year 9999.
+/// Latest time that is accepted, in Unix ms: the year 9999.
 const TIME_MAX: u64 = 253_402_300_799_999;
 /// Largest revision that JSON holds exactly.
 const REVISION_MAX: u64 = 9_007_199_254_740_991;
@@ -31,7 +31,9 @@ const KNOWN: [&str; 8] = [
     "key_id", "actor_id", "action", "since", "until", "limit", "cursor", "order",
 ];
 
-/// Entries of the audit log, newest first unless `order` says otherwise.
+/// List entries of the audit log, newest first unless `order` is `asc`.
+///
+/// All parameters are filters and combine by *and*. Continue a page with `next_cursor`.
 #[utoipa::path(
     get, path = "/v1/audit_events", tag = "audit", operation_id = "listAuditEvents",
     params(
@@ -127,14 +129,14 @@ fn is_action(text: &str) -> bool {
     Action::parse(text).is_some() || (text.ends_with('.') && is_kind())
 }
 
-/// Walk the whole log and say whether it is what was written.
+/// Verify the audit log.
 ///
-/// Finds any entry that was changed, removed or reordered, and an end that was cut off: the log is held against its
-/// own recorded end and against a signed checkpoint that is kept outside the database.
+/// Detects any entry that was changed, removed or reordered, and a truncated end: the log is compared with its own
+/// recorded end and with a signed checkpoint that is stored outside the database.
 ///
-/// The whole log is walked for root keys of the instance and for the operator. For those of a tenant the walk begins at the
-/// newest checkpoint that this server has signed, which the log must contain, and takes the last 100 000 entries at most;
-/// `since` says where it began. One walk is made at a time: 429 if too many wait.
+/// For root keys of the instance and for the operator, all entries are read. For those of a tenant, reading begins at
+/// the newest checkpoint that this server has signed, which the log must contain, and covers the last 100 000 entries
+/// at most; `since` is where it began. One verification runs at a time: 429 if too many wait.
 #[utoipa::path(
     post, path = "/v1/audit/verify", tag = "audit", operation_id = "verifyAudit",
     request_body = VerifyAudit,
@@ -175,7 +177,9 @@ pub(crate) async fn verify(
     Ok(respond::json(StatusCode::OK, &check)?)
 }
 
-/// The newest signed statement of where the log ends. Keep it elsewhere, and give it to `POST /v1/audit/verify`.
+/// Get the newest signed checkpoint of the audit log.
+///
+/// Store it elsewhere, and send it to `POST /v1/audit/verify`. 503 if the end of the log is not signed.
 #[utoipa::path(
     get, path = "/v1/audit/checkpoint", tag = "audit", operation_id = "getAuditCheckpoint",
     responses((status = 200, description = "The checkpoint", body = Checkpoint)),
@@ -207,7 +211,7 @@ pub(crate) async fn checkpoint(
     Ok(respond::json(StatusCode::OK, &checkpoint)?)
 }
 
-/// An entry as it is shown.
+/// Returns an entry as the API shows it.
 pub(crate) fn event(record: &AuditRecord) -> AuditEvent {
     let json = |text: &Option<String>| text.as_deref().and_then(|text| serde_json::from_str(text).ok());
     AuditEvent {

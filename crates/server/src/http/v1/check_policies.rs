@@ -1,4 +1,4 @@
-//! `/v1/check_policies`: what gateways ask of keys.
+//! `/v1/check_policies`: what gateways require of keys.
 
 use super::api_keys::{answered, effect};
 use crate::App;
@@ -18,7 +18,10 @@ use keyreeve_authority::{Call, Effect};
 use keyreeve_core::text::CheckPolicyName;
 use keyreeve_store::version::Version;
 
-/// Make a check policy. Every gateway may name it when the answer comes.
+/// Create a check policy.
+///
+/// When the answer comes, every gateway may name it. Refused if the name is taken, and at the tenant's limit of check
+/// policies.
 #[utoipa::path(
     post, path = "/v1/check_policies", tag = "check policies", operation_id = "createCheckPolicy",
     request_body = CreateCheckPolicy,
@@ -42,7 +45,9 @@ pub(crate) async fn create(
     Ok(versioned(response, &version(&call, &made)))
 }
 
-/// All check policies of the tenant, by name. `default` is always there.
+/// List the check policies of the tenant, by name.
+///
+/// The built-in policy `default` is always in the list.
 #[utoipa::path(
     get, path = "/v1/check_policies", tag = "check policies", operation_id = "listCheckPolicies",
     responses((status = 200, description = "Check policies", body = CheckPolicyList)),
@@ -57,7 +62,9 @@ pub(crate) async fn list(
     Ok(respond::json(StatusCode::OK, &CheckPolicyList { data })?)
 }
 
-/// One check policy.
+/// Get a check policy.
+///
+/// 404 if the tenant has no check policy of this name. `default` always exists.
 #[utoipa::path(
     get, path = "/v1/check_policies/{name}", tag = "check policies", operation_id = "getCheckPolicy",
     params(("name" = String, Path, description = "The policy", pattern = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")),
@@ -74,7 +81,9 @@ pub(crate) async fn get(
     Ok(versioned(response, &version(&call, &policy)))
 }
 
-/// Change a check policy, also the built-in one. Every gateway that names it asks for the new one when the answer comes.
+/// Change a check policy, including the built-in one.
+///
+/// When the answer comes, every gateway that names it is answered by the new version.
 #[utoipa::path(
     patch, path = "/v1/check_policies/{name}", tag = "check policies", operation_id = "updateCheckPolicy",
     params(("name" = String, Path, description = "The policy", pattern = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")),
@@ -97,7 +106,10 @@ pub(crate) async fn update(
     Ok(versioned(response, &version(&call, &changed)))
 }
 
-/// Remove a check policy: gateways that still name it let nobody through. The built-in one is again as it comes.
+/// Remove a check policy.
+///
+/// Gateways that still name it let no request through when the answer comes. Removing `default` restores its initial
+/// form.
 #[utoipa::path(
     delete, path = "/v1/check_policies/{name}", tag = "check policies", operation_id = "removeCheckPolicy",
     params(("name" = String, Path, description = "The policy", pattern = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")),
@@ -113,7 +125,7 @@ pub(crate) async fn remove(
     answered(&app, &reached, &with_effect(&removed, &reached))
 }
 
-/// A name from the address. What is no name is as unknown as a policy that does not exist.
+/// Parses a name of the path. A malformed name gets the same answer as an unknown one.
 fn known(name: &str) -> Result<CheckPolicyName, Problem> {
     let unknown = |_| Problem::new(Code::NotFound, "There is no such thing in this tenant.");
     CheckPolicyName::parse(name).map_err(unknown)

@@ -1,4 +1,4 @@
-//! `/errors/{code}`: what `type` in an error body points to. The pages are in the binary.
+//! `/errors/{code}`: the pages that `type` in an error body links to. They are compiled into the binary.
 
 use crate::http::answer::Rejected;
 use axum::extract::Path;
@@ -6,7 +6,9 @@ use axum::response::{IntoResponse, Response};
 use hyper::header::CONTENT_TYPE;
 use keyreeve_api::{Code, Problem};
 
-/// The page of an error code, in Markdown.
+/// Get the page of an error code, in Markdown.
+///
+/// This is the address in the field `type` of an error body. 404 for an unknown code.
 #[utoipa::path(
     get, path = "/errors/{code}", tag = "documentation", operation_id = "getErrorPage",
     params(("code" = String, Path, description = "The code", pattern = "^[A-Z_]{1,64}$")),

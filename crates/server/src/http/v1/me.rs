@@ -1,4 +1,4 @@
-//! `/v1/me`: what a key may know and do about itself, with nothing but itself as credential.
+//! `/v1/me`: what a key may read and do about itself, with itself as the only credential.
 
 use super::api_keys::{changed, object, revoke};
 use crate::App;
@@ -21,7 +21,9 @@ use keyreeve_core::coherence::Entry;
 use keyreeve_core::verdict::Outer;
 use keyreeve_store::version::Version;
 
-/// The key that the call is made with: its own record, or the answer that its verification gives.
+/// Get the record of the API key that the call is made with.
+///
+/// A key that is not accepted gets the error of its verification. Uses no limit up.
 #[utoipa::path(
     get, path = "/v1/me", tag = "me", operation_id = "getMe",
     responses((status = 200, description = "The key", body = ApiKey),
@@ -36,7 +38,10 @@ pub(crate) async fn get(State(app): State<App>, parts: Parts) -> Result<Response
     Ok(conditions::versioned(shown, &Version::of_key(&record.key)))
 }
 
-/// The key revokes itself: whoever holds a secret may always end it.
+/// Revoke the API key that the call is made with.
+///
+/// A key holder may always end its key, as the tenant's policy defines it. Only a key that is accepted now can revoke
+/// itself here; `POST /oauth2/revoke` also takes a disabled one.
 #[utoipa::path(
     post, path = "/v1/me/revoke", tag = "me", operation_id = "revokeMe",
     request_body = RevokeKey,
@@ -66,7 +71,7 @@ pub(crate) async fn revoke(State(app): State<App>, request: Request) -> Result<R
     changed(&app, &change)
 }
 
-/// Judges the bearer as an API key.
+/// Verifies the bearer credential as an API key.
 async fn own_key(app: &App, parts: &Parts) -> Result<Entry, Problem> {
     let secret = bearer(&parts.headers)?.unwrap_or("");
     let info = parts.extensions.get::<RequestInfo>();
@@ -76,7 +81,7 @@ async fn own_key(app: &App, parts: &Parts) -> Result<Entry, Problem> {
         scopes: &[],
         now: app.authority().now(),
         address: info.and_then(|info| info.peer.address),
-        // What it may do to itself is none of what its limits are for.
+        // Calls about the key itself do not count towards its limits.
         cost: None,
     };
     let verdict = app.verdict_for(question.address, secret, &question).await?;
@@ -92,7 +97,7 @@ async fn own_key(app: &App, parts: &Parts) -> Result<Entry, Problem> {
     }
 }
 
-/// What the outside is told.
+/// Returns the public error of a denial.
 fn denied(outer: Outer) -> Problem {
     let (code, detail) = match outer {
         Outer::KeyRequired => (

@@ -1,4 +1,4 @@
-//! `/v1/nodes` and `/v1/operations`: who verifies, and how far a change has got.
+//! `/v1/nodes` and `/v1/operations`: the nodes, and the propagation of a change.
 
 use crate::App;
 use crate::http::answer::Rejected;
@@ -13,7 +13,9 @@ use keyreeve_authority::Failure;
 use keyreeve_core::hex;
 use keyreeve_store::cluster::Session;
 
-/// Every verifier, its lease and its lag.
+/// List the nodes, with their leases and lags.
+///
+/// A single server is listed as `embedded`. Root keys need the reach of the instance.
 #[utoipa::path(
     get, path = "/v1/nodes", tag = "nodes", operation_id = "listNodes",
     responses((status = 200, description = "The nodes", body = Nodes)),
@@ -79,7 +81,9 @@ fn object(session: &Session, node: &keyreeve_authority::Node, head: u64) -> Node
     }
 }
 
-/// How far a change of the tenant has got: for callers who sent `Prefer: respond-async`.
+/// Get the propagation of a change, for callers that sent `Prefer: respond-async`.
+///
+/// `pending` until every verifier has the change, then `effective`. 404 for an operation of another tenant.
 #[utoipa::path(
     get, path = "/v1/operations/{id}", tag = "nodes", operation_id = "getOperation",
     params(("id" = String, Path, description = "The operation", pattern = "^op_[0-9]{1,18}$")),

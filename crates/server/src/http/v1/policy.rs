@@ -1,4 +1,4 @@
-//! `/v1/policy`: what a tenant has decided about its keys.
+//! `/v1/policy`: the rules of a tenant for its keys.
 
 use crate::App;
 use crate::http::answer::Rejected;
@@ -12,7 +12,9 @@ use keyreeve_api::policy::{NotAllowed, NotAllowedKey, Policy, PutPolicy};
 use keyreeve_authority::Misfits;
 use keyreeve_store::version::Version;
 
-/// The tenant's policy.
+/// Get the tenant's policy.
+///
+/// The document has every field, including those that the preset set.
 #[utoipa::path(
     get, path = "/v1/policy", tag = "policy", operation_id = "getPolicy",
     responses((status = 200, description = "The policy", body = Policy)),
@@ -29,9 +31,9 @@ pub(crate) async fn get(State(app): State<App>, Incoming { call, .. }: Incoming<
 
 /// Replace the tenant's policy.
 ///
-/// A preset fills everything and given fields override it; without `preset` the tenant's own is taken. A policy that
-/// contradicts itself is refused with the field. It holds for what is done from then on; the answer says which
-/// existing keys it would not allow today.
+/// A preset supplies all values and the given fields override it; without `preset` the present one is used. A
+/// contradictory policy is refused, and the error names the field. The policy applies to later calls;
+/// `not_allowed_today` lists existing keys that it would not allow now.
 #[utoipa::path(
     put, path = "/v1/policy", tag = "policy", operation_id = "putPolicy",
     request_body = PutPolicy,

@@ -1,4 +1,4 @@
-//! `/v1/root_keys`: who may manage.
+//! `/v1/root_keys`: the credentials of the management API.
 
 use crate::App;
 use crate::http::answer::Rejected;
@@ -18,9 +18,10 @@ use keyreeve_core::{RootKeyId, Timestamp};
 use keyreeve_store::model;
 use keyreeve_store::version::Version;
 
-/// Make a root key. Nobody can give what they do not have: neither reach nor permissions.
+/// Create a root key.
 ///
-/// A caller that names a tenant with `Keyreeve-Tenant` makes, sees and revokes root keys of that tenant alone.
+/// The secret is in this answer and in no other. A caller cannot give more than it has: neither reach nor permissions.
+/// With `Keyreeve-Tenant`, it creates, lists and revokes root keys of that tenant only.
 #[utoipa::path(
     post, path = "/v1/root_keys", tag = "root keys", operation_id = "createRootKey",
     request_body = CreateRootKey,
@@ -58,7 +59,9 @@ pub(crate) async fn create(
     ))
 }
 
-/// Root keys that the caller may see, newest first; revoked ones too.
+/// List the root keys that the caller may see, newest first.
+///
+/// Revoked ones are in the list. Secrets are never shown again.
 #[utoipa::path(
     get, path = "/v1/root_keys", tag = "root keys", operation_id = "listRootKeys",
     responses((status = 200, description = "Root keys", body = RootKeyList)),
@@ -74,7 +77,10 @@ pub(crate) async fn list(
     Ok(respond::json(StatusCode::OK, &RootKeyList { data })?)
 }
 
-/// Revoke a root key. It is dead when the answer comes; again is 200 and changes nothing.
+/// Revoke a root key.
+///
+/// When the answer comes, it is refused everywhere. Repeating it answers 200 and changes nothing. Refused for the last
+/// root key of the instance that can create others.
 #[utoipa::path(
     delete, path = "/v1/root_keys/{id}", tag = "root keys", operation_id = "revokeRootKey",
     params(("id" = String, Path, description = "The root key", pattern = "^rk_[0-9a-f]{32}$")),
@@ -115,7 +121,7 @@ fn permissions(words: &[String]) -> Result<Permissions, Problem> {
         .collect()
 }
 
-/// A root key as it is shown.
+/// Returns a root key as the API shows it.
 fn object(root_key: &model::RootKey) -> RootKey {
     RootKey {
         id: root_key.id.to_string(),
@@ -136,7 +142,7 @@ fn object(root_key: &model::RootKey) -> RootKey {
     }
 }
 
-/// A root key with its secret, for the one answer that shows it.
+/// Returns a root key with its secret, for the one answer that shows it.
 pub(crate) fn with_secret(made: &RootKeyWithSecret) -> RootKey {
     RootKey {
         secret: Some(made.secret.expose().to_owned()),

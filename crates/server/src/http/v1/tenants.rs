@@ -21,7 +21,9 @@ use keyreeve_core::user::Status;
 use keyreeve_store::model::{self, TenantEdit};
 use keyreeve_store::version::Version;
 
-/// Make a tenant with its first root key.
+/// Create a tenant with its first root key.
+///
+/// The root key has every permission in the tenant but `tenants:write`. Refused if the slug is or was in use.
 #[utoipa::path(
     post, path = "/v1/tenants", tag = "tenants", operation_id = "createTenant",
     request_body = CreateTenant,
@@ -55,7 +57,9 @@ pub(crate) async fn create(
     Ok(versioned(respond::json(StatusCode::CREATED, &shown)?, &version))
 }
 
-/// All tenants, by slug.
+/// List all tenants, by slug.
+///
+/// Needs a root key of the instance, like every call about tenants.
 #[utoipa::path(
     get, path = "/v1/tenants", tag = "tenants", operation_id = "listTenants",
     responses((status = 200, description = "Tenants", body = TenantList)),
@@ -70,7 +74,9 @@ pub(crate) async fn list(
     Ok(respond::json(StatusCode::OK, &TenantList { data })?)
 }
 
-/// One tenant.
+/// Get a tenant.
+///
+/// 404 for a tenant that does not exist or was removed.
 #[utoipa::path(
     get, path = "/v1/tenants/{slug}", tag = "tenants", operation_id = "getTenant",
     params(("slug" = String, Path, description = "The tenant", pattern = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")),
@@ -87,9 +93,9 @@ pub(crate) async fn get(
     Ok(versioned(respond::json(StatusCode::OK, &object(&tenant))?, &version))
 }
 
-/// Rename, suspend or open a tenant.
+/// Rename, suspend or re-activate a tenant.
 ///
-/// Suspending blocks all the tenant's keys: when the answer comes, none is accepted anywhere.
+/// Suspending blocks all keys of the tenant: when the answer comes, no verifier accepts one.
 #[utoipa::path(
     patch, path = "/v1/tenants/{slug}", tag = "tenants", operation_id = "updateTenant",
     params(("slug" = String, Path, description = "The tenant", pattern = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")),
@@ -113,7 +119,9 @@ pub(crate) async fn update(
     changed(&app, &call, &slug, edit).await
 }
 
-/// Remove a tenant: all its keys and root keys end for good, and its slug is not given again. The audit log stays.
+/// Remove a tenant.
+///
+/// All its keys and root keys end for good, and its slug is never given again. The audit log keeps its entries.
 #[utoipa::path(
     delete, path = "/v1/tenants/{slug}", tag = "tenants", operation_id = "removeTenant",
     params(("slug" = String, Path, description = "The tenant", pattern = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")),
@@ -145,7 +153,7 @@ async fn changed(app: &App, call: &Call, slug: &str, edit: TenantEdit) -> Result
     })
 }
 
-/// A slug from the address. What is no slug is as unknown as a tenant that does not exist.
+/// Parses a slug of the path. A malformed slug gets the same answer as an unknown one.
 fn known(slug: &str) -> Result<Slug, Problem> {
     Slug::parse(slug).map_err(|_| Problem::new(Code::NotFound, "There is no such tenant."))
 }

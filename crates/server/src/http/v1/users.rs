@@ -1,4 +1,4 @@
-//! `/v1/users`: people with a login in the tenant.
+//! `/v1/users`: people of the tenant that can sign in.
 
 use super::api_keys::{answered, effect};
 use crate::App;
@@ -19,9 +19,10 @@ use keyreeve_core::user::{Email, PasswordDigest, Status, UserEdit};
 use keyreeve_core::{User as Person, UserId};
 use keyreeve_store::version::Version;
 
-/// Make a user. The subject of the user's keys is the id that the answer gives.
+/// Create a user.
 ///
-/// The caller's permissions must cover those of the role; the user sets a password by a link (`/v1/users/{id}/invite`).
+/// The returned id is the subject of the user's keys. The caller's permissions must cover those of the role. The user
+/// sets a password by a link (`POST /v1/users/{id}/invite`).
 #[utoipa::path(
     post, path = "/v1/users", tag = "users", operation_id = "createUser",
     request_body = CreateUser,
@@ -49,7 +50,9 @@ pub(crate) async fn create(
     ))
 }
 
-/// The tenant's users, oldest first; removed ones are not listed.
+/// List the tenant's users, oldest first.
+///
+/// Removed users are not in the list.
 #[utoipa::path(
     get, path = "/v1/users", tag = "users", operation_id = "listUsers",
     responses((status = 200, description = "Users", body = UserList)),
@@ -64,7 +67,9 @@ pub(crate) async fn list(
     Ok(respond::json(StatusCode::OK, &UserList { data })?)
 }
 
-/// One user.
+/// Get a user.
+///
+/// 404 if the tenant has no user of this id.
 #[utoipa::path(
     get, path = "/v1/users/{id}", tag = "users", operation_id = "getUser",
     params(("id" = String, Path, description = "The user", pattern = "^user_[0-9a-f]{32}$")),
@@ -85,9 +90,10 @@ pub(crate) async fn get(
 
 /// Change a user's name, role or status.
 ///
-/// To give a role, and to open a suspended user again, the caller's permissions must cover those of the role.
-/// Suspending blocks all the user's keys: when the answer comes, none is accepted anywhere, and `keys_stopped` says how many
-/// worked until then. None is made, rotated or re-activated for a suspended user. The last active admin stays one.
+/// To give a role, and to re-activate a suspended user, the caller's permissions must cover those of the role.
+/// Suspending blocks all keys of the user: when the answer comes, no verifier accepts one, and `keys_stopped` counts
+/// those that worked until then. No key is issued, rotated or re-activated for a suspended user. The last active
+/// administrator of a tenant keeps role and status.
 #[utoipa::path(
     patch, path = "/v1/users/{id}", tag = "users", operation_id = "updateUser",
     params(("id" = String, Path, description = "The user", pattern = "^user_[0-9a-f]{32}$")),
@@ -121,8 +127,10 @@ pub(crate) async fn update(
     changed(&app, &call, &id, edit).await
 }
 
-/// Remove a user. All the user's keys are blocked for good; when the answer comes, none is accepted anywhere, and
-/// `keys_stopped` says how many worked until then.
+/// Remove a user.
+///
+/// All keys of the user are blocked for good: when the answer comes, no verifier accepts one, and `keys_stopped` counts
+/// those that worked until then. The last active administrator of a tenant cannot be removed.
 #[utoipa::path(
     delete, path = "/v1/users/{id}", tag = "users", operation_id = "removeUser",
     params(("id" = String, Path, description = "The user", pattern = "^user_[0-9a-f]{32}$")),
@@ -141,9 +149,10 @@ pub(crate) async fn remove(
     changed(&app, &call, &id, edit).await
 }
 
-/// Make a link by which the user sets a password. It works once, for three days; whoever opens it is signed in as the
-/// user, so the caller's permissions must cover those of the user's role. It ends when the role changes, and a suspended
-/// user cannot use it.
+/// Create a link by which a user sets a password.
+///
+/// The link works once, within three days, and signs the user in, so the caller's permissions must cover those of the
+/// user's role. It ends when the role changes, and a suspended user cannot use it.
 #[utoipa::path(
     post, path = "/v1/users/{id}/invite", tag = "users", operation_id = "inviteUser",
     params(("id" = String, Path, description = "The user", pattern = "^user_[0-9a-f]{32}$")),
@@ -164,7 +173,7 @@ pub(crate) async fn invite(
     Ok(respond::json(StatusCode::CREATED, &invitation)?)
 }
 
-/// The digest of a password. Who may not set one is told so whatever the password is, and keeps no processor busy.
+/// Digests a password. A caller that may not set one is refused before the digest, whatever the password is.
 async fn digest(
     call: &Call,
     password: Option<Password>,
@@ -192,7 +201,7 @@ async fn changed(app: &App, call: &Call, id: &str, edit: UserEdit) -> Result<Res
     })
 }
 
-/// A user's id from the address or a header. What is no id is as unknown as an id that does not exist.
+/// Parses a user's id of the path or a header. A malformed id gets the same answer as an unknown one.
 pub(crate) fn user_id(text: &str) -> Result<UserId, Problem> {
     UserId::parse(text).map_err(|_| Problem::new(Code::NotFound, "There is no such user in this tenant."))
 }
@@ -201,7 +210,7 @@ fn role(word: &str) -> Result<Role, Problem> {
     Role::parse(word).ok_or_else(|| Problem::field("role", "must be member, admin or auditor"))
 }
 
-/// The two states that a call may ask for; removing is a verb of its own.
+/// Parses the two states that a call may set; removal is a separate call.
 pub(super) fn status(word: &str) -> Result<Status, Problem> {
     match Status::parse(word) {
         Some(status @ (Status::Active | Status::Suspended)) => Ok(status),

@@ -15,10 +15,11 @@ use keyreeve_core::access::Reach;
 use keyreeve_core::coherence::nursery::ChildId;
 use keyreeve_core::hex;
 
-/// The verifiers that are connected to this process: whose they are, how long their leases last, and what they owe.
+/// List the verifiers that are connected to this process.
 ///
-/// A tenant's root key sees that tenant's. An instance root key sees all, or with the header `Keyreeve-Tenant` that
-/// tenant's. Among several nodes each lists its own: `node` says which one answered.
+/// Each has its root key, the end of its lease, and the age of its oldest unacknowledged invalidation. A root key of a
+/// tenant sees that tenant's. One of the instance sees all, or with `Keyreeve-Tenant` that tenant's. With several
+/// nodes, each lists its own; `node` is the one that answered.
 #[utoipa::path(
     get, path = "/v1/verifiers/connected", tag = "nodes", operation_id = "listConnectedVerifiers",
     responses((status = 200, description = "The verifiers", body = ConnectedVerifiers)),
@@ -37,10 +38,10 @@ pub(crate) async fn list(
     Ok(respond::json(StatusCode::OK, &verifiers)?)
 }
 
-/// End the connection of a verifier.
+/// Close the connection of a verifier.
 ///
-/// It is sent away, and the connection is closed at the latest half a second later. It may connect again: revoke its root
-/// key to keep it away. Verifiers of other nodes are ended there: 404 here.
+/// The connection is closed within half a second. The verifier may connect again: revoke its root key to prevent that.
+/// 404 for a verifier of another node, which must be closed there.
 #[utoipa::path(
     delete, path = "/v1/verifiers/connected/{id}", tag = "nodes", operation_id = "disconnectVerifier",
     params(("id" = String, Path, description = "The verifier", pattern = "^vf_[0-9a-f]{16}_[0-9]{1,20}$")),
@@ -65,7 +66,7 @@ pub(crate) async fn disconnect(
     Ok(respond::json(StatusCode::OK, &object(&app, &ended))?)
 }
 
-/// No connection has this number.
+/// The number of no connection.
 const NO_CHILD: ChildId = 0;
 
 fn not_here(app: &App) -> Problem {
@@ -87,16 +88,16 @@ fn node(app: &App) -> AnsweringNode {
     }
 }
 
-/// The id of a connection: the process is part of it, so that ids of two nodes never meet.
+/// Returns the id of a connection. It contains the process, so that ids of two nodes differ.
 pub(crate) fn id(app: &App, child: ChildId) -> String {
     format!("vf_{}_{child}", app.process())
 }
 
-/// The connection that an id names, if it is one of this process.
+/// Returns the connection of an id, if it is one of this process.
 fn parsed(app: &App, text: &str) -> Option<ChildId> {
     let (process, number) = text.strip_prefix("vf_")?.split_once('_')?;
     let child = number.parse().ok().filter(|_| process == app.process())?;
-    // Only as it was given out: not with a sign or with zeros in front.
+    // Only in its canonical form: without a sign or leading zeros.
     (id(app, child) == text).then_some(child)
 }
 

@@ -1,4 +1,4 @@
-//! Clerk's verify: the key, or 404 whatever the reason. No SDK looks at `revoked` or `expired` in a 200 (clerk-wire,
+//! Clerk's verify: returns the key, or 404 for every denial. No SDK reads `revoked` or `expired` of a 200 (clerk-wire,
 //! section 7).
 
 use crate::App;
@@ -13,7 +13,8 @@ use keyreeve_core::access::Reach;
 use keyreeve_core::verdict::Denial;
 
 pub(super) async fn answer(app: &App, reach: &Reach, secret: &str) -> Result<Response<Body>, Problem> {
-    // What Clerk's clients get does not say whose key it is: without a name it is that of `default`.
+    // Clerk's clients do not receive the tenant of a key, so without a named tenant only keys of `default` are
+    // accepted.
     let narrowed = match reach {
         Reach::Instance => Some(Reach::Tenant(default_tenant()?)),
         Reach::Tenant(_) => None,

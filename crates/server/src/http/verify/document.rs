@@ -1,5 +1,5 @@
-//! What the published document says about verification. The routes themselves are matched before the router, so they
-//! are described here by hand.
+//! The verification operations of the published document. Their routes are matched before the router, so they are
+//! described here by hand.
 
 use keyreeve_api::keys::ApiKey;
 use keyreeve_api::problem::ErrorBody;
@@ -11,10 +11,10 @@ use utoipa::OpenApi;
 #[openapi(paths(verify, verify_batch, verify_api_key))]
 pub(crate) struct VerifyDocument;
 
-/// Is this key good, for this, now?
+/// Verify a key.
 ///
-/// The call succeeds with 200 whatever the verdict; `code` and `status` are what the relying service should pass on,
-/// `reason` is for its own log. 503: no verdict can be given now; never a guess.
+/// The call succeeds with 200 whatever the verdict is. `code` and `status` are for the relying service to pass on;
+/// `reason` is for its own log. 503 if no verdict can be given now: it is never a guess.
 #[utoipa::path(
     post, path = "/v1/verify", tag = "verify", operation_id = "verify",
     request_body = VerifyKey<'_>,
@@ -32,7 +32,9 @@ pub(crate) struct VerifyDocument;
 #[expect(dead_code, reason = "only its description is used")]
 fn verify() {}
 
-/// Up to 100 questions at once; verdicts come in their order.
+/// Verify up to 100 keys at once.
+///
+/// The verdicts are in the order of the items. 503 if at least one verdict cannot be given now.
 #[utoipa::path(
     post, path = "/v1/verify/batch", tag = "verify", operation_id = "verifyBatch",
     request_body = VerifyBatch<'_>,
@@ -50,7 +52,10 @@ fn verify() {}
 #[expect(dead_code, reason = "only its description is used")]
 fn verify_batch() {}
 
-/// Clerk's verify: the key without its secret, or 404 whatever the reason.
+/// Verify a key as Clerk's API does.
+///
+/// Returns the key without its secret, or 404 for every denial. Without `Keyreeve-Tenant`, a root key of the instance
+/// accepts keys of the tenant `default` only.
 #[utoipa::path(
     post, path = "/v1/api_keys/verify", tag = "api keys", operation_id = "verifyAPIKey",
     request_body = VerifySecret<'_>,

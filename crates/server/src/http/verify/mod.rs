@@ -1,4 +1,4 @@
-//! Verification, matched before the router: `/v1/verify`, its batch, and Clerk's verify share this one path.
+//! Verification, matched before the router: `/v1/verify`, its batch, and Clerk's verify share this path.
 
 mod clerk;
 mod document;
@@ -28,12 +28,12 @@ use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 
-/// Largest body of one question: a key is 87 bytes at most, so this is for scopes.
+/// Largest body of one request. A key has 87 bytes at most; the rest is for scopes.
 const QUESTION_BYTES_MAX: usize = 64 * 1024;
-/// Largest body of a batch of questions.
+/// Largest body of a batch.
 const BATCH_BYTES_MAX: usize = 1024 * 1024;
 
-/// The addresses that are answered here.
+/// The routes that are answered here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Route {
     One,
@@ -42,7 +42,7 @@ pub(crate) enum Route {
 }
 
 impl Route {
-    /// Which of them a request is for, if any. Other methods on these addresses go to the router, which refuses them.
+    /// Returns the route of a request, if it is one of these. The router refuses other methods on them.
     pub(crate) fn of(method: &Method, path: &str) -> Option<Self> {
         if *method != Method::POST {
             return None;
@@ -56,7 +56,7 @@ impl Route {
     }
 }
 
-/// Answers a verification that the HTTP library has read.
+/// Answers a verification that the HTTP library has parsed.
 pub(crate) async fn serve(route: Route, app: &App, peer: &Peer, request: Request<Incoming>) -> Response<Body> {
     let (parts, incoming) = request.into_parts();
     let id = request_id(app, &parts.headers);
@@ -70,7 +70,7 @@ pub(crate) async fn serve(route: Route, app: &App, peer: &Peer, request: Request
         Ok(asked) => asked,
         Err(problem) => {
             let response = respond::problem(&problem, family, &id);
-            // How a connection goes on is said in HTTP/1 alone.
+            // Only HTTP/1 has a `Connection` header (RFC 9113, section 8.2.2).
             let is_kept = parts.version == Version::HTTP_2 || body::drain(&parts.headers, incoming).await;
             return if is_kept { response } else { respond::closing(response) };
         }
@@ -109,7 +109,8 @@ fn read<'b, T: serde::Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, Problem> {
     json::parse(bytes).map_err(|error| body::refused(&error))
 }
 
-/// Who asks with which root key, and so keys of which tenants may be judged; `None` is the operator, who may ask for all.
+/// Authenticates the caller. The root key defines whose keys may be verified; `None` is the operator, who may verify
+/// all.
 pub(crate) async fn asker(app: &App, peer: &Peer, secret: Option<&str>) -> Result<Option<RootPass>, Problem> {
     let Some(secret) = secret else {
         return if peer.is_operator {
@@ -129,24 +130,24 @@ pub(crate) async fn asker(app: &App, peer: &Peer, secret: Option<&str>) -> Resul
     Err(Problem::new(Code::PermissionDenied, detail).with("permission", Permission::KeysVerify.as_str()))
 }
 
-/// Keys of which tenants a root key may have judged; the operator has none and may ask for all.
+/// Returns the reach of a root key; the operator has none and reaches all tenants.
 pub(crate) fn reach_of(pass: Option<&RootPass>) -> &Reach {
     pass.map_or(&Reach::Instance, RootPass::reach)
 }
 
-/// Whether a root key may have keys verified.
+/// Returns whether a root key may verify keys.
 pub(crate) fn may_ask(pass: &RootPass) -> bool {
     pass.permissions().allows(Permission::KeysVerify)
 }
 
-/// Whether a root key is good cannot be known now: never 401 then.
+/// The problem if the root key cannot be verified now: never a 401.
 pub(crate) fn unavailable(failure: &Failure) -> Problem {
     tracing::warn!(%failure, "a root key could not be judged");
     respond::no_verdict()
 }
 
-/// Judges the question of a body, or its batch of them, and appends the answer to `out`. However a request came in, it
-/// is decided here. Nothing is judged before the whole body is known to be sound.
+/// Decides a request or a batch, and appends the answer to `out`. Both transports end here. No item is verified before
+/// the complete body is known to be valid.
 pub(crate) async fn decide(
     route: Route,
     app: &App,
@@ -187,7 +188,7 @@ async fn batch(app: &App, reach: &Reach, body: &[u8], out: &mut Vec<u8>) -> Resu
     Ok(status)
 }
 
-/// A question whose fields are sound.
+/// A request with valid fields.
 struct Asked<'q> {
     key: &'q str,
     scopes: Vec<&'q str>,
@@ -196,7 +197,7 @@ struct Asked<'q> {
 }
 
 impl<'q> Asked<'q> {
-    /// `within` stands before the names of fields in a refusal.
+    /// Validates a request. `within` is the prefix of field names in errors.
     fn of(question: &'q VerifyKey<'_>, within: &impl fmt::Display) -> Result<Self, Problem> {
         let scopes = match &question.scopes {
             None => Vec::new(),

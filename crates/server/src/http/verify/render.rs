@@ -1,5 +1,5 @@
-//! Writes a verdict as JSON straight from the memory it was judged on. The shape is `keyreeve_api::verify::Verdict`;
-//! a test holds the two together.
+//! Writes a verdict as JSON directly from the cache entry. The shape is `keyreeve_api::verify::Verdict`; a test
+//! compares the two.
 
 use crate::http::budget;
 use keyreeve_api::limits::{LimitHeaders, LimitStanding};
@@ -9,10 +9,10 @@ use keyreeve_core::Timestamp;
 use keyreeve_core::coherence::Entry;
 use keyreeve_core::hex_digits;
 
-/// Room for a usual verdict.
+/// Capacity of a usual verdict.
 pub(super) const VERDICT_BYTES: usize = 384;
 
-/// How every good verdict begins.
+/// The beginning of every valid verdict.
 const VALID: &[u8] = b"{\"valid\":true,\"code\":\"VALID\",\"status\":200,\"reason\":\"valid\"";
 
 /// Appends one verdict.
@@ -44,7 +44,7 @@ pub(super) fn verdict(out: &mut Vec<u8>, verdict: &Verdict, now: Timestamp) {
     out.push(b'}');
 }
 
-/// What is told of the key: for a denial only which one it is.
+/// Writes the fields of the key; for a denial only its id.
 fn key(out: &mut Vec<u8>, entry: &Entry, is_valid: bool) {
     text_field(out, "tenant", entry.gate().slug().as_str());
     out.extend_from_slice(b",\"key_id\":\"");
@@ -71,7 +71,7 @@ fn key(out: &mut Vec<u8>, entry: &Entry, is_valid: bool) {
     }
 }
 
-/// How the limits stand. Keys that have some are few enough for the ordinary way of writing JSON.
+/// Writes the state of the limits. Keys with limits are few enough for serde.
 fn limits(out: &mut Vec<u8>, budget: &Budget, now: Timestamp) {
     let standings = budget.standings.iter().map(|standing| LimitStanding {
         name: standing.limit.name.to_string(),
@@ -125,7 +125,7 @@ fn escaped_field(out: &mut Vec<u8>, name: &str, value: &str) {
         out.extend_from_slice(value.as_bytes());
         out.push(b'"');
     } else {
-        // Rare: quotation marks in a name. Writing a string to a vector cannot fail.
+        // Rare: a name with quotation marks. Writing a string to a vector cannot fail.
         let _written = serde_json::to_writer(out, value);
     }
 }

@@ -2,7 +2,7 @@ use super::*;
 use std::io::ErrorKind;
 use std::sync::mpsc;
 
-/// A stream whose writes each wait for their outcome.
+/// A stream whose writes wait for a prepared result.
 struct Steps {
     outcomes: mpsc::Receiver<Result<usize, ErrorKind>>,
     written: Arc<Mutex<Vec<u8>>>,
@@ -49,13 +49,13 @@ impl Stage {
         }
     }
 
-    /// The next write comes to this; a count of bytes, or an error.
+    /// Sets the result of the next write: a count of bytes, or an error.
     fn answer(&self, outcome: Result<usize, ErrorKind>) {
         self.asked.recv().unwrap();
         self.outcomes.send(outcome).unwrap();
     }
 
-    /// What was written, with the time of a notice left out.
+    /// Returns what was written, without the time of a notice.
     fn text(&self) -> String {
         let written = self.written.lock().unwrap();
         let text = String::from_utf8_lossy(&written);

@@ -14,6 +14,9 @@ use keyreeve_api::keys::{BATCH_MAX, CreateBatch, CreatedBatch};
 use keyreeve_api::problem::ErrorBody;
 
 /// Issue up to 1 000 keys in one transaction, all or none.
+///
+/// One item that is refused refuses all; `meta.item` has its index, from 0. The secrets are in this answer and in no
+/// other. With an `Idempotency-Key`, a retry whose secrets were never presented gets new ones.
 #[utoipa::path(
     post, path = "/v1/api_keys/batch", tag = "api keys", operation_id = "createAPIKeys",
     request_body = CreateBatch,

@@ -1,4 +1,4 @@
-//! `POST /v1/api_keys`: issue a key. The secret is in this answer and in no other.
+//! `POST /v1/api_keys`: issues a key. The secret is in this answer and in no other.
 
 use super::{effect, with_secret};
 use crate::App;
@@ -20,7 +20,8 @@ use std::fmt;
 /// Issue a key.
 ///
 /// The secret is in this answer and in no other. With an `Idempotency-Key`, a retry whose secret was never presented
-/// gets a fresh one in place of the lost one; if it was presented, the answer is 409 `ALREADY_COMPLETED`.
+/// gets a new one in place of the lost one; if it was presented, the answer is 409 `ALREADY_COMPLETED`. Refused at the
+/// subject's key limit, for a suspended owner, and for values that the tenant's policy forbids.
 #[utoipa::path(
     post, path = "/v1/api_keys", tag = "api keys", operation_id = "createAPIKey",
     request_body = CreateKey,
@@ -49,9 +50,9 @@ pub(crate) async fn handler(
     })
 }
 
-/// A field of a wish, as a refusal names it.
+/// A field of a request, as an error names it.
 struct Field {
-    /// The place of the wish in a batch.
+    /// The index in a batch.
     item: Option<usize>,
     name: &'static str,
 }
@@ -65,7 +66,7 @@ impl fmt::Display for Field {
     }
 }
 
-/// Checks a wish, which may be one of several.
+/// Validates a request, which may be one of a batch.
 pub(super) fn command(wish: CreateKey, item: Option<usize>) -> Result<IssueCommand, Problem> {
     let at = |name| Field { item, name };
     Ok(IssueCommand {

@@ -1,4 +1,4 @@
-//! `DELETE /v1/api_keys/{id}`: destroy a key's record.
+//! `DELETE /v1/api_keys/{id}`: deletes a key's record.
 
 use super::{answered, effect};
 use crate::App;
@@ -9,9 +9,10 @@ use axum::extract::{Path, RawQuery, State};
 use axum::response::Response;
 use keyreeve_api::keys::DeletedKey;
 
-/// Destroy a key's record.
+/// Delete a key's record.
 ///
-/// The secret is dead when the answer comes, and its value is never issued again. The audit log stays.
+/// Allowed in every state. When the answer comes, the secret is refused everywhere; it is never issued again. The audit
+/// log keeps its entries.
 #[utoipa::path(
     delete, path = "/v1/api_keys/{id}", tag = "api keys", operation_id = "deleteApiKey",
     params(

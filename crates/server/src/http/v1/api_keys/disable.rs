@@ -1,4 +1,4 @@
-//! `POST /v1/api_keys/{id}/disable`: put a hold on a key.
+//! `POST /v1/api_keys/{id}/disable`: disables a key.
 
 use super::changed;
 use crate::App;
@@ -9,7 +9,11 @@ use axum::response::Response;
 use keyreeve_api::keys::{ApiKey, HoldKey};
 use keyreeve_api::problem::ErrorBody;
 
-/// Put a hold on a key. It is not accepted any more when the answer comes, and can come back.
+/// Disable a key.
+///
+/// When the answer comes, no verifier accepts the key. It can be re-activated; where the policy has
+/// `reactivate.sticky`, only an administrator can re-activate what an administrator disabled. Repeating it succeeds and
+/// changes nothing. Refused if the key is revoked.
 #[utoipa::path(
     post, path = "/v1/api_keys/{id}/disable", tag = "api keys", operation_id = "disableApiKey",
     params(("id" = String, Path, description = "The key", pattern = "^ak_[0-9a-f]{32}$")),

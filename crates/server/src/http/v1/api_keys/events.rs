@@ -1,4 +1,4 @@
-//! `GET /v1/api_keys/{id}/events`: a key's life line.
+//! `GET /v1/api_keys/{id}/events`: the audit entries of a key.
 
 use crate::App;
 use crate::http::answer::Rejected;
@@ -10,7 +10,9 @@ use axum::response::Response;
 use hyper::StatusCode;
 use keyreeve_api::audit::AuditList;
 
-/// A key's life line: everything that was done to it, oldest first. Also of a key that is erased.
+/// List the events of a key, oldest first.
+///
+/// The entries of the audit log about this key. They remain after the key is deleted.
 #[utoipa::path(
     get, path = "/v1/api_keys/{id}/events", tag = "api keys", operation_id = "listApiKeyEvents",
     params(("id" = String, Path, description = "The key", pattern = "^ak_[0-9a-f]{32}$")),

@@ -1,4 +1,4 @@
-//! `POST /v1/api_keys/{id}/finalize`: make a revocation that can still be undone final now.
+//! `POST /v1/api_keys/{id}/finalize`: makes a revocation final that could still be undone.
 
 use super::{changed, revoke};
 use crate::App;
@@ -8,9 +8,10 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use keyreeve_api::keys::{ApiKey, RevokeKey};
 
-/// Make a revocation that can still be undone final now.
+/// Finalize a revocation that can still be undone.
 ///
-/// A verb of its own, so that repeating *revoke* never shortens the time in which it can be undone.
+/// A separate verb, so that repeating *revoke* never shortens the time in which it can be undone. Refused for a key
+/// that is not being revoked; repeating it succeeds and changes nothing.
 #[utoipa::path(
     post, path = "/v1/api_keys/{id}/finalize", tag = "api keys", operation_id = "finalizeApiKey",
     params(("id" = String, Path, description = "The key", pattern = "^ak_[0-9a-f]{32}$")),

@@ -1,4 +1,4 @@
-//! `GET /v1/api_keys/{id}`: one key.
+//! `GET /v1/api_keys/{id}`: returns a key.
 
 use super::{REVOKING, object};
 use crate::App;
@@ -12,9 +12,10 @@ use hyper::StatusCode;
 use keyreeve_api::keys::ApiKey;
 use keyreeve_store::version::Version;
 
-/// One key.
+/// Get a key.
 ///
-/// Its state is `revoking` while a verifier may not have heard yet that it was disabled or revoked.
+/// Its state is `revoking` while a verifier may not yet know that it was disabled or revoked. 404 if the tenant has no
+/// key of this id.
 #[utoipa::path(
     get, path = "/v1/api_keys/{id}", tag = "api keys", operation_id = "getApiKey",
     params(("id" = String, Path, description = "The key", pattern = "^ak_[0-9a-f]{32}$")),

@@ -1,4 +1,4 @@
-//! `GET /v1/api_keys/{id}/limits`: how the limits of a key stand; `POST …/limits/reset`: set them back.
+//! `GET /v1/api_keys/{id}/limits`: the state of a key's limits; `POST …/limits/reset`: resets them.
 
 use super::changed;
 use crate::App;
@@ -12,7 +12,9 @@ use keyreeve_api::keys::ApiKey;
 use keyreeve_api::limits::{KeyLimitUse, KeyLimits};
 use keyreeve_core::limits::{Bound, Count, Standing};
 
-/// How the limits of a key stand. Needs no secret, and uses nothing.
+/// Get the state of a key's limits.
+///
+/// Needs no secret and uses nothing up. 503 if the counters cannot be read now.
 #[utoipa::path(
     get, path = "/v1/api_keys/{id}/limits", tag = "api keys", operation_id = "getApiKeyLimits",
     params(("id" = String, Path, description = "The key", pattern = "^ak_[0-9a-f]{32}$")),
@@ -41,7 +43,10 @@ fn one(standing: &Standing) -> KeyLimitUse {
     }
 }
 
-/// Set back what the limits of a key have counted, on all nodes when the answer comes: all of each is left again.
+/// Reset the counters of a key's limits.
+///
+/// When the answer comes, each limit is fully available on all nodes. Members cannot reset the limits of their own
+/// keys.
 #[utoipa::path(
     post, path = "/v1/api_keys/{id}/limits/reset", tag = "api keys", operation_id = "resetApiKeyLimits",
     params(("id" = String, Path, description = "The key", pattern = "^ak_[0-9a-f]{32}$")),

@@ -1,4 +1,4 @@
-//! `GET /v1/api_keys`: keys of the tenant, newest first.
+//! `GET /v1/api_keys`: lists keys of the tenant, newest first.
 
 use super::object;
 use crate::App;
@@ -19,11 +19,11 @@ use keyreeve_store::model::PageStart;
 
 /// Most keys on one page.
 const LIMIT_MAX: u64 = 100;
-/// Keys on a page when nothing is said.
+/// Keys on a page by default.
 const LIMIT_DEFAULT: u64 = 10;
-/// Longest look ahead, as for any wished expiry: 100 years.
+/// Largest `expiring_within`, equal to the longest expiry: 100 years.
 const SECONDS_MAX: u64 = 3_155_760_000;
-/// Largest offset; beyond it a cursor is the way to go on.
+/// Largest offset. Beyond it, use a cursor.
 const OFFSET_MAX: u64 = 1_000_000_000;
 const KNOWN: [&str; 10] = [
     "expiring_within",
@@ -38,9 +38,10 @@ const KNOWN: [&str; 10] = [
     "cursor",
 ];
 
-/// Keys of the tenant, newest first.
+/// List keys of the tenant, newest first.
 ///
-/// What is shown when neither `state` nor `include_invalid` is given is the policy's: usable keys, or all.
+/// Without `state` and `include_invalid`, the tenant's policy decides between usable keys and all. Filters that no key
+/// can match are refused.
 #[utoipa::path(
     get, path = "/v1/api_keys", tag = "api keys", operation_id = "getApiKeys",
     params(
@@ -106,7 +107,7 @@ fn listing(parameters: &Parameters<'_>) -> Result<Listing, Problem> {
     })
 }
 
-/// Refuses filters that no key can pass: whoever sends them means something else.
+/// Refuses filters that no key can match: they are a mistake of the caller.
 fn contradictions(parameters: &Parameters<'_>) -> Result<(), Problem> {
     let state = parameters.standing("state")?;
     let is_invalid = matches!(state, Some(Standing::Revoked | Standing::Expired));

@@ -1,4 +1,4 @@
-//! `/v1/api_keys`: one file an endpoint. Clerk's wire, and what is ours beyond it.
+//! `/v1/api_keys`: one file per endpoint. Clerk's wire format, and Keyreeve's additions.
 
 pub(crate) mod batch;
 pub(crate) mod create;

@@ -17,7 +17,7 @@ use keyreeve_core::limits::{Bound, Count, Limit};
 use keyreeve_store::model::{Done, KeyRecord};
 use keyreeve_store::version::Version;
 
-/// A key as it is shown at `now`.
+/// Returns a key as the API shows it at `now`.
 pub(crate) fn object(record: &KeyRecord, now: Timestamp) -> ApiKey {
     let key = &record.key;
     let state = state_of(&key.state);
@@ -59,7 +59,7 @@ pub(crate) fn object(record: &KeyRecord, now: Timestamp) -> ApiKey {
     }
 }
 
-/// A limit as it is shown, and as it could be wished again.
+/// Returns a limit in the form in which it is also requested.
 pub(crate) fn limit(limit: &Limit) -> KeyLimit {
     let wish = KeyLimit {
         name: limit.name.to_string(),
@@ -85,7 +85,7 @@ pub(crate) fn limit(limit: &Limit) -> KeyLimit {
     }
 }
 
-/// What the stored state contributes to the object.
+/// The fields of the object that come from the stored state.
 #[derive(Default)]
 struct StateFields {
     disabled_at: Option<i64>,
@@ -112,7 +112,7 @@ fn state_of(state: &State) -> StateFields {
     }
 }
 
-/// A key with its new secret, for the one answer that shows it.
+/// Returns a key with its new secret, for the one answer that shows it.
 pub(crate) fn with_secret(key: &KeyWithSecret, now: Timestamp) -> ApiKey {
     ApiKey {
         secret: Some(key.secret.expose().to_owned()),
@@ -120,7 +120,7 @@ pub(crate) fn with_secret(key: &KeyWithSecret, now: Timestamp) -> ApiKey {
     }
 }
 
-/// How far a change has got.
+/// Returns the propagation of a change.
 pub(crate) fn effect(effect: &keyreeve_authority::Effect) -> Effect {
     Effect {
         revision: effect.revision,
@@ -131,7 +131,7 @@ pub(crate) fn effect(effect: &keyreeve_authority::Effect) -> Effect {
     }
 }
 
-/// The answer to a change of one key.
+/// Answers a change of one key.
 pub(crate) fn changed(app: &App, change: &ChangedKey) -> Result<Response, Rejected> {
     let shown = object(&change.record, app.authority().now());
     let is_ending = matches!(change.record.key.state, State::Revoked(_) | State::Disabled(_));
@@ -154,10 +154,10 @@ pub(crate) fn changed(app: &App, change: &ChangedKey) -> Result<Response, Reject
     })
 }
 
-/// A state that is committed and on its way to every verifier.
+/// The state of a key whose end is committed and not yet known to every verifier.
 pub(crate) const REVOKING: &str = "revoking";
 
-/// The answer to any change: 200 if it is effective everywhere; 202 and where to ask, if the caller would not wait.
+/// Answers a change: 200 if it is effective everywhere, else 202 with the operation, for callers that do not wait.
 pub(crate) fn answered(
     app: &App,
     effect: &keyreeve_authority::Effect,

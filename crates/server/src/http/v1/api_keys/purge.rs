@@ -1,4 +1,4 @@
-//! `POST /v1/api_keys/purge`: destroy the records of keys that were revoked, or expired, long ago.
+//! `POST /v1/api_keys/purge`: deletes the records of keys that were revoked, or expired, long ago.
 
 use crate::App;
 use crate::http::answer::Rejected;
@@ -13,12 +13,13 @@ use keyreeve_api::seconds::Whole;
 use keyreeve_authority::keys::PurgeCommand;
 use keyreeve_core::Timestamp;
 
-/// Latest time that can be asked for, in Unix ms.
+/// Latest time that is accepted, in Unix ms.
 const TIME_MAX: i64 = 253_402_300_799_999;
 
-/// Destroy the records of keys that were revoked, or that expired, before a time.
+/// Delete the records of keys that were revoked, or that expired, before a time.
 ///
-/// At most 1 000 at a time; the answer says whether there are more. Their secrets stay dead, the audit log stays.
+/// Deletes at most 1 000 records; `has_more` is true if there are more. Disabled keys are kept. The secrets remain
+/// refused, and the audit log keeps its entries.
 #[utoipa::path(
     post, path = "/v1/api_keys/purge", tag = "api keys", operation_id = "purgeApiKeys",
     request_body = PurgeKeys,
@@ -45,7 +46,7 @@ pub(crate) async fn handler(
     Ok(respond::json(StatusCode::OK, &PurgedKeys { purged, has_more })?)
 }
 
-/// A time from a body.
+/// Parses a time of a body.
 pub(super) fn time(field: &'static str, millis: Whole) -> Result<Timestamp, Problem> {
     let millis = i64::try_from(millis.0).ok().filter(|millis| *millis <= TIME_MAX);
     let what = "must be Unix ms, at most the end of the year 9999";

@@ -1,4 +1,4 @@
-//! `POST /v1/api_keys/{id}/reactivate`: a disabled key works again, with the same secret.
+//! `POST /v1/api_keys/{id}/reactivate`: re-activates a disabled key with the same secret.
 
 use super::changed;
 use crate::App;
@@ -11,7 +11,9 @@ use keyreeve_api::problem::ErrorBody;
 
 /// Re-activate a disabled key.
 ///
-/// The same secret works again as soon as the call returns.
+/// The same secret is accepted again when the call returns. It also undoes a revocation that can still be undone.
+/// Refused if the key is revoked, or if an administrator disabled it and the policy reserves re-activation to
+/// administrators.
 #[utoipa::path(
     post, path = "/v1/api_keys/{id}/reactivate", tag = "api keys", operation_id = "reactivateApiKey",
     params(("id" = String, Path, description = "The key", pattern = "^ak_[0-9a-f]{32}$")),

@@ -1,4 +1,4 @@
-//! `POST /v1/api_keys/{id}/revoke`: end a key, as the tenant's policy says.
+//! `POST /v1/api_keys/{id}/revoke`: revokes a key, as the tenant's policy defines it.
 
 use super::changed;
 use crate::App;
@@ -10,10 +10,10 @@ use keyreeve_api::Problem;
 use keyreeve_api::keys::{ApiKey, RevokeKey};
 use keyreeve_authority::keys::RevokeCommand;
 
-/// End a key, as the tenant's policy says.
+/// Revoke a key, as the tenant's policy defines it.
 ///
-/// When the answer comes, no verifier anywhere accepts the key. Again is 200 and changes nothing: the first reason and
-/// time stay.
+/// When the answer comes, no verifier accepts the key. Repeating it answers 200 and changes nothing: the first reason
+/// and time remain. Refused without a reason where the policy requires one.
 #[utoipa::path(
     post, path = "/v1/api_keys/{id}/revoke", tag = "api keys", operation_id = "revokeApiKey",
     params(("id" = String, Path, description = "The key", pattern = "^ak_[0-9a-f]{32}$")),
@@ -33,7 +33,7 @@ pub(crate) async fn handler(
     changed(&app, &change)
 }
 
-/// Checks a wish.
+/// Validates a request.
 pub(crate) fn command(wish: RevokeKey) -> Result<RevokeCommand, Problem> {
     Ok(RevokeCommand {
         code: call::reason_code("reason_code", wish.reason_code.as_deref())?,

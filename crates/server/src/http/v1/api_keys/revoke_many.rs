@@ -1,4 +1,4 @@
-//! `POST /v1/api_keys/revoke_many`: revoke every key that a filter lets through.
+//! `POST /v1/api_keys/revoke_many`: revokes every key that a filter matches.
 
 use super::purge::time;
 use super::{answered, effect};
@@ -13,13 +13,13 @@ use keyreeve_authority::keys::{RevokeCommand, Selection};
 use keyreeve_core::KeyId;
 use std::collections::BTreeSet;
 
-/// Most keys that a call names one by one.
+/// Most keys that a call names by id.
 const IDS_MAX: usize = 1_000;
 
-/// Revoke every key that a filter lets through.
+/// Revoke every key that a filter matches.
 ///
-/// Each key ends as the tenant's policy says, with an entry of its own in the audit log. When the answer comes, no
-/// verifier anywhere accepts any of them.
+/// Each key ends as the tenant's policy defines it, with its own entry in the audit log. When the answer comes, no
+/// verifier accepts any of them. Refused without a filter, unless `all` is true.
 #[utoipa::path(
     post, path = "/v1/api_keys/revoke_many", tag = "api keys", operation_id = "revokeManyApiKeys",
     request_body = RevokeMany,
@@ -71,7 +71,7 @@ fn selection(filter: RevokeFilter) -> Result<Selection, Problem> {
         return Err(Problem::field("filter.ids", "must be 1000 ids at most"));
     }
     let subject = |text: String| call::new_subject("filter.subject", &text);
-    // What is no id is as unknown as an id that does not exist.
+    // A malformed id counts as not found, like an unknown one.
     let ids = |ids: Vec<String>| ids.iter().filter_map(|id| KeyId::parse(id).ok()).collect();
     Ok(Selection {
         subject: filter.subject.map(subject).transpose()?,

@@ -1,4 +1,4 @@
-//! `POST /v1/api_keys/{id}/rotate`: the same key, a new secret.
+//! `POST /v1/api_keys/{id}/rotate`: gives a key a new secret.
 
 use super::{answered, effect, with_secret};
 use crate::App;
@@ -14,10 +14,11 @@ use keyreeve_authority::keys::RotateCommand;
 use keyreeve_core::policy::OverlapWish;
 use keyreeve_store::version::Version;
 
-/// The same key, a new secret: old-dead and new-alive are one step.
+/// Rotate a key: give it a new secret under the same id.
 ///
-/// Works at the key limit and does not touch it. The secret is in this answer and in no other. With an
-/// `Idempotency-Key`, a retry whose secret was never presented gets a fresh one in place of the lost one.
+/// The old secret ends, or begins its overlap, in the same step. Allowed at the key limit. The secret is in this answer
+/// and in no other. With an `Idempotency-Key`, a retry whose secret was never presented gets a new one in place of the
+/// lost one. Refused if the key is disabled or revoked, and if it has expired and no new expiry is given.
 #[utoipa::path(
     post, path = "/v1/api_keys/{id}/rotate", tag = "api keys", operation_id = "rotateApiKey",
     params(("id" = String, Path, description = "The key", pattern = "^ak_[0-9a-f]{32}$")),

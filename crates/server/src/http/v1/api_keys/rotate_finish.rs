@@ -1,4 +1,4 @@
-//! `POST /v1/api_keys/{id}/rotate/finish`: end the overlap of a rotation now.
+//! `POST /v1/api_keys/{id}/rotate/finish`: ends the overlap of a rotation now.
 
 use super::changed;
 use crate::App;
@@ -8,7 +8,9 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use keyreeve_api::keys::ApiKey;
 
-/// End the overlap of a rotation now: the secret before it is dead when the answer comes.
+/// End the overlap of a rotation now.
+///
+/// When the answer comes, no verifier accepts the retiring secret. Succeeds without a change if there is no overlap.
 #[utoipa::path(
     post, path = "/v1/api_keys/{id}/rotate/finish", tag = "api keys", operation_id = "finishRotation",
     params(("id" = String, Path, description = "The key", pattern = "^ak_[0-9a-f]{32}$")),

@@ -1,4 +1,5 @@
-//! `GET /v1/api_keys/{id}/secret`: always 404. Clerk has this route; we keep only a digest (clerk-wire, section 8).
+//! `GET /v1/api_keys/{id}/secret`: always 404. Clerk has this route; Keyreeve stores only a digest (clerk-wire, section
+//! 8).
 
 use crate::App;
 use crate::http::answer::Rejected;
@@ -8,7 +9,9 @@ use axum::response::Response;
 use keyreeve_api::problem::ErrorBody;
 use keyreeve_api::{Code, Problem};
 
-/// Always 404: only a digest of the secret is kept. Rotate the key instead.
+/// Always 404: only a digest of the secret is stored.
+///
+/// Rotate the key to get a new secret. The route exists because Clerk's API has it.
 #[utoipa::path(
     get, path = "/v1/api_keys/{id}/secret", tag = "api keys", operation_id = "getApiKeySecret",
     params(("id" = String, Path, description = "The key", pattern = "^ak_[0-9a-f]{32}$")),

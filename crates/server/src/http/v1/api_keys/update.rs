@@ -1,4 +1,4 @@
-//! `PATCH /v1/api_keys/{id}`: change what is written about a key.
+//! `PATCH /v1/api_keys/{id}`: changes the fields of a key.
 
 use super::changed;
 use crate::App;
@@ -12,10 +12,10 @@ use keyreeve_api::keys::{ApiKey, UpdateKey};
 use keyreeve_api::problem::ErrorBody;
 use keyreeve_core::lifecycle::Edit;
 
-/// Change what is written about a key. What is left out stays as it is.
+/// Change the fields of a key; omitted fields remain unchanged.
 ///
-/// Never brings a key back by the way: a revoked key keeps its expiry, an expired one is renewed only where the policy
-/// says so. A key does not move to another owner.
+/// Never makes an ended key work again as a side effect: a revoked key keeps its expiry, and an expired one is renewed
+/// only where the policy allows it. The owner of a key cannot be changed.
 #[utoipa::path(
     patch, path = "/v1/api_keys/{id}", tag = "api keys", operation_id = "updateApiKey",
     params(("id" = String, Path, description = "The key", pattern = "^ak_[0-9a-f]{32}$")),

@@ -1,4 +1,4 @@
-//! `GET /v1/api_keys/{id}/usage`: what was counted for a key.
+//! `GET /v1/api_keys/{id}/usage`: the counters of a key.
 
 use crate::App;
 use crate::http::answer::Rejected;
@@ -16,9 +16,9 @@ const HOURS_MAX: u64 = 90 * 24;
 const HOURS_DEFAULT: u64 = 24;
 const HOUR_MS: i64 = 3_600_000;
 
-/// How often a key was verified and what that cost, by hour and outcome, oldest first. Counts are kept for 90 days.
+/// Get the verifications of a key and their cost, by hour and outcome, oldest first.
 ///
-/// `valid_retiring` counts calls that were still made with the secret before the last rotation.
+/// Counts are kept for 90 days. `valid_retiring` counts uses of the secret from before the last rotation.
 #[utoipa::path(
     get, path = "/v1/api_keys/{id}/usage", tag = "api keys", operation_id = "getApiKeyUsage",
     params(

@@ -1,4 +1,4 @@
-//! `POST /v1/leaks/github`: what GitHub's secret scanning found, in the form of its partner programme.
+//! `POST /v1/leaks/github`: findings of GitHub's secret scanning, in the form of its partner programme.
 
 use super::place::{Found, is_source, sound_url};
 use crate::App;
@@ -20,10 +20,10 @@ const MATCHES_MAX: usize = 10_000;
 /// Longest name of a kind of secret.
 const KIND_BYTES_MAX: usize = 256;
 
-/// Take what GitHub's secret scanning found.
+/// Receive findings of GitHub's secret scanning.
 ///
-/// The message is signed by GitHub (ECDSA P-256 with SHA-256 over the body, byte for byte); nothing else is taken. The
-/// answer says of each match whether a key has or had that secret.
+/// The message must be signed by GitHub (ECDSA P-256 with SHA-256 over the exact body); others are refused with 403.
+/// The answer has for each match whether a key has or had that secret.
 #[utoipa::path(
     post, path = "/v1/leaks/github", tag = "leaks", operation_id = "reportGithubLeaks",
     params(("Github-Public-Key-Identifier" = String, Header, description = "Which of GitHub's keys signed", pattern = "^[A-Za-z0-9]{1,128}$"),
@@ -46,7 +46,7 @@ pub(crate) async fn report(State(app): State<App>, request: Request) -> Result<R
     let _turn = app.intake().turn(info.peer.address).await?;
     if let Err(problem) = keys.check(&parts.headers, bytes, app.authority().moment()).await {
         app.authority().refuse_leaks(LeakSource::GitHub);
-        // Only what GitHub has not signed counts: a report of theirs is taken whatever came from this address before.
+        // Only unsigned messages count: a report by GitHub is accepted whatever this address sent before.
         app.intake().leaks.allow(info.peer.address)?;
         return Err(problem.into());
     }

@@ -1,4 +1,4 @@
-//! `/v1/leaks`: secrets that were found where they must not be. Possession is enough, and the answer says nothing.
+//! `/v1/leaks`: reports of leaked secrets. The secret is the only credential, and the answer reveals nothing.
 
 pub(crate) mod github;
 mod place;
@@ -20,16 +20,17 @@ use keyreeve_api::{Problem, json};
 use keyreeve_authority::leaks::{LeakReport, LeakSource};
 use place::{Found, is_source, sound_url};
 
-/// Largest report: a hundred secrets with an address and a note each.
+/// Largest report: a hundred secrets, each with a URL and a note.
 const REPORT_BYTES_MAX: usize = 1024 * 1024;
-/// Most characters of a note: with the address it fits into the reason of a revocation.
+/// Most characters of a note. With the URL it fits into the reason of a revocation.
 const NOTE_CHARS_MAX: usize = 1_000;
 
-/// Report secrets that were found where they must not be.
+/// Report leaked secrets.
 ///
-/// No other credential is needed. The answer is the same whatever was in the report: whether there is such a key is told
-/// to nobody. What becomes of a key that there is says its tenant's policy (`leaks.action`): it is revoked for good, put
-/// on hold until an administrator lifts it, or only written down. It is effective everywhere when the answer comes.
+/// No other credential is needed. The answer is the same whatever the report contains, so that it does not reveal which
+/// secrets exist. The tenant's policy (`leaks.action`) decides about a key that has the secret: it is revoked for good,
+/// disabled until an administrator re-activates it, or the report is only recorded. The action is effective everywhere
+/// when the answer comes. 429 if the address sent too many reports without a known secret.
 #[utoipa::path(
     post, path = "/v1/leaks", tag = "leaks", operation_id = "reportLeaks",
     request_body = ReportLeaks,
@@ -56,7 +57,7 @@ pub(crate) async fn report(State(app): State<App>, request: Request) -> Result<R
     let _turn = app.intake().turn(info.peer.address).await?;
     let known = app.authority().report_leaks(&from, LeakSource::Api, &reports).await?;
     if !known.contains(&true) {
-        // Only junk counts: what somebody has is reported whatever came from this address before.
+        // Only reports without a known secret count: a known one is accepted whatever this address sent before.
         app.intake().leaks.allow(info.peer.address)?;
     }
     Ok(respond::json(StatusCode::ACCEPTED, &LeaksAccepted { accepted: true })?)
@@ -68,7 +69,7 @@ fn readable(parts: &Parts, bytes: &[u8]) -> Result<Vec<Item>, Problem> {
     items(wish)
 }
 
-/// A report whose fields are sound.
+/// A report with valid fields.
 struct Item {
     secret: String,
     found: Found,

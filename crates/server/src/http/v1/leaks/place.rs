@@ -1,17 +1,18 @@
-//! Where a secret was found, in words that can be kept: without credentials, and above all without the secret.
+//! Describes where a secret was found, in a text that can be stored: without credentials, and above all without the
+//! secret.
 
 use hyper::Uri;
 use keyreeve_api::leaks::URL_CHARS_MAX;
 use keyreeve_core::key::{MARKER, redacted};
 
-/// Most characters of what is written down; it also becomes the reason of a revocation.
+/// Most characters of the text. It also becomes the reason of a revocation.
 const FOUND_CHARS_MAX: usize = 2_000;
-/// Most bytes of an anchor in an address, such as `L10-L20`.
+/// Longest fragment of a URL in bytes, such as `L10-L20`.
 const ANCHOR_BYTES_MAX: usize = 64;
-/// What stands for something that is not kept.
+/// Replaces what is not stored.
 const HIDDEN: &str = "…";
 
-/// Who found a secret and where.
+/// The source of a report, and where it found the secret.
 pub(super) struct Found {
     pub(super) by: String,
     pub(super) url: Option<String>,
@@ -19,14 +20,14 @@ pub(super) struct Found {
 }
 
 impl Found {
-    /// In words, without anything that looks like a key, and without the random part of this secret.
+    /// Returns the text without anything that looks like a key, and without the random part of this secret.
     pub(super) fn without(&self, secret: &str) -> Box<str> {
         let at = self.url.as_ref().map_or(String::new(), |url| format!(" at {url}"));
         let note = self.note.as_ref().map_or(String::new(), |note| format!(": {note}"));
         let mut text = format!("found by {}{at}{note}", self.by);
         if let Some((_, payload)) = secret.rsplit_once(MARKER).filter(|(_, payload)| !payload.is_empty()) {
             text = text.replace(payload, HIDDEN);
-            // The checksum alone is no secret; the rest is, also without it.
+            // The checksum alone is not secret. The random part is, also without the checksum.
             if let Some((random, _)) = payload.split_at_checked(payload.len().saturating_sub(6))
                 && random.len() > 8
             {
@@ -37,7 +38,7 @@ impl Found {
     }
 }
 
-/// Whether a text can be what found a secret.
+/// Returns whether a text can be the name of a source.
 pub(super) fn is_source(text: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     (1..=64).contains(&text.len())
@@ -45,7 +46,7 @@ pub(super) fn is_source(text: &str) -> bool {
         && text.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric())
 }
 
-/// An address without user, password and query, any of which may be a credential; `None` if it is no address of a page.
+/// Returns a URL without user, password and query, which may be credentials; `None` if it is no `http` or `https` URL.
 pub(super) fn sound_url(text: &str) -> Option<String> {
     let text = text.trim();
     if text.chars().count() > URL_CHARS_MAX {

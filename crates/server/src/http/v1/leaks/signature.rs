@@ -1,7 +1,7 @@
-//! GitHub's signature under a message, and the keys it is checked with.
+//! Verifies GitHub's signature of a message, and fetches the public keys for it.
 //!
-//! The keys are fetched from one address that the operator sets, without following redirects, and only when a message
-//! asks for one that is not known: at most once a minute, whoever sends messages (OWASP ASVS 13.2.4).
+//! The keys come from one URL that the operator sets, without following redirects, and only when a message names an
+//! unknown key or the list is stale: at most once a minute, whatever messages arrive (OWASP ASVS 13.2.4).
 
 use crate::settings::GitHubKeySource;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
@@ -26,15 +26,15 @@ const SIGNATURE: &str = "github-public-key-signature";
 /// Longest identifier of a key, and longest signature.
 const IDENTIFIER_BYTES_MAX: usize = 128;
 const SIGNATURE_BYTES_MAX: usize = 256;
-/// How a signature in DER begins.
+/// First byte of a signature in DER.
 const DER_SEQUENCE: u8 = 0x30;
-/// How often the keys are asked for at most, in ms, and how old they may be before they are asked for again.
+/// Shortest time between two fetches, and the age after which the list is fetched again, in ms.
 const ASKED_MS: u64 = 60_000;
 const FRESH_MS: u64 = 3_600_000;
-/// How long the answer may take, and how much may come.
+/// Time limit and largest size of the list.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
 const LIST_BYTES_MAX: usize = 256 * 1024;
-/// Most keys that are remembered.
+/// Most keys that are stored.
 const KEYS_MAX: usize = 100;
 
 /// GitHub's public keys.
@@ -44,7 +44,7 @@ pub(crate) struct GitHubKeys {
     known: Mutex<Known>,
 }
 
-/// What is known of them: by identifier, in DER.
+/// The stored list: keys in DER by identifier.
 #[derive(Debug, Default)]
 struct Known {
     keys: HashMap<String, Vec<u8>>,
@@ -64,7 +64,7 @@ struct ListedKey {
     key: String,
 }
 
-/// Why the keys could not be had.
+/// Why the list could not be read.
 #[derive(Debug, Error)]
 enum NoKeys {
     #[error("{0}")]
@@ -87,7 +87,7 @@ impl GitHubKeys {
         }
     }
 
-    /// Refuses a message that GitHub did not sign just so.
+    /// Refuses a message that GitHub did not sign exactly as it arrived.
     pub(super) async fn check(&self, headers: &HeaderMap, body: &[u8], now: Moment) -> Result<(), Problem> {
         if self.source == GitHubKeySource::Off {
             let detail = "This server takes no reports of GitHub: the setting leaks.github_keys is off.";
@@ -95,7 +95,7 @@ impl GitHubKeys {
         }
         let identifier = one(headers, IDENTIFIER, IDENTIFIER_BYTES_MAX)?;
         let signature = one(headers, SIGNATURE, SIGNATURE_BYTES_MAX)?;
-        // What is no signature at all must not make anybody ask for keys.
+        // A malformed signature must not cause a fetch.
         let signature = STANDARD
             .decode(signature)
             .ok()
@@ -106,7 +106,7 @@ impl GitHubKeys {
         key.verify(body, &signature).map_err(|_| not_signed())
     }
 
-    /// The key with an identifier. One message after the other asks, so that the list is fetched once.
+    /// Returns the key of an identifier. The lock is held during a fetch, so that concurrent messages cause one fetch.
     async fn key(&self, identifier: &str, now: Moment) -> Result<Option<Vec<u8>>, Problem> {
         let mut known = self.known.lock().await;
         let age = |known: &Known| known.asked_at.map(|at| now.ms_since(at));
@@ -116,6 +116,7 @@ impl GitHubKeys {
             ASKED_MS
         };
         if age(&known).is_none_or(|age| age >= patience) {
+            // Before the fetch, so that a failing source is asked at most once a minute too.
             known.asked_at = Some(now);
             if let Err(error) = self.refresh(&mut known).await {
                 tracing::warn!(%error, source = %self.source, "GitHub's public keys could not be read");
@@ -131,7 +132,7 @@ impl GitHubKeys {
     async fn refresh(&self, known: &mut Known) -> Result<(), NoKeys> {
         let (bytes, tag) = match &self.source {
             GitHubKeySource::Off => return Ok(()),
-            // A small file of the operator, once a minute at most.
+            // A small file of the operator, read at most once a minute.
             GitHubKeySource::File(path) => (std::fs::read(path)?, None),
             GitHubKeySource::Url(url) => {
                 let Some(response) = fetch(url, known.tag.as_deref()).await? else {
@@ -151,7 +152,7 @@ impl GitHubKeys {
     }
 }
 
-/// Asks for the list; `None` if it is still the one with this tag.
+/// Fetches the list; `None` if it still has this tag.
 async fn fetch(url: &str, tag: Option<&str>) -> Result<Option<Response>, NoKeys> {
     let client = Client::builder()
         .redirect(Policy::none())
@@ -181,7 +182,7 @@ async fn collect(mut response: Response) -> Result<Vec<u8>, NoKeys> {
     Ok(bytes)
 }
 
-/// The keys of a list. One that is no key in PEM is left out: what it signed is refused.
+/// Parses the keys of a list. Entries that are no PEM key are skipped, so what they signed is refused.
 fn keys_of(list: &[u8]) -> Result<HashMap<String, Vec<u8>>, NoKeys> {
     let list: List = serde_json::from_slice(list)?;
     let keys = list.public_keys.into_iter().take(KEYS_MAX);
@@ -190,13 +191,13 @@ fn keys_of(list: &[u8]) -> Result<HashMap<String, Vec<u8>>, NoKeys> {
         .collect())
 }
 
-/// A `PUBLIC KEY` in PEM (RFC 7468) as DER.
+/// Decodes a PEM `PUBLIC KEY` (RFC 7468) to DER.
 fn der_of(pem: &str) -> Option<Vec<u8>> {
     let key = SubjectPublicKeyInfoDer::from_pem_slice(pem.as_bytes()).ok()?;
     Some(key.to_vec())
 }
 
-/// A header that must be there once.
+/// Returns a header that must be present exactly once.
 fn one<'h>(headers: &'h HeaderMap, name: &str, max: usize) -> Result<&'h str, Problem> {
     let mut values = headers.get_all(name).iter();
     let value = values
@@ -224,7 +225,7 @@ mod tests {
     use hyper::header::HeaderValue;
 
     const BODY: &[u8] = br#"[{"source":"commit","token":"x","type":"t","url":""}]"#;
-    /// What stands before the point of a key on P-256 in DER (RFC 5480).
+    /// The bytes before the point of a P-256 key in DER (RFC 5480).
     const P256: [u8; 26] = [
         0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48,
         0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
