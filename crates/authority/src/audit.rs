@@ -12,7 +12,7 @@ const PAGE: u32 = 1_000;
 /// Most entries of one key's history.
 const LIFE_LINE_MAX: u32 = 1_000;
 
-/// Which entries to read.
+/// The filter of audit entries.
 #[derive(Clone, Debug, Default)]
 pub struct AuditFilter {
     /// Only about this key, user or root key.

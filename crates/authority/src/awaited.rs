@@ -40,7 +40,7 @@ impl Remembered {
     }
 }
 
-/// What a root key belongs to.
+/// Returns the scope of what a root key belongs to.
 pub(crate) fn scope_of(reach: &Reach) -> Scope {
     match reach {
         Reach::Instance => Scope::Instance,
@@ -87,7 +87,7 @@ impl Authority {
         Ok(spans)
     }
 
-    /// The same for several keys of a tenant, as spans.
+    /// As `written_about`, for several keys of a tenant; returns spans.
     pub(crate) async fn written_about_keys(&self, tenant: &Slug, keys: &[KeyId], newest: u64) -> Vec<Span> {
         if keys.len() > THINGS_MAX {
             return vec![Span { first: 0, last: newest }];
@@ -100,8 +100,8 @@ impl Authority {
         spans
     }
 
-    /// A change by its newest revision, as exactly as it is known here; [`Failure::NotFound`] if it is none of the caller's
-    /// tenant. A caller of the instance who names no tenant sees those of all.
+    /// Returns a change by its newest revision, as precisely as it is known here; [`Failure::NotFound`] if it is not of
+    /// the caller's tenant. An instance caller who names no tenant sees those of all.
     pub(crate) async fn change_of(&self, call: &Call, named: Option<&Slug>, revision: u64) -> Result<Awaited, Failure> {
         let before = revision.checked_sub(1).ok_or(Failure::NotFound)?;
         let entries = self.store.audit_after(before, 1).await?;

@@ -301,6 +301,7 @@ impl Verifier {
         self.keep_uses(commit);
         self.meters.doubt(commit.keys.iter().map(|news| news.id));
         self.keys.apply(commit.revision, &commit.secrets);
+        // After the memory: a verifier that looks a secret up again must not get what this change has removed.
         self.children.touched(commit, self.applied());
     }
 

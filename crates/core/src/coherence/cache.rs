@@ -140,6 +140,7 @@ impl<E: Cached> Cache<E> {
                 }
             }
         }
+        // Last: a verdict that covers this revision must not use an entry that the change has touched.
         self.applied.fetch_max(revision, Ordering::Release);
     }
 

@@ -30,7 +30,7 @@ pub struct Child {
     clock: ParentClock,
 }
 
-/// A lower bound of the node's clock. Expiry is decided by it: a little early, never late.
+/// An upper bound of the node's clock. Expiry is decided by it: a little early, never late.
 #[derive(Debug, Default)]
 struct ParentClock {
     /// The node's time in Unix ms, from the last grant.

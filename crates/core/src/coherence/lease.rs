@@ -132,6 +132,7 @@ impl Lease {
     /// brought was applied. The lease never gets shorter by this.
     pub fn extend(&self, sent: Moment, length_ms: u64) {
         let end = sent.plus_ms(length_ms);
+        // A reader between the two writes gets one old end. `covers` needs both, so the old end decides.
         self.boot.fetch_max(end.boot, Ordering::Release);
         self.raw.fetch_max(end.raw, Ordering::Release);
     }

@@ -37,7 +37,7 @@ pub type ChildId = u64;
 const HELD_FACTOR: usize = 4;
 /// With more secrets to forget at once, the order is to forget everything of the tenant.
 const FORGOTTEN_MAX: usize = 5_000;
-/// The holds of a root key and a tenant are summed after this many look-ups of one verifier.
+/// The holds of a root key and a tenant are summed once in this many holds of one verifier.
 const COUNTED_EVERY: usize = 1_024;
 /// Time beyond this between two clock readings is not counted against verifiers: this process did not run.
 const STEP_MAX_MS: u64 = 500;

@@ -1,5 +1,5 @@
-//! The time that keys expire by. It comes from a reference clock (the database's; in a single process the machine's wall
-//! clock), which may be wrong, be stepped, and be corrected again.
+//! The time that keys expire by. It comes from a reference clock (the database's; in a single process the machine's
+//! wall clock), which may be wrong, be stepped, and be corrected again.
 //!
 //! The rules, for a lease `L` and its wait `W` ([`super::wait_ms`]):
 //!

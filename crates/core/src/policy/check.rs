@@ -5,7 +5,7 @@ use crate::lifecycle::{Key, State};
 use crate::time::{SECONDS_PER_DAY, Timestamp};
 use thiserror::Error;
 
-/// The longest finite life in a policy: 100 years, as for any requested expiry.
+/// The longest finite lifetime in a policy: 100 years, as for any requested expiry.
 const DAYS_MAX: u32 = 36_525;
 /// The longest overlap: a year.
 const OVERLAP_SECONDS_MAX: u64 = 366 * SECONDS_PER_DAY;
@@ -34,13 +34,13 @@ pub enum Misfit {
     /// It never expires.
     #[error("it never expires")]
     NeverExpires,
-    /// Its life is longer than allowed.
+    /// Its lifetime is longer than allowed.
     #[error("its life is longer than {max_days} days")]
     ExpiresTooLate {
-        /// The longest life in days.
+        /// The longest lifetime in days.
         max_days: u32,
     },
-    /// Its life is not one of the choices.
+    /// Its lifetime is not one of the choices.
     #[error("its life is not one of the choices")]
     ExpiryNotOffered,
     /// Its owner has more keys than allowed.

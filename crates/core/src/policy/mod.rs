@@ -25,7 +25,7 @@ pub struct Policy {
     pub names: Names,
     /// How many keys a subject may have.
     pub limit: Limit,
-    /// How long keys live.
+    /// The lifetime of keys.
     pub expiry: Expiry,
     /// How long an old secret is accepted after its rotation.
     pub rotate: Rotate,
@@ -99,14 +99,14 @@ pub struct Limit {
 pub struct Expiry {
     /// The choices that dialogs offer.
     pub choices_days: Vec<u32>,
-    /// Whether other lives than the choices may be requested. If not, only the choices (and never, if that is allowed)
-    /// are accepted.
+    /// Whether other lifetimes than the choices may be requested. If not, only the choices (and never, if that is
+    /// allowed) are accepted.
     pub custom: bool,
     /// The expiry of a key without a requested one; `None` is the longest that is allowed.
     pub default_days: Option<u32>,
-    /// The longest finite life; `None` is no bound.
+    /// The longest finite lifetime; `None` is no bound.
     pub max_days: Option<u32>,
-    /// Whether a key may never expire. `max_days` bounds finite lives only, so a policy may have both.
+    /// Whether a key may never expire. `max_days` bounds finite lifetimes only, so a policy may have both.
     pub allow_never: bool,
     /// Whether the expiry of a key can be changed later.
     pub editable: bool,

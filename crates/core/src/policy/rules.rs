@@ -29,13 +29,13 @@ pub enum OverlapWish {
 /// A request that the policy forbids, with a text for the caller.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 pub enum Violation {
-    /// Longer than the longest life.
+    /// Longer than the longest lifetime.
     #[error("the policy allows at most {max_days} days until expiry")]
     ExpiryTooLate {
-        /// The longest life in days.
+        /// The longest lifetime in days.
         max_days: u32,
     },
-    /// Not one of the lives that the policy offers.
+    /// Not one of the lifetimes that the policy offers.
     #[error("the policy allows only the choices of days until expiry that it offers (expiry.choices_days)")]
     ExpiryNotOffered,
     /// Keys must expire.
@@ -56,7 +56,7 @@ pub enum Violation {
 }
 
 impl Expiry {
-    /// Whether a life of this many seconds may be requested.
+    /// Whether a lifetime of this many seconds may be requested.
     pub fn offers(&self, seconds: u64) -> bool {
         let is_it = |days: &u32| u64::from(*days).saturating_mul(SECONDS_PER_DAY) == seconds;
         self.custom || self.choices_days.iter().any(is_it)
@@ -112,7 +112,7 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_millis(1_000_000);
     const DAY: u64 = SECONDS_PER_DAY;
 
-    /// The same policy, with lives other than its choices allowed.
+    /// The same policy, with lifetimes other than its choices allowed.
     fn with_any_life(policy: &Policy, seconds: u64) -> Result<Option<Timestamp>, Violation> {
         let mut custom = policy.clone();
         custom.expiry.custom = true;
