@@ -17,26 +17,26 @@ use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use waiting::{Counted, Refusals, State};
 
-/// Most things of a kind waiting to be written. Beyond it the newest are dropped: a last-used time may then be late.
+/// Most rows of a kind that wait to be written. Beyond it the newest are dropped: a last-used time may then be late.
 const WAITING_MAX: usize = 1_000_000;
-/// Most rows of a kind written in one round, which comes once a second. What waits longer goes on counting in memory, so
-/// that a million busy keys cost the database no more than a few thousand.
+/// Most rows of a kind written in one round (once a second). The rest keeps counting in memory, so a million busy keys
+/// cost the database no more than a few thousand.
 const ROUND: usize = 4_000;
-/// How long a round may write. A twentieth of the time, whatever waits.
+/// How long a round may write: a twentieth of each second, however much waits.
 const ROUND_MS: u64 = 50;
-/// Most rows written in one transaction, so that no change waits long behind them.
+/// Most rows written in one transaction, so that a change waits only briefly behind them.
 const GROUP: usize = 500;
 /// Most replaced secrets whose presentation is remembered, and how long it is not reported again: an hour.
 const REUSES_MAX: usize = 10_000;
 const REUSE_GRAIN_MS: u64 = 3_600_000;
-/// Most addresses waiting to be written: whoever asks names them, so they must not fill the memory.
+/// Most addresses waiting to be written. Callers choose them, so they must not fill the memory.
 const TRACES_MAX: usize = 4_000;
 
-/// Good verdicts on a key's own secret, and on one that is on its way out.
+/// Outcomes of good verdicts: on a key's current secret, and on its retiring secret.
 const VALID: &str = "valid";
 const VALID_RETIRING: &str = "valid_retiring";
 
-/// A key, an outcome, and the address that the relying service gave, if it gave one.
+/// A key, an outcome, and the address that the relying service sent, if any.
 type Place = (KeyId, &'static str, Option<IpAddr>);
 
 /// Activity not yet written.
@@ -65,13 +65,13 @@ impl Uses {
         }
     }
 
-    /// Whether somebody may have presented a secret for the first time and that is not written yet.
+    /// Whether a secret may have been presented for the first time and that is not written yet.
     fn has_first(&self) -> bool {
         let state = self.state();
         !(state.first.is_empty() && state.waiting.is_empty() && state.refusals.presented.is_empty())
     }
 
-    /// Keeps what an entry has collected that is about to be forgotten.
+    /// Keeps the uses of an entry that is about to be removed from memory.
     pub(crate) fn keep(&self, entry: &Entry) {
         let (count, used_at) = entry.take_uses();
         if let Some(at) = used_at {
@@ -85,7 +85,7 @@ impl Uses {
         }
     }
 
-    /// Notes that an accepted call cost more than one unit. Whatever it cost, it was one call, and the entry counts it.
+    /// Notes that an accepted call cost more than one unit. It counts as one call, which the entry itself counts.
     pub(crate) fn note_cost(&self, entry: &Entry, cost: u32) {
         let extra_cost = u64::from(cost.saturating_sub(1));
         if extra_cost > 0 {
@@ -93,7 +93,7 @@ impl Uses {
         }
     }
 
-    /// Counts a denial of a known key, and notes when it was. The secret has arrived, also where it is refused.
+    /// Counts a denial of a known key and notes its time. Also a refused call shows that the secret was delivered.
     pub(crate) fn note_denials(&self, entry: &Entry, denial: Denial, count: u64, at: Timestamp) {
         let is_ended = matches!(denial, Denial::Revoked | Denial::Rotated | Denial::Erased);
         let is_news = !is_ended && entry.note_presented();
@@ -107,7 +107,7 @@ impl Uses {
         self.state().count(key, outcome, more);
     }
 
-    /// Notes where a verdict was asked for.
+    /// Notes the address that a verdict was requested for.
     pub(crate) fn note_trace(&self, key: KeyId, outcome: Result<(), Denial>, address: Option<IpAddr>, at: Timestamp) {
         let outcome = match outcome {
             Ok(()) => VALID,
@@ -121,8 +121,8 @@ impl Uses {
         }
     }
 
-    /// Notes that a replaced secret was presented. It is reported once an hour: whoever has it may be careless or a
-    /// thief, and neither shall fill the log.
+    /// Notes that a replaced secret was presented. It is reported once an hour, so that neither a forgotten client nor
+    /// a thief fills the log.
     pub(crate) fn note_reuse(&self, entry: &Entry, digest: Digest, now: Moment) {
         let mut state = self.state();
         let is_fresh = |noted: &Moment| now.ms_since(*noted) < REUSE_GRAIN_MS;
@@ -147,20 +147,20 @@ impl Uses {
         }
     }
 
-    /// The newest use of a secret that is not written yet.
+    /// Returns the newest use of a secret that is not written yet.
     fn pending(&self, digest: &Digest) -> Option<Timestamp> {
         let state = self.state();
         state.waiting.get(digest).max(state.on_the_way.get(digest)).copied()
     }
 
-    /// Whether a secret was presented in a call that was refused, and that is not written yet.
+    /// Whether a secret was presented in a refused call and that is not written yet.
     fn is_presented(&self, digest: &Digest) -> bool {
         let state = self.state();
         let all = [&state.refusals, &state.refusals_on_the_way];
         all.iter().any(|refusals| refusals.presented.contains_key(digest))
     }
 
-    /// When a call with a secret of a key was last refused, as far as that is not written yet.
+    /// Returns when a secret of a key was last refused, if that is not written yet.
     fn pending_refusal(&self, key: KeyId) -> Option<Timestamp> {
         let state = self.state();
         let all = [&state.refusals, &state.refusals_on_the_way];
@@ -190,7 +190,7 @@ impl Uses {
         let denied = state.counts.extract_if(|_, _| true).take(ROUND);
         let denied = denied.map(|((key, outcome), count)| usage(key, hour_of(now), outcome, count));
         activity.counts.extend(denied);
-        // Counts of neighbours lie on one page.
+        // Sorted, so that rows of one database page are written together.
         activity.counts.sort_unstable_by_key(|count| count.key);
         state.on_the_way = activity.uses.iter().copied().collect();
         state.refusals_on_the_way = Refusals {
@@ -224,7 +224,7 @@ impl Uses {
         activity
     }
 
-    /// Gives back what could not be written.
+    /// Puts back what could not be written.
     fn put_back(&self, unwritten: Activity) {
         let mut state = self.state();
         for (digest, at) in unwritten.uses {
@@ -235,7 +235,7 @@ impl Uses {
         state.unwritten.extend(unwritten.counts.into_iter().take(room));
     }
 
-    /// Ends a round: what could not be written waits for the next.
+    /// Ends a round: what could not be written waits for the next one.
     fn settle(&self, unwritten: Activity, events: Vec<Event>) {
         self.put_back(unwritten);
         let mut state = self.state();
@@ -245,12 +245,12 @@ impl Uses {
     }
 }
 
-/// What a good verdict on a secret is counted as.
+/// Returns the outcome that a good verdict on a secret is counted as.
 fn good(entry: &Entry) -> &'static str {
     if entry.is_retiring() { VALID_RETIRING } else { VALID }
 }
 
-/// Takes what an entry has collected.
+/// Takes the uses that an entry has collected.
 fn take_entry(entry: &Entry, now: Timestamp, activity: &mut Activity) {
     let (count, used_at) = entry.take_uses();
     activity.uses.extend(used_at.map(|at| (*entry.digest(), at)));
@@ -263,23 +263,23 @@ fn take_entry(entry: &Entry, now: Timestamp, activity: &mut Activity) {
 }
 
 impl Authority {
-    /// Writes down all activity collected so far. What cannot be written is kept for the next time.
+    /// Writes all activity collected so far. What cannot be written waits for the next round.
     pub async fn flush_activity(&self) {
         while self.write_round(u64::MAX).await {}
     }
 
-    /// Writes down a part of it, once a second: no more than the database does beside its other work.
+    /// Writes a part of it; called once a second. Bounded, so that it leaves the database time for other work.
     pub async fn write_activity(&self) {
         self.write_round(ROUND_MS).await;
     }
 
-    /// Writes down which secrets were presented for the first time: before a request that may be a retry, and then must
-    /// know it.
+    /// Writes which secrets were presented for the first time. Called before a request that may be a retry, which
+    /// depends on it.
     pub(crate) async fn flush_first_uses(&self) {
         while self.verifier.uses.has_first() && self.write_round(u64::MAX).await {}
     }
 
-    /// Writes down what is known of one key, before its counts and addresses are read.
+    /// Writes the activity of one key, before its counts and addresses are read.
     pub(crate) async fn flush_activity_of(&self, key: &Key) {
         let secrets = [Some(key.secret.digest), key.retiring.as_ref().map(|old| old.digest)];
         let entries = secrets
@@ -296,7 +296,7 @@ impl Authority {
         }
     }
 
-    /// Writes for at most so long, but for what one transaction takes. True if more is waiting and could be written.
+    /// Writes for at most `budget_ms`, plus one transaction. True if more waits and writing succeeds.
     async fn write_round(&self, budget_ms: u64) -> bool {
         let (all, events, has_more) = self.verifier.uses.take(self.now());
         let began = self.clock.moment();
@@ -323,7 +323,7 @@ impl Authority {
             }
         }
         for traces in all.traces.chunks(GROUP) {
-            // What cannot be written of these is let go: they explain, and decide nothing.
+            // Traces that cannot be written are dropped: no decision depends on them.
             has_stopped = has_stopped || is_over() || !self.recorded(&[], &[], traces).await;
         }
         let unwritten_events = match events.is_empty() {
@@ -337,7 +337,7 @@ impl Authority {
         has_more && !has_stopped
     }
 
-    /// Whether some of it could be written, in one transaction.
+    /// Writes a group in one transaction; returns whether that succeeded.
     async fn recorded(&self, uses: &[(Digest, Timestamp)], counts: &[UsageCount], traces: &[Trace]) -> bool {
         let group = Activity {
             uses: uses.to_vec(),
@@ -348,10 +348,10 @@ impl Authority {
         self.store.record_activity(group).await.is_ok()
     }
 
-    /// Takes over what a child has seen of a secret.
+    /// Takes over the uses of a secret that a downstream verifier reports.
     pub(crate) fn note_reported(&self, entry: &Entry, reported: &Reported) {
         let uses = &self.verifier.uses;
-        // A child's clock may be ahead.
+        // The verifier's clock may be ahead.
         let at = reported.last_at.min(self.now());
         match reported.denial {
             Some(denial) => uses.note_denials(entry, denial, reported.count.into(), at),
@@ -369,7 +369,7 @@ impl Authority {
         }
     }
 
-    /// A record with the uses that are still in memory.
+    /// Adds to a record the uses that are still in memory.
     pub(crate) fn with_pending_use(&self, mut record: KeyRecord) -> KeyRecord {
         let live = self.pending_use(&record.key.secret.digest);
         let old = record
@@ -384,14 +384,14 @@ impl Authority {
         record
     }
 
-    /// The newest use of a secret that is known here.
+    /// Returns the newest known use of a secret.
     fn pending_use(&self, digest: &Digest) -> Option<Timestamp> {
         let remembered = self.verifier.keys.peek(digest).and_then(|entry| entry.last_use());
         remembered.max(self.verifier.uses.pending(digest))
     }
 }
 
-/// Keyreeve itself, when nobody asked.
+/// The write context for what no caller requested.
 pub(crate) fn system(now: Timestamp) -> WriteContext {
     WriteContext {
         at: now,

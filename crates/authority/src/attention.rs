@@ -1,4 +1,4 @@
-//! What deserves a look: who is refused, from where keys are used, what happened last.
+//! Queries of the dashboard: refused keys, addresses that keys are used from, recent events.
 
 use crate::{Authority, Call, Failure};
 use keyreeve_core::access::Permission;
@@ -6,11 +6,11 @@ use keyreeve_core::key::Presented;
 use keyreeve_core::{KeyId, Timestamp};
 use keyreeve_store::model::{AuditQuery, AuditRecord, KeyRecord, Refusals, Trace, UsageCount};
 
-/// Most refused keys that are named.
+/// Most refused keys that are returned.
 const REFUSED_MAX: u32 = 20;
 
 impl Authority {
-    /// What was counted for keys that the caller has been given.
+    /// Returns the counts of keys that the caller has read.
     pub async fn usage_of(
         &self,
         call: &Call,
@@ -23,7 +23,7 @@ impl Authority {
         Ok(self.store.usage_of(&ids, since, until).await?)
     }
 
-    /// Which keys were refused most since a time, and why. A member sees their own.
+    /// Returns the keys that were refused most since a time, and why. A member sees their own.
     pub async fn refusals(&self, call: &Call, since: Timestamp) -> Result<Vec<UsageCount>, Failure> {
         call.require(Permission::KeysRead)?;
         let wanted = Refusals {
@@ -35,14 +35,14 @@ impl Authority {
         Ok(self.store.refusals(wanted).await?)
     }
 
-    /// Where verdicts on a key were asked for, the newest first.
+    /// Returns the addresses that verdicts on a key were requested for, newest first.
     pub async fn traces(&self, call: &Call, id: KeyId) -> Result<Vec<Trace>, Failure> {
         let record = self.get(call, id).await?;
         self.flush_activity_of(&record.key).await;
         Ok(self.store.traces(id).await?)
     }
 
-    /// The key that a full secret belongs to, if it is one of the caller's: for somebody who found it.
+    /// Returns the key that a complete secret belongs to, if the caller may see it. For a person who found a secret.
     pub async fn find(&self, call: &Call, secret: &str) -> Result<Option<KeyRecord>, Failure> {
         call.require(Permission::KeysRead)?;
         let Ok(presented) = Presented::parse(secret) else {
@@ -59,7 +59,7 @@ impl Authority {
         }
     }
 
-    /// What happened last: in the whole tenant for those who read the audit log, to their own keys for others.
+    /// Returns the newest events: of the tenant for callers who may read the audit log, of their own keys for members.
     pub async fn recent_events(&self, call: &Call, limit: u32) -> Result<Vec<AuditRecord>, Failure> {
         if call.caller.own.is_none() {
             call.require(Permission::AuditRead)?;

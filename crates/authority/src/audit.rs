@@ -1,4 +1,4 @@
-//! The audit log: read it, check it, and write down what was refused.
+//! The audit log: reading it, verifying it, and recording what was refused.
 
 use crate::{Authority, Call, Failure};
 use keyreeve_core::access::{Actor, Permission, Reach};
@@ -7,12 +7,12 @@ use keyreeve_core::{KeyId, Timestamp};
 use keyreeve_store::Store;
 use keyreeve_store::model::{AuditQuery, AuditRecord, Event, Head, UsageCount, WriteContext, entry_of};
 
-/// Entries read at a time when the log is walked.
+/// Entries read at a time when the log is verified.
 const PAGE: u32 = 1_000;
-/// Most entries in a key's life line.
+/// Most entries of one key's history.
 const LIFE_LINE_MAX: u32 = 1_000;
 
-/// Which entries to read.
+/// The filter of audit entries.
 #[derive(Clone, Debug, Default)]
 pub struct AuditFilter {
     /// Only about this key, user or root key.
@@ -31,26 +31,27 @@ pub struct AuditFilter {
     pub after: Option<u64>,
     /// Oldest first; else newest first.
     pub oldest_first: bool,
-    /// Most entries to give.
+    /// Most entries to return.
     pub limit: u32,
 }
 
-/// Most entries that are walked for a caller who is bound to a tenant.
+/// Most entries that are verified for a caller who is bound to a tenant.
 const TAIL_MAX: u64 = 100_000;
 
-/// What a walk along the log found.
+/// The result of verifying the log.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AuditCheck {
-    /// Where the walk began: entries up to here were not looked at again. 0 is the whole log.
+    /// Where it began: entries up to here were not read again. 0 is the complete log.
     pub since: u64,
-    /// Entries that are sound, from the first one on.
+    /// The last of the entries that are consistent, counted from the first one on.
     pub sound: Milestone,
-    /// Where it stops being so.
+    /// The first entry that is not.
     pub broken: Option<Broken>,
 }
 
 impl Authority {
-    /// Entries of the caller's tenant; an instance caller in the tenant `default` sees those of the instance too.
+    /// Returns entries of the caller's tenant. An instance caller in the tenant `default` also sees those of the
+    /// instance.
     pub async fn audit_events(&self, call: &Call, filter: AuditFilter) -> Result<Vec<AuditRecord>, Failure> {
         call.require(Permission::AuditRead)?;
         let with_instance =
@@ -72,7 +73,7 @@ impl Authority {
         Ok(self.store.audit(query).await?)
     }
 
-    /// A key's life line, oldest first; also of a key that is erased.
+    /// Returns the history of a key, oldest entry first; also of a key that is erased.
     pub async fn key_events(&self, call: &Call, id: KeyId) -> Result<Vec<AuditRecord>, Failure> {
         call.require(Permission::KeysRead)?;
         let query = AuditQuery {
@@ -94,7 +95,7 @@ impl Authority {
         }
     }
 
-    /// What was counted for a key, by hour.
+    /// Returns the counts of a key, by hour.
     pub async fn key_usage(
         &self,
         call: &Call,
@@ -107,9 +108,9 @@ impl Authority {
         Ok(self.store.usage(id, since, until).await?)
     }
 
-    /// Walks the log: for a caller of the instance all of it, for one of a tenant what came after `signed`, the newest end
-    /// that this process has signed, and at most 100 000 entries. `held` is an end that was recorded outside the database,
-    /// against which it is held.
+    /// Verifies the log: for an instance caller all of it; for a tenant's caller what came after `signed`, the newest
+    /// end that this process has signed, and at most 100 000 entries. `held` is an end that was recorded outside the
+    /// database and that the log must contain.
     pub async fn verify_audit(
         &self,
         call: &Call,
@@ -123,18 +124,18 @@ impl Authority {
         }
     }
 
-    /// The present end of the log, for a checkpoint.
+    /// Returns the present end of the log, for a checkpoint.
     pub async fn audit_head(&self) -> Result<Head, Failure> {
         Ok(self.store.head().await?)
     }
 
-    /// Whether the log contains an end that was recorded before.
+    /// Returns whether the log contains an end that was recorded before.
     pub async fn compare_log(&self, recorded: Milestone) -> Result<Comparison, Failure> {
         compare_log(self.store.as_ref(), recorded).await
     }
 
-    /// Writes down that the operator accepted a database whose log does not contain what was signed. `before` is what
-    /// was signed and `after` what the database has, both as JSON. Gives the revision of the entry.
+    /// Records that the operator accepted a database whose log does not contain the signed end. `before` is the signed
+    /// end and `after` the one of the database, both as JSON. Returns the revision of the entry.
     pub async fn note_restore(&self, reason: &str, before: String, after: String) -> Result<u64, Failure> {
         let event = Event {
             tenant: None,
@@ -158,7 +159,7 @@ impl Authority {
     }
 }
 
-/// Whether the log of a store contains an end that was recorded before. Reads its head, and at most one entry.
+/// Returns whether the log of a store contains an end that was recorded before. Reads its head and at most one entry.
 pub async fn compare_log(store: &dyn Store, recorded: Milestone) -> Result<Comparison, Failure> {
     let head = store.head().await?;
     let head = Milestone {
@@ -176,14 +177,14 @@ pub async fn compare_log(store: &dyn Store, recorded: Milestone) -> Result<Compa
     Ok(compare(recorded, head, chain_there))
 }
 
-/// Walks the log of a store from the first entry to the head row and the checkpoint.
+/// Verifies the log of a store from the first entry to the head row and the checkpoint.
 pub async fn check_log(store: &dyn Store, checkpoint: Option<Milestone>) -> Result<AuditCheck, Failure> {
     let head = head_of(store).await?;
     let walk = Walk::new(std::iter::once(head).chain(checkpoint).collect());
     walked(store, walk, u64::MAX).await
 }
 
-/// Walks the end of a store's log: from `signed`, but not from further back than [`TAIL_MAX`] entries, to the head row.
+/// Verifies the end of a store's log: from `signed`, but at most the last [`TAIL_MAX`] entries, to the head row.
 /// Whether it contains `signed` and `held` takes one entry each.
 async fn check_tail(
     store: &dyn Store,
@@ -232,7 +233,7 @@ async fn head_of(store: &dyn Store) -> Result<Milestone, Failure> {
     })
 }
 
-/// Walks on to the last entry, or to one after which enough is walked.
+/// Reads on to the last entry, or until revision `until` is reached.
 async fn walked(store: &dyn Store, mut walk: Walk, until: u64) -> Result<AuditCheck, Failure> {
     let since = walk.position().revision;
     while walk.position().revision < until {

@@ -1,4 +1,4 @@
-//! What a repeated change waits for (rule R8): the change that it repeats, and not everything that is under way.
+//! What a repeated change waits for (rule R8): the change that it repeats, not everything in progress.
 
 use crate::{Authority, Call, Failure};
 use keyreeve_core::KeyId;
@@ -9,9 +9,9 @@ use keyreeve_store::model::AuditQuery;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-/// Entries of the log about one thing that are looked at; if there are more, the tenant's older changes are waited for too.
+/// Entries about one thing that are read. If there are more, the wait includes the tenant's older changes.
 const ENTRIES_MAX: u32 = 100;
-/// Things that are looked up one by one; if there are more, the tenant's changes are waited for.
+/// Things that are looked up one by one. If there are more, the wait includes all of the tenant's changes.
 const THINGS_MAX: usize = 64;
 /// Most changes that are remembered for later queries.
 const REMEMBERED_MAX: usize = 10_000;
@@ -40,7 +40,7 @@ impl Remembered {
     }
 }
 
-/// What a root key belongs to.
+/// Returns the scope of what a root key belongs to.
 pub(crate) fn scope_of(reach: &Reach) -> Scope {
     match reach {
         Reach::Instance => Scope::Instance,
@@ -49,13 +49,13 @@ pub(crate) fn scope_of(reach: &Reach) -> Scope {
 }
 
 impl Authority {
-    /// What was written about one thing, of late: the last change of it is among that. `newest` is a revision that it is
-    /// surely contained in.
+    /// Returns the most recent entries about one thing, which include its last change. `newest` is a revision that is
+    /// not older than that change.
     pub(crate) async fn written_about(&self, scope: Scope, target: &str, newest: u64) -> Awaited {
         let nothing_waits = self.node().is_none() && self.children().is_empty();
         let spans = match nothing_waits {
             true => vec![Span::one(newest)],
-            // What cannot be looked up now is waited for with everything that it may be.
+            // If the log cannot be read, every change of the scope up to `newest` is waited for.
             false => self.revisions_of(&scope, target, newest).await.unwrap_or_default(),
         };
         let all = || vec![Span { first: 0, last: newest }];
@@ -73,7 +73,7 @@ impl Authority {
         let query = AuditQuery {
             tenant,
             target_id: Some(target.to_owned()),
-            // What came after the change that is repeated is another one.
+            // Entries after the repeated change belong to other changes.
             before: Some(newest.saturating_add(1)),
             limit: ENTRIES_MAX,
             ..AuditQuery::default()
@@ -87,7 +87,7 @@ impl Authority {
         Ok(spans)
     }
 
-    /// The same for several keys of a tenant, as spans.
+    /// As `written_about`, for several keys of a tenant; returns spans.
     pub(crate) async fn written_about_keys(&self, tenant: &Slug, keys: &[KeyId], newest: u64) -> Vec<Span> {
         if keys.len() > THINGS_MAX {
             return vec![Span { first: 0, last: newest }];
@@ -100,8 +100,8 @@ impl Authority {
         spans
     }
 
-    /// A change by its newest revision, as exactly as it is known here; [`Failure::NotFound`] if it is none of the caller's
-    /// tenant. A caller of the instance who names no tenant sees those of all.
+    /// Returns a change by its newest revision, as precisely as it is known here; [`Failure::NotFound`] if it is not of
+    /// the caller's tenant. An instance caller who names no tenant sees those of all.
     pub(crate) async fn change_of(&self, call: &Call, named: Option<&Slug>, revision: u64) -> Result<Awaited, Failure> {
         let before = revision.checked_sub(1).ok_or(Failure::NotFound)?;
         let entries = self.store.audit_after(before, 1).await?;
@@ -122,7 +122,7 @@ impl Authority {
         if entry.tenant != tenant || own.is_some_and(|own| entry.subject.as_deref() != Some(own)) {
             return Err(Failure::NotFound);
         }
-        // It may have written more than this one entry, all of it earlier.
+        // The change may have more entries than this one, all of them earlier.
         Ok(Awaited {
             scope: match tenant {
                 "" => Some(Scope::Instance),

@@ -1,4 +1,4 @@
-//! Who calls, and with what right.
+//! The caller of a use case, and its rights.
 
 use crate::Failure;
 use keyreeve_core::access::{Actor, Permission, Permissions, Reach, Role};
@@ -7,21 +7,21 @@ use keyreeve_core::{RootKeyId, Timestamp, User};
 use keyreeve_store::model::{Idempotency, WriteContext};
 use keyreeve_store::version::Condition;
 
-/// Someone whose credential was checked.
+/// A caller whose credential was verified.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Caller {
-    /// Who.
+    /// Who it is.
     pub actor: Actor,
-    /// Where the right reaches.
+    /// The tenants that it reaches.
     pub reach: Reach,
-    /// What it allows.
+    /// Its permissions.
     pub permissions: Permissions,
-    /// The only owner whose keys are within reach; `None` is every owner's.
+    /// The only owner whose keys it reaches; `None` is every owner's.
     pub own: Option<Subject>,
 }
 
 impl Caller {
-    /// A root key.
+    /// Returns a root key as a caller.
     pub fn root_key(id: RootKeyId, reach: Reach, permissions: Permissions) -> Self {
         Self {
             actor: Actor::RootKey(id),
@@ -31,7 +31,7 @@ impl Caller {
         }
     }
 
-    /// Someone on the machine itself, who can read the data directory and so may do everything.
+    /// Returns the caller on the machine itself. It can read the data directory and so may do everything.
     pub fn operator() -> Self {
         Self {
             actor: Actor::Operator,
@@ -41,7 +41,7 @@ impl Caller {
         }
     }
 
-    /// A person, with the rights of their role.
+    /// Returns a user as a caller, with the permissions of the user's role.
     pub fn user(user: &User) -> Self {
         Self {
             actor: Actor::User(user.id, user.role),
@@ -51,7 +51,7 @@ impl Caller {
         }
     }
 
-    /// The same caller with no more than some permissions.
+    /// Returns the same caller, limited to some permissions.
     #[must_use]
     pub fn within(self, permissions: Permissions) -> Self {
         Self {
@@ -60,38 +60,38 @@ impl Caller {
         }
     }
 
-    /// Whether an owner's keys are within reach.
+    /// Whether the caller reaches an owner's keys.
     pub fn owns(&self, subject: &Subject) -> bool {
         self.own.as_ref().is_none_or(|own| own == subject)
     }
 
-    /// Whether the caller's right reaches a tenant.
+    /// Whether the caller reaches a tenant.
     pub fn reaches(&self, tenant: &Slug) -> bool {
         self.reach.has(tenant)
     }
 }
 
-/// One management call: who, in which tenant, from where.
+/// One management call: by whom, in which tenant, from where.
 #[derive(Clone, Debug)]
 pub struct Call {
-    /// Who calls.
+    /// The caller.
     pub caller: Caller,
-    /// The tenant that is meant.
+    /// The tenant that the call is about.
     pub tenant: Slug,
     /// The caller's network address.
     pub address: Option<Box<str>>,
-    /// The request.
+    /// The id of the request.
     pub request_id: Box<str>,
-    /// The caller's mark by which a retry is known.
+    /// The caller's idempotency key, by which a retry is recognized.
     pub idempotency: Option<Idempotency>,
-    /// Which versions of the record may be changed; `None` is whichever there is.
+    /// The versions of the record that may be changed; `None` is any.
     pub only_if: Option<Condition>,
-    /// Whether to answer only when a change is effective; else its operation can be asked for later.
+    /// Whether to answer only when a change is effective. If not, the caller can query its operation later.
     pub is_awaited: bool,
 }
 
 impl Call {
-    /// Refuses a call whose caller lacks a permission.
+    /// Fails if the caller lacks a permission, or does not reach the tenant.
     pub fn require(&self, permission: Permission) -> Result<(), Failure> {
         if self.caller.permissions.allows(permission) && self.caller.reaches(&self.tenant) {
             Ok(())
@@ -100,7 +100,7 @@ impl Call {
         }
     }
 
-    /// Refuses a caller who would give a role, or a way to log in with it, without having its permissions.
+    /// Fails if the caller gives a role, or a login for it, without having its permissions.
     pub(crate) fn require_to_give(&self, role: Role) -> Result<(), Failure> {
         match self.caller.permissions.covers(role.permissions()) {
             true => Ok(()),
@@ -108,7 +108,7 @@ impl Call {
         }
     }
 
-    /// Refuses everyone but the operator, who can read the database: passwords are set by their owners, through links.
+    /// Fails for all but the operator, who can read the database: owners set their passwords through links.
     pub fn require_to_set_passwords(&self) -> Result<(), Failure> {
         match self.caller.actor {
             Actor::Operator => Ok(()),
@@ -116,7 +116,7 @@ impl Call {
         }
     }
 
-    /// Refuses a member who would say how often their own key may be used.
+    /// Fails for a member, who must not set the limits of their own key.
     pub(crate) fn require_to_limit(&self) -> Result<(), Failure> {
         match self.caller.own {
             Some(_) => Err(Failure::OwnLimits),
@@ -124,7 +124,7 @@ impl Call {
         }
     }
 
-    /// Refuses a call that only an instance root key may make.
+    /// Fails unless an instance caller with the permission makes the call.
     pub fn require_instance(&self, permission: Permission) -> Result<(), Failure> {
         self.require(permission)?;
         match self.caller.reach {
@@ -133,7 +133,7 @@ impl Call {
         }
     }
 
-    /// What the store writes down about the call.
+    /// Returns what the store records about the call.
     pub(crate) fn context(&self, at: Timestamp) -> WriteContext {
         WriteContext {
             at,

@@ -1,8 +1,8 @@
-//! Check policies: what gateways ask of keys. Read and changed here, and remembered for whoever asks.
+//! Check policies: the rules for the requests of gateways. Managed here, and kept in memory.
 //!
-//! A gateway's question is answered from memory like every other (rules R4 and R5): a tenant's policies are read once,
-//! forgotten when one of them changes, and answer only while the lease lasts that was loaded before they were looked
-//! up. A change of a policy is answered when every node has forgotten the old one.
+//! A check is answered from memory like a verification (rules R4 and R5): a tenant's policies are read once, forgotten
+//! when one of them changes, and used only under a lease that was loaded before they were looked up. A change of a
+//! policy is answered when every node has forgotten the old one.
 
 use crate::{Authority, Call, Effect, Failure};
 use keyreeve_core::access::Permission;
@@ -19,18 +19,18 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 const FILL_TRIES: usize = 8;
 const SECOND_MS: u64 = 1_000;
 
-/// What is remembered of check policies, by tenant. A tenant that does not exist is not remembered.
+/// Check policies in memory, by tenant. A tenant that does not exist is not remembered.
 #[derive(Debug, Default)]
 pub(crate) struct Checks(RwLock<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
     by_tenant: HashMap<Slug, Arc<TenantChecks>>,
-    /// Commits that touched one so far: a reading that a commit has overtaken is not put here (rule R5).
+    /// Commits so far that touched one: a reading that a commit has overtaken is not stored here (rule R5).
     changes: u64,
 }
 
-/// The check policies of one tenant, the built-in one among them.
+/// The check policies of one tenant, including the built-in one.
 #[derive(Debug)]
 struct TenantChecks(BTreeMap<CheckPolicyName, Arc<CheckPolicy>>);
 
@@ -43,7 +43,7 @@ impl Checks {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Forgets the policies of tenants: they are read when they are needed.
+    /// Forgets the policies of tenants. They are read again when needed.
     pub(crate) fn forget(&self, tenants: &[Slug]) {
         if tenants.is_empty() {
             return;
@@ -66,7 +66,7 @@ impl Checks {
         self.known().by_tenant.get(tenant).map(Arc::clone)
     }
 
-    /// Remembers what was read after `changes`; false if a commit came meanwhile.
+    /// Remembers what was read after `changes`; false if a commit overtook the reading.
     fn remember(&self, tenant: &Slug, checks: &Arc<TenantChecks>, changes: u64) -> bool {
         let mut known = self.known_mut();
         let is_true = known.changes == changes;
@@ -92,12 +92,12 @@ fn built_in_name() -> Result<CheckPolicyName, Failure> {
     CheckPolicyName::parse(DEFAULT_CHECK_POLICY).map_err(|error| Failure::Internal(error.to_string()))
 }
 
-/// A check policy as it is managed.
+/// A check policy as the management API shows it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ManagedCheckPolicy {
     /// The policy.
     pub policy: CheckPolicy,
-    /// When it was made and last changed; `None` if it is the built-in one as it comes.
+    /// When it was created and last changed; `None` for the built-in one that was never changed.
     pub times: Option<(Timestamp, Timestamp)>,
 }
 
@@ -120,8 +120,8 @@ impl From<CheckPolicyRecord> for ManagedCheckPolicy {
 }
 
 impl Authority {
-    /// The policy that a gateway has named, mostly from memory. [`Failure::NotFound`] if there is none of that name, or
-    /// no such tenant.
+    /// Returns the policy that a gateway has named, mostly from memory. [`Failure::NotFound`] if there is none of that
+    /// name, or no such tenant.
     pub async fn check_policy_named(&self, tenant: &Slug, name: &CheckPolicyName) -> Result<Arc<CheckPolicy>, Failure> {
         let checks = self.checks_of(tenant).await?;
         checks.0.get(name).map(Arc::clone).ok_or(Failure::NotFound)
@@ -154,8 +154,8 @@ impl Authority {
         ))
     }
 
-    /// How long a gateway may keep an answer at most, in seconds: no longer than a lease, so that the operator's one
-    /// choice of how long a revocation may take holds for it too (G-14).
+    /// Returns how long a gateway may keep an answer, in seconds: no longer than a lease, so that the one setting for
+    /// the longest delay of a revocation bounds gateways too (G-14).
     pub fn cache_seconds_max(&self) -> u64 {
         let lease_ms = match self.node() {
             Some(node) => node.lease_ms(),
@@ -164,7 +164,7 @@ impl Authority {
         lease_ms / SECOND_MS
     }
 
-    /// The check policies of the caller's tenant, the built-in one among them, by name.
+    /// Returns the check policies of the caller's tenant by name, including the built-in one.
     pub async fn check_policies(&self, call: &Call) -> Result<Vec<ManagedCheckPolicy>, Failure> {
         call.require(Permission::PolicyRead)?;
         let stored = self.store.check_policies(&call.tenant).await?;
@@ -176,14 +176,14 @@ impl Authority {
         Ok(all)
     }
 
-    /// One of them.
+    /// Returns one of them.
     pub async fn check_policy(&self, call: &Call, name: &CheckPolicyName) -> Result<ManagedCheckPolicy, Failure> {
         let all = self.check_policies(call).await?;
         let found = all.into_iter().find(|one| one.policy.name == *name);
         found.ok_or(Failure::NotFound)
     }
 
-    /// Makes a check policy. It is known to every node when this returns.
+    /// Creates a check policy. Every node knows it when this returns.
     pub async fn create_check_policy(
         &self,
         call: &Call,
@@ -192,7 +192,7 @@ impl Authority {
         self.change_checks(call, CheckPolicyChange::Create(policy)).await
     }
 
-    /// Changes a check policy. Every node asks for the new one when this returns.
+    /// Changes a check policy. Every node uses the new one when this returns.
     pub async fn change_check_policy(
         &self,
         call: &Call,
@@ -202,8 +202,8 @@ impl Authority {
         self.change_checks(call, CheckPolicyChange::Update(name, edit)).await
     }
 
-    /// Removes a check policy: gateways that still name it let nobody through when this returns. The built-in one is
-    /// again what it was at first.
+    /// Removes a check policy: gateways that still name it refuse every request when this returns. The built-in one
+    /// gets its original values.
     pub async fn remove_check_policy(
         &self,
         call: &Call,

@@ -1,7 +1,8 @@
-//! Verifiers that hang on this process: they are granted leases, told what to forget, and waited for.
+//! Verifiers connected to this process: they get leases and orders to forget, and changes wait for them.
 //!
-//! What that means is decided in `keyreeve_core::coherence::nursery`; here it meets the memory and the
-//! connections. [`serve`] has the requests of children and their permissions, [`changes`] the orders that a change causes.
+//! The decisions are in `keyreeve_core::coherence::nursery`; this module connects them to the memory and to the
+//! connections. [`serve`] has the requests of verifiers and their permissions, [`changes`] the orders that a change
+//! causes.
 
 use crate::env::Clock;
 use crate::verifier::RootPass;
@@ -23,42 +24,42 @@ mod views;
 pub use keyreeve_core::coherence::nursery::bounds;
 pub use views::{ChildCounts, ConnectedChild, Newcomer, OldestOrder};
 
-/// The longest lease of a child, in milliseconds, unless somebody says otherwise. It is always cut to what is left of its
-/// parent's.
+/// The default for the longest lease of a downstream verifier, in milliseconds. A grant is always cut to what is left
+/// of the node's own lease.
 pub const CHILD_LEASE_MS: u64 = 15_000;
-/// The shortest lease that a child may ask for, in milliseconds.
+/// The shortest lease that a verifier may ask for, in milliseconds.
 pub const CHILD_LEASE_MS_MIN: u64 = 1_000;
-/// How often children are looked after at least, in milliseconds.
+/// The longest pause between two calls of `sweep_children`, in milliseconds.
 pub const SWEEP_MS: u64 = 250;
-/// Most uses that a child may report at once.
+/// Most uses that a verifier may report in one message.
 pub const REPORTED_MAX: usize = 4_000;
 
-/// Carries messages to one child, in their order, without waiting.
+/// Sends messages to one verifier, in order and without waiting.
 pub trait Line: Send + Sync {
-    /// Tells it to forget something. False if it cannot be told any more.
+    /// Sends an order to forget. False if the connection cannot take it.
     fn order(&self, order: Order, ended: &[KeyId], is_last: bool) -> bool;
 
-    /// Closes the connection, whatever the child says to it. What was told before may still be written for a moment.
+    /// Closes the connection, whatever the verifier sends. What was queued before may still be written for a moment.
     fn close(&self);
 }
 
-/// All children of this process.
+/// All downstream verifiers of this process.
 pub struct Children {
     state: Mutex<State>,
     lease_ms: AtomicU64,
     refused: AtomicU64,
-    /// Called when a child has acknowledged something.
+    /// Called when a verifier has acknowledged something.
     acknowledged: Mutex<Option<Box<dyn Fn() + Send + Sync>>>,
 }
 
 #[derive(Default)]
 struct State {
     nursery: Nursery,
-    /// All that the nursery knows, also those that are gone and may still answer.
+    /// Every verifier that the `Nursery` knows, including disconnected ones that may still answer from their lease.
     lines: BTreeMap<ChildId, Arc<Connected>>,
-    /// Those that are told nothing any more: they were sent away, or are gone.
+    /// Verifiers that get no further messages: they were sent away, or have disconnected.
     deaf: BTreeSet<ChildId>,
-    /// Until then children of a process before this one may answer.
+    /// Until then, verifiers of an earlier process may still answer.
     not_before: Option<Moment>,
 }
 
@@ -68,18 +69,18 @@ struct Connected {
     since: Timestamp,
 }
 
-/// A lease that was granted to a child.
+/// A lease that was granted to a verifier.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Granted {
-    /// How long it lasts, in milliseconds, from when the child asked for it. 0: nothing can be granted now.
+    /// How long it lasts, in milliseconds, from when the verifier sent its request. 0: nothing can be granted now.
     pub length_ms: u64,
-    /// Every change up to here was told to the child before.
+    /// Orders for every change up to here were sent before.
     pub revision: u64,
     /// The time now.
     pub now: Timestamp,
 }
 
-/// What a child saw of one secret.
+/// The uses of one secret that a verifier reports.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Reported {
     /// The secret.
@@ -88,9 +89,9 @@ pub struct Reported {
     pub denial: Option<Denial>,
     /// How often.
     pub count: u32,
-    /// What good ones cost beyond one unit each.
+    /// What the good uses cost beyond one unit each.
     pub extra_cost: u64,
-    /// When last.
+    /// When it was last used.
     pub last_at: Timestamp,
 }
 
@@ -106,12 +107,12 @@ impl Default for Children {
 }
 
 impl Children {
-    /// The longest lease that a child is granted, in milliseconds.
+    /// Returns the longest lease that a verifier is granted, in milliseconds.
     pub fn lease_ms(&self) -> u64 {
         self.lease_ms.load(Ordering::Relaxed)
     }
 
-    /// Sets it. Before the first child comes.
+    /// Sets the longest lease. Call before the first verifier connects.
     pub fn set_lease_ms(&self, lease_ms: u64) {
         self.lease_ms.store(lease_ms, Ordering::Relaxed);
     }
@@ -120,7 +121,7 @@ impl Children {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Every child that is connected.
+    /// Lists every connected verifier.
     pub fn connected_list(&self, now: Moment) -> Vec<ConnectedChild> {
         let state = self.state();
         let all = state.lines.iter().filter_map(|(id, child)| {
@@ -141,7 +142,7 @@ impl Children {
         all.collect()
     }
 
-    /// Sends a child away and closes its connection soon. False if there is none of that name.
+    /// Sends a verifier away and closes its connection soon. False if there is none with this id.
     pub fn disconnect(&self, id: ChildId) -> bool {
         let mut state = self.state();
         let is_there = state.lines.contains_key(&id) && !state.deaf.contains(&id);
@@ -151,7 +152,7 @@ impl Children {
         is_there
     }
 
-    /// Counts for the metrics.
+    /// Returns counts for the metrics.
     pub fn counts(&self) -> ChildCounts {
         let state = self.state();
         ChildCounts {
@@ -162,17 +163,17 @@ impl Children {
         }
     }
 
-    /// How many are connected.
+    /// Returns how many are connected.
     pub fn len(&self) -> usize {
         self.state().nursery.len()
     }
 
-    /// Whether none is connected, nor gone and able to answer.
+    /// Whether no verifier is connected or may still answer from its lease.
     pub fn is_empty(&self) -> bool {
         self.state().nursery.is_empty()
     }
 
-    /// What to do when a child has acknowledged something.
+    /// Registers what to do when a verifier has acknowledged something.
     pub fn on_acknowledged(&self, wake: impl Fn() + Send + Sync + 'static) {
         *self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(wake));
     }
@@ -201,19 +202,19 @@ impl Children {
             .map(Arc::clone)
     }
 
-    /// Whether a child was sent away and may still acknowledge what it was told. It gets nothing, whatever it asks, and
-    /// its connection stays until it has acknowledged, or [`Authority::sweep_children`](crate::Authority::sweep_children)
-    /// closes it.
+    /// Whether a verifier was sent away and may still acknowledge its orders. It gets no answers, and its connection
+    /// stays open until it has acknowledged, or [`Authority::sweep_children`](crate::Authority::sweep_children) closes
+    /// it.
     pub fn is_leaving(&self, id: ChildId) -> bool {
         self.state().nursery.is_leaving(id)
     }
 
-    /// A child has carried out everything up to an order.
+    /// Notes that a verifier has carried out every order up to `number`.
     pub fn acknowledged(&self, id: ChildId, number: u64) {
         let mut state = self.state();
         state.nursery.acknowledged(id, number);
         if !state.nursery.knows(id) {
-            // It was sent away, and went.
+            // It was sent away, and has acknowledged its last order.
             state.close(id);
             state.deaf.remove(&id);
             state.lines.remove(&id);
@@ -222,7 +223,7 @@ impl Children {
         self.wake();
     }
 
-    /// A child has given back its lease and forgotten everything.
+    /// Notes that a verifier has ended its lease and forgotten everything.
     pub fn left(&self, id: ChildId) {
         let mut state = self.state();
         state.nursery.left(id);
@@ -232,7 +233,7 @@ impl Children {
         self.wake();
     }
 
-    /// The connection to a child is gone.
+    /// Notes that the connection to a verifier is closed. Its lease is still waited for.
     pub fn lost(&self, id: ChildId) {
         let mut state = self.state();
         state.deaf.insert(id);
@@ -240,7 +241,7 @@ impl Children {
         state.tidy();
     }
 
-    /// Rules R13 and R14: closes those that did not acknowledge in time.
+    /// Rules R13 and R14: closes the connections of verifiers that did not acknowledge in time.
     pub(crate) fn sweep(&self, now: Moment) {
         let mut state = self.state();
         for id in state.nursery.sweep(now) {
@@ -249,7 +250,7 @@ impl Children {
         state.tidy();
     }
 
-    /// Whether a change waits for a child of this process.
+    /// Whether a change waits for a verifier of this process.
     pub(crate) fn hold(&self, change: &Awaited, now: Moment) -> bool {
         let mut state = self.state();
         if state.minds_former(now) {
@@ -258,7 +259,7 @@ impl Children {
         !state.nursery.is_empty() && state.nursery.covers(change, now)
     }
 
-    /// Which changes wait for children of this process.
+    /// Returns the changes that wait for verifiers of this process.
     pub(crate) fn holding(&self, now: Moment) -> Holding {
         let mut state = self.state();
         if state.minds_former(now) {
@@ -270,13 +271,13 @@ impl Children {
         }
     }
 
-    /// A process before this one had children and did not see them leave: until the last of their leases is surely
-    /// over, no change is effective.
+    /// An earlier process had verifiers and did not see them leave: no change is effective until the last of their
+    /// leases is over by both clocks.
     fn mind_former(&self, lease_ms: u64, now: Moment) {
         self.state().not_before = Some(now.plus_ms(wait_ms(lease_ms)));
     }
 
-    /// Tells every child to begin anew, and perhaps elsewhere.
+    /// Orders every verifier to forget everything and to connect again, perhaps to another node.
     pub(crate) fn dismiss_all(&self) {
         let mut state = self.state();
         for id in state.nursery.connected() {
@@ -284,15 +285,16 @@ impl Children {
         }
     }
 
-    /// Whether some child may still answer.
+    /// Whether some verifier may still answer.
     pub(crate) fn has_leases(&self, now: Moment) -> bool {
         let mut state = self.state();
         state.minds_former(now) || state.nursery.has_leases(now)
     }
 
-    /// Notes a grant before it is sent; `None` if the child is gone or overdue.
+    /// Notes a grant before it is sent; `None` if the verifier is gone or overdue.
     fn grant(&self, id: ChildId, wish_ms: Option<u64>, lease: &Lease, clock: &dyn Clock) -> Option<u64> {
-        // The deadline first: what the parent applied before it grew was told to the child before this.
+        // The deadline is loaded first: orders for what this node applied before its lease grew were then sent before
+        // the grant.
         let deadline = lease.deadline();
         let now = clock.moment();
         let own = match wish_ms {
@@ -313,7 +315,7 @@ impl Children {
         Ok(number)
     }
 
-    /// The child is told of a secret that it holds, or that there is none.
+    /// Ends a look-up for a verifier: it holds what was found, or nothing.
     fn settle(&self, id: ChildId, digest: &Digest, number: u64, found: Option<&Entry>) {
         let nursery = &mut self.state().nursery;
         match found {
@@ -322,7 +324,7 @@ impl Children {
         }
     }
 
-    /// Nobody knows what was touched, but perhaps by which revisions.
+    /// It is unknown what was touched, but perhaps by which revisions.
     pub(crate) fn everything_touched(&self, span: Span, applied: u64) {
         let mut state = self.state();
         for told in state.nursery.everything_touched(span, applied) {
@@ -330,7 +332,7 @@ impl Children {
         }
     }
 
-    /// What nobody knew of is known now not to be after a revision.
+    /// No change of unknown outcome has a revision after `last`.
     pub(crate) fn known_to(&self, last: u64) {
         self.state().nursery.known_to(last);
     }
@@ -348,7 +350,7 @@ impl State {
         self.not_before.is_some()
     }
 
-    /// Those that the nursery has forgotten can answer nothing any more.
+    /// Removes verifiers that the `Nursery` has forgotten: none of them can answer any more.
     fn tidy(&mut self) {
         let nursery = &self.nursery;
         if self.lines.len() > nursery.known() {
@@ -364,7 +366,7 @@ impl State {
         }
     }
 
-    /// One that cannot be told is lost: it is waited for until its lease is over.
+    /// A verifier whose connection cannot take the order is lost: changes wait until its lease is over.
     fn tell(&mut self, told: Told, is_last: bool) {
         let Some(child) = self.lines.get(&told.child).map(Arc::clone) else {
             return;
@@ -378,7 +380,7 @@ impl State {
         }
     }
 
-    /// A child gets nothing more, is told to go, and is closed soon.
+    /// The verifier gets no further answers and an order to leave. Its connection is closed soon.
     fn send_away(&mut self, id: ChildId, change: Option<(&Scope, Span)>) {
         let told = self.nursery.send_away(id, change);
         self.deaf.insert(id);

@@ -1,4 +1,4 @@
-//! A change that was made of a version which is not the present one: what has changed since, by whom and when.
+//! Conflicts: a change was based on a version that is not the present one. Reports the changes since, by whom and when.
 
 use crate::{Authority, Call, Failure};
 use keyreeve_core::CheckPolicy;
@@ -10,23 +10,23 @@ use keyreeve_store::model::{AuditQuery, AuditRecord};
 use keyreeve_store::version::{Condition, Kind, Version};
 use serde_json::{Map, Value};
 
-/// Entries about a record that are looked through for the version that the caller has seen.
+/// Entries about a record that are searched for the version that the caller has seen.
 const ENTRIES_MAX: u32 = 200;
 /// Most changes that a conflict reports.
 const CHANGES_MAX: usize = 20;
-/// A longer value, as JSON, is not reported, only that it changed.
+/// A value that is longer as JSON is not reported, only the fact that it changed.
 const VALUE_BYTES_MAX: usize = 2_048;
-/// How the log marks a text that it does not hold.
+/// The prefix of a text that the log has only the digest of.
 const MARK: &str = "sha256:";
 
-/// What has become of a record since the caller has read it.
+/// The changes of a record since the caller has read it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Conflict {
-    /// The version that it has now.
+    /// The present version.
     pub present: Version,
     /// What was changed since, the newest first.
     pub changes: Vec<Recorded>,
-    /// Whether that is all. If not, the version that the caller has seen is not in the audit log, or too long ago.
+    /// Whether these are all. If not, the version that the caller has seen is not in the audit log, or too long ago.
     pub is_complete: bool,
 }
 
@@ -42,14 +42,14 @@ pub struct Recorded {
 /// A field that changed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FieldChange {
-    /// The field; in a document within it by its path, with dots.
+    /// The field. Within a document it is the path, with dots.
     pub name: String,
-    /// From what to what; `None` where the log does not hold the values, or they are too long.
+    /// The values before and after; `None` where the log does not have them, or they are too long.
     pub values: Option<(Value, Value)>,
 }
 
 impl FieldChange {
-    /// Which fields an entry of the audit log says have changed.
+    /// Returns the fields that changed, by the `before` and `after` of an audit entry.
     pub fn all_of(entry: &AuditRecord) -> Vec<Self> {
         let read = |text: &Option<String>| text.as_deref().and_then(|text| serde_json::from_str(text).ok());
         match (read(&entry.before), read(&entry.after)) {
@@ -80,7 +80,7 @@ impl FieldChange {
     }
 }
 
-/// Fields of documents within a document, by their path.
+/// Replaces nested documents by their fields, named by their paths.
 fn flatten(path: &str, value: &Value, into: &mut Map<String, Value>) {
     match value {
         Value::Object(object) => {
@@ -105,8 +105,8 @@ fn is_reported(value: &Value) -> bool {
 }
 
 impl Authority {
-    /// What a failed change is answered with: if the record was another version, with what has changed since. `tenant` is
-    /// the one that entries about the record are of; `None` is the whole instance.
+    /// Maps the error of a failed change. If the record has another version, the changes since are added. Entries about
+    /// the record belong to `tenant`; `None` is the instance.
     pub(crate) async fn explained(
         &self,
         call: &Call,
@@ -138,10 +138,10 @@ impl Authority {
     }
 }
 
-/// A record as entries tell of it.
+/// A record, as audit entries describe it.
 struct About {
     kind: Kind,
-    /// What the record is where it is not stored.
+    /// The value of the record where it is not stored.
     built_in: Option<Value>,
 }
 
@@ -153,7 +153,7 @@ impl About {
     }
 }
 
-/// The check policy that every tenant has without storing it.
+/// Returns the check policy that every tenant has without storing it.
 fn built_in(kind: Kind, id: &str) -> Option<Value> {
     let name = CheckPolicyName::parse(id).ok();
     let name = name.filter(|name| kind == Kind::CheckPolicy && name.as_str() == DEFAULT_CHECK_POLICY)?;

@@ -1,4 +1,4 @@
-//! Why a use case did not do what was asked. No HTTP here: the server has the one table from these to statuses.
+//! Why a use case failed. No HTTP here: the server has the one table from these to statuses.
 
 use crate::Conflict;
 use crate::env::NoEntropy;
@@ -8,13 +8,13 @@ use keyreeve_store::model::KeyRecord;
 use keyreeve_store::{StoreError, WriteError};
 use thiserror::Error;
 
-/// Why a use case did not do what was asked.
+/// Why a use case failed.
 #[derive(Debug, Error)]
 pub enum Failure {
     /// The caller lacks a permission.
     #[error("the caller lacks the permission {0}")]
     PermissionDenied(Permission),
-    /// The caller is bound to a tenant, and this is for the instance.
+    /// The caller is bound to a tenant, and the call is for the instance.
     #[error("only an instance root key may do this")]
     InstanceOnly,
     /// A root key would give away a permission it does not have itself.
@@ -23,13 +23,13 @@ pub enum Failure {
     /// The caller would give a role whose permissions it does not have itself, or a link to log in with that role.
     #[error("the caller's permissions do not cover the role {0}")]
     RoleBeyond(Role),
-    /// A password is set by its owner; only the operator sets somebody else's.
+    /// Passwords are set by their owners; only the operator sets one for a user.
     #[error("passwords are set by links")]
     PasswordByLink,
-    /// The caller's credential ended while the call was on its way.
+    /// The caller's credential ended during the call.
     #[error("the caller's credential is no longer good")]
     CallerGone,
-    /// Lifecycle or policy say no.
+    /// The lifecycle or the policy refuses it.
     #[error("item {item}: {refusal}")]
     Refused {
         /// Which item of a batch, from 0.
@@ -37,28 +37,28 @@ pub enum Failure {
         /// Why.
         refusal: Refusal,
     },
-    /// No such thing in the tenant.
+    /// The tenant has no such record.
     #[error("not found")]
     NotFound,
-    /// A member would act for somebody else.
+    /// A member acts on a key of another owner.
     #[error("a member may act only on their own keys")]
     OwnKeysOnly,
-    /// A member would say how often their own key may be used.
+    /// A member sets the limits of their own key.
     #[error("a member may not limit their own keys")]
     OwnLimits,
-    /// A policy that contradicts itself.
+    /// The policy contradicts itself.
     #[error(transparent)]
     Contradiction(#[from] keyreeve_core::policy::Contradiction),
-    /// The record is another version than the caller has seen; nothing was changed.
+    /// The record has another version than the caller has seen. Nothing was changed.
     #[error("the record has changed since the caller has read it")]
     Outdated(Box<Conflict>),
-    /// A user of the tenant has the address.
+    /// A user of the tenant has this address.
     #[error("a user of that address exists")]
     EmailTaken,
-    /// Nobody would be left to manage the tenant.
+    /// The tenant would be left without an administrator.
     #[error("the last admin of the tenant")]
     LastAdmin,
-    /// Nobody would be left to manage the instance.
+    /// The instance would be left without a root key that can make others.
     #[error("the last root key that can make others")]
     LastRootKey,
     /// The tenant's short name is taken.
@@ -73,34 +73,34 @@ pub enum Failure {
     /// The idempotency key was used for another request.
     #[error("the idempotency key was used for another request")]
     IdempotencyKeyReused,
-    /// A retry of a call that gave out a secret, and the secret has arrived or its key has moved on.
+    /// A retry of a call that returned a secret, which was delivered, or whose key has changed since.
     #[error("the request was carried out before")]
     AlreadyCompleted(Vec<KeyRecord>),
-    /// Verifiers of this root key were closed for being overdue too often: it is refused the stream for a while, and may
-    /// ask for single verdicts meanwhile.
+    /// Verifiers of this root key were closed too often because they were overdue. It is refused the stream for some
+    /// minutes, and may send single verifications instead.
     #[error("its verifiers did not acknowledge in time too often; refused for {retry_after_seconds} s")]
     VerifiersOverdue {
         /// When it may try again.
         retry_after_seconds: u64,
     },
-    /// There are as many verifiers as there may be, of this root key, of this tenant or in all.
+    /// The limit of verifiers is reached: of this root key, of this tenant or in all.
     #[error("there are {max} verifiers {of} already")]
     TooManyVerifiers {
-        /// How many there may be.
+        /// The limit.
         max: usize,
-        /// Of what.
+        /// What the limit is for.
         of: &'static str,
     },
-    /// The store is away; surely nothing was done.
+    /// The store cannot be reached; nothing was done.
     #[error("not available: {0}")]
     Unavailable(String),
-    /// The store can be read and not changed; surely nothing was done. The text is fit for callers.
+    /// The store can be read and not changed; nothing was done. The text may be shown to callers.
     #[error("read-only: {0}")]
     ReadOnly(String),
-    /// The store's answer was lost; it may have been done.
+    /// The store's answer was lost; the change may have been made.
     #[error("outcome unknown: {0}")]
     OutcomeUnknown(String),
-    /// Our own fault.
+    /// A bug or a broken installation.
     #[error("internal: {0}")]
     Internal(String),
 }

@@ -1,4 +1,4 @@
-//! What an operator wants to know of the data as a whole.
+//! Statistics of the stored data, for the operator.
 
 use crate::{Authority, Failure};
 use keyreeve_core::Timestamp;
@@ -6,21 +6,21 @@ use keyreeve_core::access::{Permissions, Reach};
 use keyreeve_store::Store;
 use keyreeve_store::model::{Census, RootKey};
 
-/// Most root keys that are looked at.
+/// Most root keys that are read.
 const ROOT_KEYS_MAX: u32 = 1_000;
 
-/// The data as a whole.
+/// Statistics of the stored data.
 #[derive(Clone, Debug)]
 pub struct Inventory {
-    /// How many keys there are.
+    /// Counts of keys.
     pub census: Census,
-    /// Instance root keys that work and hold every permission: which, and since when.
+    /// Instance root keys that work and have every permission: their names, and since when.
     pub mighty_root_keys: Vec<(String, Timestamp)>,
     /// The newest change.
     pub revision: u64,
 }
 
-/// Takes stock of a store.
+/// Collects statistics of a store.
 pub async fn take_stock(store: &dyn Store, now: Timestamp) -> Result<Inventory, Failure> {
     let is_mighty = |key: &RootKey| {
         key.reach == Reach::Instance && key.revoked_at.is_none() && key.permissions.covers(Permissions::all())
@@ -35,7 +35,7 @@ pub async fn take_stock(store: &dyn Store, now: Timestamp) -> Result<Inventory, 
 }
 
 impl Authority {
-    /// Takes stock of this store.
+    /// Collects statistics of this store.
     pub async fn inventory(&self) -> Result<Inventory, Failure> {
         take_stock(self.store.as_ref(), self.now()).await
     }

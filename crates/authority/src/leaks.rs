@@ -1,7 +1,7 @@
-//! Secrets that were found where they must not be: the tenant's policy says what becomes of their keys.
+//! Reports of leaked secrets: the tenant's policy decides what happens to their keys.
 //!
-//! Whoever reports a secret needs no other right than having it. What is written down names where it was found, never the
-//! secret. A report and what it leads to commit together.
+//! Knowing a secret is the only right that its reporter needs. The log has where it was found, never the secret. A
+//! report and its consequence commit together.
 
 use crate::sign_in::Doorstep;
 use crate::{Authority, Failure};
@@ -21,20 +21,20 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// Keys changed in one transaction. Other changes wait meanwhile, some tens of milliseconds.
+/// Keys changed in one transaction. Other changes wait for it, some tens of milliseconds.
 const AT_ONCE: usize = 500;
-/// Reports of one key that are written down in an hour: whoever has a secret must not be able to fill the log with it.
+/// Reports of one key that are logged in an hour, so that the holder of a secret cannot fill the log with it.
 const NOTED_AN_HOUR: u32 = 10;
 const HOUR_MS: u64 = 3_600_000;
-/// Most keys whose reports are counted for that.
+/// Most keys whose logged reports are counted.
 const COUNTED_MAX: usize = 50_000;
 
-/// Who reports. The words are labels of a metric and never change.
+/// The source of a report. The words are labels of a metric and never change.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LeakSource {
-    /// Anybody who has the secret.
+    /// A caller of the API who has the secret.
     Api,
-    /// GitHub's secret scanning, by its signature.
+    /// GitHub's secret scanning, authenticated by its signature.
     GitHub,
 }
 
@@ -42,7 +42,7 @@ impl LeakSource {
     /// Every source.
     pub const ALL: &[Self] = &[Self::Api, Self::GitHub];
 
-    /// The word for it.
+    /// Returns the label.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Api => "api",
@@ -51,20 +51,20 @@ impl LeakSource {
     }
 }
 
-/// What became of a report. The words are labels of a metric and never change.
+/// The result of a report. The words are labels of a metric and never change.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LeakResult {
     /// The key was revoked.
     Revoked,
     /// A hold was put on the key.
     Held,
-    /// The policy wants it written down and nothing else.
+    /// The policy wants the report logged and nothing else.
     Noted,
-    /// The secret opened nothing any more, or there was a hold already.
+    /// The secret was not accepted any more, or the key was on hold.
     Ended,
     /// No key ever had this secret.
     Unknown,
-    /// The report is not from whom it says it is.
+    /// The report's signature does not verify.
     Refused,
 }
 
@@ -79,7 +79,7 @@ impl LeakResult {
         Self::Refused,
     ];
 
-    /// The word for it.
+    /// Returns the label.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Revoked => "revoked",
@@ -92,21 +92,21 @@ impl LeakResult {
     }
 }
 
-/// A secret that was found.
+/// A report of one secret.
 #[derive(Clone)]
 #[expect(missing_debug_implementations, reason = "it holds a plaintext secret")]
 pub struct LeakReport<'r> {
     /// The secret.
     pub secret: &'r str,
-    /// Who found it and where, for the audit log. Must not hold the secret.
+    /// Who found it and where, for the audit log. Must not contain the secret.
     pub found: Box<str>,
 }
 
-/// What this process remembers of reports.
+/// The state of leak reports in this process.
 #[derive(Debug, Default)]
 pub(crate) struct Leaks {
     tallies: [[AtomicU64; LeakResult::ALL.len()]; LeakSource::ALL.len()],
-    /// How many reports of a key were written down since when.
+    /// By key: since when reports are counted, and how many were logged.
     noted: Mutex<HashMap<KeyId, (Moment, u32)>>,
 }
 
@@ -121,7 +121,7 @@ impl Leaks {
         }
     }
 
-    /// Whether one more report of a key may be written down.
+    /// Whether one more report of a key may be logged.
     fn may_note(&self, key: KeyId, now: Moment) -> bool {
         let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
         let is_fresh = |since: Moment| now.ms_since(since) < HOUR_MS;
@@ -143,23 +143,23 @@ impl Leaks {
     }
 }
 
-/// What is to be done about one key.
+/// What to do for one key.
 #[derive(Default)]
 struct Plan {
-    /// Reports to write down.
+    /// Reports to log.
     found: Vec<Box<str>>,
-    /// Reports in all.
+    /// All reports, logged or not.
     reports: u64,
-    /// Whether one of them had a secret that still opens something.
+    /// Whether one of them had a secret that is still accepted.
     is_open: bool,
 }
 
-/// What is to be done, by tenant.
+/// What to do, by tenant.
 type Plans = BTreeMap<Slug, BTreeMap<KeyId, Plan>>;
 
 impl Authority {
-    /// Does what the policies say about secrets that were found. Gives, in their order, whether each is one that a key
-    /// has or had. When this returns, it is effective everywhere.
+    /// Carries out what the policies require for leaked secrets. Returns for each report, in order, whether a key has
+    /// or had the secret. When this returns, the changes are effective everywhere.
     pub async fn report_leaks(
         &self,
         from: &Doorstep,
@@ -191,7 +191,7 @@ impl Authority {
         }
         newest = newest.max(self.store.head().await?.revision);
         for (tenant, keys) in named {
-            // Also what was ended before may be only just under way.
+            // A key that was ended before may not be ended everywhere yet, so its end is waited for too.
             let keys: Vec<_> = keys.into_iter().collect();
             let mut spans = self.written_about_keys(&tenant, &keys, newest).await;
             spans.append(&mut written.remove(&tenant).unwrap_or_default());
@@ -205,7 +205,7 @@ impl Authority {
         self.leaks.count(source, LeakResult::Refused, 1);
     }
 
-    /// For each source and result, how many reports there were.
+    /// Returns the number of reports by source and result.
     pub fn leak_tallies(&self) -> impl Iterator<Item = (LeakSource, LeakResult, u64)> {
         let rows = LeakSource::ALL.iter().zip(&self.leaks.tallies);
         rows.flat_map(|(&source, row)| {
@@ -228,7 +228,7 @@ impl Authority {
         let facts = entry.facts();
         let is_open = self.is_own_secret(entry) && facts.key != KeyStanding::Revoked;
         plan.is_open |= is_open;
-        // What is erased has no record that something could be written to.
+        // An erased key has no record that an entry could refer to.
         if facts.secret != SecretStanding::Tombstone && self.leaks.may_note(entry.key_id(), now) {
             plan.found.push(match is_open {
                 true => report.found.clone(),
@@ -237,7 +237,7 @@ impl Authority {
         }
     }
 
-    /// Gives what was written.
+    /// Returns what was written.
     async fn carry_out(
         &self,
         from: &Doorstep,
@@ -282,7 +282,7 @@ impl Authority {
     }
 }
 
-/// What counts as having become of a key's reports.
+/// Returns the result that a key's reports are counted as.
 fn result(plan: &Plan, action: Option<LeakAction>) -> LeakResult {
     match action.filter(|_| plan.is_open) {
         Some(LeakAction::Revoke) => LeakResult::Revoked,
@@ -292,7 +292,7 @@ fn result(plan: &Plan, action: Option<LeakAction>) -> LeakResult {
     }
 }
 
-/// The reports as entries of the log.
+/// Returns the reports as audit entries.
 fn notes(plans: &[(KeyId, Plan)]) -> BTreeMap<KeyId, Vec<AuditDraft>> {
     let draft = |found: &str| AuditDraft {
         action: Action::KeyLeaked,
@@ -304,7 +304,7 @@ fn notes(plans: &[(KeyId, Plan)]) -> BTreeMap<KeyId, Vec<AuditDraft>> {
     plans.iter().map(|(id, plan)| (*id, drafts(plan))).collect()
 }
 
-/// What the policy says about each key. One of which only a secret was found that opens nothing stays as it is.
+/// Applies the policy to each key. A key is unchanged if none of the reported secrets is accepted any more.
 fn decide(plans: &[(KeyId, Plan)], now: Timestamp) -> DecideMany {
     let open: BTreeSet<_> = plans
         .iter()

@@ -62,7 +62,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// Everything a use case needs. One per process.
+/// The parts that the use cases need. One per process.
 pub struct Authority {
     store: Arc<dyn Store>,
     verifier: Arc<Verifier>,
@@ -81,28 +81,28 @@ pub struct Authority {
 /// How far a change has got when it is answered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Effect {
-    /// The newest revision that the change is contained in.
+    /// The newest revision that contains the change.
     pub revision: u64,
     /// Verifiers that no longer accept what the change ended.
     pub verifiers: u32,
     /// How long the change took to be effective.
     pub waited: Duration,
-    /// Whether it is committed but not yet known to be effective everywhere: the caller did not want to wait.
+    /// Whether it is committed but not known to be effective everywhere, because the caller did not want to wait.
     pub is_pending: bool,
-    /// What the commit survives.
+    /// Which failure the commit survives.
     pub durability: Durability,
 }
 
 impl Effect {
-    /// How long the change took to be effective, in milliseconds. A part of one counts as a whole one, so that 0 is said
-    /// only where no time passed.
+    /// Returns how long the change took to be effective, in milliseconds. Rounded up, so that 0 appears only if no time
+    /// passed.
     pub fn waited_ms(&self) -> u64 {
         u64::try_from(self.waited.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
     }
 }
 
 impl Authority {
-    /// Puts the parts together. `verifier` must be the observer that `store` was opened with.
+    /// Connects the parts. `verifier` must be the observer that `store` was opened with.
     pub fn new(
         store: Arc<dyn Store>,
         verifier: Arc<Verifier>,
@@ -125,87 +125,86 @@ impl Authority {
         }
     }
 
-    /// Makes this one node of several: changes are then answered when every node has them.
+    /// Makes this one node of several: a change is then answered when every node has it.
     #[must_use]
     pub fn among(mut self, node: Arc<Node>) -> Self {
         self.node = Some(node);
         self
     }
 
-    /// This node, if it is one of several.
+    /// Returns this node, if it is one of several.
     pub fn node(&self) -> Option<&Arc<Node>> {
         self.node.as_ref()
     }
 
-    /// The memory that verdicts come from.
+    /// Returns the memory that verdicts come from.
     pub fn verifier(&self) -> &Arc<Verifier> {
         &self.verifier
     }
 
-    /// The time now, by which everything is judged.
+    /// Returns the time by which expiry is decided.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
-    /// The time that is written down: never later than [`Authority::now`], and earlier only while the clock is in doubt.
-    /// What is given a time to end gets it from here, so that a clock which was ahead lengthens nothing.
+    /// Returns the time that is stored: never later than [`Authority::now`], and earlier only while the clock is in
+    /// doubt. An expiry is computed from it, so that a clock that was ahead makes none later.
     pub fn earliest(&self) -> Timestamp {
         self.clock.earliest()
     }
 
-    /// How far the reference clock is behind the time that expiry is decided by; `None` if it is followed.
+    /// Returns how far the reference clock is behind the time that expiry is decided by; `None` if it is followed.
     pub fn clock_behind(&self) -> Option<Duration> {
         self.clock.behind()
     }
 
-    /// A reading of the monotonic clock, for how long something takes.
+    /// Reads the monotonic clock, for durations.
     pub fn moment(&self) -> Moment {
         self.clock.moment()
     }
 
-    /// Answers and changes nothing any more until the process is started again. Where several nodes share a database,
-    /// the others go on.
+    /// Stops all answers and changes until the process is restarted. Other nodes of the same database are not affected.
     pub fn halt(&self, why: &str) {
         self.verifier.halt(why);
         self.store.halt(why);
     }
 
-    /// Why nothing can be changed now, where that is known before anybody tries.
+    /// Returns why nothing can be changed now, if that is known without a write.
     pub fn obstacle(&self) -> Option<String> {
         self.store.obstacle()
     }
 
-    /// Whether writing succeeds; asks nobody.
+    /// Returns whether recent writes succeeded; sends no statement.
     pub fn write_health(&self) -> WriteHealth {
         self.store.write_health()
     }
 
-    /// If the last write has failed, tries one that changes nothing, so that it is known when writing succeeds again.
+    /// If the last write has failed, tries one that changes nothing, to notice when writing succeeds again.
     pub async fn probe_failing_writes(&self) {
         if self.write_health().is_failing() {
-            // What came of it is in the health.
+            // The result is in the write health.
             drop(self.store.probe_write().await);
         }
     }
 
-    /// How many keys there are, of all tenants: for the operator, who sees nothing else of them by it.
+    /// Counts the keys of all tenants, for the operator, who learns nothing else about them.
     pub async fn census(&self) -> Result<Census, Failure> {
         Ok(self.store.census(self.now()).await?)
     }
 
-    /// Writes down what is still in memory and closes the store.
+    /// Writes what is still in memory and closes the store.
     pub async fn close(&self) {
         self.empty_meters().await;
         self.flush_activity().await;
         self.store.close().await;
     }
 
-    /// The effect of a change that began at `began`, when it is effective everywhere (rule R7). In one process it is
-    /// when its commit has been applied to the memory here, which the store does before it answers, and has reached the
-    /// verifiers that hang on it. Among several nodes, when all have it or can no longer answer without it; or at once,
-    /// if the caller wants to ask later.
+    /// Returns the effect of a change that began at `began`, when it is effective everywhere (rule R7). In a single
+    /// process the store has applied the commit to the memory before it answered, so only its downstream verifiers are
+    /// waited for. Among several nodes, all must have it or be unable to answer without it. Without `is_awaited` it
+    /// returns at once, and the caller can query the operation later.
     ///
-    /// It waits for what `change` names and for nothing else that is under way.
+    /// It waits for what `change` names and for nothing else.
     async fn effect(&self, change: Awaited, began: Moment, is_awaited: bool) -> Result<Effect, Failure> {
         let revision = change.newest();
         if !is_awaited {
@@ -229,8 +228,8 @@ impl Authority {
         })
     }
 
-    /// Rule R7 where this process is the only verifier: its own memory must have applied the change, which the store
-    /// saw to before it answered.
+    /// Rule R7 where this process is the only verifier: its memory must have applied the change, which the store did
+    /// before it answered.
     fn alone(&self, change: Awaited) -> Result<Reached, Failure> {
         let now = self.clock.moment();
         let pending = Pending { change, committed: now };
@@ -251,7 +250,7 @@ impl Authority {
         Grantor::new(0).reached(&pending, None, &reading, now).ok_or_else(lost)
     }
 
-    /// The effect of a change that takes nothing away, so that nobody need hear of it first.
+    /// The effect of a change that denies nothing, so that no verifier has to know of it first.
     fn effect_at_once(&self, revision: u64, began: Moment) -> Effect {
         Effect {
             revision,
@@ -262,13 +261,13 @@ impl Authority {
         }
     }
 
-    /// How long ago `began` was. A duration is never the difference of two times of day: the clock that gives those may be
-    /// set, and the estimate of the database's clock stands still for a while after each poll.
+    /// Returns the time since `began`. Durations are never the difference of two wall clock times: that clock may be
+    /// set, and the estimate of the database's clock does not advance for a while after each poll.
     fn waited(&self, began: Moment) -> Duration {
         self.clock.moment().elapsed_since(began)
     }
 
-    /// What a commit survives now. In one process SQLite waits for the disk.
+    /// Which failure a commit survives now. In a single process SQLite waits for the disk.
     fn durability(&self) -> Durability {
         let node = self.node.as_ref();
         node.map_or(Durability::Local, |node| node.health().durability)
@@ -280,7 +279,7 @@ impl Authority {
         Ok(bytes)
     }
 
-    /// Entropy for many at once: asking the operating system once takes a fraction of asking for each.
+    /// Returns entropy for many secrets with one system call, which takes a fraction of a call for each.
     fn entropy_for<const BYTES: usize>(&self, count: usize) -> Result<Vec<[u8; BYTES]>, Failure> {
         let mut bytes = vec![[0; BYTES]; count];
         self.entropy.fill(bytes.as_flattened_mut())?;
@@ -312,7 +311,7 @@ impl Authority {
         Ok((at, sequence, entropy))
     }
 
-    /// Time and sequence that are later than those of every id made before in this process, also when the clock
+    /// Returns time and sequence that are later than those of every earlier id of this process, also when the clock
     /// steps back (RFC 9562, section 6.2).
     fn id_order(&self) -> (Timestamp, u16) {
         const SEQUENCE_MAX: u16 = 0x0fff;

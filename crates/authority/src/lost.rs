@@ -1,8 +1,8 @@
 //! A denial that a node has applied is not undone by a database that has lost it (rule R10).
 //!
-//! Until its next poll a node does not see that a standby has taken over which lacks the newest changes. The revision of a
-//! reading does not show it either: there, lost revisions are given to other changes. So what is read as good is held
-//! against what the node remembers as denied, and where they disagree, the log decides which of them is newer.
+//! Until its next poll a node does not notice that a standby was promoted that lacks the newest changes. The revision
+//! of a reading does not show it: after the loss, the same revisions are assigned to other changes. So a good reading
+//! is compared with the denials that the node remembers. Where they disagree, the audit log decides which is newer.
 
 use crate::verifier::RootPass;
 use crate::{Authority, Failure};
@@ -10,8 +10,8 @@ use keyreeve_core::coherence::Entry;
 use keyreeve_core::verdict::{Denial, judge};
 
 impl Authority {
-    /// To be called with what was read of a secret, before it is remembered or answered. An error if the database has
-    /// lost that it is denied.
+    /// Fails if the database has lost a denial of this secret. Call with what was read, before it is remembered or
+    /// answered.
     pub(crate) async fn look_for_lost_denial(&self, entry: Option<&Entry>) -> Result<(), Failure> {
         let (Some(entry), Some(node)) = (entry, self.node()) else {
             return Ok(());

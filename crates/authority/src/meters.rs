@@ -1,5 +1,5 @@
-//! What is counted of limited keys: by this process alone where a limit is soft, by slices of what the store counts where
-//! it is hard (`keyreeve_core::limits`).
+//! The counting for limited keys: a soft limit in this process alone, a hard one by slices of the store's counter
+//! (`keyreeve_core::limits`).
 
 use crate::Authority;
 use keyreeve_core::KeyId;
@@ -14,26 +14,26 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 const SHARDS: usize = 16;
-/// Most keys of a shard that are metered at once. One more takes the place of any: a soft limit is generous then for once,
-/// a hard one asks the store.
+/// Most keys that a shard meters. One more replaces any other: its soft limit starts again with its burst, its hard one
+/// reads the store.
 const SHARD_KEYS_MAX: usize = 65_536;
-/// How often the store is asked for one use: others may take what came for it.
+/// Most requests to the store for one use. Concurrent uses may take the slice that was fetched for it.
 const CHARGE_TRIES: usize = 8;
 
 /// The meters of this process.
 #[derive(Debug, Default)]
 pub(crate) struct Meters {
     shards: [Mutex<HashMap<KeyId, Meter>>; SHARDS],
-    /// Which shard is looked through next.
+    /// The shard that is tidied next.
     next: AtomicUsize,
 }
 
-/// How the limits of a key stand.
+/// The state of a key's limits.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Budget {
-    /// Every limit.
+    /// Each limit.
     pub standings: Vec<Standing>,
-    /// When it was refused: seconds after which it might not be; `None` is never.
+    /// After a refusal: seconds after which a use might be accepted; `None` is never.
     pub retry_seconds: Option<u64>,
 }
 
@@ -47,7 +47,8 @@ impl Meters {
         shard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a use of a key whose limits are `joined`, or says why not; and how they stand, if that is an answer.
+    /// Counts a use of a key whose limits are `joined`, or returns why not; and the state of the limits, if that is
+    /// known.
     fn take(
         &self,
         (key, joined): (KeyId, &str),
@@ -65,12 +66,12 @@ impl Meters {
         Ok((taken, standings))
     }
 
-    /// Whether it takes the store to know how the limits stand.
+    /// Whether the state of the limits can only be known from the store.
     fn is_shared(&self, key: (KeyId, &str), now: At) -> Result<bool, LimitsError> {
         Ok(meter_in(&mut self.shard(key.0), key, now)?.is_shared())
     }
 
-    /// How the limits stand, by what the store has counted.
+    /// Returns the state of the limits, from what the store has counted.
     fn look(
         &self,
         key: (KeyId, &str),
@@ -83,7 +84,7 @@ impl Meters {
         Ok(meter.standings(asked))
     }
 
-    /// Keys have changed.
+    /// Notes that keys have changed, so that their meters are checked.
     pub(crate) fn doubt(&self, keys: impl Iterator<Item = KeyId>) {
         for key in keys {
             if let Some(meter) = self.shard(key).get_mut(&key) {
@@ -92,8 +93,8 @@ impl Meters {
         }
     }
 
-    /// Looks one shard through: what is left of slices that nobody has used since the last look, or of all, and forgets
-    /// meters that say nothing.
+    /// Tidies one shard: returns the rest of slices that were not used since the last round, or of all at the end, and
+    /// removes meters without a state.
     fn tidy(&self, now: At, is_end: bool) -> Vec<(KeyId, Vec<Need>)> {
         let place = self.next.fetch_add(1, Ordering::Relaxed) % SHARDS;
         let Some(shard) = self.shards.get(place) else {
@@ -115,7 +116,7 @@ impl Meters {
     }
 }
 
-/// The meter of a key, made if there is none for these limits.
+/// Returns the meter of a key, created if there is none for these limits.
 fn meter_in<'m>(
     shard: &'m mut HashMap<KeyId, Meter>,
     (key, joined): (KeyId, &str),
@@ -145,14 +146,14 @@ fn make_room(shard: &mut HashMap<KeyId, Meter>, now: At) {
 }
 
 impl Authority {
-    /// Counts a use of a key that is good otherwise.
+    /// Charges a use of a key that is good otherwise.
     pub(crate) async fn charge(&self, entry: &Entry, cost: u32) -> (Result<(), Denial>, Option<Box<Budget>>) {
         let unknown = (Err(Denial::Unavailable), None);
         let mut supplied = Vec::new();
         for _ in 0..CHARGE_TRIES {
             let now = self.counted_at();
             let key = (entry.key_id(), entry.limits());
-            // Limits that cannot be read let nobody through.
+            // A key whose limits cannot be parsed is denied.
             let Ok((taken, standings)) = self.verifier.meters.take(key, cost, now, &supplied) else {
                 return unknown;
             };
@@ -174,7 +175,7 @@ impl Authority {
         unknown
     }
 
-    /// How the limits of a key stand by the word of the store, without using anything; `None` if that cannot be known now.
+    /// Returns the state of a key's limits as the store has it, without a charge; `None` if that cannot be known now.
     pub(crate) async fn budget(&self, key: KeyId, joined: &str) -> Option<Budget> {
         let asked = self.counted_at();
         let meters = &self.verifier.meters;
@@ -189,8 +190,8 @@ impl Authority {
         })
     }
 
-    /// Now, as uses are counted: the periods of quotas and the counters in the store go by the earliest time that it may
-    /// be, so that a clock that is ahead for some seconds turns none of them.
+    /// Returns the time by which uses are counted: the earliest that it may be. Quota periods and the store's counters
+    /// use it, so that a clock that is ahead for some seconds starts no period early.
     fn counted_at(&self) -> At {
         At::new(self.earliest(), self.moment())
     }
@@ -210,13 +211,12 @@ impl Authority {
         Ok(supplied.collect())
     }
 
-    /// Gives back what nobody has used since this was called [`SHARDS`] times, a part at a time: to be called once a
-    /// second.
+    /// Returns slices that were not used since [`SHARDS`] calls ago to the store, one shard a call. Call once a second.
     pub async fn tidy_meters(&self) {
         self.hand_back(false).await;
     }
 
-    /// Gives everything back, before the end.
+    /// Returns all slices to the store, before the process ends.
     pub(crate) async fn empty_meters(&self) {
         for _ in 0..SHARDS {
             self.hand_back(true).await;
@@ -226,7 +226,7 @@ impl Authority {
     async fn hand_back(&self, is_end: bool) {
         let now = self.counted_at();
         for (key, needs) in self.verifier.meters.tidy(now, is_end) {
-            // What cannot be given back is lost: less is let through then, never more.
+            // A slice that cannot be returned is lost: fewer uses are accepted then, never more.
             drop(self.slices(key, needs, now).await);
         }
     }

@@ -1,4 +1,4 @@
-//! What callers may know about nodes, and about changes on their way.
+//! What callers may know about nodes, and about changes in progress.
 
 use crate::{Authority, Call, Failure};
 use keyreeve_core::access::{Actor, Permission};
@@ -14,12 +14,12 @@ use keyreeve_store::model::{AuditQuery, KeyRecord};
 pub struct NodesSeen {
     /// The newest change.
     pub revision: u64,
-    /// Every node that is known as living; none in a single process.
+    /// Every living session; none in a single process.
     pub sessions: Vec<Session>,
 }
 
 impl Authority {
-    /// Every node.
+    /// Returns every node.
     pub async fn nodes(&self, call: &Call) -> Result<NodesSeen, Failure> {
         // A user belongs to a tenant, and may see how far its changes have got.
         match call.caller.actor {
@@ -34,8 +34,8 @@ impl Authority {
         Ok(NodesSeen { revision, sessions })
     }
 
-    /// Whether a change of the caller's tenant is effective everywhere, and then how many verifiers have said that they have
-    /// it. Another tenant's is as unknown as one that never was.
+    /// Returns how many verifiers have acknowledged a change of the caller's tenant, or `None` if it is not effective
+    /// everywhere. A change of another tenant is not found.
     pub async fn operation(&self, call: &Call, named: Option<&Slug>, revision: u64) -> Result<Option<u32>, Failure> {
         call.require(Permission::KeysRead)?;
         let change = self.change_of(call, named, revision).await?;
@@ -46,19 +46,19 @@ impl Authority {
         Ok(node.look(&pending).await.map(|reached| reached.verifiers()))
     }
 
-    /// How long a change waits at most, in milliseconds.
+    /// Returns how long a change waits at most, in milliseconds.
     fn wait_ms(&self) -> u64 {
         self.node()
             .map_or_else(|| wait_ms(self.children().lease_ms()), |node| node.wait_ms())
     }
 
-    /// What was done longer ago than this, in milliseconds, is effective. With a wide margin: clocks of several machines
-    /// have written when it was done.
+    /// Changes older than this, in milliseconds, are effective. The margin is wide because the clocks of several
+    /// machines have written the times.
     pub(crate) fn longest_wait_ms(&self) -> i64 {
         i64::try_from(self.wait_ms()).map_or(i64::MAX, |wait| wait.saturating_mul(2).saturating_add(60_000))
     }
 
-    /// Whether a key is disabled or revoked and some verifier may not have heard of it yet.
+    /// Whether a key is disabled or revoked and some verifier may not know it yet.
     pub async fn is_ending(&self, call: &Call, record: &KeyRecord) -> Result<bool, Failure> {
         if self.node().is_none() && self.children().is_empty() {
             return Ok(false);
@@ -66,11 +66,11 @@ impl Authority {
         if record.key.state == State::Active {
             return Ok(false);
         }
-        // How long ago it ended says nothing: the time of day may have been set since. Its revision does.
+        // The time of its end is no evidence: the wall clock may have been set since. Its revision is.
         let newest = AuditQuery {
             tenant: Some(call.tenant.clone()),
             target_id: Some(record.key.id.to_string()),
-            // Not a refused attempt, which is written down about the key too and ends nothing.
+            // A refused attempt is logged about the key too, but ends nothing.
             action: Some("key.".to_owned()),
             limit: 1,
             ..AuditQuery::default()

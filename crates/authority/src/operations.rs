@@ -1,10 +1,10 @@
-//! How often keys were issued, changed and ended here, and with what success: for the metrics.
+//! Counts of operations on keys and of their results, for the metrics.
 
 use crate::{Authority, Failure};
 use keyreeve_core::audit::Action;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What can be done to keys.
+/// Operations on keys.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Operation {
     Issue,
@@ -29,7 +29,7 @@ impl Operation {
         (Self::Delete, "delete"),
     ];
 
-    /// What an entry of the audit log is about, if it is about a key.
+    /// Returns the operation of an audit entry, if it is about a key.
     pub(crate) fn of(action: Action) -> Option<Self> {
         match action {
             Action::KeyCreated => Some(Self::Issue),
@@ -45,7 +45,7 @@ impl Operation {
     }
 }
 
-/// The success of an operation: it was carried out, it must not be, or it could not be.
+/// The result of an operation: carried out, not allowed, or not possible.
 const RESULTS: [&str; 3] = ["done", "refused", "failed"];
 
 /// Counts since the start.
@@ -53,7 +53,7 @@ const RESULTS: [&str; 3] = ["done", "refused", "failed"];
 pub struct Operations([[AtomicU64; RESULTS.len()]; Operation::ALL.len()]);
 
 impl Operations {
-    /// Each operation and result with its count.
+    /// Returns each operation and result with its count.
     pub fn counts(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
         Operation::ALL.iter().zip(&self.0).flat_map(|((_, operation), counts)| {
             let row = RESULTS.iter().zip(counts);
@@ -72,7 +72,7 @@ impl Operations {
 }
 
 impl Authority {
-    /// Carries something out, and counts it.
+    /// Runs an operation and counts its result.
     pub(crate) async fn counted<T>(
         &self,
         operation: Option<Operation>,
@@ -92,7 +92,7 @@ impl Authority {
         done
     }
 
-    /// How often keys were issued, changed and ended here.
+    /// Returns the counts of operations on keys in this process.
     pub fn operations(&self) -> &Operations {
         &self.operations
     }

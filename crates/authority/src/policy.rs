@@ -1,4 +1,4 @@
-//! A tenant's policy: read it, replace it, and learn which keys it would not issue today.
+//! A tenant's policy: read it, replace it, and find the keys that it would not allow today.
 
 use crate::{Authority, Call, Failure};
 use keyreeve_core::access::Permission;
@@ -10,9 +10,9 @@ use keyreeve_store::model::{KeyQuery, PageStart, TenantEdit};
 use keyreeve_store::version::Kind;
 use std::collections::HashMap;
 
-/// Keys read at a time when a policy is compared with what exists.
+/// Keys read at a time when a policy is compared with existing keys.
 const PAGE: u32 = 1_000;
-/// Most keys that an answer names. There may be more: the count says so.
+/// Most keys that an answer names. There may be more: the count covers all.
 const NAMED_MAX: usize = 100;
 
 /// Existing keys that a policy would not allow today. They keep working.
@@ -20,26 +20,26 @@ const NAMED_MAX: usize = 100;
 pub struct Misfits {
     /// How many there are.
     pub count: u64,
-    /// The newest of them, and what does not fit.
+    /// The newest of them, each with what does not fit.
     pub named: Vec<(KeyId, Misfit)>,
 }
 
 impl Authority {
-    /// The policy of the caller's tenant.
+    /// Returns the policy of the caller's tenant.
     pub async fn policy(&self, call: &Call) -> Result<Policy, Failure> {
         call.require(Permission::PolicyRead)?;
         let tenant = self.store.tenant(&call.tenant).await?.ok_or(Failure::NotFound)?;
         Ok(tenant.policy)
     }
 
-    /// The policy of the caller's tenant, which is to be replaced.
+    /// Returns the policy of the caller's tenant, for a caller who may replace it.
     pub async fn policy_to_replace(&self, call: &Call) -> Result<Policy, Failure> {
         call.require(Permission::PolicyWrite)?;
         let tenant = self.store.tenant(&call.tenant).await?.ok_or(Failure::NotFound)?;
         Ok(tenant.policy)
     }
 
-    /// Replaces the policy of the caller's tenant. It holds for what is done from then on.
+    /// Replaces the policy of the caller's tenant. It applies to later operations.
     pub async fn set_policy(&self, call: &Call, policy: Policy) -> Result<(Policy, Misfits), Failure> {
         call.require(Permission::PolicyWrite)?;
         policy.check()?;
@@ -57,7 +57,7 @@ impl Authority {
                 return Err(self.explained(call, Some(&call.tenant), about, error).await);
             }
         };
-        // What denials tell hangs on the policy, on every node.
+        // What denials reveal depends on the policy, on every node.
         let change = self
             .written_about(Scope::Tenant(tenant.slug.clone()), tenant.slug.as_str(), revision)
             .await;
@@ -66,7 +66,7 @@ impl Authority {
         Ok((tenant.policy, misfits))
     }
 
-    /// Which existing keys a policy would not allow, without setting it.
+    /// Returns the existing keys that a policy would not allow, without setting it.
     pub async fn try_policy(&self, call: &Call, policy: &Policy) -> Result<Misfits, Failure> {
         call.require(Permission::PolicyRead)?;
         policy.check()?;

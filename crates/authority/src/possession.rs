@@ -1,4 +1,4 @@
-//! What a secret alone gives the right to: whoever holds one may end its key, whatever state it is in.
+//! What possession of a secret alone permits: ending its key, whatever the state of the key.
 
 use crate::keys::{ChangedKey, RevokeCommand};
 use crate::sign_in::Doorstep;
@@ -8,20 +8,20 @@ use keyreeve_core::coherence::{Entry, Moment};
 use keyreeve_core::key::Presented;
 use keyreeve_core::verdict::{KeyStanding, SecretStanding};
 
-/// What became of a secret that was brought to end its key.
+/// The result of a request to end the key of a secret.
 #[derive(Debug)]
 pub enum Possession {
-    /// Its key has ended.
+    /// The key has ended now.
     Ended(Box<ChangedKey>),
-    /// Its key had ended before, and no verifier accepts it.
+    /// The key had ended before, and no verifier accepts it.
     EndedBefore,
-    /// No key is used with it: nobody ever had it, or it was replaced.
+    /// No key is used with this secret: it never existed, or was replaced.
     Unknown,
 }
 
 impl Authority {
-    /// Ends the key that a secret belongs to, as the policy says. One that was replaced for good gives no right any more. Of
-    /// a key that was ended before, the end is waited for once more: it may be only just under way.
+    /// Ends the key that a secret belongs to, as the policy requires. A secret that was replaced for good gives no
+    /// right. If the key had ended before, its end is waited for again, because it may not be effective yet.
     pub async fn revoke_presented(
         &self,
         from: &Doorstep,
@@ -51,7 +51,7 @@ impl Authority {
         };
         match self.revoke_self(&call, command).await {
             Ok(changed) => Ok(Possession::Ended(Box::new(changed))),
-            // Somebody else was faster.
+            // Another caller ended it first.
             Err(Failure::CallerGone | Failure::NotFound) => {
                 self.ended_before(&entry, self.verifier.applied(), began).await?;
                 Ok(Possession::EndedBefore)
@@ -60,16 +60,16 @@ impl Authority {
         }
     }
 
-    /// Waits for the end of a key that somebody else has ended.
+    /// Waits for the end of a key that another caller has ended.
     async fn ended_before(&self, entry: &Entry, revision: u64, began: Moment) -> Result<(), Failure> {
         let scope = Scope::Tenant(entry.gate().slug().clone());
-        // The memory may be ahead of what it says that it covers.
+        // The memory may have changes that are newer than `applied`.
         let newest = self.store.head().await?.revision.max(revision);
         let change = self.written_about(scope, &entry.key_id().to_string(), newest).await;
         self.effect(change, began, true).await.map(drop)
     }
 
-    /// Whether a secret is one that its key is used with.
+    /// Whether a secret is accepted for its key.
     pub(crate) fn is_own_secret(&self, entry: &Entry) -> bool {
         match entry.facts().secret {
             SecretStanding::Live => true,

@@ -1,4 +1,4 @@
-//! Telling a database again what it has lost (rule R10).
+//! Writes denials again that a database has lost (rule R10).
 
 use crate::Failure;
 use crate::activity::system;
@@ -12,14 +12,14 @@ use keyreeve_core::{Digest, Key, KeyId, Policy, RootKeyId, Timestamp};
 use keyreeve_store::model::{AuditDraft, ChangeFacts, ChangeRequest, TenantEdit, UserChange, WriteContext};
 use keyreeve_store::{Store, WriteError};
 
-/// Why, in the audit log.
+/// The reason in the audit log.
 const WHY: &str = "reasserted: the database had lost it";
 /// Users read at a time, to find the one that an owner is.
 const USERS: u32 = 1_000;
-/// Root keys that are looked through, the newest: as many as are remembered.
+/// Most root keys that are read, the newest: as many as are remembered.
 const ROOT_KEYS: u32 = 100_000;
 
-/// Writes down again every denial that the store does not know. Gives how many it did not.
+/// Writes every denial again that the store does not have. Returns how many it did not have.
 pub(crate) async fn reassert(store: &dyn Store, denied: Vec<(Denied, How)>, now: Timestamp) -> Result<u64, Failure> {
     let mut lost = 0;
     for (what, how) in denied {
@@ -32,7 +32,7 @@ pub(crate) async fn reassert(store: &dyn Store, denied: Vec<(Denied, How)>, now:
             (Denied::Tenant(slug), How::Blocked(status)) => tenant(store, slug, status, now).await?,
             (Denied::Owner(slug, subject), How::Blocked(_)) => owner(store, slug, subject, now).await?,
             (Denied::RootKey(id), How::Ended) => root_key(store, id, now).await?,
-            // Nothing else is written down.
+            // Other combinations are not written.
             (Denied::Key(..) | Denied::Secrets(..) | Denied::Tenant(_) | Denied::Owner(..) | Denied::RootKey(_), _) => {
                 false
             }
@@ -42,7 +42,7 @@ pub(crate) async fn reassert(store: &dyn Store, denied: Vec<(Denied, How)>, now:
     Ok(lost)
 }
 
-/// What is done to a key again.
+/// What is written again for a key.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Again {
     End,
@@ -50,7 +50,7 @@ enum Again {
     FinishRotation,
 }
 
-/// A key that can be used, or be given back, although it was denied.
+/// Denies a key again that can be used, or be re-activated, although it was denied.
 async fn key(store: &dyn Store, tenant: Slug, id: KeyId, again: Again, now: Timestamp) -> Result<bool, Failure> {
     let Some(record) = store.key(&tenant, id, now).await? else {
         return Ok(false);
@@ -72,14 +72,14 @@ async fn key(store: &dyn Store, tenant: Slug, id: KeyId, again: Again, now: Time
     };
     match store.change(system(now), request).await {
         Ok(_) => Ok(true),
-        // Somebody was faster.
+        // Another node wrote it first.
         Err(WriteError::NotFound | WriteError::Refused { .. }) => Ok(false),
         Err(other) => Err(other.into()),
     }
 }
 
-/// A key of which the store has lost a secret is put on hold: the older ones are dead for everybody who heard of it, and
-/// the newest is not known here.
+/// Holds a key of which the store has lost a secret: its older secrets are denied on every node that applied the
+/// rotation, and the newest is not known here.
 async fn secrets(
     store: &dyn Store,
     tenant: Slug,
@@ -105,7 +105,7 @@ async fn root_key(store: &dyn Store, id: RootKeyId, now: Timestamp) -> Result<bo
     if !is_lost {
         return Ok(false);
     }
-    // As from the machine itself: also the last one, which was revoked there.
+    // As the operator, who may also revoke the last root key that can make others: it was revoked.
     let context = WriteContext {
         actor: Actor::Operator,
         ..system(now)

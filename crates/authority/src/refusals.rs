@@ -1,5 +1,5 @@
-//! Refused calls in the audit log: of one caller in one minute the first few, and how many more there were. Whoever calls
-//! again and again fills neither the log nor the disk.
+//! Refused calls in the audit log: of one caller in one minute the first few, and a count of the others. A caller who
+//! repeats refused calls fills neither the log nor the disk.
 
 use crate::{Authority, Call, Failure};
 use keyreeve_core::audit::Action;
@@ -8,32 +8,32 @@ use keyreeve_store::model::Event;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-/// How long refusals of one caller are taken together, in milliseconds.
+/// How long refusals of one caller are counted together, in milliseconds.
 const TOGETHER_MS: u64 = 60_000;
-/// Different refusals of one caller that are written down one by one in that time.
+/// Different refusals of one caller that are logged individually in that time.
 const ALONE_MAX: usize = 5;
-/// Callers that are remembered; those beyond it are taken together as one.
+/// Callers that are remembered. Those beyond it are counted together as one.
 const CALLERS_MAX: usize = 10_000;
-/// The place of those.
+/// The name of those.
 const OTHERS: &str = "";
 
-/// A refusal worth writing down.
+/// A refusal to be logged.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Refused {
-    /// Kind of the thing it was about.
+    /// The kind of record that it is about.
     pub target_type: &'static str,
-    /// The thing: an id, or the address template. Never text of the caller's own.
+    /// The record: an id, or the address template. Never text from the caller.
     pub target_id: String,
-    /// The code and what was asked for.
+    /// The error code and what was requested.
     pub what: String,
 }
 
-/// What one caller was refused lately.
+/// The refusals of one caller since `since`.
 #[derive(Debug)]
 struct Caller {
     since: Moment,
     alone: Vec<Refused>,
-    /// The last one that was not written down, and how many of them there are.
+    /// The last one that was not logged, and how many of them there are.
     more: Option<Entry>,
 }
 
@@ -46,7 +46,7 @@ impl Caller {
         }
     }
 
-    /// Counts calls that are written down together later.
+    /// Counts calls that are logged together later.
     fn count(&mut self, (call, refused, count): Entry) {
         let before = self.more.as_ref().map_or(0, |(.., count)| *count);
         self.more = Some((call, refused, before.saturating_add(count)));
@@ -57,7 +57,7 @@ impl Caller {
     }
 }
 
-/// What is to be written down: the refusal of one call, or the last one of so many.
+/// An entry to be logged: the refusal of one call, or the last one of so many.
 type Entry = (Call, Refused, u64);
 
 /// The refusals of the last minute.
@@ -65,7 +65,7 @@ type Entry = (Call, Refused, u64);
 pub(crate) struct Refusals(Mutex<HashMap<String, Caller>>);
 
 impl Refusals {
-    /// Takes a refusal: it is written down now, or with the others later.
+    /// Takes a refusal. Returns what is to be logged now; the rest is logged later.
     fn take(&self, call: &Call, refused: Refused, now: Moment) -> Vec<Entry> {
         let mut callers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut entries = Vec::new();
@@ -83,7 +83,7 @@ impl Refusals {
         entries
     }
 
-    /// Keeps what could not be written: it is written with the others of its caller later.
+    /// Keeps what could not be logged: it is counted with the others of its caller.
     fn put_back(&self, entry: Entry, now: Moment) {
         let mut callers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let name = place(&callers, &entry.0);
@@ -91,7 +91,7 @@ impl Refusals {
         caller.count((entry.0, entry.1, entry.2.max(1)));
     }
 
-    /// What was taken together and is to be written down now: what is a minute old, or `all` of it.
+    /// Takes what was counted and is a minute old, or `all` of it.
     fn due(&self, now: Moment, all: bool) -> Vec<Entry> {
         let mut callers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut entries = Vec::new();
@@ -106,7 +106,7 @@ impl Refusals {
     }
 }
 
-/// Where the refusals of a caller are kept.
+/// Returns the name that a caller's refusals are counted under.
 fn place(callers: &HashMap<String, Caller>, call: &Call) -> String {
     let name = format!("{} {}", call.caller.actor.id(), call.tenant);
     match callers.len() >= CALLERS_MAX && !callers.contains_key(&name) {
@@ -123,14 +123,14 @@ fn reason(refused: &Refused, together: u64) -> String {
 }
 
 impl Authority {
-    /// Writes down that a known caller was refused something, at once or with others of the same caller and minute. The
-    /// refusal stands whether or not this can be written.
+    /// Logs that an authenticated caller was refused something, at once or together with others of the same caller and
+    /// minute. The refusal holds whether or not this succeeds.
     pub async fn note_refusal(&self, call: &Call, refused: Refused) -> Result<(), Failure> {
         let entries = self.refusals.take(call, refused, self.clock.moment());
         self.write_refusals(entries).await
     }
 
-    /// Writes down the refusals of minutes that are over, or `all`. Call it once a second, and at the end.
+    /// Logs the refusals of minutes that are over, or `all`. Call once a second, and at the end.
     pub async fn flush_refusals(&self, all: bool) -> Result<(), Failure> {
         let entries = self.refusals.due(self.clock.moment(), all);
         self.write_refusals(entries).await
@@ -225,7 +225,7 @@ mod tests {
             .sum();
         assert_eq!(written, ALONE_MAX);
         assert_eq!(refusals.take(&call("b"), refused(1), at(0)).len(), 1);
-        // The next one tells of the minute before, without waiting for the tick.
+        // The next refusal logs those of the minute before, without waiting for the tick.
         let entries = refusals.take(&call("a"), refused(7), at(TOGETHER_MS));
         assert_eq!(entries.len(), 2);
         assert_eq!(entries[0].2, 995, "{entries:?}");

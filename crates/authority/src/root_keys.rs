@@ -1,4 +1,4 @@
-//! Root keys: who may manage.
+//! Root keys: the credentials of the management API.
 
 use crate::awaited::scope_of;
 use crate::{Authority, Call, Failure};
@@ -10,17 +10,17 @@ use keyreeve_store::model::RootKey;
 use keyreeve_store::version::Kind;
 use std::fmt;
 
-/// Most root keys a list gives.
+/// Most root keys in a list.
 const ROOT_KEYS_LISTED_MAX: u32 = 1_000;
 
-/// A wish for a root key.
+/// A request to create a root key.
 #[derive(Clone, Debug)]
 pub struct RootKeyCommand {
     /// Its name.
     pub name: Name,
-    /// What it may do.
+    /// Its permissions.
     pub permissions: Permissions,
-    /// Where it reaches.
+    /// The tenants that it reaches.
     pub reach: Reach,
 }
 
@@ -33,7 +33,7 @@ pub struct RootKeyWithSecret {
 }
 
 impl Authority {
-    /// Makes a root key. Nobody can give what they do not have: neither reach nor permissions.
+    /// Creates a root key. Its reach and permissions cannot exceed the caller's.
     pub async fn create_root_key(&self, call: &Call, command: RootKeyCommand) -> Result<RootKeyWithSecret, Failure> {
         call.require(Permission::RootKeysWrite)?;
         if !call.caller.permissions.covers(command.permissions) {
@@ -52,7 +52,7 @@ impl Authority {
         Ok(made)
     }
 
-    /// Root keys that the caller may see: of its own tenant; for an instance caller all, or those of the tenant that it
+    /// Returns root keys: those of the caller's own tenant; for an instance caller all, or those of the tenant that it
     /// names.
     pub async fn root_keys(&self, call: &Call, named: Option<&Slug>) -> Result<Vec<RootKey>, Failure> {
         call.require(Permission::RootKeysWrite)?;
@@ -60,7 +60,7 @@ impl Authority {
         Ok(self.store.root_keys(tenant, ROOT_KEYS_LISTED_MAX).await?)
     }
 
-    /// Revokes a root key that the caller may see. It is dead when this returns.
+    /// Revokes a root key that the caller may see. It is not accepted when this returns.
     pub async fn revoke_root_key(&self, call: &Call, named: Option<&Slug>, id: RootKeyId) -> Result<RootKey, Failure> {
         call.require(Permission::RootKeysWrite)?;
         let began = self.clock.moment();

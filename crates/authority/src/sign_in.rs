@@ -1,7 +1,7 @@
-//! People at the dashboard: who may come in, their sessions, and links that work once.
+//! Users at the dashboard: who may sign in, their sessions, and links that work once.
 //!
-//! Whether a password is right is for the server to say: this crate knows no password scheme. A session is looked up
-//! in the store at each request, so it ends on every node when it is ended on one.
+//! The server verifies passwords: this crate knows no password scheme. A session is looked up in the store at each
+//! request, so a session that is ended on one node is ended on all.
 
 use crate::{Authority, Call, Caller, Failure};
 use keyreeve_core::access::{Actor, Permission, Role};
@@ -12,26 +12,26 @@ use keyreeve_core::{Digest, Timestamp, User, UserId, hex};
 use keyreeve_store::model::{Event, Login, LoginKind, UserChange, WriteContext};
 use std::fmt;
 
-/// Most tenants in which one address is looked for.
+/// Most tenants in which one email address is looked up.
 const TENANTS_OF_PERSON_MAX: u32 = 16;
 /// How long a link works: three days.
 const LINK_SECONDS: u64 = 3 * keyreeve_core::time::SECONDS_PER_DAY;
 /// Random bytes in a link.
 const LINK_BYTES: usize = 32;
 
-/// What a link that works once ends in. Shown once, and never printed.
+/// The token of a link that works once. Shown once, and never logged.
 pub struct LinkToken {
     text: String,
     expires_at: Timestamp,
 }
 
 impl LinkToken {
-    /// The text.
+    /// Returns the text.
     pub fn expose(&self) -> &str {
         &self.text
     }
 
-    /// When it stops to work.
+    /// Returns when it expires.
     pub const fn expires_at(&self) -> Timestamp {
         self.expires_at
     }
@@ -43,21 +43,21 @@ impl fmt::Debug for LinkToken {
     }
 }
 
-/// Whom a link is for.
+/// The holder of a link.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum LinkHolder {
-    /// The first administrator of a tenant, who is made when the link is used.
+    /// The first administrator of a tenant, who is created when the link is used.
     FirstAdmin(Slug),
     /// A user, who sets a password.
     User(Box<User>),
 }
 
-/// A request of somebody who has not signed in.
+/// A request without a session.
 #[derive(Clone, Debug)]
 pub struct Doorstep {
-    /// Where it comes from.
+    /// The client's address.
     pub address: Option<Box<str>>,
-    /// The request.
+    /// The id of the request.
     pub request_id: Box<str>,
 }
 
@@ -75,7 +75,7 @@ impl Doorstep {
 }
 
 impl Authority {
-    /// Users who have an address and may sign in, of one tenant or of all.
+    /// Returns the users with an email address who may sign in, of one tenant or of all.
     pub async fn people(&self, email: &Email, tenant: Option<&Slug>) -> Result<Vec<User>, Failure> {
         let mut people = self.store.people(email, TENANTS_OF_PERSON_MAX).await?;
         people.retain(|user| user.status == Status::Active && tenant.is_none_or(|slug| user.tenant == *slug));
@@ -93,7 +93,7 @@ impl Authority {
         Ok(tenant.is_some_and(|tenant| !tenant.is_blocked()))
     }
 
-    /// The user of a session, as they are now: whoever is suspended or removed is not in any more.
+    /// Returns the user of a session with the present role and state; `None` if suspended or removed.
     pub async fn signed_in(&self, tenant: &Slug, id: UserId) -> Result<Option<User>, Failure> {
         let user = self.store.user(tenant, id).await?;
         match user.filter(|user| user.status == Status::Active) {
@@ -102,7 +102,7 @@ impl Authority {
         }
     }
 
-    /// Writes down that a user signed in, or that somebody with their address could not.
+    /// Logs that a user signed in, or that a sign-in with the user's address was refused.
     pub async fn note_sign_in(&self, from: &Doorstep, user: &User, is_let_in: bool) -> Result<(), Failure> {
         let (actor, action) = match is_let_in {
             true => (Actor::User(user.id, user.role), Action::UserSignedIn),
@@ -123,12 +123,12 @@ impl Authority {
         Ok(())
     }
 
-    /// A session or a link that has not ended.
+    /// Returns a session or a link that has not ended.
     pub async fn login(&self, digest: &Digest) -> Result<Option<Login>, Failure> {
         Ok(self.store.login(digest, self.now()).await?)
     }
 
-    /// Keeps a session.
+    /// Stores a session.
     pub async fn keep_session(&self, login: Login) -> Result<(), Failure> {
         Ok(self.store.put_login(login, self.now()).await?)
     }
@@ -139,12 +139,12 @@ impl Authority {
         Ok(())
     }
 
-    /// Ends every session and link of a user but one session.
+    /// Ends every session and link of a user except one session.
     pub async fn end_sessions(&self, user: UserId, except: Option<Digest>) -> Result<u64, Failure> {
         Ok(self.store.end_logins(user, except).await?)
     }
 
-    /// A link for the first administrator of a tenant; `None` if somebody can sign in there already.
+    /// Creates a link for the first administrator of a tenant; `None` if the tenant has a user.
     pub async fn first_admin_link(&self, tenant: &Slug) -> Result<Option<LinkToken>, Failure> {
         if !self.store.users(tenant, None, 1).await?.is_empty() {
             return Ok(None);
@@ -152,8 +152,8 @@ impl Authority {
         self.new_link(tenant, None).await.map(Some)
     }
 
-    /// A link by which a user of the caller's tenant sets a password. Whoever opens it is signed in as the user, so it
-    /// takes the permissions of the user's role; it is for that role, and ends with it.
+    /// Creates a link by which a user of the caller's tenant sets a password. Opening it signs the user in, so the
+    /// caller needs the permissions of the user's role. The link is for that role, and ends with it.
     pub async fn invite(&self, call: &Call, id: UserId) -> Result<(User, LinkToken), Failure> {
         call.require(Permission::UsersWrite)?;
         let user = self.store.user(&call.tenant, id).await?.ok_or(Failure::NotFound)?;
@@ -195,7 +195,7 @@ impl Authority {
         Ok(token)
     }
 
-    /// Whom a link is for; `None` if it was used, is too old or never was.
+    /// Returns the holder of a link; `None` if it was used, is too old or never existed.
     pub async fn link_holder(&self, token: &str) -> Result<Option<LinkHolder>, Failure> {
         let login = self.login(&Digest::of(token.as_bytes())).await?;
         match login.filter(|login| login.kind == LoginKind::Link) {
@@ -206,17 +206,17 @@ impl Authority {
 
     async fn holder_of(&self, login: &Login) -> Result<Option<LinkHolder>, Failure> {
         let Some(id) = login.user else {
-            // Somebody else was made first: the link of a first administrator is one no more.
+            // A link for the first administrator is void once the tenant has a user.
             let is_first = self.store.users(&login.tenant, None, 1).await?.is_empty();
             return Ok(is_first.then(|| LinkHolder::FirstAdmin(login.tenant.clone())));
         };
         let user = self.signed_in(&login.tenant, id).await?;
-        // Who made the link may not have been allowed to make one for the role that the user has now.
+        // The creator of the link may not have had the permissions of the user's present role.
         let user = user.filter(|user| user.role.as_str() == login.data);
         Ok(user.map(|user| LinkHolder::User(Box::new(user))))
     }
 
-    /// Uses a link up and sets the password of its holder, whom it makes if need be with `email`.
+    /// Uses up a link and sets the password of its holder, who is created with `email` if necessary.
     pub async fn use_link(
         &self,
         from: &Doorstep,
@@ -265,7 +265,7 @@ impl Authority {
         Ok(user)
     }
 
-    /// A signed-in user sets another password. Every session of theirs ends; the caller begins a new one.
+    /// Sets another password for the signed-in user. All their sessions end; the server begins a new one.
     pub async fn change_own_password(&self, call: &Call, password: PasswordDigest) -> Result<User, Failure> {
         let Actor::User(id, _) = call.caller.actor else {
             return Err(Failure::NotFound);
@@ -294,7 +294,7 @@ impl Authority {
         Ok(user)
     }
 
-    /// The call of a signed-in user.
+    /// Returns the call of a signed-in user.
     pub fn call_of(&self, user: &User, from: &Doorstep) -> Call {
         Call {
             caller: Caller::user(user),

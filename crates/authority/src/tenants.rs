@@ -1,4 +1,4 @@
-//! Tenants, and the founding of an instance.
+//! Tenants, and the bootstrap of an instance.
 
 use crate::root_keys::{RootKeyCommand, RootKeyWithSecret};
 use crate::{Authority, Call, Effect, Failure};
@@ -16,24 +16,24 @@ pub const DEFAULT_TENANT: &str = "default";
 /// Most tenants on one page.
 const TENANTS_LISTED_MAX: u32 = 1_000;
 
-/// A wish for a tenant.
+/// A request to create a tenant.
 #[derive(Clone, Debug)]
 pub struct TenantCommand {
     /// Its short name.
     pub slug: Slug,
-    /// Its name for people.
+    /// Its display name.
     pub name: Name,
-    /// The preset its policy starts from.
+    /// The preset that its policy starts from.
     pub preset: Preset,
 }
 
 impl Authority {
-    /// On an empty store: makes the tenant `default` and a root key for the whole instance, and shows its secret with
-    /// `show` before the commit; if that fails, nothing is made. Safe when several processes start at once: exactly one of
-    /// them founds, and only that one shows a secret.
+    /// On an empty store, creates the tenant `default` and an instance root key, and passes its secret to `show` before
+    /// the commit; if `show` fails, nothing is created. Safe when several processes start at once: exactly one of them
+    /// creates, and only that one shows a secret.
     ///
-    /// On an error after `show` it may be that the secret which was shown is of no use ([`Failure::OutcomeUnknown`]), or it
-    /// surely is (any other error).
+    /// After an error the shown secret may be of no use ([`Failure::OutcomeUnknown`]), or it is of none (any other
+    /// error).
     pub async fn found(
         &self,
         show: impl FnOnce(&Secret) -> Result<(), String> + Send + 'static,
@@ -68,12 +68,12 @@ impl Authority {
         Ok(self.store.found(context, tenant, root_key, show).await?)
     }
 
-    /// Whether there is a tenant already.
+    /// Whether there is a tenant.
     pub async fn is_founded(&self) -> Result<bool, Failure> {
         Ok(!self.store.tenants(None, 1).await?.is_empty())
     }
 
-    /// Brings the memory up to the store's present revision, so that verdicts say it from the first one on.
+    /// Advances the memory to the store's present revision, so that the first verdict has it.
     pub async fn catch_up(&self) -> Result<(), Failure> {
         let head = self.store.head().await?;
         if self.node.is_none() {
@@ -82,7 +82,7 @@ impl Authority {
         Ok(())
     }
 
-    /// Makes a tenant with its first root key, which may do everything in it but touch other tenants.
+    /// Creates a tenant with its first root key, which has every permission in that tenant.
     pub async fn create_tenant(
         &self,
         call: &Call,
@@ -114,13 +114,13 @@ impl Authority {
         Ok((tenant, made))
     }
 
-    /// All tenants.
+    /// Returns all tenants.
     pub async fn tenants(&self, call: &Call) -> Result<Vec<Tenant>, Failure> {
         call.require_instance(Permission::TenantsWrite)?;
         Ok(self.store.tenants(None, TENANTS_LISTED_MAX).await?)
     }
 
-    /// One tenant.
+    /// Returns one tenant.
     pub async fn tenant(&self, call: &Call, slug: &Slug) -> Result<Tenant, Failure> {
         call.require_instance(Permission::TenantsWrite)?;
         let tenant = self.store.tenant(slug).await?;
@@ -128,8 +128,8 @@ impl Authority {
         tenant.filter(is_there).ok_or(Failure::NotFound)
     }
 
-    /// Renames, suspends, opens or removes a tenant. Its keys are blocked, or judged again, when this returns. A
-    /// removed tenant is gone for good: its root keys are revoked, and its slug is not given again.
+    /// Renames, suspends, opens or removes a tenant. Its keys are blocked, or evaluated again, when this returns. A
+    /// removal is final: the tenant's root keys are revoked, and its slug is not given to another one.
     pub async fn change_tenant(&self, call: &Call, slug: Slug, edit: TenantEdit) -> Result<(Tenant, Effect), Failure> {
         call.require_instance(Permission::TenantsWrite)?;
         let began = self.clock.moment();
@@ -145,7 +145,7 @@ impl Authority {
         };
         let scope = Scope::Tenant(tenant.slug.clone());
         let mut change = self.written_about(scope, tenant.slug.as_str(), revision).await;
-        // With its removal its root keys end, in entries of their own.
+        // Its removal also ends its root keys, in entries of their own.
         change.spans.push(Span::one(revision));
         let effect = self.effect(change, began, call.is_awaited).await?;
         Ok((tenant, effect))

@@ -1,7 +1,7 @@
-//! What was denied of late, remembered apart from the database.
+//! Recent denials, remembered apart from the database.
 //!
-//! A database whose standby was not waited for can lose an acknowledged revocation with its primary. Every node that
-//! heard of it still knows, and says it again.
+//! A failover to a standby without synchronous replication can lose an acknowledged revocation. Every node that applied
+//! it still has it here, and writes it again (rule R10).
 
 use keyreeve_core::coherence::{Cached as _, Entry};
 use keyreeve_core::text::{Slug, Subject};
@@ -11,7 +11,7 @@ use keyreeve_store::{Commit, Fate, KeyNews};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Most denials that are remembered; of more, the oldest are forgotten.
+/// Most denials that are remembered. Beyond it the oldest are dropped.
 const REMEMBERED: usize = 100_000;
 
 /// Most secrets of one key that are remembered, the newest.
@@ -32,26 +32,26 @@ pub(crate) enum Denied {
     RootKey(RootKeyId),
 }
 
-/// How.
+/// How it is denied.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum How {
     /// For good.
     Ended,
-    /// Until it is given back.
+    /// Until it is re-activated.
     Held,
-    /// An owner or a tenant.
+    /// By the status of an owner or a tenant.
     Blocked(Status),
-    /// By newer ones: all secrets that the key has had, as far as they are known. With `is_finished` the overlap of the
-    /// last one but one was ended.
+    /// By rotation: `known` has all secrets of the key that this process has seen. With `is_finished` the overlap of
+    /// the previous one was ended.
     Replaced {
         /// The secrets.
         known: Vec<Digest>,
-        /// Whether only the newest is good.
+        /// Whether only the newest is accepted.
         is_finished: bool,
     },
 }
 
-/// All that is remembered.
+/// All denials that are remembered.
 #[derive(Debug, Default)]
 pub(crate) struct Tombstones(Mutex<Inner>);
 
@@ -59,7 +59,7 @@ pub(crate) struct Tombstones(Mutex<Inner>);
 struct Inner {
     denied: BTreeMap<Denied, How>,
     oldest_first: VecDeque<Denied>,
-    /// What has changed since it was last written down.
+    /// What has changed since it was last written to the notebook.
     unwritten: BTreeSet<Denied>,
 }
 
@@ -68,7 +68,7 @@ impl Tombstones {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes over what a change denied or gave back.
+    /// Adds what a change denied, and removes what it re-activated.
     pub(crate) fn note(&self, commit: &Commit) {
         let is_nothing = commit.keys.is_empty()
             && commit.owners.is_empty()
@@ -100,15 +100,15 @@ impl Tombstones {
         }
     }
 
-    /// All of it.
+    /// Returns all denials.
     pub(crate) fn all(&self) -> Vec<(Denied, How)> {
         let inner = self.lock();
         let pairs = inner.denied.iter().map(|(what, how)| (what.clone(), how.clone()));
         pairs.collect()
     }
 
-    /// Whether something denies a secret, as far as this process has heard: its key, the secret itself, its owner or its
-    /// tenant. A secret that replaced another may be among those that were, and must be looked at more closely.
+    /// Whether a known denial applies to a secret: of its key, the secret itself, its owner or its tenant. True is only
+    /// a possibility for a key that was rotated: the secret may be the new one, and the log must be compared.
     pub(crate) fn may_deny(&self, entry: &Entry) -> bool {
         let slug = entry.gate().slug();
         let inner = self.lock();
@@ -130,17 +130,17 @@ impl Tombstones {
             || is_owner_denied()
     }
 
-    /// Whether a root key is revoked, as far as this process has heard.
+    /// Whether a root key is known to be revoked.
     pub(crate) fn denies_root_key(&self, id: RootKeyId) -> bool {
         self.lock().denied.contains_key(&Denied::RootKey(id))
     }
 
-    /// How much it is.
+    /// Returns the number of denials.
     pub(crate) fn len(&self) -> usize {
         self.lock().denied.len()
     }
 
-    /// What has changed since the last call; `None` where something is no longer denied.
+    /// Takes what has changed since the last call; `None` where it is no longer denied.
     pub(crate) fn take_unwritten(&self) -> Vec<(Denied, Option<How>)> {
         let mut inner = self.lock();
         let unwritten = std::mem::take(&mut inner.unwritten);
@@ -151,14 +151,14 @@ impl Tombstones {
         unwritten.into_iter().map(now).collect()
     }
 
-    /// Takes back what could not be written down.
+    /// Puts back what could not be written.
     pub(crate) fn give_back(&self, unwritten: Vec<(Denied, Option<How>)>) {
         self.lock()
             .unwritten
             .extend(unwritten.into_iter().map(|(what, _)| what));
     }
 
-    /// Takes over what was written down before this start.
+    /// Adds what was written before this start.
     pub(crate) fn remember(&self, what: &Denied, how: Option<How>) {
         let mut inner = self.lock();
         match how {
@@ -177,7 +177,7 @@ impl Inner {
             Fate::Live => self.forget(&key),
             Fate::Changed => {}
             Fate::Ended => {
-                // Its secrets are dead with it.
+                // A denial of the key covers its secrets.
                 self.forget(&replaced);
                 self.put(key, How::Ended);
             }
@@ -259,7 +259,7 @@ mod tests {
         assert_eq!(after(&[Fate::Rotated, Fate::Finished]), [replaced(true)]);
     }
 
-    /// A key that is given back does not get its old secret back.
+    /// A re-activated key does not get its replaced secret back.
     #[test]
     fn a_replaced_secret_stays_replaced_when_the_key_is_held_and_given_back() {
         assert_eq!(after(&[Fate::Rotated, Fate::Held, Fate::Live]), [replaced(false)]);

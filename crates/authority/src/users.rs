@@ -1,4 +1,4 @@
-//! People with a login in a tenant.
+//! Users of a tenant.
 
 use crate::keys::{Listing, Shown};
 use crate::{Authority, Call, Caller, Effect, Failure};
@@ -11,7 +11,7 @@ use keyreeve_core::{User, UserId};
 use keyreeve_store::model::{Total, UserChange};
 use keyreeve_store::version::Kind;
 
-/// Most users a list gives.
+/// Most users in a list.
 const USERS_LISTED_MAX: u32 = 1_000;
 
 /// A changed user and how far the change has got.
@@ -19,18 +19,18 @@ const USERS_LISTED_MAX: u32 = 1_000;
 pub struct UserChanged {
     /// The user as it is now.
     pub user: User,
-    /// How many of the user's keys this change stopped; or, where it opened the user again, how many work again.
+    /// How many of the user's keys this change blocked, or unblocked.
     pub keys: u32,
-    /// How far it has got.
+    /// How far the change has got.
     pub effect: Effect,
 }
 
-/// A wish for a user.
+/// A request to create a user.
 #[derive(Clone, Debug)]
 pub struct UserCommand {
-    /// What the user logs in with.
+    /// The login name.
     pub email: Email,
-    /// What people call the user.
+    /// The display name.
     pub name: Option<Name>,
     /// The role.
     pub role: Role,
@@ -39,7 +39,7 @@ pub struct UserCommand {
 }
 
 impl Authority {
-    /// Makes a user of the caller's tenant.
+    /// Creates a user of the caller's tenant.
     pub async fn create_user(&self, call: &Call, command: UserCommand) -> Result<User, Failure> {
         call.require(Permission::UsersWrite)?;
         call.require_to_give(command.role)?;
@@ -62,13 +62,13 @@ impl Authority {
         Ok(user)
     }
 
-    /// Users of the caller's tenant, oldest first. Auditors read them too.
+    /// Returns users of the caller's tenant, oldest first. Auditors may read them too.
     pub async fn users(&self, call: &Call, after: Option<UserId>) -> Result<Vec<User>, Failure> {
         require_reading(call)?;
         Ok(self.store.users(&call.tenant, after, USERS_LISTED_MAX).await?)
     }
 
-    /// One user of the caller's tenant.
+    /// Returns one user of the caller's tenant.
     pub async fn user(&self, call: &Call, id: UserId) -> Result<User, Failure> {
         require_reading(call)?;
         self.store.user(&call.tenant, id).await?.ok_or(Failure::NotFound)
@@ -106,7 +106,7 @@ impl Authority {
         })
     }
 
-    /// How many keys of a user work now: so many stop when the user is suspended or removed.
+    /// Counts the keys of a user that work now: those that a suspension or removal would block.
     pub async fn working_keys(&self, call: &Call, user: &User) -> Result<Total, Failure> {
         let listing = Listing {
             subject: user.subject(),
@@ -115,8 +115,8 @@ impl Authority {
         Ok(self.list(call, listing).await?.total.unwrap_or_default())
     }
 
-    /// The caller that a user is, for a root key that may act as users: it may do what both the user and the root key may.
-    /// A user who is suspended can do nothing.
+    /// Returns a user as a caller, for a root key that may act as users: with the permissions that both the user and
+    /// the root key have. A suspended user has none.
     pub async fn act_as(&self, call: &Call, id: UserId) -> Result<Caller, Failure> {
         call.require(Permission::UsersAct)?;
         let user = self.store.user(&call.tenant, id).await?.ok_or(Failure::NotFound)?;

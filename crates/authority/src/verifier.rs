@@ -1,4 +1,4 @@
-//! The memory that verdicts come from, and how commits reach it.
+//! The memory that verdicts come from, and how commits are applied to it.
 
 mod tallies;
 
@@ -21,7 +21,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-/// Root keys are few; more than this many in use at once are looked up again now and then.
+/// Most root keys that are remembered. With more in use at once, some are looked up again now and then.
 const ROOT_KEYS_REMEMBERED: usize = 65_536;
 
 /// The memory of one process.
@@ -34,18 +34,18 @@ pub struct Verifier {
     gates: RwLock<Gates>,
     tallies: Tallies,
     lease: Lease,
-    /// Every change up to here is in the memory. Among many nodes this lags behind what `keys` has heard of: a commit
-    /// of this node's own may come before those of others that precede it.
+    /// Every change up to here is in the memory. Among several nodes this lags behind the revision of `keys`: a commit
+    /// of this node may be applied before earlier ones of other nodes.
     covers: AtomicU64,
     tombstones: Tombstones,
     pub(crate) checks: Checks,
     children: Children,
-    /// Why this process answers nothing any more, if so.
+    /// Why this process no longer answers, if it was halted.
     halted: OnceLock<String>,
 }
 
-/// Tenants as their keys' verdicts see them. `changes` counts the commits that touched one, so that a reading which a
-/// commit has overtaken is not put here (rule R5 for what keys share).
+/// The state of tenants that their keys' verdicts use. `changes` counts the commits that touched a tenant, so that a
+/// reading that a commit has overtaken is not stored here (rule R5 for gates).
 #[derive(Debug, Default)]
 struct Gates {
     by_slug: HashMap<Slug, Arc<Gate>>,
@@ -82,17 +82,17 @@ impl RootPass {
         self.0.is_revoked
     }
 
-    /// Which root key it is.
+    /// Returns its id.
     pub fn id(&self) -> RootKeyId {
         self.0.id
     }
 
-    /// Where it reaches.
+    /// Returns the tenants that it reaches.
     pub fn reach(&self) -> &Reach {
         &self.0.reach
     }
 
-    /// What it may do.
+    /// Returns its permissions.
     pub fn permissions(&self) -> Permissions {
         self.0.permissions
     }
@@ -115,12 +115,12 @@ impl Cached for RootPass {
 }
 
 impl Verifier {
-    /// The memory of a single process, for at most `capacity` secrets.
+    /// Returns the memory of a single process, for at most `capacity` secrets.
     pub fn new(capacity: usize) -> Self {
         Self::with_lease(capacity, Lease::endless())
     }
 
-    /// The memory of one node among several: it answers only while its lease lasts.
+    /// Returns the memory of one node among several, which answers only while its lease lasts.
     pub fn leased(capacity: usize) -> Self {
         Self::with_lease(capacity, Lease::none())
     }
@@ -142,48 +142,48 @@ impl Verifier {
         }
     }
 
-    /// What was denied of late, should the database forget it.
+    /// Recent denials, for when the database loses one.
     pub(crate) fn tombstones(&self) -> &Tombstones {
         &self.tombstones
     }
 
-    /// The verifiers that hang on this one.
+    /// Returns the verifiers connected to this process.
     pub fn children(&self) -> &Children {
         &self.children
     }
 
-    /// Until when this memory may answer.
+    /// Returns the lease that this memory answers by.
     pub fn lease(&self) -> &Lease {
         &self.lease
     }
 
-    /// How often each verdict was given.
+    /// Returns how often each verdict was given.
     pub fn tallies(&self) -> &Tallies {
         &self.tallies
     }
 
-    /// Secrets remembered now.
+    /// Returns the number of secrets remembered now.
     pub fn entries(&self) -> usize {
         self.keys.len()
     }
 
-    /// Secrets that may be remembered at most.
+    /// Returns the number of secrets that may be remembered.
     pub fn capacity(&self) -> usize {
         self.keys.capacity()
     }
 
-    /// Every change up to this revision is taken into account by verdicts.
+    /// Returns the revision up to which verdicts cover every change.
     pub fn applied(&self) -> u64 {
         self.covers.load(Ordering::Acquire)
     }
 
-    /// The newest revision that was heard of: by a poll, or as a commit of this process's own.
+    /// Returns the newest revision known, from a poll or from a commit of this process.
     pub(crate) fn newest(&self) -> u64 {
         self.keys.applied().max(self.applied())
     }
 
-    /// Rule R19: a session begins with an empty memory, at a revision that may be lower than what was applied before.
-    /// Verifiers that hang on this one begin anew too: what they remember has a floor of its own.
+    /// Rule R19: begins a session with an empty memory, at a revision that may be lower than what was applied before.
+    /// Downstream verifiers then start again too: their memory has a floor of its own.
     pub(crate) fn begin_session(&self, revision: u64) {
         let is_older = revision < self.newest();
         self.root_keys.begin(revision);
@@ -204,7 +204,7 @@ impl Verifier {
         self.covers.fetch_max(revision, Ordering::Release);
     }
 
-    /// Gives the lease up and forgets everything: from here on nothing is answered from memory.
+    /// Drops the lease and forgets everything: from here on nothing is answered from memory.
     pub(crate) fn lose_lease(&self) {
         self.lease.drop_now();
         if keeps(Rule::EmptyAtRegistration) {
@@ -212,8 +212,8 @@ impl Verifier {
         }
     }
 
-    /// Answers nothing any more until the process is started again: what lies on the disk is not what was answered for.
-    /// The verifiers that hang on this one are sent away, and get no lease. The first reason stays.
+    /// Stops all answers until the process is restarted: the data on disk is not what was answered from. Downstream
+    /// verifiers are sent away and get no lease. Later calls do not replace the reason.
     pub fn halt(&self, why: &str) {
         if self.halted.set(why.to_owned()).is_err() {
             return;
@@ -223,19 +223,19 @@ impl Verifier {
         self.children.dismiss_all();
     }
 
-    /// Why nothing is answered any more; `None` if all is well.
+    /// Returns why nothing is answered; `None` in normal operation.
     pub fn halted(&self) -> Option<&str> {
         self.halted.get().map(String::as_str)
     }
 
-    /// A change touched more than is known: everything is forgotten, here and by the children.
+    /// A change touched more than is known: everything is forgotten, here and by downstream verifiers.
     pub(crate) fn everything_changed(&self, revision: u64) {
         self.forget_all();
         self.children.everything_touched(Span::one(revision), self.applied());
     }
 
-    /// Forgets all that is remembered and voids every open fill, here and in the verifiers that are connected: for when
-    /// it is not known what changed.
+    /// Forgets all entries and voids every open fill, here and in the connected verifiers, because it is unknown what
+    /// changed.
     pub fn forget_everything(&self) {
         self.forget_all();
         self.children.everything_touched(Span::from(0), 0);
@@ -263,13 +263,13 @@ impl Verifier {
         self.gates().by_slug.get(slug).map(Arc::clone)
     }
 
-    /// Commits that have touched tenants or owners so far: read before a tenant is read from the store.
+    /// Returns the number of commits that touched tenants or owners. Read it before a tenant is read from the store.
     pub(crate) fn gate_changes(&self) -> u64 {
         self.gates().changes
     }
 
-    /// Remembers a tenant that was read after `changes` and before `revision`; `None` if a commit came meanwhile and it
-    /// must be read again.
+    /// Remembers a tenant that was read after `changes` and as of `revision`; `None` if a commit overtook the reading,
+    /// which must then be repeated.
     pub(crate) fn remember_gate(
         &self,
         tenant: &Tenant,
@@ -292,7 +292,7 @@ impl Verifier {
         Some(Arc::clone(gate))
     }
 
-    /// Takes over a change that another node made. What it says of tenants and owners is as of `head`.
+    /// Applies a change of another node. The tenants and owners in it are as of `head`.
     pub(crate) fn apply_remote(&self, commit: &Commit, head: u64) {
         self.tombstones.note(commit);
         self.apply_gates(commit, head);
@@ -301,18 +301,19 @@ impl Verifier {
         self.keep_uses(commit);
         self.meters.doubt(commit.keys.iter().map(|news| news.id));
         self.keys.apply(commit.revision, &commit.secrets);
+        // After the memory: a verifier that looks a secret up again must not get what this change has removed.
         self.children.touched(commit, self.applied());
     }
 
-    /// Before a change makes the memory forget a secret: what is not written yet of its uses would be invisible.
+    /// Call before a change removes a secret from memory: its unwritten uses would be lost with the entry.
     fn keep_uses(&self, commit: &Commit) {
         for entry in commit.secrets.iter().filter_map(|digest| self.keys.peek(digest)) {
             self.uses.keep(&entry);
         }
     }
 
-    /// Takes over what a commit says of tenants and owners, as of a revision. One that is not remembered is read when
-    /// it is needed; so is one of which something newer is known already, because what it was between is not.
+    /// Applies the tenants and owners of a commit, as of a revision. A tenant that is not remembered is read when
+    /// needed. One with a newer revision is dropped and read again, because its state in between is not known.
     fn apply_gates(&self, commit: &Commit, as_of: u64) {
         if commit.tenants.is_empty() && commit.owners.is_empty() {
             return;
@@ -331,7 +332,7 @@ impl Verifier {
         }
     }
 
-    /// Forgets the tenants that a commit of unknown outcome is about, so that they and their keys are read anew.
+    /// Forgets the tenants in a commit of unknown outcome, so that they and their keys are read again.
     fn forget_gates(&self, commit: &Commit) {
         if commit.tenants.is_empty() && commit.owners.is_empty() {
             return;
@@ -348,7 +349,7 @@ impl Verifier {
 }
 
 impl Gates {
-    /// A gate that something as of a revision may be written to; one that is newer is thrown away.
+    /// Returns the gate to update as of a revision. A newer gate is dropped.
     fn open(&mut self, slug: &Slug, as_of: u64) -> Option<&Gate> {
         if self.by_slug.get(slug)?.revision() > as_of {
             let newer = self.by_slug.remove(slug)?;
@@ -367,7 +368,7 @@ impl CommitObserver for Verifier {
         if self.lease.deadline().is_endless()
             && let Some(first) = commit.parts().map(|part| part.span.first).min()
         {
-            // What had an unknown outcome before this either has an earlier revision, or was not committed.
+            // A commit of unknown outcome before this one has an earlier revision, or was not made.
             self.children.known_to(first.saturating_sub(1));
         }
         if !self.lease.deadline().is_endless() {
@@ -379,11 +380,11 @@ impl CommitObserver for Verifier {
         }
     }
 
-    /// Forgets what the commit would have touched and voids the fills of it; everything else is as true as before. Whether
-    /// it was made is read from the store when somebody asks, and among several nodes the log brings it (rule R3).
+    /// Forgets what the commit would have touched and voids the fills of it; all else stays. A later look-up reads from
+    /// the store whether it was made, and among several nodes the log brings it (rule R3).
     ///
-    /// The revision is not taken over: if the commit was not made, it is beyond the end of the log, and a fill could never
-    /// be new enough (rule R5).
+    /// The floor of fills is not raised: if the commit was not made, its revision is beyond the end of the log, and no
+    /// fill could reach it (rule R5).
     fn outcome_unknown(&self, touched: &Commit) {
         self.forget_gates(touched);
         self.checks.forget(&touched.check_policies);

@@ -1,4 +1,4 @@
-//! Who hangs on this process, for callers who may know, and who ends a connection.
+//! Verifiers that are connected to this process, for callers who may list or disconnect them.
 
 use crate::children::ConnectedChild;
 use crate::{Authority, Call, Failure};
@@ -9,10 +9,10 @@ use keyreeve_core::text::Slug;
 use keyreeve_store::model::Event;
 
 impl Authority {
-    /// The verifiers that are connected to this process, as far as the caller may see them: those of its own tenant, or
-    /// for an instance caller all, or those of the tenant that it names.
+    /// Returns the connected verifiers that the caller may see: those of its own tenant; for an instance caller all, or
+    /// those of the tenant that it names.
     ///
-    /// The ones that changes wait for come first.
+    /// Those with the oldest unacknowledged order come first.
     pub fn connected_verifiers(&self, call: &Call, named: Option<&Slug>) -> Result<Vec<ConnectedChild>, Failure> {
         call.require(Permission::AuditRead)?;
         let mut seen = self.visible_verifiers(call, named);
@@ -21,9 +21,9 @@ impl Authority {
         Ok(seen)
     }
 
-    /// Sends a verifier away, and writes down who did. Changes still wait for the lease that it has, as for any other.
+    /// Sends a verifier away, and logs the caller. Changes still wait for the lease that it has.
     ///
-    /// [`Failure::NotFound`] if none of that id is connected to this process, or it is another tenant's.
+    /// [`Failure::NotFound`] if no verifier with that id is connected to this process, or it is another tenant's.
     pub async fn disconnect_verifier(
         &self,
         call: &Call,
@@ -51,7 +51,7 @@ impl Authority {
         Ok(child)
     }
 
-    /// Whether verifiers of a reach may connect as far as its tenant goes: it is there and not suspended.
+    /// Whether the tenant of a reach exists and is not suspended, so that verifiers may connect.
     pub async fn is_reach_open(&self, reach: &Reach) -> Result<bool, Failure> {
         let Some(slug) = own_tenant(reach) else {
             return Ok(true);
@@ -63,7 +63,7 @@ impl Authority {
         }
     }
 
-    /// For how long the oldest order that a connected verifier was given has not been acknowledged, in milliseconds.
+    /// Returns how long the oldest order of a connected verifier has been unacknowledged, in milliseconds.
     pub fn oldest_order_ms(&self) -> u64 {
         let connected = self.children().connected_list(self.clock.moment());
         let ages = connected.iter().filter_map(|child| child.oldest_order);
@@ -78,7 +78,7 @@ impl Authority {
     }
 }
 
-/// The tenant that a reach is bound to.
+/// Returns the tenant that a reach is bound to.
 fn own_tenant(reach: &Reach) -> Option<&Slug> {
     match reach {
         Reach::Instance => None,

@@ -1,4 +1,4 @@
-//! Verify: is this secret good, for this, now? From memory where possible; from the store once per key.
+//! Verify: whether a secret is good for a request now. Answered from memory where possible, from the store on a miss.
 
 use crate::verifier::RootPass;
 use crate::{Authority, Budget, Caller, Failure};
@@ -14,10 +14,9 @@ use keyreeve_store::model::Credential;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// Uses of one secret are passed on for writing at most once in this time: last-used is exact to a minute.
+/// Uses of one secret are queued for writing at most once in this time, so last-used is exact to a minute.
 const USE_GRAIN_MS: i64 = 60_000;
-/// How often a reading that a change has overtaken is repeated. A key that changes more often than this during a few
-/// reads is answered as unavailable: never a guess.
+/// Tries of a fill. A key that changes during each of them is answered as unavailable, never by a guess.
 const FILL_TRIES: usize = 8;
 
 /// Where a verdict came from.
@@ -29,7 +28,7 @@ pub enum Source {
     Store,
 }
 
-/// By which way a verdict was asked for, as metrics tell it.
+/// The interface that a verdict was requested by; a label of metrics.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Via {
     /// The API.
@@ -46,7 +45,7 @@ impl Via {
     /// Every way.
     pub const ALL: [Self; 4] = [Self::Api, Self::Gateway, Self::Grpc, Self::Introspect];
 
-    /// Its place in [`Via::ALL`].
+    /// The index in [`Via::ALL`].
     pub(crate) const fn place(self) -> usize {
         match self {
             Self::Api => 0,
@@ -56,7 +55,7 @@ impl Via {
         }
     }
 
-    /// The word that metrics use.
+    /// Returns the label of the metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Api => "api",
@@ -67,48 +66,48 @@ impl Via {
     }
 }
 
-/// The answer to verify.
+/// The answer to a verification.
 #[derive(Debug)]
 pub struct Verdict {
-    /// Good, or why not.
+    /// Good, or the denial.
     pub outcome: Result<(), Denial>,
-    /// The key, where the presented secret is one of its own.
+    /// The key, if the presented secret belongs to one.
     pub entry: Option<Entry>,
     /// Every change up to this revision was taken into account.
     pub revision: u64,
     /// Where the answer came from.
     pub source: Source,
-    /// How the limits of the key stand, if anything is counted for it and it is good otherwise.
+    /// The state of the key's limits, if it has any that count and is good otherwise.
     pub budget: Option<Box<Budget>>,
 }
 
 impl Verdict {
-    /// What the relying service should pass on; `None` if the key is good.
+    /// Returns what the relying service should pass on; `None` if the key is good.
     pub fn outer(&self) -> Option<Outer> {
         let reveal = self.entry.as_ref().map_or(Reveal::None, |entry| entry.gate().reveal());
         self.outcome.err().map(|denial| denial.outer(reveal))
     }
 }
 
-/// Who asks, and what for.
+/// A verification request.
 #[derive(Clone, Copy, Debug)]
 pub struct Question<'q> {
-    /// How it came in.
+    /// The interface that it came by.
     pub via: Via,
-    /// Keys of which tenants may be judged.
+    /// The tenants whose keys the caller may verify.
     pub reach: &'q Reach,
-    /// Scopes that the key must all hold.
+    /// Scopes that the key must all have.
     pub scopes: &'q [&'q str],
-    /// The time of the question.
+    /// The time of the request.
     pub now: Timestamp,
-    /// Where the end user is, if whoever asks says it: judged where the key has a list of networks, and noted.
+    /// The address of the end user, if the caller sent it: checked where the key has a list of networks, and recorded.
     pub address: Option<IpAddr>,
-    /// How much of the key's limits it takes. 0 only looks how they stand: it is no use of the key, and never refused for
-    /// them. `None`: they play no part.
+    /// How much of the key's limits it takes. 0 only reads their state: it is no use of the key, and limits never deny
+    /// it. `None`: limits play no part.
     pub cost: Option<u32>,
 }
 
-/// What a look-up found, before the clock has been read.
+/// What a look-up found, before the clock is read (rule R4).
 struct Looked {
     digest: Digest,
     deadline: Deadline,
@@ -116,12 +115,13 @@ struct Looked {
     entry: Option<Entry>,
 }
 
-/// A presented secret that is not in memory, or whose uses are counted.
+/// A presented secret that is not in memory, or that has limits to be charged.
 #[derive(Clone, Copy, Debug)]
 pub struct Miss(Digest);
 
 impl Authority {
-    /// Answers from memory alone; `Err` if the store may have to be asked, with [`Authority::verify_miss`]. Does not wait.
+    /// Answers from memory alone. `Err` if a reading of the store may be needed: then call [`Authority::verify_miss`].
+    /// Does not wait.
     pub fn verify_hit(&self, secret: &str, question: &Question<'_>) -> Result<Verdict, Miss> {
         match self.digest_of(secret, question.via) {
             Ok(digest) => self.settle(self.look_up(digest), question),
@@ -148,7 +148,7 @@ impl Authority {
         }
     }
 
-    /// The second half: the clock against the deadline that was loaded first.
+    /// The second half: compares the clock with the deadline that was loaded first.
     fn settle(&self, looked: Looked, question: &Question<'_>) -> Result<Verdict, Miss> {
         match looked.entry {
             Some(entry) if !limits::counts(entry.limits()) && self.holds(looked.deadline) => {
@@ -166,7 +166,7 @@ impl Authority {
         }
     }
 
-    /// [`Authority::verify`] with a pause where a thread may lose the processor for any time: for the simulator.
+    /// As [`Authority::verify`], with a pause where the thread may lose the processor. For the simulator.
     pub async fn verify_with_pause(
         &self,
         secret: &str,
@@ -185,12 +185,12 @@ impl Authority {
         }
     }
 
-    /// What is remembered of a secret, unless its tenant must be read anew.
+    /// Returns the entry of a secret, unless its tenant must be read again.
     fn remembered(&self, digest: &Digest) -> Option<Entry> {
         self.verifier.keys.get(digest).filter(|entry| !entry.gate().is_void())
     }
 
-    /// Rules R4 and R6: whether what was looked up after the deadline was loaded may be answered.
+    /// Rules R4 and R6: whether an entry that was looked up after the deadline was loaded may be used.
     pub(crate) fn holds(&self, deadline: Deadline) -> bool {
         let deadline = match keeps(Rule::DeadlineBeforeLookUp) {
             true => deadline,
@@ -199,12 +199,12 @@ impl Authority {
         deadline.is_endless() || deadline.covers(self.clock.moment()) || !keeps(Rule::NoLeaseNoAnswer)
     }
 
-    /// Whether the secret is in memory: answering does not ask the store who it belongs to.
+    /// Whether the secret is in memory, so that no reading of its key is needed.
     pub fn remembers(&self, miss: &Miss) -> bool {
         self.remembered(&miss.0).is_some()
     }
 
-    /// Asks the store if it must, remembers what it said, counts the use where something is counted, and answers.
+    /// Reads the store if necessary, remembers the result, charges the limits of the key, and answers.
     pub async fn verify_miss(&self, miss: Miss, question: &Question<'_>) -> Verdict {
         let looked = self.look_up(miss.0);
         let (found, source) = match looked.entry {
@@ -234,7 +234,7 @@ impl Authority {
         }
     }
 
-    /// Answers from memory, else from the store.
+    /// Answers from memory, or else from the store.
     pub async fn verify(&self, secret: &str, question: &Question<'_>) -> Verdict {
         match self.verify_hit(secret, question) {
             Ok(verdict) => verdict,
@@ -264,7 +264,7 @@ impl Authority {
         }
     }
 
-    /// Leaves behind what a verdict leaves: a last use, a count, and a warning if the secret is one that was replaced.
+    /// Records what a verdict leaves: a last use, a count, and a warning if the secret was replaced.
     fn note(&self, entry: &Entry, digest: &Digest, outcome: Result<(), Denial>, question: &Question<'_>) {
         let (uses, now) = (&self.verifier.uses, question.now);
         if outcome.is_err() || question.address.is_some() {
@@ -295,7 +295,7 @@ impl Authority {
         }
     }
 
-    /// What is known of a secret, from memory or else from the store, and as of which revision.
+    /// Returns what is known of a secret, from memory or else from the store, and the revision of that.
     pub(crate) async fn entry_by(&self, digest: Digest) -> Result<(Option<Entry>, u64), Failure> {
         let looked = self.look_up(digest);
         match looked.entry {
@@ -304,8 +304,8 @@ impl Authority {
         }
     }
 
-    /// Reads a secret from the store under a ticket, until a reading stands that no change has overtaken (R5) and
-    /// that was made within one lease (R4).
+    /// Reads a secret from the store under a ticket, until no change has overtaken the reading (R5) and one lease
+    /// covers it (R4).
     async fn fill(&self, digest: Digest) -> Result<(Option<Entry>, u64), Failure> {
         for _ in 0..FILL_TRIES {
             let deadline = self.verifier.lease().deadline();
@@ -349,7 +349,7 @@ impl Authority {
         }))
     }
 
-    /// A tenant's gate, from memory or from the store.
+    /// Returns a tenant's gate, from memory or from the store.
     pub(crate) async fn gate_of(&self, slug: &Slug) -> Result<Arc<Gate>, Failure> {
         if let Some(gate) = self.verifier.gate(slug) {
             return Ok(gate);
@@ -368,8 +368,8 @@ impl Authority {
         ))
     }
 
-    /// Who a root key's digest belongs to, from memory alone. The outer `None` means the store must be asked; the
-    /// inner one that it is no good.
+    /// Looks a root key up by its digest, from memory alone. The outer `None` requires a reading of the store; the
+    /// inner one is a root key that is not good.
     pub fn root_key_remembered(&self, digest: &Digest) -> Option<Option<RootPass>> {
         let deadline = self.verifier.lease().deadline();
         let pass = self.verifier.root_keys.get(digest)?;
@@ -379,7 +379,7 @@ impl Authority {
         Some(Some(pass).filter(|pass| !pass.is_revoked()))
     }
 
-    /// Who a root key's secret belongs to; `None` if it is no good. An error if that cannot be known now.
+    /// Looks a root key up by its secret; `None` if it is not good. An error if that cannot be known now.
     pub async fn root_key(&self, secret: &str) -> Result<Option<RootPass>, Failure> {
         match Presented::parse(secret) {
             Ok(presented) => self.root_key_of(presented.digest()).await,
@@ -387,7 +387,7 @@ impl Authority {
         }
     }
 
-    /// The same by its digest.
+    /// As [`Authority::root_key`], by the digest.
     pub async fn root_key_of(&self, digest: Digest) -> Result<Option<RootPass>, Failure> {
         if let Some(known) = self.root_key_remembered(&digest) {
             return Ok(known);
@@ -412,13 +412,14 @@ impl Authority {
         ))
     }
 
-    /// Nothing may be answered now, not even from the store: who asks might be cut off from the truth.
+    /// The error without a lease. Nothing may be answered then, not even from the store: the node may be partitioned
+    /// from the primary and read from an old one.
     pub(crate) fn no_lease(&self) -> Failure {
         let usual = "this node holds no lease: it cannot reach the database, or has not for too long";
         Failure::Unavailable(self.verifier.halted().unwrap_or(usual).to_owned())
     }
 
-    /// The caller that an API key is, for what it may do to itself: nothing but read and revoke itself.
+    /// Returns the caller that an API key is. It may only read and revoke itself.
     pub fn caller_of_key(entry: &Entry) -> Caller {
         Caller {
             actor: keyreeve_core::access::Actor::Key(entry.key_id()),
@@ -429,10 +430,10 @@ impl Authority {
     }
 }
 
-/// What is known of a key against what it is asked for.
+/// Evaluates a request against what is known of the key.
 fn weighed(entry: &Entry, question: &Question<'_>) -> Result<(), Denial> {
     if !question.reach.has(entry.gate().slug()) {
-        // Another tenant's key is as unknown as one that does not exist.
+        // For the caller, another tenant's key does not exist.
         return Err(Denial::Unknown);
     }
     judge(

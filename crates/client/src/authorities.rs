@@ -1,4 +1,4 @@
-//! Whom to trust by TLS, where it is not whom the system trusts.
+//! Certificate authorities that are trusted in place of the system's.
 
 use crate::ClientError;
 use reqwest::{Certificate, ClientBuilder};
@@ -9,7 +9,7 @@ use std::fmt;
 pub struct Authorities(Vec<Certificate>);
 
 impl Authorities {
-    /// Reads certificates in PEM, one or several. [`ClientError::Authorities`] if there is none.
+    /// Parses certificates in PEM, one or several. [`ClientError::Authorities`] if there is none.
     pub fn from_pem(pem: &[u8]) -> Result<Self, ClientError> {
         let found = Certificate::from_pem_bundle(pem).map_err(|error| ClientError::Authorities(error.to_string()))?;
         match found.is_empty() {
@@ -19,7 +19,7 @@ impl Authorities {
     }
 }
 
-/// Makes what is built trust them and nobody else.
+/// Makes the client trust only these authorities.
 pub(crate) fn trust(builder: ClientBuilder, authorities: Option<&Authorities>) -> ClientBuilder {
     match authorities {
         Some(authorities) => builder.tls_certs_only(authorities.0.iter().cloned()),

@@ -1,7 +1,7 @@
-//! Talks to a Keyreeve server: over HTTP with a root key, or through the socket in its data directory.
+//! A client for a Keyreeve server: over HTTP with a root key, or through the socket in its data directory.
 //!
-//! A thin client: it sends, it reads, and it turns error bodies into [`ClientError`]. Answers are JSON values with the
-//! field names of the API, so that whoever prints them prints the API's own object.
+//! A thin client: it sends, it receives, and it turns error bodies into [`ClientError`]. Answers are JSON values with
+//! the field names of the API, so that a caller that prints them prints the API's own object.
 
 mod authorities;
 #[cfg(feature = "verifier")]
@@ -20,25 +20,25 @@ use std::path::Path;
 use std::time::Duration;
 use thiserror::Error;
 
-/// How long a call may take. Longer than a revocation can, so that it is never cut off.
+/// The timeout of a call. Longer than a revocation can take, so that none is cut off.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Why a call did not succeed.
+/// Why a call failed.
 #[derive(Debug, Error)]
 pub enum ClientError {
     /// The address is no HTTP address.
     #[error("{0} is not an http:// or https:// address")]
     Address(String),
-    /// There are no certificates of authorities where some should be.
+    /// The authorities to trust cannot be read.
     #[error("the certificates of authorities to trust cannot be read: {0}")]
     Authorities(String),
-    /// The server could not be reached, or went away.
+    /// The server could not be reached, or the connection ended.
     #[error("the server cannot be reached: {0}")]
     Unreachable(String),
-    /// The server said no.
+    /// The server returned an error.
     #[error("{} ({}, request {})", .0.detail, .0.code, .0.request_id)]
     Refused(Box<ErrorBody>),
-    /// The server's answer is not one of Keyreeve's: perhaps something else listens there.
+    /// The answer is not one of Keyreeve's: perhaps another server listens there.
     #[error("the server answered {status} with something that is not Keyreeve's")]
     Foreign {
         /// The HTTP status.
@@ -57,8 +57,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// A server at an address, with a root key. By `https://`, only certificates of `authorities` are trusted; without
-    /// them, those that the system trusts.
+    /// Creates a client with a root key. With `https://`, only certificates of `authorities` are trusted; without them,
+    /// those that the system trusts.
     pub fn trusting(base: &str, root_key: String, authorities: Option<&Authorities>) -> Result<Self, ClientError> {
         let not_an_address = || ClientError::Address(base.to_owned());
         let url = Url::parse(base)
@@ -73,7 +73,8 @@ impl Client {
         })
     }
 
-    /// A server on this machine, through the socket in its data directory. Whoever may open it may do everything.
+    /// Creates a client for a server on this machine, through the socket in its data directory. A process that can open
+    /// it has every permission.
     pub fn over_socket(path: &Path) -> Result<Self, ClientError> {
         let base = Url::parse("http://operator/").map_err(|error| ClientError::Address(error.to_string()))?;
         Ok(Self {
@@ -85,19 +86,19 @@ impl Client {
         })
     }
 
-    /// The same connection, for another tenant.
+    /// Returns the same client for another tenant.
     pub fn for_tenant(mut self, tenant: Option<String>) -> Self {
         self.tenant = tenant;
         self
     }
 
-    /// The same connection, by which a record is changed only in one of these versions: the value of `If-Match`.
+    /// Returns the same client, with a value of `If-Match`: a record is changed only if it has one of these versions.
     pub fn only_if(mut self, etags: Option<String>) -> Self {
         self.only_if = etags;
         self
     }
 
-    /// The version of a record: its `ETag`, with the quotation marks.
+    /// Returns the version of a record: its `ETag`, with the quotation marks.
     pub async fn etag(&self, path: &str) -> Result<String, ClientError> {
         let response = self.ask(Method::GET, self.url(path)?, None::<&()>).await?;
         let status = response.status();
@@ -108,7 +109,7 @@ impl Client {
         Err(failed(status, &bytes))
     }
 
-    /// GET.
+    /// Sends a GET.
     pub async fn get(&self, path: &str, query: &[(&str, String)]) -> Result<Value, ClientError> {
         let mut url = self.url(path)?;
         if !query.is_empty() {
@@ -117,22 +118,22 @@ impl Client {
         self.send(Method::GET, url, None::<&()>).await
     }
 
-    /// POST with a JSON body.
+    /// Sends a POST with a JSON body.
     pub async fn post(&self, path: &str, body: &impl Serialize) -> Result<Value, ClientError> {
         self.send(Method::POST, self.url(path)?, Some(body)).await
     }
 
-    /// PUT with a JSON body.
+    /// Sends a PUT with a JSON body.
     pub async fn put(&self, path: &str, body: &impl Serialize) -> Result<Value, ClientError> {
         self.send(Method::PUT, self.url(path)?, Some(body)).await
     }
 
-    /// PATCH with a JSON body.
+    /// Sends a PATCH with a JSON body.
     pub async fn patch(&self, path: &str, body: &impl Serialize) -> Result<Value, ClientError> {
         self.send(Method::PATCH, self.url(path)?, Some(body)).await
     }
 
-    /// DELETE.
+    /// Sends a DELETE.
     pub async fn delete(&self, path: &str) -> Result<Value, ClientError> {
         self.send(Method::DELETE, self.url(path)?, None::<&()>).await
     }
@@ -178,12 +179,12 @@ impl Client {
     }
 }
 
-/// The address is left out of the message: it is the caller's own, and may be long.
+/// Without the address, which the caller knows and which may be long.
 fn unreachable(error: reqwest::Error) -> ClientError {
     ClientError::Unreachable(root_cause(&error.without_url()))
 }
 
-/// What an answer says that is no success.
+/// Returns the error in an answer that is not a success.
 pub(crate) fn failed(status: StatusCode, body: &[u8]) -> ClientError {
     match serde_json::from_slice(body) {
         Ok(body) => ClientError::Refused(Box::new(body)),
@@ -205,7 +206,7 @@ fn build(builder: reqwest::ClientBuilder) -> Result<reqwest::Client, ClientError
         .map_err(|error| ClientError::Unreachable(error.to_string()))
 }
 
-/// The innermost error is the one that says what happened.
+/// Returns the innermost error, which has the actual cause.
 pub(crate) fn root_cause(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(source) = cause.source() {

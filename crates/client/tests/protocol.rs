@@ -1,4 +1,4 @@
-//! The verifier against a node that this test plays: what it says, and what it has done before it says so.
+//! The verifier against a node that this test simulates: its messages, and what it does before it sends them.
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use keyreeve_api::verifiers::{ChildSays, NodeSays, PROTOCOL, Told};
@@ -12,10 +12,10 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 const GRANT_MS: u64 = 60_000;
-/// As many digests as one message can name.
+/// As many digests as one message can contain.
 const DIGESTS_MAX: u32 = 15_000;
 
-/// Where a played node listens.
+/// The listener of a simulated node.
 struct Node(TcpListener);
 
 /// One connection of a verifier to it.
@@ -30,7 +30,7 @@ impl Node {
         format!("http://{}", self.0.local_addr().unwrap())
     }
 
-    /// The next connection, up to the request's empty line.
+    /// Accepts the next connection and reads the request up to its empty line.
     async fn asked(&self) -> Line {
         let (stream, _) = self.0.accept().await.unwrap();
         stream.set_nodelay(true).unwrap();
@@ -39,7 +39,7 @@ impl Node {
         line
     }
 
-    /// The next connection, with the verifier's first word.
+    /// Accepts the next connection and reads the verifier's first message.
     async fn accept(&self) -> (Line, ChildSays) {
         let mut line = self.asked().await;
         let head = format!("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: {PROTOCOL}\r\n\r\n");
@@ -61,7 +61,7 @@ impl Node {
         line.write(format!("{head}{body}").as_bytes()).await;
     }
 
-    /// A verifier that has its first lease here.
+    /// Returns a verifier that has its first lease here.
     async fn verifier(&self) -> (Verifier, Line) {
         let url = self.url();
         let connecting = tokio::spawn(async move { Verifier::connect(&url, "root key").await });
@@ -101,7 +101,7 @@ impl Line {
         self.say(&granted(number)).await;
     }
 
-    /// Answers pings and questions of one key, until something else comes: that is given back.
+    /// Answers pings and look-ups of one key until another message arrives, which is returned.
     async fn serve(&mut self, key: &Key) -> Option<ChildSays> {
         loop {
             match self.hear().await? {
@@ -115,7 +115,7 @@ impl Line {
         }
     }
 
-    /// Until an acknowledgement comes.
+    /// Reads until an acknowledgement arrives.
     async fn acknowledged(&mut self, wanted: u64) {
         loop {
             match self.hear().await.unwrap() {
@@ -127,8 +127,8 @@ impl Line {
     }
 }
 
-/// The node's newest change: it answers as of that, and orders are older. An answer that is older than an order would be
-/// thrown away.
+/// The node's newest change: its answers are as of that, and orders are older. An answer older than an order would be
+/// dropped.
 const NEWEST: u64 = 1_000;
 
 fn granted(number: u64) -> NodeSays {
@@ -151,7 +151,7 @@ fn forget(number: u64, digests: Option<Vec<String>>, tenant: Option<&str>) -> No
     }
 }
 
-/// A key that the played node knows.
+/// A key of the simulated node.
 struct Key {
     secret: String,
     digest: Digest,
@@ -197,7 +197,7 @@ fn is_remembered(verifier: &Verifier, key: &Key) -> bool {
     verifier.remembered(&key.secret, &[]).is_some()
 }
 
-/// The verifier comes to know a key; the connection is given back.
+/// Lets the verifier look a key up; returns the connection.
 async fn learn(verifier: &Verifier, mut line: Line, key: &Key) -> Line {
     let mut served = Box::pin(line.serve(key));
     tokio::select! {
@@ -213,7 +213,7 @@ async fn what_is_acknowledged_is_forgotten_already() {
     let node = Node::new().await;
     let (verifier, mut line) = node.verifier().await;
     let key = Key::new(1, "acme");
-    // The key is the last of very many, so that forgetting takes far longer than an acknowledgement on its way.
+    // The key is the last of very many, so that forgetting takes far longer than sending an acknowledgement.
     let others = (0..DIGESTS_MAX).map(|number| Digest::of(&number.to_be_bytes()).to_hex());
     let mut digests: Vec<_> = others.collect();
     digests.push(key.digest.to_hex());
@@ -251,7 +251,7 @@ async fn a_tenants_change_makes_it_forget_that_tenants_keys_alone() {
 
 #[test]
 fn a_verifier_that_knows_no_tenants_takes_such_an_order_for_everything() {
-    /// The message as an older library reads it.
+    /// The message as an older version of the client parses it.
     #[derive(serde::Deserialize)]
     struct Older {
         digests: Option<Vec<String>>,
@@ -280,7 +280,7 @@ async fn it_asks_for_the_lease_that_it_wants() {
     }
 }
 
-/// Runs until the verifier has connected so many times, each time with the same answer.
+/// Runs until the verifier has connected this many times, each time with the same answer.
 async fn connections(node: Node, count: usize, dismisses: bool) -> Vec<Instant> {
     let mut at = Vec::new();
     for _ in 0..count {
@@ -319,7 +319,7 @@ async fn one_that_is_sent_away_again_and_again_comes_back_ever_more_slowly() {
             .zip(at.iter().skip(1))
             .map(|(one, next)| *next - *one)
             .collect();
-        // The fifth pause is at least eight times the first one's least.
+        // The fifth pause is at least eight times the shortest first one.
         assert!(*pauses.last().unwrap() >= Duration::from_millis(8 * 50), "{pauses:?}");
         drop(verifier);
     }
@@ -339,7 +339,7 @@ async fn a_refusal_is_reported_as_what_it_is_and_nothing_is_valid() {
         let refused = connecting.await.unwrap();
         assert!(matches!(refused, Err(ClientError::Refused(why)) if why.code == code && why.status == status));
 
-        // The same later, when the connection is made again.
+        // The same later, when the connection is opened again.
         let (verifier, line) = node.verifier().await;
         let key = Key::new(1, "acme");
         let mut line = learn(&verifier, line, &key).await;

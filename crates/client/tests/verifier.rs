@@ -1,4 +1,4 @@
-//! The verifier against a real server in this process: what it answers, what it forgets, and what stands in front of
+//! The verifier against a real server in this process: its verdicts, what it forgets, and the layer in front of
 //! handlers.
 #![allow(
     clippy::unwrap_used,
@@ -383,7 +383,7 @@ async fn the_extractor_takes_what_the_layer_found_or_verifies_by_itself() {
     world.instance.stop().await;
 }
 
-/// Passes connections on to a server. The first one stands still when it is told to, without ending.
+/// Forwards connections to a server. The first one stops forwarding on a signal, without closing.
 async fn relay(server: String, stands_still: Arc<Notify>, accepted: Arc<AtomicU32>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

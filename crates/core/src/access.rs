@@ -1,4 +1,4 @@
-//! Who acts, and what they may do.
+//! Actors, and their permissions.
 
 use crate::id::{KeyId, RootKeyId, UserId};
 use crate::text::Slug;
@@ -14,12 +14,12 @@ macro_rules! words {
             /// Every value, in the order of their definition.
             pub const ALL: &[Self] = &[$(Self::$variant,)+];
 
-            /// The word used on the wire, in the store and in the audit log.
+            /// Returns the word that is used on the wire, in the store and in the audit log.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word,)+ }
             }
 
-            /// Reads the word back.
+            /// Parses the word.
             pub fn parse(word: &str) -> Option<Self> {
                 match word { $($word => Some(Self::$variant),)+ _ => None }
             }
@@ -35,13 +35,13 @@ macro_rules! words {
 pub(crate) use words;
 
 words!(
-    /// What a root key may be allowed to do.
+    /// A permission of a root key.
     Permission {
         /// Read keys.
         KeysRead => "keys:read",
         /// Issue, change, revoke and delete keys.
         KeysWrite => "keys:write",
-        /// Ask for verdicts.
+        /// Verify keys.
         KeysVerify => "keys:verify",
         /// Read the policy.
         PolicyRead => "policy:read",
@@ -53,9 +53,9 @@ words!(
         UsersAct => "users:act",
         /// Read the audit log.
         AuditRead => "audit:read",
-        /// Make and change tenants.
+        /// Create and change tenants.
         TenantsWrite => "tenants:write",
-        /// Make and revoke root keys.
+        /// Create and revoke root keys.
         RootKeysWrite => "root_keys:write",
     }
 );
@@ -65,31 +65,31 @@ words!(
 pub struct Permissions(u16);
 
 impl Permissions {
-    /// No permission at all.
+    /// No permission.
     pub const NONE: Self = Self(0);
 
-    /// Every permission there is.
+    /// Returns every permission.
     pub fn all() -> Self {
         Permission::ALL.iter().copied().collect()
     }
 
-    /// Whether the set holds a permission.
+    /// Whether the set has a permission.
     pub const fn allows(self, permission: Permission) -> bool {
         self.0 & bit(permission) != 0
     }
 
-    /// Whether every permission of `other` is in this set too.
+    /// Whether this set has every permission of `other`.
     pub const fn covers(self, other: Self) -> bool {
         other.0 & !self.0 == 0
     }
 
-    /// The permissions that are in both sets.
+    /// Returns the permissions that are in both sets.
     #[must_use]
     pub const fn both(self, other: Self) -> Self {
         Self(self.0 & other.0)
     }
 
-    /// The permissions in the set, in their fixed order.
+    /// Iterates over the permissions in the set, in their fixed order.
     pub fn iter(self) -> impl Iterator<Item = Permission> {
         Permission::ALL
             .iter()
@@ -97,13 +97,13 @@ impl Permissions {
             .filter(move |&permission| self.allows(permission))
     }
 
-    /// The words with a space between, for storing.
+    /// Returns the words, separated by spaces, for storing.
     pub fn joined(self) -> String {
         let words: Vec<_> = self.iter().map(Permission::as_str).collect();
         words.join(" ")
     }
 
-    /// Reads back what [`Permissions::joined`] wrote; `None` if a word is unknown.
+    /// Parses what [`Permissions::joined`] wrote; `None` if a word is unknown.
     pub fn from_joined(text: &str) -> Option<Self> {
         text.split_ascii_whitespace().map(Permission::parse).collect()
     }
@@ -131,7 +131,7 @@ impl FromIterator<Permission> for Permissions {
 }
 
 words!(
-    /// What a person is in a tenant.
+    /// The role of a user in a tenant.
     Role {
         /// Has keys, and manages those.
         Member => "member",
@@ -143,7 +143,7 @@ words!(
 );
 
 impl Role {
-    /// What a person in this role may do in the tenant.
+    /// Returns the permissions of this role in the tenant.
     pub fn permissions(self) -> Permissions {
         let permissions: &[Permission] = match self {
             Self::Member => &[Permission::KeysRead, Permission::KeysWrite, Permission::PolicyRead],
@@ -160,23 +160,23 @@ impl Role {
         permissions.iter().copied().collect()
     }
 
-    /// Whether only the person's own keys are within reach.
+    /// Whether the role reaches only the user's own keys.
     pub const fn is_bound_to_own_keys(self) -> bool {
         matches!(self, Self::Member)
     }
 }
 
-/// Where a root key reaches: one tenant, or the whole instance.
+/// What a root key reaches: one tenant, or the complete instance.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Reach {
-    /// Every tenant; which one is meant is said with each call.
+    /// Every tenant. Each call names the tenant that it is about.
     Instance,
     /// One tenant only.
     Tenant(Slug),
 }
 
 impl Reach {
-    /// Whether a tenant is within it.
+    /// Whether a tenant is within reach.
     pub fn has(&self, tenant: &Slug) -> bool {
         match self {
             Self::Instance => true,
@@ -185,23 +185,23 @@ impl Reach {
     }
 }
 
-/// Who did something, for the audit log and for `revoked_by`.
+/// The actor of a change, for the audit log and for `revoked_by`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Actor {
     /// A root key.
     RootKey(RootKeyId),
-    /// A person, with the role that was checked.
+    /// A user, with the role that was checked.
     User(UserId, Role),
-    /// An API key acting on itself.
+    /// An API key that acts on itself.
     Key(KeyId),
-    /// Someone on the machine itself, by the command line.
+    /// The operator on the machine itself, by the command line.
     Operator,
-    /// Keyreeve itself: a clock or a policy.
+    /// Keyreeve itself, by time or by a policy.
     System,
 }
 
 impl Actor {
-    /// The kind of actor, as a word.
+    /// Returns the kind of actor, as a word.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::RootKey(_) => "root_key",
@@ -212,7 +212,7 @@ impl Actor {
         }
     }
 
-    /// The actor's id; operator and system have none of their own and are named by their kind.
+    /// Returns the actor's id. The operator and the system have none and are named by their kind.
     pub fn id(&self) -> String {
         match self {
             Self::RootKey(id) => id.to_string(),
@@ -222,7 +222,7 @@ impl Actor {
         }
     }
 
-    /// How much the actor's word weighs where a hold is sticky.
+    /// Returns the rank that is compared where holds are sticky.
     pub const fn rank(&self) -> Rank {
         match self {
             Self::Key(_) | Self::User(_, Role::Member | Role::Auditor) => Rank::Owner,
@@ -239,7 +239,7 @@ impl fmt::Display for Actor {
 }
 
 words!(
-    /// How much an actor's word weighs. A hold put on by a higher rank is not lifted by a lower one.
+    /// The rank of an actor. A hold by a higher rank cannot be lifted by a lower one.
     Rank {
         /// The key's owner, or the key itself.
         Owner => "owner",

@@ -1,7 +1,7 @@
 //! The audit chain: every change is one entry, numbered without gaps, and each entry's hash covers all before it.
 //!
-//! `chain(n) = SHA-256(chain(n-1) ‖ entry(n))`. One log is audit trail and invalidation
-//! feed in one. This module only knows how an entry is put into bytes; keeping it is the store's business.
+//! `chain(n) = SHA-256(chain(n-1) ‖ entry(n))`. The log is also the invalidation log. This module defines the hashed
+//! bytes of an entry; the store keeps the entries.
 
 use crate::access::words;
 use crate::time::Timestamp;
@@ -9,45 +9,45 @@ use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 words!(
-    /// What was done.
+    /// The action of an entry.
     Action {
         /// A key was issued.
         KeyCreated => "key.created",
-        /// What is written about a key changed.
+        /// A field of a key changed.
         KeyUpdated => "key.updated",
         /// A key got a new secret.
         KeyRotated => "key.rotated",
-        /// What the limits of a key have counted was set back.
+        /// The counters of a key's limits were reset.
         KeyLimitsReset => "key.limits_reset",
         /// The overlap of a rotation was ended.
         KeyRotationFinished => "key.rotation_finished",
-        /// A hold was put on a key.
+        /// A key was disabled.
         KeyDisabled => "key.disabled",
-        /// A hold was lifted.
+        /// A key was re-activated.
         KeyReactivated => "key.reactivated",
         /// A key was revoked.
         KeyRevoked => "key.revoked",
-        /// A key's record was destroyed.
+        /// A key's record was deleted.
         KeyErased => "key.erased",
-        /// A secret of a key was found where it must not be.
+        /// A secret of a key was reported as leaked.
         KeyLeaked => "key.leaked",
         /// A secret that a rotation replaced was presented.
         KeySecretReused => "key.secret_reused",
         /// A tenant's policy changed.
         PolicyUpdated => "policy.updated",
-        /// A check policy was made.
+        /// A check policy was created.
         CheckPolicyCreated => "check_policy.created",
         /// A check policy changed.
         CheckPolicyUpdated => "check_policy.updated",
         /// A check policy was removed.
         CheckPolicyRemoved => "check_policy.removed",
-        /// A tenant was made.
+        /// A tenant was created.
         TenantCreated => "tenant.created",
-        /// A tenant was renamed, suspended or let go on.
+        /// A tenant was renamed, suspended or opened again.
         TenantUpdated => "tenant.updated",
-        /// A tenant was removed, and all its keys ended.
+        /// A tenant was removed, and its keys blocked.
         TenantRemoved => "tenant.removed",
-        /// A user was made.
+        /// A user was created.
         UserCreated => "user.created",
         /// A user's role, status or name changed.
         UserUpdated => "user.updated",
@@ -55,61 +55,61 @@ words!(
         UserRemoved => "user.removed",
         /// A user signed in to the dashboard.
         UserSignedIn => "user.signed_in",
-        /// Somebody who gave a user's address could not sign in.
+        /// A sign-in with a user's address was refused.
         UserSignInRefused => "user.sign_in_refused",
-        /// A link was made by which a user sets a password.
+        /// A link was created by which a user sets a password.
         UserInvited => "user.invited",
-        /// A root key was made.
+        /// A root key was created.
         RootKeyCreated => "root_key.created",
         /// A root key was revoked.
         RootKeyRevoked => "root_key.revoked",
-        /// The connection of a verifier was ended by hand.
+        /// The connection of a verifier was closed by an administrator.
         VerifierDisconnected => "verifier.disconnected",
-        /// Somebody known was refused something.
+        /// An authenticated caller was refused something.
         AccessRefused => "access.refused",
         /// The operator accepted a database that does not contain the signed checkpoint.
         RestoreAccepted => "instance.restore_accepted",
     }
 );
 
-/// A link of the chain: 32 bytes. The chain starts with zeros.
+/// A hash of the chain: 32 bytes. The chain starts with zeros.
 pub type ChainHash = [u8; 32];
 
-/// One entry of the log, as it is hashed. Texts are borrowed from wherever they are kept.
+/// One entry of the log, as it is hashed. Texts are borrowed.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry<'a> {
     /// The number of the change: 1, 2, 3, … without gaps.
     pub revision: u64,
-    /// When.
+    /// The time.
     pub at: Timestamp,
-    /// In which tenant.
+    /// The tenant.
     pub tenant: &'a str,
-    /// Kind of actor.
+    /// The kind of actor.
     pub actor_type: &'a str,
-    /// Who.
+    /// The actor.
     pub actor_id: &'a str,
-    /// What was done.
+    /// The action.
     pub action: &'a str,
-    /// Kind of thing it was done to.
+    /// The kind of record that was changed.
     pub target_type: &'a str,
-    /// The thing.
+    /// The record.
     pub target_id: &'a str,
-    /// The owner of the key, where there is one.
+    /// The owner of the key, if it is about one.
     pub subject: Option<&'a str>,
-    /// Why.
+    /// The reason.
     pub reason: Option<&'a str>,
-    /// From which network address.
+    /// The actor's network address.
     pub address: Option<&'a str>,
-    /// In which request.
+    /// The id of the request.
     pub request_id: &'a str,
-    /// The thing before, as JSON without secrets.
+    /// The record before, as JSON without secrets.
     pub before: Option<&'a str>,
-    /// The thing after, as JSON without secrets.
+    /// The record after, as JSON without secrets.
     pub after: Option<&'a str>,
 }
 
-/// The next link: covers the previous link and every field of the entry, each with its length before it, so that no
-/// two different entries give the same bytes.
+/// Returns the next hash: it covers the previous one and every field of the entry, each preceded by its length, so that
+/// no two different entries give the same bytes.
 pub fn link(previous: &ChainHash, entry: &Entry<'_>) -> ChainHash {
     let mut hasher = Sha256::new();
     hasher.update(b"keyreeve audit 1");
@@ -139,18 +139,18 @@ pub fn link(previous: &ChainHash, entry: &Entry<'_>) -> ChainHash {
     hasher.finalize().into()
 }
 
-/// Where a log stops being what was written.
+/// Where a log differs from what was written.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum Broken {
     /// Entries are missing, or not in order.
     #[error("entry {expected} is missing: {found} follows in its place")]
     Gap {
-        /// The revision that should have come.
+        /// The revision that was expected.
         expected: u64,
-        /// The one that came.
+        /// The revision that was found.
         found: u64,
     },
-    /// The entry, or one before it, is not what it was when it was written.
+    /// The entry, or one before it, differs from what was written.
     #[error("entry {revision} is not what was written")]
     Changed {
         /// The revision.
@@ -159,12 +159,12 @@ pub enum Broken {
     /// The log ends before its recorded end.
     #[error("the log ends at {found}, and its end was recorded at {expected}")]
     CutOff {
-        /// Where it must end, or reach at least.
+        /// The revision at which it must end, or that it must reach at least.
         expected: u64,
         /// Where it ends.
         found: u64,
     },
-    /// The log is sound in itself, but not the one that the checkpoint was made of.
+    /// The log is consistent in itself, but differs from the one that the checkpoint was made of.
     #[error("entry {revision} differs from the checkpoint: the log was written anew")]
     Rewritten {
         /// The revision of the checkpoint.
@@ -173,7 +173,7 @@ pub enum Broken {
 }
 
 impl Broken {
-    /// The first revision that cannot be trusted.
+    /// Returns the first revision that cannot be trusted.
     pub const fn revision(&self) -> u64 {
         match self {
             Self::Gap { expected, .. } => *expected,
@@ -183,29 +183,29 @@ impl Broken {
     }
 }
 
-/// An end of the log that was recorded somewhere: in the head row, or in a checkpoint kept outside the database.
+/// An end of the log that was recorded: in the head row, or in a checkpoint outside the database.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Milestone {
     /// The revision.
     pub revision: u64,
-    /// The chain up to it.
+    /// The chain hash at that revision.
     pub chain: ChainHash,
 }
 
-/// How a log stands to an end of it that was recorded before.
+/// The relation of a log to an end of it that was recorded before.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Comparison {
-    /// The log has the recorded end in it, and may go on behind it.
+    /// The log contains the recorded end, and may continue after it.
     Contained,
-    /// The log ends before the recorded end: it is an older copy, or it was cut off.
+    /// The log ends before the recorded end: it is an older copy, or was cut off.
     Older,
-    /// The log is as long, but another one: what was recorded is not in it.
+    /// The log is as long, but does not contain the recorded end.
     Other,
 }
 
 /// Compares a log with an end of it that was recorded before.
 ///
-/// `head` is where the log ends now, and `chain_there` the chain that is stored with the entry at the recorded
+/// `head` is the present end of the log, and `chain_there` the chain hash that is stored with the entry at the recorded
 /// revision; `None` if there is no such entry.
 pub fn compare(recorded: Milestone, head: Milestone, chain_there: Option<ChainHash>) -> Comparison {
     if head.revision < recorded.revision {
@@ -222,7 +222,7 @@ pub fn compare(recorded: Milestone, head: Milestone, chain_there: Option<ChainHa
     }
 }
 
-/// A walk along the log from its first entry.
+/// A verification of the log, entry by entry.
 #[derive(Clone, Debug)]
 pub struct Walk {
     at: Milestone,
@@ -230,7 +230,7 @@ pub struct Walk {
 }
 
 impl Walk {
-    /// Begins before the first entry. `milestones` are passed on the way.
+    /// Begins before the first entry. `milestones` are compared when they are reached.
     pub fn new(milestones: Vec<Milestone>) -> Self {
         let at = Milestone {
             revision: 0,
@@ -239,17 +239,17 @@ impl Walk {
         Self { at, milestones }
     }
 
-    /// Begins behind an entry whose chain is known to be right.
+    /// Begins after an entry whose chain hash is known to be correct.
     pub fn after(at: Milestone, milestones: Vec<Milestone>) -> Self {
         Self { at, milestones }
     }
 
-    /// The last entry that was found sound.
+    /// Returns the last entry that was found consistent.
     pub const fn position(&self) -> Milestone {
         self.at
     }
 
-    /// Takes the next entry and the chain that is stored with it.
+    /// Verifies the next entry and the chain hash that is stored with it.
     pub fn step(&mut self, entry: &Entry<'_>, chain: &ChainHash) -> Result<(), Broken> {
         let expected = self.at.revision + 1;
         if entry.revision != expected {
@@ -272,7 +272,7 @@ impl Walk {
         Ok(())
     }
 
-    /// Ends the walk: every milestone must have been reached.
+    /// Ends the verification: every milestone must have been reached.
     pub fn finish(self) -> Result<Milestone, Broken> {
         let found = self.at.revision;
         let beyond = self
@@ -353,7 +353,7 @@ mod tests {
         assert_ne!(link(&[0; 32], &split), link(&[0; 32], &other));
     }
 
-    /// A log of ten entries with its chain.
+    /// Returns a log of ten entries with its chain.
     fn log() -> Vec<(Entry<'static>, ChainHash)> {
         let mut chain = [0; 32];
         let entries = (1..=10).map(|revision| Entry { revision, ..entry() });

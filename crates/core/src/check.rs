@@ -1,34 +1,34 @@
-//! Check policies: what a gateway in front of an API asks of a key.
+//! Check policies: what a gateway in front of an API requires of a key.
 //!
-//! A gateway names a policy in the path of its question and cannot say anything else about it, so that nothing a client
-//! sends can loosen it (G-07). Every tenant has the policy `default`, which takes any good key of the tenant.
+//! A gateway names a policy in the path of its request and cannot state anything else about it, so that nothing a
+//! client sends can loosen it (G-07). Every tenant has the policy `default`, which accepts any good key of the tenant.
 
 use crate::access::words;
 use crate::scope::Scopes;
 use crate::text::{CheckPolicyName, TextError};
 use std::fmt;
 
-/// The policy that every tenant has without making it.
+/// The policy that every tenant has without creating it.
 pub const DEFAULT_CHECK_POLICY: &str = "default";
-/// Most check policies of a tenant, the built-in one not counted.
+/// Most check policies of a tenant, without the built-in one.
 pub const CHECK_POLICIES_MAX: usize = 100;
-/// Most headers that a policy looks for a key in.
+/// Most headers in which a policy looks for a key.
 pub const KEY_HEADERS_MAX: usize = 4;
-/// The longest that an answer may be kept by a gateway, in seconds: what a lease is unless somebody says otherwise. An
-/// instance with shorter leases answers with less (G-14).
+/// The longest time that a gateway may keep an answer, in seconds: the default length of a lease. An instance with
+/// shorter leases answers with less (G-14).
 pub const CACHE_SECONDS_MAX: u32 = 15;
 
 words!(
-    /// Whether the gateway itself must show that it may ask (G-13).
+    /// Whether the gateway must authenticate itself (G-13).
     GatewayCredential {
-        /// Whoever reaches the listener may ask.
+        /// Any client of the listener may send checks.
         None => "none",
-        /// A root key with `keys:verify` is needed in the header `X-Keyreeve-Gateway`.
+        /// A root key with `keys:verify` is required in the header `X-Keyreeve-Gateway`.
         Required => "required",
     }
 );
 
-/// A header that a key may stand in: `Authorization` after the word Bearer, any other one alone. In lower case.
+/// A header that may contain a key: in `Authorization` after the word Bearer, in any other one alone. In lower case.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct KeyHeader(Box<str>);
 
@@ -40,7 +40,7 @@ impl KeyHeader {
                and none that gateways or HTTP itself write",
     };
 
-    /// Takes the name of a header, in any case.
+    /// Parses the name of a header, in any case.
     pub fn parse(name: &str) -> Result<Self, TextError> {
         let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
         if !(1..=Self::CHARS_MAX).contains(&name.len()) || !name.bytes().all(is_name) {
@@ -53,24 +53,24 @@ impl KeyHeader {
         }
     }
 
-    /// The header `Authorization`.
+    /// Returns the header `Authorization`.
     pub fn authorization() -> Self {
         Self("authorization".into())
     }
 
-    /// Whether the key stands after the word Bearer there.
+    /// Whether the key comes after the word Bearer there.
     pub fn is_authorization(&self) -> bool {
         *self.0 == *"authorization"
     }
 
-    /// The name in lower case.
+    /// Returns the name in lower case.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
 impl fmt::Display for KeyHeader {
-    /// As people write it: every word with a capital.
+    /// Writes the name with a capital at the start of each word.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.0 {
             "x-api-key" => f.write_str("X-API-Key"),
@@ -87,7 +87,7 @@ impl fmt::Display for KeyHeader {
     }
 }
 
-/// Headers that never hold a key: a gateway, a proxy or HTTP itself writes them, or snippets take them away.
+/// Headers that never contain a key: a gateway, a proxy or HTTP itself writes them, or configurations remove them.
 fn is_written_by_others(name: &str) -> bool {
     const WHOLE: [&str; 14] = [
         "accept",
@@ -116,7 +116,7 @@ fn is_written_by_others(name: &str) -> bool {
     WHOLE.contains(&name) || BEGINNINGS.iter().any(|beginning| name.starts_with(beginning))
 }
 
-/// Who a client is told to be asked by, in the 401 (RFC 9110, section 11.5).
+/// The realm that the challenge of a 401 names (RFC 9110, section 11.5).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Realm(Box<str>);
 
@@ -124,7 +124,7 @@ impl Realm {
     /// Most characters.
     pub const CHARS_MAX: usize = 64;
 
-    /// Takes visible ASCII and blanks, without what would end or escape a quoted string.
+    /// Parses visible ASCII and spaces, without what would end or escape a quoted string.
     pub fn parse(text: &str) -> Result<Self, TextError> {
         let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
         match (1..=Self::CHARS_MAX).contains(&text.len()) && text.bytes().all(is_plain) {
@@ -135,7 +135,7 @@ impl Realm {
         }
     }
 
-    /// The text.
+    /// Returns the text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -147,44 +147,44 @@ impl Default for Realm {
     }
 }
 
-/// What a gateway asks of a key.
+/// What a gateway requires of a key.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CheckPolicy {
-    /// What it is called in paths.
+    /// Its name in paths.
     pub name: CheckPolicyName,
-    /// Scopes that a key must all hold.
+    /// Scopes that a key must all have.
     pub scopes: Scopes,
-    /// Where a key is looked for, in this order. Never empty, without repetitions.
+    /// The headers in which a key is looked for, in this order. Never empty, without repetitions.
     pub key_headers: Vec<KeyHeader>,
-    /// Whether the key's claims are handed on in `X-Keyreeve-Meta`.
+    /// Whether the key's claims are sent to the upstream in `X-Keyreeve-Meta`.
     pub meta: bool,
-    /// How long a gateway may keep an answer that lets through, in seconds; 0 is not at all.
+    /// How long a gateway may keep a positive answer, in seconds; 0 is not at all.
     pub cache_max_age_seconds: u32,
-    /// What a 401 says.
+    /// The realm in the challenge of a 401.
     pub realm: Realm,
-    /// Whether the gateway itself must show a credential.
+    /// Whether the gateway must authenticate itself.
     pub gateway_credential: GatewayCredential,
 }
 
-/// What to change about a check policy. `None` leaves a field as it is.
+/// The fields of a check policy to change. `None` leaves a field unchanged.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct CheckPolicyEdit {
-    /// Needed scopes.
+    /// Required scopes.
     pub scopes: Option<Scopes>,
-    /// Where a key is looked for.
+    /// The headers in which a key is looked for.
     pub key_headers: Option<Vec<KeyHeader>>,
-    /// Whether claims are handed on.
+    /// Whether claims are sent to the upstream.
     pub meta: Option<bool>,
-    /// How long an answer may be kept.
+    /// How long an answer may be kept, in seconds.
     pub cache_max_age_seconds: Option<u32>,
-    /// What a 401 says.
+    /// The realm in the challenge of a 401.
     pub realm: Option<Realm>,
-    /// Whether the gateway must show a credential.
+    /// Whether the gateway must authenticate itself.
     pub gateway_credential: Option<GatewayCredential>,
 }
 
 impl CheckPolicy {
-    /// A policy that takes any good key, under a name.
+    /// Returns a policy that accepts any good key.
     pub fn any(name: CheckPolicyName) -> Self {
         Self {
             name,
@@ -197,7 +197,7 @@ impl CheckPolicy {
         }
     }
 
-    /// The same with some fields changed.
+    /// Returns the policy with some fields changed.
     #[must_use]
     pub fn edited(self, edit: CheckPolicyEdit) -> Self {
         Self {
@@ -212,7 +212,7 @@ impl CheckPolicy {
     }
 }
 
-/// Takes a list of header names: 1 to [`KEY_HEADERS_MAX`], a repeated one is kept once.
+/// Parses a list of header names: 1 to [`KEY_HEADERS_MAX`]; a repeated one is kept once.
 pub fn key_headers<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Vec<KeyHeader>, TextError> {
     let wrong_number = TextError::Form {
         form: "1 to 4 names of headers",

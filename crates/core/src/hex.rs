@@ -1,13 +1,13 @@
-//! Bytes as people read them.
+//! Hexadecimal text.
 
-/// Two lower-case hexadecimal digits a byte (RFC 4648, section 8).
+/// Returns two lower-case hexadecimal digits a byte (RFC 4648, section 8).
 pub fn hex(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len() * 2);
     text.extend(bytes.iter().flat_map(|&byte| hex_digits(byte)).map(char::from));
     text
 }
 
-/// The two digits of one byte.
+/// Returns the two digits of one byte.
 pub const fn hex_digits(byte: u8) -> [u8; 2] {
     [digit(byte >> 4), digit(byte & 15)]
 }
@@ -19,7 +19,7 @@ const fn digit(value: u8) -> u8 {
     }
 }
 
-/// The bytes of hexadecimal digits of either case; `None` unless there are two digits for each byte.
+/// Returns the bytes of hexadecimal digits of either case; `None` unless there are two digits for each byte.
 pub fn bytes_of_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     let (pairs, rest) = text.as_bytes().as_chunks::<2>();
     if pairs.len() != N || !rest.is_empty() {

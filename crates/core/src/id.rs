@@ -9,17 +9,17 @@ use thiserror::Error;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 #[error("an id is `{prefix}` and 32 hex digits")]
 pub struct InvalidId {
-    /// The prefix that was expected.
+    /// The expected prefix.
     pub prefix: &'static str,
 }
 
-/// Random bytes that one UUIDv7 takes beside its time.
+/// Random bytes that one UUIDv7 needs beside its time.
 pub const ID_ENTROPY_BYTES: usize = 10;
 
 /// UUIDv7 layout: 48 bits of milliseconds, version, 12 bits, variant, 62 bits.
 ///
-/// The 12 bits after the version are `sequence` (RFC 9562, section 6.2, method 1), so ids made in one millisecond
-/// by one node sort in the order they were made, and "newest first" is simply the id's own order.
+/// The 12 bits after the version are `sequence` (RFC 9562, section 6.2, method 1), so ids that one node makes in one
+/// millisecond sort in the order in which they were made, and "newest first" is the id's own order.
 fn uuid_v7(at: Timestamp, sequence: u16, entropy: [u8; ID_ENTROPY_BYTES]) -> [u8; 16] {
     let [_, _, t0, t1, t2, t3, t4, t5] = at.millis().max(0).to_be_bytes();
     let [s0, s1] = (sequence & 0x0fff).to_be_bytes();
@@ -54,33 +54,33 @@ macro_rules! id_type {
             /// The text before the hex digits.
             pub const PREFIX: &'static str = $prefix;
 
-            /// A new id. `sequence` orders ids of one millisecond; `entropy` must be fresh random bytes.
+            /// Returns a new id. `sequence` orders ids of one millisecond; `entropy` must be fresh random bytes.
             pub fn new(at: Timestamp, sequence: u16, entropy: [u8; ID_ENTROPY_BYTES]) -> Self {
                 Self(uuid_v7(at, sequence, entropy))
             }
 
-            /// Below every id that is made at this time or later, and above every one made before.
+            /// Returns a bound below every id made at this time or later, and above every one made before.
             pub fn first_at(at: Timestamp) -> Self {
                 Self(uuid_v7(at, 0, [0; ID_ENTROPY_BYTES]))
             }
 
-            /// The id whose UUID has these bytes.
+            /// Returns the id with these UUID bytes.
             pub const fn from_bytes(bytes: [u8; 16]) -> Self {
                 Self(bytes)
             }
 
-            /// The bytes of the UUID.
+            /// Returns the bytes of the UUID.
             pub const fn bytes(self) -> [u8; 16] {
                 self.0
             }
 
-            /// When it was made, in whole milliseconds.
+            /// Returns when it was made, in milliseconds.
             pub fn made_at(self) -> Timestamp {
                 let [t0, t1, t2, t3, t4, t5, ..] = self.0;
                 Timestamp::from_millis(i64::from_be_bytes([0, 0, t0, t1, t2, t3, t4, t5]))
             }
 
-            /// Reads an id from text.
+            /// Parses an id.
             pub fn parse(text: &str) -> Result<Self, InvalidId> {
                 let hex = text.strip_prefix($prefix)$(.or_else(|| text.strip_prefix($alias)))?;
                 hex.and_then(bytes_of_hex).map(Self).ok_or(InvalidId { prefix: $prefix })
@@ -107,8 +107,8 @@ macro_rules! id_type {
 }
 
 id_type!(
-    /// Identifies one API key for its whole life; rotation keeps it. Clerk's form `ak_` + 32 hex; `api_key_` + 32
-    /// hex is read too (clerk-wire, section 2).
+    /// Identifies one API key in all its states; rotation keeps it. Clerk's form `ak_` + 32 hex; `api_key_` + 32 hex is
+    /// accepted too (clerk-wire, section 2).
     KeyId, "ak_", also "api_key_"
 );
 id_type!(

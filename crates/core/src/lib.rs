@@ -1,8 +1,8 @@
-//! Everything about an API key that can be decided without IO: its id and string, its life, the policy it lives
-//! under, the verdict a verifier gives, and the memory a verifier answers from.
+//! Everything about an API key that can be decided without IO: its id and string, its lifecycle, its policy, its
+//! verdict, and the memory that a verifier answers from.
 //!
 //! This crate reads no clock, no randomness, no environment, no file and no socket (ARCHITECTURE.md, A1): time and
-//! entropy come in as arguments, so that a simulator runs exactly the code that ships.
+//! entropy are arguments, so that a simulator runs exactly the code that ships.
 
 pub mod access;
 pub mod audit;

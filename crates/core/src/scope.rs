@@ -1,23 +1,23 @@
 //! Scopes: what a key may be used for, as the relying service names it.
 //!
-//! A scope has parts between `:`, `.` and `/`. In a scope that a key holds, a part that is a star alone stands for any one
-//! part, and as the last part for one or more: `invoices:*` holds `invoices:read` and `invoices:read:own`, `*:read` holds
-//! `users:read`, `*` holds everything. A star beside other characters is a character like them.
+//! A scope has parts, separated by `:`, `.` and `/`. In a scope that a key has, a part that is only a star matches any
+//! one part, and as the last part one or more: `invoices:*` covers `invoices:read` and `invoices:read:own`, `*:read`
+//! covers `users:read`, `*` covers everything. A star beside other characters is an ordinary character.
 
 use thiserror::Error;
 
-/// Most scopes on one key, and in one verify request.
+/// Most scopes of one key, and of one verification request.
 pub const SCOPES_MAX: usize = 100;
 /// Most characters of one scope.
 pub const SCOPE_CHARS_MAX: usize = 128;
 
-/// Why a list of scopes cannot be taken.
+/// Why a list of scopes is not valid.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 pub enum ScopeError {
-    /// One scope is not of the form.
+    /// One scope does not have the form.
     #[error("scope {index} must be 1 to {SCOPE_CHARS_MAX} characters of A-Z a-z 0-9 : . _ * / -")]
     Form {
-        /// Its place in the list, from 0.
+        /// Its index in the list, from 0.
         index: usize,
     },
     /// Too many.
@@ -30,12 +30,12 @@ pub enum ScopeError {
 pub struct Scopes(Vec<Box<str>>);
 
 impl Scopes {
-    /// One that stands for all scopes.
+    /// Returns the one scope that covers all scopes.
     pub fn every() -> Self {
         Self(vec!["*".into()])
     }
 
-    /// Takes scopes that all have the form `[A-Za-z0-9:._*/-]{1,128}`. A repeated scope is kept once.
+    /// Parses scopes of the form `[A-Za-z0-9:._*/-]{1,128}`. A repeated scope is kept once.
     pub fn parse<'a>(scopes: impl IntoIterator<Item = &'a str>) -> Result<Self, ScopeError> {
         let mut taken: Vec<Box<str>> = Vec::new();
         for (index, scope) in scopes.into_iter().enumerate() {
@@ -52,7 +52,7 @@ impl Scopes {
         Ok(Self(taken))
     }
 
-    /// The scopes.
+    /// Iterates over the scopes.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(AsRef::as_ref)
     }
@@ -62,12 +62,12 @@ impl Scopes {
         self.0.is_empty()
     }
 
-    /// One text with a space between scopes (no scope contains one), for storing and for a verifier's memory.
+    /// Returns one text with a space between scopes (no scope contains one), for storing and for a verifier's memory.
     pub fn joined(&self) -> String {
         self.0.join(" ")
     }
 
-    /// Reads back what [`Scopes::joined`] wrote.
+    /// Parses what [`Scopes::joined`] wrote.
     pub fn from_joined(text: &str) -> Result<Self, ScopeError> {
         Self::parse(text.split_ascii_whitespace())
     }
@@ -79,8 +79,8 @@ pub fn is_scope(text: &str) -> bool {
     (1..=SCOPE_CHARS_MAX).contains(&text.len()) && text.bytes().all(allowed)
 }
 
-/// Whether a key whose scopes are `joined` holds `needed`. A star means something in what is held, and nothing in what is
-/// needed: who asks for `invoices:*` asks for all of it.
+/// Whether a key whose scopes are `joined` has `needed`. A star has its meaning only in the key's scopes, not in
+/// `needed`: a request for `invoices:*` requires a key that covers all of it.
 pub fn holds(joined: &str, needed: &str) -> bool {
     let mut held = joined.split_ascii_whitespace();
     held.any(|held| held == needed || (held.contains(ANY) && covers(held, needed)))
@@ -89,7 +89,7 @@ pub fn holds(joined: &str, needed: &str) -> bool {
 const ANY: char = '*';
 const BETWEEN: [char; 3] = [':', '.', '/'];
 
-/// Whether a scope with stars in it stands for another one.
+/// Whether a scope with stars covers another one.
 fn covers(held: &str, needed: &str) -> bool {
     let (mut held, mut needed) = (held, needed);
     loop {
@@ -97,7 +97,7 @@ fn covers(held: &str, needed: &str) -> bool {
         let (other, other_rest) = first_part(needed);
         let is_any = part == "*" && !other.is_empty();
         match (rest, other_rest) {
-            // The last part, a star: it stands for all that is left.
+            // A star as the last part covers the rest.
             (None, _) if is_any => return true,
             (None, None) => return part == other,
             (Some((between, rest)), Some((other_between, other_rest)))
@@ -110,7 +110,7 @@ fn covers(held: &str, needed: &str) -> bool {
     }
 }
 
-/// The first part of a scope, and what follows it after which separator.
+/// Returns the first part of a scope, and the separator and the rest after it.
 fn first_part(scope: &str) -> (&str, Option<(char, &str)>) {
     let Some(place) = scope.find(BETWEEN) else {
         return (scope, None);
@@ -186,7 +186,7 @@ mod tests {
     }
 
     proptest! {
-        /// Without a star nothing is held but itself, and a star at the end never reaches beyond what stands before it.
+        /// Without a star a scope covers only itself, and a star at the end never covers anything outside its prefix.
         #[test]
         fn stars_reach_no_further_than_they_stand(
             held in "[a-c*]{1,2}(:[a-c*]{1,2}){0,3}", needed in "[a-c]{1,2}(:[a-c]{1,2}){0,3}",

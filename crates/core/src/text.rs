@@ -1,13 +1,13 @@
-//! Texts that people choose: names, descriptions, subjects, reasons. Checked once, at the edge; whatever passes is
-//! kept exactly as it came.
+//! Texts that people choose: names, descriptions, subjects, reasons. Checked once, when they arrive; a valid text is
+//! stored unchanged.
 
 use std::fmt;
 use thiserror::Error;
 
-/// Why a text cannot be taken.
+/// Why a text is not valid.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 pub enum TextError {
-    /// Nothing, or nothing but white space.
+    /// Empty, or only white space.
     #[error("must not be empty")]
     Empty,
     /// Longer than the limit.
@@ -16,24 +16,24 @@ pub enum TextError {
         /// Most characters (Unicode scalar values) allowed.
         max: usize,
     },
-    /// White space at an end, which makes two names that look the same.
+    /// White space at an end, which would make two names look the same.
     #[error("must not begin or end with white space")]
     Ends,
     /// A control character such as NUL or a line break.
     #[error("must not contain control characters")]
     Control,
-    /// A character that reverses the direction of what follows, by which one name can pose as another.
+    /// A character that reverses the direction of the following text, so that one name can look like another.
     #[error("must not contain bidirectional override characters")]
     Bidi,
-    /// Not of the form that this text has.
+    /// Not of the required form.
     #[error("must be {form}")]
     Form {
-        /// The form in words.
+        /// The form, as text.
         form: &'static str,
     },
 }
 
-/// Whether a line break or tab may stand in a text.
+/// Whether a text may contain a line break or tab.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Lines {
     One,
@@ -41,7 +41,7 @@ enum Lines {
 }
 
 fn check(text: &str, max: usize, lines: Lines) -> Result<(), TextError> {
-    // Bytes first: a text of megabytes is not worth counting.
+    // Bytes first, so that a text of megabytes is not counted.
     if text.len() > max.saturating_mul(4) || text.chars().count() > max {
         return Err(TextError::TooLong { max });
     }
@@ -86,14 +86,14 @@ macro_rules! text_type {
             /// Most characters, counted as Unicode scalar values.
             pub const CHARS_MAX: usize = $max;
 
-            /// Takes a text that fits, unchanged.
+            /// Parses a text that is within the bounds, unchanged.
             pub fn parse(text: &str) -> Result<Self, TextError> {
                 check(text, $max, $lines)?;
                 $($also(text)?;)?
                 Ok(Self(text.into()))
             }
 
-            /// The text.
+            /// Returns the text.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -108,12 +108,11 @@ macro_rules! text_type {
 }
 
 text_type!(
-    /// What a person calls a key, a root key or a tenant.
+    /// The display name of a key, a root key or a tenant.
     Name, 255, Lines::One, not_blank
 );
 impl Name {
-    /// Takes a name that is new. One that was stored before this was asked may have white space at its ends
-    /// ([`Name::parse`]).
+    /// Parses a new name. Names that were stored before this rule may have white space at their ends ([`Name::parse`]).
     pub fn parse_new(text: &str) -> Result<Self, TextError> {
         let name = Self::parse(text)?;
         if text.trim() == text {
@@ -125,7 +124,7 @@ impl Name {
 }
 
 impl Subject {
-    /// Takes the owner of a new key, who is not nothing but white space. One that was stored before this was asked may be
+    /// Parses the owner of a new key, which must not be only white space. Stored ones may be older than this rule
     /// ([`Subject::parse`]).
     pub fn parse_new(text: &str) -> Result<Self, TextError> {
         not_blank(text)?;
@@ -134,15 +133,15 @@ impl Subject {
 }
 
 text_type!(
-    /// A longer remark about a key. May have several lines.
+    /// A longer description of a key. May have several lines.
     Description, 255, Lines::Many
 );
 text_type!(
-    /// Who owns a key: any non-empty text; Clerk's forms are `user_…` and `org_…`.
+    /// The owner of a key: any non-empty text; Clerk's forms are `user_…` and `org_…`.
     Subject, 255, Lines::One, |text: &str| if text.is_empty() { Err(TextError::Empty) } else { Ok(()) }
 );
 text_type!(
-    /// Why something was done, in a person's words.
+    /// Why something was done, as free text.
     Note, 2000, Lines::Many
 );
 text_type!(
@@ -150,15 +149,16 @@ text_type!(
     Slug, 63, Lines::One, slug_form
 );
 text_type!(
-    /// What a limit of a key is called, also in the fields `RateLimit` and `RateLimit-Policy`.
+    /// The name of a key's limit, also in the fields `RateLimit` and `RateLimit-Policy`.
     LimitName, 32, Lines::One, slug_form
 );
 text_type!(
-    /// What a check policy is called in the paths that gateways ask under. It never changes.
+    /// The name of a check policy in the paths of gateways. It never changes.
     CheckPolicyName, 63, Lines::One, slug_form
 );
 
-/// Claims: a JSON object kept as the exact text that came. This crate does not look inside; the edge has checked it.
+/// Claims: a JSON object, stored as the exact text that was sent. This crate does not parse it; the caller has checked
+/// it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Claims(Box<str>);
 
@@ -166,7 +166,7 @@ impl Claims {
     /// Most bytes of JSON text.
     pub const BYTES_MAX: usize = 16 * 1024;
 
-    /// Takes the text of a JSON object that the edge has already checked to be one.
+    /// Takes the text of a JSON object that the caller has already checked.
     pub fn from_checked_json(text: &str) -> Result<Self, TextError> {
         if text.len() > Self::BYTES_MAX {
             return Err(TextError::TooLong { max: Self::BYTES_MAX });
@@ -174,7 +174,7 @@ impl Claims {
         Ok(Self(text.into()))
     }
 
-    /// The JSON text.
+    /// Returns the JSON text.
     pub fn as_json(&self) -> &str {
         &self.0
     }

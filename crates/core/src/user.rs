@@ -1,7 +1,7 @@
-//! People: who has a login in a tenant, in which role, and what ends when they go.
+//! Users: the people with a login in a tenant, their roles, and what ends with them.
 //!
-//! A user's keys are those whose subject is the user's id. Suspending or removing a user blocks all of them at once;
-//! the keys themselves are not touched (acceptance.md, C14 and T13).
+//! A user's keys are those whose subject is the user's id. Suspending or removing a user blocks all of them at once.
+//! The keys themselves are not changed, so re-activating the user restores each to the state that it had.
 
 use crate::access::{Permissions, Role, words};
 use crate::id::UserId;
@@ -11,18 +11,18 @@ use std::fmt;
 use thiserror::Error;
 
 words!(
-    /// How a user or a tenant stands.
+    /// The status of a user or a tenant.
     Status {
-        /// Open: may log in, keys are judged.
+        /// May log in; keys are evaluated.
         Active => "active",
-        /// Closed, until opened again: all keys are blocked.
+        /// May not log in until re-activated; all keys are blocked.
         Suspended => "suspended",
-        /// Gone. The row stays, so that the keys stay blocked.
+        /// Removed. The row remains, so that the keys remain blocked.
         Removed => "removed",
     }
 );
 
-/// An address that a user logs in with; kept in lower case.
+/// The email address that a user logs in with; stored in lower case.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Email(Box<str>);
 
@@ -30,7 +30,7 @@ impl Email {
     /// Most bytes (RFC 5321, section 4.5.3.1.3).
     pub const BYTES_MAX: usize = 254;
 
-    /// Takes what looks like an address. Whether it can be reached is not asked.
+    /// Parses what has the form of an address. Whether it can be reached is not checked.
     pub fn parse(text: &str) -> Result<Self, TextError> {
         let form = TextError::Form {
             form: "an address such as ada@example.com",
@@ -44,13 +44,13 @@ impl Email {
         }
     }
 
-    /// The address.
+    /// Returns the address.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// The part before the `@`, as HTML's input of addresses takes it.
+/// Whether a text is a local part (before the `@`), as HTML's input for email addresses accepts it.
 fn is_local(text: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".!#$%&'*+/=?^_`{|}~-".contains(&byte);
     !text.is_empty() && text.bytes().all(is_allowed)
@@ -68,7 +68,7 @@ impl fmt::Display for Email {
     }
 }
 
-/// What is kept of a password: an argon2id string (RFC 9106). Never shown.
+/// The stored form of a password: an argon2id string (RFC 9106). Never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PasswordDigest(Box<str>);
 
@@ -78,7 +78,7 @@ impl PasswordDigest {
         Self(phc.into())
     }
 
-    /// The PHC string, for storing and for checking a password against it.
+    /// Returns the PHC string, for storing and for verifying a password.
     pub fn as_phc(&self) -> &str {
         &self.0
     }
@@ -90,16 +90,16 @@ impl fmt::Debug for PasswordDigest {
     }
 }
 
-/// A person with a login in a tenant.
+/// A user of a tenant.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct User {
     /// The id, which is also the subject of the user's keys.
     pub id: UserId,
     /// The tenant.
     pub tenant: Slug,
-    /// What the user logs in with. Unique among those of the tenant who are not removed.
+    /// The login name. Unique among the tenant's users who are not removed.
     pub email: Email,
-    /// What people call the user.
+    /// The display name.
     pub name: Option<Name>,
     /// The role.
     pub role: Role,
@@ -107,13 +107,13 @@ pub struct User {
     pub status: Status,
     /// The password, if one was set.
     pub password: Option<PasswordDigest>,
-    /// When the user was made.
+    /// When the user was created.
     pub created_at: Timestamp,
-    /// When anything about the user last changed.
+    /// When any field of the user last changed.
     pub updated_at: Timestamp,
 }
 
-/// What to change about a user. `None` leaves a field as it is.
+/// The fields of a user to change. `None` leaves a field unchanged.
 #[derive(Clone, Debug, Default)]
 pub struct UserEdit {
     /// A new name, or none.
@@ -129,7 +129,7 @@ pub struct UserEdit {
 /// Why a change of a user was refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 pub enum UserRefusal {
-    /// Nobody would be left to manage the tenant.
+    /// The tenant would be left without an administrator.
     #[error("this is the tenant's last active admin; make another one first")]
     LastAdmin,
     /// The caller would give a role whose permissions it does not have itself.
@@ -138,14 +138,14 @@ pub enum UserRefusal {
 }
 
 impl Subject {
-    /// The user that this subject is, if it has the form of a user's id.
+    /// Returns the id of the user that this subject is, if it has the form of one.
     pub fn user(&self) -> Option<UserId> {
         UserId::parse(self.as_str()).ok()
     }
 }
 
 impl User {
-    /// The subject of the user's keys.
+    /// Returns the subject of the user's keys.
     pub fn subject(&self) -> Option<Subject> {
         Subject::parse(&self.id.to_string()).ok()
     }
@@ -160,11 +160,11 @@ impl User {
         self.status != Status::Active
     }
 
-    /// Changes a user, for a caller with the permissions `giver`. The last active admin stays one, unless whoever asks can
-    /// force it (`is_forced`): the operator, on the machine itself. `Ok(None)` if nothing changes.
+    /// Changes a user, for a caller with the permissions `giver`. The last active admin stays one, unless `is_forced`:
+    /// the operator, on the machine itself. `Ok(None)` if nothing changes.
     ///
-    /// Whatever gives a role, also opening a suspended user again, takes the permissions of that role; taking away takes
-    /// none of them.
+    /// A change that gives a role, also by re-activating a suspended user, requires the permissions of that role.
+    /// Taking a role away requires none of them.
     pub fn changed(
         &self,
         edit: UserEdit,

@@ -1,7 +1,7 @@
-//! The verdict: may this secret be used for this, now?
+//! The verdict: whether a secret may be used for a request now.
 //!
-//! The order of checks is fixed here and nowhere else. Everything from "rotated" on is only ever told to someone who
-//! presented the full, correct secret, because only the digest of that finds a record.
+//! The order of checks is defined only here. Denials from "rotated" on are returned only to a caller who presented the
+//! complete, correct secret, because only its digest finds a record.
 
 use crate::access::words;
 use crate::policy::Reveal;
@@ -10,11 +10,11 @@ use crate::{limits, scope};
 use std::net::IpAddr;
 
 words!(
-    /// Why a secret is denied: the exact cause, for the relying service's own logs.
+    /// The exact cause of a denial, for the relying service's own logs.
     Denial {
         /// No secret was presented.
         Missing => "missing",
-        /// Not of the form of a key, or its checksum does not fit. Known without a look-up.
+        /// Not of the form of a key, or the checksum does not match. Known without a look-up.
         Malformed => "malformed",
         /// No key has this secret.
         Unknown => "unknown",
@@ -24,19 +24,19 @@ words!(
         Rotated => "rotated",
         /// The key is revoked.
         Revoked => "revoked",
-        /// The key's owner, or its whole tenant, is suspended.
+        /// The key's owner, or its tenant, is suspended.
         OwnerBlocked => "owner_blocked",
-        /// The key is on hold.
+        /// The key is disabled.
         Disabled => "disabled",
-        /// The key's time has not come.
+        /// The key is not valid yet.
         NotYetValid => "not_yet_valid",
-        /// The key's time is over.
+        /// The key has expired.
         Expired => "expired",
-        /// Not from this network address.
+        /// Not accepted from this network address.
         Address => "address",
-        /// Not for this scope.
+        /// The key lacks a scope.
         Scope => "scope",
-        /// Too many uses.
+        /// A limit is reached.
         Limited => "limited",
         /// This verifier cannot know: no lease, or no store. Never a guess.
         Unavailable => "unavailable",
@@ -44,29 +44,29 @@ words!(
 );
 
 words!(
-    /// What a relying service passes on to its own caller.
+    /// The code that a relying service passes on to its own caller.
     Outer {
-        /// 401: no key was given.
+        /// 401: no key was presented.
         KeyRequired => "API_KEY_REQUIRED",
-        /// 401: the key is no good.
+        /// 401: the key is not good.
         KeyInvalid => "API_KEY_INVALID",
-        /// 401: the key is over.
+        /// 401: the key has expired.
         KeyExpired => "API_KEY_EXPIRED",
-        /// 403: the key is on hold.
+        /// 403: the key is disabled.
         KeyDisabled => "API_KEY_DISABLED",
-        /// 403: not from here.
+        /// 403: not accepted from this address.
         ContextDenied => "API_KEY_CONTEXT_DENIED",
-        /// 403: not for this.
+        /// 403: a scope is missing.
         InsufficientScope => "INSUFFICIENT_SCOPE",
-        /// 429: too often.
+        /// 429: a limit is reached.
         RateLimited => "RATE_LIMITED",
-        /// 503: ask again.
+        /// 503: retry.
         Unavailable => "SERVICE_UNAVAILABLE",
     }
 );
 
 impl Outer {
-    /// The HTTP status that goes with it.
+    /// Returns the HTTP status of the code.
     pub const fn status(self) -> u16 {
         match self {
             Self::KeyRequired | Self::KeyInvalid | Self::KeyExpired => 401,
@@ -78,7 +78,7 @@ impl Outer {
 }
 
 impl Denial {
-    /// What the outside is told, as far as the tenant reveals it.
+    /// Returns the code to pass on, which depends on what the tenant reveals.
     pub const fn outer(self, reveal: Reveal) -> Outer {
         match (self, reveal) {
             (Self::Missing, _) => Outer::KeyRequired,
@@ -104,25 +104,25 @@ impl Denial {
     }
 }
 
-/// How one secret stands to its key.
+/// The state of one secret within its key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SecretStanding {
     /// The key's present secret.
     Live,
-    /// The one before, good until then.
+    /// The previous secret, accepted until then.
     Retiring(Timestamp),
-    /// Replaced for good.
+    /// Replaced; not accepted any more.
     Retired,
-    /// Its key is erased; kept so that the value is never valid or issued again.
+    /// Its key is erased. Kept so that the secret is never valid or issued again.
     Tombstone,
 }
 
-/// How a key stands, as far as a verdict needs it.
+/// The state of a key, as far as a verdict needs it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum KeyStanding {
     /// Active.
     Active,
-    /// On hold, perhaps until it becomes a revocation by itself.
+    /// On hold, perhaps until it becomes a revocation without a further call.
     Disabled {
         /// When it becomes final.
         finalize_at: Option<Timestamp>,
@@ -131,7 +131,7 @@ pub enum KeyStanding {
     Revoked,
 }
 
-/// What is known about a presented secret whose digest was found.
+/// What is known about a presented secret that was found by its digest.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
     /// The secret itself.
@@ -140,20 +140,21 @@ pub struct Facts<'a> {
     pub key: KeyStanding,
     /// Whether the owner or the tenant is suspended.
     pub owner_blocked: bool,
-    /// Before this the key is not valid.
+    /// The key is not valid before this.
     pub not_before: Option<Timestamp>,
-    /// From this on the key is not valid.
+    /// The key is not valid from this on.
     pub expires_at: Option<Timestamp>,
-    /// The key's scopes, joined by spaces. As bytes: whoever needs none does not read them from a memory far away.
+    /// The key's scopes, joined by spaces. As bytes, so that a request without scopes does not load them into the
+    /// cache.
     pub scopes: &'a [u8],
-    /// What limits the key, joined by spaces ([`crate::Limits::joined`]).
+    /// The key's limits, joined by spaces ([`crate::Limits::joined`]).
     pub limits: &'a str,
 }
 
-/// Judges a secret whose facts are known. `needed` are the scopes the relying service asks for, all of them; `address` is
-/// the end user's.
+/// Evaluates a secret whose facts are known. `needed` are the scopes that the relying service requires, all of them;
+/// `address` is the end user's.
 ///
-/// What is counted is not judged here: whoever has the meters does it last, when everything else is good.
+/// Limits with counters are not evaluated here: the caller charges them last, when everything else is good.
 pub fn judge<'n>(
     facts: &Facts<'_>,
     needed: impl IntoIterator<Item = &'n str>,
@@ -215,7 +216,7 @@ mod tests {
         }
     }
 
-    /// Everything is wrong at once; each check is mended in turn, and the next one must answer.
+    /// Every check fails at first; each is fixed in turn, and the next one must be the denial.
     #[test]
     fn checks_come_in_the_fixed_order() {
         let mut facts = Facts {

@@ -1,4 +1,4 @@
-//! Activity as rows of the database, and in groups of what one transaction writes.
+//! Activity as rows of the database, in groups for one transaction each.
 
 use super::{Counted, GROUP, Place};
 use keyreeve_core::{KeyId, Timestamp};
@@ -6,7 +6,7 @@ use keyreeve_store::model::{Trace, UsageCount};
 
 const HOUR_MS: i64 = 3_600_000;
 
-/// Two lists in groups of what one transaction writes, side by side.
+/// Splits two lists into groups for one transaction each, side by side.
 pub(super) fn groups<'l, A, B>(some: &'l [A], others: &'l [B]) -> impl Iterator<Item = (&'l [A], &'l [B])> {
     let (mut some, mut others) = (some.chunks(GROUP), others.chunks(GROUP));
     std::iter::from_fn(move || match (some.next(), others.next()) {
@@ -25,7 +25,7 @@ pub(super) fn usage(key: KeyId, hour: Timestamp, outcome: &str, counted: Counted
     }
 }
 
-/// The start of the hour that a time lies in.
+/// Returns the start of the hour of a time.
 pub(super) fn hour_of(at: Timestamp) -> Timestamp {
     Timestamp::from_millis(at.millis().div_euclid(HOUR_MS) * HOUR_MS)
 }

@@ -8,20 +8,21 @@ use std::collections::{HashMap, VecDeque};
 
 #[derive(Debug, Default)]
 pub(super) struct State {
-    /// Entries whose uses wait to be written, the longest first. Each stands here or in `first`, and once.
+    /// Entries with uses to write, the longest waiting first. Each is here or in `first`, once.
     pub(super) queue: VecDeque<Entry>,
-    /// Those of them whose secret was never presented before: a retry asks for that.
+    /// Those whose secret was not presented before: a retry needs to know that (`flush_first_uses`).
     pub(super) first: VecDeque<Entry>,
-    /// Last uses of secrets that the memory forgot before they were written, and those that could not be.
+    /// Last uses of secrets that were removed from memory before they were written, and those that could not be
+    /// written.
     pub(super) waiting: HashMap<Digest, Timestamp>,
-    /// Handed to the store, not yet confirmed; still looked at, so that a reader sees no gap.
+    /// Handed to the store, not yet confirmed. Still read, so that a reader sees no gap.
     pub(super) on_the_way: HashMap<Digest, Timestamp>,
-    /// Secrets that were presented in calls that were refused, and when calls with secrets of keys were last refused: what
-    /// waits to be written, and what is handed to the store and not yet confirmed.
+    /// Secrets that were presented in refused calls, and the last refusal of each key: what waits to be written, and
+    /// what the store has not confirmed yet.
     pub(super) refusals: Refusals,
     pub(super) refusals_on_the_way: Refusals,
     pub(super) counts: HashMap<(KeyId, &'static str), Counted>,
-    /// Counts of an hour that could not be written.
+    /// Hourly counts that could not be written.
     pub(super) unwritten: Vec<UsageCount>,
     /// By key, outcome and address: how often, and when last.
     pub(super) traces: HashMap<Place, (u64, Timestamp)>,
@@ -29,7 +30,7 @@ pub(super) struct State {
     pub(super) events: Vec<Event>,
 }
 
-/// Verdicts of one kind on one key.
+/// Verdicts of one outcome on one key.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Counted {
     pub(super) count: u64,
@@ -43,7 +44,7 @@ impl Counted {
     }
 }
 
-/// What calls that were refused leave behind.
+/// What refused calls leave to write.
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
     pub(super) presented: HashMap<Digest, Timestamp>,

@@ -12,10 +12,12 @@ use keyreeve_store::{Commit, Part};
 use std::collections::{BTreeSet, HashSet};
 
 impl Children {
-    /// Passes on what a change touched. Call when the memory here has forgotten it, and before more counts as `applied`.
+    /// Sends orders for what a change touched. Call when the memory here has forgotten it, and before more counts as
+    /// `applied`.
     ///
-    /// One of this node's own may come before those of others that precede it and touch the same keys. These are told
-    /// when they come, and it waits for the same word: the child may know a secret that only the earlier one touched.
+    /// A commit of this node may arrive before earlier commits of other nodes that touch the same keys. Orders for
+    /// those are sent when they arrive, and this commit waits for them too: the verifier may know a secret that only
+    /// the earlier one touched.
     pub(crate) fn touched(&self, commit: &Commit, applied: u64) {
         let mut state = self.state();
         if state.nursery.is_empty() {
@@ -27,8 +29,8 @@ impl Children {
         }
     }
 
-    /// A commit of this node's own may come before others that precede it in the log. Call before [`Children::touched`], also
-    /// without children: a verifier may connect, and receive a secret that only an earlier change touches.
+    /// Notes commits of this node that arrive before earlier ones in the log. Call before [`Children::touched`], also
+    /// without verifiers: one may connect later, and receive a secret that only an earlier change touches.
     pub(crate) fn committed(&self, commit: &Commit, applied: u64) {
         let mut state = self.state();
         let mut covered = applied;
@@ -41,7 +43,7 @@ impl Children {
         }
     }
 
-    /// As [`Children::touched`], for a change of unknown outcome: no child is sent that a key has ended.
+    /// As [`Children::touched`], for a change of unknown outcome: no verifier is sent that a key has ended.
     pub(crate) fn perhaps_touched(&self, commit: &Commit, applied: u64) {
         let mut state = self.state();
         for part in commit.parts() {
@@ -76,8 +78,8 @@ impl State {
         }
     }
 
-    /// Children whose root key or tenant has ended go. What they were told before stands: it is the same order that says
-    /// that they forgot.
+    /// Sends away verifiers whose root key or tenant has ended. Their earlier orders remain: the acknowledgement of the
+    /// last order covers them.
     fn send_away_ended(&mut self, part: &Part<'_>) {
         let is_closed = |reach: &Reach| match reach {
             Reach::Instance => false,

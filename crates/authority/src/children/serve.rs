@@ -1,5 +1,4 @@
-//! What a child asks for. Whether it still may is judged at every message (rule R14): by its root key, what that may do,
-//! and its tenant.
+//! Requests of downstream verifiers. Each message checks the root key, its permission and its tenant (rule R14).
 
 use super::{ChildId, Children, Granted, Line, Newcomer, REPORTED_MAX, Reported};
 use crate::verifier::RootPass;
@@ -12,10 +11,10 @@ use keyreeve_core::coherence::{Cached as _, Entry, Moment};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// Between two looks at whether children have a change, in milliseconds.
+/// The shortest and the longest pause between two checks whether verifiers have a change, in milliseconds.
 const PAUSE_MS: (u64, u64) = (1, 64);
 
-/// A child is being told of a secret. Given up half-way, it is told nothing.
+/// A look-up for a verifier. If it is dropped before it ends, its hold is released and the verifier gets no answer.
 struct Telling<'c> {
     children: &'c Children,
     id: ChildId,
@@ -49,13 +48,13 @@ impl From<Full> for Failure {
 }
 
 impl Authority {
-    /// The verifiers that hang on this one.
+    /// Returns the verifiers connected to this process.
     pub fn children(&self) -> &Children {
         self.verifier.children()
     }
 
-    /// Whether another child of a root key may come now; to be asked before the connection becomes a stream, so that the
-    /// refusal is an answer.
+    /// Whether another verifier of a root key may connect now. Call before the connection becomes a stream, so that the
+    /// refusal is an HTTP answer.
     pub fn may_connect(&self, pass: Option<&RootPass>, reach: &Reach) -> Result<(), Failure> {
         let now = self.clock.moment();
         let root_key = pass.map(RootPass::id);
@@ -73,12 +72,12 @@ impl Authority {
         may
     }
 
-    /// Takes a child in, whose memory is empty. An error if there are too many, or if its root key has ended meanwhile:
-    /// whoever comes later than that is told by nobody.
+    /// Registers a verifier, whose memory is empty. An error if there are too many, or if its root key ended before it
+    /// was registered: the change that ended it has sent no order here.
     pub async fn adopt(&self, newcomer: Newcomer, line: Arc<dyn Line>) -> Result<ChildId, Failure> {
         self.may_connect(newcomer.pass.as_ref(), &newcomer.reach)?;
         let id = self.children().join(newcomer, line, &*self.clock)?;
-        // From here on it would be sent away; what came before is looked for now.
+        // From here on, a change that ends its root key sends it away. Changes from before are found by this check.
         if let Err(failure) = self.judge(id).await {
             self.children().left(id);
             return Err(failure);
@@ -86,7 +85,7 @@ impl Authority {
         Ok(id)
     }
 
-    /// Rule R14: whether a child may still ask for anything. One that may not is sent away.
+    /// Rule R14: checks whether a verifier may still send requests. One that may not is sent away.
     async fn judge(&self, id: ChildId) -> Result<Reach, Failure> {
         let gone = || Failure::Unavailable("the verifier is gone".to_owned());
         let child = self.children().connected(id).ok_or_else(gone)?;
@@ -115,20 +114,21 @@ impl Authority {
         }
     }
 
-    /// Closes children that are overdue. Call at least every [`super::SWEEP_MS`].
+    /// Closes connections of overdue verifiers. Call at least every [`super::SWEEP_MS`].
     pub fn sweep_children(&self) {
         self.children().sweep(self.clock.moment());
     }
 
-    /// Grants a child as much of a lease as there is; `None` if the child is gone or may not stay. Its connection is then
-    /// to be closed, unless it is leaving and may still acknowledge ([`Children::is_leaving`]). Send it at once and before anything else: an order that comes after it must stand behind it.
+    /// Grants a verifier as much of a lease as is available; `None` if it is gone or not allowed to stay. Then close
+    /// its connection, unless it is leaving and may still acknowledge ([`Children::is_leaving`]). Send the grant at
+    /// once and before anything else: a later order must come after it on the connection.
     pub async fn grant(&self, id: ChildId) -> Option<Granted> {
         let wish_ms = self.children().connected(id)?.newcomer.lease_ms;
         let length_ms = match self.judge(id).await {
             Ok(_) => self
                 .children()
                 .grant(id, wish_ms, self.verifier.lease(), &*self.clock)?,
-            // It may be that it may not: it goes on to the end of the lease that it has.
+            // It cannot be checked now, so the verifier keeps the lease that it has and gets no further one.
             Err(Failure::Unavailable(_)) => 0,
             Err(_) => return None,
         };
@@ -139,8 +139,8 @@ impl Authority {
         })
     }
 
-    /// What a child is told of a secret, and as of which revision; `None` if it is unknown, or another tenant's. From
-    /// now on the child will hear of changes of it.
+    /// Looks a secret up for a verifier and returns the revision of the answer; `None` for an unknown secret or one of
+    /// another tenant. From now on, orders for changes of it are sent to the verifier.
     pub async fn tell(&self, id: ChildId, digest: Digest) -> Result<(Option<Entry>, u64), Failure> {
         let reach = self.judge(id).await?;
         let early = keeps(Rule::HoldBeforeLookUp)
@@ -176,8 +176,8 @@ impl Authority {
         })
     }
 
-    /// Counts uses of a secret that a child has found good, and whether they may be made; `None` if that cannot be said
-    /// now. It is reported with the other things that the child has seen.
+    /// Charges uses of a secret that a verifier has found good; returns whether they are allowed, or `None` if that is
+    /// unknown now. The verifier reports the uses itself separately.
     pub async fn charge_for_child(&self, id: ChildId, digest: Digest, cost: u32) -> Option<(bool, Budget)> {
         let reach = self.judge(id).await.ok()?;
         let (entry, _) = self.entry_by(digest).await.ok()?;
@@ -190,7 +190,7 @@ impl Authority {
         Some((outcome.is_ok(), *budget?))
     }
 
-    /// Takes over what a child has seen: last uses and counts. One that may not stay says nothing any more.
+    /// Adds what a verifier has seen: last uses and counts. The report of a verifier that may not stay is dropped.
     pub async fn report(&self, id: ChildId, reported: &[Reported]) {
         let Ok(reach) = self.judge(id).await else { return };
         for one in reported.iter().take(REPORTED_MAX) {
@@ -203,12 +203,12 @@ impl Authority {
         }
     }
 
-    /// A process before this one may have had children that still answer, under leases of at most this length.
+    /// Delays changes for verifiers of an earlier process, whose leases are at most this long.
     pub fn mind_former_children(&self, lease_ms: u64) {
         self.children().mind_former(lease_ms, self.clock.moment());
     }
 
-    /// Sends every child away, and waits a little for them to go. True if none of them can answer any more.
+    /// Sends every verifier away and waits up to `patience_ms` for them to leave. True if none can still answer.
     pub async fn dismiss_children(&self, patience_ms: u64) -> bool {
         self.children().dismiss_all();
         let began = self.clock.moment();
@@ -221,12 +221,12 @@ impl Authority {
         true
     }
 
-    /// Whether a change has reached every child of this process that was told of it.
+    /// Whether each verifier of this process that knew what a change touched has acknowledged it.
     pub(crate) fn children_have(&self, change: &keyreeve_core::coherence::holding::Awaited) -> bool {
         !self.children().hold(change, self.clock.moment())
     }
 
-    /// Comes back when a change has reached every child of this process, or none of them can answer any more without it.
+    /// Returns when each verifier of this process has acknowledged a change, or can no longer answer without it.
     pub(crate) async fn children_know(&self, change: &keyreeve_core::coherence::holding::Awaited) {
         let began: Moment = self.clock.moment();
         while !self.children_have(change) {

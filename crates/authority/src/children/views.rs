@@ -1,4 +1,4 @@
-//! Children as they come, and as their operator sees them.
+//! Downstream verifiers as they connect, and as the operator sees them.
 
 use crate::verifier::RootPass;
 use keyreeve_core::RootKeyId;
@@ -6,44 +6,44 @@ use keyreeve_core::Timestamp;
 use keyreeve_core::access::Reach;
 use keyreeve_core::coherence::nursery::ChildId;
 
-/// Who would like to hang on this process.
+/// A verifier that connects to this process.
 #[derive(Clone, Debug)]
 pub struct Newcomer {
-    /// How many secrets it says that it can remember.
+    /// How many secrets it can remember, by its own report.
     pub capacity: usize,
-    /// The lease that it asks for, in milliseconds, if it wants less than it may have.
+    /// The lease that it requests, in milliseconds, if shorter than the default.
     pub lease_ms: Option<u64>,
-    /// The tenants whose keys it may ask for.
+    /// The tenants whose keys it may look up.
     pub reach: Reach,
-    /// Its root key; `None` for one on the machine itself.
+    /// Its root key; `None` for one on the same machine.
     pub pass: Option<RootPass>,
-    /// Where it is, in words.
+    /// Its address, as text.
     pub peer: Box<str>,
 }
 
-/// A child as its operator sees it.
+/// A verifier as the operator sees it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ConnectedChild {
-    /// Names its connection; never used again in this process.
+    /// The id of its connection; never used again in this process.
     pub id: ChildId,
-    /// The tenants whose keys it may ask for.
+    /// The tenants whose keys it may look up.
     pub reach: Reach,
-    /// Its root key; `None` for one on the machine itself.
+    /// Its root key; `None` for one on the same machine.
     pub root_key: Option<RootKeyId>,
-    /// Where it is, in words.
+    /// Its address, as text.
     pub peer: Box<str>,
-    /// Since when it is connected.
+    /// When it connected.
     pub since: Timestamp,
-    /// How long it is still waited for if it says nothing, in milliseconds: its lease with the margin for its clock.
-    /// 0 is none.
+    /// How long changes still wait for it if it sends nothing, in milliseconds: its lease with the margin for its
+    /// clock. 0 is no lease.
     pub lease_left_ms: u64,
-    /// Secrets that it may remember.
+    /// Secrets that it may remember now.
     pub keys: usize,
-    /// The order that it has not acknowledged for the longest time.
+    /// Its oldest order that is not acknowledged.
     pub oldest_order: Option<OldestOrder>,
 }
 
-/// An order that a child has not acknowledged.
+/// An order that a verifier has not acknowledged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct OldestOrder {
     /// How long ago it was sent, in milliseconds.
@@ -52,15 +52,15 @@ pub struct OldestOrder {
     pub revision: u64,
 }
 
-/// Counts of children.
+/// Counts of verifiers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct ChildCounts {
     /// Connected now.
     pub connected: usize,
-    /// Orders that are not acknowledged now, of all of them.
+    /// Orders of all of them that are not acknowledged now.
     pub orders_outstanding: usize,
-    /// Closed since the start because they did not acknowledge in time.
+    /// Connections closed since the start because an order was not acknowledged in time.
     pub overdue: u64,
-    /// Refused since the start: too many, or of a root key whose verifiers were overdue too often.
+    /// Connections refused since the start: too many, or the root key's verifiers were overdue too often.
     pub refused: u64,
 }

@@ -1,4 +1,4 @@
-//! What every change of one key has in common: decide inside the transaction, describe before and after, answer when
+//! What all changes of one key have in common: decide inside the transaction, describe before and after, answer when
 //! effective.
 
 use crate::operations::Operation;
@@ -18,15 +18,15 @@ use keyreeve_store::{WriteError, describe};
 /// A changed key and how far the change has got.
 #[derive(Debug)]
 pub struct ChangedKey {
-    /// The key as it is now, or as it was when this change erased it.
+    /// The key after the change, or before it if the change erased the key.
     pub record: KeyRecord,
     /// What was done.
     pub done: Done,
-    /// How far it has got.
+    /// How far the change has got.
     pub effect: Effect,
 }
 
-/// What a change is called in the audit log, and why it is made.
+/// The action and the reason in the audit log.
 #[derive(Clone)]
 pub(super) struct Label {
     pub(super) action: Action,
@@ -52,13 +52,13 @@ impl Authority {
         self.counted(operation, work).await
     }
 
-    /// Why a key was not changed.
+    /// Maps the error of a change of a key.
     pub(super) async fn key_failure(&self, call: &Call, id: KeyId, error: WriteError) -> Failure {
         let about = (Kind::Key, &*id.to_string());
         self.explained(call, Some(&call.tenant), about, error).await
     }
 
-    /// The same for a caller whose right was settled otherwise (a key revoking itself).
+    /// As `change`, for a caller whose right was checked otherwise (a key that revokes itself).
     pub(super) async fn change_unchecked(
         &self,
         call: &Call,
@@ -81,7 +81,7 @@ impl Authority {
         let record = changed.record.ok_or(Failure::NotFound)?;
         let effect = match changed.done {
             Done::Nothing if !keeps(Rule::NoShortcutOnRepeat) => self.effect_at_once(changed.revision, began),
-            // Also a change that was made before waits until it is effective: it may be only just under way (R8).
+            // A repeat of an earlier change waits for that one, which may not be effective yet (R8).
             Done::Nothing => {
                 let scope = Scope::Tenant(call.tenant.clone());
                 let change = self.written_about(scope, &id.to_string(), changed.revision).await;
@@ -101,7 +101,7 @@ impl Authority {
 }
 
 /// Turns a transition into the decision that the store runs. A key that takes `new_name` must not clash with another
-/// where the policy wants names unique.
+/// one where the policy requires unique names.
 pub(super) fn decide(
     label: Label,
     new_name: Option<Name>,
@@ -116,7 +116,7 @@ pub(super) fn decide(
     })
 }
 
-/// The same for many keys.
+/// As `decide`, for many keys.
 pub(super) fn decide_many(
     label: Label,
     mut transition: impl FnMut(Key, &Policy) -> Result<Outcome, Refusal> + Send + 'static,
@@ -148,7 +148,7 @@ fn audit_of(label: Label, before: String, outcome: &Outcome) -> AuditDraft {
     }
 }
 
-/// The time that a decision made now will carry.
+/// Returns the time that a decision made now is recorded with.
 pub(super) fn decided_at(authority: &Authority) -> Timestamp {
     authority.earliest()
 }

@@ -1,4 +1,4 @@
-//! The ends of a key: revoke, as the policy says, and delete.
+//! The ends of a key: revoke, as the policy requires, and delete.
 
 use super::change::{ChangedKey, Label, decide, decide_many, decided_at};
 use crate::activity::system;
@@ -12,14 +12,14 @@ use keyreeve_core::{Key, KeyId, Timestamp};
 use keyreeve_store::model::{ChangeManyRequest, Done, KeyQuery, PageStart};
 use std::collections::BTreeMap;
 
-/// Most records that one purge destroys.
+/// Most records that one purge deletes.
 const PURGED_MAX: u64 = 1_000;
-/// Lapsed revocations written down at a time.
+/// Lapsed revocations recorded in one round.
 const LAPSED_AT_ONCE: u32 = 500;
 /// Keys read at a time by a purge.
 const PURGE_PAGE: u32 = 200;
 
-/// Which records to destroy: of keys that ended before these times.
+/// Which records to delete: those of keys that ended before these times.
 #[derive(Clone, Copy, Debug)]
 pub struct PurgeCommand {
     /// Revoked ones.
@@ -28,17 +28,17 @@ pub struct PurgeCommand {
     pub expired_before: Option<Timestamp>,
 }
 
-/// A wish to revoke a key.
+/// A request to revoke a key.
 #[derive(Clone, Debug)]
 pub struct RevokeCommand {
     /// Why, as a code.
     pub code: ReasonCode,
-    /// Why, in words.
+    /// The note to it, as free text.
     pub note: Option<Note>,
 }
 
 impl Authority {
-    /// Revokes a key. The policy says where that leads; when this returns, no verifier accepts the key.
+    /// Revokes a key, as the policy requires. When this returns, no verifier accepts the key.
     pub async fn revoke(&self, call: &Call, id: KeyId, command: RevokeCommand) -> Result<ChangedKey, Failure> {
         let now = decided_at(self);
         let order = order(call, &command);
@@ -46,8 +46,8 @@ impl Authority {
         self.change(call, id, label(&command), transition).await
     }
 
-    /// A key revokes itself: whoever holds a secret may always end it. The store checks the key again inside the
-    /// transaction, so a key that was just revoked cannot do even this twice.
+    /// Lets a key revoke itself: the holder of a secret may always end it. The store checks the key again inside the
+    /// transaction, so a key that was just revoked cannot repeat this.
     pub async fn revoke_self(&self, call: &Call, command: RevokeCommand) -> Result<ChangedKey, Failure> {
         let Actor::Key(id) = call.caller.actor else {
             return Err(Failure::NotFound);
@@ -59,7 +59,7 @@ impl Authority {
         self.counted(Some(Operation::Revoke), work).await
     }
 
-    /// Makes a revocation that can still be undone final now.
+    /// Makes a revocation final that can still be undone.
     pub async fn finalize(&self, call: &Call, id: KeyId, command: RevokeCommand) -> Result<ChangedKey, Failure> {
         let now = decided_at(self);
         let order = order(call, &command);
@@ -67,7 +67,7 @@ impl Authority {
         self.change(call, id, label(&command), transition).await
     }
 
-    /// Writes down which revocations can no longer be undone, and erases the keys whose policy says so. Called once a
+    /// Records which revocations can no longer be undone, and erases the keys whose policy requires it. Called once a
     /// second; no verdict waits for it.
     pub async fn write_down_lapsed(&self) -> Result<(), Failure> {
         let now = self.earliest();
@@ -81,7 +81,7 @@ impl Authority {
                 reason: Some("the time to undo the revocation is over".into()),
             };
             let decide = decide_many(label, move |key, policy| Ok(key.lapse(policy, now)));
-            // Of those that somebody re-activated or deleted meanwhile, nothing is written.
+            // Those that were re-activated or deleted since the reading are not changed.
             let request = ChangeManyRequest {
                 tenant,
                 ids,
@@ -93,8 +93,8 @@ impl Authority {
         Ok(())
     }
 
-    /// Destroys the records of keys that were revoked, or that expired, before a time, at most 1 000. Gives how many, and
-    /// whether there are more.
+    /// Deletes the records of keys that were revoked, or that expired, before a time, at most 1 000. Returns how many,
+    /// and whether there are more.
     pub async fn purge(&self, call: &Call, command: PurgeCommand) -> Result<(u64, bool), Failure> {
         call.require(Permission::KeysWrite)?;
         let mut purged = 0;
@@ -111,7 +111,7 @@ impl Authority {
         Ok((purged, false))
     }
 
-    /// The same of the keys that stand so. Whether there are more than may be destroyed in one call.
+    /// As `purge`, for keys in one state. Returns whether there are more than one call may delete.
     async fn purge_of(
         &self,
         call: &Call,
@@ -131,7 +131,7 @@ impl Authority {
                 }
                 match self.delete_due(call, record.key.id, standing, before).await {
                     Ok(changed) if changed.done == Done::Erased => *purged += 1,
-                    // Somebody else was faster, or has renewed it.
+                    // Another caller was first, or has renewed it.
                     Ok(_) | Err(Failure::NotFound) => {}
                     Err(other) => return Err(other),
                 }
@@ -143,7 +143,7 @@ impl Authority {
         }
     }
 
-    /// Destroys a key that is still due inside the transaction: an expired one may have been renewed meanwhile.
+    /// Deletes a key if it is still due inside the transaction: an expired one may have been renewed since.
     async fn delete_due(
         &self,
         call: &Call,
@@ -166,7 +166,7 @@ impl Authority {
         .await
     }
 
-    /// Destroys a key's record. Its digests stay behind as tombstones; the audit log stays.
+    /// Deletes a key's record. Its digests remain as tombstones; the audit log is not changed.
     pub async fn delete(&self, call: &Call, id: KeyId, note: Option<Note>) -> Result<ChangedKey, Failure> {
         let label = Label {
             action: Action::KeyErased,

@@ -1,4 +1,4 @@
-//! Disable and re-activate: a hold and its way back.
+//! Disable and re-activate: the reversible pair.
 
 use super::change::{ChangedKey, Label, decided_at};
 use crate::{Authority, Call, Failure};
@@ -8,7 +8,7 @@ use keyreeve_core::text::Note;
 use keyreeve_core::{Key, KeyId};
 
 impl Authority {
-    /// Puts a hold on a key.
+    /// Disables a key.
     pub async fn disable(&self, call: &Call, id: KeyId, note: Option<Note>) -> Result<ChangedKey, Failure> {
         let now = decided_at(self);
         let label = label(Action::KeyDisabled, note.as_ref());
@@ -20,7 +20,7 @@ impl Authority {
             .await
     }
 
-    /// Lifts a hold: the same secrets work again.
+    /// Re-activates a key: the same secrets work again.
     pub async fn reactivate(&self, call: &Call, id: KeyId, note: Option<Note>) -> Result<ChangedKey, Failure> {
         let now = decided_at(self);
         let label = label(Action::KeyReactivated, note.as_ref());

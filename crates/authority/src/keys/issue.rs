@@ -1,4 +1,4 @@
-//! Issue keys: one, or a batch that is issued whole or not at all.
+//! Issues keys: one, or a batch that is issued completely or not at all.
 
 use super::minting::{KeyWithSecret, Mint};
 use crate::operations::Operation;
@@ -15,30 +15,30 @@ use keyreeve_core::{Key, KeyId, Limits, Policy, Timestamp};
 use keyreeve_store::describe;
 use keyreeve_store::model::{AuditDraft, IssueRequest, Issued, Replay};
 
-/// A wish for a key.
+/// A request to issue a key.
 #[derive(Clone, Debug)]
 pub struct IssueCommand {
     /// The owner.
     pub subject: Subject,
     /// The name.
     pub name: Name,
-    /// A remark.
+    /// A description.
     pub description: Option<Description>,
     /// Claims.
     pub claims: Option<Claims>,
     /// Scopes.
     pub scopes: Scopes,
-    /// From where it may be used.
+    /// The networks that it may be used from.
     pub networks: Networks,
-    /// What is counted; `None` is what the policy says.
+    /// Its limits; `None` is the policy's default.
     pub counted: Option<Counted>,
-    /// Who makes it, in the caller's words.
+    /// Who creates it, in the caller's words.
     pub created_by: Option<Subject>,
-    /// The wished expiry.
+    /// The requested expiry.
     pub expiry: ExpiryWish,
 }
 
-/// Issued keys with their secrets, in the order asked for.
+/// Issued keys with their secrets, in the order of the request.
 #[derive(Debug)]
 pub struct IssuedKeys {
     /// The keys.
@@ -48,8 +48,8 @@ pub struct IssuedKeys {
 }
 
 impl Authority {
-    /// Issues keys, all or none. A retry with the same idempotency key whose secrets were never presented gets fresh
-    /// secrets in place of the lost ones; if one was presented, it is [`Failure::AlreadyCompleted`].
+    /// Issues keys, all or none. A retry with the same idempotency key whose secrets were never presented gets new
+    /// secrets in place of the lost ones. If one was presented, the error is [`Failure::AlreadyCompleted`].
     pub async fn issue(&self, call: &Call, commands: Vec<IssueCommand>) -> Result<IssuedKeys, Failure> {
         self.counted(Some(Operation::Issue), self.issue_keys(call, commands))
             .await
@@ -79,9 +79,9 @@ impl Authority {
         let request = request(call, commands, ids, &mint, now);
         let issued = self.store.issue(call.context(now), request).await?;
         let effect = match issued.replay {
-            // A secret that was replaced must be dead before its successor is given out.
+            // A replaced secret must be denied everywhere before its successor is returned.
             Replay::Replaced => {
-                // One entry of the log for each.
+                // There is one audit entry for each key.
                 let written = u64::try_from(issued.keys.len()).unwrap_or(u64::MAX);
                 let span = Span {
                     first: (issued.revision + 1).saturating_sub(written),
@@ -112,7 +112,7 @@ impl Authority {
     }
 }
 
-/// Ties commands, ids and secrets into one request to the store.
+/// Combines commands, ids and secrets into one request to the store.
 fn request(call: &Call, commands: Vec<IssueCommand>, ids: Vec<KeyId>, mint: &Mint, now: Timestamp) -> IssueRequest {
     let (tenant, caller) = (call.tenant.clone(), call.caller.clone());
     let items = commands
@@ -170,7 +170,7 @@ fn created(key: &Key) -> AuditDraft {
     }
 }
 
-/// Puts a fresh secret in the place of one that never arrived.
+/// Replaces a secret that was not delivered by a new one.
 pub(super) fn replaced(mint: &Mint, place: usize, key: Key, now: Timestamp) -> Result<(Key, AuditDraft), Refusal> {
     let before = describe::key(&key);
     let secret = mint.mint(place, &key.secret.prefix).ok_or(Refusal::OutOfStep)?;

@@ -1,4 +1,4 @@
-//! Secrets on their way from the transaction that stores their digest to the answer that shows them.
+//! Secrets between the transaction that stores their digest and the answer that shows them.
 
 use keyreeve_core::Secret;
 use keyreeve_core::key::{Prefix, SECRET_ENTROPY_BYTES};
@@ -15,8 +15,8 @@ pub struct KeyWithSecret {
     pub secret: Secret,
 }
 
-/// Entropy drawn beforehand, one secret an item. The decision inside the transaction mints with the prefix that the
-/// policy has there; afterwards the secrets are taken out. A decision that runs twice mints the same secret again.
+/// Entropy that is read before the transaction, one secret an item. The decision inside the transaction mints with the
+/// policy's prefix; afterwards the secrets are taken out. A decision that runs twice mints the same secret again.
 #[derive(Clone)]
 pub(super) struct Mint(Arc<Vec<Slot>>);
 
@@ -34,7 +34,7 @@ impl Mint {
         Self(Arc::new(entropy.into_iter().map(slot).collect()))
     }
 
-    /// Mints the secret of item `place`; `None` if there are not so many.
+    /// Mints the secret of item `place`; `None` if there is no such item.
     pub(super) fn mint(&self, place: usize, prefix: &Prefix) -> Option<NewSecret> {
         let slot = self.0.get(place)?;
         let secret = Secret::mint(prefix, &slot.entropy);
@@ -43,7 +43,7 @@ impl Mint {
         Some(kept)
     }
 
-    /// Takes the secret of item `place` out; it is there once.
+    /// Takes the secret of item `place`; a second call returns `None`.
     pub(super) fn take(&self, place: usize) -> Option<Secret> {
         self.0
             .get(place)?

@@ -1,4 +1,4 @@
-//! What can be done to keys: one file a verb, or a pair of verbs that are each other's way back.
+//! The operations on keys: one file for each verb, or for verbs that share their code.
 
 mod change;
 mod end;

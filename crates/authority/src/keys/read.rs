@@ -12,31 +12,31 @@ use keyreeve_store::model::{KeyPage, KeyQuery, KeyRecord, PageStart};
 /// Which keys a list shows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Shown {
-    /// What the policy says.
+    /// As the policy sets it.
     ByPolicy,
-    /// Only keys that could work.
+    /// Only keys that could be accepted.
     Usable,
     /// All.
     All,
-    /// Only keys that stand so.
+    /// Only keys in this state.
     Only(Standing),
 }
 
-/// A wish for a page of keys.
+/// A request for a page of keys.
 #[derive(Clone, Debug)]
 pub struct Listing {
-    /// Only this owner's.
+    /// Only keys of this owner.
     pub subject: Option<Subject>,
-    /// Which keys.
+    /// Which states.
     pub shown: Shown,
-    /// Only keys whose owner is suspended or removed, or only the others. If it is not said, what is asked for as active
-    /// leaves those out.
+    /// Only keys whose owner is suspended or removed, or only the others. If unset, a list of active keys leaves out
+    /// those of blocked owners.
     pub owner_blocked: Option<bool>,
-    /// Only active keys that expire within so many seconds.
+    /// Only active keys that expire within this many seconds.
     pub expiring_within: Option<u64>,
-    /// Only active keys that nobody has used since this time.
+    /// Only active keys that were not used since this time.
     pub unused_since: Option<Timestamp>,
-    /// Only keys that hold this scope.
+    /// Only keys that have this scope.
     pub scope: Option<String>,
     /// Only keys whose name contains this.
     pub search: Option<String>,
@@ -44,7 +44,7 @@ pub struct Listing {
     pub ending: Option<String>,
     /// Where to begin.
     pub start: PageStart,
-    /// Most keys to give.
+    /// Most keys to return.
     pub limit: u32,
 }
 
@@ -66,11 +66,11 @@ impl Listing {
     }
 }
 
-/// Keys that are looked at for one page, so that it costs the same however many there are.
+/// Most keys that are read for one page, so that its cost does not grow with the number of keys.
 const LOOK_AT: u32 = 50_000;
 
 impl Authority {
-    /// One key of the tenant.
+    /// Returns one key of the tenant.
     pub async fn get(&self, call: &Call, id: KeyId) -> Result<KeyRecord, Failure> {
         call.require(Permission::KeysRead)?;
         let record = self.store.key(&call.tenant, id, self.now()).await?;
@@ -80,8 +80,8 @@ impl Authority {
             .ok_or(Failure::NotFound)
     }
 
-    /// Another's key is as unknown to a member as one that does not exist. Read before the change: a key never moves
-    /// to another owner.
+    /// Fails for a member unless the key is their own; another owner's key is not found. Read before the change: a key
+    /// never moves to another owner.
     pub(super) async fn require_own(&self, call: &Call, id: KeyId) -> Result<(), Failure> {
         if call.caller.own.is_none() {
             return Ok(());
@@ -93,7 +93,7 @@ impl Authority {
         }
     }
 
-    /// The key of a verdict that was valid, if it still is: for answers that show more than a verdict does.
+    /// Returns the key of a valid verdict if it is still active, for answers that show more than a verdict does.
     pub async fn record_of(&self, entry: &Entry) -> Result<KeyRecord, Failure> {
         let now = self.now();
         let record = self.store.key(entry.gate().slug(), entry.key_id(), now).await?;
@@ -102,7 +102,7 @@ impl Authority {
         Ok(self.with_pending_use(record))
     }
 
-    /// A page of the tenant's keys, newest first.
+    /// Returns a page of the tenant's keys, newest first.
     pub async fn list(&self, call: &Call, listing: Listing) -> Result<KeyPage, Failure> {
         call.require(Permission::KeysRead)?;
         let tenant = self.store.tenant(&call.tenant).await?.ok_or(Failure::NotFound)?;
@@ -140,8 +140,7 @@ impl Authority {
     }
 }
 
-/// Whether revoked and expired keys are left out. `after = hide` keeps revoked keys out of the default list in any
-/// case.
+/// Whether revoked and expired keys are left out. `after = hide` always keeps revoked keys out of the default list.
 fn hidden(shown: Shown, policy: &Policy) -> (bool, bool) {
     match shown {
         Shown::Usable => (true, true),

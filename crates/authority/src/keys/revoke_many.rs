@@ -1,4 +1,4 @@
-//! Revoke every key that a filter lets through.
+//! Revokes every key that a filter selects.
 
 use super::RevokeCommand;
 use super::change::{decide_many, decided_at};
@@ -13,21 +13,21 @@ use keyreeve_core::{Key, KeyId, Timestamp};
 use keyreeve_store::model::{ChangeManyRequest, KeyQuery, KeyRecord, PageStart, WriteContext};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Keys revoked in one transaction. Other changes wait meanwhile, some tens of milliseconds.
+/// Keys revoked in one transaction. Other changes wait for it, some tens of milliseconds.
 const AT_ONCE: usize = 500;
 /// Keys read at a time.
 const PAGE: u32 = 1_000;
 
-/// Which keys. What is not given lets every key through.
+/// The filter. An unset field selects every key.
 #[derive(Clone, Debug, Default)]
 pub struct Selection {
     /// Of this owner.
     pub subject: Option<Subject>,
-    /// These.
+    /// With one of these ids.
     pub ids: Option<Vec<KeyId>>,
-    /// Made before this time.
+    /// Created before this time.
     pub created_before: Option<Timestamp>,
-    /// Holding this scope.
+    /// With this scope.
     pub scope: Option<Box<str>>,
 }
 
@@ -43,27 +43,27 @@ impl Selection {
     }
 }
 
-/// What came of it.
+/// The result.
 #[derive(Clone, Debug, Default)]
 pub struct ManyRevoked {
     /// Keys that were found and not revoked yet.
     pub matched: u64,
-    /// Keys that were found of those named one by one, revoked or not.
+    /// Keys found of those named by id, revoked or not.
     pub named: u64,
     /// Keys that were revoked.
     pub revoked: u64,
-    /// Keys that were not: the policy did not allow it, or somebody was faster.
+    /// Keys that were not revoked: the policy did not allow it, or another caller was first.
     pub skipped: u64,
-    /// How far it has got; `None` in a dry run.
+    /// How far the change has got; `None` in a dry run.
     pub effect: Option<Effect>,
-    /// What it wrote.
+    /// The revisions that it wrote.
     spans: Vec<Span>,
-    /// Keys that were revoked before, not long ago.
+    /// Keys that were revoked shortly before.
     repeated: Vec<KeyId>,
 }
 
 impl Authority {
-    /// Revokes every key that a selection takes. Answers when all of them are dead everywhere.
+    /// Revokes every key that a selection matches. Returns when all of them are denied everywhere.
     pub async fn revoke_many(
         &self,
         call: &Call,
@@ -87,7 +87,7 @@ impl Authority {
         let began = self.clock.moment();
         let now = self.earliest();
         let mut done = ManyRevoked::default();
-        // What was ended longer ago than this is effective, whoever has waited for it.
+        // A change that is older than this is effective, whether or not it was waited for.
         let since = Timestamp::from_millis(now.millis().saturating_sub(self.longest_wait_ms()));
         let mut next = Some(PageStart::Offset(0));
         while let Some(start) = next {
@@ -127,7 +127,7 @@ impl Authority {
         Ok(done)
     }
 
-    /// Keys that a selection may take: those it names, or a page of its owner's or the tenant's.
+    /// Returns the keys that a selection may match: those it names, or a page of its owner's or the tenant's.
     async fn candidates(
         &self,
         call: &Call,
@@ -163,7 +163,8 @@ impl Authority {
                 decide: decide_many(label(command), transition),
                 notes: BTreeMap::new(),
             };
-            // A repeat of the whole call is no harm: whatever is revoked stays so.
+            // Without the idempotency key: repeating the complete call is harmless, because a revoked key stays
+            // revoked.
             let context = WriteContext {
                 idempotency: None,
                 only_if: None,

@@ -1,4 +1,4 @@
-//! Rotate: the same key, a new secret. Old-dead and new-alive are one transaction.
+//! Rotate: a new secret for the same key. The end of the old one and the new one are one transaction.
 
 use super::change::{Label, decide};
 use super::issue::replaced;
@@ -14,14 +14,14 @@ use keyreeve_core::text::Name;
 use keyreeve_core::{Key, KeyId, Timestamp};
 use keyreeve_store::model::{ChangeRequest, Replay};
 
-/// A wish to rotate a key.
+/// A request to rotate a key.
 #[derive(Clone, Debug)]
 pub struct RotateCommand {
     /// A new name; `None` keeps the old one.
     pub name: Option<Name>,
-    /// A new expiry; unsaid keeps the old one.
+    /// A new expiry; unset keeps the old one.
     pub expiry: ExpiryWish,
-    /// How long the old secret stays good.
+    /// How long the old secret is still accepted.
     pub overlap: OverlapWish,
 }
 
@@ -36,7 +36,7 @@ pub struct RotatedKey {
 
 impl Authority {
     /// Gives a key a new secret. A retry with the same idempotency key whose secret was never presented gets another
-    /// one in its place; if it was presented, it is [`Failure::AlreadyCompleted`].
+    /// one in its place. If it was presented, the error is [`Failure::AlreadyCompleted`].
     pub async fn rotate(&self, call: &Call, id: KeyId, command: RotateCommand) -> Result<RotatedKey, Failure> {
         self.counted(Some(Operation::Rotate), self.rotate_key(call, id, command))
             .await
@@ -63,7 +63,7 @@ impl Authority {
         let secret = mint
             .take(0)
             .ok_or_else(|| Failure::Internal("a secret was not minted".to_owned()))?;
-        // Also a caller who would rather not wait gets the secret only when the old one is dead.
+        // Also for a caller who does not wait: the secret is returned only when the old one is denied everywhere.
         let effect = self
             .effect(Awaited::one(&call.tenant, changed.revision), began, true)
             .await?;

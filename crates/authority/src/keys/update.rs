@@ -1,4 +1,4 @@
-//! Update: what is written about a key.
+//! Update: the fields of a key.
 
 use super::change::{ChangedKey, Label, decide, decided_at};
 use crate::operations::Operation;
@@ -10,7 +10,7 @@ use keyreeve_core::lifecycle::Edit;
 use keyreeve_core::limits::{self, Standing};
 
 impl Authority {
-    /// How the limits of a key stand: whatever the key is good for, without its secret and without using anything.
+    /// Returns the state of a key's limits, in any state of the key, without its secret and without a charge.
     pub async fn key_limits(&self, call: &Call, id: KeyId) -> Result<Vec<Standing>, Failure> {
         let record = self.get(call, id).await?;
         let joined = record.key.limits.joined();
@@ -21,7 +21,7 @@ impl Authority {
         Ok(self.budget(id, &joined).await.ok_or_else(unknown)?.standings)
     }
 
-    /// Sets back what the limits of a key have counted, on every node when it is answered.
+    /// Resets what the limits of a key have counted, on every node when this returns.
     pub async fn reset_limits(&self, call: &Call, id: KeyId) -> Result<ChangedKey, Failure> {
         call.require_to_limit()?;
         let now = decided_at(self);

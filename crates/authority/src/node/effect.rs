@@ -1,4 +1,4 @@
-//! Waiting until a change is effective: every verifier has acknowledged it, or its lease is surely over.
+//! Waiting until a change is effective: each verifier has acknowledged it, or its lease is over by both clocks.
 
 use super::{Node, lock};
 use crate::Failure;
@@ -10,18 +10,18 @@ use keyreeve_core::coherence::holding::Awaited;
 use keyreeve_store::StoreError;
 use std::sync::Mutex;
 
-/// The shortest and the longest pause between two looks at the sessions, in milliseconds.
+/// The shortest and the longest pause between two reads of the sessions, in milliseconds.
 const PAUSE_MS: (u64, u64) = (1, 64);
-/// Between them, a pause is this part of what was waited so far: nearly nothing is waited too long.
+/// Between them a pause is this part of what was waited so far, so a wait is at most an eighth too long.
 const PAUSE_PART: u64 = 8;
-/// Most changes that are remembered as asked about; then it begins anew, and some wait again.
+/// Most changes whose first query is remembered. At this number all are dropped, and some wait again.
 const ASKED_MAX: usize = 10_000;
 
-/// Polls that were answered, for whoever waits for the next one.
+/// Wakes the tasks that wait for the next poll.
 #[derive(Debug)]
 pub(super) struct Polls(Mutex<Next>);
 
-/// The sender is dropped with the poll, and all who share the other end wake up.
+/// The sender is dropped with the poll, which wakes all tasks that share the receiver.
 type Next = (oneshot::Sender<()>, Shared<oneshot::Receiver<()>>);
 
 fn next() -> Next {
@@ -36,29 +36,29 @@ impl Default for Polls {
 }
 
 impl Polls {
-    /// Comes back with the first poll that is answered after this call.
+    /// Resolves with the first poll that is answered after this call.
     fn next(&self) -> Shared<oneshot::Receiver<()>> {
         lock(&self.0).1.clone()
     }
 
-    /// A poll was answered.
+    /// Wakes the waiting tasks after a poll.
     pub(super) fn tell(&self) {
         let told = std::mem::replace(&mut *lock(&self.0), next());
-        // Whoever waits is woken outside of the lock.
+        // Wakes them outside of the lock.
         drop(told);
     }
 }
 
 impl Node {
-    /// Rule R7: comes back when a change that was just committed is effective everywhere. Rule R8: the same for one
-    /// that was committed before.
+    /// Rule R7: returns when a change that was just committed is effective everywhere. Rule R8: the same for one that
+    /// was committed before.
     pub async fn effective(&self, change: Awaited) -> Result<Reached, Failure> {
         let pending = Pending {
             change,
             committed: self.parts.clock.moment(),
         };
         loop {
-            // The others were told of the change when this node was: a poll of its own is a good moment to look.
+            // The hint that makes this node poll goes to the others too, so they may have acknowledged after its poll.
             let polled = self.polls.next();
             if let Some(reached) = self.look(&pending).await {
                 return Ok(reached);
@@ -69,7 +69,7 @@ impl Node {
         }
     }
 
-    /// A change that somebody else waits for: it was committed at the latest when it was first asked about here.
+    /// Returns a change that another caller waits for. Its commit is taken to be no later than the first query here.
     pub fn asked(&self, change: Awaited) -> Pending {
         let now = self.parts.clock.moment();
         let mut asked = lock(&self.asked);
@@ -80,7 +80,7 @@ impl Node {
         Pending { change, committed }
     }
 
-    /// Whether a change is effective now.
+    /// Returns how a change became effective, or `None` if it is not yet.
     pub async fn look(&self, pending: &Pending) -> Option<Reached> {
         let asked = self.parts.clock.moment();
         let reached = self.by_what_is_known(pending);
@@ -88,6 +88,7 @@ impl Node {
             return reached;
         }
         let _turn = self.reads.lock().await;
+        // Another task may have read the sessions while this one waited for the lock.
         let is_read = |reading: &Reading| reading.began.is_surely_at_or_after(asked);
         if lock(&self.watch).latest.as_ref().is_some_and(is_read) {
             return self.by_what_is_known(pending);
@@ -97,7 +98,7 @@ impl Node {
                 lock(&self.watch).latest = Some(reading);
                 self.by_what_is_known(pending)
             }
-            // The database is away. The commit stands all the same, and every lease ends by itself.
+            // The database cannot be reached. The commit is in it, and every lease ends without a further statement.
             Err(_) => {
                 let now = self.parts.clock.moment();
                 let is_over = lock(&self.watch).grantor.is_outwaited(pending, now);
@@ -110,7 +111,7 @@ impl Node {
         let holder = lock(&self.holder)
             .as_ref()
             .map(|holder| (holder.session(), holder.applied_revision()));
-        // After what is applied was read: what that brought is held already, if a child was told of it.
+        // After the applied revision was read: the orders of what was applied are then among the held ones.
         let now = self.parts.clock.moment();
         let is_held = self.parts.verifier.children().hold(&pending.change, now);
         let own = holder.map(|(session, applied)| Own {
@@ -125,7 +126,7 @@ impl Node {
             .reached(pending, own.as_ref(), reading, self.parts.clock.moment())
     }
 
-    /// All live sessions, and rule R9: those that have not moved for W are marked dead.
+    /// Reads all live sessions. Rule R9: those that have not moved for W are marked dead.
     async fn read_sessions(&self) -> Result<Reading, StoreError> {
         let began = self.parts.clock.moment();
         let sessions = self.parts.cluster.sessions().await?;
@@ -136,14 +137,14 @@ impl Node {
             era: sessions.era,
         };
         let dead = lock(&self.watch).grantor.to_bury(&reading);
-        // A poll that renews sees the same, and holds the lease back.
+        // The update repeats the counts, so a session that renews at the same moment stays alive.
         for session in dead {
             self.parts.cluster.bury(&session).await?;
         }
         Ok(reading)
     }
 
-    /// Looks after the sessions of others when nobody is waiting for them.
+    /// Reads the sessions when no change waits, so that dead ones are found (rule R9).
     pub async fn tidy(&self) -> Result<(), Failure> {
         self.read_sessions().await?;
         Ok(())

@@ -1,4 +1,4 @@
-//! Beginning a session: the history first, then what was lost, then the session (rules R1, R10, R16 and R19).
+//! Begins a session: first the history, then the lost denials, then the session (rules R1, R10, R16 and R19).
 
 use super::{Node, Progress, lock};
 use crate::Failure;
@@ -9,8 +9,8 @@ use keyreeve_core::coherence::rules::{Rule, keeps};
 use keyreeve_store::cluster::Polled;
 
 impl Node {
-    /// Rule R1: the session first, durably; then an empty memory. Before it rule R16: a database that was put back to an
-    /// older state must be told what it has lost.
+    /// Rule R1: the session first, durably; then an empty memory. Before both rule R16: a database that was replaced by
+    /// an older copy must get back the denials that it has lost.
     pub(super) async fn register(&self) -> Result<Progress, Failure> {
         self.parts.verifier.lose_lease();
         self.notes.read(self.parts.verifier.tombstones())?;
@@ -20,13 +20,13 @@ impl Node {
         let mut session: SessionId = [0; 16];
         self.parts.entropy.fill(&mut session)?;
         let found = self.parts.cluster.register(session, &self.parts.name).await?;
-        // It may have been put back meanwhile, and the session with it.
+        // The database may have been replaced since the first check, and the session with it.
         if self.has_other_history().await? {
             return Ok(self.forked());
         }
         self.parts.verifier.lose_lease();
         self.parts.verifier.begin_session(found.head);
-        // What nobody knew of is known now: it is not after this.
+        // A change of unknown outcome was committed at or before this head, or never.
         self.parts.verifier.children().known_to(found.head);
         self.begin_notes(found.head, found.chain).await?;
         let rest = self.wait_ms().saturating_sub(found.timeline_age_ms.unwrap_or(u64::MAX));
@@ -38,7 +38,7 @@ impl Node {
         Ok(Progress::Registered)
     }
 
-    /// Nothing is leased for so long, and no reading of the sessions is complete.
+    /// Holds no lease for this long, and counts no acknowledgements before it is over.
     fn hold_back(&self, ms: u64) {
         let now = self.parts.clock.moment();
         let until = now.plus_ms(ms);
@@ -50,8 +50,8 @@ impl Node {
         lock(&self.watch).grantor.unsettle(now);
     }
 
-    /// After a failover that may have lost commits, or in an older copy, those who know of them are given time to tell
-    /// it: a node that was behind finds nothing amiss in its own history.
+    /// After a failover that may have lost commits, or in an older copy, nodes that know of the lost denials get time
+    /// to write them again. A node that was behind finds no difference in its own history.
     pub(super) fn look_at_era(&self, poll: &Poll, polled: &Polled) {
         let Some(era) = polled.era else { return };
         let now = self.parts.clock.moment();
@@ -61,7 +61,7 @@ impl Node {
         }
     }
 
-    /// From here on the history is followed.
+    /// Sets the history that later readings are compared with.
     async fn begin_notes(&self, head: u64, chain: ChainHash) -> Result<(), Failure> {
         let origin = match self.notes.known().origin {
             Some(origin) => Some(origin),
@@ -74,13 +74,13 @@ impl Node {
         Ok(())
     }
 
-    /// Rule R16: whether the database has another history than the one that was known, in memory or in the data
-    /// directory. An error if it is that of another instance: nothing of this one may be told to it.
+    /// Rule R16: returns whether the database has another history than the one known, in memory or in the data
+    /// directory. An error if it belongs to another instance: no denial of this one may be written to it.
     pub(super) async fn has_other_history(&self) -> Result<bool, Failure> {
         if !keeps(Rule::HistoryFirst) {
             return Ok(false);
         }
-        // Before the head is read: what this process commits while the reading is on its way is not in it.
+        // Before the head is read: what this process commits during the reading is not in it.
         let (known, newest) = (self.notes.known(), self.parts.verifier.newest());
         let head = self.parts.store.head().await?.revision;
         if let Some(origin) = known.origin
@@ -104,9 +104,10 @@ impl Node {
         }
     }
 
-    /// A reading says that something is good which this node has applied a denial of. It was re-activated since, or the
-    /// database has lost the denial: then the reading is not answered, although its revision is new enough (rule R5),
-    /// because revisions are given out again after a loss. An error in that case, and if it cannot be known.
+    /// Fails if the database has lost a denial, or if that cannot be determined. Called when a reading is good although
+    /// this node has applied a denial: either the key was re-activated since, or the denial is lost. In the second case
+    /// the reading must not be answered, although its revision is new enough for rule R5: after a loss, revisions are
+    /// assigned a second time.
     pub(crate) async fn must_follow_known_history(&self) -> Result<(), Failure> {
         match self.has_other_history().await? {
             false => Ok(()),
@@ -122,8 +123,8 @@ impl Node {
         Ok(found.map(|entry| entry.chain))
     }
 
-    /// Rule R10: the history is another one. Nothing of the old one is believed any more, and nothing is leased until
-    /// what was denied in it was told again, by this node and by the others.
+    /// Rule R10: the history is another one. The memory is dropped, and nothing is leased until this node and the
+    /// others have written the old denials again.
     pub(super) fn forked(&self) -> Progress {
         self.give_up();
         self.parts.verifier.begin_session(0);
@@ -135,9 +136,9 @@ impl Node {
         Progress::Forked
     }
 
-    /// Rule R10: tells the database again what this node knows to be denied.
+    /// Rule R10: writes again what this node knows to be denied.
     pub(super) async fn recover(&self) -> Result<(), Failure> {
-        // Who comes meanwhile waits too.
+        // Nodes that register from here on wait too.
         self.parts.cluster.note_fork().await?;
         let denied = self.parts.verifier.tombstones().all();
         let lost = reassert(&*self.parts.store, denied, self.parts.clock.earliest()).await?;
@@ -147,7 +148,7 @@ impl Node {
         Ok(())
     }
 
-    /// Writes down what a start after this one must know. It may take as long as a disk does.
+    /// Writes what the next start must know. Blocks on the disk.
     pub fn write_notes(&self) -> Result<(), Failure> {
         self.notes.write(&self.parts.verifier)
     }

@@ -1,8 +1,8 @@
-//! One node of several: it holds a lease by polling, and waits for the others when it changes something.
+//! One node of several: holds a lease by polling, and delays each change until the other nodes have it.
 //!
-//! What each answer means is decided in `keyreeve_core::coherence`; here the decisions meet the database. Whoever runs
-//! a node calls [`Node::poll_once`] again and again, on a thread that nothing else can keep busy (rule R11). How a change
-//! waits for the others stands in [`effect`].
+//! What each answer means is decided in `keyreeve_core::coherence`; this module connects the decisions to the database.
+//! The server calls [`Node::poll_once`] in a loop, on a thread of its own that no request can keep busy (rule R11).
+//! [`effect`] has how a change waits for the other nodes.
 
 mod effect;
 mod history;
@@ -28,30 +28,30 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// How long a change is applied too late where a rule is broken on purpose, in milliseconds.
+/// Where the simulator breaks a rule on purpose: the pause in the wrong place, in milliseconds.
 const MUTANT_PAUSE_MS: u64 = 64;
 
-/// What a node is made of.
+/// The parts of a node.
 pub struct NodeParts {
-    /// Where nodes meet.
+    /// The shared session table and change log.
     pub cluster: Arc<dyn Cluster>,
-    /// The same database, to tell it again what it has lost.
+    /// The same database, for writing lost denials again.
     pub store: Arc<dyn Store>,
     /// The memory whose lease is held.
     pub verifier: Arc<Verifier>,
     /// The clocks.
     pub clock: Arc<dyn Clock>,
-    /// Pauses.
+    /// For pauses.
     pub timer: Arc<dyn Timer>,
     /// For session ids.
     pub entropy: Arc<dyn Entropy>,
-    /// What its operator calls it.
+    /// The name that the operator gave it.
     pub name: String,
     /// How long a lease lasts, in milliseconds.
     pub lease_ms: u64,
-    /// Whether to refuse to work where an acknowledged change could be lost.
+    /// Whether no lease is held while an acknowledged change could be lost (no synchronous standby).
     pub require_sync: bool,
-    /// What it remembers across its own end.
+    /// What is kept across restarts.
     pub notebook: Arc<dyn Notebook>,
 }
 
@@ -61,16 +61,16 @@ pub struct Node {
     holder: Mutex<Option<Holder>>,
     watch: Mutex<Watch>,
     health: Mutex<Health>,
-    /// Before this nothing is leased.
+    /// No lease is held before this.
     not_before: Mutex<Moment>,
     notes: Notes,
     probation: Mutex<Probation>,
-    /// When the last poll was over, however it ended.
+    /// When the last poll ended, with or without success.
     last_polled: Mutex<Option<Moment>>,
-    /// Changes that were asked about, and since when.
+    /// Changes that were queried by their revision, and when first.
     asked: Mutex<HashMap<u64, Moment>>,
     polls: Polls,
-    /// Held by whoever reads the sessions: of those who wait at the same time, one asks for all.
+    /// Serializes the reads of the session table: one read serves all tasks that wait for it.
     reads: futures_util::lock::Mutex<()>,
 }
 
@@ -85,44 +85,44 @@ struct Watch {
 pub struct Health {
     /// How durable a commit is.
     pub durability: Durability,
-    /// When the last poll that renewed the lease was sent.
+    /// When the last poll was sent that renewed the lease.
     pub renewed: Option<Moment>,
-    /// When the last poll was sent that left nothing to apply.
+    /// When the last poll was sent after which nothing was left to apply.
     pub caught_up: Option<Moment>,
     /// Changes that were not yet applied at the last poll.
     pub lag: u64,
     /// Hints that arrived.
     pub hints: u64,
-    /// How often the history was found to be another one than before.
+    /// How often the database's history differed from the known one.
     pub forks: u64,
-    /// Denials that the database had lost and was told again.
+    /// Denials that the database had lost and that were written again.
     pub reasserted: u64,
-    /// Whether what was denied must still be told to a database that may have lost it.
+    /// Whether known denials must still be written to a database that may have lost them.
     pub is_recovering: bool,
-    /// Leases that ended before they were renewed, although others may have waited for them.
+    /// Leases that ended before they were renewed, while other nodes may have waited for them.
     pub lease_losses: u64,
     /// Whether the node holds no lease because it lost too many (rule R17).
     pub is_on_probation: bool,
 }
 
-/// What a poll came to.
+/// The result of a poll.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Progress {
     /// Nothing had changed.
     Quiet,
-    /// Something was applied: poll again at once, which acknowledges it.
+    /// Something was applied. Poll again at once, to acknowledge it.
     Applied,
-    /// There was no session: poll again at once.
+    /// There was no session. Poll again at once.
     Registered,
-    /// The history is another one than before: the database may have lost acknowledged changes. It is told again what
-    /// was denied, and nobody leases until everybody had the time to do so.
+    /// The history is another one: the database may have lost acknowledged changes. Known denials are written again,
+    /// and no node holds a lease until each had the time to do so.
     Forked,
-    /// The node lost its lease too often, and holds none for a while: poll again in time.
+    /// The node lost its lease too often and holds none for a while. Poll again at the usual interval.
     OnProbation,
 }
 
 impl Node {
-    /// A node that has not polled yet.
+    /// Returns a node that has not polled yet.
     pub fn new(parts: NodeParts) -> Self {
         let watch = Watch {
             grantor: Grantor::new(parts.lease_ms),
@@ -154,27 +154,27 @@ impl Node {
         }
     }
 
-    /// How it is doing.
+    /// Returns the state of the node, for metrics and readiness.
     pub fn health(&self) -> Health {
         *lock(&self.health)
     }
 
-    /// How long a lease lasts, in milliseconds.
+    /// Returns the length of a lease, in milliseconds.
     pub fn lease_ms(&self) -> u64 {
         self.parts.lease_ms
     }
 
-    /// How long a change waits at most, in milliseconds.
+    /// Returns the longest time that a change waits, in milliseconds.
     pub fn wait_ms(&self) -> u64 {
         lock(&self.watch).grantor.wait_ms()
     }
 
-    /// Its session, if it has one.
+    /// Returns its session, if it has one.
     pub fn session(&self) -> Option<SessionId> {
         lock(&self.holder).as_ref().map(Holder::session)
     }
 
-    /// Milliseconds that the lease will still last; 0 if there is none.
+    /// Returns the milliseconds that are left of the lease; 0 without one.
     pub fn lease_left_ms(&self) -> u64 {
         let Some(renewed) = self.health().renewed else {
             return 0;
@@ -183,15 +183,15 @@ impl Node {
         self.parts.lease_ms.saturating_sub(age)
     }
 
-    /// How long ago this node last knew every change that there was, in milliseconds: a poll that found nothing new was
-    /// sent then. `None` if it never did.
+    /// Returns how long ago this node last knew every change, in milliseconds: since it sent the last poll that left
+    /// nothing to apply. `None` if there was none.
     pub fn lag_ms(&self) -> Option<u64> {
         let caught_up = self.health().caught_up?;
         Some(self.parts.clock.moment().ms_since(caught_up))
     }
 
-    /// One poll: renews the lease, acknowledges what was applied, applies what is new. On an error the lease simply
-    /// runs on to its end.
+    /// Polls once: renews the lease, acknowledges what was applied, applies what is new. On an error the lease is not
+    /// touched and runs to its end.
     pub async fn poll_once(&self) -> Result<Progress, Failure> {
         let stood_still = self.stood_still();
         let done = self.poll_or_register(stood_still).await;
@@ -199,7 +199,7 @@ impl Node {
         done
     }
 
-    /// Whether nothing was polled for longer than a node that runs ever waits between two polls.
+    /// Whether the last poll is longer ago than a running node ever leaves between two polls.
     fn stood_still(&self) -> bool {
         let now = self.parts.clock.moment();
         let last = *lock(&self.last_polled);
@@ -218,7 +218,8 @@ impl Node {
             return self.register().await;
         };
         let poll = holder.poll(self.parts.clock.moment(), self.parts.verifier.newest());
-        // What the children have not is looked up after what is applied: of that, nothing more can come to be held.
+        // After `holder.poll`: what is applied later cannot add to what is held of the revision that this poll
+        // acknowledges.
         let holding = self.children_hold();
         let polled = self.parts.cluster.poll(&as_sent(&poll), &holding).await?;
         self.parts.clock.database_said(polled.now, poll.sent);
@@ -273,11 +274,11 @@ impl Node {
             }
         }
         let is_durable = !self.parts.require_sync || polled.durability != Durability::AtRisk;
-        // After a failover those who know of lost denials have W to tell them (recovery barrier).
+        // After a failover, nodes that know of lost denials have W to write them again (recovery barrier).
         let is_allowed = is_durable && now.is_surely_at_or_after(*lock(&self.not_before));
         let has_more = match is_allowed {
             true => holder.applied(poll, &polled.answer, verifier.lease(), now),
-            // What was applied is not fetched again and again until a lease is allowed.
+            // Without a lease the position still advances, so that the next poll does not fetch the same changes.
             false => {
                 verifier.lose_lease();
                 holder.follow(&polled.answer)
@@ -308,7 +309,7 @@ impl Node {
 
     fn note(&self, polled: &Polled) {
         let mut health = lock(&self.health);
-        // A standby that is out of sight may be promoted all the same.
+        // A standby that is not seen may still be promoted.
         let was_at_risk = health.renewed.is_some() && health.durability == Durability::AtRisk;
         health.durability = match polled.durability {
             Durability::Local if was_at_risk => Durability::AtRisk,
@@ -318,7 +319,7 @@ impl Node {
         health.lag = polled.answer.head.saturating_sub(applied);
     }
 
-    /// Which changes have not reached the verifiers that hang on this node: it tells that beside what it acknowledges.
+    /// Returns the changes that some downstream verifier has not acknowledged; reported beside the acknowledgement.
     fn children_hold(&self) -> Holding {
         match keeps(Rule::HoldingBesideAcks) {
             true => self.parts.verifier.children().holding(self.parts.clock.moment()),
@@ -326,17 +327,17 @@ impl Node {
         }
     }
 
-    /// What to do when a verifier that hangs on this node has acknowledged something.
+    /// Registers what to do when a downstream verifier has acknowledged something.
     pub fn on_children_acknowledged(&self, wake: impl Fn() + Send + Sync + 'static) {
         self.parts.verifier.children().on_acknowledged(wake);
     }
 
-    /// Every node that the database knows as living.
+    /// Returns every session that the database has as living.
     pub async fn sessions(&self) -> Result<Vec<Session>, Failure> {
         Ok(self.parts.cluster.sessions().await?.rows)
     }
 
-    /// Sends a hint to every node, this one too.
+    /// Sends a hint to every node, including this one.
     pub async fn hint(&self) -> Result<(), Failure> {
         Ok(self.parts.cluster.hint().await?)
     }
@@ -347,11 +348,12 @@ impl Node {
         lock(&self.health).hints += 1;
     }
 
-    /// Hands the lease back: nothing is answered any more, and nobody need wait for this node.
+    /// Ends the lease and the session: this node answers nothing more, and no change waits for it.
     pub async fn leave(&self) -> Result<(), Failure> {
         let session = self.session();
         self.give_up();
-        // A verifier that hangs on this node and did not go may still answer: its lease ends with the session's.
+        // A downstream verifier that has not left may still answer. Its lease ends before the session's, so the session
+        // is left to expire.
         if self.parts.verifier.children().has_leases(self.parts.clock.moment()) {
             return Ok(());
         }
@@ -366,7 +368,7 @@ impl Node {
     }
 }
 
-/// A poll as the database hears of it: where a rule is broken on purpose, no renewal waits for the disk.
+/// The poll as it is sent. Where the simulator breaks rule R18, no renewal waits for the disk.
 fn as_sent(poll: &Poll) -> Poll {
     Poll {
         is_renewal: poll.is_renewal && keeps(Rule::DurableRenewals),

@@ -1,8 +1,8 @@
-//! What a node remembers across its own end: which history it has seen, and what was denied in it.
+//! What a node keeps across restarts: which history it has seen, and what was denied in it.
 //!
-//! A database can be put back to an older state while no node runs. Then nobody's memory knows of it, but each node's
-//! data directory does (rule R16). It is written a little behind the changes, in lines of text, each of which says what
-//! is so from then on.
+//! A database can be replaced by an older copy while no node runs. Then no memory knows of it, but each node's data
+//! directory does (rule R16). It is written a little behind the changes, as lines of text. A later line overrides an
+//! earlier one about the same thing.
 
 use crate::tombstones::{Denied, How, Tombstones};
 use crate::{Failure, Verifier};
@@ -12,17 +12,17 @@ use keyreeve_core::user::Status;
 use keyreeve_core::{Digest, KeyId, RootKeyId, hex};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Where the lines are kept.
+/// The file with the lines.
 pub trait Notebook: Send + Sync + 'static {
-    /// All lines, in the order in which they were written.
+    /// Returns all lines, in the order in which they were written.
     fn lines(&self) -> Result<Vec<String>, Failure>;
-    /// Adds lines. They are durable when this returns.
+    /// Appends lines. They are durable when this returns.
     fn append(&self, lines: &[String]) -> Result<(), Failure>;
-    /// Replaces all lines by these, whole or not at all.
+    /// Replaces all lines atomically.
     fn replace(&self, lines: &[String]) -> Result<(), Failure>;
 }
 
-/// Remembers nothing.
+/// Keeps nothing.
 #[derive(Clone, Copy, Debug)]
 pub struct NoNotebook;
 
@@ -40,19 +40,19 @@ impl Notebook for NoNotebook {
     }
 }
 
-/// Lines that say nothing new may be as many as those that do and so many more before all are written anew.
+/// How many superseded lines are allowed, beyond one for each remembered denial, before the file is compacted.
 const STALE_LINES_MAX: usize = 10_000;
 
 /// What a node knows of the database's history.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct History {
-    /// The chain at the first entry: another one is another instance.
+    /// The chain hash of the first entry. Another one belongs to another instance.
     pub(super) origin: Option<ChainHash>,
-    /// How far it was applied.
+    /// The newest entry that was applied.
     pub(super) end: Option<Milestone>,
 }
 
-/// The history as it is known, and as it was written down.
+/// The history as it is known, and as it was written to disk.
 pub(super) struct Notes {
     notebook: Arc<dyn Notebook>,
     state: Mutex<State>,
@@ -78,7 +78,7 @@ impl Notes {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes over what was written down before this start, once.
+    /// Reads what was written before this start. Later calls do nothing.
     pub(super) fn read(&self, tombstones: &Tombstones) -> Result<(), Failure> {
         let mut state = self.state();
         if state.is_read {
@@ -90,7 +90,8 @@ impl Notes {
                 Some(Line::Origin(chain)) => state.known.origin = Some(chain),
                 Some(Line::End(end)) => state.known.end = Some(end),
                 Some(Line::Denial(what, how)) => tombstones.remember(&what, how),
-                // The last one may be cut off by a crash, and one of a newer version is not understood.
+                // A crash may have cut off the last line, and a newer version may have lines that this one does not
+                // know.
                 None => {}
             }
         }
@@ -108,7 +109,7 @@ impl Notes {
         change(&mut self.state().known);
     }
 
-    /// Writes down what is new. It may take as long as a disk does.
+    /// Writes what is new. Blocks on the disk.
     pub(super) fn write(&self, verifier: &Verifier) -> Result<(), Failure> {
         let mut state = self.state();
         if !state.is_read {
@@ -147,7 +148,7 @@ impl Notes {
     }
 }
 
-/// What must be written where something else was.
+/// Returns the lines for what has changed.
 fn written(before: History, now: History) -> Vec<String> {
     let origin = now.origin.filter(|_| now.origin != before.origin).map(Line::Origin);
     let end = now.end.filter(|_| now.end != before.end).map(Line::End);
@@ -158,7 +159,7 @@ fn written(before: History, now: History) -> Vec<String> {
 enum Line {
     Origin(ChainHash),
     End(Milestone),
-    /// `None`: no longer denied.
+    /// `None` is: no longer denied.
     Denial(Denied, Option<How>),
 }
 
@@ -180,7 +181,7 @@ impl Line {
                         format!("{word}:{}", known.join(","))
                     }
                 };
-                // Last what may hold blanks.
+                // Fields that may contain spaces come last.
                 match what {
                     Denied::Key(tenant, id) => format!("key {how} {id} {tenant}"),
                     Denied::Secrets(tenant, id) => format!("secrets {how} {id} {tenant}"),
@@ -252,7 +253,7 @@ fn parse_how(word: &str) -> Option<Option<How>> {
 }
 
 fn chain(text: &str) -> Option<ChainHash> {
-    // A digest of another kind, written the same way.
+    // A chain hash is written as a digest is.
     Digest::from_hex(text).map(|digest| *digest.bytes())
 }
 

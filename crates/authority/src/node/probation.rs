@@ -1,33 +1,33 @@
-//! Rule R17 where it meets the database: a node on probation has no session, so nobody waits for it.
+//! Rule R17 against the database: a node on probation has no session, so no change waits for it.
 
 use super::{Node, Progress, lock};
 use crate::Failure;
 use keyreeve_core::coherence::holder::Poll;
 
 impl Node {
-    /// Notes a lease that ended before it was renewed, if somebody may have waited for it: the process stood still, or
-    /// changes were made meanwhile. A database that is away for all of its nodes is nobody's fault, and nothing can be
-    /// changed without it. Whether the node is on probation now.
+    /// Notes a lease that ended before it was renewed, if a change may have waited for it: the process stood still, or
+    /// changes were made since the last poll. A database that no node can reach does not count, because nothing can be
+    /// changed without it. Returns whether the node is on probation now.
     pub(super) fn has_lost_too_often(&self, poll: &Poll, head: u64, stood_still: bool) -> bool {
         let had_ended = self.parts.verifier.lease().deadline().has_ended(poll.sent);
         if !had_ended || !(stood_still || head > poll.applied) {
             return false;
         }
-        // It is over anyway, and counts once.
+        // It has ended already. Dropping it counts it once.
         self.parts.verifier.lease().drop_now();
         lock(&self.health).lease_losses += 1;
         lock(&self.probation).lost(poll.sent)
     }
 
-    /// Gives the session up, so that nobody waits for it.
+    /// Ends the session, so that no change waits for it.
     pub(super) async fn begin_probation(&self) -> Result<Progress, Failure> {
         lock(&self.health).is_on_probation = true;
-        // If this fails, the others wait for the session's end once more.
+        // If this fails, the other nodes wait for the session to expire.
         self.leave().await?;
         Ok(Progress::OnProbation)
     }
 
-    /// A poll without a session: the history first, as ever.
+    /// A poll without a session. The history is compared first, as in each registration.
     pub(super) async fn poll_on_probation(&self) -> Result<Progress, Failure> {
         let sent = self.parts.clock.moment();
         if self.has_other_history().await? {

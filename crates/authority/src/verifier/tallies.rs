@@ -1,18 +1,18 @@
-//! How often each verdict was given, and which entries were written into the audit log.
+//! Counts of verdicts, and of the audit entries written here.
 
 use crate::verify::Via;
 use keyreeve_core::audit::Action;
 use keyreeve_core::verdict::Denial;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How often each verdict was given on one way.
+/// The verdicts of one interface, by outcome.
 #[derive(Debug, Default)]
 struct Outcomes {
     valid: AtomicU64,
     denied: [AtomicU64; Denial::ALL.len()],
 }
 
-/// How often each verdict was given, and where from. Monotonic since the start.
+/// Counts of verdicts by interface and outcome, and by source. Monotonic since the start.
 #[derive(Debug)]
 pub struct Tallies {
     by_way: [Outcomes; Via::ALL.len()],
@@ -49,7 +49,7 @@ impl Tallies {
         }
     }
 
-    /// Every action with the entries that this process has written into the audit log.
+    /// Returns every action with the number of audit entries that this process has written.
     pub fn events(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let known = Action::ALL.iter().zip(&self.events);
         known.map(|(action, counter)| (action.as_str(), counter.load(Ordering::Relaxed)))
@@ -63,13 +63,13 @@ impl Tallies {
         self.from_store.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Every way with every outcome and its count: `valid`, then each denial.
+    /// Returns each interface with each outcome and its count: `valid`, then each denial.
     pub fn outcomes(&self) -> impl Iterator<Item = (Via, &'static str, u64)> {
         let ways = Via::ALL.iter().zip(&self.by_way);
         ways.flat_map(|(via, counts)| counts.all().map(|(outcome, count)| (*via, outcome, count)))
     }
 
-    /// Look-ups answered from memory, and those that asked the store.
+    /// Returns the look-ups answered from memory, and those that read the store.
     pub fn look_ups(&self) -> (u64, u64) {
         (
             self.from_memory.load(Ordering::Relaxed),

@@ -1,4 +1,4 @@
-//! Who may do what: a permission for each use case, and never across tenants.
+//! Permissions: one for each use case, and never across tenants.
 
 use crate::world::{World, ask, revocation, rotation, slug, wish, word};
 use futures_util::FutureExt as _;
@@ -56,7 +56,7 @@ async fn try_check_policies(authority: &Authority, call: &Call) -> Vec<Tried> {
     ]
 }
 
-/// Every use case with the permission that it takes, tried by a caller: what it answered.
+/// Calls every use case; returns each with its permission and its answer.
 async fn try_everything(world: &World, call: &Call) -> Vec<Tried> {
     let id = world.issue(&world.new_name()).await.record.key.id;
     let code = || revocation(ReasonCode::Unspecified);
@@ -205,7 +205,7 @@ async fn a_revoked_root_key_is_no_good_when_its_revocation_returns() {
         .await
         .unwrap();
     assert!(world.authority.root_key(secret).await.unwrap().is_none());
-    // An API key is no root key, nor the other way round.
+    // An API key is not accepted as a root key, and a root key not as an API key.
     let key = world.issue("one").await;
     assert!(world.authority.root_key(key.secret.expose()).await.unwrap().is_none());
     assert_eq!(world.outcome(secret).await, "unknown");

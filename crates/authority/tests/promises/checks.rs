@@ -1,4 +1,4 @@
-//! Check policies as gateways meet them: from memory, and never an old one after a change was answered.
+//! Check policies for gateways: from memory, and never an old one after a change was answered.
 
 use crate::world::{World, slug};
 use futures_util::FutureExt as _;
@@ -24,7 +24,7 @@ fn wanting(scope: &str) -> CheckPolicyEdit {
     }
 }
 
-/// The scopes that a gateway's policy asks for.
+/// Returns the scopes that a gateway's policy requires.
 async fn asked(world: &World, name: &str) -> Result<String, Failure> {
     let policy = world.authority.check_policy_named(&world.tenant, &called(name)).await;
     policy.map(|policy| policy.scopes.joined())
@@ -68,8 +68,8 @@ async fn a_change_is_in_force_when_it_is_answered_and_costs_one_reading() {
     assert_eq!(asked(&world, "default").await.unwrap(), "");
 }
 
-/// R5: the reading says that no scope is needed, then one is and that is answered, and only then does the reading
-/// arrive. It must not be believed.
+/// R5: the reading has a policy without a scope, then a scope is required and that is answered, and only then does the
+/// reading arrive. It must not be used.
 #[tokio::test]
 async fn a_reading_that_a_change_has_overtaken_is_not_believed() {
     let world = World::under(Preset::Standard).await;

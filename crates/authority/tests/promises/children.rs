@@ -1,5 +1,5 @@
-//! A verifier that hangs on this process: nothing that takes something away is answered before it knows, or can hold no
-//! lease any more.
+//! Downstream verifiers of this process: a change that denies something is answered only when each has it, or can hold
+//! no lease any more.
 
 use crate::world::{World, revocation, slug};
 use keyreeve_authority::children::{CHILD_LEASE_MS, Line, Newcomer, Reported};
@@ -22,7 +22,7 @@ mod ends;
 
 use ends::report;
 
-/// What a child was told.
+/// The orders that a verifier was sent, and whether its connection was closed.
 #[derive(Default)]
 struct Heard(Mutex<Vec<(Order, Vec<KeyId>, bool)>>, std::sync::atomic::AtomicBool);
 
@@ -221,7 +221,7 @@ async fn a_tenants_child_is_told_nothing_of_anothers_keys() {
     assert_eq!(record.last_used_at, None, "nor does it change what is known of them");
 }
 
-/// A root key that a child may come with, and what is known of it now.
+/// Returns a root key for a verifier, and what is known of it now.
 async fn childs_root_key(world: &World) -> (RootKeyId, Option<RootPass>) {
     let command = RootKeyCommand {
         name: Name::parse("child").unwrap(),
@@ -301,7 +301,7 @@ async fn making_a_root_key_sends_nobody_away() {
     let (_, pass) = childs_root_key(&world).await;
     let digest = *keyreeve_core::coherence::Cached::digest(pass.as_ref().unwrap());
     let child = hang_on_with(&world, Reach::Tenant(world.tenant.clone()), pass).await;
-    // As the log of another node tells it, after the verifier has come.
+    // As the log brings it from another node, after the verifier has connected.
     let commit = keyreeve_store::Commit {
         revision: world.authority.verifier().applied(),
         tenant: Some(world.tenant.clone()),

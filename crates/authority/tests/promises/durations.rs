@@ -1,4 +1,4 @@
-//! How long something took is told by a clock that nobody sets, and never by the time of day.
+//! Durations are measured with the monotonic clock and never with the time of day.
 
 use crate::world::{revocation, slug, wish};
 use async_trait::async_trait;
@@ -20,13 +20,13 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 const NOW: i64 = 1_700_000_000_000;
 const HOUR_MS: i64 = 3_600_000;
 
-/// A time of day that stands still until it is set, and a monotonic clock that goes on by some microseconds at each
-/// reading, as if what lies between two readings took that long.
+/// A time of day that changes only when it is set, and a monotonic clock that advances by some microseconds at each
+/// reading, as if the code between two readings took that long.
 struct TwoClocks {
     time_of_day: AtomicI64,
     elapsed_us: AtomicU64,
     us_a_reading: u64,
-    /// What each wait does to the time of day, in milliseconds.
+    /// By how much each wait changes the time of day, in milliseconds.
     step_ms: AtomicI64,
     bytes: AtomicU64,
 }
@@ -67,7 +67,7 @@ impl Entropy for TwoClocks {
     }
 }
 
-/// A verifier that hears every order and never says so.
+/// A verifier that receives every order and never acknowledges.
 struct Silent;
 
 impl Line for Silent {
@@ -123,7 +123,7 @@ impl World {
         }
     }
 
-    /// Issues a key, lets a verifier hold it that never acknowledges if `is_held`, and revokes it.
+    /// Issues a key and revokes it. With `is_held` a verifier that never acknowledges holds it.
     async fn revoked(&self, is_held: bool) -> (Effect, KeyId) {
         let issued = self.authority.issue(&Self::call(), vec![wish("key")]).await;
         let key = issued.unwrap().keys.remove(0);

@@ -1,5 +1,5 @@
-//! A standby takes over that has not heard of the newest changes, and others are made there: revisions are given out a
-//! second time, so that their numbers say nothing.
+//! A standby without the newest changes is promoted, and other changes are made there: revisions are assigned a second
+//! time, so a revision alone does not identify a change.
 
 use crate::nodes::among;
 use crate::world::{World, ask, revocation, rotation, slug, word};
@@ -50,7 +50,7 @@ async fn set_tenant(world: &World, status: Status) {
     changed.unwrap();
 }
 
-/// A node that holds a lease and has applied everything.
+/// Polls until the node holds a lease and has applied everything.
 async fn catch_up(node: &Node) {
     while node.poll_once().await.unwrap() != Progress::Quiet {}
 }
@@ -66,7 +66,7 @@ async fn a_node_that_heard_of_a_denial_denies_it_before_it_has_seen_that_the_dat
         deny(&world, key.record.key.id).await;
         catch_up(&node).await;
         world.stage.inner.put_back(standby, true).unwrap();
-        // The new primary gives the lost revisions to other changes.
+        // The new primary assigns the lost revisions to other changes.
         for name in ["two", "three", "four"] {
             world.issue(name).await;
         }
@@ -101,7 +101,8 @@ async fn a_root_key_that_a_node_knows_as_revoked_opens_nothing_when_the_database
     assert!(matches!(found, Err(Failure::Unavailable(_))), "{found:?}");
 }
 
-/// Where nothing was lost, what was given back elsewhere is read as it is, also before a poll has brought it.
+/// If nothing was lost, a key that was re-activated on another node is read as active, also before a poll has brought
+/// it.
 #[tokio::test]
 async fn what_was_given_back_is_answered_before_a_poll_has_brought_it() {
     let world = World::under(Preset::Standard).await;

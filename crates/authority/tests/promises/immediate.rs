@@ -11,7 +11,7 @@ use keyreeve_core::verdict::Denial;
 use proptest::test_runner::{Config, TestRunner};
 use std::sync::Arc;
 
-/// Nothing in memory waits.
+/// Polls once: nothing in the memory store waits.
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     futures_util::FutureExt::now_or_never(future).unwrap()
 }
@@ -73,7 +73,7 @@ fn what_ends_a_key_is_known_when_it_returns_without_asking_the_store_twice() {
             assert_eq!(world.outcome(key.secret.expose()).await, "valid");
             end(&world, key.record.key.id).await;
             assert_eq!(world.outcome(key.secret.expose()).await, expected, "{ending}");
-            // Known before it was asked: the second answer does not go to the store for it.
+            // It was in memory before: this answer does not read the store.
             let before = world.look_ups();
             assert_eq!(world.outcome(key.secret.expose()).await, expected, "{ending}");
             assert_eq!(world.look_ups(), before, "{ending}");
@@ -81,8 +81,8 @@ fn what_ends_a_key_is_known_when_it_returns_without_asking_the_store_twice() {
     }
 }
 
-/// R5: the reading says "active", then the key is revoked and the revocation is answered, and only then does the
-/// reading arrive. It must not be believed.
+/// R5: the reading has "active", then the key is revoked and the revocation is answered, and only then does the reading
+/// arrive. It must not be used.
 #[test]
 fn a_reading_that_a_revocation_has_overtaken_is_not_believed() {
     block_on(async {
@@ -139,7 +139,7 @@ fn what_cannot_be_known_is_denied_and_what_is_known_is_answered() {
         world.stage.is_away.store(true, std::sync::atomic::Ordering::Relaxed);
         let verdict = world.verify(unknown.secret.expose()).await;
         assert_eq!(verdict.outcome, Err(Denial::Unavailable));
-        // In one process nothing can have changed without this process.
+        // In a single process, nothing can have changed without this process.
         assert_eq!(world.outcome(known.secret.expose()).await, "valid");
         assert!(world.authority.root_key(unknown.secret.expose()).await.is_err());
         // A failure is not remembered.
@@ -175,7 +175,7 @@ fn a_mistyped_key_never_reaches_the_store() {
     });
 }
 
-/// Any history of changes and questions: memory answers exactly what a process would that remembers nothing.
+/// In any history of changes and verifications, memory answers exactly as a process that remembers nothing.
 #[test]
 fn memory_never_differs_from_the_truth() {
     let history = proptest::collection::vec((0..8_u8, 0..3_usize), 1..60);
@@ -200,7 +200,7 @@ async fn live_through(steps: &[(u8, usize)]) {
     let call = world.call();
     for &(verb, which) in steps {
         let (id, authority) = (keys[which], &world.authority);
-        // A refusal is as good a step as any other.
+        // A refusal is a valid step too.
         match verb {
             0 => drop(authority.disable(&call, id, None).await),
             1 => drop(authority.reactivate(&call, id, None).await),

@@ -1,4 +1,4 @@
-//! Limits of keys as verification meets them.
+//! Limits of keys, by verification.
 
 use crate::world::{HandClock, NOW, World, ask, wish, word};
 use keyreeve_authority::keys::{IssueCommand, KeyWithSecret};
@@ -159,7 +159,7 @@ async fn what_a_process_did_not_use_of_a_quota_is_there_for_others_when_it_ends(
     assert_eq!(valid, 970);
 }
 
-/// How many of many uses are let through.
+/// Returns how many of `uses` verifications are good.
 async fn valid_of(authority: &Authority, secret: &str, uses: u64) -> u64 {
     let mut valid = 0;
     for _ in 0..uses {
@@ -183,7 +183,7 @@ async fn what_is_given_back_after_the_turn_of_a_period_adds_nothing_to_the_next_
             .clock
             .0
             .store(period.end(one.now()).unwrap().millis(), Ordering::Relaxed);
-        // The next period is begun by one node before the other gives back what it has left of the last one.
+        // One node begins the next period before the other returns the rest of its slice of the last one.
         assert_eq!(valid_of(&one, secret, 400).await, 400);
         for _ in 0..32 {
             other.tidy_meters().await;
@@ -314,7 +314,7 @@ async fn a_member_says_from_where_but_not_how_often_their_key_may_be_used() {
     assert!(matches!(refused, Err(Failure::OwnLimits)));
 }
 
-/// The uses that are left of each limit, as a look says.
+/// Returns the uses that are left of each limit, read with a cost of 0.
 async fn looked(authority: &Authority, secret: &str) -> Vec<u64> {
     let verdict = asked(authority, secret, None, 0).await;
     assert_eq!(word(&verdict), "valid", "a look is never refused for limits");
@@ -377,7 +377,7 @@ async fn a_use_that_one_limit_refuses_is_taken_from_no_other() {
         let secret = key.secret.expose();
         assert_eq!(valid_of(&world.authority, secret, 3).await, 3);
         for _ in 0..20 {
-            // A new process knows nothing of either, and asks for both.
+            // A new process has no counts and reads both from the store.
             assert_eq!(valid_of(&world.cold(), secret, 1).await, 0);
             world.pass(2);
         }
@@ -395,7 +395,7 @@ async fn limits_that_are_set_back_begin_anew_everywhere() {
     let other = world.cold();
     assert_eq!(valid_of(&world.authority, secret, 9).await, 5);
     world.authority.reset_limits(&world.call(), id).await.unwrap();
-    // What this process had left of its slices adds nothing.
+    // The rest of this process's slices adds nothing.
     for _ in 0..40 {
         world.authority.tidy_meters().await;
     }

@@ -1,4 +1,4 @@
-//! The promises of the use cases, driven without HTTP and without a disk.
+//! Tests of the use cases, without HTTP and without a disk.
 #![allow(unreachable_pub, reason = "a test has no outside")]
 #![allow(
     clippy::unwrap_used,

@@ -1,7 +1,7 @@
-//! Any history of verbs, under any policy, by anybody, against a small model of the lifecycle.
+//! Any history of verbs, under any policy, by any caller, against a small model of the lifecycle.
 //!
-//! The model knows states, owners, holds and windows, and nothing of stores, memories or transactions. After every
-//! step each secret that was ever issued is verified, and the answer must be the model's.
+//! The model has states, owners, holds and windows, and no stores, memories or transactions. After every step each
+//! secret that was ever issued is verified, and the answer must be the model's.
 
 use crate::world::{World, revocation, rotation, slug, wish};
 use futures_util::FutureExt as _;
@@ -15,7 +15,7 @@ use keyreeve_core::user::{Email, Status, UserEdit};
 use keyreeve_core::{KeyId, Secret, User};
 use proptest::test_runner::{Config, TestRunner};
 
-/// Histories tried, and steps in each.
+/// Histories that are run, and steps in each.
 const HISTORIES: u32 = 400;
 const STEPS: usize = 40;
 
@@ -40,7 +40,7 @@ struct Key {
     retiring: Option<(usize, i64)>,
 }
 
-/// What a verb comes to.
+/// The result of a verb.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Answer {
     Done,
@@ -61,7 +61,7 @@ fn answer<T>(result: &Result<T, Failure>) -> Answer {
     }
 }
 
-/// Two members and an admin; keys of the members.
+/// Two members and an admin, and keys of the members.
 struct Model {
     policy: Policy,
     suspended: [bool; 3],
@@ -85,7 +85,7 @@ impl Model {
         }
     }
 
-    /// What stands before every verb on a key: whose it is, and whether the caller is still somebody.
+    /// The checks before every verb on a key: its owner, and whether the caller's user is still active.
     fn before(&mut self, who: usize, which: usize) -> Option<Answer> {
         self.settle(which);
         let key = &self.keys[which];
@@ -133,7 +133,7 @@ impl Model {
         match self.keys[which].state {
             State::Active => Answer::Done,
             State::Held { is_admins: true, .. } if who != ADMIN => Answer::Refused,
-            // It would not work.
+            // A re-activated key of a suspended owner would not work.
             State::Held { .. } if self.suspended[self.keys[which].owner] => Answer::Refused,
             State::Held { .. } => {
                 self.keys[which].state = State::Active;
@@ -248,7 +248,7 @@ impl Model {
     }
 }
 
-/// The real thing beside the model.
+/// The implementation beside the model.
 struct Both {
     world: World,
     users: Vec<User>,

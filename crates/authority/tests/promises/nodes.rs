@@ -1,4 +1,4 @@
-//! A node and its polls: when it takes the database for another one, and what it fetches while it may hold no lease.
+//! A node and its polls: when it detects another history, and what it reads while it may hold no lease.
 
 use crate::world::{Counter, World, wish};
 use keyreeve_authority::env::{Clock, Entropy, Timer};
@@ -12,13 +12,13 @@ use std::sync::atomic::AtomicU64;
 
 const LEASE_MS: u64 = 2_000;
 
-/// Another process on the store of a world, and its node, for which its changes do not wait.
+/// Returns another process on the store of a world, and its node. The process's changes do not wait for the node.
 fn node_of(world: &World) -> (Arc<Node>, Arc<Authority>) {
     let (node, authority) = parts_of(world);
     (node, Arc::new(authority))
 }
 
-/// The same, where the process is one of several nodes.
+/// As `node_of`, where the process is one of several nodes.
 pub fn among(world: &World) -> (Arc<Node>, Authority) {
     let (node, authority) = parts_of(world);
     let authority = authority.among(Arc::clone(&node));
@@ -70,7 +70,7 @@ async fn a_commit_of_its_own_during_its_registration_is_not_another_history() {
 async fn a_node_that_may_hold_no_lease_yet_fetches_every_change_once() {
     let world = World::under(Preset::Standard).await;
     let (node, _) = node_of(&world);
-    // Another node has seen that the database was put back: nobody leases for W.
+    // Another node has detected an older copy: no node holds a lease for W.
     world.stage.inner.note_fork().await.unwrap();
     assert_eq!(node.poll_once().await.unwrap(), Progress::Registered);
     world.issue("one").await;

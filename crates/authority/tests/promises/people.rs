@@ -1,4 +1,4 @@
-//! What ends with a person or a tenant, and what verification leaves behind.
+//! What ends with a user or a tenant, and what verification records.
 
 use crate::world::{World, revocation, rotation, slug, wish};
 use keyreeve_authority::users::UserCommand;
@@ -63,8 +63,8 @@ async fn a_suspended_owners_keys_are_denied_when_the_call_returns_without_a_look
     assert_eq!(world.look_ups(), look_ups);
 }
 
-/// R5 for what keys share: blocked owners are read, then one is suspended and that is answered, and only then does the
-/// reading arrive. It must not be believed.
+/// R5 for gates: blocked owners are read, then one is suspended and that is answered, and only then does the reading
+/// arrive. It must not be used.
 #[tokio::test]
 async fn a_reading_of_a_tenant_that_a_suspension_has_overtaken_is_not_believed() {
     let world = World::under(Preset::Standard).await;

@@ -1,4 +1,4 @@
-//! Retries with an idempotency key: no second key, no lost one, no secret given twice.
+//! Retries with an idempotency key: no second key, no lost one, no secret returned twice.
 
 use crate::world::{World, rotation, wish};
 use keyreeve_authority::Failure;
@@ -20,7 +20,7 @@ async fn a_secret_that_was_used_is_not_replaced_however_recently() {
     let world = World::under(Preset::Standard).await;
     let issue = || async { world.authority.issue(&world.marked("m"), vec![wish("one")]).await };
     let got = issue().await.unwrap().keys.remove(0);
-    // The use is still in memory only when the retry comes.
+    // The retry comes while the use is still in memory only.
     assert_eq!(world.outcome(got.secret.expose()).await, "valid");
     match issue().await {
         Err(Failure::AlreadyCompleted(records)) => assert_eq!(records[0].key.id, got.record.key.id),

@@ -1,4 +1,4 @@
-//! The stage's store: the one in memory, when it is there.
+//! The store of the tests: the memory store, which can be made unavailable.
 
 use crate::world::Stage;
 use async_trait::async_trait;

@@ -12,7 +12,7 @@ use keyreeve_store::store::OwnerGate;
 use keyreeve_store::{Commit, CommitObserver as _, Store as _};
 use std::sync::{Arc, Mutex};
 
-/// Perhaps it is in the database, one after everything that the memory knows.
+/// Reports a commit of unknown outcome, with a revision after everything that the memory has.
 fn lost(world: &World, touched: Commit) {
     let verifier = world.authority.verifier();
     let revision = verifier.applied() + 1;
@@ -40,11 +40,11 @@ async fn a_secret_is_read_again_and_all_others_are_still_remembered() {
     );
     assert_eq!(source(&world, other.secret.expose()).await, Source::Memory);
     assert_eq!(source(&world, touched.secret.expose()).await, Source::Store);
-    // The commit was not made, so the end of the log is before it: what was read must be good enough all the same.
+    // The commit was not made, so the log ends before it. The reading must still be new enough.
     assert_eq!(source(&world, touched.secret.expose()).await, Source::Memory);
 }
 
-/// Rule R5: what was read before the commit must not be remembered after it.
+/// Rule R5: a reading from before the commit must not be remembered after it.
 #[tokio::test]
 async fn a_reading_that_such_a_commit_has_overtaken_is_not_believed() {
     let world = World::under(Preset::Standard).await;

@@ -1,4 +1,4 @@
-//! What calls leave behind in the usage of a key.
+//! What calls record in the usage of a key.
 
 use crate::limits::{asked, issued};
 use crate::world::{World, word};

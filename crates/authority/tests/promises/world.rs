@@ -1,5 +1,4 @@
-//! An authority over a store in memory, with a clock that is set by hand, and a store that can be made to fail or to
-//! be overtaken.
+//! An authority over a memory store, with a clock that the test sets, and a store that can fail or be overtaken.
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
@@ -35,7 +34,7 @@ impl Clock for HandClock {
     }
 }
 
-/// Waiting is what makes time pass here.
+/// Time passes only by waiting.
 #[async_trait]
 impl Timer for HandClock {
     async fn sleep_ms(&self, ms: u64) {
@@ -44,7 +43,7 @@ impl Timer for HandClock {
     }
 }
 
-/// Bytes that never repeat, and no more random than that.
+/// Bytes that never repeat, without being random.
 pub struct Counter(pub AtomicU64);
 
 impl Entropy for Counter {
@@ -60,14 +59,14 @@ impl Entropy for Counter {
 
 type Meanwhile = Box<dyn FnOnce() -> BoxFuture<'static, ()> + Send>;
 
-/// A store in memory that can be away, and between whose reading and answering something else can happen.
+/// A memory store that can be unavailable, and that can run something between a reading and its answer.
 pub struct Stage {
     pub inner: MemoryStore,
     pub is_away: AtomicBool,
     pub meanwhile: Mutex<Option<Meanwhile>>,
-    /// The same between reading a tenant's blocked owners and answering.
+    /// As above, between reading a tenant's blocked owners and the answer.
     pub meanwhile_owners: Mutex<Option<Meanwhile>>,
-    /// The same between reading the head of the log and answering.
+    /// As above, between reading the head of the log and the answer.
     pub meanwhile_head: Mutex<Option<Meanwhile>>,
     pub look_ups: AtomicU64,
 }
@@ -94,7 +93,7 @@ pub fn slug(text: &str) -> Slug {
 }
 
 impl World {
-    /// A world whose only tenant is under a preset.
+    /// Returns a world whose only tenant has a preset.
     pub async fn under(preset: Preset) -> Self {
         let verifier = Arc::new(Verifier::new(1_000));
         let stage = Arc::new(Stage {
@@ -126,12 +125,12 @@ impl World {
         self.authority.create_tenant(&self.call(), command).await.unwrap();
     }
 
-    /// Another process that has just started on the same store: it remembers nothing.
+    /// Returns another process that has just started on the same store: its memory is empty.
     pub fn cold(&self) -> Arc<Authority> {
         authority(&self.stage, Arc::new(Verifier::new(1_000)), &self.clock, u64::MAX / 2)
     }
 
-    /// The same with a clock of its own.
+    /// As `cold`, with a clock of its own.
     pub fn cold_at(&self, clock: &Arc<HandClock>) -> Arc<Authority> {
         authority(&self.stage, Arc::new(Verifier::new(1_000)), clock, u64::MAX / 4)
     }
@@ -177,17 +176,17 @@ impl World {
         ask(&self.authority, secret, &Reach::Instance).await
     }
 
-    /// The outcome as the word that callers see.
+    /// Returns the outcome as callers see it.
     pub async fn outcome(&self, secret: &str) -> &'static str {
         word(&self.verify(secret).await)
     }
 
-    /// A name that no other key has.
+    /// Returns a name that no other key has.
     pub fn new_name(&self) -> String {
         format!("key {}", self.numbers.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// How often each outcome was counted for a key, ever.
+    /// Returns how often each outcome was counted for a key, in total.
     pub async fn counts(&self, id: KeyId) -> Vec<(String, u64)> {
         let (since, until) = (Timestamp::from_millis(0), Timestamp::from_millis(i64::MAX));
         let usage = self.authority.key_usage(&self.call(), id, since, until).await.unwrap();

@@ -1,4 +1,4 @@
-//! Where the node is, and how a connection to it begins.
+//! The address of the node, and how a connection is opened.
 
 use crate::{Authorities, ClientError, authorities, failed, root_cause};
 use keyreeve_api::verifiers::PROTOCOL;
@@ -12,7 +12,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Why there is no connection.
 pub(super) struct Failed {
     pub(super) error: ClientError,
-    /// When the node wants to be asked again at the earliest, if it says so.
+    /// The node's `Retry-After`, if it sent one.
     pub(super) retry_after: Option<Duration>,
 }
 
@@ -25,7 +25,7 @@ impl From<ClientError> for Failed {
     }
 }
 
-/// Where the node is, and with what to come.
+/// The address and the credential of a connection.
 pub(super) struct Address {
     http: reqwest::Client,
     url: Url,
@@ -52,7 +52,7 @@ impl Address {
         Ok(Self { http, url, root_key })
     }
 
-    /// Makes a connection that both sides speak the protocol on.
+    /// Opens a connection and upgrades it to the protocol.
     pub(super) async fn connect(&self) -> Result<Upgraded, Failed> {
         let asked = self.http.get(self.url.clone()).bearer_auth(&self.root_key);
         let asked = asked.header(CONNECTION, "Upgrade").header(UPGRADE, PROTOCOL);
@@ -72,7 +72,7 @@ fn unreachable(error: reqwest::Error) -> ClientError {
     ClientError::Unreachable(root_cause(&error.without_url()))
 }
 
-/// What an answer says that is no connection.
+/// Returns the error in an answer that is not an upgrade.
 async fn refused(answer: Response) -> Failed {
     let status = answer.status();
     let seconds = answer

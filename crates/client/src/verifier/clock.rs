@@ -3,7 +3,7 @@
 use keyreeve_core::coherence::Moment;
 use rustix::time::{ClockId, clock_gettime};
 
-/// Now, by the clock that goes on while the machine sleeps and by the one that nobody slews.
+/// Reads the clock that includes suspension of the machine, and the one that is not slewed.
 pub(super) fn moment() -> Moment {
     let reading = |clock| {
         let time = clock_gettime(clock);

@@ -1,4 +1,4 @@
-//! One connection to the node at work: pings, questions, reports, and what the node says.
+//! One connection to the node: pings, requests, reports, and the node's messages.
 
 use super::Inner;
 use super::clock::moment;
@@ -19,14 +19,14 @@ use tokio::sync::{mpsc, oneshot};
 
 /// The longest time between two pings.
 const PING: Duration = Duration::from_secs(1);
-/// The shortest.
+/// The shortest time between two pings.
 const PING_MIN: Duration = Duration::from_millis(50);
-/// How often what was seen is reported.
+/// How often uses are reported.
 const REPORT: Duration = Duration::from_secs(1);
-/// A node that says nothing for so long is gone: it answers every ping at once.
+/// After this time without a message the node is gone: it answers every ping at once.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 
-/// One connection at work.
+/// One connection.
 pub(super) struct Connection {
     inner: Arc<Inner>,
     writing: WriteHalf<Upgraded>,
@@ -49,17 +49,17 @@ impl Connection {
         }
     }
 
-    /// `None` if the connection broke.
+    /// Runs the connection. `None` if it broke.
     pub(super) async fn hold(&mut self, link: &mut Link, mut messages: mpsc::Receiver<NodeSays>) -> Option<End> {
         let (capacity, lease_ms) = (link.setup.capacity, link.setup.lease_ms);
         self.say(&ChildSays::Hello { capacity, lease_ms }).await?;
         let mut pings = tokio::time::interval(PING);
         let mut reports = tokio::time::interval(REPORT);
         let mut closing = link.setup.closing.clone();
-        // From the node's last word, whatever else goes on here meanwhile.
+        // Measured from the node's last message, whatever else is sent here.
         let mut silence = pin!(tokio::time::sleep(SILENCE_MAX));
         loop {
-            // What is rare comes first: it must not starve beside what never ends under load.
+            // Rare events first, so that frequent ones cannot starve them under load.
             tokio::select! {
                 biased;
                 _ = closing.wait_for(|&closing| closing) => return self.leave().await,
@@ -126,7 +126,7 @@ impl Connection {
         self.say(&ChildSays::Used { seen }).await
     }
 
-    /// Carries out what the node says. The length of a lease that was granted.
+    /// Carries out a message of the node. Returns the length of a lease that was granted.
     async fn carry_out(&mut self, said: NodeSays) -> Option<Option<u64>> {
         match said {
             NodeSays::Grant {
@@ -152,7 +152,7 @@ impl Connection {
                 revision,
                 secret,
             } => {
-                // Without a revision nothing can be said now: whoever asked sees that nobody answers.
+                // Without a revision the node cannot answer now: the sender is dropped, which the caller sees.
                 if let (Some(asked), Some(revision)) = (self.asked.remove(&number), revision) {
                     let told = secret;
                     drop(asked.send(Found { revision, told }));
@@ -160,7 +160,7 @@ impl Connection {
                 Some(None)
             }
             NodeSays::Charged { number, charged } => {
-                // The same: without a word nothing is let through.
+                // As above: without an answer the use is denied.
                 if let (Some(asked), Some(charged)) = (self.charges.remove(&number), charged) {
                     drop(asked.send(charged));
                 }
@@ -177,7 +177,7 @@ impl Connection {
                 if is_last {
                     self.inner.child.begin_anew();
                 }
-                // First forgotten, then acknowledged: the node answers a revocation on this word.
+                // Forget first, then acknowledge: the node answers a revocation when it has the acknowledgement.
                 let gone = self
                     .inner
                     .child
@@ -189,7 +189,7 @@ impl Connection {
         }
     }
 
-    /// Hands the lease back.
+    /// Ends the lease and sends the node its leave.
     async fn leave(&mut self) -> Option<End> {
         self.report().await;
         self.inner.child.begin_anew();
@@ -199,7 +199,7 @@ impl Connection {
     }
 }
 
-/// What an order is about. What cannot be read may be anything, so it is everything.
+/// Returns what an order covers. One that cannot be parsed covers everything.
 fn meant(digests: Option<&[String]>, tenant: Option<&str>) -> Forget {
     let secrets = |digests: &[String]| digests.iter().map(|text| Digest::from_hex(text)).collect();
     let meant = match (digests, tenant) {
@@ -210,7 +210,7 @@ fn meant(digests: Option<&[String]>, tenant: Option<&str>) -> Forget {
     meant.unwrap_or(Forget::Everything)
 }
 
-/// Reads the node's words, in their order.
+/// Reads the node's messages, in order.
 pub(super) async fn read(stream: ReadHalf<Upgraded>, inbox: mpsc::Sender<NodeSays>) {
     let mut stream = BufReader::new(stream);
     let limit = u64::try_from(LINE_BYTES_MAX).unwrap_or(u64::MAX);

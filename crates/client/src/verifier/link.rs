@@ -1,5 +1,5 @@
-//! The connection to the node, on a thread of its own: no load on the application keeps it from renewing the lease or
-//! from forgetting.
+//! The connection to the node, on a thread of its own: no load on the application delays the renewal of the lease or
+//! the orders to forget.
 
 use super::address::{Address, Failed};
 use super::connection::{Connection, read};
@@ -13,17 +13,17 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-/// Messages of the node that wait to be carried out.
+/// Most messages of the node that wait to be carried out.
 const INBOX: usize = 1_024;
 
-/// Somebody asks the node.
+/// A request to the node.
 pub(super) enum Question {
-    /// What a secret is.
+    /// Looks up a secret.
     Fetch {
         digest: Digest,
         answer: oneshot::Sender<Found>,
     },
-    /// For uses of a key whose uses are counted.
+    /// Charges uses of a key with counted limits.
     Charge {
         digest: Digest,
         cost: u32,
@@ -31,13 +31,13 @@ pub(super) enum Question {
     },
 }
 
-/// What the node says of a secret.
+/// The node's answer to a look-up.
 pub(super) struct Found {
     pub(super) revision: u64,
     pub(super) told: Option<Box<Told>>,
 }
 
-/// What a connection needs to begin.
+/// The parts of a connection.
 pub(super) struct Setup {
     pub(super) address: Address,
     pub(super) inner: Arc<Inner>,
@@ -47,7 +47,7 @@ pub(super) struct Setup {
     pub(super) closing: watch::Receiver<bool>,
 }
 
-/// Starts the thread, and comes back when the first lease is granted or cannot be.
+/// Starts the thread. Returns when the first lease is granted, or cannot be.
 pub(super) async fn start(setup: Setup) -> Result<(), ClientError> {
     let (begun, first) = oneshot::channel();
     let link = Link {
@@ -68,23 +68,23 @@ pub(super) async fn start(setup: Setup) -> Result<(), ClientError> {
 
 pub(super) struct Link {
     pub(super) setup: Setup,
-    /// Waits for the first lease.
+    /// Where the first lease, or an error, is reported.
     begun: Option<oneshot::Sender<Result<(), ClientError>>>,
 }
 
 /// How a connection ended.
 #[derive(PartialEq, Eq)]
 pub(super) enum End {
-    /// The application wants no more.
+    /// The application has closed the verifier.
     Closed,
-    /// Another one is needed.
+    /// The connection broke, and another one is needed.
     Lost,
 }
 
 impl Link {
     fn fail(mut self, error: ClientError) {
         if let Some(begun) = self.begun.take() {
-            // The application may have given up waiting.
+            // The application may have stopped waiting.
             drop(begun.send(Err(error)));
         }
     }
@@ -93,7 +93,7 @@ impl Link {
     pub(super) fn leased(&mut self) {
         self.setup.inner.set_trouble(None);
         if let Some(begun) = self.begun.take() {
-            // The application may have given up waiting; then everything is dropped soon.
+            // The application may have stopped waiting, and then drops the verifier soon.
             drop(begun.send(Ok(())));
         }
     }
@@ -116,7 +116,7 @@ impl Link {
                     pause.after_connection(began.elapsed())
                 }
                 Err(Failed { error, .. }) if self.begun.is_some() => return self.fail(error),
-                // What was remembered stands until its lease is over.
+                // The memory is used until its lease is over.
                 Err(failed) => {
                     self.setup.inner.set_trouble(Some(Trouble::of(&failed.error)));
                     pause.after_failure(&failed)
@@ -131,7 +131,7 @@ impl Link {
     }
 
     async fn serve(&mut self, stream: Upgraded) -> End {
-        // Nobody would say of what an earlier connection brought when it ends.
+        // No order would reach what an earlier connection brought.
         self.setup.inner.child.begin_anew();
         let (reading, writing) = tokio::io::split(stream);
         let (inbox, messages) = mpsc::channel(INBOX);

@@ -1,8 +1,8 @@
 //! Verification inside an application: answered from its own memory, in nanoseconds, and as immediate as on a node.
 //!
-//! A [`Verifier`] hangs on a node by one connection. It asks the node once for each key, and the node tells it what to
-//! forget. A revocation on the server returns only when every verifier that may know the key has forgotten it, or holds
-//! no lease any more. Without a lease nothing is answered but `SERVICE_UNAVAILABLE` (`docs/concepts/immediate.md`).
+//! A [`Verifier`] has one connection to a node. It looks each key up there once, and the node sends it orders to
+//! forget. A revocation on the server returns only when every verifier that may know the key has forgotten it, or has
+//! no lease any more. Without a lease the only answer is `SERVICE_UNAVAILABLE` (`docs/concepts/immediate.md`).
 
 mod address;
 mod clock;
@@ -36,19 +36,19 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use uses::Uses;
 
-/// Secrets that are remembered unless somebody says otherwise.
+/// The default for the most secrets that are remembered.
 pub const CAPACITY_DEFAULT: usize = 100_000;
-/// How long a verification waits for the node at most.
+/// The longest time that a verification waits for the node.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How often a question that a change has overtaken is asked again.
+/// Tries of a fill that orders overtake.
 const FILL_TRIES: usize = 8;
-/// Most questions that wait for the connection.
+/// Most requests that wait for the connection.
 const QUESTIONS_MAX: usize = 4_096;
 
-/// Told of keys that are refused from now on; see [`Builder::on_revoked`].
+/// A callback for keys that are refused from now on; see [`Builder::on_revoked`].
 pub type OnRevoked = Box<dyn Fn(&str) + Send + Sync>;
 
-/// Verifies keys from memory. Cloning is cheap; the last clone that is dropped hands its lease back.
+/// Verifies keys from memory. Cloning is cheap; dropping the last clone ends the lease.
 #[derive(Clone)]
 pub struct Verifier(Arc<Handle>);
 
@@ -58,25 +58,25 @@ struct Handle {
     close: watch::Sender<bool>,
 }
 
-/// What the connection's thread shares with those who verify.
+/// The state that the connection's thread and the verifications share.
 pub(crate) struct Inner {
     child: Child,
     uses: Uses,
-    /// Rung when a lease is granted.
+    /// Notified when a lease is granted.
     granted: Notify,
     /// Why there is no connection now.
     trouble: Mutex<Option<Trouble>>,
     on_revoked: Option<OnRevoked>,
 }
 
-/// What a key must be good for.
+/// What a request requires of a key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Needs<'n> {
-    /// Scopes that it must all hold.
+    /// Scopes that the key must all have.
     pub scopes: &'n [&'n str],
-    /// Where the end user is. A key with a list of networks is good nowhere else, so not known is not good.
+    /// The end user's address. A key with a list of networks is denied from other addresses, and from an unknown one.
     pub address: Option<IpAddr>,
-    /// How many uses of its limits it takes; nothing is only looked at.
+    /// How many uses of its limits the request takes; 0 only reads their state.
     pub cost: u32,
 }
 
@@ -90,7 +90,7 @@ impl Default for Needs<'_> {
     }
 }
 
-/// How a verifier is set up.
+/// The options of a verifier.
 pub struct Builder {
     url: String,
     root_key: String,
@@ -103,13 +103,14 @@ pub struct Builder {
 impl Verifier {
     /// Connects to a node: its address (`http://…`, `https://…` or `unix:/path`) and a root key with `keys:verify`.
     ///
-    /// Comes back when the first lease is granted. [`ClientError::Refused`] if the root key may not verify,
-    /// [`ClientError::Unreachable`] if nobody answers. Later the connection is made again by itself.
+    /// Returns when the first lease is granted. [`ClientError::Refused`] if the root key may not verify,
+    /// [`ClientError::Unreachable`] if the node does not answer. A connection that is lost later is opened again
+    /// automatically.
     pub async fn connect(url: &str, root_key: &str) -> Result<Self, ClientError> {
         Self::builder(url, root_key).connect().await
     }
 
-    /// The same with choices.
+    /// As [`Verifier::connect`], with options.
     pub fn builder(url: &str, root_key: &str) -> Builder {
         Builder {
             url: url.to_owned(),
@@ -121,12 +122,12 @@ impl Verifier {
         }
     }
 
-    /// Whether a key is good. From memory where possible; the first time a key is seen, from the node.
+    /// Verifies a key. From memory where possible; the first time a key is seen, from the node.
     pub async fn verify(&self, key: &str) -> Verdict {
         self.verify_for(key, &[]).await
     }
 
-    /// Whether a key is good and holds all these scopes.
+    /// Verifies that a key is good and has all these scopes.
     pub async fn verify_for(&self, key: &str, scopes: &[&str]) -> Verdict {
         let needs = Needs {
             scopes,
@@ -135,8 +136,8 @@ impl Verifier {
         self.verify_with(key, &needs).await
     }
 
-    /// Whether a key is good for all of this. A key whose uses are counted is counted by the node, which is asked each
-    /// time then.
+    /// Verifies a key for these requirements. Uses of a key with counted limits are charged at the node, with a round
+    /// trip for each.
     pub async fn verify_with(&self, key: &str, needs: &Needs<'_>) -> Verdict {
         let verdict = match self.hit(key, needs) {
             Ok(verdict) => verdict,
@@ -145,7 +146,7 @@ impl Verifier {
         self.charged(verdict, needs.cost).await
     }
 
-    /// What memory alone says, without waiting; `None` if the node must be asked, also because uses are counted.
+    /// Verifies from memory alone, without waiting; `None` if a request to the node is needed, also to charge limits.
     pub fn remembered(&self, key: &str, scopes: &[&str]) -> Option<Verdict> {
         let needs = Needs {
             scopes,
@@ -154,13 +155,13 @@ impl Verifier {
         self.hit(key, &needs).ok().filter(|verdict| !verdict.is_counted())
     }
 
-    /// Why there is no connection to the node now; `None` if there is one. Keys that are remembered are answered to the
-    /// end of the lease all the same, and then nothing is valid.
+    /// Returns why there is no connection to the node now; `None` if there is one. Without a connection, remembered
+    /// keys are answered until the lease ends, and then nothing is valid.
     pub fn trouble(&self) -> Option<Trouble> {
         self.0.inner.trouble().clone()
     }
 
-    /// Secrets remembered now.
+    /// Returns the number of secrets remembered now.
     pub fn len(&self) -> usize {
         self.0.inner.child.len()
     }
@@ -170,10 +171,10 @@ impl Verifier {
         self.0.inner.child.is_empty()
     }
 
-    /// Hands the lease back and waits until the node knows: no change need wait for this verifier then. From here on
-    /// nothing is valid.
+    /// Ends the lease and waits until the node knows, so that no change waits for this verifier. From here on nothing
+    /// is valid.
     pub async fn close(self) {
-        // If the thread is gone already, so is the lease.
+        // If the thread has ended, its lease has too.
         let _gone = self.0.close.send(true);
         self.0.close.closed().await;
     }
@@ -187,7 +188,7 @@ impl Verifier {
             };
             return Ok(Verdict::unknown(denial));
         }
-        // What is remembered is a key: only of another text it must be seen whether it can be one, before the node is asked.
+        // A remembered secret has the form of a key. Any other text is parsed before the node is asked.
         let digest = Digest::of(key.as_bytes());
         let child = &self.0.inner.child;
         let looked = child.look_up(&digest);
@@ -209,7 +210,7 @@ impl Verifier {
         verdict
     }
 
-    /// What cost nothing was only looked at: it is no use of a key that is good.
+    /// A request with a cost of 0 is no use of a good key.
     fn note(&self, verdict: &Verdict, cost: u32, now: Timestamp) {
         if let (Some(entry), outcome) = verdict.noted()
             && (cost > 0 || outcome.is_err())
@@ -218,7 +219,7 @@ impl Verifier {
         }
     }
 
-    /// Has the node count a use, if the key is good and its uses are counted. Without its word nothing is let through.
+    /// Charges a use at the node, if the key is good and has counted limits. Without an answer the use is denied.
     async fn charged(&self, verdict: Verdict, cost: u32) -> Verdict {
         let Some(digest) = verdict.counted() else {
             return verdict;
@@ -244,13 +245,15 @@ impl Verifier {
         }
     }
 
-    /// Asks the node under a ticket, until an answer stands that no order has overtaken (R5), within one lease (R4).
+    /// Looks a secret up at the node under a ticket, until no order has overtaken the answer (R5) and one lease covers
+    /// it (R4).
     async fn fill(&self, digest: Digest) -> Option<(Option<Entry>, u64)> {
         let child = &self.0.inner.child;
         for _ in 0..FILL_TRIES {
             if *self.0.close.borrow() {
                 return None;
             }
+            // Created before the deadline is loaded, so that a grant between the two wakes it.
             let granted = self.0.inner.granted.notified();
             let deadline = child.deadline();
             if !child.covers(deadline, moment()) {
@@ -260,7 +263,7 @@ impl Verifier {
             let ticket = child.begin_fill(digest)?;
             let (answer, answered) = oneshot::channel();
             self.0.questions.send(Question::Fetch { digest, answer }).await.ok()?;
-            // No answer: the connection broke, or the node itself cannot know now.
+            // No answer: the connection broke, or the node cannot know now.
             let Ok(Found { revision, told }) = answered.await else {
                 continue;
             };
@@ -274,32 +277,32 @@ impl Verifier {
 }
 
 impl Builder {
-    /// How many secrets to remember at most. One takes about 200 bytes.
+    /// Sets how many secrets are remembered at most. One takes about 200 bytes.
     #[must_use]
     pub fn capacity(mut self, secrets: usize) -> Self {
         self.capacity = secrets;
         self
     }
 
-    /// The longest lease to ask for; the node's own (15 s unless its operator says otherwise) if it is shorter. With a
-    /// short one, changes wait less for an application that stands still, and the application waits less for a node that
-    /// is away before it answers `SERVICE_UNAVAILABLE`.
+    /// Sets the longest lease to request; the node's own maximum (15 s by default) applies too. With a short lease,
+    /// changes wait less for an application that stops running, but the application also answers `SERVICE_UNAVAILABLE`
+    /// sooner when the node cannot be reached.
     #[must_use]
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = Some(lease);
         self
     }
 
-    /// By `https://`, whom to trust in place of those whom the system trusts.
+    /// Sets the authorities that are trusted for `https://` in place of the system's.
     #[must_use]
     pub fn authorities(mut self, authorities: Authorities) -> Self {
         self.authorities = Some(authorities);
         self
     }
 
-    /// Called with a key's id when its requests are refused from now on and it was remembered here: for what a request
-    /// has begun and goes on, such as a stream. It must not block. Of an owner or a tenant that is suspended as a whole
-    /// the keys are not named; ask again for what matters.
+    /// Sets a callback for the id of a key that was remembered here and is refused from now on, so that the application
+    /// can end what a request has begun, such as a stream. It must not block. When an owner or a tenant is suspended,
+    /// their keys are not named; verify again where it matters.
     #[must_use]
     pub fn on_revoked(mut self, tell: impl Fn(&str) + Send + Sync + 'static) -> Self {
         self.on_revoked = Some(Box::new(tell));
@@ -347,7 +350,7 @@ impl Inner {
         *self.trouble() = trouble;
     }
 
-    /// Tells the application of keys that were remembered and have ended.
+    /// Calls the application's callback for keys that were remembered and have ended.
     fn tell_revoked(&self, gone: &[Entry], ended: &[String]) {
         let Some(tell) = &self.on_revoked else { return };
         for id in gone.iter().map(Entry::key_id).map(|id: KeyId| id.to_string()) {
@@ -360,7 +363,7 @@ impl Inner {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        // The thread sees it and hands the lease back.
+        // The thread sees this and ends the lease.
         let _gone = self.close.send(true);
     }
 }

@@ -9,14 +9,14 @@ use std::time::Duration;
 const FIRST: Duration = Duration::from_millis(50);
 /// The longest one while the node cannot be reached: it may be back at any time.
 const UNREACHABLE_MAX: Duration = Duration::from_secs(1);
-/// The longest one where the node is there and does not want this verifier.
+/// The longest one if the node refuses this verifier.
 const UNWANTED_MAX: Duration = Duration::from_secs(30);
-/// The longest that a node's `Retry-After` is followed.
+/// The longest `Retry-After` that is followed.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
-/// A connection that lasted so long was a good one.
+/// After a connection of this length the pause starts again with the first.
 const STEADY: Duration = Duration::from_secs(10);
 
-/// Doubles with each attempt that comes to nothing.
+/// The pause, which doubles with each failed attempt.
 pub(super) struct Pause(Duration);
 
 impl Default for Pause {
@@ -26,7 +26,8 @@ impl Default for Pause {
 }
 
 impl Pause {
-    /// After a connection that ended: soon if it was a good one, ever later if the node ends each at once.
+    /// The pause after a connection that ended: short after a long connection, growing if the node ends each one at
+    /// once.
     pub(super) fn after_connection(&mut self, lasted: Duration) -> Duration {
         if lasted >= STEADY {
             self.0 = FIRST;
@@ -34,7 +35,7 @@ impl Pause {
         self.next(UNWANTED_MAX)
     }
 
-    /// After an attempt that led to no connection.
+    /// The pause after an attempt that led to no connection.
     pub(super) fn after_failure(&mut self, failed: &Failed) -> Duration {
         let most = match failed.error {
             ClientError::Refused(_) => UNWANTED_MAX,
@@ -51,7 +52,7 @@ impl Pause {
     }
 }
 
-/// Up to a half longer, so that many applications do not come back all at once.
+/// Adds up to a half, so that many applications do not reconnect at the same moment.
 fn spread(pause: Duration) -> Duration {
     let parts = u32::try_from(moment().boot / 1_000 % 512).unwrap_or(0);
     pause + pause * parts / 1_024

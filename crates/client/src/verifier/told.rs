@@ -1,4 +1,4 @@
-//! From the words of the wire to what is remembered.
+//! Converts answers of the node to entries of the memory.
 
 use keyreeve_api::verifiers::Told;
 use keyreeve_core::coherence::child::Child;
@@ -8,7 +8,7 @@ use keyreeve_core::text::Slug;
 use keyreeve_core::verdict::{KeyStanding, SecretStanding};
 use keyreeve_core::{Digest, KeyId, Timestamp};
 
-/// `None` if a word is not known here: then nothing is remembered, and nothing is valid.
+/// `None` if a word is not known to this version: then nothing is remembered, and the key is not valid.
 pub(super) fn entry(child: &Child, digest: Digest, told: &Told) -> Option<Entry> {
     let time = |ms: Option<i64>| ms.map(Timestamp::from_millis);
     let secret = match (told.secret.as_str(), time(told.retires_at)) {

@@ -8,7 +8,7 @@ pub struct Trouble {
     /// The node's error code if it refuses the verifier, such as `ROOT_KEY_INVALID`, `PERMISSION_DENIED`,
     /// `VERIFIER_STREAM_SUSPENDED` or `VERIFIER_LIMIT_REACHED`; `None` if it cannot be reached.
     pub code: Option<String>,
-    /// What happened, and what to do: for people.
+    /// What happened and what to do, for people.
     pub detail: String,
 }
 
@@ -26,7 +26,7 @@ impl Trouble {
         }
     }
 
-    /// A connection that was there ended.
+    /// A connection has ended.
     pub(super) fn lost() -> Self {
         Self {
             code: None,

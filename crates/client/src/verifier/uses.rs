@@ -1,4 +1,4 @@
-//! What verifications leave behind, until it is reported to the node: last uses and counts.
+//! Uses that wait to be reported to the node: last uses and counts.
 
 use keyreeve_api::verifiers::Seen;
 use keyreeve_core::coherence::{Cached as _, Entry, Noted};
@@ -7,11 +7,11 @@ use keyreeve_core::{Digest, Timestamp};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// A use is noted at most once in this time.
+/// A last use is noted at most once in this time.
 const USE_GRAIN_MS: i64 = 1_000;
-/// Most things of a kind that wait; beyond it the newest are not reported.
+/// Most items of a kind that wait. Beyond it the newest are not reported.
 const WAITING_MAX: usize = 100_000;
-/// Most of a kind that are reported at once.
+/// Most items of a kind in one report.
 const REPORT_MAX: usize = 2_000;
 
 #[derive(Default)]
@@ -22,7 +22,7 @@ struct State {
     /// Entries with good verdicts to report.
     queue: VecDeque<Entry>,
     denied: HashMap<(Digest, Denial), (u32, Timestamp)>,
-    /// What accepted calls with secrets cost beyond one unit each.
+    /// What accepted calls cost beyond one unit each, by secret.
     extra_costs: HashMap<Digest, u64>,
 }
 
@@ -40,7 +40,7 @@ impl Uses {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes a verdict on a key that is known, and what the call cost if it was accepted.
+    /// Notes a verdict on a known key, and the cost of an accepted call.
     pub(super) fn note(&self, entry: &Entry, outcome: Result<(), Denial>, cost: u32, now: Timestamp) {
         let Err(denial) = outcome else {
             if cost > 1 {

@@ -1,4 +1,4 @@
-//! What a verifier says.
+//! The verdict of a verifier.
 
 use keyreeve_api::verifiers::ChargedUse;
 use keyreeve_core::coherence::{Cached as _, Entry};
@@ -7,7 +7,7 @@ use keyreeve_core::verdict::{Denial, Outer};
 use keyreeve_core::{Digest, limits};
 use std::sync::Arc;
 
-/// A verdict. What is told of the key is told of good ones; of denied ones only which key it is.
+/// A verdict. A good one has the key's fields, a denial of a known key only its id and tenant.
 #[derive(Clone, Debug)]
 pub struct Verdict {
     outcome: Result<(), Denial>,
@@ -26,18 +26,18 @@ impl Verdict {
         }
     }
 
-    /// Whether it is good so far and its uses are counted.
+    /// Whether it is good so far and has limits to charge.
     pub(super) fn is_counted(&self) -> bool {
         self.good().is_some_and(|entry| limits::counts(entry.limits()))
     }
 
-    /// Of which secret a use is to be counted, if one is.
+    /// Returns the secret whose use is to be charged, if any.
     pub(super) fn counted(&self) -> Option<Digest> {
         let entry = self.good().filter(|_| self.is_counted())?;
         Some(*entry.digest())
     }
 
-    /// What it comes to when the node has counted the use, or has not.
+    /// Returns the verdict after the node has charged the use, or has not answered.
     pub(super) fn charged(self, charged: Option<ChargedUse>) -> Self {
         let outcome = match &charged {
             Some(charged) if charged.is_allowed => Ok(()),
@@ -51,7 +51,7 @@ impl Verdict {
         }
     }
 
-    /// What is noted of it: a key that is known, and what was said of it.
+    /// Returns what is recorded: the key, if known, and the outcome.
     pub(super) fn noted(&self) -> (Option<&Entry>, Result<(), Denial>) {
         (self.entry.as_ref(), self.outcome)
     }
@@ -70,17 +70,17 @@ impl Verdict {
         self.outcome.is_ok()
     }
 
-    /// What may be passed on: `VALID`, or an error code such as `API_KEY_INVALID`.
+    /// Returns the code that may be passed on: `VALID`, or an error code such as `API_KEY_INVALID`.
     pub fn code(&self) -> &'static str {
         self.outer().map_or("VALID", Outer::as_str)
     }
 
-    /// The HTTP status that goes with it.
+    /// Returns the HTTP status of the code.
     pub fn status(&self) -> u16 {
         self.outer().map_or(200, Outer::status)
     }
 
-    /// The exact cause, for the application's own log: `valid`, `revoked`, `expired`, `unknown` …
+    /// Returns the exact cause, for the application's own log: `valid`, `revoked`, `expired`, `unknown` …
     pub fn reason(&self) -> &'static str {
         self.outcome.err().map_or("valid", Denial::as_str)
     }
@@ -94,42 +94,42 @@ impl Verdict {
         self.entry.as_ref().filter(|_| self.is_valid())
     }
 
-    /// The key, if the secret is one of its own.
+    /// Returns the key's id, if the secret belongs to one.
     pub fn key_id(&self) -> Option<String> {
         self.entry.as_ref().map(|entry| entry.key_id().to_string())
     }
 
-    /// Its tenant.
+    /// Returns the key's tenant.
     pub fn tenant(&self) -> Option<&str> {
         self.entry.as_ref().map(|entry| entry.gate().slug().as_str())
     }
 
-    /// Its owner.
+    /// Returns the key's owner.
     pub fn subject(&self) -> Option<&str> {
         self.good().map(Entry::subject)
     }
 
-    /// Its name.
+    /// Returns the key's name.
     pub fn name(&self) -> Option<&str> {
         self.good().map(Entry::name)
     }
 
-    /// What it may be used for.
+    /// Returns the key's scopes.
     pub fn scopes(&self) -> impl Iterator<Item = &str> {
         self.good().map_or("", Entry::scopes).split_ascii_whitespace()
     }
 
-    /// Its claims, as JSON.
+    /// Returns the key's claims, as JSON.
     pub fn claims(&self) -> Option<&str> {
         self.good().and_then(Entry::claims)
     }
 
-    /// When it expires, in Unix ms.
+    /// Returns when the key expires, in Unix ms.
     pub fn expires_at(&self) -> Option<i64> {
         self.good().and_then(Entry::expires_at).map(|at| at.millis())
     }
 
-    /// How its limits stand, if uses of it are counted: fields for the answer to the end user, by name
+    /// Returns the state of the key's limits, if they are counted: header fields for the answer to the end user
     /// (draft-ietf-httpapi-ratelimit-headers; RFC 9110, section 10.2.3).
     pub fn headers(&self) -> impl Iterator<Item = (&'static str, String)> {
         let charged = self.charged.iter();
@@ -145,7 +145,7 @@ impl Verdict {
         })
     }
 
-    /// Every change up to this revision was taken into account; 0 where nothing is known of the key.
+    /// Returns the revision up to which every change was taken into account; 0 if nothing is known of the key.
     pub fn revision(&self) -> u64 {
         self.revision
     }

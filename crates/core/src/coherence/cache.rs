@@ -1,10 +1,10 @@
-//! A bounded memory of secrets that a change can never be overtaken in.
+//! A bounded memory of secrets in which no stored reading is older than an applied change.
 //!
-//! Rule R5, as it is kept here: a fill takes a [`Ticket`] *before* it reads the store. A change marks every open
-//! ticket of the digests it touches. A marked ticket's result is thrown away, and so is one that was read from a
-//! store older than what had been applied when the ticket was taken. Fills are never shared between requests, so
-//! nobody can join one that began before a change. Of two fills of one secret, the one that read earlier cannot replace
-//! what the other one found.
+//! Rule R5, as it is kept here: a fill takes a [`Ticket`] *before* it reads the store. A change marks every open ticket
+//! of the digests it touches. The result of a marked ticket is dropped, and so is one that was read from a store older
+//! than what had been applied when the ticket was taken. Fills are never shared between requests, so none can join one
+//! that began before a change. Of two fills of one secret, the one that read earlier cannot replace the result of the
+//! other.
 
 use super::rules::{Rule, keeps};
 use crate::key::Digest;
@@ -14,26 +14,26 @@ use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Something remembered under a digest.
+/// A value that is stored under a digest.
 pub trait Cached: Clone {
-    /// What it is found by.
+    /// Returns its digest.
     fn digest(&self) -> &Digest;
-    /// Where the rest of it lies, if that is elsewhere: known from what lies in the table, without going there.
+    /// Returns the address of the rest of it, if that is elsewhere, without reading there.
     fn place(&self) -> usize {
         0
     }
-    /// Marks it as used of late.
+    /// Marks it as recently used.
     fn touch(&self);
-    /// Takes the mark away; true if there was one.
+    /// Clears the mark; returns whether it was set.
     fn forget_touch(&self) -> bool;
 }
 
-/// Power of two, so that a digest's shard is a mask away. More shards than cores ever contend for.
+/// A power of two, so that a shard is found by masking the digest. More shards than cores ever contend for.
 const SHARDS: usize = 64;
-/// Most fills open at once in one shard; beyond it a miss is answered as unavailable.
+/// Most fills open at once in one shard. One more miss is answered as unavailable.
 const TICKETS_PER_SHARD_MAX: usize = 1_024;
 
-/// The memory. All methods are short and never wait for anything but each other.
+/// The memory. All methods are short and wait only for each other's shard locks.
 pub struct Cache<E> {
     shards: Vec<Mutex<Shard<E>>>,
     capacity_per_shard: usize,
@@ -41,7 +41,7 @@ pub struct Cache<E> {
     next_ticket: AtomicU64,
 }
 
-/// The hand of a clock goes round the buckets of the table to evict what was not used since it last came by.
+/// The clock hand goes round the buckets to evict what was not used since it last passed (second chance).
 struct Shard<E> {
     entries: HashTable<E>,
     hand: usize,
@@ -52,12 +52,12 @@ struct OpenTicket {
     id: u64,
     digest: Digest,
     is_overtaken: bool,
-    /// An older reading is not let in: what had been applied when the ticket was taken, or what another fill of the
+    /// An older reading is refused. It is what had been applied when the ticket was taken, or what another fill of the
     /// same secret has read since.
     floor: u64,
 }
 
-/// The right to put one fill's result into the cache. Take it before reading the store.
+/// The right to store the result of one fill. Take it before reading the store.
 #[must_use = "a ticket that is not handed back lets nothing in"]
 pub struct Ticket<'c, E> {
     cache: &'c Cache<E>,
@@ -65,17 +65,17 @@ pub struct Ticket<'c, E> {
     digest: Digest,
 }
 
-/// What became of a fill.
+/// The result of a fill.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Filled {
-    /// The reading is true and, if it found something, remembered.
+    /// The reading is current and, if it found something, remembered.
     Kept,
-    /// A change overtook the reading: look up again, and read again if need be.
+    /// A change overtook the reading: look up again, and read again if necessary.
     Overtaken,
 }
 
 impl<E: Cached> Cache<E> {
-    /// An empty memory for at most `capacity` entries (at least one per shard).
+    /// Creates an empty memory for at most `capacity` entries (at least one per shard).
     pub fn new(capacity: usize) -> Self {
         let shard = || Shard {
             entries: HashTable::new(),
@@ -90,21 +90,21 @@ impl<E: Cached> Cache<E> {
         }
     }
 
-    /// How many entries there may be at most.
+    /// Returns the most entries there may be.
     pub fn capacity(&self) -> usize {
         self.capacity_per_shard.saturating_mul(SHARDS)
     }
 
-    /// What is remembered under a digest.
+    /// Returns the entry of a digest.
     pub fn get(&self, digest: &Digest) -> Option<E> {
         let shard = self.shard(digest)?;
         let entry = shard.find(digest)?;
-        // What is only read comes first: nothing behind the count of a clone is read ahead of it.
+        // The read-only fields first: a clone's atomic count would stop the processor from reading ahead of it.
         entry.touch();
         Some(entry.clone())
     }
 
-    /// The same, for whoever only looks: it does not count as used.
+    /// Returns the entry of a digest without marking it as used.
     pub fn peek(&self, digest: &Digest) -> Option<E> {
         Some(self.shard(digest)?.find(digest)?.clone())
     }
@@ -129,8 +129,8 @@ impl<E: Cached> Cache<E> {
         })
     }
 
-    /// Takes over a committed change: forgets what it touched, and voids fills that read before it. Call after the
-    /// commit and before the change is answered.
+    /// Applies a committed change: forgets what it touched, and voids fills that read before it. Call after the commit
+    /// and before the change is answered.
     pub fn apply<'d>(&self, revision: u64, touched: impl IntoIterator<Item = &'d Digest>) {
         for digest in touched {
             if let Some(mut shard) = self.shard(digest) {
@@ -140,24 +140,25 @@ impl<E: Cached> Cache<E> {
                 }
             }
         }
+        // Last: a verdict that covers this revision must not use an entry that the change has touched.
         self.applied.fetch_max(revision, Ordering::Release);
     }
 
-    /// Begins a new session (rule R19): forgets everything, and takes `revision` for the floor of fills, also where it
-    /// is lower than before. The database may have lost what was applied, and fills above its end would be refused
-    /// until others had made as many changes as were lost.
+    /// Begins a session (rule R19): forgets everything, and takes `revision` as the floor of fills, also if it is lower
+    /// than before. The database may have lost what was applied, and fills would be refused until as many changes were
+    /// made as were lost.
     pub fn begin(&self, revision: u64) {
         match keeps(Rule::FloorOfTheSession) {
             true => self.applied.store(revision, Ordering::Release),
             false => drop(self.applied.fetch_max(revision, Ordering::Release)),
         }
-        // After the floor: a fill that began under the old one is voided.
+        // After the floor is set, so that a fill that began under the old one is voided.
         if keeps(Rule::EmptyAtRegistration) {
             self.flush();
         }
     }
 
-    /// Forgets everything and voids every open fill: for when it is not known what changed.
+    /// Forgets everything and voids every open fill, because it is unknown what changed.
     pub fn flush(&self) {
         for shard in &self.shards {
             let mut shard = unpoisoned(shard);
@@ -169,7 +170,7 @@ impl<E: Cached> Cache<E> {
         }
     }
 
-    /// Voids every open fill and keeps what is remembered.
+    /// Voids every open fill and keeps the entries.
     pub fn overtake_fills(&self) {
         for shard in &self.shards {
             for ticket in &mut unpoisoned(shard).tickets {
@@ -178,12 +179,12 @@ impl<E: Cached> Cache<E> {
         }
     }
 
-    /// The newest revision applied: a verdict from memory takes every change up to it into account.
+    /// Returns the newest applied revision, up to which a verdict from memory covers every change.
     pub fn applied(&self) -> u64 {
         self.applied.load(Ordering::Acquire)
     }
 
-    /// Entries remembered now.
+    /// Returns the number of entries.
     pub fn len(&self) -> usize {
         self.shards.iter().map(|shard| unpoisoned(shard).entries.len()).sum()
     }
@@ -194,22 +195,22 @@ impl<E: Cached> Cache<E> {
     }
 
     fn shard(&self, digest: &Digest) -> Option<MutexGuard<'_, Shard<E>>> {
-        // The table below takes the low bits of the same number, so the shard takes high ones.
+        // The table uses the low bits of the same number, so the shard uses high ones.
         let number = usize::try_from(digest.spread() >> 48).unwrap_or(0);
         self.shards.get(number % SHARDS).map(unpoisoned)
     }
 }
 
-/// A panic while a shard was locked cannot leave it half changed in a way that matters: at worst an entry is missing.
+/// A panic under a shard's lock leaves no wrong entry: at worst one is missing.
 fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<E: Cached> Shard<E> {
     fn find(&self, digest: &Digest) -> Option<&E> {
-        // The table looks at a byte for each bucket first and then into one bucket, two distant places, one after the
-        // other. Nearly always that is the bucket where the search begins or one of its neighbours: looking there without
-        // waiting for the bytes fetches both at once.
+        // The table reads the control bytes first and then a bucket: two distant places, one after the other. Nearly
+        // always the entry is in the home bucket or a neighbour, so touching that first fetches both cache lines at
+        // once.
         let home = usize::try_from(digest.spread()).unwrap_or(0) & self.entries.num_buckets().wrapping_sub(1);
         black_box(self.entries.get_bucket(home).map(E::place));
         self.entries.find(digest.spread(), |entry| entry.digest() == digest)
@@ -234,8 +235,8 @@ impl<E: Cached> Shard<E> {
         }
     }
 
-    /// Second chance: an entry used since the hand last came by is passed over once, so the second round finds one that
-    /// was not, or else takes whoever is next.
+    /// Second chance: an entry that was used since the hand last passed is skipped once, so the second round finds one
+    /// that was not, or evicts the next one.
     fn evict_one(&mut self) {
         let buckets = self.entries.num_buckets();
         for step in 0..buckets.saturating_mul(3) {
@@ -252,8 +253,8 @@ impl<E: Cached> Shard<E> {
 }
 
 impl<E: Cached> Ticket<'_, E> {
-    /// Hands the reading back. `store_revision` is the store's revision in the same reading; `found` is `None` if the
-    /// store knows no such digest, which is never remembered: strangers could fill the memory with nothing.
+    /// Stores the reading. `store_revision` is the store's revision in the same reading. `found` is `None` if the store
+    /// does not have the digest, which is never remembered: requests with unknown secrets could fill the memory.
     pub fn finish(self, store_revision: u64, found: Option<E>) -> Filled {
         let Some(mut shard) = self.cache.shard(&self.digest) else {
             return Filled::Overtaken;
@@ -264,7 +265,7 @@ impl<E: Cached> Ticket<'_, E> {
         if is_overtaken && keeps(Rule::OvertakenFillsVoid) {
             return Filled::Overtaken;
         }
-        // A fill that read before this one must not put back what it read when it comes later.
+        // An earlier reading of the same secret that ends later must not replace this one.
         let digest = self.digest;
         for open in shard.tickets.iter_mut().filter(|open| open.digest == digest) {
             open.floor = open.floor.max(store_revision);
@@ -277,7 +278,7 @@ impl<E: Cached> Ticket<'_, E> {
 }
 
 impl<E> Drop for Ticket<'_, E> {
-    /// Also when a request is given up half-way: no ticket stays open for ever.
+    /// Also if the request is cancelled: no ticket stays open.
     fn drop(&mut self) {
         let number = usize::try_from(self.digest.spread() >> 48).unwrap_or(0);
         if let Some(shard) = self.cache.shards.get(number % SHARDS) {

@@ -1,8 +1,8 @@
-//! A verifier that hangs on another one: the memory inside an application.
+//! A downstream verifier: the memory inside an application.
 //!
-//! It keeps the same rules as a node, with its parent in the place of the database: its lease counts from when it asked
-//! for it and lasts no longer than what is left of the parent's; what the parent says to forget is forgotten before it
-//! is acknowledged; a fill that such an order overtakes is thrown away. Whoever runs it brings messages and clocks.
+//! It keeps the same rules as a node, with its node (`parent` in names) in the place of the database: its lease counts
+//! from when it sent its request and lasts no longer than what is left of the node's; what an order names is
+//! forgotten before it is acknowledged; a fill that an order overtakes is void. The caller brings messages and clocks.
 
 use super::lease::{Deadline, Lease, Moment};
 use super::nursery::Forget;
@@ -17,10 +17,10 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A parent's clock may run so much faster than the child's: a tenth.
+/// The node's clock may run this much faster than the verifier's: a tenth.
 const SLACK_PART: u64 = 10;
 
-/// The memory of one child.
+/// The memory of one downstream verifier.
 #[derive(Debug)]
 pub struct Child {
     keys: Cache<Entry>,
@@ -30,16 +30,16 @@ pub struct Child {
     clock: ParentClock,
 }
 
-/// What the parent's clock says, at least (expiry is judged by it: early by a little, never late).
+/// An upper bound of the node's clock. Expiry is decided by it: a little early, never late.
 #[derive(Debug, Default)]
 struct ParentClock {
-    /// Unix ms as the parent said.
+    /// The node's time in Unix ms, from the last grant.
     said: AtomicI64,
-    /// In ms of the own boot clock: when it was asked.
+    /// When that was requested, in ms of this process's boot clock.
     asked: AtomicU64,
 }
 
-/// What a look-up found, before the clock has been read.
+/// What a look-up found, before the clock is read (rule R4).
 #[derive(Debug)]
 pub struct Looked {
     deadline: Deadline,
@@ -47,21 +47,21 @@ pub struct Looked {
     entry: Option<Entry>,
 }
 
-/// What a parent grants.
+/// What a node grants.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Grant {
-    /// When the child asked for it, by its own clock: from here it counts.
+    /// When the verifier sent its request, by its own clock. The lease counts from here.
     pub asked: Moment,
     /// How long it lasts, in milliseconds.
     pub length_ms: u64,
-    /// The parent's time.
+    /// The node's time.
     pub now: Timestamp,
-    /// Every change up to this revision was told before.
+    /// Orders for every change up to this revision were sent before.
     pub revision: u64,
 }
 
 impl Child {
-    /// An empty memory for at most `capacity` secrets, without a lease.
+    /// Creates an empty memory for at most `capacity` secrets, without a lease.
     pub fn new(capacity: usize) -> Self {
         Self {
             keys: Cache::new(capacity),
@@ -72,7 +72,7 @@ impl Child {
         }
     }
 
-    /// Rule R4, its first half: the deadline, then the memory.
+    /// The first half of rule R4: the deadline, then the memory.
     pub fn look_up(&self, digest: &Digest) -> Looked {
         Looked {
             deadline: self.lease.deadline(),
@@ -81,32 +81,34 @@ impl Child {
         }
     }
 
-    /// Its second half: the clock against the deadline that was loaded first. What may be answered, and every change up
-    /// to which revision it takes into account.
+    /// The second half: compares the clock with the deadline that was loaded first. Returns the entry to answer from,
+    /// and the revision up to which it covers every change.
     pub fn settle(&self, looked: Looked, now: Moment) -> Option<(Entry, u64)> {
         let entry = looked.entry?;
         self.covers(looked.deadline, now).then_some((entry, looked.revision))
     }
 
-    /// The end of the lease as it is now; to be loaded before something is asked for.
+    /// Returns the present end of the lease. Load it before a request to the node is sent.
     pub fn deadline(&self) -> Deadline {
         self.lease.deadline()
     }
 
-    /// Whether what was asked for after the deadline was loaded may be answered.
+    /// Whether the answer to a request that was sent after the deadline was loaded may be used.
     pub fn covers(&self, deadline: Deadline, now: Moment) -> bool {
         deadline.covers(now) || !keeps(Rule::NoLeaseNoAnswer)
     }
 
-    /// Takes a ticket for asking the parent; `None` if too many questions are open.
+    /// Takes a ticket for a fill from the node; `None` if too many are open.
     pub fn begin_fill(&self, digest: Digest) -> Option<Ticket<'_, Entry>> {
         self.keys.begin_fill(digest)
     }
 
-    /// Takes over a grant. Everything that the parent said before it must have been carried out.
+    /// Applies a grant. Every order that came before it must have been carried out.
     pub fn granted(&self, grant: &Grant) {
         self.keys.apply(grant.revision, []);
         self.applied.fetch_max(grant.revision, Ordering::AcqRel);
+        // Stored in this order and loaded in the opposite one, so that a reader in between gets a later time, not an
+        // earlier one.
         self.clock.said.store(grant.now.millis(), Ordering::Release);
         self.clock.asked.store(grant.asked.boot / 1_000_000, Ordering::Release);
         if grant.length_ms > 0 {
@@ -114,7 +116,7 @@ impl Child {
         }
     }
 
-    /// Carries out an order, and gives the entries that it took away. Acknowledge it afterwards.
+    /// Carries out an order, and returns the entries that it removed. Acknowledge it afterwards.
     pub fn forget(&self, revision: u64, what: &Forget) -> Vec<Entry> {
         match what {
             Forget::Secrets(digests) => {
@@ -134,10 +136,10 @@ impl Child {
         }
     }
 
-    /// Entries share their tenant's gate, so that one word makes all of them void; and an answer that is on its way may
-    /// be about this tenant too.
+    /// Entries share their tenant's gate, so making it void voids all of them. Open fills are voided too: their answers
+    /// may be about this tenant.
     fn forget_tenant(&self, tenant: &Slug) {
-        // The fills first: one that ends in between would bring what was known before under a gate that is new.
+        // The fills first: one that ends in between would store an old answer under a new gate.
         self.keys.overtake_fills();
         let mut gates = self.gates();
         gates.retain(|(slug, ..), gate| {
@@ -149,19 +151,19 @@ impl Child {
         });
     }
 
-    /// Before a new connection: nothing of the old one may be answered any more, because nobody would say when it ends.
+    /// Call before a new connection. Nothing from the old one may be used any more, because no order would reach it.
     pub fn begin_anew(&self) {
         self.lease.drop_now();
         if keeps(Rule::EmptyAtRegistration) {
             self.forget(0, &Forget::Everything);
         }
-        // The next node may be at an earlier revision than the last one was (rule R19).
+        // The next node may have applied less than the last one (rule R19).
         self.keys.begin(0);
         self.applied.store(0, Ordering::Release);
     }
 
-    /// The gate of what the parent told of a secret's tenant. It never changes: when the tenant does, its secrets
-    /// are forgotten.
+    /// Returns the gate for the tenant state in an answer of the node. It never changes: when the tenant does, its
+    /// secrets are forgotten.
     pub fn gate(&self, slug: Slug, reveal: Reveal, is_blocked: bool) -> Arc<Gate> {
         let status = if is_blocked { Status::Suspended } else { Status::Active };
         let mut gates = self.gates();
@@ -170,7 +172,7 @@ impl Child {
         Arc::clone(gate.or_insert_with_key(|(slug, ..)| Arc::new(Gate::new(slug.clone(), status, reveal))))
     }
 
-    /// The parent's time now, or a little later.
+    /// Returns the node's time now, or a little later.
     pub fn time(&self, now: Moment) -> Timestamp {
         let elapsed = (now.boot / 1_000_000).saturating_sub(self.clock.asked.load(Ordering::Acquire));
         let elapsed = elapsed.saturating_add(elapsed / SLACK_PART);
@@ -178,12 +180,12 @@ impl Child {
         Timestamp::from_millis(self.clock.said.load(Ordering::Acquire).saturating_add(elapsed))
     }
 
-    /// What is remembered of a secret, for whoever only looks.
+    /// Returns the entry of a secret without marking it as used.
     pub fn peek(&self, digest: &Digest) -> Option<Entry> {
         self.keys.peek(digest).filter(|entry| !entry.gate().is_void())
     }
 
-    /// Secrets remembered now.
+    /// Returns the number of secrets remembered now.
     pub fn len(&self) -> usize {
         self.keys.len()
     }
@@ -236,7 +238,7 @@ mod tests {
         }
     }
 
-    /// A child that remembers one secret under a lease from 100 to 1 100 ms.
+    /// A verifier that remembers one secret under a lease from 100 to 1 100 ms.
     fn filled() -> (Child, Digest) {
         let child = Child::new(64);
         let digest = Digest::of(b"x");

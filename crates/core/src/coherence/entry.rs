@@ -1,4 +1,4 @@
-//! One secret as a verifier remembers it: a single small allocation, because there may be millions.
+//! One secret in a verifier's memory: a single small allocation, because there may be millions.
 
 use super::{Cached, Gate};
 use crate::id::KeyId;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, Ordering};
 use triomphe::ThinArc;
 
-/// What a fill found out about a secret.
+/// What a fill found about a secret.
 #[derive(Debug)]
 pub struct NewEntry<'a> {
     /// The secret's digest.
@@ -19,9 +19,9 @@ pub struct NewEntry<'a> {
     pub key_id: KeyId,
     /// The key's tenant.
     pub gate: Arc<Gate>,
-    /// How the secret stands to its key.
+    /// The state of the secret within its key.
     pub secret: SecretStanding,
-    /// How the key stands.
+    /// The state of the key.
     pub key: KeyStanding,
     /// When the key expires.
     pub expires_at: Option<Timestamp>,
@@ -33,15 +33,15 @@ pub struct NewEntry<'a> {
     pub scopes: &'a str,
     /// The key's claims as JSON.
     pub claims: Option<&'a str>,
-    /// What limits the key, joined by spaces.
+    /// The key's limits, joined by spaces.
     pub limits: &'a str,
     /// Whether it is known that the secret was presented before.
     pub is_presented: bool,
 }
 
-/// Fixed part of an entry. In the same allocation follow how long its subject and its name are, two bytes each (here they
-/// would take eight, for the sake of alignment), the times that it has, eight bytes each, and its texts: subject, name,
-/// scopes, claims; and where the key has limits, these and how long they are.
+/// The fixed part of an entry. In the same allocation follow the lengths of its subject and its name, two bytes each
+/// (here they would take eight, because of alignment), the times that it has, eight bytes each, and its texts: subject,
+/// name, scopes, claims; and for a key with limits, these and their length.
 struct Head {
     digest: Digest,
     key_id: KeyId,
@@ -55,7 +55,7 @@ struct Head {
     marks: AtomicU8,
 }
 
-/// What never changes about an entry, in a byte: two bits for the secret, two for the key, and which parts it has.
+/// The fixed properties of an entry in a byte: two bits for the secret, two for the key, and which parts it has.
 #[derive(Clone, Copy)]
 struct Tags(u8);
 
@@ -71,45 +71,44 @@ impl Tags {
     const RETIRES: u8 = 1 << 5;
     const FINALIZES: u8 = 1 << 6;
     const CLAIMS: u8 = 1 << 7;
-    /// In the order in which they lie in the allocation.
+    /// In the order of the allocation.
     const TIMES: [u8; 3] = [Self::EXPIRES, Self::RETIRES, Self::FINALIZES];
 
     fn has(self, tag: u8) -> bool {
         self.0 & tag != 0
     }
 
-    /// How many times come before the texts, or before one of them.
+    /// Returns how many times come before the texts, or before one of them.
     fn times_before(self, tag: u8) -> usize {
         let before = Self::TIMES.iter().take_while(|known| **known != tag);
         before.filter(|known| self.has(**known)).count()
     }
 }
 
-/// What changes about an entry while it is remembered.
+/// The properties of an entry that change while it is remembered.
 struct Marks;
 
 impl Marks {
-    /// Used since the hand of the clock last came by.
+    /// Used since the clock hand last passed.
     const RECENT: u8 = 1;
     /// Waits for its uses to be written.
     const QUEUED: u8 = 2;
-    /// Its last use is not handed on yet.
+    /// Its last use is not taken yet.
     const USED: u8 = 4;
-    /// It is known that the secret was presented once.
+    /// The secret is known to have been presented.
     const PRESENTED: u8 = 8;
     /// The key has limits. Never changes: the tags have no room for it.
     const LIMITED: u8 = 16;
 }
 
-/// What is to be done with an entry after a use was noted.
+/// What to do with an entry after a use was noted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Noted {
     /// Nothing.
     Nothing,
-    /// It is to be queued.
+    /// Queue it.
     Queue,
-    /// It is to be queued ahead of others: the secret was never presented before, and whether it was decides about
-    /// retries.
+    /// Queue it ahead of others: the secret was not presented before, which decides about retries.
     QueueFirst,
 }
 
@@ -119,7 +118,7 @@ const TIME_BYTES: usize = size_of::<i64>();
 /// Bytes of the length of the limits, which end the allocation where there are any.
 const LIMITS_LENGTH_BYTES: usize = size_of::<u16>();
 
-/// One remembered secret. Cloning is cheap: it shares the allocation.
+/// A remembered secret. Cloning is cheap: it shares the allocation.
 #[derive(Clone)]
 pub struct Entry(ThinArc<Head, u8>);
 
@@ -181,7 +180,7 @@ impl Entry {
         &self.0.header.header
     }
 
-    /// One of the times, if the entry has it.
+    /// Returns one of the times, if the entry has it.
     fn time(&self, tag: u8) -> Option<Timestamp> {
         let tags = self.head().tags;
         if !tags.has(tag) {
@@ -194,7 +193,7 @@ impl Entry {
         Some(Timestamp::from_millis(i64::from_le_bytes(*bytes.first_chunk()?)))
     }
 
-    /// A part of the texts.
+    /// Returns a part of the texts.
     fn text(&self, skip: usize, take: usize) -> &str {
         std::str::from_utf8(self.bytes(skip, take)).unwrap_or("")
     }
@@ -204,12 +203,12 @@ impl Entry {
         self.0.slice.get(start..start + take).unwrap_or_default()
     }
 
-    /// Where the texts begin.
+    /// Returns the offset of the texts.
     fn texts_at(&self) -> usize {
         LENGTHS_BYTES + self.head().tags.times_before(0) * TIME_BYTES
     }
 
-    /// How long subject and name are.
+    /// Returns the lengths of subject and name.
     fn lengths(&self) -> [usize; 2] {
         let (lengths, _) = self.0.slice.as_chunks::<2>();
         let length = |place| {
@@ -220,29 +219,29 @@ impl Entry {
         [length(0), length(1)]
     }
 
-    /// The key's id.
+    /// Returns the key's id.
     pub fn key_id(&self) -> KeyId {
         self.head().key_id
     }
 
-    /// The key's tenant.
+    /// Returns the gate of the key's tenant.
     pub fn gate(&self) -> &Gate {
         &self.head().gate
     }
 
-    /// The key's owner.
+    /// Returns the key's owner.
     pub fn subject(&self) -> &str {
         let [subject, _] = self.lengths();
         self.text(0, subject)
     }
 
-    /// The key's name.
+    /// Returns the key's name.
     pub fn name(&self) -> &str {
         let [subject, name] = self.lengths();
         self.text(subject, name)
     }
 
-    /// The key's scopes, joined by spaces.
+    /// Returns the key's scopes, joined by spaces.
     pub fn scopes(&self) -> &str {
         std::str::from_utf8(self.scopes_bytes()).unwrap_or("")
     }
@@ -252,7 +251,7 @@ impl Entry {
         self.bytes(subject + name, usize::from(self.head().scopes_bytes))
     }
 
-    /// The key's claims as JSON.
+    /// Returns the key's claims as JSON.
     pub fn claims(&self) -> Option<&str> {
         let head = self.head();
         let [subject, name] = self.lengths();
@@ -262,7 +261,7 @@ impl Entry {
         head.tags.has(Tags::CLAIMS).then(|| self.text(before, take))
     }
 
-    /// What limits the key, joined by spaces; mostly nothing, and then nothing is read.
+    /// Returns the key's limits, joined by spaces. Most keys have none, and then the texts are not read.
     pub fn limits(&self) -> &str {
         let Some(take) = self.limits_bytes() else {
             return "";
@@ -272,7 +271,7 @@ impl Entry {
         bytes.and_then(|bytes| str::from_utf8(bytes).ok()).unwrap_or_default()
     }
 
-    /// How long they are, if there are any.
+    /// Returns the length of the limits, if there are any.
     fn limits_bytes(&self) -> Option<usize> {
         if self.head().marks.load(Ordering::Relaxed) & Marks::LIMITED == 0 {
             return None;
@@ -281,12 +280,12 @@ impl Entry {
         Some(usize::from(u16::from_le_bytes(*bytes)))
     }
 
-    /// When the key expires.
+    /// Returns when the key expires.
     pub fn expires_at(&self) -> Option<Timestamp> {
         self.time(Tags::EXPIRES)
     }
 
-    /// What a verdict is judged on.
+    /// Returns what a verdict is decided by.
     pub fn facts(&self) -> Facts<'_> {
         let head = self.head();
         Facts {
@@ -311,13 +310,13 @@ impl Entry {
         }
     }
 
-    /// Whether the secret is one that a rotation has replaced and that is still good.
+    /// Whether the secret was replaced by a rotation and is still accepted.
     pub fn is_retiring(&self) -> bool {
         self.head().tags.0 & Tags::SECRET == Tags::RETIRING
     }
 }
 
-/// What using it leaves behind. An entry is to be queued once until [`Entry::take_uses`].
+/// The uses of an entry. It is queued once until [`Entry::take_uses`].
 impl Entry {
     /// Notes a use at `now`. The time is kept once per `grain_ms`, so that a hot key costs nothing.
     #[must_use = "the entry may have to be queued"]
@@ -336,7 +335,7 @@ impl Entry {
         }
     }
 
-    /// Notes that the secret was presented in a call that was refused; true if that was not known yet.
+    /// Notes that the secret was presented in a refused call; true if that was not known yet.
     pub fn note_presented(&self) -> bool {
         self.mark(Marks::PRESENTED)
     }
@@ -351,14 +350,14 @@ impl Entry {
         }
     }
 
-    /// There was no room in the queue: the next use tries again.
+    /// The queue was full: the next use tries again.
     pub fn not_queued(&self) {
         self.head().marks.fetch_and(!Marks::QUEUED, Ordering::AcqRel);
     }
 
-    /// Takes what was counted, and the last use if it was not taken before.
+    /// Takes the counted uses, and the last use if it was not taken before.
     pub fn take_uses(&self) -> (u32, Option<Timestamp>) {
-        // The marks go first: what is noted from here on queues the entry again.
+        // The marks first: a use that is noted from here on queues the entry again.
         let before = self
             .head()
             .marks
@@ -367,13 +366,13 @@ impl Entry {
         (self.head().uses.swap(0, Ordering::AcqRel), used_at)
     }
 
-    /// When it was used last, as far as is known here.
+    /// Returns when it was last used, if that is known here.
     pub fn last_use(&self) -> Option<Timestamp> {
         let at = self.head().used_at.load(Ordering::Relaxed);
         (at != 0).then(|| Timestamp::from_millis(at))
     }
 
-    /// Sets a mark; true if it was not set. Written only when it changes: a cache line that many only read stays cheap.
+    /// Sets a mark; true if it was not set. Writes only on a change, so that readers share the cache line.
     fn mark(&self, mark: u8) -> bool {
         let marks = &self.head().marks;
         marks.load(Ordering::Relaxed) & mark == 0 && marks.fetch_or(mark, Ordering::AcqRel) & mark == 0

@@ -1,4 +1,4 @@
-//! What every key of a tenant has in common, kept once and read on every verdict.
+//! The state that all keys of a tenant share, stored once and read on every verdict.
 
 use crate::policy::Reveal;
 use crate::text::{Slug, Subject};
@@ -11,21 +11,21 @@ use std::sync::{PoisonError, RwLock};
 #[derive(Debug)]
 pub struct Gate {
     slug: Slug,
-    /// What is known of the tenant is as new as this revision.
+    /// The revision that the state is as of.
     revision: AtomicU64,
-    /// Whether what is known may be old: entries that share this gate are then read anew.
+    /// Whether the state may be old: entries that share this gate are then read again.
     is_void: AtomicBool,
     is_closed: AtomicBool,
     is_removed: AtomicBool,
     reveals: AtomicBool,
-    /// As many as are in `blocked`: nearly always none, and then nobody looks there.
+    /// The size of `blocked`: nearly always 0, and then the lock is not taken.
     blocked_count: AtomicUsize,
     /// Owners whose keys are all blocked.
     blocked: RwLock<HashSet<Box<str>>>,
 }
 
 impl Gate {
-    /// The gate of a tenant.
+    /// Creates the gate of a tenant.
     pub fn new(slug: Slug, status: Status, reveal: Reveal) -> Self {
         let gate = Self {
             slug,
@@ -41,14 +41,14 @@ impl Gate {
         gate
     }
 
-    /// Takes over a change of the tenant.
+    /// Applies a change of the tenant.
     pub fn set(&self, status: Status, reveal: Reveal) {
         self.is_closed.store(status != Status::Active, Ordering::Release);
         self.is_removed.store(status == Status::Removed, Ordering::Release);
         self.reveals.store(reveal == Reveal::OwnerSafe, Ordering::Release);
     }
 
-    /// Blocks all keys of an owner, or lets them be judged again.
+    /// Blocks or unblocks all keys of an owner.
     pub fn block(&self, owner: &Subject, is_blocked: bool) {
         let mut blocked = self.blocked.write().unwrap_or_else(PoisonError::into_inner);
         if is_blocked {
@@ -59,32 +59,32 @@ impl Gate {
         self.blocked_count.store(blocked.len(), Ordering::Release);
     }
 
-    /// What is known of the tenant is as new as this revision.
+    /// Returns the revision that the state is as of.
     pub fn revision(&self) -> u64 {
         self.revision.load(Ordering::Acquire)
     }
 
-    /// Notes how new it is; never older than before.
+    /// Raises the revision; never lowers it.
     pub fn note_revision(&self, revision: u64) {
         self.revision.fetch_max(revision, Ordering::AcqRel);
     }
 
-    /// Makes every entry that shares this gate one that must be read anew.
+    /// Voids the gate: entries that share it must be read again.
     pub fn make_void(&self) {
         self.is_void.store(true, Ordering::Release);
     }
 
-    /// Whether what is known here may be old.
+    /// Whether the state may be old.
     pub fn is_void(&self) -> bool {
         self.is_void.load(Ordering::Acquire)
     }
 
-    /// The tenant.
+    /// Returns the tenant.
     pub fn slug(&self) -> &Slug {
         &self.slug
     }
 
-    /// Whether the tenant is gone for those who manage.
+    /// Whether the tenant is removed.
     pub fn is_removed(&self) -> bool {
         self.is_removed.load(Ordering::Acquire)
     }
@@ -94,7 +94,7 @@ impl Gate {
         !self.is_closed.load(Ordering::Acquire)
     }
 
-    /// Whether the keys of an owner are blocked: the owner's, or all of the tenant.
+    /// Whether an owner's keys are blocked: that owner's, or all of the tenant.
     pub fn blocks<'o>(&self, owner: impl FnOnce() -> &'o str) -> bool {
         let is_owner_blocked = || {
             let blocked = self.blocked.read().unwrap_or_else(PoisonError::into_inner);
@@ -103,7 +103,7 @@ impl Gate {
         self.is_closed.load(Ordering::Acquire) || (self.blocked_count.load(Ordering::Acquire) > 0 && is_owner_blocked())
     }
 
-    /// What denials of the tenant's keys tell.
+    /// Returns what denials of the tenant's keys reveal.
     pub fn reveal(&self) -> Reveal {
         if self.reveals.load(Ordering::Acquire) {
             Reveal::OwnerSafe

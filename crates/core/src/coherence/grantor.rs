@@ -1,4 +1,4 @@
-//! The one who waits: when a change is effective everywhere (rules R7 to R9).
+//! The commit waiter: when a change is effective everywhere (rules R7 to R9).
 
 use super::holder::SessionId;
 use super::holding::{Awaited, Holding};
@@ -6,30 +6,29 @@ use super::lease::{Moment, wait_ms};
 use super::rules::{Rule, keeps};
 use std::collections::HashMap;
 
-/// A verifier as the database knows it.
+/// A node as its row in the database has it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Seen {
     /// Its session.
     pub session: SessionId,
-    /// It has applied everything up to here.
+    /// It has applied every change up to here.
     pub acked: u64,
-    /// How often it has polled. The newest polls may be lost in a crash of the database.
+    /// How often it has polled. A crash of the database may lose the newest polls.
     pub renewals: u64,
-    /// Of that, what its children may not have.
+    /// The changes up to `acked` that its downstream verifiers may not have.
     pub holding: Holding,
     /// How often it has renewed its lease, durably.
     pub leases: u64,
 }
 
-/// What the database was at a reading, so that nothing is concluded from two readings of different ones (rule R18).
+/// The state of the database at a reading, so that readings of different databases are not compared (rule R18).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Era {
-    /// Which line of history and which tables: another one after a failover, or after a copy was put in their place.
+    /// The timeline and the tables: different after a failover, or after a copy was put in their place.
     pub line: u64,
-    /// Which start of the server.
+    /// The start of the database server.
     pub start: u64,
-    /// How far it had written its log to disk. What was written is never taken back by a crash: a database that is less
-    /// far than before is an older copy.
+    /// How far its log was written to disk. A crash never loses what was written, so a lower position is an older copy.
     pub written: u64,
     /// Whether a standby had every commit too, so that a failover loses no registration.
     pub is_replicated: bool,
@@ -38,53 +37,53 @@ pub struct Era {
 /// One reading of all live sessions.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Reading {
-    /// When it was begun: rule R7 takes only readings that began after the commit.
+    /// When it was begun. Rule R7 uses only readings that began after the commit.
     pub began: Moment,
-    /// When its answer was there: what it says was so at some time between.
+    /// When its answer was received. The content was true at some time between the two.
     pub answered: Moment,
     /// The live sessions.
     pub sessions: Vec<Seen>,
-    /// Of which database.
+    /// The database that was read.
     pub era: Era,
 }
 
 /// A change that is committed and not yet known to be effective everywhere.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Pending {
-    /// What it wrote.
+    /// What was changed.
     pub change: Awaited,
-    /// When the commit was answered, by the clock of whoever waits.
+    /// When the commit was answered, by the waiter's clock.
     pub committed: Moment,
 }
 
-/// The session of whoever waits, as it is now and not as its last poll said.
+/// The waiter's own session, in its present state and not as its last poll reported it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Own {
     /// Its session.
     pub session: SessionId,
     /// The revision up to which it has applied everything.
     pub applied: u64,
-    /// Whether one of its children may not have the change.
+    /// Whether one of its downstream verifiers may not have the change.
     pub is_held: bool,
 }
 
-/// How a change came to be effective.
+/// How a change became effective.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reached {
-    /// Every live verifier has said that it applied it.
+    /// Every live session has acknowledged it.
     Acknowledged {
         /// How many.
         verifiers: u32,
     },
-    /// Some did not answer; the lease of every one of them is over.
+    /// Some did not acknowledge, and the lease of each of them is over.
     Outwaited {
-        /// How many have said so.
+        /// How many have acknowledged.
         verifiers: u32,
     },
 }
 
 impl Reached {
-    /// Verifiers that said that they applied it.
+    /// Returns the number of sessions that acknowledged the change.
     pub fn verifiers(self) -> u32 {
         match self {
             Self::Acknowledged { verifiers } | Self::Outwaited { verifiers } => verifiers,
@@ -92,14 +91,14 @@ impl Reached {
     }
 }
 
-/// Watches sessions for one process.
+/// The commit waiter's state: what it has seen of all sessions.
 #[derive(Debug)]
 pub struct Grantor {
     wait_ms: u64,
     sights: HashMap<SessionId, Sight>,
-    /// The newest reading's database, and when its answer was there.
+    /// The database of the newest reading, and when that was answered.
     era: Option<(Era, Moment)>,
-    /// Since when registrations may be missing: their sessions hold leases, and nobody sees them.
+    /// Since when registrations may be missing: such sessions have leases, and no reading shows them.
     unsettled: Option<Moment>,
 }
 
@@ -107,12 +106,12 @@ pub struct Grantor {
 struct Sight {
     renewals: u64,
     leases: u64,
-    /// The count was seen at this time at the latest, and has not moved since.
+    /// The counts were seen at this time at the latest, and have not moved since.
     since: Moment,
 }
 
 impl Grantor {
-    /// A watcher for leases of a length.
+    /// Creates a waiter for leases of this length.
     pub fn new(lease_ms: u64) -> Self {
         Self {
             wait_ms: wait_ms(lease_ms),
@@ -127,13 +126,13 @@ impl Grantor {
         self.unsettled = Some(now);
     }
 
-    /// How long it waits at most, in milliseconds.
+    /// Returns the longest wait, in milliseconds.
     pub fn wait_ms(&self) -> u64 {
         self.wait_ms
     }
 
-    /// Rule R7: whether a change is effective. `own` is the session of whoever asks, as it is now: that its memory has
-    /// heard of this one change is not enough, because a change of another node that came before may not be in it yet.
+    /// Rule R7: returns how a change is effective, or `None`. `own` is the waiter's session in its present state. That
+    /// its memory has applied this one change is not enough: an earlier change of another node may be missing.
     pub fn reached(&self, pending: &Pending, own: Option<&Own>, reading: &Reading, now: Moment) -> Option<Reached> {
         let newest = pending.change.newest();
         let has = |seen: &&Seen| match own.filter(|own| own.session == seen.session) {
@@ -154,20 +153,20 @@ impl Grantor {
             .then_some(Reached::Outwaited { verifiers })
     }
 
-    /// Rule R7 (b): whether every lease that was held at the commit is over.
+    /// Rule R7 (b): whether every lease that existed at the commit is over.
     pub fn is_outwaited(&self, pending: &Pending, now: Moment) -> bool {
         now.surely_ms_since(pending.committed) >= self.wait_ms
     }
 
-    /// Rule R18: what was seen in another database says nothing of this one. After a failover or in an older copy
-    /// registrations may be missing too.
+    /// Rule R18: observations of another database are dropped. After a failover or in an older copy, registrations may
+    /// be missing too.
     ///
-    /// Whether it is such a one: commits may be lost, and those who know of them need time to tell it.
+    /// Returns whether it is such a one: commits may be lost, and nodes that have them need time to write them again.
     pub fn may_have_lost(&mut self, era: Era, began: Moment, answered: Moment) -> bool {
         let Some((before, last)) = self.era.replace((era, answered)) else {
             return false;
         };
-        // Readings overlap: of one that began before the last was answered it is not known which is the later state.
+        // Readings overlap: if one began before the last was answered, their order is unknown.
         if !began.is_surely_at_or_after(last) && era.line == before.line {
             self.era = Some((before, last));
             return false;
@@ -184,10 +183,10 @@ impl Grantor {
         may_have_lost
     }
 
-    /// Rule R9: the sessions of a reading that have not moved for W, as they stopped.
+    /// Rule R9: returns the sessions of a reading that have not moved for W, with the counts at which they stopped.
     ///
-    /// A session moves when either count does. That of the leases cannot be taken back by a crash, so a session that has
-    /// not moved has not renewed; that of the polls also moves for nodes of a version that does not count leases.
+    /// A session moves when either count does. A crash cannot take back the count of leases, so a session that has not
+    /// moved has not renewed. The count of polls also moves for nodes of a version that does not count leases.
     pub fn to_bury(&mut self, reading: &Reading) -> Vec<Seen> {
         let wait = if keeps(Rule::BuryLate) { self.wait_ms } else { 0 };
         self.may_have_lost(reading.era, reading.began, reading.answered);
@@ -289,8 +288,8 @@ mod tests {
         );
     }
 
-    /// Found by the simulator: a key was disabled by a node that had not heard yet that its secret was rotated elsewhere,
-    /// and which therefore went on accepting the old one.
+    /// Found by the simulator: a node disabled a key before it had applied that the key was rotated on another node,
+    /// and kept accepting the old secret.
     #[test]
     fn whoever_asks_must_have_applied_everything_before_it_too() {
         let grantor = Grantor::new(2_000);
@@ -355,7 +354,8 @@ mod tests {
         );
     }
 
-    /// Found by the simulator: whoever stops between looking at the clock and asking takes a fresh count for an old one.
+    /// Found by the simulator: a process that pauses between reading the clock and sending takes a new count for an old
+    /// one.
     #[test]
     fn a_reading_that_was_held_up_does_not_make_a_living_session_look_dead() {
         let mut grantor = Grantor::new(2_000);
@@ -387,7 +387,7 @@ mod tests {
         is_replicated: false,
     };
 
-    /// A crash takes the count of the polls back to one that was seen before; that of the leases stays.
+    /// A crash takes the count of polls back to an earlier one; the count of leases stays.
     #[test]
     fn a_session_whose_count_came_back_after_a_crash_is_not_buried() {
         let mut grantor = Grantor::new(2_000);
@@ -416,7 +416,7 @@ mod tests {
         }
     }
 
-    /// A node whose registration was lost answers to the end of its lease, and no reading shows it.
+    /// A node whose registration was lost answers until its lease ends, and no reading shows it.
     #[test]
     fn where_registrations_may_be_lost_only_the_full_wait_counts() {
         let all = vec![seen(0, 7, 1)];
@@ -443,7 +443,7 @@ mod tests {
         }
     }
 
-    /// Readings overlap, and one that was asked for earlier may come later.
+    /// Readings overlap, and an earlier request may be answered later.
     #[test]
     fn a_reading_that_comes_late_is_no_older_copy() {
         let mut grantor = Grantor::new(2_000);

@@ -1,57 +1,58 @@
-//! The one who holds a lease: what to do with the answer of each poll (rules R1 to R3, R10).
+//! The holder of a lease: what the answer of each poll means (rules R1 to R3, R10).
 
 use super::lease::{Lease, Moment};
 use super::rules::{Rule, keeps};
 use crate::audit::ChainHash;
 
-/// Names one start of one verifier. Random; never used again.
+/// The id of one start of one node. Random; never used again.
 pub type SessionId = [u8; 16];
 
-/// Farther behind than this, a verifier forgets everything instead of catching up change by change.
+/// With more revisions to catch up, a node forgets everything and registers again.
 pub const LAG_MAX: u64 = 10_000;
 
-/// What a poll asks.
+/// The content of a poll.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Poll {
-    /// In whose name.
+    /// The node's session.
     pub session: SessionId,
-    /// Everything up to here was applied, which is thereby acknowledged.
+    /// Everything up to here was applied; the poll acknowledges it.
     pub applied: u64,
     /// The newest revision that the database was known to have when the poll was sent: `applied`, or a later commit of
-    /// this node's own.
+    /// this node.
     pub known: u64,
-    /// When it was sent: from here the lease counts.
+    /// When it was sent. The lease counts from here.
     pub sent: Moment,
-    /// Whether it renews the lease, durably, and does not only acknowledge (rule R18).
+    /// Whether it renews the lease, durably, or only acknowledges (rule R18).
     pub is_renewal: bool,
 }
 
-/// What the database said to a poll, as far as it decides anything.
+/// The parts of a poll's answer that decisions depend on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Answer {
-    /// Whether the session was renewed: it was there, and not marked dead.
+    /// Whether the session was renewed: it exists and is not marked dead.
     pub is_renewed: bool,
     /// Whether a replica answered.
     pub is_replica: bool,
     /// The newest revision.
     pub head: u64,
-    /// The chain at the revision that was asked for; `None` if that entry is not there.
+    /// The chain at `applied`; `None` if the log has no such entry.
     pub chain: Option<ChainHash>,
-    /// The newest revision among the changes that came along, with its chain; `None` if none came.
+    /// The newest revision among the changes in the answer, with its chain; `None` without changes.
     pub last: Option<(u64, ChainHash)>,
 }
 
-/// What must be done now.
+/// What to do with an answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Next {
-    /// Apply what came along, then [`Holder::applied`].
+    /// Apply the changes, then call [`Holder::applied`].
     Apply,
-    /// This session is over, or so far behind that catching up takes longer than beginning again: forget everything, give up the lease and register anew.
+    /// The session is over, or so far behind that registering again is faster: forget everything, give up the lease and
+    /// register.
     Register,
-    /// Whoever answered may not: try again elsewhere. The lease runs on as it is.
+    /// The server that answered is a replica. Connect to another one; the lease is not touched.
     NotPrimary,
-    /// The history is another one than before, so acknowledged changes may be lost: forget everything, give up the lease,
-    /// tell the database again what was denied, and register anew (rule R10).
+    /// The history is another one, so acknowledged changes may be lost: forget everything, give up the lease, write the
+    /// known denials again, and register (rule R10).
     Forked,
 }
 
@@ -62,17 +63,17 @@ pub struct Holder {
     applied: u64,
     chain: ChainHash,
     lease_ms: u64,
-    /// When the poll was sent that the lease was last extended by.
+    /// When the poll was sent that extended the lease last.
     renewed: Option<Moment>,
 }
 
-/// A lease is renewed at most once in this part of its length, and in this time, in milliseconds: polls come more often,
-/// after every change, and a renewal waits for the database's disk.
+/// A lease is renewed at most once in this part of its length, and in this time, in milliseconds. Polls are more
+/// frequent, and a renewal waits for the database's disk.
 const RENEWAL_PART: u64 = 10;
 const RENEWAL_MS_MAX: u64 = 500;
 
 impl Holder {
-    /// A session that was just registered, with an empty memory, at the end of the log as it was then.
+    /// Returns a session that was just registered, with an empty memory, at the end of the log at that time.
     pub fn registered(session: SessionId, head: u64, chain: ChainHash, lease_ms: u64) -> Self {
         Self {
             session,
@@ -83,22 +84,22 @@ impl Holder {
         }
     }
 
-    /// Its session.
+    /// Returns its session.
     pub fn session(&self) -> SessionId {
         self.session
     }
 
-    /// Every change up to here was applied.
+    /// Returns the revision up to which every change was applied.
     pub fn applied_revision(&self) -> u64 {
         self.applied
     }
 
-    /// The chain at what was applied last.
+    /// Returns the chain at the newest applied revision.
     pub fn chain(&self) -> ChainHash {
         self.chain
     }
 
-    /// The next poll. `known` is the newest revision that this node has committed or heard of.
+    /// Returns the next poll. `known` is the newest revision that this node has committed or read.
     pub fn poll(&self, now: Moment, known: u64) -> Poll {
         Poll {
             session: self.session,
@@ -115,8 +116,8 @@ impl Holder {
         (self.lease_ms / RENEWAL_PART).min(RENEWAL_MS_MAX)
     }
 
-    /// Judges an answer: the history first (rule R16). A database that was put back to an older state does not know
-    /// the session either, and whoever looked at that first would register there without telling it what it has lost.
+    /// Decides what an answer means: the history first (rule R16). A database that was replaced by an older copy does
+    /// not have the session either, and a node that registered at once would not write the lost denials again.
     pub fn judge(&self, poll: &Poll, answer: &Answer) -> Next {
         if answer.is_replica {
             return Next::NotPrimary;
@@ -138,8 +139,8 @@ impl Holder {
         Next::Apply
     }
 
-    /// Rule R3, the end of it: everything that the poll brought was applied, and only now the lease grows, if the poll
-    /// was a renewal. True if there is more to fetch at once, and then it does not grow yet.
+    /// The end of rule R3: everything in the answer was applied, and only now the lease is extended, if the poll was a
+    /// renewal. True if there is more to fetch at once; then the lease is not extended yet.
     pub fn applied(&mut self, poll: &Poll, answer: &Answer, lease: &Lease, now: Moment) -> bool {
         let has_more = self.follow(answer);
         if !has_more && poll.is_renewal {
@@ -150,7 +151,7 @@ impl Holder {
         has_more
     }
 
-    /// Everything that a poll brought was applied, without a lease for it. True if there is more to fetch at once.
+    /// Notes that everything in an answer was applied, without a lease. True if there is more to fetch at once.
     pub fn follow(&mut self, answer: &Answer) -> bool {
         if let Some((revision, chain)) = answer.last {
             self.applied = revision;
@@ -252,7 +253,7 @@ mod tests {
         }
     }
 
-    /// A commit of this node's own that no poll has brought yet is as much a part of the history as what was applied.
+    /// A commit of this node that no poll has returned yet is part of the known history.
     #[test]
     fn a_database_that_lost_a_commit_of_this_node_is_one_with_another_history() {
         let poll = holder().poll(Moment::default(), 6);
@@ -261,7 +262,7 @@ mod tests {
         assert_eq!(holder().judge(&poll, &has_it), Next::Apply);
     }
 
-    /// Rule R18: acknowledgements need not reach the database's disk, so no lease may rest on one.
+    /// Rule R18: acknowledgements need not be on the database's disk, so no lease may depend on one.
     #[test]
     fn a_lease_grows_by_renewals_only_which_come_now_and_then() {
         let (mut holder, lease) = (holder(), Lease::none());

@@ -1,16 +1,16 @@
-//! Which changes a node has applied itself, and its children perhaps not.
+//! The changes that a node has applied and its downstream verifiers may not have.
 //!
-//! A set and no low-water mark: a change waits for a node's children only if one of them was told of this change. It
-//! stays small: what is exact becomes a little wider when there is too much of it, never wider than a tenant.
+//! A set instead of one low-water mark: a change waits for a node's verifiers only if one of them has an order for it.
+//! The set stays small: beyond a bound it becomes coarser, never wider than a tenant.
 
 use super::rules::{Rule, keeps};
 use crate::text::Slug;
 use std::collections::BTreeMap;
 
-/// Most separate runs of revisions that are kept for a tenant; beyond it, the two that are nearest become one.
+/// Most separate runs of revisions for a tenant. Beyond it, the two nearest are joined.
 pub const RUNS_MAX: usize = 32;
 
-/// Revisions from the first to the last, both included.
+/// Revisions from the first to the last, inclusive.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Span {
     /// The first.
@@ -28,7 +28,7 @@ impl Span {
         }
     }
 
-    /// Every revision from one on.
+    /// Every revision from `first` on.
     pub const fn from(first: u64) -> Self {
         Self { first, last: u64::MAX }
     }
@@ -47,22 +47,22 @@ pub enum Scope {
     Tenant(Slug),
 }
 
-/// A change that is waited for: everything that it wrote.
+/// A change that is waited for: all its revisions.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Awaited {
-    /// What it is about; `None` if that is not known, and then it may be about anything.
+    /// What it is about; `None` if that is unknown, so that it may be about anything.
     pub scope: Option<Scope>,
     /// Its revisions. Not empty.
     pub spans: Vec<Span>,
 }
 
 impl Awaited {
-    /// A change of one revision in a tenant.
+    /// Returns a change of one revision in a tenant.
     pub fn one(tenant: &Slug, revision: u64) -> Self {
         Self::in_tenant(tenant, vec![Span::one(revision)])
     }
 
-    /// A change of a tenant.
+    /// Returns a change of a tenant.
     pub fn in_tenant(tenant: &Slug, spans: Vec<Span>) -> Self {
         Self {
             scope: Some(Scope::Tenant(tenant.clone())),
@@ -70,13 +70,13 @@ impl Awaited {
         }
     }
 
-    /// The newest revision of it: whoever has applied that has applied all of it.
+    /// Returns its newest revision: a node that has applied it has applied all of the change.
     pub fn newest(&self) -> u64 {
         self.spans.iter().map(|span| span.last).max().unwrap_or(0)
     }
 }
 
-/// A set of revisions, in runs that neither touch nor overlap, the oldest first.
+/// A set of revisions, as runs that neither touch nor overlap, oldest first.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Revisions(Vec<Span>);
 
@@ -96,7 +96,7 @@ impl Revisions {
         }
     }
 
-    /// Two runs become one that holds what lies between them too.
+    /// Joins the two nearest runs, with the revisions between them.
     fn join_nearest(&mut self) {
         let gaps = self.0.windows(2).enumerate().filter_map(|(place, pair)| match pair {
             [left, right] => Some((right.first - left.last, place)),
@@ -114,18 +114,18 @@ impl Revisions {
         other.0.iter().for_each(|span| self.add(*span));
     }
 
-    /// Whether one of some revisions is in it.
+    /// Whether one of these revisions is in it.
     pub fn meets(&self, span: Span) -> bool {
         self.0.iter().any(|run| run.meets(span))
     }
 
-    /// Nothing after a revision is in it any more.
+    /// Removes every revision after `last`.
     fn end_at(&mut self, last: u64) {
         self.0.retain(|run| run.first <= last);
         self.0.iter_mut().for_each(|run| run.last = run.last.min(last));
     }
 
-    /// The runs, oldest first.
+    /// Returns the runs, oldest first.
     pub fn runs(&self) -> &[Span] {
         &self.0
     }
@@ -136,23 +136,23 @@ impl Revisions {
     }
 }
 
-/// Which changes some child was told of and has neither acknowledged nor outlived.
+/// The changes for which some verifier has an order that it has neither acknowledged nor outlived.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Holding {
     by_scope: BTreeMap<Scope, Revisions>,
-    /// Revisions of which nobody knows what they are about.
+    /// Revisions of which it is unknown what they are about.
     unknown: Revisions,
 }
 
 impl Holding {
-    /// Nothing can be said of any change.
+    /// Every change is held.
     pub fn everything() -> Self {
         let mut all = Self::default();
         all.add(None, Span::from(0));
         all
     }
 
-    /// Adds a change; `None` if nobody knows what it is about.
+    /// Adds a change; a `None` scope is unknown.
     pub fn add(&mut self, scope: Option<&Scope>, span: Span) {
         match scope {
             None => self.unknown.add(span),
@@ -184,7 +184,7 @@ impl Holding {
         of_scope || meets(&self.unknown)
     }
 
-    /// What nobody knows anything of ends at a revision: it is known now that nothing later was meant.
+    /// No change of unknown scope has a revision after `last`.
     pub fn end_unknown_at(&mut self, last: u64) {
         self.unknown.end_at(last);
     }
@@ -203,8 +203,8 @@ impl Holding {
     }
 }
 
-/// In the database's row of a node: `tenant=5-7,9` for each scope, `.` for the instance and `*` for what nobody knows,
-/// separated by blanks. An open end is left out: `*=3-`.
+/// The text in a node's database row: `tenant=5-7,9` for each scope, `.` for the instance and `*` for an unknown scope,
+/// separated by spaces. An open end is left out: `*=3-`.
 impl Holding {
     /// As text.
     pub fn to_text(&self) -> String {
@@ -221,7 +221,7 @@ impl Holding {
         words.join(" ")
     }
 
-    /// Reads it back. What cannot be read holds everything back: the node that wrote it may be a newer one.
+    /// Parses the text. A text that cannot be parsed holds every change: a newer version may have written it.
     pub fn from_text(text: &str) -> Self {
         Self::parse(text).unwrap_or_else(Self::everything)
     }

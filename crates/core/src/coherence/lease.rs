@@ -1,16 +1,16 @@
-//! A lease: until when a verifier may answer from memory.
+//! A lease: the time until which a verifier may answer from memory.
 
 use super::rules::{Rule, keeps};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// A reading of two clocks, in nanoseconds from some beginning.
+/// A reading of two clocks, in nanoseconds.
 ///
-/// One goes on while the machine is suspended (`CLOCK_BOOTTIME`), the other is not slewed by a time daemon
-/// (`CLOCK_MONOTONIC_RAW`). A lease holds only while both say so.
+/// One includes suspension of the machine (`CLOCK_BOOTTIME`), the other is not slewed by a time daemon
+/// (`CLOCK_MONOTONIC_RAW`). A lease holds only while both are before its end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Moment {
-    /// Goes on while the machine is suspended.
+    /// Includes suspension of the machine.
     pub boot: u64,
     /// Is never slewed.
     pub raw: u64,
@@ -20,7 +20,7 @@ const NS_PER_MS: u64 = 1_000_000;
 const NS_PER_SECOND: u64 = 1_000_000_000;
 
 impl Moment {
-    /// What `clock_gettime` says of the two clocks, in seconds and nanoseconds.
+    /// Converts what `clock_gettime` returns for the two clocks, in seconds and nanoseconds.
     pub fn from_readings(boot: (i64, i64), raw: (i64, i64)) -> Self {
         let nanoseconds = |(seconds, rest): (i64, i64)| {
             let (seconds, rest) = (u64::try_from(seconds).unwrap_or(0), u64::try_from(rest).unwrap_or(0));
@@ -32,7 +32,7 @@ impl Moment {
         }
     }
 
-    /// So many milliseconds later.
+    /// Returns the moment `ms` milliseconds later.
     pub fn plus_ms(self, ms: u64) -> Self {
         let more = ms.saturating_mul(NS_PER_MS);
         Self {
@@ -41,61 +41,61 @@ impl Moment {
         }
     }
 
-    /// Milliseconds since another moment by the clock that says more; 0 if it lies ahead.
+    /// Returns the milliseconds since another moment, by the clock that shows more; 0 if it is in the future.
     pub fn ms_since(self, earlier: Self) -> u64 {
         let boot = self.boot.saturating_sub(earlier.boot);
         boot.max(self.raw.saturating_sub(earlier.raw)) / NS_PER_MS
     }
 
-    /// How much time has passed since another moment, suspension included; zero if it lies ahead. It is the clock that
-    /// others measure with, give or take the suspension: for what is told, not for what a lease hangs on.
+    /// Returns the time since another moment, suspension included; zero if it is in the future. For reported durations,
+    /// not for decisions about leases.
     pub fn elapsed_since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.boot.saturating_sub(earlier.boot))
     }
 
-    /// Whether this is later than another moment by both clocks, or the same.
+    /// Whether this is at or after another moment by both clocks.
     pub fn is_surely_at_or_after(self, other: Self) -> bool {
         self.boot >= other.boot && self.raw >= other.raw
     }
 
-    /// Milliseconds that have passed for sure: by the clock that says less.
+    /// Returns the milliseconds that have passed at least: by the clock that shows less.
     pub fn surely_ms_since(self, earlier: Self) -> u64 {
         let boot = self.boot.saturating_sub(earlier.boot);
         boot.min(self.raw.saturating_sub(earlier.raw)) / NS_PER_MS
     }
 }
 
-/// The end of a lease as it was when it was loaded.
+/// The end of a lease at the time when it was loaded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Deadline(Moment);
 
-/// An end that never comes: one process, whose memory hears of every change before its caller does.
+/// The end that never comes, of a single process: every commit is applied to its memory before it is answered.
 const ENDLESS: u64 = u64::MAX;
 
 impl Deadline {
-    /// Whether the lease never ends, so that no clock need be read.
+    /// Whether the lease never ends, so that no clock must be read.
     pub fn is_endless(self) -> bool {
         self.0.boot == ENDLESS && self.0.raw == ENDLESS
     }
 
-    /// Whether there was a lease, and it is over.
+    /// Whether there was a lease that is over.
     pub fn has_ended(self, now: Moment) -> bool {
         self.0.boot > 0 && !self.covers(now)
     }
 
-    /// Milliseconds that surely remain, by the clock that says less.
+    /// Returns the milliseconds that remain at least: by the clock that shows less.
     pub fn left_ms(self, now: Moment) -> u64 {
         let left = |end: u64, now: u64| end.saturating_sub(now) / NS_PER_MS;
         left(self.0.boot, now.boot).min(left(self.0.raw, now.raw))
     }
 
-    /// Whether an answer looked up after the deadline was loaded may be given at `now`.
+    /// Whether an answer that was looked up after the deadline was loaded may be used at `now`.
     pub fn covers(self, now: Moment) -> bool {
         now.boot < self.0.boot && now.raw < self.0.raw
     }
 }
 
-/// The lease of one verifier. Written by whoever polls, read by every verification.
+/// The lease of one verifier. Written by the thread that polls, read by every verification.
 #[derive(Debug)]
 pub struct Lease {
     boot: AtomicU64,
@@ -103,7 +103,7 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// No lease yet.
+    /// Returns a lease that has not begun.
     pub fn none() -> Self {
         Self {
             boot: AtomicU64::new(0),
@@ -111,7 +111,7 @@ impl Lease {
         }
     }
 
-    /// The lease of a single process.
+    /// Returns the lease of a single process.
     pub fn endless() -> Self {
         Self {
             boot: AtomicU64::new(ENDLESS),
@@ -119,8 +119,8 @@ impl Lease {
         }
     }
 
-    /// The end of the lease. Rule R4: load it *before* looking anything up, and compare the clock with what was
-    /// loaded. Loading it afterwards would let a poll that came between pass an old look-up off as fresh.
+    /// Returns the end of the lease. Rule R4: load it *before* a look-up, and compare the clock with what was loaded.
+    /// If it were loaded afterwards, a poll in between could renew the lease and an old entry would be used.
     pub fn deadline(&self) -> Deadline {
         Deadline(Moment {
             boot: self.boot.load(Ordering::Acquire),
@@ -128,10 +128,11 @@ impl Lease {
         })
     }
 
-    /// Rule R3: after everything that a poll brought was applied, the lease reaches its length beyond the moment the
-    /// poll was *sent*. It never gets shorter by this.
+    /// Rule R3: extends the lease to its length after the time the poll was *sent*. Call after everything that the poll
+    /// brought was applied. The lease never gets shorter by this.
     pub fn extend(&self, sent: Moment, length_ms: u64) {
         let end = sent.plus_ms(length_ms);
+        // A reader between the two writes gets one old end. `covers` needs both, so the old end decides.
         self.boot.fetch_max(end.boot, Ordering::Release);
         self.raw.fetch_max(end.raw, Ordering::Release);
     }
@@ -143,8 +144,9 @@ impl Lease {
     }
 }
 
-/// How long a revoker waits for verifiers that do not answer, in milliseconds: W = 1.25 L + 0.5 s. A holder's clock
-/// may be 10 % slow and the revoker's 10 % fast (1.1 / 0.9 = 1.22), and a hidden pause of half a second is inside it.
+/// Returns how long a change waits for verifiers that do not acknowledge, in milliseconds: W = 1.25 L + 0.5 s. A
+/// holder's clock may be 10 % slow and the waiter's 10 % fast (1.1 / 0.9 = 1.22). Half a second covers a pause that no
+/// clock shows.
 pub fn wait_ms(lease_ms: u64) -> u64 {
     if !keeps(Rule::WaitLongEnough) {
         return lease_ms / 4;

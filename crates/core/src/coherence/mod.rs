@@ -1,11 +1,12 @@
-//! What a verifier answers from memory, and the rules that keep that memory true.
+//! What a verifier answers from memory, and the rules that keep that memory consistent with the store.
 //!
-//! [`lease::Lease`] says until when a verifier may answer, [`holder::Holder`] what each poll of the database means for
-//! it, and [`grantor::Grantor`] when a change has reached everybody. None of them reads a clock or the network.
+//! [`lease::Lease`] has the time until which a verifier may answer, [`holder::Holder`] decides what each poll of the
+//! database means for it, and [`grantor::Grantor`] when a change is effective everywhere. None of them reads a clock or
+//! the network.
 //!
-//! Two rules matter already in one process. A change is applied here after its commit and before its answer, so an
-//! acknowledged revocation is never overtaken by a cached verdict. And a fill, which reads the store while changes go
-//! on, can never put back what a change has just removed (rule R5).
+//! Two rules already matter in a single process. A change is applied here after its commit and before its answer, so no
+//! verdict from memory is older than an acknowledged revocation. And a fill, which reads the store while changes
+//! commit, can never store again what a change has just removed (rule R5).
 
 mod cache;
 pub mod child;

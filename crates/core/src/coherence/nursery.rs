@@ -1,10 +1,10 @@
-//! The verifiers that hang on this one: what each of them may remember, until when it may answer from it, and what it
-//! has yet to forget.
+//! Downstream verifiers of a node: what each may remember, how long it may answer from that, and which orders to forget
+//! it has not acknowledged. `Child` and `parent` in names are such a verifier and its node.
 //!
-//! A child asks its parent for secrets, and is told when one of those is touched by a change. It may answer only during
-//! leases that the parent grants, none of which outlasts the parent's own. A change has reached a child when the child
-//! has said so, or when the last lease that it can hold without having been told is surely over. A change of what a
-//! child does not know waits for it never.
+//! A verifier looks secrets up at its node, and is sent an order to forget one when a change touches it. It may answer
+//! only during leases that the node grants, none of which ends after the node's own. A change is effective at a
+//! verifier when it has acknowledged the order, or when the last lease that it can have without the order is over by
+//! both clocks. A change never waits for a verifier that cannot know what it touched.
 
 use super::holding::{Awaited, Holding, Scope, Span};
 use super::lease::{Moment, wait_ms};
@@ -29,32 +29,32 @@ pub use bounds::Full;
 pub use looks::{NotTold, Standing};
 pub use messages::{Forget, Joining, Order, Told, Touch};
 
-/// Names one connection of one child; never used again.
+/// The id of one connection of one verifier; never used again.
 pub type ChildId = u64;
 
-/// A child that asks for more than so many times what it said it can hold is told to forget everything: it forgets on
-/// its own without saying so.
+/// A verifier that has looked up more than this many times its capacity is ordered to forget everything: it evicts
+/// entries without a message, so the node cannot release their holds.
 const HELD_FACTOR: usize = 4;
-/// Whoever has more than this to forget at once forgets everything of the tenant.
+/// With more secrets to forget at once, the order is to forget everything of the tenant.
 const FORGOTTEN_MAX: usize = 5_000;
-/// How many more secrets a child is told of between two looks at what its root key and its tenant hold in all.
+/// The holds of a root key and a tenant are summed once in this many holds of one verifier.
 const COUNTED_EVERY: usize = 1_024;
-/// More time than this between two looks at the clock was not the children's: this process did not run.
+/// Time beyond this between two clock readings is not counted against verifiers: this process did not run.
 const STEP_MAX_MS: u64 = 500;
-/// Shorter steps are not worth adding up.
+/// Shorter steps are added to the next one.
 const STEP_MIN_MS: u64 = 10;
-/// An order counts as sent at the next look at the clock, which comes after this time at the latest.
+/// An order counts as sent at the next clock reading, which is after this time at the latest.
 const LOOK_MS: u64 = 250;
 
-/// All children of one parent. Decides; sends nothing.
+/// All verifiers of one node. Decides only; sends nothing.
 #[derive(Debug, Default)]
 pub struct Nursery {
     children: BTreeMap<ChildId, Child>,
     holds: Holds,
     last_id: ChildId,
-    /// Children with orders that are not acknowledged.
+    /// Verifiers with orders that are not acknowledged.
     waiting: BTreeSet<ChildId>,
-    /// Children that are not connected.
+    /// Verifiers whose connection is closed, and that may still have a lease.
     gone: BTreeSet<ChildId>,
     tenants: HashMap<Slug, TenantNumber>,
     strikes: Strikes,
@@ -69,9 +69,9 @@ pub struct Nursery {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Stage {
     Connected,
-    /// It was sent away, and may still say that it went.
+    /// It was sent away, and may still acknowledge.
     SentAway,
-    /// Nobody hears of it any more.
+    /// Its connection is closed: it gets no further orders.
     Gone,
 }
 
@@ -79,7 +79,7 @@ enum Stage {
 struct Child {
     capacity: usize,
     class: Class,
-    /// When the last lease that it was granted is over, whatever its clock does. `None` before the first.
+    /// When its last lease is over, however wrong its clock is. `None` before the first.
     over_at: Option<Moment>,
     orders: Orders,
     stage: Stage,
@@ -87,7 +87,7 @@ struct Child {
 }
 
 impl Child {
-    /// Whether it can hold no lease any more.
+    /// Whether it can have no lease any more.
     fn is_over(&self, now: Moment) -> bool {
         self.over_at.is_none_or(|end| now.is_surely_at_or_after(end))
     }
@@ -106,18 +106,18 @@ impl Child {
     }
 }
 
-/// Secrets that one child is to forget for one change.
+/// Secrets that one verifier is ordered to forget for one change.
 #[derive(Default)]
 struct Batch {
     number: u64,
     digests: Vec<Digest>,
-    /// The keys that the child knows these secrets to be of.
+    /// The keys of these secrets, as the verifier knows them.
     keys: HashSet<KeyId>,
     ended: Vec<KeyId>,
 }
 
 impl Nursery {
-    /// A new child. Its memory must be empty. Refused if there are as many as there may be.
+    /// Registers a verifier. Its memory must be empty. Fails if a bound is reached.
     pub fn join(&mut self, joining: &Joining, now: Moment) -> Result<ChildId, Full> {
         self.bury(now);
         let class = Class {
@@ -139,9 +139,8 @@ impl Nursery {
         Ok(self.last_id)
     }
 
-    /// Notes that a child is about to be granted a lease of a length, counted from when it asked for it. Call before
-    /// the grant is sent. False if nothing may be granted: the child is gone, or does not say that it forgets what it
-    /// is told to forget (rule R13).
+    /// Notes a lease that is about to be granted, counted from when the verifier sent its request. Call before the
+    /// grant is sent. False if nothing may be granted: the verifier is gone, or has an overdue order (rule R13).
     #[must_use = "a child that is gone or overdue must not get a lease"]
     pub fn grant(&mut self, id: ChildId, length_ms: u64, now: Moment) -> bool {
         self.look_at_the_clock(now);
@@ -164,11 +163,11 @@ impl Nursery {
         true
     }
 
-    /// A change touched some secrets: what to tell whom. Call after the parent's own memory has forgotten them.
+    /// Returns the orders for a change that touched some secrets. Call after the node's own memory has forgotten them.
     ///
-    /// A child that was told of a secret before and has not said that it forgot it may still know it: the change then
-    /// waits for that order. So it does for an order of an earlier change of the same key: that one may have taken a secret
-    /// that the key does not have any more, and this one says of the key as a whole that it is over.
+    /// A verifier with an unacknowledged order for one of the secrets may still know it, so the change joins that order
+    /// instead of causing another one. It also joins orders of earlier changes of the same key: such an order may be
+    /// for a secret that the key does not have any more, and this change may end the complete key.
     pub fn touched<'d>(
         &mut self,
         touch: &Touch<'_>,
@@ -208,7 +207,7 @@ impl Nursery {
         told
     }
 
-    /// The change waits for every order about its keys, and so do later ones of these keys that came before it.
+    /// The change joins every order about its keys. So do later changes of these keys that arrived before it.
     fn join_orders_about(&mut self, touch: &Touch<'_>) {
         if touch.keys.is_empty() || self.waiting.is_empty() || !keeps(Rule::LaterChangesJoin) {
             return;
@@ -229,8 +228,8 @@ impl Nursery {
         }
     }
 
-    /// A change of this node's own comes before others that precede it: what these take that was the same key's waits for
-    /// both. `applied`: up to here all changes were told.
+    /// Notes a change of this node that arrived before earlier ones in the log: their orders about the same keys are
+    /// waited for by both. Every change up to `applied` has its orders already.
     pub fn came_early(&mut self, span: Span, keys: &HashSet<KeyId>, applied: u64) {
         self.early.note(span, keys, applied);
     }
@@ -252,8 +251,8 @@ impl Nursery {
         })
     }
 
-    /// A change touched what all secrets of a tenant have in common: what to tell whom. It is told to those that may
-    /// know one of them, and to nobody else (rule R12).
+    /// Returns the orders for a change of something that all secrets of a tenant depend on. Only verifiers that may
+    /// know one of these secrets get one (rule R12).
     pub fn tenant_touched(&mut self, slug: &Slug, touch: &Touch<'_>) -> Vec<Told> {
         let tenant = self.tenant(slug);
         let because = Because::of(touch);
@@ -276,8 +275,8 @@ impl Nursery {
         some.into_iter().filter_map(tell).collect()
     }
 
-    /// Nobody knows what was touched: what to tell whom. `span` is open where the last revision is not known yet; then
-    /// see [`Nursery::known_to`].
+    /// Returns the orders for a change of which it is unknown what it touched. `span` has no end while the last
+    /// revision is unknown; see [`Nursery::known_to`].
     pub fn everything_touched(&mut self, span: Span, told_as: u64) -> Vec<Told> {
         let knows = |id: &ChildId| self.holds.count(*id) > 0;
         let some: Vec<_> = self.children.keys().copied().filter(knows).collect();
@@ -290,7 +289,7 @@ impl Nursery {
             .collect()
     }
 
-    /// It is known now that what nobody knew of was not after a revision.
+    /// No change of unknown outcome has a revision after `last`.
     pub fn known_to(&mut self, last: u64) {
         for id in &self.waiting {
             if let Some(child) = self.children.get_mut(id) {
@@ -310,9 +309,9 @@ impl Nursery {
         self.order(id, takes, Forget::Everything, (because, HashSet::new()), told_as)
     }
 
-    /// A child must go, for instance because its root key was revoked (rule R14): it gets no lease and no answer any more,
-    /// and is told to forget everything. What it knew waits until it says that it did, or until its lease is over.
-    /// `change` is the one that it goes for, if there is one. The order, if it is the first that says so.
+    /// Sends a verifier away, for instance because its root key was revoked (rule R14): it gets no further lease or
+    /// answer, and an order to forget everything. Changes of what it knew wait until it acknowledges, or until its
+    /// lease is over. `change` is the cause, if there is one. Returns the order at the first call.
     pub fn send_away(&mut self, id: ChildId, change: Option<(&Scope, Span)>) -> Option<Told> {
         let child = self.children.get_mut(&id)?;
         if !keeps(Rule::SentAwayIsWaitedFor) {
@@ -330,7 +329,7 @@ impl Nursery {
             let reason = (because, HashSet::new());
             return self.order(id, takes, Forget::Everything, reason, because.revision());
         }
-        // It hears nothing any more: another change that it goes for waits as long as the first.
+        // It gets no further orders: another cause waits as long as the first.
         let newest = self.holds.newest(id);
         match child.orders.that_takes_all(None, newest) {
             Some(order) => order.join(because, None),
@@ -342,7 +341,7 @@ impl Nursery {
         None
     }
 
-    /// What is ordered of a child that is gone is told to nobody, and waits for the end of its lease all the same.
+    /// Records an order. A disconnected verifier gets no message, and the order waits for the end of its lease.
     fn order(
         &mut self,
         id: ChildId,
@@ -361,7 +360,7 @@ impl Nursery {
         })
     }
 
-    /// A child has carried out every order up to this number. One that was sent away is gone with that.
+    /// A verifier has carried out every order up to this number. One that was sent away is removed with its last order.
     pub fn acknowledged(&mut self, id: ChildId, number: u64) {
         let Some(child) = self.children.get_mut(&id) else {
             return;
@@ -376,7 +375,7 @@ impl Nursery {
                 Takes::UpTo(tenant, mark) => self.holds.forgot_to(id, tenant, mark),
             }
         }
-        // It has forgotten everything and gets nothing more: it is as if it had left.
+        // It has forgotten everything and gets nothing more, as if it had left.
         if self
             .children
             .get(&id)
@@ -386,7 +385,7 @@ impl Nursery {
         }
     }
 
-    /// A child has given its lease back and forgotten everything.
+    /// A verifier has ended its lease and forgotten everything.
     pub fn left(&mut self, id: ChildId) {
         if let Some(child) = self.children.remove(&id) {
             self.look_ups.remove(&child.class, child.look_ups);
@@ -396,8 +395,8 @@ impl Nursery {
         self.gone.remove(&id);
     }
 
-    /// The connection to a child is gone. It may go on answering until its lease is over, so it is waited for until
-    /// then, by changes of what it may remember.
+    /// The connection to a verifier is closed. It may answer until its lease is over, so changes of what it may
+    /// remember wait until then.
     pub fn lost(&mut self, id: ChildId) {
         if let Some(child) = self.children.get_mut(&id) {
             child.stage = Stage::Gone;
@@ -417,7 +416,7 @@ impl Nursery {
         number
     }
 
-    /// Forgets those who are gone and can answer nothing any more.
+    /// Removes disconnected verifiers that can answer nothing any more.
     fn bury(&mut self, now: Moment) {
         let is_dead = |id: &&ChildId| self.children.get(id).is_none_or(|child| child.is_over(now));
         let dead: Vec<_> = self.gone.iter().filter(is_dead).copied().collect();
@@ -427,7 +426,7 @@ impl Nursery {
     }
 }
 
-/// Whether it has left an order unacknowledged for too long, by the time that this process ran.
+/// Whether it has an order that is unacknowledged for too long, by the time that this process ran.
 fn is_overdue(child: &Child, ticks: u64) -> bool {
     let is_late = |order: &Outstanding| ticks.saturating_sub(order.sent) >= bounds::OVERDUE_MS;
     child.orders.oldest().is_some_and(is_late) || child.orders.len() > bounds::ORDERS_MAX

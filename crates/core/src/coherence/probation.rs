@@ -1,23 +1,23 @@
-//! Rule R17: a node that loses its lease again and again serves nobody for a while, and nobody waits for it.
+//! Rule R17: a node that loses its lease repeatedly answers nothing for a while, and no change waits for it.
 //!
-//! A change waits for every session that holds a lease, and for one that says nothing until its lease is surely over. A
-//! node that stops, runs and stops again would so make change after change wait. On probation it has no session: it
-//! polls, answers 503, and begins again when it has polled in time for long enough.
+//! A change waits for every session with a lease, and for a silent one until its lease is over by both clocks. A node
+//! that stops and runs in turns would make one change after another wait. On probation it has no session: it polls,
+//! answers 503, and registers again when it has polled in time for long enough.
 
 use super::lease::Moment;
 use super::rules::{Rule, keeps};
 use std::collections::VecDeque;
 
-/// So many leases lost within [`WINDOW_MS`] lead to probation.
+/// This many leases lost within [`WINDOW_MS`] lead to probation.
 const LOSSES: usize = 3;
 /// How long a loss counts, and the longest probation, in milliseconds: ten minutes.
 const WINDOW_MS: u64 = 600_000;
-/// The first probation lasts so many leases. Each further loss within the window doubles it.
+/// The first probation lasts this many leases. Each further loss within the window doubles it.
 const LEASES: u64 = 2;
-/// Most doublings: more than lead from the shortest lease to the longest probation.
+/// Most doublings: more than from the shortest lease to the longest probation.
 const DOUBLINGS_MAX: usize = 16;
 
-/// Leases that were lost of late, and what a node must do to be trusted again.
+/// The leases lost within the window, and what the node must do before it may register again.
 #[derive(Debug)]
 pub struct Probation {
     lease_ms: u64,
@@ -33,7 +33,7 @@ struct Proof {
 }
 
 impl Probation {
-    /// For leases of a length in milliseconds.
+    /// Creates the state for leases of a length in milliseconds.
     pub fn new(lease_ms: u64) -> Self {
         Self {
             lease_ms,
@@ -42,7 +42,8 @@ impl Probation {
         }
     }
 
-    /// A lease that somebody may have waited for ended before it was renewed. Whether the node is on probation now.
+    /// Notes a lease that ended before it was renewed while a change may have waited for it. Returns whether the node
+    /// is on probation now.
     pub fn lost(&mut self, now: Moment) -> bool {
         if !keeps(Rule::Probation) {
             return false;
@@ -60,13 +61,13 @@ impl Probation {
         true
     }
 
-    /// Whether the node may hold no lease now.
+    /// Whether the node must not hold a lease now.
     pub fn is_on(&self) -> bool {
         self.proof.is_some()
     }
 
-    /// A poll was answered on probation. It was in time if a lease would have been kept by it; one that was not makes
-    /// the time begin anew. Whether the probation is over.
+    /// Notes an answered poll on probation. It is in time if it would have kept a lease; one that is not restarts the
+    /// probation. Returns whether the probation is over.
     pub fn polled(&mut self, sent: Moment, answered: Moment) -> bool {
         let Some(proof) = &mut self.proof else {
             return true;
@@ -94,7 +95,7 @@ mod tests {
         Moment::default().plus_ms(ms)
     }
 
-    /// Polls every half second from a time on; when the probation is over.
+    /// Polls every half second from a time on; returns when the probation is over.
     fn over(probation: &mut Probation, from: u64) -> u64 {
         let polls = (0..).map(|number| from + number * 500);
         let mut over = polls.skip_while(|&ms| !probation.polled(at(ms), at(ms + 10)));

@@ -1,57 +1,57 @@
-//! The time that keys expire by. It comes from a reference clock (the database's; in a single process the machine's wall
-//! clock), which may be wrong, be stepped, and be corrected again.
+//! The time that keys expire by. It comes from a reference clock (the database's; in a single process the machine's
+//! wall clock), which may be wrong, be stepped, and be corrected again.
 //!
 //! The rules, for a lease `L` and its wait `W` ([`super::wait_ms`]):
 //!
-//! 1. Between two readings, time advances by the boot clock, which cannot be set. It never stands still.
+//! 1. Between two readings, time advances by the boot clock, which cannot be set. It never stops.
 //! 2. A later time is taken at once for everything that is *judged* ([`Course::latest`]): no key is accepted after its
-//!    expiry. What is *written down* and *counted* goes by the earlier time ([`Course::earliest`]) until the later one has
-//!    been read for `W`, or the machine's own wall clock agrees with it within `L`: a step that lasts seconds gives no key
-//!    a later expiry and turns no quota's period.
-//! 3. An earlier time, by more than `L`, is not taken: time goes on from the latest that was given. It is taken when it
-//!    has been read for `W` without interruption and a second clock agrees with it within `L`: the time that was read
-//!    before the last step ahead, or the machine's own wall clock, where that is not the reference itself. Until then it
-//!    is what is written down and counted by.
-//! 4. A time that was reached for sure, such as that of the newest entry of the audit log, counts as given.
+//!    expiry. What is *stored* and *counted* uses the earlier time ([`Course::earliest`]) until the later one has been
+//!    read for `W`, or the machine's own wall clock agrees with it within `L`: a step that lasts seconds gives no key a
+//!    later expiry and starts no quota's period early.
+//! 3. A time that is earlier by more than `L` is not taken: time continues from the latest that was given. It is taken
+//!    when it was read for `W` without interruption and a second clock agrees with it within `L`: the time that was
+//!    read before the last step ahead, or the machine's own wall clock, where that is not the reference itself. Until
+//!    then it is what is stored and counted by.
+//! 4. A time that was certainly reached, such as that of the newest entry of the audit log, counts as given.
 
-/// What two clocks of the same time may differ by when uses are counted, in milliseconds.
+/// How much two clocks of the same time may differ when uses are counted, in milliseconds.
 pub const CLOCKS_DIFFER_MS: u32 = 2_000;
 
-/// How a reference clock is judged.
+/// The bounds that a reference clock is judged by.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Terms {
-    /// How far a time may lie before another and still agree with it, in milliseconds.
+    /// How far a time may differ from another and still agree with it, in milliseconds.
     pub lease_ms: i64,
     /// How long another time must be read before it is taken, in milliseconds.
     pub wait_ms: i64,
-    /// How much slower the boot clock may run than the reference, in thousandths: the time that is judged by must not be
-    /// behind the reference's.
+    /// How much slower the boot clock may run than the reference, in thousandths: the time that expiry is decided by
+    /// must not be behind the reference.
     pub slack_permille: i64,
 }
 
-/// How time goes on until the reference is heard again. All numbers are milliseconds: of the Unix epoch where they are
-/// times, and of the boot clock where they say `at`.
+/// How time advances until the next reading of the reference. All numbers are milliseconds: of the Unix epoch for
+/// times, of the boot clock for `at`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Course {
     /// The reference's time minus the boot clock's.
     pub offset: i64,
     /// When that was read.
     pub told_at: i64,
-    /// The latest time that was given before, which nothing falls behind.
+    /// The latest time that was given before. Time never falls behind it.
     pub floor: i64,
     /// When it was given.
     pub floor_at: i64,
-    /// The offset of the earlier time, where there are two; else [`Course::CERTAIN`].
+    /// The offset of the earlier time, if there are two; else [`Course::CERTAIN`].
     pub earlier: i64,
     /// See [`Terms::slack_permille`].
     pub slack_permille: i64,
 }
 
 impl Course {
-    /// There is one time and no other.
+    /// There is only one time.
     pub const CERTAIN: i64 = i64::MAX;
 
-    /// Time as read at `at`, and nothing before.
+    /// Time as read at `at`, with nothing before it.
     fn begun(offset: i64, at: i64, slack_permille: i64) -> Self {
         Self {
             offset,
@@ -63,8 +63,8 @@ impl Course {
         }
     }
 
-    /// The latest that it may be when the boot clock says `at`: what keys are judged by. Where the reference turned out
-    /// to be a little behind what was given, time goes on at half its speed until they meet.
+    /// Returns the latest possible time when the boot clock shows `at`; expiry is decided by it. If the reference was a
+    /// little behind what was given, time advances at half its speed until they meet.
     pub fn latest(&self, at: i64) -> i64 {
         let since = at.saturating_sub(self.told_at).max(0);
         let told = at
@@ -74,39 +74,39 @@ impl Course {
         told.max(self.floor.saturating_add(since_floor / 2))
     }
 
-    /// The earliest that it may be: what is written down and counted by.
+    /// Returns the earliest possible time, which is stored and counted by.
     pub fn earliest(&self, at: i64) -> i64 {
         self.latest(at).min(at.saturating_add(self.earlier))
     }
 }
 
-/// What the reference says.
+/// A reading of the reference.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Telling {
     /// The time.
     pub time: i64,
-    /// When it was asked for, by the boot clock.
+    /// When it was requested, by the boot clock.
     pub asked_at: i64,
-    /// When it was heard, by the boot clock.
+    /// When it was received, by the boot clock.
     pub heard_at: i64,
     /// The machine's wall clock minus its boot clock, where it is another clock than the reference.
     pub witness: Option<i64>,
 }
 
-/// Something worth telling an operator. All numbers are milliseconds.
+/// An event for the operator. All numbers are milliseconds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum News {
-    /// The reference went ahead by so much.
+    /// The reference stepped ahead by this much.
     Ahead(i64),
-    /// It fell behind by so much, and is not followed.
+    /// It stepped back by this much, and is not followed.
     Behind(i64),
-    /// It is where it was again.
+    /// It agrees again.
     Settled,
-    /// It fell behind by so much before, and is followed now.
+    /// It stepped back by this much before, and is followed now.
     Followed(i64),
 }
 
-/// A time other than the one that was given, and since when it is read.
+/// A time that differs from the given one, and since when it is read.
 #[derive(Clone, Copy, Debug)]
 struct Claim {
     offset: i64,
@@ -115,7 +115,7 @@ struct Claim {
     is_behind: bool,
 }
 
-/// Judges what the reference says.
+/// Decides which time follows from readings of the reference.
 #[derive(Debug)]
 pub struct Reference {
     terms: Terms,
@@ -127,7 +127,7 @@ pub struct Reference {
 }
 
 impl Reference {
-    /// Goes by `offset` at `at` until the reference is heard.
+    /// Uses `offset` at `at` until the first reading.
     pub fn new(terms: Terms, offset: i64, at: i64) -> Self {
         Self {
             terms,
@@ -138,18 +138,19 @@ impl Reference {
         }
     }
 
-    /// How time goes on now.
+    /// Returns how time advances now.
     pub fn course(&self) -> Course {
         self.course
     }
 
-    /// How far the reference is behind the time that is judged by, in milliseconds; `None` if it is followed.
+    /// Returns how far the reference is behind the time that expiry is decided by, in milliseconds; `None` if it is
+    /// followed.
     pub fn behind(&self, at: i64) -> Option<i64> {
         let claim = self.claim.filter(|claim| claim.is_behind)?;
         Some(self.course.latest(at).saturating_sub(at.saturating_add(claim.offset)))
     }
 
-    /// Takes in what the reference says.
+    /// Applies a reading of the reference.
     pub fn told(&mut self, telling: Telling) -> Option<News> {
         let Telling {
             time,
@@ -195,7 +196,7 @@ impl Reference {
     }
 
     fn went_ahead(&mut self, telling: Telling, offset: i64) {
-        // The time before several steps is the one that is known to have lasted.
+        // After several steps, only the time before the first is known to have lasted.
         if self.claim.is_none() {
             self.before = Some(self.course.offset);
         }
@@ -231,7 +232,7 @@ impl Reference {
         }
         let (floor, slack_permille) = (self.course.latest(heard_at), self.terms.slack_permille);
         self.course = Course {
-            // The reference says nothing of how slow the boot clock is: the slack grows no further.
+            // This reading is no evidence of how slow the boot clock is, so the slack does not grow.
             offset: if former.is_some() {
                 self.course.offset
             } else {
@@ -246,7 +247,7 @@ impl Reference {
         former.is_none().then_some(News::Behind(behind))
     }
 
-    /// Takes in a time that was reached, whatever the reference says.
+    /// Applies a time that was reached, whatever the reference reads.
     pub fn reached(&mut self, time: i64, at: i64) -> Option<News> {
         let behind = time.saturating_sub(self.course.latest(at));
         if behind <= 0 {

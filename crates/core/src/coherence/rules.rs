@@ -1,15 +1,15 @@
-//! The rules by name, so that the simulator can break each on purpose and must notice.
+//! The rules by name, so that the simulator can break each on purpose, which a run must detect.
 //!
-//! Without the feature `break-rules`, which no product build has, every rule is always kept and nothing of this is
-//! left in the code.
+//! Without the feature `break-rules`, which no product build has, every rule is always kept and none of this is in the
+//! code.
 
-/// A rule of docs/concepts/immediate.md, or a part of one.
+/// A rule of docs/design/protocol.md, or a part of one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Rule {
     /// R1: begin with an empty memory after registering.
     EmptyAtRegistration = 1,
-    /// R2: a refused session stops, and registers anew.
+    /// R2: a refused session ends its lease, and the node registers again.
     RefusalEndsTheLease,
     /// R3: the lease counts from the sending of the poll.
     LeaseFromSending,
@@ -19,7 +19,7 @@ pub enum Rule {
     AckAfterApplying,
     /// R4: load the deadline before looking up.
     DeadlineBeforeLookUp,
-    /// R5: a fill that a change has overtaken is thrown away.
+    /// R5: the result of a fill that a change has overtaken is dropped.
     OvertakenFillsVoid,
     /// R6: without a lease nothing is answered.
     NoLeaseNoAnswer,
@@ -29,33 +29,35 @@ pub enum Rule {
     WaitLongEnough,
     /// R8: repeating a revocation waits again.
     NoShortcutOnRepeat,
-    /// R9: a session is buried only when it has not moved for W.
+    /// R9: a session is marked dead only when it has not moved for W.
     BuryLate,
-    /// Section 2.5: a change waits for the children that may remember what it touched.
+    /// docs/design/protocol.md, 2.5: a change waits for the downstream verifiers that may remember what it touched.
     ChildrenAreWaitedFor,
-    /// Section 2.5: a child's lease ends with its parent's.
+    /// docs/design/protocol.md, 2.5: the lease of a downstream verifier ends no later than its node's.
     LeasesNest,
-    /// Section 2.5: who will be told of a secret is noted before the secret is looked up.
+    /// docs/design/protocol.md, 2.5: a hold is noted before the secret is looked up for a verifier.
     HoldBeforeLookUp,
-    /// Section 2.5: a change waits for the children that were told of this change, and for no other.
+    /// docs/design/protocol.md, 2.5: a change waits for its own orders, and for no others.
     ASetAndNoMark,
-    /// Section 2.5: a change of what a child was told to forget, and has not said that it forgot, waits for that word too.
+    /// docs/design/protocol.md, 2.5: a later change of the same key waits for an unacknowledged order of an earlier
+    /// one.
     LaterChangesJoin,
-    /// Section 2.5: what a node acknowledges to others is without what its children have not.
+    /// docs/design/protocol.md, 2.5: a node reports what its verifiers have not acknowledged beside its own
+    /// acknowledgement.
     HoldingBesideAcks,
-    /// R12: children are told nothing of tenants that they do not reach.
+    /// R12: verifiers receive nothing about tenants that they do not reach.
     OnlyOfTheirReach,
     /// R13: an order that is not acknowledged in time ends grants and the connection.
     OverdueEndsGrants,
-    /// R13: what is waited for is the lease that a child had when it was told.
+    /// R13: a change waits for the lease that a verifier had when the order was sent.
     LeaseGivenBefore,
-    /// R14: a child is judged by its root key at every message.
+    /// R14: the root key of a verifier is checked at every message.
     JudgedAtEveryMessage,
-    /// R14: what a child knew that was sent away waits until its lease is over.
+    /// R14: what a verifier knew that was sent away is waited for until its lease is over.
     SentAwayIsWaitedFor,
     /// R16: an answer's history is judged before its session.
     HistoryFirst,
-    /// R17: whoever loses its lease again and again is not waited for.
+    /// R17: a node that loses its lease too often is not waited for.
     Probation,
     /// R18: a lease grows only by a renewal that a crash of the database cannot take back.
     DurableRenewals,
@@ -66,7 +68,7 @@ pub enum Rule {
 }
 
 impl Rule {
-    /// All of them.
+    /// All rules.
     pub const ALL: [Self; 28] = [
         Self::EmptyAtRegistration,
         Self::RefusalEndsTheLease,
@@ -98,7 +100,7 @@ impl Rule {
         Self::FloorOfTheSession,
     ];
 
-    /// Its number in docs/concepts/immediate.md, with what part of it.
+    /// Its number in docs/design/protocol.md, and which part of it.
     pub fn name(self) -> &'static str {
         match self {
             Self::EmptyAtRegistration => "R1 empty-at-registration",
@@ -149,7 +151,7 @@ pub fn keeps(rule: Rule) -> bool {
     BROKEN.load(std::sync::atomic::Ordering::Relaxed) != rule as u8
 }
 
-/// Breaks one rule in the whole process, or none.
+/// Breaks one rule in this process, or none.
 #[cfg(feature = "break-rules")]
 pub fn break_rule(rule: Option<Rule>) {
     BROKEN.store(rule.map_or(0, |rule| rule as u8), std::sync::atomic::Ordering::Relaxed);

@@ -2,22 +2,22 @@
 
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// Characters that 256 bits take: 62^43 is just above 2^256.
+/// Characters that 256 bits need: 62^43 is just above 2^256.
 pub(super) const CHARS_OF_256_BITS: usize = 43;
-/// Characters that 32 bits take.
+/// Characters that 32 bits need.
 pub(super) const CHARS_OF_32_BITS: usize = 6;
 
-/// The digit for `value`, which is below 62.
+/// Returns the digit for `value`, which is below 62.
 fn digit(value: u32) -> u8 {
     let index = usize::try_from(value).unwrap_or(0);
     ALPHABET.get(index).copied().unwrap_or(b'0')
 }
 
-/// Digits taken out by one division: 62^5 is just below 2^30, so a quotient of the limbs fits a limb.
+/// Digits that one division yields: 62^5 is just below 2^30, so a quotient of the limbs fits a limb.
 const DIGITS_AT_ONCE: usize = 5;
 const FIVE_DIGITS: u64 = 62_u64.pow(5);
 
-/// A 256-bit number, most significant digit first.
+/// Encodes a 256-bit number, most significant digit first.
 pub(super) fn of_256_bits(bytes: &[u8; 32]) -> [u8; CHARS_OF_256_BITS] {
     let mut limbs = [0_u32; 8];
     for (limb, chunk) in limbs.iter_mut().zip(bytes.chunks_exact(4)) {
@@ -41,7 +41,7 @@ fn next_digits(limbs: &mut [u32; 8]) -> u32 {
     u32::try_from(remainder).unwrap_or(0)
 }
 
-/// Fills all places, most significant digit first.
+/// Fills all digits, most significant first.
 fn write(places: &mut [u8], mut value: u32) {
     for place in places.iter_mut().rev() {
         *place = digit(value % 62);
@@ -49,7 +49,7 @@ fn write(places: &mut [u8], mut value: u32) {
     }
 }
 
-/// A 32-bit number, most significant digit first.
+/// Encodes a 32-bit number, most significant digit first.
 pub(super) fn of_32_bits(value: u32) -> [u8; CHARS_OF_32_BITS] {
     let mut text = [b'0'; CHARS_OF_32_BITS];
     write(&mut text, value);

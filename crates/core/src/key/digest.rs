@@ -1,7 +1,7 @@
-//! The digest of a secret: SHA-256 of the whole key string, the only form in which a secret is stored.
+//! The digest of a secret: SHA-256 of the complete key string, the only form in which a secret is stored.
 //!
-//! Secrets carry 256 random bits, so a plain fast digest cannot be searched and a slow one would only cost
-//! (OWASP ASVS 5.0, 11.4.1).
+//! Secrets have 256 random bits, so a fast digest cannot be searched, and a slow one would only cost time (OWASP ASVS
+//! 5.0, 11.4.1).
 
 use sha2::block_api::Sha256VarCore;
 use sha2::digest::Output;
@@ -14,13 +14,13 @@ use subtle::ConstantTimeEq as _;
 /// Bytes of a digest.
 const BYTES: usize = 32;
 
-/// SHA-256 of a full key string. Compared in constant time.
+/// SHA-256 of a complete key string. Compared in constant time.
 #[derive(Clone, Copy, Eq)]
 pub struct Digest([u8; BYTES]);
 
 impl Digest {
-    /// The digest of a key string, given as its bytes. One of the usual length is less than a block of SHA-256, so it goes
-    /// to the library's core as the end of a message: collecting blocks that only longer ones have takes time.
+    /// Returns the digest of a key string. One of the usual length is less than a block of SHA-256, so it is passed to
+    /// the library's core as the end of a message, without the buffering that longer ones need.
     pub fn of(secret: &[u8]) -> Self {
         let (Ok(mut core), Ok(mut end)) = (Sha256VarCore::new(BYTES), Buffer::<Sha256VarCore>::try_new(secret)) else {
             return Self(Sha256::digest(secret).into());
@@ -30,22 +30,22 @@ impl Digest {
         Self(digest.into())
     }
 
-    /// A digest read back from where it was stored.
+    /// Returns a digest that was stored.
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// The 32 bytes.
+    /// Returns the 32 bytes.
     pub const fn bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
-    /// In hexadecimal digits.
+    /// Returns it in hexadecimal digits.
     pub fn to_hex(&self) -> String {
         crate::hex(&self.0)
     }
 
-    /// Reads what [`Digest::to_hex`] writes.
+    /// Parses what [`Digest::to_hex`] writes.
     pub fn from_hex(text: &str) -> Option<Self> {
         let mut bytes = [0; 32];
         let (pairs, rest) = text.as_bytes().as_chunks::<2>();
@@ -68,14 +68,14 @@ impl Digest {
         std::array::from_fn(|place| words.get(place).copied().map_or(0, u64::from_le_bytes))
     }
 
-    /// The first eight bytes as a number. Digests are uniform, so this is a good hash for a table.
+    /// Returns the first eight bytes as a number. Digests are uniform, so this is a good hash for a table.
     pub fn spread(&self) -> u64 {
         self.0.first_chunk().map_or(0, |first| u64::from_le_bytes(*first))
     }
 }
 
 impl PartialEq for Digest {
-    /// Word by word: an eighth of the steps that bytes would take.
+    /// Compares words: an eighth of the steps that bytes would take.
     fn eq(&self, other: &Self) -> bool {
         self.words().ct_eq(&other.words()).into()
     }

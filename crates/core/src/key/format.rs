@@ -1,47 +1,48 @@
-//! Printing and reading key strings: `<prefix>_kr1<43 base62><6 base62 of CRC-32 over everything before it>`.
+//! Formatting and parsing key strings: `<prefix>_kr1<43 base62><6 base62 of CRC-32 over everything before it>`.
 //!
-//! The checksum is not for security: it lets a mistyped key be refused without a digest or a look-up, and lets a
-//! secret scanner tell a key from noise without asking anybody.
+//! The checksum is not for security: a mistyped key is refused without a digest or a look-up, and a secret scanner can
+//! tell a key from noise without a request.
 
 use super::{Digest, Prefix, base62, prefix};
 use thiserror::Error;
 
-/// The fixed text after the prefix. One scanner rule finds every tenant's keys by it; `1` is the format's version.
+/// The fixed text after the prefix, by which one scanner rule finds every tenant's keys. `1` is the version of the
+/// format.
 pub const MARKER: &str = "_kr1";
 
 const TAIL_BYTES: usize = base62::CHARS_OF_256_BITS + base62::CHARS_OF_32_BITS;
 const BYTES_MIN: usize = prefix::PREFIX_BYTES_MIN + MARKER.len() + TAIL_BYTES;
 const BYTES_MAX: usize = prefix::PREFIX_BYTES_MAX + MARKER.len() + TAIL_BYTES;
 
-/// From so many characters on, what follows the marker is taken for a part of a secret.
+/// From this many characters on, the text after the marker is redacted as a part of a secret.
 const TELLING_BYTES: usize = 8;
 
-/// Why a text cannot be a key. Told to nobody but logs and metrics.
+/// Why a text is not a key. Only for logs and metrics.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 pub enum Malformed {
     /// Too short or too long.
     #[error("a key has {BYTES_MIN} to {BYTES_MAX} characters")]
     Length,
-    /// No `_kr1` where it must be, or the prefix is none.
+    /// No `_kr1` where it must be, or the prefix is not one.
     #[error("a key is a prefix, `_kr1` and 49 letters or digits")]
     Form,
-    /// The checksum does not fit the rest: a typing error, or no key of ours.
+    /// The checksum does not match: a typing error, or a key of another system.
     #[error("the key's checksum does not fit: it was mistyped or cut")]
     Checksum,
 }
 
-/// A text that has the form of a key and a fitting checksum. It borrows the text: nothing is copied.
+/// A text with the form of a key and a matching checksum. Borrows the text.
 #[derive(Clone, Copy)]
 #[expect(missing_debug_implementations, reason = "it holds a plaintext secret")]
 pub struct Presented<'a>(&'a str);
 
 impl<'a> Presented<'a> {
-    /// Whether a text has a length that keys have: cheap enough to be asked of everything.
+    /// Whether a text has a length that keys have. Cheap enough to call for every text.
     pub fn may_be(text: &str) -> bool {
         (BYTES_MIN..=BYTES_MAX).contains(&text.len())
     }
 
-    /// Checks form and checksum. Costs no digest and no look-up.
+    /// Checks form and checksum, without a digest or a look-up.
     pub fn parse(text: &'a str) -> Result<Self, Malformed> {
         if !Self::may_be(text) {
             return Err(Malformed::Length);
@@ -50,7 +51,7 @@ impl<'a> Presented<'a> {
         let (checked, checksum) = split(base62::CHARS_OF_32_BITS)?;
         let (head, tail) = split(TAIL_BYTES)?;
         let prefix = head.strip_suffix(MARKER).ok_or(Malformed::Form)?;
-        // Without a branch for each byte the compiler takes sixteen of them at a time.
+        // Without a branch for each byte, the compiler processes sixteen at a time.
         let are_alphanumeric = tail
             .bytes()
             .fold(true, |so_far, byte| so_far & byte.is_ascii_alphanumeric());
@@ -64,19 +65,19 @@ impl<'a> Presented<'a> {
         }
     }
 
-    /// The digest to look the key up by.
+    /// Returns the digest to look the key up by.
     pub fn digest(self) -> Digest {
         Digest::of(self.0.as_bytes())
     }
 }
 
-/// A regular expression for keys of one prefix or of all, as far as one can tell: the checksum is not checked.
+/// Returns a regular expression for keys of one prefix or of all. It does not check the checksum.
 pub fn pattern(prefix: Option<&Prefix>) -> String {
     let prefix = prefix.map_or(prefix::PATTERN, Prefix::as_str);
     format!("{prefix}{MARKER}[0-9A-Za-z]{{{TAIL_BYTES}}}")
 }
 
-/// A text without the random part of anything in it that could be a key, whole or cut off.
+/// Removes the random part of everything in a text that could be a key, complete or cut off.
 pub fn redacted(text: &str) -> String {
     let mut parts = text.split(MARKER);
     let mut out = parts.next().unwrap_or_default().to_owned();
@@ -91,7 +92,7 @@ pub fn redacted(text: &str) -> String {
     out
 }
 
-/// Puts a key string together.
+/// Builds a key string.
 pub(super) fn print(prefix: &Prefix, payload: &[u8; base62::CHARS_OF_256_BITS]) -> String {
     let mut text = String::with_capacity(BYTES_MAX);
     text.push_str(prefix.as_str());

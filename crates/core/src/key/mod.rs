@@ -1,4 +1,4 @@
-//! The key string: how it is made, read, checked and digested.
+//! The key string: creating, parsing, checking and digesting it.
 
 mod base62;
 mod digest;

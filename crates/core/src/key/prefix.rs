@@ -1,4 +1,4 @@
-//! The tenant's own start of a key string.
+//! The prefix of a tenant's key strings.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ pub enum InvalidPrefix {
     /// Not of the form below.
     #[error("a prefix is a lower-case letter and 1 to 15 letters or digits, then perhaps `_` and 1 to 15 more")]
     Form,
-    /// Kept for credentials of Keyreeve itself.
+    /// Reserved for credentials of Keyreeve itself.
     #[error("this prefix is kept for Keyreeve's own credentials")]
     Reserved,
 }
@@ -29,7 +29,7 @@ const PART_BYTES_MAX: usize = 16;
 const ROOT: &str = "kr_root";
 
 impl Prefix {
-    /// A prefix that a tenant may choose.
+    /// Parses a prefix that a tenant may choose.
     pub fn parse(text: &str) -> Result<Self, InvalidPrefix> {
         if text == ROOT {
             return Err(InvalidPrefix::Reserved);
@@ -41,17 +41,17 @@ impl Prefix {
         }
     }
 
-    /// The prefix of root keys, which no tenant may choose.
+    /// Returns the prefix of root keys, which no tenant may choose.
     pub fn root() -> Self {
         Self(ROOT.into())
     }
 
-    /// The default prefix. Clerk's request helpers demand exactly this one (clerk-wire, section 5).
+    /// Returns the default prefix. Clerk's request helpers require exactly this one (clerk-wire, section 5).
     pub fn standard() -> Self {
         Self("ak".into())
     }
 
-    /// The prefix as text.
+    /// Returns the text.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -1,4 +1,4 @@
-//! Laws of the life of a key, checked over random histories and over every pair of state and verb.
+//! Invariants of a key's lifecycle, checked over random histories and over every pair of state and verb.
 
 use super::*;
 use crate::access::{Actor, Rank};
@@ -71,7 +71,7 @@ fn no_edit() -> Edit {
     }
 }
 
-/// One thing that can happen to a key.
+/// One step of a history.
 #[derive(Clone, Debug)]
 enum Step {
     Wait(u64),
@@ -142,7 +142,7 @@ fn any_policy() -> impl Strategy<Value = Policy> {
 }
 
 proptest! {
-    /// Walks a random history and checks every law at every step.
+    /// Runs a random history and checks every invariant at every step.
     #[test]
     fn every_history_keeps_the_laws(policy in any_policy(), steps in prop::collection::vec(any_step(), 1..40)) {
         let mut key = issued(&policy);
@@ -201,7 +201,7 @@ fn check_laws(before: &Key, outcome: &Outcome, policy: &Policy, now: Timestamp) 
     Ok(())
 }
 
-/// A verb repeated at once on its own result changes nothing more.
+/// A verb that is repeated at once on its own result changes nothing more.
 fn check_retry(step: &Step, first: &Outcome, again: Result<Outcome, Refusal>) -> Result<(), TestCaseError> {
     let repeats = matches!(
         step,
@@ -213,7 +213,7 @@ fn check_retry(step: &Step, first: &Outcome, again: Result<Outcome, Refusal>) ->
     Ok(())
 }
 
-/// Every pair of state and verb has one decided answer: the whole machine on one page.
+/// Every pair of state and verb has one defined result: the state machine as a table.
 #[test]
 fn every_pair_of_state_and_verb_is_decided() {
     let policy = Preset::Standard.policy();

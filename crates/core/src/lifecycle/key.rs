@@ -1,4 +1,4 @@
-//! The key itself: its record, how it is issued, and what each change leaves behind.
+//! The key: its record, how it is issued, and the result of a change.
 
 use super::{Refusal, Revocation, Standing, State};
 use crate::id::KeyId;
@@ -9,36 +9,36 @@ use crate::scope::Scopes;
 use crate::text::{Claims, Description, Name, Slug, Subject};
 use crate::time::Timestamp;
 
-/// A named grant. The secret is not here, only its digest.
+/// An API key. It has the digest of its secret, never the secret.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Key {
-    /// Its id, kept for its whole life.
+    /// Its id, which never changes.
     pub id: KeyId,
-    /// The tenant it belongs to.
+    /// Its tenant.
     pub tenant: Slug,
-    /// Who owns it. Never changes silently.
+    /// Its owner. Never changes.
     pub subject: Subject,
-    /// What people call it.
+    /// Its display name.
     pub name: Name,
-    /// A longer remark.
+    /// A longer description.
     pub description: Option<Description>,
-    /// What the relying service wants to know about the holder.
+    /// What the relying service stores about the key holder.
     pub claims: Option<Claims>,
     /// What it may be used for.
     pub scopes: Scopes,
-    /// How often, and from where.
+    /// Its limits: how often, and from which networks.
     pub limits: Limits,
-    /// Who made it, in the caller's words.
+    /// Who created it, in the caller's words.
     pub created_by: Option<Subject>,
-    /// The live secret's digest and what may be shown of it.
+    /// The digest of the current secret and what may be shown of it.
     pub secret: NewSecret,
-    /// The previous secret, while it is still good.
+    /// The previous secret, while it is still accepted.
     pub retiring: Option<Retiring>,
     /// The stored state.
     pub state: State,
     /// When it was issued.
     pub created_at: Timestamp,
-    /// When anything of it last changed.
+    /// When any field of it last changed.
     pub updated_at: Timestamp,
     /// When it last got a new secret.
     pub rotated_at: Option<Timestamp>,
@@ -46,7 +46,7 @@ pub struct Key {
     pub expires_at: Option<Timestamp>,
 }
 
-/// What is kept of a live secret.
+/// The stored form of a secret.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NewSecret {
     /// Its digest.
@@ -58,7 +58,7 @@ pub struct NewSecret {
 }
 
 impl NewSecret {
-    /// What is kept of `secret`, which was minted with `prefix`.
+    /// Returns the stored form of `secret`, which was minted with `prefix`.
     pub fn of(secret: &Secret, prefix: &Prefix) -> Self {
         Self {
             digest: secret.digest(),
@@ -68,28 +68,28 @@ impl NewSecret {
     }
 }
 
-/// The secret before the last rotation, still good for a while.
+/// The secret before the last rotation, still accepted for a while.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Retiring {
     /// Its digest.
     pub digest: Digest,
-    /// Until when it is good.
+    /// When it stops being accepted.
     pub until: Timestamp,
 }
 
-/// What a transition came to.
+/// The result of a transition.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Outcome {
-    /// The key was already there: nothing to store, no audit entry.
+    /// The key was in that state already: nothing to store, no audit entry.
     Unchanged(Key),
-    /// The key as it must be stored now.
+    /// The key to be stored.
     Changed(Key),
-    /// The record must go; this is what it was.
+    /// The record is to be deleted; this is the key before that.
     Erased(Key),
 }
 
 impl Outcome {
-    /// The key after the change, or as it was when erased.
+    /// Returns the key after the change, or before it if erased.
     pub fn key(&self) -> &Key {
         match self {
             Self::Unchanged(key) | Self::Changed(key) | Self::Erased(key) => key,
@@ -108,7 +108,7 @@ pub struct IssueOrder {
     pub subject: Subject,
     /// The name.
     pub name: Name,
-    /// A remark.
+    /// A description.
     pub description: Option<Description>,
     /// Claims.
     pub claims: Option<Claims>,
@@ -116,20 +116,20 @@ pub struct IssueOrder {
     pub scopes: Scopes,
     /// Limits.
     pub limits: Limits,
-    /// Who makes it, in the caller's words.
+    /// Who creates it, in the caller's words.
     pub created_by: Option<Subject>,
-    /// The wished expiry.
+    /// The requested expiry.
     pub expiry: ExpiryWish,
     /// The new secret.
     pub secret: NewSecret,
 }
 
-/// What the store knows about the subject at the moment of issuing, in the same transaction.
+/// What the store knows about the subject, read in the transaction that issues the key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct IssueFacts {
     /// Keys of the subject that count toward the limit.
     pub used: u32,
-    /// Whether a usable key of the subject has the wished name.
+    /// Whether a usable key of the subject has the requested name.
     pub name_taken: bool,
     /// Whether the subject is a user who is suspended or removed, or the tenant is.
     pub owner_blocked: bool,
@@ -170,7 +170,8 @@ impl Key {
         })
     }
 
-    /// The key as it is at `now`: a hold whose undo window is over is a revocation, an overlap that is over is gone.
+    /// Returns the key as it is at `now`: a hold whose undo window is over is a revocation, and an overlap that is over
+    /// has ended.
     pub fn settled(mut self, now: Timestamp) -> Self {
         if self.retiring.as_ref().is_some_and(|old| old.until <= now) {
             self.retiring = None;
@@ -192,7 +193,7 @@ impl Key {
         self.expires_at.is_some_and(|end| end <= now)
     }
 
-    /// Where a settled key stands at `now`, as lists show it.
+    /// Returns the state of a settled key at `now`, as lists show it.
     pub fn standing(&self, now: Timestamp) -> Standing {
         match &self.state {
             State::Revoked(_) => Standing::Revoked,
@@ -202,12 +203,12 @@ impl Key {
         }
     }
 
-    /// Whether the key keeps its name from other keys of its owner at `now`: it is neither revoked nor expired.
+    /// Whether the key's name is taken for other keys of its owner at `now`: it is neither revoked nor expired.
     pub fn holds_its_name(&self, now: Timestamp) -> bool {
         !matches!(self.state, State::Revoked(_)) && !self.is_expired(now)
     }
 
-    /// Whether the key counts toward its subject's limit at `now`: whatever could work again without a new secret.
+    /// Whether the key counts toward its subject's limit at `now`: it could be accepted again without a new secret.
     pub fn counts(&self, policy: &Policy, now: Timestamp) -> bool {
         match &self.state {
             State::Revoked(_) => false,

@@ -1,4 +1,4 @@
-//! A secret of the key was found where it must not be: the policy says what becomes of the key.
+//! A leaked secret: the policy decides what happens to its key.
 
 use super::{Hold, HoldCause, Key, Lock, Outcome, ReasonCode, RevokeOrder, State};
 use crate::access::Actor;
@@ -6,18 +6,18 @@ use crate::policy::{LeakAction, Policy};
 use crate::text::Note;
 use crate::time::Timestamp;
 
-/// An order to do what the policy says about a leak.
+/// An order to apply the policy to a leak.
 #[derive(Clone, Debug)]
 pub struct LeakOrder {
-    /// In whose name.
+    /// The actor of the change.
     pub by: Actor,
     /// Where the secret was found.
     pub note: Option<Note>,
 }
 
 impl Key {
-    /// Revokes the key for good, puts it on hold until an administrator looks at it, or leaves it as it is. A leak asks
-    /// for no reason and leaves no time to undo it, whatever the policy says about revoking.
+    /// Revokes the key for good, puts it on hold until an administrator lifts it, or leaves it unchanged. A leak
+    /// requires no reason and has no undo window, whatever the policy requires of a revocation.
     pub fn leak(self, order: LeakOrder, policy: &Policy, now: Timestamp) -> Outcome {
         let key = self.settled(now);
         if matches!(key.state, State::Revoked(_)) {
@@ -37,8 +37,8 @@ impl Key {
         }
     }
 
-    /// Its owner may not lift the hold: whoever has the secret may pose as the owner. A hold that was there stays what it
-    /// was, and is an administrator's from now on.
+    /// The owner cannot lift this hold, because a client with the secret could act as the owner. An existing hold keeps
+    /// its cause, and only an administrator can lift it from now on.
     fn held_for_leak(self, order: LeakOrder, now: Timestamp) -> Outcome {
         let hold = match &self.state {
             State::Disabled(before) if before.code == ReasonCode::Leaked && before.lock >= Lock::Admin => {

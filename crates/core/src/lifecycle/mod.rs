@@ -1,8 +1,8 @@
-//! The life of a key, as pure transitions.
+//! The lifecycle of a key, as pure transitions.
 //!
-//! Stored states are active, disabled and revoked; erased means that the record is gone. Expired is computed on
-//! read, and so is the end of an undo window, so that no sweeper can be late. The model is RFC 5280's: a hold can be
-//! lifted, every other revocation is final.
+//! Stored states are active, disabled and revoked; erased means that there is no record. Expiry is computed on read,
+//! and so is the end of an undo window, so that neither depends on a background task. The model is RFC 5280's: a hold
+//! can be lifted, every other revocation is final.
 
 mod key;
 mod leak;

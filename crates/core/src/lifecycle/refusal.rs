@@ -6,17 +6,17 @@ use crate::policy::Violation;
 use thiserror::Error;
 
 words!(
-    /// What is done to a key.
+    /// The operations on a key.
     Verb {
-        /// Make it.
+        /// Create it.
         Issue => "issue",
         /// Change its name, scopes, claims or expiry.
         Update => "update",
-        /// Put a hold on it.
+        /// Disable it.
         Disable => "disable",
-        /// Lift the hold.
+        /// Re-activate it.
         Reactivate => "reactivate",
-        /// End it, as the policy says.
+        /// End it, as the policy requires.
         Revoke => "revoke",
         /// Make a revocation final before its undo window is over.
         Finalize => "finalize",
@@ -24,7 +24,7 @@ words!(
         Rotate => "rotate",
         /// End the old secret of a rotation now.
         FinishRotation => "finish_rotation",
-        /// Destroy its record.
+        /// Delete its record.
         Delete => "delete",
     }
 );
@@ -35,12 +35,12 @@ pub enum Refusal {
     /// The state does not allow the verb.
     #[error("a key that is {from} cannot take {verb}")]
     InvalidTransition {
-        /// Where the key stands.
+        /// The state of the key.
         from: Standing,
-        /// What was asked.
+        /// The operation.
         verb: Verb,
     },
-    /// The hold was put on by someone of a higher rank.
+    /// An actor of a higher rank has put the key on hold.
     #[error("the hold was put on by an administrator and can be lifted only by one")]
     Locked,
     /// The policy forbids it.
@@ -66,21 +66,21 @@ pub enum Refusal {
     /// An update would move the key to another owner.
     #[error("a key cannot be moved to another subject")]
     OwnershipMove,
-    /// The policy wants a reason.
+    /// The policy requires a reason.
     #[error("the policy asks for a reason")]
     ReasonRequired,
-    /// The policy does not let a person in this role give the scope.
+    /// The policy does not allow a user in this role to give the scope.
     #[error("the policy does not let this role give the scope {scope}")]
     ScopeNotGiven {
         /// The scope.
         scope: Box<str>,
-        /// The patterns of what the role may give, joined by spaces.
+        /// The patterns of the scopes that the role may give, joined by spaces.
         allowed: Box<str>,
     },
-    /// The policy does not let members set claims.
+    /// The policy does not allow members to set claims.
     #[error("the policy does not let members set claims")]
     ClaimsNotGiven,
-    /// Our own fault: the store asked for something that was not in the request. Nothing was changed.
+    /// A bug: the store requested something that was not in the order. Nothing was changed.
     #[error("the store and its caller are out of step")]
     OutOfStep,
 }

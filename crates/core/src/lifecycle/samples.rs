@@ -1,4 +1,4 @@
-//! What tests issue keys of.
+//! Orders that tests issue keys from.
 
 use super::{IssueOrder, NewSecret};
 use crate::id::KeyId;
@@ -8,7 +8,7 @@ use crate::policy::ExpiryWish;
 use crate::scope::Scopes;
 use crate::text::{Name, Slug, Subject};
 
-/// A wish for a key with nothing but what every key has.
+/// An order for a key with required fields only.
 pub(crate) fn order() -> IssueOrder {
     IssueOrder {
         id: KeyId::from_bytes([1; 16]),

@@ -1,4 +1,4 @@
-//! The states a key can be in, and what each one carries.
+//! The states of a key, and the data of each.
 
 use crate::access::{Rank, words};
 use crate::text::Note;
@@ -7,11 +7,11 @@ use crate::time::Timestamp;
 /// The stored state of a key. Erased is not here: an erased key has no record.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum State {
-    /// May verify.
+    /// Accepted.
     Active,
-    /// On hold; can come back.
+    /// On hold; can be re-activated.
     Disabled(Hold),
-    /// Final; never comes back.
+    /// Final; never accepted again.
     Revoked(Revocation),
 }
 
@@ -20,36 +20,36 @@ pub enum State {
 pub struct Hold {
     /// Why the key is on hold.
     pub cause: HoldCause,
-    /// Who may lift it.
+    /// The rank that may lift it.
     pub lock: Lock,
     /// Since when.
     pub since: Timestamp,
-    /// Who put it on, as the audit log names them.
+    /// Who put it on, as the audit log names the actor.
     pub by: Box<str>,
-    /// When it becomes a revocation by itself; `None` is never.
+    /// When it becomes a revocation, without a further call; `None` is never.
     pub finalize_at: Option<Timestamp>,
-    /// Reason code of the revocation it may become.
+    /// The reason code of that revocation.
     pub code: ReasonCode,
-    /// Why, in words.
+    /// The reason, as free text.
     pub note: Option<Note>,
 }
 
 words!(
     /// Why a key is on hold.
     HoldCause {
-        /// Somebody disabled it.
+        /// It was disabled.
         Manual => "manual",
-        /// Somebody revoked it where revocation can be undone.
+        /// It was revoked where the policy lets a revocation be undone.
         RevokeHold => "revoke_hold",
-        /// Its secret was found where it must not be, and the policy wants a hold.
+        /// Its secret was reported as leaked, and the policy requires a hold.
         Leaked => "leaked",
     }
 );
 
 words!(
-    /// Who may lift a hold.
+    /// The rank that may lift a hold.
     Lock {
-        /// Whoever may re-activate at all.
+        /// Any caller who may re-activate keys.
         Anyone => "anyone",
         /// An administrator.
         Admin => "admin",
@@ -74,28 +74,28 @@ impl Lock {
 pub struct Revocation {
     /// When it was revoked.
     pub at: Timestamp,
-    /// By whom, as the audit log names them.
+    /// Who revoked it, as the audit log names the actor.
     pub by: Box<str>,
-    /// Why, as a code.
+    /// The reason, as a code.
     pub code: ReasonCode,
-    /// Why, in words; Clerk's `revocation_reason`.
+    /// The reason, as free text; Clerk's `revocation_reason`.
     pub note: Option<Note>,
 }
 
 words!(
     /// Why a key was revoked (RFC 5280, section 5.3.1, without its hold, which is a verb of its own here).
     ReasonCode {
-        /// Not said.
+        /// No reason was given.
         Unspecified => "unspecified",
-        /// The secret is, or may be, in the wrong hands.
+        /// The secret is, or may be, known to others.
         KeyCompromise => "key_compromise",
-        /// The secret was found where it must not be.
+        /// The secret was reported as leaked.
         Leaked => "leaked",
-        /// Another key took its place.
+        /// Another key replaces it.
         Superseded => "superseded",
         /// The owner's position changed.
         AffiliationChanged => "affiliation_changed",
-        /// What it was for has ended.
+        /// Its purpose has ended.
         Cessation => "cessation",
         /// The owner may no longer have it.
         PrivilegeWithdrawn => "privilege_withdrawn",
@@ -103,16 +103,16 @@ words!(
 );
 
 impl ReasonCode {
-    /// Whether the secret must be taken for known to others: such a revocation is final everywhere.
+    /// Whether others may know the secret: such a revocation is final under every policy.
     pub const fn is_compromise(self) -> bool {
         matches!(self, Self::KeyCompromise | Self::Leaked)
     }
 }
 
 words!(
-    /// What a key looks like from outside at one moment: its stored state, and expiry computed on read.
+    /// The state of a key at one moment: its stored state, and expiry computed on read.
     Standing {
-        /// Works.
+        /// Accepted.
         Active => "active",
         /// On hold.
         Disabled => "disabled",

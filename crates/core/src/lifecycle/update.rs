@@ -1,4 +1,4 @@
-//! Changing what is written about a key: name, description, claims, scopes, limits, expiry.
+//! Changing the fields of a key: name, description, claims, scopes, limits, expiry.
 
 use super::{Key, Outcome, Refusal, State, Verb};
 use crate::limits::{Counted, Networks};
@@ -7,7 +7,7 @@ use crate::scope::Scopes;
 use crate::text::{Claims, Description, Name, Subject};
 use crate::time::Timestamp;
 
-/// Fields to change. An outer `None` leaves a field as it is.
+/// Fields to change. An outer `None` leaves a field unchanged.
 #[derive(Clone, Debug, Default)]
 pub struct Edit {
     /// A new name.
@@ -18,19 +18,19 @@ pub struct Edit {
     pub claims: Option<Option<Claims>>,
     /// New scopes.
     pub scopes: Option<Scopes>,
-    /// From where it may be used, anew.
+    /// The networks that it may be used from, as a new list.
     pub networks: Option<Networks>,
-    /// What is counted, anew.
+    /// The limits that are counted, as a new list.
     pub counted: Option<Counted>,
-    /// The owner. Only the present one is taken: Clerk's callers send it along (clerk-wire, section 3).
+    /// The owner. Only the present one is accepted: Clerk's callers send it too (clerk-wire, section 3).
     pub subject: Option<Subject>,
     /// A new expiry.
     pub expiry: ExpiryWish,
 }
 
 impl Key {
-    /// Changes what is written about the key. Never brings a key back by the way: a revoked key keeps its expiry,
-    /// and an expired one gets a new one only where the policy renews.
+    /// Changes fields of the key. Never makes a key work again as a side effect: a revoked key keeps its expiry, and an
+    /// expired one gets a new one only where the policy allows renewal.
     pub fn update(self, edit: Edit, policy: &Policy, now: Timestamp) -> Result<Outcome, Refusal> {
         let before = self.settled(now);
         if edit.subject.as_ref().is_some_and(|subject| *subject != before.subject) {
@@ -58,7 +58,7 @@ impl Key {
         Ok(Outcome::Changed(key))
     }
 
-    /// Sets back what its limits have counted. A revoked key is used no more.
+    /// Resets the counts of its limits. Fails for a revoked key, which is not used again.
     pub fn reset_limits(self, now: Timestamp) -> Result<Outcome, Refusal> {
         let mut key = self.settled(now);
         if matches!(key.state, State::Revoked(_)) {

@@ -1,4 +1,4 @@
-//! The verbs: disable, re-activate, revoke, finalize, rotate, delete. Each takes a key and gives the next one.
+//! The verbs: disable, re-activate, revoke, finalize, rotate, delete. Each takes a key and returns the next state.
 //!
 //! Repeating a verb on its own target state is [`Outcome::Unchanged`]: it succeeds and leaves no audit entry.
 
@@ -8,23 +8,23 @@ use crate::policy::{After, ExpiryWish, OverlapWish, Policy, Undo};
 use crate::text::{Name, Note};
 use crate::time::Timestamp;
 
-/// An order to put a hold on a key.
+/// An order to disable a key.
 #[derive(Clone, Debug)]
 pub struct HoldOrder {
-    /// Who orders.
+    /// The actor.
     pub actor: Actor,
-    /// Why.
+    /// The reason.
     pub note: Option<Note>,
 }
 
 /// An order to revoke a key.
 #[derive(Clone, Debug)]
 pub struct RevokeOrder {
-    /// Who orders.
+    /// The actor.
     pub actor: Actor,
-    /// Why, as a code.
+    /// The reason, as a code.
     pub code: ReasonCode,
-    /// Why, in words.
+    /// The reason, as free text.
     pub note: Option<Note>,
 }
 
@@ -35,9 +35,9 @@ pub struct RotateOrder {
     pub secret: NewSecret,
     /// A new name; `None` keeps the old one.
     pub name: Option<Name>,
-    /// A new expiry; unsaid keeps the old one.
+    /// A new expiry; unset keeps the old one.
     pub expiry: ExpiryWish,
-    /// How long the old secret stays good.
+    /// How long the old secret is still accepted.
     pub overlap: OverlapWish,
 }
 
@@ -55,7 +55,7 @@ impl Key {
         self
     }
 
-    /// Puts a hold on the key. Where holds are sticky, an administrator's can be lifted only by an administrator.
+    /// Puts the key on hold. Where holds are sticky, only an administrator can lift an administrator's hold.
     pub fn disable(self, order: HoldOrder, policy: &Policy, now: Timestamp) -> Result<Outcome, Refusal> {
         let key = self.settled(now);
         match &key.state {
@@ -76,7 +76,7 @@ impl Key {
         }
     }
 
-    /// Lifts a hold, also that of a revocation that can still be undone. The same secrets work again.
+    /// Lifts a hold, including that of a revocation that can still be undone. The same secrets work again.
     pub fn reactivate(self, rank: Rank, now: Timestamp) -> Result<Outcome, Refusal> {
         let key = self.settled(now);
         match &key.state {
@@ -87,7 +87,7 @@ impl Key {
         }
     }
 
-    /// Revokes the key: the policy says where that leads, and a compromise is final everywhere.
+    /// Revokes the key as the policy requires. A compromise is final under every policy.
     pub fn revoke(self, order: RevokeOrder, policy: &Policy, now: Timestamp) -> Result<Outcome, Refusal> {
         if policy.lacks_reason(order.note.as_ref()) {
             return Err(Refusal::ReasonRequired);
@@ -99,16 +99,16 @@ impl Key {
             policy.revoke.undo
         };
         match (&key.state, undo) {
-            // The first reason and time stay: a final reason is never replaced.
+            // The first reason and time remain: a final revocation is never changed.
             (State::Revoked(_), _) => Ok(Outcome::Unchanged(key)),
-            // A retry must not shorten the window, nor start it again.
+            // A retry must neither shorten the window nor restart it.
             (State::Disabled(hold), Undo::Seconds(_) | Undo::Always) if hold.cause == HoldCause::RevokeHold => {
                 Ok(Outcome::Unchanged(key))
             }
             (_, Undo::Never) => Ok(key.ended(order, policy, now)),
             (state, Undo::Seconds(_) | Undo::Always) => {
                 let mut hold = revoke_hold(order, policy, now);
-                // Revoking what an administrator holds must not be a way round the hold.
+                // Revoking a key on hold must not let its owner lift an administrator's hold.
                 if let State::Disabled(before) = state {
                     hold.lock = hold.lock.max(before.lock);
                 }
@@ -117,7 +117,7 @@ impl Key {
         }
     }
 
-    /// Makes a revocation that could be undone final now.
+    /// Makes a revocation final that could be undone.
     pub fn finalize(self, order: RevokeOrder, policy: &Policy, now: Timestamp) -> Result<Outcome, Refusal> {
         let key = self.settled(now);
         match &key.state {
@@ -127,8 +127,8 @@ impl Key {
         }
     }
 
-    /// Writes down that the time to undo a revocation is over. Nothing hangs on when this runs: every reading settles
-    /// a key by itself.
+    /// Records that the undo window of a revocation is over. It may run at any time, because every reading settles the
+    /// key.
     pub fn lapse(self, policy: &Policy, now: Timestamp) -> Outcome {
         let was_final = matches!(self.state, State::Revoked(_));
         let mut key = self.settled(now);
@@ -142,7 +142,7 @@ impl Key {
         }
     }
 
-    /// The final state, or erasure where the policy keeps no revoked records.
+    /// Returns the final state, or the erasure where the policy keeps no revoked records.
     pub(super) fn ended(mut self, order: RevokeOrder, policy: &Policy, now: Timestamp) -> Outcome {
         self.retiring = None;
         let revocation = Revocation {
@@ -158,13 +158,13 @@ impl Key {
         }
     }
 
-    /// Destroys the record. Allowed in every state; the digests stay behind as tombstones.
+    /// Deletes the record. Allowed in every state; the digests remain as tombstones.
     pub fn delete(self) -> Outcome {
         Outcome::Erased(self)
     }
 
-    /// Gives the key a new secret; the old one is dead, or retiring for the overlap. The id and the place in the
-    /// limit stay. Refused on a hold (it would be a way round it) and on a revoked key.
+    /// Gives the key a new secret; the old one is denied, or retiring for the overlap. The id and the place in the
+    /// limit remain. Fails on a hold, which a rotation would circumvent, and on a revoked key.
     pub fn rotate(self, order: RotateOrder, policy: &Policy, now: Timestamp) -> Result<Outcome, Refusal> {
         let mut key = self.settled(now);
         if key.state != State::Active {
@@ -186,8 +186,8 @@ impl Key {
         Ok(Outcome::Changed(key))
     }
 
-    /// What becomes of the present secret. An overlap never lets it outlive the expiry it was issued with, nor does
-    /// it bring back a secret that had already expired.
+    /// Returns what the current secret becomes. An overlap never extends it beyond the expiry it was issued with, nor
+    /// makes a secret work again that had already expired.
     fn retiring_after(&self, overlap_seconds: u64, now: Timestamp) -> Option<Retiring> {
         let wished = now.plus_seconds(overlap_seconds);
         let until = self.expires_at.map_or(wished, |end| end.min(wished));
@@ -197,8 +197,8 @@ impl Key {
         })
     }
 
-    /// Replaces a secret that its asker never received (a retry of issue or rotate): the undelivered one is dead, an
-    /// overlap already running is neither ended nor started again.
+    /// Replaces a secret that was not delivered (a retry of issue or rotate): the undelivered one is denied. A running
+    /// overlap is neither ended nor restarted.
     pub fn replace_undelivered(self, secret: NewSecret, now: Timestamp) -> Result<Self, Refusal> {
         let mut key = self.settled(now);
         if key.state != State::Active {

@@ -1,4 +1,4 @@
-//! What is stored of a hard limit, and how nodes take slices of it.
+//! The stored counter of a hard limit, and how nodes take slices of it.
 
 use super::gcra::Pace;
 use super::{Bound, Period};
@@ -6,7 +6,7 @@ use crate::coherence::reference::CLOCKS_DIFFER_MS;
 use crate::time::Timestamp;
 
 const MS_NS: i64 = 1_000_000;
-/// What [`Counter::since`] is for a rate, which has no periods.
+/// The value of [`Counter::since`] for a rate, which has no periods.
 const NO_PERIOD: i64 = -1;
 
 /// The state of one limit of one key.
@@ -14,26 +14,26 @@ const NO_PERIOD: i64 = -1;
 pub struct Counter {
     /// The start of the period that is counted, in Unix ms; -1 for a rate.
     pub since: i64,
-    /// Uses in the period; for a rate, when a whole burst would be let through again, in Unix ns.
+    /// Uses in the period; for a rate, when a complete burst would be accepted again, in Unix ns.
     pub value: i64,
-    /// The same of another period of a quota, the last that was counted beside this one: a clock that goes back finds its
-    /// count, and one that comes again to a later period finds that.
+    /// The same for another period of a quota, the last one counted beside this one: a clock that goes back finds its
+    /// count, and one that reaches a later period again finds that.
     pub other: Option<(i64, i64)>,
 }
 
-/// What a node would like to let through.
+/// The slice that a node requests.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Wish {
-    /// Less is of no use.
+    /// Fewer uses are of no use.
     pub least: u64,
-    /// So much if there is as much.
+    /// The most uses to grant.
     pub want: u64,
-    /// Uses of an earlier slice that nobody has come for, and the period they are of: only of quotas.
+    /// Unused uses of an earlier slice to return, and their period: only of quotas.
     pub back: Option<(u64, i64)>,
 }
 
 impl Wish {
-    /// The same without wanting any: only what is given back.
+    /// Returns the request without uses: it only returns unused ones.
     #[must_use]
     pub fn for_none(self) -> Self {
         Self {
@@ -44,16 +44,17 @@ impl Wish {
     }
 }
 
-/// What it may let through.
+/// The slice that a node gets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Slice {
-    /// Uses; 0 if there are less than the least.
+    /// Uses; 0 if there are fewer than the least.
     pub granted: u64,
-    /// The state with them counted.
+    /// The counter, with these uses counted.
     pub counter: Counter,
 }
 
-/// Counts a slice. Whoever stores [`Slice::counter`] must have locked what `counter` was read from.
+/// Counts a slice. The caller must hold the lock of the row that `counter` was read from, until it has stored
+/// [`Slice::counter`].
 pub fn slice(bound: &Bound, counter: Option<Counter>, wish: Wish, now: Timestamp) -> Slice {
     match (bound, Pace::of(bound)) {
         (Bound::Quota { limit, period }, _) => {
@@ -92,13 +93,13 @@ pub fn slice(bound: &Bound, counter: Option<Counter>, wish: Wish, now: Timestamp
     }
 }
 
-/// The counter of the period that a use at `now` is counted in.
+/// Returns the counter of the period that a use at `now` is counted in.
 ///
-/// That is the period of the time, but at its end, where requests overtake each other and clocks of nodes differ, the next
-/// one if that is counted already ([`CLOCKS_DIFFER_MS`]): nobody who is late finds uses left in a period that is over. A
-/// counter never forgets the newer of two periods for an older one. If the clock was set back to a period of which nothing
-/// is known any more, that period counts as used up, and no key is closed for longer than to the end of a period. Two
-/// periods are known: a clock that goes to and fro between more of them is the only one that can give uses twice.
+/// That is the period of `now`. Near its end, requests overtake each other and the clocks of nodes differ, so the next
+/// period is used if it is counted already ([`CLOCKS_DIFFER_MS`]): a late request finds no uses left in a period that
+/// is over. A counter never drops the newer of two periods for an older one. If the clock was set back to a period that
+/// is not stored any more, that period counts as used up, and the key is denied until the period ends at the latest.
+/// Two periods are stored: only a clock that alternates between more of them can give uses twice.
 fn turned(period: Period, limit: u64, counter: Option<Counter>, now: Timestamp) -> Counter {
     let start = period.start(now).millis();
     let fresh = |since, value, other| Counter { since, value, other };
@@ -121,7 +122,7 @@ fn turned(period: Period, limit: u64, counter: Option<Counter>, now: Timestamp) 
     }
 }
 
-/// Whether `next`, the start of a period, is the next one at `now`, and begins so soon that it may have begun by another
+/// Whether `next`, the start of a period, is the next one at `now`, and so close that it may have begun by another
 /// clock.
 pub(super) fn is_turning(period: Period, next: i64, now: Timestamp) -> bool {
     let end = period.end(now).map(Timestamp::millis);
@@ -129,7 +130,7 @@ pub(super) fn is_turning(period: Period, next: i64, now: Timestamp) -> bool {
 }
 
 impl Counter {
-    /// Without uses that were given out of a period and are given back. Of a period that is not known they are nothing.
+    /// Subtracts uses that were granted in a period and are returned. Has no effect for a period that is not stored.
     fn without(self, (count, of): (u64, i64)) -> Self {
         let less = |value: i64| value.saturating_sub(number(count)).max(0);
         match self.other {
@@ -150,7 +151,7 @@ fn granted(left: u64, wish: Wish) -> u64 {
     if left < wish.least { 0 } else { left.min(wish.want) }
 }
 
-/// The counter of a rate.
+/// Returns the counter of a rate.
 pub(super) fn rate(value: i64) -> Counter {
     Counter {
         since: NO_PERIOD,
@@ -159,7 +160,7 @@ pub(super) fn rate(value: i64) -> Counter {
     }
 }
 
-/// A time in Unix nanoseconds.
+/// Returns a time in Unix nanoseconds.
 pub(super) fn nanos(time: Timestamp) -> i64 {
     time.millis().saturating_mul(MS_NS)
 }
@@ -314,7 +315,7 @@ mod tests {
             slice(&bound, Some(now.counter), wish(1, 9), NOW.plus_seconds(5)).granted,
             5
         );
-        // A clock that is ahead by less is one of those that differ: nothing is given twice.
+        // A clock that is ahead by less is within the allowed difference: nothing is granted twice.
         let ahead = slice(&bound, None, wish(5, 5), Timestamp::from_millis(NOW.millis() + 1_500));
         let now = slice(&bound, Some(ahead.counter), wish(1, 1), NOW);
         assert_eq!((now.granted, now.counter), (0, ahead.counter));

@@ -1,7 +1,7 @@
-//! The generic cell rate algorithm (ITU-T I.371, Annex A) in whole nanoseconds.
+//! The generic cell rate algorithm (ITU-T I.371, Annex A) in integer nanoseconds.
 //!
-//! All that it remembers is one time: when the bucket would be full again ("theoretical arrival time"). A use moves it on
-//! by one interval, and may come if it is not further away than a whole burst.
+//! Its state is one time: when the bucket would be full again ("theoretical arrival time"). A use moves it by one
+//! interval, and is accepted if it is then at most a complete burst after now.
 
 use super::Bound;
 use crate::coherence::reference::CLOCKS_DIFFER_MS;
@@ -9,22 +9,22 @@ use crate::coherence::reference::CLOCKS_DIFFER_MS;
 const SECOND_NS: i64 = 1_000_000_000;
 /// Uses that are further apart than this are counted in the store one by one.
 const NEAR_NS: i64 = 100_000_000;
-/// How long a slice lasts at most.
+/// The longest time that a slice lasts.
 const SLICE_NS: i64 = SECOND_NS;
 
-/// A rate, as the algorithm wants it.
+/// A rate in the algorithm's parameters.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Pace {
-    /// Between two uses, rounded up so that it is never too fast.
+    /// The time between two uses, rounded up so that the rate is never exceeded.
     interval: i64,
-    /// How far away the full bucket may be.
+    /// How far ahead the time of the full bucket may be.
     tolerance: i64,
-    /// How long a slice lasts that was taken from this rate; 0 is for the one use it was taken for.
+    /// How long a slice of this rate lasts; 0: only for the one use it was taken for.
     pub(super) lasts: i64,
 }
 
 impl Pace {
-    /// `None` for a quota.
+    /// Returns `None` for a quota.
     pub(super) fn of(bound: &Bound) -> Option<Self> {
         let Bound::Rate {
             limit, seconds, burst, ..
@@ -47,8 +47,8 @@ impl Pace {
         })
     }
 
-    /// What slices are taken from: a slice may be used up to `lasts` after it was counted, so that much of the tolerance is
-    /// kept back. Then no time sees more uses than it would have without slices.
+    /// Returns the pace of slices: a slice may be used up to `lasts` after it was counted, so that much of the
+    /// tolerance is kept back. Then no span of time sees more uses than without slices.
     pub(super) fn of_slices(self) -> Self {
         Self {
             tolerance: self.tolerance - self.lasts,
@@ -56,8 +56,9 @@ impl Pace {
         }
     }
 
-    /// A time as it is stored at `now`. One that no uses can have brought about, by clocks that agree, was written by a
-    /// clock that was ahead: it is brought back to a whole burst, which is the longest that a wrong clock closes a rate.
+    /// Bounds a stored time at `now`. One that no uses can have caused, by clocks within the allowed difference, was
+    /// written by a clock that was ahead: it is set back to a complete burst, which is the longest that a wrong clock
+    /// can close a rate.
     pub(super) fn bounded(self, full_at: i64, now: i64) -> i64 {
         let furthest = now.saturating_add(self.tolerance);
         match full_at > furthest.saturating_add(i64::from(CLOCKS_DIFFER_MS).saturating_mul(1_000_000)) {
@@ -66,14 +67,13 @@ impl Pace {
         }
     }
 
-    /// The time as it counts from `now`: never before it, and never further away than it can have come by uses. A clock
-    /// that was set back must not close a key for days.
+    /// Bounds a time to what uses until `now` can have caused: a clock that was set back must not deny a key for days.
     fn from(self, full_at: i64, now: i64) -> i64 {
         full_at.clamp(now, now.saturating_add(self.tolerance))
     }
 
-    /// Takes `cost` uses at `now`: the new time, or how long to wait until they would be let through; `Err(None)` is for
-    /// ever.
+    /// Takes `cost` uses at `now`: returns the new time, or how long to wait until they would be accepted; `Err(None)`
+    /// is never.
     pub(super) fn take(self, full_at: i64, now: i64, cost: u64) -> Result<i64, Option<i64>> {
         let whole = self.interval.saturating_mul(i64::try_from(cost).unwrap_or(i64::MAX));
         if whole > self.tolerance {
@@ -86,13 +86,13 @@ impl Pace {
         }
     }
 
-    /// Uses that would be let through at once.
+    /// Returns how many uses would be accepted at once.
     pub(super) fn left(self, full_at: i64, now: i64) -> u64 {
         let room = self.tolerance - (self.from(full_at, now) - now);
         u64::try_from(room / self.interval).unwrap_or(0)
     }
 
-    /// How long until a whole burst would be.
+    /// Returns how long until a complete burst would be accepted.
     pub(super) fn full_in(self, full_at: i64, now: i64) -> i64 {
         self.from(full_at, now) - now
     }
@@ -141,7 +141,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever comes whenever: no span of time sees more than a burst and what the rate gives in it.
+        /// Whatever the uses are, no span of time has more than a burst and what the rate allows in it.
         #[test]
         fn no_span_of_time_sees_more_than_the_rate(
             limit in 1_u32..500, seconds in 1_u32..100, burst in 1_u32..50,

@@ -1,4 +1,4 @@
-//! What one node knows of the limits of one key: soft counts of its own, and what is left of its slices of hard ones.
+//! The limits of one key on one node: its own counts of soft limits, and what is left of its slices of hard ones.
 
 use super::counter::{Counter, Slice, Wish, is_turning, nanos, rate, slice};
 use super::gcra::Pace;
@@ -8,24 +8,24 @@ use crate::text::LimitName;
 use crate::time::Timestamp;
 
 const SECOND_NS: i64 = 1_000_000_000;
-/// How long the word that a quota is used up is believed: others may give back what they did not use.
+/// How long a node relies on the answer that a quota is used up: other nodes may return unused uses.
 const USED_UP_NS: i64 = SECOND_NS;
-/// Slices that follow each other within this time become larger.
+/// Slices that follow each other within this time are made larger.
 const SOON_NS: i64 = SECOND_NS;
-/// The largest slice of a quota: so much may be lost with a node.
+/// The largest slice of a quota. This much may be lost with a node.
 const QUOTA_SLICE_MAX: u64 = 1_000;
 
-/// Two readings of the same moment.
+/// The time of a use, by two clocks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct At {
-    /// The time, for the periods of quotas and for what the store counts: it may be set.
+    /// The time, for the periods of quotas and for the store's counters. It may be set.
     pub time: Timestamp,
-    /// The boot clock in nanoseconds, for everything that only this node counts: it never goes back.
+    /// The boot clock in nanoseconds, for what only this node counts. It never goes back.
     pub steady: i64,
 }
 
 impl At {
-    /// A time and the clocks that leases are counted on.
+    /// Combines a time with the clocks that leases are counted on.
     pub fn new(time: Timestamp, moment: Moment) -> Self {
         Self {
             time,
@@ -33,85 +33,85 @@ impl At {
         }
     }
 
-    /// A time of the store's, in Unix ns, by the boot clock.
+    /// Converts a time of the store, in Unix ns, to the boot clock.
     fn steadied(self, time: i64) -> i64 {
         time.saturating_sub(nanos(self.time)).saturating_add(self.steady)
     }
 }
 
-/// The meter of one key.
+/// The limits of one key.
 #[derive(Debug)]
 pub struct Meter {
     joined: Box<str>,
     resets: u32,
     gauges: Vec<Gauge>,
-    /// Whether it was asked since [`Meter::take_was_used`] was.
+    /// Whether it was used since [`Meter::take_was_used`] was called.
     was_used: bool,
 }
 
-/// One limit, as far as this node knows it.
+/// One limit, as this node knows it.
 #[derive(Debug)]
 struct Gauge {
     limit: Limit,
     pace: Option<Pace>,
-    /// Its own count if it is soft; else what the store said last, at `told_at`. Times in it are of the boot clock.
+    /// The node's own count of a soft limit; else the store's counter as of `told_at`. Its times are of the boot clock.
     counter: Option<Counter>,
     told_at: i64,
-    /// Uses that may still be let through without asking, until `ends`.
+    /// Uses that may be accepted without the store, until `ends`.
     tokens: u64,
     ends: i64,
-    /// How much to ask for.
+    /// The size of the next slice.
     size: u64,
 }
 
-/// How a limit stands after a use, or when there may be none.
+/// The state of a limit after a use, or when the next use may be accepted.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Standing {
     /// The limit.
     pub limit: Limit,
-    /// Uses that would be let through now, as far as is known here.
+    /// Uses that would be accepted now, as far as is known here.
     pub remaining: u64,
-    /// Seconds until all of them would be again, rounded up; `None` is never.
+    /// Seconds until all uses would be accepted again, rounded up; `None` is never.
     pub reset_seconds: Option<u64>,
 }
 
-/// Something to ask the store for.
+/// A slice to request from the store.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Need {
-    /// Its place among the key's limits.
+    /// The index of the limit in the key's limits.
     pub place: usize,
     /// The limit.
     pub limit: Limit,
-    /// How much of it.
+    /// The requested slice.
     pub wish: Wish,
 }
 
-/// What the store gave.
+/// The store's answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Supply {
-    /// For what.
+    /// The request.
     pub need: Need,
-    /// As of when it is counted.
+    /// When it was requested; the counter is as of that.
     pub asked: At,
-    /// How much of it.
+    /// The slice.
     pub slice: Slice,
 }
 
-/// What became of a use.
+/// The result of a use.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Taken {
     /// It is counted.
     Yes,
-    /// It may not be. Nothing is counted.
+    /// It is refused. Nothing is counted.
     No {
-        /// Seconds after which it might be, rounded up and at least 1; `None` is never.
+        /// Seconds after which it might be accepted, rounded up and at least 1; `None` is never.
         retry_seconds: Option<u64>,
     },
-    /// The store must be asked first. Nothing is counted.
+    /// The store must be read first. Nothing is counted.
     Ask(Vec<Need>),
 }
 
-/// What one limit says to a use.
+/// The answer of one limit to a use.
 enum Word {
     Yes,
     No(Option<i64>),
@@ -119,7 +119,7 @@ enum Word {
 }
 
 impl Meter {
-    /// A meter for a key whose limits are `joined`, which has counted nothing yet.
+    /// Returns a meter without counts for a key whose limits are `joined`.
     pub fn new(joined: &str) -> Result<Self, LimitsError> {
         let limits = Limits::from_joined(joined)?;
         Ok(Self {
@@ -130,12 +130,12 @@ impl Meter {
         })
     }
 
-    /// Whether it is for these limits: a key's may change.
+    /// Whether it is for these limits: those of a key may change.
     pub fn is_for(&self, joined: &str) -> bool {
         *self.joined == *joined
     }
 
-    /// Takes over what an older meter of the same key has counted, where a limit is still the same and was not set back.
+    /// Takes over the counts of an older meter of the same key, for limits that are the same and were not reset.
     pub fn inherit(&mut self, older: Self) {
         if older.resets != self.resets {
             return;
@@ -149,7 +149,7 @@ impl Meter {
         }
     }
 
-    /// Counts a use of `cost` with every limit, or with none. `supplied` is what the store gave for this use.
+    /// Counts a use of `cost` with every limit, or with none. `supplied` is what the store granted for this use.
     pub fn take(&mut self, cost: u64, now: At, supplied: &[Supply]) -> Taken {
         self.was_used = true;
         for gauge in &mut self.gauges {
@@ -157,7 +157,7 @@ impl Meter {
         }
         let paid: Vec<_> = supplied.iter().filter_map(|supply| self.supply(supply)).collect();
         if !paid.is_empty() {
-            // The answer may have come after the turn of the period that it is of.
+            // The answer may have arrived after the end of the period that it is for.
             self.gauges.iter_mut().for_each(|gauge| gauge.turn(now.time));
         }
         let (mut longest, mut is_over, mut needs) = (Some(0), false, Vec::new());
@@ -191,7 +191,7 @@ impl Meter {
         Taken::Yes
     }
 
-    /// Takes over what the store gave; its place, if that is of any use.
+    /// Takes over a slice; returns the limit's index if there is anything in it.
     fn supply(&mut self, supply: &Supply) -> Option<usize> {
         let Need { place, limit, .. } = &supply.need;
         let gauge = self.gauges.get_mut(*place).filter(|gauge| gauge.limit == *limit)?;
@@ -199,12 +199,12 @@ impl Meter {
         (supply.slice.granted > 0).then_some(*place)
     }
 
-    /// Whether it takes the store to know how every limit stands.
+    /// Whether the state of some limit is only known from the store.
     pub fn is_shared(&self) -> bool {
         self.gauges.iter().any(|gauge| !gauge.is_soft())
     }
 
-    /// Takes over what the store has counted as of `asked`, without using anything.
+    /// Takes over the store's counters as of `asked`, without a use.
     pub fn told(&mut self, counters: &[(LimitName, Counter)], asked: At) {
         for gauge in self.gauges.iter_mut().filter(|gauge| !gauge.is_soft()) {
             gauge.lapse(asked);
@@ -224,31 +224,31 @@ impl Meter {
         }
     }
 
-    /// The key has changed: its hard limits may have been set back, or taken away and given again. What the store said
-    /// before is not believed any more, and what is left of slices is lost.
+    /// The key has changed: its hard limits may have been reset, or removed and set again. The store's counters are
+    /// dropped, and what is left of slices is lost.
     pub fn doubt(&mut self) {
         for gauge in self.gauges.iter_mut().filter(|gauge| !gauge.is_soft()) {
             *gauge = Gauge::new(gauge.limit.clone());
         }
     }
 
-    /// How every limit stands.
+    /// Returns the state of every limit.
     pub fn standings(&self, now: At) -> Vec<Standing> {
         self.gauges.iter().map(|gauge| gauge.standing(now)).collect()
     }
 
-    /// Takes out what is left of slices of quotas, to give it back.
+    /// Takes what is left of slices of quotas, to return it to the store.
     pub fn hand_back(&mut self) -> Vec<Need> {
         let gauges = self.gauges.iter_mut().enumerate();
         gauges.filter_map(|(place, gauge)| gauge.hand_back(place)).collect()
     }
 
-    /// Whether it was asked since this was last called. It needs no clock, which may be set.
+    /// Returns whether it was used since the last call. Uses no clock, which may be set.
     pub fn take_was_used(&mut self) -> bool {
         std::mem::take(&mut self.was_used)
     }
 
-    /// Whether a new meter would know as much: nothing that only this one counts is left.
+    /// Whether a new meter would know as much: no count is left that only this one has.
     pub fn is_at_rest(&self, now: At) -> bool {
         self.gauges
             .iter()
@@ -277,7 +277,7 @@ impl Gauge {
         self.counter.map_or(0, |counter| counter.value)
     }
 
-    /// Lets go of what is over: slices whose time has passed, and a period.
+    /// Drops what is over: expired slices, and a period.
     fn lapse(&mut self, now: At) {
         if now.steady >= self.ends {
             self.tokens = 0;
@@ -285,8 +285,8 @@ impl Gauge {
         self.turn(now.time);
     }
 
-    /// Lets go of what a quota counted in a period that is over. The next period may be counted already: by the store's word,
-    /// where other nodes came to its turn first.
+    /// Drops the count of a quota for a period that is over. The next period may be counted already, by the store's
+    /// answer, where another node began it first.
     fn turn(&mut self, now: Timestamp) {
         let Bound::Quota { period, .. } = self.limit.bound else {
             return;
@@ -305,7 +305,8 @@ impl Gauge {
                 Err(wait) => Word::No(wait),
             },
             _ if self.tokens >= cost => Word::Yes,
-            // What the store said last is the least that is used by now: as long as that leaves nothing, it need not be asked.
+            // The last answer of the store is a lower bound of what is used: while that leaves nothing, no request is
+            // needed.
             (_, Some(pace)) => match pace.of_slices().take(self.value(), at, cost) {
                 Ok(_) => Word::Ask(self.wish(cost, pace.lasts > 0, at)),
                 Err(wait) => Word::No(wait),
@@ -354,7 +355,8 @@ impl Gauge {
         };
         self.told_at = self.told_at.max(at);
         match self.pace {
-            // Another one may have been told meanwhile: the later time is the truer one, and the earlier end holds for both.
+            // Another answer may have arrived since: the later time is closer to the store's state, and the earlier end
+            // holds for both.
             Some(pace) => {
                 self.counter = Some(rate(self.value().max(asked.steadied(slice.counter.value))));
                 let ends = at.saturating_add(pace.lasts.max(1));
@@ -363,7 +365,7 @@ impl Gauge {
             }
             None => {
                 let is_same = self.counter.is_some_and(|counter| counter.since == slice.counter.since);
-                // An answer of another period than the one that was told of last.
+                // An older answer about another period than the newest one.
                 if self.counter.is_some() && !is_same && !is_newest {
                     return;
                 }
@@ -441,7 +443,7 @@ impl Gauge {
     }
 }
 
-/// Whole seconds, rounded up.
+/// Returns seconds, rounded up.
 fn seconds(ns: i64) -> u64 {
     u64::try_from(ns).unwrap_or(0).div_ceil(1_000_000_000)
 }

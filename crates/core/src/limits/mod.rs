@@ -1,8 +1,8 @@
-//! What a key may be used for beside its scopes: how often, how much in a period, and from which networks.
+//! Limits of a key beside its scopes: how often, how much in a period, and from which networks.
 //!
-//! A **rate** is counted by the generic cell rate algorithm ([`gcra`]), a **quota** by the periods of the calendar
-//! ([`Period`]). What is counted is a number ([`Counter`]); a hard limit has it in the store, and a node takes slices of it
-//! ([`slice()`]), which are all that it may let through. [`Meter`] is what a node knows of one key's limits.
+//! A **rate** is counted by the generic cell rate algorithm ([`gcra`]), a **quota** by calendar periods ([`Period`]).
+//! The count is one number ([`Counter`]). For a hard limit the store has it, and a node takes slices of it
+//! ([`slice()`]), beyond which it accepts no use. [`Meter`] has one key's limits on one node.
 
 mod counter;
 mod gcra;
@@ -19,26 +19,26 @@ use std::fmt;
 use std::net::IpAddr;
 use thiserror::Error;
 
-/// Most networks in the list of a key.
+/// Most networks of a key.
 pub const NETWORKS_MAX: usize = 64;
 /// Most limits of a key.
 pub const LIMITS_MAX: usize = 8;
-/// Most uses that a rate lets through in its time.
+/// Most uses of a rate in its time.
 pub const RATE_MAX: u32 = 1_000_000_000;
-/// The longest time of a rate, in seconds: a day. What is counted for longer is a quota.
+/// The longest time of a rate, in seconds: a day. For longer times there are quotas.
 pub const RATE_SECONDS_MAX: u32 = 86_400;
-/// Most uses in the period of a quota.
+/// Most uses of a quota in its period.
 pub const QUOTA_MAX: u64 = 1_000_000_000_000;
-/// As much as one verification may cost.
+/// The highest cost of one verification.
 pub const COST_MAX: u32 = 1_000_000;
 
-/// Why limits cannot be taken.
+/// Why limits are not valid.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum LimitsError {
-    /// Not the name of a network.
+    /// Not a network.
     #[error("must be a network such as 192.0.2.0/24 or 2001:db8::/32, or an address")]
     Network,
-    /// An address within a network where the network itself is meant.
+    /// An address with a prefix that is shorter than the address.
     #[error("has bits set behind its prefix: write {0}")]
     HostBits(IpNet),
     /// Too many networks.
@@ -58,35 +58,35 @@ pub enum LimitsError {
     /// A quota out of range.
     #[error("must be 1 to {QUOTA_MAX}")]
     Quota,
-    /// What was stored cannot be read.
+    /// A stored limit cannot be parsed.
     #[error("is no limit that was written here")]
     Unreadable,
 }
 
-/// How a rate is counted when there are several nodes.
+/// How several nodes count a rate.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Count {
-    /// Each node counts by itself: nothing waits, and n nodes may let through n times as much.
+    /// Each node counts on its own: nothing waits, and n nodes may accept n times as many uses.
     Soft,
-    /// All nodes together never let through more: they share what the store counts, by slices.
+    /// All nodes together never accept more: they take slices of the store's counter.
     Hard,
 }
 
-/// What a limit counts, and up to where.
+/// What a limit counts, and its bound.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Bound {
-    /// So many uses in so many seconds, evenly, and so many of them at once.
+    /// `limit` uses in `seconds`, evenly spread, and `burst` of them at once.
     Rate {
         /// Uses in `seconds`.
         limit: u32,
-        /// The time that `limit` is for.
+        /// The time for `limit` uses.
         seconds: u32,
-        /// Uses at once, after a pause.
+        /// Uses at once after a pause.
         burst: u32,
         /// How it is counted.
         count: Count,
     },
-    /// So many uses in a period. Always hard.
+    /// Uses in a period. Always hard.
     Quota {
         /// Uses in the period.
         limit: u64,
@@ -98,9 +98,9 @@ pub enum Bound {
 /// One limit.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Limit {
-    /// What it is called.
+    /// Its name.
     pub name: LimitName,
-    /// What it counts.
+    /// Its bound.
     pub bound: Bound,
 }
 
@@ -128,7 +128,7 @@ impl Limit {
 }
 
 impl Bound {
-    /// Most uses in its time.
+    /// Returns the most uses in its time or period.
     pub fn limit(&self) -> u64 {
         match self {
             Self::Rate { limit, .. } => u64::from(*limit),
@@ -137,7 +137,7 @@ impl Bound {
     }
 }
 
-/// From where a key may be used. Empty is from everywhere.
+/// The networks that a key may be used from. Empty is any.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Networks(Vec<IpNet>);
 
@@ -150,13 +150,13 @@ impl Networks {
         }
     }
 
-    /// The networks.
+    /// Returns the networks.
     pub fn as_slice(&self) -> &[IpNet] {
         &self.0
     }
 }
 
-/// What is counted for a key. Empty is nothing.
+/// The limits of a key that are counted. Empty is none.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Counted(Vec<Limit>);
 
@@ -174,25 +174,25 @@ impl Counted {
         Ok(Self(limits))
     }
 
-    /// The limits.
+    /// Returns the limits.
     pub fn as_slice(&self) -> &[Limit] {
         &self.0
     }
 }
 
-/// Everything that limits a key.
+/// All limits of a key.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Limits {
-    /// From where it may be used.
+    /// The networks that it may be used from.
     pub networks: Networks,
-    /// What is counted.
+    /// The limits that are counted.
     pub counted: Counted,
-    /// How often an administrator has set back what is counted: a count from before is none of now.
+    /// How often an administrator has reset the counts. A count from before a reset is not used.
     pub resets: u32,
 }
 
 impl Limits {
-    /// The same with some parts in the place of others.
+    /// Returns the limits with some parts replaced.
     #[must_use]
     pub fn replaced(self, networks: Option<Networks>, counted: Option<Counted>) -> Self {
         Self {
@@ -202,7 +202,7 @@ impl Limits {
         }
     }
 
-    /// One text with a space between the parts, for storing and for a verifier's memory. Empty if nothing limits.
+    /// Returns one text with a space between the parts, for storing and for a verifier's memory. Empty without limits.
     pub fn joined(&self) -> String {
         let networks = self.networks.0.iter().map(|network| format!("{NETWORK}{network}"));
         let resets = (self.resets > 0).then(|| format!("{RESETS}{}", self.resets));
@@ -210,7 +210,7 @@ impl Limits {
         networks.chain(resets).chain(counted).collect::<Vec<_>>().join(" ")
     }
 
-    /// Reads back what [`Limits::joined`] wrote.
+    /// Parses what [`Limits::joined`] wrote.
     pub fn from_joined(text: &str) -> Result<Self, LimitsError> {
         let (mut networks, mut counted, mut resets) = (Vec::new(), Vec::new(), 0);
         for part in text.split_ascii_whitespace() {
@@ -230,13 +230,13 @@ impl Limits {
 
 const NETWORK: &str = "net:";
 const RESETS: &str = "resets:";
-/// So many bits stand before the IPv4 address in an IPv6 address that maps one.
+/// The bits before the IPv4 address in an IPv4-mapped IPv6 address.
 const MAPPED_BITS: u8 = 96;
 const RATE: &str = "rate:";
 const QUOTA: &str = "quota:";
 
 impl fmt::Display for Limit {
-    /// As it is stored.
+    /// Writes the stored form.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = &self.name;
         match self.bound {
@@ -279,7 +279,7 @@ fn limit(text: &str) -> Option<Limit> {
     Limit::new(LimitName::parse(name).ok()?, bound).ok()
 }
 
-/// Takes a network such as `192.0.2.0/24`, or an address, which is a network of one.
+/// Parses a network such as `192.0.2.0/24`, or an address, which is a network of one.
 pub fn network(text: &str) -> Result<IpNet, LimitsError> {
     let network = match text.parse::<IpAddr>() {
         Ok(address) => IpNet::from(address),
@@ -291,8 +291,8 @@ pub fn network(text: &str) -> Result<IpNet, LimitsError> {
     }
 }
 
-/// A network of IPv4 addresses in the clothes of IPv6 (`::ffff:192.0.2.0/120`) as what it is: addresses are compared as
-/// what they are too (RFC 4291, section 2.5.5.2).
+/// Converts a network of IPv4-mapped IPv6 addresses (`::ffff:192.0.2.0/120`) to IPv4; addresses are converted before
+/// they are compared too (RFC 4291, section 2.5.5.2).
 fn plain(network: IpNet) -> IpNet {
     let IpNet::V6(six) = network else { return network };
     let mapped = six
@@ -303,8 +303,8 @@ fn plain(network: IpNet) -> IpNet {
     four.map_or(network, IpNet::V4)
 }
 
-/// Whether an end user at this address may use a key whose limits are `joined`. Where there is a list, an address that is
-/// not known is not in it.
+/// Whether an end user at this address may use a key whose limits are `joined`. With a list of networks, an unknown
+/// address is refused.
 pub fn admits(joined: &str, address: Option<IpAddr>) -> bool {
     let mut networks = joined
         .split_ascii_whitespace()
@@ -313,18 +313,18 @@ pub fn admits(joined: &str, address: Option<IpAddr>) -> bool {
     if networks.peek().is_none() {
         return true;
     }
-    // An IPv4 address is the same one when it comes in the clothes of IPv6 (RFC 4291, section 2.5.5.2).
+    // An IPv4-mapped IPv6 address is the IPv4 address (RFC 4291, section 2.5.5.2).
     let Some(address) = address.map(|address| address.to_canonical()) else {
         return false;
     };
-    // Older versions have stored them as they came.
+    // Older versions stored networks without this conversion.
     networks.any(|text| {
         text.parse::<IpNet>()
             .is_ok_and(|network| plain(network).contains(&address))
     })
 }
 
-/// Whether anything is counted for a key whose limits are `joined`.
+/// Whether a key whose limits are `joined` has counted ones.
 pub fn counts(joined: &str) -> bool {
     let last = joined.split_ascii_whitespace().next_back();
     last.is_some_and(|part| !part.starts_with(NETWORK) && !part.starts_with(RESETS))
@@ -403,7 +403,7 @@ mod tests {
         ] {
             assert_eq!(network(text).map(|network| network.to_string()).as_deref(), Ok(means));
         }
-        // This would be all of ::/24, which nobody means.
+        // This would be all of `::/24`, which is certainly a mistake.
         assert!(network("::ffff:192.0.2.0/24").is_err());
         let address = |text: &str| Some(text.parse().unwrap());
         for (stored, admitted, refused) in [

@@ -1,4 +1,4 @@
-//! The periods that quotas are counted in: those of the calendar in UTC, and all time.
+//! The periods of quotas: calendar periods in UTC, and all time.
 
 use crate::access::words;
 use crate::time::Timestamp;
@@ -7,21 +7,21 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, ToSpan as _};
 
 words!(
-    /// What a quota is for. Days and months are those of UTC.
+    /// The period of a quota. Days and months are those of UTC.
     Period {
-        /// An hour of the clock.
+        /// A clock hour.
         Hour => "hour",
         /// A day.
         Day => "day",
-        /// A month of the calendar.
+        /// A calendar month.
         Month => "month",
-        /// The whole life of the key.
+        /// All time, without a new period.
         Total => "total",
     }
 );
 
 impl Period {
-    /// When the period began that a time is in. All time began at the epoch.
+    /// Returns the start of the period of a time. All time starts at the epoch.
     pub fn start(self, now: Timestamp) -> Timestamp {
         let at = at(now);
         let date = at.date();
@@ -34,7 +34,7 @@ impl Period {
         }
     }
 
-    /// When it ends; `None` is never.
+    /// Returns the end of the period; `None` is never.
     pub fn end(self, now: Timestamp) -> Option<Timestamp> {
         let start = self.start(now);
         let next = |hours| at(start).saturating_add(SignedDuration::from_hours(hours));
@@ -48,7 +48,7 @@ impl Period {
     }
 }
 
-/// A time as the calendar says it. One that the calendar does not know, some thousand years away, is its first one.
+/// Returns the calendar time. A time outside the calendar's range, some thousand years away, is the epoch.
 fn at(time: Timestamp) -> jiff::civil::DateTime {
     let known = jiff::Timestamp::from_millisecond(time.millis()).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
     TimeZone::UTC.to_datetime(known)

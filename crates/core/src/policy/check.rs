@@ -1,26 +1,26 @@
-//! Whether a policy makes sense, and which keys it would not issue today.
+//! Whether a policy is consistent, and which keys it would not issue today.
 
 use super::{After, Names, Policy, Undo};
 use crate::lifecycle::{Key, State};
 use crate::time::{SECONDS_PER_DAY, Timestamp};
 use thiserror::Error;
 
-/// Longest finite time a policy can speak of: 100 years, as for any wished expiry.
+/// The longest finite lifetime in a policy: 100 years, as for any requested expiry.
 const DAYS_MAX: u32 = 36_525;
-/// Longest overlap: a year. A secret that stays good longer is not retiring.
+/// The longest overlap: a year.
 const OVERLAP_SECONDS_MAX: u64 = 366 * SECONDS_PER_DAY;
 /// Most choices in a dialog.
 const CHOICES_MAX: usize = 32;
-/// Highest limit of keys that can be told from none.
+/// The highest limit of keys; more is no limit in effect.
 const KEYS_MAX: u32 = 1_000_000;
 
-/// A policy that contradicts itself: which field, and why.
+/// A policy that contradicts itself: the field and the reason.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 #[error("{field} {why}")]
 pub struct Contradiction {
     /// The field, as a path in the policy document.
     pub field: &'static str,
-    /// What is wrong with it.
+    /// What is wrong.
     pub why: String,
 }
 
@@ -34,16 +34,16 @@ pub enum Misfit {
     /// It never expires.
     #[error("it never expires")]
     NeverExpires,
-    /// It lives longer than is allowed.
+    /// Its lifetime is longer than allowed.
     #[error("its life is longer than {max_days} days")]
     ExpiresTooLate {
-        /// The longest life in days.
+        /// The longest lifetime in days.
         max_days: u32,
     },
-    /// Its life is none of the choices.
+    /// Its lifetime is not one of the choices.
     #[error("its life is not one of the choices")]
     ExpiryNotOffered,
-    /// Its owner has more keys than are allowed.
+    /// Its owner has more keys than allowed.
     #[error("its owner has more than {max} keys")]
     OverLimit {
         /// Most keys that count.
@@ -55,7 +55,7 @@ pub enum Misfit {
 }
 
 impl Policy {
-    /// Refuses a policy that contradicts itself.
+    /// Fails for a policy that contradicts itself.
     pub fn check(&self) -> Result<(), Contradiction> {
         self.check_limit()?;
         self.check_expiry()?;
@@ -119,7 +119,7 @@ impl Policy {
         self.check_choices()
     }
 
-    /// Where only the choices are allowed, what a key gets when nothing is asked for must be one of them.
+    /// Where only the choices are allowed, the default must be one of them.
     fn check_choices(&self) -> Result<(), Contradiction> {
         let expiry = &self.expiry;
         if expiry.custom {
@@ -139,7 +139,7 @@ impl Policy {
         }
     }
 
-    /// What a member may give, an administrator may give too: else administrators could not repeat what members do.
+    /// Administrators may give what members may give; otherwise they could not repeat what members do.
     fn check_grants(&self) -> Result<(), Contradiction> {
         match self.grant.beyond_admin() {
             Some(scope) => {
@@ -184,8 +184,8 @@ impl Policy {
         self.expiry.custom || (ms.is_multiple_of(1_000) && self.expiry.offers(ms / 1_000))
     }
 
-    /// What this policy would not allow about a key that exists. `newer_same_owner` are the usable keys of its owner
-    /// that were issued after it.
+    /// Returns what this policy would not allow about an existing key. `newer_same_owner` are the usable keys of its
+    /// owner that were issued after it.
     pub fn misfit(&self, key: &Key, newer_same_owner: &[&Key], now: Timestamp) -> Option<Misfit> {
         let key = key.clone().settled(now);
         if matches!(key.state, State::Revoked(_)) || key.is_expired(now) {
@@ -199,7 +199,7 @@ impl Policy {
             (Some(end), Some(max_days)) if is_too_long(end, max_days) => {
                 return Some(Misfit::ExpiresTooLate { max_days });
             }
-            // A rotation may have kept the end that the key had before.
+            // A rotation may have kept the expiry that the key had before.
             (Some(end), _)
                 if !self.offers_life(end.millis_since(key.created_at))
                     && !self.offers_life(end.millis_since(rotated_at)) =>

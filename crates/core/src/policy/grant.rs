@@ -1,5 +1,5 @@
-//! What people may write into keys, by their role: scopes and claims. A root key that acts for itself is the tenant's own
-//! system and may write all of it.
+//! What users may write into keys, by their role: scopes and claims. A root key that acts for itself is the tenant's
+//! own system and may write all of it.
 
 use super::Policy;
 use crate::access::{Actor, Role};
@@ -8,11 +8,11 @@ use crate::limits::Counted;
 use crate::scope::{self, Scopes};
 use crate::text::Claims;
 
-/// What people may write into keys. The scopes are patterns with the meaning that a scope of a key has: `repo:*` allows
-/// `repo:read` and `repo:*`, and `*` allows every scope.
+/// What users may write into keys. The scopes are patterns, as in a key: `repo:*` allows `repo:read` and `repo:*`, and
+/// `*` allows every scope.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Grant {
-    /// What members may.
+    /// What members may give.
     pub member: MemberGrant,
     /// Scopes that administrators may give.
     pub admin_scopes: Scopes,
@@ -28,8 +28,8 @@ pub struct MemberGrant {
 }
 
 impl Default for Grant {
-    /// What holds where nothing was decided, also in policies that are older than the question: every scope, and claims
-    /// are the administrators'.
+    /// The default, also of policies that were stored before this field existed: every scope, and claims only by
+    /// administrators.
     fn default() -> Self {
         Self {
             member: MemberGrant {
@@ -41,7 +41,7 @@ impl Default for Grant {
     }
 }
 
-/// What of a key its maker must be allowed to write.
+/// The parts of a key that its creator must be allowed to write.
 #[derive(Clone, Copy, Debug)]
 struct Written<'k> {
     scopes: &'k Scopes,
@@ -65,7 +65,7 @@ impl Grant {
         }
     }
 
-    /// A scope that members may give and administrators may not.
+    /// Returns a scope that members may give and administrators may not.
     pub(super) fn beyond_admin(&self) -> Option<&str> {
         let admin = self.admin_scopes.joined();
         self.member.scopes.iter().find(|pattern| !scope::holds(&admin, pattern))
@@ -73,8 +73,8 @@ impl Grant {
 }
 
 impl Policy {
-    /// Refuses a key with scopes or claims that whoever makes or changes it may not give. What the key had before
-    /// (`before`) may stay, and scopes may always be taken away.
+    /// Fails for a key with scopes or claims that the actor may not give. What the key had before (`before`) may stay,
+    /// and scopes may always be removed.
     pub fn check_grant(&self, actor: &Actor, before: Option<&Key>, after: &Key) -> Result<(), Refusal> {
         let Actor::User(_, role) = actor else {
             return Ok(());
@@ -98,8 +98,8 @@ impl Policy {
         })
     }
 
-    /// The limits of a new key: those wished for, else the default ones. A member's wish for none is no wish: the default
-    /// is not theirs to lift.
+    /// Returns the limits of a new key: the requested ones, or the default ones. A member's request for none is
+    /// ignored, because members may not lift the default.
     pub fn limits_for(&self, wish: Option<Counted>, is_own: bool) -> Counted {
         wish.filter(|wish| !(is_own && wish.as_slice().is_empty()))
             .unwrap_or_else(|| self.default_limits.clone())

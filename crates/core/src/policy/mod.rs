@@ -1,4 +1,4 @@
-//! A tenant's policy: one state machine, and where its verbs lead.
+//! A tenant's policy: the parameters of the key lifecycle.
 
 mod check;
 mod grant;
@@ -14,53 +14,53 @@ use crate::access::words;
 use crate::key::Prefix;
 use crate::limits::Counted;
 
-/// Everything a tenant may decide about its keys. A preset fills all of it; fields may then be set one by one.
+/// All settings of a tenant for its keys. A preset fills all of them; fields may then be set individually.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Policy {
     /// The preset this policy started from.
     pub preset: Preset,
-    /// The start of every new secret.
+    /// The prefix of every new secret.
     pub prefix: Prefix,
-    /// How names of keys may repeat.
+    /// Whether names of keys may repeat.
     pub names: Names,
     /// How many keys a subject may have.
     pub limit: Limit,
-    /// How long keys live.
+    /// The lifetime of keys.
     pub expiry: Expiry,
-    /// How long an old secret may outlive its rotation.
+    /// How long an old secret is accepted after its rotation.
     pub rotate: Rotate,
-    /// Where "revoke" leads.
+    /// What revoking does.
     pub revoke: Revoke,
     /// Who may lift a hold.
     pub reactivate: Reactivate,
     /// What lists show.
     pub list: ListDefault,
-    /// What denials tell.
+    /// What denials reveal.
     pub reveal: Reveal,
-    /// What becomes of a key whose secret was found.
+    /// What happens to a key whose secret was reported as leaked.
     pub leaks: Leaks,
-    /// What people may write into keys, by their role.
+    /// What users may write into keys, by their role.
     pub grant: Grant,
-    /// How often a key may be used for which nothing is said about that.
+    /// The limits of a key that is created without any.
     pub default_limits: Counted,
 }
 
-/// What is done about a secret that was found where it must not be.
+/// The handling of leaked secrets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Leaks {
-    /// What becomes of its key.
+    /// What happens to the key.
     pub action: LeakAction,
 }
 
 impl Leaks {
-    /// What holds where nothing was decided, also in policies that are older than the question.
+    /// The default, also of policies that were stored before this field existed.
     pub const STANDARD: Self = Self {
         action: LeakAction::Revoke,
     };
 }
 
 words!(
-    /// What becomes of a key whose secret was found where it must not be. It is written down in any case.
+    /// What happens to a key whose secret was reported as leaked. The report is logged in any case.
     LeakAction {
         /// It is revoked for good.
         Revoke => "revoke",
@@ -81,58 +81,58 @@ words!(
     }
 );
 
-/// Limits of a tenant.
+/// The limit of keys of a tenant's owners.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limit {
     /// Most keys of one subject that count; `None` is no limit.
     pub keys_per_subject: Option<u32>,
-    /// Whether an expired key still holds its place.
+    /// Whether an expired key still counts.
     pub count_expired: bool,
 }
 
-/// Rules of expiry. Whole days.
+/// Rules of expiry, in days.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is a switch of the policy by this name"
 )]
 pub struct Expiry {
-    /// What dialogs offer.
+    /// The choices that dialogs offer.
     pub choices_days: Vec<u32>,
-    /// Whether another life than the offered ones may be asked for. Where it is false, only the choices (and never, if
-    /// that is allowed) are accepted.
+    /// Whether other lifetimes than the choices may be requested. If not, only the choices (and never, if that is
+    /// allowed) are accepted.
     pub custom: bool,
-    /// What a key gets when nothing is asked for; `None` is the longest that is allowed.
+    /// The expiry of a key without a requested one; `None` is the longest that is allowed.
     pub default_days: Option<u32>,
-    /// Longest finite life; `None` is no bound.
+    /// The longest finite lifetime; `None` is no bound.
     pub max_days: Option<u32>,
-    /// Whether a key may never expire. The maximum bounds only finite choices (acceptance.md, C11).
+    /// Whether a key may never expire. `max_days` bounds finite lifetimes only, so a policy may have both.
     pub allow_never: bool,
     /// Whether the expiry of a key can be changed later.
     pub editable: bool,
-    /// Whether changing the expiry of an expired key makes it work again (acceptance.md, C20).
+    /// Whether a new expiry makes an expired key work again. If not, only a rotation with a new expiry does.
     pub renew_expired: bool,
 }
 
-/// Rules of rotation. Seconds.
+/// Rules of rotation, in seconds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Rotate {
-    /// How long the old secret stays good when nothing is asked for.
+    /// How long the old secret is accepted if no overlap is requested.
     pub overlap_default_seconds: u64,
-    /// The longest that may be asked for.
+    /// The longest overlap that may be requested.
     pub overlap_max_seconds: u64,
 }
 
-/// Where the verb "revoke" leads, and what it asks for.
+/// What revoking does, and what it requires.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Revoke {
     /// How long a revocation can be undone.
     pub undo: Undo,
-    /// What becomes of the record.
+    /// What happens to the record.
     pub after: After,
-    /// What a person must confirm.
+    /// What a user must confirm.
     pub confirm: Confirm,
-    /// Whether a reason is asked for.
+    /// Whether a reason is required.
     pub reason: ReasonRule,
 }
 
@@ -141,26 +141,26 @@ pub struct Revoke {
 pub enum Undo {
     /// Revocation is final at once.
     Never,
-    /// It becomes final after so many seconds.
+    /// It becomes final after this many seconds.
     Seconds(u64),
-    /// It can always be undone: revoke is a switch.
+    /// It can always be undone: revoking is a switch.
     Always,
 }
 
 words!(
-    /// What becomes of a revoked key's record.
+    /// What happens to a revoked key's record.
     After {
         /// It stays in the list.
         Keep => "keep",
         /// It stays, but not in the default list.
         Hide => "hide",
-        /// It goes; the audit log stays.
+        /// It is deleted; the audit log stays.
         Erase => "erase",
     }
 );
 
 words!(
-    /// What a person must do before a revocation.
+    /// What a user must do before a revocation.
     Confirm {
         /// Nothing.
         None => "none",
@@ -172,9 +172,9 @@ words!(
 );
 
 words!(
-    /// Whether a revocation asks for a reason.
+    /// Whether a revocation requires a reason.
     ReasonRule {
-        /// It does not; a reason given is kept all the same.
+        /// It is not asked for; a given one is still stored.
         Off => "off",
         /// It may be given.
         Optional => "optional",
@@ -183,17 +183,17 @@ words!(
     }
 );
 
-/// Who may lift a hold.
+/// Rules for lifting a hold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Reactivate {
-    /// An administrator's hold can be lifted only by an administrator.
+    /// Whether an administrator's hold can be lifted only by an administrator.
     pub sticky: bool,
 }
 
 words!(
-    /// What a list shows when nothing is asked for.
+    /// What a list shows without a filter.
     ListDefault {
-        /// Keys that could work: no revoked and no expired ones.
+        /// Keys that could be accepted: no revoked and no expired ones.
         Usable => "usable",
         /// All keys.
         All => "all",
@@ -201,11 +201,11 @@ words!(
 );
 
 words!(
-    /// What a denial tells to someone who presented the full, correct secret.
+    /// What a denial reveals to a caller who presented the complete, correct secret.
     Reveal {
         /// Nothing: every denial of the key itself is `API_KEY_INVALID`.
         None => "none",
-        /// Disabled and expired are told apart.
+        /// Disabled and expired have their own codes.
         OwnerSafe => "owner_safe",
     }
 );

@@ -1,4 +1,4 @@
-//! The four presets: each the exact expression of one system.
+//! The four presets: each has the settings of one existing system.
 
 use super::{
     After, Confirm, Expiry, Grant, Leaks, Limit, ListDefault, Names, Policy, Reactivate, ReasonRule, Reveal, Revoke,
@@ -23,11 +23,11 @@ words!(
 );
 
 const CHOICES_DAYS: [u32; 4] = [7, 30, 60, 90];
-/// Longest overlap of the standard preset: 30 days.
+/// The longest overlap of the standard preset: 30 days.
 const OVERLAP_SECONDS_MAX: u64 = 30 * crate::time::SECONDS_PER_DAY;
 
 impl Preset {
-    /// The policy that this preset stands for.
+    /// Returns the policy of this preset.
     pub fn policy(self) -> Policy {
         match self {
             Self::Erase => erase(),
@@ -38,7 +38,7 @@ impl Preset {
     }
 }
 
-/// Userplane: three keys a user, a fixed choice of expiries, rotation at once, typed confirmation, deletion.
+/// Userplane: three keys for each user, a fixed choice of expiries, rotation at once, typed confirmation, deletion.
 fn erase() -> Policy {
     Policy {
         preset: Preset::Erase,
@@ -71,7 +71,7 @@ fn erase() -> Policy {
     }
 }
 
-/// Palette: revoke and re-activate, by owner or administrator, as often as they like.
+/// Palette: revoke and re-activate, by owner or administrator, any number of times.
 fn hold() -> Policy {
     Policy {
         preset: Preset::Hold,
@@ -102,7 +102,7 @@ fn hold() -> Policy {
     }
 }
 
-/// Hyperspell: confirmed, permanent, kept and marked. Where its pages are silent, Keyreeve's own defaults.
+/// Hyperspell: confirmed, permanent, kept and marked. Where its documentation has nothing, Keyreeve's own defaults.
 fn keep() -> Policy {
     Policy {
         preset: Preset::Keep,

@@ -1,50 +1,50 @@
-//! What a policy says about one wish: an expiry, an overlap, a reason.
+//! The policy's rules for one request: an expiry, an overlap, a reason.
 
 use super::{Expiry, Policy, ReasonRule};
 use crate::text::Note;
 use crate::time::{SECONDS_PER_DAY, Timestamp};
 use thiserror::Error;
 
-/// What a caller wishes for the expiry of a key.
+/// The expiry that a caller requests.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum ExpiryWish {
-    /// Nothing was said.
+    /// No expiry was requested.
     #[default]
     Unsaid,
-    /// It shall never expire.
+    /// The key never expires.
     Never,
-    /// So many seconds from now.
+    /// This many seconds from now.
     InSeconds(u64),
 }
 
-/// What a caller wishes for the overlap of a rotation.
+/// The overlap of a rotation that a caller requests.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum OverlapWish {
-    /// Nothing was said.
+    /// No overlap was requested.
     Unsaid,
-    /// So many seconds.
+    /// This many seconds.
     Seconds(u64),
 }
 
-/// What the policy forbids, in words for the caller.
+/// A request that the policy forbids, with a text for the caller.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 pub enum Violation {
-    /// Longer than the longest life.
+    /// Longer than the longest lifetime.
     #[error("the policy allows at most {max_days} days until expiry")]
     ExpiryTooLate {
-        /// The longest life in days.
+        /// The longest lifetime in days.
         max_days: u32,
     },
-    /// Not one of the lives that the policy offers.
+    /// Not one of the lifetimes that the policy offers.
     #[error("the policy allows only the choices of days until expiry that it offers (expiry.choices_days)")]
     ExpiryNotOffered,
     /// Keys must expire.
     #[error("the policy does not allow keys that never expire")]
     NeverExpires,
-    /// The expiry is fixed once a key is issued.
+    /// The expiry cannot be changed after a key is issued.
     #[error("the policy does not allow the expiry of a key to be changed; rotate the key instead")]
     ExpiryFixed,
-    /// An expired key stays expired.
+    /// An expired key cannot be renewed.
     #[error("the policy does not allow an expired key to be renewed; rotate it with a new expiry instead")]
     ExpiredStays,
     /// Longer than the longest overlap.
@@ -56,7 +56,7 @@ pub enum Violation {
 }
 
 impl Expiry {
-    /// Whether a life of so many seconds may be asked for.
+    /// Whether a lifetime of this many seconds may be requested.
     pub fn offers(&self, seconds: u64) -> bool {
         let is_it = |days: &u32| u64::from(*days).saturating_mul(SECONDS_PER_DAY) == seconds;
         self.custom || self.choices_days.iter().any(is_it)
@@ -64,7 +64,7 @@ impl Expiry {
 }
 
 impl Policy {
-    /// When a key issued or rotated at `now` shall expire; `None` is never.
+    /// Returns when a key that is issued or rotated at `now` expires; `None` is never.
     pub fn expiry_for(&self, wish: ExpiryWish, now: Timestamp) -> Result<Option<Timestamp>, Violation> {
         let days = |days: u32| now.plus_seconds(u64::from(days).saturating_mul(SECONDS_PER_DAY));
         match wish {
@@ -87,7 +87,7 @@ impl Policy {
         }
     }
 
-    /// How many seconds the old secret stays good after a rotation.
+    /// Returns how many seconds the old secret is accepted after a rotation.
     pub fn overlap_for(&self, wish: OverlapWish) -> Result<u64, Violation> {
         let max_seconds = self.rotate.overlap_max_seconds;
         match wish {
@@ -112,7 +112,7 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_millis(1_000_000);
     const DAY: u64 = SECONDS_PER_DAY;
 
-    /// The same policy where other lives than its choices may be asked for.
+    /// The same policy, with lifetimes other than its choices allowed.
     fn with_any_life(policy: &Policy, seconds: u64) -> Result<Option<Timestamp>, Violation> {
         let mut custom = policy.clone();
         custom.expiry.custom = true;

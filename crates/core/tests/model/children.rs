@@ -1,9 +1,9 @@
-//! A verifier inside an application (a child of a node) that acknowledges, acknowledges late, never does, is sent away, or is
-//! cut off, and four changes: a rotation and a revocation of one key that the child knows, a change of another tenant, and
-//! the revocation of the child's own root key (rules R12 to R14).
+//! A downstream verifier (`child`) that acknowledges, acknowledges late, never does, is sent away, or is partitioned,
+//! and four changes: a rotation and a revocation of one key that the verifier knows, a change of another tenant, and
+//! the revocation of the verifier's own root key (rules R12 to R14).
 //!
-//! The two directions of the connection keep their order. The child may stop at any message for as long as it likes. Clocks
-//! are ideal.
+//! Each direction of the connection keeps its order. The verifier may stop at any message for any time. Clocks are
+//! ideal.
 
 use crate::violated;
 use stateright::{Model, Property};
@@ -12,34 +12,34 @@ const LEASE: u8 = 2;
 const OVERDUE: u8 = 1;
 const END: u8 = 3;
 
-/// Changes, by their place.
+/// Changes, by index.
 const ROTATION: usize = 0;
 const REVOCATION: usize = 1;
 const OTHER_TENANT: usize = 2;
 const ROOT_KEY: usize = 3;
 const CHANGES: usize = 4;
 
-/// A rule that is broken.
+/// The rule that is broken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Broken {
     Nothing,
-    /// 2.5: a change waits for the children that may know what it touched.
+    /// 2.5: a change waits for the verifiers that may know what it touched.
     ChildrenAreNotWaitedFor,
-    /// 2.5: a change of a key waits for an earlier change of it that is not acknowledged.
+    /// 2.5: a change of a key waits for an unacknowledged order of an earlier one.
     LaterChangesDoNotJoin,
-    /// 2.5: so does one that came before the earlier one.
+    /// 2.5: also if it arrived before the earlier one.
     EarlyChangesDoNotJoin,
-    /// R12: a set of changes, and no low-water mark.
+    /// R12: a set of changes instead of one low-water mark.
     LowWaterMark,
-    /// R13: what is waited for is the lease that the child had when it was told.
+    /// R13: a change waits for the lease that the verifier had when the order was sent.
     NewestLeaseIsWaitedFor,
-    /// R13: one that is overdue gets no lease.
+    /// R13: an overdue verifier gets no lease.
     OverdueIsGranted,
     /// A grant does not overtake an order on the connection.
     GrantsOvertakeOrders,
-    /// R14: what a child knew that was sent away waits.
+    /// R14: changes of what a verifier knew that was sent away wait for it.
     SentAwayIsForgotten,
-    /// 2.5: so does what one knew whose connection is lost.
+    /// 2.5: also if its connection is lost.
     LostIsForgotten,
 }
 
@@ -61,7 +61,7 @@ enum Message {
 struct Order {
     number: u8,
     changes: [bool; CHANGES],
-    /// When the lease is over that the child had when it was told.
+    /// When the lease is over that the verifier had when the order was sent.
     over_at: u8,
     sent: u8,
 }
@@ -78,7 +78,7 @@ struct State {
     has_returned: [bool; CHANGES],
     to_child: Vec<Message>,
     to_node: Vec<u8>,
-    /// The child forgot what it knew.
+    /// The verifier has forgotten what it knew.
     has_forgotten: bool,
     carried_out: u8,
     lease_end: u8,
@@ -119,7 +119,7 @@ impl State {
         }
     }
 
-    /// The node's memory has forgotten what a change touched, and the child is told.
+    /// The node's memory forgets what a change touched, and an order is sent to the verifier.
     fn apply(&mut self, change: usize, broken: Broken) {
         self.has_applied[change] = true;
         let mut changes = [false; CHANGES];
@@ -128,12 +128,12 @@ impl State {
             ROTATION => {
                 changes[REVOCATION] = self.has_applied[REVOCATION] && broken != Broken::EarlyChangesDoNotJoin;
                 match self.orders.first_mut() {
-                    // It was told to forget everything already.
+                    // There is an order to forget everything already.
                     Some(order) => (0..CHANGES).for_each(|place| order.changes[place] |= changes[place]),
                     None => self.order(changes),
                 }
             }
-            // It touches the secret that the key has now, which the child does not know.
+            // It touches the current secret, which the verifier does not know.
             REVOCATION if broken == Broken::LaterChangesDoNotJoin => {}
             REVOCATION => {
                 let about_key = |order: &&mut Order| order.changes[ROTATION];
@@ -174,7 +174,7 @@ impl State {
     }
 
     fn may_return(&self, change: usize, broken: Broken) -> bool {
-        // What this node writes is effective when it has applied the log up to it.
+        // A change of this node is effective when the node has applied the log up to it.
         let is_in_order = change != REVOCATION || self.has_applied[ROTATION];
         self.has_applied[change] && is_in_order && !self.has_returned[change] && !self.is_held(change, broken)
     }

@@ -1,10 +1,9 @@
-//! A database that crashes, or fails over to a copy that lags, while one node holds a lease and another wants to know
-//! whether that lease is over (rules R9 and R18).
+//! A database that crashes, or fails over to a standby that lags, while one node holds a lease and another one waits
+//! for that lease to end (rules R9 and R18).
 //!
-//! The node polls; a poll may be committed asynchronously, and then a crash takes it back. The other node sees a count in
-//! the session's row all the while, and takes the session for dead when it has not moved for W; a change then waits for it no
-//! more. Clocks are ideal and W is L: what rates of
-//! clocks add is counted in `coherence::lease`.
+//! The first node polls; a poll may be committed asynchronously, and then a crash takes it back. The other node reads a
+//! count in the session's row, and marks the session dead when it has not moved for W; a change then does not wait for
+//! it any more. Clocks are ideal and W is L: the margin for clock rates is tested in `coherence::lease`.
 
 use crate::violated;
 use stateright::{Model, Property};
@@ -13,30 +12,30 @@ const LEASE: u8 = 2;
 const END: u8 = 3;
 const CRASHES: u8 = 1;
 
-/// A rule that is broken.
+/// The rule that is broken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Broken {
     Nothing,
-    /// R18: a lease grows by a renewal that is not on disk.
+    /// R18: a lease grows only by a renewal that is on disk.
     RenewalsAreNotDurable,
-    /// R18: what is timed is moved by polls that are not on disk.
+    /// R18: the count that is timed moves only by polls that are on disk.
     PollsAreTimed,
-    /// R18: sights are timed across a failover.
+    /// R18: observations are not timed across a failover.
     SightsOfAnyEra,
-    /// R9: a session is dead as soon as it is seen twice.
+    /// R9: a session is dead only after it has not moved for W.
     BuriedAtOnce,
 }
 
-/// What stands in the session's row.
+/// The session's row.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 struct Row {
     /// Polls of any kind.
     polls: u8,
-    /// Renewals by which a lease grew.
+    /// Renewals that extended a lease.
     leases: u8,
     /// Whether the change is acknowledged.
     is_acked: bool,
-    /// Whether the session was taken for dead. That is on disk, and with the standby.
+    /// Whether the session was marked dead. That is on disk, and on the standby.
     is_dead: bool,
 }
 
@@ -45,7 +44,7 @@ struct Poll {
     sent: u8,
     is_renewal: bool,
     acks: bool,
-    /// Whether the change was in the answer, once there is one.
+    /// Whether the change was in the answer; `None` until there is one.
     answer: Option<bool>,
 }
 
@@ -60,9 +59,9 @@ struct Sight {
 struct State {
     now: u8,
     row: Row,
-    /// The row as a crash leaves it.
+    /// The row after a crash.
     disk: Row,
-    /// The row as the standby has it.
+    /// The row on the standby.
     standby: Row,
     era: u8,
     crashes: u8,
@@ -142,7 +141,7 @@ impl State {
         }
     }
 
-    /// A statement that was not carried out fails with its connection; an answer may be under way already.
+    /// A statement that was not executed fails with its connection; an answer may already be in transit.
     fn lose_connections(&mut self) {
         self.poll = self.poll.filter(|poll| poll.answer.is_some());
         self.crashes += 1;
@@ -205,12 +204,13 @@ impl Model for Crashes {
             Event::Lose => state.poll = None,
             Event::WriteToDisk => state.disk = state.row,
             Event::Replicate => state.standby = state.disk,
-            // The process of one connection crashes: the server keeps the time of its start, and loses what was not on disk.
+            // The process of one connection crashes: the server keeps its start time, and loses what was not on disk.
             Event::Crash => {
                 state.row = state.disk;
                 state.lose_connections();
             }
-            // A change that is lost with the old primary is not this model's: it is committed with the standby (R16 is).
+            // A change that is lost with the old primary is not part of this model: here the standby has it (R16 covers
+            // the other).
             Event::FailOver => {
                 state.row = state.standby;
                 state.disk = state.standby;

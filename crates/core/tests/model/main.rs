@@ -1,5 +1,5 @@
-//! Exhaustive models of the rules of coherence, small enough that every order of events is tried. Each rule is broken on
-//! purpose and must be found; without that the model holds.
+//! Exhaustive models of the coherence rules, small enough to try every order of events. Each rule is broken on purpose,
+//! and the model must find a violation; without that it must find none.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -11,7 +11,7 @@ mod crash;
 
 use stateright::{Checker, Model};
 
-/// The first property that is violated, once every state has been looked at.
+/// Returns the first property that is violated, after every state was visited.
 fn violated<M>(model: M) -> Option<&'static str>
 where
     M: Model + Send + Sync + 'static,

@@ -1,4 +1,4 @@
-//! How children end, and what they report.
+//! How downstream verifiers end, and what they report.
 
 use super::*;
 use keyreeve_core::Timestamp;
@@ -213,7 +213,7 @@ async fn what_a_child_has_seen_counts_as_if_the_node_had_seen_it() {
     assert_eq!(costs, 11);
 }
 
-/// Three changes in one commit, as when many wait for the disk together: each is told as what it is.
+/// Three changes in one commit, as when several wait for the disk together: each causes its own orders.
 #[tokio::test]
 async fn of_changes_that_are_committed_together_only_what_the_child_knew_waits() {
     let world = World::under(Preset::Standard).await;

@@ -6,7 +6,8 @@ use axum_core::extract::{FromRef, FromRequestParts};
 use axum_core::response::{IntoResponse, Response};
 use http::request::Parts;
 
-/// Behind a [`super::VerifyLayer`] what the layer found; else the request's key is verified now, any scope will do.
+/// Returns what a [`super::VerifyLayer`] has found; without one, verifies the request's key now, without required
+/// scopes.
 impl<S> FromRequestParts<S> for Verified
 where
     S: Send + Sync,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use tower::{Layer, Service};
 
-/// Lets only requests with a good key through; the handlers behind it find [`super::Verified`] in the extensions.
+/// Forwards only requests with a good key. The handlers find [`super::Verified`] in the extensions.
 #[derive(Clone, Debug)]
 pub struct VerifyLayer {
     verifier: Verifier,
@@ -25,7 +25,7 @@ pub struct Verify<S> {
 }
 
 impl VerifyLayer {
-    /// Any good key.
+    /// Accepts any good key.
     pub fn new(verifier: Verifier) -> Self {
         Self {
             verifier,
@@ -33,15 +33,15 @@ impl VerifyLayer {
         }
     }
 
-    /// Only keys that hold all these scopes.
+    /// Accepts only keys that have all these scopes.
     #[must_use]
     pub fn scopes<S: Into<String>>(mut self, scopes: impl IntoIterator<Item = S>) -> Self {
         Arc::make_mut(&mut self.wanted).scopes = scopes.into_iter().map(Into::into).collect();
         self
     }
 
-    /// How to find the end user's address, for keys that may be used from some networks only; without it they are
-    /// refused. Behind a proxy, take what the proxy itself has written, never what a client can.
+    /// Sets how to find the end user's address, for keys that may be used from some networks only; without it they are
+    /// refused. Behind a proxy, use what the proxy itself has written, never what a client can.
     #[must_use]
     pub fn address(
         mut self,
@@ -51,7 +51,7 @@ impl VerifyLayer {
         self
     }
 
-    /// What the challenge calls this API; `api` otherwise.
+    /// Sets the realm of the challenge; the default is `api`.
     #[must_use]
     pub fn realm(mut self, realm: impl Into<String>) -> Self {
         Arc::make_mut(&mut self.wanted).realm = Some(realm.into());
@@ -86,7 +86,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        // The one that is ready goes along; the clone is made ready for the next request.
+        // The service that is ready is called; the clone becomes ready for the next request.
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
         let layer = self.layer.clone();

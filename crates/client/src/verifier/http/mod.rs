@@ -1,4 +1,4 @@
-//! In front of handlers: a tower layer and an axum extractor, with the answers of RFC 6750.
+//! A tower layer and an axum extractor in front of handlers, with the answers of RFC 6750.
 
 #[cfg(feature = "axum")]
 mod extract;
@@ -15,18 +15,18 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// The header for those who cannot send `Authorization`.
+/// The header for clients that cannot send `Authorization`.
 const KEY_HEADER: &str = "x-api-key";
 
-/// A request's key was verified and is good: found in the request's extensions behind a [`VerifyLayer`], and an argument
+/// The verdict on a request whose key is good: in the request's extensions behind a [`VerifyLayer`], and as an argument
 /// of axum's handlers.
 #[derive(Clone, Debug)]
 pub struct Verified(pub Verdict);
 
-/// Finds where the end user of a request is.
+/// Finds the end user's address of a request.
 type Locate = dyn Fn(&Extensions, &HeaderMap) -> Option<IpAddr> + Send + Sync;
 
-/// What is asked of a request's key.
+/// What is required of a request's key.
 #[derive(Clone, Default)]
 struct Wanted {
     scopes: Vec<String>,
@@ -72,7 +72,7 @@ impl Wanted {
     }
 }
 
-/// What a request brings. Which of several counts would be anybody's guess.
+/// The credential of a request. With several it is undefined which one counts, so they are refused.
 #[derive(PartialEq, Eq)]
 #[cfg_attr(test, derive(Debug))]
 enum Credential {

@@ -1,4 +1,4 @@
-//! What whoever is refused gets to see: the status and challenge of RFC 6750, section 3, and a body after RFC 9457.
+//! The answer to a refused request: status and challenge of RFC 6750, section 3, and a body after RFC 9457.
 
 use super::super::Verdict;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -7,7 +7,7 @@ use serde_json::json;
 
 const REALM: &str = "api";
 
-/// A refusal, ready to be sent.
+/// A refusal that can be returned as an answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Refusal {
     status: StatusCode,
@@ -15,12 +15,12 @@ pub struct Refusal {
     code: &'static str,
     detail: &'static str,
     challenge: Option<String>,
-    /// How the key's limits stand.
+    /// The state of the key's limits, as header fields.
     limits: Vec<(&'static str, String)>,
 }
 
 impl Refusal {
-    /// No credential: no error is named then.
+    /// No credential. The challenge then has no error code.
     pub(super) fn missing(realm: Option<&str>) -> Self {
         Self {
             status: StatusCode::UNAUTHORIZED,
@@ -42,7 +42,7 @@ impl Refusal {
         }
     }
 
-    /// A key that is not good, or not good for this.
+    /// A key that is not good, or not good for this request.
     pub(super) fn of(verdict: &Verdict, scopes: &[&str], realm: Option<&str>) -> Self {
         let scopes = scopes.join(" ");
         let (detail, error) = match verdict.code() {
@@ -68,17 +68,17 @@ impl Refusal {
         }
     }
 
-    /// The HTTP status.
+    /// Returns the HTTP status.
     pub fn status(&self) -> StatusCode {
         self.status
     }
 
-    /// The code.
+    /// Returns the code.
     pub fn code(&self) -> &'static str {
         self.code
     }
 
-    /// The answer, `application/problem+json`.
+    /// Returns the answer, `application/problem+json`.
     pub fn into_response<B: From<String>>(self) -> Response<B> {
         let body = json!({
             "type": "about:blank",
@@ -109,7 +109,7 @@ impl Refusal {
     }
 }
 
-/// `Bearer realm="…", error="…"`: values are quoted strings (RFC 9110, section 5.6.4).
+/// Formats `Bearer realm="…", error="…"`: values are quoted strings (RFC 9110, section 5.6.4).
 fn challenge(realm: Option<&str>, parameters: &[(&str, &str)]) -> String {
     let quoted = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");
     let realm = format!("Bearer realm=\"{}\"", quoted(realm.unwrap_or(REALM)));

@@ -59,7 +59,7 @@ fn a_reading_older_than_what_was_applied_is_not_let_in() {
     assert_eq!(ticket.finish(5, Some(thing(1, 5))), Filled::Kept);
 }
 
-/// Found by the simulator: a node that had said REVOKED said VALID again, because a reading from before came late.
+/// Found by the simulator: a node answered VALID after it had answered REVOKED, because an earlier reading ended later.
 #[test]
 fn a_late_reading_does_not_replace_a_newer_one() {
     let cache = Cache::new(1_000);
@@ -133,7 +133,7 @@ fn any_event() -> impl Strategy<Value = Event> {
 }
 
 proptest! {
-    /// Against a model store: whatever the memory answers is the newest version, however fills and changes cross.
+    /// Against a model store: whatever order fills and changes have, the memory answers with the newest version.
     #[test]
     fn memory_never_answers_what_a_change_has_replaced(events in prop::collection::vec(any_event(), 0..200)) {
         let cache = Cache::new(3);

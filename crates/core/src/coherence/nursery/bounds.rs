@@ -1,64 +1,64 @@
-//! How much the children of one root key, of one tenant and of all may take, so that nobody uses up what others need
-//! (rule R15).
+//! Bounds for the verifiers of one root key, of one tenant and of all, so that none exhausts what others need (rule
+//! R15).
 
 use crate::access::Reach;
 use crate::coherence::Moment;
 use crate::id::RootKeyId;
 use std::collections::HashMap;
 
-/// Most children in all, of one tenant and of one root key. One that is gone counts until its last lease is over.
+/// Most verifiers. A disconnected one counts until its last lease is over.
 pub const CHILDREN_MAX: Most = Most {
     root_key: 256,
     tenant: 1_024,
     all: 4_096,
 };
-/// Most secrets that children may remember. A child that asks for more is told to forget everything first.
+/// Most secrets that verifiers may remember. A verifier that looks up more is first ordered to forget everything.
 pub const HOLDS_MAX: Most = Most {
     root_key: 2_000_000,
     tenant: 4_000_000,
     all: 16_000_000,
 };
-/// Most look-ups under way. One more is answered as not available now.
+/// Most look-ups in progress. One more is answered as unavailable.
 pub const LOOK_UPS_MAX: Most = Most {
     root_key: 512,
     tenant: 1_024,
     all: 4_096,
 };
-/// Most orders that one child may leave unacknowledged; with more it is overdue at once.
+/// Most orders that one verifier may leave unacknowledged. With more it is overdue at once.
 pub const ORDERS_MAX: usize = 4_096;
 
-/// An order that is not acknowledged for so long ends grants and the connection, in milliseconds (rule R13).
+/// An order that is unacknowledged for this long ends grants and the connection, in milliseconds (rule R13).
 pub const OVERDUE_MS: u64 = 2_000;
-/// A child that was sent away may still acknowledge for so long, in milliseconds; then its connection is closed.
+/// How long a verifier that was sent away may still acknowledge, in milliseconds. Then its connection is closed.
 pub const GOODBYE_MS: u64 = 500;
-/// A root key whose children were overdue so often ...
+/// If verifiers of one root key are overdue this often ...
 pub const STRIKES_MAX: usize = 3;
-/// ... within this time, in milliseconds, is refused the stream for as long.
+/// ... within this time, in milliseconds, the root key is refused the stream for the same time.
 pub const STRIKES_MS: u64 = 600_000;
-/// Most root keys whose children's delays are remembered.
+/// Most root keys whose overdue verifiers are remembered.
 const STRUCK_MAX: usize = 4_096;
 
-/// A bound for each size of class.
+/// A bound at three levels.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Most {
     /// For one root key.
     pub root_key: usize,
-    /// For all children bound to one tenant; for all that are bound to none; and for those on the machine itself.
+    /// For all verifiers bound to one tenant; for all that are bound to none; and for those on the same machine.
     pub tenant: usize,
-    /// For all children.
+    /// For all verifiers.
     pub all: usize,
 }
 
-/// Which bound is reached.
+/// The bound that is reached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Full {
     /// The bound.
     pub max: usize,
-    /// Of what, in words.
+    /// What it is for, as text.
     pub of: &'static str,
 }
 
-/// Whose children they are.
+/// The verifiers that share bounds: their root key and reach.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Class {
     pub(super) root_key: Option<RootKeyId>,
@@ -66,14 +66,14 @@ pub(super) struct Class {
 }
 
 impl Class {
-    /// Whether another class shares the bound for a tenant with this one. Without a root key it is one of its own.
+    /// Whether another class shares the tenant bound with this one. Verifiers without a root key have their own.
     pub(super) fn is_beside(&self, other: &Self) -> bool {
         self.root_key.is_some() == other.root_key.is_some() && (self.root_key.is_none() || self.reach == other.reach)
     }
 }
 
 impl Most {
-    /// Whether there is room for one more. `counts`: of the root key, of the tenant, in all.
+    /// Fails if one more exceeds a bound. `counts`: of the root key, of the tenant, in all.
     pub(super) fn check(&self, counts: [usize; 3]) -> Result<(), Full> {
         let bounds = [
             (self.root_key, "of this root key"),
@@ -85,7 +85,7 @@ impl Most {
     }
 }
 
-/// Something that children have, counted by class.
+/// A count of something by class.
 #[derive(Debug, Default)]
 pub(super) struct Tally(HashMap<Class, usize>);
 
@@ -106,7 +106,7 @@ impl Tally {
         }
     }
 
-    /// Of the root key, of the tenant, in all.
+    /// Returns the counts of the root key, of the tenant, in all.
     pub(super) fn counts(&self, class: &Class) -> [usize; 3] {
         let of = |is_it: &dyn Fn(&Class) -> bool| {
             let some = self.0.iter().filter(|(other, _)| is_it(other));
@@ -120,7 +120,7 @@ impl Tally {
     }
 }
 
-/// When children of root keys were overdue.
+/// When verifiers of root keys were overdue.
 #[derive(Debug, Default)]
 pub(super) struct Strikes(HashMap<RootKeyId, Vec<Moment>>);
 
@@ -141,7 +141,7 @@ impl Strikes {
         }
     }
 
-    /// How long a root key is still refused, in milliseconds; `None` if it is not.
+    /// Returns how long a root key is still refused, in milliseconds; `None` if it is not.
     pub(super) fn refused_ms(&self, root_key: RootKeyId, now: Moment) -> Option<u64> {
         let times = self.0.get(&root_key)?;
         let (first, last) = (times.first()?, times.last()?);

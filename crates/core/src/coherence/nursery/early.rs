@@ -1,24 +1,24 @@
-//! Changes of this node's own that came before others that precede them in the log.
+//! Changes of this node that arrived before earlier ones in the log.
 
 use crate::coherence::holding::Span;
 use crate::id::KeyId;
 use std::collections::{HashSet, VecDeque};
 
-/// Most keys that are kept of such changes; the oldest changes beyond it are taken to be about any key.
+/// Most keys that are stored of such changes. Beyond it the oldest changes count as being about any key.
 const KEYS_MAX: usize = 10_000;
 
-/// Changes that came early, and the keys that they are about.
+/// Changes that came early, and their keys.
 #[derive(Debug, Default)]
 pub(super) struct Early {
     changes: VecDeque<(Span, HashSet<KeyId>)>,
-    /// How many keys these are about in all.
+    /// The number of keys in `changes`.
     keys: usize,
-    /// Of so many changes the keys are not known any more.
+    /// The changes whose keys were dropped.
     of_any_key: Option<Span>,
 }
 
 impl Early {
-    /// Notes one. Those up to `applied` are early no more.
+    /// Notes a change. Those up to `applied` are no longer early.
     pub(super) fn note(&mut self, span: Span, keys: &HashSet<KeyId>, applied: u64) {
         while self.changes.front().is_some_and(|(span, _)| span.last <= applied) {
             self.take_oldest();
@@ -44,7 +44,7 @@ impl Early {
         Some(span)
     }
 
-    /// Those that are about one of some keys.
+    /// Returns the changes that are about one of these keys.
     pub(super) fn about<'e>(&'e self, keys: &'e HashSet<KeyId>) -> impl Iterator<Item = Span> + 'e {
         let is_about = |(_, known): &&(Span, HashSet<KeyId>)| !known.is_disjoint(keys);
         let known = self.changes.iter().filter(is_about).map(|(span, _)| *span);

@@ -1,41 +1,42 @@
-//! Which child may remember which secret, and of which tenant and key it is.
+//! Holds: which verifier may remember which secret, of which tenant and key.
 //!
-//! A hold stays until the child has said that it forgot, so that a change which comes before that knows of it too.
+//! A hold remains until the verifier has acknowledged the order to forget, so that a change before that waits for it
+//! too.
 
 use super::ChildId;
 use crate::id::KeyId;
 use crate::key::Digest;
 use std::collections::HashMap;
 
-/// Void holds are swept out when they are more than the valid ones, and more than this.
+/// Void holds are removed when there are more of them than valid ones, and more than this.
 const VOID_MIN: usize = 10_000;
 
-/// A tenant, by the number that the nursery gave it.
+/// The number of a tenant, assigned by the `Nursery`.
 pub(super) type TenantNumber = u32;
-/// Between the question and the answer nobody knows whose a secret is: perhaps any tenant's.
+/// During a look-up the tenant of a secret is not known: it may be any.
 pub(super) const UNKNOWN: TenantNumber = 0;
 
-/// A child may come to remember a secret, or does.
+/// A verifier may remember a secret, or is looking it up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Hold {
     pub(super) child: ChildId,
-    /// Two questions about one secret may be under way at once: each lets go only of its own.
+    /// Two look-ups of one secret may run at once: each releases only its own hold.
     pub(super) number: u64,
     pub(super) tenant: TenantNumber,
-    /// The key, once the child is told.
+    /// The key, once it was found.
     pub(super) key: Option<KeyId>,
-    /// The order by which the child was told to forget it; 0 is none.
+    /// The number of the order to forget it; 0 is none.
     pub(super) order: u64,
 }
 
-/// Holds of one child in one tenant, counted apart before and after each order that takes all of them.
+/// The holds of one verifier in one tenant, counted separately before and after each order that covers all of them.
 #[derive(Clone, Debug, Default)]
 struct Held {
     /// Holds up to this number are void.
     void_to: u64,
-    /// Those up to a number, and after the one before: how many.
+    /// Counts of holds up to a number, and after the one before.
     before: Vec<(u64, usize)>,
-    /// Those after the last of these numbers.
+    /// The count of those after the last of these numbers.
     after: usize,
 }
 
@@ -44,7 +45,7 @@ impl Held {
         self.after + self.before.iter().map(|(_, count)| count).sum::<usize>()
     }
 
-    /// Where a hold is counted; `None` if it is void.
+    /// Returns the count that a hold is part of; `None` if it is void.
     fn place(&mut self, number: u64) -> Option<&mut usize> {
         if number <= self.void_to {
             return None;
@@ -57,7 +58,7 @@ impl Held {
         self.before.push((mark, std::mem::take(&mut self.after)));
     }
 
-    /// Makes everything up to a mark void, and gives how much that was.
+    /// Makes every hold up to a mark void, and returns how many that were.
     fn void(&mut self, mark: u64) -> usize {
         self.void_to = self.void_to.max(mark);
         let gone = self.before.extract_if(.., |(known, _)| *known <= mark);
@@ -69,7 +70,7 @@ impl Held {
 struct OfChild {
     by_tenant: HashMap<TenantNumber, Held>,
     void_to: u64,
-    /// Where orders that take everything, of all tenants, were given.
+    /// The marks of orders that cover everything, of all tenants.
     marks: Vec<u64>,
     newest: u64,
 }
@@ -85,44 +86,46 @@ impl OfChild {
     }
 }
 
-/// All holds of all children.
+/// All holds of all verifiers.
 ///
-/// Whatever a child holds becomes void in one step, however much it is: a child that leaves holds nobody up.
+/// All holds of a verifier become void in one step, however many there are, so that one that leaves does not block
+/// others.
 #[derive(Debug, Default)]
 pub(super) struct Holds {
     by_secret: HashMap<Digest, Vec<Hold>>,
     by_child: HashMap<ChildId, OfChild>,
     last: u64,
-    /// How many of those in `by_secret` are valid, and how many void.
+    /// How many holds in `by_secret` are valid, and how many void.
     valid: usize,
     void: usize,
 }
 
 impl Holds {
-    /// A child that holds nothing yet.
+    /// Adds a verifier without holds.
     pub(super) fn join(&mut self, child: ChildId) {
         self.by_child.insert(child, OfChild::default());
     }
 
-    /// A child that holds nothing any more, nor will.
+    /// Removes a verifier. All its holds become void.
     pub(super) fn leave(&mut self, child: ChildId) {
         if let Some(gone) = self.by_child.remove(&child) {
             self.have_become_void(gone.by_tenant.values().map(Held::count).sum());
         }
     }
 
-    /// How many holds there are.
+    /// Returns the number of valid holds.
     pub(super) fn len(&self) -> usize {
         self.valid
     }
 
-    /// How many holds a child has.
+    /// Returns the number of holds of a verifier.
     pub(super) fn count(&self, child: ChildId) -> usize {
         let held = self.by_child.get(&child);
         held.map_or(0, |held| held.by_tenant.values().map(Held::count).sum())
     }
 
-    /// Whether a child may know a secret of a tenant: it does, or it is being told of one whose tenant is not known yet.
+    /// Whether a verifier may know a secret of a tenant: it holds one, or is looking up one whose tenant is not known
+    /// yet.
     pub(super) fn may_know(&self, child: ChildId, tenant: TenantNumber, with_unknown: bool) -> bool {
         let Some(held) = self.by_child.get(&child) else {
             return false;
@@ -131,12 +134,12 @@ impl Holds {
         (tenant != UNKNOWN && has(tenant)) || (with_unknown && has(UNKNOWN))
     }
 
-    /// The number of the newest hold of a child; 0 if it never had one.
+    /// Returns the number of the newest hold of a verifier; 0 if it never had one.
     pub(super) fn newest(&self, child: ChildId) -> u64 {
         self.by_child.get(&child).map_or(0, |held| held.newest)
     }
 
-    /// Adds one, and gives its number.
+    /// Adds a hold and returns its number.
     pub(super) fn add(&mut self, child: ChildId, digest: Digest) -> u64 {
         self.last += 1;
         let number = self.last;
@@ -154,7 +157,7 @@ impl Holds {
         number
     }
 
-    /// A child is told of a secret: of which tenant and key it is.
+    /// A look-up found a secret: notes its tenant and key.
     pub(super) fn settle(&mut self, child: ChildId, digest: &Digest, number: u64, tenant: TenantNumber, key: KeyId) {
         let Some(holds) = self.by_secret.get_mut(digest) else {
             return;
@@ -173,12 +176,12 @@ impl Holds {
         hold.key = Some(key);
         match held.held(tenant).place(number) {
             Some(count) => *count += 1,
-            // The child has forgotten the tenant since, and what was on its way to it then.
+            // Since the look-up began, the verifier has forgotten the tenant, and voids the answer.
             None => self.have_become_void(1),
         }
     }
 
-    /// Of all that a child has of a secret and was not told to forget, keeps this one.
+    /// Of a verifier's holds of a secret that no order covers, keeps only this one.
     pub(super) fn keep_only(&mut self, child: ChildId, digest: &Digest, number: u64, is_told: impl Fn(&Hold) -> bool) {
         let is_own = |hold: &Hold| hold.child == child && !is_told(hold);
         let has = |holds: &Vec<Hold>| holds.iter().any(|hold| hold.number == number && is_own(hold));
@@ -187,12 +190,12 @@ impl Holds {
         }
     }
 
-    /// Lets go of one.
+    /// Removes one hold.
     pub(super) fn remove(&mut self, child: ChildId, digest: &Digest, number: u64) {
         self.remove_where(digest, |hold| hold.child == child && hold.number == number);
     }
 
-    /// The valid holds of a secret.
+    /// Returns the valid holds of a secret.
     pub(super) fn of_secret<'h>(&'h mut self, digest: &Digest) -> impl Iterator<Item = &'h mut Hold> {
         let by_child = &self.by_child;
         let holds = self
@@ -203,14 +206,14 @@ impl Holds {
         holds.iter_mut().filter(move |hold| is_valid(by_child, hold))
     }
 
-    /// A child has forgotten some secrets for an order.
+    /// A verifier has acknowledged an order for some secrets.
     pub(super) fn forgot(&mut self, child: ChildId, digests: &[Digest], order: u64) {
         for digest in digests {
             self.remove_where(digest, |hold| hold.child == child && hold.order == order);
         }
     }
 
-    /// An order takes all that a child holds now, of one tenant or of all: gives the number of the newest of it.
+    /// An order covers all that a verifier holds now, of one tenant or of all. Returns the number of the newest hold.
     pub(super) fn mark(&mut self, child: ChildId, tenant: Option<TenantNumber>) -> u64 {
         let mark = self.last;
         if let Some(held) = self.by_child.get_mut(&child) {
@@ -225,7 +228,7 @@ impl Holds {
         mark
     }
 
-    /// A child has forgotten what it held up to a mark, of one tenant or of all.
+    /// A verifier has forgotten what it held up to a mark, of one tenant or of all.
     pub(super) fn forgot_to(&mut self, child: ChildId, tenant: Option<TenantNumber>, mark: u64) {
         let Some(held) = self.by_child.get_mut(&child) else {
             return;
@@ -251,7 +254,7 @@ impl Holds {
         }
     }
 
-    /// One is no longer in `by_secret`.
+    /// Counts a hold out that was removed from `by_secret`.
     fn count_out(&mut self, hold: Hold) {
         let held = self.by_child.get_mut(&hold.child);
         match held.and_then(|held| held.held(hold.tenant).place(hold.number)) {
@@ -276,7 +279,7 @@ impl Holds {
         }
     }
 
-    /// In proportion to what became void since the last time, so that no step costs more than those before it saved.
+    /// Runs when more holds are void than valid, so its cost is in proportion to what became void.
     fn sweep(&mut self) {
         let by_child = &self.by_child;
         self.by_secret.retain(|_, holds| {
@@ -317,7 +320,7 @@ mod tests {
         holds.of_secret(&digest(number)).map(|hold| hold.child).collect()
     }
 
-    /// What is counted is what is there.
+    /// Compares the counters with the stored holds.
     fn check(holds: &Holds) {
         let all = || holds.by_secret.values().flatten();
         let valid = all().filter(|hold| is_valid(&holds.by_child, hold)).count();
@@ -368,7 +371,7 @@ mod tests {
         assert!(children(&mut holds, 1).is_empty());
         assert_eq!(children(&mut holds, 2), [1]);
         assert_eq!(children(&mut holds, 4), [1]);
-        // Its answer comes to a question that the child no longer waits for.
+        // The answer to a look-up that the verifier no longer waits for.
         holds.settle(1, &digest(3), early, ACME, key());
         check(&holds);
         assert!(children(&mut holds, 3).is_empty());

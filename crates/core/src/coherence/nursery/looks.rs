@@ -1,4 +1,4 @@
-//! What children are told of, and how they stand.
+//! Look-ups of verifiers, and their state.
 
 use super::bounds::{CHILDREN_MAX, Class, Full, GOODBYE_MS, HOLDS_MAX, LOOK_UPS_MAX};
 use super::orders::Because;
@@ -10,10 +10,10 @@ use crate::id::{KeyId, RootKeyId};
 use crate::key::Digest;
 use crate::text::Slug;
 
-/// How a connected child stands.
+/// The state of a connected verifier.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Standing {
-    /// What is left of the lease that it was granted last, by the parent's careful count, in milliseconds.
+    /// What is left of its last lease with the margin for its clock, in milliseconds.
     pub lease_left_ms: u64,
     /// Secrets that it may remember.
     pub held: usize,
@@ -21,18 +21,18 @@ pub struct Standing {
     pub oldest_order: Option<(u64, u64)>,
 }
 
-/// Why a child is told nothing of a secret.
+/// Why a look-up of a verifier is not answered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NotTold {
     /// It is gone, or was sent away.
     Gone,
-    /// So much is under way already, or remembered, that nothing can be said now.
+    /// The bound of look-ups or of remembered secrets is reached.
     Busy,
 }
 
 impl Nursery {
-    /// Notes that a child will be told of a secret. Call *before* the secret is looked up: a change that comes in
-    /// between is then told to the child as well. The hold's number, and an order if the child has asked for too many.
+    /// Notes that a verifier looks up a secret. Call *before* the look-up: an order for a change between the two is
+    /// then sent to the verifier. Returns the number of the hold, and an order if the verifier has looked up too many.
     pub fn hold(&mut self, id: ChildId, digest: Digest, revision: u64) -> Result<(u64, Option<Told>), NotTold> {
         let child = self.children.get(&id).filter(|child| child.stage == Stage::Connected);
         let child = child.ok_or(NotTold::Gone)?;
@@ -44,7 +44,7 @@ impl Nursery {
             if self.holds.count(id) >= self.most_held(id).saturating_mul(2) {
                 return Err(NotTold::Busy);
             }
-            // One at a time: until the child says that it forgot, it is told no more than as much again.
+            // One at a time: until the verifier acknowledges, it gets at most as many again.
             if !self
                 .children
                 .get(&id)
@@ -65,7 +65,7 @@ impl Nursery {
         capacity.saturating_mul(HELD_FACTOR).min(HOLDS_MAX.root_key)
     }
 
-    /// Whether a child, or those that share a bound with it, hold as much as they may.
+    /// Whether a verifier, or those that share a bound with it, hold as much as they may.
     fn is_full(&self, child: &Child, id: ChildId) -> bool {
         let own = self.holds.count(id);
         if own >= child.capacity.saturating_mul(HELD_FACTOR) || own >= HOLDS_MAX.root_key {
@@ -78,7 +78,7 @@ impl Nursery {
         HOLDS_MAX.check([counts[0], counts[1], self.holds.len()]).is_err()
     }
 
-    /// A child was told of a secret: one hold is enough from here on.
+    /// A look-up has found a secret: one hold of it is enough from here on.
     pub fn settle(&mut self, id: ChildId, digest: &Digest, number: u64, tenant: &Slug, key: KeyId) {
         self.looked_up(id);
         let tenant = self.tenant(tenant);
@@ -96,7 +96,7 @@ impl Nursery {
             .keep_only(id, digest, number, |hold| told.contains(&hold.number));
     }
 
-    /// A child was told nothing of a secret after all, and so remembers nothing: strangers could fill this otherwise.
+    /// A look-up has found nothing, so the hold is removed. Otherwise unknown secrets could fill the memory.
     pub fn let_go(&mut self, id: ChildId, digest: &Digest, number: u64) {
         self.looked_up(id);
         self.holds.remove(id, digest, number);
@@ -109,8 +109,9 @@ impl Nursery {
         }
     }
 
-    /// Rules R13 and R14: children that must be closed now. They have not said in time that they forgot, or that they
-    /// went; nothing is granted to them any more. Call it often: more than a quarter of a second in between delays it.
+    /// Rules R13 and R14: returns the verifiers whose connections must be closed now. They have not acknowledged an
+    /// order in time, or their leaving; they get no further grant. Calls more than a quarter of a second apart delay
+    /// this.
     pub fn sweep(&mut self, now: Moment) -> Vec<ChildId> {
         self.look_at_the_clock(now);
         let ticks = self.ticks;
@@ -142,8 +143,8 @@ impl Nursery {
         late
     }
 
-    /// Counts the time that this process ran. A child cannot answer while its parent stands still, and is not to be
-    /// blamed for it.
+    /// Counts the time that this process ran. While the node does not run, a verifier's acknowledgement cannot be read,
+    /// so that time does not count.
     pub(super) fn look_at_the_clock(&mut self, now: Moment) {
         let Some(looked) = self.looked else {
             self.looked = Some(now);
@@ -156,7 +157,7 @@ impl Nursery {
         }
     }
 
-    /// Whether a change waits for a child.
+    /// Whether a change waits for a verifier.
     pub fn covers(&mut self, awaited: &Awaited, now: Moment) -> bool {
         self.bury(now);
         if !keeps(Rule::ChildrenAreWaitedFor) {
@@ -168,7 +169,7 @@ impl Nursery {
             .any(|told| told.covers(awaited))
     }
 
-    /// Which changes wait for children.
+    /// Returns the changes that wait for verifiers.
     pub fn holding(&mut self, now: Moment) -> Holding {
         self.bury(now);
         let mut all = Holding::default();
@@ -182,18 +183,18 @@ impl Nursery {
         all
     }
 
-    /// Whether some child may still answer.
+    /// Whether some verifier may still answer.
     pub fn has_leases(&mut self, now: Moment) -> bool {
         self.bury(now);
         self.children.values().any(|child| !child.is_over(now))
     }
 
-    /// Whether a root key's children may not come for a while, and for how many milliseconds (rule R15).
+    /// Returns for how many milliseconds a root key is still refused the stream (rule R15); `None` if it is not.
     pub fn refused_ms(&self, root_key: RootKeyId, now: Moment) -> Option<u64> {
         self.strikes.refused_ms(root_key, now)
     }
 
-    /// Whether there is room for one more child of a root key and reach.
+    /// Fails if there is no room for one more verifier of a root key and reach.
     pub fn has_room(&self, root_key: Option<RootKeyId>, reach: &crate::access::Reach) -> Result<(), Full> {
         self.room_for(&Class {
             root_key,
@@ -206,7 +207,7 @@ impl Nursery {
         CHILDREN_MAX.check([root_key, tenant, self.children.len()])
     }
 
-    /// The sum over the children of a class: of the same root key, and of those that share the bound for a tenant.
+    /// Sums a count over the verifiers of the same root key, and over those that share the tenant bound.
     fn counts(&self, class: &Class, count: impl Fn(ChildId, &Child) -> usize) -> [usize; 2] {
         let mut counts = [0, 0];
         for (id, child) in self.children.iter().filter(|(_, child)| child.class.is_beside(class)) {
@@ -219,23 +220,23 @@ impl Nursery {
         counts
     }
 
-    /// Children that are connected, or gone with a lease.
+    /// Returns the number of verifiers that are connected, or disconnected with a lease.
     pub fn known(&self) -> usize {
         self.children.len()
     }
 
-    /// Whether a child is still known, be it connected or gone with a lease.
+    /// Whether a verifier is still known: connected, or disconnected with a lease.
     pub fn knows(&self, id: ChildId) -> bool {
         self.children.contains_key(&id)
     }
 
-    /// Whether a child was sent away and may still acknowledge: its connection stays for [`GOODBYE_MS`] at most.
+    /// Whether a verifier was sent away and may still acknowledge. Its connection stays for [`GOODBYE_MS`] at most.
     pub fn is_leaving(&self, id: ChildId) -> bool {
         let child = self.children.get(&id);
         child.is_some_and(|child| child.stage == Stage::SentAway)
     }
 
-    /// Every child that is connected and was not sent away.
+    /// Returns every verifier that is connected and was not sent away.
     pub fn connected(&self) -> Vec<ChildId> {
         let connected = self
             .children
@@ -244,7 +245,7 @@ impl Nursery {
         connected.map(|(id, _)| *id).collect()
     }
 
-    /// How a connected child stands.
+    /// Returns the state of a connected verifier.
     pub fn standing(&self, id: ChildId, now: Moment) -> Option<Standing> {
         let child = self.children.get(&id).filter(|child| child.stage != Stage::Gone)?;
         let left = |end: Moment| end.surely_ms_since(now);
@@ -259,17 +260,17 @@ impl Nursery {
         })
     }
 
-    /// Children that are connected.
+    /// Returns the number of connected verifiers.
     pub fn len(&self) -> usize {
         self.children.len() - self.gone.len()
     }
 
-    /// Whether there are none, not even ones that are gone and could still answer.
+    /// Whether no verifier is connected or could still answer from its lease.
     pub fn is_empty(&self) -> bool {
         self.children.is_empty()
     }
 
-    /// Orders that connected children have not acknowledged.
+    /// Returns the number of orders that connected verifiers have not acknowledged.
     pub fn orders_outstanding(&self) -> usize {
         let waiting = self.waiting.difference(&self.gone);
         waiting
@@ -278,7 +279,7 @@ impl Nursery {
             .sum()
     }
 
-    /// Children that were closed because they did not acknowledge in time.
+    /// Returns the number of verifiers that were closed because they did not acknowledge in time.
     pub fn overdue(&self) -> u64 {
         self.overdue
     }

@@ -1,4 +1,4 @@
-//! What goes between a parent and its children, and what a parent is told of changes.
+//! Messages between a node and its verifiers, and how a change is described.
 
 use super::ChildId;
 use crate::access::Reach;
@@ -8,12 +8,12 @@ use crate::key::Digest;
 use crate::text::Slug;
 use std::collections::HashSet;
 
-/// What a child is told. It carries it out, then acknowledges its number.
+/// An order to forget. The verifier carries it out, then acknowledges its number.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Order {
-    /// Its number, counted for each child.
+    /// Its number, counted for each verifier.
     pub number: u64,
-    /// An answer that is older than this revision is of no use to the child any more.
+    /// The verifier discards answers older than this revision.
     pub revision: u64,
     /// What to forget.
     pub what: Forget,
@@ -24,31 +24,31 @@ pub struct Order {
 pub enum Forget {
     /// These secrets.
     Secrets(Vec<Digest>),
-    /// Every secret of a tenant, and what was being asked for meanwhile.
+    /// Every secret of a tenant, and the open fills.
     Tenant(Slug),
     /// Everything.
     Everything,
 }
 
-/// An order for one child.
+/// An order for one verifier.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Told {
-    /// The child.
+    /// The verifier.
     pub child: ChildId,
-    /// What it is told.
+    /// The order.
     pub order: Order,
     /// Of the keys that it knows, those whose requests are refused from now on.
     pub ended: Vec<KeyId>,
 }
 
-/// Who would like to be a child.
+/// A verifier that registers.
 #[derive(Clone, Debug)]
 pub struct Joining {
-    /// How many secrets it says that it remembers at most.
+    /// How many secrets it remembers at most, by its own report.
     pub capacity: usize,
-    /// The tenants whose secrets it may be told of.
+    /// The tenants whose secrets it may look up.
     pub reach: Reach,
-    /// Its root key; `None` for one on the machine itself.
+    /// Its root key; `None` for one on the same machine.
     pub root_key: Option<RootKeyId>,
 }
 
@@ -59,9 +59,8 @@ pub struct Touch<'t> {
     pub scope: &'t Scope,
     /// Its revisions.
     pub span: Span,
-    /// The keys that it is about, if it is about keys: a change of the same key that comes later waits for the orders of
-    /// this one.
+    /// The keys that it is about, if any: a later change of the same key waits for the orders of this one.
     pub keys: &'t HashSet<KeyId>,
-    /// What is told to children as its revision: not newer than what their parent may answer from.
+    /// The revision that its orders carry: not newer than what the node may answer from.
     pub told_as: u64,
 }

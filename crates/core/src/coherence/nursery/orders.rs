@@ -1,4 +1,4 @@
-//! Orders that a child has not acknowledged, and which changes each of them stands for.
+//! Orders that a verifier has not acknowledged, and the changes that wait for each.
 
 use super::Touch;
 use super::holds::{Hold, TenantNumber, UNKNOWN};
@@ -9,11 +9,11 @@ use crate::id::KeyId;
 use crate::key::Digest;
 use std::collections::{HashSet, VecDeque};
 
-/// What an order takes.
+/// What an order covers.
 #[derive(Debug)]
 pub(super) enum Takes {
     Secrets(Vec<Digest>),
-    /// What the child held up to a mark: of one tenant, or everything.
+    /// Everything up to a mark: of one tenant, or of all.
     UpTo(Option<TenantNumber>, u64),
 }
 
@@ -24,18 +24,18 @@ pub(super) struct Outstanding {
     pub(super) takes: Takes,
     /// The changes that wait for it.
     pub(super) told: Holding,
-    /// The keys of the secrets that it takes, as far as the child was told them: never more than the child holds. A secret
-    /// that was still being looked up is of no key yet; its answer is older than this order, and void for the child.
+    /// The keys of the secrets that it covers, if the verifier got an answer for them. A secret that was still being
+    /// looked up has no key yet; its answer is older than this order, and void for the verifier.
     pub(super) keys: HashSet<KeyId>,
-    /// When the lease is over that the child had when the order was sent. A grant that came after it stands behind it on
-    /// the same connection: whoever has the grant has carried out the order.
+    /// When the verifier's lease at the time of the order is over. A later grant comes after the order on the same
+    /// connection, so a verifier that has the grant has carried out the order.
     pub(super) over_at: Option<Moment>,
-    /// By the time that the nursery counts.
+    /// By the `Nursery`'s count of the time that this process ran.
     pub(super) sent: u64,
 }
 
 impl Outstanding {
-    /// Whether nobody can answer any more without having carried it out.
+    /// Whether no verifier can answer any more without having carried it out.
     pub(super) fn is_over(&self, now: Moment) -> bool {
         self.over_at.is_none_or(|end| now.is_surely_at_or_after(end))
     }
@@ -57,11 +57,11 @@ impl Outstanding {
     }
 }
 
-/// The orders of one child, oldest first.
+/// The orders of one verifier, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Orders {
     outstanding: VecDeque<Outstanding>,
-    /// Numbers of those that take more than named secrets.
+    /// Numbers of those that cover more than named secrets.
     wide: Vec<u64>,
     last: u64,
 }
@@ -79,7 +79,7 @@ impl Orders {
         self.outstanding.front()
     }
 
-    /// The number of the next one.
+    /// Returns the number of the next order.
     pub(super) fn next_number(&self) -> u64 {
         self.last + 1
     }
@@ -100,7 +100,7 @@ impl Orders {
         self.outstanding.get_mut(place)
     }
 
-    /// The order by which the child was told already to forget a hold.
+    /// Returns the order that already covers a hold.
     pub(super) fn that_takes(&mut self, hold: &Hold) -> Option<&mut Outstanding> {
         let wide = self.wide.iter().copied();
         let candidates: Vec<u64> = [hold.order]
@@ -117,7 +117,7 @@ impl Orders {
         self.get_mut(number)
     }
 
-    /// The order by which the child was told already to forget all of a tenant, or everything, up to its newest hold.
+    /// Returns the order that already covers all of a tenant, or everything, up to the verifier's newest hold.
     pub(super) fn that_takes_all(&mut self, tenant: Option<TenantNumber>, newest: u64) -> Option<&mut Outstanding> {
         let wide = self.wide.clone();
         let number = wide.into_iter().find(|number| {
@@ -131,19 +131,19 @@ impl Orders {
         self.get_mut(number)
     }
 
-    /// The orders that take a secret of one of some keys.
+    /// Returns the orders that cover a secret of one of these keys.
     pub(super) fn about<'o>(&'o mut self, keys: &'o HashSet<KeyId>) -> impl Iterator<Item = &'o mut Outstanding> {
         let is_about = |order: &&mut Outstanding| !order.keys.is_disjoint(keys);
         self.outstanding.iter_mut().filter(is_about)
     }
 
-    /// Whether one is not acknowledged that takes everything.
+    /// Whether an order to forget everything is not acknowledged.
     pub(super) fn has_everything(&self) -> bool {
         let is_it = |order: &Outstanding| matches!(order.takes, Takes::UpTo(None, _));
         !self.wide.is_empty() && self.outstanding.iter().any(is_it)
     }
 
-    /// Takes out what is acknowledged.
+    /// Removes and returns the acknowledged orders.
     pub(super) fn acknowledged(&mut self, number: u64) -> Vec<Outstanding> {
         let count = self
             .outstanding
@@ -154,8 +154,8 @@ impl Orders {
         self.outstanding.drain(..count).collect()
     }
 
-    /// Rule R13: all changes that still wait. Of each, the lease counts that the child had when it was told. `present`
-    /// is the end of the lease that it has now, which came later.
+    /// Rule R13: returns all changes that still wait. For each order, the lease counts that the verifier had when the
+    /// order was sent. `present` is the end of its present lease, which came later.
     pub(super) fn held(&self, now: Moment, present: Option<Moment>) -> impl Iterator<Item = &Holding> {
         let is_over = move |order: &Outstanding| match keeps(Rule::LeaseGivenBefore) {
             true => order.is_over(now),
@@ -167,7 +167,7 @@ impl Orders {
             .map(|order| &order.told)
     }
 
-    /// It is known now that nothing after a revision was meant where nobody knew what.
+    /// No change of unknown outcome has a revision after `last`.
     pub(super) fn end_unknown_at(&mut self, last: u64) {
         for order in &mut self.outstanding {
             order.told.end_unknown_at(last);
@@ -175,7 +175,7 @@ impl Orders {
     }
 }
 
-/// Changes that make an order necessary.
+/// The changes that cause an order.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Because<'b> {
     pub(super) scope: Option<&'b Scope>,
@@ -202,7 +202,7 @@ impl<'b> Because<'b> {
         told
     }
 
-    /// The newest revision that an order names; 0 if there is none.
+    /// Returns the newest revision to name in an order; 0 if there is none.
     pub(super) fn revision(&self) -> u64 {
         self.span
             .map_or(0, |span| if span.last == u64::MAX { span.first } else { span.last })

@@ -51,14 +51,14 @@ fn join(nursery: &mut Nursery, capacity: usize) -> ChildId {
     nursery.join(&joining, at(0)).unwrap()
 }
 
-/// A child is told of a secret of a tenant.
+/// Lets a verifier look up a secret of a tenant.
 fn told(nursery: &mut Nursery, id: ChildId, number: u8, tenant: &Slug) {
     let (hold, order) = nursery.hold(id, digest(number), 5).unwrap();
     assert_eq!(order, None);
     nursery.settle(id, &digest(number), hold, tenant, key(number));
 }
 
-/// A child with a lease of two seconds from now, that may remember the secrets 1 and 2.
+/// A verifier with a lease of two seconds from now, that may remember the secrets 1 and 2.
 fn nursery() -> (Nursery, ChildId) {
     let mut nursery = Nursery::default();
     let id = join(&mut nursery, 10);
@@ -73,7 +73,7 @@ fn scope() -> Scope {
     Scope::Tenant(acme())
 }
 
-/// Of no key.
+/// About no key.
 static NO_KEYS: std::sync::LazyLock<HashSet<KeyId>> = std::sync::LazyLock::new(HashSet::new);
 
 fn touch(scope: &Scope, revision: u64) -> Touch<'_> {
@@ -113,7 +113,8 @@ fn waits(nursery: &mut Nursery, revision: u64, now: Moment) -> bool {
 
 #[test]
 fn a_change_of_a_key_waits_for_the_secret_that_an_earlier_change_took_from_it() {
-    // Rotated at 7, revoked at 8: the revocation touches the new secret only, and a child may still know the old one.
+    // Rotated at 7, revoked at 8: the revocation touches the new secret only, and a verifier may still know the old
+    // one.
     let (mut nursery, id) = nursery();
     assert_eq!(changed(&mut nursery, 7, &[digest(1)]).len(), 1);
     assert_eq!(changed(&mut nursery, 8, &[digest(9)]), []);
@@ -153,7 +154,7 @@ fn an_order_keeps_the_keys_that_its_child_holds_however_many_a_change_is_about()
 
 #[test]
 fn a_change_that_came_before_an_earlier_one_of_its_key_waits_for_that_as_well() {
-    // This node's own revocation at 8 comes before another node's rotation at 7.
+    // This node's revocation at 8 arrives before another node's rotation at 7.
     let (mut nursery, id) = nursery();
     let keys = HashSet::from([key(1)]);
     nursery.came_early(Span::one(8), &keys, 6);
@@ -197,7 +198,7 @@ fn a_later_change_of_the_same_secret_waits_for_the_same_word() {
         "it was told to forget it already"
     );
     assert!(waits(&mut nursery, 9, at(1)) && !waits(&mut nursery, 8, at(1)));
-    // And one that came before it elsewhere and is heard of later.
+    // Also for an earlier change of another node that arrives later.
     assert_eq!(touched(&mut nursery, 6, &[digest(1)]), []);
     assert!(waits(&mut nursery, 6, at(1)));
     nursery.acknowledged(id, 1);
@@ -242,7 +243,7 @@ fn a_child_that_is_silent_is_waited_for_until_its_lease_is_surely_over() {
     assert!(nursery.is_empty());
 }
 
-/// A grant that comes after an order stands behind it on the same connection.
+/// A grant after an order comes behind it on the same connection.
 #[test]
 fn what_is_waited_for_is_the_lease_that_was_given_before_the_order() {
     let (mut nursery, id) = nursery();

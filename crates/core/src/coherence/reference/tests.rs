@@ -6,7 +6,7 @@ const HOUR: i64 = 3_600_000;
 const LEASE: i64 = 15_000;
 const WAIT: i64 = 19_250;
 
-/// A reference clock that is stepped by hand, and asked once a second.
+/// A reference clock that the test steps, and that is read once a second.
 struct World {
     reference: Reference,
     at: i64,
@@ -46,7 +46,7 @@ impl World {
         self.news.extend(self.reference.told(telling));
     }
 
-    /// So many seconds, with a telling each.
+    /// Lets this many seconds pass, with a reading each.
     fn pass(&mut self, seconds: i64) {
         for _ in 0..seconds {
             self.at += 1_000;
@@ -67,12 +67,12 @@ impl World {
         self.reference.course().latest(self.at + 2)
     }
 
-    /// How far the time that is judged by is ahead of the true one.
+    /// Returns how far the time that expiry is decided by is ahead of the true one.
     fn ahead(&self) -> i64 {
         self.latest() - START - self.at
     }
 
-    /// The same of the time that is written down.
+    /// Returns how far the stored time is ahead of the true one.
     fn written_ahead(&self) -> i64 {
         self.reference.course().earliest(self.at + 2) - START - self.at
     }
@@ -136,7 +136,7 @@ fn a_step_ahead_that_lasts_is_the_time_after_a_wait() {
     assert!(is_about(world.written_ahead(), 0));
     world.pass(2);
     assert!(is_about(world.written_ahead(), HOUR));
-    // And can be put right all the same: the time before the step agrees.
+    // It can still be corrected: the time before the step agrees.
     world.step(0, 22);
     assert!(is_about(world.ahead(), 0));
 }
@@ -181,12 +181,12 @@ fn a_lower_time_that_is_told_with_interruptions_is_not_followed() {
         world.step(-HOUR, 15);
         world.step(0, 1);
     }
-    // Nothing was heard for longer than a lease.
+    // No reading for longer than a lease.
     for _ in 0..20 {
         world.step(-HOUR, 10);
         world.at += LEASE + 1;
     }
-    // Another lower time each time.
+    // Another earlier time in each round.
     for hours in 2..20 {
         world.step(-hours * HOUR, 10);
     }
@@ -233,8 +233,8 @@ fn at_a_start_the_newest_entry_of_the_log_has_been_reached() {
 }
 
 proptest! {
-    /// Whatever the reference says: time goes back only where it is said to, and what is written down is never later than
-    /// what is judged by.
+    /// Whatever the reference reads: time goes back only where the rules allow it, and the stored time is never later
+    /// than the one that expiry is decided by.
     #[test]
     fn time_goes_back_only_where_it_is_told(
         steps in prop::collection::vec((-2_i64..3, -20_000_i64..20_000, 1_i64..40), 1..60),

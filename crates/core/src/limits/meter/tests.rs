@@ -10,17 +10,17 @@ fn later(ms: i64) -> Timestamp {
     Timestamp::from_millis(NOW.millis() + ms)
 }
 
-/// By clocks that go alike.
+/// With both clocks in step.
 fn at(time: Timestamp) -> At {
     at_both(time, time.millis())
 }
 
-/// By a boot clock that says something else than the time.
+/// With a boot clock that differs from the time.
 fn at_both(time: Timestamp, boot_ms: i64) -> At {
     At::new(time, Moment::default().plus_ms(boot_ms.unsigned_abs()))
 }
 
-/// The store: one counter a limit.
+/// The store: one counter for each limit.
 #[derive(Default)]
 struct Store {
     counters: HashMap<LimitName, Counter>,
@@ -44,7 +44,7 @@ impl Store {
     }
 }
 
-/// A use as a node makes it: it asks the store as often as it must.
+/// A use on a node, with as many requests to the store as it needs.
 fn used(meter: &mut Meter, store: &mut Store, cost: u64, now: Timestamp) -> Taken {
     used_at(meter, store, cost, at(now))
 }
@@ -101,7 +101,7 @@ fn a_quota_is_used_up_and_begins_again_with_its_period() {
     for _ in 0..1_000 {
         assert_eq!(used(&mut meter, &mut store, 1, NOW), Taken::Yes);
     }
-    // A slice is a hundredth of it at most.
+    // A slice is a hundredth of the quota at most.
     assert!((100..200).contains(&store.asked), "{}", store.asked);
     let end = Period::Day.end(NOW).unwrap();
     let left = end.millis_since(NOW).div_ceil(1_000);
@@ -185,9 +185,9 @@ struct Step {
     node: usize,
     ms: i64,
     cost: u64,
-    /// The node forgets everything, as after a crash.
+    /// The node loses its state, as in a crash.
     crashes: bool,
-    /// The answer of the store comes so much later.
+    /// The delay of the store's answer.
     delay: i64,
 }
 
@@ -212,7 +212,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// However uses are spread over nodes, and whatever is lost with one of them: not one more than the limit.
+    /// However uses are spread over nodes, and whatever is lost with one of them: never more uses than the limit.
     #[test]
     fn hard_limits_are_never_exceeded_by_several_nodes(
         limit in 1_u32..2_000, seconds in 1_u32..60, burst in 1_u32..200, quota in 1_u64..500, steps in steps(),
@@ -245,7 +245,7 @@ proptest! {
             let mut sum = 0;
             for (at, cost) in &taken[place..] {
                 sum += cost;
-                // What waited for its answer came later than it was counted.
+                // The use is later than the slice was counted, by the time that the answer took.
                 let ms = u64::try_from(at - begun + 50).unwrap();
                 let most = u64::from(burst) + u64::from(limit) * ms / (u64::from(seconds) * 1_000);
                 prop_assert!(sum <= most, "{sum} in {ms} ms, {most} are allowed");
@@ -257,12 +257,12 @@ proptest! {
 #[derive(Clone, Debug)]
 struct Turning {
     node: usize,
-    /// Until this step, in ms.
+    /// The time until this step, in ms.
     ms: i64,
     cost: u64,
-    /// The node gives back what it has left instead of using more, and the store hears of it so much later, in ms.
+    /// The node returns what is left instead of using more; the store receives that after this delay, in ms.
     gives_back: Option<i64>,
-    /// The answer of the store comes so much later, in ms.
+    /// The delay of the store's answer, in ms.
     delay: i64,
 }
 
@@ -287,8 +287,8 @@ fn turning() -> impl Strategy<Value = Vec<Turning>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
-    /// Nodes use a quota over the turn of its period, with clocks that differ, answers that come late, and parts of slices
-    /// that are given back when the period that they are of is over: no period sees more than its own quota.
+    /// Nodes use a quota across the end of its period, with clocks that differ, late answers, and parts of slices that
+    /// are returned when their period is over: no period has more uses than its own quota.
     #[test]
     fn no_period_sees_more_than_its_own_quota_whatever_comes_back_late(
         quota in 100_u64..400, period in 0_usize..3, clocks in prop::array::uniform4(-3_000_i64..3_000),
@@ -297,7 +297,7 @@ proptest! {
         let period = [Period::Hour, Period::Day, Period::Month][period];
         let joined = format!("quota:q,{quota},{}", period.as_str());
         let mut nodes: Vec<_> = (0..4).map(|_| meter(&joined)).collect();
-        // As many steps before the turn as after it.
+        // As many steps before the end as after it.
         let whole: i64 = steps.iter().map(|step| step.ms + step.delay).sum();
         let begun = period.end(NOW).unwrap().millis() - whole / 2;
         let (mut store, mut at, mut used) = (Store::default(), begun, HashMap::new());
@@ -328,7 +328,7 @@ proptest! {
                 *used.entry(period.start(time(at).time).millis()).or_insert(0) += step.cost;
             }
         }
-        // A node whose clock is behind uses slices of the next period before it calls it so.
+        // A node whose clock is behind uses slices of the next period before its own clock reaches that.
         let next = used.get(&period.end(NOW).unwrap().millis()).copied().unwrap_or(0);
         let both: u64 = used.values().sum();
         prop_assert!(next <= quota && both <= 2 * quota, "{used:?} of {quota}");
@@ -358,7 +358,7 @@ fn a_hard_rate_that_a_wrong_clock_counted_is_open_again_after_a_burst() {
             Taken::Yes
         );
     }
-    // The clock is put right; this node, and one that was started again.
+    // The clock is corrected, for this node and for one that was restarted.
     for mut node in [node, meter("rate:r,60,60,5,hard")] {
         assert!(matches!(
             used_at(&mut node, &mut store, 1, at_both(NOW, 10_000)),
@@ -396,10 +396,10 @@ fn a_quota_is_answered_whatever_the_clock_of_the_node_does() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Nodes whose clocks differ by up to two seconds use a quota over the turn of its period, evenly or as fast as they
-    /// can: neither period sees more than its quota by the true time, but for what the clocks differ by before the turn,
-    /// and that is missing after it. If the clock of one of them is set back for a while, that node may use what was left
-    /// of the period before the turn, and both periods together still see no more than both quotas.
+    /// Nodes whose clocks differ by up to two seconds use a quota across the end of its period, evenly or as fast as
+    /// they can. By the true time no period has more uses than its quota, except for what the clocks differ by before
+    /// the end, and that is missing after it. If the clock of one node is set back for a while, that node may use what
+    /// was left of the period before the end, and both periods together still have no more uses than both quotas.
     #[test]
     fn no_pace_and_no_clock_that_is_set_back_gives_more_than_a_quota_a_period(
         quota in 50_u64..300, period in 0_usize..3, clocks in prop::array::uniform3(-1_000_i64..1_000),
@@ -410,7 +410,7 @@ proptest! {
         let mut nodes: Vec<_> = (0..3).map(|_| meter(&joined)).collect();
         let turn = period.end(NOW).unwrap().millis();
         let (mut store, mut used, mut order) = (Store::default(), [0_u64; 2], order);
-        // At full speed every millisecond sees many uses.
+        // At full speed there are many uses in every millisecond.
         let (step_ms, uses) = if pace_ms == 0 { (20, quota / 5 + 2) } else { (pace_ms, 1) };
         for step in -150..150_i64 {
             for _ in 0..uses {

@@ -1,4 +1,4 @@
-//! What children may take, and what is not known of them.
+//! Bounds of verifiers, and what is not known of them.
 
 use super::*;
 
@@ -53,11 +53,11 @@ fn one_question_that_finds_nothing_lets_go_of_nothing_that_another_one_found() {
         nursery.hold(id, digest(1), 5).unwrap(),
         nursery.hold(id, digest(1), 5).unwrap(),
     );
-    // The key was made in between: only the later question finds it.
+    // The key was created in between: only the later look-up finds it.
     nursery.settle(id, &digest(1), late, &acme(), key(1));
     nursery.let_go(id, &digest(1), early);
     assert_eq!(touched(&mut nursery, 6, &[digest(1)]).len(), 1);
-    // Nor of what came after a change.
+    // The same after a change.
     let (early, _) = nursery.hold(id, digest(1), 6).unwrap();
     touched(&mut nursery, 7, &[digest(1)]);
     let (late, _) = nursery.hold(id, digest(1), 7).unwrap();
