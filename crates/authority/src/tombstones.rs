@@ -8,7 +8,7 @@ use keyreeve_core::text::{Slug, Subject};
 use keyreeve_core::user::Status;
 use keyreeve_core::{Digest, KeyId, RootKeyId};
 use keyreeve_store::{Commit, Fate, KeyNews};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Most denials that are remembered. Beyond it the oldest are dropped.
@@ -58,7 +58,10 @@ pub(crate) struct Tombstones(Mutex<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     denied: BTreeMap<Denied, How>,
-    oldest_first: VecDeque<Denied>,
+    /// The denials in the order in which they were last added, and the place of each: the oldest is dropped first.
+    by_age: BTreeMap<u64, Denied>,
+    ages: BTreeMap<Denied, u64>,
+    next_age: u64,
     /// What has changed since it was last written to the notebook.
     unwritten: BTreeSet<Denied>,
 }
@@ -199,11 +202,16 @@ impl Inner {
 
     fn put(&mut self, what: Denied, how: How) {
         self.unwritten.insert(what.clone());
-        if self.denied.insert(what.clone(), how).is_none() {
-            self.oldest_first.push_back(what);
+        self.denied.insert(what.clone(), how);
+        // A denial that is added again is as fresh as a new one: a revocation after a disablement is not dropped as old.
+        if let Some(age) = self.ages.insert(what.clone(), self.next_age) {
+            self.by_age.remove(&age);
         }
-        while self.oldest_first.len() > REMEMBERED {
-            if let Some(oldest) = self.oldest_first.pop_front() {
+        self.by_age.insert(self.next_age, what);
+        self.next_age += 1;
+        while self.by_age.len() > REMEMBERED {
+            if let Some((_, oldest)) = self.by_age.pop_first() {
+                self.ages.remove(&oldest);
                 self.denied.remove(&oldest);
                 self.unwritten.insert(oldest);
             }
@@ -213,7 +221,9 @@ impl Inner {
     fn forget(&mut self, what: &Denied) {
         if self.denied.remove(what).is_some() {
             self.unwritten.insert(what.clone());
-            self.oldest_first.retain(|one| one != what);
+            if let Some(age) = self.ages.remove(what) {
+                self.by_age.remove(&age);
+            }
         }
     }
 }
@@ -263,6 +273,26 @@ mod tests {
     #[test]
     fn a_replaced_secret_stays_replaced_when_the_key_is_held_and_given_back() {
         assert_eq!(after(&[Fate::Rotated, Fate::Held, Fate::Live]), [replaced(false)]);
+    }
+
+    #[test]
+    fn a_denial_that_is_added_again_is_not_dropped_as_the_oldest() {
+        let mut inner = Inner::default();
+        let key = |number: u32| {
+            let mut id = [0; 16];
+            id[..4].copy_from_slice(&number.to_be_bytes());
+            Denied::Key(Slug::parse("acme").unwrap(), KeyId::from_bytes(id))
+        };
+        let remembered = u32::try_from(REMEMBERED).unwrap();
+        for number in 0..remembered {
+            inner.put(key(number), How::Held);
+        }
+        inner.put(key(0), How::Ended);
+        inner.put(key(remembered), How::Ended);
+        assert_eq!(inner.denied.get(&key(0)), Some(&How::Ended));
+        assert_eq!(inner.denied.get(&key(1)), None);
+        inner.forget(&key(0));
+        assert_eq!((inner.by_age.len(), inner.ages.len()), (REMEMBERED - 1, REMEMBERED - 1));
     }
 
     #[test]

@@ -11,7 +11,9 @@ use keyreeve_core::lifecycle::{Outcome, Refusal};
 use keyreeve_core::policy::{Names, Policy};
 use keyreeve_core::text::Name;
 use keyreeve_core::{Key, KeyId, Timestamp};
-use keyreeve_store::model::{AuditDraft, ChangeFacts, ChangeRequest, DecideChange, DecideMany, Done, KeyRecord};
+use keyreeve_store::model::{
+    AuditDraft, ChangeFacts, ChangeRequest, Changed, DecideChange, DecideMany, Done, KeyRecord,
+};
 use keyreeve_store::version::Kind;
 use keyreeve_store::{WriteError, describe};
 
@@ -66,6 +68,23 @@ impl Authority {
         new_name: Option<Name>,
         decide: DecideChange,
     ) -> Result<ChangedKey, Failure> {
+        let (changed, effect) = self.stored_change(call, id, new_name, decide).await?;
+        let record = changed.record.ok_or(Failure::NotFound)?;
+        Ok(ChangedKey {
+            record: self.with_pending_use(record),
+            done: changed.done,
+            effect,
+        })
+    }
+
+    /// Stores a change and waits for its effect. The record is `None` if this is a retry and the key is deleted by now.
+    pub(super) async fn stored_change(
+        &self,
+        call: &Call,
+        id: KeyId,
+        new_name: Option<Name>,
+        decide: DecideChange,
+    ) -> Result<(Changed, Effect), Failure> {
         let began = self.clock.moment();
         let request = ChangeRequest {
             tenant: call.tenant.clone(),
@@ -78,10 +97,9 @@ impl Authority {
             Ok(changed) => changed,
             Err(error) => return Err(self.key_failure(call, id, error).await),
         };
-        let record = changed.record.ok_or(Failure::NotFound)?;
         let effect = match changed.done {
             Done::Nothing if !keeps(Rule::NoShortcutOnRepeat) => self.effect_at_once(changed.revision, began),
-            // A repeat of an earlier change waits for that one, which may not be effective yet (R8).
+            // Also a change that was made before waits until it is effective: it may be only just under way (R8).
             Done::Nothing => {
                 let scope = Scope::Tenant(call.tenant.clone());
                 let change = self.written_about(scope, &id.to_string(), changed.revision).await;
@@ -92,11 +110,7 @@ impl Authority {
                 self.effect(change, began, call.is_awaited).await?
             }
         };
-        Ok(ChangedKey {
-            record: self.with_pending_use(record),
-            done: changed.done,
-            effect,
-        })
+        Ok((changed, effect))
     }
 }
 

@@ -3,7 +3,7 @@
 use super::change::{ChangedKey, Label, decide, decide_many, decided_at};
 use crate::activity::system;
 use crate::operations::Operation;
-use crate::{Authority, Call, Failure};
+use crate::{Authority, Call, Effect, Failure};
 use keyreeve_core::access::{Actor, Permission};
 use keyreeve_core::audit::Action;
 use keyreeve_core::lifecycle::{Outcome, ReasonCode, RevokeOrder, Standing, State};
@@ -97,6 +97,11 @@ impl Authority {
     /// and whether there are more.
     pub async fn purge(&self, call: &Call, command: PurgeCommand) -> Result<(u64, bool), Failure> {
         call.require(Permission::KeysWrite)?;
+        // An idempotency record is of one change. Repeating a purge is harmless without one.
+        let call = &Call {
+            idempotency: None,
+            ..call.clone()
+        };
         let mut purged = 0;
         let standings = [
             (Standing::Revoked, command.revoked_before),
@@ -167,12 +172,22 @@ impl Authority {
     }
 
     /// Deletes a key's record. Its digests remain as tombstones; the audit log is not changed.
-    pub async fn delete(&self, call: &Call, id: KeyId, note: Option<Note>) -> Result<ChangedKey, Failure> {
+    ///
+    /// A retry with its idempotency key waits for the same effect, although the record is gone.
+    pub async fn delete(&self, call: &Call, id: KeyId, note: Option<Note>) -> Result<Effect, Failure> {
         let label = Label {
             action: Action::KeyErased,
             reason: note.map(|note| note.as_str().into()),
         };
-        self.change(call, id, label, |key, _| Ok(key.delete())).await
+        let operation = Operation::of(label.action);
+        let work = async {
+            call.require(Permission::KeysWrite)?;
+            self.require_own(call, id).await?;
+            let decide = decide(label, None, |key, _| Ok(key.delete()));
+            let (_, effect) = self.stored_change(call, id, None, decide).await?;
+            Ok(effect)
+        };
+        self.counted(operation, work).await
     }
 }
 

@@ -115,7 +115,10 @@ impl Authority {
             }
         }
         if !is_dry {
-            let head = self.store.head().await.map_or(u64::MAX, |head| head.revision);
+            // Without the head it is not known which change to wait for. Repeating the call is harmless.
+            let unknown =
+                |error| Failure::OutcomeUnknown(format!("the keys are revoked, when everywhere is unknown: {error}"));
+            let head = self.store.head().await.map_err(unknown)?.revision;
             let mut spans = self.written_about_keys(&call.tenant, &done.repeated, head).await;
             spans.append(&mut done.spans);
             if spans.is_empty() {

@@ -1,7 +1,9 @@
 //! Retries with an idempotency key: no second key, no lost one, no secret returned twice.
 
-use crate::world::{World, rotation, wish};
+use crate::world::{World, revocation, rotation, wish};
 use keyreeve_authority::Failure;
+use keyreeve_authority::keys::PurgeCommand;
+use keyreeve_core::lifecycle::ReasonCode;
 use keyreeve_core::policy::{OverlapWish, Preset};
 
 #[tokio::test]
@@ -13,6 +15,40 @@ async fn a_lost_answer_is_made_good_by_a_fresh_secret() {
     assert_eq!(lost.record.key.id, got.record.key.id);
     assert_eq!(world.outcome(lost.secret.expose()).await, "rotated");
     assert_eq!(world.outcome(got.secret.expose()).await, "valid");
+}
+
+#[tokio::test]
+async fn a_purge_with_an_idempotency_key_deletes_all_that_are_due_and_a_retry_no_more() {
+    let world = World::under(Preset::Keep).await;
+    for name in ["one", "two", "three"] {
+        let key = world.issue(name).await;
+        let id = key.record.key.id;
+        world
+            .authority
+            .revoke(&world.call(), id, revocation(ReasonCode::Unspecified))
+            .await
+            .unwrap();
+    }
+    world.pass(60);
+    let due = || PurgeCommand {
+        revoked_before: Some(world.authority.now()),
+        expired_before: None,
+    };
+    let call = world.marked("p");
+    assert_eq!(world.authority.purge(&call, due()).await.unwrap(), (3, false));
+    assert_eq!(world.authority.purge(&call, due()).await.unwrap(), (0, false));
+}
+
+#[tokio::test]
+async fn a_retried_deletion_is_done_and_not_unknown() {
+    let world = World::under(Preset::Standard).await;
+    let key = world.issue("one").await;
+    let id = key.record.key.id;
+    let call = world.marked("d");
+    world.authority.delete(&call, id, None).await.unwrap();
+    world.authority.delete(&call, id, None).await.unwrap();
+    let another = world.authority.delete(&world.marked("e"), id, None).await;
+    assert!(matches!(another, Err(Failure::NotFound)), "{another:?}");
 }
 
 #[tokio::test]

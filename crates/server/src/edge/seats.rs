@@ -237,8 +237,9 @@ impl Table {
             return false;
         };
         // The seat is free at once. The descriptor is open until the connection ends, which `leaving` counts.
-        occupant.is_evicted.store(true, Ordering::Release);
+        // Counted before the flag is set: a connection that ends at this moment reads the flag and subtracts.
         shared.leaving.fetch_add(1, Ordering::AcqRel);
+        occupant.is_evicted.store(true, Ordering::Release);
         shared.evicted.fetch_add(1, Ordering::Relaxed);
         occupant.evicted.notify_waiters();
         true

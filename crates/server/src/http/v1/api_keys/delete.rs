@@ -35,12 +35,12 @@ pub(crate) async fn handler(
         .get("reason")
         .map(|text| call::note("reason", text))
         .transpose()?;
-    let deleted = app.authority().delete(&call, id, note).await?;
+    let done = app.authority().delete(&call, id, note).await?;
     let gone = DeletedKey {
         object: "api_key",
         id: id.to_string(),
         deleted: true,
-        effect: effect(&deleted.effect),
+        effect: effect(&done),
     };
-    answered(&app, &deleted.effect, &gone)
+    answered(&app, &done, &gone)
 }
