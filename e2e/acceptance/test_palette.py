@@ -1,4 +1,4 @@
-"""Spectro Cloud Palette: revoke is a switch, by user or tenant admin. Preset `hold`."""
+"""Spectro Cloud Palette: revoke is reversible, by user or tenant admin. Preset `hold`."""
 from systems import DAY
 
 ZERO = "ak_" + "0" * 32

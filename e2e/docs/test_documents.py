@@ -1,4 +1,4 @@
-"""Every command that a document shows is run as it stands there (documents.py has the rules)."""
+"""Every command in a document is run unchanged (documents.py has the rules)."""
 import os
 import pathlib
 import subprocess
@@ -48,7 +48,7 @@ def test_marks_and_what_a_block_says_of_its_output_are_read():
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """One place for all documents of a run, one after the other, and never that of an earlier run: cargo knows a build by
+    """One path for all documents of a run, in turn, and never that of an earlier run: cargo identifies a build by
     its path."""
     return pathlib.Path(tempfile.mkdtemp(prefix="keyreeve-documents-", dir=tmp_path_factory.getbasetemp())) / "session"
 
@@ -74,7 +74,7 @@ def test_settings_are_taken_by_the_program_as_they_stand(block, tmp_path):
     assert tomllib.loads(block.text)
     (tmp_path / "keyreeve.toml").write_text(block.text)
     clean = {name: value for name, value in os.environ.items() if not name.startswith("KEYREEVE_")}
-    # It reads the file before anything else, and then finds something to say of an empty directory or nothing at all.
+    # It reads the file before anything else, and then reports findings about an empty directory, or none.
     done = subprocess.run([BINARY, "doctor", "--config", "keyreeve.toml", "--data", str(tmp_path / "data")], cwd=tmp_path,
                           env=clean, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode in (0, 3), done.stderr

@@ -1,4 +1,4 @@
-"""The checker itself: it must find what is planted, and nothing in a sound history."""
+"""The checker itself: it must find planted violations, and none in a correct history."""
 import random
 
 from history import DENIED, UNAVAILABLE, VALID, Changed, Verified, check

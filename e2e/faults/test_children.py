@@ -77,7 +77,7 @@ def test_a_stopped_application_is_waited_for_and_then_denies(world):
         began = time.monotonic()
         assert load.revoke(world.nodes[1], key)[0] == 200
         assert 0.5 < time.monotonic() - began < WAIT_SECONDS + 1
-        # Asked after the answer, while the application still stands still.
+        # Requested after the answer, while the application is still stopped.
         inv = inside.send(key)
         began = time.monotonic()
         assert load.revoke(world.nodes[2], other)[0] == 200
@@ -99,7 +99,7 @@ def test_an_application_that_is_cut_off_says_so_when_its_lease_is_over(world):
         inside.cut()
         assert inside.ask(key) == VALID, "it has a lease"
         assert load.revoke(world.nodes[1], key)[0] == 200
-        # The history's checker judges every answer from here on.
+        # The history's checker checks every answer from here on.
         assert inside.ask(key) == UNAVAILABLE and inside.ask(kept) == UNAVAILABLE
         inside.heal()
         again(inside, kept, VALID, 20)

@@ -1,4 +1,4 @@
-"""Several nodes on one database: a changed check policy holds on all of them when it is answered."""
+"""Several nodes on one database: a changed check policy is effective on all of them when it is answered."""
 import os
 import subprocess
 import time

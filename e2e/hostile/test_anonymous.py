@@ -1,4 +1,4 @@
-"""What callers without a credential may take: memory for bodies, and look-ups of secrets that nobody has."""
+"""Bounds for callers without a credential: memory for bodies, and look-ups of unknown secrets."""
 import contextlib
 import random
 import resource
@@ -13,16 +13,16 @@ from harness import Server, embedded_only
 
 pytestmark = embedded_only
 MIB = 1024 * 1024
-# The budget, the same again for growing buffers, and what 200 connections take by themselves.
+# The budget, the same again for growing buffers, and the memory of 200 connections.
 GROWTH_MAX = 2 * 32 * MIB + 24 * MIB
-# Look-ups of an address that find nothing, in a minute. Where a request is seen twice, it may be read twice.
+# Look-ups of an address that find nothing, in a minute. If a request is handled twice, it may be read twice.
 JUNK_MAX = 600
 BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase
 
 
 @pytest.fixture
 def own():
-    """What one test uses up is not there for another."""
+    """A separate server, because a test uses its limits up."""
     running = Server()
     yield running
     running.close()
@@ -39,7 +39,7 @@ def metric(server, name):
 
 
 def junk(example):
-    """A secret like this one, with a checksum that is right, that nobody has."""
+    """A secret derived from this one, with a valid checksum, that no key has."""
     head = example[:-6]
     fixed, body = head[:head.index("kr1") + 3], head[head.index("kr1") + 3:]
     body = "0" + "".join(random.choice(BASE62) for _ in body[1:])

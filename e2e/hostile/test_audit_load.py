@@ -1,4 +1,4 @@
-"""The audit log is neither filled nor worn out by one caller."""
+"""One caller can neither fill the audit log nor occupy its verification."""
 import concurrent.futures
 
 import pytest
@@ -39,7 +39,7 @@ def test_different_refusals_are_bounded_too(fresh, fresh_system):
         answer = fresh.call("POST", f"/v1/api_keys/ak_{number:032x}/revoke", root_key=root_key["secret"], json={})
         assert answer.status_code == 403
     assert len(refusals(fresh_system, root_key)) <= 5
-    # Another caller's are not lost among them.
+    # Another caller's refusals are not lost among them.
     other = weak(fresh_system)
     fresh.call("DELETE", "/v1/users/user_" + "0" * 32, root_key=other["secret"])
     assert len(refusals(fresh_system, other)) == 1

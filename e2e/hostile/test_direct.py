@@ -1,4 +1,4 @@
-"""Plain verifications are answered ahead of the HTTP library: nobody may be able to tell, but by the clock."""
+"""Plain verifications are answered ahead of the HTTP library: a client must see no difference but in time."""
 import json
 import os
 import socket
@@ -16,7 +16,7 @@ BODY = b'{"key":"%s"}'
 @pytest.fixture(scope="module")
 def secret(server):
     made = server.create(name="direct", subject="user_direct", scopes=["read"])
-    # The first question of a key is answered from the store, all later ones from memory.
+    # The first verification of a key is answered from the store, all later ones from memory.
     ask(server, plain(server, BODY % made["secret"].encode()))
     return made["secret"].encode()
 
@@ -33,7 +33,7 @@ def plain(server, body, *lines, path=b"/v1/verify", root_key=None):
 
 
 def answers(connection, count):
-    """Reads so many answers: (status, headers, body as JSON)."""
+    """Reads a number of answers: (status, headers, body as JSON)."""
     stream, found = connection.makefile("rb"), []
     for _ in range(count):
         status = int(stream.readline().split(b" ")[1])
@@ -51,7 +51,7 @@ def ask(server, *requests):
         return answers(connection, len(requests))
 
 
-# What makes the HTTP library answer the same question.
+# Makes the HTTP library answer the same request.
 LIBRARY = b"Content-Type: application/json; charset=utf-8"
 
 
@@ -176,7 +176,7 @@ def test_a_unix_socket_is_an_address_like_any_other():
     directory = tempfile.mkdtemp(prefix="keyreeve-e2e-")
     path = os.path.join(directory, "api.sock")
     check = os.path.join(directory, "check.sock")
-    # A socket that a killed process left behind makes room.
+    # A socket file that a killed process left is replaced.
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(path)
     server = Server(arguments=["--listen", f"unix:{path}", "--check-listen", f"unix:{check}"])
@@ -188,7 +188,7 @@ def test_a_unix_socket_is_an_address_like_any_other():
                 connection.connect(place)
                 connection.sendall(plain(server, BODY % key))
                 assert answers(connection, 1)[0][2]["valid"]
-                # Nobody is the operator here: without a credential nothing is answered.
+                # These sockets give no operator's rights: a request without a credential is refused.
                 connection.sendall(plain(server, BODY % key).replace(b"Authorization", b"X-Nothing"))
                 assert answers(connection, 1)[0][0] == 401
         second = Server.__new__(Server)

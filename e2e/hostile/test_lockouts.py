@@ -1,4 +1,4 @@
-"""Strangers lock nobody out: neither of the dashboard nor of the revocation in an emergency."""
+"""Other clients cannot lock a user out: neither of the dashboard nor of an emergency revocation."""
 import binascii
 import concurrent.futures
 import os
@@ -21,7 +21,7 @@ ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
 class Visitor(Browser):
-    """A browser behind a proxy that says where it is."""
+    """A browser behind a proxy that sends its address."""
 
     def __init__(self, url, address=None):
         super().__init__(url)
@@ -47,7 +47,7 @@ class Visitor(Browser):
         return copy
 
     def is_stopped(self, email=EMAIL, guesses=45):
-        """Guesses side by side: a guess is counted before it is judged."""
+        """Concurrent guesses: a guess is counted before it is checked."""
         self.ask("GET", "/login")
         with concurrent.futures.ThreadPoolExecutor(guesses) as pool:
             answers = list(pool.map(lambda _: self.copy().sign_in(WRONG, email), range(guesses)))
@@ -83,7 +83,7 @@ def behind():
 
 
 def junk():
-    """A secret of the right form with the right checksum that nobody has."""
+    """A secret of the right form with a valid checksum that no key has."""
     start = "ak_kr1" + "".join(secrets.choice(ALPHABET) for _ in range(43))
     crc, digits = binascii.crc32(start.encode()), ""
     for _ in range(6):
@@ -160,7 +160,7 @@ def test_junk_stops_no_revocation_and_no_report_of_a_real_secret(make):
             assert many(report, 150) == {202, 429}
             assert report(reported["secret"]).status_code == 202
             assert not server.verify(reported["secret"])["valid"]
-            # Far beyond what is looked at at once.
+            # Far beyond the number that is looked up at once.
             assert many(revoke, 700) <= {200, 429}
             late = server.create("late")
             assert revoke(late["secret"]).status_code == 200 and not server.verify(late["secret"])["valid"]
@@ -198,7 +198,7 @@ def test_a_refused_sign_in_looks_the_same_and_comes_at_the_same_time_for_everybo
         browser.ask("GET", "/login")
         began = time.monotonic()
         answer = browser.send("/login", email=email, password=WRONG)
-        # The door's own bound: no refusal is answered before it.
+        # The minimal time of a refused sign-in: none is answered earlier.
         assert time.monotonic() - began >= 0.6, email
         text = re.sub(r'(csrf" value=")[^"]*|req_[0-9a-f]+', "", answer.text).replace(email, "")
         seen.append((answer.status_code, text))

@@ -1,4 +1,4 @@
-"""The readers of standard error and standard output: gone, or there and not reading. Nobody else notices."""
+"""The readers of standard error and standard output: gone, or present and not reading. Requests are not affected."""
 import contextlib
 import http.client
 import json
@@ -24,7 +24,7 @@ def free_port():
 
 
 def fill(descriptor):
-    """Writes into a pipe until it takes no more, and leaves it blocking."""
+    """Writes into a pipe until it is full, and leaves it blocking."""
     os.set_blocking(descriptor, False)
     with contextlib.suppress(BlockingIOError):
         while True:
@@ -36,7 +36,7 @@ def fill(descriptor):
 
 
 class Logging:
-    """A server whose standard error and standard output are what a test says."""
+    """A server whose standard error and standard output are given by a test."""
 
     def __init__(self, directory, arguments=(), **streams):
         self.ports = {name: free_port() for name in ("listen", "check-listen", "ops-listen")}
@@ -69,7 +69,7 @@ class Logging:
         return float(values[0])
 
     def use(self):
-        """Management, verification, a check and liveness, each on one connection that stays."""
+        """Management, verification, a check and liveness, each on one connection that stays open."""
         headers = {"Authorization": f"Bearer {self.root_key}", "Content-Type": "application/json"}
         management = http.client.HTTPConnection("127.0.0.1", self.ports["listen"], timeout=10)
         management.connect()
@@ -164,7 +164,7 @@ def test_a_log_that_flows_again_says_how_much_it_has_lost(tmp_path):
 
 
 def test_a_first_start_whose_root_key_nobody_reads_sets_nothing_up(tmp_path):
-    """It is shown inside the transaction, which must end all the same."""
+    """The root key is shown inside the transaction, which must end nevertheless."""
     reading, writing = os.pipe()
     fill(writing)
     command = [BINARY, "serve", "--data", str(tmp_path / "data"), "--listen", "127.0.0.1:0",

@@ -203,7 +203,7 @@ def test_every_other_name_round_trips(server, name):
 
 @pytest.mark.parametrize("name", [" ci", "ci ", "\u00a0ci", "ci\u3000"])
 def test_a_new_name_has_no_white_space_at_its_ends(server, key, name):
-    """Two names that look the same are told apart by nobody."""
+    """Two names that look the same cannot be distinguished by a reader."""
     made = {"/v1/api_keys": {"name": name, "subject": "user_1"}, "/v1/root_keys": {"name": name, "permissions": ["keys:read"]},
             "/v1/tenants": {"slug": "white-space", "name": name}, "/v1/users": {"email": "w@example.com", "name": name}}
     answers = [server.call("POST", path, json=body) for path, body in made.items()]

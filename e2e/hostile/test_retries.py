@@ -1,4 +1,4 @@
-"""Idempotency keys: a lost answer never locks anybody out, and exactly one new secret works."""
+"""Idempotency keys: a lost answer never locks a key holder out, and exactly one new secret works."""
 import concurrent.futures
 
 from harness import assert_error

@@ -1,4 +1,4 @@
-"""What surrounds a start: signals, variables set to nothing, addresses of databases, the data directory, Host."""
+"""The environment of a start: signals, empty variables, addresses of databases, the data directory, Host."""
 import os
 import signal
 import socket

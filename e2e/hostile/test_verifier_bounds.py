@@ -1,4 +1,4 @@
-"""What a verifier can take from the server: connections, memory, look-ups, and nobody else's time."""
+"""Bounds of a verifier: connections, memory, look-ups, and no delay for others."""
 import json
 import pathlib
 import resource
@@ -27,7 +27,7 @@ def hello(stream, capacity=1000):
 
 
 def flood(stream, data, seconds):
-    """Sends the same over and over, reads nothing, and says whether the server closed within a time."""
+    """Sends the same data in a loop, reads nothing, and returns whether the server closed within a time."""
     deadline = time.monotonic() + seconds
     stream.settimeout(0.5)
     while time.monotonic() < deadline:
@@ -53,7 +53,7 @@ def is_closed(stream, seconds):
 
 
 # Pings are dropped while sixteen wait, so grants alone fill a connection slowly: it is closed when that is full, or when an
-# order is not acknowledged, and costs nobody anything until then.
+# order is not acknowledged, and delays no other caller until then.
 @pytest.mark.parametrize("what, closed_after", [("ping", None), ("fetch", WRITE_TIMEOUT + 10), ("charge", WRITE_TIMEOUT + 10)])
 def test_one_that_never_reads_is_closed_and_takes_little_memory(server, tenant, other, what, closed_after):
     before = resident(server)
@@ -95,7 +95,7 @@ def test_a_verifier_that_reads_nothing_delays_what_it_knew_once(server, tenant):
     b'{"type":"ack","number":18446744073709551615}\n', b'{"type":"ack","number":1}\n',
 ])
 def test_nonsense_ends_the_connection_and_nothing_else(server, tenant, nonsense):
-    """Also an acknowledgement of what was never asked for."""
+    """Also an acknowledgement of an order that was never sent."""
     stream, _ = upgraded(server, tenant.root_key)
     with stream:
         hello(stream)
@@ -133,7 +133,7 @@ def test_a_flood_of_reports_is_bounded(server, tenant, other):
 
 
 def test_look_ups_of_one_tenants_verifiers_leave_others_theirs(server, tenant, other):
-    """Thousands of digests that nobody knows, by many connections: each would be a question to the database."""
+    """Thousands of unknown digests, by many connections: each would be a query of the database."""
     verifiers = [WireVerifier(server, tenant.root_key, pings=False) for _ in range(8)]
     try:
         for verifier in verifiers:

@@ -1,4 +1,4 @@
-"""Verifiers that do not do as they are told: what that costs, and whom."""
+"""Verifiers that break the protocol: what that costs, and which callers."""
 import json
 import os
 import signal
@@ -50,7 +50,7 @@ def test_after_it_is_overdue_it_gets_no_grant_and_the_server_closes(server, tena
         assert silent.wait_for(lambda said: said["type"] == "forget")
         ordered = time.monotonic()
         assert silent.wait_closed(OVERDUE + SLACK), "it is still connected"
-        # By when it asked, because this side may read an answer late.
+        # Counted from when it sent the ping, because this side may read an answer late.
         late = [asked for asked in silent.extended if asked > ordered + OVERDUE + SLACK / 2]
         assert not late, "a grant after it was overdue"
         revoking.join()
@@ -99,7 +99,7 @@ def test_an_application_that_is_stopped_delays_only_what_it_knew_and_once(server
 
 
 def test_what_it_knew_is_not_called_dead_while_it_may_answer(server, tenant):
-    """Whatever ended it: its connection, its root key, or its own silence."""
+    """For each cause: its connection, its root key, or a missing acknowledgement."""
     ends = {
         "it is cut off": lambda verifier, root: verifier.close(),
         "its root key is revoked": lambda _, root: server.call("DELETE", f"/v1/root_keys/{root['id']}",
@@ -156,7 +156,7 @@ def test_a_verifier_is_told_nothing_of_another_tenant(server, tenant, other):
             other.call("POST", "/v1/api_keys/revoke_many", json={"filter": {"all": True}})
             assert len(neighbour.orders()) > 0
         assert not verifier.orders(), "what happens elsewhere is none of its business"
-        # One change of its own, in one go with theirs, as a leak of many keys is.
+        # One change of its own, in one commit with theirs, as with a leak of many keys.
         tenant.revoke(mine)
         heard = json.dumps([said for _, said in verifier.received])
         for key in theirs:

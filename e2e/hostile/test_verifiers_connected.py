@@ -1,4 +1,4 @@
-"""Who is connected, who may see it, and who may end it."""
+"""The list of connected verifiers, who may read it, and who may disconnect one."""
 import json
 import os
 import subprocess

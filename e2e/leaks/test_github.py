@@ -97,7 +97,7 @@ def test_what_github_adds_later_is_not_looked_at(server, github):
 
 
 def test_ten_thousand_matches_are_answered_in_time(server, github):
-    """A thousand keys, and nine times as many that have a key's form and are none."""
+    """A thousand keys, and nine times as many texts that only have a key's form."""
     keys = []
     for start in range(0, 1_000, 250):
         items = [{"name": "many", "subject": f"user_{start + number}"} for number in range(250)]

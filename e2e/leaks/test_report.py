@@ -1,4 +1,4 @@
-"""POST /v1/leaks: possession is enough, the answer says nothing, the policy decides."""
+"""POST /v1/leaks: possession is enough, the answer reveals nothing, the policy decides."""
 import pathlib
 
 import pytest

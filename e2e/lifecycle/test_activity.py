@@ -1,4 +1,4 @@
-"""What verification leaves behind: last use, counts, warnings; and what is about to expire."""
+"""Usage recorded by verification: last use, counts, warnings; and keys that expire soon."""
 import time
 
 from systems import DAY
@@ -126,7 +126,7 @@ def test_the_time_of_refusals_survives_a_stop(fresh):
 
 
 def test_a_secret_that_was_refused_has_arrived_all_the_same(standard):
-    """A retry must not take a secret away that its owner has, though no call with it was accepted yet."""
+    """A retry must not replace a secret that its owner has received, though no call with it was accepted yet."""
     wish = {"name": "one", "subject": "user_1", "scopes": ["read"]}
     made = standard.server.call("POST", "/v1/api_keys", root_key=standard.root_key, json=wish,
                                 headers={"Idempotency-Key": "once"})

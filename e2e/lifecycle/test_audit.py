@@ -1,4 +1,4 @@
-"""The audit log: complete, and whatever is done to it is found."""
+"""The audit log: complete, and every manipulation is found."""
 import atexit
 import json
 import pathlib
@@ -22,7 +22,7 @@ def keyreeve(*arguments):
 
 @pytest.fixture(scope="module")
 def stopped():
-    """The data directory of a server that has done something and was stopped."""
+    """The data directory of a server that has made changes and was stopped."""
     if harness.POSTGRES:
         pytest.skip("is about the file in the data directory")
     server = harness.Server()

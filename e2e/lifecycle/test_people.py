@@ -1,4 +1,4 @@
-"""Users, roles, tenants: who may do what, and what ends with whom."""
+"""Users, roles, tenants: permissions, and what ends with a user or tenant."""
 import subprocess
 
 import pytest
@@ -27,7 +27,7 @@ def test_a_user_is_made_listed_changed_and_removed(standard):
 
 
 def make_user(server, email, password, *more):
-    """By the operator, who alone sets others' passwords."""
+    """Set by the operator, the only one who sets other users' passwords."""
     return subprocess.run(
         [harness.BINARY, "users", "create", email, *more, "--password-stdin", "--data", server.data],
         input=password, capture_output=True, text=True, timeout=30, check=False,
@@ -163,7 +163,7 @@ def test_suspending_an_owner_stops_all_their_keys_and_only_theirs(standard):
         verdict = standard.server.verify(key["secret"])
         assert (verdict["valid"], verdict["reason"], verdict["status"]) == (False, "owner_blocked", 401)
     assert standard.works(bystander["secret"])
-    # Also a key that nobody has asked about yet; none is made for them now.
+    # Also a key that was never verified; and no key can be created for them now.
     assert not standard.works(unasked["secret"])
     standard.create(subject=owner.id, status=409)
     standard.call("PATCH", f"/v1/users/{owner.id}", json={"status": "active"})

@@ -1,4 +1,4 @@
-"""What a root key may make others do: never more than it may do itself."""
+"""Permissions that a root key may grant: never more than it has itself."""
 import subprocess
 
 import pytest
@@ -52,7 +52,7 @@ def test_users_write_alone_gives_no_role_and_no_way_to_log_in_with_one(standard,
         assert_error(call("PATCH", path, {"role": other}), 403, "PERMISSION_DENIED")
     assert standard.call("GET", path).json()["role"] == role
     assert standard.call("GET", path).json()["has_password"] is False
-    # What it can: names, and taking away.
+    # What it may do: change names, suspend and remove users.
     assert call("PATCH", path, {"name": "Ada"}).status_code == 200
     assert call("PATCH", path, {"status": "suspended"}).status_code == 200
     assert call("DELETE", path).status_code == 200
@@ -112,7 +112,7 @@ def test_who_acts_as_a_user_may_do_what_both_may(standard):
     assert_error(act(["users:write", "keys:read"], admin, "POST", "/v1/users", {"email": "y@example.com", "role": "admin"}),
                  403, "PERMISSION_DENIED")
     assert act(["keys:read"], member, "GET", f"/v1/api_keys/{own['id']}").status_code == 200
-    # The root key's own right beyond the user's is none here.
+    # The root key's own permission beyond the user's does not count here.
     assert_error(act(["policy:write", "policy:read"], member, "PUT", "/v1/policy", {}), 403, "PERMISSION_DENIED")
     assert act(["policy:write", "policy:read"], admin, "PUT", "/v1/policy", {}).status_code == 200
 

@@ -86,7 +86,7 @@ def test_what_is_hard_survives_a_restart_and_a_kill(fresh):
     fresh.kill()
     fresh.start()
     used += sum(fresh.verify(hard)["valid"] for _ in range(300))
-    # What a process had taken and not used is lost with it: at most one slice.
+    # A slice that a process had taken and not used is lost with it: at most one.
     assert 495 <= used <= 500
 
 

@@ -1,4 +1,4 @@
-"""Apache httpd with mod_auth_openidc in front of an API, with the very configuration that the guide shows."""
+"""Apache httpd with mod_auth_openidc in front of an API, with the configuration of the guide."""
 import time
 
 import pytest

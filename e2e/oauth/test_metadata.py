@@ -1,4 +1,4 @@
-"""RFC 8414 and RFC 9728: how a client finds its way."""
+"""RFC 8414 and RFC 9728: discovery."""
 import subprocess
 
 import pytest
@@ -7,7 +7,7 @@ import requests
 from harness import BINARY, Server, assert_error
 
 class Everywhere(Server):
-    """A server that anybody can reach."""
+    """A server with a public address."""
 
     def start(self):
         name = self.data + "/keyreeve.toml"

@@ -12,7 +12,7 @@ def revoke(server, token, **fields):
 
 
 def seen(answer):
-    """What a stranger could tell answers apart by."""
+    """The parts of an answer by which a client could distinguish two cases."""
     headers = {name: value for name, value in answer.headers.items() if name.lower() not in ("date", "x-request-id")}
     return answer.status_code, headers, answer.content
 

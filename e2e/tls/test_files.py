@@ -1,4 +1,4 @@
-"""The files: what is wrong with them at the start, and what happens when they change."""
+"""The files: errors at the start, and changes while the server runs."""
 import os
 import pathlib
 import shutil
@@ -16,7 +16,7 @@ from harness import BINARY
 
 
 def refused(tmp_path, *arguments, file=None, **environment):
-    """What a server says that does not start."""
+    """Returns the error of a server that does not start."""
     places = [word for listener in ("listen", "check-listen", "ops-listen") for word in (f"--{listener}", "127.0.0.1:0")]
     if file is not None:
         settings = tmp_path / "keyreeve.toml"

@@ -1,4 +1,4 @@
-"""What comes through TLS, and what does not."""
+"""What the listeners accept with TLS, and what they refuse."""
 import json
 import socket
 import ssl
@@ -19,7 +19,7 @@ def question(root_key, secret):
 
 
 def answers(stream, count):
-    """So many answers from a connection."""
+    """Reads a number of answers from a connection."""
     reader, found = stream.makefile("rb"), []
     for _ in range(count):
         assert reader.readline().startswith(b"HTTP/1.1 200")
@@ -103,7 +103,7 @@ def test_a_name_that_the_certificate_does_not_have_is_the_callers_to_refuse(serv
         server.call("GET", "/v1/api_keys")
     with server.connect(host="keys.example"):
         pass
-    # The link for people names the host that the certificate has.
+    # The link for users has the host of the certificate.
     assert f"first_admin_link=https://keys.example:{server.port()}/setup?token=".encode() in server.stdout
 
 
@@ -137,7 +137,7 @@ def test_the_check_listener_serves_only_who_shows_a_certificate(secure, authorit
     ended = authority.issue("gone", usage="clientAuth", times=("20200101000000Z", "20210101000000Z"))
     for identity in [None, stranger.issue("intruder", usage="clientAuth"), ended,
                      authority.issue("server", usage="serverAuth")]:
-        # In TLS 1.3 a caller learns of its refusal when it reads.
+        # In TLS 1.3 a client learns of its refusal when it reads.
         with pytest.raises((ssl.SSLError, ConnectionError)), secure.connect("check_listen", identity=identity) as stream:
             stream.sendall(ask)
             assert stream.recv(1) == b"", "something was answered"

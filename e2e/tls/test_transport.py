@@ -1,4 +1,4 @@
-"""Browsers that came by TLS are told to come by nothing else (RFC 6797)."""
+"""Browsers that connected by TLS must not connect without it (HSTS, RFC 6797)."""
 import requests
 
 from harness import Server
