@@ -73,7 +73,7 @@ def refused(server, number):
     return made
 
 
-def test_a_write_that_a_full_disk_refuses_is_surely_not_done_and_the_memory_stays(server, disk):
+def test_a_write_refused_by_a_full_disk_is_not_done_and_the_memory_is_kept(server, disk):
     keys = [server.create(f"key {number}") for number in range(REMEMBERED)]
     for key in keys:
         assert server.verify(key["secret"])["valid"]
@@ -103,7 +103,7 @@ def test_a_write_that_a_full_disk_refuses_is_surely_not_done_and_the_memory_stay
     assert server.count() == REMEMBERED + len(made)
 
 
-def test_that_no_write_succeeds_is_said_and_that_they_do_again(server, disk):
+def test_failing_writes_and_their_recovery_are_reported(server, disk):
     key = server.create("one")
     assert ready(server).text == "ok\n"
     assert metric(server, "keyreeve_store_writes_failing") == 0

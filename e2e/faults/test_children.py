@@ -32,7 +32,7 @@ def remembered(load, inside, node, count=1):
     return keys
 
 
-def test_every_revocation_is_effective_inside_when_it_answers(world):
+def test_a_revocation_is_effective_inside_applications_when_it_is_answered(world):
     with Load(world) as load, hanging(world, load) as inside:
         for number in range(30):
             (key,) = remembered(load, inside, world.nodes[0])
@@ -45,7 +45,7 @@ def test_every_revocation_is_effective_inside_when_it_answers(world):
         assert len(inside.revoked) == 30, "the application is told of each"
 
 
-def test_whatever_takes_a_key_away_takes_it_away_inside(world):
+def test_every_kind_of_denial_is_effective_inside_applications(world):
     first, second, _ = world.nodes
     inside = Inside(first, History())
     try:
@@ -150,7 +150,7 @@ def said(process, secret):
     return line
 
 
-def test_a_single_process_that_was_killed_minds_the_applications_it_had(single):
+def test_after_a_kill_a_single_process_waits_for_the_leases_of_its_former_verifiers(single):
     key = single.create(name="one")
     application = lines(single)
     try:
@@ -192,7 +192,7 @@ def test_revocations_that_share_a_commit_each_wait_for_the_application(single):
         application.wait()
 
 
-def test_a_single_process_that_stops_sends_its_applications_away(single):
+def test_a_single_process_that_stops_dismisses_its_verifiers(single):
     application = lines(single)
     key = single.create(name="two")
     try:
@@ -233,7 +233,7 @@ def everything(stream):
     b'{"type":"hello","capacity":10}\n{"type":"fetch","number":1,"digest":"xyz"}\n',
     b'{"type":"hello","capacity":10,"extra":1}\n',
 ])
-def test_whoever_speaks_nonsense_is_let_go_and_nobody_else_notices(single, nonsense):
+def test_a_malformed_message_closes_its_connection_and_affects_no_other(single, nonsense):
     with raw(single, nonsense) as stream:
         assert everything(stream).startswith(b"HTTP/1.1 101")
     key = single.create(name=f"after {len(nonsense)} {nonsense[:9]!r}")
@@ -243,7 +243,7 @@ def test_whoever_speaks_nonsense_is_let_go_and_nobody_else_notices(single, nonse
     assert time.monotonic() - began < 1, "nothing was granted, so nobody is waited for"
 
 
-def test_only_the_protocol_and_only_with_the_right(single):
+def test_the_stream_needs_the_upgrade_and_the_permission(single):
     with raw(single, upgrade="websocket") as stream:
         assert stream.recv(64).startswith(b"HTTP/1.1 426")
     made = single.call("POST", "/v1/root_keys", json={"name": "reads", "permissions": ["keys:read"]}).json()

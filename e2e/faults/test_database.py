@@ -24,7 +24,7 @@ def recovered(load, world, key):
         until(lambda node=node: Asker(node, load.history).ask(key).result == VALID, 10, node.log())
 
 
-def test_a_database_that_freezes_for_less_than_a_lease_is_not_noticed_by_those_who_verify(world, postgres):
+def test_a_database_frozen_for_less_than_a_lease_does_not_affect_verification(world, postgres):
     with Load(world) as load:
         keys = load.issue(world.nodes[0], 2)
         load.warm(keys)
@@ -41,7 +41,7 @@ def test_a_database_that_freezes_for_less_than_a_lease_is_not_noticed_by_those_w
         assert set(load.ask_all(keys[0]).values()) == {DENIED}
 
 
-def test_a_database_that_freezes_for_longer_stops_everybody_and_changes_are_refused(world, postgres):
+def test_a_database_frozen_for_longer_stops_verification_and_changes_are_refused(world, postgres):
     with Load(world) as load:
         keys = load.issue(world.nodes[0], 2)
         load.warm(keys)
@@ -85,13 +85,13 @@ def test_a_database_killed_right_after_an_answer_has_lost_nothing_fifty_times(wo
     killed_after_answers(world, postgres, 50)
 
 
-def test_not_even_where_the_database_is_set_not_to_wait_for_its_disk(world, postgres):
+def test_a_killed_database_with_asynchronous_commit_has_lost_no_answered_change(world, postgres):
     name = world.database.rsplit("/", 1)[1]
     postgres.sql(postgres.url, f"ALTER DATABASE {name} SET synchronous_commit = off")
     killed_after_answers(world, postgres, 2)
 
 
-def test_connections_that_listen_may_be_killed_all_the_time(world):
+def test_killed_listening_connections_do_not_stop_changes(world):
     stop = threading.Event()
 
     def kill_listeners():
@@ -114,7 +114,7 @@ def test_connections_that_listen_may_be_killed_all_the_time(world):
         killer.join()
 
 
-def test_behind_a_pooler_that_gives_every_transaction_another_connection(postgres):
+def test_nodes_work_behind_a_transaction_pooler(postgres):
     pooler = Pooler(postgres)
     try:
         from harness import new_database

@@ -34,7 +34,7 @@ def promote(primary, standby, proxy, look=lambda: None):
     proxy.target = (standby.address, standby.port)
 
 
-def test_a_revocation_that_the_database_lost_is_still_a_revocation(pair):
+def test_a_revocation_lost_in_a_failover_stays_effective(pair):
     primary, standby, proxy = pair
     database = new_database(primary.url)
     world = World(primary, nodes=2, url=proxy.url(database))
@@ -82,7 +82,7 @@ def test_a_revocation_that_the_database_lost_is_still_a_revocation(pair):
         world.close()
 
 
-def test_a_commit_whose_wait_for_the_standby_is_cancelled_is_no_success(pair):
+def test_a_commit_whose_wait_for_the_standby_is_cancelled_is_not_reported_as_success(pair):
     """The server answers such a commit with success and a warning; it may nevertheless be lost with the primary."""
     primary, standby, _ = pair
     primary.sql(primary.url, "ALTER SYSTEM SET synchronous_standby_names = '*'")

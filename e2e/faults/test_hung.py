@@ -201,7 +201,7 @@ def test_server_processes_that_stop(alone):
         comes_back(alone, watch, callers)
 
 
-def test_server_processes_that_stop_once_are_done_without(alone):
+def test_a_node_recovers_although_stopped_server_processes_never_resume(alone):
     """Other processes are not stopped, so the node recovers although the stopped ones never resume. Each idle one that was
     stopped costs the request that uses it a second and a half."""
     with Watch(alone) as watch, Callers(alone.nodes[0]) as callers:
@@ -260,7 +260,7 @@ REMEMBERED = 1_500
 LONG_LEASE_SECONDS = 60
 
 
-def test_a_database_that_restarts_is_not_noticed_by_those_who_ask_for_what_is_remembered(postgres):
+def test_a_restart_of_the_database_does_not_affect_verification_from_memory(postgres):
     """During writes, so that commits are interrupted, and their callers get an error."""
     world = World(postgres, nodes=0)
     try:

@@ -60,7 +60,7 @@ def test_verification_in_a_burst_is_answered_on_one_connection(outage):
     assert b"connection: close" not in seen.lower()
 
 
-def test_a_large_body_that_nobody_wants_is_taken_all_the_same(outage):
+def test_a_large_body_of_a_refused_request_is_read(outage):
     connection = http.client.HTTPConnection(outage.address, SERVER_PORT, timeout=30)
     connection.connect()
     connected = connection.sock
@@ -71,7 +71,7 @@ def test_a_large_body_that_nobody_wants_is_taken_all_the_same(outage):
         assert (answer.status, connection.sock is connected) == (503, True)
 
 
-def test_who_never_sends_the_body_is_answered_and_let_go(outage):
+def test_a_client_that_never_sends_its_body_is_answered_and_disconnected(outage):
     with socket.create_connection((outage.address, SERVER_PORT), timeout=30) as client:
         client.sendall(f"POST /v1/api_keys HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {outage.world.root_key}\r\n"
                        "Content-Length: 100\r\n\r\n{".encode())

@@ -105,7 +105,7 @@ def assert_agree(told, measured):
     assert statistics.median(told) >= statistics.median(measured) / 4, (told, measured)
 
 
-def test_what_a_revocation_says_it_waited_is_what_its_caller_measured(place):
+def test_the_reported_wait_of_a_revocation_agrees_with_its_caller(place):
     before = metrics(place)
     keys = [new_key(place, f"key {number}") for number in range(REVOCATIONS)]
     both = []
@@ -123,7 +123,7 @@ def test_what_a_revocation_says_it_waited_is_what_its_caller_measured(place):
     assert sum(told) - REVOCATIONS <= counted <= sum(told) + 0.001, "each was rounded up by less than one"
 
 
-def test_the_dashboard_says_the_same(place):
+def test_the_dashboard_shows_the_same_duration(place):
     wish = {"email": "admin@example.com", "role": "admin"}
     status, made = place.call("POST", "/v1/users", wish)
     assert status == 201, made
@@ -142,7 +142,7 @@ def test_the_dashboard_says_the_same(place):
         assert f"confirmed after {ms} ms." in browser.ask("GET", f"/keys/{key}").text
 
 
-def test_what_was_waited_for_a_verifier_that_stands_still_is_told_whole(place):
+def test_the_wait_for_a_stopped_verifier_is_reported_in_full(place):
     key = new_key(place, "held")
     if isinstance(place, Nodes):
         still = lambda number: place.second.signal(number)  # noqa: E731

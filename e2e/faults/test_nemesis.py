@@ -71,7 +71,7 @@ def manage(world, load, choose, stop, changes):
 
 
 @pytest.mark.long
-def test_whatever_happens_nobody_accepts_what_was_revoked(world, postgres):
+def test_no_node_accepts_a_revoked_key_under_random_faults(world, postgres):
     print("seed", SEED)
     choose, stop, changes = random.Random(SEED), threading.Event(), []
     with Load(world) as load:

@@ -38,7 +38,7 @@ def everywhere(world, key):
     return [node.call("POST", "/v1/verify", {"key": key["secret"]})[1]["reason"] for node in world.nodes]
 
 
-def test_whatever_takes_a_key_away_is_effective_on_every_node_when_it_answers(world):
+def test_every_kind_of_denial_is_effective_on_every_node_when_it_is_answered(world):
     first, second, third = world.nodes
 
     def fresh(name, subject="user_1"):
@@ -91,7 +91,7 @@ def test_repeating_a_revocation_of_many_waits_as_the_first_one_must(world):
     assert stopped.call("POST", "/v1/verify", {"key": key["secret"]})[1].get("valid") is not True
 
 
-def test_a_stopped_node_makes_a_revocation_wait_and_says_nothing_when_it_wakes(world):
+def test_a_stopped_node_delays_a_revocation_and_does_not_accept_the_key_when_it_resumes(world):
     first, stopped, third = world.nodes
     with Load(world) as load:
         (key, other) = load.issue(first, 2)
@@ -178,15 +178,15 @@ def cut_off(world, **directions):
         assert Asker(cut, load.history).ask(key).result == DENIED
 
 
-def test_a_node_cut_off_both_ways_stops_by_itself(world):
+def test_a_node_cut_off_both_ways_stops_verifying(world):
     cut_off(world)
 
 
-def test_a_node_whose_packets_do_not_reach_the_database_stops_by_itself(world):
+def test_a_node_whose_packets_do_not_reach_the_database_stops_verifying(world):
     cut_off(world, from_database=False)
 
 
-def test_a_node_that_hears_nothing_from_the_database_stops_by_itself(world):
+def test_a_node_that_receives_nothing_from_the_database_stops_verifying(world):
     cut_off(world, to_database=False)
 
 

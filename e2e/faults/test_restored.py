@@ -157,7 +157,7 @@ def by_dump(server, world):
 
 @pytest.mark.parametrize("way", [by_files, by_dump])
 @pytest.mark.parametrize("is_younger", [False, True])
-def test_an_older_copy_under_running_nodes_brings_nothing_back(own, way, is_younger):
+def test_an_older_copy_under_running_nodes_revives_no_key(own, way, is_younger):
     world = World(own, nodes=2)
     try:
         # Lost keys may be denied that were valid: the checker does not know that they are lost.
@@ -171,7 +171,7 @@ def test_an_older_copy_under_running_nodes_brings_nothing_back(own, way, is_youn
         world.close()
 
 
-def test_the_same_with_all_nodes_stopped_meanwhile(own):
+def test_an_older_copy_while_all_nodes_are_stopped_revives_no_key(own):
     world = World(own, nodes=2)
     try:
         load = Load(world)

@@ -69,7 +69,7 @@ def has_begun_anew(server, before):
 
 
 @pytest.mark.parametrize("crash", [crash_all, crash_one])
-def test_a_living_node_is_not_buried_after_a_crash_of_the_database(lazy, crash):
+def test_a_living_node_is_not_marked_dead_after_a_crash_of_the_database(lazy, crash):
     world = World(lazy, nodes=2)
     try:
         with Load(world) as load:

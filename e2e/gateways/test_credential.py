@@ -32,7 +32,7 @@ def world():
 
 
 @pytest.mark.parametrize("kind", list(SHOWN))
-def test_only_a_gateway_that_shows_its_credential_lets_anybody_through(world, kind):
+def test_without_the_gateways_credential_every_request_is_denied(world, kind):
     server, api = world
     wish = {"name": "gateway", "permissions": ["keys:verify"], "tenant": "default"}
     root_key = server.call("POST", "/v1/root_keys", json=wish).json()["secret"]

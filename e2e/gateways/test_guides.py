@@ -49,7 +49,7 @@ def test_the_commands_of_a_guide_do_what_it_says(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_a_guide_quotes_stands_in_the_files(name):
+def test_what_a_guide_quotes_is_in_the_files(name):
     files = "\n".join(path.read_text() for path in FILES.iterdir())
     quoted = [text for language, text in blocks(name) if language != "sh"]
     assert quoted

@@ -251,7 +251,7 @@ def test_what_cannot_be_framed_or_read_is_refused(check):
     assert check("/gateway/generic/" + "x" * 60_000, []).status in (403, 414, 431)
 
 
-def test_G13_whoever_guesses_is_slowed_down_and_nobody_else(check, key):
+def test_G13_unknown_keys_are_limited_by_end_user(check, key):
     def ask_from(address, secret):
         return check("/gateway/generic/default", [("X-API-Key", secret), ("X-Forwarded-For", address)])
 

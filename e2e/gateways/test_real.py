@@ -98,7 +98,7 @@ def test_allowed_with_identity_and_without_the_key(world):
     assert (posted["method"], posted["body"]) == ("POST", "an order")
 
 
-def test_bodies_of_any_framing_pass_or_are_denied_whole(world):
+def test_bodies_of_any_framing_pass_or_are_denied_as_one_request(world):
     url, parts = f"http://{world.gateway.address}/orders", [b"an ", b"order"]
     held = {"Authorization": f"Bearer {world.key['secret']}"}
     allowed = requests.post(url, data=iter(parts), headers=held, timeout=20)
@@ -262,7 +262,7 @@ def test_503_is_passed_on_with_retry_after(world):
         world.policy(meta=False)
 
 
-def test_long_scopes_arrive_whole(world):
+def test_long_scopes_arrive_complete(world):
     scopes = [f"area-{number}:" + "x" * 100 for number in range(100)]
     made = world.create(name="scopes", subject="user_scopes", scopes=scopes)
     identity = ours(world.ask("/orders", [bearer(made["secret"])]).seen())
@@ -321,7 +321,7 @@ def freeze(process):
         assert time.monotonic() < deadline, "it does not stop"
 
 
-def test_a_silent_authorizer_lets_nobody_through(world):
+def test_a_silent_authorizer_denies_every_request(world):
     if world.kind in SLOW_TO_GIVE_UP:
         pytest.skip(f"gives up after {SLOW_TO_GIVE_UP[world.kind]} s, which cannot be set")
     freeze(world.server.process)
@@ -340,7 +340,7 @@ def test_a_silent_authorizer_lets_nobody_through(world):
         time.sleep(0.1)
 
 
-def test_without_an_authorizer_nobody_is_let_through_and_soon(world):
+def test_without_an_authorizer_requests_are_denied_in_time(world):
     """The last test: the server is gone afterwards."""
     world.server.kill()
     held = [bearer(world.key["secret"])]

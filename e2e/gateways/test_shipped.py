@@ -90,7 +90,7 @@ def test_any_host_that_a_client_names_is_answered(world):
         assert allowed.status_code == 200 and allowed.json()["path"] == "/orders", host
 
 
-def test_it_listens_where_it_is_told_to(world):
+def test_the_gateway_listens_on_the_given_address(world):
     listen = f"127.0.0.2:{free_port()}"
     gateway = Gateway(world.kind, world.server.addresses["check_listen"], world.api.address, "acme:orders", listen=listen)
     try:

@@ -88,7 +88,7 @@ def test_half_sent_bodies_without_a_credential_are_bounded_together(own, path, k
 
 
 @pytest.mark.parametrize("path", ["/v1/me", "/v1/api_keys", "/v1/verify", "/oauth2/introspect"])
-def test_secrets_that_nobody_has_are_looked_up_so_often_a_minute_and_good_ones_always(own, path):
+def test_look_ups_of_unknown_secrets_are_limited_and_those_of_known_ones_are_not(own, path):
     key = own.create("good")
     assert own.verify(key["secret"])["valid"]
     session = requests.Session()
@@ -112,7 +112,7 @@ def test_secrets_that_nobody_has_are_looked_up_so_often_a_minute_and_good_ones_a
     assert own.verify(key["secret"])["valid"]
 
 
-def test_a_gateway_may_ask_for_junk_of_one_user_so_often_and_for_others(own):
+def test_unknown_keys_behind_a_gateway_are_limited_by_end_user(own):
     key = own.create("good")
 
     def ask(secret, address):

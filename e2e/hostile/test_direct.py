@@ -65,7 +65,7 @@ def same(answer):
     return status, sorted(headers), {name: value for name, value in headers.items() if name not in varying}, body
 
 
-def test_both_ways_give_the_same_answer(server, secret):
+def test_the_direct_path_and_the_http_library_give_the_same_answer(server, secret):
     batch = json.dumps({"items": [{"key": secret.decode()}, {"key": "no key"}, {"key": ""}]}).encode()
     for body, path in [
         (BODY % secret, b"/v1/verify"),
@@ -80,7 +80,7 @@ def test_both_ways_give_the_same_answer(server, secret):
         assert direct[0] == 200
 
 
-def test_every_refusal_is_the_librarys(server, secret):
+def test_every_refusal_comes_from_the_http_library(server, secret):
     good = BODY % secret
     for request, status, code in [
         (plain(server, b"{"), 400, "BAD_REQUEST"),
@@ -115,7 +115,7 @@ def test_it_does_not_matter_in_which_pieces_a_request_arrives(server, secret, si
     assert [body["valid"] for _, _, body in found] == [True, False]
 
 
-def test_pipelined_requests_are_answered_in_their_order_whoever_answers_them(server, secret):
+def test_pipelined_requests_are_answered_in_order_on_both_paths(server, secret):
     good, bad = plain(server, BODY % secret), plain(server, BODY % b"no key")
     me = b"GET /v1/me HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n" % secret
     found = ask(server, good, bad, good, me, good, by_library(bad), bad)
@@ -132,7 +132,7 @@ def test_hundreds_of_pipelined_requests_are_all_answered(server, secret):
     assert len({headers["x-request-id"] for _, headers, _ in found}) == 300
 
 
-def test_a_sound_request_id_comes_back_and_an_unsound_one_does_not(server, secret):
+def test_a_valid_request_id_is_echoed_and_an_invalid_one_is_not(server, secret):
     body = BODY % secret
     given = ask(server, plain(server, body, b"X-Request-Id: trace-1.2:3"))[0]
     assert given[1]["x-request-id"] == "trace-1.2:3"
@@ -156,7 +156,7 @@ def test_a_revoked_key_and_a_revoked_root_key_are_refused_on_a_connection_that_u
         assert answers(connection, 1)[0][0] == 401
 
 
-def test_the_answer_stays_whole_when_the_client_stops_sending(server, secret):
+def test_the_answer_is_complete_when_the_client_stops_sending(server, secret):
     with connect(server) as connection:
         connection.sendall(plain(server, BODY % secret))
         connection.shutdown(socket.SHUT_WR)

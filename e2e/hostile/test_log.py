@@ -102,7 +102,7 @@ class Logging:
 
 @pytest.mark.parametrize("stream", ["stderr", "stdout"])
 @pytest.mark.parametrize("how", ["gone", "stuck"])
-def test_a_reader_that_is_gone_or_stuck_disturbs_nobody(stream, how, tmp_path):
+def test_a_log_reader_that_is_gone_or_stuck_does_not_block_requests(stream, how, tmp_path):
     reading, writing = os.pipe()
     if how == "gone":
         os.close(reading)
@@ -163,7 +163,7 @@ def test_a_log_that_flows_again_says_how_much_it_has_lost(tmp_path):
         server.close()
 
 
-def test_a_first_start_whose_root_key_nobody_reads_sets_nothing_up(tmp_path):
+def test_a_first_start_whose_root_key_is_not_read_creates_no_instance(tmp_path):
     """The root key is shown inside the transaction, which must end nevertheless."""
     reading, writing = os.pipe()
     fill(writing)
@@ -177,7 +177,7 @@ def test_a_first_start_whose_root_key_nobody_reads_sets_nothing_up(tmp_path):
     assert ended.returncode == 1 and b"does not read" in ended.stderr and b"Nothing was set up" in ended.stderr
 
 
-def test_a_command_ends_although_nobody_reads_what_it_says(tmp_path):
+def test_a_command_ends_although_its_output_is_not_read(tmp_path):
     reading, writing = os.pipe()
     fill(writing)
     try:

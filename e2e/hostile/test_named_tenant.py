@@ -91,7 +91,7 @@ def test_a_name_that_is_none_or_not_the_callers_is_refused(server, tenants, path
         assert requests.post(url + path, headers=own, data=body, timeout=30).status_code == expected
 
 
-def test_two_names_are_refused_whatever_they_say(server, tenants):
+def test_two_tenant_headers_are_refused(server, tenants):
     named, other, own, _ = tenants
     for path, body in [("/v1/verify", {"key": own}), ("/v1/api_keys", {"name": "twice", "subject": "s"})]:
         text = json.dumps(body)

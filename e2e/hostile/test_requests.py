@@ -74,7 +74,7 @@ def test_a_permission_that_is_missing_is_403(server, key):
     assert server.call("POST", "/v1/verify", root_key=verifier, json={"key": "x"}).status_code == 200
 
 
-def test_nobody_gives_a_permission_they_do_not_have(server):
+def test_a_caller_cannot_grant_a_permission_that_it_lacks(server):
     few = server.call("POST", "/v1/root_keys", json={"name": "few", "permissions": ["root_keys:write"]}).json()
     wish = {"name": "more", "permissions": ["keys:write"]}
     assert_error(server.call("POST", "/v1/root_keys", root_key=few["secret"], json=wish), 403, "PERMISSION_DENIED")

@@ -51,7 +51,7 @@ def test_what_ends_its_root_key_ends_its_stream(server, end, acknowledges):
     assert refused.value.status in (401, 403)
 
 
-def test_one_that_is_sent_away_may_still_acknowledge_whatever_it_asks_meanwhile(server):
+def test_a_dismissed_verifier_may_still_acknowledge_but_gets_no_answer_or_lease(server):
     """An honest verifier whose ping crosses its dismissal on the way is not treated as one that never acknowledges."""
     tenant = Tenant(server)
     root, known = tenant.root(), tenant.key()
@@ -70,7 +70,7 @@ def test_one_that_is_sent_away_may_still_acknowledge_whatever_it_asks_meanwhile(
         assert verifier.wait_closed(SWEEP + SLACK)
 
 
-def test_a_verifier_that_ignores_its_dismissal_is_told_nothing_more(server):
+def test_a_verifier_that_ignores_its_dismissal_is_sent_nothing_more(server):
     """It reads nothing, acknowledges nothing and sends further requests, together with the revocation."""
     tenant = Tenant(server)
     root, known = tenant.root(), tenant.key()
@@ -83,7 +83,7 @@ def test_a_verifier_that_ignores_its_dismissal_is_told_nothing_more(server):
         assert verifier.wait_closed(SLACK)
 
 
-def test_one_that_connects_right_after_its_root_key_was_made_stays(server):
+def test_a_verifier_that_connects_right_after_its_root_key_was_created_stays(server):
     tenant = Tenant(server)
     for _ in range(20):
         root = tenant.root()
@@ -95,7 +95,7 @@ def test_one_that_connects_right_after_its_root_key_was_made_stays(server):
             assert not verifier.orders() and not verifier.closed.is_set()
 
 
-def test_another_root_keys_end_leaves_it_alone(server):
+def test_the_end_of_another_root_key_does_not_close_the_stream(server):
     tenant = Tenant(server)
     mine, others = tenant.root(), tenant.root()
     known = tenant.key()

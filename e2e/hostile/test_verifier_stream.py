@@ -13,7 +13,7 @@ from verifier_world import OVERDUE, SLACK, WAIT, at_once, every_change_of, hones
 from harness import BINARY
 
 
-def test_one_that_never_acknowledges_delays_no_other_tenant(server, tenant, other):
+def test_a_verifier_that_never_acknowledges_delays_no_other_tenant(server, tenant, other):
     changes = every_change_of(other)
     known = tenant.key()
     with WireVerifier(server, tenant.root_key, acknowledges=False) as silent:
@@ -26,7 +26,7 @@ def test_one_that_never_acknowledges_delays_no_other_tenant(server, tenant, othe
         waiting.join()
 
 
-def test_one_that_never_acknowledges_delays_what_it_knew_once_and_no_more(server, tenant):
+def test_a_verifier_that_never_acknowledges_delays_changes_of_its_keys_once(server, tenant):
     first, second, third, unknown = (tenant.key() for _ in range(4))
     with WireVerifier(server, tenant.root_key, acknowledges=False) as silent:
         silent.learn(first, second, third)
@@ -41,7 +41,7 @@ def test_one_that_never_acknowledges_delays_what_it_knew_once_and_no_more(server
         at_once(lambda: tenant.revoke(tenant.key()), "a key of the same tenant")
 
 
-def test_after_it_is_overdue_it_gets_no_grant_and_the_server_closes(server, tenant):
+def test_an_overdue_verifier_gets_no_grant_and_is_disconnected(server, tenant):
     known = tenant.key()
     with WireVerifier(server, tenant.root_key, acknowledges=False) as silent:
         silent.learn(known)
@@ -75,7 +75,7 @@ def test_an_acknowledgement_that_comes_late_is_waited_for_up_to_two_seconds(serv
             at_once(lambda: tenant.revoke(third))
 
 
-def test_an_application_that_is_stopped_delays_only_what_it_knew_and_once(server, tenant, other):
+def test_a_stopped_application_delays_only_changes_of_its_keys_and_once(server, tenant, other):
     known, second, unknown = (tenant.key() for _ in range(3))
     changes = every_change_of(other)
     environment = {"PATH": os.environ["PATH"], "KEYREEVE_URL": server.url, "KEYREEVE_ROOT_KEY": tenant.root_key}
@@ -98,7 +98,7 @@ def test_an_application_that_is_stopped_delays_only_what_it_knew_and_once(server
         application.wait()
 
 
-def test_what_it_knew_is_not_called_dead_while_it_may_answer(server, tenant):
+def test_a_revocation_is_not_effective_while_a_verifier_may_still_accept_the_key(server, tenant):
     """For each cause: its connection, its root key, or a missing acknowledgement."""
     ends = {
         "it is cut off": lambda verifier, root: verifier.close(),
@@ -143,7 +143,7 @@ def test_a_change_waits_for_the_secret_that_a_rotation_before_it_took_from_the_k
         rotation.join()
 
 
-def test_a_verifier_is_told_nothing_of_another_tenant(server, tenant, other):
+def test_a_verifier_receives_nothing_about_another_tenant(server, tenant, other):
     mine, theirs = tenant.key(), [other.key() for _ in range(3)]
     with honest(WireVerifier(server, tenant.root_key)) as verifier:
         verifier.learn(mine)
@@ -181,7 +181,7 @@ def test_an_instance_wide_verifier_forgets_only_the_tenant_that_changed(server, 
         assert set(verifier.memory) == {digest(mine["secret"])}
 
 
-def test_time_outs_cost_a_root_key_the_stream_for_a_while_and_nothing_else(server, tenant, other):
+def test_repeated_time_outs_suspend_only_the_stream_of_a_root_key(server, tenant, other):
     root, refused = tenant.root(), None
     for _ in range(20):
         known = tenant.key()

@@ -107,6 +107,6 @@ def test_trufflehogs_detector_and_githubs_pattern_have_their_form(keys, near_mis
     (["gitleaks", "--prefix", "A.*"], "a prefix is"), (["gitleaks", "--prefix", "kr_root"], "own credentials"),
     (["nobody"], "possible values"), ([], "required"),
 ])
-def test_a_wrong_wish_is_refused(arguments, why):
+def test_an_invalid_argument_is_refused(arguments, why):
     run = subprocess.run([BINARY, "scanner", *arguments], capture_output=True, text=True, timeout=20, check=False)
     assert run.returncode == 2 and why in run.stderr, run.stderr

@@ -49,7 +49,7 @@ def copy_of(data):
     return copy
 
 
-def test_a_sound_log_is_found_sound_with_and_without_a_server(stopped, server):
+def test_an_unchanged_log_passes_with_and_without_a_server(stopped, server):
     code, check = verified(stopped)
     assert code == 0 and check["ok"] and check["entries"] == check["checkpoint_revision"] > 15
     System(server, "keep").create()

@@ -91,7 +91,7 @@ def test_a_user_with_a_password_gets_no_link_and_is_made_on_the_machine_itself(p
     assert "link" not in made.stdout and "token" not in made.stdout + made.stderr
 
 
-def test_the_api_gives_links_to_whoever_may_make_users(public):
+def test_the_api_gives_links_to_callers_that_may_create_users(public):
     user = public.call("POST", "/v1/users", json={"email": "api@example.com"}).json()
     path = f"/v1/users/{user['id']}/invite"
     invited = public.call("POST", path)

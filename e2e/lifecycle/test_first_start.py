@@ -225,7 +225,7 @@ def test_a_restart_shows_no_root_key_and_makes_none(place):
     server.close()
 
 
-def test_killed_at_any_moment_of_the_first_start_somebody_has_the_root_key(tmp_path):
+def test_killed_at_any_moment_of_the_first_start_an_instance_has_shown_its_root_key(tmp_path):
     choice = random.Random(7)
     for number in range(12):
         folder = tmp_path / str(number)

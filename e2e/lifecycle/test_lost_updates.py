@@ -258,7 +258,7 @@ def test_a_repeated_request_is_answered_as_the_first_was(server):
     assert rotated.status_code == repeated.status_code == 200
 
 
-def test_a_member_is_told_of_their_own_keys_alone(server):
+def test_a_member_sees_changes_of_their_own_keys_alone(server):
     system = System(server, "standard")
     member, stranger = system.person(), system.person()
     key = member.create()
@@ -272,7 +272,7 @@ def test_a_member_is_told_of_their_own_keys_alone(server):
     assert_error(change(system, "PATCH", path, tag, {"name": "x"}, **act_as), 404)
 
 
-def test_a_tenant_is_told_nothing_of_another_of_the_same_name(server):
+def test_a_tenant_and_a_check_policy_of_one_name_list_only_their_own_changes(server):
     """A check policy and a tenant may both be called `default`: each lists only its own changes."""
     system = System(server, "standard")
     path = "/v1/check_policies/default"

@@ -43,7 +43,7 @@ def test_by_ids_by_scope_by_age_and_combined(fresh, keys):
     assert valid(fresh, keys) == []
 
 
-def test_all_of_a_tenant_and_nobody_elses(fresh, keys):
+def test_all_keys_of_a_tenant_and_of_no_other(fresh, keys):
     made = fresh.call("POST", "/v1/tenants", json={"slug": "other", "name": "Other"}).json()
     other = fresh.call("POST", "/v1/api_keys", root_key=made["root_key"]["secret"],
                        json={"name": "theirs", "subject": "user_0"}).json()

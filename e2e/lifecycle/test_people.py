@@ -56,7 +56,7 @@ def test_a_password_is_stored_as_argon2id_and_nowhere_else(fresh):
     ({"email": "a@b.c", "role": "king"}, "role"), ({"email": "a@b.c", "name": " "}, "name"),
     ({"email": "a@b.c", "id": "user_1"}, "id"),
 ])
-def test_a_wish_for_a_user_that_makes_no_sense_is_refused_by_field(standard, wish, field):
+def test_an_invalid_user_is_refused_by_field(standard, wish, field):
     body = assert_error(standard.call("POST", "/v1/users", json=wish), 400, "BAD_REQUEST")
     assert body["errors"][0]["meta"]["param_name"] == field
     assert "short" not in body["detail"]
@@ -124,7 +124,7 @@ CALLS = [
 
 
 @pytest.mark.parametrize("role", ["member", "admin", "auditor"])
-def test_each_role_may_what_it_may(standard, role):
+def test_each_role_has_exactly_its_permissions(standard, role):
     person = standard.person(role)
     own = standard.create(subject=person.id)
     for method, path, body, allowed in CALLS:
@@ -134,7 +134,7 @@ def test_each_role_may_what_it_may(standard, role):
         assert is_allowed or answer.status_code == 403
 
 
-def test_acting_as_somebody_takes_a_permission_and_somebody(standard):
+def test_acting_as_a_user_needs_a_permission_and_an_existing_user(standard):
     user = standard.person()
     few = standard.call("POST", "/v1/root_keys", json={"name": "few", "permissions": ["keys:read"]}).json()["secret"]
 

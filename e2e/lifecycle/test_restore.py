@@ -188,7 +188,7 @@ def test_no_instance_is_founded_beside_a_checkpoint(stopped, harm):
 
 @pytest.mark.parametrize("name", ["audit-checkpoint", "audit-signing-key"])
 @pytest.mark.parametrize("harm", ["deleted", "empty", "nonsense", "anothers"])
-def test_what_was_signed_must_be_there_and_be_sound(stopped, name, harm):
+def test_a_missing_or_damaged_checkpoint_or_signing_key_prevents_the_start(stopped, name, harm):
     path = pathlib.Path(stopped.server.data) / name
     if harm == "deleted":
         path.unlink()
@@ -379,7 +379,7 @@ def test_no_change_is_answered_that_went_into_a_file_that_is_gone(stopped, harm)
         assert database(server).read_bytes() == stopped.older.read_bytes(), "what was put there is left as it is"
 
 
-def test_a_halted_server_does_not_come_back_by_itself(stopped):
+def test_a_halted_server_stays_halted_until_a_restart(stopped):
     server = stopped.server
     server.start()
     kept = database(server).with_name("kept")

@@ -58,7 +58,7 @@ def test_users_write_alone_gives_no_role_and_no_way_to_log_in_with_one(standard,
     assert call("DELETE", path).status_code == 200
 
 
-def test_a_role_is_given_by_whoever_has_its_permissions(standard):
+def test_a_role_is_granted_by_a_caller_that_has_its_permissions(standard):
     members = caller(standard, "users:write", *MEMBER)
     admins = caller(standard, *ADMIN)
     made = members("POST", "/v1/users", {"email": "m@example.com", "role": "member"})
@@ -71,7 +71,7 @@ def test_a_role_is_given_by_whoever_has_its_permissions(standard):
     assert admins("POST", f"{path}/invite").status_code == 201
 
 
-def test_nobody_sets_a_password_by_the_api(standard):
+def test_a_password_cannot_be_set_by_the_api(standard):
     everything = standard.call
     person = standard.person("admin")
     for answer in [everything("POST", "/v1/users", json={"email": "x@example.com", "password": PASSWORD}),
@@ -97,7 +97,7 @@ def test_a_link_for_a_member_is_no_link_for_the_administrator_the_member_becomes
     assert entered.status_code == 303, entered.text
 
 
-def test_who_acts_as_a_user_may_do_what_both_may(standard):
+def test_acting_as_a_user_allows_what_both_may_do(standard):
     admin, member = standard.person("admin"), standard.person()
     own = standard.create(subject=member.id)
 

@@ -22,7 +22,7 @@ def events(server, key, action):
     return [event for event in data if event["action"] == action]
 
 
-def test_whoever_holds_a_secret_ends_its_key(server):
+def test_the_holder_of_a_secret_ends_its_key(server):
     key = server.create("held")
     assert server.verify(key["secret"])["valid"]
     answer = revoke(server, key["secret"], token_type_hint="access_token", unknown="ignored")
@@ -115,7 +115,7 @@ def test_another_method_type_or_place_is_refused(server):
     assert server.verify(key["secret"])["valid"]
 
 
-def test_an_address_can_bring_only_so_many():
+def test_requests_of_one_address_are_limited():
     server = Server()
     try:
         with requests.Session() as session:

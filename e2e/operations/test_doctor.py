@@ -46,7 +46,7 @@ def self_signed(tmp_path):
     return certificate, key
 
 
-def test_a_server_as_it_comes_has_nothing(fresh):
+def test_a_default_server_has_no_findings(fresh):
     if POSTGRES:
         pytest.skip("the database of the tests need not wait for its disk")
     assert doctor(fresh.data) == ({}, ["settings", "files", "data", "server"])
@@ -63,7 +63,7 @@ def test_a_directory_without_a_server_is_looked_at_too(fresh):
 
 
 @embedded_only
-def test_a_killed_server_is_no_server(fresh):
+def test_a_killed_server_is_not_queried(fresh):
     fresh.kill()
     assert doctor(fresh.data)[1] == ["settings", "files", "data"]
 

@@ -22,7 +22,7 @@ def test_the_units_exposure_is_under_the_threshold():
     assert told.returncode == 0, told.stdout[-500:]
 
 
-def test_the_unit_is_sound(tmp_path):
+def test_systemd_accepts_the_unit(tmp_path):
     """systemd accepts it without a warning; the program is at the unit's path only on a machine that has it installed."""
     copy = tmp_path / "keyreeve.service"
     copy.write_text(UNIT.read_text().replace("/usr/local/bin/keyreeve", "/bin/true"))
@@ -65,7 +65,7 @@ def directory():
         yield path
 
 
-def test_the_manager_hears_ready_alive_and_stopping(directory):
+def test_the_manager_receives_ready_watchdog_and_stopping(directory):
     manager = Manager(directory, watchdog=0.4)
     server = Server(environment=manager.environment)
     try:
@@ -81,7 +81,7 @@ def test_the_manager_hears_ready_alive_and_stopping(directory):
         server.close()
 
 
-def test_a_process_that_hangs_gives_no_sign_of_life(directory):
+def test_a_blocked_process_sends_no_watchdog_signal(directory):
     manager = Manager(directory, watchdog=0.4)
     server = Server(environment=manager.environment)
     try:
@@ -94,7 +94,7 @@ def test_a_process_that_hangs_gives_no_sign_of_life(directory):
         server.close()
 
 
-def test_without_a_watchdog_or_a_manager_nothing_is_told(directory):
+def test_without_a_watchdog_or_a_manager_nothing_is_sent(directory):
     manager = Manager(directory)
     server = Server(environment=manager.environment)
     try:

@@ -56,7 +56,7 @@ def test_a_database_that_is_not_there_is_named(database):
     assert code == 1 and "does not exist" in said
 
 
-def test_a_wrong_password_is_said_and_not_repeated(database):
+def test_a_wrong_password_is_reported_and_not_repeated(database):
     role = "r" + os.urandom(4).hex()
     sql(SERVER, f"CREATE ROLE {role} LOGIN")
     hba = sql(SERVER, "SHOW hba_file")

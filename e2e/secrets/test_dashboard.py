@@ -10,7 +10,7 @@ PASSWORD = "canary-password-0123456789"
 WRONG = "canary-wrong-password-987"
 
 
-def test_nothing_of_a_visit_is_kept_or_logged_in_plain():
+def test_no_secret_of_a_dashboard_session_is_stored_or_logged_in_plain_text():
     server = Server(arguments=["--log", "debug"])
     try:
         link = re.search(rb"first_admin_link=(\S+)", server.stdout)[1].decode()
