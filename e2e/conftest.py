@@ -18,7 +18,7 @@ def server():
 
 @pytest.fixture
 def fresh():
-    """A server of its own for a test that stops or kills it."""
+    """A separate server for a test that stops or kills it."""
     running = Server()
     yield running
     running.close()

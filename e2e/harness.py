@@ -15,17 +15,17 @@ import requests
 BINARY = os.environ.get("KEYREEVE_BIN") or str(
     pathlib.Path(__file__).resolve().parent.parent / "target/tested/keyreeve"
 )
-# How long the log may lag behind what it is about.
+# How long the log may lag behind the events.
 LOG_SECONDS = 10
 START_SECONDS = 20
-# With it, every server keeps its data in a Postgres database of its own on this server instead of in SQLite.
+# With it, every server keeps its data in its own Postgres database on this server instead of in SQLite.
 POSTGRES = os.environ.get("KEYREEVE_E2E_POSTGRES")
 
 embedded_only = pytest.mark.skipif(bool(POSTGRES), reason="is about the file in the data directory")
 
 
 def new_database(server=None):
-    """Makes an empty database and gives its URL."""
+    """Creates an empty database and returns its URL."""
     server = server or POSTGRES
     name = "e2e_" + secrets.token_hex(6)
     subprocess.run(["psql", "-q", server, "-c", f"CREATE DATABASE {name}"], check=True)
@@ -33,7 +33,7 @@ def new_database(server=None):
 
 
 def drop_database(url):
-    """Gives its place on the disk back; hundreds of tests have one each."""
+    """Frees its disk space; hundreds of tests have one each."""
     server, name = url.rsplit("/", 1)
     subprocess.run(["psql", "-q", server + "/postgres", "-c", f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"], check=False,
                    stderr=subprocess.DEVNULL)
@@ -97,7 +97,7 @@ class Server:
         return pathlib.Path(self.stderr_path).read_text(errors="replace")
 
     def says(self, text):
-        """Whether the log has a text, or has it soon: a thread of its own writes it."""
+        """Whether the log has a text, or has it soon: a separate thread writes it."""
         deadline = time.monotonic() + LOG_SECONDS
         while text not in self.stderr() and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -121,12 +121,12 @@ class Server:
         return self.call("GET", "/v1/api_keys?include_invalid=true").json()["total_count"]
 
     def kill(self):
-        """As a power cut would: no chance to tidy up."""
+        """Like a power cut: without a clean shutdown."""
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
     def stop(self):
-        """Asks the server to stop, and gives its exit code."""
+        """Asks the server to stop, and returns its exit code."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         code = self.process.wait(timeout=30)
@@ -143,7 +143,7 @@ class Server:
 
 
 def assert_error(answer, status, code=None):
-    """Every error has the one full shape."""
+    """Checks that an error has the one complete shape."""
     assert answer.status_code == status, f"{answer.status_code}: {answer.text}"
     body = answer.json()
     assert set(body) == {"type", "title", "status", "detail", "code", "request_id", "errors"}, body

@@ -5,7 +5,7 @@ import requests
 
 
 class Browser:
-    """Keeps cookies as a browser does that takes this machine for secure; requests alone would not send them back."""
+    """Keeps cookies like a browser that trusts this machine without TLS; requests alone would not send them back."""
 
     def __init__(self, url):
         self.url, self.cookies = url, {}

@@ -1,4 +1,4 @@
-"""A tenant that is one of the systems, and people in it."""
+"""A tenant that behaves as one of the systems, and its users."""
 import itertools
 
 import requests
@@ -10,7 +10,7 @@ DAY = 86_400
 
 
 class Person:
-    """A user of the tenant; calls are judged by the user's role."""
+    """A user of the tenant; calls are authorised by the user's role."""
 
     def __init__(self, system, role):
         answer = system.call("POST", "/v1/users", json={"email": f"p{next(NUMBERS)}@example.com", "role": role})
@@ -64,7 +64,7 @@ class System:
         return self.call("GET", "/v1/api_keys", params={"limit": 100, **query}).json()["data"]
 
     def use(self, secret):
-        """A call to the API that the key opens: the outside answer with its status and code."""
+        """A call to the API that accepts the key: its answer, with status and code."""
         headers = {"Authorization": f"Bearer {secret}"} if secret is not None else {}
         return requests.get(self.server.url + "/v1/me", headers=headers, timeout=30)
 

@@ -1,4 +1,4 @@
-"""The systems, each as a tenant under its preset, on one server."""
+"""The systems, each as a tenant with its preset, on one server."""
 import pytest
 
 from systems import System

@@ -1,4 +1,4 @@
-"""Runs the acceptance suite and writes docs/acceptance.md: row, test, state. `--check` only compares."""
+"""Runs the acceptance suite and writes docs/acceptance.md: row, test, state. test_table.py compares the two."""
 import collections
 import pathlib
 import re
@@ -12,12 +12,12 @@ HERE = pathlib.Path(__file__).resolve().parent
 TABLE = HERE.parent.parent / "docs/acceptance.md"
 SYSTEMS = {"U": "Userplane: preset `erase`, prefix `uspl`", "P": "Spectro Cloud Palette: preset `hold`",
            "H": "Hyperspell: preset `keep`"}
-STATES = {"later": "not yet", "never": "not ours"}
+STATES = {"elsewhere": "in another suite", "later": "not yet", "never": "not ours"}
 DASHBOARD = HERE.parent / "dashboard"
 
 
 def named_tests():
-    """Name of each row's test, from the source."""
+    """Returns the test of each row, from the source."""
     found = {}
     for path in sorted(HERE.glob("test_*.py")):
         for name in re.findall(r"^def (test_[UPH]_\d+\w*)", path.read_text(), re.MULTILINE):
@@ -28,7 +28,7 @@ def named_tests():
 
 
 def walkthroughs():
-    """The browser's test of each row, from the source: a test names the rows that it walks through."""
+    """Returns the browser test of each row, from the source: a test's title has the rows that it covers."""
     found = {}
     for path in sorted(DASHBOARD.glob("*.test.mjs")):
         for title in re.findall(r"""^ *test\(['`](.*?)['`], async""", path.read_text(), re.MULTILINE):
@@ -38,7 +38,7 @@ def walkthroughs():
 
 
 def results(report):
-    """What came of each test of a JUnit report."""
+    """Returns the result of each test of a JUnit report."""
     cases = xml.parse(report).iter("testcase")
     return {case.get("name"): "passed" if not len(case.findall("failure") + case.findall("error")) else "FAILED"
             for case in cases}
@@ -49,11 +49,12 @@ def text(states):
     counts = collections.Counter(where for _, where, _ in ROWS)
     lines = [
         "# What Keyreeve can be", "",
-        "One row of public behaviour each, and the test that lives it through over HTTP. Written by "
-        "`e2e/acceptance/table.py`; Clerk's wire is lived through by its own SDKs in `e2e/clerk-js` and "
-        "`e2e/clerk-python`. What people do on pages is walked through in a real Chromium by `e2e/dashboard`.", "",
+        "One row of public behaviour each, and its test over HTTP. Written by "
+        "`e2e/acceptance/table.py`; Clerk's wire is tested with its own SDKs in `e2e/clerk-js` and "
+        "`e2e/clerk-python`, the dashboard in a real Chromium by `e2e/dashboard`.", "",
         f"{counts['api']} rows are tested over HTTP, {len(walked)} in the browser ({counts['dashboard']} of them only "
-        f"there), {counts['later']} are not there yet, {counts['never']} are not ours.", "",
+        f"there), {counts['elsewhere']} in another suite, {counts['later']} are not implemented yet, {counts['never']} are "
+        f"not ours.", "",
     ]
     for letter, title in SYSTEMS.items():
         lines += [f"## {title}", "", "| row | behaviour | test | in the browser | state |", "|---|---|---|---|---|"]

@@ -1,4 +1,4 @@
-"""Spectro Cloud Palette: revoke is a switch, by user or tenant admin. Preset `hold`."""
+"""Spectro Cloud Palette: revoke is reversible, by user or tenant admin. Preset `hold`."""
 from systems import DAY
 
 ZERO = "ak_" + "0" * 32
@@ -138,7 +138,7 @@ def test_P_24_an_owner_may_reactivate_what_an_admin_revoked(palette):
     path = f"/v1/api_keys/{key['id']}"
     assert admin.call("POST", path + "/revoke", json={}).status_code == 200
     assert user.call("POST", path + "/reactivate", json={}).status_code == 200
-    # Where the tenant wants an admin's word to hold, it does.
+    # With `reactivate.sticky` an owner cannot re-activate what an admin revoked.
     assert palette.call("PUT", "/v1/policy", json={"reactivate": {"sticky": True}}).status_code == 200
     assert admin.call("POST", path + "/revoke", json={}).status_code == 200
     assert user.call("POST", path + "/reactivate", json={}).status_code == 403

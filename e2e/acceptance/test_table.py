@@ -1,4 +1,4 @@
-"""The table is complete and as the tests are."""
+"""The table is complete and agrees with the tests."""
 from rows import ROWS
 from table import TABLE, named_tests, text, walkthroughs
 
@@ -13,7 +13,7 @@ def test_each_row_of_the_dashboard_is_walked_through():
     assert walked <= {row for row, _, _ in ROWS}
 
 
-def test_no_row_stands_twice():
+def test_no_row_is_listed_twice():
     assert len({row for row, _, _ in ROWS}) == len(ROWS)
 
 

@@ -177,7 +177,7 @@ def test_U_36_old_dead_and_new_alive_are_one_step(userplane):
     assert userplane.works(new["secret"])
     stop.set()
     watcher.join()
-    # The old secret is good in every state before the rotation's revision, and in none from it on.
+    # The old secret is valid in every state before the rotation's revision, and in none from it on.
     step = new["effect"]["revision"]
     assert any(verdict["valid"] for verdict in verdicts)
     for verdict in verdicts:

@@ -10,7 +10,7 @@ USER = "user_2f4KmXyZaBcDeFgHiJkLmNoPqRs"
 
 
 def client_of(server, base="/v1", secret=None):
-    # Without this the SDK repeats a 5xx for up to an hour.
+    # Without this the SDK retries a 5xx for up to an hour.
     return Clerk(bearer_auth=secret or server.root_key, server_url=server.url + base, retry_config=None)
 
 

@@ -1,21 +1,21 @@
-"""What the documents have in fences, and the marks above them.
+"""Parses the fenced blocks of the documents, and the marks above them.
 
-A block of commands (`sh`) is run by this suite, word for word, unless a comment right above it says why not:
+A block of commands (`sh`) is run by this suite, word for word, unless a comment right above it has a reason not to:
 
     <!-- not run: needs a machine with systemd -->
 
 Other marks, also right above a block of commands:
 
-    <!-- first: COMMANDS -->          run before the block, and not shown to readers: what they have and a fresh machine has not
-    <!-- exit codes: 0 3 -->          what a command of the block may end with; 0 alone unless it says otherwise
+    <!-- first: COMMANDS -->          run before the block, not shown to readers: a set-up that a fresh machine lacks
+    <!-- exit codes: 0 3 -->          exit codes that a command of the block may have; by default only 0
 
 All blocks of a document run in its order, in one shell, in a fresh clone of the repository, with `keyreeve` in PATH, a
 fresh server on the default addresses whose data is in ./keyreeve-data, its root key in KEYREEVE_ROOT_KEY, its address in
-KEYREEVE_URL, and an API on 127.0.0.1:8080. A block that runs `serve` or `dev` is that server from there on: it is started
-in the place of the one before, waited for until it says that it is ready, and stopped at the end.
+KEYREEVE_URL, and an API on 127.0.0.1:8080. A block that runs `serve` or `dev` replaces that server for all blocks after it:
+the suite stops the one before, waits until the new one reports that it is ready, and stops it at the end.
 
-What a block says about its output is compared: `# 401` at the end of a line is what the command prints, and a line
-`# {"valid":true,…}` is in the output, with anything in the place of each `…`.
+Expected output is compared: `# 401` at the end of a line is what the command prints, and a line
+`# {"valid":true,…}` must be in the output, where each `…` matches any text.
 """
 import dataclasses
 import pathlib
@@ -23,7 +23,7 @@ import re
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 COMMANDS = {"sh"}
-# What is configuration, code, or somebody's output.
+# Configuration, code, or output of other programs.
 OTHERS = {"apache", "js", "json", "nginx", "rust", "text", "toml", "yaml", "caddy", "haproxy"}
 MARK = re.compile(r"<!--\s*(not run|first|exit codes)\b:?(.*?)-->", re.DOTALL)
 FENCE = re.compile(r"^(?P<marks>(?:<!--(?:(?!-->).)*-->\s*\n)*)(?P<indent> *)```(?P<language>[^\n`]*)\n(?P<text>.*?)^ *```[ ]*$",
@@ -56,18 +56,18 @@ class Block:
 
     @property
     def statuses(self):
-        """What lines say that they print, in order."""
+        """Statuses that lines of the block expect, in order."""
         return re.findall(r"\s# (\d{3})$", self.text, re.MULTILINE)
 
     @property
     def outputs(self):
-        """What the output contains, as the parts between two `…`."""
+        """Expected output, as the parts between two `…`."""
         lines = re.findall(r"^# (?:\d{3} )?(\{.*)$", self.text, re.MULTILINE)
         return [line.split("…") for line in lines]
 
 
 def paths(root=ROOT):
-    """Every document that people copy commands from. The pages of errors have none."""
+    """Every document that readers copy commands from. The error pages have no commands."""
     found = [root / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "ARCHITECTURE.md", "bench/README.md")]
     return found + sorted((root / "docs").rglob("*.md"))
 

@@ -1,4 +1,4 @@
-"""Runs the blocks of a document, in a network and a place of its own."""
+"""Runs the blocks of a document in their own network namespace and directory."""
 import json
 import os
 import pathlib
@@ -13,23 +13,23 @@ from documents import ROOT
 from harness import BINARY
 
 WHEELS = pathlib.Path(sys.executable).parent
-# The longest that one block may take; those that build take longest.
+# Time limit of one block. Blocks that build take longest.
 BLOCK_SECONDS = 1_200
 BEGAN = time.time()
 HOSTS = "127.0.0.1 localhost keys.example.com keys.example db.example\n::1 localhost\n"
-# `--release` is built as the tests build it (tested.toml), so that the libraries are there, and the workspace's own crates
-# without the optimizer, which is quicker: the words are the document's. What the optimizer makes of them is what all other
-# suites run.
+# `--release` is built as the tests build it (tested.toml), so that the libraries are built already, and the workspace's own
+# crates without the optimizer, which is faster. The commands stay those of the document; all other suites test the optimized
+# build.
 MEMBERS = ("keyreeve", *(f"keyreeve-{crate}" for crate in ("api", "authority", "client", "core", "server", "sim", "store")))
 PROFILE = (ROOT / "e2e/tested.toml").read_text() + "".join(f"{member}.opt-level = 0\n" for member in MEMBERS)
 GIT = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"}
 
-# Its own network, and what it writes into the machine's directories is seen by nobody and gone with it.
+# A separate network. Writes into the machine's directories go to an overlay that no other process sees and that is dropped.
 APART = ("ip link set lo up; mount -t tmpfs none /mnt; chmod 711 /mnt; for place in etc var/lib usr/local; do "
          "mkdir -p /mnt/over/$place /mnt/work/$place; mount -t overlay overlay "
          "-o lowerdir=/$place,upperdir=/mnt/over/$place,workdir=/mnt/work/$place /$place; done")
 
-# In the shell of a document. Descriptor 3 is for the test.
+# Runs in the shell of a document. Descriptor 3 is for the test.
 PRELUDE = r"""
 set -o pipefail
 allowed=0
@@ -44,7 +44,7 @@ stop_server() {
     for _ in $(seq 400); do kill -0 -- "-$server" 2>/dev/null || break; sleep 0.05; done
     server=
 }
-# Runs a file of commands as a server, in a process group of its own, until it says that it is ready.
+# Runs a file of commands as a server, in its own process group, until it reports that it is ready.
 start_server() {
     stop_server
     set -m; ( bash -eu "$1" ) >"$2" 2>>"$2.log" & server=$!; set +m
@@ -66,20 +66,20 @@ def run(*command, **options):
 
 
 def clone(into):
-    """A fresh clone of what is committed, and of what is changed since."""
+    """A fresh clone of the commit, with the uncommitted changes."""
     environment = {**os.environ, **GIT}
     run("git", "clone", "--quiet", "--shared", str(ROOT), str(into), env=environment)
     changed = subprocess.run(["git", "-C", str(ROOT), "diff", "--binary", "HEAD"], check=True, capture_output=True,
                              env=environment).stdout
     if changed:
         subprocess.run(["git", "-C", str(into), "apply", "--whitespace=nowarn"], input=changed, check=True, env=environment)
-    # Every clone of a run lies at the same path and is as old as the run, so that cargo builds it once for all documents.
+    # Every clone of a run has the same path and the time of the run, so that cargo builds it once for all documents.
     for file in into.rglob("*"):
         os.utime(file, (BEGAN, BEGAN), follow_symlinks=False)
 
 
 def target_directory(base):
-    """Where the clone's cargo builds: beside what is built already, so that libraries are there."""
+    """Where the clone's cargo builds: next to the existing build, so that its libraries are reused."""
     told = run("cargo", "metadata", "--format-version", "1", "--no-deps", "--offline", cwd=ROOT).stdout
     built = pathlib.Path(json.loads(told)["target_directory"])
     target = base / "target"
@@ -93,7 +93,7 @@ def target_directory(base):
 
 
 def script(blocks, base):
-    """One script for all blocks of a document, that says what came of each."""
+    """One script for all blocks of a document, which reports the result of each."""
     lines = [PRELUDE]
     default = base / "server.sh"
     default.write_text("unset KEYREEVE_URL KEYREEVE_ROOT_KEY\nexec keyreeve serve\n")
@@ -107,7 +107,7 @@ def script(blocks, base):
             text.write_text(block.text)
             lines += [f"start_server {text} {out}"]
         else:
-            # In this very shell, so that what it sets is there for the next one; the file is read back by the test.
+            # In the same shell, so that variables are there for the next block; the test reads the file back.
             text.write_text(block.text)
             lines += [f"allowed={shlex.quote(' '.join(map(str, block.codes)))}", f"exec 4>&1 >{out}", f". {text}", "exec >&4"]
         lines += [f"echo {number} >&3"]
@@ -115,7 +115,7 @@ def script(blocks, base):
 
 
 class Session:
-    """A document on its way through a shell."""
+    """A document while it is run in a shell."""
 
     def __init__(self, blocks, base):
         self.blocks, self.base = blocks, base
@@ -137,7 +137,7 @@ class Session:
         self.place = place
 
     def run(self):
-        """Gives what the shell said on standard error; raises if a block did not do what it says."""
+        """Returns the standard error of the shell; raises if a block did not have its expected output or exit code."""
         inside = (f"set -e; {APART}; mount --bind {self.base}/hosts /etc/hosts; "
                   f"python3 -m http.server --bind 127.0.0.1 --directory {self.base}/api 8080 >/dev/null 2>&1 & "
                   f"exec bash {self.base}/document.sh 3>{self.base}/done")
@@ -152,7 +152,7 @@ class Session:
             except subprocess.TimeoutExpired:
                 code = "no end"
             finally:
-                # What the document has started lives in a namespace of its own and ends with its first process.
+                # The processes of the document are in their own namespace and end with its first process.
                 if shell.poll() is None:
                     os.killpg(shell.pid, signal.SIGKILL)
                     shell.wait()

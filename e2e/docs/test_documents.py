@@ -1,4 +1,4 @@
-"""Every command that a document shows is run as it stands there (documents.py has the rules)."""
+"""Every command in a document is run unchanged (documents.py has the rules)."""
 import os
 import pathlib
 import subprocess
@@ -15,7 +15,7 @@ DOCUMENTS = [path for path in paths() if commands(path)]
 
 
 @pytest.mark.parametrize("path", paths(), ids=lambda path: str(path.relative_to(ROOT)))
-def test_every_block_is_run_or_says_why_not(path):
+def test_every_block_is_run_or_has_a_reason_not_to(path):
     blocks_of(path.read_text(), str(path.relative_to(ROOT)))
 
 
@@ -36,7 +36,7 @@ def test_a_block_that_is_neither_run_nor_marked_with_a_reason_is_found(text, why
         blocks_of(text, "x.md")
 
 
-def test_marks_and_what_a_block_says_of_its_output_are_read():
+def test_marks_and_expected_output_of_a_block_are_parsed():
     text = ("<!-- not run: it is a picture -->\n```sh\nls\n```\n\n<!-- first: touch a\ntouch b -->\n<!-- exit codes: 0 3 -->\n"
             "```sh\ncurl x   # 401\n# 202 {\"a\":1,…}\n```\n\n```sh\ncargo run --release -- serve   # x\n```\n")
     picture, checked, server = blocks_of(text, "x.md")
@@ -48,13 +48,13 @@ def test_marks_and_what_a_block_says_of_its_output_are_read():
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """One place for all documents of a run, one after the other, and never that of an earlier run: cargo knows a build by
+    """One path for all documents of a run, in turn, and never that of an earlier run: cargo identifies a build by
     its path."""
     return pathlib.Path(tempfile.mkdtemp(prefix="keyreeve-documents-", dir=tmp_path_factory.getbasetemp())) / "session"
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_the_commands_of_a_document_work_as_they_stand(path, place):
+def test_the_commands_of_a_document_work_unchanged(path, place):
     blocks = [block for block in commands(path) if block.reason is None]
     if not blocks:
         return
@@ -70,11 +70,11 @@ SETTINGS = [block for path in paths() for block in blocks_of(path.read_text(), s
 
 
 @pytest.mark.parametrize("block", SETTINGS, ids=lambda block: block.name)
-def test_settings_are_taken_by_the_program_as_they_stand(block, tmp_path):
+def test_settings_of_a_document_are_accepted_unchanged(block, tmp_path):
     assert tomllib.loads(block.text)
     (tmp_path / "keyreeve.toml").write_text(block.text)
     clean = {name: value for name, value in os.environ.items() if not name.startswith("KEYREEVE_")}
-    # It reads the file before anything else, and then finds something to say of an empty directory or nothing at all.
+    # It reads the file before anything else, and then reports findings about an empty directory, or none.
     done = subprocess.run([BINARY, "doctor", "--config", "keyreeve.toml", "--data", str(tmp_path / "data")], cwd=tmp_path,
                           env=clean, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode in (0, 3), done.stderr

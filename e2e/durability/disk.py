@@ -1,4 +1,4 @@
-"""A disk of its own: a file system on a file, whose bytes can be copied at any moment as if the power had gone."""
+"""A separate disk: a file system on a file, whose bytes can be copied at any moment to simulate a power loss."""
 import contextlib
 import os
 import pathlib
@@ -17,13 +17,13 @@ def run(*command):
 
 
 class Disk:
-    """An ext4 on a loop device that writes past the cache of the machine: what is in the image is what the disk was given,
-    and what only lies in the page cache of the file system is not in it."""
+    """An ext4 on a loop device that bypasses the machine's page cache: the image has what was written to the disk,
+    and not what is only in the page cache of the file system."""
 
     def __init__(self, megabytes=96, image=None):
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="keyreeve-disk-"))
         self.image = image or self.directory / "image"
-        # A database runs as a user of its own.
+        # A database runs under its own user.
         self.directory.chmod(0o711)
         self.place = self.directory / "mounted"
         self.place.mkdir()
@@ -32,7 +32,7 @@ class Disk:
                 file.truncate(megabytes * 1024 * 1024)
             run("mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0", self.image)
         self.device = self.attach()
-        # The journal of the file system is written when something is synchronised, and not by the clock.
+        # The journal of the file system is written when a file is synchronised, and not periodically.
         run("mount", "-o", "noatime,commit=900", self.device, self.place)
 
     def attach(self):
@@ -41,19 +41,19 @@ class Disk:
             try:
                 return run("losetup", "--find", "--show", "--direct-io=on", self.image)
             except RuntimeError:
-                # Another test took the same device, or all of them.
+                # Another test took the same device, or no device is free.
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.1)
 
     def cut(self):
-        """The disk as it would be found if the power went now."""
+        """Returns the disk's content as it would be after a power loss now."""
         image = pathlib.Path(tempfile.mkdtemp(prefix="keyreeve-cut-")) / "image"
         run("cp", "--sparse=always", self.image, image)
         return image
 
     def close(self):
-        # A process that was stopped may hold it for a moment longer.
+        # A process that was stopped may keep it open for a moment longer.
         deadline = time.monotonic() + 10
         while True:
             try:
@@ -70,7 +70,7 @@ class Disk:
 
 @contextlib.contextmanager
 def after_the_cut(image):
-    """The file system of a copy, as it comes back after the power did."""
+    """The file system of a copy, as it is mounted after the power loss."""
     disk = Disk(image=image)
     try:
         yield disk.place

@@ -1,4 +1,4 @@
-"""A disk that is full: what is refused was surely not done and is said so, and those who verify notice nothing."""
+"""A full disk: a refused change is not done and is reported as such, and verification is not affected."""
 import os
 import subprocess
 import tempfile
@@ -16,7 +16,7 @@ REMEMBERED = 300
 
 @pytest.fixture
 def disk():
-    """A file system of its own, which can be filled."""
+    """A separate file system that can be filled."""
     if os.geteuid() != 0:
         pytest.fail("a file system is mounted, so this must run as root")
     place = tempfile.mkdtemp(prefix="keyreeve-disk-")
@@ -59,7 +59,7 @@ def ready(server, verbose=False):
 
 
 def refused(server, number):
-    """Tries until the log's own room is used up as well, and gives what was answered 201 meanwhile."""
+    """Creates keys until the free space of the WAL is used up as well, and returns those that were answered 201."""
     made, refusals = [], 0
     while refusals < number:
         wish = {"name": f"late {len(made)} {refusals}", "subject": f"user_{len(made)}", "claims": {"x": "y" * 3_000}}
@@ -73,7 +73,7 @@ def refused(server, number):
     return made
 
 
-def test_a_write_that_a_full_disk_refuses_is_surely_not_done_and_the_memory_stays(server, disk):
+def test_a_write_refused_by_a_full_disk_is_not_done_and_the_memory_is_kept(server, disk):
     keys = [server.create(f"key {number}") for number in range(REMEMBERED)]
     for key in keys:
         assert server.verify(key["secret"])["valid"]
@@ -83,7 +83,7 @@ def test_a_write_that_a_full_disk_refuses_is_surely_not_done_and_the_memory_stay
     for key in keys:
         assert server.verify(key["secret"])["valid"]
     assert misses(server) == before, "all of them were remembered"
-    # A small change may still find room in the log where a large one did not.
+    # A small change may still fit into the WAL where a large one did not.
     revoked = 0
     while (answer := server.call("POST", f"/v1/api_keys/{keys[revoked]['id']}/revoke", json={})).status_code == 200:
         assert not server.verify(keys[revoked]["secret"])["valid"]
@@ -96,14 +96,14 @@ def test_a_write_that_a_full_disk_refuses_is_surely_not_done_and_the_memory_stay
     os.remove(os.path.join(disk, "filler"))
     assert server.call("POST", f"/v1/api_keys/{keys[0]['id']}/revoke", json={}).status_code == 200
     assert not server.verify(keys[0]["secret"])["valid"]
-    # Neither now nor after a crash is there anything that was refused.
+    # Neither now nor after a crash does a refused change exist.
     assert server.count() == REMEMBERED + len(made)
     server.kill()
     server.start()
     assert server.count() == REMEMBERED + len(made)
 
 
-def test_that_no_write_succeeds_is_said_and_that_they_do_again(server, disk):
+def test_failing_writes_and_their_recovery_are_reported(server, disk):
     key = server.create("one")
     assert ready(server).text == "ok\n"
     assert metric(server, "keyreeve_store_writes_failing") == 0
@@ -118,7 +118,7 @@ def test_that_no_write_succeeds_is_said_and_that_they_do_again(server, disk):
     assert metric(server, "keyreeve_store_write_failures_total") >= 3
     assert server.verify(key["secret"])["valid"]
     os.remove(os.path.join(disk, "filler"))
-    # Nobody writes, and it is found out all the same.
+    # There is no write from outside, and the recovery is detected nevertheless.
     deadline = time.monotonic() + 10
     while ready(server).text != "ok\n":
         assert time.monotonic() < deadline, ready(server, verbose=True).text

@@ -1,4 +1,4 @@
-"""Kill -9 during a storm of creates: what was answered 201 verifies after the restart, and nothing is half there."""
+"""Kill -9 during many creates: keys answered with 201 verify after the restart, and no change is half done."""
 import concurrent.futures
 import os
 import threading
@@ -14,7 +14,7 @@ WRITERS = 8
 
 
 def storm(server, round_number, answered, stop):
-    """Issues keys one by one and in batches until the server is gone; remembers what was answered."""
+    """Issues keys one by one and in batches until the server is gone; records the answered ones."""
     def write(writer):
         session = requests.Session()
         session.headers["Authorization"] = f"Bearer {server.root_key}"

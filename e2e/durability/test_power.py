@@ -1,5 +1,5 @@
-"""What was answered survives the loss of power: the disk is copied right after each answer, as it is at that moment, and a
-server that starts from the copy knows of it. A kill -9 does not show this: it leaves the page cache as it is."""
+"""Answered changes survive a power loss: the disk is copied right after each answer, as it is at that moment, and a
+server that starts from the copy has them. A kill -9 does not test this: it leaves the page cache as it is."""
 import contextlib
 import os
 import pathlib
@@ -29,7 +29,7 @@ def disk():
 
 
 def changes(server):
-    """Every kind of write that is answered: what is done, and what a server must say afterwards."""
+    """Every kind of write that is answered: the call, and what a server must answer afterwards."""
     def key(name, **fields):
         return server.create(name=name, **fields)
 
@@ -78,7 +78,7 @@ def cut_after_each(server, disk):
     """A copy of the disk at the moment of each answer."""
     cuts = []
     for number, (what, check) in enumerate(first_at_once(server)):
-        # Proof that the copy takes nothing along that was not synchronised.
+        # Proof that the copy contains nothing that was not synchronised.
         canary = disk.place / f"canary-{number}"
         canary.write_bytes(b"not synchronised" * 4096)
         cuts.append((what, check, disk.cut(), canary.name))
@@ -123,12 +123,12 @@ def free_port():
 
 
 class Database:
-    """A Postgres in a directory, set in every place that there is not to wait for its disk."""
+    """A Postgres in a directory, with every setting that disables waiting for its disk."""
 
     def __init__(self, place):
         self.place, self.port = pathlib.Path(place, "pg"), free_port()
         self.url = f"postgres://keyreeve@127.0.0.1:{self.port}/postgres"
-        # Where the copy was made the first one was running: its file of that is no news.
+        # The first one was running when the copy was made, so its pid file is in the copy and is stale.
         (self.place / "data/postmaster.pid").unlink(missing_ok=True)
         os.chmod(place, 0o711)
         subprocess.run([SCRIPT, "start", self.place, str(self.port), "synchronous_commit=off", "wal_writer_delay=10s",
@@ -175,7 +175,7 @@ def traced(server, act):
                               stderr=subprocess.PIPE)
     try:
         assert b"attached" in tracer.stderr.readline()
-        # Until the tracer has all of its threads.
+        # Until the tracer is attached to all of its threads.
         threads = len(os.listdir(f"/proc/{server.process.pid}/task"))
         deadline = time.monotonic() + 10
         while traced_threads(server.process.pid) < threads and time.monotonic() < deadline:

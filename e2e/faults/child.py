@@ -1,4 +1,4 @@
-"""A verifier inside an application: `keyreeve verifier`, in a network namespace of its own."""
+"""A verifier inside an application: `keyreeve verifier`, in its own network namespace."""
 import json
 import os
 import signal
@@ -11,7 +11,7 @@ from topology import SERVER_PORT, Node, numbers, run
 
 
 class Inside:
-    """Hangs on one node. Asks by lines; what it says is written into the history like any node's verdict."""
+    """Connected to one node. Requests are lines; its verdicts are recorded in the history like those of a node."""
 
     def __init__(self, node, history, name="inside"):
         self.node, self.history, self.name = node, history, name
@@ -27,7 +27,7 @@ class Inside:
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
 
     def send(self, key):
-        """Puts a question; `answer` reads what came of it."""
+        """Sends a request; `answer` reads the result."""
         self.process.stdin.write(key["secret"].encode() + b"\n")
         self.process.stdin.flush()
         return now()
@@ -50,7 +50,7 @@ class Inside:
         os.killpg(self.process.pid, number)
 
     def cut(self):
-        """Nothing passes between it and its node."""
+        """Drops all packets between it and its node."""
         for chain, side in (("OUTPUT", "-d"), ("INPUT", "-s")):
             Node.iptables(self, "-A", chain, side, self.node.address, "-j", "DROP")
 

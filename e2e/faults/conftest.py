@@ -34,7 +34,7 @@ def postgres():
 
 @pytest.fixture
 def world(postgres):
-    """Three nodes in network namespaces of their own, on a new database."""
+    """Three nodes, each in its own network namespace, on a new database."""
     from topology import World
     if os.geteuid() != 0:
         pytest.fail("the fault tests make network namespaces and so must run as root")

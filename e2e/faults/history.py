@@ -1,4 +1,4 @@
-"""What was done and what was answered, on one monotonic clock, and the check that the promise held.
+"""Requests and answers on one monotonic clock, and the check that the invariants held.
 
 `C1`, `C2` and `C4` check I1, I2 and I4 of docs/concepts/immediate.md. All times are nanoseconds of time.monotonic_ns, taken
 before a request is sent (`inv`) and after its answer is read (`ret`), in one process.
@@ -23,7 +23,7 @@ class Verified:
 
 @dataclasses.dataclass(frozen=True)
 class Changed:
-    """A denial (`is_denial`) or an activation of a key; `ok` if the answer said that it is effective."""
+    """A denial (`is_denial`) or an activation of a key; `ok` if the answer reported it as effective."""
     key: str
     is_denial: bool
     inv: int
@@ -99,7 +99,7 @@ def check_denials(key, seen, denials, activations):
 
 
 def check_activations(key, seen, denials, activations):
-    """C2: after an answered activation, a denial verdict needs a later denial that was at least begun."""
+    """C2: after an answered activation, a denial verdict needs a later denial that has at least begun."""
     done = [one for one in activations if one.ok]
     for verdict in seen:
         if verdict.result != DENIED:
@@ -115,14 +115,14 @@ def check_activations(key, seen, denials, activations):
 
 
 def check_order(key, seen, activations):
-    """C4: at one node, a key does not come back without an activation that was begun."""
+    """C4: at one node, a key does not become valid again without an activation that has begun."""
     by_node = collections.defaultdict(list)
     for verdict in seen:
         by_node[verdict.node].append(verdict)
     for node, answers in by_node.items():
         denied = sorted((one for one in answers if one.result == DENIED), key=lambda one: one.ret)
         ends = [one.ret for one in denied]
-        # The latest beginning of a denied answer among those that ended so early.
+        # The latest begin of an answered denial among those that ended before this one.
         for verdict in answers:
             if verdict.result != VALID:
                 continue

@@ -1,4 +1,4 @@
-"""Verification without pause on every node, and changes, all written into one history."""
+"""Continuous verification on every node, and changes, all recorded in one history."""
 import http.client
 import json
 import threading
@@ -36,7 +36,7 @@ class Asker:
 
 
 class Load:
-    """Asks every node about every key, again and again, until the block ends; then checks the history."""
+    """Verifies every key at every node in a loop, until the block ends; then checks the history."""
 
     def __init__(self, world, threads_a_node=1):
         self.world, self.history = world, History()
@@ -87,7 +87,7 @@ class Load:
         return made
 
     def warm(self, keys, nodes=None):
-        """Makes every node remember the keys."""
+        """Brings the keys into the memory of every node."""
         for node in nodes or self.world.nodes:
             asker = Asker(node, self.history)
             for key in keys:

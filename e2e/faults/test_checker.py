@@ -1,4 +1,4 @@
-"""The checker itself: it must find what is planted, and nothing in a sound history."""
+"""The checker itself: it must find planted violations, and none in a correct history."""
 import random
 
 from history import DENIED, UNAVAILABLE, VALID, Changed, Verified, check
@@ -20,7 +20,7 @@ def rules(verified, changed):
     return [violation.rule for violation in check(verified, changed)]
 
 
-def test_a_sound_history_is_found_sound():
+def test_a_history_without_a_violation_passes():
     verified = [verdict(10, VALID), verdict(25, VALID), verdict(29, DENIED, "n2"), verdict(31, DENIED),
                 verdict(40, UNAVAILABLE)]
     assert rules(verified, [made(), denied(20)]) == []
@@ -34,7 +34,7 @@ def test_valid_during_the_denial_is_allowed():
     assert rules([verdict(30, VALID), verdict(29, VALID, "n2", 50)], [made(), denied(20)]) == []
 
 
-def test_a_denial_that_was_not_answered_promises_nothing():
+def test_valid_after_an_unanswered_denial_is_allowed():
     assert rules([verdict(31, VALID)], [made(), denied(20, ok=False)]) == []
 
 
@@ -50,7 +50,7 @@ def test_denied_after_an_answered_activation_is_found():
     assert rules([verdict(10, DENIED)], [made()]) == ["C2"]
 
 
-def test_coming_back_at_one_node_is_found_and_between_nodes_it_is_allowed():
+def test_valid_again_without_an_activation_is_found_at_one_node_and_allowed_between_nodes():
     changes = [made(), denied(20, ok=False)]
     assert rules([verdict(22, DENIED), verdict(26, VALID)], changes) == ["C4"]
     assert rules([verdict(22, DENIED, "n1"), verdict(26, VALID, "n2")], changes) == []

@@ -32,7 +32,7 @@ def remembered(load, inside, node, count=1):
     return keys
 
 
-def test_every_revocation_is_effective_inside_when_it_answers(world):
+def test_a_revocation_is_effective_inside_applications_when_it_is_answered(world):
     with Load(world) as load, hanging(world, load) as inside:
         for number in range(30):
             (key,) = remembered(load, inside, world.nodes[0])
@@ -45,7 +45,7 @@ def test_every_revocation_is_effective_inside_when_it_answers(world):
         assert len(inside.revoked) == 30, "the application is told of each"
 
 
-def test_whatever_takes_a_key_away_takes_it_away_inside(world):
+def test_every_kind_of_denial_is_effective_inside_applications(world):
     first, second, _ = world.nodes
     inside = Inside(first, History())
     try:
@@ -77,7 +77,7 @@ def test_a_stopped_application_is_waited_for_and_then_denies(world):
         began = time.monotonic()
         assert load.revoke(world.nodes[1], key)[0] == 200
         assert 0.5 < time.monotonic() - began < WAIT_SECONDS + 1
-        # Asked after the answer, while the application still stands still.
+        # Requested after the answer, while the application is still stopped.
         inv = inside.send(key)
         began = time.monotonic()
         assert load.revoke(world.nodes[2], other)[0] == 200
@@ -99,7 +99,7 @@ def test_an_application_that_is_cut_off_says_so_when_its_lease_is_over(world):
         inside.cut()
         assert inside.ask(key) == VALID, "it has a lease"
         assert load.revoke(world.nodes[1], key)[0] == 200
-        # The history's checker judges every answer from here on.
+        # The history's checker checks every answer from here on.
         assert inside.ask(key) == UNAVAILABLE and inside.ask(kept) == UNAVAILABLE
         inside.heal()
         again(inside, kept, VALID, 20)
@@ -150,7 +150,7 @@ def said(process, secret):
     return line
 
 
-def test_a_single_process_that_was_killed_minds_the_applications_it_had(single):
+def test_after_a_kill_a_single_process_waits_for_the_leases_of_its_former_verifiers(single):
     key = single.create(name="one")
     application = lines(single)
     try:
@@ -192,7 +192,7 @@ def test_revocations_that_share_a_commit_each_wait_for_the_application(single):
         application.wait()
 
 
-def test_a_single_process_that_stops_sends_its_applications_away(single):
+def test_a_single_process_that_stops_dismisses_its_verifiers(single):
     application = lines(single)
     key = single.create(name="two")
     try:
@@ -233,7 +233,7 @@ def everything(stream):
     b'{"type":"hello","capacity":10}\n{"type":"fetch","number":1,"digest":"xyz"}\n',
     b'{"type":"hello","capacity":10,"extra":1}\n',
 ])
-def test_whoever_speaks_nonsense_is_let_go_and_nobody_else_notices(single, nonsense):
+def test_a_malformed_message_closes_its_connection_and_affects_no_other(single, nonsense):
     with raw(single, nonsense) as stream:
         assert everything(stream).startswith(b"HTTP/1.1 101")
     key = single.create(name=f"after {len(nonsense)} {nonsense[:9]!r}")
@@ -243,7 +243,7 @@ def test_whoever_speaks_nonsense_is_let_go_and_nobody_else_notices(single, nonse
     assert time.monotonic() - began < 1, "nothing was granted, so nobody is waited for"
 
 
-def test_only_the_protocol_and_only_with_the_right(single):
+def test_the_stream_needs_the_upgrade_and_the_permission(single):
     with raw(single, upgrade="websocket") as stream:
         assert stream.recv(64).startswith(b"HTTP/1.1 426")
     made = single.call("POST", "/v1/root_keys", json={"name": "reads", "permissions": ["keys:read"]}).json()

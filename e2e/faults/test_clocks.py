@@ -1,4 +1,4 @@
-"""The database's clock is stepped, and put right: a real Postgres under libfaketime, and real nodes."""
+"""The database's clock is stepped, and corrected: a real Postgres under libfaketime, and real nodes."""
 import glob
 import os
 import pathlib
@@ -14,7 +14,7 @@ HOUR = 3600
 
 
 class SteppedPostgres(Postgres):
-    """Its wall clock is what a file says; its monotonic clock is the machine's."""
+    """Its wall clock is set by a file; its monotonic clock is the machine's."""
 
     def script(self, verb, *arguments):
         self.offset = pathlib.Path(self.dir, "offset")
@@ -28,7 +28,7 @@ class SteppedPostgres(Postgres):
         subprocess.run([SCRIPT, verb, self.dir, *map(str, arguments)], check=True, env=environment, timeout=120)
 
     def step(self, seconds):
-        # At once and as a whole: the server reads it at any time.
+        # Replaced atomically: the server may read the file at any time.
         new = self.offset.with_suffix(".new")
         new.write_text(f"{seconds:+d}\n")
         new.chmod(0o644)
@@ -99,7 +99,7 @@ def test_a_step_of_the_databases_clock_that_lasts_three_seconds_is_over_after_a_
     until(lambda: behind(one) > HOUR - 60 and behind(other) > HOUR - 60, 5)
     status, text = ops(one, "/readyz")
     assert status == 503 and "clock" in text, text
-    # Meanwhile: what is made now ends when it should, rates go on, and nothing that may have expired is good.
+    # During the step: new keys get the correct expiry, rates continue, and no key that may have expired is valid.
     short = made(one, "short", seconds_until_expiration=2)
     issued = time.monotonic()
     assert verdict(one, lasting)["reason"] == "expired"
@@ -135,7 +135,7 @@ def test_a_database_whose_clock_is_set_back_revives_no_key(stepped, world):
         time.sleep(0.2)
     lasting = made(other, "lasting", seconds_until_expiration=2 * HOUR)
     assert verdict(one, lasting)["valid"], "keys are made and judged all the while"
-    # A node that starts now has the audit log for a witness.
+    # A node that starts now compares with the audit log.
     late = world.add("late")
     assert verdict(late, short)["reason"] == "expired"
     assert ops(late, "/readyz")[0] == 503

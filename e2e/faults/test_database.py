@@ -1,4 +1,4 @@
-"""What happens to the database: frozen, killed, behind a pooler, answered by a replica, changed by hand."""
+"""Faults of the database: frozen, killed, behind a pooler, answered by a replica, changed by hand."""
 import os
 import signal
 import subprocess
@@ -24,7 +24,7 @@ def recovered(load, world, key):
         until(lambda node=node: Asker(node, load.history).ask(key).result == VALID, 10, node.log())
 
 
-def test_a_database_that_freezes_for_less_than_a_lease_is_not_noticed_by_those_who_verify(world, postgres):
+def test_a_database_frozen_for_less_than_a_lease_does_not_affect_verification(world, postgres):
     with Load(world) as load:
         keys = load.issue(world.nodes[0], 2)
         load.warm(keys)
@@ -41,7 +41,7 @@ def test_a_database_that_freezes_for_less_than_a_lease_is_not_noticed_by_those_w
         assert set(load.ask_all(keys[0]).values()) == {DENIED}
 
 
-def test_a_database_that_freezes_for_longer_stops_everybody_and_changes_are_refused(world, postgres):
+def test_a_database_frozen_for_longer_stops_verification_and_changes_are_refused(world, postgres):
     with Load(world) as load:
         keys = load.issue(world.nodes[0], 2)
         load.warm(keys)
@@ -85,13 +85,13 @@ def test_a_database_killed_right_after_an_answer_has_lost_nothing_fifty_times(wo
     killed_after_answers(world, postgres, 50)
 
 
-def test_not_even_where_the_database_is_set_not_to_wait_for_its_disk(world, postgres):
+def test_a_killed_database_with_asynchronous_commit_has_lost_no_answered_change(world, postgres):
     name = world.database.rsplit("/", 1)[1]
     postgres.sql(postgres.url, f"ALTER DATABASE {name} SET synchronous_commit = off")
     killed_after_answers(world, postgres, 2)
 
 
-def test_connections_that_listen_may_be_killed_all_the_time(world):
+def test_killed_listening_connections_do_not_stop_changes(world):
     stop = threading.Event()
 
     def kill_listeners():
@@ -114,7 +114,7 @@ def test_connections_that_listen_may_be_killed_all_the_time(world):
         killer.join()
 
 
-def test_behind_a_pooler_that_gives_every_transaction_another_connection(postgres):
+def test_nodes_work_behind_a_transaction_pooler(postgres):
     pooler = Pooler(postgres)
     try:
         from harness import new_database
@@ -126,7 +126,7 @@ def test_behind_a_pooler_that_gives_every_transaction_another_connection(postgre
                     load.warm([key])
                     status, answer, seconds = load.revoke(world.nodes[(number + 1) % 3], key)
                     assert status == 200 and answer["effect"]["verifiers"] == 3, answer
-                    # No notification comes through, so this is the poll interval.
+                    # No notification arrives, so this is the poll interval.
                     assert seconds < 1.5
                     assert set(load.ask_all(key).values()) == {DENIED}
                     load.keys.remove(key)
@@ -145,7 +145,7 @@ def test_a_fill_that_a_revocation_overtakes_does_not_bring_the_key_back(world, p
             for _ in range(3):
                 key = load.issue(world.nodes[0])[0]
                 load.keys.remove(key)
-                # Nobody at the slow node has asked yet: the first question reads the database, and the answer hangs.
+                # The slow node has not verified the key yet: the first request reads the database; its answer is held back.
                 delay.hold("LEFT JOIN credentials")
                 late = []
                 asking = threading.Thread(target=lambda: late.append(Asker(slow, load.history).ask(key)))
@@ -165,7 +165,7 @@ def test_a_change_by_hand_is_effective_within_the_wait(world):
         key, other = load.issue(world.nodes[0], 2)
         load.warm([key, other])
         raw = key["id"][3:]
-        # Nobody has answered that this is effective.
+        # No answer has reported this as effective.
         load.history.add(Changed(key["id"], True, now(), now(), False))
         world.sql("UPDATE keys SET state = 'revoked', state_since = 1, state_by = 'hand', reason_code = 'unspecified' "
                   f"WHERE id = decode('{raw}', 'hex')")
@@ -180,14 +180,14 @@ def test_a_change_by_hand_is_effective_within_the_wait(world):
 
 
 def test_a_replica_whose_replay_is_paused_is_refused_as_the_database(postgres):
-    """A standby answers reads with what was true some time ago. A node must not start on it, and say so."""
+    """A standby answers reads with an older state. A node must not start on it, and must report why."""
     place = tempfile.mkdtemp(prefix="keyreeve-standby-")
     os.chmod(place, 0o711)
     standby = Standby(postgres, place)
     try:
         world = World(postgres, nodes=0)
         world.add("first")
-        # At risk by now: a standby follows that nobody waits for.
+        # Durability is at risk now: there is a standby that commits do not wait for.
         until(lambda: world.nodes[0].call("GET", "/v1/nodes")[1]["durability"] == "at-risk", 10, "not noticed")
         standby.pause()
         node = world.add("second", start=False, database=standby.url(world.database))
@@ -238,7 +238,7 @@ class Standby:
             os.kill(pid, signal.SIGCONT)
 
     def cut(self):
-        """Nothing reaches it any more. By a restart: a reload is only asked for, and a receiver that is just starting
+        """Blocks all connections to it. By a restart: a reload is asynchronous, and a receiver that is just starting
         over would still connect."""
         subprocess.run([self.script, "stop", self.place], check=True, timeout=60)
         with open(f"{self.place}/data/postgresql.auto.conf", "a", encoding="utf-8") as settings:

@@ -1,4 +1,4 @@
-"""A failover to a standby that nobody waited for: what the database loses, the nodes still know."""
+"""A failover to an asynchronous standby: the nodes still know what the database loses."""
 import os
 import threading
 import time
@@ -14,7 +14,7 @@ from harness import new_database
 
 @pytest.fixture
 def pair(tmp_path_factory):
-    """A primary, its asynchronous standby, and a proxy in front of whichever is the primary."""
+    """A primary, its asynchronous standby, and a proxy in front of the current primary."""
     primary = Postgres()
     place = f"/tmp/keyreeve-standby-{os.getpid()}-{time.monotonic_ns()}"
     os.mkdir(place, 0o711)
@@ -27,14 +27,14 @@ def pair(tmp_path_factory):
 
 
 def promote(primary, standby, proxy, look=lambda: None):
-    """Makes the standby the primary. `look` is called before any node reaches it: they tell it at once what it lost."""
+    """Makes the standby the primary. `look` is called before any node reaches it and writes lost denials again."""
     primary.kill()
     run("psql", "-qAt", standby.url("x/postgres"), "-c", "SELECT pg_promote(true, 30)")
     look()
     proxy.target = (standby.address, standby.port)
 
 
-def test_a_revocation_that_the_database_lost_is_still_a_revocation(pair):
+def test_a_revocation_lost_in_a_failover_stays_effective(pair):
     primary, standby, proxy = pair
     database = new_database(primary.url)
     world = World(primary, nodes=2, url=proxy.url(database))
@@ -44,7 +44,7 @@ def test_a_revocation_that_the_database_lost_is_still_a_revocation(pair):
             load.warm([lost, kept, held])
             until(lambda: world.nodes[0].call("GET", "/v1/nodes")[1]["durability"] == "at-risk", 10, "not noticed")
             time.sleep(0.5)
-            # From here on nothing reaches the standby any more.
+            # From here on no change is replicated to the standby.
             standby.cut()
             status, answer, _ = load.revoke(world.nodes[0], lost)
             assert status == 200 and answer["effect"]["durability"] == "at-risk", answer
@@ -57,7 +57,7 @@ def test_a_revocation_that_the_database_lost_is_still_a_revocation(pair):
                 assert states == "active", "the standby must have lost them, or this shows nothing"
 
             promote(primary, standby, proxy, it_has_lost_them)
-            # A node that joins in the gap knows nothing of them: it must not answer before they were told again.
+            # A node that joins in the gap does not know the lost denials: it must not answer before they were written again.
             joined = []
             late = threading.Thread(target=lambda: joined.append(world.add("late")))
             late.start()
@@ -82,8 +82,8 @@ def test_a_revocation_that_the_database_lost_is_still_a_revocation(pair):
         world.close()
 
 
-def test_a_commit_whose_wait_for_the_standby_is_cancelled_is_no_success(pair):
-    """The server answers such a commit with success and a warning; it may be lost with the primary all the same."""
+def test_a_commit_whose_wait_for_the_standby_is_cancelled_is_not_reported_as_success(pair):
+    """The server answers such a commit with success and a warning; it may nevertheless be lost with the primary."""
     primary, standby, _ = pair
     primary.sql(primary.url, "ALTER SYSTEM SET synchronous_standby_names = '*'")
     primary.sql(primary.url, "SELECT pg_reload_conf()")
@@ -101,7 +101,7 @@ def test_a_commit_whose_wait_for_the_standby_is_cancelled_is_no_success(pair):
             cancelled = threading.Event()
 
             def cancel():
-                # Only what waits in a commit of a change: polls wait there too.
+                # Only the statement that waits in a commit of a change: polls wait there too.
                 while not cancelled.is_set():
                     found = primary.sql(primary.url, "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity "
                                         "WHERE wait_event = 'SyncRep' AND query LIKE '%COMMIT%'")
@@ -112,7 +112,7 @@ def test_a_commit_whose_wait_for_the_standby_is_cancelled_is_no_success(pair):
             revoking.join()
             status, answer, _ = outcome[0]
             assert status == 503 and answer["code"] == "OUTCOME_UNKNOWN", answer
-            # Nobody renews a lease that the standby has not seen.
+            # No node renews a lease with a commit that the standby has not received.
             time.sleep(WAIT_SECONDS)
             assert set(load.ask_all(key).values()) == {UNAVAILABLE}
             standby.thaw()

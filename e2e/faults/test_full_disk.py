@@ -1,4 +1,4 @@
-"""A disk without a free byte, and a directory that can only be read: keys are verified, and changes say that nothing was done."""
+"""A full disk, and a read-only directory: keys are verified, and changes report that nothing was done."""
 import os
 import pathlib
 import shutil
@@ -19,7 +19,7 @@ pytestmark = [
 
 
 class Disk:
-    """A small file system of its own."""
+    """A separate small file system."""
 
     def __init__(self, size="3m"):
         self.place = tempfile.mkdtemp(prefix="keyreeve-disk-")
@@ -27,7 +27,7 @@ class Disk:
         self.data = os.path.join(self.place, "data")
 
     def fill(self):
-        """To the last byte."""
+        """Fills it to the last byte."""
         with open(os.path.join(self.place, "filler"), "ab", buffering=0) as filler:
             for size in (65_536, 4_096, 1):
                 try:
@@ -67,7 +67,7 @@ def ready(server, query="?verbose"):
 
 
 def wait_until_all_is_well(server):
-    """What could not be written is tried again once a second."""
+    """Data that could not be written is written again once a second."""
     deadline = time.monotonic() + 5
     while not ready(server).text.startswith("ok\n"):
         assert time.monotonic() < deadline, ready(server).text
@@ -120,7 +120,7 @@ def test_a_restart_on_a_full_disk_verifies(disk, server, ending, order):
 
 
 def test_a_full_disk_and_only_the_database_file_is_enough_to_verify(disk, server):
-    """Without what SQLite keeps beside it: a copy, or a database that an older version closed."""
+    """Without SQLite's files beside it: a copy, or a database that an older version closed."""
     key = server.create("kept")
     assert server.stop() == 0
     for name in ["keyreeve.db-wal", "keyreeve.db-shm", "lock", "operator.sock", "audit-verifier-key"]:
@@ -146,7 +146,7 @@ def test_a_first_start_on_a_full_disk_leaves_nothing_half_made(disk):
 
 @pytest.mark.parametrize("free", [8, 24, 40, 64, 96, 128, 192, 256])
 def test_a_disk_that_fills_up_while_an_instance_is_founded_can_be_founded_later(disk, free):
-    """Room for a part of it only, in KiB."""
+    """Leaves space for a part of it only, in KiB."""
     os.makedirs(disk.data)
     reserve = pathlib.Path(disk.place, "reserve")
     reserve.write_bytes(b"x" * free * 1024)
@@ -186,7 +186,7 @@ def test_a_read_only_directory_is_enough_to_verify(disk, server, ending):
 
 
 def test_a_read_only_directory_without_the_index_says_what_to_do(disk, server):
-    """The last changes are in the log of SQLite, whose index cannot be made."""
+    """The last changes are in SQLite's WAL, whose index cannot be created."""
     server.create("kept")
     server.kill()
     pathlib.Path(disk.data, "keyreeve.db-shm").unlink()

@@ -1,5 +1,5 @@
-"""A database that takes connections and does not answer: nobody fills it with more of them, callers are told soon, and
-everything goes on by itself when it answers again."""
+"""A database that accepts connections and does not answer: its connections stay bounded, callers are answered soon, and
+the nodes continue without a restart when it answers again."""
 import http.client
 import json
 import os
@@ -14,7 +14,7 @@ import pytest
 from test_database import until
 from topology import SERVER_PORT, Pooler, World, run
 
-# docs/operations/postgres.md: of one node, whatever happens.
+# docs/operations/postgres.md: connections of one node, in every fault.
 CONNECTIONS_MAX = 10
 ANSWER_SECONDS = 2
 # Polls go out once a second, give or take a fifth; each waits for two seconds at most.
@@ -34,7 +34,7 @@ def database_of(world):
 
 
 class Watch:
-    """Looks all the time, on a connection of a superuser's own, how many connections the node has."""
+    """Counts the node's connections continuously, on a superuser's connection."""
 
     def __init__(self, world):
         self.world, self.stopped, self.looks = world, threading.Event(), 0
@@ -52,7 +52,7 @@ class Watch:
             return "".join(lines).strip()
 
     def pids(self):
-        """Everybody in the node's database, and whoever is not that far yet."""
+        """Pids of all backends in the node's database, and of those still connecting."""
         rows = self.ask(
             f"SELECT pid, clock_timestamp() - backend_start, state, application_name, datname, left(query, 50) "
             f"FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> {self.own} AND "
@@ -79,7 +79,7 @@ class Watch:
 
 
 class Callers:
-    """Create keys and ask for secrets that nobody remembers, without pause, each on a connection of its own."""
+    """Create keys and verify unknown secrets in a loop, each on its own connection."""
 
     def __init__(self, node):
         self.node, self.stopped, self.answers = node, threading.Event(), []
@@ -104,11 +104,11 @@ class Callers:
                 connection = None
 
     def secret(self):
-        """One that looks good: its checksum is right, because another server made it."""
+        """A secret that looks valid: its checksum is right, because another server made it."""
         return self.unknown.pop() if self.unknown else "nothing"
 
     def __enter__(self):
-        # Revoked keys that this node has forgotten would do as well; these were deleted, and are read each time.
+        # Revoked keys that this node has evicted would do as well; these were deleted, and are read each time.
         self.unknown = unknown_secrets(self.node, 4_000)
         for thread in self.threads:
             thread.start()
@@ -124,7 +124,7 @@ class Callers:
 
 
 def unknown_secrets(node, number):
-    """Keys that the node has made and does not remember yet."""
+    """Keys that the node has created and does not have in memory yet."""
     made = []
     for start in range(0, number, 500):
         names = [{"name": secrets.token_hex(8), "subject": f"subject_{start}"} for _ in range(500)]
@@ -141,7 +141,7 @@ def usable(node):
 
 
 def hold(watch, callers, seconds):
-    """Lets the fault last, and judges what callers were told meanwhile."""
+    """Keeps the fault for a time, and checks the answers that callers got."""
     began = time.monotonic()
     time.sleep(seconds)
     told = callers.since(began + 0.5)
@@ -180,7 +180,7 @@ def test_a_client_that_holds_a_lock_on_the_head(alone, lock):
 
 
 def test_server_processes_that_stop(alone):
-    """Also those that come later, again and again."""
+    """Also the processes that start later, every time."""
     with Watch(alone) as watch, Callers(alone.nodes[0]) as callers:
         time.sleep(1)
         stopped = set()
@@ -191,7 +191,7 @@ def test_server_processes_that_stop(alone):
                     os.kill(pid, signal.SIGSTOP)
                     stopped.add(pid)
                 time.sleep(0.05)
-            # What was under way when it stopped may take its time: five seconds, if it was a commit.
+            # A request that was running when it stopped may take its time: five seconds, if it was a commit.
             time.sleep(6)
             told = hold(watch, callers, 6)
             assert {status for _, status, _, _, _ in told} == {503}
@@ -201,9 +201,9 @@ def test_server_processes_that_stop(alone):
         comes_back(alone, watch, callers)
 
 
-def test_server_processes_that_stop_once_are_done_without(alone):
-    """The others are let alone, and so the node comes back although those are never seen again. Each of those that were idle
-    costs whoever gets it a second and a half."""
+def test_a_node_recovers_although_stopped_server_processes_never_resume(alone):
+    """Other processes are not stopped, so the node recovers although the stopped ones never resume. Each idle one that was
+    stopped costs the request that uses it a second and a half."""
     with Watch(alone) as watch, Callers(alone.nodes[0]) as callers:
         time.sleep(1)
         callers.__exit__()
@@ -231,7 +231,7 @@ def test_a_network_that_swallows_everything(alone):
 
 
 def test_a_lock_on_the_head_behind_a_pooler(postgres):
-    """Behind it a statement of one client must not go on either: the pooler would open a connection for the next one."""
+    """Behind it a statement of one client must end too: the pooler would open a connection for the next one."""
     from harness import new_database
     pooler = Pooler(postgres)
     try:
@@ -256,12 +256,12 @@ def test_a_lock_on_the_head_behind_a_pooler(postgres):
 
 
 REMEMBERED = 1_500
-# Longer than a restart takes on a machine that has much else to do.
+# Longer than a restart takes on a busy machine.
 LONG_LEASE_SECONDS = 60
 
 
-def test_a_database_that_restarts_is_not_noticed_by_those_who_ask_for_what_is_remembered(postgres):
-    """While others write, so that commits are lost on the way, and their callers are told so."""
+def test_a_restart_of_the_database_does_not_affect_verification_from_memory(postgres):
+    """During writes, so that commits are interrupted, and their callers get an error."""
     world = World(postgres, nodes=0)
     try:
         node = world.add("n1", lease=LONG_LEASE_SECONDS)

@@ -1,4 +1,4 @@
-"""An outage makes nobody connect anew: what is refused leaves the connection as it was."""
+"""An outage makes no client reconnect: a refused request leaves the connection open."""
 import http.client
 import json
 import shutil
@@ -16,7 +16,7 @@ PATHS = ["/v1/verify", "/v1/verify/batch", "/v1/api_keys/verify", "/v1/api_keys"
 
 @pytest.fixture
 def outage(postgres):
-    """A node whose database does not answer, and whose lease is over."""
+    """A node whose database does not answer, and whose lease has ended."""
     world = World(postgres, nodes=1)
     postgres.freeze()
     try:
@@ -46,7 +46,7 @@ def test_a_client_in_python_keeps_its_connection(outage, path):
 
 
 def test_verification_in_a_burst_is_answered_on_one_connection(outage):
-    """All at once, without waiting for answers."""
+    """Sends all at once, without waiting for answers."""
     one = (f"POST /v1/verify HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {outage.world.root_key}\r\n"
            f"Content-Length: {len(BODY)}\r\n\r\n{BODY}").encode()
     other = one.replace(b"/v1/verify ", b"/v1/api_keys/verify ")
@@ -60,7 +60,7 @@ def test_verification_in_a_burst_is_answered_on_one_connection(outage):
     assert b"connection: close" not in seen.lower()
 
 
-def test_a_large_body_that_nobody_wants_is_taken_all_the_same(outage):
+def test_a_large_body_of_a_refused_request_is_read(outage):
     connection = http.client.HTTPConnection(outage.address, SERVER_PORT, timeout=30)
     connection.connect()
     connected = connection.sock
@@ -71,7 +71,7 @@ def test_a_large_body_that_nobody_wants_is_taken_all_the_same(outage):
         assert (answer.status, connection.sock is connected) == (503, True)
 
 
-def test_who_never_sends_the_body_is_answered_and_let_go(outage):
+def test_a_client_that_never_sends_its_body_is_answered_and_disconnected(outage):
     with socket.create_connection((outage.address, SERVER_PORT), timeout=30) as client:
         client.sendall(f"POST /v1/api_keys HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {outage.world.root_key}\r\n"
                        "Content-Length: 100\r\n\r\n{".encode())

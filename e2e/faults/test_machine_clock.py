@@ -1,4 +1,4 @@
-"""A single process, whose machine's wall clock is stepped and put right."""
+"""A single process, whose machine's wall clock is stepped and corrected."""
 import glob
 import pathlib
 import time
@@ -13,7 +13,7 @@ WAIT_SECONDS = 1.25 * LEASE_SECONDS + 0.5
 
 
 class Stepped(Server):
-    """Its wall clock is what a file says; its monotonic clocks are the machine's."""
+    """Its wall clock is set by a file; its monotonic clocks are the machine's."""
 
     def __init__(self, directory):
         self.offset = pathlib.Path(directory, "offset")
@@ -76,7 +76,7 @@ def test_a_step_of_the_machines_clock_is_over_after_a_wait(stepped):
 def test_a_machine_whose_clock_is_set_back_revives_no_key_also_after_a_restart(stepped):
     short = stepped.create("short", seconds_until_expiration=1)["secret"]
     until(lambda: stepped.verify(short)["reason"] == "expired", 5)
-    # The audit log is what a restart knows of the time.
+    # After a restart only the audit log bounds the time.
     stepped.create("later")
     stepped.step(-HOUR)
     until(lambda: stepped.behind() > HOUR - 60, 5)
@@ -85,7 +85,7 @@ def test_a_machine_whose_clock_is_set_back_revives_no_key_also_after_a_restart(s
     stepped.stop()
     stepped.start()
     assert stepped.verify(short)["reason"] == "expired" and stepped.ready().status_code == 503
-    # The operator's word: it is the clock that is right.
+    # The operator confirms that the clock is right.
     stepped.stop()
     stepped.arguments.append("--accept-clock")
     stepped.start()

@@ -1,4 +1,4 @@
-"""What is said of how long a change took is what its caller measured: in the answer, on the dashboard, in the metrics."""
+"""The reported duration of a change agrees with its caller's measurement: in answer, dashboard and metrics."""
 import json
 import math
 import os
@@ -39,7 +39,7 @@ class Nodes:
 
 
 class Alone:
-    """One process on SQLite, and a verifier that remembers every key that is asked about."""
+    """One process on SQLite, and a verifier that has every verified key in memory."""
 
     def __init__(self):
         self.server = Server()
@@ -83,7 +83,7 @@ def new_key(place, name):
 
 
 def revoke(place, key):
-    """Gives what the answer said, in ms, and what the caller measured, in ms."""
+    """Returns the reported duration, in ms, and the caller's measurement, in ms."""
     began = time.monotonic()
     status, answer = place.call("POST", f"/v1/api_keys/{key['id']}/revoke", {})
     measured = (time.monotonic() - began) * 1_000
@@ -97,20 +97,20 @@ def metrics(place):
 
 
 def assert_agree(told, measured):
-    """What is told is never more than what the caller measured (whole ms, rounded up), and is most of it: to the caller's
-    measure belong only its connection and the request besides."""
+    """The reported duration is never more than the measurement (integer ms, rounded up), and is most of it: the measurement
+    also contains only the connection and the request."""
     assert all(said <= math.ceil(took) for said, took in zip(told, measured, strict=True)), list(zip(told, measured))
     assert all(said > 0 for said in told), told
     assert sum(told) >= sum(measured) / 4, (told, measured)
     assert statistics.median(told) >= statistics.median(measured) / 4, (told, measured)
 
 
-def test_what_a_revocation_says_it_waited_is_what_its_caller_measured(place):
+def test_the_reported_wait_of_a_revocation_agrees_with_its_caller(place):
     before = metrics(place)
     keys = [new_key(place, f"key {number}") for number in range(REVOCATIONS)]
     both = []
     for key in keys:
-        # A node that has nothing to do asks the database seldom, and its idea of the database's clock is at its worst.
+        # An idle node polls the database rarely, so its estimate of the database's clock is at its worst.
         time.sleep(PAUSE_SECONDS)
         both.append(revoke(place, key))
     told, measured = zip(*both, strict=True)
@@ -123,7 +123,7 @@ def test_what_a_revocation_says_it_waited_is_what_its_caller_measured(place):
     assert sum(told) - REVOCATIONS <= counted <= sum(told) + 0.001, "each was rounded up by less than one"
 
 
-def test_the_dashboard_says_the_same(place):
+def test_the_dashboard_shows_the_same_duration(place):
     wish = {"email": "admin@example.com", "role": "admin"}
     status, made = place.call("POST", "/v1/users", wish)
     assert status == 201, made
@@ -142,7 +142,7 @@ def test_the_dashboard_says_the_same(place):
         assert f"confirmed after {ms} ms." in browser.ask("GET", f"/keys/{key}").text
 
 
-def test_what_was_waited_for_a_verifier_that_stands_still_is_told_whole(place):
+def test_the_wait_for_a_stopped_verifier_is_reported_in_full(place):
     key = new_key(place, "held")
     if isinstance(place, Nodes):
         still = lambda number: place.second.signal(number)  # noqa: E731

@@ -1,4 +1,4 @@
-"""Everything at once, for as long as one likes: KEYREEVE_NEMESIS_MINUTES, by default 10. Only with --long."""
+"""All faults in turn, for KEYREEVE_NEMESIS_MINUTES, by default 10. Only with --long."""
 import os
 import random
 import signal
@@ -14,7 +14,7 @@ SEED = int(os.environ.get("KEYREEVE_NEMESIS_SEED", str(time.time_ns())))
 
 
 def torment(world, postgres, choose, stop):
-    """One misfortune after the other; each is over before the next begins."""
+    """One fault after the other; each is over before the next begins."""
     while not stop.wait(choose.uniform(0.5, 4)):
         node = choose.choice(world.nodes)
         seconds = choose.uniform(0.2, 1.5 * WAIT_SECONDS)
@@ -41,7 +41,7 @@ def torment(world, postgres, choose, stop):
 
 
 def start(node, stop):
-    """A node that cannot reach its database does not start; it is tried again, as a supervisor would."""
+    """A node that cannot reach its database does not start; it is restarted, as by a supervisor."""
     while True:
         try:
             return node.start()
@@ -71,7 +71,7 @@ def manage(world, load, choose, stop, changes):
 
 
 @pytest.mark.long
-def test_whatever_happens_nobody_accepts_what_was_revoked(world, postgres):
+def test_no_node_accepts_a_revoked_key_under_random_faults(world, postgres):
     print("seed", SEED)
     choose, stop, changes = random.Random(SEED), threading.Event(), []
     with Load(world) as load:

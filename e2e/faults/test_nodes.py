@@ -1,4 +1,4 @@
-"""What happens to nodes: stopped, killed, cut off, joining in crowds."""
+"""Faults of nodes: stopped, killed, partitioned, many joining at once."""
 import collections
 import signal
 import threading
@@ -38,7 +38,7 @@ def everywhere(world, key):
     return [node.call("POST", "/v1/verify", {"key": key["secret"]})[1]["reason"] for node in world.nodes]
 
 
-def test_whatever_takes_a_key_away_is_effective_on_every_node_when_it_answers(world):
+def test_every_kind_of_denial_is_effective_on_every_node_when_it_is_answered(world):
     first, second, third = world.nodes
 
     def fresh(name, subject="user_1"):
@@ -91,7 +91,7 @@ def test_repeating_a_revocation_of_many_waits_as_the_first_one_must(world):
     assert stopped.call("POST", "/v1/verify", {"key": key["secret"]})[1].get("valid") is not True
 
 
-def test_a_stopped_node_makes_a_revocation_wait_and_says_nothing_when_it_wakes(world):
+def test_a_stopped_node_delays_a_revocation_and_does_not_accept_the_key_when_it_resumes(world):
     first, stopped, third = world.nodes
     with Load(world) as load:
         (key, other) = load.issue(first, 2)
@@ -111,7 +111,7 @@ def test_a_stopped_node_makes_a_revocation_wait_and_says_nothing_when_it_wakes(w
         for thread in askers:
             thread.join()
         assert len(queued) == 20 and all(verdict.result != VALID for verdict in queued)
-        # Buried by now: the next revocation does not wait for it again, and it comes back by itself.
+        # Its session is marked dead now: the next revocation does not wait for it, and the node registers again on its own.
         time.sleep(1.5)
         assert load.revoke(first, other)[2] < 1.0
         deadline = time.monotonic() + 5
@@ -165,7 +165,7 @@ def cut_off(world, **directions):
         cut.cut(**directions)
         status, _, seconds = load.revoke(first, key)
         assert status == 200 and seconds <= WAIT_SECONDS + 1.5
-        # Clients still reach it. It holds no lease any more, and says so.
+        # Clients still reach it. It has no lease any more, and answers 503.
         assert load.ask_all(key) == {"n1": DENIED, "n2": DENIED, "n3": UNAVAILABLE}
         assert Asker(cut, load.history).ask(other).result == UNAVAILABLE
         status, body = cut.call("POST", "/v1/verify", {"key": other["secret"]})
@@ -178,15 +178,15 @@ def cut_off(world, **directions):
         assert Asker(cut, load.history).ask(key).result == DENIED
 
 
-def test_a_node_cut_off_both_ways_stops_by_itself(world):
+def test_a_node_cut_off_both_ways_stops_verifying(world):
     cut_off(world)
 
 
-def test_a_node_whose_packets_do_not_reach_the_database_stops_by_itself(world):
+def test_a_node_whose_packets_do_not_reach_the_database_stops_verifying(world):
     cut_off(world, from_database=False)
 
 
-def test_a_node_that_hears_nothing_from_the_database_stops_by_itself(world):
+def test_a_node_that_receives_nothing_from_the_database_stops_verifying(world):
     cut_off(world, to_database=False)
 
 
@@ -219,7 +219,7 @@ def test_the_wall_clocks_may_be_an_hour_apart(postgres, world):
         issued = time.monotonic()
         (key,) = load.issue(behind)
         load.warm([key])
-        # The database's clock decides: good everywhere now, expired everywhere in time, never late.
+        # The database's clock decides: valid everywhere now, expired everywhere in time, never late.
         for node in world.nodes:
             assert node.call("POST", "/v1/verify", {"key": short["secret"]})[1]["valid"], node.name
         time.sleep(max(0.0, 3.05 - (time.monotonic() - issued)))
@@ -251,7 +251,7 @@ def test_a_hard_limit_is_one_for_all_nodes_and_a_killed_one_gives_nothing_twice(
         world.nodes[2].kill()
         for user in users:
             user.join()
-        # What the killed node had let through and not said is not seen here; what it had taken is lost.
+        # Uses that the killed node had allowed and not answered are not counted here; the rest of its slice is lost.
         assert sum(valid.values()) <= limit[0]["limit"], valid
         assert sum(valid.values()) >= limit[0]["limit"] * 0.8, (valid, answers)
         assert set(answers) <= {"valid", "limited"}, answers

@@ -1,5 +1,5 @@
-"""An older copy of the database in the place of the newer one: what it has lost, the nodes tell it again, and they come back
-by themselves."""
+"""An older copy of the database in the place of the newer one: the nodes write again what it has lost, and recover
+without a restart."""
 import pathlib
 import shutil
 import subprocess
@@ -58,7 +58,7 @@ def dump(server, world):
 
 
 def restore(server, world, text):
-    """Into the same server, which goes on running."""
+    """Puts the copy into the same server, which keeps running."""
     name = world.database.rsplit("/", 1)[1]
     server.sql(server.url, f"DROP DATABASE {name} WITH (FORCE)")
     server.sql(server.url, f"CREATE DATABASE {name}")
@@ -74,13 +74,13 @@ def root_key_of(node):
 
 
 def is_root_key_good(node, secret):
-    """None if it cannot be said now."""
+    """Returns None if there is no answer now."""
     status, _ = node.call("GET", "/v1/api_keys", headers={"Authorization": f"Bearer {secret}"})
     return None if status in (0, 503) else status == 200
 
 
 def nobody_says_valid(load, world, denied, kept, seconds=6 * WAIT_SECONDS):
-    """Until every node denies what is denied and accepts what is kept. /readyz is 503 whenever no call can be judged."""
+    """Waits until every node denies `denied` and accepts `kept`. /readyz is 503 whenever no verdict is possible."""
     deadline = time.monotonic() + seconds
     while True:
         done = True
@@ -101,7 +101,7 @@ def nobody_says_valid(load, world, denied, kept, seconds=6 * WAIT_SECONDS):
 
 def lose(load, world, put_back, is_older_than_sessions):
     """Makes the database lose a creation, a revocation, a rotation, an erasure and a root key's revocation, among many
-    changes more than will be made again."""
+    changes, more than will be made again."""
     first, last = world.nodes[0], world.nodes[-1]
     kept, lost, rotated, erased = load.issue(first, 4)
     load.warm([kept, lost, rotated, erased])
@@ -112,7 +112,7 @@ def lose(load, world, put_back, is_older_than_sessions):
         for node in world.nodes:
             node.kill()
             node.start()
-    # The copy may have cost the server a restart.
+    # The copy may have needed a restart of the server.
     recovered(load, world, kept)
     load.warm([kept, lost, rotated, erased])
     until(lambda: world.nodes[0].call("GET", "/v1/nodes")[0] == 200, 10, "the database does not answer")
@@ -157,10 +157,10 @@ def by_dump(server, world):
 
 @pytest.mark.parametrize("way", [by_files, by_dump])
 @pytest.mark.parametrize("is_younger", [False, True])
-def test_an_older_copy_under_running_nodes_brings_nothing_back(own, way, is_younger):
+def test_an_older_copy_under_running_nodes_revives_no_key(own, way, is_younger):
     world = World(own, nodes=2)
     try:
-        # What is lost may be denied that was valid: the checker does not know of it.
+        # Lost keys may be denied that were valid: the checker does not know that they are lost.
         load = Load(world)
         load.__enter__()
         try:
@@ -171,7 +171,7 @@ def test_an_older_copy_under_running_nodes_brings_nothing_back(own, way, is_youn
         world.close()
 
 
-def test_the_same_with_all_nodes_stopped_meanwhile(own):
+def test_an_older_copy_while_all_nodes_are_stopped_revives_no_key(own):
     world = World(own, nodes=2)
     try:
         load = Load(world)

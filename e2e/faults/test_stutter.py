@@ -1,4 +1,4 @@
-"""A node that stops for longer than its lease, runs for a moment and stops again: nobody waits for it for ever."""
+"""A node that stops for longer than its lease, runs for a moment and stops again: changes do not wait for it forever."""
 import os
 import signal
 import time
@@ -26,13 +26,13 @@ def test_a_node_that_stutters_makes_only_the_first_revocations_wait(world):
             finally:
                 stutterer.signal(signal.SIGCONT)
             load.keys.remove(key)
-            # Long enough to get a lease again, and not to prove itself.
+            # Long enough to get a lease again, and not to end its probation.
             time.sleep(1.2)
             if number == 4:
                 assert metric(stutterer, "keyreeve_node_on_probation") == 1, stutterer.log()
                 assert readyz(stutterer)[0] == 503
         assert slow.count(True) <= 3 and not any(slow[3:]), slow
-        # It comes back by itself when it runs for long enough.
+        # It answers again without a restart when it has run for long enough.
         until(lambda: readyz(stutterer)[0] == 200, 60, stutterer.log())
         (key,) = load.issue(steady)
         until(lambda: Asker(stutterer, load.history).ask(key).result == VALID, 10, stutterer.log())
@@ -40,7 +40,7 @@ def test_a_node_that_stutters_makes_only_the_first_revocations_wait(world):
 
 @pytest.fixture
 def lazy():
-    """A server that brings to disk late what nobody waits for."""
+    """A server whose asynchronous commits reach the disk late."""
     server = Postgres("wal_writer_delay=10000")
     yield server
     server.close()
@@ -52,7 +52,7 @@ def crash_all(server):
 
 
 def crash_one(server):
-    """One backend is enough: the server starts all over, and says that it has run on."""
+    """One backend is enough: the server restarts all of its processes, and reports an unchanged start time."""
     pid = server.sql(server.url, "SELECT pid FROM pg_stat_activity WHERE query LIKE '%keyreeve%' "
                                  "AND pid <> pg_backend_pid() LIMIT 1")
     before = server.sql(server.url, "SELECT string_agg(pid::text, ',') FROM pg_stat_activity WHERE query LIKE '%keyreeve%'")
@@ -61,7 +61,7 @@ def crash_one(server):
 
 
 def has_begun_anew(server, before):
-    """A connection that was not ended yet goes on for a moment, as if nothing had happened."""
+    """A connection that was not ended yet continues for a moment, as if nothing had happened."""
     try:
         return server.sql(server.url, f"SELECT count(*) FROM pg_stat_activity WHERE pid IN ({before})") == "0"
     except RuntimeError:
@@ -69,7 +69,7 @@ def has_begun_anew(server, before):
 
 
 @pytest.mark.parametrize("crash", [crash_all, crash_one])
-def test_a_living_node_is_not_buried_after_a_crash_of_the_database(lazy, crash):
+def test_a_living_node_is_not_marked_dead_after_a_crash_of_the_database(lazy, crash):
     world = World(lazy, nodes=2)
     try:
         with Load(world) as load:
@@ -85,7 +85,7 @@ def test_a_living_node_is_not_buried_after_a_crash_of_the_database(lazy, crash):
                 world.nodes[1].cut()
                 try:
                     status, answer, _ = load.revoke(world.nodes[0], key)
-                    # The checker sees to it that nobody accepts it after this answer.
+                    # The checker checks that no node accepts it after this answer.
                     assert status == 200, answer
                     assert VALID not in load.ask_all(key).values()
                 finally:

@@ -1,4 +1,4 @@
-"""Real nodes in network namespaces of their own, on a real Postgres, and what can be done to them."""
+"""Real nodes, each in its own network namespace, on a real Postgres, and the faults that can be injected."""
 import atexit
 import contextlib
 import itertools
@@ -43,7 +43,7 @@ def free_port(address="127.0.0.1"):
 
 
 class Bridge:
-    """The network that nodes and database share. Made once in a run."""
+    """The network that nodes and database share. Created once in a run."""
     made = None
 
     @classmethod
@@ -67,7 +67,7 @@ class Bridge:
 
 
 class Postgres:
-    """A server of its own; the disk is waited for."""
+    """A separate server; commits wait for the disk."""
 
     def __init__(self, *settings):
         self.address = Bridge.get().address
@@ -86,10 +86,10 @@ class Postgres:
         self.script("start", self.port, *self.settings)
 
     def kill(self):
-        """As a crash would: the postmaster and all its children, at once."""
+        """Like a crash: kills the postmaster and all its children at once."""
         children = self.pids()
         for pid in children:
-            # A worker may have ended by itself since it was listed.
+            # A worker may have ended since it was listed.
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         deadline = time.monotonic() + 10
@@ -125,7 +125,7 @@ class Postgres:
 
 
 class Node:
-    """One server process, in a namespace of its own."""
+    """One server process, in its own namespace."""
 
     def __init__(self, name, database, environment=None, wrapper=(), lease=LEASE_SECONDS):
         self.name, self.database, self.lease = name, database, lease
@@ -155,7 +155,7 @@ class Node:
                    "--ops-listen", f"{self.address}:{SERVER_PORT + 1}"]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("KEYREEVE_")}
         environment.update(PATH=os.environ["PATH"] + ":/usr/sbin:/sbin", KEYREEVE_LOG="warn", **self.environment)
-        # A group of its own, because a wrapper (faketime) may stay in front of the server.
+        # Its own process group, because a wrapper (faketime) may stay in front of the server.
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.stderr, env=environment,
                                         start_new_session=True)
         if wait:
@@ -185,7 +185,7 @@ class Node:
         run("ip", "netns", "exec", self.space, "iptables", "-w", *rule)
 
     def cut(self, to_database=True, from_database=True):
-        """Cuts this node from the database, also only one way. Clients still reach it."""
+        """Partitions this node from the database, also in one direction only. Clients still reach it."""
         database = Bridge.get().address
         ports = ["-p", "tcp", "--dport", str(self.database_port())]
         if to_database:

@@ -1,4 +1,4 @@
-"""Real gateways, run with the very files that `keyreeve gateways snippet` writes, and an API behind them."""
+"""Real gateways, run with the files that `keyreeve gateways snippet` writes, and an API behind them."""
 import http.client
 import http.server
 import json
@@ -18,7 +18,7 @@ from harness import BINARY
 START_SECONDS = 20
 WHEELS = pathlib.Path(sys.executable).parent
 
-# How each is started in a directory that holds its files, and how it says its version.
+# How each is started in a directory that has its files, and how it prints its version.
 GATEWAYS = {
     "nginx": (["nginx", "-p", ".", "-c", "nginx.conf", "-g", "daemon off; pid nginx.pid; error_log stderr;"],
               ["nginx", "-v"]),
@@ -49,7 +49,7 @@ class Answer:
         return json.loads(self.body)
 
     def seen(self):
-        """The request as the API behind the gateway saw it: names in lower case."""
+        """The request as the API behind the gateway received it: names in lower case."""
         assert self.status == 200, (self.status, self.body)
         return self.json()
 
@@ -73,12 +73,12 @@ def ask(address, path="/orders", headers=(), method="GET", body=None, timeout=40
         connection.close()
 
 
-# An API that takes as many headers as any gateway passes on.
+# An API that accepts as many headers as any gateway passes on.
 http.client._MAXHEADERS = 1_000
 
 
 class Echo(http.server.BaseHTTPRequestHandler):
-    """The API behind: says what it saw."""
+    """The API behind the gateway: answers with what it received."""
 
     protocol_version = "HTTP/1.1"
 
@@ -116,7 +116,7 @@ class Echo(http.server.BaseHTTPRequestHandler):
 
 class Quiet(http.server.ThreadingHTTPServer):
     def handle_error(self, *_):
-        """A gateway that is stopped takes its connections with it."""
+        """A stopped gateway's connections are closed with it."""
 
 
 class Http:

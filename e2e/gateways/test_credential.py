@@ -1,11 +1,11 @@
-"""G-13: a policy that demands a credential of the gateway, and how each gateway shows one, as the guides say."""
+"""G-13: a policy that requires a credential of the gateway, and how each gateway sends one, as in the guides."""
 import pathlib
 
 import pytest
 from harness import Server
 from real import Echo, Gateway, Http, bearer
 
-# In which file, what stands there, and what takes its place.
+# By gateway: the file, the text in it, and its replacement.
 SHOWN = {
     "nginx": ("nginx.conf", 'proxy_set_header X-Keyreeve-Gateway "";\n            # Whoever',
               'proxy_set_header X-Keyreeve-Gateway "{0}";\n            # Whoever'),
@@ -32,7 +32,7 @@ def world():
 
 
 @pytest.mark.parametrize("kind", list(SHOWN))
-def test_only_a_gateway_that_shows_its_credential_lets_anybody_through(world, kind):
+def test_without_the_gateways_credential_every_request_is_denied(world, kind):
     server, api = world
     wish = {"name": "gateway", "permissions": ["keys:verify"], "tenant": "default"}
     root_key = server.call("POST", "/v1/root_keys", json=wish).json()["secret"]
@@ -53,7 +53,7 @@ def test_only_a_gateway_that_shows_its_credential_lets_anybody_through(world, ki
         gateway = Gateway(kind, check, api.address, "private", change)
         try:
             answer = gateway.ask("/orders", [bearer(key)])
-            # What a client shows is not the gateway's.
+            # A credential that a client sends is not the gateway's.
             forged = gateway.ask("/orders", [bearer(key), ("X-Keyreeve-Gateway", "forged")])
         finally:
             gateway.close()

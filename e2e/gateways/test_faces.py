@@ -1,4 +1,4 @@
-"""Every face that gives verdicts denies for every cause, the first time (from the store) and again (from memory)."""
+"""Every interface that gives verdicts denies for every cause, the first time (from the store) and again (from memory)."""
 import grpc
 import pytest
 from harness import Server

@@ -1,4 +1,4 @@
-"""The guides: their commands are run as they stand, and what they quote stands in the files."""
+"""The guides: their commands are run unchanged, and their quotations are in the files."""
 import os
 import pathlib
 import re
@@ -27,7 +27,7 @@ def test_the_commands_of_a_guide_do_what_it_says(name, tmp_path):
     expected = re.findall(r"# (\d{3})$", script, re.MULTILINE)
     assert len(expected) >= 5
     gateway = f"127.0.0.1:{free_port()}"
-    # Only the addresses are the test's own.
+    # Only the addresses are changed by the test.
     wishes = f"--check {server.addresses['check_listen']} --upstream {api.address} --listen {gateway}"
     script = script.replace("--into", f"{wishes} --into").replace("127.0.0.1:8000", gateway)
     script = script.replace("http://127.0.0.1:7300", server.url)
@@ -49,7 +49,7 @@ def test_the_commands_of_a_guide_do_what_it_says(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_a_guide_quotes_stands_in_the_files(name):
+def test_what_a_guide_quotes_is_in_the_files(name):
     files = "\n".join(path.read_text() for path in FILES.iterdir())
     quoted = [text for language, text in blocks(name) if language != "sh"]
     assert quoted

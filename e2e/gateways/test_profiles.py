@@ -10,7 +10,7 @@ from real import ask, bearer
 PROFILES = ["nginx", "caddy", "traefik", "envoy", "haproxy", "generic"]
 IDENTITY = {"x-keyreeve-key-id", "x-keyreeve-tenant", "x-keyreeve-subject", "x-keyreeve-owner-type",
             "x-keyreeve-scopes", "x-keyreeve-environment", "x-keyreeve-meta"}
-# What nginx can hear (G-04).
+# Statuses that nginx accepts (G-04).
 FOR_NGINX = {400: 403, 401: 401, 403: 403, 429: 403, 503: 403}
 
 
@@ -251,7 +251,7 @@ def test_what_cannot_be_framed_or_read_is_refused(check):
     assert check("/gateway/generic/" + "x" * 60_000, []).status in (403, 414, 431)
 
 
-def test_G13_whoever_guesses_is_slowed_down_and_nobody_else(check, key):
+def test_G13_unknown_keys_are_limited_by_end_user(check, key):
     def ask_from(address, secret):
         return check("/gateway/generic/default", [("X-API-Key", secret), ("X-Forwarded-For", address)])
 
@@ -259,7 +259,7 @@ def test_G13_whoever_guesses_is_slowed_down_and_nobody_else(check, key):
     answers = [ask_from("198.51.100.9", wrong) for _ in range(601)]
     assert {answer.status for answer in answers[:600]} == {401}
     for _ in range(100):
-        # One comes back every tenth of a second.
+        # One use comes back every tenth of a second.
         last = ask_from("198.51.100.9", wrong)
         if last.status == 429:
             break

@@ -1,4 +1,4 @@
-"""Every gateway, the real one, with the files that are shipped."""
+"""Every real gateway, with the shipped files."""
 import base64
 import json
 import pathlib
@@ -14,13 +14,13 @@ from harness import Server, embedded_only
 from real import GATEWAYS, Gateway, Http, Echo, bearer
 
 IDENTITY = ["key-id", "tenant", "subject", "owner-type", "scopes", "environment", "meta"]
-# nginx cannot take away a family of headers by its beginning: what its file does not name passes.
+# nginx cannot remove headers by a prefix: names that its file does not list pass.
 KEEPS_UNNAMED = {"nginx"}
-# Gateways whose own limit for a silent authorizer cannot be set.
+# Gateways whose own time limit for an authorizer cannot be set.
 SLOW_TO_GIVE_UP = {"traefik": 31}
 # Gateways that turn an authorizer's 503 into one of their own.
 OWN_503 = {"envoy-http"}
-# Gateways that can add to an answer what the authorizer said of a request that it let through.
+# Gateways that can add headers of the authorizer's answer to the response of an allowed request.
 TELLS_LIMITS_OF_THE_ALLOWED = {"nginx", "envoy", "envoy-http"}
 DOWN_SECONDS = 2
 SILENT_SECONDS = 4
@@ -66,7 +66,7 @@ def world(request):
 
 
 def ours(seen):
-    """Every header by which an application could take Keyreeve's word, in any spelling, with its values."""
+    """Every header that an application could take for Keyreeve's, in any spelling, with its values."""
     found = {}
     for name, value in seen["headers"]:
         plain = name.replace("_", "-")
@@ -98,7 +98,7 @@ def test_allowed_with_identity_and_without_the_key(world):
     assert (posted["method"], posted["body"]) == ("POST", "an order")
 
 
-def test_bodies_of_any_framing_pass_or_are_denied_whole(world):
+def test_bodies_of_any_framing_pass_or_are_denied_as_one_request(world):
     url, parts = f"http://{world.gateway.address}/orders", [b"an ", b"order"]
     held = {"Authorization": f"Bearer {world.key['secret']}"}
     allowed = requests.post(url, data=iter(parts), headers=held, timeout=20)
@@ -106,7 +106,7 @@ def test_bodies_of_any_framing_pass_or_are_denied_whole(world):
     assert requests.post(url, data=iter(parts), timeout=20).status_code == 401
     large = requests.put(url, data=b"x" * 200_000, headers=held, timeout=20)
     assert large.status_code == 200 and large.json()["body"] == "x" * 200_000
-    # Both lengths at once are refused somewhere on the way, and the API does not see two requests.
+    # Both lengths at once are refused by one of the servers, and the API does not receive two requests.
     host, port = world.gateway.address.split(":")
     with socket.create_connection((host, int(port)), timeout=10) as raw:
         raw.sendall(b"POST /a HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + world.key["secret"].encode()
@@ -129,7 +129,7 @@ def test_denied_without_a_key_and_with_a_wrong_one(world):
     assert_denied(wrong, 401, "API_KEY_INVALID")
     assert wrong.headers["WWW-Authenticate"] == 'Bearer realm="keyreeve", error="invalid_token"'
     assert_denied(world.ask("/orders", [("Authorization", "Basic eDp5")]), 401, "API_KEY_REQUIRED")
-    # Another tenant's key, good as it is.
+    # Another tenant's key, valid there.
     other = world.server.create(name="elsewhere", subject="user_eve")["secret"]
     assert_denied(world.ask("/orders", [bearer(other)]), 401, "API_KEY_INVALID")
     for method in ("POST", "DELETE", "PUT"):
@@ -149,7 +149,7 @@ def test_scope_missing_is_403_and_a_changed_policy_holds_at_once(world):
     try:
         denied = world.ask("/orders", held)
         assert_denied(denied, 403, "INSUFFICIENT_SCOPE")
-        # G-07: what a client writes into the query or the path never loosens it.
+        # G-07: the query or path that a client writes never weakens the policy.
         for path in ("/orders?scope=orders:read", "/orders?policy=none&scope=", "/gateway/nginx/none/orders",
                      "/orders/../../gateway/nginx/none"):
             assert world.ask(path, held).status in (400, 403), path
@@ -159,7 +159,7 @@ def test_scope_missing_is_403_and_a_changed_policy_holds_at_once(world):
 
 
 def test_revoked_in_mid_traffic(world):
-    """G1: no request that began after the answer to the revocation was let through."""
+    """G1: no request that began after the answer to the revocation was allowed."""
     made = world.create(name="doomed", subject="user_doomed")
     held, statuses, stop = [bearer(made["secret"])], [], threading.Event()
 
@@ -202,7 +202,7 @@ def test_forged_identity_headers_do_not_arrive(world):
 
 
 def test_a_client_cannot_have_headers_taken_away_by_naming_them_in_connection(world):
-    """H3. What is named there is hop-by-hop: then either nobody is let through, or the identity arrives."""
+    """H3. A header named there is hop-by-hop: either the request is denied, or the identity arrives."""
     for named in ("authorization", "X-Keyreeve-Subject", "x-api-key, X-Keyreeve-Key-Id"):
         answer = world.ask("/orders", [bearer(world.key["secret"]), ("Connection", named)])
         if answer.status == 200:
@@ -217,14 +217,14 @@ def test_a_client_cannot_have_headers_taken_away_by_naming_them_in_connection(wo
 
 
 def test_dot_segments_never_open_anything(world):
-    """G-09: whatever the path is, without a key nobody gets in, and no path leads to Keyreeve itself."""
+    """G-09: with any path, a request without a key is denied, and no path leads to Keyreeve itself."""
     for path in ("/pub/../../v1/api_keys", "/a/../b", "/../gateway/nginx/default", "/%2e%2e/%2e%2e/v1/api_keys",
                  "/./a", "//a//b", "/a/..;/b", "/gateway/envoy/default/../../../v1/verify"):
         denied = world.ask(path, [])
         assert denied.status in (400, 401, 404), (path, denied)
         assert b'"headers"' not in denied.body, path
         allowed = world.ask(path, [bearer(world.key["secret"])])
-        # The API itself answers, or the gateway finds the path bad.
+        # The API itself answers, or the gateway rejects the path.
         assert allowed.status in (200, 400, 404), (path, allowed)
         if allowed.status == 200:
             assert ours(allowed.seen())["subject"] == ["user_ada"], path
@@ -262,7 +262,7 @@ def test_503_is_passed_on_with_retry_after(world):
         world.policy(meta=False)
 
 
-def test_long_scopes_arrive_whole(world):
+def test_long_scopes_arrive_complete(world):
     scopes = [f"area-{number}:" + "x" * 100 for number in range(100)]
     made = world.create(name="scopes", subject="user_scopes", scopes=scopes)
     identity = ours(world.ask("/orders", [bearer(made["secret"])]).seen())
@@ -271,7 +271,7 @@ def test_long_scopes_arrive_whole(world):
 
 @embedded_only
 def test_the_users_address_is_what_the_gateway_saw(world):
-    """G-08: an address that the client claims is not believed."""
+    """G-08: an address that the client claims is ignored."""
     made = world.create(name="where", subject="user_where")
     claimed = [("X-Forwarded-For", "203.0.113.9"), ("X-Real-IP", "203.0.113.9"), ("Forwarded", "for=203.0.113.9")]
     assert world.ask("/orders", [bearer(made["secret"]), *claimed]).status == 200
@@ -303,7 +303,7 @@ def test_429_is_passed_on_with_retry_after(world):
 
 
 def test_a_key_for_one_network_is_refused_from_another(world):
-    """The address is the one that the gateway saw, whatever the client says of itself."""
+    """The address is the peer of the gateway, whatever the client's headers contain."""
     here, elsewhere = (world.create(name=f"from {network}", subject="user_1", allowed_networks=[network])["secret"]
                        for network in ("127.0.0.0/8", "192.0.2.0/24"))
     assert world.ask("/orders", [bearer(here)]).status == 200
@@ -321,7 +321,7 @@ def freeze(process):
         assert time.monotonic() < deadline, "it does not stop"
 
 
-def test_a_silent_authorizer_lets_nobody_through(world):
+def test_a_silent_authorizer_denies_every_request(world):
     if world.kind in SLOW_TO_GIVE_UP:
         pytest.skip(f"gives up after {SLOW_TO_GIVE_UP[world.kind]} s, which cannot be set")
     freeze(world.server.process)
@@ -340,8 +340,8 @@ def test_a_silent_authorizer_lets_nobody_through(world):
         time.sleep(0.1)
 
 
-def test_without_an_authorizer_nobody_is_let_through_and_soon(world):
-    """The last one: the server is gone afterwards."""
+def test_without_an_authorizer_requests_are_denied_in_time(world):
+    """The last test: the server is gone afterwards."""
     world.server.kill()
     held = [bearer(world.key["secret"])]
     for _ in range(3):

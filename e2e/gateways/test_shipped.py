@@ -1,5 +1,5 @@
-"""What the shipped files do with requests that are not the usual ones: other hosts and addresses, uploads, WebSockets, CORS
-preflights, many headers, and clients that try to take the identity headers away."""
+"""How the shipped files handle unusual requests: other hosts and addresses, uploads, WebSockets, CORS
+preflights, many headers, and clients that try to remove the identity headers."""
 import pathlib
 import socket
 import threading
@@ -9,13 +9,13 @@ import requests
 from real import Gateway, ask, bearer, free_port
 from test_real import FORGED, assert_denied, ours, world  # noqa: F401: fixture
 
-# Gateways that take no request with so many headers themselves.
+# Gateways that accept no request with so many headers themselves.
 OWN_HEADERS_MAX = {"envoy": 85, "envoy-http": 85, "haproxy": 95}
 PREFLIGHT = [("Origin", "https://app.example"), ("Access-Control-Request-Method", "PUT")]
 
 
 class WebSocketApi:
-    """An API that takes any upgrade and sends back what it gets."""
+    """An API that accepts any upgrade and sends back what it receives."""
 
     def __init__(self):
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -73,7 +73,7 @@ def upgrade(address, headers):
     "Upgrade, X-Keyreeve-Subject, X-Keyreeve-Key-Id",
 ])
 def test_a_client_takes_no_identity_away_by_naming_it_in_connection(world, named):
-    """RFC 9110, 7.6.1: a proxy takes away what `Connection` names, and would take away what Keyreeve said too."""
+    """RFC 9110, 7.6.1: a proxy removes the headers that `Connection` names, and would remove Keyreeve's too."""
     seen = world.ask("/orders", [bearer(world.key["secret"]), ("Connection", named)]).seen()
     identity = ours(seen)
     assert identity["subject"] == ["user_ada"] and identity["key-id"] == [world.key["id"]], identity
@@ -90,7 +90,7 @@ def test_any_host_that_a_client_names_is_answered(world):
         assert allowed.status_code == 200 and allowed.json()["path"] == "/orders", host
 
 
-def test_it_listens_where_it_is_told_to(world):
+def test_the_gateway_listens_on_the_given_address(world):
     listen = f"127.0.0.2:{free_port()}"
     gateway = Gateway(world.kind, world.server.addresses["check_listen"], world.api.address, "acme:orders", listen=listen)
     try:
@@ -110,7 +110,7 @@ def test_it_listens_where_it_is_told_to(world):
 
 
 def with_a_limit_of_the_location(directory):
-    """An operator lets the API's location take more than nginx does by itself."""
+    """An operator allows larger uploads to the API's location than nginx does by default."""
     path = pathlib.Path(directory, "nginx.conf")
     if path.exists():
         text = path.read_text().replace("location / {", "location / {\n            client_max_body_size 16m;", 1)
@@ -162,7 +162,7 @@ def test_a_cors_preflight_needs_a_key_unless_the_operator_lets_it_by(world):
         assert seen["method"] == "OPTIONS" and ["access-control-request-method", "PUT"] in seen["headers"]
         assert "forged" not in str(ours(seen)) and world.key["secret"] not in str(seen)
         assert not any(value for values in ours(seen).values() for value in values), "nobody's identity"
-        # Only a preflight: it has the method OPTIONS, an origin, and names the method that is to follow.
+        # Only a preflight: it has the method OPTIONS, an origin, and names the method of the next request.
         assert gateway.ask("/orders", [], method="OPTIONS").status == 401
         assert gateway.ask("/orders", PREFLIGHT[:1], method="OPTIONS").status == 401
         assert gateway.ask("/orders", PREFLIGHT[1:], method="OPTIONS").status == 401

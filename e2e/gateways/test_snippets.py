@@ -1,4 +1,4 @@
-"""What `keyreeve gateways snippet` prints is what lies in deploy/gateways and what the other tests run."""
+"""`keyreeve gateways snippet` prints the files of deploy/gateways, which the other tests run."""
 import pathlib
 import subprocess
 

@@ -1,4 +1,4 @@
-"""What callers without a credential may take: memory for bodies, and look-ups of secrets that nobody has."""
+"""Bounds for callers without a credential: memory for bodies, and look-ups of unknown secrets."""
 import contextlib
 import random
 import resource
@@ -13,16 +13,16 @@ from harness import Server, embedded_only
 
 pytestmark = embedded_only
 MIB = 1024 * 1024
-# The budget, the same again for growing buffers, and what 200 connections take by themselves.
+# The budget, the same again for growing buffers, and the memory of 200 connections.
 GROWTH_MAX = 2 * 32 * MIB + 24 * MIB
-# Look-ups of an address that find nothing, in a minute. Where a request is seen twice, it may be read twice.
+# Look-ups of an address that find nothing, in a minute. If a request is handled twice, it may be read twice.
 JUNK_MAX = 600
 BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase
 
 
 @pytest.fixture
 def own():
-    """What one test uses up is not there for another."""
+    """A separate server, because a test uses its limits up."""
     running = Server()
     yield running
     running.close()
@@ -39,7 +39,7 @@ def metric(server, name):
 
 
 def junk(example):
-    """A secret like this one, with a checksum that is right, that nobody has."""
+    """A secret derived from this one, with a valid checksum, that no key has."""
     head = example[:-6]
     fixed, body = head[:head.index("kr1") + 3], head[head.index("kr1") + 3:]
     body = "0" + "".join(random.choice(BASE62) for _ in body[1:])
@@ -88,7 +88,7 @@ def test_half_sent_bodies_without_a_credential_are_bounded_together(own, path, k
 
 
 @pytest.mark.parametrize("path", ["/v1/me", "/v1/api_keys", "/v1/verify", "/oauth2/introspect"])
-def test_secrets_that_nobody_has_are_looked_up_so_often_a_minute_and_good_ones_always(own, path):
+def test_look_ups_of_unknown_secrets_are_limited_and_those_of_known_ones_are_not(own, path):
     key = own.create("good")
     assert own.verify(key["secret"])["valid"]
     session = requests.Session()
@@ -112,7 +112,7 @@ def test_secrets_that_nobody_has_are_looked_up_so_often_a_minute_and_good_ones_a
     assert own.verify(key["secret"])["valid"]
 
 
-def test_a_gateway_may_ask_for_junk_of_one_user_so_often_and_for_others(own):
+def test_unknown_keys_behind_a_gateway_are_limited_by_end_user(own):
     key = own.create("good")
 
     def ask(secret, address):

@@ -1,4 +1,4 @@
-"""The audit log is neither filled nor worn out by one caller."""
+"""One caller can neither fill the audit log nor occupy its verification."""
 import concurrent.futures
 
 import pytest
@@ -21,7 +21,7 @@ def refusals(system, root_key):
     return system.call("GET", "/v1/audit_events", params=query).json()["data"]
 
 
-def test_the_same_refusal_again_and_again_is_one_entry_and_their_number(fresh, fresh_system):
+def test_a_repeated_refusal_is_one_entry_with_a_count(fresh, fresh_system):
     root_key = weak(fresh_system)
     for _ in range(200):
         answer = fresh.call("POST", "/v1/api_keys", root_key=root_key["secret"], json={"name": "x", "subject": "s"})
@@ -39,7 +39,7 @@ def test_different_refusals_are_bounded_too(fresh, fresh_system):
         answer = fresh.call("POST", f"/v1/api_keys/ak_{number:032x}/revoke", root_key=root_key["secret"], json={})
         assert answer.status_code == 403
     assert len(refusals(fresh_system, root_key)) <= 5
-    # Another caller's are not lost among them.
+    # Another caller's refusals are not lost among them.
     other = weak(fresh_system)
     fresh.call("DELETE", "/v1/users/user_" + "0" * 32, root_key=other["secret"])
     assert len(refusals(fresh_system, other)) == 1
@@ -53,7 +53,7 @@ def signed(server):
     return server.call("GET", "/v1/audit/checkpoint").json()["revision"]
 
 
-def test_a_tenants_walk_begins_at_the_last_signed_end_and_the_instances_at_the_first_entry(fresh, fresh_system):
+def test_a_tenants_audit_verification_begins_at_the_last_checkpoint_and_the_instances_at_the_first_entry(fresh, fresh_system):
     for number in range(50):
         fresh_system.create(name=f"key {number}")
     revision = signed(fresh)
@@ -64,7 +64,7 @@ def test_a_tenants_walk_begins_at_the_last_signed_end_and_the_instances_at_the_f
     assert whole["ok"] and whole["since"] == 0 and whole["entries"] >= of_tenant["entries"]
 
 
-def test_a_tenant_may_hold_the_log_against_an_end_that_it_kept(fresh, fresh_system):
+def test_a_tenant_may_compare_the_log_with_a_checkpoint_that_it_kept(fresh, fresh_system):
     fresh_system.create()
     kept = fresh_system.call("GET", "/v1/audit/checkpoint").json()
     fresh_system.create()
@@ -73,7 +73,7 @@ def test_a_tenant_may_hold_the_log_against_an_end_that_it_kept(fresh, fresh_syst
     assert check["ok"] and check["checkpoint_revision"] == kept["revision"] <= check["since"] <= check["entries"]
 
 
-def test_one_caller_has_few_walks_at_a_time_and_others_theirs(server):
+def test_concurrent_audit_verifications_are_limited_by_caller(server):
     first, second = System(server, "standard"), System(server, "standard")
     with concurrent.futures.ThreadPoolExecutor(40) as pool:
         answers = list(pool.map(lambda _: verify(first), range(80)))

@@ -1,4 +1,4 @@
-"""Bad bodies: a clear error of the right status, nothing written, the server goes on."""
+"""Bad bodies: a clear error of the right status, nothing written, the server keeps running."""
 import json
 
 import pytest

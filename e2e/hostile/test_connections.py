@@ -1,4 +1,4 @@
-"""Connections that cost nothing to open: they end by themselves, and never take the place of clients with a credential."""
+"""Cheap connections: they are closed automatically, and never take the seats of clients with a credential."""
 import contextlib
 import os
 import resource
@@ -24,15 +24,15 @@ BEGINNINGS = [
     b"GET /livez HTTP/1.1\r\nHost: x\r\n",
     b"POST /v1/verify HTTP/1.1\r\nHost: x\r\n",
 ]
-# The first request has 10 seconds before and 10 seconds after it is clear that it is no plain verification.
+# The first request has 10 seconds before and 10 seconds after it is known not to be a plain verification.
 FIRST_REQUEST_SECONDS = 20
-# An answer that is not taken is noticed between 30 and 60 seconds later.
+# An answer that is not read is detected between 30 and 60 seconds later.
 UNREAD_SECONDS = 10 + 60
 SLACK_SECONDS = 15
 
 
 class Small(Server):
-    """A server with as few descriptors as systems give by default, and with a socket."""
+    """A server with the default descriptor limit of most systems, and with a socket."""
 
     def __init__(self):
         self.socket = os.path.join(tempfile.mkdtemp(prefix="keyreeve-socket-"), "api.sock")
@@ -44,7 +44,7 @@ class Small(Server):
         super().launch(["prlimit", "--nofile=1024:1024", *command])
 
     def doors(self):
-        """Everything that can be connected to."""
+        """Every address that accepts connections."""
         addresses = [self.addresses[name].rsplit(":", 1) for name in ("listen", "check_listen", "ops_listen")]
         return [(host, int(port)) for host, port in addresses] + [
             self.socket, os.path.join(self.data, "operator.sock")]
@@ -66,7 +66,7 @@ def connect(door):
 
 
 def is_closed_until(connection, deadline):
-    """Reads what there is, and says whether the server ends the connection in time."""
+    """Reads what there is, and returns whether the server closes the connection in time."""
     with contextlib.suppress(ConnectionResetError):
         while (left := deadline - time.monotonic()) > 0:
             connection.settimeout(left)
@@ -112,7 +112,7 @@ def test_a_head_that_comes_byte_by_byte_ends_as_well(small):
 
 
 def get_by_http2(path):
-    """Everything for one GET by HTTP/2, of whose answer the client takes nothing: its window is empty."""
+    """The bytes of one GET by HTTP/2 whose answer the client does not read: its window is empty."""
     no_window = bytes([0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0])
     block = bytes([0x82, 0x86, 0x04, len(path)]) + path + bytes([0x01, 1]) + b"x"
     headers = len(block).to_bytes(3, "big") + bytes([1, 5, 0, 0, 0, 1]) + block
@@ -128,7 +128,7 @@ def test_an_answer_that_is_not_read_ends_the_connection(small):
         connection = connect(small.doors()[0])
         connection.setblocking(False)
         view = memoryview(sent)
-        # Until the server takes no more, because its answers are not taken.
+        # Until the server accepts no more, because its answers are not read.
         quiet_at = time.monotonic() + 3
         while view and time.monotonic() < quiet_at:
             with contextlib.suppress(BlockingIOError):
@@ -161,7 +161,7 @@ def many_descriptors():
 
 
 def use(server, kept):
-    """What real clients do, on connections of their own and on one that was there before."""
+    """What real clients do, on new connections and on an earlier one."""
     key = server.create("key " + os.urandom(4).hex(), subject=os.urandom(4).hex())
     assert server.verify(key["secret"])["valid"]
     headers = {"Authorization": f"Bearer {server.root_key}"}
@@ -193,7 +193,7 @@ def test_a_thousand_connections_take_nothing_from_real_clients(small, many_descr
 
 
 def test_a_first_request_is_answered_while_others_keep_connecting(small, many_descriptors):
-    """The connection of a client that asks at once is not the oldest one."""
+    """The connection of a client that sends its request at once is not the oldest one."""
     opened = []
     try:
         for _ in range(200):

@@ -1,4 +1,4 @@
-"""Plain verifications are answered ahead of the HTTP library: nobody may be able to tell, but by the clock."""
+"""Plain verifications are answered ahead of the HTTP library: a client must see no difference but in time."""
 import json
 import os
 import socket
@@ -16,7 +16,7 @@ BODY = b'{"key":"%s"}'
 @pytest.fixture(scope="module")
 def secret(server):
     made = server.create(name="direct", subject="user_direct", scopes=["read"])
-    # The first question of a key is answered from the store, all later ones from memory.
+    # The first verification of a key is answered from the store, all later ones from memory.
     ask(server, plain(server, BODY % made["secret"].encode()))
     return made["secret"].encode()
 
@@ -33,7 +33,7 @@ def plain(server, body, *lines, path=b"/v1/verify", root_key=None):
 
 
 def answers(connection, count):
-    """Reads so many answers: (status, headers, body as JSON)."""
+    """Reads a number of answers: (status, headers, body as JSON)."""
     stream, found = connection.makefile("rb"), []
     for _ in range(count):
         status = int(stream.readline().split(b" ")[1])
@@ -51,7 +51,7 @@ def ask(server, *requests):
         return answers(connection, len(requests))
 
 
-# What makes the HTTP library answer the same question.
+# Makes the HTTP library answer the same request.
 LIBRARY = b"Content-Type: application/json; charset=utf-8"
 
 
@@ -65,7 +65,7 @@ def same(answer):
     return status, sorted(headers), {name: value for name, value in headers.items() if name not in varying}, body
 
 
-def test_both_ways_give_the_same_answer(server, secret):
+def test_the_direct_path_and_the_http_library_give_the_same_answer(server, secret):
     batch = json.dumps({"items": [{"key": secret.decode()}, {"key": "no key"}, {"key": ""}]}).encode()
     for body, path in [
         (BODY % secret, b"/v1/verify"),
@@ -80,7 +80,7 @@ def test_both_ways_give_the_same_answer(server, secret):
         assert direct[0] == 200
 
 
-def test_every_refusal_is_the_librarys(server, secret):
+def test_every_refusal_comes_from_the_http_library(server, secret):
     good = BODY % secret
     for request, status, code in [
         (plain(server, b"{"), 400, "BAD_REQUEST"),
@@ -115,7 +115,7 @@ def test_it_does_not_matter_in_which_pieces_a_request_arrives(server, secret, si
     assert [body["valid"] for _, _, body in found] == [True, False]
 
 
-def test_pipelined_requests_are_answered_in_their_order_whoever_answers_them(server, secret):
+def test_pipelined_requests_are_answered_in_order_on_both_paths(server, secret):
     good, bad = plain(server, BODY % secret), plain(server, BODY % b"no key")
     me = b"GET /v1/me HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n" % secret
     found = ask(server, good, bad, good, me, good, by_library(bad), bad)
@@ -132,7 +132,7 @@ def test_hundreds_of_pipelined_requests_are_all_answered(server, secret):
     assert len({headers["x-request-id"] for _, headers, _ in found}) == 300
 
 
-def test_a_sound_request_id_comes_back_and_an_unsound_one_does_not(server, secret):
+def test_a_valid_request_id_is_echoed_and_an_invalid_one_is_not(server, secret):
     body = BODY % secret
     given = ask(server, plain(server, body, b"X-Request-Id: trace-1.2:3"))[0]
     assert given[1]["x-request-id"] == "trace-1.2:3"
@@ -156,7 +156,7 @@ def test_a_revoked_key_and_a_revoked_root_key_are_refused_on_a_connection_that_u
         assert answers(connection, 1)[0][0] == 401
 
 
-def test_the_answer_stays_whole_when_the_client_stops_sending(server, secret):
+def test_the_answer_is_complete_when_the_client_stops_sending(server, secret):
     with connect(server) as connection:
         connection.sendall(plain(server, BODY % secret))
         connection.shutdown(socket.SHUT_WR)
@@ -176,7 +176,7 @@ def test_a_unix_socket_is_an_address_like_any_other():
     directory = tempfile.mkdtemp(prefix="keyreeve-e2e-")
     path = os.path.join(directory, "api.sock")
     check = os.path.join(directory, "check.sock")
-    # A socket that a killed process left behind makes room.
+    # A socket file that a killed process left is replaced.
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(path)
     server = Server(arguments=["--listen", f"unix:{path}", "--check-listen", f"unix:{check}"])
@@ -188,7 +188,7 @@ def test_a_unix_socket_is_an_address_like_any_other():
                 connection.connect(place)
                 connection.sendall(plain(server, BODY % key))
                 assert answers(connection, 1)[0][2]["valid"]
-                # Nobody is the operator here: without a credential nothing is answered.
+                # These sockets give no operator's rights: a request without a credential is refused.
                 connection.sendall(plain(server, BODY % key).replace(b"Authorization", b"X-Nothing"))
                 assert answers(connection, 1)[0][0] == 401
         second = Server.__new__(Server)

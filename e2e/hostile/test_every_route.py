@@ -5,7 +5,7 @@ import pytest
 import requests
 
 METHODS = ("get", "post", "put", "patch", "delete")
-# Well-formed contents and ids, so that nothing but the root key is at fault.
+# Well-formed contents and ids, so that only the root key is at fault.
 CONTENTS = {
     "/v1/api_keys": {"name": "a", "subject": "user_1"},
     "/v1/api_keys/batch": {"items": [{"name": "a", "subject": "user_1"}]},
@@ -17,7 +17,7 @@ CONTENTS = {
     "/v1/users": {"email": "a@example.com"},
 }
 IDS = {"api_keys": "ak_" + "0" * 32, "root_keys": "rk_" + "0" * 32, "users": "user_" + "0" * 32, "operations": "op_1"}
-# The permissions of the root key that lacks the one asked for: it may do something, but never that.
+# The permissions of the root key that lacks the required one: it may do something, but never that.
 OTHERS = ("keys:read", "audit:read")
 
 

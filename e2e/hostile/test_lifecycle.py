@@ -1,4 +1,4 @@
-"""The life of a key over HTTP, with every repetition and every wrong order."""
+"""The life cycle of a key over HTTP, with every repetition and every wrong order."""
 import time
 
 import pytest

@@ -1,4 +1,4 @@
-"""Strangers lock nobody out: neither of the dashboard nor of the revocation in an emergency."""
+"""Other clients cannot lock a user out: neither of the dashboard nor of an emergency revocation."""
 import binascii
 import concurrent.futures
 import os
@@ -21,7 +21,7 @@ ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
 class Visitor(Browser):
-    """A browser behind a proxy that says where it is."""
+    """A browser behind a proxy that sends its address."""
 
     def __init__(self, url, address=None):
         super().__init__(url)
@@ -47,7 +47,7 @@ class Visitor(Browser):
         return copy
 
     def is_stopped(self, email=EMAIL, guesses=45):
-        """Guesses side by side: a guess is counted before it is judged."""
+        """Concurrent guesses: a guess is counted before it is checked."""
         self.ask("GET", "/login")
         with concurrent.futures.ThreadPoolExecutor(guesses) as pool:
             answers = list(pool.map(lambda _: self.copy().sign_in(WRONG, email), range(guesses)))
@@ -83,7 +83,7 @@ def behind():
 
 
 def junk():
-    """A secret of the right form with the right checksum that nobody has."""
+    """A secret of the right form with a valid checksum that no key has."""
     start = "ak_kr1" + "".join(secrets.choice(ALPHABET) for _ in range(43))
     crc, digits = binascii.crc32(start.encode()), ""
     for _ in range(6):
@@ -102,13 +102,13 @@ def test_wrong_passwords_from_one_client_stop_that_client_alone(behind):
     assert events[0]["address"] == "192.0.2.2"
 
 
-def test_without_trusted_proxies_nobody_is_believed(plain):
+def test_without_trusted_proxies_x_forwarded_for_is_ignored(plain):
     with concurrent.futures.ThreadPoolExecutor(45) as pool:
         visitors = [Visitor(plain.url, f"192.0.2.{number}") for number in range(45)]
         assert 429 in list(pool.map(lambda visitor: visitor.sign_in(WRONG), visitors))
 
 
-def test_a_browser_that_has_been_in_is_not_stopped_by_strangers_and_has_guesses_of_its_own(plain):
+def test_a_known_browser_is_not_blocked_by_other_clients_and_has_its_own_limit(plain):
     known, stranger = Visitor(plain.url), Visitor(plain.url)
     assert known.sign_in() == 303 and "__Host-keyreeve-device" in known.cookies
     known.cookies.pop("__Host-keyreeve")
@@ -121,7 +121,7 @@ def test_a_browser_that_has_been_in_is_not_stopped_by_strangers_and_has_guesses_
     assert known.is_stopped(), "it is no way to guess without end"
 
 
-def test_an_open_session_confirms_its_password_whatever_strangers_guess(plain):
+def test_an_open_session_confirms_its_password_while_other_clients_guess(plain):
     inside = Visitor(plain.url)
     assert inside.sign_in() == 303
     assert Visitor(plain.url).is_stopped()
@@ -132,13 +132,13 @@ def test_an_open_session_confirms_its_password_whatever_strangers_guess(plain):
     assert changed.status_code == 303, changed.text
 
 
-def test_right_passwords_are_no_guesses(plain):
+def test_correct_passwords_do_not_count_as_guesses(plain):
     for _ in range(45):
         assert Visitor(plain.url).sign_in() == 303
 
 
 @pytest.mark.parametrize("make", [junk, lambda: "nothing of the kind"])
-def test_junk_stops_no_revocation_and_no_report_of_a_real_secret(make):
+def test_unknown_secrets_block_no_revocation_and_no_report_of_a_known_one(make):
     server = Server()
     try:
         with requests.Session() as session:
@@ -160,7 +160,7 @@ def test_junk_stops_no_revocation_and_no_report_of_a_real_secret(make):
             assert many(report, 150) == {202, 429}
             assert report(reported["secret"]).status_code == 202
             assert not server.verify(reported["secret"])["valid"]
-            # Far beyond what is looked at at once.
+            # Far beyond the number that is looked up at once.
             assert many(revoke, 700) <= {200, 429}
             late = server.create("late")
             assert revoke(late["secret"]).status_code == 200 and not server.verify(late["secret"])["valid"]
@@ -170,7 +170,7 @@ def test_junk_stops_no_revocation_and_no_report_of_a_real_secret(make):
 
 @pytest.mark.parametrize("password", ["password", "Password123", "12345678", "qwertyuiop", "ada.lovelace@example.com",
                                       "ADA.lovelace@example.com", "ada.lovelace"])
-def test_what_is_guessed_first_is_no_password(server, password):
+def test_a_common_password_is_refused(server, password):
     email = "ada.lovelace@example.com"
     made = keyreeve(server, "users", "create", email, "--password-stdin", input=password)
     assert made.returncode != 0 and "password" in made.stderr and "guessed" in made.stderr, made.stderr
@@ -186,7 +186,7 @@ def test_what_is_guessed_first_is_no_password(server, password):
     assert browser.send(f"/setup?token={token}", new_password=PASSWORD, again=PASSWORD).status_code == 303, "it is not used up"
 
 
-def test_a_refused_sign_in_looks_the_same_and_comes_at_the_same_time_for_everybody(plain):
+def test_a_refused_sign_in_has_the_same_answer_and_delay_for_every_account(plain):
     made = keyreeve(plain, "users", "create", "gone@example.com", "--password-stdin", input=PASSWORD)
     assert made.returncode == 0
     gone = re.search(r"user_[0-9a-f]{32}", made.stdout)[0]
@@ -198,7 +198,7 @@ def test_a_refused_sign_in_looks_the_same_and_comes_at_the_same_time_for_everybo
         browser.ask("GET", "/login")
         began = time.monotonic()
         answer = browser.send("/login", email=email, password=WRONG)
-        # The door's own bound: no refusal is answered before it.
+        # The minimal time of a refused sign-in: none is answered earlier.
         assert time.monotonic() - began >= 0.6, email
         text = re.sub(r'(csrf" value=")[^"]*|req_[0-9a-f]+', "", answer.text).replace(email, "")
         seen.append((answer.status_code, text))

@@ -1,4 +1,4 @@
-"""The readers of standard error and standard output: gone, or there and not reading. Nobody else notices."""
+"""The readers of standard error and standard output: gone, or present and not reading. Requests are not affected."""
 import contextlib
 import http.client
 import json
@@ -24,7 +24,7 @@ def free_port():
 
 
 def fill(descriptor):
-    """Writes into a pipe until it takes no more, and leaves it blocking."""
+    """Writes into a pipe until it is full, and leaves it blocking."""
     os.set_blocking(descriptor, False)
     with contextlib.suppress(BlockingIOError):
         while True:
@@ -36,7 +36,7 @@ def fill(descriptor):
 
 
 class Logging:
-    """A server whose standard error and standard output are what a test says."""
+    """A server whose standard error and standard output are given by a test."""
 
     def __init__(self, directory, arguments=(), **streams):
         self.ports = {name: free_port() for name in ("listen", "check-listen", "ops-listen")}
@@ -69,7 +69,7 @@ class Logging:
         return float(values[0])
 
     def use(self):
-        """Management, verification, a check and liveness, each on one connection that stays."""
+        """Management, verification, a check and liveness, each on one connection that stays open."""
         headers = {"Authorization": f"Bearer {self.root_key}", "Content-Type": "application/json"}
         management = http.client.HTTPConnection("127.0.0.1", self.ports["listen"], timeout=10)
         management.connect()
@@ -102,7 +102,7 @@ class Logging:
 
 @pytest.mark.parametrize("stream", ["stderr", "stdout"])
 @pytest.mark.parametrize("how", ["gone", "stuck"])
-def test_a_reader_that_is_gone_or_stuck_disturbs_nobody(stream, how, tmp_path):
+def test_a_log_reader_that_is_gone_or_stuck_does_not_block_requests(stream, how, tmp_path):
     reading, writing = os.pipe()
     if how == "gone":
         os.close(reading)
@@ -163,8 +163,8 @@ def test_a_log_that_flows_again_says_how_much_it_has_lost(tmp_path):
         server.close()
 
 
-def test_a_first_start_whose_root_key_nobody_reads_sets_nothing_up(tmp_path):
-    """It is shown inside the transaction, which must end all the same."""
+def test_a_first_start_whose_root_key_is_not_read_creates_no_instance(tmp_path):
+    """The root key is shown inside the transaction, which must end nevertheless."""
     reading, writing = os.pipe()
     fill(writing)
     command = [BINARY, "serve", "--data", str(tmp_path / "data"), "--listen", "127.0.0.1:0",
@@ -177,7 +177,7 @@ def test_a_first_start_whose_root_key_nobody_reads_sets_nothing_up(tmp_path):
     assert ended.returncode == 1 and b"does not read" in ended.stderr and b"Nothing was set up" in ended.stderr
 
 
-def test_a_command_ends_although_nobody_reads_what_it_says(tmp_path):
+def test_a_command_ends_although_its_output_is_not_read(tmp_path):
     reading, writing = os.pipe()
     fill(writing)
     try:

@@ -1,4 +1,4 @@
-"""A root key of the whole instance that names a tenant speaks for that tenant alone, on every face."""
+"""An instance root key that names a tenant acts for that tenant alone, on every interface."""
 import base64
 import itertools
 import json
@@ -17,7 +17,7 @@ NUMBERS = itertools.count()
 
 @pytest.fixture
 def tenants(server):
-    """One tenant, another, and a key of each, good and known."""
+    """One tenant, another, and a key of each, valid and in memory."""
     named, other = System(server, "standard"), System(server, "standard")
     keys = [named.create()["secret"], other.create()["secret"]]
     assert all(server.verify(key)["valid"] for key in keys), "without a name an instance root key asks for all"
@@ -46,7 +46,7 @@ def test_verify_and_its_batch_judge_keys_of_the_named_tenant_alone(server, tenan
         items = json.dumps({"items": [{"key": own}, {"key": foreign}]})
         batch = post(url, server, "/v1/verify/batch", headers, data=items).json()["data"]
         assert [one["reason"] for one in batch] == ["valid", "unknown"], (url, kind)
-    # The other way round, so that it is the name that decides.
+    # In the other order, so that the name decides.
     assert server.call("POST", "/v1/verify", json={"key": own}, headers=naming(other)).json()["reason"] == "unknown"
 
 
@@ -91,7 +91,7 @@ def test_a_name_that_is_none_or_not_the_callers_is_refused(server, tenants, path
         assert requests.post(url + path, headers=own, data=body, timeout=30).status_code == expected
 
 
-def test_two_names_are_refused_whatever_they_say(server, tenants):
+def test_two_tenant_headers_are_refused(server, tenants):
     named, other, own, _ = tenants
     for path, body in [("/v1/verify", {"key": own}), ("/v1/api_keys", {"name": "twice", "subject": "s"})]:
         text = json.dumps(body)
@@ -154,7 +154,7 @@ def by_grpc(server, policy, key, *metadata):
     with grpc.insecure_channel(server.addresses["check_listen"]) as channel:
         call = channel.unary_unary("/envoy.service.auth.v3.Authorization/Check")
         answer = call(field(1, attributes), metadata=metadata, timeout=10)
-    # Field 3 is the answer for a request that may go on, field 2 that for one that may not.
+    # Field 3 is the answer for an allowed request, field 2 that for a denied one.
     return b"x-keyreeve-key-id" in answer
 
 

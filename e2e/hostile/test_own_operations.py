@@ -1,4 +1,4 @@
-"""What a tenant can learn of others by a number, and what a request can make the server say of itself."""
+"""What a tenant can learn about others from a number, and what a request can make the server disclose about itself."""
 import re
 
 import pytest

@@ -1,4 +1,4 @@
-"""The process: starting, stopping, being in the way of another."""
+"""The process: start, stop, a second process on the same directory."""
 import os
 import pathlib
 import socket

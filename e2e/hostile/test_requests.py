@@ -74,7 +74,7 @@ def test_a_permission_that_is_missing_is_403(server, key):
     assert server.call("POST", "/v1/verify", root_key=verifier, json={"key": "x"}).status_code == 200
 
 
-def test_nobody_gives_a_permission_they_do_not_have(server):
+def test_a_caller_cannot_grant_a_permission_that_it_lacks(server):
     few = server.call("POST", "/v1/root_keys", json={"name": "few", "permissions": ["root_keys:write"]}).json()
     wish = {"name": "more", "permissions": ["keys:write"]}
     assert_error(server.call("POST", "/v1/root_keys", root_key=few["secret"], json=wish), 403, "PERMISSION_DENIED")
@@ -203,7 +203,7 @@ def test_every_other_name_round_trips(server, name):
 
 @pytest.mark.parametrize("name", [" ci", "ci ", "\u00a0ci", "ci\u3000"])
 def test_a_new_name_has_no_white_space_at_its_ends(server, key, name):
-    """Two names that look the same are told apart by nobody."""
+    """Two names that look the same cannot be distinguished by a reader."""
     made = {"/v1/api_keys": {"name": name, "subject": "user_1"}, "/v1/root_keys": {"name": name, "permissions": ["keys:read"]},
             "/v1/tenants": {"slug": "white-space", "name": name}, "/v1/users": {"email": "w@example.com", "name": name}}
     answers = [server.call("POST", path, json=body) for path, body in made.items()]

@@ -1,4 +1,4 @@
-"""Idempotency keys: a lost answer never locks anybody out, and exactly one new secret works."""
+"""Idempotency keys: a lost answer never locks a key holder out, and exactly one new secret works."""
 import concurrent.futures
 
 from harness import assert_error
@@ -46,13 +46,13 @@ def test_a_batch_is_repeated_as_a_whole(server):
     assert_error(send(server, "/v1/api_keys/batch", "b1", body), 409, "ALREADY_COMPLETED")
 
 
-def test_the_same_mark_on_another_request_is_refused(server):
+def test_an_idempotency_key_on_another_request_is_refused(server):
     send(server, "/v1/api_keys", "m1", {"name": "m1", "subject": "user_1"})
     error = send(server, "/v1/api_keys", "m1", {"name": "other", "subject": "user_1"})
     assert_error(error, 422, "IDEMPOTENCY_KEY_REUSED")
 
 
-def test_a_mark_is_the_callers_own(server):
+def test_an_idempotency_key_belongs_to_its_caller(server):
     other = server.call("POST", "/v1/root_keys", json={"name": "o", "permissions": ["keys:write"]}).json()["secret"]
     send(server, "/v1/api_keys", "own", {"name": "own 1", "subject": "user_1"})
     answer = server.call(
@@ -81,5 +81,5 @@ def test_identical_requests_at_once_make_one_key(server):
     assert len(working) == 1
 
 
-def test_a_broken_mark_is_refused(server):
+def test_a_malformed_idempotency_key_is_refused(server):
     assert_error(send(server, "/v1/api_keys", "x" * 256, {"name": "x", "subject": "s"}), 400)

@@ -1,4 +1,4 @@
-"""What no well-behaved client can send, byte by byte."""
+"""Malformed requests that no ordinary client sends, byte by byte."""
 import contextlib
 import socket
 
@@ -8,13 +8,13 @@ TIMEOUT = 10
 
 
 def exchange(server, *parts, shut=False):
-    """Sends bytes and reads until the server closes or has nothing more to say."""
+    """Sends bytes and reads until the server closes or sends nothing more."""
     host, port = server.addresses["listen"].split(":")
     with socket.create_connection((host, int(port)), timeout=TIMEOUT) as connection:
         for part in parts:
             connection.sendall(part)
         if shut:
-            # The server may have closed already; what it said before is there to be read all the same.
+            # The server may have closed already; its answer can still be read.
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_WR)
         received = b""

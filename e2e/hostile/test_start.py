@@ -1,4 +1,4 @@
-"""What surrounds a start: signals, variables set to nothing, addresses of databases, the data directory, Host."""
+"""The environment of a start: signals, empty variables, addresses of databases, the data directory, Host."""
 import os
 import signal
 import socket
@@ -87,7 +87,7 @@ def test_a_plain_verification_without_a_host_is_refused_too(server):
 
 
 @embedded_only
-def test_a_network_in_the_clothes_of_ipv6_means_the_ipv4_network(server):
+def test_an_ipv4_mapped_network_means_the_ipv4_network(server):
     key = server.create("mapped", allowed_networks=["::ffff:192.0.2.0/120"])
     assert key["allowed_networks"] == ["192.0.2.0/24"]
     for address, is_valid in [("192.0.2.9", True), ("::ffff:192.0.2.9", True), ("192.0.3.9", False)]:

@@ -1,4 +1,4 @@
-"""What a verifier can take from the server: connections, memory, look-ups, and nobody else's time."""
+"""Bounds of a verifier: connections, memory, look-ups, and no delay for others."""
 import json
 import pathlib
 import resource
@@ -27,7 +27,7 @@ def hello(stream, capacity=1000):
 
 
 def flood(stream, data, seconds):
-    """Sends the same over and over, reads nothing, and says whether the server closed within a time."""
+    """Sends the same data in a loop, reads nothing, and returns whether the server closed within a time."""
     deadline = time.monotonic() + seconds
     stream.settimeout(0.5)
     while time.monotonic() < deadline:
@@ -53,9 +53,9 @@ def is_closed(stream, seconds):
 
 
 # Pings are dropped while sixteen wait, so grants alone fill a connection slowly: it is closed when that is full, or when an
-# order is not acknowledged, and costs nobody anything until then.
+# order is not acknowledged, and delays no other caller until then.
 @pytest.mark.parametrize("what, closed_after", [("ping", None), ("fetch", WRITE_TIMEOUT + 10), ("charge", WRITE_TIMEOUT + 10)])
-def test_one_that_never_reads_is_closed_and_takes_little_memory(server, tenant, other, what, closed_after):
+def test_a_verifier_that_never_reads_is_closed_and_takes_little_memory(server, tenant, other, what, closed_after):
     before = resident(server)
     message = {"ping": {"type": "ping", "number": 1}, "fetch": {"type": "fetch", "number": 1, "digest": "0" * 64},
                "charge": {"type": "charge", "number": 1, "digest": "0" * 64, "cost": 1}}[what]
@@ -74,7 +74,7 @@ def test_one_that_never_reads_is_closed_and_takes_little_memory(server, tenant, 
             stream.close()
 
 
-def test_a_verifier_that_reads_nothing_delays_what_it_knew_once(server, tenant):
+def test_a_verifier_that_reads_nothing_delays_changes_of_its_keys_once(server, tenant):
     known = [tenant.key() for _ in range(3)]
     verifier = WireVerifier(server, tenant.root_key, acknowledges=False)
     try:
@@ -94,8 +94,8 @@ def test_a_verifier_that_reads_nothing_delays_what_it_knew_once(server, tenant):
     b'{"type":"ack","number":18446744073709551616}\n', b'{"type":"hello","capacity":1}\n',
     b'{"type":"ack","number":18446744073709551615}\n', b'{"type":"ack","number":1}\n',
 ])
-def test_nonsense_ends_the_connection_and_nothing_else(server, tenant, nonsense):
-    """Also an acknowledgement of what was never asked for."""
+def test_a_malformed_message_closes_only_its_connection(server, tenant, nonsense):
+    """Also an acknowledgement of an order that was never sent."""
     stream, _ = upgraded(server, tenant.root_key)
     with stream:
         hello(stream)
@@ -107,7 +107,7 @@ def test_nonsense_ends_the_connection_and_nothing_else(server, tenant, nonsense)
     at_once(lambda: tenant.revoke(tenant.key()))
 
 
-def test_an_acknowledgement_of_what_was_never_asked_for_counts_for_nothing(server, tenant):
+def test_an_acknowledgement_of_an_order_never_sent_is_ignored(server, tenant):
     known = tenant.key()
     with WireVerifier(server, tenant.root_key, acknowledges=False) as verifier:
         verifier.learn(known)
@@ -132,8 +132,8 @@ def test_a_flood_of_reports_is_bounded(server, tenant, other):
     assert resident(server) - before < MEMORY_MAX
 
 
-def test_look_ups_of_one_tenants_verifiers_leave_others_theirs(server, tenant, other):
-    """Thousands of digests that nobody knows, by many connections: each would be a question to the database."""
+def test_look_ups_of_one_tenants_verifiers_do_not_block_those_of_others(server, tenant, other):
+    """Thousands of unknown digests, by many connections: each would be a query of the database."""
     verifiers = [WireVerifier(server, tenant.root_key, pings=False) for _ in range(8)]
     try:
         for verifier in verifiers:
@@ -161,7 +161,7 @@ def connect_many(server, root_key, streams, greets=True):
     return None
 
 
-def test_a_root_key_and_a_tenant_have_so_many_verifiers_and_others_have_theirs(server, tenant, other):
+def test_verifiers_are_limited_by_root_key_and_tenant(server, tenant, other):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     streams = []
@@ -190,7 +190,7 @@ def test_a_root_key_and_a_tenant_have_so_many_verifiers_and_others_have_theirs(s
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_connections_that_say_nothing_are_few_and_short(server, tenant, other):
+def test_connections_without_a_greeting_are_bounded_in_number_and_time(server, tenant, other):
     streams = []
     try:
         began = time.monotonic()

@@ -1,4 +1,4 @@
-"""A verifier is its root key: what ends the one ends the other, from the server's side."""
+"""A verifier depends on its root key: the end of the root key closes the connection, from the server's side."""
 import threading
 import time
 
@@ -7,7 +7,7 @@ from verifier_client import Refused, WireVerifier, digest
 from verifier_world import OVERDUE, SLACK, WAIT, Tenant, at_once, honest, server, timed  # noqa: F401: fixtures
 
 
-# The server looks at least this often whether a connection may stay.
+# The server checks at least this often whether a connection may stay.
 SWEEP = 0.25
 
 
@@ -24,7 +24,7 @@ def delete_tenant(server, tenant, root):
 
 
 def operators_key(server, tenant):
-    """A key of the tenant, made by the operator: also where the tenant's own root keys are good no more."""
+    """A key of the tenant, created by the operator: also where the tenant's own root keys are no longer valid."""
     made = server.call("POST", "/v1/api_keys", headers={"Keyreeve-Tenant": tenant.slug},
                        json={"name": f"later {time.monotonic_ns()}", "subject": "user_1"})
     return made.json() if made.ok else None
@@ -51,8 +51,8 @@ def test_what_ends_its_root_key_ends_its_stream(server, end, acknowledges):
     assert refused.value.status in (401, 403)
 
 
-def test_one_that_is_sent_away_may_still_acknowledge_whatever_it_asks_meanwhile(server):
-    """An honest verifier whose ping crosses its dismissal on the way is not one that never acknowledges."""
+def test_a_dismissed_verifier_may_still_acknowledge_but_gets_no_answer_or_lease(server):
+    """An honest verifier whose ping crosses its dismissal on the way is not treated as one that never acknowledges."""
     tenant = Tenant(server)
     root, known = tenant.root(), tenant.key()
     with WireVerifier(server, root["secret"], acknowledges=False, pings=False) as verifier:
@@ -70,8 +70,8 @@ def test_one_that_is_sent_away_may_still_acknowledge_whatever_it_asks_meanwhile(
         assert verifier.wait_closed(SWEEP + SLACK)
 
 
-def test_a_verifier_that_ignores_its_dismissal_is_told_nothing_more(server):
-    """It reads nothing, acknowledges nothing and goes on asking, in one go with the revocation."""
+def test_a_verifier_that_ignores_its_dismissal_is_sent_nothing_more(server):
+    """It reads nothing, acknowledges nothing and sends further requests, together with the revocation."""
     tenant = Tenant(server)
     root, known = tenant.root(), tenant.key()
     with WireVerifier(server, root["secret"], acknowledges=False) as verifier:
@@ -83,7 +83,7 @@ def test_a_verifier_that_ignores_its_dismissal_is_told_nothing_more(server):
         assert verifier.wait_closed(SLACK)
 
 
-def test_one_that_connects_right_after_its_root_key_was_made_stays(server):
+def test_a_verifier_that_connects_right_after_its_root_key_was_created_stays(server):
     tenant = Tenant(server)
     for _ in range(20):
         root = tenant.root()
@@ -95,7 +95,7 @@ def test_one_that_connects_right_after_its_root_key_was_made_stays(server):
             assert not verifier.orders() and not verifier.closed.is_set()
 
 
-def test_another_root_keys_end_leaves_it_alone(server):
+def test_the_end_of_another_root_key_does_not_close_the_stream(server):
     tenant = Tenant(server)
     mine, others = tenant.root(), tenant.root()
     known = tenant.key()

@@ -1,4 +1,4 @@
-"""Verifiers that do not do as they are told: what that costs, and whom."""
+"""Verifiers that break the protocol: what that costs, and which callers."""
 import json
 import os
 import signal
@@ -13,7 +13,7 @@ from verifier_world import OVERDUE, SLACK, WAIT, at_once, every_change_of, hones
 from harness import BINARY
 
 
-def test_one_that_never_acknowledges_delays_no_other_tenant(server, tenant, other):
+def test_a_verifier_that_never_acknowledges_delays_no_other_tenant(server, tenant, other):
     changes = every_change_of(other)
     known = tenant.key()
     with WireVerifier(server, tenant.root_key, acknowledges=False) as silent:
@@ -26,7 +26,7 @@ def test_one_that_never_acknowledges_delays_no_other_tenant(server, tenant, othe
         waiting.join()
 
 
-def test_one_that_never_acknowledges_delays_what_it_knew_once_and_no_more(server, tenant):
+def test_a_verifier_that_never_acknowledges_delays_changes_of_its_keys_once(server, tenant):
     first, second, third, unknown = (tenant.key() for _ in range(4))
     with WireVerifier(server, tenant.root_key, acknowledges=False) as silent:
         silent.learn(first, second, third)
@@ -41,7 +41,7 @@ def test_one_that_never_acknowledges_delays_what_it_knew_once_and_no_more(server
         at_once(lambda: tenant.revoke(tenant.key()), "a key of the same tenant")
 
 
-def test_after_it_is_overdue_it_gets_no_grant_and_the_server_closes(server, tenant):
+def test_an_overdue_verifier_gets_no_grant_and_is_disconnected(server, tenant):
     known = tenant.key()
     with WireVerifier(server, tenant.root_key, acknowledges=False) as silent:
         silent.learn(known)
@@ -50,7 +50,7 @@ def test_after_it_is_overdue_it_gets_no_grant_and_the_server_closes(server, tena
         assert silent.wait_for(lambda said: said["type"] == "forget")
         ordered = time.monotonic()
         assert silent.wait_closed(OVERDUE + SLACK), "it is still connected"
-        # By when it asked, because this side may read an answer late.
+        # Counted from when it sent the ping, because this side may read an answer late.
         late = [asked for asked in silent.extended if asked > ordered + OVERDUE + SLACK / 2]
         assert not late, "a grant after it was overdue"
         revoking.join()
@@ -75,7 +75,7 @@ def test_an_acknowledgement_that_comes_late_is_waited_for_up_to_two_seconds(serv
             at_once(lambda: tenant.revoke(third))
 
 
-def test_an_application_that_is_stopped_delays_only_what_it_knew_and_once(server, tenant, other):
+def test_a_stopped_application_delays_only_changes_of_its_keys_and_once(server, tenant, other):
     known, second, unknown = (tenant.key() for _ in range(3))
     changes = every_change_of(other)
     environment = {"PATH": os.environ["PATH"], "KEYREEVE_URL": server.url, "KEYREEVE_ROOT_KEY": tenant.root_key}
@@ -98,8 +98,8 @@ def test_an_application_that_is_stopped_delays_only_what_it_knew_and_once(server
         application.wait()
 
 
-def test_what_it_knew_is_not_called_dead_while_it_may_answer(server, tenant):
-    """Whatever ended it: its connection, its root key, or its own silence."""
+def test_a_revocation_is_not_effective_while_a_verifier_may_still_accept_the_key(server, tenant):
+    """For each cause: its connection, its root key, or a missing acknowledgement."""
     ends = {
         "it is cut off": lambda verifier, root: verifier.close(),
         "its root key is revoked": lambda _, root: server.call("DELETE", f"/v1/root_keys/{root['id']}",
@@ -143,7 +143,7 @@ def test_a_change_waits_for_the_secret_that_a_rotation_before_it_took_from_the_k
         rotation.join()
 
 
-def test_a_verifier_is_told_nothing_of_another_tenant(server, tenant, other):
+def test_a_verifier_receives_nothing_about_another_tenant(server, tenant, other):
     mine, theirs = tenant.key(), [other.key() for _ in range(3)]
     with honest(WireVerifier(server, tenant.root_key)) as verifier:
         verifier.learn(mine)
@@ -156,7 +156,7 @@ def test_a_verifier_is_told_nothing_of_another_tenant(server, tenant, other):
             other.call("POST", "/v1/api_keys/revoke_many", json={"filter": {"all": True}})
             assert len(neighbour.orders()) > 0
         assert not verifier.orders(), "what happens elsewhere is none of its business"
-        # One change of its own, in one go with theirs, as a leak of many keys is.
+        # One change of its own, in one commit with theirs, as with a leak of many keys.
         tenant.revoke(mine)
         heard = json.dumps([said for _, said in verifier.received])
         for key in theirs:
@@ -181,7 +181,7 @@ def test_an_instance_wide_verifier_forgets_only_the_tenant_that_changed(server, 
         assert set(verifier.memory) == {digest(mine["secret"])}
 
 
-def test_time_outs_cost_a_root_key_the_stream_for_a_while_and_nothing_else(server, tenant, other):
+def test_repeated_time_outs_suspend_only_the_stream_of_a_root_key(server, tenant, other):
     root, refused = tenant.root(), None
     for _ in range(20):
         known = tenant.key()

@@ -1,4 +1,4 @@
-"""Who is connected, who may see it, and who may end it."""
+"""The list of connected verifiers, who may read it, and who may disconnect one."""
 import json
 import os
 import subprocess
@@ -30,7 +30,7 @@ def listed(server, root_key=None, **headers):
     return answer.json()["data"]
 
 
-def test_a_tenant_sees_its_own_verifiers_and_what_they_owe(server, tenant, other):
+def test_a_tenant_sees_its_own_verifiers_and_their_open_orders(server, tenant, other):
     known = tenant.key()
     with WireVerifier(server, tenant.root_key, acknowledges=False) as silent, \
             honest(WireVerifier(server, other.root_key)) as good:
@@ -137,7 +137,7 @@ def metric(server, name):
     raise AssertionError(f"no metric {name}")
 
 
-def test_metrics_say_who_stalls(server, tenant):
+def test_metrics_report_a_stalled_verifier(server, tenant):
     known = tenant.key()
     overdue = metric(server, "keyreeve_verifiers_overdue_total")
     with WireVerifier(server, tenant.root_key, acknowledges=False) as silent:

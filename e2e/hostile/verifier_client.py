@@ -1,4 +1,4 @@
-"""A verifier that speaks the wire protocol by itself, honestly or not (crates/api/src/verifiers.rs).
+"""A verifier that implements the wire protocol in Python, honestly or not (crates/api/src/verifiers.rs).
 
 JSON lines over the connection that began as GET /v1/verifiers with an HTTP/1.1 upgrade.
 """
@@ -14,7 +14,7 @@ TIMEOUT = 10
 
 
 class Refused(Exception):
-    """The server answered something else than 101."""
+    """The server answered with another status than 101."""
 
     def __init__(self, status, headers, body):
         super().__init__(f"{status}: {body[:300]!r}")
@@ -30,7 +30,7 @@ def digest(secret):
 
 
 def upgraded(server, root_key=None, receive_buffer=None, credential=True, headers=None):
-    """A connection right after the upgrade, and what was received past the head."""
+    """A connection right after the upgrade, and the bytes that were received after the head."""
     host, port = server.addresses["listen"].rsplit(":", 1)
     stream = socket.socket()
     if receive_buffer:
@@ -69,14 +69,14 @@ def head_of(stream):
 class WireVerifier:
     """Pings four times a second; acknowledges at once, after a delay, or never.
 
-    `received` has everything that the server said, with the time; `memory` what an honest verifier would remember.
+    `received` has every message of the server, with the time; `memory` what an honest verifier would have in memory.
     """
 
     def __init__(self, server, root_key=None, capacity=1000, pings=True, acknowledges=True, delay=0.0, headers=None, **hello):
         self.stream, self.rest = upgraded(server, root_key, headers=headers)
         self.acknowledges, self.delay = acknowledges, delay
         self.received, self.memory, self.grants = [], {}, []
-        # When those pings were sent that a lease was given for.
+        # When those pings were sent that a lease was granted for.
         self.extended = []
         self.asked, self.numbers = {}, itertools.count(1)
         self.news, self.writing, self.closed = threading.Condition(), threading.Lock(), threading.Event()
@@ -113,7 +113,7 @@ class WireVerifier:
             pass
 
     def fetch(self, secret):
-        """What the server says of a secret; `None` if it says nothing any more."""
+        """Returns the server's answer about a secret; `None` if there is none any more."""
         number = next(self.numbers)
         try:
             self.say(type="fetch", number=number, digest=digest(secret))
@@ -125,7 +125,7 @@ class WireVerifier:
         return found
 
     def learn(self, *keys):
-        """Comes to know keys under a lease."""
+        """Fetches keys under a lease."""
         assert self.granted(), "no lease"
         for key in keys:
             found = self.fetch(key["secret"])
@@ -140,7 +140,7 @@ class WireVerifier:
             return [said for _, said in self.received if said["type"].startswith("forget")]
 
     def wait_for(self, fits, seconds=TIMEOUT):
-        """The first message that fits, of those that came already or will; `None` if there will be none."""
+        """Returns the first message that matches, received already or later; `None` if there will be none."""
         deadline, seen = time.monotonic() + seconds, 0
         with self.news:
             while True:
@@ -153,7 +153,7 @@ class WireVerifier:
                 self.news.wait(0.1)
 
     def wait_closed(self, seconds):
-        """Whether the server has ended the connection within a time."""
+        """Whether the server has closed the connection within a time."""
         return self.closed.wait(seconds)
 
     def read(self):
@@ -193,7 +193,7 @@ class WireVerifier:
 
     def forget(self, said):
         if said.get("digests") is None:
-            # A tenant's keys: those that were told with its name. Without one it is everything.
+            # A tenant's keys: those that were sent with its name. Without a name it is all keys.
             gone = [one for one, told in self.memory.items() if said.get("tenant") in (None, told["tenant"])]
         else:
             gone = said["digests"]
@@ -207,8 +207,8 @@ class WireVerifier:
             pass
 
     def lease_end(self):
-        """Until when it may answer from what it knew before its first order: it reads in order, so a grant that stands
-        behind the order is one for a memory that has forgotten."""
+        """Until when it may answer from what it knew before its first order: it reads in order, so a grant that comes
+        after the order is for a memory that has applied it."""
         with self.news:
             ordered = min((at for at, said in self.received if said["type"] == "forget"), default=float("inf"))
             return max((end for at, end in self.grants if at < ordered), default=0)
@@ -222,7 +222,7 @@ class WireVerifier:
 
 
 def leave(verifier):
-    """Hands its lease back, so that nothing waits for it."""
+    """Returns its lease, so that no change waits for it."""
     try:
         verifier.say(type="leave")
         verifier.wait_closed(TIMEOUT)

@@ -12,15 +12,15 @@ from harness import Server
 LEASE = 2.0
 # How long a lease can last on the slowest clock, counted on the fastest (crates/core/src/coherence/lease.rs).
 WAIT = 1.25 * LEASE + 0.5
-# An order that is not acknowledged for so long ends the grants and the connection.
+# An order that is not acknowledged for this time ends the grants and the connection.
 OVERDUE = 2.0
-# Scheduling and the database, beside what the protocol names.
+# Scheduling and the database, beyond the times of the protocol.
 SLACK = 1.0
 names = itertools.count(1)
 
 
 class Tenant:
-    """A tenant of its own with a root key that may do everything in it."""
+    """A separate tenant with a root key that has all permissions in it."""
 
     def __init__(self, server):
         self.server, self.slug = server, f"t{os.getpid()}-{next(names)}"
@@ -59,17 +59,17 @@ def timed(work):
 
 
 def at_once(work, what=""):
-    """Does something that waits for nobody: the shortest wait for a silent verifier would be `OVERDUE`."""
+    """Does something that must not wait: the shortest wait for a silent verifier would be `OVERDUE`."""
     took = timed(work)
     assert took < OVERDUE, f"{what} took {took:.2f} s"
 
 
 def every_change_of(tenant):
-    """What can be changed in a tenant, each as something to do."""
+    """The changes that are possible in a tenant, each as a function."""
     user = tenant.user()
     key, other, owned = tenant.key(), tenant.key(), tenant.key(user)
     root, slug = tenant.root(), tenant.slug
-    # The server remembers the tenant, so that what its keys have in common is somebody's memory too.
+    # The server has the tenant's gate in memory, so a change of the tenant concerns a memory too.
     assert tenant.valid(key) and tenant.valid(owned)
     operator = tenant.server.call
     return {
@@ -89,7 +89,7 @@ def every_change_of(tenant):
 
 @contextlib.contextmanager
 def honest(verifier):
-    """A verifier that leaves in the end, so that nothing waits for it."""
+    """A verifier that closes at the end, so that no change waits for it."""
     try:
         yield verifier
     finally:

@@ -1,6 +1,6 @@
-"""What a verification costs in user instructions, counted by callgrind: the same on every run, so it may hold a gate.
+"""User instructions of a verification, counted by callgrind: the same on every run, so they can be a gate.
 
-Callgrind knows no hardware SHA-256: the key's digest counts as some 3 400 instructions here. The binary is that of the tests,
+Callgrind has no hardware SHA-256: the key's digest counts as some 3 400 instructions here. The binary is that of the tests,
 built crate by crate; the release, built as one, takes a quarter less.
 """
 import json
@@ -82,7 +82,7 @@ def counted(data, requests):
     try:
         with socket.create_connection(("127.0.0.1", server.port), timeout=60) as stream:
             ask(stream, requests, WARM)
-            # What the first uses leave behind is written now, and not counted.
+            # The usage of the first verifications is written now, and not counted.
             time.sleep(2.5)
             server.control("on")
             ask(stream, requests, COUNTED)

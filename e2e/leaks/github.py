@@ -19,7 +19,7 @@ def with_checksum(text):
 
 
 class GitHub:
-    """Signs messages, and publishes with which key."""
+    """Signs messages, and publishes the key's id."""
 
     def __init__(self, folder):
         self.folder = pathlib.Path(folder)
@@ -44,7 +44,7 @@ class GitHub:
 
 
 class Publisher:
-    """Serves the list over HTTP as GitHub does: with a tag. It can also misbehave."""
+    """Serves the list over HTTP as GitHub does: with an ETag. It can also misbehave."""
 
     def __init__(self, github):
         self.github, self.asked, self.misbehaviour = github, [], None

@@ -78,7 +78,7 @@ def test_a_message_that_github_did_not_sign_just_so_is_refused(server, github):
     assert labels(send(server, body, good)) == ["true_positive"]
 
 
-def test_junk_of_strangers_does_not_stop_what_github_signed(server, github):
+def test_unsigned_messages_do_not_block_signed_ones(server, github):
     junk = [send(server, b"[]", github.sign(b"[1]")).status_code for _ in range(70)]
     assert set(junk) == {403, 429} and junk.index(429) >= 50
     assert send(server, b"[]", github.sign(b"[]")).status_code == 200
@@ -97,7 +97,7 @@ def test_what_github_adds_later_is_not_looked_at(server, github):
 
 
 def test_ten_thousand_matches_are_answered_in_time(server, github):
-    """A thousand keys, and nine times as many that have a key's form and are none."""
+    """A thousand keys, and nine times as many texts that only have a key's form."""
     keys = []
     for start in range(0, 1_000, 250):
         items = [{"name": "many", "subject": f"user_{start + number}"} for number in range(250)]

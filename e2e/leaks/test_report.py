@@ -1,4 +1,4 @@
-"""POST /v1/leaks: possession is enough, the answer says nothing, the policy decides."""
+"""POST /v1/leaks: possession is enough, the answer reveals nothing, the policy decides."""
 import pathlib
 
 import pytest
@@ -44,7 +44,7 @@ def count(server, source, result):
     return int(next(line.split()[-1] for line in lines if line.startswith(label)))
 
 
-def test_a_leaked_key_is_revoked_for_good_unless_the_policy_says_otherwise(server):
+def test_a_leaked_key_is_finally_revoked_by_default(server):
     before = count(server, "api", "revoked")
     key = server.create("found")
     assert server.verify(key["secret"])["valid"]
@@ -146,7 +146,7 @@ def test_a_replaced_secret_is_written_down_and_ends_nothing(server):
     assert last["action"] == "key.leaked" and "nothing any more" in last["reason"]
 
 
-def test_who_has_a_secret_cannot_fill_the_log_with_it(server):
+def test_reports_of_one_secret_are_bounded_in_the_log(server):
     key = server.create("again and again")
     body = {"items": [{"secret": key["secret"], "url": f"https://x/{number}"} for number in range(100)]}
     for _ in range(2):
@@ -198,7 +198,7 @@ def test_a_report_is_json_of_bounded_size(fresh_for_bad):
     assert_error(requests.post(fresh_for_bad.check + "/v1/leaks", json={"secret": "x"}), 404)
 
 
-def test_an_address_can_bring_only_so_many():
+def test_requests_of_one_address_are_limited():
     server = Server()
     try:
         with requests.Session() as session:
@@ -211,7 +211,7 @@ def test_an_address_can_bring_only_so_many():
         server.close()
 
 
-def test_the_policy_says_what_becomes_of_a_leaked_key(server):
+def test_the_policy_decides_what_happens_to_a_leaked_key(server):
     root_key = tenant(server, "says")
     assert server.call("GET", "/v1/policy", root_key=root_key).json()["leaks"] == {"action": "revoke"}
     answer = server.call("PUT", "/v1/policy", root_key=root_key, json={"leaks": {"action": "sing"}})

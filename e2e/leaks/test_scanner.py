@@ -35,7 +35,7 @@ def keys(server):
 
 @pytest.fixture(scope="module")
 def near_misses(keys):
-    """What only looks like a key; the last two have its form, but not its checksum."""
+    """Texts that only look like a key; the last two have its form, but not its checksum."""
     key = keys[1]
     return [key[:-1], key + "x", key.upper(), key.replace("_kr1", "_kr2"), key.replace("_kr1", "kr1"), "1" + key,
             key.replace("ak_", "a_"), "_kr1" + "0" * 49], [key[:-1] + ("x" if key[-1] != "x" else "y"), "ak_kr1" + "0" * 49]
@@ -66,7 +66,7 @@ def gitleaks(tree, configuration, folder):
 def test_gitleaks_finds_every_key_whatever_its_prefix_and_nothing_else(keys, near_misses, tree, tmp_path):
     configuration = tmp_path / "keyreeve.toml"
     configuration.write_text(rules("gitleaks"))
-    # A pattern cannot check a checksum: what has the whole form of a key is found as well.
+    # A pattern cannot check a checksum: text with the complete form of a key is found as well.
     assert gitleaks(tree, configuration, tmp_path) == {*keys, *near_misses[1]}
 
 
@@ -107,6 +107,6 @@ def test_trufflehogs_detector_and_githubs_pattern_have_their_form(keys, near_mis
     (["gitleaks", "--prefix", "A.*"], "a prefix is"), (["gitleaks", "--prefix", "kr_root"], "own credentials"),
     (["nobody"], "possible values"), ([], "required"),
 ])
-def test_a_wrong_wish_is_refused(arguments, why):
+def test_an_invalid_argument_is_refused(arguments, why):
     run = subprocess.run([BINARY, "scanner", *arguments], capture_output=True, text=True, timeout=20, check=False)
     assert run.returncode == 2 and why in run.stderr, run.stderr

@@ -1,4 +1,4 @@
-"""A tenant of its own for each test, on one server."""
+"""A separate tenant for each test, on one server."""
 import pytest
 
 from systems import System

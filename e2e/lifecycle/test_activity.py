@@ -1,4 +1,4 @@
-"""What verification leaves behind: last use, counts, warnings; and what is about to expire."""
+"""Usage recorded by verification: last use, counts, warnings; and keys that expire soon."""
 import time
 
 from systems import DAY
@@ -81,7 +81,7 @@ def test_what_is_about_to_expire_is_listed(standard):
     assert [key["id"] for key in standard.listed(expiring_within=2 * DAY)] == [soon["id"]]
 
 
-def test_a_key_expires_by_itself_and_the_answer_says_so(standard):
+def test_a_key_expires_without_a_call_and_the_verdict_is_expired(standard):
     key = standard.create(seconds_until_expiration=1)
     assert standard.works(key["secret"])
     time.sleep(1.1)
@@ -125,8 +125,8 @@ def test_the_time_of_refusals_survives_a_stop(fresh):
     assert shown["last_refused_at"] == before["last_refused_at"] is not None and shown["last_used_at"] is None
 
 
-def test_a_secret_that_was_refused_has_arrived_all_the_same(standard):
-    """A retry must not take a secret away that its owner has, though no call with it was accepted yet."""
+def test_a_refused_secret_counts_as_presented(standard):
+    """A retry must not replace a secret that its owner has received, though no call with it was accepted yet."""
     wish = {"name": "one", "subject": "user_1", "scopes": ["read"]}
     made = standard.server.call("POST", "/v1/api_keys", root_key=standard.root_key, json=wish,
                                 headers={"Idempotency-Key": "once"})

@@ -1,4 +1,4 @@
-"""The audit log: complete, and whatever is done to it is found."""
+"""The audit log: complete, and every manipulation is found."""
 import atexit
 import json
 import pathlib
@@ -22,7 +22,7 @@ def keyreeve(*arguments):
 
 @pytest.fixture(scope="module")
 def stopped():
-    """The data directory of a server that has done something and was stopped."""
+    """The data directory of a server that has made changes and was stopped."""
     if harness.POSTGRES:
         pytest.skip("is about the file in the data directory")
     server = harness.Server()
@@ -49,7 +49,7 @@ def copy_of(data):
     return copy
 
 
-def test_a_sound_log_is_found_sound_with_and_without_a_server(stopped, server):
+def test_an_unchanged_log_passes_with_and_without_a_server(stopped, server):
     code, check = verified(stopped)
     assert code == 0 and check["ok"] and check["entries"] == check["checkpoint_revision"] > 15
     System(server, "keep").create()

@@ -1,4 +1,4 @@
-"""What the command line prints: for people unless JSON is asked for, secrets and links once, links that lead back here."""
+"""Output of the command line: text unless JSON is requested, secrets and links once, links that lead back to this server."""
 import contextlib
 import json
 import os
@@ -26,14 +26,14 @@ def done(*arguments, **options):
 
 
 def at_a_terminal(*arguments, **environment):
-    """What a person sees: standard output is a terminal."""
+    """What a user sees: standard output is a terminal."""
     ours, theirs = os.openpty()
     clean = {name: value for name, value in os.environ.items() if not name.startswith("KEYREEVE_")}
     subprocess.run([BINARY, *arguments], stdin=subprocess.DEVNULL, stdout=theirs, timeout=60, check=True,
                    env={**clean, **environment})
     os.close(theirs)
     seen = b""
-    # A terminal whose other end is closed is an error to read from.
+    # Reading from a terminal whose other end is closed is an error.
     with contextlib.suppress(OSError):
         while chunk := os.read(ours, 65536):
             seen += chunk
@@ -46,7 +46,7 @@ def link_in(text):
 
 
 def opens(server, link):
-    """Whether a link leads to the page where a password is set. Only its path is used: the name may be another's."""
+    """Whether a link leads to the page where a password is set. Only its path is used: its host may be another one."""
     return requests.get(server.url + "/setup" + link.split("/setup")[1], timeout=20).status_code == 200
 
 
@@ -91,7 +91,7 @@ def test_a_user_with_a_password_gets_no_link_and_is_made_on_the_machine_itself(p
     assert "link" not in made.stdout and "token" not in made.stdout + made.stderr
 
 
-def test_the_api_gives_links_to_whoever_may_make_users(public):
+def test_the_api_gives_links_to_callers_that_may_create_users(public):
     user = public.call("POST", "/v1/users", json={"email": "api@example.com"}).json()
     path = f"/v1/users/{user['id']}/invite"
     invited = public.call("POST", path)

@@ -1,4 +1,4 @@
-"""What selects keys: filters, ids, times, pages; and which subjects there are."""
+"""Selection of keys: filters, ids, times, pages; and the subjects that exist."""
 import json
 import subprocess
 import time

@@ -1,4 +1,4 @@
-"""The first start: an instance is there only if its first root key was shown, whatever fails and whenever."""
+"""The first start: an instance exists only if its first root key was shown, at every failure and at every moment."""
 import contextlib
 import os
 import pathlib
@@ -18,7 +18,7 @@ LISTENERS = ("--listen", "--check-listen", "--ops-listen")
 
 
 class Place:
-    """A data directory, and a database of its own where the suite runs on Postgres."""
+    """A data directory, and a separate database where the suite runs on Postgres."""
 
     def __init__(self, path, database=None):
         self.path = path
@@ -41,7 +41,7 @@ class Place:
         return subprocess.Popen(self.command(arguments), env=clean, **options)
 
     def fail(self, arguments=(), **options):
-        """Starts a server that must not come up, and gives what it wrote on standard output and standard error."""
+        """Starts a server that must not come up, and returns its standard output and standard error."""
         process = self.begin(arguments, **options)
         try:
             out, error = process.communicate(timeout=30)
@@ -53,7 +53,7 @@ class Place:
         return out or b"", error.decode()
 
     def must_show_a_root_key(self, earlier=b""):
-        """Starts as it should be, and gives the server. Nobody was shown a root key before."""
+        """Starts normally, and returns the server. No root key was shown before."""
         assert b"root_key=" not in earlier
         server = Server(data=self.data, arguments=["--database", self.database] if self.database else [])
         assert server.root_key, "no root key is shown: the instance has one that nobody has seen"
@@ -196,7 +196,7 @@ def test_with_a_file_for_the_root_key_standard_output_may_lead_nowhere(place):
 
 
 def test_a_reader_that_goes_away_later_ends_a_start_cleanly_and_the_root_key_was_shown(place):
-    """Addresses and root key come in one piece: a reader that leaves after the first line has got them all."""
+    """Addresses and root key are written in one piece: a reader that closes after the first line has received them all."""
     process = place.begin()
     shown = os.read(process.stdout.fileno(), 65536)
     process.stdout.close()
@@ -225,14 +225,14 @@ def test_a_restart_shows_no_root_key_and_makes_none(place):
     server.close()
 
 
-def test_killed_at_any_moment_of_the_first_start_somebody_has_the_root_key(tmp_path):
+def test_killed_at_any_moment_of_the_first_start_an_instance_has_shown_its_root_key(tmp_path):
     choice = random.Random(7)
     for number in range(12):
         folder = tmp_path / str(number)
         folder.mkdir()
         place = Place(folder)
         shown = b""
-        # Some are killed before anything is there, some in the middle, some when everything is done.
+        # Some are killed before anything exists, some in the middle, some after the end.
         for _ in range(3):
             with open(folder / "out", "wb") as out:
                 process = place.begin(stdout=out, stderr=subprocess.DEVNULL)
@@ -250,7 +250,7 @@ def test_killed_at_any_moment_of_the_first_start_somebody_has_the_root_key(tmp_p
 
 @embedded_only
 def test_a_command_does_not_make_an_instance(place, busy):
-    """A failed first start leaves an empty database behind; only `serve` founds, because only it shows."""
+    """A failed first start leaves an empty database; only `serve` creates an instance, because it shows the root key."""
     place.fail(["--listen", busy])
     clean = {name: value for name, value in os.environ.items() if not name.startswith("KEYREEVE_")}
     for command in (["root-keys", "create"], ["users", "create", "ada@example.com"], ["tenants", "create", "acme"],
@@ -263,7 +263,7 @@ def test_a_command_does_not_make_an_instance(place, busy):
 
 
 def test_the_ports_are_bound_before_the_root_key_is_shown_and_answer_after_it(place):
-    """Nobody who was shown an address finds it refused."""
+    """An address that was shown never refuses a connection."""
     process = place.begin()
     shown = os.read(process.stdout.fileno(), 65536).decode()
     address = shown.split("listen=")[1].split()[0]
@@ -304,7 +304,7 @@ def test_of_nodes_that_start_at_once_one_has_the_root_key(place, to_file):
 
 @pytest.mark.skipif(not POSTGRES, reason="is about several nodes on one database")
 def test_a_node_that_cannot_get_rid_of_its_root_key_does_not_hold_up_the_others(place):
-    """Its output is not read, so it hangs in the middle of founding; another one founds, and the first has none."""
+    """Its output is not read, so it blocks in the transaction; another node creates the instance, the first has none."""
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     with contextlib.suppress(BlockingIOError):

@@ -1,4 +1,4 @@
-"""What people may write into keys: scopes by their role, claims, and limits that members cannot lift."""
+"""What users may write into keys: scopes by their role, claims, and limits that members cannot remove."""
 import pytest
 
 from harness import assert_error
@@ -31,7 +31,7 @@ def test_a_member_gives_the_scopes_that_the_policy_allows_and_no_others(server):
         assert refused(create(person, scopes=[scope]), "scopes")["errors"][0]["meta"]["scope"] == scope
     items = [{"name": "fine", "subject": person.id}, {"name": "bad", "subject": person.id, "scopes": ["admin"]}]
     refused(person.call("POST", "/v1/api_keys/batch", json={"items": items}), "scopes")
-    # Clerk's address is the same thing.
+    # Clerk's route behaves the same.
     wish = {"name": "clerk", "subject": person.id, "scopes": ["admin"]}
     refused(person.call("POST", "/api_keys", json=wish), "scopes")
     assert len(system.listed()) == 1

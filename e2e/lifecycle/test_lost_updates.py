@@ -1,4 +1,4 @@
-"""Two people change one record: the later change is not made on what the earlier has replaced, unless it says so."""
+"""Two users change one record: a change based on a replaced version is refused, unless it is unconditional."""
 import concurrent.futures
 
 import pytest
@@ -48,7 +48,7 @@ def records(system):
 
 
 def tenants(system):
-    """The tenant itself is a record of the instance's."""
+    """The tenant itself is a record of the instance."""
     return Record(f"/v1/tenants/{system.slug}", "PATCH", {"name": "One"}, {"name": "Other"})
 
 
@@ -244,7 +244,7 @@ def test_where_there_is_no_version_a_condition_is_not_passed_over(server):
 
 
 def test_a_repeated_request_is_answered_as_the_first_was(server):
-    """Its own change made the version another one."""
+    """The first request itself has changed the version."""
     system = System(server, "standard")
     key = system.create()
     path = f"/v1/api_keys/{key['id']}"
@@ -258,7 +258,7 @@ def test_a_repeated_request_is_answered_as_the_first_was(server):
     assert rotated.status_code == repeated.status_code == 200
 
 
-def test_a_member_is_told_of_their_own_keys_alone(server):
+def test_a_member_sees_changes_of_their_own_keys_alone(server):
     system = System(server, "standard")
     member, stranger = system.person(), system.person()
     key = member.create()
@@ -272,8 +272,8 @@ def test_a_member_is_told_of_their_own_keys_alone(server):
     assert_error(change(system, "PATCH", path, tag, {"name": "x"}, **act_as), 404)
 
 
-def test_a_tenant_is_told_nothing_of_another_of_the_same_name(server):
-    """A check policy and a tenant may both be called `default`: each tells its own changes."""
+def test_a_tenant_and_a_check_policy_of_one_name_list_only_their_own_changes(server):
+    """A check policy and a tenant may both be called `default`: each lists only its own changes."""
     system = System(server, "standard")
     path = "/v1/check_policies/default"
     tag = etag(system.call("GET", path))
@@ -299,7 +299,7 @@ def test_what_is_unchanged_is_not_sent_again(server):
     for caller, record in every_record(system, server):
         tag = etag(caller.call("GET", record.path))
         if "/api_keys/" in record.path:
-            # When it was last used is no part of the version, so it is sent whole.
+            # Its last use is not part of the version, so it is sent in full.
             assert caller.call("GET", record.path, headers={"If-None-Match": tag}).status_code == 200
             continue
         for condition in [tag, f"W/{tag}", "*", f'"x", {tag}']:

@@ -1,4 +1,4 @@
-"""Revoke every key that a filter lets through, in one call."""
+"""Revoke every key that matches a filter, in one call."""
 import pytest
 
 from systems import assert_error
@@ -43,7 +43,7 @@ def test_by_ids_by_scope_by_age_and_combined(fresh, keys):
     assert valid(fresh, keys) == []
 
 
-def test_all_of_a_tenant_and_nobody_elses(fresh, keys):
+def test_all_keys_of_a_tenant_and_of_no_other(fresh, keys):
     made = fresh.call("POST", "/v1/tenants", json={"slug": "other", "name": "Other"}).json()
     other = fresh.call("POST", "/v1/api_keys", root_key=made["root_key"]["secret"],
                        json={"name": "theirs", "subject": "user_0"}).json()
@@ -84,7 +84,7 @@ def test_a_filter_that_says_nothing_or_too_much_is_refused_and_nothing_is_revoke
 
 
 def test_an_id_that_is_none_is_not_found(fresh, keys):
-    """What is no id is as unknown as an id that does not exist, and holds up no other."""
+    """A malformed id is as unknown as an id that does not exist, and blocks no other."""
     answer = revoke_many(fresh, {"ids": ["nonsense", keys[0]["id"]]}).json()
     assert (answer["revoked"], answer["not_found"]) == (1, 1)
     assert len(valid(fresh, keys)) == 5

@@ -1,4 +1,4 @@
-"""Keys of an owner who is suspended or removed say so, and none is made or comes back."""
+"""Keys of a suspended or removed owner are marked, and none is created or becomes valid."""
 import subprocess
 
 import pytest

@@ -1,4 +1,4 @@
-"""Users, roles, tenants: who may do what, and what ends with whom."""
+"""Users, roles, tenants: permissions, and what ends with a user or tenant."""
 import subprocess
 
 import pytest
@@ -27,7 +27,7 @@ def test_a_user_is_made_listed_changed_and_removed(standard):
 
 
 def make_user(server, email, password, *more):
-    """By the operator, who alone sets others' passwords."""
+    """Set by the operator, the only one who sets other users' passwords."""
     return subprocess.run(
         [harness.BINARY, "users", "create", email, *more, "--password-stdin", "--data", server.data],
         input=password, capture_output=True, text=True, timeout=30, check=False,
@@ -56,7 +56,7 @@ def test_a_password_is_stored_as_argon2id_and_nowhere_else(fresh):
     ({"email": "a@b.c", "role": "king"}, "role"), ({"email": "a@b.c", "name": " "}, "name"),
     ({"email": "a@b.c", "id": "user_1"}, "id"),
 ])
-def test_a_wish_for_a_user_that_makes_no_sense_is_refused_by_field(standard, wish, field):
+def test_an_invalid_user_is_refused_by_field(standard, wish, field):
     body = assert_error(standard.call("POST", "/v1/users", json=wish), 400, "BAD_REQUEST")
     assert body["errors"][0]["meta"]["param_name"] == field
     assert "short" not in body["detail"]
@@ -124,7 +124,7 @@ CALLS = [
 
 
 @pytest.mark.parametrize("role", ["member", "admin", "auditor"])
-def test_each_role_may_what_it_may(standard, role):
+def test_each_role_has_exactly_its_permissions(standard, role):
     person = standard.person(role)
     own = standard.create(subject=person.id)
     for method, path, body, allowed in CALLS:
@@ -134,7 +134,7 @@ def test_each_role_may_what_it_may(standard, role):
         assert is_allowed or answer.status_code == 403
 
 
-def test_acting_as_somebody_takes_a_permission_and_somebody(standard):
+def test_acting_as_a_user_needs_a_permission_and_an_existing_user(standard):
     user = standard.person()
     few = standard.call("POST", "/v1/root_keys", json={"name": "few", "permissions": ["keys:read"]}).json()["secret"]
 
@@ -163,7 +163,7 @@ def test_suspending_an_owner_stops_all_their_keys_and_only_theirs(standard):
         verdict = standard.server.verify(key["secret"])
         assert (verdict["valid"], verdict["reason"], verdict["status"]) == (False, "owner_blocked", 401)
     assert standard.works(bystander["secret"])
-    # Also a key that nobody has asked about yet; none is made for them now.
+    # Also a key that was never verified; and no key can be created for them now.
     assert not standard.works(unasked["secret"])
     standard.create(subject=owner.id, status=409)
     standard.call("PATCH", f"/v1/users/{owner.id}", json={"status": "active"})

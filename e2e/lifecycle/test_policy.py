@@ -1,4 +1,4 @@
-"""Policy: presets, overrides, contradictions, and what a change does to what exists."""
+"""Policy: presets, overrides, contradictions, and the effect of a change on existing keys."""
 import time
 
 import pytest
@@ -88,7 +88,7 @@ def test_a_change_says_which_existing_keys_it_would_not_allow(standard):
     named = {key["id"]: key["why"] for key in told["keys"]}
     assert told["count"] == len(named)
     assert {for_ever["id"], long["id"], oldest["id"]} <= set(named) and short["id"] not in named
-    # They keep working; only what is done from then on is bound.
+    # They keep working; only later changes are bound.
     assert standard.works(for_ever["secret"])
     assert standard.create("new", seconds_until_expiration=None, status=409)["code"] == "POLICY_FORBIDS"
 
@@ -150,7 +150,7 @@ def test_a_revocation_can_be_undone_in_its_window_and_not_after(server):
     system.do(undone, "reactivate")
     assert system.works(undone["secret"])
     time.sleep(0.5)
-    # Repeating revoke does not begin the window anew.
+    # Repeating revoke does not restart the window.
     system.do(kept, "revoke")
     time.sleep(1.6)
     assert system.get(kept).json()["state"] == "revoked"

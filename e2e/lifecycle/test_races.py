@@ -1,4 +1,4 @@
-"""Many at once: limits hold, one change is one entry, and every end is a legal state."""
+"""Concurrent changes: limits hold, one change is one entry, and every final state is legal."""
 import concurrent.futures
 import random
 
@@ -50,6 +50,6 @@ def test_revoke_rotate_and_reactivate_at_once_end_in_a_legal_state(server):
             working = [secret for secret in secrets if system.works(secret)]
             assert len(working) == (1 if shown["state"] == "active" else 0), (shown["state"], len(working))
             assert shown["revoked"] == (shown["state"] == "revoked")
-            # The log tells the same story: the last change is where the key stands. Uses of a replaced secret are no change.
+            # The log agrees: the last change has the key's state. Uses of a replaced secret are no change.
             changes = [event for event in system.audit(key_id=key["id"], action="key.") if event["after"]]
             assert changes[0]["after"]["state"] == shown["state"]

@@ -15,7 +15,7 @@ import harness
 pytestmark = harness.embedded_only
 
 HISTORY = 8
-# The files are looked at once a second.
+# The files are checked once a second.
 NOTICED_SECONDS = 5
 CHANGES = 6
 REVOKED = 3
@@ -32,7 +32,7 @@ def accept(data, *arguments, stdin=""):
 
 
 def is_refused(server):
-    """Whether the server refuses to start, in the way that is documented."""
+    """Whether the server refuses to start, in the documented way."""
     try:
         server.start()
     except RuntimeError:
@@ -48,7 +48,7 @@ def database(server):
 
 
 def copy_database(source, target):
-    """What an operator copies while the server is stopped: the file, and what SQLite keeps beside it."""
+    """What an operator copies while the server is stopped: the file, and SQLite's files beside it."""
     for old in target.parent.glob("keyreeve.db*"):
         old.unlink()
     for found in source.parent.glob("keyreeve.db*"):
@@ -141,7 +141,7 @@ def test_the_newest_database_put_back_again_is_served_as_before(scene, tmp_path)
 
 
 def test_changes_beyond_the_lost_ones_do_not_make_an_older_database_good(stopped, tmp_path):
-    """Made where nobody watches, in a directory of its own, and then put beside the checkpoint."""
+    """Made by a server in another directory, without this checkpoint, and then put beside it."""
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     copy_database(stopped.older, elsewhere / "keyreeve.db")
@@ -188,7 +188,7 @@ def test_no_instance_is_founded_beside_a_checkpoint(stopped, harm):
 
 @pytest.mark.parametrize("name", ["audit-checkpoint", "audit-signing-key"])
 @pytest.mark.parametrize("harm", ["deleted", "empty", "nonsense", "anothers"])
-def test_what_was_signed_must_be_there_and_be_sound(stopped, name, harm):
+def test_a_missing_or_damaged_checkpoint_or_signing_key_prevents_the_start(stopped, name, harm):
     path = pathlib.Path(stopped.server.data) / name
     if harm == "deleted":
         path.unlink()
@@ -282,7 +282,7 @@ def test_an_acceptance_that_is_killed_anywhere_accepts_all_or_nothing(stopped):
 
 
 def test_an_older_file_under_the_log_of_a_newer_one_is_not_served(tmp_path):
-    """Killed, so that the log of SQLite is there, and then the file alone was put back."""
+    """Killed, so that SQLite's WAL exists, and then the file alone was put back."""
     server = harness.Server()
     key = server.create("kept")
     assert server.stop() == 0
@@ -379,7 +379,7 @@ def test_no_change_is_answered_that_went_into_a_file_that_is_gone(stopped, harm)
         assert database(server).read_bytes() == stopped.older.read_bytes(), "what was put there is left as it is"
 
 
-def test_a_halted_server_does_not_come_back_by_itself(stopped):
+def test_a_halted_server_stays_halted_until_a_restart(stopped):
     server = stopped.server
     server.start()
     kept = database(server).with_name("kept")

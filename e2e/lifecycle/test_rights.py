@@ -1,4 +1,4 @@
-"""What a root key may make others do: never more than it may do itself."""
+"""Permissions that a root key may grant: never more than it has itself."""
 import subprocess
 
 import pytest
@@ -52,13 +52,13 @@ def test_users_write_alone_gives_no_role_and_no_way_to_log_in_with_one(standard,
         assert_error(call("PATCH", path, {"role": other}), 403, "PERMISSION_DENIED")
     assert standard.call("GET", path).json()["role"] == role
     assert standard.call("GET", path).json()["has_password"] is False
-    # What it can: names, and taking away.
+    # What it may do: change names, suspend and remove users.
     assert call("PATCH", path, {"name": "Ada"}).status_code == 200
     assert call("PATCH", path, {"status": "suspended"}).status_code == 200
     assert call("DELETE", path).status_code == 200
 
 
-def test_a_role_is_given_by_whoever_has_its_permissions(standard):
+def test_a_role_is_granted_by_a_caller_that_has_its_permissions(standard):
     members = caller(standard, "users:write", *MEMBER)
     admins = caller(standard, *ADMIN)
     made = members("POST", "/v1/users", {"email": "m@example.com", "role": "member"})
@@ -71,7 +71,7 @@ def test_a_role_is_given_by_whoever_has_its_permissions(standard):
     assert admins("POST", f"{path}/invite").status_code == 201
 
 
-def test_nobody_sets_a_password_by_the_api(standard):
+def test_a_password_cannot_be_set_by_the_api(standard):
     everything = standard.call
     person = standard.person("admin")
     for answer in [everything("POST", "/v1/users", json={"email": "x@example.com", "password": PASSWORD}),
@@ -97,7 +97,7 @@ def test_a_link_for_a_member_is_no_link_for_the_administrator_the_member_becomes
     assert entered.status_code == 303, entered.text
 
 
-def test_who_acts_as_a_user_may_do_what_both_may(standard):
+def test_acting_as_a_user_allows_what_both_may_do(standard):
     admin, member = standard.person("admin"), standard.person()
     own = standard.create(subject=member.id)
 
@@ -112,7 +112,7 @@ def test_who_acts_as_a_user_may_do_what_both_may(standard):
     assert_error(act(["users:write", "keys:read"], admin, "POST", "/v1/users", {"email": "y@example.com", "role": "admin"}),
                  403, "PERMISSION_DENIED")
     assert act(["keys:read"], member, "GET", f"/v1/api_keys/{own['id']}").status_code == 200
-    # The root key's own right beyond the user's is none here.
+    # The root key's own permission beyond the user's does not count here.
     assert_error(act(["policy:write", "policy:read"], member, "PUT", "/v1/policy", {}), 403, "PERMISSION_DENIED")
     assert act(["policy:write", "policy:read"], admin, "PUT", "/v1/policy", {}).status_code == 200
 

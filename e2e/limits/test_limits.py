@@ -21,7 +21,7 @@ def standard(server):
 
 
 @pytest.mark.parametrize("limit", [rate(), rate(hard=True), quota()], ids=["soft rate", "hard rate", "quota"])
-def test_what_is_too_much_is_429_with_everything_to_pass_on(server, standard, limit):
+def test_an_exceeded_limit_is_429_with_the_headers_to_pass_on(server, standard, limit):
     secret = standard.create(limits=[limit])["secret"]
     for remaining in (1, 0):
         verdict = server.verify(secret)
@@ -67,7 +67,7 @@ def test_a_use_may_cost_more_and_nothing_is_taken_for_a_denial(server, standard)
     assert_error(server.call("POST", "/v1/verify", json={"key": secret, "cost": -1}), 400)
 
 
-def test_many_at_once_get_no_more_than_there_is(server, standard):
+def test_concurrent_requests_do_not_exceed_a_limit(server, standard):
     for limit in (rate(limit=50), rate(limit=50, hard=True), quota(limit=50)):
         secret = standard.create(limits=[limit])["secret"]
         with concurrent.futures.ThreadPoolExecutor(16) as threads:
@@ -75,7 +75,7 @@ def test_many_at_once_get_no_more_than_there_is(server, standard):
         assert sum(verdicts) == 50, limit
 
 
-def test_what_is_hard_survives_a_restart_and_a_kill(fresh):
+def test_a_hard_limit_survives_a_restart_and_a_kill(fresh):
     hard = fresh.create("hard", limits=[quota(limit=500, period="total")])["secret"]
     used = sum(fresh.verify(hard)["valid"] for _ in range(200))
     assert used == 200
@@ -86,7 +86,7 @@ def test_what_is_hard_survives_a_restart_and_a_kill(fresh):
     fresh.kill()
     fresh.start()
     used += sum(fresh.verify(hard)["valid"] for _ in range(300))
-    # What a process had taken and not used is lost with it: at most one slice.
+    # A slice that a process had taken and not used is lost with it: at most one.
     assert 495 <= used <= 500
 
 
@@ -103,7 +103,7 @@ def test_a_key_may_be_used_from_its_networks_only(server, standard):
     assert changed["allowed_networks"] == [] and server.verify(key["secret"])["valid"], "effective when it answers"
 
 
-def test_a_change_of_limits_is_effective_when_it_answers_and_stands_in_the_log(server, standard):
+def test_a_change_of_limits_is_effective_when_it_is_answered_and_is_in_the_audit_log(server, standard):
     key = standard.create(limits=[quota(limit=1)])
     assert [server.verify(key["secret"])["valid"] for _ in range(2)] == [True, False]
     for limits, reason in (([quota(limit=2)], "valid"), ([quota(limit=2)], "limited"), (None, "valid"), ([], "valid")):
@@ -116,7 +116,7 @@ def test_a_change_of_limits_is_effective_when_it_answers_and_stands_in_the_log(s
     assert "quota:daily,2,day" in str(events)
 
 
-def test_a_key_says_its_limits_as_they_could_be_wished_again(standard):
+def test_a_key_returns_its_limits_in_the_form_of_a_request(standard):
     wished = [rate(limit=120, seconds=60, burst=20, hard=True), rate("slow", 5, 10), quota(limit=10_000, period="month")]
     shown = standard.create(limits=wished)["limits"]
     assert shown == [wished[0], {**wished[1], "burst": 5, "hard": False}, {**wished[2], "hard": True}]
@@ -168,7 +168,7 @@ def test_a_member_cannot_limit_or_unlimit_their_own_key(standard):
     assert renamed.status_code == 200 and renamed.json()["limits"][0]["limit"] == 2
 
 
-def test_stars_in_the_scopes_of_a_key_hold_what_they_stand_for(server, standard):
+def test_a_star_in_a_scope_of_a_key_matches_its_parts(server, standard):
     secret = standard.create(scopes=["invoices:*", "*:read", "exact"])["secret"]
     for scope, holds in (("invoices:write", True), ("invoices:read:own", True), ("users:read", True), ("exact", True),
                          ("users:write", False), ("invoices", False), ("exactly", False), ("users:read:own", False)):
@@ -177,7 +177,7 @@ def test_stars_in_the_scopes_of_a_key_hold_what_they_stand_for(server, standard)
     assert not server.verify(standard.create(scopes=["invoices:read"])["secret"], scopes=["invoices:*"])["valid"]
 
 
-def test_the_holder_looks_at_a_limited_key_and_introspection_takes_nothing(server, standard):
+def test_me_and_introspection_use_nothing_of_a_limit(server, standard):
     key = standard.create(limits=[rate(limit=1)])
     held = {"Authorization": f"Bearer {key['secret']}"}
     for _ in range(3):
@@ -202,12 +202,12 @@ def test_limited_requests_are_counted_and_shown_where_refusals_are(server, stand
     assert "'limited'" in str(usage), usage
 
 
-def test_a_key_without_limits_says_nothing_of_any(server, standard):
+def test_a_key_without_limits_has_no_limit_fields(server, standard):
     verdict = server.verify(standard.create()["secret"])
     assert verdict["valid"] and "limits" not in verdict and "headers" not in verdict
 
 
-def test_a_look_says_how_limits_stand_after_seconds_and_a_restart_and_is_no_use(server, standard):
+def test_a_verification_of_cost_zero_reads_the_counts_and_is_no_use(server, standard):
     key = standard.create(limits=[quota(limit=100), rate(limit=10, hard=True)])
     secret, path = key["secret"], f"/v1/api_keys/{key['id']}"
 
@@ -233,7 +233,7 @@ def test_a_look_says_how_limits_stand_after_seconds_and_a_restart_and_is_no_use(
     assert standard.call("GET", f"/v1/api_keys/{unlimited['id']}").json()["last_used_at"] is None
 
 
-def test_usage_says_what_the_calls_cost(server, standard):
+def test_usage_has_the_cost_of_the_calls(server, standard):
     key = standard.create(limits=[quota(limit=9)])
     for cost in (1, 3, 5):
         assert server.verify(key["secret"], cost=cost)["valid"]
@@ -268,7 +268,7 @@ def test_limits_are_read_and_set_back_by_id(server, standard):
     assert standard.call("GET", f"/v1/api_keys/{standard.create()['id']}/limits").json() == {"data": []}
 
 
-def test_a_limit_with_a_former_name_begins_anew(server, standard):
+def test_a_limit_with_a_former_name_begins_at_zero(server, standard):
     key = standard.create(limits=[quota("a", limit=2, period="total")])
     secret, path = key["secret"], f"/v1/api_keys/{key['id']}"
     assert [server.verify(secret)["valid"] for _ in range(3)] == [True, True, False]

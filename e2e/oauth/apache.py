@@ -1,4 +1,4 @@
-"""A real Apache with mod_auth_openidc, Keyreeve behind TLS in front of it, and an API that says what it was sent."""
+"""A real Apache with mod_auth_openidc, Keyreeve behind TLS in front of it, and an API that returns what it received."""
 import http.server
 import json
 import os
@@ -59,7 +59,7 @@ def free_port():
 
 
 class Echo(http.server.BaseHTTPRequestHandler):
-    """The API: answers with the headers that it was sent."""
+    """The API: answers with the headers that it received."""
 
     def do_GET(self):
         self.server.seen.append(self.path)
@@ -74,7 +74,7 @@ class Echo(http.server.BaseHTTPRequestHandler):
 
 
 class Apache:
-    """One Apache of this test, and what it needs around it."""
+    """One Apache of this test, and its environment."""
 
     def __init__(self, keyreeve, root_key, interval):
         self.home = pathlib.Path(tempfile.mkdtemp(prefix="keyreeve-apache-"))

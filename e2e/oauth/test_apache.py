@@ -1,4 +1,4 @@
-"""Apache httpd with mod_auth_openidc in front of an API, with the very configuration that the guide shows."""
+"""Apache httpd with mod_auth_openidc in front of an API, with the configuration of the guide."""
 import time
 
 import pytest
@@ -49,7 +49,7 @@ def test_without_a_good_key_nothing_gets_through(apache, secret):
     assert len(apache.api.seen) == before
 
 
-def test_who_calls_cannot_be_forged(apache, key):
+def test_the_identity_headers_cannot_be_forged(apache, key):
     forged = {"X-Keyreeve-Subject": "root", "X-Keyreeve-Scopes": "admin", "X-Keyreeve-Tenant": "other",
               "X-Keyreeve-Key-Id": "ak_1", "OIDC_CLAIM_sub": "root", "OIDC_access_token": "x",
               "X-Keyreeve-Meta": "root"}

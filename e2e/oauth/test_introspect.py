@@ -109,7 +109,7 @@ def test_a_revoked_key_is_inactive_at_once(server):
     assert introspect(server, key["secret"]).content == INACTIVE
 
 
-def test_who_may_not_ask_is_told_how_to(server, key):
+def test_an_unauthorized_caller_gets_the_challenges(server, key):
     form = {"token": key["secret"]}
     few = server.call("POST", "/v1/root_keys", json={"name": "few", "permissions": ["keys:read"]}).json()
     good = server.call("POST", "/v1/root_keys", json={"name": "good", "permissions": ["keys:verify"]}).json()

@@ -1,4 +1,4 @@
-"""RFC 8414 and RFC 9728: how a client finds its way."""
+"""RFC 8414 and RFC 9728: discovery."""
 import subprocess
 
 import pytest
@@ -7,7 +7,7 @@ import requests
 from harness import BINARY, Server, assert_error
 
 class Everywhere(Server):
-    """A server that anybody can reach."""
+    """A server with a public address."""
 
     def start(self):
         name = self.data + "/keyreeve.toml"
@@ -51,7 +51,7 @@ def test_no_request_chooses_where_clients_go_with_their_keys(server, path, heade
     assert answer.status_code == 200 and "evil" not in answer.text
 
 
-def test_a_server_that_does_not_know_its_name_says_so():
+def test_a_server_without_an_issuer_publishes_no_metadata():
     server = Everywhere()
     try:
         url = server.url.replace("0.0.0.0", "127.0.0.1")
@@ -68,7 +68,7 @@ def test_a_server_that_does_not_know_its_name_says_so():
 
 
 @pytest.mark.parametrize("path", DOCUMENTS)
-def test_they_are_only_read(server, path):
+def test_the_metadata_accepts_only_reads(server, path):
     assert_error(requests.post(server.url + path), 405)
     assert requests.head(server.url + path).status_code == 200
     assert_error(requests.get(server.url + path + "/deeper"), 404)

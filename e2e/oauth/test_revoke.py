@@ -12,7 +12,7 @@ def revoke(server, token, **fields):
 
 
 def seen(answer):
-    """What a stranger could tell answers apart by."""
+    """The parts of an answer by which a client could distinguish two cases."""
     headers = {name: value for name, value in answer.headers.items() if name.lower() not in ("date", "x-request-id")}
     return answer.status_code, headers, answer.content
 
@@ -22,7 +22,7 @@ def events(server, key, action):
     return [event for event in data if event["action"] == action]
 
 
-def test_whoever_holds_a_secret_ends_its_key(server):
+def test_the_holder_of_a_secret_ends_its_key(server):
     key = server.create("held")
     assert server.verify(key["secret"])["valid"]
     answer = revoke(server, key["secret"], token_type_hint="access_token", unknown="ignored")
@@ -115,7 +115,7 @@ def test_another_method_type_or_place_is_refused(server):
     assert server.verify(key["secret"])["valid"]
 
 
-def test_an_address_can_bring_only_so_many():
+def test_requests_of_one_address_are_limited():
     server = Server()
     try:
         with requests.Session() as session:

@@ -1,4 +1,4 @@
-"""The published document: fresh, sound, and true of the running server."""
+"""The published document: up to date, valid, and true of the running server."""
 import json
 import os
 import pathlib
@@ -40,5 +40,5 @@ def test_the_server_does_what_the_document_says(server):
         capture_output=True, text=True, timeout=400, check=False, cwd=HERE,
     )
     assert run.returncode == 0, run.stdout[-12000:] + run.stderr[-2000:]
-    # It may have revoked the root key that it was given; the server itself must be as well as before.
+    # It may have revoked the root key that it was given; the server itself must be as healthy as before.
     assert server.call("GET", "/openapi.json").status_code == 200

@@ -16,13 +16,13 @@ PAGE = ROOT / "docs/operations/doctor.md"
 
 
 def run(*arguments, **environment):
-    # Variables of the machine that runs the tests are not what is looked at.
+    # Variables of the machine that runs the tests are not under test.
     return subprocess.run([BINARY, *map(str, arguments)], capture_output=True, text=True, timeout=30, cwd="/",
                           env={"PATH": "/usr/bin:/bin", **environment})
 
 
 def doctor(data, *arguments, **environment):
-    """What is found, by id, and what was looked at."""
+    """Returns the findings, by id, and what was examined."""
     told = run("doctor", "--data", data, "-o", "json", *arguments, **environment)
     diagnosis = json.loads(told.stdout)
     found = {finding["id"]: finding for finding in diagnosis["findings"]}
@@ -37,7 +37,7 @@ def doctor(data, *arguments, **environment):
 
 @pytest.fixture
 def self_signed(tmp_path):
-    """A pair that ends in three days and that everybody may read."""
+    """A pair that expires in three days and that all users may read."""
     certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "3",
                     "-subj", "/CN=x", "-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", certificate],
@@ -46,7 +46,7 @@ def self_signed(tmp_path):
     return certificate, key
 
 
-def test_a_server_as_it_comes_has_nothing(fresh):
+def test_a_default_server_has_no_findings(fresh):
     if POSTGRES:
         pytest.skip("the database of the tests need not wait for its disk")
     assert doctor(fresh.data) == ({}, ["settings", "files", "data", "server"])
@@ -63,7 +63,7 @@ def test_a_directory_without_a_server_is_looked_at_too(fresh):
 
 
 @embedded_only
-def test_a_killed_server_is_no_server(fresh):
+def test_a_killed_server_is_not_queried(fresh):
     fresh.kill()
     assert doctor(fresh.data)[1] == ["settings", "files", "data"]
 
@@ -100,7 +100,7 @@ def test_each_fault_of_a_bad_set_up_is_found_once(self_signed, tmp_path):
 
 
 def test_addresses_that_others_reach_are_found_before_a_start(self_signed, tmp_path):
-    """Nothing is listened at for this: only what would be is looked at."""
+    """No listener is opened for this: only the settings are examined."""
     certificate, key = self_signed
     key.chmod(0o600)
     exposed = ["--listen", "0.0.0.0:7300,unix:/run/a", "--check-listen", "[::]:7301", "--ops-listen", "10.0.0.1:7302"]
@@ -129,7 +129,7 @@ def test_what_a_start_would_fail_on_is_found_before_it(self_signed, tmp_path, fr
 
 @embedded_only
 def test_a_log_that_was_cut_off_is_found(fresh):
-    """An older copy of the database beside a newer signed end."""
+    """An older copy of the database beside a newer checkpoint."""
     fresh.stop()
     kept = os.path.join(fresh.data, "kept")
     shutil.copy(os.path.join(fresh.data, "keyreeve.db"), kept)

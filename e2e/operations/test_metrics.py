@@ -1,4 +1,4 @@
-"""Metrics: their form, their names, and the alerts that are built on them."""
+"""Metrics: their format, their names, and the alerts that use them."""
 import pathlib
 import re
 import shutil
@@ -42,7 +42,7 @@ def value(server, name, **labels):
 
 @pytest.fixture(scope="module")
 def used():
-    """A server on which everything that is counted has happened."""
+    """A server on which every counted event has happened."""
     server = Server()
     key = server.create("counted", seconds_until_expiration=3_600)
     server.create("without an end")
@@ -137,7 +137,7 @@ def test_every_metric_of_the_rules_and_of_the_page_is_there(used):
     listed = {name.split("{")[0] for name in re.findall(r"^\| `(\w+)", page, re.MULTILINE)}
     there = {re.split(r"[{ ]", line)[0] for line in metrics(used).text.splitlines() if not line.startswith("#")}
     described = set(re.findall(r"^# TYPE (\w+)", metrics(used).text, re.MULTILINE))
-    # What only nodes on Postgres or listeners with TLS have stands in the source under the same name.
+    # Names that only nodes on Postgres or listeners with TLS have are looked up in the source.
     source = (ROOT / "crates/server/src/ops/metrics.rs").read_text()
     elsewhere = {name for name in names | listed if re.sub(r"_(total|seconds)$", "", name) in source or name in source}
     assert names - there - elsewhere == set()

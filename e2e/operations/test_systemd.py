@@ -1,4 +1,4 @@
-"""Under systemd: the unit's sandbox, and what the process tells its manager."""
+"""Under systemd: the unit's sandbox, and what the process sends to its manager."""
 import os
 import pathlib
 import signal
@@ -22,8 +22,8 @@ def test_the_units_exposure_is_under_the_threshold():
     assert told.returncode == 0, told.stdout[-500:]
 
 
-def test_the_unit_is_sound(tmp_path):
-    """systemd reads it without a word; the program is where the unit says only on a machine that has it."""
+def test_systemd_accepts_the_unit(tmp_path):
+    """systemd accepts it without a warning; the program is at the unit's path only on a machine that has it installed."""
     copy = tmp_path / "keyreeve.service"
     copy.write_text(UNIT.read_text().replace("/usr/local/bin/keyreeve", "/bin/true"))
     told = subprocess.run(["systemd-analyze", "verify", copy], capture_output=True, text=True, timeout=30)
@@ -37,7 +37,7 @@ def test_the_unit_keeps_secrets_out_of_the_journal():
 
 
 class Manager:
-    """What listens at NOTIFY_SOCKET, as systemd does."""
+    """A listener at NOTIFY_SOCKET, as systemd's."""
 
     def __init__(self, directory, watchdog=None):
         self.path = os.path.join(directory, "notify")
@@ -48,7 +48,7 @@ class Manager:
             self.environment["WATCHDOG_USEC"] = str(int(watchdog * 1_000_000))
 
     def heard(self, seconds):
-        """What comes in so many seconds, by line."""
+        """Returns the lines that arrive within a number of seconds."""
         lines, end = [], time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             self.socket.settimeout(left)
@@ -65,7 +65,7 @@ def directory():
         yield path
 
 
-def test_the_manager_hears_ready_alive_and_stopping(directory):
+def test_the_manager_receives_ready_watchdog_and_stopping(directory):
     manager = Manager(directory, watchdog=0.4)
     server = Server(environment=manager.environment)
     try:
@@ -81,7 +81,7 @@ def test_the_manager_hears_ready_alive_and_stopping(directory):
         server.close()
 
 
-def test_a_process_that_hangs_gives_no_sign_of_life(directory):
+def test_a_blocked_process_sends_no_watchdog_signal(directory):
     manager = Manager(directory, watchdog=0.4)
     server = Server(environment=manager.environment)
     try:
@@ -94,7 +94,7 @@ def test_a_process_that_hangs_gives_no_sign_of_life(directory):
         server.close()
 
 
-def test_without_a_watchdog_or_a_manager_nothing_is_told(directory):
+def test_without_a_watchdog_or_a_manager_nothing_is_sent(directory):
     manager = Manager(directory)
     server = Server(environment=manager.environment)
     try:
@@ -109,7 +109,7 @@ def test_without_a_watchdog_or_a_manager_nothing_is_told(directory):
 def test_a_second_signal_ends_it_at_once():
     server = Server()
     try:
-        # A request that never ends keeps the first stop waiting.
+        # A request that never ends delays the first stop.
         with socket.create_connection(("127.0.0.1", int(server.addresses["listen"].rsplit(":", 1)[1]))) as stream:
             head = f"POST /v1/api_keys HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {server.root_key}\r\nContent-Length: 100"
             stream.sendall(head.encode() + b"\r\n\r\n{")

@@ -1,4 +1,4 @@
-"""`keyreeve move`: from SQLite in a data directory to Postgres, and nothing is lost or changed on the way."""
+"""`keyreeve move`: from SQLite in a data directory to Postgres, without loss or change."""
 import json
 import os
 import shutil
@@ -29,7 +29,7 @@ def data():
 
 @pytest.fixture
 def lived(data, monkeypatch):
-    """A stopped instance that has seen everything: keys in every state, users, tenants, counts, a tombstone."""
+    """A stopped instance with every kind of record: keys in every state, users, tenants, counts, a tombstone."""
     monkeypatch.setattr("harness.POSTGRES", None)
     server = Server(data=data)
     keys = {state: server.create(f"key {state}") for state in ("active", "disabled", "revoked", "rotated", "erased")}

@@ -1,4 +1,4 @@
-"""An older Postgres under a node whose directory remembers more: nothing is signed over it until the operator said so."""
+"""An older Postgres under a node whose directory knows more: nothing is signed over it until the operator accepts it."""
 import json
 import os
 import pathlib

@@ -1,4 +1,4 @@
-"""Starting on Postgres: what is wrong is named, nothing is done then, and nothing secret is said."""
+"""Starting on Postgres: errors are named, then nothing is done, and no secret is printed."""
 import os
 import subprocess
 import tempfile
@@ -18,7 +18,7 @@ def database():
 
 
 def serve(database, *arguments, environment=None):
-    """Runs `serve` where it must refuse, and gives its exit code and what it said."""
+    """Runs `serve` where it must refuse, and returns its exit code and output."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("KEYREEVE_")}
     with tempfile.TemporaryDirectory() as data:
         command = [BINARY, "serve", "--data", data, "--database", database, "--listen", "127.0.0.1:0",
@@ -56,7 +56,7 @@ def test_a_database_that_is_not_there_is_named(database):
     assert code == 1 and "does not exist" in said
 
 
-def test_a_wrong_password_is_said_and_not_repeated(database):
+def test_a_wrong_password_is_reported_and_not_repeated(database):
     role = "r" + os.urandom(4).hex()
     sql(SERVER, f"CREATE ROLE {role} LOGIN")
     hba = sql(SERVER, "SHOW hba_file")
@@ -109,12 +109,12 @@ def test_nodes_with_different_leases_do_not_start_beside_each_other(database):
     code, said = serve(database, "--lease", "5s")
     assert code == 1 and "4000 ms" in said and "5000 ms" in said
     assert first.call("GET", "/v1/nodes").json()["lease_ms"] == 4_000
-    # Nothing said is the lease that the others have.
+    # Without a setting it uses the lease of the others.
     second = Server(arguments=["--database", database])
     second.root_key = first.root_key
     assert second.call("GET", "/v1/nodes").json()["lease_ms"] == 4_000
     assert first.stop() == 0 and second.stop() == 0
-    # They handed their leases back: now it may be another one.
+    # They returned their leases: now it may be another one.
     third = Server(arguments=["--database", database, "--lease", "5s"])
     third.root_key = first.root_key
     assert third.call("GET", "/v1/nodes").json()["lease_ms"] == 5_000

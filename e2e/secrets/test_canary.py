@@ -1,4 +1,4 @@
-"""No secret at rest, in logs, in errors: every byte that the server writes is searched for every secret it was shown."""
+"""No secret at rest, in logs, in errors: every byte that the server writes is searched for every secret it received."""
 import pathlib
 
 import requests
@@ -7,7 +7,7 @@ from harness import Server
 
 
 def shown_once(server):
-    """Drives every call; gives every secret that was presented, and every byte that was answered without need of one."""
+    """Makes every call; returns every secret that was issued, and every answer except those that issue one."""
     secrets, answers = [server.root_key], []
 
     def call(method, path, shows=False, **options):
@@ -35,7 +35,7 @@ def shown_once(server):
     tenant = call("POST", "/v1/tenants", shows=True, json={"slug": "t", "name": "T"}).json()
     secrets.append(tenant["root_key"]["secret"])
     call("GET", "/v1/tenants")
-    # Secrets where they do not belong: as a name, a field, a path, a query, a wrong type, a broken body.
+    # Secrets in wrong places: as a name, a field, a path, a query, a wrong type, a broken body.
     live = rotated["secret"]
     for body in [{"name": live}, {live: 1}, {"name": {live: live}}, {"name": "x", "subject": "s", "type": live},
                  {"name": "x", "subject": "s", "seconds_until_expiration": live}, [live], live]:
@@ -66,7 +66,7 @@ def test_no_secret_is_in_anything_that_is_kept_logged_or_answered_again():
         secrets, answers = shown_once(server)
         for answer in answers:
             assert_clean("an answer", answer, secrets)
-        # Once while the log file of the database is still there, once after it was folded in.
+        # Once while the WAL of the database still exists, once after its checkpoint.
         for stopped in [False, True]:
             if stopped:
                 assert server.stop() == 0

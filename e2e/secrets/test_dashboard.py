@@ -1,4 +1,4 @@
-"""The same for the dashboard: passwords, links, sessions and secrets leave nothing behind."""
+"""The same for the dashboard: passwords, links, sessions and secrets are not stored in plain text."""
 import pathlib
 import re
 
@@ -10,7 +10,7 @@ PASSWORD = "canary-password-0123456789"
 WRONG = "canary-wrong-password-987"
 
 
-def test_nothing_of_a_visit_is_kept_or_logged_in_plain():
+def test_no_secret_of_a_dashboard_session_is_stored_or_logged_in_plain_text():
     server = Server(arguments=["--log", "debug"])
     try:
         link = re.search(rb"first_admin_link=(\S+)", server.stdout)[1].decode()
@@ -27,7 +27,7 @@ def test_nothing_of_a_visit_is_kept_or_logged_in_plain():
         csrf = re.search(r'name="csrf" value="([^"]+)"', page)[1]
         assert browser.ask("POST", "/keys/search", {"csrf": csrf, "query": secret}).headers["location"] == f"/keys/{key}"
         assert browser.ask("POST", "/keys/search", {"csrf": csrf, "query": secret + "x"}).headers["location"] == "/keys"
-        # A secret where it does not belong: as a name, in a form that is refused, in an address.
+        # A secret in a wrong place: as a name, in a form that is refused, in an address.
         assert secret not in browser.ask("POST", "/keys/new", {"name": secret, "csrf": "x"}).text
         browser.ask("GET", f"/keys?query={secret}")
         browser.ask("GET", f"/keys/{secret}")

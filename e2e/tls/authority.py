@@ -1,4 +1,4 @@
-"""Certificates for the tests, made by openssl: of an authority of their own, with any fault that is asked for."""
+"""Certificates for the tests, made by openssl: of a private authority, with any requested fault."""
 import pathlib
 import subprocess
 

@@ -1,4 +1,4 @@
-"""Servers that speak TLS, and how to talk to them."""
+"""Servers that use TLS, and connections to them."""
 import pathlib
 import socket
 import ssl
@@ -15,7 +15,7 @@ from harness import BINARY, Server  # noqa: E402
 
 
 class Secure(Server):
-    """A server whose callers trust one authority."""
+    """A server whose clients trust one authority."""
 
     def __init__(self, trusted, arguments=(), **options):
         self.trusted = str(trusted)
@@ -48,7 +48,7 @@ class Secure(Server):
         return subprocess.run(command, capture_output=True, text=True)
 
     def command(self, *arguments, stdin="", **environment):
-        """The command line, as somebody elsewhere runs it."""
+        """Runs the command line as on another machine."""
         known = {"PATH": "/usr/bin:/bin", "KEYREEVE_URL": f"https://localhost:{self.port()}",
                  "KEYREEVE_ROOT_KEY": self.root_key, **environment}
         return subprocess.run([BINARY, *arguments], input=stdin, capture_output=True, text=True, env=known, timeout=30)
@@ -79,7 +79,7 @@ def good(authority):
 
 @pytest.fixture(scope="session")
 def secure(authority, good):
-    """One server with a good certificate, which asks callers of the check listener for theirs."""
+    """One server with a valid certificate, which requires client certificates on the check listener."""
     running = Secure(authority.certificate, [*pair(good), "--check-client-ca", authority.certificate])
     yield running
     running.close()
@@ -87,7 +87,7 @@ def secure(authority, good):
 
 @pytest.fixture
 def serve(authority):
-    """Makes servers that end with the test."""
+    """Starts servers that end with the test."""
     running = []
 
     def make(arguments, **options):

@@ -1,4 +1,4 @@
-"""The files: what is wrong with them at the start, and what happens when they change."""
+"""The files: errors at the start, and changes while the server runs."""
 import os
 import pathlib
 import shutil
@@ -16,7 +16,7 @@ from harness import BINARY
 
 
 def refused(tmp_path, *arguments, file=None, **environment):
-    """What a server says that does not start."""
+    """Returns the error of a server that does not start."""
     places = [word for listener in ("listen", "check-listen", "ops-listen") for word in (f"--{listener}", "127.0.0.1:0")]
     if file is not None:
         settings = tmp_path / "keyreeve.toml"
@@ -29,7 +29,7 @@ def refused(tmp_path, *arguments, file=None, **environment):
     return told.returncode, told.stderr
 
 
-def test_a_pair_that_does_not_match_is_no_start(tmp_path, authority, good):
+def test_a_pair_that_does_not_match_prevents_the_start(tmp_path, authority, good):
     certificate, key = good
     other, _ = authority.issue("other")
     code, said = refused(tmp_path, *pair((other, key)))
@@ -145,7 +145,7 @@ def test_new_files_are_used_in_the_middle_of_traffic_and_no_request_is_lost(rene
     assert server.stderr().count("new TLS files are in use") == 2 * 2, "each of both listeners follows them"
 
 
-def test_a_pair_that_does_not_match_leaves_the_old_one_and_is_said_loudly(renewal, authority, good):
+def test_a_pair_that_does_not_match_leaves_the_old_one_and_is_reported(renewal, authority, good):
     before = renewal.shown()
     second = authority.issue("half")
     renewal.put((second[0], good[1]))
@@ -160,7 +160,7 @@ def test_a_pair_that_does_not_match_leaves_the_old_one_and_is_said_loudly(renewa
     assert set(renewal.metric("keyreeve_tls_files_refused").values()) == {0.0}
 
 
-def test_an_ended_certificate_or_none_replaces_nothing(renewal, authority, good):
+def test_an_expired_certificate_or_none_replaces_nothing(renewal, authority, good):
     before = renewal.shown()
     renewal.put(authority.issue("late", times=("20200101000000Z", "20210101000000Z")))
     renewal.until(lambda: "past its time" in renewal.details())

@@ -1,4 +1,4 @@
-"""What comes through TLS, and what does not."""
+"""What the listeners accept with TLS, and what they refuse."""
 import json
 import socket
 import ssl
@@ -19,7 +19,7 @@ def question(root_key, secret):
 
 
 def answers(stream, count):
-    """So many answers from a connection."""
+    """Reads a number of answers from a connection."""
     reader, found = stream.makefile("rb"), []
     for _ in range(count):
         assert reader.readline().startswith(b"HTTP/1.1 200")
@@ -76,7 +76,7 @@ def test_tls_1_2_and_1_3_are_spoken_and_nothing_older(secure):
         assert (b"BEGIN CERTIFICATE" in told.stdout) == works, (version, told)
 
 
-def test_plain_http_on_a_tls_port_is_told_so(secure):
+def test_plain_http_on_a_tls_port_gets_a_400(secure):
     answer = requests.get(f"http://127.0.0.1:{secure.port()}/v1/me", timeout=10)
     assert answer.status_code == 400 and "https://" in answer.text
     answer = requests.post(f"http://127.0.0.1:{secure.port()}/v1/verify", data=b"x" * 20_000, timeout=10)
@@ -103,7 +103,7 @@ def test_a_name_that_the_certificate_does_not_have_is_the_callers_to_refuse(serv
         server.call("GET", "/v1/api_keys")
     with server.connect(host="keys.example"):
         pass
-    # The link for people names the host that the certificate has.
+    # The link for users has the host of the certificate.
     assert f"first_admin_link=https://keys.example:{server.port()}/setup?token=".encode() in server.stdout
 
 
@@ -113,7 +113,7 @@ def test_a_certificate_of_another_authority_is_the_callers_to_refuse(serve, stra
         server.call("GET", "/v1/api_keys")
 
 
-def test_a_certificate_past_its_time_is_served_and_said(serve, authority):
+def test_an_expired_certificate_is_served_and_reported(serve, authority):
     server = serve(pair(authority.issue("ended", times=("20200101000000Z", "20210101000000Z"))))
     assert server.says("the certificate is out of its time")
     with pytest.raises(requests.exceptions.SSLError, match="expired"):
@@ -127,7 +127,7 @@ def test_an_rsa_certificate_with_a_chain_works(serve, authority):
     assert serve(pair((chain, key))).call("GET", "/v1/api_keys").status_code == 200
 
 
-def test_the_check_listener_serves_only_who_shows_a_certificate(secure, authority, stranger):
+def test_the_check_listener_serves_only_clients_with_a_certificate(secure, authority, stranger):
     key = secure.create("checked")["secret"]
     ask = question(secure.root_key, key)
     gateway = authority.issue("gateway", usage="clientAuth")
@@ -137,7 +137,7 @@ def test_the_check_listener_serves_only_who_shows_a_certificate(secure, authorit
     ended = authority.issue("gone", usage="clientAuth", times=("20200101000000Z", "20210101000000Z"))
     for identity in [None, stranger.issue("intruder", usage="clientAuth"), ended,
                      authority.issue("server", usage="serverAuth")]:
-        # In TLS 1.3 a caller learns of its refusal when it reads.
+        # In TLS 1.3 a client learns of its refusal when it reads.
         with pytest.raises((ssl.SSLError, ConnectionError)), secure.connect("check_listen", identity=identity) as stream:
             stream.sendall(ask)
             assert stream.recv(1) == b"", "something was answered"
@@ -152,7 +152,7 @@ def test_the_check_listener_may_stay_plain(serve, good):
     assert answer.status_code == 200 and answer.json()["code"] == "API_KEY_REQUIRED"
 
 
-def test_whoever_does_not_finish_a_handshake_holds_nobody_up_and_is_cut_off(secure):
+def test_an_unfinished_handshake_is_closed_and_blocks_no_other(secure):
     slow = [socket.create_connection(("127.0.0.1", secure.port()), timeout=20) for _ in range(200)]
     began = time.monotonic()
     for stream in slow[::2]:
@@ -209,7 +209,7 @@ def test_the_command_line_trusts_a_file_of_authorities(secure, authority, strang
     assert empty.returncode == 2 and "BEGIN CERTIFICATE" in empty.stderr
 
 
-def test_a_verifier_in_an_application_hangs_on_its_node_by_tls(secure, authority):
+def test_a_verifier_in_an_application_connects_to_its_node_by_tls(secure, authority):
     key = secure.create("in process")
     environment = {"PATH": "/usr/bin:/bin", "KEYREEVE_URL": f"https://localhost:{secure.port()}",
                    "KEYREEVE_ROOT_KEY": secure.root_key, "KEYREEVE_CA_FILE": str(authority.certificate)}

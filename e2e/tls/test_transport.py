@@ -1,4 +1,4 @@
-"""Browsers that came by TLS are told to come by nothing else (RFC 6797)."""
+"""Browsers that connected by TLS must not connect without it (HSTS, RFC 6797)."""
 import requests
 
 from harness import Server
@@ -6,7 +6,7 @@ from harness import Server
 HEADER = "Strict-Transport-Security"
 
 
-def test_every_answer_by_tls_says_so_and_none_without(secure, fresh):
+def test_every_answer_by_tls_has_hsts_and_none_without(secure, fresh):
     for path, root_key in [("/login", None), ("/v1/api_keys", None), ("/v1/api_keys", "nonsense"), ("/nothing", None),
                            ("/openapi.json", None)]:
         assert secure.call("GET", path, root_key=root_key).headers[HEADER] == "max-age=31536000", path
@@ -17,7 +17,7 @@ def test_every_answer_by_tls_says_so_and_none_without(secure, fresh):
             assert (answer.status_code, answer.headers.get(HEADER)) == (200, said)
 
 
-def test_behind_a_proxy_the_public_address_says_it():
+def test_behind_a_proxy_a_public_https_address_adds_hsts():
     server = Server(arguments=["--public-url", "https://keys.example.com"])
     try:
         assert requests.get(server.url + "/login", timeout=30).headers[HEADER] == "max-age=31536000"
