@@ -6,6 +6,7 @@ mod asking;
 mod tenant;
 
 use super::chart::{WINDOWS, expiries, large, small};
+use super::errors::Errors;
 use super::events::{Entry, Told};
 use super::home::{HomePage, Line};
 use super::keys::act::ActPage;
@@ -22,6 +23,7 @@ use super::keys::view::{KeyPage, Origin};
 use super::labels::Labels;
 use super::moment::When;
 use super::propagation::{ChangeRow, NodeRow, PropagationPage, VerifierRow};
+use super::sentences::Said;
 use super::shell::{Door, Flash, Place, Preferences, Shell};
 use super::sign_in::{LoginPage, SetupPage};
 use super::stale::{Made, Seen, Stale};
@@ -31,6 +33,7 @@ use super::tenant::users::{InvitedPage, UserActPage, UserRow, UsersPage};
 use super::trouble::TroublePage;
 use super::{account::AccountPage, audit::AuditPage};
 use askama::Template;
+use keyreeve_api::Problem;
 use keyreeve_core::policy::Preset;
 use keyreeve_core::{KeyId, Timestamp};
 use keyreeve_store::model::UsageCount;
@@ -38,6 +41,13 @@ use keyreeve_store::model::UsageCount;
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 /// Stands wherever a page shows what somebody typed.
 const HOSTILE: &str = "<script>alert(1)</script>\"'&";
+
+/// Something is wrong with a field, and with all of it.
+fn errors() -> Errors {
+    let mut errors = Errors::from(Said::of_all(HOSTILE));
+    errors.take::<()>(Err(Problem::field("name", HOSTILE)));
+    errors
+}
 
 fn when() -> When {
     When::new(NOW, NOW)

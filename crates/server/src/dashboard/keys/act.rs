@@ -1,10 +1,12 @@
 //! Disable, re-activate, revoke, delete, and ending a rotation: a page that says what will happen, which a script may
 //! show as a dialog, and the change itself.
 
-use super::row::{Row, calls, reason_words};
-use super::{Found, find, hours_ago, note};
+use super::row::{Row, already, calls, reason_words};
+use super::{Found, closed, find, hours_ago, note};
 use crate::App;
+use crate::dashboard::errors::Errors;
 use crate::dashboard::form::{Fields, Form};
+use crate::dashboard::labels::Labels;
 use crate::dashboard::moment::{length, plural};
 use crate::dashboard::page;
 use crate::dashboard::shell::{Flash, Shell};
@@ -92,7 +94,9 @@ pub(in crate::dashboard) struct ActPage {
     pub(in crate::dashboard) reason: String,
     pub(in crate::dashboard) reason_code: String,
     pub(in crate::dashboard) back: String,
-    pub(in crate::dashboard) error: Option<String>,
+    /// Instead of the form: why there is none for the key as it is.
+    pub(in crate::dashboard) closed: Option<String>,
+    pub(in crate::dashboard) errors: Errors,
 }
 
 /// Asks.
@@ -118,24 +122,25 @@ pub(in crate::dashboard) async fn act(
 ) -> Result<Response, Trouble> {
     let verb = Verb::of(&word).ok_or_else(Trouble::not_found)?;
     let visitor = &form.visitor;
+    crate::dashboard::require_change(visitor)?;
     let found = find(&app, visitor, &id).await?;
-    let outcome = match confirmed(visitor, verb, &form.fields) {
-        Ok(()) => carry_out(&app, visitor, found.record.key.id, verb, &form.fields).await,
-        Err(problem) => Err(problem.into()),
+    let outcome = match wish(visitor, verb, &form.fields) {
+        Ok(wish) => carry_out(&app, visitor, found.record.key.id, verb, wish).await,
+        Err(errors) => Err(errors.into()),
     };
     let changed = match outcome {
         Ok(changed) => changed,
         Err(trouble) => match trouble.refusal() {
             Some((status, why)) => {
                 let mut page = page_of(&app, visitor, found, verb, &form.fields).await?;
-                page.error = Some(why);
+                page.errors = why;
                 return page::render(status, &page);
             }
             None => return Err(trouble),
         },
     };
     app.note_done(&changed);
-    let text = said(verb, &found.row, visitor, &changed);
+    let text = said(verb, &found, visitor, &changed);
     let back = page::local(form.fields.get("back"));
     let is_gone = changed.done == keyreeve_store::model::Done::Erased;
     let own = format!("/keys/{}", found.row.id);
@@ -144,16 +149,20 @@ pub(in crate::dashboard) async fn act(
     Ok(page::on_to(if back == "/" { "/keys" } else { back }))
 }
 
-/// Whether the visitor said as clearly as the policy wants that they mean it.
-fn confirmed(visitor: &Visitor, verb: Verb, fields: &Fields) -> Result<(), Problem> {
+/// Why the visitor wants it, if they said as clearly as the policy wants that they mean it.
+fn wish(visitor: &Visitor, verb: Verb, fields: &Fields) -> Result<RevokeCommand, Errors> {
+    let mut errors = Errors::default();
+    let code = errors.take(crate::http::call::reason_code("reason_code", fields.get("reason_code")));
+    let note = errors.take(note(fields.get("reason")));
     let asks_phrase = verb == Verb::Revoke && visitor.policy.revoke.confirm == Confirm::Phrase;
     if asks_phrase && fields.raw("phrase").trim() != PHRASE {
-        return Err(Problem::field(
-            "phrase",
-            "must be REVOKE, in capital letters. The key was not revoked",
-        ));
+        let why = "must be REVOKE, in capital letters. The key was not revoked";
+        errors.take::<()>(Err(Problem::field("phrase", why)));
     }
-    Ok(())
+    match (code, note) {
+        (Some(code), Some(note)) => errors.none().map(|()| RevokeCommand { code, note }),
+        _ => Err(errors),
+    }
 }
 
 async fn carry_out(
@@ -161,29 +170,31 @@ async fn carry_out(
     visitor: &Visitor,
     id: KeyId,
     verb: Verb,
-    fields: &Fields,
+    wish: RevokeCommand,
 ) -> Result<ChangedKey, Trouble> {
-    let call = &visitor.call;
-    let note = note(fields.get("reason"))?;
-    let code = crate::http::call::reason_code("reason_code", fields.get("reason_code"))?;
-    let authority = app.authority();
+    let (call, authority) = (&visitor.call, app.authority());
     let changed = match verb {
-        Verb::Revoke => authority.revoke(call, id, RevokeCommand { code, note }).await,
-        Verb::Disable => authority.disable(call, id, note).await,
-        Verb::Reactivate => authority.reactivate(call, id, note).await,
-        Verb::Delete => authority.delete(call, id, note).await,
+        Verb::Revoke => authority.revoke(call, id, wish).await,
+        Verb::Disable => authority.disable(call, id, wish.note).await,
+        Verb::Reactivate => authority.reactivate(call, id, wish.note).await,
+        Verb::Delete => authority.delete(call, id, wish.note).await,
         Verb::Finish => authority.finish_rotation(call, id).await,
     };
     changed.map_err(Failure::into)
 }
 
 /// What happened, with what was measured.
-fn said(verb: Verb, row: &Row, visitor: &Visitor, changed: &ChangedKey) -> String {
+fn said(verb: Verb, found: &Found, visitor: &Visitor, changed: &ChangedKey) -> String {
     use keyreeve_store::model::Done;
-    let name = &row.name;
-    let held = crate::dashboard::labels::Labels::of(&visitor.policy).held;
-    let what = match (verb, changed.done, &changed.record.key.state) {
-        (_, Done::Nothing, _) => return format!("“{name}” was so already. Nothing was changed."),
+    let (name, key) = (&found.row.name, &changed.record.key);
+    let labels = Labels::of(&visitor.policy);
+    let held = labels.held;
+    let what = match (verb, changed.done, &key.state) {
+        (Verb::Finish, Done::Nothing, _) => return format!("“{name}” has no old secret any more."),
+        (_, Done::Nothing, _) => {
+            let already = already(key, labels, &found.people, visitor.now);
+            return format!("{already} Nothing was changed.");
+        }
         (Verb::Reactivate, ..) => return format!("“{name}” is active again: the same secret works."),
         (Verb::Finish, ..) => format!("The old secret of “{name}” has ended."),
         (Verb::Delete, ..) => format!("“{name}” was deleted. The audit log keeps what happened to it."),
@@ -222,6 +233,7 @@ async fn page_of(app: &App, visitor: &Visitor, found: Found, verb: Verb, fields:
     let can_rotate = found.row.acts.iter().any(|act| act.verb == "rotate");
     Ok(ActPage {
         facts: facts(app, visitor, &found).await?,
+        closed: closed(&found, visitor, verb.word()),
         consequence: consequence(verb, &found, visitor),
         warning: warning(verb, &found, visitor),
         advice: is_revoke.then_some(ADVICE),
@@ -252,7 +264,7 @@ async fn page_of(app: &App, visitor: &Visitor, found: Found, verb: Verb, fields:
         question,
         submit,
         row: found.row,
-        error: None,
+        errors: Errors::default(),
     })
 }
 

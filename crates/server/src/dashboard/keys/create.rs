@@ -4,6 +4,7 @@ use super::expiry::{Choice, choices, has_custom, wish};
 use super::limits::{self, LimitFields};
 use super::reveal::{Made, reveal};
 use crate::App;
+use crate::dashboard::errors::Errors;
 use crate::dashboard::form::{Fields, Form};
 use crate::dashboard::labels::Labels;
 use crate::dashboard::page;
@@ -16,7 +17,6 @@ use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
 use hyper::http::request::Parts;
-use keyreeve_api::Problem;
 use keyreeve_authority::keys::IssueCommand;
 use keyreeve_core::text::Subject;
 
@@ -43,7 +43,7 @@ pub(in crate::dashboard) struct CreatePage {
     pub(in crate::dashboard) once: String,
     pub(in crate::dashboard) path: &'static str,
     pub(in crate::dashboard) back: String,
-    pub(in crate::dashboard) error: Option<String>,
+    pub(in crate::dashboard) errors: Errors,
 }
 
 /// The empty form, or one that an address has filled in. Nothing is made by asking for it.
@@ -64,6 +64,7 @@ pub(in crate::dashboard) async fn ask(
 
 /// Makes the key and shows its secret, this once.
 pub(in crate::dashboard) async fn make(State(app): State<App>, mut form: Form) -> Result<Response, Trouble> {
+    crate::dashboard::require_change(&form.visitor)?;
     let is_tenant = form.path.starts_with("/tenant/");
     if is_tenant {
         crate::dashboard::require_admin(&form.visitor)?;
@@ -80,7 +81,7 @@ pub(in crate::dashboard) async fn make(State(app): State<App>, mut form: Form) -
         Err(trouble) => match trouble.refusal() {
             Some((status, why)) => {
                 let mut page = page_of(&form.visitor, &people, is_tenant, &form.fields)?;
-                page.error = Some(why);
+                page.errors = why;
                 page::render(status, &page)
             }
             None => Err(trouble),
@@ -89,8 +90,8 @@ pub(in crate::dashboard) async fn make(State(app): State<App>, mut form: Form) -
 }
 
 async fn issue(app: &App, form: &mut Form, people: &People, is_tenant: bool) -> Result<Made, Trouble> {
-    crate::dashboard::confirm::require(app, &mut form.visitor, &form.fields).await?;
-    let command = command(&form.visitor, people, is_tenant, &form.fields)?;
+    let read = command(&form.visitor, people, is_tenant, &form.fields);
+    let command = crate::dashboard::confirm::with(app, form, read).await?;
     let call = crate::dashboard::confirm::once(&form.visitor, &form.fields, &form.path);
     let issued = app.authority().issue(&call, vec![command]).await?;
     let key = issued.keys.into_iter().next();
@@ -98,7 +99,7 @@ async fn issue(app: &App, form: &mut Form, people: &People, is_tenant: bool) -> 
         .ok_or_else(|| Trouble::internal("no key was made"))
 }
 
-fn command(visitor: &Visitor, people: &People, is_tenant: bool, fields: &Fields) -> Result<IssueCommand, Problem> {
+fn command(visitor: &Visitor, people: &People, is_tenant: bool, fields: &Fields) -> Result<IssueCommand, Errors> {
     let labels = Labels::of(&visitor.policy);
     let name = match fields.get("name") {
         None if !labels.needs_name => UNNAMED,
@@ -109,20 +110,31 @@ fn command(visitor: &Visitor, people: &People, is_tenant: bool, fields: &Fields)
         Some(text) => people.id_of(text),
         None => own.clone(),
     };
-    Ok(IssueCommand {
-        subject: call::new_subject("owner", &owner)?,
-        name: call::name("name", name)?,
-        description: fields
-            .get("description")
-            .map(|text| call::description("description", text))
-            .transpose()?,
-        claims: None,
-        scopes: super::scopes(fields)?,
-        networks: limits::networks(fields)?,
-        counted: limits::counted(visitor, fields)?,
-        created_by: Subject::parse(&own).ok(),
-        expiry: wish(&visitor.policy, fields, visitor.now)?,
-    })
+    let mut errors = Errors::default();
+    // In the order of the form: the cursor goes to the first that is wrong.
+    let name = errors.take(call::name("name", name));
+    let subject = errors.take(call::new_subject("owner", &owner));
+    let description = errors.take(super::description(fields));
+    let expiry = errors.take(wish(&visitor.policy, fields, visitor.now));
+    let scopes = errors.take(super::scopes(fields));
+    let networks = errors.take(limits::networks(fields));
+    let counted = errors.take(limits::counted(visitor, fields));
+    match (name, subject, description, expiry, scopes, networks, counted) {
+        (Some(name), Some(subject), Some(description), Some(expiry), Some(scopes), Some(networks), Some(counted)) => {
+            Ok(IssueCommand {
+                subject,
+                name,
+                description,
+                claims: None,
+                scopes,
+                networks,
+                counted,
+                created_by: Subject::parse(&own).ok(),
+                expiry,
+            })
+        }
+        _ => Err(errors),
+    }
 }
 
 fn page_of(visitor: &Visitor, people: &People, is_tenant: bool, fields: &Fields) -> Result<CreatePage, Trouble> {
@@ -145,6 +157,6 @@ fn page_of(visitor: &Visitor, people: &People, is_tenant: bool, fields: &Fields)
         path,
         back: fields.back_or(super::list::path_of(place)),
         shell,
-        error: None,
+        errors: Errors::default(),
     })
 }

@@ -64,7 +64,7 @@ fn pages_of_the_tenant_render() {
                 named: vec![("ak_1".to_owned(), HOSTILE.to_owned())],
                 changes: vec![("Reason", "off".to_owned(), "required".to_owned())],
             }),
-            error: Some(HOSTILE.to_owned()),
+            errors: errors(),
             stale: Some(stale()),
             seen: seen(),
         },
@@ -87,7 +87,7 @@ fn pages_of_the_tenant_render() {
                 rules: vec!["claims are handed on".to_owned()],
             }],
             form: form.clone(),
-            error: Some(HOSTILE.to_owned()),
+            errors: errors(),
         },
     );
     check(
@@ -95,7 +95,7 @@ fn pages_of_the_tenant_render() {
         &CheckEditPage {
             shell: shell(Place::Checks),
             form,
-            error: Some(HOSTILE.to_owned()),
+            errors: errors(),
             stale: Some(stale()),
             seen: seen(),
         },
@@ -167,7 +167,7 @@ fn pages_about_people_and_the_door_render() {
             email: HOSTILE.to_owned(),
             name: HOSTILE.to_owned(),
             role: "admin".to_owned(),
-            error: Some(HOSTILE.to_owned()),
+            errors: errors(),
             stale: Some(stale()),
         },
     );
@@ -195,7 +195,7 @@ fn pages_about_people_and_the_door_render() {
         &AccountPage {
             shell: shell(Place::Account),
             user_id: "user_1".to_owned(),
-            error: Some(HOSTILE.to_owned()),
+            errors: errors(),
         },
     );
     check(
@@ -207,7 +207,7 @@ fn pages_about_people_and_the_door_render() {
             tenants: vec!["acme".to_owned()],
             next: "/keys".to_owned(),
             notice: Some("Your session has ended."),
-            error: Some(HOSTILE.to_owned()),
+            errors: errors(),
         },
     );
     check(
@@ -218,7 +218,7 @@ fn pages_about_people_and_the_door_render() {
             token: HOSTILE.to_owned(),
             known: None,
             email: HOSTILE.to_owned(),
-            error: Some(HOSTILE.to_owned()),
+            errors: errors(),
         },
     );
     check(
