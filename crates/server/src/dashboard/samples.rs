@@ -197,6 +197,7 @@ fn pages_of_lists_and_keys_render() {
             ..Filter::default()
         },
         has_any: true,
+        has_past: false,
         range: "1–1 of 1".to_owned(),
         previous: Some("/tenant/keys?page=1".to_owned()),
         next: Some("/tenant/keys?page=3".to_owned()),

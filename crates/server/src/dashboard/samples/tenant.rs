@@ -39,6 +39,7 @@ fn pages_of_the_tenant_render() {
             since: String::new(),
             until: String::new(),
             older: Some("/audit?before=1".to_owned()),
+            newest: Some("/audit".to_owned()),
             csv: "/audit/export?format=csv".to_owned(),
             jsonl: "/audit/export?format=jsonl".to_owned(),
             is_filtered: true,
