@@ -93,3 +93,47 @@ test('D-02 the audit log offers older entries only where there are some, and say
   await exact.page.getByRole('link', { name: 'Clear filters' }).last().waitFor();
   await exact.page.context().close();
 });
+
+for (const javaScriptEnabled of [true, false]) {
+  test(`D-03 ${javaScriptEnabled ? 'with' : 'without'} script: an address of no user makes no key until the box for it is ticked`, async () => {
+    const tenant = await makeTenant(server, 'standard');
+    const member = tenant.user('member');
+    const page = await signIn(server, tenant.user('admin').email, { javaScriptEnabled });
+    const count = async () => (await tenant.call('GET', '/v1/api_keys')).body.total_count;
+    const box = page.getByLabel('Create the key for it anyway');
+    await page.goto(`${server.url}/tenant/keys/new?name=ci&owner=tyop@example.com`);
+    assert.equal(await box.count(), 0, 'not before it is sent');
+    const send = () => page.getByRole('button', { name: 'Create API key' }).click();
+    await send();
+    await page.locator('#owner-error').getByText('No user of this tenant has this address').waitFor();
+    assert.equal(await page.locator('#owner').getAttribute('aria-invalid'), 'true');
+    if (javaScriptEnabled) await assertAccessible(page, 'an owner who is no user');
+    assert.equal(await count(), 0);
+    await send();
+    await page.locator('#owner-error').waitFor();
+    assert.equal(await count(), 0, 'sent again without the tick');
+    await box.check();
+    await page.getByLabel('Owner').fill('another@example.com');
+    await send();
+    await page.locator('#owner-error').waitFor();
+    assert.equal(await count(), 0, 'the tick was for another address');
+    assert.ok(!(await box.isChecked()));
+    await box.check();
+    await send();
+    await page.locator('#secret').waitFor();
+    const [key] = (await tenant.call('GET', '/v1/api_keys')).body.data;
+    assert.equal(key.subject, 'another@example.com');
+    // The address of a user, however it is written, and an id of one's own are taken at once.
+    await tenant.call('POST', `/v1/api_keys/${key.id}/revoke`, {});
+    const other = await signIn(server, tenant.user('admin').email, { javaScriptEnabled });
+    for (const [owner, subject] of [[member.email.toUpperCase(), member.id], ['org_northwind', 'org_northwind']]) {
+      await other.goto(`${server.url}/tenant/keys/new?name=k&owner=${owner}`);
+      await other.getByRole('button', { name: 'Create API key' }).click();
+      await other.locator('#secret').waitFor();
+      const found = (await tenant.call('GET', `/v1/api_keys?subject=${subject}`)).body.data;
+      assert.equal(found.length, 1, owner);
+    }
+    await page.context().close();
+    await other.context().close();
+  });
+}

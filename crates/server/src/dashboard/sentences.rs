@@ -17,7 +17,7 @@ pub(super) struct Said {
 }
 
 impl Said {
-    fn about(field: &'static str, text: impl Into<String>) -> Self {
+    pub(super) fn about(field: &'static str, text: impl Into<String>) -> Self {
         Self {
             field: Some(field),
             text: text.into(),

@@ -17,6 +17,8 @@ fn pages_that_ask_and_tell_render() {
             name: HOSTILE.to_owned(),
             description: HOSTILE.to_owned(),
             owner: HOSTILE.to_owned(),
+            is_stranger: true,
+            is_meant: true,
             scopes: HOSTILE.to_owned(),
             limits: limit_fields(),
             expires_on: String::new(),
