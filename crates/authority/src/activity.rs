@@ -157,9 +157,17 @@ impl Uses {
     }
 
     /// Notes where a verdict was asked for.
-    pub(crate) fn note_trace(&self, key: KeyId, outcome: Result<(), Denial>, address: Option<IpAddr>, at: Timestamp) {
+    pub(crate) fn note_trace(
+        &self,
+        entry: &Entry,
+        outcome: Result<(), Denial>,
+        address: Option<IpAddr>,
+        at: Timestamp,
+    ) {
+        let key = entry.key_id();
         let outcome = match outcome {
-            Ok(()) => VALID,
+            // Who still uses a secret that is on its way out can be told from who has moved.
+            Ok(()) => good(entry),
             Err(denial) => denial.as_str(),
         };
         let mut state = self.state();

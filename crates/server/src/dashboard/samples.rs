@@ -15,6 +15,7 @@ use super::keys::edit::EditPage;
 use super::keys::expiry::choices;
 use super::keys::limits::LimitFields;
 use super::keys::list::{Filter, KeysPage};
+use super::keys::pair::{Side, Sides};
 use super::keys::reveal::RevealPage;
 use super::keys::rotate::RotatePage;
 use super::keys::row::{Act, Chip, Pair, Row};
@@ -233,15 +234,28 @@ fn pages_of_lists_and_keys_render() {
             life: vec![entry()],
             refusals: vec![origin()],
             places: vec![origin()],
-            old_calls: 1,
-            new_calls: 2,
+            sides: Some(Sides {
+                old: side(Some(HOSTILE.to_owned())),
+                new: side(None),
+            }),
             effect: Some("Refused everywhere.".to_owned()),
         },
     );
 }
 
+fn side(mask: Option<String>) -> Side {
+    Side {
+        mask,
+        this_hour: "1 call".to_owned(),
+        in_all: "2 calls".to_owned(),
+        is_used: true,
+        from: HOSTILE.to_owned(),
+    }
+}
+
 fn origin() -> Origin {
     Origin {
+        is_old: true,
         outcome: "Refused: expired",
         address: "192.0.2.1".to_owned(),
         count: "5".to_owned(),

@@ -1,6 +1,7 @@
 //! Disable, re-activate, revoke, delete, and ending a rotation: a page that says what will happen, which a script may
 //! show as a dialog, and the change itself.
 
+use super::pair::{Sides, named, sides};
 use super::row::{Row, already, calls, reason_words};
 use super::{Found, closed, find, hours_ago, note};
 use crate::App;
@@ -28,8 +29,6 @@ pub(in crate::dashboard) const PHRASE: &str = "REVOKE";
 /// What revoking is for (docs/acceptance.md, U-27 and H-11).
 const ADVICE: &str = "Revoke a key that was exposed in a repository, a log or a client, that nobody needs any more, or \
                       to make room for another one.";
-/// Addresses that a dialog names.
-const ADDRESSES_SHOWN: usize = 3;
 /// A secret that was used in the last quarter of an hour is still in use.
 const LIVELY_MS: u64 = 15 * 60_000;
 
@@ -232,7 +231,7 @@ async fn page_of(app: &App, visitor: &Visitor, found: Found, verb: Verb, fields:
     let codes = ReasonCode::ALL.iter().map(|code| (code.as_str(), reason_words(*code)));
     let can_rotate = found.row.acts.iter().any(|act| act.verb == "rotate");
     Ok(ActPage {
-        facts: facts(app, visitor, &found).await?,
+        facts: facts(app, visitor, &found, verb).await?,
         closed: closed(&found, visitor, verb.word()),
         consequence: consequence(verb, &found, visitor),
         warning: warning(verb, &found, visitor),
@@ -268,21 +267,45 @@ async fn page_of(app: &App, visitor: &Visitor, found: Found, verb: Verb, fields:
     })
 }
 
-/// What would break: who owns the key, when it was used last, how often, and from where.
-async fn facts(app: &App, visitor: &Visitor, found: &Found) -> Result<Vec<(&'static str, String)>, Trouble> {
+/// What would break: who owns the key, when it was used last, how often, and from where. Of an old secret, what was done with
+/// that secret alone.
+async fn facts(
+    app: &App,
+    visitor: &Visitor,
+    found: &Found,
+    verb: Verb,
+) -> Result<Vec<(&'static str, String)>, Trouble> {
     let row = &found.row;
-    let traces = app.authority().traces(&visitor.call, found.record.key.id).await?;
-    let mut addresses: Vec<_> = traces
-        .iter()
-        .filter(|trace| trace.outcome == "valid" && !trace.address.is_empty())
-        .map(|trace| trace.address.as_str())
-        .collect();
-    let more = addresses.len().saturating_sub(ADDRESSES_SHOWN);
-    addresses.truncate(ADDRESSES_SHOWN);
-    let mut from = addresses.join(", ");
-    if more > 0 {
-        from = format!("{from} and {more} more");
+    if let (Verb::Finish, Some(Sides { old, new })) = (verb, sides(app, visitor, found).await?) {
+        let until = row
+            .pair
+            .as_ref()
+            .map(|pair| format!("{} ({})", pair.until.exact, pair.until.relative));
+        return Ok(vec![
+            (
+                "Old secret",
+                old.mask.unwrap_or_else(|| "not known any more".to_owned()),
+            ),
+            ("New secret", row.mask.clone()),
+            ("Ends by itself", until.unwrap_or_default()),
+            ("Old, this hour", old.this_hour),
+            ("Old, since rotating", old.in_all),
+            ("Old, used from", said_or(old.from, "no address is known")),
+            ("New, this hour", new.this_hour),
+        ]);
     }
+    let traces = app.authority().traces(&visitor.call, found.record.key.id).await?;
+    let good = traces
+        .iter()
+        .filter(|trace| trace.outcome.starts_with("valid") && !trace.address.is_empty());
+    // Once each: one that has used the old secret and the new one has two traces.
+    let mut addresses: Vec<&str> = Vec::new();
+    for trace in good {
+        if !addresses.contains(&trace.address.as_str()) {
+            addresses.push(&trace.address);
+        }
+    }
+    let from = named(addresses);
     let used = row.last_used.as_ref().map_or("Never used", |when| &when.relative);
     let mut facts = vec![
         ("Key", row.mask.clone()),
@@ -296,6 +319,10 @@ async fn facts(app: &App, visitor: &Visitor, found: &Found) -> Result<Vec<(&'sta
         facts.push(("From", from));
     }
     Ok(facts)
+}
+
+fn said_or(text: String, otherwise: &str) -> String {
+    if text.is_empty() { otherwise.to_owned() } else { text }
 }
 
 fn consequence(verb: Verb, found: &Found, visitor: &Visitor) -> String {

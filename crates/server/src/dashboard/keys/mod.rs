@@ -6,6 +6,7 @@ pub(super) mod edit;
 pub(super) mod expiry;
 pub(super) mod limits;
 pub(super) mod list;
+pub(super) mod pair;
 pub(super) mod reveal;
 pub(super) mod rotate;
 pub(super) mod row;
