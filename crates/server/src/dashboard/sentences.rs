@@ -287,8 +287,7 @@ pub(super) fn of_problem(problem: &Problem) -> Said {
     let param = problem.meta.get("param_name").and_then(|name| name.as_str());
     match (problem.code, param) {
         (Code::BadRequest, Some(param)) => of_field(param, &problem.detail),
-        (Code::SignInFailed, _) => Said::about("password", problem.detail.clone()),
-        (Code::RateLimited, _) => Said::about("password", problem.detail.clone()),
+        (Code::SignInFailed | Code::RateLimited, _) => Said::about("password", problem.detail.clone()),
         _ => Said::of_all(problem.detail.clone()),
     }
 }

@@ -41,10 +41,8 @@ pub(in crate::dashboard) struct CreatePage {
     pub(in crate::dashboard) name: String,
     pub(in crate::dashboard) description: String,
     pub(in crate::dashboard) owner: String,
-    /// Whether the owner looks like the address of a user and is none: then a tick is asked for.
-    pub(in crate::dashboard) is_stranger: bool,
-    /// Whether it is there.
-    pub(in crate::dashboard) is_meant: bool,
+    /// Of an owner who looks like the address of a user and is none: whether it is ticked that exactly this one is meant.
+    pub(in crate::dashboard) stranger: Option<bool>,
     pub(in crate::dashboard) scopes: String,
     pub(in crate::dashboard) limits: LimitFields,
     pub(in crate::dashboard) expires_on: String,
@@ -223,8 +221,7 @@ fn page_of(
         name: fields.raw("name").to_owned(),
         description: fields.raw("description").to_owned(),
         owner: fields.raw("owner").to_owned(),
-        is_stranger: owner.is_stranger,
-        is_meant: is_meant(fields),
+        stranger: owner.is_stranger.then(|| is_meant(fields)),
         scopes: fields.raw("scopes").to_owned(),
         limits: LimitFields::of(visitor, fields, &limits::of_new_keys(&visitor.policy)),
         expires_on: fields.raw("expires_on").to_owned(),
