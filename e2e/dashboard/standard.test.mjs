@@ -311,7 +311,7 @@ test('the page of users: a link that works once, suspending ends keys and sessio
   await theirs.getByLabel('Password', { exact: true }).fill(PASSWORD);
   await theirs.getByLabel('Password once more').fill('something else');
   await theirs.getByRole('button', { name: 'Set password' }).click();
-  await theirs.getByText('must be the same password').waitFor();
+  await theirs.getByRole('alert').getByText('The two passwords are not the same').waitFor();
   await theirs.getByLabel('Password', { exact: true }).fill(PASSWORD);
   await theirs.getByLabel('Password once more').fill(PASSWORD);
   await theirs.getByRole('button', { name: 'Set password' }).click();

@@ -108,9 +108,17 @@ impl Uses {
     }
 
     /// Notes the address that a verdict was requested for.
-    pub(crate) fn note_trace(&self, key: KeyId, outcome: Result<(), Denial>, address: Option<IpAddr>, at: Timestamp) {
+    pub(crate) fn note_trace(
+        &self,
+        entry: &Entry,
+        outcome: Result<(), Denial>,
+        address: Option<IpAddr>,
+        at: Timestamp,
+    ) {
+        let key = entry.key_id();
         let outcome = match outcome {
-            Ok(()) => VALID,
+            // Callers that still use a retiring secret are counted apart from those that use the new one.
+            Ok(()) => good(entry),
             Err(denial) => denial.as_str(),
         };
         let mut state = self.state();

@@ -13,7 +13,7 @@ use keyreeve_store::model::{Event, Login, LoginKind, UserChange, WriteContext};
 use std::fmt;
 
 /// Most tenants in which one email address is looked up.
-const TENANTS_OF_PERSON_MAX: u32 = 16;
+pub(crate) const TENANTS_OF_PERSON_MAX: u32 = 16;
 /// How long a link works: three days.
 const LINK_SECONDS: u64 = 3 * keyreeve_core::time::SECONDS_PER_DAY;
 /// Random bytes in a link.

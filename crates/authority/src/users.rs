@@ -1,6 +1,7 @@
 //! Users of a tenant.
 
 use crate::keys::{Listing, Shown};
+use crate::sign_in::TENANTS_OF_PERSON_MAX;
 use crate::{Authority, Call, Caller, Effect, Failure};
 use keyreeve_core::access::{Actor, Permission, Role};
 use keyreeve_core::coherence::holding::Scope;
@@ -72,6 +73,13 @@ impl Authority {
     pub async fn user(&self, call: &Call, id: UserId) -> Result<User, Failure> {
         require_reading(call)?;
         self.store.user(&call.tenant, id).await?.ok_or(Failure::NotFound)
+    }
+
+    /// The user of the caller's tenant who has an address and is not removed.
+    pub async fn user_of(&self, call: &Call, email: &Email) -> Result<Option<User>, Failure> {
+        require_reading(call)?;
+        let people = self.store.people(email, TENANTS_OF_PERSON_MAX).await?;
+        Ok(people.into_iter().find(|user| user.tenant == call.tenant))
     }
 
     /// Changes a user. Suspending or removing one blocks all their keys; when this returns, none is accepted.

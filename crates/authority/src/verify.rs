@@ -268,7 +268,7 @@ impl Authority {
     fn note(&self, entry: &Entry, digest: &Digest, outcome: Result<(), Denial>, question: &Question<'_>) {
         let (uses, now) = (&self.verifier.uses, question.now);
         if outcome.is_err() || question.address.is_some() {
-            uses.note_trace(entry.key_id(), outcome, question.address, now);
+            uses.note_trace(entry, outcome, question.address, now);
         }
         let is_look = question.cost == Some(0);
         if outcome.is_ok() && !is_look {

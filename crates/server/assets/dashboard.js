@@ -36,7 +36,9 @@ async function open(address, from) {
   if (!sheet.open) sheet.showModal();
   // What ends something asks first; nothing is done by pressing Enter at once.
   const first = part.dataset.dialog === "alertdialog" ? "[data-cancel]" : "[autofocus], input:not([type=hidden]), select, textarea";
-  (part.querySelector(first) ?? part.querySelector("[data-cancel]"))?.focus();
+  // The dialog opens at its top: whoever looks must see what it is about, however far down the button is.
+  (part.querySelector(first) ?? part.querySelector("[data-cancel]"))?.focus({ preventScroll: true });
+  sheet.scrollTop = 0;
 }
 
 sheet?.addEventListener("close", () => {

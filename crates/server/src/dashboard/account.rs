@@ -1,6 +1,7 @@
 //! One's own account: password, sessions, and how pages look and behave.
 
-use super::form::{Form, is_same};
+use super::errors::Errors;
+use super::form::{Fields, Form, is_same};
 use super::page;
 use super::password_check;
 use super::shell::{Flash, Place, SHORTCUTS_COOKIE, SIZE_COOKIE, SIZES, Shell, THEME_COOKIE};
@@ -24,19 +25,19 @@ use keyreeve_core::user::{Email, PasswordDigest};
 pub(super) struct AccountPage {
     pub(super) shell: Shell,
     pub(super) user_id: String,
-    pub(super) error: Option<String>,
+    pub(super) errors: Errors,
 }
 
 /// The page.
 pub(super) async fn show(visitor: Visitor) -> Result<Response, Trouble> {
-    page::ok(&page_of(&visitor, None))
+    page::ok(&page_of(&visitor, Errors::default()))
 }
 
-fn page_of(visitor: &Visitor, error: Option<String>) -> AccountPage {
+fn page_of(visitor: &Visitor, errors: Errors) -> AccountPage {
     AccountPage {
         shell: Shell::new(visitor, Place::Account, "Account settings"),
         user_id: visitor.user.id.to_string(),
-        error,
+        errors,
     }
 }
 
@@ -50,7 +51,7 @@ pub(super) async fn password(State(app): State<App>, form: Form) -> Result<Respo
         }
         Err(trouble) => match trouble.refusal() {
             // 401 would say that the visitor is not signed in.
-            Some((_, why)) => page::render(StatusCode::BAD_REQUEST, &page_of(&form.visitor, Some(why))),
+            Some((_, why)) => page::render(StatusCode::BAD_REQUEST, &page_of(&form.visitor, why)),
             None => Err(trouble),
         },
     }
@@ -60,23 +61,36 @@ async fn change(app: &App, form: &Form) -> Result<(), Trouble> {
     let (visitor, fields) = (&form.visitor, &form.fields);
     let who = Attempt::Session(visitor.session_digest());
     app.sign_in_limits().begin(who)?;
-    if !password_check::fits(Some(&visitor.user), fields.raw("password")).await? {
+    let mut errors = Errors::default();
+    if password_check::fits(Some(&visitor.user), fields.raw("password")).await? {
+        app.sign_in_limits().succeeded(who);
+    } else {
         let text = "Your present password is not right. Nothing was changed.";
-        return Err(Problem::new(Code::SignInFailed, text).into());
+        errors.take::<()>(Err(Problem::new(Code::SignInFailed, text)));
     }
-    app.sign_in_limits().succeeded(who);
     let whose = Some(&visitor.user.email);
-    let digest = new_password(fields.raw("new_password"), fields.raw("again"), whose).await?;
+    let digest = new_password(fields, whose, &mut errors).await?;
+    errors.none()?;
+    let digest = digest.ok_or_else(|| Trouble::internal("a password is neither good nor wrong"))?;
     let user = app.authority().change_own_password(&visitor.call, digest).await?;
     begin(visitor.session(), &user, visitor.now).await
 }
 
-/// A new password that was typed twice.
-pub(super) async fn new_password(first: &str, again: &str, whose: Option<&Email>) -> Result<PasswordDigest, Problem> {
-    if !first.is_empty() && !is_same(first, again) {
-        return Err(Problem::field("again", "must be the same password once more"));
+/// A new password that was typed twice; `None`, and why, if it cannot be one.
+pub(super) async fn new_password(
+    fields: &Fields,
+    whose: Option<&Email>,
+    errors: &mut Errors,
+) -> Result<Option<PasswordDigest>, Trouble> {
+    let (first, again) = (fields.raw("new_password"), fields.raw("again"));
+    let digest = match password::digest(Password(first.to_owned()), whose).await {
+        Err(problem) if problem.code != Code::BadRequest => return Err(problem.into()),
+        digest => errors.take(digest),
+    };
+    if !first.is_empty() && !is_same(again, first) {
+        errors.take::<()>(Err(Problem::field("again", "must be the same password once more")));
     }
-    password::digest(Password(first.to_owned()), whose).await
+    Ok(digest)
 }
 
 /// Signs out here.

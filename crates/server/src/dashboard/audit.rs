@@ -53,6 +53,8 @@ pub(super) struct AuditPage {
     pub(super) since: String,
     pub(super) until: String,
     pub(super) older: Option<String>,
+    /// Of a page of older entries: where the newest are.
+    pub(super) newest: Option<String>,
     pub(super) csv: String,
     pub(super) jsonl: String,
     pub(super) is_filtered: bool,
@@ -66,13 +68,18 @@ pub(super) async fn show(State(app): State<App>, visitor: Visitor, parts: Parts)
     let people = People::known_to(&visitor, &app).await?;
     let mut filter = filter(&fields, &people);
     filter.before = fields.get("before").and_then(|text| text.parse().ok());
-    filter.limit = PAGE;
-    let records = app.authority().audit_events(&visitor.call, filter).await?;
-    let is_full = u32::try_from(records.len()).is_ok_and(|count| count == PAGE);
-    let last = records.last().filter(|_| is_full);
+    // One more than is shown tells whether there are older ones.
+    filter.limit = PAGE + 1;
+    let is_older_page = filter.before.is_some();
+    let mut records = app.authority().audit_events(&visitor.call, filter).await?;
+    let shown = usize::try_from(PAGE).unwrap_or(usize::MAX);
+    let has_more = records.len() > shown;
+    records.truncate(shown);
+    let last = records.last().filter(|_| has_more);
     let names = ["action", "actor", "key", "since", "until"];
     let page = AuditPage {
         older: last.map(|last| fields.with("before", &last.revision.to_string()).address("/audit")),
+        newest: is_older_page.then(|| fields.with("before", "").address("/audit")),
         csv: fields.with("format", "csv").address("/audit/export"),
         jsonl: fields.with("format", "jsonl").address("/audit/export"),
         is_filtered: names.iter().any(|name| fields.get(name).is_some()),

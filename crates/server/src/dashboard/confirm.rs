@@ -1,6 +1,7 @@
 //! The password once more, before a secret is made or many keys are changed; and forms that count once.
 
-use super::form::{Fields, is_same};
+use super::errors::Errors;
+use super::form::{Fields, Form, is_same};
 use super::page;
 use super::password_check;
 use super::shell::Flash;
@@ -30,6 +31,22 @@ pub(super) async fn require(app: &App, visitor: &mut Visitor, fields: &Fields) -
     }
     app.sign_in_limits().succeeded(who);
     visitor.confirm().await
+}
+
+/// What was read of a form whose sender may go on; else everything that is wrong with it, the password among it.
+pub(super) async fn with<T>(app: &App, form: &mut Form, read: Result<T, Errors>) -> Result<T, Trouble> {
+    match (read, require(app, &mut form.visitor, &form.fields).await) {
+        (Ok(read), Ok(())) => Ok(read),
+        (Err(errors), Ok(())) => Err(errors.into()),
+        (Ok(_), Err(trouble)) => Err(trouble),
+        (Err(mut errors), Err(trouble)) => match trouble.refusal() {
+            Some((_, more)) => {
+                errors.add(more);
+                Err(errors.into())
+            }
+            None => Err(trouble),
+        },
+    }
 }
 
 fn refused(text: &str) -> Problem {

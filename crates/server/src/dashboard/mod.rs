@@ -10,6 +10,7 @@ mod audit;
 mod chart;
 mod confirm;
 mod device;
+mod errors;
 mod events;
 mod form;
 mod guesses;
@@ -23,6 +24,7 @@ mod people;
 mod propagation;
 #[cfg(test)]
 mod samples;
+mod sentences;
 mod session;
 mod shell;
 mod sign_in;
@@ -100,25 +102,31 @@ pub(crate) fn router(app: &App) -> Router<App> {
 fn require_tenant(visitor: &Visitor) -> Result<(), Trouble> {
     match visitor.sees_tenant() {
         true => Ok(()),
-        false => Err(forbidden("This page is for the tenant's administrators and auditors.")),
+        false => Err(forbidden(
+            "This page is for the administrators and auditors of the tenant, and you are a member. Ask an administrator.",
+        )),
     }
 }
 
 fn require_admin(visitor: &Visitor) -> Result<(), Trouble> {
+    require_change(visitor)?;
     match visitor.is_admin() {
         true => Ok(()),
-        false => Err(forbidden("This is for the tenant's administrators.")),
+        false => Err(forbidden(
+            "This is for the administrators of the tenant, and you are a member. Ask one of them.",
+        )),
     }
 }
 
 fn require_change(visitor: &Visitor) -> Result<(), Trouble> {
     match visitor.may_change() {
         true => Ok(()),
-        false => Err(forbidden("An auditor reads everything and changes nothing.")),
+        false => Err(forbidden(
+            "You are an auditor: auditors read everything and change nothing. Ask an administrator of the tenant.",
+        )),
     }
 }
 
 fn forbidden(why: &str) -> Trouble {
-    let text = format!("{why} Your role is another one; ask an administrator.");
-    Problem::new(Code::PermissionDenied, text).into()
+    Problem::new(Code::PermissionDenied, why).into()
 }

@@ -6,6 +6,7 @@ mod asking;
 mod tenant;
 
 use super::chart::{WINDOWS, expiries, large, small};
+use super::errors::Errors;
 use super::events::{Entry, Told};
 use super::home::{HomePage, Line};
 use super::keys::act::ActPage;
@@ -14,6 +15,7 @@ use super::keys::edit::EditPage;
 use super::keys::expiry::choices;
 use super::keys::limits::LimitFields;
 use super::keys::list::{Filter, KeysPage};
+use super::keys::pair::{Side, Sides};
 use super::keys::reveal::RevealPage;
 use super::keys::rotate::RotatePage;
 use super::keys::row::{Act, Chip, Pair, Row};
@@ -22,6 +24,7 @@ use super::keys::view::{KeyPage, Origin};
 use super::labels::Labels;
 use super::moment::When;
 use super::propagation::{ChangeRow, NodeRow, PropagationPage, VerifierRow};
+use super::sentences::Said;
 use super::shell::{Door, Flash, Place, Preferences, Shell};
 use super::sign_in::{LoginPage, SetupPage};
 use super::stale::{Made, Seen, Stale};
@@ -31,6 +34,7 @@ use super::tenant::users::{InvitedPage, UserActPage, UserRow, UsersPage};
 use super::trouble::TroublePage;
 use super::{account::AccountPage, audit::AuditPage};
 use askama::Template;
+use keyreeve_api::Problem;
 use keyreeve_core::policy::Preset;
 use keyreeve_core::{KeyId, Timestamp};
 use keyreeve_store::model::UsageCount;
@@ -38,6 +42,13 @@ use keyreeve_store::model::UsageCount;
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 /// Stands wherever a page shows what somebody typed.
 const HOSTILE: &str = "<script>alert(1)</script>\"'&";
+
+/// Something is wrong with a field, and with all of it.
+fn errors() -> Errors {
+    let mut errors = Errors::from(Said::of_all(HOSTILE));
+    errors.take::<()>(Err(Problem::field("name", HOSTILE)));
+    errors
+}
 
 fn when() -> When {
     When::new(NOW, NOW)
@@ -188,6 +199,7 @@ fn pages_of_lists_and_keys_render() {
             ..Filter::default()
         },
         has_any: true,
+        has_past: false,
         range: "1–1 of 1".to_owned(),
         previous: Some("/tenant/keys?page=1".to_owned()),
         next: Some("/tenant/keys?page=3".to_owned()),
@@ -223,15 +235,28 @@ fn pages_of_lists_and_keys_render() {
             life: vec![entry()],
             refusals: vec![origin()],
             places: vec![origin()],
-            old_calls: 1,
-            new_calls: 2,
+            sides: Some(Sides {
+                old: side(Some(HOSTILE.to_owned())),
+                new: side(None),
+            }),
             effect: Some("Refused everywhere.".to_owned()),
         },
     );
 }
 
+fn side(mask: Option<String>) -> Side {
+    Side {
+        mask,
+        this_hour: "1 call".to_owned(),
+        in_all: "2 calls".to_owned(),
+        is_used: true,
+        from: HOSTILE.to_owned(),
+    }
+}
+
 fn origin() -> Origin {
     Origin {
+        is_old: true,
         outcome: "Refused: expired",
         address: "192.0.2.1".to_owned(),
         count: "5".to_owned(),

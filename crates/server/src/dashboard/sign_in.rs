@@ -2,12 +2,13 @@
 
 use super::account::new_password;
 use super::device;
+use super::errors::Errors;
 use super::form::{CSRF, Fields, is_same, not_ours, read_anonymous};
 use super::page;
 use super::password_check;
 use super::shell::{Door, cookie};
 use super::sign_in_limits::Attempt;
-use super::trouble::{Trouble, for_people};
+use super::trouble::Trouble;
 use super::visitor::{begin, current, doorstep, random_hex};
 use crate::App;
 use crate::http::answer::RequestInfo;
@@ -46,7 +47,7 @@ pub(super) struct LoginPage {
     pub(super) tenants: Vec<String>,
     pub(super) next: String,
     pub(super) notice: Option<&'static str>,
-    pub(super) error: Option<String>,
+    pub(super) errors: Errors,
 }
 
 /// The page to set a password.
@@ -59,7 +60,7 @@ pub(super) struct SetupPage {
     /// Whose; `None` is the first administrator, who says it.
     pub(super) known: Option<String>,
     pub(super) email: String,
-    pub(super) error: Option<String>,
+    pub(super) errors: Errors,
 }
 
 /// What a request at the door brings along.
@@ -134,13 +135,7 @@ impl Knock {
         response
     }
 
-    fn page(
-        &self,
-        status: StatusCode,
-        email: &str,
-        tenants: Vec<String>,
-        error: Option<String>,
-    ) -> Result<Response, Trouble> {
+    fn page(&self, status: StatusCode, email: &str, tenants: Vec<String>, errors: Errors) -> Result<Response, Trouble> {
         let notice = match self.fields.raw("why") {
             "ended" => Some("Your session has ended. Sign in and go on where you were; what you typed is kept."),
             "out" => Some("You are signed out."),
@@ -153,7 +148,7 @@ impl Knock {
             tenants,
             next: page::local(self.fields.get("next")).to_owned(),
             notice,
-            error,
+            errors,
         };
         page::render(status, &page).map(|response| self.with_cookie(response))
     }
@@ -166,7 +161,7 @@ pub(super) async fn ask(State(app): State<App>, request: Request) -> Result<Resp
         return Ok(page::on_to(page::local(knock.fields.get("next"))));
     }
     let email = knock.fields.raw("email").to_owned();
-    knock.page(StatusCode::OK, &email, Vec::new(), None)
+    knock.page(StatusCode::OK, &email, Vec::new(), Errors::default())
 }
 
 /// Signs in.
@@ -184,7 +179,7 @@ pub(super) async fn enter(State(app): State<App>, request: Request) -> Result<Re
         [] => {
             let why = "The address or the password is not right. Nobody was signed in.";
             tokio::time::sleep_until(began + REFUSED_AFTER).await;
-            knock.page(StatusCode::UNAUTHORIZED, &email, Vec::new(), Some(why.to_owned()))
+            knock.page(StatusCode::UNAUTHORIZED, &email, Vec::new(), wrong(why).into())
         }
         [user] => {
             let from = doorstep(&knock.parts);
@@ -196,13 +191,18 @@ pub(super) async fn enter(State(app): State<App>, request: Request) -> Result<Re
         several => {
             let tenants = several.iter().map(|user| user.tenant.to_string()).collect();
             let why = "You have a login in several tenants. Choose one, and type the password once more.";
-            knock.page(StatusCode::OK, &email, tenants, Some(why.to_owned()))
+            knock.page(StatusCode::OK, &email, tenants, wrong(why).into())
         }
     }
 }
 
+/// What is wrong with an attempt to sign in is said where the password is typed once more.
+fn wrong(why: &str) -> Problem {
+    Problem::new(Code::SignInFailed, why)
+}
+
 fn too_often(knock: &Knock, email: &str, trouble: &Trouble) -> Result<Response, Trouble> {
-    let why = Some(for_people(trouble.problem()));
+    let why = trouble.errors().clone();
     let mut response = knock.page(StatusCode::TOO_MANY_REQUESTS, email, Vec::new(), why)?;
     let wait = HeaderValue::from_static("60");
     response.headers_mut().insert(RETRY_AFTER, wait);
@@ -276,7 +276,7 @@ async fn note_refused(app: &App, knock: &Knock, people: &[User]) {
 pub(super) async fn ask_setup(State(app): State<App>, request: Request) -> Result<Response, Trouble> {
     let knock = Knock::take(request, &app).await?;
     let token = knock.fields.raw("token").to_owned();
-    setup_page(&app, &knock, &token, StatusCode::OK, None).await
+    setup_page(&app, &knock, &token, StatusCode::OK, Errors::default()).await
 }
 
 async fn setup_page(
@@ -284,7 +284,7 @@ async fn setup_page(
     knock: &Knock,
     token: &str,
     status: StatusCode,
-    error: Option<String>,
+    errors: Errors,
 ) -> Result<Response, Trouble> {
     let holder = app.authority().link_holder(token).await?.ok_or_else(used_up)?;
     let page = SetupPage {
@@ -296,7 +296,7 @@ async fn setup_page(
             LinkHolder::User(user) => Some(user.email.to_string()),
         },
         email: knock.fields.raw("email").to_owned(),
-        error,
+        errors,
     };
     page::render(status, &page).map(|response| knock.with_cookie(response))
 }
@@ -318,7 +318,7 @@ pub(super) async fn set_up(State(app): State<App>, request: Request) -> Result<R
     let user = match use_link(&app, &knock, &token).await {
         Ok(user) => user,
         Err(trouble) => match trouble.refusal() {
-            Some((status, why)) => return setup_page(&app, &knock, &token, status, Some(why)).await,
+            Some((status, why)) => return setup_page(&app, &knock, &token, status, why).await,
             None => return Err(trouble),
         },
     };
@@ -332,20 +332,18 @@ pub(super) async fn set_up(State(app): State<App>, request: Request) -> Result<R
 async fn use_link(app: &App, knock: &Knock, token: &str) -> Result<User, Trouble> {
     // Everything is read before the link is used up.
     let holder = app.authority().link_holder(token).await?.ok_or_else(used_up)?;
+    let mut errors = Errors::default();
     let (email, whose) = match holder {
         LinkHolder::FirstAdmin(_) => {
             let email = Email::parse(knock.fields.get("email").unwrap_or(""));
-            let email = email.map_err(|error| Problem::field("email", &error.to_string()))?;
-            (Some(email.clone()), email)
+            let email = errors.take(email.map_err(|error| Problem::field("email", &error.to_string())));
+            (email.clone(), email)
         }
-        LinkHolder::User(user) => (None, user.email),
+        LinkHolder::User(user) => (None, Some(user.email)),
     };
-    let digest = new_password(
-        knock.fields.raw("new_password"),
-        knock.fields.raw("again"),
-        Some(&whose),
-    )
-    .await?;
+    let digest = new_password(&knock.fields, whose.as_ref(), &mut errors).await?;
+    errors.none()?;
+    let digest = digest.ok_or_else(|| Trouble::internal("a password is neither good nor wrong"))?;
     let used = app
         .authority()
         .use_link(&doorstep(&knock.parts), token, email, digest)

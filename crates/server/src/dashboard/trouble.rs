@@ -1,7 +1,9 @@
 //! When a page cannot be shown: what happened, why, what to do, under a code that has a page and a request to ask about.
 
+use super::errors::Errors;
 use super::form::Fields;
 use super::page;
+use super::sentences::{of_failure, title};
 use super::shell::Door;
 use crate::http::answer::{Rejected, RequestInfo};
 use askama::Template;
@@ -18,6 +20,8 @@ use keyreeve_authority::Failure;
 #[derive(Clone)]
 pub(super) struct Trouble {
     problem: Problem,
+    /// What the visitor is told.
+    errors: Errors,
     /// Where the form is with what was filled in.
     back: Option<String>,
     sign_in: bool,
@@ -54,18 +58,24 @@ impl Trouble {
         &self.problem
     }
 
+    /// What the visitor is told.
+    pub(super) fn errors(&self) -> &Errors {
+        &self.errors
+    }
+
     /// What the visitor can mend in the form they sent: the status and the words with which it is asked again.
     /// Everything else has a page of its own.
-    pub(super) fn refusal(&self) -> Option<(StatusCode, String)> {
+    pub(super) fn refusal(&self) -> Option<(StatusCode, Errors)> {
         let is_mendable =
             matches!(self.problem.code.status(), 400 | 409 | 429) || self.problem.code == Code::SignInFailed;
-        is_mendable.then(|| (status_of(&self.problem), for_people(&self.problem)))
+        is_mendable.then(|| (status_of(&self.problem), self.errors.clone()))
     }
 }
 
 impl From<Problem> for Trouble {
     fn from(problem: Problem) -> Self {
         Self {
+            errors: problem.clone().into(),
             problem,
             back: None,
             sign_in: false,
@@ -75,7 +85,22 @@ impl From<Problem> for Trouble {
 
 impl From<Failure> for Trouble {
     fn from(failure: Failure) -> Self {
-        Rejected::from(failure).0.into()
+        let said = of_failure(&failure);
+        let trouble = Self::from(Rejected::from(failure).0);
+        Self {
+            errors: said.map_or_else(|| trouble.errors.clone(), Errors::from),
+            ..trouble
+        }
+    }
+}
+
+impl From<Errors> for Trouble {
+    /// Of a form that cannot be read.
+    fn from(errors: Errors) -> Self {
+        Self {
+            errors,
+            ..Problem::new(Code::BadRequest, "The form cannot be read.").into()
+        }
     }
 }
 
@@ -145,8 +170,8 @@ fn page_of(trouble: &Trouble, shell: Door, request_id: String) -> Response {
     let problem = &trouble.problem;
     let page = TroublePage {
         shell,
-        title: problem.code.title().to_owned(),
-        detail: for_people(problem),
+        title: title(problem.code).to_owned(),
+        detail: trouble.errors.text(),
         code: problem.code.as_str(),
         request_id,
         back: trouble.back.clone(),
@@ -163,19 +188,6 @@ fn page_of(trouble: &Trouble, shell: Door, request_id: String) -> Response {
 
 fn status_of(problem: &Problem) -> StatusCode {
     StatusCode::from_u16(problem.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
-}
-
-/// The words of the API, where they speak of root keys, in a person's words.
-pub(super) fn for_people(problem: &Problem) -> String {
-    match problem.code {
-        Code::PermissionDenied if problem.detail.contains("root key") => {
-            "Your role in this tenant does not allow this. Ask an administrator.".to_owned()
-        }
-        Code::RootKeyInvalid => "You were signed out, or your role changed, while this was on its way. Nothing was \
-                                 changed."
-            .to_owned(),
-        _ => problem.detail.clone(),
-    }
 }
 
 /// The page for an address where there is nothing, if a browser asks.

@@ -53,7 +53,7 @@ impl UsageCount {
 pub struct Trace {
     /// The key.
     pub key: KeyId,
-    /// `valid`, or the denial.
+    /// `valid`, `valid_retiring` (with a secret that is on its way out), or the denial.
     pub outcome: String,
     /// The address that the relying service gave; empty if it gave none.
     pub address: String,

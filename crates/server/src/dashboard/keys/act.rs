@@ -1,10 +1,13 @@
 //! Disable, re-activate, revoke, delete, and ending a rotation: a page that says what will happen, which a script may
 //! show as a dialog, and the change itself.
 
-use super::row::{Row, calls, reason_words};
-use super::{Found, find, hours_ago, note};
+use super::pair::{Sides, named, sides};
+use super::row::{Row, already, calls, reason_words};
+use super::{Found, closed, find, hours_ago, note};
 use crate::App;
+use crate::dashboard::errors::Errors;
 use crate::dashboard::form::{Fields, Form};
+use crate::dashboard::labels::Labels;
 use crate::dashboard::moment::{length, plural};
 use crate::dashboard::page;
 use crate::dashboard::shell::{Flash, Shell};
@@ -17,17 +20,15 @@ use hyper::http::request::Parts;
 use keyreeve_api::Problem;
 use keyreeve_authority::keys::{ChangedKey, RevokeCommand};
 use keyreeve_authority::{Effect, Failure};
-use keyreeve_core::KeyId;
 use keyreeve_core::lifecycle::{ReasonCode, State as Stored};
 use keyreeve_core::policy::{After, Confirm, ReasonRule, Undo};
+use keyreeve_store::model::{Done, KeyRecord};
 
 /// What must be typed before a key is revoked for good, where the policy asks for it: exactly this.
 pub(in crate::dashboard) const PHRASE: &str = "REVOKE";
 /// What revoking is for (docs/acceptance.md, U-27 and H-11).
 const ADVICE: &str = "Revoke a key that was exposed in a repository, a log or a client, that nobody needs any more, or \
                       to make room for another one.";
-/// Addresses that a dialog names.
-const ADDRESSES_SHOWN: usize = 3;
 /// A secret that was used in the last quarter of an hour is still in use.
 const LIVELY_MS: u64 = 15 * 60_000;
 
@@ -92,7 +93,9 @@ pub(in crate::dashboard) struct ActPage {
     pub(in crate::dashboard) reason: String,
     pub(in crate::dashboard) reason_code: String,
     pub(in crate::dashboard) back: String,
-    pub(in crate::dashboard) error: Option<String>,
+    /// Instead of the form: why there is none for the key as it is.
+    pub(in crate::dashboard) closed: Option<String>,
+    pub(in crate::dashboard) errors: Errors,
 }
 
 /// Asks.
@@ -118,72 +121,82 @@ pub(in crate::dashboard) async fn act(
 ) -> Result<Response, Trouble> {
     let verb = Verb::of(&word).ok_or_else(Trouble::not_found)?;
     let visitor = &form.visitor;
+    crate::dashboard::require_change(visitor)?;
     let found = find(&app, visitor, &id).await?;
-    let outcome = match confirmed(visitor, verb, &form.fields) {
-        Ok(()) => carry_out(&app, visitor, found.record.key.id, verb, &form.fields).await,
-        Err(problem) => Err(problem.into()),
+    let outcome = match wish(visitor, verb, &form.fields) {
+        Ok(wish) => carry_out(&app, visitor, &found.record, verb, wish).await,
+        Err(errors) => Err(errors.into()),
     };
     let changed = match outcome {
         Ok(changed) => changed,
         Err(trouble) => match trouble.refusal() {
             Some((status, why)) => {
                 let mut page = page_of(&app, visitor, found, verb, &form.fields).await?;
-                page.error = Some(why);
+                page.errors = why;
                 return page::render(status, &page);
             }
             None => return Err(trouble),
         },
     };
     app.note_done(&changed);
-    let text = said(verb, &found.row, visitor, &changed);
+    let text = said(verb, &found, visitor, &changed);
     let back = page::local(form.fields.get("back"));
-    let is_gone = changed.done == keyreeve_store::model::Done::Erased;
+    let is_gone = changed.done == Done::Erased;
     let own = format!("/keys/{}", found.row.id);
     let back = if is_gone && back == own { "/keys" } else { back };
     visitor.tell(Flash::done(text)).await?;
     Ok(page::on_to(if back == "/" { "/keys" } else { back }))
 }
 
-/// Whether the visitor said as clearly as the policy wants that they mean it.
-fn confirmed(visitor: &Visitor, verb: Verb, fields: &Fields) -> Result<(), Problem> {
+/// Why the visitor wants it, if they said as clearly as the policy wants that they mean it.
+fn wish(visitor: &Visitor, verb: Verb, fields: &Fields) -> Result<RevokeCommand, Errors> {
+    let mut errors = Errors::default();
+    let code = errors.take(crate::http::call::reason_code("reason_code", fields.get("reason_code")));
+    let note = errors.take(note(fields.get("reason")));
     let asks_phrase = verb == Verb::Revoke && visitor.policy.revoke.confirm == Confirm::Phrase;
     if asks_phrase && fields.raw("phrase").trim() != PHRASE {
-        return Err(Problem::field(
-            "phrase",
-            "must be REVOKE, in capital letters. The key was not revoked",
-        ));
+        let why = "must be REVOKE, in capital letters. The key was not revoked";
+        errors.take::<()>(Err(Problem::field("phrase", why)));
     }
-    Ok(())
+    match (code, note) {
+        (Some(code), Some(note)) => errors.none().map(|()| RevokeCommand { code, note }),
+        _ => Err(errors),
+    }
 }
 
 async fn carry_out(
     app: &App,
     visitor: &Visitor,
-    id: KeyId,
+    record: &KeyRecord,
     verb: Verb,
-    fields: &Fields,
+    wish: RevokeCommand,
 ) -> Result<ChangedKey, Trouble> {
-    let call = &visitor.call;
-    let note = note(fields.get("reason"))?;
-    let code = crate::http::call::reason_code("reason_code", fields.get("reason_code"))?;
-    let authority = app.authority();
+    let (call, authority, id) = (&visitor.call, app.authority(), record.key.id);
     let changed = match verb {
-        Verb::Revoke => authority.revoke(call, id, RevokeCommand { code, note }).await,
-        Verb::Disable => authority.disable(call, id, note).await,
-        Verb::Reactivate => authority.reactivate(call, id, note).await,
-        Verb::Delete => authority.delete(call, id, note).await,
+        Verb::Revoke => authority.revoke(call, id, wish).await,
+        Verb::Disable => authority.disable(call, id, wish.note).await,
+        Verb::Reactivate => authority.reactivate(call, id, wish.note).await,
+        Verb::Delete => authority.delete(call, id, wish.note).await.map(|effect| ChangedKey {
+            record: record.clone(),
+            done: Done::Erased,
+            effect,
+        }),
         Verb::Finish => authority.finish_rotation(call, id).await,
     };
     changed.map_err(Failure::into)
 }
 
 /// What happened, with what was measured.
-fn said(verb: Verb, row: &Row, visitor: &Visitor, changed: &ChangedKey) -> String {
-    use keyreeve_store::model::Done;
-    let name = &row.name;
-    let held = crate::dashboard::labels::Labels::of(&visitor.policy).held;
-    let what = match (verb, changed.done, &changed.record.key.state) {
-        (_, Done::Nothing, _) => return format!("“{name}” was so already. Nothing was changed."),
+fn said(verb: Verb, found: &Found, visitor: &Visitor, changed: &ChangedKey) -> String {
+    let (name, key) = (&found.row.name, &changed.record.key);
+    let labels = Labels::of(&visitor.policy);
+    let held = labels.held;
+    let what = match (verb, changed.done, &key.state) {
+        (Verb::Finish, Done::Nothing, _) => return format!("“{name}” has no old secret any more."),
+        (_, Done::Nothing, _) => {
+            let already = already(key, labels, &found.people, visitor.now);
+            return format!("{already} Nothing was changed.");
+        }
         (Verb::Reactivate, ..) => return format!("“{name}” is active again: the same secret works."),
         (Verb::Finish, ..) => format!("The old secret of “{name}” has ended."),
         (Verb::Delete, ..) => format!("“{name}” was deleted. The audit log keeps what happened to it."),
@@ -221,7 +234,8 @@ async fn page_of(app: &App, visitor: &Visitor, found: Found, verb: Verb, fields:
     let codes = ReasonCode::ALL.iter().map(|code| (code.as_str(), reason_words(*code)));
     let can_rotate = found.row.acts.iter().any(|act| act.verb == "rotate");
     Ok(ActPage {
-        facts: facts(app, visitor, &found).await?,
+        facts: facts(app, visitor, &found, verb).await?,
+        closed: closed(&found, visitor, verb.word()),
         consequence: consequence(verb, &found, visitor),
         warning: warning(verb, &found, visitor),
         advice: is_revoke.then_some(ADVICE),
@@ -252,25 +266,49 @@ async fn page_of(app: &App, visitor: &Visitor, found: Found, verb: Verb, fields:
         question,
         submit,
         row: found.row,
-        error: None,
+        errors: Errors::default(),
     })
 }
 
-/// What would break: who owns the key, when it was used last, how often, and from where.
-async fn facts(app: &App, visitor: &Visitor, found: &Found) -> Result<Vec<(&'static str, String)>, Trouble> {
+/// What would break: who owns the key, when it was used last, how often, and from where. Of an old secret, what was done with
+/// that secret alone.
+async fn facts(
+    app: &App,
+    visitor: &Visitor,
+    found: &Found,
+    verb: Verb,
+) -> Result<Vec<(&'static str, String)>, Trouble> {
     let row = &found.row;
-    let traces = app.authority().traces(&visitor.call, found.record.key.id).await?;
-    let mut addresses: Vec<_> = traces
-        .iter()
-        .filter(|trace| trace.outcome == "valid" && !trace.address.is_empty())
-        .map(|trace| trace.address.as_str())
-        .collect();
-    let more = addresses.len().saturating_sub(ADDRESSES_SHOWN);
-    addresses.truncate(ADDRESSES_SHOWN);
-    let mut from = addresses.join(", ");
-    if more > 0 {
-        from = format!("{from} and {more} more");
+    if let (Verb::Finish, Some(Sides { old, new })) = (verb, sides(app, visitor, found).await?) {
+        let until = row
+            .pair
+            .as_ref()
+            .map(|pair| format!("{} ({})", pair.until.exact, pair.until.relative));
+        return Ok(vec![
+            (
+                "Old secret",
+                old.mask.unwrap_or_else(|| "not known any more".to_owned()),
+            ),
+            ("New secret", row.mask.clone()),
+            ("Ends by itself", until.unwrap_or_default()),
+            ("Old, this hour", old.this_hour),
+            ("Old, since rotating", old.in_all),
+            ("Old, used from", said_or(old.from, "no address is known")),
+            ("New, this hour", new.this_hour),
+        ]);
     }
+    let traces = app.authority().traces(&visitor.call, found.record.key.id).await?;
+    let good = traces
+        .iter()
+        .filter(|trace| trace.outcome.starts_with("valid") && !trace.address.is_empty());
+    // Once each: one that has used the old secret and the new one has two traces.
+    let mut addresses: Vec<&str> = Vec::new();
+    for trace in good {
+        if !addresses.contains(&trace.address.as_str()) {
+            addresses.push(&trace.address);
+        }
+    }
+    let from = named(addresses);
     let used = row.last_used.as_ref().map_or("Never used", |when| &when.relative);
     let mut facts = vec![
         ("Key", row.mask.clone()),
@@ -284,6 +322,10 @@ async fn facts(app: &App, visitor: &Visitor, found: &Found) -> Result<Vec<(&'sta
         facts.push(("From", from));
     }
     Ok(facts)
+}
+
+fn said_or(text: String, otherwise: &str) -> String {
+    if text.is_empty() { otherwise.to_owned() } else { text }
 }
 
 fn consequence(verb: Verb, found: &Found, visitor: &Visitor) -> String {

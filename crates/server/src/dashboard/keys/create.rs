@@ -4,10 +4,12 @@ use super::expiry::{Choice, choices, has_custom, wish};
 use super::limits::{self, LimitFields};
 use super::reveal::{Made, reveal};
 use crate::App;
+use crate::dashboard::errors::Errors;
 use crate::dashboard::form::{Fields, Form};
 use crate::dashboard::labels::Labels;
 use crate::dashboard::page;
 use crate::dashboard::people::People;
+use crate::dashboard::sentences::Said;
 use crate::dashboard::shell::{Place, Shell};
 use crate::dashboard::trouble::Trouble;
 use crate::dashboard::visitor::{Visitor, random_hex};
@@ -16,12 +18,16 @@ use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
 use hyper::http::request::Parts;
-use keyreeve_api::Problem;
 use keyreeve_authority::keys::IssueCommand;
 use keyreeve_core::text::Subject;
+use keyreeve_core::user::Email;
 
 /// What a key is called when its maker leaves the name out, where that is allowed (docs/acceptance.md, U-10).
 const UNNAMED: &str = "Unnamed key";
+
+/// What is said of an owner who looks like a user and is none.
+const STRANGER: &str = "No user of this tenant has this address. Correct it, or tick the box below it to create the key all the \
+                        same: it then is in no user's list, and does not end with a user.";
 
 /// The form.
 #[derive(Template)]
@@ -35,6 +41,8 @@ pub(in crate::dashboard) struct CreatePage {
     pub(in crate::dashboard) name: String,
     pub(in crate::dashboard) description: String,
     pub(in crate::dashboard) owner: String,
+    /// Of an owner who looks like the address of a user and is none: whether it is ticked that exactly this one is meant.
+    pub(in crate::dashboard) stranger: Option<bool>,
     pub(in crate::dashboard) scopes: String,
     pub(in crate::dashboard) limits: LimitFields,
     pub(in crate::dashboard) expires_on: String,
@@ -43,7 +51,7 @@ pub(in crate::dashboard) struct CreatePage {
     pub(in crate::dashboard) once: String,
     pub(in crate::dashboard) path: &'static str,
     pub(in crate::dashboard) back: String,
-    pub(in crate::dashboard) error: Option<String>,
+    pub(in crate::dashboard) errors: Errors,
 }
 
 /// The empty form, or one that an address has filled in. Nothing is made by asking for it.
@@ -58,18 +66,32 @@ pub(in crate::dashboard) async fn ask(
         crate::dashboard::require_admin(&visitor)?;
     }
     let people = People::known_to(&visitor, &app).await?;
-    let page = page_of(&visitor, &people, is_tenant, &Fields::of_query(&parts))?;
+    let fields = Fields::of_query(&parts);
+    let owner = Owner::of(&app, &visitor, &people, is_tenant, &fields).await?;
+    // The address of nobody is asked about when the form is sent.
+    let page = page_of(
+        &visitor,
+        &people,
+        is_tenant,
+        &fields,
+        &Owner {
+            is_stranger: false,
+            ..owner
+        },
+    )?;
     page::ok(&page)
 }
 
 /// Makes the key and shows its secret, this once.
 pub(in crate::dashboard) async fn make(State(app): State<App>, mut form: Form) -> Result<Response, Trouble> {
+    crate::dashboard::require_change(&form.visitor)?;
     let is_tenant = form.path.starts_with("/tenant/");
     if is_tenant {
         crate::dashboard::require_admin(&form.visitor)?;
     }
     let people = People::known_to(&form.visitor, &app).await?;
-    let made = issue(&app, &mut form, &people, is_tenant).await;
+    let owner = Owner::of(&app, &form.visitor, &people, is_tenant, &form.fields).await?;
+    let made = issue(&app, &mut form, &owner).await;
     if let Err(trouble) = &made
         && let Some(answer) = crate::dashboard::confirm::repeated(&form.visitor, trouble).await?
     {
@@ -79,8 +101,8 @@ pub(in crate::dashboard) async fn make(State(app): State<App>, mut form: Form) -
         Ok(made) => reveal(&form.visitor, &made, page::local(form.fields.get("back"))),
         Err(trouble) => match trouble.refusal() {
             Some((status, why)) => {
-                let mut page = page_of(&form.visitor, &people, is_tenant, &form.fields)?;
-                page.error = Some(why);
+                let mut page = page_of(&form.visitor, &people, is_tenant, &form.fields, &owner)?;
+                page.errors = why;
                 page::render(status, &page)
             }
             None => Err(trouble),
@@ -88,9 +110,55 @@ pub(in crate::dashboard) async fn make(State(app): State<App>, mut form: Form) -
     }
 }
 
-async fn issue(app: &App, form: &mut Form, people: &People, is_tenant: bool) -> Result<Made, Trouble> {
-    crate::dashboard::confirm::require(app, &mut form.visitor, &form.fields).await?;
-    let command = command(&form.visitor, people, is_tenant, &form.fields)?;
+/// Who a key is to belong to.
+struct Owner {
+    subject: String,
+    /// Whether it looks like the address of a user, and no user of the tenant has it.
+    is_stranger: bool,
+}
+
+impl Owner {
+    /// Whom the field of a form means: nobody named is oneself, a user is named by address, anything else is an id.
+    async fn of(
+        app: &App,
+        visitor: &Visitor,
+        people: &People,
+        is_tenant: bool,
+        fields: &Fields,
+    ) -> Result<Self, Trouble> {
+        let known = |subject| Self {
+            subject,
+            is_stranger: false,
+        };
+        let Some(text) = fields.get("owner").filter(|_| is_tenant) else {
+            return Ok(known(visitor.user.id.to_string()));
+        };
+        let subject = people.id_of(text);
+        let Ok(email) = Email::parse(text) else {
+            return Ok(known(subject));
+        };
+        if subject != text {
+            return Ok(known(subject));
+        }
+        // The list of users has an end; the store knows them all.
+        let user = app.authority().user_of(&visitor.call, &email).await?;
+        Ok(Self {
+            is_stranger: user.is_none(),
+            subject: user.map_or(subject, |user| user.id.to_string()),
+        })
+    }
+}
+
+/// Whether the visitor has ticked that they mean exactly this owner.
+fn is_meant(fields: &Fields) -> bool {
+    fields
+        .get("owner_anyway")
+        .is_some_and(|meant| Some(meant) == fields.get("owner"))
+}
+
+async fn issue(app: &App, form: &mut Form, owner: &Owner) -> Result<Made, Trouble> {
+    let read = command(&form.visitor, owner, &form.fields);
+    let command = crate::dashboard::confirm::with(app, form, read).await?;
     let call = crate::dashboard::confirm::once(&form.visitor, &form.fields, &form.path);
     let issued = app.authority().issue(&call, vec![command]).await?;
     let key = issued.keys.into_iter().next();
@@ -98,34 +166,50 @@ async fn issue(app: &App, form: &mut Form, people: &People, is_tenant: bool) -> 
         .ok_or_else(|| Trouble::internal("no key was made"))
 }
 
-fn command(visitor: &Visitor, people: &People, is_tenant: bool, fields: &Fields) -> Result<IssueCommand, Problem> {
+fn command(visitor: &Visitor, owner: &Owner, fields: &Fields) -> Result<IssueCommand, Errors> {
     let labels = Labels::of(&visitor.policy);
     let name = match fields.get("name") {
         None if !labels.needs_name => UNNAMED,
         named => named.unwrap_or(""),
     };
     let own = visitor.user.id.to_string();
-    let owner = match fields.get("owner").filter(|_| is_tenant) {
-        Some(text) => people.id_of(text),
-        None => own.clone(),
-    };
-    Ok(IssueCommand {
-        subject: call::new_subject("owner", &owner)?,
-        name: call::name("name", name)?,
-        description: fields
-            .get("description")
-            .map(|text| call::description("description", text))
-            .transpose()?,
-        claims: None,
-        scopes: super::scopes(fields)?,
-        networks: limits::networks(fields)?,
-        counted: limits::counted(visitor, fields)?,
-        created_by: Subject::parse(&own).ok(),
-        expiry: wish(&visitor.policy, fields, visitor.now)?,
-    })
+    let mut errors = Errors::default();
+    // In the order of the form: the cursor goes to the first that is wrong.
+    let name = errors.take(call::name("name", name));
+    let subject = errors.take(call::new_subject("owner", &owner.subject));
+    if owner.is_stranger && !is_meant(fields) {
+        errors.add(Said::about("owner", STRANGER).into());
+    }
+    let description = errors.take(super::description(fields));
+    let expiry = errors.take(wish(&visitor.policy, fields, visitor.now));
+    let scopes = errors.take(super::scopes(fields));
+    let networks = errors.take(limits::networks(fields));
+    let counted = errors.take(limits::counted(visitor, fields));
+    match (name, subject, description, expiry, scopes, networks, counted) {
+        (Some(name), Some(subject), Some(description), Some(expiry), Some(scopes), Some(networks), Some(counted)) => {
+            errors.none().map(|()| IssueCommand {
+                subject,
+                name,
+                description,
+                claims: None,
+                scopes,
+                networks,
+                counted,
+                created_by: Subject::parse(&own).ok(),
+                expiry,
+            })
+        }
+        _ => Err(errors),
+    }
 }
 
-fn page_of(visitor: &Visitor, people: &People, is_tenant: bool, fields: &Fields) -> Result<CreatePage, Trouble> {
+fn page_of(
+    visitor: &Visitor,
+    people: &People,
+    is_tenant: bool,
+    fields: &Fields,
+    owner: &Owner,
+) -> Result<CreatePage, Trouble> {
     let place = if is_tenant { Place::TenantKeys } else { Place::OwnKeys };
     let shell = Shell::new(visitor, place, Labels::of(&visitor.policy).add.trim_start_matches("+ "));
     let path = if is_tenant { "/tenant/keys/new" } else { "/keys/new" };
@@ -137,6 +221,7 @@ fn page_of(visitor: &Visitor, people: &People, is_tenant: bool, fields: &Fields)
         name: fields.raw("name").to_owned(),
         description: fields.raw("description").to_owned(),
         owner: fields.raw("owner").to_owned(),
+        stranger: owner.is_stranger.then(|| is_meant(fields)),
         scopes: fields.raw("scopes").to_owned(),
         limits: LimitFields::of(visitor, fields, &limits::of_new_keys(&visitor.policy)),
         expires_on: fields.raw("expires_on").to_owned(),
@@ -145,6 +230,6 @@ fn page_of(visitor: &Visitor, people: &People, is_tenant: bool, fields: &Fields)
         path,
         back: fields.back_or(super::list::path_of(place)),
         shell,
-        error: None,
+        errors: Errors::default(),
     })
 }

@@ -3,8 +3,9 @@
 use super::expiry::{Choice, choices, has_custom, wish};
 use super::limits::{self, LimitFields};
 use super::row::Row;
-use super::{Found, find};
+use super::{Found, closed, find};
 use crate::App;
+use crate::dashboard::errors::Errors;
 use crate::dashboard::form::{Fields, Form};
 use crate::dashboard::page;
 use crate::dashboard::shell::{Flash, Shell};
@@ -17,9 +18,9 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use hyper::StatusCode;
 use hyper::http::request::Parts;
-use keyreeve_api::Problem;
 use keyreeve_authority::{Conflict, Failure};
 use keyreeve_core::lifecycle::Edit;
+use keyreeve_core::policy::ExpiryWish;
 use keyreeve_store::version::Version;
 
 /// The form.
@@ -37,7 +38,9 @@ pub(in crate::dashboard) struct EditPage {
     pub(in crate::dashboard) limits: LimitFields,
     pub(in crate::dashboard) expires_on: String,
     pub(in crate::dashboard) back: String,
-    pub(in crate::dashboard) error: Option<String>,
+    /// Instead of the form: why there is none for the key as it is.
+    pub(in crate::dashboard) closed: Option<String>,
+    pub(in crate::dashboard) errors: Errors,
     pub(in crate::dashboard) stale: Option<Stale>,
     pub(in crate::dashboard) seen: Seen,
 }
@@ -61,6 +64,7 @@ pub(in crate::dashboard) async fn save(
     form: Form,
 ) -> Result<Response, Trouble> {
     let (visitor, fields) = (&form.visitor, &form.fields);
+    crate::dashboard::require_change(visitor)?;
     let found = find(&app, visitor, &id).await?;
     let saved = match edit(visitor, fields) {
         Ok(edit) => app
@@ -71,7 +75,7 @@ pub(in crate::dashboard) async fn save(
                 Failure::Outdated(conflict) => Err(conflict),
                 other => Ok(Trouble::from(other)),
             }),
-        Err(problem) => Err(Ok(problem.into())),
+        Err(errors) => Err(Ok(errors.into())),
     };
     match saved {
         Ok(changed) => {
@@ -84,7 +88,7 @@ pub(in crate::dashboard) async fn save(
         Err(Ok(trouble)) => match trouble.refusal() {
             Some((status, why)) => {
                 let mut page = page_of(visitor, found, fields);
-                page.error = Some(why);
+                page.errors = why;
                 page::render(status, &page)
             }
             None => Err(trouble),
@@ -125,22 +129,24 @@ fn form_of(visitor: &Visitor, found: &Found) -> Fields {
     Fields::of(texts.into_iter().chain(limits.lines.map(|lines| ("limits", lines))))
 }
 
-fn edit(visitor: &Visitor, fields: &Fields) -> Result<Edit, Problem> {
-    Ok(Edit {
-        name: Some(call::name("name", fields.get("name").unwrap_or(""))?),
-        description: Some(
-            fields
-                .get("description")
-                .map(|text| call::description("description", text))
-                .transpose()?,
-        ),
+fn edit(visitor: &Visitor, fields: &Fields) -> Result<Edit, Errors> {
+    let mut errors = Errors::default();
+    let edit = Edit {
+        name: errors.take(call::name("name", fields.get("name").unwrap_or(""))),
+        description: errors.take(super::description(fields)),
         claims: None,
-        scopes: Some(super::scopes(fields)?),
-        networks: fields.has("networks").then(|| limits::networks(fields)).transpose()?,
-        counted: limits::counted(visitor, fields)?,
+        expiry: errors
+            .take(wish(&visitor.policy, fields, visitor.now))
+            .unwrap_or(ExpiryWish::Unsaid),
+        scopes: errors.take(super::scopes(fields)),
+        networks: match fields.has("networks") {
+            true => errors.take(limits::networks(fields)),
+            false => None,
+        },
+        counted: errors.take(limits::counted(visitor, fields)).flatten(),
         subject: None,
-        expiry: wish(&visitor.policy, fields, visitor.now)?,
-    })
+    };
+    errors.none().map(|()| edit)
 }
 
 fn page_of(visitor: &Visitor, found: Found, fields: &Fields) -> EditPage {
@@ -162,6 +168,7 @@ fn page_of(visitor: &Visitor, found: Found, fields: &Fields) -> EditPage {
     EditPage {
         seen: Seen::kept(fields, &version, &form_of(visitor, &found)),
         stale: None,
+        closed: closed(&found, visitor, "edit"),
         shell: Shell::new(
             visitor,
             super::place_of(visitor, &found.record),
@@ -176,6 +183,6 @@ fn page_of(visitor: &Visitor, found: Found, fields: &Fields) -> EditPage {
         expires_on: fields.raw("expires_on").to_owned(),
         back: fields.back_or(&format!("/keys/{}", key.id)),
         row: found.row,
-        error: None,
+        errors: Errors::default(),
     }
 }

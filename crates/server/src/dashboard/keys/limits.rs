@@ -4,9 +4,13 @@ use crate::dashboard::form::Fields;
 use crate::dashboard::visitor::Visitor;
 use crate::http::{call, v1};
 use keyreeve_api::Problem;
-use keyreeve_api::limits::{KeyLimit, LINE_FORM};
+use keyreeve_api::limits::KeyLimit;
 use keyreeve_core::limits::{Counted, Networks};
 use keyreeve_core::{Limits, Policy};
+
+/// How a line of a form says a limit.
+const LINE_FORM: &str = "must be a name, a count and a time, such as per-minute 120/60s burst 20 hard or monthly \
+                         10000/month";
 
 /// These fields of a form.
 #[derive(Clone, Debug)]
@@ -78,7 +82,8 @@ pub(super) fn counted(visitor: &Visitor, fields: &Fields) -> Result<Option<Count
 /// The limits in a field with one on each line.
 pub(in crate::dashboard) fn counted_of(fields: &Fields, name: &str) -> Result<Counted, Problem> {
     let lines = fields.raw(name).lines().map(str::trim).filter(|line| !line.is_empty());
-    let wrong = || Problem::field(name, &format!("must have on each line {LINE_FORM}"));
-    let wishes: Result<Vec<_>, _> = lines.map(|line| KeyLimit::of_line(line).ok_or_else(wrong)).collect();
+    let wrong = |place: usize| Problem::field(&format!("{name}[{place}]"), LINE_FORM);
+    let one = |(place, line)| KeyLimit::of_line(line).ok_or_else(|| wrong(place));
+    let wishes: Result<Vec<_>, _> = lines.enumerate().map(one).collect();
     call::limits(name, &wishes?)
 }

@@ -47,6 +47,8 @@ pub(in crate::dashboard) struct KeysPage {
     pub(in crate::dashboard) filter: Filter,
     /// Whether there may be any key to list.
     pub(in crate::dashboard) has_any: bool,
+    /// Whether there are keys, and all of them are revoked or expired: the list leaves those out if nobody asks for them.
+    pub(in crate::dashboard) has_past: bool,
     pub(in crate::dashboard) range: String,
     pub(in crate::dashboard) previous: Option<String>,
     pub(in crate::dashboard) next: Option<String>,
@@ -150,15 +152,9 @@ pub(in crate::dashboard) async fn tenant(
 }
 
 async fn show(app: &App, visitor: &Visitor, parts: &Parts, place: Place) -> Result<Response, Trouble> {
-    let fields = Fields::of_query(parts);
-    let filter = Filter::of(&fields);
     let people = People::known_to(visitor, app).await?;
     let (size, now) = (visitor.preferences.page_size, visitor.now);
-    let mut listing = filter.listing(&people, size, now);
-    if place == Place::OwnKeys {
-        listing.subject = visitor.user.subject();
-    }
-    let found = app.authority().list(&visitor.call, listing).await?;
+    let (fields, filter, found) = page_at(app, visitor, place, &people, Fields::of_query(parts)).await?;
     let since = Timestamp::from_millis(now.millis().saturating_sub(BARS_HOURS * HOUR_MS));
     let until = now.plus_seconds(1);
     let counts = app
@@ -197,10 +193,56 @@ async fn show(app: &App, visitor: &Visitor, parts: &Parts, place: Place) -> Resu
         can_disable: super::row::verbs(&visitor.policy).contains(&"disable"),
         limit: limit_text(app, visitor, place).await?,
         has_any: found.total.is_none_or(|total| total.count > 0 || !total.is_exact),
+        has_past: rows.is_empty() && !filter.is_set() && has_past(app, visitor, place).await?,
         rows,
         filter,
     };
     page::ok(&page)
+}
+
+/// The page that is asked for. Where no key is left on it, because it never was or its keys were revoked, the last page that has
+/// keys: an empty list would say that there are none. Not by a redirect, which would take the news of what was done.
+async fn page_at(
+    app: &App,
+    visitor: &Visitor,
+    place: Place,
+    people: &People,
+    fields: Fields,
+) -> Result<(Fields, Filter, KeyPage), Trouble> {
+    let size = visitor.preferences.page_size;
+    let listing = |filter: &Filter| {
+        let listing = filter.listing(people, size, visitor.now);
+        match place {
+            Place::OwnKeys => Listing {
+                subject: visitor.user.subject(),
+                ..listing
+            },
+            _ => listing,
+        }
+    };
+    let filter = Filter::of(&fields);
+    let found = app.authority().list(&visitor.call, listing(&filter)).await?;
+    let is_first = filter.page == 1 && filter.after.is_none();
+    // Behind a key there may be more to look at, although none of these keys passes the filter.
+    let goes_on = filter.after.is_some() && found.next.is_some();
+    if !found.keys.is_empty() || is_first || goes_on {
+        return Ok((fields, filter, found));
+    }
+    let last = found.total.map_or(1, |total| total.count.div_ceil(size.into()).max(1));
+    let number = if last > 1 { last.to_string() } else { String::new() };
+    let fields = fields.with("after", "").with("page", &number);
+    let filter = Filter::of(&fields);
+    let found = app.authority().list(&visitor.call, listing(&filter)).await?;
+    Ok((fields, filter, found))
+}
+
+/// Whether there is any key at all, in whatever state.
+async fn has_past(app: &App, visitor: &Visitor, place: Place) -> Result<bool, Trouble> {
+    let listing = Listing {
+        subject: visitor.user.subject().filter(|_| place == Place::OwnKeys),
+        ..Listing::first(Shown::All, 1)
+    };
+    Ok(!app.authority().list(&visitor.call, listing).await?.keys.is_empty())
 }
 
 pub(in crate::dashboard) const fn path_of(place: Place) -> &'static str {

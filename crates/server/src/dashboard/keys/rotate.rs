@@ -3,8 +3,9 @@
 use super::expiry::{Choice, choices, has_custom, wish};
 use super::reveal::{Made, reveal};
 use super::row::Row;
-use super::{Found, find};
+use super::{Found, closed, find};
 use crate::App;
+use crate::dashboard::errors::Errors;
 use crate::dashboard::form::{Fields, Form};
 use crate::dashboard::moment::length;
 use crate::dashboard::page;
@@ -19,7 +20,7 @@ use axum::response::Response;
 use hyper::http::request::Parts;
 use keyreeve_api::Problem;
 use keyreeve_authority::keys::RotateCommand;
-use keyreeve_core::policy::{OverlapWish, Preset};
+use keyreeve_core::policy::{ExpiryWish, OverlapWish, Preset};
 
 /// How long an old secret may be asked to go on: now, 15 minutes, 1, 6 and 24 hours, a week.
 const OVERLAPS: [u64; 6] = [0, 900, 3_600, 21_600, 86_400, 604_800];
@@ -40,7 +41,9 @@ pub(in crate::dashboard) struct RotatePage {
     pub(in crate::dashboard) asks_password: bool,
     pub(in crate::dashboard) once: String,
     pub(in crate::dashboard) back: String,
-    pub(in crate::dashboard) error: Option<String>,
+    /// Instead of the form: why there is none for the key as it is.
+    pub(in crate::dashboard) closed: Option<String>,
+    pub(in crate::dashboard) errors: Errors,
 }
 
 /// The form.
@@ -62,6 +65,7 @@ pub(in crate::dashboard) async fn rotate(
     Path(id): Path<String>,
     mut form: Form,
 ) -> Result<Response, Trouble> {
+    crate::dashboard::require_change(&form.visitor)?;
     let found = find(&app, &form.visitor, &id).await?;
     let made = carry_out(&app, &mut form, &found).await;
     if let Err(trouble) = &made
@@ -74,7 +78,7 @@ pub(in crate::dashboard) async fn rotate(
         Err(trouble) => match trouble.refusal() {
             Some((status, why)) => {
                 let mut page = page_of(&form.visitor, found, &form.fields)?;
-                page.error = Some(why);
+                page.errors = why;
                 page::render(status, &page)
             }
             None => Err(trouble),
@@ -83,30 +87,37 @@ pub(in crate::dashboard) async fn rotate(
 }
 
 async fn carry_out(app: &App, form: &mut Form, found: &Found) -> Result<Made, Trouble> {
-    crate::dashboard::confirm::require(app, &mut form.visitor, &form.fields).await?;
-    let fields = &form.fields;
-    let overlap = match fields.get("overlap") {
-        None => OverlapWish::Unsaid,
-        Some(text) => {
-            let seconds = text.parse().ok().filter(|seconds| OVERLAPS.contains(seconds));
-            let unknown = || Problem::field("overlap", "must be one of the choices of the form");
-            OverlapWish::Seconds(seconds.ok_or_else(unknown)?)
-        }
-    };
-    let command = RotateCommand {
-        name: fields
-            .get("name")
-            .filter(|_| !is_untouched(fields, "name"))
-            .map(|text| call::name("name", text))
-            .transpose()?,
-        expiry: wish(&form.visitor.policy, fields, form.visitor.now)?,
-        overlap,
-    };
-    let call = crate::dashboard::confirm::once(&form.visitor, fields, &form.path);
+    let read = command(&form.visitor, &form.fields);
+    let command = crate::dashboard::confirm::with(app, form, read).await?;
+    let call = crate::dashboard::confirm::once(&form.visitor, &form.fields, &form.path);
     let rotated = app.authority().rotate(&call, found.record.key.id, command).await?;
     app.note_effect(&rotated.effect);
     app.note_rotation(&rotated);
     Ok(Made::rotated(rotated))
+}
+
+fn command(visitor: &Visitor, fields: &Fields) -> Result<RotateCommand, Errors> {
+    let mut errors = Errors::default();
+    let named = fields.get("name").filter(|_| !is_untouched(fields, "name"));
+    let command = RotateCommand {
+        name: errors
+            .take(named.map(|text| call::name("name", text)).transpose())
+            .flatten(),
+        expiry: errors
+            .take(wish(&visitor.policy, fields, visitor.now))
+            .unwrap_or(ExpiryWish::Unsaid),
+        overlap: errors.take(overlap(fields)).unwrap_or(OverlapWish::Unsaid),
+    };
+    errors.none().map(|()| command)
+}
+
+fn overlap(fields: &Fields) -> Result<OverlapWish, Problem> {
+    let Some(text) = fields.get("overlap") else {
+        return Ok(OverlapWish::Unsaid);
+    };
+    let seconds = text.parse().ok().filter(|seconds| OVERLAPS.contains(seconds));
+    let unknown = || Problem::field("overlap", "must be one of the choices of the form");
+    seconds.map(OverlapWish::Seconds).ok_or_else(unknown)
 }
 
 fn page_of(visitor: &Visitor, found: Found, fields: &Fields) -> Result<RotatePage, Trouble> {
@@ -117,6 +128,7 @@ fn page_of(visitor: &Visitor, found: Found, fields: &Fields) -> Result<RotatePag
     let stored = Fields::of([("name", found.record.key.name.to_string())]);
     Ok(RotatePage {
         shown: shown(fields, &stored),
+        closed: closed(&found, visitor, "rotate"),
         shell: Shell::new(visitor, super::place_of(visitor, &found.record), title),
         choices: choices(policy, visitor.now, kept, fields.raw("expires")),
         has_custom: has_custom(policy),
@@ -131,7 +143,7 @@ fn page_of(visitor: &Visitor, found: Found, fields: &Fields) -> Result<RotatePag
         once: random_hex()?,
         back: fields.back_or(&format!("/keys/{}", found.row.id)),
         row: found.row,
-        error: None,
+        errors: Errors::default(),
     })
 }
 

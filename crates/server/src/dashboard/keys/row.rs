@@ -226,6 +226,20 @@ fn ending(key: &Key, people: &People, now: Timestamp) -> Option<String> {
     }
 }
 
+/// That a key is in a state already, since when and by whom.
+pub(in crate::dashboard) fn already(key: &Key, labels: &Labels, people: &People, now: Timestamp) -> String {
+    let since = |at, by: &str| format!("{} by {}", When::new(at, now).relative, people.name_of(by));
+    let name = &key.name;
+    match &key.state {
+        State::Active => format!("“{name}” is active already."),
+        State::Disabled(hold) => {
+            let held = labels.held.to_lowercase();
+            format!("“{name}” was made {held} already, {}.", since(hold.since, &hold.by))
+        }
+        State::Revoked(ended) => format!("“{name}” was revoked already, {}.", since(ended.at, &ended.by)),
+    }
+}
+
 /// A reason's code, in words.
 pub(in crate::dashboard) fn reason_words(code: ReasonCode) -> &'static str {
     match code {

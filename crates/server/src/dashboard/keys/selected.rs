@@ -4,12 +4,13 @@ use super::act::{PHRASE, measured};
 use super::row::Row;
 use super::{note, row};
 use crate::App;
+use crate::dashboard::errors::Errors;
 use crate::dashboard::form::{Fields, Form};
 use crate::dashboard::labels::Labels;
 use crate::dashboard::page;
 use crate::dashboard::people::People;
 use crate::dashboard::shell::{Place, Shell};
-use crate::dashboard::trouble::{Trouble, for_people};
+use crate::dashboard::trouble::Trouble;
 use crate::dashboard::visitor::Visitor;
 use askama::Template;
 use axum::extract::State;
@@ -67,7 +68,7 @@ pub(in crate::dashboard) struct SelectedPage {
     pub(in crate::dashboard) asks_password: bool,
     pub(in crate::dashboard) reason: String,
     pub(in crate::dashboard) back: String,
-    pub(in crate::dashboard) error: Option<String>,
+    pub(in crate::dashboard) errors: Errors,
 }
 
 /// What came of one key.
@@ -111,18 +112,21 @@ pub(in crate::dashboard) async fn act(State(app): State<App>, mut form: Form) ->
     let action = Action::of(form.fields.raw("action"))?;
     crate::dashboard::require_change(&form.visitor)?;
     let (records, missing) = records(&app, &form.visitor, &form.fields).await?;
-    if let Err(trouble) = confirmed(&app, &mut form, action).await {
-        let Some((status, why)) = trouble.refusal() else {
-            return Err(trouble);
-        };
-        let people = People::known_to(&form.visitor, &app).await?;
-        let mut page = page_of(&form.visitor, &people, &records, action, &form.fields);
-        page.error = Some(why);
-        return page::render(status, &page);
-    }
+    let read = wish(&form, action);
+    let wish = match crate::dashboard::confirm::with(&app, &mut form, read).await {
+        Ok(wish) => wish,
+        Err(trouble) => {
+            let (status, why) = trouble.refusal().ok_or(trouble)?;
+            let people = People::known_to(&form.visitor, &app).await?;
+            let mut page = page_of(&form.visitor, &people, &records, action, &form.fields);
+            page.errors = why;
+            return page::render(status, &page);
+        }
+    };
+    let people = People::known_to(&form.visitor, &app).await?;
     let mut results: Vec<_> = missing.into_iter().map(gone).collect();
     for record in &records {
-        results.push(one(&app, &form, action, record).await?);
+        results.push(one(&app, &form, action, &wish, &people, record).await?);
     }
     let done = results.iter().filter(|result| result.is_done).count();
     let page = ResultsPage {
@@ -134,32 +138,49 @@ pub(in crate::dashboard) async fn act(State(app): State<App>, mut form: Form) ->
     page::ok(&page)
 }
 
-async fn confirmed(app: &App, form: &mut Form, action: Action) -> Result<(), Trouble> {
+/// Why the visitor wants it, if they said as clearly as the policy wants that they mean it.
+fn wish(form: &Form, action: Action) -> Result<RevokeCommand, Errors> {
+    let mut errors = Errors::default();
+    let note = errors.take(note(form.fields.get("reason")));
+    let code = errors.take(crate::http::call::reason_code(
+        "reason_code",
+        form.fields.get("reason_code"),
+    ));
     let asks_phrase = action == Action::Revoke && form.visitor.policy.revoke.confirm == Confirm::Phrase;
     if asks_phrase && form.fields.raw("phrase").trim() != PHRASE {
         let why = "must be REVOKE, in capital letters. No key was revoked";
-        return Err(Problem::field("phrase", why).into());
+        errors.take::<()>(Err(Problem::field("phrase", why)));
     }
-    crate::dashboard::confirm::require(app, &mut form.visitor, &form.fields).await
+    match (code, note) {
+        (Some(code), Some(note)) => errors.none().map(|()| RevokeCommand { code, note }),
+        _ => Err(errors),
+    }
 }
 
-async fn one(app: &App, form: &Form, action: Action, record: &KeyRecord) -> Result<Outcome, Trouble> {
-    let (call, id) = (&form.visitor.call, record.key.id);
-    let note = note(form.fields.get("reason"))?;
-    let code = crate::http::call::reason_code("reason_code", form.fields.get("reason_code"))?;
+async fn one(
+    app: &App,
+    form: &Form,
+    action: Action,
+    wish: &RevokeCommand,
+    people: &People,
+    record: &KeyRecord,
+) -> Result<Outcome, Trouble> {
+    let (call, id, wish) = (&form.visitor.call, record.key.id, wish.clone());
     let changed = match action {
-        Action::Revoke => app.authority().revoke(call, id, RevokeCommand { code, note }).await,
-        Action::Disable | Action::Export => app.authority().disable(call, id, note).await,
+        Action::Revoke => app.authority().revoke(call, id, wish).await,
+        Action::Disable | Action::Export => app.authority().disable(call, id, wish.note).await,
     };
     let (is_done, text) = match changed {
-        Ok(changed) if changed.done == Done::Nothing => (true, "It was so already.".to_owned()),
+        Ok(changed) if changed.done == Done::Nothing => {
+            let labels = Labels::of(&form.visitor.policy);
+            let already = row::already(&changed.record.key, labels, people, form.visitor.now);
+            (true, already)
+        }
         Ok(changed) => {
             app.note_done(&changed);
             (true, measured(&changed.effect))
         }
-        Err(failure @ (Failure::Refused { .. } | Failure::NotFound)) => {
-            (false, for_people(Trouble::from(failure).problem()))
-        }
+        Err(failure @ (Failure::Refused { .. } | Failure::NotFound)) => (false, Trouble::from(failure).errors().text()),
         Err(other) => return Err(other.into()),
     };
     Ok(Outcome {
@@ -221,7 +242,7 @@ fn page_of(visitor: &Visitor, people: &People, records: &[KeyRecord], action: Ac
         asks_password: !visitor.is_confirmed(),
         reason: fields.raw("reason").to_owned(),
         back: page::local(fields.get("back")).to_owned(),
-        error: None,
+        errors: Errors::default(),
     }
 }
 

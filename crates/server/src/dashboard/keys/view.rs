@@ -1,7 +1,8 @@
 //! One key: its use over time, its life, who was refused, and what can be done.
 
+use super::find;
+use super::pair::{Sides, sides};
 use super::row::Row;
-use super::{find, hours_ago};
 use crate::App;
 use crate::dashboard::chart::{self, Bars, WINDOWS, Window};
 use crate::dashboard::events::{Entry, entry};
@@ -38,9 +39,8 @@ pub(in crate::dashboard) struct KeyPage {
     pub(in crate::dashboard) life: Vec<Entry>,
     pub(in crate::dashboard) refusals: Vec<Origin>,
     pub(in crate::dashboard) places: Vec<Origin>,
-    /// While a rotation overlaps: calls in the last hour on the old and on the new secret.
-    pub(in crate::dashboard) old_calls: u64,
-    pub(in crate::dashboard) new_calls: u64,
+    /// While a rotation overlaps: the old and the new secret.
+    pub(in crate::dashboard) sides: Option<Sides>,
     pub(in crate::dashboard) effect: Option<String>,
 }
 
@@ -48,6 +48,8 @@ pub(in crate::dashboard) struct KeyPage {
 #[derive(Clone, Debug)]
 pub(in crate::dashboard) struct Origin {
     pub(in crate::dashboard) outcome: &'static str,
+    /// Whether it was with a secret that was on its way out.
+    pub(in crate::dashboard) is_old: bool,
     pub(in crate::dashboard) address: String,
     pub(in crate::dashboard) count: String,
     pub(in crate::dashboard) last: When,
@@ -72,16 +74,8 @@ pub(in crate::dashboard) async fn show(
     let traces = app.authority().traces(&visitor.call, key_id).await?;
     let events = app.authority().key_events(&visitor.call, key_id).await?;
     let here = format!("/keys/{key_id}");
-    let is_valid = |trace: &&Trace| trace.outcome == "valid";
+    let is_valid = |trace: &&Trace| trace.outcome.starts_with("valid");
     let place = |trace: &Trace| place(trace, &visitor);
-    let recent = |outcome: &str| {
-        let since = hours_ago(visitor.now, 1);
-        let found = found
-            .counts
-            .iter()
-            .filter(|count| count.hour >= since && count.outcome == outcome);
-        found.map(|count| count.count).sum()
-    };
     let page = KeyPage {
         here,
         chart: chart::large(counts.iter(), window, visitor.now),
@@ -106,8 +100,7 @@ pub(in crate::dashboard) async fn show(
             .take(TRACES_SHOWN)
             .map(place)
             .collect(),
-        old_calls: recent("valid_retiring"),
-        new_calls: recent("valid"),
+        sides: sides(&app, &visitor, &found).await?,
         effect: app
             .last_effects()
             .newest(&key_id.to_string())
@@ -125,6 +118,7 @@ pub(in crate::dashboard) async fn show(
 fn place(trace: &Trace, visitor: &Visitor) -> Origin {
     Origin {
         outcome: words(&trace.outcome),
+        is_old: trace.outcome == "valid_retiring",
         address: if trace.address.is_empty() {
             "not said".to_owned()
         } else {
@@ -180,7 +174,7 @@ pub(in crate::dashboard) async fn first_use(
     let traces = app.authority().traces(&visitor.call, id).await?;
     let from = traces
         .iter()
-        .find(|trace| trace.outcome == "valid" && !trace.address.is_empty());
+        .find(|trace| trace.outcome.starts_with("valid") && !trace.address.is_empty());
     let text = match (record.is_presented, from) {
         (false, _) => None,
         (true, Some(trace)) => Some(format!("First used just now from {}.", trace.address)),

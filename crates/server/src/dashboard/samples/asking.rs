@@ -17,6 +17,7 @@ fn pages_that_ask_and_tell_render() {
             name: HOSTILE.to_owned(),
             description: HOSTILE.to_owned(),
             owner: HOSTILE.to_owned(),
+            stranger: Some(true),
             scopes: HOSTILE.to_owned(),
             limits: limit_fields(),
             expires_on: String::new(),
@@ -24,12 +25,13 @@ fn pages_that_ask_and_tell_render() {
             once: "once".to_owned(),
             path: "/keys/new",
             back: "/keys".to_owned(),
-            error: Some(HOSTILE.to_owned()),
+            errors: errors(),
         },
     );
     check(
         "rotate",
         &RotatePage {
+            closed: None,
             shell: shell(Place::OwnKeys),
             row: row(),
             choices: offered.clone(),
@@ -41,12 +43,13 @@ fn pages_that_ask_and_tell_render() {
             asks_password: true,
             once: "once".to_owned(),
             back: "/keys".to_owned(),
-            error: Some(HOSTILE.to_owned()),
+            errors: errors(),
         },
     );
     check(
         "edit",
         &EditPage {
+            closed: None,
             shell: shell(Place::OwnKeys),
             row: row(),
             choices: offered,
@@ -57,7 +60,7 @@ fn pages_that_ask_and_tell_render() {
             limits: limit_fields(),
             expires_on: String::new(),
             back: "/keys".to_owned(),
-            error: Some(HOSTILE.to_owned()),
+            errors: errors(),
             stale: Some(stale()),
             seen: seen(),
         },
@@ -65,6 +68,7 @@ fn pages_that_ask_and_tell_render() {
     check(
         "act",
         &ActPage {
+            closed: None,
             shell: shell(Place::OwnKeys),
             row: row(),
             verb: "revoke",
@@ -84,7 +88,7 @@ fn pages_that_ask_and_tell_render() {
             reason: HOSTILE.to_owned(),
             reason_code: "leaked".to_owned(),
             back: "/keys".to_owned(),
-            error: Some(HOSTILE.to_owned()),
+            errors: errors(),
         },
     );
     check(
@@ -100,7 +104,7 @@ fn pages_that_ask_and_tell_render() {
             asks_password: true,
             reason: HOSTILE.to_owned(),
             back: "/keys".to_owned(),
-            error: Some(HOSTILE.to_owned()),
+            errors: errors(),
         },
     );
     let outcome = |is_done| Outcome {

@@ -39,6 +39,7 @@ fn pages_of_the_tenant_render() {
             since: String::new(),
             until: String::new(),
             older: Some("/audit?before=1".to_owned()),
+            newest: Some("/audit".to_owned()),
             csv: "/audit/export?format=csv".to_owned(),
             jsonl: "/audit/export?format=jsonl".to_owned(),
             is_filtered: true,
@@ -64,7 +65,7 @@ fn pages_of_the_tenant_render() {
                 named: vec![("ak_1".to_owned(), HOSTILE.to_owned())],
                 changes: vec![("Reason", "off".to_owned(), "required".to_owned())],
             }),
-            error: Some(HOSTILE.to_owned()),
+            errors: errors(),
             stale: Some(stale()),
             seen: seen(),
         },
@@ -87,7 +88,7 @@ fn pages_of_the_tenant_render() {
                 rules: vec!["claims are handed on".to_owned()],
             }],
             form: form.clone(),
-            error: Some(HOSTILE.to_owned()),
+            errors: errors(),
         },
     );
     check(
@@ -95,7 +96,7 @@ fn pages_of_the_tenant_render() {
         &CheckEditPage {
             shell: shell(Place::Checks),
             form,
-            error: Some(HOSTILE.to_owned()),
+            errors: errors(),
             stale: Some(stale()),
             seen: seen(),
         },
@@ -167,7 +168,7 @@ fn pages_about_people_and_the_door_render() {
             email: HOSTILE.to_owned(),
             name: HOSTILE.to_owned(),
             role: "admin".to_owned(),
-            error: Some(HOSTILE.to_owned()),
+            errors: errors(),
             stale: Some(stale()),
         },
     );
@@ -195,7 +196,7 @@ fn pages_about_people_and_the_door_render() {
         &AccountPage {
             shell: shell(Place::Account),
             user_id: "user_1".to_owned(),
-            error: Some(HOSTILE.to_owned()),
+            errors: errors(),
         },
     );
     check(
@@ -207,7 +208,7 @@ fn pages_about_people_and_the_door_render() {
             tenants: vec!["acme".to_owned()],
             next: "/keys".to_owned(),
             notice: Some("Your session has ended."),
-            error: Some(HOSTILE.to_owned()),
+            errors: errors(),
         },
     );
     check(
@@ -218,7 +219,7 @@ fn pages_about_people_and_the_door_render() {
             token: HOSTILE.to_owned(),
             known: None,
             email: HOSTILE.to_owned(),
-            error: Some(HOSTILE.to_owned()),
+            errors: errors(),
         },
     );
     check(

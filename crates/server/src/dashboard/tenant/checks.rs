@@ -1,6 +1,7 @@
 //! The check policies: what gateways ask of keys, and what to write into a gateway's configuration.
 
 use crate::App;
+use crate::dashboard::errors::Errors;
 use crate::dashboard::form::{Fields, Form};
 use crate::dashboard::keys::act::measured;
 use crate::dashboard::page;
@@ -33,7 +34,7 @@ pub(in crate::dashboard) struct ChecksPage {
     pub(in crate::dashboard) shell: Shell,
     pub(in crate::dashboard) checks: Vec<CheckRow>,
     pub(in crate::dashboard) form: CheckForm,
-    pub(in crate::dashboard) error: Option<String>,
+    pub(in crate::dashboard) errors: Errors,
 }
 
 /// A check policy in the list.
@@ -66,7 +67,7 @@ pub(in crate::dashboard) struct CheckForm {
 pub(in crate::dashboard) struct CheckEditPage {
     pub(in crate::dashboard) shell: Shell,
     pub(in crate::dashboard) form: CheckForm,
-    pub(in crate::dashboard) error: Option<String>,
+    pub(in crate::dashboard) errors: Errors,
     pub(in crate::dashboard) stale: Option<Stale>,
     pub(in crate::dashboard) seen: Seen,
 }
@@ -88,20 +89,24 @@ pub(in crate::dashboard) async fn show(State(app): State<App>, visitor: Visitor)
         name: String::new(),
         ..form_of(&built_in)
     };
-    page::ok(&list(&app, &visitor, form, None).await?)
+    page::ok(&list(&app, &visitor, form, Errors::default()).await?)
 }
 
 /// Makes one.
 pub(in crate::dashboard) async fn add(State(app): State<App>, form: Form) -> Result<Response, Trouble> {
     crate::dashboard::require_admin(&form.visitor)?;
     let sent = sent(&form.fields);
-    let made = match read(&sent).and_then(|edit| Ok((text::name(sent.name.trim())?, edit))) {
-        Ok((name, edit)) => {
+    let mut errors = Errors::default();
+    let name = errors.take(text::name(sent.name.trim()));
+    let edit = read(&sent, &mut errors);
+    let made = match (name, errors.none()) {
+        (Some(name), Ok(())) => {
             let policy = CheckPolicy::any(name).edited(edit);
             let made = app.authority().create_check_policy(&form.visitor.call, policy).await;
             made.map_err(Trouble::from)
         }
-        Err(problem) => Err(problem.into()),
+        (_, Err(errors)) => Err(errors.into()),
+        (None, Ok(())) => Err(Trouble::internal("a name is neither good nor wrong")),
     };
     match made {
         Ok((made, effect)) => {
@@ -111,7 +116,7 @@ pub(in crate::dashboard) async fn add(State(app): State<App>, form: Form) -> Res
         }
         Err(trouble) => match trouble.refusal() {
             Some((status, why)) => {
-                let page = list(&app, &form.visitor, sent, Some(why)).await?;
+                let page = list(&app, &form.visitor, sent, why).await?;
                 page::render(status, &page)
             }
             None => Err(trouble),
@@ -158,14 +163,16 @@ pub(in crate::dashboard) async fn act(
         ..sent(&form.fields)
     };
     let (word, done) = match verb.as_str() {
-        "edit" => match read(&sent) {
-            Ok(edit) => {
-                let call = on_version(&form.visitor.call, &form.fields);
-                let changed = app.authority().change_check_policy(&call, name.clone(), edit).await;
-                ("changed", changed)
+        "edit" => {
+            let mut errors = Errors::default();
+            let edit = read(&sent, &mut errors);
+            if let Err(errors) = errors.none() {
+                return refused(&form, sent, &errors.into());
             }
-            Err(problem) => return refused(&form, sent, problem.into()),
-        },
+            let call = on_version(&form.visitor.call, &form.fields);
+            let changed = app.authority().change_check_policy(&call, name.clone(), edit).await;
+            ("changed", changed)
+        }
         "remove" => {
             let removed = app.authority().remove_check_policy(&form.visitor.call, name.clone());
             ("removed", removed.await)
@@ -179,7 +186,7 @@ pub(in crate::dashboard) async fn act(
             Ok(page::on_to(ADDRESS))
         }
         Err(Failure::Outdated(conflict)) => conflicting(&app, &form, &name, &conflict).await,
-        Err(failure) => refused(&form, sent, failure.into()),
+        Err(failure) => refused(&form, sent, &failure.into()),
     }
 }
 
@@ -198,14 +205,14 @@ async fn conflicting(app: &App, form: &Form, name: &CheckPolicyName, conflict: &
     page::render(StatusCode::PRECONDITION_FAILED, &page)
 }
 
-fn refused(form: &Form, sent: CheckForm, trouble: Trouble) -> Result<Response, Trouble> {
+fn refused(form: &Form, sent: CheckForm, trouble: &Trouble) -> Result<Response, Trouble> {
     match trouble.refusal() {
         Some((status, why)) => {
             let mut page = edit_page(&form.visitor, sent, Seen::sent(&form.fields));
-            page.error = Some(why);
+            page.errors = why;
             page::render(status, &page)
         }
-        None => Err(trouble),
+        None => Err(trouble.clone()),
     }
 }
 
@@ -217,7 +224,7 @@ fn edit_page(visitor: &Visitor, form: CheckForm, seen: Seen) -> CheckEditPage {
     CheckEditPage {
         shell: Shell::new(visitor, Place::Checks, format!("Check policy {}", form.name)),
         form,
-        error: None,
+        errors: Errors::default(),
         stale: None,
         seen,
     }
@@ -227,14 +234,14 @@ fn known(name: &str) -> Result<CheckPolicyName, Trouble> {
     CheckPolicyName::parse(name).map_err(|_| Trouble::not_found())
 }
 
-async fn list(app: &App, visitor: &Visitor, form: CheckForm, error: Option<String>) -> Result<ChecksPage, Trouble> {
+async fn list(app: &App, visitor: &Visitor, form: CheckForm, errors: Errors) -> Result<ChecksPage, Trouble> {
     let policies = app.authority().check_policies(&visitor.call).await?;
     let tenant = visitor.user.tenant.as_str();
     Ok(ChecksPage {
         shell: Shell::new(visitor, Place::Checks, "Gateways"),
         checks: policies.iter().map(|policy| row(policy, tenant)).collect(),
         form,
-        error,
+        errors,
     })
 }
 
@@ -304,19 +311,20 @@ fn sent(fields: &Fields) -> CheckForm {
     }
 }
 
-fn read(form: &CheckForm) -> Result<CheckPolicyEdit, Problem> {
+/// What the form changes. A new one has a name of its own, which is read first.
+fn read(form: &CheckForm, errors: &mut Errors) -> CheckPolicyEdit {
     let words = |text: &str| -> Vec<String> {
         let parts = text.split([',', ' ', '\n']).filter(|part| !part.is_empty());
         parts.map(str::to_owned).collect()
     };
     let unreadable = |_| Problem::field("cache_max_age_seconds", "must be a whole number");
-    let seconds = form.seconds.trim().parse().map_err(unreadable)?;
-    Ok(CheckPolicyEdit {
-        scopes: Some(text::scopes(&words(&form.scopes))?),
-        key_headers: Some(text::key_headers(&words(&form.headers))?),
+    let seconds = form.seconds.trim().parse().map_err(unreadable);
+    CheckPolicyEdit {
+        scopes: errors.take(text::scopes(&words(&form.scopes))),
+        key_headers: errors.take(text::key_headers(&words(&form.headers))),
         meta: Some(form.meta),
-        cache_max_age_seconds: Some(text::seconds(Whole(seconds))?),
-        realm: Some(text::realm(form.realm.trim())?),
-        gateway_credential: Some(text::credential(&form.credential)?),
-    })
+        realm: errors.take(text::realm(form.realm.trim())),
+        cache_max_age_seconds: errors.take(seconds.and_then(|seconds| text::seconds(Whole(seconds)))),
+        gateway_credential: errors.take(text::credential(&form.credential)),
+    }
 }

@@ -3,6 +3,7 @@
 mod fields;
 
 use crate::App;
+use crate::dashboard::errors::Errors;
 use crate::dashboard::form::{Fields, Form};
 use crate::dashboard::keys::limits::{lines_of, of_new_keys};
 use crate::dashboard::moment::length;
@@ -10,7 +11,7 @@ use crate::dashboard::page;
 use crate::dashboard::people::People;
 use crate::dashboard::shell::{Flash, Place, Shell};
 use crate::dashboard::stale::{Seen, Stale, merged, on_version};
-use crate::dashboard::trouble::{Trouble, for_people};
+use crate::dashboard::trouble::Trouble;
 use crate::dashboard::visitor::Visitor;
 use askama::Template;
 use axum::extract::State;
@@ -34,7 +35,7 @@ pub(in crate::dashboard) struct PolicyPage {
     pub(in crate::dashboard) form: Values,
     /// What the form would mean, after a dry run.
     pub(in crate::dashboard) preview: Option<Preview>,
-    pub(in crate::dashboard) error: Option<String>,
+    pub(in crate::dashboard) errors: Errors,
     pub(in crate::dashboard) stale: Option<Stale>,
     pub(in crate::dashboard) seen: Seen,
 }
@@ -110,7 +111,7 @@ pub(in crate::dashboard) async fn put(State(app): State<App>, form: Form) -> Res
     }
     let policy = match read(&form.fields) {
         Ok(policy) => policy,
-        Err(problem) => return refused(visitor, &form.fields, StatusCode::BAD_REQUEST, for_people(&problem)),
+        Err(errors) => return refused(visitor, &form.fields, StatusCode::BAD_REQUEST, errors),
     };
     if form.fields.raw("intent") != "save" {
         return tried(&app, visitor, &form.fields, raw(&form.fields), &policy).await;
@@ -158,16 +159,16 @@ async fn tried(
     {
         Ok(misfits) => page.preview = Some(preview(&misfits, &visitor.policy, policy)),
         Err(trouble) => match trouble.refusal() {
-            Some((_, why)) => page.error = Some(why),
+            Some((_, why)) => page.errors = why,
             None => return Err(trouble),
         },
     }
     page::ok(&page)
 }
 
-fn refused(visitor: &Visitor, fields: &Fields, status: StatusCode, why: String) -> Result<Response, Trouble> {
+fn refused(visitor: &Visitor, fields: &Fields, status: StatusCode, why: Errors) -> Result<Response, Trouble> {
     let mut page = page_of(visitor, fields, raw(fields));
-    page.error = Some(why);
+    page.errors = why;
     page::render(status, &page)
 }
 
@@ -213,7 +214,7 @@ fn page_of(visitor: &Visitor, sent: &Fields, form: Values) -> PolicyPage {
         rules: side_by_side(),
         form,
         preview: None,
-        error: None,
+        errors: Errors::default(),
         stale: None,
         seen: Seen::kept(
             sent,

@@ -1,6 +1,7 @@
 //! The users: who has a login here, in which role, and what ends when they go.
 
 use crate::App;
+use crate::dashboard::errors::Errors;
 use crate::dashboard::form::{Fields, Form};
 use crate::dashboard::keys::act::measured;
 use crate::dashboard::moment::{When, in_all, plural};
@@ -33,7 +34,7 @@ pub(in crate::dashboard) struct UsersPage {
     pub(in crate::dashboard) email: String,
     pub(in crate::dashboard) name: String,
     pub(in crate::dashboard) role: String,
-    pub(in crate::dashboard) error: Option<String>,
+    pub(in crate::dashboard) errors: Errors,
     pub(in crate::dashboard) stale: Option<Stale>,
 }
 
@@ -88,14 +89,14 @@ pub(in crate::dashboard) async fn add(State(app): State<App>, form: Form) -> Res
             .create_user(&form.visitor.call, command)
             .await
             .map_err(Trouble::from),
-        Err(problem) => Err(problem.into()),
+        Err(errors) => Err(errors.into()),
     };
     match made {
         Ok(user) => invited(&app, &form.visitor, user.id).await,
         Err(trouble) => match trouble.refusal() {
             Some((status, why)) => {
                 let mut page = page_of(&app, &form.visitor, &form.fields).await?;
-                page.error = Some(why);
+                page.errors = why;
                 page::render(status, &page)
             }
             None => Err(trouble),
@@ -103,14 +104,21 @@ pub(in crate::dashboard) async fn add(State(app): State<App>, form: Form) -> Res
     }
 }
 
-fn command(fields: &Fields) -> Result<UserCommand, Problem> {
-    let email = fields.get("email").unwrap_or("");
-    Ok(UserCommand {
-        email: Email::parse(email).map_err(|error| Problem::field("email", &error.to_string()))?,
-        name: fields.get("name").map(|text| call::name("name", text)).transpose()?,
-        role: role(fields.raw("role"))?,
-        password: None,
-    })
+fn command(fields: &Fields) -> Result<UserCommand, Errors> {
+    let mut errors = Errors::default();
+    let email = Email::parse(fields.get("email").unwrap_or(""));
+    let email = errors.take(email.map_err(|error| Problem::field("email", &error.to_string())));
+    let name = fields.get("name").map(|text| call::name("name", text)).transpose();
+    let (name, role) = (errors.take(name), errors.take(role(fields.raw("role"))));
+    match (email, name, role) {
+        (Some(email), Some(name), Some(role)) => Ok(UserCommand {
+            email,
+            name,
+            role,
+            password: None,
+        }),
+        _ => Err(errors),
+    }
 }
 
 fn role(word: &str) -> Result<Role, Problem> {
@@ -199,7 +207,7 @@ pub(in crate::dashboard) async fn act(
     let flash = match changed.map_err(Trouble::from) {
         Ok(changed) => Flash::done(told(&changed)),
         Err(trouble) => match trouble.refusal() {
-            Some((_, why)) => Flash::refused(why),
+            Some((_, why)) => Flash::refused(why.text()),
             None => return Err(trouble),
         },
     };
@@ -253,7 +261,7 @@ async fn page_of(app: &App, visitor: &Visitor, fields: &Fields) -> Result<UsersP
         email: fields.raw("email").to_owned(),
         name: fields.raw("name").to_owned(),
         role: fields.raw("role").to_owned(),
-        error: None,
+        errors: Errors::default(),
         stale: None,
     })
 }

@@ -1,6 +1,7 @@
 //! The form of a policy: filled in from a policy, as it was sent, read, and as fields to be compared.
 
 use super::Values;
+use crate::dashboard::errors::Errors;
 use crate::dashboard::form::Fields;
 use crate::dashboard::keys::limits::{counted_of, lines_of, of_new_keys};
 use keyreeve_api::Problem;
@@ -123,44 +124,95 @@ pub(super) fn raw(fields: &Fields) -> Values {
     }
 }
 
-/// The policy that a form holds.
-pub(super) fn read(fields: &Fields) -> Result<Policy, Problem> {
-    let mut policy = chosen(fields, "preset", Preset::parse)?.policy();
-    policy.prefix =
-        Prefix::parse(fields.raw("prefix").trim()).map_err(|error| Problem::field("prefix", &error.to_string()))?;
-    policy.names = chosen(fields, "names", Names::parse)?;
-    policy.limit.keys_per_subject = number(fields, "limit")?;
-    policy.limit.count_expired = fields.has("count_expired");
-    policy.expiry.choices_days = choices(fields)?;
-    policy.expiry.default_days = number(fields, "default_days")?;
-    policy.expiry.max_days = number(fields, "max_days")?;
-    policy.expiry.allow_never = fields.has("allow_never");
-    policy.expiry.editable = fields.has("editable");
-    policy.expiry.custom = fields.has("custom");
-    policy.expiry.renew_expired = fields.has("renew_expired");
-    policy.rotate.overlap_default_seconds = number(fields, "overlap_default")?.unwrap_or(0).into();
-    policy.rotate.overlap_max_seconds = number(fields, "overlap_max")?.unwrap_or(0).into();
-    policy.revoke.undo = match fields.raw("undo") {
-        "never" => Undo::Never,
-        "always" => Undo::Always,
-        "seconds" => Undo::Seconds(number(fields, "undo_seconds")?.map_or(DAY_SECONDS, u64::from)),
-        _ => return Err(Problem::field("undo", "must be one of the choices of the form")),
+/// The policy that a form holds, or everything that is wrong with it.
+pub(super) fn read(fields: &Fields) -> Result<Policy, Errors> {
+    let preset = chosen(fields, "preset", Preset::parse).map_err(Errors::from)?;
+    let mut policy = preset.policy();
+    let mut reading = Reading {
+        fields,
+        errors: Errors::default(),
     };
-    policy.revoke.after = chosen(fields, "after", After::parse)?;
-    policy.revoke.confirm = chosen(fields, "confirm", Confirm::parse)?;
-    policy.revoke.reason = chosen(fields, "reason", ReasonRule::parse)?;
-    policy.reactivate.sticky = fields.has("sticky");
-    policy.list = chosen(fields, "list", ListDefault::parse)?;
-    policy.reveal = chosen(fields, "reveal", Reveal::parse)?;
-    policy.leaks.action = chosen(fields, "leaks", LeakAction::parse)?;
+    reading.ends(&mut policy);
+    reading.lives(&mut policy);
     // Not in a form of an older version that is still open in a browser.
     if fields.has("member_scopes") {
-        policy.grant.member.scopes = patterns(fields, "member_scopes")?;
-        policy.grant.member.claims = fields.has("member_claims");
-        policy.grant.admin_scopes = patterns(fields, "admin_scopes")?;
-        policy.default_limits = counted_of(fields, "new_limits")?;
+        reading.grants(&mut policy);
     }
-    Ok(policy)
+    reading.secrets(&mut policy);
+    reading.errors.none().map(|()| policy)
+}
+
+/// Reads the parts of a form in its order. What cannot be read leaves a rule as the preset has it, and an error.
+struct Reading<'f> {
+    fields: &'f Fields,
+    errors: Errors,
+}
+
+impl Reading<'_> {
+    fn set<T>(&mut self, rule: &mut T, read: Result<T, Problem>) {
+        if let Some(value) = self.errors.take(read) {
+            *rule = value;
+        }
+    }
+
+    /// Where revoking leads.
+    fn ends(&mut self, policy: &mut Policy) {
+        let fields = self.fields;
+        self.set(&mut policy.revoke.undo, undo(fields));
+        self.set(&mut policy.revoke.after, chosen(fields, "after", After::parse));
+        self.set(&mut policy.revoke.confirm, chosen(fields, "confirm", Confirm::parse));
+        self.set(&mut policy.revoke.reason, chosen(fields, "reason", ReasonRule::parse));
+        self.set(&mut policy.leaks.action, chosen(fields, "leaks", LeakAction::parse));
+        policy.reactivate.sticky = fields.has("sticky");
+    }
+
+    /// How many keys there may be, and how long they live.
+    fn lives(&mut self, policy: &mut Policy) {
+        let fields = self.fields;
+        self.set(&mut policy.limit.keys_per_subject, number(fields, "limit"));
+        policy.limit.count_expired = fields.has("count_expired");
+        self.set(&mut policy.expiry.choices_days, choices(fields));
+        self.set(&mut policy.expiry.default_days, number(fields, "default_days"));
+        self.set(&mut policy.expiry.max_days, number(fields, "max_days"));
+        policy.expiry.allow_never = fields.has("allow_never");
+        policy.expiry.editable = fields.has("editable");
+        policy.expiry.custom = fields.has("custom");
+        policy.expiry.renew_expired = fields.has("renew_expired");
+    }
+
+    /// What people may write into keys, and how often new keys may be used.
+    fn grants(&mut self, policy: &mut Policy) {
+        let fields = self.fields;
+        self.set(&mut policy.grant.member.scopes, patterns(fields, "member_scopes"));
+        policy.grant.member.claims = fields.has("member_claims");
+        self.set(&mut policy.grant.admin_scopes, patterns(fields, "admin_scopes"));
+        self.set(&mut policy.default_limits, counted_of(fields, "new_limits"));
+    }
+
+    /// How secrets look and change, and what lists and denials tell.
+    fn secrets(&mut self, policy: &mut Policy) {
+        let fields = self.fields;
+        let seconds = |name| number(fields, name).map(|seconds| seconds.unwrap_or(0).into());
+        self.set(&mut policy.rotate.overlap_default_seconds, seconds("overlap_default"));
+        self.set(&mut policy.rotate.overlap_max_seconds, seconds("overlap_max"));
+        let prefix = Prefix::parse(fields.raw("prefix").trim());
+        let prefix = prefix.map_err(|error| Problem::field("prefix", &error.to_string()));
+        self.set(&mut policy.prefix, prefix);
+        self.set(&mut policy.names, chosen(fields, "names", Names::parse));
+        self.set(&mut policy.list, chosen(fields, "list", ListDefault::parse));
+        self.set(&mut policy.reveal, chosen(fields, "reveal", Reveal::parse));
+    }
+}
+
+fn undo(fields: &Fields) -> Result<Undo, Problem> {
+    match fields.raw("undo") {
+        "never" => Ok(Undo::Never),
+        "always" => Ok(Undo::Always),
+        "seconds" => Ok(Undo::Seconds(
+            number(fields, "undo_seconds")?.map_or(DAY_SECONDS, u64::from),
+        )),
+        _ => Err(Problem::field("undo", "must be one of the choices of the form")),
+    }
 }
 
 fn patterns(fields: &Fields, name: &str) -> Result<Scopes, Problem> {

@@ -1,0 +1,80 @@
+//! Everything that is wrong with a form that was sent: told at once, each by its field.
+
+use super::sentences::{Said, of_problem};
+use keyreeve_api::Problem;
+
+/// What is wrong with a form, in the order of its fields.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub(super) struct Errors(Vec<Said>);
+
+impl Errors {
+    /// What was read, or `None` and one error more.
+    pub(super) fn take<T>(&mut self, read: Result<T, Problem>) -> Option<T> {
+        read.map_err(|problem| self.0.push(of_problem(&problem))).ok()
+    }
+
+    pub(super) fn add(&mut self, more: Self) {
+        self.0.extend(more.0);
+    }
+
+    /// Nothing if there are none.
+    pub(super) fn none(self) -> Result<(), Self> {
+        if self.is_empty() { Ok(()) } else { Err(self) }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn all(&self) -> &[Said] {
+        &self.0
+    }
+
+    /// What is wrong with a field.
+    pub(super) fn of(&self, field: &str) -> Option<&str> {
+        let said = self.0.iter().find(|said| said.field == Some(field));
+        said.map(|said| said.text.as_str())
+    }
+
+    /// Whether a field is the first of those with which something is wrong: the cursor goes there.
+    pub(super) fn is_first(&self, field: &str) -> bool {
+        self.0.iter().find_map(|said| said.field) == Some(field)
+    }
+
+    /// As one text, where there is no form.
+    pub(super) fn text(&self) -> String {
+        let texts: Vec<_> = self.0.iter().map(|said| said.text.as_str()).collect();
+        texts.join(" ")
+    }
+}
+
+impl From<Said> for Errors {
+    fn from(said: Said) -> Self {
+        Self(vec![said])
+    }
+}
+
+impl From<Problem> for Errors {
+    fn from(problem: Problem) -> Self {
+        of_problem(&problem).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_that_is_wrong_is_kept_and_the_first_field_is_known() {
+        let mut errors = Errors::from(Said::of_all("The whole."));
+        assert_eq!(errors.take(Ok(7)), Some(7));
+        for field in ["name", "networks[2]"] {
+            assert_eq!(errors.take::<()>(Err(Problem::field(field, "must be so"))), None);
+        }
+        assert_eq!(errors.of("name"), Some("The name must be so."));
+        assert_eq!(errors.of("networks"), Some("Network 3 must be so."));
+        assert!(errors.is_first("name") && !errors.is_first("networks"));
+        assert_eq!(errors.text(), "The whole. The name must be so. Network 3 must be so.");
+        assert!(errors.none().is_err() && Errors::default().none().is_ok());
+    }
+}
