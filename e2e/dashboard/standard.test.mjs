@@ -45,7 +45,7 @@ test('X-16 networks are checked as they are typed, limits are shown, and a membe
   await dialog(page).getByLabel(/Networks/).fill('192.0.2.1/24');
   await dialog(page).getByLabel(/Limits/).fill('per-minute 120/60s burst 20 hard\nmonthly 10000/month');
   await dialog(page).getByRole('button', { name: 'Create API key' }).click();
-  await page.getByText('write 192.0.2.0/24').waitFor();
+  await page.getByRole('alert').getByText('write 192.0.2.0/24').waitFor();
   await page.getByLabel(/Networks/).fill('192.0.2.0/24, 2001:db8::/32');
   await page.getByRole('button', { name: 'Create API key' }).last().click();
   await page.locator('#secret').waitFor();
