@@ -195,6 +195,8 @@ def by_grpc(world, tenant, secret):
 FACES = {
     "verify": by_verify,
     "verify over a Unix socket": lambda world, tenant, secret: by_verify(world, tenant, secret, OverUnix(world.api)),
+    "verify on the check listener": lambda world, tenant, secret: by_verify(
+        world, tenant, secret, http.client.HTTPConnection(world.server.addresses["check_listen"], timeout=30)),
     "batch": by_batch,
     "me": by_me,
     "clerk": by_clerk,
