@@ -43,6 +43,9 @@ type Place = (KeyId, &'static str, Option<IpAddr>);
 #[derive(Debug, Default)]
 pub(crate) struct Uses {
     state: Mutex<State>,
+    /// Held while a round is being written. A reader of one key waits for it: what the round took out of the memory is not
+    /// in the database yet.
+    round: futures_util::lock::Mutex<()>,
 }
 
 impl Uses {
@@ -295,6 +298,7 @@ impl Authority {
             .flatten()
             .filter_map(|digest| self.verifier.keys.peek(digest));
         let entries: Vec<_> = entries.collect();
+        let _round = self.verifier.uses.round.lock().await;
         let activity = self.verifier.uses.take_of(key.id, &entries, self.now());
         if activity == Activity::default() {
             return;
@@ -306,6 +310,7 @@ impl Authority {
 
     /// Writes for at most `budget_ms`, plus one transaction. True if more waits and writing succeeds.
     async fn write_round(&self, budget_ms: u64) -> bool {
+        let _round = self.verifier.uses.round.lock().await;
         let (all, events, has_more) = self.verifier.uses.take(self.now());
         let began = self.clock.moment();
         let is_over = || self.clock.moment().ms_since(began) >= budget_ms;

@@ -170,6 +170,8 @@ impl Store for Stage {
     }
 
     async fn record_activity(&self, activity: Activity) -> Result<(), StoreError> {
+        // Other tasks run before it is written.
+        tokio::task::yield_now().await;
         self.there()?;
         self.inner.record_activity(activity).await
     }

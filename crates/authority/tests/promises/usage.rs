@@ -56,3 +56,15 @@ async fn usage_sums_what_accepted_calls_cost() {
         assert_eq!(usage, rows, "{joined:?}: three calls cost 9, a refused one nothing");
     }
 }
+
+#[tokio::test]
+async fn a_reader_of_usage_sees_what_is_being_written() {
+    let world = World::under(Preset::Standard).await;
+    let key = issued(&world, "").await;
+    let id = key.record.key.id;
+    asked(&world.authority, key.secret.expose(), Some("192.0.2.1"), 1).await;
+    let call = world.call();
+    let read = async { world.authority.traces(&call, id).await.unwrap().len() };
+    let ((), addresses) = tokio::join!(world.authority.write_activity(), read);
+    assert_eq!(addresses, 1);
+}

@@ -9,8 +9,9 @@ use hyper::HeaderMap;
 use hyper::http::request::Parts;
 use keyreeve_api::{Code, Problem, json};
 use keyreeve_authority::tenants::DEFAULT_TENANT;
+use keyreeve_authority::verifier::RootPass;
 use keyreeve_authority::{Call, Caller};
-use keyreeve_core::access::Reach;
+use keyreeve_core::access::{Permission, Reach};
 use keyreeve_core::text::Slug;
 use keyreeve_store::model::{Idempotency, Repeat};
 use serde::de::DeserializeOwned;
@@ -19,7 +20,7 @@ use sha2::{Digest as _, Sha256};
 /// Names the tenant of a call.
 pub(crate) const TENANT_HEADER: &str = "keyreeve-tenant";
 /// The user that a root key with `users:act` acts as.
-const ACT_AS_HEADER: &str = "keyreeve-act-as";
+pub(crate) const ACT_AS_HEADER: &str = "keyreeve-act-as";
 const IDEMPOTENCY_HEADER: &str = "idempotency-key";
 /// Longest idempotency key.
 const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
@@ -95,7 +96,7 @@ async fn identify(parts: &Parts, app: &App) -> Result<Call, Rejected> {
     };
     info.peer.seat.note_known();
     let tenant = tenant(&parts.headers, &caller, app).await?;
-    let mut call = Call {
+    let call = Call {
         caller,
         tenant,
         address: info.address(),
@@ -105,14 +106,23 @@ async fn identify(parts: &Parts, app: &App) -> Result<Call, Rejected> {
         is_awaited: !prefers_async(&parts.headers),
     };
     info.caller.set(&call);
-    if let Some(user) = parts.headers.get(ACT_AS_HEADER) {
-        let unreadable = || Problem::field("Keyreeve-Act-As", "must be a user's id");
-        let id = user.to_str().map_err(|_| unreadable())?;
-        let id = keyreeve_core::UserId::parse(id).map_err(|_| unreadable())?;
-        call.caller = app.authority().act_as(&call, id).await?;
-        info.caller.set(&call);
-    }
+    let Some(caller) = acting_user(&parts.headers, &call, app).await? else {
+        return Ok(call);
+    };
+    let call = Call { caller, ..call };
+    info.caller.set(&call);
     Ok(call)
+}
+
+/// Returns the user that a call acts as, with the permissions that the user and the root key both have.
+async fn acting_user(headers: &HeaderMap, call: &Call, app: &App) -> Result<Option<Caller>, Rejected> {
+    let Some(user) = headers.get(ACT_AS_HEADER) else {
+        return Ok(None);
+    };
+    let unreadable = || Problem::field("Keyreeve-Act-As", "must be a user's id");
+    let id = user.to_str().map_err(|_| unreadable())?;
+    let id = keyreeve_core::UserId::parse(id).map_err(|_| unreadable())?;
+    Ok(Some(app.authority().act_as(call, id).await?))
 }
 
 /// Returns whether the caller prefers a 202 over waiting (RFC 7240, section 4.1).
@@ -169,8 +179,16 @@ pub(crate) fn named<'c>(headers: &HeaderMap, call: &'c Call) -> Option<&'c Slug>
 }
 
 /// Returns the reach that a request narrows its verification to by naming a tenant; `None` if it names none. `own` is
-/// the reach of the caller's root key.
-pub(crate) async fn narrowed(app: &App, own: &Reach, headers: &HeaderMap) -> Result<Option<Reach>, Problem> {
+/// the reach of the caller's root key. A call that acts as a user is refused: no role may verify keys.
+pub(crate) async fn narrowed(
+    app: &App,
+    pass: Option<&RootPass>,
+    headers: &HeaderMap,
+) -> Result<Option<Reach>, Problem> {
+    if headers.contains_key(ACT_AS_HEADER) {
+        return Err(refused_as_user(app, pass, headers).await);
+    }
+    let own = super::verify::reach_of(pass);
     let Some(named) = named_tenant(headers)? else {
         return Ok(None);
     };
@@ -184,6 +202,32 @@ pub(crate) async fn narrowed(app: &App, own: &Reach, headers: &HeaderMap) -> Res
         },
     }
     Ok(Some(Reach::Tenant(named)))
+}
+
+/// Returns why a verification that acts as a user is refused: what is wrong with the user, else that no role may verify.
+async fn refused_as_user(app: &App, pass: Option<&RootPass>, headers: &HeaderMap) -> Problem {
+    let caller = pass.map_or_else(Caller::operator, |pass| {
+        Caller::root_key(pass.id(), pass.reach().clone(), pass.permissions())
+    });
+    let acting = async {
+        let call = Call {
+            tenant: tenant(headers, &caller, app).await?,
+            caller,
+            address: None,
+            request_id: "".into(),
+            idempotency: None,
+            only_if: None,
+            is_awaited: true,
+        };
+        acting_user(headers, &call, app).await
+    };
+    match acting.await {
+        Err(Rejected(problem)) => problem,
+        Ok(_) => {
+            let detail = "Users verify no keys. Call without the header Keyreeve-Act-As.";
+            Problem::new(Code::PermissionDenied, detail).with("permission", Permission::KeysVerify.as_str())
+        }
+    }
 }
 
 fn no_such_tenant() -> Problem {

@@ -4,7 +4,7 @@
 //! The head is parsed by httparse, the parser inside the HTTP library, so that both always see the same request. What
 //! could be framed or understood in two ways is `Other` and left to the library.
 
-use crate::http::call::TENANT_HEADER;
+use crate::http::call::{ACT_AS_HEADER, TENANT_HEADER};
 use crate::http::verify::Route;
 use hyper::Method;
 
@@ -102,6 +102,8 @@ impl<'b> Fields<'b> {
                 13 if is("authorization") => &mut authorization,
                 14 if is("content-length") => &mut length,
                 15 if is(TENANT_HEADER) => &mut tenant,
+                // The general path refuses it.
+                15 if is(ACT_AS_HEADER) => return None,
                 10 if is("connection") && !value.eq_ignore_ascii_case(b"keep-alive") => return None,
                 // Each changes what a message is or how it ends (RFC 9112, section 6; RFC 9110, sections 7.8 and 10.1.1).
                 17 if is("transfer-encoding") => return None,

@@ -11,26 +11,28 @@ use base64::engine::general_purpose::STANDARD;
 use hyper::HeaderMap;
 use hyper::header::AUTHORIZATION;
 use keyreeve_api::Problem;
+use keyreeve_authority::verifier::RootPass;
 use keyreeve_core::RootKeyId;
 use keyreeve_core::access::Reach;
 
 /// Returns the reach of a request: the tenant that it names, else the complete reach of its root key.
 pub(super) async fn reach(app: &App, peer: &Peer, headers: &HeaderMap) -> Result<Reach, Problem> {
-    let own = own_reach(app, peer, headers).await?;
-    Ok(narrowed(app, &own, headers).await?.unwrap_or(own))
+    let pass = root_key(app, peer, headers).await?;
+    let narrowed = narrowed(app, pass.as_ref(), headers).await?;
+    Ok(narrowed.unwrap_or_else(|| verify::reach_of(pass.as_ref()).clone()))
 }
 
-async fn own_reach(app: &App, peer: &Peer, headers: &HeaderMap) -> Result<Reach, Problem> {
+/// Returns the root key of a request; `None` is the operator.
+async fn root_key(app: &App, peer: &Peer, headers: &HeaderMap) -> Result<Option<RootPass>, Problem> {
     let Some(basic) = basic(headers)? else {
-        let pass = verify::asker(app, peer, bearer(headers)?).await?;
-        return Ok(verify::reach_of(pass.as_ref()).clone());
+        return verify::asker(app, peer, bearer(headers)?).await;
     };
     let pass = verify::asker(app, peer, Some(&basic.password)).await?;
     let pass = pass.ok_or_else(root_key_invalid)?;
     // The id of one root key with the secret of another is a configuration error of the client.
     match RootKeyId::parse(&basic.name) {
         Ok(id) if id != pass.id() => Err(root_key_invalid()),
-        Ok(_) | Err(_) => Ok(pass.reach().clone()),
+        Ok(_) | Err(_) => Ok(Some(pass)),
     }
 }
 

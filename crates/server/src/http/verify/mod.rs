@@ -63,7 +63,7 @@ pub(crate) async fn serve(route: Route, app: &App, peer: &Peer, request: Request
     let family = family(parts.uri.path());
     let asked = async {
         let pass = asker(app, peer, bearer(&parts.headers)?).await?;
-        let narrowed = narrowed(app, reach_of(pass.as_ref()), &parts.headers).await?;
+        let narrowed = narrowed(app, pass.as_ref(), &parts.headers).await?;
         Ok((pass, narrowed))
     };
     let (pass, narrowed) = match asked.await {
