@@ -8,7 +8,7 @@ use keyreeve_core::coherence::holding::{Scope, Span};
 use keyreeve_core::policy::Preset;
 use keyreeve_core::text::{Name, Slug, TextError};
 use keyreeve_core::user::Status;
-use keyreeve_store::model::{Founding, Tenant, TenantEdit, WriteContext};
+use keyreeve_store::model::{Bootstrap, Tenant, TenantEdit, WriteContext};
 use keyreeve_store::version::Kind;
 
 /// The tenant that every instance has.
@@ -37,7 +37,7 @@ impl Authority {
     pub async fn found(
         &self,
         show: impl FnOnce(&Secret) -> Result<(), String> + Send + 'static,
-    ) -> Result<Founding, Failure> {
+    ) -> Result<Bootstrap, Failure> {
         let now = self.earliest();
         let text = |_: TextError| Failure::Internal("a built-in name is not a name".to_owned());
         let tenant = Tenant {

@@ -7,7 +7,7 @@ use keyreeve_core::coherence::{Cached as _, Entry};
 use keyreeve_core::text::{Slug, Subject};
 use keyreeve_core::user::Status;
 use keyreeve_core::{Digest, KeyId, RootKeyId};
-use keyreeve_store::{Commit, Fate, KeyNews};
+use keyreeve_store::{Commit, KeyNews, KeyOutcome};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -176,17 +176,17 @@ impl Inner {
     fn note_key(&mut self, news: &KeyNews, secrets: &[Digest]) {
         let key = Denied::Key(news.tenant.clone(), news.id);
         let replaced = Denied::Secrets(news.tenant.clone(), news.id);
-        match news.fate {
-            Fate::Live => self.forget(&key),
-            Fate::Changed => {}
-            Fate::Ended => {
+        match news.outcome {
+            KeyOutcome::Live => self.forget(&key),
+            KeyOutcome::Changed => {}
+            KeyOutcome::Ended => {
                 // A denial of the key covers its secrets.
                 self.forget(&replaced);
                 self.put(key, How::Ended);
             }
-            Fate::Held => self.put(key, How::Held),
-            Fate::Rotated | Fate::Finished if self.denied.get(&key) == Some(&How::Ended) => {}
-            Fate::Rotated | Fate::Finished => {
+            KeyOutcome::Held => self.put(key, How::Held),
+            KeyOutcome::Rotated | KeyOutcome::Finished if self.denied.get(&key) == Some(&How::Ended) => {}
+            KeyOutcome::Rotated | KeyOutcome::Finished => {
                 let mut known = match self.denied.get(&replaced) {
                     Some(How::Replaced { known, .. }) => known.clone(),
                     Some(_) | None => Vec::new(),
@@ -194,7 +194,7 @@ impl Inner {
                 known.retain(|one| !secrets.contains(one));
                 known.extend_from_slice(secrets);
                 known.drain(..known.len().saturating_sub(SECRETS));
-                let is_finished = news.fate == Fate::Finished;
+                let is_finished = news.outcome == KeyOutcome::Finished;
                 self.put(replaced, How::Replaced { known, is_finished });
             }
         }
@@ -232,22 +232,22 @@ impl Inner {
 mod tests {
     use super::*;
 
-    fn key(fate: Fate) -> Commit {
+    fn key(outcome: KeyOutcome) -> Commit {
         Commit {
             keys: vec![KeyNews {
                 tenant: Slug::parse("acme").unwrap(),
                 id: KeyId::from_bytes([1; 16]),
-                fate,
+                outcome,
             }],
             secrets: vec![Digest::of(b"x")],
             ..Commit::default()
         }
     }
 
-    fn after(fates: &[Fate]) -> Vec<How> {
+    fn after(outcomes: &[KeyOutcome]) -> Vec<How> {
         let tombstones = Tombstones::default();
-        for fate in fates {
-            tombstones.note(&key(*fate));
+        for outcome in outcomes {
+            tombstones.note(&key(*outcome));
         }
         tombstones.all().into_iter().map(|(_, how)| how).collect()
     }
@@ -261,18 +261,24 @@ mod tests {
 
     #[test]
     fn what_was_given_back_is_no_longer_denied_and_the_harder_denial_stays() {
-        assert_eq!(after(&[Fate::Ended]), [How::Ended]);
-        assert_eq!(after(&[Fate::Held, Fate::Live]), []);
-        assert_eq!(after(&[Fate::Ended, Fate::Rotated]), [How::Ended]);
-        assert_eq!(after(&[Fate::Rotated, Fate::Ended]), [How::Ended]);
-        assert_eq!(after(&[Fate::Held, Fate::Live, Fate::Rotated]), [replaced(false)]);
-        assert_eq!(after(&[Fate::Rotated, Fate::Finished]), [replaced(true)]);
+        assert_eq!(after(&[KeyOutcome::Ended]), [How::Ended]);
+        assert_eq!(after(&[KeyOutcome::Held, KeyOutcome::Live]), []);
+        assert_eq!(after(&[KeyOutcome::Ended, KeyOutcome::Rotated]), [How::Ended]);
+        assert_eq!(after(&[KeyOutcome::Rotated, KeyOutcome::Ended]), [How::Ended]);
+        assert_eq!(
+            after(&[KeyOutcome::Held, KeyOutcome::Live, KeyOutcome::Rotated]),
+            [replaced(false)]
+        );
+        assert_eq!(after(&[KeyOutcome::Rotated, KeyOutcome::Finished]), [replaced(true)]);
     }
 
     /// A re-activated key does not get its replaced secret back.
     #[test]
     fn a_replaced_secret_stays_replaced_when_the_key_is_held_and_given_back() {
-        assert_eq!(after(&[Fate::Rotated, Fate::Held, Fate::Live]), [replaced(false)]);
+        assert_eq!(
+            after(&[KeyOutcome::Rotated, KeyOutcome::Held, KeyOutcome::Live]),
+            [replaced(false)]
+        );
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::App;
 use crate::instance::{Addresses, StartError};
 use keyreeve_authority::Failure;
 use keyreeve_core::Secret;
-use keyreeve_store::model::Founding;
+use keyreeve_store::model::Bootstrap;
 use std::fmt;
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -68,10 +68,10 @@ pub(crate) async fn found(app: &App, empty: EmptyStore, addresses: &Addresses) -
     let outcome = app.authority().found(show).await;
     let is_shown = is_shown.load(Ordering::Acquire);
     match (outcome, file) {
-        (Ok(Founding::StoodAlready), _) => Ok(false),
-        (Ok(Founding::Founded), file) => Ok(file.is_none()),
-        (Ok(Founding::NotShown(why)), Some(path)) => Err(StartError::RootKeyFile { path, why }),
-        (Ok(Founding::NotShown(why)), None) => Err(StartError::RootKeyNotShown(why)),
+        (Ok(Bootstrap::StoodAlready), _) => Ok(false),
+        (Ok(Bootstrap::Founded), file) => Ok(file.is_none()),
+        (Ok(Bootstrap::NotShown(why)), Some(path)) => Err(StartError::RootKeyFile { path, why }),
+        (Ok(Bootstrap::NotShown(why)), None) => Err(StartError::RootKeyNotShown(why)),
         (Err(failure), _) if !is_shown => Err(failure.into()),
         (Err(failure), file) => Err(shown_in_vain(failure, file)),
     }

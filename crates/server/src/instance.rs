@@ -40,7 +40,7 @@ pub enum StartError {
     Store(#[from] StoreError),
     /// The instance could not be created or read.
     #[error("the instance could not be set up: {0}")]
-    Founding(#[from] Failure),
+    Bootstrap(#[from] Failure),
     /// The database exists and must not be used in this way.
     #[error("{0}")]
     Unsafe(String),

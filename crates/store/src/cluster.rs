@@ -120,7 +120,7 @@ pub trait Cluster: Send + Sync + 'static {
     async fn sessions(&self) -> Result<Sessions, StoreError>;
 
     /// Marks a session dead, durably, if it has not polled since this reading.
-    async fn bury(&self, dead: &Seen) -> Result<(), StoreError>;
+    async fn remove_dead_session(&self, dead: &Seen) -> Result<(), StoreError>;
 
     /// Stores that the history is another one: nodes that register later wait until those that know more have written
     /// it again.

@@ -196,7 +196,7 @@ pub async fn copy(from: &SqliteStore, to: &PostgresStore) -> Result<Vec<Copied>,
     let mut target = to.fill().await?;
     let mut copied = Vec::new();
     for table in &TABLES {
-        let rows = from.pour(table, &mut target).await?;
+        let rows = from.export_table(table, &mut target).await?;
         copied.push(Copied {
             table: table.name,
             rows,

@@ -43,7 +43,7 @@ pub use error::{StoreError, WriteError};
 pub use lock::DirectoryLock;
 #[cfg(feature = "memory")]
 pub use memory::{MemoryCopy, MemoryStore};
-pub use news::{Fate, KeyNews};
+pub use news::{KeyNews, KeyOutcome};
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresStore;
 #[cfg(feature = "sqlite")]

@@ -11,12 +11,12 @@ pub struct KeyNews {
     /// The key.
     pub id: KeyId,
     /// The effect.
-    pub fate: Fate,
+    pub outcome: KeyOutcome,
 }
 
 /// The effect of a change on a key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Fate {
+pub enum KeyOutcome {
     /// Revoked or erased, by the policy.
     Ended,
     /// Disabled.
@@ -31,7 +31,7 @@ pub enum Fate {
     Changed,
 }
 
-impl Fate {
+impl KeyOutcome {
     /// Whether requests are refused that were accepted before.
     pub const fn takes(self) -> bool {
         !matches!(self, Self::Live | Self::Changed)

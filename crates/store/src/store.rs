@@ -2,10 +2,10 @@
 
 use crate::error::{StoreError, WriteError};
 use crate::model::{
-    Activity, AuditQuery, AuditRecord, Census, ChangeManyRequest, ChangeRequest, Changed, ChangedCheckPolicy,
-    ChangedMany, ChangedUser, CheckPolicyChange, CheckPolicyRecord, Credential, Event, Founding, Head, IssueRequest,
-    Issued, KeyPage, KeyQuery, KeyRecord, Login, Refusals, RootKey, ShowRootKey, SliceRequest, Stamped, Tenant,
-    TenantEdit, Trace, UsageCount, UserChange, WriteContext,
+    Activity, AuditQuery, AuditRecord, Bootstrap, Census, ChangeManyRequest, ChangeRequest, Changed,
+    ChangedCheckPolicy, ChangedMany, ChangedUser, CheckPolicyChange, CheckPolicyRecord, Credential, Event, Head,
+    IssueRequest, Issued, KeyPage, KeyQuery, KeyRecord, Login, Refusals, RootKey, ShowRootKey, SliceRequest, Stamped,
+    Tenant, TenantEdit, Trace, UsageCount, UserChange, WriteContext,
 };
 use crate::news::KeyNews;
 use async_trait::async_trait;
@@ -213,7 +213,7 @@ pub trait Store: Send + Sync + 'static {
         tenant: Tenant,
         root_key: RootKey,
         show: ShowRootKey,
-    ) -> Result<Founding, WriteError>;
+    ) -> Result<Bootstrap, WriteError>;
 
     /// Creates a tenant and its first root key.
     async fn create_tenant(&self, context: WriteContext, tenant: Tenant, root_key: RootKey) -> Result<u64, WriteError>;

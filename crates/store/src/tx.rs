@@ -17,7 +17,7 @@ pub(crate) type Result<T> = std::result::Result<T, StoreError>;
 
 /// An idempotency record.
 #[derive(Clone, Debug)]
-pub(crate) struct Mark {
+pub(crate) struct IdempotencyRecord {
     pub(crate) actor: String,
     pub(crate) mark: String,
     pub(crate) fingerprint: [u8; 32],
@@ -91,7 +91,7 @@ pub(crate) trait LimitTx: Send {
 }
 
 /// What a change will read, besides its tenant, its actor and its idempotency record.
-pub(crate) struct Soon<'a> {
+pub(crate) struct PrefetchHint<'a> {
     pub(crate) tenant: &'a Slug,
     pub(crate) context: &'a WriteContext,
     /// The key that is changed.
@@ -117,7 +117,7 @@ pub(crate) trait Tx: PeopleTx + CheckTx + LimitTx {
 
     /// Prefetches what is certain to be read, before anything is changed: a database across a network answers all of it
     /// in one round trip. Reading something else is not an error.
-    async fn foresee(&mut self, _soon: Soon<'_>) -> Result<()> {
+    async fn prefetch(&mut self, _soon: PrefetchHint<'_>) -> Result<()> {
         Ok(())
     }
 
@@ -155,7 +155,7 @@ pub(crate) trait Tx: PeopleTx + CheckTx + LimitTx {
     async fn current_credentials(&mut self, keys: &[&Key]) -> Result<Vec<Current>>;
     /// Makes a tombstone of every secret of the key, and returns their digests: also one that was replaced long ago may
     /// still be remembered with the key's name.
-    async fn entomb_credentials(&mut self, key: KeyId) -> Result<Vec<Digest>>;
+    async fn tombstone_credentials(&mut self, key: KeyId) -> Result<Vec<Digest>>;
     /// Moves last-used times forward, never back.
     async fn record_uses(&mut self, uses: &[(Digest, Timestamp)]) -> Result<()>;
     /// Stores the first time at which secrets were presented, if none is stored.
@@ -167,8 +167,8 @@ pub(crate) trait Tx: PeopleTx + CheckTx + LimitTx {
     /// Adds to the traces, and keeps the newest `kept` rows of each key.
     async fn add_traces(&mut self, traces: &[Trace], kept: u32) -> Result<()>;
 
-    async fn mark(&mut self, actor: &str, mark: &str) -> Result<Option<Mark>>;
+    async fn idempotency_record(&mut self, actor: &str, mark: &str) -> Result<Option<IdempotencyRecord>>;
     /// Stores an idempotency record, replacing an older one of the same key, and deletes some that were made before
     /// `stale`.
-    async fn put_mark(&mut self, mark: &Mark, stale: Timestamp) -> Result<()>;
+    async fn put_idempotency_record(&mut self, mark: &IdempotencyRecord, stale: Timestamp) -> Result<()>;
 }

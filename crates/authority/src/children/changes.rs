@@ -24,7 +24,7 @@ impl Children {
             return;
         }
         for part in commit.parts() {
-            let ended = part.keys.iter().filter(|news| news.fate.takes()).map(|news| news.id);
+            let ended = part.keys.iter().filter(|news| news.outcome.takes()).map(|news| news.id);
             state.touched(&part, &ended.collect(), applied);
         }
     }

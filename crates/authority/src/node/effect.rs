@@ -139,7 +139,7 @@ impl Node {
         let dead = lock(&self.watch).grantor.to_bury(&reading);
         // The update repeats the counts, so a session that renews at the same moment stays alive.
         for session in dead {
-            self.parts.cluster.bury(&session).await?;
+            self.parts.cluster.remove_dead_session(&session).await?;
         }
         Ok(reading)
     }

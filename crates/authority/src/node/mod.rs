@@ -361,7 +361,7 @@ impl Node {
             let sessions = self.parts.cluster.sessions().await?;
             let mine = sessions.rows.iter().find(|one| one.seen.session == own);
             if let Some(mine) = mine {
-                self.parts.cluster.bury(&mine.seen).await?;
+                self.parts.cluster.remove_dead_session(&mine.seen).await?;
             }
         }
         Ok(())

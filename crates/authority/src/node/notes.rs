@@ -260,7 +260,7 @@ fn chain(text: &str) -> Option<ChainHash> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use keyreeve_store::{Commit, CommitObserver as _, Fate, KeyNews};
+    use keyreeve_store::{Commit, CommitObserver as _, KeyNews, KeyOutcome};
 
     #[derive(Default)]
     struct Page(Mutex<Vec<String>>);
@@ -322,16 +322,16 @@ mod tests {
         let verifier = Verifier::leased(10);
         let notes = Notes::new(Arc::clone(&page) as _);
         notes.read(verifier.tombstones()).unwrap();
-        let revoked = |fate| Commit {
+        let revoked = |outcome| Commit {
             keys: vec![KeyNews {
                 tenant: acme(),
                 id: KeyId::from_bytes([1; 16]),
-                fate,
+                outcome,
             }],
             ..Commit::default()
         };
         for round in 0..6_000 {
-            verifier.committed(&revoked(Fate::Held));
+            verifier.committed(&revoked(KeyOutcome::Held));
             notes.know(|history| {
                 history.end = Some(Milestone {
                     revision: round,
@@ -339,10 +339,10 @@ mod tests {
                 });
             });
             notes.write(&verifier).unwrap();
-            verifier.committed(&revoked(Fate::Live));
+            verifier.committed(&revoked(KeyOutcome::Live));
             notes.write(&verifier).unwrap();
         }
-        verifier.committed(&revoked(Fate::Ended));
+        verifier.committed(&revoked(KeyOutcome::Ended));
         notes.write(&verifier).unwrap();
         assert!(page.0.lock().unwrap().len() <= STALE_LINES_MAX + 10);
         let (again, next) = (Verifier::leased(10), Notes::new(page as _));

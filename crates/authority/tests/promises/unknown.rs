@@ -139,7 +139,7 @@ async fn only_verifiers_that_hold_what_was_touched_are_told_and_not_that_it_has_
     let news = keyreeve_store::KeyNews {
         tenant: slug("acme"),
         id: touched.record.key.id,
-        fate: keyreeve_store::Fate::Ended,
+        outcome: keyreeve_store::KeyOutcome::Ended,
     };
     let commit = Commit {
         secrets: vec![touched.secret.digest()],

@@ -114,7 +114,7 @@ impl Rule {
             Self::SessionsAfterCommit => "R7 sessions-after-commit",
             Self::WaitLongEnough => "R7 wait-long-enough",
             Self::NoShortcutOnRepeat => "R8 no-shortcut-on-repeat",
-            Self::BuryLate => "R9 bury-late",
+            Self::BuryLate => "R9 remove_dead_session-late",
             Self::ChildrenAreWaitedFor => "2.5 children-are-waited-for",
             Self::LeasesNest => "2.5 leases-nest",
             Self::HoldBeforeLookUp => "2.5 hold-before-look-up",

@@ -8,10 +8,10 @@ use keyreeve_core::text::{LimitName, Slug, Subject};
 use keyreeve_core::user::Email;
 use keyreeve_core::{Digest, KeyId, RootKeyId, User, UserId};
 use keyreeve_store::model::{
-    Activity, AuditQuery, AuditRecord, Census, ChangeManyRequest, ChangeRequest, Changed, ChangedCheckPolicy,
-    ChangedMany, ChangedUser, CheckPolicyChange, CheckPolicyRecord, Credential, Event, Founding, Head, IssueRequest,
-    Issued, KeyPage, KeyQuery, KeyRecord, Login, Refusals, RootKey, ShowRootKey, SliceRequest, Stamped, Tenant,
-    TenantEdit, Trace, UsageCount, UserChange, WriteContext,
+    Activity, AuditQuery, AuditRecord, Bootstrap, Census, ChangeManyRequest, ChangeRequest, Changed,
+    ChangedCheckPolicy, ChangedMany, ChangedUser, CheckPolicyChange, CheckPolicyRecord, Credential, Event, Head,
+    IssueRequest, Issued, KeyPage, KeyQuery, KeyRecord, Login, Refusals, RootKey, ShowRootKey, SliceRequest, Stamped,
+    Tenant, TenantEdit, Trace, UsageCount, UserChange, WriteContext,
 };
 use keyreeve_store::{Store, StoreError, WriteError};
 
@@ -23,7 +23,7 @@ impl Store for Wire {
         tenant: Tenant,
         root_key: RootKey,
         show: ShowRootKey,
-    ) -> Result<Founding, WriteError> {
+    ) -> Result<Bootstrap, WriteError> {
         order!(self, found(context, tenant, root_key, show))
     }
 

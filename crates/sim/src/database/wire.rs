@@ -184,9 +184,9 @@ impl Cluster for Wire {
         ask!(self, sessions())
     }
 
-    async fn bury(&self, dead: &Seen) -> Result<(), StoreError> {
+    async fn remove_dead_session(&self, dead: &Seen) -> Result<(), StoreError> {
         self.database.sim.note("wire", format_args!("buries {dead:?}"));
-        ask!(self, bury(dead))
+        ask!(self, remove_dead_session(dead))
     }
 
     async fn note_fork(&self) -> Result<(), StoreError> {

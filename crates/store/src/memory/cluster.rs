@@ -257,7 +257,7 @@ impl Cluster for MemoryStore {
         })
     }
 
-    async fn bury(&self, dead: &Seen) -> Result<(), StoreError> {
+    async fn remove_dead_session(&self, dead: &Seen) -> Result<(), StoreError> {
         self.meet(|tables| {
             if let Some(row) = tables.meeting.sessions.get_mut(&dead.session)
                 && (row.renewals, row.leases) == (dead.renewals, dead.leases)

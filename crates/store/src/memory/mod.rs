@@ -11,10 +11,10 @@ mod tx;
 
 use crate::error::{StoreError, WriteError};
 use crate::model::{
-    Activity, AuditQuery, AuditRecord, Census, ChangeManyRequest, ChangeRequest, Changed, ChangedCheckPolicy,
-    ChangedMany, ChangedUser, CheckPolicyChange, CheckPolicyRecord, Credential, Event, Founding, Head, IssueRequest,
-    Issued, KeyPage, KeyQuery, KeyRecord, Login, Refusals, RootKey, ShowRootKey, SliceRequest, Stamped, Tenant,
-    TenantEdit, Trace, UsageCount, UserChange, WriteContext,
+    Activity, AuditQuery, AuditRecord, Bootstrap, Census, ChangeManyRequest, ChangeRequest, Changed,
+    ChangedCheckPolicy, ChangedMany, ChangedUser, CheckPolicyChange, CheckPolicyRecord, Credential, Event, Head,
+    IssueRequest, Issued, KeyPage, KeyQuery, KeyRecord, Login, Refusals, RootKey, ShowRootKey, SliceRequest, Stamped,
+    Tenant, TenantEdit, Trace, UsageCount, UserChange, WriteContext,
 };
 use crate::operations::{self, Written};
 use crate::store::{CommitObserver, Store};
@@ -104,7 +104,7 @@ impl Store for MemoryStore {
         tenant: Tenant,
         root_key: RootKey,
         show: ShowRootKey,
-    ) -> Result<Founding, WriteError> {
+    ) -> Result<Bootstrap, WriteError> {
         self.write(|tx| Box::pin(async move { operations::found(tx, &context, &tenant, &root_key, show).await }))
     }
 

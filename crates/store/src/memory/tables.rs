@@ -7,7 +7,7 @@ use crate::model::{
     AuditQuery, AuditRecord, CheckPolicyRecord, Credential, Head, KeyBrief, KeyPage, KeyQuery, KeyRecord, Login,
     PageStart, RootKey, Tenant, Total, Trace,
 };
-use crate::tx::Mark;
+use crate::tx::IdempotencyRecord;
 use keyreeve_core::access::Reach;
 use keyreeve_core::lifecycle::{Standing, State};
 use keyreeve_core::limits::Counter;
@@ -43,7 +43,7 @@ pub(super) struct Tables {
     pub(super) keys: Table<KeyId, KeyRow>,
     /// By the bytes of the digest: [`Digest`] compares in constant time and so has no order.
     pub(super) secrets: Table<[u8; 32], SecretRow>,
-    pub(super) marks: Table<(String, String), Mark>,
+    pub(super) idempotency: Table<(String, String), IdempotencyRecord>,
     pub(super) users: Table<UserId, User>,
     /// By key, hour and outcome: the number of verdicts, and their cost beyond one unit each.
     pub(super) usage: Table<(KeyId, Timestamp, String), (u64, u64)>,
@@ -70,7 +70,7 @@ impl Default for Tables {
             root_keys: Table::default(),
             keys: Table::default(),
             secrets: Table::default(),
-            marks: Table::default(),
+            idempotency: Table::default(),
             users: Table::default(),
             usage: Table::default(),
             traces: Table::default(),
@@ -90,7 +90,7 @@ impl Tables {
         self.root_keys.commit();
         self.keys.commit();
         self.secrets.commit();
-        self.marks.commit();
+        self.idempotency.commit();
         self.users.commit();
         self.usage.commit();
         self.traces.commit();
@@ -106,7 +106,7 @@ impl Tables {
         self.root_keys.roll_back();
         self.keys.roll_back();
         self.secrets.roll_back();
-        self.marks.roll_back();
+        self.idempotency.roll_back();
         self.users.roll_back();
         self.usage.roll_back();
         self.traces.roll_back();

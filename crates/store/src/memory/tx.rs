@@ -3,7 +3,7 @@
 use super::tables::{KeyRow, SecretRow, Tables};
 use crate::error::StoreError;
 use crate::model::{AuditRecord, Head, KeyRecord, Trace, UsageCount};
-use crate::tx::{Counted, Current, Mark, Result, Tx};
+use crate::tx::{Counted, Current, IdempotencyRecord, Result, Tx};
 use async_trait::async_trait;
 use keyreeve_core::audit::Action;
 use keyreeve_core::lifecycle::{Standing, State};
@@ -168,7 +168,7 @@ impl Tx for MemoryTx<'_> {
         Ok(current.collect())
     }
 
-    async fn entomb_credentials(&mut self, key: KeyId) -> Result<Vec<Digest>> {
+    async fn tombstone_credentials(&mut self, key: KeyId) -> Result<Vec<Digest>> {
         let digests = self.secrets_of(key, |_| true);
         for digest in &digests {
             self.tables
@@ -246,22 +246,26 @@ impl Tx for MemoryTx<'_> {
         Ok(())
     }
 
-    async fn mark(&mut self, actor: &str, mark: &str) -> Result<Option<Mark>> {
-        Ok(self.tables.marks.get(&(actor.to_owned(), mark.to_owned())).cloned())
+    async fn idempotency_record(&mut self, actor: &str, mark: &str) -> Result<Option<IdempotencyRecord>> {
+        Ok(self
+            .tables
+            .idempotency
+            .get(&(actor.to_owned(), mark.to_owned()))
+            .cloned())
     }
 
-    async fn put_mark(&mut self, mark: &Mark, stale: Timestamp) -> Result<()> {
-        let rows = self.tables.marks.rows().iter();
+    async fn put_idempotency_record(&mut self, mark: &IdempotencyRecord, stale: Timestamp) -> Result<()> {
+        let rows = self.tables.idempotency.rows().iter();
         let old: Vec<_> = rows
             .filter(|(_, mark)| mark.created_at <= stale)
             .map(|(name, _)| name.clone())
             .take(FORGOTTEN_AT_ONCE)
             .collect();
         for name in &old {
-            self.tables.marks.remove(name);
+            self.tables.idempotency.remove(name);
         }
         self.tables
-            .marks
+            .idempotency
             .put((mark.actor.clone(), mark.mark.clone()), mark.clone());
         Ok(())
     }

@@ -414,7 +414,7 @@ pub struct Total {
 
 /// Whether the store was new.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Founding {
+pub enum Bootstrap {
     /// It was empty: the first tenant and root key were created.
     Founded,
     /// It was not; nothing was done.

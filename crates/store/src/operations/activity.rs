@@ -1,7 +1,7 @@
 //! Writes that no decision depends on: uses, counts, and events that only the audit log has.
 
 use super::Written;
-use super::journal::{Target, append};
+use super::audit_log::{Target, append};
 use crate::error::WriteError;
 use crate::model::{Activity, AuditDraft, Event, WriteContext};
 use crate::store::Commit;

@@ -1,14 +1,14 @@
 //! Changes one key: reads it, lets the caller decide, and writes the result.
 
+use super::audit_log::{Target, append};
 use super::gate::{Gate, not_blocked};
-use super::journal::{Target, append};
 use super::limits::forget_counters;
-use super::{Written, marks, recheck_actor, require_version};
+use super::{Written, idempotency, recheck_actor, require_version};
 use crate::error::{StoreError, WriteError};
 use crate::model::{AuditDraft, ChangeFacts, ChangeRequest, Changed, Done, KeyRecord, Replay, WriteContext};
-use crate::news::{Fate, KeyNews};
+use crate::news::{KeyNews, KeyOutcome};
 use crate::store::Commit;
-use crate::tx::{Soon, Tx};
+use crate::tx::{PrefetchHint, Tx};
 use crate::version::Version;
 use keyreeve_core::lifecycle::Outcome;
 use keyreeve_core::text::Slug;
@@ -21,7 +21,7 @@ pub(crate) async fn change(
     context: &WriteContext,
     request: ChangeRequest,
 ) -> Result<Written<Changed>, WriteError> {
-    tx.foresee(Soon {
+    tx.prefetch(PrefetchHint {
         tenant: &request.tenant,
         context,
         key: Some(request.id),
@@ -30,7 +30,7 @@ pub(crate) async fn change(
     .await?;
     let tenant = tx.tenant(&request.tenant).await?.ok_or(WriteError::NotFound)?;
     recheck_actor(tx, context, &tenant.slug).await?;
-    if let Some(targets) = marks::seen(tx, context).await? {
+    if let Some(targets) = idempotency::seen(tx, context).await? {
         return replay(tx, context, request, &targets).await;
     }
     let record = locked(tx, context, &request.tenant, request.id).await?;
@@ -57,7 +57,7 @@ pub(crate) async fn change(
         forget_counters(tx, (limits.resets, limits.counted.as_slice()), after).await?;
     }
     let (secrets, done) = carry_out(tx, &outcome).await?;
-    marks::remember(tx, context, vec![request.id]).await?;
+    idempotency::remember(tx, context, vec![request.id]).await?;
     let (keys, entries) = match done {
         Done::Nothing => (Vec::new(), Vec::new()),
         Done::Stored | Done::Erased => {
@@ -99,10 +99,10 @@ async fn locked(tx: &mut dyn Tx, context: &WriteContext, tenant: &Slug, id: KeyI
 }
 
 pub(super) fn news(key: &Key, draft: &AuditDraft) -> Vec<KeyNews> {
-    let news = Fate::of(draft.action.as_str()).map(|fate| KeyNews {
+    let news = KeyOutcome::of(draft.action.as_str()).map(|outcome| KeyNews {
         tenant: key.tenant.clone(),
         id: key.id,
-        fate,
+        outcome,
     });
     news.into_iter().collect()
 }
@@ -117,7 +117,7 @@ async fn carry_out(tx: &mut dyn Tx, outcome: &Outcome) -> Result<(Vec<Digest>, D
 
 /// Deletes a key's record. Returns the digests of all secrets that it ever had.
 pub(super) async fn erase_key(tx: &mut dyn Tx, id: KeyId) -> Result<Vec<Digest>, StoreError> {
-    let secrets = tx.entomb_credentials(id).await?;
+    let secrets = tx.tombstone_credentials(id).await?;
     tx.delete_key(id).await?;
     Ok(secrets)
 }
@@ -163,7 +163,7 @@ async fn replay(
     request: ChangeRequest,
     targets: &[KeyId],
 ) -> Result<Written<Changed>, WriteError> {
-    let (mut records, is_undelivered) = marks::targets(tx, context, &request.tenant, targets).await?;
+    let (mut records, is_undelivered) = idempotency::targets(tx, context, &request.tenant, targets).await?;
     let record = records.pop();
     if let (Some(mut replace), Some(record), true) = (request.replace, record.clone(), is_undelivered) {
         not_blocked(0, &record)?;

@@ -1,7 +1,7 @@
 //! Changes many keys in one way and in one transaction. Each is decided on alone; a refusal does not affect the others.
 
+use super::audit_log::{Target, append};
 use super::change::{erase_key, news, store_keys};
-use super::journal::{Target, append};
 use super::{Written, recheck_actor};
 use crate::error::WriteError;
 use crate::model::{ChangeFacts, ChangeManyRequest, ChangedMany, WriteContext};

@@ -1,6 +1,6 @@
 //! Creates, changes and removes check policies.
 
-use super::journal::{Target, append};
+use super::audit_log::{Target, append};
 use super::{Written, recheck_actor, require_version};
 use crate::describe;
 use crate::error::WriteError;

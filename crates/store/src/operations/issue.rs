@@ -1,12 +1,12 @@
 //! Issues keys, all or none.
 
+use super::audit_log::{Target, append};
 use super::gate::not_blocked;
-use super::journal::{Target, append};
-use super::{Written, change::store_keys, corrupt, marks, recheck_actor};
+use super::{Written, change::store_keys, corrupt, idempotency, recheck_actor};
 use crate::error::WriteError;
 use crate::model::{IssueRequest, Issued, KeyRecord, Replay, Tenant, WriteContext};
 use crate::store::Commit;
-use crate::tx::{Counted, Soon, Tx};
+use crate::tx::{Counted, PrefetchHint, Tx};
 use keyreeve_core::lifecycle::IssueFacts;
 use keyreeve_core::policy::Names;
 use keyreeve_core::text::{Name, Subject};
@@ -23,7 +23,7 @@ pub(crate) async fn issue(
 ) -> Result<Written<Issued>, WriteError> {
     // Most policies require unique names; whether this one does is known only when it is read.
     let is_few = request.items.len() <= FORESEEN_NAMES;
-    tx.foresee(Soon {
+    tx.prefetch(PrefetchHint {
         tenant: &request.tenant,
         context,
         key: None,
@@ -32,7 +32,7 @@ pub(crate) async fn issue(
     .await?;
     let tenant = tx.tenant(&request.tenant).await?.ok_or(WriteError::NotFound)?;
     recheck_actor(tx, context, &tenant.slug).await?;
-    if let Some(targets) = marks::seen(tx, context).await? {
+    if let Some(targets) = idempotency::seen(tx, context).await? {
         return replay(tx, context, request, &targets).await;
     }
     let items = std::mem::take(&mut request.items);
@@ -53,7 +53,7 @@ pub(crate) async fn issue(
     }
     let new: Vec<_> = keys.iter().map(|record| &record.key).collect();
     tx.insert_keys(&new).await?;
-    marks::remember(tx, context, keys.iter().map(|record| record.key.id).collect()).await?;
+    idempotency::remember(tx, context, keys.iter().map(|record| record.key.id).collect()).await?;
     let revision = append(tx, context, entries).await?;
     let secrets = keys.iter().map(|record| record.key.secret.digest).collect();
     let tenant = keys.first().map(|record| record.key.tenant.clone());
@@ -149,7 +149,7 @@ async fn replay(
     mut request: IssueRequest,
     targets: &[KeyId],
 ) -> Result<Written<Issued>, WriteError> {
-    let (records, is_undelivered) = marks::targets(tx, context, &request.tenant, targets).await?;
+    let (records, is_undelivered) = idempotency::targets(tx, context, &request.tenant, targets).await?;
     if !is_undelivered || records.len() != request.items.len() {
         let revision = append(tx, context, Vec::new()).await?;
         return Ok(Written {

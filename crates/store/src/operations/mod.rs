@@ -1,15 +1,15 @@
 //! The operations of the store inside one transaction, written once for every database.
 
 mod activity;
+mod audit_log;
 mod change;
 mod change_many;
 mod check_policies;
 mod gate;
+mod idempotency;
 mod issue;
-mod journal;
 mod limits;
 mod logins;
-mod marks;
 mod root_keys;
 mod tenants;
 mod users;

@@ -1,6 +1,6 @@
 //! Creates and revokes root keys.
 
-use super::journal::{Target, append, made};
+use super::audit_log::{Target, append, made};
 use super::{Written, recheck_actor, require_version};
 use crate::describe;
 use crate::error::WriteError;

@@ -1,10 +1,10 @@
 //! Creates and changes tenants; sets up a new instance.
 
-use super::journal::{Target, append, made};
+use super::audit_log::{Target, append, made};
 use super::{Written, recheck_actor, require_version, root_keys};
 use crate::describe;
 use crate::error::WriteError;
-use crate::model::{AuditDraft, Founding, RootKey, ShowRootKey, Tenant, TenantEdit, WriteContext};
+use crate::model::{AuditDraft, Bootstrap, RootKey, ShowRootKey, Tenant, TenantEdit, WriteContext};
 use crate::store::Commit;
 use crate::tx::Tx;
 use crate::version::Version;
@@ -22,21 +22,25 @@ pub(crate) async fn found(
     tenant: &Tenant,
     root_key: &RootKey,
     show: ShowRootKey,
-) -> Result<Written<Founding>, WriteError> {
+) -> Result<Written<Bootstrap>, WriteError> {
     if tx.has_tenants().await? {
-        return unfounded(tx, context, Founding::StoodAlready).await;
+        return unfounded(tx, context, Bootstrap::StoodAlready).await;
     }
     if let Err(why) = show() {
-        return unfounded(tx, context, Founding::NotShown(why)).await;
+        return unfounded(tx, context, Bootstrap::NotShown(why)).await;
     }
     let written = insert(tx, context, tenant, root_key).await?;
     Ok(Written {
-        value: Founding::Founded,
+        value: Bootstrap::Founded,
         commit: written.commit,
     })
 }
 
-async fn unfounded(tx: &mut dyn Tx, context: &WriteContext, value: Founding) -> Result<Written<Founding>, WriteError> {
+async fn unfounded(
+    tx: &mut dyn Tx,
+    context: &WriteContext,
+    value: Bootstrap,
+) -> Result<Written<Bootstrap>, WriteError> {
     let revision = append(tx, context, Vec::new()).await?;
     let commit = Commit {
         revision,

@@ -1,6 +1,6 @@
 //! Creates and changes users. The status of a user decides whether their keys work.
 
-use super::journal::{Target, append, made};
+use super::audit_log::{Target, append, made};
 use super::{Written, recheck_actor, require_version};
 use crate::describe;
 use crate::error::WriteError;

@@ -6,7 +6,7 @@ use super::prepared::Use;
 use super::{PostgresStore, SPARE};
 use crate::cluster::{Change, Cluster, Durability, Polled, Registered, Session, Sessions, Touched};
 use crate::error::StoreError;
-use crate::news::{Fate, KeyNews};
+use crate::news::{KeyNews, KeyOutcome};
 use crate::sql::rows::{blob, flag, int, number, revision, tenant, text, user};
 use crate::sql::store::SqlStore as _;
 use crate::sql::{Columns as _, Engine as _, Statement, query};
@@ -208,7 +208,7 @@ impl Cluster for PostgresStore {
         })
     }
 
-    async fn bury(&self, dead: &Seen) -> Result<(), StoreError> {
+    async fn remove_dead_session(&self, dead: &Seen) -> Result<(), StoreError> {
         let statement = query(BURY)
             .bind(dead.session)
             .bind(number(dead.renewals))
@@ -350,8 +350,8 @@ fn news(row: &Row, action: &str) -> Result<Option<KeyNews>, StoreError> {
         Slug::parse(text(row, "log_tenant")?),
         KeyId::parse(text(row, "target_id")?),
     );
-    Ok(match (tenant, id, Fate::of(action)) {
-        (Ok(tenant), Ok(id), Some(fate)) => Some(KeyNews { tenant, id, fate }),
+    Ok(match (tenant, id, KeyOutcome::of(action)) {
+        (Ok(tenant), Ok(id), Some(outcome)) => Some(KeyNews { tenant, id, outcome }),
         _ => None,
     })
 }

@@ -154,7 +154,7 @@ impl Link {
     }
 
     /// Gives up a connection on which no statement is to be cancelled.
-    pub(super) fn let_go(self) {
+    pub(super) fn release(self) {
         tokio::spawn(self.retire());
     }
 

@@ -2,14 +2,14 @@
 //!
 //! A round trip to the server costs more than most statements, so a transaction makes few of them. BEGIN is sent
 //! together with the first query; statements without a result are queued until the next query or the commit; and
-//! queries that are certain to come are prefetched ([`Engine::foresee`]).
+//! queries that are certain to come are prefetched ([`Engine::prefetch`]).
 
 use super::bulk;
 use super::connect::{Link, Slots, failed, reason};
 use super::engine::{DIALECT, Driver, slow};
 use super::message::{Kind, kind_of};
 use super::prepared::{Session, Use};
-use super::turn::{Late, Turn};
+use super::tx_state::{Late, TxState};
 use crate::error::StoreError;
 use crate::sql::tx::HEAD;
 use crate::sql::writer::WriteEngine;
@@ -30,7 +30,7 @@ const TURN_LEAST: Duration = Duration::from_millis(400);
 
 /// Maximum number of messages sent at once. `try_join_all` polls up to 30 futures in their order, so the messages are
 /// sent in order; it does not guarantee an order for more.
-const BREATH: usize = 30;
+const MAX_PIPELINED: usize = 30;
 
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 /// `idle_in_transaction_session_timeout` ends the session of a node that stops in a transaction after 1 s. The settings
@@ -47,17 +47,17 @@ const TAKE_HEAD: &str = "SELECT revision, chain FROM head WHERE id = 1 FOR UPDAT
 const COMMIT: &str = "COMMIT";
 /// The hint has no payload: a node that receives it polls. It follows the commit in a transaction of its own that does
 /// not wait for the disk, because notifying transactions of all databases on the server hold one lock until they end.
-const HINT: &str = "SELECT set_config('synchronous_commit', 'off', TRUE); NOTIFY keyreeve";
+const NOTIFY: &str = "SELECT set_config('synchronous_commit', 'off', TRUE); NOTIFY keyreeve";
 /// Maximum number of consecutive commits without a hint. Then a hint is sent even if a commit is no news, so that nodes
 /// do not have too many changes to read when a change waits for them.
-const QUIET: u32 = 16;
+const COMMITS_WITHOUT_NOTIFY_MAX: u32 = 16;
 
 /// The writing connection. It connects when needed and discards a connection that failed.
 pub(crate) struct Connection {
     config: Config,
     slots: Slots,
     link: Option<Link>,
-    turn: Turn,
+    tx: TxState,
     /// Until when the first caller of the group waits for the head lock.
     until: Instant,
     /// Commits since the last hint.
@@ -70,7 +70,7 @@ impl Connection {
             config,
             slots,
             link: None,
-            turn: Turn::default(),
+            tx: TxState::default(),
             until: Instant::now(),
             quiet: 0,
         }
@@ -94,7 +94,7 @@ impl Connection {
     /// Notes an answer that missed its deadline: the server may still be running the statement.
     fn in_time<T>(&mut self, asked: Result<T, Elapsed>) -> Result<T, StoreError> {
         if asked.is_err() {
-            self.turn.late = Some(Late::Statement);
+            self.tx.late = Some(Late::Statement);
         }
         asked.map_err(|_| slow())
     }
@@ -102,12 +102,12 @@ impl Connection {
     /// Sends queries, after the queued statements. Returns the rows by run of queries.
     async fn ask(&mut self, runs: &[&[Statement<'_>]]) -> Result<Vec<Vec<Row>>, StoreError> {
         let are_reads = runs.iter().all(|run| are_reads(run));
-        if self.turn.is_open {
+        if self.tx.is_open {
             return self.exchange(runs).await;
         }
         // If BEGIN fails, statements sent behind it run in transactions of their own: harmless for reads, not for
         // writes.
-        if are_reads && self.turn.waiting.is_empty() {
+        if are_reads && self.tx.waiting.is_empty() {
             return self.open(runs).await;
         }
         self.open(&[]).await?;
@@ -126,7 +126,7 @@ impl Connection {
     }
 
     async fn try_to_open(&mut self, runs: &[&[Statement<'_>]]) -> Result<Vec<Vec<Row>>, StoreError> {
-        self.turn.is_sent = true;
+        self.tx.is_sent = true;
         let session = self.session()?;
         let (settings, take) = ([query(SETTINGS)], [query(TAKE_HEAD)]);
         let opening: [&[_]; 2] = [&settings, &take];
@@ -140,15 +140,15 @@ impl Connection {
         let answered = timeout_at(self.until, all).await;
         let answered = self.in_time(answered)?;
         let ((), _, head, rows) = self.noted(answered)?;
-        self.turn.is_open = true;
-        self.turn.foreseen.push((query(HEAD), head));
+        self.tx.is_open = true;
+        self.tx.prefetched.push((query(HEAD), head));
         Ok(rows)
     }
 
     async fn exchange(&mut self, runs: &[&[Statement<'_>]]) -> Result<Vec<Vec<Row>>, StoreError> {
-        self.turn.let_go();
-        self.thin_out().await?;
-        let waiting = std::mem::take(&mut self.turn.waiting);
+        self.tx.before_flush();
+        self.flush_excess().await?;
+        let waiting = std::mem::take(&mut self.tx.waiting);
         let session = self.session()?;
         let both = async {
             session
@@ -165,15 +165,15 @@ impl Connection {
     }
 
     /// Sends the queued statements run by run if they are more than can be sent at once in a guaranteed order.
-    async fn thin_out(&mut self) -> Result<(), StoreError> {
+    async fn flush_excess(&mut self) -> Result<(), StoreError> {
         let messages = |run: &[Statement<'_>]| match kind_of(run) {
             Some(Kind::Many(_)) => 1,
             Some(Kind::One(_)) | None => run.len(),
         };
-        if bulk::runs(&self.turn.waiting).map(messages).sum::<usize>() <= BREATH {
+        if bulk::runs(&self.tx.waiting).map(messages).sum::<usize>() <= MAX_PIPELINED {
             return Ok(());
         }
-        let waiting = std::mem::take(&mut self.turn.waiting);
+        let waiting = std::mem::take(&mut self.tx.waiting);
         for run in bulk::runs(&waiting) {
             let sent = timeout(WRITE_DEADLINE, send(self.session()?, run)).await;
             let sent = self.in_time(sent)?;
@@ -189,14 +189,14 @@ impl Connection {
             Ok(true) => Ok(()),
             Ok(false) => Err(StoreError::Unavailable("a row that was just read is gone".to_owned())),
             Err(error) => {
-                self.turn.has_failed = true;
+                self.tx.has_failed = true;
                 Err(StoreError::Unavailable(reason(&error)))
             }
         }
     }
 
     fn noted<T>(&mut self, answer: Driver<T>) -> Result<T, StoreError> {
-        self.turn.has_failed |= answer.as_ref().is_err_and(|error| !is_passing(error));
+        self.tx.has_failed |= answer.as_ref().is_err_and(|error| !is_passing(error));
         answer.map_err(failed)
     }
 
@@ -233,7 +233,7 @@ async fn then_hint<T>(commit: impl Future<Output = T>, client: Option<&Client>) 
     let Some(client) = client else {
         return commit.await;
     };
-    match select(pin!(commit), pin!(client.batch_execute(HINT))).await {
+    match select(pin!(commit), pin!(client.batch_execute(NOTIFY))).await {
         Either::Left((committed, _)) => committed,
         // Nothing depends on the hint.
         Either::Right((_, commit)) => commit.await,
@@ -244,13 +244,13 @@ async fn then_hint<T>(commit: impl Future<Output = T>, client: Option<&Client>) 
 impl Engine for Connection {
     type Row = Row;
     const DIALECT: Dialect = DIALECT;
-    const IS_FAR: bool = true;
+    const IS_REMOTE: bool = true;
 
     async fn run(&mut self, statement: Statement<'_>) -> Result<u64, StoreError> {
-        if !self.turn.is_open {
+        if !self.tx.is_open {
             self.open(&[]).await?;
         }
-        self.turn.writes_now();
+        self.tx.forget_prefetched();
         self.exchange(&[]).await?;
         let session = self.session()?;
         let statement = [statement];
@@ -269,24 +269,24 @@ impl Engine for Connection {
 
     async fn rows_of_all(&mut self, statements: Vec<Statement<'_>>) -> Result<Vec<Row>, StoreError> {
         if !are_reads(&statements) {
-            self.turn.writes_now();
+            self.tx.forget_prefetched();
         }
-        if let Some(rows) = self.turn.all_foreseen(&statements) {
+        if let Some(rows) = self.tx.all_prefetched(&statements) {
             return Ok(rows);
         }
         let runs: Vec<_> = bulk::runs(&statements).collect();
         Ok(self.ask(&runs).await?.into_iter().flatten().collect())
     }
 
-    async fn foresee(&mut self, questions: Vec<Statement<'_>>) -> Result<(), StoreError> {
+    async fn prefetch(&mut self, questions: Vec<Statement<'_>>) -> Result<(), StoreError> {
         let mut questions = questions;
-        if self.turn.is_open && !self.turn.foreseen.iter().any(|(known, _)| known.sql == HEAD) {
+        if self.tx.is_open && !self.tx.prefetched.iter().any(|(known, _)| known.sql == HEAD) {
             questions.push(query(HEAD));
         }
         let runs: Vec<_> = questions.chunks(1).collect();
         let answers = self.ask(&runs).await?;
         let kept = questions.into_iter().map(Statement::kept);
-        self.turn.foreseen.extend(kept.zip(answers));
+        self.tx.prefetched.extend(kept.zip(answers));
         Ok(())
     }
 }
@@ -294,12 +294,12 @@ impl Engine for Connection {
 #[async_trait]
 impl WriteEngine for Connection {
     async fn change(&mut self, statements: Vec<Statement<'_>>) -> Result<(), StoreError> {
-        self.turn.wait_with(statements.into_iter().map(Statement::kept));
+        self.tx.wait_with(statements.into_iter().map(Statement::kept));
         Ok(())
     }
 
     async fn begin(&mut self, until: Instant) -> Result<(), StoreError> {
-        self.turn = Turn::default();
+        self.tx = TxState::default();
         self.until = until.max(Instant::now() + TURN_LEAST);
         if self.is_connected() {
             Ok(())
@@ -309,31 +309,31 @@ impl WriteEngine for Connection {
     }
 
     async fn save(&mut self) -> Result<(), StoreError> {
-        self.turn.save();
+        self.tx.save();
         Ok(())
     }
 
     async fn keep(&mut self) -> Result<(), StoreError> {
-        self.turn.keep();
+        self.tx.keep();
         Ok(())
     }
 
     async fn undo(&mut self) -> Result<(), StoreError> {
-        self.turn.undo();
+        self.tx.undo();
         Ok(())
     }
 
     /// Commits. A warning from the server means that it did not wait for the commit as configured, so the outcome is
     /// unknown.
     async fn commit(&mut self, is_news: bool) -> Result<(), StoreError> {
-        if !self.turn.is_open {
+        if !self.tx.is_open {
             self.open(&[]).await?;
         }
-        self.thin_out().await?;
-        let tells = is_news || self.quiet >= QUIET;
+        self.flush_excess().await?;
+        let tells = is_news || self.quiet >= COMMITS_WITHOUT_NOTIFY_MAX;
         self.quiet = if tells { 0 } else { self.quiet + 1 };
         let unknown = |why: String| StoreError::OutcomeUnknown(why);
-        let waiting = std::mem::take(&mut self.turn.waiting);
+        let waiting = std::mem::take(&mut self.tx.waiting);
         // The commit is not sent yet, so a failure here has a known outcome.
         let prepared = timeout(WRITE_DEADLINE, self.session()?.prepare(bulk::runs(&waiting))).await;
         let prepared = self.in_time(prepared)?;
@@ -344,10 +344,10 @@ impl WriteEngine for Connection {
         let both = join(send(&link.session, &waiting), link.client().batch_execute(COMMIT));
         let both = timeout(WRITE_DEADLINE, then_hint(both, tells.then_some(link.client())));
         let Ok((sent, committed)) = both.await else {
-            self.turn.late = Some(Late::Commit);
+            self.tx.late = Some(Late::Commit);
             return Err(unknown("the commit is not answered in time".to_owned()));
         };
-        self.turn.has_failed = sent.is_err() || committed.is_err();
+        self.tx.has_failed = sent.is_err() || committed.is_err();
         match (sent, committed) {
             // The server refused a statement, and with it the commit behind it.
             (Err(error), _) if error.code().is_some() => Err(failed(error)),
@@ -367,15 +367,13 @@ impl WriteEngine for Connection {
     }
 
     async fn roll_back(&mut self) {
-        let turn = std::mem::take(&mut self.turn);
-        let late = match turn.late {
-            None if turn.is_sent && self.say("ROLLBACK", Duration::from_secs(1)).await.is_err() => {
-                Some(Late::Statement)
-            }
+        let tx = std::mem::take(&mut self.tx);
+        let late = match tx.late {
+            None if tx.is_sent && self.say("ROLLBACK", Duration::from_secs(1)).await.is_err() => Some(Late::Statement),
             late => late,
         };
         // A failure may be permanent for statements prepared on this connection: a migration may have changed a table.
-        if late.is_none() && !turn.has_failed {
+        if late.is_none() && !tx.has_failed {
             return;
         }
         // The server rolls back when it finds the connection closed.
@@ -383,7 +381,7 @@ impl WriteEngine for Connection {
         match late {
             Some(Late::Statement) => link.cancel(),
             // A pending commit is never cancelled: the server would complete it without waiting for the standby.
-            Some(Late::Commit) | None => link.let_go(),
+            Some(Late::Commit) | None => link.release(),
         }
     }
 

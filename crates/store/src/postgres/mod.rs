@@ -9,11 +9,11 @@ mod connect;
 mod connection;
 mod engine;
 #[cfg(feature = "sqlite")]
-mod fill;
+mod import;
 mod message;
 mod migrate;
 mod prepared;
-mod turn;
+mod tx_state;
 
 use crate::error::StoreError;
 use crate::sql::store::SqlStore;
@@ -24,7 +24,7 @@ use connect::{Link, Slots, failed, reason};
 use connection::Connection;
 use engine::{ReaderPool, Readers, slow};
 #[cfg(feature = "sqlite")]
-pub(crate) use fill::Filling;
+pub(crate) use import::Import;
 use prepared::Use;
 use std::fmt;
 use std::net::IpAddr;

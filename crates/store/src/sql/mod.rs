@@ -186,7 +186,7 @@ pub(crate) trait Engine: Send {
     type Row: Columns;
     const DIALECT: Dialect;
     /// Whether each query is a round trip, so that prefetching is worthwhile.
-    const IS_FAR: bool = false;
+    const IS_REMOTE: bool = false;
 
     /// Runs a statement and returns how many rows it touched.
     async fn run(&mut self, statement: Statement<'_>) -> Result<u64>;
@@ -204,7 +204,7 @@ pub(crate) trait Engine: Send {
     }
 
     /// Prefetches what will be read with [`Engine::rows`] before anything is changed.
-    async fn foresee(&mut self, _questions: Vec<Statement<'_>>) -> Result<()> {
+    async fn prefetch(&mut self, _questions: Vec<Statement<'_>>) -> Result<()> {
         Ok(())
     }
 

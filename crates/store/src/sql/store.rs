@@ -4,10 +4,10 @@ use super::writer::{WriteEngine, Writer};
 use super::{Engine, census, check_policies, limits, list, read, read_log};
 use crate::error::{StoreError, WriteError};
 use crate::model::{
-    Activity, AuditQuery, AuditRecord, Census, ChangeManyRequest, ChangeRequest, Changed, ChangedCheckPolicy,
-    ChangedMany, ChangedUser, CheckPolicyChange, CheckPolicyRecord, Credential, Event, Founding, Head, IssueRequest,
-    Issued, KeyPage, KeyQuery, KeyRecord, Login, Refusals, RootKey, ShowRootKey, SliceRequest, Stamped, Tenant,
-    TenantEdit, Trace, UsageCount, UserChange, WriteContext,
+    Activity, AuditQuery, AuditRecord, Bootstrap, Census, ChangeManyRequest, ChangeRequest, Changed,
+    ChangedCheckPolicy, ChangedMany, ChangedUser, CheckPolicyChange, CheckPolicyRecord, Credential, Event, Head,
+    IssueRequest, Issued, KeyPage, KeyQuery, KeyRecord, Login, Refusals, RootKey, ShowRootKey, SliceRequest, Stamped,
+    Tenant, TenantEdit, Trace, UsageCount, UserChange, WriteContext,
 };
 use crate::operations;
 use crate::store::{Store, WriteHealth};
@@ -48,7 +48,7 @@ impl<S: SqlStore> Store for S {
         tenant: Tenant,
         root_key: RootKey,
         show: ShowRootKey,
-    ) -> Result<Founding, WriteError> {
+    ) -> Result<Bootstrap, WriteError> {
         self.writer()
             .write(move |tx| Box::pin(async move { operations::found(tx, &context, &tenant, &root_key, show).await }))
             .await

@@ -8,7 +8,7 @@ use super::writer::WriteEngine;
 use super::{Statement, query, same_digest};
 use crate::error::StoreError;
 use crate::model::{AuditRecord, Head, KeyRecord, Trace, UsageCount};
-use crate::tx::{Counted, Current, Mark, Result, Soon, Tx};
+use crate::tx::{Counted, Current, IdempotencyRecord, PrefetchHint, Result, Tx};
 use async_trait::async_trait;
 use keyreeve_core::access::Actor;
 use keyreeve_core::audit::Action;
@@ -16,7 +16,7 @@ use keyreeve_core::text::{Name, Slug, Subject};
 use keyreeve_core::verdict::SecretStanding;
 use keyreeve_core::{Digest, Key, KeyId, Timestamp, UserId, hex};
 use serde_json::json;
-use statements::{append, current_of, key_statement, locked_key, marked, name_taken, user_blocked};
+use statements::{append, current_of, idempotency_record_of, key_statement, locked_key, name_taken, user_blocked};
 use std::collections::BTreeSet;
 
 pub(crate) const HEAD: &str = "SELECT revision, chain FROM head WHERE id = 1";
@@ -113,8 +113,8 @@ impl<E: WriteEngine> Tx for SqlTx<'_, E> {
         &mut self.actions
     }
 
-    async fn foresee(&mut self, soon: Soon<'_>) -> Result<()> {
-        if !E::IS_FAR {
+    async fn prefetch(&mut self, soon: PrefetchHint<'_>) -> Result<()> {
+        if !E::IS_REMOTE {
             return Ok(());
         }
         let (tenant, actor) = (soon.tenant, soon.context.actor.id());
@@ -126,7 +126,7 @@ impl<E: WriteEngine> Tx for SqlTx<'_, E> {
             Actor::Operator | Actor::System => {}
         }
         if let Some(idempotency) = &soon.context.idempotency {
-            questions.push(marked(&actor, &idempotency.key));
+            questions.push(idempotency_record_of(&actor, &idempotency.key));
         }
         questions.extend(
             soon.key
@@ -137,7 +137,7 @@ impl<E: WriteEngine> Tx for SqlTx<'_, E> {
         questions.extend(names.map(|(subject, name)| name_taken(tenant, subject, name, None, soon.context.at)));
         let owners: BTreeSet<_> = soon.names.iter().filter_map(|(subject, _)| subject.user()).collect();
         questions.extend(owners.into_iter().map(|id| user_blocked(tenant, id)));
-        self.engine.foresee(questions).await
+        self.engine.prefetch(questions).await
     }
 
     async fn lock_head(&mut self) -> Result<Head> {
@@ -268,7 +268,7 @@ impl<E: WriteEngine> Tx for SqlTx<'_, E> {
         found.iter().map(current).collect()
     }
 
-    async fn entomb_credentials(&mut self, key: KeyId) -> Result<Vec<Digest>> {
+    async fn tombstone_credentials(&mut self, key: KeyId) -> Result<Vec<Digest>> {
         self.digests(query(ENTOMB).bind(key.bytes())).await
     }
 
@@ -328,8 +328,8 @@ impl<E: WriteEngine> Tx for SqlTx<'_, E> {
         self.run(statement).await.map(drop)
     }
 
-    async fn mark(&mut self, actor: &str, mark: &str) -> Result<Option<Mark>> {
-        let Some(row) = self.row(marked(actor, mark)).await? else {
+    async fn idempotency_record(&mut self, actor: &str, mark: &str) -> Result<Option<IdempotencyRecord>> {
+        let Some(row) = self.row(idempotency_record_of(actor, mark)).await? else {
             return Ok(None);
         };
         let targets = blob(&row, "targets")?;
@@ -337,7 +337,7 @@ impl<E: WriteEngine> Tx for SqlTx<'_, E> {
         if !rest.is_empty() {
             return Err(corrupt("targets"));
         }
-        Ok(Some(Mark {
+        Ok(Some(IdempotencyRecord {
             actor: actor.to_owned(),
             mark: mark.to_owned(),
             fingerprint: blob(&row, "fingerprint")?
@@ -348,7 +348,7 @@ impl<E: WriteEngine> Tx for SqlTx<'_, E> {
         }))
     }
 
-    async fn put_mark(&mut self, mark: &Mark, stale: Timestamp) -> Result<()> {
+    async fn put_idempotency_record(&mut self, mark: &IdempotencyRecord, stale: Timestamp) -> Result<()> {
         let forget = query(FORGET_MARKS).bind(stale.millis());
         let targets: Vec<u8> = mark.targets.iter().flat_map(|id| id.bytes()).collect();
         let statement = query(PUT_MARK)

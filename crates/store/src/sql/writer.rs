@@ -106,11 +106,11 @@ type Answer = Box<dyn FnOnce(Outcome) + Send>;
 
 /// A change that ran inside the transaction and waits for the commit.
 struct Finished {
-    fate: Fate,
+    result: JobResult,
     answer: Answer,
 }
 
-enum Fate {
+enum JobResult {
     /// To be committed.
     Done(Box<Commit>),
     /// Refused: its savepoint is rolled back, and the others continue.
@@ -249,13 +249,13 @@ fn finished<T: Send + 'static>(
     // A caller that went away is not an error: the change is made nevertheless.
     match result {
         Ok(Written { value, commit }) => Finished {
-            fate: Fate::Done(Box::new(commit)),
+            result: JobResult::Done(Box::new(commit)),
             answer: Box::new(move |outcome| drop(sender.send(outcome.result().map(|()| value)))),
         },
         Err(error) => Finished {
-            fate: match &error {
-                WriteError::Store(StoreError::Unavailable(_) | StoreError::OutcomeUnknown(_)) => Fate::Broken,
-                _ => Fate::Refused,
+            result: match &error {
+                WriteError::Store(StoreError::Unavailable(_) | StoreError::OutcomeUnknown(_)) => JobResult::Broken,
+                _ => JobResult::Refused,
             },
             answer: Box::new(move |_| drop(sender.send(Err(error)))),
         },
@@ -331,14 +331,14 @@ async fn group<E: WriteEngine>(
             false => run_saved(engine, job.run).await,
         };
         answers.push(finished.answer);
-        match finished.fate {
-            Fate::Done(one) => {
+        match finished.result {
+            JobResult::Done(one) => {
                 commit.merge(*one);
                 is_alone = false;
             }
-            Fate::Refused if is_alone => engine.roll_back().await,
-            Fate::Refused => {}
-            Fate::Broken => {
+            JobResult::Refused if is_alone => engine.roll_back().await,
+            JobResult::Refused => {}
+            JobResult::Broken => {
                 engine.roll_back().await;
                 return Outcome::RolledBack(
                     "the transaction was rolled back because a statement in it failed".to_owned(),
@@ -381,15 +381,15 @@ async fn group<E: WriteEngine>(
 /// Runs a job in a savepoint, so that a refusal undoes only its own writes.
 async fn run_saved<E: WriteEngine>(engine: &mut E, run: Run<E>) -> Finished {
     let broken = |finished: Finished| Finished {
-        fate: Fate::Broken,
+        result: JobResult::Broken,
         ..finished
     };
     let is_saved = engine.save().await.is_ok();
     let finished = run(engine).await;
-    let end = match finished.fate {
-        Fate::Done(_) => engine.keep().await,
-        Fate::Refused => engine.undo().await,
-        Fate::Broken => return finished,
+    let end = match finished.result {
+        JobResult::Done(_) => engine.keep().await,
+        JobResult::Refused => engine.undo().await,
+        JobResult::Broken => return finished,
     };
     if is_saved && end.is_ok() {
         finished

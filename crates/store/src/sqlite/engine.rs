@@ -285,7 +285,7 @@ impl Engine for Readers<'_> {
 pub(crate) struct Connection {
     pub(super) writer: rusqlite::Connection,
     /// The thread that checkpoints the WAL.
-    pub(super) folder: JoinHandle<()>,
+    pub(super) checkpointer: JoinHandle<()>,
     pub(super) watch: Arc<FileWatch>,
 }
 
@@ -402,6 +402,6 @@ impl WriteEngine for Connection {
         }
         // The last connection to close checkpoints the WAL; if that fails, the next start does it.
         drop(self.writer.close());
-        drop(self.folder.join());
+        drop(self.checkpointer.join());
     }
 }

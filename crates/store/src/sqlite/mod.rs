@@ -3,14 +3,14 @@
 //! One writer commits in groups; readers have connections of their own and never wait for it (WAL). With
 //! `synchronous=FULL`, an answered change survives power loss. An exclusive lock allows one process per data directory.
 
+mod checkpoint;
 mod engine;
-mod fold;
+#[cfg(feature = "postgres")]
+mod export;
 mod look;
 mod migrate;
 #[cfg(test)]
 mod plans;
-#[cfg(feature = "postgres")]
-mod pour;
 mod watch;
 
 pub use look::{FoundDatabase, inspect_database};
@@ -283,10 +283,10 @@ fn opened(file: &Path) -> Result<Opened, Opening> {
     }
     keep_files(&own)?;
     let watch = Arc::new(FileWatch::start(file));
-    let folder = fold::beside(&mut writer, own, fold::Limits::default())?;
+    let checkpointer = checkpoint::beside(&mut writer, own, checkpoint::Limits::default())?;
     let connection = Connection {
         writer,
-        folder,
+        checkpointer,
         watch: Arc::clone(&watch),
     };
     Ok((connection, readers, watch))

@@ -58,7 +58,7 @@ pub async fn a_session_is_there_until_it_is_buried_and_then_refused(world: World
     assert_eq!(sessions.len(), 2);
     let first = sessions.iter().find(|one| one.seen.session == ONE).unwrap();
     assert_eq!((first.node.as_str(), first.seen.renewals), ("first", 1));
-    cluster.bury(&stopped_at(ONE, 1)).await.unwrap();
+    cluster.remove_dead_session(&stopped_at(ONE, 1)).await.unwrap();
     assert!(!renews(&*cluster, registered.head).await);
     let sessions = cluster.sessions().await.unwrap().rows;
     assert_eq!(sessions.iter().map(|one| one.seen.session).collect::<Vec<_>>(), [TWO]);
@@ -86,7 +86,7 @@ pub async fn a_session_that_moved_is_not_buried(world: World) {
         .poll(&renewal(ONE, registered.head), &Holding::default())
         .await
         .unwrap();
-    cluster.bury(&stopped_at(ONE, 0)).await.unwrap();
+    cluster.remove_dead_session(&stopped_at(ONE, 0)).await.unwrap();
     assert!(renews(&*cluster, registered.head).await);
 }
 
@@ -215,7 +215,7 @@ pub async fn nodes_agree_on_one_lease(world: World) {
     assert_eq!(cluster.agree_on_lease(Some(4_000), 15_000).await.unwrap(), 4_000);
     let other = cluster.agree_on_lease(Some(5_000), 15_000).await;
     assert!(matches!(other, Err(StoreError::Disagreement(_))), "{other:?}");
-    cluster.bury(&stopped_at(ONE, 0)).await.unwrap();
+    cluster.remove_dead_session(&stopped_at(ONE, 0)).await.unwrap();
     assert_eq!(cluster.agree_on_lease(Some(5_000), 15_000).await.unwrap(), 5_000);
 }
 

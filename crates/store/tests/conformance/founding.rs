@@ -6,7 +6,7 @@ use keyreeve_core::key::Prefix;
 use keyreeve_core::policy::Preset;
 use keyreeve_core::user::Status;
 use keyreeve_core::{RootKeyId, Secret};
-use keyreeve_store::model::{Founding, RootKey, Tenant};
+use keyreeve_store::model::{Bootstrap, RootKey, Tenant};
 use keyreeve_store::{MemoryStore, PostgresStore, SqliteStore, Store};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,7 +36,7 @@ fn root_key(number: u8) -> RootKey {
     }
 }
 
-async fn found(store: &dyn Store, number: u8, shown: Result<(), String>) -> Founding {
+async fn found(store: &dyn Store, number: u8, shown: Result<(), String>) -> Bootstrap {
     let show = Box::new(move || shown);
     let founding = store.found(context(), tenant(), root_key(number), show).await;
     founding.unwrap()
@@ -47,13 +47,13 @@ async fn what_cannot_be_shown_is_not_made(store: &dyn Store) {
     let why = || Err("nobody reads".to_owned());
     assert_eq!(
         found(store, 1, why()).await,
-        Founding::NotShown("nobody reads".to_owned())
+        Bootstrap::NotShown("nobody reads".to_owned())
     );
     assert_eq!(store.head().await.unwrap(), before);
     assert!(store.tenants(None, 9).await.unwrap().is_empty());
     assert!(store.root_keys(None, 9).await.unwrap().is_empty());
-    assert_eq!(found(store, 2, Ok(())).await, Founding::Founded);
-    assert_eq!(found(store, 3, why()).await, Founding::StoodAlready);
+    assert_eq!(found(store, 2, Ok(())).await, Bootstrap::Founded);
+    assert_eq!(found(store, 3, why()).await, Bootstrap::StoodAlready);
     let kept = store.root_keys(None, 9).await.unwrap();
     assert_eq!(kept, [root_key(2)]);
 }
@@ -81,11 +81,11 @@ async fn in_postgres_what_cannot_be_shown_is_not_made() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_nodes_that_start_at_once_the_others_wait_until_one_has_shown_its_root_key() {
     for (shown, first_says, second_says) in [
-        (Ok(()), Founding::Founded, Founding::StoodAlready),
+        (Ok(()), Bootstrap::Founded, Bootstrap::StoodAlready),
         (
             Err("gone".to_owned()),
-            Founding::NotShown("gone".to_owned()),
-            Founding::Founded,
+            Bootstrap::NotShown("gone".to_owned()),
+            Bootstrap::Founded,
         ),
     ] {
         let Some(url) = postgres_database().await else { return };
@@ -106,7 +106,7 @@ async fn of_nodes_that_start_at_once_the_others_wait_until_one_has_shown_its_roo
         let other = second.found(context(), tenant(), root_key(2), at_once).await.unwrap();
         assert!(is_over.load(Ordering::SeqCst), "the second did not wait");
         assert_eq!(other, second_says);
-        let kept = if other == Founding::Founded { 2 } else { 1 };
+        let kept = if other == Bootstrap::Founded { 2 } else { 1 };
         assert_eq!(founding.await.unwrap().unwrap(), first_says);
         assert_eq!(second.root_keys(None, 9).await.unwrap(), [root_key(kept)]);
     }

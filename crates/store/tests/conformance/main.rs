@@ -8,13 +8,13 @@
 )]
 
 mod activity;
+mod audit_log;
 mod census;
 mod changes;
 mod check_policies;
 mod cluster;
 mod comebacks;
 mod founding;
-mod journal;
 mod limits;
 mod lists;
 mod owners;
@@ -68,10 +68,10 @@ every_database! {
     comebacks::a_key_that_comes_back_is_counted_as_a_new_one,
     comebacks::a_key_that_comes_back_is_asked_for_its_name_again,
     census::keys_are_counted_by_where_they_stand,
-    journal::revisions_are_dense_under_many_writers,
-    journal::the_chain_holds_from_the_first_entry_to_the_head,
-    journal::an_entry_says_who_what_when_and_where,
-    journal::the_log_is_read_in_parts,
+    audit_log::revisions_are_dense_under_many_writers,
+    audit_log::the_chain_holds_from_the_first_entry_to_the_head,
+    audit_log::an_entry_says_who_what_when_and_where,
+    audit_log::the_log_is_read_in_parts,
     limits::many_at_once_at_two_of_three_give_one_key,
     limits::a_batch_is_issued_whole_or_not_at_all,
     limits::what_counts_toward_the_limit,

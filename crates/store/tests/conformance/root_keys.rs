@@ -4,7 +4,7 @@ use crate::world::{NOW, World, context, name, slug};
 use keyreeve_core::access::Reach;
 use keyreeve_core::policy::Preset;
 use keyreeve_store::WriteError;
-use keyreeve_store::model::{Founding, Tenant};
+use keyreeve_store::model::{Bootstrap, Tenant};
 
 fn tenant(slug_text: &str) -> Tenant {
     Tenant {
@@ -23,7 +23,7 @@ pub async fn an_instance_is_founded_once(world: World) {
     let digest = root_key.digest;
     let never = Box::new(|| -> Result<(), String> { panic!("a root key that is not made was shown") });
     let founding = world.store.found(context(), tenant("default"), root_key, never).await;
-    assert_eq!(founding.unwrap(), Founding::StoodAlready);
+    assert_eq!(founding.unwrap(), Bootstrap::StoodAlready);
     assert_eq!(world.store.head().await.unwrap(), head);
     assert!(world.store.find_root_key(&digest).await.unwrap().value.is_none());
 }

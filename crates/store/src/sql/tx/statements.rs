@@ -95,7 +95,7 @@ pub(super) fn current_of<'q>(id: KeyId) -> Statement<'q> {
     query(CURRENT_CREDENTIALS).bind(id.bytes())
 }
 
-pub(super) fn marked<'q>(actor: &'q str, mark: &'q str) -> Statement<'q> {
+pub(super) fn idempotency_record_of<'q>(actor: &'q str, mark: &'q str) -> Statement<'q> {
     query(MARK).bind(actor).bind(mark)
 }
 

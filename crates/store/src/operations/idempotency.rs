@@ -2,7 +2,7 @@
 
 use crate::error::WriteError;
 use crate::model::{IDEMPOTENCY_SECONDS, Idempotency, KeyRecord, Repeat, WriteContext};
-use crate::tx::{Mark, Tx};
+use crate::tx::{IdempotencyRecord, Tx};
 use keyreeve_core::lifecycle::State;
 use keyreeve_core::text::Slug;
 use keyreeve_core::{KeyId, Timestamp};
@@ -12,7 +12,7 @@ pub(super) async fn seen(tx: &mut dyn Tx, context: &WriteContext) -> Result<Opti
     let Some(idempotency) = &context.idempotency else {
         return Ok(None);
     };
-    let Some(mark) = tx.mark(&context.actor.id(), &idempotency.key).await? else {
+    let Some(mark) = tx.idempotency_record(&context.actor.id(), &idempotency.key).await? else {
         return Ok(None);
     };
     if mark.created_at <= stale_before(context.at) {
@@ -27,14 +27,14 @@ pub(super) async fn seen(tx: &mut dyn Tx, context: &WriteContext) -> Result<Opti
 /// Stores the keys that this request was about.
 pub(super) async fn remember(tx: &mut dyn Tx, context: &WriteContext, targets: Vec<KeyId>) -> Result<(), WriteError> {
     if let Some(idempotency) = &context.idempotency {
-        let mark = Mark {
+        let mark = IdempotencyRecord {
             actor: context.actor.id(),
             mark: idempotency.key.to_string(),
             fingerprint: idempotency.fingerprint,
             targets,
             created_at: context.at,
         };
-        tx.put_mark(&mark, stale_before(context.at)).await?;
+        tx.put_idempotency_record(&mark, stale_before(context.at)).await?;
     }
     Ok(())
 }

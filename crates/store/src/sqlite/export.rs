@@ -4,7 +4,7 @@ use super::SqliteStore;
 use super::engine::{Readers, Row, each_row};
 use crate::copy::{Cell, Kind, Table};
 use crate::error::StoreError;
-use crate::postgres::Filling;
+use crate::postgres::Import;
 use crate::sql::Columns as _;
 use tokio::sync::mpsc;
 
@@ -13,7 +13,7 @@ const ROWS: usize = 2_000;
 
 impl SqliteStore {
     /// Exports every row of a table to `target`. Returns their number.
-    pub(crate) async fn pour(&self, table: &'static Table, target: &mut Filling) -> Result<u64, StoreError> {
+    pub(crate) async fn export_table(&self, table: &'static Table, target: &mut Import) -> Result<u64, StoreError> {
         // One batch is written while the next one is read.
         let (sender, mut batches) = mpsc::channel(1);
         let readers = Readers {

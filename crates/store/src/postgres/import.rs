@@ -17,20 +17,20 @@ const SET_HEAD: &str = "UPDATE head SET (revision, chain) = \
      (SELECT revision, chain FROM log ORDER BY revision DESC LIMIT 1) WHERE EXISTS (SELECT 1 FROM log)";
 
 /// An open import transaction on an empty database.
-pub(crate) struct Filling {
+pub(crate) struct Import {
     link: Link,
 }
 
 impl PostgresStore {
     /// Begins an import. Fails if the database holds an instance.
-    pub(crate) async fn fill(&self) -> Result<Filling, StoreError> {
+    pub(crate) async fn fill(&self) -> Result<Import, StoreError> {
         let until = Instant::now() + START_DEADLINE;
         let link = Link::open(&self.config, Use::Long, &self.writers, until).await?;
         link.client().batch_execute(BEGIN).await.map_err(failed)?;
         let ask = "SELECT (SELECT count(*) FROM tenants) + (SELECT count(*) FROM log) AS there";
         let row = link.client().query_typed_one(ask, &[]).await.map_err(failed)?;
         match row.try_get::<_, i64>("there").map_err(failed)? {
-            0 => Ok(Filling { link }),
+            0 => Ok(Import { link }),
             _ => Err(StoreError::Disagreement(
                 "the Postgres database holds an instance already; name an empty one".to_owned(),
             )),
@@ -38,7 +38,7 @@ impl PostgresStore {
     }
 }
 
-impl Filling {
+impl Import {
     /// Imports the rows of a table.
     pub(crate) async fn take(&mut self, table: &Table, rows: &[Vec<Cell>]) -> Result<(), StoreError> {
         let mut statement = format!("COPY {} (", table.name);

@@ -59,7 +59,7 @@ pub(super) fn beside(writer: &mut Connection, own: Connection, limits: Limits) -
     let hook = committed(Arc::clone(&state), wake, limits);
     // Replaces SQLite's own hook, which would checkpoint inside the writer.
     writer.wal_hook(Some(hook)).map_err(|error| failed(error.to_string()))?;
-    let thread = std::thread::Builder::new().name("keyreeve-folder".to_owned());
+    let thread = std::thread::Builder::new().name("keyreeve-checkpointer".to_owned());
     let started = thread.spawn(move || run(&own, &woken, &state, limits));
     started.map_err(|error| failed(error.to_string()))
 }

@@ -6,7 +6,7 @@ use tokio_postgres::Row;
 
 /// The state of a transaction.
 #[derive(Default)]
-pub(super) struct Turn {
+pub(super) struct TxState {
     /// Something was sent, so the server may have a transaction open.
     pub(super) is_sent: bool,
     /// The server refused a statement.
@@ -18,7 +18,7 @@ pub(super) struct Turn {
     /// Statements that are queued and not sent yet, in order.
     pub(super) waiting: Vec<Statement<'static>>,
     /// Prefetched answers. Nothing was written since they were read.
-    pub(super) foreseen: Vec<(Statement<'static>, Vec<Row>)>,
+    pub(super) prefetched: Vec<(Statement<'static>, Vec<Row>)>,
     point: Option<Point>,
 }
 
@@ -40,30 +40,30 @@ enum Point {
     Sent,
 }
 
-impl Turn {
-    fn foreseen(&mut self, question: &Statement<'_>) -> Option<Vec<Row>> {
-        let place = self.foreseen.iter().position(|(known, _)| known.is_like(question))?;
-        Some(self.foreseen.swap_remove(place).1)
+impl TxState {
+    fn prefetched(&mut self, question: &Statement<'_>) -> Option<Vec<Row>> {
+        let place = self.prefetched.iter().position(|(known, _)| known.is_like(question))?;
+        Some(self.prefetched.swap_remove(place).1)
     }
 
     /// Returns the prefetched answers to all questions, or `None` if one is missing.
-    pub(super) fn all_foreseen(&mut self, questions: &[Statement<'_>]) -> Option<Vec<Row>> {
-        let is_known = |question: &Statement<'_>| self.foreseen.iter().any(|(known, _)| known.is_like(question));
+    pub(super) fn all_prefetched(&mut self, questions: &[Statement<'_>]) -> Option<Vec<Row>> {
+        let is_known = |question: &Statement<'_>| self.prefetched.iter().any(|(known, _)| known.is_like(question));
         if !questions.iter().all(is_known) {
             return None;
         }
-        let answers = questions.iter().map(|question| self.foreseen(question));
+        let answers = questions.iter().map(|question| self.prefetched(question));
         Some(answers.collect::<Option<Vec<_>>>()?.into_iter().flatten().collect())
     }
 
     pub(super) fn wait_with(&mut self, statements: impl IntoIterator<Item = Statement<'static>>) {
         // The prefetched head stays true until this transaction moves it, and after that it is not queried again.
-        self.foreseen.retain(|(question, _)| question.sql == HEAD);
+        self.prefetched.retain(|(question, _)| question.sql == HEAD);
         self.waiting.extend(statements);
     }
 
     /// Prepares for a statement that is sent at once.
-    pub(super) fn writes_now(&mut self) {
+    pub(super) fn forget_prefetched(&mut self) {
         self.wait_with([]);
         if let Some(Point::Waiting(place)) = self.point {
             self.save_at(place);
@@ -71,7 +71,7 @@ impl Turn {
     }
 
     /// Called before the queue is sent. Puts a savepoint before the part that may have to be rolled back alone.
-    pub(super) fn let_go(&mut self) {
+    pub(super) fn before_flush(&mut self) {
         match self.point {
             Some(Point::Waiting(place)) if place < self.waiting.len() => self.save_at(place),
             Some(Point::Waiting(_)) => self.point = Some(Point::Waiting(0)),
@@ -81,7 +81,7 @@ impl Turn {
 
     /// Starts a part that can be rolled back alone.
     pub(super) fn save(&mut self) {
-        self.foreseen.clear();
+        self.prefetched.clear();
         self.point = Some(Point::Waiting(self.waiting.len()));
     }
 
@@ -94,7 +94,7 @@ impl Turn {
 
     /// Rolls the part back. A savepoint is needed only for statements that were sent.
     pub(super) fn undo(&mut self) {
-        self.foreseen.clear();
+        self.prefetched.clear();
         match self.point.take() {
             Some(Point::Waiting(place)) => self.waiting.truncate(place),
             Some(Point::Sent) => self.waiting.extend([query("ROLLBACK TO job"), query("RELEASE job")]),
@@ -114,13 +114,13 @@ mod tests {
 
     const NAME: &str = "SELECT name FROM keys WHERE id = ?1";
 
-    fn waiting(turn: &Turn) -> Vec<&'static str> {
+    fn waiting(turn: &TxState) -> Vec<&'static str> {
         turn.waiting.iter().map(|statement| statement.sql).collect()
     }
 
     /// One change has queued "A"; a second one starts and can be rolled back alone.
-    fn second() -> Turn {
-        let mut turn = Turn::default();
+    fn second() -> TxState {
+        let mut turn = TxState::default();
         turn.wait_with([query("A")]);
         turn.save();
         turn
@@ -139,7 +139,7 @@ mod tests {
         assert_eq!(waiting(&turn), ["A", "B"]);
 
         let mut turn = second();
-        turn.let_go();
+        turn.before_flush();
         assert_eq!(waiting(&turn), ["A"], "it only asks, and nothing of its own goes out");
         turn.waiting.clear();
         turn.wait_with([query("B")]);
@@ -151,10 +151,10 @@ mod tests {
     fn what_may_be_undone_goes_out_behind_a_savepoint() {
         let mut turn = second();
         turn.wait_with([query("B")]);
-        turn.let_go();
+        turn.before_flush();
         assert_eq!(waiting(&turn), ["A", "SAVEPOINT job", "B"]);
-        turn.let_go();
-        turn.writes_now();
+        turn.before_flush();
+        turn.forget_prefetched();
         assert_eq!(waiting(&turn), ["A", "SAVEPOINT job", "B"], "behind one");
         turn.waiting.clear();
         turn.wait_with([query("C")]);
@@ -162,7 +162,7 @@ mod tests {
         assert_eq!(waiting(&turn), ["C", "ROLLBACK TO job", "RELEASE job"]);
 
         let mut turn = second();
-        turn.writes_now();
+        turn.forget_prefetched();
         assert_eq!(
             waiting(&turn),
             ["A", "SAVEPOINT job"],
@@ -174,22 +174,25 @@ mod tests {
 
     #[test]
     fn what_was_asked_ahead_is_answered_once_and_not_after_a_change() {
-        let mut turn = Turn::default();
+        let mut turn = TxState::default();
         let asked = |id: &'static [u8]| query(NAME).bind(id);
-        turn.foreseen = vec![(asked(b"one").kept(), Vec::new()), (query(HEAD), Vec::new())];
-        assert!(turn.all_foreseen(&[asked(b"two")]).is_none(), "about something else");
-        assert!(turn.all_foreseen(&[asked(b"one"), asked(b"two")]).is_none(), "not all");
-        assert!(turn.all_foreseen(&[asked(b"one")]).is_some());
-        assert!(turn.all_foreseen(&[asked(b"one")]).is_none(), "once");
+        turn.prefetched = vec![(asked(b"one").kept(), Vec::new()), (query(HEAD), Vec::new())];
+        assert!(turn.all_prefetched(&[asked(b"two")]).is_none(), "about something else");
+        assert!(
+            turn.all_prefetched(&[asked(b"one"), asked(b"two")]).is_none(),
+            "not all"
+        );
+        assert!(turn.all_prefetched(&[asked(b"one")]).is_some());
+        assert!(turn.all_prefetched(&[asked(b"one")]).is_none(), "once");
 
-        turn.foreseen.push((asked(b"one").kept(), Vec::new()));
+        turn.prefetched.push((asked(b"one").kept(), Vec::new()));
         turn.wait_with([query("UPDATE keys SET name = 'x'")]);
         assert!(
-            turn.all_foreseen(&[asked(b"one")]).is_none(),
+            turn.all_prefetched(&[asked(b"one")]).is_none(),
             "it may be another one now"
         );
         assert!(
-            turn.all_foreseen(&[query(HEAD)]).is_some(),
+            turn.all_prefetched(&[query(HEAD)]).is_some(),
             "nobody else moves the head"
         );
     }
