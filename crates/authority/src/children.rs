@@ -1,13 +1,13 @@
 //! Verifiers connected to this process: they get leases and orders to forget, and changes wait for them.
 //!
-//! The decisions are in `keyreeve_core::coherence::nursery`; this module connects them to the memory and to the
+//! The decisions are in `keyreeve_core::coherence::downstream`; this module connects them to the memory and to the
 //! connections. [`serve`] has the requests of verifiers and their permissions, [`changes`] the orders that a change
 //! causes.
 
 use crate::env::Clock;
 use crate::verifier::RootPass;
+use keyreeve_core::coherence::downstream::{ChildId, DownstreamLeases, Full, Joining, NotTold, Order, Told};
 use keyreeve_core::coherence::holding::{Awaited, Holding, Scope, Span};
-use keyreeve_core::coherence::nursery::{ChildId, Full, Joining, NotTold, Nursery, Order, Told};
 use keyreeve_core::coherence::rules::{Rule, keeps};
 use keyreeve_core::coherence::{Entry, Lease, Moment, wait_ms};
 use keyreeve_core::verdict::Denial;
@@ -21,7 +21,7 @@ mod changes;
 mod serve;
 mod views;
 
-pub use keyreeve_core::coherence::nursery::bounds;
+pub use keyreeve_core::coherence::downstream::bounds;
 pub use views::{ChildCounts, ConnectedChild, Newcomer, OldestOrder};
 
 /// The default for the longest lease of a downstream verifier, in milliseconds. A grant is always cut to what is left
@@ -54,8 +54,8 @@ pub struct Children {
 
 #[derive(Default)]
 struct State {
-    nursery: Nursery,
-    /// Every verifier that the `Nursery` knows, including disconnected ones that may still answer from their lease.
+    downstream: DownstreamLeases,
+    /// Every verifier that the `DownstreamLeases` knows, including disconnected ones that may still answer from their lease.
     lines: BTreeMap<ChildId, Arc<Connected>>,
     /// Verifiers that get no further messages: they were sent away, or have disconnected.
     deaf: BTreeSet<ChildId>,
@@ -125,7 +125,7 @@ impl Children {
     pub fn connected_list(&self, now: Moment) -> Vec<ConnectedChild> {
         let state = self.state();
         let all = state.lines.iter().filter_map(|(id, child)| {
-            let standing = state.nursery.standing(*id, now)?;
+            let standing = state.downstream.standing(*id, now)?;
             Some(ConnectedChild {
                 id: *id,
                 reach: child.newcomer.reach.clone(),
@@ -156,21 +156,21 @@ impl Children {
     pub fn counts(&self) -> ChildCounts {
         let state = self.state();
         ChildCounts {
-            connected: state.nursery.len(),
-            orders_outstanding: state.nursery.orders_outstanding(),
-            overdue: state.nursery.overdue(),
+            connected: state.downstream.len(),
+            orders_outstanding: state.downstream.orders_outstanding(),
+            overdue: state.downstream.overdue(),
             refused: self.refused.load(Ordering::Relaxed),
         }
     }
 
     /// Returns how many are connected.
     pub fn len(&self) -> usize {
-        self.state().nursery.len()
+        self.state().downstream.len()
     }
 
     /// Whether no verifier is connected or may still answer from its lease.
     pub fn is_empty(&self) -> bool {
-        self.state().nursery.is_empty()
+        self.state().downstream.is_empty()
     }
 
     /// Registers what to do when a verifier has acknowledged something.
@@ -185,7 +185,7 @@ impl Children {
             root_key: newcomer.pass.as_ref().map(RootPass::id),
         };
         let mut state = self.state();
-        let id = state.nursery.join(&joining, clock.moment())?;
+        let id = state.downstream.join(&joining, clock.moment())?;
         state.tidy();
         let since = clock.now();
         let connected = Connected { line, newcomer, since };
@@ -206,14 +206,14 @@ impl Children {
     /// stays open until it has acknowledged, or [`Authority::sweep_children`](crate::Authority::sweep_children) closes
     /// it.
     pub fn is_leaving(&self, id: ChildId) -> bool {
-        self.state().nursery.is_leaving(id)
+        self.state().downstream.is_leaving(id)
     }
 
     /// Notes that a verifier has carried out every order up to `number`.
     pub fn acknowledged(&self, id: ChildId, number: u64) {
         let mut state = self.state();
-        state.nursery.acknowledged(id, number);
-        if !state.nursery.knows(id) {
+        state.downstream.acknowledged(id, number);
+        if !state.downstream.knows(id) {
             // It was sent away, and has acknowledged its last order.
             state.close(id);
             state.deaf.remove(&id);
@@ -226,7 +226,7 @@ impl Children {
     /// Notes that a verifier has ended its lease and forgotten everything.
     pub fn left(&self, id: ChildId) {
         let mut state = self.state();
-        state.nursery.left(id);
+        state.downstream.left(id);
         state.deaf.remove(&id);
         state.lines.remove(&id);
         drop(state);
@@ -237,14 +237,14 @@ impl Children {
     pub fn lost(&self, id: ChildId) {
         let mut state = self.state();
         state.deaf.insert(id);
-        state.nursery.lost(id);
+        state.downstream.lost(id);
         state.tidy();
     }
 
     /// Rules R13 and R14: closes the connections of verifiers that did not acknowledge in time.
     pub(crate) fn sweep(&self, now: Moment) {
         let mut state = self.state();
-        for id in state.nursery.sweep(now) {
+        for id in state.downstream.sweep(now) {
             state.close(id);
         }
         state.tidy();
@@ -256,7 +256,7 @@ impl Children {
         if state.minds_former(now) {
             return true;
         }
-        !state.nursery.is_empty() && state.nursery.covers(change, now)
+        !state.downstream.is_empty() && state.downstream.covers(change, now)
     }
 
     /// Returns the changes that wait for verifiers of this process.
@@ -265,22 +265,22 @@ impl Children {
         if state.minds_former(now) {
             return Holding::everything();
         }
-        match state.nursery.is_empty() {
+        match state.downstream.is_empty() {
             true => Holding::default(),
-            false => state.nursery.holding(now),
+            false => state.downstream.holding(now),
         }
     }
 
     /// An earlier process had verifiers and did not see them leave: no change is effective until the last of their
     /// leases is over by both clocks.
-    fn mind_former(&self, lease_ms: u64, now: Moment) {
+    fn await_former(&self, lease_ms: u64, now: Moment) {
         self.state().not_before = Some(now.plus_ms(wait_ms(lease_ms)));
     }
 
     /// Orders every verifier to forget everything and to connect again, perhaps to another node.
     pub(crate) fn dismiss_all(&self) {
         let mut state = self.state();
-        for id in state.nursery.connected() {
+        for id in state.downstream.connected() {
             state.send_away(id, None);
         }
     }
@@ -288,7 +288,7 @@ impl Children {
     /// Whether some verifier may still answer.
     pub(crate) fn has_leases(&self, now: Moment) -> bool {
         let mut state = self.state();
-        state.minds_former(now) || state.nursery.has_leases(now)
+        state.minds_former(now) || state.downstream.has_leases(now)
     }
 
     /// Notes a grant before it is sent; `None` if the verifier is gone or overdue.
@@ -303,12 +303,12 @@ impl Children {
         };
         let left = deadline.left_ms(now).min(own);
         let length = if keeps(Rule::LeasesNest) { left } else { own };
-        self.state().nursery.grant(id, length, now).then_some(length)
+        self.state().downstream.grant(id, length, now).then_some(length)
     }
 
     fn begin_to_tell(&self, id: ChildId, digest: Digest, revision: u64) -> Result<u64, NotTold> {
         let mut state = self.state();
-        let (number, told) = state.nursery.hold(id, digest, revision)?;
+        let (number, told) = state.downstream.hold(id, digest, revision)?;
         if let Some(told) = told {
             state.tell(told, false);
         }
@@ -317,24 +317,24 @@ impl Children {
 
     /// Ends a look-up for a verifier: it holds what was found, or nothing.
     fn settle(&self, id: ChildId, digest: &Digest, number: u64, found: Option<&Entry>) {
-        let nursery = &mut self.state().nursery;
+        let downstream = &mut self.state().downstream;
         match found {
-            Some(entry) => nursery.settle(id, digest, number, entry.gate().slug(), entry.key_id()),
-            None => nursery.let_go(id, digest, number),
+            Some(entry) => downstream.settle(id, digest, number, entry.gate().slug(), entry.key_id()),
+            None => downstream.release_hold(id, digest, number),
         }
     }
 
     /// It is unknown what was touched, but perhaps by which revisions.
     pub(crate) fn everything_touched(&self, span: Span, applied: u64) {
         let mut state = self.state();
-        for told in state.nursery.everything_touched(span, applied) {
+        for told in state.downstream.everything_touched(span, applied) {
             state.tell(told, false);
         }
     }
 
     /// No change of unknown outcome has a revision after `last`.
     pub(crate) fn known_to(&self, last: u64) {
-        self.state().nursery.known_to(last);
+        self.state().downstream.known_to(last);
     }
 
     fn wake(&self) {
@@ -350,12 +350,12 @@ impl State {
         self.not_before.is_some()
     }
 
-    /// Removes verifiers that the `Nursery` has forgotten: none of them can answer any more.
+    /// Removes verifiers that the `DownstreamLeases` has forgotten: none of them can answer any more.
     fn tidy(&mut self) {
-        let nursery = &self.nursery;
-        if self.lines.len() > nursery.known() {
-            self.lines.retain(|id, _| nursery.knows(*id));
-            self.deaf.retain(|id| nursery.knows(*id));
+        let downstream = &self.downstream;
+        if self.lines.len() > downstream.known() {
+            self.lines.retain(|id, _| downstream.knows(*id));
+            self.deaf.retain(|id| downstream.knows(*id));
         }
     }
 
@@ -375,14 +375,14 @@ impl State {
             return;
         }
         if !child.line.order(told.order, &told.ended, is_last) {
-            self.nursery.lost(told.child);
+            self.downstream.lost(told.child);
             self.close(told.child);
         }
     }
 
     /// The verifier gets no further answers and an order to leave. Its connection is closed soon.
     fn send_away(&mut self, id: ChildId, change: Option<(&Scope, Span)>) {
-        let told = self.nursery.send_away(id, change);
+        let told = self.downstream.send_away(id, change);
         self.deaf.insert(id);
         match told {
             Some(told) => self.tell(told, true),

@@ -4,7 +4,7 @@ use crate::children::ConnectedChild;
 use crate::{Authority, Call, Failure};
 use keyreeve_core::access::{Permission, Reach};
 use keyreeve_core::audit::Action;
-use keyreeve_core::coherence::nursery::ChildId;
+use keyreeve_core::coherence::downstream::ChildId;
 use keyreeve_core::text::Slug;
 use keyreeve_store::model::Event;
 

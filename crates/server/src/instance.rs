@@ -169,7 +169,7 @@ impl Instance {
         if authority.node().is_none()
             && let Some(lease_ms) = marker.former_lease_ms()
         {
-            authority.mind_former_children(lease_ms);
+            authority.await_former_leases(lease_ms);
         }
         let app = App::new(
             authority,

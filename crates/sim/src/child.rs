@@ -12,7 +12,7 @@ use crate::pipe::{Cable, Receiver, Sender, pipe};
 use keyreeve_authority::env::Clock as _;
 use keyreeve_core::access::Reach;
 use keyreeve_core::coherence::child::{Child, Grant};
-use keyreeve_core::coherence::nursery::Order;
+use keyreeve_core::coherence::downstream::Order;
 use keyreeve_core::coherence::{Entry, Moment};
 use keyreeve_core::{Digest, RootKeyId, Timestamp};
 use std::collections::HashMap;

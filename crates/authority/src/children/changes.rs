@@ -4,7 +4,7 @@ use super::{Children, Connected, State};
 use keyreeve_core::KeyId;
 use keyreeve_core::access::Reach;
 use keyreeve_core::coherence::Cached as _;
-use keyreeve_core::coherence::nursery::Touch;
+use keyreeve_core::coherence::downstream::Touch;
 use keyreeve_core::coherence::rules::{Rule, keeps};
 use keyreeve_core::text::Slug;
 use keyreeve_core::user::Status;
@@ -20,7 +20,7 @@ impl Children {
     /// the earlier one touched.
     pub(crate) fn touched(&self, commit: &Commit, applied: u64) {
         let mut state = self.state();
-        if state.nursery.is_empty() {
+        if state.downstream.is_empty() {
             return;
         }
         for part in commit.parts() {
@@ -36,7 +36,7 @@ impl Children {
         let mut covered = applied;
         for part in commit.parts() {
             if part.span.first > covered.saturating_add(1) {
-                state.nursery.came_early(part.span, &keys_of(&part), applied);
+                state.downstream.came_early(part.span, &keys_of(&part), applied);
             } else {
                 covered = covered.max(part.span.last);
             }
@@ -64,11 +64,11 @@ impl State {
             keys: &keys_of(part),
             told_as: part.span.last.min(applied.saturating_add(1)),
         };
-        let mut told = self.nursery.touched(&touch, part.secrets, ended);
+        let mut told = self.downstream.touched(&touch, part.secrets, ended);
         let tenants = part.tenants.iter().map(|tenant| &tenant.slug);
         let slugs: BTreeSet<&Slug> = tenants.chain(part.owners.iter().map(|owner| &owner.tenant)).collect();
         for slug in slugs {
-            told.extend(self.nursery.tenant_touched(slug, &touch));
+            told.extend(self.downstream.tenant_touched(slug, &touch));
         }
         for one in told {
             self.tell(one, false);

@@ -5,7 +5,7 @@ use crate::verifier::RootPass;
 use crate::{Authority, Budget, Failure};
 use keyreeve_core::Digest;
 use keyreeve_core::access::{Permission, Reach};
-use keyreeve_core::coherence::nursery::{Full, NotTold};
+use keyreeve_core::coherence::downstream::{Full, NotTold};
 use keyreeve_core::coherence::rules::{Rule, keeps};
 use keyreeve_core::coherence::{Cached as _, Entry, Moment};
 use std::sync::Arc;
@@ -59,12 +59,12 @@ impl Authority {
         let now = self.clock.moment();
         let root_key = pass.map(RootPass::id);
         let state = self.children().state();
-        let refused_ms = root_key.and_then(|root_key| state.nursery.refused_ms(root_key, now));
+        let refused_ms = root_key.and_then(|root_key| state.downstream.refused_ms(root_key, now));
         let may = match refused_ms {
             Some(refused_ms) => Err(Failure::VerifiersOverdue {
                 retry_after_seconds: refused_ms.div_ceil(1_000),
             }),
-            None => state.nursery.has_room(root_key, reach).map_err(Failure::from),
+            None => state.downstream.has_room(root_key, reach).map_err(Failure::from),
         };
         if may.is_err() {
             self.children().refused.fetch_add(1, Ordering::Relaxed);
@@ -204,8 +204,8 @@ impl Authority {
     }
 
     /// Delays changes for verifiers of an earlier process, whose leases are at most this long.
-    pub fn mind_former_children(&self, lease_ms: u64) {
-        self.children().mind_former(lease_ms, self.clock.moment());
+    pub fn await_former_leases(&self, lease_ms: u64) {
+        self.children().await_former(lease_ms, self.clock.moment());
     }
 
     /// Sends every verifier away and waits up to `patience_ms` for them to leave. True if none can still answer.

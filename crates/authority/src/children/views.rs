@@ -4,7 +4,7 @@ use crate::verifier::RootPass;
 use keyreeve_core::RootKeyId;
 use keyreeve_core::Timestamp;
 use keyreeve_core::access::Reach;
-use keyreeve_core::coherence::nursery::ChildId;
+use keyreeve_core::coherence::downstream::ChildId;
 
 /// A verifier that connects to this process.
 #[derive(Clone, Debug)]

@@ -9,7 +9,7 @@ use keyreeve_authority::tenants::TenantCommand;
 use keyreeve_authority::verifier::RootPass;
 use keyreeve_authority::{Effect, Failure};
 use keyreeve_core::access::{Permission, Reach};
-use keyreeve_core::coherence::nursery::{ChildId, Forget, Order};
+use keyreeve_core::coherence::downstream::{ChildId, Forget, Order};
 use keyreeve_core::coherence::wait_ms;
 use keyreeve_core::lifecycle::ReasonCode;
 use keyreeve_core::policy::Preset;

@@ -7,7 +7,7 @@ use keyreeve_authority::env::{Clock, Entropy, NoEntropy, Timer};
 use keyreeve_authority::tenants::TenantCommand;
 use keyreeve_authority::{Authority, Call, Caller, Effect, Verifier};
 use keyreeve_core::access::Reach;
-use keyreeve_core::coherence::nursery::Order;
+use keyreeve_core::coherence::downstream::Order;
 use keyreeve_core::coherence::{Moment, wait_ms};
 use keyreeve_core::lifecycle::ReasonCode;
 use keyreeve_core::policy::Preset;

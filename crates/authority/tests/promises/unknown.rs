@@ -5,7 +5,7 @@ use keyreeve_authority::children::{Line, Newcomer};
 use keyreeve_authority::verify::Source;
 use keyreeve_core::KeyId;
 use keyreeve_core::access::Reach;
-use keyreeve_core::coherence::nursery::{Forget, Order};
+use keyreeve_core::coherence::downstream::{Forget, Order};
 use keyreeve_core::policy::Preset;
 use keyreeve_core::text::{Slug, Subject};
 use keyreeve_store::store::OwnerGate;

@@ -6,7 +6,7 @@ use super::link::{End, Found, Link, Question};
 use keyreeve_api::verifiers::{ChargedUse, ChildSays, LINE_BYTES_MAX, NodeSays};
 use keyreeve_core::coherence::Moment;
 use keyreeve_core::coherence::child::Grant;
-use keyreeve_core::coherence::nursery::Forget;
+use keyreeve_core::coherence::downstream::Forget;
 use keyreeve_core::text::Slug;
 use keyreeve_core::{Digest, Timestamp};
 use reqwest::Upgraded;

@@ -4,8 +4,8 @@
 //! from when it sent its request and lasts no longer than what is left of the node's; what an order names is
 //! forgotten before it is acknowledged; a fill that an order overtakes is void. The caller brings messages and clocks.
 
+use super::downstream::Forget;
 use super::lease::{Deadline, Lease, Moment};
-use super::nursery::Forget;
 use super::rules::{Rule, keeps};
 use super::{Cache, Entry, Gate, Ticket};
 use crate::key::Digest;

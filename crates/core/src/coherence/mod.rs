@@ -10,13 +10,13 @@
 
 mod cache;
 pub mod child;
+pub mod downstream;
 mod entry;
 mod gate;
 pub mod grantor;
 pub mod holder;
 pub mod holding;
 pub mod lease;
-pub mod nursery;
 pub mod probation;
 pub mod reference;
 pub mod rules;

@@ -4,7 +4,7 @@ use super::Stream;
 use super::share::Share;
 use keyreeve_api::verifiers::NodeSays;
 use keyreeve_authority::children::Line;
-use keyreeve_core::coherence::nursery::{Forget, Order};
+use keyreeve_core::coherence::downstream::{Forget, Order};
 use keyreeve_core::{Digest, KeyId};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};

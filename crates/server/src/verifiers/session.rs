@@ -13,7 +13,7 @@ use keyreeve_api::verifiers::{ChargedUse, ChildSays, NodeSays, Seen};
 use keyreeve_authority::children::{Line, Newcomer, Reported};
 use keyreeve_authority::verifier::RootPass;
 use keyreeve_core::access::Reach;
-use keyreeve_core::coherence::nursery::ChildId;
+use keyreeve_core::coherence::downstream::ChildId;
 use keyreeve_core::limits::COST_MAX;
 use keyreeve_core::verdict::Denial;
 use keyreeve_core::{Digest, Timestamp};

@@ -8,7 +8,7 @@ use keyreeve_authority::children::{Line, Newcomer};
 use keyreeve_core::KeyId;
 use keyreeve_core::access::Reach;
 use keyreeve_core::coherence::Entry;
-use keyreeve_core::coherence::nursery::{Forget, Order};
+use keyreeve_core::coherence::downstream::{Forget, Order};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -153,7 +153,7 @@ async fn one_that_was_sent_away_and_says_nothing_is_closed_after_its_time() {
 async fn the_children_of_a_process_that_was_killed_are_minded_by_the_next() {
     let world = World::under(Preset::Standard).await;
     let key = world.issue("one").await;
-    world.authority.mind_former_children(CHILD_LEASE_MS);
+    world.authority.await_former_leases(CHILD_LEASE_MS);
     let effect = revoke(&world, &key).await;
     assert!(effect.waited_ms() >= wait_ms(CHILD_LEASE_MS), "{effect:?}");
     let next = world.issue("two").await;

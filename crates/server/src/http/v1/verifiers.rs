@@ -12,7 +12,7 @@ use keyreeve_api::{Code, Problem};
 use keyreeve_authority::Failure;
 use keyreeve_authority::children::ConnectedChild;
 use keyreeve_core::access::Reach;
-use keyreeve_core::coherence::nursery::ChildId;
+use keyreeve_core::coherence::downstream::ChildId;
 use keyreeve_core::hex;
 
 /// List the verifiers that are connected to this process.

@@ -3,8 +3,8 @@
 use super::bounds::{CHILDREN_MAX, Class, Full, GOODBYE_MS, HOLDS_MAX, LOOK_UPS_MAX};
 use super::orders::Because;
 use super::{
-    Awaited, COUNTED_EVERY, Child, ChildId, HELD_FACTOR, Holding, Moment, Nursery, Rule, STEP_MAX_MS, STEP_MIN_MS,
-    Stage, Told, is_overdue, keeps,
+    Awaited, COUNTED_EVERY, Child, ChildId, DownstreamLeases, HELD_FACTOR, Holding, Moment, Rule, STEP_MAX_MS,
+    STEP_MIN_MS, Stage, Told, is_overdue, keeps,
 };
 use crate::id::{KeyId, RootKeyId};
 use crate::key::Digest;
@@ -30,7 +30,7 @@ pub enum NotTold {
     Busy,
 }
 
-impl Nursery {
+impl DownstreamLeases {
     /// Notes that a verifier looks up a secret. Call *before* the look-up: an order for a change between the two is
     /// then sent to the verifier. Returns the number of the hold, and an order if the verifier has looked up too many.
     pub fn hold(&mut self, id: ChildId, digest: Digest, revision: u64) -> Result<(u64, Option<Told>), NotTold> {
@@ -97,7 +97,7 @@ impl Nursery {
     }
 
     /// A look-up has found nothing, so the hold is removed. Otherwise unknown secrets could fill the memory.
-    pub fn let_go(&mut self, id: ChildId, digest: &Digest, number: u64) {
+    pub fn release_hold(&mut self, id: ChildId, digest: &Digest, number: u64) {
         self.looked_up(id);
         self.holds.remove(id, digest, number);
     }
@@ -139,7 +139,7 @@ impl Nursery {
         for id in &late {
             self.lost(*id);
         }
-        self.bury(now);
+        self.drop_ended(now);
         late
     }
 
@@ -159,7 +159,7 @@ impl Nursery {
 
     /// Whether a change waits for a verifier.
     pub fn covers(&mut self, awaited: &Awaited, now: Moment) -> bool {
-        self.bury(now);
+        self.drop_ended(now);
         if !keeps(Rule::ChildrenAreWaitedFor) {
             return false;
         }
@@ -171,7 +171,7 @@ impl Nursery {
 
     /// Returns the changes that wait for verifiers.
     pub fn holding(&mut self, now: Moment) -> Holding {
-        self.bury(now);
+        self.drop_ended(now);
         let mut all = Holding::default();
         if !keeps(Rule::ChildrenAreWaitedFor) {
             return all;
@@ -185,7 +185,7 @@ impl Nursery {
 
     /// Whether some verifier may still answer.
     pub fn has_leases(&mut self, now: Moment) -> bool {
-        self.bury(now);
+        self.drop_ended(now);
         self.children.values().any(|child| !child.is_over(now))
     }
 

@@ -48,7 +48,7 @@ const LOOK_MS: u64 = 250;
 
 /// All verifiers of one node. Decides only; sends nothing.
 #[derive(Debug, Default)]
-pub struct Nursery {
+pub struct DownstreamLeases {
     children: BTreeMap<ChildId, Child>,
     holds: Holds,
     last_id: ChildId,
@@ -116,10 +116,10 @@ struct Batch {
     ended: Vec<KeyId>,
 }
 
-impl Nursery {
+impl DownstreamLeases {
     /// Registers a verifier. Its memory must be empty. Fails if a bound is reached.
     pub fn join(&mut self, joining: &Joining, now: Moment) -> Result<ChildId, Full> {
-        self.bury(now);
+        self.drop_ended(now);
         let class = Class {
             root_key: joining.root_key,
             reach: joining.reach.clone(),
@@ -276,7 +276,7 @@ impl Nursery {
     }
 
     /// Returns the orders for a change of which it is unknown what it touched. `span` has no end while the last
-    /// revision is unknown; see [`Nursery::known_to`].
+    /// revision is unknown; see [`DownstreamLeases::known_to`].
     pub fn everything_touched(&mut self, span: Span, told_as: u64) -> Vec<Told> {
         let knows = |id: &ChildId| self.holds.count(*id) > 0;
         let some: Vec<_> = self.children.keys().copied().filter(knows).collect();
@@ -417,7 +417,7 @@ impl Nursery {
     }
 
     /// Removes disconnected verifiers that can answer nothing any more.
-    fn bury(&mut self, now: Moment) {
+    fn drop_ended(&mut self, now: Moment) {
         let is_dead = |id: &&ChildId| self.children.get(id).is_none_or(|child| child.is_over(now));
         let dead: Vec<_> = self.gone.iter().filter(is_dead).copied().collect();
         for id in dead {

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 /// Void holds are removed when there are more of them than valid ones, and more than this.
 const VOID_MIN: usize = 10_000;
 
-/// The number of a tenant, assigned by the `Nursery`.
+/// The number of a tenant, assigned by the `DownstreamLeases`.
 pub(super) type TenantNumber = u32;
 /// During a look-up the tenant of a secret is not known: it may be any.
 pub(super) const UNKNOWN: TenantNumber = 0;

@@ -30,7 +30,7 @@ pub(super) struct Outstanding {
     /// When the verifier's lease at the time of the order is over. A later grant comes after the order on the same
     /// connection, so a verifier that has the grant has carried out the order.
     pub(super) over_at: Option<Moment>,
-    /// By the `Nursery`'s count of the time that this process ran.
+    /// By the `DownstreamLeases`'s count of the time that this process ran.
     pub(super) sent: u64,
 }
 
