@@ -3,7 +3,7 @@
 //! Knowing a secret is the only right that its reporter needs. The log has where it was found, never the secret. A
 //! report and its consequence commit together.
 
-use crate::sign_in::Doorstep;
+use crate::sign_in::AnonymousCaller;
 use crate::{Authority, Failure};
 use keyreeve_core::access::Actor;
 use keyreeve_core::audit::Action;
@@ -162,7 +162,7 @@ impl Authority {
     /// or had the secret. When this returns, the changes are effective everywhere.
     pub async fn report_leaks(
         &self,
-        from: &Doorstep,
+        from: &AnonymousCaller,
         source: LeakSource,
         reports: &[LeakReport<'_>],
     ) -> Result<Vec<bool>, Failure> {
@@ -240,7 +240,7 @@ impl Authority {
     /// Returns what was written.
     async fn carry_out(
         &self,
-        from: &Doorstep,
+        from: &AnonymousCaller,
         source: LeakSource,
         tenant: Slug,
         keys: BTreeMap<KeyId, Plan>,

@@ -4,7 +4,6 @@
 //! [`env::Entropy`], so that a simulator can drive exactly what ships. Each verb has its file under [`keys`].
 
 mod activity;
-mod attention;
 mod audit;
 mod awaited;
 pub mod caller;
@@ -13,7 +12,6 @@ pub mod children;
 mod conflict;
 pub mod env;
 pub mod failure;
-mod inventory;
 pub mod keys;
 pub mod leaks;
 mod lost;
@@ -21,6 +19,7 @@ mod meters;
 pub mod node;
 mod nodes;
 mod operations;
+mod overview;
 mod policy;
 pub mod possession;
 mod readiness;
@@ -28,6 +27,7 @@ mod reassert;
 mod refusals;
 pub mod root_keys;
 pub mod sign_in;
+mod stats;
 pub mod tenants;
 mod tombstones;
 pub mod users;
@@ -39,12 +39,12 @@ pub use audit::{AuditCheck, AuditFilter, check_log, compare_log};
 pub use caller::{Call, Caller};
 pub use conflict::{Conflict, FieldChange, Recorded};
 pub use failure::Failure;
-pub use inventory::{Inventory, take_stock};
 pub use meters::Budget;
 pub use node::Node;
 pub use operations::Operations;
-pub use policy::Misfits;
+pub use policy::NonCompliantKeys;
 pub use refusals::Refused;
+pub use stats::{Inventory, collect_stats};
 pub use verifier::Verifier;
 
 use env::{Clock, Entropy, Timer};

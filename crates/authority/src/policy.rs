@@ -17,7 +17,7 @@ const NAMED_MAX: usize = 100;
 
 /// Existing keys that a policy would not allow today. They keep working.
 #[derive(Clone, Debug, Default)]
-pub struct Misfits {
+pub struct NonCompliantKeys {
     /// How many there are.
     pub count: u64,
     /// The newest of them, each with what does not fit.
@@ -40,7 +40,7 @@ impl Authority {
     }
 
     /// Replaces the policy of the caller's tenant. It applies to later operations.
-    pub async fn set_policy(&self, call: &Call, policy: Policy) -> Result<(Policy, Misfits), Failure> {
+    pub async fn set_policy(&self, call: &Call, policy: Policy) -> Result<(Policy, NonCompliantKeys), Failure> {
         call.require(Permission::PolicyWrite)?;
         policy.check()?;
         let edit = TenantEdit {
@@ -67,14 +67,14 @@ impl Authority {
     }
 
     /// Returns the existing keys that a policy would not allow, without setting it.
-    pub async fn try_policy(&self, call: &Call, policy: &Policy) -> Result<Misfits, Failure> {
+    pub async fn try_policy(&self, call: &Call, policy: &Policy) -> Result<NonCompliantKeys, Failure> {
         call.require(Permission::PolicyRead)?;
         policy.check()?;
         self.misfits(&call.tenant, policy, self.now()).await
     }
 
-    async fn misfits(&self, tenant: &Slug, policy: &Policy, now: Timestamp) -> Result<Misfits, Failure> {
-        let mut misfits = Misfits::default();
+    async fn misfits(&self, tenant: &Slug, policy: &Policy, now: Timestamp) -> Result<NonCompliantKeys, Failure> {
+        let mut misfits = NonCompliantKeys::default();
         let mut newer: HashMap<String, Vec<Key>> = HashMap::new();
         let mut start = PageStart::Offset(0);
         loop {

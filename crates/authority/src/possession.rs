@@ -1,7 +1,7 @@
 //! What possession of a secret alone permits: ending its key, whatever the state of the key.
 
 use crate::keys::{ChangedKey, RevokeCommand};
-use crate::sign_in::Doorstep;
+use crate::sign_in::AnonymousCaller;
 use crate::{Authority, Call, Failure};
 use keyreeve_core::coherence::holding::Scope;
 use keyreeve_core::coherence::{Entry, Moment};
@@ -24,7 +24,7 @@ impl Authority {
     /// right. If the key had ended before, its end is waited for again, because it may not be effective yet.
     pub async fn revoke_presented(
         &self,
-        from: &Doorstep,
+        from: &AnonymousCaller,
         secret: &str,
         command: RevokeCommand,
     ) -> Result<Possession, Failure> {

@@ -54,14 +54,14 @@ pub enum LinkHolder {
 
 /// A request without a session.
 #[derive(Clone, Debug)]
-pub struct Doorstep {
+pub struct AnonymousCaller {
     /// The client's address.
     pub address: Option<Box<str>>,
     /// The id of the request.
     pub request_id: Box<str>,
 }
 
-impl Doorstep {
+impl AnonymousCaller {
     pub(crate) fn context(&self, actor: Actor, at: Timestamp) -> WriteContext {
         WriteContext {
             at,
@@ -103,7 +103,7 @@ impl Authority {
     }
 
     /// Logs that a user signed in, or that a sign-in with the user's address was refused.
-    pub async fn note_sign_in(&self, from: &Doorstep, user: &User, is_let_in: bool) -> Result<(), Failure> {
+    pub async fn note_sign_in(&self, from: &AnonymousCaller, user: &User, is_let_in: bool) -> Result<(), Failure> {
         let (actor, action) = match is_let_in {
             true => (Actor::User(user.id, user.role), Action::UserSignedIn),
             false => (Actor::System, Action::UserSignInRefused),
@@ -219,7 +219,7 @@ impl Authority {
     /// Uses up a link and sets the password of its holder, who is created with `email` if necessary.
     pub async fn use_link(
         &self,
-        from: &Doorstep,
+        from: &AnonymousCaller,
         token: &str,
         email: Option<Email>,
         password: PasswordDigest,
@@ -243,7 +243,7 @@ impl Authority {
 
     async fn make_first_admin(
         &self,
-        from: &Doorstep,
+        from: &AnonymousCaller,
         tenant: Slug,
         email: Email,
         password: PasswordDigest,
@@ -295,7 +295,7 @@ impl Authority {
     }
 
     /// Returns the call of a signed-in user.
-    pub fn call_of(&self, user: &User, from: &Doorstep) -> Call {
+    pub fn call_of(&self, user: &User, from: &AnonymousCaller) -> Call {
         Call {
             caller: Caller::user(user),
             tenant: user.tenant.clone(),

@@ -108,7 +108,7 @@ pub struct Question<'q> {
 }
 
 /// What a look-up found, before the clock is read (rule R4).
-struct Looked {
+struct Lookup {
     digest: Digest,
     deadline: Deadline,
     revision: u64,
@@ -139,8 +139,8 @@ impl Authority {
     }
 
     /// The first half of rule R4: the deadline, then the revision that the verdict will cover, then the memory.
-    fn look_up(&self, digest: Digest) -> Looked {
-        Looked {
+    fn look_up(&self, digest: Digest) -> Lookup {
+        Lookup {
             digest,
             deadline: self.verifier.lease().deadline(),
             revision: self.verifier.applied(),
@@ -149,11 +149,11 @@ impl Authority {
     }
 
     /// The second half: compares the clock with the deadline that was loaded first.
-    fn settle(&self, looked: Looked, question: &Question<'_>) -> Result<Verdict, Miss> {
+    fn settle(&self, looked: Lookup, question: &Question<'_>) -> Result<Verdict, Miss> {
         match looked.entry {
             Some(entry) if !limits::counts(entry.limits()) && self.holds(looked.deadline) => {
                 self.verifier.tallies().count_memory();
-                let outcome = weighed(&entry, question);
+                let outcome = evaluate(&entry, question);
                 Ok(self.answered(
                     entry,
                     &looked.digest,
@@ -219,15 +219,15 @@ impl Authority {
         };
         match found {
             Ok((Some(entry), revision)) => {
-                let mut weighed = (weighed(&entry, question), None);
-                if weighed.0.is_ok() && limits::counts(entry.limits()) {
+                let mut evaluated = (evaluate(&entry, question), None);
+                if evaluated.0.is_ok() && limits::counts(entry.limits()) {
                     match question.cost {
                         None => {}
-                        Some(0) => weighed.1 = self.budget(entry.key_id(), entry.limits()).await.map(Box::new),
-                        Some(cost) => weighed = self.charge(&entry, cost).await,
+                        Some(0) => evaluated.1 = self.budget(entry.key_id(), entry.limits()).await.map(Box::new),
+                        Some(cost) => evaluated = self.charge(&entry, cost).await,
                     }
                 }
-                self.answered(entry, &miss.0, question, (revision, source), weighed)
+                self.answered(entry, &miss.0, question, (revision, source), evaluated)
             }
             Ok((None, _)) => self.denied(Denial::Unknown, source, question.via),
             Err(_) => self.denied(Denial::Unavailable, source, question.via),
@@ -431,7 +431,7 @@ impl Authority {
 }
 
 /// Evaluates a request against what is known of the key.
-fn weighed(entry: &Entry, question: &Question<'_>) -> Result<(), Denial> {
+fn evaluate(entry: &Entry, question: &Question<'_>) -> Result<(), Denial> {
     if !question.reach.has(entry.gate().slug()) {
         // For the caller, another tenant's key does not exist.
         return Err(Denial::Unknown);

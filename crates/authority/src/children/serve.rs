@@ -74,7 +74,7 @@ impl Authority {
 
     /// Registers a verifier, whose memory is empty. An error if there are too many, or if its root key ended before it
     /// was registered: the change that ended it has sent no order here.
-    pub async fn adopt(&self, newcomer: Newcomer, line: Arc<dyn Line>) -> Result<ChildId, Failure> {
+    pub async fn register(&self, newcomer: Newcomer, line: Arc<dyn Line>) -> Result<ChildId, Failure> {
         self.may_connect(newcomer.pass.as_ref(), &newcomer.reach)?;
         let id = self.children().join(newcomer, line, &*self.clock)?;
         // From here on, a change that ends its root key sends it away. Changes from before are found by this check.

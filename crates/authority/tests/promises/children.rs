@@ -69,7 +69,7 @@ async fn hang_on(world: &World) -> Hanging {
 async fn hang_on_with(world: &World, reach: Reach, pass: Option<RootPass>) -> Hanging {
     let heard = Arc::new(Heard::default());
     let line = Arc::clone(&heard) as Arc<dyn Line>;
-    let id = world.authority.adopt(newcomer(reach, pass), line).await.unwrap();
+    let id = world.authority.register(newcomer(reach, pass), line).await.unwrap();
     Hanging { id, heard }
 }
 

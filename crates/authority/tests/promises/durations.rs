@@ -135,7 +135,7 @@ impl World {
                 pass: None,
                 peer: "192.0.2.1:443".into(),
             };
-            let child = self.authority.adopt(newcomer, Arc::new(Silent)).await.unwrap();
+            let child = self.authority.register(newcomer, Arc::new(Silent)).await.unwrap();
             assert!(self.authority.grant(child).await.is_some());
             let told = self.authority.tell(child, key.secret.digest()).await;
             assert!(told.unwrap().0.is_some());

@@ -11,7 +11,7 @@ use hyper::http::request::Parts;
 use keyreeve_api::{Code, Problem};
 use keyreeve_authority::Call;
 use keyreeve_authority::env::Entropy as _;
-use keyreeve_authority::sign_in::Doorstep;
+use keyreeve_authority::sign_in::AnonymousCaller;
 use keyreeve_core::access::Role;
 use keyreeve_core::hex;
 use keyreeve_core::text::Slug;
@@ -128,9 +128,9 @@ pub(super) fn random_hex() -> Result<String, Trouble> {
 }
 
 /// Where a request comes from.
-pub(super) fn doorstep(parts: &Parts) -> Doorstep {
+pub(super) fn doorstep(parts: &Parts) -> AnonymousCaller {
     let info = parts.extensions.get::<RequestInfo>();
-    let nobody = || Doorstep {
+    let nobody = || AnonymousCaller {
         address: None,
         request_id: "".into(),
     };

@@ -18,7 +18,7 @@ use axum::body::Body;
 use facts::Facts;
 use hyper::{Response, StatusCode};
 use keyreeve_api::doctor::Diagnosis;
-use keyreeve_authority::take_stock;
+use keyreeve_authority::collect_stats;
 use keyreeve_store::SqliteStore;
 
 /// The path at which a running server answers, only on the socket in its data directory.
@@ -43,7 +43,7 @@ pub async fn examine_at_rest(settings: &Settings) -> Diagnosis {
         && database.exists()
         && let Ok(store) = SqliteStore::open_to_read(&database).await
     {
-        facts.inventory = take_stock(&store, facts.now).await.ok();
+        facts.inventory = collect_stats(&store, facts.now).await.ok();
     }
     diagnosis(&facts)
 }

@@ -12,7 +12,7 @@ use hyper::header::{ACCEPT, CONTENT_TYPE};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, StatusCode};
 use keyreeve_api::{Code, Family, Problem};
-use keyreeve_authority::sign_in::Doorstep;
+use keyreeve_authority::sign_in::AnonymousCaller;
 use keyreeve_authority::{Call, Refused};
 use keyreeve_core::{KeyId, RootKeyId, UserId};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -43,8 +43,8 @@ impl RequestInfo {
     }
 
     /// Describes a caller without an identity.
-    pub(crate) fn doorstep(&self) -> Doorstep {
-        Doorstep {
+    pub(crate) fn doorstep(&self) -> AnonymousCaller {
+        AnonymousCaller {
             address: self.address(),
             request_id: self.id.as_str().into(),
         }

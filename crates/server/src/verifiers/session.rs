@@ -81,7 +81,7 @@ impl Session {
             peer: visitor.peer,
             ..newcomer
         };
-        let Some(id) = adopt(&app, newcomer, Arc::clone(&outbox) as Arc<dyn Line>).await else {
+        let Some(id) = register(&app, newcomer, Arc::clone(&outbox) as Arc<dyn Line>).await else {
             return;
         };
         drop(visitor.silent);
@@ -258,7 +258,7 @@ async fn greeting(share: &Arc<Share>, upgrade: OnUpgrade) -> Option<(Newcomer, L
 }
 
 /// Registers a verifier. `None` if it is refused.
-async fn adopt(app: &App, newcomer: Newcomer, line: Arc<dyn Line>) -> Option<ChildId> {
+async fn register(app: &App, newcomer: Newcomer, line: Arc<dyn Line>) -> Option<ChildId> {
     // A single process has no other record of this verifier after a crash: the marker is durable before the first
     // lease.
     if app.authority().node().is_none()
@@ -267,8 +267,8 @@ async fn adopt(app: &App, newcomer: Newcomer, line: Arc<dyn Line>) -> Option<Chi
         tracing::error!(%error, "a verifier was turned away: that there are any could not be written down");
         return None;
     }
-    let adopted = app.authority().adopt(newcomer, line).await;
-    adopted
+    let registered = app.authority().register(newcomer, line).await;
+    registered
         .inspect_err(|error| tracing::warn!(%error, "a verifier was turned away"))
         .ok()
 }

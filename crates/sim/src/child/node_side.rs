@@ -73,7 +73,7 @@ impl ChildProcess {
             pass: Some(pass),
             peer: "".into(),
         };
-        let Ok(id) = authority.adopt(newcomer, Arc::clone(&line) as Arc<dyn Line>).await else {
+        let Ok(id) = authority.register(newcomer, Arc::clone(&line) as Arc<dyn Line>).await else {
             return;
         };
         while let Some(said) = from_child.recv(SILENCE.1).await {

@@ -78,7 +78,7 @@ async fn a_root_key_whose_verifiers_are_overdue_again_and_again_is_refused_the_s
     assert!(
         world
             .authority
-            .adopt(newcomer(reach.clone(), pass.clone()), line)
+            .register(newcomer(reach.clone(), pass.clone()), line)
             .await
             .is_err()
     );
@@ -98,7 +98,7 @@ async fn whose_root_key_was_revoked_while_it_came_is_not_taken_in() {
         .unwrap();
     let line = Arc::new(Heard::default());
     let newcomer = newcomer(Reach::Tenant(world.tenant.clone()), pass);
-    let refused = world.authority.adopt(newcomer, line).await.unwrap_err();
+    let refused = world.authority.register(newcomer, line).await.unwrap_err();
     assert!(matches!(refused, Failure::PermissionDenied(_)), "{refused}");
     assert!(world.authority.children().is_empty());
 }

@@ -18,7 +18,7 @@ use axum::extract::State;
 use axum::response::Response;
 use fields::{fields_of, raw, read, values};
 use hyper::StatusCode;
-use keyreeve_authority::{Conflict, Failure, Misfits};
+use keyreeve_authority::{Conflict, Failure, NonCompliantKeys};
 use keyreeve_core::Policy;
 use keyreeve_core::policy::{After, Confirm, LeakAction, Preset, Reveal, Undo};
 use keyreeve_core::scope::Scopes;
@@ -172,7 +172,7 @@ fn refused(visitor: &Visitor, fields: &Fields, status: StatusCode, why: Errors) 
     page::render(status, &page)
 }
 
-fn saved(misfits: &Misfits) -> String {
+fn saved(misfits: &NonCompliantKeys) -> String {
     match misfits.count {
         0 => "The policy was saved. It holds for what is done from now on.".to_owned(),
         count => format!(
@@ -183,7 +183,7 @@ fn saved(misfits: &Misfits) -> String {
     }
 }
 
-fn preview(misfits: &Misfits, old: &Policy, new: &Policy) -> Preview {
+fn preview(misfits: &NonCompliantKeys, old: &Policy, new: &Policy) -> Preview {
     let named = misfits.named.iter().map(|(id, why)| (id.to_string(), why.to_string()));
     let pairs = rules(old).into_iter().zip(rules(new));
     Preview {

@@ -76,11 +76,11 @@ impl<'a> Answerer<'a> {
                 return Some(());
             }
         };
-        let asker = pass.filter(verify::may_ask)?;
+        let caller = pass.filter(verify::may_ask)?;
         self.has_known = true;
         let reach = match request.tenant {
-            None => asker.reach(),
-            Some(name) => self.tenant.within(self.app, asker.reach(), name).await?,
+            None => caller.reach(),
+            Some(name) => self.tenant.within(self.app, caller.reach(), name).await?,
         };
         self.body.clear();
         let decided = verify::decide(request.route, self.app, reach, request.body, &mut self.body);

@@ -25,9 +25,9 @@ pub(super) async fn reach(app: &App, peer: &Peer, headers: &HeaderMap) -> Result
 /// Returns the root key of a request; `None` is the operator.
 async fn root_key(app: &App, peer: &Peer, headers: &HeaderMap) -> Result<Option<RootPass>, Problem> {
     let Some(basic) = basic(headers)? else {
-        return verify::asker(app, peer, bearer(headers)?).await;
+        return verify::authenticate_caller(app, peer, bearer(headers)?).await;
     };
-    let pass = verify::asker(app, peer, Some(&basic.password)).await?;
+    let pass = verify::authenticate_caller(app, peer, Some(&basic.password)).await?;
     let pass = pass.ok_or_else(root_key_invalid)?;
     // The id of one root key with the secret of another is a configuration error of the client.
     match RootKeyId::parse(&basic.name) {

@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::response::Response;
 use hyper::StatusCode;
 use keyreeve_api::policy::{NotAllowed, NotAllowedKey, Policy, PutPolicy};
-use keyreeve_authority::Misfits;
+use keyreeve_authority::NonCompliantKeys;
 use keyreeve_store::version::Version;
 
 /// Get the tenant's policy.
@@ -58,7 +58,7 @@ pub(crate) async fn put(
     Ok(versioned(respond::json(StatusCode::OK, &document)?, &version))
 }
 
-fn not_allowed(misfits: &Misfits) -> NotAllowed {
+fn not_allowed(misfits: &NonCompliantKeys) -> NotAllowed {
     let named = misfits.named.iter().map(|(id, misfit)| NotAllowedKey {
         id: id.to_string(),
         why: misfit.to_string(),

@@ -62,7 +62,7 @@ pub(crate) async fn serve(route: Route, app: &App, peer: &Peer, request: Request
     let id = request_id(app, &parts.headers);
     let family = family(parts.uri.path());
     let asked = async {
-        let pass = asker(app, peer, bearer(&parts.headers)?).await?;
+        let pass = authenticate_caller(app, peer, bearer(&parts.headers)?).await?;
         let narrowed = narrowed(app, pass.as_ref(), &parts.headers).await?;
         Ok((pass, narrowed))
     };
@@ -111,7 +111,11 @@ fn read<'b, T: serde::Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, Problem> {
 
 /// Authenticates the caller. The root key defines whose keys may be verified; `None` is the operator, who may verify
 /// all.
-pub(crate) async fn asker(app: &App, peer: &Peer, secret: Option<&str>) -> Result<Option<RootPass>, Problem> {
+pub(crate) async fn authenticate_caller(
+    app: &App,
+    peer: &Peer,
+    secret: Option<&str>,
+) -> Result<Option<RootPass>, Problem> {
     let Some(secret) = secret else {
         return if peer.is_operator {
             Ok(None)

@@ -21,7 +21,7 @@ pub struct Inventory {
 }
 
 /// Collects statistics of a store.
-pub async fn take_stock(store: &dyn Store, now: Timestamp) -> Result<Inventory, Failure> {
+pub async fn collect_stats(store: &dyn Store, now: Timestamp) -> Result<Inventory, Failure> {
     let is_mighty = |key: &RootKey| {
         key.reach == Reach::Instance && key.revoked_at.is_none() && key.permissions.covers(Permissions::all())
     };
@@ -37,6 +37,6 @@ pub async fn take_stock(store: &dyn Store, now: Timestamp) -> Result<Inventory, 
 impl Authority {
     /// Collects statistics of this store.
     pub async fn inventory(&self) -> Result<Inventory, Failure> {
-        take_stock(self.store.as_ref(), self.now()).await
+        collect_stats(self.store.as_ref(), self.now()).await
     }
 }
