@@ -343,7 +343,7 @@ async fn a_refusal_is_reported_as_what_it_is_and_nothing_is_valid() {
         let (verifier, line) = node.verifier().await;
         let key = Key::new(1, "acme");
         let mut line = learn(&verifier, line, &key).await;
-        assert!(verifier.trouble().is_none());
+        assert!(verifier.disconnected().is_none());
         line.say(&NodeSays::Forget {
             number: 1,
             revision: 2,
@@ -356,14 +356,17 @@ async fn a_refusal_is_reported_as_what_it_is_and_nothing_is_valid() {
         line.acknowledged(1).await;
         drop(line);
         node.refuse(status, code, headers).await;
-        let trouble = loop {
-            match verifier.trouble().filter(|trouble| trouble.code.is_some()) {
-                Some(trouble) => break trouble,
+        let disconnected = loop {
+            match verifier
+                .disconnected()
+                .filter(|disconnected| disconnected.code.is_some())
+            {
+                Some(disconnected) => break disconnected,
                 None => tokio::time::sleep(Duration::from_millis(5)).await,
             }
         };
         assert_eq!(
-            (trouble.code.as_deref(), trouble.detail.as_str()),
+            (disconnected.code.as_deref(), disconnected.detail.as_str()),
             (Some(code), "not you")
         );
         let verdict = verifier.verify(&key.secret).await;

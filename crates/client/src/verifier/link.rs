@@ -4,7 +4,7 @@
 use super::address::{Address, Failed};
 use super::connection::{Connection, read};
 use super::pause::Pause;
-use super::{Inner, Trouble};
+use super::{Disconnected, Inner};
 use crate::ClientError;
 use keyreeve_api::verifiers::{ChargedUse, Told};
 use keyreeve_core::Digest;
@@ -91,7 +91,7 @@ impl Link {
 
     /// A lease was granted.
     pub(super) fn leased(&mut self) {
-        self.setup.inner.set_trouble(None);
+        self.setup.inner.set_disconnected(None);
         if let Some(begun) = self.begun.take() {
             // The application may have stopped waiting, and then drops the verifier soon.
             drop(begun.send(Ok(())));
@@ -112,13 +112,13 @@ impl Link {
                     if self.serve(stream).await == End::Closed {
                         break;
                     }
-                    self.setup.inner.set_trouble(Some(Trouble::lost()));
+                    self.setup.inner.set_disconnected(Some(Disconnected::lost()));
                     pause.after_connection(began.elapsed())
                 }
                 Err(Failed { error, .. }) if self.begun.is_some() => return self.fail(error),
                 // The memory is used until its lease is over.
                 Err(failed) => {
-                    self.setup.inner.set_trouble(Some(Trouble::of(&failed.error)));
+                    self.setup.inner.set_disconnected(Some(Disconnected::of(&failed.error)));
                     pause.after_failure(&failed)
                 }
             };

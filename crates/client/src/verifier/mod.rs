@@ -7,16 +7,16 @@
 mod address;
 mod clock;
 mod connection;
+mod disconnected;
 #[cfg(feature = "tower")]
 pub mod http;
 mod link;
 mod pause;
 mod told;
-mod trouble;
 mod uses;
 mod verdict;
 
-pub use trouble::Trouble;
+pub use disconnected::Disconnected;
 pub use verdict::Verdict;
 
 use crate::{Authorities, ClientError};
@@ -65,7 +65,7 @@ pub(crate) struct Inner {
     /// Notified when a lease is granted.
     granted: Notify,
     /// Why there is no connection now.
-    trouble: Mutex<Option<Trouble>>,
+    disconnected: Mutex<Option<Disconnected>>,
     on_revoked: Option<OnRevoked>,
 }
 
@@ -157,8 +157,8 @@ impl Verifier {
 
     /// Returns why there is no connection to the node now; `None` if there is one. Without a connection, remembered
     /// keys are answered until the lease ends, and then nothing is valid.
-    pub fn trouble(&self) -> Option<Trouble> {
-        self.0.inner.trouble().clone()
+    pub fn disconnected(&self) -> Option<Disconnected> {
+        self.0.inner.disconnected().clone()
     }
 
     /// Returns the number of secrets remembered now.
@@ -316,7 +316,7 @@ impl Builder {
             child: Child::new(self.capacity),
             uses: Uses::default(),
             granted: Notify::new(),
-            trouble: Mutex::default(),
+            disconnected: Mutex::default(),
             on_revoked: self.on_revoked,
         });
         let (questions, asked) = mpsc::channel(QUESTIONS_MAX);
@@ -342,12 +342,12 @@ impl Builder {
 }
 
 impl Inner {
-    fn trouble(&self) -> MutexGuard<'_, Option<Trouble>> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    fn disconnected(&self) -> MutexGuard<'_, Option<Disconnected>> {
+        self.disconnected.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn set_trouble(&self, trouble: Option<Trouble>) {
-        *self.trouble() = trouble;
+    fn set_disconnected(&self, disconnected: Option<Disconnected>) {
+        *self.disconnected() = disconnected;
     }
 
     /// Calls the application's callback for keys that were remembered and have ended.

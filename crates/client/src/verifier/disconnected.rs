@@ -4,7 +4,7 @@ use crate::ClientError;
 
 /// Why a verifier has no connection to its node now.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Trouble {
+pub struct Disconnected {
     /// The node's error code if it refuses the verifier, such as `ROOT_KEY_INVALID`, `PERMISSION_DENIED`,
     /// `VERIFIER_STREAM_SUSPENDED` or `VERIFIER_LIMIT_REACHED`; `None` if it cannot be reached.
     pub code: Option<String>,
@@ -12,7 +12,7 @@ pub struct Trouble {
     pub detail: String,
 }
 
-impl Trouble {
+impl Disconnected {
     pub(super) fn of(error: &ClientError) -> Self {
         match error {
             ClientError::Refused(body) => Self {
