@@ -11,7 +11,7 @@ use std::collections::HashMap;
 pub(super) struct People(HashMap<String, String>);
 
 impl People {
-    /// Returns all users for administrators and auditors; for a member, only the member.
+    /// Returns the first page of the tenant's users for administrators and auditors; for a member, only the member.
     pub(super) async fn known_to(visitor: &Visitor, app: &App) -> Result<Self, Trouble> {
         let users = match visitor.sees_tenant() {
             true => app.authority().users(&visitor.call, None).await?,
