@@ -1,4 +1,4 @@
-// What goes beyond the four systems: overlapping rotation, search by a pasted key, several keys at once, pages of the tenant.
+// What goes beyond the four systems: overlapping rotation, search by a pasted key, several keys at once, tenant pages.
 import assert from 'node:assert/strict';
 import { after, afterEach, before, test } from 'node:test';
 import { PASSWORD, assertQuiet, closeBrowser, dialog, makeTenant, menu, row, signIn, startServer } from './world.mjs';

@@ -66,6 +66,7 @@ impl Guesses {
         let mut places = self.forgotten_at.lock().unwrap_or_else(PoisonError::into_inner);
         let is_full = places.len() >= REMEMBERED_MAX && !places.contains_key(&place);
         if is_full {
+            // Visits every entry under the lock, at each new entry while the map is full.
             places.retain(|_, at| *at > now);
         }
         let is_full = is_full && places.len() >= REMEMBERED_MAX;

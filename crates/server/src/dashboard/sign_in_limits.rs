@@ -77,7 +77,8 @@ impl SignInLimits {
             Attempt::Other { email, address } => {
                 let email = account(email);
                 let address = address.map(place);
-                // A client on a Unix socket has no address. The limits by account still apply.
+                // A client on a Unix socket has no address. The limits by account still apply. The account is last:
+                // attempts that an earlier limit refuses do not use up its guesses.
                 let may = address.is_none_or(|address| self.addresses.take(&address));
                 may && self.pairs.take(&(&email, address)) && self.accounts.take(&email)
             }
