@@ -1,5 +1,5 @@
-// Every page and every dialog: for everybody. axe in light and dark, 320 px, without script, by keyboard alone.
-// With SCREENSHOTS=dir it also takes the pictures of docs/screenshots.
+// Accessibility of every page and dialog: axe in light and dark, 320 px, without script, by keyboard alone.
+// With SCREENSHOTS=dir it also takes the screenshots of docs/screenshots.
 import assert from 'node:assert/strict';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -36,7 +36,7 @@ before(async () => {
 });
 after(async () => { await closeBrowser(); server.stop(); });
 
-/** Every page that one can go to, and the dialogs that open on it: the name of a picture, an address, how to open. */
+/** Every page and the dialogs that open on it: name of the screenshot, address, function that opens the dialog. */
 function places() {
   const worker = keys['billing worker'].id;
   const open = (name, label) => async (page) => {
@@ -121,7 +121,7 @@ test('X-42 axe finds nothing on any page or open dialog, in light and in dark; X
   await page.context().close();
 });
 
-test('X-42 axe finds nothing at the door', async () => {
+test('X-42 axe finds nothing on the sign-in pages', async () => {
   const page = await openPage();
   await page.goto(`${server.url}/login`);
   await assertAccessible(page, 'login');
@@ -134,7 +134,7 @@ test('X-42 axe finds nothing at the door', async () => {
   await page.context().close();
 });
 
-test('X-41 the theme is the system’s or the reader’s, and is kept', async () => {
+test('X-41 the theme follows the system or the user’s choice, and the choice is kept', async () => {
   const page = await signIn(server, admin.email, { colorScheme: 'dark' });
   const paper = () => page.evaluate(() => getComputedStyle(document.documentElement).backgroundColor);
   const dark = await paper();
@@ -258,7 +258,7 @@ const focused = (page) => page.evaluate(() => {
   return element.getAttribute('aria-label') ?? element.labels?.[0]?.textContent.trim() ?? element.textContent.trim();
 });
 
-/** Presses Tab until the focus is on what has this name. */
+/** Presses Tab until the element with this name has the focus. */
 async function tabTo(page, name) {
   for (let n = 0; n < 60; n += 1) {
     await page.keyboard.press('Tab');

@@ -1,4 +1,4 @@
-// Two people edit one record: what the first took away does not come back by the form of the second (D-01).
+// Two people edit one record: a value that the first removed is not restored by the older form of the second (D-01).
 import assert from 'node:assert/strict';
 import { after, afterEach, before, test } from 'node:test';
 import { assertAccessible, assertQuiet, closeBrowser, makeTenant, signIn, startServer } from './world.mjs';
@@ -13,7 +13,7 @@ afterEach(async () => {
   }
 });
 
-/** Two administrators, each in a browser of their own. */
+/** Two administrators, each with their own browser. */
 async function begin() {
   tenant = await makeTenant(server, 'standard');
   [first, second] = [tenant.user('admin'), tenant.user('admin')];
@@ -22,7 +22,7 @@ async function begin() {
 
 const alert = (page) => page.getByRole('alert');
 
-test('D-01 a removed scope does not come back by an older form, and what was typed is kept', async () => {
+test('D-01 an older form does not restore a removed scope, and what was typed is kept', async () => {
   await begin();
   const key = await tenant.key(second.id, { name: 'billing', scopes: ['read', 'admin'] });
   const address = `${server.url}/keys/${key.id}/edit`;
@@ -43,7 +43,7 @@ test('D-01 a removed scope does not come back by an older form, and what was typ
   assert.deepEqual((await tenant.call('GET', `/v1/api_keys/${key.id}`)).body.scopes, ['read']);
   await assertAccessible(other, 'a conflict');
 
-  // What was not touched is as it is now; sending once more is a decision about that.
+  // An untouched field shows the present value, so sending again accepts it.
   assert.equal(await other.getByLabel('Scopes').inputValue(), 'read');
   await other.getByRole('button', { name: 'Save' }).click();
   await other.getByText('was saved').waitFor();
@@ -51,7 +51,7 @@ test('D-01 a removed scope does not come back by an older form, and what was typ
   assert.deepEqual([body.scopes, body.description], [['read'], 'used by the invoice job']);
 });
 
-test('D-01 what both have typed into one field is the later one\'s to decide, once they have seen it', async () => {
+test('D-01 if both changed a field, the second person sees the other change and then decides', async () => {
   await begin();
   const key = await tenant.key(second.id, { name: 'shared', scopes: ['read', 'admin'] });
   await other.goto(`${server.url}/keys/${key.id}/edit`);
@@ -61,7 +61,7 @@ test('D-01 what both have typed into one field is the later one\'s to decide, on
   await alert(other).getByText(/nothing was saved/).waitFor();
   assert.equal(await other.getByLabel('Scopes').inputValue(), 'read admin write', 'as typed');
   assert.equal(await other.getByLabel('Name', { exact: true }).inputValue(), 'renamed', 'as it is now');
-  // A third change meanwhile is told again.
+  // A further change before the second attempt is reported too.
   await tenant.call('PATCH', `/v1/api_keys/${key.id}`, { scopes: [] });
   await other.getByRole('button', { name: 'Save' }).click();
   await alert(other).getByText(/scopes: read → none/).waitFor();
@@ -71,7 +71,7 @@ test('D-01 what both have typed into one field is the later one\'s to decide, on
   assert.deepEqual([body.scopes.sort(), body.name], [['admin', 'read', 'write'], 'renamed']);
 });
 
-test('D-01 in the dialog of a list it is the same', async () => {
+test('D-01 a dialog reports a conflict as a page does', async () => {
   await begin();
   const key = await tenant.key(second.id, { name: 'listed', scopes: ['read', 'admin'] });
   await other.goto(`${server.url}/keys/${key.id}`);
@@ -85,7 +85,7 @@ test('D-01 in the dialog of a list it is the same', async () => {
   assert.deepEqual((await tenant.call('GET', `/v1/api_keys/${key.id}`)).body.scopes, ['read']);
 });
 
-test('D-01 a policy is not put back by an older form', async () => {
+test('D-01 an older form does not restore an earlier policy', async () => {
   await begin();
   await Promise.all([one, other].map((page) => page.goto(`${server.url}/tenant/policy`)));
   await one.getByLabel('Keys of one owner', { exact: true }).fill('3');
@@ -105,7 +105,7 @@ test('D-01 a policy is not put back by an older form', async () => {
   await other.getByText('The policy was saved').waitFor();
 });
 
-test('D-01 a user and a check policy are not put back by an older form', async () => {
+test('D-01 an older form does not restore an earlier role or check policy', async () => {
   await begin();
   const person = tenant.user('member');
   await Promise.all([one, other].map((page) => page.goto(`${server.url}/tenant/users`)));
@@ -133,7 +133,7 @@ test('D-01 a user and a check policy are not put back by an older form', async (
   assert.deepEqual((await tenant.call('GET', '/v1/check_policies/orders')).body.scopes, ['orders:read']);
 });
 
-test('D-01 an older form to rotate a key does not put its old name back', async () => {
+test('D-01 an older form to rotate a key does not restore its old name', async () => {
   await begin();
   const key = await tenant.key(second.id, { name: 'before' });
   await other.goto(`${server.url}/keys/${key.id}/rotate`);
@@ -144,7 +144,7 @@ test('D-01 an older form to rotate a key does not put its old name back', async 
   await one.goto(server.url);
 });
 
-test('the life of a key says which fields changed, from what to what', async () => {
+test('the history of a key shows which fields changed, with old and new values', async () => {
   await begin();
   const key = await tenant.key(second.id, { name: 'lived', scopes: ['read', 'admin'] });
   await tenant.call('PATCH', `/v1/api_keys/${key.id}`, { scopes: ['read'], description: 'not in the log' });

@@ -1,4 +1,4 @@
-// Dialogs that show what they are about, and evidence that is of the secret it speaks of.
+// Dialogs show their heading and buttons on small screens, and numbers belong to the secret they are shown for.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { assertAccessible, assertQuiet, browser, closeBrowser, dialog, makeTenant, menu, row, signIn, startServer } from './world.mjs';
@@ -7,7 +7,7 @@ let server;
 before(async () => { server = await startServer(); });
 after(async () => { await closeBrowser(); server.stop(); });
 
-/** What can be seen of an element inside its window: all of it. */
+/** Asserts that an element is completely visible inside its window. */
 async function assertSeen(page, locator, what) {
   const box = await locator.boundingBox();
   const { width, height } = page.viewportSize();
@@ -38,7 +38,7 @@ test('D-06 a dialog shows its question with the name of the key, and the button 
       await (await menu(page, name)).getByText(verb, { exact: true }).click();
       await dialog(page).locator('#sheet-title').getByText(name).waitFor();
       await check(`${verb} at ${width}`);
-      // Also when the reader has gone on to the last field, what it is about stays in sight.
+      // The heading also stays visible with the focus on the last field.
       await page.keyboard.press('Shift+Tab');
       await assertSeen(page, dialog(page).locator('#sheet-title'), `${verb} at ${width}, later`);
       await page.keyboard.press('Escape');
@@ -76,7 +76,7 @@ test('D-06 the last field can be reached and is not covered by the buttons', asy
   await page.context().close();
 });
 
-/** How dark the darkest point is where a field shows one of its characters, from 0 to 255. */
+/** Brightness of the darkest pixel where a field shows one of its characters, from 0 to 255. */
 async function darkest(look, field, place) {
   const cell = await field.evaluate((element, place) => {
     const style = getComputedStyle(element);
@@ -116,7 +116,7 @@ test('D-10 every character of the secret is painted on a screen of 1×, the unde
   await page.context().close();
 });
 
-test('D-08 ending the old secret shows what was done with the old secret, and not with the key', async () => {
+test('D-08 ending the old secret shows the use of the old secret, not of the key', async () => {
   const tenant = await makeTenant(server, 'standard');
   const admin = tenant.user('admin');
   const key = await tenant.key(admin.id, { name: 'moving' });

@@ -1,4 +1,4 @@
-// The door: signing in and out, sessions that end, forged and repeated forms, pages of others.
+// Signing in and out, sessions that end, forged and outdated forms, pages of other tenants, typed text as text.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { PASSWORD, assertQuiet, closeBrowser, dialog, makeTenant, openPage, row, signIn, startServer } from './world.mjs';
@@ -7,7 +7,7 @@ let server;
 before(async () => { server = await startServer(); });
 after(async () => { await closeBrowser(); server.stop(); });
 
-test('the first administrator is made by a link that works once', async () => {
+test('a link that works once creates the first administrator', async () => {
   const page = await openPage();
   await page.goto(server.firstAdminLink);
   await page.getByLabel('Email').fill('first@example.com');
@@ -27,7 +27,7 @@ test('the first administrator is made by a link that works once', async () => {
   await page.context().close();
 });
 
-test('a wrong password and an unknown address are told apart by nothing, and guessing is stopped', async () => {
+test('a wrong password and an unknown address get the same answer, and guessing is limited', async () => {
   const page = await openPage();
   const guess = async (email) => {
     await page.goto(`${server.url}/login`);
@@ -49,7 +49,7 @@ test('a wrong password and an unknown address are told apart by nothing, and gue
   await page.context().close();
 });
 
-test('the cookie is for this host alone, unreadable for scripts, and new at each login', async () => {
+test('the session cookie is for this host only, unreadable for scripts, and new at each login', async () => {
   const tenant = await makeTenant(server, 'standard');
   const { email } = tenant.user('member');
   const page = await signIn(server, email);
@@ -65,7 +65,7 @@ test('the cookie is for this host alone, unreadable for scripts, and new at each
   await page.getByRole('button', { name: /User menu/ }).click();
   await page.getByRole('button', { name: 'Sign out', exact: true }).click();
   await page.getByText('You are signed out').waitFor();
-  // The old cookie is worth nothing any more.
+  // The old cookie is no longer valid.
   await page.context().addCookies([first]);
   await page.goto(`${server.url}/keys`);
   assert.match(page.url(), /\/login/);
@@ -94,7 +94,7 @@ test('an expired session in the middle of a dialog: signing in leads back to the
   await page.context().close();
 });
 
-test('forged forms change nothing and explain themselves: no mark, another mark, another site', async () => {
+test('forged forms change nothing and get an explanation: no CSRF token, a wrong one, another site', async () => {
   const tenant = await makeTenant(server, 'standard');
   const user = tenant.user('member');
   const key = await tenant.key(user.id, { name: 'safe' });
@@ -117,7 +117,7 @@ test('forged forms change nothing and explain themselves: no mark, another mark,
   await page.context().close();
 });
 
-test('a stale page: a key that was revoked elsewhere is said to be so', async () => {
+test('an outdated page reports that the key was revoked elsewhere', async () => {
   const tenant = await makeTenant(server, 'standard');
   const user = tenant.user('member');
   const key = await tenant.key(user.id, { name: 'stale' });
@@ -131,7 +131,7 @@ test('a stale page: a key that was revoked elsewhere is said to be so', async ()
   await page.context().close();
 });
 
-test('another tenant’s key, a made-up id, a wrong role and a wrong address each get a page that explains', async () => {
+test('another tenant’s key, an unknown id, a wrong role and a wrong address each get an error page', async () => {
   const [one, other] = [await makeTenant(server, 'standard'), await makeTenant(server, 'standard')];
   const key = await one.key('user_1', { name: 'of one' });
   const page = await signIn(server, other.user('admin').email);
@@ -150,7 +150,7 @@ test('another tenant’s key, a made-up id, a wrong role and a wrong address eac
   await member.context().close();
 });
 
-test('P-43 a session ends when nobody has used it for four hours; before, making a secret asks for the password again', async () => {
+test('P-43 a session ends after four idle hours; before that, creating a key requires the password again', async () => {
   const started = await startServer();
   const tenant = await makeTenant(started, 'standard');
   const { id, email } = tenant.user('member');
@@ -180,7 +180,7 @@ test('P-43 a session ends when nobody has used it for four hours; before, making
   late.stop();
 });
 
-test('every address asks a stranger to sign in, and changes nothing for them', async () => {
+test('every address redirects a visitor without a session to the sign-in page and changes nothing', async () => {
   const id = `ak_${'0'.repeat(32)}`;
   const user = `user_${'0'.repeat(32)}`;
   const pages = ['/', '/keys', '/keys/new', '/keys/selected', `/keys/${id}`, `/keys/${id}/first-use`, `/keys/${id}/rotate`, `/keys/${id}/edit`, `/keys/${id}/revoke`, '/tenant/keys', '/tenant/keys/new', '/tenant/policy', '/tenant/check-policies', '/tenant/check-policies/default/edit', '/tenant/users', `/tenant/users/${user}/remove`, '/audit', '/audit/export', '/propagation', '/account'];
@@ -199,7 +199,7 @@ test('every address asks a stranger to sign in, and changes nothing for them', a
   }
 });
 
-test('every page forbids scripts from elsewhere, frames and being kept', async () => {
+test('every page forbids foreign scripts, framing and caching', async () => {
   for (const path of ['/login', '/nonsense']) {
     const answer = await fetch(server.url + path, { headers: { accept: 'text/html' } });
     const policy = answer.headers.get('content-security-policy');
@@ -211,7 +211,7 @@ test('every page forbids scripts from elsewhere, frames and being kept', async (
   }
 });
 
-test('names and descriptions are text and nothing else, whatever they say', async () => {
+test('names and descriptions are shown as text, whatever they contain', async () => {
   const corpus = [
     '<script>window.broken=1</script>', '"><img src=x onerror=window.broken=1>', "'><svg onload=window.broken=1>",
     'javascript:window.broken=1', '</title><script>window.broken=1</script>', '{{7*7}}${7*7}<%= 7*7 %>', '&lt;b&gt;', '<a href="javascript:window.broken=1">x</a>',

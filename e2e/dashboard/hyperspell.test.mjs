@@ -1,4 +1,4 @@
-// Hyperspell's steps, with its labels: preset `keep`. The names of the tests are rows of acceptance.md.
+// Hyperspell's steps with its labels: preset `keep`. Test names begin with rows of docs/acceptance.md.
 import assert from 'node:assert/strict';
 import { after, afterEach, before, test } from 'node:test';
 import { assertQuiet, closeBrowser, dialog, makeTenant, row, signIn, startServer } from './world.mjs';
@@ -26,7 +26,7 @@ const ask = async () => {
   await dialog(page).getByRole('button', { name: 'Revoke Key', exact: true }).waitFor();
 };
 
-test('H-01 whoever only reads cannot revoke', async () => {
+test('H-01 an auditor cannot revoke', async () => {
   const key = await begin('auditor');
   await page.goto(`${server.url}/keys`);
   assert.equal(await row(page, 'production').getByRole('button', { name: 'Revoke' }).count(), 0);
@@ -46,7 +46,7 @@ test('H-03 Revoke is a button on the row', async () => {
   assert.ok(await row(page, 'production').getByRole('button', { name: 'Revoke' }).isVisible());
 });
 
-test('H-04 it opens a confirmation with Cancel Revoke Key and Revoke Key', async () => {
+test('H-04 Revoke opens a confirmation with Cancel Revoke Key and Revoke Key', async () => {
   await begin();
   await toKeys();
   await ask();
@@ -54,7 +54,7 @@ test('H-04 it opens a confirmation with Cancel Revoke Key and Revoke Key', async
   assert.equal(await page.evaluate(() => document.activeElement.textContent), 'Cancel Revoke Key');
 });
 
-test('H-05 Cancel Revoke Key, Escape and a click beside it change nothing', async () => {
+test('H-05 Cancel Revoke Key, Escape and a click outside the dialog change nothing', async () => {
   const key = await begin();
   await toKeys();
   await ask();
@@ -68,7 +68,7 @@ test('H-05 Cancel Revoke Key, Escape and a click beside it change nothing', asyn
   assert.equal(await tenant.use(key.secret), '200');
 });
 
-test('H-06 H-07 H-08 Revoke Key is at once and for good; the key is marked Revoked', async () => {
+test('H-06 H-07 H-08 Revoke Key takes effect at once and is final; the key is marked Revoked', async () => {
   const key = await begin();
   await toKeys();
   await ask();
@@ -79,7 +79,7 @@ test('H-06 H-07 H-08 Revoke Key is at once and for good; the key is marked Revok
   assert.match(await tenant.use(key.secret), /^401/);
 });
 
-test('H-09 the revocation is seen in the key’s life and in the audit log', async () => {
+test('H-09 the revocation is in the key’s history and in the audit log', async () => {
   const key = await begin();
   await toKeys();
   await ask();
@@ -100,7 +100,7 @@ test('H-10 before revoking, name, creation and owner can be checked', async () =
   for (const word of ['production', 'Created', 'Owner']) assert.ok(text.includes(word), word);
 });
 
-test('H-12 keys are made on the page /api-keys and visible once', async () => {
+test('H-12 keys are created on the page /api-keys and shown once', async () => {
   await begin();
   await page.goto(`${server.url}/api-keys`);
   await page.getByRole('button', { name: 'Create API key' }).click();

@@ -1,4 +1,4 @@
-// Lists that say what is there, and keys that belong to the person they name.
+// Lists: paging, empty states and filters; and the owner of a new key.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { assertAccessible, assertQuiet, closeBrowser, dialog, makeTenant, menu, row, signIn, startServer } from './world.mjs';
@@ -9,7 +9,7 @@ after(async () => { await closeBrowser(); server.stop(); });
 
 const EMPTY = /No API keys yet|Nothing has happened yet/;
 
-/** A tenant with keys, and an admin who sees ten on a page. */
+/** A tenant with keys, and an administrator with ten keys per page. */
 async function withKeys(count, owner) {
   const tenant = await makeTenant(server, 'standard');
   const admin = tenant.user('admin');
@@ -19,7 +19,7 @@ async function withKeys(count, owner) {
   return { tenant, admin, page };
 }
 
-test('D-02 a page past the end is the last page that has keys, in both lists', async () => {
+test('D-02 a page number past the end shows the last page that has keys, in both lists', async () => {
   const { page } = await withKeys(21);
   for (const list of ['/keys', '/tenant/keys']) {
     for (const number of ['4', '1000', '99999999999']) {
@@ -31,7 +31,7 @@ test('D-02 a page past the end is the last page that has keys, in both lists', a
     }
     await page.getByRole('link', { name: 'Previous' }).click();
     await page.getByText('11–20 of 21').first().waitFor();
-    // Behind the last key, by its id.
+    // A page that begins after the last key.
     await page.goto(`${server.url}${list}?after=ak_${'0'.repeat(32)}`);
     await page.getByText('21–21 of 21').first().waitFor();
   }
@@ -39,7 +39,7 @@ test('D-02 a page past the end is the last page that has keys, in both lists', a
   await page.context().close();
 });
 
-test('D-02 revoking the only key of the last page leads to the page before it, with the news', async () => {
+test('D-02 revoking the only key of the last page leads to the page before it, with the message', async () => {
   const { page } = await withKeys(11);
   await page.goto(`${server.url}/keys?page=2`);
   await (await menu(page, 'key number 1.')).getByText('Revoke').click();
@@ -50,7 +50,7 @@ test('D-02 revoking the only key of the last page leads to the page before it, w
   await page.context().close();
 });
 
-test('D-02 a filter that no key passes says so and can be cleared; no keys, and none that works, are told apart', async () => {
+test('D-02 a filter without matches can be cleared; no keys and no usable keys have different texts', async () => {
   const { page, tenant } = await withKeys(11);
   await page.goto(`${server.url}/keys?query=nothing&page=3`);
   await page.getByRole('heading', { name: 'No key matches' }).waitFor();
@@ -72,7 +72,7 @@ test('D-02 a filter that no key passes says so and can be cleared; no keys, and 
   await fresh.context().close();
 });
 
-test('D-02 the audit log offers older entries only where there are some, and says where it begins', async () => {
+test('D-02 the audit log links to older entries only if there are some, and shows where it begins', async () => {
   const { page } = await withKeys(60);
   await page.goto(`${server.url}/audit?action=key.created`);
   await page.getByRole('link', { name: 'Older entries' }).click();
@@ -95,7 +95,7 @@ test('D-02 the audit log offers older entries only where there are some, and say
 });
 
 for (const javaScriptEnabled of [true, false]) {
-  test(`D-03 ${javaScriptEnabled ? 'with' : 'without'} script: an address of no user makes no key until the box for it is ticked`, async () => {
+  test(`D-03 ${javaScriptEnabled ? 'with' : 'without'} script: an address without a user creates no key until its box is ticked`, async () => {
     const tenant = await makeTenant(server, 'standard');
     const member = tenant.user('member');
     const page = await signIn(server, tenant.user('admin').email, { javaScriptEnabled });
@@ -123,7 +123,7 @@ for (const javaScriptEnabled of [true, false]) {
     await page.locator('#secret').waitFor();
     const [key] = (await tenant.call('GET', '/v1/api_keys')).body.data;
     assert.equal(key.subject, 'another@example.com');
-    // The address of a user, however it is written, and an id of one's own are taken at once.
+    // A user's address, in any case, and an id that is not an address are accepted without the tick.
     await tenant.call('POST', `/v1/api_keys/${key.id}/revoke`, {});
     const other = await signIn(server, tenant.user('admin').email, { javaScriptEnabled });
     for (const [owner, subject] of [[member.email.toUpperCase(), member.id], ['org_northwind', 'org_northwind']]) {

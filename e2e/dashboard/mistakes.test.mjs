@@ -1,4 +1,4 @@
-// What people do wrong: told in their words, all at once, each mistake at its field (docs/guides/dashboard.md, "Mistakes").
+// Form errors: in words for people, all at once, each at its field (docs/guides/dashboard.md, "Form errors").
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { assertAccessible, assertQuiet, closeBrowser, makeTenant, openPage, signIn, startServer } from './world.mjs';
@@ -7,10 +7,10 @@ let server;
 before(async () => { server = await startServer(); });
 after(async () => { await closeBrowser(); server.stop(); });
 
-/** Words of the API that mean nothing to a person. */
+/** Words of the API, which must not appear on a page. */
 const API_WORDS = /`|root key|param_name|seconds_until_expiration|networks\[|limits\[|key_headers|cache_max_age|\bnull\b|\bsubject\b/i;
 
-/** Sends a form although the browser itself would stop it. */
+/** Sends a form without the browser's own validation. */
 async function send(page, name) {
   const button = page.getByRole('button', { name, exact: true });
   await button.evaluate((element) => { element.form.noValidate = true; });
@@ -18,7 +18,7 @@ async function send(page, name) {
   await page.getByRole('alert').waitFor();
 }
 
-/** Exactly these fields are marked, each with its own sentence; the first has the cursor; the list above has them all. */
+/** Asserts that exactly these fields have an error text, the first has the focus, and the list above links to all. */
 async function assertMarked(page, ids) {
   const invalid = page.locator('[aria-invalid="true"]');
   assert.deepEqual(await invalid.evaluateAll((fields) => fields.map(({ id }) => id)), ids);
@@ -34,7 +34,7 @@ async function assertMarked(page, ids) {
   }
 }
 
-test('D-05 making a key: everything that is wrong is told at once, at its field, and what was typed is kept', async () => {
+test('D-05 creating a key: all errors are shown at once, at their fields, and what was typed is kept', async () => {
   const tenant = await makeTenant(server, 'standard');
   const page = await signIn(server, tenant.user('admin').email);
   await page.goto(`${server.url}/tenant/keys/new`);
@@ -58,7 +58,7 @@ test('D-05 making a key: everything that is wrong is told at once, at its field,
   await page.context().close();
 });
 
-test('D-05 editing, rotating, revoking: each mistake at its field', async () => {
+test('D-05 editing, rotating, revoking: each error at its field', async () => {
   const tenant = await makeTenant(server, 'standard', { preset: 'standard', revoke: { confirm: 'phrase' } });
   const admin = tenant.user('admin');
   const key = await tenant.key(admin.id, { name: 'mine' });
@@ -76,7 +76,7 @@ test('D-05 editing, rotating, revoking: each mistake at its field', async () => 
   await page.getByLabel('Last day (UTC)').fill('2020-01-01');
   await send(page, 'Rotate Key');
   await assertMarked(page, ['name', 'expires_on']);
-  // The other key of the owner has the name: known only when it is tried.
+  // Another key of the owner has the name, which only the use case can detect.
   await tenant.key(admin.id, { name: 'taken' });
   await page.goto(`${server.url}/keys/${key.id}/edit`);
   await page.getByLabel('Name').fill('taken');
@@ -90,7 +90,7 @@ test('D-05 editing, rotating, revoking: each mistake at its field', async () => 
   await page.context().close();
 });
 
-test('D-05 the policy, check policies, users: each mistake at its field', async () => {
+test('D-05 the policy, check policies, users: each error at its field', async () => {
   const tenant = await makeTenant(server, 'standard');
   const page = await signIn(server, tenant.user('admin').email);
   await page.goto(`${server.url}/tenant/policy`);
@@ -99,7 +99,7 @@ test('D-05 the policy, check policies, users: each mistake at its field', async 
   await page.getByLabel('Scopes that admins may give').fill('a!b');
   await send(page, 'Save policy');
   await assertMarked(page, ['max_days', 'admin_scopes', 'prefix']);
-  // What contradicts itself, in the words of the form.
+  // Contradicting fields, in the words of the form.
   await page.goto(`${server.url}/tenant/policy`);
   await page.getByLabel('Keys of one owner').fill('0');
   await send(page, 'Save policy');
@@ -122,7 +122,7 @@ test('D-05 the policy, check policies, users: each mistake at its field', async 
   await page.context().close();
 });
 
-test('D-05 the door and the account: each mistake at its field', async () => {
+test('D-05 sign-in, setup and the account: each error at its field', async () => {
   const page = await openPage();
   await page.goto(server.firstAdminLink);
   await page.getByLabel('Email').fill('nobody');
@@ -148,7 +148,7 @@ test('D-05 the door and the account: each mistake at its field', async () => {
   await mine.context().close();
 });
 
-test('D-05 without script the mistakes are at their fields too', async () => {
+test('D-05 without script the errors are at their fields too', async () => {
   const tenant = await makeTenant(server, 'standard');
   const page = await signIn(server, tenant.user('admin').email, { javaScriptEnabled: false });
   await page.goto(`${server.url}/keys/new?networks=nonsense`);
@@ -159,7 +159,7 @@ test('D-05 without script the mistakes are at their fields too', async () => {
   await page.context().close();
 });
 
-test('D-04 who may not is told so, and who may', async () => {
+test('D-04 a refused visitor reads that their role does not allow it, and which role does', async () => {
   const tenant = await makeTenant(server, 'standard');
   const key = await tenant.key(tenant.user('admin').id, { name: 'theirs' });
   const said = async (page, path) => {
@@ -177,7 +177,7 @@ test('D-04 who may not is told so, and who may', async () => {
   for (const path of ['/keys/new', '/tenant/keys/new', `/keys/${key.id}/revoke`, `/keys/${key.id}/rotate`]) {
     assert.match(await said(auditor, path), /You are an auditor: auditors read everything and change nothing\. Ask an administrator/);
   }
-  // Also where the form itself is sent.
+  // The same when the form is sent.
   await auditor.goto(`${server.url}/account`);
   const csrf = await auditor.locator('input[name="csrf"]').first().inputValue();
   for (const path of ['/keys/new', `/keys/${key.id}/revoke`, `/keys/${key.id}/edit`, `/keys/${key.id}/rotate`]) {
@@ -188,7 +188,7 @@ test('D-04 who may not is told so, and who may', async () => {
   await auditor.context().close();
 });
 
-test('D-04 what is revoked already says when and by whom, and has no form', async () => {
+test('D-04 the forms of a revoked key are replaced by when and by whom it was revoked', async () => {
   const tenant = await makeTenant(server, 'standard');
   const admin = tenant.user('admin');
   const key = await tenant.key(admin.id, { name: 'twice' });
@@ -212,7 +212,7 @@ test('D-04 what is revoked already says when and by whom, and has no form', asyn
   await other.context().close();
 });
 
-test('D-04 at the limit, and for a suspended owner, a person reads of owners, not of subjects', async () => {
+test('D-04 at the limit, and for a suspended owner, the page speaks of owners, not of subjects', async () => {
   const tenant = await makeTenant(server, 'standard', { preset: 'standard', limit: { keys_per_subject: 1 } });
   const admin = tenant.user('admin');
   const member = tenant.user('member');

@@ -1,4 +1,4 @@
-// Spectro Cloud Palette's steps, with its labels: preset `hold`. The names of the tests are rows of acceptance.md.
+// Spectro Cloud Palette's steps with its labels: preset `hold`. Test names begin with rows of docs/acceptance.md.
 import assert from 'node:assert/strict';
 import { after, afterEach, before, test } from 'node:test';
 import { assertQuiet, closeBrowser, dialog, makeTenant, menu, row, signIn, startServer } from './world.mjs';
@@ -74,7 +74,7 @@ test('P-07 the menu of a row: Edit, Revoke or Re-activate, Delete', async () => 
   assert.deepEqual(await (await menu(page, 'cluster')).locator('a, button').allInnerTexts(), ['Edit', 'Re-activate', 'Delete']);
 });
 
-test('P-09 beyond the limit creating says so, and an administrator finds Resource Limits', async () => {
+test('P-09 creating beyond the limit is refused with the reason, and an administrator finds Resource Limits', async () => {
   await begin('admin');
   await tenant.call('PUT', '/v1/policy', { preset: 'hold', limit: { keys_per_subject: 1 } });
   await page.goto(`${server.url}/keys/new`);
@@ -131,7 +131,7 @@ test('P-14 Delete removes the row', async () => {
   assert.equal(await tenant.use(key.secret), '401 API_KEY_INVALID');
 });
 
-test('P-15 the form proposes an expiry and says when it will be', async () => {
+test('P-15 the form proposes an expiry and shows its date', async () => {
   await begin();
   await page.goto(`${server.url}/keys/new`);
   const chosen = page.getByLabel('Expiration Date').locator('option:checked');

@@ -1,4 +1,4 @@
-// What goes beyond the four systems: rotation with overlap, finding a pasted key, many at once, the pages of the tenant.
+// What goes beyond the four systems: overlapping rotation, search by a pasted key, several keys at once, tenant pages.
 import assert from 'node:assert/strict';
 import { after, afterEach, before, test } from 'node:test';
 import { PASSWORD, assertQuiet, closeBrowser, dialog, makeTenant, menu, row, signIn, startServer } from './world.mjs';
@@ -14,7 +14,7 @@ async function begin(role = 'admin', preset = 'standard') {
   page = await signIn(server, user.email);
 }
 
-test('X-08 X-11 filters and pages live in the address; the size of a page is remembered', async () => {
+test('X-08 X-11 filters and pages are in the address; the page size is remembered', async () => {
   await begin();
   await tenant.call('POST', '/v1/api_keys/batch', { items: Array.from({ length: 30 }, (_, n) => ({ name: `n${n}`, subject: user.id, scopes: n < 3 ? ['orders:read'] : [] })) });
   await page.goto(`${server.url}/tenant/keys`);
@@ -63,7 +63,7 @@ test('X-16 networks are checked as they are typed, limits are shown, and a membe
   assert.equal(await page.getByLabel(/Limits/).count(), 0);
 });
 
-test('X-07 no match is not the same as no keys', async () => {
+test('X-07 a list without matches and a list without keys have different texts', async () => {
   await begin();
   await tenant.key(user.id, { name: 'only' });
   await page.goto(`${server.url}/keys`);
@@ -96,7 +96,7 @@ test('X-09 a pasted key is found and never becomes part of an address', async ()
   await page.waitForURL(`${server.url}/keys/${key.id}`);
 });
 
-test('X-10 many are revoked with one confirmation that names them, and a result for each', async () => {
+test('X-10 several keys are revoked with one confirmation that names them, and a result for each', async () => {
   await begin();
   const keys = [];
   for (const name of ['first', 'second', 'third']) keys.push(await tenant.key(user.id, { name }));
@@ -107,7 +107,7 @@ test('X-10 many are revoked with one confirmation that names them, and a result 
   await page.getByRole('button', { name: 'Revoke selected' }).click();
   await dialog(page).getByRole('heading', { name: 'Revoke 2 keys?' }).waitFor();
   for (const name of ['first', 'third']) await dialog(page).locator('.names').getByText(name, { exact: true }).waitFor();
-  // Somebody else is faster with one of them.
+  // One of them is deleted before the form is sent.
   await tenant.call('DELETE', `/v1/api_keys/${keys[0].id}`);
   await dialog(page).getByRole('button', { name: 'Revoke 2 keys' }).click();
   await page.getByText('1 of 2 keys were changed').waitFor();
@@ -125,7 +125,7 @@ test('X-10 many are revoked with one confirmation that names them, and a result 
   assert.equal((await download).suggestedFilename(), 'api-keys.csv');
 });
 
-test('X-15 an address can fill the form in, and makes nothing', async () => {
+test('X-15 an address can fill in the form, and creates nothing', async () => {
   await begin();
   await page.goto(`${server.url}/keys/new?name=ci%20runner&scopes=repo%3Aread&expires=30`);
   assert.equal(await page.getByLabel('Name').inputValue(), 'ci runner');
@@ -133,7 +133,7 @@ test('X-15 an address can fill the form in, and makes nothing', async () => {
   assert.equal((await tenant.call('GET', '/v1/api_keys')).body.total_count, 0);
 });
 
-test('X-17 X-19 X-20 the secret is copied, leaving without asks once, and nothing shows it again', async () => {
+test('X-17 X-19 X-20 the secret can be copied, leaving without it warns once, and no page shows it again', async () => {
   await begin();
   await page.context().grantPermissions(['clipboard-read', 'clipboard-write'], { origin: server.url });
   await page.goto(`${server.url}/keys`);
@@ -158,7 +158,7 @@ test('X-17 X-19 X-20 the secret is copied, leaving without asks once, and nothin
   assert.ok(!(await page.content()).includes(secret), 'reload');
 });
 
-test('X-20 sending the same form again makes no second key and shows no secret', async () => {
+test('X-20 sending the same form again creates no second key and shows no secret', async () => {
   await begin();
   await page.goto(`${server.url}/keys/new`);
   await page.getByLabel('Name').fill('twice');
@@ -175,7 +175,7 @@ test('X-20 sending the same form again makes no second key and shows no secret',
   assert.equal(await tenant.use(secret), '200');
 });
 
-test('X-22 the page says when the key is used for the first time', async () => {
+test('X-22 the page shows the first use of the key', async () => {
   await begin();
   await page.goto(`${server.url}/keys/new`);
   await page.getByLabel('Name').fill('waiting');
@@ -187,7 +187,7 @@ test('X-22 the page says when the key is used for the first time', async () => {
   await dialog(page).getByLabel('I saved it').check();
 });
 
-test('X-23 X-24 X-25 rotating with an overlap: a pair with a countdown, who still uses the old one, end now', async () => {
+test('X-23 X-24 X-25 rotating with an overlap: both secrets with a countdown, the use of the old one, end now', async () => {
   await begin();
   const key = await tenant.key(user.id, { name: 'moving' });
   await page.goto(`${server.url}/keys`);
@@ -210,7 +210,7 @@ test('X-23 X-24 X-25 rotating with an overlap: a pair with a countdown, who stil
   assert.equal(await tenant.use(secret), '200');
 });
 
-test('X-29 after revoking, who, when and why stand on the row, and the effect as it was measured', async () => {
+test('X-29 after revoking, the row shows who, when and why, and the message has the measured effect', async () => {
   await begin();
   await tenant.key(user.id, { name: 'gone' });
   await page.goto(`${server.url}/keys?state=all`);
@@ -225,7 +225,7 @@ test('X-29 after revoking, who, when and why stand on the row, and the effect as
   assert.deepEqual(await (await menu(page, 'gone')).locator('a, button').allInnerTexts(), ['Delete'], 'X-31');
 });
 
-test('X-30 an administrator’s hold is lifted by administrators only', async () => {
+test('X-30 a key that an administrator disabled is re-activated by administrators only', async () => {
   await begin('member');
   const key = await tenant.key(user.id, { name: 'held' });
   await tenant.call('POST', `/v1/api_keys/${key.id}/disable`, { reason: 'looks odd' });
@@ -236,7 +236,7 @@ test('X-30 an administrator’s hold is lifted by administrators only', async ()
   await page.getByText('can be lifted only by one').waitFor();
 });
 
-test('X-33 the page of a key: use by outcome, its life, refusals, where it was used', async () => {
+test('X-33 the page of a key: use by outcome, history, denials, addresses', async () => {
   await begin();
   const key = await tenant.key(user.id, { name: 'watched' });
   for (const ip of ['203.0.113.1', '203.0.113.2']) await server.call('POST', '/v1/verify', { key: key.secret, ip });
@@ -269,7 +269,7 @@ test('X-35 the audit log: filter, open an entry, check the chain', async () => {
   await page.getByText(/verified to entry/).waitFor();
 });
 
-test('X-36 home answers what fails, what expires, what is unused, what changed', async () => {
+test('X-36 home shows what fails, what expires, what is unused, what changed', async () => {
   await begin();
   const key = await tenant.key(user.id, { name: 'failing', seconds_until_expiration: 10 * 86_400 });
   for (let n = 0; n < 3; n += 1) await server.call('POST', '/v1/verify', { key: key.secret, scopes: ['admin'] });
@@ -300,7 +300,7 @@ test('the policy page: presets side by side, a dry run that saves nothing, savin
   assert.equal((await tenant.call('GET', '/v1/policy')).body.preset, 'keep');
 });
 
-test('the page of users: a link that works once, suspending ends keys and sessions', async () => {
+test('the page of users: a link that works once; suspending ends keys and sessions', async () => {
   await begin();
   await page.goto(`${server.url}/tenant/users`);
   await page.getByLabel('E-mail').fill('new@example.com');

@@ -1,4 +1,4 @@
-// Userplane's steps, with its labels: preset `erase`, prefix `uspl`. The names of the tests are rows of acceptance.md.
+// Userplane's steps with its labels: preset `erase`, prefix `uspl`. Test names begin with rows of docs/acceptance.md.
 import assert from 'node:assert/strict';
 import { after, afterEach, before, test } from 'node:test';
 import { assertQuiet, closeBrowser, dialog, makeTenant, menu, row, signIn, startServer } from './world.mjs';
@@ -23,7 +23,7 @@ async function toKeys() {
   await page.getByRole('link', { name: 'Developers' }).click();
 }
 
-test('U-01 keys live in the Developers tab and can be linked to', async () => {
+test('U-01 keys are in the Developers tab, which has an address', async () => {
   await begin();
   await toKeys();
   await assertRow('deploy');
@@ -52,7 +52,7 @@ test('U-05 the three-dot menu of a row holds Rotate Key and Revoke Key', async (
   assert.deepEqual(await (await menu(page, 'deploy')).locator('a, button').allInnerTexts(), ['Rotate Key', 'Revoke Key']);
 });
 
-test('U-06 with no keys the page says so', async () => {
+test('U-06 the page without keys has its own text', async () => {
   await begin([]);
   await toKeys();
   await page.getByRole('heading', { name: 'No API keys yet' }).waitFor();
@@ -68,7 +68,7 @@ test('U-10 + Create API Key asks for a name, which may be left out, and an expir
   assert.match(await dialog(page).locator('#secret').inputValue(), /^uspl_kr1\w{49}$/);
 });
 
-test('U-11 the five choices of expiration, and nothing preselected that never ends', async () => {
+test('U-11 the five choices of expiration, and “never” is not preselected', async () => {
   await begin([]);
   await page.goto(`${server.url}/keys/new`);
   const choices = await page.getByLabel('Expiration').locator('option').allInnerTexts();
@@ -99,7 +99,7 @@ test('U-14 a fourth key is refused, and what was typed is kept', async () => {
   assert.equal(await page.getByLabel('Name').inputValue(), 'four');
 });
 
-test('U-20 Revoke Key opens a confirmation dialog that names what would break', async () => {
+test('U-20 Revoke Key opens a confirmation dialog that shows what would break', async () => {
   const [key] = await begin();
   assert.equal(await tenant.use(key.secret), '200');
   await toKeys();
@@ -110,7 +110,7 @@ test('U-20 Revoke Key opens a confirmation dialog that names what would break', 
   for (const word of ['Owner', 'Last used', 'In the last hour', 'In the last day', 'cannot be undone']) assert.ok(text.includes(word), word);
 });
 
-test('U-21 typing REVOKE and pressing Revoke Key revokes; pasting and blanks around it are fine', async () => {
+test('U-21 typing REVOKE and pressing Revoke Key revokes; pasting and surrounding spaces are accepted', async () => {
   const [key] = await begin();
   await toKeys();
   await (await menu(page, 'deploy')).getByText('Revoke Key').click();
@@ -137,7 +137,7 @@ test('U-22 until the phrase matches the button does nothing; closing changes not
   assert.equal(await tenant.use(key.secret), '200');
 });
 
-test('U-23 U-25 U-26 the row is gone and its slot is free at once', async () => {
+test('U-23 U-25 U-26 the row is gone and another key may be created at once', async () => {
   await begin(['one', 'two', 'three']);
   await toKeys();
   await page.getByText('3 of 3 keys', { exact: true }).waitFor();
@@ -148,10 +148,10 @@ test('U-23 U-25 U-26 the row is gone and its slot is free at once', async () => 
   assert.equal(await row(page, 'two').count(), 0);
 });
 
-test('U-27 the dialog says what revoking is for: it names who used the key and from where', async () => {
+test('U-27 the dialog explains when to revoke, and shows the addresses that used the key', async () => {
   const [key] = await begin();
   await server.call('POST', '/v1/verify', { key: key.secret, ip: '203.0.113.7' });
-  // Addresses are written once a second.
+  // The server writes usage by address once a second.
   await new Promise((written) => setTimeout(written, 1_500));
   await toKeys();
   await (await menu(page, 'deploy')).getByText('Revoke Key').click();
@@ -159,7 +159,7 @@ test('U-27 the dialog says what revoking is for: it names who used the key and f
   await dialog(page).getByText('Revoke a key that was exposed', { exact: false }).waitFor();
 });
 
-test('U-28 the dialog steers to Rotate where a replacement is wanted', async () => {
+test('U-28 the dialog offers Rotate if a replacement is wanted', async () => {
   await begin();
   await toKeys();
   await (await menu(page, 'deploy')).getByText('Revoke Key').click();
@@ -176,7 +176,7 @@ test('U-30 U-31 Rotate Key opens a dialog with a name that may be left out, the 
   await dialog(page).getByRole('button', { name: 'Rotate Key' }).waitFor();
 });
 
-test('U-32 U-33 U-34 the new key is shown once, Done leads back to the list, the old one is dead', async () => {
+test('U-32 U-33 U-34 the new key is shown once, Done leads back to the list, the old one is denied', async () => {
   const [key] = await begin();
   await toKeys();
   await (await menu(page, 'deploy')).getByText('Rotate Key').click();
@@ -203,7 +203,7 @@ test('U-35 rotating at 3 of 3 succeeds', async () => {
   await dialog(page).locator('#secret').waitFor();
 });
 
-test('U-37 the dialog says when the old key ends, so that the integration can be moved', async () => {
+test('U-37 the dialog shows when the old key ends, so that the integration can be moved in time', async () => {
   await begin();
   await toKeys();
   await (await menu(page, 'deploy')).getByText('Rotate Key').click();

@@ -1,4 +1,4 @@
-// A server, people who sign in, and a browser that fails the test when a page breaks its own rules.
+// A server, users who sign in, and a browser that collects script errors and breaches of the content security policy.
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
@@ -16,7 +16,7 @@ const browserPath = process.env.CHROMIUM ?? ['/usr/bin/chromium', '/usr/bin/chro
 export const PASSWORD = 'correct horse battery';
 const STANDARDS = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa'];
 
-/** With KEYREEVE_E2E_POSTGRES every server keeps its data in a database of its own there instead of in SQLite. */
+/** With KEYREEVE_E2E_POSTGRES every server has its own PostgreSQL database instead of SQLite. */
 function newDatabase() {
   const postgres = process.env.KEYREEVE_E2E_POSTGRES;
   if (!postgres) return undefined;
@@ -25,7 +25,7 @@ function newDatabase() {
   return `${postgres.slice(0, postgres.lastIndexOf('/'))}/${name}`;
 }
 
-/** Gives its place on the disk back. */
+/** Drops the database, to free its disk space. */
 function dropDatabase(url) {
   const [server, name] = [url.slice(0, url.lastIndexOf('/')), url.slice(url.lastIndexOf('/') + 1)];
   execFileSync('psql', ['-q', `${server}/postgres`, '-c', `DROP DATABASE IF EXISTS ${name} WITH (FORCE)`]);
@@ -38,11 +38,11 @@ function fakeTime() {
   return places.find(existsSync);
 }
 
-/** A server; with an empty store, or with one that is there, later than it is. */
+/** Starts a server with an empty store, or with an existing one; `later` shifts its wall clock. */
 export async function startServer({ data = mkdtempSync(join(tmpdir(), 'keyreeve-dashboard-')), later, database = newDatabase() } = {}) {
   const listeners = ['--listen', '--check-listen', '--ops-listen'].flatMap((flag) => [flag, '127.0.0.1:0']);
   if (database) listeners.push('--database', database);
-  // The wrapper command would outlive its child; the library alone does the same.
+  // The `faketime` command would outlive its child. Preloading its library has the same effect.
   const library = later && fakeTime();
   const env = later ? { ...process.env, LD_PRELOAD: library, FAKETIME: later, FAKETIME_DONT_FAKE_MONOTONIC: '1' } : process.env;
   const child = spawn(binary, ['serve', '--data', data, ...listeners], { stdio: ['ignore', 'pipe', 'ignore'], env });
@@ -58,7 +58,7 @@ export async function startServer({ data = mkdtempSync(join(tmpdir(), 'keyreeve-
     data,
     firstAdminLink: said.first_admin_link,
     rootKey: said.root_key,
-    /** A call of the API; gives status and body. */
+    /** Calls the API. Returns status and body. */
     async call(method, path, body, { tenant, key = said.root_key } = {}) {
       const headers = { authorization: `Bearer ${key}` };
       if (body !== undefined) headers['content-type'] = 'application/json';
@@ -66,7 +66,7 @@ export async function startServer({ data = mkdtempSync(join(tmpdir(), 'keyreeve-
       const answer = await fetch(url + path, { method, headers, body: body && JSON.stringify(body) });
       return { status: answer.status, body: await answer.json().catch(() => null) };
     },
-    /** A user with a login, made as an operator makes one. */
+    /** Creates a user with a login through the command line, as an operator does. */
     user(email, role, tenant = 'default') {
       const args = ['users', 'create', email, '--tenant', tenant, '--role', role, '--password-stdin', '--data', data, '-o', 'json'];
       return JSON.parse(execFileSync(binary, args, { input: PASSWORD, stdio: ['pipe', 'pipe', 'pipe'] }).toString());
@@ -76,7 +76,7 @@ export async function startServer({ data = mkdtempSync(join(tmpdir(), 'keyreeve-
       rmSync(data, { recursive: true, force: true });
       if (database) dropDatabase(database);
     },
-    /** Ends, and starts on the same store at a later time. */
+    /** Stops the server and starts it with the same store at a later time. */
     async again(when) {
       child.kill('SIGKILL');
       await once(child, 'exit');
@@ -85,7 +85,7 @@ export async function startServer({ data = mkdtempSync(join(tmpdir(), 'keyreeve-
   };
 }
 
-/** A tenant under a preset, with a signed-in admin. */
+/** Creates a tenant with a preset. The result calls its API and creates its users and keys. */
 export async function makeTenant(server, preset, policy = {}) {
   numbers += 1;
   const slug = `${preset}-${numbers}`;
@@ -109,7 +109,7 @@ export async function makeTenant(server, preset, policy = {}) {
       assert.equal(made.status, 201, JSON.stringify(made.body));
       return made.body;
     },
-    /** Status and code that a program gets for a secret. */
+    /** Returns the status and the code of a verdict on a secret. */
     async use(secret) {
       const answer = await server.call('GET', '/v1/me', undefined, { key: secret });
       return answer.status === 200 ? '200' : `${answer.status} ${answer.body.code}`;
@@ -119,7 +119,7 @@ export async function makeTenant(server, preset, policy = {}) {
 
 let shared;
 
-/** The browser, started once. */
+/** The browser. It is started once. */
 export async function browser() {
   assert.ok(browserPath, 'no Chromium: run scripts/setup');
   shared ??= await chromium.launch({ executablePath: browserPath, args: ['--no-sandbox'] });
@@ -131,7 +131,7 @@ export async function closeBrowser() {
   shared = undefined;
 }
 
-/** A page that collects what a browser complains about: scripts that fail, and breaches of the page's own policy. */
+/** Opens a page that collects the browser's complaints: script errors and breaches of the content security policy. */
 export async function openPage(options = {}) {
   const context = await (await browser()).newContext({ viewport: { width: 1280, height: 860 }, reducedMotion: 'reduce', ...options });
   const page = await context.newPage();
@@ -162,13 +162,13 @@ export const dialog = (page) => page.locator('dialog[open]');
 /** The row of a key. */
 export const row = (page, name) => page.locator('tbody tr').filter({ hasText: name });
 
-/** Opens the three-dot menu of a row and gives it. */
+/** Opens the three-dot menu of a row and returns it. */
 export async function menu(page, name) {
   await row(page, name).getByRole('button', { name: `Actions for ${name}` }).click();
   return page.locator('.menu:popover-open');
 }
 
-/** Nothing for axe to find, in light and in dark. */
+/** Asserts that axe finds nothing, in light and in dark. */
 export async function assertAccessible(page, where) {
   for (const colorScheme of ['light', 'dark']) {
     await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
@@ -179,7 +179,7 @@ export async function assertAccessible(page, where) {
   await page.emulateMedia({ colorScheme: 'light', reducedMotion: 'reduce' });
 }
 
-/** The page is not wider than its window. */
+/** Asserts that the page is not wider than its window. */
 export async function assertNoSidewaysScroll(page, where) {
   const [inner, width] = await page.evaluate(() => [window.innerWidth, document.documentElement.scrollWidth]);
   assert.ok(width <= inner, `${where}: ${width} px in a window of ${inner}`);

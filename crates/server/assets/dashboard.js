@@ -1,12 +1,12 @@
-// What script adds to pages that work without it: dialogs instead of pages that ask, ticks that count, keys that jump.
-// Trusted Types are in force: nothing here makes markup from text. Documents come from the server as documents.
+// What script adds to pages that also work without it: dialogs, a count of the selected rows, keyboard shortcuts.
+// Trusted Types are enforced, so no markup is made from text: XMLHttpRequest parses pages from the server as documents.
 
 const root = document.documentElement;
 root.classList.add("script");
 const sheet = document.getElementById("sheet");
 let opener = null;
 
-/** Fetches a page and returns its document, or nothing if it has no part for a dialog. */
+/** Fetches a page and returns its part for a dialog, or null if it has none. */
 function ask(address) {
   return new Promise((resolve) => {
     const request = new XMLHttpRequest();
@@ -18,14 +18,14 @@ function ask(address) {
   });
 }
 
-/** Shows the form of a page as a dialog; without such a part, opens the page. */
+/** Shows a page's part for a dialog as a dialog. If it has none, opens the page. */
 async function open(address, from) {
   const part = await ask(address);
   if (!part || !sheet) {
     location.assign(address);
     return;
   }
-  // A button inside a menu is gone with its menu: focus goes back to the button that opened the menu.
+  // A button inside a menu disappears with the menu: focus later returns to the button that opened the menu.
   const menu = from?.closest("[popover]");
   opener = menu ? document.querySelector(`[popovertarget="${menu.id}"]`) : from;
   menu?.hidePopover();
@@ -34,9 +34,9 @@ async function open(address, from) {
   sheet.setAttribute("aria-labelledby", "sheet-title");
   ready(sheet);
   if (!sheet.open) sheet.showModal();
-  // What ends something asks first; nothing is done by pressing Enter at once.
+  // The focus is on Cancel if the action ends something, so that pressing Enter at once changes nothing.
   const first = part.dataset.dialog === "alertdialog" ? "[data-cancel]" : "[autofocus], input:not([type=hidden]), select, textarea";
-  // The dialog opens at its top: whoever looks must see what it is about, however far down the button is.
+  // No scrolling to the focus: the dialog opens at its top, with the heading visible.
   (part.querySelector(first) ?? part.querySelector("[data-cancel]"))?.focus({ preventScroll: true });
   sheet.scrollTop = 0;
 }
@@ -69,7 +69,7 @@ document.addEventListener("click", (event) => {
   if (copy) copyText(copy);
 });
 
-// What looks like a button, and is a link so that it works without script, takes the space bar too.
+// A link with the role of a button reacts to the space bar like a button. It is a link to work without script.
 document.addEventListener("keydown", (event) => {
   const link = event.key === " " && event.target instanceof Element && event.target.closest('a[role="button"]');
   if (link) {
@@ -78,7 +78,7 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
-/** Copies the text of a field or an element, and confirms it. */
+/** Copies the text of a field or an element, and shows that it was copied. */
 async function copyText(button) {
   const from = document.getElementById(button.dataset.copy);
   if (!from) return;
@@ -86,7 +86,7 @@ async function copyText(button) {
   try {
     await navigator.clipboard.writeText(text);
   } catch {
-    // Without the permission, or without TLS: the older method, by selection.
+    // The clipboard needs permission and a secure context. Otherwise: select and copy.
     if (!("select" in from)) return;
     from.select();
     if (!document.execCommand("copy")) return;
@@ -100,7 +100,7 @@ async function copyText(button) {
   setTimeout(() => { button.textContent = before; }, 2000);
 }
 
-/** Forms that count once, and the phrase that must be typed. */
+/** Prepares forms that are sent at most once, and buttons that need a typed phrase. */
 function ready(part) {
   for (const form of part.querySelectorAll("form[data-once]")) {
     const phrase = form.querySelector("[data-phrase]");
@@ -121,12 +121,12 @@ function ready(part) {
   for (const field of part.querySelectorAll("input.secret")) field.addEventListener("focus", () => field.select());
 }
 ready(document);
-// A page that comes back from the browser's memory may be sent again.
+// A form may be sent again after its page returned from the back/forward cache.
 addEventListener("pageshow", () => {
   for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
 });
 
-// Many at once.
+// Selection of several keys.
 const ticks = [...document.querySelectorAll('input[type="checkbox"][name="id"]')];
 const all = document.querySelector("[data-all]");
 const count = document.querySelector("[data-count]");
@@ -158,12 +158,12 @@ document.getElementById("selection")?.addEventListener("submit", (event) => {
   open(`/keys/selected?${query}`, button);
 });
 
-// Choosing is enough where a choice is all there is.
+// A form whose only field is a choice is sent when the choice changes.
 for (const select of document.querySelectorAll(".paging select, .filter > select")) {
   select.addEventListener("change", () => select.form?.requestSubmit());
 }
 
-// Counting down.
+// Countdowns.
 for (const time of document.querySelectorAll("[data-countdown]")) {
   const words = time.textContent.replace(/ \(.*$/, "");
   const tick = () => {
@@ -175,7 +175,7 @@ for (const time of document.querySelectorAll("[data-countdown]")) {
   setInterval(tick, 1000);
 }
 
-// Shortcuts, unless they are switched off (WCAG 2.1.4).
+// Keyboard shortcuts, unless they are switched off (WCAG 2.1.4).
 if (document.body.hasAttribute("data-shortcuts")) {
   const rows = [...document.querySelectorAll("tr[data-key] .name")];
   const move = (step) => {

@@ -1,4 +1,4 @@
-// The page that shows a secret once: it is a dialog, it asks before it is left, and nothing of it stays behind.
+// The page that shows a secret once: as a dialog, with a warning before it is left. The secret is removed on leaving.
 
 const part = document.querySelector("[data-secret-page]");
 if (part) show(part);
@@ -49,12 +49,12 @@ function show(part) {
     event.preventDefault();
     if (leave(event)) location.assign(done.href);
   });
-  // A click beside it must not lose the key.
+  // A click outside the dialog must not close it: the key would be lost.
   sheet.addEventListener("click", (event) => {
     if (event.target === sheet) event.stopImmediatePropagation();
   }, { capture: true });
 
-  // The browser may keep the page for its back button: without the secret.
+  // The back/forward cache may keep the page: the secret is removed before.
   addEventListener("pagehide", () => {
     for (const input of part.querySelectorAll("input")) {
       input.value = "";

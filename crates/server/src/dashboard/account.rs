@@ -1,4 +1,4 @@
-//! One's own account: password, sessions, and how pages look and behave.
+//! The account page of the signed-in user: password, sessions and preferences.
 
 use super::errors::Errors;
 use super::form::{Fields, Form, is_same};
@@ -19,7 +19,7 @@ use keyreeve_api::users::Password;
 use keyreeve_api::{Code, Problem};
 use keyreeve_core::user::{Email, PasswordDigest};
 
-/// The page.
+/// Data of the account page.
 #[derive(Template)]
 #[template(path = "account.html")]
 pub(super) struct AccountPage {
@@ -28,7 +28,7 @@ pub(super) struct AccountPage {
     pub(super) errors: Errors,
 }
 
-/// The page.
+/// Shows the account page.
 pub(super) async fn show(visitor: Visitor) -> Result<Response, Trouble> {
     page::ok(&page_of(&visitor, Errors::default()))
 }
@@ -41,7 +41,7 @@ fn page_of(visitor: &Visitor, errors: Errors) -> AccountPage {
     }
 }
 
-/// Another password. Every session but this one ends.
+/// Changes the password. Every session except this one ends.
 pub(super) async fn password(State(app): State<App>, form: Form) -> Result<Response, Trouble> {
     match change(&app, &form).await {
         Ok(()) => {
@@ -50,7 +50,7 @@ pub(super) async fn password(State(app): State<App>, form: Form) -> Result<Respo
             Ok(page::on_to("/account"))
         }
         Err(trouble) => match trouble.refusal() {
-            // 401 would say that the visitor is not signed in.
+            // 401 would mean that the visitor is not signed in.
             Some((_, why)) => page::render(StatusCode::BAD_REQUEST, &page_of(&form.visitor, why)),
             None => Err(trouble),
         },
@@ -76,7 +76,8 @@ async fn change(app: &App, form: &Form) -> Result<(), Trouble> {
     begin(visitor.session(), &user, visitor.now).await
 }
 
-/// A new password that was typed twice; `None`, and why, if it cannot be one.
+/// Returns the digest of the new password, which the form holds twice; `None`, with the reasons in `errors`, if it is
+/// refused.
 pub(super) async fn new_password(
     fields: &Fields,
     whose: Option<&Email>,
@@ -93,13 +94,13 @@ pub(super) async fn new_password(
     Ok(digest)
 }
 
-/// Signs out here.
+/// Ends this session.
 pub(super) async fn sign_out(form: Form) -> Result<Response, Trouble> {
     form.visitor.session().flush().await?;
     Ok(page::on_to("/login?why=out"))
 }
 
-/// Signs out everywhere else.
+/// Ends every other session of the user.
 pub(super) async fn sign_out_everywhere(State(app): State<App>, form: Form) -> Result<Response, Trouble> {
     let own = form.visitor.session_digest();
     let ended = app.authority().end_sessions(form.visitor.user.id, own).await?;
@@ -111,7 +112,7 @@ pub(super) async fn sign_out_everywhere(State(app): State<App>, form: Form) -> R
     Ok(page::on_to("/account"))
 }
 
-/// How pages look and behave in this browser.
+/// Stores the preferences of this browser in cookies.
 pub(super) async fn prefer(form: Form) -> Result<Response, Trouble> {
     let fields = &form.fields;
     let mut response = page::on_to(page::local(fields.get("back")));

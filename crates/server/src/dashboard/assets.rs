@@ -1,4 +1,5 @@
-//! Styles and scripts, in the binary. The name of each holds a part of its digest, so a browser may keep it for ever.
+//! Style sheets and scripts, embedded in the binary. A file name contains a part of the file's digest, so browsers may
+//! cache it without limit.
 
 use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
@@ -12,7 +13,7 @@ const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const PICTURE: &str = "image/svg+xml";
 
-/// A file of the dashboard.
+/// A static file of the dashboard.
 pub(super) struct Asset {
     pub(super) address: String,
     content_type: &'static str,
@@ -35,7 +36,7 @@ impl Asset {
     }
 }
 
-/// The files that pages refer to.
+/// The static files that pages refer to.
 pub(super) struct Assets {
     pub(super) style: Asset,
     pub(super) script: Asset,
@@ -43,7 +44,7 @@ pub(super) struct Assets {
     pub(super) icon: Asset,
 }
 
-/// The files, with their names.
+/// The static files with their names.
 pub(super) static ASSETS: LazyLock<Assets> = LazyLock::new(|| Assets {
     style: Asset::new("dashboard", "css", CSS, include_str!("../../assets/dashboard.css")),
     script: Asset::new("dashboard", "js", SCRIPT, include_str!("../../assets/dashboard.js")),
@@ -51,7 +52,7 @@ pub(super) static ASSETS: LazyLock<Assets> = LazyLock::new(|| Assets {
     icon: Asset::new("icon", "svg", PICTURE, include_str!("../../assets/icon.svg")),
 });
 
-/// A file by its name.
+/// Serves a static file by its name.
 pub(super) async fn get(Path(name): Path<String>) -> Response {
     let assets = &*ASSETS;
     let all = [&assets.style, &assets.script, &assets.reveal, &assets.icon];

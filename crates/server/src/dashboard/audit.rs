@@ -1,4 +1,4 @@
-//! The audit log: filters, single entries, the check of the chain, and export.
+//! The audit log page: filters, entries, verification of the chain, and export.
 
 use super::events::{Entry, entry};
 use super::form::{Fields, Form};
@@ -19,13 +19,13 @@ use keyreeve_core::Timestamp;
 use keyreeve_core::access::Permission;
 use keyreeve_store::model::AuditRecord;
 
-/// Entries on a page.
+/// Entries on one page.
 const PAGE: u32 = 50;
-/// Entries in one exported file; the API gives the rest in pages.
+/// Entries in one exported file. For more, a client pages through the API.
 const EXPORTED_MAX: u32 = 10_000;
 const EXPORT_PAGE: u32 = 1_000;
 
-/// Kinds of actions to filter by.
+/// Kinds of actions that the form can filter by.
 const KINDS: [(&str, &str); 11] = [
     ("key.", "Everything about keys"),
     ("key.created", "Created"),
@@ -40,7 +40,7 @@ const KINDS: [(&str, &str); 11] = [
     ("access.refused", "Refusals"),
 ];
 
-/// The page.
+/// Data of the audit log page.
 #[derive(Template)]
 #[template(path = "audit.html")]
 pub(super) struct AuditPage {
@@ -53,7 +53,7 @@ pub(super) struct AuditPage {
     pub(super) since: String,
     pub(super) until: String,
     pub(super) older: Option<String>,
-    /// Of a page of older entries: where the newest are.
+    /// On a page of older entries: the address of the newest.
     pub(super) newest: Option<String>,
     pub(super) csv: String,
     pub(super) jsonl: String,
@@ -61,14 +61,14 @@ pub(super) struct AuditPage {
     pub(super) actors: Vec<String>,
 }
 
-/// Entries, newest first.
+/// Lists entries, newest first.
 pub(super) async fn show(State(app): State<App>, visitor: Visitor, parts: Parts) -> Result<Response, Trouble> {
     super::require_tenant(&visitor)?;
     let fields = Fields::of_query(&parts);
     let people = People::known_to(&visitor, &app).await?;
     let mut filter = filter(&fields, &people);
     filter.before = fields.get("before").and_then(|text| text.parse().ok());
-    // One more than is shown tells whether there are older ones.
+    // Reads one entry more than is shown, to find out whether older ones exist.
     filter.limit = PAGE + 1;
     let is_older_page = filter.before.is_some();
     let mut records = app.authority().audit_events(&visitor.call, filter).await?;
@@ -119,7 +119,7 @@ fn filter(fields: &Fields, people: &People) -> AuditFilter {
     }
 }
 
-/// Walks the whole log and says what was found.
+/// Verifies the entire chain and shows the result.
 pub(super) async fn verify(State(app): State<App>, form: Form) -> Result<Response, Trouble> {
     super::require_tenant(&form.visitor)?;
     form.visitor.call.require(Permission::AuditRead)?;
@@ -148,7 +148,7 @@ pub(super) async fn verify(State(app): State<App>, form: Form) -> Result<Respons
     Ok(page::on_to("/audit"))
 }
 
-/// The filtered entries as a file, oldest last.
+/// Exports the filtered entries as a file, oldest last.
 pub(super) async fn export(State(app): State<App>, visitor: Visitor, parts: Parts) -> Result<Response, Trouble> {
     super::require_tenant(&visitor)?;
     let fields = Fields::of_query(&parts);
@@ -213,10 +213,10 @@ fn csv(records: &[AuditRecord]) -> String {
     text
 }
 
-/// What a formula begins with, also as it is written in East Asian widths, which spreadsheets take for the same.
+/// First characters of a formula, with the full-width forms that spreadsheets treat as the same.
 const FORMULA: [char; 8] = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
 
-/// A cell of a table (RFC 4180), which no spreadsheet takes for a formula (OWASP, CSV Injection).
+/// Returns a cell of a CSV file (RFC 4180) that no spreadsheet evaluates as a formula (OWASP, CSV Injection).
 pub(super) fn cell(text: &str) -> String {
     let is_formula = text.starts_with(['\t', '\r', '\n']) || text.trim_start().starts_with(FORMULA);
     let text = if is_formula {
@@ -230,8 +230,8 @@ pub(super) fn cell(text: &str) -> String {
     }
 }
 
-/// "3 entries", for the heading.
 impl AuditPage {
+    /// Returns the heading's count, such as "3 entries".
     pub(super) fn count(&self) -> String {
         plural(u64::try_from(self.entries.len()).unwrap_or(0), "entry").replace("entrys", "entries")
     }

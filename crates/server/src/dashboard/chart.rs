@@ -1,5 +1,5 @@
-//! Pictures drawn by the server: bars as numbers that a template puts into SVG attributes. No script, and no inline
-//! style, which the page's own policy forbids.
+//! Charts drawn by the server: bars as numbers that a template puts into SVG attributes. No script, and no inline
+//! style, which the content security policy forbids.
 
 use super::moment::{When, day, grouped};
 use keyreeve_core::Timestamp;
@@ -8,14 +8,14 @@ use std::collections::BTreeMap;
 
 pub(super) const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
-/// Hours that the small bars of a list look back: a day and a half, so that yesterday can be compared.
+/// Hours in the small bars of a list: a day and a half, so that the same hours of yesterday can be compared.
 pub(super) const BARS_HOURS: i64 = 36;
 const BAR_WIDTH: u32 = 3;
 const BARS_HEIGHT: u32 = 22;
 const CHART_WIDTH: u32 = 720;
 const CHART_HEIGHT: u32 = 140;
 
-/// One bar: good verdicts below, refused ones on top.
+/// One bar: valid verdicts below, denials on top.
 #[derive(Clone, Debug)]
 pub(super) struct Bar {
     pub(super) x: u32,
@@ -26,11 +26,11 @@ pub(super) struct Bar {
     pub(super) old_height: u32,
     pub(super) refused_y: u32,
     pub(super) refused_height: u32,
-    /// What the bar says.
+    /// The tooltip.
     pub(super) title: String,
 }
 
-/// Bars, and the same in words.
+/// The bars of a chart, and a summary in words.
 #[derive(Clone, Debug)]
 pub(super) struct Bars {
     pub(super) width: u32,
@@ -40,12 +40,12 @@ pub(super) struct Bars {
     pub(super) text: String,
     pub(super) valid: u64,
     pub(super) refused: u64,
-    /// What the ends and the top of the picture mean.
+    /// Labels of the two ends and of the top of the chart.
     pub(super) from: String,
     pub(super) most: String,
 }
 
-/// Counts of one bar.
+/// The counts of one bar.
 #[derive(Clone, Copy, Default, Debug)]
 struct Sum {
     valid: u64,
@@ -67,23 +67,23 @@ impl Sum {
     }
 }
 
-/// The small bars of a list's row: one an hour.
+/// Draws the small bars of a list row: one per hour.
 pub(super) fn small<'c>(counts: impl Iterator<Item = &'c UsageCount>, now: Timestamp) -> Bars {
     let first = hour_of(now).saturating_sub((BARS_HOURS - 1) * HOUR_MS);
     draw(counts, first, HOUR_MS, BARS_HOURS, (BAR_WIDTH * 36, BARS_HEIGHT))
 }
 
-/// The window of a chart.
+/// The time window of a chart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Window {
-    /// How it is called in an address.
+    /// Its name in an address.
     pub(super) word: &'static str,
     pub(super) label: &'static str,
     bar_ms: i64,
     bars: i64,
 }
 
-/// Every window, the first being what is shown when nothing is asked for.
+/// All windows. The first is the default.
 pub(super) const WINDOWS: [Window; 5] = [
     Window {
         word: "24h",
@@ -126,14 +126,14 @@ impl Window {
             .unwrap_or(default)
     }
 
-    /// When it begins: a whole bar.
+    /// Returns the start of the window, which is also the start of a bar.
     pub(super) fn since(self, now: Timestamp) -> Timestamp {
         let last = now.millis().div_euclid(self.bar_ms).saturating_mul(self.bar_ms);
         Timestamp::from_millis(last.saturating_sub((self.bars - 1).saturating_mul(self.bar_ms)))
     }
 }
 
-/// The large chart of a key's page.
+/// Draws the large chart of a key's page.
 pub(super) fn large<'c>(counts: impl Iterator<Item = &'c UsageCount>, window: Window, now: Timestamp) -> Bars {
     draw(
         counts,
@@ -200,7 +200,7 @@ fn draw<'c>(
 fn shape(sum: Sum, most: u64, (x, step): (u32, u32), height: u32, begins: Timestamp) -> Bar {
     let part = |count: u64| match (count, most) {
         (0, _) | (_, 0) => 0,
-        // Something that happened is always seen.
+        // A count above zero is at least two units high, so that it is visible.
         (count, most) => u32::try_from(count.saturating_mul(u64::from(height)) / most)
             .unwrap_or(height)
             .max(2),
@@ -225,7 +225,7 @@ fn shape(sum: Sum, most: u64, (x, step): (u32, u32), height: u32, begins: Timest
     }
 }
 
-/// A day of the strip that shows what expires.
+/// One day in the strip of coming expiries.
 #[derive(Clone, Debug)]
 pub(super) struct Day {
     pub(super) x: u32,
@@ -234,7 +234,7 @@ pub(super) struct Day {
     pub(super) title: String,
 }
 
-/// How many keys expire on each of the next `days` days.
+/// Returns, for each of the next `days` days, how many keys expire.
 pub(super) fn expiries(ends: &[Timestamp], now: Timestamp, days: i64) -> Vec<Day> {
     const HEIGHT: u32 = 40;
     const WIDTH: u32 = 8;

@@ -1,4 +1,4 @@
-//! The password once more, before a secret is made or many keys are changed; and forms that count once.
+//! Re-entry of the password before a secret is made or many keys are changed, and forms that take effect once.
 
 use super::errors::Errors;
 use super::form::{Fields, Form, is_same};
@@ -15,8 +15,8 @@ use keyreeve_authority::Call;
 use keyreeve_core::Digest;
 use keyreeve_store::model::{Idempotency, Repeat};
 
-/// Lets a visitor go on whose password was given lately, or with the form (OWASP ASVS 7.5.3). Never asked for before
-/// a single key is revoked: that must be quick.
+/// Succeeds if the password was given recently or is in the form (OWASP ASVS 7.5.3). Not required before a single key
+/// is revoked: that must be quick.
 pub(super) async fn require(app: &App, visitor: &mut Visitor, fields: &Fields) -> Result<(), Trouble> {
     if visitor.is_confirmed() {
         return Ok(());
@@ -33,7 +33,8 @@ pub(super) async fn require(app: &App, visitor: &mut Visitor, fields: &Fields) -
     visitor.confirm().await
 }
 
-/// What was read of a form whose sender may go on; else everything that is wrong with it, the password among it.
+/// Returns what was read from the form once the password is confirmed; otherwise all errors of the form, with that of
+/// the password.
 pub(super) async fn with<T>(app: &App, form: &mut Form, read: Result<T, Errors>) -> Result<T, Trouble> {
     match (read, require(app, &mut form.visitor, &form.fields).await) {
         (Ok(read), Ok(())) => Ok(read),
@@ -53,8 +54,8 @@ fn refused(text: &str) -> Problem {
     Problem::new(Code::SignInFailed, text)
 }
 
-/// The call of a form that counts once: sent twice, it makes one secret, and the second answer shows none. The secret of
-/// the first is not replaced: somebody may have copied it.
+/// Returns a call for a form that takes effect once. If it is sent twice, one secret is made and the second answer
+/// shows none. The first secret stays valid: it may have been copied already.
 pub(super) fn once(visitor: &Visitor, fields: &Fields, path: &str) -> Call {
     let mark = fields.raw("once");
     let mut call = visitor.call.clone();
@@ -69,7 +70,7 @@ pub(super) fn once(visitor: &Visitor, fields: &Fields, path: &str) -> Call {
     call
 }
 
-/// The answer to a form that was sent twice: the key's page, and why it shows no secret.
+/// The answer to a form that was sent twice: a redirect to the key's page, with the reason why no secret is shown.
 pub(super) async fn repeated(visitor: &Visitor, trouble: &Trouble) -> Result<Option<Response>, Trouble> {
     let problem = trouble.problem();
     let ids = problem.meta.get("keys").and_then(|keys| keys.as_array());

@@ -1,5 +1,5 @@
-//! Browsers that have signed in before. Each keeps a cookie that says so, which only the server can have written; it opens
-//! nothing, and keeps strangers who guess a password from locking its owner out.
+//! Browsers that have signed in before. Each keeps a cookie with a MAC by the server. The cookie grants no access. A
+//! browser that has one is limited separately, so guesses from other clients do not lock the user out.
 
 use super::shell::cookie;
 use aws_lc_rs::hmac;
@@ -8,25 +8,25 @@ use hyper::header::HeaderValue;
 use keyreeve_core::{Timestamp, User, hex};
 
 const COOKIE: &str = "__Host-keyreeve-device";
-/// Accounts that one browser is known to; those that signed in last.
+/// Accounts in the cookie of one browser, the latest sign-ins first.
 const ACCOUNTS_MAX: usize = 4;
-/// A browser is known for half a year after somebody signed in.
+/// Lifetime of an account's mark after a sign-in: half a year.
 const LIFE_SECONDS: u64 = 180 * 86_400;
-/// Longest cookie that is read.
+/// A longer cookie is ignored.
 const BYTES_MAX: usize = 1_024;
 const BETWEEN: char = '~';
 
-/// The mark of a browser that has signed in as one of some users; `None` if it is not known.
+/// Returns the mark of a browser that has signed in as one of `people`; `None` if it has none that is valid.
 pub(super) fn mark<'h>(headers: &'h HeaderMap, people: &[User], now: Timestamp) -> Option<&'h str> {
     marks(headers).find(|mark| people.iter().any(|user| is_of(mark, user, now)))
 }
 
-/// Whether a browser says that it has signed in before.
+/// Whether the request has a device cookie. It may be forged: [`mark`] checks it.
 pub(super) fn is_said(headers: &HeaderMap) -> bool {
     cookie(headers, COOKIE).is_some()
 }
 
-/// The cookie of a browser that has just signed in, and stays known to the accounts that it was known to.
+/// Returns the cookie of a browser that has just signed in. The marks of other accounts are kept, unchecked.
 pub(super) fn known(headers: &HeaderMap, user: &User, now: Timestamp) -> Option<HeaderValue> {
     let own = format!("{}.", user.id);
     let new = written(user, now)?;
@@ -45,7 +45,7 @@ fn marks(headers: &HeaderMap) -> impl Iterator<Item = &str> {
         .take(ACCOUNTS_MAX)
 }
 
-/// `user_….TIME.MAC`.
+/// Returns `user_….TIME.MAC`; `None` if the user has no password.
 fn written(user: &User, at: Timestamp) -> Option<String> {
     let said = format!("{}.{}", user.id, at.millis());
     let tag = hmac::sign(&key(user)?, said.as_bytes());
@@ -64,8 +64,8 @@ fn is_of(mark: &str, user: &User, now: Timestamp) -> bool {
     written.is_some_and(|written| subtle::ConstantTimeEq::ct_eq(written.as_bytes(), mark.as_bytes()).into())
 }
 
-/// What is kept of the password is known to every node and to nobody else; with a new password the browser is to sign in
-/// once more.
+/// Derives the key of the MAC from the stored password digest, which every node has and no client has. A new password
+/// invalidates all marks.
 fn key(user: &User) -> Option<hmac::Key> {
     let password = user.password.as_ref()?;
     let mut key = b"keyreeve device ".to_vec();

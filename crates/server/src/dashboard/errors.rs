@@ -1,14 +1,14 @@
-//! Everything that is wrong with a form that was sent: told at once, each by its field.
+//! The errors of a form: all of them at once, each shown at its field.
 
 use super::sentences::{Said, of_problem};
 use keyreeve_api::Problem;
 
-/// What is wrong with a form, in the order of its fields.
+/// The errors of a form, in the order of its fields.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub(super) struct Errors(Vec<Said>);
 
 impl Errors {
-    /// What was read, or `None` and one error more.
+    /// Returns the value, or `None` after adding the error.
     pub(super) fn take<T>(&mut self, read: Result<T, Problem>) -> Option<T> {
         read.map_err(|problem| self.0.push(of_problem(&problem))).ok()
     }
@@ -17,7 +17,7 @@ impl Errors {
         self.0.extend(more.0);
     }
 
-    /// Nothing if there are none.
+    /// Fails with the errors, if there are any.
     pub(super) fn none(self) -> Result<(), Self> {
         if self.is_empty() { Ok(()) } else { Err(self) }
     }
@@ -30,18 +30,18 @@ impl Errors {
         &self.0
     }
 
-    /// What is wrong with a field.
+    /// Returns the first error of a field.
     pub(super) fn of(&self, field: &str) -> Option<&str> {
         let said = self.0.iter().find(|said| said.field == Some(field));
         said.map(|said| said.text.as_str())
     }
 
-    /// Whether a field is the first of those with which something is wrong: the cursor goes there.
+    /// Whether this is the first field with an error. It gets the focus.
     pub(super) fn is_first(&self, field: &str) -> bool {
         self.0.iter().find_map(|said| said.field) == Some(field)
     }
 
-    /// As one text, where there is no form.
+    /// All errors as one text, for pages without the form.
     pub(super) fn text(&self) -> String {
         let texts: Vec<_> = self.0.iter().map(|said| said.text.as_str()).collect();
         texts.join(" ")

@@ -1,4 +1,4 @@
-//! Entries of the audit log, as people read them.
+//! Entries of the audit log in words.
 
 use super::keys::limits::{lines_of, networks_of};
 use super::moment::When;
@@ -8,40 +8,41 @@ use keyreeve_core::{Limits, Timestamp};
 use keyreeve_store::model::AuditRecord;
 use serde_json::Value;
 
-/// An entry.
+/// An entry of the audit log.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) revision: u64,
     pub(super) at: When,
     pub(super) actor: String,
     pub(super) action: String,
-    /// What was done, as a sentence without its actor.
+    /// The action in words, without its actor.
     pub(super) words: String,
     pub(super) kind: &'static str,
     pub(super) target: String,
-    /// The page of the target, if it has one.
+    /// The address of the target's page, if it has one.
     pub(super) link: Option<String>,
     pub(super) reason: Option<String>,
     pub(super) address: Option<String>,
     pub(super) request_id: String,
-    /// Fields that changed: name, before, after.
+    /// Changed fields: name, before, after.
     pub(super) changes: Vec<(String, String, String)>,
-    /// The same for people: without what the words say already, and without marks of what the log does not hold.
+    /// The same in words, without fields that `words` implies and without placeholders for values that the log does not
+    /// hold.
     pub(super) told: Vec<Told>,
 }
 
-/// A field that changed, as people read it.
+/// A changed field in words.
 #[derive(Clone, Debug)]
 pub(super) struct Told {
     pub(super) name: String,
-    /// From what to what, if the log has it.
+    /// The values before and after, if the log has them.
     pub(super) values: Option<(String, String)>,
 }
 
-/// Fields that what was done says already, or that say nothing to people.
+/// Fields that the action implies, or that mean nothing to a reader.
 const UNSAID: [&str; 5] = ["state", "reason_code", "last_four", "prefix", "retiring_until"];
 
-/// Fields that changed, as people read them.
+/// Returns the changed fields in words.
 pub(super) fn told(changes: &[FieldChange]) -> Vec<Told> {
     let said = changes.iter().filter(|change| !UNSAID.contains(&change.name.as_str()));
     said.map(|change| {
@@ -57,7 +58,7 @@ pub(super) fn told(changes: &[FieldChange]) -> Vec<Told> {
     .collect()
 }
 
-/// What a field of the log is called on pages.
+/// Returns the label of a field of the log.
 fn label(field: &str) -> String {
     let label = match field {
         "expires_at" => "expiry",
@@ -171,7 +172,7 @@ fn changes(before: &[(String, String)], after: &[(String, String)]) -> Vec<(Stri
     all.filter(|(_, before, after)| before != after).collect()
 }
 
-/// An action as what somebody did.
+/// Returns an action in words, in the past tense.
 pub(super) fn words(action: &str) -> &'static str {
     match action {
         "key.created" => "created the key",
@@ -207,7 +208,7 @@ pub(super) fn words(action: &str) -> &'static str {
     }
 }
 
-/// Which colour and picture an action has.
+/// Returns the style (colour and icon) of an action.
 fn kind(action: &str) -> &'static str {
     match action {
         "key.revoked" | "key.erased" | "root_key.revoked" | "user.removed" | "tenant.removed" => "ended",

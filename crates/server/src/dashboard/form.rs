@@ -1,4 +1,4 @@
-//! Forms: what a browser sent, field by field, and the proof that one of our own pages sent it.
+//! Forms: the fields that a browser sent, and the CSRF check that one of our pages sent them.
 
 use super::trouble::Trouble;
 use super::visitor::Visitor;
@@ -12,16 +12,16 @@ use hyper::http::request::Parts;
 use keyreeve_api::{Code, Problem};
 use subtle::ConstantTimeEq as _;
 
-/// Largest form: two hundred selected keys, or a policy, with room.
+/// Largest form in bytes: two hundred selected keys, or a policy, with room to spare.
 const FORM_BYTES_MAX: usize = 128 * 1024;
-/// Most fields in a form.
+/// Most fields in one form.
 const FIELDS_MAX: usize = 2_000;
-/// The field that proves where the form comes from.
+/// The field with the CSRF token.
 pub(super) const CSRF: &str = "csrf";
-/// Fields that are never put anywhere else.
+/// Fields that never become part of an address.
 const PRIVATE: [&str; 5] = [CSRF, "password", "new_password", "again", "once"];
 
-/// The fields of a form or of a query, in order; a field may be there several times.
+/// The fields of a form or of a query, in order. A name may occur several times.
 #[derive(Clone, Default)]
 pub(super) struct Fields(Vec<(String, String)>);
 
@@ -35,30 +35,30 @@ impl Fields {
         Self(pairs.map(field).collect())
     }
 
-    /// The query of a request.
+    /// Parses the query of a request.
     pub(super) fn of_query(parts: &Parts) -> Self {
         Self::parse(parts.uri.query().unwrap_or("").as_bytes())
     }
 
-    /// A field as it was sent, or the empty text.
+    /// Returns a field as it was sent, or the empty text.
     pub(super) fn raw(&self, name: &str) -> &str {
         let field = self.0.iter().find(|(field, _)| field == name);
         field.map_or("", |(_, value)| value)
     }
 
-    /// A field without blanks around it; `None` if nothing is left.
+    /// Returns a field without surrounding white space; `None` if nothing is left.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         Some(self.raw(name).trim()).filter(|text| !text.is_empty())
     }
 
-    /// Where the form sends its visitor afterwards: a page of this site that it names, or else this one.
+    /// Returns where to go after the form: its `back` field if that is a path of this site, otherwise `otherwise`.
     pub(super) fn back_or(&self, otherwise: &str) -> String {
         self.get("back")
             .map_or(otherwise, |back| super::page::local(Some(back)))
             .to_owned()
     }
 
-    /// Every value of a field.
+    /// Returns every value of a field.
     pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
         self.0
             .iter()
@@ -66,7 +66,7 @@ impl Fields {
             .map(|(_, value)| value.as_str())
     }
 
-    /// Fields with these values.
+    /// Makes fields from pairs.
     pub(super) fn of<'f>(pairs: impl IntoIterator<Item = (&'f str, String)>) -> Self {
         Self(
             pairs
@@ -76,19 +76,19 @@ impl Fields {
         )
     }
 
-    /// The names of the fields.
+    /// Returns the names of the fields.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|(name, _)| name.as_str())
     }
 
-    /// As a query, to be read again by [`Fields::parse`].
+    /// Encodes the fields as a query, which [`Fields::parse`] reads.
     pub(super) fn encoded(&self) -> String {
         form_urlencoded::Serializer::new(String::new())
             .extend_pairs(&self.0)
             .finish()
     }
 
-    /// The same with a field set, also to the empty text, or without it.
+    /// Returns the fields with one set, also to the empty text, or removed if `value` is `None`.
     pub(super) fn set(&self, name: &str, value: Option<String>) -> Self {
         let mut fields: Vec<_> = self.0.iter().filter(|(field, _)| field != name).cloned().collect();
         fields.extend(value.map(|value| (name.to_owned(), value)));
@@ -99,7 +99,7 @@ impl Fields {
         self.0.iter().any(|(field, _)| field == name)
     }
 
-    /// The same with a field set, or taken out if `value` is empty.
+    /// Returns the fields with one set, or removed if `value` is empty.
     pub(super) fn with(&self, name: &str, value: &str) -> Self {
         let mut fields: Vec<_> = self.0.iter().filter(|(field, _)| field != name).cloned().collect();
         if !value.is_empty() {
@@ -108,7 +108,7 @@ impl Fields {
         Self(fields)
     }
 
-    /// An address with these fields as its query, without those that must not be in an address.
+    /// Returns an address with these fields as its query, without those that must not be in an address.
     pub(super) fn address(&self, path: &str) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());
         let shown = self.0.iter().filter(|(name, value)| {
@@ -139,7 +139,7 @@ impl FromRequest<App> for Form {
         let path = parts.uri.path().to_owned();
         let visitor = match Visitor::from_request_parts(&mut parts, app).await {
             Ok(visitor) => visitor,
-            // What was typed is kept for the time after signing in.
+            // The fields are kept in the address of the form, for the time after signing in.
             Err(trouble) => {
                 let fields = read_anonymous(app, &parts, body).await?;
                 return Err(trouble.keeping(fields.address(&path)));
@@ -161,7 +161,7 @@ async fn read(parts: &Parts, body: axum::body::Body) -> Result<Fields, Trouble> 
     Ok(Fields::parse(&bytes))
 }
 
-/// Reads the form of a visitor who is not signed in.
+/// Reads the form of a visitor who is not signed in, within the limits on request bodies of its address.
 pub(super) async fn read_anonymous(app: &App, parts: &Parts, body: axum::body::Body) -> Result<Fields, Trouble> {
     require_form(parts)?;
     let address = parts.extensions.get::<RequestInfo>().and_then(|info| info.peer.address);
@@ -183,12 +183,13 @@ fn require_form(parts: &Parts) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// Whether a text is the one expected; in the same time, wherever they differ.
+/// Compares in constant time. An empty `expected` equals nothing.
 pub(super) fn is_same(given: &str, expected: &str) -> bool {
     !expected.is_empty() && bool::from(given.as_bytes().ct_eq(expected.as_bytes()))
 }
 
-/// The form does not come from a page of ours, or from one of an older session.
+/// The problem of a form without the CSRF token of this session: from another site, or from a page of an earlier
+/// session.
 pub(super) fn not_ours() -> Problem {
     Problem::new(
         Code::FormNotOurs,

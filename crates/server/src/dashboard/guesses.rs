@@ -1,33 +1,33 @@
-//! Counts wrong guesses: so many at once, and then one in a time (GCRA). A guess is taken before it is judged, so that
-//! guesses side by side are not more than they may be, and given back if it was right.
+//! Rate limit on wrong guesses (GCRA): a burst, then one per interval. A guess is taken before the password is checked,
+//! so that concurrent guesses stay within the limit, and is given back if the password was right.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::sync::{Mutex, PoisonError};
 use tokio::time::Instant;
 
-/// Places that are remembered. If there are more, the new ones share one until old ones are let go.
+/// Most entries in memory. Beyond it, new ones share one entry until expired entries are removed.
 const REMEMBERED_MAX: usize = 50_000;
-/// The place of those.
+/// The shared entry.
 const OTHERS: Place = (0, 0);
 
-/// What is counted, as two keyed hashes: small however long its name is, and nobody can choose two of one place.
+/// What is limited, as two keyed hashes: of fixed size, and a client cannot choose two names that collide.
 type Place = (u64, u64);
 
-/// So many guesses at once, and one more each `every_ms`.
+/// A burst of guesses, and one more every `every_ms`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
     pub(super) at_once: u32,
     pub(super) every_ms: u64,
 }
 
-/// The guesses that were made lately.
+/// The recent guesses.
 #[derive(Debug)]
 pub(super) struct Guesses {
     pace: Pace,
     keys: (RandomState, RandomState),
     start: Instant,
-    /// For each place, when its guesses are all forgotten, in milliseconds since the start.
+    /// When all guesses of an entry have expired, in milliseconds since `start`.
     forgotten_at: Mutex<HashMap<Place, u64>>,
 }
 
@@ -41,12 +41,12 @@ impl Guesses {
         }
     }
 
-    /// Takes a guess; false if there is none left now.
+    /// Takes a guess. Returns false if the limit is reached.
     pub(super) fn take(&self, of: &impl Hash) -> bool {
         self.take_at(self.place(of), self.now())
     }
 
-    /// Gives a guess back that was right.
+    /// Gives back a guess that was right.
     pub(super) fn give_back(&self, of: &impl Hash) {
         let mut places = self.forgotten_at.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(at) = places.get_mut(&self.place(of)) {
@@ -66,6 +66,7 @@ impl Guesses {
         let mut places = self.forgotten_at.lock().unwrap_or_else(PoisonError::into_inner);
         let is_full = places.len() >= REMEMBERED_MAX && !places.contains_key(&place);
         if is_full {
+            // Visits every entry under the lock, at each new entry while the map is full.
             places.retain(|_, at| *at > now);
         }
         let is_full = is_full && places.len() >= REMEMBERED_MAX;

@@ -1,4 +1,4 @@
-//! Home answers four questions: what is failing, what expires, what is unused, what changed.
+//! The home page: which keys are failing, expire, are unused, and what changed.
 
 use super::chart::{Day, expiries};
 use super::events::{Entry, entry};
@@ -20,20 +20,20 @@ use keyreeve_authority::keys::{Listing, Shown};
 use keyreeve_core::Timestamp;
 use keyreeve_store::model::KeyRecord;
 
-/// Rows under each question.
+/// Rows in each section.
 const ROWS: u32 = 6;
-/// Days that the strip of expiries looks ahead.
+/// Days in the strip of expiries.
 const DAYS: i64 = 90;
-/// Keys that the strip counts.
+/// Keys that the strip counts at most.
 const EXPIRING_MAX: u32 = 1_000;
 const EVENTS: u32 = 10;
 
-/// The page.
+/// Data of the home page.
 #[derive(Template)]
 #[template(path = "home.html")]
 pub(super) struct HomePage {
     pub(super) shell: Shell,
-    /// The list that belongs to what the visitor may see.
+    /// The address of the list that the visitor may see.
     pub(super) list: &'static str,
     pub(super) failing: Vec<Line>,
     pub(super) expiring: Vec<Line>,
@@ -46,7 +46,7 @@ pub(super) struct HomePage {
     pub(super) has_keys: bool,
 }
 
-/// A key in an answer.
+/// A key in one of the sections.
 #[derive(Clone, Debug)]
 pub(super) struct Line {
     pub(super) id: String,
@@ -56,7 +56,7 @@ pub(super) struct Line {
     pub(super) when: Option<When>,
 }
 
-/// The page.
+/// Shows the home page.
 pub(super) async fn show(State(app): State<App>, visitor: Visitor) -> Result<Response, Trouble> {
     let people = People::known_to(&visitor, &app).await?;
     let expiring = Listing {
@@ -132,7 +132,7 @@ async fn has_keys(app: &App, visitor: &Visitor) -> Result<bool, Trouble> {
         .is_some_and(|total| total.count > 0))
 }
 
-/// The keys that were refused most in the last day.
+/// Returns the keys with the most denials in the last 24 hours.
 async fn failing(app: &App, visitor: &Visitor, people: &People) -> Result<Vec<Line>, Trouble> {
     let since = hours_ago(visitor.now, 24);
     let counts = app.authority().refusals(&visitor.call, since).await?;
@@ -140,7 +140,7 @@ async fn failing(app: &App, visitor: &Visitor, people: &People) -> Result<Vec<Li
     for count in counts.iter().take(usize::try_from(ROWS).unwrap_or(usize::MAX)) {
         let record = match app.authority().get(&visitor.call, count.key).await {
             Ok(record) => record,
-            // Deleted meanwhile.
+            // Deleted since it was counted.
             Err(Failure::NotFound) => continue,
             Err(other) => return Err(other.into()),
         };

@@ -1,15 +1,15 @@
-//! The words of a tenant's dashboard. The preset that a policy started from says them: each system's people find the
-//! buttons that they know (docs/acceptance.md, U-, P- and H-rows).
+//! The labels of a tenant's dashboard. They follow the preset that its policy started from, so that users of each
+//! system find the buttons they know (docs/acceptance.md, U-, P- and H-rows).
 
 use keyreeve_core::Policy;
 use keyreeve_core::policy::Preset;
 
-/// Words.
+/// Labels.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Labels {
-    /// The entry of one's own keys in the account menu, and the heading of that page.
+    /// The account menu's entry for one's own keys, and the heading of that page.
     pub(super) own_keys: &'static str,
-    /// The tab of one's own keys among the account's settings.
+    /// The tab of one's own keys in the account settings.
     pub(super) own_tab: &'static str,
     /// The button that opens the form for a new key.
     pub(super) add: &'static str,
@@ -28,7 +28,7 @@ pub(super) struct Labels {
     pub(super) revoke: &'static str,
     pub(super) reactivate: &'static str,
     pub(super) delete: &'static str,
-    /// Whether revoking is a button on the row rather than an entry of its menu.
+    /// Whether revoking is a button on the row instead of an entry of its menu.
     pub(super) has_row_button: bool,
     pub(super) cancel_revoke: &'static str,
 }
@@ -92,13 +92,13 @@ const KEEP: Labels = Labels {
 };
 
 impl Labels {
-    /// The button that rotates; in every preset the same (docs/acceptance.md, U-31).
+    /// The button that rotates: the same in every preset (docs/acceptance.md, U-31).
     #[expect(clippy::unused_self, reason = "a template asks its words for it")]
     pub(super) const fn rotate_button(&self) -> &'static str {
         "Rotate Key"
     }
 
-    /// The words of a policy.
+    /// Returns the labels of a policy.
     pub(super) fn of(policy: &Policy) -> &'static Self {
         match policy.preset {
             Preset::Erase => &ERASE,

@@ -1,8 +1,8 @@
-//! The dashboard: pages made here, by the same use cases as the API (ARCHITECTURE.md, A10). Every page works without
-//! script; a script makes dialogs of the pages that ask, and nothing else depends on it.
+//! The dashboard: pages rendered on the server, through the same use cases as the API (ARCHITECTURE.md, A10). Every
+//! page works without script. Script only turns confirmation pages and forms into dialogs.
 //!
-//! A page that changes something is asked for by GET and sent by POST to the same address. What is refused comes back
-//! with everything that was filled in.
+//! A form is opened by GET and sent by POST to the same address. A refused form is shown again with everything that was
+//! filled in.
 
 mod account;
 mod assets;
@@ -47,7 +47,7 @@ use tower_sec_fetch::SecFetchLayer;
 use trouble::Trouble;
 use visitor::Visitor;
 
-/// Every page.
+/// All routes of the dashboard.
 pub(crate) fn router(app: &App) -> Router<App> {
     Router::new()
         .route("/", get(home::show))
@@ -89,7 +89,7 @@ pub(crate) fn router(app: &App) -> Router<App> {
         .route("/logout/everywhere", post(account::sign_out_everywhere))
         .route("/login", get(sign_in::ask).post(sign_in::enter))
         .route("/setup", get(sign_in::ask_setup).post(sign_in::set_up))
-        // Where the four systems have their keys (docs/acceptance.md, U-01 and H-12).
+        // The addresses at which the four systems have their keys (docs/acceptance.md, U-01 and H-12).
         .route("/_/account", get(|| async { Redirect::to("/keys") }))
         .route("/api-keys", get(|| async { Redirect::to("/keys") }))
         .layer(SecFetchLayer::default())
@@ -98,7 +98,7 @@ pub(crate) fn router(app: &App) -> Router<App> {
         .route("/assets/{name}", get(assets::get))
 }
 
-/// Pages of the whole tenant: for its administrators and auditors.
+/// Fails unless the visitor may see the pages of the tenant: administrators and auditors.
 fn require_tenant(visitor: &Visitor) -> Result<(), Trouble> {
     match visitor.sees_tenant() {
         true => Ok(()),

@@ -1,4 +1,4 @@
-//! Times as people read them: how long ago, and exactly.
+//! Times, counts and durations in words.
 
 use keyreeve_core::Timestamp;
 use keyreeve_store::model::Total;
@@ -7,14 +7,14 @@ const MINUTE: i64 = 60;
 const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
 
-/// A time, in the three ways that a page needs.
+/// A time in the three forms that a page needs.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct When {
-    /// For machines (RFC 3339).
+    /// RFC 3339, for the `datetime` attribute.
     pub(super) iso: String,
-    /// Exactly, for people.
+    /// Exact, for people.
     pub(super) exact: String,
-    /// As one would say it now.
+    /// Relative to now, such as "3 hours ago".
     pub(super) relative: String,
 }
 
@@ -54,13 +54,13 @@ fn counted(count: i64, noun: &str) -> String {
     }
 }
 
-/// A number of things.
+/// Returns a count with its noun.
 pub(super) fn plural(count: u64, noun: &str) -> String {
     let end = if count == 1 { "" } else { "s" };
     format!("{} {noun}{end}", grouped(count))
 }
 
-/// A number with thin gaps between thousands.
+/// Returns a number with narrow spaces between thousands.
 pub(super) fn grouped(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::with_capacity(digits.len() * 2);
@@ -73,20 +73,20 @@ pub(super) fn grouped(count: u64) -> String {
     text
 }
 
-/// How many there are, with a plus if there may be more.
+/// Returns a total, with a plus if it may be higher.
 pub(super) fn in_all(total: Option<Total>) -> String {
     let total = total.unwrap_or_default();
     let more = if total.is_exact { "" } else { "+" };
     format!("{}{more}", grouped(total.count))
 }
 
-/// A day, for people.
+/// Returns a date, for people.
 pub(super) fn day(at: Timestamp) -> String {
     let time = jiff::Timestamp::from_millisecond(at.millis()).unwrap_or(jiff::Timestamp::MAX);
     time.strftime("%-d %b %Y").to_string()
 }
 
-/// A length of time in words, from seconds.
+/// Returns a duration in words, from seconds.
 pub(super) fn length(seconds: u64) -> String {
     let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
     match seconds {

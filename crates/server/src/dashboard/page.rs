@@ -1,4 +1,4 @@
-//! Sending a page: its type, what the browser may do with it, and that nobody keeps it.
+//! Sends a page, with its content type, its content security policy, and headers that forbid caching.
 
 use super::trouble::Trouble;
 use askama::Template;
@@ -9,8 +9,8 @@ use hyper::header::{
     X_CONTENT_TYPE_OPTIONS,
 };
 
-/// Scripts, styles and pictures only from here and never inline, no frames around us, and no text becomes a script
-/// (W3C CSP 3; Trusted Types).
+/// Scripts, styles and images only from this origin and never inline, no framing, and no text becomes a script (W3C CSP
+/// 3; Trusted Types).
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; \
      connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; \
@@ -20,7 +20,7 @@ const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-p
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 const FRAMES: HeaderName = HeaderName::from_static("x-frame-options");
 
-/// A page of a template.
+/// Renders a template as a response.
 pub(super) fn render(status: StatusCode, page: &impl Template) -> Result<Response, Trouble> {
     let html = page.render()?;
     let mut response = (status, html).into_response();
@@ -30,12 +30,12 @@ pub(super) fn render(status: StatusCode, page: &impl Template) -> Result<Respons
     Ok(response)
 }
 
-/// A page that says yes.
+/// Renders a page with status 200.
 pub(super) fn ok(page: &impl Template) -> Result<Response, Trouble> {
     render(StatusCode::OK, page)
 }
 
-/// On to another page, by GET (RFC 9110, section 15.4.4).
+/// Redirects to another page, by GET (RFC 9110, section 15.4.4).
 pub(super) fn on_to(address: &str) -> Response {
     let mut response = Redirect::to(address).into_response();
     guard(&mut response);
@@ -53,7 +53,7 @@ fn guard(response: &mut Response) {
     headers.insert(FRAMES, HeaderValue::from_static("DENY"));
 }
 
-/// A path of this site to go on to; anything else is the home page. Another site's address is never followed.
+/// Returns a path of this site; anything else becomes the home page, so that a link cannot redirect to another site.
 pub(super) fn local(text: Option<&str>) -> &str {
     let is_local = |text: &&str| {
         text.starts_with('/')

@@ -1,5 +1,5 @@
-//! Whether a password is the one that was digested; always at the same cost, so that nobody learns by the clock which
-//! addresses have a login.
+//! Checks a password against its stored digest. An unknown user costs one digest too, so that the response time does
+//! not reveal which addresses have a login.
 
 use super::trouble::Trouble;
 use argon2::Argon2;
@@ -9,13 +9,13 @@ use keyreeve_api::users::PASSWORD_CHARS_MAX;
 use keyreeve_core::User;
 use tokio::sync::Semaphore;
 
-/// Digests computed side by side: each takes 19 MB and tens of milliseconds of a processor.
+/// Digests computed at the same time: each needs 19 MB and tens of milliseconds of processor time.
 static AT_ONCE: Semaphore = Semaphore::const_new(2);
-/// What a password is held against when there is no user: the same parameters, and nothing has this digest.
+/// Compared with when there is no user: the same parameters, and a digest that no password has.
 const NOBODY: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$a2V5cmVldmUga2V5cmVldmU$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
-/// Whether it is the user's password.
+/// Whether this is the user's password. Longer than [`PASSWORD_CHARS_MAX`] is always wrong and computes nothing.
 pub(super) async fn fits(user: Option<&User>, password: &str) -> Result<bool, Trouble> {
     let known = user.and_then(|user| user.password.as_ref());
     let phc = known.map_or(NOBODY, |digest| digest.as_phc()).to_owned();

@@ -1,4 +1,4 @@
-//! Names for ids: a user's address instead of `user_…`, wherever a page shows who owns or did something.
+//! Names for ids: a user's address instead of `user_…`, where a page shows an owner or an actor.
 
 use super::trouble::Trouble;
 use super::visitor::Visitor;
@@ -6,12 +6,12 @@ use crate::App;
 use keyreeve_core::User;
 use std::collections::HashMap;
 
-/// The tenant's users by id, as far as the visitor may know them.
+/// The tenant's users by id, as far as the visitor may see them.
 #[derive(Clone, Default, Debug)]
 pub(super) struct People(HashMap<String, String>);
 
 impl People {
-    /// Everybody for those who manage or audit; a member knows only themself.
+    /// Returns the first page of the tenant's users for administrators and auditors; for a member, only the member.
     pub(super) async fn known_to(visitor: &Visitor, app: &App) -> Result<Self, Trouble> {
         let users = match visitor.sees_tenant() {
             true => app.authority().users(&visitor.call, None).await?,
@@ -29,7 +29,7 @@ impl People {
         )
     }
 
-    /// The name of an id; of a root key its end, and of what nobody here knows the id itself.
+    /// Returns the name of an id: a user's address, the last characters of a root key, or else the id.
     pub(super) fn name_of(&self, id: &str) -> String {
         match (self.0.get(id), id.strip_prefix("rk_"), id) {
             (Some(name), ..) => name.clone(),
@@ -40,13 +40,13 @@ impl People {
         }
     }
 
-    /// The id of a user with this address, or the text itself.
+    /// Returns the id of the user with this address, or the text unchanged.
     pub(super) fn id_of(&self, text: &str) -> String {
         let known = self.0.iter().find(|(_, email)| email.eq_ignore_ascii_case(text));
         known.map_or_else(|| text.to_owned(), |(id, _)| id.clone())
     }
 
-    /// Addresses, in order.
+    /// Returns the addresses, sorted.
     pub(super) fn addresses(&self) -> Vec<String> {
         let mut all: Vec<_> = self.0.values().cloned().collect();
         all.sort();

@@ -1,4 +1,5 @@
-//! Who verifies, how far behind each is, and how long the last changes took to be effective everywhere.
+//! The propagation page: the nodes, how far behind each is, and how long the latest changes took to be effective
+//! everywhere.
 
 use super::moment::{When, grouped};
 use super::page;
@@ -13,21 +14,21 @@ use axum::extract::State;
 use axum::response::Response;
 use keyreeve_authority::children::ConnectedChild;
 
-/// Longest bar, in units of the picture: a node that is a whole lease old.
+/// Longest bar, in units of the chart: a node that was last seen a full lease ago.
 const BAR: u64 = 200;
 
-/// The page.
+/// Data of the propagation page.
 #[derive(Template)]
 #[template(path = "propagation.html")]
 pub(super) struct PropagationPage {
     pub(super) shell: Shell,
     pub(super) nodes: Vec<NodeRow>,
     pub(super) revision: String,
-    /// The lease, in ms; `None` where one process is alone.
+    /// The lease in ms; `None` without a cluster.
     pub(super) lease_ms: Option<u64>,
     pub(super) changes: Vec<ChangeRow>,
     pub(super) percentiles: Option<(u64, u64)>,
-    /// Those of the tenant that are connected to this node.
+    /// Verifiers of the tenant that are connected to this node.
     pub(super) verifiers: Vec<VerifierRow>,
 }
 
@@ -39,13 +40,13 @@ pub(super) struct VerifierRow {
     pub(super) root_key: String,
     pub(super) since: When,
     pub(super) keys: String,
-    /// Seconds, in words; `None` if it holds none.
+    /// Seconds in words; `None` if it has no lease.
     pub(super) lease_left: Option<String>,
-    /// For how long it has not acknowledged its oldest order, in ms.
+    /// Age of the oldest invalidation that it has not acknowledged, in ms.
     pub(super) owes_ms: Option<u64>,
 }
 
-/// A verifier.
+/// A node.
 #[derive(Clone, Debug)]
 pub(super) struct NodeRow {
     pub(super) name: String,
@@ -53,7 +54,7 @@ pub(super) struct NodeRow {
     pub(super) applied: String,
     pub(super) lag: u64,
     pub(super) seen: String,
-    /// Of [`BAR`] units: how much of the lease has gone.
+    /// The part of the lease that has passed, in [`BAR`] units.
     pub(super) age: u64,
     pub(super) is_serving: bool,
 }
@@ -67,11 +68,11 @@ pub(super) struct ChangeRow {
     pub(super) revision: String,
     pub(super) verifiers: u32,
     pub(super) waited_ms: u64,
-    /// Of [`BAR`] units, against the slowest.
+    /// In [`BAR`] units, relative to the slowest change.
     pub(super) width: u64,
 }
 
-/// The page.
+/// Shows the propagation page.
 pub(super) async fn show(State(app): State<App>, visitor: Visitor) -> Result<Response, Trouble> {
     super::require_tenant(&visitor)?;
     let seen = app.authority().nodes(&visitor.call).await?;
@@ -145,7 +146,7 @@ fn changes(measured: &[Measured], visitor: &Visitor) -> Vec<ChangeRow> {
     measured.iter().rev().map(row).collect()
 }
 
-/// Half of the changes took at most the first, 99 of 100 at most the second, in ms.
+/// Returns the 50th and the 99th percentile of the waits, in ms.
 fn percentiles(measured: &[Measured]) -> Option<(u64, u64)> {
     let mut waits: Vec<_> = measured.iter().map(|one| one.effect.waited_ms()).collect();
     waits.sort_unstable();

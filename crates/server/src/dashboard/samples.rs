@@ -1,4 +1,5 @@
-//! Every template, rendered with something in every field: a page that cannot be made is found here, not by a reader.
+//! Renders every template with a value in every field: a template that cannot be rendered fails here and not for a
+//! user.
 
 #![expect(clippy::too_many_lines, reason = "a list of samples, page by page")]
 
@@ -40,10 +41,10 @@ use keyreeve_core::{KeyId, Timestamp};
 use keyreeve_store::model::UsageCount;
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
-/// Stands wherever a page shows what somebody typed.
+/// The value of every field that a page shows as it was typed.
 const HOSTILE: &str = "<script>alert(1)</script>\"'&";
 
-/// Something is wrong with a field, and with all of it.
+/// Errors at a field and for the entire form.
 fn errors() -> Errors {
     let mut errors = Errors::from(Said::of_all(HOSTILE));
     errors.take::<()>(Err(Problem::field("name", HOSTILE)));
@@ -165,7 +166,8 @@ fn seen() -> Seen {
     }
 }
 
-/// Renders a page and checks what holds for all: nothing that was typed is markup, nothing is inline, it is whole.
+/// Renders a page and checks the rules of every page: typed text is never markup, nothing is inline, the document is
+/// complete.
 fn check(name: &str, page: &impl Template) -> String {
     let html = page.render().unwrap();
     assert!(html.trim_start().starts_with("<!doctype html>"), "{name}");

@@ -1,15 +1,15 @@
-//! What a person is told of what went wrong: a sentence in the words of the pages, and the field of a form that it is about.
-//! The API speaks to programs, of its own fields and of root keys; its words end here.
+//! Error messages for people: a sentence in the words of the pages, and the form field it concerns. Texts of the API
+//! are for programs: they name its fields and root keys, and do not reach a page.
 
 use keyreeve_api::{Code, Problem};
 use keyreeve_authority::Failure;
 use keyreeve_core::lifecycle::{Refusal, Standing, Verb};
 use keyreeve_core::policy::Violation;
 
-/// Who can do what the visitor may not.
+/// Who can do what the visitor may not do.
 pub(super) const ADMINISTRATORS_CAN: &str = "An administrator of this tenant can do it, or can give you another role.";
 
-/// A sentence, and the field of the form that it is about, if it is about one.
+/// A sentence, and the form field it concerns, if any.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Said {
     pub(super) field: Option<&'static str>,
@@ -32,7 +32,7 @@ impl Said {
     }
 }
 
-/// A field as the API names it, as the forms do, and how a sentence begins that is about it.
+/// A field: its name in the API, its name in the forms, and the noun that begins a sentence about it.
 const FIELDS: &[(&str, &str, &str)] = &[
     ("name", "name", "The name"),
     ("owner", "owner", "The owner"),
@@ -74,8 +74,7 @@ const FIELDS: &[(&str, &str, &str)] = &[
     ("leaks", "leaks", "This rule"),
 ];
 
-/// Fields of which the API says something in its own words, whatever is wrong: as the API names them, as the forms do, and
-/// everything that must be so.
+/// Fields whose API messages are replaced by one complete rule: name in the API, name in the forms, rule.
 const RULES: &[(&str, &str, &str)] = &[
     (
         "again",
@@ -154,7 +153,7 @@ const RULES: &[(&str, &str, &str)] = &[
 const SCOPES: &str = "A scope is 1 to 128 characters of A-Z a-z 0-9 : . _ * / and -, and each stands once. Separate scopes \
                       with spaces.";
 
-/// How a page that cannot be shown is headed.
+/// Returns the heading of a page that cannot be shown.
 pub(super) const fn title(code: Code) -> &'static str {
     match code {
         Code::PermissionDenied => "Your role does not allow this",
@@ -165,7 +164,7 @@ pub(super) const fn title(code: Code) -> &'static str {
     }
 }
 
-/// What a use case refused, for a person.
+/// Returns what a use case refused, in words for people.
 pub(super) fn of_failure(failure: &Failure) -> Option<Said> {
     let text = match failure {
         Failure::Refused { refusal, .. } => return of_refusal(refusal),
@@ -282,7 +281,7 @@ fn in_this_state(from: Standing, verb: Verb) -> String {
     format!("The key is {state} and {done}. Nothing was changed.")
 }
 
-/// What a form could not be read for, or why a page cannot be shown.
+/// Returns why a form cannot be read, or why a page cannot be shown.
 pub(super) fn of_problem(problem: &Problem) -> Said {
     let param = problem.meta.get("param_name").and_then(|name| name.as_str());
     match (problem.code, param) {
@@ -299,7 +298,7 @@ fn of_field(param: &str, detail: &str) -> Said {
     }
     let end = param.find(['[', '.']).unwrap_or(param.len());
     let (whole, part) = param.split_at(end);
-    // The API puts the name in front; what follows is true of the field by any name.
+    // The API's message begins with the field's name. The remainder fits any name of the field.
     let what = detail.strip_prefix(&format!("`{param}` ")).unwrap_or(detail);
     match FIELDS.iter().find(|(api, ..)| *api == whole) {
         Some((_, field, noun)) => Said::about(field, format!("{noun}{} {what}", place(part))),
@@ -307,7 +306,7 @@ fn of_field(param: &str, detail: &str) -> Said {
     }
 }
 
-/// Of a part such as `[1].period` which one it is, counted from 1 as people do.
+/// For a part such as `[1].period`, returns which one it is, counted from 1.
 fn place(part: &str) -> String {
     let number = part.strip_prefix('[').and_then(|rest| rest.split(']').next());
     let number: Option<u64> = number.and_then(|digits| digits.parse().ok());

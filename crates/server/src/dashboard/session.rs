@@ -1,5 +1,5 @@
-//! Sessions of browsers: tower-sessions in front, the store behind. Only the digest of a session's id is kept, so whoever
-//! reads the database cannot take a session over.
+//! Browser sessions: tower-sessions with our store behind it. Only the digest of a session's id is stored, so a reader
+//! of the database cannot take over a session.
 
 use super::visitor::Visit;
 use crate::App;
@@ -13,30 +13,31 @@ use tower_sessions::session::{Id, Record};
 use tower_sessions::session_store::{Error, Result};
 use tower_sessions::{Expiry, SessionManagerLayer, SessionStore};
 
-/// A session that nobody uses ends after four hours (docs/acceptance.md, P-43).
+/// An idle session ends after four hours (docs/acceptance.md, P-43).
 const IDLE: Duration = Duration::hours(4);
-/// `__Host-`: only this host, only over TLS or on this machine, only for the whole site (RFC 6265bis, section 4.1.3.2).
+/// `__Host-`: only this host, only over TLS or on this machine, with the path `/` (RFC 6265bis, section 4.1.3.2).
 const COOKIE: &str = "__Host-keyreeve";
-/// Under this name a session says who has signed in.
+/// The session's value with the [`Visit`].
 pub(super) const VISIT: &str = "visit";
 
-/// The store of sessions.
+/// The session store.
 #[derive(Clone, Debug)]
 pub(super) struct Sessions(App);
 
-/// What gives every page its session.
+/// The layer that gives each request its session.
 pub(super) fn layer(app: App) -> SessionManagerLayer<Sessions> {
     SessionManagerLayer::new(Sessions(app))
         .with_name(COOKIE)
         .with_secure(true)
         .with_http_only(true)
-        // Lax, not Strict: a link in a mail to a key's page must find the reader signed in. Changes are guarded apart.
+        // Lax, not Strict: a link in a mail to a key's page must find the reader signed in. The CSRF token guards
+        // changes.
         .with_same_site(SameSite::Lax)
         .with_path("/")
         .with_expiry(Expiry::OnInactivity(IDLE))
 }
 
-/// What is kept of a session's id.
+/// Returns the digest of a session's id, which is what is stored.
 pub(super) fn digest(id: Id) -> Digest {
     Digest::of(id.to_string().as_bytes())
 }
@@ -68,7 +69,7 @@ impl Sessions {
 
 #[async_trait]
 impl SessionStore for Sessions {
-    /// An id has 128 random bits: two are never the same.
+    /// An id has 128 random bits, so a collision need not be handled.
     async fn create(&self, record: &mut Record) -> Result<()> {
         self.put(record).await
     }

@@ -1,4 +1,4 @@
-//! What is around every page: who is signed in, where one can go, what just happened, how it should look.
+//! The frame of every page: the signed-in user, the menu, the latest result, and the preferences.
 
 use super::labels::Labels;
 use super::visitor::Visitor;
@@ -7,18 +7,18 @@ use hyper::header::COOKIE;
 use keyreeve_core::access::Role;
 use serde::{Deserialize, Serialize};
 
-/// The cookies of a browser's own wishes. They are no secrets and decide nothing.
+/// Cookies with a browser's preferences. They are not secret and grant nothing.
 pub(super) const THEME_COOKIE: &str = "keyreeve_theme";
 pub(super) const SHORTCUTS_COOKIE: &str = "keyreeve_shortcuts";
 pub(super) const SIZE_COOKIE: &str = "keyreeve_page_size";
-/// Keys on a page, as one may choose.
+/// Keys on one page, as a user may choose.
 pub(super) const SIZES: [u32; 4] = [10, 25, 50, 100];
 const SIZE_DEFAULT: u32 = 25;
 
-/// What a browser wishes.
+/// The preferences of a browser.
 #[derive(Clone, Debug)]
 pub(super) struct Preferences {
-    /// `light`, `dark`, or empty for what the system says.
+    /// `light`, `dark`, or empty to follow the system.
     pub(super) theme: &'static str,
     pub(super) has_shortcuts: bool,
     pub(super) page_size: u32,
@@ -49,20 +49,20 @@ impl Preferences {
     }
 }
 
-/// A cookie of a request.
+/// Returns a cookie of a request.
 pub(super) fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     let lines = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut pairs = lines.flat_map(|line| line.split(';'));
     pairs.find_map(|pair| pair.trim().strip_prefix(name)?.strip_prefix('='))
 }
 
-/// What happened, said once on the next page.
+/// A message that the next page shows once.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Flash {
     /// `done` or `refused`.
     pub(super) kind: String,
     pub(super) text: String,
-    /// What can be looked at more closely: an address and its words.
+    /// A link to details: address and label.
     pub(super) link: Option<(String, String)>,
 }
 
@@ -83,7 +83,7 @@ impl Flash {
     }
 }
 
-/// What is around a page for somebody who is not, or may not be, signed in.
+/// The frame of a page without a signed-in user, and of error pages.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Door {
     pub(super) preferences: Preferences,
@@ -97,7 +97,7 @@ impl Door {
     }
 }
 
-/// Which entry of the menu a page belongs to.
+/// The menu entry that a page belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Place {
     Home,
@@ -111,7 +111,7 @@ pub(super) enum Place {
     Propagation,
 }
 
-/// What is around a page.
+/// The frame of a signed-in user's page.
 #[derive(Clone, Debug)]
 pub(super) struct Shell {
     pub(super) title: String,
@@ -150,7 +150,7 @@ impl Shell {
         }
     }
 
-    /// Whether the page is one of the tenant's, not of the user's own.
+    /// Whether this is a page of the tenant, not of the user's own keys or account.
     pub(super) fn is_tenant_scope(&self) -> bool {
         matches!(
             self.place,
@@ -158,7 +158,7 @@ impl Shell {
         )
     }
 
-    /// For the menu: `page` where one is.
+    /// The menu's `aria-current`: `page` for the present page.
     pub(super) fn current(&self, place: Place) -> &'static str {
         if self.place == place { "page" } else { "false" }
     }

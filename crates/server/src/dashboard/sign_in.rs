@@ -1,4 +1,4 @@
-//! The door: signing in, and links that work once by which a password is set.
+//! Sign-in, and links that work once by which a password is set.
 
 use super::account::new_password;
 use super::device;
@@ -29,46 +29,46 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tower_sessions::Session;
 
-/// Before there is a session, a form proves where it comes from by a cookie that only our page could have read along.
+/// Before a session exists, a form is checked against this cookie (double submit): only our page could read its value.
 const DOOR_COOKIE: &str = "__Host-keyreeve-door";
 
-/// When a sign-in that is refused is answered, counted from its beginning: the same for every address, whether it is
-/// unknown, suspended, or has logins in several tenants.
+/// A refused sign-in is answered at the earliest this long after it began, so that the time does not reveal whether the
+/// address is unknown, suspended, or has logins in several tenants.
 const REFUSED_AFTER: Duration = Duration::from_millis(600);
 
-/// The page to sign in.
+/// Data of the sign-in page.
 #[derive(Template)]
 #[template(path = "login.html")]
 pub(super) struct LoginPage {
     pub(super) shell: Door,
     pub(super) csrf: String,
     pub(super) email: String,
-    /// Asked for where one address has a login in several tenants.
+    /// The choice of tenants, if the address has a login in several.
     pub(super) tenants: Vec<String>,
     pub(super) next: String,
     pub(super) notice: Option<&'static str>,
     pub(super) errors: Errors,
 }
 
-/// The page to set a password.
+/// Data of the page that sets a password.
 #[derive(Template)]
 #[template(path = "setup.html")]
 pub(super) struct SetupPage {
     pub(super) shell: Door,
     pub(super) csrf: String,
     pub(super) token: String,
-    /// Whose; `None` is the first administrator, who says it.
+    /// The user of the link; `None` for the first administrator, who types an address.
     pub(super) known: Option<String>,
     pub(super) email: String,
     pub(super) errors: Errors,
 }
 
-/// What a request at the door brings along.
+/// A request to a page that needs no session.
 struct Knock {
     parts: Parts,
     session: Session,
     fields: Fields,
-    /// The mark of the door's cookie; a new one if there was none.
+    /// The CSRF token of the cookie; a new one if there was none.
     mark: String,
     has_mark: bool,
 }
@@ -81,7 +81,7 @@ impl Knock {
             .map_err(|(_, why)| Trouble::internal(why))?;
         let fields = match parts.method.is_safe() {
             true => Fields::of_query(&parts),
-            // What an address may have under way is counted before anything of it is read.
+            // Bounded by the address: the concurrent bodies of one address are counted before any of them is read.
             false => read_anonymous(app, &parts, body).await?,
         };
         let mark = cookie(&parts.headers, DOOR_COOKIE).map(str::to_owned);
@@ -98,7 +98,7 @@ impl Knock {
         })
     }
 
-    /// Whether the form comes from our page.
+    /// Fails unless the form was sent from our page.
     fn check(&self) -> Result<(), Trouble> {
         if self.has_mark && is_same(self.fields.raw(CSRF), &self.mark) {
             return Ok(());
@@ -113,13 +113,13 @@ impl Knock {
         Err(Trouble::from(problem).keeping(back))
     }
 
-    /// Where it comes from.
+    /// Returns the client's address.
     fn address(&self) -> Option<IpAddr> {
         let info = self.parts.extensions.get::<RequestInfo>();
         info.and_then(|info| info.peer.address)
     }
 
-    /// The answer to a browser that has just signed in: from now on it is known.
+    /// Adds the device cookie to the answer to a successful sign-in.
     fn remembered(&self, mut response: Response, user: &User, app: &App) -> Response {
         if let Some(cookie) = device::known(&self.parts.headers, user, app.authority().now()) {
             response.headers_mut().append(SET_COOKIE, cookie);
@@ -154,7 +154,7 @@ impl Knock {
     }
 }
 
-/// The form; whoever is in already goes on.
+/// Shows the sign-in form. A visitor with a session is redirected.
 pub(super) async fn ask(State(app): State<App>, request: Request) -> Result<Response, Trouble> {
     let knock = Knock::take(request, &app).await?;
     if current(&knock.session, &app, app.authority().now()).await?.is_some() {
@@ -196,7 +196,7 @@ pub(super) async fn enter(State(app): State<App>, request: Request) -> Result<Re
     }
 }
 
-/// What is wrong with an attempt to sign in is said where the password is typed once more.
+/// The problem of a failed sign-in, shown at the password field.
 fn wrong(why: &str) -> Problem {
     Problem::new(Code::SignInFailed, why)
 }
@@ -209,13 +209,14 @@ fn too_often(knock: &Knock, email: &str, trouble: &Trouble) -> Result<Response, 
     Ok(response)
 }
 
-/// Users with this address whose password it is. Every outcome costs the same.
+/// Returns the users with this address and password. One digest is computed for each user, and one if there is none;
+/// [`REFUSED_AFTER`] hides the difference.
 async fn matching(app: &App, knock: &Knock, email: &str) -> Result<Vec<User>, Trouble> {
     let tenant = knock.fields.get("tenant").and_then(|text| Slug::parse(text).ok());
     let wanted = Email::parse(email).ok();
     let mut people = None;
-    // The account is read before the attempt is counted only for a browser that shows the cookie of an earlier sign-in. The
-    // cookie may be forged, so these reads have a bound by address.
+    // The account is read before the attempt is counted only for a browser with a device cookie. The cookie may be
+    // forged, so these reads are bounded by address.
     let _turn = match device::is_said(&knock.parts.headers) {
         true => app.intake().turn(knock.address()).await?,
         false => None,
@@ -261,8 +262,8 @@ async fn fitting(people: &[User], password: &str) -> Result<Vec<User>, Trouble> 
     Ok(fitting)
 }
 
-/// Writes down that somebody could not sign in. If it cannot be written, the answer is the same: else a full disk would
-/// tell which addresses have a login.
+/// Records a refused sign-in. A write error does not change the answer: otherwise a full disk would reveal which
+/// addresses have a login.
 async fn note_refused(app: &App, knock: &Knock, people: &[User]) {
     let from = doorstep(&knock.parts);
     for user in people {
@@ -272,7 +273,7 @@ async fn note_refused(app: &App, knock: &Knock, people: &[User]) {
     }
 }
 
-/// The form behind a link that works once.
+/// Shows the form of a link that works once.
 pub(super) async fn ask_setup(State(app): State<App>, request: Request) -> Result<Response, Trouble> {
     let knock = Knock::take(request, &app).await?;
     let token = knock.fields.raw("token").to_owned();
@@ -309,7 +310,7 @@ fn used_up() -> Problem {
     )
 }
 
-/// Uses the link up: sets the password and signs in.
+/// Sets the password, which uses up the link, and signs in.
 pub(super) async fn set_up(State(app): State<App>, request: Request) -> Result<Response, Trouble> {
     let knock = Knock::take(request, &app).await?;
     knock.check()?;
@@ -330,7 +331,7 @@ pub(super) async fn set_up(State(app): State<App>, request: Request) -> Result<R
 }
 
 async fn use_link(app: &App, knock: &Knock, token: &str) -> Result<User, Trouble> {
-    // Everything is read before the link is used up.
+    // The form is checked completely before the link is used up.
     let holder = app.authority().link_holder(token).await?.ok_or_else(used_up)?;
     let mut errors = Errors::default();
     let (email, whose) = match holder {

@@ -1,8 +1,8 @@
 //! Limits on guessing passwords (OWASP ASVS 6.3.1).
 //!
-//! Only wrong guesses count. They are counted so that nobody else's guesses lock a user out: by account and address
-//! together, and by account alone only after many. A browser that has signed in before has a count of its own, and so has an
-//! open session that asks for the password again.
+//! Only wrong guesses count. Guesses by other clients must not lock a user out, so they are counted by account and
+//! address together, and by account alone only with a high limit. A browser that has signed in before has its own
+//! count, and so has an open session that asks for the password again.
 
 use super::guesses::{Guesses, Pace};
 use super::trouble::Trouble;
@@ -14,23 +14,23 @@ use std::fmt;
 use std::net::IpAddr;
 
 const MINUTE_MS: u64 = 60_000;
-/// Guesses at one account from one address, by one browser that has been in, and in one session: thirty, then ten a minute.
+/// Guesses at one account from one address, by one known browser, or in one session: thirty, then ten per minute.
 const USUAL: Pace = Pace {
     at_once: 30,
     every_ms: MINUTE_MS / 10,
 };
-/// Guesses at one account from everywhere, by browsers that have never been in: two hundred, then two a minute.
+/// Guesses at one account from all addresses, by unknown browsers: two hundred, then two per minute.
 const OF_ACCOUNT: Pace = Pace {
     at_once: 200,
     every_ms: MINUTE_MS / 2,
 };
-/// Guesses from one address at all accounts, where a whole company may sit behind it: three hundred, then as many a minute.
+/// Guesses from one address at all accounts. A company may share one address: three hundred, then as many per minute.
 const OF_ADDRESS: Pace = Pace {
     at_once: 300,
     every_ms: MINUTE_MS / 300,
 };
 
-/// Who tries a password.
+/// The source of a password attempt.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Attempt<'a> {
     /// A browser that has signed in to this account before, by its mark.
@@ -41,7 +41,7 @@ pub(super) enum Attempt<'a> {
     Session(Option<Digest>),
 }
 
-/// The limits of this node.
+/// The sign-in limits of this node.
 pub(crate) struct SignInLimits {
     known: Guesses,
     pairs: Guesses,
@@ -69,7 +69,7 @@ impl fmt::Debug for SignInLimits {
 }
 
 impl SignInLimits {
-    /// Takes a guess at a password.
+    /// Takes a guess before the password is checked; fails with `RATE_LIMITED` if none is left.
     pub(super) fn begin(&self, who: Attempt<'_>) -> Result<(), Trouble> {
         let may = match who {
             Attempt::Known { email, mark } => self.known.take(&(account(email), mark)),
@@ -77,7 +77,8 @@ impl SignInLimits {
             Attempt::Other { email, address } => {
                 let email = account(email);
                 let address = address.map(place);
-                // On a Unix socket there is no address, and the others still count.
+                // A client on a Unix socket has no address. The limits by account still apply. The account is last:
+                // attempts that an earlier limit refuses do not use up its guesses.
                 let may = address.is_none_or(|address| self.addresses.take(&address));
                 may && self.pairs.take(&(&email, address)) && self.accounts.take(&email)
             }
@@ -88,7 +89,7 @@ impl SignInLimits {
         }
     }
 
-    /// The password was right: the attempt does not count.
+    /// Gives the guess back: the password was right.
     pub(super) fn succeeded(&self, who: Attempt<'_>) {
         match who {
             Attempt::Known { email, mark } => self.known.give_back(&(account(email), mark)),
@@ -105,7 +106,7 @@ impl SignInLimits {
         }
     }
 
-    /// Counts a link that works once, and is not known yet to be one.
+    /// Counts the use of a setup link that may not exist. It is not given back.
     pub(super) fn allow_link(&self, address: Option<IpAddr>) -> Result<(), Trouble> {
         match address.is_none_or(|address| self.addresses.take(&place(address))) {
             true => Ok(()),
@@ -114,7 +115,7 @@ impl SignInLimits {
     }
 }
 
-/// One account however its address is written. What is no address has no account; all of it counts as one.
+/// Returns one account for all spellings of an address. All texts that are not an address share one count.
 fn account(email: &str) -> Option<Email> {
     Email::parse(email).ok()
 }

@@ -1,5 +1,4 @@
-//! A form that was filled in on a version of a record which is not the present one: what has changed meanwhile, and which
-//! fields were not touched.
+//! Forms based on an outdated version of a record: what has changed since, and which fields the user did not touch.
 
 use super::events::{Told, told, words};
 use super::form::Fields;
@@ -9,17 +8,17 @@ use keyreeve_authority::{Call, Conflict, Recorded};
 use keyreeve_core::Timestamp;
 use keyreeve_store::version::{Condition, Version};
 
-/// The field of a form that says which version it was filled in on.
+/// The form field with the version on which the form is based.
 const VERSION: &str = "version";
-/// What its fields held then.
+/// The form field with the values that the form was shown with.
 const SHOWN: &str = "shown";
 
-/// What has become of a record since a form was opened.
+/// What happened to a record since a form was opened.
 #[derive(Clone, Debug)]
 pub(super) struct Stale {
-    /// What was changed, the newest first.
+    /// The changes, newest first.
     pub(super) changes: Vec<Made>,
-    /// Whether that is all.
+    /// Whether these are all changes.
     pub(super) is_complete: bool,
 }
 
@@ -47,8 +46,8 @@ impl Stale {
     }
 }
 
-/// The same call, for the version alone that a form was filled in on. Like a call without `If-Match`, a form that says nothing
-/// of a version is carried out whatever there is; ours all do.
+/// Returns the call with the form's version as a condition. A form without a version is unconditional, like a call
+/// without `If-Match`; all of our forms have one.
 pub(super) fn on_version(call: &Call, fields: &Fields) -> Call {
     let seen = || Version::parse(fields.raw(VERSION)).into_iter().collect();
     Call {
@@ -57,17 +56,17 @@ pub(super) fn on_version(call: &Call, fields: &Fields) -> Call {
     }
 }
 
-/// What the hidden fields of a form say.
+/// The hidden fields of a form.
 #[derive(Clone, Debug)]
 pub(super) struct Seen {
-    /// The version that it is filled in on.
+    /// The version on which the form is based.
     pub(super) version: String,
-    /// What its fields held when it was shown, as a query.
+    /// The values that the form was shown with, as a query.
     pub(super) shown: String,
 }
 
 impl Seen {
-    /// Of a form that shows `form`, a record in this version.
+    /// For a form with the values `form` of a record in this version.
     pub(super) fn new(version: &Version, form: &Fields) -> Self {
         Self {
             version: version.to_tag(),
@@ -75,7 +74,7 @@ impl Seen {
         }
     }
 
-    /// The same, or what a form says that was sent before and is shown again.
+    /// Keeps the hidden fields of a form that was sent and is shown again; otherwise as [`Seen::new`].
     pub(super) fn kept(sent: &Fields, version: &Version, form: &Fields) -> Self {
         match sent.has(VERSION) {
             true => Self::sent(sent),
@@ -83,7 +82,7 @@ impl Seen {
         }
     }
 
-    /// As a form says that was sent.
+    /// Returns the hidden fields as they were sent.
     pub(super) fn sent(fields: &Fields) -> Self {
         Self {
             version: fields.raw(VERSION).to_owned(),
@@ -92,7 +91,7 @@ impl Seen {
     }
 }
 
-/// What the hidden field of a form without a version says: that of a form which was sent before and is shown again stays.
+/// Returns the hidden field of a form without a version. A form that is shown again keeps the one that was sent.
 pub(super) fn shown(sent: &Fields, form: &Fields) -> String {
     match sent.has(SHOWN) {
         true => sent.raw(SHOWN).to_owned(),
@@ -106,8 +105,8 @@ pub(super) fn is_untouched(sent: &Fields, name: &str) -> bool {
     shown.has(name) && shown.raw(name) == sent.raw(name)
 }
 
-/// A form as it was sent, but where a field was not touched as the record is now. `present`: the form that the record would
-/// be shown in. A box that is not ticked is no field.
+/// Merges: a touched field has the value that was sent, an untouched one that of the record now. `present` is the form
+/// of the record now. A box that is not ticked is not among the fields.
 pub(super) fn merged(sent: &Fields, present: &Fields) -> Fields {
     let shown = Fields::parse(sent.raw(SHOWN).as_bytes());
     let mut names: Vec<&str> = present.names().chain(shown.names()).collect();

@@ -1,4 +1,4 @@
-//! When a page cannot be shown: what happened, why, what to do, under a code that has a page and a request to ask about.
+//! Error pages: what happened, why, and what to do, with a documented code and the request id.
 
 use super::errors::Errors;
 use super::form::Fields;
@@ -16,13 +16,13 @@ use hyper::http::request::Parts;
 use keyreeve_api::{Code, Problem};
 use keyreeve_authority::Failure;
 
-/// A page that cannot be shown.
+/// The error of a page that cannot be shown.
 #[derive(Clone)]
 pub(super) struct Trouble {
     problem: Problem,
-    /// What the visitor is told.
+    /// The messages for the visitor.
     errors: Errors,
-    /// Where the form is with what was filled in.
+    /// The address of the form, with what was filled in.
     back: Option<String>,
     sign_in: bool,
 }
@@ -39,13 +39,13 @@ impl Trouble {
         Problem::new(Code::NotFound, text).into()
     }
 
-    /// Where the form is with what was filled in.
+    /// Sets the address of the form, with what was filled in.
     pub(super) fn keeping(mut self, back: String) -> Self {
         self.back = Some(back);
         self
     }
 
-    /// After signing in the visitor comes back to where they wanted to go.
+    /// Redirects to the sign-in page; after signing in, a GET continues at its address.
     pub(super) fn signing_in(mut self, parts: &Parts) -> Self {
         self.sign_in = true;
         if parts.method.is_safe() {
@@ -58,13 +58,13 @@ impl Trouble {
         &self.problem
     }
 
-    /// What the visitor is told.
+    /// Returns the messages for the visitor.
     pub(super) fn errors(&self) -> &Errors {
         &self.errors
     }
 
-    /// What the visitor can mend in the form they sent: the status and the words with which it is asked again.
-    /// Everything else has a page of its own.
+    /// Returns the status and the messages with which the form is shown again, if the visitor can correct it. Any other
+    /// error has its own page.
     pub(super) fn refusal(&self) -> Option<(StatusCode, Errors)> {
         let is_mendable =
             matches!(self.problem.code.status(), 400 | 409 | 429) || self.problem.code == Code::SignInFailed;
@@ -95,7 +95,7 @@ impl From<Failure> for Trouble {
 }
 
 impl From<Errors> for Trouble {
-    /// Of a form that cannot be read.
+    /// The errors of a form that cannot be read.
     fn from(errors: Errors) -> Self {
         Self {
             errors,
@@ -130,7 +130,7 @@ pub(super) struct TroublePage {
 }
 
 impl IntoResponse for Trouble {
-    /// The page itself is made by [`render`], which knows the request.
+    /// [`render`] makes the page, because it knows the request.
     fn into_response(self) -> Response {
         let status = status_of(&self.problem);
         let mut response = status.into_response();
@@ -140,7 +140,7 @@ impl IntoResponse for Trouble {
     }
 }
 
-/// Turns what went wrong into a page, and a forged request into a refusal that explains itself.
+/// Renders errors as pages, and requests that the cross-site check refuses as a page that explains it.
 pub(super) async fn render(request: Request, next: Next) -> Response {
     let shell = Door::of(request.headers());
     let request_id = request.extensions().get::<RequestInfo>().map(|info| info.id.clone());
@@ -149,7 +149,7 @@ pub(super) async fn render(request: Request, next: Next) -> Response {
     let is_bare = response.headers().get(hyper::header::CONTENT_TYPE).is_none();
     let trouble = match response.extensions_mut().remove::<Trouble>() {
         Some(trouble) => trouble,
-        // tower-sec-fetch refuses without a word.
+        // tower-sec-fetch refuses with an empty response.
         None if response.status() == StatusCode::FORBIDDEN && is_bare => super::form::not_ours().into(),
         None => return response,
     };
@@ -190,7 +190,7 @@ fn status_of(problem: &Problem) -> StatusCode {
     StatusCode::from_u16(problem.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
-/// The page for an address where there is nothing, if a browser asks.
+/// Returns the "not found" page for browsers.
 pub(crate) fn nothing_here(headers: &hyper::HeaderMap, request_id: &str) -> Response {
     let trouble = Trouble::from(Problem::new(
         Code::NotFound,

@@ -1,4 +1,4 @@
-//! Who looks at a page: the user of the session, as the store knows them now.
+//! The visitor of a page: the user of the session, read from the store for each request.
 
 use super::session::{self, VISIT};
 use super::shell::{Flash, Preferences};
@@ -19,15 +19,15 @@ use keyreeve_core::{Digest, Policy, Timestamp, User, UserId};
 use serde::{Deserialize, Serialize};
 use tower_sessions::Session;
 
-/// However busy, a session ends half a day after the password was given.
+/// A session ends half a day after the sign-in, even if it is used.
 const LIFE_MS: u64 = 12 * 3_600_000;
-/// How long a password stands for creating, rotating and changing many: 15 minutes (OWASP ASVS 7.5.3).
+/// How long a password entry permits creating, rotating and changing many keys: 15 minutes (OWASP ASVS 7.5.3).
 const CONFIRMED_MS: u64 = 15 * 60_000;
-/// A session's end moves on at most this often, so that looking at pages costs no writes.
+/// Shortest time between two extensions of a session, so that viewing pages costs few writes.
 const TOUCH_MS: u64 = 5 * 60_000;
 const FLASH: &str = "flash";
 
-/// What a session says of whoever signed in.
+/// The session's data about the signed-in user.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Visit {
     pub(super) tenant: String,
@@ -53,15 +53,15 @@ pub(super) struct Visitor {
     pub(super) preferences: Preferences,
     pub(super) flash: Option<Flash>,
     pub(super) now: Timestamp,
-    /// The public address, else the one at which this machine reaches the server, and never what a request says: for links
-    /// and texts to copy.
+    /// For links and texts to copy: the public address, otherwise the one at which this machine reaches the server.
+    /// Never taken from a request.
     pub(super) origin: String,
     confirmed_at: Timestamp,
     session: Session,
 }
 
 impl Visitor {
-    /// Whether the password was given so lately that it stands for more than looking.
+    /// Whether the password was entered within the last 15 minutes.
     pub(super) fn is_confirmed(&self) -> bool {
         self.now.millis_since(self.confirmed_at) < CONFIRMED_MS
     }
@@ -70,7 +70,7 @@ impl Visitor {
         self.user.role == Role::Admin
     }
 
-    /// Whether the visitor sees the tenant's keys, its users and its log.
+    /// Whether the visitor sees the tenant's keys, users and audit log.
     pub(super) fn sees_tenant(&self) -> bool {
         matches!(self.user.role, Role::Admin | Role::Auditor)
     }
@@ -79,7 +79,7 @@ impl Visitor {
         self.user.role != Role::Auditor
     }
 
-    /// The password was given again just now.
+    /// Records that the password was entered just now.
     pub(super) async fn confirm(&mut self) -> Result<(), Trouble> {
         self.confirmed_at = self.now;
         if let Some(mut visit) = self.session.get::<Visit>(VISIT).await? {
@@ -89,12 +89,12 @@ impl Visitor {
         Ok(())
     }
 
-    /// What the next page shall say.
+    /// Stores the message for the next page.
     pub(super) async fn tell(&self, flash: Flash) -> Result<(), Trouble> {
         Ok(self.session.insert(FLASH, flash).await?)
     }
 
-    /// The digest of this session's id.
+    /// Returns the digest of this session's id.
     pub(super) fn session_digest(&self) -> Option<Digest> {
         self.session.id().map(session::digest)
     }
@@ -104,7 +104,7 @@ impl Visitor {
     }
 }
 
-/// Begins a session for a user: under a new id, so that one that somebody planted before is worth nothing.
+/// Begins a session for a user. Its id is new: an id that was planted before (session fixation) becomes invalid.
 pub(super) async fn begin(session: &Session, user: &User, now: Timestamp) -> Result<(), Trouble> {
     if session.id().is_some() {
         session.flush().await?;
@@ -120,14 +120,14 @@ pub(super) async fn begin(session: &Session, user: &User, now: Timestamp) -> Res
     Ok(session.insert(VISIT, visit).await?)
 }
 
-/// 128 random bits.
+/// Returns 128 random bits in hexadecimal.
 pub(super) fn random_hex() -> Result<String, Trouble> {
     let mut bytes = [0; 16];
     OsEntropy.fill(&mut bytes).map_err(keyreeve_authority::Failure::from)?;
     Ok(hex(&bytes))
 }
 
-/// Where a request comes from.
+/// Returns the address and the request id of a request.
 pub(super) fn doorstep(parts: &Parts) -> AnonymousCaller {
     let info = parts.extensions.get::<RequestInfo>();
     let nobody = || AnonymousCaller {
@@ -174,7 +174,7 @@ impl FromRequestParts<App> for Visitor {
     }
 }
 
-/// What the page shall say, once. Looked at first: taking it out of a session that has nothing would be a write.
+/// Takes the message for this page. It reads first: removing from a session without a message would be a write.
 async fn told(session: &Session) -> Result<Option<Flash>, Trouble> {
     let flash = session.get(FLASH).await?;
     if flash.is_some() {
@@ -183,7 +183,7 @@ async fn told(session: &Session) -> Result<Option<Flash>, Trouble> {
     Ok(flash)
 }
 
-/// The session's visit and its user, if both are still good.
+/// Returns the session's visit and its user, if neither has ended.
 pub(super) async fn current(session: &Session, app: &App, now: Timestamp) -> Result<Option<(Visit, User)>, Trouble> {
     let Some(mut visit) = session.get::<Visit>(VISIT).await? else {
         return Ok(None);

@@ -1,5 +1,5 @@
-//! Disable, re-activate, revoke, delete, and ending a rotation: a page that says what will happen, which a script may
-//! show as a dialog, and the change itself.
+//! Disable, re-activate, revoke, delete, and end a rotation: a confirmation page, which script may show as a dialog,
+//! and the change.
 
 use super::pair::{Sides, named, sides};
 use super::row::{Row, already, calls, reason_words};
@@ -24,15 +24,15 @@ use keyreeve_core::lifecycle::{ReasonCode, State as Stored};
 use keyreeve_core::policy::{After, Confirm, ReasonRule, Undo};
 use keyreeve_store::model::{Done, KeyRecord};
 
-/// What must be typed before a key is revoked for good, where the policy asks for it: exactly this.
+/// The exact text to type before a key is finally revoked, if the policy requires it.
 pub(in crate::dashboard) const PHRASE: &str = "REVOKE";
-/// What revoking is for (docs/acceptance.md, U-27 and H-11).
+/// When to revoke (docs/acceptance.md, U-27 and H-11).
 const ADVICE: &str = "Revoke a key that was exposed in a repository, a log or a client, that nobody needs any more, or \
                       to make room for another one.";
-/// A secret that was used in the last quarter of an hour is still in use.
+/// A secret that was used in the last 15 minutes counts as in use.
 const LIVELY_MS: u64 = 15 * 60_000;
 
-/// What can be done on a page of its own.
+/// The actions that have a confirmation page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::dashboard) enum Verb {
     Revoke,
@@ -65,7 +65,7 @@ impl Verb {
     }
 }
 
-/// The page that asks.
+/// Data of the confirmation page.
 #[derive(Template)]
 #[template(path = "act.html")]
 pub(in crate::dashboard) struct ActPage {
@@ -73,32 +73,32 @@ pub(in crate::dashboard) struct ActPage {
     pub(in crate::dashboard) row: Row,
     pub(in crate::dashboard) verb: &'static str,
     pub(in crate::dashboard) question: String,
-    /// What one should know, as pairs of a word and its value.
+    /// Facts to check before confirming, as label and value.
     pub(in crate::dashboard) facts: Vec<(&'static str, String)>,
-    /// What will happen, and whether it can be undone.
+    /// The consequence, and whether it can be undone.
     pub(in crate::dashboard) consequence: String,
     pub(in crate::dashboard) warning: Option<String>,
-    /// When this is the right thing to do.
+    /// When this action is the right one.
     pub(in crate::dashboard) advice: Option<&'static str>,
-    /// Instead of this, perhaps that: an address and its words.
+    /// An alternative: address and label.
     pub(in crate::dashboard) instead: Option<(String, &'static str)>,
     pub(in crate::dashboard) codes: Vec<(&'static str, &'static str)>,
     pub(in crate::dashboard) asks_reason: bool,
     pub(in crate::dashboard) needs_reason: bool,
     pub(in crate::dashboard) asks_phrase: bool,
-    /// `alertdialog` before something ends, else `dialog`.
+    /// `alertdialog` for an action that ends something, otherwise `dialog`.
     pub(in crate::dashboard) role: &'static str,
     pub(in crate::dashboard) cancel: &'static str,
     pub(in crate::dashboard) submit: String,
     pub(in crate::dashboard) reason: String,
     pub(in crate::dashboard) reason_code: String,
     pub(in crate::dashboard) back: String,
-    /// Instead of the form: why there is none for the key as it is.
+    /// Why the key, as it is now, has no such form; shown in its place.
     pub(in crate::dashboard) closed: Option<String>,
     pub(in crate::dashboard) errors: Errors,
 }
 
-/// Asks.
+/// Shows the confirmation page.
 pub(in crate::dashboard) async fn ask(
     State(app): State<App>,
     Path((id, word)): Path<(String, String)>,
@@ -113,7 +113,8 @@ pub(in crate::dashboard) async fn ask(
     page::ok(&page)
 }
 
-/// Does it, and goes back to where it was asked for. What is refused is asked again with everything that was filled in.
+/// Executes the action and returns to the page it was started from. If it is refused, the form is shown again with
+/// everything that was filled in.
 pub(in crate::dashboard) async fn act(
     State(app): State<App>,
     Path((id, word)): Path<(String, String)>,
@@ -148,7 +149,7 @@ pub(in crate::dashboard) async fn act(
     Ok(page::on_to(if back == "/" { "/keys" } else { back }))
 }
 
-/// Why the visitor wants it, if they said as clearly as the policy wants that they mean it.
+/// Reads the reason, and checks the confirmation that the policy requires.
 fn wish(visitor: &Visitor, verb: Verb, fields: &Fields) -> Result<RevokeCommand, Errors> {
     let mut errors = Errors::default();
     let code = errors.take(crate::http::call::reason_code("reason_code", fields.get("reason_code")));
@@ -186,7 +187,7 @@ async fn carry_out(
     changed.map_err(Failure::into)
 }
 
-/// What happened, with what was measured.
+/// Returns what was done, with the measured propagation.
 fn said(verb: Verb, found: &Found, visitor: &Visitor, changed: &ChangedKey) -> String {
     let (name, key) = (&found.row.name, &changed.record.key);
     let labels = Labels::of(&visitor.policy);
@@ -207,7 +208,7 @@ fn said(verb: Verb, found: &Found, visitor: &Visitor, changed: &ChangedKey) -> S
     format!("{what} {}", measured(&changed.effect))
 }
 
-/// How far a change has got, as it was measured.
+/// Returns the measured propagation of a change.
 pub(in crate::dashboard) fn measured(effect: &Effect) -> String {
     let nodes = plural(u64::from(effect.verifiers), "node");
     format!("Refused everywhere: {nodes} confirmed after {} ms.", effect.waited_ms())
@@ -270,8 +271,8 @@ async fn page_of(app: &App, visitor: &Visitor, found: Found, verb: Verb, fields:
     })
 }
 
-/// What would break: who owns the key, when it was used last, how often, and from where. Of an old secret, what was done with
-/// that secret alone.
+/// Returns what would break: the owner, the last use, how often and from where. To end an old secret, the numbers are
+/// those of that secret alone.
 async fn facts(
     app: &App,
     visitor: &Visitor,
@@ -301,7 +302,7 @@ async fn facts(
     let good = traces
         .iter()
         .filter(|trace| trace.outcome.starts_with("valid") && !trace.address.is_empty());
-    // Once each: one that has used the old secret and the new one has two traces.
+    // Without duplicates: an address that used both the old and the new secret has two traces.
     let mut addresses: Vec<&str> = Vec::new();
     for trace in good {
         if !addresses.contains(&trace.address.as_str()) {

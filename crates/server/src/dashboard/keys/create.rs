@@ -1,4 +1,4 @@
-//! Making a key.
+//! Creates a key.
 
 use super::expiry::{Choice, choices, has_custom, wish};
 use super::limits::{self, LimitFields};
@@ -22,14 +22,14 @@ use keyreeve_authority::keys::IssueCommand;
 use keyreeve_core::text::Subject;
 use keyreeve_core::user::Email;
 
-/// What a key is called when its maker leaves the name out, where that is allowed (docs/acceptance.md, U-10).
+/// The name of a key that was created without one, where that is allowed (docs/acceptance.md, U-10).
 const UNNAMED: &str = "Unnamed key";
 
-/// What is said of an owner who looks like a user and is none.
+/// The error for an owner that looks like a user's address and is none.
 const STRANGER: &str = "No user of this tenant has this address. Correct it, or tick the box below it to create the key all the \
                         same: it then is in no user's list, and does not end with a user.";
 
-/// The form.
+/// Data of the form.
 #[derive(Template)]
 #[template(path = "create.html")]
 pub(in crate::dashboard) struct CreatePage {
@@ -41,20 +41,20 @@ pub(in crate::dashboard) struct CreatePage {
     pub(in crate::dashboard) name: String,
     pub(in crate::dashboard) description: String,
     pub(in crate::dashboard) owner: String,
-    /// Of an owner who looks like the address of a user and is none: whether it is ticked that exactly this one is meant.
+    /// For an owner that looks like a user's address and is none: whether the box that confirms this owner is ticked.
     pub(in crate::dashboard) stranger: Option<bool>,
     pub(in crate::dashboard) scopes: String,
     pub(in crate::dashboard) limits: LimitFields,
     pub(in crate::dashboard) expires_on: String,
     pub(in crate::dashboard) asks_password: bool,
-    /// Known to the server once only: a form that is sent twice makes one key.
+    /// The idempotency token of this form: a form that is sent twice creates one key.
     pub(in crate::dashboard) once: String,
     pub(in crate::dashboard) path: &'static str,
     pub(in crate::dashboard) back: String,
     pub(in crate::dashboard) errors: Errors,
 }
 
-/// The empty form, or one that an address has filled in. Nothing is made by asking for it.
+/// Shows the form, empty or filled in from the query. A GET creates nothing.
 pub(in crate::dashboard) async fn ask(
     State(app): State<App>,
     visitor: Visitor,
@@ -68,7 +68,7 @@ pub(in crate::dashboard) async fn ask(
     let people = People::known_to(&visitor, &app).await?;
     let fields = Fields::of_query(&parts);
     let owner = Owner::of(&app, &visitor, &people, is_tenant, &fields).await?;
-    // The address of nobody is asked about when the form is sent.
+    // An unknown address is reported when the form is sent, not when it is shown.
     let page = page_of(
         &visitor,
         &people,
@@ -82,7 +82,7 @@ pub(in crate::dashboard) async fn ask(
     page::ok(&page)
 }
 
-/// Makes the key and shows its secret, this once.
+/// Creates the key and shows its secret, once.
 pub(in crate::dashboard) async fn make(State(app): State<App>, mut form: Form) -> Result<Response, Trouble> {
     crate::dashboard::require_change(&form.visitor)?;
     let is_tenant = form.path.starts_with("/tenant/");
@@ -110,15 +110,15 @@ pub(in crate::dashboard) async fn make(State(app): State<App>, mut form: Form) -
     }
 }
 
-/// Who a key is to belong to.
+/// The owner of a new key.
 struct Owner {
     subject: String,
-    /// Whether it looks like the address of a user, and no user of the tenant has it.
+    /// Whether it looks like an address, and no user of the tenant has it.
     is_stranger: bool,
 }
 
 impl Owner {
-    /// Whom the field of a form means: nobody named is oneself, a user is named by address, anything else is an id.
+    /// Reads the owner field: empty is the visitor, an address is a user, any other text is an id.
     async fn of(
         app: &App,
         visitor: &Visitor,
@@ -140,7 +140,7 @@ impl Owner {
         if subject != text {
             return Ok(known(subject));
         }
-        // The list of users has an end; the store knows them all.
+        // `people` holds only a part of the users of a large tenant; the store has all of them.
         let user = app.authority().user_of(&visitor.call, &email).await?;
         Ok(Self {
             is_stranger: user.is_none(),
@@ -149,7 +149,7 @@ impl Owner {
     }
 }
 
-/// Whether the visitor has ticked that they mean exactly this owner.
+/// Whether the box was ticked for exactly this owner.
 fn is_meant(fields: &Fields) -> bool {
     fields
         .get("owner_anyway")
@@ -174,7 +174,7 @@ fn command(visitor: &Visitor, owner: &Owner, fields: &Fields) -> Result<IssueCom
     };
     let own = visitor.user.id.to_string();
     let mut errors = Errors::default();
-    // In the order of the form: the cursor goes to the first that is wrong.
+    // In the order of the form: the first field with an error gets the focus.
     let name = errors.take(call::name("name", name));
     let subject = errors.take(call::new_subject("owner", &owner.subject));
     if owner.is_stranger && !is_meant(fields) {

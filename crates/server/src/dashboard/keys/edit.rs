@@ -1,4 +1,4 @@
-//! Changing what is written about a key.
+//! Edits a key's name, description, scopes, expiry and limits.
 
 use super::expiry::{Choice, choices, has_custom, wish};
 use super::limits::{self, LimitFields};
@@ -23,13 +23,13 @@ use keyreeve_core::lifecycle::Edit;
 use keyreeve_core::policy::ExpiryWish;
 use keyreeve_store::version::Version;
 
-/// The form.
+/// Data of the form.
 #[derive(Template)]
 #[template(path = "edit.html")]
 pub(in crate::dashboard) struct EditPage {
     pub(in crate::dashboard) shell: Shell,
     pub(in crate::dashboard) row: Row,
-    /// Empty where the policy keeps expiries as they are.
+    /// Empty if the policy does not allow an expiry to change.
     pub(in crate::dashboard) choices: Vec<Choice>,
     pub(in crate::dashboard) has_custom: bool,
     pub(in crate::dashboard) name: String,
@@ -38,14 +38,14 @@ pub(in crate::dashboard) struct EditPage {
     pub(in crate::dashboard) limits: LimitFields,
     pub(in crate::dashboard) expires_on: String,
     pub(in crate::dashboard) back: String,
-    /// Instead of the form: why there is none for the key as it is.
+    /// Why the key, as it is now, has no such form; shown in its place.
     pub(in crate::dashboard) closed: Option<String>,
     pub(in crate::dashboard) errors: Errors,
     pub(in crate::dashboard) stale: Option<Stale>,
     pub(in crate::dashboard) seen: Seen,
 }
 
-/// The form, filled in with the key as it is.
+/// Shows the form, filled in with the present values of the key.
 pub(in crate::dashboard) async fn ask(
     State(app): State<App>,
     Path(id): Path<String>,
@@ -57,7 +57,7 @@ pub(in crate::dashboard) async fn ask(
     page::ok(&page_of(&visitor, found, &Fields::of_query(&parts)))
 }
 
-/// Saves it.
+/// Saves the changes.
 pub(in crate::dashboard) async fn save(
     State(app): State<App>,
     Path(id): Path<String>,
@@ -96,7 +96,7 @@ pub(in crate::dashboard) async fn save(
     }
 }
 
-/// The form once more, of the key as it is now, with what was typed.
+/// Shows the form again after a conflict: touched fields as typed, the others as the key is now.
 async fn conflicting(
     app: &App,
     visitor: &Visitor,
@@ -113,7 +113,7 @@ async fn conflicting(
     page::render(StatusCode::PRECONDITION_FAILED, &page)
 }
 
-/// What the form holds of a key as it is.
+/// Returns the form's fields for the present values of a key.
 fn form_of(visitor: &Visitor, found: &Found) -> Fields {
     let key = &found.record.key;
     let limits = LimitFields::of(visitor, &Fields::default(), &key.limits);

@@ -1,4 +1,4 @@
-//! The choice of an expiry, as the policy offers it.
+//! The expiry field of a form, with the choices that the policy offers.
 
 use crate::dashboard::form::Fields;
 use crate::dashboard::moment::day;
@@ -7,9 +7,9 @@ use keyreeve_core::policy::ExpiryWish;
 use keyreeve_core::{Policy, Timestamp};
 
 const DAY_SECONDS: u64 = 86_400;
-/// What is offered where the policy names no choices.
+/// The choices in days, if the policy names none.
 const DAYS_OFFERED: [u32; 7] = [1, 7, 30, 60, 90, 180, 365];
-/// What is chosen when nobody has chosen, if the policy has no default.
+/// The default in days, if the policy has none.
 const DAYS_USUAL: u32 = 90;
 
 /// One choice.
@@ -21,7 +21,7 @@ pub(in crate::dashboard) struct Choice {
     pub(in crate::dashboard) is_chosen: bool,
 }
 
-/// The choices of a form. `kept` is the expiry that a rotation may keep.
+/// Returns the choices of a form. `kept` is the present expiry, which a rotation may keep.
 pub(in crate::dashboard) fn choices(
     policy: &Policy,
     now: Timestamp,
@@ -74,12 +74,12 @@ fn offered(policy: &Policy) -> Vec<u32> {
     choices.into_iter().filter(|&days| days <= max).collect()
 }
 
-/// Whether a form asks for a date too.
+/// Whether the form has a field for a date too.
 pub(in crate::dashboard) fn has_custom(policy: &Policy) -> bool {
     policy.expiry.custom
 }
 
-/// The wish that a form says.
+/// Reads the requested expiry from a form.
 pub(in crate::dashboard) fn wish(policy: &Policy, fields: &Fields, now: Timestamp) -> Result<ExpiryWish, Problem> {
     let unknown = || Problem::field("expires", "must be one of the choices of the form");
     match fields.get("expires") {
@@ -93,7 +93,7 @@ pub(in crate::dashboard) fn wish(policy: &Policy, fields: &Fields, now: Timestam
     }
 }
 
-/// The end of the named day.
+/// Returns the end of the day that was typed.
 fn custom(text: Option<&str>, now: Timestamp) -> Result<ExpiryWish, Problem> {
     let unreadable = || Problem::field("expires_on", "must be a date to come, such as 2027-01-31");
     let date: jiff::civil::Date = text.and_then(|text| text.parse().ok()).ok_or_else(unreadable)?;

@@ -1,4 +1,4 @@
-//! Where a key may be used from, and how often: as a form asks for it, and as a page tells it.
+//! The networks and limits of a key, in forms and on pages.
 
 use crate::dashboard::form::Fields;
 use crate::dashboard::visitor::Visitor;
@@ -8,22 +8,22 @@ use keyreeve_api::limits::KeyLimit;
 use keyreeve_core::limits::{Counted, Networks};
 use keyreeve_core::{Limits, Policy};
 
-/// How a line of a form says a limit.
+/// The format of a limit in the form, one per line.
 const LINE_FORM: &str = "must be a name, a count and a time, such as per-minute 120/60s burst 20 hard or monthly \
                          10000/month";
 
-/// These fields of a form.
+/// The fields for networks and limits.
 #[derive(Clone, Debug)]
 pub(in crate::dashboard) struct LimitFields {
     pub(in crate::dashboard) networks: String,
-    /// A line each; `None` for a member, whom others limit.
+    /// One limit per line; `None` for a member, who cannot set limits.
     pub(in crate::dashboard) lines: Option<String>,
-    /// Where whoever fills it in comes from, as far as is known.
+    /// The address of the person who fills in the form, if known.
     pub(in crate::dashboard) own_address: Option<String>,
 }
 
 impl LimitFields {
-    /// Filled in with what was typed, else with what is stored.
+    /// Returns the fields with what was typed, otherwise with what is stored.
     pub(super) fn of(visitor: &Visitor, fields: &Fields, stored: &Limits) -> Self {
         let filled = |name: &str, stored: Vec<String>, between: &str| match fields.has(name) {
             true => fields.raw(name).to_owned(),
@@ -36,13 +36,13 @@ impl LimitFields {
         }
     }
 
-    /// Whether anything is filled in.
+    /// Whether both fields are empty.
     pub(in crate::dashboard) fn is_empty(&self) -> bool {
         self.networks.is_empty() && self.lines.as_ref().is_none_or(String::is_empty)
     }
 }
 
-/// What limits a new key if nothing else is said.
+/// Returns the default limits of a new key.
 pub(in crate::dashboard) fn of_new_keys(policy: &Policy) -> Limits {
     Limits {
         counted: policy.default_limits.clone(),
@@ -50,18 +50,18 @@ pub(in crate::dashboard) fn of_new_keys(policy: &Policy) -> Limits {
     }
 }
 
-/// The networks of a key, as they are written.
+/// Returns the networks of a key as text.
 pub(in crate::dashboard) fn networks_of(limits: &Limits) -> Vec<String> {
     limits.networks.as_slice().iter().map(ToString::to_string).collect()
 }
 
-/// The limits of a key, as they are written.
+/// Returns the limits of a key as text.
 pub(in crate::dashboard) fn lines_of(limits: &Limits) -> Vec<String> {
     let limits = limits.counted.as_slice().iter();
     limits.map(|limit| v1::api_keys::limit(limit).to_string()).collect()
 }
 
-/// Nobody says how often their own key may be used.
+/// Whether the visitor may set limits: a member may not, not even for their own keys.
 fn may_limit(visitor: &Visitor) -> bool {
     visitor.call.caller.own.is_none()
 }
@@ -71,7 +71,7 @@ pub(super) fn networks(fields: &Fields) -> Result<Networks, Problem> {
     call::networks("networks", words.filter(|word| !word.is_empty()))
 }
 
-/// `None` if the form does not ask for it.
+/// Returns `None` if the form has no such field for the visitor.
 pub(super) fn counted(visitor: &Visitor, fields: &Fields) -> Result<Option<Counted>, Problem> {
     if !may_limit(visitor) || !fields.has("limits") {
         return Ok(None);
@@ -79,7 +79,7 @@ pub(super) fn counted(visitor: &Visitor, fields: &Fields) -> Result<Option<Count
     counted_of(fields, "limits").map(Some)
 }
 
-/// The limits in a field with one on each line.
+/// Reads the limits of a field, one per line.
 pub(in crate::dashboard) fn counted_of(fields: &Fields, name: &str) -> Result<Counted, Problem> {
     let lines = fields.raw(name).lines().map(str::trim).filter(|line| !line.is_empty());
     let wrong = |place: usize| Problem::field(&format!("{name}[{place}]"), LINE_FORM);

@@ -1,4 +1,4 @@
-//! The lists: one's own keys, and every key of the tenant.
+//! The lists: one's own keys, and all keys of the tenant.
 
 use super::row::{Row, UNUSED_MS, row};
 use crate::App;
@@ -21,33 +21,33 @@ use keyreeve_core::text::Subject;
 use keyreeve_core::{KeyId, Timestamp};
 use keyreeve_store::model::{KeyPage, PageStart};
 
-/// A page this far into a list is reached by filters, not by paging.
+/// Highest page number. Keys beyond it are reached by filters.
 const PAGES_MAX: u64 = 100_000;
 const DAY_SECONDS: u64 = 86_400;
-/// Keys of one owner that are looked at to say how many of the allowed ones there are.
+/// Most keys of one owner that are read to count them against the policy's limit.
 const COUNTED_MAX: u32 = 1_000;
-/// Keys a filter "expires within" may look ahead: ten years of days.
+/// Longest time of the filter "expires within": ten years, in days.
 const DAYS_MAX: u64 = 3_650;
 
-/// The filter for keys that are refused because their owner is suspended or removed.
+/// The filter for keys that are denied because their owner is suspended or removed.
 const BLOCKED: &str = "blocked";
 
-/// A page of a list.
+/// Data of a list's page.
 #[derive(Template)]
 #[template(path = "keys.html")]
 pub(in crate::dashboard) struct KeysPage {
     pub(in crate::dashboard) shell: Shell,
-    /// Where this list is.
+    /// The path of this list.
     pub(in crate::dashboard) path: &'static str,
-    /// This page of it, with its filters: where every act comes back to.
+    /// The address of this page with its filters, to which every action returns.
     pub(in crate::dashboard) here: String,
-    /// The same, to be put into another address.
+    /// The same, encoded for use in another address.
     pub(in crate::dashboard) back: String,
     pub(in crate::dashboard) rows: Vec<Row>,
     pub(in crate::dashboard) filter: Filter,
-    /// Whether there may be any key to list.
+    /// Whether the list may have any key.
     pub(in crate::dashboard) has_any: bool,
-    /// Whether there are keys, and all of them are revoked or expired: the list leaves those out if nobody asks for them.
+    /// Whether there are keys and all of them are revoked or expired: the list omits those by default.
     pub(in crate::dashboard) has_past: bool,
     pub(in crate::dashboard) range: String,
     pub(in crate::dashboard) previous: Option<String>,
@@ -55,13 +55,13 @@ pub(in crate::dashboard) struct KeysPage {
     pub(in crate::dashboard) owners: Vec<String>,
     pub(in crate::dashboard) sizes: &'static [u32],
     pub(in crate::dashboard) curl: String,
-    /// Whether disabling is a verb of its own here.
+    /// Whether the preset has disabling as an action of its own.
     pub(in crate::dashboard) can_disable: bool,
-    /// "2 of 3 keys", where the policy limits them.
+    /// "2 of 3 keys", if the policy limits them.
     pub(in crate::dashboard) limit: Option<String>,
 }
 
-/// What a list is filtered by, as the form shows it.
+/// The filters of a list, as the form shows them.
 #[derive(Clone, Default, Debug)]
 pub(in crate::dashboard) struct Filter {
     pub(in crate::dashboard) query: String,
@@ -71,7 +71,7 @@ pub(in crate::dashboard) struct Filter {
     pub(in crate::dashboard) is_unused: bool,
     pub(in crate::dashboard) expiring: String,
     pub(in crate::dashboard) page: u64,
-    /// Where the keys end that were looked at for the pages with numbers: from there it goes on without.
+    /// The last key of the numbered pages: from there, pages follow by key and have no number.
     pub(in crate::dashboard) after: Option<KeyId>,
 }
 
@@ -91,13 +91,13 @@ impl Filter {
         }
     }
 
-    /// Whether anything is filtered at all.
+    /// Whether any filter is set.
     pub(in crate::dashboard) fn is_set(&self) -> bool {
         let texts = [&self.query, &self.state, &self.owner, &self.scope, &self.expiring];
         self.is_unused || texts.iter().any(|text| !text.is_empty())
     }
 
-    /// Whether a filter of the folded part is set.
+    /// Whether a filter in the collapsed part of the form is set.
     pub(in crate::dashboard) fn is_open(&self) -> bool {
         self.is_unused || !self.owner.is_empty() || !self.scope.is_empty() || !self.expiring.is_empty()
     }
@@ -132,7 +132,7 @@ fn before(now: Timestamp, millis: u64) -> Timestamp {
     Timestamp::from_millis(now.millis().saturating_sub(millis))
 }
 
-/// One's own keys.
+/// Lists the visitor's own keys.
 pub(in crate::dashboard) async fn own(
     State(app): State<App>,
     visitor: Visitor,
@@ -141,7 +141,7 @@ pub(in crate::dashboard) async fn own(
     show(&app, &visitor, &parts, Place::OwnKeys).await
 }
 
-/// Every key of the tenant.
+/// Lists all keys of the tenant.
 pub(in crate::dashboard) async fn tenant(
     State(app): State<App>,
     visitor: Visitor,
@@ -200,8 +200,8 @@ async fn show(app: &App, visitor: &Visitor, parts: &Parts, place: Place) -> Resu
     page::ok(&page)
 }
 
-/// The page that is asked for. Where no key is left on it, because it never was or its keys were revoked, the last page that has
-/// keys: an empty list would say that there are none. Not by a redirect, which would take the news of what was done.
+/// Returns the requested page. If it has no keys (any more), returns the last page that has some: an empty list would
+/// suggest that there are none. No redirect, which would use up the message about the last action.
 async fn page_at(
     app: &App,
     visitor: &Visitor,
@@ -223,7 +223,7 @@ async fn page_at(
     let filter = Filter::of(&fields);
     let found = app.authority().list(&visitor.call, listing(&filter)).await?;
     let is_first = filter.page == 1 && filter.after.is_none();
-    // Behind a key there may be more to look at, although none of these keys passes the filter.
+    // A page that follows a key may be empty because of the filter, although further keys pass it.
     let goes_on = filter.after.is_some() && found.next.is_some();
     if !found.keys.is_empty() || is_first || goes_on {
         return Ok((fields, filter, found));
@@ -236,7 +236,7 @@ async fn page_at(
     Ok((fields, filter, found))
 }
 
-/// Whether there is any key at all, in whatever state.
+/// Whether any key exists, in any state.
 async fn has_past(app: &App, visitor: &Visitor, place: Place) -> Result<bool, Trouble> {
     let listing = Listing {
         subject: visitor.user.subject().filter(|_| place == Place::OwnKeys),
@@ -259,8 +259,8 @@ fn title_of(visitor: &Visitor, place: Place) -> &'static str {
     }
 }
 
-/// The address of the page that follows. Of very many keys the newest are counted and have pages with numbers; behind
-/// those a page begins after a key.
+/// Returns the address of the next page. The newest keys are counted and have numbered pages; pages beyond those begin
+/// after a key.
 fn next(fields: &Fields, filter: &Filter, path: &str, found: &KeyPage, shown: u64) -> Option<String> {
     let is_counted = filter.after.is_none() && shown < found.total.map_or(0, |total| total.count);
     match (is_counted && !found.keys.is_empty(), found.next) {
@@ -270,7 +270,7 @@ fn next(fields: &Fields, filter: &Filter, path: &str, found: &KeyPage, shown: u6
     }
 }
 
-/// The call that makes a first key without the dashboard.
+/// Returns the command that creates a first key without the dashboard.
 fn curl(visitor: &Visitor) -> String {
     format!(
         "curl -X POST {}/v1/api_keys \\\n  -H \"Authorization: Bearer $KEYREEVE_ROOT_KEY\" \\\n  -H \"Keyreeve-Tenant: {}\" \
@@ -279,7 +279,7 @@ fn curl(visitor: &Visitor) -> String {
     )
 }
 
-/// How many of the allowed keys the visitor has.
+/// Returns how many of the allowed keys the visitor has.
 async fn limit_text(app: &App, visitor: &Visitor, place: Place) -> Result<Option<String>, Trouble> {
     let (Some(max), Place::OwnKeys) = (visitor.policy.limit.keys_per_subject, place) else {
         return Ok(None);
@@ -296,8 +296,8 @@ async fn limit_text(app: &App, visitor: &Visitor, place: Place) -> Result<Option
     Ok(Some(format!("{used} of {max} keys")))
 }
 
-/// A search. It is sent, not asked for by address, because somebody may paste a whole key: that is looked up here and
-/// never becomes part of an address, a history or a log.
+/// Searches. It is a POST because the text may be a complete key: that is looked up here and never becomes part of an
+/// address, a history or a log.
 pub(in crate::dashboard) async fn search(State(app): State<App>, form: Form) -> Result<Response, Trouble> {
     let text = form.fields.get("query").unwrap_or("");
     let path = match form.path.strip_suffix("/search") {

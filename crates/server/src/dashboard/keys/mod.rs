@@ -1,4 +1,4 @@
-//! Pages about keys: the lists, one key, and a page for each thing that can be done.
+//! Pages about keys: the lists, a key's page, and a page for each action.
 
 pub(super) mod act;
 pub(super) mod create;
@@ -30,7 +30,7 @@ use keyreeve_core::{KeyId, Timestamp};
 use keyreeve_store::model::{KeyRecord, UsageCount};
 use row::Row;
 
-/// A key of an address, with what was counted lately, ready to be shown.
+/// A key with its recent counts, ready to be shown.
 pub(super) struct Found {
     pub(super) record: KeyRecord,
     pub(super) counts: Vec<UsageCount>,
@@ -38,7 +38,7 @@ pub(super) struct Found {
     pub(super) people: People,
 }
 
-/// Looks a key up. What is no id is as unknown as an id that does not exist, or another's.
+/// Finds a key. A malformed id, an unknown id and the id of another owner's key give the same error.
 pub(super) async fn find(app: &App, visitor: &Visitor, id: &str) -> Result<Found, Trouble> {
     let id = KeyId::parse(id).map_err(|_| Trouble::not_found())?;
     let record = app.authority().get(&visitor.call, id).await?;
@@ -55,7 +55,7 @@ pub(super) async fn find(app: &App, visitor: &Visitor, id: &str) -> Result<Found
     })
 }
 
-/// Why there is no form to fill in for a verb: what the key is already, and since when.
+/// Returns why an action has no form for the key as it is now.
 fn closed(found: &Found, visitor: &Visitor, verb: &str) -> Option<String> {
     let why = match (&found.record.key.state, verb) {
         (State::Active, _) | (State::Revoked(_), "delete") => return None,
@@ -74,7 +74,7 @@ pub(super) fn hours_ago(now: Timestamp, hours: i64) -> Timestamp {
     Timestamp::from_millis(now.millis().saturating_sub(hours.saturating_mul(HOUR_MS)))
 }
 
-/// Where a key belongs in the menu: among one's own, or the tenant's.
+/// Returns the menu entry of a key: the visitor's own keys, or those of the tenant.
 pub(super) fn place_of(visitor: &Visitor, record: &KeyRecord) -> Place {
     match visitor.user.subject() {
         Some(own) if own == record.key.subject => Place::OwnKeys,
@@ -82,19 +82,19 @@ pub(super) fn place_of(visitor: &Visitor, record: &KeyRecord) -> Place {
     }
 }
 
-/// The scopes of a form, with blanks between them.
+/// Reads the scopes of a form, separated by white space.
 fn scopes(fields: &Fields) -> Result<Scopes, Problem> {
     let scopes: Vec<_> = fields.raw("scopes").split_whitespace().map(str::to_owned).collect();
     call::scopes("scopes", &scopes)
 }
 
-/// What is said of the key in a form; `None` if nothing is.
+/// Reads the description of a form; `None` if it is empty.
 fn description(fields: &Fields) -> Result<Option<Description>, Problem> {
     let text = fields.get("description");
     text.map(|text| call::description("description", text)).transpose()
 }
 
-/// A reason as it was typed; `None` if nothing was.
+/// Reads a reason; `None` if it is empty.
 pub(super) fn note(text: Option<&str>) -> Result<Option<Note>, Problem> {
     text.map(|text| crate::http::text::note("reason", text)).transpose()
 }

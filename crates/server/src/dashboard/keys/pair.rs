@@ -1,4 +1,4 @@
-//! The old and the new secret of a rotation that overlaps: which of them is still used, how often and from where.
+//! The old and the new secret of a rotation with overlap: which of them is still in use, how often and from where.
 
 use super::Found;
 use crate::App;
@@ -9,35 +9,35 @@ use crate::dashboard::visitor::Visitor;
 use keyreeve_core::Timestamp;
 use keyreeve_store::model::{AuditRecord, Trace, UsageCount};
 
-/// Outcomes of good verdicts on the new secret and on the old one.
+/// The outcomes of valid verdicts on the new and on the old secret.
 const NEW: &str = "valid";
 const OLD: &str = "valid_retiring";
-/// Addresses that are named.
+/// Most addresses that are shown.
 const ADDRESSES_SHOWN: usize = 3;
 const MINUTE_MS: u64 = 60_000;
 
-/// One of the two.
+/// The use of one secret.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(in crate::dashboard) struct Side {
-    /// What may be shown of it; `None` if the log does not say any more what it was.
+    /// The mask of the secret; `None` if the log no longer has it.
     pub(in crate::dashboard) mask: Option<String>,
-    /// Calls since the full hour, and how many that is a minute. Calls are counted by the hour, so nothing finer is known.
+    /// Calls since the full hour, and the rate per minute. Calls are counted by the hour, so nothing finer is known.
     pub(in crate::dashboard) this_hour: String,
-    /// Calls since the rotation.
+    /// Calls since the full hour of the rotation.
     pub(in crate::dashboard) in_all: String,
     pub(in crate::dashboard) is_used: bool,
-    /// Addresses it was used from since the rotation; empty if no service named any.
+    /// The addresses that used it since the rotation; empty if no service reported any.
     pub(in crate::dashboard) from: String,
 }
 
-/// Both.
+/// The use of both secrets.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(in crate::dashboard) struct Sides {
     pub(in crate::dashboard) old: Side,
     pub(in crate::dashboard) new: Side,
 }
 
-/// Both secrets of a key, if two work.
+/// Returns the use of both secrets of a key, or `None` if only one is valid.
 pub(super) async fn sides(app: &App, visitor: &Visitor, found: &Found) -> Result<Option<Sides>, Trouble> {
     let (key, now) = (&found.record.key, visitor.now);
     let Some(rotated) = key.rotated_at.filter(|_| key.retiring.is_some()) else {
@@ -83,7 +83,7 @@ fn side(
     }
 }
 
-/// The addresses with which an outcome was met since a time.
+/// Returns the addresses with an outcome since a time.
 fn from(traces: &[Trace], outcome: &str, since: Timestamp) -> String {
     let of_it = |trace: &&Trace| trace.outcome == outcome && trace.last_at >= since && !trace.address.is_empty();
     named(
@@ -95,7 +95,7 @@ fn from(traces: &[Trace], outcome: &str, since: Timestamp) -> String {
     )
 }
 
-/// Some addresses, and how many more there are.
+/// Returns the first addresses, and how many more there are.
 pub(super) fn named(mut addresses: Vec<&str>) -> String {
     let more = addresses.len().saturating_sub(ADDRESSES_SHOWN);
     addresses.truncate(ADDRESSES_SHOWN);
@@ -105,7 +105,7 @@ pub(super) fn named(mut addresses: Vec<&str>) -> String {
     }
 }
 
-/// How many that is a minute, with one digit behind the point; `None` before a minute is over.
+/// Returns calls per minute with one decimal; `None` within the first minute.
 fn a_minute(calls: u64, over_ms: u64) -> Option<String> {
     let minutes = over_ms / MINUTE_MS;
     let tenths = calls.saturating_mul(10).checked_div(minutes)?;
@@ -119,7 +119,7 @@ fn hour_of(at: Timestamp) -> Timestamp {
     Timestamp::from_millis(at.millis().div_euclid(HOUR_MS) * HOUR_MS)
 }
 
-/// What may be shown of the secret that the newest rotation replaced, as the log tells it.
+/// Returns the mask of the secret that the latest rotation replaced, from the log.
 fn replaced(events: &[AuditRecord]) -> Option<String> {
     let rotation = events.iter().rev().find(|event| event.action == "key.rotated")?;
     let before: serde_json::Value = serde_json::from_str(rotation.before.as_deref()?).ok()?;
@@ -162,7 +162,7 @@ mod tests {
             count: 1,
             last_at: Timestamp::from_millis(HOUR.millis() - minutes * 60_000),
         };
-        // The last one was with the old secret of an earlier rotation.
+        // The last trace is from the old secret of an earlier rotation.
         let traces = [trace("::1", OLD, 1), trace("::2", NEW, 1), trace("::3", OLD, 600)];
         let rotated = Timestamp::from_millis(HOUR.millis() - 30 * 60_000);
         let now = HOUR.plus_seconds(12 * 60);

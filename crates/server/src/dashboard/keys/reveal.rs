@@ -1,5 +1,5 @@
-//! The one time that a secret is shown: the answer to the form that made it. Nothing keeps it, and asking again for the
-//! page makes nothing and shows nothing.
+//! The only page that shows a secret: the response to the form that made it. It is not stored, and opening its address
+//! again makes and shows nothing.
 
 use crate::dashboard::page;
 use crate::dashboard::shell::{Place, Shell};
@@ -13,7 +13,7 @@ use keyreeve_authority::keys::{KeyWithSecret, RotatedKey};
 /// A key with its secret.
 pub(in crate::dashboard) struct Made {
     key: KeyWithSecret,
-    /// Of a rotation.
+    /// The propagation of a rotation.
     effect: Option<Effect>,
 }
 
@@ -30,7 +30,7 @@ impl Made {
     }
 }
 
-/// The page with the secret.
+/// Data of the page with the secret.
 #[derive(Template)]
 #[template(path = "reveal.html")]
 pub(in crate::dashboard) struct RevealPage<'s> {
@@ -39,7 +39,7 @@ pub(in crate::dashboard) struct RevealPage<'s> {
     pub(in crate::dashboard) name: String,
     pub(in crate::dashboard) secret: &'s str,
     pub(in crate::dashboard) origin: &'s str,
-    /// What became of the old secret.
+    /// What happens to the old secret.
     pub(in crate::dashboard) old: Option<String>,
     pub(in crate::dashboard) back: &'s str,
 }

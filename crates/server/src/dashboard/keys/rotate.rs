@@ -1,4 +1,4 @@
-//! Giving a key a new secret.
+//! Rotates a key: new secret, same id.
 
 use super::expiry::{Choice, choices, has_custom, wish};
 use super::reveal::{Made, reveal};
@@ -22,10 +22,10 @@ use keyreeve_api::Problem;
 use keyreeve_authority::keys::RotateCommand;
 use keyreeve_core::policy::{ExpiryWish, OverlapWish, Preset};
 
-/// How long an old secret may be asked to go on: now, 15 minutes, 1, 6 and 24 hours, a week.
+/// The overlaps in seconds that the form offers: none, 15 minutes, 1, 6 and 24 hours, a week.
 const OVERLAPS: [u64; 6] = [0, 900, 3_600, 21_600, 86_400, 604_800];
 
-/// The form.
+/// Data of the form.
 #[derive(Template)]
 #[template(path = "rotate.html")]
 pub(in crate::dashboard) struct RotatePage {
@@ -35,18 +35,18 @@ pub(in crate::dashboard) struct RotatePage {
     pub(in crate::dashboard) has_custom: bool,
     pub(in crate::dashboard) overlaps: Vec<Choice>,
     pub(in crate::dashboard) name: String,
-    /// The name that the form was shown with: if it is not touched, the key keeps the one that it has.
+    /// The name that the form was shown with. If it is not touched, the key keeps its present name.
     pub(in crate::dashboard) shown: String,
     pub(in crate::dashboard) expires_on: String,
     pub(in crate::dashboard) asks_password: bool,
     pub(in crate::dashboard) once: String,
     pub(in crate::dashboard) back: String,
-    /// Instead of the form: why there is none for the key as it is.
+    /// Why the key, as it is now, has no such form; shown in its place.
     pub(in crate::dashboard) closed: Option<String>,
     pub(in crate::dashboard) errors: Errors,
 }
 
-/// The form.
+/// Shows the form.
 pub(in crate::dashboard) async fn ask(
     State(app): State<App>,
     Path(id): Path<String>,
@@ -59,7 +59,7 @@ pub(in crate::dashboard) async fn ask(
     page::ok(&page)
 }
 
-/// Rotates the key and shows its new secret, this once.
+/// Rotates the key and shows its new secret, once.
 pub(in crate::dashboard) async fn rotate(
     State(app): State<App>,
     Path(id): Path<String>,
@@ -122,7 +122,7 @@ fn overlap(fields: &Fields) -> Result<OverlapWish, Problem> {
 
 fn page_of(visitor: &Visitor, found: Found, fields: &Fields) -> Result<RotatePage, Trouble> {
     let policy = &visitor.policy;
-    // Userplane asks for one of its five choices each time (docs/acceptance.md, U-30).
+    // Userplane requires one of its five choices at each rotation (docs/acceptance.md, U-30).
     let kept = (policy.preset != Preset::Erase).then_some(found.record.key.expires_at);
     let title = format!("Rotate “{}”", found.row.name);
     let stored = Fields::of([("name", found.record.key.name.to_string())]);
@@ -147,7 +147,7 @@ fn page_of(visitor: &Visitor, found: Found, fields: &Fields) -> Result<RotatePag
     })
 }
 
-/// How long the old secret may go on, as far as the policy allows.
+/// Returns the overlaps that the policy allows.
 fn overlaps(policy: &keyreeve_core::Policy, fields: &Fields) -> Vec<Choice> {
     let rules = policy.rotate;
     let chosen = fields
@@ -166,6 +166,6 @@ fn overlaps(policy: &keyreeve_core::Policy, fields: &Fields) -> Vec<Choice> {
         is_chosen: seconds == chosen,
     };
     let all: Vec<_> = offered.map(choice).collect();
-    // One choice is none.
+    // A single choice is not shown.
     if all.len() > 1 { all } else { Vec::new() }
 }

@@ -1,4 +1,4 @@
-//! A key as a row of a list, and as the head of its own page.
+//! A key as a row of a list, and as the heading of its own page.
 
 use super::limits::{lines_of, networks_of};
 use crate::dashboard::chart::{self, Bars};
@@ -11,23 +11,23 @@ use keyreeve_core::policy::{Confirm, Preset, ReasonRule, Undo};
 use keyreeve_core::{Key, Policy, Timestamp};
 use keyreeve_store::model::{KeyRecord, UsageCount};
 
-/// A key is marked when nobody has used it for so long: 30 days.
+/// A key is marked as unused after 30 days without use.
 pub(in crate::dashboard) const UNUSED_MS: u64 = 30 * 24 * 3_600_000;
-/// A key expires soon within a week.
+/// A key is marked as expiring soon within a week.
 const SOON_MS: u64 = 7 * 24 * 3_600_000;
-/// Refused often: at least so many times in the hours that the bars show, and more than one time in ten.
+/// Denied often: at least this many times in the hours of the bars, and more than a tenth of the valid calls.
 const OFTEN: u64 = 10;
-/// What is said of a key whose owner is suspended or removed.
+/// The state of a key whose owner is suspended or removed.
 const OWNER_BLOCKED: &str = "Owner blocked";
 const OWNER_BLOCKED_MORE: &str = "The owner or the tenant is suspended or removed, so the key is refused";
 
-/// A word with a picture beside it: never colour alone.
+/// A label with an icon, so that the meaning never depends on colour alone.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(in crate::dashboard) struct Chip {
-    /// Which colour and picture.
+    /// The style (colour and icon).
     pub(in crate::dashboard) kind: &'static str,
     pub(in crate::dashboard) word: String,
-    /// The whole of it, where the word is short; else empty.
+    /// The long form of a short label; otherwise empty.
     pub(in crate::dashboard) more: String,
 }
 
@@ -41,17 +41,17 @@ impl Chip {
     }
 }
 
-/// Something that can be done to a key.
+/// An action on a key.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(in crate::dashboard) struct Act {
     pub(in crate::dashboard) verb: &'static str,
     pub(in crate::dashboard) label: &'static str,
-    /// Done at once, without asking: the policy says so.
+    /// Executed without confirmation, as the policy allows.
     pub(in crate::dashboard) is_direct: bool,
     pub(in crate::dashboard) is_ending: bool,
 }
 
-/// The old and the new secret of a rotation that overlaps.
+/// The old secret of a rotation with overlap.
 #[derive(Clone, Debug)]
 pub(in crate::dashboard) struct Pair {
     pub(in crate::dashboard) until: When,
@@ -74,7 +74,7 @@ pub(in crate::dashboard) struct Row {
     pub(in crate::dashboard) expires: Option<When>,
     pub(in crate::dashboard) state: Chip,
     pub(in crate::dashboard) hint: Option<Chip>,
-    /// Who ended or held it, when and why.
+    /// Who revoked or disabled it, when and why.
     pub(in crate::dashboard) ending: Option<String>,
     pub(in crate::dashboard) bars: Bars,
     pub(in crate::dashboard) pair: Option<Pair>,
@@ -82,18 +82,18 @@ pub(in crate::dashboard) struct Row {
 }
 
 impl Row {
-    /// The scopes, with commas.
+    /// Returns the scopes, separated by commas.
     pub(in crate::dashboard) fn scope_text(&self) -> String {
         self.scopes.join(", ")
     }
 
-    /// The acts of the row's menu: on a row with a button of its own, revoking is not among them.
+    /// Returns the actions in the row's menu, without revoking if that has a button on the row.
     pub(in crate::dashboard) fn menu(&self, labels: &Labels) -> Vec<&Act> {
         let in_menu = |act: &&Act| !(labels.has_row_button && act.verb == "revoke");
         self.acts.iter().filter(in_menu).collect()
     }
 
-    /// The row's own button, if revoking is one.
+    /// Returns the row's own button, if revoking is one.
     pub(in crate::dashboard) fn button(&self, labels: &Labels) -> Option<&Act> {
         self.acts
             .iter()
@@ -101,7 +101,7 @@ impl Row {
     }
 }
 
-/// Makes a row. `counts` are those of the hours that the bars show.
+/// Makes a row. `counts` are those of the hours of the bars.
 pub(in crate::dashboard) fn row(record: &KeyRecord, counts: &[UsageCount], visitor: &Visitor, people: &People) -> Row {
     let (key, now) = (&record.key, visitor.now);
     let labels = Labels::of(&visitor.policy);
@@ -131,7 +131,7 @@ pub(in crate::dashboard) fn row(record: &KeyRecord, counts: &[UsageCount], visit
     }
 }
 
-/// What may be shown of a secret.
+/// Returns the mask of a secret.
 pub(in crate::dashboard) fn mask(key: &Key) -> String {
     let secret = &key.secret;
     format!(
@@ -147,7 +147,7 @@ fn is_unused(record: &KeyRecord, now: Timestamp) -> bool {
     record.key.standing(now) == Standing::Active && now.millis_since(since) > UNUSED_MS
 }
 
-/// The state, in the tenant's words; of an active key whose owner is blocked, that it does not work.
+/// Returns the state in the tenant's labels; for an active key whose owner is blocked, that it does not work.
 fn shown_state(record: &KeyRecord, labels: &Labels, now: Timestamp) -> Chip {
     match record.owner_blocked && record.key.standing(now) == Standing::Active {
         true => Chip::new("held", OWNER_BLOCKED, OWNER_BLOCKED_MORE.to_owned()),
@@ -155,7 +155,7 @@ fn shown_state(record: &KeyRecord, labels: &Labels, now: Timestamp) -> Chip {
     }
 }
 
-/// The state, in the tenant's words.
+/// Returns the state in the tenant's labels.
 pub(in crate::dashboard) fn state(key: &Key, labels: &Labels, now: Timestamp) -> Chip {
     let chip = |kind, word: &str| Chip::new(kind, word, String::new());
     match &key.state {
@@ -167,7 +167,7 @@ pub(in crate::dashboard) fn state(key: &Key, labels: &Labels, now: Timestamp) ->
     }
 }
 
-/// What else should be known at a glance, the most pressing first.
+/// Returns the most urgent hint about a key, if there is one.
 fn hint(record: &KeyRecord, bars: &Bars, is_unused: bool, now: Timestamp) -> Option<Chip> {
     let key = &record.key;
     let chip = |kind, word: &str, more: String| Some(Chip::new(kind, word, more));
@@ -226,7 +226,7 @@ fn ending(key: &Key, people: &People, now: Timestamp) -> Option<String> {
     }
 }
 
-/// That a key is in a state already, since when and by whom.
+/// Returns that a key is in a state already, since when and by whom.
 pub(in crate::dashboard) fn already(key: &Key, labels: &Labels, people: &People, now: Timestamp) -> String {
     let since = |at, by: &str| format!("{} by {}", When::new(at, now).relative, people.name_of(by));
     let name = &key.name;
@@ -240,7 +240,7 @@ pub(in crate::dashboard) fn already(key: &Key, labels: &Labels, people: &People,
     }
 }
 
-/// A reason's code, in words.
+/// Returns a reason code in words.
 pub(in crate::dashboard) fn reason_words(code: ReasonCode) -> &'static str {
     match code {
         ReasonCode::Unspecified => "No particular reason",
@@ -253,7 +253,7 @@ pub(in crate::dashboard) fn reason_words(code: ReasonCode) -> &'static str {
     }
 }
 
-/// What the visitor may do to the key now, in the order of the menu. The use cases have the last word.
+/// Returns the actions to offer to the visitor, in the order of the menu. The use cases still decide.
 pub(in crate::dashboard) fn acts(record: &KeyRecord, visitor: &Visitor) -> Vec<Act> {
     let key = &record.key;
     if !visitor.may_change() {
@@ -303,7 +303,7 @@ pub(in crate::dashboard) fn acts(record: &KeyRecord, visitor: &Visitor) -> Vec<A
     acts
 }
 
-/// The verbs that a preset's system has, beside revoking and its undoing.
+/// Returns the actions of a preset's system, beside revoking and re-activating.
 pub(in crate::dashboard) fn verbs(policy: &Policy) -> &'static [&'static str] {
     match policy.preset {
         Preset::Erase => &["rotate"],
@@ -313,7 +313,7 @@ pub(in crate::dashboard) fn verbs(policy: &Policy) -> &'static [&'static str] {
     }
 }
 
-/// How often a key was used, as one says it before ending it.
+/// Returns how often a key was used, for a confirmation page.
 pub(in crate::dashboard) fn calls(counts: &[UsageCount], since: Timestamp) -> String {
     let recent = counts
         .iter()

@@ -1,4 +1,4 @@
-//! Many keys at once: one confirmation that names them, and a result for each.
+//! Actions on many keys: one confirmation that lists them, and a result for each.
 
 use super::act::{PHRASE, measured};
 use super::row::Row;
@@ -24,10 +24,10 @@ use keyreeve_core::KeyId;
 use keyreeve_core::policy::{Confirm, ReasonRule};
 use keyreeve_store::model::{Done, KeyRecord};
 
-/// Keys that are changed in one go: what a page shows at most.
+/// Most keys in one action. No page shows more.
 const SELECTED_MAX: usize = 200;
 
-/// What is done to all of them.
+/// The actions on many keys.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Action {
     Revoke,
@@ -54,7 +54,7 @@ impl Action {
     }
 }
 
-/// The page that asks.
+/// Data of the confirmation page.
 #[derive(Template)]
 #[template(path = "selected.html")]
 pub(in crate::dashboard) struct SelectedPage {
@@ -71,7 +71,7 @@ pub(in crate::dashboard) struct SelectedPage {
     pub(in crate::dashboard) errors: Errors,
 }
 
-/// What came of one key.
+/// The result for one key.
 #[derive(Clone, Debug)]
 pub(in crate::dashboard) struct Outcome {
     pub(in crate::dashboard) id: String,
@@ -80,7 +80,7 @@ pub(in crate::dashboard) struct Outcome {
     pub(in crate::dashboard) text: String,
 }
 
-/// The page that tells.
+/// Data of the page with the results.
 #[derive(Template)]
 #[template(path = "results.html")]
 pub(in crate::dashboard) struct ResultsPage {
@@ -90,7 +90,7 @@ pub(in crate::dashboard) struct ResultsPage {
     pub(in crate::dashboard) back: String,
 }
 
-/// Asks, or hands over the selected keys' rows as a file.
+/// Shows the confirmation page, or returns the selected rows as a file.
 pub(in crate::dashboard) async fn ask(
     State(app): State<App>,
     visitor: Visitor,
@@ -107,7 +107,7 @@ pub(in crate::dashboard) async fn ask(
     page::ok(&page_of(&visitor, &people, &records, action, &fields))
 }
 
-/// Does it, key by key.
+/// Executes the action, key by key.
 pub(in crate::dashboard) async fn act(State(app): State<App>, mut form: Form) -> Result<Response, Trouble> {
     let action = Action::of(form.fields.raw("action"))?;
     crate::dashboard::require_change(&form.visitor)?;
@@ -138,7 +138,7 @@ pub(in crate::dashboard) async fn act(State(app): State<App>, mut form: Form) ->
     page::ok(&page)
 }
 
-/// Why the visitor wants it, if they said as clearly as the policy wants that they mean it.
+/// Reads the reason, and checks the confirmation that the policy requires.
 fn wish(form: &Form, action: Action) -> Result<RevokeCommand, Errors> {
     let mut errors = Errors::default();
     let note = errors.take(note(form.fields.get("reason")));
@@ -191,7 +191,7 @@ async fn one(
     })
 }
 
-/// The selected keys, and those that are not there any more: somebody else was faster.
+/// Returns the selected keys, and the ids of those that were deleted since.
 async fn records(app: &App, visitor: &Visitor, fields: &Fields) -> Result<(Vec<KeyRecord>, Vec<KeyId>), Trouble> {
     let ids: Result<Vec<_>, _> = fields.all("id").take(SELECTED_MAX + 1).map(KeyId::parse).collect();
     let ids = ids.map_err(|_| Trouble::not_found())?;
@@ -246,7 +246,7 @@ fn page_of(visitor: &Visitor, people: &People, records: &[KeyRecord], action: Ac
     }
 }
 
-/// The rows as a table that other programs read (RFC 4180).
+/// Returns the rows as a CSV file (RFC 4180).
 fn export(records: &[KeyRecord], visitor: &Visitor, people: &People) -> Response {
     let labels = Labels::of(&visitor.policy);
     let mut text = String::from("id,name,key,owner,state,created,last_used,expires\r\n");

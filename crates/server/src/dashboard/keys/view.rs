@@ -1,4 +1,4 @@
-//! One key: its use over time, its life, who was refused, and what can be done.
+//! A key's page: its use over time, its history, its denials, and the available actions.
 
 use super::find;
 use super::pair::{Sides, sides};
@@ -21,10 +21,10 @@ use keyreeve_core::KeyId;
 use keyreeve_store::model::{Trace, UsageCount};
 use std::collections::BTreeMap;
 
-/// Refusals and addresses that the page shows.
+/// Most denials and most addresses that the page shows.
 const TRACES_SHOWN: usize = 20;
 
-/// The page.
+/// Data of a key's page.
 #[derive(Template)]
 #[template(path = "key.html")]
 pub(in crate::dashboard) struct KeyPage {
@@ -34,28 +34,28 @@ pub(in crate::dashboard) struct KeyPage {
     pub(in crate::dashboard) chart: Bars,
     pub(in crate::dashboard) window: &'static str,
     pub(in crate::dashboard) windows: &'static [Window],
-    /// Counts of the window by outcome.
+    /// The counts of the window by outcome.
     pub(in crate::dashboard) outcomes: Vec<(&'static str, String)>,
     pub(in crate::dashboard) life: Vec<Entry>,
     pub(in crate::dashboard) refusals: Vec<Origin>,
     pub(in crate::dashboard) places: Vec<Origin>,
-    /// While a rotation overlaps: the old and the new secret.
+    /// The use of both secrets while a rotation overlaps.
     pub(in crate::dashboard) sides: Option<Sides>,
     pub(in crate::dashboard) effect: Option<String>,
 }
 
-/// Where verdicts were asked for.
+/// The origin of verify calls: an address with one outcome.
 #[derive(Clone, Debug)]
 pub(in crate::dashboard) struct Origin {
     pub(in crate::dashboard) outcome: &'static str,
-    /// Whether it was with a secret that was on its way out.
+    /// Whether the calls used the retiring secret.
     pub(in crate::dashboard) is_old: bool,
     pub(in crate::dashboard) address: String,
     pub(in crate::dashboard) count: String,
     pub(in crate::dashboard) last: When,
 }
 
-/// The page of a key.
+/// Shows a key's page.
 pub(in crate::dashboard) async fn show(
     State(app): State<App>,
     Path(id): Path<String>,
@@ -144,7 +144,7 @@ fn outcomes(counts: &[UsageCount]) -> Vec<(&'static str, String)> {
     rows
 }
 
-/// An outcome, in words.
+/// Returns an outcome in words.
 pub(in crate::dashboard) fn words(outcome: &str) -> &'static str {
     match outcome {
         "valid" => "Accepted",
@@ -163,7 +163,7 @@ pub(in crate::dashboard) fn words(outcome: &str) -> &'static str {
     }
 }
 
-/// Whether a key was used yet, for the page that waits for its first use.
+/// Returns whether a key has been used, for the page that waits for its first use.
 pub(in crate::dashboard) async fn first_use(
     State(app): State<App>,
     Path(id): Path<String>,

@@ -1,4 +1,4 @@
-//! Pages that ask before something is done, and tell what was done.
+//! Samples of confirmation pages and of pages that show a result.
 
 use super::*;
 

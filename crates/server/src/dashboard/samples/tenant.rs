@@ -1,4 +1,4 @@
-//! Pages of the tenant, of people, and the door.
+//! Samples of the tenant's pages, the pages of users, and the sign-in pages.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! The check policies: what gateways ask of keys, and what to write into a gateway's configuration.
+//! The check policies: what gateways require of keys, and what to write into a gateway's configuration.
 
 use crate::App;
 use crate::dashboard::errors::Errors;
@@ -27,7 +27,7 @@ use keyreeve_store::version::Version;
 
 const ADDRESS: &str = "/tenant/check-policies";
 
-/// The page.
+/// Data of the list's page.
 #[derive(Template)]
 #[template(path = "checks.html")]
 pub(in crate::dashboard) struct ChecksPage {
@@ -41,7 +41,7 @@ pub(in crate::dashboard) struct ChecksPage {
 #[derive(Clone, Debug)]
 pub(in crate::dashboard) struct CheckRow {
     pub(in crate::dashboard) name: String,
-    /// How a gateway's path names it.
+    /// Its name in a gateway's path.
     pub(in crate::dashboard) path: String,
     pub(in crate::dashboard) is_built_in: bool,
     pub(in crate::dashboard) scopes: Vec<String>,
@@ -49,7 +49,7 @@ pub(in crate::dashboard) struct CheckRow {
     pub(in crate::dashboard) rules: Vec<String>,
 }
 
-/// The fields of the form, as texts.
+/// The fields of the form as text.
 #[derive(Clone, Default, Debug)]
 pub(in crate::dashboard) struct CheckForm {
     pub(in crate::dashboard) name: String,
@@ -61,7 +61,7 @@ pub(in crate::dashboard) struct CheckForm {
     pub(in crate::dashboard) credential: String,
 }
 
-/// One check policy, to be changed.
+/// Data of the page that edits a check policy.
 #[derive(Template)]
 #[template(path = "check_edit.html")]
 pub(in crate::dashboard) struct CheckEditPage {
@@ -72,7 +72,7 @@ pub(in crate::dashboard) struct CheckEditPage {
     pub(in crate::dashboard) seen: Seen,
 }
 
-/// What is asked before a check policy goes.
+/// Data of the page that confirms a removal.
 #[derive(Template)]
 #[template(path = "check_remove.html")]
 pub(in crate::dashboard) struct CheckRemovePage {
@@ -81,7 +81,7 @@ pub(in crate::dashboard) struct CheckRemovePage {
     pub(in crate::dashboard) consequence: &'static str,
 }
 
-/// The list.
+/// Shows the list.
 pub(in crate::dashboard) async fn show(State(app): State<App>, visitor: Visitor) -> Result<Response, Trouble> {
     crate::dashboard::require_tenant(&visitor)?;
     let built_in = CheckPolicy::any(known("default")?);
@@ -92,7 +92,7 @@ pub(in crate::dashboard) async fn show(State(app): State<App>, visitor: Visitor)
     page::ok(&list(&app, &visitor, form, Errors::default()).await?)
 }
 
-/// Makes one.
+/// Creates a check policy.
 pub(in crate::dashboard) async fn add(State(app): State<App>, form: Form) -> Result<Response, Trouble> {
     crate::dashboard::require_admin(&form.visitor)?;
     let sent = sent(&form.fields);
@@ -124,7 +124,7 @@ pub(in crate::dashboard) async fn add(State(app): State<App>, form: Form) -> Res
     }
 }
 
-/// The form for one, or what is asked before it goes.
+/// Shows the form to edit a check policy, or the confirmation of its removal.
 pub(in crate::dashboard) async fn ask(
     State(app): State<App>,
     Path((name, verb)): Path<(String, String)>,
@@ -150,7 +150,7 @@ pub(in crate::dashboard) async fn ask(
     }
 }
 
-/// Changes or removes one.
+/// Changes or removes a check policy.
 pub(in crate::dashboard) async fn act(
     State(app): State<App>,
     Path((name, verb)): Path<(String, String)>,
@@ -190,7 +190,7 @@ pub(in crate::dashboard) async fn act(
     }
 }
 
-/// The form once more, of the policy as it is now, with what was typed.
+/// Shows the form again after a conflict: touched fields as typed, the others as the policy is now.
 async fn conflicting(app: &App, form: &Form, name: &CheckPolicyName, conflict: &Conflict) -> Result<Response, Trouble> {
     let visitor = &form.visitor;
     let found = app.authority().check_policy(&visitor.call, name).await?;
@@ -284,7 +284,7 @@ fn form_of(policy: &CheckPolicy) -> CheckForm {
     }
 }
 
-/// The form as a browser would send it.
+/// Returns the form's fields as a browser would send them.
 fn fields_of(form: &CheckForm) -> Fields {
     let texts = [
         ("scopes", &form.scopes),
@@ -297,7 +297,7 @@ fn fields_of(form: &CheckForm) -> Fields {
     Fields::of(texts.chain(form.meta.then(|| ("meta", "yes".to_owned()))))
 }
 
-/// The form as it was sent.
+/// Returns the form as it was sent.
 fn sent(fields: &Fields) -> CheckForm {
     let text = |name: &str| fields.raw(name).to_owned();
     CheckForm {
@@ -311,7 +311,7 @@ fn sent(fields: &Fields) -> CheckForm {
     }
 }
 
-/// What the form changes. A new one has a name of its own, which is read first.
+/// Reads the edit from a form. The name of a new policy is read before.
 fn read(form: &CheckForm, errors: &mut Errors) -> CheckPolicyEdit {
     let words = |text: &str| -> Vec<String> {
         let parts = text.split([',', ' ', '\n']).filter(|part| !part.is_empty());

@@ -1,4 +1,4 @@
-//! Pages about the tenant: its policy and its users.
+//! Pages of the tenant: its policy, its check policies and its users.
 
 pub(super) mod checks;
 pub(super) mod policy;

@@ -1,4 +1,4 @@
-//! The policy: the presets side by side, every rule, and what a change would mean for keys that exist.
+//! The policy page: the presets side by side, every rule, and what a change would mean for existing keys.
 
 mod fields;
 
@@ -24,23 +24,23 @@ use keyreeve_core::policy::{After, Confirm, LeakAction, Preset, Reveal, Undo};
 use keyreeve_core::scope::Scopes;
 use keyreeve_store::version::Version;
 
-/// The page.
+/// Data of the page.
 #[derive(Template)]
 #[template(path = "policy.html")]
 pub(in crate::dashboard) struct PolicyPage {
     pub(in crate::dashboard) shell: Shell,
     pub(in crate::dashboard) presets: Vec<Column>,
-    /// A word for a rule, and what each preset says, in their order.
+    /// A rule, and its value in each preset, in the order of the columns.
     pub(in crate::dashboard) rules: Vec<(&'static str, Vec<String>)>,
     pub(in crate::dashboard) form: Values,
-    /// What the form would mean, after a dry run.
+    /// The result of a dry run of the form.
     pub(in crate::dashboard) preview: Option<Preview>,
     pub(in crate::dashboard) errors: Errors,
     pub(in crate::dashboard) stale: Option<Stale>,
     pub(in crate::dashboard) seen: Seen,
 }
 
-/// A preset beside the others.
+/// A preset's column.
 #[derive(Clone, Debug)]
 pub(in crate::dashboard) struct Column {
     pub(in crate::dashboard) word: &'static str,
@@ -48,7 +48,7 @@ pub(in crate::dashboard) struct Column {
     pub(in crate::dashboard) is_own: bool,
 }
 
-/// The fields of the form, as texts.
+/// The fields of the form as text.
 #[derive(Clone, Default, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "one for each box of the form")]
 pub(in crate::dashboard) struct Values {
@@ -81,27 +81,27 @@ pub(in crate::dashboard) struct Values {
     pub(in crate::dashboard) new_limits: String,
 }
 
-/// What a policy would mean.
+/// The result of a dry run.
 #[derive(Clone, Debug)]
 pub(in crate::dashboard) struct Preview {
     pub(in crate::dashboard) count: u64,
-    /// Keys that it would not allow today, and why.
+    /// Keys that the policy would not allow today, and why.
     pub(in crate::dashboard) named: Vec<(String, String)>,
-    /// Rules that would change: a word, before, after.
+    /// Changed rules: label, before, after.
     pub(in crate::dashboard) changes: Vec<(&'static str, String, String)>,
 }
 
-/// The policy as it is.
+/// Shows the present policy.
 pub(in crate::dashboard) async fn show(visitor: Visitor) -> Result<Response, Trouble> {
     let page = page_of(&visitor, &Fields::default(), values(&visitor.policy));
     page::ok(&page)
 }
 
-/// Tries the form, or saves it.
+/// Runs the form dry, or saves it.
 pub(in crate::dashboard) async fn put(State(app): State<App>, form: Form) -> Result<Response, Trouble> {
     let visitor = &form.visitor;
     crate::dashboard::require_admin(visitor)?;
-    // A preset's button fills the form with what the preset says, and nothing is saved yet.
+    // A preset's button only fills in the form. Nothing is saved.
     if let Some(preset) = form.fields.get("fill").and_then(Preset::parse) {
         let filled = Policy {
             prefix: visitor.policy.prefix.clone(),
@@ -133,7 +133,7 @@ pub(in crate::dashboard) async fn put(State(app): State<App>, form: Form) -> Res
     }
 }
 
-/// The form once more, of the policy as it is now, with what was typed.
+/// Shows the form again after a conflict: touched fields as typed, the others as the policy is now.
 async fn conflicting(app: &App, visitor: &Visitor, fields: &Fields, conflict: &Conflict) -> Result<Response, Trouble> {
     let present = fields_of(&values(&app.authority().policy(&visitor.call).await?));
     let people = People::known_to(visitor, app).await?;
@@ -196,7 +196,7 @@ fn preview(misfits: &NonCompliantKeys, old: &Policy, new: &Policy) -> Preview {
     }
 }
 
-/// `sent`: the form that was sent, if one was.
+/// `sent`: the form that was sent, if any.
 fn page_of(visitor: &Visitor, sent: &Fields, form: Values) -> PolicyPage {
     let column = |&preset: &Preset| Column {
         word: preset.as_str(),
@@ -224,7 +224,7 @@ fn page_of(visitor: &Visitor, sent: &Fields, form: Values) -> PolicyPage {
     }
 }
 
-/// What each preset says, rule by rule.
+/// Returns the value of each rule in each preset.
 fn side_by_side() -> Vec<(&'static str, Vec<String>)> {
     let columns: Vec<_> = Preset::ALL.iter().map(|preset| rules(&preset.policy())).collect();
     let words = rules(&Preset::Standard.policy()).into_iter().map(|(word, _)| word);
@@ -237,7 +237,7 @@ fn side_by_side() -> Vec<(&'static str, Vec<String>)> {
     words.enumerate().map(row).collect()
 }
 
-/// A policy in words, rule by rule.
+/// Returns a policy in words, rule by rule.
 fn rules(policy: &Policy) -> Vec<(&'static str, String)> {
     let mut rules = rules_of_ends(policy);
     rules.extend(rules_of_lives(policy));
@@ -250,7 +250,7 @@ fn yes(is_so: bool) -> String {
     if is_so { "yes" } else { "no" }.to_owned()
 }
 
-/// Where revoking leads.
+/// The rules on leaks, revoking and re-activating.
 fn rules_of_ends(policy: &Policy) -> Vec<(&'static str, String)> {
     let undo = match policy.revoke.undo {
         Undo::Never => "never".to_owned(),
@@ -285,7 +285,7 @@ fn rules_of_ends(policy: &Policy) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// How many keys there may be, and how long they live.
+/// The rules on the number of keys and their expiry.
 fn rules_of_lives(policy: &Policy) -> Vec<(&'static str, String)> {
     let (limit, expiry) = (policy.limit, &policy.expiry);
     let days = |days: Option<u32>, none: &str| days.map_or_else(|| none.to_owned(), |days| format!("{days} days"));
@@ -312,7 +312,7 @@ fn rules_of_lives(policy: &Policy) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// How secrets look and change, and what lists and denials tell.
+/// The rules on rotation, prefixes, names, lists and denials.
 fn rules_of_secrets(policy: &Policy) -> Vec<(&'static str, String)> {
     let reveal = match policy.reveal {
         Reveal::None => "nothing",
@@ -336,7 +336,7 @@ fn rules_of_secrets(policy: &Policy) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// What people may write into keys, and how often new keys may be used.
+/// The rules on what people may write into keys, and on the limits of new keys.
 fn rules_of_grants(policy: &Policy) -> Vec<(&'static str, String)> {
     let scopes = |scopes: &Scopes| match scopes.joined() {
         none if none.is_empty() => "none".to_owned(),

@@ -1,4 +1,4 @@
-//! The users: who has a login here, in which role, and what ends when they go.
+//! The users of the tenant: their roles, and what ends when one is suspended or removed.
 
 use crate::App;
 use crate::dashboard::errors::Errors;
@@ -25,7 +25,7 @@ use keyreeve_core::{User, UserId};
 use keyreeve_store::model::Total;
 use keyreeve_store::version::Version;
 
-/// The page.
+/// Data of the page.
 #[derive(Template)]
 #[template(path = "users.html")]
 pub(in crate::dashboard) struct UsersPage {
@@ -52,7 +52,7 @@ pub(in crate::dashboard) struct UserRow {
     pub(in crate::dashboard) created: When,
 }
 
-/// A link that works once, shown once.
+/// Data of the page that shows a link that works once. It is shown once.
 #[derive(Template)]
 #[template(path = "invited.html")]
 pub(in crate::dashboard) struct InvitedPage {
@@ -61,7 +61,7 @@ pub(in crate::dashboard) struct InvitedPage {
     pub(in crate::dashboard) link: String,
 }
 
-/// What is asked before a user goes.
+/// Data of the page that confirms an action on a user.
 #[derive(Template)]
 #[template(path = "user_act.html")]
 pub(in crate::dashboard) struct UserActPage {
@@ -73,7 +73,7 @@ pub(in crate::dashboard) struct UserActPage {
     pub(in crate::dashboard) submit: &'static str,
 }
 
-/// The list.
+/// Shows the list.
 pub(in crate::dashboard) async fn show(State(app): State<App>, visitor: Visitor) -> Result<Response, Trouble> {
     crate::dashboard::require_tenant(&visitor)?;
     let page = page_of(&app, &visitor, &Fields::default()).await?;
@@ -135,7 +135,7 @@ async fn invited(app: &App, visitor: &Visitor, id: UserId) -> Result<Response, T
     page::ok(&page)
 }
 
-/// Asks before somebody is suspended or removed.
+/// Shows the confirmation before a user is suspended or removed.
 pub(in crate::dashboard) async fn ask(
     State(app): State<App>,
     Path((id, word)): Path<(String, String)>,
@@ -195,7 +195,8 @@ pub(in crate::dashboard) async fn act(
         },
         _ => return Err(Trouble::not_found()),
     };
-    // A role, and the way in, are given on what the list showed; an end is an end whatever has changed meanwhile.
+    // A new role and a restored login depend on what the list showed, so they need its version. Suspending and removing
+    // apply to any version.
     let call = match word.as_str() {
         "role" | "restore" => on_version(&form.visitor.call, &form.fields),
         _ => form.visitor.call.clone(),
@@ -215,7 +216,7 @@ pub(in crate::dashboard) async fn act(
     Ok(page::on_to("/tenant/users"))
 }
 
-/// How many keys stop with a user.
+/// Returns how many keys stop working with a user.
 fn stopping(working: Total) -> String {
     match (working.count, working.is_exact) {
         (0, true) => "No key of theirs works now.".to_owned(),
@@ -224,7 +225,7 @@ fn stopping(working: Total) -> String {
     }
 }
 
-/// What a change of a user came to.
+/// Returns what a change of a user did.
 fn told(changed: &UserChanged) -> String {
     let (user, keys) = (&changed.user, plural(changed.keys.into(), "key"));
     let effect = measured(&changed.effect);
@@ -236,7 +237,7 @@ fn told(changed: &UserChanged) -> String {
     }
 }
 
-/// The list as it is now with the role that was chosen, and what has changed since the one that was acted on.
+/// Shows the list again after a conflict, with the role that was chosen and the changes since.
 async fn conflicting(app: &App, form: &Form, id: UserId, conflict: &Conflict) -> Result<Response, Trouble> {
     let visitor = &form.visitor;
     let people = People::known_to(visitor, app).await?;
