@@ -14,16 +14,25 @@ use std::fmt;
 use std::net::IpAddr;
 
 const MINUTE_MS: u64 = 60_000;
-/// Guesses at one account from one address, by one known browser, or in one session: thirty, then ten per minute.
+/// Guesses by one known browser, or in one session: thirty, then ten per minute.
 const USUAL: Pace = Pace {
     at_once: 30,
     every_ms: MINUTE_MS / 10,
+};
+/// Guesses at one account from one address: thirty, then one per minute.
+const OF_PAIR: Pace = Pace {
+    at_once: 30,
+    every_ms: MINUTE_MS,
 };
 /// Guesses at one account from all addresses, by unknown browsers: two hundred, then two per minute.
 const OF_ACCOUNT: Pace = Pace {
     at_once: 200,
     every_ms: MINUTE_MS / 2,
 };
+const _: () = assert!(
+    OF_PAIR.at_once < OF_ACCOUNT.at_once && OF_PAIR.every_ms > OF_ACCOUNT.every_ms,
+    "one address alone must never use up the guesses of an account"
+);
 /// Guesses from one address at all accounts. A company may share one address: three hundred, then as many per minute.
 const OF_ADDRESS: Pace = Pace {
     at_once: 300,
@@ -54,7 +63,7 @@ impl Default for SignInLimits {
     fn default() -> Self {
         Self {
             known: Guesses::new(USUAL),
-            pairs: Guesses::new(USUAL),
+            pairs: Guesses::new(OF_PAIR),
             accounts: Guesses::new(OF_ACCOUNT),
             addresses: Guesses::new(OF_ADDRESS),
             sessions: Guesses::new(USUAL),
@@ -77,16 +86,32 @@ impl SignInLimits {
             Attempt::Other { email, address } => {
                 let email = account(email);
                 let address = address.map(place);
-                // A client on a Unix socket has no address. The limits by account still apply. The account is last:
-                // attempts that an earlier limit refuses do not use up its guesses.
-                let may = address.is_none_or(|address| self.addresses.take(&address));
-                may && self.pairs.take(&(&email, address)) && self.accounts.take(&email)
+                self.take_other(email, address)
             }
         };
         match may {
             true => Ok(()),
             false => Err(too_often().into()),
         }
+    }
+
+    /// Takes a guess of an unknown browser from all three limits or from none. A client on a Unix socket has no address;
+    /// the limits by account still apply.
+    fn take_other(&self, email: Option<Email>, address: Option<IpAddr>) -> bool {
+        if !address.is_none_or(|address| self.addresses.take(&address)) {
+            return false;
+        }
+        let pair = (&email, address);
+        if self.pairs.take(&pair) {
+            if self.accounts.take(&email) {
+                return true;
+            }
+            self.pairs.give_back(&pair);
+        }
+        if let Some(address) = address {
+            self.addresses.give_back(&address);
+        }
+        false
     }
 
     /// Gives the guess back: the password was right.
@@ -148,6 +173,16 @@ mod tests {
         assert_eq!(guesses(&limits, other("ada@example.com", "192.0.2.1")), 30);
         assert!(limits.begin(other("ADA@example.com", "192.0.2.1")).is_err());
         assert!(limits.begin(other("ada@example.com", "192.0.2.2")).is_ok());
+        assert!(limits.begin(other("bob@example.com", "192.0.2.1")).is_ok());
+    }
+
+    #[test]
+    fn a_refused_attempt_takes_no_guess_of_the_address() {
+        let limits = SignInLimits::default();
+        assert_eq!(guesses(&limits, other("ada@example.com", "192.0.2.1")), 30);
+        for _ in 0..1_000 {
+            assert!(limits.begin(other("ada@example.com", "192.0.2.1")).is_err());
+        }
         assert!(limits.begin(other("bob@example.com", "192.0.2.1")).is_ok());
     }
 

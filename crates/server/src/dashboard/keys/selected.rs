@@ -168,7 +168,9 @@ async fn one(
     let (call, id, wish) = (&form.visitor.call, record.key.id, wish.clone());
     let changed = match action {
         Action::Revoke => app.authority().revoke(call, id, wish).await,
-        Action::Disable | Action::Export => app.authority().disable(call, id, wish.note).await,
+        Action::Disable => app.authority().disable(call, id, wish.note).await,
+        // An export is a page of its own and changes nothing.
+        Action::Export => return Err(Trouble::not_found()),
     };
     let (is_done, text) = match changed {
         Ok(changed) if changed.done == Done::Nothing => {
