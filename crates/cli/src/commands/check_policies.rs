@@ -103,7 +103,7 @@ impl CheckPolicies {
                 let path = path_of(&one.name)?;
                 let removed = one.all.ask(async |client| Ok(client.delete(&path).await?)).await?;
                 output::say(&format!(
-                    "removed {}; gateways that name it let nobody through",
+                    "removed {}; gateways that name it deny every request",
                     one.name
                 ));
                 output::one(one.all.connection.output, &removed);

@@ -209,7 +209,7 @@ fn another_tenant() -> Denied {
 }
 
 fn unavailable(failure: &Failure) -> Denied {
-    tracing::warn!(%failure, "a gateway's question could not be answered");
+    tracing::warn!(%failure, "cannot answer a gateway's check");
     let detail = "Keys cannot be verified now, so nobody is let through. Try again.";
     Problem::new(Code::ServiceUnavailable, detail).into()
 }

@@ -62,7 +62,7 @@ fn problem(failure: Failure) -> Problem {
         Failure::VerifiersOverdue { retry_after_seconds } => verifiers_overdue(retry_after_seconds),
         Failure::TooManyVerifiers { max, of } => too_many_verifiers(max, of),
         Failure::Unavailable(why) => {
-            tracing::warn!(why, "a call was answered as unavailable");
+            tracing::warn!(why, "store unavailable; the call was answered with 503");
             let detail = "The store cannot be reached now. Nothing was changed; try again.";
             Problem::new(Code::ServiceUnavailable, detail)
         }
@@ -230,7 +230,7 @@ fn refused(item: usize, refusal: &Refusal) -> Problem {
         )
         .with("param_name", "claims"),
         Refusal::OutOfStep => {
-            tracing::error!("store and authority are out of step");
+            tracing::error!("the store and the authority are inconsistent");
             Problem::new(Code::InternalError, "Something went wrong inside. Nothing was changed.")
         }
     };

@@ -262,7 +262,7 @@ const READ: &[CommonError] = &[
 ];
 
 const WRITE: &[CommonError] = &[
-    ("408", "The request came too slowly", |_| true),
+    ("408", "The request arrived too slowly", |_| true),
     ("409", "The state or the policy does not allow it", |_| true),
     ("413", "The body is too large", |_| true),
     ("415", "The body is not JSON", |_| true),

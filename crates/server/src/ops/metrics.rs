@@ -287,7 +287,7 @@ fn encode_node(to: &mut DescriptorEncoder<'_>, node: &Node) -> fmt::Result {
     counter(to, "keyreeve_reasserted_denials", help, health.reasserted)?;
     let help = "Leases of this node that ended before they were renewed, and that changes may have waited for";
     counter(to, "keyreeve_lease_losses", help, health.lease_losses)?;
-    let help = "1 if this node lost its lease too often, and holds none for a while";
+    let help = "1 if this node lost its lease too often and is on probation";
     gauge(
         to,
         "keyreeve_node_on_probation",

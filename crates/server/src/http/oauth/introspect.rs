@@ -63,7 +63,7 @@ pub(crate) async fn handler(State(app): State<App>, request: Request) -> Result<
 fn active(app: &App, entry: &Entry, verdict: &Verdict, now: Timestamp) -> Result<ActiveToken, Problem> {
     let claims = entry.claims().map(|claims| RawValue::from_string(claims.to_owned()));
     let claims = claims.transpose().map_err(|error| {
-        tracing::error!(%error, key = %entry.key_id(), "the claims of a key are no JSON");
+        tracing::error!(%error, key = %entry.key_id(), "the claims of a key are not JSON");
         Problem::new(Code::InternalError, "The claims of the key cannot be read.")
     })?;
     let issued = seconds(entry.key_id().made_at());

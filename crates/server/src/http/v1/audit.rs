@@ -197,7 +197,7 @@ pub(crate) async fn checkpoint(
             Problem::new(Code::ServiceUnavailable, detail).into()
         }
         SignError::Directory(error) => {
-            tracing::error!(%error, "a checkpoint could not be kept");
+            tracing::error!(%error, "cannot store the audit checkpoint");
             let detail = "The checkpoint could not be written to the data directory.";
             Problem::new(Code::InternalError, detail).into()
         }

@@ -119,7 +119,7 @@ impl GitHubKeys {
             // Before the fetch, so that a failing source is asked at most once a minute too.
             known.asked_at = Some(now);
             if let Err(error) = self.refresh(&mut known).await {
-                tracing::warn!(%error, source = %self.source, "GitHub's public keys could not be read");
+                tracing::warn!(%error, source = %self.source, "cannot fetch GitHub's public keys");
                 if !known.keys.contains_key(identifier) {
                     let detail = "GitHub's public keys cannot be had now, so nothing was taken. Try again.";
                     return Err(Problem::new(Code::ServiceUnavailable, detail));
