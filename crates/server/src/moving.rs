@@ -71,7 +71,8 @@ pub(crate) fn refuse_moved(data: &Path) -> Result<(), StartError> {
         return Ok(());
     }
     Err(StartError::Unsafe(format!(
-        "the data in {} has moved to Postgres; start with --database. Keys that were revoked since are still valid here; to serve this data in spite of that, remove {}",
+        "the data in {} was moved to Postgres; start with --database. Keys that were revoked since are still valid \
+         here; to serve this data in spite of that, remove {}",
         data.display(),
         mark_of(data).display()
     )))

@@ -96,7 +96,8 @@ async fn hold(node: &Node, begun: oneshot::Sender<Result<(), Failure>>, mut stop
             Ok(Progress::OnProbation) => {
                 if !std::mem::replace(&mut on_probation, true) {
                     tracing::error!(
-                        "this node lost its lease too often while changes waited for it: it answers 503, and changes do not wait for it, until it has polled in time for a while"
+                        "this node lost its lease too often while changes waited for it: it answers 503, and changes \
+                         do not wait for it, until it has polled in time for a while"
                     );
                 }
                 interval(node.lease_ms())
@@ -133,7 +134,8 @@ async fn first_lease(node: &Node) -> Result<(), Failure> {
 
 fn tell_of_fork() {
     tracing::error!(
-        "the database's history has changed: it may have lost acknowledged changes. Lost denials are written to it again"
+        "the database's history has changed: it may have lost acknowledged changes. Lost denials are written to it \
+         again"
     );
 }
 

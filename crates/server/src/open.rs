@@ -113,7 +113,8 @@ async fn look_after_files(store: Weak<SqliteStore>, verifier: Arc<Verifier>) {
         if let Some(why) = obstacle {
             verifier.halt(&why);
             tracing::error!(
-                "{why}. Every verification and change is refused until the server is restarted: put the files back first"
+                "{why}. Every verification and change is refused until the server is restarted: put the files back \
+                 first"
             );
             return;
         }
@@ -189,8 +190,8 @@ async fn hear_hints(node: Arc<Node>) {
 /// Reports an acknowledged change that the database could lose.
 fn check(node: &Node, settings: &Settings) -> Result<(), StartError> {
     let durability = node.health().durability;
-    let message = "an acknowledged change could be lost with this database: fsync or full_page_writes is off, or a \
-                   standby follows that is not waited for (synchronous_standby_names is empty)";
+    let message = "an acknowledged change could be lost with this database: fsync or full_page_writes is off, or \
+                   commits do not wait for a standby (synchronous_standby_names is empty)";
     match durability {
         Durability::Local | Durability::Replicated => tracing::info!(durability = durability.as_str(), "durability"),
         Durability::AtRisk if settings.require_sync => {

@@ -115,11 +115,13 @@ impl SteadyClock {
         match news {
             News::Ahead(ms) => tracing::warn!(
                 ahead_ms = ms,
-                "{whose} clock has been set ahead: keys are evaluated at its time, and records keep the previous time until it has lasted"
+                "{whose} clock has been set ahead: keys are evaluated at its time, and records keep the previous time \
+                 until it has lasted"
             ),
             News::Behind(ms) => tracing::error!(
                 behind_ms = ms,
-                "{whose} clock is behind the time that was given: keys are evaluated at the later time, and this process is \
+                "{whose} clock is behind the time that was given: keys are evaluated at the later time, and this \
+                 process is \
                  not ready until the clock is right (docs/operations/clocks.md)"
             ),
             News::Settled => tracing::warn!("{whose} clock is correct again"),

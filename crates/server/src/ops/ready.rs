@@ -107,7 +107,8 @@ fn clock(app: &App) -> Check {
         Some(behind) => Check::fails(
             "clock",
             format!(
-                "{whose} is {} s behind the time that was given before: keys are evaluated at the later time until the clock is \
+                "{whose} is {} s behind the time that was given before: keys are evaluated at the later time until \
+                 the clock is \
                  right",
                 behind.as_secs()
             ),
