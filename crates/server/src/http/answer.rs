@@ -34,7 +34,7 @@ impl RequestInfo {
     /// Returns the facts of a request. They are inserted before any handler is called.
     pub(crate) fn of(parts: &Parts) -> Result<&Self, Problem> {
         let info = parts.extensions.get();
-        info.ok_or_else(|| Problem::new(Code::InternalError, "The request has no id."))
+        info.ok_or_else(|| Problem::new(Code::InternalError, "The request has no request id."))
     }
 
     /// Returns the client's address, as the audit log has it.
@@ -227,7 +227,7 @@ fn finished(response: Response, family: Family, id: &str, page: Option<HeaderMap
         StatusCode::NOT_FOUND => Some(no_such_address()),
         StatusCode::METHOD_NOT_ALLOWED => Some(Problem::new(
             Code::MethodNotAllowed,
-            "This address does not take this method. The header Allow lists the methods it takes.",
+            "This route does not support this method. The header Allow lists the methods that it supports.",
         )),
         status if status.is_client_error() => Some(Problem::new(
             Code::BadRequest,
@@ -235,7 +235,7 @@ fn finished(response: Response, family: Family, id: &str, page: Option<HeaderMap
         )),
         status if status.is_server_error() => Some(Problem::new(
             Code::InternalError,
-            "Something went wrong inside. The log has the cause.",
+            "An internal error occurred. The log has the cause.",
         )),
         _ => None,
     };
@@ -248,7 +248,7 @@ fn finished(response: Response, family: Family, id: &str, page: Option<HeaderMap
 fn no_such_address() -> Problem {
     Problem::new(
         Code::NotFound,
-        "There is nothing at this address. /openapi.json lists what there is.",
+        "No route has this address. /openapi.json lists the routes.",
     )
 }
 

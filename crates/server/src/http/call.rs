@@ -224,7 +224,7 @@ async fn refused_as_user(app: &App, pass: Option<&RootPass>, headers: &HeaderMap
     match acting.await {
         Err(Rejected(problem)) => problem,
         Ok(_) => {
-            let detail = "Users verify no keys. Call without the header Keyreeve-Act-As.";
+            let detail = "No role may verify keys. Call without the header Keyreeve-Act-As.";
             Problem::new(Code::PermissionDenied, detail).with("permission", Permission::KeysVerify.as_str())
         }
     }
@@ -233,7 +233,7 @@ async fn refused_as_user(app: &App, pass: Option<&RootPass>, headers: &HeaderMap
 fn no_such_tenant() -> Problem {
     Problem::new(
         Code::NotFound,
-        "There is no such tenant. Check the header Keyreeve-Tenant.",
+        "No tenant with this slug exists. Check the header Keyreeve-Tenant.",
     )
 }
 
@@ -243,7 +243,7 @@ pub(crate) fn root_key_required() -> Problem {
 }
 
 pub(crate) fn root_key_invalid() -> Problem {
-    let detail = "The credential is not a root key that is good now. Check that nothing was cut off.";
+    let detail = "The credential is not a valid root key. Check that nothing was cut off.";
     Problem::new(Code::RootKeyInvalid, detail)
 }
 

@@ -51,7 +51,7 @@ pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Result<Respons
         tracing::error!(%error, "cannot serialize a response");
         Problem::new(
             Code::InternalError,
-            "The answer could not be written. The change, if any, was made.",
+            "The response could not be serialized. The change, if any, was made.",
         )
     })
 }

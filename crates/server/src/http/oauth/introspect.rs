@@ -26,7 +26,7 @@ use serde_json::value::RawValue;
 #[utoipa::path(
     post, path = "/oauth2/introspect", tag = "oauth", operation_id = "introspect",
     request_body(content = IntrospectForm, content_type = "application/x-www-form-urlencoded"),
-    responses((status = 200, description = "What is known of the token", body = Introspection),
+    responses((status = 200, description = "The introspection response; `active` is false for a token that is not valid", body = Introspection),
         (status = 401, description = "invalid_client", body = ErrorBody),
         (status = 403, description = "insufficient_scope", body = ErrorBody),
         (status = 503, description = "temporarily_unavailable", body = ErrorBody)),

@@ -113,7 +113,7 @@ pub(crate) async fn update(
 #[utoipa::path(
     delete, path = "/v1/check_policies/{name}", tag = "check policies", operation_id = "removeCheckPolicy",
     params(("name" = String, Path, description = "The policy", pattern = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")),
-    responses((status = 200, description = "The policy as it was", body = CheckPolicy)),
+    responses((status = 200, description = "The policy before its removal", body = CheckPolicy)),
     security(("root_key" = ["policy:write"]))
 )]
 pub(crate) async fn remove(

@@ -44,7 +44,11 @@ pub(crate) async fn create(
         (Some(slug), _) => Reach::Tenant(slug_of(slug)?),
     };
     if named.is_some_and(|named| !reach.has(named)) {
-        return Err(Problem::field("tenant", "is another one than the header Keyreeve-Tenant names").into());
+        return Err(Problem::field(
+            "tenant",
+            "differs from the tenant that the header Keyreeve-Tenant names",
+        )
+        .into());
     }
     let command = RootKeyCommand {
         name: call::name("name", &wish.name)?,
@@ -93,7 +97,7 @@ pub(crate) async fn revoke(
     headers: HeaderMap,
     Incoming { call, .. }: Incoming<NoBody>,
 ) -> Result<Response, Rejected> {
-    let unknown = |_| Problem::new(Code::NotFound, "There is no such root key.");
+    let unknown = |_| Problem::new(Code::NotFound, "No root key with this id exists.");
     let id = RootKeyId::parse(&id).map_err(unknown)?;
     let revoked = app
         .authority()

@@ -155,7 +155,7 @@ async fn changed(app: &App, call: &Call, slug: &str, edit: TenantEdit) -> Result
 
 /// Parses a slug of the path. A malformed slug gets the same answer as an unknown one.
 fn known(slug: &str) -> Result<Slug, Problem> {
-    Slug::parse(slug).map_err(|_| Problem::new(Code::NotFound, "There is no such tenant."))
+    Slug::parse(slug).map_err(|_| Problem::new(Code::NotFound, "No tenant with this slug exists."))
 }
 
 fn object(tenant: &model::Tenant) -> Tenant {

@@ -203,7 +203,7 @@ async fn changed(app: &App, call: &Call, id: &str, edit: UserEdit) -> Result<Res
 
 /// Parses a user's id of the path or a header. A malformed id gets the same answer as an unknown one.
 pub(crate) fn user_id(text: &str) -> Result<UserId, Problem> {
-    UserId::parse(text).map_err(|_| Problem::new(Code::NotFound, "There is no such user in this tenant."))
+    UserId::parse(text).map_err(|_| Problem::new(Code::NotFound, "No user with this id exists in this tenant."))
 }
 
 fn role(word: &str) -> Result<Role, Problem> {
