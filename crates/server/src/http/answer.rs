@@ -144,7 +144,7 @@ pub(crate) async fn serve(router: Router, app: &App, peer: &Peer, mut request: R
         };
         note_refusal(app, &call, problem, &asked).await;
     }
-    let response = finished(response, family, &id, page);
+    let response = finished(response, family, &id, route.as_deref(), page);
     let response = match wanted {
         None => response,
         Some(wanted) => match wanted.answered(response) {
@@ -212,7 +212,7 @@ fn target(path: &str) -> Option<(&'static str, String)> {
 }
 
 /// Renders errors and adds the common headers. HTML pages are not changed.
-fn finished(response: Response, family: Family, id: &str, page: Option<HeaderMap>) -> Response {
+fn finished(response: Response, family: Family, id: &str, route: Option<&str>, page: Option<HeaderMap>) -> Response {
     let kind = response.headers().get(CONTENT_TYPE);
     if kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/html")) {
         return respond::with_request_id(response, id);
@@ -221,7 +221,8 @@ fn finished(response: Response, family: Family, id: &str, page: Option<HeaderMap
         return respond::with_request_id(crate::dashboard::nothing_here(&headers, id), id);
     }
     if let Some(Rejected(problem)) = response.extensions().get() {
-        return respond::keep_allow(&response, respond::problem(problem, family, id));
+        let problem = missing::named(problem.clone(), route);
+        return respond::keep_allow(&response, respond::problem(&problem, family, id));
     }
     let of_router = match response.status() {
         StatusCode::NOT_FOUND => Some(no_such_address()),

@@ -1,6 +1,7 @@
 //! The one table from internal failures to public errors.
 
 use super::answer::Rejected;
+use super::missing;
 use super::respond::RETRY_AFTER_SECONDS;
 use keyreeve_api::{Code, Problem};
 use keyreeve_authority::{Conflict, Failure, FieldChange, Recorded};
@@ -35,7 +36,7 @@ fn problem(failure: Failure) -> Problem {
             "The credential was revoked while the call was running. Nothing was changed.",
         ),
         Failure::Refused { item, refusal } => refused(item, &refusal),
-        Failure::NotFound => Problem::new(Code::NotFound, "There is no such thing in this tenant."),
+        Failure::NotFound => missing::record(),
         Failure::Contradiction(found) => Problem::field(found.field, &found.why),
         Failure::Outdated(conflict) => outdated(&conflict),
         Failure::EmailTaken => email_taken(),
