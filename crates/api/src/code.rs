@@ -106,7 +106,7 @@ codes! {
     /// A user of the tenant has that e-mail address.
     EmailTaken "EMAIL_TAKEN" 409 "The e-mail address is taken";
     /// The tenant would be left without an administrator.
-    LastAdmin "LAST_ADMIN" 409 "The last admin cannot be removed";
+    LastAdmin "LAST_ADMIN" 409 "The tenant needs an active admin";
     /// The instance would be left without a root key that can create others.
     LastRootKey "LAST_ROOT_KEY" 409 "The last root key cannot be revoked";
     /// The subject has all the keys it may have.

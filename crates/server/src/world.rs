@@ -121,8 +121,7 @@ impl SteadyClock {
             News::Behind(ms) => tracing::error!(
                 behind_ms = ms,
                 "{whose} clock is behind the time that was given: keys are evaluated at the later time, and this \
-                 process is \
-                 not ready until the clock is right (docs/operations/clocks.md)"
+                 process is not ready until the clock is right (docs/operations/clocks.md)"
             ),
             News::Settled => tracing::warn!("{whose} clock is correct again"),
             News::Followed(ms) => tracing::warn!(behind_ms = ms, "{whose} clock was set back, and is followed"),

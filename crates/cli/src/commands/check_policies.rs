@@ -142,7 +142,7 @@ impl Write {
             .ask(async |client| Ok(client.post("v1/check_policies", &wish).await?))
             .await?;
         output::say(&format!(
-            "made {0}; a gateway's configuration: keyreeve gateways snippet nginx --policy {0}",
+            "created {0}; a gateway's configuration: keyreeve gateways snippet nginx --policy {0}",
             self.one.name
         ));
         output::one(all.connection.output, &made);

@@ -165,7 +165,7 @@ impl Create {
                 let id = made.get("id").and_then(Value::as_str).unwrap_or_default();
                 let invited = invite(&client, id).await;
                 let invitation =
-                    invited.with_context(|| format!("the user was made; try again: keyreeve users invite {id}"))?;
+                    invited.with_context(|| format!("the user was created; try again: keyreeve users invite {id}"))?;
                 add(&mut made, &invitation);
             }
             Ok(made)

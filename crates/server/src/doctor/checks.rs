@@ -129,8 +129,7 @@ checks! {
     CHECKPOINT_UNUSABLE, "checkpoint-unusable", Warning,
         "without a signed end, the log could be truncated without detection",
         "find out what changed the files audit-checkpoint, audit-signing-key and audit-verifier-key, and restore \
-         them; failing that, \
-         `keyreeve audit accept-restore`";
+         them; failing that, `keyreeve audit accept-restore`";
     UNKNOWN_VARIABLES, "unknown-variables", Warning,
         "a misspelt setting has no effect, and the default applies",
         "correct the name, or remove the variable; `keyreeve serve --help` lists all";

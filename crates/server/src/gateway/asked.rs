@@ -198,8 +198,7 @@ impl<F: Fields> Asked<'_, F> {
 
 fn unknown_policy() -> Denied {
     let detail = "The gateway names a check policy that does not exist, so the request is denied. The path of the \
-                  check ends in \
-                  the policy's name, or in tenant:name.";
+                  check ends in the policy's name, or in tenant:name.";
     Problem::new(Code::CheckPolicyUnknown, detail).into()
 }
 
@@ -249,8 +248,7 @@ fn denied(outer: Outer, policy: &CheckPolicy) -> Denied {
         Outer::KeyDisabled => Problem::new(Code::ApiKeyDisabled, "The API key is disabled."),
         Outer::ContextDenied => Problem::new(
             Code::ApiKeyContextDenied,
-            "The API key may not be used from this \
-                                                                         address.",
+            "The API key may not be used from this address.",
         ),
         Outer::InsufficientScope => Problem::new(
             Code::InsufficientScope,

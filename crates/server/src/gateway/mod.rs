@@ -37,8 +37,7 @@ pub(crate) async fn serve<B>(app: &App, peer: &Peer, request: &Request<B>) -> Re
     let id = request_id(app, request.headers());
     let Some((profile, policy)) = place(request.uri().path()) else {
         let detail = "The address of a check is /gateway/{profile}/{policy}; the profiles are nginx, caddy, traefik, \
-                      envoy, \
-                      haproxy and generic.";
+                      envoy, haproxy and generic.";
         return respond::problem(&Problem::new(Code::NotFound, detail), Family::Problem, &id);
     };
     let asked = Asked {

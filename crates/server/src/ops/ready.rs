@@ -85,7 +85,7 @@ fn history(app: &App) -> Check {
     let Some(node) = app.authority().node() else {
         return match app.authority().verifier().halted() {
             Some(why) => Check::fails("history", why),
-            None => Check::good("history", "the database is the one that was signed"),
+            None => Check::good("history", "the database is the one that is signed"),
         };
     };
     match node.health().is_recovering {
@@ -108,12 +108,11 @@ fn clock(app: &App) -> Check {
             "clock",
             format!(
                 "{whose} is {} s behind the time that was given before: keys are evaluated at the later time until \
-                 the clock is \
-                 right",
+                 the clock is right",
                 behind.as_secs()
             ),
         ),
-        None => Check::good("clock", format!("{whose} is followed")),
+        None => Check::good("clock", format!("{whose} is used")),
     }
 }
 

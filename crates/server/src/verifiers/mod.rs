@@ -66,8 +66,7 @@ pub(crate) async fn connect(State(app): State<App>, mut request: Request) -> Res
     call.require(Permission::KeysVerify)?;
     let (Some(upgrade), true) = (upgrade, wishes) else {
         let detail = "This route serves only upgraded connections: it needs HTTP/1.1 with the headers Connection: \
-                      Upgrade \
-                      and Upgrade: keyreeve-verifier.";
+                      Upgrade and Upgrade: keyreeve-verifier.";
         return Err(Problem::new(Code::UpgradeRequired, detail).into());
     };
     let pass = match secret {
