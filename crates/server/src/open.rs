@@ -190,8 +190,8 @@ async fn hear_hints(node: Arc<Node>) {
 /// Reports an acknowledged change that the database could lose.
 fn check(node: &Node, settings: &Settings) -> Result<(), StartError> {
     let durability = node.health().durability;
-    let message = "an acknowledged change could be lost with this database: fsync or full_page_writes is off, or \
-                   commits do not wait for a standby (synchronous_standby_names is empty)";
+    let message = "an acknowledged change could be lost with this database: fsync or full_page_writes is off, or a \
+                   standby replicates asynchronously (synchronous_standby_names is empty)";
     match durability {
         Durability::Local | Durability::Replicated => tracing::info!(durability = durability.as_str(), "durability"),
         Durability::AtRisk if settings.require_sync => {

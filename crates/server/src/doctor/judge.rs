@@ -228,8 +228,8 @@ fn running(facts: &Facts<'_>, found: &mut Vec<Finding>) {
         return;
     };
     if *durability == Durability::AtRisk {
-        let what = "the database may lose an acknowledged change: fsync or full_page_writes is off, or commits do not \
-                    wait for a standby";
+        let what = "the database may lose an acknowledged change: fsync or full_page_writes is off, or a standby \
+                    replicates asynchronously";
         found.push(check::DURABILITY_AT_RISK.found(what));
     }
     if !has_hints {
