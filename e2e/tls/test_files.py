@@ -153,7 +153,7 @@ def test_a_pair_that_does_not_match_leaves_the_old_one_and_is_reported(renewal, 
     assert "does not belong" in renewal.details() and renewal.details().startswith("ok\n")
     assert renewal.shown() == before
     assert renewal.metric("keyreeve_tls_files_refused") == {'listener="listen"': 1.0, 'listener="check_listen"': 1.0}
-    assert renewal.server.says("the pair from before stays") and "ERROR" in renewal.server.stderr()
+    assert renewal.server.says("the previous pair stays in use") and "ERROR" in renewal.server.stderr()
     renewal.put(second)
     renewal.until(lambda: renewal.shown() == second[0].read_text().strip())
     assert "complaint" not in renewal.details()

@@ -115,7 +115,7 @@ def test_a_certificate_of_another_authority_is_the_callers_to_refuse(serve, stra
 
 def test_an_expired_certificate_is_served_and_reported(serve, authority):
     server = serve(pair(authority.issue("ended", times=("20200101000000Z", "20210101000000Z"))))
-    assert server.says("the certificate is out of its time")
+    assert server.says("the certificate is not valid now")
     with pytest.raises(requests.exceptions.SSLError, match="expired"):
         server.call("GET", "/v1/api_keys")
 

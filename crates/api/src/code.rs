@@ -76,19 +76,19 @@ codes! {
     /// The request has two keys, or one that could be read as two.
     AmbiguousCredentials "AMBIGUOUS_CREDENTIALS" 400 "More than one key was given";
     /// The gateway names a check policy that does not exist.
-    CheckPolicyUnknown "CHECK_POLICY_UNKNOWN" 403 "There is no such check policy";
+    CheckPolicyUnknown "CHECK_POLICY_UNKNOWN" 403 "Unknown check policy";
     /// The gateway sends no valid credential of its own.
-    GatewayCredentialRequired "GATEWAY_CREDENTIAL_REQUIRED" 403 "The gateway needs a credential";
+    GatewayCredentialRequired "GATEWAY_CREDENTIAL_REQUIRED" 403 "The gateway has no valid credential";
     /// The API key may not be used from this address.
-    ApiKeyContextDenied "API_KEY_CONTEXT_DENIED" 403 "The API key may not be used from here";
+    ApiKeyContextDenied "API_KEY_CONTEXT_DENIED" 403 "The API key may not be used from this address";
     /// The API key lacks a scope.
     InsufficientScope "INSUFFICIENT_SCOPE" 403 "The API key lacks a scope";
     /// Too many requests.
     RateLimited "RATE_LIMITED" 429 "Too many requests" clerk "too_many_requests";
     /// The limit of connected verifiers is reached.
-    VerifierLimitReached "VERIFIER_LIMIT_REACHED" 429 "As many verifiers are connected as may be";
+    VerifierLimitReached "VERIFIER_LIMIT_REACHED" 429 "The limit of connected verifiers is reached";
     /// The root key's verifiers delayed changes too often.
-    VerifierStreamSuspended "VERIFIER_STREAM_SUSPENDED" 429 "The root key may not connect verifiers for a while";
+    VerifierStreamSuspended "VERIFIER_STREAM_SUSPENDED" 429 "The root key's verifiers are temporarily refused";
     /// The root key lacks a permission.
     PermissionDenied "PERMISSION_DENIED" 403 "The root key lacks a permission" clerk "authorization_invalid";
     /// The object does not exist.
@@ -98,17 +98,17 @@ codes! {
     /// The address does not support the method.
     MethodNotAllowed "METHOD_NOT_ALLOWED" 405 "Method not allowed" clerk "method_not_allowed";
     /// The request arrived too slowly.
-    RequestTimeout "REQUEST_TIMEOUT" 408 "The request came too slowly" clerk "request_timeout";
+    RequestTimeout "REQUEST_TIMEOUT" 408 "The request arrived too slowly" clerk "request_timeout";
     /// The subject has a key of that name.
     NameTaken "NAME_TAKEN" 409 "The name is taken" clerk "token_creation_conflict";
     /// A tenant has that slug.
     SlugTaken "SLUG_TAKEN" 409 "The slug is taken";
     /// A user of the tenant has that e-mail address.
-    EmailTaken "EMAIL_TAKEN" 409 "The address is taken";
+    EmailTaken "EMAIL_TAKEN" 409 "The e-mail address is taken";
     /// The tenant would be left without an administrator.
-    LastAdmin "LAST_ADMIN" 409 "The last admin stays";
+    LastAdmin "LAST_ADMIN" 409 "The tenant needs an active admin";
     /// The instance would be left without a root key that can create others.
-    LastRootKey "LAST_ROOT_KEY" 409 "The last root key stays";
+    LastRootKey "LAST_ROOT_KEY" 409 "The last root key cannot be revoked";
     /// The subject has all the keys it may have.
     KeyLimitReached "KEY_LIMIT_REACHED" 409 "The key limit is reached";
     /// The tenant has all the check policies it may have.
@@ -126,27 +126,27 @@ codes! {
     /// The body is not JSON.
     UnsupportedMediaType "UNSUPPORTED_MEDIA_TYPE" 415 "The body is not JSON" clerk "unsupported_media_type";
     /// The address requires another protocol.
-    UpgradeRequired "UPGRADE_REQUIRED" 426 "Another protocol is needed";
+    UpgradeRequired "UPGRADE_REQUIRED" 426 "A protocol upgrade is required";
     /// The idempotency key was used for another request.
     IdempotencyKeyReused "IDEMPOTENCY_KEY_REUSED" 422 "The idempotency key was used for another request";
     /// The page requires a signed-in user.
     SignInRequired "SIGN_IN_REQUIRED" 401 "You are not signed in";
     /// The password is wrong.
-    SignInFailed "SIGN_IN_FAILED" 401 "The password is not right";
+    SignInFailed "SIGN_IN_FAILED" 401 "The password is wrong";
     /// The form was not sent by a page of this server.
-    FormNotOurs "FORM_NOT_OURS" 403 "The form could not be trusted";
+    FormNotOurs "FORM_NOT_OURS" 403 "The form was not sent by a page of this server";
     /// A signed message was changed, or was signed by another key.
-    SignatureInvalid "SIGNATURE_INVALID" 403 "The signature is not right";
+    SignatureInvalid "SIGNATURE_INVALID" 403 "The signature is not valid";
     /// A one-time link was used, or is too old.
-    LinkUsedUp "LINK_USED_UP" 410 "The link does not work any more";
+    LinkUsedUp "LINK_USED_UP" 410 "The link was used or has expired";
     /// An internal error.
     InternalError "INTERNAL_ERROR" 500 "Internal error" clerk "internal_clerk_error";
     /// The server cannot do it now.
-    ServiceUnavailable "SERVICE_UNAVAILABLE" 503 "Not available";
+    ServiceUnavailable "SERVICE_UNAVAILABLE" 503 "The service is not available";
     /// The change may have been made.
-    OutcomeUnknown "OUTCOME_UNKNOWN" 503 "It is not known whether it was done";
+    OutcomeUnknown "OUTCOME_UNKNOWN" 503 "The outcome is unknown";
     /// The record has another version than the caller has read.
-    PreconditionFailed "PRECONDITION_FAILED" 412 "The record has changed since";
+    PreconditionFailed "PRECONDITION_FAILED" 412 "The record has changed";
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ pub enum Failure {
     #[error("only an instance root key may do this")]
     InstanceOnly,
     /// A root key would give away a permission it does not have itself.
-    #[error("a root key cannot give a permission it does not have")]
+    #[error("a root key cannot grant a permission that it does not have")]
     Escalation,
     /// The caller would give a role whose permissions it does not have itself, or a link to log in with that role.
     #[error("the caller's permissions do not cover the role {0}")]
@@ -27,7 +27,7 @@ pub enum Failure {
     #[error("passwords are set by links")]
     PasswordByLink,
     /// The caller's credential ended during the call.
-    #[error("the caller's credential is no longer good")]
+    #[error("the caller's credential is no longer valid")]
     CallerGone,
     /// The lifecycle or the policy refuses it.
     #[error("item {item}: {refusal}")]
@@ -59,7 +59,7 @@ pub enum Failure {
     #[error("the last admin of the tenant")]
     LastAdmin,
     /// The instance would be left without a root key that can make others.
-    #[error("the last root key that can make others")]
+    #[error("the last root key that can create others")]
     LastRootKey,
     /// The tenant's short name is taken.
     #[error("a tenant of that slug exists")]

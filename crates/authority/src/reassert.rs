@@ -105,7 +105,7 @@ async fn root_key(store: &dyn Store, id: RootKeyId, now: Timestamp) -> Result<bo
     if !is_lost {
         return Ok(false);
     }
-    // As the operator, who may also revoke the last root key that can make others: it was revoked.
+    // As the operator, who may also revoke the last root key that can create others: it was revoked.
     let context = WriteContext {
         actor: Actor::Operator,
         ..system(now)

@@ -29,7 +29,7 @@ pub(crate) struct Usage(pub(crate) String);
 
 /// A second signal arrived while the first one was handled.
 #[derive(Debug, Error)]
-#[error("stopped at once, with requests unfinished, because a second signal came")]
+#[error("stopped immediately because of a second signal; running requests were aborted")]
 pub(crate) struct Interrupted;
 
 /// Runs a command and converts its result to an exit code.

@@ -279,7 +279,7 @@ fn places(given: Option<Vec<Listen>>, file: Option<Places>, default: SocketAddr)
 
 /// Parses a lease: `15s`, `1500ms`, `2m`; 2 s to an hour.
 fn lease(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is no lease: write 15s, 1500ms or 2m, from 2s to 1h");
+    let wrong = || format!("{text:?} is not a lease: write 15s, 1500ms or 2m, from 2s to 1h");
     let ms = match text.strip_suffix("ms") {
         Some(digits) => digits.parse::<u64>().ok(),
         None => text

@@ -165,7 +165,7 @@ pub enum Broken {
         found: u64,
     },
     /// The log is consistent in itself, but differs from the one that the checkpoint was made of.
-    #[error("entry {revision} differs from the checkpoint: the log was written anew")]
+    #[error("entry {revision} differs from the checkpoint: the log was rewritten")]
     Rewritten {
         /// The revision of the checkpoint.
         revision: u64,

@@ -120,7 +120,7 @@ impl Checkpoints {
             return;
         }
         if let Err(error) = replace(&path, &wanted) {
-            tracing::warn!(%error, "the key that verifies checkpoints could not be written to the data directory");
+            tracing::warn!(%error, "cannot write the key that verifies checkpoints to the data directory");
         }
     }
 

@@ -63,12 +63,12 @@ impl Standing {
             }
             Trouble::Empty => format!("the database is empty, and a checkpoint of revision {signed} was signed for it"),
             Trouble::Older => format!(
-                "the database ends at revision {head}, and revision {signed} was signed for: it is an older copy, or \
-                 changes were cut off"
+                "the database ends at revision {head}, and revision {signed} was signed: it is an older copy, or was \
+                 truncated"
             ),
             Trouble::Other => format!(
-                "the database has another history than the one that was signed up to revision {signed}: it is not \
-                 this instance's, or went on from an older copy"
+                "the database's history differs from the one that was signed up to revision {signed}: it is another \
+                 instance's, or continued from an older copy"
             ),
             Trouble::Mixed => format!(
                 "the file {DATABASE_FILE} and the log beside it ({DATABASE_FILE}-wal) are not of the same copy, or \
@@ -148,12 +148,12 @@ pub(crate) async fn require_contained(data: &Path) -> Result<(), StartError> {
     let what = standing.describe(trouble);
     let way_out = match trouble {
         Trouble::Mixed => format!(
-            "Put a whole copy in place: its {DATABASE_FILE} together with its own {DATABASE_FILE}-wal, and where it has \
-             none, none"
+            "Put a complete copy in place: its {DATABASE_FILE} together with its own {DATABASE_FILE}-wal, and where \
+             it has none, none"
         ),
         _ => format!(
-            "Put the newest database back. If it is lost, `{COMMAND} --data {}` says what accepting this one means, \
-             and asks",
+            "Put the newest database back. If it is lost, `{COMMAND} --data {}` shows what accepting this one means, \
+             and asks for confirmation",
             data.display()
         ),
     };
@@ -235,7 +235,7 @@ impl Acceptance {
                  AGAIN, users and tenants that they suspended or removed are back, and keys that they issued are unknown."
             ),
             Trouble::Other | Trouble::Mixed | Trouble::Evidence(_) => {
-                "It is not known which changes are lost. KEYS AND ROOT KEYS THAT WERE REVOKED MAY WORK AGAIN, and keys \
+                "Which changes are lost is unknown. KEYS AND ROOT KEYS THAT WERE REVOKED MAY WORK AGAIN, and keys \
                  that were issued may be unknown."
                     .to_owned()
             }

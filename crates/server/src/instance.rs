@@ -276,7 +276,7 @@ async fn count_keys(app: App, mut stopping: watch::Receiver<bool>) {
         let began = Instant::now();
         match app.authority().census().await {
             Ok(census) => app.numbers().note_census(census),
-            Err(error) => tracing::debug!(%error, "the keys could not be counted"),
+            Err(error) => tracing::debug!(%error, "cannot count the keys"),
         }
         let pause = began.elapsed().saturating_mul(CENSUS_SHARE).max(CENSUS_INTERVAL);
         tokio::select! {
@@ -293,13 +293,13 @@ async fn write_notes(app: &App) {
     };
     let written = tokio::task::spawn_blocking(move || node.write_notes()).await;
     if let Ok(Err(error)) = written {
-        tracing::error!(%error, "what this node knows of the database's history could not be written down");
+        tracing::error!(%error, "cannot write this node's record of the database's history");
     }
 }
 
 async fn write_refusals(app: &App, all: bool) {
     if let Err(error) = app.authority().flush_refusals(all).await {
-        tracing::warn!(%error, "how many calls were refused could not be written down");
+        tracing::warn!(%error, "cannot record the counts of refused calls");
     }
 }
 
@@ -314,12 +314,12 @@ async fn keep_house(app: App, mut stopping: watch::Receiver<bool>) {
         app.authority().write_activity().await;
         app.authority().tidy_meters().await;
         if let Err(error) = app.authority().write_down_lapsed().await {
-            tracing::warn!(%error, "lapsed revocations could not be written down");
+            tracing::warn!(%error, "cannot record lapsed revocations");
         }
         if let Some(node) = app.authority().node()
             && let Err(error) = node.tidy().await
         {
-            tracing::debug!(%error, "the other nodes could not be looked after");
+            tracing::debug!(%error, "cannot reconcile the records of other nodes");
         }
         write_notes(&app).await;
         write_refusals(&app, false).await;

@@ -60,7 +60,7 @@ fn mark_of(data: &Path) -> PathBuf {
 }
 
 fn mark(data: &Path) -> Result<(), StartError> {
-    let text = "What lies here has moved to Postgres. Whoever serves it again revives keys that were revoked since.\n";
+    let text = "This data has moved to Postgres. Serving it again would revive keys that were revoked since.\n";
     let written = std::fs::write(mark_of(data), text);
     written.map_err(|error| StartError::Unsafe(format!("the copy is good, but {MARK} cannot be written: {error}")))
 }
@@ -71,8 +71,8 @@ pub(crate) fn refuse_moved(data: &Path) -> Result<(), StartError> {
         return Ok(());
     }
     Err(StartError::Unsafe(format!(
-        "what lies in {} was moved to Postgres; start with --database. Keys that were revoked since are still good \
-         here: only whoever wants that removes {}",
+        "the data in {} was moved to Postgres; start with --database. Keys that were revoked since are still valid \
+         here; to serve this data in spite of that, remove {}",
         data.display(),
         mark_of(data).display()
     )))

@@ -81,10 +81,10 @@ async fn hold(node: &Node, begun: oneshot::Sender<Result<(), Failure>>, mut stop
         let pause = match node.poll_once().await {
             Ok(Progress::Quiet) => {
                 if std::mem::take(&mut on_probation) {
-                    tracing::info!("the probation is over");
+                    tracing::info!("probation ended");
                 }
                 if std::mem::take(&mut failing) {
-                    tracing::info!("the lease is held again");
+                    tracing::info!("lease renewed");
                 }
                 interval(node.lease_ms())
             }
@@ -96,15 +96,15 @@ async fn hold(node: &Node, begun: oneshot::Sender<Result<(), Failure>>, mut stop
             Ok(Progress::OnProbation) => {
                 if !std::mem::replace(&mut on_probation, true) {
                     tracing::error!(
-                        "this node lost its lease too often while others waited for it: it answers 503 and nobody \
-                         waits for it until it has polled in time for a while"
+                        "this node lost its lease too often while changes waited for it: it answers 503, and changes \
+                         do not wait for it, until it has polled in time for a while"
                     );
                 }
                 interval(node.lease_ms())
             }
             Err(error) => {
                 if !std::mem::replace(&mut failing, true) {
-                    tracing::warn!(%error, lease_left_ms = node.lease_left_ms(), "the lease was not renewed");
+                    tracing::warn!(%error, lease_left_ms = node.lease_left_ms(), "lease not renewed");
                 }
                 RETRY
             }
@@ -117,7 +117,7 @@ async fn hold(node: &Node, begun: oneshot::Sender<Result<(), Failure>>, mut stop
         }
     }
     if let Err(error) = node.leave().await {
-        tracing::warn!(%error, "the lease could not be handed back; others wait for its end");
+        tracing::warn!(%error, "cannot release the lease; changes on other nodes wait until it ends");
     }
 }
 
@@ -134,8 +134,8 @@ async fn first_lease(node: &Node) -> Result<(), Failure> {
 
 fn tell_of_fork() {
     tracing::error!(
-        "the database's history is another one than before: it may have lost acknowledged changes. What was denied is \
-         told to it again"
+        "the database's history has changed: it may have lost acknowledged changes. Lost denials are written to it \
+         again"
     );
 }
 

@@ -51,7 +51,7 @@ async fn embedded(settings: &Settings) -> Result<(Authority, Opened), StartError
     let observer: Arc<dyn CommitObserver> = verifier.clone();
     let store = Arc::new(SqliteStore::open_locked(&settings.data, lock, observer).await?);
     if let Some(obstacle) = store.obstacle() {
-        tracing::error!("{obstacle}: keys are verified, and nothing can be changed");
+        tracing::error!("{obstacle}: the store is read-only; keys are verified, changes are refused");
     }
     tokio::spawn(look_after_files(Arc::downgrade(&store), Arc::clone(&verifier)));
     let lease_ms = settings.child_lease_ms.or(settings.lease_ms);
@@ -92,10 +92,7 @@ async fn mind_the_log(settings: &Settings, clock: &dyn Clock, store: &dyn Store)
     };
     if settings.accept_clock {
         let behind_ms = newest.millis_since(clock.now());
-        tracing::warn!(
-            behind_ms,
-            "the clock is accepted as it is, because accept_clock says so"
-        );
+        tracing::warn!(behind_ms, "the clock is accepted as it is, because accept_clock is set");
     } else {
         clock.reached(newest);
     }
@@ -116,12 +113,13 @@ async fn look_after_files(store: Weak<SqliteStore>, verifier: Arc<Verifier>) {
         if let Some(why) = obstacle {
             verifier.halt(&why);
             tracing::error!(
-                "{why}. Nothing is verified and nothing changed until the server is started again: put the files back first"
+                "{why}. Every verification and change is refused until the server is restarted: put the files back \
+                 first"
             );
             return;
         }
         if let Err(error) = looked {
-            tracing::warn!(%error, "the files of the database could not be looked at");
+            tracing::warn!(%error, "cannot check the database files");
         }
         tokio::time::sleep(FILES_INTERVAL).await;
     }
@@ -193,11 +191,11 @@ async fn hear_hints(node: Arc<Node>) {
 fn check(node: &Node, settings: &Settings) -> Result<(), StartError> {
     let durability = node.health().durability;
     let message = "an acknowledged change could be lost with this database: fsync or full_page_writes is off, or a \
-                   standby follows that is not waited for (synchronous_standby_names is empty)";
+                   standby replicates asynchronously (synchronous_standby_names is empty)";
     match durability {
         Durability::Local | Durability::Replicated => tracing::info!(durability = durability.as_str(), "durability"),
         Durability::AtRisk if settings.require_sync => {
-            let why = format!("{message}. Mend that, or start without require_sync");
+            let why = format!("{message}. Correct that, or start without require_sync");
             return Err(StartError::Unsafe(why));
         }
         Durability::AtRisk => tracing::warn!(durability = durability.as_str(), "{message}"),

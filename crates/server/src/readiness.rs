@@ -22,16 +22,16 @@ impl App {
         }
         let node = self.authority().node().map(|node| node.health());
         if node.is_some_and(|health| health.is_on_probation) {
-            return Some("this node lost its lease too often, and holds none for a while");
+            return Some("this node lost its lease too often and is on probation");
         }
         if node.is_some_and(|health| health.is_recovering) {
-            return Some("the database's history is another one than before, and is told what it has lost");
+            return Some("the database's history has changed, and lost denials are written to it again");
         }
         if !self.authority().holds_lease() {
             return Some("this node holds no lease");
         }
         if self.authority().clock_behind().is_some() {
-            return Some("the clock is behind the time that was given before: keys are judged by the later time");
+            return Some("the clock is behind the time that was given before: keys are evaluated at the later time");
         }
         (!self.is_answered().await).then_some("the store does not answer")
     }

@@ -116,7 +116,7 @@ fn bind_for_operators(app: &App, bound: &mut Vec<Listen>) -> Result<Option<Endpo
             Ok(Some(endpoint))
         }
         Err(error) if is_without_room(&error) || app.authority().obstacle().is_some() => {
-            tracing::warn!(%error, "there is no operator socket: commands need an address and a root key");
+            tracing::warn!(%error, "cannot open the operator socket; commands need an address and a root key");
             Ok(None)
         }
         Err(error) => Err(at(socket.display())(error)),
@@ -182,7 +182,7 @@ async fn first_admin_link(app: &App) -> Option<FirstAdminLink> {
     match app.authority().first_admin_link(&tenant).await {
         Ok(token) => token.map(|token| FirstAdminLink::new(app.issuer().setup_link(token.expose()))),
         Err(error) => {
-            tracing::warn!(%error, "no link for the first administrator could be made");
+            tracing::warn!(%error, "cannot make the sign-in link of the first administrator");
             None
         }
     }

@@ -44,7 +44,7 @@ title = \"Keyreeve\"
 
 [[rules]]
 id = \"keyreeve-api-key\"
-description = \"An API key or root key of Keyreeve: report it at /v1/leaks, and it opens nothing any more.\"
+description = \"An API key or root key of Keyreeve: report it at /v1/leaks, which revokes it.\"
 regex = '''\\b{pattern}\\b'''
 keywords = [\"{marker}\"]
 ";

@@ -35,7 +35,7 @@ impl FromStr for PublicUrl {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong =
-            || format!("{text:?} is no public address: write https://NAME or https://NAME:PORT and nothing else");
+            || format!("{text:?} is not a public address: write https://NAME or https://NAME:PORT and nothing else");
         let uri: Uri = text.parse().map_err(|_| wrong())?;
         let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
             return Err(wrong());

@@ -115,15 +115,15 @@ impl SteadyClock {
         match news {
             News::Ahead(ms) => tracing::warn!(
                 ahead_ms = ms,
-                "{whose} clock has been set ahead: keys are judged by its time, and what is written down goes by the time \
-                 before until it has lasted"
+                "{whose} clock has been set ahead: keys are evaluated at its time, and records keep the previous time \
+                 until it has lasted"
             ),
             News::Behind(ms) => tracing::error!(
                 behind_ms = ms,
-                "{whose} clock is behind the time that was given: keys are judged by the later time, and this process is \
-                 not ready until the clock is right (docs/operations/clocks.md)"
+                "{whose} clock is behind the time that was given: keys are evaluated at the later time, and this \
+                 process is not ready until the clock is right (docs/operations/clocks.md)"
             ),
-            News::Settled => tracing::warn!("{whose} clock is right again"),
+            News::Settled => tracing::warn!("{whose} clock is correct again"),
             News::Followed(ms) => tracing::warn!(behind_ms = ms, "{whose} clock was set back, and is followed"),
         }
     }

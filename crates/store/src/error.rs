@@ -62,7 +62,7 @@ pub enum WriteError {
     NotFound,
     /// The credential of the call was revoked, or its user lost the role, before the change. It is checked again inside
     /// the transaction.
-    #[error("the caller's credential is no longer good")]
+    #[error("the caller's credential is no longer valid")]
     ActorGone,
     /// The record is in another version than the caller has seen.
     #[error("the record has changed since the caller has read it")]
@@ -80,7 +80,7 @@ pub enum WriteError {
     #[error("the caller's permissions do not cover the role {0}")]
     RoleBeyond(Role),
     /// The instance would have no root key left that can create others.
-    #[error("this is the last root key that can make others")]
+    #[error("this is the last root key that can create others")]
     LastRootKey,
     /// The slug belongs to another tenant.
     #[error("a tenant of that slug exists")]

@@ -61,7 +61,7 @@ impl AcceptRestore {
             output::say(&line);
         }
         if acceptance.is_broken() {
-            bail!("this cannot be accepted; put a whole copy in place. Nothing was changed");
+            bail!("this cannot be accepted; put a complete copy in place. Nothing was changed");
         }
         if !self.yes {
             output::say(&format!("Type {WORD} to accept it:"));

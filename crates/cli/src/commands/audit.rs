@@ -252,7 +252,9 @@ impl Verify {
         };
         output::one(self.connection.output, &check);
         if check.get("checkpoint_revision").is_none_or(Value::is_null) {
-            output::say("there was no checkpoint: a log that was cut off together with its head would not be noticed");
+            output::say(
+                "there was no checkpoint: a log that was truncated together with its head would not be detected",
+            );
         }
         match check.get("ok").and_then(Value::as_bool) {
             Some(true) => Ok(()),

@@ -103,7 +103,7 @@ impl CheckPolicies {
                 let path = path_of(&one.name)?;
                 let removed = one.all.ask(async |client| Ok(client.delete(&path).await?)).await?;
                 output::say(&format!(
-                    "removed {}; gateways that name it let nobody through",
+                    "removed {}; gateways that name it deny every request",
                     one.name
                 ));
                 output::one(one.all.connection.output, &removed);
@@ -142,7 +142,7 @@ impl Write {
             .ask(async |client| Ok(client.post("v1/check_policies", &wish).await?))
             .await?;
         output::say(&format!(
-            "made {0}; a gateway's configuration: keyreeve gateways snippet nginx --policy {0}",
+            "created {0}; a gateway's configuration: keyreeve gateways snippet nginx --policy {0}",
             self.one.name
         ));
         output::one(all.connection.output, &made);

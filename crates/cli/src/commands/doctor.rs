@@ -82,5 +82,5 @@ fn tell(diagnosis: &Value) {
     let examined = diagnosis.get("examined").and_then(Value::as_array);
     let examined: Vec<_> = examined.into_iter().flatten().filter_map(Value::as_str).collect();
     let count = findings.map_or(0, Vec::len);
-    output::say(&format!("{count} found; looked at: {}", examined.join(", ")));
+    output::say(&format!("{count} found; examined: {}", examined.join(", ")));
 }

@@ -31,7 +31,7 @@ pub(crate) struct Healthcheck {
 impl Healthcheck {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let address = SocketAddr::new(reachable(self.ops_listen.ip()), self.ops_listen.port());
-        let silent = |_| ClientError::Unreachable(format!("{address} says nothing for {} s", PATIENCE.as_secs()));
+        let silent = |_| ClientError::Unreachable(format!("{address} did not answer for {} s", PATIENCE.as_secs()));
         let asked = tokio::time::timeout(PATIENCE, ask(address)).await.map_err(silent)?;
         let answer = asked.map_err(|error| ClientError::Unreachable(format!("{address}: {error}")))?;
         let said = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);

@@ -88,9 +88,7 @@ impl Serve {
 /// Logs each SIGHUP as having no effect.
 async fn note_hangups(mut hangups: Signal) {
     while hangups.recv().await.is_some() {
-        tracing::info!(
-            "SIGHUP: there is nothing to read again. Settings are read at the start, TLS files when they change"
-        );
+        tracing::info!("SIGHUP is ignored: settings are read at the start, TLS files when they change");
     }
 }
 
@@ -106,7 +104,7 @@ fn announce(instance: &Instance) {
     if let Some(link) = &instance.first_admin_link {
         lines.push(format!("first_admin_link={}\n", link.expose()));
         output::say(
-            "Nobody can sign in to the dashboard yet. Open the link to make the first administrator: it works once.",
+            "No user can sign in to the dashboard yet. Open the link to make the first administrator: it works once.",
         );
     }
     lines.push("ready\n".to_owned());

@@ -131,7 +131,7 @@ impl One {
 impl Remove {
     async fn run(self) -> anyhow::Result<()> {
         if !self.yes {
-            let what = format!("removing {} cannot be undone; add --yes if it is meant", self.slug);
+            let what = format!("removing {} cannot be undone; add --yes to confirm", self.slug);
             return Err(Usage(what).into());
         }
         let path = path_of(&self.slug)?;

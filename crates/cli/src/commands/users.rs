@@ -165,7 +165,7 @@ impl Create {
                 let id = made.get("id").and_then(Value::as_str).unwrap_or_default();
                 let invited = invite(&client, id).await;
                 let invitation =
-                    invited.with_context(|| format!("the user was made; try again: keyreeve users invite {id}"))?;
+                    invited.with_context(|| format!("the user was created; try again: keyreeve users invite {id}"))?;
                 add(&mut made, &invitation);
             }
             Ok(made)
@@ -180,7 +180,7 @@ impl Create {
 async fn invite(client: &Client, id: &str) -> anyhow::Result<Value> {
     let path = format!("{}/invite", path_of(id)?);
     let invitation = client.post(&path, &json!({})).await?;
-    output::say("Whoever opens the link sets the user's password. It works once, and is not shown again.");
+    output::say("The link sets the user's password. It works once, and is not shown again.");
     Ok(invitation)
 }
 
@@ -233,7 +233,7 @@ impl Update {
 impl Remove {
     async fn run(self) -> anyhow::Result<()> {
         if !self.yes {
-            let what = format!("removing {} cannot be undone; add --yes if it is meant", self.id);
+            let what = format!("removing {} cannot be undone; add --yes to confirm", self.id);
             return Err(Usage(what).into());
         }
         let (path, tenant) = (path_of(&self.id)?, self.common.tenant.clone());

@@ -63,7 +63,7 @@ impl Address {
                 _ => Err(refused(answer).await),
             }
         };
-        let silent = |_| ClientError::Unreachable(format!("it says nothing for {} s", PATIENCE.as_secs()));
+        let silent = |_| ClientError::Unreachable(format!("it did not answer for {} s", PATIENCE.as_secs()));
         tokio::time::timeout(PATIENCE, answered).await.map_err(silent)?
     }
 }

@@ -41,7 +41,7 @@ pub enum Refusal {
         verb: Verb,
     },
     /// An actor of a higher rank has put the key on hold.
-    #[error("the hold was put on by an administrator and can be lifted only by one")]
+    #[error("an administrator disabled the key, and only an administrator can re-activate it")]
     Locked,
     /// The policy forbids it.
     #[error(transparent)]
@@ -70,7 +70,7 @@ pub enum Refusal {
     #[error("the policy asks for a reason")]
     ReasonRequired,
     /// The policy does not allow a user in this role to give the scope.
-    #[error("the policy does not let this role give the scope {scope}")]
+    #[error("the policy does not allow this role to grant the scope {scope}")]
     ScopeNotGiven {
         /// The scope.
         scope: Box<str>,
@@ -78,9 +78,9 @@ pub enum Refusal {
         allowed: Box<str>,
     },
     /// The policy does not allow members to set claims.
-    #[error("the policy does not let members set claims")]
+    #[error("the policy does not allow members to set claims")]
     ClaimsNotGiven,
     /// A bug: the store requested something that was not in the order. Nothing was changed.
-    #[error("the store and its caller are out of step")]
+    #[error("the store and its caller are inconsistent")]
     OutOfStep,
 }

@@ -51,9 +51,7 @@ pub enum LimitsError {
     #[error("has two limits of the name {0}")]
     SameName(LimitName),
     /// A rate out of range.
-    #[error(
-        "must let through 1 to {RATE_MAX} uses in 1 to {RATE_SECONDS_MAX} seconds, and at most as many of them at once"
-    )]
+    #[error("must allow 1 to {RATE_MAX} uses in 1 to {RATE_SECONDS_MAX} seconds, and at most as many of them at once")]
     Rate,
     /// A quota out of range.
     #[error("must be 1 to {QUOTA_MAX}")]

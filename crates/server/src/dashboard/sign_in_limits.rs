@@ -86,7 +86,7 @@ impl SignInLimits {
             Attempt::Other { email, address } => {
                 let email = account(email);
                 let address = address.map(place);
-                self.take_other(email, address)
+                self.take_other(email.as_ref(), address)
             }
         };
         match may {
@@ -97,11 +97,11 @@ impl SignInLimits {
 
     /// Takes a guess of an unknown browser from all three limits or from none. A client on a Unix socket has no address;
     /// the limits by account still apply.
-    fn take_other(&self, email: Option<Email>, address: Option<IpAddr>) -> bool {
+    fn take_other(&self, email: Option<&Email>, address: Option<IpAddr>) -> bool {
         if !address.is_none_or(|address| self.addresses.take(&address)) {
             return false;
         }
-        let pair = (&email, address);
+        let pair = (email, address);
         if self.pairs.take(&pair) {
             if self.accounts.take(&email) {
                 return true;

@@ -88,7 +88,7 @@ fn listeners(facts: &Facts<'_>, found: &mut Vec<Finding>) {
         }
         Some(tls) if tls.client_ca.is_none() => {
             let what = format!(
-                "the check listener is on {} and asks callers for no certificate",
+                "the check listener is on {} and requires no client certificate",
                 listed(gateways)
             );
             found.push(check::CHECK_WITHOUT_CLIENT_CA.found(what));
@@ -96,12 +96,12 @@ fn listeners(facts: &Facts<'_>, found: &mut Vec<Finding>) {
         Some(_) => {}
     }
     if !settings.ops_listen.ip().is_loopback() {
-        let what = format!("metrics and health are answered on {}", settings.ops_listen);
+        let what = format!("metrics and health are served on {}", settings.ops_listen);
         found.push(check::OPS_EXPOSED.found(what));
     }
     if !settings.unknown_variables.is_empty() {
         let what = format!(
-            "these variables mean nothing to Keyreeve: {}",
+            "Keyreeve does not know these variables: {}",
             listed(&settings.unknown_variables)
         );
         found.push(check::UNKNOWN_VARIABLES.found(what));
@@ -134,21 +134,24 @@ fn files(facts: &Facts<'_>, found: &mut Vec<Finding>) {
     let files = &facts.files;
     if !files.open_tls_keys.is_empty() {
         let what = format!(
-            "everybody may read {}",
+            "every user may read {}",
             listed(files.open_tls_keys.iter().map(with_mode))
         );
         found.push(check::TLS_KEY_OPEN.found(what));
     }
     if !files.open_data.is_empty() {
-        let what = format!("others may use {}", listed(files.open_data.iter().map(with_mode)));
+        let what = format!(
+            "other users have access to {}",
+            listed(files.open_data.iter().map(with_mode))
+        );
         found.push(check::DATA_OPEN.found(what));
     }
     if let Some(path) = &files.root_key {
-        let what = format!("the first root key still lies in {}", path.display());
+        let what = format!("the first root key is still stored in {}", path.display());
         found.push(check::ROOT_KEY_LEFT.found(what));
     }
     if let Some(free) = files.free_bytes.filter(|free| *free < DISK_FREE_MIN) {
-        let what = format!("{} MiB are free in {}", free >> 20, facts.settings.data.display());
+        let what = format!("{} MiB free in {}", free >> 20, facts.settings.data.display());
         found.push(check::DISK_SHORT.found(what));
     }
     if let Some(descriptors) = files.descriptors.filter(|limit| *limit < DESCRIPTORS_MIN) {
@@ -165,7 +168,7 @@ fn data(facts: &Facts<'_>, found: &mut Vec<Finding>) {
         && signed > inventory.revision
     {
         let what = format!(
-            "the log ends at entry {}, and was signed for up to {signed}",
+            "the log ends at entry {}, and is signed up to {signed}",
             inventory.revision
         );
         found.push(check::AUDIT_LOG_SHORT.found(what));
@@ -191,7 +194,7 @@ fn data(facts: &Facts<'_>, found: &mut Vec<Finding>) {
     }
     let (keys, capacity) = (inventory.census.active, facts.settings.cache_entries);
     if u64::try_from(capacity).is_ok_and(|capacity| capacity < keys) {
-        let what = format!("{keys} keys work, and at most {capacity} are remembered");
+        let what = format!("{keys} keys are usable, and at most {capacity} fit into memory");
         found.push(check::MEMORY_TOO_SMALL.found(what));
     }
 }
@@ -225,8 +228,8 @@ fn running(facts: &Facts<'_>, found: &mut Vec<Finding>) {
         return;
     };
     if *durability == Durability::AtRisk {
-        let what = "the database may lose an acknowledged change: fsync or full_page_writes is off, or a standby follows \
-                    that is not waited for";
+        let what = "the database may lose an acknowledged change: fsync or full_page_writes is off, or a standby \
+                    replicates asynchronously";
         found.push(check::DURABILITY_AT_RISK.found(what));
     }
     if !has_hints {

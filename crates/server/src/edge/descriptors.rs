@@ -30,7 +30,7 @@ impl AllSeats {
                 ..limit
             };
             if let Err(error) = setrlimit(Resource::Nofile, raised) {
-                tracing::warn!(%error, "the limit of open descriptors could not be raised");
+                tracing::warn!(%error, "cannot raise the limit of open descriptors");
             }
         }
         Self::of(getrlimit(Resource::Nofile).current)

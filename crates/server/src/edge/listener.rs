@@ -143,7 +143,7 @@ impl Listening {
     /// Waits until the last connection is closed.
     pub(crate) async fn finished(self) {
         if let Err(error) = self.0.await {
-            tracing::error!(%error, "a listener ended badly");
+            tracing::error!(%error, "a listener failed");
         }
     }
 }
@@ -172,7 +172,7 @@ async fn run(endpoint: Endpoint, face: Face, app: App, seats: Seats, mut stop: w
             // There is no seat for it, so it was closed.
             Ok(None) => continue,
             Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
+                tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
@@ -198,7 +198,7 @@ async fn run(endpoint: Endpoint, face: Face, app: App, seats: Seats, mut stop: w
     }
     drop((endpoint, is_running));
     if tokio::time::timeout(STOP_GRACE, running.closed()).await.is_err() {
-        tracing::warn!("requests were still running at the end of the grace period and were cut off");
+        tracing::warn!("shutdown timeout reached; running requests were aborted");
     }
 }
 

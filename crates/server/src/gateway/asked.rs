@@ -197,25 +197,25 @@ impl<F: Fields> Asked<'_, F> {
 }
 
 fn unknown_policy() -> Denied {
-    let detail = "The gateway asks under a check policy that does not exist, so nobody is let through. Its path ends in \
-                  the policy's name, or in tenant:name.";
+    let detail = "The gateway names a check policy that does not exist, so the request is denied. The path of the \
+                  check ends in the policy's name, or in tenant:name.";
     Problem::new(Code::CheckPolicyUnknown, detail).into()
 }
 
 fn another_tenant() -> Denied {
-    let detail = "The request names a tenant in Keyreeve-Tenant that is not the one of the check policy, so nobody is let \
-                  through. Name the policy as tenant:name, or leave the header out.";
+    let detail = "The request names a tenant in Keyreeve-Tenant that is not the one of the check policy, so it is \
+                  denied. Name the policy as tenant:name, or leave the header out.";
     Problem::new(Code::CheckPolicyUnknown, detail).into()
 }
 
 fn unavailable(failure: &Failure) -> Denied {
-    tracing::warn!(%failure, "a gateway's question could not be answered");
-    let detail = "Keys cannot be verified now, so nobody is let through. Try again.";
+    tracing::warn!(%failure, "cannot answer a gateway's check");
+    let detail = "Keys cannot be verified now, so the request is denied. Try again.";
     Problem::new(Code::ServiceUnavailable, detail).into()
 }
 
 fn too_large() -> Denied {
-    let detail = "The key's claims do not fit into a header, so the request is not let through without them.";
+    let detail = "The key's claims do not fit into a header, so the request is denied.";
     Problem::new(Code::ServiceUnavailable, detail).into()
 }
 
@@ -237,16 +237,22 @@ fn ambiguous(policy: &CheckPolicy) -> Denied {
 fn denied(outer: Outer, policy: &CheckPolicy) -> Denied {
     let problem = match outer {
         Outer::KeyRequired => {
-            let detail = format!("This needs an API key in one of the headers {}.", headers(policy));
+            let detail = format!(
+                "The request needs an API key in one of the headers {}.",
+                headers(policy)
+            );
             Problem::new(Code::ApiKeyRequired, detail)
         }
-        Outer::KeyInvalid => Problem::new(Code::ApiKeyInvalid, "The API key is not good."),
-        Outer::KeyExpired => Problem::new(Code::ApiKeyExpired, "The API key's time is over."),
-        Outer::KeyDisabled => Problem::new(Code::ApiKeyDisabled, "The API key is on hold."),
-        Outer::ContextDenied => Problem::new(Code::ApiKeyContextDenied, "The API key may not be used from here."),
+        Outer::KeyInvalid => Problem::new(Code::ApiKeyInvalid, "The API key is not valid."),
+        Outer::KeyExpired => Problem::new(Code::ApiKeyExpired, "The API key has expired."),
+        Outer::KeyDisabled => Problem::new(Code::ApiKeyDisabled, "The API key is disabled."),
+        Outer::ContextDenied => Problem::new(
+            Code::ApiKeyContextDenied,
+            "The API key may not be used from this address.",
+        ),
         Outer::InsufficientScope => Problem::new(
             Code::InsufficientScope,
-            "The API key does not hold the scopes for this.",
+            "The API key lacks a scope that this request needs.",
         ),
         Outer::RateLimited => Problem::new(
             Code::RateLimited,

@@ -36,8 +36,8 @@ pub(crate) fn is_asked(path: &str) -> bool {
 pub(crate) async fn serve<B>(app: &App, peer: &Peer, request: &Request<B>) -> Response<Body> {
     let id = request_id(app, request.headers());
     let Some((profile, policy)) = place(request.uri().path()) else {
-        let detail = "A gateway asks at /gateway/{profile}/{policy}; the profiles are nginx, caddy, traefik, envoy, \
-                      haproxy and generic.";
+        let detail = "The address of a check is /gateway/{profile}/{policy}; the profiles are nginx, caddy, traefik, \
+                      envoy, haproxy and generic.";
         return respond::problem(&Problem::new(Code::NotFound, detail), Family::Problem, &id);
     };
     let asked = Asked {

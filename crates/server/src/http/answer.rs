@@ -1,7 +1,7 @@
 //! From a request to its answer: the request id, the router, and one form for every error, including the router's own.
 
 use super::conditions::Wanted;
-use super::{client_address, respond};
+use super::{client_address, missing, respond};
 use crate::App;
 use crate::edge::Peer;
 use axum::Router;
@@ -34,7 +34,7 @@ impl RequestInfo {
     /// Returns the facts of a request. They are inserted before any handler is called.
     pub(crate) fn of(parts: &Parts) -> Result<&Self, Problem> {
         let info = parts.extensions.get();
-        info.ok_or_else(|| Problem::new(Code::InternalError, "The request has no id."))
+        info.ok_or_else(|| Problem::new(Code::InternalError, "The request has no request id."))
     }
 
     /// Returns the client's address, as the audit log has it.
@@ -144,7 +144,7 @@ pub(crate) async fn serve(router: Router, app: &App, peer: &Peer, mut request: R
         };
         note_refusal(app, &call, problem, &asked).await;
     }
-    let response = finished(response, family, &id, page);
+    let response = finished(response, family, &id, route.as_deref(), page);
     let response = match wanted {
         None => response,
         Some(wanted) => match wanted.answered(response) {
@@ -197,7 +197,7 @@ async fn note_refusal(app: &App, call: &Call, problem: &Problem, asked: &Asked<'
         what: format!("{}: {} {route}", problem.code.as_str(), asked.method),
     };
     if let Err(error) = app.authority().note_refusal(call, refused).await {
-        tracing::warn!(%error, request_id = &*call.request_id, "a refusal could not be written down");
+        tracing::warn!(%error, request_id = &*call.request_id, "cannot record a refused call");
     }
 }
 
@@ -212,7 +212,7 @@ fn target(path: &str) -> Option<(&'static str, String)> {
 }
 
 /// Renders errors and adds the common headers. HTML pages are not changed.
-fn finished(response: Response, family: Family, id: &str, page: Option<HeaderMap>) -> Response {
+fn finished(response: Response, family: Family, id: &str, route: Option<&str>, page: Option<HeaderMap>) -> Response {
     let kind = response.headers().get(CONTENT_TYPE);
     if kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/html")) {
         return respond::with_request_id(response, id);
@@ -221,13 +221,14 @@ fn finished(response: Response, family: Family, id: &str, page: Option<HeaderMap
         return respond::with_request_id(crate::dashboard::nothing_here(&headers, id), id);
     }
     if let Some(Rejected(problem)) = response.extensions().get() {
-        return respond::keep_allow(&response, respond::problem(problem, family, id));
+        let problem = missing::named(problem.clone(), route);
+        return respond::keep_allow(&response, respond::problem(&problem, family, id));
     }
     let of_router = match response.status() {
         StatusCode::NOT_FOUND => Some(no_such_address()),
         StatusCode::METHOD_NOT_ALLOWED => Some(Problem::new(
             Code::MethodNotAllowed,
-            "This address does not take this method. The header Allow lists the methods it takes.",
+            "This route does not support this method. The header Allow lists the methods that it supports.",
         )),
         status if status.is_client_error() => Some(Problem::new(
             Code::BadRequest,
@@ -235,7 +236,7 @@ fn finished(response: Response, family: Family, id: &str, page: Option<HeaderMap
         )),
         status if status.is_server_error() => Some(Problem::new(
             Code::InternalError,
-            "Something went wrong inside. The log has the cause.",
+            "An internal error occurred. The log has the cause.",
         )),
         _ => None,
     };
@@ -248,7 +249,7 @@ fn finished(response: Response, family: Family, id: &str, page: Option<HeaderMap
 fn no_such_address() -> Problem {
     Problem::new(
         Code::NotFound,
-        "There is nothing at this address. /openapi.json lists what there is.",
+        "No route has this address. /openapi.json lists the routes.",
     )
 }
 

@@ -2,7 +2,7 @@
 
 use super::answer::{Rejected, RequestInfo};
 use super::bearer::bearer;
-use super::{body, conditions, text};
+use super::{body, conditions, missing, text};
 use crate::App;
 use axum::extract::{FromRequest, Request};
 use hyper::HeaderMap;
@@ -10,7 +10,7 @@ use hyper::http::request::Parts;
 use keyreeve_api::{Code, Problem, json};
 use keyreeve_authority::tenants::DEFAULT_TENANT;
 use keyreeve_authority::verifier::RootPass;
-use keyreeve_authority::{Call, Caller};
+use keyreeve_authority::{Call, Caller, Failure};
 use keyreeve_core::access::{Permission, Reach};
 use keyreeve_core::text::Slug;
 use keyreeve_store::model::{Idempotency, Repeat};
@@ -122,7 +122,17 @@ async fn acting_user(headers: &HeaderMap, call: &Call, app: &App) -> Result<Opti
     let unreadable = || Problem::field("Keyreeve-Act-As", "must be a user's id");
     let id = user.to_str().map_err(|_| unreadable())?;
     let id = keyreeve_core::UserId::parse(id).map_err(|_| unreadable())?;
-    Ok(Some(app.authority().act_as(call, id).await?))
+    let caller = app.authority().act_as(call, id).await;
+    let caller = caller.map_err(|failure| match failure {
+        Failure::NotFound => Rejected::from(no_such_acting_user()),
+        other => Rejected::from(other),
+    })?;
+    Ok(Some(caller))
+}
+
+fn no_such_acting_user() -> Problem {
+    let detail = "No user with the id in Keyreeve-Act-As exists in this tenant.";
+    Problem::new(Code::NotFound, detail)
 }
 
 /// Returns whether the caller prefers a 202 over waiting (RFC 7240, section 4.1).
@@ -224,7 +234,7 @@ async fn refused_as_user(app: &App, pass: Option<&RootPass>, headers: &HeaderMap
     match acting.await {
         Err(Rejected(problem)) => problem,
         Ok(_) => {
-            let detail = "Users verify no keys. Call without the header Keyreeve-Act-As.";
+            let detail = "No role may verify keys. Call without the header Keyreeve-Act-As.";
             Problem::new(Code::PermissionDenied, detail).with("permission", Permission::KeysVerify.as_str())
         }
     }
@@ -233,7 +243,7 @@ async fn refused_as_user(app: &App, pass: Option<&RootPass>, headers: &HeaderMap
 fn no_such_tenant() -> Problem {
     Problem::new(
         Code::NotFound,
-        "There is no such tenant. Check the header Keyreeve-Tenant.",
+        "No tenant with this slug exists. Check the header Keyreeve-Tenant.",
     )
 }
 
@@ -243,7 +253,7 @@ pub(crate) fn root_key_required() -> Problem {
 }
 
 pub(crate) fn root_key_invalid() -> Problem {
-    let detail = "The credential is not a root key that is good now. Check that nothing was cut off.";
+    let detail = "The credential is not a valid root key. Check that nothing was cut off.";
     Problem::new(Code::RootKeyInvalid, detail)
 }
 
@@ -282,8 +292,7 @@ fn idempotency(parts: &Parts, tenant: &Slug, body: &[u8]) -> Result<Option<Idemp
 
 /// Parses a key's id from the path. A malformed id gets the same answer as an unknown one.
 pub(crate) fn key_id(text: &str) -> Result<keyreeve_core::KeyId, Problem> {
-    keyreeve_core::KeyId::parse(text)
-        .map_err(|_| Problem::new(Code::NotFound, "There is no such thing in this tenant."))
+    keyreeve_core::KeyId::parse(text).map_err(|_| missing::record())
 }
 
 pub(crate) use text::{

@@ -60,8 +60,7 @@ pub(crate) fn seconds(Whole(seconds): Whole) -> Result<u32, Problem> {
     let most = u64::from(CACHE_SECONDS_MAX);
     let seconds = u32::try_from(seconds).ok().filter(|_| seconds <= most);
     seconds.ok_or_else(|| {
-        let what =
-            format!("must be at most {most}: so long can a revocation be late behind a gateway that keeps answers");
+        let what = format!("must be at most {most}: a gateway that caches answers can delay a revocation by this time");
         Problem::field("cache_max_age_seconds", &what)
     })
 }

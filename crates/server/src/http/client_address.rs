@@ -29,7 +29,9 @@ impl FromStr for TrustedProxy {
         }
         let networks = network(text).and_then(|network| Networks::new(vec![network]));
         networks.map(Self::Network).map_err(|error| {
-            format!("{text:?} is no trusted proxy: write an address, a network such as 10.0.0.0/8, or unix ({error})")
+            format!(
+                "{text:?} is not a trusted proxy: write an address, a network such as 10.0.0.0/8, or unix ({error})"
+            )
         })
     }
 }

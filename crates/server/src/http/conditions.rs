@@ -173,7 +173,7 @@ impl Wanted {
             })),
         };
         if is_listed(&IF_MATCH, false) == Some(false) {
-            let detail = "The record is another version than the one that If-Match asks for.";
+            let detail = "The record has another version than If-Match names.";
             return Err(Problem::new(Code::PreconditionFailed, detail));
         }
         match is_listed(&IF_NONE_MATCH, true) {

@@ -1,6 +1,7 @@
 //! The one table from internal failures to public errors.
 
 use super::answer::Rejected;
+use super::missing;
 use super::respond::RETRY_AFTER_SECONDS;
 use keyreeve_api::{Code, Problem};
 use keyreeve_authority::{Conflict, Failure, FieldChange, Recorded};
@@ -32,10 +33,10 @@ fn problem(failure: Failure) -> Problem {
         | Failure::OwnLimits => beyond_rights(&failure),
         Failure::CallerGone => Problem::new(
             Code::RootKeyInvalid,
-            "The credential was revoked while the call was on its way. Nothing was changed.",
+            "The credential was revoked while the call was running. Nothing was changed.",
         ),
         Failure::Refused { item, refusal } => refused(item, &refusal),
-        Failure::NotFound => Problem::new(Code::NotFound, "There is no such thing in this tenant."),
+        Failure::NotFound => missing::record(),
         Failure::Contradiction(found) => Problem::field(found.field, &found.why),
         Failure::Outdated(conflict) => outdated(&conflict),
         Failure::EmailTaken => email_taken(),
@@ -45,7 +46,7 @@ fn problem(failure: Failure) -> Problem {
         ),
         Failure::LastRootKey => Problem::new(
             Code::LastRootKey,
-            "This is the last root key of the instance that can make others. Make another one first.",
+            "This is the last root key of the instance that can create others. Create another one first.",
         ),
         Failure::SlugTaken => Problem::new(Code::SlugTaken, "There is a tenant with this slug. Choose another one."),
         Failure::CheckPolicyTaken => Problem::new(
@@ -62,25 +63,26 @@ fn problem(failure: Failure) -> Problem {
         Failure::VerifiersOverdue { retry_after_seconds } => verifiers_overdue(retry_after_seconds),
         Failure::TooManyVerifiers { max, of } => too_many_verifiers(max, of),
         Failure::Unavailable(why) => {
-            tracing::warn!(why, "a call was answered as unavailable");
+            tracing::warn!(why, "store unavailable; the call was answered with 503");
             let detail = "The store cannot be reached now. Nothing was changed; try again.";
             Problem::new(Code::ServiceUnavailable, detail)
         }
         Failure::ReadOnly(why) => {
             tracing::warn!(why, "a change was refused");
-            let detail = format!("Nothing was changed, and nothing can be now: {why}. Keys are verified as before.");
+            let detail =
+                format!("Nothing was changed, and no change is possible now: {why}. Keys are verified as before.");
             Problem::new(Code::ServiceUnavailable, detail)
         }
         Failure::OutcomeUnknown(why) => {
             tracing::error!(why, "the outcome of a change is unknown");
-            let detail = "The answer of the store was lost: the change may have been made. Repeating it is safe.";
+            let detail = "The store's answer was lost: the change may have been made. Repeating it is safe.";
             Problem::new(Code::OutcomeUnknown, detail)
         }
         Failure::Internal(why) => {
             tracing::error!(why, "internal error");
             Problem::new(
                 Code::InternalError,
-                "Something went wrong inside. The log has the cause under the request id.",
+                "An internal error occurred. The log has the cause under the request id.",
             )
         }
     }
@@ -89,12 +91,12 @@ fn problem(failure: Failure) -> Problem {
 /// Refusals for reasons beyond a single permission.
 fn beyond_rights(failure: &Failure) -> Problem {
     let detail = match failure {
-        Failure::InstanceOnly => "This is for root keys of the whole instance; the caller's is bound to a tenant.",
-        Failure::Escalation => "A root key cannot give a permission that it does not have itself.",
+        Failure::InstanceOnly => "This call needs an instance root key; the caller's is bound to a tenant.",
+        Failure::Escalation => "A root key cannot grant a permission that it does not have.",
         Failure::RoleBeyond(role) => {
             let detail = format!(
-                "The role {role} may do what the caller may not: a role, and a link to sign in with it, is given only by \
-                 a caller whose permissions cover it."
+                "The role {role} has permissions that the caller lacks: only a caller whose permissions cover a role \
+                 can grant it, or make a link to sign in with it."
             );
             return Problem::new(Code::PermissionDenied, detail).with("role", role.as_str());
         }
@@ -103,9 +105,7 @@ fn beyond_rights(failure: &Failure) -> Problem {
              /v1/users/{id}/invite)."
         }
         Failure::OwnKeysOnly => "A member may act only on their own keys: the subject must be the user's id.",
-        Failure::OwnLimits => {
-            "A member cannot say how often their own key may be used. An administrator can, or a root key."
-        }
+        Failure::OwnLimits => "A member cannot set the limits of their own key. An administrator or a root key can.",
         _ => "The caller may not do this.",
     };
     Problem::new(Code::PermissionDenied, detail)
@@ -113,8 +113,9 @@ fn beyond_rights(failure: &Failure) -> Problem {
 
 /// The record has changed: the answer has the changes, their actors and times.
 fn outdated(conflict: &Conflict) -> Problem {
-    let detail = "The record has changed since you read it; nothing was changed now. `changes` says how, by whom and when, \
-                  the newest first. Read it again, and send the change with its new ETag if it is still right.";
+    let detail = "The record has changed since you read it; nothing was changed now. `changes` lists what changed, by \
+                  whom and when, the newest first. Read it again, and send the change with its new ETag if it is \
+                  still right.";
     Problem::new(Code::PreconditionFailed, detail)
         .with("etag", format!("\"{}\"", conflict.present.to_tag()))
         .with("changes", conflict.changes.iter().map(change).collect::<Vec<_>>())
@@ -151,16 +152,16 @@ fn too_many_check_policies() -> Problem {
 
 fn verifiers_overdue(retry_after_seconds: u64) -> Problem {
     let detail = format!(
-        "Verifiers of this root key did not acknowledge in time too often, so that changes waited for them. It may \
-         connect again in {retry_after_seconds} s; until then POST /v1/verify answers it."
+        "Verifiers of this root key failed to acknowledge in time too often, and changes waited for them. They may \
+         connect again in {retry_after_seconds} s; until then, use POST /v1/verify."
     );
     Problem::new(Code::VerifierStreamSuspended, detail).with(RETRY_AFTER_SECONDS, retry_after_seconds.max(1))
 }
 
 fn too_many_verifiers(max: usize, of: &str) -> Problem {
     let detail = format!(
-        "There are as many verifiers {of} as there may be: {max}. End some (`keyreeve verifiers list`), or ask \
-         POST /v1/verify."
+        "The limit of verifiers {of} is reached: {max}. Disconnect some (`keyreeve verifiers list`), or use POST \
+         /v1/verify."
     );
     Problem::new(Code::VerifierLimitReached, detail)
         .with("max", max)
@@ -188,7 +189,7 @@ fn refused(item: usize, refusal: &Refusal) -> Problem {
         }
         Refusal::Locked => Problem::new(
             Code::PermissionDenied,
-            "The hold was put on by an administrator and can be lifted only by one.",
+            "An administrator disabled the key, and only an administrator can re-activate it.",
         ),
         Refusal::Policy(violation) => Problem::new(Code::PolicyForbids, sentence(violation)),
         Refusal::ExpiryPast => Problem::new(
@@ -209,29 +210,31 @@ fn refused(item: usize, refusal: &Refusal) -> Problem {
         .with("param_name", "name"),
         Refusal::OwnerBlocked => Problem::new(
             Code::OwnerBlocked,
-            "The key's owner, or the tenant, is suspended or removed, so the key would not work. Open the user again first.",
+            "The key's owner, or the tenant, is suspended or removed, so the key would not work. Re-activate the user \
+             first.",
         )
         .with("param_name", "subject"),
         Refusal::OwnershipMove => Problem::field(
             "subject",
-            "differs from the key's owner, and a key does not move to another one",
+            "differs from the key's owner, and a key cannot be moved to another owner",
         ),
         Refusal::ReasonRequired => Problem::field("revocation_reason", "is required by the tenant's policy"),
         Refusal::ScopeNotGiven { scope, allowed } => {
             let allowed = if allowed.is_empty() { "none" } else { allowed };
-            let detail = format!("The policy does not let your role give the scope {scope}. It may give: {allowed}.");
+            let detail =
+                format!("The policy does not allow your role to grant the scope {scope}. It may grant: {allowed}.");
             Problem::new(Code::PolicyForbids, detail)
                 .with("param_name", "scopes")
                 .with("scope", scope.as_ref())
         }
         Refusal::ClaimsNotGiven => Problem::new(
             Code::PolicyForbids,
-            "The policy does not let members set claims. An administrator can, or a root key.",
+            "The policy does not allow members to set claims. An administrator or a root key can.",
         )
         .with("param_name", "claims"),
         Refusal::OutOfStep => {
-            tracing::error!("store and authority are out of step");
-            Problem::new(Code::InternalError, "Something went wrong inside. Nothing was changed.")
+            tracing::error!("the store and the authority are inconsistent");
+            Problem::new(Code::InternalError, "An internal error occurred. Nothing was changed.")
         }
     };
     problem.with("item", item)

@@ -67,7 +67,7 @@ impl Junk {
         // Running look-ups count too, or a burst could exceed the limit before its first result.
         if count.found_nothing.saturating_add(count.under_way) >= JUNK_MAX {
             let wait = WINDOW.saturating_sub(now.duration_since(count.since)).as_secs() + 1;
-            let detail = "This address has shown too many secrets that nobody has. Wait, then try again.";
+            let detail = "This address has presented too many unknown secrets. Wait, then try again.";
             return Err(Problem::new(Code::RateLimited, detail).with(RETRY_AFTER_SECONDS, wait));
         }
         count.under_way += 1;

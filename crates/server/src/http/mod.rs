@@ -12,6 +12,7 @@ pub(crate) mod conditions;
 mod failure;
 pub(crate) mod intake;
 pub(crate) mod junk;
+pub(crate) mod missing;
 pub(crate) mod oauth;
 pub(crate) mod openapi;
 pub(crate) mod password;

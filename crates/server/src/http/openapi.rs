@@ -24,25 +24,25 @@ use utoipa_axum::routes;
 #[openapi(
     info(
         title = "Keyreeve",
-        description = "A self-hosted API-key authority. When `revoke` returns, no verifier anywhere still accepts that key, although verification is answered from memory.\n\nAll `/v1/api_keys` routes are also served without `/v1`, and speak the wire of Clerk's `api_keys`. Times are Unix milliseconds. An instance root key names the tenant with the header `Keyreeve-Tenant` (`default` if it is not sent), and is narrowed to it, for verification and introspection too; `/v1/verify`, its batch and introspection without the header are about every tenant that the root key reaches. Creation of keys and a change of one key take an `Idempotency-Key`: the request is remembered for 24 hours, and its repetition is not carried out again; other calls keep no record of it. Every record has an `ETag`; a call that changes one takes `If-Match`, and is answered with 412 `PRECONDITION_FAILED`, and what has changed since, if the record is another version by then. `GET` of a policy, a check policy, a user or a tenant takes `If-None-Match`.",
+        description = "A self-hosted API-key authority. When `revoke` returns, no verifier anywhere still accepts that key, although verification is answered from memory.\n\nAll `/v1/api_keys` routes are also served without `/v1`, and use the wire format of Clerk's `api_keys`. Times are Unix milliseconds. An instance root key names the tenant with the header `Keyreeve-Tenant` (`default` if it is not sent), and is restricted to it, for verification and introspection too; `/v1/verify`, its batch and introspection without the header are about every tenant that the root key reaches. Creation of keys and a change of one key take an `Idempotency-Key`: the request is recorded for 24 hours, and a repetition is not carried out again; other calls do not record it. Every record has an `ETag`; a call that changes one takes `If-Match`, and is answered with 412 `PRECONDITION_FAILED`, and the changes since, if the record has another version by then. `GET` of a policy, a check policy, a user or a tenant takes `If-None-Match`.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
         contact(),
     ),
     servers((url = "/", description = "This server")),
     tags(
-        (name = "api keys", description = "Issue, list, rotate, disable, re-activate, revoke, delete"),
-        (name = "verify", description = "Is this key good, for this, now?"),
-        (name = "oauth", description = "The same for OAuth 2.0 clients: introspection, revocation, metadata"),
-        (name = "leaks", description = "Secrets that were found where they must not be"),
-        (name = "me", description = "What a key may know and do about itself"),
-        (name = "root keys", description = "Who may manage"),
-        (name = "policy", description = "What a tenant has decided about its keys"),
-        (name = "check policies", description = "What gateways ask of keys"),
-        (name = "users", description = "People with a login, whose keys end with them"),
-        (name = "audit", description = "What was done, by whom, and the proof that nothing of it was changed"),
-        (name = "tenants", description = "Isolation boundaries"),
-        (name = "nodes", description = "Who verifies, and how far a change has got"),
-        (name = "documentation", description = "What explains itself"),
+        (name = "api keys", description = "Lifecycle of API keys: create, list, rotate, disable, re-activate, revoke, delete"),
+        (name = "verify", description = "Verification of keys: the verdict for a key, now"),
+        (name = "oauth", description = "OAuth 2.0: introspection, revocation and metadata"),
+        (name = "leaks", description = "Reports of leaked secrets"),
+        (name = "me", description = "Calls that a key holder makes with the API key itself"),
+        (name = "root keys", description = "Credentials of the management API"),
+        (name = "policy", description = "The policy of a tenant's keys"),
+        (name = "check policies", description = "Requirements of gateways: scopes, headers and credentials of a check"),
+        (name = "users", description = "People who sign in to the dashboard; their keys stop when they are removed"),
+        (name = "audit", description = "The audit log: entries, verification of the chain, signed checkpoints"),
+        (name = "tenants", description = "Tenants, the isolation boundary of keys, users and policies"),
+        (name = "nodes", description = "Nodes, connected verifiers, and the progress of changes"),
+        (name = "documentation", description = "The OpenAPI document and the pages of the error codes"),
     ),
     components(schemas(ErrorBody)),
 )]
@@ -249,20 +249,22 @@ type CommonError = (&'static str, &'static str, fn(&Call) -> bool);
 
 const CONDITIONAL: &[CommonError] = &[(
     "412",
-    "PRECONDITION_FAILED: the record is another version than If-Match names",
+    "PRECONDITION_FAILED: the record has another version than If-Match names",
     |call| call.takes_root_key || call.is_own,
 )];
 
 const READ: &[CommonError] = &[
     ("400", "The request cannot be understood", |_| true),
-    ("401", "No root key, or none that is good", |call| call.takes_root_key),
+    ("401", "The root key is missing or not valid", |call| {
+        call.takes_root_key
+    }),
     ("403", "The root key lacks a permission", |call| call.takes_root_key),
-    ("404", "There is no such thing", |_| true),
-    ("503", "The store is away", |call| !call.is_public),
+    ("404", "The record does not exist", |_| true),
+    ("503", "The store is not available", |call| !call.is_public),
 ];
 
 const WRITE: &[CommonError] = &[
-    ("408", "The request came too slowly", |_| true),
+    ("408", "The request arrived too slowly", |_| true),
     ("409", "The state or the policy does not allow it", |_| true),
     ("413", "The body is too large", |_| true),
     ("415", "The body is not JSON", |_| true),

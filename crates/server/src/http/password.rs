@@ -25,10 +25,10 @@ pub(crate) async fn digest(password: Password, whose: Option<&Email>) -> Result<
         return Err(Problem::field("password", &bounds));
     }
     let failed = |why: String| {
-        tracing::error!(why, "a password could not be digested");
+        tracing::error!(why, "cannot hash a password");
         Problem::new(
             Code::InternalError,
-            "The password could not be digested. Nothing was changed.",
+            "The password could not be hashed. Nothing was changed.",
         )
     };
     let email = whose.map(|email| email.as_str().to_owned());

@@ -20,7 +20,7 @@ impl<'q> Parameters<'q> {
                 let listed = known.join(", ");
                 return Err(Problem::field(
                     "query",
-                    &format!("has a parameter that this call does not know; it knows {listed}"),
+                    &format!("has an unknown parameter; this call takes {listed}"),
                 ));
             }
             if parameters.insert(name.clone(), value).is_some() {
@@ -47,10 +47,7 @@ impl<'q> Parameters<'q> {
         let number = if is_digits { digits.parse::<u64>().ok() } else { None };
         match number.filter(|number| (min..=max).contains(number)) {
             Some(number) => Ok(Some(number)),
-            None => Err(Problem::field(
-                name,
-                &format!("must be a whole number from {min} to {max}"),
-            )),
+            None => Err(Problem::field(name, &format!("must be an integer from {min} to {max}"))),
         }
     }
 

@@ -48,10 +48,10 @@ pub(crate) fn verdicts(status: StatusCode, body: impl Into<Bytes>) -> Response<B
 pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Result<Response<Body>, Problem> {
     let body = serde_json::to_vec(value);
     body.map(|body| json_bytes(status, body)).map_err(|error| {
-        tracing::error!(%error, "an answer could not be written as JSON");
+        tracing::error!(%error, "cannot serialize a response");
         Problem::new(
             Code::InternalError,
-            "The answer could not be written. The change, if any, was made.",
+            "The response could not be serialized. The change, if any, was made.",
         )
     })
 }

@@ -88,7 +88,12 @@ fn limit(field: impl Display, wish: &KeyLimit) -> Result<Limit, Problem> {
                 period: period.ok_or_else(|| wrong(".period", known))?,
             }
         }
-        _ => return Err(wrong("", "must say either seconds, for a rate, or period, for a quota")),
+        _ => {
+            return Err(wrong(
+                "",
+                "must contain either seconds, for a rate, or period, for a quota",
+            ));
+        }
     };
     Limit::new(name, bound).map_err(|error| wrong("", &error.to_string()))
 }

@@ -45,7 +45,8 @@ impl Collector for Snapshot {
         }
         let reports: Vec<_> = app.tls().iter().map(Tls::report).collect();
         encode_tls(to, &reports)?;
-        let help = "Lines of the log, and of standard output, that were dropped: not read, or not written";
+        let help = "Lines of the log and of standard output that were dropped because they were not read, or could \
+                    not be written";
         let dropped = log::dropped_lines().map(|(stream, lines)| ([("stream", stream)], lines));
         counters(to, "keyreeve_log_lines_dropped", help, &dropped)?;
         encode_connections(to, app)?;
@@ -61,20 +62,17 @@ fn encode_verifications(to: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Resul
     let outcomes: Vec<_> = outcomes
         .map(|(via, outcome, count)| ([("outcome", outcome), ("via", via.as_str())], count))
         .collect();
-    counters(to, "keyreeve_verifications", "Verdicts given", &outcomes)?;
+    counters(to, "keyreeve_verifications", "Verdicts", &outcomes)?;
     let (sum, count, buckets) = app.numbers().verifications.read();
-    let (name, help) = (
-        "keyreeve_verification_duration",
-        "How long verdicts took, whoever asked",
-    );
+    let (name, help) = ("keyreeve_verification_duration", "Duration of verdicts of all callers");
     let mut encoder = to.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Histogram)?;
     encoder.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;
     let (memory, store) = verifier.tallies().look_ups();
-    let help = "Look-ups of secrets: hit is answered from memory, miss asked the store";
+    let help = "Look-ups of secrets: hit is answered from memory, miss by the store";
     let found = [([("result", "hit")], memory), ([("result", "miss")], store)];
     counters(to, "keyreeve_cache_requests", help, &found)?;
-    gauge(to, "keyreeve_cache_entries", "Secrets remembered", verifier.entries())?;
-    let help = "Secrets that may be remembered at most";
+    gauge(to, "keyreeve_cache_entries", "Secrets in memory", verifier.entries())?;
+    let help = "Maximum number of secrets in memory";
     gauge(to, "keyreeve_cache_capacity", help, verifier.capacity())?;
     let help = "Newest change that verdicts take into account";
     gauge(to, "keyreeve_applied_revision", help, verifier.applied())?;
@@ -84,7 +82,7 @@ fn encode_verifications(to: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Resul
 /// Writes the metrics of verifiers inside applications.
 fn encode_children(to: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
     let counts = app.authority().children().counts();
-    let help = "Verifiers inside applications that hang on this process";
+    let help = "Verifiers inside applications that are connected to this process";
     gauge(to, "keyreeve_verifiers_connected", help, counts.connected)?;
     let help = "Verifiers that were disconnected because they did not acknowledge an order in time";
     counter(to, "keyreeve_verifiers_overdue", help, counts.overdue)?;
@@ -98,7 +96,7 @@ fn encode_children(to: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
         help,
         counts.orders_outstanding,
     )?;
-    let help = "How long the oldest of them has not been acknowledged; 0 if there is none";
+    let help = "Age of the oldest order that is not acknowledged; 0 if there is none";
     let oldest = app.authority().oldest_order_ms();
     seconds(to, "keyreeve_verifier_oldest_order", help, oldest)
 }
@@ -108,7 +106,7 @@ fn encode_changes(to: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
     let counts: Vec<_> = counts
         .map(|(operation, result, count)| ([("op", operation), ("result", result)], count))
         .collect();
-    let help = "What was done to keys: done, refused by rules, or failed";
+    let help = "Changes of keys: done, refused by rules, or failed";
     counters(to, "keyreeve_key_operations", help, &counts)?;
     let events = app.authority().verifier().tallies().events();
     let events: Vec<_> = events.map(|(action, count)| ([("type", action)], count)).collect();
@@ -118,31 +116,32 @@ fn encode_changes(to: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
     let leaks: Vec<_> = leaks
         .map(|(source, result, count)| ([("source", source.as_str()), ("result", result.as_str())], count))
         .collect();
-    let help = "Reports of secrets that were found where they must not be";
+    let help = "Secrets reported as leaked";
     counters(to, "keyreeve_leak_reports", help, &leaks)?;
     let effects = &app.numbers().effects;
-    let help = "How long changes took until they were effective on every verifier";
+    let help = "Time until changes were effective on every verifier";
     // The first name is the older one.
     for name in ["keyreeve_revocation", "keyreeve_revocation_propagation"] {
         let encoder = to.encode_descriptor(name, help, Some(&Unit::Seconds), effects.metric_type())?;
         effects.encode(encoder)?;
     }
     let requests = &app.numbers().requests;
-    let help = "How long requests took that are no verifications";
+    let help = "Duration of requests other than verifications";
     let name = "http_server_request_duration";
     requests.encode(to.encode_descriptor(name, help, Some(&Unit::Seconds), requests.metric_type())?)?;
     let checkpoint = app.checkpoints().newest().map_or(0, |newest| newest.revision);
     let help = "Entry of the audit log that the newest signed checkpoint covers";
     gauge(to, "keyreeve_audit_checkpoint_revision", help, checkpoint)?;
-    let help =
-        "1 if the end of the audit log is not signed: it does not contain what was signed before, or cannot be kept";
+    let help = "1 if the end of the audit log is not signed: it does not contain what was signed before, or the \
+                checkpoint cannot be stored";
     let is_refused = u64::from(app.checkpoints().trouble().is_some());
     gauge(to, "keyreeve_audit_checkpoint_refused", help, is_refused)?;
-    let help = "1 if this process answers nothing until it is started again: the database is not the one it opened";
+    let help =
+        "1 if this process refuses every request until it is restarted: the database is not the one that it opened";
     let is_halted = u64::from(app.authority().verifier().halted().is_some());
     gauge(to, "keyreeve_halted", help, is_halted)?;
     let verified = app.numbers().audit_verified_at().map_or(0, |at| at.millis() / 1_000);
-    let help = "When this process last found the audit log whole; 0 if it was not asked";
+    let help = "When this process last verified the audit log without a finding; 0 if it was not requested";
     let name = "keyreeve_audit_verified_timestamp";
     timestamp(to, name, help, verified)
 }
@@ -158,10 +157,10 @@ fn encode_writes(to: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
     let health = app.authority().write_health();
     let now = app.authority().now().millis() / 1_000;
     let ago = health.last_success_ago.map(|ago| whole(ago.as_secs()));
-    let help = "When something was last written into the store; 0 if nothing was since the start";
+    let help = "When the last write into the store succeeded; 0 if none has since the start";
     let last = ago.map_or(0, |ago| now.saturating_sub(ago));
     timestamp(to, "keyreeve_store_last_write_timestamp", help, last)?;
-    let help = "Transactions that the store did not take, or of which it did not say in time whether it had";
+    let help = "Transactions that the store did not commit, or whose outcome was not reported in time";
     let failures = ConstCounter::new(health.failures);
     let name = "keyreeve_store_write_failures";
     failures.encode(to.encode_descriptor(name, help, None, failures.metric_type())?)?;
@@ -182,11 +181,11 @@ fn encode_census(to: &mut DescriptorEncoder<'_>, census: &Census) -> fmt::Result
         ("revoked", census.revoked),
     ];
     let states = states.map(|(state, count)| ([("state", state)], whole(count)));
-    gauges(to, "keyreeve_keys", "Keys of all tenants, counted now and then", states)?;
+    gauges(to, "keyreeve_keys", "Keys of all tenants, counted periodically", states)?;
     let within: Vec<_> = CENSUS_DAYS.iter().map(|days| format!("{days}d")).collect();
     let expiring = within.iter().zip(census.expiring);
     let expiring = expiring.map(|(within, count)| ([("within", within.as_str())], whole(count)));
-    let help = "Keys that work and expire within a time, counted now and then";
+    let help = "Usable keys that expire within a time, counted periodically";
     gauges(to, "keyreeve_keys_expiring", help, expiring)
 }
 
@@ -195,15 +194,10 @@ fn encode_connections(to: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result 
     let open = seats.map(|(name, counts)| ([("listener", name)], whole(counts.taken)));
     gauges(to, "keyreeve_connections", "Connections, by listener", open)?;
     let unknown = seats.map(|(name, counts)| ([("listener", name)], whole(counts.unknown)));
-    let help = "Connections on which no request has had a good credential";
+    let help = "Connections on which no request has had a valid credential";
     gauges(to, "keyreeve_connections_unknown", help, unknown)?;
     let all = seats.map(|(name, counts)| ([("listener", name)], whole(counts.all)));
-    gauges(
-        to,
-        "keyreeve_connections_max",
-        "Connections that there may be at most",
-        all,
-    )?;
+    gauges(to, "keyreeve_connections_max", "Maximum number of connections", all)?;
     let ended = |result: &'static str, count: fn(&SeatCounts) -> u64| {
         seats.map(|(name, counts)| ([("listener", name), ("result", result)], count(&counts)))
     };
@@ -212,24 +206,24 @@ fn encode_connections(to: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result 
         ended("refused", |counts| counts.refused),
     ]
     .concat();
-    let help = "Connections for which there was no place: evicted made room for another, refused was closed at once";
+    let help = "Connections beyond the maximum: evicted made room for another, refused was closed at once";
     counters(to, "keyreeve_connections_displaced", help, &displaced)
 }
 
 fn encode_process(to: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
     let process = Process::look();
     let started = app.numbers().started_at.millis() / 1_000;
-    timestamp(to, "process_start_time", "When the process began", started)?;
+    timestamp(to, "process_start_time", "Start time of the process", started)?;
     if let Some(seconds) = process.cpu_seconds {
         let counter = ConstCounter::new(seconds);
-        let (name, help) = ("process_cpu", "Time of all processors");
+        let (name, help) = ("process_cpu", "CPU time on all processors");
         counter.encode(to.encode_descriptor(name, help, Some(&Unit::Seconds), counter.metric_type())?)?;
     }
     let resident = process.resident_bytes;
     for (name, help, value) in [
-        ("process_resident_memory_bytes", "Memory that is really there", resident),
+        ("process_resident_memory_bytes", "Resident memory", resident),
         ("process_open_fds", "Open descriptors", process.open_fds),
-        ("process_max_fds", "Most descriptors that may be open", process.max_fds),
+        ("process_max_fds", "Maximum number of open descriptors", process.max_fds),
     ] {
         if let Some(value) = value {
             gauge(to, name, help, value)?;
@@ -246,10 +240,10 @@ fn encode_tls(to: &mut DescriptorEncoder<'_>, reports: &[TlsReport]) -> fmt::Res
             .map(|(result, count)| ([("listener", name), ("result", result)], count))
     };
     let handshakes: Vec<_> = reports.iter().flat_map(ends).collect();
-    let help = "TLS handshakes, by listener and by their end";
+    let help = "TLS handshakes, by listener and result";
     counters(to, "keyreeve_tls_handshakes", help, &handshakes)?;
     let kind = ConstGauge::new(0_i64).metric_type();
-    let help = "When the certificate that is shown ends";
+    let help = "When the certificate in use expires";
     let name = "keyreeve_tls_certificate_expiry_timestamp";
     let mut family = to.encode_descriptor(name, help, Some(&Unit::Seconds), kind)?;
     for report in reports {
@@ -258,7 +252,7 @@ fn encode_tls(to: &mut DescriptorEncoder<'_>, reports: &[TlsReport]) -> fmt::Res
     }
     let refused = reports.iter();
     let refused = refused.map(|report| ([("listener", report.name)], i64::from(report.complaint.is_some())));
-    let help = "1 if newer TLS files are there and cannot be used";
+    let help = "1 if newer TLS files exist and cannot be used";
     gauges(to, "keyreeve_tls_files_refused", help, refused)
 }
 
@@ -272,22 +266,22 @@ fn encode_node(to: &mut DescriptorEncoder<'_>, node: &Node) -> fmt::Result {
     seconds(to, "keyreeve_lease_left", help_left, left)?;
     seconds(to, "keyreeve_lease_length", help_length, length)?;
     if let Some(lag) = node.lag_ms() {
-        let help = "How long ago this node last knew every change there was";
+        let help = "Time since this node last had every change";
         seconds(to, "keyreeve_node_lag", help, lag)?;
     }
     let help = "Changes not yet applied here at the last poll";
     gauge(to, "keyreeve_lag_revisions", help, health.lag)?;
-    let help = "How often the database was found to have lost acknowledged changes";
+    let help = "Number of times that the database had lost acknowledged changes";
     gauge(to, "keyreeve_history_forked", help, health.forks)?;
-    let help = "Denials that the database had lost and was told again";
+    let help = "Denials that the database had lost and that were written again";
     gauge(to, "keyreeve_denials_reasserted", help, health.reasserted)?;
-    let help = "How often the database's history was found to be another one than before";
+    let help = "Number of times that the database's history had changed";
     counter(to, "keyreeve_history_forks", help, health.forks)?;
-    let help = "Denials that the database had lost and was told again";
+    let help = "Denials that the database had lost and that were written again";
     counter(to, "keyreeve_reasserted_denials", help, health.reasserted)?;
-    let help = "Leases of this node that ended before they were renewed, and that changes may have waited for";
+    let help = "Leases of this node that ended before they were renewed while changes may have waited for them";
     counter(to, "keyreeve_lease_losses", help, health.lease_losses)?;
-    let help = "1 if this node lost its lease too often, and holds none for a while";
+    let help = "1 if this node lost its lease too often and is on probation";
     gauge(
         to,
         "keyreeve_node_on_probation",

@@ -85,12 +85,15 @@ fn history(app: &App) -> Check {
     let Some(node) = app.authority().node() else {
         return match app.authority().verifier().halted() {
             Some(why) => Check::fails("history", why),
-            None => Check::good("history", "the database is the one that was signed"),
+            None => Check::good("history", "the database is the one that is signed"),
         };
     };
     match node.health().is_recovering {
-        true => Check::fails("history", "the database lost changes, and is told what was denied"),
-        false => Check::good("history", "the database has what this node knows"),
+        true => Check::fails(
+            "history",
+            "the database lost changes, and lost denials are written to it again",
+        ),
+        false => Check::good("history", "the database contains what this node has recorded"),
     }
 }
 
@@ -104,12 +107,12 @@ fn clock(app: &App) -> Check {
         Some(behind) => Check::fails(
             "clock",
             format!(
-                "{whose} is {} s behind the time that was given before: keys are judged by the later time until the clock is \
-                 right",
+                "{whose} is {} s behind the time that was given before: keys are evaluated at the later time until \
+                 the clock is right",
                 behind.as_secs()
             ),
         ),
-        None => Check::good("clock", format!("{whose} is followed")),
+        None => Check::good("clock", format!("{whose} is used")),
     }
 }
 
@@ -124,7 +127,7 @@ async fn store(app: &App) -> Check {
 fn lease(app: &App) -> Option<Check> {
     let node = app.authority().node()?;
     if node.health().is_on_probation {
-        let why = "this node lost its lease too often, and holds none for a while";
+        let why = "this node lost its lease too often and is on probation";
         return Some(Check::fails("lease", why));
     }
     Some(match app.authority().holds_lease() {

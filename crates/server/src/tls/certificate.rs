@@ -70,7 +70,7 @@ impl fmt::Display for Certificate {
         } else {
             names.join(", ")
         };
-        write!(f, "for {names}, good until {}", until.strftime("%Y-%m-%dT%H:%M:%SZ"))
+        write!(f, "for {names}, valid until {}", until.strftime("%Y-%m-%dT%H:%M:%SZ"))
     }
 }
 

@@ -44,7 +44,7 @@ pub enum TlsError {
         error: std::io::Error,
     },
     /// A file is larger than any certificate.
-    #[error("{0} is larger than 1 MiB: that is no certificate or key")]
+    #[error("{0} is larger than 1 MiB: it is not a certificate or key")]
     TooLarge(PathBuf),
     /// A file has no certificate, or a malformed one.
     #[error("{0} holds no certificate that can be read: it must hold PEM blocks that begin with BEGIN CERTIFICATE")]
@@ -242,7 +242,7 @@ pub(super) mod tests {
         let certificate = load(&files).unwrap().certificate;
         assert_eq!(
             certificate.to_string(),
-            "for *.example, keys.example, 127.0.0.1, good until 2120-01-01T00:00:00Z"
+            "for *.example, keys.example, 127.0.0.1, valid until 2120-01-01T00:00:00Z"
         );
         assert_eq!(certificate.host_for([127, 0, 0, 1].into()), None);
         assert_eq!(

@@ -80,7 +80,7 @@ impl Tls {
         let loaded = load(files)?;
         match loaded.certificate.is_out_of_time(WallClock.now()) {
             true => {
-                tracing::error!(listener = name, certificate = %loaded.certificate, "the certificate is out of its time");
+                tracing::error!(listener = name, certificate = %loaded.certificate, "the certificate is not valid now");
             }
             false => tracing::info!(listener = name, certificate = %loaded.certificate, "TLS"),
         }
@@ -197,7 +197,7 @@ impl Follower {
                     tracing::error!(
                         listener,
                         why,
-                        "the new TLS files are not used, the pair from before stays"
+                        "cannot use the new TLS files; the previous pair stays in use"
                     );
                     self.tls.complain(Some(why));
                 }

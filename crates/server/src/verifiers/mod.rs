@@ -65,8 +65,8 @@ pub(crate) async fn connect(State(app): State<App>, mut request: Request) -> Res
     let Incoming { call, .. } = Incoming::<NoBody>::from_request(request, &app).await?;
     call.require(Permission::KeysVerify)?;
     let (Some(upgrade), true) = (upgrade, wishes) else {
-        let detail = "This address is a connection and no call: it needs HTTP/1.1 with the headers Connection: Upgrade \
-                      and Upgrade: keyreeve-verifier.";
+        let detail = "This route serves only upgraded connections: it needs HTTP/1.1 with the headers Connection: \
+                      Upgrade and Upgrade: keyreeve-verifier.";
         return Err(Problem::new(Code::UpgradeRequired, detail).into());
     };
     let pass = match secret {
@@ -104,7 +104,7 @@ pub(crate) async fn connect(State(app): State<App>, mut request: Request) -> Res
 fn admitted(app: &App, call: &Call, pass: Option<RootPass>, reach: Reach) -> Result<Visitor, Failure> {
     app.authority().may_connect(pass.as_ref(), &reach)?;
     let share = app.verifier_shares().of(pass.as_ref().map(RootPass::id), &reach);
-    let of = "that have not said hello, of this root key or tenant";
+    let of = "without a `hello`, of this root key or tenant";
     let silent = share.silent().ok_or_else(|| {
         app.verifier_shares().count_refused();
         let max = share::SILENT.0;

@@ -85,7 +85,7 @@ impl Session {
             return;
         };
         drop(visitor.silent);
-        tracing::info!(verifier = id, "a verifier has come");
+        tracing::info!(verifier = id, "verifier connected");
         let (pings, asked) = mpsc::channel(PINGS_MAX);
         let granting = tokio::spawn(grant(app.clone(), id, Arc::clone(&outbox), asked));
         let writing = {
@@ -121,7 +121,7 @@ impl Session {
         if timeout(LAST_WORDS, &mut writing).await.is_err() {
             writing.abort();
         }
-        tracing::info!(verifier = self.id, "a verifier is gone");
+        tracing::info!(verifier = self.id, "verifier disconnected");
     }
 
     async fn listen(&self, lines: &mut Lines) -> End {
@@ -264,12 +264,12 @@ async fn register(app: &App, newcomer: Newcomer, line: Arc<dyn Line>) -> Option<
     if app.authority().node().is_none()
         && let Err(error) = app.marker().set(app.authority().children().lease_ms())
     {
-        tracing::error!(%error, "a verifier was turned away: that there are any could not be written down");
+        tracing::error!(%error, "cannot write the marker file; verifier connection refused");
         return None;
     }
     let registered = app.authority().register(newcomer, line).await;
     registered
-        .inspect_err(|error| tracing::warn!(%error, "a verifier was turned away"))
+        .inspect_err(|error| tracing::warn!(%error, "verifier connection refused"))
         .ok()
 }
 

@@ -85,7 +85,7 @@ impl List {
         }
         output::list(self.common.connection.output, &page, &COLUMNS);
         if let Some(cursor) = cursor_of(&page) {
-            output::say(&format!("there are more: --cursor {cursor}, or --all-pages"));
+            output::say(&format!("more keys exist: --cursor {cursor}, or --all-pages"));
         }
         Ok(())
     }

@@ -25,7 +25,7 @@ impl Refusal {
         Self {
             status: StatusCode::UNAUTHORIZED,
             code: "API_KEY_REQUIRED",
-            detail: "This needs an API key in the header Authorization: Bearer <key>, or X-API-Key: <key>.",
+            detail: "The request needs an API key in the header Authorization: Bearer <key>, or X-API-Key: <key>.",
             challenge: Some(challenge(realm, &[])),
             limits: Vec::new(),
         }
@@ -48,9 +48,9 @@ impl Refusal {
         let (detail, error) = match verdict.code() {
             "API_KEY_EXPIRED" => ("The API key has expired.", vec![("error", "invalid_token")]),
             "API_KEY_DISABLED" => ("The API key is disabled.", Vec::new()),
-            "API_KEY_CONTEXT_DENIED" => ("The API key may not be used from here.", Vec::new()),
+            "API_KEY_CONTEXT_DENIED" => ("The API key may not be used from this address.", Vec::new()),
             "INSUFFICIENT_SCOPE" => (
-                "The API key lacks a scope that this needs.",
+                "The API key lacks a scope that this request needs.",
                 vec![("error", "insufficient_scope"), ("scope", scopes.as_str())],
             ),
             "RATE_LIMITED" => ("The API key was used too often.", Vec::new()),

@@ -40,7 +40,7 @@ impl Form {
     fn of(parts: &Parts, bytes: &[u8]) -> Result<Self, Problem> {
         require_form(parts)?;
         if parts.uri.query().is_some() {
-            let detail = "The parameters belong into the body: a secret in an address ends up in logs.";
+            let detail = "The parameters must be in the body: a secret in an address ends up in logs.";
             return Err(Problem::new(Code::BadRequest, detail));
         }
         Self::parse(bytes)
@@ -78,7 +78,7 @@ fn require_form(parts: &Parts) -> Result<(), Problem> {
     if body::is_of_type(&parts.headers, "application/x-www-form-urlencoded") {
         return Ok(());
     }
-    let detail = "The body is no form. Send Content-Type: application/x-www-form-urlencoded.";
+    let detail = "The body is not a form. Send Content-Type: application/x-www-form-urlencoded.";
     Err(Problem::new(Code::UnsupportedMediaType, detail))
 }
 

@@ -26,7 +26,7 @@ use serde_json::value::RawValue;
 #[utoipa::path(
     post, path = "/oauth2/introspect", tag = "oauth", operation_id = "introspect",
     request_body(content = IntrospectForm, content_type = "application/x-www-form-urlencoded"),
-    responses((status = 200, description = "What is known of the token", body = Introspection),
+    responses((status = 200, description = "The introspection response; `active` is false for a token that is not valid", body = Introspection),
         (status = 401, description = "invalid_client", body = ErrorBody),
         (status = 403, description = "insufficient_scope", body = ErrorBody),
         (status = 503, description = "temporarily_unavailable", body = ErrorBody)),
@@ -63,7 +63,7 @@ pub(crate) async fn handler(State(app): State<App>, request: Request) -> Result<
 fn active(app: &App, entry: &Entry, verdict: &Verdict, now: Timestamp) -> Result<ActiveToken, Problem> {
     let claims = entry.claims().map(|claims| RawValue::from_string(claims.to_owned()));
     let claims = claims.transpose().map_err(|error| {
-        tracing::error!(%error, key = %entry.key_id(), "the claims of a key are no JSON");
+        tracing::error!(%error, key = %entry.key_id(), "the claims of a key are not JSON");
         Problem::new(Code::InternalError, "The claims of the key cannot be read.")
     })?;
     let issued = seconds(entry.key_id().made_at());

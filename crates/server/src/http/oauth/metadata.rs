@@ -59,8 +59,8 @@ pub(crate) async fn protected_resource(State(app): State<App>) -> Result<Respons
 }
 
 fn issuer(app: &App) -> Result<&str, Problem> {
-    let unknown = "This server does not know by which name it is called. Start it with the setting public_url, for \
-                   example --public-url https://keys.example.com.";
+    let unknown = "The public address of this server is not set. Start it with the setting public_url, for example \
+                   --public-url https://keys.example.com.";
     app.issuer().get().ok_or_else(|| Problem::new(Code::NotFound, unknown))
 }
 

@@ -24,7 +24,7 @@ const REASON: &str = "revoked with the secret itself, at /oauth2/revoke";
 #[utoipa::path(
     post, path = "/oauth2/revoke", tag = "oauth", operation_id = "revokeToken",
     request_body(content = RevokeForm, content_type = "application/x-www-form-urlencoded"),
-    responses((status = 200, description = "The secret opens nothing", body = Object),
+    responses((status = 200, description = "The secret is not valid, or is revoked now", body = Object),
         (status = 429, description = "temporarily_unavailable", body = ErrorBody),
         (status = 503, description = "temporarily_unavailable", body = ErrorBody)),
     security(())

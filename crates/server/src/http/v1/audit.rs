@@ -42,8 +42,8 @@ const KNOWN: [&str; 8] = [
         ("action" = Option<String>, Query, description = "Only this action, or a kind of action with its dot: `key.`", pattern = "^((key|tenant|user|root_key|instance)\\.|policy\\.updated|access\\.refused|key\\.revoked)$"),
         ("since" = Option<u64>, Query, description = "Only at or after this time, Unix ms", maximum = 253_402_300_799_999_u64),
         ("until" = Option<u64>, Query, description = "Only before this time, Unix ms", maximum = 253_402_300_799_999_u64),
-        ("limit" = Option<u64>, Query, description = "Entries on a page; 50 if not given", minimum = 1, maximum = 1000),
-        ("cursor" = Option<u64>, Query, description = "`next_cursor` of the page before", minimum = 1, maximum = 9_007_199_254_740_991_u64),
+        ("limit" = Option<u64>, Query, description = "Entries per page; 50 if not given", minimum = 1, maximum = 1000),
+        ("cursor" = Option<u64>, Query, description = "`next_cursor` of the previous page", minimum = 1, maximum = 9_007_199_254_740_991_u64),
         ("order" = Option<String>, Query, description = "`desc` (newest first, the default) or `asc`", pattern = "^(asc|desc)$"),
     ),
     responses((status = 200, description = "A page", body = AuditList)),
@@ -140,7 +140,7 @@ fn is_action(text: &str) -> bool {
 #[utoipa::path(
     post, path = "/v1/audit/verify", tag = "audit", operation_id = "verifyAudit",
     request_body = VerifyAudit,
-    responses((status = 200, description = "What was found", body = AuditCheck),
+    responses((status = 200, description = "The result of the verification", body = AuditCheck),
         (status = 429, description = "RATE_LIMITED", body = ErrorBody, content_type = "application/problem+json")),
     security(("root_key" = ["audit:read"]))
 )]
@@ -197,7 +197,7 @@ pub(crate) async fn checkpoint(
             Problem::new(Code::ServiceUnavailable, detail).into()
         }
         SignError::Directory(error) => {
-            tracing::error!(%error, "a checkpoint could not be kept");
+            tracing::error!(%error, "cannot store the audit checkpoint");
             let detail = "The checkpoint could not be written to the data directory.";
             Problem::new(Code::InternalError, detail).into()
         }

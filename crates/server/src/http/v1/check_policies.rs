@@ -6,13 +6,13 @@ use crate::http::answer::Rejected;
 use crate::http::call::{Incoming, Json, NoBody};
 use crate::http::check_policy_text as text;
 use crate::http::conditions::versioned;
-use crate::http::respond;
+use crate::http::{missing, respond};
 use axum::extract::{Path, State};
 use axum::response::Response;
 use hyper::StatusCode;
+use keyreeve_api::Problem;
 use keyreeve_api::check_policies::{CheckPolicy, CheckPolicyList, CreateCheckPolicy, UpdateCheckPolicy};
 use keyreeve_api::problem::ErrorBody;
-use keyreeve_api::{Code, Problem};
 use keyreeve_authority::check::ManagedCheckPolicy;
 use keyreeve_authority::{Call, Effect};
 use keyreeve_core::text::CheckPolicyName;
@@ -113,7 +113,7 @@ pub(crate) async fn update(
 #[utoipa::path(
     delete, path = "/v1/check_policies/{name}", tag = "check policies", operation_id = "removeCheckPolicy",
     params(("name" = String, Path, description = "The policy", pattern = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")),
-    responses((status = 200, description = "The policy as it was", body = CheckPolicy)),
+    responses((status = 200, description = "The policy before its removal", body = CheckPolicy)),
     security(("root_key" = ["policy:write"]))
 )]
 pub(crate) async fn remove(
@@ -127,8 +127,7 @@ pub(crate) async fn remove(
 
 /// Parses a name of the path. A malformed name gets the same answer as an unknown one.
 fn known(name: &str) -> Result<CheckPolicyName, Problem> {
-    let unknown = |_| Problem::new(Code::NotFound, "There is no such thing in this tenant.");
-    CheckPolicyName::parse(name).map_err(unknown)
+    CheckPolicyName::parse(name).map_err(|_| missing::record())
 }
 
 fn version(call: &Call, managed: &ManagedCheckPolicy) -> Version {

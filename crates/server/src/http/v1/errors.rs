@@ -16,7 +16,7 @@ use keyreeve_api::{Code, Problem};
     security(())
 )]
 pub(crate) async fn page(Path(code): Path<String>) -> Result<Response, Rejected> {
-    let unknown = || Problem::new(Code::NotFound, "There is no such error code.");
+    let unknown = || Problem::new(Code::NotFound, "No error code with this name exists.");
     let code = Code::parse(&code).ok_or_else(unknown)?;
     Ok(([(CONTENT_TYPE, "text/markdown; charset=utf-8")], code.page()).into_response())
 }

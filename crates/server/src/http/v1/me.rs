@@ -106,21 +106,24 @@ fn denied(outer: Outer) -> Problem {
         ),
         Outer::KeyInvalid => (
             Code::ApiKeyInvalid,
-            "The API key is not good. Ask whoever issued it for another one.",
+            "The API key is not valid. Ask its issuer for another one.",
         ),
         Outer::KeyExpired => (
             Code::ApiKeyExpired,
-            "The API key's time is over. Rotate it, or issue another one.",
+            "The API key has expired. Rotate it, or issue another one.",
         ),
         Outer::KeyDisabled => (
             Code::ApiKeyDisabled,
-            "The API key is on hold. Ask whoever manages it to re-activate it.",
+            "The API key is disabled. Ask its owner or an administrator to re-activate it.",
         ),
         Outer::ContextDenied => (
             Code::ApiKeyContextDenied,
             "The API key may not be used from this address.",
         ),
-        Outer::InsufficientScope => (Code::InsufficientScope, "The API key does not hold the scope for this."),
+        Outer::InsufficientScope => (
+            Code::InsufficientScope,
+            "The API key lacks the scope that this call needs.",
+        ),
         Outer::RateLimited => (Code::RateLimited, "There were too many requests. Wait, then try again."),
         Outer::Unavailable => (
             Code::ServiceUnavailable,

@@ -96,7 +96,7 @@ pub(crate) async fn operation(
     headers: HeaderMap,
     Incoming { call, .. }: Incoming<NoBody>,
 ) -> Result<Response, Rejected> {
-    let unknown = || Problem::new(Code::NotFound, "There is no such operation.");
+    let unknown = || Problem::new(Code::NotFound, "No operation with this id is known.");
     let revision = id
         .strip_prefix("op_")
         .filter(|digits| digits.len() <= 18 && digits.bytes().all(|byte| byte.is_ascii_digit()))

@@ -4,13 +4,13 @@ use crate::App;
 use crate::http::answer::Rejected;
 use crate::http::call::{self, Incoming, Json, NoBody};
 use crate::http::conditions::versioned;
-use crate::http::respond;
+use crate::http::{missing, respond};
 use axum::extract::{Path, State};
 use axum::response::Response;
 use hyper::{HeaderMap, StatusCode};
+use keyreeve_api::Problem;
 use keyreeve_api::problem::ErrorBody;
 use keyreeve_api::root_keys::{CreateRootKey, RootKey, RootKeyList};
-use keyreeve_api::{Code, Problem};
 use keyreeve_authority::root_keys::{RootKeyCommand, RootKeyWithSecret};
 use keyreeve_core::access::{Permission, Permissions, Reach};
 use keyreeve_core::text::Slug;
@@ -44,7 +44,11 @@ pub(crate) async fn create(
         (Some(slug), _) => Reach::Tenant(slug_of(slug)?),
     };
     if named.is_some_and(|named| !reach.has(named)) {
-        return Err(Problem::field("tenant", "is another one than the header Keyreeve-Tenant names").into());
+        return Err(Problem::field(
+            "tenant",
+            "differs from the tenant that the header Keyreeve-Tenant names",
+        )
+        .into());
     }
     let command = RootKeyCommand {
         name: call::name("name", &wish.name)?,
@@ -93,7 +97,7 @@ pub(crate) async fn revoke(
     headers: HeaderMap,
     Incoming { call, .. }: Incoming<NoBody>,
 ) -> Result<Response, Rejected> {
-    let unknown = |_| Problem::new(Code::NotFound, "There is no such root key.");
+    let unknown = |_| missing::record();
     let id = RootKeyId::parse(&id).map_err(unknown)?;
     let revoked = app
         .authority()

@@ -6,13 +6,13 @@ use crate::App;
 use crate::http::answer::Rejected;
 use crate::http::call::{self, Incoming, Json, NoBody};
 use crate::http::conditions::versioned;
-use crate::http::respond;
+use crate::http::{missing, respond};
 use axum::extract::{Path, State};
 use axum::response::Response;
 use hyper::StatusCode;
+use keyreeve_api::Problem;
 use keyreeve_api::problem::ErrorBody;
 use keyreeve_api::tenants::{CreateTenant, Tenant, TenantList, UpdateTenant};
-use keyreeve_api::{Code, Problem};
 use keyreeve_authority::Call;
 use keyreeve_authority::tenants::TenantCommand;
 use keyreeve_core::policy::Preset;
@@ -155,7 +155,7 @@ async fn changed(app: &App, call: &Call, slug: &str, edit: TenantEdit) -> Result
 
 /// Parses a slug of the path. A malformed slug gets the same answer as an unknown one.
 fn known(slug: &str) -> Result<Slug, Problem> {
-    Slug::parse(slug).map_err(|_| Problem::new(Code::NotFound, "There is no such tenant."))
+    Slug::parse(slug).map_err(|_| missing::record())
 }
 
 fn object(tenant: &model::Tenant) -> Tenant {

@@ -5,13 +5,13 @@ use crate::App;
 use crate::http::answer::Rejected;
 use crate::http::call::{self, Incoming, Json, NoBody};
 use crate::http::conditions::versioned;
-use crate::http::{password, respond};
+use crate::http::{missing, password, respond};
 use axum::extract::{Path, State};
 use axum::response::Response;
 use hyper::StatusCode;
+use keyreeve_api::Problem;
 use keyreeve_api::problem::ErrorBody;
 use keyreeve_api::users::{CreateUser, Invitation, Password, UpdateUser, User, UserList};
-use keyreeve_api::{Code, Problem};
 use keyreeve_authority::Call;
 use keyreeve_authority::users::UserCommand;
 use keyreeve_core::access::Role;
@@ -203,7 +203,7 @@ async fn changed(app: &App, call: &Call, id: &str, edit: UserEdit) -> Result<Res
 
 /// Parses a user's id of the path or a header. A malformed id gets the same answer as an unknown one.
 pub(crate) fn user_id(text: &str) -> Result<UserId, Problem> {
-    UserId::parse(text).map_err(|_| Problem::new(Code::NotFound, "There is no such user in this tenant."))
+    UserId::parse(text).map_err(|_| missing::record())
 }
 
 fn role(word: &str) -> Result<Role, Problem> {

@@ -45,7 +45,7 @@ pub(crate) async fn list(
 #[utoipa::path(
     delete, path = "/v1/verifiers/connected/{id}", tag = "nodes", operation_id = "disconnectVerifier",
     params(("id" = String, Path, description = "The verifier", pattern = "^vf_[0-9a-f]{16}_[0-9]{1,20}$")),
-    responses((status = 200, description = "The verifier as it was", body = ConnectedVerifier)),
+    responses((status = 200, description = "The verifier before it was disconnected", body = ConnectedVerifier)),
     security(("root_key" = ["root_keys:write"]))
 )]
 pub(crate) async fn disconnect(
@@ -71,8 +71,8 @@ const NO_CHILD: ChildId = 0;
 
 fn not_here(app: &App) -> Problem {
     let detail = format!(
-        "No verifier of this id is connected to the node {}. Each node knows its own verifiers: ask the one that \
-         listed it.",
+        "No verifier of this id is connected to the node {}. Each node knows only its own verifiers: call the node \
+         that listed it.",
         node(app).name
     );
     Problem::new(Code::NotFound, detail)

@@ -146,7 +146,7 @@ pub(crate) fn may_ask(pass: &RootPass) -> bool {
 
 /// The problem if the root key cannot be verified now: never a 401.
 pub(crate) fn unavailable(failure: &Failure) -> Problem {
-    tracing::warn!(%failure, "a root key could not be judged");
+    tracing::warn!(%failure, "cannot verify a root key");
     respond::no_verdict()
 }
 

@@ -20,8 +20,8 @@ use keyreeve_api::problem::ErrorBody;
 #[utoipa::path(
     post, path = "/v1/api_keys/batch", tag = "api keys", operation_id = "createAPIKeys",
     request_body = CreateBatch,
-    responses((status = 201, description = "The keys with their secrets, in the order asked for", body = CreatedBatch),
-        (status = 409, description = "token_creation_conflict, KEY_LIMIT_REACHED, POLICY_FORBIDS, ALREADY_COMPLETED; meta.item says which", body = ErrorBody)),
+    responses((status = 201, description = "The keys with their secrets, in the order of the request", body = CreatedBatch),
+        (status = 409, description = "token_creation_conflict, KEY_LIMIT_REACHED, POLICY_FORBIDS, ALREADY_COMPLETED; meta.item is the index of the item", body = ErrorBody)),
     security(("root_key" = ["keys:write"]))
 )]
 pub(crate) async fn handler(

@@ -17,10 +17,10 @@ use keyreeve_api::keys::DeletedKey;
     delete, path = "/v1/api_keys/{id}", tag = "api keys", operation_id = "deleteApiKey",
     params(
         ("id" = String, Path, description = "The key", pattern = "^ak_[0-9a-f]{32}$"),
-        ("reason" = Option<String>, Query, description = "Why, for the audit log", max_length = 2000,
+        ("reason" = Option<String>, Query, description = "Reason, for the audit log", max_length = 2000,
             pattern = r"^[^\x00-\x08\x0B\x0C\x0E-\x1F\x7F-\x9F\u202A-\u202E\u2066-\u2069]*$"),
     ),
-    responses((status = 200, description = "It is gone", body = DeletedKey)),
+    responses((status = 200, description = "The key is deleted", body = DeletedKey)),
     security(("root_key" = ["keys:write"]))
 )]
 pub(crate) async fn handler(

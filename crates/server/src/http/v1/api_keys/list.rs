@@ -48,13 +48,13 @@ const KNOWN: [&str; 10] = [
         ("subject" = Option<LineText>, Query, description = "Only this owner's keys"),
         ("type" = Option<String>, Query, description = "Only `api_key`", pattern = "^api_key$"),
         ("include_invalid" = Option<bool>, Query, description = "true: also revoked and expired keys; false: none"),
-        ("limit" = Option<u64>, Query, description = "Keys on a page; 10 if not given", minimum = 1, maximum = 100),
-        ("offset" = Option<u64>, Query, description = "Keys to leave out first", minimum = 0, maximum = 1_000_000_000_u64),
-        ("expiring_within" = Option<u64>, Query, description = "Only active keys that expire within so many seconds", minimum = 1, maximum = 3_155_760_000_u64),
+        ("limit" = Option<u64>, Query, description = "Keys per page; 10 if not given", minimum = 1, maximum = 100),
+        ("offset" = Option<u64>, Query, description = "Keys to skip", minimum = 0, maximum = 1_000_000_000_u64),
+        ("expiring_within" = Option<u64>, Query, description = "Only active keys that expire within this number of seconds", minimum = 1, maximum = 3_155_760_000_u64),
         ("query" = Option<String>, Query, description = "Only keys whose name contains this", max_length = 255),
-        ("state" = Option<String>, Query, description = "Only keys that stand so; `active`: without those whose owner is blocked, unless `owner_blocked=true` asks for them", pattern = "^(active|disabled|expired|revoked)$"),
-        ("owner_blocked" = Option<bool>, Query, description = "true: only keys that are refused because their owner is suspended or removed; false: only the others. Not given: both, but `state=active` and `expiring_within` leave them out"),
-        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before", pattern = "^ak_[0-9a-f]{32}$"),
+        ("state" = Option<String>, Query, description = "Only keys in this state; `active` excludes keys whose owner is blocked, unless `owner_blocked=true` is given", pattern = "^(active|disabled|expired|revoked)$"),
+        ("owner_blocked" = Option<bool>, Query, description = "true: only keys that are refused because their owner is suspended or removed; false: only the others. Not given: both, but `state=active` and `expiring_within` exclude them"),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the previous page", pattern = "^ak_[0-9a-f]{32}$"),
     ),
     responses((status = 200, description = "A page", body = KeyList)),
     security(("root_key" = ["keys:read"]))
@@ -112,11 +112,11 @@ fn contradictions(parameters: &Parameters<'_>) -> Result<(), Problem> {
     let state = parameters.standing("state")?;
     let is_invalid = matches!(state, Some(Standing::Revoked | Standing::Expired));
     if is_invalid && parameters.flag("include_invalid")? == Some(false) {
-        let why = "leaves out what the parameter state asks for";
+        let why = "excludes the keys that the parameter state selects";
         return Err(Problem::field("include_invalid", why));
     }
     if parameters.get("expiring_within").is_some() && !matches!(state, None | Some(Standing::Active)) {
-        let why = "is about active keys, and the parameter state asks for others";
+        let why = "selects active keys, and the parameter state selects others";
         return Err(Problem::field("expiring_within", why));
     }
     Ok(())

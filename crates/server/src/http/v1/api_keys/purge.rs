@@ -23,7 +23,7 @@ const TIME_MAX: i64 = 253_402_300_799_999;
 #[utoipa::path(
     post, path = "/v1/api_keys/purge", tag = "api keys", operation_id = "purgeApiKeys",
     request_body = PurgeKeys,
-    responses((status = 200, description = "How many", body = PurgedKeys)),
+    responses((status = 200, description = "The number of keys", body = PurgedKeys)),
     security(("root_key" = ["keys:write"]))
 )]
 pub(crate) async fn handler(

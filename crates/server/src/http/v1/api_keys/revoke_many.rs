@@ -23,7 +23,7 @@ const IDS_MAX: usize = 1_000;
 #[utoipa::path(
     post, path = "/v1/api_keys/revoke_many", tag = "api keys", operation_id = "revokeManyApiKeys",
     request_body = RevokeMany,
-    responses((status = 200, description = "How many", body = RevokedMany)),
+    responses((status = 200, description = "The number of keys", body = RevokedMany)),
     security(("root_key" = ["keys:write"]))
 )]
 pub(crate) async fn handler(

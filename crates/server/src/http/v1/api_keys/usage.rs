@@ -23,7 +23,7 @@ const HOUR_MS: i64 = 3_600_000;
     get, path = "/v1/api_keys/{id}/usage", tag = "api keys", operation_id = "getApiKeyUsage",
     params(
         ("id" = String, Path, description = "The key", pattern = "^ak_[0-9a-f]{32}$"),
-        ("hours" = Option<u64>, Query, description = "How many hours back; 24 if not given", minimum = 1, maximum = 2160),
+        ("hours" = Option<u64>, Query, description = "Hours to go back; 24 if not given", minimum = 1, maximum = 2160),
     ),
     responses((status = 200, description = "Counts", body = Usage)),
     security(("root_key" = ["keys:read"]))

@@ -26,10 +26,10 @@ const KIND_BYTES_MAX: usize = 256;
 /// The answer has for each match whether a key has or had that secret.
 #[utoipa::path(
     post, path = "/v1/leaks/github", tag = "leaks", operation_id = "reportGithubLeaks",
-    params(("Github-Public-Key-Identifier" = String, Header, description = "Which of GitHub's keys signed", pattern = "^[A-Za-z0-9]{1,128}$"),
+    params(("Github-Public-Key-Identifier" = String, Header, description = "The id of GitHub's key that signed", pattern = "^[A-Za-z0-9]{1,128}$"),
         ("Github-Public-Key-Signature" = String, Header, description = "The signature, DER in Base64", max_length = 256)),
     request_body = Vec<GitHubMatch>,
-    responses((status = 200, description = "What each match is", body = Vec<GitHubLabel>),
+    responses((status = 200, description = "The label of each match", body = Vec<GitHubLabel>),
         (status = 403, description = "SIGNATURE_INVALID", body = ErrorBody, content_type = "application/problem+json"),
         (status = 429, description = "RATE_LIMITED", body = ErrorBody, content_type = "application/problem+json")),
     security(())

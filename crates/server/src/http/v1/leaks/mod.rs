@@ -34,7 +34,7 @@ const NOTE_CHARS_MAX: usize = 1_000;
 #[utoipa::path(
     post, path = "/v1/leaks", tag = "leaks", operation_id = "reportLeaks",
     request_body = ReportLeaks,
-    responses((status = 202, description = "The report was taken", body = LeaksAccepted),
+    responses((status = 202, description = "The report was recorded", body = LeaksAccepted),
         (status = 429, description = "RATE_LIMITED", body = ErrorBody, content_type = "application/problem+json")),
     security(())
 )]
@@ -91,7 +91,7 @@ impl Item {
             (Some(_), Some(_)) => {
                 return Err(Problem::field(
                     &field("key"),
-                    "is given beside `secret`, which is the same",
+                    "cannot be given together with `secret`: both name the same field",
                 ));
             }
             _ => return Err(Problem::field(&field("secret"), "must not be empty")),
@@ -148,7 +148,7 @@ fn items(wish: ReportLeaks) -> Result<Vec<Item>, Problem> {
     if !is_alone {
         return Err(Problem::field(
             "items",
-            "stands instead of the other fields, not beside them",
+            "cannot be given together with the other fields",
         ));
     }
     if items.is_empty() || items.len() > LEAKS_MAX {

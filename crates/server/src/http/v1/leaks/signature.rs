@@ -90,7 +90,7 @@ impl GitHubKeys {
     /// Refuses a message that GitHub did not sign exactly as it arrived.
     pub(super) async fn check(&self, headers: &HeaderMap, body: &[u8], now: Moment) -> Result<(), Problem> {
         if self.source == GitHubKeySource::Off {
-            let detail = "This server takes no reports of GitHub: the setting leaks.github_keys is off.";
+            let detail = "This server accepts no reports from GitHub: the setting leaks.github_keys is off.";
             return Err(Problem::new(Code::NotFound, detail));
         }
         let identifier = one(headers, IDENTIFIER, IDENTIFIER_BYTES_MAX)?;
@@ -119,9 +119,9 @@ impl GitHubKeys {
             // Before the fetch, so that a failing source is asked at most once a minute too.
             known.asked_at = Some(now);
             if let Err(error) = self.refresh(&mut known).await {
-                tracing::warn!(%error, source = %self.source, "GitHub's public keys could not be read");
+                tracing::warn!(%error, source = %self.source, "cannot fetch GitHub's public keys");
                 if !known.keys.contains_key(identifier) {
-                    let detail = "GitHub's public keys cannot be had now, so nothing was taken. Try again.";
+                    let detail = "GitHub's public keys cannot be fetched now. No report was recorded; try again.";
                     return Err(Problem::new(Code::ServiceUnavailable, detail));
                 }
             }
@@ -206,14 +206,17 @@ fn one<'h>(headers: &'h HeaderMap, name: &str, max: usize) -> Result<&'h str, Pr
         .filter(|value| (1..=max).contains(&value.len()));
     match (value, values.next()) {
         (Some(value), None) => Ok(value),
-        _ => Err(Problem::field(name, "is a header that GitHub's messages have once")),
+        _ => Err(Problem::field(
+            name,
+            "is a header that must be sent once, as GitHub does",
+        )),
     }
 }
 
 fn not_signed() -> Problem {
     Problem::new(
         Code::SignatureInvalid,
-        "The message is not signed by GitHub, or it was changed on its way. Nothing was taken.",
+        "The message is not signed by GitHub, or was changed in transit. No report was recorded.",
     )
 }
 
