@@ -5,7 +5,7 @@ use crate::dashboard::SignInLimits;
 use crate::edge::AllSeats;
 use crate::effects::Effects;
 use crate::http::GitHubKeys;
-use crate::http::intake::Intake;
+use crate::http::address_rate_limits::AddressRateLimits;
 use crate::http::oauth::Issuer;
 use crate::numbers::Numbers;
 use crate::readiness::Readiness;
@@ -59,7 +59,7 @@ struct Inner {
     marker: Marker,
     verifier_shares: Shares,
     issuer: Issuer,
-    intake: Intake,
+    address_rate_limits: AddressRateLimits,
     seats: AllSeats,
     github_keys: GitHubKeys,
     tls: Vec<Tls>,
@@ -91,7 +91,7 @@ impl App {
             marker,
             verifier_shares: Shares::default(),
             issuer: Issuer::default(),
-            intake: Intake::default(),
+            address_rate_limits: AddressRateLimits::default(),
             seats: AllSeats::share_out(),
             github_keys: GitHubKeys::new(settings.github_keys.clone()),
             tls,
@@ -155,9 +155,9 @@ impl App {
         }
     }
 
-    fn note_signed(&self, trouble: Option<String>) {
-        if self.checkpoints().set_trouble(trouble.clone())
-            && let Some(why) = trouble
+    fn note_signed(&self, refusal: Option<String>) {
+        if self.checkpoints().set_refusal(refusal.clone())
+            && let Some(why) = refusal
         {
             tracing::error!("the end of the audit log is not signed: {why}");
         }
@@ -267,8 +267,8 @@ impl App {
     }
 
     /// Returns the rate limits by address.
-    pub(crate) fn intake(&self) -> &Intake {
-        &self.0.intake
+    pub(crate) fn address_rate_limits(&self) -> &AddressRateLimits {
+        &self.0.address_rate_limits
     }
 
     /// Returns the seats for connections.

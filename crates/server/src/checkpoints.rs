@@ -45,7 +45,7 @@ pub struct Checkpoints {
     /// Why the earlier checkpoint is unusable.
     unusable: Option<String>,
     /// Why the end of the log is not signed at present.
-    trouble: Mutex<Option<String>>,
+    refusal: Mutex<Option<String>>,
 }
 
 /// What a data directory proves about its log.
@@ -104,7 +104,7 @@ impl Checkpoints {
             signing_key,
             newest: Mutex::new(newest),
             unusable,
-            trouble: Mutex::new(None),
+            refusal: Mutex::new(None),
         };
         checkpoints.keep_verifier_key();
         Ok(checkpoints)
@@ -143,15 +143,15 @@ impl Checkpoints {
     }
 
     /// Returns why the end of the log is not signed at present, if so.
-    pub(crate) fn trouble(&self) -> Option<String> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(crate) fn refusal(&self) -> Option<String> {
+        self.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Records whether the end of the log could be signed. Returns whether that has changed.
-    pub(crate) fn set_trouble(&self, why: Option<String>) -> bool {
-        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_news = *trouble != why;
-        *trouble = why;
+    pub(crate) fn set_refusal(&self, why: Option<String>) -> bool {
+        let mut refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_news = *refusal != why;
+        *refusal = why;
         is_news
     }
 

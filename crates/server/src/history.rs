@@ -32,12 +32,12 @@ struct Standing {
     /// The end of the database's log; revision 0 if it is empty.
     head: Milestone,
     /// What is wrong; `None` if the log contains the signed end.
-    trouble: Option<Trouble>,
+    mismatch: Option<Mismatch>,
 }
 
 /// What can be wrong with a database beside a checkpoint.
 #[derive(Clone, PartialEq, Eq, Debug)]
-enum Trouble {
+enum Mismatch {
     /// The database file is missing.
     Missing,
     /// Nothing was ever written to the database.
@@ -54,27 +54,29 @@ enum Trouble {
 
 impl Standing {
     /// Describes what is wrong, in a sentence or two.
-    fn describe(&self, trouble: &Trouble) -> String {
+    fn describe(&self, mismatch: &Mismatch) -> String {
         let signed = self.signed.map_or(0, |signed| signed.revision);
         let head = self.head.revision;
-        match trouble {
-            Trouble::Missing => {
+        match mismatch {
+            Mismatch::Missing => {
                 format!("there is no database, and a checkpoint of revision {signed} was signed for one")
             }
-            Trouble::Empty => format!("the database is empty, and a checkpoint of revision {signed} was signed for it"),
-            Trouble::Older => format!(
+            Mismatch::Empty => {
+                format!("the database is empty, and a checkpoint of revision {signed} was signed for it")
+            }
+            Mismatch::Older => format!(
                 "the database ends at revision {head}, and revision {signed} was signed: it is an older copy, or was \
                  truncated"
             ),
-            Trouble::Other => format!(
+            Mismatch::Other => format!(
                 "the database's history differs from the one that was signed up to revision {signed}: it is another \
                  instance's, or continued from an older copy"
             ),
-            Trouble::Mixed => format!(
+            Mismatch::Mixed => format!(
                 "the file {DATABASE_FILE} and the log beside it ({DATABASE_FILE}-wal) are not of the same copy, or \
                  entries of the audit log are missing in between"
             ),
-            Trouble::Evidence(why) => format!("what was signed for the database cannot be used: {why}"),
+            Mismatch::Evidence(why) => format!("what was signed for the database cannot be used: {why}"),
         }
     }
 }
@@ -91,12 +93,12 @@ async fn standing(data: &Path) -> Result<Standing, StartError> {
         FoundDatabase::Missing | FoundDatabase::Empty => milestone(None),
         FoundDatabase::Log { head, .. } => milestone(Some(head)),
     };
-    let trouble = match (evidence, found) {
+    let mismatch = match (evidence, found) {
         (Evidence::None, _) => None,
-        (Evidence::Unusable(why), _) => Some(Trouble::Evidence(why)),
+        (Evidence::Unusable(why), _) => Some(Mismatch::Evidence(why)),
         (Evidence::Signed(end), FoundDatabase::Missing | FoundDatabase::Empty) if end.revision == 0 => None,
-        (Evidence::Signed(_), FoundDatabase::Missing) => Some(Trouble::Missing),
-        (Evidence::Signed(_), FoundDatabase::Empty) => Some(Trouble::Empty),
+        (Evidence::Signed(_), FoundDatabase::Missing) => Some(Mismatch::Missing),
+        (Evidence::Signed(_), FoundDatabase::Empty) => Some(Mismatch::Empty),
         (
             Evidence::Signed(end),
             FoundDatabase::Log {
@@ -107,15 +109,15 @@ async fn standing(data: &Path) -> Result<Standing, StartError> {
             },
         ) => judge(end, head, chain_there, has_gaps || is_older_than_log),
     };
-    Ok(Standing { signed, head, trouble })
+    Ok(Standing { signed, head, mismatch })
 }
 
-fn judge(signed: Milestone, head: Milestone, chain_there: Option<ChainHash>, is_mixed: bool) -> Option<Trouble> {
+fn judge(signed: Milestone, head: Milestone, chain_there: Option<ChainHash>, is_mixed: bool) -> Option<Mismatch> {
     match compare(signed, head, chain_there) {
-        Comparison::Contained if is_mixed => Some(Trouble::Mixed),
+        Comparison::Contained if is_mixed => Some(Mismatch::Mixed),
         Comparison::Contained => None,
-        Comparison::Older => Some(Trouble::Older),
-        Comparison::Other => Some(Trouble::Other),
+        Comparison::Older => Some(Mismatch::Older),
+        Comparison::Other => Some(Mismatch::Other),
     }
 }
 
@@ -142,12 +144,12 @@ fn read_evidence(data: &Path) -> Result<Evidence, StartError> {
 /// Refuses to serve a database that does not contain the signed end. The caller holds the directory's lock.
 pub(crate) async fn require_contained(data: &Path) -> Result<(), StartError> {
     let standing = standing(data).await?;
-    let Some(trouble) = &standing.trouble else {
+    let Some(mismatch) = &standing.mismatch else {
         return Ok(());
     };
-    let what = standing.describe(trouble);
-    let way_out = match trouble {
-        Trouble::Mixed => format!(
+    let what = standing.describe(mismatch);
+    let way_out = match mismatch {
+        Mismatch::Mixed => format!(
             "Put a complete copy in place: its {DATABASE_FILE} together with its own {DATABASE_FILE}-wal, and where \
              it has none, none"
         ),
@@ -208,40 +210,40 @@ impl Acceptance {
 
     /// Returns whether there is anything to accept.
     pub fn is_needed(&self) -> bool {
-        self.standing.trouble.is_some()
+        self.standing.mismatch.is_some()
     }
 
     /// Returns whether the database is inconsistent: that cannot be accepted, and must be repaired.
     pub fn is_broken(&self) -> bool {
-        self.standing.trouble == Some(Trouble::Mixed)
+        self.standing.mismatch == Some(Mismatch::Mixed)
     }
 
     /// Explains the signed end, the present one, and the meaning of accepting it, in lines of text.
     pub fn explain(&self) -> Vec<String> {
-        let Some(trouble) = &self.standing.trouble else {
+        let Some(mismatch) = &self.standing.mismatch else {
             return Vec::new();
         };
         let end = |end: Milestone| format!("revision {}, {}", end.revision, hex(&end.chain));
         let signed = self.standing.signed.map_or_else(|| "cannot be read".to_owned(), end);
         let lost = self.standing.signed.map_or(0, |signed| signed.revision);
         let lost = lost.saturating_sub(self.standing.head.revision);
-        let meaning = match trouble {
-            Trouble::Missing | Trouble::Empty => format!(
+        let meaning = match mismatch {
+            Mismatch::Missing | Mismatch::Empty => format!(
                 "All {lost} signed changes are lost: every key, tenant and user. The next start makes a new instance, \
                  and shows a new root key."
             ),
-            Trouble::Older => format!(
+            Mismatch::Older => format!(
                 "At least {lost} changes that were answered for are lost. KEYS AND ROOT KEYS THAT THEY REVOKED WORK \
                  AGAIN, users and tenants that they suspended or removed are back, and keys that they issued are unknown."
             ),
-            Trouble::Other | Trouble::Mixed | Trouble::Evidence(_) => {
+            Mismatch::Other | Mismatch::Mixed | Mismatch::Evidence(_) => {
                 "Which changes are lost is unknown. KEYS AND ROOT KEYS THAT WERE REVOKED MAY WORK AGAIN, and keys \
                  that were issued may be unknown."
                     .to_owned()
             }
         };
         vec![
-            format!("{}: {}.", self.data.display(), self.standing.describe(trouble)),
+            format!("{}: {}.", self.data.display(), self.standing.describe(mismatch)),
             format!("  signed:   {signed}"),
             format!("  database: {}", end(self.standing.head)),
             meaning,
@@ -269,7 +271,7 @@ impl Acceptance {
         let (clock, entropy) = (Arc::new(WallClock), Arc::new(OsEntropy));
         let authority = Authority::new(Arc::clone(&store), verifier, clock, entropy, Arc::new(TokioTimer));
         let end = |end: Milestone| json!({"revision": end.revision, "hash": hex(&end.chain)});
-        let why = standing.trouble.as_ref().map(|trouble| standing.describe(trouble));
+        let why = standing.mismatch.as_ref().map(|mismatch| standing.describe(mismatch));
         let before = json!({"signed": standing.signed.map(end), "found": why}).to_string();
         let after = json!({"database": end(standing.head)}).to_string();
         let revision = authority.note_restore(reason, before, after).await?;
@@ -299,18 +301,18 @@ async fn standing_at(data: &Path, url: &str) -> Result<Standing, StartError> {
     let evidence = read_evidence(data)?;
     let store = PostgresStore::open(url, Arc::new(Verifier::new(1))).await?;
     let head = milestone(Some(store.head().await?));
-    let (signed, trouble) = match evidence {
+    let (signed, mismatch) = match evidence {
         Evidence::None => (None, None),
-        Evidence::Unusable(why) => (None, Some(Trouble::Evidence(why))),
+        Evidence::Unusable(why) => (None, Some(Mismatch::Evidence(why))),
         Evidence::Signed(end) => {
-            let trouble = match compare_log(&store, end).await? {
+            let mismatch = match compare_log(&store, end).await? {
                 Comparison::Contained => None,
-                Comparison::Older => Some(Trouble::Older),
-                Comparison::Other => Some(Trouble::Other),
+                Comparison::Older => Some(Mismatch::Older),
+                Comparison::Other => Some(Mismatch::Other),
             };
-            (Some(end), trouble)
+            (Some(end), mismatch)
         }
     };
     store.close().await;
-    Ok(Standing { signed, head, trouble })
+    Ok(Standing { signed, head, mismatch })
 }

@@ -209,7 +209,7 @@ impl Instance {
             tokio::spawn(tls.follow(stopping.clone()));
         }
         tokio::spawn(count_keys(app.clone(), stopping.clone()));
-        tokio::spawn(keep_house(app.clone(), stopping));
+        tokio::spawn(run_background_tasks(app.clone(), stopping));
         Self {
             addresses: ready.addresses,
             has_shown_root_key: ready.has_shown_root_key,
@@ -304,7 +304,7 @@ async fn write_refusals(app: &App, all: bool) {
 }
 
 /// Runs the background work once a second, independent of requests.
-async fn keep_house(app: App, mut stopping: watch::Receiver<bool>) {
+async fn run_background_tasks(app: App, mut stopping: watch::Receiver<bool>) {
     let mut ticks = tokio::time::interval(HOUSEKEEPING_INTERVAL);
     loop {
         tokio::select! {

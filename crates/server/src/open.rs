@@ -108,7 +108,7 @@ async fn look_after_files(store: Weak<SqliteStore>, verifier: Arc<Verifier>) {
     loop {
         let Some(open) = store.upgrade() else { return };
         let looked = open.look_after_files().await;
-        let obstacle = open.trouble();
+        let obstacle = open.halt_reason();
         drop(open);
         if let Some(why) = obstacle {
             verifier.halt(&why);

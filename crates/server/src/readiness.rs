@@ -16,7 +16,7 @@ pub(crate) struct Readiness(Mutex<Option<(Instant, bool)>>);
 
 impl App {
     /// Returns why the process cannot verify now; `None` if it can.
-    pub(crate) async fn trouble(&self) -> Option<&'static str> {
+    pub(crate) async fn not_ready(&self) -> Option<&'static str> {
         if self.is_stopping() {
             return Some("stopping");
         }

@@ -3,10 +3,10 @@
 use super::errors::Errors;
 use super::form::{Fields, Form, is_same};
 use super::page;
+use super::page_error::PageError;
 use super::password_check;
 use super::shell::{Flash, Place, SHORTCUTS_COOKIE, SIZE_COOKIE, SIZES, Shell, THEME_COOKIE};
 use super::sign_in_limits::Attempt;
-use super::trouble::Trouble;
 use super::visitor::{Visitor, begin};
 use crate::App;
 use crate::http::password;
@@ -29,7 +29,7 @@ pub(super) struct AccountPage {
 }
 
 /// Shows the account page.
-pub(super) async fn show(visitor: Visitor) -> Result<Response, Trouble> {
+pub(super) async fn show(visitor: Visitor) -> Result<Response, PageError> {
     page::ok(&page_of(&visitor, Errors::default()))
 }
 
@@ -42,22 +42,22 @@ fn page_of(visitor: &Visitor, errors: Errors) -> AccountPage {
 }
 
 /// Changes the password. Every session except this one ends.
-pub(super) async fn password(State(app): State<App>, form: Form) -> Result<Response, Trouble> {
+pub(super) async fn password(State(app): State<App>, form: Form) -> Result<Response, PageError> {
     match change(&app, &form).await {
         Ok(()) => {
             let text = "Your password was changed. You are signed out everywhere else.";
             form.visitor.tell(Flash::done(text.to_owned())).await?;
             Ok(page::on_to("/account"))
         }
-        Err(trouble) => match trouble.refusal() {
+        Err(page_error) => match page_error.refusal() {
             // 401 would mean that the visitor is not signed in.
             Some((_, why)) => page::render(StatusCode::BAD_REQUEST, &page_of(&form.visitor, why)),
-            None => Err(trouble),
+            None => Err(page_error),
         },
     }
 }
 
-async fn change(app: &App, form: &Form) -> Result<(), Trouble> {
+async fn change(app: &App, form: &Form) -> Result<(), PageError> {
     let (visitor, fields) = (&form.visitor, &form.fields);
     let who = Attempt::Session(visitor.session_digest());
     app.sign_in_limits().begin(who)?;
@@ -71,7 +71,7 @@ async fn change(app: &App, form: &Form) -> Result<(), Trouble> {
     let whose = Some(&visitor.user.email);
     let digest = new_password(fields, whose, &mut errors).await?;
     errors.none()?;
-    let digest = digest.ok_or_else(|| Trouble::internal("a password is neither good nor wrong"))?;
+    let digest = digest.ok_or_else(|| PageError::internal("a password is neither good nor wrong"))?;
     let user = app.authority().change_own_password(&visitor.call, digest).await?;
     begin(visitor.session(), &user, visitor.now).await
 }
@@ -82,7 +82,7 @@ pub(super) async fn new_password(
     fields: &Fields,
     whose: Option<&Email>,
     errors: &mut Errors,
-) -> Result<Option<PasswordDigest>, Trouble> {
+) -> Result<Option<PasswordDigest>, PageError> {
     let (first, again) = (fields.raw("new_password"), fields.raw("again"));
     let digest = match password::digest(Password(first.to_owned()), whose).await {
         Err(problem) if problem.code != Code::BadRequest => return Err(problem.into()),
@@ -95,13 +95,13 @@ pub(super) async fn new_password(
 }
 
 /// Ends this session.
-pub(super) async fn sign_out(form: Form) -> Result<Response, Trouble> {
+pub(super) async fn sign_out(form: Form) -> Result<Response, PageError> {
     form.visitor.session().flush().await?;
     Ok(page::on_to("/login?why=out"))
 }
 
 /// Ends every other session of the user.
-pub(super) async fn sign_out_everywhere(State(app): State<App>, form: Form) -> Result<Response, Trouble> {
+pub(super) async fn sign_out_everywhere(State(app): State<App>, form: Form) -> Result<Response, PageError> {
     let own = form.visitor.session_digest();
     let ended = app.authority().end_sessions(form.visitor.user.id, own).await?;
     let text = match ended {
@@ -113,7 +113,7 @@ pub(super) async fn sign_out_everywhere(State(app): State<App>, form: Form) -> R
 }
 
 /// Stores the preferences of this browser in cookies.
-pub(super) async fn prefer(form: Form) -> Result<Response, Trouble> {
+pub(super) async fn prefer(form: Form) -> Result<Response, PageError> {
     let fields = &form.fields;
     let mut response = page::on_to(page::local(fields.get("back")));
     let size = fields

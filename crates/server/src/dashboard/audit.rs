@@ -4,9 +4,9 @@ use super::events::{Entry, entry};
 use super::form::{Fields, Form};
 use super::moment::{grouped, plural};
 use super::page;
+use super::page_error::PageError;
 use super::people::People;
 use super::shell::{Flash, Place, Shell};
-use super::trouble::Trouble;
 use super::visitor::Visitor;
 use crate::App;
 use askama::Template;
@@ -62,7 +62,7 @@ pub(super) struct AuditPage {
 }
 
 /// Lists entries, newest first.
-pub(super) async fn show(State(app): State<App>, visitor: Visitor, parts: Parts) -> Result<Response, Trouble> {
+pub(super) async fn show(State(app): State<App>, visitor: Visitor, parts: Parts) -> Result<Response, PageError> {
     super::require_tenant(&visitor)?;
     let fields = Fields::of_query(&parts);
     let people = People::known_to(&visitor, &app).await?;
@@ -120,7 +120,7 @@ fn filter(fields: &Fields, people: &People) -> AuditFilter {
 }
 
 /// Verifies the entire chain and shows the result.
-pub(super) async fn verify(State(app): State<App>, form: Form) -> Result<Response, Trouble> {
+pub(super) async fn verify(State(app): State<App>, form: Form) -> Result<Response, PageError> {
     super::require_tenant(&form.visitor)?;
     form.visitor.call.require(Permission::AuditRead)?;
     let _turn = app.walks().turn(&form.visitor.call).await?;
@@ -149,7 +149,7 @@ pub(super) async fn verify(State(app): State<App>, form: Form) -> Result<Respons
 }
 
 /// Exports the filtered entries as a file, oldest last.
-pub(super) async fn export(State(app): State<App>, visitor: Visitor, parts: Parts) -> Result<Response, Trouble> {
+pub(super) async fn export(State(app): State<App>, visitor: Visitor, parts: Parts) -> Result<Response, PageError> {
     super::require_tenant(&visitor)?;
     let fields = Fields::of_query(&parts);
     let people = People::known_to(&visitor, &app).await?;

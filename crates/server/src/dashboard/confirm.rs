@@ -3,10 +3,10 @@
 use super::errors::Errors;
 use super::form::{Fields, Form, is_same};
 use super::page;
+use super::page_error::PageError;
 use super::password_check;
 use super::shell::Flash;
 use super::sign_in_limits::Attempt;
-use super::trouble::Trouble;
 use super::visitor::Visitor;
 use crate::App;
 use axum::response::Response;
@@ -17,7 +17,7 @@ use keyreeve_store::model::{Idempotency, Repeat};
 
 /// Succeeds if the password was given recently or is in the form (OWASP ASVS 7.5.3). Not required before a single key
 /// is revoked: that must be quick.
-pub(super) async fn require(app: &App, visitor: &mut Visitor, fields: &Fields) -> Result<(), Trouble> {
+pub(super) async fn require(app: &App, visitor: &mut Visitor, fields: &Fields) -> Result<(), PageError> {
     if visitor.is_confirmed() {
         return Ok(());
     }
@@ -35,17 +35,17 @@ pub(super) async fn require(app: &App, visitor: &mut Visitor, fields: &Fields) -
 
 /// Returns what was read from the form once the password is confirmed; otherwise all errors of the form, with that of
 /// the password.
-pub(super) async fn with<T>(app: &App, form: &mut Form, read: Result<T, Errors>) -> Result<T, Trouble> {
+pub(super) async fn with<T>(app: &App, form: &mut Form, read: Result<T, Errors>) -> Result<T, PageError> {
     match (read, require(app, &mut form.visitor, &form.fields).await) {
         (Ok(read), Ok(())) => Ok(read),
         (Err(errors), Ok(())) => Err(errors.into()),
-        (Ok(_), Err(trouble)) => Err(trouble),
-        (Err(mut errors), Err(trouble)) => match trouble.refusal() {
+        (Ok(_), Err(page_error)) => Err(page_error),
+        (Err(mut errors), Err(page_error)) => match page_error.refusal() {
             Some((_, more)) => {
                 errors.add(more);
                 Err(errors.into())
             }
-            None => Err(trouble),
+            None => Err(page_error),
         },
     }
 }
@@ -71,8 +71,8 @@ pub(super) fn once(visitor: &Visitor, fields: &Fields, path: &str) -> Call {
 }
 
 /// The answer to a form that was sent twice: a redirect to the key's page, with the reason why no secret is shown.
-pub(super) async fn repeated(visitor: &Visitor, trouble: &Trouble) -> Result<Option<Response>, Trouble> {
-    let problem = trouble.problem();
+pub(super) async fn repeated(visitor: &Visitor, page_error: &PageError) -> Result<Option<Response>, PageError> {
+    let problem = page_error.problem();
     let ids = problem.meta.get("keys").and_then(|keys| keys.as_array());
     let id = ids.and_then(|ids| ids.first()).and_then(|id| id.as_str());
     let (Code::AlreadyCompleted, Some(id)) = (problem.code, id) else {

@@ -1,6 +1,6 @@
 //! Forms: the fields that a browser sent, and the CSRF check that one of our pages sent them.
 
-use super::trouble::Trouble;
+use super::page_error::PageError;
 use super::visitor::Visitor;
 use crate::App;
 use crate::http::answer::RequestInfo;
@@ -132,45 +132,45 @@ pub(super) struct Form {
 }
 
 impl FromRequest<App> for Form {
-    type Rejection = Trouble;
+    type Rejection = PageError;
 
-    async fn from_request(request: Request, app: &App) -> Result<Self, Trouble> {
+    async fn from_request(request: Request, app: &App) -> Result<Self, PageError> {
         let (mut parts, body) = request.into_parts();
         let path = parts.uri.path().to_owned();
         let visitor = match Visitor::from_request_parts(&mut parts, app).await {
             Ok(visitor) => visitor,
             // The fields are kept in the address of the form, for the time after signing in.
-            Err(trouble) => {
+            Err(page_error) => {
                 let fields = read_anonymous(app, &parts, body).await?;
-                return Err(trouble.keeping(fields.address(&path)));
+                return Err(page_error.keeping(fields.address(&path)));
             }
         };
         let fields = read(&parts, body).await?;
         let kept = fields.address(&path);
         if !is_same(fields.raw(CSRF), &visitor.csrf) {
-            return Err(Trouble::from(not_ours()).keeping(kept));
+            return Err(PageError::from(not_ours()).keeping(kept));
         }
         Ok(Self { visitor, fields, path })
     }
 }
 
 /// Reads the form of a signed-in user.
-async fn read(parts: &Parts, body: axum::body::Body) -> Result<Fields, Trouble> {
+async fn read(parts: &Parts, body: axum::body::Body) -> Result<Fields, PageError> {
     require_form(parts)?;
     let bytes = body::read(&parts.headers, body, FORM_BYTES_MAX).await?;
     Ok(Fields::parse(&bytes))
 }
 
 /// Reads the form of a visitor who is not signed in, within the limits on request bodies of its address.
-pub(super) async fn read_anonymous(app: &App, parts: &Parts, body: axum::body::Body) -> Result<Fields, Trouble> {
+pub(super) async fn read_anonymous(app: &App, parts: &Parts, body: axum::body::Body) -> Result<Fields, PageError> {
     require_form(parts)?;
     let address = parts.extensions.get::<RequestInfo>().and_then(|info| info.peer.address);
-    let bodies = &app.intake().bodies;
+    let bodies = &app.address_rate_limits().bodies;
     let sent = bodies.read(address, &parts.headers, body, FORM_BYTES_MAX).await?;
     Ok(Fields::parse(&sent.bytes))
 }
 
-fn require_form(parts: &Parts) -> Result<(), Trouble> {
+fn require_form(parts: &Parts) -> Result<(), PageError> {
     let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let is_form = content_type.is_some_and(|text| text.starts_with("application/x-www-form-urlencoded"));
     if parts.method == Method::POST && !is_form {

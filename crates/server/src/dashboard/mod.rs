@@ -19,6 +19,7 @@ mod keys;
 mod labels;
 mod moment;
 mod page;
+mod page_error;
 mod password_check;
 mod people;
 mod propagation;
@@ -31,11 +32,10 @@ mod sign_in;
 mod sign_in_limits;
 mod stale;
 mod tenant;
-mod trouble;
 mod visitor;
 
+pub(crate) use page_error::not_found_page;
 pub(crate) use sign_in_limits::SignInLimits;
-pub(crate) use trouble::nothing_here;
 
 use crate::App;
 use axum::Router;
@@ -43,8 +43,8 @@ use axum::middleware;
 use axum::response::Redirect;
 use axum::routing::{get, post};
 use keyreeve_api::{Code, Problem};
+use page_error::PageError;
 use tower_sec_fetch::SecFetchLayer;
-use trouble::Trouble;
 use visitor::Visitor;
 
 /// All routes of the dashboard.
@@ -94,12 +94,12 @@ pub(crate) fn router(app: &App) -> Router<App> {
         .route("/api-keys", get(|| async { Redirect::to("/keys") }))
         .layer(SecFetchLayer::default())
         .layer(session::layer(app.clone()))
-        .layer(middleware::from_fn(trouble::render))
+        .layer(middleware::from_fn(page_error::render))
         .route("/assets/{name}", get(assets::get))
 }
 
 /// Fails unless the visitor may see the pages of the tenant: administrators and auditors.
-fn require_tenant(visitor: &Visitor) -> Result<(), Trouble> {
+fn require_tenant(visitor: &Visitor) -> Result<(), PageError> {
     match visitor.sees_tenant() {
         true => Ok(()),
         false => Err(forbidden(
@@ -108,7 +108,7 @@ fn require_tenant(visitor: &Visitor) -> Result<(), Trouble> {
     }
 }
 
-fn require_admin(visitor: &Visitor) -> Result<(), Trouble> {
+fn require_admin(visitor: &Visitor) -> Result<(), PageError> {
     require_change(visitor)?;
     match visitor.is_admin() {
         true => Ok(()),
@@ -118,7 +118,7 @@ fn require_admin(visitor: &Visitor) -> Result<(), Trouble> {
     }
 }
 
-fn require_change(visitor: &Visitor) -> Result<(), Trouble> {
+fn require_change(visitor: &Visitor) -> Result<(), PageError> {
     match visitor.may_change() {
         true => Ok(()),
         false => Err(forbidden(
@@ -127,6 +127,6 @@ fn require_change(visitor: &Visitor) -> Result<(), Trouble> {
     }
 }
 
-fn forbidden(why: &str) -> Trouble {
+fn forbidden(why: &str) -> PageError {
     Problem::new(Code::PermissionDenied, why).into()
 }

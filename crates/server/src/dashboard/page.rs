@@ -1,6 +1,6 @@
 //! Sends a page, with its content type, its content security policy, and headers that forbid caching.
 
-use super::trouble::Trouble;
+use super::page_error::PageError;
 use askama::Template;
 use axum::response::{IntoResponse, Redirect, Response};
 use hyper::StatusCode;
@@ -21,7 +21,7 @@ const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resour
 const FRAMES: HeaderName = HeaderName::from_static("x-frame-options");
 
 /// Renders a template as a response.
-pub(super) fn render(status: StatusCode, page: &impl Template) -> Result<Response, Trouble> {
+pub(super) fn render(status: StatusCode, page: &impl Template) -> Result<Response, PageError> {
     let html = page.render()?;
     let mut response = (status, html).into_response();
     let headers = response.headers_mut();
@@ -31,7 +31,7 @@ pub(super) fn render(status: StatusCode, page: &impl Template) -> Result<Respons
 }
 
 /// Renders a page with status 200.
-pub(super) fn ok(page: &impl Template) -> Result<Response, Trouble> {
+pub(super) fn ok(page: &impl Template) -> Result<Response, PageError> {
     render(StatusCode::OK, page)
 }
 

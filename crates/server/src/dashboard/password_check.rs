@@ -1,7 +1,7 @@
 //! Checks a password against its stored digest. An unknown user costs one digest too, so that the response time does
 //! not reveal which addresses have a login.
 
-use super::trouble::Trouble;
+use super::page_error::PageError;
 use argon2::Argon2;
 use argon2::password_hash::PasswordVerifier as _;
 use argon2::password_hash::phc::PasswordHash;
@@ -16,7 +16,7 @@ const NOBODY: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$a2V5cmVldmUga2V5cmVldmU$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 /// Whether this is the user's password. Longer than [`PASSWORD_CHARS_MAX`] is always wrong and computes nothing.
-pub(super) async fn fits(user: Option<&User>, password: &str) -> Result<bool, Trouble> {
+pub(super) async fn fits(user: Option<&User>, password: &str) -> Result<bool, PageError> {
     let known = user.and_then(|user| user.password.as_ref());
     let phc = known.map_or(NOBODY, |digest| digest.as_phc()).to_owned();
     if password.chars().count() > PASSWORD_CHARS_MAX {
@@ -26,11 +26,11 @@ pub(super) async fn fits(user: Option<&User>, password: &str) -> Result<bool, Tr
     let _permit = AT_ONCE
         .acquire()
         .await
-        .map_err(|error| Trouble::internal(&error.to_string()))?;
+        .map_err(|error| PageError::internal(&error.to_string()))?;
     let work = tokio::task::spawn_blocking(move || {
         let hash = PasswordHash::new(&phc).ok()?;
         Argon2::default().verify_password(password.as_bytes(), &hash).ok()
     });
-    let fits = work.await.map_err(|error| Trouble::internal(&error.to_string()))?;
+    let fits = work.await.map_err(|error| PageError::internal(&error.to_string()))?;
     Ok(fits.is_some() && known.is_some())
 }

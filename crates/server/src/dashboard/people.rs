@@ -1,6 +1,6 @@
 //! Names for ids: a user's address instead of `user_…`, where a page shows an owner or an actor.
 
-use super::trouble::Trouble;
+use super::page_error::PageError;
 use super::visitor::Visitor;
 use crate::App;
 use keyreeve_core::User;
@@ -12,7 +12,7 @@ pub(super) struct People(HashMap<String, String>);
 
 impl People {
     /// Returns the first page of the tenant's users for administrators and auditors; for a member, only the member.
-    pub(super) async fn known_to(visitor: &Visitor, app: &App) -> Result<Self, Trouble> {
+    pub(super) async fn known_to(visitor: &Visitor, app: &App) -> Result<Self, PageError> {
         let users = match visitor.sees_tenant() {
             true => app.authority().users(&visitor.call, None).await?,
             false => vec![visitor.user.clone()],

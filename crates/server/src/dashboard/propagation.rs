@@ -3,8 +3,8 @@
 
 use super::moment::{When, grouped};
 use super::page;
+use super::page_error::PageError;
 use super::shell::{Place, Shell};
-use super::trouble::Trouble;
 use super::visitor::Visitor;
 use crate::App;
 use crate::effects::Measured;
@@ -73,7 +73,7 @@ pub(super) struct ChangeRow {
 }
 
 /// Shows the propagation page.
-pub(super) async fn show(State(app): State<App>, visitor: Visitor) -> Result<Response, Trouble> {
+pub(super) async fn show(State(app): State<App>, visitor: Visitor) -> Result<Response, PageError> {
     super::require_tenant(&visitor)?;
     let seen = app.authority().nodes(&visitor.call).await?;
     let nodes = match app.authority().node() {

@@ -85,11 +85,11 @@ impl Flash {
 
 /// The frame of a page without a signed-in user, and of error pages.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Door {
+pub(super) struct SignedOutLayout {
     pub(super) preferences: Preferences,
 }
 
-impl Door {
+impl SignedOutLayout {
     pub(super) fn of(headers: &HeaderMap) -> Self {
         Self {
             preferences: Preferences::of(headers),

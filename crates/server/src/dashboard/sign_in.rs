@@ -5,11 +5,11 @@ use super::device;
 use super::errors::Errors;
 use super::form::{CSRF, Fields, is_same, not_ours, read_anonymous};
 use super::page;
+use super::page_error::PageError;
 use super::password_check;
-use super::shell::{Door, cookie};
+use super::shell::{SignedOutLayout, cookie};
 use super::sign_in_limits::Attempt;
-use super::trouble::Trouble;
-use super::visitor::{begin, current, doorstep, random_hex};
+use super::visitor::{anonymous_caller, begin, current, random_hex};
 use crate::App;
 use crate::http::answer::RequestInfo;
 use askama::Template;
@@ -40,7 +40,7 @@ const REFUSED_AFTER: Duration = Duration::from_millis(600);
 #[derive(Template)]
 #[template(path = "login.html")]
 pub(super) struct LoginPage {
-    pub(super) shell: Door,
+    pub(super) shell: SignedOutLayout,
     pub(super) csrf: String,
     pub(super) email: String,
     /// The choice of tenants, if the address has a login in several.
@@ -54,7 +54,7 @@ pub(super) struct LoginPage {
 #[derive(Template)]
 #[template(path = "setup.html")]
 pub(super) struct SetupPage {
-    pub(super) shell: Door,
+    pub(super) shell: SignedOutLayout,
     pub(super) csrf: String,
     pub(super) token: String,
     /// The user of the link; `None` for the first administrator, who types an address.
@@ -64,7 +64,7 @@ pub(super) struct SetupPage {
 }
 
 /// A request to a page that needs no session.
-struct Knock {
+struct SignInRequest {
     parts: Parts,
     session: Session,
     fields: Fields,
@@ -73,12 +73,12 @@ struct Knock {
     has_mark: bool,
 }
 
-impl Knock {
-    async fn take(request: Request, app: &App) -> Result<Self, Trouble> {
+impl SignInRequest {
+    async fn take(request: Request, app: &App) -> Result<Self, PageError> {
         let (mut parts, body) = request.into_parts();
         let session = Session::from_request_parts(&mut parts, app)
             .await
-            .map_err(|(_, why)| Trouble::internal(why))?;
+            .map_err(|(_, why)| PageError::internal(why))?;
         let fields = match parts.method.is_safe() {
             true => Fields::of_query(&parts),
             // Bounded by the address: the concurrent bodies of one address are counted before any of them is read.
@@ -99,7 +99,7 @@ impl Knock {
     }
 
     /// Fails unless the form was sent from our page.
-    fn check(&self) -> Result<(), Trouble> {
+    fn check(&self) -> Result<(), PageError> {
         if self.has_mark && is_same(self.fields.raw(CSRF), &self.mark) {
             return Ok(());
         }
@@ -110,7 +110,7 @@ impl Knock {
                 .clone_into(&mut problem.detail);
         }
         let back = self.fields.with("token", "").address("/login");
-        Err(Trouble::from(problem).keeping(back))
+        Err(PageError::from(problem).keeping(back))
     }
 
     /// Returns the client's address.
@@ -135,14 +135,20 @@ impl Knock {
         response
     }
 
-    fn page(&self, status: StatusCode, email: &str, tenants: Vec<String>, errors: Errors) -> Result<Response, Trouble> {
+    fn page(
+        &self,
+        status: StatusCode,
+        email: &str,
+        tenants: Vec<String>,
+        errors: Errors,
+    ) -> Result<Response, PageError> {
         let notice = match self.fields.raw("why") {
             "ended" => Some("Your session has ended. Sign in and go on where you were; what you typed is kept."),
             "out" => Some("You are signed out."),
             _ => None,
         };
         let page = LoginPage {
-            shell: Door::of(&self.parts.headers),
+            shell: SignedOutLayout::of(&self.parts.headers),
             csrf: self.mark.clone(),
             email: email.to_owned(),
             tenants,
@@ -155,43 +161,45 @@ impl Knock {
 }
 
 /// Shows the sign-in form. A visitor with a session is redirected.
-pub(super) async fn ask(State(app): State<App>, request: Request) -> Result<Response, Trouble> {
-    let knock = Knock::take(request, &app).await?;
-    if current(&knock.session, &app, app.authority().now()).await?.is_some() {
-        return Ok(page::on_to(page::local(knock.fields.get("next"))));
+pub(super) async fn ask(State(app): State<App>, request: Request) -> Result<Response, PageError> {
+    let asked = SignInRequest::take(request, &app).await?;
+    if current(&asked.session, &app, app.authority().now()).await?.is_some() {
+        return Ok(page::on_to(page::local(asked.fields.get("next"))));
     }
-    let email = knock.fields.raw("email").to_owned();
-    knock.page(StatusCode::OK, &email, Vec::new(), Errors::default())
+    let email = asked.fields.raw("email").to_owned();
+    asked.page(StatusCode::OK, &email, Vec::new(), Errors::default())
 }
 
 /// Signs in.
-pub(super) async fn enter(State(app): State<App>, request: Request) -> Result<Response, Trouble> {
+pub(super) async fn enter(State(app): State<App>, request: Request) -> Result<Response, PageError> {
     let began = Instant::now();
-    let knock = Knock::take(request, &app).await?;
-    knock.check()?;
-    let email = knock.fields.get("email").unwrap_or("").to_owned();
-    let matching = match matching(&app, &knock, &email).await {
+    let asked = SignInRequest::take(request, &app).await?;
+    asked.check()?;
+    let email = asked.fields.get("email").unwrap_or("").to_owned();
+    let matching = match matching(&app, &asked, &email).await {
         Ok(matching) => matching,
-        Err(trouble) if trouble.problem().code == Code::RateLimited => return too_often(&knock, &email, &trouble),
+        Err(page_error) if page_error.problem().code == Code::RateLimited => {
+            return too_often(&asked, &email, &page_error);
+        }
         Err(other) => return Err(other),
     };
     match matching.as_slice() {
         [] => {
             let why = "The address or the password is not right. Nobody was signed in.";
             tokio::time::sleep_until(began + REFUSED_AFTER).await;
-            knock.page(StatusCode::UNAUTHORIZED, &email, Vec::new(), wrong(why).into())
+            asked.page(StatusCode::UNAUTHORIZED, &email, Vec::new(), wrong(why).into())
         }
         [user] => {
-            let from = doorstep(&knock.parts);
-            begin(&knock.session, user, app.authority().earliest()).await?;
+            let from = anonymous_caller(&asked.parts);
+            begin(&asked.session, user, app.authority().earliest()).await?;
             app.authority().note_sign_in(&from, user, true).await?;
-            let response = page::on_to(page::local(knock.fields.get("next")));
-            Ok(knock.remembered(response, user, &app))
+            let response = page::on_to(page::local(asked.fields.get("next")));
+            Ok(asked.remembered(response, user, &app))
         }
         several => {
             let tenants = several.iter().map(|user| user.tenant.to_string()).collect();
             let why = "You have a login in several tenants. Choose one, and type the password once more.";
-            knock.page(StatusCode::OK, &email, tenants, wrong(why).into())
+            asked.page(StatusCode::OK, &email, tenants, wrong(why).into())
         }
     }
 }
@@ -201,9 +209,9 @@ fn wrong(why: &str) -> Problem {
     Problem::new(Code::SignInFailed, why)
 }
 
-fn too_often(knock: &Knock, email: &str, trouble: &Trouble) -> Result<Response, Trouble> {
-    let why = trouble.errors().clone();
-    let mut response = knock.page(StatusCode::TOO_MANY_REQUESTS, email, Vec::new(), why)?;
+fn too_often(asked: &SignInRequest, email: &str, page_error: &PageError) -> Result<Response, PageError> {
+    let why = page_error.errors().clone();
+    let mut response = asked.page(StatusCode::TOO_MANY_REQUESTS, email, Vec::new(), why)?;
     let wait = HeaderValue::from_static("60");
     response.headers_mut().insert(RETRY_AFTER, wait);
     Ok(response)
@@ -211,28 +219,28 @@ fn too_often(knock: &Knock, email: &str, trouble: &Trouble) -> Result<Response, 
 
 /// Returns the users with this address and password. One digest is computed for each user, and one if there is none;
 /// [`REFUSED_AFTER`] hides the difference.
-async fn matching(app: &App, knock: &Knock, email: &str) -> Result<Vec<User>, Trouble> {
-    let tenant = knock.fields.get("tenant").and_then(|text| Slug::parse(text).ok());
+async fn matching(app: &App, asked: &SignInRequest, email: &str) -> Result<Vec<User>, PageError> {
+    let tenant = asked.fields.get("tenant").and_then(|text| Slug::parse(text).ok());
     let wanted = Email::parse(email).ok();
     let mut people = None;
     // The account is read before the attempt is counted only for a browser with a device cookie. The cookie may be
     // forged, so these reads are bounded by address.
-    let _turn = match device::is_said(&knock.parts.headers) {
-        true => app.intake().turn(knock.address()).await?,
+    let _turn = match device::is_said(&asked.parts.headers) {
+        true => app.address_rate_limits().turn(asked.address()).await?,
         false => None,
     };
-    if let (true, Some(email)) = (device::is_said(&knock.parts.headers), &wanted) {
+    if let (true, Some(email)) = (device::is_said(&asked.parts.headers), &wanted) {
         people = Some(app.authority().people(email, tenant.as_ref()).await?);
     }
     let now = app.authority().now();
     let known = people
         .as_ref()
-        .and_then(|people| device::mark(&knock.parts.headers, people, now));
+        .and_then(|people| device::mark(&asked.parts.headers, people, now));
     let who = match known {
         Some(mark) => Attempt::Known { email, mark },
         None => Attempt::Other {
             email,
-            address: knock.address(),
+            address: asked.address(),
         },
     };
     app.sign_in_limits().begin(who)?;
@@ -241,15 +249,15 @@ async fn matching(app: &App, knock: &Knock, email: &str) -> Result<Vec<User>, Tr
         (None, Some(email)) => app.authority().people(email, tenant.as_ref()).await?,
         (None, None) => Vec::new(),
     };
-    let matching = fitting(&people, knock.fields.raw("password")).await?;
+    let matching = fitting(&people, asked.fields.raw("password")).await?;
     match matching.is_empty() {
-        true => note_refused(app, knock, &people).await,
+        true => note_refused(app, asked, &people).await,
         false => app.sign_in_limits().succeeded(who),
     }
     Ok(matching)
 }
 
-async fn fitting(people: &[User], password: &str) -> Result<Vec<User>, Trouble> {
+async fn fitting(people: &[User], password: &str) -> Result<Vec<User>, PageError> {
     if people.is_empty() {
         password_check::fits(None, password).await?;
     }
@@ -264,8 +272,8 @@ async fn fitting(people: &[User], password: &str) -> Result<Vec<User>, Trouble> 
 
 /// Records a refused sign-in. A write error does not change the answer: otherwise a full disk would reveal which
 /// addresses have a login.
-async fn note_refused(app: &App, knock: &Knock, people: &[User]) {
-    let from = doorstep(&knock.parts);
+async fn note_refused(app: &App, asked: &SignInRequest, people: &[User]) {
+    let from = anonymous_caller(&asked.parts);
     for user in people {
         if let Err(error) = app.authority().note_sign_in(&from, user, false).await {
             tracing::warn!(%error, request_id = &*from.request_id, "a refused sign-in could not be written down");
@@ -274,32 +282,32 @@ async fn note_refused(app: &App, knock: &Knock, people: &[User]) {
 }
 
 /// Shows the form of a link that works once.
-pub(super) async fn ask_setup(State(app): State<App>, request: Request) -> Result<Response, Trouble> {
-    let knock = Knock::take(request, &app).await?;
-    let token = knock.fields.raw("token").to_owned();
-    setup_page(&app, &knock, &token, StatusCode::OK, Errors::default()).await
+pub(super) async fn ask_setup(State(app): State<App>, request: Request) -> Result<Response, PageError> {
+    let asked = SignInRequest::take(request, &app).await?;
+    let token = asked.fields.raw("token").to_owned();
+    setup_page(&app, &asked, &token, StatusCode::OK, Errors::default()).await
 }
 
 async fn setup_page(
     app: &App,
-    knock: &Knock,
+    asked: &SignInRequest,
     token: &str,
     status: StatusCode,
     errors: Errors,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     let holder = app.authority().link_holder(token).await?.ok_or_else(used_up)?;
     let page = SetupPage {
-        shell: Door::of(&knock.parts.headers),
-        csrf: knock.mark.clone(),
+        shell: SignedOutLayout::of(&asked.parts.headers),
+        csrf: asked.mark.clone(),
         token: token.to_owned(),
         known: match holder {
             LinkHolder::FirstAdmin(_) => None,
             LinkHolder::User(user) => Some(user.email.to_string()),
         },
-        email: knock.fields.raw("email").to_owned(),
+        email: asked.fields.raw("email").to_owned(),
         errors,
     };
-    page::render(status, &page).map(|response| knock.with_cookie(response))
+    page::render(status, &page).map(|response| asked.with_cookie(response))
 }
 
 fn used_up() -> Problem {
@@ -311,43 +319,43 @@ fn used_up() -> Problem {
 }
 
 /// Sets the password, which uses up the link, and signs in.
-pub(super) async fn set_up(State(app): State<App>, request: Request) -> Result<Response, Trouble> {
-    let knock = Knock::take(request, &app).await?;
-    knock.check()?;
-    app.sign_in_limits().allow_link(knock.address())?;
-    let token = knock.fields.raw("token").to_owned();
-    let user = match use_link(&app, &knock, &token).await {
+pub(super) async fn set_up(State(app): State<App>, request: Request) -> Result<Response, PageError> {
+    let asked = SignInRequest::take(request, &app).await?;
+    asked.check()?;
+    app.sign_in_limits().allow_link(asked.address())?;
+    let token = asked.fields.raw("token").to_owned();
+    let user = match use_link(&app, &asked, &token).await {
         Ok(user) => user,
-        Err(trouble) => match trouble.refusal() {
-            Some((status, why)) => return setup_page(&app, &knock, &token, status, why).await,
-            None => return Err(trouble),
+        Err(page_error) => match page_error.refusal() {
+            Some((status, why)) => return setup_page(&app, &asked, &token, status, why).await,
+            None => return Err(page_error),
         },
     };
-    begin(&knock.session, &user, app.authority().earliest()).await?;
+    begin(&asked.session, &user, app.authority().earliest()).await?;
     app.authority()
-        .note_sign_in(&doorstep(&knock.parts), &user, true)
+        .note_sign_in(&anonymous_caller(&asked.parts), &user, true)
         .await?;
-    Ok(knock.remembered(page::on_to("/"), &user, &app))
+    Ok(asked.remembered(page::on_to("/"), &user, &app))
 }
 
-async fn use_link(app: &App, knock: &Knock, token: &str) -> Result<User, Trouble> {
+async fn use_link(app: &App, asked: &SignInRequest, token: &str) -> Result<User, PageError> {
     // The form is checked completely before the link is used up.
     let holder = app.authority().link_holder(token).await?.ok_or_else(used_up)?;
     let mut errors = Errors::default();
     let (email, whose) = match holder {
         LinkHolder::FirstAdmin(_) => {
-            let email = Email::parse(knock.fields.get("email").unwrap_or(""));
+            let email = Email::parse(asked.fields.get("email").unwrap_or(""));
             let email = errors.take(email.map_err(|error| Problem::field("email", &error.to_string())));
             (email.clone(), email)
         }
         LinkHolder::User(user) => (None, Some(user.email)),
     };
-    let digest = new_password(&knock.fields, whose.as_ref(), &mut errors).await?;
+    let digest = new_password(&asked.fields, whose.as_ref(), &mut errors).await?;
     errors.none()?;
-    let digest = digest.ok_or_else(|| Trouble::internal("a password is neither good nor wrong"))?;
+    let digest = digest.ok_or_else(|| PageError::internal("a password is neither good nor wrong"))?;
     let used = app
         .authority()
-        .use_link(&doorstep(&knock.parts), token, email, digest)
+        .use_link(&anonymous_caller(&asked.parts), token, email, digest)
         .await;
     used.map_err(|failure| match failure {
         Failure::NotFound => used_up().into(),

@@ -5,8 +5,8 @@
 //! count, and so has an open session that asks for the password again.
 
 use super::guesses::{Guesses, Pace};
-use super::trouble::Trouble;
-use crate::http::intake::place;
+use super::page_error::PageError;
+use crate::http::address_rate_limits::place;
 use keyreeve_api::{Code, Problem};
 use keyreeve_core::Digest;
 use keyreeve_core::user::Email;
@@ -79,7 +79,7 @@ impl fmt::Debug for SignInLimits {
 
 impl SignInLimits {
     /// Takes a guess before the password is checked; fails with `RATE_LIMITED` if none is left.
-    pub(super) fn begin(&self, who: Attempt<'_>) -> Result<(), Trouble> {
+    pub(super) fn begin(&self, who: Attempt<'_>) -> Result<(), PageError> {
         let may = match who {
             Attempt::Known { email, mark } => self.known.take(&(account(email), mark)),
             Attempt::Session(session) => self.sessions.take(&session),
@@ -132,7 +132,7 @@ impl SignInLimits {
     }
 
     /// Counts the use of a setup link that may not exist. It is not given back.
-    pub(super) fn allow_link(&self, address: Option<IpAddr>) -> Result<(), Trouble> {
+    pub(super) fn allow_link(&self, address: Option<IpAddr>) -> Result<(), PageError> {
         match address.is_none_or(|address| self.addresses.take(&place(address))) {
             true => Ok(()),
             false => Err(too_often().into()),

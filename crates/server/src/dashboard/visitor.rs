@@ -1,8 +1,8 @@
 //! The visitor of a page: the user of the session, read from the store for each request.
 
+use super::page_error::PageError;
 use super::session::{self, VISIT};
 use super::shell::{Flash, Preferences};
-use super::trouble::Trouble;
 use crate::App;
 use crate::http::answer::RequestInfo;
 use crate::world::OsEntropy;
@@ -80,7 +80,7 @@ impl Visitor {
     }
 
     /// Records that the password was entered just now.
-    pub(super) async fn confirm(&mut self) -> Result<(), Trouble> {
+    pub(super) async fn confirm(&mut self) -> Result<(), PageError> {
         self.confirmed_at = self.now;
         if let Some(mut visit) = self.session.get::<Visit>(VISIT).await? {
             visit.confirmed_at = self.now.millis();
@@ -90,7 +90,7 @@ impl Visitor {
     }
 
     /// Stores the message for the next page.
-    pub(super) async fn tell(&self, flash: Flash) -> Result<(), Trouble> {
+    pub(super) async fn tell(&self, flash: Flash) -> Result<(), PageError> {
         Ok(self.session.insert(FLASH, flash).await?)
     }
 
@@ -105,7 +105,7 @@ impl Visitor {
 }
 
 /// Begins a session for a user. Its id is new: an id that was planted before (session fixation) becomes invalid.
-pub(super) async fn begin(session: &Session, user: &User, now: Timestamp) -> Result<(), Trouble> {
+pub(super) async fn begin(session: &Session, user: &User, now: Timestamp) -> Result<(), PageError> {
     if session.id().is_some() {
         session.flush().await?;
     }
@@ -121,34 +121,34 @@ pub(super) async fn begin(session: &Session, user: &User, now: Timestamp) -> Res
 }
 
 /// Returns 128 random bits in hexadecimal.
-pub(super) fn random_hex() -> Result<String, Trouble> {
+pub(super) fn random_hex() -> Result<String, PageError> {
     let mut bytes = [0; 16];
     OsEntropy.fill(&mut bytes).map_err(keyreeve_authority::Failure::from)?;
     Ok(hex(&bytes))
 }
 
 /// Returns the address and the request id of a request.
-pub(super) fn doorstep(parts: &Parts) -> AnonymousCaller {
+pub(super) fn anonymous_caller(parts: &Parts) -> AnonymousCaller {
     let info = parts.extensions.get::<RequestInfo>();
     let nobody = || AnonymousCaller {
         address: None,
         request_id: "".into(),
     };
-    info.map_or_else(nobody, RequestInfo::doorstep)
+    info.map_or_else(nobody, RequestInfo::anonymous_caller)
 }
 
 impl FromRequestParts<App> for Visitor {
-    type Rejection = Trouble;
+    type Rejection = PageError;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Trouble> {
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, PageError> {
         let session = Session::from_request_parts(parts, app)
             .await
-            .map_err(|(_, why)| Trouble::internal(why))?;
+            .map_err(|(_, why)| PageError::internal(why))?;
         let now = app.authority().now();
         let Some((visit, user)) = current(&session, app, now).await? else {
-            return Err(Trouble::from(signed_out()).signing_in(parts));
+            return Err(PageError::from(signed_out()).signing_in(parts));
         };
-        let from = doorstep(parts);
+        let from = anonymous_caller(parts);
         let call = app.authority().call_of(&user, &from);
         if let Some(info) = parts.extensions.get::<RequestInfo>() {
             info.caller.set(&call);
@@ -175,7 +175,7 @@ impl FromRequestParts<App> for Visitor {
 }
 
 /// Takes the message for this page. It reads first: removing from a session without a message would be a write.
-async fn told(session: &Session) -> Result<Option<Flash>, Trouble> {
+async fn told(session: &Session) -> Result<Option<Flash>, PageError> {
     let flash = session.get(FLASH).await?;
     if flash.is_some() {
         session.remove_value(FLASH).await?;
@@ -184,7 +184,7 @@ async fn told(session: &Session) -> Result<Option<Flash>, Trouble> {
 }
 
 /// Returns the session's visit and its user, if neither has ended.
-pub(super) async fn current(session: &Session, app: &App, now: Timestamp) -> Result<Option<(Visit, User)>, Trouble> {
+pub(super) async fn current(session: &Session, app: &App, now: Timestamp) -> Result<Option<(Visit, User)>, PageError> {
     let Some(mut visit) = session.get::<Visit>(VISIT).await? else {
         return Ok(None);
     };

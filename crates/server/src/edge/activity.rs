@@ -63,7 +63,7 @@ impl Activity {
 
     /// Waits until the connection must be closed: its first request is late, an answer makes no progress, or there was
     /// no request for too long.
-    pub(super) async fn tired(&self, seat: &Seat) {
+    pub(super) async fn idle_or_stopping(&self, seat: &Seat) {
         tokio::time::sleep(FIRST_REQUEST_TIMEOUT).await;
         if self.begun.load(Ordering::Relaxed) == 0 {
             return;
@@ -165,7 +165,7 @@ mod tests {
         let (activity, seat) = (Arc::new(Activity::default()), seat());
         let began = Instant::now();
         happens(&activity, &seat);
-        activity.tired(&seat).await;
+        activity.idle_or_stopping(&seat).await;
         began.elapsed().as_secs()
     }
 
@@ -199,7 +199,7 @@ mod tests {
         let (activity, seat) = (Arc::new(Activity::default()), seat());
         activity.begin();
         let busy = seat.busy();
-        let ended = tokio::time::timeout(Duration::from_secs(3_600), activity.tired(&seat));
+        let ended = tokio::time::timeout(Duration::from_secs(3_600), activity.idle_or_stopping(&seat));
         assert!(ended.await.is_err());
         drop(busy);
     }

@@ -1,6 +1,6 @@
 //! Facts about the client of a connection.
 
-use super::guard::Alarm;
+use super::guard::SmugglingGuard;
 use super::seats::Seat;
 use std::net::IpAddr;
 
@@ -14,7 +14,7 @@ pub(crate) struct Peer {
     /// Whether the connection uses TLS.
     pub(crate) is_encrypted: bool,
     /// Raised when the framing of its bytes is ambiguous.
-    pub(crate) alarm: Alarm,
+    pub(crate) alarm: SmugglingGuard,
     /// Its seat among the connections.
     pub(crate) seat: Seat,
 }
@@ -35,7 +35,7 @@ impl Peer {
             address: Some(address),
             is_operator: false,
             is_encrypted: false,
-            alarm: Alarm::default(),
+            alarm: SmugglingGuard::default(),
             seat,
         }
     }
@@ -46,7 +46,7 @@ impl Peer {
             address: None,
             is_operator: kind == SocketKind::Operator,
             is_encrypted: false,
-            alarm: Alarm::default(),
+            alarm: SmugglingGuard::default(),
             seat,
         }
     }

@@ -17,15 +17,15 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 pub(super) struct Guarded<S> {
     stream: S,
     scanner: Scanner,
-    alarm: Alarm,
+    alarm: SmugglingGuard,
     activity: Arc<Activity>,
 }
 
 /// Set once a request with two lengths was seen. The connection must answer 400 and close.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Alarm(Arc<AtomicBool>);
+pub(crate) struct SmugglingGuard(Arc<AtomicBool>);
 
-impl Alarm {
+impl SmugglingGuard {
     /// Returns whether the connection can no longer be trusted.
     pub(crate) fn is_raised(&self) -> bool {
         self.0.load(Ordering::Acquire)
@@ -33,7 +33,7 @@ impl Alarm {
 }
 
 impl<S> Guarded<S> {
-    pub(super) fn new(stream: S, alarm: Alarm, activity: Arc<Activity>) -> Self {
+    pub(super) fn new(stream: S, alarm: SmugglingGuard, activity: Arc<Activity>) -> Self {
         Self {
             stream,
             scanner: Scanner::default(),

@@ -327,11 +327,11 @@ impl Line {
             serve(face, app, peer, Arc::clone(&noted), request)
         });
         let mut connection = pin!(self.http.serve_connection_with_upgrades(io, service));
-        let mut tired = pin!(activity.tired(&seat));
+        let mut idle_or_stopping = pin!(activity.idle_or_stopping(&seat));
         // The end of a connection by its client is not logged.
         tokio::select! {
             _ = connection.as_mut() => return,
-            () = &mut tired => {
+            () = &mut idle_or_stopping => {
                 connection.as_mut().graceful_shutdown();
                 drop(tokio::time::timeout(GOODBYE, connection).await);
                 return;
@@ -342,7 +342,7 @@ impl Line {
         connection.as_mut().graceful_shutdown();
         tokio::select! {
             _ = connection => {}
-            () = tired => {}
+            () = idle_or_stopping => {}
         }
     }
 }

@@ -60,8 +60,8 @@ pub(super) fn serve(
 async fn answered(face: &Face, app: &App, peer: &Peer, request: hyper::Request<Incoming>) -> hyper::Response<Body> {
     // HTTP/2 frames requests unambiguously; a match of the line scanner there is payload.
     let is_by_lines = request.version() != Version::HTTP_2;
-    let is_unsure = || is_by_lines && peer.alarm.is_raised();
-    if is_unsure() {
+    let is_ambiguous = || is_by_lines && peer.alarm.is_raised();
+    if is_ambiguous() {
         return two_lengths(app, &request);
     }
     if is_by_lines && !has_one_host(&request) {
@@ -83,7 +83,7 @@ async fn answered(face: &Face, app: &App, peer: &Peer, request: hyper::Request<I
             }
         }
     };
-    match is_unsure() {
+    match is_ambiguous() {
         true => respond::closing(response),
         false => response,
     }

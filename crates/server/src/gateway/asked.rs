@@ -147,7 +147,7 @@ impl<F: Fields> Asked<'_, F> {
         let verdict = app.verdict_for(self.address, key.unwrap_or(""), &question).await?;
         if matches!(verdict.outcome, Err(Denial::Malformed | Denial::Unknown)) {
             // Only unknown secrets count towards the limit: a valid key is accepted from the same address.
-            app.intake().guesses.allow(self.address)?;
+            app.address_rate_limits().guesses.allow(self.address)?;
         }
         let outer = verdict.outer();
         let budget = verdict.budget.map(|budget| budget::fields(&budget, now));

@@ -1,7 +1,7 @@
 //! Bodies of requests without a credential. Their bytes are bounded per address and in total while they are read.
 
+use super::address_rate_limits::place;
 use super::body;
-use super::intake::place;
 use super::respond::RETRY_AFTER_SECONDS;
 use crate::capacity::{Capacity, Reservation};
 use bytes::Bytes;

@@ -43,7 +43,7 @@ impl RequestInfo {
     }
 
     /// Describes a caller without an identity.
-    pub(crate) fn doorstep(&self) -> AnonymousCaller {
+    pub(crate) fn anonymous_caller(&self) -> AnonymousCaller {
         AnonymousCaller {
             address: self.address(),
             request_id: self.id.as_str().into(),
@@ -218,7 +218,7 @@ fn finished(response: Response, family: Family, id: &str, route: Option<&str>, p
         return respond::with_request_id(response, id);
     }
     if let (StatusCode::NOT_FOUND, Some(headers)) = (response.status(), page) {
-        return respond::with_request_id(crate::dashboard::nothing_here(&headers, id), id);
+        return respond::with_request_id(crate::dashboard::not_found_page(&headers, id), id);
     }
     if let Some(Rejected(problem)) = response.extensions().get() {
         let problem = missing::named(problem.clone(), route);

@@ -1,5 +1,6 @@
 //! The HTTP API. Each endpoint is one file under [`v1`]; this module has what they share.
 
+pub(crate) mod address_rate_limits;
 pub(crate) mod anonymous;
 pub(crate) mod answer;
 pub(crate) mod bearer;
@@ -10,7 +11,6 @@ pub(crate) mod check_policy_text;
 mod client_address;
 pub(crate) mod conditions;
 mod failure;
-pub(crate) mod intake;
 pub(crate) mod junk;
 pub(crate) mod missing;
 pub(crate) mod oauth;

@@ -134,7 +134,7 @@ fn encode_changes(to: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
     gauge(to, "keyreeve_audit_checkpoint_revision", help, checkpoint)?;
     let help = "1 if the end of the audit log is not signed: it does not contain what was signed before, or the \
                 checkpoint cannot be stored";
-    let is_refused = u64::from(app.checkpoints().trouble().is_some());
+    let is_refused = u64::from(app.checkpoints().refusal().is_some());
     gauge(to, "keyreeve_audit_checkpoint_refused", help, is_refused)?;
     let help =
         "1 if this process refuses every request until it is restarted: the database is not the one that it opened";

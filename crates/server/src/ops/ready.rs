@@ -162,7 +162,7 @@ fn writes(app: &App) -> Check {
 
 /// Returns whether the end of the audit log is signed.
 fn checkpoint(app: &App) -> Check {
-    match app.checkpoints().trouble() {
+    match app.checkpoints().refusal() {
         Some(why) => Check::warns("checkpoint", why),
         None => Check::good("checkpoint", "the audit log is signed"),
     }

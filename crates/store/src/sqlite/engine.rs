@@ -394,7 +394,7 @@ impl WriteEngine for Connection {
     }
 
     async fn close(self) {
-        if self.watch.trouble().is_some() {
+        if self.watch.halt_reason().is_some() {
             // A checkpoint would write into files that do not belong to this process any more, and delete the WAL
             // beside them.
             leave(self.writer);

@@ -198,8 +198,8 @@ impl SqliteStore {
     }
 
     /// Returns why nothing is read or written any more; `None` if all is well.
-    pub fn trouble(&self) -> Option<String> {
-        self.watch.trouble().map(str::to_owned)
+    pub fn halt_reason(&self) -> Option<String> {
+        self.watch.halt_reason().map(str::to_owned)
     }
 
     /// Checks that the audit log of the open database contains the head of the file.
@@ -355,7 +355,7 @@ impl SqlStore for SqliteStore {
             // A connection that stays busy for too long is closed when the store is dropped.
             let reader = self.readers.timeout_remove(Some(BUSY_TIMEOUT)).await;
             if let Ok(reader) = reader
-                && self.watch.trouble().is_some()
+                && self.watch.halt_reason().is_some()
             {
                 engine::leave(reader);
             }
@@ -368,8 +368,8 @@ impl SqlStore for SqliteStore {
     }
 
     fn obstacle(&self) -> Option<String> {
-        let trouble = self.watch.trouble().map(str::to_owned);
-        trouble.or_else(|| self.read_only.clone())
+        let halt_reason = self.watch.halt_reason().map(str::to_owned);
+        halt_reason.or_else(|| self.read_only.clone())
     }
 }
 

@@ -14,7 +14,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 #[derive(Debug)]
 pub(super) struct FileWatch {
     files: Vec<Watched>,
-    trouble: OnceLock<String>,
+    halt_reason: OnceLock<String>,
     contents: Mutex<Contents>,
 }
 
@@ -86,25 +86,25 @@ impl FileWatch {
         };
         Self {
             files: all.into_iter().flatten().filter_map(seen).collect(),
-            trouble: OnceLock::new(),
+            halt_reason: OnceLock::new(),
             contents: Mutex::new(contents),
         }
     }
 
     /// Returns the first thing that was found to be wrong.
-    pub(super) fn trouble(&self) -> Option<&str> {
-        self.trouble.get().map(String::as_str)
+    pub(super) fn halt_reason(&self) -> Option<&str> {
+        self.halt_reason.get().map(String::as_str)
     }
 
     /// Records that the database must not be used any more.
     pub(super) fn fail(&self, why: &str) {
         // The first reason is kept.
-        drop(self.trouble.set(why.to_owned()));
+        drop(self.halt_reason.set(why.to_owned()));
     }
 
     /// Returns an error if the database must not be used any more.
     pub(super) fn require_sound(&self) -> Result<(), StoreError> {
-        match self.trouble() {
+        match self.halt_reason() {
             None => Ok(()),
             Some(why) => Err(StoreError::Unavailable(why.to_owned())),
         }
@@ -215,12 +215,12 @@ mod tests {
         assert_eq!(watch.settle(stamp, Ok(7)), Some(7));
         assert_eq!(watch.change(), None);
         assert_eq!(watch.settle(stamp, Ok(6)), None);
-        assert!(watch.trouble().is_none() && watch.change().is_some());
+        assert!(watch.halt_reason().is_none() && watch.change().is_some());
         watch.settle(stamp, Ok(8));
         watch.settle(stamp, Ok(3));
-        assert!(watch.trouble().is_none());
+        assert!(watch.halt_reason().is_none());
         watch.settle(stamp, Ok(3));
-        assert!(watch.trouble().is_some());
+        assert!(watch.halt_reason().is_some());
     }
 
     #[test]
@@ -231,11 +231,11 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(watch.settle(stamp, Err(Odd::HalfFolded)), None);
         }
-        assert!(watch.trouble().is_none());
+        assert!(watch.halt_reason().is_none());
         std::fs::write(&file, "").unwrap();
         let (stamp, is_shorter) = watch.change().unwrap();
         assert!(is_shorter);
         watch.settle(stamp, Err(Odd::Unreadable("cut off".to_owned())));
-        assert!(watch.trouble().is_some());
+        assert!(watch.halt_reason().is_some());
     }
 }

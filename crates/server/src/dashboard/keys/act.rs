@@ -10,8 +10,8 @@ use crate::dashboard::form::{Fields, Form};
 use crate::dashboard::labels::Labels;
 use crate::dashboard::moment::{length, plural};
 use crate::dashboard::page;
+use crate::dashboard::page_error::PageError;
 use crate::dashboard::shell::{Flash, Shell};
-use crate::dashboard::trouble::Trouble;
 use crate::dashboard::visitor::Visitor;
 use askama::Template;
 use axum::extract::{Path, State};
@@ -104,8 +104,8 @@ pub(in crate::dashboard) async fn ask(
     Path((id, word)): Path<(String, String)>,
     visitor: Visitor,
     parts: Parts,
-) -> Result<Response, Trouble> {
-    let verb = Verb::of(&word).ok_or_else(Trouble::not_found)?;
+) -> Result<Response, PageError> {
+    let verb = Verb::of(&word).ok_or_else(PageError::not_found)?;
     crate::dashboard::require_change(&visitor)?;
     let found = find(&app, &visitor, &id).await?;
     let fields = Fields::of_query(&parts);
@@ -119,8 +119,8 @@ pub(in crate::dashboard) async fn act(
     State(app): State<App>,
     Path((id, word)): Path<(String, String)>,
     form: Form,
-) -> Result<Response, Trouble> {
-    let verb = Verb::of(&word).ok_or_else(Trouble::not_found)?;
+) -> Result<Response, PageError> {
+    let verb = Verb::of(&word).ok_or_else(PageError::not_found)?;
     let visitor = &form.visitor;
     crate::dashboard::require_change(visitor)?;
     let found = find(&app, visitor, &id).await?;
@@ -130,13 +130,13 @@ pub(in crate::dashboard) async fn act(
     };
     let changed = match outcome {
         Ok(changed) => changed,
-        Err(trouble) => match trouble.refusal() {
+        Err(page_error) => match page_error.refusal() {
             Some((status, why)) => {
                 let mut page = page_of(&app, visitor, found, verb, &form.fields).await?;
                 page.errors = why;
                 return page::render(status, &page);
             }
-            None => return Err(trouble),
+            None => return Err(page_error),
         },
     };
     app.note_done(&changed);
@@ -171,7 +171,7 @@ async fn carry_out(
     record: &KeyRecord,
     verb: Verb,
     wish: RevokeCommand,
-) -> Result<ChangedKey, Trouble> {
+) -> Result<ChangedKey, PageError> {
     let (call, authority, id) = (&visitor.call, app.authority(), record.key.id);
     let changed = match verb {
         Verb::Revoke => authority.revoke(call, id, wish).await,
@@ -214,7 +214,13 @@ pub(in crate::dashboard) fn measured(effect: &Effect) -> String {
     format!("Refused everywhere: {nodes} confirmed after {} ms.", effect.waited_ms())
 }
 
-async fn page_of(app: &App, visitor: &Visitor, found: Found, verb: Verb, fields: &Fields) -> Result<ActPage, Trouble> {
+async fn page_of(
+    app: &App,
+    visitor: &Visitor,
+    found: Found,
+    verb: Verb,
+    fields: &Fields,
+) -> Result<ActPage, PageError> {
     let shell = Shell::new(visitor, super::place_of(visitor, &found.record), "");
     let (labels, policy) = (shell.labels, &visitor.policy);
     let (question, submit) = match verb {
@@ -278,7 +284,7 @@ async fn facts(
     visitor: &Visitor,
     found: &Found,
     verb: Verb,
-) -> Result<Vec<(&'static str, String)>, Trouble> {
+) -> Result<Vec<(&'static str, String)>, PageError> {
     let row = &found.row;
     if let (Verb::Finish, Some(Sides { old, new })) = (verb, sides(app, visitor, found).await?) {
         let until = row

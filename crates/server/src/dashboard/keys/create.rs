@@ -8,10 +8,10 @@ use crate::dashboard::errors::Errors;
 use crate::dashboard::form::{Fields, Form};
 use crate::dashboard::labels::Labels;
 use crate::dashboard::page;
+use crate::dashboard::page_error::PageError;
 use crate::dashboard::people::People;
 use crate::dashboard::sentences::Said;
 use crate::dashboard::shell::{Place, Shell};
-use crate::dashboard::trouble::Trouble;
 use crate::dashboard::visitor::{Visitor, random_hex};
 use crate::http::call;
 use askama::Template;
@@ -59,7 +59,7 @@ pub(in crate::dashboard) async fn ask(
     State(app): State<App>,
     visitor: Visitor,
     parts: Parts,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     crate::dashboard::require_change(&visitor)?;
     let is_tenant = parts.uri.path().starts_with("/tenant/");
     if is_tenant {
@@ -83,7 +83,7 @@ pub(in crate::dashboard) async fn ask(
 }
 
 /// Creates the key and shows its secret, once.
-pub(in crate::dashboard) async fn make(State(app): State<App>, mut form: Form) -> Result<Response, Trouble> {
+pub(in crate::dashboard) async fn make(State(app): State<App>, mut form: Form) -> Result<Response, PageError> {
     crate::dashboard::require_change(&form.visitor)?;
     let is_tenant = form.path.starts_with("/tenant/");
     if is_tenant {
@@ -92,20 +92,20 @@ pub(in crate::dashboard) async fn make(State(app): State<App>, mut form: Form) -
     let people = People::known_to(&form.visitor, &app).await?;
     let owner = Owner::of(&app, &form.visitor, &people, is_tenant, &form.fields).await?;
     let made = issue(&app, &mut form, &owner).await;
-    if let Err(trouble) = &made
-        && let Some(answer) = crate::dashboard::confirm::repeated(&form.visitor, trouble).await?
+    if let Err(page_error) = &made
+        && let Some(answer) = crate::dashboard::confirm::repeated(&form.visitor, page_error).await?
     {
         return Ok(answer);
     }
     match made {
         Ok(made) => reveal(&form.visitor, &made, page::local(form.fields.get("back"))),
-        Err(trouble) => match trouble.refusal() {
+        Err(page_error) => match page_error.refusal() {
             Some((status, why)) => {
                 let mut page = page_of(&form.visitor, &people, is_tenant, &form.fields, &owner)?;
                 page.errors = why;
                 page::render(status, &page)
             }
-            None => Err(trouble),
+            None => Err(page_error),
         },
     }
 }
@@ -125,7 +125,7 @@ impl Owner {
         people: &People,
         is_tenant: bool,
         fields: &Fields,
-    ) -> Result<Self, Trouble> {
+    ) -> Result<Self, PageError> {
         let known = |subject| Self {
             subject,
             is_stranger: false,
@@ -156,14 +156,14 @@ fn is_meant(fields: &Fields) -> bool {
         .is_some_and(|meant| Some(meant) == fields.get("owner"))
 }
 
-async fn issue(app: &App, form: &mut Form, owner: &Owner) -> Result<Made, Trouble> {
+async fn issue(app: &App, form: &mut Form, owner: &Owner) -> Result<Made, PageError> {
     let read = command(&form.visitor, owner, &form.fields);
     let command = crate::dashboard::confirm::with(app, form, read).await?;
     let call = crate::dashboard::confirm::once(&form.visitor, &form.fields, &form.path);
     let issued = app.authority().issue(&call, vec![command]).await?;
     let key = issued.keys.into_iter().next();
     key.map(Made::created)
-        .ok_or_else(|| Trouble::internal("no key was made"))
+        .ok_or_else(|| PageError::internal("no key was made"))
 }
 
 fn command(visitor: &Visitor, owner: &Owner, fields: &Fields) -> Result<IssueCommand, Errors> {
@@ -209,7 +209,7 @@ fn page_of(
     is_tenant: bool,
     fields: &Fields,
     owner: &Owner,
-) -> Result<CreatePage, Trouble> {
+) -> Result<CreatePage, PageError> {
     let place = if is_tenant { Place::TenantKeys } else { Place::OwnKeys };
     let shell = Shell::new(visitor, place, Labels::of(&visitor.policy).add.trim_start_matches("+ "));
     let path = if is_tenant { "/tenant/keys/new" } else { "/keys/new" };

@@ -8,9 +8,9 @@ use crate::App;
 use crate::dashboard::errors::Errors;
 use crate::dashboard::form::{Fields, Form};
 use crate::dashboard::page;
+use crate::dashboard::page_error::PageError;
 use crate::dashboard::shell::{Flash, Shell};
 use crate::dashboard::stale::{Seen, Stale, merged, on_version};
-use crate::dashboard::trouble::Trouble;
 use crate::dashboard::visitor::Visitor;
 use crate::http::call;
 use askama::Template;
@@ -51,7 +51,7 @@ pub(in crate::dashboard) async fn ask(
     Path(id): Path<String>,
     visitor: Visitor,
     parts: Parts,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     crate::dashboard::require_change(&visitor)?;
     let found = find(&app, &visitor, &id).await?;
     page::ok(&page_of(&visitor, found, &Fields::of_query(&parts)))
@@ -62,7 +62,7 @@ pub(in crate::dashboard) async fn save(
     State(app): State<App>,
     Path(id): Path<String>,
     form: Form,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     let (visitor, fields) = (&form.visitor, &form.fields);
     crate::dashboard::require_change(visitor)?;
     let found = find(&app, visitor, &id).await?;
@@ -73,7 +73,7 @@ pub(in crate::dashboard) async fn save(
             .await
             .map_err(|failure| match failure {
                 Failure::Outdated(conflict) => Err(conflict),
-                other => Ok(Trouble::from(other)),
+                other => Ok(PageError::from(other)),
             }),
         Err(errors) => Err(Ok(errors.into())),
     };
@@ -85,13 +85,13 @@ pub(in crate::dashboard) async fn save(
             Ok(page::on_to(page::local(fields.get("back"))))
         }
         Err(Err(conflict)) => conflicting(&app, visitor, fields, &id, &conflict).await,
-        Err(Ok(trouble)) => match trouble.refusal() {
+        Err(Ok(page_error)) => match page_error.refusal() {
             Some((status, why)) => {
                 let mut page = page_of(visitor, found, fields);
                 page.errors = why;
                 page::render(status, &page)
             }
-            None => Err(trouble),
+            None => Err(page_error),
         },
     }
 }
@@ -103,7 +103,7 @@ async fn conflicting(
     fields: &Fields,
     id: &str,
     conflict: &Conflict,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     let found = find(app, visitor, id).await?;
     let present = form_of(visitor, &found);
     let stale = Stale::of(conflict, &found.people, visitor.now);

@@ -6,9 +6,9 @@ use crate::dashboard::chart::{BARS_HOURS, HOUR_MS};
 use crate::dashboard::form::{Fields, Form};
 use crate::dashboard::moment::{grouped, in_all};
 use crate::dashboard::page;
+use crate::dashboard::page_error::PageError;
 use crate::dashboard::people::People;
 use crate::dashboard::shell::{Flash, Place, SIZES, Shell};
-use crate::dashboard::trouble::Trouble;
 use crate::dashboard::visitor::Visitor;
 use askama::Template;
 use axum::extract::State;
@@ -137,7 +137,7 @@ pub(in crate::dashboard) async fn own(
     State(app): State<App>,
     visitor: Visitor,
     parts: Parts,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     show(&app, &visitor, &parts, Place::OwnKeys).await
 }
 
@@ -146,12 +146,12 @@ pub(in crate::dashboard) async fn tenant(
     State(app): State<App>,
     visitor: Visitor,
     parts: Parts,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     crate::dashboard::require_tenant(&visitor)?;
     show(&app, &visitor, &parts, Place::TenantKeys).await
 }
 
-async fn show(app: &App, visitor: &Visitor, parts: &Parts, place: Place) -> Result<Response, Trouble> {
+async fn show(app: &App, visitor: &Visitor, parts: &Parts, place: Place) -> Result<Response, PageError> {
     let people = People::known_to(visitor, app).await?;
     let (size, now) = (visitor.preferences.page_size, visitor.now);
     let (fields, filter, found) = page_at(app, visitor, place, &people, Fields::of_query(parts)).await?;
@@ -208,7 +208,7 @@ async fn page_at(
     place: Place,
     people: &People,
     fields: Fields,
-) -> Result<(Fields, Filter, KeyPage), Trouble> {
+) -> Result<(Fields, Filter, KeyPage), PageError> {
     let size = visitor.preferences.page_size;
     let listing = |filter: &Filter| {
         let listing = filter.listing(people, size, visitor.now);
@@ -237,7 +237,7 @@ async fn page_at(
 }
 
 /// Whether any key exists, in any state.
-async fn has_past(app: &App, visitor: &Visitor, place: Place) -> Result<bool, Trouble> {
+async fn has_past(app: &App, visitor: &Visitor, place: Place) -> Result<bool, PageError> {
     let listing = Listing {
         subject: visitor.user.subject().filter(|_| place == Place::OwnKeys),
         ..Listing::first(Shown::All, 1)
@@ -280,7 +280,7 @@ fn curl(visitor: &Visitor) -> String {
 }
 
 /// Returns how many of the allowed keys the visitor has.
-async fn limit_text(app: &App, visitor: &Visitor, place: Place) -> Result<Option<String>, Trouble> {
+async fn limit_text(app: &App, visitor: &Visitor, place: Place) -> Result<Option<String>, PageError> {
     let (Some(max), Place::OwnKeys) = (visitor.policy.limit.keys_per_subject, place) else {
         return Ok(None);
     };
@@ -298,7 +298,7 @@ async fn limit_text(app: &App, visitor: &Visitor, place: Place) -> Result<Option
 
 /// Searches. It is a POST because the text may be a complete key: that is looked up here and never becomes part of an
 /// address, a history or a log.
-pub(in crate::dashboard) async fn search(State(app): State<App>, form: Form) -> Result<Response, Trouble> {
+pub(in crate::dashboard) async fn search(State(app): State<App>, form: Form) -> Result<Response, PageError> {
     let text = form.fields.get("query").unwrap_or("");
     let path = match form.path.strip_suffix("/search") {
         Some("/tenant/keys") => "/tenant/keys",

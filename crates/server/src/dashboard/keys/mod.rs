@@ -16,9 +16,9 @@ pub(super) mod view;
 use super::chart::HOUR_MS;
 use super::form::Fields;
 use super::labels::Labels;
+use super::page_error::PageError;
 use super::people::People;
 use super::shell::Place;
-use super::trouble::Trouble;
 use super::visitor::Visitor;
 use crate::App;
 use crate::http::call;
@@ -39,8 +39,8 @@ pub(super) struct Found {
 }
 
 /// Finds a key. A malformed id, an unknown id and the id of another owner's key give the same error.
-pub(super) async fn find(app: &App, visitor: &Visitor, id: &str) -> Result<Found, Trouble> {
-    let id = KeyId::parse(id).map_err(|_| Trouble::not_found())?;
+pub(super) async fn find(app: &App, visitor: &Visitor, id: &str) -> Result<Found, PageError> {
+    let id = KeyId::parse(id).map_err(|_| PageError::not_found())?;
     let record = app.authority().get(&visitor.call, id).await?;
     let since = hours_ago(visitor.now, super::chart::BARS_HOURS);
     let until = visitor.now.plus_seconds(1);

@@ -4,7 +4,7 @@ use super::Found;
 use crate::App;
 use crate::dashboard::chart::HOUR_MS;
 use crate::dashboard::moment::plural;
-use crate::dashboard::trouble::Trouble;
+use crate::dashboard::page_error::PageError;
 use crate::dashboard::visitor::Visitor;
 use keyreeve_core::Timestamp;
 use keyreeve_store::model::{AuditRecord, Trace, UsageCount};
@@ -38,7 +38,7 @@ pub(in crate::dashboard) struct Sides {
 }
 
 /// Returns the use of both secrets of a key, or `None` if only one is valid.
-pub(super) async fn sides(app: &App, visitor: &Visitor, found: &Found) -> Result<Option<Sides>, Trouble> {
+pub(super) async fn sides(app: &App, visitor: &Visitor, found: &Found) -> Result<Option<Sides>, PageError> {
     let (key, now) = (&found.record.key, visitor.now);
     let Some(rotated) = key.rotated_at.filter(|_| key.retiring.is_some()) else {
         return Ok(None);

@@ -2,8 +2,8 @@
 //! again makes and shows nothing.
 
 use crate::dashboard::page;
+use crate::dashboard::page_error::PageError;
 use crate::dashboard::shell::{Place, Shell};
-use crate::dashboard::trouble::Trouble;
 use crate::dashboard::visitor::Visitor;
 use askama::Template;
 use axum::response::Response;
@@ -45,7 +45,7 @@ pub(in crate::dashboard) struct RevealPage<'s> {
 }
 
 /// Shows the secret.
-pub(in crate::dashboard) fn reveal(visitor: &Visitor, made: &Made, back: &str) -> Result<Response, Trouble> {
+pub(in crate::dashboard) fn reveal(visitor: &Visitor, made: &Made, back: &str) -> Result<Response, PageError> {
     let key = &made.key.record.key;
     let old = made.effect.as_ref().map(|effect| match &key.retiring {
         Some(old) => {

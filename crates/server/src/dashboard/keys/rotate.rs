@@ -9,9 +9,9 @@ use crate::dashboard::errors::Errors;
 use crate::dashboard::form::{Fields, Form};
 use crate::dashboard::moment::length;
 use crate::dashboard::page;
+use crate::dashboard::page_error::PageError;
 use crate::dashboard::shell::Shell;
 use crate::dashboard::stale::{is_untouched, shown};
-use crate::dashboard::trouble::Trouble;
 use crate::dashboard::visitor::{Visitor, random_hex};
 use crate::http::call;
 use askama::Template;
@@ -52,7 +52,7 @@ pub(in crate::dashboard) async fn ask(
     Path(id): Path<String>,
     visitor: Visitor,
     parts: Parts,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     crate::dashboard::require_change(&visitor)?;
     let found = find(&app, &visitor, &id).await?;
     let page = page_of(&visitor, found, &Fields::of_query(&parts))?;
@@ -64,29 +64,29 @@ pub(in crate::dashboard) async fn rotate(
     State(app): State<App>,
     Path(id): Path<String>,
     mut form: Form,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     crate::dashboard::require_change(&form.visitor)?;
     let found = find(&app, &form.visitor, &id).await?;
     let made = carry_out(&app, &mut form, &found).await;
-    if let Err(trouble) = &made
-        && let Some(answer) = crate::dashboard::confirm::repeated(&form.visitor, trouble).await?
+    if let Err(page_error) = &made
+        && let Some(answer) = crate::dashboard::confirm::repeated(&form.visitor, page_error).await?
     {
         return Ok(answer);
     }
     match made {
         Ok(made) => reveal(&form.visitor, &made, page::local(form.fields.get("back"))),
-        Err(trouble) => match trouble.refusal() {
+        Err(page_error) => match page_error.refusal() {
             Some((status, why)) => {
                 let mut page = page_of(&form.visitor, found, &form.fields)?;
                 page.errors = why;
                 page::render(status, &page)
             }
-            None => Err(trouble),
+            None => Err(page_error),
         },
     }
 }
 
-async fn carry_out(app: &App, form: &mut Form, found: &Found) -> Result<Made, Trouble> {
+async fn carry_out(app: &App, form: &mut Form, found: &Found) -> Result<Made, PageError> {
     let read = command(&form.visitor, &form.fields);
     let command = crate::dashboard::confirm::with(app, form, read).await?;
     let call = crate::dashboard::confirm::once(&form.visitor, &form.fields, &form.path);
@@ -120,7 +120,7 @@ fn overlap(fields: &Fields) -> Result<OverlapWish, Problem> {
     seconds.map(OverlapWish::Seconds).ok_or_else(unknown)
 }
 
-fn page_of(visitor: &Visitor, found: Found, fields: &Fields) -> Result<RotatePage, Trouble> {
+fn page_of(visitor: &Visitor, found: Found, fields: &Fields) -> Result<RotatePage, PageError> {
     let policy = &visitor.policy;
     // Userplane requires one of its five choices at each rotation (docs/acceptance.md, U-30).
     let kept = (policy.preset != Preset::Erase).then_some(found.record.key.expires_at);

@@ -8,9 +8,9 @@ use crate::dashboard::errors::Errors;
 use crate::dashboard::form::{Fields, Form};
 use crate::dashboard::labels::Labels;
 use crate::dashboard::page;
+use crate::dashboard::page_error::PageError;
 use crate::dashboard::people::People;
 use crate::dashboard::shell::{Place, Shell};
-use crate::dashboard::trouble::Trouble;
 use crate::dashboard::visitor::Visitor;
 use askama::Template;
 use axum::extract::State;
@@ -95,7 +95,7 @@ pub(in crate::dashboard) async fn ask(
     State(app): State<App>,
     visitor: Visitor,
     parts: Parts,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     let fields = Fields::of_query(&parts);
     let action = Action::of(fields.raw("action"))?;
     let (records, _) = records(&app, &visitor, &fields).await?;
@@ -108,15 +108,15 @@ pub(in crate::dashboard) async fn ask(
 }
 
 /// Executes the action, key by key.
-pub(in crate::dashboard) async fn act(State(app): State<App>, mut form: Form) -> Result<Response, Trouble> {
+pub(in crate::dashboard) async fn act(State(app): State<App>, mut form: Form) -> Result<Response, PageError> {
     let action = Action::of(form.fields.raw("action"))?;
     crate::dashboard::require_change(&form.visitor)?;
     let (records, missing) = records(&app, &form.visitor, &form.fields).await?;
     let read = wish(&form, action);
     let wish = match crate::dashboard::confirm::with(&app, &mut form, read).await {
         Ok(wish) => wish,
-        Err(trouble) => {
-            let (status, why) = trouble.refusal().ok_or(trouble)?;
+        Err(page_error) => {
+            let (status, why) = page_error.refusal().ok_or(page_error)?;
             let people = People::known_to(&form.visitor, &app).await?;
             let mut page = page_of(&form.visitor, &people, &records, action, &form.fields);
             page.errors = why;
@@ -164,13 +164,13 @@ async fn one(
     wish: &RevokeCommand,
     people: &People,
     record: &KeyRecord,
-) -> Result<Outcome, Trouble> {
+) -> Result<Outcome, PageError> {
     let (call, id, wish) = (&form.visitor.call, record.key.id, wish.clone());
     let changed = match action {
         Action::Revoke => app.authority().revoke(call, id, wish).await,
         Action::Disable => app.authority().disable(call, id, wish.note).await,
         // An export is a page of its own and changes nothing.
-        Action::Export => return Err(Trouble::not_found()),
+        Action::Export => return Err(PageError::not_found()),
     };
     let (is_done, text) = match changed {
         Ok(changed) if changed.done == Done::Nothing => {
@@ -182,7 +182,9 @@ async fn one(
             app.note_done(&changed);
             (true, measured(&changed.effect))
         }
-        Err(failure @ (Failure::Refused { .. } | Failure::NotFound)) => (false, Trouble::from(failure).errors().text()),
+        Err(failure @ (Failure::Refused { .. } | Failure::NotFound)) => {
+            (false, PageError::from(failure).errors().text())
+        }
         Err(other) => return Err(other.into()),
     };
     Ok(Outcome {
@@ -194,9 +196,9 @@ async fn one(
 }
 
 /// Returns the selected keys, and the ids of those that were deleted since.
-async fn records(app: &App, visitor: &Visitor, fields: &Fields) -> Result<(Vec<KeyRecord>, Vec<KeyId>), Trouble> {
+async fn records(app: &App, visitor: &Visitor, fields: &Fields) -> Result<(Vec<KeyRecord>, Vec<KeyId>), PageError> {
     let ids: Result<Vec<_>, _> = fields.all("id").take(SELECTED_MAX + 1).map(KeyId::parse).collect();
-    let ids = ids.map_err(|_| Trouble::not_found())?;
+    let ids = ids.map_err(|_| PageError::not_found())?;
     if ids.is_empty() || ids.len() > SELECTED_MAX {
         let why = format!("must be chosen: 1 to {SELECTED_MAX} keys. Tick some in the list");
         return Err(Problem::field("id", &why).into());
@@ -210,7 +212,7 @@ async fn records(app: &App, visitor: &Visitor, fields: &Fields) -> Result<(Vec<K
         }
     }
     if records.is_empty() {
-        return Err(Trouble::not_found());
+        return Err(PageError::not_found());
     }
     Ok((records, missing))
 }

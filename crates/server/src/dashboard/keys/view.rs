@@ -9,8 +9,8 @@ use crate::dashboard::events::{Entry, entry};
 use crate::dashboard::form::Fields;
 use crate::dashboard::moment::{When, grouped};
 use crate::dashboard::page;
+use crate::dashboard::page_error::PageError;
 use crate::dashboard::shell::Shell;
-use crate::dashboard::trouble::Trouble;
 use crate::dashboard::visitor::Visitor;
 use askama::Template;
 use axum::extract::{Path, State};
@@ -61,7 +61,7 @@ pub(in crate::dashboard) async fn show(
     Path(id): Path<String>,
     visitor: Visitor,
     parts: Parts,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     let found = find(&app, &visitor, &id).await?;
     let key_id = found.record.key.id;
     let fields = Fields::of_query(&parts);
@@ -168,8 +168,8 @@ pub(in crate::dashboard) async fn first_use(
     State(app): State<App>,
     Path(id): Path<String>,
     visitor: Visitor,
-) -> Result<Response, Trouble> {
-    let id = KeyId::parse(&id).map_err(|_| Trouble::not_found())?;
+) -> Result<Response, PageError> {
+    let id = KeyId::parse(&id).map_err(|_| PageError::not_found())?;
     let record = app.authority().get(&visitor.call, id).await?;
     let traces = app.authority().traces(&visitor.call, id).await?;
     let from = traces

@@ -202,7 +202,7 @@ fn pages_about_people_and_the_door_render() {
     check(
         "login",
         &LoginPage {
-            shell: Door::default(),
+            shell: SignedOutLayout::default(),
             csrf: "mark".to_owned(),
             email: HOSTILE.to_owned(),
             tenants: vec!["acme".to_owned()],
@@ -214,7 +214,7 @@ fn pages_about_people_and_the_door_render() {
     check(
         "setup",
         &SetupPage {
-            shell: Door::default(),
+            shell: SignedOutLayout::default(),
             csrf: "mark".to_owned(),
             token: HOSTILE.to_owned(),
             known: None,
@@ -223,9 +223,9 @@ fn pages_about_people_and_the_door_render() {
         },
     );
     check(
-        "trouble",
-        &TroublePage {
-            shell: Door::default(),
+        "page_error",
+        &ErrorPage {
+            shell: SignedOutLayout::default(),
             title: HOSTILE.to_owned(),
             detail: HOSTILE.to_owned(),
             code: "NOT_FOUND",

@@ -5,10 +5,10 @@ use crate::dashboard::errors::Errors;
 use crate::dashboard::form::{Fields, Form};
 use crate::dashboard::keys::act::measured;
 use crate::dashboard::page;
+use crate::dashboard::page_error::PageError;
 use crate::dashboard::people::People;
 use crate::dashboard::shell::{Flash, Place, Shell};
 use crate::dashboard::stale::{Seen, Stale, merged, on_version};
-use crate::dashboard::trouble::Trouble;
 use crate::dashboard::visitor::Visitor;
 use crate::http::check_policy_text as text;
 use askama::Template;
@@ -82,7 +82,7 @@ pub(in crate::dashboard) struct CheckRemovePage {
 }
 
 /// Shows the list.
-pub(in crate::dashboard) async fn show(State(app): State<App>, visitor: Visitor) -> Result<Response, Trouble> {
+pub(in crate::dashboard) async fn show(State(app): State<App>, visitor: Visitor) -> Result<Response, PageError> {
     crate::dashboard::require_tenant(&visitor)?;
     let built_in = CheckPolicy::any(known("default")?);
     let form = CheckForm {
@@ -93,7 +93,7 @@ pub(in crate::dashboard) async fn show(State(app): State<App>, visitor: Visitor)
 }
 
 /// Creates a check policy.
-pub(in crate::dashboard) async fn add(State(app): State<App>, form: Form) -> Result<Response, Trouble> {
+pub(in crate::dashboard) async fn add(State(app): State<App>, form: Form) -> Result<Response, PageError> {
     crate::dashboard::require_admin(&form.visitor)?;
     let sent = sent(&form.fields);
     let mut errors = Errors::default();
@@ -103,10 +103,10 @@ pub(in crate::dashboard) async fn add(State(app): State<App>, form: Form) -> Res
         (Some(name), Ok(())) => {
             let policy = CheckPolicy::any(name).edited(edit);
             let made = app.authority().create_check_policy(&form.visitor.call, policy).await;
-            made.map_err(Trouble::from)
+            made.map_err(PageError::from)
         }
         (_, Err(errors)) => Err(errors.into()),
-        (None, Ok(())) => Err(Trouble::internal("a name is neither good nor wrong")),
+        (None, Ok(())) => Err(PageError::internal("a name is neither good nor wrong")),
     };
     match made {
         Ok((made, effect)) => {
@@ -114,12 +114,12 @@ pub(in crate::dashboard) async fn add(State(app): State<App>, form: Form) -> Res
             form.visitor.tell(Flash::done(text)).await?;
             Ok(page::on_to(ADDRESS))
         }
-        Err(trouble) => match trouble.refusal() {
+        Err(page_error) => match page_error.refusal() {
             Some((status, why)) => {
                 let page = list(&app, &form.visitor, sent, why).await?;
                 page::render(status, &page)
             }
-            None => Err(trouble),
+            None => Err(page_error),
         },
     }
 }
@@ -129,7 +129,7 @@ pub(in crate::dashboard) async fn ask(
     State(app): State<App>,
     Path((name, verb)): Path<(String, String)>,
     visitor: Visitor,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     crate::dashboard::require_admin(&visitor)?;
     let found = app.authority().check_policy(&visitor.call, &known(&name)?).await?;
     match verb.as_str() {
@@ -146,7 +146,7 @@ pub(in crate::dashboard) async fn ask(
             },
             name,
         }),
-        _ => Err(Trouble::not_found()),
+        _ => Err(PageError::not_found()),
     }
 }
 
@@ -155,7 +155,7 @@ pub(in crate::dashboard) async fn act(
     State(app): State<App>,
     Path((name, verb)): Path<(String, String)>,
     form: Form,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     crate::dashboard::require_admin(&form.visitor)?;
     let name = known(&name)?;
     let sent = CheckForm {
@@ -177,7 +177,7 @@ pub(in crate::dashboard) async fn act(
             let removed = app.authority().remove_check_policy(&form.visitor.call, name.clone());
             ("removed", removed.await)
         }
-        _ => return Err(Trouble::not_found()),
+        _ => return Err(PageError::not_found()),
     };
     match done {
         Ok((managed, effect)) => {
@@ -191,7 +191,12 @@ pub(in crate::dashboard) async fn act(
 }
 
 /// Shows the form again after a conflict: touched fields as typed, the others as the policy is now.
-async fn conflicting(app: &App, form: &Form, name: &CheckPolicyName, conflict: &Conflict) -> Result<Response, Trouble> {
+async fn conflicting(
+    app: &App,
+    form: &Form,
+    name: &CheckPolicyName,
+    conflict: &Conflict,
+) -> Result<Response, PageError> {
     let visitor = &form.visitor;
     let found = app.authority().check_policy(&visitor.call, name).await?;
     let present = fields_of(&form_of(&found.policy));
@@ -205,14 +210,14 @@ async fn conflicting(app: &App, form: &Form, name: &CheckPolicyName, conflict: &
     page::render(StatusCode::PRECONDITION_FAILED, &page)
 }
 
-fn refused(form: &Form, sent: CheckForm, trouble: &Trouble) -> Result<Response, Trouble> {
-    match trouble.refusal() {
+fn refused(form: &Form, sent: CheckForm, page_error: &PageError) -> Result<Response, PageError> {
+    match page_error.refusal() {
         Some((status, why)) => {
             let mut page = edit_page(&form.visitor, sent, Seen::sent(&form.fields));
             page.errors = why;
             page::render(status, &page)
         }
-        None => Err(trouble.clone()),
+        None => Err(page_error.clone()),
     }
 }
 
@@ -230,11 +235,11 @@ fn edit_page(visitor: &Visitor, form: CheckForm, seen: Seen) -> CheckEditPage {
     }
 }
 
-fn known(name: &str) -> Result<CheckPolicyName, Trouble> {
-    CheckPolicyName::parse(name).map_err(|_| Trouble::not_found())
+fn known(name: &str) -> Result<CheckPolicyName, PageError> {
+    CheckPolicyName::parse(name).map_err(|_| PageError::not_found())
 }
 
-async fn list(app: &App, visitor: &Visitor, form: CheckForm, errors: Errors) -> Result<ChecksPage, Trouble> {
+async fn list(app: &App, visitor: &Visitor, form: CheckForm, errors: Errors) -> Result<ChecksPage, PageError> {
     let policies = app.authority().check_policies(&visitor.call).await?;
     let tenant = visitor.user.tenant.as_str();
     Ok(ChecksPage {

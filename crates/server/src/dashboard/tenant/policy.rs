@@ -8,10 +8,10 @@ use crate::dashboard::form::{Fields, Form};
 use crate::dashboard::keys::limits::{lines_of, of_new_keys};
 use crate::dashboard::moment::length;
 use crate::dashboard::page;
+use crate::dashboard::page_error::PageError;
 use crate::dashboard::people::People;
 use crate::dashboard::shell::{Flash, Place, Shell};
 use crate::dashboard::stale::{Seen, Stale, merged, on_version};
-use crate::dashboard::trouble::Trouble;
 use crate::dashboard::visitor::Visitor;
 use askama::Template;
 use axum::extract::State;
@@ -92,13 +92,13 @@ pub(in crate::dashboard) struct Preview {
 }
 
 /// Shows the present policy.
-pub(in crate::dashboard) async fn show(visitor: Visitor) -> Result<Response, Trouble> {
+pub(in crate::dashboard) async fn show(visitor: Visitor) -> Result<Response, PageError> {
     let page = page_of(&visitor, &Fields::default(), values(&visitor.policy));
     page::ok(&page)
 }
 
 /// Runs the form dry, or saves it.
-pub(in crate::dashboard) async fn put(State(app): State<App>, form: Form) -> Result<Response, Trouble> {
+pub(in crate::dashboard) async fn put(State(app): State<App>, form: Form) -> Result<Response, PageError> {
     let visitor = &form.visitor;
     crate::dashboard::require_admin(visitor)?;
     // A preset's button only fills in the form. Nothing is saved.
@@ -124,17 +124,22 @@ pub(in crate::dashboard) async fn put(State(app): State<App>, form: Form) -> Res
         }
         Err(Failure::Outdated(conflict)) => conflicting(&app, visitor, &form.fields, &conflict).await,
         Err(failure) => {
-            let trouble = Trouble::from(failure);
-            match trouble.refusal() {
+            let page_error = PageError::from(failure);
+            match page_error.refusal() {
                 Some((status, why)) => refused(visitor, &form.fields, status, why),
-                None => Err(trouble),
+                None => Err(page_error),
             }
         }
     }
 }
 
 /// Shows the form again after a conflict: touched fields as typed, the others as the policy is now.
-async fn conflicting(app: &App, visitor: &Visitor, fields: &Fields, conflict: &Conflict) -> Result<Response, Trouble> {
+async fn conflicting(
+    app: &App,
+    visitor: &Visitor,
+    fields: &Fields,
+    conflict: &Conflict,
+) -> Result<Response, PageError> {
     let present = fields_of(&values(&app.authority().policy(&visitor.call).await?));
     let people = People::known_to(visitor, app).await?;
     let mut page = page_of(visitor, fields, raw(&merged(fields, &present)));
@@ -149,24 +154,24 @@ async fn tried(
     sent: &Fields,
     form: Values,
     policy: &Policy,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     let mut page = page_of(visitor, sent, form);
     match app
         .authority()
         .try_policy(&visitor.call, policy)
         .await
-        .map_err(Trouble::from)
+        .map_err(PageError::from)
     {
         Ok(misfits) => page.preview = Some(preview(&misfits, &visitor.policy, policy)),
-        Err(trouble) => match trouble.refusal() {
+        Err(page_error) => match page_error.refusal() {
             Some((_, why)) => page.errors = why,
-            None => return Err(trouble),
+            None => return Err(page_error),
         },
     }
     page::ok(&page)
 }
 
-fn refused(visitor: &Visitor, fields: &Fields, status: StatusCode, why: Errors) -> Result<Response, Trouble> {
+fn refused(visitor: &Visitor, fields: &Fields, status: StatusCode, why: Errors) -> Result<Response, PageError> {
     let mut page = page_of(visitor, fields, raw(fields));
     page.errors = why;
     page::render(status, &page)

@@ -6,10 +6,10 @@ use crate::dashboard::form::{Fields, Form};
 use crate::dashboard::keys::act::measured;
 use crate::dashboard::moment::{When, in_all, plural};
 use crate::dashboard::page;
+use crate::dashboard::page_error::PageError;
 use crate::dashboard::people::People;
 use crate::dashboard::shell::{Flash, Place, Shell};
 use crate::dashboard::stale::{Stale, on_version};
-use crate::dashboard::trouble::Trouble;
 use crate::dashboard::visitor::Visitor;
 use crate::http::call;
 use askama::Template;
@@ -74,32 +74,32 @@ pub(in crate::dashboard) struct UserActPage {
 }
 
 /// Shows the list.
-pub(in crate::dashboard) async fn show(State(app): State<App>, visitor: Visitor) -> Result<Response, Trouble> {
+pub(in crate::dashboard) async fn show(State(app): State<App>, visitor: Visitor) -> Result<Response, PageError> {
     crate::dashboard::require_tenant(&visitor)?;
     let page = page_of(&app, &visitor, &Fields::default()).await?;
     page::ok(&page)
 }
 
 /// Adds a user and shows the link by which they set a password.
-pub(in crate::dashboard) async fn add(State(app): State<App>, form: Form) -> Result<Response, Trouble> {
+pub(in crate::dashboard) async fn add(State(app): State<App>, form: Form) -> Result<Response, PageError> {
     crate::dashboard::require_admin(&form.visitor)?;
     let made = match command(&form.fields) {
         Ok(command) => app
             .authority()
             .create_user(&form.visitor.call, command)
             .await
-            .map_err(Trouble::from),
+            .map_err(PageError::from),
         Err(errors) => Err(errors.into()),
     };
     match made {
         Ok(user) => invited(&app, &form.visitor, user.id).await,
-        Err(trouble) => match trouble.refusal() {
+        Err(page_error) => match page_error.refusal() {
             Some((status, why)) => {
                 let mut page = page_of(&app, &form.visitor, &form.fields).await?;
                 page.errors = why;
                 page::render(status, &page)
             }
-            None => Err(trouble),
+            None => Err(page_error),
         },
     }
 }
@@ -125,7 +125,7 @@ fn role(word: &str) -> Result<Role, Problem> {
     Role::parse(word).ok_or_else(|| Problem::field("role", "must be member, admin or auditor"))
 }
 
-async fn invited(app: &App, visitor: &Visitor, id: UserId) -> Result<Response, Trouble> {
+async fn invited(app: &App, visitor: &Visitor, id: UserId) -> Result<Response, PageError> {
     let (user, token) = app.authority().invite(&visitor.call, id).await?;
     let page = InvitedPage {
         shell: Shell::new(visitor, Place::Users, "A link that works once"),
@@ -140,7 +140,7 @@ pub(in crate::dashboard) async fn ask(
     State(app): State<App>,
     Path((id, word)): Path<(String, String)>,
     visitor: Visitor,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     crate::dashboard::require_admin(&visitor)?;
     let user = app.authority().user(&visitor.call, user_id(&id)?).await?;
     let keys = stopping(app.authority().working_keys(&visitor.call, &user).await?);
@@ -159,7 +159,7 @@ pub(in crate::dashboard) async fn ask(
             ),
             "Remove user",
         ),
-        _ => return Err(Trouble::not_found()),
+        _ => return Err(PageError::not_found()),
     };
     let page = UserActPage {
         shell: Shell::new(&visitor, Place::Users, question.clone()),
@@ -177,7 +177,7 @@ pub(in crate::dashboard) async fn act(
     State(app): State<App>,
     Path((id, word)): Path<(String, String)>,
     form: Form,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     crate::dashboard::require_admin(&form.visitor)?;
     let id = user_id(&id)?;
     let status = |status| UserEdit {
@@ -193,7 +193,7 @@ pub(in crate::dashboard) async fn act(
             role: Some(role(form.fields.raw("role"))?),
             ..UserEdit::default()
         },
-        _ => return Err(Trouble::not_found()),
+        _ => return Err(PageError::not_found()),
     };
     // A new role and a restored login depend on what the list showed, so they need its version. Suspending and removing
     // apply to any version.
@@ -205,11 +205,11 @@ pub(in crate::dashboard) async fn act(
         Err(Failure::Outdated(conflict)) => return conflicting(&app, &form, id, &conflict).await,
         changed => changed,
     };
-    let flash = match changed.map_err(Trouble::from) {
+    let flash = match changed.map_err(PageError::from) {
         Ok(changed) => Flash::done(told(&changed)),
-        Err(trouble) => match trouble.refusal() {
+        Err(page_error) => match page_error.refusal() {
             Some((_, why)) => Flash::refused(why.text()),
-            None => return Err(trouble),
+            None => return Err(page_error),
         },
     };
     form.visitor.tell(flash).await?;
@@ -238,7 +238,7 @@ fn told(changed: &UserChanged) -> String {
 }
 
 /// Shows the list again after a conflict, with the role that was chosen and the changes since.
-async fn conflicting(app: &App, form: &Form, id: UserId, conflict: &Conflict) -> Result<Response, Trouble> {
+async fn conflicting(app: &App, form: &Form, id: UserId, conflict: &Conflict) -> Result<Response, PageError> {
     let visitor = &form.visitor;
     let people = People::known_to(visitor, app).await?;
     let mut page = page_of(app, visitor, &Fields::default()).await?;
@@ -250,11 +250,11 @@ async fn conflicting(app: &App, form: &Form, id: UserId, conflict: &Conflict) ->
     page::render(StatusCode::PRECONDITION_FAILED, &page)
 }
 
-fn user_id(text: &str) -> Result<UserId, Trouble> {
-    UserId::parse(text).map_err(|_| Trouble::not_found())
+fn user_id(text: &str) -> Result<UserId, PageError> {
+    UserId::parse(text).map_err(|_| PageError::not_found())
 }
 
-async fn page_of(app: &App, visitor: &Visitor, fields: &Fields) -> Result<UsersPage, Trouble> {
+async fn page_of(app: &App, visitor: &Visitor, fields: &Fields) -> Result<UsersPage, PageError> {
     let users = app.authority().users(&visitor.call, None).await?;
     Ok(UsersPage {
         shell: Shell::new(visitor, Place::Users, "Users"),

@@ -51,7 +51,7 @@ where
     let mut answerer = Answerer::new(app, peer.address, by_tls_only);
     let (mut buffer, mut out) = (BytesMut::new(), Vec::new());
     let answered = AtomicU64::new(0);
-    let mut tired = pin!(tired(stop, seat, &answered));
+    let mut idle_or_stopping = pin!(idle_or_stopping(stop, seat, &answered));
     let (mut is_watched, mut is_known, mut is_stopping, mut is_ending) = (false, false, false, false);
     loop {
         buffer.reserve(READ_BYTES);
@@ -62,13 +62,13 @@ where
                 if let Poll::Ready(read) = read.as_mut().poll(cx) {
                     return Poll::Ready(Some(read));
                 }
-                // `tired` is polled once on the first wait, which registers this task as its waker, and then only when
+                // `idle_or_stopping` is polled once on the first wait, which registers this task as its waker, and then only when
                 // the task was woken and there was nothing to read. Polling it for every read would cost each request.
                 let is_first = !std::mem::replace(&mut has_waited, true);
                 if is_ending || (is_first && std::mem::replace(&mut is_watched, true)) {
                     return Poll::Pending;
                 }
-                tired.as_mut().poll(cx).map(|stopping| {
+                idle_or_stopping.as_mut().poll(cx).map(|stopping| {
                     is_stopping = stopping;
                     None
                 })
@@ -168,7 +168,7 @@ async fn answer_all(
 
 /// Waits until the connection must be closed: the server stops (true), another connection needs the seat, or nothing
 /// was answered between two looks. The first look is early, because a client that connects has a request to send.
-async fn tired(mut stop: watch::Receiver<bool>, seat: &Seat, answered: &AtomicU64) -> bool {
+async fn idle_or_stopping(mut stop: watch::Receiver<bool>, seat: &Seat, answered: &AtomicU64) -> bool {
     let mut stopping = pin!(stop.wait_for(|&stopping| stopping));
     let mut evicted = pin!(seat.evicted());
     let mut patience = FIRST_REQUEST_TIMEOUT;

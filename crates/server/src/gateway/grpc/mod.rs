@@ -58,7 +58,7 @@ pub(crate) fn is_grpc<B>(request: &Request<B>) -> bool {
 
 /// Answers a gRPC call.
 pub(crate) async fn serve(app: &App, peer: &Peer, request: Request<Incoming>) -> Response<Body> {
-    let request = request.map(|body| app.intake().messages.count(peer.address, body));
+    let request = request.map(|body| app.address_rate_limits().messages.count(peer.address, body));
     let answer = async {
         let response = match request.uri().path() {
             CHECK => {
@@ -90,7 +90,7 @@ impl Health for Live {
         if !["", AUTHORIZATION].contains(&request.get_ref().service.as_str()) {
             return Err(tonic::Status::not_found("there is no such service here"));
         }
-        let status = match self.0.trouble().await {
+        let status = match self.0.not_ready().await {
             None => ServingStatus::Serving,
             Some(_) => ServingStatus::NotServing,
         };

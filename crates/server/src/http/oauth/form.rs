@@ -30,7 +30,7 @@ impl Form {
         parts: &Parts,
         incoming: Body,
     ) -> Result<Self, Problem> {
-        let bodies = &app.intake().bodies;
+        let bodies = &app.address_rate_limits().bodies;
         let sent = bodies
             .read(info.peer.address, &parts.headers, incoming, FORM_BYTES_MAX)
             .await?;

@@ -39,13 +39,13 @@ pub(crate) async fn handler(State(app): State<App>, request: Request) -> Result<
         reason_code: form.get("reason_code").map(str::to_owned),
     })?;
     command.note = command.note.or_else(|| Note::parse(REASON).ok());
-    let from = info.doorstep();
-    let _turn = app.intake().turn(info.peer.address).await?;
+    let from = info.anonymous_caller();
+    let _turn = app.address_rate_limits().turn(info.peer.address).await?;
     match app.authority().revoke_presented(&from, token, command).await? {
         Possession::Ended(change) => app.note_done(&change),
         Possession::EndedBefore => {}
         // Only unknown secrets count: a known one is revoked whatever this address sent before.
-        Possession::Unknown => app.intake().revocations.allow(info.peer.address)?,
+        Possession::Unknown => app.address_rate_limits().revocations.allow(info.peer.address)?,
     }
     Ok(respond::json_bytes(StatusCode::OK, "{}"))
 }

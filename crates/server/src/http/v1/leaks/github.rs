@@ -37,17 +37,17 @@ const KIND_BYTES_MAX: usize = 256;
 pub(crate) async fn report(State(app): State<App>, request: Request) -> Result<Response, Rejected> {
     let (parts, incoming) = request.into_parts();
     let info = RequestInfo::of(&parts)?;
-    let bodies = &app.intake().bodies;
+    let bodies = &app.address_rate_limits().bodies;
     let sent = bodies
         .read(info.peer.address, &parts.headers, incoming, MESSAGE_BYTES_MAX)
         .await?;
     let bytes = &sent.bytes;
     let keys = app.github_keys();
-    let _turn = app.intake().turn(info.peer.address).await?;
+    let _turn = app.address_rate_limits().turn(info.peer.address).await?;
     if let Err(problem) = keys.check(&parts.headers, bytes, app.authority().moment()).await {
         app.authority().refuse_leaks(LeakSource::GitHub);
         // Only unsigned messages count: a report by GitHub is accepted whatever this address sent before.
-        app.intake().leaks.allow(info.peer.address)?;
+        app.address_rate_limits().leaks.allow(info.peer.address)?;
         return Err(problem.into());
     }
     let matches = github_matches(bytes).map_err(|error| body::refused(&error))?;
@@ -58,7 +58,7 @@ pub(crate) async fn report(State(app): State<App>, request: Request) -> Result<R
     let reports = matches.iter().map(report_of).collect::<Vec<_>>();
     let known = app
         .authority()
-        .report_leaks(&info.doorstep(), LeakSource::GitHub, &reports)
+        .report_leaks(&info.anonymous_caller(), LeakSource::GitHub, &reports)
         .await?;
     let labels = matches
         .iter()

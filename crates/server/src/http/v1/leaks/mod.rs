@@ -41,24 +41,24 @@ const NOTE_CHARS_MAX: usize = 1_000;
 pub(crate) async fn report(State(app): State<App>, request: Request) -> Result<Response, Rejected> {
     let (parts, incoming) = request.into_parts();
     let info = RequestInfo::of(&parts)?;
-    let bodies = &app.intake().bodies;
+    let bodies = &app.address_rate_limits().bodies;
     let sent = bodies
         .read(info.peer.address, &parts.headers, incoming, REPORT_BYTES_MAX)
         .await?;
     let items = match readable(&parts, &sent.bytes) {
         Ok(items) => items,
         Err(problem) => {
-            app.intake().leaks.allow(info.peer.address)?;
+            app.address_rate_limits().leaks.allow(info.peer.address)?;
             return Err(problem.into());
         }
     };
     let reports = items.iter().map(Item::report).collect::<Vec<_>>();
-    let from = info.doorstep();
-    let _turn = app.intake().turn(info.peer.address).await?;
+    let from = info.anonymous_caller();
+    let _turn = app.address_rate_limits().turn(info.peer.address).await?;
     let known = app.authority().report_leaks(&from, LeakSource::Api, &reports).await?;
     if !known.contains(&true) {
         // Only reports without a known secret count: a known one is accepted whatever this address sent before.
-        app.intake().leaks.allow(info.peer.address)?;
+        app.address_rate_limits().leaks.allow(info.peer.address)?;
     }
     Ok(respond::json(StatusCode::ACCEPTED, &LeaksAccepted { accepted: true })?)
 }

@@ -4,7 +4,7 @@ use super::errors::Errors;
 use super::form::Fields;
 use super::page;
 use super::sentences::{of_failure, title};
-use super::shell::Door;
+use super::shell::SignedOutLayout;
 use crate::http::answer::{Rejected, RequestInfo};
 use askama::Template;
 use axum::extract::Request;
@@ -18,7 +18,7 @@ use keyreeve_authority::Failure;
 
 /// The error of a page that cannot be shown.
 #[derive(Clone)]
-pub(super) struct Trouble {
+pub(super) struct PageError {
     problem: Problem,
     /// The messages for the visitor.
     errors: Errors,
@@ -27,7 +27,7 @@ pub(super) struct Trouble {
     sign_in: bool,
 }
 
-impl Trouble {
+impl PageError {
     pub(super) fn internal(why: &str) -> Self {
         tracing::error!(why, "a page could not be made");
         let text = "Something went wrong inside. The log has the cause under the request id.";
@@ -72,7 +72,7 @@ impl Trouble {
     }
 }
 
-impl From<Problem> for Trouble {
+impl From<Problem> for PageError {
     fn from(problem: Problem) -> Self {
         Self {
             errors: problem.clone().into(),
@@ -83,18 +83,18 @@ impl From<Problem> for Trouble {
     }
 }
 
-impl From<Failure> for Trouble {
+impl From<Failure> for PageError {
     fn from(failure: Failure) -> Self {
         let said = of_failure(&failure);
-        let trouble = Self::from(Rejected::from(failure).0);
+        let page_error = Self::from(Rejected::from(failure).0);
         Self {
-            errors: said.map_or_else(|| trouble.errors.clone(), Errors::from),
-            ..trouble
+            errors: said.map_or_else(|| page_error.errors.clone(), Errors::from),
+            ..page_error
         }
     }
 }
 
-impl From<Errors> for Trouble {
+impl From<Errors> for PageError {
     /// The errors of a form that cannot be read.
     fn from(errors: Errors) -> Self {
         Self {
@@ -104,7 +104,7 @@ impl From<Errors> for Trouble {
     }
 }
 
-impl From<tower_sessions::session::Error> for Trouble {
+impl From<tower_sessions::session::Error> for PageError {
     fn from(error: tower_sessions::session::Error) -> Self {
         tracing::warn!(%error, "sessions cannot be read or kept");
         let text = "Sessions cannot be read now. Nothing was changed; try again.";
@@ -112,16 +112,16 @@ impl From<tower_sessions::session::Error> for Trouble {
     }
 }
 
-impl From<askama::Error> for Trouble {
+impl From<askama::Error> for PageError {
     fn from(error: askama::Error) -> Self {
         Self::internal(&error.to_string())
     }
 }
 
 #[derive(Template)]
-#[template(path = "trouble.html")]
-pub(super) struct TroublePage {
-    pub(super) shell: Door,
+#[template(path = "page_error.html")]
+pub(super) struct ErrorPage {
+    pub(super) shell: SignedOutLayout,
     pub(super) title: String,
     pub(super) detail: String,
     pub(super) code: &'static str,
@@ -129,7 +129,7 @@ pub(super) struct TroublePage {
     pub(super) back: Option<String>,
 }
 
-impl IntoResponse for Trouble {
+impl IntoResponse for PageError {
     /// [`render`] makes the page, because it knows the request.
     fn into_response(self) -> Response {
         let status = status_of(&self.problem);
@@ -142,39 +142,39 @@ impl IntoResponse for Trouble {
 
 /// Renders errors as pages, and requests that the cross-site check refuses as a page that explains it.
 pub(super) async fn render(request: Request, next: Next) -> Response {
-    let shell = Door::of(request.headers());
+    let shell = SignedOutLayout::of(request.headers());
     let request_id = request.extensions().get::<RequestInfo>().map(|info| info.id.clone());
     let is_read = request.method().is_safe();
     let mut response = next.run(request).await;
     let is_bare = response.headers().get(hyper::header::CONTENT_TYPE).is_none();
-    let trouble = match response.extensions_mut().remove::<Trouble>() {
-        Some(trouble) => trouble,
+    let page_error = match response.extensions_mut().remove::<PageError>() {
+        Some(page_error) => page_error,
         // tower-sec-fetch refuses with an empty response.
         None if response.status() == StatusCode::FORBIDDEN && is_bare => super::form::not_ours().into(),
         None => return response,
     };
-    if trouble.sign_in {
-        let next = trouble.back.as_deref().unwrap_or("/");
+    if page_error.sign_in {
+        let next = page_error.back.as_deref().unwrap_or("/");
         let query = Fields::default().with("next", next);
         let why = if is_read { "" } else { "ended" };
         return Redirect::to(&query.with("why", why).address("/login")).into_response();
     }
-    let mut page = page_of(&trouble, shell, request_id.unwrap_or_default());
+    let mut page = page_of(&page_error, shell, request_id.unwrap_or_default());
     if let Some(rejected) = response.extensions_mut().remove::<Rejected>() {
         page.extensions_mut().insert(rejected);
     }
     page
 }
 
-fn page_of(trouble: &Trouble, shell: Door, request_id: String) -> Response {
-    let problem = &trouble.problem;
-    let page = TroublePage {
+fn page_of(page_error: &PageError, shell: SignedOutLayout, request_id: String) -> Response {
+    let problem = &page_error.problem;
+    let page = ErrorPage {
         shell,
         title: title(problem.code).to_owned(),
-        detail: trouble.errors.text(),
+        detail: page_error.errors.text(),
         code: problem.code.as_str(),
         request_id,
-        back: trouble.back.clone(),
+        back: page_error.back.clone(),
     };
     let status = status_of(problem);
     let mut response = page::render(status, &page).unwrap_or_else(|_| status.into_response());
@@ -191,10 +191,10 @@ fn status_of(problem: &Problem) -> StatusCode {
 }
 
 /// Returns the "not found" page for browsers.
-pub(crate) fn nothing_here(headers: &hyper::HeaderMap, request_id: &str) -> Response {
-    let trouble = Trouble::from(Problem::new(
+pub(crate) fn not_found_page(headers: &hyper::HeaderMap, request_id: &str) -> Response {
+    let page_error = PageError::from(Problem::new(
         Code::NotFound,
         "There is no page at this address. Perhaps a character is missing at its end.",
     ));
-    page_of(&trouble, Door::of(headers), request_id.to_owned())
+    page_of(&page_error, SignedOutLayout::of(headers), request_id.to_owned())
 }

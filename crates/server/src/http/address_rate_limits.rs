@@ -34,7 +34,7 @@ const OTHERS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// The limits of this node.
 #[derive(Debug)]
-pub(crate) struct Intake {
+pub(crate) struct AddressRateLimits {
     looks: PerAddress,
     turns: Semaphore,
     asked: Capacity<Option<IpAddr>>,
@@ -49,7 +49,7 @@ pub(crate) struct Intake {
     pub(crate) messages: AnonymousBytes,
 }
 
-impl Default for Intake {
+impl Default for AddressRateLimits {
     fn default() -> Self {
         Self {
             looks: PerAddress::new(LOOKS),
@@ -72,7 +72,7 @@ pub(crate) struct Turn<'i> {
     _turn: SemaphorePermit<'i>,
 }
 
-impl Intake {
+impl AddressRateLimits {
     /// Waits until what an address sent may be looked up: at once, or above the rate limit when its turn comes. Refused
     /// only if too many of this address, or in total, are waiting.
     pub(crate) async fn turn(&self, address: Option<IpAddr>) -> Result<Option<Turn<'_>>, Problem> {
@@ -155,24 +155,35 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_that_brings_very_much_waits_for_its_turn_and_holds_up_no_other() {
-        let intake = Intake::default();
+        let address_rate_limits = AddressRateLimits::default();
         let one = "192.0.2.1".parse().ok();
         for _ in 0..LOOKS.get() {
-            assert!(intake.turn(one).await.unwrap().is_none());
+            assert!(address_rate_limits.turn(one).await.unwrap().is_none());
         }
         let mut turns = Vec::new();
         for _ in 0..TURNS {
-            turns.push(intake.turn(one).await.unwrap().unwrap());
+            turns.push(address_rate_limits.turn(one).await.unwrap().unwrap());
         }
-        let mut waiting: Vec<_> = (TURNS..TURNS_ASKED.0).map(|_| Box::pin(intake.turn(one))).collect();
+        let mut waiting: Vec<_> = (TURNS..TURNS_ASKED.0)
+            .map(|_| Box::pin(address_rate_limits.turn(one)))
+            .collect();
         for turn in &mut waiting {
             assert!(turn.now_or_never().is_none(), "it waits");
         }
-        assert!(intake.turn(one).await.is_err(), "no more of this address wait");
-        assert!(intake.turn("192.0.2.2".parse().ok()).await.unwrap().is_none());
+        assert!(
+            address_rate_limits.turn(one).await.is_err(),
+            "no more of this address wait"
+        );
+        assert!(
+            address_rate_limits
+                .turn("192.0.2.2".parse().ok())
+                .await
+                .unwrap()
+                .is_none()
+        );
         drop(waiting);
         turns.pop();
-        assert!(intake.turn(one).await.unwrap().is_some());
+        assert!(address_rate_limits.turn(one).await.unwrap().is_some());
     }
 
     #[test]
