@@ -7,8 +7,8 @@ from real import Echo, Gateway, Http, bearer
 
 # By gateway: the file, the text in it, and its replacement.
 SHOWN = {
-    "nginx": ("nginx.conf", 'proxy_set_header X-Keyreeve-Gateway "";\n            # Whoever',
-              'proxy_set_header X-Keyreeve-Gateway "{0}";\n            # Whoever'),
+    "nginx": ("nginx.conf", 'proxy_set_header X-Keyreeve-Gateway "";\n            # If Keyreeve',
+              'proxy_set_header X-Keyreeve-Gateway "{0}";\n            # If Keyreeve'),
     "caddy": ("Caddyfile", "uri /gateway/caddy/private?", "uri /gateway/caddy/private?\n\t\t\theader_up X-Keyreeve-Gateway {0}"),
     "traefik": ("traefik-keyreeve.yml", "middlewares: [keyreeve, without-key]\n", "middlewares: [credential, keyreeve, without-key]\n"),
     "envoy": ("envoy.yaml", "initial_metadata:\n", "initial_metadata:\n                          - {{ key: x-keyreeve-gateway, value: \"{0}\" }}\n"),
