@@ -94,6 +94,7 @@ def test_a_database_of_an_older_version_is_brought_up_to_date(database):
     sql(database, "DROP TABLE sessions, cluster, logins, traces, check_policies, limit_counters, subject_keys; "
                   "DROP INDEX users_of_email, log_of_subject, keys_named; ALTER TABLE keys DROP COLUMN limits; "
                   "ALTER TABLE users DROP COLUMN subject; ALTER TABLE keys DROP COLUMN last_refused_at, DROP COLUMN folded_name; "
+                  "ALTER TABLE usage DROP COLUMN extra_cost; "
                   "DROP FUNCTION keyreeve_changed_by_hand, keyreeve_count_keys CASCADE; "
                   "DROP FUNCTION keyreeve_part, keyreeve_poll(BYTEA, BIGINT, BIGINT, BIGINT), "
                   "keyreeve_poll(BYTEA, BIGINT, BIGINT, BIGINT, TEXT, BIGINT), keyreeve_renew, keyreeve_era, keyreeve_place; "
