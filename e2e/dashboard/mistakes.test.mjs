@@ -229,3 +229,16 @@ test('D-04 at the limit, and for a suspended owner, the page speaks of owners, n
   assert.equal(await page.getByRole('button', { name: 'Create API key' }).count(), 1);
   await page.context().close();
 });
+
+test('the form for a key names the scopes that the role may give, unless it may give every scope', async () => {
+  const tenant = await makeTenant(server, 'standard', { grant: { member: { scopes: ['orders:*', 'me'] } } });
+  const hint = (page) => page.locator('#scopes-hint').textContent();
+  const member = await signIn(server, tenant.user('member').email);
+  await member.goto(`${server.url}/keys/new`);
+  assert.match(await hint(member), /Your role may give orders:\* me\./);
+  const admin = await signIn(server, tenant.user('admin').email);
+  await admin.goto(`${server.url}/keys/new`);
+  assert.doesNotMatch(await hint(admin), /may give/);
+  await member.context().close();
+  await admin.context().close();
+});

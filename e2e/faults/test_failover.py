@@ -77,7 +77,7 @@ def test_a_revocation_lost_in_a_failover_stays_effective(pair):
             assert states == ["revoked", "active", "disabled"]
             reasons = run("psql", "-qAt", moved, "-c", "SELECT reason FROM log WHERE reason LIKE 'reasserted%'")
             assert len(reasons.strip().splitlines()) == 2
-            assert "history is another one" in world.nodes[0].log() + world.nodes[1].log()
+            assert "history has changed" in world.nodes[0].log() + world.nodes[1].log()
     finally:
         world.close()
 

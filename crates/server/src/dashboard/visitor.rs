@@ -14,6 +14,7 @@ use keyreeve_authority::env::Entropy as _;
 use keyreeve_authority::sign_in::AnonymousCaller;
 use keyreeve_core::access::Role;
 use keyreeve_core::hex;
+use keyreeve_core::scope::Scopes;
 use keyreeve_core::text::Slug;
 use keyreeve_core::{Digest, Policy, Timestamp, User, UserId};
 use serde::{Deserialize, Serialize};
@@ -73,6 +74,16 @@ impl Visitor {
     /// Whether the visitor sees the tenant's keys, users and audit log.
     pub(super) fn sees_tenant(&self) -> bool {
         matches!(self.user.role, Role::Admin | Role::Auditor)
+    }
+
+    /// Returns the patterns of the scopes that the policy lets the visitor's role give; `None` if every scope.
+    pub(super) fn scopes_given(&self) -> Option<String> {
+        let grant = &self.policy.grant;
+        let given = match self.is_admin() {
+            true => &grant.admin_scopes,
+            false => &grant.member.scopes,
+        };
+        (*given != Scopes::every()).then(|| given.joined())
     }
 
     pub(super) fn may_change(&self) -> bool {

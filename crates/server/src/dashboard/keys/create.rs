@@ -44,6 +44,8 @@ pub(in crate::dashboard) struct CreatePage {
     /// For an owner that looks like a user's address and is none: whether the box that confirms this owner is ticked.
     pub(in crate::dashboard) stranger: Option<bool>,
     pub(in crate::dashboard) scopes: String,
+    /// The patterns of the scopes that the visitor may give; `None` if every scope.
+    pub(in crate::dashboard) scopes_given: Option<String>,
     pub(in crate::dashboard) limits: LimitFields,
     pub(in crate::dashboard) expires_on: String,
     pub(in crate::dashboard) asks_password: bool,
@@ -223,6 +225,7 @@ fn page_of(
         owner: fields.raw("owner").to_owned(),
         stranger: owner.is_stranger.then(|| is_meant(fields)),
         scopes: fields.raw("scopes").to_owned(),
+        scopes_given: visitor.scopes_given(),
         limits: LimitFields::of(visitor, fields, &limits::of_new_keys(&visitor.policy)),
         expires_on: fields.raw("expires_on").to_owned(),
         asks_password: !visitor.is_confirmed(),

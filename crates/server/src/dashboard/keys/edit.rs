@@ -35,6 +35,8 @@ pub(in crate::dashboard) struct EditPage {
     pub(in crate::dashboard) name: String,
     pub(in crate::dashboard) description: String,
     pub(in crate::dashboard) scopes: String,
+    /// The patterns of the scopes that the visitor may give; `None` if every scope.
+    pub(in crate::dashboard) scopes_given: Option<String>,
     pub(in crate::dashboard) limits: LimitFields,
     pub(in crate::dashboard) expires_on: String,
     pub(in crate::dashboard) back: String,
@@ -179,6 +181,7 @@ fn page_of(visitor: &Visitor, found: Found, fields: &Fields) -> EditPage {
         name: filled("name", key.name.as_str()),
         description: filled("description", key.description.as_ref().map_or("", |text| text.as_str())),
         scopes: filled("scopes", &key.scopes.joined()),
+        scopes_given: visitor.scopes_given(),
         limits: LimitFields::of(visitor, fields, &key.limits),
         expires_on: fields.raw("expires_on").to_owned(),
         back: fields.back_or(&format!("/keys/{}", key.id)),
