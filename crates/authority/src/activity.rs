@@ -32,10 +32,6 @@ const REUSE_GRAIN_MS: u64 = 3_600_000;
 /// Most addresses waiting to be written. Callers choose them, so they must not fill the memory.
 const TRACES_MAX: usize = 4_000;
 
-/// Outcomes of good verdicts: on a key's current secret, and on its retiring secret.
-const VALID: &str = "valid";
-const VALID_RETIRING: &str = "valid_retiring";
-
 /// A key, an outcome, and the address that the relying service sent, if any.
 type Place = (KeyId, &'static str, Option<IpAddr>);
 
@@ -258,7 +254,10 @@ impl Uses {
 
 /// Returns the outcome that a good verdict on a secret is counted as.
 fn good(entry: &Entry) -> &'static str {
-    if entry.is_retiring() { VALID_RETIRING } else { VALID }
+    match entry.is_retiring() {
+        true => UsageCount::VALID_RETIRING,
+        false => UsageCount::VALID,
+    }
 }
 
 /// Takes the uses that an entry has collected.

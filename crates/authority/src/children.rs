@@ -6,7 +6,7 @@
 
 use crate::env::Clock;
 use crate::verifier::RootPass;
-use keyreeve_core::coherence::downstream::{ChildId, DownstreamLeases, Full, Joining, NotTold, Order, Told};
+use keyreeve_core::coherence::downstream::{ChildId, DownstreamLeases, Full, Invalidation, Joining, NoHold, Order};
 use keyreeve_core::coherence::holding::{Awaited, Holding, Scope, Span};
 use keyreeve_core::coherence::rules::{Rule, keeps};
 use keyreeve_core::coherence::{Entry, Lease, Moment, wait_ms};
@@ -306,11 +306,11 @@ impl Children {
         self.state().downstream.grant(id, length, now).then_some(length)
     }
 
-    fn begin_to_tell(&self, id: ChildId, digest: Digest, revision: u64) -> Result<u64, NotTold> {
+    fn begin_to_tell(&self, id: ChildId, digest: Digest, revision: u64) -> Result<u64, NoHold> {
         let mut state = self.state();
-        let (number, told) = state.downstream.hold(id, digest, revision)?;
-        if let Some(told) = told {
-            state.tell(told, false);
+        let (number, invalidation) = state.downstream.hold(id, digest, revision)?;
+        if let Some(invalidation) = invalidation {
+            state.send(invalidation, false);
         }
         Ok(number)
     }
@@ -327,8 +327,8 @@ impl Children {
     /// It is unknown what was touched, but perhaps by which revisions.
     pub(crate) fn everything_touched(&self, span: Span, applied: u64) {
         let mut state = self.state();
-        for told in state.downstream.everything_touched(span, applied) {
-            state.tell(told, false);
+        for invalidation in state.downstream.everything_touched(span, applied) {
+            state.send(invalidation, false);
         }
     }
 
@@ -367,25 +367,25 @@ impl State {
     }
 
     /// A verifier whose connection cannot take the order is lost: changes wait until its lease is over.
-    fn tell(&mut self, told: Told, is_last: bool) {
-        let Some(child) = self.lines.get(&told.child).map(Arc::clone) else {
+    fn send(&mut self, invalidation: Invalidation, is_last: bool) {
+        let Some(child) = self.lines.get(&invalidation.child).map(Arc::clone) else {
             return;
         };
-        if self.deaf.contains(&told.child) && !is_last {
+        if self.deaf.contains(&invalidation.child) && !is_last {
             return;
         }
-        if !child.line.order(told.order, &told.ended, is_last) {
-            self.downstream.lost(told.child);
-            self.close(told.child);
+        if !child.line.order(invalidation.order, &invalidation.ended, is_last) {
+            self.downstream.lost(invalidation.child);
+            self.close(invalidation.child);
         }
     }
 
     /// The verifier gets no further answers and an order to leave. Its connection is closed soon.
     fn send_away(&mut self, id: ChildId, change: Option<(&Scope, Span)>) {
-        let told = self.downstream.send_away(id, change);
+        let invalidation = self.downstream.send_away(id, change);
         self.deaf.insert(id);
-        match told {
-            Some(told) => self.tell(told, true),
+        match invalidation {
+            Some(invalidation) => self.send(invalidation, true),
             None if !keeps(Rule::SentAwayIsWaitedFor) => self.close(id),
             None => {}
         }

@@ -57,10 +57,10 @@ pub(crate) struct Tombstones(Mutex<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    denied: BTreeMap<Denied, How>,
-    /// The denials in the order in which they were last added, and the place of each: the oldest is dropped first.
+    /// Each with its number in `by_age`.
+    denied: BTreeMap<Denied, (How, u64)>,
+    /// The denials in the order in which they were last added: the oldest is dropped first.
     by_age: BTreeMap<u64, Denied>,
-    ages: BTreeMap<Denied, u64>,
     next_age: u64,
     /// What has changed since it was last written to the notebook.
     unwritten: BTreeSet<Denied>,
@@ -106,7 +106,7 @@ impl Tombstones {
     /// Returns all denials.
     pub(crate) fn all(&self) -> Vec<(Denied, How)> {
         let inner = self.lock();
-        let pairs = inner.denied.iter().map(|(what, how)| (what.clone(), how.clone()));
+        let pairs = inner.denied.iter().map(|(what, (how, _))| (what.clone(), how.clone()));
         pairs.collect()
     }
 
@@ -119,7 +119,7 @@ impl Tombstones {
             return false;
         }
         let has = |what: Denied| inner.denied.contains_key(&what);
-        let is_replaced = match inner.denied.get(&Denied::Secrets(slug.clone(), entry.key_id())) {
+        let is_replaced = match inner.how(&Denied::Secrets(slug.clone(), entry.key_id())) {
             Some(How::Replaced { known, .. }) => known.contains(entry.digest()),
             Some(_) | None => false,
         };
@@ -148,7 +148,7 @@ impl Tombstones {
         let mut inner = self.lock();
         let unwritten = std::mem::take(&mut inner.unwritten);
         let now = |what: Denied| {
-            let how = inner.denied.get(&what).cloned();
+            let how = inner.how(&what).cloned();
             (what, how)
         };
         unwritten.into_iter().map(now).collect()
@@ -185,9 +185,9 @@ impl Inner {
                 self.put(key, How::Ended);
             }
             KeyOutcome::Held => self.put(key, How::Held),
-            KeyOutcome::Rotated | KeyOutcome::Finished if self.denied.get(&key) == Some(&How::Ended) => {}
+            KeyOutcome::Rotated | KeyOutcome::Finished if self.how(&key) == Some(&How::Ended) => {}
             KeyOutcome::Rotated | KeyOutcome::Finished => {
-                let mut known = match self.denied.get(&replaced) {
+                let mut known = match self.how(&replaced) {
                     Some(How::Replaced { known, .. }) => known.clone(),
                     Some(_) | None => Vec::new(),
                 };
@@ -200,18 +200,20 @@ impl Inner {
         }
     }
 
+    fn how(&self, what: &Denied) -> Option<&How> {
+        self.denied.get(what).map(|(how, _)| how)
+    }
+
     fn put(&mut self, what: Denied, how: How) {
         self.unwritten.insert(what.clone());
-        self.denied.insert(what.clone(), how);
         // A denial that is added again is as fresh as a new one: a revocation after a disablement is not dropped as old.
-        if let Some(age) = self.ages.insert(what.clone(), self.next_age) {
+        if let Some((_, age)) = self.denied.insert(what.clone(), (how, self.next_age)) {
             self.by_age.remove(&age);
         }
         self.by_age.insert(self.next_age, what);
         self.next_age += 1;
         while self.by_age.len() > REMEMBERED {
             if let Some((_, oldest)) = self.by_age.pop_first() {
-                self.ages.remove(&oldest);
                 self.denied.remove(&oldest);
                 self.unwritten.insert(oldest);
             }
@@ -219,11 +221,9 @@ impl Inner {
     }
 
     fn forget(&mut self, what: &Denied) {
-        if self.denied.remove(what).is_some() {
+        if let Some((_, age)) = self.denied.remove(what) {
+            self.by_age.remove(&age);
             self.unwritten.insert(what.clone());
-            if let Some(age) = self.ages.remove(what) {
-                self.by_age.remove(&age);
-            }
         }
     }
 }
@@ -295,10 +295,13 @@ mod tests {
         }
         inner.put(key(0), How::Ended);
         inner.put(key(remembered), How::Ended);
-        assert_eq!(inner.denied.get(&key(0)), Some(&How::Ended));
-        assert_eq!(inner.denied.get(&key(1)), None);
+        assert_eq!(inner.how(&key(0)), Some(&How::Ended));
+        assert_eq!(inner.how(&key(1)), None);
         inner.forget(&key(0));
-        assert_eq!((inner.by_age.len(), inner.ages.len()), (REMEMBERED - 1, REMEMBERED - 1));
+        assert_eq!(
+            (inner.by_age.len(), inner.denied.len()),
+            (REMEMBERED - 1, REMEMBERED - 1)
+        );
     }
 
     #[test]

@@ -62,16 +62,16 @@ impl State {
             scope: &part.scope,
             span: part.span,
             keys: &keys_of(part),
-            told_as: part.span.last.min(applied.saturating_add(1)),
+            sent_as: part.span.last.min(applied.saturating_add(1)),
         };
-        let mut told = self.downstream.touched(&touch, part.secrets, ended);
+        let mut invalidations = self.downstream.touched(&touch, part.secrets, ended);
         let tenants = part.tenants.iter().map(|tenant| &tenant.slug);
         let slugs: BTreeSet<&Slug> = tenants.chain(part.owners.iter().map(|owner| &owner.tenant)).collect();
         for slug in slugs {
-            told.extend(self.downstream.tenant_touched(slug, &touch));
+            invalidations.extend(self.downstream.tenant_touched(slug, &touch));
         }
-        for one in told {
-            self.tell(one, false);
+        for one in invalidations {
+            self.send(one, false);
         }
         if keeps(Rule::JudgedAtEveryMessage) {
             self.send_away_ended(part);

@@ -5,7 +5,7 @@ use crate::verifier::RootPass;
 use crate::{Authority, Budget, Failure};
 use keyreeve_core::Digest;
 use keyreeve_core::access::{Permission, Reach};
-use keyreeve_core::coherence::downstream::{Full, NotTold};
+use keyreeve_core::coherence::downstream::{Full, NoHold};
 use keyreeve_core::coherence::rules::{Rule, keeps};
 use keyreeve_core::coherence::{Cached as _, Entry, Moment};
 use std::sync::Arc;
@@ -141,7 +141,7 @@ impl Authority {
 
     /// Looks a secret up for a verifier and returns the revision of the answer; `None` for an unknown secret or one of
     /// another tenant. From now on, orders for changes of it are sent to the verifier.
-    pub async fn tell(&self, id: ChildId, digest: Digest) -> Result<(Option<Entry>, u64), Failure> {
+    pub async fn answer_fetch(&self, id: ChildId, digest: Digest) -> Result<(Option<Entry>, u64), Failure> {
         let reach = self.judge(id).await?;
         let early = keeps(Rule::HoldBeforeLookUp)
             .then(|| self.begin_to_tell(id, digest))
@@ -164,8 +164,8 @@ impl Authority {
         let begun = children.begin_to_tell(id, digest, self.verifier.applied());
         let number = begun.map_err(|why| {
             Failure::Unavailable(match why {
-                NotTold::Gone => "the verifier is gone".to_owned(),
-                NotTold::Busy => "too much is asked for by verifiers at once".to_owned(),
+                NoHold::Gone => "the verifier is gone".to_owned(),
+                NoHold::Busy => "too much is asked for by verifiers at once".to_owned(),
             })
         })?;
         Ok(Telling {

@@ -74,7 +74,11 @@ async fn hang_on_with(world: &World, reach: Reach, pass: Option<RootPass>) -> Ha
 }
 
 async fn tell(world: &World, child: &Hanging, key: &KeyWithSecret) {
-    let told = world.authority.tell(child.id, key.secret.digest()).await.unwrap();
+    let told = world
+        .authority
+        .answer_fetch(child.id, key.secret.digest())
+        .await
+        .unwrap();
     assert!(told.0.is_some());
 }
 
@@ -211,7 +215,7 @@ async fn a_tenants_child_is_told_nothing_of_anothers_keys() {
     world.make_tenant("other", Preset::Standard).await;
     let child = hang_on_with(&world, Reach::Tenant(slug("other")), None).await;
     assert!(world.authority.grant(child.id).await.is_some());
-    let told = world.authority.tell(child.id, key.secret.digest()).await;
+    let told = world.authority.answer_fetch(child.id, key.secret.digest()).await;
     assert!(told.unwrap().0.is_none());
     let stray = report(key.secret.digest(), None, 5, &world);
     world.authority.report(child.id, &[stray]).await;
@@ -256,7 +260,13 @@ async fn whose_root_key_is_revoked_is_sent_away() {
     );
     assert!(waited < wait_ms(CHILD_LEASE_MS) + 100, "once: {waited}");
     assert_eq!(world.authority.grant(child.id).await, None);
-    assert!(world.authority.tell(child.id, key.secret.digest()).await.is_err());
+    assert!(
+        world
+            .authority
+            .answer_fetch(child.id, key.secret.digest())
+            .await
+            .is_err()
+    );
 }
 
 #[tokio::test]

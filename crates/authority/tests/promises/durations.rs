@@ -137,7 +137,7 @@ impl World {
             };
             let child = self.authority.register(newcomer, Arc::new(Silent)).await.unwrap();
             assert!(self.authority.grant(child).await.is_some());
-            let told = self.authority.tell(child, key.secret.digest()).await;
+            let told = self.authority.answer_fetch(child, key.secret.digest()).await;
             assert!(told.unwrap().0.is_some());
         }
         let id = key.record.key.id;

@@ -26,8 +26,8 @@ mod messages;
 mod orders;
 
 pub use bounds::Full;
-pub use looks::{NotTold, Standing};
-pub use messages::{Forget, Joining, Order, Told, Touch};
+pub use looks::{NoHold, Standing};
+pub use messages::{Forget, Invalidation, Joining, Order, Touch};
 
 /// The id of one connection of one verifier; never used again.
 pub type ChildId = u64;
@@ -97,7 +97,7 @@ impl Child {
         self.orders.push(Outstanding {
             number,
             takes,
-            told: because.told(),
+            changes: because.changes(),
             keys,
             over_at: self.over_at,
             sent,
@@ -173,7 +173,7 @@ impl DownstreamLeases {
         touch: &Touch<'_>,
         digests: impl IntoIterator<Item = &'d Digest>,
         ended: &HashSet<KeyId>,
-    ) -> Vec<Told> {
+    ) -> Vec<Invalidation> {
         let because = Because::of(touch);
         let mut by_child: BTreeMap<ChildId, Batch> = BTreeMap::new();
         for digest in digests {
@@ -200,11 +200,11 @@ impl DownstreamLeases {
             }
         }
         let batches = by_child.into_iter();
-        let told = batches
+        let invalidations = batches
             .filter_map(|(id, batch)| self.order_to_forget(id, batch, touch, because))
             .collect();
         self.join_orders_about(touch);
-        told
+        invalidations
     }
 
     /// The change joins every order about its keys. So do later changes of these keys that arrived before it.
@@ -222,7 +222,7 @@ impl DownstreamLeases {
             for order in child.orders.about(touch.keys) {
                 order.join(because, None);
                 for span in &early {
-                    order.told.add(Some(touch.scope), *span);
+                    order.changes.add(Some(touch.scope), *span);
                 }
             }
         }
@@ -234,7 +234,13 @@ impl DownstreamLeases {
         self.early.note(span, keys, applied);
     }
 
-    fn order_to_forget(&mut self, id: ChildId, batch: Batch, touch: &Touch<'_>, because: Because<'_>) -> Option<Told> {
+    fn order_to_forget(
+        &mut self,
+        id: ChildId,
+        batch: Batch,
+        touch: &Touch<'_>,
+        because: Because<'_>,
+    ) -> Option<Invalidation> {
         let (takes, what) = match (batch.digests.len() > FORGOTTEN_MAX, touch.scope) {
             (false, _) => (Takes::Secrets(batch.digests.clone()), Forget::Secrets(batch.digests)),
             (true, Scope::Tenant(slug)) => {
@@ -244,16 +250,16 @@ impl DownstreamLeases {
             }
             (true, Scope::Instance) => (Takes::UpTo(None, self.holds.mark(id, None)), Forget::Everything),
         };
-        let told = self.order(id, takes, what, (because, batch.keys), touch.told_as)?;
-        Some(Told {
+        let invalidation = self.order(id, takes, what, (because, batch.keys), touch.sent_as)?;
+        Some(Invalidation {
             ended: batch.ended,
-            ..told
+            ..invalidation
         })
     }
 
     /// Returns the orders for a change of something that all secrets of a tenant depend on. Only verifiers that may
     /// know one of these secrets get one (rule R12).
-    pub fn tenant_touched(&mut self, slug: &Slug, touch: &Touch<'_>) -> Vec<Told> {
+    pub fn tenant_touched(&mut self, slug: &Slug, touch: &Touch<'_>) -> Vec<Invalidation> {
         let tenant = self.tenant(slug);
         let because = Because::of(touch);
         let may_know = |(id, child): (&ChildId, &Child)| {
@@ -270,14 +276,14 @@ impl DownstreamLeases {
             }
             let takes = Takes::UpTo(Some(tenant), self.holds.mark(id, Some(tenant)));
             let reason = (because, HashSet::new());
-            self.order(id, takes, Forget::Tenant(slug.clone()), reason, touch.told_as)
+            self.order(id, takes, Forget::Tenant(slug.clone()), reason, touch.sent_as)
         };
         some.into_iter().filter_map(tell).collect()
     }
 
     /// Returns the orders for a change of which it is unknown what it touched. `span` has no end while the last
     /// revision is unknown; see [`DownstreamLeases::known_to`].
-    pub fn everything_touched(&mut self, span: Span, told_as: u64) -> Vec<Told> {
+    pub fn everything_touched(&mut self, span: Span, sent_as: u64) -> Vec<Invalidation> {
         let knows = |id: &ChildId| self.holds.count(*id) > 0;
         let some: Vec<_> = self.children.keys().copied().filter(knows).collect();
         let because = Because {
@@ -285,7 +291,7 @@ impl DownstreamLeases {
             ..Because::default()
         };
         some.into_iter()
-            .filter_map(|id| self.forget_everything(id, because, told_as))
+            .filter_map(|id| self.forget_everything(id, because, sent_as))
             .collect()
     }
 
@@ -298,7 +304,7 @@ impl DownstreamLeases {
         }
     }
 
-    fn forget_everything(&mut self, id: ChildId, because: Because<'_>, told_as: u64) -> Option<Told> {
+    fn forget_everything(&mut self, id: ChildId, because: Because<'_>, sent_as: u64) -> Option<Invalidation> {
         let newest = self.holds.newest(id);
         let known = self.children.get_mut(&id)?.orders.that_takes_all(None, newest);
         if let Some(order) = known {
@@ -306,13 +312,13 @@ impl DownstreamLeases {
             return None;
         }
         let takes = Takes::UpTo(None, self.holds.mark(id, None));
-        self.order(id, takes, Forget::Everything, (because, HashSet::new()), told_as)
+        self.order(id, takes, Forget::Everything, (because, HashSet::new()), sent_as)
     }
 
     /// Sends a verifier away, for instance because its root key was revoked (rule R14): it gets no further lease or
     /// answer, and an order to forget everything. Changes of what it knew wait until it acknowledges, or until its
     /// lease is over. `change` is the cause, if there is one. Returns the order at the first call.
-    pub fn send_away(&mut self, id: ChildId, change: Option<(&Scope, Span)>) -> Option<Told> {
+    pub fn send_away(&mut self, id: ChildId, change: Option<(&Scope, Span)>) -> Option<Invalidation> {
         let child = self.children.get_mut(&id)?;
         if !keeps(Rule::SentAwayIsWaitedFor) {
             self.left(id);
@@ -349,11 +355,11 @@ impl DownstreamLeases {
         what: Forget,
         (because, keys): (Because<'_>, HashSet<KeyId>),
         revision: u64,
-    ) -> Option<Told> {
+    ) -> Option<Invalidation> {
         let child = self.children.get_mut(&id)?;
         let number = child.order(takes, because, keys, self.ticks + LOOK_MS);
         self.waiting.insert(id);
-        Some(Told {
+        Some(Invalidation {
             child: id,
             order: Order { number, revision, what },
             ended: Vec::new(),

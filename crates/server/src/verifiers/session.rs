@@ -176,7 +176,7 @@ impl Session {
             if outbox.is_closed() {
                 return;
             }
-            let found = match app.authority().tell(id, digest).await {
+            let found = match app.authority().answer_fetch(id, digest).await {
                 Ok((entry, revision)) => NodeSays::Found {
                     number,
                     revision: Some(revision),

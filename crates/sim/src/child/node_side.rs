@@ -102,7 +102,7 @@ impl ChildProcess {
                     sim.note("child", asks);
                     let (authority, line) = (Arc::clone(&authority), Arc::clone(&line));
                     sim.spawn(parent.owner, async move {
-                        let found = authority.tell(id, digest).await.ok();
+                        let found = authority.answer_fetch(id, digest).await.ok();
                         let with_gate = |entry: Entry| {
                             let is_blocked = entry.facts().owner_blocked;
                             (entry, is_blocked)

@@ -29,7 +29,7 @@ impl Tables {
             let is_wanted = self.keys.get(key).is_some_and(|row| {
                 row.key.tenant == wanted.tenant && wanted.subject.as_ref().is_none_or(|own| row.key.subject == *own)
             });
-            if is_wanted && *hour >= wanted.since && !matches!(outcome.as_str(), "valid" | "valid_retiring") {
+            if is_wanted && *hour >= wanted.since && !UsageCount::is_accepted(outcome) {
                 let sum = sums.entry((*key, outcome)).or_default();
                 *sum = (sum.0 + count.0, sum.1.max(*hour));
             }

@@ -34,16 +34,21 @@ pub struct UsageCount {
 }
 
 impl UsageCount {
-    /// Outcomes of accepted calls; every other is the name of a denial.
-    pub const ACCEPTED: [&str; 2] = ["valid", "valid_retiring"];
+    /// The outcome of calls that were accepted with the current secret.
+    pub const VALID: &str = "valid";
+    /// The outcome of calls that were accepted with a retiring secret.
+    pub const VALID_RETIRING: &str = "valid_retiring";
+
+    /// Whether an outcome is one of accepted calls; every other is the name of a denial.
+    pub fn is_accepted(outcome: &str) -> bool {
+        [Self::VALID, Self::VALID_RETIRING].contains(&outcome)
+    }
 
     /// Returns the cost of all these calls.
     pub fn cost(&self) -> u64 {
-        let is_accepted = Self::ACCEPTED.contains(&self.outcome.as_str());
-        if is_accepted {
-            self.count.saturating_add(self.extra_cost)
-        } else {
-            0
+        match Self::is_accepted(&self.outcome) {
+            true => self.count.saturating_add(self.extra_cost),
+            false => 0,
         }
     }
 }

@@ -118,7 +118,13 @@ async fn one_that_was_sent_away_may_still_acknowledge_whatever_it_asks_meanwhile
             tokio::task::yield_now().await;
         }
         assert_eq!(world.authority.grant(child.id).await, None);
-        assert!(world.authority.tell(child.id, key.secret.digest()).await.is_err());
+        assert!(
+            world
+                .authority
+                .answer_fetch(child.id, key.secret.digest())
+                .await
+                .is_err()
+        );
         world.authority.sweep_children();
         assert!(children.is_leaving(child.id), "its connection stays");
         assert!(!child.heard.is_closed());

@@ -3,8 +3,8 @@
 use super::bounds::{CHILDREN_MAX, Class, Full, GOODBYE_MS, HOLDS_MAX, LOOK_UPS_MAX};
 use super::orders::Because;
 use super::{
-    Awaited, COUNTED_EVERY, Child, ChildId, DownstreamLeases, HELD_FACTOR, Holding, Moment, Rule, STEP_MAX_MS,
-    STEP_MIN_MS, Stage, Told, is_overdue, keeps,
+    Awaited, COUNTED_EVERY, Child, ChildId, DownstreamLeases, HELD_FACTOR, Holding, Invalidation, Moment, Rule,
+    STEP_MAX_MS, STEP_MIN_MS, Stage, is_overdue, keeps,
 };
 use crate::id::{KeyId, RootKeyId};
 use crate::key::Digest;
@@ -23,7 +23,7 @@ pub struct Standing {
 
 /// Why a look-up of a verifier is not answered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum NotTold {
+pub enum NoHold {
     /// It is gone, or was sent away.
     Gone,
     /// The bound of look-ups or of remembered secrets is reached.
@@ -33,16 +33,16 @@ pub enum NotTold {
 impl DownstreamLeases {
     /// Notes that a verifier looks up a secret. Call *before* the look-up: an order for a change between the two is
     /// then sent to the verifier. Returns the number of the hold, and an order if the verifier has looked up too many.
-    pub fn hold(&mut self, id: ChildId, digest: Digest, revision: u64) -> Result<(u64, Option<Told>), NotTold> {
+    pub fn hold(&mut self, id: ChildId, digest: Digest, revision: u64) -> Result<(u64, Option<Invalidation>), NoHold> {
         let child = self.children.get(&id).filter(|child| child.stage == Stage::Connected);
-        let child = child.ok_or(NotTold::Gone)?;
+        let child = child.ok_or(NoHold::Gone)?;
         let counts = self.look_ups.counts(&child.class);
-        LOOK_UPS_MAX.check(counts).map_err(|_| NotTold::Busy)?;
+        LOOK_UPS_MAX.check(counts).map_err(|_| NoHold::Busy)?;
         let class = child.class.clone();
         let mut order = None;
         if self.is_full(child, id) {
             if self.holds.count(id) >= self.most_held(id).saturating_mul(2) {
-                return Err(NotTold::Busy);
+                return Err(NoHold::Busy);
             }
             // One at a time: until the verifier acknowledges, it gets at most as many again.
             if !self
@@ -86,14 +86,14 @@ impl DownstreamLeases {
         let Some(child) = self.children.get_mut(&id) else {
             return;
         };
-        let told: Vec<u64> = {
+        let sent: Vec<u64> = {
             let own = self.holds.of_secret(digest).filter(|hold| hold.child == id);
             own.filter(|hold| child.orders.that_takes(hold).is_some())
                 .map(|hold| hold.number)
                 .collect()
         };
         self.holds
-            .keep_only(id, digest, number, |hold| told.contains(&hold.number));
+            .keep_only(id, digest, number, |hold| sent.contains(&hold.number));
     }
 
     /// A look-up has found nothing, so the hold is removed. Otherwise unknown secrets could fill the memory.
@@ -166,7 +166,7 @@ impl DownstreamLeases {
         let waiting = self.waiting.iter().filter_map(|id| self.children.get(id));
         waiting
             .flat_map(|child| child.orders.held(now, child.over_at))
-            .any(|told| told.covers(awaited))
+            .any(|changes| changes.covers(awaited))
     }
 
     /// Returns the changes that wait for verifiers.
@@ -179,7 +179,7 @@ impl DownstreamLeases {
         let waiting = self.waiting.iter().filter_map(|id| self.children.get(id));
         waiting
             .flat_map(|child| child.orders.held(now, child.over_at))
-            .for_each(|told| all.merge(told));
+            .for_each(|changes| all.merge(changes));
         all
     }
 
@@ -251,7 +251,7 @@ impl DownstreamLeases {
         let left = |end: Moment| end.surely_ms_since(now);
         let age = |order: &super::Outstanding| {
             let age = self.ticks.saturating_sub(order.sent);
-            (age, order.told.oldest().unwrap_or(0))
+            (age, order.changes.oldest().unwrap_or(0))
         };
         Some(Standing {
             lease_left_ms: child.over_at.map_or(0, left),

@@ -32,7 +32,7 @@ pub enum Forget {
 
 /// An order for one verifier.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Told {
+pub struct Invalidation {
     /// The verifier.
     pub child: ChildId,
     /// The order.
@@ -62,5 +62,5 @@ pub struct Touch<'t> {
     /// The keys that it is about, if any: a later change of the same key waits for the orders of this one.
     pub keys: &'t HashSet<KeyId>,
     /// The revision that its orders carry: not newer than what the node may answer from.
-    pub told_as: u64,
+    pub sent_as: u64,
 }

@@ -23,7 +23,7 @@ pub(super) struct Outstanding {
     pub(super) number: u64,
     pub(super) takes: Takes,
     /// The changes that wait for it.
-    pub(super) told: Holding,
+    pub(super) changes: Holding,
     /// The keys of the secrets that it covers, if the verifier got an answer for them. A secret that was still being
     /// looked up has no key yet; its answer is older than this order, and void for the verifier.
     pub(super) keys: HashSet<KeyId>,
@@ -42,7 +42,7 @@ impl Outstanding {
 
     /// One more change waits for it, perhaps for a secret of a key.
     pub(super) fn join(&mut self, because: Because<'_>, key: Option<KeyId>) {
-        because.add_to(&mut self.told);
+        because.add_to(&mut self.changes);
         self.keys.extend(key);
     }
 
@@ -164,13 +164,13 @@ impl Orders {
         self.outstanding
             .iter()
             .filter(move |order| !is_over(order))
-            .map(|order| &order.told)
+            .map(|order| &order.changes)
     }
 
     /// No change of unknown outcome has a revision after `last`.
     pub(super) fn end_unknown_at(&mut self, last: u64) {
         for order in &mut self.outstanding {
-            order.told.end_unknown_at(last);
+            order.changes.end_unknown_at(last);
         }
     }
 }
@@ -190,16 +190,16 @@ impl<'b> Because<'b> {
         }
     }
 
-    pub(super) fn add_to(&self, told: &mut Holding) {
+    pub(super) fn add_to(&self, changes: &mut Holding) {
         if let Some(span) = self.span {
-            told.add(self.scope, span);
+            changes.add(self.scope, span);
         }
     }
 
-    pub(super) fn told(&self) -> Holding {
-        let mut told = Holding::default();
-        self.add_to(&mut told);
-        told
+    pub(super) fn changes(&self) -> Holding {
+        let mut changes = Holding::default();
+        self.add_to(&mut changes);
+        changes
     }
 
     /// Returns the newest revision to name in an order; 0 if there is none.

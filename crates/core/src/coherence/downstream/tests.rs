@@ -1,5 +1,5 @@
 use super::bounds::{CHILDREN_MAX, LOOK_UPS_MAX, OVERDUE_MS, STRIKES_MAX, STRIKES_MS};
-use super::looks::NotTold;
+use super::looks::NoHold;
 use super::*;
 use crate::access::Reach;
 use crate::id::RootKeyId;
@@ -52,7 +52,7 @@ fn join(downstream: &mut DownstreamLeases, capacity: usize) -> ChildId {
 }
 
 /// Lets a verifier look up a secret of a tenant.
-fn told(downstream: &mut DownstreamLeases, id: ChildId, number: u8, tenant: &Slug) {
+fn answer(downstream: &mut DownstreamLeases, id: ChildId, number: u8, tenant: &Slug) {
     let (hold, order) = downstream.hold(id, digest(number), 5).unwrap();
     assert_eq!(order, None);
     downstream.settle(id, &digest(number), hold, tenant, key(number));
@@ -64,7 +64,7 @@ fn downstream() -> (DownstreamLeases, ChildId) {
     let id = join(&mut downstream, 10);
     assert!(downstream.grant(id, 2_000, at(0)));
     for number in [1, 2] {
-        told(&mut downstream, id, number, &acme());
+        answer(&mut downstream, id, number, &acme());
     }
     (downstream, id)
 }
@@ -81,12 +81,12 @@ fn touch(scope: &Scope, revision: u64) -> Touch<'_> {
         scope,
         span: Span::one(revision),
         keys: &NO_KEYS,
-        told_as: revision,
+        sent_as: revision,
     }
 }
 
 /// A change of key 1 that touches some secrets.
-fn changed(downstream: &mut DownstreamLeases, revision: u64, digests: &[Digest]) -> Vec<Told> {
+fn changed(downstream: &mut DownstreamLeases, revision: u64, digests: &[Digest]) -> Vec<Invalidation> {
     let (scope, keys) = (scope(), HashSet::from([key(1)]));
     let touch = Touch {
         keys: &keys,
@@ -95,11 +95,11 @@ fn changed(downstream: &mut DownstreamLeases, revision: u64, digests: &[Digest])
     downstream.touched(&touch, digests, &HashSet::new())
 }
 
-fn touched(downstream: &mut DownstreamLeases, revision: u64, digests: &[Digest]) -> Vec<Told> {
+fn touched(downstream: &mut DownstreamLeases, revision: u64, digests: &[Digest]) -> Vec<Invalidation> {
     downstream.touched(&touch(&scope(), revision), digests, &HashSet::new())
 }
 
-fn tenant_touched(downstream: &mut DownstreamLeases, slug: &Slug, revision: u64) -> Vec<Told> {
+fn tenant_touched(downstream: &mut DownstreamLeases, slug: &Slug, revision: u64) -> Vec<Invalidation> {
     let scope = Scope::Tenant(slug.clone());
     downstream.tenant_touched(slug, &touch(&scope, revision))
 }
@@ -131,7 +131,7 @@ fn a_change_that_came_early_waits_for_no_change_after_it() {
     downstream.came_early(Span::one(8), &HashSet::from([key(1)]), 6);
     assert_eq!(changed(&mut downstream, 7, &[digest(1)]).len(), 1);
     downstream.acknowledged(id, 1);
-    told(&mut downstream, id, 1, &acme());
+    answer(&mut downstream, id, 1, &acme());
     assert_eq!(changed(&mut downstream, 9, &[digest(1)]).len(), 1);
     assert!(waits(&mut downstream, 9, at(1)) && !waits(&mut downstream, 8, at(1)));
 }
@@ -177,7 +177,7 @@ fn a_change_of_what_a_child_holds_waits_for_its_word_and_no_other_change_does() 
         revision: 7,
         what: Forget::Secrets(vec![digest(1)]),
     };
-    let one = Told {
+    let one = Invalidation {
         child: id,
         order,
         ended: Vec::new(),
@@ -216,7 +216,7 @@ fn a_later_change_of_the_same_secret_waits_for_the_same_word() {
 fn whoever_asks_again_before_it_said_so_is_told_again() {
     let (mut downstream, id) = downstream();
     touched(&mut downstream, 7, &[digest(1)]);
-    told(&mut downstream, id, 1, &acme());
+    answer(&mut downstream, id, 1, &acme());
     assert_eq!(touched(&mut downstream, 8, &[digest(1)]).len(), 1);
     downstream.acknowledged(id, 1);
     assert!(!waits(&mut downstream, 7, at(1)));
@@ -316,7 +316,7 @@ fn a_root_key_whose_children_were_overdue_too_often_is_refused_for_a_while() {
         assert_eq!(downstream.refused_ms(root_key(1), at(now)), None, "{time}");
         let id = join(&mut downstream, 10);
         assert!(downstream.grant(id, 2_000, at(now)));
-        told(&mut downstream, id, 1, &acme());
+        answer(&mut downstream, id, 1, &acme());
         touched(&mut downstream, 7, &[digest(1)]);
         let mut closed = Vec::new();
         while closed.is_empty() {
@@ -344,16 +344,16 @@ fn a_tenant_is_told_to_those_that_may_know_a_key_of_it_and_to_nobody_else() {
     for id in [everywhere, own, ignorant, foreign] {
         assert!(downstream.grant(id, 2_000, at(0)));
     }
-    told(&mut downstream, everywhere, 1, &acme());
-    told(&mut downstream, everywhere, 2, &slug("other"));
-    told(&mut downstream, own, 1, &acme());
-    told(&mut downstream, foreign, 2, &slug("other"));
+    answer(&mut downstream, everywhere, 1, &acme());
+    answer(&mut downstream, everywhere, 2, &slug("other"));
+    answer(&mut downstream, own, 1, &acme());
+    answer(&mut downstream, foreign, 2, &slug("other"));
     let orders = tenant_touched(&mut downstream, &acme(), 7);
-    let told: Vec<_> = orders
+    let sent: Vec<_> = orders
         .iter()
-        .map(|told| (told.child, told.order.what.clone()))
+        .map(|sent| (sent.child, sent.order.what.clone()))
         .collect();
-    assert_eq!(told, [everywhere, own].map(|id| (id, Forget::Tenant(acme()))));
+    assert_eq!(sent, [everywhere, own].map(|id| (id, Forget::Tenant(acme()))));
     downstream.acknowledged(everywhere, 1);
     downstream.acknowledged(own, 1);
     assert!(!waits(&mut downstream, 7, at(1)));
@@ -380,10 +380,10 @@ fn what_is_being_asked_for_is_perhaps_the_tenants_and_not_one_that_the_child_doe
 fn the_keys_that_ended_are_told_only_to_those_that_know_them() {
     let (mut downstream, _) = downstream();
     let stranger = join(&mut downstream, 10);
-    told(&mut downstream, stranger, 3, &acme());
+    answer(&mut downstream, stranger, 3, &acme());
     let ended: HashSet<_> = [key(1), key(3), key(9)].into_iter().collect();
     let orders = downstream.touched(&touch(&scope(), 7), &[digest(1), digest(2), digest(3)], &ended);
-    let ended: Vec<_> = orders.into_iter().map(|told| told.ended).collect();
+    let ended: Vec<_> = orders.into_iter().map(|sent| sent.ended).collect();
     assert_eq!(ended, [vec![key(1)], vec![key(3)]]);
 }
 
@@ -393,7 +393,7 @@ fn a_child_that_was_sent_away_keeps_what_it_knew_until_its_lease_is_over() {
     let order = downstream.send_away(id, Some((&scope(), Span::one(7)))).unwrap().order;
     assert_eq!(order.what, Forget::Everything);
     assert!(!downstream.grant(id, 2_000, at(1)));
-    assert_eq!(downstream.hold(id, digest(3), 7), Err(NotTold::Gone));
+    assert_eq!(downstream.hold(id, digest(3), 7), Err(NoHold::Gone));
     assert_eq!(touched(&mut downstream, 8, &[digest(1)]), []);
     assert_eq!(touched(&mut downstream, 9, &[digest(9)]), []);
     assert!(waits(&mut downstream, 7, at(2_999)) && waits(&mut downstream, 8, at(2_999)));

@@ -8,7 +8,7 @@ fn whoever_asks_for_more_than_it_can_hold_begins_anew() {
     let id = join(&mut downstream, 1);
     assert!(downstream.grant(id, 2_000, at(0)));
     for number in 0..4 {
-        told(&mut downstream, id, number, &acme());
+        answer(&mut downstream, id, number, &acme());
     }
     let (hold, order) = downstream.hold(id, digest(4), 5).unwrap();
     let order = order.unwrap().order;
@@ -26,9 +26,9 @@ fn whoever_asks_for_more_than_it_can_hold_begins_anew() {
 fn whoever_never_says_that_it_forgot_is_told_no_more_than_twice_what_it_can_hold() {
     let mut downstream = DownstreamLeases::default();
     let id = join(&mut downstream, 1);
-    let told: Vec<_> = (0..100).map(|number| downstream.hold(id, digest(number), 5)).collect();
-    assert_eq!(told.iter().filter(|told| told.is_ok()).count(), 8);
-    let orders = told.iter().filter(|told| matches!(told, Ok((_, Some(_)))));
+    let sent: Vec<_> = (0..100).map(|number| downstream.hold(id, digest(number), 5)).collect();
+    assert_eq!(sent.iter().filter(|sent| sent.is_ok()).count(), 8);
+    let orders = sent.iter().filter(|sent| matches!(sent, Ok((_, Some(_)))));
     assert_eq!(orders.count(), 1);
 }
 
@@ -72,7 +72,7 @@ fn asking_again_and_again_for_one_secret_holds_it_once() {
     let mut downstream = DownstreamLeases::default();
     let id = join(&mut downstream, 1);
     for _ in 0..100 {
-        told(&mut downstream, id, 1, &acme());
+        answer(&mut downstream, id, 1, &acme());
     }
     assert_eq!(downstream.holds.count(id), 1);
 }
@@ -82,7 +82,7 @@ fn what_nobody_knows_holds_back_what_it_may_be_and_only_where_a_child_knows_some
     let (mut downstream, id) = downstream();
     let ignorant = join(&mut downstream, 10);
     let orders = downstream.everything_touched(Span::from(9), 8);
-    assert_eq!(orders.iter().map(|told| told.child).collect::<Vec<_>>(), [id]);
+    assert_eq!(orders.iter().map(|sent| sent.child).collect::<Vec<_>>(), [id]);
     assert!(!waits(&mut downstream, 8, at(1)) && waits(&mut downstream, 9, at(1)) && waits(&mut downstream, 99, at(1)));
     downstream.known_to(10);
     assert!(waits(&mut downstream, 10, at(1)) && !waits(&mut downstream, 11, at(1)));
@@ -96,7 +96,7 @@ fn whoever_is_gone_gets_no_lease_and_is_told_nothing() {
     let (mut downstream, id) = downstream();
     downstream.lost(id);
     assert!(!downstream.grant(id, 2_000, at(1)));
-    assert_eq!(downstream.hold(id, digest(3), 5), Err(NotTold::Gone));
+    assert_eq!(downstream.hold(id, digest(3), 5), Err(NoHold::Gone));
     touched(&mut downstream, 7, &[digest(1)]);
     assert!(
         waits(&mut downstream, 7, at(2_999)),
@@ -104,7 +104,7 @@ fn whoever_is_gone_gets_no_lease_and_is_told_nothing() {
     );
     assert!(!waits(&mut downstream, 7, at(3_000)));
     assert!(!downstream.grant(id, 2_000, at(3_001)), "nor when it is forgotten");
-    assert_eq!(downstream.hold(id, digest(3), 5), Err(NotTold::Gone));
+    assert_eq!(downstream.hold(id, digest(3), 5), Err(NoHold::Gone));
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn look_ups_of_one_root_key_leave_room_for_others() {
         let digest = Digest::of(&number.to_le_bytes());
         holds.push((digest, downstream.hold(id, digest, 5).unwrap().0));
     }
-    assert_eq!(downstream.hold(id, digest(1), 5), Err(NotTold::Busy));
+    assert_eq!(downstream.hold(id, digest(1), 5), Err(NoHold::Busy));
     assert!(downstream.hold(other, digest(1), 5).is_ok());
     let (digest, number) = holds[0];
     downstream.release_hold(id, &digest, number);
