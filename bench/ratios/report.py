@@ -1,5 +1,6 @@
 """The measurements, as they are printed and as the page shows them."""
 import pathlib
+import re
 
 DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
 PAGE = DOCS / "performance.md"
@@ -36,13 +37,35 @@ class Report(Rows):
         self.curve = None
 
     def write(self, introduction):
-        """Replaces the measurements on the page; parts that were not measured are kept."""
+        """Replaces these rows, and the curve if it was measured, on the page; the rest of the page is kept."""
         if self.rows:
-            put(TABLE, [introduction, "", *self.table()])
+            put(TABLE, merged(introduction, self.rows))
         if self.curve:
             put(CURVE, [introduction, "", *self.curve.table(), "", *self.curve.end.table()])
             CHART.parent.mkdir(exist_ok=True)
             CHART.write_text(self.curve.chart())
+
+
+def merged(introduction, rows):
+    """Returns the lines of the table with these rows in the place of those of the same numbers. Rows of other numbers are
+    kept with the introduction of their run."""
+    measured = list(dict.fromkeys(number_of(row) for row in rows))
+    head, tail = around(TABLE)
+    lines = PAGE.read_text().removeprefix(head + TABLE[0]).removesuffix(TABLE[1] + tail).strip().splitlines()
+    before = [line for line in lines if number_of(line)]
+    kept = [row for row in before if number_of(row) not in measured]
+    if not kept:
+        return [introduction, "", *HEAD, *rows]
+    order = list(dict.fromkeys([*map(number_of, before), *measured]))
+    table = sorted([*kept, *rows], key=lambda row: order.index(number_of(row)))
+    introductions = [line for line in lines if line and not line.startswith("|")]
+    return [*introductions, "", f"Rows {', '.join(measured)} in a later run. {introduction}", "", *HEAD, *table]
+
+
+def number_of(row):
+    """Returns the number of a row of the table, such as 11 or G2; empty if the line is none."""
+    match = re.match(r"\| ([A-Z]?[A-Z]?\d*) \|", row)
+    return match[1] if match else ""
 
 
 def put(marks, lines):
