@@ -5,7 +5,6 @@ import itertools
 import json
 import os
 import pathlib
-import secrets
 import shutil
 import signal
 import socket
@@ -22,9 +21,9 @@ SCRIPT = pathlib.Path(__file__).resolve().parents[2] / "scripts/postgres"
 LEASE_SECONDS = 2.0
 WAIT_SECONDS = 1.25 * LEASE_SECONDS + 0.5
 SERVER_PORT = 7300
-# Each run has its own bridge and addresses, so that two runs on one machine do not meet.
-RUN = secrets.token_hex(2)
-NET = f"10.{secrets.randbelow(100) + 100}.{secrets.randbelow(250)}"
+# Each process has its own bridge and addresses, because several run side by side.
+RUN = f"{os.getpid() % 0x10000:04x}"
+NET = f"10.{100 + os.getpid() // 250 % 100}.{os.getpid() % 250}"
 numbers = itertools.count(10)
 
 
