@@ -158,6 +158,9 @@ class Rules:
         role = {"owner": "member", "another member": "member"}.get(caller.acts, caller.acts)
         if not self.holds(operation, self.roles[role] & caller.permissions):
             return DENIED
+        # As a user, too, a root key sees no more than as itself.
+        if operation.id in self.instance_only and caller.reach != "instance":
+            return DENIED
         if caller.acts == "another member":
             return HIDDEN if operation.kind in ("api_keys", "operations") else NOT_OWNER
         return DONE

@@ -1,5 +1,7 @@
 """Bounds for callers without a credential: memory for bodies, and look-ups of unknown secrets."""
+import base64
 import contextlib
+import os
 import random
 import resource
 import socket
@@ -110,6 +112,42 @@ def test_look_ups_of_unknown_secrets_are_limited_and_those_of_known_ones_are_not
     assert 1 <= int(answer.headers["Retry-After"]) <= 61
     assert ask(key["secret"] if path == "/v1/me" else own.root_key).status_code == 200
     assert own.verify(key["secret"])["valid"]
+    # Nor are those that this node has never seen.
+    fresh = own.create("fresh") if path == "/v1/me" else own.call("POST", "/v1/root_keys", json={
+        "name": "fresh", "permissions": ["keys:read", "keys:verify"]}).json()
+    assert ask(junk(example)).status_code == 429
+    assert ask(fresh["secret"]).status_code == 200
+    if path == "/v1/me":
+        headers = {"Authorization": f"Bearer {own.create('leaked')['secret']}"}
+        assert session.post(own.url + "/v1/me/revoke", headers=headers, timeout=10).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/v1/verify", "/v1/verify/batch", "/v1/api_keys/verify", "/v1/api_keys"])
+def test_behind_a_trusted_proxy_junk_counts_by_the_address_of_the_client(path):
+    server = Server(arguments=["--trusted-proxies", "127.0.0.0/8,::1"])
+    try:
+        session = requests.Session()
+
+        def ask(address):
+            headers = {"Authorization": f"Bearer {junk(server.root_key)}", "X-Forwarded-For": address}
+            return session.post(server.url + path, json={"key": "x"}, headers=headers, timeout=10).status_code
+
+        codes = [ask("198.51.100.1") for _ in range(JUNK_MAX + 1)]
+        assert set(codes) == {401, 429} and ask("198.51.100.2") == 401
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize("path, cookie", [("/keys", "__Host-keyreeve={}"), ("/setup?token={:064x}", "")])
+def test_look_ups_of_unknown_sessions_and_links_are_limited(own, path, cookie):
+    session = requests.Session()
+    for number in range(2 * JUNK_MAX):
+        unknown = base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")
+        headers = {"Cookie": cookie.format(unknown), "Accept": "text/html"}
+        answer = session.get(own.url + path.format(number), headers=headers, timeout=10, allow_redirects=False)
+        if answer.status_code == 429:
+            return
+    raise AssertionError(f"{2 * JUNK_MAX} look-ups were made, the last with {answer.status_code}")
 
 
 def test_unknown_keys_behind_a_gateway_are_limited_by_end_user(own):

@@ -18,6 +18,14 @@ def test_a_create_whose_answer_was_lost_is_repeated_with_a_fresh_secret(server):
     assert error["errors"][0]["meta"]["keys"] == [first["id"]]
 
 
+def test_a_create_whose_secret_was_looked_at_without_a_use_is_not_repeated(server):
+    body = {"name": "looked at", "subject": "user_1"}
+    made = send(server, "/v1/api_keys", "look", body).json()
+    assert server.verify(made["secret"], cost=0)["valid"]
+    assert_error(send(server, "/v1/api_keys", "look", body), 409, "ALREADY_COMPLETED")
+    assert server.verify(made["secret"])["valid"]
+
+
 def test_a_rotation_whose_answer_was_lost_is_repeated_with_a_fresh_secret(server):
     key = server.create("lost rotation")
     path = f"/v1/api_keys/{key['id']}/rotate"

@@ -102,6 +102,13 @@ impl Uses {
         state.count(entry.key_id(), denial.as_str(), Counted::of(count));
     }
 
+    /// Notes that a secret was delivered, without a use: it was looked at with a cost of 0 (http.md, section 2c).
+    pub(crate) fn note_presented(&self, entry: &Entry, at: Timestamp) {
+        if entry.note_presented() {
+            self.state().refusals.add(&[(*entry.digest(), at)], &[]);
+        }
+    }
+
     fn add(&self, key: KeyId, outcome: &'static str, more: Counted) {
         self.state().count(key, outcome, more);
     }
@@ -408,6 +415,7 @@ pub(crate) fn system(now: Timestamp) -> WriteContext {
     WriteContext {
         at: now,
         actor: Actor::System,
+        acting: None,
         address: None,
         request_id: "system".into(),
         idempotency: None,

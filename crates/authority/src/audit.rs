@@ -150,6 +150,7 @@ impl Authority {
         let context = WriteContext {
             at: self.earliest(),
             actor: Actor::Operator,
+            acting: None,
             address: None,
             request_id: "accept-restore".into(),
             idempotency: None,

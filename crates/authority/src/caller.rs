@@ -18,6 +18,17 @@ pub struct Caller {
     pub permissions: Permissions,
     /// The only owner whose keys it reaches; `None` is every owner's.
     pub own: Option<Subject>,
+    /// The root key that makes the call as a user; `None` if the actor itself makes it.
+    pub acting: Option<ActingRootKey>,
+}
+
+/// A root key that acts as a user.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ActingRootKey {
+    /// The root key.
+    pub id: RootKeyId,
+    /// The tenants that it reaches.
+    pub reach: Reach,
 }
 
 impl Caller {
@@ -28,6 +39,7 @@ impl Caller {
             reach,
             permissions,
             own: None,
+            acting: None,
         }
     }
 
@@ -38,6 +50,7 @@ impl Caller {
             reach: Reach::Instance,
             permissions: Permissions::all(),
             own: None,
+            acting: None,
         }
     }
 
@@ -48,15 +61,22 @@ impl Caller {
             reach: Reach::Tenant(user.tenant.clone()),
             permissions: user.role.permissions(),
             own: user.subject().filter(|_| user.role.is_bound_to_own_keys()),
+            acting: None,
         }
     }
 
-    /// Returns the same caller, limited to some permissions.
+    /// Returns a user as whom a root key acts: limited to the permissions of both.
     #[must_use]
-    pub fn within(self, permissions: Permissions) -> Self {
+    pub fn acting_as(self, user: &User) -> Self {
+        let as_user = Self::user(user);
+        let acting = match self.actor {
+            Actor::RootKey(id) => Some(ActingRootKey { id, reach: self.reach }),
+            _ => None,
+        };
         Self {
-            permissions: self.permissions.both(permissions),
-            ..self
+            permissions: as_user.permissions.both(self.permissions),
+            acting,
+            ..as_user
         }
     }
 
@@ -138,6 +158,7 @@ impl Call {
         WriteContext {
             at,
             actor: self.caller.actor.clone(),
+            acting: self.caller.acting.as_ref().map(|root_key| root_key.id),
             address: self.address.clone(),
             request_id: self.request_id.clone(),
             idempotency: self.idempotency.clone(),

@@ -1,7 +1,8 @@
 //! What callers may know about nodes, and about changes in progress.
 
+use crate::caller::ActingRootKey;
 use crate::{Authority, Call, Failure};
-use keyreeve_core::access::{Actor, Permission};
+use keyreeve_core::access::{Actor, Permission, Reach};
 use keyreeve_core::coherence::holding::Awaited;
 use keyreeve_core::coherence::wait_ms;
 use keyreeve_core::lifecycle::State;
@@ -21,9 +22,13 @@ pub struct NodesSeen {
 impl Authority {
     /// Returns every node.
     pub async fn nodes(&self, call: &Call) -> Result<NodesSeen, Failure> {
-        // A user belongs to a tenant, and may see how far its changes have got.
-        match call.caller.actor {
-            Actor::User(..) => call.require(Permission::AuditRead)?,
+        // A user belongs to a tenant, and may see how far its changes have got. A root key sees no more as a user than
+        // as itself.
+        let is_of_a_tenant = |root_key: &ActingRootKey| matches!(root_key.reach, Reach::Tenant(_));
+        match (&call.caller.actor, &call.caller.acting) {
+            (Actor::User(..), acting) if !acting.as_ref().is_some_and(is_of_a_tenant) => {
+                call.require(Permission::AuditRead)?;
+            }
             _ => call.require_instance(Permission::AuditRead)?,
         }
         let sessions = match self.node() {

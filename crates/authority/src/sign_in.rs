@@ -66,6 +66,7 @@ impl AnonymousCaller {
         WriteContext {
             at,
             actor,
+            acting: None,
             address: self.address.clone(),
             request_id: self.request_id.clone(),
             idempotency: None,
@@ -168,10 +169,19 @@ impl Authority {
             before: None,
             after: None,
         };
-        self.store
-            .record_events(call.context(self.earliest()), vec![event])
-            .await?;
+        // The link is stored first, so that no link is returned after the revocation of the caller's credential: that is
+        // checked again in the transaction of the event.
         let token = self.new_link(&call.tenant, Some(&user)).await?;
+        let recorded = self
+            .store
+            .record_events(call.context(self.earliest()), vec![event])
+            .await;
+        if let Err(error) = recorded {
+            let digest = Digest::of(token.text.as_bytes());
+            // A link that stays is known to no client, and expires.
+            let _removed = self.store.take_login(digest, self.now()).await;
+            return Err(error.into());
+        }
         Ok((user, token))
     }
 

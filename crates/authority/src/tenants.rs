@@ -58,6 +58,7 @@ impl Authority {
         let context = WriteContext {
             at: now,
             actor: Actor::System,
+            acting: None,
             address: None,
             request_id: "founding".into(),
             idempotency: None,

@@ -129,7 +129,7 @@ impl Authority {
         call.require(Permission::UsersAct)?;
         let user = self.store.user(&call.tenant, id).await?.ok_or(Failure::NotFound)?;
         match user.status {
-            Status::Active => Ok(Caller::user(&user).within(call.caller.permissions)),
+            Status::Active => Ok(call.caller.clone().acting_as(&user)),
             Status::Suspended | Status::Removed => Err(Failure::PermissionDenied(Permission::UsersAct)),
         }
     }

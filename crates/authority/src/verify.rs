@@ -271,6 +271,9 @@ impl Authority {
             uses.note_trace(entry, outcome, question.address, now);
         }
         let is_look = question.cost == Some(0);
+        if outcome.is_ok() && is_look {
+            uses.note_presented(entry, now);
+        }
         if outcome.is_ok() && !is_look {
             uses.queue(entry, entry.note_use(now, USE_GRAIN_MS));
             uses.queue(entry, entry.count_use());
@@ -426,6 +429,7 @@ impl Authority {
             reach: Reach::Tenant(entry.gate().slug().clone()),
             permissions: Permissions::NONE,
             own: None,
+            acting: None,
         }
     }
 }

@@ -9,7 +9,7 @@ use super::page_error::PageError;
 use super::password_check;
 use super::shell::{SignedOutLayout, cookie};
 use super::sign_in_limits::Attempt;
-use super::visitor::{anonymous_caller, begin, current, random_hex};
+use super::visitor::{anonymous_caller, begin, current, load, random_hex};
 use crate::App;
 use crate::http::answer::RequestInfo;
 use askama::Template;
@@ -79,6 +79,7 @@ impl SignInRequest {
         let session = Session::from_request_parts(&mut parts, app)
             .await
             .map_err(|(_, why)| PageError::internal(why))?;
+        load(&session, &parts, app).await?;
         let fields = match parts.method.is_safe() {
             true => Fields::of_query(&parts),
             // Bounded by the address: the concurrent bodies of one address are counted before any of them is read.
@@ -295,7 +296,10 @@ async fn setup_page(
     status: StatusCode,
     errors: Errors,
 ) -> Result<Response, PageError> {
-    let holder = app.authority().link_holder(token).await?.ok_or_else(used_up)?;
+    let address = asked.address();
+    let look_up = app.authority().link_holder(token);
+    let found = app.bounded(address, look_up, |found| matches!(found, Ok(None))).await?;
+    let holder = found?.ok_or_else(used_up)?;
     let page = SetupPage {
         shell: SignedOutLayout::of(&asked.parts.headers),
         csrf: asked.mark.clone(),

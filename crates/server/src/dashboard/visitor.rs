@@ -148,6 +148,17 @@ pub(super) fn anonymous_caller(parts: &Parts) -> AnonymousCaller {
     info.map_or_else(nobody, RequestInfo::anonymous_caller)
 }
 
+/// Loads the session of a request, within the limit of its address: an unknown session costs a query, too.
+pub(super) async fn load(session: &Session, parts: &Parts, app: &App) -> Result<(), PageError> {
+    if session.id().is_none() {
+        return Ok(());
+    }
+    let address = parts.extensions.get::<RequestInfo>().and_then(|info| info.peer.address);
+    let look_up = session.get::<Visit>(VISIT);
+    app.bounded(address, look_up, |found| matches!(found, Ok(None))).await??;
+    Ok(())
+}
+
 impl FromRequestParts<App> for Visitor {
     type Rejection = PageError;
 
@@ -155,6 +166,7 @@ impl FromRequestParts<App> for Visitor {
         let session = Session::from_request_parts(parts, app)
             .await
             .map_err(|(_, why)| PageError::internal(why))?;
+        load(&session, parts, app).await?;
         let now = app.authority().now();
         let Some((visit, user)) = current(&session, app, now).await? else {
             return Err(PageError::from(signed_out()).signing_in(parts));

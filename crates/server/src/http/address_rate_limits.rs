@@ -79,14 +79,20 @@ impl AddressRateLimits {
         let Err(too_many) = self.looks.allow(address) else {
             return Ok(None);
         };
-        let Some(asked) = self.asked.reserve_one(address.map(place)) else {
-            return Err(too_many);
-        };
-        let turn = self.turns.acquire().await.map_err(|_| too_many)?;
-        Ok(Some(Turn {
+        match self.queued(address).await {
+            Some(turn) => Ok(Some(turn)),
+            None => Err(too_many),
+        }
+    }
+
+    /// Waits for one of the turns; `None` if too many of this address, or in total, are waiting.
+    pub(crate) async fn queued(&self, address: Option<IpAddr>) -> Option<Turn<'_>> {
+        let asked = self.asked.reserve_one(address.map(place))?;
+        let turn = self.turns.acquire().await.ok()?;
+        Some(Turn {
             _asked: asked,
             _turn: turn,
-        }))
+        })
     }
 }
 

@@ -75,6 +75,7 @@ impl<C: Content> FromRequest<App> for Incoming<C> {
         // Authenticate first: the refusal of an unknown caller must not depend on its body.
         let mut call = identify(&parts, app).await?;
         let bytes = body::read(&parts.headers, body, body::BODY_BYTES_MAX).await?;
+        require_unrevoked(&parts, app).await?;
         call.only_if = conditions::only_if(&parts)?;
         call.idempotency = idempotency(&parts, &call.tenant, &bytes)?;
         let content = C::read(&parts.headers, &bytes)?;
@@ -114,14 +115,26 @@ async fn identify(parts: &Parts, app: &App) -> Result<Call, Rejected> {
     Ok(call)
 }
 
+/// Looks at the root key again after the body, which the client may have held back for longer than a revocation took.
+async fn require_unrevoked(parts: &Parts, app: &App) -> Result<(), Rejected> {
+    let address = RequestInfo::of(parts)?.peer.address;
+    match bearer(&parts.headers)? {
+        Some(secret) if app.root_key(address, secret).await??.is_none() => Err(root_key_invalid().into()),
+        _ => Ok(()),
+    }
+}
+
 /// Returns the user that a call acts as, with the permissions that the user and the root key both have.
 async fn acting_user(headers: &HeaderMap, call: &Call, app: &App) -> Result<Option<Caller>, Rejected> {
-    let Some(user) = headers.get(ACT_AS_HEADER) else {
+    let mut values = headers.get_all(ACT_AS_HEADER).iter();
+    let Some(user) = values.next() else {
         return Ok(None);
     };
-    let unreadable = || Problem::field("Keyreeve-Act-As", "must be a user's id");
-    let id = user.to_str().map_err(|_| unreadable())?;
-    let id = keyreeve_core::UserId::parse(id).map_err(|_| unreadable())?;
+    // A repeated header is refused: two readers could use different values.
+    let id = user.to_str().ok().and_then(|id| keyreeve_core::UserId::parse(id).ok());
+    let (Some(id), None) = (id, values.next()) else {
+        return Err(Problem::field("Keyreeve-Act-As", "must be a user's id, and be given once").into());
+    };
     let caller = app.authority().act_as(call, id).await;
     let caller = caller.map_err(|failure| match failure {
         Failure::NotFound => Rejected::from(no_such_acting_user()),

@@ -57,11 +57,16 @@ impl TrustedProxy {
     }
 }
 
+/// Whether a peer is one of the proxies; `None` is a Unix socket.
+pub(crate) fn is_trusted(trusted: &[TrustedProxy], peer: Option<IpAddr>) -> bool {
+    trusted.iter().any(|proxy| proxy.covers(peer))
+}
+
 /// Returns the client's address: the last hop before the server that is no trusted proxy. Each trusted proxy appends
 /// the address of its own peer to `X-Forwarded-For`, so the list is read from its end. Entries before the first
 /// untrusted hop were written by that hop and are ignored.
 pub(crate) fn client(trusted: &[TrustedProxy], peer: &Peer, headers: &HeaderMap) -> Option<IpAddr> {
-    let is_trusted = |hop: Option<IpAddr>| !peer.is_operator && trusted.iter().any(|proxy| proxy.covers(hop));
+    let is_trusted = |hop: Option<IpAddr>| !peer.is_operator && is_trusted(trusted, hop);
     let mut hop = peer.address;
     let said = headers.get_all(FORWARDED_FOR).iter().rev();
     let mut said = said.flat_map(|value| value.as_bytes().rsplit(|&byte| byte == b','));

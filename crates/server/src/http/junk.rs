@@ -1,7 +1,9 @@
 //! Bounds look-ups of unknown secrets with a valid checksum: each costs a query, so an address may cause a limited
-//! number a minute. Answers from memory cost no query and are never refused.
+//! number a minute. Above that, its look-ups wait for one of a few turns that all addresses share, and an unknown
+//! secret is refused as too many; one that exists is accepted whatever else the address has sent. Answers from memory
+//! cost no query and are never refused.
 
-use super::address_rate_limits::place;
+use super::address_rate_limits::{Turn, place};
 use super::respond::RETRY_AFTER_SECONDS;
 use crate::App;
 use keyreeve_api::{Code, Problem};
@@ -31,6 +33,15 @@ struct Count {
     since: Instant,
     found_nothing: u32,
     under_way: u32,
+}
+
+/// Permission to look one secret up.
+#[derive(Debug)]
+enum Permit<'p> {
+    /// The address is within its limit.
+    Counted(LookUp<'p>),
+    /// It is above the limit: the problem is the answer if nothing is found.
+    Queued(Turn<'p>, Problem),
 }
 
 /// A running look-up.
@@ -106,12 +117,39 @@ impl App {
         if let Some(known) = self.authority().root_key_remembered(&digest) {
             return Ok(Ok(known));
         }
-        let look_up = self.address_rate_limits().junk.begin(address)?;
-        let found = self.authority().root_key_of(digest).await;
-        if matches!(found, Ok(None)) {
-            look_up.found_nothing();
+        self.bounded(address, self.authority().root_key_of(digest), |found| matches!(found, Ok(None)))
+            .await
+    }
+
+    /// Runs a look-up within the limit of its address; `is_nothing` tells from the result whether it found nothing. Above
+    /// the limit it waits for its turn, and is refused only if it finds nothing or too many are waiting.
+    pub(crate) async fn bounded<T>(
+        &self,
+        address: Option<IpAddr>,
+        look_up: impl Future<Output = T>,
+        is_nothing: impl FnOnce(&T) -> bool,
+    ) -> Result<T, Problem> {
+        let limits = self.address_rate_limits();
+        let permit = match limits.junk.begin(address) {
+            Ok(counted) => Permit::Counted(counted),
+            Err(too_many) => match limits.queued(address).await {
+                Some(turn) => Permit::Queued(turn, too_many),
+                None => return Err(too_many),
+            },
+        };
+        let found = look_up.await;
+        match permit {
+            Permit::Queued(turn, too_many) => {
+                drop(turn);
+                if is_nothing(&found) { Err(too_many) } else { Ok(found) }
+            }
+            Permit::Counted(counted) => {
+                if is_nothing(&found) {
+                    counted.found_nothing();
+                }
+                Ok(found)
+            }
         }
-        Ok(found)
     }
 
     /// Returns the verdict on a key that a client presents without another credential. `from` is the client's address.
@@ -126,12 +164,9 @@ impl App {
             Ok(verdict) => verdict,
             Err(miss) if self.authority().remembers(&miss) => self.authority().verify_miss(miss, question).await,
             Err(miss) => {
-                let look_up = self.address_rate_limits().junk.begin(from)?;
-                let verdict = self.authority().verify_miss(miss, question).await;
-                if matches!(verdict.outcome, Err(Denial::Unknown)) {
-                    look_up.found_nothing();
-                }
-                verdict
+                let look_up = self.authority().verify_miss(miss, question);
+                let is_nothing = |verdict: &Verdict| matches!(verdict.outcome, Err(Denial::Unknown));
+                self.bounded(from, look_up, is_nothing).await?
             }
         };
         self.numbers().verifications.observe(began.elapsed());

@@ -8,7 +8,7 @@ pub(crate) mod body;
 pub(crate) mod budget;
 pub(crate) mod call;
 pub(crate) mod check_policy_text;
-mod client_address;
+pub(crate) mod client_address;
 pub(crate) mod conditions;
 mod failure;
 pub(crate) mod junk;

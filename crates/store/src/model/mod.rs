@@ -172,6 +172,8 @@ pub struct WriteContext {
     pub at: Timestamp,
     /// Who makes it.
     pub actor: Actor,
+    /// The root key that acts as the actor, if the actor does not call itself: it is checked again, too.
+    pub acting: Option<RootKeyId>,
     /// From which network address.
     pub address: Option<Box<str>>,
     /// In which request.

@@ -1,12 +1,13 @@
 //! Writes that no decision depends on: uses, counts, and events that only the audit log has.
 
-use super::Written;
 use super::audit_log::{Target, append};
+use super::{Written, recheck_actor};
 use crate::error::WriteError;
 use crate::model::{Activity, AuditDraft, Event, WriteContext};
 use crate::store::Commit;
 use crate::tx::Tx;
 use keyreeve_core::Timestamp;
+use keyreeve_core::audit::Action;
 use keyreeve_core::text::Slug;
 
 /// How long counts are kept: 90 days.
@@ -54,6 +55,12 @@ pub(crate) async fn record_events(
     context: &WriteContext,
     events: Vec<Event>,
 ) -> Result<Written<u64>, WriteError> {
+    // An invitation gives access: it is refused like a change if the caller has lost its credential since. Refusals and
+    // what was noticed are recorded in any case.
+    let invited = events.iter().find(|event| event.action == Action::UserInvited);
+    if let Some(tenant) = invited.and_then(|event| event.tenant.as_ref()) {
+        recheck_actor(tx, context, tenant).await?;
+    }
     let entries = events.into_iter().map(entry).collect();
     let revision = append(tx, context, entries).await?;
     Ok(Written {

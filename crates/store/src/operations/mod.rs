@@ -30,6 +30,7 @@ use crate::model::WriteContext;
 use crate::store::Commit;
 use crate::tx::Tx;
 use crate::version::Version;
+use keyreeve_core::RootKeyId;
 use keyreeve_core::access::Actor;
 use keyreeve_core::lifecycle::State;
 use keyreeve_core::text::Slug;
@@ -45,10 +46,7 @@ pub(crate) struct Written<T> {
 /// cannot change anything any more.
 async fn recheck_actor(tx: &mut dyn Tx, context: &WriteContext, tenant: &Slug) -> Result<(), WriteError> {
     let is_good = match &context.actor {
-        Actor::RootKey(id) => tx
-            .root_key(*id)
-            .await?
-            .is_some_and(|root_key| root_key.revoked_at.is_none()),
+        Actor::RootKey(id) => is_root_key_good(tx, *id).await?,
         Actor::Key(id) => tx.lock_keys(tenant, &[*id]).await?.pop().is_some_and(|record| {
             // A key can only revoke itself. It may do so also while it is disabled or expired.
             !matches!(record.key.settled(context.at).state, State::Revoked(_))
@@ -59,7 +57,17 @@ async fn recheck_actor(tx: &mut dyn Tx, context: &WriteContext, tenant: &Slug) -
             .is_some_and(|user| user.status == Status::Active && user.role == *role),
         Actor::Operator | Actor::System => true,
     };
+    let is_good = is_good
+        && match context.acting {
+            Some(id) => is_root_key_good(tx, id).await?,
+            None => true,
+        };
     if is_good { Ok(()) } else { Err(WriteError::ActorGone) }
+}
+
+async fn is_root_key_good(tx: &mut dyn Tx, id: RootKeyId) -> Result<bool, StoreError> {
+    let root_key = tx.root_key(id).await?;
+    Ok(root_key.is_some_and(|root_key| root_key.revoked_at.is_none()))
 }
 
 /// Refuses a change if the record is no longer in a version that the caller has seen.

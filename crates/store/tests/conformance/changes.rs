@@ -10,7 +10,7 @@ use keyreeve_core::scope::Scopes;
 use keyreeve_core::text::{Claims, Description, Note};
 use keyreeve_core::verdict::SecretStanding;
 use keyreeve_core::{Key, KeyId, Policy, Timestamp};
-use keyreeve_store::model::{AuditDraft, ChangeFacts, ChangeManyRequest, Done, WriteContext};
+use keyreeve_store::model::{AuditDraft, ChangeFacts, ChangeManyRequest, Done, Event, WriteContext};
 use keyreeve_store::{StoreError, WriteError};
 
 pub async fn a_change_its_entry_and_its_revision_come_together(world: World) {
@@ -92,10 +92,32 @@ pub async fn a_caller_who_lost_the_right_meanwhile_changes_nothing(world: World)
     let issued = world.store.issue(as_gone(Actor::RootKey(root_key.id)), request).await;
     assert!(matches!(issued, Err(WriteError::ActorGone)));
     assert_eq!(world.store.head().await.unwrap(), head);
+    let acting = || WriteContext {
+        acting: Some(root_key.id),
+        ..context()
+    };
+    let as_actor = world.store.change(acting(), delete()).await;
+    assert!(matches!(as_actor, Err(WriteError::ActorGone)), "its root key is gone");
+    let invited = world.store.record_events(acting(), vec![invitation(&world)]).await;
+    assert!(matches!(invited, Err(WriteError::ActorGone)), "an invitation gives access");
+    assert_eq!(world.store.head().await.unwrap(), head);
 
     world.revoke(key.id).await;
     let by_itself = world.store.change(as_gone(Actor::Key(key.id)), delete()).await;
     assert!(matches!(by_itself, Err(WriteError::ActorGone)));
+}
+
+fn invitation(world: &World) -> Event {
+    Event {
+        tenant: Some(world.tenant.clone()),
+        target_type: "user",
+        target_id: "user_1".to_owned(),
+        subject: None,
+        action: Action::UserInvited,
+        reason: None,
+        before: None,
+        after: None,
+    }
 }
 
 pub async fn the_observer_knows_before_the_caller(world: World) {

@@ -89,6 +89,7 @@ pub fn context() -> WriteContext {
     WriteContext {
         at: NOW,
         actor: Actor::Operator,
+        acting: None,
         address: Some("192.0.2.7".into()),
         request_id: "req_1".into(),
         idempotency: None,

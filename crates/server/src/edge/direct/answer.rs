@@ -2,6 +2,7 @@
 
 use super::request::Plain;
 use crate::App;
+use crate::http::client_address::is_trusted;
 use crate::http::{answer, bearer, verify};
 use hyper::StatusCode;
 use keyreeve_api::Family;
@@ -95,10 +96,14 @@ impl<'a> Answerer<'a> {
         Some(())
     }
 
-    /// Looks the root key up in the store; `None` if the address has reached its limit. The path that refuses the
-    /// request counts the unknown secret.
+    /// Looks the root key up in the store; `None` if the address has reached its limit, or is a trusted proxy's: then the
+    /// client's address is in a header, which the HTTP library parses. The path that refuses the request counts the
+    /// unknown secret.
     #[cold]
     async fn look_up(&self, digest: Digest) -> Option<Result<Option<RootPass>, Failure>> {
+        if is_trusted(&self.app.settings().trusted_proxies, self.address) {
+            return None;
+        }
         let _look_up = self.app.address_rate_limits().junk.begin(self.address).ok()?;
         Some(self.app.authority().root_key_of(digest).await)
     }

@@ -22,12 +22,17 @@ pub(super) async fn reach(app: &App, peer: &Peer, headers: &HeaderMap) -> Result
     Ok(narrowed.unwrap_or_else(|| verify::reach_of(pass.as_ref()).clone()))
 }
 
+/// Fails if the root key of a request is no longer good.
+pub(super) async fn require_unrevoked(app: &App, peer: &Peer, headers: &HeaderMap) -> Result<(), Problem> {
+    root_key(app, peer, headers).await.map(drop)
+}
+
 /// Returns the root key of a request; `None` is the operator.
 async fn root_key(app: &App, peer: &Peer, headers: &HeaderMap) -> Result<Option<RootPass>, Problem> {
     let Some(basic) = basic(headers)? else {
-        return verify::authenticate_caller(app, peer, bearer(headers)?).await;
+        return verify::authenticate_caller(app, peer, peer.address, bearer(headers)?).await;
     };
-    let pass = verify::authenticate_caller(app, peer, Some(&basic.password)).await?;
+    let pass = verify::authenticate_caller(app, peer, peer.address, Some(&basic.password)).await?;
     let pass = pass.ok_or_else(root_key_invalid)?;
     // The id of one root key with the secret of another is a configuration error of the client.
     match RootKeyId::parse(&basic.name) {

@@ -37,6 +37,8 @@ pub(crate) async fn handler(State(app): State<App>, request: Request) -> Result<
     let info = RequestInfo::of(&parts)?;
     let reach = caller::reach(&app, &info.peer, &parts.headers).await?;
     let form = Form::read(&parts, incoming).await?;
+    // Again, because the client may have held the body back for longer than a revocation took.
+    caller::require_unrevoked(&app, &info.peer, &parts.headers).await?;
     let question = Question {
         via: Via::Introspect,
         reach: &reach,

@@ -9,10 +9,10 @@ pub(super) use document::VerifyDocument;
 use super::answer::{family, request_id};
 use super::bearer::bearer;
 use super::call::{narrowed, root_key_invalid, root_key_required};
-use super::{body, respond};
+use super::{body, client_address, respond};
 use crate::App;
 use crate::edge::Peer;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use hyper::body::Incoming;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use keyreeve_api::verify::{VERIFY_BATCH_MAX, VerifyBatch, VerifyKey, VerifySecret};
@@ -61,8 +61,10 @@ pub(crate) async fn serve(route: Route, app: &App, peer: &Peer, request: Request
     let (parts, incoming) = request.into_parts();
     let id = request_id(app, &parts.headers);
     let family = family(parts.uri.path());
+    let address = client_address::client(&app.settings().trusted_proxies, peer, &parts.headers);
+    let authenticated = async || authenticate_caller(app, peer, address, bearer(&parts.headers)?).await;
     let asked = async {
-        let pass = authenticate_caller(app, peer, bearer(&parts.headers)?).await?;
+        let pass = authenticated().await?;
         let narrowed = narrowed(app, pass.as_ref(), &parts.headers).await?;
         Ok((pass, narrowed))
     };
@@ -76,19 +78,19 @@ pub(crate) async fn serve(route: Route, app: &App, peer: &Peer, request: Request
         }
     };
     let reach = narrowed.as_ref().unwrap_or(reach_of(pass.as_ref()));
-    match answer(route, app, reach, &parts.headers, incoming).await {
+    let answered = async {
+        let body = read_body(route, &parts.headers, incoming).await?;
+        // Again, because the client may have held the body back for longer than a revocation took.
+        authenticated().await?;
+        answer(route, app, reach, &body).await
+    };
+    match answered.await {
         Ok(response) => respond::with_request_id(response, &id),
         Err(problem) => respond::problem(&problem, family, &id),
     }
 }
 
-async fn answer(
-    route: Route,
-    app: &App,
-    reach: &Reach,
-    headers: &HeaderMap,
-    incoming: Incoming,
-) -> Result<Response<Body>, Problem> {
+async fn read_body(route: Route, headers: &HeaderMap, incoming: Incoming) -> Result<Bytes, Problem> {
     let max = if route == Route::Batch {
         BATCH_BYTES_MAX
     } else {
@@ -96,12 +98,16 @@ async fn answer(
     };
     let bytes = body::read(headers, incoming, max).await?;
     body::require_json(headers)?;
+    Ok(bytes)
+}
+
+async fn answer(route: Route, app: &App, reach: &Reach, body: &[u8]) -> Result<Response<Body>, Problem> {
     if route == Route::Clerk {
-        let question: VerifySecret<'_> = read(&bytes)?;
+        let question: VerifySecret<'_> = read(body)?;
         return clerk::answer(app, reach, &question.secret).await;
     }
     let mut out = Vec::new();
-    let status = decide(route, app, reach, &bytes, &mut out).await?;
+    let status = decide(route, app, reach, body, &mut out).await?;
     Ok(respond::verdicts(status, out))
 }
 
@@ -110,10 +116,11 @@ fn read<'b, T: serde::Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, Problem> {
 }
 
 /// Authenticates the caller. The root key defines whose keys may be verified; `None` is the operator, who may verify
-/// all.
+/// all. `address` is the client's, by which unknown secrets are counted.
 pub(crate) async fn authenticate_caller(
     app: &App,
     peer: &Peer,
+    address: Option<IpAddr>,
     secret: Option<&str>,
 ) -> Result<Option<RootPass>, Problem> {
     let Some(secret) = secret else {
@@ -123,7 +130,7 @@ pub(crate) async fn authenticate_caller(
             Err(root_key_required())
         };
     };
-    let known = app.root_key(peer.address, secret).await?;
+    let known = app.root_key(address, secret).await?;
     let known = known.map_err(|failure| unavailable(&failure))?;
     let pass = known.ok_or_else(root_key_invalid)?;
     if may_ask(&pass) {
