@@ -132,6 +132,17 @@ def test_an_open_session_confirms_its_password_while_other_clients_guess(plain):
     assert changed.status_code == 303, changed.text
 
 
+def test_a_browser_that_changes_its_password_stays_known(plain):
+    inside, new = Visitor(plain.url), "another long sentence 72"
+    assert inside.sign_in() == 303
+    csrf = re.search(r'name="csrf" value="([^"]*)"', inside.ask("GET", "/account").text)[1]
+    form = {"csrf": csrf, "password": PASSWORD, "new_password": new, "again": new}
+    assert inside.ask("POST", "/account/password", form).status_code == 303
+    assert Visitor(plain.url).is_stopped()
+    inside.cookies.pop("__Host-keyreeve")
+    assert inside.sign_in(new) == 303
+
+
 def test_correct_passwords_do_not_count_as_guesses(plain):
     for _ in range(45):
         assert Visitor(plain.url).sign_in() == 303

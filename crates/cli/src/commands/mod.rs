@@ -126,7 +126,10 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
             Ok(())
         }
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "keyreeve", &mut std::io::stdout());
+            // Into memory first: the library panics if it cannot write.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "keyreeve", &mut script);
+            output::print(String::from_utf8_lossy(&script).trim_end());
             Ok(())
         }
     }

@@ -1,5 +1,6 @@
 //! The account page of the signed-in user: password, sessions and preferences.
 
+use super::device;
 use super::errors::Errors;
 use super::form::{Fields, Form, is_same};
 use super::page;
@@ -13,10 +14,11 @@ use crate::http::password;
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
-use hyper::StatusCode;
+use hyper::{HeaderMap, StatusCode};
 use hyper::header::{HeaderValue, SET_COOKIE};
 use keyreeve_api::users::Password;
 use keyreeve_api::{Code, Problem};
+use keyreeve_core::User;
 use keyreeve_core::user::{Email, PasswordDigest};
 
 /// Data of the account page.
@@ -42,12 +44,17 @@ fn page_of(visitor: &Visitor, errors: Errors) -> AccountPage {
 }
 
 /// Changes the password. Every session except this one ends.
-pub(super) async fn password(State(app): State<App>, form: Form) -> Result<Response, PageError> {
+pub(super) async fn password(State(app): State<App>, headers: HeaderMap, form: Form) -> Result<Response, PageError> {
     match change(&app, &form).await {
-        Ok(()) => {
+        Ok(user) => {
             let text = "Your password was changed. You are signed out everywhere else.";
             form.visitor.tell(Flash::done(text.to_owned())).await?;
-            Ok(page::on_to("/account"))
+            let mut response = page::on_to("/account");
+            // The new password ended the mark of this browser.
+            if let Some(cookie) = device::known(&headers, &user, form.visitor.now) {
+                response.headers_mut().append(SET_COOKIE, cookie);
+            }
+            Ok(response)
         }
         Err(page_error) => match page_error.refusal() {
             // 401 would mean that the visitor is not signed in.
@@ -57,7 +64,7 @@ pub(super) async fn password(State(app): State<App>, form: Form) -> Result<Respo
     }
 }
 
-async fn change(app: &App, form: &Form) -> Result<(), PageError> {
+async fn change(app: &App, form: &Form) -> Result<User, PageError> {
     let (visitor, fields) = (&form.visitor, &form.fields);
     let who = Attempt::Session(visitor.session_digest());
     app.sign_in_limits().begin(who)?;
@@ -73,7 +80,8 @@ async fn change(app: &App, form: &Form) -> Result<(), PageError> {
     errors.none()?;
     let digest = digest.ok_or_else(|| PageError::internal("a password is neither good nor wrong"))?;
     let user = app.authority().change_own_password(&visitor.call, digest).await?;
-    begin(visitor.session(), &user, visitor.now).await
+    begin(visitor.session(), &user, visitor.now).await?;
+    Ok(user)
 }
 
 /// Returns the digest of the new password, which the form holds twice; `None`, with the reasons in `errors`, if it is

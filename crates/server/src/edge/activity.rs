@@ -77,14 +77,16 @@ impl Activity {
             if self.is_writing.load(Ordering::Relaxed) && written == 0 {
                 return;
             }
-            if now.0 != before.0 || seat.is_busy() || written > QUIET_BYTES {
+            // What the protocol itself writes, such as acknowledgements of PING, is no progress.
+            let is_answering = self.answering.load(Ordering::Relaxed) > 0;
+            if now.0 != before.0 || seat.is_busy() || (is_answering && written > QUIET_BYTES) {
                 quiet_looks = 0;
                 continue;
             }
             quiet_looks += 1;
             // An answer makes no progress although the connection accepts bytes: an HTTP/2 client that opens no
             // flow-control window.
-            if quiet_looks == IDLE_LOOKS || self.answering.load(Ordering::Relaxed) > 0 {
+            if quiet_looks == IDLE_LOOKS || is_answering {
                 return;
             }
         }
@@ -192,6 +194,25 @@ mod tests {
             activity.note_write(&Poll::Pending);
         };
         assert_eq!(ends_after(by_bytes).await, 40);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn acknowledged_pings_keep_no_idle_connection_open() {
+        let (activity, seat) = (Arc::new(Activity::default()), seat());
+        activity.begin();
+        drop(Answer::new(Body::empty(), &activity, seat.busy()));
+        let pings = async {
+            loop {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                activity.note_write(&Poll::Ready(Ok(170)));
+            }
+        };
+        let began = Instant::now();
+        tokio::select! {
+            () = activity.idle_or_stopping(&seat) => {}
+            () = pings => {}
+        }
+        assert_eq!(began.elapsed().as_secs(), 100);
     }
 
     #[tokio::test(start_paused = true)]

@@ -176,6 +176,7 @@ fn encode_writes(to: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
 fn encode_census(to: &mut DescriptorEncoder<'_>, census: &Census) -> fmt::Result {
     let states = [
         ("active", census.active),
+        ("owner_blocked", census.owner_blocked),
         ("disabled", census.disabled),
         ("expired", census.expired),
         ("revoked", census.revoked),

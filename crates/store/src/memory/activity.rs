@@ -52,14 +52,16 @@ impl Tables {
         let mut endless: BTreeMap<Slug, u64> = BTreeMap::new();
         for row in self.keys.rows().values() {
             let key = row.key.clone().settled(now);
+            let is_blocked = self.is_owner_blocked(&key);
             let counter = match key.standing(now) {
+                Standing::Active if is_blocked => &mut census.owner_blocked,
                 Standing::Active => &mut census.active,
                 Standing::Disabled => &mut census.disabled,
                 Standing::Expired => &mut census.expired,
                 Standing::Revoked => &mut census.revoked,
             };
             *counter += 1;
-            if key.standing(now) != Standing::Active {
+            if is_blocked || key.standing(now) != Standing::Active {
                 continue;
             }
             let Some(end) = key.expires_at else {

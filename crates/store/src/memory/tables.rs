@@ -137,7 +137,7 @@ impl Tables {
         user.is_some_and(User::is_blocked)
     }
 
-    fn is_owner_blocked(&self, key: &Key) -> bool {
+    pub(super) fn is_owner_blocked(&self, key: &Key) -> bool {
         let owner = key.subject.user();
         owner.is_some_and(|id| self.is_user_blocked(&key.tenant, id))
             || self.tenants.get(&key.tenant).is_some_and(Tenant::is_blocked)

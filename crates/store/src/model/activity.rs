@@ -91,6 +91,8 @@ pub const CENSUS_TENANTS_MAX: u32 = 100;
 pub struct Census {
     /// Keys that work.
     pub active: u64,
+    /// Active keys that do not work, because their owner or their tenant is suspended or removed.
+    pub owner_blocked: u64,
     /// Keys that are disabled.
     pub disabled: u64,
     /// Keys past their expiry.

@@ -26,7 +26,8 @@ macro_rules! filter {
             "AND (?9 IS NULL OR (state = 'active' AND expires_at > ?3 AND expires_at < ?9)) ",
             "AND (?10 IS NULL OR (state = 'active' AND coalesce(expires_at > ?3, TRUE) AND created_at < ?10 ",
             "AND coalesce(last_used_at < ?10, TRUE))) ",
-            "AND (?11 IS NULL OR ' ' || scopes || ' ' LIKE ?11 ESCAPE '\\') ",
+            // Without LIKE, which ignores the case of letters on SQLite only.
+            "AND (?11 IS NULL OR replace(' ' || scopes || ' ', ?11, '') <> ' ' || scopes || ' ') ",
             "AND (NOT ?14 OR ",
             owner_blocked!(),
             ") AND (NOT ?15 OR NOT ",
@@ -229,7 +230,7 @@ fn filtered<'q>(statement: Statement<'q>, wanted: &'q KeyQuery, window: Window) 
         .bind(wanted.last_four.as_deref())
         .bind(wanted.expires_before.map(Timestamp::millis))
         .bind(wanted.unused_since.map(Timestamp::millis))
-        .bind(wanted.scope.as_deref().map(|scope| like(&format!(" {scope} "))))
+        .bind(wanted.scope.as_deref().map(|scope| format!(" {scope} ")))
         .bind(window.from)
         .bind(window.to)
         .bind(wanted.owner_blocked == Some(true))

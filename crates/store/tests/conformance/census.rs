@@ -1,7 +1,8 @@
 //! Numbers of keys.
 
-use crate::world::{NOW, World, later};
-use keyreeve_store::model::Census;
+use crate::world::{NOW, World, context, later};
+use keyreeve_core::user::Status;
+use keyreeve_store::model::{Census, TenantEdit};
 
 pub async fn keys_are_counted_by_where_they_stand(world: World) {
     const DAY: u64 = 24 * 3_600;
@@ -19,6 +20,7 @@ pub async fn keys_are_counted_by_where_they_stand(world: World) {
     let now = world.store.census(NOW).await.unwrap();
     let expected = Census {
         active: 6,
+        owner_blocked: 0,
         disabled: 1,
         expired: 0,
         revoked: 1,
@@ -28,4 +30,16 @@ pub async fn keys_are_counted_by_where_they_stand(world: World) {
     assert_eq!(now, expected);
     let after = world.store.census(later(60)).await.unwrap();
     assert_eq!((after.active, after.expired, after.expiring), (5, 1, [0, 1, 2]));
+    let suspended = TenantEdit {
+        status: Some(Status::Suspended),
+        ..TenantEdit::default()
+    };
+    world
+        .store
+        .change_tenant(context(), world.tenant.clone(), suspended)
+        .await
+        .unwrap();
+    let blocked = world.store.census(NOW).await.unwrap();
+    assert_eq!((blocked.active, blocked.owner_blocked), (0, 6), "none of them can be used");
+    assert_eq!((blocked.expiring, blocked.endless), ([0, 0, 0], vec![]));
 }

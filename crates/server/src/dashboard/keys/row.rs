@@ -148,7 +148,7 @@ fn is_unused(record: &KeyRecord, now: Timestamp) -> bool {
 }
 
 /// Returns the state in the tenant's labels; for an active key whose owner is blocked, that it does not work.
-fn shown_state(record: &KeyRecord, labels: &Labels, now: Timestamp) -> Chip {
+pub(super) fn shown_state(record: &KeyRecord, labels: &Labels, now: Timestamp) -> Chip {
     match record.owner_blocked && record.key.standing(now) == Standing::Active {
         true => Chip::new("held", OWNER_BLOCKED, OWNER_BLOCKED_MORE.to_owned()),
         false => state(&record.key, labels, now),

@@ -266,7 +266,7 @@ fn export(records: &[KeyRecord], visitor: &Visitor, people: &People) -> Response
             key.name.to_string(),
             row::mask(key),
             people.name_of(key.subject.as_str()),
-            row::state(key, labels, visitor.now).word,
+            row::shown_state(record, labels, visitor.now).word,
             time(Some(key.created_at)),
             time(record.last_used_at),
             time(key.expires_at),

@@ -78,6 +78,12 @@ fn filter(parameters: &Parameters<'_>) -> Result<AuditFilter, Problem> {
                 .map(Timestamp::from_millis),
         )
     };
+    let (since, until) = (time("since")?, time("until")?);
+    if let (Some(since), Some(until)) = (since, until)
+        && until <= since
+    {
+        return Err(Problem::field("until", "must be later than since"));
+    }
     let oldest_first = match parameters.get("order") {
         None | Some("desc") => false,
         Some("asc") => true,
@@ -94,8 +100,8 @@ fn filter(parameters: &Parameters<'_>) -> Result<AuditFilter, Problem> {
             is_action,
             "must be an action such as key.revoked, or a kind: key.",
         )?,
-        since: time("since")?,
-        until: time("until")?,
+        since,
+        until,
         before: cursor.filter(|_| !oldest_first),
         after: cursor.filter(|_| oldest_first),
         oldest_first,
