@@ -1,7 +1,7 @@
 //! What all changes of one key have in common: decide inside the transaction, describe before and after, answer when
 //! effective.
 
-use crate::operations::Operation;
+use crate::memory::Operation;
 use crate::{Authority, Call, Effect, Failure};
 use keyreeve_core::access::Permission;
 use keyreeve_core::audit::Action;

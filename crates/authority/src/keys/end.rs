@@ -1,8 +1,8 @@
 //! The ends of a key: revoke, as the policy requires, and delete.
 
 use super::change::{ChangedKey, Label, decide, decide_many, decided_at};
-use crate::activity::system;
-use crate::operations::Operation;
+use crate::caller::system;
+use crate::memory::Operation;
 use crate::{Authority, Call, Effect, Failure};
 use keyreeve_core::access::{Actor, Permission};
 use keyreeve_core::audit::Action;

@@ -1,7 +1,7 @@
 //! Issues keys: one, or a batch that is issued completely or not at all.
 
 use super::minting::{KeyWithSecret, Mint};
-use crate::operations::Operation;
+use crate::memory::Operation;
 use crate::{Authority, Call, Effect, Failure};
 use keyreeve_core::access::Permission;
 use keyreeve_core::audit::Action;

@@ -3,7 +3,7 @@
 use super::RevokeCommand;
 use super::change::{decide_many, decided_at};
 use super::end::{label, order};
-use crate::operations::Operation;
+use crate::memory::Operation;
 use crate::{Authority, Call, Caller, Effect, Failure};
 use keyreeve_core::access::Permission;
 use keyreeve_core::coherence::holding::{Awaited, Span};

@@ -3,7 +3,7 @@
 use super::change::{Label, decide};
 use super::issue::replaced;
 use super::minting::{KeyWithSecret, Mint};
-use crate::operations::Operation;
+use crate::memory::Operation;
 use crate::{Authority, Call, Effect, Failure};
 use keyreeve_core::access::Permission;
 use keyreeve_core::audit::Action;

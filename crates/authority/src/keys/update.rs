@@ -1,7 +1,7 @@
 //! Update: the fields of a key.
 
 use super::change::{ChangedKey, Label, decide, decided_at};
-use crate::operations::Operation;
+use crate::memory::Operation;
 use crate::{Authority, Call, Failure};
 use keyreeve_core::KeyId;
 use keyreeve_core::access::Permission;
