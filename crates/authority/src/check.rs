@@ -97,11 +97,24 @@ impl Authority {
         };
         lease_ms / SECOND_MS
     }
+}
 
+/// The use cases of check policies.
+#[derive(Clone, Copy, Debug)]
+pub struct CheckPolicyUseCases<'a>(pub(crate) &'a Authority);
+
+impl Authority {
+    /// Returns the use cases of check policies.
+    pub fn check_policies(&self) -> CheckPolicyUseCases<'_> {
+        CheckPolicyUseCases(self)
+    }
+}
+
+impl CheckPolicyUseCases<'_> {
     /// Returns the check policies of the caller's tenant by name, including the built-in one.
-    pub async fn check_policies(&self, call: &Call) -> Result<Vec<ManagedCheckPolicy>, Failure> {
+    pub async fn list(self, call: &Call) -> Result<Vec<ManagedCheckPolicy>, Failure> {
         call.require(Permission::PolicyRead)?;
-        let stored = self.store.check_policies(&call.tenant).await?;
+        let stored = self.0.store.check_policies(&call.tenant).await?;
         let mut all: Vec<ManagedCheckPolicy> = stored.value.into_iter().map(Into::into).collect();
         if !all.iter().any(|one| one.policy.name.as_str() == DEFAULT_CHECK_POLICY) {
             all.push(ManagedCheckPolicy::built_in()?);
@@ -111,24 +124,20 @@ impl Authority {
     }
 
     /// Returns one of them.
-    pub async fn check_policy(&self, call: &Call, name: &CheckPolicyName) -> Result<ManagedCheckPolicy, Failure> {
-        let all = self.check_policies(call).await?;
+    pub async fn get(self, call: &Call, name: &CheckPolicyName) -> Result<ManagedCheckPolicy, Failure> {
+        let all = self.list(call).await?;
         let found = all.into_iter().find(|one| one.policy.name == *name);
         found.ok_or(Failure::NotFound)
     }
 
     /// Creates a check policy. Every node knows it when this returns.
-    pub async fn create_check_policy(
-        &self,
-        call: &Call,
-        policy: CheckPolicy,
-    ) -> Result<(ManagedCheckPolicy, Effect), Failure> {
+    pub async fn create(self, call: &Call, policy: CheckPolicy) -> Result<(ManagedCheckPolicy, Effect), Failure> {
         self.change_checks(call, CheckPolicyChange::Create(policy)).await
     }
 
     /// Changes a check policy. Every node uses the new one when this returns.
-    pub async fn change_check_policy(
-        &self,
+    pub async fn change(
+        self,
         call: &Call,
         name: CheckPolicyName,
         edit: CheckPolicyEdit,
@@ -138,33 +147,31 @@ impl Authority {
 
     /// Removes a check policy: gateways that still name it refuse every request when this returns. The built-in one
     /// gets its original values.
-    pub async fn remove_check_policy(
-        &self,
-        call: &Call,
-        name: CheckPolicyName,
-    ) -> Result<(ManagedCheckPolicy, Effect), Failure> {
+    pub async fn remove(self, call: &Call, name: CheckPolicyName) -> Result<(ManagedCheckPolicy, Effect), Failure> {
         self.change_checks(call, CheckPolicyChange::Remove(name)).await
     }
 
     async fn change_checks(
-        &self,
+        self,
         call: &Call,
         change: CheckPolicyChange,
     ) -> Result<(ManagedCheckPolicy, Effect), Failure> {
         call.require(Permission::PolicyWrite)?;
-        let began = self.clock.moment();
+        let began = self.0.clock.moment();
         let name = change.name().to_string();
         let changed = self
+            .0
             .store
-            .change_check_policy(call.context(self.earliest()), call.tenant.clone(), change);
+            .change_check_policy(call.context(self.0.earliest()), call.tenant.clone(), change);
         let ChangedCheckPolicy { record, revision } = match changed.await {
             Ok(changed) => changed,
             Err(error) => {
                 let about = (Kind::CheckPolicy, &*name);
-                return Err(self.explained(call, Some(&call.tenant), about, error).await);
+                return Err(self.0.explained(call, Some(&call.tenant), about, error).await);
             }
         };
         let effect = self
+            .0
             .effect(Awaited::one(&call.tenant, revision), began, call.is_awaited)
             .await?;
         let managed = match record {

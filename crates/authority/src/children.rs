@@ -9,6 +9,7 @@ pub use keyreeve_core::coherence::downstream::bounds;
 
 use crate::memory::{JoinRefusal, RootPass};
 use crate::question::Budget;
+use crate::verifiers::VerifierUseCases;
 use crate::{Authority, Failure};
 use keyreeve_core::access::{Permission, Reach};
 use keyreeve_core::coherence::downstream::{ChildId, Full, NoHold};
@@ -18,7 +19,7 @@ use keyreeve_core::coherence::{Cached as _, Entry, Moment};
 use keyreeve_core::{Digest, Timestamp};
 use std::sync::Arc;
 
-/// The longest pause between two calls of `sweep_children`, in milliseconds.
+/// The longest pause between two calls of [`VerifierUseCases::sweep`], in milliseconds.
 pub const SWEEP_MS: u64 = 250;
 /// Most uses that a verifier may report in one message.
 pub const REPORTED_MAX: usize = 4_000;
@@ -87,48 +88,64 @@ impl Authority {
         self.verifier.children()
     }
 
+    /// Whether each verifier of this process that knew what a change touched has acknowledged it.
+    pub(crate) fn children_have(&self, change: &Awaited) -> bool {
+        !self.children().hold(change, self.clock.moment())
+    }
+
+    /// Returns when each verifier of this process has acknowledged a change, or can no longer answer without it.
+    pub(crate) async fn children_know(&self, change: &Awaited) {
+        let began: Moment = self.clock.moment();
+        while !self.children_have(change) {
+            let waited = self.clock.moment().ms_since(began);
+            self.timer.sleep_ms((waited / 8).clamp(PAUSE_MS.0, PAUSE_MS.1)).await;
+        }
+    }
+}
+
+impl<'a> VerifierUseCases<'a> {
     /// Whether another verifier of a root key may connect now. Call before the connection becomes a stream, so that the
     /// refusal is an HTTP answer.
-    pub fn may_connect(&self, pass: Option<&RootPass>, reach: &Reach) -> Result<(), Failure> {
+    pub fn may_connect(self, pass: Option<&RootPass>, reach: &Reach) -> Result<(), Failure> {
         let root_key = pass.map(RootPass::id);
-        Ok(self.children().may_join(root_key, reach, self.clock.moment())?)
+        Ok(self.0.children().may_join(root_key, reach, self.0.clock.moment())?)
     }
 
     /// Registers a verifier, whose memory is empty. An error if there are too many, or if its root key ended before it
     /// was registered: the change that ended it has sent no order here.
-    pub async fn register(&self, newcomer: Newcomer, line: Arc<dyn Line>) -> Result<ChildId, Failure> {
+    pub async fn register(self, newcomer: Newcomer, line: Arc<dyn Line>) -> Result<ChildId, Failure> {
         self.may_connect(newcomer.pass.as_ref(), &newcomer.reach)?;
-        let id = self.children().join(newcomer, line, &*self.clock)?;
+        let id = self.0.children().join(newcomer, line, &*self.0.clock)?;
         // From here on, a change that ends its root key sends it away. Changes from before are found by this check.
         if let Err(failure) = self.judge(id).await {
-            self.children().left(id);
+            self.0.children().left(id);
             return Err(failure);
         }
         Ok(id)
     }
 
     /// Rule R14: checks whether a verifier may still send requests. One that may not is sent away.
-    async fn judge(&self, id: ChildId) -> Result<Reach, Failure> {
+    async fn judge(self, id: ChildId) -> Result<Reach, Failure> {
         let gone = || Failure::Unavailable("the verifier is gone".to_owned());
-        let child = self.children().connected(id).ok_or_else(gone)?;
+        let child = self.0.children().connected(id).ok_or_else(gone)?;
         let reach = &child.newcomer.reach;
         if keeps(Rule::JudgedAtEveryMessage) && !self.is_good(child.newcomer.pass.as_ref(), reach).await? {
-            self.children().send_away(id);
+            self.0.children().send_away(id);
             return Err(Failure::PermissionDenied(Permission::KeysVerify));
         }
         Ok(reach.clone())
     }
 
-    async fn is_good(&self, pass: Option<&RootPass>, reach: &Reach) -> Result<bool, Failure> {
+    async fn is_good(self, pass: Option<&RootPass>, reach: &Reach) -> Result<bool, Failure> {
         if let Some(pass) = pass {
-            let now = self.root_key_of(*pass.digest()).await?;
+            let now = self.0.root_key_of(*pass.digest()).await?;
             if now.is_none_or(|now| !now.permissions().allows(Permission::KeysVerify)) {
                 return Ok(false);
             }
         }
         match reach {
             Reach::Instance => Ok(true),
-            Reach::Tenant(slug) => match self.gate_of(slug).await {
+            Reach::Tenant(slug) => match self.0.gate_of(slug).await {
                 Ok(gate) => Ok(gate.is_open()),
                 Err(Failure::NotFound) => Ok(false),
                 Err(error) => Err(error),
@@ -137,42 +154,43 @@ impl Authority {
     }
 
     /// Closes connections of overdue verifiers. Call at least every [`SWEEP_MS`].
-    pub fn sweep_children(&self) {
-        self.children().sweep(self.clock.moment());
+    pub fn sweep(self) {
+        self.0.children().sweep(self.0.clock.moment());
     }
 
     /// Grants a verifier as much of a lease as is available; `None` if it is gone or not allowed to stay. Then close
     /// its connection, unless it is leaving and may still acknowledge ([`Children::is_leaving`]). Send the grant at
     /// once and before anything else: a later order must come after it on the connection.
-    pub async fn grant(&self, id: ChildId) -> Option<Granted> {
-        let wish_ms = self.children().connected(id)?.newcomer.lease_ms;
+    pub async fn grant(self, id: ChildId) -> Option<Granted> {
+        let wish_ms = self.0.children().connected(id)?.newcomer.lease_ms;
         let length_ms = match self.judge(id).await {
             Ok(_) => self
+                .0
                 .children()
-                .grant(id, wish_ms, self.verifier.lease(), &*self.clock)?,
+                .grant(id, wish_ms, self.0.verifier.lease(), &*self.0.clock)?,
             // It cannot be checked now, so the verifier keeps the lease that it has and gets no further one.
             Err(Failure::Unavailable(_)) => 0,
             Err(_) => return None,
         };
         Some(Granted {
             length_ms,
-            revision: self.verifier.applied(),
-            now: self.now(),
+            revision: self.0.verifier.applied(),
+            now: self.0.now(),
         })
     }
 
     /// Looks a secret up for a verifier and returns the revision of the answer; `None` for an unknown secret or one of
     /// another tenant. From now on, orders for changes of it are sent to the verifier.
-    pub async fn answer_fetch(&self, id: ChildId, digest: Digest) -> Result<(Option<Entry>, u64), Failure> {
+    pub async fn answer_fetch(self, id: ChildId, digest: Digest) -> Result<(Option<Entry>, u64), Failure> {
         let reach = self.judge(id).await?;
         let early = keeps(Rule::HoldBeforeLookUp)
             .then(|| self.begin_to_tell(id, digest))
             .transpose()?;
-        let found = self.entry_by(digest).await;
+        let found = self.0.entry_by(digest).await;
         let telling = match early {
             Some(telling) => telling,
             None => {
-                self.timer.sleep_ms(20).await;
+                self.0.timer.sleep_ms(20).await;
                 self.begin_to_tell(id, digest)?
             }
         };
@@ -181,9 +199,9 @@ impl Authority {
         found
     }
 
-    fn begin_to_tell(&self, id: ChildId, digest: Digest) -> Result<Telling<'_>, Failure> {
-        let children = self.children();
-        let begun = children.begin_to_tell(id, digest, self.verifier.applied());
+    fn begin_to_tell(self, id: ChildId, digest: Digest) -> Result<Telling<'a>, Failure> {
+        let children = self.0.children();
+        let begun = children.begin_to_tell(id, digest, self.0.verifier.applied());
         let number = begun.map_err(|why| {
             Failure::Unavailable(match why {
                 NoHold::Gone => "the verifier is gone".to_owned(),
@@ -200,60 +218,46 @@ impl Authority {
 
     /// Charges uses of a secret that a verifier has found good; returns whether they are allowed, or `None` if that is
     /// unknown now. The verifier reports the uses itself separately.
-    pub async fn charge_for_child(&self, id: ChildId, digest: Digest, cost: u32) -> Option<(bool, Budget)> {
+    pub async fn charge(self, id: ChildId, digest: Digest, cost: u32) -> Option<(bool, Budget)> {
         let reach = self.judge(id).await.ok()?;
-        let (entry, _) = self.entry_by(digest).await.ok()?;
+        let (entry, _) = self.0.entry_by(digest).await.ok()?;
         let entry = entry.filter(|entry| reach.has(entry.gate().slug()))?;
         if cost == 0 {
-            let budget = self.budget(entry.key_id(), entry.limits()).await?;
+            let budget = self.0.budget(entry.key_id(), entry.limits()).await?;
             return Some((true, budget));
         }
-        let (outcome, budget) = self.charge(&entry, cost).await;
+        let (outcome, budget) = self.0.charge(&entry, cost).await;
         Some((outcome.is_ok(), *budget?))
     }
 
     /// Adds what a verifier has seen: last uses and counts. The report of a verifier that may not stay is dropped.
-    pub async fn report(&self, id: ChildId, reported: &[Reported]) {
+    pub async fn report(self, id: ChildId, reported: &[Reported]) {
         let Ok(reach) = self.judge(id).await else { return };
         for one in reported.iter().take(REPORTED_MAX) {
-            let Ok((Some(entry), _)) = self.entry_by(one.digest).await else {
+            let Ok((Some(entry), _)) = self.0.entry_by(one.digest).await else {
                 continue;
             };
             if reach.has(entry.gate().slug()) {
-                self.note_reported(&entry, one);
+                self.0.note_reported(&entry, one);
             }
         }
     }
 
     /// Delays changes for verifiers of an earlier process, whose leases are at most this long.
-    pub fn await_former_leases(&self, lease_ms: u64) {
-        self.children().await_former(lease_ms, self.clock.moment());
+    pub fn await_former_leases(self, lease_ms: u64) {
+        self.0.children().await_former(lease_ms, self.0.clock.moment());
     }
 
     /// Sends every verifier away and waits up to `patience_ms` for them to leave. True if none can still answer.
-    pub async fn dismiss_children(&self, patience_ms: u64) -> bool {
-        self.children().dismiss_all();
-        let began = self.clock.moment();
-        while self.children().has_leases(self.clock.moment()) {
-            if self.clock.moment().ms_since(began) >= patience_ms {
+    pub async fn dismiss_all(self, patience_ms: u64) -> bool {
+        self.0.children().dismiss_all();
+        let began = self.0.clock.moment();
+        while self.0.children().has_leases(self.0.clock.moment()) {
+            if self.0.clock.moment().ms_since(began) >= patience_ms {
                 return false;
             }
-            self.timer.sleep_ms(5).await;
+            self.0.timer.sleep_ms(5).await;
         }
         true
-    }
-
-    /// Whether each verifier of this process that knew what a change touched has acknowledged it.
-    pub(crate) fn children_have(&self, change: &Awaited) -> bool {
-        !self.children().hold(change, self.clock.moment())
-    }
-
-    /// Returns when each verifier of this process has acknowledged a change, or can no longer answer without it.
-    pub(crate) async fn children_know(&self, change: &Awaited) {
-        let began: Moment = self.clock.moment();
-        while !self.children_have(change) {
-            let waited = self.clock.moment().ms_since(began);
-            self.timer.sleep_ms((waited / 8).clamp(PAUSE_MS.0, PAUSE_MS.1)).await;
-        }
     }
 }

@@ -48,16 +48,27 @@ struct Plan {
 /// What to do, by tenant.
 type Plans = BTreeMap<Slug, BTreeMap<KeyId, Plan>>;
 
+/// The use cases of leak reports.
+#[derive(Clone, Copy, Debug)]
+pub struct LeakUseCases<'a>(pub(crate) &'a Authority);
+
 impl Authority {
+    /// Returns the use cases of leak reports.
+    pub fn leaks(&self) -> LeakUseCases<'_> {
+        LeakUseCases(self)
+    }
+}
+
+impl LeakUseCases<'_> {
     /// Carries out what the policies require for leaked secrets. Returns for each report, in order, whether a key has
     /// or had the secret. When this returns, the changes are effective everywhere.
-    pub async fn report_leaks(
-        &self,
+    pub async fn report(
+        self,
         from: &AnonymousCaller,
         source: LeakSource,
         reports: &[LeakReport<'_>],
     ) -> Result<Vec<bool>, Failure> {
-        let began = self.clock.moment();
+        let began = self.0.clock.moment();
         let (mut known, mut plans) = (Vec::with_capacity(reports.len()), Plans::new());
         let mut newest = 0;
         let mut named: BTreeMap<Slug, BTreeSet<KeyId>> = BTreeMap::new();
@@ -71,7 +82,7 @@ impl Authority {
                     keys.insert(entry.key_id());
                     self.plan(&mut plans, &entry, report, began);
                 }
-                None => self.leaks.count(source, LeakResult::Unknown, 1),
+                None => self.0.leaks.count(source, LeakResult::Unknown, 1),
             }
         }
         let mut written: BTreeMap<Slug, Vec<Span>> = BTreeMap::new();
@@ -80,43 +91,43 @@ impl Authority {
             newest = spans.iter().map(|span| span.last).fold(newest, u64::max);
             written.insert(tenant, spans);
         }
-        newest = newest.max(self.store.head().await?.revision);
+        newest = newest.max(self.0.store.head().await?.revision);
         for (tenant, keys) in named {
             // A key that was ended before may not be ended everywhere yet, so its end is waited for too.
             let keys: Vec<_> = keys.into_iter().collect();
-            let mut spans = self.written_about_keys(&tenant, &keys, newest).await;
+            let mut spans = self.0.written_about_keys(&tenant, &keys, newest).await;
             spans.append(&mut written.remove(&tenant).unwrap_or_default());
-            self.effect(Awaited::in_tenant(&tenant, spans), began, true).await?;
+            self.0.effect(Awaited::in_tenant(&tenant, spans), began, true).await?;
         }
         Ok(known)
     }
 
     /// Counts a report that was refused.
-    pub fn refuse_leaks(&self, source: LeakSource) {
-        self.leaks.count(source, LeakResult::Refused, 1);
+    pub fn refuse(self, source: LeakSource) {
+        self.0.leaks.count(source, LeakResult::Refused, 1);
     }
 
     /// Returns the number of reports by source and result.
-    pub fn leak_tallies(&self) -> impl Iterator<Item = (LeakSource, LeakResult, u64)> {
-        self.leaks.counts()
+    pub fn tallies(self) -> impl Iterator<Item = (LeakSource, LeakResult, u64)> {
+        self.0.leaks.counts()
     }
 
-    async fn entry_of_secret(&self, secret: &str) -> Result<(Option<Entry>, u64), Failure> {
+    async fn entry_of_secret(self, secret: &str) -> Result<(Option<Entry>, u64), Failure> {
         match Presented::parse(secret) {
-            Ok(presented) => self.entry_by(presented.digest()).await,
+            Ok(presented) => self.0.entry_by(presented.digest()).await,
             Err(_) => Ok((None, 0)),
         }
     }
 
-    fn plan(&self, plans: &mut Plans, entry: &Entry, report: &LeakReport<'_>, now: Moment) {
+    fn plan(self, plans: &mut Plans, entry: &Entry, report: &LeakReport<'_>, now: Moment) {
         let keys = plans.entry(entry.gate().slug().clone()).or_default();
         let plan = keys.entry(entry.key_id()).or_default();
         plan.reports += 1;
         let facts = entry.facts();
-        let is_open = self.is_own_secret(entry) && facts.key != KeyStanding::Revoked;
+        let is_open = self.0.is_own_secret(entry) && facts.key != KeyStanding::Revoked;
         plan.is_open |= is_open;
         // An erased key has no record that an entry could refer to.
-        if facts.secret != SecretStanding::Tombstone && self.leaks.may_note(entry.key_id(), now) {
+        if facts.secret != SecretStanding::Tombstone && self.0.leaks.may_note(entry.key_id(), now) {
             plan.found.push(match is_open {
                 true => report.found.clone(),
                 false => format!("{}; the secret opened nothing any more", report.found).into(),
@@ -126,13 +137,14 @@ impl Authority {
 
     /// Returns what was written.
     async fn carry_out(
-        &self,
+        self,
         from: &AnonymousCaller,
         source: LeakSource,
         tenant: Slug,
         keys: BTreeMap<KeyId, Plan>,
     ) -> Result<Vec<Span>, Failure> {
         let action = self
+            .0
             .store
             .tenant(&tenant)
             .await?
@@ -141,10 +153,10 @@ impl Authority {
         let is_due = |plan: &Plan| plan.is_open || !plan.found.is_empty();
         let (due, done): (Vec<_>, Vec<_>) = keys.into_iter().partition(|(_, plan)| is_due(plan));
         for (_, plan) in done {
-            self.leaks.count(source, LeakResult::Ended, plan.reports);
+            self.0.leaks.count(source, LeakResult::Ended, plan.reports);
         }
         for some in due.chunks(AT_ONCE) {
-            let now = self.earliest();
+            let now = self.0.earliest();
             let request = ChangeManyRequest {
                 tenant: tenant.clone(),
                 ids: some.iter().map(|(id, _)| *id).collect(),
@@ -152,6 +164,7 @@ impl Authority {
                 notes: notes(some),
             };
             let changed = self
+                .0
                 .store
                 .change_many(from.context(Actor::System, now), request)
                 .await?;
@@ -162,7 +175,7 @@ impl Authority {
                 });
             }
             for (_, plan) in some {
-                self.leaks.count(source, result(plan, action), plan.reports);
+                self.0.leaks.count(source, result(plan, action), plan.reports);
             }
         }
         Ok(written)

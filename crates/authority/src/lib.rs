@@ -36,7 +36,7 @@ pub mod users;
 mod verifiers;
 pub mod verify;
 
-pub use audit::{AuditCheck, AuditFilter, check_log, compare_log};
+pub use audit::{AuditCheck, AuditFilter, AuditUseCases, check_log, compare_log};
 pub use caller::{Call, Caller};
 pub use conflict::{Conflict, FieldChange, Recorded};
 pub use failure::Failure;
@@ -44,9 +44,10 @@ pub use memory::Operations;
 pub use memory::Refused;
 pub use memory::verifier::{self, Verifier};
 pub use node::Node;
-pub use policy::NonCompliantKeys;
+pub use policy::{NonCompliantKeys, PolicyUseCases};
 pub use question::Budget;
 pub use stats::{Inventory, collect_stats};
+pub use verifiers::VerifierUseCases;
 
 use env::{Clock, Entropy, Timer};
 use keyreeve_core::coherence::Moment;

@@ -203,7 +203,7 @@ impl Children {
     }
 
     /// Whether a verifier was sent away and may still acknowledge its orders. It gets no answers, and its connection
-    /// stays open until it has acknowledged, or [`Authority::sweep_children`](crate::Authority::sweep_children) closes
+    /// stays open until it has acknowledged, or [`VerifierUseCases::sweep`](crate::verifiers::VerifierUseCases::sweep) closes
     /// it.
     pub fn is_leaving(&self, id: ChildId) -> bool {
         self.state().downstream.is_leaving(id)
