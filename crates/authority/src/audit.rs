@@ -1,5 +1,6 @@
 //! The audit log: reading it, verifying it, and recording what was refused.
 
+use crate::keys::KeyUseCases;
 use crate::{Authority, Call, Failure};
 use keyreeve_core::access::{Actor, Permission, Reach};
 use keyreeve_core::audit::{Action, Broken, Comparison, Milestone, Walk, compare};
@@ -49,10 +50,21 @@ pub struct AuditCheck {
     pub broken: Option<Broken>,
 }
 
+/// The use cases of the audit log.
+#[derive(Clone, Copy, Debug)]
+pub struct AuditUseCases<'a>(pub(crate) &'a Authority);
+
 impl Authority {
+    /// Returns the use cases of the audit log.
+    pub fn audit(&self) -> AuditUseCases<'_> {
+        AuditUseCases(self)
+    }
+}
+
+impl AuditUseCases<'_> {
     /// Returns entries of the caller's tenant. An instance caller in the tenant `default` also sees those of the
     /// instance.
-    pub async fn audit_events(&self, call: &Call, filter: AuditFilter) -> Result<Vec<AuditRecord>, Failure> {
+    pub async fn events(self, call: &Call, filter: AuditFilter) -> Result<Vec<AuditRecord>, Failure> {
         call.require(Permission::AuditRead)?;
         let with_instance =
             call.caller.reach == Reach::Instance && call.tenant.as_str() == crate::tenants::DEFAULT_TENANT;
@@ -70,11 +82,64 @@ impl Authority {
             oldest_first: filter.oldest_first,
             limit: filter.limit,
         };
-        Ok(self.store.audit(query).await?)
+        Ok(self.0.store.audit(query).await?)
     }
 
+    /// Verifies the log: for an instance caller all of it; for a tenant's caller what came after `signed`, the newest
+    /// end that this process has signed, and at most 100 000 entries. `held` is an end that was recorded outside the
+    /// database and that the log must contain.
+    pub async fn verify(
+        self,
+        call: &Call,
+        signed: Option<Milestone>,
+        held: Option<Milestone>,
+    ) -> Result<AuditCheck, Failure> {
+        call.require(Permission::AuditRead)?;
+        match call.caller.reach {
+            Reach::Instance => check_log(self.0.store.as_ref(), held).await,
+            Reach::Tenant(_) => check_tail(self.0.store.as_ref(), signed, held).await,
+        }
+    }
+
+    /// Returns the present end of the log, for a checkpoint.
+    pub async fn head(self) -> Result<Head, Failure> {
+        Ok(self.0.store.head().await?)
+    }
+
+    /// Returns whether the log contains an end that was recorded before.
+    pub async fn compare(self, recorded: Milestone) -> Result<Comparison, Failure> {
+        compare_log(self.0.store.as_ref(), recorded).await
+    }
+
+    /// Records that the operator accepted a database whose log does not contain the signed end. `before` is the signed
+    /// end and `after` the one of the database, both as JSON. Returns the revision of the entry.
+    pub async fn note_restore(self, reason: &str, before: String, after: String) -> Result<u64, Failure> {
+        let event = Event {
+            tenant: None,
+            target_type: "instance",
+            target_id: "keyreeve".to_owned(),
+            subject: None,
+            action: Action::RestoreAccepted,
+            reason: Some(reason.into()),
+            before: Some(before),
+            after: Some(after),
+        };
+        let context = WriteContext {
+            at: self.0.earliest(),
+            actor: Actor::Operator,
+            acting: None,
+            address: None,
+            request_id: "accept-restore".into(),
+            idempotency: None,
+            only_if: None,
+        };
+        Ok(self.0.store.record_events(context, vec![event]).await?)
+    }
+}
+
+impl KeyUseCases<'_> {
     /// Returns the history of a key, oldest entry first; also of a key that is erased.
-    pub async fn key_events(&self, call: &Call, id: KeyId) -> Result<Vec<AuditRecord>, Failure> {
+    pub async fn events(self, call: &Call, id: KeyId) -> Result<Vec<AuditRecord>, Failure> {
         call.require(Permission::KeysRead)?;
         let query = AuditQuery {
             tenant: Some(call.tenant.clone()),
@@ -83,7 +148,7 @@ impl Authority {
             limit: LIFE_LINE_MAX,
             ..AuditQuery::default()
         };
-        let mut events = self.store.audit(query).await?;
+        let mut events = self.0.store.audit(query).await?;
         let is_own = |event: &AuditRecord| match (&call.caller.own, &event.subject) {
             (None, _) => true,
             (Some(own), subject) => subject.as_deref() == Some(own.as_str()),
@@ -96,67 +161,16 @@ impl Authority {
     }
 
     /// Returns the counts of a key, by hour.
-    pub async fn key_usage(
-        &self,
+    pub async fn usage(
+        self,
         call: &Call,
         id: KeyId,
         since: Timestamp,
         until: Timestamp,
     ) -> Result<Vec<UsageCount>, Failure> {
         let record = self.get(call, id).await?;
-        self.flush_activity_of(&record.key).await;
-        Ok(self.store.usage(id, since, until).await?)
-    }
-
-    /// Verifies the log: for an instance caller all of it; for a tenant's caller what came after `signed`, the newest
-    /// end that this process has signed, and at most 100 000 entries. `held` is an end that was recorded outside the
-    /// database and that the log must contain.
-    pub async fn verify_audit(
-        &self,
-        call: &Call,
-        signed: Option<Milestone>,
-        held: Option<Milestone>,
-    ) -> Result<AuditCheck, Failure> {
-        call.require(Permission::AuditRead)?;
-        match call.caller.reach {
-            Reach::Instance => check_log(self.store.as_ref(), held).await,
-            Reach::Tenant(_) => check_tail(self.store.as_ref(), signed, held).await,
-        }
-    }
-
-    /// Returns the present end of the log, for a checkpoint.
-    pub async fn audit_head(&self) -> Result<Head, Failure> {
-        Ok(self.store.head().await?)
-    }
-
-    /// Returns whether the log contains an end that was recorded before.
-    pub async fn compare_log(&self, recorded: Milestone) -> Result<Comparison, Failure> {
-        compare_log(self.store.as_ref(), recorded).await
-    }
-
-    /// Records that the operator accepted a database whose log does not contain the signed end. `before` is the signed
-    /// end and `after` the one of the database, both as JSON. Returns the revision of the entry.
-    pub async fn note_restore(&self, reason: &str, before: String, after: String) -> Result<u64, Failure> {
-        let event = Event {
-            tenant: None,
-            target_type: "instance",
-            target_id: "keyreeve".to_owned(),
-            subject: None,
-            action: Action::RestoreAccepted,
-            reason: Some(reason.into()),
-            before: Some(before),
-            after: Some(after),
-        };
-        let context = WriteContext {
-            at: self.earliest(),
-            actor: Actor::Operator,
-            acting: None,
-            address: None,
-            request_id: "accept-restore".into(),
-            idempotency: None,
-            only_if: None,
-        };
-        Ok(self.store.record_events(context, vec![event]).await?)
+        self.0.flush_activity_of(&record.key).await;
+        Ok(self.0.store.usage(id, since, until).await?)
     }
 }
 

@@ -6,39 +6,11 @@ use keyreeve_core::access::Reach;
 use keyreeve_core::coherence::holding::{Awaited, Scope, Span};
 use keyreeve_core::text::{Slug, Subject};
 use keyreeve_store::model::AuditQuery;
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 
 /// Entries about one thing that are read. If there are more, the wait includes the tenant's older changes.
 const ENTRIES_MAX: u32 = 100;
 /// Things that are looked up one by one. If there are more, the wait includes all of the tenant's changes.
 const THINGS_MAX: usize = 64;
-/// Most changes that are remembered for later queries.
-const REMEMBERED_MAX: usize = 10_000;
-
-/// Changes whose operation may be queried later, by their newest revision and their tenant: a repeated request changes
-/// nothing, and its newest revision may be that of another caller's change.
-#[derive(Debug, Default)]
-pub(crate) struct Remembered(Mutex<BTreeMap<(u64, Box<str>), Awaited>>);
-
-impl Remembered {
-    pub(crate) fn note(&self, change: &Awaited) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let tenant = match &change.scope {
-            Some(Scope::Tenant(slug)) => slug.as_str(),
-            Some(Scope::Instance) | None => "",
-        };
-        known.insert((change.newest(), tenant.into()), change.clone());
-        if known.len() > REMEMBERED_MAX {
-            known.pop_first();
-        }
-    }
-
-    fn get(&self, revision: u64, tenant: &str) -> Option<Awaited> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(&(revision, tenant.into())).cloned()
-    }
-}
 
 /// Returns the scope of what a root key belongs to.
 pub(crate) fn scope_of(reach: &Reach) -> Scope {
@@ -133,22 +105,5 @@ impl Authority {
                 last: revision,
             }],
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn changes_of_two_tenants_with_one_newest_revision_are_both_remembered() {
-        let remembered = Remembered::default();
-        let slug = |name| Slug::parse(name).unwrap();
-        for tenant in ["acme", "other"] {
-            remembered.note(&Awaited::one(&slug(tenant), 7));
-        }
-        assert_eq!(remembered.get(7, "acme"), Some(Awaited::one(&slug("acme"), 7)));
-        assert_eq!(remembered.get(7, "other"), Some(Awaited::one(&slug("other"), 7)));
-        assert_eq!((remembered.get(7, ""), remembered.get(8, "acme")), (None, None));
     }
 }

@@ -166,3 +166,16 @@ impl Call {
         }
     }
 }
+
+/// The write context for what no caller requested.
+pub(crate) fn system(now: Timestamp) -> WriteContext {
+    WriteContext {
+        at: now,
+        actor: Actor::System,
+        acting: None,
+        address: None,
+        request_id: "system".into(),
+        idempotency: None,
+        only_if: None,
+    }
+}

@@ -4,6 +4,7 @@
 //! when one of them changes, and used only under a lease that was loaded before they were looked up. A change of a
 //! policy is answered when every node has forgotten the old one.
 
+use crate::memory::TenantChecks;
 use crate::{Authority, Call, Effect, Failure};
 use keyreeve_core::access::Permission;
 use keyreeve_core::check::{CheckPolicyEdit, DEFAULT_CHECK_POLICY};
@@ -12,84 +13,17 @@ use keyreeve_core::text::{CheckPolicyName, Slug};
 use keyreeve_core::{CheckPolicy, Timestamp};
 use keyreeve_store::model::{ChangedCheckPolicy, CheckPolicyChange, CheckPolicyRecord};
 use keyreeve_store::version::Kind;
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::Arc;
 
 /// How often a reading that a change has overtaken is repeated.
 const FILL_TRIES: usize = 8;
 const SECOND_MS: u64 = 1_000;
 
-/// Check policies in memory, by tenant. A tenant that does not exist is not remembered.
-#[derive(Debug, Default)]
-pub(crate) struct Checks(RwLock<Known>);
-
-#[derive(Debug, Default)]
-struct Known {
-    by_tenant: HashMap<Slug, Arc<TenantChecks>>,
-    /// Commits so far that touched one: a reading that a commit has overtaken is not stored here (rule R5).
-    changes: u64,
-}
-
-/// The check policies of one tenant, including the built-in one.
-#[derive(Debug)]
-struct TenantChecks(BTreeMap<CheckPolicyName, Arc<CheckPolicy>>);
-
-impl Checks {
-    fn known(&self) -> RwLockReadGuard<'_, Known> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn known_mut(&self) -> RwLockWriteGuard<'_, Known> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Forgets the policies of tenants. They are read again when needed.
-    pub(crate) fn forget(&self, tenants: &[Slug]) {
-        if tenants.is_empty() {
-            return;
-        }
-        let mut known = self.known_mut();
-        known.changes += 1;
-        for tenant in tenants {
-            known.by_tenant.remove(tenant);
-        }
-    }
-
-    /// Forgets everything.
-    pub(crate) fn forget_all(&self) {
-        let mut known = self.known_mut();
-        known.changes += 1;
-        known.by_tenant.clear();
-    }
-
-    fn of(&self, tenant: &Slug) -> Option<Arc<TenantChecks>> {
-        self.known().by_tenant.get(tenant).map(Arc::clone)
-    }
-
-    /// Remembers what was read after `changes`; false if a commit overtook the reading.
-    fn remember(&self, tenant: &Slug, checks: &Arc<TenantChecks>, changes: u64) -> bool {
-        let mut known = self.known_mut();
-        let is_true = known.changes == changes;
-        if is_true {
-            known.by_tenant.insert(tenant.clone(), Arc::clone(checks));
-        }
-        is_true
-    }
-}
-
-impl TenantChecks {
-    fn of(records: Vec<CheckPolicyRecord>) -> Result<Self, Failure> {
-        let built_in = Arc::new(CheckPolicy::any(built_in_name()?));
-        let mut by_name = BTreeMap::from([(built_in.name.clone(), built_in)]);
-        for record in records {
-            by_name.insert(record.policy.name.clone(), Arc::new(record.policy));
-        }
-        Ok(Self(by_name))
-    }
-}
-
-fn built_in_name() -> Result<CheckPolicyName, Failure> {
-    CheckPolicyName::parse(DEFAULT_CHECK_POLICY).map_err(|error| Failure::Internal(error.to_string()))
+/// Returns the check policy that every tenant has without storing it.
+fn built_in() -> Result<CheckPolicy, Failure> {
+    let name = CheckPolicyName::parse(DEFAULT_CHECK_POLICY);
+    let name = name.map_err(|error| Failure::Internal(error.to_string()))?;
+    Ok(CheckPolicy::any(name))
 }
 
 /// A check policy as the management API shows it.
@@ -104,7 +38,7 @@ pub struct ManagedCheckPolicy {
 impl ManagedCheckPolicy {
     fn built_in() -> Result<Self, Failure> {
         Ok(Self {
-            policy: CheckPolicy::any(built_in_name()?),
+            policy: built_in()?,
             times: None,
         })
     }
@@ -124,7 +58,7 @@ impl Authority {
     /// name, or no such tenant.
     pub async fn check_policy_named(&self, tenant: &Slug, name: &CheckPolicyName) -> Result<Arc<CheckPolicy>, Failure> {
         let checks = self.checks_of(tenant).await?;
-        checks.0.get(name).map(Arc::clone).ok_or(Failure::NotFound)
+        checks.named(name).ok_or(Failure::NotFound)
     }
 
     async fn checks_of(&self, tenant: &Slug) -> Result<Arc<TenantChecks>, Failure> {
@@ -132,18 +66,18 @@ impl Authority {
             let deadline = self.verifier.lease().deadline();
             let known = self.verifier.checks.of(tenant);
             if !self.holds(deadline) {
-                return Err(self.no_lease());
+                return Err(Failure::no_lease(self.verifier.halted()));
             }
             if let Some(known) = known {
                 return Ok(known);
             }
-            let changes = self.verifier.checks.known().changes;
+            let changes = self.verifier.checks.changes();
             let applied = self.verifier.applied();
             if self.gate_of(tenant).await?.is_removed() {
                 return Err(Failure::NotFound);
             }
             let found = self.store.check_policies(tenant).await?;
-            let checks = Arc::new(TenantChecks::of(found.value)?);
+            let checks = Arc::new(TenantChecks::of(built_in()?, found.value));
             let is_new_enough = found.revision >= applied;
             if is_new_enough && self.verifier.checks.remember(tenant, &checks, changes) && self.holds(deadline) {
                 return Ok(checks);
@@ -163,11 +97,24 @@ impl Authority {
         };
         lease_ms / SECOND_MS
     }
+}
 
+/// The use cases of check policies.
+#[derive(Clone, Copy, Debug)]
+pub struct CheckPolicyUseCases<'a>(pub(crate) &'a Authority);
+
+impl Authority {
+    /// Returns the use cases of check policies.
+    pub fn check_policies(&self) -> CheckPolicyUseCases<'_> {
+        CheckPolicyUseCases(self)
+    }
+}
+
+impl CheckPolicyUseCases<'_> {
     /// Returns the check policies of the caller's tenant by name, including the built-in one.
-    pub async fn check_policies(&self, call: &Call) -> Result<Vec<ManagedCheckPolicy>, Failure> {
+    pub async fn list(self, call: &Call) -> Result<Vec<ManagedCheckPolicy>, Failure> {
         call.require(Permission::PolicyRead)?;
-        let stored = self.store.check_policies(&call.tenant).await?;
+        let stored = self.0.store.check_policies(&call.tenant).await?;
         let mut all: Vec<ManagedCheckPolicy> = stored.value.into_iter().map(Into::into).collect();
         if !all.iter().any(|one| one.policy.name.as_str() == DEFAULT_CHECK_POLICY) {
             all.push(ManagedCheckPolicy::built_in()?);
@@ -177,24 +124,20 @@ impl Authority {
     }
 
     /// Returns one of them.
-    pub async fn check_policy(&self, call: &Call, name: &CheckPolicyName) -> Result<ManagedCheckPolicy, Failure> {
-        let all = self.check_policies(call).await?;
+    pub async fn get(self, call: &Call, name: &CheckPolicyName) -> Result<ManagedCheckPolicy, Failure> {
+        let all = self.list(call).await?;
         let found = all.into_iter().find(|one| one.policy.name == *name);
         found.ok_or(Failure::NotFound)
     }
 
     /// Creates a check policy. Every node knows it when this returns.
-    pub async fn create_check_policy(
-        &self,
-        call: &Call,
-        policy: CheckPolicy,
-    ) -> Result<(ManagedCheckPolicy, Effect), Failure> {
+    pub async fn create(self, call: &Call, policy: CheckPolicy) -> Result<(ManagedCheckPolicy, Effect), Failure> {
         self.change_checks(call, CheckPolicyChange::Create(policy)).await
     }
 
     /// Changes a check policy. Every node uses the new one when this returns.
-    pub async fn change_check_policy(
-        &self,
+    pub async fn change(
+        self,
         call: &Call,
         name: CheckPolicyName,
         edit: CheckPolicyEdit,
@@ -204,33 +147,31 @@ impl Authority {
 
     /// Removes a check policy: gateways that still name it refuse every request when this returns. The built-in one
     /// gets its original values.
-    pub async fn remove_check_policy(
-        &self,
-        call: &Call,
-        name: CheckPolicyName,
-    ) -> Result<(ManagedCheckPolicy, Effect), Failure> {
+    pub async fn remove(self, call: &Call, name: CheckPolicyName) -> Result<(ManagedCheckPolicy, Effect), Failure> {
         self.change_checks(call, CheckPolicyChange::Remove(name)).await
     }
 
     async fn change_checks(
-        &self,
+        self,
         call: &Call,
         change: CheckPolicyChange,
     ) -> Result<(ManagedCheckPolicy, Effect), Failure> {
         call.require(Permission::PolicyWrite)?;
-        let began = self.clock.moment();
+        let began = self.0.clock.moment();
         let name = change.name().to_string();
         let changed = self
+            .0
             .store
-            .change_check_policy(call.context(self.earliest()), call.tenant.clone(), change);
+            .change_check_policy(call.context(self.0.earliest()), call.tenant.clone(), change);
         let ChangedCheckPolicy { record, revision } = match changed.await {
             Ok(changed) => changed,
             Err(error) => {
                 let about = (Kind::CheckPolicy, &*name);
-                return Err(self.explained(call, Some(&call.tenant), about, error).await);
+                return Err(self.0.explained(call, Some(&call.tenant), about, error).await);
             }
         };
         let effect = self
+            .0
             .effect(Awaited::one(&call.tenant, revision), began, call.is_awaited)
             .await?;
         let managed = match record {

@@ -1,73 +1,31 @@
-//! Verifiers connected to this process: they get leases and orders to forget, and changes wait for them.
+//! Requests of downstream verifiers. Each message checks the root key, its permission and its tenant (rule R14).
 //!
-//! The decisions are in `keyreeve_core::coherence::downstream`; this module connects them to the memory and to the
-//! connections. [`serve`] has the requests of verifiers and their permissions, [`changes`] the orders that a change
-//! causes.
+//! `memory/downstream.rs` has the connected verifiers, their leases, and the orders to forget.
 
-use crate::env::Clock;
-use crate::verifier::RootPass;
-use keyreeve_core::coherence::downstream::{ChildId, DownstreamLeases, Full, Invalidation, Joining, NoHold, Order};
-use keyreeve_core::coherence::holding::{Awaited, Holding, Scope, Span};
-use keyreeve_core::coherence::rules::{Rule, keeps};
-use keyreeve_core::coherence::{Entry, Lease, Moment, wait_ms};
-use keyreeve_core::verdict::Denial;
-use keyreeve_core::{Digest, KeyId, Timestamp};
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-mod changes;
-mod serve;
-mod views;
-
+pub use crate::memory::{
+    CHILD_LEASE_MS, CHILD_LEASE_MS_MIN, ChildCounts, Children, ConnectedChild, Line, Newcomer, OldestOrder, Reported,
+};
 pub use keyreeve_core::coherence::downstream::bounds;
-pub use views::{ChildCounts, ConnectedChild, Newcomer, OldestOrder};
 
-/// The default for the longest lease of a downstream verifier, in milliseconds. A grant is always cut to what is left
-/// of the node's own lease.
-pub const CHILD_LEASE_MS: u64 = 15_000;
-/// The shortest lease that a verifier may ask for, in milliseconds.
-pub const CHILD_LEASE_MS_MIN: u64 = 1_000;
-/// The longest pause between two calls of `sweep_children`, in milliseconds.
+use crate::memory::{JoinRefusal, RootPass};
+use crate::question::Budget;
+use crate::verifiers::VerifierUseCases;
+use crate::{Authority, Failure};
+use keyreeve_core::access::{Permission, Reach};
+use keyreeve_core::coherence::downstream::{ChildId, Full, NoHold};
+use keyreeve_core::coherence::holding::Awaited;
+use keyreeve_core::coherence::rules::{Rule, keeps};
+use keyreeve_core::coherence::{Cached as _, Entry, Moment};
+use keyreeve_core::{Digest, Timestamp};
+use std::sync::Arc;
+
+/// The longest pause between two calls of [`VerifierUseCases::sweep`], in milliseconds.
 pub const SWEEP_MS: u64 = 250;
 /// Most uses that a verifier may report in one message.
 pub const REPORTED_MAX: usize = 4_000;
 
-/// Sends messages to one verifier, in order and without waiting.
-pub trait Line: Send + Sync {
-    /// Sends an order to forget. False if the connection cannot take it.
-    fn order(&self, order: Order, ended: &[KeyId], is_last: bool) -> bool;
-
-    /// Closes the connection, whatever the verifier sends. What was queued before may still be written for a moment.
-    fn close(&self);
-}
-
-/// All downstream verifiers of this process.
-pub struct Children {
-    state: Mutex<State>,
-    lease_ms: AtomicU64,
-    refused: AtomicU64,
-    /// Called when a verifier has acknowledged something.
-    acknowledged: Mutex<Option<Box<dyn Fn() + Send + Sync>>>,
-}
-
-#[derive(Default)]
-struct State {
-    downstream: DownstreamLeases,
-    /// Every verifier that the `DownstreamLeases` knows, including disconnected ones that may still answer from their lease.
-    lines: BTreeMap<ChildId, Arc<Connected>>,
-    /// Verifiers that get no further messages: they were sent away, or have disconnected.
-    deaf: BTreeSet<ChildId>,
-    /// Until then, verifiers of an earlier process may still answer.
-    not_before: Option<Moment>,
-}
-
-struct Connected {
-    line: Arc<dyn Line>,
-    newcomer: Newcomer,
-    since: Timestamp,
-}
+/// The shortest and the longest pause between two checks whether verifiers have a change, in milliseconds.
+const PAUSE_MS: (u64, u64) = (1, 64);
 
 /// A lease that was granted to a verifier.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -80,320 +38,226 @@ pub struct Granted {
     pub now: Timestamp,
 }
 
-/// The uses of one secret that a verifier reports.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Reported {
-    /// The secret.
-    pub digest: Digest,
-    /// `None` is a good verdict.
-    pub denial: Option<Denial>,
-    /// How often.
-    pub count: u32,
-    /// What the good uses cost beyond one unit each.
-    pub extra_cost: u64,
-    /// When it was last used.
-    pub last_at: Timestamp,
+/// A look-up for a verifier. If it is dropped before it ends, its hold is released and the verifier gets no answer.
+struct Telling<'c> {
+    children: &'c Children,
+    id: ChildId,
+    digest: Digest,
+    number: Option<u64>,
 }
 
-impl Default for Children {
-    fn default() -> Self {
-        Self {
-            state: Mutex::default(),
-            lease_ms: AtomicU64::new(CHILD_LEASE_MS),
-            refused: AtomicU64::new(0),
-            acknowledged: Mutex::default(),
+impl Telling<'_> {
+    fn end(mut self, found: Option<&Entry>) {
+        if let Some(number) = self.number.take() {
+            self.children.settle(self.id, &self.digest, number, found);
         }
     }
 }
 
-impl Children {
-    /// Returns the longest lease that a verifier is granted, in milliseconds.
-    pub fn lease_ms(&self) -> u64 {
-        self.lease_ms.load(Ordering::Relaxed)
-    }
-
-    /// Sets the longest lease. Call before the first verifier connects.
-    pub fn set_lease_ms(&self, lease_ms: u64) {
-        self.lease_ms.store(lease_ms, Ordering::Relaxed);
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Lists every connected verifier.
-    pub fn connected_list(&self, now: Moment) -> Vec<ConnectedChild> {
-        let state = self.state();
-        let all = state.lines.iter().filter_map(|(id, child)| {
-            let standing = state.downstream.standing(*id, now)?;
-            Some(ConnectedChild {
-                id: *id,
-                reach: child.newcomer.reach.clone(),
-                root_key: child.newcomer.pass.as_ref().map(RootPass::id),
-                peer: child.newcomer.peer.clone(),
-                since: child.since,
-                lease_left_ms: standing.lease_left_ms,
-                keys: standing.held,
-                oldest_order: standing
-                    .oldest_order
-                    .map(|(age_ms, revision)| OldestOrder { age_ms, revision }),
-            })
-        });
-        all.collect()
-    }
-
-    /// Sends a verifier away and closes its connection soon. False if there is none with this id.
-    pub fn disconnect(&self, id: ChildId) -> bool {
-        let mut state = self.state();
-        let is_there = state.lines.contains_key(&id) && !state.deaf.contains(&id);
-        if is_there {
-            state.send_away(id, None);
-        }
-        is_there
-    }
-
-    /// Returns counts for the metrics.
-    pub fn counts(&self) -> ChildCounts {
-        let state = self.state();
-        ChildCounts {
-            connected: state.downstream.len(),
-            orders_outstanding: state.downstream.orders_outstanding(),
-            overdue: state.downstream.overdue(),
-            refused: self.refused.load(Ordering::Relaxed),
+impl Drop for Telling<'_> {
+    fn drop(&mut self) {
+        if let Some(number) = self.number.take() {
+            self.children.settle(self.id, &self.digest, number, None);
         }
     }
+}
 
-    /// Returns how many are connected.
-    pub fn len(&self) -> usize {
-        self.state().downstream.len()
+impl From<Full> for Failure {
+    fn from(full: Full) -> Self {
+        Self::TooManyVerifiers {
+            max: full.max,
+            of: full.of,
+        }
+    }
+}
+
+impl From<JoinRefusal> for Failure {
+    fn from(refusal: JoinRefusal) -> Self {
+        match refusal {
+            JoinRefusal::Overdue { refused_ms } => Self::VerifiersOverdue {
+                retry_after_seconds: refused_ms.div_ceil(1_000),
+            },
+            JoinRefusal::Full(full) => full.into(),
+        }
+    }
+}
+
+impl Authority {
+    /// Returns the verifiers connected to this process.
+    pub fn children(&self) -> &Children {
+        self.verifier.children()
     }
 
-    /// Whether no verifier is connected or may still answer from its lease.
-    pub fn is_empty(&self) -> bool {
-        self.state().downstream.is_empty()
+    /// Whether each verifier of this process that knew what a change touched has acknowledged it.
+    pub(crate) fn children_have(&self, change: &Awaited) -> bool {
+        !self.children().hold(change, self.clock.moment())
     }
 
-    /// Registers what to do when a verifier has acknowledged something.
-    pub fn on_acknowledged(&self, wake: impl Fn() + Send + Sync + 'static) {
-        *self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(wake));
+    /// Returns when each verifier of this process has acknowledged a change, or can no longer answer without it.
+    pub(crate) async fn children_know(&self, change: &Awaited) {
+        let began: Moment = self.clock.moment();
+        while !self.children_have(change) {
+            let waited = self.clock.moment().ms_since(began);
+            self.timer.sleep_ms((waited / 8).clamp(PAUSE_MS.0, PAUSE_MS.1)).await;
+        }
+    }
+}
+
+impl<'a> VerifierUseCases<'a> {
+    /// Whether another verifier of a root key may connect now. Call before the connection becomes a stream, so that the
+    /// refusal is an HTTP answer.
+    pub fn may_connect(self, pass: Option<&RootPass>, reach: &Reach) -> Result<(), Failure> {
+        let root_key = pass.map(RootPass::id);
+        Ok(self.0.children().may_join(root_key, reach, self.0.clock.moment())?)
     }
 
-    fn join(&self, newcomer: Newcomer, line: Arc<dyn Line>, clock: &dyn Clock) -> Result<ChildId, Full> {
-        let joining = Joining {
-            capacity: newcomer.capacity,
-            reach: newcomer.reach.clone(),
-            root_key: newcomer.pass.as_ref().map(RootPass::id),
-        };
-        let mut state = self.state();
-        let id = state.downstream.join(&joining, clock.moment())?;
-        state.tidy();
-        let since = clock.now();
-        let connected = Connected { line, newcomer, since };
-        state.lines.insert(id, Arc::new(connected));
+    /// Registers a verifier, whose memory is empty. An error if there are too many, or if its root key ended before it
+    /// was registered: the change that ended it has sent no order here.
+    pub async fn register(self, newcomer: Newcomer, line: Arc<dyn Line>) -> Result<ChildId, Failure> {
+        self.may_connect(newcomer.pass.as_ref(), &newcomer.reach)?;
+        let id = self.0.children().join(newcomer, line, &*self.0.clock)?;
+        // From here on, a change that ends its root key sends it away. Changes from before are found by this check.
+        if let Err(failure) = self.judge(id).await {
+            self.0.children().left(id);
+            return Err(failure);
+        }
         Ok(id)
     }
 
-    fn connected(&self, id: ChildId) -> Option<Arc<Connected>> {
-        let state = self.state();
-        state
-            .lines
-            .get(&id)
-            .filter(|_| !state.deaf.contains(&id))
-            .map(Arc::clone)
-    }
-
-    /// Whether a verifier was sent away and may still acknowledge its orders. It gets no answers, and its connection
-    /// stays open until it has acknowledged, or [`Authority::sweep_children`](crate::Authority::sweep_children) closes
-    /// it.
-    pub fn is_leaving(&self, id: ChildId) -> bool {
-        self.state().downstream.is_leaving(id)
-    }
-
-    /// Notes that a verifier has carried out every order up to `number`.
-    pub fn acknowledged(&self, id: ChildId, number: u64) {
-        let mut state = self.state();
-        state.downstream.acknowledged(id, number);
-        if !state.downstream.knows(id) {
-            // It was sent away, and has acknowledged its last order.
-            state.close(id);
-            state.deaf.remove(&id);
-            state.lines.remove(&id);
+    /// Rule R14: checks whether a verifier may still send requests. One that may not is sent away.
+    async fn judge(self, id: ChildId) -> Result<Reach, Failure> {
+        let gone = || Failure::Unavailable("the verifier is gone".to_owned());
+        let child = self.0.children().connected(id).ok_or_else(gone)?;
+        let reach = &child.newcomer.reach;
+        if keeps(Rule::JudgedAtEveryMessage) && !self.is_good(child.newcomer.pass.as_ref(), reach).await? {
+            self.0.children().send_away(id);
+            return Err(Failure::PermissionDenied(Permission::KeysVerify));
         }
-        drop(state);
-        self.wake();
+        Ok(reach.clone())
     }
 
-    /// Notes that a verifier has ended its lease and forgotten everything.
-    pub fn left(&self, id: ChildId) {
-        let mut state = self.state();
-        state.downstream.left(id);
-        state.deaf.remove(&id);
-        state.lines.remove(&id);
-        drop(state);
-        self.wake();
-    }
-
-    /// Notes that the connection to a verifier is closed. Its lease is still waited for.
-    pub fn lost(&self, id: ChildId) {
-        let mut state = self.state();
-        state.deaf.insert(id);
-        state.downstream.lost(id);
-        state.tidy();
-    }
-
-    /// Rules R13 and R14: closes the connections of verifiers that did not acknowledge in time.
-    pub(crate) fn sweep(&self, now: Moment) {
-        let mut state = self.state();
-        for id in state.downstream.sweep(now) {
-            state.close(id);
+    async fn is_good(self, pass: Option<&RootPass>, reach: &Reach) -> Result<bool, Failure> {
+        if let Some(pass) = pass {
+            let now = self.0.root_key_of(*pass.digest()).await?;
+            if now.is_none_or(|now| !now.permissions().allows(Permission::KeysVerify)) {
+                return Ok(false);
+            }
         }
-        state.tidy();
-    }
-
-    /// Whether a change waits for a verifier of this process.
-    pub(crate) fn hold(&self, change: &Awaited, now: Moment) -> bool {
-        let mut state = self.state();
-        if state.minds_former(now) {
-            return true;
-        }
-        !state.downstream.is_empty() && state.downstream.covers(change, now)
-    }
-
-    /// Returns the changes that wait for verifiers of this process.
-    pub(crate) fn holding(&self, now: Moment) -> Holding {
-        let mut state = self.state();
-        if state.minds_former(now) {
-            return Holding::everything();
-        }
-        match state.downstream.is_empty() {
-            true => Holding::default(),
-            false => state.downstream.holding(now),
+        match reach {
+            Reach::Instance => Ok(true),
+            Reach::Tenant(slug) => match self.0.gate_of(slug).await {
+                Ok(gate) => Ok(gate.is_open()),
+                Err(Failure::NotFound) => Ok(false),
+                Err(error) => Err(error),
+            },
         }
     }
 
-    /// An earlier process had verifiers and did not see them leave: no change is effective until the last of their
-    /// leases is over by both clocks.
-    fn await_former(&self, lease_ms: u64, now: Moment) {
-        self.state().not_before = Some(now.plus_ms(wait_ms(lease_ms)));
+    /// Closes connections of overdue verifiers. Call at least every [`SWEEP_MS`].
+    pub fn sweep(self) {
+        self.0.children().sweep(self.0.clock.moment());
     }
 
-    /// Orders every verifier to forget everything and to connect again, perhaps to another node.
-    pub(crate) fn dismiss_all(&self) {
-        let mut state = self.state();
-        for id in state.downstream.connected() {
-            state.send_away(id, None);
-        }
-    }
-
-    /// Whether some verifier may still answer.
-    pub(crate) fn has_leases(&self, now: Moment) -> bool {
-        let mut state = self.state();
-        state.minds_former(now) || state.downstream.has_leases(now)
-    }
-
-    /// Notes a grant before it is sent; `None` if the verifier is gone or overdue.
-    fn grant(&self, id: ChildId, wish_ms: Option<u64>, lease: &Lease, clock: &dyn Clock) -> Option<u64> {
-        // The deadline is loaded first: orders for what this node applied before its lease grew were then sent before
-        // the grant.
-        let deadline = lease.deadline();
-        let now = clock.moment();
-        let own = match wish_ms {
-            Some(wish) => wish.max(CHILD_LEASE_MS_MIN).min(self.lease_ms()),
-            None => self.lease_ms(),
+    /// Grants a verifier as much of a lease as is available; `None` if it is gone or not allowed to stay. Then close
+    /// its connection, unless it is leaving and may still acknowledge ([`Children::is_leaving`]). Send the grant at
+    /// once and before anything else: a later order must come after it on the connection.
+    pub async fn grant(self, id: ChildId) -> Option<Granted> {
+        let wish_ms = self.0.children().connected(id)?.newcomer.lease_ms;
+        let length_ms = match self.judge(id).await {
+            Ok(_) => self
+                .0
+                .children()
+                .grant(id, wish_ms, self.0.verifier.lease(), &*self.0.clock)?,
+            // It cannot be checked now, so the verifier keeps the lease that it has and gets no further one.
+            Err(Failure::Unavailable(_)) => 0,
+            Err(_) => return None,
         };
-        let left = deadline.left_ms(now).min(own);
-        let length = if keeps(Rule::LeasesNest) { left } else { own };
-        self.state().downstream.grant(id, length, now).then_some(length)
+        Some(Granted {
+            length_ms,
+            revision: self.0.verifier.applied(),
+            now: self.0.now(),
+        })
     }
 
-    fn begin_to_tell(&self, id: ChildId, digest: Digest, revision: u64) -> Result<u64, NoHold> {
-        let mut state = self.state();
-        let (number, invalidation) = state.downstream.hold(id, digest, revision)?;
-        if let Some(invalidation) = invalidation {
-            state.send(invalidation, false);
-        }
-        Ok(number)
-    }
-
-    /// Ends a look-up for a verifier: it holds what was found, or nothing.
-    fn settle(&self, id: ChildId, digest: &Digest, number: u64, found: Option<&Entry>) {
-        let downstream = &mut self.state().downstream;
-        match found {
-            Some(entry) => downstream.settle(id, digest, number, entry.gate().slug(), entry.key_id()),
-            None => downstream.release_hold(id, digest, number),
-        }
-    }
-
-    /// It is unknown what was touched, but perhaps by which revisions.
-    pub(crate) fn everything_touched(&self, span: Span, applied: u64) {
-        let mut state = self.state();
-        for invalidation in state.downstream.everything_touched(span, applied) {
-            state.send(invalidation, false);
-        }
-    }
-
-    /// No change of unknown outcome has a revision after `last`.
-    pub(crate) fn known_to(&self, last: u64) {
-        self.state().downstream.known_to(last);
-    }
-
-    fn wake(&self) {
-        if let Some(wake) = &*self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner) {
-            wake();
-        }
-    }
-}
-
-impl State {
-    fn minds_former(&mut self, now: Moment) -> bool {
-        self.not_before = self.not_before.filter(|end| !now.is_surely_at_or_after(*end));
-        self.not_before.is_some()
-    }
-
-    /// Removes verifiers that the `DownstreamLeases` has forgotten: none of them can answer any more.
-    fn tidy(&mut self) {
-        let downstream = &self.downstream;
-        if self.lines.len() > downstream.known() {
-            self.lines.retain(|id, _| downstream.knows(*id));
-            self.deaf.retain(|id| downstream.knows(*id));
-        }
-    }
-
-    fn close(&mut self, id: ChildId) {
-        self.deaf.insert(id);
-        if let Some(child) = self.lines.get(&id) {
-            child.line.close();
-        }
-    }
-
-    /// A verifier whose connection cannot take the order is lost: changes wait until its lease is over.
-    fn send(&mut self, invalidation: Invalidation, is_last: bool) {
-        let Some(child) = self.lines.get(&invalidation.child).map(Arc::clone) else {
-            return;
+    /// Looks a secret up for a verifier and returns the revision of the answer; `None` for an unknown secret or one of
+    /// another tenant. From now on, orders for changes of it are sent to the verifier.
+    pub async fn answer_fetch(self, id: ChildId, digest: Digest) -> Result<(Option<Entry>, u64), Failure> {
+        let reach = self.judge(id).await?;
+        let early = keeps(Rule::HoldBeforeLookUp)
+            .then(|| self.begin_to_tell(id, digest))
+            .transpose()?;
+        let found = self.0.entry_by(digest).await;
+        let telling = match early {
+            Some(telling) => telling,
+            None => {
+                self.0.timer.sleep_ms(20).await;
+                self.begin_to_tell(id, digest)?
+            }
         };
-        if self.deaf.contains(&invalidation.child) && !is_last {
-            return;
+        let found = found.map(|(entry, revision)| (entry.filter(|entry| reach.has(entry.gate().slug())), revision));
+        telling.end(found.as_ref().ok().and_then(|(entry, _)| entry.as_ref()));
+        found
+    }
+
+    fn begin_to_tell(self, id: ChildId, digest: Digest) -> Result<Telling<'a>, Failure> {
+        let children = self.0.children();
+        let begun = children.begin_to_tell(id, digest, self.0.verifier.applied());
+        let number = begun.map_err(|why| {
+            Failure::Unavailable(match why {
+                NoHold::Gone => "the verifier is gone".to_owned(),
+                NoHold::Busy => "too much is asked for by verifiers at once".to_owned(),
+            })
+        })?;
+        Ok(Telling {
+            children,
+            id,
+            digest,
+            number: Some(number),
+        })
+    }
+
+    /// Charges uses of a secret that a verifier has found good; returns whether they are allowed, or `None` if that is
+    /// unknown now. The verifier reports the uses itself separately.
+    pub async fn charge(self, id: ChildId, digest: Digest, cost: u32) -> Option<(bool, Budget)> {
+        let reach = self.judge(id).await.ok()?;
+        let (entry, _) = self.0.entry_by(digest).await.ok()?;
+        let entry = entry.filter(|entry| reach.has(entry.gate().slug()))?;
+        if cost == 0 {
+            let budget = self.0.budget(entry.key_id(), entry.limits()).await?;
+            return Some((true, budget));
         }
-        if !child.line.order(invalidation.order, &invalidation.ended, is_last) {
-            self.downstream.lost(invalidation.child);
-            self.close(invalidation.child);
+        let (outcome, budget) = self.0.charge(&entry, cost).await;
+        Some((outcome.is_ok(), *budget?))
+    }
+
+    /// Adds what a verifier has seen: last uses and counts. The report of a verifier that may not stay is dropped.
+    pub async fn report(self, id: ChildId, reported: &[Reported]) {
+        let Ok(reach) = self.judge(id).await else { return };
+        for one in reported.iter().take(REPORTED_MAX) {
+            let Ok((Some(entry), _)) = self.0.entry_by(one.digest).await else {
+                continue;
+            };
+            if reach.has(entry.gate().slug()) {
+                self.0.note_reported(&entry, one);
+            }
         }
     }
 
-    /// The verifier gets no further answers and an order to leave. Its connection is closed soon.
-    fn send_away(&mut self, id: ChildId, change: Option<(&Scope, Span)>) {
-        let invalidation = self.downstream.send_away(id, change);
-        self.deaf.insert(id);
-        match invalidation {
-            Some(invalidation) => self.send(invalidation, true),
-            None if !keeps(Rule::SentAwayIsWaitedFor) => self.close(id),
-            None => {}
-        }
+    /// Delays changes for verifiers of an earlier process, whose leases are at most this long.
+    pub fn await_former_leases(self, lease_ms: u64) {
+        self.0.children().await_former(lease_ms, self.0.clock.moment());
     }
-}
 
-impl fmt::Debug for Children {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Children").field("connected", &self.len()).finish()
+    /// Sends every verifier away and waits up to `patience_ms` for them to leave. True if none can still answer.
+    pub async fn dismiss_all(self, patience_ms: u64) -> bool {
+        self.0.children().dismiss_all();
+        let began = self.0.clock.moment();
+        while self.0.children().has_leases(self.0.clock.moment()) {
+            if self.0.clock.moment().ms_since(began) >= patience_ms {
+                return false;
+            }
+            self.0.timer.sleep_ms(5).await;
+        }
+        true
     }
 }

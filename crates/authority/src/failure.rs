@@ -1,6 +1,6 @@
 //! Why a use case failed. No HTTP here: the server has the one table from these to statuses.
 
-use crate::Conflict;
+use crate::conflict::Conflict;
 use crate::env::NoEntropy;
 use keyreeve_core::access::{Permission, Role};
 use keyreeve_core::lifecycle::Refusal;
@@ -103,6 +103,15 @@ pub enum Failure {
     /// A bug or a broken installation.
     #[error("internal: {0}")]
     Internal(String),
+}
+
+impl Failure {
+    /// The failure without a lease, or of a process that was halted, with the reason. Nothing may be answered then, not
+    /// even from the store: the node may be partitioned from the primary and read from an old one.
+    pub(crate) fn no_lease(halted: Option<&str>) -> Self {
+        let usual = "this node holds no lease: it cannot reach the database, or has not for too long";
+        Self::Unavailable(halted.unwrap_or(usual).to_owned())
+    }
 }
 
 impl From<StoreError> for Failure {

@@ -3,6 +3,8 @@
 //! Knowing a secret is the only right that its reporter needs. The log has where it was found, never the secret. A
 //! report and its consequence commit together.
 
+pub use crate::memory::{LeakResult, LeakSource};
+
 use crate::sign_in::AnonymousCaller;
 use crate::{Authority, Failure};
 use keyreeve_core::access::Actor;
@@ -18,79 +20,9 @@ use keyreeve_core::{KeyId, Timestamp};
 use keyreeve_store::describe;
 use keyreeve_store::model::{AuditDraft, ChangeFacts, ChangeManyRequest, DecideMany};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 /// Keys changed in one transaction. Other changes wait for it, some tens of milliseconds.
 const AT_ONCE: usize = 500;
-/// Reports of one key that are logged in an hour, so that the holder of a secret cannot fill the log with it.
-const NOTED_AN_HOUR: u32 = 10;
-const HOUR_MS: u64 = 3_600_000;
-/// Most keys whose logged reports are counted.
-const COUNTED_MAX: usize = 50_000;
-
-/// The source of a report. The words are labels of a metric and never change.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum LeakSource {
-    /// A caller of the API who has the secret.
-    Api,
-    /// GitHub's secret scanning, authenticated by its signature.
-    GitHub,
-}
-
-impl LeakSource {
-    /// Every source.
-    pub const ALL: &[Self] = &[Self::Api, Self::GitHub];
-
-    /// Returns the label.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Api => "api",
-            Self::GitHub => "github",
-        }
-    }
-}
-
-/// The result of a report. The words are labels of a metric and never change.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum LeakResult {
-    /// The key was revoked.
-    Revoked,
-    /// A hold was put on the key.
-    Held,
-    /// The policy wants the report logged and nothing else.
-    Noted,
-    /// The secret was not accepted any more, or the key was on hold.
-    Ended,
-    /// No key ever had this secret.
-    Unknown,
-    /// The report's signature does not verify.
-    Refused,
-}
-
-impl LeakResult {
-    /// Every result.
-    pub const ALL: &[Self] = &[
-        Self::Revoked,
-        Self::Held,
-        Self::Noted,
-        Self::Ended,
-        Self::Unknown,
-        Self::Refused,
-    ];
-
-    /// Returns the label.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Revoked => "revoked",
-            Self::Held => "held",
-            Self::Noted => "noted",
-            Self::Ended => "ended",
-            Self::Unknown => "unknown",
-            Self::Refused => "refused",
-        }
-    }
-}
 
 /// A report of one secret.
 #[derive(Clone)]
@@ -100,47 +32,6 @@ pub struct LeakReport<'r> {
     pub secret: &'r str,
     /// Who found it and where, for the audit log. Must not contain the secret.
     pub found: Box<str>,
-}
-
-/// The state of leak reports in this process.
-#[derive(Debug, Default)]
-pub(crate) struct Leaks {
-    tallies: [[AtomicU64; LeakResult::ALL.len()]; LeakSource::ALL.len()],
-    /// By key: since when reports are counted, and how many were logged.
-    noted: Mutex<HashMap<KeyId, (Moment, u32)>>,
-}
-
-impl Leaks {
-    fn count(&self, source: LeakSource, result: LeakResult, times: u64) {
-        let counter = self
-            .tallies
-            .get(source as usize)
-            .and_then(|row| row.get(result as usize));
-        if let Some(counter) = counter {
-            counter.fetch_add(times, Ordering::Relaxed);
-        }
-    }
-
-    /// Whether one more report of a key may be logged.
-    fn may_note(&self, key: KeyId, now: Moment) -> bool {
-        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_fresh = |since: Moment| now.ms_since(since) < HOUR_MS;
-        if noted.len() >= COUNTED_MAX {
-            noted.retain(|_, (since, _)| is_fresh(*since));
-        }
-        let is_full = noted.len() >= COUNTED_MAX;
-        match noted.get_mut(&key) {
-            Some((since, count)) if is_fresh(*since) => {
-                *count += 1;
-                *count <= NOTED_AN_HOUR
-            }
-            None if is_full => false,
-            Some(_) | None => {
-                noted.insert(key, (now, 1));
-                true
-            }
-        }
-    }
 }
 
 /// What to do for one key.
@@ -157,16 +48,27 @@ struct Plan {
 /// What to do, by tenant.
 type Plans = BTreeMap<Slug, BTreeMap<KeyId, Plan>>;
 
+/// The use cases of leak reports.
+#[derive(Clone, Copy, Debug)]
+pub struct LeakUseCases<'a>(pub(crate) &'a Authority);
+
 impl Authority {
+    /// Returns the use cases of leak reports.
+    pub fn leaks(&self) -> LeakUseCases<'_> {
+        LeakUseCases(self)
+    }
+}
+
+impl LeakUseCases<'_> {
     /// Carries out what the policies require for leaked secrets. Returns for each report, in order, whether a key has
     /// or had the secret. When this returns, the changes are effective everywhere.
-    pub async fn report_leaks(
-        &self,
+    pub async fn report(
+        self,
         from: &AnonymousCaller,
         source: LeakSource,
         reports: &[LeakReport<'_>],
     ) -> Result<Vec<bool>, Failure> {
-        let began = self.clock.moment();
+        let began = self.0.clock.moment();
         let (mut known, mut plans) = (Vec::with_capacity(reports.len()), Plans::new());
         let mut newest = 0;
         let mut named: BTreeMap<Slug, BTreeSet<KeyId>> = BTreeMap::new();
@@ -180,7 +82,7 @@ impl Authority {
                     keys.insert(entry.key_id());
                     self.plan(&mut plans, &entry, report, began);
                 }
-                None => self.leaks.count(source, LeakResult::Unknown, 1),
+                None => self.0.leaks.count(source, LeakResult::Unknown, 1),
             }
         }
         let mut written: BTreeMap<Slug, Vec<Span>> = BTreeMap::new();
@@ -189,47 +91,43 @@ impl Authority {
             newest = spans.iter().map(|span| span.last).fold(newest, u64::max);
             written.insert(tenant, spans);
         }
-        newest = newest.max(self.store.head().await?.revision);
+        newest = newest.max(self.0.store.head().await?.revision);
         for (tenant, keys) in named {
             // A key that was ended before may not be ended everywhere yet, so its end is waited for too.
             let keys: Vec<_> = keys.into_iter().collect();
-            let mut spans = self.written_about_keys(&tenant, &keys, newest).await;
+            let mut spans = self.0.written_about_keys(&tenant, &keys, newest).await;
             spans.append(&mut written.remove(&tenant).unwrap_or_default());
-            self.effect(Awaited::in_tenant(&tenant, spans), began, true).await?;
+            self.0.effect(Awaited::in_tenant(&tenant, spans), began, true).await?;
         }
         Ok(known)
     }
 
     /// Counts a report that was refused.
-    pub fn refuse_leaks(&self, source: LeakSource) {
-        self.leaks.count(source, LeakResult::Refused, 1);
+    pub fn refuse(self, source: LeakSource) {
+        self.0.leaks.count(source, LeakResult::Refused, 1);
     }
 
     /// Returns the number of reports by source and result.
-    pub fn leak_tallies(&self) -> impl Iterator<Item = (LeakSource, LeakResult, u64)> {
-        let rows = LeakSource::ALL.iter().zip(&self.leaks.tallies);
-        rows.flat_map(|(&source, row)| {
-            let results = LeakResult::ALL.iter().zip(row);
-            results.map(move |(&result, count)| (source, result, count.load(Ordering::Relaxed)))
-        })
+    pub fn tallies(self) -> impl Iterator<Item = (LeakSource, LeakResult, u64)> {
+        self.0.leaks.counts()
     }
 
-    async fn entry_of_secret(&self, secret: &str) -> Result<(Option<Entry>, u64), Failure> {
+    async fn entry_of_secret(self, secret: &str) -> Result<(Option<Entry>, u64), Failure> {
         match Presented::parse(secret) {
-            Ok(presented) => self.entry_by(presented.digest()).await,
+            Ok(presented) => self.0.entry_by(presented.digest()).await,
             Err(_) => Ok((None, 0)),
         }
     }
 
-    fn plan(&self, plans: &mut Plans, entry: &Entry, report: &LeakReport<'_>, now: Moment) {
+    fn plan(self, plans: &mut Plans, entry: &Entry, report: &LeakReport<'_>, now: Moment) {
         let keys = plans.entry(entry.gate().slug().clone()).or_default();
         let plan = keys.entry(entry.key_id()).or_default();
         plan.reports += 1;
         let facts = entry.facts();
-        let is_open = self.is_own_secret(entry) && facts.key != KeyStanding::Revoked;
+        let is_open = self.0.is_own_secret(entry) && facts.key != KeyStanding::Revoked;
         plan.is_open |= is_open;
         // An erased key has no record that an entry could refer to.
-        if facts.secret != SecretStanding::Tombstone && self.leaks.may_note(entry.key_id(), now) {
+        if facts.secret != SecretStanding::Tombstone && self.0.leaks.may_note(entry.key_id(), now) {
             plan.found.push(match is_open {
                 true => report.found.clone(),
                 false => format!("{}; the secret opened nothing any more", report.found).into(),
@@ -239,13 +137,14 @@ impl Authority {
 
     /// Returns what was written.
     async fn carry_out(
-        &self,
+        self,
         from: &AnonymousCaller,
         source: LeakSource,
         tenant: Slug,
         keys: BTreeMap<KeyId, Plan>,
     ) -> Result<Vec<Span>, Failure> {
         let action = self
+            .0
             .store
             .tenant(&tenant)
             .await?
@@ -254,10 +153,10 @@ impl Authority {
         let is_due = |plan: &Plan| plan.is_open || !plan.found.is_empty();
         let (due, done): (Vec<_>, Vec<_>) = keys.into_iter().partition(|(_, plan)| is_due(plan));
         for (_, plan) in done {
-            self.leaks.count(source, LeakResult::Ended, plan.reports);
+            self.0.leaks.count(source, LeakResult::Ended, plan.reports);
         }
         for some in due.chunks(AT_ONCE) {
-            let now = self.earliest();
+            let now = self.0.earliest();
             let request = ChangeManyRequest {
                 tenant: tenant.clone(),
                 ids: some.iter().map(|(id, _)| *id).collect(),
@@ -265,6 +164,7 @@ impl Authority {
                 notes: notes(some),
             };
             let changed = self
+                .0
                 .store
                 .change_many(from.context(Actor::System, now), request)
                 .await?;
@@ -275,7 +175,7 @@ impl Authority {
                 });
             }
             for (_, plan) in some {
-                self.leaks.count(source, result(plan, action), plan.reports);
+                self.0.leaks.count(source, result(plan, action), plan.reports);
             }
         }
         Ok(written)
@@ -345,19 +245,4 @@ fn decide(plans: &[(KeyId, Plan)], now: Timestamp) -> DecideMany {
         };
         Ok((outcome, draft))
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn of_one_key_ten_reports_an_hour_are_written_down() {
-        let leaks = Leaks::default();
-        let key = |number: u8| KeyId::from_bytes([number; 16]);
-        let at = |ms: u64| Moment::default().plus_ms(ms);
-        let noted = |number: u8, ms: u64| (0..30).filter(|_| leaks.may_note(key(number), at(ms))).count();
-        assert_eq!((noted(1, 0), noted(1, HOUR_MS - 1), noted(2, 0)), (10, 0, 10));
-        assert_eq!(noted(1, HOUR_MS), 10);
-    }
 }

@@ -11,17 +11,20 @@ pub mod check;
 pub mod children;
 mod conflict;
 pub mod env;
+mod explain;
 pub mod failure;
 pub mod keys;
 pub mod leaks;
+mod limits;
 mod lost;
-mod meters;
+mod memory;
 pub mod node;
 mod nodes;
 mod operations;
 mod overview;
 mod policy;
 pub mod possession;
+mod question;
 mod readiness;
 mod reassert;
 mod refusals;
@@ -29,23 +32,22 @@ pub mod root_keys;
 pub mod sign_in;
 mod stats;
 pub mod tenants;
-mod tombstones;
 pub mod users;
-pub mod verifier;
 mod verifiers;
 pub mod verify;
 
-pub use audit::{AuditCheck, AuditFilter, check_log, compare_log};
+pub use audit::{AuditCheck, AuditFilter, AuditUseCases, check_log, compare_log};
 pub use caller::{Call, Caller};
 pub use conflict::{Conflict, FieldChange, Recorded};
 pub use failure::Failure;
-pub use meters::Budget;
+pub use memory::Operations;
+pub use memory::Refused;
+pub use memory::verifier::{self, Verifier};
 pub use node::Node;
-pub use operations::Operations;
-pub use policy::NonCompliantKeys;
-pub use refusals::Refused;
+pub use policy::{NonCompliantKeys, PolicyUseCases};
+pub use question::Budget;
 pub use stats::{Inventory, collect_stats};
-pub use verifier::Verifier;
+pub use verifiers::VerifierUseCases;
 
 use env::{Clock, Entropy, Timer};
 use keyreeve_core::coherence::Moment;
@@ -58,6 +60,7 @@ use keyreeve_core::{KeyId, RootKeyId, Timestamp, UserId};
 use keyreeve_store::cluster::Durability;
 use keyreeve_store::model::Census;
 use keyreeve_store::{Store, WriteHealth};
+use memory::{Leaks, Refusals, Remembered};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -70,10 +73,10 @@ pub struct Authority {
     entropy: Arc<dyn Entropy>,
     timer: Arc<dyn Timer>,
     last_id: Mutex<(i64, u16)>,
-    leaks: leaks::Leaks,
-    refusals: refusals::Refusals,
+    leaks: Leaks,
+    refusals: Refusals,
     operations: Operations,
-    remembered: awaited::Remembered,
+    remembered: Remembered,
     /// `None` in a single process.
     node: Option<Arc<Node>>,
 }
@@ -117,10 +120,10 @@ impl Authority {
             entropy,
             timer,
             last_id: Mutex::new((0, 0)),
-            leaks: leaks::Leaks::default(),
-            refusals: refusals::Refusals::default(),
+            leaks: Leaks::default(),
+            refusals: Refusals::default(),
             operations: Operations::default(),
-            remembered: awaited::Remembered::default(),
+            remembered: Remembered::default(),
             node: None,
         }
     }

@@ -4,7 +4,7 @@
 //! of a reading does not show it: after the loss, the same revisions are assigned to other changes. So a good reading
 //! is compared with the denials that the node remembers. Where they disagree, the audit log decides which is newer.
 
-use crate::verifier::RootPass;
+use crate::memory::RootPass;
 use crate::{Authority, Failure};
 use keyreeve_core::coherence::Entry;
 use keyreeve_core::verdict::{Denial, judge};

@@ -1,6 +1,7 @@
 //! What callers may know about nodes, and about changes in progress.
 
 use crate::caller::ActingRootKey;
+use crate::keys::KeyUseCases;
 use crate::{Authority, Call, Failure};
 use keyreeve_core::access::{Actor, Permission, Reach};
 use keyreeve_core::coherence::holding::Awaited;
@@ -62,10 +63,12 @@ impl Authority {
     pub(crate) fn longest_wait_ms(&self) -> i64 {
         i64::try_from(self.wait_ms()).map_or(i64::MAX, |wait| wait.saturating_mul(2).saturating_add(60_000))
     }
+}
 
+impl KeyUseCases<'_> {
     /// Whether a key is disabled or revoked and some verifier may not know it yet.
-    pub async fn is_ending(&self, call: &Call, record: &KeyRecord) -> Result<bool, Failure> {
-        if self.node().is_none() && self.children().is_empty() {
+    pub async fn is_ending(self, call: &Call, record: &KeyRecord) -> Result<bool, Failure> {
+        if self.0.node().is_none() && self.0.children().is_empty() {
             return Ok(false);
         }
         if record.key.state == State::Active {
@@ -80,13 +83,13 @@ impl Authority {
             limit: 1,
             ..AuditQuery::default()
         };
-        let entries = self.store.audit(newest).await?;
+        let entries = self.0.store.audit(newest).await?;
         let Some(entry) = entries.first() else {
             return Ok(false);
         };
         let change = Awaited::one(&call.tenant, entry.revision);
-        let Some(node) = self.node() else {
-            return Ok(!self.children_have(&change));
+        let Some(node) = self.0.node() else {
+            return Ok(!self.0.children_have(&change));
         };
         let pending = node.asked(change);
         Ok(node.look(&pending).await.is_none())

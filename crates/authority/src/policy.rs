@@ -24,61 +24,73 @@ pub struct NonCompliantKeys {
     pub named: Vec<(KeyId, Misfit)>,
 }
 
+/// The use cases of a tenant's policy.
+#[derive(Clone, Copy, Debug)]
+pub struct PolicyUseCases<'a>(pub(crate) &'a Authority);
+
 impl Authority {
+    /// Returns the use cases of a tenant's policy.
+    pub fn policy(&self) -> PolicyUseCases<'_> {
+        PolicyUseCases(self)
+    }
+}
+
+impl PolicyUseCases<'_> {
     /// Returns the policy of the caller's tenant.
-    pub async fn policy(&self, call: &Call) -> Result<Policy, Failure> {
+    pub async fn get(self, call: &Call) -> Result<Policy, Failure> {
         call.require(Permission::PolicyRead)?;
-        let tenant = self.store.tenant(&call.tenant).await?.ok_or(Failure::NotFound)?;
+        let tenant = self.0.store.tenant(&call.tenant).await?.ok_or(Failure::NotFound)?;
         Ok(tenant.policy)
     }
 
     /// Returns the policy of the caller's tenant, for a caller who may replace it.
-    pub async fn policy_to_replace(&self, call: &Call) -> Result<Policy, Failure> {
+    pub async fn get_to_replace(self, call: &Call) -> Result<Policy, Failure> {
         call.require(Permission::PolicyWrite)?;
-        let tenant = self.store.tenant(&call.tenant).await?.ok_or(Failure::NotFound)?;
+        let tenant = self.0.store.tenant(&call.tenant).await?.ok_or(Failure::NotFound)?;
         Ok(tenant.policy)
     }
 
     /// Replaces the policy of the caller's tenant. It applies to later operations.
-    pub async fn set_policy(&self, call: &Call, policy: Policy) -> Result<(Policy, NonCompliantKeys), Failure> {
+    pub async fn set(self, call: &Call, policy: Policy) -> Result<(Policy, NonCompliantKeys), Failure> {
         call.require(Permission::PolicyWrite)?;
         policy.check()?;
         let edit = TenantEdit {
             policy: Some(policy),
             ..TenantEdit::default()
         };
-        let began = self.clock.moment();
-        let now = self.earliest();
-        let changed = self.store.change_tenant(call.context(now), call.tenant.clone(), edit);
+        let began = self.0.clock.moment();
+        let now = self.0.earliest();
+        let changed = self.0.store.change_tenant(call.context(now), call.tenant.clone(), edit);
         let (tenant, revision) = match changed.await {
             Ok(changed) => changed,
             Err(error) => {
                 let about = (Kind::Policy, call.tenant.as_str());
-                return Err(self.explained(call, Some(&call.tenant), about, error).await);
+                return Err(self.0.explained(call, Some(&call.tenant), about, error).await);
             }
         };
         // What denials reveal depends on the policy, on every node.
         let change = self
+            .0
             .written_about(Scope::Tenant(tenant.slug.clone()), tenant.slug.as_str(), revision)
             .await;
-        self.effect(change, began, true).await?;
+        self.0.effect(change, began, true).await?;
         let misfits = self.misfits(&call.tenant, &tenant.policy, now).await?;
         Ok((tenant.policy, misfits))
     }
 
     /// Returns the existing keys that a policy would not allow, without setting it.
-    pub async fn try_policy(&self, call: &Call, policy: &Policy) -> Result<NonCompliantKeys, Failure> {
+    pub async fn compare(self, call: &Call, policy: &Policy) -> Result<NonCompliantKeys, Failure> {
         call.require(Permission::PolicyRead)?;
         policy.check()?;
-        self.misfits(&call.tenant, policy, self.now()).await
+        self.misfits(&call.tenant, policy, self.0.now()).await
     }
 
-    async fn misfits(&self, tenant: &Slug, policy: &Policy, now: Timestamp) -> Result<NonCompliantKeys, Failure> {
+    async fn misfits(self, tenant: &Slug, policy: &Policy, now: Timestamp) -> Result<NonCompliantKeys, Failure> {
         let mut misfits = NonCompliantKeys::default();
         let mut newer: HashMap<String, Vec<Key>> = HashMap::new();
         let mut start = PageStart::Offset(0);
         loop {
-            let page = self.store.list(usable_keys(tenant, start, now)).await?;
+            let page = self.0.store.list(usable_keys(tenant, start, now)).await?;
             for record in page.keys {
                 let owners = newer.entry(record.key.subject.to_string()).or_default();
                 let others: Vec<&Key> = owners.iter().collect();

@@ -1,5 +1,6 @@
 //! What possession of a secret alone permits: ending its key, whatever the state of the key.
 
+use crate::keys::KeyUseCases;
 use crate::keys::{ChangedKey, RevokeCommand};
 use crate::sign_in::AnonymousCaller;
 use crate::{Authority, Call, Failure};
@@ -19,21 +20,21 @@ pub enum Possession {
     Unknown,
 }
 
-impl Authority {
+impl KeyUseCases<'_> {
     /// Ends the key that a secret belongs to, as the policy requires. A secret that was replaced for good gives no
     /// right. If the key had ended before, its end is waited for again, because it may not be effective yet.
     pub async fn revoke_presented(
-        &self,
+        self,
         from: &AnonymousCaller,
         secret: &str,
         command: RevokeCommand,
     ) -> Result<Possession, Failure> {
-        let began = self.clock.moment();
+        let began = self.0.clock.moment();
         let Ok(presented) = Presented::parse(secret) else {
             return Ok(Possession::Unknown);
         };
-        let (entry, revision) = self.entry_by(presented.digest()).await?;
-        let Some(entry) = entry.filter(|entry| self.is_own_secret(entry)) else {
+        let (entry, revision) = self.0.entry_by(presented.digest()).await?;
+        let Some(entry) = entry.filter(|entry| self.0.is_own_secret(entry)) else {
             return Ok(Possession::Unknown);
         };
         if entry.facts().key == KeyStanding::Revoked {
@@ -41,7 +42,7 @@ impl Authority {
             return Ok(Possession::EndedBefore);
         }
         let call = Call {
-            caller: Self::caller_of_key(&entry),
+            caller: Authority::caller_of_key(&entry),
             tenant: entry.gate().slug().clone(),
             address: from.address.clone(),
             request_id: from.request_id.clone(),
@@ -53,7 +54,7 @@ impl Authority {
             Ok(changed) => Ok(Possession::Ended(Box::new(changed))),
             // Another caller ended it first.
             Err(Failure::CallerGone | Failure::NotFound) => {
-                self.ended_before(&entry, self.verifier.applied(), began).await?;
+                self.ended_before(&entry, self.0.verifier.applied(), began).await?;
                 Ok(Possession::EndedBefore)
             }
             Err(other) => Err(other),
@@ -61,14 +62,16 @@ impl Authority {
     }
 
     /// Waits for the end of a key that another caller has ended.
-    async fn ended_before(&self, entry: &Entry, revision: u64, began: Moment) -> Result<(), Failure> {
+    async fn ended_before(self, entry: &Entry, revision: u64, began: Moment) -> Result<(), Failure> {
         let scope = Scope::Tenant(entry.gate().slug().clone());
         // The memory may have changes that are newer than `applied`.
-        let newest = self.store.head().await?.revision.max(revision);
-        let change = self.written_about(scope, &entry.key_id().to_string(), newest).await;
-        self.effect(change, began, true).await.map(drop)
+        let newest = self.0.store.head().await?.revision.max(revision);
+        let change = self.0.written_about(scope, &entry.key_id().to_string(), newest).await;
+        self.0.effect(change, began, true).await.map(drop)
     }
+}
 
+impl Authority {
     /// Whether a secret is accepted for its key.
     pub(crate) fn is_own_secret(&self, entry: &Entry) -> bool {
         match entry.facts().secret {

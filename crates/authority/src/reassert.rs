@@ -1,8 +1,8 @@
 //! Writes denials again that a database has lost (rule R10).
 
 use crate::Failure;
-use crate::activity::system;
-use crate::tombstones::{Denied, How};
+use crate::caller::system;
+use crate::memory::{Denied, How};
 use keyreeve_core::access::{Actor, Permissions};
 use keyreeve_core::audit::Action;
 use keyreeve_core::lifecycle::{HoldOrder, Outcome, ReasonCode, Refusal, RevokeOrder, State};

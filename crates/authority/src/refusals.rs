@@ -1,260 +1,55 @@
 //! Refused calls in the audit log: of one caller in one minute the first few, and a count of the others. A caller who
 //! repeats refused calls fills neither the log nor the disk.
 
-use crate::{Authority, Call, Failure};
+use crate::audit::AuditUseCases;
+use crate::memory::{Refused, RefusedCall};
+use crate::{Call, Failure};
 use keyreeve_core::audit::Action;
-use keyreeve_core::coherence::Moment;
 use keyreeve_store::model::Event;
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 
-/// How long refusals of one caller are counted together, in milliseconds.
-const TOGETHER_MS: u64 = 60_000;
-/// Different refusals of one caller that are logged individually in that time.
-const ALONE_MAX: usize = 5;
-/// Callers that are remembered. Those beyond it are counted together as one.
-const CALLERS_MAX: usize = 10_000;
-/// The name of those.
-const OTHERS: &str = "";
-
-/// A refusal to be logged.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Refused {
-    /// The kind of record that it is about.
-    pub target_type: &'static str,
-    /// The record: an id, or the address template. Never text from the caller.
-    pub target_id: String,
-    /// The error code and what was requested.
-    pub what: String,
-}
-
-/// The refusals of one caller since `since`.
-#[derive(Debug)]
-struct Caller {
-    since: Moment,
-    alone: Vec<Refused>,
-    /// The last one that was not logged, and how many of them there are.
-    more: Option<Entry>,
-}
-
-impl Caller {
-    fn new(since: Moment) -> Self {
-        Self {
-            since,
-            alone: Vec::new(),
-            more: None,
-        }
-    }
-
-    /// Counts calls that are logged together later.
-    fn count(&mut self, (call, refused, count): Entry) {
-        let before = self.more.as_ref().map_or(0, |(.., count)| *count);
-        self.more = Some((call, refused, before.saturating_add(count)));
-    }
-
-    fn is_over(&self, now: Moment) -> bool {
-        now.ms_since(self.since) >= TOGETHER_MS
-    }
-}
-
-/// An entry to be logged: the refusal of one call, or the last one of so many.
-type Entry = (Call, Refused, u64);
-
-/// The refusals of the last minute.
-#[derive(Debug, Default)]
-pub(crate) struct Refusals(Mutex<HashMap<String, Caller>>);
-
-impl Refusals {
-    /// Takes a refusal. Returns what is to be logged now; the rest is logged later.
-    fn take(&self, call: &Call, refused: Refused, now: Moment) -> Vec<Entry> {
-        let mut callers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut entries = Vec::new();
-        let name = place(&callers, call);
-        let caller = callers.entry(name).or_insert_with(|| Caller::new(now));
-        if caller.is_over(now) {
-            entries.extend(std::mem::replace(caller, Caller::new(now)).more);
-        }
-        if !caller.alone.contains(&refused) && caller.alone.len() < ALONE_MAX {
-            caller.alone.push(refused.clone());
-            entries.push((call.clone(), refused, 0));
-        } else {
-            caller.count((call.clone(), refused, 1));
-        }
-        entries
-    }
-
-    /// Keeps what could not be logged: it is counted with the others of its caller.
-    fn put_back(&self, entry: Entry, now: Moment) {
-        let mut callers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let name = place(&callers, &entry.0);
-        let caller = callers.entry(name).or_insert_with(|| Caller::new(now));
-        caller.count((entry.0, entry.1, entry.2.max(1)));
-    }
-
-    /// Takes what was counted and is a minute old, or `all` of it.
-    fn due(&self, now: Moment, all: bool) -> Vec<Entry> {
-        let mut callers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut entries = Vec::new();
-        callers.retain(|_, caller| {
-            let is_due = all || caller.is_over(now);
-            if is_due {
-                entries.extend(caller.more.take());
-            }
-            !is_due
-        });
-        entries
-    }
-}
-
-/// Returns the name that a caller's refusals are counted under.
-fn place(callers: &HashMap<String, Caller>, call: &Call) -> String {
-    let name = format!("{} {}", call.caller.actor.id(), call.tenant);
-    match callers.len() >= CALLERS_MAX && !callers.contains_key(&name) {
-        true => OTHERS.to_owned(),
-        false => name,
-    }
-}
-
-fn reason(refused: &Refused, together: u64) -> String {
-    match together {
-        0 => refused.what.clone(),
-        count => format!("{} ({count} refused calls of this caller taken together)", refused.what),
-    }
-}
-
-impl Authority {
+impl AuditUseCases<'_> {
     /// Logs that an authenticated caller was refused something, at once or together with others of the same caller and
     /// minute. The refusal holds whether or not this succeeds.
-    pub async fn note_refusal(&self, call: &Call, refused: Refused) -> Result<(), Failure> {
-        let entries = self.refusals.take(call, refused, self.clock.moment());
+    pub async fn note_refusal(self, call: &Call, refused: Refused) -> Result<(), Failure> {
+        let entries = self.0.refusals.take(call, refused, self.0.clock.moment());
         self.write_refusals(entries).await
     }
 
     /// Logs the refusals of minutes that are over, or `all`. Call once a second, and at the end.
-    pub async fn flush_refusals(&self, all: bool) -> Result<(), Failure> {
-        let entries = self.refusals.due(self.clock.moment(), all);
+    pub async fn flush_refusals(self, all: bool) -> Result<(), Failure> {
+        let entries = self.0.refusals.due(self.0.clock.moment(), all);
         self.write_refusals(entries).await
     }
 
-    async fn write_refusals(&self, entries: Vec<Entry>) -> Result<(), Failure> {
+    async fn write_refusals(self, entries: Vec<RefusedCall>) -> Result<(), Failure> {
         let mut entries = entries.into_iter();
         while let Some(entry) = entries.next() {
             if let Err(error) = self.write_refusal(&entry).await {
-                let now = self.clock.moment();
+                let now = self.0.clock.moment();
                 std::iter::once(entry)
                     .chain(entries)
-                    .for_each(|entry| self.refusals.put_back(entry, now));
+                    .for_each(|entry| self.0.refusals.put_back(entry, now));
                 return Err(error);
             }
         }
         Ok(())
     }
 
-    async fn write_refusal(&self, (call, refused, together): &Entry) -> Result<(), Failure> {
+    async fn write_refusal(self, (call, refused, together): &RefusedCall) -> Result<(), Failure> {
         let event = Event {
             tenant: Some(call.tenant.clone()),
             target_type: refused.target_type,
             target_id: refused.target_id.clone(),
             subject: None,
             action: Action::AccessRefused,
-            reason: Some(reason(refused, *together).into()),
+            reason: Some(refused.reason(*together).into()),
             before: None,
             after: None,
         };
-        self.store
-            .record_events(call.context(self.earliest()), vec![event])
+        self.0
+            .store
+            .record_events(call.context(self.0.earliest()), vec![event])
             .await?;
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Caller as Who;
-    use keyreeve_core::text::Slug;
-
-    fn call(tenant: &str) -> Call {
-        Call {
-            caller: Who::operator(),
-            tenant: Slug::parse(tenant).unwrap(),
-            address: None,
-            request_id: "req_1".into(),
-            idempotency: None,
-            only_if: None,
-            is_awaited: true,
-        }
-    }
-
-    fn refused(target: usize) -> Refused {
-        Refused {
-            target_type: "route",
-            target_id: target.to_string(),
-            what: "PERMISSION_DENIED".to_owned(),
-        }
-    }
-
-    fn at(ms: u64) -> Moment {
-        Moment::default().plus_ms(ms)
-    }
-
-    #[test]
-    fn the_same_refusal_again_and_again_is_one_entry_and_their_number() {
-        let refusals = Refusals::default();
-        let written: usize = (0..1_000)
-            .map(|_| refusals.take(&call("a"), refused(1), at(0)).len())
-            .sum();
-        assert_eq!(written, 1);
-        assert!(refusals.due(at(TOGETHER_MS - 1), false).is_empty());
-        let due = refusals.due(at(TOGETHER_MS), false);
-        assert_eq!(due.len(), 1);
-        assert!(reason(&due[0].1, due[0].2).contains("999 refused calls"), "{due:?}");
-        assert!(refusals.due(at(TOGETHER_MS), true).is_empty(), "told once");
-        assert_eq!(
-            refusals.take(&call("a"), refused(1), at(TOGETHER_MS)).len(),
-            1,
-            "a new minute"
-        );
-    }
-
-    #[test]
-    fn different_refusals_are_bounded_as_well_and_each_caller_has_its_own() {
-        let refusals = Refusals::default();
-        let written: usize = (0..1_000)
-            .map(|target| refusals.take(&call("a"), refused(target), at(0)).len())
-            .sum();
-        assert_eq!(written, ALONE_MAX);
-        assert_eq!(refusals.take(&call("b"), refused(1), at(0)).len(), 1);
-        // The next refusal logs those of the minute before, without waiting for the tick.
-        let entries = refusals.take(&call("a"), refused(7), at(TOGETHER_MS));
-        assert_eq!(entries.len(), 2);
-        assert_eq!(entries[0].2, 995, "{entries:?}");
-    }
-
-    #[test]
-    fn what_could_not_be_written_is_written_later_with_its_number() {
-        let refusals = Refusals::default();
-        let one = refusals.take(&call("a"), refused(1), at(0)).remove(0);
-        assert!(refusals.take(&call("a"), refused(1), at(0)).is_empty());
-        refusals.put_back(one, at(0));
-        let due = refusals.due(at(TOGETHER_MS), false).remove(0);
-        assert_eq!(due.2, 2);
-        refusals.put_back(due, at(TOGETHER_MS));
-        assert!(
-            refusals.due(at(2 * TOGETHER_MS - 1), false).is_empty(),
-            "a minute later"
-        );
-        assert_eq!(refusals.due(at(2 * TOGETHER_MS), false)[0].2, 2);
-    }
-
-    #[test]
-    fn many_callers_do_not_fill_the_memory() {
-        let refusals = Refusals::default();
-        for number in 0..CALLERS_MAX + 50 {
-            refusals.take(&call(&format!("t{number}")), refused(1), at(0));
-        }
-        assert_eq!(refusals.0.lock().unwrap().len(), CALLERS_MAX + 1);
-        assert_eq!(refusals.due(at(0), true).len(), 1);
-        assert!(refusals.0.lock().unwrap().is_empty());
     }
 }

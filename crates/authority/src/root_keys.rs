@@ -32,9 +32,20 @@ pub struct RootKeyWithSecret {
     pub secret: Secret,
 }
 
+/// The use cases of root keys.
+#[derive(Clone, Copy, Debug)]
+pub struct RootKeyUseCases<'a>(pub(crate) &'a Authority);
+
 impl Authority {
+    /// Returns the use cases of root keys.
+    pub fn root_keys(&self) -> RootKeyUseCases<'_> {
+        RootKeyUseCases(self)
+    }
+}
+
+impl RootKeyUseCases<'_> {
     /// Creates a root key. Its reach and permissions cannot exceed the caller's.
-    pub async fn create_root_key(&self, call: &Call, command: RootKeyCommand) -> Result<RootKeyWithSecret, Failure> {
+    pub async fn create(self, call: &Call, command: RootKeyCommand) -> Result<RootKeyWithSecret, Failure> {
         call.require(Permission::RootKeysWrite)?;
         if !call.caller.permissions.covers(command.permissions) {
             return Err(Failure::Escalation);
@@ -44,9 +55,10 @@ impl Authority {
             Reach::Tenant(_) => return Err(Failure::NotFound),
             Reach::Instance => call.require_instance(Permission::RootKeysWrite)?,
         }
-        let now = self.earliest();
+        let now = self.0.earliest();
         let made = self.new_root_key(command, now)?;
-        self.store
+        self.0
+            .store
             .create_root_key(call.context(now), made.root_key.clone())
             .await?;
         Ok(made)
@@ -54,38 +66,40 @@ impl Authority {
 
     /// Returns root keys: those of the caller's own tenant; for an instance caller all, or those of the tenant that it
     /// names.
-    pub async fn root_keys(&self, call: &Call, named: Option<&Slug>) -> Result<Vec<RootKey>, Failure> {
+    pub async fn list(self, call: &Call, named: Option<&Slug>) -> Result<Vec<RootKey>, Failure> {
         call.require(Permission::RootKeysWrite)?;
         let tenant = own_tenant(call).or_else(|| named.cloned());
-        Ok(self.store.root_keys(tenant, ROOT_KEYS_LISTED_MAX).await?)
+        Ok(self.0.store.root_keys(tenant, ROOT_KEYS_LISTED_MAX).await?)
     }
 
     /// Revokes a root key that the caller may see. It is not accepted when this returns.
-    pub async fn revoke_root_key(&self, call: &Call, named: Option<&Slug>, id: RootKeyId) -> Result<RootKey, Failure> {
+    pub async fn revoke(self, call: &Call, named: Option<&Slug>, id: RootKeyId) -> Result<RootKey, Failure> {
         call.require(Permission::RootKeysWrite)?;
-        let began = self.clock.moment();
+        let began = self.0.clock.moment();
         let within = own_tenant(call).or_else(|| named.cloned());
         let changed = self
+            .0
             .store
-            .revoke_root_key(call.context(self.earliest()), within.clone(), id);
+            .revoke_root_key(call.context(self.0.earliest()), within.clone(), id);
         let (revoked, revision) = match changed.await {
             Ok(changed) => changed,
             Err(error) => {
                 let about = (Kind::RootKey, &*id.to_string());
-                return Err(self.explained(call, within.as_ref(), about, error).await);
+                return Err(self.0.explained(call, within.as_ref(), about, error).await);
             }
         };
         let change = self
+            .0
             .written_about(scope_of(&revoked.reach), &id.to_string(), revision)
             .await;
-        self.effect(change, began, true).await?;
+        self.0.effect(change, began, true).await?;
         Ok(revoked)
     }
 
-    pub(crate) fn new_root_key(&self, command: RootKeyCommand, now: Timestamp) -> Result<RootKeyWithSecret, Failure> {
-        let secret = Secret::mint(&Prefix::root(), &self.secret_entropy()?);
+    pub(crate) fn new_root_key(self, command: RootKeyCommand, now: Timestamp) -> Result<RootKeyWithSecret, Failure> {
+        let secret = Secret::mint(&Prefix::root(), &self.0.secret_entropy()?);
         let root_key = RootKey {
-            id: self.new_root_key_id()?,
+            id: self.0.new_root_key_id()?,
             name: command.name,
             reach: command.reach,
             permissions: command.permissions,

@@ -75,10 +75,21 @@ impl AnonymousCaller {
     }
 }
 
+/// The use cases of signing in at the dashboard: sessions, links and passwords.
+#[derive(Clone, Copy, Debug)]
+pub struct SignInUseCases<'a>(pub(crate) &'a Authority);
+
 impl Authority {
+    /// Returns the use cases of signing in at the dashboard.
+    pub fn sign_in(&self) -> SignInUseCases<'_> {
+        SignInUseCases(self)
+    }
+}
+
+impl SignInUseCases<'_> {
     /// Returns the users with an email address who may sign in, of one tenant or of all.
-    pub async fn people(&self, email: &Email, tenant: Option<&Slug>) -> Result<Vec<User>, Failure> {
-        let mut people = self.store.people(email, TENANTS_OF_PERSON_MAX).await?;
+    pub async fn people(self, email: &Email, tenant: Option<&Slug>) -> Result<Vec<User>, Failure> {
+        let mut people = self.0.store.people(email, TENANTS_OF_PERSON_MAX).await?;
         people.retain(|user| user.status == Status::Active && tenant.is_none_or(|slug| user.tenant == *slug));
         let mut open = Vec::with_capacity(people.len());
         for user in people {
@@ -89,14 +100,14 @@ impl Authority {
         Ok(open)
     }
 
-    async fn is_open(&self, tenant: &Slug) -> Result<bool, Failure> {
-        let tenant = self.store.tenant(tenant).await?;
+    async fn is_open(self, tenant: &Slug) -> Result<bool, Failure> {
+        let tenant = self.0.store.tenant(tenant).await?;
         Ok(tenant.is_some_and(|tenant| !tenant.is_blocked()))
     }
 
     /// Returns the user of a session with the present role and state; `None` if suspended or removed.
-    pub async fn signed_in(&self, tenant: &Slug, id: UserId) -> Result<Option<User>, Failure> {
-        let user = self.store.user(tenant, id).await?;
+    pub async fn signed_in(self, tenant: &Slug, id: UserId) -> Result<Option<User>, Failure> {
+        let user = self.0.store.user(tenant, id).await?;
         match user.filter(|user| user.status == Status::Active) {
             Some(user) if self.is_open(tenant).await? => Ok(Some(user)),
             Some(_) | None => Ok(None),
@@ -104,7 +115,7 @@ impl Authority {
     }
 
     /// Logs that a user signed in, or that a sign-in with the user's address was refused.
-    pub async fn note_sign_in(&self, from: &AnonymousCaller, user: &User, is_let_in: bool) -> Result<(), Failure> {
+    pub async fn note(self, from: &AnonymousCaller, user: &User, is_let_in: bool) -> Result<(), Failure> {
         let (actor, action) = match is_let_in {
             true => (Actor::User(user.id, user.role), Action::UserSignedIn),
             false => (Actor::System, Action::UserSignInRefused),
@@ -119,35 +130,35 @@ impl Authority {
             before: None,
             after: None,
         };
-        let context = from.context(actor, self.earliest());
-        self.store.record_events(context, vec![event]).await?;
+        let context = from.context(actor, self.0.earliest());
+        self.0.store.record_events(context, vec![event]).await?;
         Ok(())
     }
 
     /// Returns a session or a link that has not ended.
-    pub async fn login(&self, digest: &Digest) -> Result<Option<Login>, Failure> {
-        Ok(self.store.login(digest, self.now()).await?)
+    pub async fn login(self, digest: &Digest) -> Result<Option<Login>, Failure> {
+        Ok(self.0.store.login(digest, self.0.now()).await?)
     }
 
     /// Stores a session.
-    pub async fn keep_session(&self, login: Login) -> Result<(), Failure> {
-        Ok(self.store.put_login(login, self.now()).await?)
+    pub async fn keep_session(self, login: Login) -> Result<(), Failure> {
+        Ok(self.0.store.put_login(login, self.0.now()).await?)
     }
 
     /// Ends a session.
-    pub async fn end_session(&self, digest: Digest) -> Result<(), Failure> {
-        self.store.take_login(digest, self.now()).await?;
+    pub async fn end_session(self, digest: Digest) -> Result<(), Failure> {
+        self.0.store.take_login(digest, self.0.now()).await?;
         Ok(())
     }
 
     /// Ends every session and link of a user except one session.
-    pub async fn end_sessions(&self, user: UserId, except: Option<Digest>) -> Result<u64, Failure> {
-        Ok(self.store.end_logins(user, except).await?)
+    pub async fn end_sessions(self, user: UserId, except: Option<Digest>) -> Result<u64, Failure> {
+        Ok(self.0.store.end_logins(user, except).await?)
     }
 
     /// Creates a link for the first administrator of a tenant; `None` if the tenant has a user.
-    pub async fn first_admin_link(&self, tenant: &Slug) -> Result<Option<LinkToken>, Failure> {
-        if !self.store.users(tenant, None, 1).await?.is_empty() {
+    pub async fn first_admin_link(self, tenant: &Slug) -> Result<Option<LinkToken>, Failure> {
+        if !self.0.store.users(tenant, None, 1).await?.is_empty() {
             return Ok(None);
         }
         self.new_link(tenant, None).await.map(Some)
@@ -155,9 +166,9 @@ impl Authority {
 
     /// Creates a link by which a user of the caller's tenant sets a password. Opening it signs the user in, so the
     /// caller needs the permissions of the user's role. The link is for that role, and ends with it.
-    pub async fn invite(&self, call: &Call, id: UserId) -> Result<(User, LinkToken), Failure> {
+    pub async fn invite(self, call: &Call, id: UserId) -> Result<(User, LinkToken), Failure> {
         call.require(Permission::UsersWrite)?;
-        let user = self.store.user(&call.tenant, id).await?.ok_or(Failure::NotFound)?;
+        let user = self.0.store.user(&call.tenant, id).await?.ok_or(Failure::NotFound)?;
         call.require_to_give(user.role)?;
         let event = Event {
             tenant: Some(call.tenant.clone()),
@@ -172,23 +183,20 @@ impl Authority {
         // The link is stored first, so that no link is returned after the revocation of the caller's credential: that is
         // checked again in the transaction of the event.
         let token = self.new_link(&call.tenant, Some(&user)).await?;
-        let recorded = self
-            .store
-            .record_events(call.context(self.earliest()), vec![event])
-            .await;
-        if let Err(error) = recorded {
+        let context = call.context(self.0.earliest());
+        if let Err(error) = self.0.store.record_events(context, vec![event]).await {
             let digest = Digest::of(token.text.as_bytes());
             // A link that stays is known to no client, and expires.
-            let _removed = self.store.take_login(digest, self.now()).await;
+            let _removed = self.0.store.take_login(digest, self.0.now()).await;
             return Err(error.into());
         }
         Ok((user, token))
     }
 
-    async fn new_link(&self, tenant: &Slug, user: Option<&User>) -> Result<LinkToken, Failure> {
+    async fn new_link(self, tenant: &Slug, user: Option<&User>) -> Result<LinkToken, Failure> {
         let mut bytes = [0; LINK_BYTES];
-        self.entropy.fill(&mut bytes)?;
-        let now = self.earliest();
+        self.0.entropy.fill(&mut bytes)?;
+        let now = self.0.earliest();
         let token = LinkToken {
             text: hex(&bytes),
             expires_at: now.plus_seconds(LINK_SECONDS),
@@ -201,12 +209,12 @@ impl Authority {
             data: user.map_or(Role::Admin, |user| user.role).as_str().to_owned(),
             expires_at: token.expires_at,
         };
-        self.store.put_login(login, now).await?;
+        self.0.store.put_login(login, now).await?;
         Ok(token)
     }
 
     /// Returns the holder of a link; `None` if it was used, is too old or never existed.
-    pub async fn link_holder(&self, token: &str) -> Result<Option<LinkHolder>, Failure> {
+    pub async fn link_holder(self, token: &str) -> Result<Option<LinkHolder>, Failure> {
         let login = self.login(&Digest::of(token.as_bytes())).await?;
         match login.filter(|login| login.kind == LoginKind::Link) {
             Some(login) => self.holder_of(&login).await,
@@ -214,10 +222,10 @@ impl Authority {
         }
     }
 
-    async fn holder_of(&self, login: &Login) -> Result<Option<LinkHolder>, Failure> {
+    async fn holder_of(self, login: &Login) -> Result<Option<LinkHolder>, Failure> {
         let Some(id) = login.user else {
             // A link for the first administrator is void once the tenant has a user.
-            let is_first = self.store.users(&login.tenant, None, 1).await?.is_empty();
+            let is_first = self.0.store.users(&login.tenant, None, 1).await?.is_empty();
             return Ok(is_first.then(|| LinkHolder::FirstAdmin(login.tenant.clone())));
         };
         let user = self.signed_in(&login.tenant, id).await?;
@@ -228,14 +236,14 @@ impl Authority {
 
     /// Uses up a link and sets the password of its holder, who is created with `email` if necessary.
     pub async fn use_link(
-        &self,
+        self,
         from: &AnonymousCaller,
         token: &str,
         email: Option<Email>,
         password: PasswordDigest,
     ) -> Result<User, Failure> {
         let digest = Digest::of(token.as_bytes());
-        let taken = self.store.take_login(digest, self.now()).await?;
+        let taken = self.0.store.take_login(digest, self.0.now()).await?;
         let login = taken.filter(|login| login.kind == LoginKind::Link);
         let login = login.ok_or(Failure::NotFound)?;
         match (self.holder_of(&login).await?, email) {
@@ -244,7 +252,7 @@ impl Authority {
             }
             (Some(LinkHolder::User(user)), _) => {
                 let actor = Actor::User(user.id, user.role);
-                self.set_password(from.context(actor, self.earliest()), &user, password)
+                self.set_password(from.context(actor, self.0.earliest()), &user, password)
                     .await
             }
             (Some(LinkHolder::FirstAdmin(_)) | None, _) => Err(Failure::NotFound),
@@ -252,15 +260,15 @@ impl Authority {
     }
 
     async fn make_first_admin(
-        &self,
+        self,
         from: &AnonymousCaller,
         tenant: Slug,
         email: Email,
         password: PasswordDigest,
     ) -> Result<User, Failure> {
-        let now = self.earliest();
+        let now = self.0.earliest();
         let user = User {
-            id: self.new_user_id()?,
+            id: self.0.new_user_id()?,
             tenant,
             email,
             name: None::<Name>,
@@ -271,25 +279,21 @@ impl Authority {
             updated_at: now,
         };
         let context = from.context(Actor::System, now);
-        self.store.create_user(context, user.clone()).await?;
+        self.0.store.create_user(context, user.clone()).await?;
         Ok(user)
     }
 
     /// Sets another password for the signed-in user. All their sessions end; the server begins a new one.
-    pub async fn change_own_password(&self, call: &Call, password: PasswordDigest) -> Result<User, Failure> {
+    pub async fn change_own_password(self, call: &Call, password: PasswordDigest) -> Result<User, Failure> {
         let Actor::User(id, _) = call.caller.actor else {
             return Err(Failure::NotFound);
         };
-        let user = self.store.user(&call.tenant, id).await?.ok_or(Failure::NotFound)?;
-        self.set_password(call.context(self.earliest()), &user, password).await
+        let user = self.0.store.user(&call.tenant, id).await?.ok_or(Failure::NotFound)?;
+        self.set_password(call.context(self.0.earliest()), &user, password)
+            .await
     }
 
-    async fn set_password(
-        &self,
-        context: WriteContext,
-        user: &User,
-        password: PasswordDigest,
-    ) -> Result<User, Failure> {
+    async fn set_password(self, context: WriteContext, user: &User, password: PasswordDigest) -> Result<User, Failure> {
         let change = UserChange {
             tenant: user.tenant.clone(),
             id: user.id,
@@ -300,12 +304,12 @@ impl Authority {
             giver: user.role.permissions(),
             is_forced: false,
         };
-        let user = self.store.change_user(context, change).await?.user;
+        let user = self.0.store.change_user(context, change).await?.user;
         Ok(user)
     }
 
     /// Returns the call of a signed-in user.
-    pub fn call_of(&self, user: &User, from: &AnonymousCaller) -> Call {
+    pub fn call_of(self, user: &User, from: &AnonymousCaller) -> Call {
         Call {
             caller: Caller::user(user),
             tenant: user.tenant.clone(),

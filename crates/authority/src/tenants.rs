@@ -47,7 +47,7 @@ impl Authority {
             policy: Preset::Standard.policy(),
             created_at: now,
         };
-        let made = self.new_root_key(
+        let made = self.root_keys().new_root_key(
             RootKeyCommand {
                 name: Name::parse("first root key").map_err(text)?,
                 permissions: Permissions::all(),
@@ -82,15 +82,24 @@ impl Authority {
         }
         Ok(())
     }
+}
 
+/// The use cases of tenants.
+#[derive(Clone, Copy, Debug)]
+pub struct TenantUseCases<'a>(pub(crate) &'a Authority);
+
+impl Authority {
+    /// Returns the use cases of tenants.
+    pub fn tenants(&self) -> TenantUseCases<'_> {
+        TenantUseCases(self)
+    }
+}
+
+impl TenantUseCases<'_> {
     /// Creates a tenant with its first root key, which has every permission in that tenant.
-    pub async fn create_tenant(
-        &self,
-        call: &Call,
-        command: TenantCommand,
-    ) -> Result<(Tenant, RootKeyWithSecret), Failure> {
+    pub async fn create(self, call: &Call, command: TenantCommand) -> Result<(Tenant, RootKeyWithSecret), Failure> {
         call.require_instance(Permission::TenantsWrite)?;
-        let now = self.earliest();
+        let now = self.0.earliest();
         let permissions = Permission::ALL
             .iter()
             .copied()
@@ -101,7 +110,7 @@ impl Authority {
             permissions,
             reach: Reach::Tenant(command.slug.clone()),
         };
-        let made = self.new_root_key(root_key, now)?;
+        let made = self.0.root_keys().new_root_key(root_key, now)?;
         let tenant = Tenant {
             slug: command.slug,
             name: command.name,
@@ -109,52 +118,54 @@ impl Authority {
             policy: command.preset.policy(),
             created_at: now,
         };
-        self.store
+        self.0
+            .store
             .create_tenant(call.context(now), tenant.clone(), made.root_key.clone())
             .await?;
         Ok((tenant, made))
     }
 
     /// Returns all tenants.
-    pub async fn tenants(&self, call: &Call) -> Result<Vec<Tenant>, Failure> {
+    pub async fn list(self, call: &Call) -> Result<Vec<Tenant>, Failure> {
         call.require_instance(Permission::TenantsWrite)?;
-        Ok(self.store.tenants(None, TENANTS_LISTED_MAX).await?)
+        Ok(self.0.store.tenants(None, TENANTS_LISTED_MAX).await?)
     }
 
     /// Returns one tenant.
-    pub async fn tenant(&self, call: &Call, slug: &Slug) -> Result<Tenant, Failure> {
+    pub async fn get(self, call: &Call, slug: &Slug) -> Result<Tenant, Failure> {
         call.require_instance(Permission::TenantsWrite)?;
-        let tenant = self.store.tenant(slug).await?;
+        let tenant = self.0.store.tenant(slug).await?;
         let is_there = |tenant: &Tenant| tenant.status != Status::Removed;
         tenant.filter(is_there).ok_or(Failure::NotFound)
     }
 
     /// Renames, suspends, opens or removes a tenant. Its keys are blocked, or evaluated again, when this returns. A
     /// removal is final: the tenant's root keys are revoked, and its slug is not given to another one.
-    pub async fn change_tenant(&self, call: &Call, slug: Slug, edit: TenantEdit) -> Result<(Tenant, Effect), Failure> {
+    pub async fn change(self, call: &Call, slug: Slug, edit: TenantEdit) -> Result<(Tenant, Effect), Failure> {
         call.require_instance(Permission::TenantsWrite)?;
-        let began = self.clock.moment();
+        let began = self.0.clock.moment();
         let changed = self
+            .0
             .store
-            .change_tenant(call.context(self.earliest()), slug.clone(), edit);
+            .change_tenant(call.context(self.0.earliest()), slug.clone(), edit);
         let (tenant, revision) = match changed.await {
             Ok(changed) => changed,
             Err(error) => {
                 let about = (Kind::Tenant, slug.as_str());
-                return Err(self.explained(call, Some(&slug), about, error).await);
+                return Err(self.0.explained(call, Some(&slug), about, error).await);
             }
         };
         let scope = Scope::Tenant(tenant.slug.clone());
-        let mut change = self.written_about(scope, tenant.slug.as_str(), revision).await;
+        let mut change = self.0.written_about(scope, tenant.slug.as_str(), revision).await;
         // Its removal also ends its root keys, in entries of their own.
         change.spans.push(Span::one(revision));
-        let effect = self.effect(change, began, call.is_awaited).await?;
+        let effect = self.0.effect(change, began, call.is_awaited).await?;
         Ok((tenant, effect))
     }
 
     /// Whether a tenant exists, mostly from memory.
-    pub async fn knows_tenant(&self, slug: &Slug) -> Result<bool, Failure> {
-        match self.gate_of(slug).await {
+    pub async fn exists(self, slug: &Slug) -> Result<bool, Failure> {
+        match self.0.gate_of(slug).await {
             Ok(gate) => Ok(!gate.is_removed()),
             Err(Failure::NotFound) => Ok(false),
             Err(error) => Err(error),

@@ -39,17 +39,28 @@ pub struct UserCommand {
     pub password: Option<PasswordDigest>,
 }
 
+/// The use cases of a tenant's users.
+#[derive(Clone, Copy, Debug)]
+pub struct UserUseCases<'a>(pub(crate) &'a Authority);
+
 impl Authority {
+    /// Returns the use cases of a tenant's users.
+    pub fn users(&self) -> UserUseCases<'_> {
+        UserUseCases(self)
+    }
+}
+
+impl UserUseCases<'_> {
     /// Creates a user of the caller's tenant.
-    pub async fn create_user(&self, call: &Call, command: UserCommand) -> Result<User, Failure> {
+    pub async fn create(self, call: &Call, command: UserCommand) -> Result<User, Failure> {
         call.require(Permission::UsersWrite)?;
         call.require_to_give(command.role)?;
         if command.password.is_some() {
             call.require_to_set_passwords()?;
         }
-        let now = self.earliest();
+        let now = self.0.earliest();
         let user = User {
-            id: self.new_user_id()?,
+            id: self.0.new_user_id()?,
             tenant: call.tenant.clone(),
             email: command.email,
             name: command.name,
@@ -59,36 +70,36 @@ impl Authority {
             created_at: now,
             updated_at: now,
         };
-        self.store.create_user(call.context(now), user.clone()).await?;
+        self.0.store.create_user(call.context(now), user.clone()).await?;
         Ok(user)
     }
 
     /// Returns users of the caller's tenant, oldest first. Auditors may read them too.
-    pub async fn users(&self, call: &Call, after: Option<UserId>) -> Result<Vec<User>, Failure> {
+    pub async fn list(self, call: &Call, after: Option<UserId>) -> Result<Vec<User>, Failure> {
         require_reading(call)?;
-        Ok(self.store.users(&call.tenant, after, USERS_LISTED_MAX).await?)
+        Ok(self.0.store.users(&call.tenant, after, USERS_LISTED_MAX).await?)
     }
 
     /// Returns one user of the caller's tenant.
-    pub async fn user(&self, call: &Call, id: UserId) -> Result<User, Failure> {
+    pub async fn get(self, call: &Call, id: UserId) -> Result<User, Failure> {
         require_reading(call)?;
-        self.store.user(&call.tenant, id).await?.ok_or(Failure::NotFound)
+        self.0.store.user(&call.tenant, id).await?.ok_or(Failure::NotFound)
     }
 
     /// The user of the caller's tenant who has an address and is not removed.
-    pub async fn user_of(&self, call: &Call, email: &Email) -> Result<Option<User>, Failure> {
+    pub async fn of_email(self, call: &Call, email: &Email) -> Result<Option<User>, Failure> {
         require_reading(call)?;
-        let people = self.store.people(email, TENANTS_OF_PERSON_MAX).await?;
+        let people = self.0.store.people(email, TENANTS_OF_PERSON_MAX).await?;
         Ok(people.into_iter().find(|user| user.tenant == call.tenant))
     }
 
     /// Changes a user. Suspending or removing one blocks all their keys; when this returns, none is accepted.
-    pub async fn change_user(&self, call: &Call, id: UserId, edit: UserEdit) -> Result<UserChanged, Failure> {
+    pub async fn change(self, call: &Call, id: UserId, edit: UserEdit) -> Result<UserChanged, Failure> {
         call.require(Permission::UsersWrite)?;
         if edit.password.is_some() {
             call.require_to_set_passwords()?;
         }
-        let began = self.clock.moment();
+        let began = self.0.clock.moment();
         let change = UserChange {
             tenant: call.tenant.clone(),
             id,
@@ -96,17 +107,18 @@ impl Authority {
             giver: call.caller.permissions,
             is_forced: call.caller.actor == Actor::Operator,
         };
-        let changed = match self.store.change_user(call.context(self.earliest()), change).await {
+        let changed = match self.0.store.change_user(call.context(self.0.earliest()), change).await {
             Ok(changed) => changed,
             Err(error) => {
                 let about = (Kind::User, &*id.to_string());
-                return Err(self.explained(call, Some(&call.tenant), about, error).await);
+                return Err(self.0.explained(call, Some(&call.tenant), about, error).await);
             }
         };
         let change = self
+            .0
             .written_about(Scope::Tenant(call.tenant.clone()), &id.to_string(), changed.revision)
             .await;
-        let effect = self.effect(change, began, call.is_awaited).await?;
+        let effect = self.0.effect(change, began, call.is_awaited).await?;
         Ok(UserChanged {
             user: changed.user,
             keys: changed.keys,
@@ -115,19 +127,19 @@ impl Authority {
     }
 
     /// Counts the keys of a user that work now: those that a suspension or removal would block.
-    pub async fn working_keys(&self, call: &Call, user: &User) -> Result<Total, Failure> {
+    pub async fn working_keys(self, call: &Call, user: &User) -> Result<Total, Failure> {
         let listing = Listing {
             subject: user.subject(),
             ..Listing::first(Shown::Only(Standing::Active), 1)
         };
-        Ok(self.list(call, listing).await?.total.unwrap_or_default())
+        Ok(self.0.keys().list(call, listing).await?.total.unwrap_or_default())
     }
 
     /// Returns a user as a caller, for a root key that may act as users: with the permissions that both the user and
     /// the root key have. A suspended user has none.
-    pub async fn act_as(&self, call: &Call, id: UserId) -> Result<Caller, Failure> {
+    pub async fn act_as(self, call: &Call, id: UserId) -> Result<Caller, Failure> {
         call.require(Permission::UsersAct)?;
-        let user = self.store.user(&call.tenant, id).await?.ok_or(Failure::NotFound)?;
+        let user = self.0.store.user(&call.tenant, id).await?.ok_or(Failure::NotFound)?;
         match user.status {
             Status::Active => Ok(call.caller.clone().acting_as(&user)),
             Status::Suspended | Status::Removed => Err(Failure::PermissionDenied(Permission::UsersAct)),

@@ -8,12 +8,23 @@ use keyreeve_core::coherence::downstream::ChildId;
 use keyreeve_core::text::Slug;
 use keyreeve_store::model::Event;
 
+/// The use cases of downstream verifiers: their requests, and those of callers who may list or disconnect them.
+#[derive(Clone, Copy, Debug)]
+pub struct VerifierUseCases<'a>(pub(crate) &'a Authority);
+
 impl Authority {
+    /// Returns the use cases of downstream verifiers.
+    pub fn verifiers(&self) -> VerifierUseCases<'_> {
+        VerifierUseCases(self)
+    }
+}
+
+impl VerifierUseCases<'_> {
     /// Returns the connected verifiers that the caller may see: those of its own tenant; for an instance caller all, or
     /// those of the tenant that it names.
     ///
     /// Those with the oldest unacknowledged order come first.
-    pub fn connected_verifiers(&self, call: &Call, named: Option<&Slug>) -> Result<Vec<ConnectedChild>, Failure> {
+    pub fn list(self, call: &Call, named: Option<&Slug>) -> Result<Vec<ConnectedChild>, Failure> {
         call.require(Permission::AuditRead)?;
         let mut seen = self.visible_verifiers(call, named);
         let age = |child: &ConnectedChild| child.oldest_order.map_or(0, |order| order.age_ms);
@@ -24,8 +35,8 @@ impl Authority {
     /// Sends a verifier away, and logs the caller. Changes still wait for the lease that it has.
     ///
     /// [`Failure::NotFound`] if no verifier with that id is connected to this process, or it is another tenant's.
-    pub async fn disconnect_verifier(
-        &self,
+    pub async fn disconnect(
+        self,
         call: &Call,
         named: Option<&Slug>,
         id: ChildId,
@@ -44,19 +55,20 @@ impl Authority {
             before: None,
             after: None,
         };
-        self.store
-            .record_events(call.context(self.earliest()), vec![event])
+        self.0
+            .store
+            .record_events(call.context(self.0.earliest()), vec![event])
             .await?;
-        self.children().disconnect(id);
+        self.0.children().disconnect(id);
         Ok(child)
     }
 
     /// Whether the tenant of a reach exists and is not suspended, so that verifiers may connect.
-    pub async fn is_reach_open(&self, reach: &Reach) -> Result<bool, Failure> {
+    pub async fn is_reach_open(self, reach: &Reach) -> Result<bool, Failure> {
         let Some(slug) = own_tenant(reach) else {
             return Ok(true);
         };
-        match self.gate_of(slug).await {
+        match self.0.gate_of(slug).await {
             Ok(gate) => Ok(gate.is_open()),
             Err(Failure::NotFound) => Ok(false),
             Err(error) => Err(error),
@@ -64,15 +76,15 @@ impl Authority {
     }
 
     /// Returns how long the oldest order of a connected verifier has been unacknowledged, in milliseconds.
-    pub fn oldest_order_ms(&self) -> u64 {
-        let connected = self.children().connected_list(self.clock.moment());
+    pub fn oldest_order_ms(self) -> u64 {
+        let connected = self.0.children().connected_list(self.0.clock.moment());
         let ages = connected.iter().filter_map(|child| child.oldest_order);
         ages.map(|order| order.age_ms).max().unwrap_or(0)
     }
 
-    fn visible_verifiers(&self, call: &Call, named: Option<&Slug>) -> Vec<ConnectedChild> {
+    fn visible_verifiers(self, call: &Call, named: Option<&Slug>) -> Vec<ConnectedChild> {
         let tenant = own_tenant(&call.caller.reach).or(named);
-        let mut seen = self.children().connected_list(self.clock.moment());
+        let mut seen = self.0.children().connected_list(self.0.clock.moment());
         seen.retain(|child| tenant.is_none_or(|tenant| own_tenant(&child.reach) == Some(tenant)));
         seen
     }

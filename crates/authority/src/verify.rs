@@ -1,111 +1,24 @@
 //! Verify: whether a secret is good for a request now. Answered from memory where possible, from the store on a miss.
 
-use crate::verifier::RootPass;
-use crate::{Authority, Budget, Caller, Failure};
+pub use crate::question::{Question, Source, Verdict, Via};
+
+use crate::memory::RootPass;
+use crate::question::Budget;
+use crate::{Authority, Caller, Failure};
 use keyreeve_core::access::{Permissions, Reach};
 use keyreeve_core::coherence::rules::{Rule, keeps};
 use keyreeve_core::coherence::{Deadline, Entry, Filled, Gate, NewEntry};
 use keyreeve_core::key::Presented;
-use keyreeve_core::policy::Reveal;
 use keyreeve_core::text::Slug;
-use keyreeve_core::verdict::{Denial, KeyStanding, Outer, judge};
-use keyreeve_core::{Digest, Timestamp, limits};
+use keyreeve_core::verdict::{Denial, KeyStanding, judge};
+use keyreeve_core::{Digest, limits};
 use keyreeve_store::model::Credential;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Uses of one secret are queued for writing at most once in this time, so last-used is exact to a minute.
 const USE_GRAIN_MS: i64 = 60_000;
 /// Tries of a fill. A key that changes during each of them is answered as unavailable, never by a guess.
 const FILL_TRIES: usize = 8;
-
-/// Where a verdict came from.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Source {
-    /// Memory.
-    Memory,
-    /// The store.
-    Store,
-}
-
-/// The interface that a verdict was requested by; a label of metrics.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Via {
-    /// The API.
-    Api,
-    /// A gateway over HTTP.
-    Gateway,
-    /// A gateway over gRPC.
-    Grpc,
-    /// OAuth token introspection.
-    Introspect,
-}
-
-impl Via {
-    /// Every way.
-    pub const ALL: [Self; 4] = [Self::Api, Self::Gateway, Self::Grpc, Self::Introspect];
-
-    /// The index in [`Via::ALL`].
-    pub(crate) const fn place(self) -> usize {
-        match self {
-            Self::Api => 0,
-            Self::Gateway => 1,
-            Self::Grpc => 2,
-            Self::Introspect => 3,
-        }
-    }
-
-    /// Returns the label of the metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Api => "api",
-            Self::Gateway => "gateway",
-            Self::Grpc => "grpc",
-            Self::Introspect => "introspect",
-        }
-    }
-}
-
-/// The answer to a verification.
-#[derive(Debug)]
-pub struct Verdict {
-    /// Good, or the denial.
-    pub outcome: Result<(), Denial>,
-    /// The key, if the presented secret belongs to one.
-    pub entry: Option<Entry>,
-    /// Every change up to this revision was taken into account.
-    pub revision: u64,
-    /// Where the answer came from.
-    pub source: Source,
-    /// The state of the key's limits, if it has any that count and is good otherwise.
-    pub budget: Option<Box<Budget>>,
-}
-
-impl Verdict {
-    /// Returns what the relying service should pass on; `None` if the key is good.
-    pub fn outer(&self) -> Option<Outer> {
-        let reveal = self.entry.as_ref().map_or(Reveal::None, |entry| entry.gate().reveal());
-        self.outcome.err().map(|denial| denial.outer(reveal))
-    }
-}
-
-/// A verification request.
-#[derive(Clone, Copy, Debug)]
-pub struct Question<'q> {
-    /// The interface that it came by.
-    pub via: Via,
-    /// The tenants whose keys the caller may verify.
-    pub reach: &'q Reach,
-    /// Scopes that the key must all have.
-    pub scopes: &'q [&'q str],
-    /// The time of the request.
-    pub now: Timestamp,
-    /// The address of the end user, if the caller sent it: checked where the key has a list of networks, and recorded.
-    pub address: Option<IpAddr>,
-    /// How much of the key's limits it takes. 0 only reads their state: it is no use of the key, and limits never deny
-    /// it. `None`: limits play no part.
-    pub cost: Option<u32>,
-}
 
 /// What a look-up found, before the clock is read (rule R4).
 struct Lookup {
@@ -313,7 +226,7 @@ impl Authority {
         for _ in 0..FILL_TRIES {
             let deadline = self.verifier.lease().deadline();
             if !self.holds(deadline) {
-                return Err(self.no_lease());
+                return Err(Failure::no_lease(self.verifier.halted()));
             }
             let busy = || Failure::Unavailable("too many look-ups at once".to_owned());
             let ticket = self.verifier.keys.begin_fill(digest).ok_or_else(busy)?;
@@ -354,15 +267,15 @@ impl Authority {
 
     /// Returns a tenant's gate, from memory or from the store.
     pub(crate) async fn gate_of(&self, slug: &Slug) -> Result<Arc<Gate>, Failure> {
-        if let Some(gate) = self.verifier.gate(slug) {
+        if let Some(gate) = self.verifier.gates.gate(slug) {
             return Ok(gate);
         }
         for _ in 0..FILL_TRIES {
-            let changes = self.verifier.gate_changes();
+            let changes = self.verifier.gates.changes();
             let tenant = self.store.tenant(slug).await?.ok_or(Failure::NotFound)?;
             let blocked = self.store.blocked_owners(slug).await?;
             let head = self.store.head().await?;
-            if let Some(gate) = self.verifier.remember_gate(&tenant, &blocked, changes, head.revision) {
+            if let Some(gate) = self.verifier.gates.remember(&tenant, &blocked, changes, head.revision) {
                 return Ok(gate);
             }
         }
@@ -398,7 +311,7 @@ impl Authority {
         for _ in 0..FILL_TRIES {
             let deadline = self.verifier.lease().deadline();
             if !self.holds(deadline) {
-                return Err(self.no_lease());
+                return Err(Failure::no_lease(self.verifier.halted()));
             }
             let busy = || Failure::Unavailable("too many look-ups at once".to_owned());
             let ticket = self.verifier.root_keys.begin_fill(digest).ok_or_else(busy)?;
@@ -413,13 +326,6 @@ impl Authority {
         Err(Failure::Unavailable(
             "the root key changes faster than it can be read".to_owned(),
         ))
-    }
-
-    /// The error without a lease. Nothing may be answered then, not even from the store: the node may be partitioned
-    /// from the primary and read from an old one.
-    pub(crate) fn no_lease(&self) -> Failure {
-        let usual = "this node holds no lease: it cannot reach the database, or has not for too long";
-        Failure::Unavailable(self.verifier.halted().unwrap_or(usual).to_owned())
     }
 
     /// Returns the caller that an API key is. It may only read and revoke itself.
@@ -446,16 +352,4 @@ fn evaluate(entry: &Entry, question: &Question<'_>) -> Result<(), Denial> {
         question.address,
         question.now,
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_way_is_counted_in_its_own_place() {
-        for (place, via) in Via::ALL.into_iter().enumerate() {
-            assert_eq!(via.place(), place);
-        }
-    }
 }

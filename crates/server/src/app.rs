@@ -171,7 +171,7 @@ impl App {
                 "what was signed before cannot be used: {why}"
             )));
         }
-        let head = self.authority().audit_head().await?;
+        let head = self.authority().audit().head().await?;
         let end = Milestone {
             revision: head.revision,
             chain: head.chain,
@@ -180,7 +180,7 @@ impl App {
             && kept != end
         {
             let revision = kept.revision;
-            match self.authority().compare_log(kept).await? {
+            match self.authority().audit().compare(kept).await? {
                 Comparison::Contained => {}
                 Comparison::Older => {
                     let why = format!("the log ends before revision {revision}, which was signed");

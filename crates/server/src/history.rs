@@ -274,8 +274,8 @@ impl Acceptance {
         let why = standing.mismatch.as_ref().map(|mismatch| standing.describe(mismatch));
         let before = json!({"signed": standing.signed.map(end), "found": why}).to_string();
         let after = json!({"database": end(standing.head)}).to_string();
-        let revision = authority.note_restore(reason, before, after).await?;
-        let head = milestone(Some(authority.audit_head().await?));
+        let revision = authority.audit().note_restore(reason, before, after).await?;
+        let head = milestone(Some(authority.audit().head().await?));
         let mut fresh = [0; 32];
         OsEntropy.fill(&mut fresh).map_err(Failure::from)?;
         let failed = |error| StartError::Checkpoints {

@@ -169,7 +169,7 @@ impl Instance {
         if authority.node().is_none()
             && let Some(lease_ms) = marker.former_lease_ms()
         {
-            authority.await_former_leases(lease_ms);
+            authority.verifiers().await_former_leases(lease_ms);
         }
         let app = App::new(
             authority,
@@ -232,7 +232,13 @@ impl Instance {
         for listener in self.serving {
             listener.finished().await;
         }
-        if self.app.authority().dismiss_children(VERIFIERS_PATIENCE_MS).await {
+        if self
+            .app
+            .authority()
+            .verifiers()
+            .dismiss_all(VERIFIERS_PATIENCE_MS)
+            .await
+        {
             self.app.marker().remove();
         }
         // Entries first, then the checkpoint over them; the lease is released after the last write.
@@ -298,7 +304,7 @@ async fn write_notes(app: &App) {
 }
 
 async fn write_refusals(app: &App, all: bool) {
-    if let Err(error) = app.authority().flush_refusals(all).await {
+    if let Err(error) = app.authority().audit().flush_refusals(all).await {
         tracing::warn!(%error, "cannot record the counts of refused calls");
     }
 }
@@ -313,7 +319,7 @@ async fn run_background_tasks(app: App, mut stopping: watch::Receiver<bool>) {
         }
         app.authority().write_activity().await;
         app.authority().tidy_meters().await;
-        if let Err(error) = app.authority().write_down_lapsed().await {
+        if let Err(error) = app.authority().keys().write_down_lapsed().await {
             tracing::warn!(%error, "cannot record lapsed revocations");
         }
         if let Some(node) = app.authority().node()

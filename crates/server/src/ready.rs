@@ -179,7 +179,7 @@ fn origin(listen: &[Listen], tls: Option<&Tls>) -> String {
 /// start, and the next start creates another link.
 async fn first_admin_link(app: &App) -> Option<FirstAdminLink> {
     let tenant = Slug::parse(DEFAULT_TENANT).ok()?;
-    match app.authority().first_admin_link(&tenant).await {
+    match app.authority().sign_in().first_admin_link(&tenant).await {
         Ok(token) => token.map(|token| FirstAdminLink::new(app.issuer().setup_link(token.expose()))),
         Err(error) => {
             tracing::warn!(%error, "cannot make the sign-in link of the first administrator");

@@ -257,7 +257,7 @@ pub(crate) struct Faults {
 async fn sweep(sim: Sim, authority: Arc<Authority>, faults: Faults) {
     loop {
         sim.sleep(SWEEP_MS * MS).await;
-        authority.sweep_children();
+        authority.verifiers().sweep();
         for child in authority.children().connected_list(Moment::default()) {
             if child
                 .oldest_order

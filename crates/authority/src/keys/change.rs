@@ -1,7 +1,8 @@
 //! What all changes of one key have in common: decide inside the transaction, describe before and after, answer when
 //! effective.
 
-use crate::operations::Operation;
+use super::KeyUseCases;
+use crate::memory::Operation;
 use crate::{Authority, Call, Effect, Failure};
 use keyreeve_core::access::Permission;
 use keyreeve_core::audit::Action;
@@ -35,10 +36,10 @@ pub(super) struct Label {
     pub(super) reason: Option<Box<str>>,
 }
 
-impl Authority {
+impl KeyUseCases<'_> {
     /// Runs a transition on one key.
     pub(super) async fn change(
-        &self,
+        self,
         call: &Call,
         id: KeyId,
         label: Label,
@@ -51,18 +52,18 @@ impl Authority {
             self.change_unchecked(call, id, None, decide(label, None, transition))
                 .await
         };
-        self.counted(operation, work).await
+        self.0.counted(operation, work).await
     }
 
     /// Maps the error of a change of a key.
-    pub(super) async fn key_failure(&self, call: &Call, id: KeyId, error: WriteError) -> Failure {
+    pub(super) async fn key_failure(self, call: &Call, id: KeyId, error: WriteError) -> Failure {
         let about = (Kind::Key, &*id.to_string());
-        self.explained(call, Some(&call.tenant), about, error).await
+        self.0.explained(call, Some(&call.tenant), about, error).await
     }
 
     /// As `change`, for a caller whose right was checked otherwise (a key that revokes itself).
     pub(super) async fn change_unchecked(
-        &self,
+        self,
         call: &Call,
         id: KeyId,
         new_name: Option<Name>,
@@ -71,7 +72,7 @@ impl Authority {
         let (changed, effect) = self.stored_change(call, id, new_name, decide).await?;
         let record = changed.record.ok_or(Failure::NotFound)?;
         Ok(ChangedKey {
-            record: self.with_pending_use(record),
+            record: self.0.with_pending_use(record),
             done: changed.done,
             effect,
         })
@@ -79,13 +80,13 @@ impl Authority {
 
     /// Stores a change and waits for its effect. The record is `None` if this is a retry and the key is deleted by now.
     pub(super) async fn stored_change(
-        &self,
+        self,
         call: &Call,
         id: KeyId,
         new_name: Option<Name>,
         decide: DecideChange,
     ) -> Result<(Changed, Effect), Failure> {
-        let began = self.clock.moment();
+        let began = self.0.clock.moment();
         let request = ChangeRequest {
             tenant: call.tenant.clone(),
             id,
@@ -93,21 +94,21 @@ impl Authority {
             decide,
             replace: None,
         };
-        let changed = match self.store.change(call.context(self.earliest()), request).await {
+        let changed = match self.0.store.change(call.context(self.0.earliest()), request).await {
             Ok(changed) => changed,
             Err(error) => return Err(self.key_failure(call, id, error).await),
         };
         let effect = match changed.done {
-            Done::Nothing if !keeps(Rule::NoShortcutOnRepeat) => self.effect_at_once(changed.revision, began),
+            Done::Nothing if !keeps(Rule::NoShortcutOnRepeat) => self.0.effect_at_once(changed.revision, began),
             // Also a change that was made before waits until it is effective: it may be only just under way (R8).
             Done::Nothing => {
                 let scope = Scope::Tenant(call.tenant.clone());
-                let change = self.written_about(scope, &id.to_string(), changed.revision).await;
-                self.effect(change, began, call.is_awaited).await?
+                let change = self.0.written_about(scope, &id.to_string(), changed.revision).await;
+                self.0.effect(change, began, call.is_awaited).await?
             }
             Done::Stored | Done::Erased => {
                 let change = Awaited::one(&call.tenant, changed.revision);
-                self.effect(change, began, call.is_awaited).await?
+                self.0.effect(change, began, call.is_awaited).await?
             }
         };
         Ok((changed, effect))

@@ -1,9 +1,10 @@
 //! The ends of a key: revoke, as the policy requires, and delete.
 
+use super::KeyUseCases;
 use super::change::{ChangedKey, Label, decide, decide_many, decided_at};
-use crate::activity::system;
-use crate::operations::Operation;
-use crate::{Authority, Call, Effect, Failure};
+use crate::caller::system;
+use crate::memory::Operation;
+use crate::{Call, Effect, Failure};
 use keyreeve_core::access::{Actor, Permission};
 use keyreeve_core::audit::Action;
 use keyreeve_core::lifecycle::{Outcome, ReasonCode, RevokeOrder, Standing, State};
@@ -37,10 +38,10 @@ pub struct RevokeCommand {
     pub note: Option<Note>,
 }
 
-impl Authority {
+impl KeyUseCases<'_> {
     /// Revokes a key, as the policy requires. When this returns, no verifier accepts the key.
-    pub async fn revoke(&self, call: &Call, id: KeyId, command: RevokeCommand) -> Result<ChangedKey, Failure> {
-        let now = decided_at(self);
+    pub async fn revoke(self, call: &Call, id: KeyId, command: RevokeCommand) -> Result<ChangedKey, Failure> {
+        let now = decided_at(self.0);
         let order = order(call, &command);
         let transition = move |key: Key, policy: &_| key.revoke(order, policy, now);
         self.change(call, id, label(&command), transition).await
@@ -48,20 +49,20 @@ impl Authority {
 
     /// Lets a key revoke itself: the holder of a secret may always end it. The store checks the key again inside the
     /// transaction, so a key that was just revoked cannot repeat this.
-    pub async fn revoke_self(&self, call: &Call, command: RevokeCommand) -> Result<ChangedKey, Failure> {
+    pub async fn revoke_self(self, call: &Call, command: RevokeCommand) -> Result<ChangedKey, Failure> {
         let Actor::Key(id) = call.caller.actor else {
             return Err(Failure::NotFound);
         };
-        let now = decided_at(self);
+        let now = decided_at(self.0);
         let order = order(call, &command);
         let decide = decide(label(&command), None, move |key, policy| key.revoke(order, policy, now));
         let work = self.change_unchecked(call, id, None, decide);
-        self.counted(Some(Operation::Revoke), work).await
+        self.0.counted(Some(Operation::Revoke), work).await
     }
 
     /// Makes a revocation final that can still be undone.
-    pub async fn finalize(&self, call: &Call, id: KeyId, command: RevokeCommand) -> Result<ChangedKey, Failure> {
-        let now = decided_at(self);
+    pub async fn finalize(self, call: &Call, id: KeyId, command: RevokeCommand) -> Result<ChangedKey, Failure> {
+        let now = decided_at(self.0);
         let order = order(call, &command);
         let transition = move |key: Key, policy: &_| key.finalize(order, policy, now);
         self.change(call, id, label(&command), transition).await
@@ -69,10 +70,10 @@ impl Authority {
 
     /// Records which revocations can no longer be undone, and erases the keys whose policy requires it. Called once a
     /// second; no verdict waits for it.
-    pub async fn write_down_lapsed(&self) -> Result<(), Failure> {
-        let now = self.earliest();
+    pub async fn write_down_lapsed(self) -> Result<(), Failure> {
+        let now = self.0.earliest();
         let mut lapsed: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for (tenant, id) in self.store.lapsed(now, LAPSED_AT_ONCE).await? {
+        for (tenant, id) in self.0.store.lapsed(now, LAPSED_AT_ONCE).await? {
             lapsed.entry(tenant).or_default().push(id);
         }
         for (tenant, ids) in lapsed {
@@ -88,14 +89,14 @@ impl Authority {
                 decide,
                 notes: BTreeMap::new(),
             };
-            self.store.change_many(system(now), request).await?;
+            self.0.store.change_many(system(now), request).await?;
         }
         Ok(())
     }
 
     /// Deletes the records of keys that were revoked, or that expired, before a time, at most 1 000. Returns how many,
     /// and whether there are more.
-    pub async fn purge(&self, call: &Call, command: PurgeCommand) -> Result<(u64, bool), Failure> {
+    pub async fn purge(self, call: &Call, command: PurgeCommand) -> Result<(u64, bool), Failure> {
         call.require(Permission::KeysWrite)?;
         // An idempotency record is of one change. Repeating a purge is harmless without one.
         let call = &Call {
@@ -118,7 +119,7 @@ impl Authority {
 
     /// As `purge`, for keys in one state. Returns whether there are more than one call may delete.
     async fn purge_of(
-        &self,
+        self,
         call: &Call,
         standing: Standing,
         before: Timestamp,
@@ -126,9 +127,13 @@ impl Authority {
     ) -> Result<bool, Failure> {
         let mut start = PageStart::Offset(0);
         loop {
-            let page = self.store.list(ended_keys(call, standing, start, self.now())).await?;
+            let page = self
+                .0
+                .store
+                .list(ended_keys(call, standing, start, self.0.now()))
+                .await?;
             for record in page.keys {
-                if !is_due(&record.key, before, self.now()) {
+                if !is_due(&record.key, before, self.0.now()) {
                     continue;
                 }
                 if *purged == PURGED_MAX {
@@ -150,13 +155,13 @@ impl Authority {
 
     /// Deletes a key if it is still due inside the transaction: an expired one may have been renewed since.
     async fn delete_due(
-        &self,
+        self,
         call: &Call,
         id: KeyId,
         standing: Standing,
         before: Timestamp,
     ) -> Result<ChangedKey, Failure> {
-        let now = decided_at(self);
+        let now = decided_at(self.0);
         let label = Label {
             action: Action::KeyErased,
             reason: Some(format!("purge of {standing} keys").into()),
@@ -174,7 +179,7 @@ impl Authority {
     /// Deletes a key's record. Its digests remain as tombstones; the audit log is not changed.
     ///
     /// A retry with its idempotency key waits for the same effect, although the record is gone.
-    pub async fn delete(&self, call: &Call, id: KeyId, note: Option<Note>) -> Result<Effect, Failure> {
+    pub async fn delete(self, call: &Call, id: KeyId, note: Option<Note>) -> Result<Effect, Failure> {
         let label = Label {
             action: Action::KeyErased,
             reason: note.map(|note| note.as_str().into()),
@@ -187,7 +192,7 @@ impl Authority {
             let (_, effect) = self.stored_change(call, id, None, decide).await?;
             Ok(effect)
         };
-        self.counted(operation, work).await
+        self.0.counted(operation, work).await
     }
 }
 

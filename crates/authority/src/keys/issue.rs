@@ -1,8 +1,9 @@
 //! Issues keys: one, or a batch that is issued completely or not at all.
 
+use super::KeyUseCases;
 use super::minting::{KeyWithSecret, Mint};
-use crate::operations::Operation;
-use crate::{Authority, Call, Effect, Failure};
+use crate::memory::Operation;
+use crate::{Call, Effect, Failure};
 use keyreeve_core::access::Permission;
 use keyreeve_core::audit::Action;
 use keyreeve_core::coherence::holding::{Awaited, Span};
@@ -47,16 +48,17 @@ pub struct IssuedKeys {
     pub effect: Effect,
 }
 
-impl Authority {
+impl KeyUseCases<'_> {
     /// Issues keys, all or none. A retry with the same idempotency key whose secrets were never presented gets new
     /// secrets in place of the lost ones. If one was presented, the error is [`Failure::AlreadyCompleted`].
-    pub async fn issue(&self, call: &Call, commands: Vec<IssueCommand>) -> Result<IssuedKeys, Failure> {
-        self.counted(Some(Operation::Issue), self.issue_keys(call, commands))
+    pub async fn issue(self, call: &Call, commands: Vec<IssueCommand>) -> Result<IssuedKeys, Failure> {
+        self.0
+            .counted(Some(Operation::Issue), self.issue_keys(call, commands))
             .await
     }
 
-    async fn issue_keys(&self, call: &Call, commands: Vec<IssueCommand>) -> Result<IssuedKeys, Failure> {
-        let began = self.clock.moment();
+    async fn issue_keys(self, call: &Call, commands: Vec<IssueCommand>) -> Result<IssuedKeys, Failure> {
+        let began = self.0.clock.moment();
         call.require(Permission::KeysWrite)?;
         if !commands.iter().all(|command| call.caller.owns(&command.subject)) {
             return Err(Failure::OwnKeysOnly);
@@ -71,13 +73,13 @@ impl Authority {
             call.require_to_limit()?;
         }
         if call.idempotency.is_some() {
-            self.flush_first_uses().await;
+            self.0.flush_first_uses().await;
         }
-        let now = self.earliest();
-        let mint = Mint::new(self.entropy_for(commands.len())?);
-        let ids = self.new_key_ids(commands.len())?;
+        let now = self.0.earliest();
+        let mint = Mint::new(self.0.entropy_for(commands.len())?);
+        let ids = self.0.new_key_ids(commands.len())?;
         let request = request(call, commands, ids, &mint, now);
-        let issued = self.store.issue(call.context(now), request).await?;
+        let issued = self.0.store.issue(call.context(now), request).await?;
         let effect = match issued.replay {
             // A replaced secret must be denied everywhere before its successor is returned.
             Replay::Replaced => {
@@ -87,16 +89,17 @@ impl Authority {
                     first: (issued.revision + 1).saturating_sub(written),
                     last: issued.revision,
                 };
-                self.effect(Awaited::in_tenant(&call.tenant, vec![span]), began, true)
+                self.0
+                    .effect(Awaited::in_tenant(&call.tenant, vec![span]), began, true)
                     .await?
             }
-            Replay::First | Replay::Completed => self.effect_at_once(issued.revision, began),
+            Replay::First | Replay::Completed => self.0.effect_at_once(issued.revision, began),
         };
         self.with_secrets(issued, &mint, effect)
     }
 
-    fn with_secrets(&self, issued: Issued, mint: &Mint, effect: Effect) -> Result<IssuedKeys, Failure> {
-        let records = issued.keys.into_iter().map(|record| self.with_pending_use(record));
+    fn with_secrets(self, issued: Issued, mint: &Mint, effect: Effect) -> Result<IssuedKeys, Failure> {
+        let records = issued.keys.into_iter().map(|record| self.0.with_pending_use(record));
         if issued.replay == Replay::Completed {
             return Err(Failure::AlreadyCompleted(records.collect()));
         }

@@ -17,3 +17,16 @@ pub use minting::KeyWithSecret;
 pub use read::{Listing, Shown};
 pub use revoke_many::{ManyRevoked, Selection};
 pub use rotate::{RotateCommand, RotatedKey};
+
+use crate::Authority;
+
+/// The use cases of keys.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyUseCases<'a>(pub(crate) &'a Authority);
+
+impl Authority {
+    /// Returns the use cases of keys.
+    pub fn keys(&self) -> KeyUseCases<'_> {
+        KeyUseCases(self)
+    }
+}

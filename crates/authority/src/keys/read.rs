@@ -1,6 +1,7 @@
 //! Get and list.
 
-use crate::{Authority, Call, Failure};
+use super::KeyUseCases;
+use crate::{Call, Failure};
 use keyreeve_core::access::Permission;
 use keyreeve_core::coherence::Entry;
 use keyreeve_core::lifecycle::Standing;
@@ -69,24 +70,24 @@ impl Listing {
 /// Most keys that are read for one page, so that its cost does not grow with the number of keys.
 const LOOK_AT: u32 = 50_000;
 
-impl Authority {
+impl KeyUseCases<'_> {
     /// Returns one key of the tenant.
-    pub async fn get(&self, call: &Call, id: KeyId) -> Result<KeyRecord, Failure> {
+    pub async fn get(self, call: &Call, id: KeyId) -> Result<KeyRecord, Failure> {
         call.require(Permission::KeysRead)?;
-        let record = self.store.key(&call.tenant, id, self.now()).await?;
+        let record = self.0.store.key(&call.tenant, id, self.0.now()).await?;
         record
             .filter(|record| call.caller.owns(&record.key.subject))
-            .map(|record| self.with_pending_use(record))
+            .map(|record| self.0.with_pending_use(record))
             .ok_or(Failure::NotFound)
     }
 
     /// Fails for a member unless the key is their own; another owner's key is not found. Read before the change: a key
     /// never moves to another owner.
-    pub(super) async fn require_own(&self, call: &Call, id: KeyId) -> Result<(), Failure> {
+    pub(super) async fn require_own(self, call: &Call, id: KeyId) -> Result<(), Failure> {
         if call.caller.own.is_none() {
             return Ok(());
         }
-        let record = self.store.key(&call.tenant, id, self.now()).await?;
+        let record = self.0.store.key(&call.tenant, id, self.0.now()).await?;
         match record {
             Some(record) if call.caller.owns(&record.key.subject) => Ok(()),
             Some(_) | None => Err(Failure::NotFound),
@@ -94,18 +95,18 @@ impl Authority {
     }
 
     /// Returns the key of a valid verdict if it is still active, for answers that show more than a verdict does.
-    pub async fn record_of(&self, entry: &Entry) -> Result<KeyRecord, Failure> {
-        let now = self.now();
-        let record = self.store.key(entry.gate().slug(), entry.key_id(), now).await?;
+    pub async fn record_of(self, entry: &Entry) -> Result<KeyRecord, Failure> {
+        let now = self.0.now();
+        let record = self.0.store.key(entry.gate().slug(), entry.key_id(), now).await?;
         let is_active = |record: &KeyRecord| record.key.standing(now) == Standing::Active;
         let record = record.filter(is_active).ok_or(Failure::NotFound)?;
-        Ok(self.with_pending_use(record))
+        Ok(self.0.with_pending_use(record))
     }
 
     /// Returns a page of the tenant's keys, newest first.
-    pub async fn list(&self, call: &Call, listing: Listing) -> Result<KeyPage, Failure> {
+    pub async fn list(self, call: &Call, listing: Listing) -> Result<KeyPage, Failure> {
         call.require(Permission::KeysRead)?;
-        let tenant = self.store.tenant(&call.tenant).await?.ok_or(Failure::NotFound)?;
+        let tenant = self.0.store.tenant(&call.tenant).await?.ok_or(Failure::NotFound)?;
         if listing.subject.as_ref().is_some_and(|asked| !call.caller.owns(asked)) {
             return Err(Failure::OwnKeysOnly);
         }
@@ -116,7 +117,9 @@ impl Authority {
         let query = KeyQuery {
             owner_blocked: listing.owner_blocked.or(only_active.then_some(false)),
             subject: listing.subject.or_else(|| call.caller.own.clone()),
-            expires_before: listing.expiring_within.map(|seconds| self.now().plus_seconds(seconds)),
+            expires_before: listing
+                .expiring_within
+                .map(|seconds| self.0.now().plus_seconds(seconds)),
             standing: match listing.shown {
                 Shown::Only(standing) => Some(standing),
                 Shown::ByPolicy | Shown::Usable | Shown::All => None,
@@ -128,13 +131,13 @@ impl Authority {
             search: listing.search,
             last_four: listing.ending,
             look_at: Some(LOOK_AT),
-            ..KeyQuery::all(call.tenant.clone(), listing.start, listing.limit, self.now())
+            ..KeyQuery::all(call.tenant.clone(), listing.start, listing.limit, self.0.now())
         };
-        let page = self.store.list(query).await?;
+        let page = self.0.store.list(query).await?;
         let keys = page
             .keys
             .into_iter()
-            .map(|record| self.with_pending_use(record))
+            .map(|record| self.0.with_pending_use(record))
             .collect();
         Ok(KeyPage { keys, ..page })
     }

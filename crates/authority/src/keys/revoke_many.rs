@@ -1,10 +1,11 @@
 //! Revokes every key that a filter selects.
 
+use super::KeyUseCases;
 use super::RevokeCommand;
 use super::change::{decide_many, decided_at};
 use super::end::{label, order};
-use crate::operations::Operation;
-use crate::{Authority, Call, Caller, Effect, Failure};
+use crate::memory::Operation;
+use crate::{Call, Caller, Effect, Failure};
 use keyreeve_core::access::Permission;
 use keyreeve_core::coherence::holding::{Awaited, Span};
 use keyreeve_core::lifecycle::State;
@@ -62,10 +63,10 @@ pub struct ManyRevoked {
     repeated: Vec<KeyId>,
 }
 
-impl Authority {
+impl KeyUseCases<'_> {
     /// Revokes every key that a selection matches. Returns when all of them are denied everywhere.
     pub async fn revoke_many(
-        &self,
+        self,
         call: &Call,
         selection: Selection,
         command: RevokeCommand,
@@ -73,22 +74,22 @@ impl Authority {
     ) -> Result<ManyRevoked, Failure> {
         let operation = Some(Operation::Revoke).filter(|_| !is_dry);
         let work = self.revoke_selected(call, selection, command, is_dry);
-        self.counted(operation, work).await
+        self.0.counted(operation, work).await
     }
 
     async fn revoke_selected(
-        &self,
+        self,
         call: &Call,
         selection: Selection,
         command: RevokeCommand,
         is_dry: bool,
     ) -> Result<ManyRevoked, Failure> {
         call.require(Permission::KeysWrite)?;
-        let began = self.clock.moment();
-        let now = self.earliest();
+        let began = self.0.clock.moment();
+        let now = self.0.earliest();
         let mut done = ManyRevoked::default();
         // A change that is older than this is effective, whether or not it was waited for.
-        let since = Timestamp::from_millis(now.millis().saturating_sub(self.longest_wait_ms()));
+        let since = Timestamp::from_millis(now.millis().saturating_sub(self.0.longest_wait_ms()));
         let mut next = Some(PageStart::Offset(0));
         while let Some(start) = next {
             let (records, following) = self.candidates(call, &selection, start, now).await?;
@@ -118,45 +119,45 @@ impl Authority {
             // Without the head it is not known which change to wait for. Repeating the call is harmless.
             let unknown =
                 |error| Failure::OutcomeUnknown(format!("the keys are revoked, when everywhere is unknown: {error}"));
-            let head = self.store.head().await.map_err(unknown)?.revision;
-            let mut spans = self.written_about_keys(&call.tenant, &done.repeated, head).await;
+            let head = self.0.store.head().await.map_err(unknown)?.revision;
+            let mut spans = self.0.written_about_keys(&call.tenant, &done.repeated, head).await;
             spans.append(&mut done.spans);
             if spans.is_empty() {
-                spans.push(Span::one(self.verifier.applied()));
+                spans.push(Span::one(self.0.verifier.applied()));
             }
             let change = Awaited::in_tenant(&call.tenant, spans);
-            done.effect = Some(self.effect(change, began, call.is_awaited).await?);
+            done.effect = Some(self.0.effect(change, began, call.is_awaited).await?);
         }
         Ok(done)
     }
 
     /// Returns the keys that a selection may match: those it names, or a page of its owner's or the tenant's.
     async fn candidates(
-        &self,
+        self,
         call: &Call,
         selection: &Selection,
         start: PageStart,
         now: Timestamp,
     ) -> Result<(Vec<KeyRecord>, Option<PageStart>), Failure> {
         let Some(ids) = &selection.ids else {
-            let page = self.store.list(query(call, selection, start, now)).await?;
+            let page = self.0.store.list(query(call, selection, start, now)).await?;
             return Ok((page.keys, page.next.map(PageStart::After)));
         };
         let mut records = Vec::new();
         for id in ids.iter().collect::<BTreeSet<_>>() {
-            records.extend(self.store.key(&call.tenant, *id, now).await?);
+            records.extend(self.0.store.key(&call.tenant, *id, now).await?);
         }
         Ok((records, None))
     }
 
     async fn revoke_all(
-        &self,
+        self,
         call: &Call,
         ids: &[KeyId],
         command: &RevokeCommand,
         done: &mut ManyRevoked,
     ) -> Result<(), Failure> {
-        let now = decided_at(self);
+        let now = decided_at(self.0);
         for some in ids.chunks(AT_ONCE) {
             let order = order(call, command);
             let transition = move |key: Key, policy: &_| key.revoke(order.clone(), policy, now);
@@ -173,7 +174,7 @@ impl Authority {
                 only_if: None,
                 ..call.context(now)
             };
-            let changed = self.store.change_many(context, request).await?;
+            let changed = self.0.store.change_many(context, request).await?;
             let revoked = changed.changed + changed.unchanged;
             done.revoked += revoked;
             done.skipped += u64::try_from(some.len()).unwrap_or(0).saturating_sub(revoked);

@@ -1,10 +1,11 @@
 //! Rotate: a new secret for the same key. The end of the old one and the new one are one transaction.
 
+use super::KeyUseCases;
 use super::change::{Label, decide};
 use super::issue::replaced;
 use super::minting::{KeyWithSecret, Mint};
-use crate::operations::Operation;
-use crate::{Authority, Call, Effect, Failure};
+use crate::memory::Operation;
+use crate::{Call, Effect, Failure};
 use keyreeve_core::access::Permission;
 use keyreeve_core::audit::Action;
 use keyreeve_core::coherence::holding::Awaited;
@@ -34,29 +35,30 @@ pub struct RotatedKey {
     pub effect: Effect,
 }
 
-impl Authority {
+impl KeyUseCases<'_> {
     /// Gives a key a new secret. A retry with the same idempotency key whose secret was never presented gets another
     /// one in its place. If it was presented, the error is [`Failure::AlreadyCompleted`].
-    pub async fn rotate(&self, call: &Call, id: KeyId, command: RotateCommand) -> Result<RotatedKey, Failure> {
-        self.counted(Some(Operation::Rotate), self.rotate_key(call, id, command))
+    pub async fn rotate(self, call: &Call, id: KeyId, command: RotateCommand) -> Result<RotatedKey, Failure> {
+        self.0
+            .counted(Some(Operation::Rotate), self.rotate_key(call, id, command))
             .await
     }
 
-    async fn rotate_key(&self, call: &Call, id: KeyId, command: RotateCommand) -> Result<RotatedKey, Failure> {
-        let began = self.clock.moment();
+    async fn rotate_key(self, call: &Call, id: KeyId, command: RotateCommand) -> Result<RotatedKey, Failure> {
+        let began = self.0.clock.moment();
         call.require(Permission::KeysWrite)?;
         self.require_own(call, id).await?;
         if call.idempotency.is_some() {
-            self.flush_first_uses().await;
+            self.0.flush_first_uses().await;
         }
-        let now = self.earliest();
-        let mint = Mint::new([self.secret_entropy()?]);
+        let now = self.0.earliest();
+        let mint = Mint::new([self.0.secret_entropy()?]);
         let request = request(call, id, command, &mint, now);
-        let changed = match self.store.change(call.context(now), request).await {
+        let changed = match self.0.store.change(call.context(now), request).await {
             Ok(changed) => changed,
             Err(error) => return Err(self.key_failure(call, id, error).await),
         };
-        let record = self.with_pending_use(changed.record.ok_or(Failure::NotFound)?);
+        let record = self.0.with_pending_use(changed.record.ok_or(Failure::NotFound)?);
         if changed.replay == Replay::Completed {
             return Err(Failure::AlreadyCompleted(vec![record]));
         }
@@ -65,6 +67,7 @@ impl Authority {
             .ok_or_else(|| Failure::Internal("a secret was not minted".to_owned()))?;
         // Also for a caller who does not wait: the secret is returned only when the old one is denied everywhere.
         let effect = self
+            .0
             .effect(Awaited::one(&call.tenant, changed.revision), began, true)
             .await?;
         Ok(RotatedKey {
@@ -74,8 +77,8 @@ impl Authority {
     }
 
     /// Ends the overlap of a rotation now.
-    pub async fn finish_rotation(&self, call: &Call, id: KeyId) -> Result<super::ChangedKey, Failure> {
-        let now = super::change::decided_at(self);
+    pub async fn finish_rotation(self, call: &Call, id: KeyId) -> Result<super::ChangedKey, Failure> {
+        let now = super::change::decided_at(self.0);
         let label = Label {
             action: Action::KeyRotationFinished,
             reason: None,

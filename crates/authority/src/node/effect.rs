@@ -2,13 +2,10 @@
 
 use super::{Node, lock};
 use crate::Failure;
-use futures_channel::oneshot;
-use futures_util::FutureExt as _;
-use futures_util::future::{Shared, select};
+use futures_util::future::select;
 use keyreeve_core::coherence::grantor::{Own, Pending, Reached, Reading};
 use keyreeve_core::coherence::holding::Awaited;
 use keyreeve_store::StoreError;
-use std::sync::Mutex;
 
 /// The shortest and the longest pause between two reads of the sessions, in milliseconds.
 const PAUSE_MS: (u64, u64) = (1, 64);
@@ -16,38 +13,6 @@ const PAUSE_MS: (u64, u64) = (1, 64);
 const PAUSE_PART: u64 = 8;
 /// Most changes whose first query is remembered. At this number all are dropped, and some wait again.
 const ASKED_MAX: usize = 10_000;
-
-/// Wakes the tasks that wait for the next poll.
-#[derive(Debug)]
-pub(super) struct Polls(Mutex<Next>);
-
-/// The sender is dropped with the poll, which wakes all tasks that share the receiver.
-type Next = (oneshot::Sender<()>, Shared<oneshot::Receiver<()>>);
-
-fn next() -> Next {
-    let (sender, receiver) = oneshot::channel();
-    (sender, receiver.shared())
-}
-
-impl Default for Polls {
-    fn default() -> Self {
-        Self(Mutex::new(next()))
-    }
-}
-
-impl Polls {
-    /// Resolves with the first poll that is answered after this call.
-    fn next(&self) -> Shared<oneshot::Receiver<()>> {
-        lock(&self.0).1.clone()
-    }
-
-    /// Wakes the waiting tasks after a poll.
-    pub(super) fn tell(&self) {
-        let told = std::mem::replace(&mut *lock(&self.0), next());
-        // Wakes them outside of the lock.
-        drop(told);
-    }
-}
 
 impl Node {
     /// Rule R7: returns when a change that was just committed is effective everywhere. Rule R8: the same for one that

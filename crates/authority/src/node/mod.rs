@@ -7,13 +7,14 @@
 mod effect;
 mod history;
 mod notes;
+mod polls;
 mod probation;
 
 pub use notes::{NoNotebook, Notebook};
 
 use crate::env::{Clock, Entropy, Timer};
-use crate::{Failure, Verifier};
-use effect::Polls;
+use crate::failure::Failure;
+use crate::memory::Verifier;
 use keyreeve_core::audit::Milestone;
 use keyreeve_core::coherence::Moment;
 use keyreeve_core::coherence::grantor::{Grantor, Reading};
@@ -24,6 +25,7 @@ use keyreeve_core::coherence::rules::{Rule, keeps};
 use keyreeve_store::Store;
 use keyreeve_store::cluster::{Cluster, Durability, Polled, Session, Touched};
 use notes::Notes;
+use polls::Polls;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -4,8 +4,8 @@
 //! directory does (rule R16). It is written a little behind the changes, as lines of text. A later line overrides an
 //! earlier one about the same thing.
 
-use crate::tombstones::{Denied, How, Tombstones};
-use crate::{Failure, Verifier};
+use crate::failure::Failure;
+use crate::memory::{Denied, How, Tombstones, Verifier};
 use keyreeve_core::audit::{ChainHash, Milestone};
 use keyreeve_core::text::{Slug, Subject};
 use keyreeve_core::user::Status;

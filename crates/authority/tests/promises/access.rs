@@ -19,7 +19,12 @@ async fn root_key(world: &World, reach: Reach, permissions: &[Permission]) -> Ca
         permissions: permissions.iter().copied().collect(),
         reach,
     };
-    let made = world.authority.create_root_key(&world.call(), command).await.unwrap();
+    let made = world
+        .authority
+        .root_keys()
+        .create(&world.call(), command)
+        .await
+        .unwrap();
     Caller::root_key(made.root_key.id, made.root_key.reach, made.root_key.permissions)
 }
 
@@ -38,20 +43,21 @@ async fn try_check_policies(authority: &Authority, call: &Call) -> Vec<Tried> {
         (
             Permission::PolicyRead,
             "check policies",
-            authority.check_policies(call).await.err(),
+            authority.check_policies().list(call).await.err(),
         ),
         (
             Permission::PolicyWrite,
             "change a check policy",
             authority
-                .change_check_policy(call, default(), CheckPolicyEdit::default())
+                .check_policies()
+                .change(call, default(), CheckPolicyEdit::default())
                 .await
                 .err(),
         ),
         (
             Permission::PolicyWrite,
             "remove a check policy",
-            authority.remove_check_policy(call, default()).await.err(),
+            authority.check_policies().remove(call, default()).await.err(),
         ),
     ]
 }
@@ -67,53 +73,53 @@ async fn try_everything(world: &World, call: &Call) -> Vec<Tried> {
         (
             Permission::KeysWrite,
             "issue",
-            authority.issue(call, vec![wish(&world.new_name())]).await.err(),
+            authority.keys().issue(call, vec![wish(&world.new_name())]).await.err(),
         ),
-        (Permission::KeysRead, "get", authority.get(call, id).await.err()),
+        (Permission::KeysRead, "get", authority.keys().get(call, id).await.err()),
         (
             Permission::KeysRead,
             "list",
-            authority.list(call, listing()).await.err(),
+            authority.keys().list(call, listing()).await.err(),
         ),
         (
             Permission::KeysWrite,
             "update",
-            authority.update(call, id, Edit::default()).await.err(),
+            authority.keys().update(call, id, Edit::default()).await.err(),
         ),
         (
             Permission::KeysWrite,
             "rotate",
-            authority.rotate(call, id, order).await.err(),
+            authority.keys().rotate(call, id, order).await.err(),
         ),
         (
             Permission::KeysWrite,
             "finish",
-            authority.finish_rotation(call, id).await.err(),
+            authority.keys().finish_rotation(call, id).await.err(),
         ),
         (
             Permission::KeysWrite,
             "disable",
-            authority.disable(call, id, None).await.err(),
+            authority.keys().disable(call, id, None).await.err(),
         ),
         (
             Permission::KeysWrite,
             "reactivate",
-            authority.reactivate(call, id, None).await.err(),
+            authority.keys().reactivate(call, id, None).await.err(),
         ),
         (
             Permission::KeysWrite,
             "revoke",
-            authority.revoke(call, id, code()).await.err(),
+            authority.keys().revoke(call, id, code()).await.err(),
         ),
         (
             Permission::KeysWrite,
             "delete",
-            authority.delete(call, id, None).await.err(),
+            authority.keys().delete(call, id, None).await.err(),
         ),
         (
             Permission::RootKeysWrite,
             "root keys",
-            authority.root_keys(call, None).await.err(),
+            authority.root_keys().list(call, None).await.err(),
         ),
     ]);
     tried
@@ -151,7 +157,7 @@ async fn another_tenants_key_is_as_unknown_as_none() {
     let key = world.issue("one").await;
     let mut call = world.call();
     call.tenant = slug("other");
-    let failure = world.authority.get(&call, key.record.key.id).await.err();
+    let failure = world.authority.keys().get(&call, key.record.key.id).await.err();
     assert!(matches!(failure, Some(Failure::NotFound)));
     let there = ask(&world.authority, key.secret.expose(), &Reach::Tenant(slug("other"))).await;
     assert_eq!(word(&there), "unknown");
@@ -177,12 +183,14 @@ async fn a_root_key_gives_no_more_than_it_has() {
     let call = world.call_of(caller);
     let more = world
         .authority
-        .create_root_key(&call, wanted(&[Permission::KeysWrite]))
+        .root_keys()
+        .create(&call, wanted(&[Permission::KeysWrite]))
         .await;
     assert!(matches!(more, Err(Failure::Escalation)));
     let less = world
         .authority
-        .create_root_key(&call, wanted(&[Permission::KeysRead]))
+        .root_keys()
+        .create(&call, wanted(&[Permission::KeysRead]))
         .await;
     assert!(less.is_ok());
 }
@@ -195,13 +203,19 @@ async fn a_revoked_root_key_is_no_good_when_its_revocation_returns() {
         permissions: Permissions::all(),
         reach: Reach::Instance,
     };
-    let made = world.authority.create_root_key(&world.call(), command).await.unwrap();
+    let made = world
+        .authority
+        .root_keys()
+        .create(&world.call(), command)
+        .await
+        .unwrap();
     let secret = made.secret.expose();
     let pass = world.authority.root_key(secret).await.unwrap().unwrap();
     assert_eq!(pass.id(), made.root_key.id);
     world
         .authority
-        .revoke_root_key(&world.call(), None, made.root_key.id)
+        .root_keys()
+        .revoke(&world.call(), None, made.root_key.id)
         .await
         .unwrap();
     assert!(world.authority.root_key(secret).await.unwrap().is_none());
@@ -214,7 +228,7 @@ async fn a_revoked_root_key_is_no_good_when_its_revocation_returns() {
         Reach::Instance,
         Permissions::all(),
     ));
-    let refused = world.authority.issue(&nobody, vec![wish("x")]).await;
+    let refused = world.authority.keys().issue(&nobody, vec![wish("x")]).await;
     assert!(matches!(refused, Err(Failure::CallerGone)));
 }
 
@@ -231,9 +245,9 @@ async fn a_key_may_end_itself_and_do_nothing_else() {
         );
     }
     let code = || revocation(ReasonCode::KeyCompromise);
-    world.authority.revoke_self(&call, code()).await.unwrap();
+    world.authority.keys().revoke_self(&call, code()).await.unwrap();
     assert_eq!(world.outcome(key.secret.expose()).await, "revoked");
-    let again = world.authority.revoke_self(&call, code()).await;
+    let again = world.authority.keys().revoke_self(&call, code()).await;
     assert!(matches!(again, Err(Failure::CallerGone)));
 }
 

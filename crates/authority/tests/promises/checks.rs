@@ -41,11 +41,12 @@ async fn every_tenant_has_the_policy_default_and_no_other_until_it_is_made() {
     let policy = CheckPolicy::any(called("orders")).edited(wanting("orders:read"));
     world
         .authority
-        .create_check_policy(&world.call(), policy)
+        .check_policies()
+        .create(&world.call(), policy)
         .await
         .unwrap();
     assert_eq!(asked(&world, "orders").await.unwrap(), "orders:read");
-    let listed = world.authority.check_policies(&world.call()).await.unwrap();
+    let listed = world.authority.check_policies().list(&world.call()).await.unwrap();
     let names: Vec<_> = listed.iter().map(|one| one.policy.name.as_str()).collect();
     assert_eq!(names, ["default", "orders"]);
     assert!(listed[0].times.is_none() && listed[1].times.is_some());
@@ -59,12 +60,18 @@ async fn a_change_is_in_force_when_it_is_answered_and_costs_one_reading() {
     assert_eq!(asked(&world, "default").await.unwrap(), "");
     assert_eq!(world.look_ups(), before, "from memory");
     let (call, authority) = (world.call(), &world.authority);
-    let changed = authority.change_check_policy(&call, called("default"), wanting("a"));
+    let changed = authority
+        .check_policies()
+        .change(&call, called("default"), wanting("a"));
     changed.await.unwrap();
     assert_eq!(asked(&world, "default").await.unwrap(), "a");
     assert_eq!(asked(&world, "default").await.unwrap(), "a");
     assert_eq!(world.look_ups(), before + 1);
-    authority.remove_check_policy(&call, called("default")).await.unwrap();
+    authority
+        .check_policies()
+        .remove(&call, called("default"))
+        .await
+        .unwrap();
     assert_eq!(asked(&world, "default").await.unwrap(), "");
 }
 
@@ -76,7 +83,9 @@ async fn a_reading_that_a_change_has_overtaken_is_not_believed() {
     let (authority, call) = (Arc::clone(&world.authority), world.call());
     *world.stage.meanwhile.lock().unwrap() = Some(Box::new(move || {
         Box::pin(async move {
-            let changed = authority.change_check_policy(&call, called("default"), wanting("a"));
+            let changed = authority
+                .check_policies()
+                .change(&call, called("default"), wanting("a"));
             changed.await.unwrap();
         })
     }));
@@ -104,7 +113,12 @@ async fn a_removed_tenant_has_no_policy_that_is_read_anew() {
         ..TenantEdit::default()
     };
     let call = world.call();
-    world.authority.change_tenant(&call, slug("other"), edit).await.unwrap();
+    world
+        .authority
+        .tenants()
+        .change(&call, slug("other"), edit)
+        .await
+        .unwrap();
     let (other, default) = (slug("other"), called("default"));
     let found = world.authority.check_policy_named(&other, &default).await;
     assert!(matches!(found, Err(Failure::NotFound)));

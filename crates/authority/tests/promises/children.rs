@@ -69,13 +69,19 @@ async fn hang_on(world: &World) -> Hanging {
 async fn hang_on_with(world: &World, reach: Reach, pass: Option<RootPass>) -> Hanging {
     let heard = Arc::new(Heard::default());
     let line = Arc::clone(&heard) as Arc<dyn Line>;
-    let id = world.authority.register(newcomer(reach, pass), line).await.unwrap();
+    let id = world
+        .authority
+        .verifiers()
+        .register(newcomer(reach, pass), line)
+        .await
+        .unwrap();
     Hanging { id, heard }
 }
 
 async fn tell(world: &World, child: &Hanging, key: &KeyWithSecret) {
     let told = world
         .authority
+        .verifiers()
         .answer_fetch(child.id, key.secret.digest())
         .await
         .unwrap();
@@ -86,6 +92,7 @@ async fn revoke(world: &World, key: &KeyWithSecret) -> Effect {
     let command = revocation(ReasonCode::Unspecified);
     let changed = world
         .authority
+        .keys()
         .revoke(&world.call(), key.record.key.id, command)
         .await
         .unwrap();
@@ -97,7 +104,10 @@ async fn a_silent_child_is_waited_for_until_its_lease_is_surely_over() {
     let world = World::under(Preset::Standard).await;
     let (key, other) = (world.issue("one").await, world.issue("other").await);
     let child = hang_on(&world).await;
-    assert_eq!(world.authority.grant(child.id).await.unwrap().length_ms, CHILD_LEASE_MS);
+    assert_eq!(
+        world.authority.verifiers().grant(child.id).await.unwrap().length_ms,
+        CHILD_LEASE_MS
+    );
     tell(&world, &child, &key).await;
     assert_eq!(
         revoke(&world, &other).await.waited_ms(),
@@ -118,7 +128,7 @@ async fn a_child_that_says_so_is_not_waited_for_longer_and_one_without_a_lease_n
     let child = hang_on(&world).await;
     tell(&world, &child, &first).await;
     assert_eq!(revoke(&world, &first).await.waited_ms(), 0, "it never held a lease");
-    assert!(world.authority.grant(child.id).await.is_some());
+    assert!(world.authority.verifiers().grant(child.id).await.is_some());
     tell(&world, &child, &second).await;
     let says_so = async {
         while child.heard.newest().is_none_or(|(order, ..)| order.number < 2) {
@@ -135,16 +145,16 @@ async fn a_repeated_revocation_waits_for_the_child_again() {
     let world = World::under(Preset::Standard).await;
     let key = world.issue("one").await;
     let child = hang_on(&world).await;
-    assert!(world.authority.grant(child.id).await.is_some());
+    assert!(world.authority.verifiers().grant(child.id).await.is_some());
     tell(&world, &child, &key).await;
     let mut call = world.call();
     call.is_awaited = false;
     let id = key.record.key.id;
     let command = || revocation(ReasonCode::Unspecified);
-    let first = world.authority.revoke(&call, id, command()).await.unwrap();
+    let first = world.authority.keys().revoke(&call, id, command()).await.unwrap();
     assert!(first.effect.is_pending);
-    let record = world.authority.get(&call, id).await.unwrap();
-    assert!(world.authority.is_ending(&call, &record).await.unwrap());
+    let record = world.authority.keys().get(&call, id).await.unwrap();
+    assert!(world.authority.keys().is_ending(&call, &record).await.unwrap());
     assert_eq!(
         world
             .authority
@@ -153,13 +163,18 @@ async fn a_repeated_revocation_waits_for_the_child_again() {
             .unwrap(),
         None
     );
-    let again = world.authority.revoke(&world.call(), id, command()).await.unwrap();
+    let again = world
+        .authority
+        .keys()
+        .revoke(&world.call(), id, command())
+        .await
+        .unwrap();
     assert!(
         again.effect.waited_ms() >= wait_ms(CHILD_LEASE_MS),
         "{:?}",
         again.effect
     );
-    assert!(!world.authority.is_ending(&call, &record).await.unwrap());
+    assert!(!world.authority.keys().is_ending(&call, &record).await.unwrap());
     assert_eq!(
         world
             .authority
@@ -183,13 +198,14 @@ async fn a_suspended_tenant_makes_children_forget_it_and_sends_its_own_away() {
     };
     world
         .authority
-        .change_tenant(&world.call(), world.tenant.clone(), edit)
+        .tenants()
+        .change(&world.call(), world.tenant.clone(), edit)
         .await
         .unwrap();
     let forget = Forget::Tenant(world.tenant.clone());
     assert_eq!(child.heard.newest().unwrap().0.what, forget);
-    assert!(world.authority.grant(child.id).await.is_some());
-    assert_eq!(world.authority.grant(own.id).await, None);
+    assert!(world.authority.verifiers().grant(child.id).await.is_some());
+    assert_eq!(world.authority.verifiers().grant(own.id).await, None);
     assert!(own.heard.newest().unwrap().2);
 }
 
@@ -204,7 +220,7 @@ async fn a_tenant_that_nobody_has_asked_for_makes_no_child_forget() {
         name: Name::parse("Other").unwrap(),
         preset: Preset::Standard,
     };
-    world.authority.create_tenant(&world.call(), other).await.unwrap();
+    world.authority.tenants().create(&world.call(), other).await.unwrap();
     assert_eq!(child.heard.newest(), None);
 }
 
@@ -214,14 +230,23 @@ async fn a_tenants_child_is_told_nothing_of_anothers_keys() {
     let key = world.issue("one").await;
     world.make_tenant("other", Preset::Standard).await;
     let child = hang_on_with(&world, Reach::Tenant(slug("other")), None).await;
-    assert!(world.authority.grant(child.id).await.is_some());
-    let told = world.authority.answer_fetch(child.id, key.secret.digest()).await;
+    assert!(world.authority.verifiers().grant(child.id).await.is_some());
+    let told = world
+        .authority
+        .verifiers()
+        .answer_fetch(child.id, key.secret.digest())
+        .await;
     assert!(told.unwrap().0.is_none());
     let stray = report(key.secret.digest(), None, 5, &world);
-    world.authority.report(child.id, &[stray]).await;
+    world.authority.verifiers().report(child.id, &[stray]).await;
     assert_eq!(revoke(&world, &key).await.waited_ms(), 0);
     assert_eq!(child.heard.newest(), None, "not of its end either");
-    let record = world.authority.get(&world.call(), key.record.key.id).await.unwrap();
+    let record = world
+        .authority
+        .keys()
+        .get(&world.call(), key.record.key.id)
+        .await
+        .unwrap();
     assert_eq!(record.last_used_at, None, "nor does it change what is known of them");
 }
 
@@ -232,7 +257,12 @@ async fn childs_root_key(world: &World) -> (RootKeyId, Option<RootPass>) {
         permissions: [Permission::KeysVerify].into_iter().collect(),
         reach: Reach::Tenant(world.tenant.clone()),
     };
-    let made = world.authority.create_root_key(&world.call(), command).await.unwrap();
+    let made = world
+        .authority
+        .root_keys()
+        .create(&world.call(), command)
+        .await
+        .unwrap();
     let pass = world.authority.root_key(made.secret.expose()).await.unwrap();
     (made.root_key.id, pass)
 }
@@ -243,12 +273,13 @@ async fn whose_root_key_is_revoked_is_sent_away() {
     let (root_key, pass) = childs_root_key(&world).await;
     let key = world.issue("one").await;
     let child = hang_on_with(&world, Reach::Tenant(world.tenant.clone()), pass).await;
-    assert!(world.authority.grant(child.id).await.is_some());
+    assert!(world.authority.verifiers().grant(child.id).await.is_some());
     tell(&world, &child, &key).await;
     let began = world.authority.now();
     world
         .authority
-        .revoke_root_key(&world.call(), None, root_key)
+        .root_keys()
+        .revoke(&world.call(), None, root_key)
         .await
         .unwrap();
     let (order, _, is_last) = child.heard.newest().unwrap();
@@ -259,10 +290,11 @@ async fn whose_root_key_is_revoked_is_sent_away() {
         "it holds its earlier lease: {waited}"
     );
     assert!(waited < wait_ms(CHILD_LEASE_MS) + 100, "once: {waited}");
-    assert_eq!(world.authority.grant(child.id).await, None);
+    assert_eq!(world.authority.verifiers().grant(child.id).await, None);
     assert!(
         world
             .authority
+            .verifiers()
             .answer_fetch(child.id, key.secret.digest())
             .await
             .is_err()
@@ -275,7 +307,7 @@ async fn whoever_says_that_it_went_is_waited_for_no_longer_and_closed_at_once() 
     let (root_key, pass) = childs_root_key(&world).await;
     let key = world.issue("one").await;
     let child = hang_on_with(&world, Reach::Tenant(world.tenant.clone()), pass).await;
-    assert!(world.authority.grant(child.id).await.is_some());
+    assert!(world.authority.verifiers().grant(child.id).await.is_some());
     tell(&world, &child, &key).await;
     let says_so = async {
         while child.heard.newest().is_none() {
@@ -285,7 +317,7 @@ async fn whoever_says_that_it_went_is_waited_for_no_longer_and_closed_at_once() 
     };
     let began = world.authority.now();
     let call = world.call();
-    let (revoked, ()) = tokio::join!(world.authority.revoke_root_key(&call, None, root_key), says_so);
+    let (revoked, ()) = tokio::join!(world.authority.root_keys().revoke(&call, None, root_key), says_so);
     revoked.unwrap();
     assert!(world.authority.now().millis_since(began) < 1_000);
     assert!(child.heard.is_closed());
@@ -296,7 +328,7 @@ async fn what_a_child_knew_that_was_sent_away_waits_for_its_lease() {
     let world = World::under(Preset::Standard).await;
     let (key, other) = (world.issue("one").await, world.issue("two").await);
     let child = hang_on(&world).await;
-    assert!(world.authority.grant(child.id).await.is_some());
+    assert!(world.authority.verifiers().grant(child.id).await.is_some());
     tell(&world, &child, &key).await;
     assert!(world.authority.children().disconnect(child.id));
     assert!(!world.authority.children().disconnect(child.id), "once");
@@ -320,7 +352,7 @@ async fn making_a_root_key_sends_nobody_away() {
     };
     keyreeve_store::CommitObserver::committed(&**world.authority.verifier(), &commit);
     assert_eq!(child.heard.newest(), None);
-    assert!(world.authority.grant(child.id).await.is_some());
+    assert!(world.authority.verifiers().grant(child.id).await.is_some());
 }
 
 #[tokio::test]
@@ -329,7 +361,7 @@ async fn a_tenants_change_never_waits_for_a_child_of_another_tenant_that_never_a
     world.make_tenant("other", Preset::Standard).await;
     let key = world.issue("one").await;
     let child = hang_on_with(&world, Reach::Tenant(world.tenant.clone()), None).await;
-    assert!(world.authority.grant(child.id).await.is_some());
+    assert!(world.authority.verifiers().grant(child.id).await.is_some());
     tell(&world, &child, &key).await;
     let pending = keyreeve_authority::Call {
         is_awaited: false,
@@ -338,6 +370,7 @@ async fn a_tenants_change_never_waits_for_a_child_of_another_tenant_that_never_a
     let command = || revocation(ReasonCode::Unspecified);
     let first = world
         .authority
+        .keys()
         .revoke(&pending, key.record.key.id, command())
         .await
         .unwrap();
@@ -346,9 +379,18 @@ async fn a_tenants_change_never_waits_for_a_child_of_another_tenant_that_never_a
         tenant: slug("other"),
         ..world.call()
     };
-    let issued = world.authority.issue(&elsewhere, vec![crate::world::wish("two")]).await;
+    let issued = world
+        .authority
+        .keys()
+        .issue(&elsewhere, vec![crate::world::wish("two")])
+        .await;
     let other = issued.unwrap().keys.remove(0).record.key.id;
-    let revoked = world.authority.revoke(&elsewhere, other, command()).await.unwrap();
+    let revoked = world
+        .authority
+        .keys()
+        .revoke(&elsewhere, other, command())
+        .await
+        .unwrap();
     assert_eq!(revoked.effect.waited_ms(), 0);
     let suspended = keyreeve_store::model::TenantEdit {
         status: Some(keyreeve_core::user::Status::Suspended),
@@ -357,7 +399,8 @@ async fn a_tenants_change_never_waits_for_a_child_of_another_tenant_that_never_a
     let call = world.call();
     let (_, effect) = world
         .authority
-        .change_tenant(&call, slug("other"), suspended)
+        .tenants()
+        .change(&call, slug("other"), suspended)
         .await
         .unwrap();
     assert_eq!(effect.waited_ms(), 0);

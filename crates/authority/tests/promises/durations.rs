@@ -107,7 +107,7 @@ impl World {
             preset: Preset::Standard,
         };
         let world = Self { authority, clock };
-        world.authority.create_tenant(&Self::call(), command).await.unwrap();
+        world.authority.tenants().create(&Self::call(), command).await.unwrap();
         world
     }
 
@@ -125,7 +125,7 @@ impl World {
 
     /// Issues a key and revokes it. With `is_held` a verifier that never acknowledges holds it.
     async fn revoked(&self, is_held: bool) -> (Effect, KeyId) {
-        let issued = self.authority.issue(&Self::call(), vec![wish("key")]).await;
+        let issued = self.authority.keys().issue(&Self::call(), vec![wish("key")]).await;
         let key = issued.unwrap().keys.remove(0);
         if is_held {
             let newcomer = Newcomer {
@@ -135,14 +135,23 @@ impl World {
                 pass: None,
                 peer: "192.0.2.1:443".into(),
             };
-            let child = self.authority.register(newcomer, Arc::new(Silent)).await.unwrap();
-            assert!(self.authority.grant(child).await.is_some());
-            let told = self.authority.answer_fetch(child, key.secret.digest()).await;
+            let child = self
+                .authority
+                .verifiers()
+                .register(newcomer, Arc::new(Silent))
+                .await
+                .unwrap();
+            assert!(self.authority.verifiers().grant(child).await.is_some());
+            let told = self
+                .authority
+                .verifiers()
+                .answer_fetch(child, key.secret.digest())
+                .await;
             assert!(told.unwrap().0.is_some());
         }
         let id = key.record.key.id;
         let command = revocation(ReasonCode::Unspecified);
-        let changed = self.authority.revoke(&Self::call(), id, command).await.unwrap();
+        let changed = self.authority.keys().revoke(&Self::call(), id, command).await.unwrap();
         (changed.effect, id)
     }
 }

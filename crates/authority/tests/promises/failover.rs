@@ -22,18 +22,18 @@ const DENIALS: [(&str, Denial); 4] = [
     ("revoked", |world, id| {
         Box::pin(async move {
             let code = revocation(ReasonCode::Unspecified);
-            world.authority.revoke(&world.call(), id, code).await.unwrap();
+            world.authority.keys().revoke(&world.call(), id, code).await.unwrap();
         })
     }),
     ("disabled", |world, id| {
         Box::pin(async move {
-            world.authority.disable(&world.call(), id, None).await.unwrap();
+            world.authority.keys().disable(&world.call(), id, None).await.unwrap();
         })
     }),
     ("rotated", |world, id| {
         Box::pin(async move {
             let order = rotation(OverlapWish::Unsaid);
-            world.authority.rotate(&world.call(), id, order).await.unwrap();
+            world.authority.keys().rotate(&world.call(), id, order).await.unwrap();
         })
     }),
     ("its tenant suspended", |world, _| {
@@ -46,7 +46,11 @@ async fn set_tenant(world: &World, status: Status) {
         status: Some(status),
         ..TenantEdit::default()
     };
-    let changed = world.authority.change_tenant(&world.call(), slug("acme"), edit).await;
+    let changed = world
+        .authority
+        .tenants()
+        .change(&world.call(), slug("acme"), edit)
+        .await;
     changed.unwrap();
 }
 
@@ -84,14 +88,20 @@ async fn a_root_key_that_a_node_knows_as_revoked_opens_nothing_when_the_database
         permissions: [Permission::KeysVerify].into_iter().collect(),
         reach: Reach::Instance,
     };
-    let made = world.authority.create_root_key(&world.call(), command).await.unwrap();
+    let made = world
+        .authority
+        .root_keys()
+        .create(&world.call(), command)
+        .await
+        .unwrap();
     let (node, authority) = among(&world);
     catch_up(&node).await;
     let standby = world.stage.inner.copy().unwrap();
     let call = world.call();
     world
         .authority
-        .revoke_root_key(&call, None, made.root_key.id)
+        .root_keys()
+        .revoke(&call, None, made.root_key.id)
         .await
         .unwrap();
     catch_up(&node).await;
@@ -109,11 +119,11 @@ async fn what_was_given_back_is_answered_before_a_poll_has_brought_it() {
     let key = world.issue("one").await;
     let (node, authority) = among(&world);
     let (call, id) = (world.call(), key.record.key.id);
-    world.authority.disable(&call, id, None).await.unwrap();
+    world.authority.keys().disable(&call, id, None).await.unwrap();
     set_tenant(&world, Status::Suspended).await;
     catch_up(&node).await;
     set_tenant(&world, Status::Active).await;
-    world.authority.reactivate(&call, id, None).await.unwrap();
+    world.authority.keys().reactivate(&call, id, None).await.unwrap();
     let authority: Arc<Authority> = Arc::new(authority);
     let verdict = ask(&authority, key.secret.expose(), &Reach::Instance).await;
     assert_eq!(word(&verdict), "valid");

@@ -36,23 +36,23 @@ fn what_ends_a_key_is_known_when_it_returns_without_asking_the_store_twice() {
         ("revoke", "revoked", |world, id| {
             Box::pin(async move {
                 let code = revocation(ReasonCode::Unspecified);
-                world.authority.revoke(&world.call(), id, code).await.unwrap();
+                world.authority.keys().revoke(&world.call(), id, code).await.unwrap();
             })
         }),
         ("disable", "disabled", |world, id| {
             Box::pin(async move {
-                world.authority.disable(&world.call(), id, None).await.unwrap();
+                world.authority.keys().disable(&world.call(), id, None).await.unwrap();
             })
         }),
         ("delete", "erased", |world, id| {
             Box::pin(async move {
-                world.authority.delete(&world.call(), id, None).await.unwrap();
+                world.authority.keys().delete(&world.call(), id, None).await.unwrap();
             })
         }),
         ("rotate", "rotated", |world, id| {
             Box::pin(async move {
                 let order = rotation(OverlapWish::Unsaid);
-                world.authority.rotate(&world.call(), id, order).await.unwrap();
+                world.authority.keys().rotate(&world.call(), id, order).await.unwrap();
             })
         }),
         ("its own time", "expired", |world, id| {
@@ -61,7 +61,7 @@ fn what_ends_a_key_is_known_when_it_returns_without_asking_the_store_twice() {
                     expiry: keyreeve_core::policy::ExpiryWish::InSeconds(1),
                     ..Default::default()
                 };
-                world.authority.update(&world.call(), id, edit).await.unwrap();
+                world.authority.keys().update(&world.call(), id, edit).await.unwrap();
                 world.pass(1);
             })
         }),
@@ -92,7 +92,7 @@ fn a_reading_that_a_revocation_has_overtaken_is_not_believed() {
         *world.stage.meanwhile.lock().unwrap() = Some(Box::new(move || {
             Box::pin(async move {
                 let code = revocation(ReasonCode::Unspecified);
-                authority.revoke(&call, id, code).await.unwrap();
+                authority.keys().revoke(&call, id, code).await.unwrap();
             })
         }));
         assert_eq!(world.outcome(key.secret.expose()).await, "revoked");
@@ -112,9 +112,9 @@ fn a_key_that_changes_faster_than_it_can_be_read_is_unavailable_and_never_guesse
         let again = (Arc::clone(&authority), call.clone(), Arc::clone(stage));
         *stage.meanwhile.lock().unwrap() = Some(Box::new(move || {
             Box::pin(async move {
-                let note = authority.disable(&call, id, None).await;
+                let note = authority.keys().disable(&call, id, None).await;
                 drop(note);
-                authority.reactivate(&call, id, None).await.unwrap();
+                authority.keys().reactivate(&call, id, None).await.unwrap();
                 rename_again(again.0, again.1, id, &again.2);
             })
         }));
@@ -202,15 +202,25 @@ async fn live_through(steps: &[(u8, usize)]) {
         let (id, authority) = (keys[which], &world.authority);
         // A refusal is a valid step too.
         match verb {
-            0 => drop(authority.disable(&call, id, None).await),
-            1 => drop(authority.reactivate(&call, id, None).await),
-            2 => drop(authority.revoke(&call, id, revocation(ReasonCode::Unspecified)).await),
-            3 => drop(authority.revoke(&call, id, revocation(ReasonCode::KeyCompromise)).await),
-            4 => drop(authority.delete(&call, id, None).await),
+            0 => drop(authority.keys().disable(&call, id, None).await),
+            1 => drop(authority.keys().reactivate(&call, id, None).await),
+            2 => drop(
+                authority
+                    .keys()
+                    .revoke(&call, id, revocation(ReasonCode::Unspecified))
+                    .await,
+            ),
+            3 => drop(
+                authority
+                    .keys()
+                    .revoke(&call, id, revocation(ReasonCode::KeyCompromise))
+                    .await,
+            ),
+            4 => drop(authority.keys().delete(&call, id, None).await),
             5 => drop(world.verify(secrets[which].expose()).await),
             6 => world.pass(1),
             _ => {
-                if let Ok(rotated) = authority.rotate(&call, id, rotation(OverlapWish::Unsaid)).await {
+                if let Ok(rotated) = authority.keys().rotate(&call, id, rotation(OverlapWish::Unsaid)).await {
                     secrets.push(rotated.key.secret);
                 }
             }

@@ -28,7 +28,7 @@ fn limited(world: &World, joined: &str) -> IssueCommand {
 
 pub(crate) async fn issued(world: &World, joined: &str) -> KeyWithSecret {
     let command = limited(world, joined);
-    let issued = world.authority.issue(&world.call(), vec![command]).await;
+    let issued = world.authority.keys().issue(&world.call(), vec![command]).await;
     issued.unwrap().keys.remove(0)
 }
 
@@ -274,7 +274,7 @@ async fn a_changed_limit_holds_when_the_change_is_answered() {
         ..Edit::default()
     };
     let id = key.record.key.id;
-    world.authority.update(&world.call(), id, edit).await.unwrap();
+    world.authority.keys().update(&world.call(), id, edit).await.unwrap();
     for expected in ["valid", "limited"] {
         assert_eq!(world.outcome(secret).await, expected, "what was used stays used");
     }
@@ -282,7 +282,7 @@ async fn a_changed_limit_holds_when_the_change_is_answered() {
         counted: Some(limits("").counted),
         ..Edit::default()
     };
-    world.authority.update(&world.call(), id, edit).await.unwrap();
+    world.authority.keys().update(&world.call(), id, edit).await.unwrap();
     assert_eq!(world.outcome(secret).await, "valid");
 }
 
@@ -295,22 +295,22 @@ async fn a_member_says_from_where_but_not_how_often_their_key_may_be_used() {
         role: Role::Member,
         password: None,
     };
-    let user = world.authority.create_user(&world.call(), command).await.unwrap();
+    let user = world.authority.users().create(&world.call(), command).await.unwrap();
     let call = world.call_of(Caller::user(&user));
     let own = |joined: &str| IssueCommand {
         subject: user.subject().unwrap(),
         ..limited(&world, joined)
     };
-    let refused = world.authority.issue(&call, vec![own("quota:q,9,total")]).await;
+    let refused = world.authority.keys().issue(&call, vec![own("quota:q,9,total")]).await;
     assert!(matches!(refused, Err(Failure::OwnLimits)));
-    let made = world.authority.issue(&call, vec![own("net:192.0.2.0/24")]).await;
+    let made = world.authority.keys().issue(&call, vec![own("net:192.0.2.0/24")]).await;
     let id = made.unwrap().keys.remove(0).record.key.id;
     let edit = |joined: &str| Edit {
         networks: Some(limits(joined).networks),
         counted: Some(limits(joined).counted),
         ..Edit::default()
     };
-    let refused = world.authority.update(&call, id, edit("")).await;
+    let refused = world.authority.keys().update(&call, id, edit("")).await;
     assert!(matches!(refused, Err(Failure::OwnLimits)));
 }
 
@@ -350,13 +350,13 @@ async fn a_look_says_how_limits_stand_whoever_asks_and_whenever() {
         counted: Some(limits("quota:q,50,total rate:r,10,600,10,hard").counted),
         ..Edit::default()
     };
-    world.authority.update(&world.call(), id, edit).await.unwrap();
+    world.authority.keys().update(&world.call(), id, edit).await.unwrap();
     assert_eq!(
         looked(&world.authority, secret).await,
         [45, 5],
         "after a change of the limit"
     );
-    let standings = world.authority.key_limits(&world.call(), id).await.unwrap();
+    let standings = world.authority.keys().limits(&world.call(), id).await.unwrap();
     assert_eq!(standings.iter().map(|one| one.remaining).collect::<Vec<_>>(), [45, 5]);
     world.stage.is_away.store(true, Ordering::Relaxed);
     let verdict = asked(&world.authority, secret, None, 0).await;
@@ -394,7 +394,7 @@ async fn limits_that_are_set_back_begin_anew_everywhere() {
     let (secret, id) = (key.secret.expose(), key.record.key.id);
     let other = world.cold();
     assert_eq!(valid_of(&world.authority, secret, 9).await, 5);
-    world.authority.reset_limits(&world.call(), id).await.unwrap();
+    world.authority.keys().reset_limits(&world.call(), id).await.unwrap();
     // The rest of this process's slices adds nothing.
     for _ in 0..40 {
         world.authority.tidy_meters().await;
@@ -405,6 +405,7 @@ async fn limits_that_are_set_back_begin_anew_everywhere() {
     let key = issued(&world, "").await;
     let nothing = world
         .authority
+        .keys()
         .reset_limits(&world.call(), key.record.key.id)
         .await
         .unwrap();
@@ -422,7 +423,7 @@ async fn a_limit_that_comes_to_have_a_former_name_begins_anew() {
             counted: Some(limits(joined).counted),
             ..Edit::default()
         };
-        world.authority.update(&world.call(), id, edit).await.unwrap();
+        world.authority.keys().update(&world.call(), id, edit).await.unwrap();
     }
     assert_eq!(looked(&world.authority, secret).await, [10]);
 }

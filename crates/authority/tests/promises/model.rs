@@ -259,7 +259,12 @@ struct Both {
 impl Both {
     async fn under(policy: Policy) -> Self {
         let world = World::under(Preset::Standard).await;
-        world.authority.set_policy(&world.call(), policy.clone()).await.unwrap();
+        world
+            .authority
+            .policy()
+            .set(&world.call(), policy.clone())
+            .await
+            .unwrap();
         let mut users = Vec::new();
         for (number, role) in [Role::Member, Role::Member, Role::Admin].into_iter().enumerate() {
             let command = UserCommand {
@@ -268,7 +273,7 @@ impl Both {
                 role,
                 password: None,
             };
-            users.push(world.authority.create_user(&world.call(), command).await.unwrap());
+            users.push(world.authority.users().create(&world.call(), command).await.unwrap());
         }
         let model = Model {
             policy,
@@ -291,7 +296,7 @@ impl Both {
     async fn issue(&mut self, who: usize, owner: usize) {
         let mut command = wish(&self.world.new_name());
         command.subject = Subject::parse(&self.users[owner].id.to_string()).unwrap();
-        let issued = self.world.authority.issue(&self.call(who), vec![command]).await;
+        let issued = self.world.authority.keys().issue(&self.call(who), vec![command]).await;
         assert_eq!(answer(&issued), self.model.issue(who, owner));
         for made in issued.into_iter().flat_map(|issued| issued.keys) {
             self.model.keys.push(Key {
@@ -313,11 +318,11 @@ impl Both {
         let or = |model: &mut Model, verb: &dyn Fn(&mut Model) -> Answer| early.unwrap_or_else(|| verb(model));
         let (real, expected) = match verb {
             0 => (
-                answer(&authority.disable(&call, id, None).await),
+                answer(&authority.keys().disable(&call, id, None).await),
                 or(model, &|model| model.disable(who, which)),
             ),
             1 => (
-                answer(&authority.reactivate(&call, id, None).await),
+                answer(&authority.keys().reactivate(&call, id, None).await),
                 or(model, &|model| model.reactivate(who, which)),
             ),
             2 | 3 => {
@@ -326,18 +331,18 @@ impl Both {
                 } else {
                     ReasonCode::Leaked
                 };
-                let real = answer(&authority.revoke(&call, id, revocation(code)).await);
+                let real = answer(&authority.keys().revoke(&call, id, revocation(code)).await);
                 (real, or(model, &|model| model.revoke(who, which, verb == 3)))
             }
             4 => {
                 let order = revocation(ReasonCode::Unspecified);
                 (
-                    answer(&authority.finalize(&call, id, order).await),
+                    answer(&authority.keys().finalize(&call, id, order).await),
                     or(model, &|model| model.finalize(which)),
                 )
             }
             5 => {
-                let real = answer(&authority.delete(&call, id, None).await);
+                let real = answer(&authority.keys().delete(&call, id, None).await);
                 let erase = |model: &mut Model| {
                     model.keys[which].state = State::Erased;
                     Answer::Done
@@ -347,6 +352,7 @@ impl Both {
             _ => {
                 let overlap = if verb == 6 { 0 } else { 2 };
                 let rotated = authority
+                    .keys()
                     .rotate(&call, id, rotation(OverlapWish::Seconds(overlap)))
                     .await;
                 let real = answer(&rotated);
@@ -371,7 +377,8 @@ impl Both {
         let id = self.users[who].id;
         self.world
             .authority
-            .change_user(&self.world.call(), id, edit)
+            .users()
+            .change(&self.world.call(), id, edit)
             .await
             .unwrap();
         self.model.suspended[who] = is_suspended;

@@ -58,7 +58,7 @@ async fn a_commit_of_its_own_during_its_registration_is_not_another_history() {
     let call = world.call();
     let issue: Box<dyn FnOnce() -> _ + Send> = Box::new(move || {
         Box::pin(async move {
-            authority.issue(&call, vec![wish("meanwhile")]).await.unwrap();
+            authority.keys().issue(&call, vec![wish("meanwhile")]).await.unwrap();
         }) as futures_util::future::BoxFuture<'static, ()>
     });
     *world.stage.meanwhile_head.lock().unwrap() = Some(issue);

@@ -21,7 +21,7 @@ async fn person(world: &World) -> User {
         role: Role::Member,
         password: None,
     };
-    world.authority.create_user(&world.call(), command).await.unwrap()
+    world.authority.users().create(&world.call(), command).await.unwrap()
 }
 
 fn to(status: Status) -> UserEdit {
@@ -34,7 +34,12 @@ fn to(status: Status) -> UserEdit {
 async fn key_of(world: &World, user: &User) -> String {
     let mut command = wish(&world.new_name());
     command.subject = Subject::parse(&user.id.to_string()).unwrap();
-    let issued = world.authority.issue(&world.call(), vec![command]).await.unwrap();
+    let issued = world
+        .authority
+        .keys()
+        .issue(&world.call(), vec![command])
+        .await
+        .unwrap();
     issued.keys[0].secret.expose().to_owned()
 }
 
@@ -54,7 +59,8 @@ async fn a_suspended_owners_keys_are_denied_when_the_call_returns_without_a_look
     ] {
         world
             .authority
-            .change_user(&world.call(), owner.id, to(status))
+            .users()
+            .change(&world.call(), owner.id, to(status))
             .await
             .unwrap();
         assert_eq!(world.outcome(&key).await, expected);
@@ -73,7 +79,11 @@ async fn a_reading_of_a_tenant_that_a_suspension_has_overtaken_is_not_believed()
     let (authority, call, id) = (Arc::clone(&world.authority), world.call(), owner.id);
     *world.stage.meanwhile_owners.lock().unwrap() = Some(Box::new(move || {
         Box::pin(async move {
-            authority.change_user(&call, id, to(Status::Suspended)).await.unwrap();
+            authority
+                .users()
+                .change(&call, id, to(Status::Suspended))
+                .await
+                .unwrap();
         })
     }));
     assert_eq!(world.outcome(&key).await, "owner_blocked");
@@ -86,7 +96,8 @@ async fn a_process_that_starts_later_knows_who_is_blocked() {
     let key = key_of(&world, &owner).await;
     world
         .authority
-        .change_user(&world.call(), owner.id, to(Status::Removed))
+        .users()
+        .change(&world.call(), owner.id, to(Status::Removed))
         .await
         .unwrap();
     let verdict = crate::world::ask(&world.cold(), &key, &keyreeve_core::access::Reach::Instance).await;
@@ -102,7 +113,11 @@ async fn a_suspended_tenants_keys_are_denied_and_judged_again_when_it_opens() {
             status: Some(status),
             ..TenantEdit::default()
         };
-        world.authority.change_tenant(&world.call(), slug("acme"), edit).await
+        world
+            .authority
+            .tenants()
+            .change(&world.call(), slug("acme"), edit)
+            .await
     };
     assert_eq!(world.outcome(key.secret.expose()).await, "valid");
     set(Status::Suspended).await.unwrap();
@@ -111,7 +126,7 @@ async fn a_suspended_tenants_keys_are_denied_and_judged_again_when_it_opens() {
     assert_eq!(world.outcome(key.secret.expose()).await, "valid");
     set(Status::Removed).await.unwrap();
     assert_eq!(world.outcome(key.secret.expose()).await, "owner_blocked");
-    assert!(!world.authority.knows_tenant(&slug("acme")).await.unwrap());
+    assert!(!world.authority.tenants().exists(&slug("acme")).await.unwrap());
     assert!(matches!(set(Status::Active).await, Err(Failure::NotFound)));
 }
 
@@ -121,6 +136,7 @@ async fn a_change_of_what_denials_reveal_holds_at_once() {
     let key = world.issue("one").await;
     world
         .authority
+        .keys()
         .disable(&world.call(), key.record.key.id, None)
         .await
         .unwrap();
@@ -128,7 +144,8 @@ async fn a_change_of_what_denials_reveal_holds_at_once() {
     assert_eq!(outer().await, "API_KEY_DISABLED");
     world
         .authority
-        .set_policy(&world.call(), Preset::Hold.policy())
+        .policy()
+        .set(&world.call(), Preset::Hold.policy())
         .await
         .unwrap();
     assert_eq!(outer().await, "API_KEY_INVALID");
@@ -150,7 +167,7 @@ async fn counts_wait_for_a_store_that_is_away_and_lose_nothing() {
     world.authority.flush_activity().await;
     world.stage.is_away.store(false, Ordering::Relaxed);
     assert_eq!(world.counts(id).await, [("valid".to_owned(), 7)]);
-    let record = world.authority.get(&world.call(), id).await.unwrap();
+    let record = world.authority.keys().get(&world.call(), id).await.unwrap();
     assert_eq!(record.last_used_at, Some(world.authority.now()));
 }
 
@@ -161,6 +178,7 @@ async fn a_replaced_secret_is_reported_once_an_hour() {
     let order = rotation(OverlapWish::Unsaid);
     world
         .authority
+        .keys()
         .rotate(&world.call(), key.record.key.id, order)
         .await
         .unwrap();
@@ -171,7 +189,13 @@ async fn a_replaced_secret_is_reported_once_an_hour() {
             limit: 100,
             ..AuditFilter::default()
         };
-        world.authority.audit_events(&world.call(), filter).await.unwrap().len()
+        world
+            .authority
+            .audit()
+            .events(&world.call(), filter)
+            .await
+            .unwrap()
+            .len()
     };
     for _ in 0..5 {
         assert_eq!(world.outcome(key.secret.expose()).await, "rotated");
@@ -191,15 +215,16 @@ async fn a_window_that_is_over_is_written_down_once_and_erased_where_the_policy_
         let world = World::under(preset).await;
         let mut policy = preset.policy();
         policy.revoke.undo = Undo::Seconds(60);
-        world.authority.set_policy(&world.call(), policy).await.unwrap();
+        world.authority.policy().set(&world.call(), policy).await.unwrap();
         let key = world.issue("one").await;
         let code = revocation(ReasonCode::Unspecified);
         world
             .authority
+            .keys()
             .revoke(&world.call(), key.record.key.id, code)
             .await
             .unwrap();
-        world.authority.write_down_lapsed().await.unwrap();
+        world.authority.keys().write_down_lapsed().await.unwrap();
         assert_eq!(world.outcome(key.secret.expose()).await, "disabled");
         world.pass(60);
         assert_eq!(
@@ -207,11 +232,11 @@ async fn a_window_that_is_over_is_written_down_once_and_erased_where_the_policy_
             "revoked",
             "without anybody writing it down"
         );
-        let head = world.authority.audit_head().await.unwrap().revision;
-        world.authority.write_down_lapsed().await.unwrap();
-        world.authority.write_down_lapsed().await.unwrap();
+        let head = world.authority.audit().head().await.unwrap().revision;
+        world.authority.keys().write_down_lapsed().await.unwrap();
+        world.authority.keys().write_down_lapsed().await.unwrap();
         assert_eq!(world.outcome(key.secret.expose()).await, expected);
-        assert_eq!(world.authority.audit_head().await.unwrap().revision, head + 1);
+        assert_eq!(world.authority.audit().head().await.unwrap().revision, head + 1);
     }
 }
 
@@ -228,7 +253,12 @@ async fn addresses_of_the_last_second_are_known_too() {
         cost: Some(1),
     };
     world.authority.verify(key.secret.expose(), &question).await;
-    let traces = world.authority.traces(&world.call(), key.record.key.id).await.unwrap();
+    let traces = world
+        .authority
+        .keys()
+        .traces(&world.call(), key.record.key.id)
+        .await
+        .unwrap();
     let seen: Vec<_> = traces
         .iter()
         .map(|trace| (trace.address.as_str(), trace.count))

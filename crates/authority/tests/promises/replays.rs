@@ -9,7 +9,13 @@ use keyreeve_core::policy::{OverlapWish, Preset};
 #[tokio::test]
 async fn a_lost_answer_is_made_good_by_a_fresh_secret() {
     let world = World::under(Preset::Standard).await;
-    let issue = || async { world.authority.issue(&world.marked("m"), vec![wish("one")]).await };
+    let issue = || async {
+        world
+            .authority
+            .keys()
+            .issue(&world.marked("m"), vec![wish("one")])
+            .await
+    };
     let lost = issue().await.unwrap().keys.remove(0);
     let got = issue().await.unwrap().keys.remove(0);
     assert_eq!(lost.record.key.id, got.record.key.id);
@@ -25,6 +31,7 @@ async fn a_purge_with_an_idempotency_key_deletes_all_that_are_due_and_a_retry_no
         let id = key.record.key.id;
         world
             .authority
+            .keys()
             .revoke(&world.call(), id, revocation(ReasonCode::Unspecified))
             .await
             .unwrap();
@@ -35,8 +42,8 @@ async fn a_purge_with_an_idempotency_key_deletes_all_that_are_due_and_a_retry_no
         expired_before: None,
     };
     let call = world.marked("p");
-    assert_eq!(world.authority.purge(&call, due()).await.unwrap(), (3, false));
-    assert_eq!(world.authority.purge(&call, due()).await.unwrap(), (0, false));
+    assert_eq!(world.authority.keys().purge(&call, due()).await.unwrap(), (3, false));
+    assert_eq!(world.authority.keys().purge(&call, due()).await.unwrap(), (0, false));
 }
 
 #[tokio::test]
@@ -45,16 +52,22 @@ async fn a_retried_deletion_is_done_and_not_unknown() {
     let key = world.issue("one").await;
     let id = key.record.key.id;
     let call = world.marked("d");
-    world.authority.delete(&call, id, None).await.unwrap();
-    world.authority.delete(&call, id, None).await.unwrap();
-    let another = world.authority.delete(&world.marked("e"), id, None).await;
+    world.authority.keys().delete(&call, id, None).await.unwrap();
+    world.authority.keys().delete(&call, id, None).await.unwrap();
+    let another = world.authority.keys().delete(&world.marked("e"), id, None).await;
     assert!(matches!(another, Err(Failure::NotFound)), "{another:?}");
 }
 
 #[tokio::test]
 async fn a_secret_that_was_used_is_not_replaced_however_recently() {
     let world = World::under(Preset::Standard).await;
-    let issue = || async { world.authority.issue(&world.marked("m"), vec![wish("one")]).await };
+    let issue = || async {
+        world
+            .authority
+            .keys()
+            .issue(&world.marked("m"), vec![wish("one")])
+            .await
+    };
     let got = issue().await.unwrap().keys.remove(0);
     // The retry comes while the use is still in memory only.
     assert_eq!(world.outcome(got.secret.expose()).await, "valid");
@@ -72,7 +85,7 @@ async fn a_retried_rotation_leaves_one_secret() {
     let id = key.record.key.id;
     let rotate = || async {
         let order = rotation(OverlapWish::Unsaid);
-        world.authority.rotate(&world.marked("r"), id, order).await
+        world.authority.keys().rotate(&world.marked("r"), id, order).await
     };
     let lost = rotate().await.unwrap().key.secret;
     let got = rotate().await.unwrap().key.secret;
@@ -89,7 +102,13 @@ async fn an_overlap_runs_from_the_rotation_and_not_from_its_retry() {
     let id = key.record.key.id;
     let rotate = || async {
         let order = rotation(OverlapWish::Seconds(60));
-        world.authority.rotate(&world.marked("r"), id, order).await.unwrap().key
+        world
+            .authority
+            .keys()
+            .rotate(&world.marked("r"), id, order)
+            .await
+            .unwrap()
+            .key
     };
     rotate().await;
     world.pass(59);

@@ -131,9 +131,9 @@ async fn only_verifiers_that_hold_what_was_touched_are_told_and_not_that_it_has_
             pass: None,
             peer: "192.0.2.1:443".into(),
         };
-        let id = world.authority.register(newcomer, line).await.unwrap();
-        assert!(world.authority.grant(id).await.is_some());
-        let told = world.authority.answer_fetch(id, key.secret.digest()).await;
+        let id = world.authority.verifiers().register(newcomer, line).await.unwrap();
+        assert!(world.authority.verifiers().grant(id).await.is_some());
+        let told = world.authority.verifiers().answer_fetch(id, key.secret.digest()).await;
         assert!(told.unwrap().0.is_some());
     }
     let news = keyreeve_store::KeyNews {

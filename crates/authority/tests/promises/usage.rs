@@ -17,7 +17,7 @@ async fn a_look_is_no_use() {
                 "valid"
             );
         }
-        let record = world.authority.get(&world.call(), id).await.unwrap();
+        let record = world.authority.keys().get(&world.call(), id).await.unwrap();
         assert_eq!(record.last_used_at, None, "{joined:?}");
         world.authority.write_activity().await;
         let (since, until) = (
@@ -27,7 +27,8 @@ async fn a_look_is_no_use() {
         let since = Timestamp::from_millis(since.millis() - 9_999_999);
         let usage = world
             .authority
-            .key_usage(&world.call(), id, since, until)
+            .keys()
+            .usage(&world.call(), id, since, until)
             .await
             .unwrap();
         assert!(usage.is_empty(), "{usage:?}");
@@ -50,7 +51,7 @@ async fn usage_sums_what_accepted_calls_cost() {
         world.authority.flush_activity().await;
         let (since, until) = (Timestamp::from_millis(0), Timestamp::from_millis(i64::MAX));
         let call = world.call();
-        let usage = world.authority.key_usage(&call, key.record.key.id, since, until);
+        let usage = world.authority.keys().usage(&call, key.record.key.id, since, until);
         let mut usage: Vec<_> = usage.await.unwrap().iter().map(|one| (one.count, one.cost())).collect();
         usage.sort_unstable();
         assert_eq!(usage, rows, "{joined:?}: three calls cost 9, a refused one nothing");
@@ -64,7 +65,7 @@ async fn a_reader_of_usage_sees_what_is_being_written() {
     let id = key.record.key.id;
     asked(&world.authority, key.secret.expose(), Some("192.0.2.1"), 1).await;
     let call = world.call();
-    let read = async { world.authority.traces(&call, id).await.unwrap().len() };
+    let read = async { world.authority.keys().traces(&call, id).await.unwrap().len() };
     let ((), addresses) = tokio::join!(world.authority.write_activity(), read);
     assert_eq!(addresses, 1);
 }

@@ -122,7 +122,7 @@ impl World {
             name: Name::parse(name).unwrap(),
             preset,
         };
-        self.authority.create_tenant(&self.call(), command).await.unwrap();
+        self.authority.tenants().create(&self.call(), command).await.unwrap();
     }
 
     /// Returns another process that has just started on the same store: its memory is empty.
@@ -168,7 +168,7 @@ impl World {
     }
 
     pub async fn issue(&self, name: &str) -> KeyWithSecret {
-        let issued = self.authority.issue(&self.call(), vec![wish(name)]).await;
+        let issued = self.authority.keys().issue(&self.call(), vec![wish(name)]).await;
         issued.unwrap().keys.remove(0)
     }
 
@@ -189,7 +189,12 @@ impl World {
     /// Returns how often each outcome was counted for a key, in total.
     pub async fn counts(&self, id: KeyId) -> Vec<(String, u64)> {
         let (since, until) = (Timestamp::from_millis(0), Timestamp::from_millis(i64::MAX));
-        let usage = self.authority.key_usage(&self.call(), id, since, until).await.unwrap();
+        let usage = self
+            .authority
+            .keys()
+            .usage(&self.call(), id, since, until)
+            .await
+            .unwrap();
         let mut counts = BTreeMap::new();
         for one in usage {
             *counts.entry(one.outcome).or_default() += one.count;

@@ -79,7 +79,11 @@ async fn change(app: &App, form: &Form) -> Result<User, PageError> {
     let digest = new_password(fields, whose, &mut errors).await?;
     errors.none()?;
     let digest = digest.ok_or_else(|| PageError::internal("a password is neither good nor wrong"))?;
-    let user = app.authority().change_own_password(&visitor.call, digest).await?;
+    let user = app
+        .authority()
+        .sign_in()
+        .change_own_password(&visitor.call, digest)
+        .await?;
     begin(visitor.session(), &user, visitor.now).await?;
     Ok(user)
 }
@@ -111,7 +115,11 @@ pub(super) async fn sign_out(form: Form) -> Result<Response, PageError> {
 /// Ends every other session of the user.
 pub(super) async fn sign_out_everywhere(State(app): State<App>, form: Form) -> Result<Response, PageError> {
     let own = form.visitor.session_digest();
-    let ended = app.authority().end_sessions(form.visitor.user.id, own).await?;
+    let ended = app
+        .authority()
+        .sign_in()
+        .end_sessions(form.visitor.user.id, own)
+        .await?;
     let text = match ended {
         0 => "You were signed in nowhere else.".to_owned(),
         count => format!("{} ended.", super::moment::plural(count, "other session")),

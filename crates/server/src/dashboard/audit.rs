@@ -71,7 +71,7 @@ pub(super) async fn show(State(app): State<App>, visitor: Visitor, parts: Parts)
     // Reads one entry more than is shown, to find out whether older ones exist.
     filter.limit = PAGE + 1;
     let is_older_page = filter.before.is_some();
-    let mut records = app.authority().audit_events(&visitor.call, filter).await?;
+    let mut records = app.authority().audit().events(&visitor.call, filter).await?;
     let shown = usize::try_from(PAGE).unwrap_or(usize::MAX);
     let has_more = records.len() > shown;
     records.truncate(shown);
@@ -125,7 +125,11 @@ pub(super) async fn verify(State(app): State<App>, form: Form) -> Result<Respons
     form.visitor.call.require(Permission::AuditRead)?;
     let _turn = app.walks().turn(&form.visitor.call).await?;
     let signed = app.checkpoints().newest();
-    let found = app.authority().verify_audit(&form.visitor.call, signed, signed).await?;
+    let found = app
+        .authority()
+        .audit()
+        .verify(&form.visitor.call, signed, signed)
+        .await?;
     if found.broken.is_none() && found.since == 0 {
         app.numbers().note_audit_verified(app.authority().now());
     }
@@ -157,7 +161,7 @@ pub(super) async fn export(State(app): State<App>, visitor: Visitor, parts: Part
     filter.limit = EXPORT_PAGE;
     let mut records: Vec<AuditRecord> = Vec::new();
     while u32::try_from(records.len()).is_ok_and(|count| count < EXPORTED_MAX) {
-        let page = app.authority().audit_events(&visitor.call, filter.clone()).await?;
+        let page = app.authority().audit().events(&visitor.call, filter.clone()).await?;
         filter.before = page.last().map(|record| record.revision);
         let is_last = u32::try_from(page.len()).is_ok_and(|count| count < EXPORT_PAGE);
         records.extend(page);

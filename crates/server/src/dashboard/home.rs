@@ -64,7 +64,7 @@ pub(super) async fn show(State(app): State<App>, visitor: Visitor) -> Result<Res
         limit: EXPIRING_MAX,
         ..listing()
     };
-    let mut expiring = app.authority().list(&visitor.call, expiring).await?;
+    let mut expiring = app.authority().keys().list(&visitor.call, expiring).await?;
     expiring.keys.sort_by_key(|record| record.key.expires_at);
     let before = visitor
         .now
@@ -74,8 +74,8 @@ pub(super) async fn show(State(app): State<App>, visitor: Visitor) -> Result<Res
         unused_since: Some(Timestamp::from_millis(before)),
         ..listing()
     };
-    let unused = app.authority().list(&visitor.call, unused).await?;
-    let events = app.authority().recent_events(&visitor.call, EVENTS).await?;
+    let unused = app.authority().keys().list(&visitor.call, unused).await?;
+    let events = app.authority().audit().recent(&visitor.call, EVENTS).await?;
     let ends: Vec<_> = expiring
         .keys
         .iter()
@@ -126,6 +126,7 @@ async fn has_keys(app: &App, visitor: &Visitor) -> Result<bool, PageError> {
     let any = Listing::first(Shown::All, 1);
     Ok(app
         .authority()
+        .keys()
         .list(&visitor.call, any)
         .await?
         .total
@@ -135,10 +136,10 @@ async fn has_keys(app: &App, visitor: &Visitor) -> Result<bool, PageError> {
 /// Returns the keys with the most denials in the last 24 hours.
 async fn failing(app: &App, visitor: &Visitor, people: &People) -> Result<Vec<Line>, PageError> {
     let since = hours_ago(visitor.now, 24);
-    let counts = app.authority().refusals(&visitor.call, since).await?;
+    let counts = app.authority().keys().refused(&visitor.call, since).await?;
     let mut lines = Vec::new();
     for count in counts.iter().take(usize::try_from(ROWS).unwrap_or(usize::MAX)) {
-        let record = match app.authority().get(&visitor.call, count.key).await {
+        let record = match app.authority().keys().get(&visitor.call, count.key).await {
             Ok(record) => record,
             // Deleted since it was counted.
             Err(Failure::NotFound) => continue,

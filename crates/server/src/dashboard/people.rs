@@ -14,7 +14,7 @@ impl People {
     /// Returns the first page of the tenant's users for administrators and auditors; for a member, only the member.
     pub(super) async fn known_to(visitor: &Visitor, app: &App) -> Result<Self, PageError> {
         let users = match visitor.sees_tenant() {
-            true => app.authority().users(&visitor.call, None).await?,
+            true => app.authority().users().list(&visitor.call, None).await?,
             false => vec![visitor.user.clone()],
         };
         Ok(Self::of(&users))

@@ -100,7 +100,7 @@ pub(super) async fn show(State(app): State<App>, visitor: Visitor) -> Result<Res
             seen.sessions.iter().map(row).collect()
         }
     };
-    let connected = app.authority().connected_verifiers(&visitor.call, None)?;
+    let connected = app.authority().verifiers().list(&visitor.call, None)?;
     let measured = app.last_effects().of(&visitor.call.tenant);
     let page = PropagationPage {
         nodes,

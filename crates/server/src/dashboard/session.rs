@@ -62,7 +62,7 @@ impl Sessions {
             data: serde_json::to_string(&record.data).map_err(encode)?,
             expires_at: Timestamp::from_millis(record.expiry_date.unix_timestamp().saturating_mul(1_000)),
         };
-        let kept = self.0.authority().keep_session(login).await;
+        let kept = self.0.authority().sign_in().keep_session(login).await;
         kept.map_err(|failure| failed(&failure))
     }
 }
@@ -79,7 +79,7 @@ impl SessionStore for Sessions {
     }
 
     async fn load(&self, id: &Id) -> Result<Option<Record>> {
-        let found = self.0.authority().login(&digest(*id)).await;
+        let found = self.0.authority().sign_in().login(&digest(*id)).await;
         let Some(login) = found.map_err(|failure| failed(&failure))? else {
             return Ok(None);
         };
@@ -96,7 +96,7 @@ impl SessionStore for Sessions {
     }
 
     async fn delete(&self, id: &Id) -> Result<()> {
-        let ended = self.0.authority().end_session(digest(*id)).await;
+        let ended = self.0.authority().sign_in().end_session(digest(*id)).await;
         ended.map_err(|failure| failed(&failure))
     }
 }

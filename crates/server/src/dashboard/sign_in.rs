@@ -193,7 +193,7 @@ pub(super) async fn enter(State(app): State<App>, request: Request) -> Result<Re
         [user] => {
             let from = anonymous_caller(&asked.parts);
             begin(&asked.session, user, app.authority().earliest()).await?;
-            app.authority().note_sign_in(&from, user, true).await?;
+            app.authority().sign_in().note(&from, user, true).await?;
             let response = page::on_to(page::local(asked.fields.get("next")));
             Ok(asked.remembered(response, user, &app))
         }
@@ -231,7 +231,7 @@ async fn matching(app: &App, asked: &SignInRequest, email: &str) -> Result<Vec<U
         false => None,
     };
     if let (true, Some(email)) = (device::is_said(&asked.parts.headers), &wanted) {
-        people = Some(app.authority().people(email, tenant.as_ref()).await?);
+        people = Some(app.authority().sign_in().people(email, tenant.as_ref()).await?);
     }
     let now = app.authority().now();
     let known = people
@@ -247,7 +247,7 @@ async fn matching(app: &App, asked: &SignInRequest, email: &str) -> Result<Vec<U
     app.sign_in_limits().begin(who)?;
     let people = match (people, &wanted) {
         (Some(people), _) => people,
-        (None, Some(email)) => app.authority().people(email, tenant.as_ref()).await?,
+        (None, Some(email)) => app.authority().sign_in().people(email, tenant.as_ref()).await?,
         (None, None) => Vec::new(),
     };
     let matching = fitting(&people, asked.fields.raw("password")).await?;
@@ -276,7 +276,7 @@ async fn fitting(people: &[User], password: &str) -> Result<Vec<User>, PageError
 async fn note_refused(app: &App, asked: &SignInRequest, people: &[User]) {
     let from = anonymous_caller(&asked.parts);
     for user in people {
-        if let Err(error) = app.authority().note_sign_in(&from, user, false).await {
+        if let Err(error) = app.authority().sign_in().note(&from, user, false).await {
             tracing::warn!(%error, request_id = &*from.request_id, "a refused sign-in could not be written down");
         }
     }
@@ -297,7 +297,7 @@ async fn setup_page(
     errors: Errors,
 ) -> Result<Response, PageError> {
     let address = asked.address();
-    let look_up = app.authority().link_holder(token);
+    let look_up = app.authority().sign_in().link_holder(token);
     let found = app.bounded(address, look_up, |found| matches!(found, Ok(None))).await?;
     let holder = found?.ok_or_else(used_up)?;
     let page = SetupPage {
@@ -337,14 +337,20 @@ pub(super) async fn set_up(State(app): State<App>, request: Request) -> Result<R
     };
     begin(&asked.session, &user, app.authority().earliest()).await?;
     app.authority()
-        .note_sign_in(&anonymous_caller(&asked.parts), &user, true)
+        .sign_in()
+        .note(&anonymous_caller(&asked.parts), &user, true)
         .await?;
     Ok(asked.remembered(page::on_to("/"), &user, &app))
 }
 
 async fn use_link(app: &App, asked: &SignInRequest, token: &str) -> Result<User, PageError> {
     // The form is checked completely before the link is used up.
-    let holder = app.authority().link_holder(token).await?.ok_or_else(used_up)?;
+    let holder = app
+        .authority()
+        .sign_in()
+        .link_holder(token)
+        .await?
+        .ok_or_else(used_up)?;
     let mut errors = Errors::default();
     let (email, whose) = match holder {
         LinkHolder::FirstAdmin(_) => {
@@ -359,6 +365,7 @@ async fn use_link(app: &App, asked: &SignInRequest, token: &str) -> Result<User,
     let digest = digest.ok_or_else(|| PageError::internal("a password is neither good nor wrong"))?;
     let used = app
         .authority()
+        .sign_in()
         .use_link(&anonymous_caller(&asked.parts), token, email, digest)
         .await;
     used.map_err(|failure| match failure {

@@ -172,12 +172,12 @@ impl FromRequestParts<App> for Visitor {
             return Err(PageError::from(signed_out()).signing_in(parts));
         };
         let from = anonymous_caller(parts);
-        let call = app.authority().call_of(&user, &from);
+        let call = app.authority().sign_in().call_of(&user, &from);
         if let Some(info) = parts.extensions.get::<RequestInfo>() {
             info.caller.set(&call);
             info.peer.seat.note_known();
         }
-        let policy = app.authority().policy(&call).await?;
+        let policy = app.authority().policy().get(&call).await?;
         let flash = match parts.method.is_safe() {
             true => told(&session).await?,
             false => None,
@@ -215,7 +215,7 @@ pub(super) async fn current(session: &Session, app: &App, now: Timestamp) -> Res
     let (Ok(tenant), Some(id)) = (Slug::parse(&visit.tenant), visit.user_id()) else {
         return Ok(None);
     };
-    let user = app.authority().signed_in(&tenant, id).await?;
+    let user = app.authority().sign_in().signed_in(&tenant, id).await?;
     let Some(user) = user.filter(|_| since(visit.signed_in_at) < LIFE_MS) else {
         session.flush().await?;
         return Ok(None);

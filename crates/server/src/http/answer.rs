@@ -196,7 +196,7 @@ async fn note_refusal(app: &App, call: &Call, problem: &Problem, asked: &Asked<'
         target_id,
         what: format!("{}: {} {route}", problem.code.as_str(), asked.method),
     };
-    if let Err(error) = app.authority().note_refusal(call, refused).await {
+    if let Err(error) = app.authority().audit().note_refusal(call, refused).await {
         tracing::warn!(%error, request_id = &*call.request_id, "cannot record a refused call");
     }
 }

@@ -135,7 +135,7 @@ async fn acting_user(headers: &HeaderMap, call: &Call, app: &App) -> Result<Opti
     let (Some(id), None) = (id, values.next()) else {
         return Err(Problem::field("Keyreeve-Act-As", "must be a user's id, and be given once").into());
     };
-    let caller = app.authority().act_as(call, id).await;
+    let caller = app.authority().users().act_as(call, id).await;
     let caller = caller.map_err(|failure| match failure {
         Failure::NotFound => Rejected::from(no_such_acting_user()),
         other => Rejected::from(other),
@@ -170,7 +170,7 @@ async fn tenant(headers: &HeaderMap, caller: &Caller, app: &App) -> Result<Slug,
         (Reach::Instance, Some(named)) => named,
         (Reach::Instance, None) => default_tenant()?,
     };
-    if app.authority().knows_tenant(&slug).await? {
+    if app.authority().tenants().exists(&slug).await? {
         Ok(slug)
     } else {
         Err(no_such_tenant().into())
@@ -218,7 +218,7 @@ pub(crate) async fn narrowed(
     match own {
         Reach::Tenant(slug) if *slug == named => {}
         Reach::Tenant(_) => return Err(no_such_tenant()),
-        Reach::Instance => match app.authority().knows_tenant(&named).await {
+        Reach::Instance => match app.authority().tenants().exists(&named).await {
             Ok(true) => {}
             Ok(false) => return Err(no_such_tenant()),
             Err(failure) => return Err(super::verify::unavailable(&failure)),

@@ -97,7 +97,7 @@ fn encode_children(to: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
         counts.orders_outstanding,
     )?;
     let help = "Age of the oldest order that is not acknowledged; 0 if there is none";
-    let oldest = app.authority().oldest_order_ms();
+    let oldest = app.authority().verifiers().oldest_order_ms();
     seconds(to, "keyreeve_verifier_oldest_order", help, oldest)
 }
 
@@ -112,7 +112,7 @@ fn encode_changes(to: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
     let events: Vec<_> = events.map(|(action, count)| ([("type", action)], count)).collect();
     let help = "Entries that this process has written into the audit log";
     counters(to, "keyreeve_audit_events", help, &events)?;
-    let leaks = app.authority().leak_tallies();
+    let leaks = app.authority().leaks().tallies();
     let leaks: Vec<_> = leaks
         .map(|(source, result, count)| ([("source", source.as_str()), ("result", result.as_str())], count))
         .collect();

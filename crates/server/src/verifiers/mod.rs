@@ -79,7 +79,7 @@ pub(crate) async fn connect(State(app): State<App>, mut request: Request) -> Res
         true => Reach::Tenant(call.tenant.clone()),
         false => call.caller.reach.clone(),
     };
-    if !app.authority().is_reach_open(&reach).await? {
+    if !app.authority().verifiers().is_reach_open(&reach).await? {
         let detail = "The tenant is suspended. Its verifiers may connect again when it is active.";
         return Err(Problem::new(Code::PermissionDenied, detail).into());
     }
@@ -102,7 +102,7 @@ pub(crate) async fn connect(State(app): State<App>, mut request: Request) -> Res
 
 /// Returns the admission of another verifier, or the limit that refuses it.
 fn admitted(app: &App, call: &Call, pass: Option<RootPass>, reach: Reach) -> Result<Visitor, Failure> {
-    app.authority().may_connect(pass.as_ref(), &reach)?;
+    app.authority().verifiers().may_connect(pass.as_ref(), &reach)?;
     let share = app.verifier_shares().of(pass.as_ref().map(RootPass::id), &reach);
     let of = "without a `hello`, of this root key or tenant";
     let silent = share.silent().ok_or_else(|| {
@@ -125,7 +125,7 @@ pub(crate) async fn sweep(app: App, mut stopping: watch::Receiver<bool>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            _ = ticks.tick() => app.authority().sweep_children(),
+            _ = ticks.tick() => app.authority().verifiers().sweep(),
             _ = stopping.wait_for(|&stopping| stopping) => return,
         }
     }

@@ -176,7 +176,7 @@ impl Session {
             if outbox.is_closed() {
                 return;
             }
-            let found = match app.authority().answer_fetch(id, digest).await {
+            let found = match app.authority().verifiers().answer_fetch(id, digest).await {
                 Ok((entry, revision)) => NodeSays::Found {
                     number,
                     revision: Some(revision),
@@ -206,7 +206,7 @@ impl Session {
             if outbox.is_closed() {
                 return;
             }
-            let charged = app.authority().charge_for_child(id, digest, cost).await;
+            let charged = app.authority().verifiers().charge(id, digest, cost).await;
             let now = app.authority().now();
             let charged = charged.map(|(is_allowed, budget)| {
                 let fields = budget::fields(&budget, now);
@@ -232,7 +232,7 @@ impl Session {
         let (app, id, share) = (self.app.clone(), self.id, self.share.clone());
         tokio::spawn(async move {
             if let Some(_turn) = share.look_up(waiting).await {
-                app.authority().report(id, &reported).await;
+                app.authority().verifiers().report(id, &reported).await;
             }
             drop((own, place));
         });
@@ -267,7 +267,7 @@ async fn register(app: &App, newcomer: Newcomer, line: Arc<dyn Line>) -> Option<
         tracing::error!(%error, "cannot write the marker file; verifier connection refused");
         return None;
     }
-    let registered = app.authority().register(newcomer, line).await;
+    let registered = app.authority().verifiers().register(newcomer, line).await;
     registered
         .inspect_err(|error| tracing::warn!(%error, "verifier connection refused"))
         .ok()
@@ -277,13 +277,13 @@ async fn register(app: &App, newcomer: Newcomer, line: Arc<dyn Line>) -> Option<
 /// for that.
 async fn grant(app: App, id: ChildId, outbox: Arc<Outbox>, mut pings: mpsc::Receiver<u64>) {
     while let Some(number) = pings.recv().await {
-        let Some(granted) = app.authority().grant(id).await else {
+        let Some(granted) = app.authority().verifiers().grant(id).await else {
             // A verifier that must leave may still acknowledge; its pings are ignored until it is gone.
             if app.authority().children().is_leaving(id) {
                 continue;
             }
             // Counts an overdue verifier as overdue, before its connection is closed.
-            app.authority().sweep_children();
+            app.authority().verifiers().sweep();
             break;
         };
         outbox.push(NodeSays::Grant {

@@ -73,7 +73,8 @@ impl ChildProcess {
             pass: Some(pass),
             peer: "".into(),
         };
-        let Ok(id) = authority.register(newcomer, Arc::clone(&line) as Arc<dyn Line>).await else {
+        let verifiers = authority.verifiers();
+        let Ok(id) = verifiers.register(newcomer, Arc::clone(&line) as Arc<dyn Line>).await else {
             return;
         };
         while let Some(said) = from_child.recv(SILENCE.1).await {
@@ -83,7 +84,7 @@ impl ChildProcess {
             match said {
                 ChildSays::Ping(number) => {
                     let renewed = parent.renewed.load(Ordering::Relaxed);
-                    let Some(granted) = authority.grant(id).await else {
+                    let Some(granted) = verifiers.grant(id).await else {
                         if authority.children().is_leaving(id) {
                             continue;
                         }
@@ -102,7 +103,7 @@ impl ChildProcess {
                     sim.note("child", asks);
                     let (authority, line) = (Arc::clone(&authority), Arc::clone(&line));
                     sim.spawn(parent.owner, async move {
-                        let found = authority.answer_fetch(id, digest).await.ok();
+                        let found = authority.verifiers().answer_fetch(id, digest).await.ok();
                         let with_gate = |entry: Entry| {
                             let is_blocked = entry.facts().owner_blocked;
                             (entry, is_blocked)

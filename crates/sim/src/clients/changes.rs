@@ -44,7 +44,7 @@ impl Client {
         let authority = Arc::clone(&process.authority);
         let call = self.call(tenant);
         let work = async move {
-            let issued = authority.issue(&call, vec![command]).await?;
+            let issued = authority.keys().issue(&call, vec![command]).await?;
             Ok((issued.keys, issued.effect))
         };
         let grounds = [(key_ground, false), (secret_ground, false)];
@@ -66,7 +66,7 @@ impl Client {
             note: None,
         };
         let work = async move {
-            let changed = authority.revoke(&call, id, command).await?;
+            let changed = authority.keys().revoke(&call, id, command).await?;
             Ok(((), changed.effect))
         };
         self.change(process, key.tenant, &[(key.grounds[0], true)], work).await;
@@ -75,7 +75,7 @@ impl Client {
     pub(crate) async fn disable(&self, process: &Process, key: &Held) {
         let (authority, call, id) = (Arc::clone(&process.authority), self.call(key.tenant), key.id);
         let work = async move {
-            let changed = authority.disable(&call, id, None).await?;
+            let changed = authority.keys().disable(&call, id, None).await?;
             Ok(((), changed.effect))
         };
         self.change(process, key.tenant, &[(key.grounds[0], true)], work).await;
@@ -84,7 +84,7 @@ impl Client {
     pub(crate) async fn reactivate(&self, process: &Process, key: &Held) {
         let (authority, call, id) = (Arc::clone(&process.authority), self.call(key.tenant), key.id);
         let work = async move {
-            let changed = authority.reactivate(&call, id, None).await?;
+            let changed = authority.keys().reactivate(&call, id, None).await?;
             Ok(((), changed.effect))
         };
         self.change(process, key.tenant, &[(key.grounds[0], false)], work).await;
@@ -99,7 +99,7 @@ impl Client {
             overlap: OverlapWish::Unsaid,
         };
         let work = async move {
-            let rotated = authority.rotate(&call, id, command).await?;
+            let rotated = authority.keys().rotate(&call, id, command).await?;
             Ok((rotated.key, rotated.effect))
         };
         // The rotation replaces the secret that is live by then: any that is known of the key.
@@ -160,7 +160,7 @@ impl Client {
             ..UserEdit::default()
         };
         let work = async move {
-            let changed = authority.change_user(&call, id, edit).await?;
+            let changed = authority.users().change(&call, id, edit).await?;
             Ok((changed.user, changed.effect))
         };
         self.change(process, tenant, &[(ground, !is_open)], work).await;
@@ -173,7 +173,7 @@ impl Client {
             status: Some(if is_open { Status::Active } else { Status::Suspended }),
             ..TenantEdit::default()
         };
-        let work = async move { authority.change_tenant(&call, slug, edit).await };
+        let work = async move { authority.tenants().change(&call, slug, edit).await };
         self.change(process, tenant, &[(tenant_ground(tenant), !is_open)], work)
             .await;
     }

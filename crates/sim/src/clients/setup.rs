@@ -24,7 +24,7 @@ impl Client {
             preset: Preset::Standard,
         };
         let (authority, call) = (Arc::clone(&process.authority), self.call(0));
-        let work = async move { authority.create_tenant(&call, command).await.map(drop) };
+        let work = async move { authority.tenants().create(&call, command).await.map(drop) };
         drop(self.ask(process.owner, work).await);
     }
 
@@ -37,7 +37,7 @@ impl Client {
         };
         let ground = self.known().ground();
         let (authority, call) = (Arc::clone(&process.authority), self.call(0));
-        let work = async move { authority.create_root_key(&call, command).await };
+        let work = async move { authority.root_keys().create(&call, command).await };
         let made = self.ask(process.owner, work).await?.ok()?;
         Some(RootKeyHeld {
             id: made.root_key.id,
@@ -50,7 +50,7 @@ impl Client {
     pub(crate) async fn revoke_root_key(&self, process: &Process, tenant: usize, root_key: &RootKeyHeld) {
         let (authority, call, id) = (Arc::clone(&process.authority), self.call(0), root_key.id);
         let work = async move {
-            authority.revoke_root_key(&call, None, id).await?;
+            authority.root_keys().revoke(&call, None, id).await?;
             // The answer has no revision. Any will do, because a revoked root key is never activated again.
             let effect = Effect {
                 revision: 1,
@@ -81,7 +81,7 @@ impl Client {
         let made = self
             .ask(
                 process.owner,
-                async move { authority.create_user(&call, command).await },
+                async move { authority.users().create(&call, command).await },
             )
             .await;
         if let Some(Ok(user)) = made

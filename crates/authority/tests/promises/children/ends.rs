@@ -9,7 +9,7 @@ async fn a_child_that_never_acknowledges_is_closed_gets_no_lease_and_is_listed_u
     let world = World::under(Preset::Standard).await;
     let key = world.issue("one").await;
     let child = hang_on(&world).await;
-    assert!(world.authority.grant(child.id).await.is_some());
+    assert!(world.authority.verifiers().grant(child.id).await.is_some());
     tell(&world, &child, &key).await;
     let moment = || keyreeve_authority::env::Clock::moment(&*world.clock);
     let first = world.authority.children().connected_list(moment()).remove(0);
@@ -22,18 +22,19 @@ async fn a_child_that_never_acknowledges_is_closed_gets_no_lease_and_is_listed_u
     let command = revocation(ReasonCode::Unspecified);
     let revoked = world
         .authority
+        .keys()
         .revoke(&pending, key.record.key.id, command)
         .await
         .unwrap();
     for _ in 0..12 {
-        world.authority.sweep_children();
+        world.authority.verifiers().sweep();
         world.clock.0.fetch_add(250, std::sync::atomic::Ordering::Relaxed);
         let list = world.authority.children().connected_list(moment());
         let order = list.first().and_then(|child| child.oldest_order);
         assert!(order.is_none_or(|order| order.revision == revoked.effect.revision));
     }
     assert!(child.heard.is_closed());
-    assert_eq!(world.authority.grant(child.id).await, None);
+    assert_eq!(world.authority.verifiers().grant(child.id).await, None);
     let counts = world.authority.children().counts();
     assert_eq!((counts.connected, counts.overdue, counts.orders_outstanding), (0, 1, 0));
 }
@@ -46,7 +47,7 @@ async fn a_root_key_whose_verifiers_are_overdue_again_and_again_is_refused_the_s
     for _ in 0..3 {
         let key = world.issue(&world.new_name()).await;
         let child = hang_on_with(&world, reach.clone(), pass.clone()).await;
-        assert!(world.authority.grant(child.id).await.is_some());
+        assert!(world.authority.verifiers().grant(child.id).await.is_some());
         tell(&world, &child, &key).await;
         let pending = keyreeve_authority::Call {
             is_awaited: false,
@@ -55,16 +56,21 @@ async fn a_root_key_whose_verifiers_are_overdue_again_and_again_is_refused_the_s
         let command = revocation(ReasonCode::Unspecified);
         world
             .authority
+            .keys()
             .revoke(&pending, key.record.key.id, command)
             .await
             .unwrap();
         while !child.heard.is_closed() {
-            world.authority.sweep_children();
+            world.authority.verifiers().sweep();
             world.clock.0.fetch_add(250, std::sync::atomic::Ordering::Relaxed);
         }
         world.authority.children().lost(child.id);
     }
-    let refused = world.authority.may_connect(pass.as_ref(), &reach).unwrap_err();
+    let refused = world
+        .authority
+        .verifiers()
+        .may_connect(pass.as_ref(), &reach)
+        .unwrap_err();
     assert!(
         matches!(
             refused,
@@ -78,13 +84,14 @@ async fn a_root_key_whose_verifiers_are_overdue_again_and_again_is_refused_the_s
     assert!(
         world
             .authority
+            .verifiers()
             .register(newcomer(reach.clone(), pass.clone()), line)
             .await
             .is_err()
     );
-    assert!(world.authority.may_connect(None, &Reach::Instance).is_ok());
+    assert!(world.authority.verifiers().may_connect(None, &Reach::Instance).is_ok());
     world.pass(601);
-    assert!(world.authority.may_connect(pass.as_ref(), &reach).is_ok());
+    assert!(world.authority.verifiers().may_connect(pass.as_ref(), &reach).is_ok());
 }
 
 #[tokio::test]
@@ -93,12 +100,13 @@ async fn whose_root_key_was_revoked_while_it_came_is_not_taken_in() {
     let (root_key, pass) = childs_root_key(&world).await;
     world
         .authority
-        .revoke_root_key(&world.call(), None, root_key)
+        .root_keys()
+        .revoke(&world.call(), None, root_key)
         .await
         .unwrap();
     let line = Arc::new(Heard::default());
     let newcomer = newcomer(Reach::Tenant(world.tenant.clone()), pass);
-    let refused = world.authority.register(newcomer, line).await.unwrap_err();
+    let refused = world.authority.verifiers().register(newcomer, line).await.unwrap_err();
     assert!(matches!(refused, Failure::PermissionDenied(_)), "{refused}");
     assert!(world.authority.children().is_empty());
 }
@@ -109,7 +117,7 @@ async fn one_that_was_sent_away_may_still_acknowledge_whatever_it_asks_meanwhile
     let (root_key, pass) = childs_root_key(&world).await;
     let key = world.issue("one").await;
     let child = hang_on_with(&world, Reach::Tenant(world.tenant.clone()), pass).await;
-    assert!(world.authority.grant(child.id).await.is_some());
+    assert!(world.authority.verifiers().grant(child.id).await.is_some());
     tell(&world, &child, &key).await;
     let children = world.authority.children();
     assert!(!children.is_leaving(child.id));
@@ -117,22 +125,26 @@ async fn one_that_was_sent_away_may_still_acknowledge_whatever_it_asks_meanwhile
         while child.heard.newest().is_none() {
             tokio::task::yield_now().await;
         }
-        assert_eq!(world.authority.grant(child.id).await, None);
+        assert_eq!(world.authority.verifiers().grant(child.id).await, None);
         assert!(
             world
                 .authority
+                .verifiers()
                 .answer_fetch(child.id, key.secret.digest())
                 .await
                 .is_err()
         );
-        world.authority.sweep_children();
+        world.authority.verifiers().sweep();
         assert!(children.is_leaving(child.id), "its connection stays");
         assert!(!child.heard.is_closed());
         children.acknowledged(child.id, 1);
     };
     let began = world.authority.now();
     let call = world.call();
-    let (revoked, ()) = tokio::join!(world.authority.revoke_root_key(&call, None, root_key), asks_and_says_so);
+    let (revoked, ()) = tokio::join!(
+        world.authority.root_keys().revoke(&call, None, root_key),
+        asks_and_says_so
+    );
     revoked.unwrap();
     assert!(world.authority.now().millis_since(began) < 500);
     assert!(child.heard.is_closed() && !children.is_leaving(child.id));
@@ -142,24 +154,24 @@ async fn one_that_was_sent_away_may_still_acknowledge_whatever_it_asks_meanwhile
 async fn one_that_was_sent_away_and_says_nothing_is_closed_after_its_time() {
     let world = World::under(Preset::Standard).await;
     let child = hang_on(&world).await;
-    assert!(world.authority.grant(child.id).await.is_some());
+    assert!(world.authority.verifiers().grant(child.id).await.is_some());
     assert!(world.authority.children().disconnect(child.id));
     let mut stayed_ms = 0;
     while world.authority.children().is_leaving(child.id) {
-        world.authority.sweep_children();
+        world.authority.verifiers().sweep();
         world.clock.0.fetch_add(250, std::sync::atomic::Ordering::Relaxed);
         stayed_ms += 250;
         assert!(stayed_ms <= 2_000);
     }
     assert!(stayed_ms >= 500 && child.heard.is_closed());
-    assert_eq!(world.authority.grant(child.id).await, None);
+    assert_eq!(world.authority.verifiers().grant(child.id).await, None);
 }
 
 #[tokio::test]
 async fn the_children_of_a_process_that_was_killed_are_minded_by_the_next() {
     let world = World::under(Preset::Standard).await;
     let key = world.issue("one").await;
-    world.authority.await_former_leases(CHILD_LEASE_MS);
+    world.authority.verifiers().await_former_leases(CHILD_LEASE_MS);
     let effect = revoke(&world, &key).await;
     assert!(effect.waited_ms() >= wait_ms(CHILD_LEASE_MS), "{effect:?}");
     let next = world.issue("two").await;
@@ -169,13 +181,16 @@ async fn the_children_of_a_process_that_was_killed_are_minded_by_the_next() {
 #[tokio::test]
 async fn children_are_sent_away_at_the_end_and_waited_for_a_while() {
     let world = World::under(Preset::Standard).await;
-    assert!(world.authority.dismiss_children(100).await, "there are none");
+    assert!(world.authority.verifiers().dismiss_all(100).await, "there are none");
     let child = hang_on(&world).await;
-    assert!(world.authority.grant(child.id).await.is_some());
-    assert!(!world.authority.dismiss_children(100).await, "this one does not go");
+    assert!(world.authority.verifiers().grant(child.id).await.is_some());
+    assert!(
+        !world.authority.verifiers().dismiss_all(100).await,
+        "this one does not go"
+    );
     assert!(child.heard.newest().unwrap().2);
     world.authority.children().left(child.id);
-    assert!(world.authority.dismiss_children(100).await);
+    assert!(world.authority.verifiers().dismiss_all(100).await);
 }
 
 pub(super) fn report(digest: Digest, denial: Option<Denial>, count: u32, world: &World) -> Reported {
@@ -203,9 +218,9 @@ async fn what_a_child_has_seen_counts_as_if_the_node_had_seen_it() {
         report(Digest::of(b"nobody's"), None, 9, &world),
     ];
     let child = hang_on(&world).await;
-    world.authority.report(child.id, &seen).await;
+    world.authority.verifiers().report(child.id, &seen).await;
     let id = key.record.key.id;
-    let record = world.authority.get(&world.call(), id).await.unwrap();
+    let record = world.authority.keys().get(&world.call(), id).await.unwrap();
     assert_eq!(record.last_used_at, Some(world.authority.now()));
     assert_eq!(
         world.counts(id).await,
@@ -214,7 +229,8 @@ async fn what_a_child_has_seen_counts_as_if_the_node_had_seen_it() {
     let call = world.call();
     let usage = world
         .authority
-        .key_usage(&call, id, Timestamp::from_millis(0), Timestamp::from_millis(i64::MAX));
+        .keys()
+        .usage(&call, id, Timestamp::from_millis(0), Timestamp::from_millis(i64::MAX));
     let costs: u64 = usage.await.unwrap().iter().map(UsageCount::cost).sum();
     assert_eq!(costs, 11);
 }
@@ -225,7 +241,7 @@ async fn of_changes_that_are_committed_together_only_what_the_child_knew_waits()
     let world = World::under(Preset::Standard).await;
     let key = world.issue("one").await;
     let child = hang_on(&world).await;
-    assert!(world.authority.grant(child.id).await.is_some());
+    assert!(world.authority.verifiers().grant(child.id).await.is_some());
     tell(&world, &child, &key).await;
     let revision = world.authority.verifier().applied() + 3;
     let commit = keyreeve_store::Commit {

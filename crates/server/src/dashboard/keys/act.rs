@@ -174,15 +174,19 @@ async fn carry_out(
 ) -> Result<ChangedKey, PageError> {
     let (call, authority, id) = (&visitor.call, app.authority(), record.key.id);
     let changed = match verb {
-        Verb::Revoke => authority.revoke(call, id, wish).await,
-        Verb::Disable => authority.disable(call, id, wish.note).await,
-        Verb::Reactivate => authority.reactivate(call, id, wish.note).await,
-        Verb::Delete => authority.delete(call, id, wish.note).await.map(|effect| ChangedKey {
-            record: record.clone(),
-            done: Done::Erased,
-            effect,
-        }),
-        Verb::Finish => authority.finish_rotation(call, id).await,
+        Verb::Revoke => authority.keys().revoke(call, id, wish).await,
+        Verb::Disable => authority.keys().disable(call, id, wish.note).await,
+        Verb::Reactivate => authority.keys().reactivate(call, id, wish.note).await,
+        Verb::Delete => authority
+            .keys()
+            .delete(call, id, wish.note)
+            .await
+            .map(|effect| ChangedKey {
+                record: record.clone(),
+                done: Done::Erased,
+                effect,
+            }),
+        Verb::Finish => authority.keys().finish_rotation(call, id).await,
     };
     changed.map_err(Failure::into)
 }
@@ -304,7 +308,11 @@ async fn facts(
             ("New, this hour", new.this_hour),
         ]);
     }
-    let traces = app.authority().traces(&visitor.call, found.record.key.id).await?;
+    let traces = app
+        .authority()
+        .keys()
+        .traces(&visitor.call, found.record.key.id)
+        .await?;
     let good = traces
         .iter()
         .filter(|trace| trace.outcome.starts_with("valid") && !trace.address.is_empty());

@@ -143,7 +143,7 @@ impl Owner {
             return Ok(known(subject));
         }
         // `people` holds only a part of the users of a large tenant; the store has all of them.
-        let user = app.authority().user_of(&visitor.call, &email).await?;
+        let user = app.authority().users().of_email(&visitor.call, &email).await?;
         Ok(Self {
             is_stranger: user.is_none(),
             subject: user.map_or(subject, |user| user.id.to_string()),
@@ -162,7 +162,7 @@ async fn issue(app: &App, form: &mut Form, owner: &Owner) -> Result<Made, PageEr
     let read = command(&form.visitor, owner, &form.fields);
     let command = crate::dashboard::confirm::with(app, form, read).await?;
     let call = crate::dashboard::confirm::once(&form.visitor, &form.fields, &form.path);
-    let issued = app.authority().issue(&call, vec![command]).await?;
+    let issued = app.authority().keys().issue(&call, vec![command]).await?;
     let key = issued.keys.into_iter().next();
     key.map(Made::created)
         .ok_or_else(|| PageError::internal("no key was made"))

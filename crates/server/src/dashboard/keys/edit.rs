@@ -71,6 +71,7 @@ pub(in crate::dashboard) async fn save(
     let saved = match edit(visitor, fields) {
         Ok(edit) => app
             .authority()
+            .keys()
             .update(&on_version(&visitor.call, fields), found.record.key.id, edit)
             .await
             .map_err(|failure| match failure {

@@ -159,6 +159,7 @@ async fn show(app: &App, visitor: &Visitor, parts: &Parts, place: Place) -> Resu
     let until = now.plus_seconds(1);
     let counts = app
         .authority()
+        .keys()
         .usage_of(&visitor.call, &found.keys, since, until)
         .await?;
     let rows: Vec<_> = found
@@ -221,7 +222,7 @@ async fn page_at(
         }
     };
     let filter = Filter::of(&fields);
-    let found = app.authority().list(&visitor.call, listing(&filter)).await?;
+    let found = app.authority().keys().list(&visitor.call, listing(&filter)).await?;
     let is_first = filter.page == 1 && filter.after.is_none();
     // A page that follows a key may be empty because of the filter, although further keys pass it.
     let goes_on = filter.after.is_some() && found.next.is_some();
@@ -232,7 +233,7 @@ async fn page_at(
     let number = if last > 1 { last.to_string() } else { String::new() };
     let fields = fields.with("after", "").with("page", &number);
     let filter = Filter::of(&fields);
-    let found = app.authority().list(&visitor.call, listing(&filter)).await?;
+    let found = app.authority().keys().list(&visitor.call, listing(&filter)).await?;
     Ok((fields, filter, found))
 }
 
@@ -242,7 +243,13 @@ async fn has_past(app: &App, visitor: &Visitor, place: Place) -> Result<bool, Pa
         subject: visitor.user.subject().filter(|_| place == Place::OwnKeys),
         ..Listing::first(Shown::All, 1)
     };
-    Ok(!app.authority().list(&visitor.call, listing).await?.keys.is_empty())
+    Ok(!app
+        .authority()
+        .keys()
+        .list(&visitor.call, listing)
+        .await?
+        .keys
+        .is_empty())
 }
 
 pub(in crate::dashboard) const fn path_of(place: Place) -> &'static str {
@@ -288,7 +295,7 @@ async fn limit_text(app: &App, visitor: &Visitor, place: Place) -> Result<Option
         subject: visitor.user.subject(),
         ..Listing::first(Shown::All, COUNTED_MAX)
     };
-    let keys = app.authority().list(&visitor.call, listing).await?.keys;
+    let keys = app.authority().keys().list(&visitor.call, listing).await?.keys;
     let used = keys
         .iter()
         .filter(|record| record.key.counts(&visitor.policy, visitor.now))
@@ -311,7 +318,7 @@ pub(in crate::dashboard) async fn search(State(app): State<App>, form: Form) -> 
         let fields = Fields::default().with("state", form.fields.raw("state"));
         return Ok(page::on_to(&fields.with("query", text).address(path)));
     }
-    let Some(record) = app.authority().find(&form.visitor.call, text).await? else {
+    let Some(record) = app.authority().keys().find(&form.visitor.call, text).await? else {
         let text = "The key that you pasted is none of those you can see here, or it is not whole. It was looked up \
                     and forgotten.";
         form.visitor.tell(Flash::refused(text.to_owned())).await?;

@@ -41,10 +41,10 @@ pub(super) struct Found {
 /// Finds a key. A malformed id, an unknown id and the id of another owner's key give the same error.
 pub(super) async fn find(app: &App, visitor: &Visitor, id: &str) -> Result<Found, PageError> {
     let id = KeyId::parse(id).map_err(|_| PageError::not_found())?;
-    let record = app.authority().get(&visitor.call, id).await?;
+    let record = app.authority().keys().get(&visitor.call, id).await?;
     let since = hours_ago(visitor.now, super::chart::BARS_HOURS);
     let until = visitor.now.plus_seconds(1);
-    let counts = app.authority().key_usage(&visitor.call, id, since, until).await?;
+    let counts = app.authority().keys().usage(&visitor.call, id, since, until).await?;
     let people = People::known_to(visitor, app).await?;
     let row = row::row(&record, &counts, visitor, &people);
     Ok(Found {

@@ -45,10 +45,11 @@ pub(super) async fn sides(app: &App, visitor: &Visitor, found: &Found) -> Result
     };
     let (call, authority) = (&visitor.call, app.authority());
     let counts = authority
-        .key_usage(call, key.id, hour_of(rotated), now.plus_seconds(1))
+        .keys()
+        .usage(call, key.id, hour_of(rotated), now.plus_seconds(1))
         .await?;
-    let traces = authority.traces(call, key.id).await?;
-    let events = authority.key_events(call, key.id).await?;
+    let traces = authority.keys().traces(call, key.id).await?;
+    let events = authority.keys().events(call, key.id).await?;
     let side = |outcome, mask| side(&counts, &traces, outcome, mask, rotated, now);
     Ok(Some(Sides {
         old: side(OLD, replaced(&events)),

@@ -90,7 +90,11 @@ async fn carry_out(app: &App, form: &mut Form, found: &Found) -> Result<Made, Pa
     let read = command(&form.visitor, &form.fields);
     let command = crate::dashboard::confirm::with(app, form, read).await?;
     let call = crate::dashboard::confirm::once(&form.visitor, &form.fields, &form.path);
-    let rotated = app.authority().rotate(&call, found.record.key.id, command).await?;
+    let rotated = app
+        .authority()
+        .keys()
+        .rotate(&call, found.record.key.id, command)
+        .await?;
     app.note_effect(&rotated.effect);
     app.note_rotation(&rotated);
     Ok(Made::rotated(rotated))

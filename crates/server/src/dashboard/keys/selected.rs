@@ -167,8 +167,8 @@ async fn one(
 ) -> Result<Outcome, PageError> {
     let (call, id, wish) = (&form.visitor.call, record.key.id, wish.clone());
     let changed = match action {
-        Action::Revoke => app.authority().revoke(call, id, wish).await,
-        Action::Disable => app.authority().disable(call, id, wish.note).await,
+        Action::Revoke => app.authority().keys().revoke(call, id, wish).await,
+        Action::Disable => app.authority().keys().disable(call, id, wish.note).await,
         // An export is a page of its own and changes nothing.
         Action::Export => return Err(PageError::not_found()),
     };
@@ -205,7 +205,7 @@ async fn records(app: &App, visitor: &Visitor, fields: &Fields) -> Result<(Vec<K
     }
     let (mut records, mut missing) = (Vec::with_capacity(ids.len()), Vec::new());
     for id in ids {
-        match app.authority().get(&visitor.call, id).await {
+        match app.authority().keys().get(&visitor.call, id).await {
             Ok(record) => records.push(record),
             Err(Failure::NotFound) => missing.push(id),
             Err(other) => return Err(other.into()),

@@ -69,10 +69,11 @@ pub(in crate::dashboard) async fn show(
     let until = visitor.now.plus_seconds(1);
     let counts = app
         .authority()
-        .key_usage(&visitor.call, key_id, window.since(visitor.now), until)
+        .keys()
+        .usage(&visitor.call, key_id, window.since(visitor.now), until)
         .await?;
-    let traces = app.authority().traces(&visitor.call, key_id).await?;
-    let events = app.authority().key_events(&visitor.call, key_id).await?;
+    let traces = app.authority().keys().traces(&visitor.call, key_id).await?;
+    let events = app.authority().keys().events(&visitor.call, key_id).await?;
     let here = format!("/keys/{key_id}");
     let is_valid = |trace: &&Trace| trace.outcome.starts_with("valid");
     let place = |trace: &Trace| place(trace, &visitor);
@@ -170,8 +171,8 @@ pub(in crate::dashboard) async fn first_use(
     visitor: Visitor,
 ) -> Result<Response, PageError> {
     let id = KeyId::parse(&id).map_err(|_| PageError::not_found())?;
-    let record = app.authority().get(&visitor.call, id).await?;
-    let traces = app.authority().traces(&visitor.call, id).await?;
+    let record = app.authority().keys().get(&visitor.call, id).await?;
+    let traces = app.authority().keys().traces(&visitor.call, id).await?;
     let from = traces
         .iter()
         .find(|trace| trace.outcome.starts_with("valid") && !trace.address.is_empty());

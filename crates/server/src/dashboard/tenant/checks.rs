@@ -102,7 +102,11 @@ pub(in crate::dashboard) async fn add(State(app): State<App>, form: Form) -> Res
     let made = match (name, errors.none()) {
         (Some(name), Ok(())) => {
             let policy = CheckPolicy::any(name).edited(edit);
-            let made = app.authority().create_check_policy(&form.visitor.call, policy).await;
+            let made = app
+                .authority()
+                .check_policies()
+                .create(&form.visitor.call, policy)
+                .await;
             made.map_err(PageError::from)
         }
         (_, Err(errors)) => Err(errors.into()),
@@ -131,7 +135,11 @@ pub(in crate::dashboard) async fn ask(
     visitor: Visitor,
 ) -> Result<Response, PageError> {
     crate::dashboard::require_admin(&visitor)?;
-    let found = app.authority().check_policy(&visitor.call, &known(&name)?).await?;
+    let found = app
+        .authority()
+        .check_policies()
+        .get(&visitor.call, &known(&name)?)
+        .await?;
     match verb.as_str() {
         "edit" => {
             let form = form_of(&found.policy);
@@ -170,11 +178,14 @@ pub(in crate::dashboard) async fn act(
                 return refused(&form, sent, &errors.into());
             }
             let call = on_version(&form.visitor.call, &form.fields);
-            let changed = app.authority().change_check_policy(&call, name.clone(), edit).await;
+            let changed = app.authority().check_policies().change(&call, name.clone(), edit).await;
             ("changed", changed)
         }
         "remove" => {
-            let removed = app.authority().remove_check_policy(&form.visitor.call, name.clone());
+            let removed = app
+                .authority()
+                .check_policies()
+                .remove(&form.visitor.call, name.clone());
             ("removed", removed.await)
         }
         _ => return Err(PageError::not_found()),
@@ -198,7 +209,7 @@ async fn conflicting(
     conflict: &Conflict,
 ) -> Result<Response, PageError> {
     let visitor = &form.visitor;
-    let found = app.authority().check_policy(&visitor.call, name).await?;
+    let found = app.authority().check_policies().get(&visitor.call, name).await?;
     let present = fields_of(&form_of(&found.policy));
     let people = People::known_to(visitor, app).await?;
     let kept = CheckForm {
@@ -240,7 +251,7 @@ fn known(name: &str) -> Result<CheckPolicyName, PageError> {
 }
 
 async fn list(app: &App, visitor: &Visitor, form: CheckForm, errors: Errors) -> Result<ChecksPage, PageError> {
-    let policies = app.authority().check_policies(&visitor.call).await?;
+    let policies = app.authority().check_policies().list(&visitor.call).await?;
     let tenant = visitor.user.tenant.as_str();
     Ok(ChecksPage {
         shell: Shell::new(visitor, Place::Checks, "Gateways"),

@@ -117,7 +117,7 @@ pub(in crate::dashboard) async fn put(State(app): State<App>, form: Form) -> Res
         return tried(&app, visitor, &form.fields, raw(&form.fields), &policy).await;
     }
     let call = on_version(&visitor.call, &form.fields);
-    match app.authority().set_policy(&call, policy).await {
+    match app.authority().policy().set(&call, policy).await {
         Ok((_, misfits)) => {
             visitor.tell(Flash::done(saved(&misfits))).await?;
             Ok(page::on_to("/tenant/policy"))
@@ -140,7 +140,7 @@ async fn conflicting(
     fields: &Fields,
     conflict: &Conflict,
 ) -> Result<Response, PageError> {
-    let present = fields_of(&values(&app.authority().policy(&visitor.call).await?));
+    let present = fields_of(&values(&app.authority().policy().get(&visitor.call).await?));
     let people = People::known_to(visitor, app).await?;
     let mut page = page_of(visitor, fields, raw(&merged(fields, &present)));
     page.stale = Some(Stale::of(conflict, &people, visitor.now));
@@ -158,7 +158,8 @@ async fn tried(
     let mut page = page_of(visitor, sent, form);
     match app
         .authority()
-        .try_policy(&visitor.call, policy)
+        .policy()
+        .compare(&visitor.call, policy)
         .await
         .map_err(PageError::from)
     {

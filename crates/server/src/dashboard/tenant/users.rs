@@ -86,7 +86,8 @@ pub(in crate::dashboard) async fn add(State(app): State<App>, form: Form) -> Res
     let made = match command(&form.fields) {
         Ok(command) => app
             .authority()
-            .create_user(&form.visitor.call, command)
+            .users()
+            .create(&form.visitor.call, command)
             .await
             .map_err(PageError::from),
         Err(errors) => Err(errors.into()),
@@ -126,7 +127,7 @@ fn role(word: &str) -> Result<Role, Problem> {
 }
 
 async fn invited(app: &App, visitor: &Visitor, id: UserId) -> Result<Response, PageError> {
-    let (user, token) = app.authority().invite(&visitor.call, id).await?;
+    let (user, token) = app.authority().sign_in().invite(&visitor.call, id).await?;
     let page = InvitedPage {
         shell: Shell::new(visitor, Place::Users, "A link that works once"),
         email: user.email.to_string(),
@@ -142,8 +143,8 @@ pub(in crate::dashboard) async fn ask(
     visitor: Visitor,
 ) -> Result<Response, PageError> {
     crate::dashboard::require_admin(&visitor)?;
-    let user = app.authority().user(&visitor.call, user_id(&id)?).await?;
-    let keys = stopping(app.authority().working_keys(&visitor.call, &user).await?);
+    let user = app.authority().users().get(&visitor.call, user_id(&id)?).await?;
+    let keys = stopping(app.authority().users().working_keys(&visitor.call, &user).await?);
     let (verb, question, consequence, submit) = match word.as_str() {
         "suspend" => (
             "suspend",
@@ -201,7 +202,7 @@ pub(in crate::dashboard) async fn act(
         "role" | "restore" => on_version(&form.visitor.call, &form.fields),
         _ => form.visitor.call.clone(),
     };
-    let changed = match app.authority().change_user(&call, id, edit).await {
+    let changed = match app.authority().users().change(&call, id, edit).await {
         Err(Failure::Outdated(conflict)) => return conflicting(&app, &form, id, &conflict).await,
         changed => changed,
     };
@@ -255,7 +256,7 @@ fn user_id(text: &str) -> Result<UserId, PageError> {
 }
 
 async fn page_of(app: &App, visitor: &Visitor, fields: &Fields) -> Result<UsersPage, PageError> {
-    let users = app.authority().users(&visitor.call, None).await?;
+    let users = app.authority().users().list(&visitor.call, None).await?;
     Ok(UsersPage {
         shell: Shell::new(visitor, Place::Users, "Users"),
         users: users.iter().map(|user| row(user, visitor)).collect(),

@@ -186,7 +186,7 @@ impl LastTenant {
         }
         let reach = self.0.as_ref()?;
         match reach {
-            Reach::Tenant(slug) if app.authority().knows_tenant(slug).await.ok()? => Some(reach),
+            Reach::Tenant(slug) if app.authority().tenants().exists(slug).await.ok()? => Some(reach),
             Reach::Tenant(_) | Reach::Instance => None,
         }
     }

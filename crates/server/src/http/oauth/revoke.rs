@@ -41,7 +41,7 @@ pub(crate) async fn handler(State(app): State<App>, request: Request) -> Result<
     command.note = command.note.or_else(|| Note::parse(REASON).ok());
     let from = info.anonymous_caller();
     let _turn = app.address_rate_limits().turn(info.peer.address).await?;
-    match app.authority().revoke_presented(&from, token, command).await? {
+    match app.authority().keys().revoke_presented(&from, token, command).await? {
         Possession::Ended(change) => app.note_done(&change),
         Possession::EndedBefore => {}
         // Only unknown secrets count: a known one is revoked whatever this address sent before.

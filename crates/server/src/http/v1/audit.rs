@@ -56,7 +56,7 @@ pub(crate) async fn list(
 ) -> Result<Response, Rejected> {
     let filter = filter(&Parameters::parse(query.as_deref(), &KNOWN)?)?;
     let limit = filter.limit;
-    let records = app.authority().audit_events(&call, filter).await?;
+    let records = app.authority().audit().events(&call, filter).await?;
     let is_full = u32::try_from(records.len()).is_ok_and(|count| count == limit);
     let next_cursor = records
         .last()
@@ -168,7 +168,7 @@ pub(crate) async fn verify(
         ),
         None => signed,
     };
-    let found = app.authority().verify_audit(&call, signed, checkpoint).await?;
+    let found = app.authority().audit().verify(&call, signed, checkpoint).await?;
     if found.broken.is_none() && found.since == 0 {
         app.numbers().note_audit_verified(app.authority().now());
     }

@@ -37,7 +37,7 @@ pub(crate) async fn create(
     }: Incoming<Json<CreateCheckPolicy>>,
 ) -> Result<Response, Rejected> {
     let policy = text::policy(&wish)?;
-    let (made, reached) = app.authority().create_check_policy(&call, policy).await?;
+    let (made, reached) = app.authority().check_policies().create(&call, policy).await?;
     if !reached.is_pending {
         app.note_effect(&reached);
     }
@@ -57,7 +57,7 @@ pub(crate) async fn list(
     State(app): State<App>,
     Incoming { call, .. }: Incoming<NoBody>,
 ) -> Result<Response, Rejected> {
-    let policies = app.authority().check_policies(&call).await?;
+    let policies = app.authority().check_policies().list(&call).await?;
     let data = policies.iter().map(object).collect();
     Ok(respond::json(StatusCode::OK, &CheckPolicyList { data })?)
 }
@@ -76,7 +76,7 @@ pub(crate) async fn get(
     Path(name): Path<String>,
     Incoming { call, .. }: Incoming<NoBody>,
 ) -> Result<Response, Rejected> {
-    let policy = app.authority().check_policy(&call, &known(&name)?).await?;
+    let policy = app.authority().check_policies().get(&call, &known(&name)?).await?;
     let response = respond::json(StatusCode::OK, &object(&policy))?;
     Ok(versioned(response, &version(&call, &policy)))
 }
@@ -101,7 +101,7 @@ pub(crate) async fn update(
 ) -> Result<Response, Rejected> {
     let name = known(&name)?;
     let edit = text::edit(&wish)?;
-    let (changed, reached) = app.authority().change_check_policy(&call, name, edit).await?;
+    let (changed, reached) = app.authority().check_policies().change(&call, name, edit).await?;
     let response = answered(&app, &reached, &with_effect(&changed, &reached))?;
     Ok(versioned(response, &version(&call, &changed)))
 }
@@ -121,7 +121,7 @@ pub(crate) async fn remove(
     Path(name): Path<String>,
     Incoming { call, .. }: Incoming<NoBody>,
 ) -> Result<Response, Rejected> {
-    let (removed, reached) = app.authority().remove_check_policy(&call, known(&name)?).await?;
+    let (removed, reached) = app.authority().check_policies().remove(&call, known(&name)?).await?;
     answered(&app, &reached, &with_effect(&removed, &reached))
 }
 

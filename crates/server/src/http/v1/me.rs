@@ -33,7 +33,7 @@ use keyreeve_store::version::Version;
 )]
 pub(crate) async fn get(State(app): State<App>, parts: Parts) -> Result<Response, Rejected> {
     let entry = own_key(&app, &parts).await?;
-    let record = app.authority().record_of(&entry).await?;
+    let record = app.authority().keys().record_of(&entry).await?;
     let shown = respond::json(StatusCode::OK, &object(&record, app.authority().now()))?;
     Ok(conditions::versioned(shown, &Version::of_key(&record.key)))
 }
@@ -67,7 +67,11 @@ pub(crate) async fn revoke(State(app): State<App>, request: Request) -> Result<R
         only_if: conditions::only_if(&parts)?,
         is_awaited: true,
     };
-    let change = app.authority().revoke_self(&call, revoke::command(wish)?).await?;
+    let change = app
+        .authority()
+        .keys()
+        .revoke_self(&call, revoke::command(wish)?)
+        .await?;
     changed(&app, &change)
 }
 

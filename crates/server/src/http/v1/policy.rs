@@ -21,7 +21,7 @@ use keyreeve_store::version::Version;
     security(("root_key" = ["policy:read"]))
 )]
 pub(crate) async fn get(State(app): State<App>, Incoming { call, .. }: Incoming<NoBody>) -> Result<Response, Rejected> {
-    let policy = app.authority().policy(&call).await?;
+    let policy = app.authority().policy().get(&call).await?;
     let version = Version::of_policy(&call.tenant, &policy);
     Ok(versioned(
         respond::json(StatusCode::OK, &policy_text::document(&policy))?,
@@ -47,9 +47,9 @@ pub(crate) async fn put(
         content: Json(wish),
     }: Incoming<Json<PutPolicy>>,
 ) -> Result<Response, Rejected> {
-    let own = app.authority().policy_to_replace(&call).await?;
+    let own = app.authority().policy().get_to_replace(&call).await?;
     let policy = policy_text::policy(&wish, &own)?;
-    let (policy, misfits) = app.authority().set_policy(&call, policy).await?;
+    let (policy, misfits) = app.authority().policy().set(&call, policy).await?;
     let document = Policy {
         not_allowed_today: Some(not_allowed(&misfits)),
         ..policy_text::document(&policy)

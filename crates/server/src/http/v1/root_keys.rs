@@ -55,7 +55,7 @@ pub(crate) async fn create(
         permissions: permissions(&wish.permissions)?,
         reach,
     };
-    let made = app.authority().create_root_key(&call, command).await?;
+    let made = app.authority().root_keys().create(&call, command).await?;
     let version = Version::of_root_key(&made.root_key);
     Ok(versioned(
         respond::json(StatusCode::CREATED, &with_secret(&made))?,
@@ -76,7 +76,11 @@ pub(crate) async fn list(
     headers: HeaderMap,
     Incoming { call, .. }: Incoming<NoBody>,
 ) -> Result<Response, Rejected> {
-    let root_keys = app.authority().root_keys(&call, call::named(&headers, &call)).await?;
+    let root_keys = app
+        .authority()
+        .root_keys()
+        .list(&call, call::named(&headers, &call))
+        .await?;
     let data = root_keys.iter().map(object).collect();
     Ok(respond::json(StatusCode::OK, &RootKeyList { data })?)
 }
@@ -101,7 +105,8 @@ pub(crate) async fn revoke(
     let id = RootKeyId::parse(&id).map_err(unknown)?;
     let revoked = app
         .authority()
-        .revoke_root_key(&call, call::named(&headers, &call), id)
+        .root_keys()
+        .revoke(&call, call::named(&headers, &call), id)
         .await?;
     let version = Version::of_root_key(&revoked);
     Ok(versioned(respond::json(StatusCode::OK, &object(&revoked))?, &version))

@@ -48,7 +48,7 @@ pub(crate) async fn create(
             .map_or(Some(Preset::Standard), Preset::parse)
             .ok_or_else(unknown)?,
     };
-    let (tenant, made) = app.authority().create_tenant(&call, command).await?;
+    let (tenant, made) = app.authority().tenants().create(&call, command).await?;
     let shown = Tenant {
         root_key: Some(with_secret(&made)),
         ..object(&tenant)
@@ -69,7 +69,7 @@ pub(crate) async fn list(
     State(app): State<App>,
     Incoming { call, .. }: Incoming<NoBody>,
 ) -> Result<Response, Rejected> {
-    let tenants = app.authority().tenants(&call).await?;
+    let tenants = app.authority().tenants().list(&call).await?;
     let data = tenants.iter().map(object).collect();
     Ok(respond::json(StatusCode::OK, &TenantList { data })?)
 }
@@ -88,7 +88,7 @@ pub(crate) async fn get(
     Path(slug): Path<String>,
     Incoming { call, .. }: Incoming<NoBody>,
 ) -> Result<Response, Rejected> {
-    let tenant = app.authority().tenant(&call, &known(&slug)?).await?;
+    let tenant = app.authority().tenants().get(&call, &known(&slug)?).await?;
     let version = Version::of_tenant(&tenant);
     Ok(versioned(respond::json(StatusCode::OK, &object(&tenant))?, &version))
 }
@@ -141,7 +141,7 @@ pub(crate) async fn remove(
 }
 
 async fn changed(app: &App, call: &Call, slug: &str, edit: TenantEdit) -> Result<Response, Rejected> {
-    let (tenant, reached) = app.authority().change_tenant(call, known(slug)?, edit).await?;
+    let (tenant, reached) = app.authority().tenants().change(call, known(slug)?, edit).await?;
     let shown = Tenant {
         effect: Some(effect(&reached)),
         ..object(&tenant)

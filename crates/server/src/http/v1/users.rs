@@ -43,7 +43,7 @@ pub(crate) async fn create(
         role: wish.role.as_deref().map_or(Ok(Role::Member), role)?,
         password: digest(&call, wish.password, Email::parse(&wish.email).ok().as_ref()).await?,
     };
-    let user = app.authority().create_user(&call, command).await?;
+    let user = app.authority().users().create(&call, command).await?;
     Ok(versioned(
         respond::json(StatusCode::CREATED, &object(&user))?,
         &Version::of_user(&user),
@@ -62,7 +62,7 @@ pub(crate) async fn list(
     State(app): State<App>,
     Incoming { call, .. }: Incoming<NoBody>,
 ) -> Result<Response, Rejected> {
-    let users = app.authority().users(&call, None).await?;
+    let users = app.authority().users().list(&call, None).await?;
     let data = users.iter().map(object).collect();
     Ok(respond::json(StatusCode::OK, &UserList { data })?)
 }
@@ -81,7 +81,7 @@ pub(crate) async fn get(
     Path(id): Path<String>,
     Incoming { call, .. }: Incoming<NoBody>,
 ) -> Result<Response, Rejected> {
-    let user = app.authority().user(&call, user_id(&id)?).await?;
+    let user = app.authority().users().get(&call, user_id(&id)?).await?;
     Ok(versioned(
         respond::json(StatusCode::OK, &object(&user))?,
         &Version::of_user(&user),
@@ -115,7 +115,7 @@ pub(crate) async fn update(
         Some(Some(text)) => Some(Some(call::name("name", &text)?)),
     };
     let whose = match &wish.password {
-        Some(_) => Some(app.authority().user(&call, user_id(&id)?).await?.email),
+        Some(_) => Some(app.authority().users().get(&call, user_id(&id)?).await?.email),
         None => None,
     };
     let edit = UserEdit {
@@ -164,7 +164,7 @@ pub(crate) async fn invite(
     Path(id): Path<String>,
     Incoming { call, .. }: Incoming<NoBody>,
 ) -> Result<Response, Rejected> {
-    let (user, token) = app.authority().invite(&call, user_id(&id)?).await?;
+    let (user, token) = app.authority().sign_in().invite(&call, user_id(&id)?).await?;
     let invitation = Invitation {
         user_id: user.id.to_string(),
         link: app.issuer().setup_link(token.expose()),
@@ -186,7 +186,7 @@ async fn digest(
 
 async fn changed(app: &App, call: &Call, id: &str, edit: UserEdit) -> Result<Response, Rejected> {
     let opens_or_closes = edit.status.is_some();
-    let changed = app.authority().change_user(call, user_id(id)?, edit).await?;
+    let changed = app.authority().users().change(call, user_id(id)?, edit).await?;
     let (is_blocked, keys) = (changed.user.is_blocked(), changed.keys);
     let user = User {
         keys_stopped: (opens_or_closes && is_blocked).then_some(keys),

@@ -30,7 +30,7 @@ pub(crate) async fn list(
     headers: HeaderMap,
     Incoming { call, .. }: Incoming<NoBody>,
 ) -> Result<Response, Rejected> {
-    let seen = app.authority().connected_verifiers(&call, named(&headers, &call))?;
+    let seen = app.authority().verifiers().list(&call, named(&headers, &call))?;
     let verifiers = ConnectedVerifiers {
         data: seen.iter().map(|child| object(&app, child)).collect(),
         node: node(&app),
@@ -57,7 +57,8 @@ pub(crate) async fn disconnect(
     let child = parsed(&app, &id).unwrap_or(NO_CHILD);
     let ended = app
         .authority()
-        .disconnect_verifier(&call, named(&headers, &call), child, id)
+        .verifiers()
+        .disconnect(&call, named(&headers, &call), child, id)
         .await
         .map_err(|failure| match failure {
             Failure::NotFound => not_here(&app).into(),

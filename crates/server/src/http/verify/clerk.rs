@@ -29,7 +29,7 @@ pub(super) async fn answer(app: &App, reach: &Reach, secret: &str) -> Result<Res
     };
     let verdict = app.verdict(secret, &asked).await;
     match (verdict.outcome, &verdict.entry) {
-        (Ok(()), Some(entry)) => match app.authority().record_of(entry).await {
+        (Ok(()), Some(entry)) => match app.authority().keys().record_of(entry).await {
             Ok(record) => respond::json(StatusCode::OK, &v1::api_keys::object(&record, app.authority().now())),
             Err(Failure::NotFound) => Err(not_found()),
             Err(_) => Err(respond::no_verdict()),

@@ -36,7 +36,7 @@ pub(crate) async fn handler(
     }
     let numbered = batch.items.into_iter().enumerate();
     let commands: Result<Vec<_>, _> = numbered.map(|(place, wish)| command(wish, Some(place))).collect();
-    let issued = app.authority().issue(&call, commands?).await?;
+    let issued = app.authority().keys().issue(&call, commands?).await?;
     let now = app.authority().now();
     let data = issued.keys.iter().map(|key| with_secret(key, now)).collect();
     Ok(respond::json(StatusCode::CREATED, &CreatedBatch { data })?)

@@ -36,7 +36,7 @@ pub(crate) async fn handler(
         content: Json(wish),
     }: Incoming<Json<CreateKey>>,
 ) -> Result<Response, Rejected> {
-    let issued = app.authority().issue(&call, vec![command(wish, None)?]).await?;
+    let issued = app.authority().keys().issue(&call, vec![command(wish, None)?]).await?;
     let now = app.authority().now();
     let key = issued.keys.first().map(|key| ApiKey {
         effect: Some(effect(&issued.effect)),

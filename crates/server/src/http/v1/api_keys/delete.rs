@@ -35,7 +35,7 @@ pub(crate) async fn handler(
         .get("reason")
         .map(|text| call::note("reason", text))
         .transpose()?;
-    let done = app.authority().delete(&call, id, note).await?;
+    let done = app.authority().keys().delete(&call, id, note).await?;
     let gone = DeletedKey {
         object: "api_key",
         id: id.to_string(),

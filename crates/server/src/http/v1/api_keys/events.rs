@@ -24,7 +24,7 @@ pub(crate) async fn handler(
     Path(id): Path<String>,
     Incoming { call, .. }: Incoming<NoBody>,
 ) -> Result<Response, Rejected> {
-    let events = app.authority().key_events(&call, key_id(&id)?).await?;
+    let events = app.authority().keys().events(&call, key_id(&id)?).await?;
     let list = AuditList {
         data: events.iter().map(audit::event).collect(),
         next_cursor: None,

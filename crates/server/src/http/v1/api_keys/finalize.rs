@@ -29,6 +29,7 @@ pub(crate) async fn handler(
 ) -> Result<Response, Rejected> {
     let change = app
         .authority()
+        .keys()
         .finalize(&call, key_id(&id)?, revoke::command(wish)?)
         .await?;
     changed(&app, &change)

@@ -27,9 +27,9 @@ pub(crate) async fn handler(
     Path(id): Path<String>,
     Incoming { call, .. }: Incoming<NoBody>,
 ) -> Result<Response, Rejected> {
-    let record = app.authority().get(&call, key_id(&id)?).await?;
+    let record = app.authority().keys().get(&call, key_id(&id)?).await?;
     let mut key = object(&record, app.authority().now());
-    if app.authority().is_ending(&call, &record).await? {
+    if app.authority().keys().is_ending(&call, &record).await? {
         key.state = REVOKING;
     }
     let version = Version::of_key(&record.key);

@@ -26,7 +26,7 @@ pub(crate) async fn handler(
     Path(id): Path<String>,
     Incoming { call, .. }: Incoming<NoBody>,
 ) -> Result<Response, Rejected> {
-    let standings = app.authority().key_limits(&call, key_id(&id)?).await?;
+    let standings = app.authority().keys().limits(&call, key_id(&id)?).await?;
     let data = standings.iter().map(one).collect();
     Ok(respond::json(StatusCode::OK, &KeyLimits { data })?)
 }
@@ -58,6 +58,6 @@ pub(crate) async fn reset(
     Path(id): Path<String>,
     Incoming { call, .. }: Incoming<NoBody>,
 ) -> Result<Response, Rejected> {
-    let change = app.authority().reset_limits(&call, key_id(&id)?).await?;
+    let change = app.authority().keys().reset_limits(&call, key_id(&id)?).await?;
     changed(&app, &change)
 }

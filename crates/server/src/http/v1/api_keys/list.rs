@@ -65,7 +65,7 @@ pub(crate) async fn handler(
     Incoming { call, .. }: Incoming<NoBody>,
 ) -> Result<Response, Rejected> {
     let listing = listing(&Parameters::parse(query.as_deref(), &KNOWN)?)?;
-    let page = app.authority().list(&call, listing).await?;
+    let page = app.authority().keys().list(&call, listing).await?;
     let now = app.authority().now();
     let total = page.total.unwrap_or_default();
     let list = KeyList {

@@ -42,7 +42,7 @@ pub(crate) async fn handler(
         revoked_before: time("revoked_before", wish.revoked_before)?,
         expired_before: time("expired_before", wish.expired_before)?,
     };
-    let (purged, has_more) = app.authority().purge(&call, command).await?;
+    let (purged, has_more) = app.authority().keys().purge(&call, command).await?;
     Ok(respond::json(StatusCode::OK, &PurgedKeys { purged, has_more })?)
 }
 

@@ -31,6 +31,6 @@ pub(crate) async fn handler(
     }: Incoming<MaybeJson<HoldKey>>,
 ) -> Result<Response, Rejected> {
     let note = wish.reason.map(|text| call::note("reason", &text)).transpose()?;
-    let change = app.authority().reactivate(&call, key_id(&id)?, note).await?;
+    let change = app.authority().keys().reactivate(&call, key_id(&id)?, note).await?;
     changed(&app, &change)
 }

@@ -29,7 +29,11 @@ pub(crate) async fn handler(
         content: MaybeJson(wish),
     }: Incoming<MaybeJson<RevokeKey>>,
 ) -> Result<Response, Rejected> {
-    let change = app.authority().revoke(&call, key_id(&id)?, command(wish)?).await?;
+    let change = app
+        .authority()
+        .keys()
+        .revoke(&call, key_id(&id)?, command(wish)?)
+        .await?;
     changed(&app, &change)
 }
 

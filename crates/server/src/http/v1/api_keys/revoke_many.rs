@@ -47,7 +47,11 @@ pub(crate) async fn handler(
             .transpose()?,
     };
     let is_dry = wish.dry_run.unwrap_or(false);
-    let done = app.authority().revoke_many(&call, selection, command, is_dry).await?;
+    let done = app
+        .authority()
+        .keys()
+        .revoke_many(&call, selection, command, is_dry)
+        .await?;
     let body = RevokedMany {
         matched: done.matched,
         revoked: done.revoked,

@@ -35,7 +35,11 @@ pub(crate) async fn handler(
         content: MaybeJson(wish),
     }: Incoming<MaybeJson<RotateKey>>,
 ) -> Result<Response, Rejected> {
-    let rotated = app.authority().rotate(&call, key_id(&id)?, command(wish)?).await?;
+    let rotated = app
+        .authority()
+        .keys()
+        .rotate(&call, key_id(&id)?, command(wish)?)
+        .await?;
     app.note_rotation(&rotated);
     let now = app.authority().now();
     let key = ApiKey {

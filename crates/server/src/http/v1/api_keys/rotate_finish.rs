@@ -22,6 +22,6 @@ pub(crate) async fn handler(
     Path(id): Path<String>,
     Incoming { call, .. }: Incoming<NoBody>,
 ) -> Result<Response, Rejected> {
-    let change = app.authority().finish_rotation(&call, key_id(&id)?).await?;
+    let change = app.authority().keys().finish_rotation(&call, key_id(&id)?).await?;
     changed(&app, &change)
 }

@@ -23,7 +23,7 @@ pub(crate) async fn handler(
     Path(id): Path<String>,
     Incoming { call, .. }: Incoming<NoBody>,
 ) -> Result<Response, Rejected> {
-    app.authority().get(&call, key_id(&id)?).await?;
+    app.authority().keys().get(&call, key_id(&id)?).await?;
     let detail = "Only a digest of the secret is kept, so it cannot be shown again. Rotate the key to get a new one.";
     Err(Problem::new(Code::SecretNotStored, detail).into())
 }

@@ -32,7 +32,7 @@ pub(crate) async fn handler(
         content: Json(wish),
     }: Incoming<Json<UpdateKey>>,
 ) -> Result<Response, Rejected> {
-    let change = app.authority().update(&call, key_id(&id)?, edit(wish)?).await?;
+    let change = app.authority().keys().update(&call, key_id(&id)?, edit(wish)?).await?;
     changed(&app, &change)
 }
 

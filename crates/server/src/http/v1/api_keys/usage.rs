@@ -40,7 +40,7 @@ pub(crate) async fn handler(
     let now = app.authority().now().millis();
     let since = Timestamp::from_millis(now.saturating_sub(hours.saturating_mul(HOUR_MS)));
     let until = Timestamp::from_millis(now.saturating_add(1));
-    let counts = app.authority().key_usage(&call, key_id(&id)?, since, until).await?;
+    let counts = app.authority().keys().usage(&call, key_id(&id)?, since, until).await?;
     let hour = |count: keyreeve_store::model::UsageCount| UsageHour {
         hour: count.hour.millis(),
         cost: count.cost(),

@@ -45,7 +45,7 @@ pub(crate) async fn report(State(app): State<App>, request: Request) -> Result<R
     let keys = app.github_keys();
     let _turn = app.address_rate_limits().turn(info.peer.address).await?;
     if let Err(problem) = keys.check(&parts.headers, bytes, app.authority().moment()).await {
-        app.authority().refuse_leaks(LeakSource::GitHub);
+        app.authority().leaks().refuse(LeakSource::GitHub);
         // Only unsigned messages count: a report by GitHub is accepted whatever this address sent before.
         app.address_rate_limits().leaks.allow(info.peer.address)?;
         return Err(problem.into());
@@ -58,7 +58,8 @@ pub(crate) async fn report(State(app): State<App>, request: Request) -> Result<R
     let reports = matches.iter().map(report_of).collect::<Vec<_>>();
     let known = app
         .authority()
-        .report_leaks(&info.anonymous_caller(), LeakSource::GitHub, &reports)
+        .leaks()
+        .report(&info.anonymous_caller(), LeakSource::GitHub, &reports)
         .await?;
     let labels = matches
         .iter()

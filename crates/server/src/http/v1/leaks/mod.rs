@@ -55,7 +55,7 @@ pub(crate) async fn report(State(app): State<App>, request: Request) -> Result<R
     let reports = items.iter().map(Item::report).collect::<Vec<_>>();
     let from = info.anonymous_caller();
     let _turn = app.address_rate_limits().turn(info.peer.address).await?;
-    let known = app.authority().report_leaks(&from, LeakSource::Api, &reports).await?;
+    let known = app.authority().leaks().report(&from, LeakSource::Api, &reports).await?;
     if !known.contains(&true) {
         // Only reports without a known secret count: a known one is accepted whatever this address sent before.
         app.address_rate_limits().leaks.allow(info.peer.address)?;

@@ -1,6 +1,6 @@
 //! Counts of verdicts, and of the audit entries written here.
 
-use crate::verify::Via;
+use crate::question::Via;
 use keyreeve_core::audit::Action;
 use keyreeve_core::verdict::Denial;
 use std::sync::atomic::{AtomicU64, Ordering};

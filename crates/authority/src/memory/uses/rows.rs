@@ -1,19 +1,10 @@
-//! Activity as rows of the database, in groups for one transaction each.
+//! Activity as rows of the database.
 
-use super::{Counted, GROUP, Place};
+use super::waiting::{Counted, Place};
 use keyreeve_core::{KeyId, Timestamp};
 use keyreeve_store::model::{Trace, UsageCount};
 
 const HOUR_MS: i64 = 3_600_000;
-
-/// Splits two lists into groups for one transaction each, side by side.
-pub(super) fn groups<'l, A, B>(some: &'l [A], others: &'l [B]) -> impl Iterator<Item = (&'l [A], &'l [B])> {
-    let (mut some, mut others) = (some.chunks(GROUP), others.chunks(GROUP));
-    std::iter::from_fn(move || match (some.next(), others.next()) {
-        (None, None) => None,
-        (some, others) => Some((some.unwrap_or_default(), others.unwrap_or_default())),
-    })
-}
 
 pub(super) fn usage(key: KeyId, hour: Timestamp, outcome: &str, counted: Counted) -> UsageCount {
     UsageCount {

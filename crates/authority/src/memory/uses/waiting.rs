@@ -1,13 +1,19 @@
 //! Activity that waits to be written.
 
-use super::{Place, WAITING_MAX};
 use keyreeve_core::coherence::{Entry, Moment};
 use keyreeve_core::{Digest, KeyId, Timestamp};
 use keyreeve_store::model::{Event, UsageCount};
 use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+
+/// Most rows of a kind that wait to be written. Beyond it the newest are dropped: a last-used time may then be late.
+pub(super) const WAITING_MAX: usize = 1_000_000;
+
+/// A key, an outcome, and the address that the relying service sent, if any.
+pub(super) type Place = (KeyId, &'static str, Option<IpAddr>);
 
 #[derive(Debug, Default)]
-pub(super) struct State {
+pub(super) struct Waiting {
     /// Entries with uses to write, the longest waiting first. Each is here or in `first`, once.
     pub(super) queue: VecDeque<Entry>,
     /// Those whose secret was not presented before: a retry needs to know that (`flush_first_uses`).
@@ -19,8 +25,8 @@ pub(super) struct State {
     pub(super) on_the_way: HashMap<Digest, Timestamp>,
     /// Secrets that were presented in refused calls, and the last refusal of each key: what waits to be written, and
     /// what the store has not confirmed yet.
-    pub(super) refusals: Refusals,
-    pub(super) refusals_on_the_way: Refusals,
+    pub(super) refusals: UnwrittenRefusals,
+    pub(super) refusals_on_the_way: UnwrittenRefusals,
     pub(super) counts: HashMap<(KeyId, &'static str), Counted>,
     /// Hourly counts that could not be written.
     pub(super) unwritten: Vec<UsageCount>,
@@ -46,12 +52,12 @@ impl Counted {
 
 /// What refused calls leave to write.
 #[derive(Debug, Default)]
-pub(super) struct Refusals {
+pub(super) struct UnwrittenRefusals {
     pub(super) presented: HashMap<Digest, Timestamp>,
     pub(super) refused: HashMap<KeyId, Timestamp>,
 }
 
-impl Refusals {
+impl UnwrittenRefusals {
     pub(super) fn add(&mut self, presented: &[(Digest, Timestamp)], refused: &[(KeyId, Timestamp)]) {
         for (digest, at) in presented {
             if self.presented.len() < WAITING_MAX {
@@ -71,7 +77,7 @@ impl Refusals {
     }
 }
 
-impl State {
+impl Waiting {
     pub(super) fn count(&mut self, key: KeyId, outcome: &'static str, more: Counted) {
         if self.counts.len() < WAITING_MAX {
             let sum = self.counts.entry((key, outcome)).or_default();

@@ -1,6 +1,6 @@
 //! Downstream verifiers as they connect, and as the operator sees them.
 
-use crate::verifier::RootPass;
+use crate::memory::root_pass::RootPass;
 use keyreeve_core::RootKeyId;
 use keyreeve_core::Timestamp;
 use keyreeve_core::access::Reach;

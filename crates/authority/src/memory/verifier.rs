@@ -1,25 +1,20 @@
 //! The memory that verdicts come from, and how commits are applied to it.
 
-mod tallies;
+pub use super::root_pass::RootPass;
+pub use super::tallies::Tallies;
 
-pub use tallies::Tallies;
-
-use crate::activity::Uses;
-use crate::check::Checks;
-use crate::children::Children;
-use crate::meters::Meters;
-use crate::tombstones::Tombstones;
-use keyreeve_core::access::{Permissions, Reach};
+use super::check_policies::Checks;
+use super::downstream::Children;
+use super::gates::Gates;
+use super::meters::Meters;
+use super::tombstones::Tombstones;
+use super::uses::Uses;
 use keyreeve_core::coherence::holding::Span;
 use keyreeve_core::coherence::rules::{Rule, keeps};
-use keyreeve_core::coherence::{Cache, Cached, Entry, Gate, Lease};
-use keyreeve_core::text::{Slug, Subject};
-use keyreeve_core::{Digest, RootKeyId};
-use keyreeve_store::model::{RootKey, Tenant};
+use keyreeve_core::coherence::{Cache, Entry, Lease};
 use keyreeve_store::{Commit, CommitObserver};
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Most root keys that are remembered. With more in use at once, some are looked up again now and then.
 const ROOT_KEYS_REMEMBERED: usize = 65_536;
@@ -31,7 +26,7 @@ pub struct Verifier {
     pub(crate) root_keys: Cache<RootPass>,
     pub(crate) uses: Uses,
     pub(crate) meters: Meters,
-    gates: RwLock<Gates>,
+    pub(crate) gates: Gates,
     tallies: Tallies,
     lease: Lease,
     /// Every change up to here is in the memory. Among several nodes this lags behind the revision of `keys`: a commit
@@ -42,76 +37,6 @@ pub struct Verifier {
     children: Children,
     /// Why this process no longer answers, if it was halted.
     halted: OnceLock<String>,
-}
-
-/// The state of tenants that their keys' verdicts use. `changes` counts the commits that touched a tenant, so that a
-/// reading that a commit has overtaken is not stored here (rule R5 for gates).
-#[derive(Debug, Default)]
-struct Gates {
-    by_slug: HashMap<Slug, Arc<Gate>>,
-    changes: u64,
-}
-
-/// A root key as it is remembered.
-#[derive(Clone, Debug)]
-pub struct RootPass(Arc<RootPassInner>);
-
-#[derive(Debug)]
-struct RootPassInner {
-    digest: Digest,
-    id: RootKeyId,
-    reach: Reach,
-    permissions: Permissions,
-    is_revoked: bool,
-    is_recent: AtomicBool,
-}
-
-impl RootPass {
-    pub(crate) fn of(root_key: &RootKey) -> Self {
-        Self(Arc::new(RootPassInner {
-            digest: root_key.digest,
-            id: root_key.id,
-            reach: root_key.reach.clone(),
-            permissions: root_key.permissions,
-            is_revoked: root_key.revoked_at.is_some(),
-            is_recent: AtomicBool::new(false),
-        }))
-    }
-
-    pub(crate) fn is_revoked(&self) -> bool {
-        self.0.is_revoked
-    }
-
-    /// Returns its id.
-    pub fn id(&self) -> RootKeyId {
-        self.0.id
-    }
-
-    /// Returns the tenants that it reaches.
-    pub fn reach(&self) -> &Reach {
-        &self.0.reach
-    }
-
-    /// Returns its permissions.
-    pub fn permissions(&self) -> Permissions {
-        self.0.permissions
-    }
-}
-
-impl Cached for RootPass {
-    fn digest(&self) -> &Digest {
-        &self.0.digest
-    }
-
-    fn touch(&self) {
-        if !self.0.is_recent.load(Ordering::Relaxed) {
-            self.0.is_recent.store(true, Ordering::Relaxed);
-        }
-    }
-
-    fn forget_touch(&self) -> bool {
-        self.0.is_recent.swap(false, Ordering::Relaxed)
-    }
 }
 
 impl Verifier {
@@ -131,7 +56,7 @@ impl Verifier {
             root_keys: Cache::new(ROOT_KEYS_REMEMBERED.min(capacity)),
             uses: Uses::default(),
             meters: Meters::default(),
-            gates: RwLock::default(),
+            gates: Gates::default(),
             tallies: Tallies::default(),
             lease,
             covers: AtomicU64::new(0),
@@ -242,60 +167,16 @@ impl Verifier {
     }
 
     fn forget_all(&self) {
-        let mut gates = self.gates_mut();
-        gates.changes += 1;
-        gates.by_slug.drain().for_each(|(_, gate)| gate.make_void());
-        drop(gates);
+        self.gates.forget_all();
         self.checks.forget_all();
         self.root_keys.flush();
         self.keys.flush();
     }
 
-    fn gates(&self) -> RwLockReadGuard<'_, Gates> {
-        self.gates.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn gates_mut(&self) -> RwLockWriteGuard<'_, Gates> {
-        self.gates.write().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn gate(&self, slug: &Slug) -> Option<Arc<Gate>> {
-        self.gates().by_slug.get(slug).map(Arc::clone)
-    }
-
-    /// Returns the number of commits that touched tenants or owners. Read it before a tenant is read from the store.
-    pub(crate) fn gate_changes(&self) -> u64 {
-        self.gates().changes
-    }
-
-    /// Remembers a tenant that was read after `changes` and as of `revision`; `None` if a commit overtook the reading,
-    /// which must then be repeated.
-    pub(crate) fn remember_gate(
-        &self,
-        tenant: &Tenant,
-        blocked: &[Subject],
-        changes: u64,
-        revision: u64,
-    ) -> Option<Arc<Gate>> {
-        let mut gates = self.gates_mut();
-        if gates.changes != changes {
-            return None;
-        }
-        let gate = gates.by_slug.entry(tenant.slug.clone()).or_insert_with(|| {
-            let gate = Gate::new(tenant.slug.clone(), tenant.status, tenant.policy.reveal);
-            for owner in blocked {
-                gate.block(owner, true);
-            }
-            gate.note_revision(revision);
-            Arc::new(gate)
-        });
-        Some(Arc::clone(gate))
-    }
-
     /// Applies a change of another node. The tenants and owners in it are as of `head`.
     pub(crate) fn apply_remote(&self, commit: &Commit, head: u64) {
         self.tombstones.note(commit);
-        self.apply_gates(commit, head);
+        self.gates.apply(commit, head);
         self.checks.forget(&commit.check_policies);
         self.root_keys.apply(commit.revision, &commit.root_keys);
         self.keep_uses(commit);
@@ -310,55 +191,6 @@ impl Verifier {
         for entry in commit.secrets.iter().filter_map(|digest| self.keys.peek(digest)) {
             self.uses.keep(&entry);
         }
-    }
-
-    /// Applies the tenants and owners of a commit, as of a revision. A tenant that is not remembered is read when
-    /// needed. One with a newer revision is dropped and read again, because its state in between is not known.
-    fn apply_gates(&self, commit: &Commit, as_of: u64) {
-        if commit.tenants.is_empty() && commit.owners.is_empty() {
-            return;
-        }
-        let mut gates = self.gates_mut();
-        gates.changes += 1;
-        for tenant in &commit.tenants {
-            if let Some(gate) = gates.open(&tenant.slug, as_of) {
-                gate.set(tenant.status, tenant.policy.reveal);
-            }
-        }
-        for owner in &commit.owners {
-            if let Some(gate) = gates.open(&owner.tenant, as_of) {
-                gate.block(&owner.subject, owner.is_blocked);
-            }
-        }
-    }
-
-    /// Forgets the tenants in a commit of unknown outcome, so that they and their keys are read again.
-    fn forget_gates(&self, commit: &Commit) {
-        if commit.tenants.is_empty() && commit.owners.is_empty() {
-            return;
-        }
-        let mut gates = self.gates_mut();
-        gates.changes += 1;
-        let tenants = commit.tenants.iter().map(|tenant| &tenant.slug);
-        for slug in tenants.chain(commit.owners.iter().map(|owner| &owner.tenant)) {
-            if let Some(gate) = gates.by_slug.remove(slug) {
-                gate.make_void();
-            }
-        }
-    }
-}
-
-impl Gates {
-    /// Returns the gate to update as of a revision. A newer gate is dropped.
-    fn open(&mut self, slug: &Slug, as_of: u64) -> Option<&Gate> {
-        if self.by_slug.get(slug)?.revision() > as_of {
-            let newer = self.by_slug.remove(slug)?;
-            newer.make_void();
-            return None;
-        }
-        let gate = self.by_slug.get(slug)?;
-        gate.note_revision(as_of);
-        Some(gate)
     }
 }
 
@@ -386,7 +218,7 @@ impl CommitObserver for Verifier {
     /// The floor of fills is not raised: if the commit was not made, its revision is beyond the end of the log, and no
     /// fill could reach it (rule R5).
     fn outcome_unknown(&self, touched: &Commit) {
-        self.forget_gates(touched);
+        self.gates.forget(touched);
         self.checks.forget(&touched.check_policies);
         self.root_keys.apply(0, &touched.root_keys);
         self.keep_uses(touched);
