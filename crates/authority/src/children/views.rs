@@ -59,7 +59,8 @@ pub struct ChildCounts {
     pub connected: usize,
     /// Orders of all of them that are not acknowledged now.
     pub orders_outstanding: usize,
-    /// Connections closed since the start because an order was not acknowledged in time.
+    /// Verifiers since the start that did not acknowledge an order in time, or whose connection ended while a change
+    /// waited for them.
     pub overdue: u64,
     /// Connections refused since the start: too many, or the root key's verifiers were overdue too often.
     pub refused: u64,

@@ -84,9 +84,17 @@ struct Child {
     orders: Orders,
     stage: Stage,
     look_ups: usize,
+    /// Whether nothing more is counted against its root key: it was counted already, or this node sent it away.
+    is_counted: bool,
 }
 
 impl Child {
+    /// Whether its connection ended with an order that a change waits for, and that is not counted yet.
+    fn went_owing(&self, now: Moment) -> bool {
+        let mut held = self.orders.held(now, self.over_at);
+        self.stage == Stage::Gone && !self.is_counted && held.any(|changes| !changes.is_empty())
+    }
+
     /// Whether it can have no lease any more.
     fn is_over(&self, now: Moment) -> bool {
         self.over_at.is_none_or(|end| now.is_surely_at_or_after(end))
@@ -133,6 +141,7 @@ impl DownstreamLeases {
             orders: Orders::default(),
             stage: Stage::Connected,
             look_ups: 0,
+            is_counted: false,
         };
         self.children.insert(self.last_id, child);
         self.holds.join(self.last_id);
@@ -331,6 +340,7 @@ impl DownstreamLeases {
         let is_first = child.stage == Stage::Connected;
         if is_first {
             child.stage = Stage::SentAway;
+            child.is_counted = true;
             let takes = Takes::UpTo(None, self.holds.mark(id, None));
             let reason = (because, HashSet::new());
             return self.order(id, takes, Forget::Everything, reason, because.revision());

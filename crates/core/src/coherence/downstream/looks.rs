@@ -112,11 +112,14 @@ impl DownstreamLeases {
     /// Rules R13 and R14: returns the verifiers whose connections must be closed now. They have not acknowledged an
     /// order in time, or their leaving; they get no further grant. Calls more than a quarter of a second apart delay
     /// this.
+    ///
+    /// A verifier whose connection ended before it acknowledged makes changes wait like a silent one, and is counted
+    /// like one. An order that is sent after the connection has ended counts too.
     pub fn sweep(&mut self, now: Moment) -> Vec<ChildId> {
         self.look_at_the_clock(now);
         let ticks = self.ticks;
         let mut late = Vec::new();
-        for id in self.waiting.difference(&self.gone) {
+        for id in &self.waiting {
             let Some(child) = self.children.get_mut(id) else {
                 continue;
             };
@@ -126,11 +129,19 @@ impl DownstreamLeases {
                 .map_or(0, |order| ticks.saturating_sub(order.sent));
             match child.stage {
                 Stage::Connected if is_overdue(child, ticks) && keeps(Rule::OverdueEndsGrants) => {
+                    child.is_counted = true;
                     self.overdue += 1;
                     if let Some(root_key) = child.class.root_key {
                         self.strikes.note(root_key, now);
                     }
                     late.push(*id);
+                }
+                Stage::Gone if child.went_owing(now) => {
+                    child.is_counted = true;
+                    self.overdue += 1;
+                    if let Some(root_key) = child.class.root_key {
+                        self.strikes.note_ended(root_key, now);
+                    }
                 }
                 Stage::SentAway if age >= GOODBYE_MS => late.push(*id),
                 Stage::Connected | Stage::SentAway | Stage::Gone => {}
@@ -279,7 +290,8 @@ impl DownstreamLeases {
             .sum()
     }
 
-    /// Returns the number of verifiers that were closed because they did not acknowledge in time.
+    /// Returns the number of verifiers that did not acknowledge in time, or whose connection ended while a change waited
+    /// for them.
     pub fn overdue(&self) -> u64 {
         self.overdue
     }
