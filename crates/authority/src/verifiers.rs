@@ -1,6 +1,6 @@
 //! Verifiers that are connected to this process, for callers who may list or disconnect them.
 
-use crate::children::ConnectedChild;
+use crate::children::{ChildCounts, ConnectedChild, Presence};
 use crate::{Authority, Call, Failure};
 use keyreeve_core::access::{Permission, Reach};
 use keyreeve_core::audit::Action;
@@ -9,8 +9,8 @@ use keyreeve_core::text::Slug;
 use keyreeve_store::model::Event;
 
 impl Authority {
-    /// Returns the connected verifiers that the caller may see: those of its own tenant; for an instance caller all, or
-    /// those of the tenant that it names.
+    /// Returns the verifiers that the caller may see: those of its own tenant; for an instance caller all, or those of
+    /// the tenant that it names. Disconnected ones are among them until their lease is over, because changes wait.
     ///
     /// Those with the oldest unacknowledged order come first.
     pub fn connected_verifiers(&self, call: &Call, named: Option<&Slug>) -> Result<Vec<ConnectedChild>, Failure> {
@@ -33,7 +33,8 @@ impl Authority {
     ) -> Result<ConnectedChild, Failure> {
         call.require(Permission::RootKeysWrite)?;
         let mut seen = self.visible_verifiers(call, named).into_iter();
-        let child = seen.find(|child| child.id == id).ok_or(Failure::NotFound)?;
+        let is_it = |child: &ConnectedChild| child.id == id && child.presence != Presence::Disconnected;
+        let child = seen.find(is_it).ok_or(Failure::NotFound)?;
         let event = Event {
             tenant: own_tenant(&child.reach).cloned(),
             target_type: "verifier",
@@ -63,7 +64,12 @@ impl Authority {
         }
     }
 
-    /// Returns how long the oldest order of a connected verifier has been unacknowledged, in milliseconds.
+    /// Returns counts of verifiers for the metrics.
+    pub fn verifier_counts(&self) -> ChildCounts {
+        self.children().counts(self.clock.moment())
+    }
+
+    /// Returns how long the oldest order has been unacknowledged, in milliseconds.
     pub fn oldest_order_ms(&self) -> u64 {
         let connected = self.children().connected_list(self.clock.moment());
         let ages = connected.iter().filter_map(|child| child.oldest_order);

@@ -26,7 +26,7 @@ mod messages;
 mod orders;
 
 pub use bounds::Full;
-pub use looks::{NoHold, Standing};
+pub use looks::{NoHold, Presence, Standing};
 pub use messages::{Forget, Invalidation, Joining, Order, Touch};
 
 /// The id of one connection of one verifier; never used again.
@@ -89,12 +89,6 @@ struct Child {
 }
 
 impl Child {
-    /// Whether its connection ended with an order that a change waits for, and that is not counted yet.
-    fn went_owing(&self, now: Moment) -> bool {
-        let mut held = self.orders.held(now, self.over_at);
-        self.stage == Stage::Gone && !self.is_counted && held.any(|changes| !changes.is_empty())
-    }
-
     /// Whether it can have no lease any more.
     fn is_over(&self, now: Moment) -> bool {
         self.over_at.is_none_or(|end| now.is_surely_at_or_after(end))

@@ -81,7 +81,7 @@ fn encode_verifications(to: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Resul
 
 /// Writes the metrics of verifiers inside applications.
 fn encode_children(to: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
-    let counts = app.authority().children().counts();
+    let counts = app.authority().verifier_counts();
     let help = "Verifiers inside applications that are connected to this process";
     gauge(to, "keyreeve_verifiers_connected", help, counts.connected)?;
     let help = "Verifiers that did not acknowledge an order in time, or whose connection ended before";

@@ -10,9 +10,33 @@ use crate::id::{KeyId, RootKeyId};
 use crate::key::Digest;
 use crate::text::Slug;
 
-/// The state of a connected verifier.
+/// Whether a verifier is connected.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Presence {
+    /// It is connected.
+    Connected,
+    /// It was sent away and may still acknowledge.
+    Dismissed,
+    /// Its connection is closed, and its lease is not over.
+    Disconnected,
+}
+
+impl Presence {
+    /// Returns the word for it in the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connected => "connected",
+            Self::Dismissed => "dismissed",
+            Self::Disconnected => "disconnected",
+        }
+    }
+}
+
+/// The state of a verifier that is connected, or that may still have a lease.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Standing {
+    /// Whether it is connected.
+    pub presence: Presence,
     /// What is left of its last lease with the margin for its clock, in milliseconds.
     pub lease_left_ms: u64,
     /// Secrets that it may remember.
@@ -28,6 +52,20 @@ pub enum NoHold {
     Gone,
     /// The bound of look-ups or of remembered secrets is reached.
     Busy,
+}
+
+impl Child {
+    /// Whether its connection ended with an order that a change waits for, and that is not counted yet.
+    fn went_owing(&self, now: Moment) -> bool {
+        let mut held = self.orders.held(now, self.over_at);
+        self.stage == Stage::Gone && !self.is_counted && held.any(|changes| !changes.is_empty())
+    }
+
+    /// Returns the orders that it must still acknowledge, or that changes still wait for, oldest first.
+    fn open_orders(&self, now: Moment) -> impl Iterator<Item = &super::Outstanding> {
+        let is_gone = self.stage == Stage::Gone;
+        self.orders.iter().filter(move |order| !is_gone || !order.is_over(now))
+    }
 }
 
 impl DownstreamLeases {
@@ -256,18 +294,25 @@ impl DownstreamLeases {
         connected.map(|(id, _)| *id).collect()
     }
 
-    /// Returns the state of a connected verifier.
+    /// Returns the state of a verifier that is connected, or disconnected with a lease: changes wait for both.
     pub fn standing(&self, id: ChildId, now: Moment) -> Option<Standing> {
-        let child = self.children.get(&id).filter(|child| child.stage != Stage::Gone)?;
+        let child = self.children.get(&id)?;
+        let presence = match child.stage {
+            Stage::Connected => Presence::Connected,
+            Stage::SentAway => Presence::Dismissed,
+            Stage::Gone if child.is_over(now) => return None,
+            Stage::Gone => Presence::Disconnected,
+        };
         let left = |end: Moment| end.surely_ms_since(now);
         let age = |order: &super::Outstanding| {
             let age = self.ticks.saturating_sub(order.sent);
             (age, order.changes.oldest().unwrap_or(0))
         };
         Some(Standing {
+            presence,
             lease_left_ms: child.over_at.map_or(0, left),
             held: self.holds.count(id),
-            oldest_order: child.orders.oldest().map(age),
+            oldest_order: child.open_orders(now).next().map(age),
         })
     }
 
@@ -281,13 +326,11 @@ impl DownstreamLeases {
         self.children.is_empty()
     }
 
-    /// Returns the number of orders that connected verifiers have not acknowledged.
-    pub fn orders_outstanding(&self) -> usize {
-        let waiting = self.waiting.difference(&self.gone);
-        waiting
-            .filter_map(|id| self.children.get(id))
-            .map(|child| child.orders.len())
-            .sum()
+    /// Returns the number of orders that verifiers have not acknowledged. Those of a disconnected one count until the
+    /// lease is over that it had when they were sent.
+    pub fn orders_outstanding(&self, now: Moment) -> usize {
+        let waiting = self.waiting.iter().filter_map(|id| self.children.get(id));
+        waiting.map(|child| child.open_orders(now).count()).sum()
     }
 
     /// Returns the number of verifiers that did not acknowledge in time, or whose connection ended while a change waited

@@ -222,3 +222,29 @@ fn a_connection_that_ends_while_no_change_waits_for_it_does_not_count() {
     downstream.sweep(at(3_000 + LOOK_MS));
     assert_eq!(downstream.overdue(), 0);
 }
+
+#[test]
+fn a_disconnected_verifier_is_shown_with_its_orders_until_its_lease_is_over() {
+    let mut downstream = DownstreamLeases::default();
+    let id = informed(&mut downstream, 0);
+    assert_eq!(downstream.standing(id, at(0)).unwrap().presence, Presence::Connected);
+    downstream.lost(id);
+    let shown = downstream.standing(id, at(0)).unwrap();
+    assert_eq!((shown.presence, shown.oldest_order), (Presence::Disconnected, None));
+    touched(&mut downstream, 7, &[digest(1)]);
+    let shown = downstream.standing(id, at(2_999)).unwrap();
+    assert!(shown.lease_left_ms <= 1 && shown.held == 1);
+    assert_eq!(shown.oldest_order, Some((0, 7)));
+    assert_eq!(downstream.orders_outstanding(at(2_999)), 1);
+    assert_eq!(downstream.standing(id, at(3_000)), None);
+    assert_eq!(downstream.orders_outstanding(at(3_000)), 0);
+}
+
+#[test]
+fn a_verifier_that_was_sent_away_is_shown_as_dismissed() {
+    let mut downstream = DownstreamLeases::default();
+    let id = informed(&mut downstream, 0);
+    downstream.send_away(id, None);
+    assert_eq!(downstream.standing(id, at(1)).unwrap().presence, Presence::Dismissed);
+    assert_eq!(downstream.orders_outstanding(at(1)), 1);
+}
