@@ -171,6 +171,7 @@ impl Line {
             Self::Denial(what, how) => {
                 let how = match how {
                     None => "none".to_owned(),
+                    Some(How::Final) => "final".to_owned(),
                     Some(How::Ended) => "ended".to_owned(),
                     Some(How::Held) => "held".to_owned(),
                     Some(How::Blocked(Status::Removed)) => "removed".to_owned(),
@@ -233,6 +234,7 @@ impl Line {
 fn parse_how(word: &str) -> Option<Option<How>> {
     Some(match word {
         "none" => None,
+        "final" => Some(How::Final),
         "ended" => Some(How::Ended),
         "held" => Some(How::Held),
         "removed" => Some(How::Blocked(Status::Removed)),
@@ -300,6 +302,7 @@ mod tests {
                 chain: [8; 32],
             }),
             Line::Denial(Denied::Key(acme(), key), Some(How::Ended)),
+            Line::Denial(Denied::Key(acme(), key), Some(How::Final)),
             Line::Denial(Denied::Key(acme(), key), Some(How::Held)),
             Line::Denial(Denied::Key(acme(), key), None),
             Line::Denial(Denied::Secrets(acme(), key), Some(replaced(false))),

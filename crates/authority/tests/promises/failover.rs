@@ -4,15 +4,17 @@
 use crate::nodes::among;
 use crate::world::{World, ask, revocation, rotation, slug, word};
 use futures_util::future::BoxFuture;
+use keyreeve_authority::env::Clock;
 use keyreeve_authority::node::Progress;
 use keyreeve_authority::root_keys::RootKeyCommand;
 use keyreeve_authority::{Authority, Failure, Node};
 use keyreeve_core::KeyId;
 use keyreeve_core::access::{Permission, Reach};
-use keyreeve_core::lifecycle::ReasonCode;
-use keyreeve_core::policy::{OverlapWish, Preset};
+use keyreeve_core::lifecycle::{ReasonCode, State};
+use keyreeve_core::policy::{OverlapWish, Preset, Undo};
 use keyreeve_core::text::Name;
 use keyreeve_core::user::Status;
+use keyreeve_store::Store;
 use keyreeve_store::model::TenantEdit;
 use std::sync::Arc;
 
@@ -117,4 +119,55 @@ async fn what_was_given_back_is_answered_before_a_poll_has_brought_it() {
     let authority: Arc<Authority> = Arc::new(authority);
     let verdict = ask(&authority, key.secret.expose(), &Reach::Instance).await;
     assert_eq!(word(&verdict), "valid");
+}
+
+/// Puts a copy of before a denial in the database's place, and lets a node that has applied the denial write it again.
+/// Returns the state of the key after that.
+async fn after_an_older_copy(world: &World, id: KeyId, deny: impl AsyncFnOnce()) -> State {
+    let (node, _) = among(world);
+    catch_up(&node).await;
+    let older = world.stage.inner.copy().unwrap();
+    deny().await;
+    catch_up(&node).await;
+    world.stage.inner.put_back(older, true).unwrap();
+    assert_eq!(node.poll_once().await.unwrap(), Progress::Forked);
+    node.poll_once().await.unwrap();
+    let found = world.stage.key(&world.tenant, id, world.clock.now()).await.unwrap();
+    found.unwrap().key.state
+}
+
+#[tokio::test]
+async fn a_final_end_is_written_again_as_final_under_every_undo_policy() {
+    for undo in [Undo::Always, Undo::Seconds(600), Undo::Never] {
+        for what in ["compromised", "finalized", "deleted"] {
+            // Without an undo window there is nothing to finalize.
+            if what == "finalized" && undo == Undo::Never {
+                continue;
+            }
+            let world = World::under(Preset::Standard).await;
+            let mut policy = Preset::Standard.policy();
+            policy.revoke.undo = undo;
+            world.authority.set_policy(&world.call(), policy).await.unwrap();
+            let (authority, call) = (&world.authority, world.call());
+            let id = world.issue("one").await.record.key.id;
+            let order = revocation(ReasonCode::Unspecified);
+            // In the copy the revocation can still be undone.
+            if what == "finalized" {
+                authority.revoke(&call, id, order.clone()).await.unwrap();
+            }
+            let deny = async || match what {
+                "compromised" => drop(
+                    authority
+                        .revoke(&call, id, revocation(ReasonCode::KeyCompromise))
+                        .await
+                        .unwrap(),
+                ),
+                "finalized" => drop(authority.finalize(&call, id, order).await.unwrap()),
+                _ => drop(authority.delete(&call, id, None).await.unwrap()),
+            };
+            let state = after_an_older_copy(&world, id, deny).await;
+            assert!(matches!(state, State::Revoked(_)), "{what}, {undo:?}: {state:?}");
+            assert!(authority.reactivate(&call, id, None).await.is_err(), "{what}, {undo:?}");
+        }
+    }
 }

@@ -117,6 +117,16 @@ impl Key {
         }
     }
 
+    /// Ends the key for good, whatever undo window the policy has: a final end that a database has lost is written
+    /// again.
+    pub fn end_again(self, order: RevokeOrder, policy: &Policy, now: Timestamp) -> Outcome {
+        let key = self.settled(now);
+        match &key.state {
+            State::Revoked(_) => Outcome::Unchanged(key),
+            State::Active | State::Disabled(_) => key.ended(order, policy, now),
+        }
+    }
+
     /// Makes a revocation final that could be undone.
     pub fn finalize(self, order: RevokeOrder, policy: &Policy, now: Timestamp) -> Result<Outcome, Refusal> {
         let key = self.settled(now);
