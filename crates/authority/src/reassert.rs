@@ -5,7 +5,7 @@ use crate::activity::system;
 use crate::tombstones::{Denied, How};
 use keyreeve_core::access::{Actor, Permissions};
 use keyreeve_core::audit::Action;
-use keyreeve_core::lifecycle::{HoldOrder, Outcome, ReasonCode, Refusal, RevokeOrder, State};
+use keyreeve_core::lifecycle::{Lock, Outcome, ReasonCode, Refusal, RevokeOrder, State};
 use keyreeve_core::text::{Note, Slug, Subject};
 use keyreeve_core::user::{Status, UserEdit};
 use keyreeve_core::{Digest, Key, KeyId, Policy, RootKeyId, Timestamp};
@@ -51,6 +51,8 @@ enum Again {
     /// A revocation, as the policy requires.
     Revoke,
     Hold,
+    /// A hold that no actor may lift: the newest secret is lost.
+    Lock,
     FinishRotation,
 }
 
@@ -60,7 +62,7 @@ async fn key(store: &dyn Store, tenant: Slug, id: KeyId, again: Again, now: Time
         return Ok(false);
     };
     let was_lost = match again {
-        Again::End | Again::Revoke => !matches!(record.key.state, State::Revoked(_)),
+        Again::End | Again::Revoke | Again::Lock => !matches!(record.key.state, State::Revoked(_)),
         Again::Hold => record.key.state == State::Active,
         Again::FinishRotation => record.key.retiring.is_some(),
     };
@@ -95,7 +97,7 @@ async fn secrets(
 ) -> Result<bool, Failure> {
     for digest in known {
         if store.find_credential(digest).await?.value.is_none() {
-            return key(store, tenant, id, Again::Hold, now).await;
+            return key(store, tenant, id, Again::Lock, now).await;
         }
     }
     match is_finished {
@@ -133,13 +135,8 @@ fn decide(key: Key, policy: &Policy, again: Again, now: Timestamp) -> Result<(Ou
     let (action, outcome) = match again {
         Again::End => (Action::KeyRevoked, key.end_again(order, policy, now)),
         Again::Revoke => (Action::KeyRevoked, key.revoke(order, policy, now)?),
-        Again::Hold => {
-            let order = HoldOrder {
-                actor: Actor::System,
-                note,
-            };
-            (Action::KeyDisabled, key.disable(order, policy, now)?)
-        }
+        Again::Hold => (Action::KeyDisabled, key.hold_again(Lock::Admin, note, now)),
+        Again::Lock => (Action::KeyDisabled, key.hold_again(Lock::System, note, now)),
         Again::FinishRotation => (Action::KeyRotationFinished, key.finish_rotation(now)),
     };
     let (action, after) = match &outcome {

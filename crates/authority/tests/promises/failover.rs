@@ -10,7 +10,7 @@ use keyreeve_authority::root_keys::RootKeyCommand;
 use keyreeve_authority::{Authority, Failure, Node};
 use keyreeve_core::KeyId;
 use keyreeve_core::access::{Permission, Reach};
-use keyreeve_core::lifecycle::{ReasonCode, State};
+use keyreeve_core::lifecycle::{HoldCause, ReasonCode, Refusal, State};
 use keyreeve_core::policy::{OverlapWish, Preset, Undo};
 use keyreeve_core::text::Name;
 use keyreeve_core::user::Status;
@@ -122,8 +122,8 @@ async fn what_was_given_back_is_answered_before_a_poll_has_brought_it() {
 }
 
 /// Puts a copy of before a denial in the database's place, and lets a node that has applied the denial write it again.
-/// Returns the state of the key after that.
-async fn after_an_older_copy(world: &World, id: KeyId, deny: impl AsyncFnOnce()) -> State {
+/// Returns the state of the key after that, and the number of denials that were written.
+async fn after_an_older_copy(world: &World, id: KeyId, deny: impl AsyncFnOnce()) -> (State, u64) {
     let (node, _) = among(world);
     catch_up(&node).await;
     let older = world.stage.inner.copy().unwrap();
@@ -133,7 +133,7 @@ async fn after_an_older_copy(world: &World, id: KeyId, deny: impl AsyncFnOnce())
     assert_eq!(node.poll_once().await.unwrap(), Progress::Forked);
     node.poll_once().await.unwrap();
     let found = world.stage.key(&world.tenant, id, world.clock.now()).await.unwrap();
-    found.unwrap().key.state
+    (found.unwrap().key.state, node.health().reasserted)
 }
 
 #[tokio::test]
@@ -165,9 +165,65 @@ async fn a_final_end_is_written_again_as_final_under_every_undo_policy() {
                 "finalized" => drop(authority.finalize(&call, id, order).await.unwrap()),
                 _ => drop(authority.delete(&call, id, None).await.unwrap()),
             };
-            let state = after_an_older_copy(&world, id, deny).await;
+            let (state, _) = after_an_older_copy(&world, id, deny).await;
             assert!(matches!(state, State::Revoked(_)), "{what}, {undo:?}: {state:?}");
             assert!(authority.reactivate(&call, id, None).await.is_err(), "{what}, {undo:?}");
         }
+    }
+}
+
+#[tokio::test]
+async fn what_could_be_undone_is_written_again_so_that_an_administrator_can_undo_it() {
+    for what in ["disabled", "revoked"] {
+        let world = World::under(Preset::Standard).await;
+        let mut policy = Preset::Standard.policy();
+        policy.revoke.undo = Undo::Seconds(600);
+        world.authority.set_policy(&world.call(), policy).await.unwrap();
+        let (authority, call) = (&world.authority, world.call());
+        let key = world.issue("one").await;
+        let id = key.record.key.id;
+        let order = revocation(ReasonCode::Unspecified);
+        let deny = async || match what {
+            "disabled" => drop(authority.disable(&call, id, None).await.unwrap()),
+            _ => drop(authority.revoke(&call, id, order).await.unwrap()),
+        };
+        let (state, written) = after_an_older_copy(&world, id, deny).await;
+        let State::Disabled(hold) = state else {
+            panic!("{what}: {state:?}")
+        };
+        assert_eq!(
+            (hold.cause == HoldCause::RevokeHold, written),
+            (what == "revoked", 1),
+            "{what}"
+        );
+        authority.reactivate(&call, id, None).await.unwrap();
+        assert_eq!(world.outcome(key.secret.expose()).await, "valid", "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_whose_newest_secret_is_lost_stays_on_hold_and_the_refusal_has_the_way_out() {
+    for is_held in [false, true] {
+        let world = World::under(Preset::Standard).await;
+        let (authority, call) = (&world.authority, world.call());
+        let id = world.issue("one").await.record.key.id;
+        let rotated = async || {
+            let order = rotation(OverlapWish::Unsaid);
+            drop(authority.rotate(&call, id, order).await.unwrap());
+            if is_held {
+                authority.disable(&call, id, None).await.unwrap();
+            }
+        };
+        let (state, _) = after_an_older_copy(&world, id, rotated).await;
+        assert!(matches!(state, State::Disabled(_)), "{state:?}");
+        let refused = authority.reactivate(&call, id, None).await.unwrap_err();
+        let Failure::Refused { refusal, .. } = refused else {
+            panic!("{refused}")
+        };
+        assert_eq!(refusal, Refusal::SecretLost);
+        authority
+            .revoke(&call, id, revocation(ReasonCode::Unspecified))
+            .await
+            .unwrap();
     }
 }
