@@ -7,7 +7,7 @@ use keyreeve_core::coherence::holding::{Awaited, Scope, Span};
 use keyreeve_core::text::{Slug, Subject};
 use keyreeve_store::model::AuditQuery;
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Entries about one thing that are read. If there are more, the wait includes the tenant's older changes.
 const ENTRIES_MAX: u32 = 100;
@@ -18,12 +18,26 @@ const REMEMBERED_MAX: usize = 10_000;
 
 /// Changes whose operation may be queried later, by their newest revision and their tenant: a repeated request changes
 /// nothing, and its newest revision may be that of another caller's change.
+///
+/// After an older copy of the database, revisions are assigned a second time. So all changes of an earlier history are
+/// forgotten; a history is the number of forks that this process has seen before it.
 #[derive(Debug, Default)]
-pub(crate) struct Remembered(Mutex<BTreeMap<(u64, Box<str>), Awaited>>);
+pub(crate) struct Remembered(Mutex<(u64, ChangesOfHistory)>);
+
+type ChangesOfHistory = BTreeMap<(u64, Box<str>), Awaited>;
 
 impl Remembered {
-    pub(crate) fn note(&self, change: &Awaited) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    fn of(&self, history: u64) -> MutexGuard<'_, (u64, ChangesOfHistory)> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.0 != history {
+            *state = (history, ChangesOfHistory::new());
+        }
+        state
+    }
+
+    pub(crate) fn note(&self, history: u64, change: &Awaited) {
+        let mut state = self.of(history);
+        let known = &mut state.1;
         let tenant = match &change.scope {
             Some(Scope::Tenant(slug)) => slug.as_str(),
             Some(Scope::Instance) | None => "",
@@ -34,9 +48,8 @@ impl Remembered {
         }
     }
 
-    fn get(&self, revision: u64, tenant: &str) -> Option<Awaited> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(&(revision, tenant.into())).cloned()
+    fn get(&self, history: u64, revision: u64, tenant: &str) -> Option<Awaited> {
+        self.of(history).1.get(&(revision, tenant.into())).cloned()
     }
 }
 
@@ -49,6 +62,11 @@ pub(crate) fn scope_of(reach: &Reach) -> Scope {
 }
 
 impl Authority {
+    /// Returns the number of forks of the database's history that this process has seen.
+    pub(crate) fn history(&self) -> u64 {
+        self.node().map_or(0, |node| node.health().forks)
+    }
+
     /// Returns the most recent entries about one thing, which include its last change. `newest` is a revision that is
     /// not older than that change.
     pub(crate) async fn written_about(&self, scope: Scope, target: &str, newest: u64) -> Awaited {
@@ -115,7 +133,7 @@ impl Authority {
         } else {
             call.tenant.as_str()
         };
-        if let (Some(known), None) = (self.remembered.get(revision, tenant), &call.caller.own) {
+        if let (Some(known), None) = (self.remembered.get(self.history(), revision, tenant), &call.caller.own) {
             return Ok(known);
         }
         let own = call.caller.own.as_ref().map(Subject::as_str);
@@ -145,10 +163,20 @@ mod tests {
         let remembered = Remembered::default();
         let slug = |name| Slug::parse(name).unwrap();
         for tenant in ["acme", "other"] {
-            remembered.note(&Awaited::one(&slug(tenant), 7));
+            remembered.note(0, &Awaited::one(&slug(tenant), 7));
         }
-        assert_eq!(remembered.get(7, "acme"), Some(Awaited::one(&slug("acme"), 7)));
-        assert_eq!(remembered.get(7, "other"), Some(Awaited::one(&slug("other"), 7)));
-        assert_eq!((remembered.get(7, ""), remembered.get(8, "acme")), (None, None));
+        assert_eq!(remembered.get(0, 7, "acme"), Some(Awaited::one(&slug("acme"), 7)));
+        assert_eq!(remembered.get(0, 7, "other"), Some(Awaited::one(&slug("other"), 7)));
+        assert_eq!((remembered.get(0, 7, ""), remembered.get(0, 8, "acme")), (None, None));
+    }
+
+    #[test]
+    fn a_change_of_an_earlier_history_is_not_taken_for_another_one_of_its_revision() {
+        let remembered = Remembered::default();
+        let slug = Slug::parse("acme").unwrap();
+        remembered.note(0, &Awaited::one(&slug, 7));
+        assert_eq!(remembered.get(1, 7, "acme"), None);
+        remembered.note(1, &Awaited::one(&slug, 8));
+        assert_eq!(remembered.get(1, 8, "acme"), Some(Awaited::one(&slug, 8)));
     }
 }

@@ -25,6 +25,7 @@ impl Node {
             return Ok(self.forked());
         }
         self.parts.verifier.lose_lease();
+        self.forget_effects();
         self.parts.verifier.begin_session(found.head);
         // A change of unknown outcome was committed at or before this head, or never.
         self.parts.verifier.children().known_to(found.head);
@@ -127,6 +128,7 @@ impl Node {
     /// others have written the old denials again.
     pub(super) fn forked(&self) -> Progress {
         self.give_up();
+        self.forget_effects();
         self.parts.verifier.begin_session(0);
         self.notes.know(|history| history.end = None);
         self.hold_back(self.wait_ms());

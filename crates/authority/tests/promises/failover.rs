@@ -10,6 +10,7 @@ use keyreeve_authority::root_keys::RootKeyCommand;
 use keyreeve_authority::{Authority, Failure, Node};
 use keyreeve_core::KeyId;
 use keyreeve_core::access::{Permission, Reach};
+use keyreeve_core::coherence::holding::Awaited;
 use keyreeve_core::lifecycle::{HoldCause, ReasonCode, Refusal, State};
 use keyreeve_core::policy::{OverlapWish, Preset, Undo};
 use keyreeve_core::text::Name;
@@ -226,4 +227,25 @@ async fn a_key_whose_newest_secret_is_lost_stays_on_hold_and_the_refusal_has_the
             .await
             .unwrap();
     }
+}
+
+/// A revision is assigned a second time after an older copy: the wait for its first change is not over for its second.
+#[tokio::test]
+async fn a_change_is_not_effective_because_one_of_a_lost_history_with_its_revision_was() {
+    let world = World::under(Preset::Standard).await;
+    let (node, _) = among(&world);
+    catch_up(&node).await;
+    let older = world.stage.inner.copy().unwrap();
+    world.issue("lost").await;
+    catch_up(&node).await;
+    let revision = world.stage.head().await.unwrap().revision;
+    let change = Awaited::one(&world.tenant, revision);
+    let asked = node.asked(change.clone());
+    world.pass(60);
+    assert_eq!(node.asked(change.clone()), asked, "the same change");
+    world.stage.inner.put_back(older, true).unwrap();
+    assert_eq!(node.poll_once().await.unwrap(), Progress::Forked);
+    world.issue("another").await;
+    assert_eq!(world.stage.head().await.unwrap().revision, revision);
+    assert_eq!(node.asked(change).committed, world.clock.moment());
 }
