@@ -14,12 +14,16 @@ impl Node {
     pub(super) async fn register(&self) -> Result<Progress, Failure> {
         self.parts.verifier.lose_lease();
         self.notes.read(self.parts.verifier.tombstones())?;
+        if self.was_killed_too_often().await? {
+            return Ok(Progress::OnProbation);
+        }
         if self.has_other_history().await? {
             return Ok(self.forked());
         }
         let mut session: SessionId = [0; 16];
         self.parts.entropy.fill(&mut session)?;
         let found = self.parts.cluster.register(session, &self.parts.name).await?;
+        self.notes.began_session();
         // The database may have been replaced since the first check, and the session with it.
         if self.has_other_history().await? {
             return Ok(self.forked());
