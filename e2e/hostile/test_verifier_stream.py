@@ -181,7 +181,8 @@ def test_an_instance_wide_verifier_forgets_only_the_tenant_that_changed(server, 
         assert set(verifier.memory) == {digest(mine["secret"])}
 
 
-def test_repeated_time_outs_suspend_only_the_stream_of_a_root_key(server, tenant, other):
+@pytest.mark.parametrize("ending", ["stays silent", "closes its connection"])
+def test_repeated_time_outs_suspend_only_the_stream_of_a_root_key(server, tenant, other, ending):
     root, refused = tenant.root(), None
     for _ in range(20):
         known = tenant.key()
@@ -192,8 +193,15 @@ def test_repeated_time_outs_suspend_only_the_stream_of_a_root_key(server, tenant
             break
         with verifier:
             verifier.learn(known)
-            tenant.revoke(known)
-            verifier.wait_closed(OVERDUE + SLACK)
+            if ending == "stays silent":
+                tenant.revoke(known)
+                verifier.wait_closed(OVERDUE + SLACK)
+                continue
+            revoking = threading.Thread(target=tenant.revoke, args=(known,))
+            revoking.start()
+            verifier.wait_for(lambda said: said["type"] == "forget")
+            verifier.close()
+            revoking.join()
     assert refused, "it was never refused"
     assert refused.status == 429 and refused.code == "VERIFIER_STREAM_SUSPENDED", refused
     assert int(refused.headers["retry-after"]) >= 1

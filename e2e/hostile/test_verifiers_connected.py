@@ -14,7 +14,8 @@ from harness import BINARY, Server, assert_error
 
 PATH = "/v1/verifiers/connected"
 NOBODYS = "vf_0123456789abcdef_1"
-FIELDS = {"id", "tenant", "root_key_id", "peer", "connected_at", "lease_ends_at", "keys_held", "oldest_unacknowledged_ms"}
+FIELDS = {"id", "tenant", "root_key_id", "peer", "connected_at", "state", "lease_ends_at", "keys_held",
+          "oldest_unacknowledged_ms"}
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +65,26 @@ def test_an_instance_root_key_sees_all_or_the_named_tenants(server, tenant, othe
         assert node["id"] in [one["id"] for one in server.call("GET", "/v1/nodes").json()["data"]]
         answer = server.call("GET", PATH, root_key=tenant.root_key, headers={"Keyreeve-Tenant": other.slug})
         assert_error(answer, 404, "NOT_FOUND")
+
+
+def test_a_disconnected_verifier_is_listed_while_a_change_waits_for_it(server, tenant):
+    known = tenant.key()
+    with WireVerifier(server, tenant.root_key, acknowledges=False) as silent:
+        silent.learn(known)
+        (mine,) = listed(server, tenant.root_key)
+        assert mine["state"] == "connected"
+        silent.close()
+    revoking = threading.Thread(target=lambda: tenant.revoke(known))
+    revoking.start()
+    deadline, seen = time.monotonic() + SLACK, {}
+    while seen.get("oldest_unacknowledged_ms") is None and time.monotonic() < deadline:
+        seen = (listed(server, tenant.root_key) or [{}])[0]
+    assert (seen["id"], seen["state"]) == (mine["id"], "disconnected") and seen["lease_ends_at"]
+    assert metric(server, "keyreeve_verifier_orders_outstanding") >= 1
+    refused = server.call("DELETE", f"{PATH}/{mine['id']}", root_key=tenant.root_key)
+    assert_error(refused, 404, "NOT_FOUND")
+    revoking.join()
+    assert listed(server, tenant.root_key) == []
 
 
 def test_disconnecting_ends_the_connection_and_is_written_down(server, tenant):

@@ -339,11 +339,22 @@ def remove_log(path, _older):
     path.with_name("keyreeve.db-wal").unlink()
 
 
+def cut_log(path, _older):
+    os.truncate(path.with_name("keyreeve.db-wal"), 0)
+
+
+def overwrite_log(path, _older):
+    log = path.with_name("keyreeve.db-wal")
+    with log.open("r+b") as target:
+        target.write(os.urandom(log.stat().st_size))
+
+
 def move_directory(path, _older):
     path.parent.rename(path.parent.with_name(path.parent.name + "-moved"))
 
 
-@pytest.mark.parametrize("harm", [remove, replace, overwrite, cut, empty, remove_log, move_directory])
+@pytest.mark.parametrize("harm", [remove, replace, overwrite, cut, empty, remove_log, cut_log, overwrite_log,
+                                  move_directory])
 def test_a_database_that_is_taken_away_under_the_server_ends_its_answers(stopped, tmp_path, harm):
     server = stopped.server
     server.start()
@@ -367,7 +378,7 @@ def test_a_database_that_is_taken_away_under_the_server_ends_its_answers(stopped
         moved.rename(server.data)
 
 
-@pytest.mark.parametrize("harm", [remove, replace])
+@pytest.mark.parametrize("harm", [remove, replace, cut_log, overwrite_log])
 def test_no_change_is_answered_that_went_into_a_file_that_is_gone(stopped, harm):
     server = stopped.server
     server.start()

@@ -182,7 +182,7 @@ pub struct Told {
     pub limits: String,
 }
 
-/// The verifiers that are connected to one process.
+/// The verifiers that are connected to one process, or that changes there wait for.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ConnectedVerifiers {
     /// The verifiers, those with the oldest unacknowledged order first.
@@ -201,7 +201,7 @@ pub struct AnsweringNode {
     pub name: String,
 }
 
-/// A connected verifier.
+/// A verifier that is connected, or that may still have a lease.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ConnectedVerifier {
     /// The id of its connection: new for each connection, and different on each node.
@@ -217,6 +217,10 @@ pub struct ConnectedVerifier {
     pub peer: String,
     /// When it connected, in Unix ms.
     pub connected_at: i64,
+    /// `connected`; `dismissed`: it was asked to leave, and its connection is closed within half a second;
+    /// `disconnected`: its connection has ended, and changes wait until its lease is over.
+    #[schema(pattern = "^(connected|dismissed|disconnected)$")]
+    pub state: &'static str,
     /// When its last lease has ended by both clocks, in Unix ms: changes wait for it until then at the latest. Null if
     /// it holds none.
     #[schema(required, nullable)]

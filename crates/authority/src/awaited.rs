@@ -21,6 +21,11 @@ pub(crate) fn scope_of(reach: &Reach) -> Scope {
 }
 
 impl Authority {
+    /// Returns the number of forks of the database's history that this process has seen.
+    pub(crate) fn history(&self) -> u64 {
+        self.node().map_or(0, |node| node.health().forks)
+    }
+
     /// Returns the most recent entries about one thing, which include its last change. `newest` is a revision that is
     /// not older than that change.
     pub(crate) async fn written_about(&self, scope: Scope, target: &str, newest: u64) -> Awaited {
@@ -87,7 +92,7 @@ impl Authority {
         } else {
             call.tenant.as_str()
         };
-        if let (Some(known), None) = (self.remembered.get(revision, tenant), &call.caller.own) {
+        if let (Some(known), None) = (self.remembered.get(self.history(), revision, tenant), &call.caller.own) {
             return Ok(known);
         }
         let own = call.caller.own.as_ref().map(Subject::as_str);

@@ -5,7 +5,7 @@
 pub use crate::memory::{
     CHILD_LEASE_MS, CHILD_LEASE_MS_MIN, ChildCounts, Children, ConnectedChild, Line, Newcomer, OldestOrder, Reported,
 };
-pub use keyreeve_core::coherence::downstream::bounds;
+pub use keyreeve_core::coherence::downstream::{Presence, bounds};
 
 use crate::memory::{JoinRefusal, RootPass};
 use crate::question::Budget;

@@ -211,7 +211,7 @@ impl Authority {
     async fn effect(&self, change: Awaited, began: Moment, is_awaited: bool) -> Result<Effect, Failure> {
         let revision = change.newest();
         if !is_awaited {
-            self.remembered.note(&change);
+            self.remembered.note(self.history(), &change);
         }
         let (verifiers, is_pending) = match &self.node {
             None if !is_awaited && !self.children_have(&change) => (1, true),

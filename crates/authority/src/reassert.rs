@@ -5,12 +5,12 @@ use crate::caller::system;
 use crate::memory::{Denied, How};
 use keyreeve_core::access::{Actor, Permissions};
 use keyreeve_core::audit::Action;
-use keyreeve_core::lifecycle::{HoldOrder, Outcome, ReasonCode, Refusal, RevokeOrder, State};
+use keyreeve_core::lifecycle::{Lock, Outcome, ReasonCode, Refusal, RevokeOrder, State};
 use keyreeve_core::text::{Note, Slug, Subject};
 use keyreeve_core::user::{Status, UserEdit};
 use keyreeve_core::{Digest, Key, KeyId, Policy, RootKeyId, Timestamp};
-use keyreeve_store::model::{AuditDraft, ChangeFacts, ChangeRequest, TenantEdit, UserChange, WriteContext};
-use keyreeve_store::{Store, WriteError};
+use keyreeve_store::model::{AuditDraft, ChangeFacts, ChangeRequest, Done, TenantEdit, UserChange, WriteContext};
+use keyreeve_store::{Store, WriteError, describe};
 
 /// The reason in the audit log.
 const WHY: &str = "reasserted: the database had lost it";
@@ -24,7 +24,8 @@ pub(crate) async fn reassert(store: &dyn Store, denied: Vec<(Denied, How)>, now:
     let mut lost = 0;
     for (what, how) in denied {
         let was_lost = match (what, how) {
-            (Denied::Key(tenant, id), How::Ended) => key(store, tenant, id, Again::End, now).await?,
+            (Denied::Key(tenant, id), How::Final) => key(store, tenant, id, Again::End, now).await?,
+            (Denied::Key(tenant, id), How::Ended) => key(store, tenant, id, Again::Revoke, now).await?,
             (Denied::Key(tenant, id), How::Held) => key(store, tenant, id, Again::Hold, now).await?,
             (Denied::Secrets(tenant, id), How::Replaced { known, is_finished }) => {
                 secrets(store, tenant, id, &known, is_finished, now).await?
@@ -45,8 +46,13 @@ pub(crate) async fn reassert(store: &dyn Store, denied: Vec<(Denied, How)>, now:
 /// What is written again for a key.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Again {
+    /// The final end, also under a policy that lets revocations be undone.
     End,
+    /// A revocation, as the policy requires.
+    Revoke,
     Hold,
+    /// A hold that no actor may lift: the newest secret is lost.
+    Lock,
     FinishRotation,
 }
 
@@ -56,7 +62,7 @@ async fn key(store: &dyn Store, tenant: Slug, id: KeyId, again: Again, now: Time
         return Ok(false);
     };
     let was_lost = match again {
-        Again::End => !matches!(record.key.state, State::Revoked(_)),
+        Again::End | Again::Revoke | Again::Lock => !matches!(record.key.state, State::Revoked(_)),
         Again::Hold => record.key.state == State::Active,
         Again::FinishRotation => record.key.retiring.is_some(),
     };
@@ -71,7 +77,8 @@ async fn key(store: &dyn Store, tenant: Slug, id: KeyId, again: Again, now: Time
         replace: None,
     };
     match store.change(system(now), request).await {
-        Ok(_) => Ok(true),
+        // The state that the denial needs, for instance a revocation that can still be undone.
+        Ok(changed) => Ok(changed.done != Done::Nothing),
         // Another node wrote it first.
         Err(WriteError::NotFound | WriteError::Refused { .. }) => Ok(false),
         Err(other) => Err(other.into()),
@@ -90,7 +97,7 @@ async fn secrets(
 ) -> Result<bool, Failure> {
     for digest in known {
         if store.find_credential(digest).await?.value.is_none() {
-            return key(store, tenant, id, Again::Hold, now).await;
+            return key(store, tenant, id, Again::Lock, now).await;
         }
     }
     match is_finished {
@@ -119,29 +126,28 @@ async fn root_key(store: &dyn Store, id: RootKeyId, now: Timestamp) -> Result<bo
 
 fn decide(key: Key, policy: &Policy, again: Again, now: Timestamp) -> Result<(Outcome, AuditDraft), Refusal> {
     let note = Note::parse(WHY).ok();
+    let before = describe::key(&key);
+    let order = RevokeOrder {
+        actor: Actor::System,
+        code: ReasonCode::Unspecified,
+        note: note.clone(),
+    };
     let (action, outcome) = match again {
-        Again::End => {
-            let order = RevokeOrder {
-                actor: Actor::System,
-                code: ReasonCode::Unspecified,
-                note,
-            };
-            (Action::KeyRevoked, key.revoke(order, policy, now)?)
-        }
-        Again::Hold => {
-            let order = HoldOrder {
-                actor: Actor::System,
-                note,
-            };
-            (Action::KeyDisabled, key.disable(order, policy, now)?)
-        }
+        Again::End => (Action::KeyRevoked, key.end_again(order, policy, now)),
+        Again::Revoke => (Action::KeyRevoked, key.revoke(order, policy, now)?),
+        Again::Hold => (Action::KeyDisabled, key.hold_again(Lock::Admin, note, now)),
+        Again::Lock => (Action::KeyDisabled, key.hold_again(Lock::System, note, now)),
         Again::FinishRotation => (Action::KeyRotationFinished, key.finish_rotation(now)),
+    };
+    let (action, after) = match &outcome {
+        Outcome::Unchanged(key) | Outcome::Changed(key) => (action, Some(describe::key(key))),
+        Outcome::Erased(_) => (Action::KeyErased, None),
     };
     let draft = AuditDraft {
         action,
         reason: Some(WHY.into()),
-        before: None,
-        after: None,
+        before: Some(before),
+        after,
     };
     Ok((outcome, draft))
 }

@@ -1,6 +1,6 @@
 //! Verifiers that are connected to this process, for callers who may list or disconnect them.
 
-use crate::children::ConnectedChild;
+use crate::children::{ChildCounts, ConnectedChild, Presence};
 use crate::{Authority, Call, Failure};
 use keyreeve_core::access::{Permission, Reach};
 use keyreeve_core::audit::Action;
@@ -20,8 +20,8 @@ impl Authority {
 }
 
 impl VerifierUseCases<'_> {
-    /// Returns the connected verifiers that the caller may see: those of its own tenant; for an instance caller all, or
-    /// those of the tenant that it names.
+    /// Returns the verifiers that the caller may see: those of its own tenant; for an instance caller all, or those of
+    /// the tenant that it names. Disconnected ones are among them until their lease is over, because changes wait.
     ///
     /// Those with the oldest unacknowledged order come first.
     pub fn list(self, call: &Call, named: Option<&Slug>) -> Result<Vec<ConnectedChild>, Failure> {
@@ -44,7 +44,8 @@ impl VerifierUseCases<'_> {
     ) -> Result<ConnectedChild, Failure> {
         call.require(Permission::RootKeysWrite)?;
         let mut seen = self.visible_verifiers(call, named).into_iter();
-        let child = seen.find(|child| child.id == id).ok_or(Failure::NotFound)?;
+        let is_it = |child: &ConnectedChild| child.id == id && child.presence != Presence::Disconnected;
+        let child = seen.find(is_it).ok_or(Failure::NotFound)?;
         let event = Event {
             tenant: own_tenant(&child.reach).cloned(),
             target_type: "verifier",
@@ -75,7 +76,12 @@ impl VerifierUseCases<'_> {
         }
     }
 
-    /// Returns how long the oldest order of a connected verifier has been unacknowledged, in milliseconds.
+    /// Returns counts of verifiers for the metrics.
+    pub fn counts(self) -> ChildCounts {
+        self.0.children().counts(self.0.clock.moment())
+    }
+
+    /// Returns how long the oldest order has been unacknowledged, in milliseconds.
     pub fn oldest_order_ms(self) -> u64 {
         let connected = self.0.children().connected_list(self.0.clock.moment());
         let ages = connected.iter().filter_map(|child| child.oldest_order);

@@ -96,8 +96,8 @@ async fn hold(node: &Node, begun: oneshot::Sender<Result<(), Failure>>, mut stop
             Ok(Progress::OnProbation) => {
                 if !std::mem::replace(&mut on_probation, true) {
                     tracing::error!(
-                        "this node lost its lease too often while changes waited for it: it answers 503, and changes \
-                         do not wait for it, until it has polled in time for a while"
+                        "this node lost its lease or was killed too often while changes waited for it: it answers 503, \
+                         and changes do not wait for it, until it has polled in time for a while"
                     );
                 }
                 interval(node.lease_ms())

@@ -3,8 +3,8 @@
 use crate::database::{Database, Wire};
 use crate::executor::{MS, Nanos, Owner, Sim};
 use async_trait::async_trait;
-use keyreeve_authority::children::SWEEP_MS;
 use keyreeve_authority::children::bounds::OVERDUE_MS;
+use keyreeve_authority::children::{Presence, SWEEP_MS};
 use keyreeve_authority::env::{Clock, Entropy, NoEntropy, Timer};
 use keyreeve_authority::node::{NodeParts, Notebook, Progress};
 use keyreeve_authority::{Authority, Failure, Node, Verifier};
@@ -259,10 +259,8 @@ async fn sweep(sim: Sim, authority: Arc<Authority>, faults: Faults) {
         sim.sleep(SWEEP_MS * MS).await;
         authority.verifiers().sweep();
         for child in authority.children().connected_list(Moment::default()) {
-            if child
-                .oldest_order
-                .is_some_and(|order| order.age_ms > OVERDUE_MS + 2 * SWEEP_MS)
-            {
+            let age = child.oldest_order.map_or(0, |order| order.age_ms);
+            if child.presence != Presence::Disconnected && age > OVERDUE_MS + 2 * SWEEP_MS {
                 faults.overdue_stays.store(true, Ordering::Relaxed);
             }
         }

@@ -17,8 +17,10 @@ pub struct KeyNews {
 /// The effect of a change on a key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum KeyOutcome {
-    /// Revoked or erased, by the policy.
+    /// Revoked for good, or erased.
     Ended,
+    /// Revoked, and the revocation can still be undone; or it is unknown whether it can.
+    Withdrawn,
     /// Disabled.
     Held,
     /// Rotated: the old secret is retired, or will be when its overlap is over.
@@ -37,10 +39,13 @@ impl KeyOutcome {
         !matches!(self, Self::Live | Self::Changed)
     }
 
-    /// Returns the effect of an action of the audit log; `None` if it changes no key that existed before.
-    pub fn of(action: &str) -> Option<Self> {
+    /// Returns the effect of an action of the audit log; `None` if it changes no key that existed before. `is_final` is
+    /// whether the key is revoked for good after the change.
+    pub fn of(action: &str, is_final: bool) -> Option<Self> {
         match action {
-            "key.revoked" | "key.erased" => Some(Self::Ended),
+            "key.erased" => Some(Self::Ended),
+            "key.revoked" if is_final => Some(Self::Ended),
+            "key.revoked" => Some(Self::Withdrawn),
             "key.disabled" => Some(Self::Held),
             "key.rotated" => Some(Self::Rotated),
             "key.rotation_finished" => Some(Self::Finished),

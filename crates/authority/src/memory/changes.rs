@@ -2,19 +2,33 @@
 
 use keyreeve_core::coherence::holding::{Awaited, Scope};
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Most changes that are remembered for later queries.
 const REMEMBERED_MAX: usize = 10_000;
 
 /// Changes whose operation may be queried later, by their newest revision and their tenant: a repeated request changes
 /// nothing, and its newest revision may be that of another caller's change.
+///
+/// After an older copy of the database, revisions are assigned a second time. So all changes of an earlier history are
+/// forgotten; a history is the number of forks that this process has seen before it.
 #[derive(Debug, Default)]
-pub(crate) struct Remembered(Mutex<BTreeMap<(u64, Box<str>), Awaited>>);
+pub(crate) struct Remembered(Mutex<(u64, ChangesOfHistory)>);
+
+type ChangesOfHistory = BTreeMap<(u64, Box<str>), Awaited>;
 
 impl Remembered {
-    pub(crate) fn note(&self, change: &Awaited) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    fn of(&self, history: u64) -> MutexGuard<'_, (u64, ChangesOfHistory)> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.0 != history {
+            *state = (history, ChangesOfHistory::new());
+        }
+        state
+    }
+
+    pub(crate) fn note(&self, history: u64, change: &Awaited) {
+        let mut state = self.of(history);
+        let known = &mut state.1;
         let tenant = match &change.scope {
             Some(Scope::Tenant(slug)) => slug.as_str(),
             Some(Scope::Instance) | None => "",
@@ -25,9 +39,8 @@ impl Remembered {
         }
     }
 
-    pub(crate) fn get(&self, revision: u64, tenant: &str) -> Option<Awaited> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(&(revision, tenant.into())).cloned()
+    pub(crate) fn get(&self, history: u64, revision: u64, tenant: &str) -> Option<Awaited> {
+        self.of(history).1.get(&(revision, tenant.into())).cloned()
     }
 }
 
@@ -41,10 +54,20 @@ mod tests {
         let remembered = Remembered::default();
         let slug = |name| Slug::parse(name).unwrap();
         for tenant in ["acme", "other"] {
-            remembered.note(&Awaited::one(&slug(tenant), 7));
+            remembered.note(0, &Awaited::one(&slug(tenant), 7));
         }
-        assert_eq!(remembered.get(7, "acme"), Some(Awaited::one(&slug("acme"), 7)));
-        assert_eq!(remembered.get(7, "other"), Some(Awaited::one(&slug("other"), 7)));
-        assert_eq!((remembered.get(7, ""), remembered.get(8, "acme")), (None, None));
+        assert_eq!(remembered.get(0, 7, "acme"), Some(Awaited::one(&slug("acme"), 7)));
+        assert_eq!(remembered.get(0, 7, "other"), Some(Awaited::one(&slug("other"), 7)));
+        assert_eq!((remembered.get(0, 7, ""), remembered.get(0, 8, "acme")), (None, None));
+    }
+
+    #[test]
+    fn a_change_of_an_earlier_history_is_not_taken_for_another_one_of_its_revision() {
+        let remembered = Remembered::default();
+        let slug = Slug::parse("acme").unwrap();
+        remembered.note(0, &Awaited::one(&slug, 7));
+        assert_eq!(remembered.get(1, 7, "acme"), None);
+        remembered.note(1, &Awaited::one(&slug, 8));
+        assert_eq!(remembered.get(1, 8, "acme"), Some(Awaited::one(&slug, 8)));
     }
 }

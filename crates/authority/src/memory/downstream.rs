@@ -100,7 +100,7 @@ impl Children {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lists every connected verifier.
+    /// Lists every verifier that is connected, or disconnected with a lease.
     pub fn connected_list(&self, now: Moment) -> Vec<ConnectedChild> {
         let state = self.state();
         let all = state.lines.iter().filter_map(|(id, child)| {
@@ -111,6 +111,7 @@ impl Children {
                 root_key: child.newcomer.pass.as_ref().map(RootPass::id),
                 peer: child.newcomer.peer.clone(),
                 since: child.since,
+                presence: standing.presence,
                 lease_left_ms: standing.lease_left_ms,
                 keys: standing.held,
                 oldest_order: standing
@@ -137,11 +138,11 @@ impl Children {
     }
 
     /// Returns counts for the metrics.
-    pub fn counts(&self) -> ChildCounts {
+    pub fn counts(&self, now: Moment) -> ChildCounts {
         let state = self.state();
         ChildCounts {
             connected: state.downstream.len(),
-            orders_outstanding: state.downstream.orders_outstanding(),
+            orders_outstanding: state.downstream.orders_outstanding(now),
             overdue: state.downstream.overdue(),
             refused: self.refused.load(Ordering::Relaxed),
         }

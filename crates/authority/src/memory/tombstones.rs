@@ -36,6 +36,9 @@ pub(crate) enum Denied {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum How {
     /// For good.
+    Final,
+    /// By a revocation that the policy lets be undone; for a root key, which is always revoked for good; and in notes of
+    /// older versions for every end of a key.
     Ended,
     /// Until it is re-activated.
     Held,
@@ -179,13 +182,14 @@ impl Inner {
         match news.outcome {
             KeyOutcome::Live => self.forget(&key),
             KeyOutcome::Changed => {}
-            KeyOutcome::Ended => {
+            KeyOutcome::Ended | KeyOutcome::Withdrawn => {
                 // A denial of the key covers its secrets.
                 self.forget(&replaced);
-                self.put(key, How::Ended);
+                let is_final = news.outcome == KeyOutcome::Ended;
+                self.put(key, if is_final { How::Final } else { How::Ended });
             }
             KeyOutcome::Held => self.put(key, How::Held),
-            KeyOutcome::Rotated | KeyOutcome::Finished if self.how(&key) == Some(&How::Ended) => {}
+            KeyOutcome::Rotated | KeyOutcome::Finished if matches!(self.how(&key), Some(How::Ended | How::Final)) => {}
             KeyOutcome::Rotated | KeyOutcome::Finished => {
                 let mut known = match self.how(&replaced) {
                     Some(How::Replaced { known, .. }) => known.clone(),
@@ -261,10 +265,13 @@ mod tests {
 
     #[test]
     fn what_was_given_back_is_no_longer_denied_and_the_harder_denial_stays() {
-        assert_eq!(after(&[KeyOutcome::Ended]), [How::Ended]);
+        assert_eq!(after(&[KeyOutcome::Ended]), [How::Final]);
+        assert_eq!(after(&[KeyOutcome::Withdrawn]), [How::Ended]);
+        assert_eq!(after(&[KeyOutcome::Withdrawn, KeyOutcome::Live]), []);
+        assert_eq!(after(&[KeyOutcome::Withdrawn, KeyOutcome::Ended]), [How::Final]);
         assert_eq!(after(&[KeyOutcome::Held, KeyOutcome::Live]), []);
-        assert_eq!(after(&[KeyOutcome::Ended, KeyOutcome::Rotated]), [How::Ended]);
-        assert_eq!(after(&[KeyOutcome::Rotated, KeyOutcome::Ended]), [How::Ended]);
+        assert_eq!(after(&[KeyOutcome::Ended, KeyOutcome::Rotated]), [How::Final]);
+        assert_eq!(after(&[KeyOutcome::Rotated, KeyOutcome::Ended]), [How::Final]);
         assert_eq!(
             after(&[KeyOutcome::Held, KeyOutcome::Live, KeyOutcome::Rotated]),
             [replaced(false)]

@@ -45,6 +45,12 @@ impl Node {
         Pending { change, committed }
     }
 
+    /// Forgets what is known of the effect of changes: their revisions may be those of other changes from here on.
+    pub(super) fn forget_effects(&self) {
+        lock(&self.asked).clear();
+        lock(&self.watch).latest = None;
+    }
+
     /// Returns how a change became effective, or `None` if it is not yet.
     pub async fn look(&self, pending: &Pending) -> Option<Reached> {
         let asked = self.parts.clock.moment();

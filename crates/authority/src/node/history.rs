@@ -14,17 +14,22 @@ impl Node {
     pub(super) async fn register(&self) -> Result<Progress, Failure> {
         self.parts.verifier.lose_lease();
         self.notes.read(self.parts.verifier.tombstones())?;
+        if self.was_killed_too_often().await? {
+            return Ok(Progress::OnProbation);
+        }
         if self.has_other_history().await? {
             return Ok(self.forked());
         }
         let mut session: SessionId = [0; 16];
         self.parts.entropy.fill(&mut session)?;
         let found = self.parts.cluster.register(session, &self.parts.name).await?;
+        self.notes.began_session();
         // The database may have been replaced since the first check, and the session with it.
         if self.has_other_history().await? {
             return Ok(self.forked());
         }
         self.parts.verifier.lose_lease();
+        self.forget_effects();
         self.parts.verifier.begin_session(found.head);
         // A change of unknown outcome was committed at or before this head, or never.
         self.parts.verifier.children().known_to(found.head);
@@ -127,6 +132,7 @@ impl Node {
     /// others have written the old denials again.
     pub(super) fn forked(&self) -> Progress {
         self.give_up();
+        self.forget_effects();
         self.parts.verifier.begin_session(0);
         self.notes.know(|history| history.end = None);
         self.hold_back(self.wait_ms());

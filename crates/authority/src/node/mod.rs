@@ -354,6 +354,7 @@ impl Node {
     pub async fn leave(&self) -> Result<(), Failure> {
         let session = self.session();
         self.give_up();
+        self.notes.left_session();
         // A downstream verifier that has not left may still answer. Its lease ends before the session's, so the session
         // is left to expire.
         if self.parts.verifier.children().has_leases(self.parts.clock.moment()) {

@@ -1,4 +1,4 @@
-//! What a node keeps across restarts: which history it has seen, and what was denied in it.
+//! What a node keeps across restarts: which history it has seen, what was denied in it, and how its sessions ended.
 //!
 //! A database can be replaced by an older copy while no node runs. Then no memory knows of it, but each node's data
 //! directory does (rule R16). It is written a little behind the changes, as lines of text. A later line overrides an
@@ -7,9 +7,11 @@
 use crate::failure::Failure;
 use crate::memory::{Denied, How, Tombstones, Verifier};
 use keyreeve_core::audit::{ChainHash, Milestone};
+use keyreeve_core::coherence::probation::WINDOW_MS;
 use keyreeve_core::text::{Slug, Subject};
 use keyreeve_core::user::Status;
-use keyreeve_core::{Digest, KeyId, RootKeyId, hex};
+use keyreeve_core::{Digest, KeyId, RootKeyId, Timestamp, hex};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The file with the lines.
@@ -43,6 +45,9 @@ impl Notebook for NoNotebook {
 /// How many superseded lines are allowed, beyond one for each remembered denial, before the file is compacted.
 const STALE_LINES_MAX: usize = 10_000;
 
+/// Most ends of sessions that are remembered, the newest.
+const ENDS_MAX: usize = 32;
+
 /// What a node knows of the database's history.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct History {
@@ -64,6 +69,11 @@ struct State {
     known: History,
     written: History,
     lines: usize,
+    /// Whether a session began and was not left: one of this process, or before [`Notes::former_ends`] of an earlier one.
+    has_session: bool,
+    /// When earlier processes ended without leaving, oldest first: the times of the starts after that.
+    ends: VecDeque<Timestamp>,
+    are_ends_judged: bool,
 }
 
 impl Notes {
@@ -90,6 +100,12 @@ impl Notes {
                 Some(Line::Origin(chain)) => state.known.origin = Some(chain),
                 Some(Line::End(end)) => state.known.end = Some(end),
                 Some(Line::Denial(what, how)) => tombstones.remember(&what, how),
+                Some(Line::Began) => state.has_session = true,
+                Some(Line::Left) => state.has_session = false,
+                Some(Line::Ended(at)) => {
+                    state.has_session = false;
+                    state.ends.push_back(at);
+                }
                 // A crash may have cut off the last line, and a newer version may have lines that this one does not
                 // know.
                 None => {}
@@ -99,6 +115,53 @@ impl Notes {
         state.lines = lines.len();
         state.is_read = true;
         Ok(())
+    }
+
+    /// Returns how many earlier processes ended within [`WINDOW_MS`] before now without leaving their session; `None`
+    /// after [`Notes::judge_former_ends`]. Call after [`Notes::read`] and before the first session.
+    pub(super) fn former_ends(&self, now: Timestamp) -> Option<usize> {
+        let mut state = self.state();
+        if state.are_ends_judged {
+            return None;
+        }
+        if std::mem::take(&mut state.has_session) {
+            state.ends.push_back(now);
+            self.append(&mut state, &Line::Ended(now));
+        }
+        // A wall clock may have been wrong in between.
+        let is_recent = |at: &Timestamp| at.millis().abs_diff(now.millis()) < WINDOW_MS;
+        state.ends.retain(is_recent);
+        let surplus = state.ends.len().saturating_sub(ENDS_MAX);
+        state.ends.drain(..surplus);
+        Some(state.ends.len())
+    }
+
+    /// Notes that the ends of earlier processes have been taken into account.
+    pub(super) fn judge_former_ends(&self) {
+        self.state().are_ends_judged = true;
+    }
+
+    /// Notes that this process has a session.
+    pub(super) fn began_session(&self) {
+        let mut state = self.state();
+        if !std::mem::replace(&mut state.has_session, true) {
+            self.append(&mut state, &Line::Began);
+        }
+    }
+
+    /// Notes that this process leaves its session.
+    pub(super) fn left_session(&self) {
+        let mut state = self.state();
+        if std::mem::take(&mut state.has_session) {
+            self.append(&mut state, &Line::Left);
+        }
+    }
+
+    /// Without room on the disk a node works as before: it may count one end too few or too many.
+    fn append(&self, state: &mut State, line: &Line) {
+        if self.notebook.append(&[line.write()]).is_ok() {
+            state.lines += 1;
+        }
     }
 
     pub(super) fn known(&self) -> History {
@@ -122,6 +185,8 @@ impl Notes {
             true => {
                 let all = verifier.tombstones().all().into_iter();
                 let mut lines = written(History::default(), known);
+                lines.extend(state.ends.iter().map(|at| Line::Ended(*at).write()));
+                lines.extend(state.has_session.then(|| Line::Began.write()));
                 lines.extend(all.map(|(what, how)| Line::Denial(what, Some(how)).write()));
                 state.lines = lines.len();
                 self.notebook.replace(&lines)
@@ -161,16 +226,26 @@ enum Line {
     End(Milestone),
     /// `None` is: no longer denied.
     Denial(Denied, Option<How>),
+    /// A session began.
+    Began,
+    /// It was left.
+    Left,
+    /// A process with a session had ended without leaving before this time.
+    Ended(Timestamp),
 }
 
 impl Line {
     fn write(&self) -> String {
         match self {
             Self::Origin(chain) => format!("origin {}", hex(chain)),
+            Self::Began => "session began".to_owned(),
+            Self::Left => "session left".to_owned(),
+            Self::Ended(at) => format!("session ended {}", at.millis()),
             Self::End(end) => format!("end {} {}", end.revision, hex(&end.chain)),
             Self::Denial(what, how) => {
                 let how = match how {
                     None => "none".to_owned(),
+                    Some(How::Final) => "final".to_owned(),
                     Some(How::Ended) => "ended".to_owned(),
                     Some(How::Held) => "held".to_owned(),
                     Some(How::Blocked(Status::Removed)) => "removed".to_owned(),
@@ -197,6 +272,14 @@ impl Line {
         let (word, rest) = line.split_once(' ')?;
         if word == "origin" {
             return Some(Self::Origin(chain(rest)?));
+        }
+        if word == "session" {
+            return match rest.split_once(' ') {
+                None if rest == "began" => Some(Self::Began),
+                None if rest == "left" => Some(Self::Left),
+                Some(("ended", at)) => Some(Self::Ended(Timestamp::from_millis(at.parse().ok()?))),
+                Some(_) | None => None,
+            };
         }
         let (first, rest) = rest.split_once(' ')?;
         if word == "end" {
@@ -233,6 +316,7 @@ impl Line {
 fn parse_how(word: &str) -> Option<Option<How>> {
     Some(match word {
         "none" => None,
+        "final" => Some(How::Final),
         "ended" => Some(How::Ended),
         "held" => Some(How::Held),
         "removed" => Some(How::Blocked(Status::Removed)),
@@ -300,6 +384,7 @@ mod tests {
                 chain: [8; 32],
             }),
             Line::Denial(Denied::Key(acme(), key), Some(How::Ended)),
+            Line::Denial(Denied::Key(acme(), key), Some(How::Final)),
             Line::Denial(Denied::Key(acme(), key), Some(How::Held)),
             Line::Denial(Denied::Key(acme(), key), None),
             Line::Denial(Denied::Secrets(acme(), key), Some(replaced(false))),
@@ -307,11 +392,23 @@ mod tests {
             Line::Denial(Denied::Owner(acme(), subject), Some(How::Blocked(Status::Suspended))),
             Line::Denial(Denied::Tenant(acme()), Some(How::Blocked(Status::Removed))),
             Line::Denial(Denied::RootKey(root_key), Some(How::Ended)),
+            Line::Began,
+            Line::Left,
+            Line::Ended(Timestamp::from_millis(9)),
         ];
         for line in lines {
             assert_eq!(Line::parse(&line.write()), Some(line));
         }
-        for wrong in ["", "end", "end 5", "end 5 77", "key ended ak_1", "of a newer version 7"] {
+        for wrong in [
+            "",
+            "end",
+            "end 5",
+            "end 5 77",
+            "key ended ak_1",
+            "session x",
+            "session ended x",
+            "of a newer version 7",
+        ] {
             assert_eq!(Line::parse(wrong), None, "{wrong}");
         }
     }

@@ -3,6 +3,7 @@
 use super::{Node, Progress, lock};
 use crate::Failure;
 use keyreeve_core::coherence::holder::Poll;
+use keyreeve_core::coherence::probation::Probation;
 
 impl Node {
     /// Notes a lease that ended before it was renewed, if a change may have waited for it: the process stood still, or
@@ -17,6 +18,26 @@ impl Node {
         self.parts.verifier.lease().drop_now();
         lock(&self.health).lease_losses += 1;
         lock(&self.probation).lost(poll.sent)
+    }
+
+    /// Whether earlier processes of this node ended without leaving too often, for instance because a supervisor restarts
+    /// it in a loop. Then it has no session until it has run for a while. Without other nodes no change waits any less
+    /// for that. Only the first call that succeeds can return true.
+    pub(super) async fn was_killed_too_often(&self) -> Result<bool, Failure> {
+        let Some(times) = self.notes.former_ends(self.parts.clock.earliest()) else {
+            return Ok(false);
+        };
+        let is_often = Probation::is_too_often(times) && self.has_other_nodes().await?;
+        self.notes.judge_former_ends();
+        let is_on = is_often && lock(&self.probation).was_killed(times, self.parts.clock.moment());
+        lock(&self.health).is_on_probation |= is_on;
+        Ok(is_on)
+    }
+
+    /// Whether a node of another name has a session.
+    async fn has_other_nodes(&self) -> Result<bool, Failure> {
+        let sessions = self.parts.cluster.sessions().await?;
+        Ok(sessions.rows.iter().any(|session| session.node != self.parts.name))
     }
 
     /// Ends the session, so that no change waits for it.

@@ -4,15 +4,18 @@
 use crate::nodes::among;
 use crate::world::{World, ask, revocation, rotation, slug, word};
 use futures_util::future::BoxFuture;
+use keyreeve_authority::env::Clock;
 use keyreeve_authority::node::Progress;
 use keyreeve_authority::root_keys::RootKeyCommand;
 use keyreeve_authority::{Authority, Failure, Node};
 use keyreeve_core::KeyId;
 use keyreeve_core::access::{Permission, Reach};
-use keyreeve_core::lifecycle::ReasonCode;
-use keyreeve_core::policy::{OverlapWish, Preset};
+use keyreeve_core::coherence::holding::Awaited;
+use keyreeve_core::lifecycle::{HoldCause, ReasonCode, Refusal, State};
+use keyreeve_core::policy::{OverlapWish, Preset, Undo};
 use keyreeve_core::text::Name;
 use keyreeve_core::user::Status;
+use keyreeve_store::Store;
 use keyreeve_store::model::TenantEdit;
 use std::sync::Arc;
 
@@ -127,4 +130,137 @@ async fn what_was_given_back_is_answered_before_a_poll_has_brought_it() {
     let authority: Arc<Authority> = Arc::new(authority);
     let verdict = ask(&authority, key.secret.expose(), &Reach::Instance).await;
     assert_eq!(word(&verdict), "valid");
+}
+
+/// Puts a copy of before a denial in the database's place, and lets a node that has applied the denial write it again.
+/// Returns the state of the key after that, and the number of denials that were written.
+async fn after_an_older_copy(world: &World, id: KeyId, deny: impl AsyncFnOnce()) -> (State, u64) {
+    let (node, _) = among(world);
+    catch_up(&node).await;
+    let older = world.stage.inner.copy().unwrap();
+    deny().await;
+    catch_up(&node).await;
+    world.stage.inner.put_back(older, true).unwrap();
+    assert_eq!(node.poll_once().await.unwrap(), Progress::Forked);
+    node.poll_once().await.unwrap();
+    let found = world.stage.key(&world.tenant, id, world.clock.now()).await.unwrap();
+    (found.unwrap().key.state, node.health().reasserted)
+}
+
+#[tokio::test]
+async fn a_final_end_is_written_again_as_final_under_every_undo_policy() {
+    for undo in [Undo::Always, Undo::Seconds(600), Undo::Never] {
+        for what in ["compromised", "finalized", "deleted"] {
+            // Without an undo window there is nothing to finalize.
+            if what == "finalized" && undo == Undo::Never {
+                continue;
+            }
+            let world = World::under(Preset::Standard).await;
+            let mut policy = Preset::Standard.policy();
+            policy.revoke.undo = undo;
+            world.authority.policy().set(&world.call(), policy).await.unwrap();
+            let (authority, call) = (&world.authority, world.call());
+            let id = world.issue("one").await.record.key.id;
+            let order = revocation(ReasonCode::Unspecified);
+            // In the copy the revocation can still be undone.
+            if what == "finalized" {
+                authority.keys().revoke(&call, id, order.clone()).await.unwrap();
+            }
+            let deny = async || match what {
+                "compromised" => drop(
+                    authority
+                        .keys()
+                        .revoke(&call, id, revocation(ReasonCode::KeyCompromise))
+                        .await
+                        .unwrap(),
+                ),
+                "finalized" => drop(authority.keys().finalize(&call, id, order).await.unwrap()),
+                _ => drop(authority.keys().delete(&call, id, None).await.unwrap()),
+            };
+            let (state, _) = after_an_older_copy(&world, id, deny).await;
+            assert!(matches!(state, State::Revoked(_)), "{what}, {undo:?}: {state:?}");
+            assert!(
+                authority.keys().reactivate(&call, id, None).await.is_err(),
+                "{what}, {undo:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_could_be_undone_is_written_again_so_that_an_administrator_can_undo_it() {
+    for what in ["disabled", "revoked"] {
+        let world = World::under(Preset::Standard).await;
+        let mut policy = Preset::Standard.policy();
+        policy.revoke.undo = Undo::Seconds(600);
+        world.authority.policy().set(&world.call(), policy).await.unwrap();
+        let (authority, call) = (&world.authority, world.call());
+        let key = world.issue("one").await;
+        let id = key.record.key.id;
+        let order = revocation(ReasonCode::Unspecified);
+        let deny = async || match what {
+            "disabled" => drop(authority.keys().disable(&call, id, None).await.unwrap()),
+            _ => drop(authority.keys().revoke(&call, id, order).await.unwrap()),
+        };
+        let (state, written) = after_an_older_copy(&world, id, deny).await;
+        let State::Disabled(hold) = state else {
+            panic!("{what}: {state:?}")
+        };
+        assert_eq!(
+            (hold.cause == HoldCause::RevokeHold, written),
+            (what == "revoked", 1),
+            "{what}"
+        );
+        authority.keys().reactivate(&call, id, None).await.unwrap();
+        assert_eq!(world.outcome(key.secret.expose()).await, "valid", "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_whose_newest_secret_is_lost_stays_on_hold_and_the_refusal_has_the_way_out() {
+    for is_held in [false, true] {
+        let world = World::under(Preset::Standard).await;
+        let (authority, call) = (&world.authority, world.call());
+        let id = world.issue("one").await.record.key.id;
+        let rotated = async || {
+            let order = rotation(OverlapWish::Unsaid);
+            drop(authority.keys().rotate(&call, id, order).await.unwrap());
+            if is_held {
+                authority.keys().disable(&call, id, None).await.unwrap();
+            }
+        };
+        let (state, _) = after_an_older_copy(&world, id, rotated).await;
+        assert!(matches!(state, State::Disabled(_)), "{state:?}");
+        let refused = authority.keys().reactivate(&call, id, None).await.unwrap_err();
+        let Failure::Refused { refusal, .. } = refused else {
+            panic!("{refused}")
+        };
+        assert_eq!(refusal, Refusal::SecretLost);
+        authority
+            .keys()
+            .revoke(&call, id, revocation(ReasonCode::Unspecified))
+            .await
+            .unwrap();
+    }
+}
+
+/// A revision is assigned a second time after an older copy: the wait for its first change is not over for its second.
+#[tokio::test]
+async fn a_change_is_not_effective_because_one_of_a_lost_history_with_its_revision_was() {
+    let world = World::under(Preset::Standard).await;
+    let (node, _) = among(&world);
+    catch_up(&node).await;
+    let older = world.stage.inner.copy().unwrap();
+    world.issue("lost").await;
+    catch_up(&node).await;
+    let revision = world.stage.head().await.unwrap().revision;
+    let change = Awaited::one(&world.tenant, revision);
+    let asked = node.asked(change.clone());
+    world.pass(60);
+    assert_eq!(node.asked(change.clone()), asked, "the same change");
+    world.stage.inner.put_back(older, true).unwrap();
+    assert_eq!(node.poll_once().await.unwrap(), Progress::Forked);
+    world.issue("another").await;
+    assert_eq!(world.stage.head().await.unwrap().revision, revision);
+    assert_eq!(node.asked(change).committed, world.clock.moment());
 }

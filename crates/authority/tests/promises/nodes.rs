@@ -2,13 +2,13 @@
 
 use crate::world::{Counter, World, wish};
 use keyreeve_authority::env::{Clock, Entropy, Timer};
-use keyreeve_authority::node::{NoNotebook, NodeParts, Progress};
-use keyreeve_authority::{Authority, Node, Verifier};
+use keyreeve_authority::node::{NoNotebook, NodeParts, Notebook, Progress};
+use keyreeve_authority::{Authority, Failure, Node, Verifier};
 use keyreeve_core::policy::Preset;
 use keyreeve_store::cluster::Cluster;
 use keyreeve_store::{CommitObserver, Store};
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 const LEASE_MS: u64 = 2_000;
 
@@ -26,6 +26,10 @@ pub fn among(world: &World) -> (Arc<Node>, Authority) {
 }
 
 fn parts_of(world: &World) -> (Arc<Node>, Authority) {
+    parts_with(world, Arc::new(NoNotebook))
+}
+
+fn parts_with(world: &World, notebook: Arc<dyn Notebook>) -> (Arc<Node>, Authority) {
     let verifier = Arc::new(Verifier::leased(1_000));
     let seen = world
         .stage
@@ -45,7 +49,7 @@ fn parts_of(world: &World) -> (Arc<Node>, Authority) {
         name: "n1".to_owned(),
         lease_ms: LEASE_MS,
         require_sync: false,
-        notebook: Arc::new(NoNotebook),
+        notebook,
     }));
     let authority = Authority::new(shared, verifier, clock, entropy, timer);
     (node, authority)
@@ -77,4 +81,83 @@ async fn a_node_that_may_hold_no_lease_yet_fetches_every_change_once() {
     assert_eq!(node.poll_once().await.unwrap(), Progress::Applied);
     assert_eq!(node.poll_once().await.unwrap(), Progress::Quiet);
     assert_eq!(node.lease_left_ms(), 0);
+}
+
+/// The data directory of a node, across its processes.
+#[derive(Default)]
+struct DataDirectory(Mutex<Vec<String>>);
+
+impl Notebook for DataDirectory {
+    fn lines(&self) -> Result<Vec<String>, Failure> {
+        Ok(self.0.lock().unwrap().clone())
+    }
+
+    fn append(&self, lines: &[String]) -> Result<(), Failure> {
+        self.0.lock().unwrap().extend_from_slice(lines);
+        Ok(())
+    }
+
+    fn replace(&self, lines: &[String]) -> Result<(), Failure> {
+        *self.0.lock().unwrap() = lines.to_vec();
+        Ok(())
+    }
+}
+
+/// Starts a process of a node, and returns it after its first poll.
+async fn started(world: &World, directory: &Arc<DataDirectory>) -> (Arc<Node>, Progress) {
+    let (node, _) = parts_with(world, Arc::clone(directory) as Arc<dyn Notebook>);
+    let progress = node.poll_once().await.unwrap();
+    (node, progress)
+}
+
+#[tokio::test]
+async fn a_node_that_was_killed_three_times_in_ten_minutes_has_no_session_until_it_has_run_for_two_leases() {
+    let world = World::under(Preset::Standard).await;
+    let directory = Arc::new(DataDirectory::default());
+    world.stage.inner.register([9; 16], "another").await.unwrap();
+    for start in 0..3 {
+        let (_, progress) = started(&world, &directory).await;
+        assert_eq!(progress, Progress::Registered, "{start}");
+        world.pass(200);
+    }
+    let (node, progress) = started(&world, &directory).await;
+    assert_eq!((progress, node.session()), (Progress::OnProbation, None));
+    assert!(node.health().is_on_probation);
+    let began = world.clock.moment();
+    while node.poll_once().await.unwrap() == Progress::OnProbation {
+        world.clock.0.fetch_add(500, Ordering::Relaxed);
+    }
+    assert_eq!(world.clock.moment().ms_since(began), 2 * LEASE_MS);
+    assert!(node.session().is_some());
+    // Killed on probation, it would have left nothing to wait for; killed now, it has.
+    world.pass(1);
+    let (node, progress) = started(&world, &directory).await;
+    assert_eq!((progress, node.session()), (Progress::OnProbation, None));
+    world.pass(601);
+    let (_, progress) = started(&world, &directory).await;
+    assert_eq!(progress, Progress::Registered, "ten minutes later");
+}
+
+#[tokio::test]
+async fn a_node_that_is_stopped_and_started_is_not_delayed() {
+    let world = World::under(Preset::Standard).await;
+    let directory = Arc::new(DataDirectory::default());
+    for start in 0..6 {
+        let (node, progress) = started(&world, &directory).await;
+        assert_eq!(progress, Progress::Registered, "{start}");
+        node.leave().await.unwrap();
+        world.pass(1);
+    }
+}
+
+/// Changes of its own wait for its former sessions, whether it has a new one or not.
+#[tokio::test]
+async fn a_node_without_others_is_never_delayed_by_its_former_ends() {
+    let world = World::under(Preset::Standard).await;
+    let directory = Arc::new(DataDirectory::default());
+    for start in 0..6 {
+        let (_, progress) = started(&world, &directory).await;
+        assert_eq!(progress, Progress::Registered, "{start}");
+        world.pass(1);
+    }
 }

@@ -5,12 +5,13 @@ use crate::exit::Usage;
 use crate::output;
 use clap::Subcommand;
 
-const COLUMNS: [&str; 8] = [
+const COLUMNS: [&str; 9] = [
     "id",
     "tenant",
     "root_key_id",
     "peer",
     "connected_at",
+    "state",
     "lease_ends_at",
     "keys_held",
     "oldest_unacknowledged_ms",
@@ -24,7 +25,7 @@ const COLUMNS: [&str; 8] = [
                         disconnected may connect again: revoke its root key to keep it away."
 )]
 pub(crate) enum Verifiers {
-    /// List the connected verifiers, those that changes wait for first
+    /// List the verifiers that are connected or still have a lease, those that changes wait for first
     List {
         /// Only verifiers of this tenant; without one, an instance root key lists all
         #[arg(long, env = "KEYREEVE_TENANT")]

@@ -26,7 +26,7 @@ mod messages;
 mod orders;
 
 pub use bounds::Full;
-pub use looks::{NoHold, Standing};
+pub use looks::{NoHold, Presence, Standing};
 pub use messages::{Forget, Invalidation, Joining, Order, Touch};
 
 /// The id of one connection of one verifier; never used again.
@@ -84,6 +84,8 @@ struct Child {
     orders: Orders,
     stage: Stage,
     look_ups: usize,
+    /// Whether nothing more is counted against its root key: it was counted already, or this node sent it away.
+    is_counted: bool,
 }
 
 impl Child {
@@ -133,6 +135,7 @@ impl DownstreamLeases {
             orders: Orders::default(),
             stage: Stage::Connected,
             look_ups: 0,
+            is_counted: false,
         };
         self.children.insert(self.last_id, child);
         self.holds.join(self.last_id);
@@ -331,6 +334,7 @@ impl DownstreamLeases {
         let is_first = child.stage == Stage::Connected;
         if is_first {
             child.stage = Stage::SentAway;
+            child.is_counted = true;
             let takes = Takes::UpTo(None, self.holds.mark(id, None));
             let reason = (because, HashSet::new());
             return self.order(id, takes, Forget::Everything, reason, because.revision());

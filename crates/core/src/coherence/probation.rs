@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 /// This many leases lost within [`WINDOW_MS`] lead to probation.
 const LOSSES: usize = 3;
 /// How long a loss counts, and the longest probation, in milliseconds: ten minutes.
-const WINDOW_MS: u64 = 600_000;
+pub const WINDOW_MS: u64 = 600_000;
 /// The first probation lasts this many leases. Each further loss within the window doubles it.
 const LEASES: u64 = 2;
 /// Most doublings: more than from the shortest lease to the longest probation.
@@ -59,6 +59,17 @@ impl Probation {
             polls: None,
         });
         true
+    }
+
+    /// Whether a node that was killed this often within [`WINDOW_MS`] begins on probation.
+    pub fn is_too_often(times: usize) -> bool {
+        times >= LOSSES
+    }
+
+    /// Notes earlier processes of this node that ended within [`WINDOW_MS`] without leaving: changes waited for each until
+    /// its lease was over. Call before the first session. Returns whether the node is on probation now.
+    pub fn was_killed(&mut self, times: usize, now: Moment) -> bool {
+        Self::is_too_often(times) && (0..times).fold(false, |_, _| self.lost(now))
     }
 
     /// Whether the node must not hold a lease now.
@@ -125,6 +136,15 @@ mod tests {
             "more than a lease after the last"
         );
         assert_eq!(over(&mut probation, 5_600), 9_100);
+    }
+
+    #[test]
+    fn a_node_that_was_killed_three_times_begins_on_probation() {
+        for (times, needed) in [(0, 0), (2, 0), (3, 4_000), (4, 8_000)] {
+            let mut probation = Probation::new(LEASE_MS);
+            assert_eq!(probation.was_killed(times, at(0)), needed > 0, "{times}");
+            assert_eq!(over(&mut probation, 0), needed, "{times}");
+        }
     }
 
     #[test]

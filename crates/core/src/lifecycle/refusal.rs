@@ -43,6 +43,10 @@ pub enum Refusal {
     /// An actor of a higher rank has put the key on hold.
     #[error("an administrator disabled the key, and only an administrator can re-activate it")]
     Locked,
+    /// Keyreeve has put the key on hold because the database has lost its newest secret: an older one would be accepted
+    /// again.
+    #[error("the database has lost the key's newest secret, and re-activating it would accept an older one again")]
+    SecretLost,
     /// The policy forbids it.
     #[error(transparent)]
     Policy(#[from] Violation),

@@ -53,7 +53,7 @@ words!(
         Anyone => "anyone",
         /// An administrator.
         Admin => "admin",
-        /// Only Keyreeve itself.
+        /// No actor: the database has lost the newest secret of the key.
         System => "system",
     }
 );

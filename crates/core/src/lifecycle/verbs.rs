@@ -82,6 +82,7 @@ impl Key {
         match &key.state {
             State::Active => Ok(Outcome::Unchanged(key)),
             State::Revoked(_) => Err(key.refuse(Verb::Reactivate, now)),
+            State::Disabled(hold) if hold.lock == Lock::System => Err(Refusal::SecretLost),
             State::Disabled(hold) if !hold.lock.opens_for(rank) => Err(Refusal::Locked),
             State::Disabled(_) => Ok(Outcome::Changed(key.moved_to(State::Active, now))),
         }
@@ -115,6 +116,41 @@ impl Key {
                 Ok(Outcome::Changed(key.moved_to(State::Disabled(hold), now)))
             }
         }
+    }
+
+    /// Ends the key for good, whatever undo window the policy has: a final end that a database has lost is written
+    /// again.
+    pub fn end_again(self, order: RevokeOrder, policy: &Policy, now: Timestamp) -> Outcome {
+        let key = self.settled(now);
+        match &key.state {
+            State::Revoked(_) => Outcome::Unchanged(key),
+            State::Active | State::Disabled(_) => key.ended(order, policy, now),
+        }
+    }
+
+    /// Puts the key on hold under a lock: a hold that a database has lost is written again. An existing hold keeps its
+    /// cause and gets the harder lock.
+    pub fn hold_again(self, lock: Lock, note: Option<Note>, now: Timestamp) -> Outcome {
+        let key = self.settled(now);
+        let hold = match &key.state {
+            State::Revoked(_) => return Outcome::Unchanged(key),
+            State::Disabled(before) if before.lock >= lock => return Outcome::Unchanged(key),
+            State::Disabled(before) => Hold {
+                lock,
+                note,
+                ..before.clone()
+            },
+            State::Active => Hold {
+                cause: HoldCause::Manual,
+                lock,
+                since: now,
+                by: Actor::System.id().into(),
+                finalize_at: None,
+                code: ReasonCode::Unspecified,
+                note,
+            },
+        };
+        Outcome::Changed(key.moved_to(State::Disabled(hold), now))
     }
 
     /// Makes a revocation final that could be undone.
@@ -222,7 +258,8 @@ impl Key {
 
 fn lock_for(actor: &Actor, policy: &Policy) -> Lock {
     match actor.rank() {
-        Rank::System => Lock::System,
+        // Only where no actor may lift it, a hold gets the lock of the system: see `hold_again`.
+        Rank::System => Lock::Admin,
         Rank::Admin if policy.reactivate.sticky => Lock::Admin,
         Rank::Admin | Rank::Owner => Lock::Anyone,
     }

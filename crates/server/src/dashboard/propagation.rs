@@ -12,7 +12,7 @@ use crate::http::v1::verifiers::id as verifier_id;
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
-use keyreeve_authority::children::ConnectedChild;
+use keyreeve_authority::children::{ConnectedChild, Presence};
 
 /// Longest bar, in units of the chart: a node that was last seen a full lease ago.
 const BAR: u64 = 200;
@@ -28,7 +28,7 @@ pub(super) struct PropagationPage {
     pub(super) lease_ms: Option<u64>,
     pub(super) changes: Vec<ChangeRow>,
     pub(super) percentiles: Option<(u64, u64)>,
-    /// Verifiers of the tenant that are connected to this node.
+    /// Verifiers of the tenant that are connected to this node, or that changes here wait for.
     pub(super) verifiers: Vec<VerifierRow>,
 }
 
@@ -39,6 +39,7 @@ pub(super) struct VerifierRow {
     pub(super) peer: String,
     pub(super) root_key: String,
     pub(super) since: When,
+    pub(super) presence: &'static str,
     pub(super) keys: String,
     /// Seconds in words; `None` if it has no lease.
     pub(super) lease_left: Option<String>,
@@ -121,6 +122,11 @@ fn verifier(app: &App, child: &ConnectedChild, visitor: &Visitor) -> VerifierRow
         peer: child.peer.to_string(),
         root_key: child.root_key.map_or_else(|| "–".to_owned(), |id| id.to_string()),
         since: When::new(child.since, visitor.now),
+        presence: match child.presence {
+            Presence::Connected => "Connected",
+            Presence::Dismissed => "Leaving",
+            Presence::Disconnected => "Disconnected",
+        },
         keys: grouped(u64::try_from(child.keys).unwrap_or(u64::MAX)),
         lease_left: Some(child.lease_left_ms).filter(|&left| left > 0).map(seconds),
         owes_ms: child.oldest_order.map(|order| order.age_ms),

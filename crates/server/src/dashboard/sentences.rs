@@ -229,6 +229,9 @@ fn of_refusal(refusal: &Refusal) -> Option<Said> {
             Said::of_all("The policy does not let members set claims. An administrator of this tenant can.")
         }
         Refusal::Locked => Said::of_all("The hold was put on by an administrator and can be lifted only by one."),
+        Refusal::SecretLost => Said::of_all(
+            "The database had lost the newest secret of this key, so it was disabled: an older secret would work again. Revoke it, and create another key.",
+        ),
         Refusal::OwnershipMove | Refusal::OutOfStep => return None,
     };
     Some(said)

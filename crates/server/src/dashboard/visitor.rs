@@ -155,7 +155,8 @@ pub(super) async fn load(session: &Session, parts: &Parts, app: &App) -> Result<
     }
     let address = parts.extensions.get::<RequestInfo>().and_then(|info| info.peer.address);
     let look_up = session.get::<Visit>(VISIT);
-    app.bounded(address, look_up, |found| matches!(found, Ok(None))).await??;
+    app.bounded(address, look_up, |found| matches!(found, Ok(None)))
+        .await??;
     Ok(())
 }
 

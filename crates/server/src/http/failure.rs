@@ -191,6 +191,11 @@ fn refused(item: usize, refusal: &Refusal) -> Problem {
             Code::PermissionDenied,
             "An administrator disabled the key, and only an administrator can re-activate it.",
         ),
+        Refusal::SecretLost => Problem::new(
+            Code::PermissionDenied,
+            "Keyreeve disabled the key because its database had lost the key's newest secret: re-activated, the key would \
+             accept an older one. Revoke it, and create another key.",
+        ),
         Refusal::Policy(violation) => Problem::new(Code::PolicyForbids, sentence(violation)),
         Refusal::ExpiryPast => Problem::new(
             Code::InvalidTransition,

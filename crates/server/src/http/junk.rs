@@ -117,8 +117,10 @@ impl App {
         if let Some(known) = self.authority().root_key_remembered(&digest) {
             return Ok(Ok(known));
         }
-        self.bounded(address, self.authority().root_key_of(digest), |found| matches!(found, Ok(None)))
-            .await
+        self.bounded(address, self.authority().root_key_of(digest), |found| {
+            matches!(found, Ok(None))
+        })
+        .await
     }
 
     /// Runs a look-up within the limit of its address; `is_nothing` tells from the result whether it found nothing. Above

@@ -81,10 +81,10 @@ fn encode_verifications(to: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Resul
 
 /// Writes the metrics of verifiers inside applications.
 fn encode_children(to: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
-    let counts = app.authority().children().counts();
+    let counts = app.authority().verifiers().counts();
     let help = "Verifiers inside applications that are connected to this process";
     gauge(to, "keyreeve_verifiers_connected", help, counts.connected)?;
-    let help = "Verifiers that were disconnected because they did not acknowledge an order in time";
+    let help = "Verifiers that did not acknowledge an order in time, or whose connection ended before";
     counter(to, "keyreeve_verifiers_overdue", help, counts.overdue)?;
     let refused = counts.refused.saturating_add(app.verifier_shares().refused());
     let help = "Connections of verifiers that were refused: too many, or suspended";

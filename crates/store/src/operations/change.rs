@@ -10,7 +10,7 @@ use crate::news::{KeyNews, KeyOutcome};
 use crate::store::Commit;
 use crate::tx::{PrefetchHint, Tx};
 use crate::version::Version;
-use keyreeve_core::lifecycle::Outcome;
+use keyreeve_core::lifecycle::{Outcome, State};
 use keyreeve_core::text::Slug;
 use keyreeve_core::verdict::SecretStanding;
 use keyreeve_core::{Digest, Key, KeyId};
@@ -99,7 +99,8 @@ async fn locked(tx: &mut dyn Tx, context: &WriteContext, tenant: &Slug, id: KeyI
 }
 
 pub(super) fn news(key: &Key, draft: &AuditDraft) -> Vec<KeyNews> {
-    let news = KeyOutcome::of(draft.action.as_str()).map(|outcome| KeyNews {
+    let is_final = matches!(key.state, State::Revoked(_));
+    let news = KeyOutcome::of(draft.action.as_str(), is_final).map(|outcome| KeyNews {
         tenant: key.tenant.clone(),
         id: key.id,
         outcome,

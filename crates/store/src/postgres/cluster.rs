@@ -17,6 +17,7 @@ use keyreeve_core::coherence::holder::{Answer, Poll, SessionId};
 use keyreeve_core::coherence::holding::Holding;
 use keyreeve_core::text::Slug;
 use keyreeve_core::{Digest, KeyId, RootKeyId, Timestamp};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, Notify};
@@ -25,16 +26,25 @@ use tokio_postgres::Row;
 
 /// Maximum time of a poll, including the wait for a connection (rule R11).
 const POLL_DEADLINE: Duration = Duration::from_secs(2);
+/// The action of an entry after which a key is revoked, for good or not.
+const KEY_REVOKED: &str = "key.revoked";
 /// Maximum number of changes in one poll.
 const CHANGES_MAX: i64 = 500;
 
 const LISTEN: &str = "LISTEN keyreeve";
-/// Rule R2 in one statement, which is its own transaction. Migration 10 defines the function.
-const POLL: &str = "SELECT * FROM keyreeve_poll(?1, ?2, ?3, ?4, ?5, ?6)";
+/// Rule R2 in one statement, which is its own transaction. Migration 10 defines the function. A revocation comes with
+/// the state of the key after it.
+const POLL: &str = "SELECT polled.*, CASE WHEN action = 'key.revoked' \
+         THEN (SELECT after FROM log WHERE log.revision = polled.revision) END AS key_after \
+     FROM keyreeve_poll(?1, ?2, ?3, ?4, ?5, ?6) polled";
 /// The same, with a renewal of the lease, which waits for the disk (rule R18). Both CTEs run once, the poll first.
 const RENEW: &str = "WITH polled AS MATERIALIZED (SELECT * FROM keyreeve_poll(?1, ?2, ?3, ?4, ?5, ?6)), \
      renewed AS MATERIALIZED (SELECT keyreeve_renew(?1) WHERE EXISTS (SELECT 1 FROM polled)) \
-     SELECT polled.*, era.* FROM polled, renewed, keyreeve_era() era";
+     SELECT polled.*, era.*, CASE WHEN action = 'key.revoked' \
+         THEN (SELECT after FROM log WHERE log.revision = polled.revision) END AS key_after \
+     FROM polled, renewed, keyreeve_era() era";
+/// A state that the poll did not see: the function has a newer snapshot than the rest of the statement.
+const KEY_AFTER: &str = "SELECT after AS key_after FROM log WHERE revision = ?1";
 /// A timeline that is not stored yet begins at a failover. Its start is stored from then on.
 const NOTE_TIMELINE: &str = "UPDATE cluster SET timeline_since = CASE WHEN timeline IS NULL THEN 'epoch'::timestamptz \
          ELSE clock_timestamp() END, timeline = substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) \
@@ -190,7 +200,16 @@ impl Cluster for PostgresStore {
             .bind(held.as_str())
             .bind(number(low));
         let rows = self.meeting.rows(self, poll).await?;
-        polled(&rows, is_renewal)
+        let mut late = BTreeMap::new();
+        for row in &rows {
+            if row.text("action")? == Some(KEY_REVOKED) && row.text("key_after")?.is_none() {
+                let revision = revision(row, "revision")?;
+                let found = self.meeting.rows(self, query(KEY_AFTER).bind(number(revision))).await?;
+                let after = found.first().map(|row| row.text("key_after")).transpose()?;
+                late.extend(after.flatten().map(|after| (revision, after.to_owned())));
+            }
+        }
+        polled(&rows, &late, is_renewal)
     }
 
     async fn sessions(&self) -> Result<Sessions, StoreError> {
@@ -263,12 +282,12 @@ fn session(row: &Row) -> Result<Session, StoreError> {
     })
 }
 
-fn polled(rows: &[Row], is_renewal: bool) -> Result<Polled, StoreError> {
+fn polled(rows: &[Row], late: &BTreeMap<u64, String>, is_renewal: bool) -> Result<Polled, StoreError> {
     let first = rows.first().ok_or_else(|| StoreError::Corrupt("head".to_owned()))?;
     let mut changes = Vec::new();
     for row in rows {
         if row.int("revision")?.is_some() {
-            changes.push(change(row)?);
+            changes.push(change(row, late)?);
         }
     }
     let has_standby = int(first, "standbys")? > 0;
@@ -294,18 +313,19 @@ fn polled(rows: &[Row], is_renewal: bool) -> Result<Polled, StoreError> {
     })
 }
 
-fn change(row: &Row) -> Result<Change, StoreError> {
+fn change(row: &Row, late: &BTreeMap<u64, String>) -> Result<Change, StoreError> {
     let bad = |_| StoreError::Corrupt("log.chain".to_owned());
     let revision = revision(row, "revision")?;
     Ok(Change {
         revision,
         chain: blob(row, "chain")?.try_into().map_err(bad)?,
-        touched: touched(row, revision)?,
+        touched: touched(row, revision, late.get(&revision).map(String::as_str))?,
     })
 }
 
-/// Returns what an entry touched. An entry of an unknown kind touches everything.
-fn touched(row: &Row, revision: u64) -> Result<Touched, StoreError> {
+/// Returns what an entry touched. An entry of an unknown kind touches everything. `late` is the key after a revocation,
+/// if it is not in the row.
+fn touched(row: &Row, revision: u64, late: Option<&str>) -> Result<Touched, StoreError> {
     let action = text(row, "action")?;
     let mut commit = Commit {
         revision,
@@ -322,7 +342,8 @@ fn touched(row: &Row, revision: u64) -> Result<Touched, StoreError> {
         "key" if action == "key.created" => {}
         "key" => {
             commit.secrets = digests(row)?;
-            commit.keys.extend(news(row, action)?);
+            let after = row.text("key_after")?.or(late);
+            commit.keys.extend(news(row, action, after.is_some_and(is_final))?);
         }
         "root_key" => {
             commit.root_keys = digests(row)?;
@@ -345,12 +366,18 @@ fn touched(row: &Row, revision: u64) -> Result<Touched, StoreError> {
     Ok(Touched::Known(Box::new(commit)))
 }
 
-fn news(row: &Row, action: &str) -> Result<Option<KeyNews>, StoreError> {
+/// Whether a key is revoked for good, by its description in the log.
+fn is_final(described: &str) -> bool {
+    let parsed: Result<serde_json::Value, _> = serde_json::from_str(described);
+    parsed.is_ok_and(|key| key.get("state").and_then(serde_json::Value::as_str) == Some("revoked"))
+}
+
+fn news(row: &Row, action: &str, is_final: bool) -> Result<Option<KeyNews>, StoreError> {
     let (tenant, id) = (
         Slug::parse(text(row, "log_tenant")?),
         KeyId::parse(text(row, "target_id")?),
     );
-    Ok(match (tenant, id, KeyOutcome::of(action)) {
+    Ok(match (tenant, id, KeyOutcome::of(action, is_final)) {
         (Ok(tenant), Ok(id), Some(outcome)) => Some(KeyNews { tenant, id, outcome }),
         _ => None,
     })

@@ -400,6 +400,7 @@ impl WriteEngine for Connection {
             leave(self.writer);
             return;
         }
+        self.watch.note_closing();
         // The last connection to close checkpoints the WAL; if that fails, the next start does it.
         drop(self.writer.close());
         drop(self.checkpointer.join());

@@ -7,6 +7,7 @@ mod checkpoint;
 mod engine;
 #[cfg(feature = "postgres")]
 mod export;
+mod log_watch;
 mod look;
 mod migrate;
 #[cfg(test)]
@@ -282,7 +283,7 @@ fn opened(file: &Path) -> Result<Opened, Opening> {
         keep_files(connection)?;
     }
     keep_files(&own)?;
-    let watch = Arc::new(FileWatch::start(file));
+    let watch = Arc::new(FileWatch::start_with_log(file));
     let checkpointer = checkpoint::beside(&mut writer, own, checkpoint::Limits::default())?;
     let connection = Connection {
         writer,

@@ -2,18 +2,25 @@
 //!
 //! An open file that was deleted or replaced can still be read and written, and all of it is lost when the process
 //! ends. So the files are checked before each commit, and by the server once a second. A finding is permanent: the
-//! database is neither read nor written until the process is restarted.
+//! database is neither read nor written until the process is restarted. The contents of the WAL are checked by
+//! [`LogWatch`].
 
+use super::log_watch::LogWatch;
 use crate::error::StoreError;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// The files of an open database.
 #[derive(Debug)]
 pub(super) struct FileWatch {
     files: Vec<Watched>,
+    /// The contents of the WAL, if this process writes it.
+    log: Option<LogWatch>,
+    log_path: PathBuf,
+    is_closing: AtomicBool,
     halt_reason: OnceLock<String>,
     contents: Mutex<Contents>,
 }
@@ -86,14 +93,30 @@ impl FileWatch {
         };
         Self {
             files: all.into_iter().flatten().filter_map(seen).collect(),
+            log: None,
+            log_path: super::beside(file, "-wal"),
+            is_closing: AtomicBool::new(false),
             halt_reason: OnceLock::new(),
             contents: Mutex::new(contents),
+        }
+    }
+
+    /// As [`FileWatch::start`], for a database that this process writes: the contents of the WAL are checked too.
+    pub(super) fn start_with_log(file: &Path) -> Self {
+        Self {
+            log: LogWatch::open(file),
+            ..Self::start(file)
         }
     }
 
     /// Returns the first thing that was found to be wrong.
     pub(super) fn halt_reason(&self) -> Option<&str> {
         self.halt_reason.get().map(String::as_str)
+    }
+
+    /// Records that connections are being closed: the last one truncates the WAL, and its index still names frames.
+    pub(super) fn note_closing(&self) {
+        self.is_closing.store(true, Ordering::Relaxed);
     }
 
     /// Records that the database must not be used any more.
@@ -110,7 +133,7 @@ impl FileWatch {
         }
     }
 
-    /// Checks that the open files are those at their paths.
+    /// Checks that the open files are those at their paths, and that the WAL has what was committed.
     pub(super) fn look(&self) -> Result<(), StoreError> {
         self.require_sound()?;
         for watched in &self.files {
@@ -127,6 +150,17 @@ impl FileWatch {
                 }
             };
             self.fail(&why);
+        }
+        let path = self.log_path.display();
+        match self.log.as_ref().map_or(Ok(true), LogWatch::is_complete) {
+            Ok(true) => {}
+            Ok(false) if self.is_closing.load(Ordering::Relaxed) => {}
+            Ok(false) => self.fail(&format!("{path} was cut off or overwritten while the server ran")),
+            Err(error) => {
+                return Err(StoreError::Unavailable(format!(
+                    "{path} or its index cannot be read: {error}"
+                )));
+            }
         }
         self.require_sound()
     }

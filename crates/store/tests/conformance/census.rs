@@ -40,6 +40,10 @@ pub async fn keys_are_counted_by_where_they_stand(world: World) {
         .await
         .unwrap();
     let blocked = world.store.census(NOW).await.unwrap();
-    assert_eq!((blocked.active, blocked.owner_blocked), (0, 6), "none of them can be used");
+    assert_eq!(
+        (blocked.active, blocked.owner_blocked),
+        (0, 6),
+        "none of them can be used"
+    );
     assert_eq!((blocked.expiring, blocked.endless), ([0, 0, 0], vec![]));
 }

@@ -99,7 +99,10 @@ pub async fn a_caller_who_lost_the_right_meanwhile_changes_nothing(world: World)
     let as_actor = world.store.change(acting(), delete()).await;
     assert!(matches!(as_actor, Err(WriteError::ActorGone)), "its root key is gone");
     let invited = world.store.record_events(acting(), vec![invitation(&world)]).await;
-    assert!(matches!(invited, Err(WriteError::ActorGone)), "an invitation gives access");
+    assert!(
+        matches!(invited, Err(WriteError::ActorGone)),
+        "an invitation gives access"
+    );
     assert_eq!(world.store.head().await.unwrap(), head);
 
     world.revoke(key.id).await;

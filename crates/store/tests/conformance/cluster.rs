@@ -1,15 +1,18 @@
 //! Cluster operations: what every database for several nodes must do.
 
 use crate::owners::set_tenant;
-use crate::world::{World, context, later};
+use crate::world::{NOW, World, context, draft, later, revoke_order};
 use keyreeve_core::access::Permissions;
+use keyreeve_core::audit::Action;
 use keyreeve_core::coherence::holding::{Awaited, Holding, Scope, Span};
+use keyreeve_core::lifecycle::Outcome;
+use keyreeve_core::policy::Undo;
 use keyreeve_core::text::Slug;
 use keyreeve_core::user::{Status, UserEdit};
 use keyreeve_core::{Digest, User, UserId};
 use keyreeve_store::cluster::{Cluster, Touched};
-use keyreeve_store::model::UserChange;
-use keyreeve_store::{Commit, StoreError};
+use keyreeve_store::model::{AuditDraft, ChangeFacts, UserChange};
+use keyreeve_store::{Commit, KeyOutcome, StoreError, describe};
 use std::sync::Arc;
 
 const ONE: [u8; 16] = [1; 16];
@@ -107,9 +110,7 @@ pub async fn a_poll_brings_what_came_since_with_what_it_touched(world: World) {
         overlap: keyreeve_core::policy::OverlapWish::Unsaid,
     };
     world
-        .change(rotated.id, move |key, policy| {
-            key.rotate(order, policy, crate::world::NOW)
-        })
+        .change(rotated.id, move |key, policy| key.rotate(order, policy, NOW))
         .await
         .unwrap();
     let mut both: Vec<Digest> = touched(&*cluster, after).await.secrets;
@@ -170,6 +171,40 @@ fn person(tenant: &Slug) -> User {
         created_at: later(0),
         updated_at: later(0),
     }
+}
+
+/// Nodes that have applied a final revocation write it again as final.
+pub async fn a_poll_brings_whether_a_revocation_is_final(world: World) {
+    let Some(cluster) = cluster(&world) else { return };
+    let start = cluster.register(ONE, "first").await.unwrap().head;
+    let (held, ended) = (
+        world.issue("user_1", "held").await,
+        world.issue("user_1", "ended").await,
+    );
+    for (id, undo) in [(held.id, Undo::Always), (ended.id, Undo::Never)] {
+        let mut request = world.change_request(id, |key, _| Ok(Outcome::Unchanged(key)));
+        request.decide = Box::new(move |facts: ChangeFacts<'_>| {
+            let mut policy = facts.policy.clone();
+            policy.revoke.undo = undo;
+            let outcome = facts.key.revoke(revoke_order(), &policy, NOW)?;
+            let draft = AuditDraft {
+                after: Some(describe::key(outcome.key())),
+                ..draft(Action::KeyRevoked)
+            };
+            Ok((outcome, draft))
+        });
+        world.store.change(context(), request).await.unwrap();
+    }
+    let polled = cluster.poll(&renewal(ONE, start), &Holding::default()).await.unwrap();
+    let mut outcomes = Vec::new();
+    for change in polled.changes {
+        let Touched::Known(commit) = change.touched else {
+            panic!("known")
+        };
+        outcomes.extend(commit.keys.iter().map(|news| (news.id, news.outcome)));
+    }
+    let expected = [(held.id, KeyOutcome::Withdrawn), (ended.id, KeyOutcome::Ended)];
+    assert_eq!(outcomes, expected);
 }
 
 pub async fn a_poll_acknowledges_and_says_where_the_chain_was(world: World) {

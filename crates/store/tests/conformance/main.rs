@@ -161,6 +161,7 @@ every_database! {
     cluster::a_session_that_moved_is_not_buried,
     cluster::a_poll_brings_what_came_since_with_what_it_touched,
     cluster::a_poll_says_of_tenants_and_owners_how_they_are_now,
+    cluster::a_poll_brings_whether_a_revocation_is_final,
     cluster::a_poll_acknowledges_and_says_where_the_chain_was,
     cluster::nodes_agree_on_one_lease,
 }

@@ -4,7 +4,7 @@ use crate::memory::root_pass::RootPass;
 use keyreeve_core::RootKeyId;
 use keyreeve_core::Timestamp;
 use keyreeve_core::access::Reach;
-use keyreeve_core::coherence::downstream::ChildId;
+use keyreeve_core::coherence::downstream::{ChildId, Presence};
 
 /// A verifier that connects to this process.
 #[derive(Clone, Debug)]
@@ -34,6 +34,8 @@ pub struct ConnectedChild {
     pub peer: Box<str>,
     /// When it connected.
     pub since: Timestamp,
+    /// Whether it is connected.
+    pub presence: Presence,
     /// How long changes still wait for it if it sends nothing, in milliseconds: its lease with the margin for its
     /// clock. 0 is no lease.
     pub lease_left_ms: u64,
@@ -57,9 +59,10 @@ pub struct OldestOrder {
 pub struct ChildCounts {
     /// Connected now.
     pub connected: usize,
-    /// Orders of all of them that are not acknowledged now.
+    /// Orders that are not acknowledged now, with those of disconnected verifiers that changes wait for.
     pub orders_outstanding: usize,
-    /// Connections closed since the start because an order was not acknowledged in time.
+    /// Verifiers since the start that did not acknowledge an order in time, or whose connection ended while a change
+    /// waited for them.
     pub overdue: u64,
     /// Connections refused since the start: too many, or the root key's verifiers were overdue too often.
     pub refused: u64,

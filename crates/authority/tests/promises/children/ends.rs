@@ -1,11 +1,12 @@
 //! How downstream verifiers end, and what they report.
 
 use super::*;
+use keyreeve_authority::children::Presence;
 use keyreeve_core::Timestamp;
 use keyreeve_store::model::UsageCount;
 
 #[tokio::test]
-async fn a_child_that_never_acknowledges_is_closed_gets_no_lease_and_is_listed_until_then() {
+async fn a_child_that_never_acknowledges_is_closed_gets_no_lease_and_is_listed_while_changes_wait() {
     let world = World::under(Preset::Standard).await;
     let key = world.issue("one").await;
     let child = hang_on(&world).await;
@@ -35,8 +36,22 @@ async fn a_child_that_never_acknowledges_is_closed_gets_no_lease_and_is_listed_u
     }
     assert!(child.heard.is_closed());
     assert_eq!(world.authority.verifiers().grant(child.id).await, None);
-    let counts = world.authority.children().counts();
-    assert_eq!((counts.connected, counts.overdue, counts.orders_outstanding), (0, 1, 0));
+    let counts = world.authority.verifiers().counts();
+    assert_eq!((counts.connected, counts.overdue, counts.orders_outstanding), (0, 1, 1));
+    // The change still waits for its lease, so it is still shown.
+    let shown = world.authority.children().connected_list(moment()).remove(0);
+    assert_eq!((shown.id, shown.presence), (child.id, Presence::Disconnected));
+    assert_eq!(shown.oldest_order.unwrap().revision, revoked.effect.revision);
+    let target = "vf_0123456789abcdef_1".to_owned();
+    let again = world
+        .authority
+        .verifiers()
+        .disconnect(&world.call(), None, child.id, target)
+        .await;
+    assert!(matches!(again, Err(Failure::NotFound)), "{again:?}");
+    world.pass(20);
+    assert_eq!(world.authority.children().connected_list(moment()), []);
+    assert_eq!(world.authority.verifiers().counts().orders_outstanding, 0);
 }
 
 #[tokio::test]
@@ -260,5 +275,5 @@ async fn of_changes_that_are_committed_together_only_what_the_child_knew_waits()
         .oldest_order;
     assert_eq!(order.map(|order| order.revision), Some(revision));
     world.authority.children().acknowledged(child.id, 1);
-    assert_eq!(world.authority.children().counts().orders_outstanding, 0);
+    assert_eq!(world.authority.verifiers().counts().orders_outstanding, 0);
 }

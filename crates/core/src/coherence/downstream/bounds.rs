@@ -35,6 +35,9 @@ pub const GOODBYE_MS: u64 = 500;
 pub const STRIKES_MAX: usize = 3;
 /// ... within this time, in milliseconds, the root key is refused the stream for the same time.
 pub const STRIKES_MS: u64 = 600_000;
+/// Connections of one root key that end within this time with unacknowledged orders count once, in milliseconds: an
+/// application of many processes that is restarted is one cause.
+pub const ENDED_TOGETHER_MS: u64 = 10_000;
 /// Most root keys whose overdue verifiers are remembered.
 const STRUCK_MAX: usize = 4_096;
 
@@ -138,6 +141,14 @@ impl Strikes {
         times.push(now);
         if times.len() > STRIKES_MAX {
             times.remove(0);
+        }
+    }
+
+    /// Notes that a connection ended with unacknowledged orders, unless one was counted shortly before.
+    pub(super) fn note_ended(&mut self, root_key: RootKeyId, now: Moment) {
+        let last = self.0.get(&root_key).and_then(|times| times.last());
+        if last.is_none_or(|last| now.ms_since(*last) >= ENDED_TOGETHER_MS) {
+            self.note(root_key, now);
         }
     }
 

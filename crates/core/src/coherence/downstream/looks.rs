@@ -10,9 +10,33 @@ use crate::id::{KeyId, RootKeyId};
 use crate::key::Digest;
 use crate::text::Slug;
 
-/// The state of a connected verifier.
+/// Whether a verifier is connected.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Presence {
+    /// It is connected.
+    Connected,
+    /// It was sent away and may still acknowledge.
+    Dismissed,
+    /// Its connection is closed, and its lease is not over.
+    Disconnected,
+}
+
+impl Presence {
+    /// Returns the word for it in the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connected => "connected",
+            Self::Dismissed => "dismissed",
+            Self::Disconnected => "disconnected",
+        }
+    }
+}
+
+/// The state of a verifier that is connected, or that may still have a lease.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Standing {
+    /// Whether it is connected.
+    pub presence: Presence,
     /// What is left of its last lease with the margin for its clock, in milliseconds.
     pub lease_left_ms: u64,
     /// Secrets that it may remember.
@@ -28,6 +52,20 @@ pub enum NoHold {
     Gone,
     /// The bound of look-ups or of remembered secrets is reached.
     Busy,
+}
+
+impl Child {
+    /// Whether its connection ended with an order that a change waits for, and that is not counted yet.
+    fn went_owing(&self, now: Moment) -> bool {
+        let mut held = self.orders.held(now, self.over_at);
+        self.stage == Stage::Gone && !self.is_counted && held.any(|changes| !changes.is_empty())
+    }
+
+    /// Returns the orders that it must still acknowledge, or that changes still wait for, oldest first.
+    fn open_orders(&self, now: Moment) -> impl Iterator<Item = &super::Outstanding> {
+        let is_gone = self.stage == Stage::Gone;
+        self.orders.iter().filter(move |order| !is_gone || !order.is_over(now))
+    }
 }
 
 impl DownstreamLeases {
@@ -112,11 +150,14 @@ impl DownstreamLeases {
     /// Rules R13 and R14: returns the verifiers whose connections must be closed now. They have not acknowledged an
     /// order in time, or their leaving; they get no further grant. Calls more than a quarter of a second apart delay
     /// this.
+    ///
+    /// A verifier whose connection ended before it acknowledged makes changes wait like a silent one, and is counted
+    /// like one. An order that is sent after the connection has ended counts too.
     pub fn sweep(&mut self, now: Moment) -> Vec<ChildId> {
         self.look_at_the_clock(now);
         let ticks = self.ticks;
         let mut late = Vec::new();
-        for id in self.waiting.difference(&self.gone) {
+        for id in &self.waiting {
             let Some(child) = self.children.get_mut(id) else {
                 continue;
             };
@@ -126,11 +167,19 @@ impl DownstreamLeases {
                 .map_or(0, |order| ticks.saturating_sub(order.sent));
             match child.stage {
                 Stage::Connected if is_overdue(child, ticks) && keeps(Rule::OverdueEndsGrants) => {
+                    child.is_counted = true;
                     self.overdue += 1;
                     if let Some(root_key) = child.class.root_key {
                         self.strikes.note(root_key, now);
                     }
                     late.push(*id);
+                }
+                Stage::Gone if child.went_owing(now) => {
+                    child.is_counted = true;
+                    self.overdue += 1;
+                    if let Some(root_key) = child.class.root_key {
+                        self.strikes.note_ended(root_key, now);
+                    }
                 }
                 Stage::SentAway if age >= GOODBYE_MS => late.push(*id),
                 Stage::Connected | Stage::SentAway | Stage::Gone => {}
@@ -245,18 +294,25 @@ impl DownstreamLeases {
         connected.map(|(id, _)| *id).collect()
     }
 
-    /// Returns the state of a connected verifier.
+    /// Returns the state of a verifier that is connected, or disconnected with a lease: changes wait for both.
     pub fn standing(&self, id: ChildId, now: Moment) -> Option<Standing> {
-        let child = self.children.get(&id).filter(|child| child.stage != Stage::Gone)?;
+        let child = self.children.get(&id)?;
+        let presence = match child.stage {
+            Stage::Connected => Presence::Connected,
+            Stage::SentAway => Presence::Dismissed,
+            Stage::Gone if child.is_over(now) => return None,
+            Stage::Gone => Presence::Disconnected,
+        };
         let left = |end: Moment| end.surely_ms_since(now);
         let age = |order: &super::Outstanding| {
             let age = self.ticks.saturating_sub(order.sent);
             (age, order.changes.oldest().unwrap_or(0))
         };
         Some(Standing {
+            presence,
             lease_left_ms: child.over_at.map_or(0, left),
             held: self.holds.count(id),
-            oldest_order: child.orders.oldest().map(age),
+            oldest_order: child.open_orders(now).next().map(age),
         })
     }
 
@@ -270,16 +326,15 @@ impl DownstreamLeases {
         self.children.is_empty()
     }
 
-    /// Returns the number of orders that connected verifiers have not acknowledged.
-    pub fn orders_outstanding(&self) -> usize {
-        let waiting = self.waiting.difference(&self.gone);
-        waiting
-            .filter_map(|id| self.children.get(id))
-            .map(|child| child.orders.len())
-            .sum()
+    /// Returns the number of orders that verifiers have not acknowledged. Those of a disconnected one count until the
+    /// lease is over that it had when they were sent.
+    pub fn orders_outstanding(&self, now: Moment) -> usize {
+        let waiting = self.waiting.iter().filter_map(|id| self.children.get(id));
+        waiting.map(|child| child.open_orders(now).count()).sum()
     }
 
-    /// Returns the number of verifiers that were closed because they did not acknowledge in time.
+    /// Returns the number of verifiers that did not acknowledge in time, or whose connection ended while a change waited
+    /// for them.
     pub fn overdue(&self) -> u64 {
         self.overdue
     }

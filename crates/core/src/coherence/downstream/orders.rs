@@ -75,6 +75,11 @@ impl Orders {
         self.outstanding.len()
     }
 
+    /// Returns all of them, oldest first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Outstanding> {
+        self.outstanding.iter()
+    }
+
     pub(super) fn oldest(&self) -> Option<&Outstanding> {
         self.outstanding.front()
     }

@@ -1,4 +1,4 @@
-use super::bounds::{CHILDREN_MAX, LOOK_UPS_MAX, OVERDUE_MS, STRIKES_MAX, STRIKES_MS};
+use super::bounds::{CHILDREN_MAX, ENDED_TOGETHER_MS, LOOK_UPS_MAX, OVERDUE_MS, STRIKES_MAX, STRIKES_MS};
 use super::looks::NoHold;
 use super::*;
 use crate::access::Reach;

@@ -139,6 +139,7 @@ fn pages_of_the_tenant_render() {
                 peer: HOSTILE.to_owned(),
                 root_key: "rk_1".to_owned(),
                 since: when(),
+                presence: "Connected",
                 keys: "1".to_owned(),
                 lease_left: Some("1.5 s".to_owned()),
                 owes_ms: Some(3),

@@ -17,7 +17,8 @@ use keyreeve_core::hex;
 
 /// List the verifiers that are connected to this process.
 ///
-/// Each has its root key, the end of its lease, and the age of its oldest unacknowledged invalidation. A root key of a
+/// Each has its root key, the end of its lease, and the age of its oldest unacknowledged invalidation. A verifier whose
+/// connection has ended is listed as `disconnected` until its lease is over: changes wait for it. A root key of a
 /// tenant sees that tenant's. One of the instance sees all, or with `Keyreeve-Tenant` that tenant's. With several
 /// nodes, each lists its own; `node` is the one that answered.
 #[utoipa::path(
@@ -41,7 +42,7 @@ pub(crate) async fn list(
 /// Close the connection of a verifier.
 ///
 /// The connection is closed within half a second. The verifier may connect again: revoke its root key to prevent that.
-/// 404 for a verifier of another node, which must be closed there.
+/// 404 for one that is disconnected already, and for a verifier of another node, which must be closed there.
 #[utoipa::path(
     delete, path = "/v1/verifiers/connected/{id}", tag = "nodes", operation_id = "disconnectVerifier",
     params(("id" = String, Path, description = "The verifier", pattern = "^vf_[0-9a-f]{16}_[0-9]{1,20}$")),
@@ -113,6 +114,7 @@ fn object(app: &App, child: &ConnectedChild) -> ConnectedVerifier {
         root_key_id: child.root_key.map(|root_key| root_key.to_string()),
         peer: child.peer.to_string(),
         connected_at: child.since.millis(),
+        state: child.presence.as_str(),
         lease_ends_at: (left_ms > 0).then(|| app.authority().now().millis().saturating_add(left_ms)),
         keys_held: u64::try_from(child.keys).unwrap_or(u64::MAX),
         oldest_unacknowledged_ms: child.oldest_order.map(|order| order.age_ms),

@@ -149,3 +149,102 @@ fn look_ups_of_one_root_key_leave_room_for_others() {
     downstream.release_hold(id, &digest, number);
     assert!(downstream.hold(id, digest, 5).is_ok());
 }
+
+/// A verifier that learns the secret 1 from a time on, in milliseconds.
+fn informed(downstream: &mut DownstreamLeases, now: u64) -> ChildId {
+    let id = join(downstream, 10);
+    assert!(downstream.grant(id, 2_000, at(now)));
+    answer(downstream, id, 1, &acme());
+    id
+}
+
+#[test]
+fn a_connection_that_ends_before_the_acknowledgement_counts_as_overdue() {
+    for is_ended_first in [false, true] {
+        let mut downstream = DownstreamLeases::default();
+        let mut now = 0;
+        for time in 0..STRIKES_MAX {
+            assert_eq!(
+                downstream.refused_ms(root_key(1), at(now)),
+                None,
+                "{is_ended_first} {time}"
+            );
+            let id = informed(&mut downstream, now);
+            if is_ended_first {
+                downstream.lost(id);
+            }
+            touched(&mut downstream, 7, &[digest(1)]);
+            if !is_ended_first {
+                downstream.lost(id);
+            }
+            for _ in 0..3 {
+                assert_eq!(downstream.sweep(at(now + LOOK_MS)), []);
+            }
+            assert_eq!(downstream.overdue(), u64::try_from(time).unwrap() + 1);
+            now += ENDED_TOGETHER_MS + LOOK_MS;
+        }
+        assert!(
+            downstream.refused_ms(root_key(1), at(now)).is_some(),
+            "{is_ended_first}"
+        );
+        assert_eq!(downstream.refused_ms(root_key(2), at(now)), None, "another one's");
+    }
+}
+
+#[test]
+fn an_application_of_many_verifiers_that_is_restarted_twice_is_not_refused() {
+    let mut downstream = DownstreamLeases::default();
+    for restarted in [0, ENDED_TOGETHER_MS] {
+        let many: Vec<_> = (0..20).map(|_| informed(&mut downstream, restarted)).collect();
+        many.iter().for_each(|id| downstream.lost(*id));
+        touched(&mut downstream, 7, &[digest(1)]);
+        downstream.sweep(at(restarted + LOOK_MS));
+        assert_eq!(downstream.refused_ms(root_key(1), at(restarted + LOOK_MS)), None);
+    }
+    assert_eq!(downstream.overdue(), 40);
+}
+
+#[test]
+fn a_connection_that_ends_while_no_change_waits_for_it_does_not_count() {
+    let mut downstream = DownstreamLeases::default();
+    let sent_away = informed(&mut downstream, 0);
+    touched(&mut downstream, 7, &[digest(1)]);
+    downstream.send_away(sent_away, None);
+    let idle = informed(&mut downstream, 0);
+    for id in [sent_away, idle] {
+        downstream.lost(id);
+    }
+    downstream.sweep(at(LOOK_MS));
+    let late = informed(&mut downstream, 0);
+    downstream.lost(late);
+    downstream.sweep(at(3_000));
+    touched(&mut downstream, 8, &[digest(1)]);
+    downstream.sweep(at(3_000 + LOOK_MS));
+    assert_eq!(downstream.overdue(), 0);
+}
+
+#[test]
+fn a_disconnected_verifier_is_shown_with_its_orders_until_its_lease_is_over() {
+    let mut downstream = DownstreamLeases::default();
+    let id = informed(&mut downstream, 0);
+    assert_eq!(downstream.standing(id, at(0)).unwrap().presence, Presence::Connected);
+    downstream.lost(id);
+    let shown = downstream.standing(id, at(0)).unwrap();
+    assert_eq!((shown.presence, shown.oldest_order), (Presence::Disconnected, None));
+    touched(&mut downstream, 7, &[digest(1)]);
+    let shown = downstream.standing(id, at(2_999)).unwrap();
+    assert!(shown.lease_left_ms <= 1 && shown.held == 1);
+    assert_eq!(shown.oldest_order, Some((0, 7)));
+    assert_eq!(downstream.orders_outstanding(at(2_999)), 1);
+    assert_eq!(downstream.standing(id, at(3_000)), None);
+    assert_eq!(downstream.orders_outstanding(at(3_000)), 0);
+}
+
+#[test]
+fn a_verifier_that_was_sent_away_is_shown_as_dismissed() {
+    let mut downstream = DownstreamLeases::default();
+    let id = informed(&mut downstream, 0);
+    downstream.send_away(id, None);
+    assert_eq!(downstream.standing(id, at(1)).unwrap().presence, Presence::Dismissed);
+    assert_eq!(downstream.orders_outstanding(at(1)), 1);
+}
