@@ -159,7 +159,8 @@ type Plans = BTreeMap<Slug, BTreeMap<KeyId, Plan>>;
 
 impl Authority {
     /// Carries out what the policies require for leaked secrets. Returns for each report, in order, whether a key has
-    /// or had the secret. When this returns, the changes are effective everywhere.
+    /// or had the secret. When this returns, the changes are effective everywhere. An error after some changes is
+    /// [`Failure::OutcomeUnknown`]; repeating the report is harmless.
     pub async fn report_leaks(
         &self,
         from: &AnonymousCaller,
@@ -183,20 +184,27 @@ impl Authority {
                 None => self.leaks.count(source, LeakResult::Unknown, 1),
             }
         }
-        let mut written: BTreeMap<Slug, Vec<Span>> = BTreeMap::new();
-        for (tenant, keys) in plans {
-            let spans = self.carry_out(from, source, tenant.clone(), keys).await?;
-            newest = spans.iter().map(|span| span.last).fold(newest, u64::max);
-            written.insert(tenant, spans);
-        }
-        newest = newest.max(self.store.head().await?.revision);
-        for (tenant, keys) in named {
-            // A key that was ended before may not be ended everywhere yet, so its end is waited for too.
-            let keys: Vec<_> = keys.into_iter().collect();
-            let mut spans = self.written_about_keys(&tenant, &keys, newest).await;
-            spans.append(&mut written.remove(&tenant).unwrap_or_default());
-            self.effect(Awaited::in_tenant(&tenant, spans), began, true).await?;
-        }
+        let (mut changed, planned) = (0, plans.values().map(BTreeMap::len).sum::<usize>());
+        let work = async {
+            let mut written: BTreeMap<Slug, Vec<Span>> = BTreeMap::new();
+            for (tenant, keys) in plans {
+                let spans = self.carry_out(from, source, tenant.clone(), keys, &mut changed).await?;
+                newest = spans.iter().map(|span| span.last).fold(newest, u64::max);
+                written.insert(tenant, spans);
+            }
+            newest = newest.max(self.store.head().await?.revision);
+            for (tenant, keys) in named {
+                // A key that was ended before may not be ended everywhere yet, so its end is waited for too.
+                let keys: Vec<_> = keys.into_iter().collect();
+                let mut spans = self.written_about_keys(&tenant, &keys, newest).await;
+                spans.append(&mut written.remove(&tenant).unwrap_or_default());
+                self.effect(Awaited::in_tenant(&tenant, spans), began, true).await?;
+            }
+            Ok(())
+        };
+        let worked: Result<(), Failure> = work.await;
+        let what = format_args!("the reports of {changed} of {planned} keys were carried out");
+        worked.map_err(|failure| failure.after(changed, what))?;
         Ok(known)
     }
 
@@ -237,13 +245,14 @@ impl Authority {
         }
     }
 
-    /// Returns what was written.
+    /// Returns what was written, and adds the number of keys that it was about to `changed`.
     async fn carry_out(
         &self,
         from: &AnonymousCaller,
         source: LeakSource,
         tenant: Slug,
         keys: BTreeMap<KeyId, Plan>,
+        changed: &mut u64,
     ) -> Result<Vec<Span>, Failure> {
         let action = self
             .store
@@ -264,14 +273,15 @@ impl Authority {
                 decide: decide(some, now),
                 notes: notes(some),
             };
-            let changed = self
+            let done = self
                 .store
                 .change_many(from.context(Actor::System, now), request)
                 .await?;
-            if changed.first <= changed.revision {
+            if done.first <= done.revision {
+                *changed += u64::try_from(some.len()).unwrap_or(0);
                 written.push(Span {
-                    first: changed.first,
-                    last: changed.revision,
+                    first: done.first,
+                    last: done.revision,
                 });
             }
             for (_, plan) in some {
