@@ -4,6 +4,7 @@
 use super::address_rate_limits::place;
 use super::respond::RETRY_AFTER_SECONDS;
 use crate::App;
+use crate::store_deadline::StoreDeadline;
 use keyreeve_api::{Code, Problem};
 use keyreeve_authority::Failure;
 use keyreeve_authority::verifier::RootPass;
@@ -124,10 +125,15 @@ impl App {
         let began = Instant::now();
         let verdict = match self.authority().verify_hit(secret, question) {
             Ok(verdict) => verdict,
-            Err(miss) if self.authority().remembers(&miss) => self.authority().verify_miss(miss, question).await,
+            Err(miss) if self.authority().remembers(&miss) => {
+                self.verdict_on_miss(miss, question, &mut StoreDeadline::default())
+                    .await
+            }
             Err(miss) => {
                 let look_up = self.address_rate_limits().junk.begin(from)?;
-                let verdict = self.authority().verify_miss(miss, question).await;
+                let verdict = self
+                    .verdict_on_miss(miss, question, &mut StoreDeadline::default())
+                    .await;
                 if matches!(verdict.outcome, Err(Denial::Unknown)) {
                     look_up.found_nothing();
                 }
