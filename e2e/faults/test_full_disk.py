@@ -185,6 +185,24 @@ def test_a_read_only_directory_is_enough_to_verify(disk, server, ending):
     assert server.verify(server.create("after")["secret"])["valid"]
 
 
+def test_a_directory_without_write_permission_is_enough_to_verify(disk, server, tmp_path, monkeypatch):
+    """Existing files may be written, and none can be created. Root may do everything, so its capabilities are dropped."""
+    key = server.create("kept")
+    assert server.stop() == 0
+    plain = tmp_path / "keyreeve"
+    plain.write_text(f'#!/bin/sh\nexec setpriv --bounding-set=-all {harness.BINARY} "$@"\n')
+    plain.chmod(0o755)
+    os.chmod(disk.data, 0o500)
+    with monkeypatch.context() as patched:
+        patched.setattr(harness, "BINARY", str(plain))
+        server.start()
+    assert_verifies_and_refuses_changes(server, key, "read-only for the user")
+    assert server.stop() == 0
+    os.chmod(disk.data, 0o700)
+    server.start()
+    assert server.verify(server.create("after")["secret"])["valid"]
+
+
 def test_a_read_only_directory_without_the_index_says_what_to_do(disk, server):
     """The last changes are in SQLite's WAL, whose index cannot be created."""
     server.create("kept")

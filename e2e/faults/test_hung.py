@@ -179,6 +179,28 @@ def test_a_client_that_holds_a_lock_on_the_head(alone, lock):
         comes_back(alone, watch, callers)
 
 
+def test_a_batch_has_one_deadline_for_all_items(alone):
+    node = alone.nodes[0]
+    known = unknown_secrets(node, 500)
+    assert node.call("POST", "/v1/verify", {"key": known[0]})[0] == 200
+    with Watch(alone) as watch:
+        stopped = set()
+        try:
+            while more := set(watch.pids()) - stopped:
+                for pid in more:
+                    os.kill(pid, signal.SIGSTOP)
+                    stopped.add(pid)
+            began = time.monotonic()
+            status, answer = node.call("POST", "/v1/verify/batch", {"items": [{"key": key} for key in known[:40]]})
+            took = time.monotonic() - began
+        finally:
+            for pid in stopped:
+                os.kill(pid, signal.SIGCONT)
+    assert status == 503 and took < ANSWER_SECONDS + 0.5, (status, took)
+    codes = [item["code"] for item in answer["data"]]
+    assert codes == ["VALID"] + 39 * ["SERVICE_UNAVAILABLE"], codes
+
+
 def test_server_processes_that_stop(alone):
     """Also the processes that start later, every time."""
     with Watch(alone) as watch, Callers(alone.nodes[0]) as callers:

@@ -1,5 +1,6 @@
 """Revoke every key that matches a filter, in one call."""
 import pytest
+import requests
 
 from systems import assert_error
 
@@ -67,9 +68,25 @@ def test_a_member_revokes_their_own_and_learns_nothing_of_others(fresh):
 
 
 def test_a_dry_run_only_counts(fresh, keys):
+    before = propagations(fresh)
     answer = revoke_many(fresh, {"all": True}, dry_run=True).json()
     assert answer == {"matched": 6, "revoked": 0, "skipped": 0}
     assert len(valid(fresh, keys)) == 6
+    assert propagations(fresh) == before, "nothing was changed, so no propagation was measured"
+
+
+def propagations(server):
+    text = requests.get(server.ops + "/metrics", timeout=10).text
+    return next(line for line in text.splitlines() if line.startswith("keyreeve_revocation_propagation_seconds_count"))
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_reason_that_the_policy_requires_is_required_of_many(fresh, keys, dry_run):
+    assert fresh.call("PUT", "/v1/policy", json={"revoke": {"reason": "required"}}).status_code == 200
+    error = assert_error(revoke_many(fresh, {"all": True}, dry_run=dry_run), 400, "bad_request")
+    assert error["errors"][0]["meta"]["param_name"] == "revocation_reason"
+    assert len(valid(fresh, keys)) == 6
+    assert revoke_many(fresh, {"all": True}, revocation_reason="a leak", dry_run=dry_run).json()["matched"] == 6
 
 
 @pytest.mark.parametrize("body", [

@@ -74,3 +74,24 @@ def test_nothing_is_signed_over_an_older_postgres_until_the_operator_accepts_it(
     assert len(events) == 1 and events[0]["before"]["signed"]["revision"] == signed
     assert server.call("POST", "/v1/audit/verify", json={}).json()["ok"]
     server.close()
+
+
+@pytest.mark.parametrize("harm", ["deleted", "empty", "nonsense"])
+def test_an_unusable_signing_key_prevents_the_start_and_leaves_no_session(monkeypatch, harm):
+    """Changes on other nodes would wait for the session of a node that systemd restarts every second."""
+    monkeypatch.setattr("harness.POSTGRES", None)
+    database = new_database(SERVER)
+    server = Server(arguments=["--database", database])
+    assert server.stop() == 0
+    key = pathlib.Path(server.data, "audit-signing-key")
+    key.unlink() if harm == "deleted" else key.write_bytes(b"" if harm == "empty" else os.urandom(64))
+    with pytest.raises(RuntimeError, match="accept-restore"):
+        server.start()
+    assert server.process.wait(10) == 8
+    living = "SELECT count(*) FROM sessions WHERE NOT is_dead"
+    counted = subprocess.run(["psql", "-qAtX", database, "-c", living], capture_output=True, check=True)
+    assert counted.stdout.strip() == b"0"
+    assert accept(server.data, database, "--yes").returncode == 0
+    server.start()
+    assert server.create("after")
+    server.close()

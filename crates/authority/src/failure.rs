@@ -6,6 +6,7 @@ use keyreeve_core::access::{Permission, Role};
 use keyreeve_core::lifecycle::Refusal;
 use keyreeve_store::model::KeyRecord;
 use keyreeve_store::{StoreError, WriteError};
+use std::fmt;
 use thiserror::Error;
 
 /// Why a use case failed.
@@ -97,7 +98,8 @@ pub enum Failure {
     /// The store can be read and not changed; nothing was done. The text may be shown to callers.
     #[error("read-only: {0}")]
     ReadOnly(String),
-    /// The store's answer was lost; the change may have been made.
+    /// The change may have been made, in part or completely: the store's answer was lost, or the call failed after some
+    /// of its changes were committed. Repeating the call is harmless.
     #[error("outcome unknown: {0}")]
     OutcomeUnknown(String),
     /// A bug or a broken installation.
@@ -111,6 +113,15 @@ impl Failure {
     pub(crate) fn no_lease(halted: Option<&str>) -> Self {
         let usual = "this node holds no lease: it cannot reach the database, or has not for too long";
         Self::Unavailable(halted.unwrap_or(usual).to_owned())
+    }
+
+    /// Returns the error of a call that failed after `done` of its changes were committed; `what` describes these. "Nothing
+    /// was changed" is then not true, whatever failed. Only for calls that are harmless to repeat.
+    pub(crate) fn after(self, done: u64, what: impl fmt::Display) -> Self {
+        match done {
+            0 => self,
+            _ => Self::OutcomeUnknown(format!("{what}; then: {self}")),
+        }
     }
 }
 

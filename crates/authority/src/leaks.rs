@@ -61,7 +61,8 @@ impl Authority {
 
 impl LeakUseCases<'_> {
     /// Carries out what the policies require for leaked secrets. Returns for each report, in order, whether a key has
-    /// or had the secret. When this returns, the changes are effective everywhere.
+    /// or had the secret. When this returns, the changes are effective everywhere. An error after some changes is
+    /// [`Failure::OutcomeUnknown`]; repeating the report is harmless.
     pub async fn report(
         self,
         from: &AnonymousCaller,
@@ -85,20 +86,27 @@ impl LeakUseCases<'_> {
                 None => self.0.leaks.count(source, LeakResult::Unknown, 1),
             }
         }
-        let mut written: BTreeMap<Slug, Vec<Span>> = BTreeMap::new();
-        for (tenant, keys) in plans {
-            let spans = self.carry_out(from, source, tenant.clone(), keys).await?;
-            newest = spans.iter().map(|span| span.last).fold(newest, u64::max);
-            written.insert(tenant, spans);
-        }
-        newest = newest.max(self.0.store.head().await?.revision);
-        for (tenant, keys) in named {
-            // A key that was ended before may not be ended everywhere yet, so its end is waited for too.
-            let keys: Vec<_> = keys.into_iter().collect();
-            let mut spans = self.0.written_about_keys(&tenant, &keys, newest).await;
-            spans.append(&mut written.remove(&tenant).unwrap_or_default());
-            self.0.effect(Awaited::in_tenant(&tenant, spans), began, true).await?;
-        }
+        let (mut changed, planned) = (0, plans.values().map(BTreeMap::len).sum::<usize>());
+        let work = async {
+            let mut written: BTreeMap<Slug, Vec<Span>> = BTreeMap::new();
+            for (tenant, keys) in plans {
+                let spans = self.carry_out(from, source, tenant.clone(), keys, &mut changed).await?;
+                newest = spans.iter().map(|span| span.last).fold(newest, u64::max);
+                written.insert(tenant, spans);
+            }
+            newest = newest.max(self.0.store.head().await?.revision);
+            for (tenant, keys) in named {
+                // A key that was ended before may not be ended everywhere yet, so its end is waited for too.
+                let keys: Vec<_> = keys.into_iter().collect();
+                let mut spans = self.0.written_about_keys(&tenant, &keys, newest).await;
+                spans.append(&mut written.remove(&tenant).unwrap_or_default());
+                self.0.effect(Awaited::in_tenant(&tenant, spans), began, true).await?;
+            }
+            Ok(())
+        };
+        let worked: Result<(), Failure> = work.await;
+        let what = format_args!("the reports of {changed} of {planned} keys were carried out");
+        worked.map_err(|failure| failure.after(changed, what))?;
         Ok(known)
     }
 
@@ -135,13 +143,14 @@ impl LeakUseCases<'_> {
         }
     }
 
-    /// Returns what was written.
+    /// Returns what was written, and adds the number of keys that it was about to `changed`.
     async fn carry_out(
         self,
         from: &AnonymousCaller,
         source: LeakSource,
         tenant: Slug,
         keys: BTreeMap<KeyId, Plan>,
+        changed: &mut u64,
     ) -> Result<Vec<Span>, Failure> {
         let action = self
             .0
@@ -163,15 +172,16 @@ impl LeakUseCases<'_> {
                 decide: decide(some, now),
                 notes: notes(some),
             };
-            let changed = self
+            let done = self
                 .0
                 .store
                 .change_many(from.context(Actor::System, now), request)
                 .await?;
-            if changed.first <= changed.revision {
+            if done.first <= done.revision {
+                *changed += u64::try_from(some.len()).unwrap_or(0);
                 written.push(Span {
-                    first: changed.first,
-                    last: changed.revision,
+                    first: done.first,
+                    last: done.revision,
                 });
             }
             for (_, plan) in some {

@@ -74,7 +74,8 @@ impl PolicyUseCases<'_> {
             .written_about(Scope::Tenant(tenant.slug.clone()), tenant.slug.as_str(), revision)
             .await;
         self.0.effect(change, began, true).await?;
-        let misfits = self.misfits(&call.tenant, &tenant.policy, now).await?;
+        let misfits = self.misfits(&call.tenant, &tenant.policy, now).await;
+        let misfits = misfits.map_err(|failure| failure.after(1, "the policy was replaced"))?;
         Ok((tenant.policy, misfits))
     }
 

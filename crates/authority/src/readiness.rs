@@ -1,7 +1,9 @@
 //! Readiness: whether calls can be verified now, tested on the path of a secret that is not in memory.
 
+use crate::verify::{Source, Verdict, Via};
 use crate::{Authority, Failure};
 use keyreeve_core::Digest;
+use keyreeve_core::verdict::Denial;
 
 /// No secret has this text: secrets are longer.
 const NOBODYS: &[u8] = b"keyreeve readiness";
@@ -19,5 +21,10 @@ impl Authority {
         self.entry_by(digest).await?;
         self.root_key_of(digest).await?;
         Ok(())
+    }
+
+    /// Returns the verdict on a secret that the store was not asked for, or was asked for in vain.
+    pub fn unanswered(&self, via: Via) -> Verdict {
+        self.denied(Denial::Unavailable, Source::Store, via)
     }
 }

@@ -200,7 +200,7 @@ impl Authority {
         }
     }
 
-    fn denied(&self, denial: Denial, source: Source, via: Via) -> Verdict {
+    pub(crate) fn denied(&self, denial: Denial, source: Source, via: Via) -> Verdict {
         self.verifier.tallies().count(via, Err(denial));
         Verdict {
             outcome: Err(denial),

@@ -10,6 +10,7 @@ use crate::http::oauth::Issuer;
 use crate::numbers::Numbers;
 use crate::readiness::Readiness;
 use crate::settings::Settings;
+use crate::store_deadline::StoreDeadline;
 use crate::tls::Tls;
 use crate::verifiers::{Marker, Shares};
 use crate::walks::Walks;
@@ -278,8 +279,22 @@ impl App {
 
     /// Returns the verdict on a secret. Every transport calls this, so that each verdict is measured.
     pub(crate) async fn verdict(&self, secret: &str, question: &Question<'_>) -> Verdict {
+        self.verdict_within(secret, question, &mut StoreDeadline::default())
+            .await
+    }
+
+    /// As `verdict`, for one of several verdicts of a request, which share a deadline.
+    pub(crate) async fn verdict_within(
+        &self,
+        secret: &str,
+        question: &Question<'_>,
+        deadline: &mut StoreDeadline,
+    ) -> Verdict {
         let began = Instant::now();
-        let verdict = self.authority().verify(secret, question).await;
+        let verdict = match self.authority().verify_hit(secret, question) {
+            Ok(verdict) => verdict,
+            Err(miss) => self.verdict_on_miss(miss, question, deadline).await,
+        };
         self.numbers().verifications.observe(began.elapsed());
         verdict
     }

@@ -6,7 +6,7 @@
 //! new signature would hide the loss. Only `keyreeve audit accept-restore` ends that, and first writes it into the
 //! audit log.
 
-use crate::checkpoints::{self, Evidence};
+use crate::checkpoints::{self, Checkpoints, Evidence};
 use crate::instance::StartError;
 use crate::world::{OsEntropy, TokioTimer, WallClock};
 use keyreeve_authority::env::Entropy as _;
@@ -138,6 +138,25 @@ fn read_evidence(data: &Path) -> Result<Evidence, StartError> {
     Evidence::read(data).map_err(|error| StartError::Checkpoints {
         path: data.to_owned(),
         error,
+    })
+}
+
+/// Opens the checkpoints of a data directory, whose key is created the first time. A key that is missing or unusable beside
+/// what was signed prevents the start: its end is accepted by an operator, or the key put back.
+pub(crate) fn checkpoints(data: &Path) -> Result<Checkpoints, StartError> {
+    let mut entropy = [0; 32];
+    OsEntropy.fill(&mut entropy).map_err(Failure::from)?;
+    Checkpoints::open_directory(data, entropy).map_err(|error| match Evidence::read(data) {
+        Ok(Evidence::Unusable(why)) => StartError::History(format!(
+            "{data}: the audit log cannot be signed: {why}. Nothing is served. Put the file back. If it is lost, \
+             `{COMMAND} --data {data}`, with `--database` where there is one, shows what continuing without it means, \
+             and asks for confirmation",
+            data = data.display()
+        )),
+        Ok(Evidence::None | Evidence::Signed(_)) | Err(_) => StartError::Checkpoints {
+            path: data.to_owned(),
+            error,
+        },
     })
 }
 

@@ -1,7 +1,6 @@
 //! A running instance: opens the store, creates it if it is empty, listens, and stops without losing data.
 
 use crate::App;
-use crate::checkpoints::Checkpoints;
 use crate::edge::{Face, Listening};
 use crate::founding::EmptyStore;
 use crate::http::openapi;
@@ -162,8 +161,8 @@ impl Instance {
     pub async fn start(settings: &Settings, empty: EmptyStore) -> Result<Self, StartError> {
         // Before anything is created: the operator can correct a TLS error without a server.
         let tls = Encryption::open(settings)?;
-        let (authority, opened) = open::open(settings).await?;
-        let checkpoints = checkpoints(&settings.data)?;
+        let start_number = start_number()?;
+        let (authority, checkpoints, opened) = open::open(settings).await?;
         let marker = Marker::in_directory(&settings.data);
         // With several nodes, the verifiers of an earlier process end with its session.
         if authority.node().is_none()
@@ -177,7 +176,7 @@ impl Instance {
             marker,
             tls.all(),
             settings.clone(),
-            start_number()?,
+            start_number,
         );
         match Ready::for_all(&app, &tls, empty).await {
             Ok(ready) => Ok(Self::serve(ready, app, opened, &tls)),
@@ -259,15 +258,6 @@ impl Instance {
 /// Returns the path of the socket for processes that may read the data directory.
 pub fn operator_socket(data: &Path) -> PathBuf {
     data.join(OPERATOR_SOCKET)
-}
-
-fn checkpoints(data: &Path) -> Result<Checkpoints, StartError> {
-    let mut entropy = [0; 32];
-    OsEntropy.fill(&mut entropy).map_err(Failure::from)?;
-    Checkpoints::open_directory(data, entropy).map_err(|error| StartError::Checkpoints {
-        path: data.to_owned(),
-        error,
-    })
 }
 
 fn start_number() -> Result<u64, Failure> {

@@ -28,6 +28,7 @@ mod readiness;
 mod ready;
 pub mod scanner;
 pub mod settings;
+mod store_deadline;
 pub mod tls;
 mod verifiers;
 mod walks;

@@ -25,7 +25,7 @@ pub(crate) struct NodeThread {
 }
 
 impl NodeThread {
-    /// Starts the thread and waits for the first lease.
+    /// Starts the thread and waits for the first lease. After an error no session is left behind.
     pub(crate) async fn start(node: Arc<Node>) -> Result<Self, Failure> {
         let (stop, stopping) = watch::channel(false);
         let (begun, first) = oneshot::channel();
@@ -66,10 +66,14 @@ fn run(
 }
 
 async fn hold(node: &Node, begun: oneshot::Sender<Result<(), Failure>>, mut stopping: watch::Receiver<bool>) {
-    let first = first_lease(node).await;
-    let is_good = first.is_ok();
-    if begun.send(first).is_err() || !is_good {
+    if let Err(error) = first_lease(node).await {
+        // Before the error is reported, because the process may end then and changes would wait for its session.
+        leave(node).await;
+        let _gone = begun.send(Err(error));
         return;
+    }
+    if begun.send(Ok(())).is_err() {
+        return leave(node).await;
     }
     // An acknowledgement of a connected verifier is passed on by a poll at once: a change on another node may wait for
     // it.
@@ -116,6 +120,10 @@ async fn hold(node: &Node, begun: oneshot::Sender<Result<(), Failure>>, mut stop
             _ = stopping.wait_for(|&stopping| stopping) => break,
         }
     }
+    leave(node).await;
+}
+
+async fn leave(node: &Node) {
     if let Err(error) = node.leave().await {
         tracing::warn!(%error, "cannot release the lease; changes on other nodes wait until it ends");
     }

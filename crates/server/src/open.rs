@@ -1,5 +1,7 @@
 //! Opens the store: SQLite for one process, or Postgres for several nodes.
 
+use crate::checkpoints::Checkpoints;
+use crate::history;
 use crate::instance::StartError;
 use crate::node::NodeThread;
 use crate::notebook::FileNotebook;
@@ -31,11 +33,20 @@ impl Opened {
     }
 }
 
-/// Opens the store that the settings name.
-pub(crate) async fn open(settings: &Settings) -> Result<(Authority, Opened), StartError> {
+/// Opens the store that the settings name, and the checkpoints of its audit log.
+pub(crate) async fn open(settings: &Settings) -> Result<(Authority, Checkpoints, Opened), StartError> {
     match &settings.database {
-        None => embedded(settings).await,
-        Some(url) => node(settings, url).await,
+        None => {
+            let (authority, opened) = embedded(settings).await?;
+            Ok((authority, history::checkpoints(&settings.data)?, opened))
+        }
+        Some(url) => {
+            let lock = DirectoryLock::take(&settings.data)?;
+            // Before this node has a session: a start that fails would leave one, and changes would wait for it.
+            let checkpoints = history::checkpoints(&settings.data)?;
+            let (authority, opened) = node(settings, url, lock).await?;
+            Ok((authority, checkpoints, opened))
+        }
     }
 }
 
@@ -43,7 +54,7 @@ async fn embedded(settings: &Settings) -> Result<(Authority, Opened), StartError
     crate::moving::refuse_moved(&settings.data)?;
     let lock = DirectoryLock::take(&settings.data)?;
     // Before anything is created or migrated, and before any listener is bound.
-    crate::history::require_contained(&settings.data).await?;
+    history::require_contained(&settings.data).await?;
     let verifier = Arc::new(Verifier::new(settings.cache_entries));
     if let Some(lease_ms) = settings.child_lease_ms.or(settings.lease_ms) {
         verifier.children().set_lease_ms(lease_ms);
@@ -125,8 +136,7 @@ async fn look_after_files(store: Weak<SqliteStore>, verifier: Arc<Verifier>) {
     }
 }
 
-async fn node(settings: &Settings, url: &str) -> Result<(Authority, Opened), StartError> {
-    let lock = DirectoryLock::take(&settings.data)?;
+async fn node(settings: &Settings, url: &str, lock: DirectoryLock) -> Result<(Authority, Opened), StartError> {
     let verifier = Arc::new(Verifier::leased(settings.cache_entries));
     let observer: Arc<dyn CommitObserver> = verifier.clone();
     let store = Arc::new(PostgresStore::open(url, observer).await?);
@@ -149,17 +159,17 @@ async fn node(settings: &Settings, url: &str) -> Result<(Authority, Opened), Sta
         notebook: Arc::new(FileNotebook::in_directory(&settings.data)),
     }));
     let thread = NodeThread::start(Arc::clone(&node)).await?;
-    mind_the_log(settings, clock.as_ref(), store.as_ref()).await?;
-    let (entropy, timer) = (Arc::new(OsEntropy), Arc::new(TokioTimer));
-    let authority = Authority::new(store, verifier, clock, entropy, timer).among(Arc::clone(&node));
     let opened = Opened {
         thread: Some(thread),
         _lock: Some(lock),
     };
-    if let Err(unsafe_) = check(&node, settings) {
+    let minded = mind_the_log(settings, clock.as_ref(), store.as_ref()).await;
+    if let Err(error) = minded.and_then(|()| check(&node, settings)) {
         opened.stop().await;
-        return Err(unsafe_);
+        return Err(error);
     }
+    let (entropy, timer) = (Arc::new(OsEntropy), Arc::new(TokioTimer));
+    let authority = Authority::new(store, verifier, clock, entropy, timer).among(Arc::clone(&node));
     tokio::spawn(hear_hints(node));
     Ok((authority, opened))
 }

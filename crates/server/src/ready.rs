@@ -107,7 +107,8 @@ async fn bind_at(place: &Listen, tls: Option<&Tls>, bound: &mut Vec<Listen>) -> 
     Ok(endpoint)
 }
 
-/// Binds the socket for commands on this machine. A read-only data directory has none, and is served without it.
+/// Binds the socket for commands on this machine. A data directory in which no file can be created has none, and is served
+/// without it.
 fn bind_for_operators(app: &App, bound: &mut Vec<Listen>) -> Result<Option<Endpoint>, StartError> {
     let socket = operator_socket(&app.settings().data);
     match bind_operator(&socket) {
@@ -115,7 +116,7 @@ fn bind_for_operators(app: &App, bound: &mut Vec<Listen>) -> Result<Option<Endpo
             bound.push(Listen::Unix(socket));
             Ok(Some(endpoint))
         }
-        Err(error) if is_without_room(&error) || app.authority().obstacle().is_some() => {
+        Err(error) if is_refused_by_directory(&error) || app.authority().obstacle().is_some() => {
             tracing::warn!(%error, "cannot open the operator socket; commands need an address and a root key");
             Ok(None)
         }
@@ -123,9 +124,12 @@ fn bind_for_operators(app: &App, bound: &mut Vec<Listen>) -> Result<Option<Endpo
     }
 }
 
-fn is_without_room(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
-    matches!(error.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem)
+fn is_refused_by_directory(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    matches!(
+        error.kind(),
+        StorageFull | QuotaExceeded | ReadOnlyFilesystem | PermissionDenied
+    )
 }
 
 pub(crate) fn remove_sockets<'p>(places: impl Iterator<Item = &'p Listen>) {

@@ -1,10 +1,15 @@
 //! One process per data directory.
 
 use crate::error::StoreError;
+use rustix::fs::{Access, access};
+use rustix::io::Errno;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
+
+/// The obstacle of a directory that is mounted read-only, or whose lock cannot be written.
+const READ_ONLY: &str = "the data directory is read-only";
 
 /// Held while the store is open. The operating system releases it when the process ends, however it ends.
 ///
@@ -14,11 +19,11 @@ use std::path::Path;
 pub struct DirectoryLock {
     _file: Option<File>,
     _directory: File,
-    is_read_only: bool,
+    obstacle: Option<&'static str>,
 }
 
 impl DirectoryLock {
-    /// Creates the directory if needed, and locks it. A read-only directory and a full disk are no obstacle.
+    /// Creates the directory if needed, and locks it. It may be read-only, or the disk full.
     ///
     /// # Errors
     /// [`StoreError::InUse`] if another process has it.
@@ -34,7 +39,7 @@ impl DirectoryLock {
             .mode(0o700)
             .create(directory)
             .map_err(away)?;
-        let (mut file, is_read_only) = lock_file(&directory.join("lock")).map_err(away)?;
+        let (mut file, is_file_read_only) = lock_file(&directory.join("lock")).map_err(away)?;
         if let Some(file) = &mut file {
             match file.try_lock() {
                 Ok(()) => {}
@@ -53,13 +58,25 @@ impl DirectoryLock {
         Ok(Self {
             _file: file,
             _directory: opened,
-            is_read_only,
+            obstacle: obstacle(directory, is_file_read_only),
         })
     }
 
-    /// Whether nothing can be written in the directory.
-    pub const fn is_read_only(&self) -> bool {
-        self.is_read_only
+    /// Returns why no file can be created in the directory, if that is so.
+    pub const fn obstacle(&self) -> Option<&'static str> {
+        self.obstacle
+    }
+}
+
+/// Returns why no file can be created in a directory. Existing files may be writable, which is not enough: SQLite and the
+/// server create others beside them.
+fn obstacle(directory: &Path, is_file_read_only: bool) -> Option<&'static str> {
+    match access(directory, Access::WRITE_OK | Access::EXEC_OK) {
+        Err(Errno::ACCESS | Errno::PERM) => {
+            Some("the data directory is read-only for the user that the server runs as")
+        }
+        Err(Errno::ROFS) => Some(READ_ONLY),
+        Ok(()) | Err(_) => is_file_read_only.then_some(READ_ONLY),
     }
 }
 

@@ -95,7 +95,8 @@ impl KeyUseCases<'_> {
     }
 
     /// Deletes the records of keys that were revoked, or that expired, before a time, at most 1 000. Returns how many,
-    /// and whether there are more.
+    /// and whether there are more. An error after some were deleted is [`Failure::OutcomeUnknown`]; repeating the call is
+    /// harmless.
     pub async fn purge(self, call: &Call, command: PurgeCommand) -> Result<(u64, bool), Failure> {
         call.require(Permission::KeysWrite)?;
         // An idempotency record is of one change. Repeating a purge is harmless without one.
@@ -104,17 +105,25 @@ impl KeyUseCases<'_> {
             ..call.clone()
         };
         let mut purged = 0;
+        match self.purge_both(call, command, &mut purged).await {
+            Ok(has_more) => Ok((purged, has_more)),
+            Err(failure) => Err(failure.after(purged, format_args!("{purged} keys were deleted"))),
+        }
+    }
+
+    /// As `purge`. Returns whether there are more than one call may delete.
+    async fn purge_both(&self, call: &Call, command: PurgeCommand, purged: &mut u64) -> Result<bool, Failure> {
         let standings = [
             (Standing::Revoked, command.revoked_before),
             (Standing::Expired, command.expired_before),
         ];
         for (standing, before) in standings {
             let Some(before) = before else { continue };
-            if self.purge_of(call, standing, before, &mut purged).await? {
-                return Ok((purged, true));
+            if self.purge_of(call, standing, before, purged).await? {
+                return Ok(true);
             }
         }
-        Ok((purged, false))
+        Ok(false)
     }
 
     /// As `purge`, for keys in one state. Returns whether there are more than one call may delete.

@@ -7,8 +7,9 @@ use super::end::{label, order};
 use crate::memory::Operation;
 use crate::{Call, Caller, Effect, Failure};
 use keyreeve_core::access::Permission;
+use keyreeve_core::coherence::Moment;
 use keyreeve_core::coherence::holding::{Awaited, Span};
-use keyreeve_core::lifecycle::State;
+use keyreeve_core::lifecycle::{Refusal, State};
 use keyreeve_core::text::Subject;
 use keyreeve_core::{Key, KeyId, Timestamp};
 use keyreeve_store::model::{ChangeManyRequest, KeyQuery, KeyRecord, PageStart, WriteContext};
@@ -64,7 +65,8 @@ pub struct ManyRevoked {
 }
 
 impl KeyUseCases<'_> {
-    /// Revokes every key that a selection matches. Returns when all of them are denied everywhere.
+    /// Revokes every key that a selection matches. Returns when all of them are denied everywhere. An error after some
+    /// were revoked is [`Failure::OutcomeUnknown`]; repeating the call is harmless.
     pub async fn revoke_many(
         self,
         call: &Call,
@@ -86,13 +88,53 @@ impl KeyUseCases<'_> {
     ) -> Result<ManyRevoked, Failure> {
         call.require(Permission::KeysWrite)?;
         let began = self.0.clock.moment();
-        let now = self.0.earliest();
+        self.require_reason(call, &command).await?;
+        let command = Some(command).filter(|_| !is_dry);
         let mut done = ManyRevoked::default();
+        let work = async {
+            self.revoke_matching(call, &selection, command.as_ref(), &mut done)
+                .await?;
+            if !is_dry {
+                done.effect = Some(self.effect_of_many(call, &mut done, began).await?);
+            }
+            Ok(())
+        };
+        let worked: Result<(), Failure> = work.await;
+        match worked {
+            Ok(()) => Ok(done),
+            Err(failure) => {
+                let (revoked, matched) = (done.revoked, done.matched);
+                Err(failure.after(revoked, format_args!("{revoked} of {matched} keys were revoked")))
+            }
+        }
+    }
+
+    /// Refuses a call without the reason that the policy requires, as for a single key.
+    async fn require_reason(self, call: &Call, command: &RevokeCommand) -> Result<(), Failure> {
+        let tenant = self.0.store.tenant(&call.tenant).await?.ok_or(Failure::NotFound)?;
+        match tenant.policy.lacks_reason(command.note.as_ref()) {
+            true => Err(Failure::Refused {
+                item: 0,
+                refusal: Refusal::ReasonRequired,
+            }),
+            false => Ok(()),
+        }
+    }
+
+    /// Counts the keys that a selection matches, and revokes them if there is a command.
+    async fn revoke_matching(
+        self,
+        call: &Call,
+        selection: &Selection,
+        command: Option<&RevokeCommand>,
+        done: &mut ManyRevoked,
+    ) -> Result<(), Failure> {
+        let now = self.0.earliest();
         // A change that is older than this is effective, whether or not it was waited for.
         let since = Timestamp::from_millis(now.millis().saturating_sub(self.0.longest_wait_ms()));
         let mut next = Some(PageStart::Offset(0));
         while let Some(start) = next {
-            let (records, following) = self.candidates(call, &selection, start, now).await?;
+            let (records, following) = self.candidates(call, selection, start, now).await?;
             next = following;
             if selection.ids.is_some() {
                 let is_within = |record: &&KeyRecord| call.caller.owns(&record.key.subject);
@@ -111,24 +153,23 @@ impl KeyUseCases<'_> {
                 }
             }
             done.matched += u64::try_from(ids.len()).unwrap_or(0);
-            if !is_dry {
-                self.revoke_all(call, &ids, &command, &mut done).await?;
+            if let Some(command) = command {
+                self.revoke_all(call, &ids, command, done).await?;
             }
         }
-        if !is_dry {
-            // Without the head it is not known which change to wait for. Repeating the call is harmless.
-            let unknown =
-                |error| Failure::OutcomeUnknown(format!("the keys are revoked, when everywhere is unknown: {error}"));
-            let head = self.0.store.head().await.map_err(unknown)?.revision;
-            let mut spans = self.0.written_about_keys(&call.tenant, &done.repeated, head).await;
-            spans.append(&mut done.spans);
-            if spans.is_empty() {
-                spans.push(Span::one(self.0.verifier.applied()));
-            }
-            let change = Awaited::in_tenant(&call.tenant, spans);
-            done.effect = Some(self.0.effect(change, began, call.is_awaited).await?);
+        Ok(())
+    }
+
+    /// Waits until the keys that were revoked now, or shortly before, are denied everywhere.
+    async fn effect_of_many(self, call: &Call, done: &mut ManyRevoked, began: Moment) -> Result<Effect, Failure> {
+        let head = self.0.store.head().await?.revision;
+        let mut spans = self.0.written_about_keys(&call.tenant, &done.repeated, head).await;
+        spans.append(&mut done.spans);
+        if spans.is_empty() {
+            spans.push(Span::one(self.0.verifier.applied()));
         }
-        Ok(done)
+        let change = Awaited::in_tenant(&call.tenant, spans);
+        self.0.effect(change, began, call.is_awaited).await
     }
 
     /// Returns the keys that a selection may match: those it names, or a page of its owner's or the tenant's.

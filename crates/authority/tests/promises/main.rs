@@ -19,6 +19,7 @@ mod nodes;
 mod people;
 mod replays;
 mod stage;
+mod unfinished;
 mod unknown;
 mod usage;
 mod world;

@@ -69,11 +69,18 @@ pub struct Stage {
     /// As above, between reading the head of the log and the answer.
     pub meanwhile_head: Mutex<Option<Meanwhile>>,
     pub look_ups: AtomicU64,
+    /// Calls that are answered before the store becomes unavailable.
+    pub calls_left: AtomicU64,
 }
 
 impl Stage {
     pub fn there(&self) -> Result<(), StoreError> {
-        match self.is_away.load(Ordering::Relaxed) {
+        let left = |left: u64| left.checked_sub(1);
+        let is_answered = self
+            .calls_left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, left)
+            .is_ok();
+        match self.is_away.load(Ordering::Relaxed) || !is_answered {
             true => Err(StoreError::Unavailable("away".to_owned())),
             false => Ok(()),
         }
@@ -103,6 +110,7 @@ impl World {
             meanwhile_owners: Mutex::new(None),
             meanwhile_head: Mutex::new(None),
             look_ups: AtomicU64::new(0),
+            calls_left: AtomicU64::new(u64::MAX),
         });
         let clock = Arc::new(HandClock(AtomicI64::new(NOW)));
         let world = Self {

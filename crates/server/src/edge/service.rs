@@ -70,7 +70,13 @@ async fn answered(face: &Face, app: &App, peer: &Peer, request: hyper::Request<I
     let path = request.uri().path();
     let response = match (face, verify::Route::of(request.method(), path)) {
         (Face::Check, _) if gateway::is_grpc(&request) => gateway::serve_grpc(app, peer, request).await,
-        (Face::Api(_) | Face::Check, Some(route)) => verify::serve(route, app, peer, request).await,
+        (Face::Api(_) | Face::Check, Some(route)) => {
+            let response = verify::serve(route, app, peer, request).await;
+            match is_by_lines && body::may_be_unread(response.status()) {
+                true => respond::closing(response),
+                false => response,
+            }
+        }
         (Face::Api(router), None) if !(peer.is_operator && path == doctor::ADDRESS) => {
             routed(router, app, peer, request).await
         }

@@ -2,9 +2,9 @@
 //! client can read the refusal.
 
 use http_body_util::BodyExt as _;
-use hyper::HeaderMap;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
+use hyper::{HeaderMap, StatusCode};
 use keyreeve_api::json::JsonError;
 use keyreeve_api::{Code, Problem};
 use std::pin::Pin;
@@ -68,6 +68,12 @@ where
         true
     };
     tokio::time::timeout(UNREAD_TIMEOUT, read).await.unwrap_or(false)
+}
+
+/// Whether an answer of this status may have been given before the end of the body: it did not arrive in time, or was too
+/// long to be read. The connection is closed then, because its next bytes are not a request.
+pub(crate) fn may_be_unread(status: StatusCode) -> bool {
+    matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::PAYLOAD_TOO_LARGE)
 }
 
 /// A body that is lent to another reader. The rest can be read once that reader has dropped its half.

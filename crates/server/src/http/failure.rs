@@ -75,7 +75,8 @@ fn problem(failure: Failure) -> Problem {
         }
         Failure::OutcomeUnknown(why) => {
             tracing::error!(why, "the outcome of a change is unknown");
-            let detail = "The store's answer was lost: the change may have been made. Repeating it is safe.";
+            let detail = "The change may have been made, in part or completely: the store's answer was lost, or the \
+                          call failed after some of its changes. Repeating it is safe.";
             Problem::new(Code::OutcomeUnknown, detail)
         }
         Failure::Internal(why) => {

@@ -6,6 +6,7 @@
 use super::address_rate_limits::{Turn, place};
 use super::respond::RETRY_AFTER_SECONDS;
 use crate::App;
+use crate::store_deadline::StoreDeadline;
 use keyreeve_api::{Code, Problem};
 use keyreeve_authority::Failure;
 use keyreeve_authority::verifier::RootPass;
@@ -164,9 +165,13 @@ impl App {
         let began = Instant::now();
         let verdict = match self.authority().verify_hit(secret, question) {
             Ok(verdict) => verdict,
-            Err(miss) if self.authority().remembers(&miss) => self.authority().verify_miss(miss, question).await,
+            Err(miss) if self.authority().remembers(&miss) => {
+                self.verdict_on_miss(miss, question, &mut StoreDeadline::default())
+                    .await
+            }
             Err(miss) => {
-                let look_up = self.authority().verify_miss(miss, question);
+                let mut deadline = StoreDeadline::default();
+                let look_up = self.verdict_on_miss(miss, question, &mut deadline);
                 let is_nothing = |verdict: &Verdict| matches!(verdict.outcome, Err(Denial::Unknown));
                 self.bounded(from, look_up, is_nothing).await?
             }

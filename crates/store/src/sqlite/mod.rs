@@ -85,8 +85,8 @@ impl SqliteStore {
         observer: Arc<dyn CommitObserver>,
     ) -> Result<Self, StoreError> {
         let file = directory.join(DATABASE_FILE);
-        if lock.is_read_only() {
-            return Self::open_read_only(file, lock, "the data directory is read-only").await;
+        if let Some(why) = lock.obstacle() {
+            return Self::open_read_only(file, lock, why).await;
         }
         if let Err(error) = make_private(&file) {
             return match crate::lock::is_read_only(&error) && file.exists() {

@@ -27,6 +27,9 @@ use keyreeve_store::model::{Done, KeyRecord};
 /// Most keys in one action. No page shows more.
 const SELECTED_MAX: usize = 200;
 
+/// The result for a key that comes after one with an error.
+const NOT_TRIED: &str = "Not tried, because of the error above. This key was not changed.";
+
 /// The actions on many keys.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Action {
@@ -125,8 +128,16 @@ pub(in crate::dashboard) async fn act(State(app): State<App>, mut form: Form) ->
     };
     let people = People::known_to(&form.visitor, &app).await?;
     let mut results: Vec<_> = missing.into_iter().map(gone).collect();
+    let mut goes_on = true;
     for record in &records {
-        results.push(one(&app, &form, action, &wish, &people, record).await?);
+        let name = (record.key.id.to_string(), record.key.name.to_string());
+        match goes_on {
+            true => {
+                let result = one(&app, &form, action, &wish, &people, record).await;
+                goes_on = add(&mut results, name, result)?;
+            }
+            false => results.push(undone(name, NOT_TRIED)),
+        }
     }
     let done = results.iter().filter(|result| result.is_done).count();
     let page = ResultsPage {
@@ -154,6 +165,35 @@ fn wish(form: &Form, action: Action) -> Result<RevokeCommand, Errors> {
     match (code, note) {
         (Some(code), Some(note)) => errors.none().map(|()| RevokeCommand { code, note }),
         _ => Err(errors),
+    }
+}
+
+/// Adds the result for one key. Returns whether to continue with the next one. An error after others were changed is a
+/// result too: a page with the error alone would report that nothing was changed.
+fn add(
+    results: &mut Vec<Outcome>,
+    name: (String, String),
+    result: Result<Outcome, PageError>,
+) -> Result<bool, PageError> {
+    match result {
+        Ok(outcome) => {
+            results.push(outcome);
+            Ok(true)
+        }
+        Err(error) if results.iter().any(|result| result.is_done) => {
+            results.push(undone(name, &error.errors().text()));
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn undone((id, name): (String, String), text: &str) -> Outcome {
+    Outcome {
+        id,
+        name,
+        is_done: false,
+        text: text.to_owned(),
     }
 }
 
@@ -281,4 +321,44 @@ fn export(records: &[KeyRecord], visitor: &Visitor, people: &People) -> Response
         (CACHE_CONTROL, "no-store"),
     ];
     (headers, text).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unavailable() -> PageError {
+        Failure::Unavailable("a test".to_owned()).into()
+    }
+
+    fn name() -> (String, String) {
+        ("key_1".to_owned(), "one".to_owned())
+    }
+
+    fn outcome(is_done: bool) -> Outcome {
+        Outcome {
+            is_done,
+            ..undone(name(), "")
+        }
+    }
+
+    #[test]
+    fn an_error_before_any_change_is_the_answer() {
+        let mut results = vec![outcome(false)];
+        assert!(add(&mut results, name(), Err(unavailable())).is_err());
+    }
+
+    #[test]
+    fn an_error_after_a_change_is_the_result_of_its_key_and_ends_the_action() {
+        let mut results = Vec::new();
+        assert!(matches!(add(&mut results, name(), Ok(outcome(true))), Ok(true)));
+        assert!(matches!(add(&mut results, name(), Err(unavailable())), Ok(false)));
+        let done: Vec<_> = results.iter().map(|result| result.is_done).collect();
+        assert_eq!(done, [true, false]);
+        assert!(
+            results[1].text.contains("cannot reach its database"),
+            "{}",
+            results[1].text
+        );
+    }
 }

@@ -93,7 +93,18 @@ pub(in crate::dashboard) async fn add(State(app): State<App>, form: Form) -> Res
         Err(errors) => Err(errors.into()),
     };
     match made {
-        Ok(user) => invited(&app, &form.visitor, user.id).await,
+        Ok(user) => match invited(&app, &form.visitor, user.id).await {
+            Ok(page) => Ok(page),
+            // The user was added: the page of the error would report that nothing was changed.
+            Err(_) => {
+                let text = format!(
+                    "{} was added. The link could not be made: make it in the list.",
+                    user.email
+                );
+                form.visitor.tell(Flash::refused(text)).await?;
+                Ok(page::on_to("/tenant/users"))
+            }
+        },
         Err(page_error) => match page_error.refusal() {
             Some((status, why)) => {
                 let mut page = page_of(&app, &form.visitor, &form.fields).await?;

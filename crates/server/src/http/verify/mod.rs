@@ -12,6 +12,7 @@ use super::call::{narrowed, root_key_invalid, root_key_required};
 use super::{body, client_address, respond};
 use crate::App;
 use crate::edge::Peer;
+use crate::store_deadline::StoreDeadline;
 use axum::body::{Body, Bytes};
 use hyper::body::Incoming;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
@@ -172,7 +173,7 @@ pub(crate) async fn decide(
     let question: VerifyKey<'_> = read(body)?;
     let asked = Asked::of(&question, &"")?;
     out.reserve(render::VERDICT_BYTES);
-    Ok(asked.judge(app, reach, out).await)
+    Ok(asked.judge(app, reach, &mut StoreDeadline::default(), out).await)
 }
 
 async fn batch(app: &App, reach: &Reach, body: &[u8], out: &mut Vec<u8>) -> Result<StatusCode, Problem> {
@@ -188,12 +189,12 @@ async fn batch(app: &App, reach: &Reach, body: &[u8], out: &mut Vec<u8>) -> Resu
     let asked = asked.collect::<Result<Vec<_>, _>>()?;
     out.reserve(render::VERDICT_BYTES * asked.len());
     out.extend_from_slice(b"{\"data\":[");
-    let mut status = StatusCode::OK;
+    let (mut status, mut deadline) = (StatusCode::OK, StoreDeadline::default());
     for (place, asked) in asked.iter().enumerate() {
         if place > 0 {
             out.push(b',');
         }
-        status = status.max(asked.judge(app, reach, out).await);
+        status = status.max(asked.judge(app, reach, &mut deadline, out).await);
     }
     out.extend_from_slice(b"]}");
     Ok(status)
@@ -227,7 +228,7 @@ impl<'q> Asked<'q> {
     }
 
     /// Appends the verdict; 503 if none can be given now.
-    async fn judge(&self, app: &App, reach: &Reach, out: &mut Vec<u8>) -> StatusCode {
+    async fn judge(&self, app: &App, reach: &Reach, deadline: &mut StoreDeadline, out: &mut Vec<u8>) -> StatusCode {
         let question = Question {
             via: Via::Api,
             reach,
@@ -236,7 +237,7 @@ impl<'q> Asked<'q> {
             address: self.address,
             cost: Some(self.cost),
         };
-        let verdict = app.verdict(self.key, &question).await;
+        let verdict = app.verdict_within(self.key, &question, deadline).await;
         render::verdict(out, &verdict, question.now);
         match verdict.outcome {
             Err(Denial::Unavailable) => StatusCode::SERVICE_UNAVAILABLE,

@@ -5,8 +5,10 @@ use super::{answered, effect};
 use crate::App;
 use crate::http::answer::Rejected;
 use crate::http::call::{self, Incoming, Json};
+use crate::http::respond;
 use axum::extract::State;
 use axum::response::Response;
+use hyper::StatusCode;
 use keyreeve_api::Problem;
 use keyreeve_api::keys::{RevokeFilter, RevokeMany, RevokedMany};
 use keyreeve_authority::keys::{RevokeCommand, Selection};
@@ -19,7 +21,8 @@ const IDS_MAX: usize = 1_000;
 /// Revoke every key that a filter matches.
 ///
 /// Each key ends as the tenant's policy defines it, with its own entry in the audit log. When the answer comes, no
-/// verifier accepts any of them. Refused without a filter, unless `all` is true.
+/// verifier accepts any of them. Refused without a filter, unless `all` is true; and without a reason, also in a dry run,
+/// if the policy requires one. 503 `OUTCOME_UNKNOWN` after some keys were revoked: repeat the call.
 #[utoipa::path(
     post, path = "/v1/api_keys/revoke_many", tag = "api keys", operation_id = "revokeManyApiKeys",
     request_body = RevokeMany,
@@ -57,10 +60,13 @@ pub(crate) async fn handler(
         revoked: done.revoked,
         skipped: done.skipped,
         not_found: named.map(|named| u64::try_from(named).unwrap_or(u64::MAX).saturating_sub(done.named)),
-        effect: done.effect.as_ref().filter(|_| !is_dry).map(effect),
+        effect: done.effect.as_ref().map(effect),
     };
-    let reached = done.effect.unwrap_or_default();
-    answered(&app, &reached, &body)
+    match &done.effect {
+        Some(reached) => answered(&app, reached, &body),
+        // A dry run changes nothing, so there is no propagation to measure.
+        None => Ok(respond::json(StatusCode::OK, &body)?),
+    }
 }
 
 fn selection(filter: RevokeFilter) -> Result<Selection, Problem> {
