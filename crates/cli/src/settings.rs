@@ -277,25 +277,19 @@ fn places(given: Option<Vec<Listen>>, file: Option<Places>, default: SocketAddr)
         .unwrap_or_else(|| vec![Listen::Tcp(default)])
 }
 
-/// Parses a lease: `15s`, `1500ms`, `2m`; 2 s to an hour.
+/// Parses a lease: `15s`, `1500ms`, `2m`; 2 s to an hour, in milliseconds.
 fn lease(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is not a lease: write 15s, 1500ms or 2m, from 2s to 1h");
-    let ms = match text.strip_suffix("ms") {
-        Some(digits) => digits.parse::<u64>().ok(),
-        None => text
-            .parse::<duration::Duration>()
-            .ok()
-            .and_then(|duration| duration.0?.checked_mul(1_000)),
-    };
-    ms.filter(|ms| (LEASE_MS_MIN..=LEASE_MS_MAX).contains(ms))
-        .map(Duration::from_millis)
-        .ok_or_else(wrong)
+    let bounds = Duration::from_millis(LEASE_MS_MIN)..=Duration::from_millis(LEASE_MS_MAX);
+    let length = duration::fixed(text).ok().filter(|length| bounds.contains(length));
+    let length = length.filter(|length| length.subsec_nanos() % 1_000_000 == 0);
+    length.ok_or_else(|| format!("{text:?} is not a lease: write 15s, 2500ms or 2m, from 2s to 1h"))
 }
 
 /// Parses how long a gateway may accept a key after an introspection.
 fn introspection_max_exp(text: &str) -> Result<Seconds, String> {
     let wrong = || format!("{text:?} is not from 1s to 1h: write 60s or 5m");
-    let seconds = text.parse::<duration::Duration>().ok().and_then(|duration| duration.0);
+    let length = duration::fixed(text).ok().filter(|length| length.subsec_nanos() == 0);
+    let seconds = length.map(|length| length.as_secs());
     let seconds = seconds.filter(|seconds| (1..=INTROSPECTION_MAX_EXP_SECONDS_MAX).contains(seconds));
     seconds.map(Seconds).ok_or_else(wrong)
 }
@@ -353,6 +347,7 @@ mod tests {
     fn a_lease_is_read_with_its_unit_and_has_bounds() {
         assert_eq!(lease("15s"), Ok(Duration::from_secs(15)));
         assert_eq!(lease("2500ms"), Ok(Duration::from_millis(2_500)));
+        assert_eq!(lease("1m30s"), Ok(Duration::from_secs(90)));
         for wrong in [
             "",
             "15",
@@ -361,8 +356,9 @@ mod tests {
             "1999ms",
             "2h",
             "-5s",
-            "1.5s",
-            "15 s",
+            "1h1ms",
+            "2000.5ms",
+            "never",
             "99999999999999999999s",
         ] {
             assert!(lease(wrong).is_err(), "{wrong}");
@@ -374,7 +370,7 @@ mod tests {
         for (text, seconds) in [("1s", 1), ("60s", 60), ("5m", 300), ("1h", 3_600)] {
             assert_eq!(introspection_max_exp(text), Ok(Seconds(seconds)));
         }
-        for wrong in ["", "0s", "61m", "2h", "never", "60", "-1s", "1ms"] {
+        for wrong in ["", "0s", "61m", "2h", "never", "60", "-1s", "1ms", "1500ms"] {
             assert!(introspection_max_exp(wrong).is_err(), "{wrong}");
         }
         let file: File = toml::from_str("[introspection]\nmax_exp = \"5m\"").unwrap();
