@@ -13,8 +13,7 @@ use keyreeve_client::verifier::http::{Verified, VerifyLayer};
 use keyreeve_client::{Client, ClientError, Verifier};
 use keyreeve_server::founding::EmptyStore;
 use keyreeve_server::instance::{Instance, operator_socket};
-use keyreeve_server::listen::Listen;
-use keyreeve_server::settings::{GitHubKeySource, Settings};
+use keyreeve_server::settings::Settings;
 use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::io;
@@ -37,28 +36,11 @@ struct World {
 impl World {
     async fn new() -> Self {
         let data = tempfile::tempdir().unwrap();
-        let any: Listen = "127.0.0.1:0".parse().unwrap();
         let (shows, shown) = std::sync::mpsc::channel();
         let settings = Settings {
-            data: data.path().to_owned(),
-            listen: vec![any.clone()],
-            check_listen: vec![any],
-            ops_listen: "127.0.0.1:0".parse().unwrap(),
-            tls: None,
-            check_tls: None,
-            root_key_file: None,
             cache_entries: 1_000,
-            database: None,
-            child_lease_ms: None,
-            lease_ms: None,
             node_name: "test".to_owned(),
-            unknown_variables: Vec::new(),
-            require_sync: false,
-            accept_clock: false,
-            public_url: None,
-            introspection_max_exp_seconds: 60,
-            trusted_proxies: Vec::new(),
-            github_keys: GitHubKeySource::Off,
+            ..Settings::on_loopback(data.path().to_owned())
         };
         let empty = EmptyStore::found(move |_, root_key| shows.send(root_key.to_owned()).map_err(io::Error::other));
         let instance = Instance::start(&settings, empty).await.unwrap();

@@ -5,7 +5,7 @@ use crate::listen::Listen;
 use crate::tls::TlsFiles;
 use hyper::Uri;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -169,6 +169,34 @@ pub struct Settings {
     pub github_keys: GitHubKeySource,
     /// Proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<TrustedProxy>,
+}
+
+impl Settings {
+    /// Returns settings of an instance that listens on unannounced loopback ports: for temporary servers and tests.
+    pub fn on_loopback(data: PathBuf) -> Self {
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Self {
+            data,
+            listen: vec![Listen::Tcp(any)],
+            check_listen: vec![Listen::Tcp(any)],
+            tls: None,
+            check_tls: None,
+            ops_listen: any,
+            root_key_file: None,
+            cache_entries: CACHE_ENTRIES_DEFAULT,
+            database: None,
+            lease_ms: None,
+            child_lease_ms: None,
+            node_name: "dev".to_owned(),
+            unknown_variables: Vec::new(),
+            require_sync: false,
+            accept_clock: false,
+            public_url: None,
+            introspection_max_exp_seconds: INTROSPECTION_MAX_EXP_SECONDS_DEFAULT,
+            github_keys: GitHubKeySource::Off,
+            trusted_proxies: Vec::new(),
+        }
+    }
 }
 
 impl fmt::Debug for Settings {

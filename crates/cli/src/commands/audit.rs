@@ -51,7 +51,7 @@ pub(crate) struct Filter {
     /// Only this action, or a kind of action with its dot: `key.`
     #[arg(long)]
     action: Option<String>,
-    /// Only entries of the last 7d, 12h, 30m, …
+    /// Only entries of the last 1w, 12h, 1h30m, …
     #[arg(long, value_name = "DURATION")]
     since: Option<Duration>,
     /// The tenant [default: the root key's own, or `default`]

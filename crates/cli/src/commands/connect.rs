@@ -8,10 +8,8 @@ use clap::Args;
 use keyreeve_client::{Authorities, Client};
 use keyreeve_server::founding::EmptyStore;
 use keyreeve_server::instance::{Instance, operator_socket};
-use keyreeve_server::listen::Listen;
-use keyreeve_server::settings::{CACHE_ENTRIES_DEFAULT, GitHubKeySource, Settings};
+use keyreeve_server::settings::Settings;
 use std::io::Read as _;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 /// Options of every command that calls a server.
@@ -99,7 +97,7 @@ impl Connection {
             ))
             .into());
         }
-        let mut settings = quiet(self.data.clone());
+        let mut settings = Settings::on_loopback(self.data.clone());
         // The base of links: the address of this temporary instance is gone when the command ends.
         settings.public_url = Some(match public_url()? {
             Some(url) => url,
@@ -114,32 +112,6 @@ impl Connection {
     /// The socket of a killed server does not accept connections.
     fn is_running(&self) -> bool {
         std::os::unix::net::UnixStream::connect(operator_socket(&self.data)).is_ok()
-    }
-}
-
-/// Returns settings of an instance that listens on unannounced loopback ports.
-pub(super) fn quiet(data: PathBuf) -> Settings {
-    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    Settings {
-        data,
-        listen: vec![Listen::Tcp(any)],
-        check_listen: vec![Listen::Tcp(any)],
-        tls: None,
-        check_tls: None,
-        ops_listen: any,
-        root_key_file: None,
-        cache_entries: CACHE_ENTRIES_DEFAULT,
-        database: None,
-        lease_ms: None,
-        child_lease_ms: None,
-        node_name: "dev".to_owned(),
-        unknown_variables: Vec::new(),
-        require_sync: false,
-        accept_clock: false,
-        public_url: None,
-        introspection_max_exp_seconds: 60,
-        trusted_proxies: Vec::new(),
-        github_keys: GitHubKeySource::Off,
     }
 }
 

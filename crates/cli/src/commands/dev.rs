@@ -1,6 +1,5 @@
 //! `keyreeve dev`: a temporary server with a ready key, to try it out.
 
-use super::connect::quiet;
 use crate::output;
 use anyhow::Context as _;
 use clap::Args;
@@ -8,6 +7,7 @@ use keyreeve_client::Client;
 use keyreeve_server::founding::EmptyStore;
 use keyreeve_server::instance::{Instance, operator_socket};
 use keyreeve_server::listen::Listen;
+use keyreeve_server::settings::Settings;
 use serde_json::{Value, json};
 use std::io;
 use std::net::SocketAddr;
@@ -28,7 +28,7 @@ impl Dev {
         let mut terminate = signal(SignalKind::terminate()).context("cannot wait for signals")?;
         let mut hangup = signal(SignalKind::hangup()).context("cannot wait for signals")?;
         let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
-        let mut settings = quiet(directory.path().to_owned());
+        let mut settings = Settings::on_loopback(directory.path().to_owned());
         settings.listen = vec![Listen::Tcp(self.listen)];
         let (shows, shown) = std::sync::mpsc::channel();
         let empty = EmptyStore::found(move |_, root_key| shows.send(root_key.to_owned()).map_err(io::Error::other));

@@ -2,7 +2,7 @@
 
 use crate::exit::AnswerIsNo;
 use crate::output::{self, Format};
-use crate::settings::Options;
+use crate::settings::GivenOptions;
 use clap::Args;
 use keyreeve_client::{Client, ClientError};
 use keyreeve_server::doctor::{ADDRESS, examine_at_rest};
@@ -25,7 +25,7 @@ docs/operations/doctor.md explains everything that can be found.";
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Doctor {
     #[command(flatten)]
-    options: Options,
+    options: GivenOptions,
     /// The output format
     #[arg(short, long, value_enum, default_value = "table")]
     output: Format,

@@ -3,7 +3,7 @@
 use super::manager::Manager;
 use crate::exit::Interrupted;
 use crate::output;
-use crate::settings::Options;
+use crate::settings::GivenOptions;
 use anyhow::Context as _;
 use clap::Args;
 use keyreeve_server::founding::EmptyStore;
@@ -34,7 +34,7 @@ Every option is also a KEYREEVE_… variable and a key in keyreeve.toml (--confi
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Serve {
     #[command(flatten)]
-    options: Options,
+    options: GivenOptions,
 }
 
 impl Serve {

@@ -47,20 +47,7 @@ impl Digest {
 
     /// Parses what [`Digest::to_hex`] writes.
     pub fn from_hex(text: &str) -> Option<Self> {
-        let mut bytes = [0; 32];
-        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-        if pairs.len() != bytes.len() || !rest.is_empty() {
-            return None;
-        }
-        for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
-            let digit = |digit: &u8| {
-                char::from(*digit)
-                    .to_digit(16)
-                    .and_then(|digit| u8::try_from(digit).ok())
-            };
-            *byte = digit(high)? << 4 | digit(low)?;
-        }
-        Some(Self(bytes))
+        crate::bytes_of_hex(text).map(Self)
     }
 
     fn words(&self) -> [u64; 4] {

@@ -18,25 +18,13 @@ const NOTHING: [&str; 0] = [];
 
 fn settings() -> Settings {
     Settings {
-        data: "/data".into(),
         listen: vec!["127.0.0.1:7300".parse().unwrap(), "unix:/run/a.sock".parse().unwrap()],
         check_listen: vec!["[::1]:7301".parse().unwrap()],
-        tls: None,
-        check_tls: None,
         ops_listen: "127.0.0.1:7302".parse().unwrap(),
-        root_key_file: None,
         cache_entries: 1_000,
-        database: None,
         lease_ms: Some(15_000),
-        child_lease_ms: None,
         node_name: "a".to_owned(),
-        unknown_variables: Vec::new(),
-        require_sync: false,
-        accept_clock: false,
-        public_url: None,
-        introspection_max_exp_seconds: 60,
-        trusted_proxies: Vec::new(),
-        github_keys: crate::settings::GitHubKeySource::Off,
+        ..Settings::on_loopback("/data".into())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use keyreeve_api::Problem;
 use keyreeve_core::lifecycle::Standing;
+use percent_encoding::percent_decode_str;
 use std::borrow::Cow;
 use std::collections::HashMap;
 
@@ -69,27 +70,20 @@ impl<'q> Parameters<'q> {
     }
 }
 
-/// Percent-decodes form data (`+` is a space). `None` if it is malformed or not UTF-8.
+/// Decodes form data of the WHATWG URL standard: `+` is a space. `None` if it is malformed or not UTF-8. The libraries
+/// for forms accept both, so each name and value is decoded by the library for percent-encoding.
 fn decode(text: &str) -> Option<Cow<'_, str>> {
     if !text.contains(['%', '+']) {
         return Some(Cow::Borrowed(text));
     }
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'+' => b' ',
-            b'%' => hex(rest.next()?)? << 4 | hex(rest.next()?)?,
-            other => other,
-        });
+    let spaced = text.replace('+', " ");
+    let decoded: Vec<u8> = percent_decode_str(&spaced).collect();
+    // An escape of three bytes becomes one byte. A malformed one is left as it is, and the text is then too long.
+    let escapes = text.matches('%').count();
+    if decoded.len() + 2 * escapes != spaced.len() {
+        return None;
     }
-    String::from_utf8(bytes).ok().map(Cow::Owned)
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    char::from(digit)
-        .to_digit(16)
-        .and_then(|value| u8::try_from(value).ok())
+    String::from_utf8(decoded).ok().map(Cow::Owned)
 }
 
 #[cfg(test)]
@@ -137,8 +131,31 @@ mod tests {
 
     #[test]
     fn values_are_decoded() {
-        assert_eq!(parse("query=a%20b+c%C3%A9").unwrap().get("query"), Some("a b cé"));
-        for broken in ["query=%", "query=%2", "query=%zz", "query=%ff"] {
+        for (query, text) in [
+            ("query=a%20b+c%C3%A9", "a b cé"),
+            ("query=%2B%25%26%3d", "+%&="),
+            ("%71uery=é", "é"),
+            ("query=%EF%BF%BD", "\u{fffd}"),
+        ] {
+            assert_eq!(parse(query).unwrap().get("query"), Some(text), "{query}");
+        }
+    }
+
+    #[test]
+    fn malformed_escapes_and_other_encodings_are_refused() {
+        for broken in [
+            "query=%",
+            "query=%2",
+            "query=%zz",
+            "query=%2g",
+            "query=%+1",
+            "query=%%41",
+            "query=a%41%",
+            "query=%ff",
+            "query=%C3",
+            "query=%ED%A0%80",
+            "%zz=1",
+        ] {
             assert!(parse(broken).is_err(), "{broken}");
         }
     }

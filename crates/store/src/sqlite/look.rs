@@ -4,8 +4,10 @@ use super::{TO_READ, aside, beside, connect};
 use crate::error::StoreError;
 use crate::model::Head;
 use keyreeve_core::audit::ChainHash;
+use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 use std::io::{Read as _, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +17,8 @@ const ENTRIES: &str = "SELECT count(*) FROM log";
 const HAS_HEAD: &str = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'head'";
 /// The first bytes of every SQLite database.
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+/// What has a meaning in a URI of SQLite (sqlite.org/uri.html, section 3.1), and none in a path.
+const NOT_IN_A_PATH: &AsciiSet = &CONTROLS.add(b'%').add(b'?').add(b'#');
 /// Any query that makes SQLite read the file.
 const ANYTHING: &str = "SELECT count(*) FROM sqlite_master";
 
@@ -143,8 +147,7 @@ fn immutable(file: &Path) -> Result<Connection, StoreError> {
 
 /// Returns the URI of a file for SQLite.
 fn uri(file: &Path) -> PathBuf {
-    let path = file.to_string_lossy();
-    let path = path.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+    let path = percent_encode(file.as_os_str().as_bytes(), NOT_IN_A_PATH);
     PathBuf::from(format!("file:{path}?immutable=1"))
 }
 
@@ -213,4 +216,30 @@ pub(super) fn note_folded(file: &Path, revision: u64) {
         std::fs::rename(&fresh, note_of(file))
     };
     drop(write());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::OsStr;
+
+    #[test]
+    fn a_file_is_opened_whatever_bytes_its_path_has() {
+        let directory = tempfile::tempdir().unwrap();
+        for name in [&b"plain"[..], b"50%25?x=1#y &+", b"latin-\xe9", "ünïcode".as_bytes()] {
+            let folder = directory.path().join(OsStr::from_bytes(name));
+            std::fs::create_dir(&folder).unwrap();
+            let file = folder.join("keyreeve.db");
+            let written = Connection::open(&file).unwrap();
+            written
+                .execute_batch("CREATE TABLE here (x); INSERT INTO here VALUES (1)")
+                .unwrap();
+            drop(written);
+            let read = immutable(&file).unwrap();
+            let count: i64 = read
+                .query_row("SELECT count(*) FROM here", [], |row| row.get(0))
+                .unwrap();
+            assert_eq!(count, 1, "{}", file.display());
+        }
+    }
 }

@@ -30,7 +30,7 @@ pub(crate) struct Create {
     /// Claims, as a JSON object
     #[arg(long, value_name = "JSON")]
     claims: Option<String>,
-    /// Its expiry: 90d, 12h, 30m, 45s or never [default: the policy's]
+    /// Its expiry: 90d, 12h, 1h30m, 1w or never [default: the policy's]
     #[arg(long, value_name = "DURATION")]
     expires: Option<Duration>,
     /// Print only the secret on standard output

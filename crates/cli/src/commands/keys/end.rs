@@ -84,7 +84,7 @@ impl Finalize {
 /// log keeps its entries.
 #[derive(Debug, Args)]
 pub(crate) struct Purge {
-    /// Keys that were revoked longer ago than this: 400d, 90d, …
+    /// Keys that were revoked longer ago than this: 400d, 52w, …
     #[arg(long, value_name = "DURATION", required_unless_present = "expired_before")]
     revoked_before: Option<Duration>,
     /// Keys that expired longer ago than this and are not disabled

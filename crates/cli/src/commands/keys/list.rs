@@ -33,7 +33,7 @@ pub(crate) struct List {
     /// Also revoked and expired keys, whatever the policy's default is
     #[arg(long)]
     all: bool,
-    /// Only active keys that expire within 30d, 12h, …
+    /// Only active keys that expire within 30d, 2w, 12h, …
     #[arg(long, value_name = "DURATION")]
     expiring: Option<Duration>,
     /// Only keys whose name contains this text

@@ -14,7 +14,7 @@ pub(crate) struct Rotate {
     /// A new name
     #[arg(long)]
     name: Option<String>,
-    /// A new expiry: 90d, 12h, 30m, 45s or never [default: the present one]
+    /// A new expiry: 90d, 12h, 1h30m, 1w or never [default: the present one]
     #[arg(long, value_name = "DURATION")]
     expires: Option<Duration>,
     /// How long the old secret is still accepted [default: the policy's]

@@ -37,7 +37,7 @@ pub(crate) struct Update {
     /// New claims, as a JSON object or null
     #[arg(long, value_name = "JSON")]
     claims: Option<String>,
-    /// A new expiry: 90d, 12h, 30m, 45s or never
+    /// A new expiry: 90d, 12h, 1h30m, 1w or never
     #[arg(long, value_name = "DURATION")]
     expires: Option<Duration>,
     /// Only if the key still has the version that `keyreeve keys get ID --etag` printed
