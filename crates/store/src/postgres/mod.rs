@@ -3,14 +3,13 @@
 //! Each node has one writer that commits in groups. The writers of all nodes are serialized by the `head` row, which
 //! each locks first. Reads have their own connections. [`cluster`] has what the coherence protocol needs.
 
-mod bulk;
+mod batch;
 mod cluster;
 mod connect;
 mod connection;
 mod engine;
 #[cfg(feature = "sqlite")]
 mod import;
-mod message;
 mod migrate;
 mod prepared;
 mod tx_state;
