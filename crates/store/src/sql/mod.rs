@@ -12,9 +12,7 @@ pub(crate) mod limits;
 pub(crate) mod list;
 pub(crate) mod people;
 pub(crate) mod read;
-pub(crate) mod read_log;
 pub(crate) mod rows;
-pub(crate) mod store;
 pub(crate) mod tx;
 pub(crate) mod writer;
 
