@@ -1,6 +1,5 @@
 //! The database of the nodes: the shipped operations on a store in memory, and a wire with faults for each node.
 
-mod store;
 mod wire;
 
 pub(crate) use wire::{Cut, Wire};

@@ -10,7 +10,7 @@ use keyreeve_authority::node::{NodeParts, Notebook, Progress};
 use keyreeve_authority::{Authority, Failure, Node, Verifier};
 use keyreeve_core::Timestamp;
 use keyreeve_core::coherence::Moment;
-use keyreeve_store::CommitObserver;
+use keyreeve_store::{CommitObserver, Intercepted, Store};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -152,11 +152,12 @@ impl Machine {
             database.clone(),
             Arc::clone(&verifier) as Arc<dyn CommitObserver>,
         ));
+        let store: Arc<dyn Store> = Arc::new(Intercepted(Arc::clone(&wire)));
         let clock: Arc<dyn Clock> = Arc::new(self.clocks.clone());
         let entropy: Arc<dyn Entropy> = Arc::new(Seeded(sim.clone()));
         let node = Arc::new(Node::new(NodeParts {
             cluster: Arc::clone(&wire) as _,
-            store: Arc::clone(&wire) as _,
+            store: Arc::clone(&store),
             verifier: Arc::clone(&verifier),
             clock: Arc::clone(&clock),
             timer: Arc::new(SimTimer(sim.clone())),
@@ -166,7 +167,6 @@ impl Machine {
             require_sync: false,
             notebook: Arc::clone(&self.directory) as _,
         }));
-        let store = Arc::clone(&wire) as _;
         let timer = Arc::new(SimTimer(sim.clone()));
         let authority = Authority::new(store, verifier, clock, entropy, timer).among(Arc::clone(&node));
         let renewed = Arc::new(AtomicU64::new(0));

@@ -7,6 +7,7 @@
 //! Business rules are not here: the caller passes a decision (`decide`) that runs inside the transaction on what was
 //! read there, and the store writes its result.
 
+mod backend;
 pub mod cluster;
 #[cfg_attr(
     not(any(feature = "sqlite", feature = "postgres")),
@@ -18,6 +19,8 @@ pub mod copy;
 pub mod describe;
 pub mod error;
 mod folded;
+#[cfg(feature = "memory")]
+mod intercepted;
 mod lock;
 #[cfg(feature = "memory")]
 mod memory;
@@ -26,6 +29,7 @@ mod news;
 mod operations;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod reads;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod sql;
 #[cfg(feature = "sqlite")]
@@ -40,6 +44,8 @@ pub mod version;
 
 pub use cluster::Cluster;
 pub use error::{StoreError, WriteError};
+#[cfg(feature = "memory")]
+pub use intercepted::{Intercepted, Interceptor, StoreOperation};
 pub use lock::DirectoryLock;
 #[cfg(feature = "memory")]
 pub use memory::{MemoryCopy, MemoryStore};

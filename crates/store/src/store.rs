@@ -345,9 +345,7 @@ pub trait Store: Send + Sync + 'static {
 
     /// Commits a transaction that changes nothing and, like every change, waits for the disk. For use when the last
     /// commit has failed and no other change is made.
-    async fn probe_write(&self) -> Result<(), StoreError> {
-        Ok(())
-    }
+    async fn probe_write(&self) -> Result<(), StoreError>;
 
     /// Writes events into the audit log that change nothing else: refusals, old secrets that were presented.
     async fn record_events(&self, context: WriteContext, events: Vec<Event>) -> Result<u64, WriteError>;

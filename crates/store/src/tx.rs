@@ -13,7 +13,7 @@ use keyreeve_core::verdict::SecretStanding;
 use keyreeve_core::{Digest, Key, KeyId, RootKeyId, Timestamp, User, UserId};
 
 /// The result of a database operation.
-pub(crate) type Result<T> = std::result::Result<T, StoreError>;
+pub(crate) type Result<T, E = StoreError> = std::result::Result<T, E>;
 
 /// An idempotency record.
 #[derive(Clone, Debug)]

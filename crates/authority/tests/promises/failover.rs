@@ -143,7 +143,12 @@ async fn after_an_older_copy(world: &World, id: KeyId, deny: impl AsyncFnOnce())
     world.stage.inner.put_back(older, true).unwrap();
     assert_eq!(node.poll_once().await.unwrap(), Progress::Forked);
     node.poll_once().await.unwrap();
-    let found = world.stage.key(&world.tenant, id, world.clock.now()).await.unwrap();
+    let found = world
+        .stage
+        .inner
+        .key(&world.tenant, id, world.clock.now())
+        .await
+        .unwrap();
     (found.unwrap().key.state, node.health().reasserted)
 }
 
@@ -253,7 +258,7 @@ async fn a_change_is_not_effective_because_one_of_a_lost_history_with_its_revisi
     let older = world.stage.inner.copy().unwrap();
     world.issue("lost").await;
     catch_up(&node).await;
-    let revision = world.stage.head().await.unwrap().revision;
+    let revision = world.stage.inner.head().await.unwrap().revision;
     let change = Awaited::one(&world.tenant, revision);
     let asked = node.asked(change.clone());
     world.pass(60);
@@ -261,6 +266,6 @@ async fn a_change_is_not_effective_because_one_of_a_lost_history_with_its_revisi
     world.stage.inner.put_back(older, true).unwrap();
     assert_eq!(node.poll_once().await.unwrap(), Progress::Forked);
     world.issue("another").await;
-    assert_eq!(world.stage.head().await.unwrap().revision, revision);
+    assert_eq!(world.stage.inner.head().await.unwrap().revision, revision);
     assert_eq!(node.asked(change).committed, world.clock.moment());
 }

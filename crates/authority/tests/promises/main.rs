@@ -18,7 +18,6 @@ mod model;
 mod nodes;
 mod people;
 mod replays;
-mod stage;
 mod unfinished;
 mod unknown;
 mod usage;

@@ -6,7 +6,7 @@ use keyreeve_authority::node::{NoNotebook, NodeParts, Notebook, Progress};
 use keyreeve_authority::{Authority, Failure, Node, Verifier};
 use keyreeve_core::policy::Preset;
 use keyreeve_store::cluster::Cluster;
-use keyreeve_store::{CommitObserver, Store};
+use keyreeve_store::{CommitObserver, Intercepted};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -41,7 +41,7 @@ fn parts_with(world: &World, notebook: Arc<dyn Notebook>) -> (Arc<Node>, Authori
     let entropy = Arc::new(Counter(AtomicU64::new(u64::MAX / 8))) as Arc<dyn Entropy>;
     let node = Arc::new(Node::new(NodeParts {
         cluster: Arc::clone(&shared) as Arc<dyn Cluster>,
-        store: Arc::clone(&world.stage) as Arc<dyn Store>,
+        store: Arc::new(Intercepted(Arc::clone(&world.stage))),
         verifier: Arc::clone(&verifier),
         clock: Arc::clone(&clock),
         timer: Arc::clone(&timer),

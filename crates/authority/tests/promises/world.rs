@@ -15,7 +15,7 @@ use keyreeve_core::scope::Scopes;
 use keyreeve_core::text::{Name, Slug, Subject};
 use keyreeve_core::{KeyId, Timestamp};
 use keyreeve_store::model::{Idempotency, Repeat};
-use keyreeve_store::{CommitObserver, MemoryStore, StoreError};
+use keyreeve_store::{CommitObserver, Intercepted, Interceptor, MemoryStore, StoreError, StoreOperation, WriteError};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -74,7 +74,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    pub fn there(&self) -> Result<(), StoreError> {
+    fn there(&self) -> Result<(), StoreError> {
         let left = |left: u64| left.checked_sub(1);
         let is_answered = self
             .calls_left
@@ -84,6 +84,55 @@ impl Stage {
             true => Err(StoreError::Unavailable("away".to_owned())),
             false => Ok(()),
         }
+    }
+
+    /// Takes what is to run between this reading and its answer.
+    fn meanwhile(&self, operation: StoreOperation) -> Option<Meanwhile> {
+        let place = match operation {
+            StoreOperation::FindCredential | StoreOperation::CheckPolicies => &self.meanwhile,
+            StoreOperation::BlockedOwners => &self.meanwhile_owners,
+            StoreOperation::Head => &self.meanwhile_head,
+            _ => return None,
+        };
+        place.lock().unwrap().take()
+    }
+}
+
+impl Interceptor for Stage {
+    async fn call<T, F>(
+        &self,
+        operation: StoreOperation,
+        run: impl FnOnce(MemoryStore) -> F + Send,
+    ) -> Result<T, StoreError>
+    where
+        T: Send,
+        F: Future<Output = Result<T, StoreError>> + Send,
+    {
+        if operation == StoreOperation::RecordActivity {
+            // Other tasks run before it is written.
+            tokio::task::yield_now().await;
+        }
+        self.there()?;
+        if matches!(
+            operation,
+            StoreOperation::FindCredential | StoreOperation::CheckPolicies
+        ) {
+            self.look_ups.fetch_add(1, Ordering::Relaxed);
+        }
+        let answer = run(self.inner.clone()).await;
+        if let Some(meanwhile) = self.meanwhile(operation) {
+            meanwhile().await;
+        }
+        answer
+    }
+
+    async fn change<T, F>(&self, _: StoreOperation, run: impl FnOnce(MemoryStore) -> F + Send) -> Result<T, WriteError>
+    where
+        T: Send,
+        F: Future<Output = Result<T, WriteError>> + Send,
+    {
+        self.there()?;
+        run(self.inner.clone()).await
     }
 }
 
@@ -218,7 +267,7 @@ impl World {
 fn authority(stage: &Arc<Stage>, verifier: Arc<Verifier>, clock: &Arc<HandClock>, entropy: u64) -> Arc<Authority> {
     let entropy = Arc::new(Counter(AtomicU64::new(entropy)));
     Arc::new(Authority::new(
-        Arc::clone(stage) as _,
+        Arc::new(Intercepted(Arc::clone(stage))),
         verifier,
         Arc::clone(clock) as _,
         entropy,

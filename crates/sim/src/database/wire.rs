@@ -1,4 +1,5 @@
-//! The wire of one node to the database: it delays, cuts and loses messages.
+//! The wire of one node to the database: it delays, cuts and loses messages. The store in memory answers without waiting,
+//! so that the effect of an operation is at one moment.
 
 use super::Database;
 use crate::executor::{MS, Nanos};
@@ -7,7 +8,7 @@ use keyreeve_core::coherence::grantor::Seen;
 use keyreeve_core::coherence::holder::{Poll, SessionId};
 use keyreeve_core::coherence::holding::Holding;
 use keyreeve_store::cluster::{Cluster, Polled, Registered, Sessions};
-use keyreeve_store::{Commit, CommitObserver, MemoryStore, StoreError, WriteError};
+use keyreeve_store::{Commit, CommitObserver, Interceptor, MemoryStore, StoreError, StoreOperation, WriteError};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// How long a node waits for an answer before it gives up.
@@ -15,7 +16,7 @@ const DEADLINE: Nanos = 1_500 * MS;
 
 /// Keeps the commits that the store reported until the answer arrives.
 #[derive(Default)]
-pub(super) struct Heard(Mutex<Vec<Commit>>);
+struct Heard(Mutex<Vec<Commit>>);
 
 impl CommitObserver for Heard {
     fn committed(&self, commit: &Commit) {
@@ -30,7 +31,7 @@ impl CommitObserver for Heard {
 
 /// The wire of one node to the database.
 pub(crate) struct Wire {
-    pub(super) database: Database,
+    database: Database,
     /// Notified of this node's own commits.
     observer: Arc<dyn CommitObserver>,
     pub(crate) cut: Mutex<Cut>,
@@ -95,7 +96,7 @@ impl Wire {
     }
 
     /// Sends a query. Fails if it does not arrive.
-    pub(super) async fn ask(&self) -> Result<(), StoreError> {
+    async fn ask(&self) -> Result<(), StoreError> {
         if !self.there().await {
             return Err(away());
         }
@@ -104,20 +105,13 @@ impl Wire {
     }
 
     /// Returns the answer to a query.
-    pub(super) async fn hear<T>(&self, answer: Result<T, StoreError>) -> Result<T, StoreError> {
+    async fn hear<T>(&self, answer: Result<T, StoreError>) -> Result<T, StoreError> {
         if self.back().await { answer } else { Err(away()) }
-    }
-
-    /// Sends a change. Returns the store that carries it out.
-    pub(super) async fn order(&self) -> Result<(MemoryStore, Arc<Heard>), StoreError> {
-        self.ask().await?;
-        let heard = Arc::new(Heard::default());
-        Ok((self.database.store.seen_by(Arc::clone(&heard) as _), heard))
     }
 
     /// Applies the commit to this node's memory when the answer arrives. If the answer is lost, the node forgets what
     /// the commit touched.
-    pub(super) async fn done<T>(&self, heard: Arc<Heard>, answer: Result<T, WriteError>) -> Result<T, WriteError> {
+    async fn done<T>(&self, heard: &Heard, answer: Result<T, WriteError>) -> Result<T, WriteError> {
         let slow = self.database.weather().slow_answer;
         let sim = &self.database.sim;
         if slow > 0 && sim.percent(70) {
@@ -140,7 +134,30 @@ fn away() -> StoreError {
     StoreError::Unavailable("the database does not answer".to_owned())
 }
 
-/// A query to the primary. The store in memory answers without waiting, so that its effect is at one moment.
+impl Interceptor for Wire {
+    async fn call<T, F>(&self, _: StoreOperation, run: impl FnOnce(MemoryStore) -> F + Send) -> Result<T, StoreError>
+    where
+        T: Send,
+        F: Future<Output = Result<T, StoreError>> + Send,
+    {
+        self.ask().await?;
+        let answer = run(MemoryStore::clone(&self.database.store)).await;
+        self.hear(answer).await
+    }
+
+    async fn change<T, F>(&self, _: StoreOperation, run: impl FnOnce(MemoryStore) -> F + Send) -> Result<T, WriteError>
+    where
+        T: Send,
+        F: Future<Output = Result<T, WriteError>> + Send,
+    {
+        self.ask().await?;
+        let heard = Arc::new(Heard::default());
+        let answer = run(self.database.store.seen_by(Arc::clone(&heard) as _)).await;
+        self.done(&heard, answer).await
+    }
+}
+
+/// Sends a query about the cluster.
 macro_rules! ask {
     ($wire:ident, $call:ident($($argument:expr),*)) => {{
         $wire.ask().await?;
@@ -148,16 +165,6 @@ macro_rules! ask {
         $wire.hear(answer).await
     }};
 }
-
-/// A change at the primary.
-macro_rules! order {
-    ($wire:ident, $call:ident($($argument:expr),*)) => {{
-        let (store, heard) = $wire.order().await?;
-        let answer = store.$call($($argument),*).await;
-        $wire.done(heard, answer).await
-    }};
-}
-pub(super) use {ask, order};
 
 #[async_trait]
 impl Cluster for Wire {

@@ -9,32 +9,32 @@ mod table;
 mod tables;
 mod tx;
 
+use crate::backend::Backend;
 use crate::error::{StoreError, WriteError};
 use crate::model::{
-    Activity, AuditQuery, AuditRecord, Bootstrap, Census, ChangeManyRequest, ChangeRequest, Changed,
-    ChangedCheckPolicy, ChangedMany, ChangedUser, CheckPolicyChange, CheckPolicyRecord, Credential, Event, Head,
-    IssueRequest, Issued, KeyPage, KeyQuery, KeyRecord, Login, Refusals, RootKey, ShowRootKey, SliceRequest, Stamped,
-    Tenant, TenantEdit, Trace, UsageCount, UserChange, WriteContext,
+    AuditQuery, AuditRecord, Census, CheckPolicyRecord, Credential, Head, KeyPage, KeyQuery, KeyRecord, Login,
+    Refusals, RootKey, Stamped, Tenant, Trace, UsageCount,
 };
-use crate::operations::{self, Written};
-use crate::store::{CommitObserver, Store};
-use crate::tx::Tx;
-use async_trait::async_trait;
+use crate::operations::Written;
+use crate::reads::Reads;
+use crate::store::CommitObserver;
+use crate::tx::{Result, Tx};
 pub use cluster::MemoryCopy;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use keyreeve_core::limits::{Counter, Slice};
+use keyreeve_core::limits::Counter;
 use keyreeve_core::text::{LimitName, Slug, Subject};
 use keyreeve_core::user::{Email, Status};
-use keyreeve_core::{Digest, KeyId, RootKeyId, Timestamp, User, UserId};
+use keyreeve_core::{Digest, KeyId, Timestamp, User, UserId};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use tables::Tables;
 use tx::MemoryTx;
 
-/// A store in this process's memory.
+/// A store in this process's memory. A clone is the same store.
+#[derive(Clone)]
 pub struct MemoryStore {
-    /// `None` after [`Store::close`].
+    /// `None` after [`crate::Store::close`].
     tables: Arc<Mutex<Option<Tables>>>,
     observer: Arc<dyn CommitObserver>,
 }
@@ -48,24 +48,37 @@ impl MemoryStore {
         }
     }
 
-    fn read<T>(&self, read: impl FnOnce(&Tables) -> T) -> Result<T, StoreError> {
+    fn read<T>(&self, read: impl FnOnce(&Tables) -> T) -> Result<T> {
         let tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
         tables.as_ref().map(read).ok_or_else(closed)
     }
 
-    fn stamped<T>(&self, read: impl FnOnce(&Tables) -> T) -> Result<Stamped<T>, StoreError> {
+    fn stamped<T>(&self, read: impl FnOnce(&Tables) -> T) -> Result<Stamped<T>> {
         self.read(|tables| Stamped {
             value: read(tables),
             revision: tables.head.revision,
         })
     }
+}
+
+fn closed() -> StoreError {
+    StoreError::Unavailable("the store is closed".to_owned())
+}
+
+impl Backend for MemoryStore {
+    type Reader<'s> = &'s Self;
+
+    fn reader(&self) -> &Self {
+        self
+    }
 
     /// Runs a transaction to its end under the lock. It does not suspend, so the caller cannot be dropped in the middle
     /// of it.
-    fn write<T>(
-        &self,
-        operation: impl for<'t> FnOnce(&'t mut dyn Tx) -> BoxFuture<'t, Result<Written<T>, WriteError>>,
-    ) -> Result<T, WriteError> {
+    async fn write<T, F>(&self, operation: F) -> Result<T, WriteError>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t mut dyn Tx) -> BoxFuture<'t, Result<Written<T>, WriteError>> + Send + 'static,
+    {
         let mut guard = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
         let tables = guard.as_mut().ok_or_else(closed)?;
         let actions = Vec::new();
@@ -90,33 +103,18 @@ impl MemoryStore {
             }
         }
     }
+
+    async fn close(&self) {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
 }
 
-fn closed() -> StoreError {
-    StoreError::Unavailable("the store is closed".to_owned())
-}
-
-#[async_trait]
-impl Store for MemoryStore {
-    async fn found(
-        &self,
-        context: WriteContext,
-        tenant: Tenant,
-        root_key: RootKey,
-        show: ShowRootKey,
-    ) -> Result<Bootstrap, WriteError> {
-        self.write(|tx| Box::pin(async move { operations::found(tx, &context, &tenant, &root_key, show).await }))
-    }
-
-    async fn create_tenant(&self, context: WriteContext, tenant: Tenant, root_key: RootKey) -> Result<u64, WriteError> {
-        self.write(|tx| Box::pin(async move { operations::create_tenant(tx, &context, &tenant, &root_key).await }))
-    }
-
-    async fn tenant(&self, slug: &Slug) -> Result<Option<Tenant>, StoreError> {
+impl Reads for &MemoryStore {
+    async fn tenant(&mut self, slug: &Slug) -> Result<Option<Tenant>> {
         self.read(|tables| tables.tenants.get(slug).cloned())
     }
 
-    async fn tenants(&self, after: Option<Slug>, limit: u32) -> Result<Vec<Tenant>, StoreError> {
+    async fn tenants(&mut self, after: Option<Slug>, limit: u32) -> Result<Vec<Tenant>> {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         self.read(|tables| {
             let by_slug = tables.tenants.rows().values();
@@ -127,16 +125,7 @@ impl Store for MemoryStore {
         })
     }
 
-    async fn change_tenant(
-        &self,
-        context: WriteContext,
-        slug: Slug,
-        edit: TenantEdit,
-    ) -> Result<(Tenant, u64), WriteError> {
-        self.write(|tx| Box::pin(async move { operations::change_tenant(tx, &context, &slug, edit).await }))
-    }
-
-    async fn blocked_owners(&self, slug: &Slug) -> Result<Vec<Subject>, StoreError> {
+    async fn blocked_owners(&mut self, slug: &Slug) -> Result<Vec<Subject>> {
         self.read(|tables| {
             let users = tables.users.rows().values();
             let blocked = users.filter(|user| user.tenant == *slug && user.is_blocked());
@@ -144,33 +133,16 @@ impl Store for MemoryStore {
         })
     }
 
-    async fn check_policies(&self, tenant: &Slug) -> Result<Stamped<Vec<CheckPolicyRecord>>, StoreError> {
+    async fn check_policies(&mut self, tenant: &Slug) -> Result<Stamped<Vec<CheckPolicyRecord>>> {
         self.stamped(|tables| tables.check_policies_of(tenant).cloned().collect())
     }
 
-    async fn change_check_policy(
-        &self,
-        context: WriteContext,
-        tenant: Slug,
-        change: CheckPolicyChange,
-    ) -> Result<ChangedCheckPolicy, WriteError> {
-        self.write(|tx| Box::pin(async move { operations::change_check_policy(tx, &context, &tenant, change).await }))
-    }
-
-    async fn create_user(&self, context: WriteContext, user: User) -> Result<u64, WriteError> {
-        self.write(|tx| Box::pin(async move { operations::create_user(tx, &context, &user).await }))
-    }
-
-    async fn change_user(&self, context: WriteContext, change: UserChange) -> Result<ChangedUser, WriteError> {
-        self.write(|tx| Box::pin(async move { operations::change_user(tx, &context, change).await }))
-    }
-
-    async fn user(&self, tenant: &Slug, id: UserId) -> Result<Option<User>, StoreError> {
+    async fn user(&mut self, tenant: &Slug, id: UserId) -> Result<Option<User>> {
         let is_it = |user: &&User| user.tenant == *tenant && user.status != Status::Removed;
         self.read(|tables| tables.users.get(&id).filter(is_it).cloned())
     }
 
-    async fn users(&self, tenant: &Slug, after: Option<UserId>, limit: u32) -> Result<Vec<User>, StoreError> {
+    async fn users(&mut self, tenant: &Slug, after: Option<UserId>, limit: u32) -> Result<Vec<User>> {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let is_asked_for = |user: &&User| {
             user.tenant == *tenant && user.status != Status::Removed && after.is_none_or(|after| user.id > after)
@@ -181,138 +153,74 @@ impl Store for MemoryStore {
         })
     }
 
-    async fn create_root_key(&self, context: WriteContext, root_key: RootKey) -> Result<u64, WriteError> {
-        self.write(|tx| Box::pin(async move { operations::create_root_key(tx, &context, &root_key).await }))
+    async fn people(&mut self, email: &Email, limit: u32) -> Result<Vec<User>> {
+        self.read(|tables| tables.people(email, limit))
     }
 
-    async fn revoke_root_key(
-        &self,
-        context: WriteContext,
-        tenant: Option<Slug>,
-        id: RootKeyId,
-    ) -> Result<(RootKey, u64), WriteError> {
-        self.write(|tx| Box::pin(async move { operations::revoke_root_key(tx, &context, tenant.as_ref(), id).await }))
-    }
-
-    async fn root_keys(&self, tenant: Option<Slug>, limit: u32) -> Result<Vec<RootKey>, StoreError> {
+    async fn root_keys(&mut self, tenant: Option<Slug>, limit: u32) -> Result<Vec<RootKey>> {
         self.read(|tables| tables.root_keys(tenant.as_ref(), limit))
     }
 
-    async fn find_root_key(&self, digest: &Digest) -> Result<Stamped<Option<RootKey>>, StoreError> {
+    async fn find_root_key(&mut self, digest: &Digest) -> Result<Stamped<Option<RootKey>>> {
         self.stamped(|tables| {
             let mut root_keys = tables.root_keys.rows().values();
             root_keys.find(|root_key| root_key.digest == *digest).cloned()
         })
     }
 
-    async fn issue(&self, context: WriteContext, request: IssueRequest) -> Result<Issued, WriteError> {
-        self.write(|tx| Box::pin(async move { operations::issue(tx, &context, request).await }))
-    }
-
-    async fn change(&self, context: WriteContext, request: ChangeRequest) -> Result<Changed, WriteError> {
-        self.write(|tx| Box::pin(async move { operations::change(tx, &context, request).await }))
-    }
-
-    async fn change_many(&self, context: WriteContext, request: ChangeManyRequest) -> Result<ChangedMany, WriteError> {
-        self.write(|tx| Box::pin(async move { operations::change_many(tx, &context, request).await }))
-    }
-
-    async fn key(&self, tenant: &Slug, id: KeyId, now: Timestamp) -> Result<Option<KeyRecord>, StoreError> {
+    async fn key(&mut self, tenant: &Slug, id: KeyId, now: Timestamp) -> Result<Option<KeyRecord>> {
         self.read(|tables| tables.key(tenant, id).map(|record| tables::settled(record, now)))
     }
 
-    async fn list(&self, query: KeyQuery) -> Result<KeyPage, StoreError> {
-        self.read(|tables| tables.list(&query))
+    async fn list(&mut self, query: &KeyQuery) -> Result<KeyPage> {
+        self.read(|tables| tables.list(query))
     }
 
-    async fn find_credential(&self, digest: &Digest) -> Result<Stamped<Option<Credential>>, StoreError> {
+    async fn find_credential(&mut self, digest: &Digest) -> Result<Stamped<Option<Credential>>> {
         self.stamped(|tables| tables.credential(digest))
     }
 
-    async fn lapsed(&self, now: Timestamp, limit: u32) -> Result<Vec<(Slug, KeyId)>, StoreError> {
+    async fn lapsed(&mut self, now: Timestamp, limit: u32) -> Result<Vec<(Slug, KeyId)>> {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         self.read(|tables| tables.lapsed(now).take(limit).collect())
     }
 
-    async fn record_activity(&self, activity: Activity) -> Result<(), StoreError> {
-        self.write(|tx| Box::pin(async move { operations::record_activity(tx, &activity).await }))
-            .map_err(operations::only_store_error)
-    }
-
-    async fn take_slices(&self, request: SliceRequest) -> Result<Vec<Slice>, StoreError> {
-        self.write(|tx| Box::pin(async move { operations::take_slices(tx, &request).await }))
-            .map_err(operations::only_store_error)
-    }
-
-    async fn counters(&self, key: KeyId) -> Result<Vec<(LimitName, Counter)>, StoreError> {
+    async fn counters(&mut self, key: KeyId) -> Result<Vec<(LimitName, Counter)>> {
         self.read(|tables| tables.counters_of(key))
     }
 
-    async fn usage(&self, key: KeyId, since: Timestamp, until: Timestamp) -> Result<Vec<UsageCount>, StoreError> {
+    async fn usage(&mut self, key: KeyId, since: Timestamp, until: Timestamp) -> Result<Vec<UsageCount>> {
         self.read(|tables| tables.usage_of(&[key], since, until))
     }
 
-    async fn usage_of(
-        &self,
-        keys: &[KeyId],
-        since: Timestamp,
-        until: Timestamp,
-    ) -> Result<Vec<UsageCount>, StoreError> {
+    async fn usage_of(&mut self, keys: &[KeyId], since: Timestamp, until: Timestamp) -> Result<Vec<UsageCount>> {
         self.read(|tables| tables.usage_of(keys, since, until))
     }
 
-    async fn refusals(&self, wanted: Refusals) -> Result<Vec<UsageCount>, StoreError> {
-        self.read(|tables| tables.refusals(&wanted))
+    async fn refusals(&mut self, wanted: &Refusals) -> Result<Vec<UsageCount>> {
+        self.read(|tables| tables.refusals(wanted))
     }
 
-    async fn census(&self, now: Timestamp) -> Result<Census, StoreError> {
+    async fn census(&mut self, now: Timestamp) -> Result<Census> {
         self.read(|tables| tables.census(now))
     }
 
-    async fn traces(&self, key: KeyId) -> Result<Vec<Trace>, StoreError> {
+    async fn traces(&mut self, key: KeyId) -> Result<Vec<Trace>> {
         self.read(|tables| tables.traces_of(key))
     }
 
-    async fn login(&self, digest: &Digest, now: Timestamp) -> Result<Option<Login>, StoreError> {
+    async fn login(&mut self, digest: &Digest, now: Timestamp) -> Result<Option<Login>> {
         self.read(|tables| {
             let login = tables.logins.get(digest.bytes());
             login.filter(|login| login.expires_at > now).cloned()
         })
     }
 
-    async fn put_login(&self, login: Login, now: Timestamp) -> Result<(), StoreError> {
-        self.write(|tx| Box::pin(async move { operations::put_login(tx, &login, now).await }))
-            .map_err(operations::only_store_error)
-    }
-
-    async fn take_login(&self, digest: Digest, now: Timestamp) -> Result<Option<Login>, StoreError> {
-        self.write(|tx| Box::pin(async move { operations::take_login(tx, &digest, now).await }))
-            .map_err(operations::only_store_error)
-    }
-
-    async fn end_logins(&self, user: UserId, except: Option<Digest>) -> Result<u64, StoreError> {
-        self.write(|tx| Box::pin(async move { operations::end_logins(tx, user, except.as_ref()).await }))
-            .map_err(operations::only_store_error)
-    }
-
-    async fn people(&self, email: &Email, limit: u32) -> Result<Vec<User>, StoreError> {
-        self.read(|tables| tables.people(email, limit))
-    }
-
-    async fn record_events(&self, context: WriteContext, events: Vec<Event>) -> Result<u64, WriteError> {
-        self.write(|tx| Box::pin(async move { operations::record_events(tx, &context, events).await }))
-    }
-
-    async fn probe_write(&self) -> Result<(), StoreError> {
-        self.write(|tx| Box::pin(async move { operations::probe_write(tx).await }))
-            .map_err(operations::only_store_error)
-    }
-
-    async fn head(&self) -> Result<Head, StoreError> {
+    async fn head(&mut self) -> Result<Head> {
         self.read(|tables| tables.head)
     }
 
-    async fn audit_after(&self, revision: u64, limit: u32) -> Result<Vec<AuditRecord>, StoreError> {
+    async fn audit_after(&mut self, revision: u64, limit: u32) -> Result<Vec<AuditRecord>> {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         self.read(|tables| {
             let rest = tables.log.rows().range(revision.saturating_add(1)..);
@@ -320,12 +228,8 @@ impl Store for MemoryStore {
         })
     }
 
-    async fn audit(&self, query: AuditQuery) -> Result<Vec<AuditRecord>, StoreError> {
-        self.read(|tables| tables.audit(&query))
-    }
-
-    async fn close(&self) {
-        self.tables.lock().unwrap_or_else(PoisonError::into_inner).take();
+    async fn audit(&mut self, query: &AuditQuery) -> Result<Vec<AuditRecord>> {
+        self.read(|tables| tables.audit(query))
     }
 }
 

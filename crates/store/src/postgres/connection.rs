@@ -4,10 +4,9 @@
 //! together with the first query; statements without a result are queued until the next query or the commit; and
 //! queries that are certain to come are prefetched ([`Engine::prefetch`]).
 
-use super::bulk;
+use super::batch;
 use super::connect::{Link, Slots, failed, reason};
 use super::engine::{DIALECT, Driver, slow};
-use super::message::{Kind, kind_of};
 use super::prepared::{Session, Use};
 use super::tx_state::{Late, TxState};
 use crate::error::StoreError;
@@ -152,7 +151,7 @@ impl Connection {
         let session = self.session()?;
         let both = async {
             session
-                .prepare(bulk::runs(&waiting).chain(runs.iter().copied()))
+                .prepare(batch::runs(&waiting).chain(runs.iter().copied()))
                 .await?;
             let asked = try_join_all(runs.iter().map(|run| session.rows(run)));
             Ok(join(send(session, &waiting), asked).await)
@@ -166,15 +165,11 @@ impl Connection {
 
     /// Sends the queued statements run by run if they are more than can be sent at once in a guaranteed order.
     async fn flush_excess(&mut self) -> Result<(), StoreError> {
-        let messages = |run: &[Statement<'_>]| match kind_of(run) {
-            Some(Kind::Many(_)) => 1,
-            Some(Kind::One(_)) | None => run.len(),
-        };
-        if bulk::runs(&self.tx.waiting).map(messages).sum::<usize>() <= MAX_PIPELINED {
+        if batch::runs(&self.tx.waiting).map(batch::count).sum::<usize>() <= MAX_PIPELINED {
             return Ok(());
         }
         let waiting = std::mem::take(&mut self.tx.waiting);
-        for run in bulk::runs(&waiting) {
+        for run in batch::runs(&waiting) {
             let sent = timeout(WRITE_DEADLINE, send(self.session()?, run)).await;
             let sent = self.in_time(sent)?;
             self.must_hold(sent)?;
@@ -219,7 +214,7 @@ fn are_reads(statements: &[Statement<'_>]) -> bool {
 
 /// Sends statements. Returns whether each statement that must change one row found it.
 async fn send(session: &Session, statements: &[Statement<'_>]) -> Driver<bool> {
-    let runs: Vec<_> = bulk::runs(statements).collect();
+    let runs: Vec<_> = batch::runs(statements).collect();
     let runs = runs.into_iter().map(async |run| {
         let touched = session.run(run).await?;
         let wants_one = run.iter().any(Statement::touches_one);
@@ -274,7 +269,7 @@ impl Engine for Connection {
         if let Some(rows) = self.tx.all_prefetched(&statements) {
             return Ok(rows);
         }
-        let runs: Vec<_> = bulk::runs(&statements).collect();
+        let runs: Vec<_> = batch::runs(&statements).collect();
         Ok(self.ask(&runs).await?.into_iter().flatten().collect())
     }
 
@@ -335,7 +330,7 @@ impl WriteEngine for Connection {
         let unknown = |why: String| StoreError::OutcomeUnknown(why);
         let waiting = std::mem::take(&mut self.tx.waiting);
         // The commit is not sent yet, so a failure here has a known outcome.
-        let prepared = timeout(WRITE_DEADLINE, self.session()?.prepare(bulk::runs(&waiting))).await;
+        let prepared = timeout(WRITE_DEADLINE, self.session()?.prepare(batch::runs(&waiting))).await;
         let prepared = self.in_time(prepared)?;
         self.noted(prepared)?;
         let lost = || unknown("the connection is lost".to_owned());

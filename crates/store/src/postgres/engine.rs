@@ -7,7 +7,7 @@ use super::SPARE;
 use super::connect::{Link, Slots, failed, hung};
 use super::prepared::{Session, Use};
 use crate::error::StoreError;
-use crate::sql::{Columns, Dialect, Engine, Statement};
+use crate::sql::{Columns, Dialect, Engine, Statement, list};
 use async_trait::async_trait;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -23,6 +23,7 @@ const READ_DEADLINE: Duration = Duration::from_millis(1_500);
 const READERS: usize = 5;
 
 pub(super) const DIALECT: Dialect = Dialect {
+    keys_of_subject: list::OF_SUBJECT,
     use_credentials: "UPDATE credentials SET last_used_at = greatest(coalesce(last_used_at, 0), u.at) FROM \
          (SELECT decode(value ->> 0, 'hex') AS digest, (value ->> 1)::bigint AS at \
          FROM json_array_elements($1::json)) AS u WHERE credentials.digest = u.digest AND last_used_at IS NULL",

@@ -3,26 +3,27 @@
 //! Each node has one writer that commits in groups. The writers of all nodes are serialized by the `head` row, which
 //! each locks first. Reads have their own connections. [`cluster`] has what the coherence protocol needs.
 
-mod bulk;
+mod batch;
 mod cluster;
 mod connect;
 mod connection;
 mod engine;
 #[cfg(feature = "sqlite")]
 mod import;
-mod message;
 mod migrate;
 mod prepared;
 mod tx_state;
 
-use crate::error::StoreError;
-use crate::sql::store::SqlStore;
+use crate::backend::Backend;
+use crate::error::{StoreError, WriteError};
+use crate::operations::Written;
 use crate::sql::writer::Writer;
-use crate::store::CommitObserver;
-use async_trait::async_trait;
+use crate::store::{CommitObserver, WriteHealth};
+use crate::tx::Tx;
 use connect::{Link, Slots, failed, reason};
 use connection::Connection;
 use engine::{ReaderPool, Readers, slow};
+use futures_util::future::BoxFuture;
 #[cfg(feature = "sqlite")]
 pub(crate) use import::Import;
 use prepared::Use;
@@ -162,20 +163,27 @@ async fn must_be_primary(link: &Link) -> Result<(), StoreError> {
     }
 }
 
-#[async_trait]
-impl SqlStore for PostgresStore {
+impl Backend for PostgresStore {
     type Reader<'s> = Readers<'s>;
-    type Connection = Connection;
 
     fn reader(&self) -> Readers<'_> {
         Readers(&self.readers)
     }
 
-    fn writer(&self) -> &Writer<Connection> {
-        &self.writer
+    async fn write<T, F>(&self, operation: F) -> Result<T, WriteError>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t mut dyn Tx) -> BoxFuture<'t, Result<Written<T>, WriteError>> + Send + 'static,
+    {
+        self.writer.write(operation).await
     }
 
-    async fn close_readers(&self) {
+    fn write_health(&self) -> WriteHealth {
+        self.writer.health()
+    }
+
+    async fn close(&self) {
+        self.writer.close().await;
         self.readers.close();
     }
 }

@@ -5,8 +5,8 @@
 //! prepares nothing unless it finds its own process at the other end: a server announces the process that serves the
 //! connection when the connection starts, and a pooler, which has no such process, makes up a number.
 
+use super::batch::{messages, text_of};
 use super::engine::Driver;
-use super::message::{Kind, kind_of, messages};
 use crate::sql::Statement;
 use futures_util::future::{try_join_all, try_join3};
 use std::collections::HashMap;
@@ -74,7 +74,8 @@ pub(super) struct Session {
     /// Whether this connection alone uses the server's session.
     is_own: bool,
     purpose: Use,
-    prepared: Mutex<HashMap<Kind, tokio_postgres::Statement>>,
+    /// By the text as it is written in the source.
+    prepared: Mutex<HashMap<&'static str, tokio_postgres::Statement>>,
 }
 
 impl Session {
@@ -147,17 +148,16 @@ impl Session {
         if !(self.is_own && self.purpose.repeats()) {
             return Ok(());
         }
-        let unknown = runs.into_iter().filter(|run| {
-            let kind = kind_of(run);
-            kind.is_some_and(|kind| self.prepared(kind).is_none())
-        });
-        let missing = unknown.flat_map(messages).map(|message| (message.kind, message));
+        let unknown = runs
+            .into_iter()
+            .filter(|run| text_of(run).is_some_and(|text| self.prepared(text).is_none()));
+        let missing = unknown.flat_map(messages).map(|message| (message.text, message));
         let missing: HashMap<_, _> = missing.collect();
         if missing.is_empty() {
             return Ok(());
         }
-        let made = missing.into_iter().map(async |(kind, message)| {
-            Ok((kind, self.client.prepare_typed(&message.sql(), &message.types()).await?))
+        let made = missing.into_iter().map(async |(text, message)| {
+            Ok((text, self.client.prepare_typed(&message.sql(), &message.types()).await?))
         });
         let made = try_join_all(made).await?;
         let mut known = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
@@ -165,16 +165,16 @@ impl Session {
         Ok(())
     }
 
-    fn prepared(&self, kind: Kind) -> Option<tokio_postgres::Statement> {
+    fn prepared(&self, text: &str) -> Option<tokio_postgres::Statement> {
         let known = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(&kind).cloned()
+        known.get(text).cloned()
     }
 
     /// Runs statements of the same text. Returns how many rows they touched.
     pub(super) async fn run(&self, run: &[Statement<'_>]) -> Driver<u64> {
         let all = messages(run)
             .into_iter()
-            .map(async |message| match self.prepared(message.kind) {
+            .map(async |message| match self.prepared(message.text) {
                 Some(prepared) => self.client.execute(&prepared, &message.values()).await,
                 None => self.client.execute_typed(&message.sql(), &message.typed_values()).await,
             });
@@ -185,7 +185,7 @@ impl Session {
     pub(super) async fn rows(&self, run: &[Statement<'_>]) -> Driver<Vec<Row>> {
         let all = messages(run)
             .into_iter()
-            .map(async |message| match self.prepared(message.kind) {
+            .map(async |message| match self.prepared(message.text) {
                 Some(prepared) => self.client.query(&prepared, &message.values()).await,
                 None => self.client.query_typed(&message.sql(), &message.typed_values()).await,
             });
@@ -208,7 +208,7 @@ async fn announced(client: &Client) -> Option<i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sql::query;
+    use crate::sql::{Batched, query};
 
     /// A connection to the tests' server, whose URL is in `KEYREEVE_TEST_POSTGRES`.
     #[expect(clippy::disallowed_methods, reason = "the test's own setting")]
@@ -232,8 +232,12 @@ mod tests {
         let Some(client) = connection().await else { return };
         let session = Session::open(client, Use::Writes).await.expect("a session");
         assert!(session.is_own, "nothing is between here and the server");
-        let asked = [query("SELECT ?1 + 1").bind(1_i64)];
-        let many = [query("SELECT ?1 + 1").bind(1_i64), query("SELECT ?1 + 1").bind(2_i64)];
+        let next = Batched {
+            one: "SELECT ?1 + 1",
+            many: "SELECT given.number + 1 FROM unnest($1) AS given(number)",
+        };
+        let asked = [next.query(1).bind(1_i64)];
+        let many = [next.query(1).bind(1_i64), next.query(1).bind(2_i64)];
         for _ in 0..2 {
             session.prepare([&asked[..], &many[..]]).await.expect("prepared");
             let sum = session.rows(&asked).await.expect("an answer");

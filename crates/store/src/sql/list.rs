@@ -66,6 +66,7 @@ macro_rules! edge {
 }
 
 /// The queries for the keys of one owner, or of all.
+#[derive(Debug)]
 pub(crate) struct Questions {
     pub(crate) page: &'static str,
     pub(crate) count: &'static str,
@@ -77,12 +78,24 @@ pub(crate) const OF_TENANT: Questions = Questions {
     count: count!("WHERE tenant = ?1 AND ?2 IS NULL AND id < ?12 AND id >= ?13"),
     edge: edge!("?2 IS NULL"),
 };
-/// Without `INDEXED BY`, SQLite would take the index of the tenant's keys for these.
-pub(crate) const OF_SUBJECT: Questions = Questions {
-    page: page!("INDEXED BY keys_of_subject WHERE tenant = ?1 AND subject = ?2 AND id < ?12 AND id >= ?13"),
-    count: count!("INDEXED BY keys_of_subject WHERE tenant = ?1 AND subject = ?2 AND id < ?12 AND id >= ?13"),
-    edge: edge!("subject = ?2"),
-};
+/// The queries for the keys of one owner, which the databases find in different ways ([`super::Dialect`]).
+macro_rules! of_subject {
+    ($owner:literal) => {
+        Questions {
+            page: page!($owner),
+            count: count!($owner),
+            edge: edge!("subject = ?2"),
+        }
+    };
+}
+
+/// For Postgres, which has statistics of its tables.
+#[cfg(feature = "postgres")]
+pub(crate) const OF_SUBJECT: Questions = of_subject!("WHERE tenant = ?1 AND subject = ?2 AND id < ?12 AND id >= ?13");
+/// For SQLite. Without `INDEXED BY` it would take the index of the tenant's keys.
+#[cfg(feature = "sqlite")]
+pub(crate) const OF_SUBJECT_INDEXED: Questions =
+    of_subject!("INDEXED BY keys_of_subject WHERE tenant = ?1 AND subject = ?2 AND id < ?12 AND id >= ?13");
 
 /// Keys that expire soon are rare and need not be new: they are found by expiry, the soonest `?16` of them. The other
 /// conditions are expressions, which have no index: with an index, SQLite would read all keys of the tenant.
@@ -114,9 +127,9 @@ struct Window {
     is_last: bool,
 }
 
-pub(crate) async fn list(engine: &mut impl Engine, wanted: &KeyQuery) -> Result<KeyPage, StoreError> {
+pub(crate) async fn list<E: Engine>(engine: &mut E, wanted: &KeyQuery) -> Result<KeyPage, StoreError> {
     let questions = match &wanted.subject {
-        Some(_) => OF_SUBJECT,
+        Some(_) => E::DIALECT.keys_of_subject,
         None if is_by_expiry(wanted) => EXPIRING,
         None => OF_TENANT,
     };

@@ -1,5 +1,6 @@
 //! What the SQL databases share, which is nearly everything. Statements are written once, with `?1` for parameters; the
-//! few that must differ are in a [`Dialect`].
+//! few that must differ are in a [`Dialect`], and one that a change may run for many rows has the form of Postgres for
+//! them beside it ([`Batched`]).
 //!
 //! A database provides an [`Engine`] that runs a [`Statement`], [`Columns`] of its rows, and a [`writer::WriteEngine`]
 //! that begins and ends transactions.
@@ -11,9 +12,7 @@ pub(crate) mod limits;
 pub(crate) mod list;
 pub(crate) mod people;
 pub(crate) mod read;
-pub(crate) mod read_log;
 pub(crate) mod rows;
-pub(crate) mod store;
 pub(crate) mod tx;
 pub(crate) mod writer;
 
@@ -127,21 +126,40 @@ value_from! {
 #[derive(Debug)]
 pub(crate) struct Statement<'q> {
     pub(crate) sql: &'static str,
+    /// See [`Batched::many`].
+    pub(crate) many: Option<&'static str>,
     pub(crate) values: Vec<Value<'q>>,
+}
+
+/// A statement of which one change may run many, each with its own parameters.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Batched {
+    /// For one row.
+    pub(crate) one: &'static str,
+    /// The same for many rows, in the SQL of Postgres, where a message costs more than a row. Each parameter is an array
+    /// with an element for every row; `given` is the table of the elements.
+    pub(crate) many: &'static str,
+}
+
+impl Batched {
+    /// Returns the statement for one row, which will have this many parameters.
+    pub(crate) fn query<'q>(self, parameters: usize) -> Statement<'q> {
+        Statement {
+            sql: self.one,
+            many: Some(self.many),
+            values: Vec::with_capacity(parameters),
+        }
+    }
 }
 
 /// Most statements have no more parameters.
 const USUAL_PARAMETERS: usize = 5;
 
 pub(crate) fn query<'q>(sql: &'static str) -> Statement<'q> {
-    query_of(sql, USUAL_PARAMETERS)
-}
-
-/// Returns a statement that will have this many parameters.
-pub(crate) fn query_of<'q>(sql: &'static str, parameters: usize) -> Statement<'q> {
     Statement {
         sql,
-        values: Vec::with_capacity(parameters),
+        many: None,
+        values: Vec::with_capacity(USUAL_PARAMETERS),
     }
 }
 
@@ -155,6 +173,7 @@ impl<'q> Statement<'q> {
     pub(crate) fn kept(self) -> Statement<'static> {
         Statement {
             sql: self.sql,
+            many: self.many,
             values: self.values.into_iter().map(Value::kept).collect(),
         }
     }
@@ -224,6 +243,8 @@ pub(crate) trait Engine: Send {
 /// Statements that differ between databases.
 #[derive(Debug)]
 pub(crate) struct Dialect {
+    /// Lists the keys of an owner.
+    pub(crate) keys_of_subject: list::Questions,
     /// Sets the time of the first use of secrets that have none; one JSON array of `[hex digest, ms]`.
     pub(crate) use_credentials: &'static str,
     /// Moves last-used times of keys forward; one JSON array of `[hex digest, ms]`.

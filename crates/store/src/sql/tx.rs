@@ -1,15 +1,17 @@
 //! A write transaction, row by row.
 
+pub(crate) mod batched;
 mod statements;
 
 use super::people::{one_root_key, one_tenant, one_user};
-use super::rows::{blob, chain, corrupt, digest, flag, int, key_id, key_record, number, revision, select_keys, text};
+use super::rows::{blob, chain, corrupt, digest, flag, int, key_id, key_record, number, revision, text};
 use super::writer::WriteEngine;
-use super::{Statement, query, same_digest};
+use super::{Statement, query};
 use crate::error::StoreError;
 use crate::model::{AuditRecord, Head, KeyRecord, Trace, UsageCount};
 use crate::tx::{Counted, Current, IdempotencyRecord, PrefetchHint, Result, Tx};
 use async_trait::async_trait;
+use batched::{COUNT_KEYS, INSERT_CREDENTIAL, INSERT_KEY, SET_CREDENTIAL, UPDATE_KEY};
 use keyreeve_core::access::Actor;
 use keyreeve_core::audit::Action;
 use keyreeve_core::text::{Name, Slug, Subject};
@@ -21,48 +23,11 @@ use std::collections::BTreeSet;
 
 pub(crate) const HEAD: &str = "SELECT revision, chain FROM head WHERE id = 1";
 const SET_HEAD: &str = "UPDATE head SET revision = ?1, chain = ?2 WHERE id = 1";
-const APPEND: &str = "INSERT INTO log (revision, at, tenant, actor_type, actor_id, action, target_type, target_id, \
-     subject, reason, address, request_id, before, after, chain) \
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
-pub(crate) const LOCK_KEY: &str = concat!(select_keys!(), "WHERE tenant = ?1 AND id = ?2");
-/// The exact count is made only if the stored one, which is never lower, could exceed the limit.
-pub(crate) const COUNT_KEYS: &str = "SELECT CASE WHEN known.keys + ?5 <= ?6 THEN known.keys ELSE (SELECT count(*) FROM keys \
-     WHERE tenant = ?1 AND subject = ?2 AND state <> 'revoked' AND NOT coalesce(finalize_at <= ?3, FALSE) \
-     AND (?4 OR NOT coalesce(expires_at <= ?3, FALSE))) END AS total \
-     FROM (SELECT coalesce((SELECT keys FROM subject_keys WHERE tenant = ?1 AND subject = ?2), 0) AS keys) AS known";
-/// Keys without expiry and keys that have not expired, each found by an index.
-pub(crate) const NAME_TAKEN: &str = "SELECT EXISTS (SELECT 1 FROM keys WHERE tenant = ?1 AND subject = ?2 AND name = ?3 \
-     AND expires_at IS NULL AND id IS DISTINCT FROM ?4 AND state <> 'revoked' \
-     AND NOT coalesce(finalize_at <= ?5, FALSE)) \
-     OR EXISTS (SELECT 1 FROM keys WHERE tenant = ?1 AND subject = ?2 AND name = ?3 \
-     AND expires_at > ?5 AND id IS DISTINCT FROM ?4 AND state <> 'revoked' \
-     AND NOT coalesce(finalize_at <= ?5, FALSE)) AS found";
-const IS_USER_BLOCKED: &str =
-    "SELECT EXISTS (SELECT 1 FROM users WHERE tenant = ?1 AND id = ?2 AND status <> 'active') AS found";
 const COUNT_WORKING: &str = "SELECT count(*) AS total FROM keys WHERE tenant = ?1 AND subject = ?2 AND state = 'active' \
      AND NOT coalesce(expires_at <= ?3, FALSE)";
-const INSERT_KEY: &str = "INSERT INTO keys (id, tenant, subject, name, description, claims, scopes, created_by, \
-     digest, prefix, last_four, retiring, retiring_until, state, hold_cause, hold_lock, finalize_at, state_since, \
-     state_by, reason_code, note, created_at, updated_at, rotated_at, expires_at, limits, folded_name) \
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, \
-     ?23, ?24, ?25, ?26, ?27)";
-const UPDATE_KEY: &str = "UPDATE keys SET tenant = ?2, subject = ?3, name = ?4, description = ?5, claims = ?6, \
-     scopes = ?7, created_by = ?8, digest = ?9, prefix = ?10, last_four = ?11, retiring = ?12, retiring_until = ?13, \
-     state = ?14, hold_cause = ?15, hold_lock = ?16, finalize_at = ?17, state_since = ?18, state_by = ?19, \
-     reason_code = ?20, note = ?21, created_at = ?22, updated_at = ?23, rotated_at = ?24, expires_at = ?25, limits = ?26, \
-     folded_name = ?27 \
-     WHERE id = ?1";
 const DELETE_TRACES: &str = "DELETE FROM traces WHERE key_id = ?1";
 const DELETE_COUNTERS: &str = "DELETE FROM limit_counters WHERE key_id = ?1";
 const DELETE_KEY: &str = "DELETE FROM keys WHERE id = ?1";
-const INSERT_CREDENTIAL: &str =
-    "INSERT INTO credentials (digest, key_id, tenant, standing) VALUES (?1, ?2, ?3, 'live')";
-pub(crate) const SET_CREDENTIAL: &str = concat!(
-    "UPDATE credentials SET standing = ?2, until = ?3 WHERE ",
-    same_digest!("digest", "?1")
-);
-const CURRENT_CREDENTIALS: &str =
-    "SELECT key_id, digest, standing FROM credentials WHERE key_id = ?1 AND standing IN ('live', 'retiring')";
 const ENTOMB: &str = "UPDATE credentials SET standing = 'erased', until = NULL WHERE key_id = ?1 RETURNING digest";
 const FORGET_COUNTS: &str = "DELETE FROM usage WHERE (key_id, hour, outcome) IN \
      (SELECT key_id, hour, outcome FROM usage WHERE hour < ?1 ORDER BY hour LIMIT 1000)";
@@ -162,7 +127,8 @@ impl<E: WriteEngine> Tx for SqlTx<'_, E> {
 
     async fn count_keys(&mut self, counted: &[Counted<'_>]) -> Result<Vec<u32>> {
         let statements = counted.iter().map(|one| {
-            query(COUNT_KEYS)
+            COUNT_KEYS
+                .query(6)
                 .bind(one.tenant.as_str())
                 .bind(one.subject.as_str())
                 .bind(one.now.millis())
@@ -225,7 +191,8 @@ impl<E: WriteEngine> Tx for SqlTx<'_, E> {
 
     async fn insert_credentials(&mut self, keys: &[&Key]) -> Result<()> {
         let statements = keys.iter().map(|key| {
-            query(INSERT_CREDENTIAL)
+            INSERT_CREDENTIAL
+                .query(3)
                 .bind(key.secret.digest.bytes().as_slice())
                 .bind(key.id.bytes())
                 .bind(key.tenant.as_str())
@@ -247,7 +214,8 @@ impl<E: WriteEngine> Tx for SqlTx<'_, E> {
                 SecretStanding::Retired => ("retired", None),
                 SecretStanding::Tombstone => ("erased", None),
             };
-            query(SET_CREDENTIAL)
+            SET_CREDENTIAL
+                .query(3)
                 .bind(digest.bytes().as_slice())
                 .bind(word)
                 .bind(until)

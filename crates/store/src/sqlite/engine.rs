@@ -4,7 +4,7 @@ use super::watch::FileWatch;
 use crate::error::StoreError;
 use crate::sql::rows::corrupt;
 use crate::sql::writer::WriteEngine;
-use crate::sql::{Columns, Dialect, Engine, Plain, Statement, Value, same_digest};
+use crate::sql::{Columns, Dialect, Engine, Plain, Statement, Value, list, same_digest};
 use async_trait::async_trait;
 use deadpool::unmanaged::Pool;
 use rusqlite::ffi::{ErrorCode, SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_CONSTRAINT_UNIQUE, SQLITE_IOERR_WRITE};
@@ -19,6 +19,7 @@ use tokio::time::Instant;
 const READER_WAIT: Duration = Duration::from_secs(2);
 
 pub(super) const DIALECT: Dialect = Dialect {
+    keys_of_subject: list::OF_SUBJECT_INDEXED,
     use_credentials: concat!(
         "UPDATE credentials SET last_used_at = max(coalesce(last_used_at, 0), u.at) FROM ",
         "(SELECT unhex(value ->> 0) AS digest, value ->> 1 AS at FROM json_each(?1)) AS u WHERE ",
@@ -270,12 +271,12 @@ impl Engine for Readers<'_> {
     const DIALECT: Dialect = DIALECT;
 
     async fn run(&mut self, statement: Statement<'_>) -> Result<u64, StoreError> {
-        let Statement { sql, values } = statement.kept();
+        let Statement { sql, values, .. } = statement.kept();
         self.with(move |connection| run_on(connection, sql, &values)).await
     }
 
     async fn rows(&mut self, statement: Statement<'_>) -> Result<Vec<Row>, StoreError> {
-        let Statement { sql, values } = statement.kept();
+        let Statement { sql, values, .. } = statement.kept();
         self.with(move |connection| rows_of(connection, sql, &values)).await
     }
 }

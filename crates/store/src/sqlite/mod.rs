@@ -16,15 +16,18 @@ mod watch;
 
 pub use look::{FoundDatabase, inspect_database};
 
-use crate::error::StoreError;
+use crate::backend::Backend;
+use crate::error::{StoreError, WriteError};
 use crate::lock::DirectoryLock;
 use crate::model::Head;
-use crate::sql::store::SqlStore;
+use crate::operations::Written;
+use crate::reads::Reads as _;
 use crate::sql::writer::Writer;
-use crate::store::{CommitObserver, Store as _};
-use async_trait::async_trait;
+use crate::store::{CommitObserver, WriteHealth};
+use crate::tx::Tx;
 use deadpool::unmanaged::Pool;
 use engine::{Connection, Readers};
+use futures_util::future::BoxFuture;
 use rusqlite::{FileControl, OpenFlags};
 use std::fmt;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -75,7 +78,7 @@ impl SqliteStore {
     }
 
     /// Opens the store in a directory whose lock is held. If the directory or a file is read-only, or the disk is too
-    /// full for SQLite to begin, it is opened for reading only, and [`SqliteStore::obstacle`] returns the reason.
+    /// full for SQLite to begin, it is opened for reading only, and [`crate::Store::obstacle`] returns the reason.
     ///
     /// # Errors
     /// As [`SqliteStore::open`].
@@ -160,7 +163,7 @@ impl SqliteStore {
             _lock: None,
         };
         let foreign = |_| StoreError::Corrupt(format!("{} is no database of Keyreeve", file.display()));
-        store.head().await.map_err(foreign)?;
+        store.reader().head().await.map_err(foreign)?;
         Ok(store)
     }
 
@@ -209,11 +212,8 @@ impl SqliteStore {
         if revision == 0 {
             return Ok(Ok(0));
         }
-        let readers = Readers {
-            pool: &self.readers,
-            watch: &self.watch,
-        };
-        let found = readers
+        let found = self
+            .reader()
             .with(move |connection| look::chain_at(connection, revision).map_err(engine::failed))
             .await?;
         let other = || format!("{} ends in another history than the open database", self.file.display());
@@ -335,10 +335,8 @@ fn connect(file: &Path, flags: OpenFlags, settings: &str) -> Result<rusqlite::Co
     connect().map_err(|error: rusqlite::Error| StoreError::Unavailable(format!("cannot open the database: {error}")))
 }
 
-#[async_trait]
-impl SqlStore for SqliteStore {
+impl Backend for SqliteStore {
     type Reader<'s> = Readers<'s>;
-    type Connection = Connection;
 
     fn reader(&self) -> Readers<'_> {
         Readers {
@@ -347,11 +345,29 @@ impl SqlStore for SqliteStore {
         }
     }
 
-    fn writer(&self) -> &Writer<Connection> {
-        &self.writer
+    async fn write<T, F>(&self, operation: F) -> Result<T, WriteError>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t mut dyn Tx) -> BoxFuture<'t, Result<Written<T>, WriteError>> + Send + 'static,
+    {
+        self.writer.write(operation).await
     }
 
-    async fn close_readers(&self) {
+    fn write_health(&self) -> WriteHealth {
+        self.writer.health()
+    }
+
+    fn halt(&self, why: &str) {
+        self.watch.fail(why);
+    }
+
+    fn obstacle(&self) -> Option<String> {
+        let halt_reason = self.watch.halt_reason().map(str::to_owned);
+        halt_reason.or_else(|| self.read_only.clone())
+    }
+
+    async fn close(&self) {
+        self.writer.close().await;
         for _ in 0..self.readers.status().size {
             // A connection that stays busy for too long is closed when the store is dropped.
             let reader = self.readers.timeout_remove(Some(BUSY_TIMEOUT)).await;
@@ -362,15 +378,6 @@ impl SqlStore for SqliteStore {
             }
         }
         self.readers.close();
-    }
-
-    fn halt(&self, why: &str) {
-        self.watch.fail(why);
-    }
-
-    fn obstacle(&self) -> Option<String> {
-        let halt_reason = self.watch.halt_reason().map(str::to_owned);
-        halt_reason.or_else(|| self.read_only.clone())
     }
 }
 

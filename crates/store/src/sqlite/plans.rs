@@ -3,7 +3,8 @@
 
 use super::engine::DIALECT;
 use super::migrate::migrate;
-use crate::sql::{list, read, tx};
+use crate::sql::tx::batched::{COUNT_KEYS, LOCK_KEY, NAME_TAKEN, SET_CREDENTIAL};
+use crate::sql::{list, read};
 use rusqlite::Connection;
 
 fn plan(sql: &str) -> String {
@@ -24,15 +25,15 @@ fn lists_are_found_by_an_index_and_in_their_order() {
             "COVERING INDEX keys_of_tenant (tenant=? AND id<?)",
         ),
         (
-            list::OF_SUBJECT.page,
+            list::OF_SUBJECT_INDEXED.page,
             "keys_of_subject (tenant=? AND subject=? AND id>? AND id<?)",
         ),
         (
-            list::OF_SUBJECT.count,
+            list::OF_SUBJECT_INDEXED.count,
             "keys_of_subject (tenant=? AND subject=? AND id>? AND id<?)",
         ),
         (
-            list::OF_SUBJECT.edge,
+            list::OF_SUBJECT_INDEXED.edge,
             "COVERING INDEX keys_of_subject (tenant=? AND subject=? AND id<?)",
         ),
         (
@@ -59,9 +60,9 @@ fn nothing_that_a_change_or_a_verification_asks_reads_a_whole_table() {
         read::FIND_CREDENTIAL,
         read::KEY,
         read::LAPSED,
-        tx::COUNT_KEYS,
-        tx::NAME_TAKEN,
-        tx::LOCK_KEY,
+        COUNT_KEYS.one,
+        NAME_TAKEN.one,
+        LOCK_KEY.one,
     ] {
         let plan = plan(sql);
         assert!(
@@ -69,7 +70,7 @@ fn nothing_that_a_change_or_a_verification_asks_reads_a_whole_table() {
             "{plan} for {sql}"
         );
     }
-    let taken = plan(tx::NAME_TAKEN);
+    let taken = plan(NAME_TAKEN.one);
     for index in ["expires_at=?)", "expires_at>?)"] {
         let index = format!("keys_named (tenant=? AND subject=? AND name=? AND {index}");
         assert!(taken.contains(&index), "{taken}");
@@ -101,19 +102,19 @@ fn a_key_is_made_as_quickly_for_an_owner_of_ten_thousand_as_for_one_of_ten() {
         owner_of(&connection, keys);
         let counted = steps(
             &connection,
-            tx::COUNT_KEYS,
+            COUNT_KEYS.one,
             &[&"acme", &"user_1", &9, &true, &1, &1_000_000],
         );
         assert_eq!(counted.0, i64::from(keys));
         // Half of the keys have this name, but have expired.
         let free = steps(
             &connection,
-            tx::NAME_TAKEN,
+            NAME_TAKEN.one,
             &[&"acme", &"user_1", &"taken before", &None::<i64>, &9],
         );
         let taken = steps(
             &connection,
-            tx::NAME_TAKEN,
+            NAME_TAKEN.one,
             &[&"acme", &"user_1", &"2", &None::<i64>, &9],
         );
         assert_eq!((free.0, taken.0), (0, 1));
@@ -151,7 +152,7 @@ fn a_secret_is_found_by_the_index_of_half_digests() {
         read::FIND_CREDENTIAL,
         read::KEY,
         list::OF_TENANT.page,
-        tx::SET_CREDENTIAL,
+        SET_CREDENTIAL.one,
         DIALECT.use_credentials,
         DIALECT.use_keys,
     ] {

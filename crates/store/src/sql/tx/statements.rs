@@ -1,17 +1,19 @@
 //! Builds statements of a write transaction with their parameters.
 
-use super::{APPEND, CURRENT_CREDENTIALS, IS_USER_BLOCKED, LOCK_KEY, MARK, NAME_TAKEN};
+use super::MARK;
+use super::batched::{APPEND, CURRENT_CREDENTIALS, IS_USER_BLOCKED, LOCK_KEY, NAME_TAKEN};
 use crate::folded::folded;
 use crate::model::AuditRecord;
 use crate::sql::rows::number;
-use crate::sql::{Statement, query, query_of};
+use crate::sql::{Batched, Statement, query};
 use keyreeve_core::lifecycle::State;
 use keyreeve_core::text::{Name, Slug, Subject};
 use keyreeve_core::{Key, KeyId, Timestamp, UserId};
 
 /// Binds every column of a key, in the order of the statements that insert and update one.
-pub(super) fn key_statement<'q>(sql: &'static str, key: &'q Key) -> Statement<'q> {
-    let statement = query_of(sql, 27)
+pub(super) fn key_statement(change: Batched, key: &Key) -> Statement<'_> {
+    let statement = change
+        .query(27)
         .bind(key.id.bytes())
         .bind(key.tenant.as_str())
         .bind(key.subject.as_str())
@@ -35,7 +37,8 @@ pub(super) fn key_statement<'q>(sql: &'static str, key: &'q Key) -> Statement<'q
 }
 
 pub(super) fn append(record: &AuditRecord) -> Statement<'_> {
-    query_of(APPEND, 15)
+    APPEND
+        .query(15)
         .bind(number(record.revision))
         .bind(record.at.millis())
         .bind(&record.tenant)
@@ -88,11 +91,11 @@ fn bind_state<'q>(statement: Statement<'q>, state: &'q State) -> Statement<'q> {
 }
 
 pub(super) fn locked_key(tenant: &Slug, id: KeyId) -> Statement<'_> {
-    query(LOCK_KEY).bind(tenant.as_str()).bind(id.bytes())
+    LOCK_KEY.query(2).bind(tenant.as_str()).bind(id.bytes())
 }
 
 pub(super) fn current_of<'q>(id: KeyId) -> Statement<'q> {
-    query(CURRENT_CREDENTIALS).bind(id.bytes())
+    CURRENT_CREDENTIALS.query(1).bind(id.bytes())
 }
 
 pub(super) fn idempotency_record_of<'q>(actor: &'q str, mark: &'q str) -> Statement<'q> {
@@ -106,7 +109,8 @@ pub(super) fn name_taken<'q>(
     except: Option<&'q [u8]>,
     now: Timestamp,
 ) -> Statement<'q> {
-    query(NAME_TAKEN)
+    NAME_TAKEN
+        .query(5)
         .bind(tenant.as_str())
         .bind(subject.as_str())
         .bind(name.as_str())
@@ -115,5 +119,5 @@ pub(super) fn name_taken<'q>(
 }
 
 pub(super) fn user_blocked(tenant: &Slug, id: UserId) -> Statement<'_> {
-    query(IS_USER_BLOCKED).bind(tenant.as_str()).bind(id.bytes())
+    IS_USER_BLOCKED.query(2).bind(tenant.as_str()).bind(id.bytes())
 }
