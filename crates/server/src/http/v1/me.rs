@@ -98,7 +98,7 @@ async fn own_key(app: &App, parts: &Parts) -> Result<Entry, Problem> {
 }
 
 /// Returns the public error of a denial.
-fn denied(outer: Outer) -> Problem {
+pub(in crate::http) fn denied(outer: Outer) -> Problem {
     let (code, detail) = match outer {
         Outer::KeyRequired => (
             Code::ApiKeyRequired,

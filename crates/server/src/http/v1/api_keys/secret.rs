@@ -24,6 +24,11 @@ pub(crate) async fn handler(
     Incoming { call, .. }: Incoming<NoBody>,
 ) -> Result<Response, Rejected> {
     app.authority().get(&call, key_id(&id)?).await?;
+    Err(not_stored().into())
+}
+
+/// The problem of a secret that is not stored.
+pub(in crate::http) fn not_stored() -> Problem {
     let detail = "Only a digest of the secret is kept, so it cannot be shown again. Rotate the key to get a new one.";
-    Err(Problem::new(Code::SecretNotStored, detail).into())
+    Problem::new(Code::SecretNotStored, detail)
 }

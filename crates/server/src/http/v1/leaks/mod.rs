@@ -5,6 +5,7 @@ mod place;
 mod signature;
 
 pub(crate) use signature::GitHubKeys;
+pub(in crate::http) use signature::not_signed;
 
 use crate::App;
 use crate::http::answer::{Rejected, RequestInfo};
