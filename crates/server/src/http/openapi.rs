@@ -1,4 +1,6 @@
 //! The router and the published document, built from one list of handlers.
+//!
+//! Tests: `e2e/openapi/test_document.py`
 
 use super::conditions::{changes_record, is_of_key, is_record};
 use super::examples;

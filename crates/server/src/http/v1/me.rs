@@ -1,4 +1,6 @@
 //! `/v1/me`: what a key may read and do about itself, with itself as the only credential.
+//!
+//! Tests: `e2e/hostile/test_lifecycle.py`, `e2e/hostile/test_anonymous.py`
 
 use super::api_keys::{changed, object, revoke};
 use crate::App;

@@ -1,5 +1,7 @@
 //! `GET /v1/api_keys/{id}/secret`: always 404. Clerk has this route; Keyreeve stores only a digest (clerk-wire, section
 //! 8).
+//!
+//! Tests: `e2e/hostile/test_requests.py`, `e2e/secrets/test_canary.py`, `e2e/clerk-js/api-keys.test.mjs`
 
 use crate::App;
 use crate::http::answer::Rejected;

@@ -1,4 +1,6 @@
 //! `/v1/leaks`: reports of leaked secrets. The secret is the only credential, and the answer reveals nothing.
+//!
+//! Tests: `e2e/leaks/test_report.py`, `e2e/hostile/test_anonymous.py`
 
 pub(crate) mod github;
 mod place;
