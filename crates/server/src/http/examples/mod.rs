@@ -197,7 +197,10 @@ impl Codes<'_> {
 mod tests {
     use super::*;
     use crate::http::openapi::document;
+    use crate::http::respond;
+    use http_body_util::BodyExt as _;
     use std::collections::BTreeSet;
+    use std::fmt::Write as _;
 
     /// Bodies without an example: the operation, `request` or the status, and why.
     const WITHOUT: [(&str, &str, &str); 1] = [("getOpenapi", "200", "the answer is this document")];
@@ -299,5 +302,24 @@ mod tests {
         let description = "token_creation_conflict, KEY_LIMIT_REACHED; NOT_FOUND is of another status";
         assert_eq!(codes.of("409", description), [Code::NameTaken, Code::KeyLimitReached]);
         assert_eq!(codes.of("404", "The record does not exist"), [Code::NotFound]);
+    }
+
+    #[tokio::test]
+    async fn the_problem_of_every_code_is_as_reviewed() {
+        let mut text = String::new();
+        for &code in Code::ALL {
+            let problem = problems::problem(code);
+            let (head, body) = respond::problem(&problem, Family::Problem, REQUEST_ID).into_parts();
+            let _written = writeln!(text, "{}", head.status);
+            for (name, value) in &head.headers {
+                let _written = writeln!(text, "{name}: {}", value.to_str().unwrap());
+            }
+            let bytes = body.collect().await.unwrap().to_bytes();
+            let body: Value = serde_json::from_slice(&bytes).unwrap();
+            let clerk = problem.body(Family::Clerk, REQUEST_ID).code;
+            let oauth = problem.body(Family::OAuth, REQUEST_ID).error.unwrap();
+            let _written = writeln!(text, "{body:#}\nClerk: {clerk}; OAuth: {oauth}\n");
+        }
+        insta::assert_snapshot!(text);
     }
 }
