@@ -8,6 +8,7 @@ pub mod check_policies;
 pub mod claims;
 pub mod code;
 pub mod doctor;
+pub mod examples;
 pub mod json;
 pub mod keys;
 pub mod leaks;

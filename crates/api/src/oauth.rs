@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 /// The form of an introspection, for the published document.
-#[derive(ToSchema)]
+#[derive(Serialize, ToSchema)]
 #[schema(as = IntrospectionRequest)]
 #[expect(missing_debug_implementations, reason = "it holds a plaintext secret")]
 pub struct IntrospectForm {
@@ -15,11 +15,12 @@ pub struct IntrospectForm {
     #[schema(min_length = 1)]
     pub token: String,
     /// Ignored: there is one type of token.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub token_type_hint: Option<String>,
 }
 
 /// The form of a revocation, for the published document.
-#[derive(ToSchema)]
+#[derive(Serialize, ToSchema)]
 #[schema(as = RevocationRequest)]
 #[expect(missing_debug_implementations, reason = "it holds a plaintext secret")]
 pub struct RevokeForm {
@@ -27,11 +28,14 @@ pub struct RevokeForm {
     #[schema(min_length = 1)]
     pub token: String,
     /// Ignored: there is one type of token.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub token_type_hint: Option<String>,
     /// The reason, in words. An extension of RFC 7009.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<ReasonText>)]
     pub revocation_reason: Option<String>,
     /// The reason, as a code: `key_compromise` and `leaked` are final under every policy. An extension of RFC 7009.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(
         pattern = "^(unspecified|key_compromise|leaked|superseded|affiliation_changed|cessation|privilege_withdrawn)$"
     )]

@@ -178,3 +178,40 @@ fn links_between_our_pages_lead_somewhere() {
         }
     }
 }
+
+/// Returns the documentation of a file itself.
+fn module_comment(source: &str) -> String {
+    let lines = source.lines().map_while(|line| line.strip_prefix("//!"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn each_endpoint_names_its_tests() {
+    let mut endpoints = 0;
+    for path in files("crates/server/src/http", "rs") {
+        let source = read(&path);
+        if !source.contains("#[utoipa::path(") {
+            continue;
+        }
+        endpoints += 1;
+        let comment = module_comment(&source);
+        let named = comment.split_once("Tests:").map_or("", |(_, named)| named);
+        let suites: Vec<_> = named.split('`').filter(|part| part.starts_with("e2e/")).collect();
+        assert!(!suites.is_empty(), "{} has no line `Tests:`", path.display());
+        let texts: Vec<_> = suites.iter().map(read).collect();
+        for address in source
+            .split("path = \"")
+            .skip(1)
+            .filter_map(|rest| rest.split('"').next())
+        {
+            let mut parts = address.rsplit('/');
+            let word = parts.find(|part| !part.is_empty() && !part.starts_with('{')).unwrap();
+            assert!(
+                texts.iter().any(|text| text.contains(word)),
+                "{}: none of {suites:?} calls {address}",
+                path.display()
+            );
+        }
+    }
+    assert!(endpoints > 30, "the endpoints were found: {endpoints}");
+}

@@ -226,10 +226,7 @@ fn finished(response: Response, family: Family, id: &str, route: Option<&str>, p
     }
     let of_router = match response.status() {
         StatusCode::NOT_FOUND => Some(no_such_address()),
-        StatusCode::METHOD_NOT_ALLOWED => Some(Problem::new(
-            Code::MethodNotAllowed,
-            "This route does not support this method. The header Allow lists the methods that it supports.",
-        )),
+        StatusCode::METHOD_NOT_ALLOWED => Some(wrong_method()),
         status if status.is_client_error() => Some(Problem::new(
             Code::BadRequest,
             "The address could not be read. Check its percent-encoding.",
@@ -244,6 +241,14 @@ fn finished(response: Response, family: Family, id: &str, route: Option<&str>, p
         Some(problem) => respond::keep_allow(&response, respond::problem(&problem, family, id)),
         None => respond::with_request_id(response, id),
     }
+}
+
+/// The problem of a method that a route does not have.
+pub(super) fn wrong_method() -> Problem {
+    Problem::new(
+        Code::MethodNotAllowed,
+        "This route does not support this method. The header Allow lists the methods that it supports.",
+    )
 }
 
 fn no_such_address() -> Problem {

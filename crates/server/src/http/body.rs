@@ -30,8 +30,7 @@ where
     B: Body<Data = Bytes> + Unpin,
 {
     let Ok(read) = tokio::time::timeout(BODY_TIMEOUT, collect(headers, body, max)).await else {
-        let detail = "The body of the request did not arrive in 30 seconds. Nothing was changed; try again.";
-        return Err(Problem::new(Code::RequestTimeout, detail));
+        return Err(too_slow());
     };
     read
 }
@@ -138,8 +137,7 @@ where
         }
     }
     if is_too_large {
-        let detail = format!("The body of the request has more than {max} bytes. Send fewer items at once.");
-        return Err(Problem::new(Code::PayloadTooLarge, detail).with("max_bytes", max));
+        return Err(too_large(max));
     }
     Ok(if more.is_empty() { first } else { more.into() })
 }
@@ -158,8 +156,25 @@ pub(crate) fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
     if is_of_type(headers, "application/json") {
         return Ok(());
     }
+    Err(not_json())
+}
+
+/// The problem of a body that did not arrive in time.
+pub(super) fn too_slow() -> Problem {
+    let detail = "The body of the request did not arrive in 30 seconds. Nothing was changed; try again.";
+    Problem::new(Code::RequestTimeout, detail)
+}
+
+/// The problem of a body of more than `max` bytes.
+pub(super) fn too_large(max: usize) -> Problem {
+    let detail = format!("The body of the request has more than {max} bytes. Send fewer items at once.");
+    Problem::new(Code::PayloadTooLarge, detail).with("max_bytes", max)
+}
+
+/// The problem of a body of another content type than JSON.
+pub(super) fn not_json() -> Problem {
     let detail = "The body has another content type than JSON. Send Content-Type: application/json, or leave it out.";
-    Err(Problem::new(Code::UnsupportedMediaType, detail))
+    Problem::new(Code::UnsupportedMediaType, detail)
 }
 
 /// Describes to the caller what is wrong with a body.

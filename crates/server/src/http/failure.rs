@@ -18,7 +18,8 @@ impl From<Failure> for Rejected {
     }
 }
 
-fn problem(failure: Failure) -> Problem {
+/// Returns the problem of a failure. Failures of the server itself are logged.
+pub(super) fn problem(failure: Failure) -> Problem {
     match failure {
         Failure::PermissionDenied(permission) => {
             let detail =
@@ -59,13 +60,15 @@ fn problem(failure: Failure) -> Problem {
             Code::IdempotencyKeyReused,
             "This Idempotency-Key came with another request in the last 24 hours. Use a new one for a new request.",
         ),
-        Failure::AlreadyCompleted(records) => completed(&records),
+        Failure::AlreadyCompleted(records) => {
+            let keys = records.iter().map(|record| record.key.id.to_string());
+            completed(keys.collect())
+        }
         Failure::VerifiersOverdue { retry_after_seconds } => verifiers_overdue(retry_after_seconds),
         Failure::TooManyVerifiers { max, of } => too_many_verifiers(max, of),
         Failure::Unavailable(why) => {
             tracing::warn!(why, "store unavailable; the call was answered with 503");
-            let detail = "The store cannot be reached now. Nothing was changed; try again.";
-            Problem::new(Code::ServiceUnavailable, detail)
+            unavailable()
         }
         Failure::ReadOnly(why) => {
             tracing::warn!(why, "a change was refused");
@@ -75,18 +78,34 @@ fn problem(failure: Failure) -> Problem {
         }
         Failure::OutcomeUnknown(why) => {
             tracing::error!(why, "the outcome of a change is unknown");
-            let detail = "The change may have been made, in part or completely: the store's answer was lost, or the \
-                          call failed after some of its changes. Repeating it is safe.";
-            Problem::new(Code::OutcomeUnknown, detail)
+            outcome_unknown()
         }
         Failure::Internal(why) => {
             tracing::error!(why, "internal error");
-            Problem::new(
-                Code::InternalError,
-                "An internal error occurred. The log has the cause under the request id.",
-            )
+            internal()
         }
     }
+}
+
+/// The problem of a store that cannot be reached. Nothing was changed.
+pub(super) fn unavailable() -> Problem {
+    let detail = "The store cannot be reached now. Nothing was changed; try again.";
+    Problem::new(Code::ServiceUnavailable, detail)
+}
+
+/// The problem of a change that may have been made.
+pub(super) fn outcome_unknown() -> Problem {
+    let detail = "The change may have been made, in part or completely: the store's answer was lost, or the call failed \
+                  after some of its changes. Repeating it is safe.";
+    Problem::new(Code::OutcomeUnknown, detail)
+}
+
+/// The problem of an error of this server.
+pub(super) fn internal() -> Problem {
+    Problem::new(
+        Code::InternalError,
+        "An internal error occurred. The log has the cause under the request id.",
+    )
 }
 
 /// Refusals for reasons beyond a single permission.
@@ -170,11 +189,7 @@ fn too_many_verifiers(max: usize, of: &str) -> Problem {
 }
 
 /// A retry whose secret was delivered: the answer names the keys, without secrets.
-fn completed(records: &[keyreeve_store::model::KeyRecord]) -> Problem {
-    let keys = records
-        .iter()
-        .map(|record| record.key.id.to_string())
-        .collect::<Vec<_>>();
+pub(super) fn completed(keys: Vec<String>) -> Problem {
     let detail = "The same request was carried out before, and its secret was used or its key has changed since. \
                   Use the secret that arrived, or rotate the key with another Idempotency-Key.";
     Problem::new(Code::AlreadyCompleted, detail).with("keys", keys)

@@ -10,6 +10,7 @@ pub(crate) mod call;
 pub(crate) mod check_policy_text;
 pub(crate) mod client_address;
 pub(crate) mod conditions;
+mod examples;
 mod failure;
 pub(crate) mod junk;
 pub(crate) mod missing;

@@ -1,6 +1,9 @@
 //! The router and the published document, built from one list of handlers.
+//!
+//! Tests: `e2e/openapi/test_document.py`
 
 use super::conditions::{changes_record, is_of_key, is_record};
+use super::examples;
 use super::oauth::{introspect, metadata, revoke};
 use super::v1::verifiers as connected;
 use super::v1::{api_keys, audit, check_policies, errors, leaks, me, nodes, policy, root_keys, tenants, users};
@@ -137,6 +140,7 @@ pub fn document() -> &'static str {
         let mut document = routes().split_for_parts().1;
         document.merge(VerifyDocument::openapi());
         complete(&mut document);
+        examples::attach(&mut document);
         let mut text = document.to_pretty_json().unwrap_or_default();
         text.push('\n');
         text

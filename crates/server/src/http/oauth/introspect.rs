@@ -1,4 +1,6 @@
 //! `POST /oauth2/introspect` (RFC 7662). It returns the same verdict as every other endpoint, in the terms of OAuth.
+//!
+//! Tests: `e2e/oauth/test_introspect.py`
 
 use super::caller;
 use super::form::Form;

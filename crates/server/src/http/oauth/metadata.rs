@@ -1,4 +1,6 @@
 //! Metadata documents for OAuth clients: RFC 8414 and RFC 9728.
+//!
+//! Tests: `e2e/oauth/test_metadata.py`
 
 use crate::App;
 use crate::http::answer::Rejected;

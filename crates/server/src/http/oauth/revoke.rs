@@ -1,4 +1,6 @@
 //! `POST /oauth2/revoke` (RFC 7009): a key holder revokes its key with nothing but the secret.
+//!
+//! Tests: `e2e/oauth/test_revoke.py`
 
 use super::form::Form;
 use crate::App;

@@ -1,4 +1,6 @@
 //! `/v1/audit_events` and `/v1/audit/…`: the audit log and the proof that it was not changed.
+//!
+//! Tests: `e2e/lifecycle/test_audit.py`, `e2e/hostile/test_audit_load.py`, `e2e/lifecycle/test_restore.py`
 
 use crate::App;
 use crate::app::SignError;

@@ -1,4 +1,6 @@
 //! `/v1/check_policies`: what gateways require of keys.
+//!
+//! Tests: `e2e/gateways/test_check_policies.py`, `e2e/lifecycle/test_lost_updates.py`
 
 use super::api_keys::{answered, effect};
 use crate::App;

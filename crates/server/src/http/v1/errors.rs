@@ -1,4 +1,6 @@
 //! `/errors/{code}`: the pages that `type` in an error body links to. They are compiled into the binary.
+//!
+//! Tests: `e2e/hostile/test_requests.py`, `e2e/hostile/test_verifier_stream.py`
 
 use crate::http::answer::Rejected;
 use axum::extract::Path;

@@ -1,4 +1,6 @@
 //! `/v1/me`: what a key may read and do about itself, with itself as the only credential.
+//!
+//! Tests: `e2e/hostile/test_lifecycle.py`, `e2e/hostile/test_anonymous.py`
 
 use super::api_keys::{changed, object, revoke};
 use crate::App;
@@ -102,7 +104,7 @@ async fn own_key(app: &App, parts: &Parts) -> Result<Entry, Problem> {
 }
 
 /// Returns the public error of a denial.
-fn denied(outer: Outer) -> Problem {
+pub(in crate::http) fn denied(outer: Outer) -> Problem {
     let (code, detail) = match outer {
         Outer::KeyRequired => (
             Code::ApiKeyRequired,

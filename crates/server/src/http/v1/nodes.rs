@@ -1,4 +1,6 @@
 //! `/v1/nodes` and `/v1/operations`: the nodes, and the propagation of a change.
+//!
+//! Tests: `e2e/faults/test_nodes.py`, `e2e/hostile/test_own_operations.py`
 
 use crate::App;
 use crate::http::answer::Rejected;

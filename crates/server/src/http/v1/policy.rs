@@ -1,4 +1,6 @@
 //! `/v1/policy`: the rules of a tenant for its keys.
+//!
+//! Tests: `e2e/lifecycle/test_policy.py`, `e2e/lifecycle/test_grants.py`, `e2e/lifecycle/test_lost_updates.py`
 
 use crate::App;
 use crate::http::answer::Rejected;

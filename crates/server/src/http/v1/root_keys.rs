@@ -1,4 +1,6 @@
 //! `/v1/root_keys`: the credentials of the management API.
+//!
+//! Tests: `e2e/lifecycle/test_people.py`, `e2e/hostile/test_requests.py`, `e2e/hostile/test_named_tenant.py`
 
 use crate::App;
 use crate::http::answer::Rejected;

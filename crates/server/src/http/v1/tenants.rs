@@ -1,4 +1,6 @@
 //! `/v1/tenants`: isolation boundaries, each with its own policy and keys.
+//!
+//! Tests: `e2e/lifecycle/test_people.py`, `e2e/lifecycle/test_owners.py`, `e2e/hostile/test_requests.py`
 
 use super::api_keys::{answered, effect};
 use super::root_keys::with_secret;

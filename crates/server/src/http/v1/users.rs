@@ -1,4 +1,6 @@
 //! `/v1/users`: people of the tenant that can sign in.
+//!
+//! Tests: `e2e/lifecycle/test_people.py`, `e2e/lifecycle/test_rights.py`, `e2e/lifecycle/test_owners.py`
 
 use super::api_keys::{answered, effect};
 use crate::App;

@@ -1,4 +1,6 @@
 //! `/v1/verifiers/connected`: the verifiers inside applications that are connected to this process.
+//!
+//! Tests: `e2e/hostile/test_verifiers_connected.py`
 
 use crate::App;
 use crate::http::answer::Rejected;

@@ -1,5 +1,8 @@
 //! The verification operations of the published document. Their routes are matched before the router, so they are
 //! described here by hand.
+//!
+//! Tests: `e2e/hostile/test_direct.py`, `e2e/hostile/test_bodies.py`, `e2e/gateways/test_faces.py`,
+//! `e2e/clerk-js/api-keys.test.mjs`
 
 use keyreeve_api::keys::ApiKey;
 use keyreeve_api::problem::ErrorBody;

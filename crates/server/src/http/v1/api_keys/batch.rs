@@ -1,4 +1,6 @@
 //! `POST /v1/api_keys/batch`: issue up to 1 000 keys in one transaction, all or none.
+//!
+//! Tests: `e2e/lifecycle/test_many.py`, `e2e/hostile/test_retries.py`, `e2e/hostile/test_bodies.py`
 
 use super::create::command;
 use super::with_secret;

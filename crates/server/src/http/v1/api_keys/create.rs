@@ -1,4 +1,7 @@
 //! `POST /v1/api_keys`: issues a key. The secret is in this answer and in no other.
+//!
+//! Tests: `e2e/hostile/test_requests.py`, `e2e/hostile/test_retries.py`, `e2e/lifecycle/test_grants.py`,
+//! `e2e/clerk-js/api-keys.test.mjs`
 
 use super::{effect, with_secret};
 use crate::App;

@@ -1,4 +1,6 @@
 //! `DELETE /v1/api_keys/{id}`: deletes a key's record.
+//!
+//! Tests: `e2e/hostile/test_lifecycle.py`, `e2e/lifecycle/test_lost_updates.py`, `e2e/clerk-js/api-keys.test.mjs`
 
 use super::{answered, effect};
 use crate::App;

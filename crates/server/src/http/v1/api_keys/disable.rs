@@ -1,4 +1,6 @@
 //! `POST /v1/api_keys/{id}/disable`: disables a key.
+//!
+//! Tests: `e2e/acceptance/test_palette.py`, `e2e/hostile/test_retries.py`, `e2e/lifecycle/test_people.py`
 
 use super::changed;
 use crate::App;

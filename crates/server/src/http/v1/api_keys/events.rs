@@ -1,4 +1,6 @@
 //! `GET /v1/api_keys/{id}/events`: the audit entries of a key.
+//!
+//! Tests: `e2e/lifecycle/test_audit.py`, `e2e/lifecycle/test_policy.py`
 
 use crate::App;
 use crate::http::answer::Rejected;

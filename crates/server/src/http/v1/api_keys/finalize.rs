@@ -1,4 +1,6 @@
 //! `POST /v1/api_keys/{id}/finalize`: makes a revocation final that could still be undone.
+//!
+//! Tests: `e2e/lifecycle/test_policy.py`, `e2e/lifecycle/test_lost_updates.py`
 
 use super::{changed, revoke};
 use crate::App;

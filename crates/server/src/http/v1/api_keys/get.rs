@@ -1,4 +1,6 @@
 //! `GET /v1/api_keys/{id}`: returns a key.
+//!
+//! Tests: `e2e/hostile/test_lifecycle.py`, `e2e/lifecycle/test_activity.py`, `e2e/clerk-js/api-keys.test.mjs`
 
 use super::{REVOKING, object};
 use crate::App;

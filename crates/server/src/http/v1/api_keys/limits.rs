@@ -1,4 +1,6 @@
 //! `GET /v1/api_keys/{id}/limits`: the state of a key's limits; `POST …/limits/reset`: resets them.
+//!
+//! Tests: `e2e/limits/test_limits.py`
 
 use super::changed;
 use crate::App;

@@ -1,4 +1,6 @@
 //! `GET /v1/api_keys`: lists keys of the tenant, newest first.
+//!
+//! Tests: `e2e/lifecycle/test_filters.py`, `e2e/hostile/test_requests.py`, `e2e/clerk-js/api-keys.test.mjs`
 
 use super::object;
 use crate::App;

@@ -1,4 +1,6 @@
 //! `POST /v1/api_keys/purge`: deletes the records of keys that were revoked, or expired, long ago.
+//!
+//! Tests: `e2e/lifecycle/test_filters.py`, `e2e/lifecycle/test_policy.py`
 
 use crate::App;
 use crate::http::answer::Rejected;

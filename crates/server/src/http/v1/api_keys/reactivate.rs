@@ -1,4 +1,6 @@
 //! `POST /v1/api_keys/{id}/reactivate`: re-activates a disabled key with the same secret.
+//!
+//! Tests: `e2e/acceptance/test_palette.py`, `e2e/lifecycle/test_policy.py`
 
 use super::changed;
 use crate::App;

@@ -1,4 +1,7 @@
 //! `POST /v1/api_keys/{id}/revoke`: revokes a key, as the tenant's policy defines it.
+//!
+//! Tests: `e2e/hostile/test_lifecycle.py`, `e2e/lifecycle/test_races.py`, `e2e/faults/test_nodes.py`,
+//! `e2e/clerk-js/api-keys.test.mjs`
 
 use super::changed;
 use crate::App;

@@ -1,4 +1,6 @@
 //! `POST /v1/api_keys/revoke_many`: revokes every key that a filter matches.
+//!
+//! Tests: `e2e/lifecycle/test_many.py`, `e2e/lifecycle/test_filters.py`
 
 use super::purge::time;
 use super::{answered, effect};

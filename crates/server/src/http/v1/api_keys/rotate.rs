@@ -1,4 +1,6 @@
 //! `POST /v1/api_keys/{id}/rotate`: gives a key a new secret.
+//!
+//! Tests: `e2e/hostile/test_lifecycle.py`, `e2e/hostile/test_retries.py`, `e2e/lifecycle/test_grants.py`
 
 use super::{answered, effect, with_secret};
 use crate::App;

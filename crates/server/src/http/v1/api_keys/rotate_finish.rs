@@ -1,4 +1,6 @@
 //! `POST /v1/api_keys/{id}/rotate/finish`: ends the overlap of a rotation now.
+//!
+//! Tests: `e2e/hostile/test_lifecycle.py`, `e2e/lifecycle/test_lost_updates.py`
 
 use super::changed;
 use crate::App;

@@ -1,5 +1,7 @@
 //! `GET /v1/api_keys/{id}/secret`: always 404. Clerk has this route; Keyreeve stores only a digest (clerk-wire, section
 //! 8).
+//!
+//! Tests: `e2e/hostile/test_requests.py`, `e2e/secrets/test_canary.py`, `e2e/clerk-js/api-keys.test.mjs`
 
 use crate::App;
 use crate::http::answer::Rejected;
@@ -24,6 +26,11 @@ pub(crate) async fn handler(
     Incoming { call, .. }: Incoming<NoBody>,
 ) -> Result<Response, Rejected> {
     app.authority().keys().get(&call, key_id(&id)?).await?;
+    Err(not_stored().into())
+}
+
+/// The problem of a secret that is not stored.
+pub(in crate::http) fn not_stored() -> Problem {
     let detail = "Only a digest of the secret is kept, so it cannot be shown again. Rotate the key to get a new one.";
-    Err(Problem::new(Code::SecretNotStored, detail).into())
+    Problem::new(Code::SecretNotStored, detail)
 }

@@ -1,4 +1,6 @@
 //! `PATCH /v1/api_keys/{id}`: changes the fields of a key.
+//!
+//! Tests: `e2e/hostile/test_lifecycle.py`, `e2e/lifecycle/test_lost_updates.py`, `e2e/clerk-js/api-keys.test.mjs`
 
 use super::changed;
 use crate::App;

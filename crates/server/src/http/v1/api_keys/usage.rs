@@ -1,4 +1,6 @@
 //! `GET /v1/api_keys/{id}/usage`: the counters of a key.
+//!
+//! Tests: `e2e/lifecycle/test_activity.py`, `e2e/limits/test_limits.py`
 
 use crate::App;
 use crate::http::answer::Rejected;

@@ -1,4 +1,6 @@
 //! `POST /v1/leaks/github`: findings of GitHub's secret scanning, in the form of its partner programme.
+//!
+//! Tests: `e2e/leaks/test_github.py`, `e2e/hostile/test_anonymous.py`
 
 use super::place::{Found, is_source, sound_url};
 use crate::App;

@@ -1,10 +1,13 @@
 //! `/v1/leaks`: reports of leaked secrets. The secret is the only credential, and the answer reveals nothing.
+//!
+//! Tests: `e2e/leaks/test_report.py`, `e2e/hostile/test_anonymous.py`
 
 pub(crate) mod github;
 mod place;
 mod signature;
 
 pub(crate) use signature::GitHubKeys;
+pub(in crate::http) use signature::not_signed;
 
 use crate::App;
 use crate::http::answer::{Rejected, RequestInfo};

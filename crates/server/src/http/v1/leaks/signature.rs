@@ -213,7 +213,8 @@ fn one<'h>(headers: &'h HeaderMap, name: &str, max: usize) -> Result<&'h str, Pr
     }
 }
 
-fn not_signed() -> Problem {
+/// The problem of a message that GitHub did not sign.
+pub(in crate::http) fn not_signed() -> Problem {
     Problem::new(
         Code::SignatureInvalid,
         "The message is not signed by GitHub, or was changed in transit. No report was recorded.",
