@@ -12,6 +12,7 @@ pub mod children;
 mod conflict;
 pub mod env;
 pub mod failure;
+mod invariants;
 pub mod keys;
 pub mod leaks;
 mod lost;

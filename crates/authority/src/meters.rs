@@ -4,6 +4,7 @@
 use crate::Authority;
 use keyreeve_core::KeyId;
 use keyreeve_core::coherence::Entry;
+use keyreeve_core::coherence::invariants::InvariantCounts;
 use keyreeve_core::limits::{At, Counter, LimitsError, Meter, Need, Standing, Supply, Taken};
 use keyreeve_core::text::LimitName;
 use keyreeve_core::verdict::Denial;
@@ -95,7 +96,7 @@ impl Meters {
 
     /// Tidies one shard: returns the rest of slices that were not used since the last round, or of all at the end, and
     /// removes meters without a state.
-    fn tidy(&self, now: At, is_end: bool) -> Vec<(KeyId, Vec<Need>)> {
+    fn tidy(&self, now: At, is_end: bool, counts: &InvariantCounts) -> Vec<(KeyId, Vec<Need>)> {
         let place = self.next.fetch_add(1, Ordering::Relaxed) % SHARDS;
         let Some(shard) = self.shards.get(place) else {
             return Vec::new();
@@ -103,6 +104,7 @@ impl Meters {
         let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
         let mut left = Vec::new();
         shard.retain(|key, meter| {
+            counts.note(meter.check());
             if meter.take_was_used() && !is_end {
                 return true;
             }
@@ -225,7 +227,7 @@ impl Authority {
 
     async fn hand_back(&self, is_end: bool) {
         let now = self.counted_at();
-        for (key, needs) in self.verifier.meters.tidy(now, is_end) {
+        for (key, needs) in self.verifier.meters.tidy(now, is_end, self.verifier.invariants()) {
             // A slice that cannot be returned is lost: fewer uses are accepted then, never more.
             drop(self.slices(key, needs, now).await);
         }

@@ -11,6 +11,7 @@ use crate::meters::Meters;
 use crate::tombstones::Tombstones;
 use keyreeve_core::access::{Permissions, Reach};
 use keyreeve_core::coherence::holding::Span;
+use keyreeve_core::coherence::invariants::InvariantCounts;
 use keyreeve_core::coherence::rules::{Rule, keeps};
 use keyreeve_core::coherence::{Cache, Cached, Entry, Gate, Lease};
 use keyreeve_core::text::{Slug, Subject};
@@ -40,6 +41,7 @@ pub struct Verifier {
     tombstones: Tombstones,
     pub(crate) checks: Checks,
     children: Children,
+    pub(crate) invariants: Arc<InvariantCounts>,
     /// Why this process no longer answers, if it was halted.
     halted: OnceLock<String>,
 }
@@ -138,6 +140,7 @@ impl Verifier {
             tombstones: Tombstones::default(),
             checks: Checks::default(),
             children: Children::default(),
+            invariants: Arc::default(),
             halted: OnceLock::new(),
         }
     }

@@ -130,6 +130,7 @@ pub fn link(previous: &ChainHash, entry: &Entry<'_>) -> ChainHash {
         match text {
             None => hasher.update([0]),
             Some(text) => {
+                // With the 0 above, no text and an empty one differ.
                 hasher.update([1]);
                 hasher.update(u64::try_from(text.len()).unwrap_or(u64::MAX).to_be_bytes());
                 hasher.update(text.as_bytes());

@@ -125,9 +125,12 @@ impl Authority {
     pub async fn grant(&self, id: ChildId) -> Option<Granted> {
         let wish_ms = self.children().connected(id)?.newcomer.lease_ms;
         let length_ms = match self.judge(id).await {
-            Ok(_) => self
-                .children()
-                .grant(id, wish_ms, self.verifier.lease(), &*self.clock)?,
+            Ok(_) => self.children().grant(
+                id,
+                wish_ms,
+                (self.verifier.lease(), self.verifier.invariants()),
+                &*self.clock,
+            )?,
             // It cannot be checked now, so the verifier keeps the lease that it has and gets no further one.
             Err(Failure::Unavailable(_)) => 0,
             Err(_) => return None,

@@ -5,6 +5,7 @@
 //! forgotten before it is acknowledged; a fill that an order overtakes is void. The caller brings messages and clocks.
 
 use super::downstream::Forget;
+use super::invariants::InvariantResult;
 use super::lease::{Deadline, Lease, Moment};
 use super::rules::{Rule, keeps};
 use super::{Cache, Entry, Gate, Ticket};
@@ -114,6 +115,12 @@ impl Child {
         if grant.length_ms > 0 {
             self.lease.extend(grant.asked, grant.length_ms);
         }
+        debug_assert_eq!(self.check(), Ok(()));
+    }
+
+    /// Checks [`Invariant::FillFloor`](super::invariants::Invariant::FillFloor). Call on the thread of the connection.
+    pub fn check(&self) -> InvariantResult {
+        self.keys.check_floor(self.applied.load(Ordering::Acquire))
     }
 
     /// Carries out an order, and returns the entries that it removed. Acknowledge it afterwards.
@@ -160,6 +167,7 @@ impl Child {
         // The next node may have applied less than the last one (rule R19).
         self.keys.begin(0);
         self.applied.store(0, Ordering::Release);
+        debug_assert_eq!(self.check(), Ok(()));
     }
 
     /// Returns the gate for the tenant state in an answer of the node. It never changes: when the tenant does, its

@@ -19,6 +19,7 @@ use orders::{Because, Orders, Outstanding, Takes};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 pub mod bounds;
+mod checks;
 mod early;
 mod holds;
 mod looks;
@@ -136,6 +137,7 @@ impl DownstreamLeases {
         };
         self.children.insert(self.last_id, child);
         self.holds.join(self.last_id);
+        debug_assert_eq!(self.check_one(self.last_id), Ok(()));
         Ok(self.last_id)
     }
 
@@ -157,9 +159,11 @@ impl DownstreamLeases {
         }
         let end = now.plus_ms(wait_ms(length_ms));
         let later = child.over_at.is_none_or(|known| end.is_surely_at_or_after(known));
+        // A shorter grant after a longer one ends nothing: the verifier may still answer from the first.
         if later {
             child.over_at = Some(end);
         }
+        debug_assert_eq!(self.check_one(id), Ok(()));
         true
     }
 
@@ -204,6 +208,7 @@ impl DownstreamLeases {
             .filter_map(|(id, batch)| self.order_to_forget(id, batch, touch, because))
             .collect();
         self.join_orders_about(touch);
+        debug_assert_eq!(self.check(), Ok(()));
         invalidations
     }
 
@@ -278,7 +283,9 @@ impl DownstreamLeases {
             let reason = (because, HashSet::new());
             self.order(id, takes, Forget::Tenant(slug.clone()), reason, touch.sent_as)
         };
-        some.into_iter().filter_map(tell).collect()
+        let orders = some.into_iter().filter_map(tell).collect();
+        debug_assert_eq!(self.check(), Ok(()));
+        orders
     }
 
     /// Returns the orders for a change of which it is unknown what it touched. `span` has no end while the last
@@ -290,9 +297,12 @@ impl DownstreamLeases {
             span: Some(span),
             ..Because::default()
         };
-        some.into_iter()
-            .filter_map(|id| self.forget_everything(id, because, sent_as))
-            .collect()
+        let orders = some
+            .into_iter()
+            .filter_map(|id| self.forget_everything(id, because, sent_as));
+        let orders = orders.collect();
+        debug_assert_eq!(self.check(), Ok(()));
+        orders
     }
 
     /// No change of unknown outcome has a revision after `last`.
@@ -389,6 +399,7 @@ impl DownstreamLeases {
         {
             self.left(id);
         }
+        debug_assert_eq!(self.check_one(id), Ok(()));
     }
 
     /// A verifier has ended its lease and forgotten everything.
@@ -399,6 +410,7 @@ impl DownstreamLeases {
         self.holds.leave(id);
         self.waiting.remove(&id);
         self.gone.remove(&id);
+        debug_assert_eq!(self.check(), Ok(()));
     }
 
     /// The connection to a verifier is closed. It may answer until its lease is over, so changes of what it may
@@ -411,6 +423,7 @@ impl DownstreamLeases {
         if !keeps(Rule::ChildrenAreWaitedFor) {
             self.left(id);
         }
+        debug_assert_eq!(self.check_one(id), Ok(()));
     }
 
     fn tenant(&mut self, slug: &Slug) -> TenantNumber {

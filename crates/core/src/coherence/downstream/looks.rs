@@ -94,6 +94,7 @@ impl DownstreamLeases {
         };
         self.holds
             .keep_only(id, digest, number, |hold| sent.contains(&hold.number));
+        debug_assert_eq!(self.check_one(id), Ok(()));
     }
 
     /// A look-up has found nothing, so the hold is removed. Otherwise unknown secrets could fill the memory.
@@ -140,6 +141,7 @@ impl DownstreamLeases {
             self.lost(*id);
         }
         self.drop_ended(now);
+        debug_assert_eq!(self.check(), Ok(()));
         late
     }
 
