@@ -112,6 +112,7 @@ pub struct Entry<'a> {
 /// no two different entries give the same bytes.
 pub fn link(previous: &ChainHash, entry: &Entry<'_>) -> ChainHash {
     let mut hasher = Sha256::new();
+    // Separates these hashes from any others, and names the version of the form.
     hasher.update(b"keyreeve audit 1");
     hasher.update(previous);
     hasher.update(entry.revision.to_be_bytes());

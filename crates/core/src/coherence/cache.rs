@@ -116,7 +116,10 @@ impl<E: Cached> Cache<E> {
         if shard.tickets.len() >= TICKETS_PER_SHARD_MAX {
             return None;
         }
+        // Relaxed: the numbers only have to differ.
         let id = self.next_ticket.fetch_add(1, Ordering::Relaxed);
+        // Under the shard's lock: a change that takes it later marks this ticket, and one that took it earlier was
+        // committed before the caller reads the store.
         shard.tickets.push(OpenTicket {
             id,
             digest,
@@ -238,6 +241,7 @@ impl<E: Cached> Shard<E> {
     }
 
     fn insert(&mut self, entry: E, capacity: usize) {
+        // Two entries of one digest would outlive a change, which removes one.
         let digest = *entry.digest();
         self.remove(&digest);
         while self.entries.len() >= capacity {
@@ -265,6 +269,7 @@ impl<E: Cached> Shard<E> {
             let Ok(entry) = self.entries.get_bucket_entry(self.hand) else {
                 continue;
             };
+            // The first round clears the marks. From the third on they protect nothing, so that this ends in any case.
             if !entry.get().forget_touch() || step >= buckets.saturating_mul(2) {
                 entry.remove();
                 return;
@@ -281,6 +286,7 @@ impl<E: Cached> Ticket<'_, E> {
             return Filled::Overtaken;
         };
         let id = self.id;
+        // A reading as of the floor itself is current: the floor is a revision that it includes.
         let is_behind = |open: &OpenTicket| open.is_overtaken || store_revision < open.floor;
         let is_overtaken = shard.tickets.iter().any(|open| open.id == id && is_behind(open));
         if is_overtaken && keeps(Rule::OvertakenFillsVoid) {

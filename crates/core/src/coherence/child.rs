@@ -75,6 +75,7 @@ impl Child {
 
     /// The first half of rule R4: the deadline, then the memory.
     pub fn look_up(&self, digest: &Digest) -> Looked {
+        // The fields are evaluated as they are written, which is the order of rule R4.
         Looked {
             deadline: self.lease.deadline(),
             revision: self.applied.load(Ordering::Acquire),
@@ -106,6 +107,7 @@ impl Child {
 
     /// Applies a grant. Every order that came before it must have been carried out.
     pub fn granted(&self, grant: &Grant) {
+        // The floor first: from when verdicts name this revision, no older fill may be stored.
         self.keys.apply(grant.revision, []);
         self.applied.fetch_max(grant.revision, Ordering::AcqRel);
         // Stored in this order and loaded in the opposite one, so that a reader in between gets a later time, not an
@@ -127,6 +129,7 @@ impl Child {
     pub fn forget(&self, revision: u64, what: &Forget) -> Vec<Entry> {
         match what {
             Forget::Secrets(digests) => {
+                // Before they are removed: the application is notified of their keys.
                 let known = digests.iter().filter_map(|digest| self.keys.peek(digest)).collect();
                 self.keys.apply(revision, digests);
                 known
@@ -160,6 +163,7 @@ impl Child {
 
     /// Call before a new connection. Nothing from the old one may be used any more, because no order would reach it.
     pub fn begin_anew(&self) {
+        // The lease first: a look-up that begins from here on has none, whatever is still in memory.
         self.lease.drop_now();
         if keeps(Rule::EmptyAtRegistration) {
             self.forget(0, &Forget::Everything);
@@ -182,6 +186,7 @@ impl Child {
 
     /// Returns the node's time now, or a little later.
     pub fn time(&self, now: Moment) -> Timestamp {
+        // `asked` before `said`, see `granted`.
         let elapsed = (now.boot / 1_000_000).saturating_sub(self.clock.asked.load(Ordering::Acquire));
         let elapsed = elapsed.saturating_add(elapsed / SLACK_PART);
         let elapsed = i64::try_from(elapsed).unwrap_or(i64::MAX);

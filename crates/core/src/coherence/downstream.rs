@@ -120,6 +120,7 @@ struct Batch {
 impl DownstreamLeases {
     /// Registers a verifier. Its memory must be empty. Fails if a bound is reached.
     pub fn join(&mut self, joining: &Joining, now: Moment) -> Result<ChildId, Full> {
+        // First: verifiers whose leases are over must not take the room of new ones.
         self.drop_ended(now);
         let class = Class {
             root_key: joining.root_key,
@@ -128,6 +129,7 @@ impl DownstreamLeases {
         self.room_for(&class)?;
         self.last_id += 1;
         let child = Child {
+            // Its own report. With 0, each look-up would order it to forget everything.
             capacity: joining.capacity.max(1),
             class,
             over_at: None,
@@ -193,6 +195,7 @@ impl DownstreamLeases {
                 }
                 let batch = by_child.entry(hold.child).or_default();
                 batch.number = child.orders.next_number();
+                // The acknowledgement releases the holds that are marked here, and none that is noted later.
                 hold.order = batch.number;
                 if batch.digests.last() != Some(digest) {
                     batch.digests.push(*digest);
@@ -381,6 +384,7 @@ impl DownstreamLeases {
         let Some(child) = self.children.get_mut(&id) else {
             return;
         };
+        // A number beyond the last order acknowledges all of them: a verifier that lies deceives itself alone.
         let done = child.orders.acknowledged(number);
         if child.orders.is_empty() {
             self.waiting.remove(&id);

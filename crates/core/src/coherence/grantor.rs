@@ -147,6 +147,7 @@ impl Grantor {
     fn judge(&self, pending: &Pending, own: Option<&Own>, reading: &Reading, now: Moment) -> Option<Reached> {
         let newest = pending.change.newest();
         let has = |seen: &&Seen| match own.filter(|own| own.session == seen.session) {
+            // A row acknowledges only what was applied, so the higher number is true.
             Some(own) => own.applied.max(seen.acked) >= newest && !own.is_held,
             None => seen.acked >= newest && !seen.holding.covers(&pending.change),
         };
@@ -166,6 +167,7 @@ impl Grantor {
 
     /// Rule R7 (b): whether every lease that existed at the commit is over.
     pub fn is_outwaited(&self, pending: &Pending, now: Moment) -> bool {
+        // By the clock that shows less: a wait may be too long, never too short.
         now.surely_ms_since(pending.committed) >= self.wait_ms
     }
 
@@ -185,8 +187,10 @@ impl Grantor {
         let is_other_line = era.line != before.line;
         let is_other = is_other_line || era.written < before.written;
         if is_other || era.start != before.start {
+            // Counts of another database may be lower: compared with them, a living session would look still.
             self.sights.clear();
         }
+        // A failover to a standby that had every commit loses nothing. An older copy always may have.
         let may_have_lost = is_other && !(before.is_replicated && is_other_line);
         if may_have_lost {
             self.unsettled = Some(answered);
@@ -202,6 +206,7 @@ impl Grantor {
         let wait = if keeps(Rule::BuryLate) { self.wait_ms } else { 0 };
         self.may_have_lost(reading.era, reading.began, reading.answered);
         let sessions = &reading.sessions;
+        // Bounded by the rows that there are: a session id is never used again.
         self.sights
             .retain(|id, _| sessions.iter().any(|seen| seen.session == *id));
         let mut dead = Vec::new();

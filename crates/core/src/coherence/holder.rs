@@ -107,6 +107,7 @@ impl Holder {
             applied: self.applied,
             known: known.max(self.applied),
             sent: now,
+            // By the clock that shows more: a renewal may come early, never late.
             is_renewal: self
                 .renewed
                 .is_none_or(|renewed| now.ms_since(renewed) >= self.renewal_ms()),
@@ -120,6 +121,7 @@ impl Holder {
     /// Decides what an answer means: the history first (rule R16). A database that was replaced by an older copy does
     /// not have the session either, and a node that registered at once would not write the lost denials again.
     pub fn judge(&self, poll: &Poll, answer: &Answer) -> Next {
+        // First: a replica may be behind, and then its log looks like one that has lost changes.
         if answer.is_replica {
             return Next::NotPrimary;
         }
@@ -127,12 +129,15 @@ impl Holder {
         if is_refused && !keeps(Rule::HistoryFirst) {
             return Next::Register;
         }
+        // `known` includes commits of this node that no poll has returned yet: a lower head has lost one of them.
         if answer.head < poll.known || answer.chain.is_some_and(|chain| chain != self.chain) {
             return Next::Forked;
         }
         if is_refused {
             return Next::Register;
         }
+        // The entry that was applied last is missing from a log that is as long: nothing can be compared, so begin
+        // again.
         let is_gone = answer.chain.is_none() && poll.applied > 0;
         if is_gone || answer.head.saturating_sub(poll.applied) > LAG_MAX {
             return Next::Register;

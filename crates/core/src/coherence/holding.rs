@@ -84,6 +84,7 @@ pub struct Revisions(Vec<Span>);
 impl Revisions {
     /// Adds revisions.
     pub fn add(&mut self, span: Span) {
+        // An open end is the greatest number: adding 1 would wrap.
         let touches = |run: &Span| run.first <= span.last.saturating_add(1) && span.first <= run.last.saturating_add(1);
         let mut whole = span;
         for run in self.0.extract_if(.., |run| touches(run)) {
@@ -118,6 +119,7 @@ impl Revisions {
             [left, right] => Some((right.first - left.last, place)),
             _ => None,
         });
+        // The smallest gap adds the fewest changes that are then waited for without need.
         let Some((_, place)) = gaps.min() else { return };
         let right = self.0.remove(place + 1);
         if let Some(left) = self.0.get_mut(place) {

@@ -100,6 +100,7 @@ impl Deadline {
 
     /// Returns the milliseconds that remain at least: by the clock that shows less.
     pub fn left_ms(self, now: Moment) -> u64 {
+        // Rounded down: a lease that is granted from this may be a millisecond short, never too long.
         let left = |end: u64, now: u64| end.saturating_sub(now) / NS_PER_MS;
         left(self.0.boot, now.boot).min(left(self.0.raw, now.raw))
     }
@@ -142,6 +143,8 @@ impl Lease {
     /// Returns the end of the lease. Rule R4: load it *before* a look-up, and compare the clock with what was loaded.
     /// If it were loaded afterwards, a poll in between could renew the lease and an old entry would be used.
     pub fn deadline(&self) -> Deadline {
+        // A writer between the two loads leaves an old end and a new one. `covers` needs both, so the earlier one
+        // decides.
         Deadline(Moment {
             boot: self.boot.load(Ordering::Acquire),
             raw: self.raw.load(Ordering::Acquire),
@@ -192,6 +195,7 @@ pub fn wait_ms(lease_ms: u64) -> u64 {
     if !keeps(Rule::WaitLongEnough) {
         return lease_ms / 4;
     }
+    // Rounded up: a wait may be a millisecond long, never short.
     lease_ms.saturating_add(lease_ms.div_ceil(4)).saturating_add(500)
 }
 

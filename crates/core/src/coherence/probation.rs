@@ -55,6 +55,7 @@ impl Probation {
         let Some(further) = self.losses.len().checked_sub(LOSSES) else {
             return false;
         };
+        // The bound keeps the shift in range, however many losses there are.
         let leases = LEASES << further.min(DOUBLINGS_MAX);
         self.proof = Some(Proof {
             needed_ms: self.lease_ms.saturating_mul(leases).min(WINDOW_MS),
@@ -82,10 +83,12 @@ impl Probation {
             return true;
         };
         let first = match proof.polls {
+            // By the clock that shows more, as a lease ends: with one, it would have been lost.
             Some((first, last)) if answered.ms_since(last) < self.lease_ms => first,
             Some(_) | None => sent,
         };
         proof.polls = Some((first, sent));
+        // By the clock that shows less: a probation is never too short.
         let is_over = sent.surely_ms_since(first) >= proof.needed_ms;
         if is_over {
             self.proof = None;

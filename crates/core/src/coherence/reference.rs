@@ -188,6 +188,7 @@ impl Reference {
             heard_at,
             ..
         } = telling;
+        // Counted from the request: time may be ahead by the round trip, never behind.
         let offset = time.saturating_sub(asked_at);
         if !self.has_heard {
             self.has_heard = true;
@@ -232,6 +233,7 @@ impl Reference {
         if self.claim.is_none() {
             self.before = Some(self.course.offset);
         }
+        // After several steps ahead, the earliest of the times is the one that is stored.
         self.course.earlier = self.course.earlier.min(self.course.offset);
         self.claim = Some(Claim {
             offset,
@@ -245,6 +247,7 @@ impl Reference {
         let Telling { asked_at, heard_at, .. } = telling;
         let lease = self.terms.lease_ms;
         let former = self.claim.filter(|claim| claim.is_behind);
+        // The same step only if it was read without a gap: near the last reading by its value and by its time.
         let is_same = |claim: &Claim| {
             claim.offset.abs_diff(offset) <= lease.unsigned_abs() && heard_at.saturating_sub(claim.last) <= lease
         };

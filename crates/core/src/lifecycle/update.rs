@@ -68,6 +68,7 @@ impl Key {
         if key.limits.counted.as_slice().is_empty() {
             return Ok(Outcome::Unchanged(key));
         }
+        // Compared for equality only, so it may wrap.
         key.limits.resets = key.limits.resets.wrapping_add(1);
         key.updated_at = now;
         Ok(Outcome::Changed(key))

@@ -151,6 +151,7 @@ impl Meter {
                 }),
             }
         }
+        // Before the store is asked: a use that one limit refuses needs no slice of another.
         if is_over {
             let retry_seconds = longest.map(|wait| seconds(wait).max(1));
             return Taken::No { retry_seconds };

@@ -140,6 +140,7 @@ impl Strikes {
                 .retain(|_, times| times.iter().any(|at| now.ms_since(*at) < STRIKES_MS));
         }
         if self.0.len() >= STRUCK_MAX && !self.0.contains_key(&root_key) {
+            // Recent strikes of other root keys take all places: this one is not noted, and the memory stays bounded.
             return;
         }
         let times = self.0.entry(root_key).or_default();

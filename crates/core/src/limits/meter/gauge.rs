@@ -105,6 +105,7 @@ impl Gauge {
                         .map(|end| nanos(end).saturating_sub(nanos(now.time)))
                 };
                 let used = u64::try_from(self.value()).unwrap_or(0);
+                // What is left of slices is counted by the store and not used yet, so it is subtracted below.
                 let is_fresh = self.counter.is_some() && at.saturating_sub(self.told_at) < USED_UP_NS;
                 if cost > limit {
                     return Word::No(None);
