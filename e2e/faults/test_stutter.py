@@ -1,4 +1,5 @@
-"""A node that stops for longer than its lease, runs for a moment and stops again: changes do not wait for it forever."""
+"""A node that stops for longer than its lease, runs for a moment and stops again, or is killed and started in a loop: changes
+do not wait for it forever."""
 import os
 import signal
 import time
@@ -36,6 +37,27 @@ def test_a_node_that_stutters_makes_only_the_first_revocations_wait(world):
         until(lambda: readyz(stutterer)[0] == 200, 60, stutterer.log())
         (key,) = load.issue(steady)
         until(lambda: Asker(stutterer, load.history).ask(key).result == VALID, 10, stutterer.log())
+
+
+def test_a_node_that_is_killed_in_a_loop_makes_only_the_first_revocations_wait(world):
+    steady, looping = world.nodes[0], world.nodes[1]
+    with Load(world) as load:
+        slow = []
+        for number in range(6):
+            (key,) = load.issue(steady)
+            looping.kill()
+            looping.start()
+            began = time.monotonic()
+            assert load.revoke(steady, key)[0] == 200
+            slow.append(time.monotonic() - began > LEASE_SECONDS / 2)
+            load.keys.remove(key)
+            if number == 2:
+                assert metric(looping, "keyreeve_node_on_probation") == 1, looping.log()
+                assert readyz(looping)[0] == 503
+        assert slow.count(True) <= 3 and not any(slow[3:]), slow
+        until(lambda: readyz(looping)[0] == 200, 60, looping.log())
+        (key,) = load.issue(steady)
+        until(lambda: Asker(looping, load.history).ask(key).result == VALID, 10, looping.log())
 
 
 @pytest.fixture

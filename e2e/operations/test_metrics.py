@@ -87,6 +87,8 @@ def test_what_was_done_is_counted(used):
     assert value(used, "http_server_request_duration_seconds_count", **revoke) == 1
     assert abs(value(used, "keyreeve_audit_verified_timestamp_seconds") - time.time()) < 60
     assert value(used, "keyreeve_build_info", version="0.1.0") == 1
+    violations = re.findall(r'keyreeve_invariant_violations_total{invariant="([^"]+)"} (\S+)', metrics(used).text)
+    assert ("R5 fill-floor", "0") in violations and {count for _, count in violations} == {"0"}
     assert 0 < value(used, "process_open_fds") < value(used, "process_max_fds")
     assert value(used, "process_resident_memory_bytes") > 1_000_000
     assert abs(value(used, "process_start_time_seconds") - time.time()) < 120

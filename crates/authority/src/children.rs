@@ -164,10 +164,12 @@ impl<'a> VerifierUseCases<'a> {
     pub async fn grant(self, id: ChildId) -> Option<Granted> {
         let wish_ms = self.0.children().connected(id)?.newcomer.lease_ms;
         let length_ms = match self.judge(id).await {
-            Ok(_) => self
-                .0
-                .children()
-                .grant(id, wish_ms, self.0.verifier.lease(), &*self.0.clock)?,
+            Ok(_) => self.0.children().grant(
+                id,
+                wish_ms,
+                (self.0.verifier.lease(), self.0.verifier.invariants()),
+                &*self.0.clock,
+            )?,
             // It cannot be checked now, so the verifier keeps the lease that it has and gets no further one.
             Err(Failure::Unavailable(_)) => 0,
             Err(_) => return None,

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use keyreeve_core::Timestamp;
 use keyreeve_core::coherence::Moment;
+use keyreeve_core::coherence::invariants::InvariantResult;
 use std::time::Duration;
 use thiserror::Error;
 
@@ -25,6 +26,11 @@ pub trait Clock: Send + Sync + 'static {
     /// Returns how far the reference clock is behind the time that expiry is decided by; `None` if it is followed.
     fn behind(&self) -> Option<Duration> {
         None
+    }
+
+    /// Checks what must always hold of the time that it gives.
+    fn check(&self) -> InvariantResult {
+        Ok(())
     }
 
     /// Reports a time that was certainly reached, at a start.

@@ -13,6 +13,7 @@ mod conflict;
 pub mod env;
 mod explain;
 pub mod failure;
+mod invariants;
 pub mod keys;
 pub mod leaks;
 mod limits;

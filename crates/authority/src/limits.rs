@@ -93,7 +93,7 @@ impl Authority {
 
     async fn hand_back(&self, is_end: bool) {
         let now = self.counted_at();
-        for (key, needs) in self.verifier.meters.tidy(now, is_end) {
+        for (key, needs) in self.verifier.meters.tidy(now, is_end, self.verifier.invariants()) {
             // A slice that cannot be returned is lost: fewer uses are accepted then, never more.
             drop(self.slices(key, needs, now).await);
         }

@@ -201,6 +201,7 @@ fn foreign(status: StatusCode) -> ClientError {
 fn build(builder: reqwest::ClientBuilder) -> Result<reqwest::Client, ClientError> {
     builder
         .timeout(TIMEOUT)
+        // A change must not be sent a second time, to an address that the caller has not named.
         .redirect(reqwest::redirect::Policy::none())
         .build()
         .map_err(|error| ClientError::Unreachable(error.to_string()))

@@ -112,6 +112,7 @@ pub struct Entry<'a> {
 /// no two different entries give the same bytes.
 pub fn link(previous: &ChainHash, entry: &Entry<'_>) -> ChainHash {
     let mut hasher = Sha256::new();
+    // Separates these hashes from any others, and names the version of the form.
     hasher.update(b"keyreeve audit 1");
     hasher.update(previous);
     hasher.update(entry.revision.to_be_bytes());
@@ -130,6 +131,7 @@ pub fn link(previous: &ChainHash, entry: &Entry<'_>) -> ChainHash {
         match text {
             None => hasher.update([0]),
             Some(text) => {
+                // With the 0 above, no text and an empty one differ.
                 hasher.update([1]);
                 hasher.update(u64::try_from(text.len()).unwrap_or(u64::MAX).to_be_bytes());
                 hasher.update(text.as_bytes());

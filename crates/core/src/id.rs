@@ -21,7 +21,9 @@ pub const ID_ENTROPY_BYTES: usize = 10;
 /// The 12 bits after the version are `sequence` (RFC 9562, section 6.2, method 1), so ids that one node makes in one
 /// millisecond sort in the order in which they were made, and "newest first" is the id's own order.
 fn uuid_v7(at: Timestamp, sequence: u16, entropy: [u8; ID_ENTROPY_BYTES]) -> [u8; 16] {
+    // There are no times before 1970.
     let [_, _, t0, t1, t2, t3, t4, t5] = at.millis().max(0).to_be_bytes();
+    // More than 12 bits would overwrite the version.
     let [s0, s1] = (sequence & 0x0fff).to_be_bytes();
     let [_, _, r0, r1, r2, r3, r4, r5, r6, r7] = entropy;
     [

@@ -161,6 +161,7 @@ pub fn judge<'n>(
     address: Option<IpAddr>,
     now: Timestamp,
 ) -> Result<(), Denial> {
+    // The secret before its key: with an old secret, a caller learns nothing of the state of the key.
     match facts.secret {
         SecretStanding::Tombstone => return Err(Denial::Erased),
         SecretStanding::Retired => return Err(Denial::Rotated),
@@ -173,6 +174,7 @@ pub fn judge<'n>(
         KeyStanding::Disabled { .. } => true,
         KeyStanding::Active => false,
     };
+    // Before the hold: a disabled key may have a code of its own, the block of an owner is not revealed.
     if facts.owner_blocked {
         return Err(Denial::OwnerBlocked);
     }

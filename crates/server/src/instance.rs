@@ -4,6 +4,7 @@ use crate::App;
 use crate::edge::{Face, Listening};
 use crate::founding::EmptyStore;
 use crate::http::openapi;
+use crate::invariants::InvariantLog;
 use crate::listen::Listen;
 use crate::open::{self, Opened};
 use crate::ready::{Encryption, Place, Ready, reachable, remove_sockets};
@@ -302,6 +303,7 @@ async fn write_refusals(app: &App, all: bool) {
 /// Runs the background work once a second, independent of requests.
 async fn run_background_tasks(app: App, mut stopping: watch::Receiver<bool>) {
     let mut ticks = tokio::time::interval(HOUSEKEEPING_INTERVAL);
+    let mut invariants = InvariantLog::default();
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
@@ -321,5 +323,6 @@ async fn run_background_tasks(app: App, mut stopping: watch::Receiver<bool>) {
         write_refusals(&app, false).await;
         app.record_checkpoint().await;
         app.authority().probe_failing_writes().await;
+        invariants.look(app.authority());
     }
 }

@@ -15,6 +15,7 @@ mod gateway;
 pub mod history;
 mod http;
 pub mod instance;
+mod invariants;
 pub mod listen;
 pub mod log;
 pub mod moving;

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use crossbeam_utils::atomic::AtomicCell;
 use keyreeve_authority::env::{Clock, Entropy, NoEntropy, Timer};
 use keyreeve_core::Timestamp;
+use keyreeve_core::coherence::invariants::InvariantResult;
 use keyreeve_core::coherence::reference::{Course, News, Reference, Telling, Terms};
 use keyreeve_core::coherence::{Moment, wait_ms};
 use rustix::time::{ClockId, clock_gettime};
@@ -155,6 +156,10 @@ impl Clock for SteadyClock {
         let reference = self.reference.lock().unwrap_or_else(PoisonError::into_inner);
         let ms = reference.behind(boot_ms())?;
         Some(Duration::from_millis(u64::try_from(ms).unwrap_or(0)))
+    }
+
+    fn check(&self) -> InvariantResult {
+        self.reference.lock().unwrap_or_else(PoisonError::into_inner).check()
     }
 
     fn reached(&self, time: Timestamp) {

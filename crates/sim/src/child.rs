@@ -13,6 +13,7 @@ use keyreeve_authority::env::Clock as _;
 use keyreeve_core::access::Reach;
 use keyreeve_core::coherence::child::{Child, Grant};
 use keyreeve_core::coherence::downstream::Order;
+use keyreeve_core::coherence::invariants::InvariantResult;
 use keyreeve_core::coherence::{Entry, Moment};
 use keyreeve_core::{Digest, RootKeyId, Timestamp};
 use std::collections::HashMap;
@@ -155,6 +156,11 @@ impl ChildProcess {
 
     fn connection(&self) -> MutexGuard<'_, Option<Connection>> {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Checks what must always hold in its memory.
+    pub(crate) fn check(&self) -> InvariantResult {
+        self.child.check()
     }
 
     /// Cuts the connection to its node until a time.

@@ -166,11 +166,12 @@ impl Sim {
         }
     }
 
-    /// Runs until a time, or until no task is left.
-    pub(crate) fn run_until(&self, end: Nanos) {
+    /// Runs until a time, or until no task is left. Calls `look` after every step.
+    pub(crate) fn run_until(&self, end: Nanos, mut look: impl FnMut()) {
         loop {
             if let Some(id) = self.choose() {
                 self.step(id);
+                look();
             } else if !self.advance(end) {
                 return;
             }

@@ -2,8 +2,8 @@
 //!
 //! A seed decides everything: the order of tasks, the delay of messages, whose clock is wrong and by how much, which
 //! processes are paused, killed or cut off, and which answers are lost. The same seed gives the same trace, byte for
-//! byte. After each run the history is checked against the invariants I1 to I5 and L1 to L3
-//! (`docs/design/protocol.md`).
+//! byte. After each run the history is checked against the invariants I1 to I5 and L1 to L3,
+//! and after each step the state of every process against those that it can judge itself (`docs/design/protocol.md`).
 #![expect(clippy::print_stdout, reason = "what it prints is what it is for")]
 
 mod child;
@@ -11,6 +11,7 @@ mod clients;
 mod database;
 mod executor;
 mod history;
+mod invariants;
 mod kind;
 #[cfg(feature = "break-rules")]
 mod mutants;

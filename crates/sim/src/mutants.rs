@@ -4,6 +4,7 @@
 use crate::kind::Kind;
 use crate::run::run;
 use anyhow::bail;
+use keyreeve_core::coherence::invariants::Invariant;
 use keyreeve_core::coherence::rules::{Rule, break_rule};
 use std::num::NonZero;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -46,10 +47,12 @@ fn guarded_by(rule: Rule) -> &'static [&'static str] {
 }
 
 /// The run in which a broken rule was detected.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Found {
     seed: u64,
     invariant: &'static str,
+    /// What the processes have noticed themselves.
+    inside: Vec<&'static str>,
     kind: Kind,
 }
 
@@ -60,10 +63,15 @@ pub(crate) fn hunt(seeds: u64, only: &str) -> anyhow::Result<()> {
         break_rule(Some(rule));
         let found = first_found(seeds, guarded_by(rule));
         break_rule(None);
-        if let Some(Found { seed, invariant, kind }) = found {
+        if let Some(found) = found {
+            let Found {
+                seed, invariant, kind, ..
+            } = found;
+            let inside: Vec<_> = found.inside.iter().map(|name| format!(", {name}")).collect();
             println!(
-                "{:<28} found at seed {seed} ({invariant}, a run of {kind:?})",
-                rule.name()
+                "{:<28} found at seed {seed} ({invariant}, a run of {kind:?}{})",
+                rule.name(),
+                inside.concat()
             );
         } else {
             println!("{:<28} NOT FOUND within {seeds} seeds", rule.name());
@@ -82,7 +90,7 @@ fn first_found(seeds: u64, invariants: &[&str]) -> Option<Found> {
     let lowest = || found.lock().unwrap_or_else(PoisonError::into_inner);
     let search = || loop {
         let seed = next.fetch_add(1, Ordering::Relaxed);
-        if seed > seeds || lowest().is_some_and(|lowest| lowest.seed < seed) {
+        if seed > seeds || lowest().as_ref().is_some_and(|lowest| lowest.seed < seed) {
             return;
         }
         let outcome = run(seed, false);
@@ -91,8 +99,15 @@ fn first_found(seeds: u64, invariants: &[&str]) -> Option<Found> {
         let kind = outcome.kind;
         if let Some(invariant) = shown {
             let mut lowest = lowest();
-            if lowest.is_none_or(|other| seed < other.seed) {
-                *lowest = Some(Found { seed, invariant, kind });
+            if lowest.as_ref().is_none_or(|other| seed < other.seed) {
+                let inside = outcome.violations.iter().map(|violation| violation.invariant);
+                let inside = inside.filter(|name| Invariant::ALL.iter().any(|one| one.name() == *name));
+                *lowest = Some(Found {
+                    seed,
+                    invariant,
+                    inside: inside.collect(),
+                    kind,
+                });
             }
         }
     };
@@ -102,5 +117,5 @@ fn first_found(seeds: u64, invariants: &[&str]) -> Option<Found> {
             scope.spawn(search);
         }
     });
-    *lowest()
+    lowest().take()
 }

@@ -2,6 +2,7 @@
 
 use crate::database::{Database, Wire};
 use crate::executor::{MS, Nanos, Owner, Sim};
+use crate::invariants::Counts;
 use async_trait::async_trait;
 use keyreeve_authority::children::bounds::OVERDUE_MS;
 use keyreeve_authority::children::{Presence, SWEEP_MS};
@@ -10,6 +11,7 @@ use keyreeve_authority::node::{NodeParts, Notebook, Progress};
 use keyreeve_authority::{Authority, Failure, Node, Verifier};
 use keyreeve_core::Timestamp;
 use keyreeve_core::coherence::Moment;
+use keyreeve_core::coherence::invariants::InvariantCounts;
 use keyreeve_store::{CommitObserver, Intercepted, Store};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -148,6 +150,7 @@ impl Machine {
         let sim = &database.sim;
         let owner = Owner::Process(number);
         let verifier = Arc::new(Verifier::leased(REMEMBERED));
+        faults.counts.add(verifier.invariants());
         let wire = Arc::new(Wire::new(
             database.clone(),
             Arc::clone(&verifier) as Arc<dyn CommitObserver>,
@@ -251,6 +254,9 @@ pub(crate) struct Faults {
     pub(crate) told_wrong: Arc<AtomicBool>,
     /// A child stayed connected with an order that was overdue for too long.
     pub(crate) overdue_stays: Arc<AtomicBool>,
+    /// Violations inside the processes of nodes, and inside children.
+    pub(crate) counts: Counts,
+    pub(crate) of_children: Arc<InvariantCounts>,
 }
 
 /// Sweeps the children periodically, and checks L3.

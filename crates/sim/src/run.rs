@@ -5,6 +5,7 @@ use crate::clients::Known;
 use crate::database::Database;
 use crate::executor::{MS, Nanos, Owner, Sim};
 use crate::history::{Said, Verification, Violation};
+use crate::invariants::look;
 use crate::kind::Kind;
 use crate::node::Faults;
 use crate::park::{Park, lock};
@@ -66,13 +67,19 @@ pub(crate) fn run(seed: u64, is_traced: bool) -> Outcome {
     if let Some(joining) = joining {
         sim.spawn(Owner::World, scenarios::everything::join(park.clone(), joining));
     }
-    sim.run_until(kind.end());
+    park.faults.counts.add(&park.faults.of_children);
+    let mut step = 0;
+    sim.run_until(kind.end(), || {
+        step += 1;
+        look(&park, step);
+    });
     let history = lock(&known).history.clone();
     let mut violations = history.check(park.database.head());
     violations.extend(waited_for_a_stutterer(&park, &history));
     sim.end();
     let is_valid = |one: &&Verification| one.said == Said::Valid;
     violations.extend(faults_of_children(&park));
+    violations.extend(park.faults.counts.violations());
     Outcome {
         violations,
         trace: sim.trace(),

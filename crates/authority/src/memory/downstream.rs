@@ -8,6 +8,7 @@ use crate::env::Clock;
 use keyreeve_core::access::Reach;
 use keyreeve_core::coherence::downstream::{ChildId, DownstreamLeases, Full, Invalidation, Joining, NoHold, Order};
 use keyreeve_core::coherence::holding::{Awaited, Holding, Scope, Span};
+use keyreeve_core::coherence::invariants::{InvariantCounts, InvariantResult};
 use keyreeve_core::coherence::rules::{Rule, keeps};
 use keyreeve_core::coherence::{Entry, Lease, Moment, wait_ms};
 use keyreeve_core::{Digest, KeyId, RootKeyId, Timestamp};
@@ -146,6 +147,11 @@ impl Children {
             overdue: state.downstream.overdue(),
             refused: self.refused.load(Ordering::Relaxed),
         }
+    }
+
+    /// Checks what must always hold of verifiers, their orders and what they may remember.
+    pub(crate) fn check(&self) -> InvariantResult {
+        self.state().downstream.check()
     }
 
     /// Returns how many are connected.
@@ -293,7 +299,13 @@ impl Children {
     }
 
     /// Notes a grant before it is sent; `None` if the verifier is gone or overdue.
-    pub(crate) fn grant(&self, id: ChildId, wish_ms: Option<u64>, lease: &Lease, clock: &dyn Clock) -> Option<u64> {
+    pub(crate) fn grant(
+        &self,
+        id: ChildId,
+        wish_ms: Option<u64>,
+        (lease, counts): (&Lease, &InvariantCounts),
+        clock: &dyn Clock,
+    ) -> Option<u64> {
         // The deadline is loaded first: orders for what this node applied before its lease grew were then sent before
         // the grant.
         let deadline = lease.deadline();
@@ -304,6 +316,7 @@ impl Children {
         };
         let left = deadline.left_ms(now).min(own);
         let length = if keeps(Rule::LeasesNest) { left } else { own };
+        counts.note(deadline.check_grant(length, now));
         self.state().downstream.grant(id, length, now).then_some(length)
     }
 

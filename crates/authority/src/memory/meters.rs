@@ -2,6 +2,7 @@
 //! (`keyreeve_core::limits`).
 
 use keyreeve_core::KeyId;
+use keyreeve_core::coherence::invariants::InvariantCounts;
 use keyreeve_core::limits::{At, Counter, LimitsError, Meter, Need, Standing, Supply, Taken};
 use keyreeve_core::text::LimitName;
 use std::collections::HashMap;
@@ -80,7 +81,7 @@ impl Meters {
 
     /// Tidies one shard: returns the rest of slices that were not used since the last round, or of all at the end, and
     /// removes meters without a state.
-    pub(crate) fn tidy(&self, now: At, is_end: bool) -> Vec<(KeyId, Vec<Need>)> {
+    pub(crate) fn tidy(&self, now: At, is_end: bool, counts: &InvariantCounts) -> Vec<(KeyId, Vec<Need>)> {
         let place = self.next.fetch_add(1, Ordering::Relaxed) % SHARDS;
         let Some(shard) = self.shards.get(place) else {
             return Vec::new();
@@ -88,6 +89,7 @@ impl Meters {
         let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
         let mut left = Vec::new();
         shard.retain(|key, meter| {
+            counts.note(meter.check());
             if meter.take_was_used() && !is_end {
                 return true;
             }

@@ -10,11 +10,12 @@ use super::meters::Meters;
 use super::tombstones::Tombstones;
 use super::uses::Uses;
 use keyreeve_core::coherence::holding::Span;
+use keyreeve_core::coherence::invariants::InvariantCounts;
 use keyreeve_core::coherence::rules::{Rule, keeps};
 use keyreeve_core::coherence::{Cache, Entry, Lease};
 use keyreeve_store::{Commit, CommitObserver};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// Most root keys that are remembered. With more in use at once, some are looked up again now and then.
 const ROOT_KEYS_REMEMBERED: usize = 65_536;
@@ -35,6 +36,7 @@ pub struct Verifier {
     tombstones: Tombstones,
     pub(crate) checks: Checks,
     children: Children,
+    pub(crate) invariants: Arc<InvariantCounts>,
     /// Why this process no longer answers, if it was halted.
     halted: OnceLock<String>,
 }
@@ -63,6 +65,7 @@ impl Verifier {
             tombstones: Tombstones::default(),
             checks: Checks::default(),
             children: Children::default(),
+            invariants: Arc::default(),
             halted: OnceLock::new(),
         }
     }

@@ -5,6 +5,7 @@ use crate::Failure;
 use futures_util::future::select;
 use keyreeve_core::coherence::grantor::{Own, Pending, Reached, Reading};
 use keyreeve_core::coherence::holding::Awaited;
+use keyreeve_core::coherence::invariants::InvariantResult;
 use keyreeve_store::StoreError;
 
 /// The shortest and the longest pause between two reads of the sessions, in milliseconds.
@@ -15,6 +16,10 @@ const PAUSE_PART: u64 = 8;
 const ASKED_MAX: usize = 10_000;
 
 impl Node {
+    pub(crate) fn check_wait(&self) -> InvariantResult {
+        lock(&self.watch).grantor.check()
+    }
+
     /// Rule R7: returns when a change that was just committed is effective everywhere. Rule R8: the same for one that
     /// was committed before.
     pub async fn effective(&self, change: Awaited) -> Result<Reached, Failure> {
@@ -92,9 +97,11 @@ impl Node {
         });
         let watch = lock(&self.watch);
         let reading = watch.latest.as_ref()?;
-        watch
-            .grantor
-            .reached(pending, own.as_ref(), reading, self.parts.clock.moment())
+        let now = self.parts.clock.moment();
+        let reached = watch.grantor.reached(pending, own.as_ref(), reading, now);
+        let counts = self.parts.verifier.invariants();
+        counts.note(watch.grantor.check_reached(reached, pending, reading, now));
+        reached
     }
 
     /// Reads all live sessions. Rule R9: those that have not moved for W are marked dead.
@@ -107,7 +114,15 @@ impl Node {
             sessions: sessions.rows.into_iter().map(|session| session.seen).collect(),
             era: sessions.era,
         };
-        let dead = lock(&self.watch).grantor.to_bury(&reading);
+        let dead = {
+            let mut watch = lock(&self.watch);
+            let dead = watch.grantor.to_bury(&reading);
+            self.parts
+                .verifier
+                .invariants()
+                .note(watch.grantor.check_dead(&dead, &reading));
+            dead
+        };
         // The update repeats the counts, so a session that renews at the same moment stays alive.
         for session in dead {
             self.parts.cluster.remove_dead_session(&session).await?;

@@ -171,6 +171,15 @@ impl Node {
         lock(&self.watch).grantor.wait_ms()
     }
 
+    pub(crate) fn verifier(&self) -> &Verifier {
+        &self.parts.verifier
+    }
+
+    /// Returns the state of its session, if it has one.
+    pub(crate) fn holder(&self) -> Option<Holder> {
+        lock(&self.holder).clone()
+    }
+
     /// Returns its session, if it has one.
     pub fn session(&self) -> Option<SessionId> {
         lock(&self.holder).as_ref().map(Holder::session)
@@ -198,6 +207,7 @@ impl Node {
         let stood_still = self.stood_still();
         let done = self.poll_or_register(stood_still).await;
         *lock(&self.last_polled) = Some(self.parts.clock.moment());
+        self.check_invariants();
         done
     }
 

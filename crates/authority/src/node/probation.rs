@@ -2,10 +2,16 @@
 
 use super::{Node, Progress, lock};
 use crate::Failure;
-use keyreeve_core::coherence::holder::Poll;
+use keyreeve_core::coherence::Lease;
+use keyreeve_core::coherence::holder::{Poll, SessionId};
+use keyreeve_core::coherence::invariants::InvariantResult;
 use keyreeve_core::coherence::probation::Probation;
 
 impl Node {
+    pub(crate) fn check_probation(&self, session: Option<SessionId>, lease: &Lease) -> InvariantResult {
+        lock(&self.probation).check(session, lease)
+    }
+
     /// Notes a lease that ended before it was renewed, if a change may have waited for it: the process stood still, or
     /// changes were made since the last poll. A database that no node can reach does not count, because nothing can be
     /// changed without it. Returns whether the node is on probation now.

@@ -4,6 +4,7 @@ use crate::world::{Counter, World, wish};
 use keyreeve_authority::env::{Clock, Entropy, Timer};
 use keyreeve_authority::node::{NoNotebook, NodeParts, Notebook, Progress};
 use keyreeve_authority::{Authority, Failure, Node, Verifier};
+use keyreeve_core::coherence::invariants::Invariant;
 use keyreeve_core::policy::Preset;
 use keyreeve_store::cluster::Cluster;
 use keyreeve_store::{CommitObserver, Intercepted};
@@ -160,4 +161,27 @@ async fn a_node_without_others_is_never_delayed_by_its_former_ends() {
         assert_eq!(progress, Progress::Registered, "{start}");
         world.pass(1);
     }
+}
+
+/// A violation is counted where it is found, and the node goes on.
+#[tokio::test]
+async fn a_lease_that_no_poll_explains_is_counted_and_nothing_else_is() {
+    let world = World::under(Preset::Standard).await;
+    let (node, authority) = node_of(&world);
+    let violated = || {
+        let counts: Vec<_> = authority.verifier().invariants().read().collect();
+        let violated = counts.into_iter().filter(|(_, count, _)| *count > 0);
+        violated
+            .map(|(invariant, count, _)| (invariant, count))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(node.poll_once().await.unwrap(), Progress::Registered);
+    assert_eq!(node.poll_once().await.unwrap(), Progress::Quiet);
+    authority.check_invariants();
+    authority.check_memory();
+    assert_eq!(violated(), []);
+    authority.verifier().lease().extend(world.clock.moment(), 10 * LEASE_MS);
+    node.check_invariants();
+    assert_eq!(violated(), [(Invariant::LeaseEnd, 1)]);
+    assert!(node.lease_left_ms() > 0, "it still answers");
 }

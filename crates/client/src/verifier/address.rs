@@ -35,6 +35,7 @@ pub(super) struct Address {
 impl Address {
     pub(super) fn parse(text: &str, root_key: String, trusted: Option<&Authorities>) -> Result<Self, ClientError> {
         let wrong = || ClientError::Address(text.to_owned());
+        // HTTP/2 has no `Upgrade`.
         let mut http = authorities::trust(reqwest::Client::builder().http1_only(), trusted);
         let base = match text.strip_prefix("unix:") {
             Some(path) => {
@@ -47,6 +48,7 @@ impl Address {
             .ok()
             .filter(|url| matches!(url.scheme(), "http" | "https"));
         let url = base.and_then(|base| base.join("v1/verifiers").ok()).ok_or_else(wrong)?;
+        // The application trusts the node that it has named, and none to which a redirect leads.
         let built = http.redirect(reqwest::redirect::Policy::none()).build();
         let http = built.map_err(|error| ClientError::Unreachable(error.to_string()))?;
         Ok(Self { http, url, root_key })

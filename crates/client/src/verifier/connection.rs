@@ -84,6 +84,7 @@ impl Connection {
     async fn say(&mut self, message: &ChildSays) -> Option<()> {
         let mut bytes = serde_json::to_vec(message).ok()?;
         bytes.push(b'\n');
+        // A node that does not read would block this loop, and with it the orders to forget.
         let written = tokio::time::timeout(SILENCE_MAX, self.writing.write_all(&bytes)).await;
         written.ok()?.ok()
     }
@@ -104,6 +105,8 @@ impl Connection {
         let number = self.number();
         match question {
             Question::Fetch { digest, answer } => {
+                // Callers wait for a bounded time. Those that have given up are removed here, so that the map stays
+                // bounded.
                 self.asked.retain(|_, asked| !asked.is_closed());
                 self.asked.insert(number, answer);
                 let digest = digest.to_hex();
@@ -135,6 +138,7 @@ impl Connection {
                 revision,
                 now,
             } => {
+                // Only the newest ping has a time that a lease can count from.
                 let Some((_, asked)) = self.ping.take_if(|(asked, _)| *asked == number) else {
                     return Some(None);
                 };
@@ -144,6 +148,7 @@ impl Connection {
                     now: Timestamp::from_millis(now),
                     revision,
                 });
+                // After the lease has grown, so that a task that wakes finds it.
                 self.inner.granted.notify_waiters();
                 Some(Some(length_ms))
             }
@@ -175,6 +180,7 @@ impl Connection {
                 is_last,
             } => {
                 if is_last {
+                    // No order follows on this connection, so the lease ends with it.
                     self.inner.child.begin_anew();
                 }
                 // Forget first, then acknowledge: the node answers a revocation when it has the acknowledgement.
@@ -192,6 +198,7 @@ impl Connection {
     /// Ends the lease and sends the node its leave.
     async fn leave(&mut self) -> Option<End> {
         self.report().await;
+        // The lease ends before the node is notified: from then on no change waits for this verifier.
         self.inner.child.begin_anew();
         self.say(&ChildSays::Leave).await;
         drop(self.writing.shutdown().await);
@@ -218,6 +225,7 @@ pub(super) async fn read(stream: ReadHalf<Upgraded>, inbox: mpsc::Sender<NodeSay
     loop {
         line.clear();
         let read = (&mut stream).take(limit).read_until(b'\n', &mut line).await;
+        // A line that is too long is cut off, and has no end either.
         if !matches!(read, Ok(1..)) || !line.ends_with(b"\n") {
             return;
         }

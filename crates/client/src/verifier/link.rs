@@ -115,6 +115,7 @@ impl Link {
                     self.setup.inner.set_disconnected(Some(Disconnected::lost()));
                     pause.after_connection(began.elapsed())
                 }
+                // The first attempt is reported to the application, which decides whether to try again.
                 Err(Failed { error, .. }) if self.begun.is_some() => return self.fail(error),
                 // The memory is used until its lease is over.
                 Err(failed) => {
@@ -138,6 +139,7 @@ impl Link {
         let reader = tokio::spawn(read(reading, inbox));
         let mut connection = Connection::new(&self.setup.inner, writing);
         let end = connection.hold(self, messages).await.unwrap_or(End::Lost);
+        // It may be waiting for a message that never comes.
         reader.abort();
         end
     }

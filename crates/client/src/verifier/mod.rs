@@ -237,6 +237,7 @@ impl Verifier {
     }
 
     async fn miss(&self, digest: Digest, needs: &Needs<'_>) -> Verdict {
+        // For all tries together, and for the wait for a lease.
         let answered = tokio::time::timeout(PATIENCE, self.fill(digest)).await;
         match answered.ok().flatten() {
             Some((Some(entry), revision)) => self.judged(entry, revision, needs, moment()),

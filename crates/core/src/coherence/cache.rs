@@ -6,6 +6,7 @@
 //! that began before a change. Of two fills of one secret, the one that read earlier cannot replace the result of the
 //! other.
 
+use super::invariants::{Invariant, InvariantResult, number};
 use super::rules::{Rule, keeps};
 use crate::key::Digest;
 use hashbrown::HashTable;
@@ -115,13 +116,17 @@ impl<E: Cached> Cache<E> {
         if shard.tickets.len() >= TICKETS_PER_SHARD_MAX {
             return None;
         }
+        // Relaxed: the numbers only have to differ.
         let id = self.next_ticket.fetch_add(1, Ordering::Relaxed);
+        // Under the shard's lock: a change that takes it later marks this ticket, and one that took it earlier was
+        // committed before the caller reads the store.
         shard.tickets.push(OpenTicket {
             id,
             digest,
             is_overtaken: false,
             floor: self.applied(),
         });
+        debug_assert_eq!(shard.check(self.capacity_per_shard), Ok(()));
         Some(Ticket {
             cache: self,
             id,
@@ -194,6 +199,18 @@ impl<E: Cached> Cache<E> {
         self.len() == 0
     }
 
+    /// Checks [`Invariant::MemoryBound`]. Takes each shard's lock in turn.
+    pub fn check(&self) -> InvariantResult {
+        let mut shards = self.shards.iter();
+        shards.try_for_each(|shard| unpoisoned(shard).check(self.capacity_per_shard))
+    }
+
+    /// Checks [`Invariant::FillFloor`]: `covered` is the revision that verdicts name. Call on the thread that applies
+    /// changes: at the begin of a session both are lowered, one after the other.
+    pub fn check_floor(&self, covered: u64) -> InvariantResult {
+        Invariant::FillFloor.at_most(covered, self.applied())
+    }
+
     fn shard(&self, digest: &Digest) -> Option<MutexGuard<'_, Shard<E>>> {
         // The table uses the low bits of the same number, so the shard uses high ones.
         let number = usize::try_from(digest.spread() >> 48).unwrap_or(0);
@@ -204,6 +221,13 @@ impl<E: Cached> Cache<E> {
 /// A panic under a shard's lock leaves no wrong entry: at worst one is missing.
 fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<E> Shard<E> {
+    fn check(&self, capacity: usize) -> InvariantResult {
+        Invariant::MemoryBound.at_most(number(self.entries.len()), number(capacity))?;
+        Invariant::MemoryBound.at_most(number(self.tickets.len()), number(TICKETS_PER_SHARD_MAX))
+    }
 }
 
 impl<E: Cached> Shard<E> {
@@ -217,6 +241,7 @@ impl<E: Cached> Shard<E> {
     }
 
     fn insert(&mut self, entry: E, capacity: usize) {
+        // Two entries of one digest would outlive a change, which removes one.
         let digest = *entry.digest();
         self.remove(&digest);
         while self.entries.len() >= capacity {
@@ -244,6 +269,7 @@ impl<E: Cached> Shard<E> {
             let Ok(entry) = self.entries.get_bucket_entry(self.hand) else {
                 continue;
             };
+            // The first round clears the marks. From the third on they protect nothing, so that this ends in any case.
             if !entry.get().forget_touch() || step >= buckets.saturating_mul(2) {
                 entry.remove();
                 return;
@@ -260,6 +286,7 @@ impl<E: Cached> Ticket<'_, E> {
             return Filled::Overtaken;
         };
         let id = self.id;
+        // A reading as of the floor itself is current: the floor is a revision that it includes.
         let is_behind = |open: &OpenTicket| open.is_overtaken || store_revision < open.floor;
         let is_overtaken = shard.tickets.iter().any(|open| open.id == id && is_behind(open));
         if is_overtaken && keeps(Rule::OvertakenFillsVoid) {
@@ -273,6 +300,7 @@ impl<E: Cached> Ticket<'_, E> {
         if let Some(entry) = found {
             shard.insert(entry, self.cache.capacity_per_shard);
         }
+        debug_assert_eq!(shard.check(self.cache.capacity_per_shard), Ok(()));
         Filled::Kept
     }
 }

@@ -5,6 +5,7 @@
 //! forgotten before it is acknowledged; a fill that an order overtakes is void. The caller brings messages and clocks.
 
 use super::downstream::Forget;
+use super::invariants::InvariantResult;
 use super::lease::{Deadline, Lease, Moment};
 use super::rules::{Rule, keeps};
 use super::{Cache, Entry, Gate, Ticket};
@@ -74,6 +75,7 @@ impl Child {
 
     /// The first half of rule R4: the deadline, then the memory.
     pub fn look_up(&self, digest: &Digest) -> Looked {
+        // The fields are evaluated as they are written, which is the order of rule R4.
         Looked {
             deadline: self.lease.deadline(),
             revision: self.applied.load(Ordering::Acquire),
@@ -105,6 +107,7 @@ impl Child {
 
     /// Applies a grant. Every order that came before it must have been carried out.
     pub fn granted(&self, grant: &Grant) {
+        // The floor first: from when verdicts name this revision, no older fill may be stored.
         self.keys.apply(grant.revision, []);
         self.applied.fetch_max(grant.revision, Ordering::AcqRel);
         // Stored in this order and loaded in the opposite one, so that a reader in between gets a later time, not an
@@ -114,12 +117,19 @@ impl Child {
         if grant.length_ms > 0 {
             self.lease.extend(grant.asked, grant.length_ms);
         }
+        debug_assert_eq!(self.check(), Ok(()));
+    }
+
+    /// Checks [`Invariant::FillFloor`](super::invariants::Invariant::FillFloor). Call on the thread of the connection.
+    pub fn check(&self) -> InvariantResult {
+        self.keys.check_floor(self.applied.load(Ordering::Acquire))
     }
 
     /// Carries out an order, and returns the entries that it removed. Acknowledge it afterwards.
     pub fn forget(&self, revision: u64, what: &Forget) -> Vec<Entry> {
         match what {
             Forget::Secrets(digests) => {
+                // Before they are removed: the application is notified of their keys.
                 let known = digests.iter().filter_map(|digest| self.keys.peek(digest)).collect();
                 self.keys.apply(revision, digests);
                 known
@@ -153,6 +163,7 @@ impl Child {
 
     /// Call before a new connection. Nothing from the old one may be used any more, because no order would reach it.
     pub fn begin_anew(&self) {
+        // The lease first: a look-up that begins from here on has none, whatever is still in memory.
         self.lease.drop_now();
         if keeps(Rule::EmptyAtRegistration) {
             self.forget(0, &Forget::Everything);
@@ -160,6 +171,7 @@ impl Child {
         // The next node may have applied less than the last one (rule R19).
         self.keys.begin(0);
         self.applied.store(0, Ordering::Release);
+        debug_assert_eq!(self.check(), Ok(()));
     }
 
     /// Returns the gate for the tenant state in an answer of the node. It never changes: when the tenant does, its
@@ -174,6 +186,7 @@ impl Child {
 
     /// Returns the node's time now, or a little later.
     pub fn time(&self, now: Moment) -> Timestamp {
+        // `asked` before `said`, see `granted`.
         let elapsed = (now.boot / 1_000_000).saturating_sub(self.clock.asked.load(Ordering::Acquire));
         let elapsed = elapsed.saturating_add(elapsed / SLACK_PART);
         let elapsed = i64::try_from(elapsed).unwrap_or(i64::MAX);

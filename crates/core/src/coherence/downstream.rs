@@ -19,6 +19,7 @@ use orders::{Because, Orders, Outstanding, Takes};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 pub mod bounds;
+mod checks;
 mod early;
 mod holds;
 mod looks;
@@ -121,6 +122,7 @@ struct Batch {
 impl DownstreamLeases {
     /// Registers a verifier. Its memory must be empty. Fails if a bound is reached.
     pub fn join(&mut self, joining: &Joining, now: Moment) -> Result<ChildId, Full> {
+        // First: verifiers whose leases are over must not take the room of new ones.
         self.drop_ended(now);
         let class = Class {
             root_key: joining.root_key,
@@ -129,6 +131,7 @@ impl DownstreamLeases {
         self.room_for(&class)?;
         self.last_id += 1;
         let child = Child {
+            // Its own report. With 0, each look-up would order it to forget everything.
             capacity: joining.capacity.max(1),
             class,
             over_at: None,
@@ -139,6 +142,7 @@ impl DownstreamLeases {
         };
         self.children.insert(self.last_id, child);
         self.holds.join(self.last_id);
+        debug_assert_eq!(self.check_one(self.last_id), Ok(()));
         Ok(self.last_id)
     }
 
@@ -160,9 +164,11 @@ impl DownstreamLeases {
         }
         let end = now.plus_ms(wait_ms(length_ms));
         let later = child.over_at.is_none_or(|known| end.is_surely_at_or_after(known));
+        // A shorter grant after a longer one ends nothing: the verifier may still answer from the first.
         if later {
             child.over_at = Some(end);
         }
+        debug_assert_eq!(self.check_one(id), Ok(()));
         true
     }
 
@@ -192,6 +198,7 @@ impl DownstreamLeases {
                 }
                 let batch = by_child.entry(hold.child).or_default();
                 batch.number = child.orders.next_number();
+                // The acknowledgement releases the holds that are marked here, and none that is noted later.
                 hold.order = batch.number;
                 if batch.digests.last() != Some(digest) {
                     batch.digests.push(*digest);
@@ -207,6 +214,7 @@ impl DownstreamLeases {
             .filter_map(|(id, batch)| self.order_to_forget(id, batch, touch, because))
             .collect();
         self.join_orders_about(touch);
+        debug_assert_eq!(self.check(), Ok(()));
         invalidations
     }
 
@@ -281,7 +289,9 @@ impl DownstreamLeases {
             let reason = (because, HashSet::new());
             self.order(id, takes, Forget::Tenant(slug.clone()), reason, touch.sent_as)
         };
-        some.into_iter().filter_map(tell).collect()
+        let orders = some.into_iter().filter_map(tell).collect();
+        debug_assert_eq!(self.check(), Ok(()));
+        orders
     }
 
     /// Returns the orders for a change of which it is unknown what it touched. `span` has no end while the last
@@ -293,9 +303,12 @@ impl DownstreamLeases {
             span: Some(span),
             ..Because::default()
         };
-        some.into_iter()
-            .filter_map(|id| self.forget_everything(id, because, sent_as))
-            .collect()
+        let orders = some
+            .into_iter()
+            .filter_map(|id| self.forget_everything(id, because, sent_as));
+        let orders = orders.collect();
+        debug_assert_eq!(self.check(), Ok(()));
+        orders
     }
 
     /// No change of unknown outcome has a revision after `last`.
@@ -375,6 +388,7 @@ impl DownstreamLeases {
         let Some(child) = self.children.get_mut(&id) else {
             return;
         };
+        // A number beyond the last order acknowledges all of them: a verifier that lies deceives itself alone.
         let done = child.orders.acknowledged(number);
         if child.orders.is_empty() {
             self.waiting.remove(&id);
@@ -393,6 +407,7 @@ impl DownstreamLeases {
         {
             self.left(id);
         }
+        debug_assert_eq!(self.check_one(id), Ok(()));
     }
 
     /// A verifier has ended its lease and forgotten everything.
@@ -403,6 +418,7 @@ impl DownstreamLeases {
         self.holds.leave(id);
         self.waiting.remove(&id);
         self.gone.remove(&id);
+        debug_assert_eq!(self.check(), Ok(()));
     }
 
     /// The connection to a verifier is closed. It may answer until its lease is over, so changes of what it may
@@ -415,6 +431,7 @@ impl DownstreamLeases {
         if !keeps(Rule::ChildrenAreWaitedFor) {
             self.left(id);
         }
+        debug_assert_eq!(self.check_one(id), Ok(()));
     }
 
     fn tenant(&mut self, slug: &Slug) -> TenantNumber {

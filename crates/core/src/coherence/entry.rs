@@ -172,6 +172,7 @@ impl Entry {
             tags: Tags(tags),
             marks: AtomicU8::new(marks),
         };
+        // Bounded as the others. Its length is not stored: claims take what the other parts leave.
         bytes(found.claims.unwrap_or(""))?;
         Some(Self(ThinArc::from_header_and_slice(head, &rest)))
     }
@@ -323,9 +324,11 @@ impl Entry {
     pub fn note_use(&self, now: Timestamp, grain_ms: i64) -> Noted {
         let used_at = &self.head().used_at;
         let last = used_at.load(Ordering::Relaxed);
+        // With a clock that was set back, the later time stays.
         if now.millis().saturating_sub(last) < grain_ms {
             return Noted::Nothing;
         }
+        // Two threads may both get here. The marks below let one of them queue the entry.
         used_at.store(now.millis(), Ordering::Relaxed);
         let marks = Marks::USED | Marks::PRESENTED | Marks::QUEUED;
         match self.head().marks.fetch_or(marks, Ordering::AcqRel) {
@@ -343,6 +346,7 @@ impl Entry {
     /// Counts a good verdict.
     #[must_use = "the entry may have to be queued"]
     pub fn count_use(&self) -> Noted {
+        // Count, then mark: `take_uses` works in the opposite order, so a use that it misses queues the entry again.
         self.head().uses.fetch_add(1, Ordering::Relaxed);
         match self.mark(Marks::QUEUED) {
             true => Noted::Queue,

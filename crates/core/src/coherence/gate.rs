@@ -43,6 +43,7 @@ impl Gate {
 
     /// Applies a change of the tenant.
     pub fn set(&self, status: Status, reveal: Reveal) {
+        // In no particular order: until the change is answered, a verdict may still be by the state before it.
         self.is_closed.store(status != Status::Active, Ordering::Release);
         self.is_removed.store(status == Status::Removed, Ordering::Release);
         self.reveals.store(reveal == Reveal::OwnerSafe, Ordering::Release);
@@ -56,6 +57,7 @@ impl Gate {
         } else {
             blocked.remove(owner.as_str());
         }
+        // Under the lock, so that the counts of two changes are not stored in the wrong order.
         self.blocked_count.store(blocked.len(), Ordering::Release);
     }
 

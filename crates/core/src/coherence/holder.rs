@@ -1,5 +1,6 @@
 //! The holder of a lease: what the answer of each poll means (rules R1 to R3, R10).
 
+use super::invariants::{Invariant, InvariantResult};
 use super::lease::{Lease, Moment};
 use super::rules::{Rule, keeps};
 use crate::audit::ChainHash;
@@ -63,7 +64,7 @@ pub struct Holder {
     applied: u64,
     chain: ChainHash,
     lease_ms: u64,
-    /// When the poll was sent that extended the lease last.
+    /// When the newest poll was sent that extended the lease, by each clock.
     renewed: Option<Moment>,
 }
 
@@ -106,6 +107,7 @@ impl Holder {
             applied: self.applied,
             known: known.max(self.applied),
             sent: now,
+            // By the clock that shows more: a renewal may come early, never late.
             is_renewal: self
                 .renewed
                 .is_none_or(|renewed| now.ms_since(renewed) >= self.renewal_ms()),
@@ -119,6 +121,7 @@ impl Holder {
     /// Decides what an answer means: the history first (rule R16). A database that was replaced by an older copy does
     /// not have the session either, and a node that registered at once would not write the lost denials again.
     pub fn judge(&self, poll: &Poll, answer: &Answer) -> Next {
+        // First: a replica may be behind, and then its log looks like one that has lost changes.
         if answer.is_replica {
             return Next::NotPrimary;
         }
@@ -126,12 +129,15 @@ impl Holder {
         if is_refused && !keeps(Rule::HistoryFirst) {
             return Next::Register;
         }
+        // `known` includes commits of this node that no poll has returned yet: a lower head has lost one of them.
         if answer.head < poll.known || answer.chain.is_some_and(|chain| chain != self.chain) {
             return Next::Forked;
         }
         if is_refused {
             return Next::Register;
         }
+        // The entry that was applied last is missing from a log that is as long: nothing can be compared, so begin
+        // again.
         let is_gone = answer.chain.is_none() && poll.applied > 0;
         if is_gone || answer.head.saturating_sub(poll.applied) > LAG_MAX {
             return Next::Register;
@@ -144,11 +150,23 @@ impl Holder {
     pub fn applied(&mut self, poll: &Poll, answer: &Answer, lease: &Lease, now: Moment) -> bool {
         let has_more = self.follow(answer);
         if !has_more && poll.is_renewal {
-            self.renewed = Some(poll.sent);
+            // The later reading of each clock, as in the lease: a clock that is stepped back shortens neither.
+            self.renewed = Some(self.renewed.map_or(poll.sent, |before| before.latest(poll.sent)));
             let from = if keeps(Rule::LeaseFromSending) { poll.sent } else { now };
             lease.extend(from, self.lease_ms);
         }
+        debug_assert_eq!(self.check(lease), Ok(()));
         has_more
+    }
+
+    /// Checks [`Invariant::LeaseEnd`]. Call on the thread that polls.
+    pub fn check(&self, lease: &Lease) -> InvariantResult {
+        lease.check(self.renewed, self.lease_ms)
+    }
+
+    /// Checks [`Invariant::CoveredChanges`] between two polls: `covered` is the revision that verdicts name.
+    pub fn check_covered(&self, covered: u64) -> InvariantResult {
+        Invariant::CoveredChanges.require(covered == self.applied, covered, self.applied)
     }
 
     /// Notes that everything in an answer was applied, without a lease. True if there is more to fetch at once.
@@ -277,6 +295,38 @@ mod tests {
         assert!(later.is_renewal);
         holder.applied(&later, &answer(), &lease, later.sent);
         assert!(lease.deadline().covers(Moment::default().plus_ms(LEASE_MS + 99)));
+    }
+
+    #[test]
+    fn a_lease_that_no_renewal_explains_and_other_changes_than_the_applied_are_reported() {
+        let (mut holder, lease) = (holder(), Lease::none());
+        let poll = holder.poll(Moment::default().plus_ms(10), 0);
+        holder.applied(&poll, &answer(), &lease, poll.sent);
+        assert_eq!((holder.check(&lease), holder.check_covered(5)), (Ok(()), Ok(())));
+        lease.extend(poll.sent.plus_ms(1), LEASE_MS);
+        let violation = holder.check(&lease).unwrap_err();
+        assert_eq!(violation.invariant, Invariant::LeaseEnd);
+        for covered in [4, 6] {
+            let violation = holder.check_covered(covered).unwrap_err();
+            assert_eq!(
+                (violation.invariant, violation.found),
+                (Invariant::CoveredChanges, covered)
+            );
+        }
+    }
+
+    /// Clocks never go back. If one does nevertheless, the lease keeps its end, and that is no violation.
+    #[test]
+    fn a_clock_that_goes_back_breaks_no_invariant_of_the_lease() {
+        let (mut holder, lease) = (holder(), Lease::none());
+        for ms in [5_000, 1_000, 20_000, 0] {
+            let poll = Poll {
+                is_renewal: true,
+                ..holder.poll(Moment::default().plus_ms(ms), 0)
+            };
+            holder.applied(&poll, &answer(), &lease, poll.sent);
+        }
+        assert_eq!(holder.check(&lease), Ok(()));
     }
 
     #[test]

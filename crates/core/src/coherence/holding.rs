@@ -3,6 +3,7 @@
 //! A set instead of one low-water mark: a change waits for a node's verifiers only if one of them has an order for it.
 //! The set stays small: beyond a bound it becomes coarser, never wider than a tenant.
 
+use super::invariants::{Invariant, InvariantResult, number};
 use super::rules::{Rule, keeps};
 use crate::text::Slug;
 use std::collections::BTreeMap;
@@ -83,6 +84,7 @@ pub struct Revisions(Vec<Span>);
 impl Revisions {
     /// Adds revisions.
     pub fn add(&mut self, span: Span) {
+        // An open end is the greatest number: adding 1 would wrap.
         let touches = |run: &Span| run.first <= span.last.saturating_add(1) && span.first <= run.last.saturating_add(1);
         let mut whole = span;
         for run in self.0.extract_if(.., |run| touches(run)) {
@@ -94,6 +96,21 @@ impl Revisions {
         if self.0.len() > RUNS_MAX {
             self.join_nearest();
         }
+        debug_assert_eq!(self.check(), Ok(()));
+    }
+
+    /// Checks [`Invariant::ChangeSet`].
+    pub fn check(&self) -> InvariantResult {
+        Invariant::ChangeSet.at_most(number(self.0.len()), number(RUNS_MAX))?;
+        let mut pairs = self.0.windows(2);
+        pairs.try_for_each(|pair| match pair {
+            [left, right] => {
+                Invariant::ChangeSet.require(left.last.saturating_add(1) < right.first, right.first, left.last)
+            }
+            _ => Ok(()),
+        })?;
+        let mut runs = self.0.iter();
+        runs.try_for_each(|run| Invariant::ChangeSet.at_most(run.first, run.last))
     }
 
     /// Joins the two nearest runs, with the revisions between them.
@@ -102,6 +119,7 @@ impl Revisions {
             [left, right] => Some((right.first - left.last, place)),
             _ => None,
         });
+        // The smallest gap adds the fewest changes that are then waited for without need.
         let Some((_, place)) = gaps.min() else { return };
         let right = self.0.remove(place + 1);
         if let Some(left) = self.0.get_mut(place) {
@@ -182,6 +200,12 @@ impl Holding {
             None => self.by_scope.values().any(meets),
         };
         of_scope || meets(&self.unknown)
+    }
+
+    /// Checks [`Invariant::ChangeSet`] of each scope.
+    pub fn check(&self) -> InvariantResult {
+        let mut all = self.by_scope.values().chain([&self.unknown]);
+        all.try_for_each(Revisions::check)
     }
 
     /// No change of unknown scope has a revision after `last`.
@@ -319,6 +343,22 @@ mod tests {
         assert!(set.runs().len() <= RUNS_MAX);
         assert!(told.iter().all(|revision| set.meets(Span::one(*revision))));
         assert!(!set.meets(Span::from(999 * 999 + 1)), "never wider than what is in it");
+    }
+
+    #[test]
+    fn runs_that_touch_or_are_too_many_are_reported() {
+        let run = |first, last| Span { first, last };
+        let sound = Revisions(vec![run(1, 2), run(4, 4)]);
+        assert_eq!(sound.check(), Ok(()));
+        let many = (0..=u64::try_from(RUNS_MAX).unwrap()).map(|number| Span::one(number * 2));
+        for wrong in [
+            vec![run(1, 2), run(3, 4)],
+            vec![run(4, 4), run(1, 2)],
+            vec![run(2, 1)],
+            many.collect(),
+        ] {
+            assert_eq!(Revisions(wrong).check().unwrap_err().invariant, Invariant::ChangeSet);
+        }
     }
 
     #[test]

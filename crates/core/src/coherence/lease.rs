@@ -1,5 +1,6 @@
 //! A lease: the time until which a verifier may answer from memory.
 
+use super::invariants::{Invariant, InvariantResult};
 use super::rules::{Rule, keeps};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -41,6 +42,15 @@ impl Moment {
         }
     }
 
+    /// Returns the later reading of each clock.
+    #[must_use]
+    pub fn latest(self, other: Self) -> Self {
+        Self {
+            boot: self.boot.max(other.boot),
+            raw: self.raw.max(other.raw),
+        }
+    }
+
     /// Returns the milliseconds since another moment, by the clock that shows more; 0 if it is in the future.
     pub fn ms_since(self, earlier: Self) -> u64 {
         let boot = self.boot.saturating_sub(earlier.boot);
@@ -78,6 +88,11 @@ impl Deadline {
         self.0.boot == ENDLESS && self.0.raw == ENDLESS
     }
 
+    /// Whether there is no lease: it has not begun, or was dropped.
+    pub fn is_none(self) -> bool {
+        self.0 == Moment::default()
+    }
+
     /// Whether there was a lease that is over.
     pub fn has_ended(self, now: Moment) -> bool {
         self.0.boot > 0 && !self.covers(now)
@@ -85,8 +100,14 @@ impl Deadline {
 
     /// Returns the milliseconds that remain at least: by the clock that shows less.
     pub fn left_ms(self, now: Moment) -> u64 {
+        // Rounded down: a lease that is granted from this may be a millisecond short, never too long.
         let left = |end: u64, now: u64| end.saturating_sub(now) / NS_PER_MS;
         left(self.0.boot, now.boot).min(left(self.0.raw, now.raw))
+    }
+
+    /// Checks [`Invariant::LeasesNest`] for a lease that is about to be granted to a downstream verifier at `now`.
+    pub fn check_grant(self, length_ms: u64, now: Moment) -> InvariantResult {
+        Invariant::LeasesNest.at_most(length_ms, self.left_ms(now))
     }
 
     /// Whether an answer that was looked up after the deadline was loaded may be used at `now`.
@@ -122,6 +143,8 @@ impl Lease {
     /// Returns the end of the lease. Rule R4: load it *before* a look-up, and compare the clock with what was loaded.
     /// If it were loaded afterwards, a poll in between could renew the lease and an old entry would be used.
     pub fn deadline(&self) -> Deadline {
+        // A writer between the two loads leaves an old end and a new one. `covers` needs both, so the earlier one
+        // decides.
         Deadline(Moment {
             boot: self.boot.load(Ordering::Acquire),
             raw: self.raw.load(Ordering::Acquire),
@@ -137,11 +160,32 @@ impl Lease {
         self.raw.fetch_max(end.raw, Ordering::Release);
     }
 
+    /// Checks [`Invariant::LeaseEnd`]. `renewed` is when the newest renewal was sent; without one there is no lease. Call
+    /// on the thread that extends the lease.
+    pub fn check(&self, renewed: Option<Moment>, length_ms: u64) -> InvariantResult {
+        let end = self.deadline();
+        if end.is_endless() {
+            return Ok(());
+        }
+        let most = renewed.map_or(Moment::default(), |sent| sent.plus_ms(length_ms));
+        Invariant::LeaseEnd.at_most(end.0.boot, most.boot)?;
+        Invariant::LeaseEnd.at_most(end.0.raw, most.raw)
+    }
+
     /// Ends it now.
     pub fn drop_now(&self) {
+        // A reader between the two writes gets one old end. `covers` needs both, so the 0 decides.
         self.boot.store(0, Ordering::Release);
         self.raw.store(0, Ordering::Release);
     }
+}
+
+/// Checks [`Invariant::WaitLength`]: with clocks that are wrong by a tenth in opposite directions, a lease takes 11/9 of
+/// its length on the waiter's clock.
+pub(super) fn check_wait(wait_ms: u64, lease_ms: u64) -> InvariantResult {
+    let is_kept = u128::from(wait_ms) * 9 >= u128::from(lease_ms) * 11;
+    // A lease of some hundred million years is longer than any wait that can be expressed.
+    Invariant::WaitLength.require(is_kept || wait_ms == u64::MAX, wait_ms, lease_ms)
 }
 
 /// Returns how long a change waits for verifiers that do not acknowledge, in milliseconds: W = 1.25 L + 0.5 s. A
@@ -151,6 +195,7 @@ pub fn wait_ms(lease_ms: u64) -> u64 {
     if !keeps(Rule::WaitLongEnough) {
         return lease_ms / 4;
     }
+    // Rounded up: a wait may be a millisecond long, never short.
     lease_ms.saturating_add(lease_ms.div_ceil(4)).saturating_add(500)
 }
 
@@ -203,5 +248,37 @@ mod tests {
             assert!(wait_ms(lease) * 9 > lease * 11);
         }
         assert_eq!(wait_ms(15_000), 19_250);
+    }
+
+    #[test]
+    fn a_lease_that_ends_too_late_is_reported() {
+        let lease = Lease::none();
+        assert_eq!(lease.check(None, 1_000), Ok(()));
+        lease.extend(at(100), 1_000);
+        assert_eq!(lease.check(Some(at(100)), 1_000), Ok(()));
+        for renewed in [None, Some(at(99))] {
+            let violation = lease.check(renewed, 1_000).unwrap_err();
+            assert_eq!(violation.invariant, Invariant::LeaseEnd);
+        }
+        lease.drop_now();
+        assert_eq!(lease.check(None, 1_000), Ok(()));
+        assert_eq!(Lease::endless().check(None, 1_000), Ok(()));
+    }
+
+    #[test]
+    fn a_grant_beyond_the_nodes_own_lease_is_reported() {
+        let lease = Lease::none();
+        lease.extend(at(0), 1_000);
+        assert_eq!(lease.deadline().check_grant(400, at(600)), Ok(()));
+        let violation = lease.deadline().check_grant(401, at(600)).unwrap_err();
+        let nested = (Invariant::LeasesNest, 401, 400);
+        assert_eq!((violation.invariant, violation.found, violation.allowed), nested);
+    }
+
+    #[test]
+    fn a_wait_that_a_slow_clock_outlasts_is_reported() {
+        assert_eq!(check_wait(wait_ms(u64::MAX), u64::MAX), Ok(()));
+        let violation = check_wait(1_222, 1_000).unwrap_err();
+        assert_eq!(violation.invariant, Invariant::WaitLength);
     }
 }

@@ -16,6 +16,7 @@ mod gate;
 pub mod grantor;
 pub mod holder;
 pub mod holding;
+pub mod invariants;
 pub mod lease;
 pub mod probation;
 pub mod reference;

@@ -4,7 +4,9 @@
 //! that stops and runs in turns would make one change after another wait. On probation it has no session: it polls,
 //! answers 503, and registers again when it has polled in time for long enough.
 
-use super::lease::Moment;
+use super::holder::SessionId;
+use super::invariants::{Invariant, InvariantResult};
+use super::lease::{Lease, Moment};
 use super::rules::{Rule, keeps};
 use std::collections::VecDeque;
 
@@ -53,6 +55,7 @@ impl Probation {
         let Some(further) = self.losses.len().checked_sub(LOSSES) else {
             return false;
         };
+        // The bound keeps the shift in range, however many losses there are.
         let leases = LEASES << further.min(DOUBLINGS_MAX);
         self.proof = Some(Proof {
             needed_ms: self.lease_ms.saturating_mul(leases).min(WINDOW_MS),
@@ -77,6 +80,13 @@ impl Probation {
         self.proof.is_some()
     }
 
+    /// Checks [`Invariant::ProbationLease`] between two polls.
+    pub fn check(&self, session: Option<SessionId>, lease: &Lease) -> InvariantResult {
+        let is_free = session.is_none() && lease.deadline().is_none();
+        let (found, allowed) = (u64::from(session.is_some()), 0);
+        Invariant::ProbationLease.require(!self.is_on() || is_free, found, allowed)
+    }
+
     /// Notes an answered poll on probation. It is in time if it would have kept a lease; one that is not restarts the
     /// probation. Returns whether the probation is over.
     pub fn polled(&mut self, sent: Moment, answered: Moment) -> bool {
@@ -84,10 +94,12 @@ impl Probation {
             return true;
         };
         let first = match proof.polls {
+            // By the clock that shows more, as a lease ends: with one, it would have been lost.
             Some((first, last)) if answered.ms_since(last) < self.lease_ms => first,
             Some(_) | None => sent,
         };
         proof.polls = Some((first, sent));
+        // By the clock that shows less: a probation is never too short.
         let is_over = sent.surely_ms_since(first) >= proof.needed_ms;
         if is_over {
             self.proof = None;
@@ -123,6 +135,20 @@ mod tests {
         assert!(probation.is_on());
         assert_eq!(over(&mut probation, 602_000), 606_000);
         assert!(!probation.is_on());
+    }
+
+    #[test]
+    fn a_session_or_a_lease_on_probation_is_reported() {
+        let mut probation = Probation::new(LEASE_MS);
+        let lease = Lease::none();
+        lease.extend(at(0), LEASE_MS);
+        assert_eq!(probation.check(Some([1; 16]), &lease), Ok(()), "it is not on probation");
+        assert!((0..3).any(|ms| probation.lost(at(ms))));
+        assert!(probation.check(None, &lease).is_err());
+        lease.drop_now();
+        assert_eq!(probation.check(None, &lease), Ok(()));
+        let violation = probation.check(Some([1; 16]), &lease).unwrap_err();
+        assert_eq!(violation.invariant, Invariant::ProbationLease);
     }
 
     #[test]

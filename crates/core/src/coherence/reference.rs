@@ -14,6 +14,8 @@
 //!    then it is what is stored and counted by.
 //! 4. A time that was certainly reached, such as that of the newest entry of the audit log, counts as given.
 
+use super::invariants::{Invariant, InvariantResult};
+
 /// How much two clocks of the same time may differ when uses are counted, in milliseconds.
 pub const CLOCKS_DIFFER_MS: u32 = 2_000;
 
@@ -124,6 +126,8 @@ pub struct Reference {
     before: Option<i64>,
     claim: Option<Claim>,
     has_heard: bool,
+    /// Whether the newest reading was followed without going back.
+    forward: InvariantResult,
 }
 
 impl Reference {
@@ -135,6 +139,7 @@ impl Reference {
             before: None,
             claim: None,
             has_heard: false,
+            forward: Ok(()),
         }
     }
 
@@ -152,15 +157,43 @@ impl Reference {
 
     /// Applies a reading of the reference.
     pub fn told(&mut self, telling: Telling) -> Option<News> {
+        let (before, had_heard, at) = (self.course, self.has_heard, telling.heard_at);
+        let news = self.judge(telling);
+        let is_followed = matches!(news, Some(News::Followed(_))) || !had_heard;
+        self.forward = self.check_forward(&before, is_followed, at);
+        debug_assert_eq!(self.check(), Ok(()));
+        news
+    }
+
+    /// Checks [`Invariant::TimeForward`] of the newest reading, and [`Invariant::EarlierTime`].
+    pub fn check(&self) -> InvariantResult {
+        self.forward?;
+        let is_in_doubt = self.claim.is_some();
+        let has_two = self.course.earlier != Course::CERTAIN;
+        Invariant::EarlierTime.require(is_in_doubt == has_two, u64::from(has_two), u64::from(is_in_doubt))
+    }
+
+    /// Checks [`Invariant::TimeForward`] after a reading that was received at `at`. `is_followed`: the reference was set
+    /// back and is followed, or there was no reading before.
+    fn check_forward(&self, before: &Course, is_followed: bool, at: i64) -> InvariantResult {
+        let (then, now) = (before.latest(at), self.course.latest(at));
+        let ms = |time: i64| u64::try_from(time).unwrap_or(0);
+        Invariant::TimeForward.require(is_followed || now >= then, ms(now), ms(then))
+    }
+
+    fn judge(&mut self, telling: Telling) -> Option<News> {
         let Telling {
             time,
             asked_at,
             heard_at,
             ..
         } = telling;
+        // Counted from the request: time may be ahead by the round trip, never behind.
         let offset = time.saturating_sub(asked_at);
         if !self.has_heard {
             self.has_heard = true;
+            // A doubt from before compared a time with the machine's own clock, which counts no longer.
+            self.claim = None;
             self.course = Course::begun(offset, asked_at, self.terms.slack_permille);
             return None;
         }
@@ -200,6 +233,7 @@ impl Reference {
         if self.claim.is_none() {
             self.before = Some(self.course.offset);
         }
+        // After several steps ahead, the earliest of the times is the one that is stored.
         self.course.earlier = self.course.earlier.min(self.course.offset);
         self.claim = Some(Claim {
             offset,
@@ -213,6 +247,7 @@ impl Reference {
         let Telling { asked_at, heard_at, .. } = telling;
         let lease = self.terms.lease_ms;
         let former = self.claim.filter(|claim| claim.is_behind);
+        // The same step only if it was read without a gap: near the last reading by its value and by its time.
         let is_same = |claim: &Claim| {
             claim.offset.abs_diff(offset) <= lease.unsigned_abs() && heard_at.saturating_sub(claim.last) <= lease
         };
@@ -249,6 +284,14 @@ impl Reference {
 
     /// Applies a time that was reached, whatever the reference reads.
     pub fn reached(&mut self, time: i64, at: i64) -> Option<News> {
+        let before = self.course;
+        let news = self.judge_reached(time, at);
+        self.forward = self.check_forward(&before, false, at);
+        debug_assert_eq!(self.check(), Ok(()));
+        news
+    }
+
+    fn judge_reached(&mut self, time: i64, at: i64) -> Option<News> {
         let behind = time.saturating_sub(self.course.latest(at));
         if behind <= 0 {
             return None;

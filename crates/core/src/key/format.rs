@@ -94,6 +94,7 @@ pub fn redacted(text: &str) -> String {
 
 /// Builds a key string.
 pub(super) fn print(prefix: &Prefix, payload: &[u8; base62::CHARS_OF_256_BITS]) -> String {
+    // As long as any key: growing would leave a part of the secret in memory that is not wiped.
     let mut text = String::with_capacity(BYTES_MAX);
     text.push_str(prefix.as_str());
     text.push_str(MARKER);

@@ -32,6 +32,7 @@ impl Key {
     /// Changes fields of the key. Never makes a key work again as a side effect: a revoked key keeps its expiry, and an
     /// expired one gets a new one only where the policy allows renewal.
     pub fn update(self, edit: Edit, policy: &Policy, now: Timestamp) -> Result<Outcome, Refusal> {
+        // Settled first, as in other verbs: a hold whose undo window is over is a revocation for this change too.
         let before = self.settled(now);
         if edit.subject.as_ref().is_some_and(|subject| *subject != before.subject) {
             return Err(Refusal::OwnershipMove);
@@ -67,6 +68,7 @@ impl Key {
         if key.limits.counted.as_slice().is_empty() {
             return Ok(Outcome::Unchanged(key));
         }
+        // Compared for equality only, so it may wrap.
         key.limits.resets = key.limits.resets.wrapping_add(1);
         key.updated_at = now;
         Ok(Outcome::Changed(key))

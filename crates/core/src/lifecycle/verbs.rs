@@ -166,6 +166,7 @@ impl Key {
     /// Records that the undo window of a revocation is over. It may run at any time, because every reading settles the
     /// key.
     pub fn lapse(self, policy: &Policy, now: Timestamp) -> Outcome {
+        // Before the key is settled, which makes a revocation of a hold whose time is over.
         let was_final = matches!(self.state, State::Revoked(_));
         let mut key = self.settled(now);
         if was_final || !matches!(key.state, State::Revoked(_)) {
@@ -207,6 +208,7 @@ impl Key {
             return Err(key.refuse(Verb::Rotate, now));
         }
         let overlap = policy.overlap_for(order.overlap)?;
+        // Before the expiry changes: the overlap ends no later than the expiry that the old secret was issued with.
         key.retiring = key.retiring_after(overlap, now);
         key.expires_at = match order.expiry {
             ExpiryWish::Unsaid if key.is_expired(now) => return Err(Refusal::ExpiryPast),

@@ -58,6 +58,7 @@ pub struct Slice {
 pub fn slice(bound: &Bound, counter: Option<Counter>, wish: Wish, now: Timestamp) -> Slice {
     match (bound, Pace::of(bound)) {
         (Bound::Quota { limit, period }, _) => {
+            // The period first: uses that are returned belong to the one that they were taken from.
             let counter = turned(*period, *limit, counter, now);
             let counter = wish.back.map_or(counter, |back| counter.without(back));
             let left = u64::try_from(number(*limit).saturating_sub(counter.value)).unwrap_or(0);
@@ -77,6 +78,7 @@ pub fn slice(bound: &Bound, counter: Option<Counter>, wish: Wish, now: Timestamp
                 .filter(|counter| counter.since == NO_PERIOD)
                 .map_or(0, |counter| pace.bounded(counter.value, now));
             let granted = granted(pace.left(full_at, now), wish);
+            // Taking nothing would still move a time in the past to the present.
             let value = match granted {
                 0 => full_at,
                 count => pace.take(full_at, now, count).unwrap_or(full_at),

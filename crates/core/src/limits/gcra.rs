@@ -32,9 +32,11 @@ impl Pace {
         else {
             return None;
         };
+        // `Limit::new` refuses 0. This must not divide by it, whatever is passed.
         let (limit, time) = (i64::from(limit.max(1)), i64::from(seconds).saturating_mul(SECOND_NS));
         let interval = (time.saturating_add(limit - 1) / limit).max(1);
         let tolerance = interval.saturating_mul(i64::from(burst));
+        // A tenth of the burst at most: so much of it is kept back where slices are taken.
         let lasts = if interval < NEAR_NS {
             SLICE_NS.min(tolerance / 10)
         } else {

@@ -1,19 +1,14 @@
 //! The limits of one key on one node: its own counts of soft limits, and what is left of its slices of hard ones.
 
-use super::counter::{Counter, Slice, Wish, is_turning, nanos, rate, slice};
-use super::gcra::Pace;
-use super::{Bound, Count, Limit, Limits, LimitsError};
+mod gauge;
+
+use super::counter::{Counter, Slice, Wish, nanos, slice};
+use super::{Limit, Limits, LimitsError};
 use crate::coherence::Moment;
+use crate::coherence::invariants::InvariantResult;
 use crate::text::LimitName;
 use crate::time::Timestamp;
-
-const SECOND_NS: i64 = 1_000_000_000;
-/// How long a node relies on the answer that a quota is used up: other nodes may return unused uses.
-const USED_UP_NS: i64 = SECOND_NS;
-/// Slices that follow each other within this time are made larger.
-const SOON_NS: i64 = SECOND_NS;
-/// The largest slice of a quota. This much may be lost with a node.
-const QUOTA_SLICE_MAX: u64 = 1_000;
+use gauge::{Gauge, Word};
 
 /// The time of a use, by two clocks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,21 +42,6 @@ pub struct Meter {
     gauges: Vec<Gauge>,
     /// Whether it was used since [`Meter::take_was_used`] was called.
     was_used: bool,
-}
-
-/// One limit, as this node knows it.
-#[derive(Debug)]
-struct Gauge {
-    limit: Limit,
-    pace: Option<Pace>,
-    /// The node's own count of a soft limit; else the store's counter as of `told_at`. Its times are of the boot clock.
-    counter: Option<Counter>,
-    told_at: i64,
-    /// Uses that may be accepted without the store, until `ends`.
-    tokens: u64,
-    ends: i64,
-    /// The size of the next slice.
-    size: u64,
 }
 
 /// The state of a limit after a use, or when the next use may be accepted.
@@ -109,13 +89,6 @@ pub enum Taken {
     },
     /// The store must be read first. Nothing is counted.
     Ask(Vec<Need>),
-}
-
-/// The answer of one limit to a use.
-enum Word {
-    Yes,
-    No(Option<i64>),
-    Ask(Wish),
 }
 
 impl Meter {
@@ -178,6 +151,7 @@ impl Meter {
                 }),
             }
         }
+        // Before the store is asked: a use that one limit refuses needs no slice of another.
         if is_over {
             let retry_seconds = longest.map(|wait| seconds(wait).max(1));
             return Taken::No { retry_seconds };
@@ -185,9 +159,11 @@ impl Meter {
         if !needs.is_empty() {
             return Taken::Ask(needs);
         }
+        // Only now, when every limit accepts the use: a refused use is counted by none of them.
         for gauge in &mut self.gauges {
             gauge.spend(cost, now.steady);
         }
+        debug_assert_eq!(self.check(), Ok(()));
         Taken::Yes
     }
 
@@ -232,6 +208,11 @@ impl Meter {
         }
     }
 
+    /// Checks [`Invariant::LimitTokens`](crate::coherence::invariants::Invariant::LimitTokens) of every limit.
+    pub fn check(&self) -> InvariantResult {
+        self.gauges.iter().try_for_each(Gauge::check)
+    }
+
     /// Returns the state of every limit.
     pub fn standings(&self, now: At) -> Vec<Standing> {
         self.gauges.iter().map(|gauge| gauge.standing(now)).collect()
@@ -253,193 +234,6 @@ impl Meter {
         self.gauges
             .iter()
             .all(|gauge| gauge.tokens == 0 && gauge.is_at_rest(now.steady))
-    }
-}
-
-impl Gauge {
-    fn new(limit: Limit) -> Self {
-        Self {
-            pace: Pace::of(&limit.bound),
-            limit,
-            counter: None,
-            told_at: i64::MIN,
-            tokens: 0,
-            ends: i64::MAX,
-            size: 1,
-        }
-    }
-
-    fn is_soft(&self) -> bool {
-        matches!(self.limit.bound, Bound::Rate { count: Count::Soft, .. })
-    }
-
-    fn value(&self) -> i64 {
-        self.counter.map_or(0, |counter| counter.value)
-    }
-
-    /// Drops what is over: expired slices, and a period.
-    fn lapse(&mut self, now: At) {
-        if now.steady >= self.ends {
-            self.tokens = 0;
-        }
-        self.turn(now.time);
-    }
-
-    /// Drops the count of a quota for a period that is over. The next period may be counted already, by the store's
-    /// answer, where another node began it first.
-    fn turn(&mut self, now: Timestamp) {
-        let Bound::Quota { period, .. } = self.limit.bound else {
-            return;
-        };
-        let is_of = |since: i64| since == period.start(now).millis() || is_turning(period, since, now);
-        if self.counter.is_some_and(|counter| !is_of(counter.since)) {
-            (self.counter, self.tokens) = (None, 0);
-        }
-    }
-
-    fn asked(&self, cost: u64, now: At) -> Word {
-        let at = now.steady;
-        match (self.limit.bound, self.pace) {
-            (_, Some(pace)) if self.is_soft() => match pace.take(self.value(), at, cost) {
-                Ok(_) => Word::Yes,
-                Err(wait) => Word::No(wait),
-            },
-            _ if self.tokens >= cost => Word::Yes,
-            // The last answer of the store is a lower bound of what is used: while that leaves nothing, no request is
-            // needed.
-            (_, Some(pace)) => match pace.of_slices().take(self.value(), at, cost) {
-                Ok(_) => Word::Ask(self.wish(cost, pace.lasts > 0, at)),
-                Err(wait) => Word::No(wait),
-            },
-            (Bound::Quota { limit, period }, None) => {
-                let end = || {
-                    period
-                        .end(now.time)
-                        .map(|end| nanos(end).saturating_sub(nanos(now.time)))
-                };
-                let used = u64::try_from(self.value()).unwrap_or(0);
-                let is_fresh = self.counter.is_some() && at.saturating_sub(self.told_at) < USED_UP_NS;
-                if cost > limit {
-                    return Word::No(None);
-                }
-                match is_fresh && used.saturating_sub(self.tokens).saturating_add(cost) > limit {
-                    true => Word::No(end()),
-                    false => Word::Ask(self.wish(cost.saturating_sub(self.tokens), true, at)),
-                }
-            }
-            (Bound::Rate { .. }, None) => Word::No(None),
-        }
-    }
-
-    fn wish(&self, least: u64, may_keep: bool, at: i64) -> Wish {
-        let max = match self.limit.bound {
-            Bound::Rate { burst, .. } => u64::from(burst) / 8,
-            Bound::Quota { limit, .. } => (limit / 100).min(QUOTA_SLICE_MAX),
-        };
-        let is_soon = at.saturating_sub(self.told_at) < SOON_NS;
-        let size = if is_soon { self.size } else { 1 };
-        Wish {
-            least,
-            want: if may_keep { size.min(max).max(least) } else { least },
-            back: None,
-        }
-    }
-
-    fn supply(&mut self, slice: Slice, asked: At) {
-        let (at, is_newest) = (asked.steady, asked.steady >= self.told_at);
-        let is_soon = at.saturating_sub(self.told_at) < SOON_NS;
-        self.size = if is_soon {
-            self.size.saturating_mul(2).min(u64::from(u32::MAX))
-        } else {
-            2
-        };
-        self.told_at = self.told_at.max(at);
-        match self.pace {
-            // Another answer may have arrived since: the later time is closer to the store's state, and the earlier end
-            // holds for both.
-            Some(pace) => {
-                self.counter = Some(rate(self.value().max(asked.steadied(slice.counter.value))));
-                let ends = at.saturating_add(pace.lasts.max(1));
-                self.ends = if self.tokens > 0 { self.ends.min(ends) } else { ends };
-                self.tokens = self.tokens.saturating_add(slice.granted);
-            }
-            None => {
-                let is_same = self.counter.is_some_and(|counter| counter.since == slice.counter.since);
-                // An older answer about another period than the newest one.
-                if self.counter.is_some() && !is_same && !is_newest {
-                    return;
-                }
-                self.tokens = slice.granted.saturating_add(if is_same { self.tokens } else { 0 });
-                self.counter = Some(slice.counter);
-            }
-        }
-    }
-
-    fn told(&mut self, counter: Counter, asked: At) {
-        if asked.steady < self.told_at {
-            return;
-        }
-        self.told_at = asked.steady;
-        match self.pace {
-            Some(_) => self.counter = Some(rate(self.value().max(asked.steadied(counter.value)))),
-            None => {
-                if self.counter.is_some_and(|known| known.since != counter.since) {
-                    self.tokens = 0;
-                }
-                self.counter = Some(counter);
-            }
-        }
-    }
-
-    fn spend(&mut self, cost: u64, at: i64) {
-        match self.pace {
-            Some(pace) if self.is_soft() => {
-                self.counter = pace.take(self.value(), at, cost).ok().map(rate).or(self.counter);
-            }
-            _ => self.tokens = self.tokens.saturating_sub(cost),
-        }
-    }
-
-    fn standing(&self, now: At) -> Standing {
-        let at = now.steady;
-        let (remaining, reset) = match (self.limit.bound, self.pace) {
-            (Bound::Quota { limit, period }, _) => {
-                let used = u64::try_from(self.value()).unwrap_or(0);
-                let end = period
-                    .end(now.time)
-                    .map(|end| nanos(end).saturating_sub(nanos(now.time)));
-                (limit.saturating_sub(used).saturating_add(self.tokens), end)
-            }
-            (Bound::Rate { .. }, Some(pace)) => {
-                let pace = if self.is_soft() { pace } else { pace.of_slices() };
-                let left = pace.left(self.value(), at).saturating_add(self.tokens);
-                (left, Some(pace.full_in(self.value(), at)))
-            }
-            (Bound::Rate { .. }, None) => (0, None),
-        };
-        Standing {
-            limit: self.limit.clone(),
-            remaining: remaining.min(self.limit.bound.limit()),
-            reset_seconds: reset.map(seconds),
-        }
-    }
-
-    fn hand_back(&mut self, place: usize) -> Option<Need> {
-        let counter = self.counter.filter(|_| self.pace.is_none() && self.tokens > 0)?;
-        let tokens = std::mem::take(&mut self.tokens);
-        Some(Need {
-            place,
-            limit: self.limit.clone(),
-            wish: Wish {
-                least: 0,
-                want: 0,
-                back: Some((tokens, counter.since)),
-            },
-        })
-    }
-
-    fn is_at_rest(&self, at: i64) -> bool {
-        !self.is_soft() || self.value() <= at
     }
 }
 

@@ -49,6 +49,7 @@ impl Activity {
 
     /// Records the result of a write.
     pub(super) fn note_write(&self, written: &Poll<std::io::Result<usize>>) {
+        // Relaxed: this is looked at once in 30 s, and nothing depends on its order.
         self.is_writing.store(written.is_pending(), Ordering::Relaxed);
         if let Poll::Ready(Ok(bytes)) = written {
             let bytes = u64::try_from(*bytes).unwrap_or(u64::MAX);
@@ -73,6 +74,7 @@ impl Activity {
             let before = self.look();
             tokio::time::sleep(WRITE_TIMEOUT).await;
             let now = self.look();
+            // The counter may wrap; the difference is right nevertheless.
             let written = now.1.wrapping_sub(before.1);
             if self.is_writing.load(Ordering::Relaxed) && written == 0 {
                 return;

@@ -39,6 +39,7 @@ impl AllSeats {
     /// `None` is no limit.
     fn of(descriptors: Option<u64>) -> Self {
         let all = descriptors.map_or(usize::MAX, |count| usize::try_from(count).unwrap_or(usize::MAX));
+        // Two listeners are for clients, and two have reserved seats.
         let of_clients = all.saturating_sub(OTHER_DESCRIPTORS + 2 * RESERVED_CONNECTIONS) / 2;
         Self {
             api: Seats::new(SeatLimits::public(of_clients)),

@@ -106,6 +106,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
         let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
         let new = buffer.filled().get(before..).unwrap_or(&[]);
         if !new.is_empty() && self.scanner.feed(new) {
+            // Before the library gets these bytes, so that it is seen before a request of them is answered.
             self.alarm.0.store(true, Ordering::Release);
         }
         polled

@@ -32,6 +32,7 @@ pub(super) async fn meet(stream: TcpStream, tls: &Tls) -> Option<TlsStream<TcpSt
 
 async fn shake(stream: TcpStream, tls: &Tls) -> Option<TlsStream<TcpStream>> {
     let mut first = [0];
+    // `peek` leaves the byte to the handshake.
     // A client that only probed the port sends nothing. It is not counted as a failure.
     if stream.peek(&mut first).await.ok()? == 0 {
         return None;

@@ -172,6 +172,8 @@ async fn run(endpoint: Endpoint, face: Face, app: App, seats: Seats, mut stop: w
             // There is no seat for it, so it was closed.
             Ok(None) => continue,
             Err(error) => {
+                // Without descriptors, the connection stays in the queue of the kernel: without a pause this is a busy
+                // loop.
                 tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
@@ -192,10 +194,13 @@ async fn run(endpoint: Endpoint, face: Face, app: App, seats: Seats, mut stop: w
                 Accepted::Unix(stream, peer) => line.serve(stream, peer).await,
             }
         });
+        // An evicted connection has its descriptor until its task ends. Accepting faster than they end would use up
+        // all.
         while seats.leaving() > LEAVING_MAX {
             tokio::time::sleep(LEAVING_PAUSE).await;
         }
     }
+    // The listening socket closes now, so that clients connect elsewhere. The own receiver would keep the channel open.
     drop((endpoint, is_running));
     if tokio::time::timeout(STOP_GRACE, running.closed()).await.is_err() {
         tracing::warn!("shutdown timeout reached; running requests were aborted");

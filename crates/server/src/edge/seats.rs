@@ -148,6 +148,7 @@ impl Seats {
     /// evicted: then the connection must be closed.
     pub(crate) fn take(&self, address: Option<IpAddr>) -> Option<Seat> {
         let address = address.map(crate::http::address_rate_limits::place);
+        // One lock for both: the room that is made here is taken by this connection.
         let mut table = self.table();
         if !table.make_room(address, &self.0) {
             self.0.refused.fetch_add(1, Ordering::Relaxed);
@@ -208,6 +209,7 @@ impl Table {
             let oldest = own.and_then(|own| self.oldest_idle(&own.unknown).or_else(|| self.oldest_idle(&own.taken)));
             return oldest.is_some_and(|number| self.evict(number, shared));
         }
+        // Only here others make room: an address at a bound of its own has done so above.
         if self.taken.len() >= limits.all {
             let oldest = self.oldest_idle(&self.unknown).or_else(|| self.oldest_known(limits));
             return oldest.is_some_and(|number| self.evict(number, shared));
@@ -263,6 +265,7 @@ impl Seat {
     /// Marks the connection as known: a request on it had a valid credential.
     pub(crate) fn note_known(&self) {
         let occupant = &self.0.occupant;
+        // The load first: for all requests but one of a connection it finds the mark, and writes nothing.
         if occupant.is_known.load(Ordering::Relaxed) || occupant.is_known.swap(true, Ordering::AcqRel) {
             return;
         }

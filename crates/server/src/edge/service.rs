@@ -89,6 +89,7 @@ async fn answered(face: &Face, app: &App, peer: &Peer, request: hyper::Request<I
             }
         }
     };
+    // Again, after the answer: bytes that were read since may belong to an ambiguous request.
     match is_ambiguous() {
         true => respond::closing(response),
         false => response,

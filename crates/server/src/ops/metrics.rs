@@ -37,6 +37,7 @@ impl Collector for Snapshot {
         encode_changes(to, app)?;
         encode_clock(to, app)?;
         encode_writes(to, app)?;
+        encode_invariants(to, app)?;
         if let Some(census) = app.numbers().census() {
             encode_census(to, &census)?;
         }
@@ -171,6 +172,16 @@ fn encode_writes(to: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
         help,
         u64::from(health.is_failing()),
     )
+}
+
+/// Writes a row for each invariant from the start: a counter that appears with its first violation shows no increase.
+fn encode_invariants(to: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
+    let counts = app.authority().verifier().invariants().read();
+    let counts: Vec<_> = counts
+        .map(|(invariant, count, _)| ([("invariant", invariant.name())], count))
+        .collect();
+    let help = "Violations of invariants inside this process: a bug, or a damaged memory";
+    counters(to, "keyreeve_invariant_violations", help, &counts)
 }
 
 fn encode_census(to: &mut DescriptorEncoder<'_>, census: &Census) -> fmt::Result {

@@ -124,6 +124,7 @@ pub fn load(files: &TlsFiles) -> Result<Loaded, TlsError> {
     let mut config = match &files.client_ca {
         None => {
             let mut config = builder.with_no_client_auth().with_cert_resolver(shown);
+            // Each pair has its own key for tickets: after a renewal, clients that resume do a full handshake.
             config.ticketer = Ticketer::new().map_err(|error| refused(&files.cert)(error.to_string()))?;
             config
         }
@@ -185,6 +186,7 @@ fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, TlsError> {
     };
     let file = std::fs::File::open(path).map_err(failed)?;
     let mut bytes = Zeroizing::new(Vec::new());
+    // One byte more than allowed: a larger file is then distinguished from one of exactly that size.
     let length = file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
     match u64::try_from(length).is_ok_and(|length| length <= FILE_BYTES_MAX) {
         true => Ok(bytes),

@@ -76,6 +76,7 @@ impl Tls {
     /// Reads the files of the listener `name`. An expired certificate is logged as an error and does not prevent the
     /// start: without the server, clients would be no better off.
     pub(crate) fn open(name: &'static str, files: &TlsFiles) -> Result<Self, TlsError> {
+        // Before they are loaded: a file that changes in between is found by the next look.
         let opened = files.fingerprint();
         let loaded = load(files)?;
         match loaded.certificate.is_out_of_time(WallClock.now()) {
@@ -98,6 +99,7 @@ impl Tls {
 
     /// Returns the configuration for the next connection.
     pub(crate) fn config(&self) -> Arc<ServerConfig> {
+        // Held for a copy of the pointer: no handshake waits for files.
         let current = self.0.current.read().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&current.loaded.config)
     }
@@ -141,6 +143,7 @@ impl Tls {
     pub(crate) async fn follow(self, mut stop: watch::Receiver<bool>) {
         let mut follower = Follower::new(self);
         let mut ticks = tokio::time::interval(LOOK_INTERVAL);
+        // After a disk that did not answer for a while, one look is enough.
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
@@ -177,6 +180,7 @@ impl Follower {
     /// Reads the files once. Two files are not written atomically, so an error is reported only if the second look
     /// finds the same files.
     fn look(mut self) -> Self {
+        // Before a reload, as in `open`.
         let seen = self.tls.0.files.fingerprint();
         let looks = match &self.refused {
             Some((refused, looks)) if *refused == seen => *looks,
@@ -211,6 +215,7 @@ impl Tls {
     fn reload(&self) -> Result<(), TlsError> {
         let now = WallClock.now();
         let mut loaded = load(&self.0.files)?;
+        // One that is out of time may replace another such one: clients are no worse off.
         if !self.certificate().is_out_of_time(now) {
             loaded = self.0.files.in_time(loaded, now)?;
         }

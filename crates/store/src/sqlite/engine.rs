@@ -260,6 +260,7 @@ impl Readers<'_> {
         let connection = got.map_err(|_| away("the store is closed".to_owned()))?;
         let done = tokio::task::spawn_blocking(move || work(&connection)).await;
         let done = done.map_err(|error| away(error.to_string()))?;
+        // Again: what was read from files that are no longer in their place must not be answered.
         self.watch.require_sound()?;
         done
     }
@@ -357,6 +358,7 @@ impl WriteEngine for Connection {
 
     async fn begin(&mut self, _until: Instant) -> Result<(), StoreError> {
         self.watch.require_sound()?;
+        // A deferred transaction could find the database locked at its first write, in the middle of a change.
         self.say("BEGIN IMMEDIATE")
     }
 
@@ -369,6 +371,7 @@ impl WriteEngine for Connection {
     }
 
     async fn undo(&mut self) -> Result<(), StoreError> {
+        // SQLite keeps the savepoint after this, until it is released.
         self.say("ROLLBACK TO job")?;
         self.say("RELEASE job")
     }
@@ -404,6 +407,7 @@ impl WriteEngine for Connection {
         self.watch.note_closing();
         // The last connection to close checkpoints the WAL; if that fails, the next start does it.
         drop(self.writer.close());
+        // Ends when the connection is closed, whose hook has the sender that the thread waits for.
         drop(self.checkpointer.join());
     }
 }

@@ -159,14 +159,14 @@ mod tests {
         type Harm = fn(&Path, &[u8]);
         let harms: [(&str, Harm); 5] = [
             ("emptied", |log, _| {
-                File::options().write(true).open(log).unwrap().set_len(0).unwrap()
+                File::options().write(true).open(log).unwrap().set_len(0).unwrap();
             }),
             ("cut off", |log, _| {
                 let opened = File::options().write(true).open(log).unwrap();
                 opened.set_len(opened.metadata().unwrap().len() - 1).unwrap();
             }),
             ("overwritten by an older copy", |log, older| {
-                std::fs::write(log, older).unwrap()
+                std::fs::write(log, older).unwrap();
             }),
             ("its header overwritten", |log, _| {
                 File::options()

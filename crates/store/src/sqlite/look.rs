@@ -213,6 +213,7 @@ pub(super) fn note_folded(file: &Path, revision: u64) {
         let mut options = std::fs::OpenOptions::new();
         let options = options.create(true).write(true).truncate(true).mode(0o600);
         writeln!(options.open(&fresh)?, "{revision}")?;
+        // Renamed into its place: a reader finds the old note or the new one, never a part of one.
         std::fs::rename(&fresh, note_of(file))
     };
     drop(write());

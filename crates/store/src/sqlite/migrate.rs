@@ -85,6 +85,7 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     }
     let done: i64 = tx.query_row(DONE, [], |row| row.get(0)).map_err(failed)?;
     let newest = MIGRATIONS.iter().map(|(number, ..)| *number).max().unwrap_or(0);
+    // A newer version may use tables in another way: nothing is guessed.
     if done > newest {
         return Err(StoreError::from_the_future(done, newest));
     }

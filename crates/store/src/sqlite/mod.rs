@@ -283,6 +283,7 @@ fn opened(file: &Path) -> Result<Opened, Opening> {
         keep_files(connection)?;
     }
     keep_files(&own)?;
+    // After the connections: SQLite has created all files by then, and all are watched.
     let watch = Arc::new(FileWatch::start_with_log(file));
     let checkpointer = checkpoint::beside(&mut writer, own, checkpoint::Limits::default())?;
     let connection = Connection {
@@ -314,6 +315,7 @@ fn full_or(file: &Path, error: StoreError) -> Opening {
 fn is_full(file: &Path) -> bool {
     let path = beside(file, "-room");
     let tried = std::fs::write(&path, vec![0; ROOM_BYTES]);
+    // If it cannot be removed, the next try overwrites it.
     drop(std::fs::remove_file(&path));
     tried.is_err_and(|error| {
         matches!(

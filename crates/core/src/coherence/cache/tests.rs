@@ -114,6 +114,22 @@ fn the_memory_stays_bounded_and_keeps_what_is_used() {
     assert!(cache.len() <= SHARDS * 4);
 }
 
+#[test]
+fn a_memory_beyond_its_bound_and_a_floor_below_what_is_covered_are_reported() {
+    let cache = Cache::new(SHARDS);
+    cache.apply(7, []);
+    assert_eq!((cache.check(), cache.check_floor(7)), (Ok(()), Ok(())));
+    let violation = cache.check_floor(8).unwrap_err();
+    let expected = (Invariant::FillFloor, 8, 7);
+    assert_eq!((violation.invariant, violation.found, violation.allowed), expected);
+    let spread = |thing: &Thing| thing.digest().spread();
+    for n in 0..2 {
+        let mut shard = unpoisoned(&cache.shards[0]);
+        shard.entries.insert_unique(digest(n).spread(), thing(n, 1), spread);
+    }
+    assert_eq!(cache.check().unwrap_err().invariant, Invariant::MemoryBound);
+}
+
 #[derive(Clone, Debug)]
 enum Event {
     Change(u64),

@@ -27,6 +27,10 @@ pub const LOOK_UPS_MAX: Most = Most {
 /// Most orders that one verifier may leave unacknowledged. With more it is overdue at once.
 pub const ORDERS_MAX: usize = 4_096;
 
+// Rule R12: an order to forget a complete tenant in place of so many secrets is sent to a verifier only if it was given
+// one of them. Fewer could all be secrets that it looks up and does not reach.
+const _: () = assert!(super::FORGOTTEN_MAX > LOOK_UPS_MAX.all, "see above");
+
 /// An order that is unacknowledged for this long ends grants and the connection, in milliseconds (rule R13).
 pub const OVERDUE_MS: u64 = 2_000;
 /// How long a verifier that was sent away may still acknowledge, in milliseconds. Then its connection is closed.
@@ -109,6 +113,11 @@ impl Tally {
         }
     }
 
+    /// Returns the count in all.
+    pub(super) fn len(&self) -> usize {
+        self.0.values().sum()
+    }
+
     /// Returns the counts of the root key, of the tenant, in all.
     pub(super) fn counts(&self, class: &Class) -> [usize; 3] {
         let of = |is_it: &dyn Fn(&Class) -> bool| {
@@ -134,6 +143,7 @@ impl Strikes {
                 .retain(|_, times| times.iter().any(|at| now.ms_since(*at) < STRIKES_MS));
         }
         if self.0.len() >= STRUCK_MAX && !self.0.contains_key(&root_key) {
+            // Recent strikes of other root keys take all places: this one is not noted, and the memory stays bounded.
             return;
         }
         let times = self.0.entry(root_key).or_default();

@@ -50,6 +50,7 @@ impl Held {
         if number <= self.void_to {
             return None;
         }
+        // Marks ascend: the first that is not below the number counts the hold.
         let part = self.before.iter_mut().find(|(mark, _)| *mark >= number);
         Some(part.map_or(&mut self.after, |(_, count)| count))
     }
@@ -239,6 +240,8 @@ impl Holds {
                 held.void_to = held.void_to.max(mark);
                 held.marks.retain(|known| *known > mark);
                 let gone = held.by_tenant.values_mut().map(|held| held.void(mark)).sum();
+                // A tenant that an order of its own has voided beyond the mark stays: made again, it would take void
+                // holds for valid ones.
                 held.by_tenant.retain(|_, held| held.count() > 0 || held.void_to > mark);
                 gone
             }

@@ -74,6 +74,7 @@ impl DownstreamLeases {
     pub fn hold(&mut self, id: ChildId, digest: Digest, revision: u64) -> Result<(u64, Option<Invalidation>), NoHold> {
         let child = self.children.get(&id).filter(|child| child.stage == Stage::Connected);
         let child = child.ok_or(NoHold::Gone)?;
+        // Before anything is noted: a look-up that is refused leaves nothing behind.
         let counts = self.look_ups.counts(&child.class);
         LOOK_UPS_MAX.check(counts).map_err(|_| NoHold::Busy)?;
         let class = child.class.clone();
@@ -109,6 +110,7 @@ impl DownstreamLeases {
         if own >= child.capacity.saturating_mul(HELD_FACTOR) || own >= HOLDS_MAX.root_key {
             return true;
         }
+        // Summing is linear in the verifiers, so it is done once in many holds: each may exceed the bound by that many.
         if own == 0 || !own.is_multiple_of(COUNTED_EVERY) {
             return false;
         }
@@ -124,6 +126,7 @@ impl DownstreamLeases {
         let Some(child) = self.children.get_mut(&id) else {
             return;
         };
+        // A hold with an order stays until that is acknowledged: changes wait for it.
         let sent: Vec<u64> = {
             let own = self.holds.of_secret(digest).filter(|hold| hold.child == id);
             own.filter(|hold| child.orders.that_takes(hold).is_some())
@@ -132,6 +135,7 @@ impl DownstreamLeases {
         };
         self.holds
             .keep_only(id, digest, number, |hold| sent.contains(&hold.number));
+        debug_assert_eq!(self.check_one(id), Ok(()));
     }
 
     /// A look-up has found nothing, so the hold is removed. Otherwise unknown secrets could fill the memory.
@@ -141,6 +145,7 @@ impl DownstreamLeases {
     }
 
     fn looked_up(&mut self, id: ChildId) {
+        // One that has left has taken its look-ups out of the count already.
         if let Some(child) = self.children.get_mut(&id) {
             child.look_ups = child.look_ups.saturating_sub(1);
             self.look_ups.remove(&child.class, 1);
@@ -189,6 +194,7 @@ impl DownstreamLeases {
             self.lost(*id);
         }
         self.drop_ended(now);
+        debug_assert_eq!(self.check(), Ok(()));
         late
     }
 
@@ -199,6 +205,7 @@ impl DownstreamLeases {
             self.looked = Some(now);
             return;
         };
+        // Callers read their clocks before they take the lock, so an older reading may come later.
         let passed = now.ms_since(looked);
         if passed >= STEP_MIN_MS && now.is_surely_at_or_after(looked) {
             self.ticks += passed.min(STEP_MAX_MS);

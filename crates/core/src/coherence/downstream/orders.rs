@@ -4,6 +4,7 @@ use super::Touch;
 use super::holds::{Hold, TenantNumber, UNKNOWN};
 use crate::coherence::Moment;
 use crate::coherence::holding::{Holding, Scope, Span};
+use crate::coherence::invariants::{Invariant, InvariantResult, number};
 use crate::coherence::rules::{Rule, keeps};
 use crate::id::KeyId;
 use crate::key::Digest;
@@ -82,6 +83,22 @@ impl Orders {
 
     pub(super) fn oldest(&self) -> Option<&Outstanding> {
         self.outstanding.front()
+    }
+
+    /// Checks [`Invariant::WaitingOrders`] of the list itself: orders are found by their numbers, and those that cover
+    /// more than named secrets by `wide`.
+    pub(super) fn check(&self) -> InvariantResult {
+        let numbers = self.outstanding.iter().map(|order| order.number);
+        let is_ascending = numbers.clone().is_sorted_by(|one, next| one < next);
+        let newest = numbers.max().unwrap_or(0);
+        Invariant::WaitingOrders.require(is_ascending && newest <= self.last, newest, self.last)?;
+        let wide = self
+            .outstanding
+            .iter()
+            .filter(|order| matches!(order.takes, Takes::UpTo(..)));
+        let is_known = wide.map(|order| order.number).eq(self.wide.iter().copied());
+        let (found, allowed) = (number(self.wide.len()), number(self.outstanding.len()));
+        Invariant::WaitingOrders.require(is_known, found, allowed)
     }
 
     /// Returns the number of the next order.

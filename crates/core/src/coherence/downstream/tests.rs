@@ -6,19 +6,19 @@ use crate::id::RootKeyId;
 
 mod bounds;
 
-fn at(ms: u64) -> Moment {
+pub(super) fn at(ms: u64) -> Moment {
     Moment::default().plus_ms(1_000 + ms)
 }
 
-fn digest(number: u8) -> Digest {
+pub(super) fn digest(number: u8) -> Digest {
     Digest::from_bytes([number; 32])
 }
 
-fn slug(text: &str) -> Slug {
+pub(super) fn slug(text: &str) -> Slug {
     Slug::parse(text).unwrap()
 }
 
-fn acme() -> Slug {
+pub(super) fn acme() -> Slug {
     slug("acme")
 }
 
@@ -59,7 +59,7 @@ fn answer(downstream: &mut DownstreamLeases, id: ChildId, number: u8, tenant: &S
 }
 
 /// A verifier with a lease of two seconds from now, that may remember the secrets 1 and 2.
-fn downstream() -> (DownstreamLeases, ChildId) {
+pub(super) fn downstream() -> (DownstreamLeases, ChildId) {
     let mut downstream = DownstreamLeases::default();
     let id = join(&mut downstream, 10);
     assert!(downstream.grant(id, 2_000, at(0)));
@@ -86,7 +86,7 @@ fn touch(scope: &Scope, revision: u64) -> Touch<'_> {
 }
 
 /// A change of key 1 that touches some secrets.
-fn changed(downstream: &mut DownstreamLeases, revision: u64, digests: &[Digest]) -> Vec<Invalidation> {
+pub(super) fn changed(downstream: &mut DownstreamLeases, revision: u64, digests: &[Digest]) -> Vec<Invalidation> {
     let (scope, keys) = (scope(), HashSet::from([key(1)]));
     let touch = Touch {
         keys: &keys,

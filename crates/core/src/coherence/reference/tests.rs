@@ -232,6 +232,23 @@ fn at_a_start_the_newest_entry_of_the_log_has_been_reached() {
     assert!(is_about(world.ahead(), 0));
 }
 
+#[test]
+fn a_time_that_goes_back_and_a_doubt_that_stores_the_later_time_are_reported() {
+    let mut world = World::new(None);
+    let invariant = |result: InvariantResult| result.unwrap_err().invariant;
+    let (before, at) = (world.reference.course(), world.at);
+    world.reference.course.offset -= 1;
+    world.reference.course.floor = i64::MIN;
+    assert_eq!(world.reference.check_forward(&before, true, at), Ok(()));
+    let backwards = world.reference.check_forward(&before, false, at);
+    assert_eq!(invariant(backwards), Invariant::TimeForward);
+
+    world.step(HOUR, 1);
+    assert_eq!(world.reference.check(), Ok(()));
+    world.reference.course.earlier = Course::CERTAIN;
+    assert_eq!(invariant(world.reference.check()), Invariant::EarlierTime);
+}
+
 proptest! {
     /// Whatever the reference reads: time goes back only where the rules allow it, and the stored time is never later
     /// than the one that expiry is decided by.

@@ -1,5 +1,5 @@
 use super::super::Period;
-use super::super::counter::slice;
+use super::super::counter::{rate, slice};
 use super::*;
 use proptest::prelude::*;
 use std::collections::HashMap;
@@ -429,5 +429,19 @@ proptest! {
         }
         let is_within = used[1] <= quota || set_back.is_some();
         prop_assert!(is_within && used[0] + used[1] <= 2 * quota, "{used:?} of {quota}");
+    }
+}
+
+#[test]
+fn uses_that_the_store_has_not_counted_are_reported() {
+    for (joined, count) in [
+        ("quota:q,10,day", 1),
+        ("rate:r,10,1,10,hard", 1),
+        ("rate:r,10,1,10,soft", 1),
+    ] {
+        let mut meter = meter(joined);
+        assert_eq!(meter.check(), Ok(()));
+        meter.gauges[0].tokens = count;
+        assert_eq!(meter.check().unwrap_err().found, count, "{joined}");
     }
 }

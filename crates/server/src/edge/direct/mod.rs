@@ -98,6 +98,7 @@ where
         if is_ending && buffer.is_empty() {
             return close(stream).await;
         }
+        // A request that is still incomplete at this size is for the library, which has bounds of its own.
         if !is_ours || buffer.len() > REQUEST_BYTES_MAX {
             return Some(Rewound::new(buffer.freeze(), stream));
         }

@@ -111,6 +111,7 @@ impl<'b> Fields<'b> {
                 6 if is("expect") => return None,
                 _ => continue,
             };
+            // Sent twice: which one counts is ambiguous, and the general path decides.
             if place.replace(value).is_some() {
                 return None;
             }

@@ -196,7 +196,9 @@ fn an_application_of_many_verifiers_that_is_restarted_twice_is_not_refused() {
     let mut downstream = DownstreamLeases::default();
     for restarted in [0, ENDED_TOGETHER_MS] {
         let many: Vec<_> = (0..20).map(|_| informed(&mut downstream, restarted)).collect();
-        many.iter().for_each(|id| downstream.lost(*id));
+        for id in &many {
+            downstream.lost(*id);
+        }
         touched(&mut downstream, 7, &[digest(1)]);
         downstream.sweep(at(restarted + LOOK_MS));
         assert_eq!(downstream.refused_ms(root_key(1), at(restarted + LOOK_MS)), None);
