@@ -119,6 +119,16 @@ fn what_must_be_pure_has_no_runtime_no_sockets_and_no_database() {
 }
 
 #[test]
+fn only_the_composition_root_of_the_server_names_the_dashboard() {
+    for path in files("crates/server/src", "rs") {
+        let is_allowed = path.ends_with("src/pages.rs") || path.starts_with("crates/server/src/dashboard");
+        let text = read(&path);
+        let found: Vec<_> = text.lines().filter(|line| line.contains("dashboard::")).collect();
+        assert!(is_allowed || found.is_empty(), "{} has {found:?}", path.display());
+    }
+}
+
+#[test]
 fn files_are_short() {
     for path in files("crates", "rs") {
         let lines = read(&path).lines().count();

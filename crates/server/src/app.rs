@@ -1,7 +1,6 @@
 //! State that every handler can reach.
 
 use crate::checkpoints::Checkpoints;
-use crate::dashboard::SignInLimits;
 use crate::edge::AllSeats;
 use crate::effects::Effects;
 use crate::http::GitHubKeys;
@@ -54,7 +53,6 @@ struct Inner {
     numbers: Numbers,
     readiness: Readiness,
     last_effects: Effects,
-    sign_in_limits: SignInLimits,
     walks: Walks,
     marker: Marker,
     verifier_shares: Shares,
@@ -86,7 +84,6 @@ impl App {
             numbers,
             readiness: Readiness::default(),
             last_effects: Effects::default(),
-            sign_in_limits: SignInLimits::default(),
             walks: Walks::default(),
             marker,
             verifier_shares: Shares::default(),
@@ -230,7 +227,7 @@ impl App {
         self.0.last_effects.rotated(rotated, self.authority().now());
     }
 
-    /// Records and keeps a change made by a page. Pages always wait for the effect.
+    /// Records and keeps a change whose effect was awaited.
     pub(crate) fn note_done(&self, changed: &ChangedKey) {
         self.note_effect(&changed.effect);
         self.note_change(changed);
@@ -239,11 +236,6 @@ impl App {
     /// Returns the last changes that this node made.
     pub(crate) fn last_effects(&self) -> &Effects {
         &self.0.last_effects
-    }
-
-    /// Returns the login rate limits.
-    pub(crate) fn sign_in_limits(&self) -> &SignInLimits {
-        &self.0.sign_in_limits
     }
 
     /// Returns the queue of audit log verifications.

@@ -24,6 +24,7 @@ mod numbers;
 pub mod offline;
 mod open;
 mod ops;
+mod pages;
 mod readiness;
 mod ready;
 pub mod scanner;

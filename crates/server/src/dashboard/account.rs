@@ -8,7 +8,7 @@ use super::password_check;
 use super::shell::{Flash, Place, SHORTCUTS_COOKIE, SIZE_COOKIE, SIZES, Shell, THEME_COOKIE};
 use super::sign_in_limits::Attempt;
 use super::visitor::{Visitor, begin};
-use crate::App;
+use crate::dashboard::Dashboard;
 use crate::http::password;
 use askama::Template;
 use axum::extract::State;
@@ -42,7 +42,7 @@ fn page_of(visitor: &Visitor, errors: Errors) -> AccountPage {
 }
 
 /// Changes the password. Every session except this one ends.
-pub(super) async fn password(State(app): State<App>, form: Form) -> Result<Response, PageError> {
+pub(super) async fn password(State(app): State<Dashboard>, form: Form) -> Result<Response, PageError> {
     match change(&app, &form).await {
         Ok(()) => {
             let text = "Your password was changed. You are signed out everywhere else.";
@@ -57,7 +57,7 @@ pub(super) async fn password(State(app): State<App>, form: Form) -> Result<Respo
     }
 }
 
-async fn change(app: &App, form: &Form) -> Result<(), PageError> {
+async fn change(app: &Dashboard, form: &Form) -> Result<(), PageError> {
     let (visitor, fields) = (&form.visitor, &form.fields);
     let who = Attempt::Session(visitor.session_digest());
     app.sign_in_limits().begin(who)?;
@@ -69,22 +69,23 @@ async fn change(app: &App, form: &Form) -> Result<(), PageError> {
         errors.take::<()>(Err(Problem::new(Code::SignInFailed, text)));
     }
     let whose = Some(&visitor.user.email);
-    let digest = new_password(fields, whose, &mut errors).await?;
+    let digest = new_password(app, fields, whose, &mut errors).await?;
     errors.none()?;
     let digest = digest.ok_or_else(|| PageError::internal("a password is neither good nor wrong"))?;
     let user = app.authority().change_own_password(&visitor.call, digest).await?;
-    begin(visitor.session(), &user, visitor.now).await
+    begin(app, visitor.session(), &user, visitor.now).await
 }
 
 /// Returns the digest of the new password, which the form holds twice; `None`, with the reasons in `errors`, if it is
 /// refused.
 pub(super) async fn new_password(
+    app: &Dashboard,
     fields: &Fields,
     whose: Option<&Email>,
     errors: &mut Errors,
 ) -> Result<Option<PasswordDigest>, PageError> {
     let (first, again) = (fields.raw("new_password"), fields.raw("again"));
-    let digest = match password::digest(Password(first.to_owned()), whose).await {
+    let digest = match password::digest(app.host().entropy(), Password(first.to_owned()), whose).await {
         Err(problem) if problem.code != Code::BadRequest => return Err(problem.into()),
         digest => errors.take(digest),
     };
@@ -101,7 +102,7 @@ pub(super) async fn sign_out(form: Form) -> Result<Response, PageError> {
 }
 
 /// Ends every other session of the user.
-pub(super) async fn sign_out_everywhere(State(app): State<App>, form: Form) -> Result<Response, PageError> {
+pub(super) async fn sign_out_everywhere(State(app): State<Dashboard>, form: Form) -> Result<Response, PageError> {
     let own = form.visitor.session_digest();
     let ended = app.authority().end_sessions(form.visitor.user.id, own).await?;
     let text = match ended {

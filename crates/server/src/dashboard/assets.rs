@@ -13,6 +13,9 @@ const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const PICTURE: &str = "image/svg+xml";
 
+/// Start of the paths of all static files.
+pub(super) const ASSETS_PATH: &str = "/assets/";
+
 /// A static file of the dashboard.
 pub(super) struct Asset {
     pub(super) address: String,
@@ -29,7 +32,7 @@ impl Asset {
             text
         });
         Self {
-            address: format!("/assets/{stem}.{mark}.{ending}"),
+            address: format!("{ASSETS_PATH}{stem}.{mark}.{ending}"),
             content_type,
             body,
         }
@@ -56,7 +59,7 @@ pub(super) static ASSETS: LazyLock<Assets> = LazyLock::new(|| Assets {
 pub(super) async fn get(Path(name): Path<String>) -> Response {
     let assets = &*ASSETS;
     let all = [&assets.style, &assets.script, &assets.reveal, &assets.icon];
-    let is_it = |asset: &&Asset| asset.address.strip_prefix("/assets/") == Some(name.as_str());
+    let is_it = |asset: &&Asset| asset.address.strip_prefix(ASSETS_PATH) == Some(name.as_str());
     match all.into_iter().find(is_it) {
         Some(asset) => (
             [

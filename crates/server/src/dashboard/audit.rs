@@ -8,7 +8,7 @@ use super::page_error::PageError;
 use super::people::People;
 use super::shell::{Flash, Place, Shell};
 use super::visitor::Visitor;
-use crate::App;
+use crate::dashboard::Dashboard;
 use askama::Template;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -62,7 +62,7 @@ pub(super) struct AuditPage {
 }
 
 /// Lists entries, newest first.
-pub(super) async fn show(State(app): State<App>, visitor: Visitor, parts: Parts) -> Result<Response, PageError> {
+pub(super) async fn show(State(app): State<Dashboard>, visitor: Visitor, parts: Parts) -> Result<Response, PageError> {
     super::require_tenant(&visitor)?;
     let fields = Fields::of_query(&parts);
     let people = People::known_to(&visitor, &app).await?;
@@ -120,14 +120,14 @@ fn filter(fields: &Fields, people: &People) -> AuditFilter {
 }
 
 /// Verifies the entire chain and shows the result.
-pub(super) async fn verify(State(app): State<App>, form: Form) -> Result<Response, PageError> {
+pub(super) async fn verify(State(app): State<Dashboard>, form: Form) -> Result<Response, PageError> {
     super::require_tenant(&form.visitor)?;
     form.visitor.call.require(Permission::AuditRead)?;
-    let _turn = app.walks().turn(&form.visitor.call).await?;
-    let signed = app.checkpoints().newest();
+    let _turn = app.host().walks().turn(&form.visitor.call).await?;
+    let signed = app.host().signed_log_end();
     let found = app.authority().verify_audit(&form.visitor.call, signed, signed).await?;
     if found.broken.is_none() && found.since == 0 {
-        app.numbers().note_audit_verified(app.authority().now());
+        app.host().note_audit_verified();
     }
     let flash = match found.broken {
         None => Flash::done(format!(
@@ -149,7 +149,11 @@ pub(super) async fn verify(State(app): State<App>, form: Form) -> Result<Respons
 }
 
 /// Exports the filtered entries as a file, oldest last.
-pub(super) async fn export(State(app): State<App>, visitor: Visitor, parts: Parts) -> Result<Response, PageError> {
+pub(super) async fn export(
+    State(app): State<Dashboard>,
+    visitor: Visitor,
+    parts: Parts,
+) -> Result<Response, PageError> {
     super::require_tenant(&visitor)?;
     let fields = Fields::of_query(&parts);
     let people = People::known_to(&visitor, &app).await?;

@@ -8,7 +8,7 @@ use super::password_check;
 use super::shell::Flash;
 use super::sign_in_limits::Attempt;
 use super::visitor::Visitor;
-use crate::App;
+use crate::dashboard::Dashboard;
 use axum::response::Response;
 use keyreeve_api::{Code, Problem};
 use keyreeve_authority::Call;
@@ -17,7 +17,7 @@ use keyreeve_store::model::{Idempotency, Repeat};
 
 /// Succeeds if the password was given recently or is in the form (OWASP ASVS 7.5.3). Not required before a single key
 /// is revoked: that must be quick.
-pub(super) async fn require(app: &App, visitor: &mut Visitor, fields: &Fields) -> Result<(), PageError> {
+pub(super) async fn require(app: &Dashboard, visitor: &mut Visitor, fields: &Fields) -> Result<(), PageError> {
     if visitor.is_confirmed() {
         return Ok(());
     }
@@ -35,7 +35,7 @@ pub(super) async fn require(app: &App, visitor: &mut Visitor, fields: &Fields) -
 
 /// Returns what was read from the form once the password is confirmed; otherwise all errors of the form, with that of
 /// the password.
-pub(super) async fn with<T>(app: &App, form: &mut Form, read: Result<T, Errors>) -> Result<T, PageError> {
+pub(super) async fn with<T>(app: &Dashboard, form: &mut Form, read: Result<T, Errors>) -> Result<T, PageError> {
     match (read, require(app, &mut form.visitor, &form.fields).await) {
         (Ok(read), Ok(())) => Ok(read),
         (Err(errors), Ok(())) => Err(errors.into()),

@@ -2,7 +2,7 @@
 
 use super::page_error::PageError;
 use super::visitor::Visitor;
-use crate::App;
+use crate::dashboard::Dashboard;
 use crate::http::answer::RequestInfo;
 use crate::http::body;
 use axum::extract::{FromRequest, FromRequestParts as _, Request};
@@ -131,10 +131,10 @@ pub(super) struct Form {
     pub(super) path: String,
 }
 
-impl FromRequest<App> for Form {
+impl FromRequest<Dashboard> for Form {
     type Rejection = PageError;
 
-    async fn from_request(request: Request, app: &App) -> Result<Self, PageError> {
+    async fn from_request(request: Request, app: &Dashboard) -> Result<Self, PageError> {
         let (mut parts, body) = request.into_parts();
         let path = parts.uri.path().to_owned();
         let visitor = match Visitor::from_request_parts(&mut parts, app).await {
@@ -162,10 +162,14 @@ async fn read(parts: &Parts, body: axum::body::Body) -> Result<Fields, PageError
 }
 
 /// Reads the form of a visitor who is not signed in, within the limits on request bodies of its address.
-pub(super) async fn read_anonymous(app: &App, parts: &Parts, body: axum::body::Body) -> Result<Fields, PageError> {
+pub(super) async fn read_anonymous(
+    app: &Dashboard,
+    parts: &Parts,
+    body: axum::body::Body,
+) -> Result<Fields, PageError> {
     require_form(parts)?;
     let address = parts.extensions.get::<RequestInfo>().and_then(|info| info.peer.address);
-    let bodies = &app.address_rate_limits().bodies;
+    let bodies = &app.host().address_rate_limits().bodies;
     let sent = bodies.read(address, &parts.headers, body, FORM_BYTES_MAX).await?;
     Ok(Fields::parse(&sent.bytes))
 }

@@ -11,7 +11,7 @@ use super::page_error::PageError;
 use super::people::People;
 use super::shell::{Place, Shell};
 use super::visitor::Visitor;
-use crate::App;
+use crate::dashboard::Dashboard;
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
@@ -57,7 +57,7 @@ pub(super) struct Line {
 }
 
 /// Shows the home page.
-pub(super) async fn show(State(app): State<App>, visitor: Visitor) -> Result<Response, PageError> {
+pub(super) async fn show(State(app): State<Dashboard>, visitor: Visitor) -> Result<Response, PageError> {
     let people = People::known_to(&visitor, &app).await?;
     let expiring = Listing {
         expiring_within: Some(u64::try_from(DAYS * 86_400).unwrap_or(u64::MAX)),
@@ -122,7 +122,7 @@ fn listing() -> Listing {
     Listing::first(Shown::Usable, ROWS)
 }
 
-async fn has_keys(app: &App, visitor: &Visitor) -> Result<bool, PageError> {
+async fn has_keys(app: &Dashboard, visitor: &Visitor) -> Result<bool, PageError> {
     let any = Listing::first(Shown::All, 1);
     Ok(app
         .authority()
@@ -133,7 +133,7 @@ async fn has_keys(app: &App, visitor: &Visitor) -> Result<bool, PageError> {
 }
 
 /// Returns the keys with the most denials in the last 24 hours.
-async fn failing(app: &App, visitor: &Visitor, people: &People) -> Result<Vec<Line>, PageError> {
+async fn failing(app: &Dashboard, visitor: &Visitor, people: &People) -> Result<Vec<Line>, PageError> {
     let since = hours_ago(visitor.now, 24);
     let counts = app.authority().refusals(&visitor.call, since).await?;
     let mut lines = Vec::new();

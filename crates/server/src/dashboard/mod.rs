@@ -15,6 +15,7 @@ mod events;
 mod form;
 mod guesses;
 mod home;
+mod host;
 mod keys;
 mod labels;
 mod moment;
@@ -34,10 +35,8 @@ mod stale;
 mod tenant;
 mod visitor;
 
-pub(crate) use page_error::not_found_page;
-pub(crate) use sign_in_limits::SignInLimits;
+pub(crate) use host::{Dashboard, Host};
 
-use crate::App;
 use axum::Router;
 use axum::middleware;
 use axum::response::Redirect;
@@ -47,8 +46,8 @@ use page_error::PageError;
 use tower_sec_fetch::SecFetchLayer;
 use visitor::Visitor;
 
-/// All routes of the dashboard.
-pub(crate) fn router(app: &App) -> Router<App> {
+/// Returns the router of all pages, which also answers every address that has no route.
+pub(crate) fn router(app: Dashboard) -> Router {
     Router::new()
         .route("/", get(home::show))
         .route("/keys", get(keys::list::own))
@@ -92,10 +91,12 @@ pub(crate) fn router(app: &App) -> Router<App> {
         // The addresses at which the four systems have their keys (docs/acceptance.md, U-01 and H-12).
         .route("/_/account", get(|| async { Redirect::to("/keys") }))
         .route("/api-keys", get(|| async { Redirect::to("/keys") }))
+        .fallback(page_error::not_found)
         .layer(SecFetchLayer::default())
         .layer(session::layer(app.clone()))
         .layer(middleware::from_fn(page_error::render))
         .route("/assets/{name}", get(assets::get))
+        .with_state(app)
 }
 
 /// Fails unless the visitor may see the pages of the tenant: administrators and auditors.

@@ -1,5 +1,6 @@
 //! Error pages: what happened, why, and what to do, with a documented code and the request id.
 
+use super::Dashboard;
 use super::errors::Errors;
 use super::form::Fields;
 use super::page;
@@ -7,11 +8,11 @@ use super::sentences::{of_failure, title};
 use super::shell::SignedOutLayout;
 use crate::http::answer::{Rejected, RequestInfo};
 use askama::Template;
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
 use hyper::StatusCode;
-use hyper::header::{HeaderValue, RETRY_AFTER};
+use hyper::header::{ACCEPT, HeaderValue, RETRY_AFTER};
 use hyper::http::request::Parts;
 use keyreeve_api::{Code, Problem};
 use keyreeve_authority::Failure;
@@ -190,11 +191,22 @@ fn status_of(problem: &Problem) -> StatusCode {
     StatusCode::from_u16(problem.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
-/// Returns the "not found" page for browsers.
-pub(crate) fn not_found_page(headers: &hyper::HeaderMap, request_id: &str) -> Response {
+/// Answers an address that has no route: a browser gets a page, and a call of another face gets the bare status, which
+/// that face completes.
+pub(super) async fn not_found(State(app): State<Dashboard>, request: Request) -> Response {
+    let accept = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok());
+    let is_of_browser = accept.is_some_and(|accept| accept.contains("text/html"));
+    if !is_of_browser || !app.is_page(request.uri().path()) {
+        return StatusCode::NOT_FOUND.into_response();
+    }
     let page_error = PageError::from(Problem::new(
         Code::NotFound,
         "There is no page at this address. Perhaps a character is missing at its end.",
     ));
-    page_of(&page_error, SignedOutLayout::of(headers), request_id.to_owned())
+    let request_id = request.extensions().get::<RequestInfo>().map(|info| info.id.clone());
+    page_of(
+        &page_error,
+        SignedOutLayout::of(request.headers()),
+        request_id.unwrap_or_default(),
+    )
 }

@@ -2,7 +2,7 @@
 
 use super::page_error::PageError;
 use super::visitor::Visitor;
-use crate::App;
+use crate::dashboard::Dashboard;
 use keyreeve_core::User;
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ pub(super) struct People(HashMap<String, String>);
 
 impl People {
     /// Returns the first page of the tenant's users for administrators and auditors; for a member, only the member.
-    pub(super) async fn known_to(visitor: &Visitor, app: &App) -> Result<Self, PageError> {
+    pub(super) async fn known_to(visitor: &Visitor, app: &Dashboard) -> Result<Self, PageError> {
         let users = match visitor.sees_tenant() {
             true => app.authority().users(&visitor.call, None).await?,
             false => vec![visitor.user.clone()],

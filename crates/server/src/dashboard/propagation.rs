@@ -6,9 +6,8 @@ use super::page;
 use super::page_error::PageError;
 use super::shell::{Place, Shell};
 use super::visitor::Visitor;
-use crate::App;
+use crate::dashboard::Dashboard;
 use crate::effects::Measured;
-use crate::http::v1::verifiers::id as verifier_id;
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
@@ -73,7 +72,7 @@ pub(super) struct ChangeRow {
 }
 
 /// Shows the propagation page.
-pub(super) async fn show(State(app): State<App>, visitor: Visitor) -> Result<Response, PageError> {
+pub(super) async fn show(State(app): State<Dashboard>, visitor: Visitor) -> Result<Response, PageError> {
     super::require_tenant(&visitor)?;
     let seen = app.authority().nodes(&visitor.call).await?;
     let nodes = match app.authority().node() {
@@ -101,7 +100,7 @@ pub(super) async fn show(State(app): State<App>, visitor: Visitor) -> Result<Res
         }
     };
     let connected = app.authority().connected_verifiers(&visitor.call, None)?;
-    let measured = app.last_effects().of(&visitor.call.tenant);
+    let measured = app.host().last_effects().of(&visitor.call.tenant);
     let page = PropagationPage {
         nodes,
         revision: grouped(seen.revision),
@@ -114,10 +113,10 @@ pub(super) async fn show(State(app): State<App>, visitor: Visitor) -> Result<Res
     page::ok(&page)
 }
 
-fn verifier(app: &App, child: &ConnectedChild, visitor: &Visitor) -> VerifierRow {
+fn verifier(app: &Dashboard, child: &ConnectedChild, visitor: &Visitor) -> VerifierRow {
     let seconds = |ms: u64| format!("{}.{} s", ms / 1_000, ms % 1_000 / 100);
     VerifierRow {
-        id: verifier_id(app, child.id),
+        id: app.host().verifier_id(child.id),
         peer: child.peer.to_string(),
         root_key: child.root_key.map_or_else(|| "–".to_owned(), |id| id.to_string()),
         since: When::new(child.since, visitor.now),

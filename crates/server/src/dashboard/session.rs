@@ -2,7 +2,7 @@
 //! of the database cannot take over a session.
 
 use super::visitor::Visit;
-use crate::App;
+use crate::dashboard::Dashboard;
 use async_trait::async_trait;
 use keyreeve_core::text::Slug;
 use keyreeve_core::{Digest, Timestamp};
@@ -22,10 +22,10 @@ pub(super) const VISIT: &str = "visit";
 
 /// The session store.
 #[derive(Clone, Debug)]
-pub(super) struct Sessions(App);
+pub(super) struct Sessions(Dashboard);
 
 /// The layer that gives each request its session.
-pub(super) fn layer(app: App) -> SessionManagerLayer<Sessions> {
+pub(super) fn layer(app: Dashboard) -> SessionManagerLayer<Sessions> {
     SessionManagerLayer::new(Sessions(app))
         .with_name(COOKIE)
         .with_secure(true)

@@ -10,7 +10,7 @@ use super::password_check;
 use super::shell::{SignedOutLayout, cookie};
 use super::sign_in_limits::Attempt;
 use super::visitor::{anonymous_caller, begin, current, random_hex};
-use crate::App;
+use crate::dashboard::Dashboard;
 use crate::http::answer::RequestInfo;
 use askama::Template;
 use axum::extract::{FromRequestParts as _, Request, State};
@@ -74,7 +74,7 @@ struct SignInRequest {
 }
 
 impl SignInRequest {
-    async fn take(request: Request, app: &App) -> Result<Self, PageError> {
+    async fn take(request: Request, app: &Dashboard) -> Result<Self, PageError> {
         let (mut parts, body) = request.into_parts();
         let session = Session::from_request_parts(&mut parts, app)
             .await
@@ -92,7 +92,7 @@ impl SignInRequest {
             fields,
             mark: match mark {
                 Some(mark) => mark,
-                None => random_hex()?,
+                None => random_hex(app)?,
             },
             has_mark,
         })
@@ -120,7 +120,7 @@ impl SignInRequest {
     }
 
     /// Adds the device cookie to the answer to a successful sign-in.
-    fn remembered(&self, mut response: Response, user: &User, app: &App) -> Response {
+    fn remembered(&self, mut response: Response, user: &User, app: &Dashboard) -> Response {
         if let Some(cookie) = device::known(&self.parts.headers, user, app.authority().now()) {
             response.headers_mut().append(SET_COOKIE, cookie);
         }
@@ -161,7 +161,7 @@ impl SignInRequest {
 }
 
 /// Shows the sign-in form. A visitor with a session is redirected.
-pub(super) async fn ask(State(app): State<App>, request: Request) -> Result<Response, PageError> {
+pub(super) async fn ask(State(app): State<Dashboard>, request: Request) -> Result<Response, PageError> {
     let asked = SignInRequest::take(request, &app).await?;
     if current(&asked.session, &app, app.authority().now()).await?.is_some() {
         return Ok(page::on_to(page::local(asked.fields.get("next"))));
@@ -171,7 +171,7 @@ pub(super) async fn ask(State(app): State<App>, request: Request) -> Result<Resp
 }
 
 /// Signs in.
-pub(super) async fn enter(State(app): State<App>, request: Request) -> Result<Response, PageError> {
+pub(super) async fn enter(State(app): State<Dashboard>, request: Request) -> Result<Response, PageError> {
     let began = Instant::now();
     let asked = SignInRequest::take(request, &app).await?;
     asked.check()?;
@@ -191,7 +191,7 @@ pub(super) async fn enter(State(app): State<App>, request: Request) -> Result<Re
         }
         [user] => {
             let from = anonymous_caller(&asked.parts);
-            begin(&asked.session, user, app.authority().earliest()).await?;
+            begin(&app, &asked.session, user, app.authority().earliest()).await?;
             app.authority().note_sign_in(&from, user, true).await?;
             let response = page::on_to(page::local(asked.fields.get("next")));
             Ok(asked.remembered(response, user, &app))
@@ -219,14 +219,14 @@ fn too_often(asked: &SignInRequest, email: &str, page_error: &PageError) -> Resu
 
 /// Returns the users with this address and password. One digest is computed for each user, and one if there is none;
 /// [`REFUSED_AFTER`] hides the difference.
-async fn matching(app: &App, asked: &SignInRequest, email: &str) -> Result<Vec<User>, PageError> {
+async fn matching(app: &Dashboard, asked: &SignInRequest, email: &str) -> Result<Vec<User>, PageError> {
     let tenant = asked.fields.get("tenant").and_then(|text| Slug::parse(text).ok());
     let wanted = Email::parse(email).ok();
     let mut people = None;
     // The account is read before the attempt is counted only for a browser with a device cookie. The cookie may be
     // forged, so these reads are bounded by address.
     let _turn = match device::is_said(&asked.parts.headers) {
-        true => app.address_rate_limits().turn(asked.address()).await?,
+        true => app.host().address_rate_limits().turn(asked.address()).await?,
         false => None,
     };
     if let (true, Some(email)) = (device::is_said(&asked.parts.headers), &wanted) {
@@ -272,7 +272,7 @@ async fn fitting(people: &[User], password: &str) -> Result<Vec<User>, PageError
 
 /// Records a refused sign-in. A write error does not change the answer: otherwise a full disk would reveal which
 /// addresses have a login.
-async fn note_refused(app: &App, asked: &SignInRequest, people: &[User]) {
+async fn note_refused(app: &Dashboard, asked: &SignInRequest, people: &[User]) {
     let from = anonymous_caller(&asked.parts);
     for user in people {
         if let Err(error) = app.authority().note_sign_in(&from, user, false).await {
@@ -282,14 +282,14 @@ async fn note_refused(app: &App, asked: &SignInRequest, people: &[User]) {
 }
 
 /// Shows the form of a link that works once.
-pub(super) async fn ask_setup(State(app): State<App>, request: Request) -> Result<Response, PageError> {
+pub(super) async fn ask_setup(State(app): State<Dashboard>, request: Request) -> Result<Response, PageError> {
     let asked = SignInRequest::take(request, &app).await?;
     let token = asked.fields.raw("token").to_owned();
     setup_page(&app, &asked, &token, StatusCode::OK, Errors::default()).await
 }
 
 async fn setup_page(
-    app: &App,
+    app: &Dashboard,
     asked: &SignInRequest,
     token: &str,
     status: StatusCode,
@@ -319,7 +319,7 @@ fn used_up() -> Problem {
 }
 
 /// Sets the password, which uses up the link, and signs in.
-pub(super) async fn set_up(State(app): State<App>, request: Request) -> Result<Response, PageError> {
+pub(super) async fn set_up(State(app): State<Dashboard>, request: Request) -> Result<Response, PageError> {
     let asked = SignInRequest::take(request, &app).await?;
     asked.check()?;
     app.sign_in_limits().allow_link(asked.address())?;
@@ -331,14 +331,14 @@ pub(super) async fn set_up(State(app): State<App>, request: Request) -> Result<R
             None => return Err(page_error),
         },
     };
-    begin(&asked.session, &user, app.authority().earliest()).await?;
+    begin(&app, &asked.session, &user, app.authority().earliest()).await?;
     app.authority()
         .note_sign_in(&anonymous_caller(&asked.parts), &user, true)
         .await?;
     Ok(asked.remembered(page::on_to("/"), &user, &app))
 }
 
-async fn use_link(app: &App, asked: &SignInRequest, token: &str) -> Result<User, PageError> {
+async fn use_link(app: &Dashboard, asked: &SignInRequest, token: &str) -> Result<User, PageError> {
     // The form is checked completely before the link is used up.
     let holder = app.authority().link_holder(token).await?.ok_or_else(used_up)?;
     let mut errors = Errors::default();
@@ -350,7 +350,7 @@ async fn use_link(app: &App, asked: &SignInRequest, token: &str) -> Result<User,
         }
         LinkHolder::User(user) => (None, Some(user.email)),
     };
-    let digest = new_password(&asked.fields, whose.as_ref(), &mut errors).await?;
+    let digest = new_password(app, &asked.fields, whose.as_ref(), &mut errors).await?;
     errors.none()?;
     let digest = digest.ok_or_else(|| PageError::internal("a password is neither good nor wrong"))?;
     let used = app

@@ -3,14 +3,12 @@
 use super::page_error::PageError;
 use super::session::{self, VISIT};
 use super::shell::{Flash, Preferences};
-use crate::App;
+use crate::dashboard::Dashboard;
 use crate::http::answer::RequestInfo;
-use crate::world::OsEntropy;
 use axum::extract::FromRequestParts;
 use hyper::http::request::Parts;
 use keyreeve_api::{Code, Problem};
 use keyreeve_authority::Call;
-use keyreeve_authority::env::Entropy as _;
 use keyreeve_authority::sign_in::AnonymousCaller;
 use keyreeve_core::access::Role;
 use keyreeve_core::hex;
@@ -59,6 +57,7 @@ pub(super) struct Visitor {
     pub(super) origin: String,
     confirmed_at: Timestamp,
     session: Session,
+    app: Dashboard,
 }
 
 impl Visitor {
@@ -113,17 +112,22 @@ impl Visitor {
     pub(super) fn session(&self) -> &Session {
         &self.session
     }
+
+    /// Returns 128 random bits in hexadecimal.
+    pub(super) fn random_hex(&self) -> Result<String, PageError> {
+        random_hex(&self.app)
+    }
 }
 
 /// Begins a session for a user. Its id is new: an id that was planted before (session fixation) becomes invalid.
-pub(super) async fn begin(session: &Session, user: &User, now: Timestamp) -> Result<(), PageError> {
+pub(super) async fn begin(app: &Dashboard, session: &Session, user: &User, now: Timestamp) -> Result<(), PageError> {
     if session.id().is_some() {
         session.flush().await?;
     }
     let visit = Visit {
         tenant: user.tenant.to_string(),
         user: user.id.to_string(),
-        csrf: random_hex()?,
+        csrf: random_hex(app)?,
         signed_in_at: now.millis(),
         confirmed_at: now.millis(),
         touched_at: now.millis(),
@@ -132,9 +136,12 @@ pub(super) async fn begin(session: &Session, user: &User, now: Timestamp) -> Res
 }
 
 /// Returns 128 random bits in hexadecimal.
-pub(super) fn random_hex() -> Result<String, PageError> {
+pub(super) fn random_hex(app: &Dashboard) -> Result<String, PageError> {
     let mut bytes = [0; 16];
-    OsEntropy.fill(&mut bytes).map_err(keyreeve_authority::Failure::from)?;
+    app.host()
+        .entropy()
+        .fill(&mut bytes)
+        .map_err(keyreeve_authority::Failure::from)?;
     Ok(hex(&bytes))
 }
 
@@ -148,10 +155,10 @@ pub(super) fn anonymous_caller(parts: &Parts) -> AnonymousCaller {
     info.map_or_else(nobody, RequestInfo::anonymous_caller)
 }
 
-impl FromRequestParts<App> for Visitor {
+impl FromRequestParts<Dashboard> for Visitor {
     type Rejection = PageError;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, PageError> {
+    async fn from_request_parts(parts: &mut Parts, app: &Dashboard) -> Result<Self, PageError> {
         let session = Session::from_request_parts(parts, app)
             .await
             .map_err(|(_, why)| PageError::internal(why))?;
@@ -178,9 +185,10 @@ impl FromRequestParts<App> for Visitor {
             preferences: Preferences::of(&parts.headers),
             flash,
             now,
-            origin: app.issuer().base().to_owned(),
+            origin: app.host().origin().to_owned(),
             confirmed_at: Timestamp::from_millis(visit.confirmed_at),
             session,
+            app: app.clone(),
         })
     }
 }
@@ -195,7 +203,11 @@ async fn told(session: &Session) -> Result<Option<Flash>, PageError> {
 }
 
 /// Returns the session's visit and its user, if neither has ended.
-pub(super) async fn current(session: &Session, app: &App, now: Timestamp) -> Result<Option<(Visit, User)>, PageError> {
+pub(super) async fn current(
+    session: &Session,
+    app: &Dashboard,
+    now: Timestamp,
+) -> Result<Option<(Visit, User)>, PageError> {
     let Some(mut visit) = session.get::<Visit>(VISIT).await? else {
         return Ok(None);
     };

@@ -8,7 +8,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request};
 use axum::response::{IntoResponse, Response};
-use hyper::header::{ACCEPT, CONTENT_TYPE};
+use hyper::header::CONTENT_TYPE;
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, StatusCode};
 use keyreeve_api::{Code, Family, Problem};
@@ -21,6 +21,9 @@ use tower::ServiceExt as _;
 
 /// Longest request id that is accepted from a caller.
 const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// Starts of the paths of calls. A missing one is answered with a problem, also if a browser requests it.
+pub(crate) const CALLS: &[&str] = &["/v1/", "/oauth2/", "/.well-known/", "/errors/", "/openapi.json"];
 
 /// Facts about the request that every handler may use.
 #[derive(Clone, Debug)]
@@ -116,7 +119,6 @@ pub(crate) async fn serve(router: Router, app: &App, peer: &Peer, mut request: R
     let family = family(request.uri().path());
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
-    let page = is_for_page(&request).then(|| request.headers().clone());
     let wanted = Wanted::of(&method, &path, request.headers());
     let caller = KnownCaller::default();
     let peer = Peer {
@@ -144,7 +146,7 @@ pub(crate) async fn serve(router: Router, app: &App, peer: &Peer, mut request: R
         };
         note_refusal(app, &call, problem, &asked).await;
     }
-    let response = finished(response, family, &id, route.as_deref(), page);
+    let response = finished(response, family, &id, route.as_deref());
     let response = match wanted {
         None => response,
         Some(wanted) => match wanted.answered(response) {
@@ -157,23 +159,6 @@ pub(crate) async fn serve(router: Router, app: &App, peer: &Peer, mut request: R
         .note_request(method.as_str(), route.as_deref(), status, began.elapsed());
     tracing::info!(%method, route, status, request_id = id, "request");
     response
-}
-
-/// Returns whether a browser requests something that is no call of the API.
-fn is_for_page(request: &Request) -> bool {
-    let accept = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok());
-    let path = request.uri().path();
-    let is_call = [
-        "/v1/",
-        "/oauth2/",
-        "/.well-known/",
-        "/errors/",
-        "/assets/",
-        "/openapi.json",
-    ]
-    .iter()
-    .any(|start| path.starts_with(start));
-    !is_call && accept.is_some_and(|accept| accept.contains("text/html"))
 }
 
 /// The request, as far as it may be recorded.
@@ -212,13 +197,10 @@ fn target(path: &str) -> Option<(&'static str, String)> {
 }
 
 /// Renders errors and adds the common headers. HTML pages are not changed.
-fn finished(response: Response, family: Family, id: &str, route: Option<&str>, page: Option<HeaderMap>) -> Response {
+fn finished(response: Response, family: Family, id: &str, route: Option<&str>) -> Response {
     let kind = response.headers().get(CONTENT_TYPE);
     if kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/html")) {
         return respond::with_request_id(response, id);
-    }
-    if let (StatusCode::NOT_FOUND, Some(headers)) = (response.status(), page) {
-        return respond::with_request_id(crate::dashboard::not_found_page(&headers, id), id);
     }
     if let Some(Rejected(problem)) = response.extensions().get() {
         let problem = missing::named(problem.clone(), route);

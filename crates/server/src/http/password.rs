@@ -1,13 +1,12 @@
 //! Digests passwords by argon2id (RFC 9106) with the parameters that OWASP recommends, on a blocking thread: one digest
 //! occupies a processor for tens of milliseconds.
 
-use crate::world::OsEntropy;
 use argon2::Argon2;
 use argon2::password_hash::PasswordHasher as _;
 use argon2::password_hash::phc::PasswordHash;
 use keyreeve_api::users::{PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN, Password};
 use keyreeve_api::{Code, Problem};
-use keyreeve_authority::env::Entropy as _;
+use keyreeve_authority::env::Entropy;
 use keyreeve_core::user::{Email, PasswordDigest};
 
 /// Bytes of salt (RFC 9106, section 3.1).
@@ -17,8 +16,12 @@ const SALT_BYTES: usize = 16;
 /// or little more than one, a name or a date.
 const GUESSES_MIN: u64 = 1_000_000;
 
-/// Checks and digests a password. `whose` is the e-mail address of its user.
-pub(crate) async fn digest(password: Password, whose: Option<&Email>) -> Result<PasswordDigest, Problem> {
+/// Checks and digests a password. `whose` is the e-mail address of its user, and `entropy` gives the salt.
+pub(crate) async fn digest(
+    entropy: &dyn Entropy,
+    password: Password,
+    whose: Option<&Email>,
+) -> Result<PasswordDigest, Problem> {
     let chars = password.0.chars().count();
     if !(PASSWORD_CHARS_MIN..=PASSWORD_CHARS_MAX).contains(&chars) {
         let bounds = format!("must have from {PASSWORD_CHARS_MIN} to {PASSWORD_CHARS_MAX} characters");
@@ -33,7 +36,7 @@ pub(crate) async fn digest(password: Password, whose: Option<&Email>) -> Result<
     };
     let email = whose.map(|email| email.as_str().to_owned());
     let mut salt = [0; SALT_BYTES];
-    OsEntropy.fill(&mut salt).map_err(|error| failed(error.to_string()))?;
+    entropy.fill(&mut salt).map_err(|error| failed(error.to_string()))?;
     let work = tokio::task::spawn_blocking(move || {
         if is_guessed_soon(&password.0, email.as_deref()) {
             return Ok(None);

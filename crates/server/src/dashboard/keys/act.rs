@@ -4,7 +4,7 @@
 use super::pair::{Sides, named, sides};
 use super::row::{Row, already, calls, reason_words};
 use super::{Found, closed, find, hours_ago, note};
-use crate::App;
+use crate::dashboard::Dashboard;
 use crate::dashboard::errors::Errors;
 use crate::dashboard::form::{Fields, Form};
 use crate::dashboard::labels::Labels;
@@ -100,7 +100,7 @@ pub(in crate::dashboard) struct ActPage {
 
 /// Shows the confirmation page.
 pub(in crate::dashboard) async fn ask(
-    State(app): State<App>,
+    State(app): State<Dashboard>,
     Path((id, word)): Path<(String, String)>,
     visitor: Visitor,
     parts: Parts,
@@ -116,7 +116,7 @@ pub(in crate::dashboard) async fn ask(
 /// Executes the action and returns to the page it was started from. If it is refused, the form is shown again with
 /// everything that was filled in.
 pub(in crate::dashboard) async fn act(
-    State(app): State<App>,
+    State(app): State<Dashboard>,
     Path((id, word)): Path<(String, String)>,
     form: Form,
 ) -> Result<Response, PageError> {
@@ -166,7 +166,7 @@ fn wish(visitor: &Visitor, verb: Verb, fields: &Fields) -> Result<RevokeCommand,
 }
 
 async fn carry_out(
-    app: &App,
+    app: &Dashboard,
     visitor: &Visitor,
     record: &KeyRecord,
     verb: Verb,
@@ -215,7 +215,7 @@ pub(in crate::dashboard) fn measured(effect: &Effect) -> String {
 }
 
 async fn page_of(
-    app: &App,
+    app: &Dashboard,
     visitor: &Visitor,
     found: Found,
     verb: Verb,
@@ -280,7 +280,7 @@ async fn page_of(
 /// Returns what would break: the owner, the last use, how often and from where. To end an old secret, the numbers are
 /// those of that secret alone.
 async fn facts(
-    app: &App,
+    app: &Dashboard,
     visitor: &Visitor,
     found: &Found,
     verb: Verb,

@@ -3,7 +3,7 @@
 use super::expiry::{Choice, choices, has_custom, wish};
 use super::limits::{self, LimitFields};
 use super::reveal::{Made, reveal};
-use crate::App;
+use crate::dashboard::Dashboard;
 use crate::dashboard::errors::Errors;
 use crate::dashboard::form::{Fields, Form};
 use crate::dashboard::labels::Labels;
@@ -12,7 +12,7 @@ use crate::dashboard::page_error::PageError;
 use crate::dashboard::people::People;
 use crate::dashboard::sentences::Said;
 use crate::dashboard::shell::{Place, Shell};
-use crate::dashboard::visitor::{Visitor, random_hex};
+use crate::dashboard::visitor::Visitor;
 use crate::http::call;
 use askama::Template;
 use axum::extract::State;
@@ -58,7 +58,7 @@ pub(in crate::dashboard) struct CreatePage {
 
 /// Shows the form, empty or filled in from the query. A GET creates nothing.
 pub(in crate::dashboard) async fn ask(
-    State(app): State<App>,
+    State(app): State<Dashboard>,
     visitor: Visitor,
     parts: Parts,
 ) -> Result<Response, PageError> {
@@ -85,7 +85,7 @@ pub(in crate::dashboard) async fn ask(
 }
 
 /// Creates the key and shows its secret, once.
-pub(in crate::dashboard) async fn make(State(app): State<App>, mut form: Form) -> Result<Response, PageError> {
+pub(in crate::dashboard) async fn make(State(app): State<Dashboard>, mut form: Form) -> Result<Response, PageError> {
     crate::dashboard::require_change(&form.visitor)?;
     let is_tenant = form.path.starts_with("/tenant/");
     if is_tenant {
@@ -122,7 +122,7 @@ struct Owner {
 impl Owner {
     /// Reads the owner field: empty is the visitor, an address is a user, any other text is an id.
     async fn of(
-        app: &App,
+        app: &Dashboard,
         visitor: &Visitor,
         people: &People,
         is_tenant: bool,
@@ -158,7 +158,7 @@ fn is_meant(fields: &Fields) -> bool {
         .is_some_and(|meant| Some(meant) == fields.get("owner"))
 }
 
-async fn issue(app: &App, form: &mut Form, owner: &Owner) -> Result<Made, PageError> {
+async fn issue(app: &Dashboard, form: &mut Form, owner: &Owner) -> Result<Made, PageError> {
     let read = command(&form.visitor, owner, &form.fields);
     let command = crate::dashboard::confirm::with(app, form, read).await?;
     let call = crate::dashboard::confirm::once(&form.visitor, &form.fields, &form.path);
@@ -229,7 +229,7 @@ fn page_of(
         limits: LimitFields::of(visitor, fields, &limits::of_new_keys(&visitor.policy)),
         expires_on: fields.raw("expires_on").to_owned(),
         asks_password: !visitor.is_confirmed(),
-        once: random_hex()?,
+        once: visitor.random_hex()?,
         path,
         back: fields.back_or(super::list::path_of(place)),
         shell,

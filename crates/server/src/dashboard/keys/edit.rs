@@ -4,7 +4,7 @@ use super::expiry::{Choice, choices, has_custom, wish};
 use super::limits::{self, LimitFields};
 use super::row::Row;
 use super::{Found, closed, find};
-use crate::App;
+use crate::dashboard::Dashboard;
 use crate::dashboard::errors::Errors;
 use crate::dashboard::form::{Fields, Form};
 use crate::dashboard::page;
@@ -49,7 +49,7 @@ pub(in crate::dashboard) struct EditPage {
 
 /// Shows the form, filled in with the present values of the key.
 pub(in crate::dashboard) async fn ask(
-    State(app): State<App>,
+    State(app): State<Dashboard>,
     Path(id): Path<String>,
     visitor: Visitor,
     parts: Parts,
@@ -61,7 +61,7 @@ pub(in crate::dashboard) async fn ask(
 
 /// Saves the changes.
 pub(in crate::dashboard) async fn save(
-    State(app): State<App>,
+    State(app): State<Dashboard>,
     Path(id): Path<String>,
     form: Form,
 ) -> Result<Response, PageError> {
@@ -100,7 +100,7 @@ pub(in crate::dashboard) async fn save(
 
 /// Shows the form again after a conflict: touched fields as typed, the others as the key is now.
 async fn conflicting(
-    app: &App,
+    app: &Dashboard,
     visitor: &Visitor,
     fields: &Fields,
     id: &str,

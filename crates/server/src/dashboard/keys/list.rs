@@ -1,7 +1,7 @@
 //! The lists: one's own keys, and all keys of the tenant.
 
 use super::row::{Row, UNUSED_MS, row};
-use crate::App;
+use crate::dashboard::Dashboard;
 use crate::dashboard::chart::{BARS_HOURS, HOUR_MS};
 use crate::dashboard::form::{Fields, Form};
 use crate::dashboard::moment::{grouped, in_all};
@@ -134,7 +134,7 @@ fn before(now: Timestamp, millis: u64) -> Timestamp {
 
 /// Lists the visitor's own keys.
 pub(in crate::dashboard) async fn own(
-    State(app): State<App>,
+    State(app): State<Dashboard>,
     visitor: Visitor,
     parts: Parts,
 ) -> Result<Response, PageError> {
@@ -143,7 +143,7 @@ pub(in crate::dashboard) async fn own(
 
 /// Lists all keys of the tenant.
 pub(in crate::dashboard) async fn tenant(
-    State(app): State<App>,
+    State(app): State<Dashboard>,
     visitor: Visitor,
     parts: Parts,
 ) -> Result<Response, PageError> {
@@ -151,7 +151,7 @@ pub(in crate::dashboard) async fn tenant(
     show(&app, &visitor, &parts, Place::TenantKeys).await
 }
 
-async fn show(app: &App, visitor: &Visitor, parts: &Parts, place: Place) -> Result<Response, PageError> {
+async fn show(app: &Dashboard, visitor: &Visitor, parts: &Parts, place: Place) -> Result<Response, PageError> {
     let people = People::known_to(visitor, app).await?;
     let (size, now) = (visitor.preferences.page_size, visitor.now);
     let (fields, filter, found) = page_at(app, visitor, place, &people, Fields::of_query(parts)).await?;
@@ -203,7 +203,7 @@ async fn show(app: &App, visitor: &Visitor, parts: &Parts, place: Place) -> Resu
 /// Returns the requested page. If it has no keys (any more), returns the last page that has some: an empty list would
 /// suggest that there are none. No redirect, which would use up the message about the last action.
 async fn page_at(
-    app: &App,
+    app: &Dashboard,
     visitor: &Visitor,
     place: Place,
     people: &People,
@@ -237,7 +237,7 @@ async fn page_at(
 }
 
 /// Whether any key exists, in any state.
-async fn has_past(app: &App, visitor: &Visitor, place: Place) -> Result<bool, PageError> {
+async fn has_past(app: &Dashboard, visitor: &Visitor, place: Place) -> Result<bool, PageError> {
     let listing = Listing {
         subject: visitor.user.subject().filter(|_| place == Place::OwnKeys),
         ..Listing::first(Shown::All, 1)
@@ -280,7 +280,7 @@ fn curl(visitor: &Visitor) -> String {
 }
 
 /// Returns how many of the allowed keys the visitor has.
-async fn limit_text(app: &App, visitor: &Visitor, place: Place) -> Result<Option<String>, PageError> {
+async fn limit_text(app: &Dashboard, visitor: &Visitor, place: Place) -> Result<Option<String>, PageError> {
     let (Some(max), Place::OwnKeys) = (visitor.policy.limit.keys_per_subject, place) else {
         return Ok(None);
     };
@@ -298,7 +298,7 @@ async fn limit_text(app: &App, visitor: &Visitor, place: Place) -> Result<Option
 
 /// Searches. It is a POST because the text may be a complete key: that is looked up here and never becomes part of an
 /// address, a history or a log.
-pub(in crate::dashboard) async fn search(State(app): State<App>, form: Form) -> Result<Response, PageError> {
+pub(in crate::dashboard) async fn search(State(app): State<Dashboard>, form: Form) -> Result<Response, PageError> {
     let text = form.fields.get("query").unwrap_or("");
     let path = match form.path.strip_suffix("/search") {
         Some("/tenant/keys") => "/tenant/keys",

@@ -20,7 +20,7 @@ use super::page_error::PageError;
 use super::people::People;
 use super::shell::Place;
 use super::visitor::Visitor;
-use crate::App;
+use crate::dashboard::Dashboard;
 use crate::http::call;
 use keyreeve_api::Problem;
 use keyreeve_core::lifecycle::State;
@@ -39,7 +39,7 @@ pub(super) struct Found {
 }
 
 /// Finds a key. A malformed id, an unknown id and the id of another owner's key give the same error.
-pub(super) async fn find(app: &App, visitor: &Visitor, id: &str) -> Result<Found, PageError> {
+pub(super) async fn find(app: &Dashboard, visitor: &Visitor, id: &str) -> Result<Found, PageError> {
     let id = KeyId::parse(id).map_err(|_| PageError::not_found())?;
     let record = app.authority().get(&visitor.call, id).await?;
     let since = hours_ago(visitor.now, super::chart::BARS_HOURS);

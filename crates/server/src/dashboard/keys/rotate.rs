@@ -4,7 +4,7 @@ use super::expiry::{Choice, choices, has_custom, wish};
 use super::reveal::{Made, reveal};
 use super::row::Row;
 use super::{Found, closed, find};
-use crate::App;
+use crate::dashboard::Dashboard;
 use crate::dashboard::errors::Errors;
 use crate::dashboard::form::{Fields, Form};
 use crate::dashboard::moment::length;
@@ -12,7 +12,7 @@ use crate::dashboard::page;
 use crate::dashboard::page_error::PageError;
 use crate::dashboard::shell::Shell;
 use crate::dashboard::stale::{is_untouched, shown};
-use crate::dashboard::visitor::{Visitor, random_hex};
+use crate::dashboard::visitor::Visitor;
 use crate::http::call;
 use askama::Template;
 use axum::extract::{Path, State};
@@ -48,7 +48,7 @@ pub(in crate::dashboard) struct RotatePage {
 
 /// Shows the form.
 pub(in crate::dashboard) async fn ask(
-    State(app): State<App>,
+    State(app): State<Dashboard>,
     Path(id): Path<String>,
     visitor: Visitor,
     parts: Parts,
@@ -61,7 +61,7 @@ pub(in crate::dashboard) async fn ask(
 
 /// Rotates the key and shows its new secret, once.
 pub(in crate::dashboard) async fn rotate(
-    State(app): State<App>,
+    State(app): State<Dashboard>,
     Path(id): Path<String>,
     mut form: Form,
 ) -> Result<Response, PageError> {
@@ -86,12 +86,11 @@ pub(in crate::dashboard) async fn rotate(
     }
 }
 
-async fn carry_out(app: &App, form: &mut Form, found: &Found) -> Result<Made, PageError> {
+async fn carry_out(app: &Dashboard, form: &mut Form, found: &Found) -> Result<Made, PageError> {
     let read = command(&form.visitor, &form.fields);
     let command = crate::dashboard::confirm::with(app, form, read).await?;
     let call = crate::dashboard::confirm::once(&form.visitor, &form.fields, &form.path);
     let rotated = app.authority().rotate(&call, found.record.key.id, command).await?;
-    app.note_effect(&rotated.effect);
     app.note_rotation(&rotated);
     Ok(Made::rotated(rotated))
 }
@@ -140,7 +139,7 @@ fn page_of(visitor: &Visitor, found: Found, fields: &Fields) -> Result<RotatePag
         },
         expires_on: fields.raw("expires_on").to_owned(),
         asks_password: !visitor.is_confirmed(),
-        once: random_hex()?,
+        once: visitor.random_hex()?,
         back: fields.back_or(&format!("/keys/{}", found.row.id)),
         row: found.row,
         errors: Errors::default(),

@@ -3,7 +3,7 @@
 use super::act::{PHRASE, measured};
 use super::row::Row;
 use super::{note, row};
-use crate::App;
+use crate::dashboard::Dashboard;
 use crate::dashboard::errors::Errors;
 use crate::dashboard::form::{Fields, Form};
 use crate::dashboard::labels::Labels;
@@ -92,7 +92,7 @@ pub(in crate::dashboard) struct ResultsPage {
 
 /// Shows the confirmation page, or returns the selected rows as a file.
 pub(in crate::dashboard) async fn ask(
-    State(app): State<App>,
+    State(app): State<Dashboard>,
     visitor: Visitor,
     parts: Parts,
 ) -> Result<Response, PageError> {
@@ -108,7 +108,7 @@ pub(in crate::dashboard) async fn ask(
 }
 
 /// Executes the action, key by key.
-pub(in crate::dashboard) async fn act(State(app): State<App>, mut form: Form) -> Result<Response, PageError> {
+pub(in crate::dashboard) async fn act(State(app): State<Dashboard>, mut form: Form) -> Result<Response, PageError> {
     let action = Action::of(form.fields.raw("action"))?;
     crate::dashboard::require_change(&form.visitor)?;
     let (records, missing) = records(&app, &form.visitor, &form.fields).await?;
@@ -158,7 +158,7 @@ fn wish(form: &Form, action: Action) -> Result<RevokeCommand, Errors> {
 }
 
 async fn one(
-    app: &App,
+    app: &Dashboard,
     form: &Form,
     action: Action,
     wish: &RevokeCommand,
@@ -196,7 +196,11 @@ async fn one(
 }
 
 /// Returns the selected keys, and the ids of those that were deleted since.
-async fn records(app: &App, visitor: &Visitor, fields: &Fields) -> Result<(Vec<KeyRecord>, Vec<KeyId>), PageError> {
+async fn records(
+    app: &Dashboard,
+    visitor: &Visitor,
+    fields: &Fields,
+) -> Result<(Vec<KeyRecord>, Vec<KeyId>), PageError> {
     let ids: Result<Vec<_>, _> = fields.all("id").take(SELECTED_MAX + 1).map(KeyId::parse).collect();
     let ids = ids.map_err(|_| PageError::not_found())?;
     if ids.is_empty() || ids.len() > SELECTED_MAX {

@@ -3,7 +3,7 @@
 use super::find;
 use super::pair::{Sides, sides};
 use super::row::Row;
-use crate::App;
+use crate::dashboard::Dashboard;
 use crate::dashboard::chart::{self, Bars, WINDOWS, Window};
 use crate::dashboard::events::{Entry, entry};
 use crate::dashboard::form::Fields;
@@ -57,7 +57,7 @@ pub(in crate::dashboard) struct Origin {
 
 /// Shows a key's page.
 pub(in crate::dashboard) async fn show(
-    State(app): State<App>,
+    State(app): State<Dashboard>,
     Path(id): Path<String>,
     visitor: Visitor,
     parts: Parts,
@@ -102,6 +102,7 @@ pub(in crate::dashboard) async fn show(
             .collect(),
         sides: sides(&app, &visitor, &found).await?,
         effect: app
+            .host()
             .last_effects()
             .newest(&key_id.to_string())
             .map(|newest| super::act::measured(&newest.effect)),
@@ -165,7 +166,7 @@ pub(in crate::dashboard) fn words(outcome: &str) -> &'static str {
 
 /// Returns whether a key has been used, for the page that waits for its first use.
 pub(in crate::dashboard) async fn first_use(
-    State(app): State<App>,
+    State(app): State<Dashboard>,
     Path(id): Path<String>,
     visitor: Visitor,
 ) -> Result<Response, PageError> {

@@ -1,6 +1,6 @@
 //! The check policies: what gateways require of keys, and what to write into a gateway's configuration.
 
-use crate::App;
+use crate::dashboard::Dashboard;
 use crate::dashboard::errors::Errors;
 use crate::dashboard::form::{Fields, Form};
 use crate::dashboard::keys::act::measured;
@@ -82,7 +82,7 @@ pub(in crate::dashboard) struct CheckRemovePage {
 }
 
 /// Shows the list.
-pub(in crate::dashboard) async fn show(State(app): State<App>, visitor: Visitor) -> Result<Response, PageError> {
+pub(in crate::dashboard) async fn show(State(app): State<Dashboard>, visitor: Visitor) -> Result<Response, PageError> {
     crate::dashboard::require_tenant(&visitor)?;
     let built_in = CheckPolicy::any(known("default")?);
     let form = CheckForm {
@@ -93,7 +93,7 @@ pub(in crate::dashboard) async fn show(State(app): State<App>, visitor: Visitor)
 }
 
 /// Creates a check policy.
-pub(in crate::dashboard) async fn add(State(app): State<App>, form: Form) -> Result<Response, PageError> {
+pub(in crate::dashboard) async fn add(State(app): State<Dashboard>, form: Form) -> Result<Response, PageError> {
     crate::dashboard::require_admin(&form.visitor)?;
     let sent = sent(&form.fields);
     let mut errors = Errors::default();
@@ -126,7 +126,7 @@ pub(in crate::dashboard) async fn add(State(app): State<App>, form: Form) -> Res
 
 /// Shows the form to edit a check policy, or the confirmation of its removal.
 pub(in crate::dashboard) async fn ask(
-    State(app): State<App>,
+    State(app): State<Dashboard>,
     Path((name, verb)): Path<(String, String)>,
     visitor: Visitor,
 ) -> Result<Response, PageError> {
@@ -152,7 +152,7 @@ pub(in crate::dashboard) async fn ask(
 
 /// Changes or removes a check policy.
 pub(in crate::dashboard) async fn act(
-    State(app): State<App>,
+    State(app): State<Dashboard>,
     Path((name, verb)): Path<(String, String)>,
     form: Form,
 ) -> Result<Response, PageError> {
@@ -192,7 +192,7 @@ pub(in crate::dashboard) async fn act(
 
 /// Shows the form again after a conflict: touched fields as typed, the others as the policy is now.
 async fn conflicting(
-    app: &App,
+    app: &Dashboard,
     form: &Form,
     name: &CheckPolicyName,
     conflict: &Conflict,
@@ -239,7 +239,7 @@ fn known(name: &str) -> Result<CheckPolicyName, PageError> {
     CheckPolicyName::parse(name).map_err(|_| PageError::not_found())
 }
 
-async fn list(app: &App, visitor: &Visitor, form: CheckForm, errors: Errors) -> Result<ChecksPage, PageError> {
+async fn list(app: &Dashboard, visitor: &Visitor, form: CheckForm, errors: Errors) -> Result<ChecksPage, PageError> {
     let policies = app.authority().check_policies(&visitor.call).await?;
     let tenant = visitor.user.tenant.as_str();
     Ok(ChecksPage {

@@ -2,7 +2,7 @@
 
 mod fields;
 
-use crate::App;
+use crate::dashboard::Dashboard;
 use crate::dashboard::errors::Errors;
 use crate::dashboard::form::{Fields, Form};
 use crate::dashboard::keys::limits::{lines_of, of_new_keys};
@@ -98,7 +98,7 @@ pub(in crate::dashboard) async fn show(visitor: Visitor) -> Result<Response, Pag
 }
 
 /// Runs the form dry, or saves it.
-pub(in crate::dashboard) async fn put(State(app): State<App>, form: Form) -> Result<Response, PageError> {
+pub(in crate::dashboard) async fn put(State(app): State<Dashboard>, form: Form) -> Result<Response, PageError> {
     let visitor = &form.visitor;
     crate::dashboard::require_admin(visitor)?;
     // A preset's button only fills in the form. Nothing is saved.
@@ -135,7 +135,7 @@ pub(in crate::dashboard) async fn put(State(app): State<App>, form: Form) -> Res
 
 /// Shows the form again after a conflict: touched fields as typed, the others as the policy is now.
 async fn conflicting(
-    app: &App,
+    app: &Dashboard,
     visitor: &Visitor,
     fields: &Fields,
     conflict: &Conflict,
@@ -149,7 +149,7 @@ async fn conflicting(
 }
 
 async fn tried(
-    app: &App,
+    app: &Dashboard,
     visitor: &Visitor,
     sent: &Fields,
     form: Values,

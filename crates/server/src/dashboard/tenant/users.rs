@@ -1,6 +1,6 @@
 //! The users of the tenant: their roles, and what ends when one is suspended or removed.
 
-use crate::App;
+use crate::dashboard::Dashboard;
 use crate::dashboard::errors::Errors;
 use crate::dashboard::form::{Fields, Form};
 use crate::dashboard::keys::act::measured;
@@ -74,14 +74,14 @@ pub(in crate::dashboard) struct UserActPage {
 }
 
 /// Shows the list.
-pub(in crate::dashboard) async fn show(State(app): State<App>, visitor: Visitor) -> Result<Response, PageError> {
+pub(in crate::dashboard) async fn show(State(app): State<Dashboard>, visitor: Visitor) -> Result<Response, PageError> {
     crate::dashboard::require_tenant(&visitor)?;
     let page = page_of(&app, &visitor, &Fields::default()).await?;
     page::ok(&page)
 }
 
 /// Adds a user and shows the link by which they set a password.
-pub(in crate::dashboard) async fn add(State(app): State<App>, form: Form) -> Result<Response, PageError> {
+pub(in crate::dashboard) async fn add(State(app): State<Dashboard>, form: Form) -> Result<Response, PageError> {
     crate::dashboard::require_admin(&form.visitor)?;
     let made = match command(&form.fields) {
         Ok(command) => app
@@ -125,19 +125,19 @@ fn role(word: &str) -> Result<Role, Problem> {
     Role::parse(word).ok_or_else(|| Problem::field("role", "must be member, admin or auditor"))
 }
 
-async fn invited(app: &App, visitor: &Visitor, id: UserId) -> Result<Response, PageError> {
+async fn invited(app: &Dashboard, visitor: &Visitor, id: UserId) -> Result<Response, PageError> {
     let (user, token) = app.authority().invite(&visitor.call, id).await?;
     let page = InvitedPage {
         shell: Shell::new(visitor, Place::Users, "A link that works once"),
         email: user.email.to_string(),
-        link: app.issuer().setup_link(token.expose()),
+        link: app.host().setup_link(token.expose()),
     };
     page::ok(&page)
 }
 
 /// Shows the confirmation before a user is suspended or removed.
 pub(in crate::dashboard) async fn ask(
-    State(app): State<App>,
+    State(app): State<Dashboard>,
     Path((id, word)): Path<(String, String)>,
     visitor: Visitor,
 ) -> Result<Response, PageError> {
@@ -174,7 +174,7 @@ pub(in crate::dashboard) async fn ask(
 
 /// Changes a user.
 pub(in crate::dashboard) async fn act(
-    State(app): State<App>,
+    State(app): State<Dashboard>,
     Path((id, word)): Path<(String, String)>,
     form: Form,
 ) -> Result<Response, PageError> {
@@ -238,7 +238,7 @@ fn told(changed: &UserChanged) -> String {
 }
 
 /// Shows the list again after a conflict, with the role that was chosen and the changes since.
-async fn conflicting(app: &App, form: &Form, id: UserId, conflict: &Conflict) -> Result<Response, PageError> {
+async fn conflicting(app: &Dashboard, form: &Form, id: UserId, conflict: &Conflict) -> Result<Response, PageError> {
     let visitor = &form.visitor;
     let people = People::known_to(visitor, app).await?;
     let mut page = page_of(app, visitor, &Fields::default()).await?;
@@ -254,7 +254,7 @@ fn user_id(text: &str) -> Result<UserId, PageError> {
     UserId::parse(text).map_err(|_| PageError::not_found())
 }
 
-async fn page_of(app: &App, visitor: &Visitor, fields: &Fields) -> Result<UsersPage, PageError> {
+async fn page_of(app: &Dashboard, visitor: &Visitor, fields: &Fields) -> Result<UsersPage, PageError> {
     let users = app.authority().users(&visitor.call, None).await?;
     Ok(UsersPage {
         shell: Shell::new(visitor, Place::Users, "Users"),

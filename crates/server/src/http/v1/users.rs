@@ -6,6 +6,7 @@ use crate::http::answer::Rejected;
 use crate::http::call::{self, Incoming, Json, NoBody};
 use crate::http::conditions::versioned;
 use crate::http::{missing, password, respond};
+use crate::world::OsEntropy;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use hyper::StatusCode;
@@ -181,7 +182,7 @@ async fn digest(
 ) -> Result<Option<PasswordDigest>, Rejected> {
     let Some(password) = password else { return Ok(None) };
     call.require_to_set_passwords()?;
-    Ok(Some(password::digest(password, whose).await?))
+    Ok(Some(password::digest(&OsEntropy, password, whose).await?))
 }
 
 async fn changed(app: &App, call: &Call, id: &str, edit: UserEdit) -> Result<Response, Rejected> {
