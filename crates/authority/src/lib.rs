@@ -16,6 +16,7 @@ pub mod keys;
 pub mod leaks;
 mod lost;
 mod meters;
+pub mod model;
 pub mod node;
 mod nodes;
 mod operations;

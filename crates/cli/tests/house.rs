@@ -68,9 +68,16 @@ fn each_crate_knows_only_whom_it_may_know() {
         ("keyreeve-api", &[]),
         ("keyreeve-store", &["keyreeve-core"]),
         ("keyreeve-authority", &["keyreeve-core", "keyreeve-store"]),
+        ("keyreeve-web", &["keyreeve-api", "keyreeve-authority", "keyreeve-core"]),
         (
             "keyreeve-server",
-            &["keyreeve-api", "keyreeve-authority", "keyreeve-core", "keyreeve-store"],
+            &[
+                "keyreeve-api",
+                "keyreeve-authority",
+                "keyreeve-core",
+                "keyreeve-store",
+                "keyreeve-web",
+            ],
         ),
         (
             "keyreeve-sim",

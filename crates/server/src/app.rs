@@ -2,21 +2,22 @@
 
 use crate::checkpoints::Checkpoints;
 use crate::edge::AllSeats;
-use crate::effects::Effects;
 use crate::http::GitHubKeys;
-use crate::http::address_rate_limits::AddressRateLimits;
+use crate::http::junk::Junk;
 use crate::http::oauth::Issuer;
 use crate::numbers::Numbers;
 use crate::readiness::Readiness;
 use crate::settings::Settings;
 use crate::tls::Tls;
 use crate::verifiers::{Marker, Shares};
-use crate::walks::Walks;
 use keyreeve_authority::keys::{ChangedKey, RotatedKey};
 use keyreeve_authority::verify::{Question, Verdict};
 use keyreeve_authority::{Authority, Effect, Failure};
 use keyreeve_core::audit::{Comparison, Milestone};
 use keyreeve_core::hex_digits;
+use keyreeve_web::address_rate_limits::AddressRateLimits;
+use keyreeve_web::effects::Effects;
+use keyreeve_web::walks::Walks;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use thiserror::Error;
@@ -58,6 +59,7 @@ struct Inner {
     verifier_shares: Shares,
     issuer: Issuer,
     address_rate_limits: AddressRateLimits,
+    junk: Junk,
     seats: AllSeats,
     github_keys: GitHubKeys,
     tls: Vec<Tls>,
@@ -89,6 +91,7 @@ impl App {
             verifier_shares: Shares::default(),
             issuer: Issuer::default(),
             address_rate_limits: AddressRateLimits::default(),
+            junk: Junk::default(),
             seats: AllSeats::share_out(),
             github_keys: GitHubKeys::new(settings.github_keys.clone()),
             tls,
@@ -261,6 +264,11 @@ impl App {
     /// Returns the rate limits by address.
     pub(crate) fn address_rate_limits(&self) -> &AddressRateLimits {
         &self.0.address_rate_limits
+    }
+
+    /// Returns the counts of look-ups of unknown secrets.
+    pub(crate) fn junk(&self) -> &Junk {
+        &self.0.junk
     }
 
     /// Returns the seats for connections.

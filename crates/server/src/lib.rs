@@ -4,12 +4,10 @@
 //! lifecycle.
 
 pub mod app;
-mod capacity;
 pub mod checkpoints;
 mod dashboard;
 pub mod doctor;
 mod edge;
-mod effects;
 pub mod founding;
 mod gateway;
 pub mod history;
@@ -31,7 +29,6 @@ pub mod scanner;
 pub mod settings;
 pub mod tls;
 mod verifiers;
-mod walks;
 mod world;
 
 pub use app::App;

@@ -2,17 +2,17 @@
 
 use crate::App;
 use crate::dashboard::{self, Dashboard, Host};
-use crate::effects::Effects;
-use crate::http::address_rate_limits::AddressRateLimits;
 use crate::http::answer::CALLS;
 use crate::http::v1::verifiers;
-use crate::walks::Walks;
 use crate::world::OsEntropy;
 use axum::Router;
 use keyreeve_authority::env::Entropy;
 use keyreeve_authority::{Authority, Effect};
 use keyreeve_core::audit::Milestone;
 use keyreeve_core::coherence::downstream::ChildId;
+use keyreeve_web::address_rate_limits::AddressRateLimits;
+use keyreeve_web::effects::Effects;
+use keyreeve_web::walks::Walks;
 use std::sync::Arc;
 
 /// Returns the router of the pages, which also answers every address that has no route.

@@ -9,7 +9,6 @@ use super::shell::{Flash, Place, SHORTCUTS_COOKIE, SIZE_COOKIE, SIZES, Shell, TH
 use super::sign_in_limits::Attempt;
 use super::visitor::{Visitor, begin};
 use crate::dashboard::Dashboard;
-use crate::http::password;
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
@@ -18,6 +17,7 @@ use hyper::header::{HeaderValue, SET_COOKIE};
 use keyreeve_api::users::Password;
 use keyreeve_api::{Code, Problem};
 use keyreeve_core::user::{Email, PasswordDigest};
+use keyreeve_web::password;
 
 /// Data of the account page.
 #[derive(Template)]

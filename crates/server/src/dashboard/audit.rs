@@ -186,7 +186,7 @@ pub(super) async fn export(
 fn jsonl(records: &[AuditRecord]) -> String {
     let lines = records
         .iter()
-        .filter_map(|record| serde_json::to_string(&crate::http::event(record)).ok());
+        .filter_map(|record| serde_json::to_string(&keyreeve_web::audit_event::event(record)).ok());
     lines.fold(String::new(), |mut text, line| {
         text.push_str(&line);
         text.push('\n');
@@ -197,7 +197,7 @@ fn jsonl(records: &[AuditRecord]) -> String {
 fn csv(records: &[AuditRecord]) -> String {
     let mut text = String::from("revision,at,actor,action,target,reason,address,request_id,hash\r\n");
     for record in records {
-        let event = crate::http::event(record);
+        let event = keyreeve_web::audit_event::event(record);
         let at = super::moment::When::new(record.at, record.at).iso;
         let cells = [
             event.revision.to_string(),

@@ -3,13 +3,12 @@
 use super::page_error::PageError;
 use super::visitor::Visitor;
 use crate::dashboard::Dashboard;
-use crate::http::answer::RequestInfo;
-use crate::http::body;
 use axum::extract::{FromRequest, FromRequestParts as _, Request};
 use hyper::Method;
 use hyper::header::CONTENT_TYPE;
 use hyper::http::request::Parts;
 use keyreeve_api::{Code, Problem};
+use keyreeve_web::{RequestInfo, body};
 use subtle::ConstantTimeEq as _;
 
 /// Largest form in bytes: two hundred selected keys, or a policy, with room to spare.
@@ -168,7 +167,7 @@ pub(super) async fn read_anonymous(
     body: axum::body::Body,
 ) -> Result<Fields, PageError> {
     require_form(parts)?;
-    let address = parts.extensions.get::<RequestInfo>().and_then(|info| info.peer.address);
+    let address = parts.extensions.get::<RequestInfo>().and_then(|info| info.client);
     let bodies = &app.host().address_rate_limits().bodies;
     let sent = bodies.read(address, &parts.headers, body, FORM_BYTES_MAX).await?;
     Ok(Fields::parse(&sent.bytes))

@@ -3,14 +3,14 @@
 
 use super::assets::ASSETS_PATH;
 use super::sign_in_limits::SignInLimits;
-use crate::effects::Effects;
-use crate::http::address_rate_limits::AddressRateLimits;
-use crate::walks::Walks;
 use keyreeve_authority::env::Entropy;
 use keyreeve_authority::keys::{ChangedKey, RotatedKey};
 use keyreeve_authority::{Authority, Effect};
 use keyreeve_core::audit::Milestone;
 use keyreeve_core::coherence::downstream::ChildId;
+use keyreeve_web::address_rate_limits::AddressRateLimits;
+use keyreeve_web::effects::Effects;
+use keyreeve_web::walks::Walks;
 use std::fmt;
 use std::sync::Arc;
 

@@ -6,7 +6,6 @@ use super::form::Fields;
 use super::page;
 use super::sentences::{of_failure, title};
 use super::shell::SignedOutLayout;
-use crate::http::answer::{Rejected, RequestInfo};
 use askama::Template;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
@@ -16,6 +15,7 @@ use hyper::header::{ACCEPT, HeaderValue, RETRY_AFTER};
 use hyper::http::request::Parts;
 use keyreeve_api::{Code, Problem};
 use keyreeve_authority::Failure;
+use keyreeve_web::{Rejected, RequestInfo};
 
 /// The error of a page that cannot be shown.
 #[derive(Clone)]

@@ -7,11 +7,11 @@ use super::page_error::PageError;
 use super::shell::{Place, Shell};
 use super::visitor::Visitor;
 use crate::dashboard::Dashboard;
-use crate::effects::Measured;
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
 use keyreeve_authority::children::ConnectedChild;
+use keyreeve_web::effects::Measured;
 
 /// Longest bar, in units of the chart: a node that was last seen a full lease ago.
 const BAR: u64 = 200;

@@ -11,7 +11,6 @@ use super::shell::{SignedOutLayout, cookie};
 use super::sign_in_limits::Attempt;
 use super::visitor::{anonymous_caller, begin, current, random_hex};
 use crate::dashboard::Dashboard;
-use crate::http::answer::RequestInfo;
 use askama::Template;
 use axum::extract::{FromRequestParts as _, Request, State};
 use axum::response::Response;
@@ -24,6 +23,7 @@ use keyreeve_authority::sign_in::LinkHolder;
 use keyreeve_core::User;
 use keyreeve_core::text::Slug;
 use keyreeve_core::user::Email;
+use keyreeve_web::RequestInfo;
 use std::net::IpAddr;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -116,7 +116,7 @@ impl SignInRequest {
     /// Returns the client's address.
     fn address(&self) -> Option<IpAddr> {
         let info = self.parts.extensions.get::<RequestInfo>();
-        info.and_then(|info| info.peer.address)
+        info.and_then(|info| info.client)
     }
 
     /// Adds the device cookie to the answer to a successful sign-in.

@@ -6,10 +6,10 @@
 
 use super::guesses::{Guesses, Pace};
 use super::page_error::PageError;
-use crate::http::address_rate_limits::place;
 use keyreeve_api::{Code, Problem};
 use keyreeve_core::Digest;
 use keyreeve_core::user::Email;
+use keyreeve_web::address_rate_limits::place;
 use std::fmt;
 use std::net::IpAddr;
 

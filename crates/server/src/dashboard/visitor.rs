@@ -4,7 +4,6 @@ use super::page_error::PageError;
 use super::session::{self, VISIT};
 use super::shell::{Flash, Preferences};
 use crate::dashboard::Dashboard;
-use crate::http::answer::RequestInfo;
 use axum::extract::FromRequestParts;
 use hyper::http::request::Parts;
 use keyreeve_api::{Code, Problem};
@@ -15,6 +14,7 @@ use keyreeve_core::hex;
 use keyreeve_core::scope::Scopes;
 use keyreeve_core::text::Slug;
 use keyreeve_core::{Digest, Policy, Timestamp, User, UserId};
+use keyreeve_web::RequestInfo;
 use serde::{Deserialize, Serialize};
 use tower_sessions::Session;
 
@@ -170,7 +170,7 @@ impl FromRequestParts<Dashboard> for Visitor {
         let call = app.authority().call_of(&user, &from);
         if let Some(info) = parts.extensions.get::<RequestInfo>() {
             info.caller.set(&call);
-            info.peer.seat.note_known();
+            info.connection.note_known();
         }
         let policy = app.authority().policy(&call).await?;
         let flash = match parts.method.is_safe() {

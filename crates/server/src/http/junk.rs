@@ -1,8 +1,6 @@
 //! Bounds look-ups of unknown secrets with a valid checksum: each costs a query, so an address may cause a limited
 //! number a minute. Answers from memory cost no query and are never refused.
 
-use super::address_rate_limits::place;
-use super::respond::RETRY_AFTER_SECONDS;
 use crate::App;
 use keyreeve_api::{Code, Problem};
 use keyreeve_authority::Failure;
@@ -10,6 +8,8 @@ use keyreeve_authority::verifier::RootPass;
 use keyreeve_authority::verify::{Question, Verdict};
 use keyreeve_core::key::Presented;
 use keyreeve_core::verdict::Denial;
+use keyreeve_web::address_rate_limits::place;
+use keyreeve_web::respond::RETRY_AFTER_SECONDS;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -106,7 +106,7 @@ impl App {
         if let Some(known) = self.authority().root_key_remembered(&digest) {
             return Ok(Ok(known));
         }
-        let look_up = self.address_rate_limits().junk.begin(address)?;
+        let look_up = self.junk().begin(address)?;
         let found = self.authority().root_key_of(digest).await;
         if matches!(found, Ok(None)) {
             look_up.found_nothing();
@@ -126,7 +126,7 @@ impl App {
             Ok(verdict) => verdict,
             Err(miss) if self.authority().remembers(&miss) => self.authority().verify_miss(miss, question).await,
             Err(miss) => {
-                let look_up = self.address_rate_limits().junk.begin(from)?;
+                let look_up = self.junk().begin(from)?;
                 let verdict = self.authority().verify_miss(miss, question).await;
                 if matches!(verdict.outcome, Err(Denial::Unknown)) {
                     look_up.found_nothing();

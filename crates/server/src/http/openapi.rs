@@ -153,7 +153,7 @@ pub fn document() -> &'static str {
     security(())
 )]
 async fn openapi_json() -> Response {
-    super::respond::json_bytes(StatusCode::OK, document())
+    keyreeve_web::respond::json_bytes(StatusCode::OK, document())
 }
 
 /// Adds what all operations share: authentication, headers, and the errors that any call may return.

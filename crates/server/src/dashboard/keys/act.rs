@@ -152,7 +152,10 @@ pub(in crate::dashboard) async fn act(
 /// Reads the reason, and checks the confirmation that the policy requires.
 fn wish(visitor: &Visitor, verb: Verb, fields: &Fields) -> Result<RevokeCommand, Errors> {
     let mut errors = Errors::default();
-    let code = errors.take(crate::http::call::reason_code("reason_code", fields.get("reason_code")));
+    let code = errors.take(keyreeve_web::text::reason_code(
+        "reason_code",
+        fields.get("reason_code"),
+    ));
     let note = errors.take(note(fields.get("reason")));
     let asks_phrase = verb == Verb::Revoke && visitor.policy.revoke.confirm == Confirm::Phrase;
     if asks_phrase && fields.raw("phrase").trim() != PHRASE {

@@ -13,7 +13,6 @@ use crate::dashboard::people::People;
 use crate::dashboard::sentences::Said;
 use crate::dashboard::shell::{Place, Shell};
 use crate::dashboard::visitor::Visitor;
-use crate::http::call;
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
@@ -21,6 +20,7 @@ use hyper::http::request::Parts;
 use keyreeve_authority::keys::IssueCommand;
 use keyreeve_core::text::Subject;
 use keyreeve_core::user::Email;
+use keyreeve_web::text;
 
 /// The name of a key that was created without one, where that is allowed (docs/acceptance.md, U-10).
 const UNNAMED: &str = "Unnamed key";
@@ -177,8 +177,8 @@ fn command(visitor: &Visitor, owner: &Owner, fields: &Fields) -> Result<IssueCom
     let own = visitor.user.id.to_string();
     let mut errors = Errors::default();
     // In the order of the form: the first field with an error gets the focus.
-    let name = errors.take(call::name("name", name));
-    let subject = errors.take(call::new_subject("owner", &owner.subject));
+    let name = errors.take(text::name("name", name));
+    let subject = errors.take(text::new_subject("owner", &owner.subject));
     if owner.is_stranger && !is_meant(fields) {
         errors.add(Said::about("owner", STRANGER).into());
     }

@@ -12,7 +12,6 @@ use crate::dashboard::page_error::PageError;
 use crate::dashboard::shell::{Flash, Shell};
 use crate::dashboard::stale::{Seen, Stale, merged, on_version};
 use crate::dashboard::visitor::Visitor;
-use crate::http::call;
 use askama::Template;
 use axum::extract::{Path, State};
 use axum::response::Response;
@@ -22,6 +21,7 @@ use keyreeve_authority::{Conflict, Failure};
 use keyreeve_core::lifecycle::Edit;
 use keyreeve_core::policy::ExpiryWish;
 use keyreeve_store::version::Version;
+use keyreeve_web::text;
 
 /// Data of the form.
 #[derive(Template)]
@@ -134,7 +134,7 @@ fn form_of(visitor: &Visitor, found: &Found) -> Fields {
 fn edit(visitor: &Visitor, fields: &Fields) -> Result<Edit, Errors> {
     let mut errors = Errors::default();
     let edit = Edit {
-        name: errors.take(call::name("name", fields.get("name").unwrap_or(""))),
+        name: errors.take(text::name("name", fields.get("name").unwrap_or(""))),
         description: errors.take(super::description(fields)),
         claims: None,
         expiry: errors

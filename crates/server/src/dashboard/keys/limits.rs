@@ -2,11 +2,11 @@
 
 use crate::dashboard::form::Fields;
 use crate::dashboard::visitor::Visitor;
-use crate::http::{call, v1};
 use keyreeve_api::Problem;
 use keyreeve_api::limits::KeyLimit;
 use keyreeve_core::limits::{Counted, Networks};
 use keyreeve_core::{Limits, Policy};
+use keyreeve_web::{key_limit, text};
 
 /// The format of a limit in the form, one per line.
 const LINE_FORM: &str = "must be a name, a count and a time, such as per-minute 120/60s burst 20 hard or monthly \
@@ -58,7 +58,7 @@ pub(in crate::dashboard) fn networks_of(limits: &Limits) -> Vec<String> {
 /// Returns the limits of a key as text.
 pub(in crate::dashboard) fn lines_of(limits: &Limits) -> Vec<String> {
     let limits = limits.counted.as_slice().iter();
-    limits.map(|limit| v1::api_keys::limit(limit).to_string()).collect()
+    limits.map(|limit| key_limit::limit(limit).to_string()).collect()
 }
 
 /// Whether the visitor may set limits: a member may not, not even for their own keys.
@@ -68,7 +68,7 @@ fn may_limit(visitor: &Visitor) -> bool {
 
 pub(super) fn networks(fields: &Fields) -> Result<Networks, Problem> {
     let words = fields.raw("networks").split([' ', ',', '\n', '\r', '\t']);
-    call::networks("networks", words.filter(|word| !word.is_empty()))
+    text::networks("networks", words.filter(|word| !word.is_empty()))
 }
 
 /// Returns `None` if the form has no such field for the visitor.
@@ -85,5 +85,5 @@ pub(in crate::dashboard) fn counted_of(fields: &Fields, name: &str) -> Result<Co
     let wrong = |place: usize| Problem::field(&format!("{name}[{place}]"), LINE_FORM);
     let one = |(place, line)| KeyLimit::of_line(line).ok_or_else(|| wrong(place));
     let wishes: Result<Vec<_>, _> = lines.enumerate().map(one).collect();
-    call::limits(name, &wishes?)
+    text::limits(name, &wishes?)
 }

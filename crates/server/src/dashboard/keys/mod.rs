@@ -21,13 +21,13 @@ use super::people::People;
 use super::shell::Place;
 use super::visitor::Visitor;
 use crate::dashboard::Dashboard;
-use crate::http::call;
 use keyreeve_api::Problem;
 use keyreeve_core::lifecycle::State;
 use keyreeve_core::scope::Scopes;
 use keyreeve_core::text::{Description, Note};
 use keyreeve_core::{KeyId, Timestamp};
 use keyreeve_store::model::{KeyRecord, UsageCount};
+use keyreeve_web::text;
 use row::Row;
 
 /// A key with its recent counts, ready to be shown.
@@ -85,16 +85,16 @@ pub(super) fn place_of(visitor: &Visitor, record: &KeyRecord) -> Place {
 /// Reads the scopes of a form, separated by white space.
 fn scopes(fields: &Fields) -> Result<Scopes, Problem> {
     let scopes: Vec<_> = fields.raw("scopes").split_whitespace().map(str::to_owned).collect();
-    call::scopes("scopes", &scopes)
+    text::scopes("scopes", &scopes)
 }
 
 /// Reads the description of a form; `None` if it is empty.
 fn description(fields: &Fields) -> Result<Option<Description>, Problem> {
     let text = fields.get("description");
-    text.map(|text| call::description("description", text)).transpose()
+    text.map(|text| text::description("description", text)).transpose()
 }
 
 /// Reads a reason; `None` if it is empty.
 pub(super) fn note(text: Option<&str>) -> Result<Option<Note>, Problem> {
-    text.map(|text| crate::http::text::note("reason", text)).transpose()
+    text.map(|text| text::note("reason", text)).transpose()
 }

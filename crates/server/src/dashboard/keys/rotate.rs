@@ -13,7 +13,6 @@ use crate::dashboard::page_error::PageError;
 use crate::dashboard::shell::Shell;
 use crate::dashboard::stale::{is_untouched, shown};
 use crate::dashboard::visitor::Visitor;
-use crate::http::call;
 use askama::Template;
 use axum::extract::{Path, State};
 use axum::response::Response;
@@ -21,6 +20,7 @@ use hyper::http::request::Parts;
 use keyreeve_api::Problem;
 use keyreeve_authority::keys::RotateCommand;
 use keyreeve_core::policy::{ExpiryWish, OverlapWish, Preset};
+use keyreeve_web::text;
 
 /// The overlaps in seconds that the form offers: none, 15 minutes, 1, 6 and 24 hours, a week.
 const OVERLAPS: [u64; 6] = [0, 900, 3_600, 21_600, 86_400, 604_800];
@@ -100,7 +100,7 @@ fn command(visitor: &Visitor, fields: &Fields) -> Result<RotateCommand, Errors> 
     let named = fields.get("name").filter(|_| !is_untouched(fields, "name"));
     let command = RotateCommand {
         name: errors
-            .take(named.map(|text| call::name("name", text)).transpose())
+            .take(named.map(|text| text::name("name", text)).transpose())
             .flatten(),
         expiry: errors
             .take(wish(&visitor.policy, fields, visitor.now))

@@ -142,7 +142,7 @@ pub(in crate::dashboard) async fn act(State(app): State<Dashboard>, mut form: Fo
 fn wish(form: &Form, action: Action) -> Result<RevokeCommand, Errors> {
     let mut errors = Errors::default();
     let note = errors.take(note(form.fields.get("reason")));
-    let code = errors.take(crate::http::call::reason_code(
+    let code = errors.take(keyreeve_web::text::reason_code(
         "reason_code",
         form.fields.get("reason_code"),
     ));

@@ -182,5 +182,5 @@ pub(in crate::dashboard) async fn first_use(
         (true, None) => Some("First used just now.".to_owned()),
     };
     let body = serde_json::json!({ "text": text }).to_string();
-    Ok(crate::http::respond::json_bytes(StatusCode::OK, body))
+    Ok(keyreeve_web::respond::json_bytes(StatusCode::OK, body))
 }

@@ -10,7 +10,6 @@ use crate::dashboard::people::People;
 use crate::dashboard::shell::{Flash, Place, Shell};
 use crate::dashboard::stale::{Seen, Stale, merged, on_version};
 use crate::dashboard::visitor::Visitor;
-use crate::http::check_policy_text as text;
 use askama::Template;
 use axum::extract::{Path, State};
 use axum::response::Response;
@@ -24,6 +23,7 @@ use keyreeve_core::CheckPolicy;
 use keyreeve_core::check::{CheckPolicyEdit, GatewayCredential};
 use keyreeve_core::text::CheckPolicyName;
 use keyreeve_store::version::Version;
+use keyreeve_web::check_policy_text as text;
 
 const ADDRESS: &str = "/tenant/check-policies";
 

@@ -11,7 +11,6 @@ use crate::dashboard::people::People;
 use crate::dashboard::shell::{Flash, Place, Shell};
 use crate::dashboard::stale::{Stale, on_version};
 use crate::dashboard::visitor::Visitor;
-use crate::http::call;
 use askama::Template;
 use axum::extract::{Path, State};
 use axum::response::Response;
@@ -24,6 +23,7 @@ use keyreeve_core::user::{Email, Status, UserEdit};
 use keyreeve_core::{User, UserId};
 use keyreeve_store::model::Total;
 use keyreeve_store::version::Version;
+use keyreeve_web::text;
 
 /// Data of the page.
 #[derive(Template)]
@@ -108,7 +108,7 @@ fn command(fields: &Fields) -> Result<UserCommand, Errors> {
     let mut errors = Errors::default();
     let email = Email::parse(fields.get("email").unwrap_or(""));
     let email = errors.take(email.map_err(|error| Problem::field("email", &error.to_string())));
-    let name = fields.get("name").map(|text| call::name("name", text)).transpose();
+    let name = fields.get("name").map(|text| text::name("name", text)).transpose();
     let (name, role) = (errors.take(name), errors.take(role(fields.raw("role"))));
     match (email, name, role) {
         (Some(email), Some(name), Some(role)) => Ok(UserCommand {

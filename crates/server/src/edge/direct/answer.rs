@@ -99,7 +99,7 @@ impl<'a> Answerer<'a> {
     /// request counts the unknown secret.
     #[cold]
     async fn look_up(&self, digest: Digest) -> Option<Result<Option<RootPass>, Failure>> {
-        let _look_up = self.app.address_rate_limits().junk.begin(self.address).ok()?;
+        let _look_up = self.app.junk().begin(self.address).ok()?;
         Some(self.app.authority().root_key_of(digest).await)
     }
 

@@ -1,8 +1,6 @@
 //! Metadata documents for OAuth clients: RFC 8414 and RFC 9728.
 
 use crate::App;
-use crate::http::answer::Rejected;
-use crate::http::respond;
 use axum::extract::State;
 use axum::response::Response;
 use hyper::StatusCode;
@@ -10,6 +8,7 @@ use hyper::header::{CACHE_CONTROL, HeaderValue};
 use keyreeve_api::oauth::{AuthorizationServer, ProtectedResource};
 use keyreeve_api::problem::ErrorBody;
 use keyreeve_api::{Code, Problem};
+use keyreeve_web::{Rejected, respond};
 use serde::Serialize;
 
 /// The documents change only with the settings.

@@ -1,10 +1,10 @@
 //! `/errors/{code}`: the pages that `type` in an error body links to. They are compiled into the binary.
 
-use crate::http::answer::Rejected;
 use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
 use hyper::header::CONTENT_TYPE;
 use keyreeve_api::{Code, Problem};
+use keyreeve_web::Rejected;
 
 /// Get the page of an error code, in Markdown.
 ///

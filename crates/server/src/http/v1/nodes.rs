@@ -1,9 +1,7 @@
 //! `/v1/nodes` and `/v1/operations`: the nodes, and the propagation of a change.
 
 use crate::App;
-use crate::http::answer::Rejected;
 use crate::http::call::{Incoming, NoBody, named};
-use crate::http::respond;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use hyper::{HeaderMap, StatusCode};
@@ -12,6 +10,7 @@ use keyreeve_api::{Code, Problem};
 use keyreeve_authority::Failure;
 use keyreeve_core::hex;
 use keyreeve_store::cluster::Session;
+use keyreeve_web::{Rejected, respond};
 
 /// List the nodes, with their leases and lags.
 ///

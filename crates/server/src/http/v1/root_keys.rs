@@ -1,10 +1,8 @@
 //! `/v1/root_keys`: the credentials of the management API.
 
 use crate::App;
-use crate::http::answer::Rejected;
 use crate::http::call::{self, Incoming, Json, NoBody};
 use crate::http::conditions::versioned;
-use crate::http::{missing, respond};
 use axum::extract::{Path, State};
 use axum::response::Response;
 use hyper::{HeaderMap, StatusCode};
@@ -17,6 +15,8 @@ use keyreeve_core::text::Slug;
 use keyreeve_core::{RootKeyId, Timestamp};
 use keyreeve_store::model;
 use keyreeve_store::version::Version;
+use keyreeve_web::failure::no_record;
+use keyreeve_web::{Rejected, respond};
 
 /// Create a root key.
 ///
@@ -97,7 +97,7 @@ pub(crate) async fn revoke(
     headers: HeaderMap,
     Incoming { call, .. }: Incoming<NoBody>,
 ) -> Result<Response, Rejected> {
-    let unknown = |_| missing::record();
+    let unknown = |_| no_record();
     let id = RootKeyId::parse(&id).map_err(unknown)?;
     let revoked = app
         .authority()

@@ -2,10 +2,8 @@
 
 use super::api_keys::{answered, effect};
 use crate::App;
-use crate::http::answer::Rejected;
 use crate::http::call::{self, Incoming, Json, NoBody};
 use crate::http::conditions::versioned;
-use crate::http::{missing, password, respond};
 use crate::world::OsEntropy;
 use axum::extract::{Path, State};
 use axum::response::Response;
@@ -19,6 +17,8 @@ use keyreeve_core::access::Role;
 use keyreeve_core::user::{Email, PasswordDigest, Status, UserEdit};
 use keyreeve_core::{User as Person, UserId};
 use keyreeve_store::version::Version;
+use keyreeve_web::failure::no_record;
+use keyreeve_web::{Rejected, password, respond};
 
 /// Create a user.
 ///
@@ -204,7 +204,7 @@ async fn changed(app: &App, call: &Call, id: &str, edit: UserEdit) -> Result<Res
 
 /// Parses a user's id of the path or a header. A malformed id gets the same answer as an unknown one.
 pub(crate) fn user_id(text: &str) -> Result<UserId, Problem> {
-    UserId::parse(text).map_err(|_| missing::record())
+    UserId::parse(text).map_err(|_| no_record())
 }
 
 fn role(word: &str) -> Result<Role, Problem> {

@@ -3,7 +3,6 @@
 use super::purge::time;
 use super::{answered, effect};
 use crate::App;
-use crate::http::answer::Rejected;
 use crate::http::call::{self, Incoming, Json};
 use axum::extract::State;
 use axum::response::Response;
@@ -11,6 +10,7 @@ use keyreeve_api::Problem;
 use keyreeve_api::keys::{RevokeFilter, RevokeMany, RevokedMany};
 use keyreeve_authority::keys::{RevokeCommand, Selection};
 use keyreeve_core::KeyId;
+use keyreeve_web::Rejected;
 use std::collections::BTreeSet;
 
 /// Most keys that a call names by id.

@@ -2,12 +2,12 @@
 //! 8).
 
 use crate::App;
-use crate::http::answer::Rejected;
 use crate::http::call::{Incoming, NoBody, key_id};
 use axum::extract::{Path, State};
 use axum::response::Response;
 use keyreeve_api::problem::ErrorBody;
 use keyreeve_api::{Code, Problem};
+use keyreeve_web::Rejected;
 
 /// Always 404: only a digest of the secret is stored.
 ///

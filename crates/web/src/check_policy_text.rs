@@ -1,6 +1,6 @@
 //! Parses the wire form of check policies. An error names the field.
 
-use super::text;
+use crate::text;
 use keyreeve_api::Problem;
 use keyreeve_api::check_policies::{CreateCheckPolicy, UpdateCheckPolicy};
 use keyreeve_api::seconds::Whole;
@@ -9,7 +9,7 @@ use keyreeve_core::check::{self, CACHE_SECONDS_MAX, CheckPolicyEdit, GatewayCred
 use keyreeve_core::text::CheckPolicyName;
 
 /// Returns the policy that a request describes.
-pub(crate) fn policy(wish: &CreateCheckPolicy) -> Result<CheckPolicy, Problem> {
+pub fn policy(wish: &CreateCheckPolicy) -> Result<CheckPolicy, Problem> {
     let called = name(&wish.name)?;
     let edit = CheckPolicyEdit {
         scopes: wish.scopes.as_deref().map(scopes).transpose()?,
@@ -23,7 +23,7 @@ pub(crate) fn policy(wish: &CreateCheckPolicy) -> Result<CheckPolicy, Problem> {
 }
 
 /// Returns the changes that a request describes.
-pub(crate) fn edit(wish: &UpdateCheckPolicy) -> Result<CheckPolicyEdit, Problem> {
+pub fn edit(wish: &UpdateCheckPolicy) -> Result<CheckPolicyEdit, Problem> {
     Ok(CheckPolicyEdit {
         scopes: wish.scopes.as_deref().map(scopes).transpose()?,
         key_headers: wish.key_headers.as_deref().map(key_headers).transpose()?,
@@ -34,29 +34,35 @@ pub(crate) fn edit(wish: &UpdateCheckPolicy) -> Result<CheckPolicyEdit, Problem>
     })
 }
 
-pub(crate) fn name(text: &str) -> Result<CheckPolicyName, Problem> {
+/// Parses the name of a check policy.
+pub fn name(text: &str) -> Result<CheckPolicyName, Problem> {
     CheckPolicyName::parse(text).map_err(|error| Problem::field("name", &error.to_string()))
 }
 
-pub(crate) fn scopes(words: &[String]) -> Result<keyreeve_core::scope::Scopes, Problem> {
+/// Parses the scopes that a key must have.
+pub fn scopes(words: &[String]) -> Result<keyreeve_core::scope::Scopes, Problem> {
     text::scopes("scopes", words)
 }
 
-pub(crate) fn key_headers(names: &[String]) -> Result<Vec<KeyHeader>, Problem> {
+/// Parses the names of the headers in which a key may be.
+pub fn key_headers(names: &[String]) -> Result<Vec<KeyHeader>, Problem> {
     let headers = check::key_headers(names.iter().map(String::as_str));
     headers.map_err(|error| Problem::field("key_headers", &error.to_string()))
 }
 
-pub(crate) fn realm(text: &str) -> Result<Realm, Problem> {
+/// Parses the realm of challenges.
+pub fn realm(text: &str) -> Result<Realm, Problem> {
     Realm::parse(text).map_err(|error| Problem::field("realm", &error.to_string()))
 }
 
-pub(crate) fn credential(word: &str) -> Result<GatewayCredential, Problem> {
+/// Parses whether a gateway needs a credential of its own.
+pub fn credential(word: &str) -> Result<GatewayCredential, Problem> {
     let unknown = || Problem::field("gateway_credential", "must be none or required");
     GatewayCredential::parse(word).ok_or_else(unknown)
 }
 
-pub(crate) fn seconds(Whole(seconds): Whole) -> Result<u32, Problem> {
+/// Parses for how many seconds a gateway may cache an answer.
+pub fn seconds(Whole(seconds): Whole) -> Result<u32, Problem> {
     let most = u64::from(CACHE_SECONDS_MAX);
     let seconds = u32::try_from(seconds).ok().filter(|_| seconds <= most);
     seconds.ok_or_else(|| {

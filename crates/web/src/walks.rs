@@ -2,7 +2,7 @@
 //! does not delay the short ones of tenants.
 
 use crate::capacity::{Capacity, Reservation};
-use crate::http::respond::RETRY_AFTER_SECONDS;
+use crate::respond::RETRY_AFTER_SECONDS;
 use keyreeve_api::{Code, Problem};
 use keyreeve_authority::Call;
 use keyreeve_core::access::Reach;
@@ -17,7 +17,7 @@ const AGAIN_SECONDS: u64 = 2;
 
 /// The verifications of this process.
 #[derive(Debug)]
-pub(crate) struct Walks {
+pub struct Walks {
     whole: Semaphore,
     short: Semaphore,
     places: Capacity<Reach>,
@@ -35,14 +35,14 @@ impl Default for Walks {
 
 /// Permission for one verification, held until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Turn<'w> {
+pub struct Turn<'w> {
     _place: Reservation<Reach>,
     _turn: SemaphorePermit<'w>,
 }
 
 impl Walks {
     /// Waits until a caller's verification may begin.
-    pub(crate) async fn turn(&self, call: &Call) -> Result<Turn<'_>, Problem> {
+    pub async fn turn(&self, call: &Call) -> Result<Turn<'_>, Problem> {
         let reach = &call.caller.reach;
         let place = self.places.reserve_one(reach.clone()).ok_or_else(too_many)?;
         let lane = match reach {

@@ -1,9 +1,9 @@
 //! Bodies of requests without a credential. Their bytes are bounded per address and in total while they are read.
 
-use super::address_rate_limits::place;
-use super::body;
-use super::respond::RETRY_AFTER_SECONDS;
+use crate::address_rate_limits::place;
+use crate::body;
 use crate::capacity::{Capacity, Reservation};
+use crate::respond::RETRY_AFTER_SECONDS;
 use bytes::Bytes;
 use hyper::HeaderMap;
 use hyper::body::{Body, Frame, SizeHint};
@@ -21,7 +21,7 @@ const RETRY_SECONDS: u64 = 5;
 
 /// The byte budget of all bodies without a credential. Cloning is cheap.
 #[derive(Clone, Debug)]
-pub(crate) struct AnonymousBytes(Capacity<Option<IpAddr>>);
+pub struct AnonymousBytes(Capacity<Option<IpAddr>>);
 
 impl Default for AnonymousBytes {
     fn default() -> Self {
@@ -31,7 +31,7 @@ impl Default for AnonymousBytes {
 
 impl AnonymousBytes {
     /// Wraps a body from an address, whose bytes are counted as they arrive.
-    pub(crate) fn count<B>(&self, address: Option<IpAddr>, body: B) -> Counted<B> {
+    pub fn count<B>(&self, address: Option<IpAddr>, body: B) -> Counted<B> {
         Counted {
             body,
             reserved: self.0.reserve(address.map(place)),
@@ -40,7 +40,7 @@ impl AnonymousBytes {
     }
 
     /// Reads a body of at most `max` bytes. Its bytes count until the returned body is dropped.
-    pub(crate) async fn read<B>(
+    pub async fn read<B>(
         &self,
         address: Option<IpAddr>,
         headers: &HeaderMap,
@@ -65,14 +65,15 @@ impl AnonymousBytes {
 
 /// A body of a client without a credential.
 #[derive(Debug)]
-pub(crate) struct AnonymousBody {
-    pub(crate) bytes: Bytes,
+pub struct AnonymousBody {
+    /// The complete body.
+    pub bytes: Bytes,
     _reserved: Reservation<Option<IpAddr>>,
 }
 
 /// A body whose bytes are counted. Reading fails when there is no room for them.
 #[derive(Debug)]
-pub(crate) struct Counted<B> {
+pub struct Counted<B> {
     body: B,
     reserved: Reservation<Option<IpAddr>>,
     is_refused: bool,
@@ -108,7 +109,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Counted<B> {
 /// The body ended early, or there is no room for it.
 #[derive(Debug, thiserror::Error)]
 #[error("the body was cut off, or there is no room for it now")]
-pub(crate) struct NoRoom;
+pub struct NoRoom;
 
 fn no_room() -> Problem {
     let detail = "Clients without a credential are sending too much at the moment. Wait, then try again.";
@@ -118,7 +119,7 @@ fn no_room() -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::body::Body as Sent;
+    use axum_core::body::Body as Sent;
 
     const MIB: usize = 1024 * 1024;
 

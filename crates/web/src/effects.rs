@@ -1,12 +1,12 @@
-//! Keeps how long the last changes took to be effective everywhere, for the dashboard. In memory, on the node that made
-//! them.
+//! Keeps how long the last changes took to be effective everywhere, whichever face made them. In memory, on the node
+//! that made them.
 
 use keyreeve_authority::Effect;
 use keyreeve_authority::keys::{ChangedKey, RotatedKey};
+use keyreeve_authority::model::Done;
 use keyreeve_core::lifecycle::State;
 use keyreeve_core::text::Slug;
 use keyreeve_core::{Key, Timestamp};
-use keyreeve_store::model::Done;
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -15,28 +15,31 @@ const KEPT: usize = 500;
 
 /// A measured change.
 #[derive(Clone, Debug)]
-pub(crate) struct Measured {
+pub struct Measured {
     tenant: Slug,
     /// The key's id.
-    pub(crate) id: String,
+    pub id: String,
     /// The key's name.
-    pub(crate) key: String,
-    pub(crate) at: Timestamp,
+    pub key: String,
+    /// When the change was made.
+    pub at: Timestamp,
     /// What was done, in one word.
-    pub(crate) action: &'static str,
-    pub(crate) effect: Effect,
+    pub action: &'static str,
+    /// How far the change had got, and how long that took.
+    pub effect: Effect,
 }
 
 /// The last changes.
 #[derive(Debug, Default)]
-pub(crate) struct Effects(Mutex<VecDeque<Measured>>);
+pub struct Effects(Mutex<VecDeque<Measured>>);
 
 impl Effects {
     fn kept(&self) -> MutexGuard<'_, VecDeque<Measured>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn changed(&self, changed: &ChangedKey, at: Timestamp) {
+    /// Keeps a change of a key. One that changed nothing is not kept.
+    pub fn changed(&self, changed: &ChangedKey, at: Timestamp) {
         let key = &changed.record.key;
         let action = match (changed.done, &key.state) {
             (Done::Nothing, _) => return,
@@ -48,7 +51,8 @@ impl Effects {
         self.note(key, at, action, changed.effect);
     }
 
-    pub(crate) fn rotated(&self, rotated: &RotatedKey, at: Timestamp) {
+    /// Keeps a rotation.
+    pub fn rotated(&self, rotated: &RotatedKey, at: Timestamp) {
         self.note(&rotated.key.record.key, at, "rotated", rotated.effect);
     }
 
@@ -68,7 +72,7 @@ impl Effects {
     }
 
     /// Returns the changes of a tenant, oldest first.
-    pub(crate) fn of(&self, tenant: &Slug) -> Vec<Measured> {
+    pub fn of(&self, tenant: &Slug) -> Vec<Measured> {
         self.kept()
             .iter()
             .filter(|one| one.tenant == *tenant)
@@ -77,7 +81,7 @@ impl Effects {
     }
 
     /// Returns the newest change of a key.
-    pub(crate) fn newest(&self, id: &str) -> Option<Measured> {
+    pub fn newest(&self, id: &str) -> Option<Measured> {
         self.kept().iter().rev().find(|one| one.id == id).cloned()
     }
 }

@@ -1,6 +1,6 @@
 //! Builds answers.
 
-use axum::body::Body;
+use axum_core::body::Body;
 use bytes::Bytes;
 use hyper::header::{
     ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, STRICT_TRANSPORT_SECURITY,
@@ -11,7 +11,7 @@ use keyreeve_api::{Code, Family, Problem};
 use serde::Serialize;
 
 /// The request's id, in requests and answers.
-pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const A_YEAR: HeaderValue = HeaderValue::from_static("max-age=31536000");
@@ -23,11 +23,11 @@ const BASIC: HeaderValue = HeaderValue::from_static("Basic realm=\"keyreeve\", c
 /// The challenge for a valid credential without sufficient rights (RFC 6750, section 3.1).
 const LACKING: HeaderValue = HeaderValue::from_static("Bearer realm=\"keyreeve\", error=\"insufficient_scope\"");
 /// The field of a problem with the seconds to wait.
-pub(crate) const RETRY_AFTER_SECONDS: &str = "retry_after_seconds";
+pub const RETRY_AFTER_SECONDS: &str = "retry_after_seconds";
 
 /// Returns a JSON answer of exactly `application/json`: Clerk's JavaScript SDK reads nothing else (clerk-wire, section
 /// 7).
-pub(crate) fn json_bytes(status: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
+pub fn json_bytes(status: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
     let mut response = Response::new(Body::from(body.into()));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, JSON);
@@ -36,7 +36,7 @@ pub(crate) fn json_bytes(status: StatusCode, body: impl Into<Bytes>) -> Response
 }
 
 /// Returns the answer to a verification. 503 gets `Retry-After`.
-pub(crate) fn verdicts(status: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
+pub fn verdicts(status: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
     let mut response = json_bytes(status, body);
     if status == StatusCode::SERVICE_UNAVAILABLE {
         response.headers_mut().insert(RETRY_AFTER, RETRY_SECONDS);
@@ -45,7 +45,7 @@ pub(crate) fn verdicts(status: StatusCode, body: impl Into<Bytes>) -> Response<B
 }
 
 /// Returns a JSON answer from a wire type.
-pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Result<Response<Body>, Problem> {
+pub fn json(status: StatusCode, value: &impl Serialize) -> Result<Response<Body>, Problem> {
     let body = serde_json::to_vec(value);
     body.map(|body| json_bytes(status, body)).map_err(|error| {
         tracing::error!(%error, "cannot serialize a response");
@@ -57,7 +57,7 @@ pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Result<Respons
 }
 
 /// Returns an error answer.
-pub(crate) fn problem(problem: &Problem, family: Family, request_id: &str) -> Response<Body> {
+pub fn problem(problem: &Problem, family: Family, request_id: &str) -> Response<Body> {
     let status = StatusCode::from_u16(problem.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let body = serde_json::to_vec(&problem.body(family, request_id)).unwrap_or_default();
     let mut response = json_bytes(status, body);
@@ -97,7 +97,8 @@ fn challenge(code: Code) -> Option<HeaderValue> {
 }
 
 /// Adds the request's id to an answer.
-pub(crate) fn with_request_id(mut response: Response<Body>, request_id: &str) -> Response<Body> {
+#[inline]
+pub fn with_request_id(mut response: Response<Body>, request_id: &str) -> Response<Body> {
     if let Ok(value) = HeaderValue::from_str(request_id) {
         response.headers_mut().insert(X_REQUEST_ID, value);
     }
@@ -105,13 +106,13 @@ pub(crate) fn with_request_id(mut response: Response<Body>, request_id: &str) ->
 }
 
 /// Adds HSTS to an answer that is sent over TLS: browsers then use only TLS for a year (RFC 6797).
-pub(crate) fn by_tls_only(mut response: Response<Body>) -> Response<Body> {
+pub fn by_tls_only(mut response: Response<Body>) -> Response<Body> {
     response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, A_YEAR);
     response
 }
 
 /// Marks an answer after which the connection is closed.
-pub(crate) fn closing(mut response: Response<Body>) -> Response<Body> {
+pub fn closing(mut response: Response<Body>) -> Response<Body> {
     response
         .headers_mut()
         .insert(CONNECTION, HeaderValue::from_static("close"));
@@ -119,7 +120,7 @@ pub(crate) fn closing(mut response: Response<Body>) -> Response<Body> {
 }
 
 /// Copies the list of allowed methods from a router's answer.
-pub(crate) fn keep_allow(from: &Response<Body>, mut to: Response<Body>) -> Response<Body> {
+pub fn keep_allow(from: &Response<Body>, mut to: Response<Body>) -> Response<Body> {
     if let Some(allow) = from.headers().get(ALLOW) {
         to.headers_mut().insert(ALLOW, allow.clone());
     }
@@ -127,7 +128,7 @@ pub(crate) fn keep_allow(from: &Response<Body>, mut to: Response<Body>) -> Respo
 }
 
 /// The problem of an unknown verdict. It is never a guess, and never a 401.
-pub(crate) fn no_verdict() -> Problem {
+pub fn no_verdict() -> Problem {
     let detail = "The store cannot be reached now, so no verdict is given. Try again.";
     Problem::new(Code::ServiceUnavailable, detail)
 }

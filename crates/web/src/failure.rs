@@ -1,8 +1,7 @@
 //! The one table from internal failures to public errors.
 
-use super::answer::Rejected;
-use super::missing;
-use super::respond::RETRY_AFTER_SECONDS;
+use crate::Rejected;
+use crate::respond::RETRY_AFTER_SECONDS;
 use keyreeve_api::{Code, Problem};
 use keyreeve_authority::{Conflict, Failure, FieldChange, Recorded};
 use keyreeve_core::check::CHECK_POLICIES_MAX;
@@ -11,6 +10,14 @@ use serde_json::{Value, json};
 
 /// Seconds after which a verifier that was refused for lack of room may try again.
 const VERIFIER_RETRY_SECONDS: u64 = 10;
+
+/// The detail of a 404 where the route does not address one record.
+pub const NO_RECORD: &str = "No such record exists in this tenant.";
+
+/// Returns the problem of a record that does not exist. The face that knows the route may name the record.
+pub fn no_record() -> Problem {
+    Problem::new(Code::NotFound, NO_RECORD)
+}
 
 impl From<Failure> for Rejected {
     fn from(failure: Failure) -> Self {
@@ -36,7 +43,7 @@ fn problem(failure: Failure) -> Problem {
             "The credential was revoked while the call was running. Nothing was changed.",
         ),
         Failure::Refused { item, refusal } => refused(item, &refusal),
-        Failure::NotFound => missing::record(),
+        Failure::NotFound => no_record(),
         Failure::Contradiction(found) => Problem::field(found.field, &found.why),
         Failure::Outdated(conflict) => outdated(&conflict),
         Failure::EmailTaken => email_taken(),
@@ -169,7 +176,7 @@ fn too_many_verifiers(max: usize, of: &str) -> Problem {
 }
 
 /// A retry whose secret was delivered: the answer names the keys, without secrets.
-fn completed(records: &[keyreeve_store::model::KeyRecord]) -> Problem {
+fn completed(records: &[keyreeve_authority::model::KeyRecord]) -> Problem {
     let keys = records
         .iter()
         .map(|record| record.key.id.to_string())

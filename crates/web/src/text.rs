@@ -19,40 +19,43 @@ fn wrong(field: impl Display, what: impl Display) -> Problem {
     Problem::field(&field.to_string(), &what.to_string())
 }
 
-pub(crate) fn name(field: impl Display, text: &str) -> Result<Name, Problem> {
+/// Parses the name of a key.
+pub fn name(field: impl Display, text: &str) -> Result<Name, Problem> {
     named(field, Name::parse_new(text))
 }
 
-pub(crate) fn subject(field: impl Display, text: &str) -> Result<Subject, Problem> {
+/// Parses the owner of a key.
+pub fn subject(field: impl Display, text: &str) -> Result<Subject, Problem> {
     named(field, Subject::parse(text))
 }
 
 /// Parses the owner of a new key.
-pub(crate) fn new_subject(field: impl Display, text: &str) -> Result<Subject, Problem> {
+pub fn new_subject(field: impl Display, text: &str) -> Result<Subject, Problem> {
     named(field, Subject::parse_new(text))
 }
 
-pub(crate) fn description(field: impl Display, text: &str) -> Result<Description, Problem> {
+/// Parses the description of a key.
+pub fn description(field: impl Display, text: &str) -> Result<Description, Problem> {
     named(field, Description::parse(text))
 }
 
-pub(crate) fn note(field: impl Display, text: &str) -> Result<Note, Problem> {
+/// Parses the reason of a change.
+pub fn note(field: impl Display, text: &str) -> Result<Note, Problem> {
     named(field, Note::parse(text))
 }
 
-pub(crate) fn claims(field: impl Display, text: &ClaimsText) -> Result<Claims, Problem> {
+/// Parses the claims of a key.
+pub fn claims(field: impl Display, text: &ClaimsText) -> Result<Claims, Problem> {
     named(field, Claims::from_checked_json(text.as_json()))
 }
 
-pub(crate) fn scopes(field: impl Display, scopes: &[String]) -> Result<Scopes, Problem> {
+/// Parses the scopes of a key.
+pub fn scopes(field: impl Display, scopes: &[String]) -> Result<Scopes, Problem> {
     Scopes::parse(scopes.iter().map(String::as_str)).map_err(|error| wrong(field, error))
 }
 
 /// Parses the limits of a key.
-pub(crate) fn limits<'w>(
-    field: impl Display,
-    wishes: impl IntoIterator<Item = &'w KeyLimit>,
-) -> Result<Counted, Problem> {
+pub fn limits<'w>(field: impl Display, wishes: impl IntoIterator<Item = &'w KeyLimit>) -> Result<Counted, Problem> {
     let wishes = wishes.into_iter().enumerate();
     let limits: Result<_, _> = wishes
         .map(|(place, wish)| limit(format_args!("{field}[{place}]"), wish))
@@ -99,7 +102,7 @@ fn limit(field: impl Display, wish: &KeyLimit) -> Result<Limit, Problem> {
 }
 
 /// Parses the networks from which a key may be used.
-pub(crate) fn networks<'t>(field: impl Display, texts: impl IntoIterator<Item = &'t str>) -> Result<Networks, Problem> {
+pub fn networks<'t>(field: impl Display, texts: impl IntoIterator<Item = &'t str>) -> Result<Networks, Problem> {
     let texts = texts.into_iter().enumerate();
     let one = |(place, text): (usize, &str)| {
         limits::network(text).map_err(|error| wrong(format_args!("{field}[{place}]"), error))
@@ -108,7 +111,8 @@ pub(crate) fn networks<'t>(field: impl Display, texts: impl IntoIterator<Item = 
     Networks::new(networks?).map_err(|error| wrong(field, error))
 }
 
-pub(crate) fn reason_code(field: &str, word: Option<&str>) -> Result<ReasonCode, Problem> {
+/// Parses why a key is revoked; without a word, the reason is unspecified.
+pub fn reason_code(field: &str, word: Option<&str>) -> Result<ReasonCode, Problem> {
     let Some(word) = word else {
         return Ok(ReasonCode::Unspecified);
     };
@@ -118,8 +122,8 @@ pub(crate) fn reason_code(field: &str, word: Option<&str>) -> Result<ReasonCode,
     })
 }
 
-/// Absent, null and a number are three different requests.
-pub(crate) fn expiry(wish: Option<Option<keyreeve_api::seconds::PositiveSeconds>>) -> ExpiryWish {
+/// Returns the requested expiry: absent, null and a number are three different requests.
+pub fn expiry(wish: Option<Option<keyreeve_api::seconds::PositiveSeconds>>) -> ExpiryWish {
     match wish {
         None => ExpiryWish::Unsaid,
         Some(None) => ExpiryWish::Never,

@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// Largest body of a management call.
-pub(crate) const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+pub const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Most bytes of an oversized body that are read and discarded before it is refused.
 const DRAINED_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Time limit for a body.
@@ -25,7 +25,7 @@ const UNREAD_BYTES_MAX: usize = BODY_BYTES_MAX;
 const UNREAD_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Reads a body of at most `max` bytes.
-pub(crate) async fn read<B>(headers: &HeaderMap, body: B, max: usize) -> Result<Bytes, Problem>
+pub async fn read<B>(headers: &HeaderMap, body: B, max: usize) -> Result<Bytes, Problem>
 where
     B: Body<Data = Bytes> + Unpin,
 {
@@ -45,7 +45,7 @@ fn announced(headers: &HeaderMap) -> Option<usize> {
 ///
 /// Returns false, and the connection must be closed, for a body that is too large or does not arrive, and with
 /// `Expect`: the client then receives the final answer instead of `100 Continue`.
-pub(crate) async fn drain<B>(headers: &HeaderMap, mut body: B) -> bool
+pub async fn drain<B>(headers: &HeaderMap, mut body: B) -> bool
 where
     B: Body<Data = Bytes> + Unpin,
 {
@@ -72,11 +72,11 @@ where
 
 /// A body that is lent to another reader. The rest can be read once that reader has dropped its half.
 #[derive(Debug)]
-pub(crate) struct Lent(Arc<Mutex<Incoming>>);
+pub struct Lent(Arc<Mutex<Incoming>>);
 
 impl Lent {
     /// Returns two handles to one body: one to lend, one to keep.
-    pub(crate) fn new(body: Incoming) -> (Self, Self) {
+    pub fn new(body: Incoming) -> (Self, Self) {
         let body = Arc::new(Mutex::new(body));
         (Self(Arc::clone(&body)), Self(body))
     }
@@ -139,7 +139,8 @@ where
 }
 
 /// Returns whether the body has a content type, ignoring parameters; without the header, any type.
-pub(crate) fn is_of_type(headers: &HeaderMap, wanted: &str) -> bool {
+#[inline]
+pub fn is_of_type(headers: &HeaderMap, wanted: &str) -> bool {
     let Some(value) = headers.get(CONTENT_TYPE) else {
         return true;
     };
@@ -148,7 +149,8 @@ pub(crate) fn is_of_type(headers: &HeaderMap, wanted: &str) -> bool {
 }
 
 /// Refuses content types other than JSON; without the header, JSON is assumed.
-pub(crate) fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
+#[inline]
+pub fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
     if is_of_type(headers, "application/json") {
         return Ok(());
     }
@@ -157,7 +159,7 @@ pub(crate) fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 /// Describes to the caller what is wrong with a body.
-pub(crate) fn refused(error: &JsonError) -> Problem {
+pub fn refused(error: &JsonError) -> Problem {
     if error.field.is_empty() {
         return Problem::new(Code::BadRequest, format!("The body {}.", error.what));
     }

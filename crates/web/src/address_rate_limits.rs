@@ -10,10 +10,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU32;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::anonymous::AnonymousBytes;
-use super::junk::Junk;
-use super::respond::RETRY_AFTER_SECONDS;
+use crate::anonymous::AnonymousBytes;
 use crate::capacity::{Capacity, Reservation};
+use crate::respond::RETRY_AFTER_SECONDS;
 
 /// Look-ups of one address before it is known whether they find anything: burst, and per minute. Above that they wait
 /// for one of the turns that all addresses share.
@@ -34,19 +33,20 @@ const OTHERS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// The limits of this node.
 #[derive(Debug)]
-pub(crate) struct AddressRateLimits {
+pub struct AddressRateLimits {
     looks: PerAddress,
     turns: Semaphore,
     asked: Capacity<Option<IpAddr>>,
-    pub(crate) revocations: PerAddress,
-    pub(crate) leaks: PerAddress,
-    pub(crate) guesses: PerAddress,
-    /// Look-ups of unknown secrets.
-    pub(crate) junk: Junk,
+    /// Revocations with an unknown secret.
+    pub revocations: PerAddress,
+    /// Reports of leaks without a known secret.
+    pub leaks: PerAddress,
+    /// Unknown keys behind gateways (G-13), by the end user's address.
+    pub guesses: PerAddress,
     /// Bodies of requests without a credential.
-    pub(crate) bodies: AnonymousBytes,
+    pub bodies: AnonymousBytes,
     /// The same on the check listener, where one gateway sends for all clients.
-    pub(crate) messages: AnonymousBytes,
+    pub messages: AnonymousBytes,
 }
 
 impl Default for AddressRateLimits {
@@ -58,7 +58,6 @@ impl Default for AddressRateLimits {
             revocations: PerAddress::new(REVOCATIONS),
             leaks: PerAddress::new(LEAKS),
             guesses: PerAddress::new(GUESSES),
-            junk: Junk::default(),
             bodies: AnonymousBytes::default(),
             messages: AnonymousBytes::default(),
         }
@@ -67,7 +66,7 @@ impl Default for AddressRateLimits {
 
 /// Permission to look up what an address sent, held until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Turn<'i> {
+pub struct Turn<'i> {
     _asked: Reservation<Option<IpAddr>>,
     _turn: SemaphorePermit<'i>,
 }
@@ -75,7 +74,7 @@ pub(crate) struct Turn<'i> {
 impl AddressRateLimits {
     /// Waits until what an address sent may be looked up: at once, or above the rate limit when its turn comes. Refused
     /// only if too many of this address, or in total, are waiting.
-    pub(crate) async fn turn(&self, address: Option<IpAddr>) -> Result<Option<Turn<'_>>, Problem> {
+    pub async fn turn(&self, address: Option<IpAddr>) -> Result<Option<Turn<'_>>, Problem> {
         let Err(too_many) = self.looks.allow(address) else {
             return Ok(None);
         };
@@ -91,7 +90,7 @@ impl AddressRateLimits {
 }
 
 /// A limit of requests per minute and address.
-pub(crate) struct PerAddress(DefaultKeyedRateLimiter<IpAddr>);
+pub struct PerAddress(DefaultKeyedRateLimiter<IpAddr>);
 
 impl fmt::Debug for PerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -106,7 +105,7 @@ impl PerAddress {
 
     /// Counts a request. Above the limit, returns a problem with the time to wait. Requests by a Unix socket have no
     /// address and no limit.
-    pub(crate) fn allow(&self, address: Option<IpAddr>) -> Result<(), Problem> {
+    pub fn allow(&self, address: Option<IpAddr>) -> Result<(), Problem> {
         let Some(address) = address else { return Ok(()) };
         let is_full = self.0.len() >= REMEMBERED_MAX;
         let place = if is_full { OTHERS } else { place(address) };
@@ -124,7 +123,7 @@ impl PerAddress {
 }
 
 /// Returns the unit that counts as one address: a client usually has a complete IPv6 /64.
-pub(crate) fn place(address: IpAddr) -> IpAddr {
+pub fn place(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => address.into(),
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),

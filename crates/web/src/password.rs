@@ -17,7 +17,7 @@ const SALT_BYTES: usize = 16;
 const GUESSES_MIN: u64 = 1_000_000;
 
 /// Checks and digests a password. `whose` is the e-mail address of its user, and `entropy` gives the salt.
-pub(crate) async fn digest(
+pub async fn digest(
     entropy: &dyn Entropy,
     password: Password,
     whose: Option<&Email>,
