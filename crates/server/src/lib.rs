@@ -5,7 +5,6 @@
 
 pub mod app;
 pub mod checkpoints;
-mod dashboard;
 pub mod doctor;
 mod edge;
 pub mod founding;

@@ -1,7 +1,6 @@
 //! Connects the dashboard to this process. The only file of the server that names it.
 
 use crate::App;
-use crate::dashboard::{self, Dashboard, Host};
 use crate::http::answer::CALLS;
 use crate::http::v1::verifiers;
 use crate::world::OsEntropy;
@@ -10,6 +9,7 @@ use keyreeve_authority::env::Entropy;
 use keyreeve_authority::{Authority, Effect};
 use keyreeve_core::audit::Milestone;
 use keyreeve_core::coherence::downstream::ChildId;
+use keyreeve_dashboard::{Dashboard, Host};
 use keyreeve_web::address_rate_limits::AddressRateLimits;
 use keyreeve_web::effects::Effects;
 use keyreeve_web::walks::Walks;
@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 /// Returns the router of the pages, which also answers every address that has no route.
 pub(crate) fn router(app: &App) -> Router {
-    dashboard::router(Dashboard::new(Arc::new(app.clone()), CALLS))
+    keyreeve_dashboard::router(Dashboard::new(Arc::new(app.clone()), CALLS))
 }
 
 impl Host for App {
