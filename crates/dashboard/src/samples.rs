@@ -15,13 +15,13 @@ use super::keys::create::CreatePage;
 use super::keys::edit::EditPage;
 use super::keys::expiry::choices;
 use super::keys::limits::LimitFields;
-use super::keys::list::{Filter, KeysPage};
+use super::keys::list::{KeyFilter, KeysPage};
 use super::keys::pair::{Side, Sides};
 use super::keys::reveal::RevealPage;
 use super::keys::rotate::RotatePage;
 use super::keys::row::{Act, Chip, Pair, Row};
 use super::keys::selected::{Outcome, ResultsPage, SelectedPage};
-use super::keys::view::{KeyPage, Origin};
+use super::keys::view::{KeyViewPage, Origin};
 use super::labels::Labels;
 use super::moment::When;
 use super::page_error::ErrorPage;
@@ -196,9 +196,9 @@ fn pages_of_lists_and_keys_render() {
         here: "/tenant/keys?query=%3Cb%3E".to_owned(),
         back: "%2Ftenant%2Fkeys".to_owned(),
         rows: vec![row()],
-        filter: Filter {
+        filter: KeyFilter {
             query: HOSTILE.to_owned(),
-            ..Filter::default()
+            ..KeyFilter::default()
         },
         has_any: true,
         has_past: false,
@@ -226,7 +226,7 @@ fn pages_of_lists_and_keys_render() {
     assert!(html.contains("No key matches") && !html.contains("No API keys yet"));
     check(
         "key",
-        &KeyPage {
+        &KeyViewPage {
             shell: shell(Place::OwnKeys),
             row: row(),
             here: "/keys/ak_1".to_owned(),

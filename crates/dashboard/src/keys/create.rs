@@ -2,7 +2,7 @@
 
 use super::expiry::{Choice, choices, has_custom, wish};
 use super::limits::{self, LimitFields};
-use super::reveal::{Made, reveal};
+use super::reveal::{MadeSecret, reveal};
 use crate::Dashboard;
 use crate::errors::Errors;
 use crate::form::{Fields, Form};
@@ -154,13 +154,13 @@ fn is_meant(fields: &Fields) -> bool {
         .is_some_and(|meant| Some(meant) == fields.get("owner"))
 }
 
-async fn issue(app: &Dashboard, form: &mut Form, owner: &Owner) -> Result<Made, PageError> {
+async fn issue(app: &Dashboard, form: &mut Form, owner: &Owner) -> Result<MadeSecret, PageError> {
     let read = command(&form.visitor, owner, &form.fields);
     let command = crate::confirm::with(app, form, read).await?;
     let call = crate::confirm::once(&form.visitor, &form.fields, &form.path);
     let issued = app.authority().issue(&call, vec![command]).await?;
     let key = issued.keys.into_iter().next();
-    key.map(Made::created)
+    key.map(MadeSecret::created)
         .ok_or_else(|| PageError::internal("no key was made"))
 }
 

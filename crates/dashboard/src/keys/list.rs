@@ -44,7 +44,7 @@ pub(crate) struct KeysPage {
     /// The same, encoded for use in another address.
     pub(crate) back: String,
     pub(crate) rows: Vec<Row>,
-    pub(crate) filter: Filter,
+    pub(crate) filter: KeyFilter,
     /// Whether the list may have any key.
     pub(crate) has_any: bool,
     /// Whether there are keys and all of them are revoked or expired: the list omits those by default.
@@ -63,7 +63,7 @@ pub(crate) struct KeysPage {
 
 /// The filters of a list, as the form shows them.
 #[derive(Clone, Default, Debug)]
-pub(crate) struct Filter {
+pub(crate) struct KeyFilter {
     pub(crate) query: String,
     pub(crate) state: String,
     pub(crate) owner: String,
@@ -75,7 +75,7 @@ pub(crate) struct Filter {
     pub(crate) after: Option<KeyId>,
 }
 
-impl Filter {
+impl KeyFilter {
     fn of(fields: &Fields) -> Self {
         let text = |name: &str| fields.get(name).unwrap_or("").to_owned();
         let page = fields.get("page").and_then(|text| text.parse().ok()).unwrap_or(1);
@@ -204,9 +204,9 @@ async fn page_at(
     place: Place,
     people: &People,
     fields: Fields,
-) -> Result<(Fields, Filter, KeyPage), PageError> {
+) -> Result<(Fields, KeyFilter, KeyPage), PageError> {
     let size = visitor.preferences.page_size;
-    let listing = |filter: &Filter| {
+    let listing = |filter: &KeyFilter| {
         let listing = filter.listing(people, size, visitor.now);
         match place {
             Place::OwnKeys => Listing {
@@ -216,7 +216,7 @@ async fn page_at(
             _ => listing,
         }
     };
-    let filter = Filter::of(&fields);
+    let filter = KeyFilter::of(&fields);
     let found = app.authority().list(&visitor.call, listing(&filter)).await?;
     let is_first = filter.page == 1 && filter.after.is_none();
     // A page that follows a key may be empty because of the filter, although further keys pass it.
@@ -227,7 +227,7 @@ async fn page_at(
     let last = found.total.map_or(1, |total| total.count.div_ceil(size.into()).max(1));
     let number = if last > 1 { last.to_string() } else { String::new() };
     let fields = fields.with("after", "").with("page", &number);
-    let filter = Filter::of(&fields);
+    let filter = KeyFilter::of(&fields);
     let found = app.authority().list(&visitor.call, listing(&filter)).await?;
     Ok((fields, filter, found))
 }
@@ -257,7 +257,7 @@ fn title_of(visitor: &Visitor, place: Place) -> &'static str {
 
 /// Returns the address of the next page. The newest keys are counted and have numbered pages; pages beyond those begin
 /// after a key.
-fn next(fields: &Fields, filter: &Filter, path: &str, found: &KeyPage, shown: u64) -> Option<String> {
+fn next(fields: &Fields, filter: &KeyFilter, path: &str, found: &KeyPage, shown: u64) -> Option<String> {
     let is_counted = filter.after.is_none() && shown < found.total.map_or(0, |total| total.count);
     match (is_counted && !found.keys.is_empty(), found.next) {
         (true, _) => Some(fields.with("page", &(filter.page + 1).to_string()).address(path)),

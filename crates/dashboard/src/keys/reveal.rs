@@ -11,13 +11,13 @@ use keyreeve_authority::Effect;
 use keyreeve_authority::keys::{KeyWithSecret, RotatedKey};
 
 /// A key with its secret.
-pub(crate) struct Made {
+pub(crate) struct MadeSecret {
     key: KeyWithSecret,
     /// The propagation of a rotation.
     effect: Option<Effect>,
 }
 
-impl Made {
+impl MadeSecret {
     pub(crate) fn created(key: KeyWithSecret) -> Self {
         Self { key, effect: None }
     }
@@ -45,7 +45,7 @@ pub(crate) struct RevealPage<'s> {
 }
 
 /// Shows the secret.
-pub(crate) fn reveal(visitor: &Visitor, made: &Made, back: &str) -> Result<Response, PageError> {
+pub(crate) fn reveal(visitor: &Visitor, made: &MadeSecret, back: &str) -> Result<Response, PageError> {
     let key = &made.key.record.key;
     let old = made.effect.as_ref().map(|effect| match &key.retiring {
         Some(old) => {

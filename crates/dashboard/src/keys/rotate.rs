@@ -1,7 +1,7 @@
 //! Rotates a key: new secret, same id.
 
 use super::expiry::{Choice, choices, has_custom, wish};
-use super::reveal::{Made, reveal};
+use super::reveal::{MadeSecret, reveal};
 use super::row::Row;
 use super::{Found, closed, find};
 use crate::Dashboard;
@@ -86,13 +86,13 @@ pub(crate) async fn rotate(
     }
 }
 
-async fn carry_out(app: &Dashboard, form: &mut Form, found: &Found) -> Result<Made, PageError> {
+async fn carry_out(app: &Dashboard, form: &mut Form, found: &Found) -> Result<MadeSecret, PageError> {
     let read = command(&form.visitor, &form.fields);
     let command = crate::confirm::with(app, form, read).await?;
     let call = crate::confirm::once(&form.visitor, &form.fields, &form.path);
     let rotated = app.authority().rotate(&call, found.record.key.id, command).await?;
     app.note_rotation(&rotated);
-    Ok(Made::rotated(rotated))
+    Ok(MadeSecret::rotated(rotated))
 }
 
 fn command(visitor: &Visitor, fields: &Fields) -> Result<RotateCommand, Errors> {

@@ -27,7 +27,7 @@ const TRACES_SHOWN: usize = 20;
 /// Data of a key's page.
 #[derive(Template)]
 #[template(path = "key.html")]
-pub(crate) struct KeyPage {
+pub(crate) struct KeyViewPage {
     pub(crate) shell: Shell,
     pub(crate) row: Row,
     pub(crate) here: String,
@@ -76,7 +76,7 @@ pub(crate) async fn show(
     let here = format!("/keys/{key_id}");
     let is_valid = |trace: &&Trace| trace.outcome.starts_with("valid");
     let place = |trace: &Trace| place(trace, &visitor);
-    let page = KeyPage {
+    let page = KeyViewPage {
         here,
         chart: chart::large(counts.iter(), window, visitor.now),
         window: window.word,
