@@ -19,6 +19,7 @@ pub mod leaks;
 mod limits;
 mod lost;
 mod memory;
+pub mod model;
 pub mod node;
 mod nodes;
 mod operations;

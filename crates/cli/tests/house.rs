@@ -68,9 +68,21 @@ fn each_crate_knows_only_whom_it_may_know() {
         ("keyreeve-api", &[]),
         ("keyreeve-store", &["keyreeve-core"]),
         ("keyreeve-authority", &["keyreeve-core", "keyreeve-store"]),
+        ("keyreeve-web", &["keyreeve-api", "keyreeve-authority", "keyreeve-core"]),
+        (
+            "keyreeve-dashboard",
+            &["keyreeve-api", "keyreeve-authority", "keyreeve-core", "keyreeve-web"],
+        ),
         (
             "keyreeve-server",
-            &["keyreeve-api", "keyreeve-authority", "keyreeve-core", "keyreeve-store"],
+            &[
+                "keyreeve-api",
+                "keyreeve-authority",
+                "keyreeve-core",
+                "keyreeve-dashboard",
+                "keyreeve-store",
+                "keyreeve-web",
+            ],
         ),
         (
             "keyreeve-sim",
@@ -114,7 +126,25 @@ fn what_must_be_pure_has_no_runtime_no_sockets_and_no_database() {
             name == "keyreeve-store",
             "{name}"
         );
-        assert_eq!(dependencies.contains("axum"), name == "keyreeve-server", "{name}");
+        let is_face = ["keyreeve-dashboard", "keyreeve-server"].contains(&name.as_str());
+        assert_eq!(dependencies.contains("axum"), is_face, "{name}");
+        for one in ["askama", "tower-sessions"] {
+            assert_eq!(
+                dependencies.contains(one),
+                name == "keyreeve-dashboard",
+                "{name}: {one}"
+            );
+        }
+    }
+}
+
+#[test]
+fn only_the_composition_root_of_the_server_names_the_dashboard() {
+    for path in files("crates/server/src", "rs") {
+        let text = read(&path);
+        let found: Vec<_> = text.lines().filter(|line| line.contains("dashboard::")).collect();
+        let is_allowed = path.ends_with("src/pages.rs");
+        assert!(is_allowed || found.is_empty(), "{} has {found:?}", path.display());
     }
 }
 

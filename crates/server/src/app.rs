@@ -1,11 +1,8 @@
 //! State that every handler can reach.
 
 use crate::checkpoints::Checkpoints;
-use crate::dashboard::SignInLimits;
 use crate::edge::AllSeats;
-use crate::effects::Effects;
 use crate::http::GitHubKeys;
-use crate::http::address_rate_limits::AddressRateLimits;
 use crate::http::oauth::Issuer;
 use crate::numbers::Numbers;
 use crate::readiness::Readiness;
@@ -13,12 +10,14 @@ use crate::settings::Settings;
 use crate::store_deadline::StoreDeadline;
 use crate::tls::Tls;
 use crate::verifiers::{Marker, Shares};
-use crate::walks::Walks;
 use keyreeve_authority::keys::{ChangedKey, RotatedKey};
 use keyreeve_authority::verify::{Question, Verdict};
 use keyreeve_authority::{Authority, Effect, Failure};
 use keyreeve_core::audit::{Comparison, Milestone};
 use keyreeve_core::hex_digits;
+use keyreeve_web::address_rate_limits::AddressRateLimits;
+use keyreeve_web::effects::Effects;
+use keyreeve_web::walks::Walks;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use thiserror::Error;
@@ -55,7 +54,6 @@ struct Inner {
     numbers: Numbers,
     readiness: Readiness,
     last_effects: Effects,
-    sign_in_limits: SignInLimits,
     walks: Walks,
     marker: Marker,
     verifier_shares: Shares,
@@ -87,7 +85,6 @@ impl App {
             numbers,
             readiness: Readiness::default(),
             last_effects: Effects::default(),
-            sign_in_limits: SignInLimits::default(),
             walks: Walks::default(),
             marker,
             verifier_shares: Shares::default(),
@@ -231,7 +228,7 @@ impl App {
         self.0.last_effects.rotated(rotated, self.authority().now());
     }
 
-    /// Records and keeps a change made by a page. Pages always wait for the effect.
+    /// Records and keeps a change whose effect was awaited.
     pub(crate) fn note_done(&self, changed: &ChangedKey) {
         self.note_effect(&changed.effect);
         self.note_change(changed);
@@ -240,11 +237,6 @@ impl App {
     /// Returns the last changes that this node made.
     pub(crate) fn last_effects(&self) -> &Effects {
         &self.0.last_effects
-    }
-
-    /// Returns the login rate limits.
-    pub(crate) fn sign_in_limits(&self) -> &SignInLimits {
-        &self.0.sign_in_limits
     }
 
     /// Returns the queue of audit log verifications.

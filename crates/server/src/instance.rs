@@ -7,6 +7,7 @@ use crate::http::openapi;
 use crate::invariants::InvariantLog;
 use crate::listen::Listen;
 use crate::open::{self, Opened};
+use crate::pages;
 use crate::ready::{Encryption, Place, Ready, reachable, remove_sockets};
 use crate::settings::Settings;
 use crate::tls::TlsError;
@@ -192,7 +193,7 @@ impl Instance {
     /// Starts to serve. Cannot fail.
     fn serve(ready: Ready, app: App, opened: Opened, tls: &Encryption) -> Self {
         let (stop, stopping) = watch::channel(false);
-        let router = openapi::router(app.clone());
+        let router = openapi::router(app.clone(), pages::router(&app));
         let start = |(endpoint, place)| {
             let face = match place {
                 Place::Api => Face::Api(router.clone()),

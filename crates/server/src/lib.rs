@@ -4,12 +4,9 @@
 //! lifecycle.
 
 pub mod app;
-mod capacity;
 pub mod checkpoints;
-mod dashboard;
 pub mod doctor;
 mod edge;
-mod effects;
 pub mod founding;
 mod gateway;
 pub mod history;
@@ -25,6 +22,7 @@ mod numbers;
 pub mod offline;
 mod open;
 mod ops;
+mod pages;
 mod readiness;
 mod ready;
 pub mod scanner;
@@ -32,7 +30,6 @@ pub mod settings;
 mod store_deadline;
 pub mod tls;
 mod verifiers;
-mod walks;
 mod world;
 
 pub use app::App;

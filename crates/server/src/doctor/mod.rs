@@ -12,7 +12,6 @@ mod tests;
 pub use checks::{ALL, Check, Severity};
 
 use crate::App;
-use crate::http::respond;
 use crate::settings::Settings;
 use axum::body::Body;
 use facts::Facts;
@@ -20,6 +19,7 @@ use hyper::{Response, StatusCode};
 use keyreeve_api::doctor::Diagnosis;
 use keyreeve_authority::collect_stats;
 use keyreeve_store::SqliteStore;
+use keyreeve_web::respond;
 
 /// The path at which a running server answers, only on the socket in its data directory.
 pub const ADDRESS: &str = "/operator/doctor";

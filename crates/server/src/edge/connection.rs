@@ -2,6 +2,7 @@
 
 use super::guard::SmugglingGuard;
 use super::seats::Seat;
+use keyreeve_web::ClientConnection;
 use std::net::IpAddr;
 
 /// The client of a connection.
@@ -26,6 +27,12 @@ pub(crate) enum SocketKind {
     Operator,
     /// A listener like any other: clients present a credential.
     Public,
+}
+
+impl ClientConnection for Seat {
+    fn note_known(&self) {
+        self.note_known();
+    }
 }
 
 impl Peer {

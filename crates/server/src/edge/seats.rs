@@ -147,7 +147,7 @@ impl Seats {
     /// Takes a seat for an accepted connection. `None` if no connection of its address, or of the listener, can be
     /// evicted: then the connection must be closed.
     pub(crate) fn take(&self, address: Option<IpAddr>) -> Option<Seat> {
-        let address = address.map(crate::http::address_rate_limits::place);
+        let address = address.map(keyreeve_web::address_rate_limits::place);
         // One lock for both: the room that is made here is taken by this connection.
         let mut table = self.table();
         if !table.make_room(address, &self.0) {

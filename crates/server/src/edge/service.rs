@@ -3,7 +3,7 @@
 use super::Peer;
 use super::activity::{Activity, Answer};
 use crate::App;
-use crate::http::{answer, body, respond, verify};
+use crate::http::{answer, verify};
 use crate::{doctor, gateway};
 use axum::Router;
 use axum::body::Body;
@@ -14,6 +14,7 @@ use hyper::header::HOST;
 use hyper::http::uri::{Authority, PathAndQuery};
 use hyper::{Method, Version};
 use keyreeve_api::{Code, Problem};
+use keyreeve_web::{body, respond};
 use std::convert::Infallible;
 use std::sync::Arc;
 

@@ -3,11 +3,12 @@
 use super::asked::{Allowed, Denied};
 use super::identity;
 use super::profile::Profile;
-use crate::http::{budget, respond};
+use crate::http::budget;
 use axum::body::Body;
 use hyper::header::{CACHE_CONTROL, HeaderName, HeaderValue, VARY};
 use hyper::{HeaderMap, Response, StatusCode};
 use keyreeve_api::Family;
+use keyreeve_web::respond;
 
 /// The status and the code of a denial, for gateways that cannot pass on the response itself (nginx).
 const STATUS: HeaderName = HeaderName::from_static("x-keyreeve-status");

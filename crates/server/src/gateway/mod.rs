@@ -17,12 +17,12 @@ pub(crate) use grpc::{is_grpc, serve as serve_grpc};
 use crate::App;
 use crate::edge::Peer;
 use crate::http::answer::request_id;
-use crate::http::respond;
 use asked::{Asked, Named};
 use axum::body::Body;
 use hyper::{Request, Response};
 use keyreeve_api::{Code, Family, Problem};
 use keyreeve_authority::verify::Via;
+use keyreeve_web::respond;
 use profile::Profile;
 
 const START: &str = "/gateway/";

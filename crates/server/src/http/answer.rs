@@ -1,88 +1,29 @@
 //! From a request to its answer: the request id, the router, and one form for every error, including the router's own.
 
 use super::conditions::Wanted;
-use super::{client_address, missing, respond};
+use super::{client_address, missing};
 use crate::App;
 use crate::edge::Peer;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request};
-use axum::response::{IntoResponse, Response};
-use hyper::header::{ACCEPT, CONTENT_TYPE};
+use axum::response::Response;
+use hyper::header::CONTENT_TYPE;
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, StatusCode};
 use keyreeve_api::{Code, Family, Problem};
-use keyreeve_authority::sign_in::AnonymousCaller;
 use keyreeve_authority::{Call, Refused};
 use keyreeve_core::{KeyId, RootKeyId, UserId};
-use std::sync::{Arc, Mutex, PoisonError};
+use keyreeve_web::{KnownCaller, Rejected, RequestInfo, respond};
+use std::sync::Arc;
 use tokio::time::Instant;
 use tower::ServiceExt as _;
 
 /// Longest request id that is accepted from a caller.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
-/// Facts about the request that every handler may use.
-#[derive(Clone, Debug)]
-pub(crate) struct RequestInfo {
-    pub(crate) id: String,
-    pub(crate) peer: Peer,
-    pub(crate) caller: KnownCaller,
-}
-
-impl RequestInfo {
-    /// Returns the facts of a request. They are inserted before any handler is called.
-    pub(crate) fn of(parts: &Parts) -> Result<&Self, Problem> {
-        let info = parts.extensions.get();
-        info.ok_or_else(|| Problem::new(Code::InternalError, "The request has no request id."))
-    }
-
-    /// Returns the client's address, as the audit log has it.
-    pub(crate) fn address(&self) -> Option<Box<str>> {
-        self.peer.address.map(|address| address.to_string().into())
-    }
-
-    /// Describes a caller without an identity.
-    pub(crate) fn anonymous_caller(&self) -> AnonymousCaller {
-        AnonymousCaller {
-            address: self.address(),
-            request_id: self.id.as_str().into(),
-        }
-    }
-}
-
-/// The caller, once it is authenticated. Refusals of an authenticated caller are recorded in the audit log.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct KnownCaller(Arc<Mutex<Option<Call>>>);
-
-impl KnownCaller {
-    pub(crate) fn set(&self, call: &Call) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(call.clone());
-    }
-
-    fn get(&self) -> Option<Call> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-/// An error answer. It is rendered last, where the family and the request id are known.
-#[derive(Clone, Debug)]
-pub(crate) struct Rejected(pub(crate) Problem);
-
-impl From<Problem> for Rejected {
-    fn from(problem: Problem) -> Self {
-        Self(problem)
-    }
-}
-
-impl IntoResponse for Rejected {
-    fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.0.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = status.into_response();
-        response.extensions_mut().insert(self);
-        response
-    }
-}
+/// Starts of the paths of calls. A missing one is answered with a problem, also if a browser requests it.
+pub(crate) const CALLS: &[&str] = &["/v1/", "/oauth2/", "/.well-known/", "/errors/", "/openapi.json"];
 
 /// Returns the caller's request id if it is valid, else a new one.
 pub(crate) fn request_id(app: &App, headers: &HeaderMap) -> String {
@@ -109,6 +50,12 @@ pub(crate) fn family(path: &str) -> Family {
     }
 }
 
+/// Returns the client of a request. It is inserted before any handler is called.
+pub(crate) fn peer(parts: &Parts) -> Result<&Peer, Problem> {
+    let peer = parts.extensions.get();
+    peer.ok_or_else(|| Problem::new(Code::InternalError, "The request has no connection."))
+}
+
 /// Runs the router and completes its answer.
 pub(crate) async fn serve(router: Router, app: &App, peer: &Peer, mut request: Request) -> Response {
     let began = Instant::now();
@@ -116,7 +63,6 @@ pub(crate) async fn serve(router: Router, app: &App, peer: &Peer, mut request: R
     let family = family(request.uri().path());
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
-    let page = is_for_page(&request).then(|| request.headers().clone());
     let wanted = Wanted::of(&method, &path, request.headers());
     let caller = KnownCaller::default();
     let peer = Peer {
@@ -125,9 +71,11 @@ pub(crate) async fn serve(router: Router, app: &App, peer: &Peer, mut request: R
     };
     request.extensions_mut().insert(RequestInfo {
         id: id.clone(),
-        peer,
+        client: peer.address,
         caller: caller.clone(),
+        connection: Arc::new(peer.seat.clone()),
     });
+    request.extensions_mut().insert(peer);
     let response = match router.oneshot(request).await {
         Ok(response) => response,
         Err(infallible) => match infallible {},
@@ -144,7 +92,7 @@ pub(crate) async fn serve(router: Router, app: &App, peer: &Peer, mut request: R
         };
         note_refusal(app, &call, problem, &asked).await;
     }
-    let response = finished(response, family, &id, route.as_deref(), page);
+    let response = finished(response, family, &id, route.as_deref());
     let response = match wanted {
         None => response,
         Some(wanted) => match wanted.answered(response) {
@@ -157,23 +105,6 @@ pub(crate) async fn serve(router: Router, app: &App, peer: &Peer, mut request: R
         .note_request(method.as_str(), route.as_deref(), status, began.elapsed());
     tracing::info!(%method, route, status, request_id = id, "request");
     response
-}
-
-/// Returns whether a browser requests something that is no call of the API.
-fn is_for_page(request: &Request) -> bool {
-    let accept = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok());
-    let path = request.uri().path();
-    let is_call = [
-        "/v1/",
-        "/oauth2/",
-        "/.well-known/",
-        "/errors/",
-        "/assets/",
-        "/openapi.json",
-    ]
-    .iter()
-    .any(|start| path.starts_with(start));
-    !is_call && accept.is_some_and(|accept| accept.contains("text/html"))
 }
 
 /// The request, as far as it may be recorded.
@@ -212,13 +143,10 @@ fn target(path: &str) -> Option<(&'static str, String)> {
 }
 
 /// Renders errors and adds the common headers. HTML pages are not changed.
-fn finished(response: Response, family: Family, id: &str, route: Option<&str>, page: Option<HeaderMap>) -> Response {
+fn finished(response: Response, family: Family, id: &str, route: Option<&str>) -> Response {
     let kind = response.headers().get(CONTENT_TYPE);
     if kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/html")) {
         return respond::with_request_id(response, id);
-    }
-    if let (StatusCode::NOT_FOUND, Some(headers)) = (response.status(), page) {
-        return respond::with_request_id(crate::dashboard::not_found_page(&headers, id), id);
     }
     if let Some(Rejected(problem)) = response.extensions().get() {
         let problem = missing::named(problem.clone(), route);

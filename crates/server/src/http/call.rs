@@ -1,8 +1,7 @@
 //! From a request to a call: the caller, the tenant, the body and the idempotency key.
 
-use super::answer::{Rejected, RequestInfo};
 use super::bearer::bearer;
-use super::{body, conditions, missing, text};
+use super::{answer, conditions};
 use crate::App;
 use axum::extract::{FromRequest, Request};
 use hyper::HeaderMap;
@@ -14,6 +13,8 @@ use keyreeve_authority::{Call, Caller, Failure};
 use keyreeve_core::access::{Permission, Reach};
 use keyreeve_core::text::Slug;
 use keyreeve_store::model::{Idempotency, Repeat};
+use keyreeve_web::failure::no_record;
+use keyreeve_web::{Rejected, RequestInfo, body};
 use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 
@@ -86,16 +87,17 @@ impl<C: Content> FromRequest<App> for Incoming<C> {
 /// Authenticates the root key and determines the tenant.
 async fn identify(parts: &Parts, app: &App) -> Result<Call, Rejected> {
     let info = RequestInfo::of(parts)?;
-    let caller = match (bearer(&parts.headers)?, info.peer.is_operator) {
+    let peer = answer::peer(parts)?;
+    let caller = match (bearer(&parts.headers)?, peer.is_operator) {
         (None, true) => Caller::operator(),
         (None, false) => return Err(root_key_required().into()),
         (Some(secret), _) => {
-            let pass = app.root_key(info.peer.address, secret).await??;
+            let pass = app.root_key(peer.address, secret).await??;
             let pass = pass.ok_or_else(root_key_invalid)?;
             Caller::root_key(pass.id(), pass.reach().clone(), pass.permissions())
         }
     };
-    info.peer.seat.note_known();
+    peer.seat.note_known();
     let tenant = tenant(&parts.headers, &caller, app).await?;
     let call = Call {
         caller,
@@ -117,7 +119,7 @@ async fn identify(parts: &Parts, app: &App) -> Result<Call, Rejected> {
 
 /// Looks at the root key again after the body, which the client may have held back for longer than a revocation took.
 async fn require_unrevoked(parts: &Parts, app: &App) -> Result<(), Rejected> {
-    let address = RequestInfo::of(parts)?.peer.address;
+    let address = RequestInfo::of(parts)?.client;
     match bearer(&parts.headers)? {
         Some(secret) if app.root_key(address, secret).await??.is_none() => Err(root_key_invalid().into()),
         _ => Ok(()),
@@ -305,9 +307,9 @@ fn idempotency(parts: &Parts, tenant: &Slug, body: &[u8]) -> Result<Option<Idemp
 
 /// Parses a key's id from the path. A malformed id gets the same answer as an unknown one.
 pub(crate) fn key_id(text: &str) -> Result<keyreeve_core::KeyId, Problem> {
-    keyreeve_core::KeyId::parse(text).map_err(|_| missing::record())
+    keyreeve_core::KeyId::parse(text).map_err(|_| no_record())
 }
 
-pub(crate) use text::{
+pub(crate) use keyreeve_web::text::{
     claims, description, expiry, limits, name, networks, new_subject, note, reason_code, scopes, subject,
 };

@@ -2,9 +2,7 @@
 //! here, by the route.
 
 use keyreeve_api::{Code, Problem};
-
-/// The detail where the route does not address one record.
-const RECORD: &str = "No such record exists in this tenant.";
+use keyreeve_web::failure::NO_RECORD;
 
 /// Starts of routes, and what is missing if a record that they address does not exist. The first match counts.
 const BY_ROUTE: [(&str, &str); 6] = [
@@ -19,15 +17,10 @@ const BY_ROUTE: [(&str, &str); 6] = [
     ("/v1/tenants/{slug}", "No tenant with this slug exists."),
 ];
 
-/// Returns the problem of a record that does not exist; [`named`] completes it.
-pub(crate) fn record() -> Problem {
-    Problem::new(Code::NotFound, RECORD)
-}
-
 /// Names the missing record by the route that addresses it. Other problems are not changed.
 pub(super) fn named(mut problem: Problem, route: Option<&str>) -> Problem {
     if problem.code == Code::NotFound
-        && problem.detail == RECORD
+        && problem.detail == NO_RECORD
         && let Some(route) = route
         && let Some((_, detail)) = BY_ROUTE.iter().find(|(start, _)| route.starts_with(start))
     {
@@ -39,6 +32,7 @@ pub(super) fn named(mut problem: Problem, route: Option<&str>) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use keyreeve_web::failure::no_record;
 
     #[test]
     fn the_missing_record_is_named_by_the_route() {
@@ -49,9 +43,9 @@ mod tests {
             ),
             ("/v1/root_keys/{id}", "No root key with this id exists."),
             ("/v1/root_keys", "No tenant with this slug exists."),
-            ("/v1/policy", RECORD),
+            ("/v1/policy", NO_RECORD),
         ] {
-            assert_eq!(named(record(), Some(route)).detail, detail, "{route}");
+            assert_eq!(named(no_record(), Some(route)).detail, detail, "{route}");
         }
     }
 

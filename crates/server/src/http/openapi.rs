@@ -107,8 +107,8 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(openapi_json))
 }
 
-/// Returns the router of everything but verification.
-pub(crate) fn router(app: App) -> Router {
+/// Returns the router of everything but verification. `others` are the routes of other faces on the same listener.
+pub(crate) fn router(app: App, others: Router) -> Router {
     let (router, _) = routes().split_for_parts();
     // Verification is matched before the router; a request that gets here has another method.
     let post_only = || axum::routing::post(no_handler);
@@ -116,9 +116,9 @@ pub(crate) fn router(app: App) -> Router {
         .route("/v1/verify", post_only())
         .route("/v1/verify/batch", post_only())
         .route("/v1/api_keys/verify", post_only())
-        .merge(crate::dashboard::router(&app))
-        .route_layer(middleware::from_fn(remember_route))
         .with_state(app)
+        .merge(others)
+        .route_layer(middleware::from_fn(remember_route))
 }
 
 async fn no_handler() -> StatusCode {
@@ -157,7 +157,7 @@ pub fn document() -> &'static str {
     security(())
 )]
 async fn openapi_json() -> Response {
-    super::respond::json_bytes(StatusCode::OK, document())
+    keyreeve_web::respond::json_bytes(StatusCode::OK, document())
 }
 
 /// Adds what all operations share: authentication, headers, and the errors that any call may return.

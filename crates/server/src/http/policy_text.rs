@@ -1,7 +1,6 @@
 //! Converts between the policy document and the policy.
 
 use super::call;
-use super::v1::api_keys;
 use keyreeve_api::json::Object;
 use keyreeve_api::seconds::Whole;
 use keyreeve_api::{Problem, policy as wire};
@@ -9,6 +8,7 @@ use keyreeve_core::Policy;
 use keyreeve_core::key::Prefix;
 use keyreeve_core::policy::{After, Confirm, LeakAction, ListDefault, Names, Preset, ReasonRule, Reveal, Undo};
 use keyreeve_core::scope::Scopes;
+use keyreeve_web::key_limit;
 
 /// Returns the policy that a request describes: a preset, and the fields that override it. The prefix is the tenant's
 /// own, and not part of a preset.
@@ -256,7 +256,7 @@ pub(crate) fn document(policy: &Policy) -> wire::Policy {
             },
         },
         new_keys: wire::NewKeys {
-            limits: policy.default_limits.as_slice().iter().map(api_keys::limit).collect(),
+            limits: policy.default_limits.as_slice().iter().map(key_limit::limit).collect(),
         },
         not_allowed_today: None,
     }

@@ -13,7 +13,7 @@ pub(crate) use marker::Marker;
 pub(crate) use share::Shares;
 
 use crate::App;
-use crate::http::answer::{Rejected, RequestInfo};
+use crate::edge::Peer;
 use crate::http::bearer::bearer;
 use crate::http::call::{Incoming, NoBody, TENANT_HEADER, root_key_invalid};
 use axum::body::Body;
@@ -30,6 +30,7 @@ use keyreeve_authority::children::SWEEP_MS;
 use keyreeve_authority::verifier::RootPass;
 use keyreeve_authority::{Call, Failure};
 use keyreeve_core::access::{Permission, Reach};
+use keyreeve_web::Rejected;
 use session::{Session, Visitor};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -58,8 +59,8 @@ pub(crate) async fn connect(State(app): State<App>, mut request: Request) -> Res
     let wishes = request.version() == Version::HTTP_11 && wishes_protocol(request.headers());
     let seat = request
         .extensions()
-        .get::<RequestInfo>()
-        .map(|info| (info.peer.seat.clone(), info.peer.seat.busy()));
+        .get::<Peer>()
+        .map(|peer| (peer.seat.clone(), peer.seat.busy()));
     let names_tenant = request.headers().contains_key(TENANT_HEADER);
     let secret = bearer(request.headers())?.map(str::to_owned);
     let Incoming { call, .. } = Incoming::<NoBody>::from_request(request, &app).await?;

@@ -197,8 +197,8 @@ impl Codes<'_> {
 mod tests {
     use super::*;
     use crate::http::openapi::document;
-    use crate::http::respond;
     use http_body_util::BodyExt as _;
+    use keyreeve_web::respond;
     use std::collections::BTreeSet;
     use std::fmt::Write as _;
 

@@ -1,9 +1,7 @@
 //! One problem of each error code, from the functions that make the real answers where there is one.
 
-use crate::http::body::{self, BODY_BYTES_MAX};
-use crate::http::respond::RETRY_AFTER_SECONDS;
 use crate::http::v1::{api_keys, leaks, me};
-use crate::http::{answer, call, failure, missing};
+use crate::http::{answer, call};
 use keyreeve_api::{Code, Problem};
 use keyreeve_authority::{Conflict, Failure, FieldChange, Recorded};
 use keyreeve_core::access::Permission;
@@ -13,6 +11,9 @@ use keyreeve_core::verdict::Outer;
 use keyreeve_core::{KeyId, RootKeyId, Timestamp};
 use keyreeve_store::model::AuditRecord;
 use keyreeve_store::version::Version;
+use keyreeve_web::body::{self, BODY_BYTES_MAX};
+use keyreeve_web::failure;
+use keyreeve_web::respond::RETRY_AFTER_SECONDS;
 
 /// The key of the examples.
 const KEY: KeyId = KeyId::from_bytes(*b"\x01\x9b\x8d\x62\x7a\x80\x70\x00\x80\x00\x00\x00\x00\x00\x00\xa1");
@@ -37,7 +38,7 @@ fn of_request(code: Code) -> Option<Problem> {
         Code::BadRequest => Problem::field("seconds_until_expiration", "must be greater than 0"),
         Code::RootKeyRequired => call::root_key_required(),
         Code::RootKeyInvalid => call::root_key_invalid(),
-        Code::NotFound => missing::record(),
+        Code::NotFound => failure::no_record(),
         Code::SecretNotStored => api_keys::secret::not_stored(),
         Code::MethodNotAllowed => answer::wrong_method(),
         Code::RequestTimeout => body::too_slow(),

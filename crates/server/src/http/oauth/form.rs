@@ -2,11 +2,10 @@
 //! ignored, one without a value counts as omitted, and a repeated one makes the request invalid.
 
 use crate::App;
-use crate::http::answer::RequestInfo;
-use crate::http::body;
 use axum::body::Body;
 use hyper::http::request::Parts;
 use keyreeve_api::{Code, Problem};
+use keyreeve_web::{RequestInfo, body};
 
 /// Largest form. A token is 87 bytes at most, a reason 2 000 characters.
 const FORM_BYTES_MAX: usize = 64 * 1024;
@@ -32,7 +31,7 @@ impl Form {
     ) -> Result<Self, Problem> {
         let bodies = &app.address_rate_limits().bodies;
         let sent = bodies
-            .read(info.peer.address, &parts.headers, incoming, FORM_BYTES_MAX)
+            .read(info.client, &parts.headers, incoming, FORM_BYTES_MAX)
             .await?;
         Self::of(parts, &sent.bytes)
     }

@@ -5,8 +5,7 @@
 use super::caller;
 use super::form::Form;
 use crate::App;
-use crate::http::answer::{Rejected, RequestInfo};
-use crate::http::respond;
+use crate::http::answer;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use hyper::StatusCode;
@@ -17,6 +16,7 @@ use keyreeve_authority::verify::{Question, Verdict, Via};
 use keyreeve_core::Timestamp;
 use keyreeve_core::coherence::Entry;
 use keyreeve_core::verdict::{Denial, SecretStanding};
+use keyreeve_web::{Rejected, respond};
 use serde_json::value::RawValue;
 
 /// Introspect a token (RFC 7662).
@@ -36,11 +36,10 @@ use serde_json::value::RawValue;
 )]
 pub(crate) async fn handler(State(app): State<App>, request: Request) -> Result<Response, Rejected> {
     let (parts, incoming) = request.into_parts();
-    let info = RequestInfo::of(&parts)?;
-    let reach = caller::reach(&app, &info.peer, &parts.headers).await?;
+    let reach = caller::reach(&app, answer::peer(&parts)?, &parts.headers).await?;
     let form = Form::read(&parts, incoming).await?;
     // Again, because the client may have held the body back for longer than a revocation took.
-    caller::require_unrevoked(&app, &info.peer, &parts.headers).await?;
+    caller::require_unrevoked(&app, answer::peer(&parts)?, &parts.headers).await?;
     let question = Question {
         via: Via::Introspect,
         reach: &reach,

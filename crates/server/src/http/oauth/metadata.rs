@@ -3,8 +3,6 @@
 //! Tests: `e2e/oauth/test_metadata.py`
 
 use crate::App;
-use crate::http::answer::Rejected;
-use crate::http::respond;
 use axum::extract::State;
 use axum::response::Response;
 use hyper::StatusCode;
@@ -12,6 +10,7 @@ use hyper::header::{CACHE_CONTROL, HeaderValue};
 use keyreeve_api::oauth::{AuthorizationServer, ProtectedResource};
 use keyreeve_api::problem::ErrorBody;
 use keyreeve_api::{Code, Problem};
+use keyreeve_web::{Rejected, respond};
 use serde::Serialize;
 
 /// The documents change only with the settings.

@@ -4,8 +4,7 @@
 
 use super::form::Form;
 use crate::App;
-use crate::http::answer::{Rejected, RequestInfo};
-use crate::http::{respond, v1};
+use crate::http::v1;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use hyper::StatusCode;
@@ -14,6 +13,7 @@ use keyreeve_api::oauth::RevokeForm;
 use keyreeve_api::problem::ErrorBody;
 use keyreeve_authority::possession::Possession;
 use keyreeve_core::text::Note;
+use keyreeve_web::{Rejected, RequestInfo, respond};
 
 /// The reason in the audit log if the request has none.
 const REASON: &str = "revoked with the secret itself, at /oauth2/revoke";
@@ -42,12 +42,12 @@ pub(crate) async fn handler(State(app): State<App>, request: Request) -> Result<
     })?;
     command.note = command.note.or_else(|| Note::parse(REASON).ok());
     let from = info.anonymous_caller();
-    let _turn = app.address_rate_limits().turn(info.peer.address).await?;
+    let _turn = app.address_rate_limits().turn(info.client).await?;
     match app.authority().keys().revoke_presented(&from, token, command).await? {
         Possession::Ended(change) => app.note_done(&change),
         Possession::EndedBefore => {}
         // Only unknown secrets count: a known one is revoked whatever this address sent before.
-        Possession::Unknown => app.address_rate_limits().revocations.allow(info.peer.address)?,
+        Possession::Unknown => app.address_rate_limits().revocations.allow(info.client)?,
     }
     Ok(respond::json_bytes(StatusCode::OK, "{}"))
 }

@@ -4,14 +4,12 @@
 
 use crate::App;
 use crate::app::SignError;
-use crate::http::answer::Rejected;
 use crate::http::call::{Incoming, MaybeJson, NoBody};
 use crate::http::query::Parameters;
-use crate::http::respond;
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use hyper::StatusCode;
-use keyreeve_api::audit::{AuditCheck, AuditEvent, AuditList, Checkpoint, Party, VerifyAudit};
+use keyreeve_api::audit::{AuditCheck, AuditList, Checkpoint, VerifyAudit};
 use keyreeve_api::problem::ErrorBody;
 use keyreeve_api::{Code, Problem};
 use keyreeve_authority::AuditFilter;
@@ -20,7 +18,8 @@ use keyreeve_core::access::Permission;
 use keyreeve_core::audit::Action;
 use keyreeve_core::hex;
 use keyreeve_core::{KeyId, RootKeyId, UserId};
-use keyreeve_store::model::AuditRecord;
+use keyreeve_web::audit_event::event;
+use keyreeve_web::{Rejected, respond};
 
 /// Most entries on a page, and the default.
 const LIMIT_MAX: u64 = 1_000;
@@ -217,31 +216,4 @@ pub(crate) async fn checkpoint(
         verifier_key: app.checkpoints().verifier_key(),
     };
     Ok(respond::json(StatusCode::OK, &checkpoint)?)
-}
-
-/// Returns an entry as the API shows it.
-pub(crate) fn event(record: &AuditRecord) -> AuditEvent {
-    let json = |text: &Option<String>| text.as_deref().and_then(|text| serde_json::from_str(text).ok());
-    AuditEvent {
-        id: format!("evt_{}", record.revision),
-        revision: record.revision,
-        at: record.at.millis(),
-        tenant: record.tenant.clone(),
-        actor: Party {
-            kind: record.actor_type.clone(),
-            id: record.actor_id.clone(),
-        },
-        action: record.action.clone(),
-        target: Party {
-            kind: record.target_type.clone(),
-            id: record.target_id.clone(),
-        },
-        subject: record.subject.clone(),
-        reason: record.reason.clone(),
-        address: record.address.clone(),
-        request_id: record.request_id.clone(),
-        before: json(&record.before),
-        after: json(&record.after),
-        hash: hex(&record.chain),
-    }
 }

@@ -4,11 +4,8 @@
 
 use super::api_keys::{answered, effect};
 use crate::App;
-use crate::http::answer::Rejected;
 use crate::http::call::{Incoming, Json, NoBody};
-use crate::http::check_policy_text as text;
 use crate::http::conditions::versioned;
-use crate::http::{missing, respond};
 use axum::extract::{Path, State};
 use axum::response::Response;
 use hyper::StatusCode;
@@ -19,6 +16,9 @@ use keyreeve_authority::check::ManagedCheckPolicy;
 use keyreeve_authority::{Call, Effect};
 use keyreeve_core::text::CheckPolicyName;
 use keyreeve_store::version::Version;
+use keyreeve_web::check_policy_text as text;
+use keyreeve_web::failure::no_record;
+use keyreeve_web::{Rejected, respond};
 
 /// Create a check policy.
 ///
@@ -129,7 +129,7 @@ pub(crate) async fn remove(
 
 /// Parses a name of the path. A malformed name gets the same answer as an unknown one.
 fn known(name: &str) -> Result<CheckPolicyName, Problem> {
-    CheckPolicyName::parse(name).map_err(|_| missing::record())
+    CheckPolicyName::parse(name).map_err(|_| no_record())
 }
 
 fn version(call: &Call, managed: &ManagedCheckPolicy) -> Version {

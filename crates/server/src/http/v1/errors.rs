@@ -2,11 +2,11 @@
 //!
 //! Tests: `e2e/hostile/test_requests.py`, `e2e/hostile/test_verifier_stream.py`
 
-use crate::http::answer::Rejected;
 use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
 use hyper::header::CONTENT_TYPE;
 use keyreeve_api::{Code, Problem};
+use keyreeve_web::Rejected;
 
 /// Get the page of an error code, in Markdown.
 ///

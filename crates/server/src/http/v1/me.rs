@@ -4,11 +4,9 @@
 
 use super::api_keys::{changed, object, revoke};
 use crate::App;
-use crate::http::answer::{Rejected, RequestInfo};
 use crate::http::bearer::bearer;
 use crate::http::call::{Content as _, MaybeJson};
 use crate::http::conditions;
-use crate::http::{body, respond};
 use axum::extract::{Request, State};
 use axum::response::Response;
 use hyper::StatusCode;
@@ -22,6 +20,7 @@ use keyreeve_core::access::Reach;
 use keyreeve_core::coherence::Entry;
 use keyreeve_core::verdict::Outer;
 use keyreeve_store::version::Version;
+use keyreeve_web::{Rejected, RequestInfo, body, respond};
 
 /// Get the record of the API key that the call is made with.
 ///
@@ -62,7 +61,7 @@ pub(crate) async fn revoke(State(app): State<App>, request: Request) -> Result<R
         caller: Authority::caller_of_key(&entry),
         tenant: entry.gate().slug().clone(),
         address: info
-            .and_then(|info| info.peer.address)
+            .and_then(|info| info.client)
             .map(|address| address.to_string().into()),
         request_id: info.map_or("", |info| &info.id).into(),
         idempotency: None,
@@ -86,7 +85,7 @@ async fn own_key(app: &App, parts: &Parts) -> Result<Entry, Problem> {
         reach: &Reach::Instance,
         scopes: &[],
         now: app.authority().now(),
-        address: info.and_then(|info| info.peer.address),
+        address: info.and_then(|info| info.client),
         // Calls about the key itself do not count towards its limits.
         cost: None,
     };
@@ -94,7 +93,7 @@ async fn own_key(app: &App, parts: &Parts) -> Result<Entry, Problem> {
     match (verdict.outer(), verdict.entry) {
         (None, Some(entry)) => {
             if let Some(info) = info {
-                info.peer.seat.note_known();
+                info.connection.note_known();
             }
             Ok(entry)
         }

@@ -3,9 +3,7 @@
 //! Tests: `e2e/faults/test_nodes.py`, `e2e/hostile/test_own_operations.py`
 
 use crate::App;
-use crate::http::answer::Rejected;
 use crate::http::call::{Incoming, NoBody, named};
-use crate::http::respond;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use hyper::{HeaderMap, StatusCode};
@@ -14,6 +12,7 @@ use keyreeve_api::{Code, Problem};
 use keyreeve_authority::Failure;
 use keyreeve_core::hex;
 use keyreeve_store::cluster::Session;
+use keyreeve_web::{Rejected, respond};
 
 /// List the nodes, with their leases and lags.
 ///

@@ -3,16 +3,16 @@
 //! Tests: `e2e/lifecycle/test_policy.py`, `e2e/lifecycle/test_grants.py`, `e2e/lifecycle/test_lost_updates.py`
 
 use crate::App;
-use crate::http::answer::Rejected;
 use crate::http::call::{Incoming, Json, NoBody};
 use crate::http::conditions::versioned;
-use crate::http::{policy_text, respond};
+use crate::http::policy_text;
 use axum::extract::State;
 use axum::response::Response;
 use hyper::StatusCode;
 use keyreeve_api::policy::{NotAllowed, NotAllowedKey, Policy, PutPolicy};
 use keyreeve_authority::NonCompliantKeys;
 use keyreeve_store::version::Version;
+use keyreeve_web::{Rejected, respond};
 
 /// Get the tenant's policy.
 ///

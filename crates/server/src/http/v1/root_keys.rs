@@ -3,10 +3,8 @@
 //! Tests: `e2e/lifecycle/test_people.py`, `e2e/hostile/test_requests.py`, `e2e/hostile/test_named_tenant.py`
 
 use crate::App;
-use crate::http::answer::Rejected;
 use crate::http::call::{self, Incoming, Json, NoBody};
 use crate::http::conditions::versioned;
-use crate::http::{missing, respond};
 use axum::extract::{Path, State};
 use axum::response::Response;
 use hyper::{HeaderMap, StatusCode};
@@ -19,6 +17,8 @@ use keyreeve_core::text::Slug;
 use keyreeve_core::{RootKeyId, Timestamp};
 use keyreeve_store::model;
 use keyreeve_store::version::Version;
+use keyreeve_web::failure::no_record;
+use keyreeve_web::{Rejected, respond};
 
 /// Create a root key.
 ///
@@ -103,7 +103,7 @@ pub(crate) async fn revoke(
     headers: HeaderMap,
     Incoming { call, .. }: Incoming<NoBody>,
 ) -> Result<Response, Rejected> {
-    let unknown = |_| missing::record();
+    let unknown = |_| no_record();
     let id = RootKeyId::parse(&id).map_err(unknown)?;
     let revoked = app
         .authority()

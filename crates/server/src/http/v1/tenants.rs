@@ -5,10 +5,8 @@
 use super::api_keys::{answered, effect};
 use super::root_keys::with_secret;
 use crate::App;
-use crate::http::answer::Rejected;
 use crate::http::call::{self, Incoming, Json, NoBody};
 use crate::http::conditions::versioned;
-use crate::http::{missing, respond};
 use axum::extract::{Path, State};
 use axum::response::Response;
 use hyper::StatusCode;
@@ -22,6 +20,8 @@ use keyreeve_core::text::Slug;
 use keyreeve_core::user::Status;
 use keyreeve_store::model::{self, TenantEdit};
 use keyreeve_store::version::Version;
+use keyreeve_web::failure::no_record;
+use keyreeve_web::{Rejected, respond};
 
 /// Create a tenant with its first root key.
 ///
@@ -157,7 +157,7 @@ async fn changed(app: &App, call: &Call, slug: &str, edit: TenantEdit) -> Result
 
 /// Parses a slug of the path. A malformed slug gets the same answer as an unknown one.
 fn known(slug: &str) -> Result<Slug, Problem> {
-    Slug::parse(slug).map_err(|_| missing::record())
+    Slug::parse(slug).map_err(|_| no_record())
 }
 
 fn object(tenant: &model::Tenant) -> Tenant {

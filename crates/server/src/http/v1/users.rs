@@ -4,10 +4,9 @@
 
 use super::api_keys::{answered, effect};
 use crate::App;
-use crate::http::answer::Rejected;
 use crate::http::call::{self, Incoming, Json, NoBody};
 use crate::http::conditions::versioned;
-use crate::http::{missing, password, respond};
+use crate::world::OsEntropy;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use hyper::StatusCode;
@@ -20,6 +19,8 @@ use keyreeve_core::access::Role;
 use keyreeve_core::user::{Email, PasswordDigest, Status, UserEdit};
 use keyreeve_core::{User as Person, UserId};
 use keyreeve_store::version::Version;
+use keyreeve_web::failure::no_record;
+use keyreeve_web::{Rejected, password, respond};
 
 /// Create a user.
 ///
@@ -183,7 +184,7 @@ async fn digest(
 ) -> Result<Option<PasswordDigest>, Rejected> {
     let Some(password) = password else { return Ok(None) };
     call.require_to_set_passwords()?;
-    Ok(Some(password::digest(password, whose).await?))
+    Ok(Some(password::digest(&OsEntropy, password, whose).await?))
 }
 
 async fn changed(app: &App, call: &Call, id: &str, edit: UserEdit) -> Result<Response, Rejected> {
@@ -205,7 +206,7 @@ async fn changed(app: &App, call: &Call, id: &str, edit: UserEdit) -> Result<Res
 
 /// Parses a user's id of the path or a header. A malformed id gets the same answer as an unknown one.
 pub(crate) fn user_id(text: &str) -> Result<UserId, Problem> {
-    UserId::parse(text).map_err(|_| missing::record())
+    UserId::parse(text).map_err(|_| no_record())
 }
 
 fn role(word: &str) -> Result<Role, Problem> {

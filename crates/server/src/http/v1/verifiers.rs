@@ -3,9 +3,7 @@
 //! Tests: `e2e/hostile/test_verifiers_connected.py`
 
 use crate::App;
-use crate::http::answer::Rejected;
 use crate::http::call::{Incoming, NoBody, named};
-use crate::http::respond;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use hyper::{HeaderMap, StatusCode};
@@ -16,6 +14,7 @@ use keyreeve_authority::children::ConnectedChild;
 use keyreeve_core::access::Reach;
 use keyreeve_core::coherence::downstream::ChildId;
 use keyreeve_core::hex;
+use keyreeve_web::{Rejected, respond};
 
 /// List the verifiers that are connected to this process.
 ///

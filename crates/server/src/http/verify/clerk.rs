@@ -3,7 +3,7 @@
 
 use crate::App;
 use crate::http::call::default_tenant;
-use crate::http::{respond, v1};
+use crate::http::v1;
 use axum::body::Body;
 use hyper::{Response, StatusCode};
 use keyreeve_api::{Code, Problem};
@@ -11,6 +11,7 @@ use keyreeve_authority::Failure;
 use keyreeve_authority::verify::{Question, Via};
 use keyreeve_core::access::Reach;
 use keyreeve_core::verdict::Denial;
+use keyreeve_web::respond;
 
 pub(super) async fn answer(app: &App, reach: &Reach, secret: &str) -> Result<Response<Body>, Problem> {
     // Clerk's clients do not receive the tenant of a key, so without a named tenant only keys of `default` are

@@ -5,15 +5,14 @@
 use super::create::command;
 use super::with_secret;
 use crate::App;
-use crate::http::answer::Rejected;
 use crate::http::call::{Incoming, Json};
-use crate::http::respond;
 use axum::extract::State;
 use axum::response::Response;
 use hyper::StatusCode;
 use keyreeve_api::Problem;
 use keyreeve_api::keys::{BATCH_MAX, CreateBatch, CreatedBatch};
 use keyreeve_api::problem::ErrorBody;
+use keyreeve_web::{Rejected, respond};
 
 /// Issue up to 1 000 keys in one transaction, all or none.
 ///

@@ -5,10 +5,8 @@
 
 use super::{effect, with_secret};
 use crate::App;
-use crate::http::answer::Rejected;
 use crate::http::call::{self, Incoming, Json};
 use crate::http::conditions::versioned;
-use crate::http::respond;
 use axum::extract::State;
 use axum::response::Response;
 use hyper::StatusCode;
@@ -18,6 +16,7 @@ use keyreeve_api::keys::{ApiKey, CreateKey};
 use keyreeve_api::problem::ErrorBody;
 use keyreeve_authority::keys::IssueCommand;
 use keyreeve_store::version::Version;
+use keyreeve_web::{Rejected, respond};
 use std::fmt;
 
 /// Issue a key.

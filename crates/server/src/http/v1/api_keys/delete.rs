@@ -4,12 +4,12 @@
 
 use super::{answered, effect};
 use crate::App;
-use crate::http::answer::Rejected;
 use crate::http::call::{self, Incoming, NoBody, key_id};
 use crate::http::query::Parameters;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::Response;
 use keyreeve_api::keys::DeletedKey;
+use keyreeve_web::Rejected;
 
 /// Delete a key's record.
 ///

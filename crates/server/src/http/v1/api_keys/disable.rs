@@ -4,12 +4,12 @@
 
 use super::changed;
 use crate::App;
-use crate::http::answer::Rejected;
 use crate::http::call::{self, Incoming, MaybeJson, key_id};
 use axum::extract::{Path, State};
 use axum::response::Response;
 use keyreeve_api::keys::{ApiKey, HoldKey};
 use keyreeve_api::problem::ErrorBody;
+use keyreeve_web::Rejected;
 
 /// Disable a key.
 ///

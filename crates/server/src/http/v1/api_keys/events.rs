@@ -3,14 +3,13 @@
 //! Tests: `e2e/lifecycle/test_audit.py`, `e2e/lifecycle/test_policy.py`
 
 use crate::App;
-use crate::http::answer::Rejected;
 use crate::http::call::{Incoming, NoBody, key_id};
-use crate::http::respond;
-use crate::http::v1::audit;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use hyper::StatusCode;
 use keyreeve_api::audit::AuditList;
+use keyreeve_web::audit_event::event;
+use keyreeve_web::{Rejected, respond};
 
 /// List the events of a key, oldest first.
 ///
@@ -28,7 +27,7 @@ pub(crate) async fn handler(
 ) -> Result<Response, Rejected> {
     let events = app.authority().keys().events(&call, key_id(&id)?).await?;
     let list = AuditList {
-        data: events.iter().map(audit::event).collect(),
+        data: events.iter().map(event).collect(),
         next_cursor: None,
     };
     Ok(respond::json(StatusCode::OK, &list)?)

@@ -4,11 +4,11 @@
 
 use super::{changed, revoke};
 use crate::App;
-use crate::http::answer::Rejected;
 use crate::http::call::{Incoming, MaybeJson, key_id};
 use axum::extract::{Path, State};
 use axum::response::Response;
 use keyreeve_api::keys::{ApiKey, RevokeKey};
+use keyreeve_web::Rejected;
 
 /// Finalize a revocation that can still be undone.
 ///

@@ -4,15 +4,14 @@
 
 use super::{REVOKING, object};
 use crate::App;
-use crate::http::answer::Rejected;
 use crate::http::call::{Incoming, NoBody, key_id};
 use crate::http::conditions::versioned;
-use crate::http::respond;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use hyper::StatusCode;
 use keyreeve_api::keys::ApiKey;
 use keyreeve_store::version::Version;
+use keyreeve_web::{Rejected, respond};
 
 /// Get a key.
 ///

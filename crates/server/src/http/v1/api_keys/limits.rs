@@ -4,15 +4,14 @@
 
 use super::changed;
 use crate::App;
-use crate::http::answer::Rejected;
 use crate::http::call::{Incoming, NoBody, key_id};
-use crate::http::respond;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use hyper::StatusCode;
 use keyreeve_api::keys::ApiKey;
 use keyreeve_api::limits::{KeyLimitUse, KeyLimits};
 use keyreeve_core::limits::{Bound, Count, Standing};
+use keyreeve_web::{Rejected, respond};
 
 /// Get the state of a key's limits.
 ///

@@ -4,10 +4,8 @@
 
 use super::object;
 use crate::App;
-use crate::http::answer::Rejected;
 use crate::http::call::{self, Incoming, NoBody};
 use crate::http::query::Parameters;
-use crate::http::respond;
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use hyper::StatusCode;
@@ -18,6 +16,7 @@ use keyreeve_authority::keys::{Listing, Shown};
 use keyreeve_core::KeyId;
 use keyreeve_core::lifecycle::Standing;
 use keyreeve_store::model::PageStart;
+use keyreeve_web::{Rejected, respond};
 
 /// Most keys on one page.
 const LIMIT_MAX: u64 = 100;

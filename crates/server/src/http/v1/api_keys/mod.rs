@@ -20,4 +20,4 @@ pub(crate) mod secret;
 pub(crate) mod update;
 pub(crate) mod usage;
 
-pub(crate) use object::{REVOKING, answered, changed, effect, limit, object, with_secret};
+pub(crate) use object::{REVOKING, answered, changed, effect, object, with_secret};

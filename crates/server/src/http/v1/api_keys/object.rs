@@ -1,21 +1,18 @@
 //! The key object (clerk-wire, section 2).
 
 use crate::App;
-use crate::http::answer::Rejected;
 use crate::http::conditions::versioned;
-use crate::http::respond;
 use axum::response::Response;
 use hyper::StatusCode;
 use hyper::header::{HeaderValue, LOCATION};
 use keyreeve_api::keys::{ApiKey, Effect};
-use keyreeve_api::limits::KeyLimit;
-use keyreeve_api::seconds::Whole;
 use keyreeve_authority::keys::{ChangedKey, KeyWithSecret};
 use keyreeve_core::Timestamp;
 use keyreeve_core::lifecycle::State;
-use keyreeve_core::limits::{Bound, Count, Limit};
 use keyreeve_store::model::{Done, KeyRecord};
 use keyreeve_store::version::Version;
+use keyreeve_web::key_limit::limit;
+use keyreeve_web::{Rejected, respond};
 
 /// Returns a key as the API shows it at `now`.
 pub(crate) fn object(record: &KeyRecord, now: Timestamp) -> ApiKey {
@@ -56,32 +53,6 @@ pub(crate) fn object(record: &KeyRecord, now: Timestamp) -> ApiKey {
         rotated_at: key.rotated_at.map(Timestamp::millis),
         retiring_until: key.retiring.as_ref().map(|old| old.until.millis()),
         effect: None,
-    }
-}
-
-/// Returns a limit in the form in which it is also requested.
-pub(crate) fn limit(limit: &Limit) -> KeyLimit {
-    let wish = KeyLimit {
-        name: limit.name.to_string(),
-        limit: Whole(limit.bound.limit()),
-        seconds: None,
-        burst: None,
-        hard: Some(true),
-        period: None,
-    };
-    match limit.bound {
-        Bound::Quota { period, .. } => KeyLimit {
-            period: Some(period.to_string()),
-            ..wish
-        },
-        Bound::Rate {
-            seconds, burst, count, ..
-        } => KeyLimit {
-            seconds: Some(Whole(seconds.into())),
-            burst: Some(Whole(burst.into())),
-            hard: Some(count == Count::Hard),
-            ..wish
-        },
     }
 }
 

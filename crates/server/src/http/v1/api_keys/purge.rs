@@ -3,9 +3,7 @@
 //! Tests: `e2e/lifecycle/test_filters.py`, `e2e/lifecycle/test_policy.py`
 
 use crate::App;
-use crate::http::answer::Rejected;
 use crate::http::call::{Incoming, Json};
-use crate::http::respond;
 use axum::extract::State;
 use axum::response::Response;
 use hyper::StatusCode;
@@ -14,6 +12,7 @@ use keyreeve_api::keys::{PurgeKeys, PurgedKeys};
 use keyreeve_api::seconds::Whole;
 use keyreeve_authority::keys::PurgeCommand;
 use keyreeve_core::Timestamp;
+use keyreeve_web::{Rejected, respond};
 
 /// Latest time that is accepted, in Unix ms.
 const TIME_MAX: i64 = 253_402_300_799_999;

@@ -5,13 +5,13 @@
 
 use super::changed;
 use crate::App;
-use crate::http::answer::Rejected;
 use crate::http::call::{self, Incoming, MaybeJson, key_id};
 use axum::extract::{Path, State};
 use axum::response::Response;
 use keyreeve_api::Problem;
 use keyreeve_api::keys::{ApiKey, RevokeKey};
 use keyreeve_authority::keys::RevokeCommand;
+use keyreeve_web::Rejected;
 
 /// Revoke a key, as the tenant's policy defines it.
 ///

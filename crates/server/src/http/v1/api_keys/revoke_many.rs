@@ -5,9 +5,7 @@
 use super::purge::time;
 use super::{answered, effect};
 use crate::App;
-use crate::http::answer::Rejected;
 use crate::http::call::{self, Incoming, Json};
-use crate::http::respond;
 use axum::extract::State;
 use axum::response::Response;
 use hyper::StatusCode;
@@ -15,6 +13,8 @@ use keyreeve_api::Problem;
 use keyreeve_api::keys::{RevokeFilter, RevokeMany, RevokedMany};
 use keyreeve_authority::keys::{RevokeCommand, Selection};
 use keyreeve_core::KeyId;
+use keyreeve_web::Rejected;
+use keyreeve_web::respond;
 use std::collections::BTreeSet;
 
 /// Most keys that a call names by id.

@@ -4,7 +4,6 @@
 
 use super::{answered, effect, with_secret};
 use crate::App;
-use crate::http::answer::Rejected;
 use crate::http::call::{self, Incoming, MaybeJson, key_id};
 use crate::http::conditions::versioned;
 use axum::extract::{Path, State};
@@ -15,6 +14,7 @@ use keyreeve_api::problem::ErrorBody;
 use keyreeve_authority::keys::RotateCommand;
 use keyreeve_core::policy::OverlapWish;
 use keyreeve_store::version::Version;
+use keyreeve_web::Rejected;
 
 /// Rotate a key: give it a new secret under the same id.
 ///

@@ -4,11 +4,11 @@
 
 use super::changed;
 use crate::App;
-use crate::http::answer::Rejected;
 use crate::http::call::{Incoming, NoBody, key_id};
 use axum::extract::{Path, State};
 use axum::response::Response;
 use keyreeve_api::keys::ApiKey;
+use keyreeve_web::Rejected;
 
 /// End the overlap of a rotation now.
 ///

@@ -4,12 +4,12 @@
 //! Tests: `e2e/hostile/test_requests.py`, `e2e/secrets/test_canary.py`, `e2e/clerk-js/api-keys.test.mjs`
 
 use crate::App;
-use crate::http::answer::Rejected;
 use crate::http::call::{Incoming, NoBody, key_id};
 use axum::extract::{Path, State};
 use axum::response::Response;
 use keyreeve_api::problem::ErrorBody;
 use keyreeve_api::{Code, Problem};
+use keyreeve_web::Rejected;
 
 /// Always 404: only a digest of the secret is stored.
 ///

@@ -4,7 +4,6 @@
 
 use super::changed;
 use crate::App;
-use crate::http::answer::Rejected;
 use crate::http::call::{self, Incoming, Json, key_id};
 use axum::extract::{Path, State};
 use axum::response::Response;
@@ -13,6 +12,7 @@ use keyreeve_api::json::Object;
 use keyreeve_api::keys::{ApiKey, UpdateKey};
 use keyreeve_api::problem::ErrorBody;
 use keyreeve_core::lifecycle::Edit;
+use keyreeve_web::Rejected;
 
 /// Change the fields of a key; omitted fields remain unchanged.
 ///

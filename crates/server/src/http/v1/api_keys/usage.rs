@@ -3,15 +3,14 @@
 //! Tests: `e2e/lifecycle/test_activity.py`, `e2e/limits/test_limits.py`
 
 use crate::App;
-use crate::http::answer::Rejected;
 use crate::http::call::{Incoming, NoBody, key_id};
 use crate::http::query::Parameters;
-use crate::http::respond;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::Response;
 use hyper::StatusCode;
 use keyreeve_api::audit::{Usage, UsageHour};
 use keyreeve_core::Timestamp;
+use keyreeve_web::{Rejected, respond};
 
 /// Counts are kept for 90 days.
 const HOURS_MAX: u64 = 90 * 24;

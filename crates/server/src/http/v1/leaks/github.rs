@@ -4,8 +4,6 @@
 
 use super::place::{Found, is_source, sound_url};
 use crate::App;
-use crate::http::answer::{Rejected, RequestInfo};
-use crate::http::{body, respond};
 use axum::extract::{Request, State};
 use axum::response::Response;
 use hyper::StatusCode;
@@ -14,6 +12,7 @@ use keyreeve_api::problem::ErrorBody;
 use keyreeve_api::{Code, Problem};
 use keyreeve_authority::leaks::{LeakReport, LeakSource};
 use keyreeve_core::hex;
+use keyreeve_web::{Rejected, RequestInfo, body, respond};
 use sha2::{Digest as _, Sha256};
 
 /// Largest message, and most matches in one.
@@ -41,15 +40,15 @@ pub(crate) async fn report(State(app): State<App>, request: Request) -> Result<R
     let info = RequestInfo::of(&parts)?;
     let bodies = &app.address_rate_limits().bodies;
     let sent = bodies
-        .read(info.peer.address, &parts.headers, incoming, MESSAGE_BYTES_MAX)
+        .read(info.client, &parts.headers, incoming, MESSAGE_BYTES_MAX)
         .await?;
     let bytes = &sent.bytes;
     let keys = app.github_keys();
-    let _turn = app.address_rate_limits().turn(info.peer.address).await?;
+    let _turn = app.address_rate_limits().turn(info.client).await?;
     if let Err(problem) = keys.check(&parts.headers, bytes, app.authority().moment()).await {
         app.authority().leaks().refuse(LeakSource::GitHub);
         // Only unsigned messages count: a report by GitHub is accepted whatever this address sent before.
-        app.address_rate_limits().leaks.allow(info.peer.address)?;
+        app.address_rate_limits().leaks.allow(info.client)?;
         return Err(problem.into());
     }
     let matches = github_matches(bytes).map_err(|error| body::refused(&error))?;

@@ -10,9 +10,7 @@ pub(crate) use signature::GitHubKeys;
 pub(in crate::http) use signature::not_signed;
 
 use crate::App;
-use crate::http::answer::{Rejected, RequestInfo};
 use crate::http::call::note;
-use crate::http::{body, respond};
 use axum::extract::{Request, State};
 use axum::response::Response;
 use hyper::StatusCode;
@@ -21,6 +19,7 @@ use keyreeve_api::leaks::{LEAKS_MAX, LeakItem, LeaksAccepted, ReportLeaks};
 use keyreeve_api::problem::ErrorBody;
 use keyreeve_api::{Problem, json};
 use keyreeve_authority::leaks::{LeakReport, LeakSource};
+use keyreeve_web::{Rejected, RequestInfo, body, respond};
 use place::{Found, is_source, sound_url};
 
 /// Largest report: a hundred secrets, each with a URL and a note.
@@ -46,22 +45,22 @@ pub(crate) async fn report(State(app): State<App>, request: Request) -> Result<R
     let info = RequestInfo::of(&parts)?;
     let bodies = &app.address_rate_limits().bodies;
     let sent = bodies
-        .read(info.peer.address, &parts.headers, incoming, REPORT_BYTES_MAX)
+        .read(info.client, &parts.headers, incoming, REPORT_BYTES_MAX)
         .await?;
     let items = match readable(&parts, &sent.bytes) {
         Ok(items) => items,
         Err(problem) => {
-            app.address_rate_limits().leaks.allow(info.peer.address)?;
+            app.address_rate_limits().leaks.allow(info.client)?;
             return Err(problem.into());
         }
     };
     let reports = items.iter().map(Item::report).collect::<Vec<_>>();
     let from = info.anonymous_caller();
-    let _turn = app.address_rate_limits().turn(info.peer.address).await?;
+    let _turn = app.address_rate_limits().turn(info.client).await?;
     let known = app.authority().leaks().report(&from, LeakSource::Api, &reports).await?;
     if !known.contains(&true) {
         // Only reports without a known secret count: a known one is accepted whatever this address sent before.
-        app.address_rate_limits().leaks.allow(info.peer.address)?;
+        app.address_rate_limits().leaks.allow(info.client)?;
     }
     Ok(respond::json(StatusCode::ACCEPTED, &LeaksAccepted { accepted: true })?)
 }
