@@ -63,7 +63,7 @@ pub(super) struct AuditPage {
 
 /// Lists entries, newest first.
 pub(super) async fn show(State(app): State<Dashboard>, visitor: Visitor, parts: Parts) -> Result<Response, PageError> {
-    super::require_tenant(&visitor)?;
+    crate::access::require_tenant(&visitor)?;
     let fields = Fields::of_query(&parts);
     let people = People::known_to(&visitor, &app).await?;
     let mut filter = filter(&fields, &people);
@@ -121,7 +121,7 @@ fn filter(fields: &Fields, people: &People) -> AuditFilter {
 
 /// Verifies the entire chain and shows the result.
 pub(super) async fn verify(State(app): State<Dashboard>, form: Form) -> Result<Response, PageError> {
-    super::require_tenant(&form.visitor)?;
+    crate::access::require_tenant(&form.visitor)?;
     form.visitor.call.require(Permission::AuditRead)?;
     let _turn = app.host().walks().turn(&form.visitor.call).await?;
     let signed = app.host().signed_log_end();
@@ -158,7 +158,7 @@ pub(super) async fn export(
     visitor: Visitor,
     parts: Parts,
 ) -> Result<Response, PageError> {
-    super::require_tenant(&visitor)?;
+    crate::access::require_tenant(&visitor)?;
     let fields = Fields::of_query(&parts);
     let people = People::known_to(&visitor, &app).await?;
     let mut filter = filter(&fields, &people);

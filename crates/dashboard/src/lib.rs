@@ -4,6 +4,7 @@
 //! A form is opened by GET and sent by POST to the same address. A refused form is shown again with everything that was
 //! filled in.
 
+mod access;
 mod account;
 mod assets;
 mod audit;
@@ -41,10 +42,7 @@ use axum::Router;
 use axum::middleware;
 use axum::response::Redirect;
 use axum::routing::{get, post};
-use keyreeve_api::{Code, Problem};
-use page_error::PageError;
 use tower_sec_fetch::SecFetchLayer;
-use visitor::Visitor;
 
 /// Returns the router of all pages, which also answers every address that has no route.
 pub fn router(app: Dashboard) -> Router {
@@ -97,37 +95,4 @@ pub fn router(app: Dashboard) -> Router {
         .layer(middleware::from_fn(page_error::render))
         .route("/assets/{name}", get(assets::get))
         .with_state(app)
-}
-
-/// Fails unless the visitor may see the pages of the tenant: administrators and auditors.
-fn require_tenant(visitor: &Visitor) -> Result<(), PageError> {
-    match visitor.sees_tenant() {
-        true => Ok(()),
-        false => Err(forbidden(
-            "This page is for the administrators and auditors of the tenant, and you are a member. Ask an administrator.",
-        )),
-    }
-}
-
-fn require_admin(visitor: &Visitor) -> Result<(), PageError> {
-    require_change(visitor)?;
-    match visitor.is_admin() {
-        true => Ok(()),
-        false => Err(forbidden(
-            "This is for the administrators of the tenant, and you are a member. Ask one of them.",
-        )),
-    }
-}
-
-fn require_change(visitor: &Visitor) -> Result<(), PageError> {
-    match visitor.may_change() {
-        true => Ok(()),
-        false => Err(forbidden(
-            "You are an auditor: auditors read everything and change nothing. Ask an administrator of the tenant.",
-        )),
-    }
-}
-
-fn forbidden(why: &str) -> PageError {
-    Problem::new(Code::PermissionDenied, why).into()
 }

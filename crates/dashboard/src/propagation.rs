@@ -74,7 +74,7 @@ pub(super) struct ChangeRow {
 
 /// Shows the propagation page.
 pub(super) async fn show(State(app): State<Dashboard>, visitor: Visitor) -> Result<Response, PageError> {
-    super::require_tenant(&visitor)?;
+    crate::access::require_tenant(&visitor)?;
     let seen = app.authority().nodes(&visitor.call).await?;
     let nodes = match app.authority().node() {
         None => vec![NodeRow {

@@ -98,7 +98,7 @@ impl Drop for LookUp<'_> {
 }
 
 impl AddressRateLimits {
-    /// Runs a look-up within the limit of its address; `is_nothing` tells from the result whether it found nothing. Above
+    /// Runs a look-up within the limit of its address; `is_nothing` returns whether nothing was found. Above
     /// the limit it waits for its turn, and is refused only if it finds nothing or too many are waiting.
     pub async fn bounded<T>(
         &self,

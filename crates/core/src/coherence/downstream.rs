@@ -27,6 +27,7 @@ mod messages;
 mod orders;
 
 pub use bounds::Full;
+use looks::is_overdue;
 pub use looks::{NoHold, Presence, Standing};
 pub use messages::{Forget, Invalidation, Joining, Order, Touch};
 
@@ -451,12 +452,6 @@ impl DownstreamLeases {
             self.left(id);
         }
     }
-}
-
-/// Whether it has an order that is unacknowledged for too long, by the time that this process ran.
-fn is_overdue(child: &Child, ticks: u64) -> bool {
-    let is_late = |order: &Outstanding| ticks.saturating_sub(order.sent) >= bounds::OVERDUE_MS;
-    child.orders.oldest().is_some_and(is_late) || child.orders.len() > bounds::ORDERS_MAX
 }
 
 #[cfg(test)]

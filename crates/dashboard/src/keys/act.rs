@@ -106,7 +106,7 @@ pub(crate) async fn ask(
     parts: Parts,
 ) -> Result<Response, PageError> {
     let verb = Verb::of(&word).ok_or_else(PageError::not_found)?;
-    crate::require_change(&visitor)?;
+    crate::access::require_change(&visitor)?;
     let found = find(&app, &visitor, &id).await?;
     let fields = Fields::of_query(&parts);
     let page = page_of(&app, &visitor, found, verb, &fields).await?;
@@ -122,7 +122,7 @@ pub(crate) async fn act(
 ) -> Result<Response, PageError> {
     let verb = Verb::of(&word).ok_or_else(PageError::not_found)?;
     let visitor = &form.visitor;
-    crate::require_change(visitor)?;
+    crate::access::require_change(visitor)?;
     let found = find(&app, visitor, &id).await?;
     let outcome = match wish(visitor, verb, &form.fields) {
         Ok(wish) => carry_out(&app, visitor, &found.record, verb, wish).await,

@@ -58,10 +58,10 @@ pub(crate) struct CreatePage {
 
 /// Shows the form, empty or filled in from the query. A GET creates nothing.
 pub(crate) async fn ask(State(app): State<Dashboard>, visitor: Visitor, parts: Parts) -> Result<Response, PageError> {
-    crate::require_change(&visitor)?;
+    crate::access::require_change(&visitor)?;
     let is_tenant = parts.uri.path().starts_with("/tenant/");
     if is_tenant {
-        crate::require_admin(&visitor)?;
+        crate::access::require_admin(&visitor)?;
     }
     let people = People::known_to(&visitor, &app).await?;
     let fields = Fields::of_query(&parts);
@@ -82,10 +82,10 @@ pub(crate) async fn ask(State(app): State<Dashboard>, visitor: Visitor, parts: P
 
 /// Creates the key and shows its secret, once.
 pub(crate) async fn make(State(app): State<Dashboard>, mut form: Form) -> Result<Response, PageError> {
-    crate::require_change(&form.visitor)?;
+    crate::access::require_change(&form.visitor)?;
     let is_tenant = form.path.starts_with("/tenant/");
     if is_tenant {
-        crate::require_admin(&form.visitor)?;
+        crate::access::require_admin(&form.visitor)?;
     }
     let people = People::known_to(&form.visitor, &app).await?;
     let owner = Owner::of(&app, &form.visitor, &people, is_tenant, &form.fields).await?;

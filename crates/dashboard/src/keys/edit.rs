@@ -54,7 +54,7 @@ pub(crate) async fn ask(
     visitor: Visitor,
     parts: Parts,
 ) -> Result<Response, PageError> {
-    crate::require_change(&visitor)?;
+    crate::access::require_change(&visitor)?;
     let found = find(&app, &visitor, &id).await?;
     page::ok(&page_of(&visitor, found, &Fields::of_query(&parts)))
 }
@@ -66,7 +66,7 @@ pub(crate) async fn save(
     form: Form,
 ) -> Result<Response, PageError> {
     let (visitor, fields) = (&form.visitor, &form.fields);
-    crate::require_change(visitor)?;
+    crate::access::require_change(visitor)?;
     let found = find(&app, visitor, &id).await?;
     let saved = match edit(visitor, fields) {
         Ok(edit) => app

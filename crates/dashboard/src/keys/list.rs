@@ -143,7 +143,7 @@ pub(crate) async fn tenant(
     visitor: Visitor,
     parts: Parts,
 ) -> Result<Response, PageError> {
-    crate::require_tenant(&visitor)?;
+    crate::access::require_tenant(&visitor)?;
     show(&app, &visitor, &parts, Place::TenantKeys).await
 }
 

@@ -53,7 +53,7 @@ pub(crate) async fn ask(
     visitor: Visitor,
     parts: Parts,
 ) -> Result<Response, PageError> {
-    crate::require_change(&visitor)?;
+    crate::access::require_change(&visitor)?;
     let found = find(&app, &visitor, &id).await?;
     let page = page_of(&visitor, found, &Fields::of_query(&parts))?;
     page::ok(&page)
@@ -65,7 +65,7 @@ pub(crate) async fn rotate(
     Path(id): Path<String>,
     mut form: Form,
 ) -> Result<Response, PageError> {
-    crate::require_change(&form.visitor)?;
+    crate::access::require_change(&form.visitor)?;
     let found = find(&app, &form.visitor, &id).await?;
     let made = carry_out(&app, &mut form, &found).await;
     if let Err(page_error) = &made

@@ -102,14 +102,14 @@ pub(crate) async fn ask(State(app): State<Dashboard>, visitor: Visitor, parts: P
     if action == Action::Export {
         return Ok(export(&records, &visitor, &people));
     }
-    crate::require_change(&visitor)?;
+    crate::access::require_change(&visitor)?;
     page::ok(&page_of(&visitor, &people, &records, action, &fields))
 }
 
 /// Executes the action, key by key.
 pub(crate) async fn act(State(app): State<Dashboard>, mut form: Form) -> Result<Response, PageError> {
     let action = Action::of(form.fields.raw("action"))?;
-    crate::require_change(&form.visitor)?;
+    crate::access::require_change(&form.visitor)?;
     let (records, missing) = records(&app, &form.visitor, &form.fields).await?;
     let read = wish(&form, action);
     let wish = match crate::confirm::with(&app, &mut form, read).await {

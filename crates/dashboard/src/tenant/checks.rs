@@ -83,7 +83,7 @@ pub(crate) struct CheckRemovePage {
 
 /// Shows the list.
 pub(crate) async fn show(State(app): State<Dashboard>, visitor: Visitor) -> Result<Response, PageError> {
-    crate::require_tenant(&visitor)?;
+    crate::access::require_tenant(&visitor)?;
     let built_in = CheckPolicy::any(known("default")?);
     let form = CheckForm {
         name: String::new(),
@@ -94,7 +94,7 @@ pub(crate) async fn show(State(app): State<Dashboard>, visitor: Visitor) -> Resu
 
 /// Creates a check policy.
 pub(crate) async fn add(State(app): State<Dashboard>, form: Form) -> Result<Response, PageError> {
-    crate::require_admin(&form.visitor)?;
+    crate::access::require_admin(&form.visitor)?;
     let sent = sent(&form.fields);
     let mut errors = Errors::default();
     let name = errors.take(text::name(sent.name.trim()));
@@ -134,7 +134,7 @@ pub(crate) async fn ask(
     Path((name, verb)): Path<(String, String)>,
     visitor: Visitor,
 ) -> Result<Response, PageError> {
-    crate::require_admin(&visitor)?;
+    crate::access::require_admin(&visitor)?;
     let found = app
         .authority()
         .check_policies()
@@ -164,7 +164,7 @@ pub(crate) async fn act(
     Path((name, verb)): Path<(String, String)>,
     form: Form,
 ) -> Result<Response, PageError> {
-    crate::require_admin(&form.visitor)?;
+    crate::access::require_admin(&form.visitor)?;
     let name = known(&name)?;
     let sent = CheckForm {
         name: name.to_string(),

@@ -24,6 +24,8 @@ use keyreeve_core::Policy;
 use keyreeve_core::policy::{After, Confirm, LeakAction, Preset, Reveal, Undo};
 use keyreeve_core::scope::Scopes;
 
+pub(crate) use fields::Values;
+
 /// Data of the page.
 #[derive(Template)]
 #[template(path = "policy.html")]
@@ -48,39 +50,6 @@ pub(crate) struct Column {
     pub(crate) is_own: bool,
 }
 
-/// The fields of the form as text.
-#[derive(Clone, Default, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "one for each box of the form")]
-pub(crate) struct Values {
-    pub(crate) preset: String,
-    pub(crate) prefix: String,
-    pub(crate) names: String,
-    pub(crate) limit: String,
-    pub(crate) count_expired: bool,
-    pub(crate) choices: String,
-    pub(crate) default_days: String,
-    pub(crate) max_days: String,
-    pub(crate) allow_never: bool,
-    pub(crate) editable: bool,
-    pub(crate) custom: bool,
-    pub(crate) renew_expired: bool,
-    pub(crate) overlap_default: String,
-    pub(crate) overlap_max: String,
-    pub(crate) undo: String,
-    pub(crate) undo_seconds: String,
-    pub(crate) after: String,
-    pub(crate) confirm: String,
-    pub(crate) reason: String,
-    pub(crate) sticky: bool,
-    pub(crate) list: String,
-    pub(crate) reveal: String,
-    pub(crate) leaks: String,
-    pub(crate) member_scopes: String,
-    pub(crate) member_claims: bool,
-    pub(crate) admin_scopes: String,
-    pub(crate) new_limits: String,
-}
-
 /// The result of a dry run.
 #[derive(Clone, Debug)]
 pub(crate) struct Preview {
@@ -100,7 +69,7 @@ pub(crate) async fn show(visitor: Visitor) -> Result<Response, PageError> {
 /// Runs the form dry, or saves it.
 pub(crate) async fn put(State(app): State<Dashboard>, form: Form) -> Result<Response, PageError> {
     let visitor = &form.visitor;
-    crate::require_admin(visitor)?;
+    crate::access::require_admin(visitor)?;
     // A preset's button only fills in the form. Nothing is saved.
     if let Some(preset) = form.fields.get("fill").and_then(Preset::parse) {
         let filled = Policy {

@@ -74,14 +74,14 @@ pub(crate) struct UserActPage {
 
 /// Shows the list.
 pub(crate) async fn show(State(app): State<Dashboard>, visitor: Visitor) -> Result<Response, PageError> {
-    crate::require_tenant(&visitor)?;
+    crate::access::require_tenant(&visitor)?;
     let page = page_of(&app, &visitor, &Fields::default()).await?;
     page::ok(&page)
 }
 
 /// Adds a user and shows the link by which they set a password.
 pub(crate) async fn add(State(app): State<Dashboard>, form: Form) -> Result<Response, PageError> {
-    crate::require_admin(&form.visitor)?;
+    crate::access::require_admin(&form.visitor)?;
     let made = match command(&form.fields) {
         Ok(command) => app
             .authority()
@@ -152,7 +152,7 @@ pub(crate) async fn ask(
     Path((id, word)): Path<(String, String)>,
     visitor: Visitor,
 ) -> Result<Response, PageError> {
-    crate::require_admin(&visitor)?;
+    crate::access::require_admin(&visitor)?;
     let user = app.authority().users().get(&visitor.call, user_id(&id)?).await?;
     let keys = stopping(app.authority().users().working_keys(&visitor.call, &user).await?);
     let (verb, question, consequence, submit) = match word.as_str() {
@@ -189,7 +189,7 @@ pub(crate) async fn act(
     Path((id, word)): Path<(String, String)>,
     form: Form,
 ) -> Result<Response, PageError> {
-    crate::require_admin(&form.visitor)?;
+    crate::access::require_admin(&form.visitor)?;
     let id = user_id(&id)?;
     let status = |status| UserEdit {
         status: Some(status),

@@ -1,10 +1,10 @@
 //! Look-ups of verifiers, and their state.
 
-use super::bounds::{CHILDREN_MAX, Class, Full, GOODBYE_MS, HOLDS_MAX, LOOK_UPS_MAX};
-use super::orders::Because;
+use super::bounds::{CHILDREN_MAX, Class, Full, GOODBYE_MS, HOLDS_MAX, LOOK_UPS_MAX, ORDERS_MAX, OVERDUE_MS};
+use super::orders::{Because, Outstanding};
 use super::{
     Awaited, COUNTED_EVERY, Child, ChildId, DownstreamLeases, HELD_FACTOR, Holding, Invalidation, Moment, Rule,
-    STEP_MAX_MS, STEP_MIN_MS, Stage, is_overdue, keeps,
+    STEP_MAX_MS, STEP_MIN_MS, Stage, keeps,
 };
 use crate::id::{KeyId, RootKeyId};
 use crate::key::Digest;
@@ -62,7 +62,7 @@ impl Child {
     }
 
     /// Returns the orders that it must still acknowledge, or that changes still wait for, oldest first.
-    fn open_orders(&self, now: Moment) -> impl Iterator<Item = &super::Outstanding> {
+    fn open_orders(&self, now: Moment) -> impl Iterator<Item = &Outstanding> {
         let is_gone = self.stage == Stage::Gone;
         self.orders.iter().filter(move |order| !is_gone || !order.is_over(now))
     }
@@ -311,7 +311,7 @@ impl DownstreamLeases {
             Stage::Gone => Presence::Disconnected,
         };
         let left = |end: Moment| end.surely_ms_since(now);
-        let age = |order: &super::Outstanding| {
+        let age = |order: &Outstanding| {
             let age = self.ticks.saturating_sub(order.sent);
             (age, order.changes.oldest().unwrap_or(0))
         };
@@ -345,4 +345,10 @@ impl DownstreamLeases {
     pub fn overdue(&self) -> u64 {
         self.overdue
     }
+}
+
+/// Whether it has an order that is unacknowledged for too long, by the time that this process ran.
+pub(super) fn is_overdue(child: &Child, ticks: u64) -> bool {
+    let is_late = |order: &Outstanding| ticks.saturating_sub(order.sent) >= OVERDUE_MS;
+    child.orders.oldest().is_some_and(is_late) || child.orders.len() > ORDERS_MAX
 }

@@ -1,6 +1,5 @@
 //! The form of a policy: filled in from a policy, as it was sent, read, and as fields to be compared.
 
-use super::Values;
 use crate::errors::Errors;
 use crate::form::Fields;
 use crate::keys::limits::{counted_of, lines_of, of_new_keys};
@@ -9,6 +8,39 @@ use keyreeve_core::Policy;
 use keyreeve_core::key::Prefix;
 use keyreeve_core::policy::{After, Confirm, LeakAction, ListDefault, Names, Preset, ReasonRule, Reveal, Undo};
 use keyreeve_core::scope::Scopes;
+
+/// The fields of the form as text.
+#[derive(Clone, Default, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each box of the form")]
+pub(crate) struct Values {
+    pub(crate) preset: String,
+    pub(crate) prefix: String,
+    pub(crate) names: String,
+    pub(crate) limit: String,
+    pub(crate) count_expired: bool,
+    pub(crate) choices: String,
+    pub(crate) default_days: String,
+    pub(crate) max_days: String,
+    pub(crate) allow_never: bool,
+    pub(crate) editable: bool,
+    pub(crate) custom: bool,
+    pub(crate) renew_expired: bool,
+    pub(crate) overlap_default: String,
+    pub(crate) overlap_max: String,
+    pub(crate) undo: String,
+    pub(crate) undo_seconds: String,
+    pub(crate) after: String,
+    pub(crate) confirm: String,
+    pub(crate) reason: String,
+    pub(crate) sticky: bool,
+    pub(crate) list: String,
+    pub(crate) reveal: String,
+    pub(crate) leaks: String,
+    pub(crate) member_scopes: String,
+    pub(crate) member_claims: bool,
+    pub(crate) admin_scopes: String,
+    pub(crate) new_limits: String,
+}
 
 const DAY_SECONDS: u64 = 86_400;
 
