@@ -7,7 +7,7 @@ use crate::question::Budget;
 use crate::{Authority, Caller, Failure};
 use keyreeve_core::access::{Permissions, Reach};
 use keyreeve_core::coherence::rules::{Rule, keeps};
-use keyreeve_core::coherence::{Deadline, Entry, Filled, Gate, NewEntry};
+use keyreeve_core::coherence::{Cached as _, Deadline, Entry, Filled, Gate, NewEntry};
 use keyreeve_core::key::Presented;
 use keyreeve_core::text::Slug;
 use keyreeve_core::verdict::{Denial, KeyStanding, judge};
@@ -293,6 +293,11 @@ impl Authority {
             return None;
         }
         Some(Some(pass).filter(|pass| !pass.is_revoked()))
+    }
+
+    /// Whether a root key is remembered as good now. If not, it must be looked up.
+    pub fn is_still_good(&self, pass: &RootPass) -> bool {
+        matches!(self.root_key_remembered(pass.digest()), Some(Some(_)))
     }
 
     /// Looks a root key up by its secret; `None` if it is not good. An error if that cannot be known now.

@@ -285,7 +285,7 @@ impl App {
         let began = Instant::now();
         let verdict = match self.authority().verify_hit(secret, question) {
             Ok(verdict) => verdict,
-            Err(miss) => self.verdict_on_miss(miss, question, deadline).await,
+            Err(miss) => Box::pin(self.verdict_on_miss(miss, question, deadline)).await,
         };
         self.numbers().verifications.observe(began.elapsed());
         verdict

@@ -66,6 +66,9 @@ pub(crate) fn is_trusted(trusted: &[TrustedProxy], peer: Option<IpAddr>) -> bool
 /// the address of its own peer to `X-Forwarded-For`, so the list is read from its end. Entries before the first
 /// untrusted hop were written by that hop and are ignored.
 pub(crate) fn client(trusted: &[TrustedProxy], peer: &Peer, headers: &HeaderMap) -> Option<IpAddr> {
+    if trusted.is_empty() {
+        return peer.address;
+    }
     let is_trusted = |hop: Option<IpAddr>| !peer.is_operator && is_trusted(trusted, hop);
     let mut hop = peer.address;
     let said = headers.get_all(FORWARDED_FOR).iter().rev();

@@ -25,11 +25,13 @@ impl App {
         if let Some(known) = self.authority().root_key_remembered(&digest) {
             return Ok(Ok(known));
         }
-        self.address_rate_limits()
-            .bounded(address, self.authority().root_key_of(digest), |found| {
-                matches!(found, Ok(None))
-            })
-            .await
+        // A miss is rare and its future is large: in a box it is not part of the future of every request.
+        let look_up = Box::pin(self.authority().root_key_of(digest));
+        Box::pin(
+            self.address_rate_limits()
+                .bounded(address, look_up, |found| matches!(found, Ok(None))),
+        )
+        .await
     }
 
     /// Returns the verdict on a key that a client presents without another credential. `from` is the client's address.
@@ -43,14 +45,13 @@ impl App {
         let verdict = match self.authority().verify_hit(secret, question) {
             Ok(verdict) => verdict,
             Err(miss) if self.authority().remembers(&miss) => {
-                self.verdict_on_miss(miss, question, &mut StoreDeadline::default())
-                    .await
+                Box::pin(self.verdict_on_miss(miss, question, &mut StoreDeadline::default())).await
             }
             Err(miss) => {
                 let mut deadline = StoreDeadline::default();
-                let look_up = self.verdict_on_miss(miss, question, &mut deadline);
+                let look_up = Box::pin(self.verdict_on_miss(miss, question, &mut deadline));
                 let is_nothing = |verdict: &Verdict| matches!(verdict.outcome, Err(Denial::Unknown));
-                self.address_rate_limits().bounded(from, look_up, is_nothing).await?
+                Box::pin(self.address_rate_limits().bounded(from, look_up, is_nothing)).await?
             }
         };
         self.numbers().verifications.observe(began.elapsed());

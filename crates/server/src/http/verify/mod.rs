@@ -83,7 +83,9 @@ pub(crate) async fn serve(route: Route, app: &App, peer: &Peer, request: Request
     let answered = async {
         let body = read_body(route, &parts.headers, incoming).await?;
         // Again, because the client may have held the body back for longer than a revocation took.
-        authenticated().await?;
+        if pass.as_ref().is_some_and(|pass| !app.authority().is_still_good(pass)) {
+            Box::pin(authenticated()).await?;
+        }
         answer(route, app, reach, &body).await
     };
     match answered.await {
