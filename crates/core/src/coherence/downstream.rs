@@ -88,6 +88,8 @@ struct Child {
     look_ups: usize,
     /// Whether nothing more is counted against its root key: it was counted already, or this node sent it away.
     is_counted: bool,
+    /// Whether an order was unacknowledged when its connection ended.
+    ended_owing: bool,
 }
 
 impl Child {
@@ -140,6 +142,7 @@ impl DownstreamLeases {
             stage: Stage::Connected,
             look_ups: 0,
             is_counted: false,
+            ended_owing: false,
         };
         self.children.insert(self.last_id, child);
         self.holds.join(self.last_id);
@@ -427,6 +430,7 @@ impl DownstreamLeases {
     pub fn lost(&mut self, id: ChildId) {
         if let Some(child) = self.children.get_mut(&id) {
             child.stage = Stage::Gone;
+            child.ended_owing = child.orders.oldest().is_some();
             self.gone.insert(id);
         }
         if !keeps(Rule::ChildrenAreWaitedFor) {

@@ -157,7 +157,8 @@ impl DownstreamLeases {
     /// this.
     ///
     /// A verifier whose connection ended before it acknowledged makes changes wait like a silent one, and is counted
-    /// like one. An order that is sent after the connection has ended counts too.
+    /// like one. Against its root key that counts only if an order was sent before: a proxy may end connections, and the
+    /// verifiers behind it know of no order that is sent afterwards.
     pub fn sweep(&mut self, now: Moment) -> Vec<ChildId> {
         self.look_at_the_clock(now);
         let ticks = self.ticks;
@@ -182,7 +183,7 @@ impl DownstreamLeases {
                 Stage::Gone if child.went_owing(now) => {
                     child.is_counted = true;
                     self.overdue += 1;
-                    if let Some(root_key) = child.class.root_key {
+                    if let Some(root_key) = child.class.root_key.filter(|_| child.ended_owing) {
                         self.strikes.note_ended(root_key, now);
                     }
                 }
