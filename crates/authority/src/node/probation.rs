@@ -6,6 +6,7 @@ use keyreeve_core::coherence::Lease;
 use keyreeve_core::coherence::holder::{Poll, SessionId};
 use keyreeve_core::coherence::invariants::InvariantResult;
 use keyreeve_core::coherence::probation::Probation;
+use keyreeve_store::cluster::Session;
 
 impl Node {
     pub(crate) fn check_probation(&self, session: Option<SessionId>, lease: &Lease) -> InvariantResult {
@@ -40,10 +41,12 @@ impl Node {
         Ok(is_on)
     }
 
-    /// Whether a node of another name has a session.
+    /// Whether a node of another name is running: it has a session that it has renewed within a lease. Those of nodes
+    /// that were killed remain for a while.
     async fn has_other_nodes(&self) -> Result<bool, Failure> {
         let sessions = self.parts.cluster.sessions().await?;
-        Ok(sessions.rows.iter().any(|session| session.node != self.parts.name))
+        let is_other = |session: &Session| session.node != self.parts.name && session.silent_ms < self.parts.lease_ms;
+        Ok(sessions.rows.iter().any(is_other))
     }
 
     /// Ends the session, so that no change waits for it.
@@ -61,9 +64,10 @@ impl Node {
             return Ok(self.forked());
         }
         let is_over = lock(&self.probation).polled(sent, self.parts.clock.moment());
-        if !is_over {
+        if !is_over && (!lock(&self.probation).is_for_kills() || self.has_other_nodes().await?) {
             return Ok(Progress::OnProbation);
         }
+        lock(&self.probation).end();
         lock(&self.health).is_on_probation = false;
         self.register().await
     }

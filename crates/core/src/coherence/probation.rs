@@ -25,6 +25,8 @@ pub struct Probation {
     lease_ms: u64,
     losses: VecDeque<Moment>,
     proof: Option<Proof>,
+    /// Whether it began because earlier processes of the node were killed.
+    is_for_kills: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +43,7 @@ impl Probation {
             lease_ms,
             losses: VecDeque::new(),
             proof: None,
+            is_for_kills: false,
         }
     }
 
@@ -72,7 +75,20 @@ impl Probation {
     /// Notes earlier processes of this node that ended within [`WINDOW_MS`] without leaving: changes waited for each until
     /// its lease was over. Call before the first session. Returns whether the node is on probation now.
     pub fn was_killed(&mut self, times: usize, now: Moment) -> bool {
-        Self::is_too_often(times) && (0..times).fold(false, |_, _| self.lost(now))
+        self.is_for_kills = Self::is_too_often(times) && (0..times).fold(false, |_, _| self.lost(now));
+        self.is_for_kills
+    }
+
+    /// Whether it is on because earlier processes of the node were killed, and not because this one has lost leases: then
+    /// it may end as soon as no other node is running, because no change waits.
+    pub fn is_for_kills(&self) -> bool {
+        self.is_on() && self.is_for_kills
+    }
+
+    /// Ends the probation.
+    pub fn end(&mut self) {
+        self.proof = None;
+        self.is_for_kills = false;
     }
 
     /// Whether the node must not hold a lease now.
