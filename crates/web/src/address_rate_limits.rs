@@ -8,6 +8,7 @@ use keyreeve_api::{Code, Problem};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU32;
+use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::anonymous::AnonymousBytes;
@@ -21,6 +22,8 @@ const LOOKS: NonZeroU32 = NonZeroU32::new(600).unwrap();
 /// Turns that run at once, and how many may run or wait: of one address, and in total.
 const TURNS: usize = 4;
 const TURNS_ASKED: (usize, usize) = (100, 1_000);
+/// Longest wait for the turn of a look-up. A verdict takes two seconds at most.
+const LOOK_UP_PATIENCE: Duration = Duration::from_secs(1);
 /// Revocations with an unknown secret from one address, which may be the proxy of a company: burst, and per minute.
 const REVOCATIONS: NonZeroU32 = NonZeroU32::new(300).unwrap();
 /// Reports without a known secret from one address, each of at most a hundred secrets: burst, and per minute.
@@ -37,6 +40,8 @@ const OTHERS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 pub struct AddressRateLimits {
     looks: PerAddress,
     turns: Semaphore,
+    /// The same for look-ups alone: a revocation holds its turn until it is effective.
+    look_up_turns: Semaphore,
     asked: Capacity<Option<IpAddr>>,
     /// Revocations with an unknown secret.
     pub revocations: PerAddress,
@@ -57,6 +62,7 @@ impl Default for AddressRateLimits {
         Self {
             looks: PerAddress::new(LOOKS),
             turns: Semaphore::new(TURNS),
+            look_up_turns: Semaphore::new(TURNS),
             asked: Capacity::new(TURNS_ASKED.0, TURNS_ASKED.1),
             revocations: PerAddress::new(REVOCATIONS),
             leaks: PerAddress::new(LEAKS),
@@ -89,12 +95,22 @@ impl AddressRateLimits {
     }
 
     /// Waits for one of the turns; `None` if too many of this address, or in total, are waiting.
-    pub async fn queued(&self, address: Option<IpAddr>) -> Option<Turn<'_>> {
+    async fn queued(&self, address: Option<IpAddr>) -> Option<Turn<'_>> {
         let asked = self.asked.reserve_one(address.map(place))?;
         let turn = self.turns.acquire().await.ok()?;
         Some(Turn {
             _asked: asked,
             _turn: turn,
+        })
+    }
+
+    /// Waits for a turn of a look-up; `None` if too many are waiting, or it does not come within a second.
+    pub(crate) async fn look_up_turn(&self, address: Option<IpAddr>) -> Option<Turn<'_>> {
+        let asked = self.asked.reserve_one(address.map(place))?;
+        let turn = tokio::time::timeout(LOOK_UP_PATIENCE, self.look_up_turns.acquire()).await;
+        Some(Turn {
+            _asked: asked,
+            _turn: turn.ok()?.ok()?,
         })
     }
 }

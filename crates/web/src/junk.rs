@@ -108,7 +108,7 @@ impl AddressRateLimits {
     ) -> Result<T, Problem> {
         let permit = match self.junk.begin(address) {
             Ok(counted) => Permit::Counted(counted),
-            Err(too_many) => match self.queued(address).await {
+            Err(too_many) => match self.look_up_turn(address).await {
                 Some(turn) => Permit::Queued(turn, too_many),
                 None => return Err(too_many),
             },

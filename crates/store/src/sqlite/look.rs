@@ -6,9 +6,10 @@ use crate::model::Head;
 use keyreeve_core::audit::ChainHash;
 use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
-use std::io::{Read as _, Write as _};
+use std::fs::File;
+use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 const HEAD: &str = "SELECT revision, chain FROM head";
@@ -165,11 +166,10 @@ pub(super) fn head_in_file(file: &Path) -> Result<Head, String> {
 }
 
 /// Whether the file is as long as its first page records (sqlite.org/fileformat.html, section 1.3).
-pub(super) fn require_whole(file: &Path) -> Result<(), String> {
+pub(super) fn require_whole(file: &Path, opened: &File) -> Result<(), String> {
     let cut = || format!("{} was cut off", file.display());
     let mut first = [0_u8; 100];
-    let mut opened = std::fs::File::open(file).map_err(|error| error.to_string())?;
-    opened.read_exact(&mut first).map_err(|_| cut())?;
+    opened.read_exact_at(&mut first, 0).map_err(|_| cut())?;
     let length = opened.metadata().map_err(|error| error.to_string())?.len();
     let page = first.get(16..18).and_then(|bytes| bytes.try_into().ok());
     let page = page.map_or(0, |bytes| u64::from(u16::from_be_bytes(bytes)));
@@ -196,20 +196,20 @@ fn is_older_than_noted(file: &Path, folded: Option<Head>) -> bool {
 }
 
 /// Whether the file starts as a database does, or is empty.
-pub(super) fn begins_well(file: &Path) -> bool {
+pub(super) fn begins_well(opened: &File) -> bool {
     let mut first = [0_u8; MAGIC.len()];
-    let read = std::fs::File::open(file).and_then(|mut opened| opened.read(&mut first));
+    let read = opened.read_at(&mut first, 0);
     read.is_ok_and(|length| length == 0 || first == *MAGIC)
 }
 
 /// Stores which revision was checkpointed into the file. Best effort: a note that is too low finds less, and is never a
-/// false alarm.
-pub(super) fn note_folded(file: &Path, revision: u64) {
+/// false alarm. While connections are open, `opened` must stay open, too ([`FileWatch::opened`](super::watch::FileWatch)).
+pub(super) fn note_folded(file: &Path, opened: &File, revision: u64) {
     let fresh = beside(file, "-folded.new");
     let write = || {
         // What was read may not be on the disk yet, and a note must not survive a power cut that the file's pages did
         // not.
-        std::fs::File::open(file)?.sync_all()?;
+        opened.sync_all()?;
         let mut options = std::fs::OpenOptions::new();
         let options = options.create(true).write(true).truncate(true).mode(0o600);
         writeln!(options.open(&fresh)?, "{revision}")?;

@@ -178,7 +178,7 @@ impl SqliteStore {
         let Some((stamp, head)) = aside(move || {
             watch.look()?;
             let change = watch.change();
-            Ok::<_, StoreError>(change.map(|(stamp, is_shorter)| (stamp, inside(&file, is_shorter))))
+            Ok::<_, StoreError>(change.map(|(stamp, is_shorter)| (stamp, inside(&file, &watch, is_shorter))))
         })
         .await?
         else {
@@ -191,9 +191,11 @@ impl SqliteStore {
         if let Some(revision) = self.watch.settle(stamp, inside)
             && self.read_only.is_none()
         {
-            let file = self.file.clone();
+            let (file, watch) = (self.file.clone(), Arc::clone(&self.watch));
             aside(move || {
-                look::note_folded(&file, revision);
+                if let Ok(opened) = watch.opened() {
+                    look::note_folded(&file, opened, revision);
+                }
                 Ok::<_, StoreError>(())
             })
             .await?;
@@ -226,11 +228,13 @@ impl SqliteStore {
 }
 
 /// Returns the head of the database file alone, without its WAL.
-fn inside(file: &Path, is_shorter: bool) -> Result<Head, watch::Odd> {
-    let whole = if is_shorter { look::require_whole(file) } else { Ok(()) };
+fn inside(file: &Path, watch: &FileWatch, is_shorter: bool) -> Result<Head, watch::Odd> {
+    let opened = || watch.opened().map_err(|error| error.to_string());
+    let require_whole = || look::require_whole(file, opened()?);
+    let whole = if is_shorter { require_whole() } else { Ok(()) };
     match whole.and_then(|()| look::head_in_file(file)) {
         Ok(head) => Ok(head),
-        Err(why) if is_shorter || !look::begins_well(file) => Err(watch::Odd::Unreadable(why)),
+        Err(why) if is_shorter || !opened().is_ok_and(look::begins_well) => Err(watch::Odd::Unreadable(why)),
         Err(_) => Err(watch::Odd::HalfFolded),
     }
 }
@@ -270,8 +274,10 @@ fn opened(file: &Path) -> Result<Opened, Opening> {
     if !look::has_wal(file)
         && let Ok(head) = look::head_in_file(file)
     {
-        // Before anything is written: the WAL continues from this revision.
-        look::note_folded(file, head.revision);
+        // Before anything is written: the WAL continues from this revision. No connection is open yet.
+        if let Ok(unlocked) = std::fs::File::open(file) {
+            look::note_folded(file, &unlocked, head.revision);
+        }
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
     let mut writer = connect(file, flags, TO_WRITE).map_err(|error| full_or(file, error))?;

@@ -7,7 +7,7 @@
 
 use super::log_watch::LogWatch;
 use crate::error::StoreError;
-use std::fs::Metadata;
+use std::fs::{File, Metadata};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,6 +16,10 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 /// The files of an open database.
 #[derive(Debug)]
 pub(super) struct FileWatch {
+    /// The database, open for as long as it is watched. Closing any descriptor of it would release the POSIX locks of this
+    /// process, and another program would take itself for the only one and delete the WAL
+    /// (sqlite.org/howtocorrupt.html, section 2.2).
+    opened: Option<File>,
     files: Vec<Watched>,
     /// The contents of the WAL, if this process writes it.
     log: Option<LogWatch>,
@@ -94,11 +98,18 @@ impl FileWatch {
         Self {
             files: all.into_iter().flatten().filter_map(seen).collect(),
             log: None,
+            opened: File::open(file).ok(),
             log_path: super::beside(file, "-wal"),
             is_closing: AtomicBool::new(false),
             halt_reason: OnceLock::new(),
             contents: Mutex::new(contents),
         }
+    }
+
+    /// Returns the database file, open for reading.
+    pub(super) fn opened(&self) -> std::io::Result<&File> {
+        let missing = || std::io::Error::from(std::io::ErrorKind::NotFound);
+        self.opened.as_ref().ok_or_else(missing)
     }
 
     /// As [`FileWatch::start`], for a database that this process writes: the contents of the WAL are checked too.
