@@ -226,7 +226,7 @@ def test_a_gateways_questions_are_counted_like_all_others(server, check):
         assert check("/gateway/caddy/default", [bearer(made["secret"])]).status == 200
     check("/gateway/caddy/default", [bearer("nonsense")])
     metrics = ask(server.addresses["ops_listen"], "/metrics").body.decode()
-    count = {line.split(" ")[0]: float(line.split(" ")[1]) for line in metrics.splitlines() if line and line[0] != "#"}
+    count = {name: float(value) for name, value in (line.rsplit(" ", 1) for line in metrics.splitlines() if line and line[0] != "#")}
     assert count['keyreeve_verifications_total{outcome="valid",via="gateway"}'] >= 3
     assert count['keyreeve_verifications_total{outcome="malformed",via="gateway"}'] >= 1
     deadline = time.monotonic() + 5

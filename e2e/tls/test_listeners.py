@@ -169,8 +169,12 @@ def test_an_unfinished_handshake_is_closed_and_blocks_no_other(secure):
     finally:
         for stream in slow:
             stream.close()
-    metrics = requests.get(secure.ops + "/metrics", timeout=10).text
-    assert 'keyreeve_tls_handshakes_total{listener="listen",result="timed_out"} 200' in metrics
+    counted = 'keyreeve_tls_handshakes_total{listener="listen",result="timed_out"} 200'
+    # A connection is counted after it was closed.
+    deadline = time.monotonic() + 5
+    while counted not in (metrics := requests.get(secure.ops + "/metrics", timeout=10).text):
+        assert time.monotonic() < deadline, metrics
+        time.sleep(0.05)
 
 
 def test_a_stop_waits_for_no_handshake_and_no_idle_connection(serve, good):
