@@ -447,15 +447,6 @@ impl DownstreamLeases {
         self.tenants.insert(slug.clone(), number);
         number
     }
-
-    /// Removes disconnected verifiers that can answer nothing any more.
-    fn drop_ended(&mut self, now: Moment) {
-        let is_dead = |id: &&ChildId| self.children.get(id).is_none_or(|child| child.is_over(now));
-        let dead: Vec<_> = self.gone.iter().filter(is_dead).copied().collect();
-        for id in dead {
-            self.left(id);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -199,6 +199,15 @@ impl DownstreamLeases {
         late
     }
 
+    /// Removes disconnected verifiers that can answer nothing any more.
+    pub(super) fn drop_ended(&mut self, now: Moment) {
+        let is_dead = |id: &&ChildId| self.children.get(id).is_none_or(|child| child.is_over(now));
+        let dead: Vec<_> = self.gone.iter().filter(is_dead).copied().collect();
+        for id in dead {
+            self.left(id);
+        }
+    }
+
     /// Counts the time that this process ran. While the node does not run, a verifier's acknowledgement cannot be read,
     /// so that time does not count.
     pub(super) fn look_at_the_clock(&mut self, now: Moment) {
