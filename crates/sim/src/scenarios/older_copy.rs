@@ -4,6 +4,7 @@ use super::{chosen, put_back};
 use crate::clients::{Client, Known};
 use crate::executor::{MS, Nanos};
 use crate::park::Park;
+use keyreeve_authority::Node;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
@@ -55,6 +56,12 @@ pub(crate) async fn all_are_back(park: Park, client: Client) {
     park.sim.sleep(SETTLING).await;
     let machines: Vec<_> = park.machines().iter().filter_map(|one| one.process.clone()).collect();
     for process in machines {
+        // One that was killed repeatedly, or lost leases, may still be on probation: its time begins again with each lost
+        // answer before the calm (rule R17).
+        let is_on_probation = |node: &Arc<Node>| node.health().is_on_probation;
+        if process.authority.node().is_some_and(is_on_probation) {
+            continue;
+        }
         let mut answers = false;
         for _ in 0..8 {
             let Some(key) = chosen(&client) else { return };
