@@ -17,6 +17,9 @@ pub(super) const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes that the protocol itself may write between two looks without a request (HTTP/2 pings).
 const QUIET_BYTES: u64 = 1_024;
+/// Looks at one answer of which bytes are written, but no further part is taken: ten minutes. An HTTP/2 client that takes
+/// nothing can make the protocol write as many bytes as it likes, by PING.
+const SLOW_LOOKS: u32 = 20;
 /// Looks without a request after which a connection is idle: 90 to 120 s. HTTP/1.1 ends after 75 s.
 const IDLE_LOOKS: u32 = 3;
 
@@ -69,7 +72,7 @@ impl Activity {
         if self.begun.load(Ordering::Relaxed) == 0 {
             return;
         }
-        let mut quiet_looks = 0;
+        let (mut quiet_looks, mut slow_looks) = (0, 0);
         loop {
             let before = self.look();
             tokio::time::sleep(WRITE_TIMEOUT).await;
@@ -81,8 +84,12 @@ impl Activity {
             }
             // What the protocol itself writes, such as acknowledgements of PING, is no progress.
             let is_answering = self.answering.load(Ordering::Relaxed) > 0;
-            if now.0 != before.0 || seat.is_busy() || (is_answering && written > QUIET_BYTES) {
-                quiet_looks = 0;
+            if now.0 != before.0 || seat.is_busy() {
+                (quiet_looks, slow_looks) = (0, 0);
+                continue;
+            }
+            if is_answering && written > QUIET_BYTES && slow_looks < SLOW_LOOKS {
+                slow_looks += 1;
                 continue;
             }
             quiet_looks += 1;
@@ -215,6 +222,26 @@ mod tests {
             () = pings => {}
         }
         assert_eq!(began.elapsed().as_secs(), 100);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pings_keep_no_connection_open_whose_answer_is_not_taken() {
+        let (activity, seat) = (Arc::new(Activity::default()), seat());
+        activity.begin();
+        Box::leak(Box::new(Answer::new(Body::from("text"), &activity, seat.busy())));
+        let pings = async {
+            loop {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                activity.note_write(&Poll::Ready(Ok(1_700)));
+            }
+        };
+        let ended = async {
+            tokio::select! {
+                () = activity.idle_or_stopping(&seat) => {}
+                () = pings => {}
+            }
+        };
+        assert!(tokio::time::timeout(Duration::from_secs(660), ended).await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]
