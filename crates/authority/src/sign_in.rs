@@ -246,7 +246,20 @@ impl SignInUseCases<'_> {
         let taken = self.0.store.take_login(digest, self.0.now()).await?;
         let login = taken.filter(|login| login.kind == LoginKind::Link);
         let login = login.ok_or(Failure::NotFound)?;
-        match (self.holder_of(&login).await?, email) {
+        match self.use_login(from, &login, email, password).await {
+            Err(failure @ (Failure::Unavailable(_) | Failure::ReadOnly(_))) => self.put_back(login, failure).await,
+            used => used,
+        }
+    }
+
+    async fn use_login(
+        self,
+        from: &AnonymousCaller,
+        link: &Login,
+        email: Option<Email>,
+        password: PasswordDigest,
+    ) -> Result<User, Failure> {
+        match (self.holder_of(link).await?, email) {
             (Some(LinkHolder::FirstAdmin(tenant)), Some(email)) => {
                 self.make_first_admin(from, tenant, email, password).await
             }
@@ -256,6 +269,15 @@ impl SignInUseCases<'_> {
                     .await
             }
             (Some(LinkHolder::FirstAdmin(_)) | None, _) => Err(Failure::NotFound),
+        }
+    }
+
+    /// Keeps a link whose use failed without a change. If that fails too, the link is used up, and the failure must not
+    /// read that nothing was changed.
+    async fn put_back(self, link: Login, failure: Failure) -> Result<User, Failure> {
+        match self.0.store.put_login(link, self.0.now()).await {
+            Ok(()) => Err(failure),
+            Err(_) => Err(failure.after(1, "the link was used up, and the password may not be set")),
         }
     }
 

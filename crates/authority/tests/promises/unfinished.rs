@@ -8,6 +8,7 @@ use keyreeve_authority::sign_in::AnonymousCaller;
 use keyreeve_core::lifecycle::{ReasonCode, Refusal};
 use keyreeve_core::policy::{Policy, Preset, ReasonRule};
 use keyreeve_core::text::Note;
+use keyreeve_core::user::{Email, PasswordDigest};
 use keyreeve_core::{KeyId, Timestamp};
 use keyreeve_store::Store as _;
 use std::sync::atomic::Ordering;
@@ -163,4 +164,33 @@ async fn many_keys_are_not_revoked_without_the_reason_that_the_policy_requires()
     }
     assert_eq!(revoke(Some("a leak"), true).await.unwrap().matched, 1);
     assert_eq!(revoke(Some("a leak"), false).await.unwrap().revoked, 1);
+}
+
+/// A link works once: a use that reports that nothing was changed has not used it up.
+#[tokio::test]
+async fn a_link_whose_use_changed_nothing_can_be_used_again() {
+    let email = || Email::parse("ada@example.com").ok();
+    for answered in 0..CALLS_MAX {
+        let world = World::under(Preset::Standard).await;
+        let sign_in = || world.authority.sign_in();
+        let link = sign_in().first_admin_link(&world.tenant).await.unwrap().unwrap();
+        let from = AnonymousCaller {
+            address: None,
+            request_id: "req_1".into(),
+        };
+        let used = async || {
+            let password = PasswordDigest::new("digest");
+            sign_in().use_link(&from, link.expose(), email(), password).await
+        };
+        // Away for one call after some, and back then.
+        world.stage.calls_left.store(answered, Ordering::Relaxed);
+        let first = used().await;
+        world.stage.calls_left.store(u64::MAX, Ordering::Relaxed);
+        match first {
+            Ok(_) => return,
+            Err(Failure::OutcomeUnknown(_)) => {}
+            Err(_) => drop(used().await.unwrap()),
+        }
+    }
+    panic!("it never succeeded");
 }
