@@ -96,13 +96,14 @@ fn is_reported(value: &Value) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use keyreeve_core::Timestamp;
     use keyreeve_core::audit::Action;
     use serde_json::json;
 
-    fn changed(revision: u64, before: &Value, after: &Value) -> AuditRecord {
+    /// Returns an entry about the policy of a tenant.
+    pub(crate) fn changed(revision: u64, before: &Value, after: &Value) -> AuditRecord {
         AuditRecord {
             revision,
             at: Timestamp::from_millis(5),

@@ -117,30 +117,9 @@ fn conflict(seen: Option<&Condition>, present: Version, about: &About, entries: 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use keyreeve_core::Timestamp;
-    use keyreeve_core::audit::Action;
+    use crate::conflict::tests::changed;
     use keyreeve_core::policy::Preset;
     use serde_json::json;
-
-    fn changed(revision: u64, before: &Value, after: &Value) -> AuditRecord {
-        AuditRecord {
-            revision,
-            at: Timestamp::from_millis(5),
-            tenant: "acme".to_owned(),
-            actor_type: "operator".to_owned(),
-            actor_id: "operator".to_owned(),
-            action: Action::PolicyUpdated.as_str().to_owned(),
-            target_type: "tenant".to_owned(),
-            target_id: "acme".to_owned(),
-            subject: None,
-            reason: None,
-            address: None,
-            request_id: "req".to_owned(),
-            before: Some(before.to_string()),
-            after: Some(after.to_string()),
-            chain: [0; 32],
-        }
-    }
 
     #[test]
     fn changes_are_reported_back_to_the_version_that_was_seen_and_no_further() {
@@ -163,18 +142,18 @@ mod tests {
             built_in: None,
         };
         let present = Version::of_policy(&slug, &new);
-        let told = |seen: &keyreeve_core::Policy| {
+        let reported_since = |seen: &keyreeve_core::Policy| {
             let seen = Condition::OneOf(vec![Version::of_policy(&slug, seen)]);
             let conflict = conflict(Some(&seen), present, &about, entries());
             let revisions: Vec<_> = conflict.changes.iter().map(|change| change.entry.revision).collect();
             (revisions, conflict.is_complete)
         };
         assert_eq!(
-            told(&mid),
+            reported_since(&mid),
             (vec![4], true),
             "a tenant's new name is no change of its policy"
         );
-        assert_eq!(told(&old), (vec![4, 2], true));
-        assert_eq!(told(&Preset::Erase.policy()), (vec![4, 2, 1], false));
+        assert_eq!(reported_since(&old), (vec![4, 2], true));
+        assert_eq!(reported_since(&Preset::Erase.policy()), (vec![4, 2, 1], false));
     }
 }

@@ -39,10 +39,9 @@ const OTHERS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 #[derive(Debug)]
 pub struct AddressRateLimits {
     looks: PerAddress,
-    turns: Semaphore,
+    turns: Turns,
     /// The same for look-ups alone: a revocation holds its turn until it is effective.
-    look_up_turns: Semaphore,
-    asked: Capacity<Option<IpAddr>>,
+    look_up_turns: Turns,
     /// Revocations with an unknown secret.
     pub revocations: PerAddress,
     /// Reports of leaks without a known secret.
@@ -61,9 +60,8 @@ impl Default for AddressRateLimits {
     fn default() -> Self {
         Self {
             looks: PerAddress::new(LOOKS),
-            turns: Semaphore::new(TURNS),
-            look_up_turns: Semaphore::new(TURNS),
-            asked: Capacity::new(TURNS_ASKED.0, TURNS_ASKED.1),
+            turns: Turns::default(),
+            look_up_turns: Turns::default(),
             revocations: PerAddress::new(REVOCATIONS),
             leaks: PerAddress::new(LEAKS),
             guesses: PerAddress::new(GUESSES),
@@ -88,29 +86,43 @@ impl AddressRateLimits {
         let Err(too_many) = self.looks.allow(address) else {
             return Ok(None);
         };
-        match self.queued(address).await {
+        match self.turns.wait(address).await {
             Some(turn) => Ok(Some(turn)),
             None => Err(too_many),
         }
     }
 
-    /// Waits for one of the turns; `None` if too many of this address, or in total, are waiting.
-    async fn queued(&self, address: Option<IpAddr>) -> Option<Turn<'_>> {
+    /// Waits for a turn of a look-up; `None` if too many are waiting, or it does not come within a second.
+    pub(crate) async fn look_up_turn(&self, address: Option<IpAddr>) -> Option<Turn<'_>> {
+        let turn = tokio::time::timeout(LOOK_UP_PATIENCE, self.look_up_turns.wait(address)).await;
+        turn.ok()?
+    }
+}
+
+/// Turns that all addresses share, and the places of those that have or wait for one.
+#[derive(Debug)]
+struct Turns {
+    free: Semaphore,
+    asked: Capacity<Option<IpAddr>>,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self {
+            free: Semaphore::new(TURNS),
+            asked: Capacity::new(TURNS_ASKED.0, TURNS_ASKED.1),
+        }
+    }
+}
+
+impl Turns {
+    /// Waits for a turn; `None` if too many of this address, or in total, are waiting.
+    async fn wait(&self, address: Option<IpAddr>) -> Option<Turn<'_>> {
         let asked = self.asked.reserve_one(address.map(place))?;
-        let turn = self.turns.acquire().await.ok()?;
+        let turn = self.free.acquire().await.ok()?;
         Some(Turn {
             _asked: asked,
             _turn: turn,
-        })
-    }
-
-    /// Waits for a turn of a look-up; `None` if too many are waiting, or it does not come within a second.
-    pub(crate) async fn look_up_turn(&self, address: Option<IpAddr>) -> Option<Turn<'_>> {
-        let asked = self.asked.reserve_one(address.map(place))?;
-        let turn = tokio::time::timeout(LOOK_UP_PATIENCE, self.look_up_turns.acquire()).await;
-        Some(Turn {
-            _asked: asked,
-            _turn: turn.ok()?.ok()?,
         })
     }
 }
@@ -209,6 +221,36 @@ mod tests {
         drop(waiting);
         turns.pop();
         assert!(address_rate_limits.turn(one).await.unwrap().is_some());
+    }
+
+    #[tokio::test]
+    async fn revocations_that_hold_every_turn_and_place_refuse_no_look_up() {
+        let limits = AddressRateLimits::default();
+        let one = "192.0.2.1".parse().ok();
+        let mut turns = Vec::new();
+        for _ in 0..TURNS {
+            turns.push(limits.turns.wait(one).await.unwrap());
+        }
+        let mut waiting: Vec<_> = (TURNS..TURNS_ASKED.0)
+            .map(|_| Box::pin(limits.turns.wait(one)))
+            .collect();
+        for turn in &mut waiting {
+            assert!(turn.now_or_never().is_none(), "it waits");
+        }
+        assert!(limits.look_up_turn(one).now_or_never().flatten().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_up_whose_turn_does_not_come_is_refused_after_a_second() {
+        let limits = AddressRateLimits::default();
+        let mut turns = Vec::new();
+        for number in 0..TURNS {
+            let address = Ipv4Addr::from_bits(u32::try_from(number).unwrap()).into();
+            turns.push(limits.look_up_turn(Some(address)).await.unwrap());
+        }
+        let began = tokio::time::Instant::now();
+        assert!(limits.look_up_turn("192.0.2.1".parse().ok()).await.is_none());
+        assert_eq!(began.elapsed(), LOOK_UP_PATIENCE);
     }
 
     #[test]

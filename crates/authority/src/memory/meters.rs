@@ -66,7 +66,7 @@ impl Meters {
     ) -> Result<Vec<Standing>, LimitsError> {
         let mut shard = self.shard(key.0);
         let meter = meter_in(&mut shard, key, asked)?;
-        meter.told(counters, asked);
+        meter.note_counters(counters, asked);
         Ok(meter.standings(asked))
     }
 

@@ -163,7 +163,7 @@ mod tests {
         let due = refusals.due(at(TOGETHER_MS), false);
         assert_eq!(due.len(), 1);
         assert!(due[0].1.reason(due[0].2).contains("999 refused calls"), "{due:?}");
-        assert!(refusals.due(at(TOGETHER_MS), true).is_empty(), "told once");
+        assert!(refusals.due(at(TOGETHER_MS), true).is_empty(), "reported once");
         assert_eq!(
             refusals.take(&call("a"), refused(1), at(TOGETHER_MS)).len(),
             1,

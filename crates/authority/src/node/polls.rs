@@ -35,8 +35,8 @@ impl Polls {
 
     /// Wakes the waiting tasks after a poll.
     pub(super) fn tell(&self) {
-        let told = std::mem::replace(&mut *self.lock(), next());
+        let woken = std::mem::replace(&mut *self.lock(), next());
         // Wakes them outside of the lock.
-        drop(told);
+        drop(woken);
     }
 }

@@ -181,7 +181,7 @@ impl Meter {
     }
 
     /// Takes over the store's counters as of `asked`, without a use.
-    pub fn told(&mut self, counters: &[(LimitName, Counter)], asked: At) {
+    pub fn note_counters(&mut self, counters: &[(LimitName, Counter)], asked: At) {
         for gauge in self.gauges.iter_mut().filter(|gauge| !gauge.is_soft()) {
             gauge.lapse(asked);
             let counter = counters.iter().find(|(name, _)| *name == gauge.limit.name);
@@ -196,7 +196,7 @@ impl Meter {
                 nothing,
                 asked.time,
             );
-            gauge.told(stands.counter, asked);
+            gauge.note_counter(stands.counter, asked);
         }
     }
 

@@ -163,7 +163,7 @@ impl Gauge {
         }
     }
 
-    pub(super) fn told(&mut self, counter: Counter, asked: At) {
+    pub(super) fn note_counter(&mut self, counter: Counter, asked: At) {
         if asked.steady < self.told_at {
             return;
         }
