@@ -6,7 +6,7 @@ use crate::memory::Reported;
 use keyreeve_core::coherence::{Cached as _, Entry};
 use keyreeve_core::verdict::Denial;
 use keyreeve_core::{Digest, Key, Timestamp};
-use keyreeve_store::model::{Activity, KeyRecord, Trace, UsageCount};
+use keyreeve_store::model::{ActivityBatch, KeyRecord, Trace, UsageCount};
 
 /// How long a round may write: a twentieth of each second, however much waits.
 const ROUND_MS: u64 = 50;
@@ -40,7 +40,7 @@ impl Authority {
         let entries: Vec<_> = entries.collect();
         let _round = self.verifier.uses.round.lock().await;
         let activity = self.verifier.uses.take_of(key.id, &entries, self.now());
-        if activity == Activity::default() {
+        if activity == ActivityBatch::default() {
             return;
         }
         if self.store.record_activity(activity.clone()).await.is_err() {
@@ -54,13 +54,13 @@ impl Authority {
         let (all, events, has_more) = self.verifier.uses.take(self.now());
         let began = self.clock.moment();
         let is_over = || self.clock.moment().ms_since(began) >= budget_ms;
-        let mut unwritten = Activity::default();
+        let mut unwritten = ActivityBatch::default();
         let mut has_stopped = false;
         for (presented, refused) in groups(&all.presented, &all.refused) {
-            let group = Activity {
+            let group = ActivityBatch {
                 presented: presented.to_vec(),
                 refused: refused.to_vec(),
-                ..Activity::default()
+                ..ActivityBatch::default()
             };
             has_stopped = has_stopped || is_over() || self.store.record_activity(group).await.is_err();
             if has_stopped {
@@ -92,11 +92,11 @@ impl Authority {
 
     /// Writes a group in one transaction; returns whether that succeeded.
     async fn recorded(&self, uses: &[(Digest, Timestamp)], counts: &[UsageCount], traces: &[Trace]) -> bool {
-        let group = Activity {
+        let group = ActivityBatch {
             uses: uses.to_vec(),
             counts: counts.to_vec(),
             traces: traces.to_vec(),
-            ..Activity::default()
+            ..ActivityBatch::default()
         };
         self.store.record_activity(group).await.is_ok()
     }

@@ -3,7 +3,8 @@
 //! `memory/downstream.rs` has the connected verifiers, their leases, and the orders to forget.
 
 pub use crate::memory::{
-    CHILD_LEASE_MS, CHILD_LEASE_MS_MIN, ChildCounts, Children, ConnectedChild, Line, Newcomer, OldestOrder, Reported,
+    CHILD_LEASE_MS, CHILD_LEASE_MS_MIN, ChildCounts, Children, ConnectedChild, Newcomer, OldestOrder, Reported,
+    VerifierLine,
 };
 pub use keyreeve_core::coherence::downstream::{Presence, bounds};
 
@@ -39,14 +40,14 @@ pub struct Granted {
 }
 
 /// A look-up for a verifier. If it is dropped before it ends, its hold is released and the verifier gets no answer.
-struct Telling<'c> {
+struct RunningLookUp<'c> {
     children: &'c Children,
     id: ChildId,
     digest: Digest,
     number: Option<u64>,
 }
 
-impl Telling<'_> {
+impl RunningLookUp<'_> {
     fn end(mut self, found: Option<&Entry>) {
         if let Some(number) = self.number.take() {
             self.children.settle(self.id, &self.digest, number, found);
@@ -54,7 +55,7 @@ impl Telling<'_> {
     }
 }
 
-impl Drop for Telling<'_> {
+impl Drop for RunningLookUp<'_> {
     fn drop(&mut self) {
         if let Some(number) = self.number.take() {
             self.children.settle(self.id, &self.digest, number, None);
@@ -113,7 +114,7 @@ impl<'a> VerifierUseCases<'a> {
 
     /// Registers a verifier, whose memory is empty. An error if there are too many, or if its root key ended before it
     /// was registered: the change that ended it has sent no order here.
-    pub async fn register(self, newcomer: Newcomer, line: Arc<dyn Line>) -> Result<ChildId, Failure> {
+    pub async fn register(self, newcomer: Newcomer, line: Arc<dyn VerifierLine>) -> Result<ChildId, Failure> {
         self.may_connect(newcomer.pass.as_ref(), &newcomer.reach)?;
         let id = self.0.children().join(newcomer, line, &*self.0.clock)?;
         // From here on, a change that ends its root key sends it away. Changes from before are found by this check.
@@ -201,7 +202,7 @@ impl<'a> VerifierUseCases<'a> {
         found
     }
 
-    fn begin_to_tell(self, id: ChildId, digest: Digest) -> Result<Telling<'a>, Failure> {
+    fn begin_to_tell(self, id: ChildId, digest: Digest) -> Result<RunningLookUp<'a>, Failure> {
         let children = self.0.children();
         let begun = children.begin_to_tell(id, digest, self.0.verifier.applied());
         let number = begun.map_err(|why| {
@@ -210,7 +211,7 @@ impl<'a> VerifierUseCases<'a> {
                 NoHold::Busy => "too much is asked for by verifiers at once".to_owned(),
             })
         })?;
-        Ok(Telling {
+        Ok(RunningLookUp {
             children,
             id,
             digest,

@@ -7,7 +7,7 @@ use keyreeve_core::key::Prefix;
 use keyreeve_core::text::{Name, Slug};
 use keyreeve_core::{RootKeyId, Secret, Timestamp};
 use keyreeve_store::model::RootKey;
-use keyreeve_store::version::Kind;
+use keyreeve_store::version::RecordKind;
 use std::fmt;
 
 /// Most root keys in a list.
@@ -84,7 +84,7 @@ impl RootKeyUseCases<'_> {
         let (revoked, revision) = match changed.await {
             Ok(changed) => changed,
             Err(error) => {
-                let about = (Kind::RootKey, &*id.to_string());
+                let about = (RecordKind::RootKey, &*id.to_string());
                 return Err(self.0.explained(call, within.as_ref(), about, error).await);
             }
         };

@@ -4,12 +4,12 @@ use crate::root_keys::{RootKeyCommand, RootKeyWithSecret};
 use crate::{Authority, Call, Effect, Failure};
 use keyreeve_core::Secret;
 use keyreeve_core::access::{Actor, Permission, Permissions, Reach};
-use keyreeve_core::coherence::holding::{Scope, Span};
+use keyreeve_core::coherence::holding::{ChangeScope, Span};
 use keyreeve_core::policy::Preset;
 use keyreeve_core::text::{Name, Slug, TextError};
 use keyreeve_core::user::Status;
 use keyreeve_store::model::{Bootstrap, Tenant, TenantEdit, WriteContext};
-use keyreeve_store::version::Kind;
+use keyreeve_store::version::RecordKind;
 
 /// The tenant that every instance has.
 pub const DEFAULT_TENANT: &str = "default";
@@ -151,11 +151,11 @@ impl TenantUseCases<'_> {
         let (tenant, revision) = match changed.await {
             Ok(changed) => changed,
             Err(error) => {
-                let about = (Kind::Tenant, slug.as_str());
+                let about = (RecordKind::Tenant, slug.as_str());
                 return Err(self.0.explained(call, Some(&slug), about, error).await);
             }
         };
-        let scope = Scope::Tenant(tenant.slug.clone());
+        let scope = ChangeScope::Tenant(tenant.slug.clone());
         let mut change = self.0.written_about(scope, tenant.slug.as_str(), revision).await;
         // Its removal also ends its root keys, in entries of their own.
         change.spans.push(Span::one(revision));

@@ -22,9 +22,9 @@ const PRIVATE: [&str; 5] = [CSRF, "password", "new_password", "again", "once"];
 
 /// The fields of a form or of a query, in order. A name may occur several times.
 #[derive(Clone, Default)]
-pub(super) struct Fields(Vec<(String, String)>);
+pub(super) struct FormFields(Vec<(String, String)>);
 
-impl Fields {
+impl FormFields {
     pub(super) fn parse(text: &[u8]) -> Self {
         let pairs = form_urlencoded::parse(text).take(FIELDS_MAX);
         // Browsers send line ends as CRLF (WHATWG HTML, form submission).
@@ -124,13 +124,13 @@ impl Fields {
 }
 
 /// A form that a signed-in user sent from one of our pages.
-pub(super) struct Form {
+pub(super) struct SignedInForm {
     pub(super) visitor: Visitor,
-    pub(super) fields: Fields,
+    pub(super) fields: FormFields,
     pub(super) path: String,
 }
 
-impl FromRequest<Dashboard> for Form {
+impl FromRequest<Dashboard> for SignedInForm {
     type Rejection = PageError;
 
     async fn from_request(request: Request, app: &Dashboard) -> Result<Self, PageError> {
@@ -154,10 +154,10 @@ impl FromRequest<Dashboard> for Form {
 }
 
 /// Reads the form of a signed-in user.
-async fn read(parts: &Parts, body: axum::body::Body) -> Result<Fields, PageError> {
+async fn read(parts: &Parts, body: axum::body::Body) -> Result<FormFields, PageError> {
     require_form(parts)?;
     let bytes = body::read(&parts.headers, body, FORM_BYTES_MAX).await?;
-    Ok(Fields::parse(&bytes))
+    Ok(FormFields::parse(&bytes))
 }
 
 /// Reads the form of a visitor who is not signed in, within the limits on request bodies of its address.
@@ -165,12 +165,12 @@ pub(super) async fn read_anonymous(
     app: &Dashboard,
     parts: &Parts,
     body: axum::body::Body,
-) -> Result<Fields, PageError> {
+) -> Result<FormFields, PageError> {
     require_form(parts)?;
     let address = parts.extensions.get::<RequestInfo>().and_then(|info| info.client);
     let bodies = &app.host().address_rate_limits().bodies;
     let sent = bodies.read(address, &parts.headers, body, FORM_BYTES_MAX).await?;
-    Ok(Fields::parse(&sent.bytes))
+    Ok(FormFields::parse(&sent.bytes))
 }
 
 fn require_form(parts: &Parts) -> Result<(), PageError> {
@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn what_is_private_never_gets_into_an_address() {
-        let fields = Fields::parse(b"csrf=1&password=2&name=a+b&key=ak_kr1xyz&empty=&id=x&id=y");
+        let fields = FormFields::parse(b"csrf=1&password=2&name=a+b&key=ak_kr1xyz&empty=&id=x&id=y");
         assert_eq!(fields.address("/keys"), "/keys?name=a+b&id=x&id=y");
         assert_eq!(fields.with("name", "").with("id", "z").address("/keys"), "/keys?id=z");
     }

@@ -2,7 +2,7 @@
 
 use super::Dashboard;
 use super::errors::Errors;
-use super::form::Fields;
+use super::form::FormFields;
 use super::page;
 use super::sentences::{of_failure, title};
 use super::shell::SignedOutLayout;
@@ -50,7 +50,7 @@ impl PageError {
     pub(super) fn signing_in(mut self, parts: &Parts) -> Self {
         self.sign_in = true;
         if parts.method.is_safe() {
-            self.back = Some(Fields::of_query(parts).address(parts.uri.path()));
+            self.back = Some(FormFields::of_query(parts).address(parts.uri.path()));
         }
         self
     }
@@ -156,7 +156,7 @@ pub(super) async fn render(request: Request, next: Next) -> Response {
     };
     if page_error.sign_in {
         let next = page_error.back.as_deref().unwrap_or("/");
-        let query = Fields::default().with("next", next);
+        let query = FormFields::default().with("next", next);
         let why = if is_read { "" } else { "ended" };
         return Redirect::to(&query.with("why", why).address("/login")).into_response();
     }

@@ -99,7 +99,7 @@ impl SignedOutLayout {
 
 /// The menu entry that a page belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Place {
+pub(super) enum MenuEntry {
     Home,
     OwnKeys,
     Account,
@@ -115,7 +115,7 @@ pub(super) enum Place {
 #[derive(Clone, Debug)]
 pub(super) struct Shell {
     pub(super) title: String,
-    pub(super) place: Place,
+    pub(super) place: MenuEntry,
     pub(super) email: String,
     pub(super) role: &'static str,
     pub(super) tenant: String,
@@ -129,7 +129,7 @@ pub(super) struct Shell {
 }
 
 impl Shell {
-    pub(super) fn new(visitor: &Visitor, place: Place, title: impl Into<String>) -> Self {
+    pub(super) fn new(visitor: &Visitor, place: MenuEntry, title: impl Into<String>) -> Self {
         Self {
             title: title.into(),
             place,
@@ -154,12 +154,17 @@ impl Shell {
     pub(super) fn is_tenant_scope(&self) -> bool {
         matches!(
             self.place,
-            Place::TenantKeys | Place::Policy | Place::Checks | Place::Users | Place::Audit | Place::Propagation
+            MenuEntry::TenantKeys
+                | MenuEntry::Policy
+                | MenuEntry::Checks
+                | MenuEntry::Users
+                | MenuEntry::Audit
+                | MenuEntry::Propagation
         )
     }
 
     /// The menu's `aria-current`: `page` for the present page.
-    pub(super) fn current(&self, place: Place) -> &'static str {
+    pub(super) fn current(&self, place: MenuEntry) -> &'static str {
         if self.place == place { "page" } else { "false" }
     }
 

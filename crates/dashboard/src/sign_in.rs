@@ -3,7 +3,7 @@
 use super::account::new_password;
 use super::device;
 use super::errors::Errors;
-use super::form::{CSRF, Fields, is_same, not_ours, read_anonymous};
+use super::form::{CSRF, FormFields, is_same, not_ours, read_anonymous};
 use super::page;
 use super::page_error::PageError;
 use super::password_check;
@@ -67,7 +67,7 @@ pub(super) struct SetupPage {
 struct SignInRequest {
     parts: Parts,
     session: Session,
-    fields: Fields,
+    fields: FormFields,
     /// The CSRF token of the cookie; a new one if there was none.
     mark: String,
     has_mark: bool,
@@ -81,7 +81,7 @@ impl SignInRequest {
             .map_err(|(_, why)| PageError::internal(why))?;
         load(&session, &parts, app).await?;
         let fields = match parts.method.is_safe() {
-            true => Fields::of_query(&parts),
+            true => FormFields::of_query(&parts),
             // Bounded by the address: the concurrent bodies of one address are counted before any of them is read.
             false => read_anonymous(app, &parts, body).await?,
         };

@@ -6,9 +6,9 @@ use crate::founding::EmptyStore;
 use crate::http::openapi;
 use crate::invariants::InvariantLog;
 use crate::listen::Listen;
-use crate::open::{self, Opened};
+use crate::open::{self, OpenedStore};
 use crate::pages;
-use crate::ready::{Encryption, Place, Ready, reachable, remove_sockets};
+use crate::ready::{Encryption, EndpointKind, Ready, reachable, remove_sockets};
 use crate::settings::Settings;
 use crate::tls::TlsError;
 use crate::verifiers::{self, Marker};
@@ -116,7 +116,7 @@ pub struct Instance {
     stop: watch::Sender<bool>,
     stop_ops: watch::Sender<bool>,
     socket: PathBuf,
-    opened: Opened,
+    opened: OpenedStore,
 }
 
 /// The actual listen addresses of an instance.
@@ -191,13 +191,13 @@ impl Instance {
     }
 
     /// Starts to serve. Cannot fail.
-    fn serve(ready: Ready, app: App, opened: Opened, tls: &Encryption) -> Self {
+    fn serve(ready: Ready, app: App, opened: OpenedStore, tls: &Encryption) -> Self {
         let (stop, stopping) = watch::channel(false);
         let router = openapi::router(app.clone(), pages::router(&app));
         let start = |(endpoint, place)| {
             let face = match place {
-                Place::Api => Face::Api(router.clone()),
-                Place::Check => Face::Check,
+                EndpointKind::Api => Face::Api(router.clone()),
+                EndpointKind::Check => Face::Check,
             };
             Listening::start(endpoint, face, app.clone(), stopping.clone())
         };

@@ -2,10 +2,10 @@
 
 use crate::error::{StoreError, WriteError};
 use crate::model::{
-    Activity, AuditQuery, AuditRecord, Bootstrap, Census, ChangeManyRequest, ChangeRequest, Changed,
+    ActivityBatch, AuditQuery, AuditRecord, Bootstrap, Census, ChangeManyRequest, ChangeRequest, Changed,
     ChangedCheckPolicy, ChangedMany, ChangedUser, CheckPolicyChange, CheckPolicyRecord, Credential, Event, Head,
-    IssueRequest, Issued, KeyPage, KeyQuery, KeyRecord, Login, Refusals, RootKey, ShowRootKey, SliceRequest, Stamped,
-    Tenant, TenantEdit, Trace, UsageCount, UserChange, WriteContext,
+    IssueRequest, Issued, KeyPage, KeyQuery, KeyRecord, Login, RefusalQuery, RootKey, ShowRootKey, SliceRequest,
+    Stamped, Tenant, TenantEdit, Trace, UsageCount, UserChange, WriteContext,
 };
 use crate::operations::{self, Written};
 use crate::reads::Reads;
@@ -181,7 +181,7 @@ impl<B: Backend> Store for B {
         self.reader().lapsed(now, limit).await
     }
 
-    async fn record_activity(&self, activity: Activity) -> Result<(), StoreError> {
+    async fn record_activity(&self, activity: ActivityBatch) -> Result<(), StoreError> {
         self.write(move |tx| Box::pin(async move { operations::record_activity(tx, &activity).await }))
             .await
             .map_err(operations::only_store_error)
@@ -210,7 +210,7 @@ impl<B: Backend> Store for B {
         self.reader().usage_of(keys, since, until).await
     }
 
-    async fn refusals(&self, wanted: Refusals) -> Result<Vec<UsageCount>, StoreError> {
+    async fn refusals(&self, wanted: RefusalQuery) -> Result<Vec<UsageCount>, StoreError> {
         self.reader().refusals(&wanted).await
     }
 

@@ -26,7 +26,7 @@ pub(crate) struct IdempotencyRecord {
 }
 
 /// A count of a subject's keys: see `Key::counts`.
-pub(crate) struct Counted<'a> {
+pub(crate) struct SubjectCount<'a> {
     pub(crate) tenant: &'a Slug,
     pub(crate) subject: &'a Subject,
     pub(crate) count_expired: bool,
@@ -102,7 +102,7 @@ pub(crate) struct PrefetchHint<'a> {
 
 /// A secret of a key that is not retired for good.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Current {
+pub(crate) struct CurrentSecret {
     pub(crate) key: KeyId,
     pub(crate) digest: Digest,
     pub(crate) is_live: bool,
@@ -130,7 +130,7 @@ pub(crate) trait Tx: PeopleTx + CheckTx + LimitTx {
     /// commit.
     async fn lock_keys(&mut self, tenant: &Slug, ids: &[KeyId]) -> Result<Vec<KeyRecord>>;
     /// Returns how many keys of each subject count, or more if the new keys fit even so.
-    async fn count_keys(&mut self, counted: &[Counted<'_>]) -> Result<Vec<u32>>;
+    async fn count_keys(&mut self, counted: &[SubjectCount<'_>]) -> Result<Vec<u32>>;
     /// Whether a usable key of each owner, other than `except`, has the name.
     async fn are_names_taken(
         &mut self,
@@ -152,7 +152,7 @@ pub(crate) trait Tx: PeopleTx + CheckTx + LimitTx {
     async fn insert_credentials(&mut self, keys: &[&Key]) -> Result<()>;
     async fn set_credentials(&mut self, standings: &[(Digest, SecretStanding)]) -> Result<()>;
     /// Returns every secret of the keys that is not retired for good.
-    async fn current_credentials(&mut self, keys: &[&Key]) -> Result<Vec<Current>>;
+    async fn current_credentials(&mut self, keys: &[&Key]) -> Result<Vec<CurrentSecret>>;
     /// Makes a tombstone of every secret of the key, and returns their digests: also one that was replaced long ago may
     /// still be remembered with the key's name.
     async fn tombstone_credentials(&mut self, key: KeyId) -> Result<Vec<Digest>>;

@@ -22,7 +22,7 @@ const ROOT_KEYS_REMEMBERED: usize = 65_536;
 
 /// The memory of one process.
 #[derive(Debug)]
-pub struct Verifier {
+pub struct VerifierMemory {
     pub(crate) keys: Cache<Entry>,
     pub(crate) root_keys: Cache<RootPass>,
     pub(crate) uses: Uses,
@@ -41,7 +41,7 @@ pub struct Verifier {
     halted: OnceLock<String>,
 }
 
-impl Verifier {
+impl VerifierMemory {
     /// Returns the memory of a single process, for at most `capacity` secrets.
     pub fn new(capacity: usize) -> Self {
         Self::with_lease(capacity, Lease::endless())
@@ -197,7 +197,7 @@ impl Verifier {
     }
 }
 
-impl CommitObserver for Verifier {
+impl CommitObserver for VerifierMemory {
     fn committed(&self, commit: &Commit) {
         self.tallies.count_events(&commit.actions);
         if self.lease.deadline().is_endless()

@@ -2,7 +2,7 @@
 
 use crate::world::{World, ask, revocation, rotation, slug, wish, word};
 use futures_util::FutureExt as _;
-use keyreeve_authority::keys::{Listing, Shown};
+use keyreeve_authority::keys::{Listing, ShownKeys};
 use keyreeve_authority::root_keys::RootKeyCommand;
 use keyreeve_authority::verify::{Question, Via};
 use keyreeve_authority::{Authority, Call, Caller, Failure};
@@ -33,7 +33,7 @@ fn default() -> CheckPolicyName {
 }
 
 fn listing() -> Listing {
-    Listing::first(Shown::All, 10)
+    Listing::first(ShownKeys::All, 10)
 }
 
 type Tried = (Permission, &'static str, Option<Failure>);

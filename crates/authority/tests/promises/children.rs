@@ -2,7 +2,7 @@
 //! no lease any more.
 
 use crate::world::{World, revocation, slug};
-use keyreeve_authority::children::{CHILD_LEASE_MS, Line, Newcomer, Reported};
+use keyreeve_authority::children::{CHILD_LEASE_MS, Newcomer, Reported, VerifierLine};
 use keyreeve_authority::keys::KeyWithSecret;
 use keyreeve_authority::root_keys::RootKeyCommand;
 use keyreeve_authority::tenants::TenantCommand;
@@ -26,7 +26,7 @@ use ends::report;
 #[derive(Default)]
 struct Heard(Mutex<Vec<(Order, Vec<KeyId>, bool)>>, std::sync::atomic::AtomicBool);
 
-impl Line for Heard {
+impl VerifierLine for Heard {
     fn order(&self, order: Order, ended: &[KeyId], is_last: bool) -> bool {
         self.0.lock().unwrap().push((order, ended.to_vec(), is_last));
         true
@@ -68,7 +68,7 @@ async fn hang_on(world: &World) -> Hanging {
 
 async fn hang_on_with(world: &World, reach: Reach, pass: Option<RootPass>) -> Hanging {
     let heard = Arc::new(Heard::default());
-    let line = Arc::clone(&heard) as Arc<dyn Line>;
+    let line = Arc::clone(&heard) as Arc<dyn VerifierLine>;
     let id = world
         .authority
         .verifiers()

@@ -1,7 +1,7 @@
 //! `keyreeve root-keys`: the credentials of the management API. On the server's machine it works without a root key.
 
-use super::connect::Connection;
-use crate::exit::Usage;
+use super::connect::ServerOptions;
+use crate::exit::UsageError;
 use crate::output;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -28,24 +28,24 @@ const ALL: [&str; 10] = [
 )]
 pub(crate) enum RootKeys {
     /// Create a root key; without `--permission` it gets every permission that its reach allows
-    Create(Create),
+    Create(RootKeyCreateArgs),
     /// List root keys
     List {
         #[command(flatten)]
-        connection: Connection,
+        connection: ServerOptions,
     },
     /// Revoke a root key
     Revoke {
         /// The root key
         id: String,
         #[command(flatten)]
-        connection: Connection,
+        connection: ServerOptions,
     },
 }
 
 /// Create a root key.
 #[derive(Debug, Args)]
-pub(crate) struct Create {
+pub(crate) struct RootKeyCreateArgs {
     /// Its name
     #[arg(default_value = "made by command line")]
     name: String,
@@ -59,7 +59,7 @@ pub(crate) struct Create {
     #[arg(long)]
     secret_only: bool,
     #[command(flatten)]
-    connection: Connection,
+    connection: ServerOptions,
 }
 
 impl RootKeys {
@@ -75,7 +75,7 @@ impl RootKeys {
             }
             Self::Revoke { id, connection } => {
                 if !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
-                    return Err(Usage("a root key's id is rk_ and 32 hex digits".to_owned()).into());
+                    return Err(UsageError("a root key's id is rk_ and 32 hex digits".to_owned()).into());
                 }
                 let path = format!("v1/root_keys/{id}");
                 let revoked = connection
@@ -89,7 +89,7 @@ impl RootKeys {
     }
 }
 
-impl Create {
+impl RootKeyCreateArgs {
     async fn run(self) -> anyhow::Result<()> {
         let is_bound = self.tenant.is_some();
         let permissions = match self.permissions.is_empty() {

@@ -16,7 +16,7 @@ pub enum Severity {
 
 /// A possible finding.
 #[derive(Debug)]
-pub struct Check {
+pub struct DoctorCheck {
     /// Its name, which never changes.
     pub id: &'static str,
     /// Its severity.
@@ -25,7 +25,7 @@ pub struct Check {
     fix: &'static str,
 }
 
-impl Check {
+impl DoctorCheck {
     /// Returns the finding with its particulars.
     pub(crate) fn found(&self, what: impl Into<String>) -> Finding {
         let severity = match self.severity {
@@ -46,7 +46,7 @@ impl Check {
 
 macro_rules! checks {
     ($($name:ident, $id:literal, $severity:ident, $why:literal, $fix:literal;)+) => {
-        $(pub(crate) const $name: Check = Check {
+        $(pub(crate) const $name: DoctorCheck = DoctorCheck {
             id: $id,
             severity: Severity::$severity,
             why: $why,
@@ -54,7 +54,7 @@ macro_rules! checks {
         };)+
 
         /// All checks, in the order of the page.
-        pub const ALL: &[&Check] = &[$(&$name),+];
+        pub const ALL: &[&DoctorCheck] = &[$(&$name),+];
     };
 }
 

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 /// The facts that are judged.
 #[derive(Debug)]
-pub(super) struct Facts<'s> {
+pub(super) struct DoctorFacts<'s> {
     pub(super) settings: &'s Settings,
     pub(super) now: Timestamp,
     pub(super) files: Files,
@@ -68,7 +68,7 @@ pub(super) struct NodeFact {
     pub(super) has_hints: bool,
 }
 
-impl<'s> Facts<'s> {
+impl<'s> DoctorFacts<'s> {
     /// Collects what is available without a server.
     pub(super) fn at_rest(settings: &'s Settings) -> Self {
         Self {

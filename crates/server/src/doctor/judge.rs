@@ -1,7 +1,7 @@
 //! Derives findings from facts. Pure, so that each rule is a line in a table of tests.
 
 use super::checks as check;
-use super::facts::{Facts, NodeFact, TlsFact};
+use super::facts::{DoctorFacts, NodeFact, TlsFact};
 use crate::listen::Listen;
 use crate::tls::renewal_is_due;
 use keyreeve_api::doctor::Finding;
@@ -23,7 +23,7 @@ const DISK_FREE_MIN: u64 = 1 << 30;
 const DESCRIPTORS_MIN: u64 = 4_096;
 
 /// Returns the findings, the worst first.
-pub(super) fn judge(facts: &Facts<'_>) -> Vec<Finding> {
+pub(super) fn judge(facts: &DoctorFacts<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     listeners(facts, &mut found);
     for tls in &facts.tls {
@@ -73,7 +73,7 @@ fn listed<T: ToString>(things: impl IntoIterator<Item = T>) -> String {
         .join(", ")
 }
 
-fn listeners(facts: &Facts<'_>, found: &mut Vec<Finding>) {
+fn listeners(facts: &DoctorFacts<'_>, found: &mut Vec<Finding>) {
     let settings = facts.settings;
     let api = exposed(&settings.listen);
     if !api.is_empty() && settings.tls.is_none() {
@@ -130,7 +130,7 @@ fn with_mode((path, mode): &(PathBuf, u32)) -> String {
     format!("{} ({mode:03o})", path.display())
 }
 
-fn files(facts: &Facts<'_>, found: &mut Vec<Finding>) {
+fn files(facts: &DoctorFacts<'_>, found: &mut Vec<Finding>) {
     let files = &facts.files;
     if !files.open_tls_keys.is_empty() {
         let what = format!(
@@ -159,7 +159,7 @@ fn files(facts: &Facts<'_>, found: &mut Vec<Finding>) {
     }
 }
 
-fn data(facts: &Facts<'_>, found: &mut Vec<Finding>) {
+fn data(facts: &DoctorFacts<'_>, found: &mut Vec<Finding>) {
     if let Some(Err(why)) = &facts.checkpoint {
         found.push(check::CHECKPOINT_UNUSABLE.found(why.clone()));
     }
@@ -199,7 +199,7 @@ fn data(facts: &Facts<'_>, found: &mut Vec<Finding>) {
     }
 }
 
-fn lease(facts: &Facts<'_>, found: &mut Vec<Finding>) {
+fn lease(facts: &DoctorFacts<'_>, found: &mut Vec<Finding>) {
     let of_node = facts.running.as_ref().and_then(|running| running.node.as_ref());
     let Some(ms) = of_node.map(|node| node.lease_ms).or(facts.settings.lease_ms) else {
         return;
@@ -212,7 +212,7 @@ fn lease(facts: &Facts<'_>, found: &mut Vec<Finding>) {
     }
 }
 
-fn running(facts: &Facts<'_>, found: &mut Vec<Finding>) {
+fn running(facts: &DoctorFacts<'_>, found: &mut Vec<Finding>) {
     let Some(running) = &facts.running else { return };
     if running.skew_ms > SKEW_MAX_MS {
         let what = format!(

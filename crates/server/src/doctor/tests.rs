@@ -1,6 +1,6 @@
 //! Each finding, caused by a set-up that has this fault and no other.
 
-use super::facts::{Facts, Files, NodeFact, Running, TlsFact};
+use super::facts::{DoctorFacts, Files, NodeFact, Running, TlsFact};
 use super::judge::judge;
 use super::{ALL, Severity};
 use crate::settings::Settings;
@@ -28,8 +28,8 @@ fn settings() -> Settings {
     }
 }
 
-fn facts(settings: &Settings) -> Facts<'_> {
-    Facts {
+fn facts(settings: &Settings) -> DoctorFacts<'_> {
+    DoctorFacts {
         settings,
         now: NOW,
         files: Files {
@@ -69,7 +69,7 @@ fn shown(days: i64, complaint: Option<&str>) -> TlsFact {
     }
 }
 
-fn ids(facts: &Facts<'_>) -> Vec<&'static str> {
+fn ids(facts: &DoctorFacts<'_>) -> Vec<&'static str> {
     judge(facts).iter().map(|finding| finding.id).collect()
 }
 
@@ -79,7 +79,7 @@ fn in_settings(change: impl FnOnce(&mut Settings)) -> Vec<&'static str> {
     ids(&facts(&settings))
 }
 
-fn in_facts(change: impl FnOnce(&mut Facts<'_>)) -> Vec<&'static str> {
+fn in_facts(change: impl FnOnce(&mut DoctorFacts<'_>)) -> Vec<&'static str> {
     let settings = settings();
     let mut facts = facts(&settings);
     change(&mut facts);

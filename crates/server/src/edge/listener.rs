@@ -1,6 +1,6 @@
 //! Binds listeners, accepts connections, and stops gracefully.
 
-use super::activity::{Activity, FIRST_REQUEST_TIMEOUT};
+use super::activity::{ConnectionActivity, FIRST_REQUEST_TIMEOUT};
 use super::connection::{Peer, SocketKind};
 use super::direct::{self, Rewound};
 use super::guard::Guarded;
@@ -179,7 +179,7 @@ async fn run(endpoint: Endpoint, face: Face, app: App, seats: Seats, mut stop: w
                 continue;
             }
         };
-        let line = Line {
+        let line = ConnectionTask {
             face: face.clone(),
             app: app.clone(),
             http: Arc::clone(&http),
@@ -188,10 +188,10 @@ async fn run(endpoint: Endpoint, face: Face, app: App, seats: Seats, mut stop: w
         };
         tokio::spawn(async move {
             match accepted {
-                Accepted::Tcp(stream, peer) => line.serve(stream, peer).await,
+                AcceptedConnection::Tcp(stream, peer) => line.serve(stream, peer).await,
                 // Boxed to keep the task of a plain connection small.
-                Accepted::Tls(stream, peer, tls) => Box::pin(line.serve_encrypted(stream, peer, tls)).await,
-                Accepted::Unix(stream, peer) => line.serve(stream, peer).await,
+                AcceptedConnection::Tls(stream, peer, tls) => Box::pin(line.serve_encrypted(stream, peer, tls)).await,
+                AcceptedConnection::Unix(stream, peer) => line.serve(stream, peer).await,
             }
         });
         // An evicted connection has its descriptor until its task ends. Accepting faster than they end would use up
@@ -231,14 +231,14 @@ fn protocol() -> auto::Builder<TokioExecutor> {
 }
 
 /// A connection and its client.
-enum Accepted {
+enum AcceptedConnection {
     Tcp(TcpStream, Peer),
     Tls(TcpStream, Peer, Tls),
     Unix(UnixStream, Peer),
 }
 
 /// Accepts a connection; `None` if there is no seat for it.
-async fn accept(endpoint: &Endpoint, seats: &Seats) -> io::Result<Option<Accepted>> {
+async fn accept(endpoint: &Endpoint, seats: &Seats) -> io::Result<Option<AcceptedConnection>> {
     match endpoint {
         Endpoint::Tcp(listener) => {
             let (stream, address) = listener.accept().await?;
@@ -246,7 +246,7 @@ async fn accept(endpoint: &Endpoint, seats: &Seats) -> io::Result<Option<Accepte
                 return Ok(None);
             };
             prepare(&stream)?;
-            Ok(Some(Accepted::Tcp(stream, Peer::at(address.ip(), seat))))
+            Ok(Some(AcceptedConnection::Tcp(stream, Peer::at(address.ip(), seat))))
         }
         Endpoint::Tls(listener, tls) => {
             let (stream, address) = listener.accept().await?;
@@ -256,12 +256,12 @@ async fn accept(endpoint: &Endpoint, seats: &Seats) -> io::Result<Option<Accepte
             prepare(&stream)?;
             let mut peer = Peer::at(address.ip(), seat);
             peer.is_encrypted = true;
-            Ok(Some(Accepted::Tls(stream, peer, tls.clone())))
+            Ok(Some(AcceptedConnection::Tls(stream, peer, tls.clone())))
         }
         Endpoint::Unix(listener, kind) => {
             let (stream, _) = listener.accept().await?;
             let seat = seats.take(None);
-            Ok(seat.map(|seat| Accepted::Unix(stream, Peer::on_this_machine(*kind, seat))))
+            Ok(seat.map(|seat| AcceptedConnection::Unix(stream, Peer::on_this_machine(*kind, seat))))
         }
     }
 }
@@ -274,7 +274,7 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
 }
 
 /// Serves one connection.
-struct Line {
+struct ConnectionTask {
     face: Face,
     app: App,
     http: Arc<auto::Builder<TokioExecutor>>,
@@ -283,7 +283,7 @@ struct Line {
     _running: watch::Receiver<()>,
 }
 
-impl Line {
+impl ConnectionTask {
     /// Serves a TLS connection. A stop does not wait for its handshake.
     async fn serve_encrypted(mut self, stream: TcpStream, peer: Peer, tls: Tls) {
         let met = tokio::select! {
@@ -324,7 +324,7 @@ impl Line {
             () = stopping(&mut self.stop) => None,
         };
         let Some(stream) = settled else { return };
-        let (activity, seat) = (Arc::new(Activity::default()), peer.seat.clone());
+        let (activity, seat) = (Arc::new(ConnectionActivity::default()), peer.seat.clone());
         let io = TokioIo::new(Guarded::new(stream, peer.alarm.clone(), Arc::clone(&activity)));
         let noted = Arc::clone(&activity);
         let service = service_fn(move |request| {

@@ -1,7 +1,7 @@
 //! Handles one request: verification bypasses the router, everything else goes through it.
 
 use super::Peer;
-use super::activity::{Activity, Answer};
+use super::activity::{AnswerBody, ConnectionActivity};
 use crate::App;
 use crate::http::{answer, verify};
 use crate::{doctor, gateway};
@@ -42,9 +42,9 @@ pub(super) fn serve(
     face: Face,
     app: App,
     peer: Peer,
-    activity: Arc<Activity>,
+    activity: Arc<ConnectionActivity>,
     mut request: hyper::Request<Incoming>,
-) -> BoxFuture<'static, Result<hyper::Response<Answer>, Infallible>> {
+) -> BoxFuture<'static, Result<hyper::Response<AnswerBody>, Infallible>> {
     activity.begin();
     let busy = peer.seat.busy();
     normalize(&mut request);
@@ -54,7 +54,7 @@ pub(super) fn serve(
             true => respond::by_tls_only(response),
             false => response,
         };
-        Ok(response.map(|body| Answer::new(body, &activity, busy)))
+        Ok(response.map(|body| AnswerBody::new(body, &activity, busy)))
     })
 }
 

@@ -1,6 +1,6 @@
 //! Decides a gateway's check. Every transport (HTTP profiles and gRPC) ends here, so that all verdicts take one path.
 
-use super::credential::{self, Fields};
+use super::credential::{self, RequestHeaders};
 use super::identity;
 use crate::App;
 use crate::http::budget;
@@ -42,7 +42,7 @@ impl Named {
 }
 
 /// A check.
-pub(super) struct Asked<'q, F> {
+pub(super) struct GatewayQuestion<'q, F> {
     pub(super) policy: &'q Named,
     /// The headers of the client's request, with what the gateway has added.
     pub(super) fields: &'q F,
@@ -59,19 +59,19 @@ pub(super) struct Allowed {
     /// Seconds for which the gateway may cache the answer.
     pub(super) max_age: u64,
     /// State of the key's limits, if it has any.
-    pub(super) budget: Option<budget::Fields>,
+    pub(super) budget: Option<budget::KeyLimitHeaders>,
 }
 
 /// The request is denied.
-pub(super) struct Denied {
+pub(super) struct GatewayDenial {
     pub(super) problem: Problem,
     /// For `WWW-Authenticate` (RFC 6750, section 3).
     pub(super) challenge: Option<String>,
     /// State of the key's limits, if it has any.
-    pub(super) budget: Option<budget::Fields>,
+    pub(super) budget: Option<budget::KeyLimitHeaders>,
 }
 
-impl Denied {
+impl GatewayDenial {
     /// Returns the header fields that accompany the problem document and that a gateway can pass on to the client
     /// (G-02).
     pub(super) fn fields(&self) -> impl Iterator<Item = (&'static str, String)> {
@@ -82,7 +82,7 @@ impl Denied {
         ];
         let challenge = self.challenge.as_ref().map(|text| ("www-authenticate", text.clone()));
         let wait = self.retry_after().map(|seconds| ("retry-after", seconds.to_string()));
-        let budget = self.budget.iter().flat_map(budget::Fields::named);
+        let budget = self.budget.iter().flat_map(budget::KeyLimitHeaders::named);
         let texts = always
             .into_iter()
             .chain(budget)
@@ -103,7 +103,7 @@ impl Denied {
     }
 }
 
-impl From<Problem> for Denied {
+impl From<Problem> for GatewayDenial {
     fn from(problem: Problem) -> Self {
         Self {
             problem,
@@ -113,9 +113,9 @@ impl From<Problem> for Denied {
     }
 }
 
-impl<F: Fields> Asked<'_, F> {
+impl<F: RequestHeaders> GatewayQuestion<'_, F> {
     /// Decides. What cannot be determined is a denial (fail closed).
-    pub(super) async fn decide(&self, app: &App) -> Result<Allowed, Denied> {
+    pub(super) async fn decide(&self, app: &App) -> Result<Allowed, GatewayDenial> {
         let (tenant, name) = self.policy.parts().ok_or_else(unknown_policy)?;
         let policy = app.authority().check_policy_named(tenant, name).await;
         let policy = policy.map_err(|failure| match failure {
@@ -154,7 +154,7 @@ impl<F: Fields> Asked<'_, F> {
         let entry = match (outer, verdict.entry) {
             (None, Some(entry)) => entry,
             (outer, _) => {
-                return Err(Denied {
+                return Err(GatewayDenial {
                     budget,
                     ..denied(outer.unwrap_or(Outer::KeyInvalid), &policy)
                 });
@@ -176,11 +176,11 @@ impl<F: Fields> Asked<'_, F> {
     }
 
     /// Requires the gateway's own root key, which must allow `keys:verify` in this tenant.
-    async fn require_gateway(&self, app: &App, tenant: &Slug) -> Result<(), Denied> {
+    async fn require_gateway(&self, app: &App, tenant: &Slug) -> Result<(), GatewayDenial> {
         let refused = || {
             let detail = "This check policy demands that the gateway shows a root key with the permission keys:verify \
                           in the header X-Keyreeve-Gateway, and it showed none that is good.";
-            Denied::from(Problem::new(Code::GatewayCredentialRequired, detail))
+            GatewayDenial::from(Problem::new(Code::GatewayCredentialRequired, detail))
         };
         let mut values = self.fields.values(GATEWAY_HEADER);
         let (Some(value), None) = (values.next(), values.next()) else {
@@ -196,25 +196,25 @@ impl<F: Fields> Asked<'_, F> {
     }
 }
 
-fn unknown_policy() -> Denied {
+fn unknown_policy() -> GatewayDenial {
     let detail = "The gateway names a check policy that does not exist, so the request is denied. The path of the \
                   check ends in the policy's name, or in tenant:name.";
     Problem::new(Code::CheckPolicyUnknown, detail).into()
 }
 
-fn another_tenant() -> Denied {
+fn another_tenant() -> GatewayDenial {
     let detail = "The request names a tenant in Keyreeve-Tenant that is not the one of the check policy, so it is \
                   denied. Name the policy as tenant:name, or leave the header out.";
     Problem::new(Code::CheckPolicyUnknown, detail).into()
 }
 
-fn unavailable(failure: &Failure) -> Denied {
+fn unavailable(failure: &Failure) -> GatewayDenial {
     tracing::warn!(%failure, "cannot answer a gateway's check");
     let detail = "Keys cannot be verified now, so the request is denied. Try again.";
     Problem::new(Code::ServiceUnavailable, detail).into()
 }
 
-fn too_large() -> Denied {
+fn too_large() -> GatewayDenial {
     let detail = "The key's claims do not fit into a header, so the request is denied.";
     Problem::new(Code::ServiceUnavailable, detail).into()
 }
@@ -225,7 +225,7 @@ fn headers(policy: &CheckPolicy) -> String {
     headers.join(", ")
 }
 
-fn ambiguous(policy: &CheckPolicy) -> Denied {
+fn ambiguous(policy: &CheckPolicy) -> GatewayDenial {
     let detail = format!(
         "The request has more than one key. Send exactly one, once, in one of the headers {}.",
         headers(policy)
@@ -234,7 +234,7 @@ fn ambiguous(policy: &CheckPolicy) -> Denied {
 }
 
 /// Builds the denial that the client receives, with its challenge.
-fn denied(outer: Outer, policy: &CheckPolicy) -> Denied {
+fn denied(outer: Outer, policy: &CheckPolicy) -> GatewayDenial {
     let problem = match outer {
         Outer::KeyRequired => {
             let detail = format!(
@@ -271,9 +271,9 @@ fn denied(outer: Outer, policy: &CheckPolicy) -> Denied {
         }
         Outer::KeyDisabled | Outer::ContextDenied | Outer::RateLimited | Outer::Unavailable => None,
     };
-    Denied {
+    GatewayDenial {
         challenge,
-        ..Denied::from(problem)
+        ..GatewayDenial::from(problem)
     }
 }
 

@@ -17,7 +17,7 @@ pub(crate) use grpc::{is_grpc, serve as serve_grpc};
 use crate::App;
 use crate::edge::Peer;
 use crate::http::answer::request_id;
-use asked::{Asked, Named};
+use asked::{GatewayQuestion, Named};
 use axum::body::Body;
 use hyper::{Request, Response};
 use keyreeve_api::{Code, Family, Problem};
@@ -40,7 +40,7 @@ pub(crate) async fn serve<B>(app: &App, peer: &Peer, request: &Request<B>) -> Re
                       envoy, haproxy and generic.";
         return respond::problem(&Problem::new(Code::NotFound, detail), Family::Problem, &id);
     };
-    let asked = Asked {
+    let asked = GatewayQuestion {
         policy: &policy,
         fields: request.headers(),
         address: profile.address(request.headers()),

@@ -1,6 +1,6 @@
 //! From a request to its answer: the request id, the router, and one form for every error, including the router's own.
 
-use super::conditions::Wanted;
+use super::conditions::ReadConditions;
 use super::{client_address, missing};
 use crate::App;
 use crate::edge::Peer;
@@ -63,7 +63,7 @@ pub(crate) async fn serve(router: Router, app: &App, peer: &Peer, mut request: R
     let family = family(request.uri().path());
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
-    let wanted = Wanted::of(&method, &path, request.headers());
+    let wanted = ReadConditions::of(&method, &path, request.headers());
     let caller = KnownCaller::default();
     let peer = Peer {
         address: client_address::client(&app.settings().trusted_proxies, peer, request.headers()),
@@ -85,7 +85,7 @@ pub(crate) async fn serve(router: Router, app: &App, peer: &Peer, mut request: R
         .get::<MatchedPath>()
         .map(|path| path.as_str().to_owned());
     if let (Some(Rejected(problem)), Some(call)) = (response.extensions().get(), caller.get()) {
-        let asked = Asked {
+        let asked = RecordedRequest {
             method: &method,
             route: route.as_deref(),
             path: &path,
@@ -108,14 +108,14 @@ pub(crate) async fn serve(router: Router, app: &App, peer: &Peer, mut request: R
 }
 
 /// The request, as far as it may be recorded.
-struct Asked<'a> {
+struct RecordedRequest<'a> {
     method: &'a Method,
     route: Option<&'a str>,
     path: &'a str,
 }
 
 /// Records the refusal of an authenticated caller: a lacking permission, or a conflict with the state or the policy.
-async fn note_refusal(app: &App, call: &Call, problem: &Problem, asked: &Asked<'_>) {
+async fn note_refusal(app: &App, call: &Call, problem: &Problem, asked: &RecordedRequest<'_>) {
     let is_refusal = matches!(problem.code.status(), 403 | 409) && problem.code != Code::AlreadyCompleted;
     if !is_refusal {
         return;

@@ -1,6 +1,6 @@
 //! Metrics of this process. Names are append-only (A8).
 
-use super::process::Process;
+use super::process::ProcessNumbers;
 use crate::App;
 use crate::edge::SeatCounts;
 use crate::log;
@@ -223,7 +223,7 @@ fn encode_connections(to: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result 
 }
 
 fn encode_process(to: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
-    let process = Process::look();
+    let process = ProcessNumbers::look();
     let started = app.numbers().started_at.millis() / 1_000;
     timestamp(to, "process_start_time", "Start time of the process", started)?;
     if let Some(seconds) = process.cpu_seconds {

@@ -11,14 +11,14 @@ use std::fmt::Write as _;
 const FREE_BYTES_MIN: u64 = 32 * 1024;
 
 /// The result of one check.
-struct Check {
+struct ReadinessCheck {
     name: &'static str,
-    standing: Standing,
+    standing: CheckStanding,
     text: String,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Standing {
+enum CheckStanding {
     /// No problem.
     Good,
     /// A problem that does not prevent verification: the process stays ready.
@@ -27,25 +27,25 @@ enum Standing {
     Fails,
 }
 
-impl Check {
+impl ReadinessCheck {
     fn good(name: &'static str, text: impl Into<String>) -> Self {
-        let (standing, text) = (Standing::Good, text.into());
+        let (standing, text) = (CheckStanding::Good, text.into());
         Self { name, standing, text }
     }
 
     fn warns(name: &'static str, text: impl Into<String>) -> Self {
-        let (standing, text) = (Standing::Warns, text.into());
+        let (standing, text) = (CheckStanding::Warns, text.into());
         Self { name, standing, text }
     }
 
     fn fails(name: &'static str, text: impl Into<String>) -> Self {
-        let (standing, text) = (Standing::Fails, text.into());
+        let (standing, text) = (CheckStanding::Fails, text.into());
         Self { name, standing, text }
     }
 }
 
 /// Runs all checks. The text of the first failed one is the one-line answer.
-async fn checks(app: &App) -> Vec<Check> {
+async fn checks(app: &App) -> Vec<ReadinessCheck> {
     let mut checks = Vec::new();
     checks.extend(process(app));
     checks.push(history(app));
@@ -58,7 +58,7 @@ async fn checks(app: &App) -> Vec<Check> {
 pub(super) async fn serve(app: &App, query: Option<&str>) -> Response<Body> {
     let checks = checks(app).await;
     let of = |standing| checks.iter().find(|check| check.standing == standing);
-    let (status, mut text) = match (of(Standing::Fails), of(Standing::Warns)) {
+    let (status, mut text) = match (of(CheckStanding::Fails), of(CheckStanding::Warns)) {
         (Some(failed), _) => (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", failed.text)),
         (None, Some(warning)) => (StatusCode::OK, format!("ok, but {}: {}\n", warning.name, warning.text)),
         (None, None) => (StatusCode::OK, "ok\n".to_owned()),
@@ -67,7 +67,11 @@ pub(super) async fn serve(app: &App, query: Option<&str>) -> Response<Body> {
         // Details first, then the checks: this order is older than the checks.
         details(app, &mut text);
         for check in &checks {
-            let sign = if check.standing == Standing::Good { '+' } else { '-' };
+            let sign = if check.standing == CheckStanding::Good {
+                '+'
+            } else {
+                '-'
+            };
             // Writing to memory cannot fail.
             let _done = writeln!(text, "[{sign}]{} {}", check.name, check.text);
         }
@@ -75,36 +79,36 @@ pub(super) async fn serve(app: &App, query: Option<&str>) -> Response<Body> {
     plain(status, text)
 }
 
-fn process(app: &App) -> Option<Check> {
-    app.is_stopping().then(|| Check::fails("process", "stopping"))
+fn process(app: &App) -> Option<ReadinessCheck> {
+    app.is_stopping().then(|| ReadinessCheck::fails("process", "stopping"))
 }
 
 /// Returns whether the database is the one that was opened and whose log was signed; with several nodes, whether it has
 /// every change that this node knows.
-fn history(app: &App) -> Check {
+fn history(app: &App) -> ReadinessCheck {
     let Some(node) = app.authority().node() else {
         return match app.authority().verifier().halted() {
-            Some(why) => Check::fails("history", why),
-            None => Check::good("history", "the database is the one that is signed"),
+            Some(why) => ReadinessCheck::fails("history", why),
+            None => ReadinessCheck::good("history", "the database is the one that is signed"),
         };
     };
     match node.health().is_recovering {
-        true => Check::fails(
+        true => ReadinessCheck::fails(
             "history",
             "the database lost changes, and lost denials are written to it again",
         ),
-        false => Check::good("history", "the database contains what this node has recorded"),
+        false => ReadinessCheck::good("history", "the database contains what this node has recorded"),
     }
 }
 
 /// Returns whether the reference clock is followed.
-fn clock(app: &App) -> Check {
+fn clock(app: &App) -> ReadinessCheck {
     let whose = match app.authority().node() {
         Some(_) => "the database's clock",
         None => "this machine's clock",
     };
     match app.authority().clock_behind() {
-        Some(behind) => Check::fails(
+        Some(behind) => ReadinessCheck::fails(
             "clock",
             format!(
                 "{whose} is {} s behind the time that was given before: keys are evaluated at the later time until \
@@ -112,34 +116,34 @@ fn clock(app: &App) -> Check {
                 behind.as_secs()
             ),
         ),
-        None => Check::good("clock", format!("{whose} is used")),
+        None => ReadinessCheck::good("clock", format!("{whose} is used")),
     }
 }
 
-async fn store(app: &App) -> Check {
+async fn store(app: &App) -> ReadinessCheck {
     match app.is_answered().await {
-        true => Check::good("store", "answers"),
-        false => Check::fails("store", "the store does not answer"),
+        true => ReadinessCheck::good("store", "answers"),
+        false => ReadinessCheck::fails("store", "the store does not answer"),
     }
 }
 
 /// With several nodes: returns whether this one may verify.
-fn lease(app: &App) -> Option<Check> {
+fn lease(app: &App) -> Option<ReadinessCheck> {
     let node = app.authority().node()?;
     if node.health().is_on_probation {
         let why = "this node lost its lease too often and is on probation";
-        return Some(Check::fails("lease", why));
+        return Some(ReadinessCheck::fails("lease", why));
     }
     Some(match app.authority().holds_lease() {
-        false => Check::fails("lease", "this node holds no lease"),
-        true => Check::good("lease", format!("{} ms left", node.lease_left_ms())),
+        false => ReadinessCheck::fails("lease", "this node holds no lease"),
+        true => ReadinessCheck::good("lease", format!("{} ms left", node.lease_left_ms())),
     })
 }
 
 /// Returns whether changes are possible. Verification does not need them.
-fn writes(app: &App) -> Check {
+fn writes(app: &App) -> ReadinessCheck {
     if let Some(obstacle) = app.authority().obstacle() {
-        return Check::warns("writes", format!("failing: {obstacle}; nothing was changed"));
+        return ReadinessCheck::warns("writes", format!("failing: {obstacle}; nothing was changed"));
     }
     // With a database server, this disk has nothing that a change needs.
     let free = match app.authority().node() {
@@ -148,23 +152,23 @@ fn writes(app: &App) -> Check {
     };
     let free = free.map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
     if free.is_some_and(|free| free < FREE_BYTES_MIN) {
-        return Check::warns("writes", "failing: the disk is full; nothing was changed");
+        return ReadinessCheck::warns("writes", "failing: the disk is full; nothing was changed");
     }
     let health = app.authority().write_health();
     match health.is_failing() {
-        true => Check::warns(
+        true => ReadinessCheck::warns(
             "writes",
             format!("failing: {}", health.last_failure.unwrap_or_default()),
         ),
-        false => Check::good("writes", "possible"),
+        false => ReadinessCheck::good("writes", "possible"),
     }
 }
 
 /// Returns whether the end of the audit log is signed.
-fn checkpoint(app: &App) -> Check {
+fn checkpoint(app: &App) -> ReadinessCheck {
     match app.checkpoints().refusal() {
-        Some(why) => Check::warns("checkpoint", why),
-        None => Check::good("checkpoint", "the audit log is signed"),
+        Some(why) => ReadinessCheck::warns("checkpoint", why),
+        None => ReadinessCheck::good("checkpoint", "the audit log is signed"),
     }
 }
 

@@ -31,7 +31,7 @@ use keyreeve_authority::verifier::RootPass;
 use keyreeve_authority::{Call, Failure};
 use keyreeve_core::access::{Permission, Reach};
 use keyreeve_web::Rejected;
-use session::{Session, Visitor};
+use session::{AdmittedVerifier, VerifierSession};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
@@ -86,7 +86,7 @@ pub(crate) async fn connect(State(app): State<App>, mut request: Request) -> Res
     }
     let visitor = admitted(&app, &call, pass, reach)?;
     tokio::spawn(async move {
-        Session::run(app, visitor, upgrade).await;
+        VerifierSession::run(app, visitor, upgrade).await;
         // The connection counts towards the connection limit, and is never closed as idle.
         drop(seat);
     });
@@ -102,7 +102,7 @@ pub(crate) async fn connect(State(app): State<App>, mut request: Request) -> Res
 }
 
 /// Returns the admission of another verifier, or the limit that refuses it.
-fn admitted(app: &App, call: &Call, pass: Option<RootPass>, reach: Reach) -> Result<Visitor, Failure> {
+fn admitted(app: &App, call: &Call, pass: Option<RootPass>, reach: Reach) -> Result<AdmittedVerifier, Failure> {
     app.authority().verifiers().may_connect(pass.as_ref(), &reach)?;
     let share = app.verifier_shares().of(pass.as_ref().map(RootPass::id), &reach);
     let of = "without a `hello`, of this root key or tenant";
@@ -111,7 +111,7 @@ fn admitted(app: &App, call: &Call, pass: Option<RootPass>, reach: Reach) -> Res
         let max = share::SILENT.0;
         Failure::TooManyVerifiers { max, of }
     })?;
-    Ok(Visitor {
+    Ok(AdmittedVerifier {
         reach,
         pass,
         peer: call.address.clone().unwrap_or_else(|| "this machine".into()),

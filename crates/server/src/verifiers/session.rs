@@ -1,7 +1,7 @@
 //! Serves one connection of one verifier, from the greeting to the end.
 
 use super::Stream;
-use super::lines::{Lines, LongLine};
+use super::lines::{LongLine, MessageLines};
 use super::outbox::Outbox;
 use super::share::{Place, Share};
 use super::told::told;
@@ -9,8 +9,8 @@ use crate::App;
 use crate::http::budget;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use keyreeve_api::verifiers::{ChargedUse, ChildSays, NodeSays, Seen};
-use keyreeve_authority::children::{Line, Newcomer, Reported};
+use keyreeve_api::verifiers::{ChargedUse, NodeMessage, SeenCount, VerifierMessage};
+use keyreeve_authority::children::{Newcomer, Reported, VerifierLine};
 use keyreeve_authority::verifier::RootPass;
 use keyreeve_core::access::Reach;
 use keyreeve_core::coherence::downstream::ChildId;
@@ -39,7 +39,7 @@ const LAST_WORDS: Duration = Duration::from_millis(250);
 const CAPACITY_MAX: usize = 10_000_000;
 
 /// The session of one verifier.
-pub(super) struct Session {
+pub(super) struct VerifierSession {
     app: App,
     id: ChildId,
     outbox: Arc<Outbox>,
@@ -50,7 +50,7 @@ pub(super) struct Session {
 }
 
 /// The verifier as admitted, from its request.
-pub(super) struct Visitor {
+pub(super) struct AdmittedVerifier {
     pub(super) reach: Reach,
     pub(super) pass: Option<RootPass>,
     pub(super) peer: Box<str>,
@@ -60,16 +60,16 @@ pub(super) struct Visitor {
 }
 
 /// How a session ended.
-enum End {
+enum SessionEnd {
     /// The verifier holds no lease any more.
     Left,
     /// The verifier may still hold a lease.
     Lost,
 }
 
-impl Session {
+impl VerifierSession {
     /// Serves a verifier until either side ends the session.
-    pub(super) async fn run(app: App, visitor: Visitor, upgrade: OnUpgrade) {
+    pub(super) async fn run(app: App, visitor: AdmittedVerifier, upgrade: OnUpgrade) {
         let greeted = timeout(HELLO_TIMEOUT, greeting(&visitor.share, upgrade)).await;
         let Ok(Some((newcomer, mut lines, writing))) = greeted else {
             return;
@@ -81,7 +81,7 @@ impl Session {
             peer: visitor.peer,
             ..newcomer
         };
-        let Some(id) = register(&app, newcomer, Arc::clone(&outbox) as Arc<dyn Line>).await else {
+        let Some(id) = register(&app, newcomer, Arc::clone(&outbox) as Arc<dyn VerifierLine>).await else {
             return;
         };
         drop(visitor.silent);
@@ -104,18 +104,18 @@ impl Session {
         let end = tokio::select! {
             biased;
             end = session.listen(&mut lines) => end,
-            () = session.outbox.ended() => End::Lost,
+            () = session.outbox.ended() => SessionEnd::Lost,
         };
         granting.abort();
         session.end(&end, writing).await;
     }
 
     /// Ends the session. Both halves of the connection are dropped within [`LAST_WORDS`], whatever the verifier does.
-    async fn end(self, end: &End, mut writing: tokio::task::JoinHandle<()>) {
+    async fn end(self, end: &SessionEnd, mut writing: tokio::task::JoinHandle<()>) {
         let children = self.app.authority().children();
         match end {
-            End::Left => children.left(self.id),
-            End::Lost => children.lost(self.id),
+            SessionEnd::Left => children.left(self.id),
+            SessionEnd::Lost => children.lost(self.id),
         }
         self.outbox.close();
         if timeout(LAST_WORDS, &mut writing).await.is_err() {
@@ -124,40 +124,40 @@ impl Session {
         tracing::info!(verifier = self.id, "verifier disconnected");
     }
 
-    async fn listen(&self, lines: &mut Lines) -> End {
+    async fn listen(&self, lines: &mut MessageLines) -> SessionEnd {
         while let Some(said) = lines.next().await {
             match said.what {
-                ChildSays::Hello { .. } => return End::Lost,
+                VerifierMessage::Hello { .. } => return SessionEnd::Lost,
                 // A full queue drops the ping: a verifier that does not wait for its grants gets fewer.
-                ChildSays::Ping { number } => drop(self.pings.try_send(number)),
-                ChildSays::Fetch { number, digest } => match Digest::from_hex(&digest) {
+                VerifierMessage::Ping { number } => drop(self.pings.try_send(number)),
+                VerifierMessage::Fetch { number, digest } => match Digest::from_hex(&digest) {
                     Some(digest) => self.answer(number, digest),
-                    None => return End::Lost,
+                    None => return SessionEnd::Lost,
                 },
-                ChildSays::Charge { number, digest, cost } => match Digest::from_hex(&digest) {
+                VerifierMessage::Charge { number, digest, cost } => match Digest::from_hex(&digest) {
                     Some(digest) if cost <= COST_MAX => self.charge(number, digest, cost),
-                    Some(_) | None => return End::Lost,
+                    Some(_) | None => return SessionEnd::Lost,
                 },
-                ChildSays::Ack { number } => {
+                VerifierMessage::Ack { number } => {
                     if !self.outbox.has_ordered(number) {
-                        return End::Lost;
+                        return SessionEnd::Lost;
                     }
                     self.app.authority().children().acknowledged(self.id, number);
                     if self.outbox.last_order() == Some(number) {
-                        return End::Left;
+                        return SessionEnd::Left;
                     }
                 }
-                ChildSays::Used { seen } => self.take_report(&seen, said.place),
-                ChildSays::Leave => return End::Left,
+                VerifierMessage::Used { seen } => self.take_report(&seen, said.place),
+                VerifierMessage::Leave => return SessionEnd::Left,
             }
         }
-        End::Lost
+        SessionEnd::Lost
     }
 
     /// Answers a look-up in a task of its own. The reader never waits for the store: that would delay lease renewals,
     /// and acknowledgements that changes wait for. Above the bounds the answer is "not known now".
     fn answer(&self, number: u64, digest: Digest) {
-        let nothing = NodeSays::Found {
+        let nothing = NodeMessage::Found {
             number,
             revision: None,
             secret: None,
@@ -177,7 +177,7 @@ impl Session {
                 return;
             }
             let found = match app.authority().verifiers().answer_fetch(id, digest).await {
-                Ok((entry, revision)) => NodeSays::Found {
+                Ok((entry, revision)) => NodeMessage::Found {
                     number,
                     revision: Some(revision),
                     secret: entry.as_ref().map(|entry| Box::new(told(entry))),
@@ -191,7 +191,7 @@ impl Session {
 
     /// Charges uses, in a task of its own as well.
     fn charge(&self, number: u64, digest: Digest, cost: u32) {
-        let nothing = NodeSays::Charged { number, charged: None };
+        let nothing = NodeMessage::Charged { number, charged: None };
         let (own, waiting) = (Arc::clone(&self.questions).try_acquire_owned(), self.share.wait());
         let (Ok(own), Some(waiting)) = (own, waiting) else {
             self.outbox.push(nothing);
@@ -217,13 +217,13 @@ impl Session {
                     rate_limit_policy: fields.policy,
                 }
             });
-            outbox.push(NodeSays::Charged { number, charged });
+            outbox.push(NodeMessage::Charged { number, charged });
             drop(own);
         });
     }
 
     /// Records reported uses in a task of its own. Above the bounds a report is dropped and not counted.
-    fn take_report(&self, seen: &[Seen], place: Option<LongLine>) {
+    fn take_report(&self, seen: &[SeenCount], place: Option<LongLine>) {
         let own = Arc::clone(&self.reports).try_acquire_owned();
         let (Ok(own), Some(waiting)) = (own, self.share.wait()) else {
             return;
@@ -240,11 +240,11 @@ impl Session {
 }
 
 /// Reads the greeting, and returns the two halves of the connection.
-async fn greeting(share: &Arc<Share>, upgrade: OnUpgrade) -> Option<(Newcomer, Lines, WriteHalf<Stream>)> {
+async fn greeting(share: &Arc<Share>, upgrade: OnUpgrade) -> Option<(Newcomer, MessageLines, WriteHalf<Stream>)> {
     let upgraded = upgrade.await.ok()?;
     let (reading, writing) = tokio::io::split(TokioIo::new(upgraded));
-    let mut lines = Lines::new(reading, Arc::clone(share));
-    let ChildSays::Hello { capacity, lease_ms } = lines.next().await?.what else {
+    let mut lines = MessageLines::new(reading, Arc::clone(share));
+    let VerifierMessage::Hello { capacity, lease_ms } = lines.next().await?.what else {
         return None;
     };
     let newcomer = Newcomer {
@@ -258,7 +258,7 @@ async fn greeting(share: &Arc<Share>, upgrade: OnUpgrade) -> Option<(Newcomer, L
 }
 
 /// Registers a verifier. `None` if it is refused.
-async fn register(app: &App, newcomer: Newcomer, line: Arc<dyn Line>) -> Option<ChildId> {
+async fn register(app: &App, newcomer: Newcomer, line: Arc<dyn VerifierLine>) -> Option<ChildId> {
     // A single process has no other record of this verifier after a crash: the marker is durable before the first
     // lease.
     if app.authority().node().is_none()
@@ -286,7 +286,7 @@ async fn grant(app: App, id: ChildId, outbox: Arc<Outbox>, mut pings: mpsc::Rece
             app.authority().verifiers().sweep();
             break;
         };
-        outbox.push(NodeSays::Grant {
+        outbox.push(NodeMessage::Grant {
             number,
             length_ms: granted.length_ms,
             revision: granted.revision,
@@ -296,7 +296,7 @@ async fn grant(app: App, id: ChildId, outbox: Arc<Outbox>, mut pings: mpsc::Rece
     outbox.close();
 }
 
-fn reported(seen: &Seen) -> Option<Reported> {
+fn reported(seen: &SeenCount) -> Option<Reported> {
     let denial = match seen.outcome.as_str() {
         "valid" => None,
         word => Some(*Denial::ALL.iter().find(|denial| denial.as_str() == word)?),

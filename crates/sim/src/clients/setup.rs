@@ -1,6 +1,6 @@
 //! Creates what keys need: tenants, users and root keys.
 
-use super::Client;
+use super::SimulatedClient;
 use crate::child::RootKeyHeld;
 use crate::node::Process;
 use keyreeve_authority::Effect;
@@ -13,7 +13,7 @@ use keyreeve_core::text::Name;
 use keyreeve_core::user::Email;
 use std::sync::Arc;
 
-impl Client {
+impl SimulatedClient {
     /// Creates the second tenant.
     pub(crate) async fn make_tenant(&self, process: &Process) {
         let [_, slug] = self.tenants.clone();

@@ -1,7 +1,7 @@
 //! Reads of counts and users.
 
 use super::tables::Tables;
-use crate::model::{CENSUS_DAYS, CENSUS_TENANTS_MAX, Census, Refusals, Trace, UsageCount};
+use crate::model::{CENSUS_DAYS, CENSUS_TENANTS_MAX, Census, RefusalQuery, Trace, UsageCount};
 use keyreeve_core::lifecycle::Standing;
 use keyreeve_core::text::Slug;
 use keyreeve_core::user::{Email, Status};
@@ -23,7 +23,7 @@ impl Tables {
         asked_for.map(count).collect()
     }
 
-    pub(super) fn refusals(&self, wanted: &Refusals) -> Vec<UsageCount> {
+    pub(super) fn refusals(&self, wanted: &RefusalQuery) -> Vec<UsageCount> {
         let mut sums: BTreeMap<(KeyId, &str), (u64, Timestamp)> = BTreeMap::new();
         for ((key, hour, outcome), count) in self.usage.rows() {
             let is_wanted = self.keys.get(key).is_some_and(|row| {

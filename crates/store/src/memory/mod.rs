@@ -13,7 +13,7 @@ use crate::backend::Backend;
 use crate::error::{StoreError, WriteError};
 use crate::model::{
     AuditQuery, AuditRecord, Census, CheckPolicyRecord, Credential, Head, KeyPage, KeyQuery, KeyRecord, Login,
-    Refusals, RootKey, Stamped, Tenant, Trace, UsageCount,
+    RefusalQuery, RootKey, Stamped, Tenant, Trace, UsageCount,
 };
 use crate::operations::Written;
 use crate::reads::Reads;
@@ -197,7 +197,7 @@ impl Reads for &MemoryStore {
         self.read(|tables| tables.usage_of(keys, since, until))
     }
 
-    async fn refusals(&mut self, wanted: &Refusals) -> Result<Vec<UsageCount>> {
+    async fn refusals(&mut self, wanted: &RefusalQuery) -> Result<Vec<UsageCount>> {
         self.read(|tables| tables.refusals(wanted))
     }
 

@@ -1,6 +1,6 @@
 //! The tables of the memory store, and reads of them.
 
-use super::cluster::Meeting;
+use super::cluster::SharedCluster;
 use super::table::Table;
 use crate::folded::folded;
 use crate::model::{
@@ -53,7 +53,7 @@ pub(super) struct Tables {
     pub(super) check_policies: Table<(Slug, CheckPolicyName), CheckPolicyRecord>,
     pub(super) counters: Table<(KeyId, LimitName), Counter>,
     /// Not part of any transaction.
-    pub(super) meeting: Meeting,
+    pub(super) meeting: SharedCluster,
 }
 
 impl Default for Tables {
@@ -77,7 +77,7 @@ impl Default for Tables {
             logins: Table::default(),
             check_policies: Table::default(),
             counters: Table::default(),
-            meeting: Meeting::default(),
+            meeting: SharedCluster::default(),
         }
     }
 }

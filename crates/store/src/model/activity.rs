@@ -5,7 +5,7 @@ use keyreeve_core::{Digest, KeyId, Timestamp};
 
 /// Uses and counts, collected in memory and written in groups.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Activity {
+pub struct ActivityBatch {
     /// When calls with secrets were last accepted.
     pub uses: Vec<(Digest, Timestamp)>,
     /// Secrets that were presented in refused calls: they have arrived at their holder.
@@ -70,7 +70,7 @@ pub struct Trace {
 
 /// Which refusals to count.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Refusals {
+pub struct RefusalQuery {
     /// Of this tenant's keys.
     pub tenant: Slug,
     /// Only of this owner's.

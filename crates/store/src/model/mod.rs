@@ -6,7 +6,7 @@ mod limits;
 mod log;
 mod login;
 
-pub use activity::{Activity, CENSUS_DAYS, CENSUS_TENANTS_MAX, Census, Refusals, Trace, UsageCount};
+pub use activity::{ActivityBatch, CENSUS_DAYS, CENSUS_TENANTS_MAX, Census, RefusalQuery, Trace, UsageCount};
 pub use check::{ChangedCheckPolicy, CheckPolicyChange, CheckPolicyRecord};
 pub use limits::SliceRequest;
 pub use log::{AuditDraft, AuditQuery, AuditRecord, Event, Head, entry_of};

@@ -10,7 +10,7 @@ use super::tx::HEAD;
 use super::{Columns as _, Engine, Statement, census, check_policies, limits, list, query, same_digest};
 use crate::model::{
     AuditQuery, AuditRecord, Census, CheckPolicyRecord, Credential, Head, KeyPage, KeyQuery, KeyRecord, Login,
-    Refusals, RootKey, Stamped, Tenant, Trace, UsageCount,
+    RefusalQuery, RootKey, Stamped, Tenant, Trace, UsageCount,
 };
 use crate::reads::Reads;
 use crate::tx::Result;
@@ -176,7 +176,7 @@ impl<E: Engine> Reads for E {
         all(self, statement, usage_count).await
     }
 
-    async fn refusals(&mut self, wanted: &Refusals) -> Result<Vec<UsageCount>> {
+    async fn refusals(&mut self, wanted: &RefusalQuery) -> Result<Vec<UsageCount>> {
         let statement = query(REFUSALS)
             .bind(wanted.tenant.as_str())
             .bind(wanted.subject.as_ref().map(Subject::as_str))

@@ -305,7 +305,7 @@ impl World {
     }
 
     pub async fn record_use(&self, digest: Digest, at: Timestamp) {
-        let activity = keyreeve_store::model::Activity {
+        let activity = keyreeve_store::model::ActivityBatch {
             uses: vec![(digest, at)],
             presented: Vec::new(),
             refused: Vec::new(),

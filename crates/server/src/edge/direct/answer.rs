@@ -1,6 +1,6 @@
 //! Writes answers to plain requests into a buffer, without an allocation per request.
 
-use super::request::Plain;
+use super::request::PlainRequest;
 use crate::App;
 use crate::http::client_address::is_trusted;
 use crate::http::{answer, bearer, verify};
@@ -60,7 +60,7 @@ impl<'a> Answerer<'a> {
     }
 
     /// Appends the answer to `out`; `None` if the request would be refused, which is left to the HTTP library.
-    pub(super) async fn answer(&mut self, request: &Plain<'_>, out: &mut Vec<u8>) -> Option<()> {
+    pub(super) async fn answer(&mut self, request: &PlainRequest<'_>, out: &mut Vec<u8>) -> Option<()> {
         let given = match request.request_id {
             Some(id) => Some(answer::sound_request_id(id)?),
             None => None,

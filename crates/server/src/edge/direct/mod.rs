@@ -17,7 +17,7 @@ use super::seats::Seat;
 use crate::App;
 use answer::Answerer;
 use bytes::{Buf as _, BytesMut};
-use request::{Seen, recognise};
+use request::{Classified, recognise};
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -154,12 +154,12 @@ async fn answer_all(
 ) -> bool {
     while !buffer.is_empty() {
         let bytes = match recognise(buffer) {
-            Seen::Whole(request) => match answerer.answer(&request, out).await {
+            Classified::Whole(request) => match answerer.answer(&request, out).await {
                 Some(()) => request.bytes,
                 None => return false,
             },
-            Seen::Partial => return true,
-            Seen::Other => return false,
+            Classified::Partial => return true,
+            Classified::Other => return false,
         };
         buffer.advance(bytes);
         answered.fetch_add(1, Ordering::Relaxed);

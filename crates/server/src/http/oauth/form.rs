@@ -13,9 +13,9 @@ const FORM_BYTES_MAX: usize = 64 * 1024;
 const PARAMETERS_MAX: usize = 100;
 
 /// The parameters of one request. It holds a plaintext secret, so it cannot be printed.
-pub(super) struct Form(Vec<(String, String)>);
+pub(super) struct OauthForm(Vec<(String, String)>);
 
-impl Form {
+impl OauthForm {
     /// Reads the body of a request.
     pub(super) async fn read(parts: &Parts, incoming: Body) -> Result<Self, Problem> {
         let bytes = body::read(&parts.headers, incoming, FORM_BYTES_MAX).await?;
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     fn token(form: &str) -> Option<String> {
-        Form::parse(form.as_bytes()).ok()?.token().ok().map(str::to_owned)
+        OauthForm::parse(form.as_bytes()).ok()?.token().ok().map(str::to_owned)
     }
 
     #[test]
@@ -97,6 +97,6 @@ mod tests {
             assert_eq!(token(refused), None, "{refused}");
         }
         let many: Vec<_> = (0..101).map(|number| format!("p{number}=1")).collect();
-        assert!(Form::parse(many.join("&").as_bytes()).is_err());
+        assert!(OauthForm::parse(many.join("&").as_bytes()).is_err());
     }
 }

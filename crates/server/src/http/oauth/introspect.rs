@@ -3,7 +3,7 @@
 //! Tests: `e2e/oauth/test_introspect.py`
 
 use super::caller;
-use super::form::Form;
+use super::form::OauthForm;
 use crate::App;
 use crate::http::answer;
 use axum::extract::{Request, State};
@@ -37,7 +37,7 @@ use serde_json::value::RawValue;
 pub(crate) async fn handler(State(app): State<App>, request: Request) -> Result<Response, Rejected> {
     let (parts, incoming) = request.into_parts();
     let reach = caller::reach(&app, answer::peer(&parts)?, &parts.headers).await?;
-    let form = Form::read(&parts, incoming).await?;
+    let form = OauthForm::read(&parts, incoming).await?;
     // Again, because the client may have held the body back for longer than a revocation took.
     caller::require_unrevoked(&app, answer::peer(&parts)?, &parts.headers).await?;
     let question = Question {

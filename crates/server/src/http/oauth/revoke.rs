@@ -2,7 +2,7 @@
 //!
 //! Tests: `e2e/oauth/test_revoke.py`
 
-use super::form::Form;
+use super::form::OauthForm;
 use crate::App;
 use crate::http::v1;
 use axum::extract::{Request, State};
@@ -34,7 +34,7 @@ const REASON: &str = "revoked with the secret itself, at /oauth2/revoke";
 pub(crate) async fn handler(State(app): State<App>, request: Request) -> Result<Response, Rejected> {
     let (parts, incoming) = request.into_parts();
     let info = RequestInfo::of(&parts)?;
-    let form = Form::read_anonymous(&app, info, &parts, incoming).await?;
+    let form = OauthForm::read_anonymous(&app, info, &parts, incoming).await?;
     let token = form.token()?;
     let mut command = v1::api_keys::revoke::command(RevokeKey {
         revocation_reason: form.get("revocation_reason").map(str::to_owned),

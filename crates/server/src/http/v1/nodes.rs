@@ -11,7 +11,7 @@ use keyreeve_api::nodes::{Node, Nodes, Operation};
 use keyreeve_api::{Code, Problem};
 use keyreeve_authority::Failure;
 use keyreeve_core::hex;
-use keyreeve_store::cluster::Session;
+use keyreeve_store::cluster::NodeSession;
 use keyreeve_web::{Rejected, respond};
 
 /// List the nodes, with their leases and lags.
@@ -64,7 +64,7 @@ fn single(revision: u64) -> Node {
     }
 }
 
-fn object(session: &Session, node: &keyreeve_authority::Node, head: u64) -> Node {
+fn object(session: &NodeSession, node: &keyreeve_authority::Node, head: u64) -> Node {
     let is_self = node.session() == Some(session.seen.session);
     Node {
         id: format!("node_{}", hex(&session.seen.session)),

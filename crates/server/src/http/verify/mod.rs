@@ -174,7 +174,7 @@ pub(crate) async fn decide(
         return batch(app, reach, body, out).await;
     }
     let question: VerifyKey<'_> = read(body)?;
-    let asked = Asked::of(&question, &"")?;
+    let asked = VerifyInput::of(&question, &"")?;
     out.reserve(render::VERDICT_BYTES);
     Ok(asked.judge(app, reach, &mut StoreDeadline::default(), out).await)
 }
@@ -188,7 +188,7 @@ async fn batch(app: &App, reach: &Reach, body: &[u8], out: &mut Vec<u8>) -> Resu
         ));
     }
     let items = batch.items.iter().enumerate();
-    let asked = items.map(|(place, question)| Asked::of(question, &format_args!("items[{place}].")));
+    let asked = items.map(|(place, question)| VerifyInput::of(question, &format_args!("items[{place}].")));
     let asked = asked.collect::<Result<Vec<_>, _>>()?;
     out.reserve(render::VERDICT_BYTES * asked.len());
     out.extend_from_slice(b"{\"data\":[");
@@ -204,14 +204,14 @@ async fn batch(app: &App, reach: &Reach, body: &[u8], out: &mut Vec<u8>) -> Resu
 }
 
 /// A request with valid fields.
-struct Asked<'q> {
+struct VerifyInput<'q> {
     key: &'q str,
     scopes: Vec<&'q str>,
     address: Option<IpAddr>,
     cost: u32,
 }
 
-impl<'q> Asked<'q> {
+impl<'q> VerifyInput<'q> {
     /// Validates a request. `within` is the prefix of field names in errors.
     fn of(question: &'q VerifyKey<'_>, within: &impl fmt::Display) -> Result<Self, Problem> {
         let scopes = match &question.scopes {

@@ -10,7 +10,7 @@ use axum::response::Response;
 use hyper::StatusCode;
 use keyreeve_api::keys::ApiKey;
 use keyreeve_api::limits::{KeyLimitUse, KeyLimits};
-use keyreeve_core::limits::{Bound, Count, Standing};
+use keyreeve_core::limits::{Bound, Count, LimitStanding};
 use keyreeve_web::{Rejected, respond};
 
 /// Get the state of a key's limits.
@@ -32,7 +32,7 @@ pub(crate) async fn handler(
     Ok(respond::json(StatusCode::OK, &KeyLimits { data })?)
 }
 
-fn one(standing: &Standing) -> KeyLimitUse {
+fn one(standing: &LimitStanding) -> KeyLimitUse {
     let bound = standing.limit.bound;
     KeyLimitUse {
         name: standing.limit.name.to_string(),

@@ -12,7 +12,7 @@ use hyper::StatusCode;
 use keyreeve_api::Problem;
 use keyreeve_api::keys::KeyList;
 use keyreeve_api::text::LineText;
-use keyreeve_authority::keys::{Listing, Shown};
+use keyreeve_authority::keys::{Listing, ShownKeys};
 use keyreeve_core::KeyId;
 use keyreeve_core::lifecycle::Standing;
 use keyreeve_store::model::PageStart;
@@ -83,10 +83,10 @@ fn listing(parameters: &Parameters<'_>) -> Result<Listing, Problem> {
         return Err(Problem::field("type", "must be api_key"));
     }
     let shown = match (parameters.standing("state")?, parameters.flag("include_invalid")?) {
-        (Some(standing), _) => Shown::Only(standing),
-        (None, Some(true)) => Shown::All,
-        (None, Some(false)) => Shown::Usable,
-        (None, None) => Shown::ByPolicy,
+        (Some(standing), _) => ShownKeys::Only(standing),
+        (None, Some(true)) => ShownKeys::All,
+        (None, Some(false)) => ShownKeys::Usable,
+        (None, None) => ShownKeys::ByPolicy,
     };
     contradictions(parameters)?;
     let limit = parameters.whole("limit", 1, LIMIT_MAX)?.unwrap_or(LIMIT_DEFAULT);

@@ -2,7 +2,7 @@
 //!
 //! Tests: `e2e/leaks/test_github.py`, `e2e/hostile/test_anonymous.py`
 
-use super::place::{Found, is_source, sound_url};
+use super::place::{FoundPlace, is_source, sound_url};
 use crate::App;
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -71,7 +71,7 @@ pub(crate) async fn report(State(app): State<App>, request: Request) -> Result<R
 
 fn report_of(found: &GitHubMatch) -> LeakReport<'_> {
     let part = found.source.as_deref().filter(|part| is_source(part));
-    let place = Found {
+    let place = FoundPlace {
         by: part.map_or_else(|| "github".to_owned(), |part| format!("github ({part})")),
         url: found.url.as_deref().and_then(sound_url),
         note: None,

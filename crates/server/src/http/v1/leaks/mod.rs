@@ -20,7 +20,7 @@ use keyreeve_api::problem::ErrorBody;
 use keyreeve_api::{Problem, json};
 use keyreeve_authority::leaks::{LeakReport, LeakSource};
 use keyreeve_web::{Rejected, RequestInfo, body, respond};
-use place::{Found, is_source, sound_url};
+use place::{FoundPlace, is_source, sound_url};
 
 /// Largest report: a hundred secrets, each with a URL and a note.
 const REPORT_BYTES_MAX: usize = 1024 * 1024;
@@ -74,7 +74,7 @@ fn readable(parts: &Parts, bytes: &[u8]) -> Result<Vec<Item>, Problem> {
 /// A report with valid fields.
 struct Item {
     secret: String,
-    found: Found,
+    found: FoundPlace,
 }
 
 impl Item {
@@ -119,7 +119,7 @@ impl Item {
             )),
             false => note_of(&field("note"), text),
         });
-        let found = Found {
+        let found = FoundPlace {
             by: source,
             url,
             note: note.transpose()?,
