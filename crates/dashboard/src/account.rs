@@ -2,11 +2,14 @@
 
 use super::device;
 use super::errors::Errors;
-use super::form::{Fields, Form, is_same};
+use super::fields::{Fields, local};
+use super::flash::Flash;
+use super::form::{Form, is_same};
 use super::page;
 use super::page_error::PageError;
 use super::password_check;
-use super::shell::{Flash, Place, SHORTCUTS_COOKIE, SIZE_COOKIE, SIZES, Shell, THEME_COOKIE};
+use super::preferences::{SHORTCUTS_COOKIE, SIZE_COOKIE, SIZES, THEME_COOKIE};
+use super::shell::{Place, Shell};
 use super::sign_in_limits::Attempt;
 use super::visitor::{Visitor, begin};
 use crate::Dashboard;
@@ -136,7 +139,7 @@ pub(super) async fn sign_out_everywhere(State(app): State<Dashboard>, form: Form
 /// Stores the preferences of this browser in cookies.
 pub(super) async fn prefer(form: Form) -> Result<Response, PageError> {
     let fields = &form.fields;
-    let mut response = page::on_to(page::local(fields.get("back")));
+    let mut response = page::on_to(local(fields.get("back")));
     let size = fields
         .get("size")
         .and_then(|text| text.parse().ok())

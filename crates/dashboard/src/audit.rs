@@ -1,12 +1,14 @@
 //! The audit log page: filters, entries, verification of the chain, and export.
 
 use super::events::{Entry, entry};
-use super::form::{Fields, Form};
+use super::fields::Fields;
+use super::flash::Flash;
+use super::form::Form;
 use super::moment::{grouped, plural};
 use super::page;
 use super::page_error::PageError;
 use super::people::People;
-use super::shell::{Flash, Place, Shell};
+use super::shell::{Place, Shell};
 use super::visitor::Visitor;
 use crate::Dashboard;
 use askama::Template;

@@ -1,7 +1,7 @@
 //! Forms based on an outdated version of a record: what has changed since, and which fields the user did not touch.
 
 use super::events::{Told, told, words};
-use super::form::Fields;
+use super::fields::Fields;
 use super::moment::When;
 use super::people::People;
 use keyreeve_authority::model::{Condition, Version};

@@ -3,12 +3,15 @@
 use super::row::{Row, UNUSED_MS, row};
 use crate::Dashboard;
 use crate::chart::{BARS_HOURS, HOUR_MS};
-use crate::form::{Fields, Form};
+use crate::fields::Fields;
+use crate::flash::Flash;
+use crate::form::Form;
 use crate::moment::{grouped, in_all};
 use crate::page;
 use crate::page_error::PageError;
 use crate::people::People;
-use crate::shell::{Flash, Place, SIZES, Shell};
+use crate::preferences::SIZES;
+use crate::shell::{Place, Shell};
 use crate::visitor::Visitor;
 use askama::Template;
 use axum::extract::State;

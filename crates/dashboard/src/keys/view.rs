@@ -6,7 +6,7 @@ use super::row::Row;
 use crate::Dashboard;
 use crate::chart::{self, Bars, WINDOWS, Window};
 use crate::events::{Entry, entry};
-use crate::form::Fields;
+use crate::fields::Fields;
 use crate::moment::{When, grouped};
 use crate::page;
 use crate::page_error::PageError;

@@ -4,13 +4,15 @@ mod fields;
 
 use crate::Dashboard;
 use crate::errors::Errors;
-use crate::form::{Fields, Form};
+use crate::fields::Fields;
+use crate::flash::Flash;
+use crate::form::Form;
 use crate::keys::limits::{lines_of, of_new_keys};
 use crate::moment::length;
 use crate::page;
 use crate::page_error::PageError;
 use crate::people::People;
-use crate::shell::{Flash, Place, Shell};
+use crate::shell::{Place, Shell};
 use crate::stale::{Seen, Stale, merged, on_version};
 use crate::visitor::Visitor;
 use askama::Template;
