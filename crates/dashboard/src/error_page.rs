@@ -92,3 +92,17 @@ pub(super) async fn not_found(State(app): State<Dashboard>, request: Request) ->
         request_id.unwrap_or_default(),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_status_and_the_title_of_every_error_page_are_as_reviewed() {
+        let line = |code: &Code| {
+            let status = PageError::from(Problem::new(*code, "")).status().as_u16();
+            format!("{status} {}: {}", code.as_str(), title(*code))
+        };
+        insta::assert_snapshot!(Code::ALL.iter().map(line).collect::<Vec<_>>().join("\n"));
+    }
+}
