@@ -1,7 +1,7 @@
 //! `/readyz`: whether this process can do its work, in one line, or with `?verbose` in one line per check.
 
 use super::plain;
-use crate::App;
+use crate::monitor::Monitor;
 use axum::body::Body;
 use hyper::{Response, StatusCode};
 use rustix::fs::statvfs;
@@ -45,18 +45,23 @@ impl Check {
 }
 
 /// Runs all checks. The text of the first failed one is the one-line answer.
-async fn checks(app: &App) -> Vec<Check> {
+async fn checks(monitor: &Monitor) -> Vec<Check> {
     let mut checks = Vec::new();
-    checks.extend(process(app));
-    checks.push(history(app));
-    checks.extend(lease(app));
-    checks.extend([clock(app), store(app).await, writes(app), checkpoint(app)]);
+    checks.extend(process(monitor));
+    checks.push(history(monitor));
+    checks.extend(lease(monitor));
+    checks.extend([
+        clock(monitor),
+        store(monitor).await,
+        writes(monitor),
+        checkpoint(monitor),
+    ]);
     checks
 }
 
 /// Answers `/readyz`.
-pub(super) async fn serve(app: &App, query: Option<&str>) -> Response<Body> {
-    let checks = checks(app).await;
+pub(super) async fn serve(monitor: &Monitor, query: Option<&str>) -> Response<Body> {
+    let checks = checks(monitor).await;
     let of = |standing| checks.iter().find(|check| check.standing == standing);
     let (status, mut text) = match (of(Standing::Fails), of(Standing::Warns)) {
         (Some(failed), _) => (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", failed.text)),
@@ -65,7 +70,7 @@ pub(super) async fn serve(app: &App, query: Option<&str>) -> Response<Body> {
     };
     if query.is_some_and(|query| query == "verbose" || query.starts_with("verbose=")) {
         // Details first, then the checks: this order is older than the checks.
-        details(app, &mut text);
+        details(monitor, &mut text);
         for check in &checks {
             let sign = if check.standing == Standing::Good { '+' } else { '-' };
             // Writing to memory cannot fail.
@@ -75,15 +80,18 @@ pub(super) async fn serve(app: &App, query: Option<&str>) -> Response<Body> {
     plain(status, text)
 }
 
-fn process(app: &App) -> Option<Check> {
-    app.is_stopping().then(|| Check::fails("process", "stopping"))
+fn process(monitor: &Monitor) -> Option<Check> {
+    monitor
+        .readiness
+        .is_stopping()
+        .then(|| Check::fails("process", "stopping"))
 }
 
 /// Returns whether the database is the one that was opened and whose log was signed; with several nodes, whether it has
 /// every change that this node knows.
-fn history(app: &App) -> Check {
-    let Some(node) = app.authority().node() else {
-        return match app.authority().verifier().halted() {
+fn history(monitor: &Monitor) -> Check {
+    let Some(node) = monitor.authority.node() else {
+        return match monitor.authority.verifier().halted() {
             Some(why) => Check::fails("history", why),
             None => Check::good("history", "the database is the one that is signed"),
         };
@@ -98,12 +106,12 @@ fn history(app: &App) -> Check {
 }
 
 /// Returns whether the reference clock is followed.
-fn clock(app: &App) -> Check {
-    let whose = match app.authority().node() {
+fn clock(monitor: &Monitor) -> Check {
+    let whose = match monitor.authority.node() {
         Some(_) => "the database's clock",
         None => "this machine's clock",
     };
-    match app.authority().clock_behind() {
+    match monitor.authority.clock_behind() {
         Some(behind) => Check::fails(
             "clock",
             format!(
@@ -116,41 +124,41 @@ fn clock(app: &App) -> Check {
     }
 }
 
-async fn store(app: &App) -> Check {
-    match app.is_answered().await {
+async fn store(monitor: &Monitor) -> Check {
+    match monitor.readiness.is_answered().await {
         true => Check::good("store", "answers"),
         false => Check::fails("store", "the store does not answer"),
     }
 }
 
 /// With several nodes: returns whether this one may verify.
-fn lease(app: &App) -> Option<Check> {
-    let node = app.authority().node()?;
+fn lease(monitor: &Monitor) -> Option<Check> {
+    let node = monitor.authority.node()?;
     if node.health().is_on_probation {
         let why = "this node lost its lease too often and is on probation";
         return Some(Check::fails("lease", why));
     }
-    Some(match app.authority().holds_lease() {
+    Some(match monitor.authority.holds_lease() {
         false => Check::fails("lease", "this node holds no lease"),
         true => Check::good("lease", format!("{} ms left", node.lease_left_ms())),
     })
 }
 
 /// Returns whether changes are possible. Verification does not need them.
-fn writes(app: &App) -> Check {
-    if let Some(obstacle) = app.authority().obstacle() {
+fn writes(monitor: &Monitor) -> Check {
+    if let Some(obstacle) = monitor.authority.obstacle() {
         return Check::warns("writes", format!("failing: {obstacle}; nothing was changed"));
     }
     // With a database server, this disk has nothing that a change needs.
-    let free = match app.authority().node() {
+    let free = match monitor.authority.node() {
         Some(_) => None,
-        None => statvfs(&app.settings().data).ok(),
+        None => statvfs(&monitor.settings.data).ok(),
     };
     let free = free.map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
     if free.is_some_and(|free| free < FREE_BYTES_MIN) {
         return Check::warns("writes", "failing: the disk is full; nothing was changed");
     }
-    let health = app.authority().write_health();
+    let health = monitor.authority.write_health();
     match health.is_failing() {
         true => Check::warns(
             "writes",
@@ -161,22 +169,22 @@ fn writes(app: &App) -> Check {
 }
 
 /// Returns whether the end of the audit log is signed.
-fn checkpoint(app: &App) -> Check {
-    match app.checkpoints().refusal() {
+fn checkpoint(monitor: &Monitor) -> Check {
+    match monitor.log_signer.checkpoints().refusal() {
         Some(why) => Check::warns("checkpoint", why),
         None => Check::good("checkpoint", "the audit log is signed"),
     }
 }
 
 /// Writes details that are worth a look and do not affect readiness.
-fn details(app: &App, text: &mut String) {
+fn details(monitor: &Monitor, text: &mut String) {
     let mut line = |name: &str, what: &dyn std::fmt::Display| {
         // Writing to memory cannot fail.
         let _done = writeln!(text, "{name}: {what}");
     };
-    line("revision", &app.authority().verifier().applied());
-    line("remembered", &app.authority().verifier().entries());
-    let writes = app.authority().write_health();
+    line("revision", &monitor.authority.verifier().applied());
+    line("remembered", &monitor.authority.verifier().entries());
+    let writes = monitor.authority.write_health();
     if let Some(ago) = writes.last_success_ago {
         line("last_write_seconds_ago", &ago.as_secs());
     }
@@ -184,11 +192,11 @@ fn details(app: &App, text: &mut String) {
         line("write_failures_in_a_row", &writes.failures_in_a_row);
         line("last_write_failure", &why);
     }
-    if let Some(node) = app.authority().node() {
+    if let Some(node) = monitor.authority.node() {
         line("lease_left_ms", &node.lease_left_ms());
         line("durability", &node.health().durability.as_str());
     }
-    for report in app.tls().iter().map(crate::tls::Tls::report) {
+    for report in monitor.tls.iter().map(crate::tls::Tls::report) {
         line(&format!("tls {}", report.name), &report.certificate);
         if let Some(complaint) = report.complaint {
             line(&format!("tls {} complaint", report.name), &complaint);
