@@ -2,11 +2,14 @@
 
 use super::device;
 use super::errors::Errors;
-use super::form::{FormFields, SignedInForm, is_same};
+use super::fields::{FormFields, local};
+use super::flash::Flash;
+use super::form::{SignedInForm, is_same};
 use super::page;
 use super::page_error::PageError;
 use super::password_check;
-use super::shell::{Flash, MenuEntry, SHORTCUTS_COOKIE, SIZE_COOKIE, SIZES, Shell, THEME_COOKIE};
+use super::preferences::{SHORTCUTS_COOKIE, SIZE_COOKIE, SIZES, THEME_COOKIE};
+use super::shell::{MenuEntry, Shell};
 use super::sign_in_limits::Attempt;
 use super::visitor::{Visitor, begin};
 use crate::Dashboard;
@@ -139,7 +142,7 @@ pub(super) async fn sign_out_everywhere(
 /// Stores the preferences of this browser in cookies.
 pub(super) async fn prefer(form: SignedInForm) -> Result<Response, PageError> {
     let fields = &form.fields;
-    let mut response = page::on_to(page::local(fields.get("back")));
+    let mut response = page::on_to(local(fields.get("back")));
     let size = fields
         .get("size")
         .and_then(|text| text.parse().ok())

@@ -1,12 +1,14 @@
 //! The audit log page: filters, entries, verification of the chain, and export.
 
 use super::events::{EventEntry, entry};
-use super::form::{FormFields, SignedInForm};
+use super::fields::FormFields;
+use super::flash::Flash;
+use super::form::SignedInForm;
 use super::moment::{grouped, plural};
 use super::page;
 use super::page_error::PageError;
 use super::people::People;
-use super::shell::{Flash, MenuEntry, Shell};
+use super::shell::{MenuEntry, Shell};
 use super::visitor::Visitor;
 use crate::Dashboard;
 use askama::Template;

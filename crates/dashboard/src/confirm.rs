@@ -1,11 +1,12 @@
 //! Re-entry of the password before a secret is made or many keys are changed, and forms that take effect once.
 
 use super::errors::Errors;
-use super::form::{FormFields, SignedInForm, is_same};
+use super::fields::FormFields;
+use super::flash::Flash;
+use super::form::{SignedInForm, is_same};
 use super::page;
 use super::page_error::PageError;
 use super::password_check;
-use super::shell::Flash;
 use super::sign_in_limits::Attempt;
 use super::visitor::Visitor;
 use crate::Dashboard;

@@ -7,8 +7,10 @@ mod asking;
 mod tenant;
 
 use super::chart::{WINDOWS, expiries, large, small};
+use super::error_page::ErrorPage;
 use super::errors::Errors;
 use super::events::{ChangedField, EventEntry};
+use super::flash::Flash;
 use super::home::{HomeLine, HomePage};
 use super::keys::act::ActPage;
 use super::keys::create::CreatePage;
@@ -24,10 +26,10 @@ use super::keys::selected::{ResultsPage, SelectedOutcome, SelectedPage};
 use super::keys::view::{KeyViewPage, Origin};
 use super::labels::Labels;
 use super::moment::When;
-use super::page_error::ErrorPage;
+use super::preferences::Preferences;
 use super::propagation::{ChangeRow, NodeRow, PropagationPage, VerifierRow};
 use super::sentences::Sentence;
-use super::shell::{Flash, MenuEntry, Preferences, Shell, SignedOutLayout};
+use super::shell::{MenuEntry, Shell, SignedOutLayout};
 use super::sign_in::{LoginPage, SetupPage};
 use super::stale::{Made, SeenFields, Stale};
 use super::tenant::checks::{CheckEditPage, CheckForm, CheckRemovePage, CheckRow, ChecksPage};
@@ -206,7 +208,7 @@ fn pages_of_lists_and_keys_render() {
         previous: Some("/tenant/keys?page=1".to_owned()),
         next: Some("/tenant/keys?page=3".to_owned()),
         owners: vec![HOSTILE.to_owned()],
-        sizes: &super::shell::SIZES,
+        sizes: &super::preferences::SIZES,
         curl: HOSTILE.to_owned(),
         can_disable: true,
         limit: Some("1 of 3 keys".to_owned()),

@@ -1,7 +1,7 @@
 //! Forms based on an outdated version of a record: what has changed since, and which fields the user did not touch.
 
 use super::events::{ChangedField, told, words};
-use super::form::FormFields;
+use super::fields::FormFields;
 use super::moment::When;
 use super::people::People;
 use keyreeve_authority::model::{Condition, Version};

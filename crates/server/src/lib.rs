@@ -15,6 +15,9 @@ pub mod instance;
 mod invariants;
 pub mod listen;
 pub mod log;
+mod log_signer;
+mod management;
+mod monitor;
 pub mod moving;
 mod node;
 mod notebook;
@@ -29,6 +32,7 @@ pub mod scanner;
 pub mod settings;
 mod store_deadline;
 pub mod tls;
+mod verdict_service;
 mod verifiers;
 mod world;
 

@@ -68,7 +68,7 @@ impl Ready {
             check_listen,
             ops_listen,
         };
-        let has_shown_root_key = found(app, empty, &addresses).await?;
+        let has_shown_root_key = found(app.authority(), settings, empty, &addresses).await?;
         app.authority().catch_up().await?;
         Ok(Self {
             faces,

@@ -5,7 +5,8 @@ use super::limits::{self, LimitFields};
 use super::reveal::{MadeSecret, reveal};
 use crate::Dashboard;
 use crate::errors::Errors;
-use crate::form::{FormFields, SignedInForm};
+use crate::fields::{FormFields, local};
+use crate::form::SignedInForm;
 use crate::labels::Labels;
 use crate::page;
 use crate::page_error::PageError;
@@ -96,7 +97,7 @@ pub(crate) async fn make(State(app): State<Dashboard>, mut form: SignedInForm) -
         return Ok(answer);
     }
     match made {
-        Ok(made) => reveal(&form.visitor, &made, page::local(form.fields.get("back"))),
+        Ok(made) => reveal(&form.visitor, &made, local(form.fields.get("back"))),
         Err(page_error) => match page_error.refusal() {
             Some((status, why)) => {
                 let mut page = page_of(&form.visitor, &people, is_tenant, &form.fields, &owner)?;

@@ -6,10 +6,12 @@ use super::row::ShownKey;
 use super::{FoundKey, closed, find};
 use crate::Dashboard;
 use crate::errors::Errors;
-use crate::form::{FormFields, SignedInForm};
+use crate::fields::{FormFields, local};
+use crate::flash::Flash;
+use crate::form::SignedInForm;
 use crate::page;
 use crate::page_error::PageError;
-use crate::shell::{Flash, Shell};
+use crate::shell::Shell;
 use crate::stale::{SeenFields, Stale, merged, on_version};
 use crate::visitor::Visitor;
 use askama::Template;
@@ -85,7 +87,7 @@ pub(crate) async fn save(
             app.note_done(&changed);
             let flash = Flash::done(format!("“{}” was saved.", changed.record.key.name));
             visitor.tell(flash).await?;
-            Ok(page::on_to(page::local(fields.get("back"))))
+            Ok(page::on_to(local(fields.get("back"))))
         }
         Err(Err(conflict)) => conflicting(&app, visitor, fields, &id, &conflict).await,
         Err(Ok(page_error)) => match page_error.refusal() {

@@ -1,6 +1,6 @@
 //! The expiry field of a form, with the choices that the policy offers.
 
-use crate::form::FormFields;
+use crate::fields::FormFields;
 use crate::moment::day;
 use keyreeve_api::Problem;
 use keyreeve_core::policy::ExpiryWish;

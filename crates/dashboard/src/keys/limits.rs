@@ -1,6 +1,6 @@
 //! The networks and limits of a key, in forms and on pages.
 
-use crate::form::FormFields;
+use crate::fields::FormFields;
 use crate::visitor::Visitor;
 use keyreeve_api::Problem;
 use keyreeve_api::limits::KeyLimit;

@@ -3,12 +3,15 @@
 use super::row::{ShownKey, UNUSED_MS, row};
 use crate::Dashboard;
 use crate::chart::{BARS_HOURS, HOUR_MS};
-use crate::form::{FormFields, SignedInForm};
+use crate::fields::FormFields;
+use crate::flash::Flash;
+use crate::form::SignedInForm;
 use crate::moment::{grouped, in_all};
 use crate::page;
 use crate::page_error::PageError;
 use crate::people::People;
-use crate::shell::{Flash, MenuEntry, SIZES, Shell};
+use crate::preferences::SIZES;
+use crate::shell::{MenuEntry, Shell};
 use crate::visitor::Visitor;
 use askama::Template;
 use axum::extract::State;

@@ -14,7 +14,7 @@ pub(super) mod selected;
 pub(super) mod view;
 
 use super::chart::HOUR_MS;
-use super::form::FormFields;
+use super::fields::FormFields;
 use super::labels::Labels;
 use super::page_error::PageError;
 use super::people::People;

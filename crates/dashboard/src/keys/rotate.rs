@@ -6,7 +6,8 @@ use super::row::ShownKey;
 use super::{FoundKey, closed, find};
 use crate::Dashboard;
 use crate::errors::Errors;
-use crate::form::{FormFields, SignedInForm};
+use crate::fields::{FormFields, local};
+use crate::form::SignedInForm;
 use crate::moment::length;
 use crate::page;
 use crate::page_error::PageError;
@@ -74,7 +75,7 @@ pub(crate) async fn rotate(
         return Ok(answer);
     }
     match made {
-        Ok(made) => reveal(&form.visitor, &made, page::local(form.fields.get("back"))),
+        Ok(made) => reveal(&form.visitor, &made, local(form.fields.get("back"))),
         Err(page_error) => match page_error.refusal() {
             Some((status, why)) => {
                 let mut page = page_of(&form.visitor, found, &form.fields)?;

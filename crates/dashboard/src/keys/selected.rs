@@ -5,7 +5,8 @@ use super::row::ShownKey;
 use super::{note, row};
 use crate::Dashboard;
 use crate::errors::Errors;
-use crate::form::{FormFields, SignedInForm};
+use crate::fields::{FormFields, local};
+use crate::form::SignedInForm;
 use crate::labels::Labels;
 use crate::page;
 use crate::page_error::PageError;
@@ -140,7 +141,7 @@ pub(crate) async fn act(State(app): State<Dashboard>, mut form: SignedInForm) ->
         shell: Shell::new(&form.visitor, MenuEntry::OwnKeys, "What was done"),
         summary: format!("{done} of {} keys were changed.", results.len()),
         results,
-        back: page::local(form.fields.get("back")).to_owned(),
+        back: local(form.fields.get("back")).to_owned(),
     };
     page::ok(&page)
 }
@@ -291,7 +292,7 @@ fn page_of(
         needs_reason: action == Action::Revoke && visitor.policy.revoke.reason == ReasonRule::Required,
         asks_password: !visitor.is_confirmed(),
         reason: fields.raw("reason").to_owned(),
-        back: page::local(fields.get("back")).to_owned(),
+        back: local(fields.get("back")).to_owned(),
         errors: Errors::default(),
     }
 }

@@ -6,7 +6,7 @@ use super::row::ShownKey;
 use crate::Dashboard;
 use crate::chart::{self, Bars, ChartWindow, WINDOWS};
 use crate::events::{EventEntry, entry};
-use crate::form::FormFields;
+use crate::fields::FormFields;
 use crate::moment::{When, grouped};
 use crate::page;
 use crate::page_error::PageError;

@@ -4,13 +4,15 @@ mod fields;
 
 use crate::Dashboard;
 use crate::errors::Errors;
-use crate::form::{FormFields, SignedInForm};
+use crate::fields::FormFields;
+use crate::flash::Flash;
+use crate::form::SignedInForm;
 use crate::keys::limits::{lines_of, of_new_keys};
 use crate::moment::length;
 use crate::page;
 use crate::page_error::PageError;
 use crate::people::People;
-use crate::shell::{Flash, MenuEntry, Shell};
+use crate::shell::{MenuEntry, Shell};
 use crate::stale::{SeenFields, Stale, merged, on_version};
 use crate::visitor::Visitor;
 use askama::Template;

@@ -2,13 +2,15 @@
 
 use crate::Dashboard;
 use crate::errors::Errors;
-use crate::form::{FormFields, SignedInForm};
+use crate::fields::FormFields;
+use crate::flash::Flash;
+use crate::form::SignedInForm;
 use crate::keys::act::measured;
 use crate::moment::{When, in_all, plural};
 use crate::page;
 use crate::page_error::PageError;
 use crate::people::People;
-use crate::shell::{Flash, MenuEntry, Shell};
+use crate::shell::{MenuEntry, Shell};
 use crate::stale::{Stale, on_version};
 use crate::visitor::Visitor;
 use askama::Template;

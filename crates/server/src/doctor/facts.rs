@@ -1,6 +1,6 @@
 //! Collects facts. This module judges nothing and changes nothing.
 
-use crate::App;
+use crate::monitor::Monitor;
 use crate::settings::Settings;
 use crate::tls::{Certificate, TlsFiles, load};
 use crate::world::WallClock;
@@ -83,15 +83,15 @@ impl<'s> DoctorFacts<'s> {
     }
 
     /// Collects what a running server knows.
-    pub(super) async fn running(app: &App, settings: &'s Settings) -> Self {
-        let reports = app.tls().iter().map(crate::tls::Tls::report);
+    pub(super) async fn running(monitor: &Monitor, settings: &'s Settings) -> Self {
+        let reports = monitor.tls.iter().map(crate::tls::Tls::report);
         let tls = reports.map(|report| TlsFact {
             listener: report.name,
             certificate: Some(report.certificate),
             complaint: report.complaint,
         });
         let machine = WallClock.now();
-        let node = app.authority().node().map(|node| NodeFact {
+        let node = monitor.authority.node().map(|node| NodeFact {
             lease_ms: node.lease_ms(),
             durability: node.health().durability,
             has_hints: node.health().hints > 0,
@@ -101,10 +101,14 @@ impl<'s> DoctorFacts<'s> {
             now: machine,
             files: Files::look(settings),
             tls: tls.collect(),
-            inventory: app.authority().inventory().await.ok(),
-            checkpoint: app.checkpoints().newest().map(|newest| Ok(newest.revision)),
+            inventory: monitor.authority.inventory().await.ok(),
+            checkpoint: monitor
+                .log_signer
+                .checkpoints()
+                .newest()
+                .map(|newest| Ok(newest.revision)),
             running: Some(Running {
-                skew_ms: machine.millis().abs_diff(app.authority().now().millis()),
+                skew_ms: machine.millis().abs_diff(monitor.authority.now().millis()),
                 node,
             }),
         }

@@ -11,7 +11,7 @@ mod tests;
 
 pub use checks::{ALL, DoctorCheck, Severity};
 
-use crate::App;
+use crate::monitor::Monitor;
 use crate::settings::Settings;
 use axum::body::Body;
 use facts::DoctorFacts;
@@ -25,8 +25,8 @@ use keyreeve_web::respond;
 pub const ADDRESS: &str = "/operator/doctor";
 
 /// Answers with the findings of this server.
-pub(crate) async fn serve(app: &App) -> Response<Body> {
-    let facts = DoctorFacts::running(app, app.settings()).await;
+pub(crate) async fn serve(monitor: &Monitor) -> Response<Body> {
+    let facts = DoctorFacts::running(monitor, &monitor.settings).await;
     let diagnosis = diagnosis(&facts);
     respond::json(StatusCode::OK, &diagnosis).unwrap_or_else(|_| {
         let mut failed = Response::new(Body::empty());

@@ -2,9 +2,9 @@
 
 use super::credential::{self, RequestHeaders};
 use super::identity;
-use crate::App;
 use crate::http::budget;
 use crate::http::call::TENANT_HEADER;
+use crate::verdict_service::VerdictService;
 use keyreeve_api::{Code, Family, Problem};
 use keyreeve_authority::Failure;
 use keyreeve_authority::tenants::DEFAULT_TENANT;
@@ -115,9 +115,9 @@ impl From<Problem> for GatewayDenial {
 
 impl<F: RequestHeaders> GatewayQuestion<'_, F> {
     /// Decides. What cannot be determined is a denial (fail closed).
-    pub(super) async fn decide(&self, app: &App) -> Result<Allowed, GatewayDenial> {
+    pub(super) async fn decide(&self, verdicts: &VerdictService) -> Result<Allowed, GatewayDenial> {
         let (tenant, name) = self.policy.parts().ok_or_else(unknown_policy)?;
-        let policy = app.authority().check_policy_named(tenant, name).await;
+        let policy = verdicts.authority().check_policy_named(tenant, name).await;
         let policy = policy.map_err(|failure| match failure {
             Failure::NotFound => unknown_policy(),
             other => unavailable(&other),
@@ -131,11 +131,11 @@ impl<F: RequestHeaders> GatewayQuestion<'_, F> {
             return Err(another_tenant());
         }
         if policy.gateway_credential == GatewayCredential::Required {
-            self.require_gateway(app, tenant).await?;
+            self.require_gateway(verdicts, tenant).await?;
         }
         let key = credential::find(self.fields, &policy.key_headers).map_err(|_| ambiguous(&policy))?;
         let scopes: Vec<_> = policy.scopes.iter().collect();
-        let now = app.authority().now();
+        let now = verdicts.authority().now();
         let question = Question {
             reach: &Reach::Tenant(tenant.clone()),
             scopes: &scopes,
@@ -144,10 +144,10 @@ impl<F: RequestHeaders> GatewayQuestion<'_, F> {
             via: self.via,
             cost: Some(1),
         };
-        let verdict = app.verdict_for(self.address, key.unwrap_or(""), &question).await?;
+        let verdict = verdicts.verdict_for(self.address, key.unwrap_or(""), &question).await?;
         if matches!(verdict.outcome, Err(Denial::Malformed | Denial::Unknown)) {
             // Only unknown secrets count towards the limit: a valid key is accepted from the same address.
-            app.address_rate_limits().guesses.allow(self.address)?;
+            verdicts.address_rate_limits().guesses.allow(self.address)?;
         }
         let outer = verdict.outer();
         let budget = verdict.budget.map(|budget| budget::fields(&budget, now));
@@ -164,7 +164,7 @@ impl<F: RequestHeaders> GatewayQuestion<'_, F> {
         let lasts = entry
             .expires_at()
             .map_or(u64::MAX, |end| end.millis_since(now) / SECOND_MS);
-        let max_age = u64::from(policy.cache_max_age_seconds).min(app.authority().cache_seconds_max());
+        let max_age = u64::from(policy.cache_max_age_seconds).min(verdicts.authority().cache_seconds_max());
         // A cached answer would be charged once, however often it is used.
         let max_age = if budget.is_some() { 0 } else { max_age.min(lasts) };
         Ok(Allowed {
@@ -176,7 +176,7 @@ impl<F: RequestHeaders> GatewayQuestion<'_, F> {
     }
 
     /// Requires the gateway's own root key, which must allow `keys:verify` in this tenant.
-    async fn require_gateway(&self, app: &App, tenant: &Slug) -> Result<(), GatewayDenial> {
+    async fn require_gateway(&self, verdicts: &VerdictService, tenant: &Slug) -> Result<(), GatewayDenial> {
         let refused = || {
             let detail = "This check policy demands that the gateway shows a root key with the permission keys:verify \
                           in the header X-Keyreeve-Gateway, and it showed none that is good.";
@@ -187,7 +187,7 @@ impl<F: RequestHeaders> GatewayQuestion<'_, F> {
             return Err(refused());
         };
         let secret = str::from_utf8(value).map_err(|_| refused())?;
-        let pass = app.root_key(self.address, secret.trim()).await?;
+        let pass = verdicts.root_key(self.address, secret.trim()).await?;
         let pass = pass.map_err(|failure| unavailable(&failure))?.ok_or_else(refused)?;
         match pass.permissions().allows(Permission::KeysVerify) && pass.reach().has(tenant) {
             true => Ok(()),

@@ -14,9 +14,9 @@ mod profile;
 
 pub(crate) use grpc::{is_grpc, serve as serve_grpc};
 
-use crate::App;
 use crate::edge::Peer;
 use crate::http::answer::request_id;
+use crate::verdict_service::VerdictService;
 use asked::{GatewayQuestion, Named};
 use axum::body::Body;
 use hyper::{Request, Response};
@@ -33,8 +33,8 @@ pub(crate) fn is_asked(path: &str) -> bool {
 }
 
 /// Answers a gateway's check.
-pub(crate) async fn serve<B>(app: &App, peer: &Peer, request: &Request<B>) -> Response<Body> {
-    let id = request_id(app, request.headers());
+pub(crate) async fn serve<B>(verdicts: &VerdictService, peer: &Peer, request: &Request<B>) -> Response<Body> {
+    let id = request_id(verdicts, request.headers());
     let Some((profile, policy)) = place(request.uri().path()) else {
         let detail = "The address of a check is /gateway/{profile}/{policy}; the profiles are nginx, caddy, traefik, \
                       envoy, haproxy and generic.";
@@ -46,7 +46,7 @@ pub(crate) async fn serve<B>(app: &App, peer: &Peer, request: &Request<B>) -> Re
         address: profile.address(request.headers()),
         via: Via::Gateway,
     };
-    match asked.decide(app).await {
+    match asked.decide(verdicts).await {
         Ok(allowed) => {
             peer.seat.note_known();
             answer::allowed(&allowed, &id)

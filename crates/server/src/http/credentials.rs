@@ -1,7 +1,7 @@
 //! The credentials of callers, looked up within the limit of their address.
 
-use crate::App;
 use crate::store_deadline::StoreDeadline;
+use crate::verdict_service::VerdictService;
 use keyreeve_api::Problem;
 use keyreeve_authority::Failure;
 use keyreeve_authority::verifier::RootPass;
@@ -11,7 +11,7 @@ use keyreeve_core::verdict::Denial;
 use std::net::IpAddr;
 use tokio::time::Instant;
 
-impl App {
+impl VerdictService {
     /// Returns the root key of a secret, if it is one. The outer problem is the rate limit of the address.
     pub(crate) async fn root_key(
         &self,

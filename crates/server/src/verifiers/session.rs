@@ -1,11 +1,11 @@
 //! Serves one connection of one verifier, from the greeting to the end.
 
 use super::Stream;
+use super::VerifierHost;
 use super::lines::{LongLine, MessageLines};
 use super::outbox::Outbox;
 use super::share::{Place, Share};
 use super::told::told;
-use crate::App;
 use crate::http::budget;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -40,7 +40,7 @@ const CAPACITY_MAX: usize = 10_000_000;
 
 /// The session of one verifier.
 pub(super) struct VerifierSession {
-    app: App,
+    host: Arc<VerifierHost>,
     id: ChildId,
     outbox: Arc<Outbox>,
     share: Arc<Share>,
@@ -69,7 +69,7 @@ enum SessionEnd {
 
 impl VerifierSession {
     /// Serves a verifier until either side ends the session.
-    pub(super) async fn run(app: App, visitor: AdmittedVerifier, upgrade: OnUpgrade) {
+    pub(super) async fn run(host: Arc<VerifierHost>, visitor: AdmittedVerifier, upgrade: OnUpgrade) {
         let greeted = timeout(HELLO_TIMEOUT, greeting(&visitor.share, upgrade)).await;
         let Ok(Some((newcomer, mut lines, writing))) = greeted else {
             return;
@@ -81,19 +81,19 @@ impl VerifierSession {
             peer: visitor.peer,
             ..newcomer
         };
-        let Some(id) = register(&app, newcomer, Arc::clone(&outbox) as Arc<dyn VerifierLine>).await else {
+        let Some(id) = register(&host, newcomer, Arc::clone(&outbox) as Arc<dyn VerifierLine>).await else {
             return;
         };
         drop(visitor.silent);
         tracing::info!(verifier = id, "verifier connected");
         let (pings, asked) = mpsc::channel(PINGS_MAX);
-        let granting = tokio::spawn(grant(app.clone(), id, Arc::clone(&outbox), asked));
+        let granting = tokio::spawn(grant(Arc::clone(&host), id, Arc::clone(&outbox), asked));
         let writing = {
             let outbox = Arc::clone(&outbox);
             tokio::spawn(async move { outbox.write(writing).await })
         };
         let session = Self {
-            app,
+            host,
             id,
             outbox,
             share: visitor.share,
@@ -112,7 +112,7 @@ impl VerifierSession {
 
     /// Ends the session. Both halves of the connection are dropped within [`LAST_WORDS`], whatever the verifier does.
     async fn end(self, end: &SessionEnd, mut writing: tokio::task::JoinHandle<()>) {
-        let children = self.app.authority().children();
+        let children = self.host.authority().children();
         match end {
             SessionEnd::Left => children.left(self.id),
             SessionEnd::Lost => children.lost(self.id),
@@ -142,7 +142,7 @@ impl VerifierSession {
                     if !self.outbox.has_ordered(number) {
                         return SessionEnd::Lost;
                     }
-                    self.app.authority().children().acknowledged(self.id, number);
+                    self.host.authority().children().acknowledged(self.id, number);
                     if self.outbox.last_order() == Some(number) {
                         return SessionEnd::Left;
                     }
@@ -167,7 +167,7 @@ impl VerifierSession {
             self.outbox.push(nothing);
             return;
         };
-        let (app, id, outbox, share) = (self.app.clone(), self.id, self.outbox.clone(), self.share.clone());
+        let (host, id, outbox, share) = (Arc::clone(&self.host), self.id, self.outbox.clone(), self.share.clone());
         tokio::spawn(async move {
             let Ok(Some(_turn)) = timeout(QUESTION_PATIENCE, share.look_up(waiting)).await else {
                 outbox.push(nothing);
@@ -176,7 +176,7 @@ impl VerifierSession {
             if outbox.is_closed() {
                 return;
             }
-            let found = match app.authority().verifiers().answer_fetch(id, digest).await {
+            let found = match host.authority().verifiers().answer_fetch(id, digest).await {
                 Ok((entry, revision)) => NodeMessage::Found {
                     number,
                     revision: Some(revision),
@@ -197,7 +197,7 @@ impl VerifierSession {
             self.outbox.push(nothing);
             return;
         };
-        let (app, id, outbox, share) = (self.app.clone(), self.id, self.outbox.clone(), self.share.clone());
+        let (host, id, outbox, share) = (Arc::clone(&self.host), self.id, self.outbox.clone(), self.share.clone());
         tokio::spawn(async move {
             let Ok(Some(_turn)) = timeout(QUESTION_PATIENCE, share.look_up(waiting)).await else {
                 outbox.push(nothing);
@@ -206,8 +206,8 @@ impl VerifierSession {
             if outbox.is_closed() {
                 return;
             }
-            let charged = app.authority().verifiers().charge(id, digest, cost).await;
-            let now = app.authority().now();
+            let charged = host.authority().verifiers().charge(id, digest, cost).await;
+            let now = host.authority().now();
             let charged = charged.map(|(is_allowed, budget)| {
                 let fields = budget::fields(&budget, now);
                 ChargedUse {
@@ -229,10 +229,10 @@ impl VerifierSession {
             return;
         };
         let reported: Vec<_> = seen.iter().filter_map(reported).collect();
-        let (app, id, share) = (self.app.clone(), self.id, self.share.clone());
+        let (host, id, share) = (Arc::clone(&self.host), self.id, self.share.clone());
         tokio::spawn(async move {
             if let Some(_turn) = share.look_up(waiting).await {
-                app.authority().verifiers().report(id, &reported).await;
+                host.authority().verifiers().report(id, &reported).await;
             }
             drop((own, place));
         });
@@ -258,16 +258,16 @@ async fn greeting(share: &Arc<Share>, upgrade: OnUpgrade) -> Option<(Newcomer, M
 }
 
 /// Registers a verifier. `None` if it is refused.
-async fn register(app: &App, newcomer: Newcomer, line: Arc<dyn VerifierLine>) -> Option<ChildId> {
+async fn register(host: &VerifierHost, newcomer: Newcomer, line: Arc<dyn VerifierLine>) -> Option<ChildId> {
     // A single process has no other record of this verifier after a crash: the marker is durable before the first
     // lease.
-    if app.authority().node().is_none()
-        && let Err(error) = app.marker().set(app.authority().children().lease_ms())
+    if host.authority().node().is_none()
+        && let Err(error) = host.marker().set(host.authority().children().lease_ms())
     {
         tracing::error!(%error, "cannot write the marker file; verifier connection refused");
         return None;
     }
-    let registered = app.authority().verifiers().register(newcomer, line).await;
+    let registered = host.authority().verifiers().register(newcomer, line).await;
     registered
         .inspect_err(|error| tracing::warn!(%error, "verifier connection refused"))
         .ok()
@@ -275,15 +275,15 @@ async fn register(app: &App, newcomer: Newcomer, line: Arc<dyn VerifierLine>) ->
 
 /// Answers pings in order, in a task apart from the reader: a grant may read the store, and no acknowledgement waits
 /// for that.
-async fn grant(app: App, id: ChildId, outbox: Arc<Outbox>, mut pings: mpsc::Receiver<u64>) {
+async fn grant(host: Arc<VerifierHost>, id: ChildId, outbox: Arc<Outbox>, mut pings: mpsc::Receiver<u64>) {
     while let Some(number) = pings.recv().await {
-        let Some(granted) = app.authority().verifiers().grant(id).await else {
+        let Some(granted) = host.authority().verifiers().grant(id).await else {
             // A verifier that must leave may still acknowledge; its pings are ignored until it is gone.
-            if app.authority().children().is_leaving(id) {
+            if host.authority().children().is_leaving(id) {
                 continue;
             }
             // Counts an overdue verifier as overdue, before its connection is closed.
-            app.authority().verifiers().sweep();
+            host.authority().verifiers().sweep();
             break;
         };
         outbox.push(NodeMessage::Grant {

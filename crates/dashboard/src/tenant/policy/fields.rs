@@ -1,7 +1,7 @@
 //! The form of a policy: filled in from a policy, as it was sent, read, and as fields to be compared.
 
 use crate::errors::Errors;
-use crate::form::FormFields;
+use crate::fields::FormFields;
 use crate::keys::limits::{counted_of, lines_of, of_new_keys};
 use keyreeve_api::Problem;
 use keyreeve_core::Policy;

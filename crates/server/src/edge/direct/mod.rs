@@ -14,7 +14,7 @@ pub(super) use rewound::Rewound;
 use super::Peer;
 use super::activity::{FIRST_REQUEST_TIMEOUT, WRITE_TIMEOUT};
 use super::seats::Seat;
-use crate::App;
+use crate::verdict_service::VerdictService;
 use answer::Answerer;
 use bytes::{Buf as _, BytesMut};
 use request::{Classified, recognise};
@@ -39,7 +39,7 @@ const GOODBYE: Duration = Duration::from_secs(1);
 /// carry HSTS.
 pub(super) async fn serve<S>(
     mut stream: S,
-    app: &App,
+    verdicts: &VerdictService,
     peer: &Peer,
     by_tls_only: bool,
     stop: watch::Receiver<bool>,
@@ -48,7 +48,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let seat = &peer.seat;
-    let mut answerer = Answerer::new(app, peer.address, by_tls_only);
+    let mut answerer = Answerer::new(verdicts, peer.address, by_tls_only);
     let (mut buffer, mut out) = (BytesMut::new(), Vec::new());
     let answered = AtomicU64::new(0);
     let mut idle_or_stopping = pin!(idle_or_stopping(stop, seat, &answered));

@@ -10,11 +10,12 @@ mod messages;
 use super::asked::{Allowed, GATEWAY_HEADER, GatewayDenial, GatewayQuestion, Named};
 use super::credential::RequestHeaders;
 use super::identity;
-use crate::App;
 use crate::edge::Peer;
 use crate::http::answer::sound_request_id;
 use crate::http::budget;
 use crate::http::call::TENANT_HEADER;
+use crate::readiness::Readiness;
+use crate::verdict_service::VerdictService;
 use axum::body::Body;
 use futures_util::future::BoxFuture;
 use hyper::body::Incoming;
@@ -28,6 +29,7 @@ use messages::{
     HttpStatus, OkHttpResponse, Status,
 };
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use tonic::codegen::Service as _;
 use tonic::metadata::MetadataMap;
@@ -57,17 +59,22 @@ pub(crate) fn is_grpc<B>(request: &Request<B>) -> bool {
 }
 
 /// Answers a gRPC call.
-pub(crate) async fn serve(app: &App, peer: &Peer, request: Request<Incoming>) -> Response<Body> {
-    let request = request.map(|body| app.address_rate_limits().messages.count(peer.address, body));
+pub(crate) async fn serve(
+    verdicts: &Arc<VerdictService>,
+    readiness: &Arc<Readiness>,
+    peer: &Peer,
+    request: Request<Incoming>,
+) -> Response<Body> {
+    let request = request.map(|body| verdicts.address_rate_limits().messages.count(peer.address, body));
     let answer = async {
         let response = match request.uri().path() {
             CHECK => {
                 let codec = ProstCodec::<CheckResponse, CheckRequest>::default();
                 let mut grpc = Grpc::new(codec).apply_max_message_size_config(Some(MESSAGE_BYTES_MAX), None);
-                grpc.unary(CheckMethod(app.clone(), peer.clone()), request).await
+                grpc.unary(Check(Arc::clone(verdicts), peer.clone()), request).await
             }
             // Unknown methods are answered with "unimplemented".
-            _ => match HealthServer::new(Live(app.clone())).call(request).await {
+            _ => match HealthServer::new(Live(Arc::clone(readiness))).call(request).await {
                 Ok(response) => response,
                 Err(infallible) => match infallible {},
             },
@@ -79,7 +86,7 @@ pub(crate) async fn serve(app: &App, peer: &Peer, request: Request<Incoming>) ->
 }
 
 /// Reports whether this process can give verdicts.
-struct Live(App);
+struct Live(Arc<Readiness>);
 
 #[tonic::async_trait]
 impl Health for Live {
@@ -109,22 +116,27 @@ impl Health for Live {
 }
 
 /// The `Check` call.
-struct CheckMethod(App, Peer);
+struct Check(Arc<VerdictService>, Peer);
 
 impl UnaryService<CheckRequest> for CheckMethod {
     type Response = CheckResponse;
     type Future = BoxFuture<'static, Result<tonic::Response<CheckResponse>, tonic::Status>>;
 
     fn call(&mut self, request: tonic::Request<CheckRequest>) -> Self::Future {
-        let (app, peer) = (self.0.clone(), self.1.clone());
+        let (verdicts, peer) = (Arc::clone(&self.0), self.1.clone());
         Box::pin(async move {
             let (metadata, _, message) = request.into_parts();
-            Ok(tonic::Response::new(answer(&app, &peer, &metadata, message).await))
+            Ok(tonic::Response::new(answer(&verdicts, &peer, &metadata, message).await))
         })
     }
 }
 
-async fn answer(app: &App, peer: &Peer, metadata: &MetadataMap, message: CheckRequest) -> CheckResponse {
+async fn answer(
+    verdicts: &VerdictService,
+    peer: &Peer,
+    metadata: &MetadataMap,
+    message: CheckRequest,
+) -> CheckResponse {
     let attributes = message.attributes.unwrap_or_default();
     let policy = Named::parse(policy(metadata, &attributes));
     let address = address(&attributes);
@@ -136,12 +148,12 @@ async fn answer(app: &App, peer: &Peer, metadata: &MetadataMap, message: CheckRe
         address,
         via: Via::Grpc,
     };
-    match asked.decide(app).await {
+    match asked.decide(verdicts).await {
         Ok(allowed) => {
             peer.seat.note_known();
             let_through(allowed, &http)
         }
-        Err(denied) => refused(&denied, &request_id(app, &fields)),
+        Err(denied) => refused(&denied, &request_id(verdicts, &fields)),
     }
 }
 
@@ -160,9 +172,12 @@ fn address(attributes: &AttributeContext) -> Option<IpAddr> {
     address.socket_address.as_ref()?.address.parse().ok()
 }
 
-fn request_id(app: &App, fields: &EnvoyHeaders<'_>) -> String {
+fn request_id(verdicts: &VerdictService, fields: &EnvoyHeaders<'_>) -> String {
     let given = fields.values("x-request-id").next().and_then(sound_request_id);
-    given.map_or_else(|| app.new_request_id(), |id| String::from_utf8_lossy(id).into_owned())
+    given.map_or_else(
+        || verdicts.new_request_id(),
+        |id| String::from_utf8_lossy(id).into_owned(),
+    )
 }
 
 /// The headers of the client's request, with the metadata that Envoy itself sends.
@@ -270,7 +285,6 @@ mod tests {
     use keyreeve_api::{Code, Problem};
     use keyreeve_core::CheckPolicy;
     use keyreeve_core::text::CheckPolicyName;
-    use std::sync::Arc;
 
     fn http(headers: &[(&str, &str)]) -> HttpRequest {
         let headers = headers

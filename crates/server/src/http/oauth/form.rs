@@ -1,10 +1,10 @@
 //! Parses the form in the body of an OAuth request (RFC 6749, section 3.2 and appendix B): unknown parameters are
 //! ignored, one without a value counts as omitted, and a repeated one makes the request invalid.
 
-use crate::App;
 use axum::body::Body;
 use hyper::http::request::Parts;
 use keyreeve_api::{Code, Problem};
+use keyreeve_web::address_rate_limits::AddressRateLimits;
 use keyreeve_web::{RequestInfo, body};
 
 /// Largest form. A token is 87 bytes at most, a reason 2 000 characters.
@@ -24,13 +24,13 @@ impl OauthForm {
 
     /// Reads the form of a client without a credential.
     pub(super) async fn read_anonymous(
-        app: &App,
+        limits: &AddressRateLimits,
         info: &RequestInfo,
         parts: &Parts,
         incoming: Body,
     ) -> Result<Self, Problem> {
-        let bodies = &app.address_rate_limits().bodies;
-        let sent = bodies
+        let sent = limits
+            .bodies
             .read(info.client, &parts.headers, incoming, FORM_BYTES_MAX)
             .await?;
         Self::of(parts, &sent.bytes)

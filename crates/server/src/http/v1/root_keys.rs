@@ -2,9 +2,9 @@
 //!
 //! Tests: `e2e/lifecycle/test_people.py`, `e2e/hostile/test_requests.py`, `e2e/hostile/test_named_tenant.py`
 
-use crate::App;
 use crate::http::call::{self, Incoming, Json, NoBody};
 use crate::http::conditions::versioned;
+use crate::management::Management;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use hyper::{HeaderMap, StatusCode};
@@ -19,6 +19,7 @@ use keyreeve_store::model;
 use keyreeve_store::version::Version;
 use keyreeve_web::failure::no_record;
 use keyreeve_web::{Rejected, respond};
+use std::sync::Arc;
 
 /// Create a root key.
 ///
@@ -32,7 +33,7 @@ use keyreeve_web::{Rejected, respond};
     security(("root_key" = ["root_keys:write"]))
 )]
 pub(crate) async fn create(
-    State(app): State<App>,
+    State(management): State<Arc<Management>>,
     headers: HeaderMap,
     Incoming {
         call,
@@ -57,7 +58,7 @@ pub(crate) async fn create(
         permissions: permissions(&wish.permissions)?,
         reach,
     };
-    let made = app.authority().root_keys().create(&call, command).await?;
+    let made = management.authority().root_keys().create(&call, command).await?;
     let version = Version::of_root_key(&made.root_key);
     Ok(versioned(
         respond::json(StatusCode::CREATED, &with_secret(&made))?,
@@ -74,11 +75,11 @@ pub(crate) async fn create(
     security(("root_key" = ["root_keys:write"]))
 )]
 pub(crate) async fn list(
-    State(app): State<App>,
+    State(management): State<Arc<Management>>,
     headers: HeaderMap,
     Incoming { call, .. }: Incoming<NoBody>,
 ) -> Result<Response, Rejected> {
-    let root_keys = app
+    let root_keys = management
         .authority()
         .root_keys()
         .list(&call, call::named(&headers, &call))
@@ -98,14 +99,14 @@ pub(crate) async fn list(
     security(("root_key" = ["root_keys:write"]))
 )]
 pub(crate) async fn revoke(
-    State(app): State<App>,
+    State(management): State<Arc<Management>>,
     Path(id): Path<String>,
     headers: HeaderMap,
     Incoming { call, .. }: Incoming<NoBody>,
 ) -> Result<Response, Rejected> {
     let unknown = |_| no_record();
     let id = RootKeyId::parse(&id).map_err(unknown)?;
-    let revoked = app
+    let revoked = management
         .authority()
         .root_keys()
         .revoke(&call, call::named(&headers, &call), id)
