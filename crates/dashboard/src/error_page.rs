@@ -1,7 +1,7 @@
 //! Error pages: what happened, why, and what to do, with a documented code and the request id.
 
 use super::Dashboard;
-use super::fields::Fields;
+use super::fields::FormFields;
 use super::form::not_ours;
 use super::page;
 use super::page_error::PageError;
@@ -42,7 +42,7 @@ pub(super) async fn render(request: Request, next: Next) -> Response {
     };
     if page_error.needs_sign_in() {
         let next = page_error.back().unwrap_or("/");
-        let query = Fields::default().with("next", next);
+        let query = FormFields::default().with("next", next);
         let why = if is_read { "" } else { "ended" };
         return Redirect::to(&query.with("why", why).address("/login")).into_response();
     }

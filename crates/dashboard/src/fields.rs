@@ -11,9 +11,9 @@ const PRIVATE: [&str; 5] = [CSRF, "password", "new_password", "again", "once"];
 
 /// The fields of a form or of a query, in order. A name may occur several times.
 #[derive(Clone, Default)]
-pub(super) struct Fields(Vec<(String, String)>);
+pub(super) struct FormFields(Vec<(String, String)>);
 
-impl Fields {
+impl FormFields {
     pub(super) fn parse(text: &[u8]) -> Self {
         let pairs = form_urlencoded::parse(text).take(FIELDS_MAX);
         // Browsers send line ends as CRLF (WHATWG HTML, form submission).
@@ -67,7 +67,7 @@ impl Fields {
         self.0.iter().map(|(name, _)| name.as_str())
     }
 
-    /// Encodes the fields as a query, which [`Fields::parse`] reads.
+    /// Encodes the fields as a query, which [`FormFields::parse`] reads.
     pub(super) fn encoded(&self) -> String {
         form_urlencoded::Serializer::new(String::new())
             .extend_pairs(&self.0)
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn what_is_private_never_gets_into_an_address() {
-        let fields = Fields::parse(b"csrf=1&password=2&name=a+b&key=ak_kr1xyz&empty=&id=x&id=y");
+        let fields = FormFields::parse(b"csrf=1&password=2&name=a+b&key=ak_kr1xyz&empty=&id=x&id=y");
         assert_eq!(fields.address("/keys"), "/keys?name=a+b&id=x&id=y");
         assert_eq!(fields.with("name", "").with("id", "z").address("/keys"), "/keys?id=z");
     }

@@ -1,6 +1,6 @@
 //! Forms: reads the fields that a browser sent, and checks with the CSRF token that one of our pages sent them.
 
-use super::fields::{CSRF, Fields};
+use super::fields::{CSRF, FormFields};
 use super::page_error::PageError;
 use super::visitor::Visitor;
 use crate::Dashboard;

@@ -8,7 +8,7 @@ use keyreeve_authority::keys::IssueCommand;
 use keyreeve_authority::tenants::TenantCommand;
 use keyreeve_authority::users::UserCommand;
 use keyreeve_authority::verify::{Question, Via};
-use keyreeve_authority::{Authority, Call, Caller, Effect, Verifier};
+use keyreeve_authority::{Authority, Call, Caller, Effect, VerifierMemory};
 use keyreeve_core::access::{Reach, Role};
 use keyreeve_core::audit::Milestone;
 use keyreeve_core::coherence::Moment;
@@ -149,7 +149,7 @@ pub fn call(tenant: &str) -> Call {
 impl World {
     /// Returns a tenant with the policy of a preset, and no user.
     pub async fn under(preset: Preset) -> Self {
-        let verifier = Arc::new(Verifier::new(1_000));
+        let verifier = Arc::new(VerifierMemory::new(1_000));
         let store = MemoryStore::new(Arc::clone(&verifier) as Arc<dyn CommitObserver>);
         let clock = Arc::new(FixedClock(AtomicI64::new(START)));
         let entropy = Arc::new(Numbers::default());

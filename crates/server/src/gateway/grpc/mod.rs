@@ -71,7 +71,7 @@ pub(crate) async fn serve(
             CHECK => {
                 let codec = ProstCodec::<CheckResponse, CheckRequest>::default();
                 let mut grpc = Grpc::new(codec).apply_max_message_size_config(Some(MESSAGE_BYTES_MAX), None);
-                grpc.unary(Check(Arc::clone(verdicts), peer.clone()), request).await
+                grpc.unary(CheckMethod(Arc::clone(verdicts), peer.clone()), request).await
             }
             // Unknown methods are answered with "unimplemented".
             _ => match HealthServer::new(Live(Arc::clone(readiness))).call(request).await {
@@ -116,7 +116,7 @@ impl Health for Live {
 }
 
 /// The `Check` call.
-struct Check(Arc<VerdictService>, Peer);
+struct CheckMethod(Arc<VerdictService>, Peer);
 
 impl UnaryService<CheckRequest> for CheckMethod {
     type Response = CheckResponse;
