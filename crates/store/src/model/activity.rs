@@ -16,6 +16,8 @@ pub struct Activity {
     pub counts: Vec<UsageCount>,
     /// Outcomes by address.
     pub traces: Vec<Trace>,
+    /// When calls with secrets of root keys were last accepted.
+    pub root_key_uses: Vec<(Digest, Timestamp)>,
 }
 
 /// Verdicts of one kind on one key in one hour.
