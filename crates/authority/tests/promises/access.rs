@@ -18,6 +18,8 @@ async fn root_key(world: &World, reach: Reach, permissions: &[Permission]) -> Ca
         name: Name::parse("root").unwrap(),
         permissions: permissions.iter().copied().collect(),
         reach,
+        expiry: keyreeve_core::policy::ExpiryWish::Unsaid,
+        networks: None,
     };
     let made = world
         .authority
@@ -179,6 +181,8 @@ async fn a_root_key_gives_no_more_than_it_has() {
         name: Name::parse("more").unwrap(),
         permissions: permissions.iter().copied().collect(),
         reach: Reach::Instance,
+        expiry: keyreeve_core::policy::ExpiryWish::Unsaid,
+        networks: None,
     };
     let call = world.call_of(caller);
     let more = world
@@ -202,6 +206,8 @@ async fn a_revoked_root_key_is_no_good_when_its_revocation_returns() {
         name: Name::parse("root").unwrap(),
         permissions: Permissions::all(),
         reach: Reach::Instance,
+        expiry: keyreeve_core::policy::ExpiryWish::Unsaid,
+        networks: None,
     };
     let made = world
         .authority

@@ -256,6 +256,8 @@ async fn childs_root_key(world: &World) -> (RootKeyId, Option<RootPass>) {
         name: Name::parse("child").unwrap(),
         permissions: [Permission::KeysVerify].into_iter().collect(),
         reach: Reach::Tenant(world.tenant.clone()),
+        expiry: keyreeve_core::policy::ExpiryWish::Unsaid,
+        networks: None,
     };
     let made = world
         .authority

@@ -90,6 +90,8 @@ async fn a_root_key_that_a_node_knows_as_revoked_opens_nothing_when_the_database
         name: Name::parse("root").unwrap(),
         permissions: [Permission::KeysVerify].into_iter().collect(),
         reach: Reach::Instance,
+        expiry: keyreeve_core::policy::ExpiryWish::Unsaid,
+        networks: None,
     };
     let made = world
         .authority

@@ -3,8 +3,10 @@
 use super::credential::{self, Fields};
 use super::identity;
 use crate::App;
+use crate::edge::Peer;
 use crate::http::budget;
 use crate::http::call::TENANT_HEADER;
+use crate::http::credentials::Whence;
 use keyreeve_api::{Code, Family, Problem};
 use keyreeve_authority::Failure;
 use keyreeve_authority::tenants::DEFAULT_TENANT;
@@ -48,6 +50,8 @@ pub(super) struct Asked<'q, F> {
     pub(super) fields: &'q F,
     /// Address of the end user.
     pub(super) address: Option<IpAddr>,
+    /// The connection of the gateway.
+    pub(super) peer: &'q Peer,
     pub(super) via: Via,
 }
 
@@ -187,7 +191,13 @@ impl<F: Fields> Asked<'_, F> {
             return Err(refused());
         };
         let secret = str::from_utf8(value).map_err(|_| refused())?;
-        let pass = app.root_key(self.address, secret.trim()).await?;
+        // Look-ups are counted by the end user's address. The networks are those of the gateway, by its connection: headers
+        // are about the end user.
+        let whence = Whence {
+            counted: self.address,
+            ..Whence::of(self.peer, self.peer.address)
+        };
+        let pass = app.root_key(whence, secret.trim()).await?;
         let pass = pass.map_err(|failure| unavailable(&failure))?.ok_or_else(refused)?;
         match pass.permissions().allows(Permission::KeysVerify) && pass.reach().has(tenant) {
             true => Ok(()),

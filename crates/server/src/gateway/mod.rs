@@ -44,6 +44,7 @@ pub(crate) async fn serve<B>(app: &App, peer: &Peer, request: &Request<B>) -> Re
         policy: &policy,
         fields: request.headers(),
         address: profile.address(request.headers()),
+        peer,
         via: Via::Gateway,
     };
     match asked.decide(app).await {

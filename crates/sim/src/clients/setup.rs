@@ -34,6 +34,8 @@ impl Client {
             name: Name::parse("child").ok()?,
             permissions: [Permission::KeysVerify].into_iter().collect(),
             reach,
+            expiry: keyreeve_core::policy::ExpiryWish::Unsaid,
+            networks: None,
         };
         let ground = self.known().ground();
         let (authority, call) = (Arc::clone(&process.authority), self.call(0));

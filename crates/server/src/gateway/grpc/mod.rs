@@ -134,6 +134,7 @@ async fn answer(app: &App, peer: &Peer, metadata: &MetadataMap, message: CheckRe
         policy: &policy,
         fields: &fields,
         address,
+        peer,
         via: Via::Grpc,
     };
     match asked.decide(app).await {

@@ -52,7 +52,7 @@ pub(crate) async fn create(
     };
     let (tenant, made) = app.authority().tenants().create(&call, command).await?;
     let shown = Tenant {
-        root_key: Some(with_secret(&made)),
+        root_key: Some(with_secret(&made, app.authority().now())),
         ..object(&tenant)
     };
     let version = Version::of_tenant(&tenant);
