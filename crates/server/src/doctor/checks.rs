@@ -95,7 +95,7 @@ checks! {
          an expiry and networks (`keyreeve root-keys create`) and revoke the old ones";
     ROOT_KEYS_EXPIRE_SOON, "root-keys-expire-soon", Warning,
         "from its expiry on a root key is refused, and what uses it stops working",
-        "give it a new secret and a new expiry: `keyreeve root-keys rotate ID --expires 1y --overlap 1d`";
+        "give it a new secret and a new expiry: `keyreeve root-keys rotate ID --expires 52w --overlap 1d`";
     ROOT_KEYS_UNUSED, "root-keys-unused", Advice,
         "a root key that no client uses is a risk without a benefit",
         "find out who has it, and revoke it: `keyreeve root-keys revoke ID`";
