@@ -93,15 +93,10 @@ def test_an_expired_root_key_is_refused_at_that_instant_by_every_face(server, ke
     assert statuses(server, made["secret"], key) == REFUSED
     for request in held:
         status, answer = request.finish()
-        assert status == 401 and "ROOT_KEY_INVALID" in answer
-    # The order to leave comes with the next sweep, not with the end of the lease.
-    while not any(message.get("is_last") or message.get("last") for _, message in verifier.received) \
-            and time.monotonic() < deadline + 5:
-        time.sleep(0.02)
-    before = len(verifier.grants)
-    time.sleep(1)
-    assert len(verifier.grants) == before, "no lease after its expiry"
-    assert_error(server.call("GET", "/v1/api_keys", root_key=made["secret"]), 401, "ROOT_KEY_INVALID")
+        assert status == 401, answer
+    # It is sent away by the next sweep, and not first when its lease ends.
+    assert verifier.closed.wait(2)
+    assert_error(server.call("GET", "/v1/policy", root_key=made["secret"]), 401, "ROOT_KEY_INVALID")
 
 
 @pytest.mark.parametrize("how", ["time", "finish", "revoke"])
@@ -122,7 +117,7 @@ def test_both_secrets_work_until_the_overlap_is_over(server, key, how):
         assert server.call("DELETE", f"/v1/root_keys/{made['id']}").status_code == 200
     assert statuses(server, made["secret"], key) == REFUSED
     assert statuses(server, rotated["secret"], key) == (REFUSED if how == "revoke" else GOOD)
-    log = server.call("GET", f"/v1/audit_events?target_id={made['id']}").json()["data"]
+    log = server.call("GET", f"/v1/audit_events?key_id={made['id']}").json()["data"]
     ends = {"time": [], "finish": ["root_key.rotation_finished"], "revoke": ["root_key.revoked"]}[how]
     assert [entry["action"] for entry in log if entry["action"] != "access.refused"] == [
         *ends, "root_key.rotated", "root_key.created"]
@@ -185,7 +180,7 @@ def test_a_caller_gives_no_longer_life_and_no_other_networks_than_it_has(server)
     within = make(server, root_key=by, seconds_until_expiration=60, allowed_networks=["127.0.0.1"])
     assert within["allowed_networks"] == ["127.0.0.1/32"]
     for beyond in ({"seconds_until_expiration": None}, {"seconds_until_expiration": 601}, {"allowed_networks": []},
-                   {"allowed_networks": ["127.0.0.0/7"]}, {"allowed_networks": ["::1"]}):
+                   {"allowed_networks": ["126.0.0.0/7"]}, {"allowed_networks": ["::1"]}):
         assert make(server, root_key=by, status=403, **beyond)["code"] == "PERMISSION_DENIED", beyond
     tenant = server.call("POST", "/v1/tenants", root_key=by, json={"slug": "within", "name": "w", "preset": "keep"}).json()
     assert tenant["root_key"]["expires_at"] == own["expires_at"]

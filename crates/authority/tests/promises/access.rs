@@ -3,14 +3,14 @@
 use crate::world::{World, ask, revocation, rotation, slug, wish, word};
 use futures_util::FutureExt as _;
 use keyreeve_authority::keys::{Listing, Shown};
-use keyreeve_authority::root_keys::RootKeyCommand;
+use keyreeve_authority::root_keys::{RootKeyCommand, RotateRootKeyCommand};
 use keyreeve_authority::verify::{Question, Via};
 use keyreeve_authority::{Authority, Call, Caller, Failure};
 use keyreeve_core::RootKeyId;
 use keyreeve_core::access::{Permission, Permissions, Reach};
 use keyreeve_core::check::{CheckPolicyEdit, DEFAULT_CHECK_POLICY};
 use keyreeve_core::lifecycle::{Edit, ReasonCode};
-use keyreeve_core::policy::{OverlapWish, Preset};
+use keyreeve_core::policy::{ExpiryWish, OverlapWish, Preset};
 use keyreeve_core::text::{CheckPolicyName, Name};
 
 async fn root_key(world: &World, reach: Reach, permissions: &[Permission]) -> Caller {
@@ -18,7 +18,7 @@ async fn root_key(world: &World, reach: Reach, permissions: &[Permission]) -> Ca
         name: Name::parse("root").unwrap(),
         permissions: permissions.iter().copied().collect(),
         reach,
-        expiry: keyreeve_core::policy::ExpiryWish::Unsaid,
+        expiry: ExpiryWish::Unsaid,
         networks: None,
     };
     let made = world
@@ -70,6 +70,11 @@ async fn try_everything(world: &World, call: &Call) -> Vec<Tried> {
     let code = || revocation(ReasonCode::Unspecified);
     let authority = &world.authority;
     let order = rotation(OverlapWish::Unsaid);
+    let nobody = RootKeyId::from_bytes([0; 16]);
+    let rotation = RotateRootKeyCommand {
+        overlap_seconds: 0,
+        expiry: ExpiryWish::Unsaid,
+    };
     let mut tried = try_check_policies(authority, call).await;
     tried.extend([
         (
@@ -122,6 +127,16 @@ async fn try_everything(world: &World, call: &Call) -> Vec<Tried> {
             Permission::RootKeysWrite,
             "root keys",
             authority.root_keys().list(call, None).await.err(),
+        ),
+        (
+            Permission::RootKeysWrite,
+            "rotate a root key",
+            authority.root_keys().rotate(call, None, nobody, rotation).await.err(),
+        ),
+        (
+            Permission::RootKeysWrite,
+            "finish the rotation of a root key",
+            authority.root_keys().finish_rotation(call, None, nobody).await.err(),
         ),
     ]);
     tried
@@ -181,7 +196,7 @@ async fn a_root_key_gives_no_more_than_it_has() {
         name: Name::parse("more").unwrap(),
         permissions: permissions.iter().copied().collect(),
         reach: Reach::Instance,
-        expiry: keyreeve_core::policy::ExpiryWish::Unsaid,
+        expiry: ExpiryWish::Unsaid,
         networks: None,
     };
     let call = world.call_of(caller);
@@ -206,7 +221,7 @@ async fn a_revoked_root_key_is_no_good_when_its_revocation_returns() {
         name: Name::parse("root").unwrap(),
         permissions: Permissions::all(),
         reach: Reach::Instance,
-        expiry: keyreeve_core::policy::ExpiryWish::Unsaid,
+        expiry: ExpiryWish::Unsaid,
         networks: None,
     };
     let made = world
