@@ -8,13 +8,14 @@ use keyreeve_api::doctor::Finding;
 use keyreeve_authority::Inventory;
 use keyreeve_core::Timestamp;
 use keyreeve_store::cluster::Durability;
+use keyreeve_store::model::CENSUS_ROOT_KEY_DAYS;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Age after which a root key with every permission is old: a year.
 const ROOT_KEY_OLD_MS: u64 = 365 * 24 * 3_600_000;
-/// Time before its expiry from which a root key is reported: 14 days.
-const ROOT_KEY_SOON_MS: u64 = 14 * 24 * 3_600_000;
+/// Time before its expiry from which a root key is reported.
+const ROOT_KEY_SOON_MS: u64 = CENSUS_ROOT_KEY_DAYS as u64 * 24 * 3_600_000;
 /// Time without a use after which a root key is reported: 90 days.
 const ROOT_KEY_IDLE_MS: u64 = 90 * 24 * 3_600_000;
 /// Most root keys that one finding names.

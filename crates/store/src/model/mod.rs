@@ -7,7 +7,9 @@ mod log;
 mod login;
 mod root_key;
 
-pub use activity::{Activity, CENSUS_DAYS, CENSUS_TENANTS_MAX, Census, Refusals, Trace, UsageCount};
+pub use activity::{
+    Activity, CENSUS_DAYS, CENSUS_ROOT_KEY_DAYS, CENSUS_TENANTS_MAX, Census, Refusals, Trace, UsageCount,
+};
 pub use check::{ChangedCheckPolicy, CheckPolicyChange, CheckPolicyRecord};
 pub use limits::SliceRequest;
 pub use log::{AuditDraft, AuditQuery, AuditRecord, Event, Head, entry_of};

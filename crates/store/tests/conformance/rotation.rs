@@ -37,8 +37,8 @@ async fn find(world: &World, digest: &Digest) -> Option<RootKey> {
     world.store.find_root_key(digest).await.unwrap().value
 }
 
-/// The secrets of root keys that the memory was told to forget, and those of verifiers to send away.
-fn told(world: &World) -> (Vec<Digest>, Vec<Digest>) {
+/// The secrets of root keys that the memory was notified to forget, and those of verifiers to send away.
+fn notified(world: &World) -> (Vec<Digest>, Vec<Digest>) {
     let seen = world.seen.0.lock().unwrap();
     let all = seen.iter().flat_map(|commit| commit.root_keys.clone()).collect();
     (
@@ -76,7 +76,7 @@ pub async fn a_rotated_root_key_has_both_secrets_until_its_overlap_is_over(world
     }
     assert_eq!(rotated.root_key.end_of(&made.digest), Some(later(60)));
     assert_eq!(rotated.root_key.end_of(&rotated.root_key.digest), Some(later(3_600)));
-    let (forgotten, ended) = told(&world);
+    let (forgotten, ended) = notified(&world);
     assert!(forgotten.contains(&made.digest) && forgotten.contains(&rotated.root_key.digest));
     assert!(ended.is_empty());
     let newest = world.store.audit_after(rotated.revision - 1, 1).await.unwrap();
@@ -86,28 +86,28 @@ pub async fn a_rotated_root_key_has_both_secrets_until_its_overlap_is_over(world
     assert_eq!(again.root_key.overlap_until(NOW), Some(later(3_600)));
 }
 
-pub async fn without_an_overlap_the_old_secret_ends_and_memories_are_told(world: World) {
+pub async fn without_an_overlap_the_old_secret_ends_and_memories_are_notified(world: World) {
     let made = make(&world, |_| {}).await;
     world.seen.forget();
     let rotated = rotate(&world, &made, 0).await;
     assert_eq!(find(&world, &made.digest).await, None);
     assert_eq!(find(&world, &rotated.root_key.digest).await, Some(rotated.root_key));
-    let (forgotten, ended) = told(&world);
+    let (forgotten, ended) = notified(&world);
     assert!(forgotten.contains(&made.digest));
     assert_eq!(ended, [made.digest]);
 }
 
-pub async fn a_second_rotation_ends_the_first_secret_and_memories_are_told_of_all(world: World) {
+pub async fn a_second_rotation_ends_the_first_secret_and_memories_are_notified_of_all(world: World) {
     let made = make(&world, |_| {}).await;
     let first = rotate(&world, &made, 60).await.root_key;
     world.seen.forget();
     let second = rotate(&world, &first, 60).await.root_key;
     assert_eq!(find(&world, &made.digest).await, None);
     assert_eq!(find(&world, &first.digest).await.as_ref(), Some(&second));
-    assert_eq!(told(&world).1, [made.digest]);
+    assert_eq!(notified(&world).1, [made.digest]);
     world.seen.forget();
     world.store.revoke_root_key(context(), None, made.id).await.unwrap();
-    let (forgotten, ended) = told(&world);
+    let (forgotten, ended) = notified(&world);
     for digest in [made.digest, first.digest, second.digest] {
         assert!(forgotten.contains(&digest) && ended.contains(&digest), "{digest:?}");
     }
@@ -125,7 +125,7 @@ pub async fn an_overlap_can_be_ended_before_its_time(world: World) {
         (None, rotated.root_key.digest)
     );
     assert_eq!(find(&world, &made.digest).await, None);
-    assert_eq!(told(&world).1, [made.digest]);
+    assert_eq!(notified(&world).1, [made.digest]);
     assert_eq!(finish().await.unwrap(), (finished, revision), "a repeat is no change");
 }
 
@@ -258,4 +258,16 @@ pub async fn a_use_of_a_root_key_moves_its_last_use_forward_only(world: World) {
     }
     use_of(&world, world.secret().digest, later(10)).await;
     assert_eq!(world.revision().await, head, "a use is no change");
+}
+
+pub async fn a_census_counts_the_usable_root_keys_that_expire_soon(world: World) {
+    const DAY: u64 = 86_400;
+    let before = world.store.census(NOW).await.unwrap().root_keys_expiring;
+    make(&world, |_| {}).await;
+    make(&world, |it| it.expires_at = Some(NOW)).await;
+    make(&world, |it| it.expires_at = Some(later(14 * DAY + 1))).await;
+    make(&world, |it| it.expires_at = Some(later(14 * DAY))).await;
+    let revoked = make(&world, |it| it.expires_at = Some(later(1))).await;
+    world.store.revoke_root_key(context(), None, revoked.id).await.unwrap();
+    assert_eq!(world.store.census(NOW).await.unwrap().root_keys_expiring, before + 1);
 }
