@@ -35,8 +35,15 @@ pub(crate) async fn reassert(store: &dyn Store, denied: Vec<(Denied, How)>, now:
             (Denied::RootKey(id), How::Ended) => root_key(store, id, now).await?,
             (Denied::RootSecrets(id), How::Replaced { known, .. }) => root_secrets(store, id, &known, now).await?,
             // Other combinations are not written.
-            (Denied::Key(..) | Denied::Secrets(..) | Denied::Tenant(_) | Denied::Owner(..), _)
-            | (Denied::RootKey(_) | Denied::RootSecrets(_), _) => false,
+            (
+                Denied::Key(..)
+                | Denied::Secrets(..)
+                | Denied::Tenant(_)
+                | Denied::Owner(..)
+                | Denied::RootKey(_)
+                | Denied::RootSecrets(_),
+                _,
+            ) => false,
         };
         lost += u64::from(was_lost);
     }

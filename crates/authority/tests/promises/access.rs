@@ -64,18 +64,39 @@ async fn try_check_policies(authority: &Authority, call: &Call) -> Vec<Tried> {
     ]
 }
 
+async fn try_root_keys(authority: &Authority, call: &Call) -> Vec<Tried> {
+    let nobody = RootKeyId::from_bytes([0; 16]);
+    let rotation = RotateRootKeyCommand {
+        overlap_seconds: 0,
+        expiry: ExpiryWish::Unsaid,
+    };
+    vec![
+        (
+            Permission::RootKeysWrite,
+            "root keys",
+            authority.root_keys().list(call, None).await.err(),
+        ),
+        (
+            Permission::RootKeysWrite,
+            "rotate a root key",
+            authority.root_keys().rotate(call, None, nobody, rotation).await.err(),
+        ),
+        (
+            Permission::RootKeysWrite,
+            "finish the rotation of a root key",
+            authority.root_keys().finish_rotation(call, None, nobody).await.err(),
+        ),
+    ]
+}
+
 /// Calls every use case; returns each with its permission and its answer.
 async fn try_everything(world: &World, call: &Call) -> Vec<Tried> {
     let id = world.issue(&world.new_name()).await.record.key.id;
     let code = || revocation(ReasonCode::Unspecified);
     let authority = &world.authority;
     let order = rotation(OverlapWish::Unsaid);
-    let nobody = RootKeyId::from_bytes([0; 16]);
-    let rotation = RotateRootKeyCommand {
-        overlap_seconds: 0,
-        expiry: ExpiryWish::Unsaid,
-    };
     let mut tried = try_check_policies(authority, call).await;
+    tried.extend(try_root_keys(authority, call).await);
     tried.extend([
         (
             Permission::KeysWrite,
@@ -122,21 +143,6 @@ async fn try_everything(world: &World, call: &Call) -> Vec<Tried> {
             Permission::KeysWrite,
             "delete",
             authority.keys().delete(call, id, None).await.err(),
-        ),
-        (
-            Permission::RootKeysWrite,
-            "root keys",
-            authority.root_keys().list(call, None).await.err(),
-        ),
-        (
-            Permission::RootKeysWrite,
-            "rotate a root key",
-            authority.root_keys().rotate(call, None, nobody, rotation).await.err(),
-        ),
-        (
-            Permission::RootKeysWrite,
-            "finish the rotation of a root key",
-            authority.root_keys().finish_rotation(call, None, nobody).await.err(),
         ),
     ]);
     tried
