@@ -12,6 +12,8 @@ use keyreeve_store::model::{ActivityBatch, KeyRecord, Trace, UsageCount};
 const ROUND_MS: u64 = 50;
 /// Most rows written in one transaction, so that a change waits only briefly behind them.
 const GROUP: usize = 500;
+/// The same of uses of root keys, each of which is a statement.
+const ROOT_GROUP: usize = 50;
 
 impl Authority {
     /// Writes all activity collected so far. What cannot be written waits for the next round.
@@ -48,9 +50,24 @@ impl Authority {
         }
     }
 
+    /// Writes the last uses of root keys. What cannot be written waits for the next round.
+    pub(crate) async fn flush_root_key_uses(&self) {
+        let uses = self.verifier.root_uses.take(self.clock.moment());
+        for group in uses.chunks(ROOT_GROUP) {
+            let activity = ActivityBatch {
+                root_key_uses: group.to_vec(),
+                ..ActivityBatch::default()
+            };
+            if self.store.record_activity(activity).await.is_err() {
+                self.verifier.root_uses.give_back(group);
+            }
+        }
+    }
+
     /// Writes for at most `budget_ms`, plus one transaction. True if more waits and writing succeeds.
     async fn write_round(&self, budget_ms: u64) -> bool {
         let _round = self.verifier.uses.round.lock().await;
+        self.flush_root_key_uses().await;
         let (all, events, has_more) = self.verifier.uses.take(self.now());
         let began = self.clock.moment();
         let is_over = || self.clock.moment().ms_since(began) >= budget_ms;

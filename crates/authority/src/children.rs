@@ -140,9 +140,10 @@ impl<'a> VerifierUseCases<'a> {
     async fn is_good(self, pass: Option<&RootPass>, reach: &Reach) -> Result<bool, Failure> {
         if let Some(pass) = pass {
             let now = self.0.root_key_of(*pass.digest()).await?;
-            if now.is_none_or(|now| !now.permissions().allows(Permission::KeysVerify)) {
+            let Some(now) = now.filter(|now| now.permissions().allows(Permission::KeysVerify)) else {
                 return Ok(false);
-            }
+            };
+            self.0.note_root_key_use(&now);
         }
         match reach {
             Reach::Instance => Ok(true),
@@ -154,9 +155,18 @@ impl<'a> VerifierUseCases<'a> {
         }
     }
 
-    /// Closes connections of overdue verifiers. Call at least every [`SWEEP_MS`].
+    /// Closes connections of overdue verifiers, and sends those away whose root key has ended by time. Call at least
+    /// every [`SWEEP_MS`].
     pub fn sweep(self) {
         self.0.children().sweep(self.0.clock.moment());
+        let now = self.0.now();
+        for (id, pass) in self.0.children().with_root_keys() {
+            // A rotation gives the secret that a verifier presented an end: the newest state is in memory.
+            let known = self.0.verifier.root_keys.peek(pass.digest());
+            if known.as_ref().unwrap_or(&pass).ends_at().is_some_and(|end| end <= now) {
+                self.0.children().send_away(id);
+            }
+        }
     }
 
     /// Grants a verifier as much of a lease as is available; `None` if it is gone or not allowed to stay. Then close

@@ -48,17 +48,19 @@ impl Authority {
             created_at: now,
         };
         let made = self.root_keys().new_root_key(
-            RootKeyCommand {
-                name: Name::parse("first root key").map_err(text)?,
-                permissions: Permissions::all(),
-                reach: Reach::Instance,
-            },
+            None,
+            RootKeyCommand::new(
+                Name::parse("first root key").map_err(text)?,
+                Permissions::all(),
+                Reach::Instance,
+            ),
             now,
         )?;
         let context = WriteContext {
             at: now,
             actor: Actor::System,
             acting: None,
+            secret: None,
             address: None,
             request_id: "founding".into(),
             idempotency: None,
@@ -96,7 +98,8 @@ impl Authority {
 }
 
 impl TenantUseCases<'_> {
-    /// Creates a tenant with its first root key, which has every permission in that tenant.
+    /// Creates a tenant with its first root key, which has every permission in that tenant, and the expiry and the networks
+    /// of the caller.
     pub async fn create(self, call: &Call, command: TenantCommand) -> Result<(Tenant, RootKeyWithSecret), Failure> {
         call.require_instance(Permission::TenantsWrite)?;
         let now = self.0.earliest();
@@ -105,12 +108,10 @@ impl TenantUseCases<'_> {
             .copied()
             .filter(|&one| one != Permission::TenantsWrite)
             .collect();
-        let root_key = RootKeyCommand {
-            name: Name::parse("first root key").map_err(|error| Failure::Internal(error.to_string()))?,
-            permissions,
-            reach: Reach::Tenant(command.slug.clone()),
-        };
-        let made = self.0.root_keys().new_root_key(root_key, now)?;
+        let name = Name::parse("first root key").map_err(|error| Failure::Internal(error.to_string()))?;
+        let root_key = RootKeyCommand::new(name, permissions, Reach::Tenant(command.slug.clone()));
+        let own = call.caller.presented.as_deref();
+        let made = self.0.root_keys().new_root_key(own, root_key, now)?;
         let tenant = Tenant {
             slug: command.slug,
             name: command.name,

@@ -61,6 +61,10 @@ words!(
         UserInvited => "user.invited",
         /// A root key was created.
         RootKeyCreated => "root_key.created",
+        /// A root key got a new secret.
+        RootKeyRotated => "root_key.rotated",
+        /// The overlap of a root key's rotation was ended.
+        RootKeyRotationFinished => "root_key.rotation_finished",
         /// A root key was revoked.
         RootKeyRevoked => "root_key.revoked",
         /// The connection of a verifier was closed by an administrator.

@@ -4,8 +4,8 @@ use crate::error::{StoreError, WriteError};
 use crate::model::{
     ActivityBatch, AuditQuery, AuditRecord, Bootstrap, Census, ChangeManyRequest, ChangeRequest, Changed,
     ChangedCheckPolicy, ChangedMany, ChangedUser, CheckPolicyChange, CheckPolicyRecord, Credential, Event, Head,
-    IssueRequest, Issued, KeyPage, KeyQuery, KeyRecord, Login, RefusalQuery, RootKey, ShowRootKey, SliceRequest,
-    Stamped, Tenant, TenantEdit, Trace, UsageCount, UserChange, WriteContext,
+    IssueRequest, Issued, KeyPage, KeyQuery, KeyRecord, Login, RefusalQuery, RootKey, RootKeyRotation, RotatedRootKey,
+    ShowRootKey, SliceRequest, Stamped, Tenant, TenantEdit, Trace, UsageCount, UserChange, WriteContext,
 };
 use crate::operations::{self, Written};
 use crate::reads::Reads;
@@ -138,6 +138,27 @@ impl<B: Backend> Store for B {
     ) -> Result<(RootKey, u64), WriteError> {
         self.write(move |tx| {
             Box::pin(async move { operations::revoke_root_key(tx, &context, tenant.as_ref(), id).await })
+        })
+        .await
+    }
+
+    async fn rotate_root_key(
+        &self,
+        context: WriteContext,
+        rotation: RootKeyRotation,
+    ) -> Result<RotatedRootKey, WriteError> {
+        self.write(move |tx| Box::pin(async move { operations::rotate_root_key(tx, &context, rotation).await }))
+            .await
+    }
+
+    async fn finish_root_key_rotation(
+        &self,
+        context: WriteContext,
+        tenant: Option<Slug>,
+        id: RootKeyId,
+    ) -> Result<(RootKey, u64), WriteError> {
+        self.write(move |tx| {
+            Box::pin(async move { operations::finish_root_key_rotation(tx, &context, tenant.as_ref(), id).await })
         })
         .await
     }

@@ -31,7 +31,7 @@ pub(crate) enum Cell {
 use ColumnKind::{Blob, Flag, Int, Text};
 
 /// Every table, after those that it refers to.
-pub(crate) const TABLES: [CopiedTable; 10] = [
+pub(crate) const TABLES: [CopiedTable; 11] = [
     CopiedTable {
         name: "tenants",
         columns: &[
@@ -64,7 +64,18 @@ pub(crate) const TABLES: [CopiedTable; 10] = [
             ("last_four", Text),
             ("created_at", Int),
             ("revoked_at", Int),
+            ("expires_at", Int),
+            ("networks", Text),
+            ("rotated_at", Int),
+            ("retiring_digest", Blob),
+            ("retiring_until", Int),
+            ("last_used_at", Int),
+            ("is_presented", Flag),
         ],
+    },
+    CopiedTable {
+        name: "replaced_root_secrets",
+        columns: &[("digest", Blob), ("root_key", Blob), ("replaced_at", Int)],
     },
     CopiedTable {
         name: "keys",

@@ -6,8 +6,8 @@ use crate::memory::MemoryStore;
 use crate::model::{
     ActivityBatch, AuditQuery, AuditRecord, Bootstrap, Census, ChangeManyRequest, ChangeRequest, Changed,
     ChangedCheckPolicy, ChangedMany, ChangedUser, CheckPolicyChange, CheckPolicyRecord, Credential, Event, Head,
-    IssueRequest, Issued, KeyPage, KeyQuery, KeyRecord, Login, RefusalQuery, RootKey, ShowRootKey, SliceRequest,
-    Stamped, Tenant, TenantEdit, Trace, UsageCount, UserChange, WriteContext,
+    IssueRequest, Issued, KeyPage, KeyQuery, KeyRecord, Login, RefusalQuery, RootKey, RootKeyRotation, RotatedRootKey,
+    ShowRootKey, SliceRequest, Stamped, Tenant, TenantEdit, Trace, UsageCount, UserChange, WriteContext,
 };
 use crate::store::Store;
 use async_trait::async_trait;
@@ -122,6 +122,12 @@ intercepted! {
         ChangeUser: change_user(context: WriteContext, change: UserChange) -> ChangedUser;
         CreateRootKey: create_root_key(context: WriteContext, root_key: RootKey) -> u64;
         RevokeRootKey: revoke_root_key(
+            context: WriteContext,
+            tenant: Option<Slug>,
+            id: RootKeyId
+        ) -> (RootKey, u64);
+        RotateRootKey: rotate_root_key(context: WriteContext, rotation: RootKeyRotation) -> RotatedRootKey;
+        FinishRootKeyRotation: finish_root_key_rotation(
             context: WriteContext,
             tenant: Option<Slug>,
             id: RootKeyId

@@ -4,8 +4,8 @@ use crate::error::{StoreError, WriteError};
 use crate::model::{
     ActivityBatch, AuditQuery, AuditRecord, Bootstrap, Census, ChangeManyRequest, ChangeRequest, Changed,
     ChangedCheckPolicy, ChangedMany, ChangedUser, CheckPolicyChange, CheckPolicyRecord, Credential, Event, Head,
-    IssueRequest, Issued, KeyPage, KeyQuery, KeyRecord, Login, RefusalQuery, RootKey, ShowRootKey, SliceRequest,
-    Stamped, Tenant, TenantEdit, Trace, UsageCount, UserChange, WriteContext,
+    IssueRequest, Issued, KeyPage, KeyQuery, KeyRecord, Login, RefusalQuery, RootKey, RootKeyRotation, RotatedRootKey,
+    ShowRootKey, SliceRequest, Stamped, Tenant, TenantEdit, Trace, UsageCount, UserChange, WriteContext,
 };
 use crate::news::KeyNews;
 use async_trait::async_trait;
@@ -39,9 +39,9 @@ pub struct Commit {
     pub tenant: Option<Slug>,
     /// Secrets of API keys whose verdict may have changed (also new ones).
     pub secrets: Vec<Digest>,
-    /// Secrets of root keys that were created or revoked.
+    /// Secrets of root keys that were created, rotated or revoked.
     pub root_keys: Vec<Digest>,
-    /// Of these, those that were revoked.
+    /// Of these, those that were revoked, or replaced for good.
     pub ended_root_keys: Vec<Digest>,
     /// Tenants that were created or changed.
     pub tenants: Vec<Tenant>,
@@ -54,6 +54,8 @@ pub struct Commit {
     pub keys: Vec<KeyNews>,
     /// Root keys that were revoked: likewise.
     pub revoked_root_keys: Vec<RootKeyId>,
+    /// Root keys with secrets that a rotation has replaced for good: likewise.
+    pub replaced_root_secrets: Vec<(RootKeyId, Vec<Digest>)>,
     /// Entries that this process has written into the audit log.
     pub actions: Vec<Action>,
     /// The changes in the commit, if there are several: how much of the lists above belongs to each, in their order.
@@ -149,6 +151,8 @@ impl Commit {
         self.owners.extend(one.owners);
         self.check_policies.extend(one.check_policies);
         self.keys.extend(one.keys);
+        self.revoked_root_keys.extend(one.revoked_root_keys);
+        self.replaced_root_secrets.extend(one.replaced_root_secrets);
         self.actions.extend(one.actions);
     }
 
@@ -270,10 +274,25 @@ pub trait Store: Send + Sync + 'static {
         id: RootKeyId,
     ) -> Result<(RootKey, u64), WriteError>;
 
+    /// Gives a root key a new secret. [`WriteError::RootKeyBeyond`] if the caller must not get it.
+    async fn rotate_root_key(
+        &self,
+        context: WriteContext,
+        rotation: RootKeyRotation,
+    ) -> Result<RotatedRootKey, WriteError>;
+
+    /// Ends the overlap of a root key's rotation; without one it is no change. `tenant` as for a revocation.
+    async fn finish_root_key_rotation(
+        &self,
+        context: WriteContext,
+        tenant: Option<Slug>,
+        id: RootKeyId,
+    ) -> Result<(RootKey, u64), WriteError>;
+
     /// Returns root keys, newest first, at most `limit`; with `tenant`, only those bound to it.
     async fn root_keys(&self, tenant: Option<Slug>, limit: u32) -> Result<Vec<RootKey>, StoreError>;
 
-    /// Returns the root key with this secret, revoked or not.
+    /// Returns the root key with this secret, or of which it is retiring; revoked, expired or not.
     async fn find_root_key(&self, digest: &Digest) -> Result<Stamped<Option<RootKey>>, StoreError>;
 
     /// Issues keys, all or none.

@@ -50,6 +50,20 @@ pub(crate) trait PeopleTx: Send {
     async fn live_root_keys(&mut self, tenant: Option<&Slug>) -> Result<Vec<RootKey>>;
     async fn insert_root_key(&mut self, root_key: &RootKey) -> Result<()>;
     async fn set_root_key_revoked(&mut self, id: RootKeyId, at: Timestamp) -> Result<()>;
+    /// Stores the secrets of a root key and their times: what a rotation changes.
+    async fn set_root_key_secrets(&mut self, root_key: &RootKey) -> Result<()>;
+    /// Returns the secrets of a root key that are replaced for good, as far as they are kept.
+    async fn replaced_root_secrets(&mut self, id: RootKeyId) -> Result<Vec<Digest>>;
+    /// Stores secrets of a root key that are replaced for good, and deletes those that were replaced before `stale`.
+    async fn add_replaced_root_secrets(
+        &mut self,
+        id: RootKeyId,
+        secrets: &[Digest],
+        at: Timestamp,
+        stale: Timestamp,
+    ) -> Result<()>;
+    /// Moves last-used times of root keys forward, never back.
+    async fn record_root_key_uses(&mut self, uses: &[(Digest, Timestamp)]) -> Result<()>;
 
     /// Returns a user, removed or not.
     async fn user(&mut self, tenant: &Slug, id: UserId) -> Result<Option<User>>;

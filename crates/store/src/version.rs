@@ -53,7 +53,7 @@ impl RecordKind {
                 Value::Object(tenant)
             }
             // An overlap ends by time, and the log has it until the next change.
-            (Self::Key, Value::Object(mut key)) => {
+            (Self::Key | Self::RootKey, Value::Object(mut key)) => {
                 key.remove("retiring_until");
                 Value::Object(key)
             }
@@ -169,9 +169,14 @@ impl Version {
         Self::new(RecordKind::CheckPolicy, &parts, &text)
     }
 
-    /// Returns the version of a root key.
+    /// Returns the version of a root key. The end of an overlap makes no new version, whether by time or by a call: the
+    /// present secret is the same.
     pub fn of_root_key(root_key: &RootKey) -> Self {
-        let (id, text) = (root_key.id.to_string(), describe::root_key(root_key));
+        let lasting = RootKey {
+            retiring: None,
+            ..root_key.clone()
+        };
+        let (id, text) = (root_key.id.to_string(), describe::root_key(&lasting));
         Self::new(RecordKind::RootKey, &[Some(id.as_str()), Some(&text)], &text)
     }
 

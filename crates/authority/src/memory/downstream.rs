@@ -262,6 +262,14 @@ impl Children {
         state.tidy();
     }
 
+    /// Returns the verifiers that have a root key and are not leaving.
+    pub(crate) fn with_root_keys(&self) -> Vec<(ChildId, RootPass)> {
+        let state = self.state();
+        let staying = state.lines.iter().filter(|(id, _)| !state.downstream.is_leaving(**id));
+        let with_pass = staying.filter_map(|(id, child)| Some((*id, child.newcomer.pass.clone()?)));
+        with_pass.collect()
+    }
+
     /// Whether a change waits for a verifier of this process.
     pub(crate) fn hold(&self, change: &Awaited, now: Moment) -> bool {
         let mut state = self.state();

@@ -13,6 +13,7 @@ mod meters;
 mod operations;
 mod refusals;
 mod root_pass;
+mod root_uses;
 mod tallies;
 mod tombstones;
 mod uses;

@@ -206,6 +206,7 @@ impl Uses {
             refused: state.refusals.refused.extract_if(|_, _| true).take(ROUND).collect(),
             counts: state.unwritten.split_off(unwritten),
             traces: state.traces.extract_if(|_, _| true).take(ROUND).map(trace).collect(),
+            root_key_uses: Vec::new(),
         };
         while activity.uses.len().max(activity.counts.len()) < ROUND
             && let Some(entry) = state.first.pop_front().or_else(|| state.queue.pop_front())

@@ -7,6 +7,7 @@ use super::check_policies::Checks;
 use super::downstream::Children;
 use super::gates::Gates;
 use super::meters::Meters;
+use super::root_uses::RootUses;
 use super::tombstones::Tombstones;
 use super::uses::Uses;
 use keyreeve_core::coherence::holding::Span;
@@ -26,6 +27,7 @@ pub struct VerifierMemory {
     pub(crate) keys: Cache<Entry>,
     pub(crate) root_keys: Cache<RootPass>,
     pub(crate) uses: Uses,
+    pub(crate) root_uses: RootUses,
     pub(crate) meters: Meters,
     pub(crate) gates: Gates,
     tallies: Tallies,
@@ -57,6 +59,7 @@ impl VerifierMemory {
             keys: Cache::new(capacity),
             root_keys: Cache::new(ROOT_KEYS_REMEMBERED.min(capacity)),
             uses: Uses::default(),
+            root_uses: RootUses::default(),
             meters: Meters::default(),
             gates: Gates::default(),
             tallies: Tallies::default(),

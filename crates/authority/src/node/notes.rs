@@ -263,6 +263,7 @@ impl NoteLine {
                     Denied::Owner(tenant, subject) => format!("owner {how} {tenant} {subject}"),
                     Denied::Tenant(tenant) => format!("tenant {how} {tenant}"),
                     Denied::RootKey(id) => format!("root_key {how} {id}"),
+                    Denied::RootSecrets(id) => format!("root_secrets {how} {id}"),
                 }
             }
         }
@@ -303,6 +304,7 @@ impl NoteLine {
             }
             "tenant" => Denied::Tenant(Slug::parse(rest).ok()?),
             "root_key" => Denied::RootKey(RootKeyId::parse(rest).ok()?),
+            "root_secrets" => Denied::RootSecrets(RootKeyId::parse(rest).ok()?),
             _ => return None,
         };
         Some(Self::Denial(what, how))
@@ -392,6 +394,7 @@ mod tests {
             NoteLine::Denial(Denied::Owner(acme(), subject), Some(How::Blocked(Status::Suspended))),
             NoteLine::Denial(Denied::Tenant(acme()), Some(How::Blocked(Status::Removed))),
             NoteLine::Denial(Denied::RootKey(root_key), Some(How::Ended)),
+            NoteLine::Denial(Denied::RootSecrets(root_key), Some(replaced(true))),
             NoteLine::Began,
             NoteLine::Left,
             NoteLine::Ended(Timestamp::from_millis(9)),

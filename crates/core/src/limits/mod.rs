@@ -7,6 +7,7 @@
 mod counter;
 mod gcra;
 mod meter;
+mod networks;
 mod period;
 
 pub use counter::{Counter, Slice, WantedSlice, slice};

@@ -91,7 +91,14 @@ checks! {
         "move the key into your secret store and delete the file";
     ROOT_KEYS_OLD, "root-keys-old", Warning,
         "over time, the copies of a credential that may do everything are no longer known",
-        "make new root keys with fewer permissions (`keyreeve root-keys create --permission …`) and revoke the old ones";
+        "give them new secrets (`keyreeve root-keys rotate ID --overlap 1d`), or make new root keys with fewer permissions, \
+         an expiry and networks (`keyreeve root-keys create`) and revoke the old ones";
+    ROOT_KEYS_EXPIRE_SOON, "root-keys-expire-soon", Warning,
+        "from its expiry on a root key is refused, and what uses it stops working",
+        "give it a new secret and a new expiry: `keyreeve root-keys rotate ID --expires 52w --overlap 1d`";
+    ROOT_KEYS_UNUSED, "root-keys-unused", Advice,
+        "a root key that no client uses is a risk without a benefit",
+        "find out who has it, and revoke it: `keyreeve root-keys revoke ID`";
     KEYS_WITHOUT_END, "keys-without-end", Advice,
         "a forgotten key stays valid indefinitely",
         "set expiry.max_days in the policy of the tenant, and an expiry on keys that matter";

@@ -5,13 +5,21 @@ use super::facts::{DoctorFacts, NodeFact, TlsFact};
 use crate::listen::Listen;
 use crate::tls::renewal_is_due;
 use keyreeve_api::doctor::Finding;
+use keyreeve_authority::Inventory;
 use keyreeve_core::Timestamp;
 use keyreeve_store::cluster::Durability;
+use keyreeve_store::model::CENSUS_ROOT_KEY_DAYS;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Age after which a root key with every permission is old: a year.
 const ROOT_KEY_OLD_MS: u64 = 365 * 24 * 3_600_000;
+/// Time before its expiry from which a root key is reported.
+const ROOT_KEY_SOON_MS: u64 = CENSUS_ROOT_KEY_DAYS as u64 * 24 * 3_600_000;
+/// Time without a use after which a root key is reported: 90 days.
+const ROOT_KEY_IDLE_MS: u64 = 90 * 24 * 3_600_000;
+/// Most root keys that one finding names.
+const ROOT_KEYS_NAMED: usize = 10;
 /// Leases outside these bounds are reported, in milliseconds.
 const LEASE_LONG_MS: u64 = 60_000;
 const LEASE_SHORT_MS: u64 = 5_000;
@@ -179,9 +187,10 @@ fn data(facts: &DoctorFacts<'_>, found: &mut Vec<Finding>) {
         .collect();
     if !old.is_empty() {
         let ids = listed(old.iter().map(|(id, _)| id));
-        let what = format!("instance root keys with every permission are older than a year: {ids}");
+        let what = format!("instance root keys with every permission have had the same secret for a year: {ids}");
         found.push(check::ROOT_KEYS_OLD.found(what));
     }
+    root_keys(facts.now, inventory, found);
     let endless = &inventory.census.endless;
     if !endless.is_empty() {
         let tenants = listed(
@@ -196,6 +205,24 @@ fn data(facts: &DoctorFacts<'_>, found: &mut Vec<Finding>) {
     if u64::try_from(capacity).is_ok_and(|capacity| capacity < keys) {
         let what = format!("{keys} keys are usable, and at most {capacity} fit into memory");
         found.push(check::MEMORY_TOO_SMALL.found(what));
+    }
+}
+
+/// Root keys that will soon stop working, and those that nothing uses.
+fn root_keys(now: Timestamp, inventory: &Inventory, found: &mut Vec<Finding>) {
+    let those = |all: &[(String, Timestamp)], is_meant: &dyn Fn(Timestamp) -> bool| {
+        let meant = all.iter().filter(|(_, at)| is_meant(*at)).take(ROOT_KEYS_NAMED);
+        Some(listed(meant.map(|(id, _)| id))).filter(|ids| !ids.is_empty())
+    };
+    let is_soon = |end: Timestamp| end > now && end.millis_since(now) <= ROOT_KEY_SOON_MS;
+    if let Some(ids) = those(&inventory.expiring_root_keys, &is_soon) {
+        let what = format!("root keys expire within 14 days: {ids}");
+        found.push(check::ROOT_KEYS_EXPIRE_SOON.found(what));
+    }
+    let is_idle = |at: Timestamp| now.millis_since(at) > ROOT_KEY_IDLE_MS;
+    if let Some(ids) = those(&inventory.idle_root_keys, &is_idle) {
+        let what = format!("root keys have not been used for 90 days: {ids}");
+        found.push(check::ROOT_KEYS_UNUSED.found(what));
     }
 }
 

@@ -41,11 +41,17 @@ fn facts(settings: &Settings) -> DoctorFacts<'_> {
         inventory: Some(Inventory {
             census: Census::default(),
             mighty_root_keys: vec![("rk_1".to_owned(), NOW)],
+            expiring_root_keys: vec![("rk_1".to_owned(), in_days(15))],
+            idle_root_keys: vec![("rk_1".to_owned(), in_days(-90))],
             revision: 10,
         }),
         checkpoint: Some(Ok(10)),
         running: Some(Running { skew_ms: 0, node: None }),
     }
+}
+
+fn in_days(days: i64) -> Timestamp {
+    Timestamp::from_millis(NOW.millis() + days * DAY_MS)
 }
 
 fn tls(client_ca: bool) -> TlsFiles {
@@ -177,6 +183,14 @@ fn faults_of_data_and_server() -> Vec<(&'static str, Vec<&'static str>)> {
         (
             "root-keys-old",
             in_data(|it| it.mighty_root_keys = vec![("rk_2".to_owned(), old)]),
+        ),
+        (
+            "root-keys-expire-soon",
+            in_data(|it| it.expiring_root_keys = vec![("rk_2".to_owned(), in_days(14))]),
+        ),
+        (
+            "root-keys-unused",
+            in_data(|it| it.idle_root_keys = vec![("rk_2".to_owned(), in_days(-91))]),
         ),
         ("audit-log-short", in_data(|it| it.revision = 9)),
         ("checkpoint-unusable", in_facts(|facts| facts.checkpoint = torn)),

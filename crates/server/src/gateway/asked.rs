@@ -2,8 +2,10 @@
 
 use super::credential::{self, RequestHeaders};
 use super::identity;
+use crate::edge::Peer;
 use crate::http::budget;
 use crate::http::call::TENANT_HEADER;
+use crate::http::credentials::Whence;
 use crate::verdict_service::VerdictService;
 use keyreeve_api::{Code, Family, Problem};
 use keyreeve_authority::Failure;
@@ -48,6 +50,8 @@ pub(super) struct GatewayQuestion<'q, F> {
     pub(super) fields: &'q F,
     /// Address of the end user.
     pub(super) address: Option<IpAddr>,
+    /// The connection of the gateway.
+    pub(super) peer: &'q Peer,
     pub(super) via: Via,
 }
 
@@ -187,7 +191,13 @@ impl<F: RequestHeaders> GatewayQuestion<'_, F> {
             return Err(refused());
         };
         let secret = str::from_utf8(value).map_err(|_| refused())?;
-        let pass = verdicts.root_key(self.address, secret.trim()).await?;
+        // Look-ups are counted by the end user's address. The networks are those of the gateway, by its connection: headers
+        // are about the end user.
+        let whence = Whence {
+            counted: self.address,
+            ..Whence::of(self.peer, self.peer.address)
+        };
+        let pass = verdicts.root_key(whence, secret.trim()).await?;
         let pass = pass.map_err(|failure| unavailable(&failure))?.ok_or_else(refused)?;
         match pass.permissions().allows(Permission::KeysVerify) && pass.reach().has(tenant) {
             true => Ok(()),

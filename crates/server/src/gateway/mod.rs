@@ -44,6 +44,7 @@ pub(crate) async fn serve<B>(verdicts: &VerdictService, peer: &Peer, request: &R
         policy: &policy,
         fields: request.headers(),
         address: profile.address(request.headers()),
+        peer,
         via: Via::Gateway,
     };
     match asked.decide(verdicts).await {

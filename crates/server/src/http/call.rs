@@ -1,6 +1,7 @@
 //! From a request to a call: the caller, the tenant, the body and the idempotency key.
 
 use super::bearer::bearer;
+use super::credentials::Whence;
 use super::{answer, conditions};
 use crate::verdict_service::VerdictService;
 use axum::extract::{FromRef, FromRequest, Request};
@@ -105,9 +106,8 @@ async fn identify(parts: &Parts, verdicts: &VerdictService) -> Result<Call, Reje
         (None, true) => Caller::operator(),
         (None, false) => return Err(root_key_required().into()),
         (Some(secret), _) => {
-            let pass = verdicts.root_key(peer.address, secret).await??;
-            let pass = pass.ok_or_else(root_key_invalid)?;
-            Caller::root_key(pass.id(), pass.reach().clone(), pass.permissions())
+            let pass = verdicts.root_key(Whence::of(peer, peer.address), secret).await??;
+            pass.ok_or_else(root_key_invalid)?.caller()
         }
     };
     peer.seat.note_known();
@@ -130,11 +130,13 @@ async fn identify(parts: &Parts, verdicts: &VerdictService) -> Result<Call, Reje
     Ok(call)
 }
 
-/// Looks at the root key again after the body, which the client may have held back for longer than a revocation took.
+/// Looks at the root key again after the body, which the client may have held back for longer than a revocation took, or
+/// until the root key had expired.
 async fn require_unrevoked(parts: &Parts, verdicts: &VerdictService) -> Result<(), Rejected> {
-    let address = RequestInfo::of(parts)?.client;
+    let peer = answer::peer(parts)?;
+    let whence = Whence::of(peer, peer.address);
     match bearer(&parts.headers)? {
-        Some(secret) if verdicts.root_key(address, secret).await??.is_none() => Err(root_key_invalid().into()),
+        Some(secret) if verdicts.root_key(whence, secret).await??.is_none() => Err(root_key_invalid().into()),
         _ => Ok(()),
     }
 }
@@ -244,9 +246,7 @@ pub(crate) async fn narrowed(
 
 /// Returns why a verification that acts as a user is refused: what is wrong with the user, else that no role may verify.
 async fn refused_as_user(verdicts: &VerdictService, pass: Option<&RootPass>, headers: &HeaderMap) -> Problem {
-    let caller = pass.map_or_else(Caller::operator, |pass| {
-        Caller::root_key(pass.id(), pass.reach().clone(), pass.permissions())
-    });
+    let caller = pass.map_or_else(Caller::operator, RootPass::caller);
     let acting = async {
         let call = Call {
             tenant: tenant(headers, &caller, verdicts).await?,
@@ -281,7 +281,8 @@ pub(crate) fn root_key_required() -> Problem {
 }
 
 pub(crate) fn root_key_invalid() -> Problem {
-    let detail = "The credential is not a valid root key. Check that nothing was cut off.";
+    let detail = "The credential is not a root key that is accepted here: it is cut off, revoked, replaced or expired, or \
+                  may not be used from this address.";
     Problem::new(Code::RootKeyInvalid, detail)
 }
 

@@ -83,6 +83,8 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(leaks::github::report))
         .routes(routes!(root_keys::create, root_keys::list))
         .routes(routes!(root_keys::revoke))
+        .routes(routes!(root_keys::rotate))
+        .routes(routes!(root_keys::finish))
         .routes(routes!(policy::get, policy::put))
         .routes(routes!(check_policies::create, check_policies::list))
         .routes(routes!(

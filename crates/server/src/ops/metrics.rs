@@ -203,7 +203,14 @@ fn encode_census(to: &mut DescriptorEncoder<'_>, census: &Census) -> fmt::Result
     let expiring = within.iter().zip(census.expiring);
     let expiring = expiring.map(|(within, count)| ([("within", within.as_str())], whole(count)));
     let help = "Usable keys that expire within a time, counted periodically";
-    gauges(to, "keyreeve_keys_expiring", help, expiring)
+    gauges(to, "keyreeve_keys_expiring", help, expiring)?;
+    let help = "Usable root keys that expire within 14 days, counted periodically";
+    gauge(
+        to,
+        "keyreeve_root_keys_expiring",
+        help,
+        whole(census.root_keys_expiring),
+    )
 }
 
 fn encode_connections(to: &mut DescriptorEncoder<'_>, monitor: &Monitor) -> fmt::Result {

@@ -30,11 +30,8 @@ impl SimulatedClient {
 
     /// Creates a root key for a child.
     pub(crate) async fn make_root_key(&self, process: &Process, reach: Reach) -> Option<RootKeyHeld> {
-        let command = RootKeyCommand {
-            name: Name::parse("child").ok()?,
-            permissions: [Permission::KeysVerify].into_iter().collect(),
-            reach,
-        };
+        let permissions = [Permission::KeysVerify].into_iter().collect();
+        let command = RootKeyCommand::new(Name::parse("child").ok()?, permissions, reach);
         let ground = self.known().ground();
         let (authority, call) = (Arc::clone(&process.authority), self.call(0));
         let work = async move { authority.root_keys().create(&call, command).await };

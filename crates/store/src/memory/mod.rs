@@ -162,10 +162,7 @@ impl Reads for &MemoryStore {
     }
 
     async fn find_root_key(&mut self, digest: &Digest) -> Result<Stamped<Option<RootKey>>> {
-        self.stamped(|tables| {
-            let mut root_keys = tables.root_keys.rows().values();
-            root_keys.find(|root_key| root_key.digest == *digest).cloned()
-        })
+        self.stamped(|tables| tables.root_key_by(digest).cloned())
     }
 
     async fn key(&mut self, tenant: &Slug, id: KeyId, now: Timestamp) -> Result<Option<KeyRecord>> {

@@ -16,6 +16,8 @@ pub struct ActivityBatch {
     pub counts: Vec<UsageCount>,
     /// Outcomes by address.
     pub traces: Vec<Trace>,
+    /// When calls with secrets of root keys were last accepted.
+    pub root_key_uses: Vec<(Digest, Timestamp)>,
 }
 
 /// Verdicts of one kind on one key in one hour.
@@ -83,6 +85,8 @@ pub struct RefusalQuery {
 
 /// How soon a key must expire to count as expiring, in days.
 pub const CENSUS_DAYS: [u32; 3] = [1, 7, 30];
+/// How soon a root key must expire to count as expiring, in days.
+pub const CENSUS_ROOT_KEY_DAYS: u32 = 14;
 /// Maximum number of tenants that a census lists.
 pub const CENSUS_TENANTS_MAX: u32 = 100;
 
@@ -103,6 +107,8 @@ pub struct Census {
     pub expiring: [u64; 3],
     /// Number of keys without expiry by tenant, the most first; [`CENSUS_TENANTS_MAX`] tenants at most.
     pub endless: Vec<(Slug, u64)>,
+    /// Root keys that work and expire within [`CENSUS_ROOT_KEY_DAYS`].
+    pub root_keys_expiring: u64,
 }
 
 impl Census {

@@ -33,6 +33,9 @@ pub(crate) async fn record_activity(tx: &mut dyn Tx, activity: &ActivityBatch) -
     if !activity.traces.is_empty() {
         tx.add_traces(&activity.traces, TRACES_KEPT).await?;
     }
+    if !activity.root_key_uses.is_empty() {
+        tx.record_root_key_uses(&activity.root_key_uses).await?;
+    }
     Ok(Written {
         value: (),
         commit: Commit::default(),

@@ -347,13 +347,18 @@ fn touched(row: &Row, revision: u64, late: Option<&str>) -> Result<Touched, Stor
         }
         "root_key" => {
             commit.root_keys = digests(row)?;
+            let id = RootKeyId::parse(text(row, "target_id")?).ok();
             match action {
                 "root_key.created" => {}
+                // The present secret and the retiring one are the first two.
+                "root_key.rotated" | "root_key.rotation_finished" => {
+                    commit.ended_root_keys = commit.root_keys.iter().skip(2).copied().collect();
+                    let ended = id.map(|id| (id, commit.ended_root_keys.clone()));
+                    commit.replaced_root_secrets.extend(ended);
+                }
                 "root_key.revoked" => {
                     commit.ended_root_keys.clone_from(&commit.root_keys);
-                    commit
-                        .revoked_root_keys
-                        .extend(RootKeyId::parse(text(row, "target_id")?));
+                    commit.revoked_root_keys.extend(id);
                 }
                 _ => commit.ended_root_keys.clone_from(&commit.root_keys),
             }

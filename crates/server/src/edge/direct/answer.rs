@@ -1,6 +1,7 @@
 //! Writes answers to plain requests into a buffer, without an allocation per request.
 
 use super::request::PlainRequest;
+use crate::edge::Peer;
 use crate::http::client_address::is_trusted;
 use crate::http::{answer, bearer, verify};
 use crate::verdict_service::VerdictService;
@@ -31,6 +32,7 @@ const REST: &[u8] = b"\r\ncache-control: no-store\r\nx-request-id: ";
 pub(super) struct Answerer<'a> {
     verdicts: &'a VerdictService,
     address: Option<IpAddr>,
+    is_operator: bool,
     fields: &'static [u8],
     root_key: LastRootKey,
     tenant: LastTenant,
@@ -41,10 +43,11 @@ pub(super) struct Answerer<'a> {
 
 impl<'a> Answerer<'a> {
     /// `by_tls_only`: whether answers carry HSTS.
-    pub(super) fn new(verdicts: &'a VerdictService, address: Option<IpAddr>, by_tls_only: bool) -> Self {
+    pub(super) fn new(verdicts: &'a VerdictService, peer: &Peer, by_tls_only: bool) -> Self {
         Self {
             verdicts,
-            address,
+            address: peer.address,
+            is_operator: peer.is_operator,
             fields: if by_tls_only { FIELDS_BY_TLS } else { FIELDS },
             root_key: LastRootKey::default(),
             tenant: LastTenant::default(),
@@ -77,7 +80,8 @@ impl<'a> Answerer<'a> {
                 return Some(());
             }
         };
-        let caller = pass.filter(verify::may_ask)?;
+        let caller = pass.filter(|pass| verify::may_ask(pass) && self.admits(pass))?;
+        self.verdicts.authority().note_root_key_use(&caller);
         self.has_known = true;
         let reach = match request.tenant {
             None => caller.reach(),
@@ -94,6 +98,14 @@ impl<'a> Answerer<'a> {
         out.extend_from_slice(self.fields);
         self.finish(given, out);
         Some(())
+    }
+
+    /// Whether a root key may be used from here. Behind a trusted proxy the client's address is in a header, which the HTTP
+    /// library parses.
+    fn admits(&self, pass: &RootPass) -> bool {
+        pass.is_for_any_address()
+            || self.is_operator
+            || (pass.admits(self.address) && !is_trusted(self.verdicts.trusted_proxies(), self.address))
     }
 
     /// Looks the root key up in the store; `None` if the address has reached its limit, or is a trusted proxy's: then the

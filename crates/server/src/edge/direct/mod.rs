@@ -48,7 +48,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let seat = &peer.seat;
-    let mut answerer = Answerer::new(verdicts, peer.address, by_tls_only);
+    let mut answerer = Answerer::new(verdicts, peer, by_tls_only);
     let (mut buffer, mut out) = (BytesMut::new(), Vec::new());
     let answered = AtomicU64::new(0);
     let mut idle_or_stopping = pin!(idle_or_stopping(stop, seat, &answered));

@@ -71,7 +71,8 @@ pub(crate) async fn serve(
             CHECK => {
                 let codec = ProstCodec::<CheckResponse, CheckRequest>::default();
                 let mut grpc = Grpc::new(codec).apply_max_message_size_config(Some(MESSAGE_BYTES_MAX), None);
-                grpc.unary(CheckMethod(Arc::clone(verdicts), peer.clone()), request).await
+                grpc.unary(CheckMethod(Arc::clone(verdicts), peer.clone()), request)
+                    .await
             }
             // Unknown methods are answered with "unimplemented".
             _ => match HealthServer::new(Live(Arc::clone(readiness))).call(request).await {
@@ -146,6 +147,7 @@ async fn answer(
         policy: &policy,
         fields: &fields,
         address,
+        peer,
         via: Via::Grpc,
     };
     match asked.decide(verdicts).await {

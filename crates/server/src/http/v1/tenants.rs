@@ -53,7 +53,7 @@ pub(crate) async fn create(
     };
     let (tenant, made) = management.authority().tenants().create(&call, command).await?;
     let shown = Tenant {
-        root_key: Some(with_secret(&made)),
+        root_key: Some(with_secret(&made, management.authority().now())),
         ..object(&tenant)
     };
     let version = Version::of_tenant(&tenant);

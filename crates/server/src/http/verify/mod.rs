@@ -10,6 +10,7 @@ use super::answer::{family, request_id};
 use super::bearer::bearer;
 use super::call::{narrowed, root_key_invalid, root_key_required};
 use super::client_address;
+use super::credentials::Whence;
 use crate::edge::Peer;
 use crate::store_deadline::StoreDeadline;
 use crate::verdict_service::VerdictService;
@@ -133,7 +134,7 @@ fn read<'b, T: serde::Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, Problem> {
 }
 
 /// Authenticates the caller. The root key defines whose keys may be verified; `None` is the operator, who may verify
-/// all. `address` is the client's, by which unknown secrets are counted.
+/// all. `address` is the client's, which the root key must allow, and by which unknown secrets are counted.
 pub(crate) async fn authenticate_caller(
     verdicts: &VerdictService,
     peer: &Peer,
@@ -147,7 +148,7 @@ pub(crate) async fn authenticate_caller(
             Err(root_key_required())
         };
     };
-    let known = verdicts.root_key(address, secret).await?;
+    let known = verdicts.root_key(Whence::of(peer, address), secret).await?;
     let known = known.map_err(|failure| unavailable(&failure))?;
     let pass = known.ok_or_else(root_key_invalid)?;
     if may_ask(&pass) {
