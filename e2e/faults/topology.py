@@ -66,9 +66,10 @@ class Bridge:
 
 
 class Postgres:
-    """A separate server; commits wait for the disk."""
+    """A separate server, by default of Debian's version; commits wait for the disk."""
 
-    def __init__(self, *settings):
+    def __init__(self, *settings, version=None):
+        self.version = version
         self.address = Bridge.get().address
         self.dir = tempfile.mkdtemp(prefix="keyreeve-faults-pg-")
         os.chmod(self.dir, 0o711)
@@ -79,6 +80,8 @@ class Postgres:
 
     def script(self, verb, *arguments):
         environment = {**os.environ, "PGADDRESS": self.address}
+        if self.version:
+            environment["KEYREEVE_POSTGRES_VERSION"] = self.version
         subprocess.run([SCRIPT, verb, self.dir, *map(str, arguments)], check=True, env=environment, timeout=120)
 
     def start(self):
