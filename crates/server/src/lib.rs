@@ -15,6 +15,7 @@ pub mod instance;
 mod invariants;
 pub mod listen;
 pub mod log;
+pub mod migration;
 pub mod moving;
 mod node;
 mod notebook;
