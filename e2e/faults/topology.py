@@ -66,12 +66,16 @@ class Bridge:
 
 
 class Postgres:
-    """A separate server, by default of Debian's version; commits wait for the disk."""
+    """A separate server, by default of Debian's version; commits wait for the disk. With `size` its files are on a file
+    system of that size."""
 
-    def __init__(self, *settings, version=None):
+    def __init__(self, *settings, version=None, size=None):
         self.version = version
         self.address = Bridge.get().address
         self.dir = tempfile.mkdtemp(prefix="keyreeve-faults-pg-")
+        self.has_mount = bool(size)
+        if size:
+            run("mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", self.dir)
         os.chmod(self.dir, 0o711)
         self.port = free_port(self.address)
         self.settings = settings
@@ -118,11 +122,25 @@ class Postgres:
     def sql(self, database_url, statement):
         return run("psql", "-qAt", database_url, "-c", statement).strip()
 
+    def sql_or_none(self, database_url, statement):
+        """None if the server does not answer."""
+        try:
+            return self.sql(database_url, statement)
+        except RuntimeError:
+            return None
+
+    def revive(self):
+        """Starts a server that has stopped itself, as its supervisor does."""
+        pathlib.Path(self.dir, "data/postmaster.pid").unlink(missing_ok=True)
+        self.start()
+
     def close(self):
         try:
             self.script("stop")
         except subprocess.SubprocessError:
             pass
+        if self.has_mount:
+            run("umount", "-l", self.dir, check=False)
         shutil.rmtree(self.dir, ignore_errors=True)
 
 
