@@ -144,6 +144,17 @@ class Postgres:
         shutil.rmtree(self.dir, ignore_errors=True)
 
 
+def make_space(space, address, outside):
+    """A network namespace with an address on the bridge."""
+    inside = "eth0"
+    run("ip", "netns", "add", space)
+    run("ip", "link", "add", outside, "type", "veth", "peer", "name", inside, "netns", space)
+    run("ip", "link", "set", outside, "master", Bridge.get().name, "up")
+    run("ip", "-n", space, "address", "add", f"{address}/24", "dev", inside)
+    run("ip", "-n", space, "link", "set", inside, "up")
+    run("ip", "-n", space, "link", "set", "lo", "up")
+
+
 class Node:
     """One server process, in its own namespace."""
 
@@ -156,17 +167,8 @@ class Node:
         self.data = tempfile.mkdtemp(prefix="keyreeve-faults-")
         self.stderr = open(os.path.join(self.data, "stderr"), "ab")
         self.root_key = None
-        self.make_space(number)
+        make_space(self.space, self.address, f"kr{RUN}{number}")
         self.process = None
-
-    def make_space(self, number):
-        inside, outside = "eth0", f"kr{RUN}{number}"
-        run("ip", "netns", "add", self.space)
-        run("ip", "link", "add", outside, "type", "veth", "peer", "name", inside, "netns", self.space)
-        run("ip", "link", "set", outside, "master", Bridge.get().name, "up")
-        run("ip", "-n", self.space, "address", "add", f"{self.address}/24", "dev", inside)
-        run("ip", "-n", self.space, "link", "set", inside, "up")
-        run("ip", "-n", self.space, "link", "set", "lo", "up")
 
     def start(self, wait=True):
         command = ["ip", "netns", "exec", self.space, *self.wrapper, BINARY, "serve", "--data", self.data,
