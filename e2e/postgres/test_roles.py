@@ -94,7 +94,7 @@ def test_a_node_runs_with_a_role_that_can_only_append_to_the_audit_log(two_roles
     owner, node = (as_role(database, role) for role in ("keyreeve_owner", "keyreeve_node"))
     done = migrate(owner)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["from"] == 0 and "migrating the database: 1 of" in done.stderr
+    assert json.loads(done.stdout)["from"] == 0 and "migrating" not in done.stderr
     run_file()
     again = migrate(owner)
     assert json.loads(again.stdout)["from"] == json.loads(again.stdout)["to"] and "already" in again.stderr
@@ -137,7 +137,8 @@ def test_a_node_whose_role_may_not_migrate_names_the_command_that_does(two_roles
     sql(owner, "DELETE FROM keyreeve_migrations WHERE version > 16; ALTER TABLE usage DROP COLUMN extra_cost")
     with pytest.raises(RuntimeError, match="schema version 16, this version of keyreeve needs .*`keyreeve database migrate`"):
         Server(arguments=["--database", node])
-    assert json.loads(migrate(owner).stdout)["from"] == 16
+    done = migrate(owner)
+    assert json.loads(done.stdout)["from"] == 16 and "migrating the database: 1 of" in done.stderr, done.stderr
     Server(arguments=["--database", node]).close()
 
 

@@ -164,13 +164,16 @@ async fn version(link: &Link) -> Result<i64, StoreError> {
 async fn run_missing(link: &Link, from: i64) -> Result<(), StoreError> {
     let missing: Vec<_> = MIGRATIONS.iter().filter(|(number, ..)| *number > from).collect();
     for (place, (number, name, sql)) in missing.iter().enumerate() {
-        tracing::info!(
-            number,
-            name,
-            "migrating the database: {} of {}",
-            place + 1,
-            missing.len()
-        );
+        // An empty database takes no time.
+        if from > 0 {
+            tracing::info!(
+                number,
+                name,
+                "migrating the database: {} of {}",
+                place + 1,
+                missing.len()
+            );
+        }
         let began = Instant::now();
         link.client()
             .batch_execute(sql)
