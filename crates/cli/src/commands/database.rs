@@ -16,7 +16,7 @@ migrations run in one transaction; nodes of the version before keep running. A d
 
 /// Prepare the database that several nodes share.
 #[derive(Debug, Subcommand)]
-pub(crate) enum Database {
+pub(crate) enum DatabaseCommand {
     /// Bring the schema of a Postgres database to this version
     Migrate(Migrate),
 }
@@ -38,7 +38,7 @@ pub(crate) struct Migrate {
     output: output::Format,
 }
 
-impl Database {
+impl DatabaseCommand {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         match self {
             Self::Migrate(migrate) => migrate.run().await,

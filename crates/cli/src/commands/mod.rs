@@ -93,7 +93,7 @@ enum Command {
     Move(moving::Move),
     /// Prepare the database that several nodes share
     #[command(subcommand)]
-    Database(database::Database),
+    Database(database::DatabaseCommand),
     /// Print the rules by which a secret scanner finds keys
     Scanner(scanner::Scanner),
     /// Print the OpenAPI document of this version

@@ -8,8 +8,8 @@ use super::prepared::Use;
 use super::{PostgresStore, SPARE, START_DEADLINE, Slots, configured, must_be_primary, must_be_unicode, slow};
 use crate::error::StoreError;
 use crate::folded::folded;
-use std::time::{Duration, Instant};
-use tokio::time::{timeout, timeout_at};
+use std::time::Duration;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::types::{ToSql, Type};
 
 /// How long a node waits for the connection to the migration lock's answer; the server itself waits for 60 s.
@@ -112,7 +112,7 @@ impl PostgresStore {
     /// As [`PostgresStore::open`].
     pub async fn migrate(url: &str) -> Result<SchemaChange, StoreError> {
         let config = configured(url)?;
-        let until = tokio::time::Instant::now() + START_DEADLINE;
+        let until = Instant::now() + START_DEADLINE;
         let link = Link::open(&config, Use::Long, &Slots::new(1 + SPARE), until).await?;
         timeout_at(until, must_be_primary(&link)).await.map_err(|_| slow())??;
         timeout_at(until, must_be_unicode(&link)).await.map_err(|_| slow())??;
@@ -174,7 +174,6 @@ async fn run_missing(link: &Link, from: i64) -> Result<(), StoreError> {
                 missing.len()
             );
         }
-        let began = Instant::now();
         link.client()
             .batch_execute(sql)
             .await
@@ -184,7 +183,6 @@ async fn run_missing(link: &Link, from: i64) -> Result<(), StoreError> {
             .batch_execute(&note)
             .await
             .map_err(|error| forbidden(error, from))?;
-        tracing::debug!(number, took = ?began.elapsed(), "migrated");
     }
     Ok(())
 }
