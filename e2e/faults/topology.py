@@ -66,11 +66,16 @@ class Bridge:
 
 
 class Postgres:
-    """A separate server; commits wait for the disk."""
+    """A separate server, by default of Debian's version; commits wait for the disk. With `size` its files are on a file
+    system of that size."""
 
-    def __init__(self, *settings):
+    def __init__(self, *settings, version=None, size=None):
+        self.version = version
         self.address = Bridge.get().address
         self.dir = tempfile.mkdtemp(prefix="keyreeve-faults-pg-")
+        self.has_mount = bool(size)
+        if size:
+            run("mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", self.dir)
         os.chmod(self.dir, 0o711)
         self.port = free_port(self.address)
         self.settings = settings
@@ -79,6 +84,8 @@ class Postgres:
 
     def script(self, verb, *arguments):
         environment = {**os.environ, "PGADDRESS": self.address}
+        if self.version:
+            environment["KEYREEVE_POSTGRES_VERSION"] = self.version
         subprocess.run([SCRIPT, verb, self.dir, *map(str, arguments)], check=True, env=environment, timeout=120)
 
     def start(self):
@@ -115,12 +122,37 @@ class Postgres:
     def sql(self, database_url, statement):
         return run("psql", "-qAt", database_url, "-c", statement).strip()
 
+    def sql_or_none(self, database_url, statement):
+        """None if the server does not answer."""
+        try:
+            return self.sql(database_url, statement)
+        except RuntimeError:
+            return None
+
+    def revive(self):
+        """Starts a server that has stopped itself, as its supervisor does."""
+        pathlib.Path(self.dir, "data/postmaster.pid").unlink(missing_ok=True)
+        self.start()
+
     def close(self):
         try:
             self.script("stop")
         except subprocess.SubprocessError:
             pass
+        if self.has_mount:
+            run("umount", "-l", self.dir, check=False)
         shutil.rmtree(self.dir, ignore_errors=True)
+
+
+def make_space(space, address, outside):
+    """A network namespace with an address on the bridge."""
+    inside = "eth0"
+    run("ip", "netns", "add", space)
+    run("ip", "link", "add", outside, "type", "veth", "peer", "name", inside, "netns", space)
+    run("ip", "link", "set", outside, "master", Bridge.get().name, "up")
+    run("ip", "-n", space, "address", "add", f"{address}/24", "dev", inside)
+    run("ip", "-n", space, "link", "set", inside, "up")
+    run("ip", "-n", space, "link", "set", "lo", "up")
 
 
 class Node:
@@ -135,17 +167,8 @@ class Node:
         self.data = tempfile.mkdtemp(prefix="keyreeve-faults-")
         self.stderr = open(os.path.join(self.data, "stderr"), "ab")
         self.root_key = None
-        self.make_space(number)
+        make_space(self.space, self.address, f"kr{RUN}{number}")
         self.process = None
-
-    def make_space(self, number):
-        inside, outside = "eth0", f"kr{RUN}{number}"
-        run("ip", "netns", "add", self.space)
-        run("ip", "link", "add", outside, "type", "veth", "peer", "name", inside, "netns", self.space)
-        run("ip", "link", "set", outside, "master", Bridge.get().name, "up")
-        run("ip", "-n", self.space, "address", "add", f"{self.address}/24", "dev", inside)
-        run("ip", "-n", self.space, "link", "set", inside, "up")
-        run("ip", "-n", self.space, "link", "set", "lo", "up")
 
     def start(self, wait=True):
         command = ["ip", "netns", "exec", self.space, *self.wrapper, BINARY, "serve", "--data", self.data,

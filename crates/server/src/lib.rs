@@ -18,6 +18,7 @@ pub mod log;
 mod log_signer;
 mod management;
 mod monitor;
+pub mod migration;
 pub mod moving;
 mod node;
 mod notebook;

@@ -41,7 +41,7 @@ impl StoreError {
     pub(crate) fn from_the_future(found: i64, newest: i64) -> Self {
         Self::Corrupt(format!(
             "the database has schema version {found}, written by a newer keyreeve; this one knows {newest}. \
-             Start the newer version"
+             Start the newer version, or restore a backup from before the upgrade"
         ))
     }
 }

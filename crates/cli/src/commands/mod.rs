@@ -6,6 +6,7 @@ mod advice;
 mod audit;
 mod check_policies;
 mod connect;
+mod database;
 mod dev;
 mod doctor;
 pub(crate) mod duration;
@@ -90,6 +91,9 @@ enum Command {
     Healthcheck(healthcheck::Healthcheck),
     /// Move the instance in a data directory into an empty Postgres database
     Move(moving::Move),
+    /// Prepare the database that several nodes share
+    #[command(subcommand)]
+    Database(database::DatabaseCommand),
     /// Print the rules by which a secret scanner finds keys
     Scanner(scanner::ScannerArgs),
     /// Print the OpenAPI document of this version
@@ -120,6 +124,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Doctor(doctor) => doctor.run().await,
         Command::Healthcheck(healthcheck) => healthcheck.run().await,
         Command::Move(moving) => moving.run().await,
+        Command::Database(database) => database.run().await,
         Command::Scanner(scanner) => scanner.run(),
         Command::Openapi => {
             output::print(keyreeve_server::openapi_document().trim_end());

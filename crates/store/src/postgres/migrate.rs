@@ -1,15 +1,21 @@
 //! Runs all missing migrations in one transaction, on one node at a time. The locks end with the transaction, so this
 //! works through a pooler too.
+//!
+//! A start on an up-to-date database only reads: the role of a node needs no right to change the schema.
 
-use super::connect::{Link, failed};
+use super::connect::{Link, failed, reason};
+use super::prepared::Use;
+use super::{PostgresStore, SPARE, START_DEADLINE, Slots, configured, must_be_primary, must_be_unicode, slow};
 use crate::error::StoreError;
 use crate::folded::folded;
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::types::{ToSql, Type};
 
-/// How long a node waits for another node's migration.
-const DEADLINE: Duration = Duration::from_secs(60);
+/// How long a node waits for the connection to the migration lock's answer; the server itself waits for 60 s.
+const LOCK_DEADLINE: Duration = Duration::from_secs(65);
+/// Shortest interval between two log lines about names that are folded.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Number, name, text. A merged one is never edited (ARCHITECTURE.md, A9); SQLite has the twins.
 const MIGRATIONS: [(i64, &str, &str); 17] = [
@@ -84,35 +90,131 @@ const MIGRATIONS: [(i64, &str, &str); 17] = [
     ),
 ];
 
+/// Whether the table of migrations is visible to this role. Nothing is created for that.
+const IS_THERE: &str = "SELECT to_regclass('keyreeve_migrations') IS NOT NULL AS is_there";
+const VERSION: &str = "SELECT coalesce(max(version), 0)::bigint AS version FROM keyreeve_migrations";
 /// The server ends an idle transaction after 10 s, so a node that disappeared does not block others. A migration itself
-/// has no time limit of the server.
-const PREPARE: &str = "BEGIN; SET LOCAL lock_timeout = '60s'; SET LOCAL idle_in_transaction_session_timeout = '10s'; \
-     SELECT pg_advisory_xact_lock(5275716432); \
-     CREATE TABLE IF NOT EXISTS keyreeve_migrations (version BIGINT PRIMARY KEY, name TEXT NOT NULL, \
+/// has no time limit of the server, whatever is set at the role. The text of migration 3 needs backslashes as they are.
+const LOCK: &str = "BEGIN; SET LOCAL lock_timeout = '60s'; SET LOCAL idle_in_transaction_session_timeout = '10s'; \
+     SET LOCAL statement_timeout = 0; SET LOCAL standard_conforming_strings = on; \
+     SELECT pg_advisory_xact_lock(5275716432)";
+const CREATE: &str = "CREATE TABLE IF NOT EXISTS keyreeve_migrations (version BIGINT PRIMARY KEY, name TEXT NOT NULL, \
          run_at TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp())";
 
-/// Brings the database to this version.
-pub(super) async fn migrate(link: &Link) -> Result<(), StoreError> {
-    let migrated = timeout(DEADLINE, run(link)).await;
-    migrated.map_err(|_| super::engine::slow())?
+/// The version of a database's schema, before and after it was migrated.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SchemaChange {
+    /// The version that was found. 0: an empty database.
+    pub from: i64,
+    /// The version of this program.
+    pub to: i64,
 }
 
-async fn run(link: &Link) -> Result<(), StoreError> {
-    let client = link.client();
-    client.batch_execute(PREPARE).await.map_err(failed)?;
-    let done = "SELECT coalesce(max(version), 0)::bigint AS version FROM keyreeve_migrations";
-    let row = client.query_typed_one(done, &[]).await.map_err(failed)?;
-    let done: i64 = row.try_get("version").map_err(failed)?;
-    let newest = MIGRATIONS.iter().map(|(number, ..)| *number).max().unwrap_or(0);
-    if done > newest {
-        return Err(StoreError::from_the_future(done, newest));
+impl PostgresStore {
+    /// Migrates a database to this version without opening it as a store. `url` is as for [`PostgresStore::open`].
+    ///
+    /// # Errors
+    /// As [`PostgresStore::open`].
+    pub async fn migrate(url: &str) -> Result<SchemaChange, StoreError> {
+        let config = configured(url)?;
+        let until = Instant::now() + START_DEADLINE;
+        let link = Link::open(&config, Use::Long, &Slots::new(1 + SPARE), until).await?;
+        timeout_at(until, must_be_primary(&link)).await.map_err(|_| slow())??;
+        timeout_at(until, must_be_unicode(&link)).await.map_err(|_| slow())??;
+        let change = migrate(&link).await?;
+        fill_folded_names(&link).await?;
+        Ok(change)
     }
-    for (number, name, sql) in MIGRATIONS.iter().filter(|(number, ..)| *number > done) {
-        client.batch_execute(sql).await.map_err(failed)?;
+}
+
+fn newest() -> i64 {
+    MIGRATIONS.iter().map(|(number, ..)| *number).max().unwrap_or(0)
+}
+
+/// Brings the database to this version.
+pub(super) async fn migrate(link: &Link) -> Result<SchemaChange, StoreError> {
+    let to = newest();
+    let from = version(link).await?;
+    if from == to {
+        return Ok(SchemaChange { from, to });
+    }
+    let locked = timeout(LOCK_DEADLINE, link.client().batch_execute(LOCK)).await;
+    locked.map_err(|_| slow())?.map_err(locked_by_another)?;
+    // Another node may have migrated it since.
+    let from = version(link).await?;
+    if from < to {
+        link.client()
+            .batch_execute(CREATE)
+            .await
+            .map_err(|error| forbidden(error, from))?;
+        run_missing(link, from).await?;
+    }
+    link.client().batch_execute("COMMIT").await.map_err(failed)?;
+    Ok(SchemaChange { from, to })
+}
+
+/// Returns the version of the schema, 0 for an empty database. Refuses one of a newer program.
+async fn version(link: &Link) -> Result<i64, StoreError> {
+    let row = link.client().query_typed_one(IS_THERE, &[]).await.map_err(failed)?;
+    if !row.try_get::<_, bool>("is_there").map_err(failed)? {
+        return Ok(0);
+    }
+    let row = link.client().query_typed_one(VERSION, &[]).await.map_err(failed)?;
+    match row.try_get("version").map_err(failed)? {
+        found if found > newest() => Err(StoreError::from_the_future(found, newest())),
+        found => Ok(found),
+    }
+}
+
+async fn run_missing(link: &Link, from: i64) -> Result<(), StoreError> {
+    let missing: Vec<_> = MIGRATIONS.iter().filter(|(number, ..)| *number > from).collect();
+    for (place, (number, name, sql)) in missing.iter().enumerate() {
+        // An empty database takes no time.
+        if from > 0 {
+            tracing::info!(
+                number,
+                name,
+                "migrating the database: {} of {}",
+                place + 1,
+                missing.len()
+            );
+        }
+        link.client()
+            .batch_execute(sql)
+            .await
+            .map_err(|error| forbidden(error, from))?;
         let note = format!("INSERT INTO keyreeve_migrations (version, name) VALUES ({number}, '{name}')");
-        client.batch_execute(&note).await.map_err(failed)?;
+        link.client()
+            .batch_execute(&note)
+            .await
+            .map_err(|error| forbidden(error, from))?;
     }
-    client.batch_execute("COMMIT").await.map_err(failed)
+    Ok(())
+}
+
+/// Returns the error of a node that did not get the lock.
+fn locked_by_another(error: tokio_postgres::Error) -> StoreError {
+    match error.code().map(tokio_postgres::error::SqlState::code) {
+        Some("55P03") => StoreError::Unavailable(
+            "another node has been migrating it for more than 60 s; its log has the progress. Start this node again \
+             when it has finished"
+                .to_owned(),
+        ),
+        _ => failed(error),
+    }
+}
+
+/// Returns the error of a role that may not change the schema (42501), or that has none to create tables in (3F000).
+fn forbidden(error: tokio_postgres::Error, from: i64) -> StoreError {
+    match error.code().map(tokio_postgres::error::SqlState::code) {
+        Some("42501" | "3F000") => StoreError::Disagreement(format!(
+            "the database has schema version {from}, this version of keyreeve needs {}, and this role may not change \
+             the schema ({}): run `keyreeve database migrate` with the role that owns it",
+            newest(),
+            reason(&error)
+        )),
+        _ => failed(error),
+    }
 }
 
 /// Maximum number of keys whose names are folded in one transaction. Other writers wait for it.
@@ -126,6 +228,7 @@ const FOLD: &str = "UPDATE keys SET folded_name = u.folded FROM unnest($1, $2) A
 /// Fills in the missing folded names of keys, in batches.
 pub(super) async fn fill_folded_names(link: &Link) -> Result<(), StoreError> {
     let client = link.client();
+    let (mut done, mut reported) = (0, Instant::now());
     loop {
         let most = i64::try_from(FOLDED_AT_ONCE).unwrap_or(i64::MAX);
         let rows = client
@@ -144,5 +247,10 @@ pub(super) async fn fill_folded_names(link: &Link) -> Result<(), StoreError> {
         let values: [(&(dyn ToSql + Sync), Type); 2] = [(&ids, Type::BYTEA_ARRAY), (&names, Type::TEXT_ARRAY)];
         client.execute_typed(FOLD, &values).await.map_err(failed)?;
         client.batch_execute("COMMIT").await.map_err(failed)?;
+        done += ids.len();
+        if reported.elapsed() >= REPORT_INTERVAL {
+            reported = Instant::now();
+            tracing::info!(done, "folding the names of keys");
+        }
     }
 }

@@ -26,6 +26,7 @@ use engine::{PostgresReaders, ReaderPool, slow};
 use futures_util::future::BoxFuture;
 #[cfg(feature = "sqlite")]
 pub(crate) use import::Import;
+pub use migrate::SchemaChange;
 use prepared::Use;
 use std::fmt;
 use std::net::IpAddr;

@@ -94,12 +94,28 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     if done > newest {
         return Err(StoreError::from_the_future(done, newest));
     }
-    for (number, name, sql) in MIGRATIONS.iter().filter(|(number, ..)| *number > done) {
+    run_missing(&tx, done)?;
+    fill_folded_names(&tx).map_err(failed)?;
+    tx.commit().map_err(failed)
+}
+
+fn run_missing(tx: &Connection, done: i64) -> Result<(), StoreError> {
+    let missing: Vec<_> = MIGRATIONS.iter().filter(|(number, ..)| *number > done).collect();
+    for (place, (number, name, sql)) in missing.iter().enumerate() {
+        // An empty database takes no time.
+        if done > 0 {
+            tracing::info!(
+                number,
+                name,
+                "migrating the database: {} of {}",
+                place + 1,
+                missing.len()
+            );
+        }
         tx.execute_batch(sql).map_err(failed)?;
         tx.execute(NOTE, (number, name)).map_err(failed)?;
     }
-    fill_folded_names(&tx).map_err(failed)?;
-    tx.commit().map_err(failed)
+    Ok(())
 }
 
 /// Fills in the missing folded names of keys.
