@@ -4,6 +4,7 @@ use clap::ValueEnum;
 use keyreeve_server::log::{self, OutputStream, deliver};
 use serde_json::Value;
 use std::io::Write as _;
+use std::ops::ControlFlow;
 use std::time::Duration;
 use tabled::builder::Builder;
 use tabled::settings::{Padding, Style};
@@ -33,6 +34,12 @@ pub(crate) fn say(line: &str) {
         Some(queue) => queue.push(line.as_bytes()),
         None => drop(deliver(OutputStream::Error, &line, SAY_PATIENCE)),
     }
+}
+
+/// Reports that a command waits for the database.
+pub(crate) fn say_waiting(why: &str) -> ControlFlow<()> {
+    say(&format!("waiting for the database: {why}"));
+    ControlFlow::Continue(())
 }
 
 /// Prints one object: its fields, one a line, or as JSON.

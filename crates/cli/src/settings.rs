@@ -1,6 +1,7 @@
 //! Settings of the server. Each is declared once, as a field of [`Options`]: clap derives its flag, `KEYREEVE_*` variable,
 //! default and text of `--help` from it, serde its key in `keyreeve.toml`.
 
+mod database;
 mod given;
 #[cfg(test)]
 mod page;
@@ -9,6 +10,8 @@ mod values;
 
 use crate::environment;
 use clap::{Args, CommandFactory as _};
+pub(crate) use database::DatabaseOptions;
+use database::url_or_section;
 pub(crate) use given::GivenOptions;
 use given::declared;
 use keyreeve_server::listen::Listen;
@@ -17,7 +20,9 @@ use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tracing::level_filters::LevelFilter;
 use values::{LeaseLength, Log, MaxExp, one_or_several};
 
@@ -29,14 +34,9 @@ struct Options {
     /// The data directory, which contains the SQLite database
     #[arg(long, env = "KEYREEVE_DATA", default_value = "./keyreeve-data")]
     data: PathBuf,
-    /// A Postgres database that several nodes share, instead of SQLite
-    #[arg(
-        long,
-        env = "KEYREEVE_DATABASE_URL",
-        hide_env_values = true,
-        value_name = "postgres://USER@HOST/NAME"
-    )]
-    database: Option<String>,
+    #[command(flatten)]
+    #[serde(deserialize_with = "url_or_section")]
+    database: DatabaseOptions,
     /// Listen addresses of the API: `ADDRESS:PORT` or `unix:PATH`, separated by commas; port 0 selects a free one
     #[arg(
         long,
@@ -180,7 +180,7 @@ impl Options {
             ops_listen: self.ops_listen,
             root_key_file: self.root_key_file,
             cache_entries: self.cache_entries,
-            database: self.database,
+            database: self.database.settle(log_wait)?,
             lease_ms: self.lease.map(LeaseLength::ms),
             child_lease_ms: self.child_lease.map(LeaseLength::ms),
             node_name: self.node_name.unwrap_or_else(machine_name),
@@ -194,6 +194,31 @@ impl Options {
         };
         Ok((settings, self.log.into()))
     }
+}
+
+/// Whether a wait for the database is to end.
+static ENDS_WAIT: AtomicBool = AtomicBool::new(false);
+/// Whether one has ended for that reason.
+static HAS_ENDED_WAIT: AtomicBool = AtomicBool::new(false);
+
+/// Ends the wait for the database at the start, if there is one.
+pub(crate) fn end_wait() {
+    ENDS_WAIT.store(true, Ordering::Relaxed);
+}
+
+/// Returns whether [`end_wait`] has ended a wait.
+pub(crate) fn has_ended_wait() -> bool {
+    HAS_ENDED_WAIT.load(Ordering::Relaxed)
+}
+
+/// Logs that the start waits for the database.
+fn log_wait(why: &str) -> ControlFlow<()> {
+    if ENDS_WAIT.load(Ordering::Relaxed) {
+        HAS_ENDED_WAIT.store(true, Ordering::Relaxed);
+        return ControlFlow::Break(());
+    }
+    tracing::warn!("waiting for the database: {why}");
+    ControlFlow::Continue(())
 }
 
 /// Returns the public URL of the variables or the settings file, for a command that starts no server of its own.

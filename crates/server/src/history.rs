@@ -15,7 +15,7 @@ use keyreeve_core::audit::{ChainHash, Comparison, Milestone, compare};
 use keyreeve_core::hex;
 use keyreeve_store::model::Head;
 use keyreeve_store::{
-    DATABASE_FILE, DirectoryLock, FoundDatabase, PostgresStore, SqliteStore, Store, inspect_database,
+    DATABASE_FILE, DatabaseAccess, DirectoryLock, FoundDatabase, PostgresStore, SqliteStore, Store, inspect_database,
 };
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -187,7 +187,7 @@ pub(crate) async fn require_contained(data: &Path) -> Result<(), StartError> {
 /// A database that an operator may accept, with its directory locked.
 pub struct Acceptance {
     data: PathBuf,
-    database: Option<String>,
+    database: Option<DatabaseAccess>,
     lock: DirectoryLock,
     standing: DatabaseStanding,
 }
@@ -206,7 +206,7 @@ impl Acceptance {
     ///
     /// # Errors
     /// If a server uses the directory, or the database cannot be read.
-    pub async fn prepare(data: &Path, database: Option<&str>) -> Result<Self, StartError> {
+    pub async fn prepare(data: &Path, database: Option<&DatabaseAccess>) -> Result<Self, StartError> {
         if database.is_none() {
             crate::moving::refuse_moved(data)?;
         }
@@ -217,11 +217,11 @@ impl Acceptance {
         let lock = DirectoryLock::take(data)?;
         let standing = match database {
             None => standing(data).await?,
-            Some(url) => standing_at(data, url).await?,
+            Some(access) => standing_at(data, access).await?,
         };
         Ok(Self {
             data: data.to_owned(),
-            database: database.map(str::to_owned),
+            database: database.cloned(),
             lock,
             standing,
         })
@@ -282,8 +282,8 @@ impl Acceptance {
                 let store = SqliteStore::open_locked(&data, self.lock, verifier.clone()).await?;
                 (Arc::new(store), None)
             }
-            Some(url) => (
-                Arc::new(PostgresStore::open(url, verifier.clone()).await?),
+            Some(access) => (
+                Arc::new(PostgresStore::open(access, verifier.clone()).await?),
                 Some(self.lock),
             ),
         };
@@ -316,9 +316,9 @@ impl std::fmt::Debug for Acceptance {
 }
 
 /// Does the same for a database that nodes share: each node's directory has what that node has signed.
-async fn standing_at(data: &Path, url: &str) -> Result<DatabaseStanding, StartError> {
+async fn standing_at(data: &Path, access: &DatabaseAccess) -> Result<DatabaseStanding, StartError> {
     let evidence = read_evidence(data)?;
-    let store = PostgresStore::open(url, Arc::new(VerifierMemory::new(1))).await?;
+    let store = PostgresStore::open(access, Arc::new(VerifierMemory::new(1))).await?;
     let head = milestone(Some(store.head().await?));
     let (signed, mismatch) = match evidence {
         Evidence::None => (None, None),

@@ -3,7 +3,7 @@
 use crate::instance::StartError;
 use keyreeve_authority::{VerifierMemory, check_log};
 use keyreeve_store::copy::{Copied, copy};
-use keyreeve_store::{DirectoryLock, PostgresStore, SqliteStore, Store as _, StoreError};
+use keyreeve_store::{DatabaseAccess, DirectoryLock, PostgresStore, SqliteStore, Store as _, StoreError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ pub struct Moved {
 /// Copies the instance of a data directory into an empty Postgres database, verifies the copy by counts and by the
 /// chain of its log, and marks the directory, so that the old data is not served again by mistake. The directory must
 /// not be in use: a revocation there after the copy would be lost.
-pub async fn move_to_postgres(data: &Path, url: &str) -> Result<Moved, StartError> {
+pub async fn move_to_postgres(data: &Path, database: &DatabaseAccess) -> Result<Moved, StartError> {
     refuse_moved(data)?;
     if !data.join("keyreeve.db").exists() {
         return Err(StartError::Unsafe(format!(
@@ -34,7 +34,7 @@ pub async fn move_to_postgres(data: &Path, url: &str) -> Result<Moved, StartErro
     let lock = DirectoryLock::take(data)?;
     crate::history::require_contained(data).await?;
     let from = SqliteStore::open_locked(data, lock, nobody()).await?;
-    let to = PostgresStore::open(url, nobody()).await?;
+    let to = PostgresStore::open(database, nobody()).await?;
     let tables = copy(&from, &to).await?;
     let (there, here) = (from.head().await?, to.head().await?);
     let check = check_log(&to, None).await?;

@@ -12,7 +12,7 @@ use keyreeve_authority::node::NodeParts;
 use keyreeve_authority::{Authority, Node, VerifierMemory};
 use keyreeve_store::cluster::{Cluster, Durability};
 use keyreeve_store::model::AuditQuery;
-use keyreeve_store::{CommitObserver, DirectoryLock, PostgresStore, SqliteStore, Store};
+use keyreeve_store::{CommitObserver, DatabaseAccess, DirectoryLock, PostgresStore, SqliteStore, Store};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -40,11 +40,11 @@ pub(crate) async fn open(settings: &Settings) -> Result<(Authority, Checkpoints,
             let (authority, opened) = embedded(settings).await?;
             Ok((authority, history::checkpoints(&settings.data)?, opened))
         }
-        Some(url) => {
+        Some(access) => {
             let lock = DirectoryLock::take(&settings.data)?;
             // Before this node has a session: a start that fails would leave one, and changes would wait for it.
             let checkpoints = history::checkpoints(&settings.data)?;
-            let (authority, opened) = node(settings, url, lock).await?;
+            let (authority, opened) = node(settings, access, lock).await?;
             Ok((authority, checkpoints, opened))
         }
     }
@@ -136,10 +136,14 @@ async fn look_after_files(store: Weak<SqliteStore>, verifier: Arc<VerifierMemory
     }
 }
 
-async fn node(settings: &Settings, url: &str, lock: DirectoryLock) -> Result<(Authority, OpenedStore), StartError> {
+async fn node(
+    settings: &Settings,
+    access: &DatabaseAccess,
+    lock: DirectoryLock,
+) -> Result<(Authority, OpenedStore), StartError> {
     let verifier = Arc::new(VerifierMemory::leased(settings.cache_entries));
     let observer: Arc<dyn CommitObserver> = verifier.clone();
-    let store = Arc::new(PostgresStore::open(url, observer).await?);
+    let store = Arc::new(PostgresStore::open(access, observer).await?);
     let cluster: Arc<dyn Cluster> = store.clone();
     let lease_ms = cluster.agree_on_lease(settings.lease_ms, LEASE_MS_DEFAULT).await?;
     verifier

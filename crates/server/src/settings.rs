@@ -4,6 +4,7 @@ pub use crate::http::TrustedProxy;
 use crate::listen::Listen;
 use crate::tls::TlsFiles;
 use hyper::Uri;
+pub use keyreeve_store::{DatabaseAccess, GivenAccess, LoginEnvironment, OnWait};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -146,8 +147,8 @@ pub struct Settings {
     pub root_key_file: Option<PathBuf>,
     /// Most secrets to remember.
     pub cache_entries: usize,
-    /// URL of a Postgres database that several nodes share, instead of SQLite in the data directory.
-    pub database: Option<String>,
+    /// A Postgres database that several nodes share, instead of SQLite in the data directory.
+    pub database: Option<DatabaseAccess>,
     /// How long a node may verify without the database, in milliseconds; `None` is the value of the other nodes.
     pub lease_ms: Option<u64>,
     /// How long a verifier inside an application may verify without its node at most, in milliseconds; `None` is the

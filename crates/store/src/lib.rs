@@ -51,7 +51,9 @@ pub use lock::DirectoryLock;
 pub use memory::{MemoryCopy, MemoryStore};
 pub use news::{KeyNews, KeyOutcome};
 #[cfg(feature = "postgres")]
-pub use postgres::{PostgresStore, SchemaChange};
+pub use postgres::{
+    DatabaseAccess, GivenAccess, LoginEnvironment, NetworkExposure, OnWait, PostgresStore, SchemaChange,
+};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{DATABASE_FILE, FoundDatabase, SqliteStore, inspect_database};
 pub use store::{Commit, CommitObserver, Part, Store, WriteHealth};

@@ -2,6 +2,7 @@
 //! consequences.
 
 use crate::output;
+use crate::settings::DatabaseOptions;
 use anyhow::bail;
 use clap::Args;
 use keyreeve_server::history::Acceptance;
@@ -31,14 +32,8 @@ pub(super) struct AcceptRestore {
     /// The data directory of the stopped server
     #[arg(long, env = "KEYREEVE_DATA", default_value = "./keyreeve-data")]
     data: PathBuf,
-    /// The database of a node, if it is not in the data directory
-    #[arg(
-        long,
-        env = "KEYREEVE_DATABASE_URL",
-        hide_env_values = true,
-        value_name = "postgres://USER@HOST/NAME"
-    )]
-    database: Option<String>,
+    #[command(flatten)]
+    database: DatabaseOptions,
     /// The reason, for the audit log
     #[arg(long)]
     reason: String,
@@ -52,7 +47,8 @@ pub(super) struct AcceptRestore {
 
 impl AcceptRestore {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let acceptance = Acceptance::prepare(&self.data, self.database.as_deref()).await?;
+        let database = self.database.settle(output::say_waiting)?;
+        let acceptance = Acceptance::prepare(&self.data, database.as_ref()).await?;
         if !acceptance.is_needed() {
             output::say("The database contains what was signed: there is nothing to accept, and nothing was changed.");
             return Ok(());

@@ -1,6 +1,7 @@
 //! `keyreeve database`: prepares the database that several nodes share.
 
 use crate::output;
+use crate::settings::DatabaseOptions;
 use clap::{Args, Subcommand};
 use keyreeve_server::migration::migrate_database;
 use serde_json::json;
@@ -25,14 +26,8 @@ pub(crate) enum DatabaseCommand {
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Migrate {
-    /// The database, with the role that owns its schema
-    #[arg(
-        long,
-        env = "KEYREEVE_DATABASE_URL",
-        hide_env_values = true,
-        value_name = "postgres://USER@HOST/NAME"
-    )]
-    database: String,
+    #[command(flatten)]
+    database: DatabaseOptions,
     /// The output format
     #[arg(short, long, value_enum, default_value = "table")]
     output: output::Format,
@@ -56,7 +51,8 @@ impl Migrate {
             .with_target(false)
             .with_max_level(LevelFilter::INFO)
             .init();
-        let versions = migrate_database(&self.database).await?;
+        let database = self.database.required(output::say_waiting)?;
+        let versions = migrate_database(&database).await?;
         output::one(self.output, &json!({"from": versions.from, "to": versions.to}));
         output::say(&match versions.from == versions.to {
             true => format!("The schema has version {} already; nothing was changed.", versions.to),

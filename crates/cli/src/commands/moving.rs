@@ -1,6 +1,7 @@
 //! `keyreeve move`: moves an instance from SQLite in a data directory to Postgres.
 
 use crate::output;
+use crate::settings::DatabaseOptions;
 use clap::Args;
 use keyreeve_server::moving::move_to_postgres;
 use serde_json::json;
@@ -21,14 +22,8 @@ pub(crate) struct Move {
     /// The data directory of the stopped server
     #[arg(long, env = "KEYREEVE_DATA", default_value = "./keyreeve-data")]
     data: PathBuf,
-    /// The empty database
-    #[arg(
-        long,
-        env = "KEYREEVE_DATABASE_URL",
-        hide_env_values = true,
-        value_name = "postgres://USER@HOST/NAME"
-    )]
-    database: String,
+    #[command(flatten)]
+    database: DatabaseOptions,
     /// The output format
     #[arg(short, long, value_enum, default_value = "table")]
     output: output::Format,
@@ -36,7 +31,8 @@ pub(crate) struct Move {
 
 impl Move {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let moved = move_to_postgres(&self.data, &self.database).await?;
+        let database = self.database.required(output::say_waiting)?;
+        let moved = move_to_postgres(&self.data, &database).await?;
         let tables: Vec<_> = moved
             .tables
             .iter()

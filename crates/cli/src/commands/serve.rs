@@ -3,7 +3,7 @@
 use super::manager::Manager;
 use crate::exit::Interrupted;
 use crate::output;
-use crate::settings::GivenOptions;
+use crate::settings::{GivenOptions, end_wait, has_ended_wait};
 use anyhow::Context as _;
 use clap::Args;
 use keyreeve_server::founding::EmptyStore;
@@ -11,6 +11,7 @@ use keyreeve_server::instance::{Addresses, Instance};
 use keyreeve_server::log::{self, OutputStream, deliver};
 use std::io;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::pin::pin;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -66,13 +67,20 @@ impl Serve {
             let lines = format!("{}root_key={root_key}\n", listing(addresses));
             deliver(OutputStream::Output, &lines, ROOT_KEY_PATIENCE)
         });
-        let instance = Instance::start(&settings, empty).await?;
+        let start = Instance::start(&settings, empty);
+        let (started, has_signal) = noting_signals(start, &mut terminate, &mut interrupt).await;
+        let instance = match started {
+            Err(_) if has_ended_wait() => return Ok(()),
+            started => started?,
+        };
         announce(&instance);
         let manager = Manager::ready();
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-            () = manager.keep_alive() => {}
+        if !has_signal {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+                () = manager.keep_alive() => {}
+            }
         }
         Manager::stopping();
         tokio::select! {
@@ -83,6 +91,23 @@ impl Serve {
             _ = interrupt.recv() => Err(Interrupted.into()),
         }
     }
+}
+
+/// Waits for the start, and returns whether a signal to end arrived. A start is not aborted, because a root key may just
+/// have been shown: only its wait for a database ends.
+async fn noting_signals<T>(
+    start: impl Future<Output = T>,
+    terminate: &mut Signal,
+    interrupt: &mut Signal,
+) -> (T, bool) {
+    let mut start = pin!(start);
+    tokio::select! {
+        started = &mut start => return (started, false),
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    end_wait();
+    (start.await, true)
 }
 
 /// Logs each SIGHUP as having no effect.

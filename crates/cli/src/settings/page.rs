@@ -14,8 +14,8 @@ fn arguments() -> Vec<Arg> {
 /// Returns the key in the settings file; `None` if the file has none.
 fn key(argument: &Arg) -> Option<&str> {
     let id = argument.get_id().as_str();
-    // No setting is a table, so the error about a key that exists is another one.
-    let error = toml::from_str::<Options>(&format!("{id} = {{}}")).err().unwrap();
+    // No setting is a list of lists, so the error about a key that exists is another one.
+    let error = toml::from_str::<Options>(&format!("{id} = [[1]]")).err().unwrap();
     (!error.message().starts_with("unknown field")).then_some(id)
 }
 

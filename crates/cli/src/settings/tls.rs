@@ -15,6 +15,7 @@ impl Options {
         if is_given("check_tls_cert") || is_given("check_tls_key") {
             (self.check_tls_cert, self.check_tls_key) = (None, None);
         }
+        self.database.forget_halves(is_given);
     }
 
     /// Takes the TLS of the API, and that of the check listener.

@@ -9,7 +9,11 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 use tracing::level_filters::LevelFilter;
+
+/// The longest wait for a database at the start.
+const WAIT_MAX: Duration = Duration::from_secs(3_600);
 
 /// The length of a lease in milliseconds, from 2 s to an hour.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
@@ -81,6 +85,46 @@ impl FromStr for MaxExp {
 }
 
 impl TryFrom<String> for MaxExp {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+/// How long the start waits for a database, up to an hour.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct DatabaseWait(Duration);
+
+impl DatabaseWait {
+    pub(super) fn time(self) -> Duration {
+        self.0
+    }
+}
+
+impl fmt::Display for DatabaseWait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}s", self.0.as_secs())
+    }
+}
+
+impl FromStr for DatabaseWait {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let length = match text {
+            "0s" => Some(Duration::ZERO),
+            text => duration::fixed(text).ok(),
+        };
+        let length = length.filter(|length| *length <= WAIT_MAX);
+        length
+            .map(Self)
+            .ok_or_else(|| format!("{text:?} is not from 0s to 1h: write 60s or 5m"))
+    }
+}
+
+impl TryFrom<String> for DatabaseWait {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
@@ -167,6 +211,16 @@ mod tests {
             "99999999999999999999s",
         ] {
             assert!(wrong.parse::<LeaseLength>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_wait_for_the_database_has_a_unit_and_bounds() {
+        for (text, ms) in [("0s", 0), ("60s", 60_000), ("500ms", 500), ("1h", 3_600_000)] {
+            assert_eq!(text.parse(), Ok(DatabaseWait(Duration::from_millis(ms))), "{text}");
+        }
+        for wrong in ["", "60", "-1s", "61m", "never"] {
+            assert!(wrong.parse::<DatabaseWait>().is_err(), "{wrong}");
         }
     }
 

@@ -114,7 +114,11 @@ checks! {
         "set --lease to a few times the longest pause that you expect; 15s is the default";
     DATABASE_UNENCRYPTED, "database-unencrypted", Danger,
         "digests and all other data cross the network unencrypted, and answers could be forged",
-        "reach the database through a tunnel, a socket, or a pooler on this machine that connects to it with TLS";
+        "set --database-sslmode verify-full, or reach the database through a tunnel or a socket";
+    DATABASE_UNVERIFIED, "database-unverified", Warning,
+        "a host on the network path can pass itself off as the database, read the password, digests and all other data, \
+         and forge answers",
+        "set --database-sslmode verify-full, with --database-sslrootcert if the authority is your own";
     DURABILITY_AT_RISK, "durability-at-risk", Danger,
         "a revoked key could become valid again after a crash or a failover",
         "turn fsync and full_page_writes on, name synchronous standbys, and start with --require-sync";

@@ -9,6 +9,7 @@ use keyreeve_authority::Inventory;
 use keyreeve_core::Timestamp;
 use keyreeve_store::cluster::Durability;
 use keyreeve_store::model::CENSUS_ROOT_KEY_DAYS;
+use keyreeve_store::{DatabaseAccess, NetworkExposure};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -114,10 +115,16 @@ fn listeners(facts: &DoctorFacts<'_>, found: &mut Vec<Finding>) {
         );
         found.push(check::UNKNOWN_VARIABLES.found(what));
     }
-    let is_plain = |url: &String| keyreeve_store::PostgresStore::is_reached_unencrypted(url);
-    if settings.database.as_ref().is_some_and(is_plain) {
-        let what = "the database is on another machine and reached without TLS";
-        found.push(check::DATABASE_UNENCRYPTED.found(what));
+    match settings.database.as_ref().map(DatabaseAccess::exposure) {
+        Some(NetworkExposure::Unencrypted) => {
+            let what = "the database is on another machine, and TLS to it is not required";
+            found.push(check::DATABASE_UNENCRYPTED.found(what));
+        }
+        Some(NetworkExposure::Unverified) => {
+            let what = "the database is on another machine, and it is not verified that it is the right one";
+            found.push(check::DATABASE_UNVERIFIED.found(what));
+        }
+        Some(NetworkExposure::None) | None => {}
     }
 }
 

@@ -137,7 +137,7 @@ fn faults_of_settings() -> Vec<(&'static str, Vec<&'static str>)> {
         settings.check_listen = anywhere();
         settings.check_tls = Some(tls(false));
     });
-    let far = Some("postgres://u@db.example/k".to_owned());
+    let far = |mode: &str| Some(format!("postgres://u@db.example/k?sslmode={mode}").parse().unwrap());
     let misspelt = vec!["KEYREEVE_LISEN".to_owned()];
     vec![
         ("api-without-tls", in_settings(|it| it.listen = anywhere())),
@@ -148,7 +148,8 @@ fn faults_of_settings() -> Vec<(&'static str, Vec<&'static str>)> {
             in_settings(|it| it.ops_listen = "10.0.0.1:1".parse().unwrap()),
         ),
         ("unknown-variables", in_settings(|it| it.unknown_variables = misspelt)),
-        ("database-unencrypted", in_settings(|it| it.database = far)),
+        ("database-unencrypted", in_settings(|it| it.database = far("prefer"))),
+        ("database-unverified", in_settings(|it| it.database = far("require"))),
     ]
 }
 

@@ -119,7 +119,7 @@ impl PollConnection {
     }
 
     async fn open(&self, store: &PostgresStore, until: Instant) -> Result<Link, StoreError> {
-        let link = Link::open(&store.config, Use::Polls, &self.slots, until).await?;
+        let link = Link::open(&store.connector, Use::Polls, &self.slots, until).await?;
         let Ok(listening) = timeout_at(until, link.client().batch_execute(LISTEN)).await else {
             link.cancel();
             return Err(slow());

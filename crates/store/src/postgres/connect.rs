@@ -5,8 +5,10 @@
 //! has answered, or until the timeouts that were set on the server have passed. However long a database does not
 //! respond, this process has no more connections there than slots.
 
-use super::engine::{Driver, slow};
+use super::connector::{Connector, NewConnection, NotConnected, cancel};
+use super::engine::slow;
 use super::prepared::{PreparedSession, Use};
+use super::tls::{Encrypted, Handshakes};
 use crate::error::StoreError;
 use std::error::Error;
 use std::future::poll_fn;
@@ -17,8 +19,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_postgres::error::Severity;
-use tokio_postgres::tls::NoTlsStream;
-use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Socket};
+use tokio_postgres::{AsyncMessage, Client, Socket};
 
 /// How long the server may take to read the message that ends the connection.
 const GOODBYE: Duration = Duration::from_millis(200);
@@ -94,29 +95,57 @@ pub(super) struct Link {
     pub(super) session: PreparedSession,
     has_warned: Arc<AtomicBool>,
     hint: Arc<Notify>,
+    handshakes: Handshakes,
 }
 
 impl Link {
     /// Opens a connection as soon as a slot is free, until a deadline.
-    pub(super) async fn open(config: &Config, purpose: Use, slots: &Slots, until: Instant) -> Result<Self, StoreError> {
+    pub(super) async fn open(
+        connector: &Connector,
+        purpose: Use,
+        slots: &Slots,
+        until: Instant,
+    ) -> Result<Self, StoreError> {
         let slot = slots.take_until(until).await?;
-        Self::open_in(config, purpose, slot, until).await
+        Self::open_in(connector, purpose, slot, until).await
+    }
+
+    /// Opens the first connection at the start.
+    pub(super) async fn open_first(
+        connector: &Connector,
+        purpose: Use,
+        slots: &Slots,
+        until: Instant,
+    ) -> Result<Self, NotConnected> {
+        let slot = slots.take_until(until).await.map_err(NotConnected::passing)?;
+        Self::connect(connector, purpose, slot, until).await
     }
 
     /// Opens a connection in a slot that is already taken.
-    pub(super) async fn open_in(config: &Config, purpose: Use, slot: Slot, until: Instant) -> Result<Self, StoreError> {
+    pub(super) async fn open_in(
+        connector: &Connector,
+        purpose: Use,
+        slot: Slot,
+        until: Instant,
+    ) -> Result<Self, StoreError> {
+        let connected = Self::connect(connector, purpose, slot, until).await;
+        connected.map_err(|failure| StoreError::Unavailable(failure.why))
+    }
+
+    async fn connect(connector: &Connector, purpose: Use, slot: Slot, until: Instant) -> Result<Self, NotConnected> {
         // In a task of its own: a server that has not answered yet may have accepted the connection. The slot is
         // released when the server has answered, not when the caller gives up.
         let (sender, connecting) = oneshot::channel();
-        let connect = connected(config.clone(), purpose, slot);
+        let connect = connected(connector.clone(), purpose, slot);
         tokio::spawn(async move {
             if let Err(Ok(late)) = sender.send(connect.await) {
                 late.retire().await;
             }
         });
-        let connected = timeout_at(until, connecting).await.map_err(|_| slow())?;
-        let ended = |_| StoreError::Unavailable("the connection is lost".to_owned());
-        connected.map_err(ended)?.map_err(failed)
+        let slow = |_| NotConnected::passing(slow());
+        let connected = timeout_at(until, connecting).await.map_err(slow)?;
+        let ended = |_| NotConnected::passing(StoreError::Unavailable("the connection is lost".to_owned()));
+        connected.map_err(ended)?
     }
 
     pub(super) const fn client(&self) -> &Client {
@@ -147,7 +176,7 @@ impl Link {
         tokio::spawn(async move {
             if self.session.is_own() {
                 let token = self.client().cancel_token();
-                drop(timeout(CANCEL_DEADLINE, token.cancel_query(NoTls)).await);
+                drop(timeout(CANCEL_DEADLINE, cancel(token, self.handshakes.clone())).await);
             }
             self.retire().await;
         });
@@ -166,24 +195,30 @@ impl Link {
 }
 
 /// Connects. The task that drives the connection holds its slot.
-async fn connected(config: Config, purpose: Use, slot: Slot) -> Driver<Link> {
-    let (client, connection) = match config.connect(NoTls).await {
+async fn connected(connector: Connector, purpose: Use, slot: Slot) -> Result<Link, NotConnected> {
+    let NewConnection {
+        client,
+        connection,
+        handshakes,
+    } = match connector.connect().await {
         Ok(connected) => connected,
-        Err(error) => {
-            if !is_surely_gone(&error) {
+        Err(failure) => {
+            if !failure.is_gone {
                 tokio::spawn(keep(slot, LOST));
             }
-            return Err(error);
+            return Err(failure);
         }
     };
     let has_warned = Arc::new(AtomicBool::new(false));
     let hint = Arc::new(Notify::new());
     tokio::spawn(drive(connection, Arc::clone(&has_warned), Arc::clone(&hint), slot));
-    let session = PreparedSession::open(client, purpose).await?;
+    let session = PreparedSession::open(client, purpose).await;
+    let session = session.map_err(|error| NotConnected::passing(failed(error)))?;
     Ok(Link {
         session,
         has_warned,
         hint,
+        handshakes,
     })
 }
 
@@ -195,7 +230,7 @@ async fn keep(slot: Slot, time: Duration) {
 /// Drives the connection until it ends: when its [`Link`] is dropped and everything that was sent is answered, or when
 /// the other end has closed it.
 async fn drive(
-    mut connection: tokio_postgres::Connection<Socket, NoTlsStream>,
+    mut connection: tokio_postgres::Connection<Socket, Encrypted<Socket>>,
     has_warned: Arc<AtomicBool>,
     hint: Arc<Notify>,
     slot: Slot,
@@ -212,7 +247,7 @@ async fn drive(
             }
             Some(Ok(AsyncMessage::Notification(_))) => hint.notify_one(),
             Some(Ok(_)) => {}
-            Some(Err(error)) if is_surely_gone(&error) => break Duration::ZERO,
+            Some(Err(error)) if is_gone(&error) => break Duration::ZERO,
             Some(Err(_)) => break LOST,
             None => break GOODBYE,
         }
@@ -224,7 +259,7 @@ async fn drive(
 
 /// Whether the server has certainly closed a connection that failed like this: it has reported so itself, or it was
 /// never reached. An error of this machine's network alone may be wrong.
-fn is_surely_gone(error: &tokio_postgres::Error) -> bool {
+pub(super) fn is_gone(error: &tokio_postgres::Error) -> bool {
     // The driver has no other sign of a failure before the first message.
     if error.is_closed() || error.to_string().starts_with("error connecting to server") {
         return true;
@@ -242,16 +277,18 @@ fn is_surely_gone(error: &tokio_postgres::Error) -> bool {
 mod tests {
     use super::*;
 
+    fn connector(port: u16) -> Connector {
+        let url = format!("postgres://nobody@127.0.0.1:{port}/none");
+        Connector::new(url.parse().expect("a URL"))
+    }
+
     #[tokio::test]
     async fn a_server_that_was_never_reached_holds_nothing() {
         let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = free.local_addr().expect("an address").port();
         drop(free);
-        let config: Config = format!("postgres://nobody@127.0.0.1:{port}/none")
-            .parse()
-            .expect("a URL");
-        let error = config.connect(NoTls).await.err().expect("nobody listens");
-        assert!(is_surely_gone(&error), "{error}");
+        let error = connector(port).connect().await.err().expect("nothing listens");
+        assert!(error.is_gone, "{}", error.why);
     }
 
     /// The server accepts the connection and never sends anything.
@@ -259,13 +296,11 @@ mod tests {
     async fn a_connection_keeps_its_place_as_long_as_the_server_may_hold_it() {
         let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = server.local_addr().expect("an address").port();
-        let config: Config = format!("postgres://nobody@127.0.0.1:{port}/none")
-            .parse()
-            .expect("a URL");
+        let connector = connector(port);
         let slots = Slots::new(2);
         let open = async || {
             let until = Instant::now() + Duration::from_millis(300);
-            Link::open(&config, Use::Reads, &slots, until).await.map(drop)
+            Link::open(&connector, Use::Reads, &slots, until).await.map(drop)
         };
         let mut held = Vec::new();
         for _ in 0..2 {

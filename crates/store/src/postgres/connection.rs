@@ -6,6 +6,7 @@
 
 use super::batch;
 use super::connect::{Link, Slots, failed, reason};
+use super::connector::Connector;
 use super::engine::{DIALECT, Driver, slow};
 use super::prepared::{PreparedSession, Use};
 use super::tx_state::{Late, TxState};
@@ -19,7 +20,7 @@ use std::pin::pin;
 use std::time::Duration;
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout, timeout_at};
-use tokio_postgres::{Client, Config, Row};
+use tokio_postgres::{Client, Row};
 
 /// Maximum time of one round trip of the writer.
 const WRITE_DEADLINE: Duration = Duration::from_secs(5);
@@ -53,7 +54,7 @@ const COMMITS_WITHOUT_NOTIFY_MAX: u32 = 16;
 
 /// The writing connection. It connects when needed and discards a connection that failed.
 pub(crate) struct PostgresConnection {
-    config: Config,
+    connector: Connector,
     slots: Slots,
     link: Option<Link>,
     tx: TxState,
@@ -64,9 +65,9 @@ pub(crate) struct PostgresConnection {
 }
 
 impl PostgresConnection {
-    pub(super) fn new(config: Config, slots: Slots) -> Self {
+    pub(super) fn new(connector: Connector, slots: Slots) -> Self {
         Self {
-            config,
+            connector,
             slots,
             link: None,
             tx: TxState::default(),
@@ -86,7 +87,7 @@ impl PostgresConnection {
 
     async fn connect(&mut self) -> Result<(), StoreError> {
         self.link = None;
-        self.link = Some(Link::open(&self.config, Use::Writes, &self.slots, self.until).await?);
+        self.link = Some(Link::open(&self.connector, Use::Writes, &self.slots, self.until).await?);
         Ok(())
     }
 

@@ -5,6 +5,7 @@
 
 use super::SPARE;
 use super::connect::{Link, Slots, failed, hung};
+use super::connector::Connector;
 use super::prepared::{PreparedSession, Use};
 use crate::error::StoreError;
 use crate::sql::{Columns, Dialect, Engine, Statement, list};
@@ -14,7 +15,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
-use tokio_postgres::{Config, Row};
+use tokio_postgres::Row;
 
 /// Maximum time of a read, including the wait for a connection, before the database counts as unavailable: callers get
 /// an answer within two seconds.
@@ -81,7 +82,7 @@ pub(super) fn slow() -> StoreError {
 /// slot until the server has closed it. There is one more slot than concurrent reads, so another connection can take
 /// over.
 pub(super) struct ReaderPool {
-    config: Config,
+    connector: Connector,
     /// Concurrent reads.
     turns: Semaphore,
     /// Connections that the server may hold.
@@ -92,9 +93,9 @@ pub(super) struct ReaderPool {
 }
 
 impl ReaderPool {
-    pub(super) fn new(config: Config) -> Self {
+    pub(super) fn new(connector: Connector) -> Self {
         Self {
-            config,
+            connector,
             turns: Semaphore::new(READERS),
             slots: Slots::new(READERS + SPARE),
             idle: Mutex::default(),
@@ -119,7 +120,7 @@ impl ReaderPool {
             tokio::select! {
                 slot = timeout_at(until, self.slots.take()) => {
                     let slot = slot.map_err(|_| hung())??;
-                    break Link::open_in(&self.config, Use::Reads, slot, until).await?;
+                    break Link::open_in(&self.connector, Use::Reads, slot, until).await?;
                 }
                 // `notify_one` keeps a permit, so a connection that came back since the look above is not missed.
                 () = self.returned.notified() => {}

@@ -25,7 +25,7 @@ impl PostgresStore {
     /// Begins an import. Fails if the database holds an instance.
     pub(crate) async fn fill(&self) -> Result<Import, StoreError> {
         let until = Instant::now() + START_DEADLINE;
-        let link = Link::open(&self.config, Use::Long, &self.writers, until).await?;
+        let link = Link::open(&self.connector, Use::Long, &self.writers, until).await?;
         link.client().batch_execute(BEGIN).await.map_err(failed)?;
         let ask = "SELECT (SELECT count(*) FROM tenants) + (SELECT count(*) FROM log) AS there";
         let row = link.client().query_typed_one(ask, &[]).await.map_err(failed)?;

@@ -4,8 +4,9 @@
 //! A start on an up-to-date database only reads: the role of a node needs no right to change the schema.
 
 use super::connect::{Link, failed, reason};
-use super::prepared::Use;
-use super::{PostgresStore, SPARE, START_DEADLINE, Slots, configured, must_be_primary, must_be_unicode, slow};
+use super::{
+    Connector, DatabaseAccess, PostgresStore, SPARE, START_DEADLINE, Slots, first_link, must_be_unicode, slow,
+};
 use crate::error::StoreError;
 use crate::folded::folded;
 use std::time::Duration;
@@ -111,15 +112,14 @@ pub struct SchemaChange {
 }
 
 impl PostgresStore {
-    /// Migrates a database to this version without opening it as a store. `url` is as for [`PostgresStore::open`].
+    /// Migrates a database to this version without opening it as a store. `access` is as for [`PostgresStore::open`].
     ///
     /// # Errors
     /// As [`PostgresStore::open`].
-    pub async fn migrate(url: &str) -> Result<SchemaChange, StoreError> {
-        let config = configured(url)?;
+    pub async fn migrate(access: &DatabaseAccess) -> Result<SchemaChange, StoreError> {
+        let connector = Connector::new(access.clone());
+        let link = first_link(access, &connector, &Slots::new(1 + SPARE)).await?;
         let until = Instant::now() + START_DEADLINE;
-        let link = Link::open(&config, Use::Long, &Slots::new(1 + SPARE), until).await?;
-        timeout_at(until, must_be_primary(&link)).await.map_err(|_| slow())??;
         timeout_at(until, must_be_unicode(&link)).await.map_err(|_| slow())??;
         let change = migrate(&link).await?;
         fill_folded_names(&link).await?;

@@ -10,13 +10,21 @@ use super::engine::Driver;
 use crate::sql::Statement;
 use futures_util::future::{try_join_all, try_join3};
 use std::collections::HashMap;
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::io;
+use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
-use tokio::io::AsyncReadExt as _;
-use tokio_postgres::{Client, NoTls, Row};
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadBuf};
+use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
+use tokio_postgres::{Client, Row};
 
 /// Bytes of a cancel request: length, code, process, secret, four bytes each (PostgreSQL documentation, Message
 /// Formats, `CancelRequest`).
 const CANCEL_REQUEST: usize = 16;
+/// Bytes of a request for TLS, which may precede it: length, code (`SSLRequest`).
+const ENCRYPTION_REQUEST: usize = 8;
 /// One plan for all parameters, because planning is what costs: writes and polls find rows by key, whatever its value.
 /// The plan outlives the table sizes that it was made for, so it must not scan a table.
 const PLANS: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off";
@@ -196,17 +204,67 @@ impl PreparedSession {
 /// Returns the process that the other end announced for this connection. The driver does not expose the number, but
 /// writes it into a cancel request, which is read here and not sent.
 async fn announced(client: &Client) -> Option<i32> {
-    let (own, mut other) = tokio::io::duplex(CANCEL_REQUEST);
-    client.cancel_token().cancel_query_raw(own, NoTls).await.ok()?;
-    let mut request = [0; CANCEL_REQUEST];
-    other.read_exact(&mut request).await.ok()?;
+    let (own, mut other) = tokio::io::duplex(ENCRYPTION_REQUEST + CANCEL_REQUEST);
+    // The driver may ask for TLS first, and gets the answer that there is some.
+    other.write_all(b"S").await.ok()?;
+    client.cancel_token().cancel_query_raw(own, Unencrypted).await.ok()?;
+    let mut written = Vec::new();
+    other.read_to_end(&mut written).await.ok()?;
+    let (_, request) = written.split_last_chunk::<CANCEL_REQUEST>()?;
     let (_, rest) = request.split_first_chunk::<8>()?;
     let (process, _) = rest.split_first_chunk::<4>()?;
     Some(i32::from_be_bytes(*process))
 }
 
+/// Leaves a stream inside this process as it is, where the driver makes a handshake.
+struct Unencrypted;
+
+impl TlsConnect<DuplexStream> for Unencrypted {
+    type Stream = InsideStream;
+    type Error = Infallible;
+    type Future = Ready<Result<InsideStream, Infallible>>;
+
+    fn connect(self, stream: DuplexStream) -> Self::Future {
+        ready(Ok(InsideStream(stream)))
+    }
+}
+
+/// A stream inside this process.
+struct InsideStream(DuplexStream);
+
+impl TlsStream for InsideStream {
+    fn channel_binding(&self) -> ChannelBinding {
+        ChannelBinding::none()
+    }
+}
+
+impl AsyncRead for InsideStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for InsideStream {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context)
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::connector::Connector;
     use super::*;
     use crate::sql::{Batched, query};
 
@@ -214,9 +272,10 @@ mod tests {
     #[expect(clippy::disallowed_methods, reason = "the test's own setting")]
     async fn connection() -> Option<Client> {
         let url = std::env::var("KEYREEVE_TEST_POSTGRES").ok()?;
-        let (client, connection) = tokio_postgres::connect(&url, NoTls).await.expect("a server");
-        tokio::spawn(connection);
-        Some(client)
+        let connector = Connector::new(url.parse().expect("a URL"));
+        let connected = connector.connect().await.expect("a server");
+        tokio::spawn(connected.connection);
+        Some(connected.client)
     }
 
     async fn prepared_there(session: &PreparedSession) -> i64 {

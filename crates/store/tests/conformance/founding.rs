@@ -79,7 +79,7 @@ async fn in_sqlite_what_cannot_be_shown_is_not_made() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn in_postgres_what_cannot_be_shown_is_not_made() {
     let Some(url) = postgres_database().await else { return };
-    let store = PostgresStore::open(&url, Arc::new(Seen::default())).await;
+    let store = PostgresStore::open(&url.parse().unwrap(), Arc::new(Seen::default())).await;
     what_cannot_be_shown_is_not_made(&store.unwrap()).await;
 }
 
@@ -95,8 +95,12 @@ async fn of_nodes_that_start_at_once_the_others_wait_until_one_has_shown_its_roo
         ),
     ] {
         let Some(url) = postgres_database().await else { return };
-        let first = PostgresStore::open(&url, Arc::new(Seen::default())).await.unwrap();
-        let second = PostgresStore::open(&url, Arc::new(Seen::default())).await.unwrap();
+        let first = PostgresStore::open(&url.parse().unwrap(), Arc::new(Seen::default()))
+            .await
+            .unwrap();
+        let second = PostgresStore::open(&url.parse().unwrap(), Arc::new(Seen::default()))
+            .await
+            .unwrap();
         let is_over = Arc::new(AtomicBool::new(false));
         let (begins, begun) = tokio::sync::oneshot::channel();
         let ends = Arc::clone(&is_over);

@@ -62,11 +62,16 @@ pub async fn postgres_database() -> Option<String> {
     #[expect(clippy::disallowed_methods, reason = "the test's own setting")]
     let server = std::env::var("KEYREEVE_TEST_POSTGRES").ok()?;
     let name = format!("case_{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-    let (client, connection) = tokio_postgres::connect(&server, tokio_postgres::NoTls).await.unwrap();
-    tokio::spawn(connection);
-    client.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
-    let (base, _) = server.rsplit_once('/').unwrap();
-    Some(format!("{base}/{name}"))
+    // By psql, which reads every form of the URL: the suite also runs through TLS.
+    let statement = format!("CREATE DATABASE {name}");
+    let created = std::process::Command::new("psql")
+        .args(["-qc", &statement, &server])
+        .output()
+        .unwrap();
+    assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stderr));
+    let (base, parameters) = server.split_once('?').unwrap_or((&server, ""));
+    let (base, _) = base.rsplit_once('/').unwrap();
+    Some(format!("{base}/{name}?{parameters}"))
 }
 
 pub fn slug(text: &str) -> Slug {
@@ -131,7 +136,11 @@ impl World {
     pub async fn postgres() -> Option<Self> {
         let url = postgres_database().await?;
         let seen = Arc::new(Seen::default());
-        let store = Arc::new(PostgresStore::open(&url, Arc::clone(&seen) as _).await.unwrap());
+        let store = Arc::new(
+            PostgresStore::open(&url.parse().unwrap(), Arc::clone(&seen) as _)
+                .await
+                .unwrap(),
+        );
         let cluster = Arc::clone(&store) as Arc<dyn Cluster>;
         Some(Self::founded(store, seen, None).await.meeting_in(cluster))
     }
