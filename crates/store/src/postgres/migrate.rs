@@ -98,7 +98,7 @@ async fn run(link: &Link) -> Result<(), StoreError> {
     let done = "SELECT coalesce(max(version), 0)::bigint AS version FROM keyreeve_migrations";
     let row = client.query_typed_one(done, &[]).await.map_err(failed)?;
     let done: i64 = row.try_get("version").map_err(failed)?;
-    let newest = MIGRATIONS.iter().map(|(number, ..)| *number).max().unwrap_or(0);
+    let newest = newest();
     if done > newest {
         return Err(StoreError::from_the_future(done, newest));
     }
@@ -108,6 +108,25 @@ async fn run(link: &Link) -> Result<(), StoreError> {
         client.batch_execute(&note).await.map_err(failed)?;
     }
     client.batch_execute("COMMIT").await.map_err(failed)
+}
+
+/// Returns the number of the newest migration.
+fn newest() -> i64 {
+    MIGRATIONS.iter().map(|(number, ..)| *number).max().unwrap_or(0)
+}
+
+/// Returns the version of the schema, and refuses one that is not this version's. Nothing is migrated.
+pub(super) async fn require_newest(link: &Link) -> Result<i64, StoreError> {
+    let done = "SELECT coalesce(max(version), 0)::bigint AS version FROM keyreeve_migrations";
+    let row = link.client().query_typed_one(done, &[]).await.map_err(failed)?;
+    let done: i64 = row.try_get("version").map_err(failed)?;
+    match done {
+        _ if done > newest() => Err(StoreError::from_the_future(done, newest())),
+        _ if done < newest() => Err(StoreError::Disagreement(
+            "the database is of an older version of Keyreeve: use that version, or start this one once".to_owned(),
+        )),
+        _ => Ok(done),
+    }
 }
 
 /// Maximum number of keys whose names are folded in one transaction. Other writers wait for it.

@@ -9,9 +9,11 @@ mod connect;
 mod connection;
 mod engine;
 #[cfg(feature = "sqlite")]
-mod import;
+mod load;
 mod migrate;
 mod prepared;
+#[cfg(feature = "sqlite")]
+mod snapshot;
 mod tx_state;
 
 use crate::backend::Backend;
@@ -25,8 +27,10 @@ use connection::Connection;
 use engine::{ReaderPool, Readers, slow};
 use futures_util::future::BoxFuture;
 #[cfg(feature = "sqlite")]
-pub(crate) use import::Import;
+pub use load::PostgresLoad;
 use prepared::Use;
+#[cfg(feature = "sqlite")]
+pub use snapshot::PostgresSnapshot;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -45,13 +49,20 @@ const SILENCE: Duration = Duration::from_secs(5);
 /// Maximum time to connect at startup.
 const START_DEADLINE: Duration = Duration::from_secs(3);
 
+/// Ends the time limits of a transaction that copies an instance: roles may have some, and a server gives up a client
+/// that does not read for a while. Settings that a server does not have are left out.
+#[cfg(feature = "sqlite")]
+const NO_TIMEOUTS: &str = "SELECT set_config(name, '0', TRUE) FROM pg_settings WHERE name IN ('statement_timeout', \
+     'lock_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout', 'tcp_user_timeout')";
+
 /// An open Postgres store.
 pub struct PostgresStore {
     config: Config,
     readers: ReaderPool,
     writer: Writer<Connection>,
-    /// Slots for the connections that write, and for migrations and copies at startup.
-    writers: Slots,
+    /// Slots for connections that copy.
+    #[cfg(feature = "sqlite")]
+    copiers: Slots,
     meeting: cluster::Meeting,
 }
 
@@ -78,10 +89,11 @@ impl PostgresStore {
         }
         drop(link);
         Ok(Self {
-            writer: Writer::start(Connection::new(config.clone(), writers.clone()), observer)?,
+            writer: Writer::start(Connection::new(config.clone(), writers), observer)?,
             readers: ReaderPool::new(config.clone()),
             meeting: cluster::Meeting::new(),
-            writers,
+            #[cfg(feature = "sqlite")]
+            copiers: Slots::new(1 + SPARE),
             config,
         })
     }
