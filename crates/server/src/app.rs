@@ -1,10 +1,13 @@
 //! State that every handler can reach.
 
+use crate::backup::schedule::Backups;
+use crate::backup::serve::OpenDatabase;
 use crate::checkpoints::Checkpoints;
 use crate::edge::AllSeats;
 use crate::http::GitHubKeys;
 use crate::http::oauth::Issuer;
 use crate::numbers::Numbers;
+use crate::open::OpenStore;
 use crate::readiness::Readiness;
 use crate::settings::Settings;
 use crate::store_deadline::StoreDeadline;
@@ -48,6 +51,8 @@ pub struct App(Arc<Inner>);
 struct Inner {
     authority: Authority,
     checkpoints: Checkpoints,
+    database: OpenDatabase,
+    backups: Backups,
     is_stopping: AtomicBool,
     request_prefix: String,
     requests: AtomicU64,
@@ -67,18 +72,18 @@ struct Inner {
 
 impl App {
     /// `start` distinguishes request ids of this process from those of others; any random number.
-    pub(crate) fn new(
-        authority: Authority,
-        checkpoints: Checkpoints,
-        marker: Marker,
-        tls: Vec<Tls>,
-        settings: Settings,
-        start: u64,
-    ) -> Self {
+    pub(crate) fn new(store: OpenStore, marker: Marker, tls: Vec<Tls>, settings: Settings, start: u64) -> Self {
+        let OpenStore {
+            authority,
+            checkpoints,
+            database,
+        } = store;
         let numbers = Numbers::new(authority.now());
         Self(Arc::new(Inner {
             authority,
             checkpoints,
+            database,
+            backups: Backups::of_directory(&settings.data),
             is_stopping: AtomicBool::new(false),
             request_prefix: format!("{REQUEST_PREFIX}{start:016x}"),
             requests: AtomicU64::new(1),
@@ -110,6 +115,16 @@ impl App {
     /// Returns the bounds on what verifiers may use of this process.
     pub(crate) fn verifier_shares(&self) -> &Shares {
         &self.0.verifier_shares
+    }
+
+    /// Returns the database, to take snapshots of.
+    pub(crate) fn database(&self) -> &OpenDatabase {
+        &self.0.database
+    }
+
+    /// Returns what this process knows of backups.
+    pub(crate) fn backups(&self) -> &Backups {
+        &self.0.backups
     }
 
     /// Returns the settings of the server.

@@ -4,7 +4,7 @@ use super::Peer;
 use super::activity::{Activity, Answer};
 use crate::App;
 use crate::http::{answer, verify};
-use crate::{doctor, gateway};
+use crate::{backup, doctor, gateway};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
@@ -78,7 +78,7 @@ async fn answered(face: &Face, app: &App, peer: &Peer, request: hyper::Request<I
                 false => response,
             }
         }
-        (Face::Api(router), None) if !(peer.is_operator && path == doctor::ADDRESS) => {
+        (Face::Api(router), None) if !(peer.is_operator && is_for_operators(path)) => {
             routed(router, app, peer, request).await
         }
         _ => {
@@ -97,6 +97,11 @@ async fn answered(face: &Face, app: &App, peer: &Peer, request: hyper::Request<I
     }
 }
 
+/// Whether an address is answered only on the socket in the data directory.
+fn is_for_operators(path: &str) -> bool {
+    [doctor::ADDRESS, backup::ADDRESS, backup::KEPT_ADDRESS].contains(&path)
+}
+
 /// Answers requests that need no body.
 async fn without_body(
     face: &Face,
@@ -107,7 +112,11 @@ async fn without_body(
     match face {
         Face::Check if gateway::is_asked(request.uri().path()) => gateway::serve(app, peer, request).await,
         Face::Check => answer::not_found(app, request),
-        Face::Api(_) => doctor::serve(app).await,
+        Face::Api(_) => match request.uri().path() {
+            backup::ADDRESS => backup::serve::serve(app),
+            backup::KEPT_ADDRESS => backup::serve::note_kept(app).await,
+            _ => doctor::serve(app).await,
+        },
         Face::Ops => crate::ops::serve(app, request).await,
     }
 }
