@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 
-from . import curve, gateways, immediate, peers, report, rows, scale, servers, ways, writes
+from . import backup, curve, gateways, immediate, peers, report, rows, scale, servers, ways, writes
 
 
 @dataclasses.dataclass
@@ -44,6 +44,7 @@ PARTS = {
     "churn": rows.verify_under_churn,
     "immediate": immediate.immediate,
     "scale": scale.scale,
+    "backup": backup.backup,
     "peers": peers.peers,
     "curve": curve.curve,
     "gateways": gateways.gateways,

@@ -14,17 +14,20 @@ pub(crate) use database::DatabaseOptions;
 use database::url_or_section;
 pub(crate) use given::GivenOptions;
 use given::declared;
+use keyreeve_server::backup::BackupSchedule;
+use keyreeve_server::backup::schedule::KEEP_DEFAULT as BACKUP_KEEP_DEFAULT;
 use keyreeve_server::listen::Listen;
 use keyreeve_server::settings::{CACHE_ENTRIES_DEFAULT, GitHubKeySource, PublicUrl, Settings, TrustedProxy};
 use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tracing::level_filters::LevelFilter;
-use values::{LeaseLength, Log, MaxExp, one_or_several};
+use values::{BackupInterval, LeaseLength, Log, MaxExp, one_or_several};
 
 /// The settings. The id of an argument is its key in the file: an unknown key is an error, so that a misspelt setting is
 /// not ignored. A setting with `serde(skip)` is none of the file's.
@@ -123,6 +126,15 @@ struct Options {
         value_delimiter = ','
     )]
     trusted_proxies: Vec<TrustedProxy>,
+    /// Write a backup into this directory regularly, and verify it; it is created if it does not exist [default: none]
+    #[arg(long, env = "KEYREEVE_BACKUP_DIR", value_name = "DIR")]
+    backup_dir: Option<PathBuf>,
+    /// The interval between two backups; 1m to 1w
+    #[arg(long, env = "KEYREEVE_BACKUP_EVERY", value_name = "DURATION", default_value_t)]
+    backup_every: BackupInterval,
+    /// How many backups are kept in the directory: older ones of this instance are removed after each new one
+    #[arg(long, env = "KEYREEVE_BACKUP_KEEP", value_name = "N", default_value_t = BACKUP_KEEP_DEFAULT)]
+    backup_keep: NonZeroU32,
     #[command(flatten)]
     introspection: IntrospectionSettings,
     #[command(flatten)]
@@ -191,6 +203,11 @@ impl Options {
             trusted_proxies: self.trusted_proxies,
             github_keys: self.leaks.github_keys,
             introspection_max_exp_seconds: self.introspection.max_exp.seconds(),
+            backup: self.backup_dir.map(|directory| BackupSchedule {
+                directory,
+                every_ms: self.backup_every.ms(),
+                keep: self.backup_keep.get(),
+            }),
         };
         Ok((settings, self.log.into()))
     }

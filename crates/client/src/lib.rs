@@ -11,6 +11,7 @@ pub use authorities::Authorities;
 #[cfg(feature = "verifier")]
 pub use verifier::{Verdict, Verifier};
 
+use bytes::Bytes;
 use keyreeve_api::problem::ErrorBody;
 use reqwest::{Method, StatusCode, Url};
 use serde::Serialize;
@@ -22,6 +23,9 @@ use thiserror::Error;
 
 /// The timeout of a call. Longer than a revocation can take, so that none is cut off.
 const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The timeout of a stream: a day.
+const STREAM_TIMEOUT: Duration = Duration::from_secs(24 * 3_600);
 
 /// Why a call failed.
 #[derive(Debug, Error)]
@@ -138,6 +142,17 @@ impl Client {
         self.send(Method::DELETE, self.url(path)?, None::<&()>).await
     }
 
+    /// Sends a GET whose answer is a stream of bytes, without a limit on its length.
+    pub async fn stream(&self, path: &str) -> Result<ByteStream, ClientError> {
+        let request = self.http.request(Method::GET, self.url(path)?).timeout(STREAM_TIMEOUT);
+        let response = request.send().await.map_err(unreachable)?;
+        let status = response.status();
+        match status.is_success() {
+            true => Ok(ByteStream(response)),
+            false => Err(failed(status, &response.bytes().await.map_err(unreachable)?)),
+        }
+    }
+
     fn url(&self, path: &str) -> Result<Url, ClientError> {
         self.base
             .join(path)
@@ -176,6 +191,25 @@ impl Client {
             true => serde_json::from_slice(&bytes).map_err(|_| foreign(status)),
             false => Err(failed(status, &bytes)),
         }
+    }
+}
+
+/// An answer that is read piece by piece.
+pub struct ByteStream(reqwest::Response);
+
+impl ByteStream {
+    /// Returns the next bytes; `None` at the end.
+    ///
+    /// # Errors
+    /// If the connection ends early.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, ClientError> {
+        self.0.chunk().await.map_err(unreachable)
+    }
+}
+
+impl fmt::Debug for ByteStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ByteStream").finish_non_exhaustive()
     }
 }
 

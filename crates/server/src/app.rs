@@ -1,7 +1,7 @@
 //! All parts of a server, connected. Only the start of a process, the list of routes and the connection of the dashboard
 //! name [`App`]; everything else takes the part that it needs (`crates/cli/tests/house.rs`).
 
-use crate::checkpoints::Checkpoints;
+use crate::backup::serve::BackupService;
 use crate::edge::AllSeats;
 use crate::http::GitHubKeys;
 use crate::http::oauth::Issuer;
@@ -10,6 +10,7 @@ use crate::log_signer::LogSigner;
 use crate::management::Management;
 use crate::monitor::Monitor;
 use crate::numbers::Numbers;
+use crate::open::OpenStore;
 use crate::readiness::Readiness;
 use crate::settings::Settings;
 use crate::tls::Tls;
@@ -40,19 +41,18 @@ struct Inner {
     readiness: Arc<Readiness>,
     monitor: Arc<Monitor>,
     seats: Arc<AllSeats>,
+    backups: Arc<BackupService>,
     settings: Arc<Settings>,
 }
 
 impl App {
     /// `start` distinguishes this process from others; any random number.
-    pub(crate) fn new(
-        authority: Authority,
-        checkpoints: Checkpoints,
-        marker: Marker,
-        tls: Vec<Tls>,
-        settings: Settings,
-        start: u64,
-    ) -> Self {
+    pub(crate) fn new(store: OpenStore, marker: Marker, tls: Vec<Tls>, settings: Settings, start: u64) -> Self {
+        let OpenStore {
+            authority,
+            checkpoints,
+            database,
+        } = store;
         let process = format!("{start:016x}");
         let settings = Arc::new(settings);
         let numbers = Arc::new(Numbers::new(authority.now()));
@@ -70,6 +70,12 @@ impl App {
         let readiness = Arc::new(Readiness::new(Arc::clone(&authority)));
         let log_signer = Arc::new(LogSigner::new(Arc::clone(&authority), checkpoints));
         let seats = Arc::new(AllSeats::share_out());
+        let backups = Arc::new(BackupService::new(
+            Arc::clone(&authority),
+            Arc::clone(&log_signer),
+            database,
+            Arc::clone(&settings),
+        ));
         let monitor = Arc::new(Monitor {
             authority: Arc::clone(&authority),
             numbers: Arc::clone(&numbers),
@@ -77,6 +83,7 @@ impl App {
             log_signer: Arc::clone(&log_signer),
             verifier_host: Arc::clone(&verifier_host),
             seats: Arc::clone(&seats),
+            backups: Arc::clone(&backups),
             tls,
             settings: Arc::clone(&settings),
         });
@@ -94,6 +101,7 @@ impl App {
             readiness,
             monitor,
             seats,
+            backups,
             settings,
         }))
     }
@@ -149,6 +157,8 @@ parts! {
     numbers: Numbers;
     /// Returns the seats for connections.
     seats: AllSeats;
+    /// Returns what makes backups.
+    backups: BackupService;
 }
 
 /// The parts that are the state of a handler.

@@ -19,13 +19,15 @@ use std::sync::{Mutex, PoisonError};
 /// The newest checkpoint.
 pub const CHECKPOINT_FILE: &str = "audit-checkpoint";
 /// The private key that signs checkpoints: 32 random bytes in base64, readable by this process only.
-const SIGNING_KEY_FILE: &str = "audit-signing-key";
+pub(crate) const SIGNING_KEY_FILE: &str = "audit-signing-key";
 /// The key until the first checkpoint is signed with it.
 const SIGNING_KEY_BEGUN: &str = "audit-signing-key.new";
 /// The public key that verifies checkpoints, to be kept with copies.
 pub const VERIFIER_KEY_FILE: &str = "audit-verifier-key";
 /// Name of the signer.
 const ORIGIN: &str = "keyreeve/audit";
+/// The first line of what is signed of a backup: never that of a checkpoint.
+const BACKUP_ORIGIN: &str = "keyreeve/backup";
 /// Most copies of a file that are kept for one revision.
 const KEPT_MAX: u32 = 100;
 /// Ed25519 in C2SP's registry of signature types.
@@ -173,13 +175,24 @@ impl Checkpoints {
         format!("{ORIGIN}+{a:02x}{b:02x}{c:02x}{d:02x}+{}", STANDARD.encode(public))
     }
 
+    /// Signs the digest (SHA-256) of a backup's manifest. Returns the note.
+    pub(crate) fn sign_backup(&self, digest: [u8; 32]) -> String {
+        sign_text(
+            &self.signing_key,
+            &format!("{BACKUP_ORIGIN}\n{}\n", STANDARD.encode(digest)),
+        )
+    }
+
     fn sign(&self, end: Milestone) -> String {
         sign(&self.signing_key, end)
     }
 }
 
 fn sign(key: &SigningKey, end: Milestone) -> String {
-    let text = body(end);
+    sign_text(key, &body(end))
+}
+
+fn sign_text(key: &SigningKey, text: &str) -> String {
     let signature = key.sign(text.as_bytes());
     let mut bytes = key_hash(&typed(&key.verifying_key())).to_vec();
     bytes.extend_from_slice(&signature.to_bytes());
@@ -188,13 +201,35 @@ fn sign(key: &SigningKey, end: Milestone) -> String {
 
 /// Reads a note with the verifier key that was stored with it, without a data directory.
 pub fn open_with(note: &str, verifier_key: &str) -> Result<Milestone, String> {
+    open_note(note, &public_key(verifier_key)?)
+}
+
+/// Reads C2SP's verifier key.
+fn public_key(verifier_key: &str) -> Result<VerifyingKey, String> {
     let unreadable = || "the verifier key cannot be read".to_owned();
     let encoded = verifier_key.trim().splitn(3, '+').nth(2).ok_or_else(unreadable)?;
     let typed = STANDARD.decode(encoded).map_err(|_| unreadable())?;
     let public = typed.strip_prefix(&[ED25519]).ok_or_else(unreadable)?;
     let public: [u8; 32] = public.try_into().map_err(|_| unreadable())?;
-    let key = VerifyingKey::from_bytes(&public).map_err(|_| unreadable())?;
-    open_note(note, &key)
+    VerifyingKey::from_bytes(&public).map_err(|_| unreadable())
+}
+
+/// Returns the digest in the signed note of a backup.
+pub(crate) fn open_backup_note(note: &str, verifier_key: &str) -> Result<[u8; 32], String> {
+    let no_note = || "is not a signature of a backup".to_owned();
+    let text = signed_text(note, &public_key(verifier_key)?)?;
+    let mut lines = text.lines();
+    let (Some(BACKUP_ORIGIN), Some(digest), None) = (lines.next(), lines.next(), lines.next()) else {
+        return Err(no_note());
+    };
+    let digest = STANDARD.decode(digest).ok().and_then(|digest| digest.try_into().ok());
+    digest.ok_or_else(no_note)
+}
+
+/// Returns the fingerprint of a verifier key, to compare two keys by eye: its SHA-256 in base64, as OpenSSH shows it.
+pub(crate) fn fingerprint(verifier_key: &str) -> Result<String, String> {
+    let digest = Sha256::digest(public_key(verifier_key)?.as_bytes());
+    Ok(format!("SHA256:{}", STANDARD.encode(digest).trim_end_matches('=')))
 }
 
 fn body(end: Milestone) -> String {
@@ -203,14 +238,7 @@ fn body(end: Milestone) -> String {
 
 fn open_note(note: &str, key: &VerifyingKey) -> Result<Milestone, String> {
     let no_note = || "is not a signed checkpoint".to_owned();
-    let (text, signatures) = note.split_once("\n\n").ok_or_else(no_note)?;
-    let text = format!("{text}\n");
-    let is_good = signatures.lines().filter_map(signature_of).any(|(hash, signature)| {
-        hash == key_hash(&typed(key)) && key.verify_strict(text.as_bytes(), &signature).is_ok()
-    });
-    if !is_good {
-        return Err("is not signed by this server's key".to_owned());
-    }
+    let text = signed_text(note, key)?;
     let mut lines = text.lines();
     let (Some(ORIGIN), Some(revision), Some(chain), None) = (lines.next(), lines.next(), lines.next(), lines.next())
     else {
@@ -221,6 +249,20 @@ fn open_note(note: &str, key: &VerifyingKey) -> Result<Milestone, String> {
         revision: revision.parse().map_err(|_| no_note())?,
         chain: chain.ok_or_else(no_note)?,
     })
+}
+
+/// Returns the text of a note that is signed by a key.
+fn signed_text(note: &str, key: &VerifyingKey) -> Result<String, String> {
+    let no_note = || "is not a signed checkpoint".to_owned();
+    let (text, signatures) = note.split_once("\n\n").ok_or_else(no_note)?;
+    let text = format!("{text}\n");
+    let is_good = signatures.lines().filter_map(signature_of).any(|(hash, signature)| {
+        hash == key_hash(&typed(key)) && key.verify_strict(text.as_bytes(), &signature).is_ok()
+    });
+    match is_good {
+        true => Ok(text),
+        false => Err("is not signed by this server's key".to_owned()),
+    }
 }
 
 fn signature_of(line: &str) -> Option<([u8; 4], Signature)> {

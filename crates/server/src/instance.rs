@@ -1,6 +1,7 @@
 //! A running instance: opens the store, creates it if it is empty, listens, and stops without losing data.
 
 use crate::App;
+use crate::backup;
 use crate::edge::{Face, FaceService, Listening};
 use crate::founding::EmptyStore;
 use crate::http::openapi;
@@ -165,22 +166,15 @@ impl Instance {
         // Before anything is created: the operator can correct a TLS error without a server.
         let tls = Encryption::open(settings)?;
         let start_number = start_number()?;
-        let (authority, checkpoints, opened) = open::open(settings).await?;
+        let (store, opened) = open::open(settings).await?;
         let marker = Marker::in_directory(&settings.data);
         // With several nodes, the verifiers of an earlier process end with its session.
-        if authority.node().is_none()
+        if store.authority.node().is_none()
             && let Some(lease_ms) = marker.former_lease_ms()
         {
-            authority.verifiers().await_former_leases(lease_ms);
+            store.authority.verifiers().await_former_leases(lease_ms);
         }
-        let app = App::new(
-            authority,
-            checkpoints,
-            marker,
-            tls.all(),
-            settings.clone(),
-            start_number,
-        );
+        let app = App::new(store, marker, tls.all(), settings.clone(), start_number);
         match Ready::for_all(&app, &tls, empty).await {
             Ok(ready) => Ok(Self::serve(ready, app, opened, &tls)),
             Err(error) => {
@@ -211,6 +205,13 @@ impl Instance {
             tokio::spawn(tls.follow(stopping.clone()));
         }
         tokio::spawn(count_keys(app.clone(), stopping.clone()));
+        if let Some(schedule) = app.settings().backup.clone() {
+            tokio::spawn(backup::schedule::run(
+                Arc::clone(app.backups()),
+                schedule,
+                stopping.clone(),
+            ));
+        }
         tokio::spawn(run_background_tasks(app.clone(), stopping));
         Self {
             addresses: ready.addresses,

@@ -4,6 +4,7 @@
 //! lifecycle.
 
 pub mod app;
+pub mod backup;
 pub mod checkpoints;
 pub mod doctor;
 mod edge;
@@ -29,6 +30,7 @@ mod ops;
 mod pages;
 mod readiness;
 mod ready;
+mod restored;
 pub mod scanner;
 pub mod settings;
 mod store_deadline;

@@ -1,5 +1,6 @@
 //! What the operations listener and `keyreeve doctor` report of this process.
 
+use crate::backup::serve::BackupService;
 use crate::edge::AllSeats;
 use crate::log_signer::LogSigner;
 use crate::numbers::Numbers;
@@ -19,6 +20,7 @@ pub(crate) struct Monitor {
     pub(crate) log_signer: Arc<LogSigner>,
     pub(crate) verifier_host: Arc<VerifierHost>,
     pub(crate) seats: Arc<AllSeats>,
+    pub(crate) backups: Arc<BackupService>,
     /// The listeners with TLS.
     pub(crate) tls: Vec<Tls>,
     pub(crate) settings: Arc<Settings>,

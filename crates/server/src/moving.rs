@@ -2,7 +2,7 @@
 
 use crate::instance::StartError;
 use keyreeve_authority::{VerifierMemory, check_log};
-use keyreeve_store::copy::{Copied, copy};
+use keyreeve_store::copy::{Copied, InstanceSnapshot, Load, PostgresLoad, SqliteSnapshot, copy};
 use keyreeve_store::{DatabaseAccess, DirectoryLock, PostgresStore, SqliteStore, Store as _, StoreError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,7 +35,9 @@ pub async fn move_to_postgres(data: &Path, database: &DatabaseAccess) -> Result<
     crate::history::require_contained(data).await?;
     let from = SqliteStore::open_locked(data, lock, nobody()).await?;
     let to = PostgresStore::open(database, nobody()).await?;
-    let tables = copy(&from, &to).await?;
+    let snapshot = InstanceSnapshot::Embedded(Box::new(SqliteSnapshot::open(from.file()).await?));
+    let load = Load::Shared(Box::new(PostgresLoad::begin(&to).await?));
+    let tables = copy(snapshot, load).await?;
     let (there, here) = (from.head().await?, to.head().await?);
     let check = check_log(&to, None).await?;
     if there != here || check.broken.is_some() {

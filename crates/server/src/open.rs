@@ -1,5 +1,6 @@
 //! Opens the store: SQLite for one process, or Postgres for several nodes.
 
+use crate::backup::serve::OpenDatabase;
 use crate::checkpoints::Checkpoints;
 use crate::history;
 use crate::instance::StartError;
@@ -33,24 +34,42 @@ impl OpenedStore {
     }
 }
 
-/// Opens the store that the settings name, and the checkpoints of its audit log.
-pub(crate) async fn open(settings: &Settings) -> Result<(Authority, Checkpoints, OpenedStore), StartError> {
+/// The store that the settings name: its use cases, the checkpoints of its audit log, and the database itself.
+pub(crate) struct OpenStore {
+    pub(crate) authority: Authority,
+    pub(crate) checkpoints: Checkpoints,
+    pub(crate) database: OpenDatabase,
+}
+
+/// Opens the store.
+pub(crate) async fn open(settings: &Settings) -> Result<(OpenStore, OpenedStore), StartError> {
     match &settings.database {
         None => {
-            let (authority, opened) = embedded(settings).await?;
-            Ok((authority, history::checkpoints(&settings.data)?, opened))
+            let (authority, database, opened) = embedded(settings).await?;
+            let checkpoints = history::checkpoints(&settings.data)?;
+            let store = OpenStore {
+                authority,
+                checkpoints,
+                database,
+            };
+            Ok((store, opened))
         }
         Some(access) => {
             let lock = DirectoryLock::take(&settings.data)?;
             // Before this node has a session: a start that fails would leave one, and changes would wait for it.
             let checkpoints = history::checkpoints(&settings.data)?;
-            let (authority, opened) = node(settings, access, lock).await?;
-            Ok((authority, checkpoints, opened))
+            let (authority, database, opened) = node(settings, access, lock).await?;
+            let store = OpenStore {
+                authority,
+                checkpoints,
+                database,
+            };
+            Ok((store, opened))
         }
     }
 }
 
-async fn embedded(settings: &Settings) -> Result<(Authority, OpenedStore), StartError> {
+async fn embedded(settings: &Settings) -> Result<(Authority, OpenDatabase, OpenedStore), StartError> {
     crate::moving::refuse_moved(&settings.data)?;
     let lock = DirectoryLock::take(&settings.data)?;
     // Before anything is created or migrated, and before any listener is bound.
@@ -70,8 +89,9 @@ async fn embedded(settings: &Settings) -> Result<(Authority, OpenedStore), Start
     mind_the_log(settings, clock.as_ref(), store.as_ref()).await?;
     tokio::spawn(look_at_clock(Arc::downgrade(&clock)));
     let entropy = Arc::new(OsEntropy);
+    let database = OpenDatabase::Embedded(Arc::clone(&store));
     let authority = Authority::new(store, verifier, clock, entropy, Arc::new(TokioTimer));
-    Ok((authority, OpenedStore::default()))
+    Ok((authority, database, OpenedStore::default()))
 }
 
 /// Interval at which the machine's wall clock is read.
@@ -140,7 +160,7 @@ async fn node(
     settings: &Settings,
     access: &DatabaseAccess,
     lock: DirectoryLock,
-) -> Result<(Authority, OpenedStore), StartError> {
+) -> Result<(Authority, OpenDatabase, OpenedStore), StartError> {
     let verifier = Arc::new(VerifierMemory::leased(settings.cache_entries));
     let observer: Arc<dyn CommitObserver> = verifier.clone();
     let store = Arc::new(PostgresStore::open(access, observer).await?);
@@ -173,9 +193,10 @@ async fn node(
         return Err(error);
     }
     let (entropy, timer) = (Arc::new(OsEntropy), Arc::new(TokioTimer));
+    let database = OpenDatabase::Shared(Arc::clone(&store));
     let authority = Authority::new(store, verifier, clock, entropy, timer).among(Arc::clone(&node));
     tokio::spawn(hear_hints(node));
-    Ok((authority, opened))
+    Ok((authority, database, opened))
 }
 
 /// Time limit for the arrival of a hint.

@@ -1,5 +1,6 @@
 //! The complete settings of a server. The command line merges them from flags, environment, file and defaults.
 
+use crate::backup::BackupSchedule;
 pub use crate::http::TrustedProxy;
 use crate::listen::Listen;
 use crate::tls::TlsFiles;
@@ -170,6 +171,8 @@ pub struct Settings {
     pub github_keys: GitHubKeySource,
     /// Proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<TrustedProxy>,
+    /// Backups on a schedule, if there are any.
+    pub backup: Option<BackupSchedule>,
 }
 
 impl Settings {
@@ -202,6 +205,7 @@ impl Settings {
             introspection_max_exp_seconds: INTROSPECTION_MAX_EXP_SECONDS_DEFAULT,
             github_keys: GitHubKeySource::Off,
             trusted_proxies: Vec::new(),
+            backup: None,
         }
     }
 }

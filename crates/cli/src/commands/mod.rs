@@ -4,6 +4,7 @@ mod accept_restore;
 #[cfg(test)]
 mod advice;
 mod audit;
+mod backup;
 mod check_policies;
 mod connect;
 mod database;
@@ -89,6 +90,9 @@ enum Command {
     Doctor(doctor::Doctor),
     /// Check whether a server on this machine is ready: for containers without curl
     Healthcheck(healthcheck::Healthcheck),
+    /// Make, verify and restore backups
+    #[command(subcommand)]
+    Backup(backup::Backup),
     /// Move the instance in a data directory into an empty Postgres database
     Move(moving::Move),
     /// Prepare the database that several nodes share
@@ -123,6 +127,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Verifiers(verifiers) => verifiers.run().await,
         Command::Doctor(doctor) => doctor.run().await,
         Command::Healthcheck(healthcheck) => healthcheck.run().await,
+        Command::Backup(backup) => backup.run().await,
         Command::Move(moving) => moving.run().await,
         Command::Database(database) => database.run().await,
         Command::Scanner(scanner) => scanner.run(),

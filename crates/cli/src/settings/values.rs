@@ -2,6 +2,7 @@
 
 use crate::commands::duration;
 use clap::ValueEnum;
+use keyreeve_server::backup::schedule::{EVERY_MS_DEFAULT, EVERY_MS_MAX, EVERY_MS_MIN};
 use keyreeve_server::settings::{
     INTROSPECTION_MAX_EXP_SECONDS_DEFAULT, INTROSPECTION_MAX_EXP_SECONDS_MAX, LEASE_MS_MAX, LEASE_MS_MIN,
 };
@@ -85,6 +86,53 @@ impl FromStr for MaxExp {
 }
 
 impl TryFrom<String> for MaxExp {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+/// The interval between two backups in milliseconds, from a minute to a week.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct BackupInterval(u64);
+
+impl BackupInterval {
+    pub(super) fn ms(self) -> u64 {
+        self.0
+    }
+}
+
+impl Default for BackupInterval {
+    fn default() -> Self {
+        Self(EVERY_MS_DEFAULT)
+    }
+}
+
+impl fmt::Display for BackupInterval {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 % 3_600_000 {
+            0 => write!(f, "{}h", self.0 / 3_600_000),
+            _ => write!(f, "{}s", self.0 / 1_000),
+        }
+    }
+}
+
+impl FromStr for BackupInterval {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let length = duration::fixed(text).ok();
+        let length = length.filter(|length| length.subsec_nanos() == 0);
+        let ms = length.and_then(|length| u64::try_from(length.as_millis()).ok());
+        let ms = ms.filter(|ms| (EVERY_MS_MIN..=EVERY_MS_MAX).contains(ms));
+        ms.map(Self)
+            .ok_or_else(|| format!("{text:?} is not an interval of backups: write 1h, 15m or 1d, from 1m to 1w"))
+    }
+}
+
+impl TryFrom<String> for BackupInterval {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {

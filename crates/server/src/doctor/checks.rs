@@ -141,6 +141,12 @@ checks! {
         "without a signed end, the log could be truncated without detection",
         "find out what changed the files audit-checkpoint, audit-signing-key and audit-verifier-key, and restore \
          them; failing that, `keyreeve audit accept-restore`";
+    BACKUP_NONE, "backup-none", Warning,
+        "after the loss of the disk, every key, user and tenant is lost",
+        "start with --backup-dir on another disk, or run `keyreeve backup create` regularly";
+    BACKUP_OLD, "backup-old", Warning,
+        "what was changed since the last backup is lost with the disk, revocations too",
+        "look for `backup failed` in the log, and at the space in the directory of the backups";
     UNKNOWN_VARIABLES, "unknown-variables", Warning,
         "a misspelt setting has no effect, and the default applies",
         "correct the name, or remove the variable; `keyreeve serve --help` lists all";

@@ -1,5 +1,7 @@
 //! Collects facts. This module judges nothing and changes nothing.
 
+use crate::backup::schedule::last_success;
+use crate::checkpoints::SIGNING_KEY_FILE;
 use crate::monitor::Monitor;
 use crate::settings::Settings;
 use crate::tls::{Certificate, TlsFiles, load};
@@ -12,6 +14,7 @@ use rustix::fs::statvfs;
 use rustix::process::{Resource, getrlimit};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 /// The facts that are judged.
 #[derive(Debug)]
@@ -24,6 +27,10 @@ pub(super) struct DoctorFacts<'s> {
     pub(super) inventory: Option<Inventory>,
     /// The revision of the newest signed end of the log, or why it cannot be read; `None` if there is none.
     pub(super) checkpoint: Option<Result<u64, String>>,
+    /// When the last backup was made; `None` if none is known.
+    pub(super) backup_at: Option<Timestamp>,
+    /// Since when the data directory has signed its audit log; `None` if that is unknown.
+    pub(super) signed_since: Option<Timestamp>,
     /// `None` if no server is running.
     pub(super) running: Option<Running>,
 }
@@ -78,6 +85,8 @@ impl<'s> DoctorFacts<'s> {
             tls: tls_at_rest(settings),
             inventory: None,
             checkpoint: crate::offline::kept_checkpoint(&settings.data),
+            backup_at: last_success(&settings.data).map(Timestamp::from_millis),
+            signed_since: signed_since(&settings.data),
             running: None,
         }
     }
@@ -107,6 +116,8 @@ impl<'s> DoctorFacts<'s> {
                 .checkpoints()
                 .newest()
                 .map(|newest| Ok(newest.revision)),
+            backup_at: last_success(&settings.data).map(Timestamp::from_millis),
+            signed_since: signed_since(&settings.data),
             running: Some(Running {
                 skew_ms: machine.millis().abs_diff(monitor.authority.now().millis()),
                 node,
@@ -140,6 +151,13 @@ impl Files {
 fn open_to(path: &Path, bits: u32) -> Option<(PathBuf, u32)> {
     let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o777;
     (mode & bits != 0).then(|| (path.to_owned(), mode))
+}
+
+/// Returns when the key that signs the audit log was made: the file is never written again.
+fn signed_since(data: &Path) -> Option<Timestamp> {
+    let made = std::fs::metadata(data.join(SIGNING_KEY_FILE)).ok()?.modified().ok()?;
+    let since_epoch = made.duration_since(UNIX_EPOCH).ok()?;
+    i64::try_from(since_epoch.as_millis()).ok().map(Timestamp::from_millis)
 }
 
 fn free_bytes(path: &Path) -> Option<u64> {

@@ -26,6 +26,12 @@ const LEASE_LONG_MS: u64 = 60_000;
 const LEASE_SHORT_MS: u64 = 5_000;
 /// Largest difference of clocks that is not reported, in milliseconds.
 const SKEW_MAX_MS: u64 = 2_000;
+/// Age of an instance from which it must have a backup: a day.
+const BACKUP_FIRST_MS: u64 = 24 * 3_600_000;
+/// Age after which a backup is old, if none is scheduled: two days. With a schedule it is twice the interval.
+const BACKUP_OLD_MS: u64 = 48 * 3_600_000;
+/// How long a backup may take.
+const BACKUP_SLACK_MS: u64 = 3_600_000;
 /// Free bytes below which a disk is short: a gibibyte.
 const DISK_FREE_MIN: u64 = 1 << 30;
 /// Descriptors below which there are few: a busy gateway alone has hundreds of connections.
@@ -41,6 +47,7 @@ pub(super) fn judge(facts: &DoctorFacts<'_>) -> Vec<Finding> {
     files(facts, &mut found);
     data(facts, &mut found);
     lease(facts, &mut found);
+    backups(facts, &mut found);
     running(facts, &mut found);
     let mut found = once_each(found);
     let severity = |finding: &Finding| {
@@ -243,6 +250,25 @@ fn lease(facts: &DoctorFacts<'_>, found: &mut Vec<Finding>) {
         LEASE_LONG_MS.. if ms > LEASE_LONG_MS => found.push(check::LEASE_LONG.found(what)),
         ..LEASE_SHORT_MS => found.push(check::LEASE_SHORT.found(what)),
         _ => {}
+    }
+}
+
+fn backups(facts: &DoctorFacts<'_>, found: &mut Vec<Finding>) {
+    let age = |since: Timestamp| facts.now.millis_since(since);
+    match (facts.backup_at, facts.signed_since) {
+        (None, Some(since)) if age(since) > BACKUP_FIRST_MS => {
+            let what = "no backup was ever made with --backup-dir or `keyreeve backup create`";
+            found.push(check::BACKUP_NONE.found(what));
+        }
+        (Some(last), _) => {
+            let schedule = facts.settings.backup.as_ref();
+            let most = schedule.map_or(BACKUP_OLD_MS, |schedule| schedule.every_ms.saturating_mul(2));
+            if age(last) > most.saturating_add(BACKUP_SLACK_MS) {
+                let what = format!("the last backup is {} hours old", age(last) / 3_600_000);
+                found.push(check::BACKUP_OLD.found(what));
+            }
+        }
+        (None, _) => {}
     }
 }
 

@@ -46,6 +46,8 @@ fn facts(settings: &Settings) -> DoctorFacts<'_> {
             revision: 10,
         }),
         checkpoint: Some(Ok(10)),
+        backup_at: None,
+        signed_since: None,
         running: Some(Running { skew_ms: 0, node: None }),
     }
 }
@@ -178,7 +180,10 @@ fn faults_of_data_and_server() -> Vec<(&'static str, Vec<&'static str>)> {
         skew_ms: 2_001,
         node: None,
     });
+    let days_ago = |days: i64| Some(Timestamp::from_millis(NOW.millis() - days * DAY_MS));
     vec![
+        ("backup-none", in_facts(|facts| facts.signed_since = days_ago(2))),
+        ("backup-old", in_facts(|facts| facts.backup_at = days_ago(3))),
         ("memory-too-small", in_data(|it| it.census.active = 1_001)),
         ("keys-without-end", in_data(|it| it.census.endless = endless)),
         (

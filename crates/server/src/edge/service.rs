@@ -6,7 +6,7 @@ use crate::http::{answer, verify};
 use crate::monitor::Monitor;
 use crate::readiness::Readiness;
 use crate::verdict_service::VerdictService;
-use crate::{doctor, gateway};
+use crate::{backup, doctor, gateway};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
@@ -93,7 +93,7 @@ async fn answered(service: &FaceService, peer: &Peer, request: hyper::Request<In
                 false => response,
             }
         }
-        (Face::Api(router), None) if !(peer.is_operator && path == doctor::ADDRESS) => {
+        (Face::Api(router), None) if !(peer.is_operator && is_for_operators(path)) => {
             routed(router, verdicts, peer, request).await
         }
         _ => {
@@ -112,13 +112,23 @@ async fn answered(service: &FaceService, peer: &Peer, request: hyper::Request<In
     }
 }
 
+/// Whether an address is answered only on the socket in the data directory.
+fn is_for_operators(path: &str) -> bool {
+    [doctor::ADDRESS, backup::ADDRESS, backup::KEPT_ADDRESS].contains(&path)
+}
+
 /// Answers requests that need no body.
 async fn without_body(service: &FaceService, peer: &Peer, request: &hyper::Request<Incoming>) -> hyper::Response<Body> {
     let verdicts = &service.verdicts;
+    let backups = &service.monitor.backups;
     match &service.face {
         Face::Check if gateway::is_asked(request.uri().path()) => gateway::serve(verdicts, peer, request).await,
         Face::Check => answer::not_found(verdicts, request),
-        Face::Api(_) => doctor::serve(&service.monitor).await,
+        Face::Api(_) => match request.uri().path() {
+            backup::ADDRESS => backup::serve::serve(backups),
+            backup::KEPT_ADDRESS => backup::serve::note_kept(backups).await,
+            _ => doctor::serve(&service.monitor).await,
+        },
         Face::Ops => crate::ops::serve(&service.monitor, request).await,
     }
 }

@@ -52,6 +52,7 @@ impl Collector for Snapshot {
         let dropped = log::dropped_lines().map(|(stream, lines)| ([("stream", stream)], lines));
         counters(to, "keyreeve_log_lines_dropped", help, &dropped)?;
         encode_connections(to, monitor)?;
+        encode_backups(to, monitor)?;
         encode_process(to, monitor)?;
         let build = [(&[("version", env!("CARGO_PKG_VERSION"))][..], 1)];
         gauges(to, "keyreeve_build_info", "Version of this build", build)
@@ -232,6 +233,19 @@ fn encode_connections(to: &mut DescriptorEncoder<'_>, monitor: &Monitor) -> fmt:
     .concat();
     let help = "Connections beyond the maximum: evicted made room for another, refused was closed at once";
     counters(to, "keyreeve_connections_displaced", help, &displaced)
+}
+
+fn encode_backups(to: &mut DescriptorEncoder<'_>, monitor: &Monitor) -> fmt::Result {
+    let backups = &monitor.backups.known;
+    let help = "When the last backup was complete and stored; 0 if none is known";
+    let last = backups.last_success_ms() / 1_000;
+    timestamp(to, "keyreeve_backup_last_success_timestamp", help, last)?;
+    let help = "Scheduled backups that failed";
+    counter(to, "keyreeve_backup_failures", help, backups.failures())?;
+    let help = "How long the last scheduled backup took, with its verification; 0 if there was none since the start";
+    seconds(to, "keyreeve_backup_duration", help, backups.duration_ms())?;
+    let help = "Length of the last scheduled backup; 0 if there was none since the start";
+    gauge(to, "keyreeve_backup_size_bytes", help, backups.bytes())
 }
 
 fn encode_process(to: &mut DescriptorEncoder<'_>, monitor: &Monitor) -> fmt::Result {

@@ -217,6 +217,18 @@ fn forbidden(error: tokio_postgres::Error, from: i64) -> StoreError {
     }
 }
 
+/// Returns the version of the schema, and refuses one that is not this version's. Nothing is migrated.
+pub(super) async fn require_newest(link: &Link) -> Result<i64, StoreError> {
+    let found = version(link).await?;
+    if found < newest() {
+        return Err(StoreError::Disagreement(
+            "the database is of an older version of Keyreeve: use that version, or run `keyreeve database migrate`"
+                .to_owned(),
+        ));
+    }
+    Ok(found)
+}
+
 /// Maximum number of keys whose names are folded in one transaction. Other writers wait for it.
 const FOLDED_AT_ONCE: usize = 2_000;
 /// Every change of keys locks the head first.

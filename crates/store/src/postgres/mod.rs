@@ -11,11 +11,13 @@ mod connection;
 mod connector;
 mod engine;
 #[cfg(feature = "sqlite")]
-mod import;
+mod load;
 mod login;
 mod migrate;
 mod prepared;
 mod refusal;
+#[cfg(feature = "sqlite")]
+mod snapshot;
 mod tls;
 mod tx_state;
 
@@ -32,9 +34,11 @@ use connector::{Connector, NotConnected};
 use engine::{PostgresReaders, ReaderPool, slow};
 use futures_util::future::BoxFuture;
 #[cfg(feature = "sqlite")]
-pub(crate) use import::Import;
+pub use load::PostgresLoad;
 pub use migrate::SchemaChange;
 use prepared::Use;
+#[cfg(feature = "sqlite")]
+pub use snapshot::PostgresSnapshot;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,13 +54,20 @@ const WAIT_INTERVAL: Duration = Duration::from_millis(250);
 /// Minimum time between two reports that the start waits.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Ends the time limits of a transaction that copies an instance: roles may have some, and a server gives up a client
+/// that does not read for a while. Settings that a server does not have are left out.
+#[cfg(feature = "sqlite")]
+const NO_TIMEOUTS: &str = "SELECT set_config(name, '0', TRUE) FROM pg_settings WHERE name IN ('statement_timeout', \
+     'lock_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout', 'tcp_user_timeout')";
+
 /// An open Postgres store.
 pub struct PostgresStore {
     connector: Connector,
     readers: ReaderPool,
     writer: Writer<PostgresConnection>,
-    /// Slots for the connections that write, and for migrations and copies at startup.
-    writers: Slots,
+    /// Slots for connections that copy.
+    #[cfg(feature = "sqlite")]
+    copiers: Slots,
     meeting: cluster::PollConnection,
 }
 
@@ -83,10 +94,11 @@ impl PostgresStore {
         }
         drop(link);
         Ok(Self {
-            writer: Writer::start(PostgresConnection::new(connector.clone(), writers.clone()), observer)?,
+            writer: Writer::start(PostgresConnection::new(connector.clone(), writers), observer)?,
             readers: ReaderPool::new(connector.clone()),
             meeting: cluster::PollConnection::new(),
-            writers,
+            #[cfg(feature = "sqlite")]
+            copiers: Slots::new(1 + SPARE),
             connector,
         })
     }

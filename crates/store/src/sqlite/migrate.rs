@@ -89,7 +89,7 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
         tx.execute_batch(ADOPT).map_err(failed)?;
     }
     let done: i64 = tx.query_row(DONE, [], |row| row.get(0)).map_err(failed)?;
-    let newest = MIGRATIONS.iter().map(|(number, ..)| *number).max().unwrap_or(0);
+    let newest = newest();
     // A newer version may use tables in another way: nothing is guessed.
     if done > newest {
         return Err(StoreError::from_the_future(done, newest));
@@ -118,6 +118,11 @@ fn run_missing(tx: &Connection, done: i64) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Returns the number of the newest migration.
+pub(super) fn newest() -> i64 {
+    MIGRATIONS.iter().map(|(number, ..)| *number).max().unwrap_or(0)
+}
+
 /// Fills in the missing folded names of keys.
 fn fill_folded_names(connection: &Connection) -> rusqlite::Result<()> {
     let mut update = connection.prepare("UPDATE keys SET folded_name = ?2 WHERE id = ?1")?;
@@ -137,7 +142,7 @@ fn fill_folded_names(connection: &Connection) -> rusqlite::Result<()> {
 /// Refuses a database that needs a migration but cannot be written.
 pub(super) fn require_newest(connection: &Connection, why: &str) -> Result<(), StoreError> {
     let done: i64 = connection.query_row(DONE, [], |row| row.get(0)).map_err(failed)?;
-    let newest = MIGRATIONS.iter().map(|(number, ..)| *number).max().unwrap_or(0);
+    let newest = newest();
     match done {
         _ if done > newest => Err(StoreError::from_the_future(done, newest)),
         _ if done < newest => Err(StoreError::Unavailable(format!(

@@ -6,15 +6,21 @@
 mod checkpoint;
 mod engine;
 #[cfg(feature = "postgres")]
-mod export;
+mod load;
 mod log_watch;
 mod look;
 mod migrate;
 #[cfg(test)]
 mod plans;
+#[cfg(feature = "postgres")]
+mod snapshot;
 mod watch;
 
+#[cfg(feature = "postgres")]
+pub use load::SqliteLoad;
 pub use look::{FoundDatabase, inspect_database};
+#[cfg(feature = "postgres")]
+pub use snapshot::SqliteSnapshot;
 
 use crate::backend::Backend;
 use crate::error::{StoreError, WriteError};
@@ -201,6 +207,11 @@ impl SqliteStore {
             .await?;
         }
         self.watch.require_sound()
+    }
+
+    /// Returns the database file.
+    pub fn file(&self) -> &Path {
+        &self.file
     }
 
     /// Returns why nothing is read or written any more; `None` if all is well.

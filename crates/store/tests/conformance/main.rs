@@ -14,6 +14,7 @@ mod changes;
 mod check_policies;
 mod cluster;
 mod comebacks;
+mod copies;
 mod founding;
 mod limits;
 mod lists;

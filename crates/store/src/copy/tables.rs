@@ -1,37 +1,60 @@
-//! Copies an instance from SQLite into an empty Postgres database, in one transaction.
-
-use crate::error::StoreError;
-use crate::{PostgresStore, SqliteStore};
+//! The tables of a copy, with their columns.
 
 /// The type of a column.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum ColumnKind {
+pub enum ColumnKind {
+    /// A 64-bit integer.
     Int,
+    /// Text in UTF-8.
     Text,
+    /// Bytes.
     Blob,
+    /// True or false.
     Flag,
 }
 
-/// A table, and its columns in the order in which they are copied.
-#[derive(Debug)]
-pub(crate) struct CopiedTable {
-    pub(crate) name: &'static str,
-    pub(crate) columns: &'static [(&'static str, ColumnKind)],
+impl ColumnKind {
+    /// Returns its name in the manifest of a backup.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Int => "int",
+            Self::Text => "text",
+            Self::Blob => "blob",
+            Self::Flag => "flag",
+        }
+    }
 }
 
-/// A value to copy.
-#[derive(Clone, Debug)]
-pub(crate) enum Cell {
+/// A column: its name and type.
+pub type CopiedColumn = (&'static str, ColumnKind);
+
+/// A table, and its columns in the order in which they are copied.
+#[derive(Debug)]
+pub struct CopiedTable {
+    /// Its name.
+    pub name: &'static str,
+    /// Its columns.
+    pub columns: &'static [CopiedColumn],
+}
+
+/// A value to copy; `None` is null.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Cell {
+    /// An integer.
     Int(Option<i64>),
+    /// A text.
     Text(Option<String>),
+    /// Bytes.
     Blob(Option<Vec<u8>>),
+    /// A flag.
     Flag(Option<bool>),
 }
 
 use ColumnKind::{Blob, Flag, Int, Text};
 
-/// Every table, after those that it refers to.
-pub(crate) const TABLES: [CopiedTable; 11] = [
+/// Every table that is copied, after those that it refers to. Sessions, sign-in links and the newest addresses of keys
+/// (`logins`, `traces`) are not: they are of one running instance.
+pub const TABLES: [CopiedTable; 11] = [
     CopiedTable {
         name: "tenants",
         columns: &[
@@ -188,42 +211,3 @@ pub(crate) const TABLES: [CopiedTable; 11] = [
         ],
     },
 ];
-
-/// How many rows of a table were copied.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Copied {
-    /// The table.
-    pub table: &'static str,
-    /// Its rows.
-    pub rows: u64,
-}
-
-/// Copies everything, or nothing.
-///
-/// # Errors
-/// [`StoreError::Disagreement`] if the target holds an instance already; [`StoreError::Corrupt`] if the row counts
-/// differ afterwards, and then nothing was copied.
-pub async fn copy(from: &SqliteStore, to: &PostgresStore) -> Result<Vec<Copied>, StoreError> {
-    let mut target = to.fill().await?;
-    let mut copied = Vec::new();
-    for table in &TABLES {
-        let rows = from.export_table(table, &mut target).await?;
-        copied.push(Copied {
-            table: table.name,
-            rows,
-        });
-    }
-    target.finish(&copied).await?;
-    Ok(copied)
-}
-
-impl CopiedTable {
-    /// Returns the names of the columns, separated by commas.
-    pub(crate) fn list(&self) -> String {
-        self.columns
-            .iter()
-            .map(|(name, _)| *name)
-            .collect::<Vec<_>>()
-            .join(", ")
-    }
-}
