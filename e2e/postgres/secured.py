@@ -24,7 +24,7 @@ hostssl all certified 127.0.0.1/32 cert
 hostssl all encrypted 127.0.0.1/32 trust
 hostnossl all plain 127.0.0.1/32 trust
 host all certified,encrypted,plain 127.0.0.1/32 reject
-host all secretive 127.0.0.1/32 scram-sha-256
+host all secretive,changing 127.0.0.1/32 scram-sha-256
 host all all 127.0.0.1/32 trust
 local all secretive scram-sha-256
 local all all trust
