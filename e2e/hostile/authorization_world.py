@@ -131,6 +131,8 @@ class World:
         """A fresh record for an operation; `KeyError` where its address names a kind that is not known here."""
         key = self.key(operation.id) if operation.kind in (None, "api_keys", "operations") else self.any_key
         made = KINDS[operation.kind](self, key)
+        if operation.id == "finishRootKeyRotation":
+            self.make("POST", f"/v1/root_keys/{made}/rotate", {"overlap_seconds": 3600})
         record = Record(made, key, self.owner) if isinstance(made, str) else Record(made[0], key, self.owner, made[1])
         names = [] if operation.kind in ("errors", "operations") else [record.id]
         self.issued += [*names, key["id"], key["secret"]]

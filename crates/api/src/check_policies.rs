@@ -13,7 +13,7 @@ pub struct CreateCheckPolicy {
     #[schema(pattern = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length = 63, example = "orders")]
     pub name: String,
     /// Scopes that a key must hold, all of them; without any, every key of the tenant is accepted.
-    #[schema(value_type = Option<Vec<Scope>>, max_items = 100)]
+    #[schema(value_type = Option<Vec<RequiredScope>>, max_items = 100)]
     pub scopes: Option<Vec<String>>,
     /// Headers that may contain the key, in order: `Authorization` with the scheme Bearer, any other header with the
     /// key alone. A request with two different keys is refused.
@@ -39,7 +39,7 @@ pub struct CreateCheckPolicy {
 #[serde(deny_unknown_fields)]
 pub struct UpdateCheckPolicy {
     /// Scopes that a key must hold, all of them.
-    #[schema(value_type = Option<Vec<Scope>>, max_items = 100)]
+    #[schema(value_type = Option<Vec<RequiredScope>>, max_items = 100)]
     pub scopes: Option<Vec<String>>,
     /// Headers that may contain the key, in order.
     #[schema(value_type = Option<Vec<KeyHeader>>, min_items = 1, max_items = 4)]
@@ -61,7 +61,7 @@ pub struct UpdateCheckPolicy {
 /// A scope, as the published document describes it.
 #[derive(Debug, ToSchema)]
 #[schema(value_type = String, pattern = "^[A-Za-z0-9:._*/-]{1,128}$", example = "orders:read")]
-pub struct Scope(pub String);
+pub struct RequiredScope(pub String);
 
 /// A header that may contain a key, as the published document describes it. Headers that HTTP or a gateway writes are
 /// refused.

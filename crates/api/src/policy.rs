@@ -205,8 +205,8 @@ impl Serialize for Undo {
 
 impl<'de> Deserialize<'de> for Undo {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Wish;
-        impl Visitor<'_> for Wish {
+        struct UndoInput;
+        impl Visitor<'_> for UndoInput {
             type Value = Undo;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -233,7 +233,7 @@ impl<'de> Deserialize<'de> for Undo {
                 Ok(Undo::Seconds(whole.0))
             }
         }
-        deserializer.deserialize_any(Wish)
+        deserializer.deserialize_any(UndoInput)
     }
 }
 
@@ -247,7 +247,7 @@ pub struct Policy {
     /// `unique` or `any`.
     pub names: &'static str,
     /// The number of keys.
-    pub limit: Limit,
+    pub limit: KeyCountLimit,
     /// The lifetime of keys.
     pub expiry: Expiry,
     /// How long an old secret is accepted after a rotation.
@@ -257,9 +257,9 @@ pub struct Policy {
     /// Who may re-activate a disabled key.
     pub reactivate: Reactivate,
     /// The contents of lists.
-    pub list: List,
+    pub list: ListPolicy,
     /// The details of denials.
-    pub verify: Verify,
+    pub verify: VerifyPolicy,
     /// What happens to a key whose secret leaked.
     pub leaks: Leaks,
     /// What users may set in keys, by their role.
@@ -274,7 +274,7 @@ pub struct Policy {
 /// The number of keys.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = PolicyLimit)]
-pub struct Limit {
+pub struct KeyCountLimit {
     /// Most keys of one owner that count; null is no limit.
     #[schema(required, nullable)]
     pub keys_per_subject: Option<u32>,
@@ -343,7 +343,7 @@ pub struct Reactivate {
 /// The contents of lists.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = PolicyList)]
-pub struct List {
+pub struct ListPolicy {
     /// The default filter.
     pub default: &'static str,
 }
@@ -351,7 +351,7 @@ pub struct List {
 /// The details of denials.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = PolicyVerify)]
-pub struct Verify {
+pub struct VerifyPolicy {
     /// `none` or `owner_safe`.
     pub reveal: &'static str,
 }

@@ -15,7 +15,7 @@ pub const LINE_BYTES_MAX: usize = 1024 * 1024;
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 #[expect(missing_debug_implementations, reason = "it may be about somebody's keys")]
-pub enum ChildSays {
+pub enum VerifierMessage {
     /// The first message, sent with an empty memory.
     Hello {
         /// Most secrets that it remembers.
@@ -54,7 +54,7 @@ pub enum ChildSays {
     /// The outcomes since the last report.
     Used {
         /// By secret and outcome.
-        seen: Vec<Seen>,
+        seen: Vec<SeenCount>,
     },
     /// The verifier leaves: it holds no lease and remembers nothing.
     Leave,
@@ -64,7 +64,7 @@ pub enum ChildSays {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_debug_implementations, reason = "it may be about somebody's keys")]
-pub struct Seen {
+pub struct SeenCount {
     /// SHA-256 of the secret, in hexadecimal digits.
     pub digest: String,
     /// `valid`, or the reason of the denial.
@@ -87,7 +87,7 @@ fn is_zero(number: &u64) -> bool {
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 #[expect(missing_debug_implementations, reason = "it may be about somebody's keys")]
-pub enum NodeSays {
+pub enum NodeMessage {
     /// A lease.
     Grant {
         /// The ping's number.
@@ -106,7 +106,7 @@ pub enum NodeSays {
         /// The revision of the answer; `None` if there is no answer now.
         revision: Option<u64>,
         /// `None` if no key has this secret.
-        secret: Option<Box<Told>>,
+        secret: Option<Box<RememberedSecret>>,
     },
     /// The answer to a request for uses.
     Charged {
@@ -150,7 +150,7 @@ pub struct ChargedUse {
 /// A secret in the form that a verifier remembers.
 #[derive(Serialize, Deserialize)]
 #[expect(missing_debug_implementations, reason = "it may be about somebody's keys")]
-pub struct Told {
+pub struct RememberedSecret {
     /// The key.
     pub key_id: String,
     /// Its tenant.

@@ -6,12 +6,14 @@ use crate::memory::Reported;
 use keyreeve_core::coherence::{Cached as _, Entry};
 use keyreeve_core::verdict::Denial;
 use keyreeve_core::{Digest, Key, Timestamp};
-use keyreeve_store::model::{Activity, KeyRecord, Trace, UsageCount};
+use keyreeve_store::model::{ActivityBatch, KeyRecord, Trace, UsageCount};
 
 /// How long a round may write: a twentieth of each second, however much waits.
 const ROUND_MS: u64 = 50;
 /// Most rows written in one transaction, so that a change waits only briefly behind them.
 const GROUP: usize = 500;
+/// The same of uses of root keys, each of which is a statement.
+const ROOT_GROUP: usize = 50;
 
 impl Authority {
     /// Writes all activity collected so far. What cannot be written waits for the next round.
@@ -40,7 +42,7 @@ impl Authority {
         let entries: Vec<_> = entries.collect();
         let _round = self.verifier.uses.round.lock().await;
         let activity = self.verifier.uses.take_of(key.id, &entries, self.now());
-        if activity == Activity::default() {
+        if activity == ActivityBatch::default() {
             return;
         }
         if self.store.record_activity(activity.clone()).await.is_err() {
@@ -48,19 +50,34 @@ impl Authority {
         }
     }
 
+    /// Writes the last uses of root keys. What cannot be written waits for the next round.
+    pub(crate) async fn flush_root_key_uses(&self) {
+        let uses = self.verifier.root_uses.take(self.clock.moment());
+        for group in uses.chunks(ROOT_GROUP) {
+            let activity = ActivityBatch {
+                root_key_uses: group.to_vec(),
+                ..ActivityBatch::default()
+            };
+            if self.store.record_activity(activity).await.is_err() {
+                self.verifier.root_uses.give_back(group);
+            }
+        }
+    }
+
     /// Writes for at most `budget_ms`, plus one transaction. True if more waits and writing succeeds.
     async fn write_round(&self, budget_ms: u64) -> bool {
         let _round = self.verifier.uses.round.lock().await;
+        self.flush_root_key_uses().await;
         let (all, events, has_more) = self.verifier.uses.take(self.now());
         let began = self.clock.moment();
         let is_over = || self.clock.moment().ms_since(began) >= budget_ms;
-        let mut unwritten = Activity::default();
+        let mut unwritten = ActivityBatch::default();
         let mut has_stopped = false;
         for (presented, refused) in groups(&all.presented, &all.refused) {
-            let group = Activity {
+            let group = ActivityBatch {
                 presented: presented.to_vec(),
                 refused: refused.to_vec(),
-                ..Activity::default()
+                ..ActivityBatch::default()
             };
             has_stopped = has_stopped || is_over() || self.store.record_activity(group).await.is_err();
             if has_stopped {
@@ -92,11 +109,11 @@ impl Authority {
 
     /// Writes a group in one transaction; returns whether that succeeded.
     async fn recorded(&self, uses: &[(Digest, Timestamp)], counts: &[UsageCount], traces: &[Trace]) -> bool {
-        let group = Activity {
+        let group = ActivityBatch {
             uses: uses.to_vec(),
             counts: counts.to_vec(),
             traces: traces.to_vec(),
-            ..Activity::default()
+            ..ActivityBatch::default()
         };
         self.store.record_activity(group).await.is_ok()
     }

@@ -128,6 +128,7 @@ impl AuditUseCases<'_> {
             at: self.0.earliest(),
             actor: Actor::Operator,
             acting: None,
+            secret: None,
             address: None,
             request_id: "accept-restore".into(),
             idempotency: None,

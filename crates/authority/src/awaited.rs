@@ -3,7 +3,7 @@
 use crate::{Authority, Call, Failure};
 use keyreeve_core::KeyId;
 use keyreeve_core::access::Reach;
-use keyreeve_core::coherence::holding::{Awaited, Scope, Span};
+use keyreeve_core::coherence::holding::{Awaited, ChangeScope, Span};
 use keyreeve_core::text::{Slug, Subject};
 use keyreeve_store::model::AuditQuery;
 
@@ -13,10 +13,10 @@ const ENTRIES_MAX: u32 = 100;
 const THINGS_MAX: usize = 64;
 
 /// Returns the scope of what a root key belongs to.
-pub(crate) fn scope_of(reach: &Reach) -> Scope {
+pub(crate) fn scope_of(reach: &Reach) -> ChangeScope {
     match reach {
-        Reach::Instance => Scope::Instance,
-        Reach::Tenant(slug) => Scope::Tenant(slug.clone()),
+        Reach::Instance => ChangeScope::Instance,
+        Reach::Tenant(slug) => ChangeScope::Tenant(slug.clone()),
     }
 }
 
@@ -28,7 +28,7 @@ impl Authority {
 
     /// Returns the most recent entries about one thing, which include its last change. `newest` is a revision that is
     /// not older than that change.
-    pub(crate) async fn written_about(&self, scope: Scope, target: &str, newest: u64) -> Awaited {
+    pub(crate) async fn written_about(&self, scope: ChangeScope, target: &str, newest: u64) -> Awaited {
         let nothing_waits = self.node().is_none() && self.children().is_empty();
         let spans = match nothing_waits {
             true => vec![Span::one(newest)],
@@ -42,10 +42,10 @@ impl Authority {
         }
     }
 
-    async fn revisions_of(&self, scope: &Scope, target: &str, newest: u64) -> Result<Vec<Span>, Failure> {
+    async fn revisions_of(&self, scope: &ChangeScope, target: &str, newest: u64) -> Result<Vec<Span>, Failure> {
         let tenant = match scope {
-            Scope::Instance => None,
-            Scope::Tenant(slug) => Some(slug.clone()),
+            ChangeScope::Instance => None,
+            ChangeScope::Tenant(slug) => Some(slug.clone()),
         };
         let query = AuditQuery {
             tenant,
@@ -71,7 +71,7 @@ impl Authority {
         }
         let mut spans = Vec::new();
         for key in keys {
-            let scope = Scope::Tenant(tenant.clone());
+            let scope = ChangeScope::Tenant(tenant.clone());
             spans.extend(self.written_about(scope, &key.to_string(), newest).await.spans);
         }
         spans
@@ -102,8 +102,8 @@ impl Authority {
         // The change may have more entries than this one, all of them earlier.
         Ok(Awaited {
             scope: match tenant {
-                "" => Some(Scope::Instance),
-                tenant => Slug::parse(tenant).ok().map(Scope::Tenant),
+                "" => Some(ChangeScope::Instance),
+                tenant => Slug::parse(tenant).ok().map(ChangeScope::Tenant),
             },
             spans: vec![Span {
                 first: 0,

@@ -2,9 +2,10 @@
 
 use crate::Failure;
 use keyreeve_core::access::{Actor, Permission, Permissions, Reach, Role};
+use keyreeve_core::limits::Networks;
 use keyreeve_core::text::{Slug, Subject};
-use keyreeve_core::{RootKeyId, Timestamp, User};
-use keyreeve_store::model::{Idempotency, WriteContext};
+use keyreeve_core::{Digest, RootKeyId, Timestamp, User};
+use keyreeve_store::model::{Idempotency, RootKey, WriteContext};
 use keyreeve_store::version::Condition;
 
 /// A caller whose credential was verified.
@@ -20,6 +21,20 @@ pub struct Caller {
     pub own: Option<Subject>,
     /// The root key that makes the call as a user; `None` if the actor itself makes it.
     pub acting: Option<ActingRootKey>,
+    /// What limits the root key that makes the call, for itself or as a user; `None` if no root key does.
+    pub presented: Option<Box<PresentedRootKey>>,
+}
+
+/// The secret of a root key that makes a call, and what limits it beside its permissions. A root key gives no other one
+/// more than it has.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PresentedRootKey {
+    /// The digest of the secret.
+    pub digest: Digest,
+    /// The networks that the root key may be used from.
+    pub networks: Networks,
+    /// When the root key expires.
+    pub expires_at: Option<Timestamp>,
 }
 
 /// A root key that acts as a user.
@@ -40,7 +55,33 @@ impl Caller {
             permissions,
             own: None,
             acting: None,
+            presented: None,
         }
+    }
+
+    /// Returns the root key with the secret that it presented, and its limits.
+    #[must_use]
+    pub fn presenting(self, presented: PresentedRootKey) -> Self {
+        Self {
+            presented: Some(Box::new(presented)),
+            ..self
+        }
+    }
+
+    /// Whether the caller could be given a root key: it reaches no more tenants, and has no more permissions, no longer
+    /// life and no other networks than the caller.
+    pub(crate) fn covers(&self, root_key: &RootKey) -> bool {
+        let is_within = match &root_key.reach {
+            Reach::Instance => self.reach == Reach::Instance,
+            Reach::Tenant(slug) => self.reaches(slug),
+        };
+        let is_no_longer = |own: &PresentedRootKey| match (own.expires_at, root_key.expires_at) {
+            (None, _) => true,
+            (Some(own), Some(end)) => end <= own,
+            (Some(_), None) => false,
+        };
+        let is_limited = |own: &PresentedRootKey| own.networks.covers(&root_key.networks) && is_no_longer(own);
+        is_within && self.permissions.covers(root_key.permissions) && self.presented.as_deref().is_none_or(is_limited)
     }
 
     /// Returns the caller on the machine itself. It can read the data directory and so may do everything.
@@ -51,6 +92,7 @@ impl Caller {
             permissions: Permissions::all(),
             own: None,
             acting: None,
+            presented: None,
         }
     }
 
@@ -62,6 +104,7 @@ impl Caller {
             permissions: user.role.permissions(),
             own: user.subject().filter(|_| user.role.is_bound_to_own_keys()),
             acting: None,
+            presented: None,
         }
     }
 
@@ -76,6 +119,7 @@ impl Caller {
         Self {
             permissions: as_user.permissions.both(self.permissions),
             acting,
+            presented: self.presented,
             ..as_user
         }
     }
@@ -159,6 +203,7 @@ impl Call {
             at,
             actor: self.caller.actor.clone(),
             acting: self.caller.acting.as_ref().map(|root_key| root_key.id),
+            secret: self.caller.presented.as_ref().map(|presented| presented.digest),
             address: self.address.clone(),
             request_id: self.request_id.clone(),
             idempotency: self.idempotency.clone(),
@@ -173,6 +218,7 @@ pub(crate) fn system(now: Timestamp) -> WriteContext {
         at: now,
         actor: Actor::System,
         acting: None,
+        secret: None,
         address: None,
         request_id: "system".into(),
         idempotency: None,

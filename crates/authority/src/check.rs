@@ -12,7 +12,7 @@ use keyreeve_core::coherence::holding::Awaited;
 use keyreeve_core::text::{CheckPolicyName, Slug};
 use keyreeve_core::{CheckPolicy, Timestamp};
 use keyreeve_store::model::{ChangedCheckPolicy, CheckPolicyChange, CheckPolicyRecord};
-use keyreeve_store::version::Kind;
+use keyreeve_store::version::RecordKind;
 use std::sync::Arc;
 
 /// How often a reading that a change has overtaken is repeated.
@@ -166,7 +166,7 @@ impl CheckPolicyUseCases<'_> {
         let ChangedCheckPolicy { record, revision } = match changed.await {
             Ok(changed) => changed,
             Err(error) => {
-                let about = (Kind::CheckPolicy, &*name);
+                let about = (RecordKind::CheckPolicy, &*name);
                 return Err(self.0.explained(call, Some(&call.tenant), about, error).await);
             }
         };

@@ -3,7 +3,8 @@
 //! `memory/downstream.rs` has the connected verifiers, their leases, and the orders to forget.
 
 pub use crate::memory::{
-    CHILD_LEASE_MS, CHILD_LEASE_MS_MIN, ChildCounts, Children, ConnectedChild, Line, Newcomer, OldestOrder, Reported,
+    CHILD_LEASE_MS, CHILD_LEASE_MS_MIN, ChildCounts, Children, ConnectedChild, Newcomer, OldestOrder, Reported,
+    VerifierLine,
 };
 pub use keyreeve_core::coherence::downstream::{Presence, bounds};
 
@@ -39,14 +40,14 @@ pub struct Granted {
 }
 
 /// A look-up for a verifier. If it is dropped before it ends, its hold is released and the verifier gets no answer.
-struct Telling<'c> {
+struct RunningLookUp<'c> {
     children: &'c Children,
     id: ChildId,
     digest: Digest,
     number: Option<u64>,
 }
 
-impl Telling<'_> {
+impl RunningLookUp<'_> {
     fn end(mut self, found: Option<&Entry>) {
         if let Some(number) = self.number.take() {
             self.children.settle(self.id, &self.digest, number, found);
@@ -54,7 +55,7 @@ impl Telling<'_> {
     }
 }
 
-impl Drop for Telling<'_> {
+impl Drop for RunningLookUp<'_> {
     fn drop(&mut self) {
         if let Some(number) = self.number.take() {
             self.children.settle(self.id, &self.digest, number, None);
@@ -113,7 +114,7 @@ impl<'a> VerifierUseCases<'a> {
 
     /// Registers a verifier, whose memory is empty. An error if there are too many, or if its root key ended before it
     /// was registered: the change that ended it has sent no order here.
-    pub async fn register(self, newcomer: Newcomer, line: Arc<dyn Line>) -> Result<ChildId, Failure> {
+    pub async fn register(self, newcomer: Newcomer, line: Arc<dyn VerifierLine>) -> Result<ChildId, Failure> {
         self.may_connect(newcomer.pass.as_ref(), &newcomer.reach)?;
         let id = self.0.children().join(newcomer, line, &*self.0.clock)?;
         // From here on, a change that ends its root key sends it away. Changes from before are found by this check.
@@ -139,9 +140,10 @@ impl<'a> VerifierUseCases<'a> {
     async fn is_good(self, pass: Option<&RootPass>, reach: &Reach) -> Result<bool, Failure> {
         if let Some(pass) = pass {
             let now = self.0.root_key_of(*pass.digest()).await?;
-            if now.is_none_or(|now| !now.permissions().allows(Permission::KeysVerify)) {
+            let Some(now) = now.filter(|now| now.permissions().allows(Permission::KeysVerify)) else {
                 return Ok(false);
-            }
+            };
+            self.0.note_root_key_use(&now);
         }
         match reach {
             Reach::Instance => Ok(true),
@@ -153,9 +155,18 @@ impl<'a> VerifierUseCases<'a> {
         }
     }
 
-    /// Closes connections of overdue verifiers. Call at least every [`SWEEP_MS`].
+    /// Closes connections of overdue verifiers, and sends those away whose root key has ended by time. Call at least
+    /// every [`SWEEP_MS`].
     pub fn sweep(self) {
         self.0.children().sweep(self.0.clock.moment());
+        let now = self.0.now();
+        for (id, pass) in self.0.children().with_root_keys() {
+            // A rotation gives the secret that a verifier presented an end: the newest state is in memory.
+            let known = self.0.verifier.root_keys.peek(pass.digest());
+            if known.as_ref().unwrap_or(&pass).ends_at().is_some_and(|end| end <= now) {
+                self.0.children().send_away(id);
+            }
+        }
     }
 
     /// Grants a verifier as much of a lease as is available; `None` if it is gone or not allowed to stay. Then close
@@ -201,7 +212,7 @@ impl<'a> VerifierUseCases<'a> {
         found
     }
 
-    fn begin_to_tell(self, id: ChildId, digest: Digest) -> Result<Telling<'a>, Failure> {
+    fn begin_to_tell(self, id: ChildId, digest: Digest) -> Result<RunningLookUp<'a>, Failure> {
         let children = self.0.children();
         let begun = children.begin_to_tell(id, digest, self.0.verifier.applied());
         let number = begun.map_err(|why| {
@@ -210,7 +221,7 @@ impl<'a> VerifierUseCases<'a> {
                 NoHold::Busy => "too much is asked for by verifiers at once".to_owned(),
             })
         })?;
-        Ok(Telling {
+        Ok(RunningLookUp {
             children,
             id,
             digest,

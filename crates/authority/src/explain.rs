@@ -8,7 +8,7 @@ use keyreeve_core::text::{CheckPolicyName, Slug};
 use keyreeve_store::WriteError;
 use keyreeve_store::describe;
 use keyreeve_store::model::{AuditQuery, AuditRecord};
-use keyreeve_store::version::{Condition, Kind, Version};
+use keyreeve_store::version::{Condition, RecordKind, Version};
 use serde_json::Value;
 
 /// Entries about a record that are searched for the version that the caller has seen.
@@ -23,7 +23,7 @@ impl Authority {
         &self,
         call: &Call,
         tenant: Option<&Slug>,
-        about: (Kind, &str),
+        about: (RecordKind, &str),
         error: WriteError,
     ) -> Failure {
         let WriteError::Outdated { present } = error else {
@@ -52,7 +52,7 @@ impl Authority {
 
 /// A record, as audit entries describe it.
 struct About {
-    kind: Kind,
+    kind: RecordKind,
     /// The value of the record where it is not stored.
     built_in: Option<Value>,
 }
@@ -66,9 +66,9 @@ impl About {
 }
 
 /// Returns the check policy that every tenant has without storing it.
-fn built_in(kind: Kind, id: &str) -> Option<Value> {
+fn built_in(kind: RecordKind, id: &str) -> Option<Value> {
     let name = CheckPolicyName::parse(id).ok();
-    let name = name.filter(|name| kind == Kind::CheckPolicy && name.as_str() == DEFAULT_CHECK_POLICY)?;
+    let name = name.filter(|name| kind == RecordKind::CheckPolicy && name.as_str() == DEFAULT_CHECK_POLICY)?;
     serde_json::from_str(&describe::check_policy(&CheckPolicy::any(name))).ok()
 }
 
@@ -90,7 +90,9 @@ fn conflict(seen: Option<&Condition>, present: Version, about: &About, entries: 
         let (before, after) = (about.part(entry.before.as_deref()), about.part(entry.after.as_deref()));
         let is_of_this = match (&before, &after) {
             (None, None) => false,
-            (Some(before), Some(after)) => before != after || !matches!(about.kind, Kind::Policy | Kind::Tenant),
+            (Some(before), Some(after)) => {
+                before != after || !matches!(about.kind, RecordKind::Policy | RecordKind::Tenant)
+            }
             (Some(_), None) | (None, Some(_)) => true,
         };
         if !is_of_this {
@@ -138,7 +140,7 @@ mod tests {
             ]
         };
         let about = About {
-            kind: Kind::Policy,
+            kind: RecordKind::Policy,
             built_in: None,
         };
         let present = Version::of_policy(&slug, &new);

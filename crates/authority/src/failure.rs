@@ -18,8 +18,8 @@ pub enum Failure {
     /// The caller is bound to a tenant, and the call is for the instance.
     #[error("only an instance root key may do this")]
     InstanceOnly,
-    /// A root key would give away a permission it does not have itself.
-    #[error("a root key cannot grant a permission that it does not have")]
+    /// A root key would give away more than it has itself: a permission, a longer life or other networks.
+    #[error("a root key cannot give more than it has")]
     Escalation,
     /// The caller would give a role whose permissions it does not have itself, or a link to log in with that role.
     #[error("the caller's permissions do not cover the role {0}")]
@@ -153,6 +153,7 @@ impl From<WriteError> for Failure {
             WriteError::LastAdmin => Self::LastAdmin,
             WriteError::RoleBeyond(role) => Self::RoleBeyond(role),
             WriteError::LastRootKey => Self::LastRootKey,
+            WriteError::RootKeyBeyond => Self::Escalation,
             WriteError::SlugTaken => Self::SlugTaken,
             WriteError::CheckPolicyTaken => Self::CheckPolicyTaken,
             WriteError::TooManyCheckPolicies => Self::TooManyCheckPolicies,

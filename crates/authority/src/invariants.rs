@@ -1,12 +1,12 @@
 //! Checks what must always hold in this process, and counts violations ([`InvariantCounts`]). The checks themselves are
 //! in `keyreeve_core::coherence::invariants`; none is on the path of a verification.
 
-use crate::{Authority, Node, Verifier};
+use crate::{Authority, Node, VerifierMemory};
 use keyreeve_core::coherence::holder::Holder;
 use keyreeve_core::coherence::invariants::InvariantCounts;
 use std::sync::Arc;
 
-impl Verifier {
+impl VerifierMemory {
     /// Returns the violations of invariants since the start.
     pub fn invariants(&self) -> &Arc<InvariantCounts> {
         &self.invariants

@@ -44,7 +44,7 @@ pub use conflict::{Conflict, FieldChange, Recorded};
 pub use failure::Failure;
 pub use memory::Operations;
 pub use memory::Refused;
-pub use memory::verifier::{self, Verifier};
+pub use memory::verifier::{self, VerifierMemory};
 pub use node::Node;
 pub use policy::{NonCompliantKeys, PolicyUseCases};
 pub use question::Budget;
@@ -53,7 +53,7 @@ pub use verifiers::VerifierUseCases;
 
 use env::{Clock, Entropy, Timer};
 use keyreeve_core::coherence::Moment;
-use keyreeve_core::coherence::grantor::{Era, Grantor, Pending, Reached, Reading, Seen};
+use keyreeve_core::coherence::grantor::{Era, Grantor, Pending, Reached, Reading, SeenNode};
 use keyreeve_core::coherence::holder::SessionId;
 use keyreeve_core::coherence::holding::{Awaited, Holding};
 use keyreeve_core::id::ID_ENTROPY_BYTES;
@@ -62,7 +62,7 @@ use keyreeve_core::{KeyId, RootKeyId, Timestamp, UserId};
 use keyreeve_store::cluster::Durability;
 use keyreeve_store::model::Census;
 use keyreeve_store::{Store, WriteHealth};
-use memory::{Leaks, Refusals, Remembered};
+use memory::{LeakReports, Refusals, Remembered};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -70,12 +70,12 @@ use std::time::Duration;
 /// The parts that the use cases need. One per process.
 pub struct Authority {
     store: Arc<dyn Store>,
-    verifier: Arc<Verifier>,
+    verifier: Arc<VerifierMemory>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     timer: Arc<dyn Timer>,
     last_id: Mutex<(i64, u16)>,
-    leaks: Leaks,
+    leaks: LeakReports,
     refusals: Refusals,
     operations: Operations,
     remembered: Remembered,
@@ -110,7 +110,7 @@ impl Authority {
     /// Connects the parts. `verifier` must be the observer that `store` was opened with.
     pub fn new(
         store: Arc<dyn Store>,
-        verifier: Arc<Verifier>,
+        verifier: Arc<VerifierMemory>,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
         timer: Arc<dyn Timer>,
@@ -122,7 +122,7 @@ impl Authority {
             entropy,
             timer,
             last_id: Mutex::new((0, 0)),
-            leaks: Leaks::default(),
+            leaks: LeakReports::default(),
             refusals: Refusals::default(),
             operations: Operations::default(),
             remembered: Remembered::default(),
@@ -143,7 +143,7 @@ impl Authority {
     }
 
     /// Returns the memory that verdicts come from.
-    pub fn verifier(&self) -> &Arc<Verifier> {
+    pub fn verifier(&self) -> &Arc<VerifierMemory> {
         &self.verifier
     }
 
@@ -238,7 +238,7 @@ impl Authority {
     fn alone(&self, change: Awaited) -> Result<Reached, Failure> {
         let now = self.clock.moment();
         let pending = Pending { change, committed: now };
-        let own = Seen {
+        let own = SeenNode {
             session: SessionId::default(),
             acked: self.verifier.applied(),
             renewals: 0,

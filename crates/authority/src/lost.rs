@@ -6,7 +6,7 @@
 
 use crate::memory::RootPass;
 use crate::{Authority, Failure};
-use keyreeve_core::coherence::Entry;
+use keyreeve_core::coherence::{Cached as _, Entry};
 use keyreeve_core::verdict::{Denial, judge};
 
 impl Authority {
@@ -31,7 +31,7 @@ impl Authority {
         let (Some(pass), Some(node)) = (pass, self.node()) else {
             return Ok(());
         };
-        match !pass.is_revoked() && self.verifier.tombstones().denies_root_key(pass.id()) {
+        match !pass.is_revoked() && self.verifier.tombstones().denies_root_key(pass.id(), pass.digest()) {
             true => node.must_follow_known_history().await,
             false => Ok(()),
         }

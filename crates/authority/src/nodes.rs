@@ -8,7 +8,7 @@ use keyreeve_core::coherence::holding::Awaited;
 use keyreeve_core::coherence::wait_ms;
 use keyreeve_core::lifecycle::State;
 use keyreeve_core::text::Slug;
-use keyreeve_store::cluster::Session;
+use keyreeve_store::cluster::NodeSession;
 use keyreeve_store::model::{AuditQuery, KeyRecord};
 
 /// All nodes at one time.
@@ -17,7 +17,7 @@ pub struct NodesSeen {
     /// The newest change.
     pub revision: u64,
     /// Every living session; none in a single process.
-    pub sessions: Vec<Session>,
+    pub sessions: Vec<NodeSession>,
 }
 
 impl Authority {

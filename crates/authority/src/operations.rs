@@ -1,13 +1,13 @@
 //! Counts the operations on keys (`memory/operations.rs`).
 
-use crate::memory::{Operation, Operations};
+use crate::memory::{KeyOperation, Operations};
 use crate::{Authority, Failure};
 
 impl Authority {
     /// Runs an operation and counts its result.
     pub(crate) async fn counted<T>(
         &self,
-        operation: Option<Operation>,
+        operation: Option<KeyOperation>,
         work: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
         let done = work.await;

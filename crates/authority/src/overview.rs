@@ -6,7 +6,7 @@ use crate::{Call, Failure};
 use keyreeve_core::access::Permission;
 use keyreeve_core::key::Presented;
 use keyreeve_core::{KeyId, Timestamp};
-use keyreeve_store::model::{AuditQuery, AuditRecord, KeyRecord, Refusals, Trace, UsageCount};
+use keyreeve_store::model::{AuditQuery, AuditRecord, KeyRecord, RefusalQuery, Trace, UsageCount};
 
 /// Most refused keys that are returned.
 const REFUSED_MAX: u32 = 20;
@@ -28,7 +28,7 @@ impl KeyUseCases<'_> {
     /// Returns the keys that were refused most since a time, and why. A member sees their own.
     pub async fn refused(self, call: &Call, since: Timestamp) -> Result<Vec<UsageCount>, Failure> {
         call.require(Permission::KeysRead)?;
-        let wanted = Refusals {
+        let wanted = RefusalQuery {
             tenant: call.tenant.clone(),
             subject: call.caller.own.clone(),
             since,

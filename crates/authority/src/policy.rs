@@ -2,12 +2,12 @@
 
 use crate::{Authority, Call, Failure};
 use keyreeve_core::access::Permission;
-use keyreeve_core::coherence::holding::Scope;
+use keyreeve_core::coherence::holding::ChangeScope;
 use keyreeve_core::policy::Misfit;
 use keyreeve_core::text::Slug;
 use keyreeve_core::{Key, KeyId, Policy, Timestamp};
 use keyreeve_store::model::{KeyQuery, PageStart, TenantEdit};
-use keyreeve_store::version::Kind;
+use keyreeve_store::version::RecordKind;
 use std::collections::HashMap;
 
 /// Keys read at a time when a policy is compared with existing keys.
@@ -64,14 +64,14 @@ impl PolicyUseCases<'_> {
         let (tenant, revision) = match changed.await {
             Ok(changed) => changed,
             Err(error) => {
-                let about = (Kind::Policy, call.tenant.as_str());
+                let about = (RecordKind::Policy, call.tenant.as_str());
                 return Err(self.0.explained(call, Some(&call.tenant), about, error).await);
             }
         };
         // What denials reveal depends on the policy, on every node.
         let change = self
             .0
-            .written_about(Scope::Tenant(tenant.slug.clone()), tenant.slug.as_str(), revision)
+            .written_about(ChangeScope::Tenant(tenant.slug.clone()), tenant.slug.as_str(), revision)
             .await;
         self.0.effect(change, began, true).await?;
         let misfits = self.misfits(&call.tenant, &tenant.policy, now).await;

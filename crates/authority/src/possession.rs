@@ -4,7 +4,7 @@ use crate::keys::KeyUseCases;
 use crate::keys::{ChangedKey, RevokeCommand};
 use crate::sign_in::AnonymousCaller;
 use crate::{Authority, Call, Failure};
-use keyreeve_core::coherence::holding::Scope;
+use keyreeve_core::coherence::holding::ChangeScope;
 use keyreeve_core::coherence::{Entry, Moment};
 use keyreeve_core::key::Presented;
 use keyreeve_core::verdict::{KeyStanding, SecretStanding};
@@ -63,7 +63,7 @@ impl KeyUseCases<'_> {
 
     /// Waits for the end of a key that another caller has ended.
     async fn ended_before(self, entry: &Entry, revision: u64, began: Moment) -> Result<(), Failure> {
-        let scope = Scope::Tenant(entry.gate().slug().clone());
+        let scope = ChangeScope::Tenant(entry.gate().slug().clone());
         // The memory may have changes that are newer than `applied`.
         let newest = self.0.store.head().await?.revision.max(revision);
         let change = self.0.written_about(scope, &entry.key_id().to_string(), newest).await;

@@ -3,7 +3,7 @@
 use keyreeve_core::Timestamp;
 use keyreeve_core::access::Reach;
 use keyreeve_core::coherence::Entry;
-use keyreeve_core::limits::Standing;
+use keyreeve_core::limits::LimitStanding;
 use keyreeve_core::policy::Reveal;
 use keyreeve_core::verdict::{Denial, Outer};
 use std::net::IpAddr;
@@ -59,7 +59,7 @@ impl Via {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Budget {
     /// Each limit.
-    pub standings: Vec<Standing>,
+    pub standings: Vec<LimitStanding>,
     /// After a refusal: seconds after which a use might be accepted; `None` is never.
     pub retry_seconds: Option<u64>,
 }

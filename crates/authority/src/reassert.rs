@@ -33,10 +33,17 @@ pub(crate) async fn reassert(store: &dyn Store, denied: Vec<(Denied, How)>, now:
             (Denied::Tenant(slug), How::Blocked(status)) => tenant(store, slug, status, now).await?,
             (Denied::Owner(slug, subject), How::Blocked(_)) => owner(store, slug, subject, now).await?,
             (Denied::RootKey(id), How::Ended) => root_key(store, id, now).await?,
+            (Denied::RootSecrets(id), How::Replaced { known, .. }) => root_secrets(store, id, &known, now).await?,
             // Other combinations are not written.
-            (Denied::Key(..) | Denied::Secrets(..) | Denied::Tenant(_) | Denied::Owner(..) | Denied::RootKey(_), _) => {
-                false
-            }
+            (
+                Denied::Key(..)
+                | Denied::Secrets(..)
+                | Denied::Tenant(_)
+                | Denied::Owner(..)
+                | Denied::RootKey(_)
+                | Denied::RootSecrets(_),
+                _,
+            ) => false,
         };
         lost += u64::from(was_lost);
     }
@@ -122,6 +129,17 @@ async fn root_key(store: &dyn Store, id: RootKeyId, now: Timestamp) -> Result<bo
         Err(WriteError::NotFound) => Ok(false),
         Err(other) => Err(other.into()),
     }
+}
+
+/// Revokes a root key of which the store accepts a secret again that was replaced: its newest secret is lost.
+async fn root_secrets(store: &dyn Store, id: RootKeyId, known: &[Digest], now: Timestamp) -> Result<bool, Failure> {
+    for digest in known {
+        let found = store.find_root_key(digest).await?.value;
+        if found.is_some_and(|found| found.id == id && found.end_of(digest).is_none_or(|end| end > now)) {
+            return root_key(store, id, now).await;
+        }
+    }
+    Ok(false)
 }
 
 fn decide(key: Key, policy: &Policy, again: Again, now: Timestamp) -> Result<(Outcome, AuditDraft), Refusal> {

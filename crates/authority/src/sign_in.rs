@@ -67,6 +67,7 @@ impl AnonymousCaller {
             at,
             actor,
             acting: None,
+            secret: None,
             address: self.address.clone(),
             request_id: self.request_id.clone(),
             idempotency: None,

@@ -4,12 +4,12 @@ use crate::root_keys::{RootKeyCommand, RootKeyWithSecret};
 use crate::{Authority, Call, Effect, Failure};
 use keyreeve_core::Secret;
 use keyreeve_core::access::{Actor, Permission, Permissions, Reach};
-use keyreeve_core::coherence::holding::{Scope, Span};
+use keyreeve_core::coherence::holding::{ChangeScope, Span};
 use keyreeve_core::policy::Preset;
 use keyreeve_core::text::{Name, Slug, TextError};
 use keyreeve_core::user::Status;
 use keyreeve_store::model::{Bootstrap, Tenant, TenantEdit, WriteContext};
-use keyreeve_store::version::Kind;
+use keyreeve_store::version::RecordKind;
 
 /// The tenant that every instance has.
 pub const DEFAULT_TENANT: &str = "default";
@@ -48,17 +48,19 @@ impl Authority {
             created_at: now,
         };
         let made = self.root_keys().new_root_key(
-            RootKeyCommand {
-                name: Name::parse("first root key").map_err(text)?,
-                permissions: Permissions::all(),
-                reach: Reach::Instance,
-            },
+            None,
+            RootKeyCommand::new(
+                Name::parse("first root key").map_err(text)?,
+                Permissions::all(),
+                Reach::Instance,
+            ),
             now,
         )?;
         let context = WriteContext {
             at: now,
             actor: Actor::System,
             acting: None,
+            secret: None,
             address: None,
             request_id: "founding".into(),
             idempotency: None,
@@ -96,7 +98,8 @@ impl Authority {
 }
 
 impl TenantUseCases<'_> {
-    /// Creates a tenant with its first root key, which has every permission in that tenant.
+    /// Creates a tenant with its first root key, which has every permission in that tenant, and the expiry and the networks
+    /// of the caller.
     pub async fn create(self, call: &Call, command: TenantCommand) -> Result<(Tenant, RootKeyWithSecret), Failure> {
         call.require_instance(Permission::TenantsWrite)?;
         let now = self.0.earliest();
@@ -105,12 +108,10 @@ impl TenantUseCases<'_> {
             .copied()
             .filter(|&one| one != Permission::TenantsWrite)
             .collect();
-        let root_key = RootKeyCommand {
-            name: Name::parse("first root key").map_err(|error| Failure::Internal(error.to_string()))?,
-            permissions,
-            reach: Reach::Tenant(command.slug.clone()),
-        };
-        let made = self.0.root_keys().new_root_key(root_key, now)?;
+        let name = Name::parse("first root key").map_err(|error| Failure::Internal(error.to_string()))?;
+        let root_key = RootKeyCommand::new(name, permissions, Reach::Tenant(command.slug.clone()));
+        let own = call.caller.presented.as_deref();
+        let made = self.0.root_keys().new_root_key(own, root_key, now)?;
         let tenant = Tenant {
             slug: command.slug,
             name: command.name,
@@ -151,11 +152,11 @@ impl TenantUseCases<'_> {
         let (tenant, revision) = match changed.await {
             Ok(changed) => changed,
             Err(error) => {
-                let about = (Kind::Tenant, slug.as_str());
+                let about = (RecordKind::Tenant, slug.as_str());
                 return Err(self.0.explained(call, Some(&slug), about, error).await);
             }
         };
-        let scope = Scope::Tenant(tenant.slug.clone());
+        let scope = ChangeScope::Tenant(tenant.slug.clone());
         let mut change = self.0.written_about(scope, tenant.slug.as_str(), revision).await;
         // Its removal also ends its root keys, in entries of their own.
         change.spans.push(Span::one(revision));

@@ -1,16 +1,16 @@
 //! Users of a tenant.
 
-use crate::keys::{Listing, Shown};
+use crate::keys::{Listing, ShownKeys};
 use crate::sign_in::TENANTS_OF_PERSON_MAX;
 use crate::{Authority, Call, Caller, Effect, Failure};
 use keyreeve_core::access::{Actor, Permission, Role};
-use keyreeve_core::coherence::holding::Scope;
+use keyreeve_core::coherence::holding::ChangeScope;
 use keyreeve_core::lifecycle::Standing;
 use keyreeve_core::text::Name;
 use keyreeve_core::user::{Email, PasswordDigest, Status, UserEdit};
 use keyreeve_core::{User, UserId};
 use keyreeve_store::model::{Total, UserChange};
-use keyreeve_store::version::Kind;
+use keyreeve_store::version::RecordKind;
 
 /// Most users in a list.
 const USERS_LISTED_MAX: u32 = 1_000;
@@ -110,13 +110,17 @@ impl UserUseCases<'_> {
         let changed = match self.0.store.change_user(call.context(self.0.earliest()), change).await {
             Ok(changed) => changed,
             Err(error) => {
-                let about = (Kind::User, &*id.to_string());
+                let about = (RecordKind::User, &*id.to_string());
                 return Err(self.0.explained(call, Some(&call.tenant), about, error).await);
             }
         };
         let change = self
             .0
-            .written_about(Scope::Tenant(call.tenant.clone()), &id.to_string(), changed.revision)
+            .written_about(
+                ChangeScope::Tenant(call.tenant.clone()),
+                &id.to_string(),
+                changed.revision,
+            )
             .await;
         let effect = self.0.effect(change, began, call.is_awaited).await?;
         Ok(UserChanged {
@@ -130,7 +134,7 @@ impl UserUseCases<'_> {
     pub async fn working_keys(self, call: &Call, user: &User) -> Result<Total, Failure> {
         let listing = Listing {
             subject: user.subject(),
-            ..Listing::first(Shown::Only(Standing::Active), 1)
+            ..Listing::first(ShownKeys::Only(Standing::Active), 1)
         };
         Ok(self.0.keys().list(call, listing).await?.total.unwrap_or_default())
     }

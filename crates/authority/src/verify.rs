@@ -292,7 +292,18 @@ impl Authority {
         if !self.holds(deadline) {
             return None;
         }
-        Some(Some(pass).filter(|pass| !pass.is_revoked()))
+        Some(Some(pass).filter(|pass| self.is_accepted(pass)))
+    }
+
+    /// Whether a remembered root key is accepted now. The clock is read only for one that ends by time.
+    fn is_accepted(&self, pass: &RootPass) -> bool {
+        !pass.is_revoked() && pass.ends_at().is_none_or(|end| self.now() < end)
+    }
+
+    /// Notes that a call with a root key was accepted. Costs one reading of a flag, except once a minute.
+    pub fn note_root_key_use(&self, pass: &RootPass) {
+        let now = || (self.now(), self.clock.moment());
+        self.verifier.root_uses.note(pass, now);
     }
 
     /// Whether a root key is remembered as good now. If not, it must be looked up.
@@ -321,11 +332,11 @@ impl Authority {
             let busy = || Failure::Unavailable("too many look-ups at once".to_owned());
             let ticket = self.verifier.root_keys.begin_fill(digest).ok_or_else(busy)?;
             let found = self.store.find_root_key(&digest).await?;
-            let pass = found.value.as_ref().map(RootPass::of);
+            let pass = found.value.as_ref().map(|root_key| RootPass::of(digest, root_key));
             self.look_for_lost_revocation(pass.as_ref()).await?;
             let filled = ticket.finish(found.revision, pass.clone());
             if filled == Filled::Kept && self.holds(deadline) {
-                return Ok(pass.filter(|pass| !pass.is_revoked()));
+                return Ok(pass.filter(|pass| self.is_accepted(pass)));
             }
         }
         Err(Failure::Unavailable(
@@ -341,6 +352,7 @@ impl Authority {
             permissions: Permissions::NONE,
             own: None,
             acting: None,
+            presented: None,
         }
     }
 }

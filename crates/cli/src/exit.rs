@@ -25,7 +25,7 @@ pub(crate) struct AnswerIsNo;
 /// The command was called in a way that cannot work.
 #[derive(Debug, Error)]
 #[error("{0}")]
-pub(crate) struct Usage(pub(crate) String);
+pub(crate) struct UsageError(pub(crate) String);
 
 /// A second signal arrived while the first one was handled.
 #[derive(Debug, Error)]
@@ -54,7 +54,7 @@ pub(crate) fn failed(error: &anyhow::Error) -> ExitCode {
 }
 
 fn code(error: &anyhow::Error) -> u8 {
-    if error.is::<Usage>() {
+    if error.is::<UsageError>() {
         return USAGE;
     }
     if error.is::<Interrupted>() {

@@ -19,7 +19,7 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use tracing::level_filters::LevelFilter;
-use values::{Lease, Log, MaxExp, one_or_several};
+use values::{LeaseLength, Log, MaxExp, one_or_several};
 
 /// The settings. The id of an argument is its key in the file: an unknown key is an error, so that a misspelt setting is
 /// not ignored. A setting with `serde(skip)` is none of the file's.
@@ -93,12 +93,12 @@ struct Options {
     /// How long this node may verify without the database, and a verifier in an application without its node; a
     /// revocation waits that long for an unreachable one. The same on all nodes of a database [default: 15s]
     #[arg(long, env = "KEYREEVE_LEASE", value_name = "DURATION")]
-    lease: Option<Lease>,
+    lease: Option<LeaseLength>,
     /// How long a verifier in an application may verify without its node, at most. A shorter time makes revocations
     /// faster after an application crashed, and ends its verification sooner while its node restarts [default: as
     /// --lease]
     #[arg(long, env = "KEYREEVE_CHILD_LEASE", value_name = "DURATION")]
-    child_lease: Option<Lease>,
+    child_lease: Option<LeaseLength>,
     /// Name of this node in lists of nodes [default: the machine's name]
     #[arg(long, env = "KEYREEVE_NODE_NAME", value_name = "NAME")]
     node_name: Option<String>,
@@ -124,9 +124,9 @@ struct Options {
     )]
     trusted_proxies: Vec<TrustedProxy>,
     #[command(flatten)]
-    introspection: Introspection,
+    introspection: IntrospectionSettings,
     #[command(flatten)]
-    leaks: Leaks,
+    leaks: LeakSettings,
     /// The log level on standard error
     #[arg(long, env = "KEYREEVE_LOG", value_enum, default_value_t = Log::Info)]
     log: Log,
@@ -139,7 +139,7 @@ struct Options {
 /// Settings of OAuth introspection.
 #[derive(Args, Deserialize)]
 #[serde(default = "declared", deny_unknown_fields)]
-struct Introspection {
+struct IntrospectionSettings {
     /// How long a gateway may accept a key after an OAuth introspection; 1s to 1h
     #[arg(
         id = "introspection.max_exp",
@@ -154,7 +154,7 @@ struct Introspection {
 /// Settings of leak reports.
 #[derive(Args, Deserialize)]
 #[serde(default = "declared", deny_unknown_fields)]
-struct Leaks {
+struct LeakSettings {
     /// Source of the public keys for GitHub's leak reports, read only when a report arrives: an https URL, a file, or
     /// `off`
     #[arg(
@@ -181,8 +181,8 @@ impl Options {
             root_key_file: self.root_key_file,
             cache_entries: self.cache_entries,
             database: self.database,
-            lease_ms: self.lease.map(Lease::ms),
-            child_lease_ms: self.child_lease.map(Lease::ms),
+            lease_ms: self.lease.map(LeaseLength::ms),
+            child_lease_ms: self.child_lease.map(LeaseLength::ms),
             node_name: self.node_name.unwrap_or_else(machine_name),
             unknown_variables: unknown_variables(),
             require_sync: self.require_sync,

@@ -148,6 +148,37 @@ fn only_the_composition_root_of_the_server_names_the_dashboard() {
     }
 }
 
+/// The files that may name the state of a complete server: where it is built, started and stopped, where its routes are
+/// listed, and where the dashboard is connected.
+const KNOW_THE_COMPLETE_SERVER: [&str; 6] = [
+    "app.rs",
+    "http/openapi.rs",
+    "instance.rs",
+    "lib.rs",
+    "pages.rs",
+    "ready.rs",
+];
+
+#[test]
+fn a_module_of_the_server_takes_the_parts_that_it_needs() {
+    let folder = "crates/server/src";
+    let knows = |text: &str| {
+        let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        code.flat_map(|line| line.split(|c: char| !c.is_alphanumeric() && c != '_'))
+            .any(|word| word == "App")
+    };
+    let mut known: Vec<_> = files(folder, "rs")
+        .into_iter()
+        .filter(|path| knows(&read(path)))
+        .map(|path| path.strip_prefix(folder).unwrap().to_str().unwrap().to_owned())
+        .collect();
+    known.sort();
+    assert_eq!(
+        known, KNOW_THE_COMPLETE_SERVER,
+        "a handler takes State<Arc<Part>> (crates/server/src/app.rs)"
+    );
+}
+
 #[test]
 fn files_are_short() {
     for path in files("crates", "rs") {

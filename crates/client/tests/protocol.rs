@@ -1,7 +1,7 @@
 //! The verifier against a node that this test simulates: its messages, and what it does before it sends them.
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
-use keyreeve_api::verifiers::{ChildSays, NodeSays, PROTOCOL, Told};
+use keyreeve_api::verifiers::{NodeMessage, PROTOCOL, RememberedSecret, VerifierMessage};
 use keyreeve_client::{ClientError, Verifier};
 use keyreeve_core::key::Prefix;
 use keyreeve_core::{Digest, Secret};
@@ -40,7 +40,7 @@ impl Node {
     }
 
     /// Accepts the next connection and reads the verifier's first message.
-    async fn accept(&self) -> (Line, ChildSays) {
+    async fn accept(&self) -> (Line, VerifierMessage) {
         let mut line = self.asked().await;
         let head = format!("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: {PROTOCOL}\r\n\r\n");
         line.write(head.as_bytes()).await;
@@ -78,7 +78,7 @@ impl Line {
         (count > 0).then_some(text)
     }
 
-    async fn hear(&mut self) -> Option<ChildSays> {
+    async fn hear(&mut self) -> Option<VerifierMessage> {
         serde_json::from_str(&self.text().await?).ok()
     }
 
@@ -86,7 +86,7 @@ impl Line {
         self.0.get_mut().write_all(bytes).await.unwrap();
     }
 
-    async fn say(&mut self, said: &NodeSays) {
+    async fn say(&mut self, said: &NodeMessage) {
         let text = serde_json::to_string(said).unwrap();
         self.write(format!("{text}\n").as_bytes()).await;
     }
@@ -94,7 +94,7 @@ impl Line {
     /// Answers the next ping.
     async fn grant(&mut self) {
         let number = loop {
-            if let ChildSays::Ping { number } = self.hear().await.unwrap() {
+            if let VerifierMessage::Ping { number } = self.hear().await.unwrap() {
                 break number;
             }
         };
@@ -102,11 +102,11 @@ impl Line {
     }
 
     /// Answers pings and look-ups of one key until another message arrives, which is returned.
-    async fn serve(&mut self, key: &Key) -> Option<ChildSays> {
+    async fn serve(&mut self, key: &Key) -> Option<VerifierMessage> {
         loop {
             match self.hear().await? {
-                ChildSays::Ping { number } => self.say(&granted(number)).await,
-                ChildSays::Fetch { number, digest } => {
+                VerifierMessage::Ping { number } => self.say(&granted(number)).await,
+                VerifierMessage::Fetch { number, digest } => {
                     assert_eq!(digest, key.digest.to_hex());
                     self.say(&key.found(number)).await;
                 }
@@ -119,8 +119,8 @@ impl Line {
     async fn acknowledged(&mut self, wanted: u64) {
         loop {
             match self.hear().await.unwrap() {
-                ChildSays::Ack { number } if number == wanted => return,
-                ChildSays::Ping { number } => self.say(&granted(number)).await,
+                VerifierMessage::Ack { number } if number == wanted => return,
+                VerifierMessage::Ping { number } => self.say(&granted(number)).await,
                 _ => {}
             }
         }
@@ -131,8 +131,8 @@ impl Line {
 /// dropped.
 const NEWEST: u64 = 1_000;
 
-fn granted(number: u64) -> NodeSays {
-    NodeSays::Grant {
+fn granted(number: u64) -> NodeMessage {
+    NodeMessage::Grant {
         number,
         length_ms: GRANT_MS,
         revision: 1,
@@ -140,8 +140,8 @@ fn granted(number: u64) -> NodeSays {
     }
 }
 
-fn forget(number: u64, digests: Option<Vec<String>>, tenant: Option<&str>) -> NodeSays {
-    NodeSays::Forget {
+fn forget(number: u64, digests: Option<Vec<String>>, tenant: Option<&str>) -> NodeMessage {
+    NodeMessage::Forget {
         number,
         revision: number + 1,
         digests,
@@ -168,8 +168,8 @@ impl Key {
         }
     }
 
-    fn found(&self, number: u64) -> NodeSays {
-        let told = Told {
+    fn found(&self, number: u64) -> NodeMessage {
+        let told = RememberedSecret {
             key_id: format!("ak_{}", "1".repeat(32)),
             tenant: self.tenant.to_owned(),
             reveals: false,
@@ -185,7 +185,7 @@ impl Key {
             claims: None,
             limits: String::new(),
         };
-        NodeSays::Found {
+        NodeMessage::Found {
             number,
             revision: Some(NEWEST),
             secret: Some(Box::new(told)),
@@ -271,7 +271,7 @@ async fn it_asks_for_the_lease_that_it_wants() {
         }
         let connecting = tokio::spawn(builder.connect());
         let (mut line, hello) = node.accept().await;
-        let ChildSays::Hello { lease_ms, .. } = hello else {
+        let VerifierMessage::Hello { lease_ms, .. } = hello else {
             panic!("no hello");
         };
         assert_eq!(lease_ms, wish.map(|_| 2_500));
@@ -288,10 +288,10 @@ async fn connections(node: Node, count: usize, dismisses: bool) -> Vec<Instant> 
         at.push(Instant::now());
         line.grant().await;
         if dismisses {
-            let NodeSays::Forget { number, revision, .. } = forget(1, None, None) else {
+            let NodeMessage::Forget { number, revision, .. } = forget(1, None, None) else {
                 return at;
             };
-            line.say(&NodeSays::Forget {
+            line.say(&NodeMessage::Forget {
                 number,
                 revision,
                 digests: None,
@@ -344,7 +344,7 @@ async fn a_refusal_is_reported_as_what_it_is_and_nothing_is_valid() {
         let key = Key::new(1, "acme");
         let mut line = learn(&verifier, line, &key).await;
         assert!(verifier.disconnected().is_none());
-        line.say(&NodeSays::Forget {
+        line.say(&NodeMessage::Forget {
             number: 1,
             revision: 2,
             digests: None,

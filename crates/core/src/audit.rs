@@ -61,6 +61,10 @@ words!(
         UserInvited => "user.invited",
         /// A root key was created.
         RootKeyCreated => "root_key.created",
+        /// A root key got a new secret.
+        RootKeyRotated => "root_key.rotated",
+        /// The overlap of a root key's rotation was ended.
+        RootKeyRotationFinished => "root_key.rotation_finished",
         /// A root key was revoked.
         RootKeyRevoked => "root_key.revoked",
         /// The connection of a verifier was closed by an administrator.
@@ -77,7 +81,7 @@ pub type ChainHash = [u8; 32];
 
 /// One entry of the log, as it is hashed. Texts are borrowed.
 #[derive(Clone, Copy, Debug)]
-pub struct Entry<'a> {
+pub struct HashedEntry<'a> {
     /// The number of the change: 1, 2, 3, … without gaps.
     pub revision: u64,
     /// The time.
@@ -110,7 +114,7 @@ pub struct Entry<'a> {
 
 /// Returns the next hash: it covers the previous one and every field of the entry, each preceded by its length, so that
 /// no two different entries give the same bytes.
-pub fn link(previous: &ChainHash, entry: &Entry<'_>) -> ChainHash {
+pub fn link(previous: &ChainHash, entry: &HashedEntry<'_>) -> ChainHash {
     let mut hasher = Sha256::new();
     // Separates these hashes from any others, and names the version of the form.
     hasher.update(b"keyreeve audit 1");
@@ -252,7 +256,7 @@ impl Walk {
     }
 
     /// Verifies the next entry and the chain hash that is stored with it.
-    pub fn step(&mut self, entry: &Entry<'_>, chain: &ChainHash) -> Result<(), Broken> {
+    pub fn step(&mut self, entry: &HashedEntry<'_>, chain: &ChainHash) -> Result<(), Broken> {
         let expected = self.at.revision + 1;
         if entry.revision != expected {
             let found = entry.revision;
@@ -293,8 +297,8 @@ impl Walk {
 mod tests {
     use super::*;
 
-    fn entry() -> Entry<'static> {
-        Entry {
+    fn entry() -> HashedEntry<'static> {
+        HashedEntry {
             revision: 1,
             at: Timestamp::from_millis(5),
             tenant: "default",
@@ -314,7 +318,7 @@ mod tests {
 
     #[test]
     fn every_field_and_the_previous_link_change_the_hash() {
-        let changes: [fn(&mut Entry<'static>); 14] = [
+        let changes: [fn(&mut HashedEntry<'static>); 14] = [
             |entry| entry.revision = 2,
             |entry| entry.at = Timestamp::from_millis(6),
             |entry| entry.tenant = "other",
@@ -342,12 +346,12 @@ mod tests {
 
     #[test]
     fn text_cannot_slip_from_one_field_into_the_next() {
-        let split = Entry {
+        let split = HashedEntry {
             target_id: "ak_1x",
             request_id: "y",
             ..entry()
         };
-        let other = Entry {
+        let other = HashedEntry {
             target_id: "ak_1",
             request_id: "xy",
             ..entry()
@@ -356,9 +360,9 @@ mod tests {
     }
 
     /// Returns a log of ten entries with its chain.
-    fn log() -> Vec<(Entry<'static>, ChainHash)> {
+    fn log() -> Vec<(HashedEntry<'static>, ChainHash)> {
         let mut chain = [0; 32];
-        let entries = (1..=10).map(|revision| Entry { revision, ..entry() });
+        let entries = (1..=10).map(|revision| HashedEntry { revision, ..entry() });
         entries
             .map(|entry| {
                 chain = link(&chain, &entry);
@@ -367,7 +371,7 @@ mod tests {
             .collect()
     }
 
-    fn walked(log: &[(Entry<'_>, ChainHash)], milestones: Vec<Milestone>) -> Result<Milestone, Broken> {
+    fn walked(log: &[(HashedEntry<'_>, ChainHash)], milestones: Vec<Milestone>) -> Result<Milestone, Broken> {
         let mut walk = Walk::new(milestones);
         for (entry, chain) in log {
             walk.step(entry, chain)?;
@@ -429,7 +433,7 @@ mod tests {
             chain: log()[9].1,
         };
         let mut chain = [0; 32];
-        let entries = (1..=10).map(|revision| Entry {
+        let entries = (1..=10).map(|revision| HashedEntry {
             revision,
             actor_id: "rk_other",
             ..entry()

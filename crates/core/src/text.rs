@@ -35,19 +35,19 @@ pub enum TextError {
 
 /// Whether a text may contain a line break or tab.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Lines {
+enum LineBreaks {
     One,
     Many,
 }
 
-fn check(text: &str, max: usize, lines: Lines) -> Result<(), TextError> {
+fn check(text: &str, max: usize, lines: LineBreaks) -> Result<(), TextError> {
     // Bytes first, so that a text of megabytes is not counted.
     if text.len() > max.saturating_mul(4) || text.chars().count() > max {
         return Err(TextError::TooLong { max });
     }
     for char in text.chars() {
         let is_layout = matches!(char, '\n' | '\r' | '\t');
-        if char.is_control() && !(is_layout && lines == Lines::Many) {
+        if char.is_control() && !(is_layout && lines == LineBreaks::Many) {
             return Err(TextError::Control);
         }
         // U+202A to U+202E and U+2066 to U+2069: embeddings, overrides and isolates (Unicode UAX 9).
@@ -109,7 +109,7 @@ macro_rules! text_type {
 
 text_type!(
     /// The display name of a key, a root key or a tenant.
-    Name, 255, Lines::One, not_blank
+    Name, 255, LineBreaks::One, not_blank
 );
 impl Name {
     /// Parses a new name. Names that were stored before this rule may have white space at their ends ([`Name::parse`]).
@@ -134,27 +134,27 @@ impl Subject {
 
 text_type!(
     /// A longer description of a key. May have several lines.
-    Description, 255, Lines::Many
+    Description, 255, LineBreaks::Many
 );
 text_type!(
     /// The owner of a key: any non-empty text; Clerk's forms are `user_…` and `org_…`.
-    Subject, 255, Lines::One, |text: &str| if text.is_empty() { Err(TextError::Empty) } else { Ok(()) }
+    Subject, 255, LineBreaks::One, |text: &str| if text.is_empty() { Err(TextError::Empty) } else { Ok(()) }
 );
 text_type!(
     /// Why something was done, as free text.
-    Note, 2000, Lines::Many
+    Note, 2000, LineBreaks::Many
 );
 text_type!(
     /// A tenant's short name, used in headers and addresses. It never changes.
-    Slug, 63, Lines::One, slug_form
+    Slug, 63, LineBreaks::One, slug_form
 );
 text_type!(
     /// The name of a key's limit, also in the fields `RateLimit` and `RateLimit-Policy`.
-    LimitName, 32, Lines::One, slug_form
+    LimitName, 32, LineBreaks::One, slug_form
 );
 text_type!(
     /// The name of a check policy in the paths of gateways. It never changes.
-    CheckPolicyName, 63, Lines::One, slug_form
+    CheckPolicyName, 63, LineBreaks::One, slug_form
 );
 
 /// Claims: a JSON object, stored as the exact text that was sent. This crate does not parse it; the caller has checked

@@ -2,11 +2,14 @@
 
 use super::device;
 use super::errors::Errors;
-use super::form::{Fields, Form, is_same};
+use super::fields::{FormFields, local};
+use super::flash::Flash;
+use super::form::{SignedInForm, is_same};
 use super::page;
 use super::page_error::PageError;
 use super::password_check;
-use super::shell::{Flash, Place, SHORTCUTS_COOKIE, SIZE_COOKIE, SIZES, Shell, THEME_COOKIE};
+use super::preferences::{SHORTCUTS_COOKIE, SIZE_COOKIE, SIZES, THEME_COOKIE};
+use super::shell::{MenuEntry, Shell};
 use super::sign_in_limits::Attempt;
 use super::visitor::{Visitor, begin};
 use crate::Dashboard;
@@ -37,7 +40,7 @@ pub(super) async fn show(visitor: Visitor) -> Result<Response, PageError> {
 
 fn page_of(visitor: &Visitor, errors: Errors) -> AccountPage {
     AccountPage {
-        shell: Shell::new(visitor, Place::Account, "Account settings"),
+        shell: Shell::new(visitor, MenuEntry::Account, "Account settings"),
         user_id: visitor.user.id.to_string(),
         errors,
     }
@@ -47,7 +50,7 @@ fn page_of(visitor: &Visitor, errors: Errors) -> AccountPage {
 pub(super) async fn password(
     State(app): State<Dashboard>,
     headers: HeaderMap,
-    form: Form,
+    form: SignedInForm,
 ) -> Result<Response, PageError> {
     match change(&app, &form).await {
         Ok(user) => {
@@ -68,7 +71,7 @@ pub(super) async fn password(
     }
 }
 
-async fn change(app: &Dashboard, form: &Form) -> Result<User, PageError> {
+async fn change(app: &Dashboard, form: &SignedInForm) -> Result<User, PageError> {
     let (visitor, fields) = (&form.visitor, &form.fields);
     let who = Attempt::Session(visitor.session_digest());
     app.sign_in_limits().begin(who)?;
@@ -96,7 +99,7 @@ async fn change(app: &Dashboard, form: &Form) -> Result<User, PageError> {
 /// refused.
 pub(super) async fn new_password(
     app: &Dashboard,
-    fields: &Fields,
+    fields: &FormFields,
     whose: Option<&Email>,
     errors: &mut Errors,
 ) -> Result<Option<PasswordDigest>, PageError> {
@@ -112,13 +115,16 @@ pub(super) async fn new_password(
 }
 
 /// Ends this session.
-pub(super) async fn sign_out(form: Form) -> Result<Response, PageError> {
+pub(super) async fn sign_out(form: SignedInForm) -> Result<Response, PageError> {
     form.visitor.session().flush().await?;
     Ok(page::on_to("/login?why=out"))
 }
 
 /// Ends every other session of the user.
-pub(super) async fn sign_out_everywhere(State(app): State<Dashboard>, form: Form) -> Result<Response, PageError> {
+pub(super) async fn sign_out_everywhere(
+    State(app): State<Dashboard>,
+    form: SignedInForm,
+) -> Result<Response, PageError> {
     let own = form.visitor.session_digest();
     let ended = app
         .authority()
@@ -134,9 +140,9 @@ pub(super) async fn sign_out_everywhere(State(app): State<Dashboard>, form: Form
 }
 
 /// Stores the preferences of this browser in cookies.
-pub(super) async fn prefer(form: Form) -> Result<Response, PageError> {
+pub(super) async fn prefer(form: SignedInForm) -> Result<Response, PageError> {
     let fields = &form.fields;
-    let mut response = page::on_to(page::local(fields.get("back")));
+    let mut response = page::on_to(local(fields.get("back")));
     let size = fields
         .get("size")
         .and_then(|text| text.parse().ok())

@@ -1,12 +1,14 @@
 //! The audit log page: filters, entries, verification of the chain, and export.
 
-use super::events::{Entry, entry};
-use super::form::{Fields, Form};
+use super::events::{EventEntry, entry};
+use super::fields::FormFields;
+use super::flash::Flash;
+use super::form::SignedInForm;
 use super::moment::{grouped, plural};
 use super::page;
 use super::page_error::PageError;
 use super::people::People;
-use super::shell::{Flash, Place, Shell};
+use super::shell::{MenuEntry, Shell};
 use super::visitor::Visitor;
 use crate::Dashboard;
 use askama::Template;
@@ -45,7 +47,7 @@ const KINDS: [(&str, &str); 11] = [
 #[template(path = "audit.html")]
 pub(super) struct AuditPage {
     pub(super) shell: Shell,
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: Vec<EventEntry>,
     pub(super) kinds: &'static [(&'static str, &'static str)],
     pub(super) action: String,
     pub(super) actor: String,
@@ -64,7 +66,7 @@ pub(super) struct AuditPage {
 /// Lists entries, newest first.
 pub(super) async fn show(State(app): State<Dashboard>, visitor: Visitor, parts: Parts) -> Result<Response, PageError> {
     crate::access::require_tenant(&visitor)?;
-    let fields = Fields::of_query(&parts);
+    let fields = FormFields::of_query(&parts);
     let people = People::known_to(&visitor, &app).await?;
     let mut filter = filter(&fields, &people);
     filter.before = fields.get("before").and_then(|text| text.parse().ok());
@@ -94,12 +96,12 @@ pub(super) async fn show(State(app): State<Dashboard>, visitor: Visitor, parts: 
         since: fields.raw("since").to_owned(),
         until: fields.raw("until").to_owned(),
         actors: people.addresses(),
-        shell: Shell::new(&visitor, Place::Audit, "Audit log"),
+        shell: Shell::new(&visitor, MenuEntry::Audit, "Audit log"),
     };
     page::ok(&page)
 }
 
-fn filter(fields: &Fields, people: &People) -> AuditFilter {
+fn filter(fields: &FormFields, people: &People) -> AuditFilter {
     let day = |name: &str, days: i64| {
         let date: Option<jiff::civil::Date> = fields.get(name).and_then(|text| text.parse().ok());
         let start = date?
@@ -120,7 +122,7 @@ fn filter(fields: &Fields, people: &People) -> AuditFilter {
 }
 
 /// Verifies the entire chain and shows the result.
-pub(super) async fn verify(State(app): State<Dashboard>, form: Form) -> Result<Response, PageError> {
+pub(super) async fn verify(State(app): State<Dashboard>, form: SignedInForm) -> Result<Response, PageError> {
     crate::access::require_tenant(&form.visitor)?;
     form.visitor.call.require(Permission::AuditRead)?;
     let _turn = app.host().walks().turn(&form.visitor.call).await?;
@@ -159,7 +161,7 @@ pub(super) async fn export(
     parts: Parts,
 ) -> Result<Response, PageError> {
     crate::access::require_tenant(&visitor)?;
-    let fields = Fields::of_query(&parts);
+    let fields = FormFields::of_query(&parts);
     let people = People::known_to(&visitor, &app).await?;
     let mut filter = filter(&fields, &people);
     filter.limit = EXPORT_PAGE;

@@ -75,7 +75,7 @@ pub(super) fn small<'c>(counts: impl Iterator<Item = &'c UsageCount>, now: Times
 
 /// The time window of a chart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Window {
+pub(super) struct ChartWindow {
     /// Its name in an address.
     pub(super) word: &'static str,
     pub(super) label: &'static str,
@@ -84,32 +84,32 @@ pub(super) struct Window {
 }
 
 /// All windows. The first is the default.
-pub(super) const WINDOWS: [Window; 5] = [
-    Window {
+pub(super) const WINDOWS: [ChartWindow; 5] = [
+    ChartWindow {
         word: "24h",
         label: "24 hours",
         bar_ms: HOUR_MS,
         bars: 24,
     },
-    Window {
+    ChartWindow {
         word: "1h",
         label: "1 hour",
         bar_ms: HOUR_MS,
         bars: 1,
     },
-    Window {
+    ChartWindow {
         word: "7d",
         label: "7 days",
         bar_ms: 6 * HOUR_MS,
         bars: 28,
     },
-    Window {
+    ChartWindow {
         word: "30d",
         label: "30 days",
         bar_ms: DAY_MS,
         bars: 30,
     },
-    Window {
+    ChartWindow {
         word: "90d",
         label: "90 days",
         bar_ms: DAY_MS,
@@ -117,7 +117,7 @@ pub(super) const WINDOWS: [Window; 5] = [
     },
 ];
 
-impl Window {
+impl ChartWindow {
     pub(super) fn of(word: &str) -> Self {
         let [default, ..] = WINDOWS;
         WINDOWS
@@ -134,7 +134,7 @@ impl Window {
 }
 
 /// Draws the large chart of a key's page.
-pub(super) fn large<'c>(counts: impl Iterator<Item = &'c UsageCount>, window: Window, now: Timestamp) -> Bars {
+pub(super) fn large<'c>(counts: impl Iterator<Item = &'c UsageCount>, window: ChartWindow, now: Timestamp) -> Bars {
     draw(
         counts,
         window.since(now).millis(),
@@ -304,12 +304,12 @@ mod tests {
             assert_eq!(since % window.bar_ms, 0);
             assert!(since <= NOW.millis() && NOW.millis() < since + window.bar_ms * window.bars);
         }
-        assert_eq!(Window::of("nonsense").word, "24h");
+        assert_eq!(ChartWindow::of("nonsense").word, "24h");
     }
 
     #[test]
     fn an_empty_chart_is_drawn_all_the_same() {
-        let bars = large([].iter(), Window::of("90d"), NOW);
+        let bars = large([].iter(), ChartWindow::of("90d"), NOW);
         assert_eq!((bars.bars.len(), bars.text.as_str()), (90, "0 ok, 0 refused"));
     }
 }

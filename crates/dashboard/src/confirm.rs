@@ -1,11 +1,12 @@
 //! Re-entry of the password before a secret is made or many keys are changed, and forms that take effect once.
 
 use super::errors::Errors;
-use super::form::{Fields, Form, is_same};
+use super::fields::FormFields;
+use super::flash::Flash;
+use super::form::{SignedInForm, is_same};
 use super::page;
 use super::page_error::PageError;
 use super::password_check;
-use super::shell::Flash;
 use super::sign_in_limits::Attempt;
 use super::visitor::Visitor;
 use crate::Dashboard;
@@ -17,7 +18,7 @@ use keyreeve_core::Digest;
 
 /// Succeeds if the password was given recently or is in the form (OWASP ASVS 7.5.3). Not required before a single key
 /// is revoked: that must be quick.
-pub(super) async fn require(app: &Dashboard, visitor: &mut Visitor, fields: &Fields) -> Result<(), PageError> {
+pub(super) async fn require(app: &Dashboard, visitor: &mut Visitor, fields: &FormFields) -> Result<(), PageError> {
     if visitor.is_confirmed() {
         return Ok(());
     }
@@ -35,7 +36,7 @@ pub(super) async fn require(app: &Dashboard, visitor: &mut Visitor, fields: &Fie
 
 /// Returns what was read from the form once the password is confirmed; otherwise all errors of the form, with that of
 /// the password.
-pub(super) async fn with<T>(app: &Dashboard, form: &mut Form, read: Result<T, Errors>) -> Result<T, PageError> {
+pub(super) async fn with<T>(app: &Dashboard, form: &mut SignedInForm, read: Result<T, Errors>) -> Result<T, PageError> {
     match (read, require(app, &mut form.visitor, &form.fields).await) {
         (Ok(read), Ok(())) => Ok(read),
         (Err(errors), Ok(())) => Err(errors.into()),
@@ -56,7 +57,7 @@ fn refused(text: &str) -> Problem {
 
 /// Returns a call for a form that takes effect once. If it is sent twice, one secret is made and the second answer
 /// shows none. The first secret stays valid: it may have been copied already.
-pub(super) fn once(visitor: &Visitor, fields: &Fields, path: &str) -> Call {
+pub(super) fn once(visitor: &Visitor, fields: &FormFields, path: &str) -> Call {
     let mark = fields.raw("once");
     let mut call = visitor.call.clone();
     if !mark.is_empty() && mark.len() <= 64 && !is_same(mark, "") {

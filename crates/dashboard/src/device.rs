@@ -1,7 +1,7 @@
 //! Browsers that have signed in before. Each keeps a cookie with a MAC by the server. The cookie grants no access. A
 //! browser that has one is limited separately, so guesses from other clients do not lock the user out.
 
-use super::shell::cookie;
+use super::preferences::cookie;
 use aws_lc_rs::hmac;
 use hyper::HeaderMap;
 use hyper::header::HeaderValue;

@@ -1,11 +1,11 @@
 //! The errors of a form: all of them at once, each shown at its field.
 
-use super::sentences::{Said, of_problem};
+use super::sentences::{Sentence, of_problem};
 use keyreeve_api::Problem;
 
 /// The errors of a form, in the order of its fields.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
-pub(super) struct Errors(Vec<Said>);
+pub(super) struct Errors(Vec<Sentence>);
 
 impl Errors {
     /// Returns the value, or `None` after adding the error.
@@ -26,7 +26,7 @@ impl Errors {
         self.0.is_empty()
     }
 
-    pub(super) fn all(&self) -> &[Said] {
+    pub(super) fn all(&self) -> &[Sentence] {
         &self.0
     }
 
@@ -48,8 +48,8 @@ impl Errors {
     }
 }
 
-impl From<Said> for Errors {
-    fn from(said: Said) -> Self {
+impl From<Sentence> for Errors {
+    fn from(said: Sentence) -> Self {
         Self(vec![said])
     }
 }
@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn all_that_is_wrong_is_kept_and_the_first_field_is_known() {
-        let mut errors = Errors::from(Said::of_all("The whole."));
+        let mut errors = Errors::from(Sentence::of_all("The whole."));
         assert_eq!(errors.take(Ok(7)), Some(7));
         for field in ["name", "networks[2]"] {
             assert_eq!(errors.take::<()>(Err(Problem::field(field, "must be so"))), None);

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 /// An entry of the audit log.
 #[derive(Clone, Debug)]
-pub(super) struct Entry {
+pub(super) struct EventEntry {
     pub(super) revision: u64,
     pub(super) at: When,
     pub(super) actor: String,
@@ -28,12 +28,12 @@ pub(super) struct Entry {
     pub(super) changes: Vec<(String, String, String)>,
     /// The same in words, without fields that `words` implies and without placeholders for values that the log does not
     /// hold.
-    pub(super) told: Vec<Told>,
+    pub(super) told: Vec<ChangedField>,
 }
 
 /// A changed field in words.
 #[derive(Clone, Debug)]
-pub(super) struct Told {
+pub(super) struct ChangedField {
     pub(super) name: String,
     /// The values before and after, if the log has them.
     pub(super) values: Option<(String, String)>,
@@ -43,11 +43,11 @@ pub(super) struct Told {
 const UNSAID: [&str; 5] = ["state", "reason_code", "last_four", "prefix", "retiring_until"];
 
 /// Returns the changed fields in words.
-pub(super) fn told(changes: &[FieldChange]) -> Vec<Told> {
+pub(super) fn told(changes: &[FieldChange]) -> Vec<ChangedField> {
     let said = changes.iter().filter(|change| !UNSAID.contains(&change.name.as_str()));
     said.map(|change| {
         let readable = |value| readable(&change.name, value);
-        Told {
+        ChangedField {
             name: label(&change.name),
             values: change
                 .values
@@ -113,7 +113,7 @@ fn readable(field: &str, value: &Value) -> String {
 }
 
 /// Makes an entry readable.
-pub(super) fn entry(record: &AuditRecord, people: &People, now: Timestamp) -> Entry {
+pub(super) fn entry(record: &AuditRecord, people: &People, now: Timestamp) -> EventEntry {
     let (before, after) = (fields(record.before.as_deref()), fields(record.after.as_deref()));
     let name = [&after, &before].into_iter().find_map(|fields| {
         let named = fields.iter().find(|(field, _)| field == "name" || field == "email");
@@ -123,7 +123,7 @@ pub(super) fn entry(record: &AuditRecord, people: &People, now: Timestamp) -> En
         "key" => name.unwrap_or_else(|| record.target_id.clone()),
         _ => people.name_of(&record.target_id),
     };
-    Entry {
+    EventEntry {
         revision: record.revision,
         at: When::new(record.at, now),
         actor: people.name_of(&record.actor_id),

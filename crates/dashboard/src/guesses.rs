@@ -9,14 +9,14 @@ use tokio::time::Instant;
 /// Most entries in memory. Beyond it, new ones share one entry until expired entries are removed.
 const REMEMBERED_MAX: usize = 50_000;
 /// The shared entry.
-const OTHERS: Place = (0, 0);
+const OTHERS: GuessTarget = (0, 0);
 
 /// What is limited, as two keyed hashes: of fixed size, and a client cannot choose two names that collide.
-type Place = (u64, u64);
+type GuessTarget = (u64, u64);
 
 /// A burst of guesses, and one more every `every_ms`.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Pace {
+pub(super) struct GuessPace {
     pub(super) at_once: u32,
     pub(super) every_ms: u64,
 }
@@ -24,15 +24,15 @@ pub(super) struct Pace {
 /// The recent guesses.
 #[derive(Debug)]
 pub(super) struct Guesses {
-    pace: Pace,
+    pace: GuessPace,
     keys: (RandomState, RandomState),
     start: Instant,
     /// When all guesses of an entry have expired, in milliseconds since `start`.
-    forgotten_at: Mutex<HashMap<Place, u64>>,
+    forgotten_at: Mutex<HashMap<GuessTarget, u64>>,
 }
 
 impl Guesses {
-    pub(super) fn new(pace: Pace) -> Self {
+    pub(super) fn new(pace: GuessPace) -> Self {
         Self {
             pace,
             keys: Default::default(),
@@ -54,7 +54,7 @@ impl Guesses {
         }
     }
 
-    fn place(&self, of: &impl Hash) -> Place {
+    fn place(&self, of: &impl Hash) -> GuessTarget {
         (self.keys.0.hash_one(of), self.keys.1.hash_one(of))
     }
 
@@ -62,7 +62,7 @@ impl Guesses {
         u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    fn take_at(&self, place: Place, now: u64) -> bool {
+    fn take_at(&self, place: GuessTarget, now: u64) -> bool {
         let mut places = self.forgotten_at.lock().unwrap_or_else(PoisonError::into_inner);
         let is_full = places.len() >= REMEMBERED_MAX && !places.contains_key(&place);
         if is_full {
@@ -84,7 +84,7 @@ impl Guesses {
 mod tests {
     use super::*;
 
-    const PACE: Pace = Pace {
+    const PACE: GuessPace = GuessPace {
         at_once: 3,
         every_ms: 10,
     };
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_guess_that_was_right_is_none() {
-        let guesses = Guesses::new(Pace {
+        let guesses = Guesses::new(GuessPace {
             at_once: 3,
             every_ms: 3_600_000,
         });

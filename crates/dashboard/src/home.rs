@@ -1,7 +1,7 @@
 //! The home page: which keys are failing, expire, are unused, and what changed.
 
 use super::chart::{Day, expiries};
-use super::events::{Entry, entry};
+use super::events::{EventEntry, entry};
 use super::keys::hours_ago;
 use super::keys::row::UNUSED_MS;
 use super::keys::view::words;
@@ -9,14 +9,14 @@ use super::moment::{When, grouped, in_all};
 use super::page;
 use super::page_error::PageError;
 use super::people::People;
-use super::shell::{Place, Shell};
+use super::shell::{MenuEntry, Shell};
 use super::visitor::Visitor;
 use crate::Dashboard;
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
 use keyreeve_authority::Failure;
-use keyreeve_authority::keys::{Listing, Shown};
+use keyreeve_authority::keys::{Listing, ShownKeys};
 use keyreeve_authority::model::KeyRecord;
 use keyreeve_core::Timestamp;
 
@@ -35,20 +35,20 @@ pub(super) struct HomePage {
     pub(super) shell: Shell,
     /// The address of the list that the visitor may see.
     pub(super) list: &'static str,
-    pub(super) failing: Vec<Line>,
-    pub(super) expiring: Vec<Line>,
+    pub(super) failing: Vec<HomeLine>,
+    pub(super) expiring: Vec<HomeLine>,
     pub(super) expiring_total: String,
     pub(super) strip: Vec<Day>,
     pub(super) strip_text: String,
-    pub(super) unused: Vec<Line>,
+    pub(super) unused: Vec<HomeLine>,
     pub(super) unused_total: String,
-    pub(super) events: Vec<Entry>,
+    pub(super) events: Vec<EventEntry>,
     pub(super) has_keys: bool,
 }
 
 /// A key in one of the sections.
 #[derive(Clone, Debug)]
-pub(super) struct Line {
+pub(super) struct HomeLine {
     pub(super) id: String,
     pub(super) name: String,
     pub(super) owner: String,
@@ -81,7 +81,7 @@ pub(super) async fn show(State(app): State<Dashboard>, visitor: Visitor) -> Resu
         .iter()
         .filter_map(|record| record.key.expires_at)
         .collect();
-    let line = |record: &KeyRecord, at: Option<Timestamp>, text: &str| Line {
+    let line = |record: &KeyRecord, at: Option<Timestamp>, text: &str| HomeLine {
         id: record.key.id.to_string(),
         name: record.key.name.to_string(),
         owner: people.name_of(record.key.subject.as_str()),
@@ -113,17 +113,17 @@ pub(super) async fn show(State(app): State<Dashboard>, visitor: Visitor) -> Resu
         unused_total: in_all(unused.total),
         events: events.iter().map(|event| entry(event, &people, visitor.now)).collect(),
         has_keys: has_keys(&app, &visitor).await?,
-        shell: Shell::new(&visitor, Place::Home, "Home"),
+        shell: Shell::new(&visitor, MenuEntry::Home, "Home"),
     };
     page::ok(&page)
 }
 
 fn listing() -> Listing {
-    Listing::first(Shown::Usable, ROWS)
+    Listing::first(ShownKeys::Usable, ROWS)
 }
 
 async fn has_keys(app: &Dashboard, visitor: &Visitor) -> Result<bool, PageError> {
-    let any = Listing::first(Shown::All, 1);
+    let any = Listing::first(ShownKeys::All, 1);
     Ok(app
         .authority()
         .keys()
@@ -134,7 +134,7 @@ async fn has_keys(app: &Dashboard, visitor: &Visitor) -> Result<bool, PageError>
 }
 
 /// Returns the keys with the most denials in the last 24 hours.
-async fn failing(app: &Dashboard, visitor: &Visitor, people: &People) -> Result<Vec<Line>, PageError> {
+async fn failing(app: &Dashboard, visitor: &Visitor, people: &People) -> Result<Vec<HomeLine>, PageError> {
     let since = hours_ago(visitor.now, 24);
     let counts = app.authority().keys().refused(&visitor.call, since).await?;
     let mut lines = Vec::new();
@@ -145,7 +145,7 @@ async fn failing(app: &Dashboard, visitor: &Visitor, people: &People) -> Result<
             Err(Failure::NotFound) => continue,
             Err(other) => return Err(other.into()),
         };
-        lines.push(Line {
+        lines.push(HomeLine {
             id: record.key.id.to_string(),
             name: record.key.name.to_string(),
             owner: people.name_of(record.key.subject.as_str()),

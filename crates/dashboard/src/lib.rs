@@ -11,8 +11,11 @@ mod audit;
 mod chart;
 mod confirm;
 mod device;
+mod error_page;
 mod errors;
 mod events;
+mod fields;
+mod flash;
 mod form;
 mod guesses;
 mod home;
@@ -24,6 +27,7 @@ mod page;
 mod page_error;
 mod password_check;
 mod people;
+mod preferences;
 mod propagation;
 #[cfg(test)]
 mod samples;
@@ -89,10 +93,10 @@ pub fn router(app: Dashboard) -> Router {
         // The addresses at which the four systems have their keys (docs/acceptance.md, U-01 and H-12).
         .route("/_/account", get(|| async { Redirect::to("/keys") }))
         .route("/api-keys", get(|| async { Redirect::to("/keys") }))
-        .fallback(page_error::not_found)
+        .fallback(error_page::not_found)
         .layer(SecFetchLayer::default())
         .layer(session::layer(app.clone()))
-        .layer(middleware::from_fn(page_error::render))
+        .layer(middleware::from_fn(error_page::render))
         .route("/assets/{name}", get(assets::get))
         .with_state(app)
 }

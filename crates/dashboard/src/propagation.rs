@@ -4,7 +4,7 @@
 use super::moment::{When, grouped};
 use super::page;
 use super::page_error::PageError;
-use super::shell::{Place, Shell};
+use super::shell::{MenuEntry, Shell};
 use super::visitor::Visitor;
 use crate::Dashboard;
 use askama::Template;
@@ -88,7 +88,7 @@ pub(super) async fn show(State(app): State<Dashboard>, visitor: Visitor) -> Resu
         }],
         Some(node) => {
             let lease = node.lease_ms();
-            let row = |session: &keyreeve_authority::model::Session| NodeRow {
+            let row = |session: &keyreeve_authority::model::NodeSession| NodeRow {
                 name: session.node.clone(),
                 is_self: node.session() == Some(session.seen.session),
                 applied: grouped(session.seen.acked),
@@ -109,7 +109,7 @@ pub(super) async fn show(State(app): State<Dashboard>, visitor: Visitor) -> Resu
         percentiles: percentiles(&measured),
         changes: changes(&measured, &visitor),
         verifiers: connected.iter().map(|child| verifier(&app, child, &visitor)).collect(),
-        shell: Shell::new(&visitor, Place::Propagation, "Propagation"),
+        shell: Shell::new(&visitor, MenuEntry::Propagation, "Propagation"),
     };
     page::ok(&page)
 }

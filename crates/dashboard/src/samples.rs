@@ -7,9 +7,11 @@ mod asking;
 mod tenant;
 
 use super::chart::{WINDOWS, expiries, large, small};
+use super::error_page::ErrorPage;
 use super::errors::Errors;
-use super::events::{Entry, Told};
-use super::home::{HomePage, Line};
+use super::events::{ChangedField, EventEntry};
+use super::flash::Flash;
+use super::home::{HomeLine, HomePage};
 use super::keys::act::ActPage;
 use super::keys::create::CreatePage;
 use super::keys::edit::EditPage;
@@ -19,17 +21,17 @@ use super::keys::list::{KeyFilter, KeysPage};
 use super::keys::pair::{Side, Sides};
 use super::keys::reveal::RevealPage;
 use super::keys::rotate::RotatePage;
-use super::keys::row::{Act, Chip, Pair, Row};
-use super::keys::selected::{Outcome, ResultsPage, SelectedPage};
+use super::keys::row::{Act, Chip, Pair, ShownKey};
+use super::keys::selected::{ResultsPage, SelectedOutcome, SelectedPage};
 use super::keys::view::{KeyViewPage, Origin};
 use super::labels::Labels;
 use super::moment::When;
-use super::page_error::ErrorPage;
+use super::preferences::Preferences;
 use super::propagation::{ChangeRow, NodeRow, PropagationPage, VerifierRow};
-use super::sentences::Said;
-use super::shell::{Flash, Place, Preferences, Shell, SignedOutLayout};
+use super::sentences::Sentence;
+use super::shell::{MenuEntry, Shell, SignedOutLayout};
 use super::sign_in::{LoginPage, SetupPage};
-use super::stale::{Made, Seen, Stale};
+use super::stale::{Made, SeenFields, Stale};
 use super::tenant::checks::{CheckEditPage, CheckForm, CheckRemovePage, CheckRow, ChecksPage};
 use super::tenant::policy::{Column, PolicyPage, Preview, Values};
 use super::tenant::users::{InvitedPage, UserActPage, UserRow, UsersPage};
@@ -46,7 +48,7 @@ const HOSTILE: &str = "<script>alert(1)</script>\"'&";
 
 /// Errors at a field and for the entire form.
 fn errors() -> Errors {
-    let mut errors = Errors::from(Said::of_all(HOSTILE));
+    let mut errors = Errors::from(Sentence::of_all(HOSTILE));
     errors.take::<()>(Err(Problem::field("name", HOSTILE)));
     errors
 }
@@ -55,7 +57,7 @@ fn when() -> When {
     When::new(NOW, NOW)
 }
 
-fn shell(place: Place) -> Shell {
+fn shell(place: MenuEntry) -> Shell {
     Shell {
         title: format!("Title {HOSTILE}"),
         place,
@@ -100,8 +102,8 @@ fn counts() -> Vec<UsageCount> {
     vec![count("valid"), count("valid_retiring"), count("expired")]
 }
 
-fn row() -> Row {
-    Row {
+fn row() -> ShownKey {
+    ShownKey {
         id: KeyId::from_bytes([1; 16]).to_string(),
         name: HOSTILE.to_owned(),
         description: Some(HOSTILE.to_owned()),
@@ -122,8 +124,8 @@ fn row() -> Row {
     }
 }
 
-fn entry() -> Entry {
-    Entry {
+fn entry() -> EventEntry {
+    EventEntry {
         revision: 1,
         at: when(),
         actor: HOSTILE.to_owned(),
@@ -140,8 +142,8 @@ fn entry() -> Entry {
     }
 }
 
-fn told() -> Vec<Told> {
-    vec![Told {
+fn told() -> Vec<ChangedField> {
+    vec![ChangedField {
         name: "scopes".to_owned(),
         values: Some((HOSTILE.to_owned(), "none".to_owned())),
     }]
@@ -159,8 +161,8 @@ fn stale() -> Stale {
     }
 }
 
-fn seen() -> Seen {
-    Seen {
+fn seen() -> SeenFields {
+    SeenFields {
         version: HOSTILE.to_owned(),
         shown: HOSTILE.to_owned(),
     }
@@ -191,7 +193,7 @@ fn check(name: &str, page: &impl Template) -> String {
 #[test]
 fn pages_of_lists_and_keys_render() {
     let list = KeysPage {
-        shell: shell(Place::TenantKeys),
+        shell: shell(MenuEntry::TenantKeys),
         path: "/tenant/keys",
         here: "/tenant/keys?query=%3Cb%3E".to_owned(),
         back: "%2Ftenant%2Fkeys".to_owned(),
@@ -206,7 +208,7 @@ fn pages_of_lists_and_keys_render() {
         previous: Some("/tenant/keys?page=1".to_owned()),
         next: Some("/tenant/keys?page=3".to_owned()),
         owners: vec![HOSTILE.to_owned()],
-        sizes: &super::shell::SIZES,
+        sizes: &super::preferences::SIZES,
         curl: HOSTILE.to_owned(),
         can_disable: true,
         limit: Some("1 of 3 keys".to_owned()),
@@ -227,7 +229,7 @@ fn pages_of_lists_and_keys_render() {
     check(
         "key",
         &KeyViewPage {
-            shell: shell(Place::OwnKeys),
+            shell: shell(MenuEntry::OwnKeys),
             row: row(),
             here: "/keys/ak_1".to_owned(),
             chart: large(counts().iter(), WINDOWS[0], NOW),

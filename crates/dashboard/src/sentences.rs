@@ -11,12 +11,12 @@ pub(super) const ADMINISTRATORS_CAN: &str = "An administrator of this tenant can
 
 /// A sentence, and the form field it concerns, if any.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Said {
+pub(super) struct Sentence {
     pub(super) field: Option<&'static str>,
     pub(super) text: String,
 }
 
-impl Said {
+impl Sentence {
     pub(super) fn about(field: &'static str, text: impl Into<String>) -> Self {
         Self {
             field: Some(field),
@@ -165,20 +165,20 @@ pub(super) const fn title(code: Code) -> &'static str {
 }
 
 /// Returns what a use case refused, in words for people.
-pub(super) fn of_failure(failure: &Failure) -> Option<Said> {
+pub(super) fn of_failure(failure: &Failure) -> Option<Sentence> {
     let text = match failure {
         Failure::Refused { refusal, .. } => return of_refusal(refusal),
         Failure::OwnLimits => {
             let text = "You cannot say how often your own key may be used. An administrator of this tenant can.";
-            return Some(Said::about("limits", text));
+            return Some(Sentence::about("limits", text));
         }
         Failure::EmailTaken => {
             let text = "A user of this tenant has that address. Change that user, or choose another address.";
-            return Some(Said::about("email", text));
+            return Some(Sentence::about("email", text));
         }
         Failure::CheckPolicyTaken => {
             let text = "There is a check policy of this name. Change that one, or choose another name.";
-            return Some(Said::about("name", text));
+            return Some(Sentence::about("name", text));
         }
         Failure::PermissionDenied(_)
         | Failure::InstanceOnly
@@ -199,37 +199,37 @@ pub(super) fn of_failure(failure: &Failure) -> Option<Said> {
         }
         _ => return None,
     };
-    Some(Said::of_all(text))
+    Some(Sentence::of_all(text))
 }
 
-fn of_refusal(refusal: &Refusal) -> Option<Said> {
+fn of_refusal(refusal: &Refusal) -> Option<Sentence> {
     let said = match refusal {
-        Refusal::InvalidTransition { from, verb } => Said::of_all(in_this_state(*from, *verb)),
+        Refusal::InvalidTransition { from, verb } => Sentence::of_all(in_this_state(*from, *verb)),
         Refusal::Policy(violation) => of_violation(violation),
-        Refusal::ExpiryPast => Said::about("expires", "The key has expired: choose another expiry."),
-        Refusal::LimitReached { max, used } => Said::of_all(format!(
+        Refusal::ExpiryPast => Sentence::about("expires", "The key has expired: choose another expiry."),
+        Refusal::LimitReached { max, used } => Sentence::of_all(format!(
             "The owner has {}, and {max} are allowed. Revoke or rotate one of them instead.",
             super::moment::plural((*used).into(), "key")
         )),
-        Refusal::NameTaken => Said::about(
+        Refusal::NameTaken => Sentence::about(
             "name",
             "The owner has another key of this name. Choose another name, or revoke that key first.",
         ),
-        Refusal::OwnerBlocked => Said::about(
+        Refusal::OwnerBlocked => Sentence::about(
             "owner",
             "The owner, or the whole tenant, is suspended or removed, so the key would not work. Let the user in again first.",
         ),
-        Refusal::ReasonRequired => Said::about("reason", "The policy of this tenant asks for a reason."),
+        Refusal::ReasonRequired => Sentence::about("reason", "The policy of this tenant asks for a reason."),
         Refusal::ScopeNotGiven { scope, allowed } => {
             let allowed = if allowed.is_empty() { "none" } else { allowed };
             let text = format!("The policy does not let your role give the scope {scope}. It may give: {allowed}.");
-            Said::about("scopes", text)
+            Sentence::about("scopes", text)
         }
         Refusal::ClaimsNotGiven => {
-            Said::of_all("The policy does not let members set claims. An administrator of this tenant can.")
+            Sentence::of_all("The policy does not let members set claims. An administrator of this tenant can.")
         }
-        Refusal::Locked => Said::of_all("The hold was put on by an administrator and can be lifted only by one."),
-        Refusal::SecretLost => Said::of_all(
+        Refusal::Locked => Sentence::of_all("The hold was put on by an administrator and can be lifted only by one."),
+        Refusal::SecretLost => Sentence::of_all(
             "The database had lost the newest secret of this key, so it was disabled: an older secret would work again. Revoke it, and create another key.",
         ),
         Refusal::OwnershipMove | Refusal::OutOfStep => return None,
@@ -237,23 +237,23 @@ fn of_refusal(refusal: &Refusal) -> Option<Said> {
     Some(said)
 }
 
-fn of_violation(violation: &Violation) -> Said {
+fn of_violation(violation: &Violation) -> Sentence {
     match violation {
-        Violation::ExpiryTooLate { max_days } => Said::about(
+        Violation::ExpiryTooLate { max_days } => Sentence::about(
             "expires",
             format!("The policy allows at most {max_days} days. Choose an earlier end."),
         ),
-        Violation::ExpiryNotOffered => Said::about("expires", "The policy allows only the choices of this form."),
-        Violation::NeverExpires => Said::about("expires", "The policy does not allow keys that never expire."),
-        Violation::ExpiryFixed => Said::about(
+        Violation::ExpiryNotOffered => Sentence::about("expires", "The policy allows only the choices of this form."),
+        Violation::NeverExpires => Sentence::about("expires", "The policy does not allow keys that never expire."),
+        Violation::ExpiryFixed => Sentence::about(
             "expires",
             "The policy does not let the expiry of a key be changed. Rotate the key instead.",
         ),
-        Violation::ExpiredStays => Said::about(
+        Violation::ExpiredStays => Sentence::about(
             "expires",
             "The policy does not let an expired key be renewed. Rotate it with another expiry instead.",
         ),
-        Violation::OverlapTooLong { max_seconds } => Said::about(
+        Violation::OverlapTooLong { max_seconds } => Sentence::about(
             "overlap",
             format!(
                 "The policy lets an old secret go on for at most {}.",
@@ -285,27 +285,27 @@ fn in_this_state(from: Standing, verb: Verb) -> String {
 }
 
 /// Returns why a form cannot be read, or why a page cannot be shown.
-pub(super) fn of_problem(problem: &Problem) -> Said {
+pub(super) fn of_problem(problem: &Problem) -> Sentence {
     let param = problem.meta.get("param_name").and_then(|name| name.as_str());
     match (problem.code, param) {
         (Code::BadRequest, Some(param)) => of_field(param, &problem.detail),
-        (Code::SignInFailed | Code::RateLimited, _) => Said::about("password", problem.detail.clone()),
-        _ => Said::of_all(problem.detail.clone()),
+        (Code::SignInFailed | Code::RateLimited, _) => Sentence::about("password", problem.detail.clone()),
+        _ => Sentence::of_all(problem.detail.clone()),
     }
 }
 
 /// `param`: a field, or a part of it such as `networks[1]`.
-fn of_field(param: &str, detail: &str) -> Said {
+fn of_field(param: &str, detail: &str) -> Sentence {
     if let Some((_, field, rule)) = RULES.iter().find(|(api, ..)| *api == param) {
-        return Said::about(field, *rule);
+        return Sentence::about(field, *rule);
     }
     let end = param.find(['[', '.']).unwrap_or(param.len());
     let (whole, part) = param.split_at(end);
     // The API's message begins with the field's name. The remainder fits any name of the field.
     let what = detail.strip_prefix(&format!("`{param}` ")).unwrap_or(detail);
     match FIELDS.iter().find(|(api, ..)| *api == whole) {
-        Some((_, field, noun)) => Said::about(field, format!("{noun}{} {what}", place(part))),
-        None => Said::of_all(format!("This form cannot be read: it {what}")),
+        Some((_, field, noun)) => Sentence::about(field, format!("{noun}{} {what}", place(part))),
+        None => Sentence::of_all(format!("This form cannot be read: it {what}")),
     }
 }
 
@@ -343,7 +343,7 @@ mod tests {
         let said = |api: &str| of_problem(&Problem::field(api, "must be a network"));
         assert_eq!(
             said("networks[1]"),
-            Said::about("networks", "Network 2 must be a network.")
+            Sentence::about("networks", "Network 2 must be a network.")
         );
         assert_eq!(said("limits[0].period").text, "Limit 1: its period must be a network.");
     }

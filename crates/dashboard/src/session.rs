@@ -1,12 +1,12 @@
 //! Browser sessions: tower-sessions with our store behind it. Only the digest of a session's id is stored, so a reader
 //! of the database cannot take over a session.
 
-use super::visitor::Visit;
 use crate::Dashboard;
 use async_trait::async_trait;
 use keyreeve_authority::model::{Login, LoginKind};
 use keyreeve_core::text::Slug;
-use keyreeve_core::{Digest, Timestamp};
+use keyreeve_core::{Digest, Timestamp, UserId};
+use serde::{Deserialize, Serialize};
 use tower_sessions::cookie::SameSite;
 use tower_sessions::cookie::time::{Duration, OffsetDateTime};
 use tower_sessions::session::{Id, Record};
@@ -19,6 +19,23 @@ const IDLE: Duration = Duration::hours(4);
 const COOKIE: &str = "__Host-keyreeve";
 /// The session's value with the [`Visit`].
 pub(super) const VISIT: &str = "visit";
+
+/// The session's data about the signed-in user.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Visit {
+    pub(super) tenant: String,
+    pub(super) user: String,
+    pub(super) csrf: String,
+    pub(super) signed_in_at: i64,
+    pub(super) confirmed_at: i64,
+    pub(super) touched_at: i64,
+}
+
+impl Visit {
+    pub(super) fn user_id(&self) -> Option<UserId> {
+        UserId::parse(&self.user).ok()
+    }
+}
 
 /// The session store.
 #[derive(Clone, Debug)]

@@ -1,87 +1,11 @@
 //! The frame of every page: the signed-in user, the menu, the latest result, and the preferences.
 
+use super::flash::Flash;
 use super::labels::Labels;
+use super::preferences::Preferences;
 use super::visitor::Visitor;
 use hyper::HeaderMap;
-use hyper::header::COOKIE;
 use keyreeve_core::access::Role;
-use serde::{Deserialize, Serialize};
-
-/// Cookies with a browser's preferences. They are not secret and grant nothing.
-pub(super) const THEME_COOKIE: &str = "keyreeve_theme";
-pub(super) const SHORTCUTS_COOKIE: &str = "keyreeve_shortcuts";
-pub(super) const SIZE_COOKIE: &str = "keyreeve_page_size";
-/// Keys on one page, as a user may choose.
-pub(super) const SIZES: [u32; 4] = [10, 25, 50, 100];
-const SIZE_DEFAULT: u32 = 25;
-
-/// The preferences of a browser.
-#[derive(Clone, Debug)]
-pub(super) struct Preferences {
-    /// `light`, `dark`, or empty to follow the system.
-    pub(super) theme: &'static str,
-    pub(super) has_shortcuts: bool,
-    pub(super) page_size: u32,
-}
-
-impl Default for Preferences {
-    fn default() -> Self {
-        Self {
-            theme: "",
-            has_shortcuts: true,
-            page_size: SIZE_DEFAULT,
-        }
-    }
-}
-
-impl Preferences {
-    pub(super) fn of(headers: &HeaderMap) -> Self {
-        let size = cookie(headers, SIZE_COOKIE).and_then(|text| text.parse().ok());
-        Self {
-            theme: match cookie(headers, THEME_COOKIE) {
-                Some("light") => "light",
-                Some("dark") => "dark",
-                Some(_) | None => "",
-            },
-            has_shortcuts: cookie(headers, SHORTCUTS_COOKIE) != Some("off"),
-            page_size: size.filter(|size| SIZES.contains(size)).unwrap_or(SIZE_DEFAULT),
-        }
-    }
-}
-
-/// Returns a cookie of a request.
-pub(super) fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
-    let lines = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let mut pairs = lines.flat_map(|line| line.split(';'));
-    pairs.find_map(|pair| pair.trim().strip_prefix(name)?.strip_prefix('='))
-}
-
-/// A message that the next page shows once.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Flash {
-    /// `done` or `refused`.
-    pub(super) kind: String,
-    pub(super) text: String,
-    /// A link to details: address and label.
-    pub(super) link: Option<(String, String)>,
-}
-
-impl Flash {
-    pub(super) fn done(text: String) -> Self {
-        Self {
-            kind: "done".to_owned(),
-            text,
-            link: None,
-        }
-    }
-
-    pub(super) fn refused(text: String) -> Self {
-        Self {
-            kind: "refused".to_owned(),
-            ..Self::done(text)
-        }
-    }
-}
 
 /// The frame of a page without a signed-in user, and of error pages.
 #[derive(Clone, Debug, Default)]
@@ -99,7 +23,7 @@ impl SignedOutLayout {
 
 /// The menu entry that a page belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Place {
+pub(super) enum MenuEntry {
     Home,
     OwnKeys,
     Account,
@@ -115,7 +39,7 @@ pub(super) enum Place {
 #[derive(Clone, Debug)]
 pub(super) struct Shell {
     pub(super) title: String,
-    pub(super) place: Place,
+    pub(super) place: MenuEntry,
     pub(super) email: String,
     pub(super) role: &'static str,
     pub(super) tenant: String,
@@ -129,7 +53,7 @@ pub(super) struct Shell {
 }
 
 impl Shell {
-    pub(super) fn new(visitor: &Visitor, place: Place, title: impl Into<String>) -> Self {
+    pub(super) fn new(visitor: &Visitor, place: MenuEntry, title: impl Into<String>) -> Self {
         Self {
             title: title.into(),
             place,
@@ -154,12 +78,17 @@ impl Shell {
     pub(super) fn is_tenant_scope(&self) -> bool {
         matches!(
             self.place,
-            Place::TenantKeys | Place::Policy | Place::Checks | Place::Users | Place::Audit | Place::Propagation
+            MenuEntry::TenantKeys
+                | MenuEntry::Policy
+                | MenuEntry::Checks
+                | MenuEntry::Users
+                | MenuEntry::Audit
+                | MenuEntry::Propagation
         )
     }
 
     /// The menu's `aria-current`: `page` for the present page.
-    pub(super) fn current(&self, place: Place) -> &'static str {
+    pub(super) fn current(&self, place: MenuEntry) -> &'static str {
         if self.place == place { "page" } else { "false" }
     }
 

@@ -3,11 +3,13 @@
 use super::account::new_password;
 use super::device;
 use super::errors::Errors;
-use super::form::{CSRF, Fields, is_same, not_ours, read_anonymous};
+use super::fields::{CSRF, FormFields, local};
+use super::form::{is_same, not_ours, read_anonymous};
 use super::page;
 use super::page_error::PageError;
 use super::password_check;
-use super::shell::{SignedOutLayout, cookie};
+use super::preferences::cookie;
+use super::shell::SignedOutLayout;
 use super::sign_in_limits::Attempt;
 use super::visitor::{anonymous_caller, begin, current, load, random_hex};
 use crate::Dashboard;
@@ -67,7 +69,7 @@ pub(super) struct SetupPage {
 struct SignInRequest {
     parts: Parts,
     session: Session,
-    fields: Fields,
+    fields: FormFields,
     /// The CSRF token of the cookie; a new one if there was none.
     mark: String,
     has_mark: bool,
@@ -81,7 +83,7 @@ impl SignInRequest {
             .map_err(|(_, why)| PageError::internal(why))?;
         load(&session, &parts, app).await?;
         let fields = match parts.method.is_safe() {
-            true => Fields::of_query(&parts),
+            true => FormFields::of_query(&parts),
             // Bounded by the address: the concurrent bodies of one address are counted before any of them is read.
             false => read_anonymous(app, &parts, body).await?,
         };
@@ -153,7 +155,7 @@ impl SignInRequest {
             csrf: self.mark.clone(),
             email: email.to_owned(),
             tenants,
-            next: page::local(self.fields.get("next")).to_owned(),
+            next: local(self.fields.get("next")).to_owned(),
             notice,
             errors,
         };
@@ -165,7 +167,7 @@ impl SignInRequest {
 pub(super) async fn ask(State(app): State<Dashboard>, request: Request) -> Result<Response, PageError> {
     let asked = SignInRequest::take(request, &app).await?;
     if current(&asked.session, &app, app.authority().now()).await?.is_some() {
-        return Ok(page::on_to(page::local(asked.fields.get("next"))));
+        return Ok(page::on_to(local(asked.fields.get("next"))));
     }
     let email = asked.fields.raw("email").to_owned();
     asked.page(StatusCode::OK, &email, Vec::new(), Errors::default())
@@ -194,7 +196,7 @@ pub(super) async fn enter(State(app): State<Dashboard>, request: Request) -> Res
             let from = anonymous_caller(&asked.parts);
             begin(&app, &asked.session, user, app.authority().earliest()).await?;
             app.authority().sign_in().note(&from, user, true).await?;
-            let response = page::on_to(page::local(asked.fields.get("next")));
+            let response = page::on_to(local(asked.fields.get("next")));
             Ok(asked.remembered(response, user, &app))
         }
         several => {

@@ -4,7 +4,7 @@
 //! address together, and by account alone only with a high limit. A browser that has signed in before has its own
 //! count, and so has an open session that asks for the password again.
 
-use super::guesses::{Guesses, Pace};
+use super::guesses::{GuessPace, Guesses};
 use super::page_error::PageError;
 use keyreeve_api::{Code, Problem};
 use keyreeve_core::Digest;
@@ -15,17 +15,17 @@ use std::net::IpAddr;
 
 const MINUTE_MS: u64 = 60_000;
 /// Guesses by one known browser, or in one session: thirty, then ten per minute.
-const USUAL: Pace = Pace {
+const USUAL: GuessPace = GuessPace {
     at_once: 30,
     every_ms: MINUTE_MS / 10,
 };
 /// Guesses at one account from one address: thirty, then one per minute.
-const OF_PAIR: Pace = Pace {
+const OF_PAIR: GuessPace = GuessPace {
     at_once: 30,
     every_ms: MINUTE_MS,
 };
 /// Guesses at one account from all addresses, by unknown browsers: two hundred, then two per minute.
-const OF_ACCOUNT: Pace = Pace {
+const OF_ACCOUNT: GuessPace = GuessPace {
     at_once: 200,
     every_ms: MINUTE_MS / 2,
 };
@@ -34,7 +34,7 @@ const _: () = assert!(
     "one address alone must never use up the guesses of an account"
 );
 /// Guesses from one address at all accounts. A company may share one address: three hundred, then as many per minute.
-const OF_ADDRESS: Pace = Pace {
+const OF_ADDRESS: GuessPace = GuessPace {
     at_once: 300,
     every_ms: MINUTE_MS / 300,
 };

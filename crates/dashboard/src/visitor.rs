@@ -1,8 +1,9 @@
 //! The visitor of a page: the user of the session, read from the store for each request.
 
+use super::flash::Flash;
 use super::page_error::PageError;
-use super::session::{self, VISIT};
-use super::shell::{Flash, Preferences};
+use super::preferences::Preferences;
+use super::session::{self, VISIT, Visit};
 use crate::Dashboard;
 use axum::extract::FromRequestParts;
 use hyper::http::request::Parts;
@@ -13,9 +14,8 @@ use keyreeve_core::access::Role;
 use keyreeve_core::hex;
 use keyreeve_core::scope::Scopes;
 use keyreeve_core::text::Slug;
-use keyreeve_core::{Digest, Policy, Timestamp, User, UserId};
+use keyreeve_core::{Digest, Policy, Timestamp, User};
 use keyreeve_web::RequestInfo;
-use serde::{Deserialize, Serialize};
 use tower_sessions::Session;
 
 /// A session ends half a day after the sign-in, even if it is used.
@@ -24,24 +24,6 @@ const LIFE_MS: u64 = 12 * 3_600_000;
 const CONFIRMED_MS: u64 = 15 * 60_000;
 /// Shortest time between two extensions of a session, so that viewing pages costs few writes.
 const TOUCH_MS: u64 = 5 * 60_000;
-const FLASH: &str = "flash";
-
-/// The session's data about the signed-in user.
-#[derive(Clone, Serialize, Deserialize)]
-pub(super) struct Visit {
-    pub(super) tenant: String,
-    user: String,
-    csrf: String,
-    signed_in_at: i64,
-    confirmed_at: i64,
-    touched_at: i64,
-}
-
-impl Visit {
-    pub(super) fn user_id(&self) -> Option<UserId> {
-        UserId::parse(&self.user).ok()
-    }
-}
 
 /// A signed-in user on a page.
 pub(super) struct Visitor {
@@ -101,7 +83,7 @@ impl Visitor {
 
     /// Stores the message for the next page.
     pub(super) async fn tell(&self, flash: Flash) -> Result<(), PageError> {
-        Ok(self.session.insert(FLASH, flash).await?)
+        flash.keep(&self.session).await
     }
 
     /// Returns the digest of this session's id.
@@ -189,7 +171,7 @@ impl FromRequestParts<Dashboard> for Visitor {
         }
         let policy = app.authority().policy().get(&call).await?;
         let flash = match parts.method.is_safe() {
-            true => told(&session).await?,
+            true => Flash::take(&session).await?,
             false => None,
         };
         Ok(Self {
@@ -206,15 +188,6 @@ impl FromRequestParts<Dashboard> for Visitor {
             app: app.clone(),
         })
     }
-}
-
-/// Takes the message for this page. It reads first: removing from a session without a message would be a write.
-async fn told(session: &Session) -> Result<Option<Flash>, PageError> {
-    let flash = session.get(FLASH).await?;
-    if flash.is_some() {
-        session.remove_value(FLASH).await?;
-    }
-    Ok(flash)
 }
 
 /// Returns the session's visit and its user, if neither has ended.

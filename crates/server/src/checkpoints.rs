@@ -126,7 +126,7 @@ impl Checkpoints {
 
     /// Signs an end of the log and stores it, unless a newer one is stored. Returns the note.
     ///
-    /// Only for an end of a log that contains the newest checkpoint: see `App::sign_log_end`.
+    /// Only for an end of a log that contains the newest checkpoint: see `LogSigner::sign`.
     pub(crate) fn record(&self, end: Milestone) -> io::Result<String> {
         let note = self.sign(end);
         let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);

@@ -4,8 +4,9 @@
 //! leaves an instance whose root key was never shown. At worst a root key was shown that the database did not store,
 //! and the next start shows another one. With several nodes that start at once, the others wait for that transaction.
 
-use crate::App;
 use crate::instance::{Addresses, StartError};
+use crate::settings::Settings;
+use keyreeve_authority::Authority;
 use keyreeve_authority::Failure;
 use keyreeve_core::Secret;
 use keyreeve_store::model::Bootstrap;
@@ -41,15 +42,19 @@ impl fmt::Debug for EmptyStore {
 }
 
 /// Creates an instance in an empty store. Returns whether this start showed the first root key by the function.
-pub(crate) async fn found(app: &App, empty: EmptyStore, addresses: &Addresses) -> Result<bool, StartError> {
-    if app.authority().is_founded().await? {
+pub(crate) async fn found(
+    authority: &Authority,
+    settings: &Settings,
+    empty: EmptyStore,
+    addresses: &Addresses,
+) -> Result<bool, StartError> {
+    if authority.is_founded().await? {
         return Ok(false);
     }
-    if let Some(obstacle) = app.authority().obstacle() {
+    if let Some(obstacle) = authority.obstacle() {
         let why = format!("{obstacle}, and there is no instance in it yet");
         return Err(StartError::Unsafe(why));
     }
-    let settings = app.settings();
     let Some(show) = empty.0 else {
         return Err(StartError::Empty(settings.data.clone()));
     };
@@ -65,7 +70,7 @@ pub(crate) async fn found(app: &App, empty: EmptyStore, addresses: &Addresses) -
         shown.store(done.is_ok(), Ordering::Release);
         done.map_err(|error| error.to_string())
     };
-    let outcome = app.authority().found(show).await;
+    let outcome = authority.found(show).await;
     let is_shown = is_shown.load(Ordering::Acquire);
     match (outcome, file) {
         (Ok(Bootstrap::StoodAlready), _) => Ok(false),

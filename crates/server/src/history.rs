@@ -10,7 +10,7 @@ use crate::checkpoints::{self, Checkpoints, Evidence};
 use crate::instance::StartError;
 use crate::world::{OsEntropy, TokioTimer, WallClock};
 use keyreeve_authority::env::Entropy as _;
-use keyreeve_authority::{Authority, Failure, Verifier, compare_log};
+use keyreeve_authority::{Authority, Failure, VerifierMemory, compare_log};
 use keyreeve_core::audit::{ChainHash, Comparison, Milestone, compare};
 use keyreeve_core::hex;
 use keyreeve_store::model::Head;
@@ -26,7 +26,7 @@ const COMMAND: &str = "keyreeve audit accept-restore";
 
 /// The state of a database, compared with what was signed.
 #[derive(Clone, Debug)]
-struct Standing {
+struct DatabaseStanding {
     /// The signed end, if it can be read.
     signed: Option<Milestone>,
     /// The end of the database's log; revision 0 if it is empty.
@@ -52,7 +52,7 @@ enum Mismatch {
     Evidence(String),
 }
 
-impl Standing {
+impl DatabaseStanding {
     /// Describes what is wrong, in a sentence or two.
     fn describe(&self, mismatch: &Mismatch) -> String {
         let signed = self.signed.map_or(0, |signed| signed.revision);
@@ -82,7 +82,7 @@ impl Standing {
 }
 
 /// Compares a directory's checkpoint with its SQLite database. The caller holds the directory's lock.
-async fn standing(data: &Path) -> Result<Standing, StartError> {
+async fn standing(data: &Path) -> Result<DatabaseStanding, StartError> {
     let evidence = read_evidence(data)?;
     let signed = match &evidence {
         Evidence::Signed(end) => Some(*end),
@@ -109,7 +109,7 @@ async fn standing(data: &Path) -> Result<Standing, StartError> {
             },
         ) => judge(end, head, chain_there, has_gaps || is_older_than_log),
     };
-    Ok(Standing { signed, head, mismatch })
+    Ok(DatabaseStanding { signed, head, mismatch })
 }
 
 fn judge(signed: Milestone, head: Milestone, chain_there: Option<ChainHash>, is_mixed: bool) -> Option<Mismatch> {
@@ -189,12 +189,12 @@ pub struct Acceptance {
     data: PathBuf,
     database: Option<String>,
     lock: DirectoryLock,
-    standing: Standing,
+    standing: DatabaseStanding,
 }
 
 /// The result of an acceptance.
 #[derive(Clone, Debug)]
-pub struct Accepted {
+pub struct AcceptedDatabase {
     /// The entry of the audit log that records it.
     pub revision: u64,
     /// Where the old files are kept.
@@ -274,9 +274,9 @@ impl Acceptance {
     ///
     /// # Errors
     /// If the database or the directory cannot be written to.
-    pub async fn accept(self, reason: &str) -> Result<Accepted, StartError> {
+    pub async fn accept(self, reason: &str) -> Result<AcceptedDatabase, StartError> {
         let (data, standing) = (self.data, self.standing);
-        let verifier = Arc::new(Verifier::new(1));
+        let verifier = Arc::new(VerifierMemory::new(1));
         let (store, _lock): (Arc<dyn Store>, _) = match &self.database {
             None => {
                 let store = SqliteStore::open_locked(&data, self.lock, verifier.clone()).await?;
@@ -303,7 +303,7 @@ impl Acceptance {
         };
         let kept = checkpoints::accept(&data, head, fresh).map_err(failed)?;
         authority.close().await;
-        Ok(Accepted { revision, kept })
+        Ok(AcceptedDatabase { revision, kept })
     }
 }
 
@@ -316,9 +316,9 @@ impl std::fmt::Debug for Acceptance {
 }
 
 /// Does the same for a database that nodes share: each node's directory has what that node has signed.
-async fn standing_at(data: &Path, url: &str) -> Result<Standing, StartError> {
+async fn standing_at(data: &Path, url: &str) -> Result<DatabaseStanding, StartError> {
     let evidence = read_evidence(data)?;
-    let store = PostgresStore::open(url, Arc::new(Verifier::new(1))).await?;
+    let store = PostgresStore::open(url, Arc::new(VerifierMemory::new(1))).await?;
     let head = milestone(Some(store.head().await?));
     let (signed, mismatch) = match evidence {
         Evidence::None => (None, None),
@@ -333,5 +333,5 @@ async fn standing_at(data: &Path, url: &str) -> Result<Standing, StartError> {
         }
     };
     store.close().await;
-    Ok(Standing { signed, head, mismatch })
+    Ok(DatabaseStanding { signed, head, mismatch })
 }

@@ -1,14 +1,14 @@
 //! A running instance: opens the store, creates it if it is empty, listens, and stops without losing data.
 
 use crate::App;
-use crate::edge::{Face, Listening};
+use crate::edge::{Face, FaceService, Listening};
 use crate::founding::EmptyStore;
 use crate::http::openapi;
 use crate::invariants::InvariantLog;
 use crate::listen::Listen;
-use crate::open::{self, Opened};
+use crate::open::{self, OpenedStore};
 use crate::pages;
-use crate::ready::{Encryption, Place, Ready, reachable, remove_sockets};
+use crate::ready::{Encryption, EndpointKind, Ready, reachable, remove_sockets};
 use crate::settings::Settings;
 use crate::tls::TlsError;
 use crate::verifiers::{self, Marker};
@@ -18,6 +18,7 @@ use keyreeve_authority::env::Entropy as _;
 use keyreeve_store::StoreError;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::watch;
@@ -116,7 +117,7 @@ pub struct Instance {
     stop: watch::Sender<bool>,
     stop_ops: watch::Sender<bool>,
     socket: PathBuf,
-    opened: Opened,
+    opened: OpenedStore,
 }
 
 /// The actual listen addresses of an instance.
@@ -191,21 +192,21 @@ impl Instance {
     }
 
     /// Starts to serve. Cannot fail.
-    fn serve(ready: Ready, app: App, opened: Opened, tls: &Encryption) -> Self {
+    fn serve(ready: Ready, app: App, opened: OpenedStore, tls: &Encryption) -> Self {
         let (stop, stopping) = watch::channel(false);
         let router = openapi::router(app.clone(), pages::router(&app));
         let start = |(endpoint, place)| {
             let face = match place {
-                Place::Api => Face::Api(router.clone()),
-                Place::Check => Face::Check,
+                EndpointKind::Api => Face::Api(router.clone()),
+                EndpointKind::Check => Face::Check,
             };
-            Listening::start(endpoint, face, app.clone(), stopping.clone())
+            Listening::start(endpoint, service(face, &app), app.seats(), stopping.clone())
         };
         let serving = ready.faces.into_iter().map(start).collect();
         let (stop_ops, stopping_ops) = watch::channel(false);
         // Runs until the very end: a stop asks verifiers to leave, and this closes those that do not.
-        tokio::spawn(verifiers::sweep(app.clone(), stopping_ops.clone()));
-        let ops = Listening::start(ready.ops, Face::Ops, app.clone(), stopping_ops);
+        tokio::spawn(verifiers::sweep(Arc::clone(app.verifier_host()), stopping_ops.clone()));
+        let ops = Listening::start(ready.ops, service(Face::Ops, &app), app.seats(), stopping_ops);
         for tls in tls.all() {
             tokio::spawn(tls.follow(stopping.clone()));
         }
@@ -227,7 +228,7 @@ impl Instance {
 
     /// Stops: reports itself as not ready, lets running requests finish, and writes what is in memory.
     pub async fn stop(self) {
-        self.app.stop();
+        self.app.readiness().stop();
         // An error means that no listener is left to stop.
         let _nobody = self.stop.send(true);
         for listener in self.serving {
@@ -240,12 +241,12 @@ impl Instance {
             .dismiss_all(VERIFIERS_PATIENCE_MS)
             .await
         {
-            self.app.marker().remove();
+            self.app.verifier_host().marker().remove();
         }
         // Entries first, then the checkpoint over them; the lease is released after the last write.
         self.app.authority().flush_activity().await;
         write_refusals(&self.app, true).await;
-        self.app.record_checkpoint().await;
+        self.app.log_signer().record().await;
         write_notes(&self.app).await;
         self.opened.stop().await;
         self.app.authority().close().await;
@@ -255,6 +256,17 @@ impl Instance {
         drop(std::fs::remove_file(&self.socket));
         remove_sockets(self.addresses.listen.iter().chain(&self.addresses.check_listen));
     }
+}
+
+/// Returns what a listener needs to answer the requests of a face.
+fn service(face: Face, app: &App) -> Arc<FaceService> {
+    Arc::new(FaceService {
+        face,
+        verdicts: Arc::clone(app.verdict_service()),
+        readiness: Arc::clone(app.readiness()),
+        monitor: Arc::clone(app.monitor()),
+        is_public_by_tls: app.settings().is_public_by_tls(),
+    })
 }
 
 /// Returns the path of the socket for processes that may read the data directory.
@@ -286,7 +298,7 @@ async fn count_keys(app: App, mut stopping: watch::Receiver<bool>) {
 
 /// Writes what the next start must know of the database's history, on a blocking thread.
 async fn write_notes(app: &App) {
-    let Some(node) = app.authority().node().map(std::sync::Arc::clone) else {
+    let Some(node) = app.authority().node().map(Arc::clone) else {
         return;
     };
     let written = tokio::task::spawn_blocking(move || node.write_notes()).await;
@@ -322,7 +334,7 @@ async fn run_background_tasks(app: App, mut stopping: watch::Receiver<bool>) {
         }
         write_notes(&app).await;
         write_refusals(&app, false).await;
-        app.record_checkpoint().await;
+        app.log_signer().record().await;
         app.authority().probe_failing_writes().await;
         invariants.look(app.authority());
     }

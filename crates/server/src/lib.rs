@@ -15,6 +15,9 @@ pub mod instance;
 mod invariants;
 pub mod listen;
 pub mod log;
+mod log_signer;
+mod management;
+mod monitor;
 pub mod migration;
 pub mod moving;
 mod node;
@@ -30,6 +33,7 @@ pub mod scanner;
 pub mod settings;
 mod store_deadline;
 pub mod tls;
+mod verdict_service;
 mod verifiers;
 mod world;
 

@@ -1,7 +1,7 @@
 //! Moves an embedded instance into Postgres.
 
 use crate::instance::StartError;
-use keyreeve_authority::{Verifier, check_log};
+use keyreeve_authority::{VerifierMemory, check_log};
 use keyreeve_store::copy::{Copied, copy};
 use keyreeve_store::{DirectoryLock, PostgresStore, SqliteStore, Store as _, StoreError};
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ pub async fn move_to_postgres(data: &Path, url: &str) -> Result<Moved, StartErro
             data.display()
         )));
     }
-    let nobody = || Arc::new(Verifier::new(1));
+    let nobody = || Arc::new(VerifierMemory::new(1));
     let lock = DirectoryLock::take(data)?;
     crate::history::require_contained(data).await?;
     let from = SqliteStore::open_locked(data, lock, nobody()).await?;

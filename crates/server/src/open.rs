@@ -9,7 +9,7 @@ use crate::settings::{LEASE_MS_DEFAULT, Settings};
 use crate::world::{OsEntropy, SteadyClock, TokioTimer};
 use keyreeve_authority::env::Clock;
 use keyreeve_authority::node::NodeParts;
-use keyreeve_authority::{Authority, Node, Verifier};
+use keyreeve_authority::{Authority, Node, VerifierMemory};
 use keyreeve_store::cluster::{Cluster, Durability};
 use keyreeve_store::model::AuditQuery;
 use keyreeve_store::{CommitObserver, DirectoryLock, PostgresStore, SqliteStore, Store};
@@ -18,13 +18,13 @@ use std::time::Duration;
 
 /// Resources that must be released at the end.
 #[derive(Debug, Default)]
-pub(crate) struct Opened {
+pub(crate) struct OpenedStore {
     thread: Option<NodeThread>,
     /// The directory's lock; the SQLite store has its own.
     _lock: Option<DirectoryLock>,
 }
 
-impl Opened {
+impl OpenedStore {
     /// Releases the lease.
     pub(crate) async fn stop(self) {
         if let Some(thread) = self.thread {
@@ -34,7 +34,7 @@ impl Opened {
 }
 
 /// Opens the store that the settings name, and the checkpoints of its audit log.
-pub(crate) async fn open(settings: &Settings) -> Result<(Authority, Checkpoints, Opened), StartError> {
+pub(crate) async fn open(settings: &Settings) -> Result<(Authority, Checkpoints, OpenedStore), StartError> {
     match &settings.database {
         None => {
             let (authority, opened) = embedded(settings).await?;
@@ -50,12 +50,12 @@ pub(crate) async fn open(settings: &Settings) -> Result<(Authority, Checkpoints,
     }
 }
 
-async fn embedded(settings: &Settings) -> Result<(Authority, Opened), StartError> {
+async fn embedded(settings: &Settings) -> Result<(Authority, OpenedStore), StartError> {
     crate::moving::refuse_moved(&settings.data)?;
     let lock = DirectoryLock::take(&settings.data)?;
     // Before anything is created or migrated, and before any listener is bound.
     history::require_contained(&settings.data).await?;
-    let verifier = Arc::new(Verifier::new(settings.cache_entries));
+    let verifier = Arc::new(VerifierMemory::new(settings.cache_entries));
     if let Some(lease_ms) = settings.child_lease_ms.or(settings.lease_ms) {
         verifier.children().set_lease_ms(lease_ms);
     }
@@ -71,7 +71,7 @@ async fn embedded(settings: &Settings) -> Result<(Authority, Opened), StartError
     tokio::spawn(look_at_clock(Arc::downgrade(&clock)));
     let entropy = Arc::new(OsEntropy);
     let authority = Authority::new(store, verifier, clock, entropy, Arc::new(TokioTimer));
-    Ok((authority, Opened::default()))
+    Ok((authority, OpenedStore::default()))
 }
 
 /// Interval at which the machine's wall clock is read.
@@ -115,7 +115,7 @@ const FILES_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Halts verification when the files of the open database are no longer those in the data directory: what is answered
 /// and written would rest on deleted files, and be lost with this process.
-async fn look_after_files(store: Weak<SqliteStore>, verifier: Arc<Verifier>) {
+async fn look_after_files(store: Weak<SqliteStore>, verifier: Arc<VerifierMemory>) {
     loop {
         let Some(open) = store.upgrade() else { return };
         let looked = open.look_after_files().await;
@@ -136,8 +136,8 @@ async fn look_after_files(store: Weak<SqliteStore>, verifier: Arc<Verifier>) {
     }
 }
 
-async fn node(settings: &Settings, url: &str, lock: DirectoryLock) -> Result<(Authority, Opened), StartError> {
-    let verifier = Arc::new(Verifier::leased(settings.cache_entries));
+async fn node(settings: &Settings, url: &str, lock: DirectoryLock) -> Result<(Authority, OpenedStore), StartError> {
+    let verifier = Arc::new(VerifierMemory::leased(settings.cache_entries));
     let observer: Arc<dyn CommitObserver> = verifier.clone();
     let store = Arc::new(PostgresStore::open(url, observer).await?);
     let cluster: Arc<dyn Cluster> = store.clone();
@@ -159,7 +159,7 @@ async fn node(settings: &Settings, url: &str, lock: DirectoryLock) -> Result<(Au
         notebook: Arc::new(FileNotebook::in_directory(&settings.data)),
     }));
     let thread = NodeThread::start(Arc::clone(&node)).await?;
-    let opened = Opened {
+    let opened = OpenedStore {
         thread: Some(thread),
         _lock: Some(lock),
     };

@@ -2,7 +2,6 @@
 
 use crate::App;
 use crate::http::answer::CALLS;
-use crate::http::v1::verifiers;
 use crate::world::OsEntropy;
 use axum::Router;
 use keyreeve_authority::env::Entropy;
@@ -46,22 +45,22 @@ impl Host for App {
     }
 
     fn last_effects(&self) -> &Effects {
-        self.last_effects()
+        self.management().last_effects()
     }
 
     fn note_effect(&self, effect: &Effect) {
-        self.note_effect(effect);
+        self.management().note_effect(effect);
     }
 
     fn note_audit_verified(&self) {
-        self.numbers().note_audit_verified(self.authority().now());
+        self.management().note_audit_verified();
     }
 
     fn signed_log_end(&self) -> Option<Milestone> {
-        self.checkpoints().newest()
+        self.log_signer().checkpoints().newest()
     }
 
     fn verifier_id(&self, child: ChildId) -> String {
-        verifiers::id(self, child)
+        self.verifier_host().id(child)
     }
 }

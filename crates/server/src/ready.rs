@@ -13,7 +13,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 /// All listeners are bound and the instance exists. Serving, which cannot fail, is all that is left.
 pub(crate) struct Ready {
-    pub(crate) faces: Vec<(Endpoint, Place)>,
+    pub(crate) faces: Vec<(Endpoint, EndpointKind)>,
     pub(crate) ops: Endpoint,
     pub(crate) addresses: Addresses,
     pub(crate) has_shown_root_key: bool,
@@ -22,7 +22,7 @@ pub(crate) struct Ready {
 
 /// What an endpoint serves.
 #[derive(Clone, Copy)]
-pub(crate) enum Place {
+pub(crate) enum EndpointKind {
     Api,
     Check,
 }
@@ -48,27 +48,27 @@ impl Ready {
         let settings = app.settings();
         let mut faces = Vec::new();
         for place in &settings.listen {
-            faces.push((bind_at(place, tls.api.as_ref(), bound).await?, Place::Api));
+            faces.push((bind_at(place, tls.api.as_ref(), bound).await?, EndpointKind::Api));
         }
         let listen = bound.clone();
         let origin = origin(&listen, tls.api.as_ref());
         let first = first_of_network(&listen);
         app.issuer().settle(settings.public_url.as_deref(), first, &origin);
         for place in &settings.check_listen {
-            faces.push((bind_at(place, tls.check.as_ref(), bound).await?, Place::Check));
+            faces.push((bind_at(place, tls.check.as_ref(), bound).await?, EndpointKind::Check));
         }
         let check_listen = bound.iter().skip(listen.len()).cloned().collect();
         let ops = Listen::Tcp(settings.ops_listen);
         let (ops, ops_listen) = bind(&ops, None).await.map_err(at(&ops))?;
         if let Some(operator) = bind_for_operators(app, bound)? {
-            faces.push((operator, Place::Api));
+            faces.push((operator, EndpointKind::Api));
         }
         let addresses = Addresses {
             listen,
             check_listen,
             ops_listen,
         };
-        let has_shown_root_key = found(app, empty, &addresses).await?;
+        let has_shown_root_key = found(app.authority(), settings, empty, &addresses).await?;
         app.authority().catch_up().await?;
         Ok(Self {
             faces,

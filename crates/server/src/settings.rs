@@ -172,6 +172,12 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Returns whether the public URL uses https, by a proxy in front that terminates TLS.
+    pub(crate) fn is_public_by_tls(&self) -> bool {
+        let url = self.public_url.as_deref();
+        url.is_some_and(|url| url.starts_with("https://"))
+    }
+
     /// Returns settings of an instance that listens on unannounced loopback ports: for temporary servers and tests.
     pub fn on_loopback(data: PathBuf) -> Self {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));

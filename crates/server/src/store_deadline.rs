@@ -1,7 +1,7 @@
 //! Bounds how long the verdicts of a request wait for the store, so that a caller gets an answer within two seconds also if
 //! the database does not respond.
 
-use crate::App;
+use crate::verdict_service::VerdictService;
 use keyreeve_authority::verify::{Miss, Question, Verdict};
 use keyreeve_core::verdict::Denial;
 use std::pin::pin;
@@ -39,7 +39,7 @@ impl StoreDeadline {
     }
 }
 
-impl App {
+impl VerdictService {
     /// Returns the verdict on a secret that memory alone cannot give.
     pub(crate) async fn verdict_on_miss(
         &self,

@@ -5,13 +5,13 @@ mod answers;
 mod node_side;
 
 use crate::database::Database;
-use crate::executor::{MS, Nanos, Owner, Sim};
+use crate::executor::{MS, Nanos, Sim, TaskOwner};
 use crate::history::Ground;
 use crate::node::{Clocks, Process};
 use crate::pipe::{Cable, Receiver, Sender, pipe};
 use keyreeve_authority::env::Clock as _;
 use keyreeve_core::access::Reach;
-use keyreeve_core::coherence::child::{Child, Grant};
+use keyreeve_core::coherence::child::{Child, LeaseGrant};
 use keyreeve_core::coherence::downstream::Order;
 use keyreeve_core::coherence::invariants::InvariantResult;
 use keyreeve_core::coherence::{Entry, Moment};
@@ -73,13 +73,13 @@ impl Identity {
     }
 }
 
-enum ChildSays {
+enum FromChild {
     Ping(u64),
     Fetch(u64, Digest),
     Ack(u64),
 }
 
-enum NodeSays {
+enum FromNode {
     Grant {
         number: u64,
         length_ms: u64,
@@ -95,7 +95,7 @@ enum NodeSays {
 
 #[derive(Clone)]
 pub(crate) struct ChildProcess {
-    pub(crate) owner: Owner,
+    pub(crate) owner: TaskOwner,
     pub(crate) identity: Identity,
     /// The ground of the root key of its present connection.
     ground: Arc<Mutex<Option<Ground>>>,
@@ -103,7 +103,7 @@ pub(crate) struct ChildProcess {
     sim: Sim,
     clocks: Clocks,
     child: Arc<Child>,
-    connection: Arc<Mutex<Option<Connection>>>,
+    connection: Arc<Mutex<Option<ChildConnection>>>,
     /// When the lease of the node behind the last grant was renewed, in real time.
     pub(crate) renewed: Arc<AtomicU64>,
     /// Counts connections. For I4 each connection is another verifier: while a change is in progress two nodes may
@@ -115,14 +115,14 @@ pub(crate) struct ChildProcess {
 const SESSIONS: u32 = 10_000;
 
 /// What a node found, and the revision up to which that is true.
-type Answer = (Option<(Entry, bool)>, u64);
+type LookUpAnswer = (Option<(Entry, bool)>, u64);
 
-struct Connection {
-    to_node: Arc<Sender<ChildSays>>,
+struct ChildConnection {
+    to_node: Arc<Sender<FromChild>>,
     cable: Cable,
     last_number: u64,
     ping: Option<(u64, Moment)>,
-    asked: HashMap<u64, oneshot::Sender<Answer>>,
+    asked: HashMap<u64, oneshot::Sender<LookUpAnswer>>,
 }
 
 impl ChildProcess {
@@ -135,7 +135,7 @@ impl ChildProcess {
     ) -> Self {
         let sim = database.sim.clone();
         let me = Self {
-            owner: Owner::Process(number),
+            owner: TaskOwner::Process(number),
             identity,
             ground: Arc::default(),
             told_wrong,
@@ -154,7 +154,7 @@ impl ChildProcess {
         me
     }
 
-    fn connection(&self) -> MutexGuard<'_, Option<Connection>> {
+    fn connection(&self) -> MutexGuard<'_, Option<ChildConnection>> {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -191,7 +191,7 @@ impl ChildProcess {
             self.sim
                 .spawn(owner, self.clone().node_side(parent, root_key, from_child, to_child));
             let to_node = Arc::new(to_node);
-            *self.connection() = Some(Connection {
+            *self.connection() = Some(ChildConnection {
                 to_node: Arc::clone(&to_node),
                 cable,
                 last_number: 0,
@@ -210,19 +210,19 @@ impl ChildProcess {
         }
     }
 
-    async fn ping(self, line: std::sync::Weak<Sender<ChildSays>>) {
+    async fn ping(self, line: std::sync::Weak<Sender<FromChild>>) {
         while line.strong_count() > 0 {
             if let Some(connection) = &mut *self.connection() {
                 connection.last_number += 1;
                 connection.ping = Some((connection.last_number, self.clocks.moment()));
-                connection.to_node.send(ChildSays::Ping(connection.last_number));
+                connection.to_node.send(FromChild::Ping(connection.last_number));
             }
             self.sim.sleep(PING).await;
         }
     }
 
     /// Reads messages until the connection ends. Returns whether it was sent away and stayed.
-    async fn listen(&self, mut from_node: Receiver<NodeSays>) -> bool {
+    async fn listen(&self, mut from_node: Receiver<FromNode>) -> bool {
         let hangs_at = self.sim.now() + HANGS_AFTER;
         while let Some(said) = from_node.recv(SILENCE.0).await {
             match self.identity.manner {
@@ -234,7 +234,7 @@ impl ChildProcess {
                 _ => {}
             }
             match said {
-                NodeSays::Grant {
+                FromNode::Grant {
                     number,
                     length_ms,
                     revision,
@@ -245,7 +245,7 @@ impl ChildProcess {
                     if let Some((_, asked)) = ping.filter(|(asked, _)| *asked == number) {
                         self.renewed.fetch_max(renewed, Ordering::Relaxed);
                         self.note(format_args!("may answer for {length_ms} ms, as of {revision}"));
-                        self.child.granted(&Grant {
+                        self.child.granted(&LeaseGrant {
                             asked,
                             length_ms,
                             now,
@@ -253,19 +253,19 @@ impl ChildProcess {
                         });
                     }
                 }
-                NodeSays::Found(number, found) => {
+                FromNode::Found(number, found) => {
                     let asked = self.connection().as_mut().and_then(|one| one.asked.remove(&number));
                     if let (Some(asked), Some(found)) = (asked, found) {
                         // The caller may have been dropped.
                         drop(asked.send(found));
                     }
                 }
-                NodeSays::Forget(_, true) if self.identity.manner == Manner::Stays => {
+                FromNode::Forget(_, true) if self.identity.manner == Manner::Stays => {
                     self.note("stays");
                     while from_node.recv(SILENCE.0).await.is_some() {}
                     return true;
                 }
-                NodeSays::Forget(order, is_last) => {
+                FromNode::Forget(order, is_last) => {
                     self.note(format_args!("forgets for {}: order {}", order.revision, order.number));
                     if is_last {
                         self.child.begin_anew();
@@ -293,13 +293,13 @@ impl ChildProcess {
                 self.sim.spawn(self.owner, async move {
                     sim.sleep(by).await;
                     if let Some(to_node) = to_node.upgrade() {
-                        to_node.send(ChildSays::Ack(number));
+                        to_node.send(FromChild::Ack(number));
                     }
                 });
             }
             Manner::Honest | Manner::IsSlow(_) | Manner::Hangs | Manner::Stays => {
                 if let Some(connection) = &*connection {
-                    connection.to_node.send(ChildSays::Ack(number));
+                    connection.to_node.send(FromChild::Ack(number));
                 }
             }
         }

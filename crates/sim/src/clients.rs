@@ -4,8 +4,8 @@ mod changes;
 mod setup;
 mod verifying;
 
-use crate::executor::{MS, Nanos, Owner, Sim};
-use crate::history::{Change, EPOCH, Ground, History, Wait};
+use crate::executor::{MS, Nanos, Sim, TaskOwner};
+use crate::history::{EPOCH, Ground, GroundChange, RunHistory, Wait};
 use crate::node::Process;
 use keyreeve_authority::{Call, Caller, Effect, Failure};
 use keyreeve_core::text::{Slug, Subject};
@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 /// A secret that a client was given, and the grounds on which it may be denied.
 #[derive(Clone)]
-pub(crate) struct Held {
+pub(crate) struct HeldSecret {
     pub(crate) id: KeyId,
     secret: Arc<str>,
     /// The key, the secret, the owner, the tenant.
@@ -26,9 +26,9 @@ pub(crate) struct Held {
 
 /// The state that all clients share.
 #[derive(Default)]
-pub(crate) struct Known {
-    pub(crate) history: History,
-    pub(crate) keys: Vec<Held>,
+pub(crate) struct SharedKnowledge {
+    pub(crate) history: RunHistory,
+    pub(crate) keys: Vec<HeldSecret>,
     pub(crate) users: Vec<(UserId, Subject, Ground, usize)>,
     /// How long an answer about each tenant may take, if only children can delay it.
     pub(crate) answer_most: Option<[Nanos; 2]>,
@@ -38,7 +38,7 @@ pub(crate) struct Known {
     names: u64,
 }
 
-impl Known {
+impl SharedKnowledge {
     /// Returns the state of a run that begins.
     pub(crate) fn new(lease_ms: u64, answer_most: Option<[Nanos; 2]>) -> Self {
         Self {
@@ -56,9 +56,9 @@ impl Known {
 
 /// One client.
 #[derive(Clone)]
-pub(crate) struct Client {
+pub(crate) struct SimulatedClient {
     pub(crate) sim: Sim,
-    pub(crate) known: Arc<Mutex<Known>>,
+    pub(crate) known: Arc<Mutex<SharedKnowledge>>,
     /// Two tenants: the faulty children are the first one's.
     pub(crate) tenants: [Slug; 2],
 }
@@ -66,8 +66,8 @@ pub(crate) struct Client {
 /// Grounds of the tenants, apart from those that are numbered.
 const TENANTS: [Ground; 2] = [1_000_000, 1_000_001];
 
-impl Client {
-    pub(crate) fn known(&self) -> MutexGuard<'_, Known> {
+impl SimulatedClient {
+    pub(crate) fn known(&self) -> MutexGuard<'_, SharedKnowledge> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -85,7 +85,11 @@ impl Client {
     }
 
     /// Sends a request to a process and returns its answer; `None` if the process is killed.
-    async fn ask<T: Send + 'static>(&self, owner: Owner, work: impl Future<Output = T> + Send + 'static) -> Option<T> {
+    async fn ask<T: Send + 'static>(
+        &self,
+        owner: TaskOwner,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Option<T> {
         let (tell, told) = oneshot::channel();
         let sim = self.sim.clone();
         let wire = self.sim.range(MS / 10, 3 * MS);
@@ -98,7 +102,7 @@ impl Client {
         told.await.ok()
     }
 
-    fn note(&self, who: &str, change: Change) {
+    fn note(&self, who: &str, change: GroundChange) {
         self.sim.note(who, format_args!("{change:?}"));
         self.known().history.changes.push(change);
     }
@@ -146,7 +150,7 @@ impl Client {
     /// Records that the change may have happened, whatever its answer.
     fn begin(&self, grounds: &[(Ground, bool)], sent: u64) {
         for &(ground, is_denial) in grounds {
-            let change = Change {
+            let change = GroundChange {
                 ground,
                 is_denial,
                 sent,

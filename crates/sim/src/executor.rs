@@ -16,14 +16,14 @@ pub(crate) const MS: Nanos = 1_000_000;
 
 /// The owner of a task: a process that can be paused or killed, or none.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) enum Owner {
+pub(crate) enum TaskOwner {
     /// Clients, the network, observers.
     World,
     /// One start of one node.
     Process(u32),
 }
 
-type Job = Pin<Box<dyn Future<Output = ()> + Send>>;
+type TaskFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The simulation. A clone is another handle to it.
 #[derive(Clone)]
@@ -38,9 +38,9 @@ struct Inner {
     stamps: u64,
     random: Random,
     next_task: u64,
-    tasks: BTreeMap<u64, (Owner, Option<Job>)>,
+    tasks: BTreeMap<u64, (TaskOwner, Option<TaskFuture>)>,
     timers: BTreeMap<(Nanos, u64), Waker>,
-    paused: BTreeMap<Owner, Nanos>,
+    paused: BTreeMap<TaskOwner, Nanos>,
     trace: Option<Vec<String>>,
     steps: u64,
 }
@@ -120,7 +120,7 @@ impl Sim {
         lock(&self.inner).steps
     }
 
-    pub(crate) fn spawn(&self, owner: Owner, job: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) fn spawn(&self, owner: TaskOwner, job: impl Future<Output = ()> + Send + 'static) {
         let mut inner = lock(&self.inner);
         inner.next_task += 1;
         let id = inner.next_task;
@@ -130,12 +130,12 @@ impl Sim {
     }
 
     /// Runs no task of a process until a time.
-    pub(crate) fn pause(&self, owner: Owner, until: Nanos) {
+    pub(crate) fn pause(&self, owner: TaskOwner, until: Nanos) {
         lock(&self.inner).paused.insert(owner, until);
     }
 
     /// Drops all tasks of a process at their present await point.
-    pub(crate) fn kill(&self, owner: Owner) {
+    pub(crate) fn kill(&self, owner: TaskOwner) {
         let mut inner = lock(&self.inner);
         let doomed: Vec<u64> = inner
             .tasks

@@ -3,7 +3,7 @@
 //! A key can be denied for several reasons at once: itself, its secret, its owner, its tenant. Each is a *ground*, with
 //! denials and activations of its own, and the invariants are checked separately for each ground.
 
-use crate::executor::{Nanos, Owner};
+use crate::executor::{Nanos, TaskOwner};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -12,7 +12,7 @@ pub(crate) type Ground = u32;
 
 /// A denial or an activation of a ground.
 #[derive(Clone, Debug)]
-pub(crate) struct Change {
+pub(crate) struct GroundChange {
     pub(crate) ground: Ground,
     pub(crate) is_denial: bool,
     /// Stamps before the request was sent and after its answer arrived, both in the total order of events.
@@ -27,7 +27,7 @@ pub(crate) struct Change {
 
 /// The outcome of a verification.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Said {
+pub(crate) enum VerifyOutcome {
     Valid,
     /// Denied on one of its grounds.
     Denied(Ground),
@@ -43,7 +43,7 @@ pub(crate) struct Verification {
     pub(crate) process: u32,
     pub(crate) sent: u64,
     pub(crate) answered: u64,
-    pub(crate) said: Said,
+    pub(crate) said: VerifyOutcome,
     /// Whether the process certainly held no lease from request to answer.
     pub(crate) was_without_lease: bool,
 }
@@ -53,48 +53,48 @@ pub(crate) const EPOCH: u64 = 1_000_000;
 
 /// All requests of a run.
 #[derive(Clone, Default, Debug)]
-pub(crate) struct History {
-    pub(crate) changes: Vec<Change>,
+pub(crate) struct RunHistory {
+    pub(crate) changes: Vec<GroundChange>,
     pub(crate) verifications: Vec<Verification>,
     /// Stamps at which an older copy of the database replaced it.
     pub(crate) put_back: Vec<u64>,
     /// The durations of changes that were answered as effective.
     pub(crate) waits: Vec<Wait>,
     /// Processes that gave no answer at the end, long after the last fault.
-    pub(crate) silent: Vec<Owner>,
+    pub(crate) silent: Vec<TaskOwner>,
 }
 
 /// The duration of a change.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wait {
     /// The process that was asked for it.
-    pub(crate) by: Owner,
+    pub(crate) by: TaskOwner,
     pub(crate) sent: Nanos,
     pub(crate) took: Nanos,
 }
 
 /// A violation of an invariant.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Violation {
+pub(crate) struct FoundViolation {
     pub(crate) invariant: &'static str,
     pub(crate) verification: String,
 }
 
-impl fmt::Display for Violation {
+impl fmt::Display for FoundViolation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.invariant, self.verification)
     }
 }
 
-impl History {
+impl RunHistory {
     /// Returns every violation. `head` is the newest revision of the database at the end.
-    pub(crate) fn check(&self, head: u64) -> Vec<Violation> {
+    pub(crate) fn check(&self, head: u64) -> Vec<FoundViolation> {
         // I5: a change that was answered as effective is in the database. Nodes write again what an older copy has
         // lost; other invariants find out whether they did.
         let head = head + EPOCH * u64::try_from(self.put_back.len()).unwrap_or(0);
         let lost = self.changes.iter().filter(|change| change.effective > Some(head));
         let mut found: Vec<_> = lost
-            .map(|change| Violation {
+            .map(|change| FoundViolation {
                 invariant: "I5",
                 verification: format!("{change:?}"),
             })
@@ -104,27 +104,31 @@ impl History {
             .changes
             .iter()
             .filter(|change| change.took.is_some_and(|(most, took)| took > most));
-        found.extend(slow.map(|change| Violation {
+        found.extend(slow.map(|change| FoundViolation {
             invariant: "L1",
             verification: format!("{change:?}"),
         }));
         // R19: after an older copy has replaced the database, nodes answer again.
-        found.extend(self.silent.iter().map(|owner| Violation {
+        found.extend(self.silent.iter().map(|owner| FoundViolation {
             invariant: "R19",
             verification: format!("{owner:?} answers nothing at the end"),
         }));
         for verification in &self.verifications {
             let broken = match verification.said {
-                Said::Unavailable => None,
+                VerifyOutcome::Unavailable => None,
                 // I3: no answer without a lease.
-                Said::Valid | Said::Denied(_) | Said::Blocked(_) if verification.was_without_lease => Some("I3"),
-                Said::Valid => self
+                VerifyOutcome::Valid | VerifyOutcome::Denied(_) | VerifyOutcome::Blocked(_)
+                    if verification.was_without_lease =>
+                {
+                    Some("I3")
+                }
+                VerifyOutcome::Valid => self
                     .breaks_denial(verification)
                     .or_else(|| self.breaks_order(verification)),
-                Said::Denied(ground) => self.breaks_activation(verification, &[ground]),
-                Said::Blocked(grounds) => self.breaks_activation(verification, &grounds),
+                VerifyOutcome::Denied(ground) => self.breaks_activation(verification, &[ground]),
+                VerifyOutcome::Blocked(grounds) => self.breaks_activation(verification, &grounds),
             };
-            found.extend(broken.map(|invariant| Violation {
+            found.extend(broken.map(|invariant| FoundViolation {
                 invariant,
                 verification: format!("{verification:?}"),
             }));
@@ -133,10 +137,10 @@ impl History {
     }
 
     /// R17: no change waits for a machine that stops repeatedly, once it has lost its lease often enough.
-    pub(crate) fn waited_too_long(&self, stutterer: Owner, after: Nanos, most: Nanos) -> Vec<Violation> {
+    pub(crate) fn waited_too_long(&self, stutterer: TaskOwner, after: Nanos, most: Nanos) -> Vec<FoundViolation> {
         let waits = self.waits.iter();
         let long = waits.filter(|wait| wait.by != stutterer && wait.sent > after && wait.took >= most);
-        let violation = |wait: &Wait| Violation {
+        let violation = |wait: &Wait| FoundViolation {
             invariant: "R17",
             verification: format!("{wait:?}"),
         };
@@ -148,8 +152,8 @@ impl History {
         self.put_back.iter().any(|&at| at < before)
     }
 
-    fn of(&self, ground: Ground, is_denial: bool) -> impl Iterator<Item = &Change> {
-        let is_it = move |change: &&Change| change.ground == ground && change.is_denial == is_denial;
+    fn of(&self, ground: Ground, is_denial: bool) -> impl Iterator<Item = &GroundChange> {
+        let is_it = move |change: &&GroundChange| change.ground == ground && change.is_denial == is_denial;
         self.changes.iter().filter(is_it)
     }
 
@@ -210,7 +214,7 @@ impl History {
             });
         let mut last: BTreeMap<Ground, u64> = BTreeMap::new();
         for other in earlier {
-            if let Said::Denied(ground) = other.said {
+            if let VerifyOutcome::Denied(ground) = other.said {
                 let newest = last.entry(ground).or_default();
                 *newest = (*newest).max(other.sent);
             }
@@ -231,8 +235,8 @@ impl History {
 mod tests {
     use super::*;
 
-    fn change(is_denial: bool, sent: u64, effective: Option<u64>) -> Change {
-        Change {
+    fn change(is_denial: bool, sent: u64, effective: Option<u64>) -> GroundChange {
+        GroundChange {
             ground: 1,
             is_denial,
             sent,
@@ -242,7 +246,7 @@ mod tests {
         }
     }
 
-    fn said(said: Said, sent: u64) -> Verification {
+    fn said(said: VerifyOutcome, sent: u64) -> Verification {
         Verification {
             grounds: vec![1],
             process: 1,
@@ -253,11 +257,11 @@ mod tests {
         }
     }
 
-    fn invariants(changes: Vec<Change>, verifications: Vec<Verification>) -> Vec<&'static str> {
-        let history = History {
+    fn invariants(changes: Vec<GroundChange>, verifications: Vec<Verification>) -> Vec<&'static str> {
+        let history = RunHistory {
             changes,
             verifications,
-            ..History::default()
+            ..RunHistory::default()
         };
         history.check(9).iter().map(|violation| violation.invariant).collect()
     }
@@ -266,9 +270,9 @@ mod tests {
     fn a_sound_history_is_found_sound() {
         let changes = vec![change(false, 1, Some(1)), change(true, 10, Some(2))];
         let asked = vec![
-            said(Said::Valid, 8),
-            said(Said::Denied(1), 12),
-            said(Said::Denied(1), 20),
+            said(VerifyOutcome::Valid, 8),
+            said(VerifyOutcome::Denied(1), 12),
+            said(VerifyOutcome::Denied(1), 20),
         ];
         assert_eq!(invariants(changes, asked), Vec::<&str>::new());
     }
@@ -277,7 +281,7 @@ mod tests {
     fn an_answer_without_a_lease_and_a_change_that_is_not_there_are_found() {
         let guessed = Verification {
             was_without_lease: true,
-            ..said(Said::Valid, 8)
+            ..said(VerifyOutcome::Valid, 8)
         };
         assert_eq!(invariants(vec![change(false, 1, Some(1))], vec![guessed]), ["I3"]);
         assert_eq!(invariants(vec![change(false, 1, Some(10))], vec![]), ["I5"]);
@@ -285,12 +289,12 @@ mod tests {
 
     #[test]
     fn an_answer_that_waits_for_what_it_need_not_is_found() {
-        let slow = Change {
+        let slow = GroundChange {
             took: Some((5, 6)),
             ..change(true, 10, Some(2))
         };
         assert_eq!(invariants(vec![slow.clone()], vec![]), ["L1"]);
-        let quick = Change {
+        let quick = GroundChange {
             took: Some((5, 5)),
             ..slow
         };
@@ -305,19 +309,23 @@ mod tests {
         let table = [
             (
                 vec![made.clone(), denied.clone()],
-                vec![said(Said::Valid, 16)],
+                vec![said(VerifyOutcome::Valid, 16)],
                 vec!["I1"],
             ),
-            (vec![made.clone(), lost.clone()], vec![said(Said::Valid, 16)], vec![]),
-            (vec![made.clone()], vec![said(Said::Denied(1), 16)], vec!["I2"]),
             (
                 vec![made.clone(), lost.clone()],
-                vec![said(Said::Denied(1), 12), said(Said::Valid, 16)],
+                vec![said(VerifyOutcome::Valid, 16)],
+                vec![],
+            ),
+            (vec![made.clone()], vec![said(VerifyOutcome::Denied(1), 16)], vec!["I2"]),
+            (
+                vec![made.clone(), lost.clone()],
+                vec![said(VerifyOutcome::Denied(1), 12), said(VerifyOutcome::Valid, 16)],
                 vec!["I4"],
             ),
             (
                 vec![made, denied, change(false, 20, Some(3))],
-                vec![said(Said::Denied(1), 16), said(Said::Valid, 26)],
+                vec![said(VerifyOutcome::Denied(1), 16), said(VerifyOutcome::Valid, 26)],
                 vec![],
             ),
         ];

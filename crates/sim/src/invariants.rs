@@ -1,7 +1,7 @@
 //! Checks after every step what must always hold inside each process: the checks that a debug build asserts and a
 //! server counts.
 
-use crate::history::Violation;
+use crate::history::FoundViolation;
 use crate::park::{Park, lock};
 use keyreeve_core::coherence::invariants::InvariantCounts;
 use std::collections::BTreeMap;
@@ -22,7 +22,7 @@ impl Counts {
     }
 
     /// Returns one violation of each invariant that was violated.
-    pub(crate) fn violations(&self) -> Vec<Violation> {
+    pub(crate) fn violations(&self) -> Vec<FoundViolation> {
         let mut found = BTreeMap::new();
         for counts in &*lock(&self.0) {
             for (invariant, _, newest) in counts.read() {
@@ -31,7 +31,7 @@ impl Counts {
                 }
             }
         }
-        let all = found.into_iter().map(|(invariant, violation)| Violation {
+        let all = found.into_iter().map(|(invariant, violation)| FoundViolation {
             invariant: invariant.name(),
             verification: violation.to_string(),
         });

@@ -19,7 +19,7 @@ const ROUND: Nanos = 1_600 * MS;
 
 /// The faults of a run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) enum Kind {
+pub(crate) enum RunKind {
     /// Pauses, kills, cuts, outages and crashes.
     #[default]
     Everything,
@@ -44,7 +44,7 @@ pub(crate) enum Kind {
     ShortLeases,
 }
 
-impl Kind {
+impl RunKind {
     const FOCUSED: [Self; 7] = [
         Self::SlowThreads,
         Self::Leaving,

@@ -32,11 +32,11 @@ use std::time::{Duration, Instant};
 #[command(version)]
 struct Arguments {
     #[command(subcommand)]
-    command: Command,
+    command: SimulatorCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum SimulatorCommand {
     /// One seed, with its complete trace.
     Run {
         /// The seed.
@@ -77,11 +77,11 @@ enum Command {
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
-        Command::Run { seed, trace } => one(seed, trace),
-        Command::Swarm { minutes, seeds, from } => swarm(minutes, seeds.unwrap_or(u64::MAX), from),
-        Command::Replay { file } => replay(&file),
+        SimulatorCommand::Run { seed, trace } => one(seed, trace),
+        SimulatorCommand::Swarm { minutes, seeds, from } => swarm(minutes, seeds.unwrap_or(u64::MAX), from),
+        SimulatorCommand::Replay { file } => replay(&file),
         #[cfg(feature = "break-rules")]
-        Command::Mutants { seeds, only } => mutants::hunt(seeds, &only),
+        SimulatorCommand::Mutants { seeds, only } => mutants::hunt(seeds, &only),
     }
 }
 
@@ -97,7 +97,7 @@ fn one(seed: u64, trace: bool) -> anyhow::Result<()> {
     report(seed, &outcome)
 }
 
-fn report(seed: u64, outcome: &run::Outcome) -> anyhow::Result<()> {
+fn report(seed: u64, outcome: &run::SeedOutcome) -> anyhow::Result<()> {
     let Some(first) = outcome.violations.first() else {
         return Ok(());
     };

@@ -1,7 +1,7 @@
 //! Tests the simulator: each rule is broken on purpose, and a violation of an invariant that it guards must be
 //! detected.
 
-use crate::kind::Kind;
+use crate::kind::RunKind;
 use crate::run::run;
 use anyhow::bail;
 use keyreeve_core::coherence::invariants::Invariant;
@@ -48,12 +48,12 @@ fn guarded_by(rule: Rule) -> &'static [&'static str] {
 
 /// The run in which a broken rule was detected.
 #[derive(Clone)]
-struct Found {
+struct FoundMutant {
     seed: u64,
     invariant: &'static str,
     /// What the processes have noticed themselves.
     inside: Vec<&'static str>,
-    kind: Kind,
+    kind: RunKind,
 }
 
 /// Breaks every rule in turn.
@@ -64,7 +64,7 @@ pub(crate) fn hunt(seeds: u64, only: &str) -> anyhow::Result<()> {
         let found = first_found(seeds, guarded_by(rule));
         break_rule(None);
         if let Some(found) = found {
-            let Found {
+            let FoundMutant {
                 seed, invariant, kind, ..
             } = found;
             let inside: Vec<_> = found.inside.iter().map(|name| format!(", {name}")).collect();
@@ -85,8 +85,8 @@ pub(crate) fn hunt(seeds: u64, only: &str) -> anyhow::Result<()> {
 }
 
 /// Returns the lowest seed that breaks one of some invariants. Runs on as many threads as there are processors.
-fn first_found(seeds: u64, invariants: &[&str]) -> Option<Found> {
-    let (next, found) = (AtomicU64::new(1), Mutex::new(None::<Found>));
+fn first_found(seeds: u64, invariants: &[&str]) -> Option<FoundMutant> {
+    let (next, found) = (AtomicU64::new(1), Mutex::new(None::<FoundMutant>));
     let lowest = || found.lock().unwrap_or_else(PoisonError::into_inner);
     let search = || loop {
         let seed = next.fetch_add(1, Ordering::Relaxed);
@@ -102,7 +102,7 @@ fn first_found(seeds: u64, invariants: &[&str]) -> Option<Found> {
             if lowest.as_ref().is_none_or(|other| seed < other.seed) {
                 let inside = outcome.violations.iter().map(|violation| violation.invariant);
                 let inside = inside.filter(|name| Invariant::ALL.iter().any(|one| one.name() == *name));
-                *lowest = Some(Found {
+                *lowest = Some(FoundMutant {
                     seed,
                     invariant,
                     inside: inside.collect(),

@@ -1,14 +1,14 @@
 //! A node: the shipped authority, memory and lease, on clocks that run too fast or too slow.
 
 use crate::database::{Database, Wire};
-use crate::executor::{MS, Nanos, Owner, Sim};
+use crate::executor::{MS, Nanos, Sim, TaskOwner};
 use crate::invariants::Counts;
 use async_trait::async_trait;
 use keyreeve_authority::children::bounds::OVERDUE_MS;
 use keyreeve_authority::children::{Presence, SWEEP_MS};
 use keyreeve_authority::env::{Clock, Entropy, NoEntropy, Timer};
 use keyreeve_authority::node::{NodeParts, Notebook, Progress};
-use keyreeve_authority::{Authority, Failure, Node, Verifier};
+use keyreeve_authority::{Authority, Failure, Node, VerifierMemory};
 use keyreeve_core::Timestamp;
 use keyreeve_core::coherence::Moment;
 use keyreeve_core::coherence::invariants::InvariantCounts;
@@ -112,7 +112,7 @@ impl Notebook for Directory {
 /// One start of one node.
 #[derive(Clone)]
 pub(crate) struct Process {
-    pub(crate) owner: Owner,
+    pub(crate) owner: TaskOwner,
     pub(crate) authority: Arc<Authority>,
     pub(crate) wire: Arc<Wire>,
     /// When the last poll that succeeded was sent, in real time.
@@ -148,8 +148,8 @@ impl Machine {
     /// Starts a process, with a number that no process had before.
     pub(crate) fn start(&mut self, database: &Database, number: u32, faults: &Faults) {
         let sim = &database.sim;
-        let owner = Owner::Process(number);
-        let verifier = Arc::new(Verifier::leased(REMEMBERED));
+        let owner = TaskOwner::Process(number);
+        let verifier = Arc::new(VerifierMemory::leased(REMEMBERED));
         faults.counts.add(verifier.invariants());
         let wire = Arc::new(Wire::new(
             database.clone(),
@@ -174,7 +174,7 @@ impl Machine {
         let authority = Authority::new(store, verifier, clock, entropy, timer).among(Arc::clone(&node));
         let renewed = Arc::new(AtomicU64::new(0));
         let leaving = Arc::<Leaving>::default();
-        let holding = Holding {
+        let holding = NodeHolding {
             sim: sim.clone(),
             node: Arc::clone(&node),
             name: self.name.clone(),
@@ -204,7 +204,7 @@ impl Machine {
     }
 }
 
-struct Holding {
+struct NodeHolding {
     sim: Sim,
     node: Arc<Node>,
     name: String,
@@ -213,8 +213,8 @@ struct Holding {
 }
 
 /// Runs the lease thread.
-async fn hold(holding: Holding) {
-    let Holding {
+async fn hold(holding: NodeHolding) {
+    let NodeHolding {
         sim,
         node,
         name,

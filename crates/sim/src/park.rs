@@ -3,7 +3,7 @@
 use crate::child::{ChildProcess, Identity, Manner};
 use crate::database::{Cut, Database};
 use crate::executor::{MS, Nanos, Sim};
-use crate::kind::Kind;
+use crate::kind::RunKind;
 use crate::node::{Faults, Machine, Process};
 use keyreeve_core::access::Reach;
 use keyreeve_core::text::Slug;
@@ -16,7 +16,7 @@ const LEAVING: Nanos = 2_000 * MS;
 /// All machines and children of a run.
 #[derive(Clone)]
 pub(crate) struct Park {
-    pub(crate) kind: Kind,
+    pub(crate) kind: RunKind,
     /// When the machine that stops repeatedly had done so often enough for R17.
     pub(crate) is_known_to_stutter: Arc<Mutex<Nanos>>,
     pub(crate) sim: Sim,

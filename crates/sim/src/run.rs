@@ -1,12 +1,12 @@
 //! Runs one seed: machines, clients and faults for some seconds of simulated time.
 
 use crate::child::{Identity, Manner};
-use crate::clients::Known;
+use crate::clients::SharedKnowledge;
 use crate::database::Database;
-use crate::executor::{MS, Nanos, Owner, Sim};
-use crate::history::{Said, Verification, Violation};
+use crate::executor::{MS, Nanos, Sim, TaskOwner};
+use crate::history::{FoundViolation, Verification, VerifyOutcome};
 use crate::invariants::look;
-use crate::kind::Kind;
+use crate::kind::RunKind;
 use crate::node::Faults;
 use crate::park::{Park, lock};
 use crate::scenarios;
@@ -21,20 +21,20 @@ pub(crate) const CALM: Nanos = 16_000 * MS;
 
 /// The result of a seed.
 #[derive(Debug, Default)]
-pub(crate) struct Outcome {
-    pub(crate) violations: Vec<Violation>,
+pub(crate) struct SeedOutcome {
+    pub(crate) violations: Vec<FoundViolation>,
     pub(crate) trace: String,
     pub(crate) verifications: usize,
     pub(crate) changes: usize,
     pub(crate) valid: usize,
     pub(crate) steps: u64,
-    pub(crate) kind: Kind,
+    pub(crate) kind: RunKind,
 }
 
 /// Runs a seed.
-pub(crate) fn run(seed: u64, is_traced: bool) -> Outcome {
+pub(crate) fn run(seed: u64, is_traced: bool) -> SeedOutcome {
     let sim = Sim::new(seed, is_traced);
-    let kind = Kind::of(seed, &sim);
+    let kind = RunKind::of(seed, &sim);
     let park = Park {
         kind,
         is_known_to_stutter: Arc::new(Mutex::new(Nanos::MAX)),
@@ -43,29 +43,32 @@ pub(crate) fn run(seed: u64, is_traced: bool) -> Outcome {
         machines: Arc::default(),
         children: Arc::default(),
         faults: Faults::default(),
-        is_quiet: kind == Kind::ShortLeases || (kind == Kind::Everything && sim.percent(30)),
+        is_quiet: kind == RunKind::ShortLeases || (kind == RunKind::Everything && sim.percent(30)),
         processes: Arc::default(),
         are_changes_over: Arc::default(),
     };
-    let known = Arc::new(Mutex::new(Known::new(
+    let known = Arc::new(Mutex::new(SharedKnowledge::new(
         kind.lease_ms(),
         park.is_quiet.then(|| kind.answer_most()),
     )));
     // A node that starts alone has read no other session when others register.
-    let joining = (kind == Kind::Everything && !park.is_quiet && sim.percent(20)).then(|| sim.range(1, 4));
+    let joining = (kind == RunKind::Everything && !park.is_quiet && sim.percent(20)).then(|| sim.range(1, 4));
     for _ in 0..joining.map_or_else(|| kind.machines(&sim), |_| 1) {
         park.add();
     }
     let (Ok(first), Ok(second)) = (Slug::parse("default"), Slug::parse("other")) else {
-        return Outcome::default();
+        return SeedOutcome::default();
     };
     let tenants = [first, second];
     add_children(&park, &tenants);
     park.database.weather().is_calm = park.is_quiet || kind.is_focused();
     sim.note("world", format_args!("is about {kind:?}"));
-    sim.spawn(Owner::World, scenarios::live(park.clone(), Arc::clone(&known), tenants));
+    sim.spawn(
+        TaskOwner::World,
+        scenarios::live(park.clone(), Arc::clone(&known), tenants),
+    );
     if let Some(joining) = joining {
-        sim.spawn(Owner::World, scenarios::everything::join(park.clone(), joining));
+        sim.spawn(TaskOwner::World, scenarios::everything::join(park.clone(), joining));
     }
     park.faults.counts.add(&park.faults.of_children);
     let mut step = 0;
@@ -77,10 +80,10 @@ pub(crate) fn run(seed: u64, is_traced: bool) -> Outcome {
     let mut violations = history.check(park.database.head());
     violations.extend(waited_for_a_stutterer(&park, &history));
     sim.end();
-    let is_valid = |one: &&Verification| one.said == Said::Valid;
+    let is_valid = |one: &&Verification| one.said == VerifyOutcome::Valid;
     violations.extend(faults_of_children(&park));
     violations.extend(park.faults.counts.violations());
-    Outcome {
+    SeedOutcome {
         violations,
         trace: sim.trace(),
         verifications: history.verifications.len(),
@@ -95,9 +98,11 @@ pub(crate) fn run(seed: u64, is_traced: bool) -> Outcome {
 fn add_children(park: &Park, tenants: &[Slug; 2]) {
     let some = park.sim.range(0, 4);
     match park.kind {
-        Kind::Everything | Kind::OlderCopy | Kind::QuietAfter => (0..some).for_each(|_| park.new_child(tenants)),
-        Kind::ShortLeases => (0..=some).for_each(|_| park.new_child(tenants)),
-        Kind::Meanwhile => (0..3).for_each(|_| {
+        RunKind::Everything | RunKind::OlderCopy | RunKind::QuietAfter => {
+            (0..some).for_each(|_| park.new_child(tenants))
+        }
+        RunKind::ShortLeases => (0..=some).for_each(|_| park.new_child(tenants)),
+        RunKind::Meanwhile => (0..3).for_each(|_| {
             park.add_child(Identity {
                 manner: Manner::Honest,
                 reach: Reach::Instance,
@@ -105,19 +110,19 @@ fn add_children(park: &Park, tenants: &[Slug; 2]) {
                 lease_ms: None,
             });
         }),
-        Kind::Stutter | Kind::SlowThreads | Kind::Leaving | Kind::SlowDisk | Kind::Failover => {}
+        RunKind::Stutter | RunKind::SlowThreads | RunKind::Leaving | RunKind::SlowDisk | RunKind::Failover => {}
     }
 }
 
 /// Returns violations that were seen in children.
-fn faults_of_children(park: &Park) -> Vec<Violation> {
+fn faults_of_children(park: &Park) -> Vec<FoundViolation> {
     let (wrong, stays) = (&park.faults.told_wrong, &park.faults.overdue_stays);
     let faults = [
         ("L2", wrong, "a child was told of a tenant that it does not reach"),
         ("L3", stays, "a child stays with an order that it does not acknowledge"),
     ];
     let seen = faults.into_iter().filter(|(_, fault, _)| fault.load(Ordering::Relaxed));
-    let violation = |(invariant, _, what): (_, _, &str)| Violation {
+    let violation = |(invariant, _, what): (_, _, &str)| FoundViolation {
         invariant,
         verification: what.to_owned(),
     };

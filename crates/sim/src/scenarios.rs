@@ -10,10 +10,10 @@ mod slow_threads;
 pub(crate) mod stutter;
 
 use crate::child::ChildProcess;
-use crate::clients::{Client, Held, Known};
-use crate::executor::{MS, Nanos, Owner, Sim};
-use crate::history::Said;
-use crate::kind::Kind;
+use crate::clients::{HeldSecret, SharedKnowledge, SimulatedClient};
+use crate::executor::{MS, Nanos, Sim, TaskOwner};
+use crate::history::VerifyOutcome;
+use crate::kind::RunKind;
 use crate::node::Process;
 use crate::park::{Park, lock};
 use crate::run::CALM;
@@ -26,8 +26,8 @@ use std::sync::{Arc, Mutex};
 use stutter::stutter;
 
 /// Creates the instance, then starts clients and faults.
-pub(crate) async fn live(park: Park, known: Arc<Mutex<Known>>, tenants: [Slug; 2]) {
-    let client = Client {
+pub(crate) async fn live(park: Park, known: Arc<Mutex<SharedKnowledge>>, tenants: [Slug; 2]) {
+    let client = SimulatedClient {
         sim: park.sim.clone(),
         known,
         tenants,
@@ -49,38 +49,38 @@ pub(crate) async fn live(park: Park, known: Arc<Mutex<Known>>, tenants: [Slug; 2
         }
     }
     for _ in 0..park.kind.clients() {
-        park.sim.spawn(Owner::World, verify(park.clone(), client.clone()));
+        park.sim.spawn(TaskOwner::World, verify(park.clone(), client.clone()));
     }
     for _ in 0..if park.kind.has_managers() { 2 } else { 0 } {
-        park.sim.spawn(Owner::World, manage(park.clone(), client.clone()));
+        park.sim.spawn(TaskOwner::World, manage(park.clone(), client.clone()));
     }
     let sim = park.sim.clone();
     match park.kind {
-        Kind::SlowDisk => sim.spawn(Owner::World, slow_disk::keep_up(park.clone())),
-        _ => sim.spawn(Owner::World, write_out(park.clone())),
+        RunKind::SlowDisk => sim.spawn(TaskOwner::World, slow_disk::keep_up(park.clone())),
+        _ => sim.spawn(TaskOwner::World, write_out(park.clone())),
     }
     let scene = Scene {
         park: park.clone(),
         client: client.clone(),
     };
     match park.kind {
-        Kind::Everything => sim.spawn(Owner::World, misfortune(park)),
-        Kind::OlderCopy => {
-            sim.spawn(Owner::World, older_copy(park.clone(), Arc::clone(&client.known)));
-            sim.spawn(Owner::World, all_are_back(park.clone(), client.clone()));
-            sim.spawn(Owner::World, misfortune(park));
+        RunKind::Everything => sim.spawn(TaskOwner::World, misfortune(park)),
+        RunKind::OlderCopy => {
+            sim.spawn(TaskOwner::World, older_copy(park.clone(), Arc::clone(&client.known)));
+            sim.spawn(TaskOwner::World, all_are_back(park.clone(), client.clone()));
+            sim.spawn(TaskOwner::World, misfortune(park));
         }
-        Kind::Stutter => sim.spawn(Owner::World, stutter(park)),
-        Kind::SlowThreads => sim.spawn(Owner::World, slow_threads::slow_threads(scene)),
-        Kind::Leaving => sim.spawn(Owner::World, leaving::leaving(scene)),
-        Kind::Meanwhile => sim.spawn(Owner::World, meanwhile::meanwhile(scene)),
-        Kind::SlowDisk => sim.spawn(Owner::World, slow_disk::slow_disk(scene)),
-        Kind::Failover => sim.spawn(Owner::World, failover::failover(scene)),
-        Kind::QuietAfter => {
-            sim.spawn(Owner::World, quiet_after(park.clone(), Arc::clone(&client.known)));
-            sim.spawn(Owner::World, all_are_back(park, client));
+        RunKind::Stutter => sim.spawn(TaskOwner::World, stutter(park)),
+        RunKind::SlowThreads => sim.spawn(TaskOwner::World, slow_threads::slow_threads(scene)),
+        RunKind::Leaving => sim.spawn(TaskOwner::World, leaving::leaving(scene)),
+        RunKind::Meanwhile => sim.spawn(TaskOwner::World, meanwhile::meanwhile(scene)),
+        RunKind::SlowDisk => sim.spawn(TaskOwner::World, slow_disk::slow_disk(scene)),
+        RunKind::Failover => sim.spawn(TaskOwner::World, failover::failover(scene)),
+        RunKind::QuietAfter => {
+            sim.spawn(TaskOwner::World, quiet_after(park.clone(), Arc::clone(&client.known)));
+            sim.spawn(TaskOwner::World, all_are_back(park, client));
         }
-        Kind::ShortLeases => {}
+        RunKind::ShortLeases => {}
     }
 }
 
@@ -94,7 +94,7 @@ async fn write_out(park: Park) {
 }
 
 /// Replaces the root key of a child, if it can be created.
-async fn renew_root_key(client: &Client, process: &Process, child: &ChildProcess) {
+async fn renew_root_key(client: &SimulatedClient, process: &Process, child: &ChildProcess) {
     let made = client.make_root_key(process, child.identity.reach.clone()).await;
     if made.is_some() {
         *lock(&child.identity.root_key) = made;
@@ -102,7 +102,7 @@ async fn renew_root_key(client: &Client, process: &Process, child: &ChildProcess
 }
 
 /// Revokes a child's root key, and later replaces it.
-async fn revoke_root_key(park: &Park, client: &Client, process: &Process) {
+async fn revoke_root_key(park: &Park, client: &SimulatedClient, process: &Process) {
     let Some(child) = park.any_child() else { return };
     let Some(root_key) = child.identity.root_key() else {
         return;
@@ -113,13 +113,13 @@ async fn revoke_root_key(park: &Park, client: &Client, process: &Process) {
     renew_root_key(client, process, &child).await;
 }
 
-fn chosen(client: &Client) -> Option<Held> {
+fn chosen(client: &SimulatedClient) -> Option<HeldSecret> {
     let known = client.known();
     let place = client.sim.random(|random| random.place(known.keys.len()));
     known.keys.get(place).cloned()
 }
 
-async fn verify(park: Park, client: Client) {
+async fn verify(park: Park, client: SimulatedClient) {
     while park.sim.now() < CALM {
         park.sim.sleep(park.sim.range(MS, 60 * MS)).await;
         let Some(key) = chosen(&client) else { continue };
@@ -131,7 +131,7 @@ async fn verify(park: Park, client: Client) {
     }
 }
 
-async fn manage(park: Park, client: Client) {
+async fn manage(park: Park, client: SimulatedClient) {
     while park.sim.now() < CALM && !park.are_changes_over.load(Ordering::Relaxed) {
         park.sim.sleep(park.sim.range(20 * MS, 900 * MS)).await;
         let (Some(process), Some(key)) = (park.any(), chosen(&client)) else {
@@ -154,7 +154,7 @@ async fn manage(park: Park, client: Client) {
 }
 
 /// Verifies a key that was just changed at once, on every node and child.
-async fn verify_everywhere(park: &Park, client: &Client, key: &Held) {
+async fn verify_everywhere(park: &Park, client: &SimulatedClient, key: &HeldSecret) {
     let machines: Vec<_> = park
         .machines()
         .iter()
@@ -170,7 +170,7 @@ async fn verify_everywhere(park: &Park, client: &Client, key: &Held) {
 }
 
 /// Replaces the database by the kept copy and records when for the checker.
-fn put_back(park: &Park, known: &Mutex<Known>) {
+fn put_back(park: &Park, known: &Mutex<SharedKnowledge>) {
     if park.database.put_back() {
         let stamp = park.sim.stamp();
         lock(known).history.put_back.push(stamp);
@@ -180,7 +180,7 @@ fn put_back(park: &Park, known: &Mutex<Known>) {
 /// Starts a task after a random delay within `within`.
 fn spread<T>(sim: &Sim, within: Nanos, work: impl Future<Output = T> + Send + 'static) {
     let (own, after) = (sim.clone(), sim.range(0, within));
-    sim.spawn(Owner::World, async move {
+    sim.spawn(TaskOwner::World, async move {
         own.sleep(after).await;
         work.await;
     });
@@ -189,7 +189,7 @@ fn spread<T>(sim: &Sim, within: Nanos, work: impl Future<Output = T> + Send + 's
 /// The machines of a run about one rule, and a client that repeats its case.
 struct Scene {
     park: Park,
-    client: Client,
+    client: SimulatedClient,
 }
 
 /// How often a node is asked until it accepts a key, and the interval.
@@ -201,7 +201,7 @@ impl Scene {
         self.park.sim.now() < CALM
     }
 
-    fn key(&self) -> Option<Held> {
+    fn key(&self) -> Option<HeldSecret> {
         chosen(&self.client)
     }
 
@@ -215,7 +215,7 @@ impl Scene {
 
     /// Returns a key that is valid: `here` has re-activated it, and `there` remembers it. `None` if that did not
     /// succeed.
-    async fn ready(&self, here: usize, there: usize) -> Option<(Process, Process, Held)> {
+    async fn ready(&self, here: usize, there: usize) -> Option<(Process, Process, HeldSecret)> {
         let (here, there) = (self.park.process(here)?, self.park.process(there)?);
         let key = self.key()?;
         self.client.reactivate(&here, &key).await;
@@ -223,9 +223,9 @@ impl Scene {
     }
 
     /// Verifies a key at a node until it is valid. Returns false after [`TRIES`].
-    async fn until_valid(&self, process: &Process, key: &Held) -> bool {
+    async fn until_valid(&self, process: &Process, key: &HeldSecret) -> bool {
         for _ in 0..TRIES {
-            if self.client.verify(process, key).await == Some(Said::Valid) {
+            if self.client.verify(process, key).await == Some(VerifyOutcome::Valid) {
                 return true;
             }
             self.park.sim.sleep(TRY_EVERY).await;

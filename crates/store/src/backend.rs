@@ -2,10 +2,10 @@
 
 use crate::error::{StoreError, WriteError};
 use crate::model::{
-    Activity, AuditQuery, AuditRecord, Bootstrap, Census, ChangeManyRequest, ChangeRequest, Changed,
+    ActivityBatch, AuditQuery, AuditRecord, Bootstrap, Census, ChangeManyRequest, ChangeRequest, Changed,
     ChangedCheckPolicy, ChangedMany, ChangedUser, CheckPolicyChange, CheckPolicyRecord, Credential, Event, Head,
-    IssueRequest, Issued, KeyPage, KeyQuery, KeyRecord, Login, Refusals, RootKey, ShowRootKey, SliceRequest, Stamped,
-    Tenant, TenantEdit, Trace, UsageCount, UserChange, WriteContext,
+    IssueRequest, Issued, KeyPage, KeyQuery, KeyRecord, Login, RefusalQuery, RootKey, RootKeyRotation, RotatedRootKey,
+    ShowRootKey, SliceRequest, Stamped, Tenant, TenantEdit, Trace, UsageCount, UserChange, WriteContext,
 };
 use crate::operations::{self, Written};
 use crate::reads::Reads;
@@ -142,6 +142,27 @@ impl<B: Backend> Store for B {
         .await
     }
 
+    async fn rotate_root_key(
+        &self,
+        context: WriteContext,
+        rotation: RootKeyRotation,
+    ) -> Result<RotatedRootKey, WriteError> {
+        self.write(move |tx| Box::pin(async move { operations::rotate_root_key(tx, &context, rotation).await }))
+            .await
+    }
+
+    async fn finish_root_key_rotation(
+        &self,
+        context: WriteContext,
+        tenant: Option<Slug>,
+        id: RootKeyId,
+    ) -> Result<(RootKey, u64), WriteError> {
+        self.write(move |tx| {
+            Box::pin(async move { operations::finish_root_key_rotation(tx, &context, tenant.as_ref(), id).await })
+        })
+        .await
+    }
+
     async fn root_keys(&self, tenant: Option<Slug>, limit: u32) -> Result<Vec<RootKey>, StoreError> {
         self.reader().root_keys(tenant, limit).await
     }
@@ -181,7 +202,7 @@ impl<B: Backend> Store for B {
         self.reader().lapsed(now, limit).await
     }
 
-    async fn record_activity(&self, activity: Activity) -> Result<(), StoreError> {
+    async fn record_activity(&self, activity: ActivityBatch) -> Result<(), StoreError> {
         self.write(move |tx| Box::pin(async move { operations::record_activity(tx, &activity).await }))
             .await
             .map_err(operations::only_store_error)
@@ -210,7 +231,7 @@ impl<B: Backend> Store for B {
         self.reader().usage_of(keys, since, until).await
     }
 
-    async fn refusals(&self, wanted: Refusals) -> Result<Vec<UsageCount>, StoreError> {
+    async fn refusals(&self, wanted: RefusalQuery) -> Result<Vec<UsageCount>, StoreError> {
         self.reader().refusals(&wanted).await
     }
 

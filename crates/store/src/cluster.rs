@@ -5,8 +5,8 @@ use crate::store::Commit;
 use async_trait::async_trait;
 use keyreeve_core::Timestamp;
 use keyreeve_core::audit::ChainHash;
-use keyreeve_core::coherence::grantor::{Era, Seen};
-use keyreeve_core::coherence::holder::{Answer, Poll, SessionId};
+use keyreeve_core::coherence::grantor::{Era, SeenNode};
+use keyreeve_core::coherence::holder::{Poll, PollAnswer, SessionId};
 use keyreeve_core::coherence::holding::Holding;
 
 /// Which failures a commit survives.
@@ -36,7 +36,7 @@ impl Durability {
 #[derive(Clone, Debug)]
 pub struct Polled {
     /// What decides whether the lease grows.
-    pub answer: Answer,
+    pub answer: PollAnswer,
     /// The changes after the requested revision, oldest first.
     pub changes: Vec<Change>,
     /// The database's time at the poll.
@@ -69,9 +69,9 @@ pub enum Touched {
 
 /// A session of a node that the database has as living.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Session {
+pub struct NodeSession {
     /// The counters by which the session is judged.
-    pub seen: Seen,
+    pub seen: SeenNode,
     /// The name that its operator gave the node.
     pub node: String,
     /// When it began.
@@ -82,11 +82,11 @@ pub struct Session {
 
 /// One reading of all living sessions.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Sessions {
+pub struct NodeSessions {
     /// The era of the database.
     pub era: Era,
     /// The sessions.
-    pub rows: Vec<Session>,
+    pub rows: Vec<NodeSession>,
 }
 
 /// The state of the database when a node registers.
@@ -117,10 +117,10 @@ pub trait Cluster: Send + Sync + 'static {
     async fn poll(&self, poll: &Poll, holding: &Holding) -> Result<Polled, StoreError>;
 
     /// Returns the living sessions, as the primary has them now.
-    async fn sessions(&self) -> Result<Sessions, StoreError>;
+    async fn sessions(&self) -> Result<NodeSessions, StoreError>;
 
     /// Marks a session dead, durably, if it has not polled since this reading.
-    async fn remove_dead_session(&self, dead: &Seen) -> Result<(), StoreError>;
+    async fn remove_dead_session(&self, dead: &SeenNode) -> Result<(), StoreError>;
 
     /// Stores that the history is another one: nodes that register later wait until those that know more have written
     /// it again.

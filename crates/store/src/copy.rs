@@ -5,7 +5,7 @@ use crate::{PostgresStore, SqliteStore};
 
 /// The type of a column.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Kind {
+pub(crate) enum ColumnKind {
     Int,
     Text,
     Blob,
@@ -14,9 +14,9 @@ pub(crate) enum Kind {
 
 /// A table, and its columns in the order in which they are copied.
 #[derive(Debug)]
-pub(crate) struct Table {
+pub(crate) struct CopiedTable {
     pub(crate) name: &'static str,
-    pub(crate) columns: &'static [(&'static str, Kind)],
+    pub(crate) columns: &'static [(&'static str, ColumnKind)],
 }
 
 /// A value to copy.
@@ -28,11 +28,11 @@ pub(crate) enum Cell {
     Flag(Option<bool>),
 }
 
-use Kind::{Blob, Flag, Int, Text};
+use ColumnKind::{Blob, Flag, Int, Text};
 
 /// Every table, after those that it refers to.
-pub(crate) const TABLES: [Table; 10] = [
-    Table {
+pub(crate) const TABLES: [CopiedTable; 11] = [
+    CopiedTable {
         name: "tenants",
         columns: &[
             ("slug", Text),
@@ -43,7 +43,7 @@ pub(crate) const TABLES: [Table; 10] = [
             ("is_removed", Flag),
         ],
     },
-    Table {
+    CopiedTable {
         name: "check_policies",
         columns: &[
             ("tenant", Text),
@@ -53,7 +53,7 @@ pub(crate) const TABLES: [Table; 10] = [
             ("updated_at", Int),
         ],
     },
-    Table {
+    CopiedTable {
         name: "root_keys",
         columns: &[
             ("id", Blob),
@@ -64,9 +64,20 @@ pub(crate) const TABLES: [Table; 10] = [
             ("last_four", Text),
             ("created_at", Int),
             ("revoked_at", Int),
+            ("expires_at", Int),
+            ("networks", Text),
+            ("rotated_at", Int),
+            ("retiring_digest", Blob),
+            ("retiring_until", Int),
+            ("last_used_at", Int),
+            ("is_presented", Flag),
         ],
     },
-    Table {
+    CopiedTable {
+        name: "replaced_root_secrets",
+        columns: &[("digest", Blob), ("root_key", Blob), ("replaced_at", Int)],
+    },
+    CopiedTable {
         name: "keys",
         columns: &[
             ("id", Blob),
@@ -100,7 +111,7 @@ pub(crate) const TABLES: [Table; 10] = [
             ("folded_name", Text),
         ],
     },
-    Table {
+    CopiedTable {
         name: "limit_counters",
         columns: &[
             ("key_id", Blob),
@@ -111,7 +122,7 @@ pub(crate) const TABLES: [Table; 10] = [
             ("other_value", Int),
         ],
     },
-    Table {
+    CopiedTable {
         name: "credentials",
         columns: &[
             ("digest", Blob),
@@ -122,7 +133,7 @@ pub(crate) const TABLES: [Table; 10] = [
             ("last_used_at", Int),
         ],
     },
-    Table {
+    CopiedTable {
         name: "idempotency",
         columns: &[
             ("actor", Text),
@@ -132,7 +143,7 @@ pub(crate) const TABLES: [Table; 10] = [
             ("created_at", Int),
         ],
     },
-    Table {
+    CopiedTable {
         name: "users",
         columns: &[
             ("id", Blob),
@@ -146,7 +157,7 @@ pub(crate) const TABLES: [Table; 10] = [
             ("updated_at", Int),
         ],
     },
-    Table {
+    CopiedTable {
         name: "usage",
         columns: &[
             ("key_id", Blob),
@@ -156,7 +167,7 @@ pub(crate) const TABLES: [Table; 10] = [
             ("extra_cost", Int),
         ],
     },
-    Table {
+    CopiedTable {
         name: "log",
         columns: &[
             ("revision", Int),
@@ -206,7 +217,7 @@ pub async fn copy(from: &SqliteStore, to: &PostgresStore) -> Result<Vec<Copied>,
     Ok(copied)
 }
 
-impl Table {
+impl CopiedTable {
     /// Returns the names of the columns, separated by commas.
     pub(crate) fn list(&self) -> String {
         self.columns

@@ -113,12 +113,27 @@ pub(crate) fn root_key(root_key: &RootKey) -> String {
         .iter()
         .map(|permission| permission.as_str())
         .collect();
-    json!({
+    let mut described = json!({
         "name": root_key.name.as_str(),
         "tenant": tenant,
         "permissions": permissions,
         "last_four": root_key.last_four.as_str(),
         "revoked": root_key.revoked_at.is_some(),
-    })
-    .to_string()
+    });
+    // Only what is set, so that the description of a root key from before these fields is the same.
+    let times = [
+        ("expires_at", root_key.expires_at),
+        ("retiring_until", root_key.retiring.as_ref().map(|old| old.until)),
+        ("rotated_at", root_key.rotated_at),
+    ];
+    if let Some(fields) = described.as_object_mut() {
+        let set = times
+            .into_iter()
+            .filter_map(|(name, at)| Some((name.to_owned(), json!(at?.millis()))));
+        fields.extend(set);
+        if !root_key.networks.is_any() {
+            fields.insert("networks".to_owned(), json!(root_key.networks.joined()));
+        }
+    }
+    described.to_string()
 }

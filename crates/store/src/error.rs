@@ -82,6 +82,9 @@ pub enum WriteError {
     /// The instance would have no root key left that can create others.
     #[error("this is the last root key that can create others")]
     LastRootKey,
+    /// The caller would get a root key that can do more than its own, or for longer.
+    #[error("the caller cannot have that root key")]
+    RootKeyBeyond,
     /// The slug belongs to another tenant.
     #[error("a tenant of that slug exists")]
     SlugTaken,

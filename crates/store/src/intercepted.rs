@@ -4,10 +4,10 @@
 use crate::error::{StoreError, WriteError};
 use crate::memory::MemoryStore;
 use crate::model::{
-    Activity, AuditQuery, AuditRecord, Bootstrap, Census, ChangeManyRequest, ChangeRequest, Changed,
+    ActivityBatch, AuditQuery, AuditRecord, Bootstrap, Census, ChangeManyRequest, ChangeRequest, Changed,
     ChangedCheckPolicy, ChangedMany, ChangedUser, CheckPolicyChange, CheckPolicyRecord, Credential, Event, Head,
-    IssueRequest, Issued, KeyPage, KeyQuery, KeyRecord, Login, Refusals, RootKey, ShowRootKey, SliceRequest, Stamped,
-    Tenant, TenantEdit, Trace, UsageCount, UserChange, WriteContext,
+    IssueRequest, Issued, KeyPage, KeyQuery, KeyRecord, Login, RefusalQuery, RootKey, RootKeyRotation, RotatedRootKey,
+    ShowRootKey, SliceRequest, Stamped, Tenant, TenantEdit, Trace, UsageCount, UserChange, WriteContext,
 };
 use crate::store::Store;
 use async_trait::async_trait;
@@ -92,12 +92,12 @@ intercepted! {
         List: list(query: KeyQuery) -> KeyPage;
         FindCredential: find_credential(digest: &Digest) -> Stamped<Option<Credential>>;
         Lapsed: lapsed(now: Timestamp, limit: u32) -> Vec<(Slug, KeyId)>;
-        RecordActivity: record_activity(activity: Activity) -> ();
+        RecordActivity: record_activity(activity: ActivityBatch) -> ();
         TakeSlices: take_slices(request: SliceRequest) -> Vec<Slice>;
         Counters: counters(key: KeyId) -> Vec<(LimitName, Counter)>;
         Usage: usage(key: KeyId, since: Timestamp, until: Timestamp) -> Vec<UsageCount>;
         UsageOf: usage_of(keys: &[KeyId], since: Timestamp, until: Timestamp) -> Vec<UsageCount>;
-        Refusals: refusals(wanted: Refusals) -> Vec<UsageCount>;
+        Refusals: refusals(wanted: RefusalQuery) -> Vec<UsageCount>;
         Census: census(now: Timestamp) -> Census;
         Traces: traces(key: KeyId) -> Vec<Trace>;
         Login: login(digest: &Digest, now: Timestamp) -> Option<Login>;
@@ -122,6 +122,12 @@ intercepted! {
         ChangeUser: change_user(context: WriteContext, change: UserChange) -> ChangedUser;
         CreateRootKey: create_root_key(context: WriteContext, root_key: RootKey) -> u64;
         RevokeRootKey: revoke_root_key(
+            context: WriteContext,
+            tenant: Option<Slug>,
+            id: RootKeyId
+        ) -> (RootKey, u64);
+        RotateRootKey: rotate_root_key(context: WriteContext, rotation: RootKeyRotation) -> RotatedRootKey;
+        FinishRootKeyRotation: finish_root_key_rotation(
             context: WriteContext,
             tenant: Option<Slug>,
             id: RootKeyId

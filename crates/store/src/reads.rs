@@ -2,7 +2,7 @@
 
 use crate::model::{
     AuditQuery, AuditRecord, Census, CheckPolicyRecord, Credential, Head, KeyPage, KeyQuery, KeyRecord, Login,
-    Refusals, RootKey, Stamped, Tenant, Trace, UsageCount,
+    RefusalQuery, RootKey, Stamped, Tenant, Trace, UsageCount,
 };
 use crate::tx::Result;
 use keyreeve_core::limits::Counter;
@@ -49,7 +49,7 @@ pub(crate) trait Reads: Send {
         since: Timestamp,
         until: Timestamp,
     ) -> impl Future<Output = Result<Vec<UsageCount>>> + Send;
-    fn refusals(&mut self, wanted: &Refusals) -> impl Future<Output = Result<Vec<UsageCount>>> + Send;
+    fn refusals(&mut self, wanted: &RefusalQuery) -> impl Future<Output = Result<Vec<UsageCount>>> + Send;
     fn census(&mut self, now: Timestamp) -> impl Future<Output = Result<Census>> + Send;
     fn traces(&mut self, key: KeyId) -> impl Future<Output = Result<Vec<Trace>>> + Send;
     fn login(&mut self, digest: &Digest, now: Timestamp) -> impl Future<Output = Result<Option<Login>>> + Send;

@@ -2,15 +2,15 @@
 
 use crate::error::{StoreError, WriteError};
 use crate::model::{
-    Activity, AuditQuery, AuditRecord, Bootstrap, Census, ChangeManyRequest, ChangeRequest, Changed,
+    ActivityBatch, AuditQuery, AuditRecord, Bootstrap, Census, ChangeManyRequest, ChangeRequest, Changed,
     ChangedCheckPolicy, ChangedMany, ChangedUser, CheckPolicyChange, CheckPolicyRecord, Credential, Event, Head,
-    IssueRequest, Issued, KeyPage, KeyQuery, KeyRecord, Login, Refusals, RootKey, ShowRootKey, SliceRequest, Stamped,
-    Tenant, TenantEdit, Trace, UsageCount, UserChange, WriteContext,
+    IssueRequest, Issued, KeyPage, KeyQuery, KeyRecord, Login, RefusalQuery, RootKey, RootKeyRotation, RotatedRootKey,
+    ShowRootKey, SliceRequest, Stamped, Tenant, TenantEdit, Trace, UsageCount, UserChange, WriteContext,
 };
 use crate::news::KeyNews;
 use async_trait::async_trait;
 use keyreeve_core::audit::Action;
-use keyreeve_core::coherence::holding::{Scope, Span};
+use keyreeve_core::coherence::holding::{ChangeScope, Span};
 use keyreeve_core::limits::{Counter, Slice};
 use keyreeve_core::text::{LimitName, Slug, Subject};
 use keyreeve_core::user::Email;
@@ -39,9 +39,9 @@ pub struct Commit {
     pub tenant: Option<Slug>,
     /// Secrets of API keys whose verdict may have changed (also new ones).
     pub secrets: Vec<Digest>,
-    /// Secrets of root keys that were created or revoked.
+    /// Secrets of root keys that were created, rotated or revoked.
     pub root_keys: Vec<Digest>,
-    /// Of these, those that were revoked.
+    /// Of these, those that were revoked, or replaced for good.
     pub ended_root_keys: Vec<Digest>,
     /// Tenants that were created or changed.
     pub tenants: Vec<Tenant>,
@@ -54,16 +54,18 @@ pub struct Commit {
     pub keys: Vec<KeyNews>,
     /// Root keys that were revoked: likewise.
     pub revoked_root_keys: Vec<RootKeyId>,
+    /// Root keys with secrets that a rotation has replaced for good: likewise.
+    pub replaced_root_secrets: Vec<(RootKeyId, Vec<Digest>)>,
     /// Entries that this process has written into the audit log.
     pub actions: Vec<Action>,
     /// The changes in the commit, if there are several: how much of the lists above belongs to each, in their order.
-    pub group: Vec<Share>,
+    pub group: Vec<CommitShare>,
 }
 
 /// How much of a commit belongs to one change of a group.
 #[derive(Clone, Debug)]
-pub struct Share {
-    scope: Scope,
+pub struct CommitShare {
+    scope: ChangeScope,
     span: Span,
     secrets: usize,
     ended_root_keys: usize,
@@ -76,7 +78,7 @@ pub struct Share {
 #[derive(Clone, Debug)]
 pub struct Part<'c> {
     /// What it is about.
-    pub scope: Scope,
+    pub scope: ChangeScope,
     /// Its revisions.
     pub span: Span,
     /// See [`Commit::secrets`].
@@ -99,12 +101,12 @@ fn take<'c, T>(rest: &mut &'c [T], count: usize) -> &'c [T] {
 }
 
 impl Commit {
-    fn share(&self) -> Share {
+    fn share(&self) -> CommitShare {
         // Each entry of the log has one revision, and those of a change are consecutive. A commit of another node has
         // one entry, and no actions of this process.
         let more = u64::try_from(self.actions.len()).unwrap_or(0).saturating_sub(1);
-        Share {
-            scope: self.tenant.clone().map_or(Scope::Instance, Scope::Tenant),
+        CommitShare {
+            scope: self.tenant.clone().map_or(ChangeScope::Instance, ChangeScope::Tenant),
             span: Span {
                 first: self.revision.saturating_sub(more),
                 last: self.revision,
@@ -149,6 +151,8 @@ impl Commit {
         self.owners.extend(one.owners);
         self.check_policies.extend(one.check_policies);
         self.keys.extend(one.keys);
+        self.revoked_root_keys.extend(one.revoked_root_keys);
+        self.replaced_root_secrets.extend(one.replaced_root_secrets);
         self.actions.extend(one.actions);
     }
 
@@ -270,10 +274,25 @@ pub trait Store: Send + Sync + 'static {
         id: RootKeyId,
     ) -> Result<(RootKey, u64), WriteError>;
 
+    /// Gives a root key a new secret. [`WriteError::RootKeyBeyond`] if the caller must not get it.
+    async fn rotate_root_key(
+        &self,
+        context: WriteContext,
+        rotation: RootKeyRotation,
+    ) -> Result<RotatedRootKey, WriteError>;
+
+    /// Ends the overlap of a root key's rotation; without one it is no change. `tenant` as for a revocation.
+    async fn finish_root_key_rotation(
+        &self,
+        context: WriteContext,
+        tenant: Option<Slug>,
+        id: RootKeyId,
+    ) -> Result<(RootKey, u64), WriteError>;
+
     /// Returns root keys, newest first, at most `limit`; with `tenant`, only those bound to it.
     async fn root_keys(&self, tenant: Option<Slug>, limit: u32) -> Result<Vec<RootKey>, StoreError>;
 
-    /// Returns the root key with this secret, revoked or not.
+    /// Returns the root key with this secret, or of which it is retiring; revoked, expired or not.
     async fn find_root_key(&self, digest: &Digest) -> Result<Stamped<Option<RootKey>>, StoreError>;
 
     /// Issues keys, all or none.
@@ -298,7 +317,7 @@ pub trait Store: Send + Sync + 'static {
     async fn lapsed(&self, now: Timestamp, limit: u32) -> Result<Vec<(Slug, KeyId)>, StoreError>;
 
     /// Stores last uses and counts. Makes no revision and no audit entry; never moves a time back.
-    async fn record_activity(&self, activity: Activity) -> Result<(), StoreError>;
+    async fn record_activity(&self, activity: ActivityBatch) -> Result<(), StoreError>;
 
     /// Takes slices of a key's hard limits, in the order of the needs: of all requested limits or of none. The counters
     /// are durable when this returns.
@@ -315,7 +334,7 @@ pub trait Store: Send + Sync + 'static {
     -> Result<Vec<UsageCount>, StoreError>;
 
     /// Returns which keys were refused most: one row per key and denial, the largest first; `hour` is the last one.
-    async fn refusals(&self, wanted: Refusals) -> Result<Vec<UsageCount>, StoreError>;
+    async fn refusals(&self, wanted: RefusalQuery) -> Result<Vec<UsageCount>, StoreError>;
 
     /// Counts all keys. Reads every key, so it must not be called often.
     async fn census(&self, now: Timestamp) -> Result<Census, StoreError>;
@@ -393,7 +412,7 @@ mod tests {
         assert_eq!(spans, [(6, 7), (8, 8)]);
         assert_eq!(parts[0].secrets, [Digest::of(b"a"), Digest::of(b"b")]);
         assert_eq!(parts[1].secrets, [Digest::of(b"c")]);
-        assert_eq!(parts[1].scope, Scope::Tenant(Slug::parse("other").unwrap()));
+        assert_eq!(parts[1].scope, ChangeScope::Tenant(Slug::parse("other").unwrap()));
         let alone = change("acme", 7, &[b"a"], 1);
         assert_eq!(alone.parts().map(|part| part.secrets.len()).collect::<Vec<_>>(), [1]);
     }

@@ -26,7 +26,7 @@ pub(crate) struct IdempotencyRecord {
 }
 
 /// A count of a subject's keys: see `Key::counts`.
-pub(crate) struct Counted<'a> {
+pub(crate) struct SubjectCount<'a> {
     pub(crate) tenant: &'a Slug,
     pub(crate) subject: &'a Subject,
     pub(crate) count_expired: bool,
@@ -50,6 +50,20 @@ pub(crate) trait PeopleTx: Send {
     async fn live_root_keys(&mut self, tenant: Option<&Slug>) -> Result<Vec<RootKey>>;
     async fn insert_root_key(&mut self, root_key: &RootKey) -> Result<()>;
     async fn set_root_key_revoked(&mut self, id: RootKeyId, at: Timestamp) -> Result<()>;
+    /// Stores the secrets of a root key and their times: what a rotation changes.
+    async fn set_root_key_secrets(&mut self, root_key: &RootKey) -> Result<()>;
+    /// Returns the secrets of a root key that are replaced for good, as far as they are kept.
+    async fn replaced_root_secrets(&mut self, id: RootKeyId) -> Result<Vec<Digest>>;
+    /// Stores secrets of a root key that are replaced for good, and deletes those that were replaced before `stale`.
+    async fn add_replaced_root_secrets(
+        &mut self,
+        id: RootKeyId,
+        secrets: &[Digest],
+        at: Timestamp,
+        stale: Timestamp,
+    ) -> Result<()>;
+    /// Moves last-used times of root keys forward, never back.
+    async fn record_root_key_uses(&mut self, uses: &[(Digest, Timestamp)]) -> Result<()>;
 
     /// Returns a user, removed or not.
     async fn user(&mut self, tenant: &Slug, id: UserId) -> Result<Option<User>>;
@@ -102,7 +116,7 @@ pub(crate) struct PrefetchHint<'a> {
 
 /// A secret of a key that is not retired for good.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Current {
+pub(crate) struct CurrentSecret {
     pub(crate) key: KeyId,
     pub(crate) digest: Digest,
     pub(crate) is_live: bool,
@@ -130,7 +144,7 @@ pub(crate) trait Tx: PeopleTx + CheckTx + LimitTx {
     /// commit.
     async fn lock_keys(&mut self, tenant: &Slug, ids: &[KeyId]) -> Result<Vec<KeyRecord>>;
     /// Returns how many keys of each subject count, or more if the new keys fit even so.
-    async fn count_keys(&mut self, counted: &[Counted<'_>]) -> Result<Vec<u32>>;
+    async fn count_keys(&mut self, counted: &[SubjectCount<'_>]) -> Result<Vec<u32>>;
     /// Whether a usable key of each owner, other than `except`, has the name.
     async fn are_names_taken(
         &mut self,
@@ -152,7 +166,7 @@ pub(crate) trait Tx: PeopleTx + CheckTx + LimitTx {
     async fn insert_credentials(&mut self, keys: &[&Key]) -> Result<()>;
     async fn set_credentials(&mut self, standings: &[(Digest, SecretStanding)]) -> Result<()>;
     /// Returns every secret of the keys that is not retired for good.
-    async fn current_credentials(&mut self, keys: &[&Key]) -> Result<Vec<Current>>;
+    async fn current_credentials(&mut self, keys: &[&Key]) -> Result<Vec<CurrentSecret>>;
     /// Makes a tombstone of every secret of the key, and returns their digests: also one that was replaced long ago may
     /// still be remembered with the key's name.
     async fn tombstone_credentials(&mut self, key: KeyId) -> Result<Vec<Digest>>;

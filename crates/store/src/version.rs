@@ -17,7 +17,7 @@ const AUDIT_DIGEST_BYTES: usize = 6;
 
 /// The kind of record, as the audit log names it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
+pub enum RecordKind {
     /// An API key.
     Key,
     /// A user.
@@ -32,7 +32,7 @@ pub enum Kind {
     RootKey,
 }
 
-impl Kind {
+impl RecordKind {
     /// Returns the target type of audit entries about such a record.
     pub const fn target_type(self) -> &'static str {
         match self {
@@ -53,7 +53,7 @@ impl Kind {
                 Value::Object(tenant)
             }
             // An overlap ends by time, and the log has it until the next change.
-            (Self::Key, Value::Object(mut key)) => {
+            (Self::Key | Self::RootKey, Value::Object(mut key)) => {
                 key.remove("retiring_until");
                 Value::Object(key)
             }
@@ -102,7 +102,7 @@ impl Version {
             expires.as_deref(),
         ];
         parts.extend(state.iter().map(Option::as_deref));
-        Self::new(Kind::Key, &parts, &describe::key(key))
+        Self::new(RecordKind::Key, &parts, &describe::key(key))
     }
 
     /// Returns the version of a user. A new password makes a new version.
@@ -123,7 +123,7 @@ impl Version {
             Some(&created),
             Some(&updated),
         ];
-        Self::new(Kind::User, &parts, &describe::user(user))
+        Self::new(RecordKind::User, &parts, &describe::user(user))
     }
 
     /// Returns the version of a tenant, without its policy except for the preset that it started from.
@@ -136,14 +136,14 @@ impl Version {
             Some(tenant.policy.preset.as_str()),
             Some(&created),
         ];
-        Self::new(Kind::Tenant, &parts, &describe::tenant(tenant))
+        Self::new(RecordKind::Tenant, &parts, &describe::tenant(tenant))
     }
 
     /// Returns the version of a tenant's policy.
     pub fn of_policy(tenant: &Slug, policy: &Policy) -> Self {
         let text = describe::policy(policy);
         let parts = [Some(tenant.as_str()), Some(&text)];
-        Self::new(Kind::Policy, &parts, &format!("{{\"policy\":{text}}}"))
+        Self::new(RecordKind::Policy, &parts, &format!("{{\"policy\":{text}}}"))
     }
 
     /// Returns the version of a check policy that is stored.
@@ -166,16 +166,21 @@ impl Version {
             Some(&text),
             times.as_deref(),
         ];
-        Self::new(Kind::CheckPolicy, &parts, &text)
+        Self::new(RecordKind::CheckPolicy, &parts, &text)
     }
 
-    /// Returns the version of a root key.
+    /// Returns the version of a root key. The end of an overlap makes no new version, whether by time or by a call: the
+    /// present secret is the same.
     pub fn of_root_key(root_key: &RootKey) -> Self {
-        let (id, text) = (root_key.id.to_string(), describe::root_key(root_key));
-        Self::new(Kind::RootKey, &[Some(id.as_str()), Some(&text)], &text)
+        let lasting = RootKey {
+            retiring: None,
+            ..root_key.clone()
+        };
+        let (id, text) = (root_key.id.to_string(), describe::root_key(&lasting));
+        Self::new(RecordKind::RootKey, &[Some(id.as_str()), Some(&text)], &text)
     }
 
-    fn new(kind: Kind, parts: &[Option<&str>], described: &str) -> Self {
+    fn new(kind: RecordKind, parts: &[Option<&str>], described: &str) -> Self {
         let mut bytes = format!("keyreeve version 1 {kind:?}").into_bytes();
         for part in parts {
             match part {
@@ -310,7 +315,7 @@ mod tests {
 
     #[test]
     fn text_cannot_slip_from_one_field_into_the_next() {
-        let of = |parts: &[Option<&str>]| Version::new(Kind::User, parts, "{}");
+        let of = |parts: &[Option<&str>]| Version::new(RecordKind::User, parts, "{}");
         assert!(!of(&[Some("ab"), Some("c")]).is_same(&of(&[Some("a"), Some("bc")])));
         assert!(!of(&[None, Some("")]).is_same(&of(&[Some(""), None])));
     }

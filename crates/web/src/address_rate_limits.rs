@@ -74,7 +74,7 @@ impl Default for AddressRateLimits {
 
 /// Permission to look up what an address sent, held until it is dropped.
 #[derive(Debug)]
-pub struct Turn<'i> {
+pub struct AddressTurn<'i> {
     _asked: Reservation<Option<IpAddr>>,
     _turn: SemaphorePermit<'i>,
 }
@@ -82,7 +82,7 @@ pub struct Turn<'i> {
 impl AddressRateLimits {
     /// Waits until what an address sent may be looked up: at once, or above the rate limit when its turn comes. Refused
     /// only if too many of this address, or in total, are waiting.
-    pub async fn turn(&self, address: Option<IpAddr>) -> Result<Option<Turn<'_>>, Problem> {
+    pub async fn turn(&self, address: Option<IpAddr>) -> Result<Option<AddressTurn<'_>>, Problem> {
         let Err(too_many) = self.looks.allow(address) else {
             return Ok(None);
         };
@@ -93,7 +93,7 @@ impl AddressRateLimits {
     }
 
     /// Waits for a turn of a look-up; `None` if too many are waiting, or it does not come within a second.
-    pub(crate) async fn look_up_turn(&self, address: Option<IpAddr>) -> Option<Turn<'_>> {
+    pub(crate) async fn look_up_turn(&self, address: Option<IpAddr>) -> Option<AddressTurn<'_>> {
         let turn = tokio::time::timeout(LOOK_UP_PATIENCE, self.look_up_turns.wait(address)).await;
         turn.ok()?
     }
@@ -117,10 +117,10 @@ impl Default for Turns {
 
 impl Turns {
     /// Waits for a turn; `None` if too many of this address, or in total, are waiting.
-    async fn wait(&self, address: Option<IpAddr>) -> Option<Turn<'_>> {
+    async fn wait(&self, address: Option<IpAddr>) -> Option<AddressTurn<'_>> {
         let asked = self.asked.reserve_one(address.map(place))?;
         let turn = self.free.acquire().await.ok()?;
-        Some(Turn {
+        Some(AddressTurn {
             _asked: asked,
             _turn: turn,
         })

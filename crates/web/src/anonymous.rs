@@ -31,8 +31,8 @@ impl Default for AnonymousBytes {
 
 impl AnonymousBytes {
     /// Wraps a body from an address, whose bytes are counted as they arrive.
-    pub fn count<B>(&self, address: Option<IpAddr>, body: B) -> Counted<B> {
-        Counted {
+    pub fn count<B>(&self, address: Option<IpAddr>, body: B) -> CountedBody<B> {
+        CountedBody {
             body,
             reserved: self.0.reserve(address.map(place)),
             is_refused: false,
@@ -73,13 +73,13 @@ pub struct AnonymousBody {
 
 /// A body whose bytes are counted. Reading fails when there is no room for them.
 #[derive(Debug)]
-pub struct Counted<B> {
+pub struct CountedBody<B> {
     body: B,
     reserved: Reservation<Option<IpAddr>>,
     is_refused: bool,
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Body for Counted<B> {
+impl<B: Body<Data = Bytes> + Unpin> Body for CountedBody<B> {
     type Data = Bytes;
     type Error = NoRoom;
 

@@ -7,15 +7,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A bounded resource. Cloning is cheap, and a clone is the same resource.
 #[derive(Clone)]
-pub(crate) struct Capacity<K>(Arc<Shared<K>>);
+pub(crate) struct Capacity<K>(Arc<SharedCapacity<K>>);
 
-struct Shared<K> {
+struct SharedCapacity<K> {
     of_one: usize,
     in_all: usize,
-    held: Mutex<Held<K>>,
+    held: Mutex<HeldPlaces<K>>,
 }
 
-struct Held<K> {
+struct HeldPlaces<K> {
     all: usize,
     by_caller: HashMap<K, usize>,
 }
@@ -23,10 +23,10 @@ struct Held<K> {
 impl<K: Hash + Eq + Clone> Capacity<K> {
     /// `of_one`: most that one caller may hold; `in_all`: most that all callers may hold.
     pub(crate) fn new(of_one: usize, in_all: usize) -> Self {
-        Self(Arc::new(Shared {
+        Self(Arc::new(SharedCapacity {
             of_one,
             in_all,
-            held: Mutex::new(Held {
+            held: Mutex::new(HeldPlaces {
                 all: 0,
                 by_caller: HashMap::new(),
             }),
@@ -48,7 +48,7 @@ impl<K: Hash + Eq + Clone> Capacity<K> {
         reservation.grow(1).then_some(reservation)
     }
 
-    fn held(&self) -> MutexGuard<'_, Held<K>> {
+    fn held(&self) -> MutexGuard<'_, HeldPlaces<K>> {
         self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -74,7 +74,7 @@ pub(crate) struct Reservation<K: Hash + Eq + Clone> {
 impl<K: Hash + Eq + Clone> Reservation<K> {
     /// Holds more; false, without holding more, if there is no room.
     pub(crate) fn grow(&mut self, count: usize) -> bool {
-        let Shared { of_one, in_all, .. } = *self.capacity.0;
+        let SharedCapacity { of_one, in_all, .. } = *self.capacity.0;
         let mut held = self.capacity.held();
         let own = held.by_caller.get(&self.caller).copied().unwrap_or(0);
         let (all, own) = (held.all.saturating_add(count), own.saturating_add(count));

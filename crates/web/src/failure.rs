@@ -119,7 +119,9 @@ pub fn internal() -> Problem {
 fn beyond_rights(failure: &Failure) -> Problem {
     let detail = match failure {
         Failure::InstanceOnly => "This call needs an instance root key; the caller's is bound to a tenant.",
-        Failure::Escalation => "A root key cannot grant a permission that it does not have.",
+        Failure::Escalation => {
+            "A root key cannot give more than it has: neither another permission, nor a longer life, nor other networks."
+        }
         Failure::RoleBeyond(role) => {
             let detail = format!(
                 "The role {role} has permissions that the caller lacks: only a caller whose permissions cover a role \

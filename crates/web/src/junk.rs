@@ -3,7 +3,7 @@
 //! secret is refused as too many; one that exists is accepted whatever else the address has sent. Answers from memory
 //! cost no query and are never refused.
 
-use crate::address_rate_limits::{AddressRateLimits, Turn, place};
+use crate::address_rate_limits::{AddressRateLimits, AddressTurn, place};
 use crate::respond::RETRY_AFTER_SECONDS;
 use keyreeve_api::{Code, Problem};
 use std::collections::HashMap;
@@ -20,10 +20,10 @@ const REMEMBERED_MAX: usize = 50_000;
 
 /// Counts by address.
 #[derive(Debug, Default)]
-pub struct Junk(Mutex<HashMap<Option<IpAddr>, Count>>);
+pub struct Junk(Mutex<HashMap<Option<IpAddr>, JunkCount>>);
 
 #[derive(Debug)]
-struct Count {
+struct JunkCount {
     since: Instant,
     found_nothing: u32,
     under_way: u32,
@@ -33,25 +33,25 @@ struct Count {
 #[derive(Debug)]
 enum Permit<'p> {
     /// The address is within its limit.
-    Counted(LookUp<'p>),
+    Counted(JunkLookUp<'p>),
     /// It is above the limit: the problem is the answer if nothing is found.
-    Queued(Turn<'p>, Problem),
+    Queued(AddressTurn<'p>, Problem),
 }
 
 /// A running look-up.
 #[derive(Debug)]
-pub struct LookUp<'j> {
+pub struct JunkLookUp<'j> {
     junk: &'j Junk,
     place: Option<IpAddr>,
 }
 
 impl Junk {
-    fn counts(&self) -> MutexGuard<'_, HashMap<Option<IpAddr>, Count>> {
+    fn counts(&self) -> MutexGuard<'_, HashMap<Option<IpAddr>, JunkCount>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Begins a look-up; a problem if the address has reached its limit.
-    pub fn begin(&self, address: Option<IpAddr>) -> Result<LookUp<'_>, Problem> {
+    pub fn begin(&self, address: Option<IpAddr>) -> Result<JunkLookUp<'_>, Problem> {
         let now = Instant::now();
         let mut counts = self.counts();
         let mut place = address.map(place);
@@ -61,7 +61,7 @@ impl Junk {
                 place = None;
             }
         }
-        let count = counts.entry(place).or_insert(Count {
+        let count = counts.entry(place).or_insert(JunkCount {
             since: now,
             found_nothing: 0,
             under_way: 0,
@@ -76,11 +76,11 @@ impl Junk {
             return Err(Problem::new(Code::RateLimited, detail).with(RETRY_AFTER_SECONDS, wait));
         }
         count.under_way += 1;
-        Ok(LookUp { junk: self, place })
+        Ok(JunkLookUp { junk: self, place })
     }
 }
 
-impl LookUp<'_> {
+impl JunkLookUp<'_> {
     /// Counts the look-up as one that found nothing.
     fn found_nothing(&self) {
         if let Some(count) = self.junk.counts().get_mut(&self.place) {
@@ -89,7 +89,7 @@ impl LookUp<'_> {
     }
 }
 
-impl Drop for LookUp<'_> {
+impl Drop for JunkLookUp<'_> {
     fn drop(&mut self) {
         if let Some(count) = self.junk.counts().get_mut(&self.place) {
             count.under_way = count.under_way.saturating_sub(1);

@@ -5,7 +5,7 @@ use keyreeve_api::claims::ClaimsText;
 use keyreeve_api::limits::KeyLimit;
 use keyreeve_api::seconds::Whole;
 use keyreeve_core::lifecycle::ReasonCode;
-use keyreeve_core::limits::{self, Bound, Count, Counted, Limit, Networks, Period};
+use keyreeve_core::limits::{self, Bound, Count, CountedLimits, Limit, Networks, Period};
 use keyreeve_core::policy::ExpiryWish;
 use keyreeve_core::scope::Scopes;
 use keyreeve_core::text::{Claims, Description, LimitName, Name, Note, Subject, TextError};
@@ -55,12 +55,15 @@ pub fn scopes(field: impl Display, scopes: &[String]) -> Result<Scopes, Problem>
 }
 
 /// Parses the limits of a key.
-pub fn limits<'w>(field: impl Display, wishes: impl IntoIterator<Item = &'w KeyLimit>) -> Result<Counted, Problem> {
+pub fn limits<'w>(
+    field: impl Display,
+    wishes: impl IntoIterator<Item = &'w KeyLimit>,
+) -> Result<CountedLimits, Problem> {
     let wishes = wishes.into_iter().enumerate();
     let limits: Result<_, _> = wishes
         .map(|(place, wish)| limit(format_args!("{field}[{place}]"), wish))
         .collect();
-    Counted::new(limits?).map_err(|error| wrong(field, error))
+    CountedLimits::new(limits?).map_err(|error| wrong(field, error))
 }
 
 fn limit(field: impl Display, wish: &KeyLimit) -> Result<Limit, Problem> {

@@ -35,14 +35,14 @@ impl Default for Walks {
 
 /// Permission for one verification, held until it is dropped.
 #[derive(Debug)]
-pub struct Turn<'w> {
+pub struct WalkTurn<'w> {
     _place: Reservation<Reach>,
     _turn: SemaphorePermit<'w>,
 }
 
 impl Walks {
     /// Waits until a caller's verification may begin.
-    pub async fn turn(&self, call: &Call) -> Result<Turn<'_>, Problem> {
+    pub async fn turn(&self, call: &Call) -> Result<WalkTurn<'_>, Problem> {
         let reach = &call.caller.reach;
         let place = self.places.reserve_one(reach.clone()).ok_or_else(too_many)?;
         let lane = match reach {
@@ -50,7 +50,7 @@ impl Walks {
             Reach::Tenant(_) => &self.short,
         };
         let turn = lane.acquire().await.map_err(|_| too_many())?;
-        Ok(Turn {
+        Ok(WalkTurn {
             _place: place,
             _turn: turn,
         })

@@ -1,7 +1,7 @@
 //! Examples of users and root keys.
 
 use super::{CHANGED_AT, CREATED_AT, EMAIL, Examples, ROOT_KEY_ID, ROOT_SECRET, TENANT, USER_ID, effect};
-use crate::root_keys::{CreateRootKey, RootKey, RootKeyList};
+use crate::root_keys::{CreateRootKey, RootKey, RootKeyList, RotateRootKey};
 use crate::users::{CreateUser, Invitation, UpdateUser, User, UserList};
 
 /// Adds the examples of this file.
@@ -12,8 +12,10 @@ pub(super) fn list(examples: &mut Examples) {
 
 fn root_keys(examples: &mut Examples) {
     examples.request::<CreateRootKey>(
-        r#"{"name": "Verification in the billing service", "permissions": ["keys:verify"], "tenant": "acme"}"#,
+        r#"{"name": "Verification in the billing service", "permissions": ["keys:verify"], "tenant": "acme",
+            "seconds_until_expiration": 31536000, "allowed_networks": ["192.0.2.0/24"]}"#,
     );
+    examples.request::<RotateRootKey>(r#"{"overlap_seconds": 3600}"#);
     examples.schema(&RootKeyList { data: vec![root_key()] });
     examples.schema(&root_key());
     let created = RootKey {
@@ -21,6 +23,17 @@ fn root_keys(examples: &mut Examples) {
         ..root_key()
     };
     examples.answer("createRootKey", "201", &created);
+    let rotated = RootKey {
+        rotated_at: Some(CHANGED_AT),
+        retiring_until: Some(CHANGED_AT + 3_600_000),
+        ..created
+    };
+    examples.answer("rotateRootKey", "200", &rotated);
+    let finished = RootKey {
+        rotated_at: Some(CHANGED_AT),
+        ..root_key()
+    };
+    examples.answer("finishRootKeyRotation", "200", &finished);
     let revoked = RootKey {
         revoked_at: Some(CHANGED_AT),
         ..root_key()
@@ -36,7 +49,12 @@ pub(super) fn root_key() -> RootKey {
         tenant: Some(TENANT.to_owned()),
         permissions: vec!["keys:verify".to_owned()],
         last_four: "fGFU".to_owned(),
+        allowed_networks: vec!["192.0.2.0/24".to_owned()],
         created_at: CREATED_AT,
+        expires_at: Some(CREATED_AT + 31_536_000_000),
+        last_used_at: None,
+        rotated_at: None,
+        retiring_until: None,
         revoked_at: None,
         secret: None,
     }

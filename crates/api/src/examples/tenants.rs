@@ -3,8 +3,8 @@
 use super::{CHANGED_AT, CREATED_AT, Examples, KEY_ID, ROOT_SECRET, TENANT, access, effect, keys};
 use crate::check_policies::{CheckPolicy, CheckPolicyList, CreateCheckPolicy, UpdateCheckPolicy};
 use crate::policy::{
-    AdminGrant, Expiry, Grant, Leaks, Limit, List, MemberGrant, NewKeys, NotAllowed, NotAllowedKey, Policy, PutPolicy,
-    Reactivate, Revoke, Rotate, Undo, Verify,
+    AdminGrant, Expiry, Grant, KeyCountLimit, Leaks, ListPolicy, MemberGrant, NewKeys, NotAllowed, NotAllowedKey,
+    Policy, PutPolicy, Reactivate, Revoke, Rotate, Undo, VerifyPolicy,
 };
 use crate::root_keys::RootKey;
 use crate::tenants::{CreateTenant, Tenant, TenantList, UpdateTenant};
@@ -85,7 +85,7 @@ fn policy() -> Policy {
         preset: "standard",
         prefix: "acme_live".to_owned(),
         names: "unique",
-        limit: Limit {
+        limit: KeyCountLimit {
             keys_per_subject: Some(20),
             count_expired: false,
         },
@@ -109,8 +109,8 @@ fn policy() -> Policy {
             reason: "optional",
         },
         reactivate: Reactivate { sticky: true },
-        list: List { default: "usable" },
-        verify: Verify { reveal: "owner_safe" },
+        list: ListPolicy { default: "usable" },
+        verify: VerifyPolicy { reveal: "owner_safe" },
         leaks: Leaks { action: "revoke" },
         grant: Grant {
             member: MemberGrant {

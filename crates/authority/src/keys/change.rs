@@ -2,11 +2,11 @@
 //! effective.
 
 use super::KeyUseCases;
-use crate::memory::Operation;
+use crate::memory::KeyOperation;
 use crate::{Authority, Call, Effect, Failure};
 use keyreeve_core::access::Permission;
 use keyreeve_core::audit::Action;
-use keyreeve_core::coherence::holding::{Awaited, Scope};
+use keyreeve_core::coherence::holding::{Awaited, ChangeScope};
 use keyreeve_core::coherence::rules::{Rule, keeps};
 use keyreeve_core::lifecycle::{Outcome, Refusal};
 use keyreeve_core::policy::{Names, Policy};
@@ -15,7 +15,7 @@ use keyreeve_core::{Key, KeyId, Timestamp};
 use keyreeve_store::model::{
     AuditDraft, ChangeFacts, ChangeRequest, Changed, DecideChange, DecideMany, Done, KeyRecord,
 };
-use keyreeve_store::version::Kind;
+use keyreeve_store::version::RecordKind;
 use keyreeve_store::{WriteError, describe};
 
 /// A changed key and how far the change has got.
@@ -45,7 +45,7 @@ impl KeyUseCases<'_> {
         label: Label,
         transition: impl FnOnce(Key, &Policy) -> Result<Outcome, Refusal> + Send + 'static,
     ) -> Result<ChangedKey, Failure> {
-        let operation = Operation::of(label.action);
+        let operation = KeyOperation::of(label.action);
         let work = async {
             call.require(Permission::KeysWrite)?;
             self.require_own(call, id).await?;
@@ -57,7 +57,7 @@ impl KeyUseCases<'_> {
 
     /// Maps the error of a change of a key.
     pub(super) async fn key_failure(self, call: &Call, id: KeyId, error: WriteError) -> Failure {
-        let about = (Kind::Key, &*id.to_string());
+        let about = (RecordKind::Key, &*id.to_string());
         self.0.explained(call, Some(&call.tenant), about, error).await
     }
 
@@ -102,7 +102,7 @@ impl KeyUseCases<'_> {
             Done::Nothing if !keeps(Rule::NoShortcutOnRepeat) => self.0.effect_at_once(changed.revision, began),
             // Also a change that was made before waits until it is effective: it may be only just under way (R8).
             Done::Nothing => {
-                let scope = Scope::Tenant(call.tenant.clone());
+                let scope = ChangeScope::Tenant(call.tenant.clone());
                 let change = self.0.written_about(scope, &id.to_string(), changed.revision).await;
                 self.0.effect(change, began, call.is_awaited).await?
             }

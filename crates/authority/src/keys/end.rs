@@ -3,7 +3,7 @@
 use super::KeyUseCases;
 use super::change::{ChangedKey, Label, decide, decide_many, decided_at};
 use crate::caller::system;
-use crate::memory::Operation;
+use crate::memory::KeyOperation;
 use crate::{Call, Effect, Failure};
 use keyreeve_core::access::{Actor, Permission};
 use keyreeve_core::audit::Action;
@@ -57,7 +57,7 @@ impl KeyUseCases<'_> {
         let order = order(call, &command);
         let decide = decide(label(&command), None, move |key, policy| key.revoke(order, policy, now));
         let work = self.change_unchecked(call, id, None, decide);
-        self.0.counted(Some(Operation::Revoke), work).await
+        self.0.counted(Some(KeyOperation::Revoke), work).await
     }
 
     /// Makes a revocation final that can still be undone.
@@ -193,7 +193,7 @@ impl KeyUseCases<'_> {
             action: Action::KeyErased,
             reason: note.map(|note| note.as_str().into()),
         };
-        let operation = Operation::of(label.action);
+        let operation = KeyOperation::of(label.action);
         let work = async {
             call.require(Permission::KeysWrite)?;
             self.require_own(call, id).await?;

@@ -2,13 +2,13 @@
 
 use super::KeyUseCases;
 use super::minting::{KeyWithSecret, Mint};
-use crate::memory::Operation;
+use crate::memory::KeyOperation;
 use crate::{Call, Effect, Failure};
 use keyreeve_core::access::Permission;
 use keyreeve_core::audit::Action;
 use keyreeve_core::coherence::holding::{Awaited, Span};
 use keyreeve_core::lifecycle::{IssueFacts, IssueOrder, NewSecret, Refusal};
-use keyreeve_core::limits::{Counted, Networks};
+use keyreeve_core::limits::{CountedLimits, Networks};
 use keyreeve_core::policy::ExpiryWish;
 use keyreeve_core::scope::Scopes;
 use keyreeve_core::text::{Claims, Description, Name, Slug, Subject};
@@ -32,7 +32,7 @@ pub struct IssueCommand {
     /// The networks that it may be used from.
     pub networks: Networks,
     /// Its limits; `None` is the policy's default.
-    pub counted: Option<Counted>,
+    pub counted: Option<CountedLimits>,
     /// Who creates it, in the caller's words.
     pub created_by: Option<Subject>,
     /// The requested expiry.
@@ -53,7 +53,7 @@ impl KeyUseCases<'_> {
     /// secrets in place of the lost ones. If one was presented, the error is [`Failure::AlreadyCompleted`].
     pub async fn issue(self, call: &Call, commands: Vec<IssueCommand>) -> Result<IssuedKeys, Failure> {
         self.0
-            .counted(Some(Operation::Issue), self.issue_keys(call, commands))
+            .counted(Some(KeyOperation::Issue), self.issue_keys(call, commands))
             .await
     }
 
@@ -144,7 +144,7 @@ fn request(call: &Call, commands: Vec<IssueCommand>, ids: Vec<KeyId>, mint: &Min
     }
 }
 
-fn order(command: IssueCommand, counted: Counted, id: KeyId, tenant: Slug, secret: NewSecret) -> IssueOrder {
+fn order(command: IssueCommand, counted: CountedLimits, id: KeyId, tenant: Slug, secret: NewSecret) -> IssueOrder {
     IssueOrder {
         id,
         tenant,

@@ -18,16 +18,16 @@ pub struct KeyWithSecret {
 /// Entropy that is read before the transaction, one secret an item. The decision inside the transaction mints with the
 /// policy's prefix; afterwards the secrets are taken out. A decision that runs twice mints the same secret again.
 #[derive(Clone)]
-pub(super) struct Mint(Arc<Vec<Slot>>);
+pub(super) struct Mint(Arc<Vec<MintingSlot>>);
 
-struct Slot {
+struct MintingSlot {
     entropy: [u8; SECRET_ENTROPY_BYTES],
     minted: Mutex<Option<Secret>>,
 }
 
 impl Mint {
     pub(super) fn new(entropy: impl IntoIterator<Item = [u8; SECRET_ENTROPY_BYTES]>) -> Self {
-        let slot = |entropy| Slot {
+        let slot = |entropy| MintingSlot {
             entropy,
             minted: Mutex::new(None),
         };

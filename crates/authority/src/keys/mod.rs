@@ -14,7 +14,7 @@ pub use change::ChangedKey;
 pub use end::{PurgeCommand, RevokeCommand};
 pub use issue::{IssueCommand, IssuedKeys};
 pub use minting::KeyWithSecret;
-pub use read::{Listing, Shown};
+pub use read::{Listing, ShownKeys};
 pub use revoke_many::{ManyRevoked, Selection};
 pub use rotate::{RotateCommand, RotatedKey};
 

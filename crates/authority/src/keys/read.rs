@@ -12,7 +12,7 @@ use keyreeve_store::model::{KeyPage, KeyQuery, KeyRecord, PageStart};
 
 /// Which keys a list shows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Shown {
+pub enum ShownKeys {
     /// As the policy sets it.
     ByPolicy,
     /// Only keys that could be accepted.
@@ -29,7 +29,7 @@ pub struct Listing {
     /// Only keys of this owner.
     pub subject: Option<Subject>,
     /// Which states.
-    pub shown: Shown,
+    pub shown: ShownKeys,
     /// Only keys whose owner is suspended or removed, or only the others. If unset, a list of active keys leaves out
     /// those of blocked owners.
     pub owner_blocked: Option<bool>,
@@ -51,7 +51,7 @@ pub struct Listing {
 
 impl Listing {
     /// The first page, without any filter.
-    pub const fn first(shown: Shown, limit: u32) -> Self {
+    pub const fn first(shown: ShownKeys, limit: u32) -> Self {
         Self {
             subject: None,
             shown,
@@ -111,7 +111,7 @@ impl KeyUseCases<'_> {
             return Err(Failure::OwnKeysOnly);
         }
         let (hide_revoked, hide_expired) = hidden(listing.shown, &tenant.policy);
-        let only_active = listing.shown == Shown::Only(Standing::Active)
+        let only_active = listing.shown == ShownKeys::Only(Standing::Active)
             || listing.expiring_within.is_some()
             || listing.unused_since.is_some();
         let query = KeyQuery {
@@ -121,8 +121,8 @@ impl KeyUseCases<'_> {
                 .expiring_within
                 .map(|seconds| self.0.now().plus_seconds(seconds)),
             standing: match listing.shown {
-                Shown::Only(standing) => Some(standing),
-                Shown::ByPolicy | Shown::Usable | Shown::All => None,
+                ShownKeys::Only(standing) => Some(standing),
+                ShownKeys::ByPolicy | ShownKeys::Usable | ShownKeys::All => None,
             },
             hide_revoked,
             hide_expired,
@@ -144,11 +144,11 @@ impl KeyUseCases<'_> {
 }
 
 /// Whether revoked and expired keys are left out. `after = hide` always keeps revoked keys out of the default list.
-fn hidden(shown: Shown, policy: &Policy) -> (bool, bool) {
+fn hidden(shown: ShownKeys, policy: &Policy) -> (bool, bool) {
     match shown {
-        Shown::Usable => (true, true),
-        Shown::All | Shown::Only(_) => (false, false),
-        Shown::ByPolicy => {
+        ShownKeys::Usable => (true, true),
+        ShownKeys::All | ShownKeys::Only(_) => (false, false),
+        ShownKeys::ByPolicy => {
             let usable = policy.list == ListDefault::Usable;
             (usable || policy.revoke.after == After::Hide, usable)
         }

@@ -4,7 +4,7 @@ use super::KeyUseCases;
 use super::RevokeCommand;
 use super::change::{decide_many, decided_at};
 use super::end::{label, order};
-use crate::memory::Operation;
+use crate::memory::KeyOperation;
 use crate::{Call, Caller, Effect, Failure};
 use keyreeve_core::access::Permission;
 use keyreeve_core::coherence::Moment;
@@ -74,7 +74,7 @@ impl KeyUseCases<'_> {
         command: RevokeCommand,
         is_dry: bool,
     ) -> Result<ManyRevoked, Failure> {
-        let operation = Some(Operation::Revoke).filter(|_| !is_dry);
+        let operation = Some(KeyOperation::Revoke).filter(|_| !is_dry);
         let work = self.revoke_selected(call, selection, command, is_dry);
         self.0.counted(operation, work).await
     }

@@ -4,7 +4,7 @@ use super::KeyUseCases;
 use super::change::{Label, decide};
 use super::issue::replaced;
 use super::minting::{KeyWithSecret, Mint};
-use crate::memory::Operation;
+use crate::memory::KeyOperation;
 use crate::{Call, Effect, Failure};
 use keyreeve_core::access::Permission;
 use keyreeve_core::audit::Action;
@@ -40,7 +40,7 @@ impl KeyUseCases<'_> {
     /// one in its place. If it was presented, the error is [`Failure::AlreadyCompleted`].
     pub async fn rotate(self, call: &Call, id: KeyId, command: RotateCommand) -> Result<RotatedKey, Failure> {
         self.0
-            .counted(Some(Operation::Rotate), self.rotate_key(call, id, command))
+            .counted(Some(KeyOperation::Rotate), self.rotate_key(call, id, command))
             .await
     }
 

@@ -2,17 +2,17 @@
 
 use super::KeyUseCases;
 use super::change::{ChangedKey, Label, decide, decided_at};
-use crate::memory::Operation;
+use crate::memory::KeyOperation;
 use crate::{Call, Failure};
 use keyreeve_core::KeyId;
 use keyreeve_core::access::Permission;
 use keyreeve_core::audit::Action;
 use keyreeve_core::lifecycle::Edit;
-use keyreeve_core::limits::{self, Standing};
+use keyreeve_core::limits::{self, LimitStanding};
 
 impl KeyUseCases<'_> {
     /// Returns the state of a key's limits, in any state of the key, without its secret and without a charge.
-    pub async fn limits(self, call: &Call, id: KeyId) -> Result<Vec<Standing>, Failure> {
+    pub async fn limits(self, call: &Call, id: KeyId) -> Result<Vec<LimitStanding>, Failure> {
         let record = self.get(call, id).await?;
         let joined = record.key.limits.joined();
         if !limits::counts(&joined) {
@@ -36,7 +36,7 @@ impl KeyUseCases<'_> {
     /// Changes name, description, claims, scopes or expiry of a key.
     pub async fn update(self, call: &Call, id: KeyId, edit: Edit) -> Result<ChangedKey, Failure> {
         self.0
-            .counted(Some(Operation::Update), self.update_key(call, id, edit))
+            .counted(Some(KeyOperation::Update), self.update_key(call, id, edit))
             .await
     }
 

@@ -1,6 +1,6 @@
 //! Changes whose operation may be queried later.
 
-use keyreeve_core::coherence::holding::{Awaited, Scope};
+use keyreeve_core::coherence::holding::{Awaited, ChangeScope};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -30,8 +30,8 @@ impl Remembered {
         let mut state = self.of(history);
         let known = &mut state.1;
         let tenant = match &change.scope {
-            Some(Scope::Tenant(slug)) => slug.as_str(),
-            Some(Scope::Instance) | None => "",
+            Some(ChangeScope::Tenant(slug)) => slug.as_str(),
+            Some(ChangeScope::Instance) | None => "",
         };
         known.insert((change.newest(), tenant.into()), change.clone());
         if known.len() > REMEMBERED_MAX {

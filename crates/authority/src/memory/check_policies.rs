@@ -8,10 +8,10 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// Check policies in memory, by tenant. A tenant that does not exist is not remembered.
 #[derive(Debug, Default)]
-pub(crate) struct Checks(RwLock<Known>);
+pub(crate) struct Checks(RwLock<KnownPolicies>);
 
 #[derive(Debug, Default)]
-struct Known {
+struct KnownPolicies {
     by_tenant: HashMap<Slug, Arc<TenantChecks>>,
     /// Commits so far that touched one: a reading that a commit has overtaken is not stored here (rule R5).
     changes: u64,
@@ -22,11 +22,11 @@ struct Known {
 pub(crate) struct TenantChecks(BTreeMap<CheckPolicyName, Arc<CheckPolicy>>);
 
 impl Checks {
-    fn known(&self) -> RwLockReadGuard<'_, Known> {
+    fn known(&self) -> RwLockReadGuard<'_, KnownPolicies> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn known_mut(&self) -> RwLockWriteGuard<'_, Known> {
+    fn known_mut(&self) -> RwLockWriteGuard<'_, KnownPolicies> {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 

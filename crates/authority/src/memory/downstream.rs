@@ -7,7 +7,7 @@ use super::root_pass::RootPass;
 use crate::env::Clock;
 use keyreeve_core::access::Reach;
 use keyreeve_core::coherence::downstream::{ChildId, DownstreamLeases, Full, Invalidation, Joining, NoHold, Order};
-use keyreeve_core::coherence::holding::{Awaited, Holding, Scope, Span};
+use keyreeve_core::coherence::holding::{Awaited, ChangeScope, Holding, Span};
 use keyreeve_core::coherence::invariants::{InvariantCounts, InvariantResult};
 use keyreeve_core::coherence::rules::{Rule, keeps};
 use keyreeve_core::coherence::{Entry, Lease, Moment, wait_ms};
@@ -29,7 +29,7 @@ pub const CHILD_LEASE_MS: u64 = 15_000;
 pub const CHILD_LEASE_MS_MIN: u64 = 1_000;
 
 /// Sends messages to one verifier, in order and without waiting.
-pub trait Line: Send + Sync {
+pub trait VerifierLine: Send + Sync {
     /// Sends an order to forget. False if the connection cannot take it.
     fn order(&self, order: Order, ended: &[KeyId], is_last: bool) -> bool;
 
@@ -70,7 +70,7 @@ pub(crate) enum JoinRefusal {
 
 /// A verifier and its connection.
 pub(crate) struct Connected {
-    line: Arc<dyn Line>,
+    line: Arc<dyn VerifierLine>,
     pub(crate) newcomer: Newcomer,
     since: Timestamp,
 }
@@ -184,7 +184,12 @@ impl Children {
     }
 
     /// Adds a verifier, whose memory is empty.
-    pub(crate) fn join(&self, newcomer: Newcomer, line: Arc<dyn Line>, clock: &dyn Clock) -> Result<ChildId, Full> {
+    pub(crate) fn join(
+        &self,
+        newcomer: Newcomer,
+        line: Arc<dyn VerifierLine>,
+        clock: &dyn Clock,
+    ) -> Result<ChildId, Full> {
         let joining = Joining {
             capacity: newcomer.capacity,
             reach: newcomer.reach.clone(),
@@ -255,6 +260,14 @@ impl Children {
             state.close(id);
         }
         state.tidy();
+    }
+
+    /// Returns the verifiers that have a root key and are not leaving.
+    pub(crate) fn with_root_keys(&self) -> Vec<(ChildId, RootPass)> {
+        let state = self.state();
+        let staying = state.lines.iter().filter(|(id, _)| !state.downstream.is_leaving(**id));
+        let with_pass = staying.filter_map(|(id, child)| Some((*id, child.newcomer.pass.clone()?)));
+        with_pass.collect()
     }
 
     /// Whether a change waits for a verifier of this process.
@@ -396,7 +409,7 @@ impl State {
     }
 
     /// The verifier gets no further answers and an order to leave. Its connection is closed soon.
-    fn send_away(&mut self, id: ChildId, change: Option<(&Scope, Span)>) {
+    fn send_away(&mut self, id: ChildId, change: Option<(&ChangeScope, Span)>) {
         let invalidation = self.downstream.send_away(id, change);
         self.deaf.insert(id);
         match invalidation {

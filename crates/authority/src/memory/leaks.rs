@@ -77,13 +77,13 @@ impl LeakResult {
 
 /// The state of leak reports in this process.
 #[derive(Debug, Default)]
-pub(crate) struct Leaks {
+pub(crate) struct LeakReports {
     tallies: [[AtomicU64; LeakResult::ALL.len()]; LeakSource::ALL.len()],
     /// By key: since when reports are counted, and how many were logged.
     noted: Mutex<HashMap<KeyId, (Moment, u32)>>,
 }
 
-impl Leaks {
+impl LeakReports {
     pub(crate) fn count(&self, source: LeakSource, result: LeakResult, times: u64) {
         let counter = self
             .tallies
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn of_one_key_ten_reports_an_hour_are_written_down() {
-        let leaks = Leaks::default();
+        let leaks = LeakReports::default();
         let key = |number: u8| KeyId::from_bytes([number; 16]);
         let at = |ms: u64| Moment::default().plus_ms(ms);
         let noted = |number: u8, ms: u64| (0..30).filter(|_| leaks.may_note(key(number), at(ms))).count();

@@ -3,7 +3,7 @@
 
 use keyreeve_core::KeyId;
 use keyreeve_core::coherence::invariants::InvariantCounts;
-use keyreeve_core::limits::{At, Counter, LimitsError, Meter, Need, Standing, Supply, Taken};
+use keyreeve_core::limits::{At, Counter, LimitStanding, LimitsError, Meter, Need, Supply, Taken};
 use keyreeve_core::text::LimitName;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -41,7 +41,7 @@ impl Meters {
         cost: u32,
         now: At,
         supplied: &[Supply],
-    ) -> Result<(Taken, Vec<Standing>), LimitsError> {
+    ) -> Result<(Taken, Vec<LimitStanding>), LimitsError> {
         let mut shard = self.shard(key);
         let meter = meter_in(&mut shard, (key, joined), now)?;
         let taken = meter.take(u64::from(cost), now, supplied);
@@ -63,7 +63,7 @@ impl Meters {
         key: (KeyId, &str),
         asked: At,
         counters: &[(LimitName, Counter)],
-    ) -> Result<Vec<Standing>, LimitsError> {
+    ) -> Result<Vec<LimitStanding>, LimitsError> {
         let mut shard = self.shard(key.0);
         let meter = meter_in(&mut shard, key, asked)?;
         meter.note_counters(counters, asked);

@@ -13,6 +13,7 @@ mod meters;
 mod operations;
 mod refusals;
 mod root_pass;
+mod root_uses;
 mod tallies;
 mod tombstones;
 mod uses;
@@ -22,16 +23,16 @@ pub(crate) use changes::Remembered;
 pub(crate) use check_policies::TenantChecks;
 pub(crate) use downstream::JoinRefusal;
 pub use downstream::{
-    CHILD_LEASE_MS, CHILD_LEASE_MS_MIN, ChildCounts, Children, ConnectedChild, Line, Newcomer, OldestOrder,
+    CHILD_LEASE_MS, CHILD_LEASE_MS_MIN, ChildCounts, Children, ConnectedChild, Newcomer, OldestOrder, VerifierLine,
 };
-pub(crate) use leaks::Leaks;
+pub(crate) use leaks::LeakReports;
 pub use leaks::{LeakResult, LeakSource};
 pub(crate) use meters::SHARDS as METER_SHARDS;
-pub(crate) use operations::Operation;
+pub(crate) use operations::KeyOperation;
 pub use operations::Operations;
 pub use refusals::Refused;
 pub(crate) use refusals::{Refusals, RefusedCall};
 pub(crate) use root_pass::RootPass;
 pub(crate) use tombstones::{Denied, How, Tombstones};
 pub use uses::Reported;
-pub(crate) use verifier::Verifier;
+pub(crate) use verifier::VerifierMemory;

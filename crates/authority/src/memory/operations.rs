@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Operations on keys.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Operation {
+pub(crate) enum KeyOperation {
     Issue,
     Update,
     Rotate,
@@ -16,7 +16,7 @@ pub(crate) enum Operation {
     Delete,
 }
 
-impl Operation {
+impl KeyOperation {
     const ALL: [(Self, &'static str); 8] = [
         (Self::Issue, "issue"),
         (Self::Update, "update"),
@@ -49,20 +49,23 @@ const RESULTS: [&str; 3] = ["done", "refused", "failed"];
 
 /// Counts since the start.
 #[derive(Debug, Default)]
-pub struct Operations([[AtomicU64; RESULTS.len()]; Operation::ALL.len()]);
+pub struct Operations([[AtomicU64; RESULTS.len()]; KeyOperation::ALL.len()]);
 
 impl Operations {
     /// Returns each operation and result with its count.
     pub fn counts(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
-        Operation::ALL.iter().zip(&self.0).flat_map(|((_, operation), counts)| {
-            let row = RESULTS.iter().zip(counts);
-            row.map(|(result, count)| (*operation, *result, count.load(Ordering::Relaxed)))
-        })
+        KeyOperation::ALL
+            .iter()
+            .zip(&self.0)
+            .flat_map(|((_, operation), counts)| {
+                let row = RESULTS.iter().zip(counts);
+                row.map(|(result, count)| (*operation, *result, count.load(Ordering::Relaxed)))
+            })
     }
 
     /// Counts an operation.
-    pub(crate) fn count(&self, operation: Operation, result: &str) {
-        let rows = Operation::ALL.iter().zip(&self.0);
+    pub(crate) fn count(&self, operation: KeyOperation, result: &str) {
+        let rows = KeyOperation::ALL.iter().zip(&self.0);
         let row = rows.into_iter().find(|((known, _), _)| *known == operation);
         let counter = row.and_then(|(_, counts)| RESULTS.iter().zip(counts).find(|(known, _)| **known == result));
         if let Some((_, counter)) = counter {

@@ -16,6 +16,8 @@ const REMEMBERED: usize = 100_000;
 
 /// Most secrets of one key that are remembered, the newest.
 const SECRETS: usize = 16;
+/// The same of a root key: as many as a database keeps of those that were replaced.
+const ROOT_SECRETS: usize = 256;
 
 /// What is denied.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -30,6 +32,8 @@ pub(crate) enum Denied {
     Tenant(Slug),
     /// A root key.
     RootKey(RootKeyId),
+    /// The replaced secrets of a root key: those that are no longer accepted.
+    RootSecrets(RootKeyId),
 }
 
 /// How it is denied.
@@ -79,7 +83,8 @@ impl Tombstones {
         let is_nothing = commit.keys.is_empty()
             && commit.owners.is_empty()
             && commit.tenants.is_empty()
-            && commit.revoked_root_keys.is_empty();
+            && commit.revoked_root_keys.is_empty()
+            && commit.replaced_root_secrets.is_empty();
         if is_nothing {
             return;
         }
@@ -101,7 +106,11 @@ impl Tombstones {
                 status @ (Status::Suspended | Status::Removed) => inner.put(place, How::Blocked(status)),
             }
         }
+        for (id, secrets) in &commit.replaced_root_secrets {
+            inner.note_replaced(*id, secrets);
+        }
         for id in &commit.revoked_root_keys {
+            inner.forget(&Denied::RootSecrets(*id));
             inner.put(Denied::RootKey(*id), How::Ended);
         }
     }
@@ -136,9 +145,14 @@ impl Tombstones {
             || is_owner_denied()
     }
 
-    /// Whether a root key is known to be revoked.
-    pub(crate) fn denies_root_key(&self, id: RootKeyId) -> bool {
-        self.lock().denied.contains_key(&Denied::RootKey(id))
+    /// Whether a root key is known to be revoked, or this secret of it to be replaced.
+    pub(crate) fn denies_root_key(&self, id: RootKeyId, secret: &Digest) -> bool {
+        let inner = self.lock();
+        let is_replaced = match inner.how(&Denied::RootSecrets(id)) {
+            Some(How::Replaced { known, .. }) => known.contains(secret),
+            Some(_) | None => false,
+        };
+        is_replaced || inner.denied.contains_key(&Denied::RootKey(id))
     }
 
     /// Returns the number of denials.
@@ -201,6 +215,25 @@ impl Inner {
                 let is_finished = news.outcome == KeyOutcome::Finished;
                 self.put(replaced, How::Replaced { known, is_finished });
             }
+        }
+    }
+
+    fn note_replaced(&mut self, id: RootKeyId, secrets: &[Digest]) {
+        let place = Denied::RootSecrets(id);
+        let mut known = match self.how(&place) {
+            Some(How::Replaced { known, .. }) => known.clone(),
+            Some(_) | None => Vec::new(),
+        };
+        let before = known.len();
+        for secret in secrets {
+            if !known.contains(secret) {
+                known.push(*secret);
+            }
+        }
+        if known.len() > before && self.how(&Denied::RootKey(id)).is_none() {
+            known.drain(..known.len().saturating_sub(ROOT_SECRETS));
+            let is_finished = true;
+            self.put(place, How::Replaced { known, is_finished });
         }
     }
 
@@ -309,6 +342,28 @@ mod tests {
             (inner.by_age.len(), inner.denied.len()),
             (REMEMBERED - 1, REMEMBERED - 1)
         );
+    }
+
+    #[test]
+    fn replaced_secrets_of_a_root_key_are_remembered_until_it_is_revoked() {
+        let tombstones = Tombstones::default();
+        let id = RootKeyId::from_bytes([3; 16]);
+        let (old, new) = (Digest::of(b"old"), Digest::of(b"new"));
+        let commit = Commit {
+            replaced_root_secrets: vec![(id, vec![old])],
+            ..Commit::default()
+        };
+        tombstones.note(&commit);
+        assert!(tombstones.denies_root_key(id, &old) && !tombstones.denies_root_key(id, &new));
+        tombstones.take_unwritten();
+        tombstones.note(&commit);
+        assert_eq!(tombstones.take_unwritten(), [], "the same secrets again");
+        tombstones.note(&Commit {
+            revoked_root_keys: vec![id],
+            ..Commit::default()
+        });
+        assert_eq!(tombstones.all(), [(Denied::RootKey(id), How::Ended)]);
+        assert!(tombstones.denies_root_key(id, &new));
     }
 
     #[test]

@@ -7,11 +7,11 @@ use keyreeve_core::audit::Action;
 use keyreeve_core::coherence::{Cached as _, Entry, Moment, Noted};
 use keyreeve_core::verdict::Denial;
 use keyreeve_core::{Digest, KeyId, Timestamp};
-use keyreeve_store::model::{Activity, Event, UsageCount};
+use keyreeve_store::model::{ActivityBatch, Event, UsageCount};
 use rows::{hour_of, trace, usage};
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use waiting::{Counted, UnwrittenRefusals, WAITING_MAX, Waiting};
+use waiting::{CountedVerdicts, UnwrittenRefusals, WAITING_MAX, Waiting};
 
 /// Most rows of a kind written in one round (once a second). The rest keeps counting in memory, so a million busy keys
 /// cost the database no more than a few thousand.
@@ -82,7 +82,7 @@ impl Uses {
             }
         }
         if count > 0 {
-            self.add(entry.key_id(), good(entry), Counted::of(count.into()));
+            self.add(entry.key_id(), good(entry), CountedVerdicts::of(count.into()));
         }
     }
 
@@ -90,7 +90,7 @@ impl Uses {
     pub(crate) fn note_cost(&self, entry: &Entry, cost: u32) {
         let extra_cost = u64::from(cost.saturating_sub(1));
         if extra_cost > 0 {
-            self.add(entry.key_id(), good(entry), Counted { count: 0, extra_cost });
+            self.add(entry.key_id(), good(entry), CountedVerdicts { count: 0, extra_cost });
         }
     }
 
@@ -101,12 +101,12 @@ impl Uses {
         let presented = is_news.then_some((*entry.digest(), at));
         let mut state = self.state();
         state.refusals.add(presented.as_slice(), &[(entry.key_id(), at)]);
-        state.count(entry.key_id(), denial.as_str(), Counted::of(count));
+        state.count(entry.key_id(), denial.as_str(), CountedVerdicts::of(count));
     }
 
     /// Counts good uses that a downstream verifier reports.
     pub(crate) fn note_reported(&self, entry: &Entry, reported: &Reported) {
-        let counted = Counted {
+        let counted = CountedVerdicts {
             count: reported.count.into(),
             extra_cost: reported.extra_cost,
         };
@@ -120,7 +120,7 @@ impl Uses {
         }
     }
 
-    fn add(&self, key: KeyId, outcome: &'static str, more: Counted) {
+    fn add(&self, key: KeyId, outcome: &'static str, more: CountedVerdicts) {
         self.state().count(key, outcome, more);
     }
 
@@ -196,16 +196,17 @@ impl Uses {
     }
 
     /// Takes what one round may write, and whether more is waiting.
-    pub(crate) fn take(&self, now: Timestamp) -> (Activity, Vec<Event>, bool) {
+    pub(crate) fn take(&self, now: Timestamp) -> (ActivityBatch, Vec<Event>, bool) {
         let mut state = self.state();
         let state = &mut *state;
         let unwritten = state.unwritten.len().saturating_sub(ROUND);
-        let mut activity = Activity {
+        let mut activity = ActivityBatch {
             uses: state.waiting.extract_if(|_, _| true).take(ROUND).collect(),
             presented: state.refusals.presented.extract_if(|_, _| true).take(ROUND).collect(),
             refused: state.refusals.refused.extract_if(|_, _| true).take(ROUND).collect(),
             counts: state.unwritten.split_off(unwritten),
             traces: state.traces.extract_if(|_, _| true).take(ROUND).map(trace).collect(),
+            root_key_uses: Vec::new(),
         };
         while activity.uses.len().max(activity.counts.len()) < ROUND
             && let Some(entry) = state.first.pop_front().or_else(|| state.queue.pop_front())
@@ -229,8 +230,8 @@ impl Uses {
     }
 
     /// Takes what waits for one key.
-    pub(crate) fn take_of(&self, key: KeyId, entries: &[Entry], now: Timestamp) -> Activity {
-        let mut activity = Activity::default();
+    pub(crate) fn take_of(&self, key: KeyId, entries: &[Entry], now: Timestamp) -> ActivityBatch {
+        let mut activity = ActivityBatch::default();
         let mut state = self.state();
         for entry in entries {
             take_entry(entry, now, &mut activity);
@@ -250,7 +251,7 @@ impl Uses {
     }
 
     /// Puts back what could not be written.
-    pub(crate) fn put_back(&self, unwritten: Activity) {
+    pub(crate) fn put_back(&self, unwritten: ActivityBatch) {
         let mut state = self.state();
         for (digest, at) in unwritten.uses {
             state.waiting.entry(digest).or_insert(at);
@@ -261,7 +262,7 @@ impl Uses {
     }
 
     /// Ends a round: what could not be written waits for the next one.
-    pub(crate) fn settle(&self, unwritten: Activity, events: Vec<Event>) {
+    pub(crate) fn settle(&self, unwritten: ActivityBatch, events: Vec<Event>) {
         self.put_back(unwritten);
         let mut state = self.state();
         state.on_the_way.clear();
@@ -279,13 +280,16 @@ fn good(entry: &Entry) -> &'static str {
 }
 
 /// Takes the uses that an entry has collected.
-fn take_entry(entry: &Entry, now: Timestamp, activity: &mut Activity) {
+fn take_entry(entry: &Entry, now: Timestamp, activity: &mut ActivityBatch) {
     let (count, used_at) = entry.take_uses();
     activity.uses.extend(used_at.map(|at| (*entry.digest(), at)));
     if count > 0 {
         let hour = hour_of(entry.last_use().unwrap_or(now));
-        activity
-            .counts
-            .push(usage(entry.key_id(), hour, good(entry), Counted::of(count.into())));
+        activity.counts.push(usage(
+            entry.key_id(),
+            hour,
+            good(entry),
+            CountedVerdicts::of(count.into()),
+        ));
     }
 }

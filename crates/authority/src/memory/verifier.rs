@@ -7,6 +7,7 @@ use super::check_policies::Checks;
 use super::downstream::Children;
 use super::gates::Gates;
 use super::meters::Meters;
+use super::root_uses::RootUses;
 use super::tombstones::Tombstones;
 use super::uses::Uses;
 use keyreeve_core::coherence::holding::Span;
@@ -22,10 +23,11 @@ const ROOT_KEYS_REMEMBERED: usize = 65_536;
 
 /// The memory of one process.
 #[derive(Debug)]
-pub struct Verifier {
+pub struct VerifierMemory {
     pub(crate) keys: Cache<Entry>,
     pub(crate) root_keys: Cache<RootPass>,
     pub(crate) uses: Uses,
+    pub(crate) root_uses: RootUses,
     pub(crate) meters: Meters,
     pub(crate) gates: Gates,
     tallies: Tallies,
@@ -41,7 +43,7 @@ pub struct Verifier {
     halted: OnceLock<String>,
 }
 
-impl Verifier {
+impl VerifierMemory {
     /// Returns the memory of a single process, for at most `capacity` secrets.
     pub fn new(capacity: usize) -> Self {
         Self::with_lease(capacity, Lease::endless())
@@ -57,6 +59,7 @@ impl Verifier {
             keys: Cache::new(capacity),
             root_keys: Cache::new(ROOT_KEYS_REMEMBERED.min(capacity)),
             uses: Uses::default(),
+            root_uses: RootUses::default(),
             meters: Meters::default(),
             gates: Gates::default(),
             tallies: Tallies::default(),
@@ -197,7 +200,7 @@ impl Verifier {
     }
 }
 
-impl CommitObserver for Verifier {
+impl CommitObserver for VerifierMemory {
     fn committed(&self, commit: &Commit) {
         self.tallies.count_events(&commit.actions);
         if self.lease.deadline().is_endless()

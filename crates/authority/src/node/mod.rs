@@ -14,7 +14,7 @@ pub use notes::{NoNotebook, Notebook};
 
 use crate::env::{Clock, Entropy, Timer};
 use crate::failure::Failure;
-use crate::memory::Verifier;
+use crate::memory::VerifierMemory;
 use keyreeve_core::audit::Milestone;
 use keyreeve_core::coherence::Moment;
 use keyreeve_core::coherence::grantor::{Grantor, Reading};
@@ -23,7 +23,7 @@ use keyreeve_core::coherence::holding::Holding;
 use keyreeve_core::coherence::probation::Probation;
 use keyreeve_core::coherence::rules::{Rule, keeps};
 use keyreeve_store::Store;
-use keyreeve_store::cluster::{Cluster, Durability, Polled, Session, Touched};
+use keyreeve_store::cluster::{Cluster, Durability, NodeSession, Polled, Touched};
 use notes::Notes;
 use polls::Polls;
 use std::collections::HashMap;
@@ -40,7 +40,7 @@ pub struct NodeParts {
     /// The same database, for writing lost denials again.
     pub store: Arc<dyn Store>,
     /// The memory whose lease is held.
-    pub verifier: Arc<Verifier>,
+    pub verifier: Arc<VerifierMemory>,
     /// The clocks.
     pub clock: Arc<dyn Clock>,
     /// For pauses.
@@ -171,7 +171,7 @@ impl Node {
         lock(&self.watch).grantor.wait_ms()
     }
 
-    pub(crate) fn verifier(&self) -> &Verifier {
+    pub(crate) fn verifier(&self) -> &VerifierMemory {
         &self.parts.verifier
     }
 
@@ -345,7 +345,7 @@ impl Node {
     }
 
     /// Returns every session that the database has as living.
-    pub async fn sessions(&self) -> Result<Vec<Session>, Failure> {
+    pub async fn sessions(&self) -> Result<Vec<NodeSession>, Failure> {
         Ok(self.parts.cluster.sessions().await?.rows)
     }
 

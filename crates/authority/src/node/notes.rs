@@ -5,7 +5,7 @@
 //! earlier one about the same thing.
 
 use crate::failure::Failure;
-use crate::memory::{Denied, How, Tombstones, Verifier};
+use crate::memory::{Denied, How, Tombstones, VerifierMemory};
 use keyreeve_core::audit::{ChainHash, Milestone};
 use keyreeve_core::coherence::probation::WINDOW_MS;
 use keyreeve_core::text::{Slug, Subject};
@@ -50,7 +50,7 @@ const ENDS_MAX: usize = 32;
 
 /// What a node knows of the database's history.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct History {
+pub(super) struct KnownHistory {
     /// The chain hash of the first entry. Another one belongs to another instance.
     pub(super) origin: Option<ChainHash>,
     /// The newest entry that was applied.
@@ -66,8 +66,8 @@ pub(super) struct Notes {
 #[derive(Default)]
 struct State {
     is_read: bool,
-    known: History,
-    written: History,
+    known: KnownHistory,
+    written: KnownHistory,
     lines: usize,
     /// Whether a session began and was not left: one of this process, or before [`Notes::former_ends`] of an earlier one.
     has_session: bool,
@@ -96,13 +96,13 @@ impl Notes {
         }
         let lines = self.notebook.lines()?;
         for line in &lines {
-            match Line::parse(line) {
-                Some(Line::Origin(chain)) => state.known.origin = Some(chain),
-                Some(Line::End(end)) => state.known.end = Some(end),
-                Some(Line::Denial(what, how)) => tombstones.remember(&what, how),
-                Some(Line::Began) => state.has_session = true,
-                Some(Line::Left) => state.has_session = false,
-                Some(Line::Ended(at)) => {
+            match NoteLine::parse(line) {
+                Some(NoteLine::Origin(chain)) => state.known.origin = Some(chain),
+                Some(NoteLine::End(end)) => state.known.end = Some(end),
+                Some(NoteLine::Denial(what, how)) => tombstones.remember(&what, how),
+                Some(NoteLine::Began) => state.has_session = true,
+                Some(NoteLine::Left) => state.has_session = false,
+                Some(NoteLine::Ended(at)) => {
                     state.has_session = false;
                     state.ends.push_back(at);
                 }
@@ -126,7 +126,7 @@ impl Notes {
         }
         if std::mem::take(&mut state.has_session) {
             state.ends.push_back(now);
-            self.append(&mut state, &Line::Ended(now));
+            self.append(&mut state, &NoteLine::Ended(now));
         }
         // A wall clock may have been wrong in between.
         let is_recent = |at: &Timestamp| at.millis().abs_diff(now.millis()) < WINDOW_MS;
@@ -145,7 +145,7 @@ impl Notes {
     pub(super) fn began_session(&self) {
         let mut state = self.state();
         if !std::mem::replace(&mut state.has_session, true) {
-            self.append(&mut state, &Line::Began);
+            self.append(&mut state, &NoteLine::Began);
         }
     }
 
@@ -153,27 +153,27 @@ impl Notes {
     pub(super) fn left_session(&self) {
         let mut state = self.state();
         if std::mem::take(&mut state.has_session) {
-            self.append(&mut state, &Line::Left);
+            self.append(&mut state, &NoteLine::Left);
         }
     }
 
     /// Without room on the disk a node works as before: it may count one end too few or too many.
-    fn append(&self, state: &mut State, line: &Line) {
+    fn append(&self, state: &mut State, line: &NoteLine) {
         if self.notebook.append(&[line.write()]).is_ok() {
             state.lines += 1;
         }
     }
 
-    pub(super) fn known(&self) -> History {
+    pub(super) fn known(&self) -> KnownHistory {
         self.state().known
     }
 
-    pub(super) fn know(&self, change: impl FnOnce(&mut History)) {
+    pub(super) fn know(&self, change: impl FnOnce(&mut KnownHistory)) {
         change(&mut self.state().known);
     }
 
     /// Writes what is new. Blocks on the disk.
-    pub(super) fn write(&self, verifier: &Verifier) -> Result<(), Failure> {
+    pub(super) fn write(&self, verifier: &VerifierMemory) -> Result<(), Failure> {
         let mut state = self.state();
         if !state.is_read {
             return Ok(());
@@ -184,10 +184,10 @@ impl Notes {
         let done = match is_long {
             true => {
                 let all = verifier.tombstones().all().into_iter();
-                let mut lines = written(History::default(), known);
-                lines.extend(state.ends.iter().map(|at| Line::Ended(*at).write()));
-                lines.extend(state.has_session.then(|| Line::Began.write()));
-                lines.extend(all.map(|(what, how)| Line::Denial(what, Some(how)).write()));
+                let mut lines = written(KnownHistory::default(), known);
+                lines.extend(state.ends.iter().map(|at| NoteLine::Ended(*at).write()));
+                lines.extend(state.has_session.then(|| NoteLine::Began.write()));
+                lines.extend(all.map(|(what, how)| NoteLine::Denial(what, Some(how)).write()));
                 state.lines = lines.len();
                 self.notebook.replace(&lines)
             }
@@ -195,7 +195,7 @@ impl Notes {
                 let mut lines = written(state.written, known);
                 lines.extend(
                     news.iter()
-                        .map(|(what, how)| Line::Denial(what.clone(), how.clone()).write()),
+                        .map(|(what, how)| NoteLine::Denial(what.clone(), how.clone()).write()),
                 );
                 state.lines += lines.len();
                 if lines.is_empty() {
@@ -214,14 +214,14 @@ impl Notes {
 }
 
 /// Returns the lines for what has changed.
-fn written(before: History, now: History) -> Vec<String> {
-    let origin = now.origin.filter(|_| now.origin != before.origin).map(Line::Origin);
-    let end = now.end.filter(|_| now.end != before.end).map(Line::End);
+fn written(before: KnownHistory, now: KnownHistory) -> Vec<String> {
+    let origin = now.origin.filter(|_| now.origin != before.origin).map(NoteLine::Origin);
+    let end = now.end.filter(|_| now.end != before.end).map(NoteLine::End);
     origin.into_iter().chain(end).map(|line| line.write()).collect()
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
-enum Line {
+enum NoteLine {
     Origin(ChainHash),
     End(Milestone),
     /// `None` is: no longer denied.
@@ -234,7 +234,7 @@ enum Line {
     Ended(Timestamp),
 }
 
-impl Line {
+impl NoteLine {
     fn write(&self) -> String {
         match self {
             Self::Origin(chain) => format!("origin {}", hex(chain)),
@@ -263,6 +263,7 @@ impl Line {
                     Denied::Owner(tenant, subject) => format!("owner {how} {tenant} {subject}"),
                     Denied::Tenant(tenant) => format!("tenant {how} {tenant}"),
                     Denied::RootKey(id) => format!("root_key {how} {id}"),
+                    Denied::RootSecrets(id) => format!("root_secrets {how} {id}"),
                 }
             }
         }
@@ -303,6 +304,7 @@ impl Line {
             }
             "tenant" => Denied::Tenant(Slug::parse(rest).ok()?),
             "root_key" => Denied::RootKey(RootKeyId::parse(rest).ok()?),
+            "root_secrets" => Denied::RootSecrets(RootKeyId::parse(rest).ok()?),
             _ => return None,
         };
         Some(Self::Denial(what, how))
@@ -378,26 +380,27 @@ mod tests {
             is_finished,
         };
         let lines = [
-            Line::Origin([7; 32]),
-            Line::End(Milestone {
+            NoteLine::Origin([7; 32]),
+            NoteLine::End(Milestone {
                 revision: 9,
                 chain: [8; 32],
             }),
-            Line::Denial(Denied::Key(acme(), key), Some(How::Ended)),
-            Line::Denial(Denied::Key(acme(), key), Some(How::Final)),
-            Line::Denial(Denied::Key(acme(), key), Some(How::Held)),
-            Line::Denial(Denied::Key(acme(), key), None),
-            Line::Denial(Denied::Secrets(acme(), key), Some(replaced(false))),
-            Line::Denial(Denied::Secrets(acme(), key), Some(replaced(true))),
-            Line::Denial(Denied::Owner(acme(), subject), Some(How::Blocked(Status::Suspended))),
-            Line::Denial(Denied::Tenant(acme()), Some(How::Blocked(Status::Removed))),
-            Line::Denial(Denied::RootKey(root_key), Some(How::Ended)),
-            Line::Began,
-            Line::Left,
-            Line::Ended(Timestamp::from_millis(9)),
+            NoteLine::Denial(Denied::Key(acme(), key), Some(How::Ended)),
+            NoteLine::Denial(Denied::Key(acme(), key), Some(How::Final)),
+            NoteLine::Denial(Denied::Key(acme(), key), Some(How::Held)),
+            NoteLine::Denial(Denied::Key(acme(), key), None),
+            NoteLine::Denial(Denied::Secrets(acme(), key), Some(replaced(false))),
+            NoteLine::Denial(Denied::Secrets(acme(), key), Some(replaced(true))),
+            NoteLine::Denial(Denied::Owner(acme(), subject), Some(How::Blocked(Status::Suspended))),
+            NoteLine::Denial(Denied::Tenant(acme()), Some(How::Blocked(Status::Removed))),
+            NoteLine::Denial(Denied::RootKey(root_key), Some(How::Ended)),
+            NoteLine::Denial(Denied::RootSecrets(root_key), Some(replaced(true))),
+            NoteLine::Began,
+            NoteLine::Left,
+            NoteLine::Ended(Timestamp::from_millis(9)),
         ];
         for line in lines {
-            assert_eq!(Line::parse(&line.write()), Some(line));
+            assert_eq!(NoteLine::parse(&line.write()), Some(line));
         }
         for wrong in [
             "",
@@ -409,14 +412,14 @@ mod tests {
             "session ended x",
             "of a newer version 7",
         ] {
-            assert_eq!(Line::parse(wrong), None, "{wrong}");
+            assert_eq!(NoteLine::parse(wrong), None, "{wrong}");
         }
     }
 
     #[test]
     fn what_was_written_down_is_known_after_a_start_and_stays_short() {
         let page = Arc::new(Page::default());
-        let verifier = Verifier::leased(10);
+        let verifier = VerifierMemory::leased(10);
         let notes = Notes::new(Arc::clone(&page) as _);
         notes.read(verifier.tombstones()).unwrap();
         let revoked = |outcome| Commit {
@@ -442,7 +445,7 @@ mod tests {
         verifier.committed(&revoked(KeyOutcome::Ended));
         notes.write(&verifier).unwrap();
         assert!(page.0.lock().unwrap().len() <= STALE_LINES_MAX + 10);
-        let (again, next) = (Verifier::leased(10), Notes::new(page as _));
+        let (again, next) = (VerifierMemory::leased(10), Notes::new(page as _));
         next.read(again.tombstones()).unwrap();
         assert_eq!(again.tombstones().all(), verifier.tombstones().all());
         assert_eq!(next.known(), notes.known());

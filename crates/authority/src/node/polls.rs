@@ -7,12 +7,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Wakes the tasks that wait for the next poll.
 #[derive(Debug)]
-pub(super) struct Polls(Mutex<Next>);
+pub(super) struct Polls(Mutex<NextPoll>);
 
 /// The sender is dropped with the poll, which wakes all tasks that share the receiver.
-type Next = (oneshot::Sender<()>, Shared<oneshot::Receiver<()>>);
+type NextPoll = (oneshot::Sender<()>, Shared<oneshot::Receiver<()>>);
 
-fn next() -> Next {
+fn next() -> NextPoll {
     let (sender, receiver) = oneshot::channel();
     (sender, receiver.shared())
 }
@@ -24,7 +24,7 @@ impl Default for Polls {
 }
 
 impl Polls {
-    fn lock(&self) -> MutexGuard<'_, Next> {
+    fn lock(&self) -> MutexGuard<'_, NextPoll> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

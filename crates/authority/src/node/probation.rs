@@ -6,7 +6,7 @@ use keyreeve_core::coherence::Lease;
 use keyreeve_core::coherence::holder::{Poll, SessionId};
 use keyreeve_core::coherence::invariants::InvariantResult;
 use keyreeve_core::coherence::probation::Probation;
-use keyreeve_store::cluster::Session;
+use keyreeve_store::cluster::NodeSession;
 
 impl Node {
     pub(crate) fn check_probation(&self, session: Option<SessionId>, lease: &Lease) -> InvariantResult {
@@ -45,7 +45,8 @@ impl Node {
     /// that were killed remain for a while.
     async fn has_other_nodes(&self) -> Result<bool, Failure> {
         let sessions = self.parts.cluster.sessions().await?;
-        let is_other = |session: &Session| session.node != self.parts.name && session.silent_ms < self.parts.lease_ms;
+        let is_other =
+            |session: &NodeSession| session.node != self.parts.name && session.silent_ms < self.parts.lease_ms;
         Ok(sessions.rows.iter().any(is_other))
     }
 

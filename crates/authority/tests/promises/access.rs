@@ -2,15 +2,15 @@
 
 use crate::world::{World, ask, revocation, rotation, slug, wish, word};
 use futures_util::FutureExt as _;
-use keyreeve_authority::keys::{Listing, Shown};
-use keyreeve_authority::root_keys::RootKeyCommand;
+use keyreeve_authority::keys::{Listing, ShownKeys};
+use keyreeve_authority::root_keys::{RootKeyCommand, RotateRootKeyCommand};
 use keyreeve_authority::verify::{Question, Via};
 use keyreeve_authority::{Authority, Call, Caller, Failure};
 use keyreeve_core::RootKeyId;
 use keyreeve_core::access::{Permission, Permissions, Reach};
 use keyreeve_core::check::{CheckPolicyEdit, DEFAULT_CHECK_POLICY};
 use keyreeve_core::lifecycle::{Edit, ReasonCode};
-use keyreeve_core::policy::{OverlapWish, Preset};
+use keyreeve_core::policy::{ExpiryWish, OverlapWish, Preset};
 use keyreeve_core::text::{CheckPolicyName, Name};
 
 async fn root_key(world: &World, reach: Reach, permissions: &[Permission]) -> Caller {
@@ -18,6 +18,8 @@ async fn root_key(world: &World, reach: Reach, permissions: &[Permission]) -> Ca
         name: Name::parse("root").unwrap(),
         permissions: permissions.iter().copied().collect(),
         reach,
+        expiry: ExpiryWish::Unsaid,
+        networks: None,
     };
     let made = world
         .authority
@@ -33,7 +35,7 @@ fn default() -> CheckPolicyName {
 }
 
 fn listing() -> Listing {
-    Listing::first(Shown::All, 10)
+    Listing::first(ShownKeys::All, 10)
 }
 
 type Tried = (Permission, &'static str, Option<Failure>);
@@ -62,6 +64,31 @@ async fn try_check_policies(authority: &Authority, call: &Call) -> Vec<Tried> {
     ]
 }
 
+async fn try_root_keys(authority: &Authority, call: &Call) -> Vec<Tried> {
+    let nobody = RootKeyId::from_bytes([0; 16]);
+    let rotation = RotateRootKeyCommand {
+        overlap_seconds: 0,
+        expiry: ExpiryWish::Unsaid,
+    };
+    vec![
+        (
+            Permission::RootKeysWrite,
+            "root keys",
+            authority.root_keys().list(call, None).await.err(),
+        ),
+        (
+            Permission::RootKeysWrite,
+            "rotate a root key",
+            authority.root_keys().rotate(call, None, nobody, rotation).await.err(),
+        ),
+        (
+            Permission::RootKeysWrite,
+            "finish the rotation of a root key",
+            authority.root_keys().finish_rotation(call, None, nobody).await.err(),
+        ),
+    ]
+}
+
 /// Calls every use case; returns each with its permission and its answer.
 async fn try_everything(world: &World, call: &Call) -> Vec<Tried> {
     let id = world.issue(&world.new_name()).await.record.key.id;
@@ -69,6 +96,7 @@ async fn try_everything(world: &World, call: &Call) -> Vec<Tried> {
     let authority = &world.authority;
     let order = rotation(OverlapWish::Unsaid);
     let mut tried = try_check_policies(authority, call).await;
+    tried.extend(try_root_keys(authority, call).await);
     tried.extend([
         (
             Permission::KeysWrite,
@@ -115,11 +143,6 @@ async fn try_everything(world: &World, call: &Call) -> Vec<Tried> {
             Permission::KeysWrite,
             "delete",
             authority.keys().delete(call, id, None).await.err(),
-        ),
-        (
-            Permission::RootKeysWrite,
-            "root keys",
-            authority.root_keys().list(call, None).await.err(),
         ),
     ]);
     tried
@@ -179,6 +202,8 @@ async fn a_root_key_gives_no_more_than_it_has() {
         name: Name::parse("more").unwrap(),
         permissions: permissions.iter().copied().collect(),
         reach: Reach::Instance,
+        expiry: ExpiryWish::Unsaid,
+        networks: None,
     };
     let call = world.call_of(caller);
     let more = world
@@ -202,6 +227,8 @@ async fn a_revoked_root_key_is_no_good_when_its_revocation_returns() {
         name: Name::parse("root").unwrap(),
         permissions: Permissions::all(),
         reach: Reach::Instance,
+        expiry: ExpiryWish::Unsaid,
+        networks: None,
     };
     let made = world
         .authority

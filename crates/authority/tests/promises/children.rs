@@ -2,9 +2,9 @@
 //! no lease any more.
 
 use crate::world::{World, revocation, slug};
-use keyreeve_authority::children::{CHILD_LEASE_MS, Line, Newcomer, Reported};
+use keyreeve_authority::children::{CHILD_LEASE_MS, Newcomer, Reported, VerifierLine};
 use keyreeve_authority::keys::KeyWithSecret;
-use keyreeve_authority::root_keys::RootKeyCommand;
+use keyreeve_authority::root_keys::{RootKeyCommand, RotateRootKeyCommand};
 use keyreeve_authority::tenants::TenantCommand;
 use keyreeve_authority::verifier::RootPass;
 use keyreeve_authority::{Effect, Failure};
@@ -26,7 +26,7 @@ use ends::report;
 #[derive(Default)]
 struct Heard(Mutex<Vec<(Order, Vec<KeyId>, bool)>>, std::sync::atomic::AtomicBool);
 
-impl Line for Heard {
+impl VerifierLine for Heard {
     fn order(&self, order: Order, ended: &[KeyId], is_last: bool) -> bool {
         self.0.lock().unwrap().push((order, ended.to_vec(), is_last));
         true
@@ -68,7 +68,7 @@ async fn hang_on(world: &World) -> Hanging {
 
 async fn hang_on_with(world: &World, reach: Reach, pass: Option<RootPass>) -> Hanging {
     let heard = Arc::new(Heard::default());
-    let line = Arc::clone(&heard) as Arc<dyn Line>;
+    let line = Arc::clone(&heard) as Arc<dyn VerifierLine>;
     let id = world
         .authority
         .verifiers()
@@ -250,13 +250,17 @@ async fn a_tenants_child_is_told_nothing_of_anothers_keys() {
     assert_eq!(record.last_used_at, None, "nor does it change what is known of them");
 }
 
+fn childs_command(world: &World) -> RootKeyCommand {
+    RootKeyCommand::new(
+        Name::parse("child").unwrap(),
+        [Permission::KeysVerify].into_iter().collect(),
+        Reach::Tenant(world.tenant.clone()),
+    )
+}
+
 /// Returns a root key for a verifier, and what is known of it now.
 async fn childs_root_key(world: &World) -> (RootKeyId, Option<RootPass>) {
-    let command = RootKeyCommand {
-        name: Name::parse("child").unwrap(),
-        permissions: [Permission::KeysVerify].into_iter().collect(),
-        reach: Reach::Tenant(world.tenant.clone()),
-    };
+    let command = childs_command(world);
     let made = world
         .authority
         .root_keys()
@@ -265,6 +269,40 @@ async fn childs_root_key(world: &World) -> (RootKeyId, Option<RootPass>) {
         .unwrap();
     let pass = world.authority.root_key(made.secret.expose()).await.unwrap();
     (made.root_key.id, pass)
+}
+
+#[tokio::test]
+async fn whose_root_key_or_its_overlap_ends_by_time_is_sent_away_by_the_next_sweep() {
+    for is_rotated in [false, true] {
+        let world = World::under(Preset::Standard).await;
+        let mut command = childs_command(&world);
+        command.expiry = keyreeve_core::policy::ExpiryWish::InSeconds(if is_rotated { 600 } else { 60 });
+        let root_keys = world.authority.root_keys();
+        let made = root_keys.create(&world.call(), command).await.unwrap();
+        let pass = world.authority.root_key(made.secret.expose()).await.unwrap();
+        let child = hang_on_with(&world, Reach::Tenant(world.tenant.clone()), pass).await;
+        if is_rotated {
+            let rotation = RotateRootKeyCommand {
+                overlap_seconds: 60,
+                expiry: keyreeve_core::policy::ExpiryWish::Unsaid,
+            };
+            let (call, id) = (world.call(), made.root_key.id);
+            root_keys.rotate(&call, None, id, rotation).await.unwrap();
+        }
+        assert!(world.authority.verifiers().grant(child.id).await.is_some());
+        let began = world.authority.now();
+        world.authority.verifiers().sweep();
+        assert_eq!(child.heard.newest(), None, "{is_rotated}");
+        let passed = i64::try_from(world.authority.now().millis_since(began)).unwrap();
+        world
+            .clock
+            .0
+            .fetch_add(60_000 - passed, std::sync::atomic::Ordering::Relaxed);
+        world.authority.verifiers().sweep();
+        let (order, _, is_last) = child.heard.newest().unwrap();
+        assert_eq!((order.what, is_last), (Forget::Everything, true), "{is_rotated}");
+        assert_eq!(world.authority.verifiers().grant(child.id).await, None);
+    }
 }
 
 #[tokio::test]

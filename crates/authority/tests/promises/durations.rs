@@ -2,10 +2,10 @@
 
 use crate::world::{revocation, slug, wish};
 use async_trait::async_trait;
-use keyreeve_authority::children::{CHILD_LEASE_MS, Line, Newcomer};
+use keyreeve_authority::children::{CHILD_LEASE_MS, Newcomer, VerifierLine};
 use keyreeve_authority::env::{Clock, Entropy, NoEntropy, Timer};
 use keyreeve_authority::tenants::TenantCommand;
-use keyreeve_authority::{Authority, Call, Caller, Effect, Verifier};
+use keyreeve_authority::{Authority, Call, Caller, Effect, VerifierMemory};
 use keyreeve_core::access::Reach;
 use keyreeve_core::coherence::downstream::Order;
 use keyreeve_core::coherence::{Moment, wait_ms};
@@ -70,7 +70,7 @@ impl Entropy for TwoClocks {
 /// A verifier that receives every order and never acknowledges.
 struct Silent;
 
-impl Line for Silent {
+impl VerifierLine for Silent {
     fn order(&self, _: Order, _: &[KeyId], _: bool) -> bool {
         true
     }
@@ -92,7 +92,7 @@ impl World {
             step_ms: AtomicI64::new(0),
             bytes: AtomicU64::new(0),
         });
-        let verifier = Arc::new(Verifier::new(1_000));
+        let verifier = Arc::new(VerifierMemory::new(1_000));
         let store = MemoryStore::new(Arc::clone(&verifier) as Arc<dyn CommitObserver>);
         let authority = Authority::new(
             Arc::new(store),

@@ -12,7 +12,7 @@ use keyreeve_core::KeyId;
 use keyreeve_core::access::{Permission, Reach};
 use keyreeve_core::coherence::holding::Awaited;
 use keyreeve_core::lifecycle::{HoldCause, ReasonCode, Refusal, State};
-use keyreeve_core::policy::{OverlapWish, Preset, Undo};
+use keyreeve_core::policy::{ExpiryWish, OverlapWish, Preset, Undo};
 use keyreeve_core::text::Name;
 use keyreeve_core::user::Status;
 use keyreeve_store::Store;
@@ -58,7 +58,7 @@ async fn set_tenant(world: &World, status: Status) {
 }
 
 /// Polls until the node holds a lease and has applied everything.
-async fn catch_up(node: &Node) {
+pub async fn catch_up(node: &Node) {
     while node.poll_once().await.unwrap() != Progress::Quiet {}
 }
 
@@ -90,6 +90,8 @@ async fn a_root_key_that_a_node_knows_as_revoked_opens_nothing_when_the_database
         name: Name::parse("root").unwrap(),
         permissions: [Permission::KeysVerify].into_iter().collect(),
         reach: Reach::Instance,
+        expiry: ExpiryWish::Unsaid,
+        networks: None,
     };
     let made = world
         .authority

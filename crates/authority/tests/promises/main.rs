@@ -18,6 +18,7 @@ mod model;
 mod nodes;
 mod people;
 mod replays;
+mod root_keys;
 mod unfinished;
 mod unknown;
 mod usage;

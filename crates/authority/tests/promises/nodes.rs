@@ -3,7 +3,7 @@
 use crate::world::{Counter, World, wish};
 use keyreeve_authority::env::{Clock, Entropy, Timer};
 use keyreeve_authority::node::{NoNotebook, NodeParts, Notebook, Progress};
-use keyreeve_authority::{Authority, Failure, Node, Verifier};
+use keyreeve_authority::{Authority, Failure, Node, VerifierMemory};
 use keyreeve_core::coherence::invariants::Invariant;
 use keyreeve_core::policy::Preset;
 use keyreeve_store::cluster::Cluster;
@@ -31,7 +31,7 @@ fn parts_of(world: &World) -> (Arc<Node>, Authority) {
 }
 
 fn parts_with(world: &World, notebook: Arc<dyn Notebook>) -> (Arc<Node>, Authority) {
-    let verifier = Arc::new(Verifier::leased(1_000));
+    let verifier = Arc::new(VerifierMemory::leased(1_000));
     let seen = world
         .stage
         .inner

@@ -1,7 +1,7 @@
 //! A commit of unknown outcome makes the memory forget what it would have touched, and nothing else.
 
 use crate::world::{World, slug};
-use keyreeve_authority::children::{Line, Newcomer};
+use keyreeve_authority::children::{Newcomer, VerifierLine};
 use keyreeve_authority::verify::Source;
 use keyreeve_core::KeyId;
 use keyreeve_core::access::Reach;
@@ -108,7 +108,7 @@ async fn a_tenant_is_read_again_with_its_keys_and_other_tenants_are_not() {
 #[derive(Default)]
 struct Heard(Mutex<Vec<(Order, Vec<KeyId>)>>);
 
-impl Line for Heard {
+impl VerifierLine for Heard {
     fn order(&self, order: Order, ended: &[KeyId], _: bool) -> bool {
         self.0.lock().unwrap().push((order, ended.to_vec()));
         true
@@ -123,7 +123,7 @@ async fn only_verifiers_that_hold_what_was_touched_are_told_and_not_that_it_has_
     let (touched, other) = (world.issue("one").await, world.issue("two").await);
     let heard: Vec<Arc<Heard>> = (0..2).map(|_| Arc::default()).collect();
     for (key, heard) in [&touched, &other].into_iter().zip(&heard) {
-        let line = Arc::clone(heard) as Arc<dyn Line>;
+        let line = Arc::clone(heard) as Arc<dyn VerifierLine>;
         let newcomer = Newcomer {
             capacity: 100,
             lease_ms: None,

@@ -5,7 +5,7 @@ use futures_util::future::BoxFuture;
 use keyreeve_authority::env::{Clock, Entropy, NoEntropy, Timer};
 use keyreeve_authority::keys::{IssueCommand, KeyWithSecret, RevokeCommand, RotateCommand};
 use keyreeve_authority::verify::{Question, Verdict, Via};
-use keyreeve_authority::{Authority, Call, Caller, Verifier};
+use keyreeve_authority::{Authority, Call, Caller, VerifierMemory};
 use keyreeve_core::access::Reach;
 use keyreeve_core::coherence::Moment;
 use keyreeve_core::lifecycle::ReasonCode;
@@ -151,7 +151,7 @@ pub fn slug(text: &str) -> Slug {
 impl World {
     /// Returns a world whose only tenant has a preset.
     pub async fn under(preset: Preset) -> Self {
-        let verifier = Arc::new(Verifier::new(1_000));
+        let verifier = Arc::new(VerifierMemory::new(1_000));
         let stage = Arc::new(Stage {
             inner: MemoryStore::new(Arc::clone(&verifier) as Arc<dyn CommitObserver>),
             is_away: AtomicBool::new(false),
@@ -184,12 +184,17 @@ impl World {
 
     /// Returns another process that has just started on the same store: its memory is empty.
     pub fn cold(&self) -> Arc<Authority> {
-        authority(&self.stage, Arc::new(Verifier::new(1_000)), &self.clock, u64::MAX / 2)
+        authority(
+            &self.stage,
+            Arc::new(VerifierMemory::new(1_000)),
+            &self.clock,
+            u64::MAX / 2,
+        )
     }
 
     /// As `cold`, with a clock of its own.
     pub fn cold_at(&self, clock: &Arc<HandClock>) -> Arc<Authority> {
-        authority(&self.stage, Arc::new(Verifier::new(1_000)), clock, u64::MAX / 4)
+        authority(&self.stage, Arc::new(VerifierMemory::new(1_000)), clock, u64::MAX / 4)
     }
 
     pub fn pass(&self, seconds: i64) {
@@ -264,7 +269,12 @@ impl World {
     }
 }
 
-fn authority(stage: &Arc<Stage>, verifier: Arc<Verifier>, clock: &Arc<HandClock>, entropy: u64) -> Arc<Authority> {
+fn authority(
+    stage: &Arc<Stage>,
+    verifier: Arc<VerifierMemory>,
+    clock: &Arc<HandClock>,
+    entropy: u64,
+) -> Arc<Authority> {
     let entropy = Arc::new(Counter(AtomicU64::new(entropy)));
     Arc::new(Authority::new(
         Arc::new(Intercepted(Arc::clone(stage))),

@@ -1,7 +1,7 @@
 //! `keyreeve audit`: reads, follows, exports and verifies the audit log.
 
 use super::accept_restore::AcceptRestore;
-use super::connect::Connection;
+use super::connect::ServerOptions;
 use super::duration::Duration;
 use crate::exit::AnswerIsNo;
 use crate::output::{self, Format};
@@ -29,13 +29,13 @@ pub(crate) enum Audit {
     /// Print all entries, oldest first, one JSON object a line
     Export(Export),
     /// Verify that no entry was changed, removed, reordered or truncated
-    Verify(Verify),
+    Verify(AuditVerifyArgs),
     /// Accept a database that is not the one that was signed, such as an older copy
     AcceptRestore(AcceptRestore),
     /// Print the newest signed checkpoint, to be stored elsewhere
     Checkpoint {
         #[command(flatten)]
-        connection: Connection,
+        connection: ServerOptions,
     },
 }
 
@@ -71,7 +71,7 @@ pub(crate) struct Tail {
     #[command(flatten)]
     filter: Filter,
     #[command(flatten)]
-    connection: Connection,
+    connection: ServerOptions,
 }
 
 /// Print all entries.
@@ -80,12 +80,12 @@ pub(crate) struct Export {
     #[command(flatten)]
     filter: Filter,
     #[command(flatten)]
-    connection: Connection,
+    connection: ServerOptions,
 }
 
 /// Verify the audit log.
 #[derive(Debug, Args)]
-pub(crate) struct Verify {
+pub(crate) struct AuditVerifyArgs {
     /// Verify this database file, or data directory, without a server
     #[arg(long)]
     file: Option<PathBuf>,
@@ -96,7 +96,7 @@ pub(crate) struct Verify {
     #[arg(long, value_name = "FILE", requires = "file")]
     verifier_key: Option<PathBuf>,
     #[command(flatten)]
-    connection: Connection,
+    connection: ServerOptions,
 }
 
 impl Audit {
@@ -234,7 +234,7 @@ impl Export {
     }
 }
 
-impl Verify {
+impl AuditVerifyArgs {
     async fn run(self) -> anyhow::Result<()> {
         let check = match &self.file {
             Some(file) => {

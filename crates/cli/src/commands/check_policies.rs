@@ -1,7 +1,7 @@
 //! `keyreeve check-policies`: what gateways require of keys.
 
-use super::connect::Connection;
-use crate::exit::Usage;
+use super::connect::ServerOptions;
+use crate::exit::UsageError;
 use crate::output;
 use clap::{Args, Subcommand};
 use keyreeve_client::Client;
@@ -27,13 +27,13 @@ pub(crate) enum CheckPolicies {
     /// List check policies, including `default`
     List(All),
     /// Show a check policy
-    Get(One),
+    Get(CheckPolicyArgs),
     /// Create a check policy
     Create(Write),
     /// Change a check policy, including `default`; options that are not given remain unchanged
     Change(Write),
     /// Remove a check policy: gateways that still name it let no request through; `default` gets its initial form
-    Remove(One),
+    Remove(CheckPolicyArgs),
 }
 
 /// Options for all commands.
@@ -43,12 +43,12 @@ pub(crate) struct All {
     #[arg(long, env = "KEYREEVE_TENANT")]
     tenant: Option<String>,
     #[command(flatten)]
-    connection: Connection,
+    connection: ServerOptions,
 }
 
 /// One check policy.
 #[derive(Debug, Args)]
-pub(crate) struct One {
+pub(crate) struct CheckPolicyArgs {
     /// The name that gateways use
     name: String,
     #[command(flatten)]
@@ -59,7 +59,7 @@ pub(crate) struct One {
 #[derive(Debug, Args)]
 pub(crate) struct Write {
     #[command(flatten)]
-    one: One,
+    one: CheckPolicyArgs,
     /// A scope that a key must hold; repeat for more
     #[arg(long = "scope", value_name = "SCOPE")]
     scopes: Vec<String>,
@@ -113,11 +113,11 @@ impl CheckPolicies {
     }
 }
 
-fn path_of(name: &str) -> Result<String, Usage> {
+fn path_of(name: &str) -> Result<String, UsageError> {
     let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
     match is_name {
         true => Ok(format!("v1/check_policies/{name}")),
-        false => Err(Usage(
+        false => Err(UsageError(
             "a check policy's name is lower-case letters, digits and inner hyphens".to_owned(),
         )),
     }

@@ -1,6 +1,6 @@
 //! Connects a command to a server.
 
-use crate::exit::Usage;
+use crate::exit::UsageError;
 use crate::output::Format;
 use crate::settings::public_url;
 use anyhow::Context as _;
@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 /// Options of every command that calls a server.
 #[derive(Debug, Args)]
-pub(crate) struct Connection {
+pub(crate) struct ServerOptions {
     /// The server; the root key comes from `KEYREEVE_ROOT_KEY`. Without a root key, the server on this machine is
     /// called through its data directory
     #[arg(long, env = "KEYREEVE_URL", default_value = "http://127.0.0.1:7300", global = true)]
@@ -42,7 +42,7 @@ fn root_key() -> Option<String> {
         .filter(|key| !key.is_empty())
 }
 
-impl Connection {
+impl ServerOptions {
     /// Returns a client of the selected server.
     pub(crate) fn client(&self, tenant: Option<String>) -> anyhow::Result<Client> {
         let client = match root_key() {
@@ -55,7 +55,7 @@ impl Connection {
     /// Returns the CA certificates to trust, if a file was given.
     pub(crate) fn authorities(&self) -> anyhow::Result<Option<Authorities>> {
         let Some(path) = &self.ca_file else { return Ok(None) };
-        let unreadable = |error| Usage(format!("cannot read {}: {error}", path.display()));
+        let unreadable = |error| UsageError(format!("cannot read {}: {error}", path.display()));
         let pem = std::fs::read(path).map_err(unreadable)?;
         let authorities = Authorities::from_pem(&pem).with_context(|| path.display().to_string())?;
         Ok(Some(authorities))
@@ -63,7 +63,7 @@ impl Connection {
 
     /// Returns the server's URL and a root key, for connections other than calls.
     pub(crate) fn credential(&self) -> anyhow::Result<(String, String)> {
-        let missing = || Usage(format!("set KEYREEVE_ROOT_KEY to a root key of {}", self.url));
+        let missing = || UsageError(format!("set KEYREEVE_ROOT_KEY to a root key of {}", self.url));
         Ok((self.url.clone(), root_key().ok_or_else(missing)?))
     }
 
@@ -72,7 +72,7 @@ impl Connection {
         if socket.exists() {
             return Ok(Client::over_socket(&socket)?);
         }
-        Err(Usage(format!(
+        Err(UsageError(format!(
             "set KEYREEVE_ROOT_KEY to a root key of {}, or name the data directory of a server that runs on this \
              machine with --data (there is none in {})",
             self.url,
@@ -91,7 +91,7 @@ impl Connection {
             return action(self.client(None)?).await;
         }
         if !self.data.join("keyreeve.db").exists() {
-            return Err(Usage(format!(
+            return Err(UsageError(format!(
                 "there is no instance in {}; `keyreeve serve` makes one and shows its first root key",
                 self.data.display()
             ))

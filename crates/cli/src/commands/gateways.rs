@@ -1,7 +1,7 @@
 //! `keyreeve gateways`: configurations of gateways in front of an API. They are the files in `deploy/gateways`, which
 //! the tests run.
 
-use crate::exit::Usage;
+use crate::exit::UsageError;
 use crate::output;
 use clap::{Args, Subcommand, ValueEnum};
 use std::io::Write as _;
@@ -106,10 +106,10 @@ impl Snippet {
             }
             return Ok(());
         };
-        std::fs::create_dir_all(directory).map_err(|error| Usage(format!("{}: {error}", directory.display())))?;
+        std::fs::create_dir_all(directory).map_err(|error| UsageError(format!("{}: {error}", directory.display())))?;
         for (name, text) in files {
             let path = directory.join(name);
-            let failed = |error| Usage(format!("{}: {error}", path.display()));
+            let failed = |error| UsageError(format!("{}: {error}", path.display()));
             let mut file = std::fs::File::create_new(&path).map_err(failed)?;
             file.write_all(text.as_bytes()).map_err(failed)?;
             output::say(&format!("wrote {}", path.display()));
@@ -118,7 +118,7 @@ impl Snippet {
     }
 
     /// Returns the files with the given values.
-    fn files(&self) -> Result<Vec<(&'static str, String)>, Usage> {
+    fn files(&self) -> Result<Vec<(&'static str, String)>, UsageError> {
         let policy = policy(&self.policy)?;
         let places = [
             (CHECK, address("--check", &self.check)?),
@@ -177,20 +177,22 @@ fn with_policy(text: &str, policy: &str) -> String {
 }
 
 /// Validates a policy's name, or tenant:name. The value must not be able to add anything else to a configuration.
-fn policy(text: &str) -> Result<&str, Usage> {
+fn policy(text: &str) -> Result<&str, UsageError> {
     let is_name = |part: &str| {
         let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         !part.is_empty() && part.bytes().all(is_plain)
     };
     match text.split(':').count() <= 2 && text.split(':').all(is_name) {
         true => Ok(text),
-        false => Err(Usage("--policy is a check policy's name, or tenant:name".to_owned())),
+        false => Err(UsageError(
+            "--policy is a check policy's name, or tenant:name".to_owned(),
+        )),
     }
 }
 
 /// Parses a host and a port.
-fn address(option: &str, text: &str) -> Result<(String, String), Usage> {
-    let wrong = || Usage(format!("{option} is a host and a port, such as {CHECK}"));
+fn address(option: &str, text: &str) -> Result<(String, String), UsageError> {
+    let wrong = || UsageError(format!("{option} is a host and a port, such as {CHECK}"));
     let bare = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
     let (host, port) = bare.rsplit_once(':').ok_or_else(wrong)?;
     let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b".-[]:".contains(&byte);

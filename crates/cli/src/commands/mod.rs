@@ -62,7 +62,7 @@ enum Command {
     RootKeys(root_keys::RootKeys),
     /// Show and replace a tenant's policy
     #[command(subcommand)]
-    Policy(policy::Policy),
+    Policy(policy::PolicyCommand),
     /// Manage what gateways require of keys
     #[command(subcommand)]
     CheckPolicies(check_policies::CheckPolicies),
@@ -79,7 +79,7 @@ enum Command {
     #[command(subcommand)]
     Audit(audit::Audit),
     /// Show the nodes, with their leases and lags
-    Nodes(nodes::Nodes),
+    Nodes(nodes::NodesCommand),
     /// Verify keys line by line from its own memory, as an application does
     Verifier(verifier::RunVerifier),
     /// Show and close connections of verifiers inside applications
@@ -95,7 +95,7 @@ enum Command {
     #[command(subcommand)]
     Database(database::DatabaseCommand),
     /// Print the rules by which a secret scanner finds keys
-    Scanner(scanner::Scanner),
+    Scanner(scanner::ScannerArgs),
     /// Print the OpenAPI document of this version
     Openapi,
     /// Print completions for a shell

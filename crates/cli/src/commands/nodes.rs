@@ -1,6 +1,6 @@
 //! `keyreeve nodes`: the nodes, and the changes that each has applied.
 
-use super::connect::Connection;
+use super::connect::ServerOptions;
 use crate::output;
 use clap::Args;
 
@@ -11,12 +11,12 @@ const COLUMNS: [&str; 6] = ["name", "state", "applied_revision", "lag", "lease_a
 #[command(
     after_help = "Examples:\n  keyreeve nodes\n  keyreeve nodes -o json     also the lease, the longest wait and the durability"
 )]
-pub(crate) struct Nodes {
+pub(crate) struct NodesCommand {
     #[command(flatten)]
-    connection: Connection,
+    connection: ServerOptions,
 }
 
-impl Nodes {
+impl NodesCommand {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let nodes = self
             .connection

@@ -1,7 +1,7 @@
 //! `keyreeve policy`: the rules of a tenant for its keys.
 
-use super::connect::{Connection, stdin};
-use crate::exit::Usage;
+use super::connect::{ServerOptions, stdin};
+use crate::exit::UsageError;
 use crate::output;
 use clap::{Args, Subcommand};
 use keyreeve_client::Client;
@@ -13,16 +13,16 @@ use serde_json::{Value, json};
     after_help = "Examples:\n  keyreeve policy get -o json\n  keyreeve policy set --preset erase --prefix uspl\n  \
                         keyreeve policy get -o json > policy.json\n  keyreeve policy set --file policy.json"
 )]
-pub(crate) enum Policy {
+pub(crate) enum PolicyCommand {
     /// Show the policy
-    Get(Get),
+    Get(PolicyGetArgs),
     /// Replace the policy: a preset, and options that override it
     Set(Set),
 }
 
 /// Show the policy.
 #[derive(Debug, Args)]
-pub(crate) struct Get {
+pub(crate) struct PolicyGetArgs {
     /// Print only its version, for `keyreeve policy set --if-match`
     #[arg(long)]
     etag: bool,
@@ -30,7 +30,7 @@ pub(crate) struct Get {
     #[arg(long, env = "KEYREEVE_TENANT")]
     tenant: Option<String>,
     #[command(flatten)]
-    connection: Connection,
+    connection: ServerOptions,
 }
 
 /// Replace the policy.
@@ -58,10 +58,10 @@ pub(crate) struct Set {
     #[arg(long, env = "KEYREEVE_TENANT")]
     tenant: Option<String>,
     #[command(flatten)]
-    connection: Connection,
+    connection: ServerOptions,
 }
 
-impl Policy {
+impl PolicyCommand {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         match self {
             Self::Get(get) => get.run().await,
@@ -70,7 +70,7 @@ impl Policy {
     }
 }
 
-impl Get {
+impl PolicyGetArgs {
     async fn run(self) -> anyhow::Result<()> {
         let tenant = self.tenant.clone();
         if self.etag {
@@ -111,9 +111,11 @@ impl Set {
         };
         let text = match file.as_str() {
             "-" => stdin()?,
-            path => std::fs::read_to_string(path).map_err(|error| Usage(format!("cannot read {path}: {error}")))?,
+            path => {
+                std::fs::read_to_string(path).map_err(|error| UsageError(format!("cannot read {path}: {error}")))?
+            }
         };
-        let mut wish: Value = serde_json::from_str(&text).map_err(|error| Usage(format!("not JSON: {error}")))?;
+        let mut wish: Value = serde_json::from_str(&text).map_err(|error| UsageError(format!("not JSON: {error}")))?;
         // The output of `policy set -o json` is accepted as input.
         if let Some(fields) = wish.as_object_mut() {
             fields.remove("not_allowed_today");

@@ -1,6 +1,6 @@
 //! `keyreeve scanner`: rules for secret scanners.
 
-use crate::exit::Usage;
+use crate::exit::UsageError;
 use crate::output;
 use clap::{Args, ValueEnum};
 use keyreeve_server::scanner;
@@ -18,7 +18,7 @@ a key's end, so what was found may be no key; the plugin for detect-secrets chec
 /// Print the rules by which a secret scanner finds keys.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub(crate) struct Scanner {
+pub(crate) struct ScannerArgs {
     /// The scanner
     #[arg(value_enum)]
     tool: Tool,
@@ -39,7 +39,7 @@ enum Tool {
     DetectSecrets,
 }
 
-impl Scanner {
+impl ScannerArgs {
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let tool = match self.tool {
             Tool::Gitleaks => scanner::Scanner::Gitleaks,
@@ -48,7 +48,7 @@ impl Scanner {
             Tool::DetectSecrets => scanner::Scanner::DetectSecrets,
         };
         let rules = scanner::rules(tool, self.prefix.as_deref());
-        let rules = rules.map_err(|error| Usage(format!("--prefix: {error}")))?;
+        let rules = rules.map_err(|error| UsageError(format!("--prefix: {error}")))?;
         output::print(rules.trim_end());
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! `keyreeve tenants`: isolation boundaries.
 
-use super::connect::Connection;
-use crate::exit::Usage;
+use super::connect::ServerOptions;
+use crate::exit::UsageError;
 use crate::output;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -16,23 +16,23 @@ const COLUMNS: [&str; 5] = ["slug", "name", "preset", "status", "created_at"];
 )]
 pub(crate) enum Tenants {
     /// Create a tenant; its first root key is shown once
-    Create(Create),
+    Create(TenantCreateArgs),
     /// List tenants
     List {
         #[command(flatten)]
-        connection: Connection,
+        connection: ServerOptions,
     },
     /// Suspend a tenant: all its keys are refused
-    Suspend(One),
+    Suspend(TenantArgs),
     /// Re-activate a suspended tenant
-    Open(One),
+    Open(TenantArgs),
     /// Remove a tenant: all its keys and root keys end for good
-    Remove(Remove),
+    Remove(TenantRemoveArgs),
 }
 
 /// Create a tenant.
 #[derive(Debug, Args)]
-pub(crate) struct Create {
+pub(crate) struct TenantCreateArgs {
     /// Its short name, which never changes
     slug: String,
     /// Its name for people [default: the short name]
@@ -45,28 +45,28 @@ pub(crate) struct Create {
     #[arg(long)]
     secret_only: bool,
     #[command(flatten)]
-    connection: Connection,
+    connection: ServerOptions,
 }
 
 /// A tenant.
 #[derive(Debug, Args)]
-pub(crate) struct One {
+pub(crate) struct TenantArgs {
     /// The tenant
     slug: String,
     #[command(flatten)]
-    connection: Connection,
+    connection: ServerOptions,
 }
 
 /// Remove a tenant.
 #[derive(Debug, Args)]
-pub(crate) struct Remove {
+pub(crate) struct TenantRemoveArgs {
     /// The tenant
     slug: String,
     /// Confirm the removal
     #[arg(long, short)]
     yes: bool,
     #[command(flatten)]
-    connection: Connection,
+    connection: ServerOptions,
 }
 
 impl Tenants {
@@ -87,17 +87,17 @@ impl Tenants {
     }
 }
 
-fn path_of(slug: &str) -> Result<String, Usage> {
+fn path_of(slug: &str) -> Result<String, UsageError> {
     let is_slug = !slug.is_empty() && slug.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
     match is_slug {
         true => Ok(format!("v1/tenants/{slug}")),
-        false => Err(Usage(
+        false => Err(UsageError(
             "a tenant's short name is lower-case letters, digits and inner hyphens".to_owned(),
         )),
     }
 }
 
-impl Create {
+impl TenantCreateArgs {
     async fn run(self) -> anyhow::Result<()> {
         let name = self.name.as_ref().unwrap_or(&self.slug);
         let wish = json!({ "slug": self.slug, "name": name, "preset": self.preset });
@@ -116,7 +116,7 @@ impl Create {
     }
 }
 
-impl One {
+impl TenantArgs {
     async fn set(self, status: &str) -> anyhow::Result<()> {
         let (path, wish) = (path_of(&self.slug)?, json!({ "status": status }));
         let changed = self
@@ -128,11 +128,11 @@ impl One {
     }
 }
 
-impl Remove {
+impl TenantRemoveArgs {
     async fn run(self) -> anyhow::Result<()> {
         if !self.yes {
             let what = format!("removing {} cannot be undone; add --yes to confirm", self.slug);
-            return Err(Usage(what).into());
+            return Err(UsageError(what).into());
         }
         let path = path_of(&self.slug)?;
         let removed = self

@@ -1,7 +1,7 @@
 //! `keyreeve users`: people that can sign in. On the server's machine it works without a root key.
 
-use super::connect::{Connection, stdin};
-use crate::exit::Usage;
+use super::connect::{ServerOptions, stdin};
+use crate::exit::UsageError;
 use crate::output;
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
@@ -20,34 +20,34 @@ const COLUMNS: [&str; 6] = ["id", "email", "name", "role", "status", "created_at
 )]
 pub(crate) enum Users {
     /// Create a user; without a password, print a one-time link for setting one
-    Create(Create),
+    Create(UserCreateArgs),
     /// Print a new one-time link by which a user sets a password
-    Invite(One),
+    Invite(UserArgs),
     /// List users
-    List(List),
+    List(UserListArgs),
     /// Change a user's name, role or password
-    Update(Update),
+    Update(UserUpdateArgs),
     /// Suspend a user: all their keys are refused
-    Suspend(One),
+    Suspend(UserArgs),
     /// Re-activate a suspended user
-    Open(One),
+    Open(UserArgs),
     /// Remove a user; all their keys are blocked for good
-    Remove(Remove),
+    Remove(UserRemoveArgs),
 }
 
 /// The tenant and the server.
 #[derive(Debug, Args)]
-pub(crate) struct Common {
+pub(crate) struct UserCallOptions {
     /// The tenant [default: the root key's own, or `default`]
     #[arg(long, env = "KEYREEVE_TENANT")]
     tenant: Option<String>,
     #[command(flatten)]
-    connection: Connection,
+    connection: ServerOptions,
 }
 
 /// Create a user.
 #[derive(Debug, Args)]
-pub(crate) struct Create {
+pub(crate) struct UserCreateArgs {
     /// The e-mail address for signing in
     email: String,
     /// The user's name
@@ -61,19 +61,19 @@ pub(crate) struct Create {
     #[arg(long)]
     password_stdin: bool,
     #[command(flatten)]
-    common: Common,
+    common: UserCallOptions,
 }
 
 /// List users.
 #[derive(Debug, Args)]
-pub(crate) struct List {
+pub(crate) struct UserListArgs {
     #[command(flatten)]
-    common: Common,
+    common: UserCallOptions,
 }
 
 /// Change a user.
 #[derive(Debug, Args)]
-pub(crate) struct Update {
+pub(crate) struct UserUpdateArgs {
     /// The user
     id: String,
     /// A new name
@@ -86,28 +86,28 @@ pub(crate) struct Update {
     #[arg(long)]
     password_stdin: bool,
     #[command(flatten)]
-    common: Common,
+    common: UserCallOptions,
 }
 
 /// A user.
 #[derive(Debug, Args)]
-pub(crate) struct One {
+pub(crate) struct UserArgs {
     /// The user
     id: String,
     #[command(flatten)]
-    common: Common,
+    common: UserCallOptions,
 }
 
 /// Remove a user.
 #[derive(Debug, Args)]
-pub(crate) struct Remove {
+pub(crate) struct UserRemoveArgs {
     /// The user
     id: String,
     /// Confirm the removal
     #[arg(long, short)]
     yes: bool,
     #[command(flatten)]
-    common: Common,
+    common: UserCallOptions,
 }
 
 impl Users {
@@ -124,11 +124,11 @@ impl Users {
     }
 }
 
-fn path_of(id: &str) -> Result<String, Usage> {
+fn path_of(id: &str) -> Result<String, UsageError> {
     let is_id = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     match is_id {
         true => Ok(format!("v1/users/{id}")),
-        false => Err(Usage("a user's id is user_ and 32 hex digits".to_owned())),
+        false => Err(UsageError("a user's id is user_ and 32 hex digits".to_owned())),
     }
 }
 
@@ -140,7 +140,7 @@ fn password(is_asked_for: bool) -> anyhow::Result<Option<String>> {
     }
 }
 
-impl Common {
+impl UserCallOptions {
     async fn patch(&self, id: &str, wish: &Value) -> anyhow::Result<()> {
         let (path, tenant) = (path_of(id)?, self.tenant.clone());
         let changed = self
@@ -152,7 +152,7 @@ impl Common {
     }
 }
 
-impl Create {
+impl UserCreateArgs {
     async fn run(self) -> anyhow::Result<()> {
         let password = password(self.password_stdin)?;
         let wish = json!({ "email": self.email, "name": self.name, "role": self.role, "password": password });
@@ -193,7 +193,7 @@ fn add(user: &mut Value, invitation: &Value) {
     }
 }
 
-impl One {
+impl UserArgs {
     async fn invite(self) -> anyhow::Result<()> {
         let tenant = self.common.tenant.clone();
         let connection = &self.common.connection;
@@ -205,7 +205,7 @@ impl One {
     }
 }
 
-impl List {
+impl UserListArgs {
     async fn run(self) -> anyhow::Result<()> {
         let tenant = self.common.tenant.clone();
         let connection = &self.common.connection;
@@ -217,7 +217,7 @@ impl List {
     }
 }
 
-impl Update {
+impl UserUpdateArgs {
     async fn run(self) -> anyhow::Result<()> {
         let mut wish = json!({});
         let password = password(self.password_stdin)?;
@@ -230,11 +230,11 @@ impl Update {
     }
 }
 
-impl Remove {
+impl UserRemoveArgs {
     async fn run(self) -> anyhow::Result<()> {
         if !self.yes {
             let what = format!("removing {} cannot be undone; add --yes to confirm", self.id);
-            return Err(Usage(what).into());
+            return Err(UsageError(what).into());
         }
         let (path, tenant) = (path_of(&self.id)?, self.common.tenant.clone());
         let connection = &self.common.connection;

@@ -1,6 +1,6 @@
 //! `keyreeve verifier`: verifies keys from its own memory, as an application does.
 
-use super::connect::Connection;
+use super::connect::ServerOptions;
 use crate::output;
 use anyhow::Context as _;
 use clap::Args;
@@ -29,7 +29,7 @@ pub(crate) struct RunVerifier {
     #[arg(long, default_value_t = CAPACITY_DEFAULT, value_name = "N")]
     capacity: usize,
     #[command(flatten)]
-    connection: Connection,
+    connection: ServerOptions,
 }
 
 impl RunVerifier {

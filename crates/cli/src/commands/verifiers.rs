@@ -1,7 +1,7 @@
 //! `keyreeve verifiers`: the verifiers inside applications that are connected to a server.
 
-use super::connect::Connection;
-use crate::exit::Usage;
+use super::connect::ServerOptions;
+use crate::exit::UsageError;
 use crate::output;
 use clap::Subcommand;
 
@@ -31,14 +31,14 @@ pub(crate) enum Verifiers {
         #[arg(long, env = "KEYREEVE_TENANT")]
         tenant: Option<String>,
         #[command(flatten)]
-        connection: Connection,
+        connection: ServerOptions,
     },
     /// Close the connection of a verifier
     Disconnect {
         /// The verifier
         id: String,
         #[command(flatten)]
-        connection: Connection,
+        connection: ServerOptions,
     },
 }
 
@@ -52,7 +52,7 @@ impl Verifiers {
             Self::Disconnect { id, connection } => {
                 if !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
                     let wrong = "a verifier's id is vf_, 16 hex digits, _ and a number: see `keyreeve verifiers list`";
-                    return Err(Usage(wrong.to_owned()).into());
+                    return Err(UsageError(wrong.to_owned()).into());
                 }
                 let path = format!("v1/verifiers/connected/{id}");
                 let ended = connection.client(None)?.delete(&path).await?;

@@ -2,7 +2,7 @@
 //! the libraries: serde takes what the file lacks from the defaults, and clap updates what was given.
 
 use super::Options;
-use crate::exit::Usage;
+use crate::exit::UsageError;
 use anyhow::Context as _;
 use clap::builder::Resettable;
 use clap::parser::ValueSource;
@@ -99,12 +99,12 @@ fn read(path: &Path) -> anyhow::Result<String> {
 }
 
 /// Names the file, the line and the key. The line itself is not printed: it may contain a password.
-fn wrong_file(path: &Path, text: &str, mut error: toml::de::Error) -> Usage {
+fn wrong_file(path: &Path, text: &str, mut error: toml::de::Error) -> UsageError {
     let start = error.span().map_or(0, |span| span.start);
     let line = text.bytes().take(start).filter(|&byte| byte == b'\n').count() + 1;
     error.set_input(None);
     let why = error.to_string();
-    Usage(format!(
+    UsageError(format!(
         "{}, line {line}: {}",
         path.display(),
         why.trim_end().replace('\n', "; ")

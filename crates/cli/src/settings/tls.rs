@@ -1,7 +1,7 @@
 //! The TLS settings: which files belong together.
 
 use super::Options;
-use crate::exit::Usage;
+use crate::exit::UsageError;
 use keyreeve_server::tls::TlsFiles;
 use std::path::PathBuf;
 
@@ -18,14 +18,14 @@ impl Options {
     }
 
     /// Takes the TLS of the API, and that of the check listener.
-    pub(super) fn tls(&mut self) -> Result<(Option<TlsFiles>, Option<TlsFiles>), Usage> {
+    pub(super) fn tls(&mut self) -> Result<(Option<TlsFiles>, Option<TlsFiles>), UsageError> {
         let api = pair("tls", self.tls_cert.take(), self.tls_key.take())?;
         let own = pair("check-tls", self.check_tls_cert.take(), self.check_tls_key.take())?;
         let client_ca = self.check_client_ca.take();
         if self.check_plain && (own.is_some() || client_ca.is_some()) {
             let why = "check-plain leaves the check listener without TLS, which check-tls-cert and check-client-ca are \
                        about: give one or the other";
-            return Err(Usage(why.to_owned()));
+            return Err(UsageError(why.to_owned()));
         }
         if self.check_plain {
             return Ok((api, None));
@@ -34,13 +34,13 @@ impl Options {
         if check.is_none() && client_ca.is_some() {
             let why = "check-client-ca asks callers for certificates, which only TLS can: give tls-cert and tls-key, or \
                        check-tls-cert and check-tls-key";
-            return Err(Usage(why.to_owned()));
+            return Err(UsageError(why.to_owned()));
         }
         Ok((api, check.map(|files| TlsFiles { client_ca, ..files })))
     }
 }
 
-fn pair(name: &str, cert: Option<PathBuf>, key: Option<PathBuf>) -> Result<Option<TlsFiles>, Usage> {
+fn pair(name: &str, cert: Option<PathBuf>, key: Option<PathBuf>) -> Result<Option<TlsFiles>, UsageError> {
     match (cert, key) {
         (None, None) => Ok(None),
         (Some(cert), Some(key)) => Ok(Some(TlsFiles {
@@ -48,10 +48,10 @@ fn pair(name: &str, cert: Option<PathBuf>, key: Option<PathBuf>) -> Result<Optio
             key,
             client_ca: None,
         })),
-        (Some(_), None) => Err(Usage(format!(
+        (Some(_), None) => Err(UsageError(format!(
             "{name}-cert is given without {name}-key: TLS needs both"
         ))),
-        (None, Some(_)) => Err(Usage(format!(
+        (None, Some(_)) => Err(UsageError(format!(
             "{name}-key is given without {name}-cert: TLS needs both"
         ))),
     }

@@ -14,15 +14,15 @@ use tracing::level_filters::LevelFilter;
 /// The length of a lease in milliseconds, from 2 s to an hour.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
 #[serde(try_from = "String")]
-pub(super) struct Lease(u64);
+pub(super) struct LeaseLength(u64);
 
-impl Lease {
+impl LeaseLength {
     pub(super) fn ms(self) -> u64 {
         self.0
     }
 }
 
-impl FromStr for Lease {
+impl FromStr for LeaseLength {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -35,7 +35,7 @@ impl FromStr for Lease {
     }
 }
 
-impl TryFrom<String> for Lease {
+impl TryFrom<String> for LeaseLength {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
@@ -151,7 +151,7 @@ mod tests {
             ("2s", 2_000),
             ("1h", 3_600_000),
         ] {
-            assert_eq!(text.parse(), Ok(Lease(ms)), "{text}");
+            assert_eq!(text.parse(), Ok(LeaseLength(ms)), "{text}");
         }
         for wrong in [
             "",
@@ -166,7 +166,7 @@ mod tests {
             "never",
             "99999999999999999999s",
         ] {
-            assert!(wrong.parse::<Lease>().is_err(), "{wrong}");
+            assert!(wrong.parse::<LeaseLength>().is_err(), "{wrong}");
         }
     }
 

@@ -26,13 +26,13 @@ impl From<ClientError> for Failed {
 }
 
 /// The address and the credential of a connection.
-pub(super) struct Address {
+pub(super) struct NodeAddress {
     http: reqwest::Client,
     url: Url,
     root_key: String,
 }
 
-impl Address {
+impl NodeAddress {
     pub(super) fn parse(text: &str, root_key: String, trusted: Option<&Authorities>) -> Result<Self, ClientError> {
         let wrong = || ClientError::Address(text.to_owned());
         // HTTP/2 has no `Upgrade`.

@@ -2,10 +2,10 @@
 
 use super::Inner;
 use super::clock::moment;
-use super::link::{End, Found, Link, Question};
-use keyreeve_api::verifiers::{ChargedUse, ChildSays, LINE_BYTES_MAX, NodeSays};
+use super::link::{ConnectionEnd, FoundSecret, NodeLink, NodeQuestion};
+use keyreeve_api::verifiers::{ChargedUse, LINE_BYTES_MAX, NodeMessage, VerifierMessage};
 use keyreeve_core::coherence::Moment;
-use keyreeve_core::coherence::child::Grant;
+use keyreeve_core::coherence::child::LeaseGrant;
 use keyreeve_core::coherence::downstream::Forget;
 use keyreeve_core::text::Slug;
 use keyreeve_core::{Digest, Timestamp};
@@ -27,17 +27,17 @@ const REPORT: Duration = Duration::from_secs(1);
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 
 /// One connection.
-pub(super) struct Connection {
+pub(super) struct NodeConnection {
     inner: Arc<Inner>,
     writing: WriteHalf<Upgraded>,
-    asked: HashMap<u64, oneshot::Sender<Found>>,
+    asked: HashMap<u64, oneshot::Sender<FoundSecret>>,
     charges: HashMap<u64, oneshot::Sender<ChargedUse>>,
     last_number: u64,
     /// The last ping and when it was sent.
     ping: Option<(u64, Moment)>,
 }
 
-impl Connection {
+impl NodeConnection {
     pub(super) fn new(inner: &Arc<Inner>, writing: WriteHalf<Upgraded>) -> Self {
         Self {
             inner: Arc::clone(inner),
@@ -50,9 +50,13 @@ impl Connection {
     }
 
     /// Runs the connection. `None` if it broke.
-    pub(super) async fn hold(&mut self, link: &mut Link, mut messages: mpsc::Receiver<NodeSays>) -> Option<End> {
+    pub(super) async fn hold(
+        &mut self,
+        link: &mut NodeLink,
+        mut messages: mpsc::Receiver<NodeMessage>,
+    ) -> Option<ConnectionEnd> {
         let (capacity, lease_ms) = (link.setup.capacity, link.setup.lease_ms);
-        self.say(&ChildSays::Hello { capacity, lease_ms }).await?;
+        self.say(&VerifierMessage::Hello { capacity, lease_ms }).await?;
         let mut pings = tokio::time::interval(PING);
         let mut reports = tokio::time::interval(REPORT);
         let mut closing = link.setup.closing.clone();
@@ -81,7 +85,7 @@ impl Connection {
         }
     }
 
-    async fn say(&mut self, message: &ChildSays) -> Option<()> {
+    async fn say(&mut self, message: &VerifierMessage) -> Option<()> {
         let mut bytes = serde_json::to_vec(message).ok()?;
         bytes.push(b'\n');
         // A node that does not read would block this loop, and with it the orders to forget.
@@ -98,25 +102,25 @@ impl Connection {
         let number = self.number();
         // The lease counts from here: before the ping is sent.
         self.ping = Some((number, moment()));
-        self.say(&ChildSays::Ping { number }).await
+        self.say(&VerifierMessage::Ping { number }).await
     }
 
-    async fn ask(&mut self, question: Question) -> Option<()> {
+    async fn ask(&mut self, question: NodeQuestion) -> Option<()> {
         let number = self.number();
         match question {
-            Question::Fetch { digest, answer } => {
+            NodeQuestion::Fetch { digest, answer } => {
                 // Callers wait for a bounded time. Those that have given up are removed here, so that the map stays
                 // bounded.
                 self.asked.retain(|_, asked| !asked.is_closed());
                 self.asked.insert(number, answer);
                 let digest = digest.to_hex();
-                self.say(&ChildSays::Fetch { number, digest }).await
+                self.say(&VerifierMessage::Fetch { number, digest }).await
             }
-            Question::Charge { digest, cost, answer } => {
+            NodeQuestion::Charge { digest, cost, answer } => {
                 self.charges.retain(|_, asked| !asked.is_closed());
                 self.charges.insert(number, answer);
                 let digest = digest.to_hex();
-                self.say(&ChildSays::Charge { number, digest, cost }).await
+                self.say(&VerifierMessage::Charge { number, digest, cost }).await
             }
         }
     }
@@ -126,13 +130,13 @@ impl Connection {
         if seen.is_empty() {
             return Some(());
         }
-        self.say(&ChildSays::Used { seen }).await
+        self.say(&VerifierMessage::Used { seen }).await
     }
 
     /// Carries out a message of the node. Returns the length of a lease that was granted.
-    async fn carry_out(&mut self, said: NodeSays) -> Option<Option<u64>> {
+    async fn carry_out(&mut self, said: NodeMessage) -> Option<Option<u64>> {
         match said {
-            NodeSays::Grant {
+            NodeMessage::Grant {
                 number,
                 length_ms,
                 revision,
@@ -142,7 +146,7 @@ impl Connection {
                 let Some((_, asked)) = self.ping.take_if(|(asked, _)| *asked == number) else {
                     return Some(None);
                 };
-                self.inner.child.granted(&Grant {
+                self.inner.child.granted(&LeaseGrant {
                     asked,
                     length_ms,
                     now: Timestamp::from_millis(now),
@@ -152,7 +156,7 @@ impl Connection {
                 self.inner.granted.notify_waiters();
                 Some(Some(length_ms))
             }
-            NodeSays::Found {
+            NodeMessage::Found {
                 number,
                 revision,
                 secret,
@@ -160,18 +164,18 @@ impl Connection {
                 // Without a revision the node cannot answer now: the sender is dropped, which the caller sees.
                 if let (Some(asked), Some(revision)) = (self.asked.remove(&number), revision) {
                     let told = secret;
-                    drop(asked.send(Found { revision, told }));
+                    drop(asked.send(FoundSecret { revision, told }));
                 }
                 Some(None)
             }
-            NodeSays::Charged { number, charged } => {
+            NodeMessage::Charged { number, charged } => {
                 // As above: without an answer the use is denied.
                 if let (Some(asked), Some(charged)) = (self.charges.remove(&number), charged) {
                     drop(asked.send(charged));
                 }
                 Some(None)
             }
-            NodeSays::Forget {
+            NodeMessage::Forget {
                 number,
                 revision,
                 digests,
@@ -188,7 +192,7 @@ impl Connection {
                     .inner
                     .child
                     .forget(revision, &meant(digests.as_deref(), tenant.as_deref()));
-                self.say(&ChildSays::Ack { number }).await?;
+                self.say(&VerifierMessage::Ack { number }).await?;
                 self.inner.tell_revoked(&gone, &ended);
                 if is_last { None } else { Some(None) }
             }
@@ -196,13 +200,13 @@ impl Connection {
     }
 
     /// Ends the lease and sends the node its leave.
-    async fn leave(&mut self) -> Option<End> {
+    async fn leave(&mut self) -> Option<ConnectionEnd> {
         self.report().await;
         // The lease ends before the node is notified: from then on no change waits for this verifier.
         self.inner.child.begin_anew();
-        self.say(&ChildSays::Leave).await;
+        self.say(&VerifierMessage::Leave).await;
         drop(self.writing.shutdown().await);
-        Some(End::Closed)
+        Some(ConnectionEnd::Closed)
     }
 }
 
@@ -218,7 +222,7 @@ fn meant(digests: Option<&[String]>, tenant: Option<&str>) -> Forget {
 }
 
 /// Reads the node's messages, in order.
-pub(super) async fn read(stream: ReadHalf<Upgraded>, inbox: mpsc::Sender<NodeSays>) {
+pub(super) async fn read(stream: ReadHalf<Upgraded>, inbox: mpsc::Sender<NodeMessage>) {
     let mut stream = BufReader::new(stream);
     let limit = u64::try_from(LINE_BYTES_MAX).unwrap_or(u64::MAX);
     let mut line = Vec::new();

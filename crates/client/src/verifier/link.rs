@@ -1,12 +1,12 @@
 //! The connection to the node, on a thread of its own: no load on the application delays the renewal of the lease or
 //! the orders to forget.
 
-use super::address::{Address, Failed};
-use super::connection::{Connection, read};
+use super::address::{Failed, NodeAddress};
+use super::connection::{NodeConnection, read};
 use super::pause::Pause;
 use super::{Disconnected, Inner};
 use crate::ClientError;
-use keyreeve_api::verifiers::{ChargedUse, Told};
+use keyreeve_api::verifiers::{ChargedUse, RememberedSecret};
 use keyreeve_core::Digest;
 use reqwest::Upgraded;
 use std::sync::Arc;
@@ -17,11 +17,11 @@ use tokio::time::Instant;
 const INBOX: usize = 1_024;
 
 /// A request to the node.
-pub(super) enum Question {
+pub(super) enum NodeQuestion {
     /// Looks up a secret.
     Fetch {
         digest: Digest,
-        answer: oneshot::Sender<Found>,
+        answer: oneshot::Sender<FoundSecret>,
     },
     /// Charges uses of a key with counted limits.
     Charge {
@@ -32,25 +32,25 @@ pub(super) enum Question {
 }
 
 /// The node's answer to a look-up.
-pub(super) struct Found {
+pub(super) struct FoundSecret {
     pub(super) revision: u64,
-    pub(super) told: Option<Box<Told>>,
+    pub(super) told: Option<Box<RememberedSecret>>,
 }
 
 /// The parts of a connection.
 pub(super) struct Setup {
-    pub(super) address: Address,
+    pub(super) address: NodeAddress,
     pub(super) inner: Arc<Inner>,
     pub(super) capacity: usize,
     pub(super) lease_ms: Option<u64>,
-    pub(super) questions: mpsc::Receiver<Question>,
+    pub(super) questions: mpsc::Receiver<NodeQuestion>,
     pub(super) closing: watch::Receiver<bool>,
 }
 
 /// Starts the thread. Returns when the first lease is granted, or cannot be.
 pub(super) async fn start(setup: Setup) -> Result<(), ClientError> {
     let (begun, first) = oneshot::channel();
-    let link = Link {
+    let link = NodeLink {
         setup,
         begun: Some(begun),
     };
@@ -66,7 +66,7 @@ pub(super) async fn start(setup: Setup) -> Result<(), ClientError> {
     first.await.map_err(lost)?
 }
 
-pub(super) struct Link {
+pub(super) struct NodeLink {
     pub(super) setup: Setup,
     /// Where the first lease, or an error, is reported.
     begun: Option<oneshot::Sender<Result<(), ClientError>>>,
@@ -74,14 +74,14 @@ pub(super) struct Link {
 
 /// How a connection ended.
 #[derive(PartialEq, Eq)]
-pub(super) enum End {
+pub(super) enum ConnectionEnd {
     /// The application has closed the verifier.
     Closed,
     /// The connection broke, and another one is needed.
     Lost,
 }
 
-impl Link {
+impl NodeLink {
     fn fail(mut self, error: ClientError) {
         if let Some(begun) = self.begun.take() {
             // The application may have stopped waiting.
@@ -109,7 +109,7 @@ impl Link {
             let pause = match connected {
                 Ok(stream) => {
                     let began = Instant::now();
-                    if self.serve(stream).await == End::Closed {
+                    if self.serve(stream).await == ConnectionEnd::Closed {
                         break;
                     }
                     self.setup.inner.set_disconnected(Some(Disconnected::lost()));
@@ -131,14 +131,14 @@ impl Link {
         self.setup.inner.child.begin_anew();
     }
 
-    async fn serve(&mut self, stream: Upgraded) -> End {
+    async fn serve(&mut self, stream: Upgraded) -> ConnectionEnd {
         // No order would reach what an earlier connection brought.
         self.setup.inner.child.begin_anew();
         let (reading, writing) = tokio::io::split(stream);
         let (inbox, messages) = mpsc::channel(INBOX);
         let reader = tokio::spawn(read(reading, inbox));
-        let mut connection = Connection::new(&self.setup.inner, writing);
-        let end = connection.hold(self, messages).await.unwrap_or(End::Lost);
+        let mut connection = NodeConnection::new(&self.setup.inner, writing);
+        let end = connection.hold(self, messages).await.unwrap_or(ConnectionEnd::Lost);
         // It may be waiting for a message that never comes.
         reader.abort();
         end

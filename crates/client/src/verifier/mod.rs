@@ -20,7 +20,7 @@ pub use disconnected::Disconnected;
 pub use verdict::Verdict;
 
 use crate::{Authorities, ClientError};
-use address::Address;
+use address::NodeAddress;
 use clock::moment;
 use keyreeve_core::coherence::Filled;
 use keyreeve_core::coherence::child::Child;
@@ -28,13 +28,13 @@ use keyreeve_core::coherence::{Entry, Moment};
 use keyreeve_core::key::Presented;
 use keyreeve_core::verdict::{Denial, judge};
 use keyreeve_core::{Digest, KeyId, Timestamp};
-use link::{Found, Question};
+use link::{FoundSecret, NodeQuestion};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
-use uses::Uses;
+use uses::VerifierUses;
 
 /// The default for the most secrets that are remembered.
 pub const CAPACITY_DEFAULT: usize = 100_000;
@@ -54,14 +54,14 @@ pub struct Verifier(Arc<Handle>);
 
 struct Handle {
     inner: Arc<Inner>,
-    questions: mpsc::Sender<Question>,
+    questions: mpsc::Sender<NodeQuestion>,
     close: watch::Sender<bool>,
 }
 
 /// The state that the connection's thread and the verifications share.
 pub(crate) struct Inner {
     child: Child,
-    uses: Uses,
+    uses: VerifierUses,
     /// Notified when a lease is granted.
     granted: Notify,
     /// Why there is no connection now.
@@ -225,7 +225,7 @@ impl Verifier {
             return verdict;
         };
         let (answer, answered) = oneshot::channel();
-        let question = Question::Charge { digest, cost, answer };
+        let question = NodeQuestion::Charge { digest, cost, answer };
         let asked = async {
             self.0.questions.send(question).await.ok()?;
             answered.await.ok()
@@ -263,9 +263,13 @@ impl Verifier {
             }
             let ticket = child.begin_fill(digest)?;
             let (answer, answered) = oneshot::channel();
-            self.0.questions.send(Question::Fetch { digest, answer }).await.ok()?;
+            self.0
+                .questions
+                .send(NodeQuestion::Fetch { digest, answer })
+                .await
+                .ok()?;
             // No answer: the connection broke, or the node cannot know now.
-            let Ok(Found { revision, told }) = answered.await else {
+            let Ok(FoundSecret { revision, told }) = answered.await else {
                 continue;
             };
             let entry = told.and_then(|told| told::entry(child, digest, &told));
@@ -312,10 +316,10 @@ impl Builder {
 
     /// Connects.
     pub async fn connect(self) -> Result<Verifier, ClientError> {
-        let address = Address::parse(&self.url, self.root_key, self.authorities.as_ref())?;
+        let address = NodeAddress::parse(&self.url, self.root_key, self.authorities.as_ref())?;
         let inner = Arc::new(Inner {
             child: Child::new(self.capacity),
-            uses: Uses::default(),
+            uses: VerifierUses::default(),
             granted: Notify::new(),
             disconnected: Mutex::default(),
             on_revoked: self.on_revoked,

@@ -1,6 +1,6 @@
 //! Converts answers of the node to entries of the memory.
 
-use keyreeve_api::verifiers::Told;
+use keyreeve_api::verifiers::RememberedSecret;
 use keyreeve_core::coherence::child::Child;
 use keyreeve_core::coherence::{Entry, NewEntry};
 use keyreeve_core::policy::Reveal;
@@ -9,7 +9,7 @@ use keyreeve_core::verdict::{KeyStanding, SecretStanding};
 use keyreeve_core::{Digest, KeyId, Timestamp};
 
 /// `None` if a word is not known to this version: then nothing is remembered, and the key is not valid.
-pub(super) fn entry(child: &Child, digest: Digest, told: &Told) -> Option<Entry> {
+pub(super) fn entry(child: &Child, digest: Digest, told: &RememberedSecret) -> Option<Entry> {
     let time = |ms: Option<i64>| ms.map(Timestamp::from_millis);
     let secret = match (told.secret.as_str(), time(told.retires_at)) {
         ("live", _) => SecretStanding::Live,

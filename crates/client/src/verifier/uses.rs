@@ -1,6 +1,6 @@
 //! Uses that wait to be reported to the node: last uses and counts.
 
-use keyreeve_api::verifiers::Seen;
+use keyreeve_api::verifiers::SeenCount;
 use keyreeve_core::coherence::{Cached as _, Entry, Noted};
 use keyreeve_core::verdict::Denial;
 use keyreeve_core::{Digest, Timestamp};
@@ -15,7 +15,7 @@ const WAITING_MAX: usize = 100_000;
 const REPORT_MAX: usize = 2_000;
 
 #[derive(Default)]
-pub(super) struct Uses(Mutex<State>);
+pub(super) struct VerifierUses(Mutex<State>);
 
 #[derive(Default)]
 struct State {
@@ -35,7 +35,7 @@ impl State {
     }
 }
 
-impl Uses {
+impl VerifierUses {
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -66,7 +66,7 @@ impl Uses {
     }
 
     /// Takes what is to be reported now.
-    pub(super) fn take(&self) -> Vec<Seen> {
+    pub(super) fn take(&self) -> Vec<SeenCount> {
         let mut state = self.state();
         let count = state.queue.len().min(REPORT_MAX);
         let state = &mut *state;
@@ -77,7 +77,7 @@ impl Uses {
             .filter_map(|entry| good(&entry, costs))
             .collect();
         let denied = state.denied.extract_if(|_, _| true).take(REPORT_MAX);
-        seen.extend(denied.map(|((digest, denial), (count, last_at))| Seen {
+        seen.extend(denied.map(|((digest, denial), (count, last_at))| SeenCount {
             digest: digest.to_hex(),
             outcome: denial.as_str().to_owned(),
             count,
@@ -88,9 +88,9 @@ impl Uses {
     }
 }
 
-fn good(entry: &Entry, extra_costs: &mut HashMap<Digest, u64>) -> Option<Seen> {
+fn good(entry: &Entry, extra_costs: &mut HashMap<Digest, u64>) -> Option<SeenCount> {
     let (count, _) = entry.take_uses();
-    (count > 0).then(|| Seen {
+    (count > 0).then(|| SeenCount {
         digest: entry.digest().to_hex(),
         outcome: "valid".to_owned(),
         count,

@@ -50,7 +50,7 @@ pub struct Looked {
 
 /// What a node grants.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Grant {
+pub struct LeaseGrant {
     /// When the verifier sent its request, by its own clock. The lease counts from here.
     pub asked: Moment,
     /// How long it lasts, in milliseconds.
@@ -106,7 +106,7 @@ impl Child {
     }
 
     /// Applies a grant. Every order that came before it must have been carried out.
-    pub fn granted(&self, grant: &Grant) {
+    pub fn granted(&self, grant: &LeaseGrant) {
         // The floor first: from when verdicts name this revision, no older fill may be stored.
         self.keys.apply(grant.revision, []);
         self.applied.fetch_max(grant.revision, Ordering::AcqRel);
@@ -242,8 +242,8 @@ mod tests {
         .unwrap()
     }
 
-    fn grant(asked: u64, length_ms: u64, revision: u64) -> Grant {
-        Grant {
+    fn grant(asked: u64, length_ms: u64, revision: u64) -> LeaseGrant {
+        LeaseGrant {
             asked: at(asked),
             length_ms,
             now: Timestamp::from_millis(50_000),

@@ -6,7 +6,7 @@
 //! verifier when it has acknowledged the order, or when the last lease that it can have without the order is over by
 //! both clocks. A change never waits for a verifier that cannot know what it touched.
 
-use super::holding::{Awaited, Holding, Scope, Span};
+use super::holding::{Awaited, ChangeScope, Holding, Span};
 use super::lease::{Moment, wait_ms};
 use super::rules::{Rule, keeps};
 use crate::id::KeyId;
@@ -28,7 +28,7 @@ mod orders;
 
 pub use bounds::Full;
 use looks::is_overdue;
-pub use looks::{NoHold, Presence, Standing};
+pub use looks::{NoHold, Presence, VerifierStanding};
 pub use messages::{Forget, Invalidation, Joining, Order, Touch};
 
 /// The id of one connection of one verifier; never used again.
@@ -51,7 +51,7 @@ const LOOK_MS: u64 = 250;
 /// All verifiers of one node. Decides only; sends nothing.
 #[derive(Debug, Default)]
 pub struct DownstreamLeases {
-    children: BTreeMap<ChildId, Child>,
+    children: BTreeMap<ChildId, DownstreamVerifier>,
     holds: Holds,
     last_id: ChildId,
     /// Verifiers with orders that are not acknowledged.
@@ -78,7 +78,7 @@ enum Stage {
 }
 
 #[derive(Debug)]
-struct Child {
+struct DownstreamVerifier {
     capacity: usize,
     class: Class,
     /// When its last lease is over, however wrong its clock is. `None` before the first.
@@ -92,7 +92,7 @@ struct Child {
     ended_owing: bool,
 }
 
-impl Child {
+impl DownstreamVerifier {
     /// Whether it can have no lease any more.
     fn is_over(&self, now: Moment) -> bool {
         self.over_at.is_none_or(|end| now.is_surely_at_or_after(end))
@@ -133,7 +133,7 @@ impl DownstreamLeases {
         };
         self.room_for(&class)?;
         self.last_id += 1;
-        let child = Child {
+        let child = DownstreamVerifier {
             // Its own report. With 0, each look-up would order it to forget everything.
             capacity: joining.capacity.max(1),
             class,
@@ -258,12 +258,12 @@ impl DownstreamLeases {
     ) -> Option<Invalidation> {
         let (takes, what) = match (batch.digests.len() > FORGOTTEN_MAX, touch.scope) {
             (false, _) => (Takes::Secrets(batch.digests.clone()), Forget::Secrets(batch.digests)),
-            (true, Scope::Tenant(slug)) => {
+            (true, ChangeScope::Tenant(slug)) => {
                 let tenant = self.tenant(slug);
                 let mark = self.holds.mark(id, Some(tenant));
                 (Takes::UpTo(Some(tenant), mark), Forget::Tenant(slug.clone()))
             }
-            (true, Scope::Instance) => (Takes::UpTo(None, self.holds.mark(id, None)), Forget::Everything),
+            (true, ChangeScope::Instance) => (Takes::UpTo(None, self.holds.mark(id, None)), Forget::Everything),
         };
         let invalidation = self.order(id, takes, what, (because, batch.keys), touch.sent_as)?;
         Some(Invalidation {
@@ -277,7 +277,7 @@ impl DownstreamLeases {
     pub fn tenant_touched(&mut self, slug: &Slug, touch: &Touch<'_>) -> Vec<Invalidation> {
         let tenant = self.tenant(slug);
         let because = Because::of(touch);
-        let may_know = |(id, child): (&ChildId, &Child)| {
+        let may_know = |(id, child): (&ChildId, &DownstreamVerifier)| {
             let is_asking = child.class.reach.has(slug);
             (self.holds.may_know(*id, tenant, is_asking) || !keeps(Rule::OnlyOfTheirReach)).then_some(*id)
         };
@@ -338,7 +338,7 @@ impl DownstreamLeases {
     /// Sends a verifier away, for instance because its root key was revoked (rule R14): it gets no further lease or
     /// answer, and an order to forget everything. Changes of what it knew wait until it acknowledges, or until its
     /// lease is over. `change` is the cause, if there is one. Returns the order at the first call.
-    pub fn send_away(&mut self, id: ChildId, change: Option<(&Scope, Span)>) -> Option<Invalidation> {
+    pub fn send_away(&mut self, id: ChildId, change: Option<(&ChangeScope, Span)>) -> Option<Invalidation> {
         let child = self.children.get_mut(&id)?;
         if !keeps(Rule::SentAwayIsWaitedFor) {
             self.left(id);

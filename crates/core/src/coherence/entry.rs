@@ -42,7 +42,7 @@ pub struct NewEntry<'a> {
 /// The fixed part of an entry. In the same allocation follow the lengths of its subject and its name, two bytes each
 /// (here they would take eight, because of alignment), the times that it has, eight bytes each, and its texts: subject,
 /// name, scopes, claims; and for a key with limits, these and their length.
-struct Head {
+struct EntryHead {
     digest: Digest,
     key_id: KeyId,
     gate: Arc<Gate>,
@@ -120,7 +120,7 @@ const LIMITS_LENGTH_BYTES: usize = size_of::<u16>();
 
 /// A remembered secret. Cloning is cheap: it shares the allocation.
 #[derive(Clone)]
-pub struct Entry(ThinArc<Head, u8>);
+pub struct Entry(ThinArc<EntryHead, u8>);
 
 impl Entry {
     /// Packs what a fill found.
@@ -162,7 +162,7 @@ impl Entry {
             rest.extend_from_slice(found.limits.as_bytes());
             rest.extend_from_slice(&bytes(found.limits)?.to_le_bytes());
         }
-        let head = Head {
+        let head = EntryHead {
             digest: found.digest,
             key_id: found.key_id,
             gate: Arc::clone(&found.gate),
@@ -177,7 +177,7 @@ impl Entry {
         Some(Self(ThinArc::from_header_and_slice(head, &rest)))
     }
 
-    fn head(&self) -> &Head {
+    fn head(&self) -> &EntryHead {
         &self.0.header.header
     }
 

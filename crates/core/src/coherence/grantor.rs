@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 /// A node as its row in the database has it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Seen {
+pub struct SeenNode {
     /// Its session.
     pub session: SessionId,
     /// It has applied every change up to here.
@@ -43,7 +43,7 @@ pub struct Reading {
     /// When its answer was received. The content was true at some time between the two.
     pub answered: Moment,
     /// The live sessions.
-    pub sessions: Vec<Seen>,
+    pub sessions: Vec<SeenNode>,
     /// The database that was read.
     pub era: Era,
 }
@@ -146,7 +146,7 @@ impl Grantor {
 
     fn judge(&self, pending: &Pending, own: Option<&Own>, reading: &Reading, now: Moment) -> Option<Reached> {
         let newest = pending.change.newest();
-        let has = |seen: &&Seen| match own.filter(|own| own.session == seen.session) {
+        let has = |seen: &&SeenNode| match own.filter(|own| own.session == seen.session) {
             // A row acknowledges only what was applied, so the higher number is true.
             Some(own) => own.applied.max(seen.acked) >= newest && !own.is_held,
             None => seen.acked >= newest && !seen.holding.covers(&pending.change),
@@ -202,7 +202,7 @@ impl Grantor {
     ///
     /// A session moves when either count does. A crash cannot take back the count of leases, so a session that has not
     /// moved has not renewed. The count of polls also moves for nodes of a version that does not count leases.
-    pub fn to_bury(&mut self, reading: &Reading) -> Vec<Seen> {
+    pub fn to_bury(&mut self, reading: &Reading) -> Vec<SeenNode> {
         let wait = if keeps(Rule::BuryLate) { self.wait_ms } else { 0 };
         self.may_have_lost(reading.era, reading.began, reading.answered);
         let sessions = &reading.sessions;
@@ -259,8 +259,8 @@ impl Grantor {
     }
 
     /// Checks [`Invariant::DeadSession`] for what [`Grantor::to_bury`] has returned for a reading.
-    pub fn check_dead(&self, dead: &[Seen], reading: &Reading) -> InvariantResult {
-        let is_still = |seen: &&Seen| {
+    pub fn check_dead(&self, dead: &[SeenNode], reading: &Reading) -> InvariantResult {
+        let is_still = |seen: &&SeenNode| {
             let sight = self.sights.get(&seen.session);
             sight.is_some_and(|sight| {
                 (sight.renewals, sight.leases) == (seen.renewals, seen.leases)

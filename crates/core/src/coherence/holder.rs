@@ -29,7 +29,7 @@ pub struct Poll {
 
 /// The parts of a poll's answer that decisions depend on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Answer {
+pub struct PollAnswer {
     /// Whether the session was renewed: it exists and is not marked dead.
     pub is_renewed: bool,
     /// Whether a replica answered.
@@ -120,7 +120,7 @@ impl Holder {
 
     /// Decides what an answer means: the history first (rule R16). A database that was replaced by an older copy does
     /// not have the session either, and a node that registered at once would not write the lost denials again.
-    pub fn judge(&self, poll: &Poll, answer: &Answer) -> Next {
+    pub fn judge(&self, poll: &Poll, answer: &PollAnswer) -> Next {
         // First: a replica may be behind, and then its log looks like one that has lost changes.
         if answer.is_replica {
             return Next::NotPrimary;
@@ -147,7 +147,7 @@ impl Holder {
 
     /// The end of rule R3: everything in the answer was applied, and only now the lease is extended, if the poll was a
     /// renewal. True if there is more to fetch at once; then the lease is not extended yet.
-    pub fn applied(&mut self, poll: &Poll, answer: &Answer, lease: &Lease, now: Moment) -> bool {
+    pub fn applied(&mut self, poll: &Poll, answer: &PollAnswer, lease: &Lease, now: Moment) -> bool {
         let has_more = self.follow(answer);
         if !has_more && poll.is_renewal {
             // The later reading of each clock, as in the lease: a clock that is stepped back shortens neither.
@@ -170,7 +170,7 @@ impl Holder {
     }
 
     /// Notes that everything in an answer was applied, without a lease. True if there is more to fetch at once.
-    pub fn follow(&mut self, answer: &Answer) -> bool {
+    pub fn follow(&mut self, answer: &PollAnswer) -> bool {
         if let Some((revision, chain)) = answer.last {
             self.applied = revision;
             self.chain = chain;
@@ -190,8 +190,8 @@ mod tests {
         Holder::registered(SESSION, 5, [5; 32], LEASE_MS)
     }
 
-    fn answer() -> Answer {
-        Answer {
+    fn answer() -> PollAnswer {
+        PollAnswer {
             is_renewed: true,
             is_replica: false,
             head: 5,
@@ -206,21 +206,21 @@ mod tests {
         let table = [
             (answer(), Next::Apply),
             (
-                Answer {
+                PollAnswer {
                     is_renewed: false,
                     ..answer()
                 },
                 Next::Register,
             ),
             (
-                Answer {
+                PollAnswer {
                     is_replica: true,
                     ..answer()
                 },
                 Next::NotPrimary,
             ),
             (
-                Answer {
+                PollAnswer {
                     head: 4,
                     chain: None,
                     ..answer()
@@ -228,14 +228,14 @@ mod tests {
                 Next::Forked,
             ),
             (
-                Answer {
+                PollAnswer {
                     chain: Some([6; 32]),
                     ..answer()
                 },
                 Next::Forked,
             ),
             (
-                Answer {
+                PollAnswer {
                     is_renewed: false,
                     head: 4,
                     chain: None,
@@ -244,7 +244,7 @@ mod tests {
                 Next::Forked,
             ),
             (
-                Answer {
+                PollAnswer {
                     is_renewed: false,
                     chain: Some([6; 32]),
                     ..answer()
@@ -252,14 +252,14 @@ mod tests {
                 Next::Forked,
             ),
             (
-                Answer {
+                PollAnswer {
                     chain: None,
                     ..answer()
                 },
                 Next::Register,
             ),
             (
-                Answer {
+                PollAnswer {
                     head: 5 + LAG_MAX + 1,
                     ..answer()
                 },
@@ -276,7 +276,7 @@ mod tests {
     fn a_database_that_lost_a_commit_of_this_node_is_one_with_another_history() {
         let poll = holder().poll(Moment::default(), 6);
         assert_eq!(holder().judge(&poll, &answer()), Next::Forked);
-        let has_it = Answer { head: 6, ..answer() };
+        let has_it = PollAnswer { head: 6, ..answer() };
         assert_eq!(holder().judge(&poll, &has_it), Next::Apply);
     }
 
@@ -335,7 +335,7 @@ mod tests {
         let lease = Lease::none();
         let sent = Moment::default().plus_ms(10);
         let poll = holder.poll(sent, 0);
-        let part = Answer {
+        let part = PollAnswer {
             head: 9,
             last: Some((7, [7; 32])),
             ..answer()
@@ -347,7 +347,7 @@ mod tests {
         );
         let poll = holder.poll(sent, 0);
         assert_eq!(poll.applied, 7);
-        let rest = Answer {
+        let rest = PollAnswer {
             head: 9,
             chain: Some([7; 32]),
             last: Some((9, [9; 32])),

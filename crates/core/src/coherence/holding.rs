@@ -41,7 +41,7 @@ impl Span {
 
 /// What a change is about.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Scope {
+pub enum ChangeScope {
     /// No tenant: root keys of the instance.
     Instance,
     /// This tenant, its keys and its users.
@@ -52,7 +52,7 @@ pub enum Scope {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Awaited {
     /// What it is about; `None` if that is unknown, so that it may be about anything.
-    pub scope: Option<Scope>,
+    pub scope: Option<ChangeScope>,
     /// Its revisions. Not empty.
     pub spans: Vec<Span>,
 }
@@ -66,7 +66,7 @@ impl Awaited {
     /// Returns a change of a tenant.
     pub fn in_tenant(tenant: &Slug, spans: Vec<Span>) -> Self {
         Self {
-            scope: Some(Scope::Tenant(tenant.clone())),
+            scope: Some(ChangeScope::Tenant(tenant.clone())),
             spans,
         }
     }
@@ -157,7 +157,7 @@ impl Revisions {
 /// The changes for which some verifier has an order that it has neither acknowledged nor outlived.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Holding {
-    by_scope: BTreeMap<Scope, Revisions>,
+    by_scope: BTreeMap<ChangeScope, Revisions>,
     /// Revisions of which it is unknown what they are about.
     unknown: Revisions,
 }
@@ -171,7 +171,7 @@ impl Holding {
     }
 
     /// Adds a change; a `None` scope is unknown.
-    pub fn add(&mut self, scope: Option<&Scope>, span: Span) {
+    pub fn add(&mut self, scope: Option<&ChangeScope>, span: Span) {
         match scope {
             None => self.unknown.add(span),
             Some(scope) => match self.by_scope.get_mut(scope) {
@@ -232,9 +232,9 @@ impl Holding {
 impl Holding {
     /// As text.
     pub fn to_text(&self) -> String {
-        let name = |scope: &Scope| match scope {
-            Scope::Instance => ".".to_owned(),
-            Scope::Tenant(slug) => slug.as_str().to_owned(),
+        let name = |scope: &ChangeScope| match scope {
+            ChangeScope::Instance => ".".to_owned(),
+            ChangeScope::Tenant(slug) => slug.as_str().to_owned(),
         };
         let known = self.by_scope.iter().map(|(scope, revisions)| (name(scope), revisions));
         let all = known.chain(std::iter::once(("*".to_owned(), &self.unknown)));
@@ -256,8 +256,8 @@ impl Holding {
             let (name, runs) = word.split_once('=')?;
             let scope = match name {
                 "*" => None,
-                "." => Some(Scope::Instance),
-                slug => Some(Scope::Tenant(Slug::parse(slug).ok()?)),
+                "." => Some(ChangeScope::Instance),
+                slug => Some(ChangeScope::Tenant(Slug::parse(slug).ok()?)),
             };
             for run in runs.split(',') {
                 let (first, last) = run.split_once('-').unwrap_or((run, run));
@@ -290,8 +290,8 @@ mod tests {
         Slug::parse(text).unwrap()
     }
 
-    fn tenant(text: &str) -> Scope {
-        Scope::Tenant(slug(text))
+    fn tenant(text: &str) -> ChangeScope {
+        ChangeScope::Tenant(slug(text))
     }
 
     #[test]
@@ -367,7 +367,7 @@ mod tests {
         assert_eq!(Holding::from_text(&holding.to_text()), holding);
         holding.add(Some(&tenant("acme")), Span { first: 5, last: 7 });
         holding.add(Some(&tenant("acme")), Span::one(9));
-        holding.add(Some(&Scope::Instance), Span::one(3));
+        holding.add(Some(&ChangeScope::Instance), Span::one(3));
         holding.add(None, Span::from(12));
         assert_eq!(holding.to_text(), ".=3 acme=5-7,9 *=12-");
         assert_eq!(Holding::from_text(&holding.to_text()), holding);

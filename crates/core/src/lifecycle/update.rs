@@ -1,7 +1,7 @@
 //! Changing the fields of a key: name, description, claims, scopes, limits, expiry.
 
 use super::{Key, Outcome, Refusal, State, Verb};
-use crate::limits::{Counted, Networks};
+use crate::limits::{CountedLimits, Networks};
 use crate::policy::{ExpiryWish, Policy, Violation};
 use crate::scope::Scopes;
 use crate::text::{Claims, Description, Name, Subject};
@@ -21,7 +21,7 @@ pub struct Edit {
     /// The networks that it may be used from, as a new list.
     pub networks: Option<Networks>,
     /// The limits that are counted, as a new list.
-    pub counted: Option<Counted>,
+    pub counted: Option<CountedLimits>,
     /// The owner. Only the present one is accepted: Clerk's callers send it too (clerk-wire, section 3).
     pub subject: Option<Subject>,
     /// A new expiry.

@@ -23,7 +23,7 @@ pub struct Counter {
 
 /// The slice that a node requests.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Wish {
+pub struct WantedSlice {
     /// Fewer uses are of no use.
     pub least: u64,
     /// The most uses to grant.
@@ -32,7 +32,7 @@ pub struct Wish {
     pub back: Option<(u64, i64)>,
 }
 
-impl Wish {
+impl WantedSlice {
     /// Returns the request without uses: it only returns unused ones.
     #[must_use]
     pub fn for_none(self) -> Self {
@@ -55,7 +55,7 @@ pub struct Slice {
 
 /// Counts a slice. The caller must hold the lock of the row that `counter` was read from, until it has stored
 /// [`Slice::counter`].
-pub fn slice(bound: &Bound, counter: Option<Counter>, wish: Wish, now: Timestamp) -> Slice {
+pub fn slice(bound: &Bound, counter: Option<Counter>, wish: WantedSlice, now: Timestamp) -> Slice {
     match (bound, Pace::of(bound)) {
         (Bound::Quota { limit, period }, _) => {
             // The period first: uses that are returned belong to the one that they were taken from.
@@ -149,7 +149,7 @@ impl Counter {
     }
 }
 
-fn granted(left: u64, wish: Wish) -> u64 {
+fn granted(left: u64, wish: WantedSlice) -> u64 {
     if left < wish.least { 0 } else { left.min(wish.want) }
 }
 
@@ -178,8 +178,8 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
-    fn wish(least: u64, want: u64) -> Wish {
-        Wish {
+    fn wish(least: u64, want: u64) -> WantedSlice {
+        WantedSlice {
             least,
             want,
             back: None,
@@ -198,7 +198,7 @@ mod tests {
         assert_eq!(second.granted, 3);
         assert_eq!(slice(&bound, Some(second.counter), wish(1, 1), NOW).granted, 0);
         assert_eq!(slice(&bound, Some(first.counter), wish(4, 4), NOW).granted, 0);
-        let back = Wish {
+        let back = WantedSlice {
             back: Some((2, second.counter.since)),
             ..wish(0, 0)
         };
@@ -222,7 +222,7 @@ mod tests {
                 (late.granted, late.counter.value, late.counter.since),
                 (3, 9, after.millis())
             );
-            let back = Wish {
+            let back = WantedSlice {
                 back: Some((3, period.start(before).millis())),
                 ..wish(0, 0)
             };
@@ -293,7 +293,7 @@ mod tests {
         let ahead = NOW.plus_seconds(2 * 3_600);
         let first = slice(&bound, None, wish(1, 10), NOW);
         let second = slice(&bound, Some(first.counter), wish(1, 1), ahead);
-        let back = Wish {
+        let back = WantedSlice {
             back: Some((4, first.counter.since)),
             ..wish(0, 0)
         };

@@ -2,7 +2,7 @@
 
 mod gauge;
 
-use super::counter::{Counter, Slice, Wish, nanos, slice};
+use super::counter::{Counter, Slice, WantedSlice, nanos, slice};
 use super::{Limit, Limits, LimitsError};
 use crate::coherence::Moment;
 use crate::coherence::invariants::InvariantResult;
@@ -46,7 +46,7 @@ pub struct Meter {
 
 /// The state of a limit after a use, or when the next use may be accepted.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Standing {
+pub struct LimitStanding {
     /// The limit.
     pub limit: Limit,
     /// Uses that would be accepted now, as far as is known here.
@@ -63,7 +63,7 @@ pub struct Need {
     /// The limit.
     pub limit: Limit,
     /// The requested slice.
-    pub wish: Wish,
+    pub wish: WantedSlice,
 }
 
 /// The store's answer.
@@ -185,7 +185,7 @@ impl Meter {
         for gauge in self.gauges.iter_mut().filter(|gauge| !gauge.is_soft()) {
             gauge.lapse(asked);
             let counter = counters.iter().find(|(name, _)| *name == gauge.limit.name);
-            let nothing = Wish {
+            let nothing = WantedSlice {
                 least: 0,
                 want: 0,
                 back: None,
@@ -214,7 +214,7 @@ impl Meter {
     }
 
     /// Returns the state of every limit.
-    pub fn standings(&self, now: At) -> Vec<Standing> {
+    pub fn standings(&self, now: At) -> Vec<LimitStanding> {
         self.gauges.iter().map(|gauge| gauge.standing(now)).collect()
     }
 

@@ -7,10 +7,11 @@
 mod counter;
 mod gcra;
 mod meter;
+mod networks;
 mod period;
 
-pub use counter::{Counter, Slice, Wish, slice};
-pub use meter::{At, Meter, Need, Standing, Supply, Taken};
+pub use counter::{Counter, Slice, WantedSlice, slice};
+pub use meter::{At, LimitStanding, Meter, Need, Supply, Taken};
 pub use period::Period;
 
 use crate::text::LimitName;
@@ -156,9 +157,9 @@ impl Networks {
 
 /// The limits of a key that are counted. Empty is none.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Counted(Vec<Limit>);
+pub struct CountedLimits(Vec<Limit>);
 
-impl Counted {
+impl CountedLimits {
     /// Takes a list of limits.
     pub fn new(limits: Vec<Limit>) -> Result<Self, LimitsError> {
         if limits.len() > LIMITS_MAX {
@@ -184,7 +185,7 @@ pub struct Limits {
     /// The networks that it may be used from.
     pub networks: Networks,
     /// The limits that are counted.
-    pub counted: Counted,
+    pub counted: CountedLimits,
     /// How often an administrator has reset the counts. A count from before a reset is not used.
     pub resets: u32,
 }
@@ -192,7 +193,7 @@ pub struct Limits {
 impl Limits {
     /// Returns the limits with some parts replaced.
     #[must_use]
-    pub fn replaced(self, networks: Option<Networks>, counted: Option<Counted>) -> Self {
+    pub fn replaced(self, networks: Option<Networks>, counted: Option<CountedLimits>) -> Self {
         Self {
             networks: networks.unwrap_or(self.networks),
             counted: counted.unwrap_or(self.counted),
@@ -220,7 +221,7 @@ impl Limits {
         }
         Ok(Self {
             networks: Networks::new(networks)?,
-            counted: Counted::new(counted)?,
+            counted: CountedLimits::new(counted)?,
             resets,
         })
     }
@@ -356,7 +357,7 @@ mod tests {
         let counted = vec![rate(120, 60, 20).unwrap(), Limit::new(name("m"), quota).unwrap()];
         let limits = Limits {
             networks: Networks::new(networks.to_vec()).unwrap(),
-            counted: Counted::new(counted).unwrap(),
+            counted: CountedLimits::new(counted).unwrap(),
             resets: 0,
         };
         let text = limits.joined();
@@ -369,7 +370,7 @@ mod tests {
         let again = Limits { resets: 3, ..limits };
         assert_eq!(Limits::from_joined(&again.joined()), Ok(again.clone()));
         let bare = Limits {
-            counted: Counted::default(),
+            counted: CountedLimits::default(),
             ..again
         };
         assert!(!counts(&bare.joined()) && admits(&bare.joined(), "192.0.2.1".parse().ok()));
@@ -387,7 +388,7 @@ mod tests {
             assert_eq!(rate(limit, seconds, burst), Err(LimitsError::Rate));
         }
         let twice = vec![rate(1, 1, 1).unwrap(), rate(2, 2, 2).unwrap()];
-        assert_eq!(Counted::new(twice), Err(LimitsError::SameName(name("r"))));
+        assert_eq!(CountedLimits::new(twice), Err(LimitsError::SameName(name("r"))));
     }
 
     #[test]

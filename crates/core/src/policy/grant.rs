@@ -4,7 +4,7 @@
 use super::Policy;
 use crate::access::{Actor, Role};
 use crate::lifecycle::{Key, Refusal};
-use crate::limits::Counted;
+use crate::limits::CountedLimits;
 use crate::scope::{self, Scopes};
 use crate::text::Claims;
 
@@ -43,12 +43,12 @@ impl Default for Grant {
 
 /// The parts of a key that its creator must be allowed to write.
 #[derive(Clone, Copy, Debug)]
-struct Written<'k> {
+struct WrittenParts<'k> {
     scopes: &'k Scopes,
     claims: Option<&'k Claims>,
 }
 
-impl<'k> Written<'k> {
+impl<'k> WrittenParts<'k> {
     const fn of(key: &'k Key) -> Self {
         Self {
             scopes: &key.scopes,
@@ -79,7 +79,7 @@ impl Policy {
         let Actor::User(_, role) = actor else {
             return Ok(());
         };
-        let (before, after) = (before.map(Written::of), Written::of(after));
+        let (before, after) = (before.map(WrittenParts::of), WrittenParts::of(after));
         if *role != Role::Admin && !self.grant.member.claims && after.claims != before.and_then(|before| before.claims)
         {
             return Err(Refusal::ClaimsNotGiven);
@@ -100,7 +100,7 @@ impl Policy {
 
     /// Returns the limits of a new key: the requested ones, or the default ones. A member's request for none is
     /// ignored, because members may not lift the default.
-    pub fn limits_for(&self, wish: Option<Counted>, is_own: bool) -> Counted {
+    pub fn limits_for(&self, wish: Option<CountedLimits>, is_own: bool) -> CountedLimits {
         wish.filter(|wish| !(is_own && wish.as_slice().is_empty()))
             .unwrap_or_else(|| self.default_limits.clone())
     }
@@ -209,7 +209,10 @@ mod tests {
         policy.default_limits = default.clone();
         assert_eq!(policy.limits_for(None, true), default);
         assert_eq!(policy.limits_for(None, false), default);
-        assert_eq!(policy.limits_for(Some(Counted::default()), true), default);
-        assert_eq!(policy.limits_for(Some(Counted::default()), false), Counted::default());
+        assert_eq!(policy.limits_for(Some(CountedLimits::default()), true), default);
+        assert_eq!(
+            policy.limits_for(Some(CountedLimits::default()), false),
+            CountedLimits::default()
+        );
     }
 }

@@ -12,7 +12,7 @@ pub use rules::{ExpiryWish, OverlapWish, Violation};
 
 use crate::access::words;
 use crate::key::Prefix;
-use crate::limits::Counted;
+use crate::limits::CountedLimits;
 
 /// All settings of a tenant for its keys. A preset fills all of them; fields may then be set individually.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -24,7 +24,7 @@ pub struct Policy {
     /// Whether names of keys may repeat.
     pub names: Names,
     /// How many keys a subject may have.
-    pub limit: Limit,
+    pub limit: OwnerKeyLimit,
     /// The lifetime of keys.
     pub expiry: Expiry,
     /// How long an old secret is accepted after its rotation.
@@ -42,7 +42,7 @@ pub struct Policy {
     /// What users may write into keys, by their role.
     pub grant: Grant,
     /// The limits of a key that is created without any.
-    pub default_limits: Counted,
+    pub default_limits: CountedLimits,
 }
 
 /// The handling of leaked secrets.
@@ -83,7 +83,7 @@ words!(
 
 /// The limit of keys of a tenant's owners.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Limit {
+pub struct OwnerKeyLimit {
     /// Most keys of one subject that count; `None` is no limit.
     pub keys_per_subject: Option<u32>,
     /// Whether an expired key still counts.

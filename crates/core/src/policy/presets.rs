@@ -1,12 +1,12 @@
 //! The four presets: each has the settings of one existing system.
 
 use super::{
-    After, Confirm, Expiry, Grant, Leaks, Limit, ListDefault, Names, Policy, Reactivate, ReasonRule, Reveal, Revoke,
-    Rotate, Undo,
+    After, Confirm, Expiry, Grant, Leaks, ListDefault, Names, OwnerKeyLimit, Policy, Reactivate, ReasonRule, Reveal,
+    Revoke, Rotate, Undo,
 };
 use crate::access::words;
 use crate::key::Prefix;
-use crate::limits::Counted;
+use crate::limits::CountedLimits;
 
 words!(
     /// A policy by name.
@@ -43,7 +43,7 @@ fn erase() -> Policy {
     Policy {
         preset: Preset::Erase,
         names: Names::Any,
-        limit: Limit {
+        limit: OwnerKeyLimit {
             keys_per_subject: Some(3),
             count_expired: true,
         },
@@ -76,7 +76,7 @@ fn hold() -> Policy {
     Policy {
         preset: Preset::Hold,
         names: Names::Any,
-        limit: Limit {
+        limit: OwnerKeyLimit {
             keys_per_subject: Some(20),
             count_expired: true,
         },
@@ -107,7 +107,7 @@ fn keep() -> Policy {
     Policy {
         preset: Preset::Keep,
         names: Names::Any,
-        limit: Limit {
+        limit: OwnerKeyLimit {
             keys_per_subject: Some(20),
             count_expired: false,
         },
@@ -135,7 +135,7 @@ fn standard() -> Policy {
         preset: Preset::Standard,
         prefix: Prefix::standard(),
         names: Names::Unique,
-        limit: Limit {
+        limit: OwnerKeyLimit {
             keys_per_subject: None,
             count_expired: false,
         },
@@ -163,7 +163,7 @@ fn standard() -> Policy {
         reveal: Reveal::OwnerSafe,
         leaks: Leaks::STANDARD,
         grant: Grant::default(),
-        default_limits: Counted::default(),
+        default_limits: CountedLimits::default(),
     }
 }
 

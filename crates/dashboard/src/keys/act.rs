@@ -2,16 +2,18 @@
 //! and the change.
 
 use super::pair::{Sides, named, sides};
-use super::row::{Row, already, calls, reason_words};
-use super::{Found, closed, find, hours_ago, note};
+use super::row::{ShownKey, already, calls, reason_words};
+use super::{FoundKey, closed, find, hours_ago, note};
 use crate::Dashboard;
 use crate::errors::Errors;
-use crate::form::{Fields, Form};
+use crate::fields::{FormFields, local};
+use crate::flash::Flash;
+use crate::form::SignedInForm;
 use crate::labels::Labels;
 use crate::moment::{length, plural};
 use crate::page;
 use crate::page_error::PageError;
-use crate::shell::{Flash, Shell};
+use crate::shell::Shell;
 use crate::visitor::Visitor;
 use askama::Template;
 use axum::extract::{Path, State};
@@ -70,7 +72,7 @@ impl Verb {
 #[template(path = "act.html")]
 pub(crate) struct ActPage {
     pub(crate) shell: Shell,
-    pub(crate) row: Row,
+    pub(crate) row: ShownKey,
     pub(crate) verb: &'static str,
     pub(crate) question: String,
     /// Facts to check before confirming, as label and value.
@@ -108,7 +110,7 @@ pub(crate) async fn ask(
     let verb = Verb::of(&word).ok_or_else(PageError::not_found)?;
     crate::access::require_change(&visitor)?;
     let found = find(&app, &visitor, &id).await?;
-    let fields = Fields::of_query(&parts);
+    let fields = FormFields::of_query(&parts);
     let page = page_of(&app, &visitor, found, verb, &fields).await?;
     page::ok(&page)
 }
@@ -118,7 +120,7 @@ pub(crate) async fn ask(
 pub(crate) async fn act(
     State(app): State<Dashboard>,
     Path((id, word)): Path<(String, String)>,
-    form: Form,
+    form: SignedInForm,
 ) -> Result<Response, PageError> {
     let verb = Verb::of(&word).ok_or_else(PageError::not_found)?;
     let visitor = &form.visitor;
@@ -141,7 +143,7 @@ pub(crate) async fn act(
     };
     app.note_done(&changed);
     let text = said(verb, &found, visitor, &changed);
-    let back = page::local(form.fields.get("back"));
+    let back = local(form.fields.get("back"));
     let is_gone = changed.done == Done::Erased;
     let own = format!("/keys/{}", found.row.id);
     let back = if is_gone && back == own { "/keys" } else { back };
@@ -150,7 +152,7 @@ pub(crate) async fn act(
 }
 
 /// Reads the reason, and checks the confirmation that the policy requires.
-fn wish(visitor: &Visitor, verb: Verb, fields: &Fields) -> Result<RevokeCommand, Errors> {
+fn wish(visitor: &Visitor, verb: Verb, fields: &FormFields) -> Result<RevokeCommand, Errors> {
     let mut errors = Errors::default();
     let code = errors.take(keyreeve_web::text::reason_code(
         "reason_code",
@@ -195,7 +197,7 @@ async fn carry_out(
 }
 
 /// Returns what was done, with the measured propagation.
-fn said(verb: Verb, found: &Found, visitor: &Visitor, changed: &ChangedKey) -> String {
+fn said(verb: Verb, found: &FoundKey, visitor: &Visitor, changed: &ChangedKey) -> String {
     let (name, key) = (&found.row.name, &changed.record.key);
     let labels = Labels::of(&visitor.policy);
     let held = labels.held;
@@ -224,9 +226,9 @@ pub(crate) fn measured(effect: &Effect) -> String {
 async fn page_of(
     app: &Dashboard,
     visitor: &Visitor,
-    found: Found,
+    found: FoundKey,
     verb: Verb,
-    fields: &Fields,
+    fields: &FormFields,
 ) -> Result<ActPage, PageError> {
     let shell = Shell::new(visitor, super::place_of(visitor, &found.record), "");
     let (labels, policy) = (shell.labels, &visitor.policy);
@@ -289,7 +291,7 @@ async fn page_of(
 async fn facts(
     app: &Dashboard,
     visitor: &Visitor,
-    found: &Found,
+    found: &FoundKey,
     verb: Verb,
 ) -> Result<Vec<(&'static str, String)>, PageError> {
     let row = &found.row;
@@ -346,7 +348,7 @@ fn said_or(text: String, otherwise: &str) -> String {
     if text.is_empty() { otherwise.to_owned() } else { text }
 }
 
-fn consequence(verb: Verb, found: &Found, visitor: &Visitor) -> String {
+fn consequence(verb: Verb, found: &FoundKey, visitor: &Visitor) -> String {
     let policy = &visitor.policy;
     match verb {
         Verb::Revoke => match (policy.revoke.undo, policy.revoke.after) {
@@ -379,7 +381,7 @@ fn consequence(verb: Verb, found: &Found, visitor: &Visitor) -> String {
     }
 }
 
-fn warning(verb: Verb, found: &Found, visitor: &Visitor) -> Option<String> {
+fn warning(verb: Verb, found: &FoundKey, visitor: &Visitor) -> Option<String> {
     let used = found.record.last_used_at?;
     let is_lively = visitor.now.millis_since(used) < LIVELY_MS;
     let old = found

@@ -5,13 +5,14 @@ use super::limits::{self, LimitFields};
 use super::reveal::{MadeSecret, reveal};
 use crate::Dashboard;
 use crate::errors::Errors;
-use crate::form::{Fields, Form};
+use crate::fields::{FormFields, local};
+use crate::form::SignedInForm;
 use crate::labels::Labels;
 use crate::page;
 use crate::page_error::PageError;
 use crate::people::People;
-use crate::sentences::Said;
-use crate::shell::{Place, Shell};
+use crate::sentences::Sentence;
+use crate::shell::{MenuEntry, Shell};
 use crate::visitor::Visitor;
 use askama::Template;
 use axum::extract::State;
@@ -64,15 +65,15 @@ pub(crate) async fn ask(State(app): State<Dashboard>, visitor: Visitor, parts: P
         crate::access::require_admin(&visitor)?;
     }
     let people = People::known_to(&visitor, &app).await?;
-    let fields = Fields::of_query(&parts);
-    let owner = Owner::of(&app, &visitor, &people, is_tenant, &fields).await?;
+    let fields = FormFields::of_query(&parts);
+    let owner = NewKeyOwner::of(&app, &visitor, &people, is_tenant, &fields).await?;
     // An unknown address is reported when the form is sent, not when it is shown.
     let page = page_of(
         &visitor,
         &people,
         is_tenant,
         &fields,
-        &Owner {
+        &NewKeyOwner {
             is_stranger: false,
             ..owner
         },
@@ -81,14 +82,14 @@ pub(crate) async fn ask(State(app): State<Dashboard>, visitor: Visitor, parts: P
 }
 
 /// Creates the key and shows its secret, once.
-pub(crate) async fn make(State(app): State<Dashboard>, mut form: Form) -> Result<Response, PageError> {
+pub(crate) async fn make(State(app): State<Dashboard>, mut form: SignedInForm) -> Result<Response, PageError> {
     crate::access::require_change(&form.visitor)?;
     let is_tenant = form.path.starts_with("/tenant/");
     if is_tenant {
         crate::access::require_admin(&form.visitor)?;
     }
     let people = People::known_to(&form.visitor, &app).await?;
-    let owner = Owner::of(&app, &form.visitor, &people, is_tenant, &form.fields).await?;
+    let owner = NewKeyOwner::of(&app, &form.visitor, &people, is_tenant, &form.fields).await?;
     let made = issue(&app, &mut form, &owner).await;
     if let Err(page_error) = &made
         && let Some(answer) = crate::confirm::repeated(&form.visitor, page_error).await?
@@ -96,7 +97,7 @@ pub(crate) async fn make(State(app): State<Dashboard>, mut form: Form) -> Result
         return Ok(answer);
     }
     match made {
-        Ok(made) => reveal(&form.visitor, &made, page::local(form.fields.get("back"))),
+        Ok(made) => reveal(&form.visitor, &made, local(form.fields.get("back"))),
         Err(page_error) => match page_error.refusal() {
             Some((status, why)) => {
                 let mut page = page_of(&form.visitor, &people, is_tenant, &form.fields, &owner)?;
@@ -109,20 +110,20 @@ pub(crate) async fn make(State(app): State<Dashboard>, mut form: Form) -> Result
 }
 
 /// The owner of a new key.
-struct Owner {
+struct NewKeyOwner {
     subject: String,
     /// Whether it looks like an address, and no user of the tenant has it.
     is_stranger: bool,
 }
 
-impl Owner {
+impl NewKeyOwner {
     /// Reads the owner field: empty is the visitor, an address is a user, any other text is an id.
     async fn of(
         app: &Dashboard,
         visitor: &Visitor,
         people: &People,
         is_tenant: bool,
-        fields: &Fields,
+        fields: &FormFields,
     ) -> Result<Self, PageError> {
         let known = |subject| Self {
             subject,
@@ -148,13 +149,13 @@ impl Owner {
 }
 
 /// Whether the box was ticked for exactly this owner.
-fn is_meant(fields: &Fields) -> bool {
+fn is_meant(fields: &FormFields) -> bool {
     fields
         .get("owner_anyway")
         .is_some_and(|meant| Some(meant) == fields.get("owner"))
 }
 
-async fn issue(app: &Dashboard, form: &mut Form, owner: &Owner) -> Result<MadeSecret, PageError> {
+async fn issue(app: &Dashboard, form: &mut SignedInForm, owner: &NewKeyOwner) -> Result<MadeSecret, PageError> {
     let read = command(&form.visitor, owner, &form.fields);
     let command = crate::confirm::with(app, form, read).await?;
     let call = crate::confirm::once(&form.visitor, &form.fields, &form.path);
@@ -164,7 +165,7 @@ async fn issue(app: &Dashboard, form: &mut Form, owner: &Owner) -> Result<MadeSe
         .ok_or_else(|| PageError::internal("no key was made"))
 }
 
-fn command(visitor: &Visitor, owner: &Owner, fields: &Fields) -> Result<IssueCommand, Errors> {
+fn command(visitor: &Visitor, owner: &NewKeyOwner, fields: &FormFields) -> Result<IssueCommand, Errors> {
     let labels = Labels::of(&visitor.policy);
     let name = match fields.get("name") {
         None if !labels.needs_name => UNNAMED,
@@ -176,7 +177,7 @@ fn command(visitor: &Visitor, owner: &Owner, fields: &Fields) -> Result<IssueCom
     let name = errors.take(text::name("name", name));
     let subject = errors.take(text::new_subject("owner", &owner.subject));
     if owner.is_stranger && !is_meant(fields) {
-        errors.add(Said::about("owner", STRANGER).into());
+        errors.add(Sentence::about("owner", STRANGER).into());
     }
     let description = errors.take(super::description(fields));
     let expiry = errors.take(wish(&visitor.policy, fields, visitor.now));
@@ -205,10 +206,14 @@ fn page_of(
     visitor: &Visitor,
     people: &People,
     is_tenant: bool,
-    fields: &Fields,
-    owner: &Owner,
+    fields: &FormFields,
+    owner: &NewKeyOwner,
 ) -> Result<CreatePage, PageError> {
-    let place = if is_tenant { Place::TenantKeys } else { Place::OwnKeys };
+    let place = if is_tenant {
+        MenuEntry::TenantKeys
+    } else {
+        MenuEntry::OwnKeys
+    };
     let shell = Shell::new(visitor, place, Labels::of(&visitor.policy).add.trim_start_matches("+ "));
     let path = if is_tenant { "/tenant/keys/new" } else { "/keys/new" };
     Ok(CreatePage {

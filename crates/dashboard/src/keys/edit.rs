@@ -2,15 +2,17 @@
 
 use super::expiry::{Choice, choices, has_custom, wish};
 use super::limits::{self, LimitFields};
-use super::row::Row;
-use super::{Found, closed, find};
+use super::row::ShownKey;
+use super::{FoundKey, closed, find};
 use crate::Dashboard;
 use crate::errors::Errors;
-use crate::form::{Fields, Form};
+use crate::fields::{FormFields, local};
+use crate::flash::Flash;
+use crate::form::SignedInForm;
 use crate::page;
 use crate::page_error::PageError;
-use crate::shell::{Flash, Shell};
-use crate::stale::{Seen, Stale, merged, on_version};
+use crate::shell::Shell;
+use crate::stale::{SeenFields, Stale, merged, on_version};
 use crate::visitor::Visitor;
 use askama::Template;
 use axum::extract::{Path, State};
@@ -28,7 +30,7 @@ use keyreeve_web::text;
 #[template(path = "edit.html")]
 pub(crate) struct EditPage {
     pub(crate) shell: Shell,
-    pub(crate) row: Row,
+    pub(crate) row: ShownKey,
     /// Empty if the policy does not allow an expiry to change.
     pub(crate) choices: Vec<Choice>,
     pub(crate) has_custom: bool,
@@ -44,7 +46,7 @@ pub(crate) struct EditPage {
     pub(crate) closed: Option<String>,
     pub(crate) errors: Errors,
     pub(crate) stale: Option<Stale>,
-    pub(crate) seen: Seen,
+    pub(crate) seen: SeenFields,
 }
 
 /// Shows the form, filled in with the present values of the key.
@@ -56,14 +58,14 @@ pub(crate) async fn ask(
 ) -> Result<Response, PageError> {
     crate::access::require_change(&visitor)?;
     let found = find(&app, &visitor, &id).await?;
-    page::ok(&page_of(&visitor, found, &Fields::of_query(&parts)))
+    page::ok(&page_of(&visitor, found, &FormFields::of_query(&parts)))
 }
 
 /// Saves the changes.
 pub(crate) async fn save(
     State(app): State<Dashboard>,
     Path(id): Path<String>,
-    form: Form,
+    form: SignedInForm,
 ) -> Result<Response, PageError> {
     let (visitor, fields) = (&form.visitor, &form.fields);
     crate::access::require_change(visitor)?;
@@ -85,7 +87,7 @@ pub(crate) async fn save(
             app.note_done(&changed);
             let flash = Flash::done(format!("“{}” was saved.", changed.record.key.name));
             visitor.tell(flash).await?;
-            Ok(page::on_to(page::local(fields.get("back"))))
+            Ok(page::on_to(local(fields.get("back"))))
         }
         Err(Err(conflict)) => conflicting(&app, visitor, fields, &id, &conflict).await,
         Err(Ok(page_error)) => match page_error.refusal() {
@@ -103,7 +105,7 @@ pub(crate) async fn save(
 async fn conflicting(
     app: &Dashboard,
     visitor: &Visitor,
-    fields: &Fields,
+    fields: &FormFields,
     id: &str,
     conflict: &Conflict,
 ) -> Result<Response, PageError> {
@@ -112,14 +114,14 @@ async fn conflicting(
     let stale = Stale::of(conflict, &found.people, visitor.now);
     let mut page = page_of(visitor, found, &merged(fields, &present));
     page.stale = Some(stale);
-    page.seen = Seen::new(&conflict.present, &present);
+    page.seen = SeenFields::new(&conflict.present, &present);
     page::render(StatusCode::PRECONDITION_FAILED, &page)
 }
 
 /// Returns the form's fields for the present values of a key.
-fn form_of(visitor: &Visitor, found: &Found) -> Fields {
+fn form_of(visitor: &Visitor, found: &FoundKey) -> FormFields {
     let key = &found.record.key;
-    let limits = LimitFields::of(visitor, &Fields::default(), &key.limits);
+    let limits = LimitFields::of(visitor, &FormFields::default(), &key.limits);
     let texts = [
         ("name", key.name.to_string()),
         (
@@ -129,10 +131,10 @@ fn form_of(visitor: &Visitor, found: &Found) -> Fields {
         ("scopes", key.scopes.joined()),
         ("networks", limits.networks),
     ];
-    Fields::of(texts.into_iter().chain(limits.lines.map(|lines| ("limits", lines))))
+    FormFields::of(texts.into_iter().chain(limits.lines.map(|lines| ("limits", lines))))
 }
 
-fn edit(visitor: &Visitor, fields: &Fields) -> Result<Edit, Errors> {
+fn edit(visitor: &Visitor, fields: &FormFields) -> Result<Edit, Errors> {
     let mut errors = Errors::default();
     let edit = Edit {
         name: errors.take(text::name("name", fields.get("name").unwrap_or(""))),
@@ -152,7 +154,7 @@ fn edit(visitor: &Visitor, fields: &Fields) -> Result<Edit, Errors> {
     errors.none().map(|()| edit)
 }
 
-fn page_of(visitor: &Visitor, found: Found, fields: &Fields) -> EditPage {
+fn page_of(visitor: &Visitor, found: FoundKey, fields: &FormFields) -> EditPage {
     let key = &found.record.key;
     let filled = |name: &str, stored: &str| match fields.has(name) {
         true => fields.raw(name).to_owned(),
@@ -169,7 +171,7 @@ fn page_of(visitor: &Visitor, found: Found, fields: &Fields) -> EditPage {
     };
     let version = Version::of_key(key);
     EditPage {
-        seen: Seen::kept(fields, &version, &form_of(visitor, &found)),
+        seen: SeenFields::kept(fields, &version, &form_of(visitor, &found)),
         stale: None,
         closed: closed(&found, visitor, "edit"),
         shell: Shell::new(

@@ -1,6 +1,6 @@
 //! The expiry field of a form, with the choices that the policy offers.
 
-use crate::form::Fields;
+use crate::fields::FormFields;
 use crate::moment::day;
 use keyreeve_api::Problem;
 use keyreeve_core::policy::ExpiryWish;
@@ -75,7 +75,7 @@ pub(crate) fn has_custom(policy: &Policy) -> bool {
 }
 
 /// Reads the requested expiry from a form.
-pub(crate) fn wish(policy: &Policy, fields: &Fields, now: Timestamp) -> Result<ExpiryWish, Problem> {
+pub(crate) fn wish(policy: &Policy, fields: &FormFields, now: Timestamp) -> Result<ExpiryWish, Problem> {
     let unknown = || Problem::field("expires", "must be one of the choices of the form");
     match fields.get("expires") {
         None | Some("keep") => Ok(ExpiryWish::Unsaid),
@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn a_wish_must_be_one_of_the_choices() {
         let erase = Preset::Erase.policy();
-        let wished = |query: &[u8]| wish(&erase, &Fields::parse(query), NOW);
+        let wished = |query: &[u8]| wish(&erase, &FormFields::parse(query), NOW);
         assert_eq!(wished(b"expires=7"), Ok(ExpiryWish::InSeconds(7 * DAY_SECONDS)));
         assert_eq!(wished(b"expires=never"), Ok(ExpiryWish::Never));
         for query in [
@@ -151,7 +151,7 @@ mod tests {
             assert!(wished(query).is_err());
         }
         let keep = Preset::Keep.policy();
-        let wished = |query: &[u8]| wish(&keep, &Fields::parse(query), NOW);
+        let wished = |query: &[u8]| wish(&keep, &FormFields::parse(query), NOW);
         assert_eq!(
             wished(b"expires=custom&expires_on=2023-11-15"),
             Ok(ExpiryWish::InSeconds(86_400 + 6_399))

@@ -1,10 +1,10 @@
 //! The networks and limits of a key, in forms and on pages.
 
-use crate::form::Fields;
+use crate::fields::FormFields;
 use crate::visitor::Visitor;
 use keyreeve_api::Problem;
 use keyreeve_api::limits::KeyLimit;
-use keyreeve_core::limits::{Counted, Networks};
+use keyreeve_core::limits::{CountedLimits, Networks};
 use keyreeve_core::{Limits, Policy};
 use keyreeve_web::{key_limit, text};
 
@@ -24,7 +24,7 @@ pub(crate) struct LimitFields {
 
 impl LimitFields {
     /// Returns the fields with what was typed, otherwise with what is stored.
-    pub(super) fn of(visitor: &Visitor, fields: &Fields, stored: &Limits) -> Self {
+    pub(super) fn of(visitor: &Visitor, fields: &FormFields, stored: &Limits) -> Self {
         let filled = |name: &str, stored: Vec<String>, between: &str| match fields.has(name) {
             true => fields.raw(name).to_owned(),
             false => stored.join(between),
@@ -66,13 +66,13 @@ fn may_limit(visitor: &Visitor) -> bool {
     visitor.call.caller.own.is_none()
 }
 
-pub(super) fn networks(fields: &Fields) -> Result<Networks, Problem> {
+pub(super) fn networks(fields: &FormFields) -> Result<Networks, Problem> {
     let words = fields.raw("networks").split([' ', ',', '\n', '\r', '\t']);
     text::networks("networks", words.filter(|word| !word.is_empty()))
 }
 
 /// Returns `None` if the form has no such field for the visitor.
-pub(super) fn counted(visitor: &Visitor, fields: &Fields) -> Result<Option<Counted>, Problem> {
+pub(super) fn counted(visitor: &Visitor, fields: &FormFields) -> Result<Option<CountedLimits>, Problem> {
     if !may_limit(visitor) || !fields.has("limits") {
         return Ok(None);
     }
@@ -80,7 +80,7 @@ pub(super) fn counted(visitor: &Visitor, fields: &Fields) -> Result<Option<Count
 }
 
 /// Reads the limits of a field, one per line.
-pub(crate) fn counted_of(fields: &Fields, name: &str) -> Result<Counted, Problem> {
+pub(crate) fn counted_of(fields: &FormFields, name: &str) -> Result<CountedLimits, Problem> {
     let lines = fields.raw(name).lines().map(str::trim).filter(|line| !line.is_empty());
     let wrong = |place: usize| Problem::field(&format!("{name}[{place}]"), LINE_FORM);
     let one = |(place, line)| KeyLimit::of_line(line).ok_or_else(|| wrong(place));

@@ -1,20 +1,23 @@
 //! The lists: one's own keys, and all keys of the tenant.
 
-use super::row::{Row, UNUSED_MS, row};
+use super::row::{ShownKey, UNUSED_MS, row};
 use crate::Dashboard;
 use crate::chart::{BARS_HOURS, HOUR_MS};
-use crate::form::{Fields, Form};
+use crate::fields::FormFields;
+use crate::flash::Flash;
+use crate::form::SignedInForm;
 use crate::moment::{grouped, in_all};
 use crate::page;
 use crate::page_error::PageError;
 use crate::people::People;
-use crate::shell::{Flash, Place, SIZES, Shell};
+use crate::preferences::SIZES;
+use crate::shell::{MenuEntry, Shell};
 use crate::visitor::Visitor;
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
 use hyper::http::request::Parts;
-use keyreeve_authority::keys::{Listing, Shown};
+use keyreeve_authority::keys::{Listing, ShownKeys};
 use keyreeve_authority::model::{KeyPage, PageStart};
 use keyreeve_core::key::MARKER;
 use keyreeve_core::lifecycle::Standing;
@@ -43,7 +46,7 @@ pub(crate) struct KeysPage {
     pub(crate) here: String,
     /// The same, encoded for use in another address.
     pub(crate) back: String,
-    pub(crate) rows: Vec<Row>,
+    pub(crate) rows: Vec<ShownKey>,
     pub(crate) filter: KeyFilter,
     /// Whether the list may have any key.
     pub(crate) has_any: bool,
@@ -76,7 +79,7 @@ pub(crate) struct KeyFilter {
 }
 
 impl KeyFilter {
-    fn of(fields: &Fields) -> Self {
+    fn of(fields: &FormFields) -> Self {
         let text = |name: &str| fields.get(name).unwrap_or("").to_owned();
         let page = fields.get("page").and_then(|text| text.parse().ok()).unwrap_or(1);
         Self {
@@ -107,10 +110,10 @@ impl KeyFilter {
         Listing {
             subject: Subject::parse(&people.id_of(&self.owner)).ok(),
             shown: match (self.state.as_str(), Standing::parse(&self.state)) {
-                (_, Some(standing)) => Shown::Only(standing),
-                ("all", None) => Shown::All,
-                (BLOCKED, None) => Shown::Usable,
-                (_, None) => Shown::ByPolicy,
+                (_, Some(standing)) => ShownKeys::Only(standing),
+                ("all", None) => ShownKeys::All,
+                (BLOCKED, None) => ShownKeys::Usable,
+                (_, None) => ShownKeys::ByPolicy,
             },
             owner_blocked: (self.state == BLOCKED).then_some(true),
             expiring_within: days.map(|days| days * DAY_SECONDS),
@@ -134,7 +137,7 @@ fn before(now: Timestamp, millis: u64) -> Timestamp {
 
 /// Lists the visitor's own keys.
 pub(crate) async fn own(State(app): State<Dashboard>, visitor: Visitor, parts: Parts) -> Result<Response, PageError> {
-    show(&app, &visitor, &parts, Place::OwnKeys).await
+    show(&app, &visitor, &parts, MenuEntry::OwnKeys).await
 }
 
 /// Lists all keys of the tenant.
@@ -144,13 +147,13 @@ pub(crate) async fn tenant(
     parts: Parts,
 ) -> Result<Response, PageError> {
     crate::access::require_tenant(&visitor)?;
-    show(&app, &visitor, &parts, Place::TenantKeys).await
+    show(&app, &visitor, &parts, MenuEntry::TenantKeys).await
 }
 
-async fn show(app: &Dashboard, visitor: &Visitor, parts: &Parts, place: Place) -> Result<Response, PageError> {
+async fn show(app: &Dashboard, visitor: &Visitor, parts: &Parts, place: MenuEntry) -> Result<Response, PageError> {
     let people = People::known_to(visitor, app).await?;
     let (size, now) = (visitor.preferences.page_size, visitor.now);
-    let (fields, filter, found) = page_at(app, visitor, place, &people, Fields::of_query(parts)).await?;
+    let (fields, filter, found) = page_at(app, visitor, place, &people, FormFields::of_query(parts)).await?;
     let since = Timestamp::from_millis(now.millis().saturating_sub(BARS_HOURS * HOUR_MS));
     let until = now.plus_seconds(1);
     let counts = app
@@ -202,15 +205,15 @@ async fn show(app: &Dashboard, visitor: &Visitor, parts: &Parts, place: Place) -
 async fn page_at(
     app: &Dashboard,
     visitor: &Visitor,
-    place: Place,
+    place: MenuEntry,
     people: &People,
-    fields: Fields,
-) -> Result<(Fields, KeyFilter, KeyPage), PageError> {
+    fields: FormFields,
+) -> Result<(FormFields, KeyFilter, KeyPage), PageError> {
     let size = visitor.preferences.page_size;
     let listing = |filter: &KeyFilter| {
         let listing = filter.listing(people, size, visitor.now);
         match place {
-            Place::OwnKeys => Listing {
+            MenuEntry::OwnKeys => Listing {
                 subject: visitor.user.subject(),
                 ..listing
             },
@@ -234,10 +237,10 @@ async fn page_at(
 }
 
 /// Whether any key exists, in any state.
-async fn has_past(app: &Dashboard, visitor: &Visitor, place: Place) -> Result<bool, PageError> {
+async fn has_past(app: &Dashboard, visitor: &Visitor, place: MenuEntry) -> Result<bool, PageError> {
     let listing = Listing {
-        subject: visitor.user.subject().filter(|_| place == Place::OwnKeys),
-        ..Listing::first(Shown::All, 1)
+        subject: visitor.user.subject().filter(|_| place == MenuEntry::OwnKeys),
+        ..Listing::first(ShownKeys::All, 1)
     };
     Ok(!app
         .authority()
@@ -248,23 +251,23 @@ async fn has_past(app: &Dashboard, visitor: &Visitor, place: Place) -> Result<bo
         .is_empty())
 }
 
-pub(crate) const fn path_of(place: Place) -> &'static str {
+pub(crate) const fn path_of(place: MenuEntry) -> &'static str {
     match place {
-        Place::TenantKeys => "/tenant/keys",
+        MenuEntry::TenantKeys => "/tenant/keys",
         _ => "/keys",
     }
 }
 
-fn title_of(visitor: &Visitor, place: Place) -> &'static str {
+fn title_of(visitor: &Visitor, place: MenuEntry) -> &'static str {
     match place {
-        Place::TenantKeys => "API Keys",
+        MenuEntry::TenantKeys => "API Keys",
         _ => crate::labels::Labels::of(&visitor.policy).own_keys,
     }
 }
 
 /// Returns the address of the next page. The newest keys are counted and have numbered pages; pages beyond those begin
 /// after a key.
-fn next(fields: &Fields, filter: &KeyFilter, path: &str, found: &KeyPage, shown: u64) -> Option<String> {
+fn next(fields: &FormFields, filter: &KeyFilter, path: &str, found: &KeyPage, shown: u64) -> Option<String> {
     let is_counted = filter.after.is_none() && shown < found.total.map_or(0, |total| total.count);
     match (is_counted && !found.keys.is_empty(), found.next) {
         (true, _) => Some(fields.with("page", &(filter.page + 1).to_string()).address(path)),
@@ -283,13 +286,13 @@ fn curl(visitor: &Visitor) -> String {
 }
 
 /// Returns how many of the allowed keys the visitor has.
-async fn limit_text(app: &Dashboard, visitor: &Visitor, place: Place) -> Result<Option<String>, PageError> {
-    let (Some(max), Place::OwnKeys) = (visitor.policy.limit.keys_per_subject, place) else {
+async fn limit_text(app: &Dashboard, visitor: &Visitor, place: MenuEntry) -> Result<Option<String>, PageError> {
+    let (Some(max), MenuEntry::OwnKeys) = (visitor.policy.limit.keys_per_subject, place) else {
         return Ok(None);
     };
     let listing = Listing {
         subject: visitor.user.subject(),
-        ..Listing::first(Shown::All, COUNTED_MAX)
+        ..Listing::first(ShownKeys::All, COUNTED_MAX)
     };
     let keys = app.authority().keys().list(&visitor.call, listing).await?.keys;
     let used = keys
@@ -301,7 +304,7 @@ async fn limit_text(app: &Dashboard, visitor: &Visitor, place: Place) -> Result<
 
 /// Searches. It is a POST because the text may be a complete key: that is looked up here and never becomes part of an
 /// address, a history or a log.
-pub(crate) async fn search(State(app): State<Dashboard>, form: Form) -> Result<Response, PageError> {
+pub(crate) async fn search(State(app): State<Dashboard>, form: SignedInForm) -> Result<Response, PageError> {
     let text = form.fields.get("query").unwrap_or("");
     let path = match form.path.strip_suffix("/search") {
         Some("/tenant/keys") => "/tenant/keys",
@@ -311,7 +314,7 @@ pub(crate) async fn search(State(app): State<Dashboard>, form: Form) -> Result<R
         return Ok(page::on_to(&format!("/keys/{id}")));
     }
     if !text.contains(MARKER) {
-        let fields = Fields::default().with("state", form.fields.raw("state"));
+        let fields = FormFields::default().with("state", form.fields.raw("state"));
         return Ok(page::on_to(&fields.with("query", text).address(path)));
     }
     let Some(record) = app.authority().keys().find(&form.visitor.call, text).await? else {

@@ -14,11 +14,11 @@ pub(super) mod selected;
 pub(super) mod view;
 
 use super::chart::HOUR_MS;
-use super::form::Fields;
+use super::fields::FormFields;
 use super::labels::Labels;
 use super::page_error::PageError;
 use super::people::People;
-use super::shell::Place;
+use super::shell::MenuEntry;
 use super::visitor::Visitor;
 use crate::Dashboard;
 use keyreeve_api::Problem;
@@ -28,18 +28,18 @@ use keyreeve_core::scope::Scopes;
 use keyreeve_core::text::{Description, Note};
 use keyreeve_core::{KeyId, Timestamp};
 use keyreeve_web::text;
-use row::Row;
+use row::ShownKey;
 
 /// A key with its recent counts, ready to be shown.
-pub(super) struct Found {
+pub(super) struct FoundKey {
     pub(super) record: KeyRecord,
     pub(super) counts: Vec<UsageCount>,
-    pub(super) row: Row,
+    pub(super) row: ShownKey,
     pub(super) people: People,
 }
 
 /// Finds a key. A malformed id, an unknown id and the id of another owner's key give the same error.
-pub(super) async fn find(app: &Dashboard, visitor: &Visitor, id: &str) -> Result<Found, PageError> {
+pub(super) async fn find(app: &Dashboard, visitor: &Visitor, id: &str) -> Result<FoundKey, PageError> {
     let id = KeyId::parse(id).map_err(|_| PageError::not_found())?;
     let record = app.authority().keys().get(&visitor.call, id).await?;
     let since = hours_ago(visitor.now, super::chart::BARS_HOURS);
@@ -47,7 +47,7 @@ pub(super) async fn find(app: &Dashboard, visitor: &Visitor, id: &str) -> Result
     let counts = app.authority().keys().usage(&visitor.call, id, since, until).await?;
     let people = People::known_to(visitor, app).await?;
     let row = row::row(&record, &counts, visitor, &people);
-    Ok(Found {
+    Ok(FoundKey {
         record,
         counts,
         row,
@@ -56,7 +56,7 @@ pub(super) async fn find(app: &Dashboard, visitor: &Visitor, id: &str) -> Result
 }
 
 /// Returns why an action has no form for the key as it is now.
-fn closed(found: &Found, visitor: &Visitor, verb: &str) -> Option<String> {
+fn closed(found: &FoundKey, visitor: &Visitor, verb: &str) -> Option<String> {
     let why = match (&found.record.key.state, verb) {
         (State::Active, _) | (State::Revoked(_), "delete") => return None,
         (State::Revoked(_), "rotate") => "A revoked key cannot be rotated: create another one.",
@@ -75,21 +75,21 @@ pub(super) fn hours_ago(now: Timestamp, hours: i64) -> Timestamp {
 }
 
 /// Returns the menu entry of a key: the visitor's own keys, or those of the tenant.
-pub(super) fn place_of(visitor: &Visitor, record: &KeyRecord) -> Place {
+pub(super) fn place_of(visitor: &Visitor, record: &KeyRecord) -> MenuEntry {
     match visitor.user.subject() {
-        Some(own) if own == record.key.subject => Place::OwnKeys,
-        Some(_) | None => Place::TenantKeys,
+        Some(own) if own == record.key.subject => MenuEntry::OwnKeys,
+        Some(_) | None => MenuEntry::TenantKeys,
     }
 }
 
 /// Reads the scopes of a form, separated by white space.
-fn scopes(fields: &Fields) -> Result<Scopes, Problem> {
+fn scopes(fields: &FormFields) -> Result<Scopes, Problem> {
     let scopes: Vec<_> = fields.raw("scopes").split_whitespace().map(str::to_owned).collect();
     text::scopes("scopes", &scopes)
 }
 
 /// Reads the description of a form; `None` if it is empty.
-fn description(fields: &Fields) -> Result<Option<Description>, Problem> {
+fn description(fields: &FormFields) -> Result<Option<Description>, Problem> {
     let text = fields.get("description");
     text.map(|text| text::description("description", text)).transpose()
 }

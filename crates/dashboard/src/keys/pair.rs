@@ -1,6 +1,6 @@
 //! The old and the new secret of a rotation with overlap: which of them is still in use, how often and from where.
 
-use super::Found;
+use super::FoundKey;
 use crate::Dashboard;
 use crate::chart::HOUR_MS;
 use crate::moment::plural;
@@ -38,7 +38,7 @@ pub(crate) struct Sides {
 }
 
 /// Returns the use of both secrets of a key, or `None` if only one is valid.
-pub(super) async fn sides(app: &Dashboard, visitor: &Visitor, found: &Found) -> Result<Option<Sides>, PageError> {
+pub(super) async fn sides(app: &Dashboard, visitor: &Visitor, found: &FoundKey) -> Result<Option<Sides>, PageError> {
     let (key, now) = (&found.record.key, visitor.now);
     let Some(rotated) = key.rotated_at.filter(|_| key.retiring.is_some()) else {
         return Ok(None);

@@ -3,7 +3,7 @@
 
 use crate::page;
 use crate::page_error::PageError;
-use crate::shell::{Place, Shell};
+use crate::shell::{MenuEntry, Shell};
 use crate::visitor::Visitor;
 use askama::Template;
 use axum::response::Response;
@@ -56,7 +56,7 @@ pub(crate) fn reveal(visitor: &Visitor, made: &MadeSecret, back: &str) -> Result
     });
     let title = if old.is_some() { "Key rotated" } else { "Key created" };
     let page = RevealPage {
-        shell: Shell::new(visitor, Place::OwnKeys, title),
+        shell: Shell::new(visitor, MenuEntry::OwnKeys, title),
         id: key.id.to_string(),
         name: key.name.to_string(),
         secret: made.key.secret.expose(),

@@ -2,11 +2,12 @@
 
 use super::expiry::{Choice, choices, has_custom, wish};
 use super::reveal::{MadeSecret, reveal};
-use super::row::Row;
-use super::{Found, closed, find};
+use super::row::ShownKey;
+use super::{FoundKey, closed, find};
 use crate::Dashboard;
 use crate::errors::Errors;
-use crate::form::{Fields, Form};
+use crate::fields::{FormFields, local};
+use crate::form::SignedInForm;
 use crate::moment::length;
 use crate::page;
 use crate::page_error::PageError;
@@ -30,7 +31,7 @@ const OVERLAPS: [u64; 6] = [0, 900, 3_600, 21_600, 86_400, 604_800];
 #[template(path = "rotate.html")]
 pub(crate) struct RotatePage {
     pub(crate) shell: Shell,
-    pub(crate) row: Row,
+    pub(crate) row: ShownKey,
     pub(crate) choices: Vec<Choice>,
     pub(crate) has_custom: bool,
     pub(crate) overlaps: Vec<Choice>,
@@ -55,7 +56,7 @@ pub(crate) async fn ask(
 ) -> Result<Response, PageError> {
     crate::access::require_change(&visitor)?;
     let found = find(&app, &visitor, &id).await?;
-    let page = page_of(&visitor, found, &Fields::of_query(&parts))?;
+    let page = page_of(&visitor, found, &FormFields::of_query(&parts))?;
     page::ok(&page)
 }
 
@@ -63,7 +64,7 @@ pub(crate) async fn ask(
 pub(crate) async fn rotate(
     State(app): State<Dashboard>,
     Path(id): Path<String>,
-    mut form: Form,
+    mut form: SignedInForm,
 ) -> Result<Response, PageError> {
     crate::access::require_change(&form.visitor)?;
     let found = find(&app, &form.visitor, &id).await?;
@@ -74,7 +75,7 @@ pub(crate) async fn rotate(
         return Ok(answer);
     }
     match made {
-        Ok(made) => reveal(&form.visitor, &made, page::local(form.fields.get("back"))),
+        Ok(made) => reveal(&form.visitor, &made, local(form.fields.get("back"))),
         Err(page_error) => match page_error.refusal() {
             Some((status, why)) => {
                 let mut page = page_of(&form.visitor, found, &form.fields)?;
@@ -86,7 +87,7 @@ pub(crate) async fn rotate(
     }
 }
 
-async fn carry_out(app: &Dashboard, form: &mut Form, found: &Found) -> Result<MadeSecret, PageError> {
+async fn carry_out(app: &Dashboard, form: &mut SignedInForm, found: &FoundKey) -> Result<MadeSecret, PageError> {
     let read = command(&form.visitor, &form.fields);
     let command = crate::confirm::with(app, form, read).await?;
     let call = crate::confirm::once(&form.visitor, &form.fields, &form.path);
@@ -99,7 +100,7 @@ async fn carry_out(app: &Dashboard, form: &mut Form, found: &Found) -> Result<Ma
     Ok(MadeSecret::rotated(rotated))
 }
 
-fn command(visitor: &Visitor, fields: &Fields) -> Result<RotateCommand, Errors> {
+fn command(visitor: &Visitor, fields: &FormFields) -> Result<RotateCommand, Errors> {
     let mut errors = Errors::default();
     let named = fields.get("name").filter(|_| !is_untouched(fields, "name"));
     let command = RotateCommand {
@@ -114,7 +115,7 @@ fn command(visitor: &Visitor, fields: &Fields) -> Result<RotateCommand, Errors> 
     errors.none().map(|()| command)
 }
 
-fn overlap(fields: &Fields) -> Result<OverlapWish, Problem> {
+fn overlap(fields: &FormFields) -> Result<OverlapWish, Problem> {
     let Some(text) = fields.get("overlap") else {
         return Ok(OverlapWish::Unsaid);
     };
@@ -123,12 +124,12 @@ fn overlap(fields: &Fields) -> Result<OverlapWish, Problem> {
     seconds.map(OverlapWish::Seconds).ok_or_else(unknown)
 }
 
-fn page_of(visitor: &Visitor, found: Found, fields: &Fields) -> Result<RotatePage, PageError> {
+fn page_of(visitor: &Visitor, found: FoundKey, fields: &FormFields) -> Result<RotatePage, PageError> {
     let policy = &visitor.policy;
     // Userplane requires one of its five choices at each rotation (docs/acceptance.md, U-30).
     let kept = (policy.preset != Preset::Erase).then_some(found.record.key.expires_at);
     let title = format!("Rotate “{}”", found.row.name);
-    let stored = Fields::of([("name", found.record.key.name.to_string())]);
+    let stored = FormFields::of([("name", found.record.key.name.to_string())]);
     Ok(RotatePage {
         shown: shown(fields, &stored),
         closed: closed(&found, visitor, "rotate"),
@@ -151,7 +152,7 @@ fn page_of(visitor: &Visitor, found: Found, fields: &Fields) -> Result<RotatePag
 }
 
 /// Returns the overlaps that the policy allows.
-fn overlaps(policy: &keyreeve_core::Policy, fields: &Fields) -> Vec<Choice> {
+fn overlaps(policy: &keyreeve_core::Policy, fields: &FormFields) -> Vec<Choice> {
     let rules = policy.rotate;
     let chosen = fields
         .get("overlap")

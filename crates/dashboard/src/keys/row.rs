@@ -59,7 +59,7 @@ pub(crate) struct Pair {
 
 /// A key, ready to be shown.
 #[derive(Clone, Debug)]
-pub(crate) struct Row {
+pub(crate) struct ShownKey {
     pub(crate) id: String,
     pub(crate) name: String,
     pub(crate) description: Option<String>,
@@ -81,7 +81,7 @@ pub(crate) struct Row {
     pub(crate) acts: Vec<Act>,
 }
 
-impl Row {
+impl ShownKey {
     /// Returns the scopes, separated by commas.
     pub(crate) fn scope_text(&self) -> String {
         self.scopes.join(", ")
@@ -102,13 +102,13 @@ impl Row {
 }
 
 /// Makes a row. `counts` are those of the hours of the bars.
-pub(crate) fn row(record: &KeyRecord, counts: &[UsageCount], visitor: &Visitor, people: &People) -> Row {
+pub(crate) fn row(record: &KeyRecord, counts: &[UsageCount], visitor: &Visitor, people: &People) -> ShownKey {
     let (key, now) = (&record.key, visitor.now);
     let labels = Labels::of(&visitor.policy);
     let own = counts.iter().filter(|count| count.key == key.id);
     let bars = chart::small(own, now);
     let is_unused = is_unused(record, now);
-    Row {
+    ShownKey {
         id: key.id.to_string(),
         name: key.name.to_string(),
         description: key.description.as_ref().map(ToString::to_string),

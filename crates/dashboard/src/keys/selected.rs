@@ -1,16 +1,17 @@
 //! Actions on many keys: one confirmation that lists them, and a result for each.
 
 use super::act::{PHRASE, measured};
-use super::row::Row;
+use super::row::ShownKey;
 use super::{note, row};
 use crate::Dashboard;
 use crate::errors::Errors;
-use crate::form::{Fields, Form};
+use crate::fields::{FormFields, local};
+use crate::form::SignedInForm;
 use crate::labels::Labels;
 use crate::page;
 use crate::page_error::PageError;
 use crate::people::People;
-use crate::shell::{Place, Shell};
+use crate::shell::{MenuEntry, Shell};
 use crate::visitor::Visitor;
 use askama::Template;
 use axum::extract::State;
@@ -62,7 +63,7 @@ impl Action {
 #[template(path = "selected.html")]
 pub(crate) struct SelectedPage {
     pub(crate) shell: Shell,
-    pub(crate) rows: Vec<Row>,
+    pub(crate) rows: Vec<ShownKey>,
     pub(crate) action: &'static str,
     pub(crate) question: String,
     pub(crate) submit: String,
@@ -76,7 +77,7 @@ pub(crate) struct SelectedPage {
 
 /// The result for one key.
 #[derive(Clone, Debug)]
-pub(crate) struct Outcome {
+pub(crate) struct SelectedOutcome {
     pub(crate) id: String,
     pub(crate) name: String,
     pub(crate) is_done: bool,
@@ -88,14 +89,14 @@ pub(crate) struct Outcome {
 #[template(path = "results.html")]
 pub(crate) struct ResultsPage {
     pub(crate) shell: Shell,
-    pub(crate) results: Vec<Outcome>,
+    pub(crate) results: Vec<SelectedOutcome>,
     pub(crate) summary: String,
     pub(crate) back: String,
 }
 
 /// Shows the confirmation page, or returns the selected rows as a file.
 pub(crate) async fn ask(State(app): State<Dashboard>, visitor: Visitor, parts: Parts) -> Result<Response, PageError> {
-    let fields = Fields::of_query(&parts);
+    let fields = FormFields::of_query(&parts);
     let action = Action::of(fields.raw("action"))?;
     let (records, _) = records(&app, &visitor, &fields).await?;
     let people = People::known_to(&visitor, &app).await?;
@@ -107,7 +108,7 @@ pub(crate) async fn ask(State(app): State<Dashboard>, visitor: Visitor, parts: P
 }
 
 /// Executes the action, key by key.
-pub(crate) async fn act(State(app): State<Dashboard>, mut form: Form) -> Result<Response, PageError> {
+pub(crate) async fn act(State(app): State<Dashboard>, mut form: SignedInForm) -> Result<Response, PageError> {
     let action = Action::of(form.fields.raw("action"))?;
     crate::access::require_change(&form.visitor)?;
     let (records, missing) = records(&app, &form.visitor, &form.fields).await?;
@@ -137,16 +138,16 @@ pub(crate) async fn act(State(app): State<Dashboard>, mut form: Form) -> Result<
     }
     let done = results.iter().filter(|result| result.is_done).count();
     let page = ResultsPage {
-        shell: Shell::new(&form.visitor, Place::OwnKeys, "What was done"),
+        shell: Shell::new(&form.visitor, MenuEntry::OwnKeys, "What was done"),
         summary: format!("{done} of {} keys were changed.", results.len()),
         results,
-        back: page::local(form.fields.get("back")).to_owned(),
+        back: local(form.fields.get("back")).to_owned(),
     };
     page::ok(&page)
 }
 
 /// Reads the reason, and checks the confirmation that the policy requires.
-fn wish(form: &Form, action: Action) -> Result<RevokeCommand, Errors> {
+fn wish(form: &SignedInForm, action: Action) -> Result<RevokeCommand, Errors> {
     let mut errors = Errors::default();
     let note = errors.take(note(form.fields.get("reason")));
     let code = errors.take(keyreeve_web::text::reason_code(
@@ -167,9 +168,9 @@ fn wish(form: &Form, action: Action) -> Result<RevokeCommand, Errors> {
 /// Adds the result for one key. Returns whether to continue with the next one. An error after others were changed is a
 /// result too: a page with the error alone would report that nothing was changed.
 fn add(
-    results: &mut Vec<Outcome>,
+    results: &mut Vec<SelectedOutcome>,
     name: (String, String),
-    result: Result<Outcome, PageError>,
+    result: Result<SelectedOutcome, PageError>,
 ) -> Result<bool, PageError> {
     match result {
         Ok(outcome) => {
@@ -184,8 +185,8 @@ fn add(
     }
 }
 
-fn undone((id, name): (String, String), text: &str) -> Outcome {
-    Outcome {
+fn undone((id, name): (String, String), text: &str) -> SelectedOutcome {
+    SelectedOutcome {
         id,
         name,
         is_done: false,
@@ -195,12 +196,12 @@ fn undone((id, name): (String, String), text: &str) -> Outcome {
 
 async fn one(
     app: &Dashboard,
-    form: &Form,
+    form: &SignedInForm,
     action: Action,
     wish: &RevokeCommand,
     people: &People,
     record: &KeyRecord,
-) -> Result<Outcome, PageError> {
+) -> Result<SelectedOutcome, PageError> {
     let (call, id, wish) = (&form.visitor.call, record.key.id, wish.clone());
     let changed = match action {
         Action::Revoke => app.authority().keys().revoke(call, id, wish).await,
@@ -223,7 +224,7 @@ async fn one(
         }
         Err(other) => return Err(other.into()),
     };
-    Ok(Outcome {
+    Ok(SelectedOutcome {
         id: id.to_string(),
         name: record.key.name.to_string(),
         is_done,
@@ -235,7 +236,7 @@ async fn one(
 async fn records(
     app: &Dashboard,
     visitor: &Visitor,
-    fields: &Fields,
+    fields: &FormFields,
 ) -> Result<(Vec<KeyRecord>, Vec<KeyId>), PageError> {
     let ids: Result<Vec<_>, _> = fields.all("id").take(SELECTED_MAX + 1).map(KeyId::parse).collect();
     let ids = ids.map_err(|_| PageError::not_found())?;
@@ -257,8 +258,8 @@ async fn records(
     Ok((records, missing))
 }
 
-fn gone(id: KeyId) -> Outcome {
-    Outcome {
+fn gone(id: KeyId) -> SelectedOutcome {
+    SelectedOutcome {
         id: id.to_string(),
         name: id.to_string(),
         is_done: false,
@@ -266,14 +267,20 @@ fn gone(id: KeyId) -> Outcome {
     }
 }
 
-fn page_of(visitor: &Visitor, people: &People, records: &[KeyRecord], action: Action, fields: &Fields) -> SelectedPage {
+fn page_of(
+    visitor: &Visitor,
+    people: &People,
+    records: &[KeyRecord],
+    action: Action,
+    fields: &FormFields,
+) -> SelectedPage {
     let keys = crate::moment::plural(u64::try_from(records.len()).unwrap_or(0), "key");
     let verb = match action {
         Action::Revoke => "Revoke",
         Action::Disable | Action::Export => "Disable",
     };
     SelectedPage {
-        shell: Shell::new(visitor, Place::OwnKeys, format!("{verb} {keys}?")),
+        shell: Shell::new(visitor, MenuEntry::OwnKeys, format!("{verb} {keys}?")),
         rows: records
             .iter()
             .map(|record| row::row(record, &[], visitor, people))
@@ -285,7 +292,7 @@ fn page_of(visitor: &Visitor, people: &People, records: &[KeyRecord], action: Ac
         needs_reason: action == Action::Revoke && visitor.policy.revoke.reason == ReasonRule::Required,
         asks_password: !visitor.is_confirmed(),
         reason: fields.raw("reason").to_owned(),
-        back: page::local(fields.get("back")).to_owned(),
+        back: local(fields.get("back")).to_owned(),
         errors: Errors::default(),
     }
 }
@@ -333,8 +340,8 @@ mod tests {
         ("key_1".to_owned(), "one".to_owned())
     }
 
-    fn outcome(is_done: bool) -> Outcome {
-        Outcome {
+    fn outcome(is_done: bool) -> SelectedOutcome {
+        SelectedOutcome {
             is_done,
             ..undone(name(), "")
         }

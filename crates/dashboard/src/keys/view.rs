@@ -2,11 +2,11 @@
 
 use super::find;
 use super::pair::{Sides, sides};
-use super::row::Row;
+use super::row::ShownKey;
 use crate::Dashboard;
-use crate::chart::{self, Bars, WINDOWS, Window};
-use crate::events::{Entry, entry};
-use crate::form::Fields;
+use crate::chart::{self, Bars, ChartWindow, WINDOWS};
+use crate::events::{EventEntry, entry};
+use crate::fields::FormFields;
 use crate::moment::{When, grouped};
 use crate::page;
 use crate::page_error::PageError;
@@ -29,14 +29,14 @@ const TRACES_SHOWN: usize = 20;
 #[template(path = "key.html")]
 pub(crate) struct KeyViewPage {
     pub(crate) shell: Shell,
-    pub(crate) row: Row,
+    pub(crate) row: ShownKey,
     pub(crate) here: String,
     pub(crate) chart: Bars,
     pub(crate) window: &'static str,
-    pub(crate) windows: &'static [Window],
+    pub(crate) windows: &'static [ChartWindow],
     /// The counts of the window by outcome.
     pub(crate) outcomes: Vec<(&'static str, String)>,
-    pub(crate) life: Vec<Entry>,
+    pub(crate) life: Vec<EventEntry>,
     pub(crate) refusals: Vec<Origin>,
     pub(crate) places: Vec<Origin>,
     /// The use of both secrets while a rotation overlaps.
@@ -64,8 +64,8 @@ pub(crate) async fn show(
 ) -> Result<Response, PageError> {
     let found = find(&app, &visitor, &id).await?;
     let key_id = found.record.key.id;
-    let fields = Fields::of_query(&parts);
-    let window = Window::of(fields.raw("window"));
+    let fields = FormFields::of_query(&parts);
+    let window = ChartWindow::of(fields.raw("window"));
     let until = visitor.now.plus_seconds(1);
     let counts = app
         .authority()

@@ -9,7 +9,7 @@ fn pages_that_ask_and_tell_render() {
     check(
         "create",
         &CreatePage {
-            shell: shell(Place::OwnKeys),
+            shell: shell(MenuEntry::OwnKeys),
             is_tenant: true,
             choices: offered.clone(),
             has_custom: true,
@@ -33,7 +33,7 @@ fn pages_that_ask_and_tell_render() {
         "rotate",
         &RotatePage {
             closed: None,
-            shell: shell(Place::OwnKeys),
+            shell: shell(MenuEntry::OwnKeys),
             row: row(),
             choices: offered.clone(),
             has_custom: true,
@@ -51,7 +51,7 @@ fn pages_that_ask_and_tell_render() {
         "edit",
         &EditPage {
             closed: None,
-            shell: shell(Place::OwnKeys),
+            shell: shell(MenuEntry::OwnKeys),
             row: row(),
             choices: offered,
             has_custom: true,
@@ -71,7 +71,7 @@ fn pages_that_ask_and_tell_render() {
         "act",
         &ActPage {
             closed: None,
-            shell: shell(Place::OwnKeys),
+            shell: shell(MenuEntry::OwnKeys),
             row: row(),
             verb: "revoke",
             question: HOSTILE.to_owned(),
@@ -96,7 +96,7 @@ fn pages_that_ask_and_tell_render() {
     check(
         "selected",
         &SelectedPage {
-            shell: shell(Place::OwnKeys),
+            shell: shell(MenuEntry::OwnKeys),
             rows: vec![row()],
             action: "revoke",
             question: "Revoke 1 key?".to_owned(),
@@ -109,7 +109,7 @@ fn pages_that_ask_and_tell_render() {
             errors: errors(),
         },
     );
-    let outcome = |is_done| Outcome {
+    let outcome = |is_done| SelectedOutcome {
         id: "ak_1".to_owned(),
         name: HOSTILE.to_owned(),
         is_done,
@@ -118,7 +118,7 @@ fn pages_that_ask_and_tell_render() {
     check(
         "results",
         &ResultsPage {
-            shell: shell(Place::OwnKeys),
+            shell: shell(MenuEntry::OwnKeys),
             results: vec![outcome(true), outcome(false)],
             summary: "1 of 2".to_owned(),
             back: "/keys".to_owned(),
@@ -127,7 +127,7 @@ fn pages_that_ask_and_tell_render() {
     let html = check(
         "reveal",
         &RevealPage {
-            shell: shell(Place::OwnKeys),
+            shell: shell(MenuEntry::OwnKeys),
             id: "ak_1".to_owned(),
             name: HOSTILE.to_owned(),
             secret: "ak_kr1secret",

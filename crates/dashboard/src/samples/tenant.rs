@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn pages_of_the_tenant_render() {
-    let line = Line {
+    let line = HomeLine {
         id: "ak_1".to_owned(),
         name: HOSTILE.to_owned(),
         owner: HOSTILE.to_owned(),
@@ -14,7 +14,7 @@ fn pages_of_the_tenant_render() {
     check(
         "home",
         &HomePage {
-            shell: shell(Place::Home),
+            shell: shell(MenuEntry::Home),
             list: "/keys",
             failing: vec![line.clone()],
             expiring: vec![line.clone()],
@@ -30,7 +30,7 @@ fn pages_of_the_tenant_render() {
     check(
         "audit",
         &AuditPage {
-            shell: shell(Place::Audit),
+            shell: shell(MenuEntry::Audit),
             entries: vec![entry()],
             kinds: &[("key.", "Keys")],
             action: "key.".to_owned(),
@@ -49,7 +49,7 @@ fn pages_of_the_tenant_render() {
     check(
         "policy",
         &PolicyPage {
-            shell: shell(Place::Policy),
+            shell: shell(MenuEntry::Policy),
             presets: vec![Column {
                 word: "keep",
                 title: "Keep",
@@ -78,7 +78,7 @@ fn pages_of_the_tenant_render() {
     check(
         "checks",
         &ChecksPage {
-            shell: shell(Place::Checks),
+            shell: shell(MenuEntry::Checks),
             checks: vec![CheckRow {
                 name: "orders".to_owned(),
                 path: "acme:orders".to_owned(),
@@ -94,7 +94,7 @@ fn pages_of_the_tenant_render() {
     check(
         "check edit",
         &CheckEditPage {
-            shell: shell(Place::Checks),
+            shell: shell(MenuEntry::Checks),
             form,
             errors: errors(),
             stale: Some(stale()),
@@ -104,7 +104,7 @@ fn pages_of_the_tenant_render() {
     check(
         "check remove",
         &CheckRemovePage {
-            shell: shell(Place::Checks),
+            shell: shell(MenuEntry::Checks),
             name: "orders".to_owned(),
             consequence: "Nobody is let through.",
         },
@@ -112,7 +112,7 @@ fn pages_of_the_tenant_render() {
     check(
         "propagation",
         &PropagationPage {
-            shell: shell(Place::Propagation),
+            shell: shell(MenuEntry::Propagation),
             nodes: vec![NodeRow {
                 name: HOSTILE.to_owned(),
                 is_self: true,
@@ -164,7 +164,7 @@ fn pages_about_people_and_the_door_render() {
     check(
         "users",
         &UsersPage {
-            shell: shell(Place::Users),
+            shell: shell(MenuEntry::Users),
             users: vec![user.clone()],
             email: HOSTILE.to_owned(),
             name: HOSTILE.to_owned(),
@@ -176,7 +176,7 @@ fn pages_about_people_and_the_door_render() {
     check(
         "user act",
         &UserActPage {
-            shell: shell(Place::Users),
+            shell: shell(MenuEntry::Users),
             user,
             verb: "remove",
             question: "Remove?".to_owned(),
@@ -187,7 +187,7 @@ fn pages_about_people_and_the_door_render() {
     check(
         "invited",
         &InvitedPage {
-            shell: shell(Place::Users),
+            shell: shell(MenuEntry::Users),
             email: "bob@example.com".to_owned(),
             link: "http://127.0.0.1/setup?token=1".to_owned(),
         },
@@ -195,7 +195,7 @@ fn pages_about_people_and_the_door_render() {
     check(
         "account",
         &AccountPage {
-            shell: shell(Place::Account),
+            shell: shell(MenuEntry::Account),
             user_id: "user_1".to_owned(),
             errors: errors(),
         },

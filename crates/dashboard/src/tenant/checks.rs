@@ -2,13 +2,15 @@
 
 use crate::Dashboard;
 use crate::errors::Errors;
-use crate::form::{Fields, Form};
+use crate::fields::FormFields;
+use crate::flash::Flash;
+use crate::form::SignedInForm;
 use crate::keys::act::measured;
 use crate::page;
 use crate::page_error::PageError;
 use crate::people::People;
-use crate::shell::{Flash, Place, Shell};
-use crate::stale::{Seen, Stale, merged, on_version};
+use crate::shell::{MenuEntry, Shell};
+use crate::stale::{SeenFields, Stale, merged, on_version};
 use crate::visitor::Visitor;
 use askama::Template;
 use axum::extract::{Path, State};
@@ -69,7 +71,7 @@ pub(crate) struct CheckEditPage {
     pub(crate) form: CheckForm,
     pub(crate) errors: Errors,
     pub(crate) stale: Option<Stale>,
-    pub(crate) seen: Seen,
+    pub(crate) seen: SeenFields,
 }
 
 /// Data of the page that confirms a removal.
@@ -93,7 +95,7 @@ pub(crate) async fn show(State(app): State<Dashboard>, visitor: Visitor) -> Resu
 }
 
 /// Creates a check policy.
-pub(crate) async fn add(State(app): State<Dashboard>, form: Form) -> Result<Response, PageError> {
+pub(crate) async fn add(State(app): State<Dashboard>, form: SignedInForm) -> Result<Response, PageError> {
     crate::access::require_admin(&form.visitor)?;
     let sent = sent(&form.fields);
     let mut errors = Errors::default();
@@ -143,11 +145,11 @@ pub(crate) async fn ask(
     match verb.as_str() {
         "edit" => {
             let form = form_of(&found.policy);
-            let seen = Seen::new(&version_of(&visitor, &found), &fields_of(&form));
+            let seen = SeenFields::new(&version_of(&visitor, &found), &fields_of(&form));
             page::ok(&edit_page(&visitor, form, seen))
         }
         "remove" => page::ok(&CheckRemovePage {
-            shell: Shell::new(&visitor, Place::Checks, format!("Remove {name}?")),
+            shell: Shell::new(&visitor, MenuEntry::Checks, format!("Remove {name}?")),
             consequence: match name.as_str() {
                 "default" => "It is again as it comes: any key of this tenant, without scopes.",
                 _ => "Gateways that still name it let nobody through, from now on.",
@@ -162,7 +164,7 @@ pub(crate) async fn ask(
 pub(crate) async fn act(
     State(app): State<Dashboard>,
     Path((name, verb)): Path<(String, String)>,
-    form: Form,
+    form: SignedInForm,
 ) -> Result<Response, PageError> {
     crate::access::require_admin(&form.visitor)?;
     let name = known(&name)?;
@@ -204,7 +206,7 @@ pub(crate) async fn act(
 /// Shows the form again after a conflict: touched fields as typed, the others as the policy is now.
 async fn conflicting(
     app: &Dashboard,
-    form: &Form,
+    form: &SignedInForm,
     name: &CheckPolicyName,
     conflict: &Conflict,
 ) -> Result<Response, PageError> {
@@ -216,15 +218,15 @@ async fn conflicting(
         name: name.to_string(),
         ..sent(&merged(&form.fields, &present))
     };
-    let mut page = edit_page(visitor, kept, Seen::new(&conflict.present, &present));
+    let mut page = edit_page(visitor, kept, SeenFields::new(&conflict.present, &present));
     page.stale = Some(Stale::of(conflict, &people, visitor.now));
     page::render(StatusCode::PRECONDITION_FAILED, &page)
 }
 
-fn refused(form: &Form, sent: CheckForm, page_error: &PageError) -> Result<Response, PageError> {
+fn refused(form: &SignedInForm, sent: CheckForm, page_error: &PageError) -> Result<Response, PageError> {
     match page_error.refusal() {
         Some((status, why)) => {
-            let mut page = edit_page(&form.visitor, sent, Seen::sent(&form.fields));
+            let mut page = edit_page(&form.visitor, sent, SeenFields::sent(&form.fields));
             page.errors = why;
             page::render(status, &page)
         }
@@ -236,9 +238,9 @@ fn version_of(visitor: &Visitor, managed: &ManagedCheckPolicy) -> Version {
     Version::of_check(&visitor.call.tenant, &managed.policy, managed.times)
 }
 
-fn edit_page(visitor: &Visitor, form: CheckForm, seen: Seen) -> CheckEditPage {
+fn edit_page(visitor: &Visitor, form: CheckForm, seen: SeenFields) -> CheckEditPage {
     CheckEditPage {
-        shell: Shell::new(visitor, Place::Checks, format!("Check policy {}", form.name)),
+        shell: Shell::new(visitor, MenuEntry::Checks, format!("Check policy {}", form.name)),
         form,
         errors: Errors::default(),
         stale: None,
@@ -254,7 +256,7 @@ async fn list(app: &Dashboard, visitor: &Visitor, form: CheckForm, errors: Error
     let policies = app.authority().check_policies().list(&visitor.call).await?;
     let tenant = visitor.user.tenant.as_str();
     Ok(ChecksPage {
-        shell: Shell::new(visitor, Place::Checks, "Gateways"),
+        shell: Shell::new(visitor, MenuEntry::Checks, "Gateways"),
         checks: policies.iter().map(|policy| row(policy, tenant)).collect(),
         form,
         errors,
@@ -301,7 +303,7 @@ fn form_of(policy: &CheckPolicy) -> CheckForm {
 }
 
 /// Returns the form's fields as a browser would send them.
-fn fields_of(form: &CheckForm) -> Fields {
+fn fields_of(form: &CheckForm) -> FormFields {
     let texts = [
         ("scopes", &form.scopes),
         ("headers", &form.headers),
@@ -310,11 +312,11 @@ fn fields_of(form: &CheckForm) -> Fields {
         ("credential", &form.credential),
     ];
     let texts = texts.into_iter().map(|(name, text)| (name, text.clone()));
-    Fields::of(texts.chain(form.meta.then(|| ("meta", "yes".to_owned()))))
+    FormFields::of(texts.chain(form.meta.then(|| ("meta", "yes".to_owned()))))
 }
 
 /// Returns the form as it was sent.
-fn sent(fields: &Fields) -> CheckForm {
+fn sent(fields: &FormFields) -> CheckForm {
     let text = |name: &str| fields.raw(name).to_owned();
     CheckForm {
         name: text("name"),

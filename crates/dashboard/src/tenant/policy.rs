@@ -4,14 +4,16 @@ mod fields;
 
 use crate::Dashboard;
 use crate::errors::Errors;
-use crate::form::{Fields, Form};
+use crate::fields::FormFields;
+use crate::flash::Flash;
+use crate::form::SignedInForm;
 use crate::keys::limits::{lines_of, of_new_keys};
 use crate::moment::length;
 use crate::page;
 use crate::page_error::PageError;
 use crate::people::People;
-use crate::shell::{Flash, Place, Shell};
-use crate::stale::{Seen, Stale, merged, on_version};
+use crate::shell::{MenuEntry, Shell};
+use crate::stale::{SeenFields, Stale, merged, on_version};
 use crate::visitor::Visitor;
 use askama::Template;
 use axum::extract::State;
@@ -39,7 +41,7 @@ pub(crate) struct PolicyPage {
     pub(crate) preview: Option<Preview>,
     pub(crate) errors: Errors,
     pub(crate) stale: Option<Stale>,
-    pub(crate) seen: Seen,
+    pub(crate) seen: SeenFields,
 }
 
 /// A preset's column.
@@ -62,12 +64,12 @@ pub(crate) struct Preview {
 
 /// Shows the present policy.
 pub(crate) async fn show(visitor: Visitor) -> Result<Response, PageError> {
-    let page = page_of(&visitor, &Fields::default(), values(&visitor.policy));
+    let page = page_of(&visitor, &FormFields::default(), values(&visitor.policy));
     page::ok(&page)
 }
 
 /// Runs the form dry, or saves it.
-pub(crate) async fn put(State(app): State<Dashboard>, form: Form) -> Result<Response, PageError> {
+pub(crate) async fn put(State(app): State<Dashboard>, form: SignedInForm) -> Result<Response, PageError> {
     let visitor = &form.visitor;
     crate::access::require_admin(visitor)?;
     // A preset's button only fills in the form. Nothing is saved.
@@ -106,21 +108,21 @@ pub(crate) async fn put(State(app): State<Dashboard>, form: Form) -> Result<Resp
 async fn conflicting(
     app: &Dashboard,
     visitor: &Visitor,
-    fields: &Fields,
+    fields: &FormFields,
     conflict: &Conflict,
 ) -> Result<Response, PageError> {
     let present = fields_of(&values(&app.authority().policy().get(&visitor.call).await?));
     let people = People::known_to(visitor, app).await?;
     let mut page = page_of(visitor, fields, raw(&merged(fields, &present)));
     page.stale = Some(Stale::of(conflict, &people, visitor.now));
-    page.seen = Seen::new(&conflict.present, &present);
+    page.seen = SeenFields::new(&conflict.present, &present);
     page::render(StatusCode::PRECONDITION_FAILED, &page)
 }
 
 async fn tried(
     app: &Dashboard,
     visitor: &Visitor,
-    sent: &Fields,
+    sent: &FormFields,
     form: Values,
     policy: &Policy,
 ) -> Result<Response, PageError> {
@@ -141,7 +143,7 @@ async fn tried(
     page::ok(&page)
 }
 
-fn refused(visitor: &Visitor, fields: &Fields, status: StatusCode, why: Errors) -> Result<Response, PageError> {
+fn refused(visitor: &Visitor, fields: &FormFields, status: StatusCode, why: Errors) -> Result<Response, PageError> {
     let mut page = page_of(visitor, fields, raw(fields));
     page.errors = why;
     page::render(status, &page)
@@ -172,7 +174,7 @@ fn preview(misfits: &NonCompliantKeys, old: &Policy, new: &Policy) -> Preview {
 }
 
 /// `sent`: the form that was sent, if any.
-fn page_of(visitor: &Visitor, sent: &Fields, form: Values) -> PolicyPage {
+fn page_of(visitor: &Visitor, sent: &FormFields, form: Values) -> PolicyPage {
     let column = |&preset: &Preset| Column {
         word: preset.as_str(),
         title: match preset {
@@ -184,14 +186,14 @@ fn page_of(visitor: &Visitor, sent: &Fields, form: Values) -> PolicyPage {
         is_own: preset == visitor.policy.preset,
     };
     PolicyPage {
-        shell: Shell::new(visitor, Place::Policy, "Policy"),
+        shell: Shell::new(visitor, MenuEntry::Policy, "Policy"),
         presets: Preset::ALL.iter().map(column).collect(),
         rules: side_by_side(),
         form,
         preview: None,
         errors: Errors::default(),
         stale: None,
-        seen: Seen::kept(
+        seen: SeenFields::kept(
             sent,
             &Version::of_policy(&visitor.call.tenant, &visitor.policy),
             &fields_of(&values(&visitor.policy)),

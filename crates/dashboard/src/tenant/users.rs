@@ -2,13 +2,15 @@
 
 use crate::Dashboard;
 use crate::errors::Errors;
-use crate::form::{Fields, Form};
+use crate::fields::FormFields;
+use crate::flash::Flash;
+use crate::form::SignedInForm;
 use crate::keys::act::measured;
 use crate::moment::{When, in_all, plural};
 use crate::page;
 use crate::page_error::PageError;
 use crate::people::People;
-use crate::shell::{Flash, Place, Shell};
+use crate::shell::{MenuEntry, Shell};
 use crate::stale::{Stale, on_version};
 use crate::visitor::Visitor;
 use askama::Template;
@@ -75,12 +77,12 @@ pub(crate) struct UserActPage {
 /// Shows the list.
 pub(crate) async fn show(State(app): State<Dashboard>, visitor: Visitor) -> Result<Response, PageError> {
     crate::access::require_tenant(&visitor)?;
-    let page = page_of(&app, &visitor, &Fields::default()).await?;
+    let page = page_of(&app, &visitor, &FormFields::default()).await?;
     page::ok(&page)
 }
 
 /// Adds a user and shows the link by which they set a password.
-pub(crate) async fn add(State(app): State<Dashboard>, form: Form) -> Result<Response, PageError> {
+pub(crate) async fn add(State(app): State<Dashboard>, form: SignedInForm) -> Result<Response, PageError> {
     crate::access::require_admin(&form.visitor)?;
     let made = match command(&form.fields) {
         Ok(command) => app
@@ -115,7 +117,7 @@ pub(crate) async fn add(State(app): State<Dashboard>, form: Form) -> Result<Resp
     }
 }
 
-fn command(fields: &Fields) -> Result<UserCommand, Errors> {
+fn command(fields: &FormFields) -> Result<UserCommand, Errors> {
     let mut errors = Errors::default();
     let email = Email::parse(fields.get("email").unwrap_or(""));
     let email = errors.take(email.map_err(|error| Problem::field("email", &error.to_string())));
@@ -139,7 +141,7 @@ fn role(word: &str) -> Result<Role, Problem> {
 async fn invited(app: &Dashboard, visitor: &Visitor, id: UserId) -> Result<Response, PageError> {
     let (user, token) = app.authority().sign_in().invite(&visitor.call, id).await?;
     let page = InvitedPage {
-        shell: Shell::new(visitor, Place::Users, "A link that works once"),
+        shell: Shell::new(visitor, MenuEntry::Users, "A link that works once"),
         email: user.email.to_string(),
         link: app.host().setup_link(token.expose()),
     };
@@ -173,7 +175,7 @@ pub(crate) async fn ask(
         _ => return Err(PageError::not_found()),
     };
     let page = UserActPage {
-        shell: Shell::new(&visitor, Place::Users, question.clone()),
+        shell: Shell::new(&visitor, MenuEntry::Users, question.clone()),
         user: row(&user, &visitor),
         verb,
         question,
@@ -187,7 +189,7 @@ pub(crate) async fn ask(
 pub(crate) async fn act(
     State(app): State<Dashboard>,
     Path((id, word)): Path<(String, String)>,
-    form: Form,
+    form: SignedInForm,
 ) -> Result<Response, PageError> {
     crate::access::require_admin(&form.visitor)?;
     let id = user_id(&id)?;
@@ -249,10 +251,15 @@ fn told(changed: &UserChanged) -> String {
 }
 
 /// Shows the list again after a conflict, with the role that was chosen and the changes since.
-async fn conflicting(app: &Dashboard, form: &Form, id: UserId, conflict: &Conflict) -> Result<Response, PageError> {
+async fn conflicting(
+    app: &Dashboard,
+    form: &SignedInForm,
+    id: UserId,
+    conflict: &Conflict,
+) -> Result<Response, PageError> {
     let visitor = &form.visitor;
     let people = People::known_to(visitor, app).await?;
-    let mut page = page_of(app, visitor, &Fields::default()).await?;
+    let mut page = page_of(app, visitor, &FormFields::default()).await?;
     page.stale = Some(Stale::of(conflict, &people, visitor.now));
     for row in page.users.iter_mut().filter(|row| row.id == id.to_string()) {
         row.version = conflict.present.to_tag();
@@ -265,10 +272,10 @@ fn user_id(text: &str) -> Result<UserId, PageError> {
     UserId::parse(text).map_err(|_| PageError::not_found())
 }
 
-async fn page_of(app: &Dashboard, visitor: &Visitor, fields: &Fields) -> Result<UsersPage, PageError> {
+async fn page_of(app: &Dashboard, visitor: &Visitor, fields: &FormFields) -> Result<UsersPage, PageError> {
     let users = app.authority().users().list(&visitor.call, None).await?;
     Ok(UsersPage {
-        shell: Shell::new(visitor, Place::Users, "Users"),
+        shell: Shell::new(visitor, MenuEntry::Users, "Users"),
         users: users.iter().map(|user| row(user, visitor)).collect(),
         email: fields.raw("email").to_owned(),
         name: fields.raw("name").to_owned(),

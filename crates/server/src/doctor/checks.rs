@@ -16,7 +16,7 @@ pub enum Severity {
 
 /// A possible finding.
 #[derive(Debug)]
-pub struct Check {
+pub struct DoctorCheck {
     /// Its name, which never changes.
     pub id: &'static str,
     /// Its severity.
@@ -25,7 +25,7 @@ pub struct Check {
     fix: &'static str,
 }
 
-impl Check {
+impl DoctorCheck {
     /// Returns the finding with its particulars.
     pub(crate) fn found(&self, what: impl Into<String>) -> Finding {
         let severity = match self.severity {
@@ -46,7 +46,7 @@ impl Check {
 
 macro_rules! checks {
     ($($name:ident, $id:literal, $severity:ident, $why:literal, $fix:literal;)+) => {
-        $(pub(crate) const $name: Check = Check {
+        $(pub(crate) const $name: DoctorCheck = DoctorCheck {
             id: $id,
             severity: Severity::$severity,
             why: $why,
@@ -54,7 +54,7 @@ macro_rules! checks {
         };)+
 
         /// All checks, in the order of the page.
-        pub const ALL: &[&Check] = &[$(&$name),+];
+        pub const ALL: &[&DoctorCheck] = &[$(&$name),+];
     };
 }
 
@@ -91,7 +91,14 @@ checks! {
         "move the key into your secret store and delete the file";
     ROOT_KEYS_OLD, "root-keys-old", Warning,
         "over time, the copies of a credential that may do everything are no longer known",
-        "make new root keys with fewer permissions (`keyreeve root-keys create --permission …`) and revoke the old ones";
+        "give them new secrets (`keyreeve root-keys rotate ID --overlap 1d`), or make new root keys with fewer permissions, \
+         an expiry and networks (`keyreeve root-keys create`) and revoke the old ones";
+    ROOT_KEYS_EXPIRE_SOON, "root-keys-expire-soon", Warning,
+        "from its expiry on a root key is refused, and what uses it stops working",
+        "give it a new secret and a new expiry: `keyreeve root-keys rotate ID --expires 52w --overlap 1d`";
+    ROOT_KEYS_UNUSED, "root-keys-unused", Advice,
+        "a root key that no client uses is a risk without a benefit",
+        "find out who has it, and revoke it: `keyreeve root-keys revoke ID`";
     KEYS_WITHOUT_END, "keys-without-end", Advice,
         "a forgotten key stays valid indefinitely",
         "set expiry.max_days in the policy of the tenant, and an expiry on keys that matter";

@@ -1,6 +1,6 @@
 //! Collects facts. This module judges nothing and changes nothing.
 
-use crate::App;
+use crate::monitor::Monitor;
 use crate::settings::Settings;
 use crate::tls::{Certificate, TlsFiles, load};
 use crate::world::WallClock;
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 /// The facts that are judged.
 #[derive(Debug)]
-pub(super) struct Facts<'s> {
+pub(super) struct DoctorFacts<'s> {
     pub(super) settings: &'s Settings,
     pub(super) now: Timestamp,
     pub(super) files: Files,
@@ -68,7 +68,7 @@ pub(super) struct NodeFact {
     pub(super) has_hints: bool,
 }
 
-impl<'s> Facts<'s> {
+impl<'s> DoctorFacts<'s> {
     /// Collects what is available without a server.
     pub(super) fn at_rest(settings: &'s Settings) -> Self {
         Self {
@@ -83,15 +83,15 @@ impl<'s> Facts<'s> {
     }
 
     /// Collects what a running server knows.
-    pub(super) async fn running(app: &App, settings: &'s Settings) -> Self {
-        let reports = app.tls().iter().map(crate::tls::Tls::report);
+    pub(super) async fn running(monitor: &Monitor, settings: &'s Settings) -> Self {
+        let reports = monitor.tls.iter().map(crate::tls::Tls::report);
         let tls = reports.map(|report| TlsFact {
             listener: report.name,
             certificate: Some(report.certificate),
             complaint: report.complaint,
         });
         let machine = WallClock.now();
-        let node = app.authority().node().map(|node| NodeFact {
+        let node = monitor.authority.node().map(|node| NodeFact {
             lease_ms: node.lease_ms(),
             durability: node.health().durability,
             has_hints: node.health().hints > 0,
@@ -101,10 +101,14 @@ impl<'s> Facts<'s> {
             now: machine,
             files: Files::look(settings),
             tls: tls.collect(),
-            inventory: app.authority().inventory().await.ok(),
-            checkpoint: app.checkpoints().newest().map(|newest| Ok(newest.revision)),
+            inventory: monitor.authority.inventory().await.ok(),
+            checkpoint: monitor
+                .log_signer
+                .checkpoints()
+                .newest()
+                .map(|newest| Ok(newest.revision)),
             running: Some(Running {
-                skew_ms: machine.millis().abs_diff(app.authority().now().millis()),
+                skew_ms: machine.millis().abs_diff(monitor.authority.now().millis()),
                 node,
             }),
         }

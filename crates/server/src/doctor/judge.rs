@@ -1,17 +1,25 @@
 //! Derives findings from facts. Pure, so that each rule is a line in a table of tests.
 
 use super::checks as check;
-use super::facts::{Facts, NodeFact, TlsFact};
+use super::facts::{DoctorFacts, NodeFact, TlsFact};
 use crate::listen::Listen;
 use crate::tls::renewal_is_due;
 use keyreeve_api::doctor::Finding;
+use keyreeve_authority::Inventory;
 use keyreeve_core::Timestamp;
 use keyreeve_store::cluster::Durability;
+use keyreeve_store::model::CENSUS_ROOT_KEY_DAYS;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Age after which a root key with every permission is old: a year.
 const ROOT_KEY_OLD_MS: u64 = 365 * 24 * 3_600_000;
+/// Time before its expiry from which a root key is reported.
+const ROOT_KEY_SOON_MS: u64 = CENSUS_ROOT_KEY_DAYS as u64 * 24 * 3_600_000;
+/// Time without a use after which a root key is reported: 90 days.
+const ROOT_KEY_IDLE_MS: u64 = 90 * 24 * 3_600_000;
+/// Most root keys that one finding names.
+const ROOT_KEYS_NAMED: usize = 10;
 /// Leases outside these bounds are reported, in milliseconds.
 const LEASE_LONG_MS: u64 = 60_000;
 const LEASE_SHORT_MS: u64 = 5_000;
@@ -23,7 +31,7 @@ const DISK_FREE_MIN: u64 = 1 << 30;
 const DESCRIPTORS_MIN: u64 = 4_096;
 
 /// Returns the findings, the worst first.
-pub(super) fn judge(facts: &Facts<'_>) -> Vec<Finding> {
+pub(super) fn judge(facts: &DoctorFacts<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     listeners(facts, &mut found);
     for tls in &facts.tls {
@@ -73,7 +81,7 @@ fn listed<T: ToString>(things: impl IntoIterator<Item = T>) -> String {
         .join(", ")
 }
 
-fn listeners(facts: &Facts<'_>, found: &mut Vec<Finding>) {
+fn listeners(facts: &DoctorFacts<'_>, found: &mut Vec<Finding>) {
     let settings = facts.settings;
     let api = exposed(&settings.listen);
     if !api.is_empty() && settings.tls.is_none() {
@@ -130,7 +138,7 @@ fn with_mode((path, mode): &(PathBuf, u32)) -> String {
     format!("{} ({mode:03o})", path.display())
 }
 
-fn files(facts: &Facts<'_>, found: &mut Vec<Finding>) {
+fn files(facts: &DoctorFacts<'_>, found: &mut Vec<Finding>) {
     let files = &facts.files;
     if !files.open_tls_keys.is_empty() {
         let what = format!(
@@ -159,7 +167,7 @@ fn files(facts: &Facts<'_>, found: &mut Vec<Finding>) {
     }
 }
 
-fn data(facts: &Facts<'_>, found: &mut Vec<Finding>) {
+fn data(facts: &DoctorFacts<'_>, found: &mut Vec<Finding>) {
     if let Some(Err(why)) = &facts.checkpoint {
         found.push(check::CHECKPOINT_UNUSABLE.found(why.clone()));
     }
@@ -179,9 +187,10 @@ fn data(facts: &Facts<'_>, found: &mut Vec<Finding>) {
         .collect();
     if !old.is_empty() {
         let ids = listed(old.iter().map(|(id, _)| id));
-        let what = format!("instance root keys with every permission are older than a year: {ids}");
+        let what = format!("instance root keys with every permission have had the same secret for a year: {ids}");
         found.push(check::ROOT_KEYS_OLD.found(what));
     }
+    root_keys(facts.now, inventory, found);
     let endless = &inventory.census.endless;
     if !endless.is_empty() {
         let tenants = listed(
@@ -199,7 +208,25 @@ fn data(facts: &Facts<'_>, found: &mut Vec<Finding>) {
     }
 }
 
-fn lease(facts: &Facts<'_>, found: &mut Vec<Finding>) {
+/// Root keys that will soon stop working, and those that nothing uses.
+fn root_keys(now: Timestamp, inventory: &Inventory, found: &mut Vec<Finding>) {
+    let those = |all: &[(String, Timestamp)], is_meant: &dyn Fn(Timestamp) -> bool| {
+        let meant = all.iter().filter(|(_, at)| is_meant(*at)).take(ROOT_KEYS_NAMED);
+        Some(listed(meant.map(|(id, _)| id))).filter(|ids| !ids.is_empty())
+    };
+    let is_soon = |end: Timestamp| end > now && end.millis_since(now) <= ROOT_KEY_SOON_MS;
+    if let Some(ids) = those(&inventory.expiring_root_keys, &is_soon) {
+        let what = format!("root keys expire within 14 days: {ids}");
+        found.push(check::ROOT_KEYS_EXPIRE_SOON.found(what));
+    }
+    let is_idle = |at: Timestamp| now.millis_since(at) > ROOT_KEY_IDLE_MS;
+    if let Some(ids) = those(&inventory.idle_root_keys, &is_idle) {
+        let what = format!("root keys have not been used for 90 days: {ids}");
+        found.push(check::ROOT_KEYS_UNUSED.found(what));
+    }
+}
+
+fn lease(facts: &DoctorFacts<'_>, found: &mut Vec<Finding>) {
     let of_node = facts.running.as_ref().and_then(|running| running.node.as_ref());
     let Some(ms) = of_node.map(|node| node.lease_ms).or(facts.settings.lease_ms) else {
         return;
@@ -212,7 +239,7 @@ fn lease(facts: &Facts<'_>, found: &mut Vec<Finding>) {
     }
 }
 
-fn running(facts: &Facts<'_>, found: &mut Vec<Finding>) {
+fn running(facts: &DoctorFacts<'_>, found: &mut Vec<Finding>) {
     let Some(running) = &facts.running else { return };
     if running.skew_ms > SKEW_MAX_MS {
         let what = format!(

@@ -9,12 +9,12 @@ mod judge;
 #[cfg(test)]
 mod tests;
 
-pub use checks::{ALL, Check, Severity};
+pub use checks::{ALL, DoctorCheck, Severity};
 
-use crate::App;
+use crate::monitor::Monitor;
 use crate::settings::Settings;
 use axum::body::Body;
-use facts::Facts;
+use facts::DoctorFacts;
 use hyper::{Response, StatusCode};
 use keyreeve_api::doctor::Diagnosis;
 use keyreeve_authority::collect_stats;
@@ -25,8 +25,8 @@ use keyreeve_web::respond;
 pub const ADDRESS: &str = "/operator/doctor";
 
 /// Answers with the findings of this server.
-pub(crate) async fn serve(app: &App) -> Response<Body> {
-    let facts = Facts::running(app, app.settings()).await;
+pub(crate) async fn serve(monitor: &Monitor) -> Response<Body> {
+    let facts = DoctorFacts::running(monitor, &monitor.settings).await;
     let diagnosis = diagnosis(&facts);
     respond::json(StatusCode::OK, &diagnosis).unwrap_or_else(|_| {
         let mut failed = Response::new(Body::empty());
@@ -37,7 +37,7 @@ pub(crate) async fn serve(app: &App) -> Response<Body> {
 
 /// Returns the findings without a running server.
 pub async fn examine_at_rest(settings: &Settings) -> Diagnosis {
-    let mut facts = Facts::at_rest(settings);
+    let mut facts = DoctorFacts::at_rest(settings);
     let database = settings.data.join("keyreeve.db");
     if settings.database.is_none()
         && database.exists()
@@ -48,7 +48,7 @@ pub async fn examine_at_rest(settings: &Settings) -> Diagnosis {
     diagnosis(&facts)
 }
 
-fn diagnosis(facts: &Facts<'_>) -> Diagnosis {
+fn diagnosis(facts: &DoctorFacts<'_>) -> Diagnosis {
     let findings = judge::judge(facts);
     let mut examined = vec!["settings", "files"];
     examined.extend(facts.inventory.is_some().then_some("data"));

@@ -1,6 +1,6 @@
 //! Each finding, caused by a set-up that has this fault and no other.
 
-use super::facts::{Facts, Files, NodeFact, Running, TlsFact};
+use super::facts::{DoctorFacts, Files, NodeFact, Running, TlsFact};
 use super::judge::judge;
 use super::{ALL, Severity};
 use crate::settings::Settings;
@@ -28,8 +28,8 @@ fn settings() -> Settings {
     }
 }
 
-fn facts(settings: &Settings) -> Facts<'_> {
-    Facts {
+fn facts(settings: &Settings) -> DoctorFacts<'_> {
+    DoctorFacts {
         settings,
         now: NOW,
         files: Files {
@@ -41,11 +41,17 @@ fn facts(settings: &Settings) -> Facts<'_> {
         inventory: Some(Inventory {
             census: Census::default(),
             mighty_root_keys: vec![("rk_1".to_owned(), NOW)],
+            expiring_root_keys: vec![("rk_1".to_owned(), in_days(15))],
+            idle_root_keys: vec![("rk_1".to_owned(), in_days(-90))],
             revision: 10,
         }),
         checkpoint: Some(Ok(10)),
         running: Some(Running { skew_ms: 0, node: None }),
     }
+}
+
+fn in_days(days: i64) -> Timestamp {
+    Timestamp::from_millis(NOW.millis() + days * DAY_MS)
 }
 
 fn tls(client_ca: bool) -> TlsFiles {
@@ -69,7 +75,7 @@ fn shown(days: i64, complaint: Option<&str>) -> TlsFact {
     }
 }
 
-fn ids(facts: &Facts<'_>) -> Vec<&'static str> {
+fn ids(facts: &DoctorFacts<'_>) -> Vec<&'static str> {
     judge(facts).iter().map(|finding| finding.id).collect()
 }
 
@@ -79,7 +85,7 @@ fn in_settings(change: impl FnOnce(&mut Settings)) -> Vec<&'static str> {
     ids(&facts(&settings))
 }
 
-fn in_facts(change: impl FnOnce(&mut Facts<'_>)) -> Vec<&'static str> {
+fn in_facts(change: impl FnOnce(&mut DoctorFacts<'_>)) -> Vec<&'static str> {
     let settings = settings();
     let mut facts = facts(&settings);
     change(&mut facts);
@@ -177,6 +183,14 @@ fn faults_of_data_and_server() -> Vec<(&'static str, Vec<&'static str>)> {
         (
             "root-keys-old",
             in_data(|it| it.mighty_root_keys = vec![("rk_2".to_owned(), old)]),
+        ),
+        (
+            "root-keys-expire-soon",
+            in_data(|it| it.expiring_root_keys = vec![("rk_2".to_owned(), in_days(14))]),
+        ),
+        (
+            "root-keys-unused",
+            in_data(|it| it.idle_root_keys = vec![("rk_2".to_owned(), in_days(-91))]),
         ),
         ("audit-log-short", in_data(|it| it.revision = 9)),
         ("checkpoint-unusable", in_facts(|facts| facts.checkpoint = torn)),

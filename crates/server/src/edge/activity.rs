@@ -25,7 +25,7 @@ const IDLE_LOOKS: u32 = 3;
 
 /// Activity of one connection.
 #[derive(Debug, Default)]
-pub(super) struct Activity {
+pub(super) struct ConnectionActivity {
     /// Requests that were begun.
     begun: AtomicU64,
     /// Counts requests, their ends, and frames of answers that were sent.
@@ -38,7 +38,7 @@ pub(super) struct Activity {
     written_bytes: AtomicU64,
 }
 
-impl Activity {
+impl ConnectionActivity {
     /// Counts the beginning of a request.
     pub(super) fn begin(&self) {
         self.begun.fetch_add(1, Ordering::Relaxed);
@@ -111,15 +111,15 @@ impl Activity {
 
 /// The body of an answer that is being sent.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct AnswerBody {
     body: Body,
-    activity: Option<Arc<Activity>>,
+    activity: Option<Arc<ConnectionActivity>>,
 }
 
-impl Answer {
+impl AnswerBody {
     /// Wraps the body of a completed request. Drops `busy`: an unread answer does not protect its connection from
     /// eviction.
-    pub(super) fn new(body: Body, activity: &Arc<Activity>, busy: Busy) -> Self {
+    pub(super) fn new(body: Body, activity: &Arc<ConnectionActivity>, busy: Busy) -> Self {
         drop(busy);
         activity.moved();
         let is_empty = body.is_end_stream();
@@ -131,7 +131,7 @@ impl Answer {
     }
 }
 
-impl Drop for Answer {
+impl Drop for AnswerBody {
     fn drop(&mut self) {
         if let Some(activity) = &self.activity {
             activity.answering.fetch_sub(1, Ordering::Relaxed);
@@ -140,7 +140,7 @@ impl Drop for Answer {
     }
 }
 
-impl HttpBody for Answer {
+impl HttpBody for AnswerBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -172,8 +172,8 @@ mod tests {
     }
 
     /// Returns the seconds after which a connection ends whose last activity was `happens`.
-    async fn ends_after(happens: impl FnOnce(&Arc<Activity>, &Seat)) -> u64 {
-        let (activity, seat) = (Arc::new(Activity::default()), seat());
+    async fn ends_after(happens: impl FnOnce(&Arc<ConnectionActivity>, &Seat)) -> u64 {
+        let (activity, seat) = (Arc::new(ConnectionActivity::default()), seat());
         let began = Instant::now();
         happens(&activity, &seat);
         activity.idle_or_stopping(&seat).await;
@@ -183,21 +183,21 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_connection_without_a_request_ends_soon_and_an_idle_one_later() {
         assert_eq!(ends_after(|_, _| {}).await, 10);
-        let idle = |activity: &Arc<Activity>, seat: &Seat| {
+        let idle = |activity: &Arc<ConnectionActivity>, seat: &Seat| {
             activity.begin();
-            drop(Answer::new(Body::empty(), activity, seat.busy()));
+            drop(AnswerBody::new(Body::empty(), activity, seat.busy()));
         };
         assert_eq!(ends_after(idle).await, 100);
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_that_is_not_taken_ends_the_connection() {
-        let by_window = |activity: &Arc<Activity>, seat: &Seat| {
+        let by_window = |activity: &Arc<ConnectionActivity>, seat: &Seat| {
             activity.begin();
-            Box::leak(Box::new(Answer::new(Body::from("text"), activity, seat.busy())));
+            Box::leak(Box::new(AnswerBody::new(Body::from("text"), activity, seat.busy())));
         };
         assert_eq!(ends_after(by_window).await, 40);
-        let by_bytes = |activity: &Arc<Activity>, _: &Seat| {
+        let by_bytes = |activity: &Arc<ConnectionActivity>, _: &Seat| {
             activity.begin();
             activity.note_write(&Poll::Ready(Ok(100_000)));
             activity.note_write(&Poll::Pending);
@@ -207,9 +207,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn acknowledged_pings_keep_no_idle_connection_open() {
-        let (activity, seat) = (Arc::new(Activity::default()), seat());
+        let (activity, seat) = (Arc::new(ConnectionActivity::default()), seat());
         activity.begin();
-        drop(Answer::new(Body::empty(), &activity, seat.busy()));
+        drop(AnswerBody::new(Body::empty(), &activity, seat.busy()));
         let pings = async {
             loop {
                 tokio::time::sleep(Duration::from_secs(1)).await;
@@ -226,9 +226,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn pings_keep_no_connection_open_whose_answer_is_not_taken() {
-        let (activity, seat) = (Arc::new(Activity::default()), seat());
+        let (activity, seat) = (Arc::new(ConnectionActivity::default()), seat());
         activity.begin();
-        Box::leak(Box::new(Answer::new(Body::from("text"), &activity, seat.busy())));
+        Box::leak(Box::new(AnswerBody::new(Body::from("text"), &activity, seat.busy())));
         let pings = async {
             loop {
                 tokio::time::sleep(Duration::from_secs(1)).await;
@@ -246,7 +246,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_request_that_takes_long_is_waited_for() {
-        let (activity, seat) = (Arc::new(Activity::default()), seat());
+        let (activity, seat) = (Arc::new(ConnectionActivity::default()), seat());
         activity.begin();
         let busy = seat.busy();
         let ended = tokio::time::timeout(Duration::from_secs(3_600), activity.idle_or_stopping(&seat));

@@ -5,7 +5,7 @@
 //! bytes. This is a line scanner: a header block is any run of lines up to an empty one. Bodies are scanned as well; at
 //! worst a body that quotes both header lines is refused, and such a body is not JSON.
 
-use super::activity::Activity;
+use super::activity::ConnectionActivity;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,9 +16,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 #[derive(Debug)]
 pub(super) struct Guarded<S> {
     stream: S,
-    scanner: Scanner,
+    scanner: HeaderScanner,
     alarm: SmugglingGuard,
-    activity: Arc<Activity>,
+    activity: Arc<ConnectionActivity>,
 }
 
 /// Set once a request with two lengths was seen. The connection must answer 400 and close.
@@ -33,10 +33,10 @@ impl SmugglingGuard {
 }
 
 impl<S> Guarded<S> {
-    pub(super) fn new(stream: S, alarm: SmugglingGuard, activity: Arc<Activity>) -> Self {
+    pub(super) fn new(stream: S, alarm: SmugglingGuard, activity: Arc<ConnectionActivity>) -> Self {
         Self {
             stream,
-            scanner: Scanner::default(),
+            scanner: HeaderScanner::default(),
             alarm,
             activity,
         }
@@ -48,7 +48,7 @@ const ENCODING: &[u8] = b"transfer-encoding:";
 
 /// The state between two reads: the position in a line, and the headers of the present block.
 #[derive(Debug, Default)]
-struct Scanner {
+struct HeaderScanner {
     /// Start of the present line, as long as it could be one of the two names.
     start: [u8; ENCODING.len()],
     /// Bytes of the present line. Beyond the size of `start` they are only counted.
@@ -57,7 +57,7 @@ struct Scanner {
     has_encoding: bool,
 }
 
-impl Scanner {
+impl HeaderScanner {
     /// Scans the next bytes; true if a block has both headers.
     fn feed(&mut self, mut bytes: &[u8]) -> bool {
         while let Some(end) = memchr::memchr(b'\n', bytes) {
@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     fn is_found(bytes: &[u8], chunk: usize) -> bool {
-        let mut scanner = Scanner::default();
+        let mut scanner = HeaderScanner::default();
         bytes.chunks(chunk).any(|part| scanner.feed(part))
     }
 

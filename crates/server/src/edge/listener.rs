@@ -1,14 +1,14 @@
 //! Binds listeners, accepts connections, and stops gracefully.
 
-use super::activity::{Activity, FIRST_REQUEST_TIMEOUT};
+use super::activity::{ConnectionActivity, FIRST_REQUEST_TIMEOUT};
 use super::connection::{Peer, SocketKind};
+use super::descriptors::AllSeats;
 use super::direct::{self, Rewound};
 use super::guard::Guarded;
 use super::handshake;
 use super::preface;
 use super::seats::Seats;
-use super::service::{Face, serve};
-use crate::App;
+use super::service::{Face, FaceService, serve};
 use crate::listen::Listen;
 use crate::tls::Tls;
 use bytes::Bytes;
@@ -135,9 +135,14 @@ pub(crate) struct Listening(JoinHandle<()>);
 
 impl Listening {
     /// Starts to accept. When `stop` turns true, it accepts no more connections and running requests finish.
-    pub(crate) fn start(endpoint: Endpoint, face: Face, app: App, stop: watch::Receiver<bool>) -> Self {
-        let seats = seats_of(&endpoint, &face, &app).clone();
-        Self(tokio::spawn(run(endpoint, face, app, seats, stop)))
+    pub(crate) fn start(
+        endpoint: Endpoint,
+        service: Arc<FaceService>,
+        seats: &AllSeats,
+        stop: watch::Receiver<bool>,
+    ) -> Self {
+        let seats = seats_of(&endpoint, &service.face, seats).clone();
+        Self(tokio::spawn(run(endpoint, service, seats, stop)))
     }
 
     /// Waits until the last connection is closed.
@@ -149,16 +154,16 @@ impl Listening {
 }
 
 /// Returns the seats of an endpoint.
-fn seats_of<'a>(endpoint: &Endpoint, face: &Face, app: &'a App) -> &'a Seats {
+fn seats_of<'a>(endpoint: &Endpoint, face: &Face, seats: &'a AllSeats) -> &'a Seats {
     match (endpoint, face) {
-        (Endpoint::Unix(_, SocketKind::Operator), _) => &app.seats().operator,
-        (_, Face::Api(_)) => &app.seats().api,
-        (_, Face::Check) => &app.seats().check,
-        (_, Face::Ops) => &app.seats().ops,
+        (Endpoint::Unix(_, SocketKind::Operator), _) => &seats.operator,
+        (_, Face::Api(_)) => &seats.api,
+        (_, Face::Check) => &seats.check,
+        (_, Face::Ops) => &seats.ops,
     }
 }
 
-async fn run(endpoint: Endpoint, face: Face, app: App, seats: Seats, mut stop: watch::Receiver<bool>) {
+async fn run(endpoint: Endpoint, service: Arc<FaceService>, seats: Seats, mut stop: watch::Receiver<bool>) {
     // Every connection holds a receiver: the channel is closed when all of them are done.
     let (running, is_running) = watch::channel(());
     let http = Arc::new(protocol());
@@ -179,19 +184,18 @@ async fn run(endpoint: Endpoint, face: Face, app: App, seats: Seats, mut stop: w
                 continue;
             }
         };
-        let line = Line {
-            face: face.clone(),
-            app: app.clone(),
+        let line = ConnectionTask {
+            service: Arc::clone(&service),
             http: Arc::clone(&http),
             stop: stop.clone(),
             _running: is_running.clone(),
         };
         tokio::spawn(async move {
             match accepted {
-                Accepted::Tcp(stream, peer) => line.serve(stream, peer).await,
+                AcceptedConnection::Tcp(stream, peer) => line.serve(stream, peer).await,
                 // Boxed to keep the task of a plain connection small.
-                Accepted::Tls(stream, peer, tls) => Box::pin(line.serve_encrypted(stream, peer, tls)).await,
-                Accepted::Unix(stream, peer) => line.serve(stream, peer).await,
+                AcceptedConnection::Tls(stream, peer, tls) => Box::pin(line.serve_encrypted(stream, peer, tls)).await,
+                AcceptedConnection::Unix(stream, peer) => line.serve(stream, peer).await,
             }
         });
         // An evicted connection has its descriptor until its task ends. Accepting faster than they end would use up
@@ -231,14 +235,14 @@ fn protocol() -> auto::Builder<TokioExecutor> {
 }
 
 /// A connection and its client.
-enum Accepted {
+enum AcceptedConnection {
     Tcp(TcpStream, Peer),
     Tls(TcpStream, Peer, Tls),
     Unix(UnixStream, Peer),
 }
 
 /// Accepts a connection; `None` if there is no seat for it.
-async fn accept(endpoint: &Endpoint, seats: &Seats) -> io::Result<Option<Accepted>> {
+async fn accept(endpoint: &Endpoint, seats: &Seats) -> io::Result<Option<AcceptedConnection>> {
     match endpoint {
         Endpoint::Tcp(listener) => {
             let (stream, address) = listener.accept().await?;
@@ -246,7 +250,7 @@ async fn accept(endpoint: &Endpoint, seats: &Seats) -> io::Result<Option<Accepte
                 return Ok(None);
             };
             prepare(&stream)?;
-            Ok(Some(Accepted::Tcp(stream, Peer::at(address.ip(), seat))))
+            Ok(Some(AcceptedConnection::Tcp(stream, Peer::at(address.ip(), seat))))
         }
         Endpoint::Tls(listener, tls) => {
             let (stream, address) = listener.accept().await?;
@@ -256,12 +260,12 @@ async fn accept(endpoint: &Endpoint, seats: &Seats) -> io::Result<Option<Accepte
             prepare(&stream)?;
             let mut peer = Peer::at(address.ip(), seat);
             peer.is_encrypted = true;
-            Ok(Some(Accepted::Tls(stream, peer, tls.clone())))
+            Ok(Some(AcceptedConnection::Tls(stream, peer, tls.clone())))
         }
         Endpoint::Unix(listener, kind) => {
             let (stream, _) = listener.accept().await?;
             let seat = seats.take(None);
-            Ok(seat.map(|seat| Accepted::Unix(stream, Peer::on_this_machine(*kind, seat))))
+            Ok(seat.map(|seat| AcceptedConnection::Unix(stream, Peer::on_this_machine(*kind, seat))))
         }
     }
 }
@@ -274,16 +278,15 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
 }
 
 /// Serves one connection.
-struct Line {
-    face: Face,
-    app: App,
+struct ConnectionTask {
+    service: Arc<FaceService>,
     http: Arc<auto::Builder<TokioExecutor>>,
     stop: watch::Receiver<bool>,
     /// A stop waits until it is dropped.
     _running: watch::Receiver<()>,
 }
 
-impl Line {
+impl ConnectionTask {
     /// Serves a TLS connection. A stop does not wait for its handshake.
     async fn serve_encrypted(mut self, stream: TcpStream, peer: Peer, tls: Tls) {
         let met = tokio::select! {
@@ -301,11 +304,11 @@ impl Line {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let is_direct = !peer.is_operator && !matches!(self.face, Face::Ops);
+        let is_direct = !peer.is_operator && !matches!(self.service.face, Face::Ops);
         let left = match is_direct {
             true => {
-                let by_tls_only = self.face.is_by_tls_only(&self.app, &peer);
-                direct::serve(stream, &self.app, &peer, by_tls_only, self.stop.clone()).await
+                let by_tls_only = self.service.is_by_tls_only(&peer);
+                direct::serve(stream, &self.service.verdicts, &peer, by_tls_only, self.stop.clone()).await
             }
             false => Some(Rewound::new(Bytes::new(), stream)),
         };
@@ -324,13 +327,11 @@ impl Line {
             () = stopping(&mut self.stop) => None,
         };
         let Some(stream) = settled else { return };
-        let (activity, seat) = (Arc::new(Activity::default()), peer.seat.clone());
+        let (activity, seat) = (Arc::new(ConnectionActivity::default()), peer.seat.clone());
         let io = TokioIo::new(Guarded::new(stream, peer.alarm.clone(), Arc::clone(&activity)));
         let noted = Arc::clone(&activity);
-        let service = service_fn(move |request| {
-            let (face, app, peer) = (self.face.clone(), self.app.clone(), peer.clone());
-            serve(face, app, peer, Arc::clone(&noted), request)
-        });
+        let service =
+            service_fn(move |request| serve(Arc::clone(&self.service), peer.clone(), Arc::clone(&noted), request));
         let mut connection = pin!(self.http.serve_connection_with_upgrades(io, service));
         let mut idle_or_stopping = pin!(activity.idle_or_stopping(&seat));
         // The end of a connection by its client is not logged.

@@ -15,4 +15,4 @@ pub(crate) use connection::Peer;
 pub(crate) use descriptors::AllSeats;
 pub(crate) use listener::{Endpoint, Listening, bind, bind_operator};
 pub(crate) use seats::SeatCounts;
-pub(crate) use service::{Face, is_safe};
+pub(crate) use service::{Face, FaceService, is_safe};

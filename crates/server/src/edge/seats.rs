@@ -64,12 +64,12 @@ impl SeatLimits {
 
 /// The connections of one listener, or of several that share them. Cloning is cheap.
 #[derive(Clone, Debug)]
-pub(crate) struct Seats(Arc<Shared>);
+pub(crate) struct Seats(Arc<SharedSeats>);
 
 #[derive(Debug)]
-struct Shared {
+struct SharedSeats {
     limits: SeatLimits,
-    table: Mutex<Table>,
+    table: Mutex<SeatTable>,
     /// Evicted connections that are not closed yet.
     leaving: AtomicUsize,
     evicted: AtomicU64,
@@ -77,7 +77,7 @@ struct Shared {
 }
 
 #[derive(Debug, Default)]
-struct Table {
+struct SeatTable {
     next: u64,
     /// From the oldest to the newest.
     taken: BTreeMap<u64, Arc<Occupant>>,
@@ -104,10 +104,10 @@ struct Occupant {
 
 /// The seat of one connection, released when the last clone is dropped.
 #[derive(Clone, Debug)]
-pub(crate) struct Seat(Arc<Held>);
+pub(crate) struct Seat(Arc<HeldSeats>);
 
 #[derive(Debug)]
-struct Held {
+struct HeldSeats {
     number: u64,
     occupant: Arc<Occupant>,
     seats: Seats,
@@ -135,7 +135,7 @@ pub(crate) struct SeatCounts {
 
 impl Seats {
     pub(crate) fn new(limits: SeatLimits) -> Self {
-        Self(Arc::new(Shared {
+        Self(Arc::new(SharedSeats {
             limits,
             table: Mutex::default(),
             leaving: AtomicUsize::new(0),
@@ -168,7 +168,7 @@ impl Seats {
         let own = table.by_address.entry(address).or_default();
         own.taken.insert(number);
         own.unknown.insert(number);
-        Some(Seat(Arc::new(Held {
+        Some(Seat(Arc::new(HeldSeats {
             number,
             occupant,
             seats: self.clone(),
@@ -191,14 +191,14 @@ impl Seats {
         }
     }
 
-    fn table(&self) -> MutexGuard<'_, Table> {
+    fn table(&self) -> MutexGuard<'_, SeatTable> {
         self.0.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Table {
+impl SeatTable {
     /// Evicts a connection if needed for one more of an address; false if none can be evicted.
-    fn make_room(&mut self, address: Option<IpAddr>, shared: &Shared) -> bool {
+    fn make_room(&mut self, address: Option<IpAddr>, shared: &SharedSeats) -> bool {
         let limits = shared.limits;
         let own = self.by_address.get(&address);
         if own.is_some_and(|own| own.unknown.len() >= limits.of_address_unknown) {
@@ -234,7 +234,7 @@ impl Table {
         among.iter().find(is_idle).copied()
     }
 
-    fn evict(&mut self, number: u64, shared: &Shared) -> bool {
+    fn evict(&mut self, number: u64, shared: &SharedSeats) -> bool {
         let Some(occupant) = self.remove(number) else {
             return false;
         };
@@ -299,7 +299,7 @@ impl Seat {
     }
 }
 
-impl Drop for Held {
+impl Drop for HeldSeats {
     fn drop(&mut self) {
         if self.occupant.is_evicted.load(Ordering::Acquire) {
             self.seats.0.leaving.fetch_sub(1, Ordering::AcqRel);

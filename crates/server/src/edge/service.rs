@@ -1,9 +1,11 @@
 //! Handles one request: verification bypasses the router, everything else goes through it.
 
 use super::Peer;
-use super::activity::{Activity, Answer};
-use crate::App;
+use super::activity::{AnswerBody, ConnectionActivity};
 use crate::http::{answer, verify};
+use crate::monitor::Monitor;
+use crate::readiness::Readiness;
+use crate::verdict_service::VerdictService;
 use crate::{doctor, gateway};
 use axum::Router;
 use axum::body::Body;
@@ -19,7 +21,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 /// What a listener serves.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) enum Face {
     /// The complete API.
     Api(Router),
@@ -29,60 +31,73 @@ pub(crate) enum Face {
     Ops,
 }
 
-impl Face {
+/// A face with the parts of the server that answer its requests. All connections of a listener share it.
+#[derive(Debug)]
+pub(crate) struct FaceService {
+    pub(crate) face: Face,
+    pub(crate) verdicts: Arc<VerdictService>,
+    pub(crate) readiness: Arc<Readiness>,
+    pub(crate) monitor: Arc<Monitor>,
+    /// Whether a proxy in front of the API terminates TLS.
+    pub(crate) is_public_by_tls: bool,
+}
+
+impl FaceService {
     /// Returns whether its answers on a connection carry HSTS (RFC 6797).
-    pub(super) fn is_by_tls_only(&self, app: &App, peer: &Peer) -> bool {
-        peer.is_encrypted || (matches!(self, Self::Api(_)) && app.is_public_by_tls())
+    pub(super) fn is_by_tls_only(&self, peer: &Peer) -> bool {
+        peer.is_encrypted || (matches!(self.face, Face::Api(_)) && self.is_public_by_tls)
     }
 }
 
 /// Answers one request. Never fails: an error is an answer. Boxed, because the HTTP library moves the future of a
 /// request several times before it is polled.
 pub(super) fn serve(
-    face: Face,
-    app: App,
+    service: Arc<FaceService>,
     peer: Peer,
-    activity: Arc<Activity>,
+    activity: Arc<ConnectionActivity>,
     mut request: hyper::Request<Incoming>,
-) -> BoxFuture<'static, Result<hyper::Response<Answer>, Infallible>> {
+) -> BoxFuture<'static, Result<hyper::Response<AnswerBody>, Infallible>> {
     activity.begin();
     let busy = peer.seat.busy();
     normalize(&mut request);
     Box::pin(async move {
-        let response = answered(&face, &app, &peer, request).await;
-        let response = match face.is_by_tls_only(&app, &peer) {
+        let response = answered(&service, &peer, request).await;
+        let response = match service.is_by_tls_only(&peer) {
             true => respond::by_tls_only(response),
             false => response,
         };
-        Ok(response.map(|body| Answer::new(body, &activity, busy)))
+        Ok(response.map(|body| AnswerBody::new(body, &activity, busy)))
     })
 }
 
-async fn answered(face: &Face, app: &App, peer: &Peer, request: hyper::Request<Incoming>) -> hyper::Response<Body> {
+async fn answered(service: &FaceService, peer: &Peer, request: hyper::Request<Incoming>) -> hyper::Response<Body> {
+    let verdicts = &service.verdicts;
     // HTTP/2 frames requests unambiguously; a match of the line scanner there is payload.
     let is_by_lines = request.version() != Version::HTTP_2;
     let is_ambiguous = || is_by_lines && peer.alarm.is_raised();
     if is_ambiguous() {
-        return two_lengths(app, &request);
+        return two_lengths(verdicts, &request);
     }
     if is_by_lines && !has_one_host(&request) {
-        return no_one_host(app, &request);
+        return no_one_host(verdicts, &request);
     }
     let path = request.uri().path();
-    let response = match (face, verify::Route::of(request.method(), path)) {
-        (Face::Check, _) if gateway::is_grpc(&request) => gateway::serve_grpc(app, peer, request).await,
+    let response = match (&service.face, verify::Route::of(request.method(), path)) {
+        (Face::Check, _) if gateway::is_grpc(&request) => {
+            gateway::serve_grpc(verdicts, &service.readiness, peer, request).await
+        }
         (Face::Api(_) | Face::Check, Some(route)) => {
-            let response = verify::serve(route, app, peer, request).await;
+            let response = verify::serve(route, verdicts, peer, request).await;
             match is_by_lines && body::may_be_unread(response.status()) {
                 true => respond::closing(response),
                 false => response,
             }
         }
         (Face::Api(router), None) if !(peer.is_operator && path == doctor::ADDRESS) => {
-            routed(router, app, peer, request).await
+            routed(router, verdicts, peer, request).await
         }
         _ => {
-            let response = without_body(face, app, peer, &request).await;
+            let response = without_body(service, peer, &request).await;
             let (parts, unread) = request.into_parts();
             match !is_by_lines || body::drain(&parts.headers, unread).await {
                 true => response,
@@ -98,41 +113,42 @@ async fn answered(face: &Face, app: &App, peer: &Peer, request: hyper::Request<I
 }
 
 /// Answers requests that need no body.
-async fn without_body(
-    face: &Face,
-    app: &App,
-    peer: &Peer,
-    request: &hyper::Request<Incoming>,
-) -> hyper::Response<Body> {
-    match face {
-        Face::Check if gateway::is_asked(request.uri().path()) => gateway::serve(app, peer, request).await,
-        Face::Check => answer::not_found(app, request),
-        Face::Api(_) => doctor::serve(app).await,
-        Face::Ops => crate::ops::serve(app, request).await,
+async fn without_body(service: &FaceService, peer: &Peer, request: &hyper::Request<Incoming>) -> hyper::Response<Body> {
+    let verdicts = &service.verdicts;
+    match &service.face {
+        Face::Check if gateway::is_asked(request.uri().path()) => gateway::serve(verdicts, peer, request).await,
+        Face::Check => answer::not_found(verdicts, request),
+        Face::Api(_) => doctor::serve(&service.monitor).await,
+        Face::Ops => crate::ops::serve(&service.monitor, request).await,
     }
 }
 
 /// Runs the router. An answer that did not read the body is sent after the body was read.
-async fn routed(router: &Router, app: &App, peer: &Peer, request: hyper::Request<Incoming>) -> hyper::Response<Body> {
+async fn routed(
+    router: &Router,
+    verdicts: &VerdictService,
+    peer: &Peer,
+    request: hyper::Request<Incoming>,
+) -> hyper::Response<Body> {
     if request.version() == Version::HTTP_2 || request.body().is_end_stream() {
-        return answer::serve(router.clone(), app, peer, request.map(Body::new)).await;
+        return answer::serve(router.clone(), verdicts, peer, request.map(Body::new)).await;
     }
     let (parts, sent) = request.into_parts();
     let headers = parts.headers.clone();
     let (lent, rest) = body::Lent::new(sent);
     let request = Request::from_parts(parts, Body::new(lent));
-    let response = answer::serve(router.clone(), app, peer, request).await;
+    let response = answer::serve(router.clone(), verdicts, peer, request).await;
     match body::drain(&headers, rest).await {
         true => response,
         false => respond::closing(response),
     }
 }
 
-fn two_lengths(app: &App, request: &hyper::Request<Incoming>) -> hyper::Response<Body> {
+fn two_lengths(verdicts: &VerdictService, request: &hyper::Request<Incoming>) -> hyper::Response<Body> {
     let detail = "The request has both Content-Length and Transfer-Encoding, so where it ends is not certain. \
                   Send one of them. The connection is closed.";
     let problem = Problem::new(Code::BadRequest, detail);
-    let id = answer::request_id(app, request.headers());
+    let id = answer::request_id(verdicts, request.headers());
     respond::closing(respond::problem(&problem, answer::family(request.uri().path()), &id))
 }
 
@@ -151,11 +167,11 @@ fn is_host(authority: Authority) -> bool {
     !authority.as_str().contains('@')
 }
 
-fn no_one_host(app: &App, request: &hyper::Request<Incoming>) -> hyper::Response<Body> {
+fn no_one_host(verdicts: &VerdictService, request: &hyper::Request<Incoming>) -> hyper::Response<Body> {
     let detail = "The request must name the host that it is for: with exactly one header Host, which holds a name or an \
                   address, with a port if need be.";
     let problem = Problem::new(Code::BadRequest, detail).with("param_name", "Host");
-    let id = answer::request_id(app, request.headers());
+    let id = answer::request_id(verdicts, request.headers());
     respond::closing(respond::problem(&problem, answer::family(request.uri().path()), &id))
 }
 

@@ -1,6 +1,6 @@
 //! Writes answers to gateways over HTTP.
 
-use super::asked::{Allowed, Denied};
+use super::asked::{Allowed, GatewayDenial};
 use super::identity;
 use super::profile::Profile;
 use crate::http::budget;
@@ -33,14 +33,14 @@ pub(super) fn allowed(allowed: &Allowed, request_id: &str) -> Response<Body> {
         }
     };
     headers.insert(CACHE_CONTROL, kept);
-    for (name, text) in allowed.budget.iter().flat_map(budget::Fields::named) {
+    for (name, text) in allowed.budget.iter().flat_map(budget::KeyLimitHeaders::named) {
         insert(headers, name, text);
     }
     respond::with_request_id(response, request_id)
 }
 
 /// Answers with a problem document, which most gateways pass on to the client (G-02).
-pub(super) fn denied(denied: &Denied, profile: Profile, request_id: &str) -> Response<Body> {
+pub(super) fn denied(denied: &GatewayDenial, profile: Profile, request_id: &str) -> Response<Body> {
     let code = denied.problem.code;
     let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
     let body = serde_json::to_vec(&denied.problem.body(Family::Problem, request_id)).unwrap_or_default();

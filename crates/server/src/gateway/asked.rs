@@ -1,10 +1,12 @@
 //! Decides a gateway's check. Every transport (HTTP profiles and gRPC) ends here, so that all verdicts take one path.
 
-use super::credential::{self, Fields};
+use super::credential::{self, RequestHeaders};
 use super::identity;
-use crate::App;
+use crate::edge::Peer;
 use crate::http::budget;
 use crate::http::call::TENANT_HEADER;
+use crate::http::credentials::Whence;
+use crate::verdict_service::VerdictService;
 use keyreeve_api::{Code, Family, Problem};
 use keyreeve_authority::Failure;
 use keyreeve_authority::tenants::DEFAULT_TENANT;
@@ -42,12 +44,14 @@ impl Named {
 }
 
 /// A check.
-pub(super) struct Asked<'q, F> {
+pub(super) struct GatewayQuestion<'q, F> {
     pub(super) policy: &'q Named,
     /// The headers of the client's request, with what the gateway has added.
     pub(super) fields: &'q F,
     /// Address of the end user.
     pub(super) address: Option<IpAddr>,
+    /// The connection of the gateway.
+    pub(super) peer: &'q Peer,
     pub(super) via: Via,
 }
 
@@ -59,19 +63,19 @@ pub(super) struct Allowed {
     /// Seconds for which the gateway may cache the answer.
     pub(super) max_age: u64,
     /// State of the key's limits, if it has any.
-    pub(super) budget: Option<budget::Fields>,
+    pub(super) budget: Option<budget::KeyLimitHeaders>,
 }
 
 /// The request is denied.
-pub(super) struct Denied {
+pub(super) struct GatewayDenial {
     pub(super) problem: Problem,
     /// For `WWW-Authenticate` (RFC 6750, section 3).
     pub(super) challenge: Option<String>,
     /// State of the key's limits, if it has any.
-    pub(super) budget: Option<budget::Fields>,
+    pub(super) budget: Option<budget::KeyLimitHeaders>,
 }
 
-impl Denied {
+impl GatewayDenial {
     /// Returns the header fields that accompany the problem document and that a gateway can pass on to the client
     /// (G-02).
     pub(super) fn fields(&self) -> impl Iterator<Item = (&'static str, String)> {
@@ -82,7 +86,7 @@ impl Denied {
         ];
         let challenge = self.challenge.as_ref().map(|text| ("www-authenticate", text.clone()));
         let wait = self.retry_after().map(|seconds| ("retry-after", seconds.to_string()));
-        let budget = self.budget.iter().flat_map(budget::Fields::named);
+        let budget = self.budget.iter().flat_map(budget::KeyLimitHeaders::named);
         let texts = always
             .into_iter()
             .chain(budget)
@@ -103,7 +107,7 @@ impl Denied {
     }
 }
 
-impl From<Problem> for Denied {
+impl From<Problem> for GatewayDenial {
     fn from(problem: Problem) -> Self {
         Self {
             problem,
@@ -113,11 +117,11 @@ impl From<Problem> for Denied {
     }
 }
 
-impl<F: Fields> Asked<'_, F> {
+impl<F: RequestHeaders> GatewayQuestion<'_, F> {
     /// Decides. What cannot be determined is a denial (fail closed).
-    pub(super) async fn decide(&self, app: &App) -> Result<Allowed, Denied> {
+    pub(super) async fn decide(&self, verdicts: &VerdictService) -> Result<Allowed, GatewayDenial> {
         let (tenant, name) = self.policy.parts().ok_or_else(unknown_policy)?;
-        let policy = app.authority().check_policy_named(tenant, name).await;
+        let policy = verdicts.authority().check_policy_named(tenant, name).await;
         let policy = policy.map_err(|failure| match failure {
             Failure::NotFound => unknown_policy(),
             other => unavailable(&other),
@@ -131,11 +135,11 @@ impl<F: Fields> Asked<'_, F> {
             return Err(another_tenant());
         }
         if policy.gateway_credential == GatewayCredential::Required {
-            self.require_gateway(app, tenant).await?;
+            self.require_gateway(verdicts, tenant).await?;
         }
         let key = credential::find(self.fields, &policy.key_headers).map_err(|_| ambiguous(&policy))?;
         let scopes: Vec<_> = policy.scopes.iter().collect();
-        let now = app.authority().now();
+        let now = verdicts.authority().now();
         let question = Question {
             reach: &Reach::Tenant(tenant.clone()),
             scopes: &scopes,
@@ -144,17 +148,17 @@ impl<F: Fields> Asked<'_, F> {
             via: self.via,
             cost: Some(1),
         };
-        let verdict = app.verdict_for(self.address, key.unwrap_or(""), &question).await?;
+        let verdict = verdicts.verdict_for(self.address, key.unwrap_or(""), &question).await?;
         if matches!(verdict.outcome, Err(Denial::Malformed | Denial::Unknown)) {
             // Only unknown secrets count towards the limit: a valid key is accepted from the same address.
-            app.address_rate_limits().guesses.allow(self.address)?;
+            verdicts.address_rate_limits().guesses.allow(self.address)?;
         }
         let outer = verdict.outer();
         let budget = verdict.budget.map(|budget| budget::fields(&budget, now));
         let entry = match (outer, verdict.entry) {
             (None, Some(entry)) => entry,
             (outer, _) => {
-                return Err(Denied {
+                return Err(GatewayDenial {
                     budget,
                     ..denied(outer.unwrap_or(Outer::KeyInvalid), &policy)
                 });
@@ -164,7 +168,7 @@ impl<F: Fields> Asked<'_, F> {
         let lasts = entry
             .expires_at()
             .map_or(u64::MAX, |end| end.millis_since(now) / SECOND_MS);
-        let max_age = u64::from(policy.cache_max_age_seconds).min(app.authority().cache_seconds_max());
+        let max_age = u64::from(policy.cache_max_age_seconds).min(verdicts.authority().cache_seconds_max());
         // A cached answer would be charged once, however often it is used.
         let max_age = if budget.is_some() { 0 } else { max_age.min(lasts) };
         Ok(Allowed {
@@ -176,18 +180,24 @@ impl<F: Fields> Asked<'_, F> {
     }
 
     /// Requires the gateway's own root key, which must allow `keys:verify` in this tenant.
-    async fn require_gateway(&self, app: &App, tenant: &Slug) -> Result<(), Denied> {
+    async fn require_gateway(&self, verdicts: &VerdictService, tenant: &Slug) -> Result<(), GatewayDenial> {
         let refused = || {
             let detail = "This check policy demands that the gateway shows a root key with the permission keys:verify \
                           in the header X-Keyreeve-Gateway, and it showed none that is good.";
-            Denied::from(Problem::new(Code::GatewayCredentialRequired, detail))
+            GatewayDenial::from(Problem::new(Code::GatewayCredentialRequired, detail))
         };
         let mut values = self.fields.values(GATEWAY_HEADER);
         let (Some(value), None) = (values.next(), values.next()) else {
             return Err(refused());
         };
         let secret = str::from_utf8(value).map_err(|_| refused())?;
-        let pass = app.root_key(self.address, secret.trim()).await?;
+        // Look-ups are counted by the end user's address. The networks are those of the gateway, by its connection: headers
+        // are about the end user.
+        let whence = Whence {
+            counted: self.address,
+            ..Whence::of(self.peer, self.peer.address)
+        };
+        let pass = verdicts.root_key(whence, secret.trim()).await?;
         let pass = pass.map_err(|failure| unavailable(&failure))?.ok_or_else(refused)?;
         match pass.permissions().allows(Permission::KeysVerify) && pass.reach().has(tenant) {
             true => Ok(()),
@@ -196,25 +206,25 @@ impl<F: Fields> Asked<'_, F> {
     }
 }
 
-fn unknown_policy() -> Denied {
+fn unknown_policy() -> GatewayDenial {
     let detail = "The gateway names a check policy that does not exist, so the request is denied. The path of the \
                   check ends in the policy's name, or in tenant:name.";
     Problem::new(Code::CheckPolicyUnknown, detail).into()
 }
 
-fn another_tenant() -> Denied {
+fn another_tenant() -> GatewayDenial {
     let detail = "The request names a tenant in Keyreeve-Tenant that is not the one of the check policy, so it is \
                   denied. Name the policy as tenant:name, or leave the header out.";
     Problem::new(Code::CheckPolicyUnknown, detail).into()
 }
 
-fn unavailable(failure: &Failure) -> Denied {
+fn unavailable(failure: &Failure) -> GatewayDenial {
     tracing::warn!(%failure, "cannot answer a gateway's check");
     let detail = "Keys cannot be verified now, so the request is denied. Try again.";
     Problem::new(Code::ServiceUnavailable, detail).into()
 }
 
-fn too_large() -> Denied {
+fn too_large() -> GatewayDenial {
     let detail = "The key's claims do not fit into a header, so the request is denied.";
     Problem::new(Code::ServiceUnavailable, detail).into()
 }
@@ -225,7 +235,7 @@ fn headers(policy: &CheckPolicy) -> String {
     headers.join(", ")
 }
 
-fn ambiguous(policy: &CheckPolicy) -> Denied {
+fn ambiguous(policy: &CheckPolicy) -> GatewayDenial {
     let detail = format!(
         "The request has more than one key. Send exactly one, once, in one of the headers {}.",
         headers(policy)
@@ -234,7 +244,7 @@ fn ambiguous(policy: &CheckPolicy) -> Denied {
 }
 
 /// Builds the denial that the client receives, with its challenge.
-fn denied(outer: Outer, policy: &CheckPolicy) -> Denied {
+fn denied(outer: Outer, policy: &CheckPolicy) -> GatewayDenial {
     let problem = match outer {
         Outer::KeyRequired => {
             let detail = format!(
@@ -271,9 +281,9 @@ fn denied(outer: Outer, policy: &CheckPolicy) -> Denied {
         }
         Outer::KeyDisabled | Outer::ContextDenied | Outer::RateLimited | Outer::Unavailable => None,
     };
-    Denied {
+    GatewayDenial {
         challenge,
-        ..Denied::from(problem)
+        ..GatewayDenial::from(problem)
     }
 }
 

@@ -5,12 +5,12 @@ use hyper::HeaderMap;
 use keyreeve_core::check::KeyHeader;
 
 /// The headers of a request, of any transport.
-pub(super) trait Fields {
+pub(super) trait RequestHeaders {
     /// Returns every value of a header, by its name in lower case.
     fn values<'f>(&'f self, name: &'f str) -> impl Iterator<Item = &'f [u8]>;
 }
 
-impl Fields for HeaderMap {
+impl RequestHeaders for HeaderMap {
     fn values<'f>(&'f self, name: &'f str) -> impl Iterator<Item = &'f [u8]> {
         self.get_all(name).iter().map(|value| value.as_bytes())
     }
@@ -22,7 +22,10 @@ pub(super) struct Ambiguous;
 
 /// Returns the key from the first of the named headers that has one; `None` if none has. The same key in two headers is
 /// one key; a repeated header is refused, whatever its values are.
-pub(super) fn find<'f>(fields: &'f impl Fields, headers: &'f [KeyHeader]) -> Result<Option<&'f str>, Ambiguous> {
+pub(super) fn find<'f>(
+    fields: &'f impl RequestHeaders,
+    headers: &'f [KeyHeader],
+) -> Result<Option<&'f str>, Ambiguous> {
     let mut found = None;
     for header in headers {
         let mut values = fields.values(header.as_str());

@@ -14,10 +14,10 @@ mod profile;
 
 pub(crate) use grpc::{is_grpc, serve as serve_grpc};
 
-use crate::App;
 use crate::edge::Peer;
 use crate::http::answer::request_id;
-use asked::{Asked, Named};
+use crate::verdict_service::VerdictService;
+use asked::{GatewayQuestion, Named};
 use axum::body::Body;
 use hyper::{Request, Response};
 use keyreeve_api::{Code, Family, Problem};
@@ -33,20 +33,21 @@ pub(crate) fn is_asked(path: &str) -> bool {
 }
 
 /// Answers a gateway's check.
-pub(crate) async fn serve<B>(app: &App, peer: &Peer, request: &Request<B>) -> Response<Body> {
-    let id = request_id(app, request.headers());
+pub(crate) async fn serve<B>(verdicts: &VerdictService, peer: &Peer, request: &Request<B>) -> Response<Body> {
+    let id = request_id(verdicts, request.headers());
     let Some((profile, policy)) = place(request.uri().path()) else {
         let detail = "The address of a check is /gateway/{profile}/{policy}; the profiles are nginx, caddy, traefik, \
                       envoy, haproxy and generic.";
         return respond::problem(&Problem::new(Code::NotFound, detail), Family::Problem, &id);
     };
-    let asked = Asked {
+    let asked = GatewayQuestion {
         policy: &policy,
         fields: request.headers(),
         address: profile.address(request.headers()),
+        peer,
         via: Via::Gateway,
     };
-    match asked.decide(app).await {
+    match asked.decide(verdicts).await {
         Ok(allowed) => {
             peer.seat.note_known();
             answer::allowed(&allowed, &id)

@@ -1,9 +1,9 @@
 //! From a request to its answer: the request id, the router, and one form for every error, including the router's own.
 
-use super::conditions::Wanted;
+use super::conditions::ReadConditions;
 use super::{client_address, missing};
-use crate::App;
 use crate::edge::Peer;
+use crate::verdict_service::VerdictService;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request};
@@ -26,12 +26,12 @@ const REQUEST_ID_BYTES_MAX: usize = 128;
 pub(crate) const CALLS: &[&str] = &["/v1/", "/oauth2/", "/.well-known/", "/errors/", "/openapi.json"];
 
 /// Returns the caller's request id if it is valid, else a new one.
-pub(crate) fn request_id(app: &App, headers: &HeaderMap) -> String {
+pub(crate) fn request_id(verdicts: &VerdictService, headers: &HeaderMap) -> String {
     let given = headers.get(respond::X_REQUEST_ID);
     let sound = given.and_then(|value| sound_request_id(value.as_bytes()));
     match sound.map(String::from_utf8_lossy) {
         Some(id) => id.into_owned(),
-        None => app.new_request_id(),
+        None => verdicts.new_request_id(),
     }
 }
 
@@ -57,16 +57,16 @@ pub(crate) fn peer(parts: &Parts) -> Result<&Peer, Problem> {
 }
 
 /// Runs the router and completes its answer.
-pub(crate) async fn serve(router: Router, app: &App, peer: &Peer, mut request: Request) -> Response {
+pub(crate) async fn serve(router: Router, verdicts: &VerdictService, peer: &Peer, mut request: Request) -> Response {
     let began = Instant::now();
-    let id = request_id(app, request.headers());
+    let id = request_id(verdicts, request.headers());
     let family = family(request.uri().path());
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
-    let wanted = Wanted::of(&method, &path, request.headers());
+    let wanted = ReadConditions::of(&method, &path, request.headers());
     let caller = KnownCaller::default();
     let peer = Peer {
-        address: client_address::client(&app.settings().trusted_proxies, peer, request.headers()),
+        address: client_address::client(verdicts.trusted_proxies(), peer, request.headers()),
         ..peer.clone()
     };
     request.extensions_mut().insert(RequestInfo {
@@ -85,12 +85,12 @@ pub(crate) async fn serve(router: Router, app: &App, peer: &Peer, mut request: R
         .get::<MatchedPath>()
         .map(|path| path.as_str().to_owned());
     if let (Some(Rejected(problem)), Some(call)) = (response.extensions().get(), caller.get()) {
-        let asked = Asked {
+        let asked = RecordedRequest {
             method: &method,
             route: route.as_deref(),
             path: &path,
         };
-        note_refusal(app, &call, problem, &asked).await;
+        note_refusal(verdicts, &call, problem, &asked).await;
     }
     let response = finished(response, family, &id, route.as_deref());
     let response = match wanted {
@@ -101,21 +101,22 @@ pub(crate) async fn serve(router: Router, app: &App, peer: &Peer, mut request: R
         },
     };
     let status = response.status().as_u16();
-    app.numbers()
+    verdicts
+        .numbers()
         .note_request(method.as_str(), route.as_deref(), status, began.elapsed());
     tracing::info!(%method, route, status, request_id = id, "request");
     response
 }
 
 /// The request, as far as it may be recorded.
-struct Asked<'a> {
+struct RecordedRequest<'a> {
     method: &'a Method,
     route: Option<&'a str>,
     path: &'a str,
 }
 
 /// Records the refusal of an authenticated caller: a lacking permission, or a conflict with the state or the policy.
-async fn note_refusal(app: &App, call: &Call, problem: &Problem, asked: &Asked<'_>) {
+async fn note_refusal(verdicts: &VerdictService, call: &Call, problem: &Problem, asked: &RecordedRequest<'_>) {
     let is_refusal = matches!(problem.code.status(), 403 | 409) && problem.code != Code::AlreadyCompleted;
     if !is_refusal {
         return;
@@ -127,7 +128,7 @@ async fn note_refusal(app: &App, call: &Call, problem: &Problem, asked: &Asked<'
         target_id,
         what: format!("{}: {} {route}", problem.code.as_str(), asked.method),
     };
-    if let Err(error) = app.authority().audit().note_refusal(call, refused).await {
+    if let Err(error) = verdicts.authority().audit().note_refusal(call, refused).await {
         tracing::warn!(%error, request_id = &*call.request_id, "cannot record a refused call");
     }
 }
@@ -187,7 +188,7 @@ fn no_such_address() -> Problem {
 }
 
 /// The answer of a listener that does not serve the address.
-pub(crate) fn not_found<B>(app: &App, request: &hyper::Request<B>) -> hyper::Response<Body> {
-    let id = request_id(app, request.headers());
+pub(crate) fn not_found<B>(verdicts: &VerdictService, request: &hyper::Request<B>) -> hyper::Response<Body> {
+    let id = request_id(verdicts, request.headers());
     respond::problem(&no_such_address(), family(request.uri().path()), &id)
 }

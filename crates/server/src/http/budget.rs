@@ -3,11 +3,11 @@
 
 use keyreeve_authority::Budget;
 use keyreeve_core::Timestamp;
-use keyreeve_core::limits::{Bound, Standing};
+use keyreeve_core::limits::{Bound, LimitStanding};
 
 /// The fields about a key's limits.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Fields {
+pub(crate) struct KeyLimitHeaders {
     /// `RateLimit`.
     pub(crate) standing: String,
     /// `RateLimit-Policy`.
@@ -16,7 +16,7 @@ pub(crate) struct Fields {
     pub(crate) retry_after: Option<u64>,
 }
 
-impl Fields {
+impl KeyLimitHeaders {
     /// Returns the fields of every answer, with their names in lower case.
     pub(crate) fn named(&self) -> [(&'static str, &str); 2] {
         [("ratelimit", &self.standing), ("ratelimit-policy", &self.policy)]
@@ -24,12 +24,12 @@ impl Fields {
 }
 
 /// Returns the fields of a budget.
-pub(crate) fn fields(budget: &Budget, now: Timestamp) -> Fields {
-    let joined = |one: fn(&Standing, Timestamp) -> String| {
+pub(crate) fn fields(budget: &Budget, now: Timestamp) -> KeyLimitHeaders {
+    let joined = |one: fn(&LimitStanding, Timestamp) -> String| {
         let each = budget.standings.iter().map(|standing| one(standing, now));
         each.collect::<Vec<_>>().join(", ")
     };
-    Fields {
+    KeyLimitHeaders {
         standing: joined(standing),
         policy: joined(policy),
         retry_after: budget.retry_seconds,
@@ -37,7 +37,7 @@ pub(crate) fn fields(budget: &Budget, now: Timestamp) -> Fields {
 }
 
 /// Names are lower-case letters, digits and hyphens, so the quoted string needs no escapes.
-fn standing(standing: &Standing, _: Timestamp) -> String {
+fn standing(standing: &LimitStanding, _: Timestamp) -> String {
     let reset = standing.reset_seconds.map(|seconds| format!(";t={seconds}"));
     format!(
         "\"{}\";r={}{}",
@@ -47,7 +47,7 @@ fn standing(standing: &Standing, _: Timestamp) -> String {
     )
 }
 
-fn policy(standing: &Standing, now: Timestamp) -> String {
+fn policy(standing: &LimitStanding, now: Timestamp) -> String {
     let window = match standing.limit.bound {
         Bound::Rate { seconds, .. } => Some(u64::from(seconds)),
         Bound::Quota { period, .. } => {

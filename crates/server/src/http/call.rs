@@ -1,9 +1,10 @@
 //! From a request to a call: the caller, the tenant, the body and the idempotency key.
 
 use super::bearer::bearer;
+use super::credentials::Whence;
 use super::{answer, conditions};
-use crate::App;
-use axum::extract::{FromRequest, Request};
+use crate::verdict_service::VerdictService;
+use axum::extract::{FromRef, FromRequest, Request};
 use hyper::HeaderMap;
 use hyper::http::request::Parts;
 use keyreeve_api::{Code, Problem, json};
@@ -17,6 +18,7 @@ use keyreeve_web::failure::no_record;
 use keyreeve_web::{Rejected, RequestInfo, body};
 use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
+use std::sync::Arc;
 
 /// Names the tenant of a call.
 pub(crate) const TENANT_HEADER: &str = "keyreeve-tenant";
@@ -68,15 +70,27 @@ pub(crate) struct Incoming<C> {
     pub(crate) content: C,
 }
 
-impl<C: Content> FromRequest<App> for Incoming<C> {
+impl<S, C> FromRequest<S> for Incoming<C>
+where
+    C: Content,
+    S: Send + Sync,
+    Arc<VerdictService>: FromRef<S>,
+{
     type Rejection = Rejected;
 
-    async fn from_request(request: Request, app: &App) -> Result<Self, Rejected> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, Rejected> {
+        Self::of(request, &Arc::<VerdictService>::from_ref(state)).await
+    }
+}
+
+impl<C: Content> Incoming<C> {
+    /// Authenticates the caller of a request, then reads its body.
+    pub(crate) async fn of(request: Request, verdicts: &VerdictService) -> Result<Self, Rejected> {
         let (parts, body) = request.into_parts();
         // Authenticate first: the refusal of an unknown caller must not depend on its body.
-        let mut call = identify(&parts, app).await?;
+        let mut call = identify(&parts, verdicts).await?;
         let bytes = body::read(&parts.headers, body, body::BODY_BYTES_MAX).await?;
-        require_unrevoked(&parts, app).await?;
+        require_unrevoked(&parts, verdicts).await?;
         call.only_if = conditions::only_if(&parts)?;
         call.idempotency = idempotency(&parts, &call.tenant, &bytes)?;
         let content = C::read(&parts.headers, &bytes)?;
@@ -85,20 +99,19 @@ impl<C: Content> FromRequest<App> for Incoming<C> {
 }
 
 /// Authenticates the root key and determines the tenant.
-async fn identify(parts: &Parts, app: &App) -> Result<Call, Rejected> {
+async fn identify(parts: &Parts, verdicts: &VerdictService) -> Result<Call, Rejected> {
     let info = RequestInfo::of(parts)?;
     let peer = answer::peer(parts)?;
     let caller = match (bearer(&parts.headers)?, peer.is_operator) {
         (None, true) => Caller::operator(),
         (None, false) => return Err(root_key_required().into()),
         (Some(secret), _) => {
-            let pass = app.root_key(peer.address, secret).await??;
-            let pass = pass.ok_or_else(root_key_invalid)?;
-            Caller::root_key(pass.id(), pass.reach().clone(), pass.permissions())
+            let pass = verdicts.root_key(Whence::of(peer, peer.address), secret).await??;
+            pass.ok_or_else(root_key_invalid)?.caller()
         }
     };
     peer.seat.note_known();
-    let tenant = tenant(&parts.headers, &caller, app).await?;
+    let tenant = tenant(&parts.headers, &caller, verdicts).await?;
     let call = Call {
         caller,
         tenant,
@@ -109,7 +122,7 @@ async fn identify(parts: &Parts, app: &App) -> Result<Call, Rejected> {
         is_awaited: !prefers_async(&parts.headers),
     };
     info.caller.set(&call);
-    let Some(caller) = acting_user(&parts.headers, &call, app).await? else {
+    let Some(caller) = acting_user(&parts.headers, &call, verdicts).await? else {
         return Ok(call);
     };
     let call = Call { caller, ..call };
@@ -117,17 +130,19 @@ async fn identify(parts: &Parts, app: &App) -> Result<Call, Rejected> {
     Ok(call)
 }
 
-/// Looks at the root key again after the body, which the client may have held back for longer than a revocation took.
-async fn require_unrevoked(parts: &Parts, app: &App) -> Result<(), Rejected> {
-    let address = RequestInfo::of(parts)?.client;
+/// Looks at the root key again after the body, which the client may have held back for longer than a revocation took, or
+/// until the root key had expired.
+async fn require_unrevoked(parts: &Parts, verdicts: &VerdictService) -> Result<(), Rejected> {
+    let peer = answer::peer(parts)?;
+    let whence = Whence::of(peer, peer.address);
     match bearer(&parts.headers)? {
-        Some(secret) if app.root_key(address, secret).await??.is_none() => Err(root_key_invalid().into()),
+        Some(secret) if verdicts.root_key(whence, secret).await??.is_none() => Err(root_key_invalid().into()),
         _ => Ok(()),
     }
 }
 
 /// Returns the user that a call acts as, with the permissions that the user and the root key both have.
-async fn acting_user(headers: &HeaderMap, call: &Call, app: &App) -> Result<Option<Caller>, Rejected> {
+async fn acting_user(headers: &HeaderMap, call: &Call, verdicts: &VerdictService) -> Result<Option<Caller>, Rejected> {
     let mut values = headers.get_all(ACT_AS_HEADER).iter();
     let Some(user) = values.next() else {
         return Ok(None);
@@ -137,7 +152,7 @@ async fn acting_user(headers: &HeaderMap, call: &Call, app: &App) -> Result<Opti
     let (Some(id), None) = (id, values.next()) else {
         return Err(Problem::field("Keyreeve-Act-As", "must be a user's id, and be given once").into());
     };
-    let caller = app.authority().users().act_as(call, id).await;
+    let caller = verdicts.authority().users().act_as(call, id).await;
     let caller = caller.map_err(|failure| match failure {
         Failure::NotFound => Rejected::from(no_such_acting_user()),
         other => Rejected::from(other),
@@ -164,7 +179,7 @@ fn prefers_async(headers: &HeaderMap) -> bool {
 }
 
 /// Returns the tenant that the header names. A tenant's own root key may omit it, and may not name another.
-async fn tenant(headers: &HeaderMap, caller: &Caller, app: &App) -> Result<Slug, Rejected> {
+async fn tenant(headers: &HeaderMap, caller: &Caller, verdicts: &VerdictService) -> Result<Slug, Rejected> {
     let slug = match (&caller.reach, named_tenant(headers)?) {
         (Reach::Tenant(own), None) => return Ok(own.clone()),
         (Reach::Tenant(own), Some(named)) if named == *own => return Ok(named),
@@ -172,7 +187,7 @@ async fn tenant(headers: &HeaderMap, caller: &Caller, app: &App) -> Result<Slug,
         (Reach::Instance, Some(named)) => named,
         (Reach::Instance, None) => default_tenant()?,
     };
-    if app.authority().tenants().exists(&slug).await? {
+    if verdicts.authority().tenants().exists(&slug).await? {
         Ok(slug)
     } else {
         Err(no_such_tenant().into())
@@ -206,12 +221,12 @@ pub(crate) fn named<'c>(headers: &HeaderMap, call: &'c Call) -> Option<&'c Slug>
 /// Returns the reach that a request narrows its verification to by naming a tenant; `None` if it names none. `own` is
 /// the reach of the caller's root key. A call that acts as a user is refused: no role may verify keys.
 pub(crate) async fn narrowed(
-    app: &App,
+    verdicts: &VerdictService,
     pass: Option<&RootPass>,
     headers: &HeaderMap,
 ) -> Result<Option<Reach>, Problem> {
     if headers.contains_key(ACT_AS_HEADER) {
-        return Err(refused_as_user(app, pass, headers).await);
+        return Err(refused_as_user(verdicts, pass, headers).await);
     }
     let own = super::verify::reach_of(pass);
     let Some(named) = named_tenant(headers)? else {
@@ -220,7 +235,7 @@ pub(crate) async fn narrowed(
     match own {
         Reach::Tenant(slug) if *slug == named => {}
         Reach::Tenant(_) => return Err(no_such_tenant()),
-        Reach::Instance => match app.authority().tenants().exists(&named).await {
+        Reach::Instance => match verdicts.authority().tenants().exists(&named).await {
             Ok(true) => {}
             Ok(false) => return Err(no_such_tenant()),
             Err(failure) => return Err(super::verify::unavailable(&failure)),
@@ -230,13 +245,11 @@ pub(crate) async fn narrowed(
 }
 
 /// Returns why a verification that acts as a user is refused: what is wrong with the user, else that no role may verify.
-async fn refused_as_user(app: &App, pass: Option<&RootPass>, headers: &HeaderMap) -> Problem {
-    let caller = pass.map_or_else(Caller::operator, |pass| {
-        Caller::root_key(pass.id(), pass.reach().clone(), pass.permissions())
-    });
+async fn refused_as_user(verdicts: &VerdictService, pass: Option<&RootPass>, headers: &HeaderMap) -> Problem {
+    let caller = pass.map_or_else(Caller::operator, RootPass::caller);
     let acting = async {
         let call = Call {
-            tenant: tenant(headers, &caller, app).await?,
+            tenant: tenant(headers, &caller, verdicts).await?,
             caller,
             address: None,
             request_id: "".into(),
@@ -244,7 +257,7 @@ async fn refused_as_user(app: &App, pass: Option<&RootPass>, headers: &HeaderMap
             only_if: None,
             is_awaited: true,
         };
-        acting_user(headers, &call, app).await
+        acting_user(headers, &call, verdicts).await
     };
     match acting.await {
         Err(Rejected(problem)) => problem,
@@ -268,7 +281,8 @@ pub(crate) fn root_key_required() -> Problem {
 }
 
 pub(crate) fn root_key_invalid() -> Problem {
-    let detail = "The credential is not a valid root key. Check that nothing was cut off.";
+    let detail = "The credential is not a root key that is accepted here: it is cut off, revoked, replaced or expired, or \
+                  may not be used from this address.";
     Problem::new(Code::RootKeyInvalid, detail)
 }
 

@@ -135,14 +135,14 @@ pub(crate) fn versioned(mut response: Response<Body>, version: &Version) -> Resp
 }
 
 /// The conditions of a reading.
-pub(super) struct Wanted {
+pub(super) struct ReadConditions {
     headers: HeaderMap,
     /// Whether the version covers the complete representation: a key's also changes by use and time, without a new
     /// version.
     is_whole: bool,
 }
 
-impl Wanted {
+impl ReadConditions {
     /// `None` if the request has no conditions.
     pub(super) fn of(method: &Method, path: &str, headers: &HeaderMap) -> Option<Self> {
         let mut wanted = HeaderMap::new();

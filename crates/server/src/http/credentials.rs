@@ -1,37 +1,101 @@
 //! The credentials of callers, looked up within the limit of their address.
 
-use crate::App;
+use super::call::default_tenant;
+use crate::edge::Peer;
 use crate::store_deadline::StoreDeadline;
-use keyreeve_api::Problem;
-use keyreeve_authority::Failure;
+use crate::verdict_service::VerdictService;
+use keyreeve_api::{Code, Problem};
 use keyreeve_authority::verifier::RootPass;
 use keyreeve_authority::verify::{Question, Verdict};
+use keyreeve_authority::{Call, Failure, Refused};
+use keyreeve_core::access::Reach;
 use keyreeve_core::key::Presented;
 use keyreeve_core::verdict::Denial;
 use std::net::IpAddr;
 use tokio::time::Instant;
 
-impl App {
-    /// Returns the root key of a secret, if it is one. The outer problem is the rate limit of the address.
+/// From where a root key is presented.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Whence {
+    /// The address by which look-ups of unknown secrets are counted.
+    pub(crate) counted: Option<IpAddr>,
+    /// The address that must be in the networks of the root key; `None` is a connection without one.
+    pub(crate) client: Option<IpAddr>,
+    /// Whether it is the socket in the data directory, where networks do not apply.
+    pub(crate) is_operator: bool,
+}
+
+impl Whence {
+    /// Returns the source of a request of `client`, which is the peer itself or behind trusted proxies.
+    pub(crate) fn of(peer: &Peer, client: Option<IpAddr>) -> Self {
+        Self {
+            counted: client,
+            client,
+            is_operator: peer.is_operator,
+        }
+    }
+}
+
+impl VerdictService {
+    /// Returns the root key of a secret, if it is one that is accepted from there. The outer problem is the rate limit of
+    /// the address.
     pub(crate) async fn root_key(
         &self,
-        address: Option<IpAddr>,
+        whence: Whence,
         secret: &str,
     ) -> Result<Result<Option<RootPass>, Failure>, Problem> {
         let Ok(presented) = Presented::parse(secret) else {
             return Ok(Ok(None));
         };
         let digest = presented.digest();
-        if let Some(known) = self.authority().root_key_remembered(&digest) {
-            return Ok(Ok(known));
+        let known = match self.authority().root_key_remembered(&digest) {
+            Some(known) => Ok(known),
+            None => {
+                // A miss is rare and its future is large: in a box it is not part of the future of every request.
+                let look_up = Box::pin(self.authority().root_key_of(digest));
+                let limits = self.address_rate_limits();
+                Box::pin(limits.bounded(whence.counted, look_up, |found| matches!(found, Ok(None)))).await?
+            }
+        };
+        let Ok(Some(pass)) = known else {
+            return Ok(known);
+        };
+        if whence.is_operator || pass.admits(whence.client) {
+            self.authority().note_root_key_use(&pass);
+            return Ok(Ok(Some(pass)));
         }
-        // A miss is rare and its future is large: in a box it is not part of the future of every request.
-        let look_up = Box::pin(self.authority().root_key_of(digest));
-        Box::pin(
-            self.address_rate_limits()
-                .bounded(address, look_up, |found| matches!(found, Ok(None))),
-        )
-        .await
+        Box::pin(self.note_foreign(&pass, whence.client)).await;
+        Ok(Ok(None))
+    }
+
+    /// Records in the audit log that a root key was presented from outside its networks. The client gets the answer to an
+    /// unknown secret, so that a thief does not learn that the secret is good.
+    #[cold]
+    async fn note_foreign(&self, pass: &RootPass, client: Option<IpAddr>) {
+        let tenant = match pass.reach() {
+            Reach::Tenant(slug) => slug.clone(),
+            Reach::Instance => match default_tenant() {
+                Ok(slug) => slug,
+                Err(_) => return,
+            },
+        };
+        let call = Call {
+            caller: pass.caller(),
+            tenant,
+            address: client.map(|address| address.to_string().into()),
+            request_id: self.new_request_id().into(),
+            idempotency: None,
+            only_if: None,
+            is_awaited: true,
+        };
+        let refused = Refused {
+            target_type: "root_key",
+            target_id: pass.id().to_string(),
+            what: format!("{}: from outside its networks", Code::RootKeyInvalid.as_str()),
+        };
+        if let Err(error) = self.authority().audit().note_refusal(&call, refused).await {
+            tracing::warn!(%error, "cannot log that a root key was used from outside its networks");
+        }
     }
 
     /// Returns the verdict on a key that a client presents without another credential. `from` is the client's address.

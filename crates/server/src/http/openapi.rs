@@ -83,6 +83,8 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(leaks::github::report))
         .routes(routes!(root_keys::create, root_keys::list))
         .routes(routes!(root_keys::revoke))
+        .routes(routes!(root_keys::rotate))
+        .routes(routes!(root_keys::finish))
         .routes(routes!(policy::get, policy::put))
         .routes(routes!(check_policies::create, check_policies::list))
         .routes(routes!(
@@ -181,7 +183,7 @@ fn complete(document: &mut utoipa::openapi::OpenApi) {
     components.add_security_scheme("root_key_basic", SecurityScheme::Http(basic));
     components.add_security_scheme("api_key", bearer("The API key itself"));
     for (path, item) in &mut document.paths.paths {
-        let call = Call {
+        let call = CallProperties {
             family: super::answer::family(path),
             is_public: !path.starts_with("/v1/") && !path.starts_with("/oauth2/"),
             takes_root_key: path.starts_with("/v1/") && !path.starts_with("/v1/me") && !path.starts_with("/v1/leaks"),
@@ -240,7 +242,7 @@ fn answered(operation: &mut utoipa::openapi::path::Operation, status: &str, desc
 }
 
 /// Properties of every call to a path.
-struct Call {
+struct CallProperties {
     family: Family,
     is_public: bool,
     takes_root_key: bool,
@@ -249,7 +251,7 @@ struct Call {
 }
 
 /// Status, its meaning, and whether it applies to a call.
-type CommonError = (&'static str, &'static str, fn(&Call) -> bool);
+type CommonError = (&'static str, &'static str, fn(&CallProperties) -> bool);
 
 const CONDITIONAL: &[CommonError] = &[(
     "412",
@@ -275,7 +277,7 @@ const WRITE: &[CommonError] = &[
     ("422", "The idempotency key was used for another request", |_| true),
 ];
 
-fn common_errors(operation: &mut utoipa::openapi::path::Operation, call: &Call, errors: &[CommonError]) {
+fn common_errors(operation: &mut utoipa::openapi::path::Operation, call: &CallProperties, errors: &[CommonError]) {
     for (status, description, _) in errors.iter().filter(|(_, _, applies)| applies(call)) {
         let content = ContentBuilder::new()
             .schema(Some(Ref::from_schema_name("ErrorBody")))

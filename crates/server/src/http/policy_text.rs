@@ -207,7 +207,7 @@ pub(crate) fn document(policy: &Policy) -> wire::Policy {
         preset: policy.preset.as_str(),
         prefix: policy.prefix.to_string(),
         names: policy.names.as_str(),
-        limit: wire::Limit {
+        limit: wire::KeyCountLimit {
             keys_per_subject: policy.limit.keys_per_subject,
             count_expired: policy.limit.count_expired,
         },
@@ -237,10 +237,10 @@ pub(crate) fn document(policy: &Policy) -> wire::Policy {
         reactivate: wire::Reactivate {
             sticky: policy.reactivate.sticky,
         },
-        list: wire::List {
+        list: wire::ListPolicy {
             default: policy.list.as_str(),
         },
-        verify: wire::Verify {
+        verify: wire::VerifyPolicy {
             reveal: policy.reveal.as_str(),
         },
         leaks: wire::Leaks {

@@ -8,7 +8,7 @@
 mod queue;
 mod stream;
 
-pub use queue::{Queue, QueueWriter};
+pub use queue::{LogQueue, QueueWriter};
 pub use stream::{OutputStream, deliver};
 
 use std::sync::OnceLock;
@@ -19,27 +19,27 @@ const QUEUE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How long the end of the process waits for queued lines.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-static STANDARD_ERROR: OnceLock<Queue> = OnceLock::new();
-static STANDARD_OUTPUT: OnceLock<Queue> = OnceLock::new();
+static STANDARD_ERROR: OnceLock<LogQueue> = OnceLock::new();
+static STANDARD_OUTPUT: OnceLock<LogQueue> = OnceLock::new();
 
 /// Returns the queue of standard error, which is the log. The first call starts its thread.
-pub fn standard_error() -> &'static Queue {
-    STANDARD_ERROR.get_or_init(|| Queue::start(OutputStream::Error, QUEUE_BYTES_MAX))
+pub fn standard_error() -> &'static LogQueue {
+    STANDARD_ERROR.get_or_init(|| LogQueue::start(OutputStream::Error, QUEUE_BYTES_MAX))
 }
 
 /// Returns the queue of standard output. The first call starts its thread.
-pub fn standard_output() -> &'static Queue {
-    STANDARD_OUTPUT.get_or_init(|| Queue::start(OutputStream::Output, QUEUE_BYTES_MAX))
+pub fn standard_output() -> &'static LogQueue {
+    STANDARD_OUTPUT.get_or_init(|| LogQueue::start(OutputStream::Output, QUEUE_BYTES_MAX))
 }
 
 /// Returns the queue of standard error, if it was started.
-pub fn started_standard_error() -> Option<&'static Queue> {
+pub fn started_standard_error() -> Option<&'static LogQueue> {
     STANDARD_ERROR.get()
 }
 
 /// Returns the number of dropped lines of each stream, by its name.
 pub fn dropped_lines() -> [(&'static str, u64); 2] {
-    let dropped = |queue: &OnceLock<Queue>| queue.get().map_or(0, Queue::dropped);
+    let dropped = |queue: &OnceLock<LogQueue>| queue.get().map_or(0, LogQueue::dropped);
     [
         ("stderr", dropped(&STANDARD_ERROR)),
         ("stdout", dropped(&STANDARD_OUTPUT)),

@@ -23,10 +23,10 @@ impl Destination for OutputStream {
 
 /// A queue of complete lines. Cloning is cheap.
 #[derive(Clone, Debug)]
-pub struct Queue(Arc<Shared>);
+pub struct LogQueue(Arc<SharedQueue>);
 
 #[derive(Debug)]
-struct Shared {
+struct SharedQueue {
     bytes_max: usize,
     state: Mutex<State>,
     /// Signalled for new lines.
@@ -37,7 +37,7 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    waiting: VecDeque<Line>,
+    waiting: VecDeque<LogLine>,
     /// Bytes of all queued lines, and of the one that is being written.
     bytes: usize,
     is_writing: bool,
@@ -49,13 +49,13 @@ struct State {
 
 /// A line, with its line feed.
 #[derive(Debug)]
-struct Line {
+struct LogLine {
     text: Box<[u8]>,
     /// The number of dropped lines that it reports; zero for every line but a notice.
     reports: u64,
 }
 
-impl Line {
+impl LogLine {
     /// Returns its estimated memory.
     fn bytes(&self) -> usize {
         self.text.len().saturating_add(LINE_OVERHEAD_BYTES)
@@ -74,14 +74,14 @@ impl Line {
     }
 }
 
-impl Queue {
+impl LogQueue {
     /// Starts the writing thread.
     pub fn start(stream: OutputStream, bytes_max: usize) -> Self {
         Self::start_with(stream, bytes_max)
     }
 
     fn start_with(destination: impl Destination, bytes_max: usize) -> Self {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(SharedQueue {
             bytes_max,
             state: Mutex::default(),
             filled: Condvar::new(),
@@ -96,7 +96,7 @@ impl Queue {
 
     /// Queues a line, which must end with a line feed. Never blocks on the stream; drops the line if there is no room.
     pub fn push(&self, text: &[u8]) {
-        let line = Line {
+        let line = LogLine {
             text: text.into(),
             reports: 0,
         };
@@ -130,7 +130,7 @@ impl Queue {
 }
 
 impl State {
-    fn put(&mut self, line: Line) {
+    fn put(&mut self, line: LogLine) {
         self.bytes = self.bytes.saturating_add(line.bytes());
         self.waiting.push_back(line);
     }
@@ -143,13 +143,13 @@ impl State {
     /// Queues a notice if there are unreported drops. It may exceed the bound of the queue by its own size, once.
     fn report_dropped(&mut self) {
         if self.unreported > 0 {
-            let notice = Line::notice(std::mem::take(&mut self.unreported));
+            let notice = LogLine::notice(std::mem::take(&mut self.unreported));
             self.put(notice);
         }
     }
 }
 
-impl Shared {
+impl SharedQueue {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -178,7 +178,7 @@ impl Shared {
     }
 
     /// Takes the next line; blocks until there is one.
-    fn next(&self) -> Line {
+    fn next(&self) -> LogLine {
         let mut state = self.lock();
         loop {
             if let Some(line) = state.waiting.pop_front() {
@@ -224,7 +224,7 @@ fn now() -> String {
 
 /// Queues each write as a line.
 #[derive(Debug)]
-pub struct QueueWriter(Queue);
+pub struct QueueWriter(LogQueue);
 
 impl io::Write for QueueWriter {
     /// The log writes each event in one call.

@@ -1,9 +1,9 @@
 //! Metrics of this process. Names are append-only (A8).
 
-use super::process::Process;
-use crate::App;
+use super::process::ProcessNumbers;
 use crate::edge::SeatCounts;
 use crate::log;
+use crate::monitor::Monitor;
 use crate::tls::{Tls, TlsReport};
 use keyreeve_authority::Node;
 use keyreeve_store::cluster::Durability;
@@ -15,11 +15,12 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 use std::fmt;
+use std::sync::Arc;
 
 /// Returns all metrics, in the newer of the two text formats.
-pub(super) fn text(app: &App) -> Result<String, fmt::Error> {
+pub(super) fn text(monitor: &Arc<Monitor>) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Snapshot(app.clone())));
+    registry.register_collector(Box::new(Snapshot(Arc::clone(monitor))));
     let mut out = String::new();
     text::encode(&mut out, &registry)?;
     Ok(out)
@@ -27,44 +28,44 @@ pub(super) fn text(app: &App) -> Result<String, fmt::Error> {
 
 /// Reads the counters where they are kept; nothing is counted twice.
 #[derive(Debug)]
-struct Snapshot(App);
+struct Snapshot(Arc<Monitor>);
 
 impl Collector for Snapshot {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let app = &self.0;
+        let monitor = &self.0;
         let to = &mut encoder;
-        encode_verifications(to, app)?;
-        encode_changes(to, app)?;
-        encode_clock(to, app)?;
-        encode_writes(to, app)?;
-        encode_invariants(to, app)?;
-        if let Some(census) = app.numbers().census() {
+        encode_verifications(to, monitor)?;
+        encode_changes(to, monitor)?;
+        encode_clock(to, monitor)?;
+        encode_writes(to, monitor)?;
+        encode_invariants(to, monitor)?;
+        if let Some(census) = monitor.numbers.census() {
             encode_census(to, &census)?;
         }
-        if let Some(node) = app.authority().node() {
+        if let Some(node) = monitor.authority.node() {
             encode_node(to, node)?;
         }
-        let reports: Vec<_> = app.tls().iter().map(Tls::report).collect();
+        let reports: Vec<_> = monitor.tls.iter().map(Tls::report).collect();
         encode_tls(to, &reports)?;
         let help = "Lines of the log and of standard output that were dropped because they were not read, or could \
                     not be written";
         let dropped = log::dropped_lines().map(|(stream, lines)| ([("stream", stream)], lines));
         counters(to, "keyreeve_log_lines_dropped", help, &dropped)?;
-        encode_connections(to, app)?;
-        encode_process(to, app)?;
+        encode_connections(to, monitor)?;
+        encode_process(to, monitor)?;
         let build = [(&[("version", env!("CARGO_PKG_VERSION"))][..], 1)];
         gauges(to, "keyreeve_build_info", "Version of this build", build)
     }
 }
 
-fn encode_verifications(to: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
-    let verifier = app.authority().verifier();
+fn encode_verifications(to: &mut DescriptorEncoder<'_>, monitor: &Monitor) -> fmt::Result {
+    let verifier = monitor.authority.verifier();
     let outcomes = verifier.tallies().outcomes();
     let outcomes: Vec<_> = outcomes
         .map(|(via, outcome, count)| ([("outcome", outcome), ("via", via.as_str())], count))
         .collect();
     counters(to, "keyreeve_verifications", "Verdicts", &outcomes)?;
-    let (sum, count, buckets) = app.numbers().verifications.read();
+    let (sum, count, buckets) = monitor.numbers.verifications.read();
     let (name, help) = ("keyreeve_verification_duration", "Duration of verdicts of all callers");
     let mut encoder = to.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Histogram)?;
     encoder.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;
@@ -77,17 +78,17 @@ fn encode_verifications(to: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Resul
     gauge(to, "keyreeve_cache_capacity", help, verifier.capacity())?;
     let help = "Newest change that verdicts take into account";
     gauge(to, "keyreeve_applied_revision", help, verifier.applied())?;
-    encode_children(to, app)
+    encode_children(to, monitor)
 }
 
 /// Writes the metrics of verifiers inside applications.
-fn encode_children(to: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
-    let counts = app.authority().verifiers().counts();
+fn encode_children(to: &mut DescriptorEncoder<'_>, monitor: &Monitor) -> fmt::Result {
+    let counts = monitor.authority.verifiers().counts();
     let help = "Verifiers inside applications that are connected to this process";
     gauge(to, "keyreeve_verifiers_connected", help, counts.connected)?;
     let help = "Verifiers that did not acknowledge an order in time, or whose connection ended before";
     counter(to, "keyreeve_verifiers_overdue", help, counts.overdue)?;
-    let refused = counts.refused.saturating_add(app.verifier_shares().refused());
+    let refused = counts.refused.saturating_add(monitor.verifier_host.shares().refused());
     let help = "Connections of verifiers that were refused: too many, or suspended";
     counter(to, "keyreeve_verifiers_refused", help, refused)?;
     let help = "Orders to forget that verifiers have not acknowledged yet";
@@ -98,65 +99,69 @@ fn encode_children(to: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
         counts.orders_outstanding,
     )?;
     let help = "Age of the oldest order that is not acknowledged; 0 if there is none";
-    let oldest = app.authority().verifiers().oldest_order_ms();
+    let oldest = monitor.authority.verifiers().oldest_order_ms();
     seconds(to, "keyreeve_verifier_oldest_order", help, oldest)
 }
 
-fn encode_changes(to: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
-    let counts = app.authority().operations().counts();
+fn encode_changes(to: &mut DescriptorEncoder<'_>, monitor: &Monitor) -> fmt::Result {
+    let counts = monitor.authority.operations().counts();
     let counts: Vec<_> = counts
         .map(|(operation, result, count)| ([("op", operation), ("result", result)], count))
         .collect();
     let help = "Changes of keys: done, refused by rules, or failed";
     counters(to, "keyreeve_key_operations", help, &counts)?;
-    let events = app.authority().verifier().tallies().events();
+    let events = monitor.authority.verifier().tallies().events();
     let events: Vec<_> = events.map(|(action, count)| ([("type", action)], count)).collect();
     let help = "Entries that this process has written into the audit log";
     counters(to, "keyreeve_audit_events", help, &events)?;
-    let leaks = app.authority().leaks().tallies();
+    let leaks = monitor.authority.leaks().tallies();
     let leaks: Vec<_> = leaks
         .map(|(source, result, count)| ([("source", source.as_str()), ("result", result.as_str())], count))
         .collect();
     let help = "Secrets reported as leaked";
     counters(to, "keyreeve_leak_reports", help, &leaks)?;
-    let effects = &app.numbers().effects;
+    let effects = &monitor.numbers.effects;
     let help = "Time until changes were effective on every verifier";
     // The first name is the older one.
     for name in ["keyreeve_revocation", "keyreeve_revocation_propagation"] {
         let encoder = to.encode_descriptor(name, help, Some(&Unit::Seconds), effects.metric_type())?;
         effects.encode(encoder)?;
     }
-    let requests = &app.numbers().requests;
+    let requests = &monitor.numbers.requests;
     let help = "Duration of requests other than verifications";
     let name = "http_server_request_duration";
     requests.encode(to.encode_descriptor(name, help, Some(&Unit::Seconds), requests.metric_type())?)?;
-    let checkpoint = app.checkpoints().newest().map_or(0, |newest| newest.revision);
+    let checkpoint = monitor
+        .log_signer
+        .checkpoints()
+        .newest()
+        .map_or(0, |newest| newest.revision);
     let help = "Entry of the audit log that the newest signed checkpoint covers";
     gauge(to, "keyreeve_audit_checkpoint_revision", help, checkpoint)?;
     let help = "1 if the end of the audit log is not signed: it does not contain what was signed before, or the \
                 checkpoint cannot be stored";
-    let is_refused = u64::from(app.checkpoints().refusal().is_some());
+    let is_refused = u64::from(monitor.log_signer.checkpoints().refusal().is_some());
     gauge(to, "keyreeve_audit_checkpoint_refused", help, is_refused)?;
     let help =
         "1 if this process refuses every request until it is restarted: the database is not the one that it opened";
-    let is_halted = u64::from(app.authority().verifier().halted().is_some());
+    let is_halted = u64::from(monitor.authority.verifier().halted().is_some());
     gauge(to, "keyreeve_halted", help, is_halted)?;
-    let verified = app.numbers().audit_verified_at().map_or(0, |at| at.millis() / 1_000);
+    let verified = monitor.numbers.audit_verified_at().map_or(0, |at| at.millis() / 1_000);
     let help = "When this process last verified the audit log without a finding; 0 if it was not requested";
     let name = "keyreeve_audit_verified_timestamp";
     timestamp(to, name, help, verified)
 }
 
-fn encode_clock(to: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
-    let behind = app.authority().clock_behind().unwrap_or_default();
+fn encode_clock(to: &mut DescriptorEncoder<'_>, monitor: &Monitor) -> fmt::Result {
+    let behind = monitor.authority.clock_behind().unwrap_or_default();
     let ms = u64::try_from(behind.as_millis()).unwrap_or(u64::MAX);
     let help = "How far the reference clock is behind the time that expiry is decided by; 0 if it is followed";
     seconds(to, "keyreeve_database_clock_behind", help, ms)
 }
 
-fn encode_writes(to: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
-    let health = app.authority().write_health();
-    let now = app.authority().now().millis() / 1_000;
+fn encode_writes(to: &mut DescriptorEncoder<'_>, monitor: &Monitor) -> fmt::Result {
+    let health = monitor.authority.write_health();
+    let now = monitor.authority.now().millis() / 1_000;
     let ago = health.last_success_ago.map(|ago| whole(ago.as_secs()));
     let help = "When the last write into the store succeeded; 0 if none has since the start";
     let last = ago.map_or(0, |ago| now.saturating_sub(ago));
@@ -175,8 +180,8 @@ fn encode_writes(to: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
 }
 
 /// Writes a row for each invariant from the start: a counter that appears with its first violation shows no increase.
-fn encode_invariants(to: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
-    let counts = app.authority().verifier().invariants().read();
+fn encode_invariants(to: &mut DescriptorEncoder<'_>, monitor: &Monitor) -> fmt::Result {
+    let counts = monitor.authority.verifier().invariants().read();
     let counts: Vec<_> = counts
         .map(|(invariant, count, _)| ([("invariant", invariant.name())], count))
         .collect();
@@ -198,11 +203,18 @@ fn encode_census(to: &mut DescriptorEncoder<'_>, census: &Census) -> fmt::Result
     let expiring = within.iter().zip(census.expiring);
     let expiring = expiring.map(|(within, count)| ([("within", within.as_str())], whole(count)));
     let help = "Usable keys that expire within a time, counted periodically";
-    gauges(to, "keyreeve_keys_expiring", help, expiring)
+    gauges(to, "keyreeve_keys_expiring", help, expiring)?;
+    let help = "Usable root keys that expire within 14 days, counted periodically";
+    gauge(
+        to,
+        "keyreeve_root_keys_expiring",
+        help,
+        whole(census.root_keys_expiring),
+    )
 }
 
-fn encode_connections(to: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
-    let seats = app.seats().named().map(|(name, seats)| (name, seats.counts()));
+fn encode_connections(to: &mut DescriptorEncoder<'_>, monitor: &Monitor) -> fmt::Result {
+    let seats = monitor.seats.named().map(|(name, seats)| (name, seats.counts()));
     let open = seats.map(|(name, counts)| ([("listener", name)], whole(counts.taken)));
     gauges(to, "keyreeve_connections", "Connections, by listener", open)?;
     let unknown = seats.map(|(name, counts)| ([("listener", name)], whole(counts.unknown)));
@@ -222,9 +234,9 @@ fn encode_connections(to: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result 
     counters(to, "keyreeve_connections_displaced", help, &displaced)
 }
 
-fn encode_process(to: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
-    let process = Process::look();
-    let started = app.numbers().started_at.millis() / 1_000;
+fn encode_process(to: &mut DescriptorEncoder<'_>, monitor: &Monitor) -> fmt::Result {
+    let process = ProcessNumbers::look();
+    let started = monitor.numbers.started_at.millis() / 1_000;
     timestamp(to, "process_start_time", "Start time of the process", started)?;
     if let Some(seconds) = process.cpu_seconds {
         let counter = ConstCounter::new(seconds);

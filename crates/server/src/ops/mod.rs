@@ -6,10 +6,11 @@ mod metrics;
 mod process;
 mod ready;
 
-use crate::App;
+use crate::monitor::Monitor;
 use axum::body::Body;
 use hyper::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
+use std::sync::Arc;
 
 /// The two text formats of metrics. The newer one is for clients that accept it, as Prometheus does.
 const OPENMETRICS: &str = "application/openmetrics-text";
@@ -17,21 +18,21 @@ const OPENMETRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 const CLASSIC_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Answers an operations request.
-pub(crate) async fn serve<B>(app: &App, request: &Request<B>) -> Response<Body> {
+pub(crate) async fn serve<B>(monitor: &Arc<Monitor>, request: &Request<B>) -> Response<Body> {
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
     match request.uri().path() {
         "/livez" | "/healthz" | "/readyz" | "/metrics" if !is_read => {
             plain(StatusCode::METHOD_NOT_ALLOWED, "only GET\n")
         }
         "/livez" | "/healthz" => plain(StatusCode::OK, "ok\n"),
-        "/readyz" => ready::serve(app, request.uri().query()).await,
-        "/metrics" => metrics(app, request),
+        "/readyz" => ready::serve(monitor, request.uri().query()).await,
+        "/metrics" => metrics(monitor, request),
         _ => plain(StatusCode::NOT_FOUND, "there are /livez, /readyz and /metrics\n"),
     }
 }
 
-fn metrics<B>(app: &App, request: &Request<B>) -> Response<Body> {
-    let Ok(text) = metrics::text(app) else {
+fn metrics<B>(monitor: &Arc<Monitor>, request: &Request<B>) -> Response<Body> {
+    let Ok(text) = metrics::text(monitor) else {
         return plain(StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be written\n");
     };
     let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok());

@@ -5,7 +5,7 @@ use rustix::process::{Resource, getrlimit};
 
 /// Numbers of this process. Those that cannot be read are `None` and not exported.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Process {
+pub(super) struct ProcessNumbers {
     /// CPU time in seconds, of all processors.
     pub(super) cpu_seconds: Option<f64>,
     /// Resident memory in bytes.
@@ -15,7 +15,7 @@ pub(super) struct Process {
     pub(super) max_fds: Option<u64>,
 }
 
-impl Process {
+impl ProcessNumbers {
     /// Reads the numbers.
     pub(super) fn look() -> Self {
         Self {
@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn this_process_has_memory_descriptors_and_time() {
-        let process = Process::look();
+        let process = ProcessNumbers::look();
         assert!(process.cpu_seconds.is_some_and(|seconds| seconds >= 0.0));
         assert!(process.resident_bytes.is_some_and(|bytes| bytes > 1_000_000));
         assert!(

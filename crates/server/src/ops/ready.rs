@@ -1,7 +1,7 @@
 //! `/readyz`: whether this process can do its work, in one line, or with `?verbose` in one line per check.
 
 use super::plain;
-use crate::App;
+use crate::monitor::Monitor;
 use axum::body::Body;
 use hyper::{Response, StatusCode};
 use rustix::fs::statvfs;
@@ -11,14 +11,14 @@ use std::fmt::Write as _;
 const FREE_BYTES_MIN: u64 = 32 * 1024;
 
 /// The result of one check.
-struct Check {
+struct ReadinessCheck {
     name: &'static str,
-    standing: Standing,
+    standing: CheckStanding,
     text: String,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Standing {
+enum CheckStanding {
     /// No problem.
     Good,
     /// A problem that does not prevent verification: the process stays ready.
@@ -27,47 +27,56 @@ enum Standing {
     Fails,
 }
 
-impl Check {
+impl ReadinessCheck {
     fn good(name: &'static str, text: impl Into<String>) -> Self {
-        let (standing, text) = (Standing::Good, text.into());
+        let (standing, text) = (CheckStanding::Good, text.into());
         Self { name, standing, text }
     }
 
     fn warns(name: &'static str, text: impl Into<String>) -> Self {
-        let (standing, text) = (Standing::Warns, text.into());
+        let (standing, text) = (CheckStanding::Warns, text.into());
         Self { name, standing, text }
     }
 
     fn fails(name: &'static str, text: impl Into<String>) -> Self {
-        let (standing, text) = (Standing::Fails, text.into());
+        let (standing, text) = (CheckStanding::Fails, text.into());
         Self { name, standing, text }
     }
 }
 
 /// Runs all checks. The text of the first failed one is the one-line answer.
-async fn checks(app: &App) -> Vec<Check> {
+async fn checks(monitor: &Monitor) -> Vec<ReadinessCheck> {
     let mut checks = Vec::new();
-    checks.extend(process(app));
-    checks.push(history(app));
-    checks.extend(lease(app));
-    checks.extend([clock(app), store(app).await, writes(app), checkpoint(app)]);
+    checks.extend(process(monitor));
+    checks.push(history(monitor));
+    checks.extend(lease(monitor));
+    checks.extend([
+        clock(monitor),
+        store(monitor).await,
+        writes(monitor),
+        checkpoint(monitor),
+    ]);
     checks
 }
 
 /// Answers `/readyz`.
-pub(super) async fn serve(app: &App, query: Option<&str>) -> Response<Body> {
-    let checks = checks(app).await;
+pub(super) async fn serve(monitor: &Monitor, query: Option<&str>) -> Response<Body> {
+    let checks = checks(monitor).await;
     let of = |standing| checks.iter().find(|check| check.standing == standing);
-    let (status, mut text) = match (of(Standing::Fails), of(Standing::Warns)) {
+    let (status, mut text) = match (of(CheckStanding::Fails), of(CheckStanding::Warns)) {
         (Some(failed), _) => (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", failed.text)),
         (None, Some(warning)) => (StatusCode::OK, format!("ok, but {}: {}\n", warning.name, warning.text)),
         (None, None) => (StatusCode::OK, "ok\n".to_owned()),
     };
     if query.is_some_and(|query| query == "verbose" || query.starts_with("verbose=")) {
         // Details first, then the checks: this order is older than the checks.
-        details(app, &mut text);
+        details(monitor, &mut text);
         for check in &checks {
-            let sign = if check.standing == Standing::Good { '+' } else { '-' };
+            let sign = if check.standing == CheckStanding::Good {
+                '+'
+            } else {
+                '-'
+            };
             // Writing to memory cannot fail.
             let _done = writeln!(text, "[{sign}]{} {}", check.name, check.text);
         }
@@ -75,36 +84,39 @@ pub(super) async fn serve(app: &App, query: Option<&str>) -> Response<Body> {
     plain(status, text)
 }
 
-fn process(app: &App) -> Option<Check> {
-    app.is_stopping().then(|| Check::fails("process", "stopping"))
+fn process(monitor: &Monitor) -> Option<ReadinessCheck> {
+    monitor
+        .readiness
+        .is_stopping()
+        .then(|| ReadinessCheck::fails("process", "stopping"))
 }
 
 /// Returns whether the database is the one that was opened and whose log was signed; with several nodes, whether it has
 /// every change that this node knows.
-fn history(app: &App) -> Check {
-    let Some(node) = app.authority().node() else {
-        return match app.authority().verifier().halted() {
-            Some(why) => Check::fails("history", why),
-            None => Check::good("history", "the database is the one that is signed"),
+fn history(monitor: &Monitor) -> ReadinessCheck {
+    let Some(node) = monitor.authority.node() else {
+        return match monitor.authority.verifier().halted() {
+            Some(why) => ReadinessCheck::fails("history", why),
+            None => ReadinessCheck::good("history", "the database is the one that is signed"),
         };
     };
     match node.health().is_recovering {
-        true => Check::fails(
+        true => ReadinessCheck::fails(
             "history",
             "the database lost changes, and lost denials are written to it again",
         ),
-        false => Check::good("history", "the database contains what this node has recorded"),
+        false => ReadinessCheck::good("history", "the database contains what this node has recorded"),
     }
 }
 
 /// Returns whether the reference clock is followed.
-fn clock(app: &App) -> Check {
-    let whose = match app.authority().node() {
+fn clock(monitor: &Monitor) -> ReadinessCheck {
+    let whose = match monitor.authority.node() {
         Some(_) => "the database's clock",
         None => "this machine's clock",
     };
-    match app.authority().clock_behind() {
-        Some(behind) => Check::fails(
+    match monitor.authority.clock_behind() {
+        Some(behind) => ReadinessCheck::fails(
             "clock",
             format!(
                 "{whose} is {} s behind the time that was given before: keys are evaluated at the later time until \
@@ -112,71 +124,71 @@ fn clock(app: &App) -> Check {
                 behind.as_secs()
             ),
         ),
-        None => Check::good("clock", format!("{whose} is used")),
+        None => ReadinessCheck::good("clock", format!("{whose} is used")),
     }
 }
 
-async fn store(app: &App) -> Check {
-    match app.is_answered().await {
-        true => Check::good("store", "answers"),
-        false => Check::fails("store", "the store does not answer"),
+async fn store(monitor: &Monitor) -> ReadinessCheck {
+    match monitor.readiness.is_answered().await {
+        true => ReadinessCheck::good("store", "answers"),
+        false => ReadinessCheck::fails("store", "the store does not answer"),
     }
 }
 
 /// With several nodes: returns whether this one may verify.
-fn lease(app: &App) -> Option<Check> {
-    let node = app.authority().node()?;
+fn lease(monitor: &Monitor) -> Option<ReadinessCheck> {
+    let node = monitor.authority.node()?;
     if node.health().is_on_probation {
         let why = "this node lost its lease too often and is on probation";
-        return Some(Check::fails("lease", why));
+        return Some(ReadinessCheck::fails("lease", why));
     }
-    Some(match app.authority().holds_lease() {
-        false => Check::fails("lease", "this node holds no lease"),
-        true => Check::good("lease", format!("{} ms left", node.lease_left_ms())),
+    Some(match monitor.authority.holds_lease() {
+        false => ReadinessCheck::fails("lease", "this node holds no lease"),
+        true => ReadinessCheck::good("lease", format!("{} ms left", node.lease_left_ms())),
     })
 }
 
 /// Returns whether changes are possible. Verification does not need them.
-fn writes(app: &App) -> Check {
-    if let Some(obstacle) = app.authority().obstacle() {
-        return Check::warns("writes", format!("failing: {obstacle}; nothing was changed"));
+fn writes(monitor: &Monitor) -> ReadinessCheck {
+    if let Some(obstacle) = monitor.authority.obstacle() {
+        return ReadinessCheck::warns("writes", format!("failing: {obstacle}; nothing was changed"));
     }
     // With a database server, this disk has nothing that a change needs.
-    let free = match app.authority().node() {
+    let free = match monitor.authority.node() {
         Some(_) => None,
-        None => statvfs(&app.settings().data).ok(),
+        None => statvfs(&monitor.settings.data).ok(),
     };
     let free = free.map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
     if free.is_some_and(|free| free < FREE_BYTES_MIN) {
-        return Check::warns("writes", "failing: the disk is full; nothing was changed");
+        return ReadinessCheck::warns("writes", "failing: the disk is full; nothing was changed");
     }
-    let health = app.authority().write_health();
+    let health = monitor.authority.write_health();
     match health.is_failing() {
-        true => Check::warns(
+        true => ReadinessCheck::warns(
             "writes",
             format!("failing: {}", health.last_failure.unwrap_or_default()),
         ),
-        false => Check::good("writes", "possible"),
+        false => ReadinessCheck::good("writes", "possible"),
     }
 }
 
 /// Returns whether the end of the audit log is signed.
-fn checkpoint(app: &App) -> Check {
-    match app.checkpoints().refusal() {
-        Some(why) => Check::warns("checkpoint", why),
-        None => Check::good("checkpoint", "the audit log is signed"),
+fn checkpoint(monitor: &Monitor) -> ReadinessCheck {
+    match monitor.log_signer.checkpoints().refusal() {
+        Some(why) => ReadinessCheck::warns("checkpoint", why),
+        None => ReadinessCheck::good("checkpoint", "the audit log is signed"),
     }
 }
 
 /// Writes details that are worth a look and do not affect readiness.
-fn details(app: &App, text: &mut String) {
+fn details(monitor: &Monitor, text: &mut String) {
     let mut line = |name: &str, what: &dyn std::fmt::Display| {
         // Writing to memory cannot fail.
         let _done = writeln!(text, "{name}: {what}");
     };
-    line("revision", &app.authority().verifier().applied());
-    line("remembered", &app.authority().verifier().entries());
-    let writes = app.authority().write_health();
+    line("revision", &monitor.authority.verifier().applied());
+    line("remembered", &monitor.authority.verifier().entries());
+    let writes = monitor.authority.write_health();
     if let Some(ago) = writes.last_success_ago {
         line("last_write_seconds_ago", &ago.as_secs());
     }
@@ -184,11 +196,11 @@ fn details(app: &App, text: &mut String) {
         line("write_failures_in_a_row", &writes.failures_in_a_row);
         line("last_write_failure", &why);
     }
-    if let Some(node) = app.authority().node() {
+    if let Some(node) = monitor.authority.node() {
         line("lease_left_ms", &node.lease_left_ms());
         line("durability", &node.health().durability.as_str());
     }
-    for report in app.tls().iter().map(crate::tls::Tls::report) {
+    for report in monitor.tls.iter().map(crate::tls::Tls::report) {
         line(&format!("tls {}", report.name), &report.certificate);
         if let Some(complaint) = report.complaint {
             line(&format!("tls {} complaint", report.name), &complaint);

@@ -120,7 +120,7 @@ pub fn load(files: &TlsFiles) -> Result<Loaded, TlsError> {
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| refused(&files.cert)(error.to_string()))?;
-    let shown = Arc::new(Shown(Arc::new(pair)));
+    let shown = Arc::new(ShownCertificate(Arc::new(pair)));
     let mut config = match &files.client_ca {
         None => {
             let mut config = builder.with_no_client_auth().with_cert_resolver(shown);
@@ -148,9 +148,9 @@ pub fn load(files: &TlsFiles) -> Result<Loaded, TlsError> {
 
 /// Presents one certificate to every client, whatever server name it requests.
 #[derive(Debug)]
-struct Shown(Arc<CertifiedKey>);
+struct ShownCertificate(Arc<CertifiedKey>);
 
-impl ResolvesServerCert for Shown {
+impl ResolvesServerCert for ShownCertificate {
     fn resolve(&self, _asked: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(Arc::clone(&self.0))
     }

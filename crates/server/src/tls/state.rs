@@ -27,11 +27,11 @@ struct Inner {
     files: TlsFiles,
     /// The files as they were first read.
     opened: Fingerprint,
-    current: RwLock<Current>,
-    tallies: Tallies,
+    current: RwLock<CurrentCertificate>,
+    tallies: HandshakeTallies,
 }
 
-struct Current {
+struct CurrentCertificate {
     loaded: Loaded,
     /// Why newer files are not used.
     complaint: Option<String>,
@@ -39,7 +39,7 @@ struct Current {
 
 /// Results of handshakes.
 #[derive(Default)]
-struct Tallies {
+struct HandshakeTallies {
     done: AtomicU64,
     failed: AtomicU64,
     timed_out: AtomicU64,
@@ -89,11 +89,11 @@ impl Tls {
             name,
             files: files.clone(),
             opened,
-            current: RwLock::new(Current {
+            current: RwLock::new(CurrentCertificate {
                 loaded,
                 complaint: None,
             }),
-            tallies: Tallies::default(),
+            tallies: HandshakeTallies::default(),
         })))
     }
 
@@ -221,7 +221,7 @@ impl Tls {
         }
         tracing::info!(listener = self.0.name, certificate = %loaded.certificate, "new TLS files are in use");
         let mut current = self.0.current.write().unwrap_or_else(PoisonError::into_inner);
-        *current = Current {
+        *current = CurrentCertificate {
             loaded,
             complaint: None,
         };

@@ -2,7 +2,7 @@
 
 use super::Stream;
 use super::share::Share;
-use keyreeve_api::verifiers::{ChildSays, LINE_BYTES_MAX};
+use keyreeve_api::verifiers::{LINE_BYTES_MAX, VerifierMessage};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, ReadHalf};
@@ -21,19 +21,19 @@ const LONG_LINE_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) type LongLine = [OwnedSemaphorePermit; 2];
 
 /// A message of a verifier.
-pub(super) struct Said {
-    pub(super) what: ChildSays,
+pub(super) struct ReceivedMessage {
+    pub(super) what: VerifierMessage,
     /// Held until a long message is processed.
     pub(super) place: Option<LongLine>,
 }
 
-pub(super) struct Lines {
+pub(super) struct MessageLines {
     stream: BufReader<ReadHalf<Stream>>,
     line: Vec<u8>,
     share: Arc<Share>,
 }
 
-impl Lines {
+impl MessageLines {
     pub(super) fn new(stream: ReadHalf<Stream>, share: Arc<Share>) -> Self {
         Self {
             stream: BufReader::new(stream),
@@ -44,7 +44,7 @@ impl Lines {
 
     /// Reads the next message. `None` at the end of the connection, on invalid input or when a time limit passes. Not
     /// cancel-safe: bytes already read would be lost.
-    pub(super) async fn next(&mut self) -> Option<Said> {
+    pub(super) async fn next(&mut self) -> Option<ReceivedMessage> {
         self.line.clear();
         self.line.shrink_to(SHORT_BYTES_MAX);
         timeout(SILENCE_MAX, self.read(SHORT_BYTES_MAX)).await.ok()??;
@@ -57,7 +57,7 @@ impl Lines {
             timeout(LONG_LINE_TIMEOUT, rest).await.ok()??;
         }
         let what = self.is_complete().then(|| serde_json::from_slice(&self.line).ok())??;
-        Some(Said { what, place })
+        Some(ReceivedMessage { what, place })
     }
 
     fn is_complete(&self) -> bool {

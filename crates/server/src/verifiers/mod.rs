@@ -2,6 +2,7 @@
 //!
 //! `keyreeve_authority::children` decides what they may do; this module has the connection and the messages.
 
+mod host;
 mod lines;
 mod marker;
 mod outbox;
@@ -9,15 +10,16 @@ mod session;
 mod share;
 mod told;
 
+pub(crate) use host::VerifierHost;
 pub(crate) use marker::Marker;
 pub(crate) use share::Shares;
 
-use crate::App;
 use crate::edge::Peer;
 use crate::http::bearer::bearer;
 use crate::http::call::{Incoming, NoBody, TENANT_HEADER, root_key_invalid};
+use crate::verdict_service::VerdictService;
 use axum::body::Body;
-use axum::extract::{FromRequest as _, Request, State};
+use axum::extract::{Request, State};
 use axum::response::Response;
 use hyper::header::{CONNECTION, HeaderValue, UPGRADE};
 use hyper::upgrade::{OnUpgrade, Upgraded};
@@ -31,7 +33,8 @@ use keyreeve_authority::verifier::RootPass;
 use keyreeve_authority::{Call, Failure};
 use keyreeve_core::access::{Permission, Reach};
 use keyreeve_web::Rejected;
-use session::{Session, Visitor};
+use session::{AdmittedVerifier, VerifierSession};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
@@ -54,7 +57,11 @@ type Stream = TokioIo<Upgraded>;
     ),
     security(("root_key" = ["keys:verify"]))
 )]
-pub(crate) async fn connect(State(app): State<App>, mut request: Request) -> Result<Response, Rejected> {
+pub(crate) async fn connect(
+    State(host): State<Arc<VerifierHost>>,
+    State(verdicts): State<Arc<VerdictService>>,
+    mut request: Request,
+) -> Result<Response, Rejected> {
     let upgrade = request.extensions_mut().remove::<OnUpgrade>();
     let wishes = request.version() == Version::HTTP_11 && wishes_protocol(request.headers());
     let seat = request
@@ -63,7 +70,7 @@ pub(crate) async fn connect(State(app): State<App>, mut request: Request) -> Res
         .map(|peer| (peer.seat.clone(), peer.seat.busy()));
     let names_tenant = request.headers().contains_key(TENANT_HEADER);
     let secret = bearer(request.headers())?.map(str::to_owned);
-    let Incoming { call, .. } = Incoming::<NoBody>::from_request(request, &app).await?;
+    let Incoming { call, .. } = Incoming::<NoBody>::of(request, &verdicts).await?;
     call.require(Permission::KeysVerify)?;
     let (Some(upgrade), true) = (upgrade, wishes) else {
         let detail = "This route serves only upgraded connections: it needs HTTP/1.1 with the headers Connection: \
@@ -73,20 +80,20 @@ pub(crate) async fn connect(State(app): State<App>, mut request: Request) -> Res
     let pass = match secret {
         // The root key may have been revoked since it was checked. The record read here names the owner of the
         // verifier.
-        Some(secret) => Some(app.authority().root_key(&secret).await?.ok_or_else(root_key_invalid)?),
+        Some(secret) => Some(host.authority().root_key(&secret).await?.ok_or_else(root_key_invalid)?),
         None => None,
     };
     let reach = match names_tenant {
         true => Reach::Tenant(call.tenant.clone()),
         false => call.caller.reach.clone(),
     };
-    if !app.authority().verifiers().is_reach_open(&reach).await? {
+    if !host.authority().verifiers().is_reach_open(&reach).await? {
         let detail = "The tenant is suspended. Its verifiers may connect again when it is active.";
         return Err(Problem::new(Code::PermissionDenied, detail).into());
     }
-    let visitor = admitted(&app, &call, pass, reach)?;
+    let visitor = admitted(&host, &call, pass, reach)?;
     tokio::spawn(async move {
-        Session::run(app, visitor, upgrade).await;
+        VerifierSession::run(host, visitor, upgrade).await;
         // The connection counts towards the connection limit, and is never closed as idle.
         drop(seat);
     });
@@ -102,16 +109,21 @@ pub(crate) async fn connect(State(app): State<App>, mut request: Request) -> Res
 }
 
 /// Returns the admission of another verifier, or the limit that refuses it.
-fn admitted(app: &App, call: &Call, pass: Option<RootPass>, reach: Reach) -> Result<Visitor, Failure> {
-    app.authority().verifiers().may_connect(pass.as_ref(), &reach)?;
-    let share = app.verifier_shares().of(pass.as_ref().map(RootPass::id), &reach);
+fn admitted(
+    host: &VerifierHost,
+    call: &Call,
+    pass: Option<RootPass>,
+    reach: Reach,
+) -> Result<AdmittedVerifier, Failure> {
+    host.authority().verifiers().may_connect(pass.as_ref(), &reach)?;
+    let share = host.shares().of(pass.as_ref().map(RootPass::id), &reach);
     let of = "without a `hello`, of this root key or tenant";
     let silent = share.silent().ok_or_else(|| {
-        app.verifier_shares().count_refused();
+        host.shares().count_refused();
         let max = share::SILENT.0;
         Failure::TooManyVerifiers { max, of }
     })?;
-    Ok(Visitor {
+    Ok(AdmittedVerifier {
         reach,
         pass,
         peer: call.address.clone().unwrap_or_else(|| "this machine".into()),
@@ -121,12 +133,12 @@ fn admitted(app: &App, call: &Call, pass: Option<RootPass>, reach: Reach) -> Res
 }
 
 /// Runs the periodic sweep, which closes verifiers that do not acknowledge in time, also when no other event occurs.
-pub(crate) async fn sweep(app: App, mut stopping: watch::Receiver<bool>) {
+pub(crate) async fn sweep(host: Arc<VerifierHost>, mut stopping: watch::Receiver<bool>) {
     let mut ticks = tokio::time::interval(Duration::from_millis(SWEEP_MS));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            _ = ticks.tick() => app.authority().verifiers().sweep(),
+            _ = ticks.tick() => host.authority().verifiers().sweep(),
             _ = stopping.wait_for(|&stopping| stopping) => return,
         }
     }

@@ -2,8 +2,8 @@
 
 use super::Stream;
 use super::share::Share;
-use keyreeve_api::verifiers::NodeSays;
-use keyreeve_authority::children::Line;
+use keyreeve_api::verifiers::NodeMessage;
+use keyreeve_authority::children::VerifierLine;
 use keyreeve_core::coherence::downstream::{Forget, Order};
 use keyreeve_core::{Digest, KeyId};
 use std::collections::VecDeque;
@@ -24,7 +24,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The queue of one connection. The connection of a verifier that reads too slowly is closed.
 pub(super) struct Outbox {
-    queue: Mutex<Queue>,
+    queue: Mutex<OutboxQueue>,
     /// Wakes the writer.
     ready: Notify,
     /// Signals the end of the connection.
@@ -37,8 +37,8 @@ pub(super) struct Outbox {
 }
 
 #[derive(Default)]
-struct Queue {
-    messages: VecDeque<NodeSays>,
+struct OutboxQueue {
+    messages: VecDeque<NodeMessage>,
     bytes: usize,
     /// No more messages are accepted, and the connection ends.
     is_closed: bool,
@@ -56,12 +56,12 @@ impl Outbox {
         }
     }
 
-    fn queue(&self) -> MutexGuard<'_, Queue> {
+    fn queue(&self) -> MutexGuard<'_, OutboxQueue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Queues a message. Returns false and ends the connection if there is no room.
-    pub(super) fn push(&self, message: NodeSays) -> bool {
+    pub(super) fn push(&self, message: NodeMessage) -> bool {
         let bytes = weight(&message);
         let mut queue = self.queue();
         let has_room = queue.messages.len() < WAITING_MAX
@@ -149,7 +149,7 @@ impl Outbox {
     }
 }
 
-impl Line for Outbox {
+impl VerifierLine for Outbox {
     fn order(&self, order: Order, ended: &[KeyId], is_last: bool) -> bool {
         // Before it is queued: an acknowledgement of a number that was never given ends the session.
         self.newest_order.fetch_max(order.number, Ordering::AcqRel);
@@ -161,7 +161,7 @@ impl Line for Outbox {
             Forget::Tenant(slug) => (None, Some(slug.to_string())),
             Forget::Everything => (None, None),
         };
-        self.push(NodeSays::Forget {
+        self.push(NodeMessage::Forget {
             number: order.number,
             revision: order.revision,
             digests,
@@ -186,16 +186,16 @@ impl Drop for Outbox {
 }
 
 /// Estimates the bytes of a message, in memory and on the wire.
-fn weight(message: &NodeSays) -> usize {
+fn weight(message: &NodeMessage) -> usize {
     const FIXED: usize = 200;
     let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
     FIXED
         + match message {
-            NodeSays::Grant { .. } => 0,
-            NodeSays::Charged { charged, .. } => charged
+            NodeMessage::Grant { .. } => 0,
+            NodeMessage::Charged { charged, .. } => charged
                 .as_ref()
                 .map_or(0, |charged| charged.rate_limit.len() + charged.rate_limit_policy.len()),
-            NodeSays::Found { secret, .. } => secret.as_ref().map_or(0, |told| {
+            NodeMessage::Found { secret, .. } => secret.as_ref().map_or(0, |told| {
                 FIXED
                     + told.subject.len()
                     + told.name.len()
@@ -203,7 +203,7 @@ fn weight(message: &NodeSays) -> usize {
                     + told.limits.len()
                     + text(&told.claims)
             }),
-            NodeSays::Forget { digests, ended, .. } => {
+            NodeMessage::Forget { digests, ended, .. } => {
                 digests.as_ref().map_or(0, |digests| digests.len() * 67) + ended.len() * 38
             }
         }

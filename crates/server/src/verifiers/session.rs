@@ -1,16 +1,16 @@
 //! Serves one connection of one verifier, from the greeting to the end.
 
 use super::Stream;
-use super::lines::{Lines, LongLine};
+use super::VerifierHost;
+use super::lines::{LongLine, MessageLines};
 use super::outbox::Outbox;
 use super::share::{Place, Share};
 use super::told::told;
-use crate::App;
 use crate::http::budget;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use keyreeve_api::verifiers::{ChargedUse, ChildSays, NodeSays, Seen};
-use keyreeve_authority::children::{Line, Newcomer, Reported};
+use keyreeve_api::verifiers::{ChargedUse, NodeMessage, SeenCount, VerifierMessage};
+use keyreeve_authority::children::{Newcomer, Reported, VerifierLine};
 use keyreeve_authority::verifier::RootPass;
 use keyreeve_core::access::Reach;
 use keyreeve_core::coherence::downstream::ChildId;
@@ -39,8 +39,8 @@ const LAST_WORDS: Duration = Duration::from_millis(250);
 const CAPACITY_MAX: usize = 10_000_000;
 
 /// The session of one verifier.
-pub(super) struct Session {
-    app: App,
+pub(super) struct VerifierSession {
+    host: Arc<VerifierHost>,
     id: ChildId,
     outbox: Arc<Outbox>,
     share: Arc<Share>,
@@ -50,7 +50,7 @@ pub(super) struct Session {
 }
 
 /// The verifier as admitted, from its request.
-pub(super) struct Visitor {
+pub(super) struct AdmittedVerifier {
     pub(super) reach: Reach,
     pub(super) pass: Option<RootPass>,
     pub(super) peer: Box<str>,
@@ -60,16 +60,16 @@ pub(super) struct Visitor {
 }
 
 /// How a session ended.
-enum End {
+enum SessionEnd {
     /// The verifier holds no lease any more.
     Left,
     /// The verifier may still hold a lease.
     Lost,
 }
 
-impl Session {
+impl VerifierSession {
     /// Serves a verifier until either side ends the session.
-    pub(super) async fn run(app: App, visitor: Visitor, upgrade: OnUpgrade) {
+    pub(super) async fn run(host: Arc<VerifierHost>, visitor: AdmittedVerifier, upgrade: OnUpgrade) {
         let greeted = timeout(HELLO_TIMEOUT, greeting(&visitor.share, upgrade)).await;
         let Ok(Some((newcomer, mut lines, writing))) = greeted else {
             return;
@@ -81,19 +81,19 @@ impl Session {
             peer: visitor.peer,
             ..newcomer
         };
-        let Some(id) = register(&app, newcomer, Arc::clone(&outbox) as Arc<dyn Line>).await else {
+        let Some(id) = register(&host, newcomer, Arc::clone(&outbox) as Arc<dyn VerifierLine>).await else {
             return;
         };
         drop(visitor.silent);
         tracing::info!(verifier = id, "verifier connected");
         let (pings, asked) = mpsc::channel(PINGS_MAX);
-        let granting = tokio::spawn(grant(app.clone(), id, Arc::clone(&outbox), asked));
+        let granting = tokio::spawn(grant(Arc::clone(&host), id, Arc::clone(&outbox), asked));
         let writing = {
             let outbox = Arc::clone(&outbox);
             tokio::spawn(async move { outbox.write(writing).await })
         };
         let session = Self {
-            app,
+            host,
             id,
             outbox,
             share: visitor.share,
@@ -104,18 +104,18 @@ impl Session {
         let end = tokio::select! {
             biased;
             end = session.listen(&mut lines) => end,
-            () = session.outbox.ended() => End::Lost,
+            () = session.outbox.ended() => SessionEnd::Lost,
         };
         granting.abort();
         session.end(&end, writing).await;
     }
 
     /// Ends the session. Both halves of the connection are dropped within [`LAST_WORDS`], whatever the verifier does.
-    async fn end(self, end: &End, mut writing: tokio::task::JoinHandle<()>) {
-        let children = self.app.authority().children();
+    async fn end(self, end: &SessionEnd, mut writing: tokio::task::JoinHandle<()>) {
+        let children = self.host.authority().children();
         match end {
-            End::Left => children.left(self.id),
-            End::Lost => children.lost(self.id),
+            SessionEnd::Left => children.left(self.id),
+            SessionEnd::Lost => children.lost(self.id),
         }
         self.outbox.close();
         if timeout(LAST_WORDS, &mut writing).await.is_err() {
@@ -124,40 +124,40 @@ impl Session {
         tracing::info!(verifier = self.id, "verifier disconnected");
     }
 
-    async fn listen(&self, lines: &mut Lines) -> End {
+    async fn listen(&self, lines: &mut MessageLines) -> SessionEnd {
         while let Some(said) = lines.next().await {
             match said.what {
-                ChildSays::Hello { .. } => return End::Lost,
+                VerifierMessage::Hello { .. } => return SessionEnd::Lost,
                 // A full queue drops the ping: a verifier that does not wait for its grants gets fewer.
-                ChildSays::Ping { number } => drop(self.pings.try_send(number)),
-                ChildSays::Fetch { number, digest } => match Digest::from_hex(&digest) {
+                VerifierMessage::Ping { number } => drop(self.pings.try_send(number)),
+                VerifierMessage::Fetch { number, digest } => match Digest::from_hex(&digest) {
                     Some(digest) => self.answer(number, digest),
-                    None => return End::Lost,
+                    None => return SessionEnd::Lost,
                 },
-                ChildSays::Charge { number, digest, cost } => match Digest::from_hex(&digest) {
+                VerifierMessage::Charge { number, digest, cost } => match Digest::from_hex(&digest) {
                     Some(digest) if cost <= COST_MAX => self.charge(number, digest, cost),
-                    Some(_) | None => return End::Lost,
+                    Some(_) | None => return SessionEnd::Lost,
                 },
-                ChildSays::Ack { number } => {
+                VerifierMessage::Ack { number } => {
                     if !self.outbox.has_ordered(number) {
-                        return End::Lost;
+                        return SessionEnd::Lost;
                     }
-                    self.app.authority().children().acknowledged(self.id, number);
+                    self.host.authority().children().acknowledged(self.id, number);
                     if self.outbox.last_order() == Some(number) {
-                        return End::Left;
+                        return SessionEnd::Left;
                     }
                 }
-                ChildSays::Used { seen } => self.take_report(&seen, said.place),
-                ChildSays::Leave => return End::Left,
+                VerifierMessage::Used { seen } => self.take_report(&seen, said.place),
+                VerifierMessage::Leave => return SessionEnd::Left,
             }
         }
-        End::Lost
+        SessionEnd::Lost
     }
 
     /// Answers a look-up in a task of its own. The reader never waits for the store: that would delay lease renewals,
     /// and acknowledgements that changes wait for. Above the bounds the answer is "not known now".
     fn answer(&self, number: u64, digest: Digest) {
-        let nothing = NodeSays::Found {
+        let nothing = NodeMessage::Found {
             number,
             revision: None,
             secret: None,
@@ -167,7 +167,7 @@ impl Session {
             self.outbox.push(nothing);
             return;
         };
-        let (app, id, outbox, share) = (self.app.clone(), self.id, self.outbox.clone(), self.share.clone());
+        let (host, id, outbox, share) = (Arc::clone(&self.host), self.id, self.outbox.clone(), self.share.clone());
         tokio::spawn(async move {
             let Ok(Some(_turn)) = timeout(QUESTION_PATIENCE, share.look_up(waiting)).await else {
                 outbox.push(nothing);
@@ -176,8 +176,8 @@ impl Session {
             if outbox.is_closed() {
                 return;
             }
-            let found = match app.authority().verifiers().answer_fetch(id, digest).await {
-                Ok((entry, revision)) => NodeSays::Found {
+            let found = match host.authority().verifiers().answer_fetch(id, digest).await {
+                Ok((entry, revision)) => NodeMessage::Found {
                     number,
                     revision: Some(revision),
                     secret: entry.as_ref().map(|entry| Box::new(told(entry))),
@@ -191,13 +191,13 @@ impl Session {
 
     /// Charges uses, in a task of its own as well.
     fn charge(&self, number: u64, digest: Digest, cost: u32) {
-        let nothing = NodeSays::Charged { number, charged: None };
+        let nothing = NodeMessage::Charged { number, charged: None };
         let (own, waiting) = (Arc::clone(&self.questions).try_acquire_owned(), self.share.wait());
         let (Ok(own), Some(waiting)) = (own, waiting) else {
             self.outbox.push(nothing);
             return;
         };
-        let (app, id, outbox, share) = (self.app.clone(), self.id, self.outbox.clone(), self.share.clone());
+        let (host, id, outbox, share) = (Arc::clone(&self.host), self.id, self.outbox.clone(), self.share.clone());
         tokio::spawn(async move {
             let Ok(Some(_turn)) = timeout(QUESTION_PATIENCE, share.look_up(waiting)).await else {
                 outbox.push(nothing);
@@ -206,8 +206,8 @@ impl Session {
             if outbox.is_closed() {
                 return;
             }
-            let charged = app.authority().verifiers().charge(id, digest, cost).await;
-            let now = app.authority().now();
+            let charged = host.authority().verifiers().charge(id, digest, cost).await;
+            let now = host.authority().now();
             let charged = charged.map(|(is_allowed, budget)| {
                 let fields = budget::fields(&budget, now);
                 ChargedUse {
@@ -217,22 +217,22 @@ impl Session {
                     rate_limit_policy: fields.policy,
                 }
             });
-            outbox.push(NodeSays::Charged { number, charged });
+            outbox.push(NodeMessage::Charged { number, charged });
             drop(own);
         });
     }
 
     /// Records reported uses in a task of its own. Above the bounds a report is dropped and not counted.
-    fn take_report(&self, seen: &[Seen], place: Option<LongLine>) {
+    fn take_report(&self, seen: &[SeenCount], place: Option<LongLine>) {
         let own = Arc::clone(&self.reports).try_acquire_owned();
         let (Ok(own), Some(waiting)) = (own, self.share.wait()) else {
             return;
         };
         let reported: Vec<_> = seen.iter().filter_map(reported).collect();
-        let (app, id, share) = (self.app.clone(), self.id, self.share.clone());
+        let (host, id, share) = (Arc::clone(&self.host), self.id, self.share.clone());
         tokio::spawn(async move {
             if let Some(_turn) = share.look_up(waiting).await {
-                app.authority().verifiers().report(id, &reported).await;
+                host.authority().verifiers().report(id, &reported).await;
             }
             drop((own, place));
         });
@@ -240,11 +240,11 @@ impl Session {
 }
 
 /// Reads the greeting, and returns the two halves of the connection.
-async fn greeting(share: &Arc<Share>, upgrade: OnUpgrade) -> Option<(Newcomer, Lines, WriteHalf<Stream>)> {
+async fn greeting(share: &Arc<Share>, upgrade: OnUpgrade) -> Option<(Newcomer, MessageLines, WriteHalf<Stream>)> {
     let upgraded = upgrade.await.ok()?;
     let (reading, writing) = tokio::io::split(TokioIo::new(upgraded));
-    let mut lines = Lines::new(reading, Arc::clone(share));
-    let ChildSays::Hello { capacity, lease_ms } = lines.next().await?.what else {
+    let mut lines = MessageLines::new(reading, Arc::clone(share));
+    let VerifierMessage::Hello { capacity, lease_ms } = lines.next().await?.what else {
         return None;
     };
     let newcomer = Newcomer {
@@ -258,16 +258,16 @@ async fn greeting(share: &Arc<Share>, upgrade: OnUpgrade) -> Option<(Newcomer, L
 }
 
 /// Registers a verifier. `None` if it is refused.
-async fn register(app: &App, newcomer: Newcomer, line: Arc<dyn Line>) -> Option<ChildId> {
+async fn register(host: &VerifierHost, newcomer: Newcomer, line: Arc<dyn VerifierLine>) -> Option<ChildId> {
     // A single process has no other record of this verifier after a crash: the marker is durable before the first
     // lease.
-    if app.authority().node().is_none()
-        && let Err(error) = app.marker().set(app.authority().children().lease_ms())
+    if host.authority().node().is_none()
+        && let Err(error) = host.marker().set(host.authority().children().lease_ms())
     {
         tracing::error!(%error, "cannot write the marker file; verifier connection refused");
         return None;
     }
-    let registered = app.authority().verifiers().register(newcomer, line).await;
+    let registered = host.authority().verifiers().register(newcomer, line).await;
     registered
         .inspect_err(|error| tracing::warn!(%error, "verifier connection refused"))
         .ok()
@@ -275,18 +275,18 @@ async fn register(app: &App, newcomer: Newcomer, line: Arc<dyn Line>) -> Option<
 
 /// Answers pings in order, in a task apart from the reader: a grant may read the store, and no acknowledgement waits
 /// for that.
-async fn grant(app: App, id: ChildId, outbox: Arc<Outbox>, mut pings: mpsc::Receiver<u64>) {
+async fn grant(host: Arc<VerifierHost>, id: ChildId, outbox: Arc<Outbox>, mut pings: mpsc::Receiver<u64>) {
     while let Some(number) = pings.recv().await {
-        let Some(granted) = app.authority().verifiers().grant(id).await else {
+        let Some(granted) = host.authority().verifiers().grant(id).await else {
             // A verifier that must leave may still acknowledge; its pings are ignored until it is gone.
-            if app.authority().children().is_leaving(id) {
+            if host.authority().children().is_leaving(id) {
                 continue;
             }
             // Counts an overdue verifier as overdue, before its connection is closed.
-            app.authority().verifiers().sweep();
+            host.authority().verifiers().sweep();
             break;
         };
-        outbox.push(NodeSays::Grant {
+        outbox.push(NodeMessage::Grant {
             number,
             length_ms: granted.length_ms,
             revision: granted.revision,
@@ -296,7 +296,7 @@ async fn grant(app: App, id: ChildId, outbox: Arc<Outbox>, mut pings: mpsc::Rece
     outbox.close();
 }
 
-fn reported(seen: &Seen) -> Option<Reported> {
+fn reported(seen: &SeenCount) -> Option<Reported> {
     let denial = match seen.outcome.as_str() {
         "valid" => None,
         word => Some(*Denial::ALL.iter().find(|denial| denial.as_str() == word)?),

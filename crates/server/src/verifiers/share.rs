@@ -44,19 +44,19 @@ pub(crate) struct Share {
 /// The resources of one root key or one tenant.
 struct Pool {
     look_ups: Arc<Semaphore>,
-    waiting: Counter,
-    silent: Counter,
+    waiting: BoundedCounter,
+    silent: BoundedCounter,
     long_lines: Arc<Semaphore>,
-    bytes: Counter,
+    bytes: BoundedCounter,
 }
 
 /// A number with an upper bound.
-struct Counter {
+struct BoundedCounter {
     now: AtomicUsize,
     most: usize,
 }
 
-impl Counter {
+impl BoundedCounter {
     const fn new(most: usize) -> Self {
         let now = AtomicUsize::new(0);
         Self { now, most }
@@ -79,10 +79,10 @@ impl Pool {
     fn new(pick: fn((usize, usize)) -> usize) -> Self {
         Self {
             look_ups: Arc::new(Semaphore::new(pick(LOOK_UPS))),
-            waiting: Counter::new(pick(WAITING)),
-            silent: Counter::new(pick(SILENT)),
+            waiting: BoundedCounter::new(pick(WAITING)),
+            silent: BoundedCounter::new(pick(SILENT)),
             long_lines: Arc::new(Semaphore::new(pick(LONG_LINES))),
-            bytes: Counter::new(pick(BYTES)),
+            bytes: BoundedCounter::new(pick(BYTES)),
         }
     }
 }
@@ -126,7 +126,7 @@ fn pool<K: Hash + Eq>(pools: &mut HashMap<K, Weak<Pool>>, name: K, pick: fn((usi
 }
 
 /// Selects a counter of a pool.
-type Pick = fn(&Pool) -> &Counter;
+type Pick = fn(&Pool) -> &BoundedCounter;
 
 /// A place, held until it is dropped.
 pub(crate) struct Place {
@@ -141,7 +141,7 @@ impl Drop for Place {
 }
 
 /// A running look-up.
-pub(super) struct LookUp {
+pub(super) struct VerifierLookUp {
     _waiting: Place,
     _running: [OwnedSemaphorePermit; 2],
 }
@@ -180,11 +180,11 @@ impl Share {
     }
 
     /// Waits until the look-up may begin.
-    pub(super) async fn look_up(&self, waiting: Place) -> Option<LookUp> {
+    pub(super) async fn look_up(&self, waiting: Place) -> Option<VerifierLookUp> {
         // Always the root key first, then the tenant: one order of locking, so no deadlock.
         let own = Arc::clone(&self.root_key.look_ups).acquire_owned().await.ok()?;
         let tenant = Arc::clone(&self.tenant.look_ups).acquire_owned().await.ok()?;
-        Some(LookUp {
+        Some(VerifierLookUp {
             _waiting: waiting,
             _running: [own, tenant],
         })

@@ -1,12 +1,12 @@
 //! Encodes a remembered secret for the wire.
 
-use keyreeve_api::verifiers::Told;
+use keyreeve_api::verifiers::RememberedSecret;
 use keyreeve_core::coherence::Entry;
 use keyreeve_core::policy::Reveal;
 use keyreeve_core::verdict::{KeyStanding, SecretStanding};
 
 /// Returns what a verifier receives about a secret.
-pub(super) fn told(entry: &Entry) -> Told {
+pub(super) fn told(entry: &Entry) -> RememberedSecret {
     let facts = entry.facts();
     let (secret, retires_at) = match facts.secret {
         SecretStanding::Live => ("live", None),
@@ -19,7 +19,7 @@ pub(super) fn told(entry: &Entry) -> Told {
         KeyStanding::Disabled { finalize_at } => ("disabled", finalize_at),
         KeyStanding::Revoked => ("revoked", None),
     };
-    Told {
+    RememberedSecret {
         key_id: entry.key_id().to_string(),
         tenant: entry.gate().slug().to_string(),
         reveals: entry.gate().reveal() == Reveal::OwnerSafe,

@@ -1,6 +1,6 @@
 //! Verdicts that a child gives its application.
 
-use super::{ChildProcess, ChildSays};
+use super::{ChildProcess, FromChild};
 use crate::executor::Nanos;
 use crate::history::Ground;
 use keyreeve_authority::env::Clock as _;
@@ -65,7 +65,7 @@ impl ChildProcess {
                 connection.asked.insert(connection.last_number, answer);
                 connection
                     .to_node
-                    .send(ChildSays::Fetch(connection.last_number, digest));
+                    .send(FromChild::Fetch(connection.last_number, digest));
             }
             let (entry, revision) = answered.await.ok()?;
             let entry = entry.and_then(|(entry, is_blocked)| self.own(digest, &entry, is_blocked));

@@ -1,10 +1,10 @@
 //! The node's side of a child's connection: the shipped authority answers the child's messages.
 
-use super::{ChildProcess, ChildSays, NodeSays, REMEMBERED, RootKeyHeld, SILENCE};
+use super::{ChildProcess, FromChild, FromNode, REMEMBERED, RootKeyHeld, SILENCE};
 use crate::executor::Sim;
 use crate::node::Process;
 use crate::pipe::{Receiver, Sender};
-use keyreeve_authority::children::{Line, Newcomer};
+use keyreeve_authority::children::{Newcomer, VerifierLine};
 use keyreeve_core::KeyId;
 use keyreeve_core::access::Reach;
 use keyreeve_core::coherence::Entry;
@@ -13,14 +13,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 struct ToChild {
-    sender: Mutex<Option<Sender<NodeSays>>>,
+    sender: Mutex<Option<Sender<FromNode>>>,
     reach: Reach,
     sim: Sim,
     told_wrong: Arc<AtomicBool>,
 }
 
 impl ToChild {
-    fn send(&self, message: NodeSays) -> bool {
+    fn send(&self, message: FromNode) -> bool {
         let sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner);
         sender.as_ref().is_some_and(|sender| sender.send(message))
     }
@@ -30,7 +30,7 @@ impl ToChild {
     }
 }
 
-impl Line for ToChild {
+impl VerifierLine for ToChild {
     fn order(&self, order: Order, _: &[KeyId], is_last: bool) -> bool {
         self.sim.note("child", format_args!("is told {order:?}"));
         if let Forget::Tenant(slug) = &order.what
@@ -38,7 +38,7 @@ impl Line for ToChild {
         {
             self.told_wrong.store(true, Ordering::Relaxed);
         }
-        self.send(NodeSays::Forget(order, is_last))
+        self.send(FromNode::Forget(order, is_last))
     }
 
     fn close(&self) {
@@ -53,8 +53,8 @@ impl ChildProcess {
         self,
         parent: Process,
         root_key: RootKeyHeld,
-        mut from_child: Receiver<ChildSays>,
-        to_child: Sender<NodeSays>,
+        mut from_child: Receiver<FromChild>,
+        to_child: Sender<FromNode>,
     ) {
         let (sim, authority) = (self.sim, Arc::clone(&parent.authority));
         let line = Arc::new(ToChild {
@@ -74,7 +74,10 @@ impl ChildProcess {
             peer: "".into(),
         };
         let verifiers = authority.verifiers();
-        let Ok(id) = verifiers.register(newcomer, Arc::clone(&line) as Arc<dyn Line>).await else {
+        let Ok(id) = verifiers
+            .register(newcomer, Arc::clone(&line) as Arc<dyn VerifierLine>)
+            .await
+        else {
             return;
         };
         while let Some(said) = from_child.recv(SILENCE.1).await {
@@ -82,7 +85,7 @@ impl ChildProcess {
                 break;
             }
             match said {
-                ChildSays::Ping(number) => {
+                FromChild::Ping(number) => {
                     let renewed = parent.renewed.load(Ordering::Relaxed);
                     let Some(granted) = verifiers.grant(id).await else {
                         if authority.children().is_leaving(id) {
@@ -90,7 +93,7 @@ impl ChildProcess {
                         }
                         break;
                     };
-                    line.send(NodeSays::Grant {
+                    line.send(FromNode::Grant {
                         number,
                         length_ms: granted.length_ms,
                         revision: granted.revision,
@@ -98,7 +101,7 @@ impl ChildProcess {
                         renewed,
                     });
                 }
-                ChildSays::Fetch(number, digest) => {
+                FromChild::Fetch(number, digest) => {
                     let asks = format!("{id} of {:?} asks for {:02x?}", parent.owner, digest.spread());
                     sim.note("child", asks);
                     let (authority, line) = (Arc::clone(&authority), Arc::clone(&line));
@@ -109,10 +112,10 @@ impl ChildProcess {
                             (entry, is_blocked)
                         };
                         let found = found.map(|(entry, revision)| (entry.map(with_gate), revision));
-                        line.send(NodeSays::Found(number, found));
+                        line.send(FromNode::Found(number, found));
                     });
                 }
-                ChildSays::Ack(number) => {
+                FromChild::Ack(number) => {
                     sim.note(
                         "child",
                         format_args!("{id} of {:?} acknowledged {number}", parent.owner),

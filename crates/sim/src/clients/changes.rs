@@ -1,7 +1,7 @@
 //! Changes that clients request: of keys, of users and of tenants.
 
-use super::{Client, Held, tenant_ground};
-use crate::history::{Change, Ground};
+use super::{HeldSecret, SimulatedClient, tenant_ground};
+use crate::history::{Ground, GroundChange};
 use crate::node::Process;
 use keyreeve_authority::keys::{IssueCommand, RevokeCommand, RotateCommand};
 use keyreeve_core::lifecycle::ReasonCode;
@@ -12,7 +12,7 @@ use keyreeve_core::user::{Status, UserEdit};
 use keyreeve_store::model::TenantEdit;
 use std::sync::Arc;
 
-impl Client {
+impl SimulatedClient {
     pub(crate) async fn issue(&self, process: &Process) {
         let (name, owner) = {
             let mut known = self.known();
@@ -49,7 +49,7 @@ impl Client {
         };
         let grounds = [(key_ground, false), (secret_ground, false)];
         for key in self.change(process, tenant, &grounds, work).await.unwrap_or_default() {
-            self.known().keys.push(Held {
+            self.known().keys.push(HeldSecret {
                 id: key.record.key.id,
                 secret: key.secret.expose().into(),
                 grounds: [key_ground, secret_ground, owner_ground, tenant_ground(tenant)],
@@ -59,7 +59,7 @@ impl Client {
         }
     }
 
-    pub(crate) async fn revoke(&self, process: &Process, key: &Held) {
+    pub(crate) async fn revoke(&self, process: &Process, key: &HeldSecret) {
         let (authority, call, id) = (Arc::clone(&process.authority), self.call(key.tenant), key.id);
         let command = RevokeCommand {
             code: ReasonCode::Unspecified,
@@ -72,7 +72,7 @@ impl Client {
         self.change(process, key.tenant, &[(key.grounds[0], true)], work).await;
     }
 
-    pub(crate) async fn disable(&self, process: &Process, key: &Held) {
+    pub(crate) async fn disable(&self, process: &Process, key: &HeldSecret) {
         let (authority, call, id) = (Arc::clone(&process.authority), self.call(key.tenant), key.id);
         let work = async move {
             let changed = authority.keys().disable(&call, id, None).await?;
@@ -81,7 +81,7 @@ impl Client {
         self.change(process, key.tenant, &[(key.grounds[0], true)], work).await;
     }
 
-    pub(crate) async fn reactivate(&self, process: &Process, key: &Held) {
+    pub(crate) async fn reactivate(&self, process: &Process, key: &HeldSecret) {
         let (authority, call, id) = (Arc::clone(&process.authority), self.call(key.tenant), key.id);
         let work = async move {
             let changed = authority.keys().reactivate(&call, id, None).await?;
@@ -90,7 +90,7 @@ impl Client {
         self.change(process, key.tenant, &[(key.grounds[0], false)], work).await;
     }
 
-    pub(crate) async fn rotate(&self, process: &Process, key: &Held) {
+    pub(crate) async fn rotate(&self, process: &Process, key: &HeldSecret) {
         let (authority, call, id) = (Arc::clone(&process.authority), self.call(key.tenant), key.id);
         let fresh = self.known().ground();
         let command = RotateCommand {
@@ -111,7 +111,7 @@ impl Client {
         grounds.push((fresh, false));
         if let Some(rotated) = self.change(process, key.tenant, &grounds, work).await {
             self.rotated_meanwhile(key, fresh);
-            self.known().keys.push(Held {
+            self.known().keys.push(HeldSecret {
                 secret: rotated.secret.expose().into(),
                 grounds: [key.grounds[0], fresh, key.grounds[2], key.grounds[3]],
                 ..key.clone()
@@ -120,7 +120,7 @@ impl Client {
     }
 
     /// A concurrent rotation of the key may have replaced this one's secret at once.
-    fn rotated_meanwhile(&self, key: &Held, fresh: Ground) {
+    fn rotated_meanwhile(&self, key: &HeldSecret, fresh: Ground) {
         let mut known = self.known();
         let began = known
             .history
@@ -142,7 +142,7 @@ impl Client {
             .filter(|change| Some(change.sent) != began && Some(change.answered) > began)
             .cloned()
             .collect();
-        let unknown = |change: Change| Change {
+        let unknown = |change: GroundChange| GroundChange {
             ground: fresh,
             answered: u64::MAX,
             effective: None,
@@ -151,7 +151,7 @@ impl Client {
         known.history.changes.extend(others.into_iter().map(unknown));
     }
 
-    pub(crate) async fn set_user(&self, process: &Process, key: &Held, is_open: bool) {
+    pub(crate) async fn set_user(&self, process: &Process, key: &HeldSecret, is_open: bool) {
         let user = self.known().users.get(key.owner).cloned();
         let Some((id, _, ground, tenant)) = user else { return };
         let (authority, call) = (Arc::clone(&process.authority), self.call(tenant));

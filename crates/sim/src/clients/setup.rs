@@ -1,6 +1,6 @@
 //! Creates what keys need: tenants, users and root keys.
 
-use super::Client;
+use super::SimulatedClient;
 use crate::child::RootKeyHeld;
 use crate::node::Process;
 use keyreeve_authority::Effect;
@@ -13,7 +13,7 @@ use keyreeve_core::text::Name;
 use keyreeve_core::user::Email;
 use std::sync::Arc;
 
-impl Client {
+impl SimulatedClient {
     /// Creates the second tenant.
     pub(crate) async fn make_tenant(&self, process: &Process) {
         let [_, slug] = self.tenants.clone();
@@ -30,11 +30,8 @@ impl Client {
 
     /// Creates a root key for a child.
     pub(crate) async fn make_root_key(&self, process: &Process, reach: Reach) -> Option<RootKeyHeld> {
-        let command = RootKeyCommand {
-            name: Name::parse("child").ok()?,
-            permissions: [Permission::KeysVerify].into_iter().collect(),
-            reach,
-        };
+        let permissions = [Permission::KeysVerify].into_iter().collect();
+        let command = RootKeyCommand::new(Name::parse("child").ok()?, permissions, reach);
         let ground = self.known().ground();
         let (authority, call) = (Arc::clone(&process.authority), self.call(0));
         let work = async move { authority.root_keys().create(&call, command).await };

@@ -1,9 +1,9 @@
 //! Verifies keys at nodes and in children, and records the answers.
 
-use super::{Client, Held};
+use super::{HeldSecret, SimulatedClient};
 use crate::child::ChildProcess;
-use crate::executor::{MS, Nanos, Owner};
-use crate::history::{Ground, Said, Verification};
+use crate::executor::{MS, Nanos, TaskOwner};
+use crate::history::{Ground, Verification, VerifyOutcome};
 use crate::node::Process;
 use keyreeve_authority::verify::{Question, Verdict, Via};
 use keyreeve_core::access::Reach;
@@ -11,20 +11,25 @@ use keyreeve_core::verdict::Denial;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-impl Client {
+impl SimulatedClient {
     /// Verifies a key at a node; `None` if the node is killed before it answers.
-    pub(crate) async fn verify(&self, process: &Process, key: &Held) -> Option<Said> {
+    pub(crate) async fn verify(&self, process: &Process, key: &HeldSecret) -> Option<VerifyOutcome> {
         self.verify_slowly(process, key, self.pause()).await
     }
 
     /// The same with a pause of the verifying thread after its look-up.
-    pub(crate) async fn verify_slowly(&self, process: &Process, key: &Held, pause: Nanos) -> Option<Said> {
+    pub(crate) async fn verify_slowly(
+        &self,
+        process: &Process,
+        key: &HeldSecret,
+        pause: Nanos,
+    ) -> Option<VerifyOutcome> {
         let (authority, secret, sim) = (
             Arc::clone(&process.authority),
             Arc::clone(&key.secret),
             self.sim.clone(),
         );
-        let Owner::Process(number) = process.owner else {
+        let TaskOwner::Process(number) = process.owner else {
             return None;
         };
         let work = async move {
@@ -44,13 +49,13 @@ impl Client {
     }
 
     /// Whether a process gives any verdict.
-    pub(crate) async fn answers(&self, process: &Process, key: &Held) -> bool {
+    pub(crate) async fn answers(&self, process: &Process, key: &HeldSecret) -> bool {
         let said = self.verify(process, key).await;
-        said.is_some_and(|said| said != Said::Unavailable)
+        said.is_some_and(|said| said != VerifyOutcome::Unavailable)
     }
 
     /// The same inside an application.
-    pub(crate) async fn verify_inside(&self, child: &ChildProcess, key: &Held) -> Option<Said> {
+    pub(crate) async fn verify_inside(&self, child: &ChildProcess, key: &HeldSecret) -> Option<VerifyOutcome> {
         // A child denies keys of other tenants as unknown.
         let tenant = self.tenants.get(key.tenant);
         if !tenant.is_some_and(|tenant| child.identity.reach.has(tenant)) {
@@ -73,11 +78,11 @@ impl Client {
 
     async fn verified(
         &self,
-        (owner, renewed): (Owner, &AtomicU64),
-        key: &Held,
+        (owner, renewed): (TaskOwner, &AtomicU64),
+        key: &HeldSecret,
         root_key: impl Fn() -> Option<Ground>,
         work: impl Future<Output = (Verdict, u32)> + Send + 'static,
-    ) -> Option<Said> {
+    ) -> Option<VerifyOutcome> {
         let connected_by = root_key();
         let (sent, began) = (self.sim.stamp(), self.sim.now());
         let (verdict, process) = self.ask(owner, work).await?;
@@ -102,13 +107,13 @@ impl Client {
     }
 }
 
-fn said(verdict: &Verdict, key: &Held) -> Said {
+fn said(verdict: &Verdict, key: &HeldSecret) -> VerifyOutcome {
     let [of_key, of_secret, of_owner, of_tenant] = key.grounds;
     match verdict.outcome {
-        Ok(()) => Said::Valid,
-        Err(Denial::Unavailable) => Said::Unavailable,
-        Err(Denial::Unknown | Denial::Rotated) => Said::Denied(of_secret),
-        Err(Denial::OwnerBlocked) => Said::Blocked([of_owner, of_tenant]),
-        Err(_) => Said::Denied(of_key),
+        Ok(()) => VerifyOutcome::Valid,
+        Err(Denial::Unavailable) => VerifyOutcome::Unavailable,
+        Err(Denial::Unknown | Denial::Rotated) => VerifyOutcome::Denied(of_secret),
+        Err(Denial::OwnerBlocked) => VerifyOutcome::Blocked([of_owner, of_tenant]),
+        Err(_) => VerifyOutcome::Denied(of_key),
     }
 }

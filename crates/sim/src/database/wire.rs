@@ -4,10 +4,10 @@
 use super::Database;
 use crate::executor::{MS, Nanos};
 use async_trait::async_trait;
-use keyreeve_core::coherence::grantor::Seen;
+use keyreeve_core::coherence::grantor::SeenNode;
 use keyreeve_core::coherence::holder::{Poll, SessionId};
 use keyreeve_core::coherence::holding::Holding;
-use keyreeve_store::cluster::{Cluster, Polled, Registered, Sessions};
+use keyreeve_store::cluster::{Cluster, NodeSessions, Polled, Registered};
 use keyreeve_store::{Commit, CommitObserver, Interceptor, MemoryStore, StoreError, StoreOperation, WriteError};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -187,11 +187,11 @@ impl Cluster for Wire {
         ask!(self, poll(poll, holding))
     }
 
-    async fn sessions(&self) -> Result<Sessions, StoreError> {
+    async fn sessions(&self) -> Result<NodeSessions, StoreError> {
         ask!(self, sessions())
     }
 
-    async fn remove_dead_session(&self, dead: &Seen) -> Result<(), StoreError> {
+    async fn remove_dead_session(&self, dead: &SeenNode) -> Result<(), StoreError> {
         self.database.sim.note("wire", format_args!("buries {dead:?}"));
         ask!(self, remove_dead_session(dead))
     }

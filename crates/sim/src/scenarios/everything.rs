@@ -1,7 +1,7 @@
 //! Pauses, kills, cuts, outages and crashes, and machines that start later.
 
 use crate::executor::MS;
-use crate::kind::Kind;
+use crate::kind::RunKind;
 use crate::park::Park;
 use crate::run::CALM;
 
@@ -38,7 +38,7 @@ pub(crate) async fn misfortune(park: Park) {
             }
             // A machine that starts before those that know what an older copy has lost does not know it either: nothing
             // is promised for that.
-            _ if park.kind == Kind::Everything && park.machines().len() < 5 => park.add(),
+            _ if park.kind == RunKind::Everything && park.machines().len() < 5 => park.add(),
             _ => {}
         }
     }

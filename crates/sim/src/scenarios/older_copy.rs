@@ -1,7 +1,7 @@
 //! An older copy of the database replaces it.
 
 use super::{chosen, put_back};
-use crate::clients::{Client, Known};
+use crate::clients::{SharedKnowledge, SimulatedClient};
 use crate::executor::{MS, Nanos};
 use crate::park::Park;
 use keyreeve_authority::Node;
@@ -14,7 +14,7 @@ const BACK: Nanos = 40_000 * MS;
 const SETTLING: Nanos = 8_000 * MS;
 
 /// Replaces the database by a copy that was made earlier: while nodes run, or while all of them are stopped.
-pub(crate) async fn older_copy(park: Park, known: Arc<Mutex<Known>>) {
+pub(crate) async fn older_copy(park: Park, known: Arc<Mutex<SharedKnowledge>>) {
     let sim = &park.sim;
     sim.sleep(sim.range(1_000 * MS, 6_000 * MS)).await;
     park.database.keep_copy();
@@ -39,7 +39,7 @@ pub(crate) async fn older_copy(park: Park, known: Arc<Mutex<Known>>) {
 
 /// An older copy comes while nodes run, and has lost many changes. After that nothing is changed: only what the nodes
 /// write again restores it.
-pub(crate) async fn quiet_after(park: Park, known: Arc<Mutex<Known>>) {
+pub(crate) async fn quiet_after(park: Park, known: Arc<Mutex<SharedKnowledge>>) {
     let sim = &park.sim;
     sim.sleep(sim.range(1_000 * MS, 3_000 * MS)).await;
     park.database.keep_copy();
@@ -49,7 +49,7 @@ pub(crate) async fn quiet_after(park: Park, known: Arc<Mutex<Known>>) {
 }
 
 /// Checks that every process answers when there was no fault for long.
-pub(crate) async fn all_are_back(park: Park, client: Client) {
+pub(crate) async fn all_are_back(park: Park, client: SimulatedClient) {
     park.sim.sleep(BACK - SETTLING).await;
     // One lost answer costs most of a lease, and a process that has none for a moment must not count as silent.
     park.database.weather().is_calm = true;

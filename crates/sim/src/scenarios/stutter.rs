@@ -1,8 +1,8 @@
 //! One machine that stops repeatedly (rule R17).
 
 use crate::executor::{MS, Nanos};
-use crate::history::{History, Violation};
-use crate::kind::Kind;
+use crate::history::{FoundViolation, RunHistory};
+use crate::kind::RunKind;
 use crate::park::{Park, lock};
 use crate::run::CALM;
 
@@ -28,8 +28,8 @@ pub(crate) async fn stutter(park: Park) {
 }
 
 /// Rule R17: returns changes that waited for a machine that was known to stop repeatedly.
-pub(crate) fn waited_for_a_stutterer(park: &Park, history: &History) -> Vec<Violation> {
-    if park.kind != Kind::Stutter {
+pub(crate) fn waited_for_a_stutterer(park: &Park, history: &RunHistory) -> Vec<FoundViolation> {
+    if park.kind != RunKind::Stutter {
         return Vec::new();
     }
     let after = *lock(&park.is_known_to_stutter);

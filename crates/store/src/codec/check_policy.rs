@@ -22,7 +22,7 @@ pub(crate) fn to_json(policy: &CheckPolicy) -> Value {
 }
 
 #[derive(Deserialize)]
-struct Document<'t> {
+struct CheckPolicyDocument<'t> {
     #[serde(borrow)]
     scopes: Vec<&'t str>,
     #[serde(borrow)]
@@ -36,7 +36,7 @@ struct Document<'t> {
 /// Parses the document.
 pub(crate) fn from_json(name: CheckPolicyName, text: &str) -> Result<CheckPolicy, StoreError> {
     let corrupt = || StoreError::Corrupt("check_policies.document".to_owned());
-    let document: Document<'_> = serde_json::from_str(text).map_err(|_| corrupt())?;
+    let document: CheckPolicyDocument<'_> = serde_json::from_str(text).map_err(|_| corrupt())?;
     Ok(CheckPolicy {
         name,
         scopes: Scopes::parse(document.scopes).map_err(|_| corrupt())?,

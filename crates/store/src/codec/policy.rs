@@ -3,9 +3,9 @@
 use crate::error::StoreError;
 use keyreeve_core::Limits;
 use keyreeve_core::key::Prefix;
-use keyreeve_core::limits::Counted;
+use keyreeve_core::limits::CountedLimits;
 use keyreeve_core::policy::{
-    After, Confirm, Expiry, Grant, LeakAction, Leaks, Limit, ListDefault, MemberGrant, Names, Policy, Preset,
+    After, Confirm, Expiry, Grant, LeakAction, Leaks, ListDefault, MemberGrant, Names, OwnerKeyLimit, Policy, Preset,
     Reactivate, ReasonRule, Reveal, Revoke, Rotate, Undo,
 };
 use keyreeve_core::scope::Scopes;
@@ -54,7 +54,7 @@ pub(crate) fn to_json(policy: &Policy) -> Value {
 }
 
 /// Returns limits in the form in which those of a key are stored.
-fn limits_to_text(counted: &Counted) -> String {
+fn limits_to_text(counted: &CountedLimits) -> String {
     let limits = Limits {
         counted: counted.clone(),
         ..Limits::default()
@@ -72,7 +72,7 @@ fn undo_to_json(undo: Undo) -> Value {
 
 /// The document, parsed without an intermediate tree: every change of a tenant's keys reads it.
 #[derive(Deserialize)]
-struct Document<'t> {
+struct PolicyDocument<'t> {
     preset: &'t str,
     prefix: &'t str,
     names: &'t str,
@@ -207,13 +207,13 @@ pub(crate) fn from_json(text: &str) -> Result<Policy, StoreError> {
     read(document).ok_or_else(corrupt)
 }
 
-fn read(document: Document<'_>) -> Option<Policy> {
+fn read(document: PolicyDocument<'_>) -> Option<Policy> {
     let preset = Preset::parse(document.preset)?;
     Some(Policy {
         preset,
         prefix: Prefix::parse(document.prefix).ok()?,
         names: Names::parse(document.names)?,
-        limit: Limit {
+        limit: OwnerKeyLimit {
             keys_per_subject: document.limit.keys_per_subject,
             count_expired: document.limit.count_expired,
         },
@@ -257,7 +257,7 @@ fn read(document: Document<'_>) -> Option<Policy> {
             Some(part) => grant(&part)?,
         },
         default_limits: match document.new_keys {
-            None => Counted::default(),
+            None => CountedLimits::default(),
             Some(part) => Limits::from_joined(part.limits).ok()?.counted,
         },
     })

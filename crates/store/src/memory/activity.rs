@@ -1,7 +1,9 @@
 //! Reads of counts and users.
 
 use super::tables::Tables;
-use crate::model::{CENSUS_DAYS, CENSUS_TENANTS_MAX, Census, Refusals, Trace, UsageCount};
+use crate::model::{
+    CENSUS_DAYS, CENSUS_ROOT_KEY_DAYS, CENSUS_TENANTS_MAX, Census, RefusalQuery, RootKey, Trace, UsageCount,
+};
 use keyreeve_core::lifecycle::Standing;
 use keyreeve_core::text::Slug;
 use keyreeve_core::user::{Email, Status};
@@ -23,7 +25,7 @@ impl Tables {
         asked_for.map(count).collect()
     }
 
-    pub(super) fn refusals(&self, wanted: &Refusals) -> Vec<UsageCount> {
+    pub(super) fn refusals(&self, wanted: &RefusalQuery) -> Vec<UsageCount> {
         let mut sums: BTreeMap<(KeyId, &str), (u64, Timestamp)> = BTreeMap::new();
         for ((key, hour, outcome), count) in self.usage.rows() {
             let is_wanted = self.keys.get(key).is_some_and(|row| {
@@ -72,6 +74,12 @@ impl Tables {
                 *counter += u64::from(end <= Census::horizon(now, days));
             }
         }
+        let soon = Census::horizon(now, CENSUS_ROOT_KEY_DAYS);
+        let is_soon = |root_key: &&RootKey| {
+            root_key.revoked_at.is_none() && root_key.expires_at.is_some_and(|end| end > now && end <= soon)
+        };
+        let expiring = self.root_keys.rows().values().filter(is_soon).count();
+        census.root_keys_expiring = u64::try_from(expiring).unwrap_or(u64::MAX);
         census.endless = endless.into_iter().collect();
         census
             .endless

@@ -2,12 +2,12 @@
 
 use super::MemoryStore;
 use super::tables::Tables;
-use crate::cluster::{Change, Cluster, Durability, Polled, Registered, Session, Sessions, Touched};
+use crate::cluster::{Change, Cluster, Durability, NodeSession, NodeSessions, Polled, Registered, Touched};
 use crate::error::StoreError;
 use crate::store::{Commit, CommitObserver, OwnerGate};
 use async_trait::async_trait;
-use keyreeve_core::coherence::grantor::{Era, Seen};
-use keyreeve_core::coherence::holder::{Answer, Poll, SessionId};
+use keyreeve_core::coherence::grantor::{Era, SeenNode};
+use keyreeve_core::coherence::holder::{Poll, PollAnswer, SessionId};
 use keyreeve_core::coherence::holding::Holding;
 use keyreeve_core::{Timestamp, User};
 use std::collections::BTreeMap;
@@ -15,11 +15,11 @@ use std::sync::{Arc, PoisonError};
 
 /// The state that nodes share.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Meeting {
+pub(super) struct SharedCluster {
     /// The database's clock.
     now: Timestamp,
     lease_ms: Option<u64>,
-    sessions: BTreeMap<SessionId, Row>,
+    sessions: BTreeMap<SessionId, ClusterRow>,
     /// What each commit touched, by its newest revision.
     commits: BTreeMap<u64, Commit>,
     era: Era,
@@ -29,7 +29,7 @@ pub(super) struct Meeting {
 }
 
 #[derive(Clone, Debug)]
-struct Row {
+struct ClusterRow {
     node: String,
     acked: u64,
     holding: Holding,
@@ -52,7 +52,7 @@ struct OnDisk {
 #[derive(Clone, Debug)]
 pub struct MemoryCopy(Tables);
 
-impl Meeting {
+impl SharedCluster {
     pub(super) fn note(&mut self, commit: &Commit) {
         // A commit without changes has the newest revision too, so the first one of a revision is kept.
         self.commits.entry(commit.revision).or_insert_with(|| commit.clone());
@@ -165,7 +165,7 @@ impl Cluster for MemoryStore {
         self.meet(|tables| {
             let head = tables.committed_head;
             let now = tables.meeting.now;
-            let row = Row {
+            let row = ClusterRow {
                 node: node.to_owned(),
                 acked: head.revision,
                 holding: Holding::default(),
@@ -219,7 +219,7 @@ impl Cluster for MemoryStore {
             }
             let changes = changes(tables, applied);
             Polled {
-                answer: Answer {
+                answer: PollAnswer {
                     is_renewed,
                     is_replica: false,
                     head: tables.committed_head.revision,
@@ -234,12 +234,12 @@ impl Cluster for MemoryStore {
         })
     }
 
-    async fn sessions(&self) -> Result<Sessions, StoreError> {
+    async fn sessions(&self) -> Result<NodeSessions, StoreError> {
         self.meet(|tables| {
             let meeting = &tables.meeting;
             let living = meeting.sessions.iter().filter(|(_, row)| !row.is_dead);
-            let session = |(id, row): (&SessionId, &Row)| Session {
-                seen: Seen {
+            let session = |(id, row): (&SessionId, &ClusterRow)| NodeSession {
+                seen: SeenNode {
                     session: *id,
                     acked: row.acked,
                     renewals: row.renewals,
@@ -250,14 +250,14 @@ impl Cluster for MemoryStore {
                 started_at: row.started_at,
                 silent_ms: meeting.now.millis_since(row.seen_at),
             };
-            Sessions {
+            NodeSessions {
                 era: meeting.era,
                 rows: living.map(session).collect(),
             }
         })
     }
 
-    async fn remove_dead_session(&self, dead: &Seen) -> Result<(), StoreError> {
+    async fn remove_dead_session(&self, dead: &SeenNode) -> Result<(), StoreError> {
         self.meet(|tables| {
             if let Some(row) = tables.meeting.sessions.get_mut(&dead.session)
                 && (row.renewals, row.leases) == (dead.renewals, dead.leases)

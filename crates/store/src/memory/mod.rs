@@ -13,7 +13,7 @@ use crate::backend::Backend;
 use crate::error::{StoreError, WriteError};
 use crate::model::{
     AuditQuery, AuditRecord, Census, CheckPolicyRecord, Credential, Head, KeyPage, KeyQuery, KeyRecord, Login,
-    Refusals, RootKey, Stamped, Tenant, Trace, UsageCount,
+    RefusalQuery, RootKey, Stamped, Tenant, Trace, UsageCount,
 };
 use crate::operations::Written;
 use crate::reads::Reads;
@@ -162,10 +162,7 @@ impl Reads for &MemoryStore {
     }
 
     async fn find_root_key(&mut self, digest: &Digest) -> Result<Stamped<Option<RootKey>>> {
-        self.stamped(|tables| {
-            let mut root_keys = tables.root_keys.rows().values();
-            root_keys.find(|root_key| root_key.digest == *digest).cloned()
-        })
+        self.stamped(|tables| tables.root_key_by(digest).cloned())
     }
 
     async fn key(&mut self, tenant: &Slug, id: KeyId, now: Timestamp) -> Result<Option<KeyRecord>> {
@@ -197,7 +194,7 @@ impl Reads for &MemoryStore {
         self.read(|tables| tables.usage_of(keys, since, until))
     }
 
-    async fn refusals(&mut self, wanted: &Refusals) -> Result<Vec<UsageCount>> {
+    async fn refusals(&mut self, wanted: &RefusalQuery) -> Result<Vec<UsageCount>> {
         self.read(|tables| tables.refusals(wanted))
     }
 

@@ -38,6 +38,56 @@ impl PeopleTx for MemoryTx<'_> {
         Ok(())
     }
 
+    async fn set_root_key_secrets(&mut self, root_key: &RootKey) -> Result<()> {
+        let secrets = root_key.clone();
+        self.tables.root_keys.change(&root_key.id, move |row| {
+            row.digest = secrets.digest;
+            row.last_four = secrets.last_four;
+            row.retiring = secrets.retiring;
+            row.is_presented = secrets.is_presented;
+            row.rotated_at = secrets.rotated_at;
+            row.expires_at = secrets.expires_at;
+        });
+        Ok(())
+    }
+
+    async fn replaced_root_secrets(&mut self, id: RootKeyId) -> Result<Vec<Digest>> {
+        let rows = self.tables.replaced_root_secrets.rows().iter();
+        let own = rows.filter(|(_, (of, _))| *of == id);
+        Ok(own.map(|(digest, _)| Digest::from_bytes(*digest)).collect())
+    }
+
+    async fn add_replaced_root_secrets(
+        &mut self,
+        id: RootKeyId,
+        secrets: &[Digest],
+        at: Timestamp,
+        stale: Timestamp,
+    ) -> Result<()> {
+        let rows = self.tables.replaced_root_secrets.rows().iter();
+        let old = rows.filter(|(_, (of, replaced_at))| *of == id && *replaced_at < stale);
+        for digest in &old.map(|(digest, _)| *digest).collect::<Vec<_>>() {
+            self.tables.replaced_root_secrets.remove(digest);
+        }
+        for digest in secrets {
+            self.tables.replaced_root_secrets.put(*digest.bytes(), (id, at));
+        }
+        Ok(())
+    }
+
+    async fn record_root_key_uses(&mut self, uses: &[(Digest, Timestamp)]) -> Result<()> {
+        for (digest, at) in uses {
+            let Some(id) = self.tables.root_key_by(digest).map(|root_key| root_key.id) else {
+                continue;
+            };
+            self.tables.root_keys.change(&id, |row| {
+                row.last_used_at = row.last_used_at.max(Some(*at));
+                row.is_presented |= row.digest == *digest;
+            });
+        }
+        Ok(())
+    }
+
     async fn update_tenant(&mut self, tenant: &Tenant) -> Result<()> {
         self.tables.tenants.put(tenant.slug.clone(), tenant.clone());
         Ok(())

@@ -1,6 +1,6 @@
 //! The tables of the memory store, and reads of them.
 
-use super::cluster::Meeting;
+use super::cluster::SharedCluster;
 use super::table::Table;
 use crate::folded::folded;
 use crate::model::{
@@ -40,6 +40,8 @@ pub(super) struct Tables {
     pub(super) log: Table<u64, AuditRecord>,
     pub(super) tenants: Table<Slug, Tenant>,
     pub(super) root_keys: Table<RootKeyId, RootKey>,
+    /// By the bytes of the digest: the root key, and since when.
+    pub(super) replaced_root_secrets: Table<[u8; 32], (RootKeyId, Timestamp)>,
     pub(super) keys: Table<KeyId, KeyRow>,
     /// By the bytes of the digest: [`Digest`] compares in constant time and so has no order.
     pub(super) secrets: Table<[u8; 32], SecretRow>,
@@ -53,7 +55,7 @@ pub(super) struct Tables {
     pub(super) check_policies: Table<(Slug, CheckPolicyName), CheckPolicyRecord>,
     pub(super) counters: Table<(KeyId, LimitName), Counter>,
     /// Not part of any transaction.
-    pub(super) meeting: Meeting,
+    pub(super) meeting: SharedCluster,
 }
 
 impl Default for Tables {
@@ -68,6 +70,7 @@ impl Default for Tables {
             log: Table::default(),
             tenants: Table::default(),
             root_keys: Table::default(),
+            replaced_root_secrets: Table::default(),
             keys: Table::default(),
             secrets: Table::default(),
             idempotency: Table::default(),
@@ -77,7 +80,7 @@ impl Default for Tables {
             logins: Table::default(),
             check_policies: Table::default(),
             counters: Table::default(),
-            meeting: Meeting::default(),
+            meeting: SharedCluster::default(),
         }
     }
 }
@@ -88,6 +91,7 @@ impl Tables {
         self.log.commit();
         self.tenants.commit();
         self.root_keys.commit();
+        self.replaced_root_secrets.commit();
         self.keys.commit();
         self.secrets.commit();
         self.idempotency.commit();
@@ -104,6 +108,7 @@ impl Tables {
         self.log.roll_back();
         self.tenants.roll_back();
         self.root_keys.roll_back();
+        self.replaced_root_secrets.roll_back();
         self.keys.roll_back();
         self.secrets.roll_back();
         self.idempotency.roll_back();
@@ -157,6 +162,14 @@ impl Tables {
             is_presented: secret.last_used_at.is_some(),
             key: self.keys.get(&secret.key).map(|row| brief(&row.key)),
         })
+    }
+
+    /// Returns the root key with this secret, or of which it is retiring.
+    pub(super) fn root_key_by(&self, digest: &Digest) -> Option<&RootKey> {
+        let is_own = |root_key: &&RootKey| {
+            root_key.digest == *digest || root_key.retiring.as_ref().is_some_and(|old| old.digest == *digest)
+        };
+        self.root_keys.rows().values().find(is_own)
     }
 
     pub(super) fn root_keys(&self, tenant: Option<&Slug>, limit: u32) -> Vec<RootKey> {

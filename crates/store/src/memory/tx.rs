@@ -3,7 +3,7 @@
 use super::tables::{KeyRow, SecretRow, Tables};
 use crate::error::StoreError;
 use crate::model::{AuditRecord, Head, KeyRecord, Trace, UsageCount};
-use crate::tx::{Counted, Current, IdempotencyRecord, Result, Tx};
+use crate::tx::{CurrentSecret, IdempotencyRecord, Result, SubjectCount, Tx};
 use async_trait::async_trait;
 use keyreeve_core::audit::Action;
 use keyreeve_core::lifecycle::{Standing, State};
@@ -59,8 +59,8 @@ impl Tx for MemoryTx<'_> {
         Ok(ids.iter().filter_map(|&id| self.tables.key(tenant, id)).collect())
     }
 
-    async fn count_keys(&mut self, counted: &[Counted<'_>]) -> Result<Vec<u32>> {
-        let count = |one: &Counted<'_>| {
+    async fn count_keys(&mut self, counted: &[SubjectCount<'_>]) -> Result<Vec<u32>> {
+        let count = |one: &SubjectCount<'_>| {
             let keys = self.keys_of(one.tenant, one.subject, one.now);
             let counts = keys.filter(|key| one.count_expired || !key.is_expired(one.now));
             u32::try_from(counts.count()).unwrap_or(u32::MAX)
@@ -155,12 +155,12 @@ impl Tx for MemoryTx<'_> {
         Ok(())
     }
 
-    async fn current_credentials(&mut self, keys: &[&Key]) -> Result<Vec<Current>> {
+    async fn current_credentials(&mut self, keys: &[&Key]) -> Result<Vec<CurrentSecret>> {
         let ids: BTreeSet<_> = keys.iter().map(|key| key.id).collect();
         let rows = self.tables.secrets.rows().iter();
         let is_current = |standing| matches!(standing, SecretStanding::Live | SecretStanding::Retiring(_));
         let current = rows.filter(|(_, row)| ids.contains(&row.key) && is_current(row.standing));
-        let current = current.map(|(digest, row)| Current {
+        let current = current.map(|(digest, row)| CurrentSecret {
             key: row.key,
             digest: Digest::from_bytes(*digest),
             is_live: row.standing == SecretStanding::Live,

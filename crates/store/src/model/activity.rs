@@ -5,7 +5,7 @@ use keyreeve_core::{Digest, KeyId, Timestamp};
 
 /// Uses and counts, collected in memory and written in groups.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Activity {
+pub struct ActivityBatch {
     /// When calls with secrets were last accepted.
     pub uses: Vec<(Digest, Timestamp)>,
     /// Secrets that were presented in refused calls: they have arrived at their holder.
@@ -16,6 +16,8 @@ pub struct Activity {
     pub counts: Vec<UsageCount>,
     /// Outcomes by address.
     pub traces: Vec<Trace>,
+    /// When calls with secrets of root keys were last accepted.
+    pub root_key_uses: Vec<(Digest, Timestamp)>,
 }
 
 /// Verdicts of one kind on one key in one hour.
@@ -70,7 +72,7 @@ pub struct Trace {
 
 /// Which refusals to count.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Refusals {
+pub struct RefusalQuery {
     /// Of this tenant's keys.
     pub tenant: Slug,
     /// Only of this owner's.
@@ -83,6 +85,8 @@ pub struct Refusals {
 
 /// How soon a key must expire to count as expiring, in days.
 pub const CENSUS_DAYS: [u32; 3] = [1, 7, 30];
+/// How soon a root key must expire to count as expiring, in days.
+pub const CENSUS_ROOT_KEY_DAYS: u32 = 14;
 /// Maximum number of tenants that a census lists.
 pub const CENSUS_TENANTS_MAX: u32 = 100;
 
@@ -103,6 +107,8 @@ pub struct Census {
     pub expiring: [u64; 3],
     /// Number of keys without expiry by tenant, the most first; [`CENSUS_TENANTS_MAX`] tenants at most.
     pub endless: Vec<(Slug, u64)>,
+    /// Root keys that work and expire within [`CENSUS_ROOT_KEY_DAYS`].
+    pub root_keys_expiring: u64,
 }
 
 impl Census {

@@ -1,7 +1,7 @@
 //! Entries of the audit log, as they are written and read.
 
 use keyreeve_core::Timestamp;
-use keyreeve_core::audit::{Action, ChainHash, Entry};
+use keyreeve_core::audit::{Action, ChainHash, HashedEntry};
 use keyreeve_core::text::Slug;
 
 /// The end of the log.
@@ -112,8 +112,8 @@ pub struct AuditQuery {
 }
 
 /// Returns an entry in the form that is hashed.
-pub fn entry_of(record: &AuditRecord) -> Entry<'_> {
-    Entry {
+pub fn entry_of(record: &AuditRecord) -> HashedEntry<'_> {
+    HashedEntry {
         revision: record.revision,
         at: record.at,
         tenant: &record.tenant,

@@ -5,16 +5,19 @@ mod check;
 mod limits;
 mod log;
 mod login;
+mod root_key;
 
-pub use activity::{Activity, CENSUS_DAYS, CENSUS_TENANTS_MAX, Census, Refusals, Trace, UsageCount};
+pub use activity::{
+    ActivityBatch, CENSUS_DAYS, CENSUS_ROOT_KEY_DAYS, CENSUS_TENANTS_MAX, Census, RefusalQuery, Trace, UsageCount,
+};
 pub use check::{ChangedCheckPolicy, CheckPolicyChange, CheckPolicyRecord};
 pub use limits::SliceRequest;
 pub use log::{AuditDraft, AuditQuery, AuditRecord, Event, Head, entry_of};
 pub use login::{Login, LoginKind};
+pub use root_key::{MayHold, RootKey, RootKeyRotation, RotatedRootKey};
 
 use crate::version::Condition;
-use keyreeve_core::access::{Actor, Permissions, Reach};
-use keyreeve_core::key::LastFour;
+use keyreeve_core::access::{Actor, Permissions};
 use keyreeve_core::lifecycle::{IssueFacts, Outcome, Refusal, Standing};
 use keyreeve_core::text::{Name, Slug, Subject};
 use keyreeve_core::user::{Status, UserEdit};
@@ -86,27 +89,6 @@ pub struct UserChange {
     pub is_forced: bool,
 }
 
-/// A credential for the management API.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct RootKey {
-    /// Its id.
-    pub id: RootKeyId,
-    /// Its display name.
-    pub name: Name,
-    /// What it can reach.
-    pub reach: Reach,
-    /// What it may do.
-    pub permissions: Permissions,
-    /// The digest of its secret.
-    pub digest: Digest,
-    /// The last four characters of its secret.
-    pub last_four: LastFour,
-    /// When it was created.
-    pub created_at: Timestamp,
-    /// When it was revoked.
-    pub revoked_at: Option<Timestamp>,
-}
-
 /// A key and what verification has recorded about it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct KeyRecord {
@@ -174,6 +156,9 @@ pub struct WriteContext {
     pub actor: Actor,
     /// The root key that acts as the actor, if the actor does not call itself: it is checked again, too.
     pub acting: Option<RootKeyId>,
+    /// The secret of the root key that makes the call, so that one that a rotation has replaced changes nothing more;
+    /// `None` if no root key does.
+    pub secret: Option<Digest>,
     /// From which network address.
     pub address: Option<Box<str>>,
     /// In which request.

@@ -3,7 +3,7 @@
 use super::audit_log::{Target, append};
 use super::{Written, recheck_actor};
 use crate::error::WriteError;
-use crate::model::{Activity, AuditDraft, Event, WriteContext};
+use crate::model::{ActivityBatch, AuditDraft, Event, WriteContext};
 use crate::store::Commit;
 use crate::tx::Tx;
 use keyreeve_core::Timestamp;
@@ -16,7 +16,7 @@ const COUNTS_KEPT_MS: i64 = 90 * 24 * 3_600_000;
 const TRACES_KEPT: u32 = 50;
 
 /// Stores uses and counts. Makes no revision and no audit entry.
-pub(crate) async fn record_activity(tx: &mut dyn Tx, activity: &Activity) -> Result<Written<()>, WriteError> {
+pub(crate) async fn record_activity(tx: &mut dyn Tx, activity: &ActivityBatch) -> Result<Written<()>, WriteError> {
     if !activity.uses.is_empty() {
         tx.record_uses(&activity.uses).await?;
     }
@@ -32,6 +32,9 @@ pub(crate) async fn record_activity(tx: &mut dyn Tx, activity: &Activity) -> Res
     }
     if !activity.traces.is_empty() {
         tx.add_traces(&activity.traces, TRACES_KEPT).await?;
+    }
+    if !activity.root_key_uses.is_empty() {
+        tx.record_root_key_uses(&activity.root_key_uses).await?;
     }
     Ok(Written {
         value: (),

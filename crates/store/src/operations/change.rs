@@ -1,7 +1,7 @@
 //! Changes one key: reads it, lets the caller decide, and writes the result.
 
 use super::audit_log::{Target, append};
-use super::gate::{Gate, not_blocked};
+use super::gate::{ChangeGate, not_blocked};
 use super::limits::forget_counters;
 use super::{Written, idempotency, recheck_actor, require_version};
 use crate::error::{StoreError, WriteError};
@@ -43,7 +43,7 @@ pub(crate) async fn change(
         }
     };
     let before = record.key.secret.digest;
-    let gate = Gate::of(&record, &tenant, context.at);
+    let gate = ChangeGate::of(&record, &tenant, context.at);
     let limits = record.key.limits.clone();
     let facts = ChangeFacts {
         key: record.key,

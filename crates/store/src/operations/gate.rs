@@ -4,20 +4,20 @@
 
 use crate::error::WriteError;
 use crate::model::{KeyRecord, Tenant};
-use crate::tx::{Counted, Tx};
+use crate::tx::{SubjectCount, Tx};
 use keyreeve_core::lifecycle::{Refusal, State};
 use keyreeve_core::policy::Names;
 use keyreeve_core::{Key, Timestamp};
 
 /// The state of a key, its owner and its tenant before a change.
-pub(super) struct Gate<'t> {
+pub(super) struct ChangeGate<'t> {
     tenant: &'t Tenant,
     before: Key,
     owner_blocked: bool,
     now: Timestamp,
 }
 
-impl<'t> Gate<'t> {
+impl<'t> ChangeGate<'t> {
     /// Records the state before the change, as of `now`.
     pub(super) fn of(record: &KeyRecord, tenant: &'t Tenant, now: Timestamp) -> Self {
         Self {
@@ -48,7 +48,7 @@ impl<'t> Gate<'t> {
             && !self.before.counts(&self.tenant.policy, self.now)
             && after.counts(&self.tenant.policy, self.now)
         {
-            let counted = Counted {
+            let counted = SubjectCount {
                 tenant: &self.tenant.slug,
                 subject: &after.subject,
                 count_expired: limit.count_expired,

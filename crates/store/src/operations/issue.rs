@@ -6,7 +6,7 @@ use super::{Written, change::store_keys, corrupt, idempotency, recheck_actor};
 use crate::error::WriteError;
 use crate::model::{IssueRequest, Issued, KeyRecord, Replay, Tenant, WriteContext};
 use crate::store::Commit;
-use crate::tx::{Counted, PrefetchHint, Tx};
+use crate::tx::{PrefetchHint, SubjectCount, Tx};
 use keyreeve_core::lifecycle::IssueFacts;
 use keyreeve_core::policy::Names;
 use keyreeve_core::text::{Name, Subject};
@@ -36,7 +36,7 @@ pub(crate) async fn issue(
         return replay(tx, context, request, &targets).await;
     }
     let items = std::mem::take(&mut request.items);
-    let mut known = Known::of(tx, &tenant, &items, context).await?;
+    let mut known = BatchIssueFacts::of(tx, &tenant, &items, context).await?;
     let mut keys = Vec::with_capacity(items.len());
     let mut entries = Vec::with_capacity(items.len());
     for (item, (subject, name)) in items.iter().enumerate() {
@@ -74,7 +74,7 @@ pub(crate) async fn issue(
 
 /// The facts for the policy's decision: what is stored, and the items before in the same request.
 #[derive(Default)]
-struct Known<'i> {
+struct BatchIssueFacts<'i> {
     used: BTreeMap<&'i Subject, u32>,
     taken: BTreeSet<(&'i Subject, &'i Name)>,
     /// Owners who are suspended or removed.
@@ -82,7 +82,7 @@ struct Known<'i> {
     is_tenant_blocked: bool,
 }
 
-impl<'i> Known<'i> {
+impl<'i> BatchIssueFacts<'i> {
     /// Reads only what the policy needs.
     async fn of(
         tx: &mut dyn Tx,
@@ -107,7 +107,7 @@ impl<'i> Known<'i> {
             for (subject, _) in items {
                 *subjects.entry(subject).or_default() += 1;
             }
-            let counted = |(&subject, &adding): (&&'i Subject, &u32)| Counted {
+            let counted = |(&subject, &adding): (&&'i Subject, &u32)| SubjectCount {
                 tenant: &tenant.slug,
                 subject,
                 count_expired: limit.count_expired,

@@ -11,6 +11,7 @@ mod issue;
 mod limits;
 mod logins;
 mod root_keys;
+mod rotation;
 mod tenants;
 mod users;
 
@@ -22,6 +23,7 @@ pub(crate) use issue::issue;
 pub(crate) use limits::take_slices;
 pub(crate) use logins::{end_logins, put_login, take_login};
 pub(crate) use root_keys::{create_root_key, revoke_root_key};
+pub(crate) use rotation::{finish_root_key_rotation, rotate_root_key};
 pub(crate) use tenants::{change_tenant, create_tenant, found};
 pub(crate) use users::{change_user, create_user};
 
@@ -46,7 +48,7 @@ pub(crate) struct Written<T> {
 /// cannot change anything any more.
 async fn recheck_actor(tx: &mut dyn Tx, context: &WriteContext, tenant: &Slug) -> Result<(), WriteError> {
     let is_good = match &context.actor {
-        Actor::RootKey(id) => is_root_key_good(tx, *id).await?,
+        Actor::RootKey(id) => is_root_key_good(tx, *id, context).await?,
         Actor::Key(id) => tx.lock_keys(tenant, &[*id]).await?.pop().is_some_and(|record| {
             // A key can only revoke itself. It may do so also while it is disabled or expired.
             !matches!(record.key.settled(context.at).state, State::Revoked(_))
@@ -59,15 +61,15 @@ async fn recheck_actor(tx: &mut dyn Tx, context: &WriteContext, tenant: &Slug) -
     };
     let is_good = is_good
         && match context.acting {
-            Some(id) => is_root_key_good(tx, id).await?,
+            Some(id) => is_root_key_good(tx, id, context).await?,
             None => true,
         };
     if is_good { Ok(()) } else { Err(WriteError::ActorGone) }
 }
 
-async fn is_root_key_good(tx: &mut dyn Tx, id: RootKeyId) -> Result<bool, StoreError> {
+async fn is_root_key_good(tx: &mut dyn Tx, id: RootKeyId, context: &WriteContext) -> Result<bool, StoreError> {
     let root_key = tx.root_key(id).await?;
-    Ok(root_key.is_some_and(|root_key| root_key.revoked_at.is_none()))
+    Ok(root_key.is_some_and(|root_key| root_key.is_good(context.secret.as_ref(), context.at)))
 }
 
 /// Refuses a change if the record is no longer in a version that the caller has seen.

@@ -45,10 +45,7 @@ pub(crate) async fn revoke_root_key(
     tenant: Option<&Slug>,
     id: RootKeyId,
 ) -> Result<Written<(RootKey, u64)>, WriteError> {
-    let found = tx.root_key(id).await?;
-    let within = |root_key: &RootKey| tenant.is_none_or(|slug| root_key.reach == Reach::Tenant(slug.clone()));
-    let mut root_key = found.filter(within).ok_or(WriteError::NotFound)?;
-    recheck_root_actor(tx, context, &root_key).await?;
+    let mut root_key = found(tx, context, tenant, id).await?;
     require_version(context, || Version::of_root_key(&root_key))?;
     let mut commit = Commit::default();
     let mut entries = Vec::new();
@@ -63,6 +60,20 @@ pub(crate) async fn revoke_root_key(
     Ok(Written { value, commit })
 }
 
+/// Returns a root key, if it is bound to `tenant` or that is `None`, after the actor was checked again.
+pub(super) async fn found(
+    tx: &mut dyn Tx,
+    context: &WriteContext,
+    tenant: Option<&Slug>,
+    id: RootKeyId,
+) -> Result<RootKey, WriteError> {
+    let found = tx.root_key(id).await?;
+    let within = |root_key: &RootKey| tenant.is_none_or(|slug| root_key.reach == Reach::Tenant(slug.clone()));
+    let root_key = found.filter(within).ok_or(WriteError::NotFound)?;
+    recheck_root_actor(tx, context, &root_key).await?;
+    Ok(root_key)
+}
+
 /// Revokes a root key that is not revoked yet. Returns the audit entry to write.
 pub(super) async fn revoke(
     tx: &mut dyn Tx,
@@ -73,8 +84,11 @@ pub(super) async fn revoke(
     let before = describe::root_key(&root_key);
     tx.set_root_key_revoked(root_key.id, context.at).await?;
     root_key.revoked_at = Some(context.at);
-    commit.root_keys.push(root_key.digest);
-    commit.ended_root_keys.push(root_key.digest);
+    let mut secrets = tx.replaced_root_secrets(root_key.id).await?;
+    secrets.push(root_key.digest);
+    secrets.extend(root_key.retiring.as_ref().map(|old| old.digest));
+    commit.root_keys.extend_from_slice(&secrets);
+    commit.ended_root_keys.extend(secrets);
     commit.revoked_root_keys.push(root_key.id);
     let draft = AuditDraft {
         action: Action::RootKeyRevoked,
@@ -87,13 +101,17 @@ pub(super) async fn revoke(
 
 /// Refuses to revoke the instance's last root key that can create others, except on the machine itself, where another
 /// can be created. A tenant's root key can be created again by one of the instance.
+///
+/// One that expires does not replace one that does not: it would end later without this check.
 async fn refuse_last(tx: &mut dyn Tx, context: &WriteContext, root_key: &RootKey) -> Result<(), WriteError> {
-    let makes_others = |one: &RootKey| one.permissions.allows(Permission::RootKeysWrite);
+    let makes_others = |one: &RootKey| one.permissions.allows(Permission::RootKeysWrite) && !one.is_expired(context.at);
     if root_key.reach != Reach::Instance || context.actor == Actor::Operator || !makes_others(root_key) {
         return Ok(());
     }
-    let live = tx.live_root_keys(None).await?;
-    match live.iter().any(|other| other.id != root_key.id && makes_others(other)) {
+    let replaces = |other: &RootKey| {
+        other.id != root_key.id && makes_others(other) && (other.expires_at.is_none() || root_key.expires_at.is_some())
+    };
+    match tx.live_root_keys(None).await?.iter().any(replaces) {
         true => Ok(()),
         false => Err(WriteError::LastRootKey),
     }
@@ -110,7 +128,7 @@ async fn recheck_root_actor(tx: &mut dyn Tx, context: &WriteContext, root_key: &
     }
 }
 
-fn bound_to(root_key: &RootKey) -> Option<Slug> {
+pub(super) fn bound_to(root_key: &RootKey) -> Option<Slug> {
     match &root_key.reach {
         Reach::Instance => None,
         Reach::Tenant(slug) => Some(slug.clone()),

@@ -3,7 +3,7 @@
 //! A message costs more than a row. Neighbours that differ only in their parameters become one message if the statement
 //! has a form for many rows ([`crate::sql::Batched`]): each parameter is an array with an element for every statement.
 
-use crate::sql::{Plain, Statement, Value};
+use crate::sql::{PlainParameter, Statement, Value};
 use tokio_postgres::types::{ToSql, Type};
 
 /// A parameter in the driver's form.
@@ -79,10 +79,10 @@ impl<'v> Message<'v> {
 
 fn parameter<'v>(value: &'v Value<'_>) -> Parameter<'v> {
     match value.plain() {
-        Plain::Int(value) => (Box::new(value), Type::INT8),
-        Plain::Text(value) => (Box::new(value), Type::TEXT),
-        Plain::Blob(value) => (Box::new(value), Type::BYTEA),
-        Plain::Flag(value) => (Box::new(value), Type::BOOL),
+        PlainParameter::Int(value) => (Box::new(value), Type::INT8),
+        PlainParameter::Text(value) => (Box::new(value), Type::TEXT),
+        PlainParameter::Blob(value) => (Box::new(value), Type::BYTEA),
+        PlainParameter::Flag(value) => (Box::new(value), Type::BOOL),
     }
 }
 
@@ -95,46 +95,46 @@ fn arrays<'v>(run: &'v [Statement<'_>]) -> Option<Vec<Parameter<'v>>> {
 fn array<'v>(run: &'v [Statement<'_>], place: usize) -> Option<Parameter<'v>> {
     let values = run.iter().map(|statement| Some(statement.values.get(place)?.plain()));
     Some(match run.first()?.values.get(place)?.plain() {
-        Plain::Int(_) => (Box::new(values.map(int).collect::<Option<Vec<_>>>()?), Type::INT8_ARRAY),
-        Plain::Text(_) => (
+        PlainParameter::Int(_) => (Box::new(values.map(int).collect::<Option<Vec<_>>>()?), Type::INT8_ARRAY),
+        PlainParameter::Text(_) => (
             Box::new(values.map(text).collect::<Option<Vec<_>>>()?),
             Type::TEXT_ARRAY,
         ),
-        Plain::Blob(_) => (
+        PlainParameter::Blob(_) => (
             Box::new(values.map(blob).collect::<Option<Vec<_>>>()?),
             Type::BYTEA_ARRAY,
         ),
-        Plain::Flag(_) => (
+        PlainParameter::Flag(_) => (
             Box::new(values.map(flag).collect::<Option<Vec<_>>>()?),
             Type::BOOL_ARRAY,
         ),
     })
 }
 
-const fn int(value: Option<Plain<'_>>) -> Option<Option<i64>> {
+const fn int(value: Option<PlainParameter<'_>>) -> Option<Option<i64>> {
     match value {
-        Some(Plain::Int(value)) => Some(value),
+        Some(PlainParameter::Int(value)) => Some(value),
         _ => None,
     }
 }
 
-const fn text(value: Option<Plain<'_>>) -> Option<Option<&str>> {
+const fn text(value: Option<PlainParameter<'_>>) -> Option<Option<&str>> {
     match value {
-        Some(Plain::Text(value)) => Some(value),
+        Some(PlainParameter::Text(value)) => Some(value),
         _ => None,
     }
 }
 
-const fn blob(value: Option<Plain<'_>>) -> Option<Option<&[u8]>> {
+const fn blob(value: Option<PlainParameter<'_>>) -> Option<Option<&[u8]>> {
     match value {
-        Some(Plain::Blob(value)) => Some(value),
+        Some(PlainParameter::Blob(value)) => Some(value),
         _ => None,
     }
 }
 
-const fn flag(value: Option<Plain<'_>>) -> Option<bool> {
+const fn flag(value: Option<PlainParameter<'_>>) -> Option<bool> {
     match value {
-        Some(Plain::Flag(value)) => Some(value),
+        Some(PlainParameter::Flag(value)) => Some(value),
         _ => None,
     }
 }

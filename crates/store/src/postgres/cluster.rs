@@ -5,15 +5,15 @@ use super::engine::slow;
 use super::prepared::Use;
 use super::{PostgresStore, SPARE};
 use crate::backend::Backend as _;
-use crate::cluster::{Change, Cluster, Durability, Polled, Registered, Session, Sessions, Touched};
+use crate::cluster::{Change, Cluster, Durability, NodeSession, NodeSessions, Polled, Registered, Touched};
 use crate::error::StoreError;
 use crate::news::{KeyNews, KeyOutcome};
 use crate::sql::rows::{blob, flag, int, number, revision, tenant, text, user};
 use crate::sql::{Columns as _, Engine as _, Statement, query};
 use crate::store::{Commit, OwnerGate};
 use async_trait::async_trait;
-use keyreeve_core::coherence::grantor::{Era, Seen};
-use keyreeve_core::coherence::holder::{Answer, Poll, SessionId};
+use keyreeve_core::coherence::grantor::{Era, SeenNode};
+use keyreeve_core::coherence::holder::{Poll, PollAnswer, SessionId};
 use keyreeve_core::coherence::holding::Holding;
 use keyreeve_core::text::Slug;
 use keyreeve_core::{Digest, KeyId, RootKeyId, Timestamp};
@@ -74,13 +74,13 @@ const SET_LEASE: &str = "INSERT INTO cluster (id, lease_ms) SELECT 1, $1 FROM he
      ON CONFLICT (id) DO UPDATE SET lease_ms = excluded.lease_ms";
 
 /// The connection that polls and receives hints.
-pub(super) struct Meeting {
+pub(super) struct PollConnection {
     slots: Slots,
     link: Mutex<Option<Link>>,
     hint: std::sync::Mutex<Option<Arc<Notify>>>,
 }
 
-impl Meeting {
+impl PollConnection {
     pub(super) fn new() -> Self {
         Self {
             slots: Slots::new(1 + SPARE),
@@ -212,7 +212,7 @@ impl Cluster for PostgresStore {
         polled(&rows, &late, is_renewal)
     }
 
-    async fn sessions(&self) -> Result<Sessions, StoreError> {
+    async fn sessions(&self) -> Result<NodeSessions, StoreError> {
         let rows = self.reader().rows(query(SESSIONS)).await?;
         let first = rows.first().ok_or_else(|| StoreError::Corrupt("sessions".to_owned()))?;
         let mut living = Vec::new();
@@ -221,13 +221,13 @@ impl Cluster for PostgresStore {
                 living.push(session(row)?);
             }
         }
-        Ok(Sessions {
+        Ok(NodeSessions {
             era: era(first)?,
             rows: living,
         })
     }
 
-    async fn remove_dead_session(&self, dead: &Seen) -> Result<(), StoreError> {
+    async fn remove_dead_session(&self, dead: &SeenNode) -> Result<(), StoreError> {
         let statement = query(BURY)
             .bind(dead.session)
             .bind(number(dead.renewals))
@@ -266,10 +266,10 @@ fn era(row: &Row) -> Result<Era, StoreError> {
     })
 }
 
-fn session(row: &Row) -> Result<Session, StoreError> {
+fn session(row: &Row) -> Result<NodeSession, StoreError> {
     let bad = |_| StoreError::Corrupt("sessions.id".to_owned());
-    Ok(Session {
-        seen: Seen {
+    Ok(NodeSession {
+        seen: SeenNode {
             session: blob(row, "id")?.try_into().map_err(bad)?,
             acked: revision(row, "acked")?,
             renewals: revision(row, "renewals")?,
@@ -299,7 +299,7 @@ fn polled(rows: &[Row], late: &BTreeMap<u64, String>, is_renewal: bool) -> Resul
     let chain_there = first.blob("chain_there")?.map(<[u8; 32]>::try_from);
     let bad = |_| StoreError::Corrupt("log.chain".to_owned());
     Ok(Polled {
-        answer: Answer {
+        answer: PollAnswer {
             is_renewed: flag(first, "is_renewed")?,
             is_replica: flag(first, "is_replica")?,
             head: revision(first, "head_revision")?,
@@ -347,13 +347,18 @@ fn touched(row: &Row, revision: u64, late: Option<&str>) -> Result<Touched, Stor
         }
         "root_key" => {
             commit.root_keys = digests(row)?;
+            let id = RootKeyId::parse(text(row, "target_id")?).ok();
             match action {
                 "root_key.created" => {}
+                // The present secret and the retiring one are the first two.
+                "root_key.rotated" | "root_key.rotation_finished" => {
+                    commit.ended_root_keys = commit.root_keys.iter().skip(2).copied().collect();
+                    let ended = id.map(|id| (id, commit.ended_root_keys.clone()));
+                    commit.replaced_root_secrets.extend(ended);
+                }
                 "root_key.revoked" => {
                     commit.ended_root_keys.clone_from(&commit.root_keys);
-                    commit
-                        .revoked_root_keys
-                        .extend(RootKeyId::parse(text(row, "target_id")?));
+                    commit.revoked_root_keys.extend(id);
                 }
                 _ => commit.ended_root_keys.clone_from(&commit.root_keys),
             }

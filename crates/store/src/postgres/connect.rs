@@ -6,7 +6,7 @@
 //! respond, this process has no more connections there than slots.
 
 use super::engine::{Driver, slow};
-use super::prepared::{Session, Use};
+use super::prepared::{PreparedSession, Use};
 use crate::error::StoreError;
 use std::error::Error;
 use std::future::poll_fn;
@@ -91,7 +91,7 @@ impl Slots {
 
 /// A connection, with the notices and notifications that the server sends unasked.
 pub(super) struct Link {
-    pub(super) session: Session,
+    pub(super) session: PreparedSession,
     has_warned: Arc<AtomicBool>,
     hint: Arc<Notify>,
 }
@@ -179,7 +179,7 @@ async fn connected(config: Config, purpose: Use, slot: Slot) -> Driver<Link> {
     let has_warned = Arc::new(AtomicBool::new(false));
     let hint = Arc::new(Notify::new());
     tokio::spawn(drive(connection, Arc::clone(&has_warned), Arc::clone(&hint), slot));
-    let session = Session::open(client, purpose).await?;
+    let session = PreparedSession::open(client, purpose).await?;
     Ok(Link {
         session,
         has_warned,

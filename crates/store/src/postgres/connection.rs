@@ -7,7 +7,7 @@
 use super::batch;
 use super::connect::{Link, Slots, failed, reason};
 use super::engine::{DIALECT, Driver, slow};
-use super::prepared::{Session, Use};
+use super::prepared::{PreparedSession, Use};
 use super::tx_state::{Late, TxState};
 use crate::error::StoreError;
 use crate::sql::tx::HEAD;
@@ -52,7 +52,7 @@ const NOTIFY: &str = "SELECT set_config('synchronous_commit', 'off', TRUE); NOTI
 const COMMITS_WITHOUT_NOTIFY_MAX: u32 = 16;
 
 /// The writing connection. It connects when needed and discards a connection that failed.
-pub(crate) struct Connection {
+pub(crate) struct PostgresConnection {
     config: Config,
     slots: Slots,
     link: Option<Link>,
@@ -63,7 +63,7 @@ pub(crate) struct Connection {
     quiet: u32,
 }
 
-impl Connection {
+impl PostgresConnection {
     pub(super) fn new(config: Config, slots: Slots) -> Self {
         Self {
             config,
@@ -75,7 +75,7 @@ impl Connection {
         }
     }
 
-    fn session(&self) -> Result<&Session, StoreError> {
+    fn session(&self) -> Result<&PreparedSession, StoreError> {
         let away = || StoreError::Unavailable("the connection is lost".to_owned());
         self.link.as_ref().map(|link| &link.session).ok_or_else(away)
     }
@@ -213,7 +213,7 @@ fn are_reads(statements: &[Statement<'_>]) -> bool {
 }
 
 /// Sends statements. Returns whether each statement that must change one row found it.
-async fn send(session: &Session, statements: &[Statement<'_>]) -> Driver<bool> {
+async fn send(session: &PreparedSession, statements: &[Statement<'_>]) -> Driver<bool> {
     let runs: Vec<_> = batch::runs(statements).collect();
     let runs = runs.into_iter().map(async |run| {
         let touched = session.run(run).await?;
@@ -236,7 +236,7 @@ async fn then_hint<T>(commit: impl Future<Output = T>, client: Option<&Client>) 
 }
 
 #[async_trait]
-impl Engine for Connection {
+impl Engine for PostgresConnection {
     type Row = Row;
     const DIALECT: Dialect = DIALECT;
     const IS_REMOTE: bool = true;
@@ -287,7 +287,7 @@ impl Engine for Connection {
 }
 
 #[async_trait]
-impl WriteEngine for Connection {
+impl WriteEngine for PostgresConnection {
     async fn change(&mut self, statements: Vec<Statement<'_>>) -> Result<(), StoreError> {
         self.tx.wait_with(statements.into_iter().map(Statement::kept));
         Ok(())

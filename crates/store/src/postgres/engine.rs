@@ -5,7 +5,7 @@
 
 use super::SPARE;
 use super::connect::{Link, Slots, failed, hung};
-use super::prepared::{Session, Use};
+use super::prepared::{PreparedSession, Use};
 use crate::error::StoreError;
 use crate::sql::{Columns, Dialect, Engine, Statement, list};
 use async_trait::async_trait;
@@ -147,7 +147,7 @@ struct Reader<'p> {
 }
 
 impl Reader<'_> {
-    fn session(&self) -> Result<&Session, StoreError> {
+    fn session(&self) -> Result<&PreparedSession, StoreError> {
         self.link.as_ref().map(|link| &link.session).ok_or_else(slow)
     }
 
@@ -176,10 +176,10 @@ impl Drop for Reader<'_> {
 }
 
 /// Reads on any idle connection.
-pub(crate) struct Readers<'p>(pub(super) &'p ReaderPool);
+pub(crate) struct PostgresReaders<'p>(pub(super) &'p ReaderPool);
 
 #[async_trait]
-impl Engine for Readers<'_> {
+impl Engine for PostgresReaders<'_> {
     type Row = Row;
     const DIALECT: Dialect = DIALECT;
 

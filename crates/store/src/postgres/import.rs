@@ -3,7 +3,7 @@
 use super::connect::{Link, failed};
 use super::prepared::Use;
 use super::{PostgresStore, START_DEADLINE};
-use crate::copy::{Cell, Copied, Kind, Table};
+use crate::copy::{Cell, ColumnKind, Copied, CopiedTable};
 use crate::error::StoreError;
 use std::fmt::Write as _;
 use std::pin::pin;
@@ -40,7 +40,7 @@ impl PostgresStore {
 
 impl Import {
     /// Imports the rows of a table.
-    pub(crate) async fn take(&mut self, table: &Table, rows: &[Vec<Cell>]) -> Result<(), StoreError> {
+    pub(crate) async fn take(&mut self, table: &CopiedTable, rows: &[Vec<Cell>]) -> Result<(), StoreError> {
         let mut statement = format!("COPY {} (", table.name);
         // Writing to a string cannot fail.
         let _written = write!(statement, "{}) FROM STDIN BINARY", table.list());
@@ -71,12 +71,12 @@ impl Import {
     }
 }
 
-fn type_of(kind: Kind) -> Type {
+fn type_of(kind: ColumnKind) -> Type {
     match kind {
-        Kind::Int => Type::INT8,
-        Kind::Text => Type::TEXT,
-        Kind::Blob => Type::BYTEA,
-        Kind::Flag => Type::BOOL,
+        ColumnKind::Int => Type::INT8,
+        ColumnKind::Text => Type::TEXT,
+        ColumnKind::Blob => Type::BYTEA,
+        ColumnKind::Flag => Type::BOOL,
     }
 }
 

@@ -18,7 +18,7 @@ const LOCK_DEADLINE: Duration = Duration::from_secs(65);
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Number, name, text. A merged one is never edited (ARCHITECTURE.md, A9); SQLite has the twins.
-const MIGRATIONS: [(i64, &str, &str); 16] = [
+const MIGRATIONS: [(i64, &str, &str); 17] = [
     (
         1,
         "foundation",
@@ -82,6 +82,11 @@ const MIGRATIONS: [(i64, &str, &str); 16] = [
         17,
         "usage_costs",
         include_str!("../../migrations/postgres/0017_usage_costs.sql"),
+    ),
+    (
+        18,
+        "root_keys",
+        include_str!("../../migrations/postgres/0018_root_keys.sql"),
     ),
 ];
 

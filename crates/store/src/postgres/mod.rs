@@ -21,8 +21,8 @@ use crate::sql::writer::Writer;
 use crate::store::{CommitObserver, WriteHealth};
 use crate::tx::Tx;
 use connect::{Link, Slots, failed, reason};
-use connection::Connection;
-use engine::{ReaderPool, Readers, slow};
+use connection::PostgresConnection;
+use engine::{PostgresReaders, ReaderPool, slow};
 use futures_util::future::BoxFuture;
 #[cfg(feature = "sqlite")]
 pub(crate) use import::Import;
@@ -50,10 +50,10 @@ const START_DEADLINE: Duration = Duration::from_secs(3);
 pub struct PostgresStore {
     config: Config,
     readers: ReaderPool,
-    writer: Writer<Connection>,
+    writer: Writer<PostgresConnection>,
     /// Slots for the connections that write, and for migrations and copies at startup.
     writers: Slots,
-    meeting: cluster::Meeting,
+    meeting: cluster::PollConnection,
 }
 
 impl PostgresStore {
@@ -79,9 +79,9 @@ impl PostgresStore {
         }
         drop(link);
         Ok(Self {
-            writer: Writer::start(Connection::new(config.clone(), writers.clone()), observer)?,
+            writer: Writer::start(PostgresConnection::new(config.clone(), writers.clone()), observer)?,
             readers: ReaderPool::new(config.clone()),
-            meeting: cluster::Meeting::new(),
+            meeting: cluster::PollConnection::new(),
             writers,
             config,
         })
@@ -165,10 +165,10 @@ async fn must_be_primary(link: &Link) -> Result<(), StoreError> {
 }
 
 impl Backend for PostgresStore {
-    type Reader<'s> = Readers<'s>;
+    type Reader<'s> = PostgresReaders<'s>;
 
-    fn reader(&self) -> Readers<'_> {
-        Readers(&self.readers)
+    fn reader(&self) -> PostgresReaders<'_> {
+        PostgresReaders(&self.readers)
     }
 
     async fn write<T, F>(&self, operation: F) -> Result<T, WriteError>

@@ -69,7 +69,7 @@ impl Use {
 }
 
 /// A connection and its prepared statements.
-pub(super) struct Session {
+pub(super) struct PreparedSession {
     client: Client,
     /// Whether this connection alone uses the server's session.
     is_own: bool,
@@ -78,7 +78,7 @@ pub(super) struct Session {
     prepared: Mutex<HashMap<&'static str, tokio_postgres::Statement>>,
 }
 
-impl Session {
+impl PreparedSession {
     /// A session that prepares nothing and that a pooler may share with other clients.
     #[cfg(test)]
     fn of(client: Client) -> Self {
@@ -219,7 +219,7 @@ mod tests {
         Some(client)
     }
 
-    async fn prepared_there(session: &Session) -> i64 {
+    async fn prepared_there(session: &PreparedSession) -> i64 {
         let row = session
             .client()
             .query_typed_one("SELECT count(*) FROM pg_prepared_statements", &[])
@@ -230,7 +230,7 @@ mod tests {
     #[tokio::test]
     async fn a_statement_is_prepared_once_on_a_connection_of_our_own() {
         let Some(client) = connection().await else { return };
-        let session = Session::open(client, Use::Writes).await.expect("a session");
+        let session = PreparedSession::open(client, Use::Writes).await.expect("a session");
         assert!(session.is_own, "nothing is between here and the server");
         let next = Batched {
             one: "SELECT ?1 + 1",
@@ -251,7 +251,7 @@ mod tests {
     #[tokio::test]
     async fn nothing_is_prepared_where_somebody_else_may_be_served() {
         let Some(client) = connection().await else { return };
-        let session = Session::of(client);
+        let session = PreparedSession::of(client);
         let asked = [query("SELECT ?1 + 1").bind(1_i64)];
         session.prepare([&asked[..]]).await.expect("nothing to do");
         assert_eq!(session.rows(&asked).await.expect("an answer")[0].get::<_, i64>(0), 2);

@@ -1,9 +1,9 @@
-//! Counts keys, and finds tenants that have keys without expiry. Both read every key.
+//! Counts keys, and finds tenants that have keys without expiry. Both read every key. Counts root keys that expire soon.
 
 use super::rows::{int, text};
 use super::{Engine, owner_blocked, query};
 use crate::error::StoreError;
-use crate::model::{CENSUS_DAYS, CENSUS_TENANTS_MAX, Census};
+use crate::model::{CENSUS_DAYS, CENSUS_ROOT_KEY_DAYS, CENSUS_TENANTS_MAX, Census};
 use keyreeve_core::Timestamp;
 use keyreeve_core::text::Slug;
 
@@ -27,6 +27,9 @@ const ENDLESS: &str = concat!(
     " GROUP BY tenant ORDER BY total DESC, tenant LIMIT ?1"
 );
 
+const ROOT_KEYS: &str =
+    "SELECT count(*) AS total FROM root_keys WHERE revoked_at IS NULL AND expires_at > ?1 AND expires_at <= ?2";
+
 pub(crate) async fn census(engine: &mut impl Engine, now: Timestamp) -> Result<Census, StoreError> {
     let mut statement = query(STANDINGS).bind(now.millis());
     for days in CENSUS_DAYS {
@@ -42,7 +45,12 @@ pub(crate) async fn census(engine: &mut impl Engine, now: Timestamp) -> Result<C
         revoked: number("revoked")?,
         expiring: [number("in_first")?, number("in_second")?, number("in_third")?],
         endless: Vec::new(),
+        root_keys_expiring: 0,
     };
+    let root_keys = query(ROOT_KEYS).bind(now.millis());
+    let root_keys = root_keys.bind(Census::horizon(now, CENSUS_ROOT_KEY_DAYS).millis());
+    let row = engine.the_row(root_keys).await?;
+    census.root_keys_expiring = u64::try_from(int(&row, "total")?).unwrap_or(0);
     for row in &engine.rows(query(ENDLESS).bind(CENSUS_TENANTS_MAX)).await? {
         let tenant = Slug::parse(text(row, "tenant")?).map_err(|_| super::rows::corrupt("tenant"))?;
         let total = u64::try_from(int(row, "total")?).unwrap_or(0);

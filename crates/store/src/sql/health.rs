@@ -6,17 +6,17 @@ use tokio::time::Instant;
 
 /// What the writer has recorded.
 #[derive(Debug, Default)]
-pub(super) struct Health(Mutex<Noted>);
+pub(super) struct WriterHealth(Mutex<NotedHealth>);
 
 #[derive(Debug, Default)]
-struct Noted {
+struct NotedHealth {
     last_success: Option<Instant>,
     failures: u64,
     in_a_row: u64,
     last_failure: Option<String>,
 }
 
-impl Health {
+impl WriterHealth {
     /// Records a commit.
     pub(super) fn succeeded(&self) {
         let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -118,7 +118,7 @@ pub(crate) const EXPIRING: Questions = Questions {
 
 /// The range of keys to examine.
 #[derive(Clone, Copy)]
-struct Window {
+struct ListWindow {
     /// Older than this id.
     from: [u8; 16],
     /// This id or newer.
@@ -174,8 +174,8 @@ async fn window(
     questions: &Questions,
     wanted: &KeyQuery,
     from: [u8; 16],
-) -> Result<Window, StoreError> {
-    let whole = Window {
+) -> Result<ListWindow, StoreError> {
+    let whole = ListWindow {
         from,
         to: [0; 16],
         is_last: true,
@@ -190,7 +190,7 @@ async fn window(
         .bind(i64::from(look_at.max(1)) - 1);
     let ids = all(engine, statement, |row| key_id(row, "id")).await?;
     Ok(match ids[..] {
-        [last, _] => Window {
+        [last, _] => ListWindow {
             to: last.bytes(),
             is_last: false,
             ..whole
@@ -203,7 +203,7 @@ async fn total(
     engine: &mut impl Engine,
     questions: &Questions,
     wanted: &KeyQuery,
-    window: Window,
+    window: ListWindow,
 ) -> Result<Total, StoreError> {
     let mut statement = filtered(query(questions.count), wanted, window);
     let mut is_exact = window.is_last;
@@ -231,7 +231,7 @@ fn most_expiring(wanted: &KeyQuery) -> i64 {
     wanted.look_at.map_or(i64::MAX, i64::from)
 }
 
-fn filtered<'q>(statement: Statement<'q>, wanted: &'q KeyQuery, window: Window) -> Statement<'q> {
+fn filtered<'q>(statement: Statement<'q>, wanted: &'q KeyQuery, window: ListWindow) -> Statement<'q> {
     statement
         .bind(wanted.tenant.as_str())
         .bind(wanted.subject.as_ref().map(|subject| subject.as_str()))

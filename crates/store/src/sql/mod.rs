@@ -63,7 +63,7 @@ pub(crate) enum Value<'q> {
 
 /// A parameter without its ownership.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Plain<'v> {
+pub(crate) enum PlainParameter<'v> {
     Int(Option<i64>),
     Text(Option<&'v str>),
     Blob(Option<&'v [u8]>),
@@ -71,15 +71,15 @@ pub(crate) enum Plain<'v> {
 }
 
 impl Value<'_> {
-    pub(crate) fn plain(&self) -> Plain<'_> {
+    pub(crate) fn plain(&self) -> PlainParameter<'_> {
         match self {
-            Self::Int(value) => Plain::Int(*value),
-            Self::Text(value) => Plain::Text(*value),
-            Self::Owned(value) => Plain::Text(value.as_deref()),
-            Self::Blob(value) => Plain::Blob(*value),
-            Self::OwnedBlob(value) => Plain::Blob(Some(value)),
-            Self::Id(value) => Plain::Blob(Some(value)),
-            Self::Flag(value) => Plain::Flag(*value),
+            Self::Int(value) => PlainParameter::Int(*value),
+            Self::Text(value) => PlainParameter::Text(*value),
+            Self::Owned(value) => PlainParameter::Text(value.as_deref()),
+            Self::Blob(value) => PlainParameter::Blob(*value),
+            Self::OwnedBlob(value) => PlainParameter::Blob(Some(value)),
+            Self::Id(value) => PlainParameter::Blob(Some(value)),
+            Self::Flag(value) => PlainParameter::Flag(*value),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Tenants, root keys and users, in a write transaction.
 
-use super::rows::{login, root_key, tenant, user};
+use super::rows::{digest, login, root_key, tenant, user};
 use super::tx::SqlTx;
 use super::writer::WriteEngine;
 use super::{Statement, query};
@@ -18,15 +18,24 @@ const TENANT: &str = "SELECT slug, name AS tenant_name, is_suspended, is_removed
      FROM tenants WHERE slug = ?1";
 const INSERT_TENANT: &str =
     "INSERT INTO tenants (slug, name, is_suspended, policy, created_at) VALUES (?1, ?2, ?3, ?4, ?5)";
-const ROOT_KEY: &str = "SELECT id, name, tenant, permissions, digest, last_four, created_at, revoked_at \
-     FROM root_keys WHERE id = ?1";
-const INSERT_ROOT_KEY: &str = "INSERT INTO root_keys (id, name, tenant, permissions, digest, last_four, created_at) \
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+const ROOT_KEY: &str = "SELECT * FROM root_keys WHERE id = ?1";
+const INSERT_ROOT_KEY: &str = "INSERT INTO root_keys \
+     (id, name, tenant, permissions, digest, last_four, created_at, expires_at, networks) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
 const REVOKE_ROOT_KEY: &str = "UPDATE root_keys SET revoked_at = ?2 WHERE id = ?1";
+const SET_ROOT_KEY_SECRETS: &str = "UPDATE root_keys SET digest = ?2, last_four = ?3, retiring_digest = ?4, \
+     retiring_until = ?5, is_presented = ?6, rotated_at = ?7, expires_at = ?8 WHERE id = ?1";
+const REPLACED_ROOT_SECRETS: &str = "SELECT digest FROM replaced_root_secrets WHERE root_key = ?1";
+const ADD_REPLACED_ROOT_SECRET: &str =
+    "INSERT INTO replaced_root_secrets (digest, root_key, replaced_at) VALUES (?1, ?2, ?3)";
+const FORGET_REPLACED_ROOT_SECRETS: &str = "DELETE FROM replaced_root_secrets WHERE root_key = ?1 AND replaced_at < ?2";
+/// A use of the present secret shows that it has arrived at its holder.
+pub(crate) const USE_ROOT_KEY: &str = "UPDATE root_keys \
+     SET last_used_at = CASE WHEN last_used_at > ?2 THEN last_used_at ELSE ?2 END, \
+     is_presented = is_presented OR digest = ?1 WHERE digest = ?1 OR retiring_digest = ?1";
 const UPDATE_TENANT: &str =
     "UPDATE tenants SET name = ?2, is_suspended = ?3, is_removed = ?4, policy = ?5 WHERE slug = ?1";
-const LIVE_ROOT_KEYS: &str = "SELECT id, name, tenant, permissions, digest, last_four, created_at, revoked_at \
-     FROM root_keys WHERE tenant IS NOT DISTINCT FROM ?1 AND revoked_at IS NULL";
+const LIVE_ROOT_KEYS: &str = "SELECT * FROM root_keys WHERE tenant IS NOT DISTINCT FROM ?1 AND revoked_at IS NULL";
 const USER: &str = "SELECT * FROM users WHERE tenant = ?1 AND id = ?2";
 const IS_EMAIL_TAKEN: &str =
     "SELECT EXISTS (SELECT 1 FROM users WHERE tenant = ?1 AND email = ?2 AND status <> 'removed') AS found";
@@ -93,7 +102,9 @@ impl<E: WriteEngine> PeopleTx for SqlTx<'_, E> {
             .bind(root_key.permissions.joined())
             .bind(root_key.digest.bytes().as_slice())
             .bind(root_key.last_four.as_str())
-            .bind(root_key.created_at.millis());
+            .bind(root_key.created_at.millis())
+            .bind(root_key.expires_at.map(Timestamp::millis))
+            .bind(root_key.networks.joined());
         self.run(statement).await.map(drop)
     }
 
@@ -101,6 +112,53 @@ impl<E: WriteEngine> PeopleTx for SqlTx<'_, E> {
         self.run(query(REVOKE_ROOT_KEY).bind(id.bytes()).bind(at.millis()))
             .await
             .map(drop)
+    }
+
+    async fn set_root_key_secrets(&mut self, root_key: &RootKey) -> Result<()> {
+        let retiring = root_key.retiring.as_ref();
+        let statement = query(SET_ROOT_KEY_SECRETS)
+            .bind(root_key.id.bytes())
+            .bind(root_key.digest.bytes().as_slice())
+            .bind(root_key.last_four.as_str())
+            .bind(retiring.map(|old| old.digest.bytes().as_slice()))
+            .bind(retiring.map(|old| old.until.millis()))
+            .bind(root_key.is_presented)
+            .bind(root_key.rotated_at.map(Timestamp::millis))
+            .bind(root_key.expires_at.map(Timestamp::millis));
+        self.run(statement).await.map(drop)
+    }
+
+    async fn replaced_root_secrets(&mut self, id: RootKeyId) -> Result<Vec<Digest>> {
+        let rows = self.engine.rows(query(REPLACED_ROOT_SECRETS).bind(id.bytes())).await?;
+        rows.iter().map(|row| digest(row, "digest")).collect()
+    }
+
+    async fn add_replaced_root_secrets(
+        &mut self,
+        id: RootKeyId,
+        secrets: &[Digest],
+        at: Timestamp,
+        stale: Timestamp,
+    ) -> Result<()> {
+        let mut statements = vec![
+            query(FORGET_REPLACED_ROOT_SECRETS)
+                .bind(id.bytes())
+                .bind(stale.millis()),
+        ];
+        for secret in secrets {
+            let add = query(ADD_REPLACED_ROOT_SECRET).bind(secret.bytes().as_slice());
+            statements.push(add.bind(id.bytes()).bind(at.millis()));
+        }
+        self.engine.change(statements).await
+    }
+
+    async fn record_root_key_uses(&mut self, uses: &[(Digest, Timestamp)]) -> Result<()> {
+        // One by one: a secret that was replaced for good since is no row any more, and root keys are few.
+        for (digest, at) in uses {
+            let statement = query(USE_ROOT_KEY).bind(digest.bytes().as_slice());
+            self.run(statement.bind(at.millis())).await?;
+        }
+        Ok(())
     }
 
     async fn update_tenant(&mut self, tenant: &Tenant) -> Result<()> {

@@ -10,7 +10,7 @@ use super::tx::HEAD;
 use super::{Columns as _, Engine, Statement, census, check_policies, limits, list, query, same_digest};
 use crate::model::{
     AuditQuery, AuditRecord, Census, CheckPolicyRecord, Credential, Head, KeyPage, KeyQuery, KeyRecord, Login,
-    Refusals, RootKey, Stamped, Tenant, Trace, UsageCount,
+    RefusalQuery, RootKey, Stamped, Tenant, Trace, UsageCount,
 };
 use crate::reads::Reads;
 use crate::tx::Result;
@@ -23,10 +23,9 @@ use serde_json::json;
 const TENANTS: &str = "SELECT slug, name AS tenant_name, is_suspended, is_removed, policy, created_at AS tenant_created_at \
      FROM tenants \
      WHERE slug > ?1 AND NOT is_removed ORDER BY slug LIMIT ?2";
-const ROOT_KEYS: &str = "SELECT id, name, tenant, permissions, digest, last_four, created_at, revoked_at \
-     FROM root_keys WHERE ?1 IS NULL OR tenant = ?1 ORDER BY id DESC LIMIT ?2";
-const FIND_ROOT_KEY: &str = "SELECT h.revision AS head_revision, r.* \
-     FROM head h LEFT JOIN root_keys r ON r.digest = ?1 WHERE h.id = 1";
+const ROOT_KEYS: &str = "SELECT * FROM root_keys WHERE ?1 IS NULL OR tenant = ?1 ORDER BY id DESC LIMIT ?2";
+pub(crate) const FIND_ROOT_KEY: &str = "SELECT h.revision AS head_revision, r.* \
+     FROM head h LEFT JOIN root_keys r ON r.digest = ?1 OR r.retiring_digest = ?1 WHERE h.id = 1";
 pub(crate) const FIND_CREDENTIAL: &str = concat!(
     "SELECT h.revision AS head_revision, c.standing, c.until, c.key_id, c.tenant, ",
     "c.last_used_at IS NOT NULL AS is_presented, k.subject, k.name, k.scopes, k.claims, k.limits, k.state, ",
@@ -176,7 +175,7 @@ impl<E: Engine> Reads for E {
         all(self, statement, usage_count).await
     }
 
-    async fn refusals(&mut self, wanted: &Refusals) -> Result<Vec<UsageCount>> {
+    async fn refusals(&mut self, wanted: &RefusalQuery) -> Result<Vec<UsageCount>> {
         let statement = query(REFUSALS)
             .bind(wanted.tenant.as_str())
             .bind(wanted.subject.as_ref().map(Subject::as_str))

@@ -9,6 +9,7 @@ use crate::model::{
 use keyreeve_core::access::{Permissions, Reach, Role};
 use keyreeve_core::key::{LastFour, Prefix};
 use keyreeve_core::lifecycle::{Hold, HoldCause, Lock, NewSecret, ReasonCode, Retiring, Revocation, State};
+use keyreeve_core::limits::Networks;
 use keyreeve_core::scope::Scopes;
 use keyreeve_core::text::{Claims, Description, Name, Note, Slug, Subject};
 use keyreeve_core::user::{Email, PasswordDigest, Status};
@@ -142,9 +143,21 @@ pub(crate) fn root_key(row: &impl Columns) -> Result<RootKey, StoreError> {
             Some(slug) => Reach::Tenant(slug),
         },
         permissions: parsed(row, "permissions", Permissions::from_joined)?,
+        networks: parsed(row, "networks", |text| Networks::from_joined(text).ok())?,
         digest: digest(row, "digest")?,
         last_four: parsed(row, "last_four", LastFour::parse)?,
+        retiring: match maybe_time(row, "retiring_until")? {
+            Some(until) => Some(Retiring {
+                digest: digest(row, "retiring_digest")?,
+                until,
+            }),
+            None => None,
+        },
+        is_presented: flag(row, "is_presented")?,
         created_at: time(row, "created_at")?,
+        rotated_at: maybe_time(row, "rotated_at")?,
+        expires_at: maybe_time(row, "expires_at")?,
+        last_used_at: maybe_time(row, "last_used_at")?,
         revoked_at: maybe_time(row, "revoked_at")?,
     })
 }

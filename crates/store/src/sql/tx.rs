@@ -9,7 +9,7 @@ use super::writer::WriteEngine;
 use super::{Statement, query};
 use crate::error::StoreError;
 use crate::model::{AuditRecord, Head, KeyRecord, Trace, UsageCount};
-use crate::tx::{Counted, Current, IdempotencyRecord, PrefetchHint, Result, Tx};
+use crate::tx::{CurrentSecret, IdempotencyRecord, PrefetchHint, Result, SubjectCount, Tx};
 use async_trait::async_trait;
 use batched::{COUNT_KEYS, INSERT_CREDENTIAL, INSERT_KEY, SET_CREDENTIAL, UPDATE_KEY};
 use keyreeve_core::access::Actor;
@@ -125,7 +125,7 @@ impl<E: WriteEngine> Tx for SqlTx<'_, E> {
         found.iter().map(key_record).collect()
     }
 
-    async fn count_keys(&mut self, counted: &[Counted<'_>]) -> Result<Vec<u32>> {
+    async fn count_keys(&mut self, counted: &[SubjectCount<'_>]) -> Result<Vec<u32>> {
         let statements = counted.iter().map(|one| {
             COUNT_KEYS
                 .query(6)
@@ -223,11 +223,11 @@ impl<E: WriteEngine> Tx for SqlTx<'_, E> {
         self.engine.change(statements.collect()).await
     }
 
-    async fn current_credentials(&mut self, keys: &[&Key]) -> Result<Vec<Current>> {
+    async fn current_credentials(&mut self, keys: &[&Key]) -> Result<Vec<CurrentSecret>> {
         let statements = keys.iter().map(|key| current_of(key.id));
         let found = self.engine.rows_of_all(statements.collect()).await?;
         let current = |row: &E::Row| {
-            Ok(Current {
+            Ok(CurrentSecret {
                 key: key_id(row, "key_id")?,
                 digest: digest(row, "digest")?,
                 is_live: text(row, "standing")? == "live",

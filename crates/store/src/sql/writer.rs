@@ -5,7 +5,7 @@
 //! answers each. One disk sync thus serves many callers, and a change that has begun is committed and applied even if
 //! its caller gives up.
 
-use super::health::Health;
+use super::health::WriterHealth;
 use super::tx::SqlTx;
 use super::{Engine, Statement};
 use crate::error::{StoreError, WriteError};
@@ -58,10 +58,10 @@ pub(crate) trait WriteEngine: Engine + Sized + 'static {
 }
 
 /// A change in the queue.
-struct Job<E> {
+struct WriteJob<E> {
     /// Runs on the writer's connection.
     run: Run<E>,
-    place: Arc<Place>,
+    place: Arc<JobState>,
     /// Until when the caller waits for it to begin.
     until: Instant,
 }
@@ -70,9 +70,9 @@ type Run<E> = Box<dyn for<'c> FnOnce(&'c mut E) -> BoxFuture<'c, Finished> + Sen
 
 /// The state of a queued change: the writer begins it or its caller withdraws it, whichever comes first.
 #[derive(Debug, Default)]
-struct Place(AtomicU8);
+struct JobState(AtomicU8);
 
-impl Place {
+impl JobState {
     const WAITING: u8 = 0;
     const BEGUN: u8 = 1;
     const WITHDRAWN: u8 = 2;
@@ -102,12 +102,12 @@ impl Place {
     }
 }
 
-type Answer = Box<dyn FnOnce(Outcome) + Send>;
+type AnswerSender = Box<dyn FnOnce(JobOutcome) + Send>;
 
 /// A change that ran inside the transaction and waits for the commit.
 struct Finished {
     result: JobResult,
-    answer: Answer,
+    answer: AnswerSender,
 }
 
 enum JobResult {
@@ -121,7 +121,7 @@ enum JobResult {
 
 /// The outcome of a transaction.
 #[derive(Clone)]
-enum Outcome {
+enum JobOutcome {
     Committed,
     /// All changes in it were refused.
     Refused,
@@ -133,19 +133,19 @@ enum Outcome {
 
 /// The handle for callers.
 pub(crate) struct Writer<E> {
-    queue: Mutex<Option<mpsc::Sender<Job<E>>>>,
+    queue: Mutex<Option<mpsc::Sender<WriteJob<E>>>>,
     /// Resolves when the writer has ended.
     ended: Mutex<Option<oneshot::Receiver<()>>>,
     /// Why no change is accepted, if that was so from the start.
     read_only: Option<String>,
-    health: Arc<Health>,
+    health: Arc<WriterHealth>,
 }
 
 impl<E: WriteEngine> Writer<E> {
     pub(crate) fn start(engine: E, observer: Arc<dyn CommitObserver>) -> Result<Self, StoreError> {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let (ends, ended) = oneshot::channel();
-        let health = Arc::new(Health::default());
+        let health = Arc::new(WriterHealth::default());
         let noted = Arc::clone(&health);
         E::launch(async move {
             run(engine, receiver, observer, &noted).await;
@@ -204,8 +204,8 @@ impl<E: WriteEngine> Writer<E> {
             })
         });
         let until = Instant::now() + PATIENCE;
-        let place = Arc::new(Place::default());
-        let job = Job {
+        let place = Arc::new(JobState::default());
+        let job = WriteJob {
             run,
             place: Arc::clone(&place),
             until,
@@ -262,7 +262,7 @@ fn finished<T: Send + 'static>(
     }
 }
 
-impl Outcome {
+impl JobOutcome {
     fn result(self) -> Result<(), WriteError> {
         match self {
             Self::Committed | Self::Refused => Ok(()),
@@ -275,18 +275,18 @@ impl Outcome {
 
 async fn run<E: WriteEngine>(
     mut engine: E,
-    mut queue: mpsc::Receiver<Job<E>>,
+    mut queue: mpsc::Receiver<WriteJob<E>>,
     observer: Arc<dyn CommitObserver>,
-    health: &Health,
+    health: &WriterHealth,
 ) {
     while let Some(first) = queue.recv().await {
-        let mut answers: Vec<Answer> = Vec::new();
+        let mut answers: Vec<AnswerSender> = Vec::new();
         let outcome = group(&mut engine, first, &mut queue, observer.as_ref(), &mut answers).await;
         match &outcome {
-            Outcome::Committed => health.succeeded(),
-            Outcome::RolledBack(why) | Outcome::Unknown(why) => health.failed(why),
+            JobOutcome::Committed => health.succeeded(),
+            JobOutcome::RolledBack(why) | JobOutcome::Unknown(why) => health.failed(why),
             // The database refused only this change, or there was nothing to commit.
-            Outcome::Corrupt(_) | Outcome::Refused => {}
+            JobOutcome::Corrupt(_) | JobOutcome::Refused => {}
         }
         for answer in answers {
             answer(outcome.clone());
@@ -301,11 +301,11 @@ async fn run<E: WriteEngine>(
 /// alone, which is the usual case, thus costs two statements less.
 async fn group<E: WriteEngine>(
     engine: &mut E,
-    first: Job<E>,
-    queue: &mut mpsc::Receiver<Job<E>>,
+    first: WriteJob<E>,
+    queue: &mut mpsc::Receiver<WriteJob<E>>,
     observer: &dyn CommitObserver,
-    answers: &mut Vec<Answer>,
-) -> Outcome {
+    answers: &mut Vec<AnswerSender>,
+) -> JobOutcome {
     let mut commit = Commit::default();
     let mut is_alone = true;
     let mut next = Some(first);
@@ -316,7 +316,7 @@ async fn group<E: WriteEngine>(
         }
         if is_alone && let Err(error) = engine.begin(job.until).await {
             engine.roll_back().await;
-            return Outcome::RolledBack(error.to_string());
+            return JobOutcome::RolledBack(error.to_string());
         }
         if !job.place.begin() {
             // Its caller has given up while the transaction was opened.
@@ -340,7 +340,7 @@ async fn group<E: WriteEngine>(
             JobResult::Refused => {}
             JobResult::Broken => {
                 engine.roll_back().await;
-                return Outcome::RolledBack(
+                return JobOutcome::RolledBack(
                     "the transaction was rolled back because a statement in it failed".to_owned(),
                 );
             }
@@ -353,23 +353,23 @@ async fn group<E: WriteEngine>(
     }
     if is_alone {
         // Nothing is open, and no change waits for a commit.
-        return Outcome::Refused;
+        return JobOutcome::Refused;
     }
     match engine.commit(commit.is_news()).await {
         Ok(()) => {
             observer.committed(&commit);
-            Outcome::Committed
+            JobOutcome::Committed
         }
         Err(error) => {
             let outcome = match error {
                 // Which of several changes caused it is not known. Each may be tried again; the one at fault fails
                 // alone.
-                StoreError::Corrupt(why) if answers.len() == 1 => Outcome::Corrupt(why),
-                StoreError::Unavailable(why) | StoreError::Corrupt(why) => Outcome::RolledBack(why),
-                other => Outcome::Unknown(other.to_string()),
+                StoreError::Corrupt(why) if answers.len() == 1 => JobOutcome::Corrupt(why),
+                StoreError::Unavailable(why) | StoreError::Corrupt(why) => JobOutcome::RolledBack(why),
+                other => JobOutcome::Unknown(other.to_string()),
             };
             // What was certainly rolled back has touched nothing.
-            if let Outcome::Unknown(_) = outcome {
+            if let JobOutcome::Unknown(_) = outcome {
                 observer.outcome_unknown(&commit);
             }
             engine.roll_back().await;

@@ -23,7 +23,7 @@ const PASSES: u32 = 5;
 
 /// When to checkpoint, in pages of the WAL (4 KiB).
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
+pub(super) struct CheckpointLimits {
     /// The thread begins. A page that is in the WAL several times is written once.
     pub(super) begin: u32,
     /// What the writer checkpoints in a few milliseconds.
@@ -32,7 +32,7 @@ pub(super) struct Limits {
     pub(super) most: u32,
 }
 
-impl Default for Limits {
+impl Default for CheckpointLimits {
     fn default() -> Self {
         Self {
             begin: 4_000,
@@ -52,7 +52,11 @@ struct State {
 }
 
 /// Makes the writer's commits wake a thread that checkpoints. It ends when the writer's connection is closed.
-pub(super) fn beside(writer: &mut Connection, own: Connection, limits: Limits) -> Result<JoinHandle<()>, StoreError> {
+pub(super) fn beside(
+    writer: &mut Connection,
+    own: Connection,
+    limits: CheckpointLimits,
+) -> Result<JoinHandle<()>, StoreError> {
     let failed = |why: String| StoreError::Unavailable(format!("cannot fold the log of the database: {why}"));
     let state = Arc::new(State::default());
     let (wake, woken) = sync_channel(1);
@@ -68,7 +72,7 @@ pub(super) fn beside(writer: &mut Connection, own: Connection, limits: Limits) -
 fn committed(
     state: Arc<State>,
     wake: SyncSender<()>,
-    limits: Limits,
+    limits: CheckpointLimits,
 ) -> impl FnMut(&mut Wal, c_int) -> rusqlite::Result<()> + Send + 'static {
     move |log, pages| {
         let pages = u32::try_from(pages).unwrap_or(0);
@@ -87,7 +91,7 @@ fn committed(
     }
 }
 
-fn run(own: &Connection, woken: &Receiver<()>, state: &State, limits: Limits) {
+fn run(own: &Connection, woken: &Receiver<()>, state: &State, limits: CheckpointLimits) {
     while woken.recv().is_ok() {
         if state.pages.load(Ordering::Relaxed) >= limits.begin {
             fold(own, state, limits);
@@ -96,7 +100,7 @@ fn run(own: &Connection, woken: &Receiver<()>, state: &State, limits: Limits) {
     }
 }
 
-fn fold(own: &Connection, state: &State, limits: Limits) {
+fn fold(own: &Connection, state: &State, limits: CheckpointLimits) {
     for _ in 0..PASSES {
         // A passive checkpoint waits for no lock: it stops at pages that are still read.
         let Ok((_, folded)) = own.wal_checkpoint_v2(DEFAULT_NAME, CheckpointMode::PASSIVE) else {
@@ -116,7 +120,7 @@ mod tests {
     use std::path::{Path, PathBuf};
     use tempfile::TempDir;
 
-    const LIMITS: Limits = Limits {
+    const LIMITS: CheckpointLimits = CheckpointLimits {
         begin: 50,
         little: 10,
         most: 400,
@@ -165,7 +169,7 @@ mod tests {
         let (_directory, file) = scene();
         let mut writer = opened(&file);
         let never = u32::MAX;
-        let thread = beside(&mut writer, opened(&file), Limits { most: never, ..LIMITS }).unwrap();
+        let thread = beside(&mut writer, opened(&file), CheckpointLimits { most: never, ..LIMITS }).unwrap();
         write(&writer, 0..COMMITS);
         let written = u64::from(COMMITS) * PAGES_OF_A_COMMIT.0 * PAGE_IN_LOG;
         assert!(log_bytes(&file) < written / 2, "{} bytes of log", log_bytes(&file));

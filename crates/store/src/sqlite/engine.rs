@@ -4,7 +4,7 @@ use super::watch::FileWatch;
 use crate::error::StoreError;
 use crate::sql::rows::corrupt;
 use crate::sql::writer::WriteEngine;
-use crate::sql::{Columns, Dialect, Engine, Plain, Statement, Value, list, same_digest};
+use crate::sql::{Columns, Dialect, Engine, PlainParameter, Statement, Value, list, same_digest};
 use async_trait::async_trait;
 use deadpool::unmanaged::Pool;
 use rusqlite::ffi::{ErrorCode, SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_CONSTRAINT_UNIQUE, SQLITE_IOERR_WRITE};
@@ -86,10 +86,10 @@ impl ToSql for Value<'_> {
             value.map_or(ValueRef::Null, kind)
         }
         let value = match self.plain() {
-            Plain::Int(value) => or_null(value, ValueRef::Integer),
-            Plain::Text(value) => or_null(value, |text| ValueRef::Text(text.as_bytes())),
-            Plain::Blob(value) => or_null(value, ValueRef::Blob),
-            Plain::Flag(value) => ValueRef::Integer(i64::from(value)),
+            PlainParameter::Int(value) => or_null(value, ValueRef::Integer),
+            PlainParameter::Text(value) => or_null(value, |text| ValueRef::Text(text.as_bytes())),
+            PlainParameter::Blob(value) => or_null(value, ValueRef::Blob),
+            PlainParameter::Flag(value) => ValueRef::Integer(i64::from(value)),
         };
         Ok(ToSqlOutput::Borrowed(value))
     }
@@ -97,12 +97,12 @@ impl ToSql for Value<'_> {
 
 /// A row that was read.
 #[derive(Debug)]
-pub(crate) struct Row {
+pub(crate) struct SqliteRow {
     names: Arc<[Box<str>]>,
     cells: Vec<Cell>,
 }
 
-impl Row {
+impl SqliteRow {
     fn cell(&self, name: &str) -> Result<&Cell, StoreError> {
         let place = self.names.iter().position(|known| **known == *name);
         let cell = place.and_then(|place| self.cells.get(place));
@@ -110,7 +110,7 @@ impl Row {
     }
 }
 
-impl Columns for Row {
+impl Columns for SqliteRow {
     fn int(&self, name: &str) -> Result<Option<i64>, StoreError> {
         match self.cell(name)? {
             Cell::Null => Ok(None),
@@ -204,7 +204,7 @@ fn run_plain(connection: &rusqlite::Connection, sql: &str) -> rusqlite::Result<(
     prepared(connection, sql, &[0_i64; 0])?.raw_execute().map(drop)
 }
 
-fn rows_of(connection: &rusqlite::Connection, sql: &str, values: &[impl ToSql]) -> Result<Vec<Row>, StoreError> {
+fn rows_of(connection: &rusqlite::Connection, sql: &str, values: &[impl ToSql]) -> Result<Vec<SqliteRow>, StoreError> {
     let mut found = Vec::new();
     each_row(connection, sql, values, |row| {
         found.push(row);
@@ -218,14 +218,14 @@ pub(super) fn each_row(
     connection: &rusqlite::Connection,
     sql: &str,
     values: &[impl ToSql],
-    take: impl FnMut(Row) -> Result<bool, StoreError>,
+    take: impl FnMut(SqliteRow) -> Result<bool, StoreError>,
 ) -> Result<(), StoreError> {
     each_row_of(&mut *prepared(connection, sql, values).map_err(failed)?, take)
 }
 
 fn each_row_of(
     statement: &mut rusqlite::Statement<'_>,
-    mut take: impl FnMut(Row) -> Result<bool, StoreError>,
+    mut take: impl FnMut(SqliteRow) -> Result<bool, StoreError>,
 ) -> Result<(), StoreError> {
     let names: Arc<[Box<str>]> = statement.column_names().map(Into::into).collect();
     let mut rows = statement.raw_query();
@@ -233,7 +233,7 @@ fn each_row_of(
         let cells = (0..names.len()).map(|place| row.get(place)).collect::<Result<_, _>>();
         let cells = cells.map_err(failed)?;
         let names = Arc::clone(&names);
-        if !take(Row { names, cells })? {
+        if !take(SqliteRow { names, cells })? {
             break;
         }
     }
@@ -242,12 +242,12 @@ fn each_row_of(
 
 /// Connections that read, on threads that may block on the disk; each statement sees one snapshot.
 #[derive(Debug)]
-pub(crate) struct Readers<'p> {
+pub(crate) struct SqliteReaders<'p> {
     pub(super) pool: &'p Pool<rusqlite::Connection>,
     pub(super) watch: &'p FileWatch,
 }
 
-impl Readers<'_> {
+impl SqliteReaders<'_> {
     /// Passes an idle connection to a function.
     pub(super) async fn with<T: Send + 'static>(
         &self,
@@ -267,8 +267,8 @@ impl Readers<'_> {
 }
 
 #[async_trait]
-impl Engine for Readers<'_> {
-    type Row = Row;
+impl Engine for SqliteReaders<'_> {
+    type Row = SqliteRow;
     const DIALECT: Dialect = DIALECT;
 
     async fn run(&mut self, statement: Statement<'_>) -> Result<u64, StoreError> {
@@ -276,7 +276,7 @@ impl Engine for Readers<'_> {
         self.with(move |connection| run_on(connection, sql, &values)).await
     }
 
-    async fn rows(&mut self, statement: Statement<'_>) -> Result<Vec<Row>, StoreError> {
+    async fn rows(&mut self, statement: Statement<'_>) -> Result<Vec<SqliteRow>, StoreError> {
         let Statement { sql, values, .. } = statement.kept();
         self.with(move |connection| rows_of(connection, sql, &values)).await
     }
@@ -284,7 +284,7 @@ impl Engine for Readers<'_> {
 
 /// The connection that writes, on the writer's own thread: a statement waits only for the disk.
 #[derive(Debug)]
-pub(crate) struct Connection {
+pub(crate) struct SqliteConnection {
     pub(super) writer: rusqlite::Connection,
     /// The thread that checkpoints the WAL.
     pub(super) checkpointer: JoinHandle<()>,
@@ -292,19 +292,19 @@ pub(crate) struct Connection {
 }
 
 #[async_trait]
-impl Engine for Connection {
-    type Row = Row;
+impl Engine for SqliteConnection {
+    type Row = SqliteRow;
     const DIALECT: Dialect = DIALECT;
 
     async fn run(&mut self, statement: Statement<'_>) -> Result<u64, StoreError> {
         run_on(&self.writer, statement.sql, &statement.values)
     }
 
-    async fn rows(&mut self, statement: Statement<'_>) -> Result<Vec<Row>, StoreError> {
+    async fn rows(&mut self, statement: Statement<'_>) -> Result<Vec<SqliteRow>, StoreError> {
         rows_of(&self.writer, statement.sql, &statement.values)
     }
 
-    async fn rows_of_all(&mut self, statements: Vec<Statement<'_>>) -> Result<Vec<Row>, StoreError> {
+    async fn rows_of_all(&mut self, statements: Vec<Statement<'_>>) -> Result<Vec<SqliteRow>, StoreError> {
         let mut found = Vec::with_capacity(statements.len());
         let mut at_hand = AtHand::of(&self.writer);
         for statement in &statements {
@@ -328,14 +328,14 @@ pub(super) fn leave(connection: rusqlite::Connection) {
     std::mem::forget(connection);
 }
 
-impl Connection {
+impl SqliteConnection {
     fn say(&mut self, sql: &'static str) -> Result<(), StoreError> {
         run_plain(&self.writer, sql).map_err(failed)
     }
 }
 
 #[async_trait]
-impl WriteEngine for Connection {
+impl WriteEngine for SqliteConnection {
     async fn change(&mut self, statements: Vec<Statement<'_>>) -> Result<(), StoreError> {
         let mut at_hand = AtHand::of(&self.writer);
         for statement in &statements {

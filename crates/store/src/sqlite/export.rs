@@ -1,8 +1,8 @@
 //! Exports every row of a table from SQLite.
 
 use super::SqliteStore;
-use super::engine::{Readers, Row, each_row};
-use crate::copy::{Cell, Kind, Table};
+use super::engine::{SqliteReaders, SqliteRow, each_row};
+use crate::copy::{Cell, ColumnKind, CopiedTable};
 use crate::error::StoreError;
 use crate::postgres::Import;
 use crate::sql::Columns as _;
@@ -13,10 +13,14 @@ const ROWS: usize = 2_000;
 
 impl SqliteStore {
     /// Exports every row of a table to `target`. Returns their number.
-    pub(crate) async fn export_table(&self, table: &'static Table, target: &mut Import) -> Result<u64, StoreError> {
+    pub(crate) async fn export_table(
+        &self,
+        table: &'static CopiedTable,
+        target: &mut Import,
+    ) -> Result<u64, StoreError> {
         // One batch is written while the next one is read.
         let (sender, mut batches) = mpsc::channel(1);
-        let readers = Readers {
+        let readers = SqliteReaders {
             pool: &self.readers,
             watch: &self.watch,
         };
@@ -36,7 +40,7 @@ impl SqliteStore {
 
 fn read(
     connection: &rusqlite::Connection,
-    table: &Table,
+    table: &CopiedTable,
     target: &mpsc::Sender<Vec<Vec<Cell>>>,
 ) -> Result<(), StoreError> {
     let sql = format!("SELECT {} FROM {}", table.list(), table.name);
@@ -53,13 +57,13 @@ fn read(
     Ok(())
 }
 
-fn cells(row: &Row, table: &Table) -> Result<Vec<Cell>, StoreError> {
-    let cell = |(name, kind): &(&'static str, Kind)| {
+fn cells(row: &SqliteRow, table: &CopiedTable) -> Result<Vec<Cell>, StoreError> {
+    let cell = |(name, kind): &(&'static str, ColumnKind)| {
         Ok(match kind {
-            Kind::Int => Cell::Int(row.int(name)?),
-            Kind::Text => Cell::Text(row.text(name)?.map(str::to_owned)),
-            Kind::Blob => Cell::Blob(row.blob(name)?.map(<[u8]>::to_vec)),
-            Kind::Flag => Cell::Flag(row.flag(name)?),
+            ColumnKind::Int => Cell::Int(row.int(name)?),
+            ColumnKind::Text => Cell::Text(row.text(name)?.map(str::to_owned)),
+            ColumnKind::Blob => Cell::Blob(row.blob(name)?.map(<[u8]>::to_vec)),
+            ColumnKind::Flag => Cell::Flag(row.flag(name)?),
         })
     };
     table.columns.iter().map(cell).collect()

@@ -6,7 +6,7 @@ use crate::folded::folded;
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
 
 /// Number, name, text. A merged one is never edited (ARCHITECTURE.md, A9); Postgres has twins of most.
-const MIGRATIONS: [(i64, &str, &str); 12] = [
+const MIGRATIONS: [(i64, &str, &str); 13] = [
     (
         1,
         "foundation",
@@ -62,6 +62,11 @@ const MIGRATIONS: [(i64, &str, &str); 12] = [
         17,
         "usage_costs",
         include_str!("../../migrations/sqlite/0017_usage_costs.sql"),
+    ),
+    (
+        18,
+        "root_keys",
+        include_str!("../../migrations/sqlite/0018_root_keys.sql"),
     ),
 ];
 
@@ -159,13 +164,17 @@ mod tests {
             DROP INDEX users_blocked_subjects; ALTER TABLE users DROP COLUMN subject; \
             ALTER TABLE keys DROP COLUMN last_refused_at; \
             DROP INDEX keys_not_folded; ALTER TABLE keys DROP COLUMN folded_name; \
-            ALTER TABLE usage DROP COLUMN extra_cost";
+            ALTER TABLE usage DROP COLUMN extra_cost; DROP TABLE replaced_root_secrets; DROP INDEX root_keys_retiring; \
+            ALTER TABLE root_keys DROP COLUMN expires_at; ALTER TABLE root_keys DROP COLUMN networks; \
+            ALTER TABLE root_keys DROP COLUMN rotated_at; ALTER TABLE root_keys DROP COLUMN retiring_digest; \
+            ALTER TABLE root_keys DROP COLUMN retiring_until; ALTER TABLE root_keys DROP COLUMN last_used_at; \
+            ALTER TABLE root_keys DROP COLUMN is_presented";
         connection.execute_batch(former).unwrap();
         migrate(&mut connection).unwrap();
         let versions = "SELECT group_concat(version) FROM keyreeve_migrations ORDER BY version";
         let versions: String = connection.query_row(versions, [], |row| row.get(0)).unwrap();
         assert_eq!(
-            versions, "1,2,4,5,6,9,12,13,14,15,16,17",
+            versions, "1,2,4,5,6,9,12,13,14,15,16,17,18",
             "the last were run, and the first two were not again"
         );
         assert!(connection.execute_batch("SELECT 1 FROM _sqlx_migrations").is_err());

@@ -26,7 +26,7 @@ use crate::sql::writer::Writer;
 use crate::store::{CommitObserver, WriteHealth};
 use crate::tx::Tx;
 use deadpool::unmanaged::Pool;
-use engine::{Connection, Readers};
+use engine::{SqliteConnection, SqliteReaders};
 use futures_util::future::BoxFuture;
 use rusqlite::{FileControl, OpenFlags};
 use std::fmt;
@@ -60,7 +60,7 @@ const TO_READ: &str = "PRAGMA query_only = ON; PRAGMA cache_size = -500; PRAGMA 
 /// An open SQLite store. Dropping it without [`crate::Store::close`] loses no answered change.
 pub struct SqliteStore {
     readers: Pool<rusqlite::Connection>,
-    writer: Writer<Connection>,
+    writer: Writer<SqliteConnection>,
     file: PathBuf,
     watch: Arc<FileWatch>,
     /// Why nothing can be changed, if that is so.
@@ -267,10 +267,10 @@ impl From<StoreError> for Opening {
     }
 }
 
-type Opened = (Connection, Vec<rusqlite::Connection>, Arc<FileWatch>);
+type OpenedConnections = (SqliteConnection, Vec<rusqlite::Connection>, Arc<FileWatch>);
 
 /// Opens the connection that writes, migrates, and opens those that read.
-fn opened(file: &Path) -> Result<Opened, Opening> {
+fn opened(file: &Path) -> Result<OpenedConnections, Opening> {
     if !look::has_wal(file)
         && let Ok(head) = look::head_in_file(file)
     {
@@ -291,8 +291,8 @@ fn opened(file: &Path) -> Result<Opened, Opening> {
     keep_files(&own)?;
     // After the connections: SQLite has created all files by then, and all are watched.
     let watch = Arc::new(FileWatch::start_with_log(file));
-    let checkpointer = checkpoint::beside(&mut writer, own, checkpoint::Limits::default())?;
-    let connection = Connection {
+    let checkpointer = checkpoint::beside(&mut writer, own, checkpoint::CheckpointLimits::default())?;
+    let connection = SqliteConnection {
         writer,
         checkpointer,
         watch: Arc::clone(&watch),
@@ -344,10 +344,10 @@ fn connect(file: &Path, flags: OpenFlags, settings: &str) -> Result<rusqlite::Co
 }
 
 impl Backend for SqliteStore {
-    type Reader<'s> = Readers<'s>;
+    type Reader<'s> = SqliteReaders<'s>;
 
-    fn reader(&self) -> Readers<'_> {
-        Readers {
+    fn reader(&self) -> SqliteReaders<'_> {
+        SqliteReaders {
             pool: &self.readers,
             watch: &self.watch,
         }

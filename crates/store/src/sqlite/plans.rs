@@ -4,7 +4,7 @@
 use super::engine::DIALECT;
 use super::migrate::migrate;
 use crate::sql::tx::batched::{COUNT_KEYS, LOCK_KEY, NAME_TAKEN, SET_CREDENTIAL};
-use crate::sql::{list, read};
+use crate::sql::{list, people, read};
 use rusqlite::Connection;
 
 fn plan(sql: &str) -> String {
@@ -143,6 +143,18 @@ fn keys_are_counted_whatever_becomes_of_them() {
              WHERE real.keys IS NOT known.keys";
         let differ: i64 = connection.query_row(differ, [], |row| row.get(0)).unwrap();
         assert_eq!(differ, 0, "after {change}");
+    }
+}
+
+#[test]
+fn a_root_key_is_found_by_either_of_its_secrets_without_reading_all() {
+    for sql in [read::FIND_ROOT_KEY, people::USE_ROOT_KEY] {
+        let plan = plan(sql);
+        assert!(
+            plan.contains("root_keys_retiring (retiring_digest=?)"),
+            "{plan} for {sql}"
+        );
+        assert!(!plan.contains("SCAN r"), "{plan} for {sql}");
     }
 }
 

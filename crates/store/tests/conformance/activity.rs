@@ -4,7 +4,9 @@ use crate::world::{NOW, World, context, later, revoke_order, slug};
 use keyreeve_core::audit::Action;
 use keyreeve_core::policy::{Preset, Undo};
 use keyreeve_core::{KeyId, Timestamp};
-use keyreeve_store::model::{Activity, AuditQuery, AuditRecord, Event, Refusals, Trace, UsageCount, WriteContext};
+use keyreeve_store::model::{
+    ActivityBatch, AuditQuery, AuditRecord, Event, RefusalQuery, Trace, UsageCount, WriteContext,
+};
 
 const HOUR: u64 = 3_600;
 
@@ -19,9 +21,9 @@ fn count(key: KeyId, hour: Timestamp, outcome: &str, count: u64) -> UsageCount {
 }
 
 async fn add(world: &World, counts: Vec<UsageCount>) {
-    let activity = Activity {
+    let activity = ActivityBatch {
         counts,
-        ..Activity::default()
+        ..ActivityBatch::default()
     };
     world.store.record_activity(activity).await.unwrap();
 }
@@ -222,7 +224,7 @@ pub async fn counts_of_several_keys_and_the_most_refused_are_found(world: World)
     let both = world.store.usage_of(&[one.id, two.id], NOW, later(HOUR)).await.unwrap();
     assert_eq!(both.iter().map(|row| row.count).sum::<u64>(), 10);
     assert!(world.store.usage_of(&[], NOW, later(HOUR)).await.unwrap().is_empty());
-    let asked = |owner: Option<&str>, limit| Refusals {
+    let asked = |owner: Option<&str>, limit| RefusalQuery {
         tenant: world.tenant.clone(),
         subject: owner.map(crate::world::subject),
         since: NOW,
@@ -251,9 +253,9 @@ pub async fn traces_add_up_stay_few_and_go_with_their_key(world: World) {
         last_at: later(seconds),
     };
     let add = async |traces: Vec<Trace>| {
-        let activity = Activity {
+        let activity = ActivityBatch {
             traces,
-            ..Activity::default()
+            ..ActivityBatch::default()
         };
         world.store.record_activity(activity).await.unwrap();
     };
@@ -271,10 +273,10 @@ pub async fn traces_add_up_stay_few_and_go_with_their_key(world: World) {
 
 pub async fn a_refusal_is_apart_from_a_use_and_the_secret_has_arrived(world: World) {
     let key = world.issue("user_1", "one").await;
-    let refused = |seconds| Activity {
+    let refused = |seconds| ActivityBatch {
         presented: vec![(key.secret.digest, later(seconds))],
         refused: vec![(key.id, later(seconds))],
-        ..Activity::default()
+        ..ActivityBatch::default()
     };
     for seconds in [20, 10] {
         world.store.record_activity(refused(seconds)).await.unwrap();

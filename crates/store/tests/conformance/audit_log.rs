@@ -2,7 +2,7 @@
 
 use crate::world::{NOW, World, context};
 use keyreeve_core::access::Actor;
-use keyreeve_core::audit::{Entry, link};
+use keyreeve_core::audit::{HashedEntry, link};
 use keyreeve_store::model::{AuditRecord, WriteContext};
 use std::sync::Arc;
 
@@ -54,8 +54,8 @@ async fn check_chain(world: &World) {
     assert_eq!(world.store.head().await.unwrap().chain, chain);
 }
 
-fn entry(record: &AuditRecord) -> Entry<'_> {
-    Entry {
+fn entry(record: &AuditRecord) -> HashedEntry<'_> {
+    HashedEntry {
         revision: record.revision,
         at: record.at,
         tenant: &record.tenant,

@@ -26,6 +26,7 @@ pub async fn keys_are_counted_by_where_they_stand(world: World) {
         revoked: 1,
         expiring: [1, 2, 3],
         endless: vec![(world.tenant.clone(), 2)],
+        root_keys_expiring: 0,
     };
     assert_eq!(now, expected);
     let after = world.store.census(later(60)).await.unwrap();

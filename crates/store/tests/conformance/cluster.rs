@@ -4,7 +4,7 @@ use crate::owners::set_tenant;
 use crate::world::{NOW, World, context, draft, later, revoke_order};
 use keyreeve_core::access::Permissions;
 use keyreeve_core::audit::Action;
-use keyreeve_core::coherence::holding::{Awaited, Holding, Scope, Span};
+use keyreeve_core::coherence::holding::{Awaited, ChangeScope, Holding, Span};
 use keyreeve_core::lifecycle::Outcome;
 use keyreeve_core::policy::Undo;
 use keyreeve_core::text::Slug;
@@ -73,7 +73,7 @@ pub async fn what_a_nodes_verifiers_have_not_stands_beside_what_it_acknowledges(
     let seen = async || cluster.sessions().await.unwrap().rows.remove(0).seen;
     assert!(seen().await.holding.is_empty());
     let mut holding = Holding::default();
-    holding.add(Some(&Scope::Tenant(world.tenant.clone())), Span::one(start));
+    holding.add(Some(&ChangeScope::Tenant(world.tenant.clone())), Span::one(start));
     cluster.poll(&renewal(ONE, start), &holding).await.unwrap();
     let told = seen().await;
     assert_eq!((told.acked, &told.holding), (start, &holding));
@@ -266,8 +266,8 @@ fn renewal(session: [u8; 16], applied: u64) -> keyreeve_core::coherence::holder:
 }
 
 /// Returns the reading of a session that stopped after this many polls, all of which renewed.
-fn stopped_at(session: [u8; 16], polls: u64) -> keyreeve_core::coherence::grantor::Seen {
-    keyreeve_core::coherence::grantor::Seen {
+fn stopped_at(session: [u8; 16], polls: u64) -> keyreeve_core::coherence::grantor::SeenNode {
+    keyreeve_core::coherence::grantor::SeenNode {
         session,
         acked: 0,
         renewals: polls,

@@ -4,14 +4,14 @@
 use crate::world::{World, context, later, slug};
 use keyreeve_core::KeyId;
 use keyreeve_core::lifecycle::{Edit, Refusal, RotateOrder};
-use keyreeve_core::policy::{ExpiryWish, Limit, Names, OverlapWish, Preset};
+use keyreeve_core::policy::{ExpiryWish, Names, OverlapWish, OwnerKeyLimit, Preset};
 use keyreeve_store::WriteError;
 use keyreeve_store::model::{Changed, WriteContext};
 
 /// Moves the world to a tenant whose expired keys do not count toward the limit of their owner.
 async fn with_a_limit(mut world: World, keys_per_subject: Option<u32>, names: Names) -> World {
     let mut policy = Preset::Keep.policy();
-    policy.limit = Limit {
+    policy.limit = OwnerKeyLimit {
         keys_per_subject,
         count_expired: false,
     };

@@ -33,6 +33,12 @@ fn root_key(number: u8) -> RootKey {
         last_four: secret.last_four(),
         created_at: NOW,
         revoked_at: None,
+        networks: keyreeve_core::limits::Networks::default(),
+        retiring: None,
+        is_presented: false,
+        rotated_at: None,
+        expires_at: None,
+        last_used_at: None,
     }
 }
 

@@ -21,6 +21,7 @@ mod owners;
 mod people;
 mod replays;
 mod root_keys;
+mod rotation;
 mod secrets;
 mod slices;
 mod sqlite_only;
@@ -97,6 +98,17 @@ every_database! {
     root_keys::a_root_key_is_found_by_its_secret_until_and_after_it_is_revoked,
     root_keys::a_tenants_root_keys_are_its_own,
     root_keys::a_slug_belongs_to_one_tenant,
+    rotation::a_rotated_root_key_has_both_secrets_until_its_overlap_is_over,
+    rotation::without_an_overlap_the_old_secret_ends_and_memories_are_notified,
+    rotation::a_second_rotation_ends_the_first_secret_and_memories_are_notified_of_all,
+    rotation::an_overlap_can_be_ended_before_its_time,
+    rotation::a_retry_of_a_rotation_replaces_only_a_secret_that_never_arrived,
+    rotation::a_revoked_or_expired_root_key_is_not_rotated,
+    rotation::a_caller_gets_no_root_key_beyond_its_own,
+    rotation::a_replaced_or_expired_secret_changes_nothing,
+    rotation::a_root_key_that_expires_does_not_replace_the_last_that_does_not,
+    rotation::a_use_of_a_root_key_moves_its_last_use_forward_only,
+    rotation::a_census_counts_the_usable_root_keys_that_expire_soon,
     secrets::a_secret_is_known_with_all_that_a_verdict_needs,
     secrets::an_unknown_secret_is_stamped_too,
     secrets::a_rotation_retires_the_old_secret,

@@ -3,7 +3,7 @@
 use crate::world::{NOW, World, context, draft, later};
 use keyreeve_core::audit::Action;
 use keyreeve_core::lifecycle::{Edit, Key};
-use keyreeve_core::limits::{Limits, Need, Period, Slice, Wish};
+use keyreeve_core::limits::{Limits, Need, Period, Slice, WantedSlice};
 use keyreeve_core::policy::ExpiryWish;
 use keyreeve_core::{KeyId, Timestamp};
 use keyreeve_store::model::{IssueRequest, SliceRequest};
@@ -14,7 +14,7 @@ fn limits() -> Limits {
     Limits::from_joined(LIMITS).unwrap()
 }
 
-fn request(key: KeyId, place: usize, wish: Wish, now: Timestamp) -> SliceRequest {
+fn request(key: KeyId, place: usize, wish: WantedSlice, now: Timestamp) -> SliceRequest {
     let limit = limits().counted.as_slice()[place].clone();
     SliceRequest {
         key,
@@ -24,7 +24,7 @@ fn request(key: KeyId, place: usize, wish: Wish, now: Timestamp) -> SliceRequest
 }
 
 async fn take(world: &World, key: KeyId, place: usize, least: u64, want: u64, now: Timestamp) -> Slice {
-    let wish = Wish {
+    let wish = WantedSlice {
         least,
         want,
         back: None,
@@ -59,7 +59,7 @@ pub async fn the_limits_of_a_key_come_back_as_they_were(world: World) {
     assert_eq!(&*credential.value.unwrap().key.unwrap().limits, LIMITS);
     let edit = Edit {
         networks: Some(keyreeve_core::limits::Networks::default()),
-        counted: Some(keyreeve_core::limits::Counted::default()),
+        counted: Some(keyreeve_core::limits::CountedLimits::default()),
         ..Edit::default()
     };
     let change = world.change_request(key.id, move |key, policy| key.update(edit, policy, NOW));
@@ -86,7 +86,7 @@ pub async fn a_slice_is_given_out_once_and_makes_no_revision(world: World) {
 }
 
 pub async fn many_at_once_get_no_more_than_there_is(world: World) {
-    let wish = Wish {
+    let wish = WantedSlice {
         least: 1,
         want: 7,
         back: None,
@@ -99,7 +99,7 @@ pub async fn many_at_once_get_no_more_than_there_is(world: World) {
 
 pub async fn what_comes_back_can_be_given_out_again(world: World) {
     let first = take(&world, KEY, 1, 1, 1_000, NOW).await;
-    let back = Wish {
+    let back = WantedSlice {
         least: 0,
         want: 0,
         back: Some((400, first.counter.since)),
@@ -115,7 +115,7 @@ fn turn() -> (Timestamp, Timestamp) {
 }
 
 async fn give_back(world: &World, count: u64, of: i64, now: Timestamp) {
-    let wish = Wish {
+    let wish = WantedSlice {
         least: 0,
         want: 0,
         back: Some((count, of)),
@@ -160,7 +160,7 @@ pub async fn of_all_limits_that_are_asked_for_or_of_none(world: World) {
     let one = |place: usize, least| Need {
         place,
         limit: limits().counted.as_slice()[place].clone(),
-        wish: Wish {
+        wish: WantedSlice {
             least,
             want: least,
             back: None,

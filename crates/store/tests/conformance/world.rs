@@ -4,6 +4,7 @@ use keyreeve_core::access::{Actor, Permissions, Reach};
 use keyreeve_core::audit::Action;
 use keyreeve_core::key::Prefix;
 use keyreeve_core::lifecycle::{HoldOrder, IssueOrder, NewSecret, Outcome, ReasonCode, Refusal, RevokeOrder};
+use keyreeve_core::limits::Networks;
 use keyreeve_core::policy::{ExpiryWish, Preset};
 use keyreeve_core::scope::Scopes;
 use keyreeve_core::text::{Name, Slug, Subject};
@@ -90,6 +91,7 @@ pub fn context() -> WriteContext {
         at: NOW,
         actor: Actor::Operator,
         acting: None,
+        secret: None,
         address: Some("192.0.2.7".into()),
         request_id: "req_1".into(),
         idempotency: None,
@@ -189,6 +191,12 @@ impl World {
             last_four: secret.last_four,
             created_at: NOW,
             revoked_at: None,
+            networks: Networks::default(),
+            retiring: None,
+            is_presented: false,
+            rotated_at: None,
+            expires_at: None,
+            last_used_at: None,
         }
     }
 
@@ -305,12 +313,13 @@ impl World {
     }
 
     pub async fn record_use(&self, digest: Digest, at: Timestamp) {
-        let activity = keyreeve_store::model::Activity {
+        let activity = keyreeve_store::model::ActivityBatch {
             uses: vec![(digest, at)],
             presented: Vec::new(),
             refused: Vec::new(),
             counts: Vec::new(),
             traces: Vec::new(),
+            root_key_uses: Vec::new(),
         };
         self.store.record_activity(activity).await.unwrap();
     }

@@ -1,12 +1,12 @@
 //! Activity as rows of the database.
 
-use super::waiting::{Counted, Place};
+use super::waiting::{CountedVerdicts, UsePlace};
 use keyreeve_core::{KeyId, Timestamp};
 use keyreeve_store::model::{Trace, UsageCount};
 
 const HOUR_MS: i64 = 3_600_000;
 
-pub(super) fn usage(key: KeyId, hour: Timestamp, outcome: &str, counted: Counted) -> UsageCount {
+pub(super) fn usage(key: KeyId, hour: Timestamp, outcome: &str, counted: CountedVerdicts) -> UsageCount {
     UsageCount {
         key,
         hour,
@@ -21,7 +21,7 @@ pub(super) fn hour_of(at: Timestamp) -> Timestamp {
     Timestamp::from_millis(at.millis().div_euclid(HOUR_MS) * HOUR_MS)
 }
 
-pub(super) fn trace((place, (count, last_at)): (Place, (u64, Timestamp))) -> Trace {
+pub(super) fn trace((place, (count, last_at)): (UsePlace, (u64, Timestamp))) -> Trace {
     let (key, outcome, address) = place;
     Trace {
         key,

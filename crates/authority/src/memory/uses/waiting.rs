@@ -10,7 +10,7 @@ use std::net::IpAddr;
 pub(super) const WAITING_MAX: usize = 1_000_000;
 
 /// A key, an outcome, and the address that the relying service sent, if any.
-pub(super) type Place = (KeyId, &'static str, Option<IpAddr>);
+pub(super) type UsePlace = (KeyId, &'static str, Option<IpAddr>);
 
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
@@ -27,24 +27,24 @@ pub(super) struct Waiting {
     /// what the store has not confirmed yet.
     pub(super) refusals: UnwrittenRefusals,
     pub(super) refusals_on_the_way: UnwrittenRefusals,
-    pub(super) counts: HashMap<(KeyId, &'static str), Counted>,
+    pub(super) counts: HashMap<(KeyId, &'static str), CountedVerdicts>,
     /// Hourly counts that could not be written.
     pub(super) unwritten: Vec<UsageCount>,
     /// By key, outcome and address: how often, and when last.
-    pub(super) traces: HashMap<Place, (u64, Timestamp)>,
+    pub(super) traces: HashMap<UsePlace, (u64, Timestamp)>,
     pub(super) reuses: HashMap<Digest, Moment>,
     pub(super) events: Vec<Event>,
 }
 
 /// Verdicts of one outcome on one key.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Counted {
+pub(super) struct CountedVerdicts {
     pub(super) count: u64,
     /// What they cost beyond one unit each.
     pub(super) extra_cost: u64,
 }
 
-impl Counted {
+impl CountedVerdicts {
     pub(super) fn of(count: u64) -> Self {
         Self { count, extra_cost: 0 }
     }
@@ -78,7 +78,7 @@ impl UnwrittenRefusals {
 }
 
 impl Waiting {
-    pub(super) fn count(&mut self, key: KeyId, outcome: &'static str, more: Counted) {
+    pub(super) fn count(&mut self, key: KeyId, outcome: &'static str, more: CountedVerdicts) {
         if self.counts.len() < WAITING_MAX {
             let sum = self.counts.entry((key, outcome)).or_default();
             sum.count = sum.count.saturating_add(more.count);

@@ -1,15 +1,15 @@
 //! `keyreeve keys create`.
 
-use super::targets::Common;
+use super::targets::KeyCallOptions;
 use crate::commands::duration::Duration;
-use crate::exit::Usage;
+use crate::exit::UsageError;
 use clap::Args;
 use keyreeve_api::limits::{KeyLimit, LINE_FORM};
 use serde_json::{Value, json};
 
 /// Issue a key; its secret is shown once.
 #[derive(Debug, Args)]
-pub(crate) struct Create {
+pub(crate) struct KeyCreateArgs {
     /// Its name
     name: String,
     /// Its owner, for example user_…
@@ -37,10 +37,10 @@ pub(crate) struct Create {
     #[arg(long)]
     secret_only: bool,
     #[command(flatten)]
-    common: Common,
+    common: KeyCallOptions,
 }
 
-impl Create {
+impl KeyCreateArgs {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let mut wish = json!({ "name": self.name, "subject": self.subject, "scopes": self.scopes });
         set(&mut wish, "allowed_networks", listed(&self.networks));
@@ -76,6 +76,6 @@ pub(super) fn limit(line: &str) -> Result<KeyLimit, String> {
 }
 
 /// Parses claims.
-pub(super) fn claims(text: &str) -> Result<Value, Usage> {
-    serde_json::from_str(text).map_err(|error| Usage(format!("--claims is not JSON: {error}")))
+pub(super) fn claims(text: &str) -> Result<Value, UsageError> {
+    serde_json::from_str(text).map_err(|error| UsageError(format!("--claims is not JSON: {error}")))
 }

@@ -1,15 +1,15 @@
 //! `keyreeve keys revoke`, `finalize`, `delete` and `purge`.
 
 use super::create::set;
-use super::targets::{Common, Targets};
+use super::targets::{KeyCallOptions, Targets};
 use crate::commands::duration::Duration;
-use crate::exit::Usage;
+use crate::exit::UsageError;
 use clap::Args;
 use serde_json::{Value, json};
 
 /// Revoke keys, as the tenant's policy defines it. When the command ends, no verifier accepts them.
 #[derive(Debug, Args)]
-pub(crate) struct Revoke {
+pub(crate) struct KeyRevokeArgs {
     #[command(flatten)]
     targets: Targets,
     /// The reason, in words
@@ -23,10 +23,10 @@ pub(crate) struct Revoke {
     #[arg(long, short)]
     yes: bool,
     #[command(flatten)]
-    common: Common,
+    common: KeyCallOptions,
 }
 
-impl Revoke {
+impl KeyRevokeArgs {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         self.targets.confirm("Revoke", self.yes)?;
         let mut wish = json!({});
@@ -47,7 +47,7 @@ pub(crate) struct Delete {
     #[arg(long, short)]
     yes: bool,
     #[command(flatten)]
-    common: Common,
+    common: KeyCallOptions,
 }
 
 impl Delete {
@@ -67,7 +67,7 @@ pub(crate) struct Finalize {
     #[arg(long, short)]
     yes: bool,
     #[command(flatten)]
-    common: Common,
+    common: KeyCallOptions,
 }
 
 impl Finalize {
@@ -91,13 +91,16 @@ pub(crate) struct Purge {
     #[arg(long, value_name = "DURATION")]
     expired_before: Option<Duration>,
     #[command(flatten)]
-    common: Common,
+    common: KeyCallOptions,
 }
 
 impl Purge {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let before = |wish: Option<Duration>| {
-            let seconds = wish.map(|wish| wish.0.ok_or_else(|| Usage("name a duration such as 400d".to_owned())));
+            let seconds = wish.map(|wish| {
+                wish.0
+                    .ok_or_else(|| UsageError("name a duration such as 400d".to_owned()))
+            });
             seconds.transpose().map(|seconds| seconds.map(crate::output::ago))
         };
         let (revoked, expired) = (before(self.revoked_before)?, before(self.expired_before)?);

@@ -1,7 +1,7 @@
 //! `keyreeve keys disable` and `keyreeve keys reactivate`.
 
 use super::create::set;
-use super::targets::{Common, Targets};
+use super::targets::{KeyCallOptions, Targets};
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -9,25 +9,25 @@ use serde_json::{Value, json};
 #[derive(Debug, Args)]
 pub(crate) struct Disable {
     #[command(flatten)]
-    hold: Hold,
+    hold: KeyHoldArgs,
 }
 
 /// Re-activate keys: the same secrets are accepted again.
 #[derive(Debug, Args)]
-pub(crate) struct Reactivate {
+pub(crate) struct KeyReactivateArgs {
     #[command(flatten)]
-    hold: Hold,
+    hold: KeyHoldArgs,
 }
 
 #[derive(Debug, Args)]
-struct Hold {
+struct KeyHoldArgs {
     #[command(flatten)]
     targets: Targets,
     /// The reason, in words
     #[arg(long)]
     reason: Option<String>,
     #[command(flatten)]
-    common: Common,
+    common: KeyCallOptions,
 }
 
 impl Disable {
@@ -36,13 +36,13 @@ impl Disable {
     }
 }
 
-impl Reactivate {
+impl KeyReactivateArgs {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         self.hold.run("reactivate", "re-activated").await
     }
 }
 
-impl Hold {
+impl KeyHoldArgs {
     async fn run(self, verb: &str, done: &str) -> anyhow::Result<()> {
         let mut wish = json!({});
         set(&mut wish, "reason", self.reason.map(Value::String));

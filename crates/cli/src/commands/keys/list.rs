@@ -1,6 +1,6 @@
 //! `keyreeve keys list`.
 
-use super::targets::Common;
+use super::targets::KeyCallOptions;
 use crate::commands::duration::Duration;
 use crate::output;
 use clap::Args;
@@ -20,7 +20,7 @@ const COLUMNS: [&str; 9] = [
 
 /// List keys, newest first.
 #[derive(Debug, Args)]
-pub(crate) struct List {
+pub(crate) struct KeyListArgs {
     /// Only keys of this owner
     #[arg(long)]
     subject: Option<String>,
@@ -49,10 +49,10 @@ pub(crate) struct List {
     #[arg(long)]
     cursor: Option<String>,
     #[command(flatten)]
-    common: Common,
+    common: KeyCallOptions,
 }
 
-impl List {
+impl KeyListArgs {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let given = [
             ("subject", self.subject),

@@ -1,20 +1,20 @@
 //! `keyreeve keys history`, `keyreeve keys usage` and `keyreeve keys limits`.
 
-use super::targets::{Common, path_of};
+use super::targets::{KeyCallOptions, path_of};
 use crate::output;
 use clap::Args;
 use serde_json::{Value, json};
 
 /// Show the events of a key, oldest first, also of a deleted one.
 #[derive(Debug, Args)]
-pub(crate) struct History {
+pub(crate) struct KeyHistoryArgs {
     /// The key
     id: String,
     #[command(flatten)]
-    common: Common,
+    common: KeyCallOptions,
 }
 
-impl History {
+impl KeyHistoryArgs {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let path = format!("{}/events", path_of(&self.id)?);
         let mut events = self.common.client()?.get(&path, &[]).await?;
@@ -27,17 +27,17 @@ impl History {
 
 /// Show the verifications of a key, by hour and outcome.
 #[derive(Debug, Args)]
-pub(crate) struct Usage {
+pub(crate) struct KeyUsageArgs {
     /// The key
     id: String,
     /// How many hours back, at most 2160 (90 days)
     #[arg(long, default_value_t = 24)]
     hours: u32,
     #[command(flatten)]
-    common: Common,
+    common: KeyCallOptions,
 }
 
-impl Usage {
+impl KeyUsageArgs {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let path = format!("{}/usage", path_of(&self.id)?);
         let query = [("hours", self.hours.to_string())];
@@ -50,17 +50,17 @@ impl Usage {
 
 /// Show the state of a key's limits, or reset their counters.
 #[derive(Debug, Args)]
-pub(crate) struct Limits {
+pub(crate) struct KeyLimitsArgs {
     /// The key
     id: String,
     /// Reset the counters: each limit is fully available again
     #[arg(long)]
     reset: bool,
     #[command(flatten)]
-    common: Common,
+    common: KeyCallOptions,
 }
 
-impl Limits {
+impl KeyLimitsArgs {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let path = format!("{}/limits", path_of(&self.id)?);
         let client = self.common.client()?;

@@ -23,21 +23,21 @@ use clap::Subcommand;
 )]
 pub(crate) enum Keys {
     /// Issue a key; its secret is shown once
-    Create(create::Create),
+    Create(create::KeyCreateArgs),
     /// List keys, newest first
-    List(list::List),
+    List(list::KeyListArgs),
     /// Show a key
-    Get(get::Get),
+    Get(get::KeyGetArgs),
     /// Change name, description, scopes, limits, claims or expiry
-    Update(update::Update),
+    Update(update::KeyUpdateArgs),
     /// Give a key a new secret; the old one is refused at once unless an overlap is requested
-    Rotate(rotate::Rotate),
+    Rotate(rotate::KeyRotateArgs),
     /// Revoke keys, as the tenant's policy defines it
-    Revoke(end::Revoke),
+    Revoke(end::KeyRevokeArgs),
     /// Disable keys
     Disable(hold::Disable),
     /// Re-activate disabled keys
-    Reactivate(hold::Reactivate),
+    Reactivate(hold::KeyReactivateArgs),
     /// Finalize revocations that can still be undone
     Finalize(end::Finalize),
     /// Delete the records of keys
@@ -45,13 +45,13 @@ pub(crate) enum Keys {
     /// Delete the records of keys that were revoked, or that expired, long ago
     Purge(end::Purge),
     /// Show the events of a key
-    History(look::History),
+    History(look::KeyHistoryArgs),
     /// Show the verifications of a key
-    Usage(look::Usage),
+    Usage(look::KeyUsageArgs),
     /// Show the state of a key's limits, or reset their counters
-    Limits(look::Limits),
+    Limits(look::KeyLimitsArgs),
     /// Verify a secret, which is read from standard input
-    Verify(verify::Verify),
+    Verify(verify::KeyVerifyArgs),
 }
 
 impl Keys {

@@ -1,14 +1,14 @@
 //! `keyreeve keys rotate`.
 
 use super::create::set;
-use super::targets::{Common, path_of};
+use super::targets::{KeyCallOptions, path_of};
 use crate::commands::duration::Duration;
 use clap::Args;
 use serde_json::{Value, json};
 
 /// Give a key a new secret.
 #[derive(Debug, Args)]
-pub(crate) struct Rotate {
+pub(crate) struct KeyRotateArgs {
     /// The key
     id: String,
     /// A new name
@@ -24,10 +24,10 @@ pub(crate) struct Rotate {
     #[arg(long)]
     secret_only: bool,
     #[command(flatten)]
-    common: Common,
+    common: KeyCallOptions,
 }
 
-impl Rotate {
+impl KeyRotateArgs {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let mut wish = json!({});
         set(&mut wish, "name", self.name.map(Value::String));

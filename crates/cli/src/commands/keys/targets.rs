@@ -1,7 +1,7 @@
 //! What commands about keys share: the tenant, the selected keys, one result per key.
 
-use crate::commands::connect::{Connection, stdin};
-use crate::exit::{self, Usage};
+use crate::commands::connect::{ServerOptions, stdin};
+use crate::exit::{self, UsageError};
 use crate::output;
 use clap::Args;
 use keyreeve_client::{Client, ClientError};
@@ -10,15 +10,15 @@ use std::io::{IsTerminal as _, Write as _};
 
 /// The tenant and the server.
 #[derive(Debug, Args)]
-pub(super) struct Common {
+pub(super) struct KeyCallOptions {
     /// The tenant [default: the root key's own, or `default`]
     #[arg(long, env = "KEYREEVE_TENANT", global = true)]
     tenant: Option<String>,
     #[command(flatten)]
-    pub(super) connection: Connection,
+    pub(super) connection: ServerOptions,
 }
 
-impl Common {
+impl KeyCallOptions {
     pub(super) fn client(&self) -> anyhow::Result<Client> {
         self.connection.client(self.tenant.clone())
     }
@@ -48,13 +48,13 @@ pub(super) struct Targets {
 }
 
 /// Returns the path of a key. Only characters of an id may get into a path.
-pub(super) fn path_of(id: &str) -> Result<String, Usage> {
+pub(super) fn path_of(id: &str) -> Result<String, UsageError> {
     let is_id = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     if !is_id {
-        return Err(Usage("a key's id is ak_ and 32 hex digits".to_owned()));
+        return Err(UsageError("a key's id is ak_ and 32 hex digits".to_owned()));
     }
     if id.contains("_kr1") {
-        return Err(Usage(
+        return Err(UsageError(
             "that is a secret, not an id; ids are safe to type, secrets are not".to_owned(),
         ));
     }
@@ -76,14 +76,14 @@ impl Targets {
         if answer.trim() == "yes" {
             Ok(())
         } else {
-            Err(Usage("nothing was changed".to_owned()).into())
+            Err(UsageError("nothing was changed".to_owned()).into())
         }
     }
 
     /// Applies an action to each key and prints one result per key. Fails if any of them failed.
     pub(super) async fn each(
         &self,
-        common: &Common,
+        common: &KeyCallOptions,
         done: &str,
         action: impl AsyncFn(&Client, &str) -> Result<Value, ClientError>,
     ) -> anyhow::Result<()> {

@@ -1,7 +1,7 @@
 //! `keyreeve keys update`.
 
 use super::create::{claims, limit, listed, set};
-use super::targets::{Common, path_of};
+use super::targets::{KeyCallOptions, path_of};
 use crate::commands::duration::Duration;
 use crate::output;
 use clap::Args;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 /// Change name, description, scopes, limits, claims or expiry. Options that are not given remain unchanged.
 #[derive(Debug, Args)]
-pub(crate) struct Update {
+pub(crate) struct KeyUpdateArgs {
     /// The key
     id: String,
     /// A new name
@@ -44,10 +44,10 @@ pub(crate) struct Update {
     #[arg(long, value_name = "ETAG")]
     if_match: Option<String>,
     #[command(flatten)]
-    common: Common,
+    common: KeyCallOptions,
 }
 
-impl Update {
+impl KeyUpdateArgs {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let mut wish = json!({});
         let description = self.description.map(|text| {

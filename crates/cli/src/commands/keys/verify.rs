@@ -1,16 +1,16 @@
 //! `keyreeve keys verify`.
 
 use super::create::set;
-use super::targets::Common;
+use super::targets::KeyCallOptions;
 use crate::commands::connect::stdin;
-use crate::exit::{AnswerIsNo, Usage};
+use crate::exit::{AnswerIsNo, UsageError};
 use clap::Args;
 use serde_json::{Value, json};
 use std::net::IpAddr;
 
 /// Verify a secret. Exit code 3 if it is not accepted.
 #[derive(Debug, Args)]
-pub(crate) struct Verify {
+pub(crate) struct KeyVerifyArgs {
     /// Only `-`: the secret is read from standard input, because other users could read arguments
     #[arg(default_value = "-", value_name = "-")]
     from: String,
@@ -24,15 +24,15 @@ pub(crate) struct Verify {
     #[arg(long, value_name = "N")]
     cost: Option<u32>,
     #[command(flatten)]
-    common: Common,
+    common: KeyCallOptions,
 }
 
-impl Verify {
+impl KeyVerifyArgs {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         if self.from != "-" {
             let message = "a secret is not given as an argument, which others on this machine can read. \
                            Do this instead: printf %s \"$KEY\" | keyreeve keys verify -";
-            return Err(Usage(message.to_owned()).into());
+            return Err(UsageError(message.to_owned()).into());
         }
         let mut question = json!({ "key": stdin()?.trim() });
         set(

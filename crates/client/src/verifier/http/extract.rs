@@ -1,7 +1,7 @@
 //! The axum extractor.
 
 use super::super::Verifier;
-use super::{Credential, Refusal, Verified, Wanted};
+use super::{HttpRefusal, RequestCredential, RequiredKey, Verified};
 use axum_core::extract::{FromRef, FromRequestParts};
 use axum_core::response::{IntoResponse, Response};
 use http::request::Parts;
@@ -13,19 +13,19 @@ where
     S: Send + Sync,
     Verifier: FromRef<S>,
 {
-    type Rejection = Refusal;
+    type Rejection = HttpRefusal;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HttpRefusal> {
         if let Some(verified) = parts.extensions.get::<Self>() {
             return Ok(verified.clone());
         }
-        let credential = Credential::of(&parts.headers);
+        let credential = RequestCredential::of(&parts.headers);
         let verifier = Verifier::from_ref(state);
-        Wanted::default().check(&verifier, credential, None).await
+        RequiredKey::default().check(&verifier, credential, None).await
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for HttpRefusal {
     fn into_response(self) -> Response {
         Self::into_response(self)
     }

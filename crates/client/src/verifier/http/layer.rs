@@ -1,7 +1,7 @@
 //! The tower layer.
 
 use super::super::Verifier;
-use super::{Credential, Wanted};
+use super::{RequestCredential, RequiredKey};
 use http::{Extensions, HeaderMap, Request, Response};
 use std::future::Future;
 use std::net::IpAddr;
@@ -14,12 +14,12 @@ use tower::{Layer, Service};
 #[derive(Clone, Debug)]
 pub struct VerifyLayer {
     verifier: Verifier,
-    wanted: Arc<Wanted>,
+    wanted: Arc<RequiredKey>,
 }
 
 /// A service behind a [`VerifyLayer`].
 #[derive(Clone, Debug)]
-pub struct Verify<S> {
+pub struct VerifyService<S> {
     inner: S,
     layer: VerifyLayer,
 }
@@ -60,17 +60,17 @@ impl VerifyLayer {
 }
 
 impl<S> Layer<S> for VerifyLayer {
-    type Service = Verify<S>;
+    type Service = VerifyService<S>;
 
-    fn layer(&self, inner: S) -> Verify<S> {
-        Verify {
+    fn layer(&self, inner: S) -> VerifyService<S> {
+        VerifyService {
             inner,
             layer: self.clone(),
         }
     }
 }
 
-impl<S, B, R> Service<Request<B>> for Verify<S>
+impl<S, B, R> Service<Request<B>> for VerifyService<S>
 where
     S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
     S::Future: Send,
@@ -90,7 +90,7 @@ where
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
         let layer = self.layer.clone();
-        let credential = Credential::of(request.headers());
+        let credential = RequestCredential::of(request.headers());
         let address = layer.wanted.address(request.extensions(), request.headers());
         Box::pin(async move {
             match layer.wanted.check(&layer.verifier, credential, address).await {

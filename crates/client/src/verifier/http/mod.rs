@@ -5,8 +5,8 @@ mod extract;
 mod layer;
 mod refusal;
 
-pub use layer::{Verify, VerifyLayer};
-pub use refusal::Refusal;
+pub use layer::{VerifyLayer, VerifyService};
+pub use refusal::HttpRefusal;
 
 use super::{Needs, Verdict, Verifier};
 use http::header::AUTHORIZATION;
@@ -28,20 +28,20 @@ type Locate = dyn Fn(&Extensions, &HeaderMap) -> Option<IpAddr> + Send + Sync;
 
 /// What is required of a request's key.
 #[derive(Clone, Default)]
-struct Wanted {
+struct RequiredKey {
     scopes: Vec<String>,
     realm: Option<String>,
     locate: Option<Arc<Locate>>,
 }
 
-impl fmt::Debug for Wanted {
+impl fmt::Debug for RequiredKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("Wanted");
         shown.field("scopes", &self.scopes).finish_non_exhaustive()
     }
 }
 
-impl Wanted {
+impl RequiredKey {
     fn address(&self, extensions: &Extensions, headers: &HeaderMap) -> Option<IpAddr> {
         self.locate.as_ref().and_then(|locate| locate(extensions, headers))
     }
@@ -50,13 +50,13 @@ impl Wanted {
     async fn check(
         &self,
         verifier: &Verifier,
-        credential: Credential,
+        credential: RequestCredential,
         address: Option<IpAddr>,
-    ) -> Result<Verified, Refusal> {
+    ) -> Result<Verified, HttpRefusal> {
         let key = match credential {
-            Credential::One(key) => key,
-            Credential::None => return Err(Refusal::missing(self.realm.as_deref())),
-            Credential::Several => return Err(Refusal::ambiguous(self.realm.as_deref())),
+            RequestCredential::One(key) => key,
+            RequestCredential::None => return Err(HttpRefusal::missing(self.realm.as_deref())),
+            RequestCredential::Several => return Err(HttpRefusal::ambiguous(self.realm.as_deref())),
         };
         let scopes: Vec<_> = self.scopes.iter().map(String::as_str).collect();
         let needs = Needs {
@@ -67,7 +67,7 @@ impl Wanted {
         let verdict = verifier.verify_with(&key, &needs).await;
         match verdict.is_valid() {
             true => Ok(Verified(verdict)),
-            false => Err(Refusal::of(&verdict, &scopes, self.realm.as_deref())),
+            false => Err(HttpRefusal::of(&verdict, &scopes, self.realm.as_deref())),
         }
     }
 }
@@ -75,13 +75,13 @@ impl Wanted {
 /// The credential of a request. With several it is undefined which one counts, so they are refused.
 #[derive(PartialEq, Eq)]
 #[cfg_attr(test, derive(Debug))]
-enum Credential {
+enum RequestCredential {
     None,
     One(String),
     Several,
 }
 
-impl Credential {
+impl RequestCredential {
     /// `Authorization: Bearer …` (RFC 6750, section 2.1) or `X-API-Key: …`.
     fn of(headers: &HeaderMap) -> Self {
         let bearer = |value: &http::HeaderValue| {
@@ -112,20 +112,20 @@ mod tests {
             for (name, value) in lines {
                 headers.append(*name, value.parse().unwrap());
             }
-            Credential::of(&headers)
+            RequestCredential::of(&headers)
         };
-        let one = |key: &str| Credential::One(key.to_owned());
+        let one = |key: &str| RequestCredential::One(key.to_owned());
         assert_eq!(of(&[("authorization", "Bearer k")]), one("k"));
         assert_eq!(of(&[("authorization", "bearer  k ")]), one("k"));
         assert_eq!(of(&[("x-api-key", "k")]), one("k"));
         assert_eq!(of(&[("authorization", "Basic eDp5"), ("x-api-key", "k")]), one("k"));
-        assert_eq!(of(&[]), Credential::None);
-        assert_eq!(of(&[("authorization", "k")]), Credential::None);
-        assert_eq!(of(&[("authorization", "Bearer ")]), Credential::None);
+        assert_eq!(of(&[]), RequestCredential::None);
+        assert_eq!(of(&[("authorization", "k")]), RequestCredential::None);
+        assert_eq!(of(&[("authorization", "Bearer ")]), RequestCredential::None);
         for twice in ["authorization", "x-api-key"] {
             assert_eq!(
                 of(&[("authorization", "Bearer k"), (twice, "Bearer l")]),
-                Credential::Several
+                RequestCredential::Several
             );
         }
     }

@@ -9,7 +9,7 @@ const REALM: &str = "api";
 
 /// A refusal that can be returned as an answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Refusal {
+pub struct HttpRefusal {
     status: StatusCode,
     /// A code of Keyreeve's, such as `API_KEY_INVALID`.
     code: &'static str,
@@ -19,7 +19,7 @@ pub struct Refusal {
     limits: Vec<(&'static str, String)>,
 }
 
-impl Refusal {
+impl HttpRefusal {
     /// No credential. The challenge then has no error code.
     pub(super) fn missing(realm: Option<&str>) -> Self {
         Self {

@@ -2,7 +2,7 @@
 
 use super::holds::TenantNumber;
 use super::orders::Outstanding;
-use super::{Child, ChildId, DownstreamLeases, Stage, Takes};
+use super::{ChildId, DownstreamLeases, DownstreamVerifier, Stage, Takes};
 use crate::access::Reach;
 use crate::coherence::invariants::{Invariant, InvariantResult, number};
 
@@ -29,7 +29,7 @@ impl DownstreamLeases {
         child.map_or(Ok(()), |child| self.check_child(id, child))
     }
 
-    fn check_child(&self, id: ChildId, child: &Child) -> InvariantResult {
+    fn check_child(&self, id: ChildId, child: &DownstreamVerifier) -> InvariantResult {
         let has_orders = !child.orders.is_empty();
         Invariant::WaitingOrders.require(has_orders == self.waiting.contains(&id), number(child.orders.len()), id)?;
         let is_gone = child.stage == Stage::Gone;
@@ -42,7 +42,7 @@ impl DownstreamLeases {
         })
     }
 
-    fn check_order(&self, child: &Child, order: &Outstanding) -> InvariantResult {
+    fn check_order(&self, child: &DownstreamVerifier, order: &Outstanding) -> InvariantResult {
         let is_covered = match (order.over_at, child.over_at) {
             (None, _) => true,
             (Some(_), None) => false,
@@ -59,7 +59,7 @@ impl DownstreamLeases {
         }
     }
 
-    fn reaches(&self, child: &Child, tenant: TenantNumber) -> bool {
+    fn reaches(&self, child: &DownstreamVerifier, tenant: TenantNumber) -> bool {
         match &child.class.reach {
             Reach::Instance => true,
             Reach::Tenant(slug) => self.tenants.get(slug) == Some(&tenant),

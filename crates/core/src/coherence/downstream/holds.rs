@@ -18,7 +18,7 @@ pub(super) const UNKNOWN: TenantNumber = 0;
 
 /// A verifier may remember a secret, or is looking it up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Hold {
+pub(super) struct SecretHold {
     pub(super) child: ChildId,
     /// Two look-ups of one secret may run at once: each releases only its own hold.
     pub(super) number: u64,
@@ -31,7 +31,7 @@ pub(super) struct Hold {
 
 /// The holds of one verifier in one tenant, counted separately before and after each order that covers all of them.
 #[derive(Clone, Debug, Default)]
-struct Held {
+struct TenantHolds {
     /// Holds up to this number are void.
     void_to: u64,
     /// Counts of holds up to a number, and after the one before.
@@ -40,7 +40,7 @@ struct Held {
     after: usize,
 }
 
-impl Held {
+impl TenantHolds {
     fn count(&self) -> usize {
         self.after + self.before.iter().map(|(_, count)| count).sum::<usize>()
     }
@@ -69,7 +69,7 @@ impl Held {
 
 #[derive(Debug, Default)]
 struct OfChild {
-    by_tenant: HashMap<TenantNumber, Held>,
+    by_tenant: HashMap<TenantNumber, TenantHolds>,
     void_to: u64,
     /// The marks of orders that cover everything, of all tenants.
     marks: Vec<u64>,
@@ -77,9 +77,9 @@ struct OfChild {
 }
 
 impl OfChild {
-    fn held(&mut self, tenant: TenantNumber) -> &mut Held {
+    fn held(&mut self, tenant: TenantNumber) -> &mut TenantHolds {
         let (void_to, marks) = (self.void_to, &self.marks);
-        self.by_tenant.entry(tenant).or_insert_with(|| Held {
+        self.by_tenant.entry(tenant).or_insert_with(|| TenantHolds {
             void_to,
             before: marks.iter().map(|mark| (*mark, 0)).collect(),
             after: 0,
@@ -93,7 +93,7 @@ impl OfChild {
 /// others.
 #[derive(Debug, Default)]
 pub(super) struct Holds {
-    by_secret: HashMap<Digest, Vec<Hold>>,
+    by_secret: HashMap<Digest, Vec<SecretHold>>,
     by_child: HashMap<ChildId, OfChild>,
     last: u64,
     /// How many holds in `by_secret` are valid, and how many void.
@@ -110,7 +110,7 @@ impl Holds {
     /// Removes a verifier. All its holds become void.
     pub(super) fn leave(&mut self, child: ChildId) {
         if let Some(gone) = self.by_child.remove(&child) {
-            self.have_become_void(gone.by_tenant.values().map(Held::count).sum());
+            self.have_become_void(gone.by_tenant.values().map(TenantHolds::count).sum());
         }
     }
 
@@ -122,7 +122,7 @@ impl Holds {
     /// Returns the number of holds of a verifier.
     pub(super) fn count(&self, child: ChildId) -> usize {
         let held = self.by_child.get(&child);
-        held.map_or(0, |held| held.by_tenant.values().map(Held::count).sum())
+        held.map_or(0, |held| held.by_tenant.values().map(TenantHolds::count).sum())
     }
 
     /// Whether a verifier may know a secret of a tenant: it holds one, or is looking up one whose tenant is not known
@@ -144,7 +144,7 @@ impl Holds {
     pub(super) fn add(&mut self, child: ChildId, digest: Digest) -> u64 {
         self.last += 1;
         let number = self.last;
-        self.by_secret.entry(digest).or_default().push(Hold {
+        self.by_secret.entry(digest).or_default().push(SecretHold {
             child,
             number,
             tenant: UNKNOWN,
@@ -183,9 +183,15 @@ impl Holds {
     }
 
     /// Of a verifier's holds of a secret that no order covers, keeps only this one.
-    pub(super) fn keep_only(&mut self, child: ChildId, digest: &Digest, number: u64, is_told: impl Fn(&Hold) -> bool) {
-        let is_own = |hold: &Hold| hold.child == child && !is_told(hold);
-        let has = |holds: &Vec<Hold>| holds.iter().any(|hold| hold.number == number && is_own(hold));
+    pub(super) fn keep_only(
+        &mut self,
+        child: ChildId,
+        digest: &Digest,
+        number: u64,
+        is_told: impl Fn(&SecretHold) -> bool,
+    ) {
+        let is_own = |hold: &SecretHold| hold.child == child && !is_told(hold);
+        let has = |holds: &Vec<SecretHold>| holds.iter().any(|hold| hold.number == number && is_own(hold));
         if self.by_secret.get(digest).is_some_and(has) {
             self.remove_where(digest, |hold| is_own(hold) && hold.number != number);
         }
@@ -197,7 +203,7 @@ impl Holds {
     }
 
     /// Returns the valid holds of a secret.
-    pub(super) fn of_secret<'h>(&'h mut self, digest: &Digest) -> impl Iterator<Item = &'h mut Hold> {
+    pub(super) fn of_secret<'h>(&'h mut self, digest: &Digest) -> impl Iterator<Item = &'h mut SecretHold> {
         let by_child = &self.by_child;
         let holds = self
             .by_secret
@@ -258,7 +264,7 @@ impl Holds {
     }
 
     /// Counts a hold out that was removed from `by_secret`.
-    fn count_out(&mut self, hold: Hold) {
+    fn count_out(&mut self, hold: SecretHold) {
         let held = self.by_child.get_mut(&hold.child);
         match held.and_then(|held| held.held(hold.tenant).place(hold.number)) {
             Some(count) => {
@@ -269,7 +275,7 @@ impl Holds {
         }
     }
 
-    fn remove_where(&mut self, digest: &Digest, goes: impl Fn(&Hold) -> bool) {
+    fn remove_where(&mut self, digest: &Digest, goes: impl Fn(&SecretHold) -> bool) {
         let Some(holds) = self.by_secret.get_mut(digest) else {
             return;
         };
@@ -293,7 +299,7 @@ impl Holds {
     }
 }
 
-fn is_valid(by_child: &HashMap<ChildId, OfChild>, hold: &Hold) -> bool {
+fn is_valid(by_child: &HashMap<ChildId, OfChild>, hold: &SecretHold) -> bool {
     let Some(held) = by_child.get(&hold.child) else {
         return false;
     };

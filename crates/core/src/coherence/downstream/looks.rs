@@ -3,8 +3,8 @@
 use super::bounds::{CHILDREN_MAX, Class, Full, GOODBYE_MS, HOLDS_MAX, LOOK_UPS_MAX, ORDERS_MAX, OVERDUE_MS};
 use super::orders::{Because, Outstanding};
 use super::{
-    Awaited, COUNTED_EVERY, Child, ChildId, DownstreamLeases, HELD_FACTOR, Holding, Invalidation, Moment, Rule,
-    STEP_MAX_MS, STEP_MIN_MS, Stage, keeps,
+    Awaited, COUNTED_EVERY, ChildId, DownstreamLeases, DownstreamVerifier, HELD_FACTOR, Holding, Invalidation, Moment,
+    Rule, STEP_MAX_MS, STEP_MIN_MS, Stage, keeps,
 };
 use crate::id::{KeyId, RootKeyId};
 use crate::key::Digest;
@@ -34,7 +34,7 @@ impl Presence {
 
 /// The state of a verifier that is connected, or that may still have a lease.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Standing {
+pub struct VerifierStanding {
     /// Whether it is connected.
     pub presence: Presence,
     /// What is left of its last lease with the margin for its clock, in milliseconds.
@@ -54,7 +54,7 @@ pub enum NoHold {
     Busy,
 }
 
-impl Child {
+impl DownstreamVerifier {
     /// Whether its connection ended with an order that a change waits for, and that is not counted yet.
     fn went_owing(&self, now: Moment) -> bool {
         let mut held = self.orders.held(now, self.over_at);
@@ -105,7 +105,7 @@ impl DownstreamLeases {
     }
 
     /// Whether a verifier, or those that share a bound with it, hold as much as they may.
-    fn is_full(&self, child: &Child, id: ChildId) -> bool {
+    fn is_full(&self, child: &DownstreamVerifier, id: ChildId) -> bool {
         let own = self.holds.count(id);
         if own >= child.capacity.saturating_mul(HELD_FACTOR) || own >= HOLDS_MAX.root_key {
             return true;
@@ -274,7 +274,7 @@ impl DownstreamLeases {
     }
 
     /// Sums a count over the verifiers of the same root key, and over those that share the tenant bound.
-    fn counts(&self, class: &Class, count: impl Fn(ChildId, &Child) -> usize) -> [usize; 2] {
+    fn counts(&self, class: &Class, count: impl Fn(ChildId, &DownstreamVerifier) -> usize) -> [usize; 2] {
         let mut counts = [0, 0];
         for (id, child) in self.children.iter().filter(|(_, child)| child.class.is_beside(class)) {
             let own = count(*id, child);
@@ -312,7 +312,7 @@ impl DownstreamLeases {
     }
 
     /// Returns the state of a verifier that is connected, or disconnected with a lease: changes wait for both.
-    pub fn standing(&self, id: ChildId, now: Moment) -> Option<Standing> {
+    pub fn standing(&self, id: ChildId, now: Moment) -> Option<VerifierStanding> {
         let child = self.children.get(&id)?;
         let presence = match child.stage {
             Stage::Connected => Presence::Connected,
@@ -325,7 +325,7 @@ impl DownstreamLeases {
             let age = self.ticks.saturating_sub(order.sent);
             (age, order.changes.oldest().unwrap_or(0))
         };
-        Some(Standing {
+        Some(VerifierStanding {
             presence,
             lease_left_ms: child.over_at.map_or(0, left),
             held: self.holds.count(id),
@@ -358,7 +358,7 @@ impl DownstreamLeases {
 }
 
 /// Whether it has an order that is unacknowledged for too long, by the time that this process ran.
-pub(super) fn is_overdue(child: &Child, ticks: u64) -> bool {
+pub(super) fn is_overdue(child: &DownstreamVerifier, ticks: u64) -> bool {
     let is_late = |order: &Outstanding| ticks.saturating_sub(order.sent) >= OVERDUE_MS;
     child.orders.oldest().is_some_and(is_late) || child.orders.len() > ORDERS_MAX
 }

@@ -2,7 +2,7 @@
 
 use super::ChildId;
 use crate::access::Reach;
-use crate::coherence::holding::{Scope, Span};
+use crate::coherence::holding::{ChangeScope, Span};
 use crate::id::{KeyId, RootKeyId};
 use crate::key::Digest;
 use crate::text::Slug;
@@ -56,7 +56,7 @@ pub struct Joining {
 #[derive(Clone, Copy, Debug)]
 pub struct Touch<'t> {
     /// What it is about.
-    pub scope: &'t Scope,
+    pub scope: &'t ChangeScope,
     /// Its revisions.
     pub span: Span,
     /// The keys that it is about, if any: a later change of the same key waits for the orders of this one.

@@ -1,9 +1,9 @@
 //! Orders that a verifier has not acknowledged, and the changes that wait for each.
 
 use super::Touch;
-use super::holds::{Hold, TenantNumber, UNKNOWN};
+use super::holds::{SecretHold, TenantNumber, UNKNOWN};
 use crate::coherence::Moment;
-use crate::coherence::holding::{Holding, Scope, Span};
+use crate::coherence::holding::{ChangeScope, Holding, Span};
 use crate::coherence::invariants::{Invariant, InvariantResult, number};
 use crate::coherence::rules::{Rule, keeps};
 use crate::id::KeyId;
@@ -47,7 +47,7 @@ impl Outstanding {
         self.keys.extend(key);
     }
 
-    fn takes(&self, hold: &Hold) -> bool {
+    fn takes(&self, hold: &SecretHold) -> bool {
         match self.takes {
             Takes::Secrets(_) => hold.order == self.number,
             Takes::UpTo(tenant, mark) => {
@@ -123,7 +123,7 @@ impl Orders {
     }
 
     /// Returns the order that already covers a hold.
-    pub(super) fn that_takes(&mut self, hold: &Hold) -> Option<&mut Outstanding> {
+    pub(super) fn that_takes(&mut self, hold: &SecretHold) -> Option<&mut Outstanding> {
         let wide = self.wide.iter().copied();
         let candidates: Vec<u64> = [hold.order]
             .into_iter()
@@ -200,7 +200,7 @@ impl Orders {
 /// The changes that cause an order.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Because<'b> {
-    pub(super) scope: Option<&'b Scope>,
+    pub(super) scope: Option<&'b ChangeScope>,
     pub(super) span: Option<Span>,
 }
 

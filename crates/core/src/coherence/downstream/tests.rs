@@ -69,14 +69,14 @@ pub(super) fn downstream() -> (DownstreamLeases, ChildId) {
     (downstream, id)
 }
 
-fn scope() -> Scope {
-    Scope::Tenant(acme())
+fn scope() -> ChangeScope {
+    ChangeScope::Tenant(acme())
 }
 
 /// About no key.
 static NO_KEYS: std::sync::LazyLock<HashSet<KeyId>> = std::sync::LazyLock::new(HashSet::new);
 
-fn touch(scope: &Scope, revision: u64) -> Touch<'_> {
+fn touch(scope: &ChangeScope, revision: u64) -> Touch<'_> {
     Touch {
         scope,
         span: Span::one(revision),
@@ -100,7 +100,7 @@ fn touched(downstream: &mut DownstreamLeases, revision: u64, digests: &[Digest])
 }
 
 fn tenant_touched(downstream: &mut DownstreamLeases, slug: &Slug, revision: u64) -> Vec<Invalidation> {
-    let scope = Scope::Tenant(slug.clone());
+    let scope = ChangeScope::Tenant(slug.clone());
     downstream.tenant_touched(slug, &touch(&scope, revision))
 }
 

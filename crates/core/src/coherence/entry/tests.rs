@@ -144,5 +144,5 @@ fn taking_uses_leaves_the_mark_of_the_clock_alone() {
 
 #[test]
 fn an_entry_stays_small() {
-    assert!(size_of::<Head>() <= 72, "{} bytes", size_of::<Head>());
+    assert!(size_of::<EntryHead>() <= 72, "{} bytes", size_of::<EntryHead>());
 }

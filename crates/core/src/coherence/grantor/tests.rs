@@ -1,5 +1,5 @@
 use super::*;
-use crate::coherence::holding::{Scope, Span};
+use crate::coherence::holding::{ChangeScope, Span};
 use crate::text::Slug;
 
 const OWN: SessionId = [0; 16];
@@ -8,8 +8,8 @@ fn at(ms: u64) -> Moment {
     Moment::default().plus_ms(1_000 + ms)
 }
 
-fn seen(number: u8, acked: u64, renewals: u64) -> Seen {
-    Seen {
+fn seen(number: u8, acked: u64, renewals: u64) -> SeenNode {
+    SeenNode {
         session: [number; 16],
         acked,
         renewals,
@@ -18,7 +18,7 @@ fn seen(number: u8, acked: u64, renewals: u64) -> Seen {
     }
 }
 
-fn reading(ms: u64, sessions: Vec<Seen>) -> Reading {
+fn reading(ms: u64, sessions: Vec<SeenNode>) -> Reading {
     Reading {
         began: at(ms),
         answered: at(ms),
@@ -42,7 +42,7 @@ fn own(applied: u64) -> Own {
     }
 }
 
-fn buried(dead: Vec<Seen>) -> Vec<([u8; 16], u64)> {
+fn buried(dead: Vec<SeenNode>) -> Vec<([u8; 16], u64)> {
     dead.into_iter().map(|seen| (seen.session, seen.renewals)).collect()
 }
 
@@ -87,8 +87,11 @@ fn a_change_waits_for_a_child_that_was_told_of_it_and_for_no_other() {
     let grantor = Grantor::new(2_000);
     let holds = |tenant: &str, revision| {
         let mut holding = Holding::default();
-        holding.add(Some(&Scope::Tenant(Slug::parse(tenant).unwrap())), Span::one(revision));
-        let there = Seen {
+        holding.add(
+            Some(&ChangeScope::Tenant(Slug::parse(tenant).unwrap())),
+            Span::one(revision),
+        );
+        let there = SeenNode {
             holding,
             ..seen(1, 9, 1)
         };
@@ -190,7 +193,7 @@ fn a_reading_that_was_held_up_does_not_make_a_living_session_look_dead() {
     );
 }
 
-fn reading_of(era: Era, ms: u64, sessions: Vec<Seen>) -> Reading {
+fn reading_of(era: Era, ms: u64, sessions: Vec<SeenNode>) -> Reading {
     Reading {
         era,
         ..reading(ms, sessions)
@@ -208,7 +211,7 @@ const ERA: Era = Era {
 #[test]
 fn a_session_whose_count_came_back_after_a_crash_is_not_buried() {
     let mut grantor = Grantor::new(2_000);
-    let living = |leases| Seen {
+    let living = |leases| SeenNode {
         leases,
         ..seen(1, 0, 7)
     };

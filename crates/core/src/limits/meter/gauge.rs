@@ -1,9 +1,9 @@
 //! One limit of a key on one node.
 
-use super::super::counter::{Counter, Slice, Wish, is_turning, nanos, rate};
+use super::super::counter::{Counter, Slice, WantedSlice, is_turning, nanos, rate};
 use super::super::gcra::Pace;
 use super::super::{Bound, Count, Limit};
-use super::{At, Need, Standing, seconds};
+use super::{At, LimitStanding, Need, seconds};
 use crate::coherence::invariants::{Invariant, InvariantResult};
 use crate::time::Timestamp;
 
@@ -34,7 +34,7 @@ pub(super) struct Gauge {
 pub(super) enum Word {
     Yes,
     No(Option<i64>),
-    Ask(Wish),
+    Ask(WantedSlice),
 }
 
 impl Gauge {
@@ -119,14 +119,14 @@ impl Gauge {
         }
     }
 
-    fn wish(&self, least: u64, may_keep: bool, at: i64) -> Wish {
+    fn wish(&self, least: u64, may_keep: bool, at: i64) -> WantedSlice {
         let max = match self.limit.bound {
             Bound::Rate { burst, .. } => u64::from(burst) / 8,
             Bound::Quota { limit, .. } => (limit / 100).min(QUOTA_SLICE_MAX),
         };
         let is_soon = at.saturating_sub(self.told_at) < SOON_NS;
         let size = if is_soon { self.size } else { 1 };
-        Wish {
+        WantedSlice {
             least,
             want: if may_keep { size.min(max).max(least) } else { least },
             back: None,
@@ -192,7 +192,7 @@ impl Gauge {
         }
     }
 
-    pub(super) fn standing(&self, now: At) -> Standing {
+    pub(super) fn standing(&self, now: At) -> LimitStanding {
         let at = now.steady;
         let (remaining, reset) = match (self.limit.bound, self.pace) {
             (Bound::Quota { limit, period }, _) => {
@@ -209,7 +209,7 @@ impl Gauge {
             }
             (Bound::Rate { .. }, None) => (0, None),
         };
-        Standing {
+        LimitStanding {
             limit: self.limit.clone(),
             remaining: remaining.min(self.limit.bound.limit()),
             reset_seconds: reset.map(seconds),
@@ -222,7 +222,7 @@ impl Gauge {
         Some(Need {
             place,
             limit: self.limit.clone(),
-            wish: Wish {
+            wish: WantedSlice {
                 least: 0,
                 want: 0,
                 back: Some((tokens, counter.since)),

@@ -1,7 +1,7 @@
 //! The form of a policy: filled in from a policy, as it was sent, read, and as fields to be compared.
 
 use crate::errors::Errors;
-use crate::form::Fields;
+use crate::fields::FormFields;
 use crate::keys::limits::{counted_of, lines_of, of_new_keys};
 use keyreeve_api::Problem;
 use keyreeve_core::Policy;
@@ -45,7 +45,7 @@ pub(crate) struct Values {
 const DAY_SECONDS: u64 = 86_400;
 
 /// The form as a browser would send it.
-pub(super) fn fields_of(form: &Values) -> Fields {
+pub(super) fn fields_of(form: &Values) -> FormFields {
     let texts = [
         ("preset", &form.preset),
         ("prefix", &form.prefix),
@@ -79,7 +79,7 @@ pub(super) fn fields_of(form: &Values) -> Fields {
     ];
     let texts = texts.into_iter().map(|(name, text)| (name, text.clone()));
     let ticked = boxes.into_iter().filter(|(_, is_ticked)| *is_ticked);
-    Fields::of(texts.chain(ticked.map(|(name, _)| (name, "yes".to_owned()))))
+    FormFields::of(texts.chain(ticked.map(|(name, _)| (name, "yes".to_owned()))))
 }
 
 /// The form of a policy.
@@ -123,7 +123,7 @@ pub(super) fn values(policy: &Policy) -> Values {
 }
 
 /// The form as it was sent.
-pub(super) fn raw(fields: &Fields) -> Values {
+pub(super) fn raw(fields: &FormFields) -> Values {
     let text = |name: &str| fields.raw(name).to_owned();
     Values {
         preset: text("preset"),
@@ -157,10 +157,10 @@ pub(super) fn raw(fields: &Fields) -> Values {
 }
 
 /// The policy that a form holds, or everything that is wrong with it.
-pub(super) fn read(fields: &Fields) -> Result<Policy, Errors> {
+pub(super) fn read(fields: &FormFields) -> Result<Policy, Errors> {
     let preset = chosen(fields, "preset", Preset::parse).map_err(Errors::from)?;
     let mut policy = preset.policy();
-    let mut reading = Reading {
+    let mut reading = FormReading {
         fields,
         errors: Errors::default(),
     };
@@ -175,12 +175,12 @@ pub(super) fn read(fields: &Fields) -> Result<Policy, Errors> {
 }
 
 /// Reads the parts of a form in its order. What cannot be read leaves a rule as the preset has it, and an error.
-struct Reading<'f> {
-    fields: &'f Fields,
+struct FormReading<'f> {
+    fields: &'f FormFields,
     errors: Errors,
 }
 
-impl Reading<'_> {
+impl FormReading<'_> {
     fn set<T>(&mut self, rule: &mut T, read: Result<T, Problem>) {
         if let Some(value) = self.errors.take(read) {
             *rule = value;
@@ -236,7 +236,7 @@ impl Reading<'_> {
     }
 }
 
-fn undo(fields: &Fields) -> Result<Undo, Problem> {
+fn undo(fields: &FormFields) -> Result<Undo, Problem> {
     match fields.raw("undo") {
         "never" => Ok(Undo::Never),
         "always" => Ok(Undo::Always),
@@ -247,21 +247,21 @@ fn undo(fields: &Fields) -> Result<Undo, Problem> {
     }
 }
 
-fn patterns(fields: &Fields, name: &str) -> Result<Scopes, Problem> {
+fn patterns(fields: &FormFields, name: &str) -> Result<Scopes, Problem> {
     let words = fields.raw(name).split([',', ' ']).filter(|word| !word.is_empty());
     Scopes::parse(words).map_err(|error| Problem::field(name, &error.to_string()))
 }
 
-fn chosen<T>(fields: &Fields, name: &str, parse: fn(&str) -> Option<T>) -> Result<T, Problem> {
+fn chosen<T>(fields: &FormFields, name: &str, parse: fn(&str) -> Option<T>) -> Result<T, Problem> {
     parse(fields.raw(name)).ok_or_else(|| Problem::field(name, "must be one of the choices of the form"))
 }
 
-fn number(fields: &Fields, name: &str) -> Result<Option<u32>, Problem> {
+fn number(fields: &FormFields, name: &str) -> Result<Option<u32>, Problem> {
     let unreadable = |_| Problem::field(name, "must be a whole number, or empty");
     fields.get(name).map(str::parse).transpose().map_err(unreadable)
 }
 
-fn choices(fields: &Fields) -> Result<Vec<u32>, Problem> {
+fn choices(fields: &FormFields) -> Result<Vec<u32>, Problem> {
     let parts = fields.raw("choices").split([',', ' ']).filter(|part| !part.is_empty());
     let unreadable = |_| Problem::field("choices", "must be whole numbers of days with commas between");
     parts.map(str::parse).collect::<Result<_, _>>().map_err(unreadable)

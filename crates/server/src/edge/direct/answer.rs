@@ -1,9 +1,10 @@
 //! Writes answers to plain requests into a buffer, without an allocation per request.
 
-use super::request::Plain;
-use crate::App;
+use super::request::PlainRequest;
+use crate::edge::Peer;
 use crate::http::client_address::is_trusted;
 use crate::http::{answer, bearer, verify};
+use crate::verdict_service::VerdictService;
 use hyper::StatusCode;
 use keyreeve_api::Family;
 use keyreeve_authority::Failure;
@@ -29,8 +30,9 @@ const REST: &[u8] = b"\r\ncache-control: no-store\r\nx-request-id: ";
 
 /// State that a connection keeps between its requests.
 pub(super) struct Answerer<'a> {
-    app: &'a App,
+    verdicts: &'a VerdictService,
     address: Option<IpAddr>,
+    is_operator: bool,
     fields: &'static [u8],
     root_key: LastRootKey,
     tenant: LastTenant,
@@ -41,10 +43,11 @@ pub(super) struct Answerer<'a> {
 
 impl<'a> Answerer<'a> {
     /// `by_tls_only`: whether answers carry HSTS.
-    pub(super) fn new(app: &'a App, address: Option<IpAddr>, by_tls_only: bool) -> Self {
+    pub(super) fn new(verdicts: &'a VerdictService, peer: &Peer, by_tls_only: bool) -> Self {
         Self {
-            app,
-            address,
+            verdicts,
+            address: peer.address,
+            is_operator: peer.is_operator,
             fields: if by_tls_only { FIELDS_BY_TLS } else { FIELDS },
             root_key: LastRootKey::default(),
             tenant: LastTenant::default(),
@@ -60,13 +63,13 @@ impl<'a> Answerer<'a> {
     }
 
     /// Appends the answer to `out`; `None` if the request would be refused, which is left to the HTTP library.
-    pub(super) async fn answer(&mut self, request: &Plain<'_>, out: &mut Vec<u8>) -> Option<()> {
+    pub(super) async fn answer(&mut self, request: &PlainRequest<'_>, out: &mut Vec<u8>) -> Option<()> {
         let given = match request.request_id {
             Some(id) => Some(answer::sound_request_id(id)?),
             None => None,
         };
         let digest = self.root_key.digest(request.authorization)?;
-        let known = match self.app.authority().root_key_remembered(&digest) {
+        let known = match self.verdicts.authority().root_key_remembered(&digest) {
             Some(known) => Ok(known),
             None => self.look_up(digest).await?,
         };
@@ -77,14 +80,15 @@ impl<'a> Answerer<'a> {
                 return Some(());
             }
         };
-        let caller = pass.filter(verify::may_ask)?;
+        let caller = pass.filter(|pass| verify::may_ask(pass) && self.admits(pass))?;
+        self.verdicts.authority().note_root_key_use(&caller);
         self.has_known = true;
         let reach = match request.tenant {
             None => caller.reach(),
-            Some(name) => self.tenant.within(self.app, caller.reach(), name).await?,
+            Some(name) => self.tenant.within(self.verdicts, caller.reach(), name).await?,
         };
         self.body.clear();
-        let decided = verify::decide(request.route, self.app, reach, request.body, &mut self.body);
+        let decided = verify::decide(request.route, self.verdicts, reach, request.body, &mut self.body);
         let head = match decided.await.ok()? {
             StatusCode::OK => HEAD_OK,
             StatusCode::SERVICE_UNAVAILABLE => HEAD_UNAVAILABLE,
@@ -96,16 +100,24 @@ impl<'a> Answerer<'a> {
         Some(())
     }
 
+    /// Whether a root key may be used from here. Behind a trusted proxy the client's address is in a header, which the HTTP
+    /// library parses.
+    fn admits(&self, pass: &RootPass) -> bool {
+        pass.is_for_any_address()
+            || self.is_operator
+            || (pass.admits(self.address) && !is_trusted(self.verdicts.trusted_proxies(), self.address))
+    }
+
     /// Looks the root key up in the store; `None` if the address has reached its limit, or is a trusted proxy's: then the
     /// client's address is in a header, which the HTTP library parses. The path that refuses the request counts the
     /// unknown secret.
     #[cold]
     async fn look_up(&self, digest: Digest) -> Option<Result<Option<RootPass>, Failure>> {
-        if is_trusted(&self.app.settings().trusted_proxies, self.address) {
+        if is_trusted(self.verdicts.trusted_proxies(), self.address) {
             return None;
         }
-        let _look_up = self.app.address_rate_limits().junk.begin(self.address).ok()?;
-        Some(self.app.authority().root_key_of(digest).await)
+        let _look_up = self.verdicts.address_rate_limits().junk.begin(self.address).ok()?;
+        Some(self.verdicts.authority().root_key_of(digest).await)
     }
 
     /// The root key cannot be verified now. The request was read completely, so the connection stays open.
@@ -113,7 +125,7 @@ impl<'a> Answerer<'a> {
     fn answer_nothing_known(&mut self, failure: &Failure, given: Option<&[u8]>, out: &mut Vec<u8>) {
         let id = match given {
             Some(id) => String::from_utf8_lossy(id).into_owned(),
-            None => self.app.new_request_id(),
+            None => self.verdicts.new_request_id(),
         };
         let body = verify::unavailable(failure).body(Family::Problem, &id);
         self.body.clear();
@@ -132,12 +144,12 @@ impl<'a> Answerer<'a> {
     fn finish(&mut self, given: Option<&[u8]>, out: &mut Vec<u8>) {
         match given {
             Some(id) => out.extend_from_slice(id),
-            None => self.app.write_request_id(out),
+            None => self.verdicts.write_request_id(out),
         }
         out.extend_from_slice(b"\r\ncontent-length: ");
         out.extend_from_slice(itoa::Buffer::new().format(self.body.len()).as_bytes());
         out.extend_from_slice(b"\r\ndate: ");
-        out.extend_from_slice(self.date.at(self.app.authority().now().millis()));
+        out.extend_from_slice(self.date.at(self.verdicts.authority().now().millis()));
         out.extend_from_slice(b"\r\n\r\n");
         out.extend_from_slice(&self.body);
     }
@@ -175,7 +187,7 @@ struct LastTenant(Option<Reach>);
 
 impl LastTenant {
     /// Returns the reach of a request that names a tenant; `None` if the request would be refused.
-    async fn within<'t>(&'t mut self, app: &App, own: &'t Reach, name: &[u8]) -> Option<&'t Reach> {
+    async fn within<'t>(&'t mut self, verdicts: &VerdictService, own: &'t Reach, name: &[u8]) -> Option<&'t Reach> {
         let is_named = |reach: &Reach| matches!(reach, Reach::Tenant(slug) if slug.as_str().as_bytes() == name);
         if let Reach::Tenant(_) = own {
             return is_named(own).then_some(own);
@@ -186,7 +198,7 @@ impl LastTenant {
         }
         let reach = self.0.as_ref()?;
         match reach {
-            Reach::Tenant(slug) if app.authority().tenants().exists(slug).await.ok()? => Some(reach),
+            Reach::Tenant(slug) if verdicts.authority().tenants().exists(slug).await.ok()? => Some(reach),
             Reach::Tenant(_) | Reach::Instance => None,
         }
     }

@@ -14,10 +14,10 @@ pub(super) use rewound::Rewound;
 use super::Peer;
 use super::activity::{FIRST_REQUEST_TIMEOUT, WRITE_TIMEOUT};
 use super::seats::Seat;
-use crate::App;
+use crate::verdict_service::VerdictService;
 use answer::Answerer;
 use bytes::{Buf as _, BytesMut};
-use request::{Seen, recognise};
+use request::{Classified, recognise};
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,7 +39,7 @@ const GOODBYE: Duration = Duration::from_secs(1);
 /// carry HSTS.
 pub(super) async fn serve<S>(
     mut stream: S,
-    app: &App,
+    verdicts: &VerdictService,
     peer: &Peer,
     by_tls_only: bool,
     stop: watch::Receiver<bool>,
@@ -48,7 +48,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let seat = &peer.seat;
-    let mut answerer = Answerer::new(app, peer.address, by_tls_only);
+    let mut answerer = Answerer::new(verdicts, peer, by_tls_only);
     let (mut buffer, mut out) = (BytesMut::new(), Vec::new());
     let answered = AtomicU64::new(0);
     let mut idle_or_stopping = pin!(idle_or_stopping(stop, seat, &answered));
@@ -154,12 +154,12 @@ async fn answer_all(
 ) -> bool {
     while !buffer.is_empty() {
         let bytes = match recognise(buffer) {
-            Seen::Whole(request) => match answerer.answer(&request, out).await {
+            Classified::Whole(request) => match answerer.answer(&request, out).await {
                 Some(()) => request.bytes,
                 None => return false,
             },
-            Seen::Partial => return true,
-            Seen::Other => return false,
+            Classified::Partial => return true,
+            Classified::Other => return false,
         };
         buffer.advance(bytes);
         answered.fetch_add(1, Ordering::Relaxed);

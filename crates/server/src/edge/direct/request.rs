@@ -14,9 +14,9 @@ const HEADERS_MAX: usize = 32;
 /// The classification of the bytes.
 #[derive(PartialEq, Eq)]
 #[cfg_attr(test, derive(Debug))]
-pub(super) enum Seen<'b> {
+pub(super) enum Classified<'b> {
     /// A complete plain request.
-    Whole(Plain<'b>),
+    Whole(PlainRequest<'b>),
     /// Possibly the beginning of one: more bytes are needed.
     Partial,
     /// Anything else.
@@ -26,7 +26,7 @@ pub(super) enum Seen<'b> {
 /// A verification request without anything unusual.
 #[derive(PartialEq, Eq)]
 #[cfg_attr(test, derive(Debug))]
-pub(super) struct Plain<'b> {
+pub(super) struct PlainRequest<'b> {
     pub(super) route: Route,
     /// The complete value of `Authorization`.
     pub(super) authorization: &'b [u8],
@@ -40,27 +40,27 @@ pub(super) struct Plain<'b> {
 }
 
 /// Classifies the start of a buffer.
-pub(super) fn recognise(buffer: &[u8]) -> Seen<'_> {
+pub(super) fn recognise(buffer: &[u8]) -> Classified<'_> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut request = httparse::Request::new(&mut headers);
     let head_bytes = match request.parse(buffer) {
         Ok(httparse::Status::Complete(bytes)) => bytes,
-        Ok(httparse::Status::Partial) if begins_like_ours(buffer) => return Seen::Partial,
-        Ok(httparse::Status::Partial) | Err(_) => return Seen::Other,
+        Ok(httparse::Status::Partial) if begins_like_ours(buffer) => return Classified::Partial,
+        Ok(httparse::Status::Partial) | Err(_) => return Classified::Other,
     };
     let is_ours = request.method == Some("POST") && request.version == Some(1);
     let route = request.path.and_then(|path| Route::of(&Method::POST, path));
     let (true, Some(route @ (Route::One | Route::Batch))) = (is_ours, route) else {
-        return Seen::Other;
+        return Classified::Other;
     };
-    let Some(fields) = Fields::of(request.headers) else {
-        return Seen::Other;
+    let Some(fields) = DirectHeaders::of(request.headers) else {
+        return Classified::Other;
     };
     let Some(rest) = buffer.get(head_bytes..) else {
-        return Seen::Other;
+        return Classified::Other;
     };
     match rest.get(..fields.length) {
-        Some(body) => Seen::Whole(Plain {
+        Some(body) => Classified::Whole(PlainRequest {
             route,
             authorization: fields.authorization,
             tenant: fields.tenant,
@@ -68,7 +68,7 @@ pub(super) fn recognise(buffer: &[u8]) -> Seen<'_> {
             body,
             bytes: head_bytes + fields.length,
         }),
-        None => Seen::Partial,
+        None => Classified::Partial,
     }
 }
 
@@ -80,14 +80,14 @@ fn begins_like_ours(buffer: &[u8]) -> bool {
 
 /// The headers that are used.
 #[derive(Default)]
-struct Fields<'b> {
+struct DirectHeaders<'b> {
     length: usize,
     authorization: &'b [u8],
     tenant: Option<&'b [u8]>,
     request_id: Option<&'b [u8]>,
 }
 
-impl<'b> Fields<'b> {
+impl<'b> DirectHeaders<'b> {
     /// `None` if a required one is missing, or one of them is repeated or has an unusual value.
     fn of(headers: &[httparse::Header<'b>]) -> Option<Self> {
         let (mut length, mut authorization, mut request_id) = (None, None, None);
@@ -157,7 +157,7 @@ mod tests {
         let mut bytes = usual();
         let length = bytes.len();
         bytes.extend_from_slice(b"POST /next");
-        let Seen::Whole(plain) = recognise(&bytes) else {
+        let Classified::Whole(plain) = recognise(&bytes) else {
             panic!("not recognised")
         };
         assert_eq!((plain.route, plain.bytes), (Route::One, length));
@@ -169,19 +169,19 @@ mod tests {
     fn the_tenant_that_a_request_names_is_seen_and_two_are_not_ours() {
         let named = |lines: &str| asked("POST /v1/verify HTTP/1.1", &format!("{USUAL}{lines}"), "{}");
         let bytes = named("keyreeve-tenant: acme\r\n");
-        let Seen::Whole(plain) = recognise(&bytes) else {
+        let Classified::Whole(plain) = recognise(&bytes) else {
             panic!("not recognised")
         };
         assert_eq!(plain.tenant, Some(&b"acme"[..]));
         let twice = named("Keyreeve-Tenant: acme\r\nKEYREEVE-TENANT: acme\r\n");
-        assert_eq!(recognise(&twice), Seen::Other);
+        assert_eq!(recognise(&twice), Classified::Other);
     }
 
     #[test]
     fn whatever_is_missing_yet_is_waited_for() {
         let bytes = usual();
         for end in 0..bytes.len() {
-            assert_eq!(recognise(bytes.get(..end).unwrap()), Seen::Partial, "{end}");
+            assert_eq!(recognise(bytes.get(..end).unwrap()), Classified::Partial, "{end}");
         }
     }
 
@@ -206,7 +206,7 @@ mod tests {
             "Content-Length : 2\r\n",
         ] {
             let bytes = asked("POST /v1/verify HTTP/1.1", &format!("{USUAL}{unusual}"), "{}");
-            assert_eq!(recognise(&bytes), Seen::Other, "{unusual:?}");
+            assert_eq!(recognise(&bytes), Classified::Other, "{unusual:?}");
         }
     }
 
@@ -224,7 +224,7 @@ mod tests {
             ("application/json", "application/json; charset=utf-8"),
         ] {
             let bytes = asked("POST /v1/verify HTTP/1.1", &USUAL.replace(from, to), "{}");
-            assert_eq!(recognise(&bytes), Seen::Other, "{from:?} became {to:?}");
+            assert_eq!(recognise(&bytes), Classified::Other, "{from:?} became {to:?}");
         }
     }
 
@@ -241,15 +241,15 @@ mod tests {
             "PRI * HTTP/2.0",
             "\x16\x03\x01",
         ] {
-            assert_eq!(recognise(&asked(line, USUAL, "{}")), Seen::Other, "{line}");
+            assert_eq!(recognise(&asked(line, USUAL, "{}")), Classified::Other, "{line}");
         }
     }
 
     #[test]
     fn a_head_that_cannot_become_ours_does_not_wait_here() {
-        assert_eq!(recognise(b"GET / HT"), Seen::Other);
-        assert_eq!(recognise(b"P"), Seen::Partial);
-        assert_eq!(recognise(b"POST /v1/ver"), Seen::Partial);
-        assert_eq!(recognise(b"POST /v1/api_k"), Seen::Other);
+        assert_eq!(recognise(b"GET / HT"), Classified::Other);
+        assert_eq!(recognise(b"P"), Classified::Partial);
+        assert_eq!(recognise(b"POST /v1/ver"), Classified::Partial);
+        assert_eq!(recognise(b"POST /v1/api_k"), Classified::Other);
     }
 }

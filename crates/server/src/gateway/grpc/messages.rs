@@ -15,9 +15,9 @@ pub(super) struct CheckRequest {
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct AttributeContext {
     #[prost(message, optional, tag = "1")]
-    pub(super) source: Option<Peer>,
+    pub(super) source: Option<EnvoyPeer>,
     #[prost(message, optional, tag = "4")]
-    pub(super) request: Option<Asked>,
+    pub(super) request: Option<AttributeRequest>,
     /// Set by the route in Envoy's configuration.
     #[prost(map = "string, string", tag = "10")]
     pub(super) context_extensions: HashMap<String, String>,
@@ -25,14 +25,14 @@ pub(super) struct AttributeContext {
 
 /// `AttributeContext.Peer`.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Peer {
+pub(super) struct EnvoyPeer {
     #[prost(message, optional, tag = "1")]
-    pub(super) address: Option<Address>,
+    pub(super) address: Option<EnvoyAddress>,
 }
 
 /// `envoy.config.core.v3.Address`: only the kind that has a network address.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Address {
+pub(super) struct EnvoyAddress {
     #[prost(message, optional, tag = "1")]
     pub(super) socket_address: Option<SocketAddress>,
 }
@@ -46,7 +46,7 @@ pub(super) struct SocketAddress {
 
 /// `AttributeContext.Request`.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Asked {
+pub(super) struct AttributeRequest {
     #[prost(message, optional, tag = "2")]
     pub(super) http: Option<HttpRequest>,
 }

@@ -7,14 +7,15 @@
 
 mod messages;
 
-use super::asked::{Allowed, Asked, Denied, GATEWAY_HEADER, Named};
-use super::credential::Fields;
+use super::asked::{Allowed, GATEWAY_HEADER, GatewayDenial, GatewayQuestion, Named};
+use super::credential::RequestHeaders;
 use super::identity;
-use crate::App;
 use crate::edge::Peer;
 use crate::http::answer::sound_request_id;
 use crate::http::budget;
 use crate::http::call::TENANT_HEADER;
+use crate::readiness::Readiness;
+use crate::verdict_service::VerdictService;
 use axum::body::Body;
 use futures_util::future::BoxFuture;
 use hyper::body::Incoming;
@@ -28,6 +29,7 @@ use messages::{
     HttpStatus, OkHttpResponse, Status,
 };
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use tonic::codegen::Service as _;
 use tonic::metadata::MetadataMap;
@@ -57,17 +59,23 @@ pub(crate) fn is_grpc<B>(request: &Request<B>) -> bool {
 }
 
 /// Answers a gRPC call.
-pub(crate) async fn serve(app: &App, peer: &Peer, request: Request<Incoming>) -> Response<Body> {
-    let request = request.map(|body| app.address_rate_limits().messages.count(peer.address, body));
+pub(crate) async fn serve(
+    verdicts: &Arc<VerdictService>,
+    readiness: &Arc<Readiness>,
+    peer: &Peer,
+    request: Request<Incoming>,
+) -> Response<Body> {
+    let request = request.map(|body| verdicts.address_rate_limits().messages.count(peer.address, body));
     let answer = async {
         let response = match request.uri().path() {
             CHECK => {
                 let codec = ProstCodec::<CheckResponse, CheckRequest>::default();
                 let mut grpc = Grpc::new(codec).apply_max_message_size_config(Some(MESSAGE_BYTES_MAX), None);
-                grpc.unary(Check(app.clone(), peer.clone()), request).await
+                grpc.unary(CheckMethod(Arc::clone(verdicts), peer.clone()), request)
+                    .await
             }
             // Unknown methods are answered with "unimplemented".
-            _ => match HealthServer::new(Live(app.clone())).call(request).await {
+            _ => match HealthServer::new(Live(Arc::clone(readiness))).call(request).await {
                 Ok(response) => response,
                 Err(infallible) => match infallible {},
             },
@@ -79,7 +87,7 @@ pub(crate) async fn serve(app: &App, peer: &Peer, request: Request<Incoming>) ->
 }
 
 /// Reports whether this process can give verdicts.
-struct Live(App);
+struct Live(Arc<Readiness>);
 
 #[tonic::async_trait]
 impl Health for Live {
@@ -109,39 +117,45 @@ impl Health for Live {
 }
 
 /// The `Check` call.
-struct Check(App, Peer);
+struct CheckMethod(Arc<VerdictService>, Peer);
 
-impl UnaryService<CheckRequest> for Check {
+impl UnaryService<CheckRequest> for CheckMethod {
     type Response = CheckResponse;
     type Future = BoxFuture<'static, Result<tonic::Response<CheckResponse>, tonic::Status>>;
 
     fn call(&mut self, request: tonic::Request<CheckRequest>) -> Self::Future {
-        let (app, peer) = (self.0.clone(), self.1.clone());
+        let (verdicts, peer) = (Arc::clone(&self.0), self.1.clone());
         Box::pin(async move {
             let (metadata, _, message) = request.into_parts();
-            Ok(tonic::Response::new(answer(&app, &peer, &metadata, message).await))
+            Ok(tonic::Response::new(answer(&verdicts, &peer, &metadata, message).await))
         })
     }
 }
 
-async fn answer(app: &App, peer: &Peer, metadata: &MetadataMap, message: CheckRequest) -> CheckResponse {
+async fn answer(
+    verdicts: &VerdictService,
+    peer: &Peer,
+    metadata: &MetadataMap,
+    message: CheckRequest,
+) -> CheckResponse {
     let attributes = message.attributes.unwrap_or_default();
     let policy = Named::parse(policy(metadata, &attributes));
     let address = address(&attributes);
     let http = attributes.request.and_then(|request| request.http).unwrap_or_default();
-    let fields = Told { metadata, http: &http };
-    let asked = Asked {
+    let fields = EnvoyHeaders { metadata, http: &http };
+    let asked = GatewayQuestion {
         policy: &policy,
         fields: &fields,
         address,
+        peer,
         via: Via::Grpc,
     };
-    match asked.decide(app).await {
+    match asked.decide(verdicts).await {
         Ok(allowed) => {
             peer.seat.note_known();
             let_through(allowed, &http)
         }
-        Err(denied) => refused(&denied, &request_id(app, &fields)),
+        Err(denied) => refused(&denied, &request_id(verdicts, &fields)),
     }
 }
 
@@ -160,18 +174,21 @@ fn address(attributes: &AttributeContext) -> Option<IpAddr> {
     address.socket_address.as_ref()?.address.parse().ok()
 }
 
-fn request_id(app: &App, fields: &Told<'_>) -> String {
+fn request_id(verdicts: &VerdictService, fields: &EnvoyHeaders<'_>) -> String {
     let given = fields.values("x-request-id").next().and_then(sound_request_id);
-    given.map_or_else(|| app.new_request_id(), |id| String::from_utf8_lossy(id).into_owned())
+    given.map_or_else(
+        || verdicts.new_request_id(),
+        |id| String::from_utf8_lossy(id).into_owned(),
+    )
 }
 
 /// The headers of the client's request, with the metadata that Envoy itself sends.
-struct Told<'t> {
+struct EnvoyHeaders<'t> {
     metadata: &'t MetadataMap,
     http: &'t HttpRequest,
 }
 
-impl Told<'_> {
+impl EnvoyHeaders<'_> {
     /// The gateway's own credential and its tenant are read from the call's metadata, never from the client's request.
     fn own<'f>(&'f self, name: &'f str) -> impl Iterator<Item = &'f [u8]> {
         let values = OWN.contains(&name).then(|| self.metadata.get_all(name).iter());
@@ -179,7 +196,7 @@ impl Told<'_> {
     }
 }
 
-impl Fields for Told<'_> {
+impl RequestHeaders for EnvoyHeaders<'_> {
     fn values<'f>(&'f self, name: &'f str) -> impl Iterator<Item = &'f [u8]> {
         let sent = headers(self.http);
         let named = sent.filter(move |(key, _)| !OWN.contains(&name) && key.eq_ignore_ascii_case(name));
@@ -206,7 +223,7 @@ fn headers(http: &HttpRequest) -> impl Iterator<Item = (&str, &[u8])> {
 fn let_through(allowed: Allowed, http: &HttpRequest) -> CheckResponse {
     let headers_to_remove = to_remove(&allowed, http);
     let values = identity::NAMES.iter().zip(allowed.identity);
-    let budget = allowed.budget.iter().flat_map(budget::Fields::named);
+    let budget = allowed.budget.iter().flat_map(budget::KeyLimitHeaders::named);
     let ok = OkHttpResponse {
         headers: values
             .map(|(name, value)| HeaderValueOption::set(name, value))
@@ -232,7 +249,7 @@ fn to_remove(allowed: &Allowed, http: &HttpRequest) -> Vec<String> {
     keys.chain(forged).map(str::to_owned).collect()
 }
 
-fn refused(denied: &Denied, request_id: &str) -> CheckResponse {
+fn refused(denied: &GatewayDenial, request_id: &str) -> CheckResponse {
     let code = denied.problem.code;
     let body = serde_json::to_string(&denied.problem.body(Family::Problem, request_id)).unwrap_or_default();
     let own = ("x-request-id", request_id.to_owned());
@@ -270,7 +287,6 @@ mod tests {
     use keyreeve_api::{Code, Problem};
     use keyreeve_core::CheckPolicy;
     use keyreeve_core::text::CheckPolicyName;
-    use std::sync::Arc;
 
     fn http(headers: &[(&str, &str)]) -> HttpRequest {
         let headers = headers
@@ -322,7 +338,7 @@ mod tests {
         let mut metadata = MetadataMap::new();
         let sent = http(&[(GATEWAY_HEADER, "the client's"), ("authorization", "Bearer a")]);
         let read = |metadata: &MetadataMap, name: &str| {
-            let told = Told { metadata, http: &sent };
+            let told = EnvoyHeaders { metadata, http: &sent };
             told.values(name).map(<[u8]>::to_vec).collect::<Vec<_>>()
         };
         assert!(read(&metadata, GATEWAY_HEADER).is_empty());
@@ -346,7 +362,7 @@ mod tests {
     #[test]
     fn no_denial_is_ok_in_either_language() {
         for &code in Code::ALL {
-            let denied = Denied::from(Problem::new(code, "No."));
+            let denied = GatewayDenial::from(Problem::new(code, "No."));
             let refused = refused(&denied, "req_1");
             assert_ne!(refused.status.map(|status| status.code), Some(0), "{}", code.as_str());
             let Some(HttpResponse::Denied(denied)) = refused.http_response else {

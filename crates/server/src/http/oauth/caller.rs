@@ -1,11 +1,11 @@
 //! Authenticates the caller of introspection: a root key with `keys:verify`, by HTTP basic or as a bearer token (RFC
 //! 7662, section 2.1).
 
-use crate::App;
 use crate::edge::Peer;
 use crate::http::bearer::bearer;
 use crate::http::call::{narrowed, root_key_invalid};
 use crate::http::verify;
+use crate::verdict_service::VerdictService;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hyper::HeaderMap;
@@ -16,23 +16,27 @@ use keyreeve_core::RootKeyId;
 use keyreeve_core::access::Reach;
 
 /// Returns the reach of a request: the tenant that it names, else the complete reach of its root key.
-pub(super) async fn reach(app: &App, peer: &Peer, headers: &HeaderMap) -> Result<Reach, Problem> {
-    let pass = root_key(app, peer, headers).await?;
-    let narrowed = narrowed(app, pass.as_ref(), headers).await?;
+pub(super) async fn reach(verdicts: &VerdictService, peer: &Peer, headers: &HeaderMap) -> Result<Reach, Problem> {
+    let pass = root_key(verdicts, peer, headers).await?;
+    let narrowed = narrowed(verdicts, pass.as_ref(), headers).await?;
     Ok(narrowed.unwrap_or_else(|| verify::reach_of(pass.as_ref()).clone()))
 }
 
 /// Fails if the root key of a request is no longer good.
-pub(super) async fn require_unrevoked(app: &App, peer: &Peer, headers: &HeaderMap) -> Result<(), Problem> {
-    root_key(app, peer, headers).await.map(drop)
+pub(super) async fn require_unrevoked(
+    verdicts: &VerdictService,
+    peer: &Peer,
+    headers: &HeaderMap,
+) -> Result<(), Problem> {
+    root_key(verdicts, peer, headers).await.map(drop)
 }
 
 /// Returns the root key of a request; `None` is the operator.
-async fn root_key(app: &App, peer: &Peer, headers: &HeaderMap) -> Result<Option<RootPass>, Problem> {
+async fn root_key(verdicts: &VerdictService, peer: &Peer, headers: &HeaderMap) -> Result<Option<RootPass>, Problem> {
     let Some(basic) = basic(headers)? else {
-        return verify::authenticate_caller(app, peer, peer.address, bearer(headers)?).await;
+        return verify::authenticate_caller(verdicts, peer, peer.address, bearer(headers)?).await;
     };
-    let pass = verify::authenticate_caller(app, peer, peer.address, Some(&basic.password)).await?;
+    let pass = verify::authenticate_caller(verdicts, peer, peer.address, Some(&basic.password)).await?;
     let pass = pass.ok_or_else(root_key_invalid)?;
     // The id of one root key with the secret of another is a configuration error of the client.
     match RootKeyId::parse(&basic.name) {

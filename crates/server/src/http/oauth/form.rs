@@ -1,10 +1,10 @@
 //! Parses the form in the body of an OAuth request (RFC 6749, section 3.2 and appendix B): unknown parameters are
 //! ignored, one without a value counts as omitted, and a repeated one makes the request invalid.
 
-use crate::App;
 use axum::body::Body;
 use hyper::http::request::Parts;
 use keyreeve_api::{Code, Problem};
+use keyreeve_web::address_rate_limits::AddressRateLimits;
 use keyreeve_web::{RequestInfo, body};
 
 /// Largest form. A token is 87 bytes at most, a reason 2 000 characters.
@@ -13,9 +13,9 @@ const FORM_BYTES_MAX: usize = 64 * 1024;
 const PARAMETERS_MAX: usize = 100;
 
 /// The parameters of one request. It holds a plaintext secret, so it cannot be printed.
-pub(super) struct Form(Vec<(String, String)>);
+pub(super) struct OauthForm(Vec<(String, String)>);
 
-impl Form {
+impl OauthForm {
     /// Reads the body of a request.
     pub(super) async fn read(parts: &Parts, incoming: Body) -> Result<Self, Problem> {
         let bytes = body::read(&parts.headers, incoming, FORM_BYTES_MAX).await?;
@@ -24,13 +24,13 @@ impl Form {
 
     /// Reads the form of a client without a credential.
     pub(super) async fn read_anonymous(
-        app: &App,
+        limits: &AddressRateLimits,
         info: &RequestInfo,
         parts: &Parts,
         incoming: Body,
     ) -> Result<Self, Problem> {
-        let bodies = &app.address_rate_limits().bodies;
-        let sent = bodies
+        let sent = limits
+            .bodies
             .read(info.client, &parts.headers, incoming, FORM_BYTES_MAX)
             .await?;
         Self::of(parts, &sent.bytes)
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     fn token(form: &str) -> Option<String> {
-        Form::parse(form.as_bytes()).ok()?.token().ok().map(str::to_owned)
+        OauthForm::parse(form.as_bytes()).ok()?.token().ok().map(str::to_owned)
     }
 
     #[test]
@@ -97,6 +97,6 @@ mod tests {
             assert_eq!(token(refused), None, "{refused}");
         }
         let many: Vec<_> = (0..101).map(|number| format!("p{number}=1")).collect();
-        assert!(Form::parse(many.join("&").as_bytes()).is_err());
+        assert!(OauthForm::parse(many.join("&").as_bytes()).is_err());
     }
 }

@@ -2,10 +2,11 @@
 //!
 //! Tests: `e2e/oauth/test_introspect.py`
 
+use super::Issuer;
 use super::caller;
-use super::form::Form;
-use crate::App;
+use super::form::OauthForm;
 use crate::http::answer;
+use crate::verdict_service::VerdictService;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use hyper::StatusCode;
@@ -18,6 +19,11 @@ use keyreeve_core::coherence::Entry;
 use keyreeve_core::verdict::{Denial, SecretStanding};
 use keyreeve_web::{Rejected, respond};
 use serde_json::value::RawValue;
+use std::sync::Arc;
+
+/// The largest distance of `exp` from now, in seconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LongestExpiry(pub(crate) u64);
 
 /// Introspect a token (RFC 7662).
 ///
@@ -34,26 +40,31 @@ use serde_json::value::RawValue;
         (status = 503, description = "temporarily_unavailable", body = ErrorBody)),
     security(("root_key" = ["keys:verify"]), ("root_key_basic" = []))
 )]
-pub(crate) async fn handler(State(app): State<App>, request: Request) -> Result<Response, Rejected> {
+pub(crate) async fn handler(
+    State(verdicts): State<Arc<VerdictService>>,
+    State(issuer): State<Arc<Issuer>>,
+    State(longest): State<LongestExpiry>,
+    request: Request,
+) -> Result<Response, Rejected> {
     let (parts, incoming) = request.into_parts();
-    let reach = caller::reach(&app, answer::peer(&parts)?, &parts.headers).await?;
-    let form = Form::read(&parts, incoming).await?;
+    let reach = caller::reach(&verdicts, answer::peer(&parts)?, &parts.headers).await?;
+    let form = OauthForm::read(&parts, incoming).await?;
     // Again, because the client may have held the body back for longer than a revocation took.
-    caller::require_unrevoked(&app, answer::peer(&parts)?, &parts.headers).await?;
+    caller::require_unrevoked(&verdicts, answer::peer(&parts)?, &parts.headers).await?;
     let question = Question {
         via: Via::Introspect,
         reach: &reach,
         scopes: &[],
-        now: app.authority().now(),
+        now: verdicts.authority().now(),
         address: None,
         // Whether a token is active does not depend on its use, and introspection consumes no limit.
         cost: None,
     };
-    let verdict = app.verdict(form.token()?, &question).await;
+    let verdict = verdicts.verdict(form.token()?, &question).await;
     let token = match (&verdict.outcome, &verdict.entry) {
         // A denial is not known here: neither "active" nor "inactive" would be true.
         (Err(Denial::Unavailable), _) => return Err(respond::no_verdict().into()),
-        (Ok(()), Some(entry)) => Some(active(&app, entry, &verdict, question.now)?),
+        (Ok(()), Some(entry)) => Some(active(entry, &verdict, question.now, longest, &issuer)?),
         (Ok(()) | Err(_), _) => None,
     };
     let answer = Introspection {
@@ -63,7 +74,13 @@ pub(crate) async fn handler(State(app): State<App>, request: Request) -> Result<
     Ok(respond::json(StatusCode::OK, &answer)?)
 }
 
-fn active(app: &App, entry: &Entry, verdict: &Verdict, now: Timestamp) -> Result<ActiveToken, Problem> {
+fn active(
+    entry: &Entry,
+    verdict: &Verdict,
+    now: Timestamp,
+    longest: LongestExpiry,
+    issuer: &Issuer,
+) -> Result<ActiveToken, Problem> {
     let claims = entry.claims().map(|claims| RawValue::from_string(claims.to_owned()));
     let claims = claims.transpose().map_err(|error| {
         tracing::error!(%error, key = %entry.key_id(), "the claims of a key are not JSON");
@@ -74,12 +91,12 @@ fn active(app: &App, entry: &Entry, verdict: &Verdict, now: Timestamp) -> Result
         scope: entry.scopes().to_owned(),
         client_id: entry.key_id().to_string(),
         token_type: "Bearer",
-        exp: good_until(entry, now, app.introspection_max_exp_seconds()),
+        exp: good_until(entry, now, longest.0),
         iat: issued,
         nbf: issued,
         sub: entry.subject().to_owned(),
         aud: entry.gate().slug().to_string(),
-        iss: app.issuer().get().map(str::to_owned),
+        iss: issuer.get().map(str::to_owned),
         jti: entry.key_id().to_string(),
         keyreeve: TokenDetails {
             tenant: entry.gate().slug().to_string(),
@@ -119,7 +136,6 @@ mod tests {
     use keyreeve_core::user::Status;
     use keyreeve_core::verdict::KeyStanding;
     use keyreeve_core::{Digest, KeyId};
-    use std::sync::Arc;
 
     const NOW: Timestamp = Timestamp::from_millis(10_999);
 

@@ -2,7 +2,7 @@
 //!
 //! Tests: `e2e/oauth/test_metadata.py`
 
-use crate::App;
+use super::Issuer;
 use axum::extract::State;
 use axum::response::Response;
 use hyper::StatusCode;
@@ -12,6 +12,7 @@ use keyreeve_api::problem::ErrorBody;
 use keyreeve_api::{Code, Problem};
 use keyreeve_web::{Rejected, respond};
 use serde::Serialize;
+use std::sync::Arc;
 
 /// The documents change only with the settings.
 const CACHED: HeaderValue = HeaderValue::from_static("public, max-age=300");
@@ -26,8 +27,8 @@ const CACHED: HeaderValue = HeaderValue::from_static("public, max-age=300");
         (status = 404, description = "NOT_FOUND", body = ErrorBody, content_type = "application/problem+json")),
     security(())
 )]
-pub(crate) async fn authorization_server(State(app): State<App>) -> Result<Response, Rejected> {
-    let issuer = issuer(&app)?;
+pub(crate) async fn authorization_server(State(issuer): State<Arc<Issuer>>) -> Result<Response, Rejected> {
+    let issuer = known(&issuer)?;
     document(&AuthorizationServer {
         issuer: issuer.to_owned(),
         response_types_supported: [],
@@ -49,8 +50,8 @@ pub(crate) async fn authorization_server(State(app): State<App>) -> Result<Respo
         (status = 404, description = "NOT_FOUND", body = ErrorBody, content_type = "application/problem+json")),
     security(())
 )]
-pub(crate) async fn protected_resource(State(app): State<App>) -> Result<Response, Rejected> {
-    let issuer = issuer(&app)?;
+pub(crate) async fn protected_resource(State(issuer): State<Arc<Issuer>>) -> Result<Response, Rejected> {
+    let issuer = known(&issuer)?;
     document(&ProtectedResource {
         resource: issuer.to_owned(),
         authorization_servers: [issuer.to_owned()],
@@ -59,10 +60,10 @@ pub(crate) async fn protected_resource(State(app): State<App>) -> Result<Respons
     })
 }
 
-fn issuer(app: &App) -> Result<&str, Problem> {
+fn known(issuer: &Issuer) -> Result<&str, Problem> {
     let unknown = "The public address of this server is not set. Start it with the setting public_url, for example \
                    --public-url https://keys.example.com.";
-    app.issuer().get().ok_or_else(|| Problem::new(Code::NotFound, unknown))
+    issuer.get().ok_or_else(|| Problem::new(Code::NotFound, unknown))
 }
 
 fn document(value: &impl Serialize) -> Result<Response, Rejected> {

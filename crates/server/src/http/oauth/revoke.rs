@@ -2,9 +2,9 @@
 //!
 //! Tests: `e2e/oauth/test_revoke.py`
 
-use super::form::Form;
-use crate::App;
+use super::form::OauthForm;
 use crate::http::v1;
+use crate::management::Management;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use hyper::StatusCode;
@@ -13,7 +13,9 @@ use keyreeve_api::oauth::RevokeForm;
 use keyreeve_api::problem::ErrorBody;
 use keyreeve_authority::possession::Possession;
 use keyreeve_core::text::Note;
+use keyreeve_web::address_rate_limits::AddressRateLimits;
 use keyreeve_web::{Rejected, RequestInfo, respond};
+use std::sync::Arc;
 
 /// The reason in the audit log if the request has none.
 const REASON: &str = "revoked with the secret itself, at /oauth2/revoke";
@@ -31,10 +33,14 @@ const REASON: &str = "revoked with the secret itself, at /oauth2/revoke";
         (status = 503, description = "temporarily_unavailable", body = ErrorBody)),
     security(())
 )]
-pub(crate) async fn handler(State(app): State<App>, request: Request) -> Result<Response, Rejected> {
+pub(crate) async fn handler(
+    State(management): State<Arc<Management>>,
+    State(limits): State<Arc<AddressRateLimits>>,
+    request: Request,
+) -> Result<Response, Rejected> {
     let (parts, incoming) = request.into_parts();
     let info = RequestInfo::of(&parts)?;
-    let form = Form::read_anonymous(&app, info, &parts, incoming).await?;
+    let form = OauthForm::read_anonymous(&limits, info, &parts, incoming).await?;
     let token = form.token()?;
     let mut command = v1::api_keys::revoke::command(RevokeKey {
         revocation_reason: form.get("revocation_reason").map(str::to_owned),
@@ -42,12 +48,17 @@ pub(crate) async fn handler(State(app): State<App>, request: Request) -> Result<
     })?;
     command.note = command.note.or_else(|| Note::parse(REASON).ok());
     let from = info.anonymous_caller();
-    let _turn = app.address_rate_limits().turn(info.client).await?;
-    match app.authority().keys().revoke_presented(&from, token, command).await? {
-        Possession::Ended(change) => app.note_done(&change),
+    let _turn = limits.turn(info.client).await?;
+    match management
+        .authority()
+        .keys()
+        .revoke_presented(&from, token, command)
+        .await?
+    {
+        Possession::Ended(change) => management.note_done(&change),
         Possession::EndedBefore => {}
         // Only unknown secrets count: a known one is revoked whatever this address sent before.
-        Possession::Unknown => app.address_rate_limits().revocations.allow(info.client)?,
+        Possession::Unknown => limits.revocations.allow(info.client)?,
     }
     Ok(respond::json_bytes(StatusCode::OK, "{}"))
 }

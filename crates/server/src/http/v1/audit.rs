@@ -2,10 +2,10 @@
 //!
 //! Tests: `e2e/lifecycle/test_audit.py`, `e2e/hostile/test_audit_load.py`, `e2e/lifecycle/test_restore.py`
 
-use crate::App;
-use crate::app::SignError;
 use crate::http::call::{Incoming, MaybeJson, NoBody};
 use crate::http::query::Parameters;
+use crate::log_signer::{LogSigner, SignError};
+use crate::management::Management;
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use hyper::StatusCode;
@@ -19,7 +19,9 @@ use keyreeve_core::audit::Action;
 use keyreeve_core::hex;
 use keyreeve_core::{KeyId, RootKeyId, UserId};
 use keyreeve_web::audit_event::event;
+use keyreeve_web::walks::Walks;
 use keyreeve_web::{Rejected, respond};
+use std::sync::Arc;
 
 /// Most entries on a page, and the default.
 const LIMIT_MAX: u64 = 1_000;
@@ -51,13 +53,13 @@ const KNOWN: [&str; 8] = [
     security(("root_key" = ["audit:read"]))
 )]
 pub(crate) async fn list(
-    State(app): State<App>,
+    State(management): State<Arc<Management>>,
     RawQuery(query): RawQuery,
     Incoming { call, .. }: Incoming<NoBody>,
 ) -> Result<Response, Rejected> {
     let filter = filter(&Parameters::parse(query.as_deref(), &KNOWN)?)?;
     let limit = filter.limit;
-    let records = app.authority().audit().events(&call, filter).await?;
+    let records = management.authority().audit().events(&call, filter).await?;
     let is_full = u32::try_from(records.len()).is_ok_and(|count| count == limit);
     let next_cursor = records
         .last()
@@ -152,26 +154,29 @@ fn is_action(text: &str) -> bool {
     security(("root_key" = ["audit:read"]))
 )]
 pub(crate) async fn verify(
-    State(app): State<App>,
+    State(management): State<Arc<Management>>,
+    State(signer): State<Arc<LogSigner>>,
+    State(walks): State<Arc<Walks>>,
     Incoming {
         call,
         content: MaybeJson(wish),
     }: Incoming<MaybeJson<VerifyAudit>>,
 ) -> Result<Response, Rejected> {
     call.require(Permission::AuditRead)?;
-    let _turn = app.walks().turn(&call).await?;
-    let signed = app.checkpoints().newest();
+    let _turn = walks.turn(&call).await?;
+    let signed = signer.checkpoints().newest();
     let checkpoint = match &wish.checkpoint {
         Some(note) => Some(
-            app.checkpoints()
+            signer
+                .checkpoints()
                 .open(note)
                 .map_err(|why| Problem::field("checkpoint", &why))?,
         ),
         None => signed,
     };
-    let found = app.authority().audit().verify(&call, signed, checkpoint).await?;
+    let found = management.authority().audit().verify(&call, signed, checkpoint).await?;
     if found.broken.is_none() && found.since == 0 {
-        app.numbers().note_audit_verified(app.authority().now());
+        management.note_audit_verified();
     }
     let check = AuditCheck {
         ok: found.broken.is_none(),
@@ -193,11 +198,11 @@ pub(crate) async fn verify(
     security(("root_key" = ["audit:read"]))
 )]
 pub(crate) async fn checkpoint(
-    State(app): State<App>,
+    State(signer): State<Arc<LogSigner>>,
     Incoming { call, .. }: Incoming<NoBody>,
 ) -> Result<Response, Rejected> {
     call.require(Permission::AuditRead)?;
-    let (milestone, note) = app.sign_log_end().await.map_err(|error| match error {
+    let (milestone, note) = signer.sign().await.map_err(|error| match error {
         SignError::Log(failure) => Rejected::from(failure),
         SignError::Refused(why) => {
             let detail = format!("The end of the audit log is not signed: {why}.");
@@ -213,7 +218,7 @@ pub(crate) async fn checkpoint(
         revision: milestone.revision,
         hash: hex(&milestone.chain),
         note,
-        verifier_key: app.checkpoints().verifier_key(),
+        verifier_key: signer.checkpoints().verifier_key(),
     };
     Ok(respond::json(StatusCode::OK, &checkpoint)?)
 }

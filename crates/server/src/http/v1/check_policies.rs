@@ -3,9 +3,9 @@
 //! Tests: `e2e/gateways/test_check_policies.py`, `e2e/lifecycle/test_lost_updates.py`
 
 use super::api_keys::{answered, effect};
-use crate::App;
 use crate::http::call::{Incoming, Json, NoBody};
 use crate::http::conditions::versioned;
+use crate::management::Management;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use hyper::StatusCode;
@@ -19,6 +19,7 @@ use keyreeve_store::version::Version;
 use keyreeve_web::check_policy_text as text;
 use keyreeve_web::failure::no_record;
 use keyreeve_web::{Rejected, respond};
+use std::sync::Arc;
 
 /// Create a check policy.
 ///
@@ -32,16 +33,16 @@ use keyreeve_web::{Rejected, respond};
     security(("root_key" = ["policy:write"]))
 )]
 pub(crate) async fn create(
-    State(app): State<App>,
+    State(management): State<Arc<Management>>,
     Incoming {
         call,
         content: Json(wish),
     }: Incoming<Json<CreateCheckPolicy>>,
 ) -> Result<Response, Rejected> {
     let policy = text::policy(&wish)?;
-    let (made, reached) = app.authority().check_policies().create(&call, policy).await?;
+    let (made, reached) = management.authority().check_policies().create(&call, policy).await?;
     if !reached.is_pending {
-        app.note_effect(&reached);
+        management.note_effect(&reached);
     }
     let response = respond::json(StatusCode::CREATED, &with_effect(&made, &reached))?;
     Ok(versioned(response, &version(&call, &made)))
@@ -56,10 +57,10 @@ pub(crate) async fn create(
     security(("root_key" = ["policy:read"]))
 )]
 pub(crate) async fn list(
-    State(app): State<App>,
+    State(management): State<Arc<Management>>,
     Incoming { call, .. }: Incoming<NoBody>,
 ) -> Result<Response, Rejected> {
-    let policies = app.authority().check_policies().list(&call).await?;
+    let policies = management.authority().check_policies().list(&call).await?;
     let data = policies.iter().map(object).collect();
     Ok(respond::json(StatusCode::OK, &CheckPolicyList { data })?)
 }
@@ -74,11 +75,15 @@ pub(crate) async fn list(
     security(("root_key" = ["policy:read"]))
 )]
 pub(crate) async fn get(
-    State(app): State<App>,
+    State(management): State<Arc<Management>>,
     Path(name): Path<String>,
     Incoming { call, .. }: Incoming<NoBody>,
 ) -> Result<Response, Rejected> {
-    let policy = app.authority().check_policies().get(&call, &known(&name)?).await?;
+    let policy = management
+        .authority()
+        .check_policies()
+        .get(&call, &known(&name)?)
+        .await?;
     let response = respond::json(StatusCode::OK, &object(&policy))?;
     Ok(versioned(response, &version(&call, &policy)))
 }
@@ -94,7 +99,7 @@ pub(crate) async fn get(
     security(("root_key" = ["policy:write"]))
 )]
 pub(crate) async fn update(
-    State(app): State<App>,
+    State(management): State<Arc<Management>>,
     Path(name): Path<String>,
     Incoming {
         call,
@@ -103,8 +108,12 @@ pub(crate) async fn update(
 ) -> Result<Response, Rejected> {
     let name = known(&name)?;
     let edit = text::edit(&wish)?;
-    let (changed, reached) = app.authority().check_policies().change(&call, name, edit).await?;
-    let response = answered(&app, &reached, &with_effect(&changed, &reached))?;
+    let (changed, reached) = management
+        .authority()
+        .check_policies()
+        .change(&call, name, edit)
+        .await?;
+    let response = answered(&management, &reached, &with_effect(&changed, &reached))?;
     Ok(versioned(response, &version(&call, &changed)))
 }
 
@@ -119,12 +128,16 @@ pub(crate) async fn update(
     security(("root_key" = ["policy:write"]))
 )]
 pub(crate) async fn remove(
-    State(app): State<App>,
+    State(management): State<Arc<Management>>,
     Path(name): Path<String>,
     Incoming { call, .. }: Incoming<NoBody>,
 ) -> Result<Response, Rejected> {
-    let (removed, reached) = app.authority().check_policies().remove(&call, known(&name)?).await?;
-    answered(&app, &reached, &with_effect(&removed, &reached))
+    let (removed, reached) = management
+        .authority()
+        .check_policies()
+        .remove(&call, known(&name)?)
+        .await?;
+    answered(&management, &reached, &with_effect(&removed, &reached))
 }
 
 /// Parses a name of the path. A malformed name gets the same answer as an unknown one.

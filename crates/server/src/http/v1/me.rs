@@ -3,10 +3,11 @@
 //! Tests: `e2e/hostile/test_lifecycle.py`, `e2e/hostile/test_anonymous.py`
 
 use super::api_keys::{changed, object, revoke};
-use crate::App;
 use crate::http::bearer::bearer;
 use crate::http::call::{Content as _, MaybeJson};
 use crate::http::conditions;
+use crate::management::Management;
+use crate::verdict_service::VerdictService;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use hyper::StatusCode;
@@ -21,6 +22,7 @@ use keyreeve_core::coherence::Entry;
 use keyreeve_core::verdict::Outer;
 use keyreeve_store::version::Version;
 use keyreeve_web::{Rejected, RequestInfo, body, respond};
+use std::sync::Arc;
 
 /// Get the record of the API key that the call is made with.
 ///
@@ -32,10 +34,10 @@ use keyreeve_web::{Rejected, RequestInfo, body, respond};
         (status = 403, description = "API_KEY_DISABLED", body = ErrorBody, content_type = "application/problem+json")),
     security(("api_key" = []))
 )]
-pub(crate) async fn get(State(app): State<App>, parts: Parts) -> Result<Response, Rejected> {
-    let entry = own_key(&app, &parts).await?;
-    let record = app.authority().keys().record_of(&entry).await?;
-    let shown = respond::json(StatusCode::OK, &object(&record, app.authority().now()))?;
+pub(crate) async fn get(State(verdicts): State<Arc<VerdictService>>, parts: Parts) -> Result<Response, Rejected> {
+    let entry = own_key(&verdicts, &parts).await?;
+    let record = verdicts.authority().keys().record_of(&entry).await?;
+    let shown = respond::json(StatusCode::OK, &object(&record, verdicts.authority().now()))?;
     Ok(conditions::versioned(shown, &Version::of_key(&record.key)))
 }
 
@@ -51,9 +53,13 @@ pub(crate) async fn get(State(app): State<App>, parts: Parts) -> Result<Response
         (status = 403, description = "API_KEY_DISABLED", body = ErrorBody, content_type = "application/problem+json")),
     security(("api_key" = []))
 )]
-pub(crate) async fn revoke(State(app): State<App>, request: Request) -> Result<Response, Rejected> {
+pub(crate) async fn revoke(
+    State(verdicts): State<Arc<VerdictService>>,
+    State(management): State<Arc<Management>>,
+    request: Request,
+) -> Result<Response, Rejected> {
     let (parts, incoming) = request.into_parts();
-    let entry = own_key(&app, &parts).await?;
+    let entry = own_key(&verdicts, &parts).await?;
     let bytes = body::read(&parts.headers, incoming, body::BODY_BYTES_MAX).await?;
     let MaybeJson(wish) = MaybeJson::<RevokeKey>::read(&parts.headers, &bytes)?;
     let info = parts.extensions.get::<RequestInfo>();
@@ -68,28 +74,28 @@ pub(crate) async fn revoke(State(app): State<App>, request: Request) -> Result<R
         only_if: conditions::only_if(&parts)?,
         is_awaited: true,
     };
-    let change = app
+    let change = management
         .authority()
         .keys()
         .revoke_self(&call, revoke::command(wish)?)
         .await?;
-    changed(&app, &change)
+    changed(&management, &change)
 }
 
 /// Verifies the bearer credential as an API key.
-async fn own_key(app: &App, parts: &Parts) -> Result<Entry, Problem> {
+async fn own_key(verdicts: &VerdictService, parts: &Parts) -> Result<Entry, Problem> {
     let secret = bearer(&parts.headers)?.unwrap_or("");
     let info = parts.extensions.get::<RequestInfo>();
     let question = Question {
         via: Via::Api,
         reach: &Reach::Instance,
         scopes: &[],
-        now: app.authority().now(),
+        now: verdicts.authority().now(),
         address: info.and_then(|info| info.client),
         // Calls about the key itself do not count towards its limits.
         cost: None,
     };
-    let verdict = app.verdict_for(question.address, secret, &question).await?;
+    let verdict = verdicts.verdict_for(question.address, secret, &question).await?;
     match (verdict.outer(), verdict.entry) {
         (None, Some(entry)) => {
             if let Some(info) = info {

@@ -2,8 +2,8 @@
 //!
 //! Tests: `e2e/faults/test_nodes.py`, `e2e/hostile/test_own_operations.py`
 
-use crate::App;
 use crate::http::call::{Incoming, NoBody, named};
+use crate::management::Management;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use hyper::{HeaderMap, StatusCode};
@@ -11,8 +11,9 @@ use keyreeve_api::nodes::{Node, Nodes, Operation};
 use keyreeve_api::{Code, Problem};
 use keyreeve_authority::Failure;
 use keyreeve_core::hex;
-use keyreeve_store::cluster::Session;
+use keyreeve_store::cluster::NodeSession;
 use keyreeve_web::{Rejected, respond};
+use std::sync::Arc;
 
 /// List the nodes, with their leases and lags.
 ///
@@ -23,11 +24,11 @@ use keyreeve_web::{Rejected, respond};
     security(("root_key" = ["audit:read"]))
 )]
 pub(crate) async fn list(
-    State(app): State<App>,
+    State(management): State<Arc<Management>>,
     Incoming { call, .. }: Incoming<NoBody>,
 ) -> Result<Response, Rejected> {
-    let seen = app.authority().nodes(&call).await?;
-    let own = app.authority().node();
+    let seen = management.authority().nodes(&call).await?;
+    let own = management.authority().node();
     let nodes = match own {
         None => Nodes {
             data: vec![single(seen.revision)],
@@ -64,7 +65,7 @@ fn single(revision: u64) -> Node {
     }
 }
 
-fn object(session: &Session, node: &keyreeve_authority::Node, head: u64) -> Node {
+fn object(session: &NodeSession, node: &keyreeve_authority::Node, head: u64) -> Node {
     let is_self = node.session() == Some(session.seen.session);
     Node {
         id: format!("node_{}", hex(&session.seen.session)),
@@ -92,7 +93,7 @@ fn object(session: &Session, node: &keyreeve_authority::Node, head: u64) -> Node
     security(("root_key" = ["keys:read"]))
 )]
 pub(crate) async fn operation(
-    State(app): State<App>,
+    State(management): State<Arc<Management>>,
     Path(id): Path<String>,
     headers: HeaderMap,
     Incoming { call, .. }: Incoming<NoBody>,
@@ -103,7 +104,10 @@ pub(crate) async fn operation(
         .filter(|digits| digits.len() <= 18 && digits.bytes().all(|byte| byte.is_ascii_digit()))
         .and_then(|digits| digits.parse().ok())
         .ok_or_else(unknown)?;
-    let reached = app.authority().operation(&call, named(&headers, &call), revision).await;
+    let reached = management
+        .authority()
+        .operation(&call, named(&headers, &call), revision)
+        .await;
     let reached = reached.map_err(|failure| match failure {
         Failure::NotFound => Rejected::from(unknown()),
         other => other.into(),

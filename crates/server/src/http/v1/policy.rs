@@ -2,10 +2,10 @@
 //!
 //! Tests: `e2e/lifecycle/test_policy.py`, `e2e/lifecycle/test_grants.py`, `e2e/lifecycle/test_lost_updates.py`
 
-use crate::App;
 use crate::http::call::{Incoming, Json, NoBody};
 use crate::http::conditions::versioned;
 use crate::http::policy_text;
+use crate::management::Management;
 use axum::extract::State;
 use axum::response::Response;
 use hyper::StatusCode;
@@ -13,6 +13,7 @@ use keyreeve_api::policy::{NotAllowed, NotAllowedKey, Policy, PutPolicy};
 use keyreeve_authority::NonCompliantKeys;
 use keyreeve_store::version::Version;
 use keyreeve_web::{Rejected, respond};
+use std::sync::Arc;
 
 /// Get the tenant's policy.
 ///
@@ -22,8 +23,11 @@ use keyreeve_web::{Rejected, respond};
     responses((status = 200, description = "The policy", body = Policy)),
     security(("root_key" = ["policy:read"]))
 )]
-pub(crate) async fn get(State(app): State<App>, Incoming { call, .. }: Incoming<NoBody>) -> Result<Response, Rejected> {
-    let policy = app.authority().policy().get(&call).await?;
+pub(crate) async fn get(
+    State(management): State<Arc<Management>>,
+    Incoming { call, .. }: Incoming<NoBody>,
+) -> Result<Response, Rejected> {
+    let policy = management.authority().policy().get(&call).await?;
     let version = Version::of_policy(&call.tenant, &policy);
     Ok(versioned(
         respond::json(StatusCode::OK, &policy_text::document(&policy))?,
@@ -43,15 +47,15 @@ pub(crate) async fn get(State(app): State<App>, Incoming { call, .. }: Incoming<
     security(("root_key" = ["policy:write"]))
 )]
 pub(crate) async fn put(
-    State(app): State<App>,
+    State(management): State<Arc<Management>>,
     Incoming {
         call,
         content: Json(wish),
     }: Incoming<Json<PutPolicy>>,
 ) -> Result<Response, Rejected> {
-    let own = app.authority().policy().get_to_replace(&call).await?;
+    let own = management.authority().policy().get_to_replace(&call).await?;
     let policy = policy_text::policy(&wish, &own)?;
-    let (policy, misfits) = app.authority().policy().set(&call, policy).await?;
+    let (policy, misfits) = management.authority().policy().set(&call, policy).await?;
     let document = Policy {
         not_allowed_today: Some(not_allowed(&misfits)),
         ..policy_text::document(&policy)

@@ -1,28 +1,35 @@
 //! `/v1/root_keys`: the credentials of the management API.
 //!
-//! Tests: `e2e/lifecycle/test_people.py`, `e2e/hostile/test_requests.py`, `e2e/hostile/test_named_tenant.py`
+//! Tests: `e2e/lifecycle/test_root_keys.py`, `e2e/lifecycle/test_people.py`, `e2e/hostile/test_requests.py`, `e2e/hostile/test_named_tenant.py`
 
-use crate::App;
-use crate::http::call::{self, Incoming, Json, NoBody};
+use crate::http::call::{self, Incoming, Json, MaybeJson, NoBody};
 use crate::http::conditions::versioned;
+use crate::management::Management;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use hyper::{HeaderMap, StatusCode};
 use keyreeve_api::Problem;
 use keyreeve_api::problem::ErrorBody;
-use keyreeve_api::root_keys::{CreateRootKey, RootKey, RootKeyList};
-use keyreeve_authority::root_keys::{RootKeyCommand, RootKeyWithSecret};
+use keyreeve_api::root_keys::{CreateRootKey, RootKey, RootKeyList, RotateRootKey};
+use keyreeve_api::seconds::PositiveSeconds;
+use keyreeve_authority::root_keys::{
+    ROOT_EXPIRY_SECONDS_MAX, ROOT_OVERLAP_SECONDS_MAX, RootKeyCommand, RootKeyWithSecret, RotateRootKeyCommand,
+};
 use keyreeve_core::access::{Permission, Permissions, Reach};
+use keyreeve_core::limits::Networks;
+use keyreeve_core::policy::ExpiryWish;
 use keyreeve_core::text::Slug;
 use keyreeve_core::{RootKeyId, Timestamp};
 use keyreeve_store::model;
 use keyreeve_store::version::Version;
 use keyreeve_web::failure::no_record;
 use keyreeve_web::{Rejected, respond};
+use std::sync::Arc;
 
 /// Create a root key.
 ///
-/// The secret is in this answer and in no other. A caller cannot give more than it has: neither reach nor permissions.
+/// The secret is in this answer and in no other. A caller cannot give more than it has: neither reach nor permissions,
+/// nor a longer life, nor other networks.
 /// With `Keyreeve-Tenant`, it creates, lists and revokes root keys of that tenant only.
 #[utoipa::path(
     post, path = "/v1/root_keys", tag = "root keys", operation_id = "createRootKey",
@@ -32,7 +39,7 @@ use keyreeve_web::{Rejected, respond};
     security(("root_key" = ["root_keys:write"]))
 )]
 pub(crate) async fn create(
-    State(app): State<App>,
+    State(management): State<Arc<Management>>,
     headers: HeaderMap,
     Incoming {
         call,
@@ -56,13 +63,13 @@ pub(crate) async fn create(
         name: call::name("name", &wish.name)?,
         permissions: permissions(&wish.permissions)?,
         reach,
+        expiry: expiry(wish.seconds_until_expiration)?,
+        networks: wish.allowed_networks.as_deref().map(networks).transpose()?,
     };
-    let made = app.authority().root_keys().create(&call, command).await?;
+    let made = management.authority().root_keys().create(&call, command).await?;
     let version = Version::of_root_key(&made.root_key);
-    Ok(versioned(
-        respond::json(StatusCode::CREATED, &with_secret(&made))?,
-        &version,
-    ))
+    let object = with_secret(&made, management.authority().now());
+    Ok(versioned(respond::json(StatusCode::CREATED, &object)?, &version))
 }
 
 /// List the root keys that the caller may see, newest first.
@@ -74,17 +81,85 @@ pub(crate) async fn create(
     security(("root_key" = ["root_keys:write"]))
 )]
 pub(crate) async fn list(
-    State(app): State<App>,
+    State(management): State<Arc<Management>>,
     headers: HeaderMap,
     Incoming { call, .. }: Incoming<NoBody>,
 ) -> Result<Response, Rejected> {
-    let root_keys = app
+    let root_keys = management
         .authority()
         .root_keys()
         .list(&call, call::named(&headers, &call))
         .await?;
-    let data = root_keys.iter().map(object).collect();
+    let now = management.authority().now();
+    let data = root_keys.iter().map(|root_key| object(root_key, now)).collect();
     Ok(respond::json(StatusCode::OK, &RootKeyList { data })?)
+}
+
+/// Rotate a root key: give it a new secret under the same id.
+///
+/// The old secret ends, or begins its overlap, in the same step: without an overlap it is refused everywhere when the answer
+/// comes. The secret is in this answer and in no other. With an `Idempotency-Key`, a retry whose secret was never presented
+/// gets a new one in place of the lost one. A caller can rotate itself, and no root key that has more than the caller.
+/// Refused if the root key is revoked, and if it has expired and no new expiry is given.
+#[utoipa::path(
+    post, path = "/v1/root_keys/{id}/rotate", tag = "root keys", operation_id = "rotateRootKey",
+    params(("id" = String, Path, description = "The root key", pattern = "^rk_[0-9a-f]{32}$")),
+    request_body = RotateRootKey,
+    responses((status = 200, description = "The root key with its new secret", body = RootKey),
+        (status = 409, description = "INVALID_TRANSITION, ALREADY_COMPLETED", body = ErrorBody,
+            content_type = "application/problem+json")),
+    security(("root_key" = ["root_keys:write"]))
+)]
+pub(crate) async fn rotate(
+    State(management): State<Arc<Management>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    Incoming {
+        call,
+        content: MaybeJson(wish),
+    }: Incoming<MaybeJson<RotateRootKey>>,
+) -> Result<Response, Rejected> {
+    let overlap_seconds = wish.overlap_seconds.map_or(0, |seconds| seconds.0);
+    if overlap_seconds > ROOT_OVERLAP_SECONDS_MAX {
+        let problem = Problem::field(
+            "overlap_seconds",
+            &format!("must be at most {ROOT_OVERLAP_SECONDS_MAX}"),
+        );
+        return Err(problem.into());
+    }
+    let command = RotateRootKeyCommand {
+        overlap_seconds,
+        expiry: expiry(wish.seconds_until_expiration)?,
+    };
+    let named = call::named(&headers, &call);
+    let root_keys = management.authority().root_keys();
+    let rotated = root_keys.rotate(&call, named, root_key_id(&id)?, command).await?;
+    let version = Version::of_root_key(&rotated.root_key);
+    let object = with_secret(&rotated, management.authority().now());
+    Ok(versioned(respond::json(StatusCode::OK, &object)?, &version))
+}
+
+/// End the overlap of a root key's rotation now.
+///
+/// When the answer comes, the retiring secret is refused everywhere. Succeeds without a change if there is no overlap.
+#[utoipa::path(
+    post, path = "/v1/root_keys/{id}/rotate/finish", tag = "root keys", operation_id = "finishRootKeyRotation",
+    params(("id" = String, Path, description = "The root key", pattern = "^rk_[0-9a-f]{32}$")),
+    responses((status = 200, description = "The root key", body = RootKey)),
+    security(("root_key" = ["root_keys:write"]))
+)]
+pub(crate) async fn finish(
+    State(management): State<Arc<Management>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    Incoming { call, .. }: Incoming<NoBody>,
+) -> Result<Response, Rejected> {
+    let named = call::named(&headers, &call);
+    let root_keys = management.authority().root_keys();
+    let finished = root_keys.finish_rotation(&call, named, root_key_id(&id)?).await?;
+    let version = Version::of_root_key(&finished);
+    let object = object(&finished, management.authority().now());
+    Ok(versioned(respond::json(StatusCode::OK, &object)?, &version))
 }
 
 /// Revoke a root key.
@@ -98,20 +173,38 @@ pub(crate) async fn list(
     security(("root_key" = ["root_keys:write"]))
 )]
 pub(crate) async fn revoke(
-    State(app): State<App>,
+    State(management): State<Arc<Management>>,
     Path(id): Path<String>,
     headers: HeaderMap,
     Incoming { call, .. }: Incoming<NoBody>,
 ) -> Result<Response, Rejected> {
-    let unknown = |_| no_record();
-    let id = RootKeyId::parse(&id).map_err(unknown)?;
-    let revoked = app
+    let revoked = management
         .authority()
         .root_keys()
-        .revoke(&call, call::named(&headers, &call), id)
+        .revoke(&call, call::named(&headers, &call), root_key_id(&id)?)
         .await?;
     let version = Version::of_root_key(&revoked);
-    Ok(versioned(respond::json(StatusCode::OK, &object(&revoked))?, &version))
+    let object = object(&revoked, management.authority().now());
+    Ok(versioned(respond::json(StatusCode::OK, &object)?, &version))
+}
+
+/// Parses a root key's id from the path. A malformed id gets the same answer as an unknown one.
+fn root_key_id(text: &str) -> Result<RootKeyId, Problem> {
+    RootKeyId::parse(text).map_err(|_| no_record())
+}
+
+fn networks(texts: &[String]) -> Result<Networks, Problem> {
+    call::networks("allowed_networks", texts.iter().map(String::as_str))
+}
+
+fn expiry(wish: Option<Option<PositiveSeconds>>) -> Result<ExpiryWish, Problem> {
+    match call::expiry(wish) {
+        ExpiryWish::InSeconds(seconds) if seconds > ROOT_EXPIRY_SECONDS_MAX => Err(Problem::field(
+            "seconds_until_expiration",
+            &format!("must be at most {ROOT_EXPIRY_SECONDS_MAX}"),
+        )),
+        wish => Ok(wish),
+    }
 }
 
 fn slug_of(text: &str) -> Result<Slug, Problem> {
@@ -133,7 +226,7 @@ fn permissions(words: &[String]) -> Result<Permissions, Problem> {
 }
 
 /// Returns a root key as the API shows it.
-fn object(root_key: &model::RootKey) -> RootKey {
+fn object(root_key: &model::RootKey, now: Timestamp) -> RootKey {
     RootKey {
         id: root_key.id.to_string(),
         name: root_key.name.to_string(),
@@ -147,16 +240,21 @@ fn object(root_key: &model::RootKey) -> RootKey {
             .map(|permission| permission.as_str().to_owned())
             .collect(),
         last_four: root_key.last_four.as_str().to_owned(),
+        allowed_networks: root_key.networks.as_slice().iter().map(ToString::to_string).collect(),
         created_at: root_key.created_at.millis(),
+        expires_at: root_key.expires_at.map(Timestamp::millis),
+        last_used_at: root_key.last_used_at.map(Timestamp::millis),
+        rotated_at: root_key.rotated_at.map(Timestamp::millis),
+        retiring_until: root_key.overlap_until(now).map(Timestamp::millis),
         revoked_at: root_key.revoked_at.map(Timestamp::millis),
         secret: None,
     }
 }
 
 /// Returns a root key with its secret, for the one answer that shows it.
-pub(crate) fn with_secret(made: &RootKeyWithSecret) -> RootKey {
+pub(crate) fn with_secret(made: &RootKeyWithSecret, now: Timestamp) -> RootKey {
     RootKey {
         secret: Some(made.secret.expose().to_owned()),
-        ..object(&made.root_key)
+        ..object(&made.root_key, now)
     }
 }

@@ -4,9 +4,9 @@
 
 use super::api_keys::{answered, effect};
 use super::root_keys::with_secret;
-use crate::App;
 use crate::http::call::{self, Incoming, Json, NoBody};
 use crate::http::conditions::versioned;
+use crate::management::Management;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use hyper::StatusCode;
@@ -22,6 +22,7 @@ use keyreeve_store::model::{self, TenantEdit};
 use keyreeve_store::version::Version;
 use keyreeve_web::failure::no_record;
 use keyreeve_web::{Rejected, respond};
+use std::sync::Arc;
 
 /// Create a tenant with its first root key.
 ///
@@ -34,7 +35,7 @@ use keyreeve_web::{Rejected, respond};
     security(("root_key" = ["tenants:write"]))
 )]
 pub(crate) async fn create(
-    State(app): State<App>,
+    State(management): State<Arc<Management>>,
     Incoming {
         call,
         content: Json(wish),
@@ -50,9 +51,9 @@ pub(crate) async fn create(
             .map_or(Some(Preset::Standard), Preset::parse)
             .ok_or_else(unknown)?,
     };
-    let (tenant, made) = app.authority().tenants().create(&call, command).await?;
+    let (tenant, made) = management.authority().tenants().create(&call, command).await?;
     let shown = Tenant {
-        root_key: Some(with_secret(&made)),
+        root_key: Some(with_secret(&made, management.authority().now())),
         ..object(&tenant)
     };
     let version = Version::of_tenant(&tenant);
@@ -68,10 +69,10 @@ pub(crate) async fn create(
     security(("root_key" = ["tenants:write"]))
 )]
 pub(crate) async fn list(
-    State(app): State<App>,
+    State(management): State<Arc<Management>>,
     Incoming { call, .. }: Incoming<NoBody>,
 ) -> Result<Response, Rejected> {
-    let tenants = app.authority().tenants().list(&call).await?;
+    let tenants = management.authority().tenants().list(&call).await?;
     let data = tenants.iter().map(object).collect();
     Ok(respond::json(StatusCode::OK, &TenantList { data })?)
 }
@@ -86,11 +87,11 @@ pub(crate) async fn list(
     security(("root_key" = ["tenants:write"]))
 )]
 pub(crate) async fn get(
-    State(app): State<App>,
+    State(management): State<Arc<Management>>,
     Path(slug): Path<String>,
     Incoming { call, .. }: Incoming<NoBody>,
 ) -> Result<Response, Rejected> {
-    let tenant = app.authority().tenants().get(&call, &known(&slug)?).await?;
+    let tenant = management.authority().tenants().get(&call, &known(&slug)?).await?;
     let version = Version::of_tenant(&tenant);
     Ok(versioned(respond::json(StatusCode::OK, &object(&tenant))?, &version))
 }
@@ -106,7 +107,7 @@ pub(crate) async fn get(
     security(("root_key" = ["tenants:write"]))
 )]
 pub(crate) async fn update(
-    State(app): State<App>,
+    State(management): State<Arc<Management>>,
     Path(slug): Path<String>,
     Incoming {
         call,
@@ -118,7 +119,7 @@ pub(crate) async fn update(
         status: wish.status.as_deref().map(super::users::status).transpose()?,
         policy: None,
     };
-    changed(&app, &call, &slug, edit).await
+    changed(&management, &call, &slug, edit).await
 }
 
 /// Remove a tenant.
@@ -131,7 +132,7 @@ pub(crate) async fn update(
     security(("root_key" = ["tenants:write"]))
 )]
 pub(crate) async fn remove(
-    State(app): State<App>,
+    State(management): State<Arc<Management>>,
     Path(slug): Path<String>,
     Incoming { call, .. }: Incoming<NoBody>,
 ) -> Result<Response, Rejected> {
@@ -139,16 +140,20 @@ pub(crate) async fn remove(
         status: Some(Status::Removed),
         ..TenantEdit::default()
     };
-    changed(&app, &call, &slug, edit).await
+    changed(&management, &call, &slug, edit).await
 }
 
-async fn changed(app: &App, call: &Call, slug: &str, edit: TenantEdit) -> Result<Response, Rejected> {
-    let (tenant, reached) = app.authority().tenants().change(call, known(slug)?, edit).await?;
+async fn changed(management: &Management, call: &Call, slug: &str, edit: TenantEdit) -> Result<Response, Rejected> {
+    let (tenant, reached) = management
+        .authority()
+        .tenants()
+        .change(call, known(slug)?, edit)
+        .await?;
     let shown = Tenant {
         effect: Some(effect(&reached)),
         ..object(&tenant)
     };
-    let response = answered(app, &reached, &shown)?;
+    let response = answered(management, &reached, &shown)?;
     Ok(match tenant.status {
         Status::Removed => response,
         Status::Active | Status::Suspended => versioned(response, &Version::of_tenant(&tenant)),

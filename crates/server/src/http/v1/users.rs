@@ -3,9 +3,10 @@
 //! Tests: `e2e/lifecycle/test_people.py`, `e2e/lifecycle/test_rights.py`, `e2e/lifecycle/test_owners.py`
 
 use super::api_keys::{answered, effect};
-use crate::App;
 use crate::http::call::{self, Incoming, Json, NoBody};
 use crate::http::conditions::versioned;
+use crate::http::oauth::Issuer;
+use crate::management::Management;
 use crate::world::OsEntropy;
 use axum::extract::{Path, State};
 use axum::response::Response;
@@ -21,6 +22,7 @@ use keyreeve_core::{User as Person, UserId};
 use keyreeve_store::version::Version;
 use keyreeve_web::failure::no_record;
 use keyreeve_web::{Rejected, password, respond};
+use std::sync::Arc;
 
 /// Create a user.
 ///
@@ -34,7 +36,7 @@ use keyreeve_web::{Rejected, password, respond};
     security(("root_key" = ["users:write"]))
 )]
 pub(crate) async fn create(
-    State(app): State<App>,
+    State(management): State<Arc<Management>>,
     Incoming {
         call,
         content: Json(wish),
@@ -46,7 +48,7 @@ pub(crate) async fn create(
         role: wish.role.as_deref().map_or(Ok(Role::Member), role)?,
         password: digest(&call, wish.password, Email::parse(&wish.email).ok().as_ref()).await?,
     };
-    let user = app.authority().users().create(&call, command).await?;
+    let user = management.authority().users().create(&call, command).await?;
     Ok(versioned(
         respond::json(StatusCode::CREATED, &object(&user))?,
         &Version::of_user(&user),
@@ -62,10 +64,10 @@ pub(crate) async fn create(
     security(("root_key" = ["users:write"]), ("root_key" = ["audit:read"]))
 )]
 pub(crate) async fn list(
-    State(app): State<App>,
+    State(management): State<Arc<Management>>,
     Incoming { call, .. }: Incoming<NoBody>,
 ) -> Result<Response, Rejected> {
-    let users = app.authority().users().list(&call, None).await?;
+    let users = management.authority().users().list(&call, None).await?;
     let data = users.iter().map(object).collect();
     Ok(respond::json(StatusCode::OK, &UserList { data })?)
 }
@@ -80,11 +82,11 @@ pub(crate) async fn list(
     security(("root_key" = ["users:write"]), ("root_key" = ["audit:read"]))
 )]
 pub(crate) async fn get(
-    State(app): State<App>,
+    State(management): State<Arc<Management>>,
     Path(id): Path<String>,
     Incoming { call, .. }: Incoming<NoBody>,
 ) -> Result<Response, Rejected> {
-    let user = app.authority().users().get(&call, user_id(&id)?).await?;
+    let user = management.authority().users().get(&call, user_id(&id)?).await?;
     Ok(versioned(
         respond::json(StatusCode::OK, &object(&user))?,
         &Version::of_user(&user),
@@ -105,7 +107,7 @@ pub(crate) async fn get(
     security(("root_key" = ["users:write"]))
 )]
 pub(crate) async fn update(
-    State(app): State<App>,
+    State(management): State<Arc<Management>>,
     Path(id): Path<String>,
     Incoming {
         call,
@@ -118,7 +120,7 @@ pub(crate) async fn update(
         Some(Some(text)) => Some(Some(call::name("name", &text)?)),
     };
     let whose = match &wish.password {
-        Some(_) => Some(app.authority().users().get(&call, user_id(&id)?).await?.email),
+        Some(_) => Some(management.authority().users().get(&call, user_id(&id)?).await?.email),
         None => None,
     };
     let edit = UserEdit {
@@ -127,7 +129,7 @@ pub(crate) async fn update(
         status: wish.status.as_deref().map(status).transpose()?,
         password: digest(&call, wish.password, whose.as_ref()).await?,
     };
-    changed(&app, &call, &id, edit).await
+    changed(&management, &call, &id, edit).await
 }
 
 /// Remove a user.
@@ -141,7 +143,7 @@ pub(crate) async fn update(
     security(("root_key" = ["users:write"]))
 )]
 pub(crate) async fn remove(
-    State(app): State<App>,
+    State(management): State<Arc<Management>>,
     Path(id): Path<String>,
     Incoming { call, .. }: Incoming<NoBody>,
 ) -> Result<Response, Rejected> {
@@ -149,7 +151,7 @@ pub(crate) async fn remove(
         status: Some(Status::Removed),
         ..UserEdit::default()
     };
-    changed(&app, &call, &id, edit).await
+    changed(&management, &call, &id, edit).await
 }
 
 /// Create a link by which a user sets a password.
@@ -163,14 +165,15 @@ pub(crate) async fn remove(
     security(("root_key" = ["users:write"]))
 )]
 pub(crate) async fn invite(
-    State(app): State<App>,
+    State(management): State<Arc<Management>>,
+    State(issuer): State<Arc<Issuer>>,
     Path(id): Path<String>,
     Incoming { call, .. }: Incoming<NoBody>,
 ) -> Result<Response, Rejected> {
-    let (user, token) = app.authority().sign_in().invite(&call, user_id(&id)?).await?;
+    let (user, token) = management.authority().sign_in().invite(&call, user_id(&id)?).await?;
     let invitation = Invitation {
         user_id: user.id.to_string(),
-        link: app.issuer().setup_link(token.expose()),
+        link: issuer.setup_link(token.expose()),
         expires_at: token.expires_at().millis(),
     };
     Ok(respond::json(StatusCode::CREATED, &invitation)?)
@@ -187,9 +190,9 @@ async fn digest(
     Ok(Some(password::digest(&OsEntropy, password, whose).await?))
 }
 
-async fn changed(app: &App, call: &Call, id: &str, edit: UserEdit) -> Result<Response, Rejected> {
+async fn changed(management: &Management, call: &Call, id: &str, edit: UserEdit) -> Result<Response, Rejected> {
     let opens_or_closes = edit.status.is_some();
-    let changed = app.authority().users().change(call, user_id(id)?, edit).await?;
+    let changed = management.authority().users().change(call, user_id(id)?, edit).await?;
     let (is_blocked, keys) = (changed.user.is_blocked(), changed.keys);
     let user = User {
         keys_stopped: (opens_or_closes && is_blocked).then_some(keys),
@@ -197,7 +200,7 @@ async fn changed(app: &App, call: &Call, id: &str, edit: UserEdit) -> Result<Res
         effect: Some(effect(&changed.effect)),
         ..object(&changed.user)
     };
-    let response = answered(app, &changed.effect, &user)?;
+    let response = answered(management, &changed.effect, &user)?;
     Ok(match changed.user.status {
         Status::Removed => response,
         Status::Active | Status::Suspended => versioned(response, &Version::of_user(&changed.user)),

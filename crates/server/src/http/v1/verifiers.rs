@@ -2,8 +2,8 @@
 //!
 //! Tests: `e2e/hostile/test_verifiers_connected.py`
 
-use crate::App;
 use crate::http::call::{Incoming, NoBody, named};
+use crate::verifiers::VerifierHost;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use hyper::{HeaderMap, StatusCode};
@@ -15,6 +15,7 @@ use keyreeve_core::access::Reach;
 use keyreeve_core::coherence::downstream::ChildId;
 use keyreeve_core::hex;
 use keyreeve_web::{Rejected, respond};
+use std::sync::Arc;
 
 /// List the verifiers that are connected to this process.
 ///
@@ -28,14 +29,14 @@ use keyreeve_web::{Rejected, respond};
     security(("root_key" = ["audit:read"]))
 )]
 pub(crate) async fn list(
-    State(app): State<App>,
+    State(host): State<Arc<VerifierHost>>,
     headers: HeaderMap,
     Incoming { call, .. }: Incoming<NoBody>,
 ) -> Result<Response, Rejected> {
-    let seen = app.authority().verifiers().list(&call, named(&headers, &call))?;
+    let seen = host.authority().verifiers().list(&call, named(&headers, &call))?;
     let verifiers = ConnectedVerifiers {
-        data: seen.iter().map(|child| object(&app, child)).collect(),
-        node: node(&app),
+        data: seen.iter().map(|child| object(&host, child)).collect(),
+        node: node(&host),
     };
     Ok(respond::json(StatusCode::OK, &verifiers)?)
 }
@@ -51,63 +52,50 @@ pub(crate) async fn list(
     security(("root_key" = ["root_keys:write"]))
 )]
 pub(crate) async fn disconnect(
-    State(app): State<App>,
+    State(host): State<Arc<VerifierHost>>,
     Path(id): Path<String>,
     headers: HeaderMap,
     Incoming { call, .. }: Incoming<NoBody>,
 ) -> Result<Response, Rejected> {
-    let child = parsed(&app, &id).unwrap_or(NO_CHILD);
-    let ended = app
+    let child = host.parsed(&id).unwrap_or(NO_CHILD);
+    let ended = host
         .authority()
         .verifiers()
         .disconnect(&call, named(&headers, &call), child, id)
         .await
         .map_err(|failure| match failure {
-            Failure::NotFound => not_here(&app).into(),
+            Failure::NotFound => not_here(&host).into(),
             other => Rejected::from(other),
         })?;
-    Ok(respond::json(StatusCode::OK, &object(&app, &ended))?)
+    Ok(respond::json(StatusCode::OK, &object(&host, &ended))?)
 }
 
 /// The number of no connection.
 const NO_CHILD: ChildId = 0;
 
-fn not_here(app: &App) -> Problem {
+fn not_here(host: &VerifierHost) -> Problem {
     let detail = format!(
         "No verifier of this id is connected to the node {}. Each node knows only its own verifiers: call the node \
          that listed it.",
-        node(app).name
+        node(host).name
     );
     Problem::new(Code::NotFound, detail)
 }
 
-fn node(app: &App) -> AnsweringNode {
+fn node(host: &VerifierHost) -> AnsweringNode {
     let embedded = || "embedded".to_owned();
-    let node = app.authority().node();
+    let node = host.authority().node();
     let session = node.and_then(|node| node.session());
     AnsweringNode {
         id: session.map_or_else(embedded, |session| format!("node_{}", hex(&session))),
-        name: node.map_or_else(embedded, |_| app.settings().node_name.clone()),
+        name: node.map_or_else(embedded, |_| host.node_name().to_owned()),
     }
 }
 
-/// Returns the id of a connection. It contains the process, so that ids of two nodes differ.
-pub(crate) fn id(app: &App, child: ChildId) -> String {
-    format!("vf_{}_{child}", app.process())
-}
-
-/// Returns the connection of an id, if it is one of this process.
-fn parsed(app: &App, text: &str) -> Option<ChildId> {
-    let (process, number) = text.strip_prefix("vf_")?.split_once('_')?;
-    let child = number.parse().ok().filter(|_| process == app.process())?;
-    // Only in its canonical form: without a sign or leading zeros.
-    (id(app, child) == text).then_some(child)
-}
-
-fn object(app: &App, child: &ConnectedChild) -> ConnectedVerifier {
+fn object(host: &VerifierHost, child: &ConnectedChild) -> ConnectedVerifier {
     let left_ms = i64::try_from(child.lease_left_ms).unwrap_or(i64::MAX);
     ConnectedVerifier {
-        id: id(app, child.id),
+        id: host.id(child.id),
         tenant: match &child.reach {
             Reach::Instance => None,
             Reach::Tenant(slug) => Some(slug.to_string()),
@@ -116,7 +104,7 @@ fn object(app: &App, child: &ConnectedChild) -> ConnectedVerifier {
         peer: child.peer.to_string(),
         connected_at: child.since.millis(),
         state: child.presence.as_str(),
-        lease_ends_at: (left_ms > 0).then(|| app.authority().now().millis().saturating_add(left_ms)),
+        lease_ends_at: (left_ms > 0).then(|| host.authority().now().millis().saturating_add(left_ms)),
         keys_held: u64::try_from(child.keys).unwrap_or(u64::MAX),
         oldest_unacknowledged_ms: child.oldest_order.map(|order| order.age_ms),
     }

@@ -10,9 +10,10 @@ use super::answer::{family, request_id};
 use super::bearer::bearer;
 use super::call::{narrowed, root_key_invalid, root_key_required};
 use super::client_address;
-use crate::App;
+use super::credentials::Whence;
 use crate::edge::Peer;
 use crate::store_deadline::StoreDeadline;
+use crate::verdict_service::VerdictService;
 use axum::body::{Body, Bytes};
 use hyper::body::Incoming;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
@@ -59,15 +60,20 @@ impl Route {
 }
 
 /// Answers a verification that the HTTP library has parsed.
-pub(crate) async fn serve(route: Route, app: &App, peer: &Peer, request: Request<Incoming>) -> Response<Body> {
+pub(crate) async fn serve(
+    route: Route,
+    verdicts: &VerdictService,
+    peer: &Peer,
+    request: Request<Incoming>,
+) -> Response<Body> {
     let (parts, incoming) = request.into_parts();
-    let id = request_id(app, &parts.headers);
+    let id = request_id(verdicts, &parts.headers);
     let family = family(parts.uri.path());
-    let address = client_address::client(&app.settings().trusted_proxies, peer, &parts.headers);
-    let authenticated = async || authenticate_caller(app, peer, address, bearer(&parts.headers)?).await;
+    let address = client_address::client(verdicts.trusted_proxies(), peer, &parts.headers);
+    let authenticated = async || authenticate_caller(verdicts, peer, address, bearer(&parts.headers)?).await;
     let asked = async {
         let pass = authenticated().await?;
-        let narrowed = narrowed(app, pass.as_ref(), &parts.headers).await?;
+        let narrowed = narrowed(verdicts, pass.as_ref(), &parts.headers).await?;
         Ok((pass, narrowed))
     };
     let (pass, narrowed) = match asked.await {
@@ -83,10 +89,13 @@ pub(crate) async fn serve(route: Route, app: &App, peer: &Peer, request: Request
     let answered = async {
         let body = read_body(route, &parts.headers, incoming).await?;
         // Again, because the client may have held the body back for longer than a revocation took.
-        if pass.as_ref().is_some_and(|pass| !app.authority().is_still_good(pass)) {
+        if pass
+            .as_ref()
+            .is_some_and(|pass| !verdicts.authority().is_still_good(pass))
+        {
             Box::pin(authenticated()).await?;
         }
-        answer(route, app, reach, &body).await
+        answer(route, verdicts, reach, &body).await
     };
     match answered.await {
         Ok(response) => respond::with_request_id(response, &id),
@@ -105,13 +114,18 @@ async fn read_body(route: Route, headers: &HeaderMap, incoming: Incoming) -> Res
     Ok(bytes)
 }
 
-async fn answer(route: Route, app: &App, reach: &Reach, body: &[u8]) -> Result<Response<Body>, Problem> {
+async fn answer(
+    route: Route,
+    verdicts: &VerdictService,
+    reach: &Reach,
+    body: &[u8],
+) -> Result<Response<Body>, Problem> {
     if route == Route::Clerk {
         let question: VerifySecret<'_> = read(body)?;
-        return clerk::answer(app, reach, &question.secret).await;
+        return clerk::answer(verdicts, reach, &question.secret).await;
     }
     let mut out = Vec::new();
-    let status = decide(route, app, reach, body, &mut out).await?;
+    let status = decide(route, verdicts, reach, body, &mut out).await?;
     Ok(respond::verdicts(status, out))
 }
 
@@ -120,9 +134,9 @@ fn read<'b, T: serde::Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, Problem> {
 }
 
 /// Authenticates the caller. The root key defines whose keys may be verified; `None` is the operator, who may verify
-/// all. `address` is the client's, by which unknown secrets are counted.
+/// all. `address` is the client's, which the root key must allow, and by which unknown secrets are counted.
 pub(crate) async fn authenticate_caller(
-    app: &App,
+    verdicts: &VerdictService,
     peer: &Peer,
     address: Option<IpAddr>,
     secret: Option<&str>,
@@ -134,7 +148,7 @@ pub(crate) async fn authenticate_caller(
             Err(root_key_required())
         };
     };
-    let known = app.root_key(address, secret).await?;
+    let known = verdicts.root_key(Whence::of(peer, address), secret).await?;
     let known = known.map_err(|failure| unavailable(&failure))?;
     let pass = known.ok_or_else(root_key_invalid)?;
     if may_ask(&pass) {
@@ -165,21 +179,26 @@ pub(crate) fn unavailable(failure: &Failure) -> Problem {
 /// the complete body is known to be valid.
 pub(crate) async fn decide(
     route: Route,
-    app: &App,
+    verdicts: &VerdictService,
     reach: &Reach,
     body: &[u8],
     out: &mut Vec<u8>,
 ) -> Result<StatusCode, Problem> {
     if route == Route::Batch {
-        return batch(app, reach, body, out).await;
+        return batch(verdicts, reach, body, out).await;
     }
     let question: VerifyKey<'_> = read(body)?;
-    let asked = Asked::of(&question, &"")?;
+    let asked = VerifyInput::of(&question, &"")?;
     out.reserve(render::VERDICT_BYTES);
-    Ok(asked.judge(app, reach, &mut StoreDeadline::default(), out).await)
+    Ok(asked.judge(verdicts, reach, &mut StoreDeadline::default(), out).await)
 }
 
-async fn batch(app: &App, reach: &Reach, body: &[u8], out: &mut Vec<u8>) -> Result<StatusCode, Problem> {
+async fn batch(
+    verdicts: &VerdictService,
+    reach: &Reach,
+    body: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<StatusCode, Problem> {
     let batch: VerifyBatch<'_> = read(body)?;
     if batch.items.is_empty() || batch.items.len() > VERIFY_BATCH_MAX {
         return Err(Problem::field(
@@ -188,7 +207,7 @@ async fn batch(app: &App, reach: &Reach, body: &[u8], out: &mut Vec<u8>) -> Resu
         ));
     }
     let items = batch.items.iter().enumerate();
-    let asked = items.map(|(place, question)| Asked::of(question, &format_args!("items[{place}].")));
+    let asked = items.map(|(place, question)| VerifyInput::of(question, &format_args!("items[{place}].")));
     let asked = asked.collect::<Result<Vec<_>, _>>()?;
     out.reserve(render::VERDICT_BYTES * asked.len());
     out.extend_from_slice(b"{\"data\":[");
@@ -197,21 +216,21 @@ async fn batch(app: &App, reach: &Reach, body: &[u8], out: &mut Vec<u8>) -> Resu
         if place > 0 {
             out.push(b',');
         }
-        status = status.max(asked.judge(app, reach, &mut deadline, out).await);
+        status = status.max(asked.judge(verdicts, reach, &mut deadline, out).await);
     }
     out.extend_from_slice(b"]}");
     Ok(status)
 }
 
 /// A request with valid fields.
-struct Asked<'q> {
+struct VerifyInput<'q> {
     key: &'q str,
     scopes: Vec<&'q str>,
     address: Option<IpAddr>,
     cost: u32,
 }
 
-impl<'q> Asked<'q> {
+impl<'q> VerifyInput<'q> {
     /// Validates a request. `within` is the prefix of field names in errors.
     fn of(question: &'q VerifyKey<'_>, within: &impl fmt::Display) -> Result<Self, Problem> {
         let scopes = match &question.scopes {
@@ -231,16 +250,22 @@ impl<'q> Asked<'q> {
     }
 
     /// Appends the verdict; 503 if none can be given now.
-    async fn judge(&self, app: &App, reach: &Reach, deadline: &mut StoreDeadline, out: &mut Vec<u8>) -> StatusCode {
+    async fn judge(
+        &self,
+        verdicts: &VerdictService,
+        reach: &Reach,
+        deadline: &mut StoreDeadline,
+        out: &mut Vec<u8>,
+    ) -> StatusCode {
         let question = Question {
             via: Via::Api,
             reach,
             scopes: &self.scopes,
-            now: app.authority().now(),
+            now: verdicts.authority().now(),
             address: self.address,
             cost: Some(self.cost),
         };
-        let verdict = app.verdict_within(self.key, &question, deadline).await;
+        let verdict = verdicts.verdict_within(self.key, &question, deadline).await;
         render::verdict(out, &verdict, question.now);
         match verdict.outcome {
             Err(Denial::Unavailable) => StatusCode::SERVICE_UNAVAILABLE,

@@ -24,7 +24,7 @@ impl Destination for Steps {
 }
 
 struct Stage {
-    queue: Queue,
+    queue: LogQueue,
     outcomes: mpsc::Sender<Result<usize, ErrorKind>>,
     asked: mpsc::Receiver<()>,
     written: Arc<Mutex<Vec<u8>>>,
@@ -40,7 +40,7 @@ impl Stage {
             written: Arc::clone(&written),
             asked: asks,
         };
-        let queue = Queue::start_with(steps, bytes_max);
+        let queue = LogQueue::start_with(steps, bytes_max);
         Self {
             queue,
             outcomes,

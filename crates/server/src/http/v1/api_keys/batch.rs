@@ -4,8 +4,8 @@
 
 use super::create::command;
 use super::with_secret;
-use crate::App;
 use crate::http::call::{Incoming, Json};
+use crate::management::Management;
 use axum::extract::State;
 use axum::response::Response;
 use hyper::StatusCode;
@@ -13,6 +13,7 @@ use keyreeve_api::Problem;
 use keyreeve_api::keys::{BATCH_MAX, CreateBatch, CreatedBatch};
 use keyreeve_api::problem::ErrorBody;
 use keyreeve_web::{Rejected, respond};
+use std::sync::Arc;
 
 /// Issue up to 1 000 keys in one transaction, all or none.
 ///
@@ -26,7 +27,7 @@ use keyreeve_web::{Rejected, respond};
     security(("root_key" = ["keys:write"]))
 )]
 pub(crate) async fn handler(
-    State(app): State<App>,
+    State(management): State<Arc<Management>>,
     Incoming {
         call,
         content: Json(batch),
@@ -37,8 +38,8 @@ pub(crate) async fn handler(
     }
     let numbered = batch.items.into_iter().enumerate();
     let commands: Result<Vec<_>, _> = numbered.map(|(place, wish)| command(wish, Some(place))).collect();
-    let issued = app.authority().keys().issue(&call, commands?).await?;
-    let now = app.authority().now();
+    let issued = management.authority().keys().issue(&call, commands?).await?;
+    let now = management.authority().now();
     let data = issued.keys.iter().map(|key| with_secret(key, now)).collect();
     Ok(respond::json(StatusCode::CREATED, &CreatedBatch { data })?)
 }

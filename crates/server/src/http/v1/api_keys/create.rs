@@ -4,9 +4,9 @@
 //! `e2e/clerk-js/api-keys.test.mjs`
 
 use super::{effect, with_secret};
-use crate::App;
 use crate::http::call::{self, Incoming, Json};
 use crate::http::conditions::versioned;
+use crate::management::Management;
 use axum::extract::State;
 use axum::response::Response;
 use hyper::StatusCode;
@@ -18,6 +18,7 @@ use keyreeve_authority::keys::IssueCommand;
 use keyreeve_store::version::Version;
 use keyreeve_web::{Rejected, respond};
 use std::fmt;
+use std::sync::Arc;
 
 /// Issue a key.
 ///
@@ -32,14 +33,18 @@ use std::fmt;
     security(("root_key" = ["keys:write"]))
 )]
 pub(crate) async fn handler(
-    State(app): State<App>,
+    State(management): State<Arc<Management>>,
     Incoming {
         call,
         content: Json(wish),
     }: Incoming<Json<CreateKey>>,
 ) -> Result<Response, Rejected> {
-    let issued = app.authority().keys().issue(&call, vec![command(wish, None)?]).await?;
-    let now = app.authority().now();
+    let issued = management
+        .authority()
+        .keys()
+        .issue(&call, vec![command(wish, None)?])
+        .await?;
+    let now = management.authority().now();
     let key = issued.keys.first().map(|key| ApiKey {
         effect: Some(effect(&issued.effect)),
         ..with_secret(key, now)

@@ -3,13 +3,14 @@
 //! Tests: `e2e/hostile/test_lifecycle.py`, `e2e/lifecycle/test_lost_updates.py`, `e2e/clerk-js/api-keys.test.mjs`
 
 use super::{answered, effect};
-use crate::App;
 use crate::http::call::{self, Incoming, NoBody, key_id};
 use crate::http::query::Parameters;
+use crate::management::Management;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::Response;
 use keyreeve_api::keys::DeletedKey;
 use keyreeve_web::Rejected;
+use std::sync::Arc;
 
 /// Delete a key's record.
 ///
@@ -26,7 +27,7 @@ use keyreeve_web::Rejected;
     security(("root_key" = ["keys:write"]))
 )]
 pub(crate) async fn handler(
-    State(app): State<App>,
+    State(management): State<Arc<Management>>,
     Path(id): Path<String>,
     RawQuery(query): RawQuery,
     Incoming { call, .. }: Incoming<NoBody>,
@@ -37,12 +38,12 @@ pub(crate) async fn handler(
         .get("reason")
         .map(|text| call::note("reason", text))
         .transpose()?;
-    let done = app.authority().keys().delete(&call, id, note).await?;
+    let done = management.authority().keys().delete(&call, id, note).await?;
     let gone = DeletedKey {
         object: "api_key",
         id: id.to_string(),
         deleted: true,
         effect: effect(&done),
     };
-    answered(&app, &done, &gone)
+    answered(&management, &done, &gone)
 }

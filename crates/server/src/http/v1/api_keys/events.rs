@@ -2,14 +2,15 @@
 //!
 //! Tests: `e2e/lifecycle/test_audit.py`, `e2e/lifecycle/test_policy.py`
 
-use crate::App;
 use crate::http::call::{Incoming, NoBody, key_id};
+use crate::management::Management;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use hyper::StatusCode;
 use keyreeve_api::audit::AuditList;
 use keyreeve_web::audit_event::event;
 use keyreeve_web::{Rejected, respond};
+use std::sync::Arc;
 
 /// List the events of a key, oldest first.
 ///
@@ -21,11 +22,11 @@ use keyreeve_web::{Rejected, respond};
     security(("root_key" = ["keys:read"]))
 )]
 pub(crate) async fn handler(
-    State(app): State<App>,
+    State(management): State<Arc<Management>>,
     Path(id): Path<String>,
     Incoming { call, .. }: Incoming<NoBody>,
 ) -> Result<Response, Rejected> {
-    let events = app.authority().keys().events(&call, key_id(&id)?).await?;
+    let events = management.authority().keys().events(&call, key_id(&id)?).await?;
     let list = AuditList {
         data: events.iter().map(event).collect(),
         next_cursor: None,

@@ -3,12 +3,13 @@
 //! Tests: `e2e/lifecycle/test_policy.py`, `e2e/lifecycle/test_lost_updates.py`
 
 use super::{changed, revoke};
-use crate::App;
 use crate::http::call::{Incoming, MaybeJson, key_id};
+use crate::management::Management;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use keyreeve_api::keys::{ApiKey, RevokeKey};
 use keyreeve_web::Rejected;
+use std::sync::Arc;
 
 /// Finalize a revocation that can still be undone.
 ///
@@ -22,17 +23,17 @@ use keyreeve_web::Rejected;
     security(("root_key" = ["keys:write"]))
 )]
 pub(crate) async fn handler(
-    State(app): State<App>,
+    State(management): State<Arc<Management>>,
     Path(id): Path<String>,
     Incoming {
         call,
         content: MaybeJson(wish),
     }: Incoming<MaybeJson<RevokeKey>>,
 ) -> Result<Response, Rejected> {
-    let change = app
+    let change = management
         .authority()
         .keys()
         .finalize(&call, key_id(&id)?, revoke::command(wish)?)
         .await?;
-    changed(&app, &change)
+    changed(&management, &change)
 }

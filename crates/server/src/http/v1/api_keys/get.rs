@@ -3,15 +3,16 @@
 //! Tests: `e2e/hostile/test_lifecycle.py`, `e2e/lifecycle/test_activity.py`, `e2e/clerk-js/api-keys.test.mjs`
 
 use super::{REVOKING, object};
-use crate::App;
 use crate::http::call::{Incoming, NoBody, key_id};
 use crate::http::conditions::versioned;
+use crate::management::Management;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use hyper::StatusCode;
 use keyreeve_api::keys::ApiKey;
 use keyreeve_store::version::Version;
 use keyreeve_web::{Rejected, respond};
+use std::sync::Arc;
 
 /// Get a key.
 ///
@@ -24,13 +25,13 @@ use keyreeve_web::{Rejected, respond};
     security(("root_key" = ["keys:read"]))
 )]
 pub(crate) async fn handler(
-    State(app): State<App>,
+    State(management): State<Arc<Management>>,
     Path(id): Path<String>,
     Incoming { call, .. }: Incoming<NoBody>,
 ) -> Result<Response, Rejected> {
-    let record = app.authority().keys().get(&call, key_id(&id)?).await?;
-    let mut key = object(&record, app.authority().now());
-    if app.authority().keys().is_ending(&call, &record).await? {
+    let record = management.authority().keys().get(&call, key_id(&id)?).await?;
+    let mut key = object(&record, management.authority().now());
+    if management.authority().keys().is_ending(&call, &record).await? {
         key.state = REVOKING;
     }
     let version = Version::of_key(&record.key);

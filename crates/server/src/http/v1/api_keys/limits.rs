@@ -3,15 +3,16 @@
 //! Tests: `e2e/limits/test_limits.py`
 
 use super::changed;
-use crate::App;
 use crate::http::call::{Incoming, NoBody, key_id};
+use crate::management::Management;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use hyper::StatusCode;
 use keyreeve_api::keys::ApiKey;
 use keyreeve_api::limits::{KeyLimitUse, KeyLimits};
-use keyreeve_core::limits::{Bound, Count, Standing};
+use keyreeve_core::limits::{Bound, Count, LimitStanding};
 use keyreeve_web::{Rejected, respond};
+use std::sync::Arc;
 
 /// Get the state of a key's limits.
 ///
@@ -23,16 +24,16 @@ use keyreeve_web::{Rejected, respond};
     security(("root_key" = ["keys:read"]))
 )]
 pub(crate) async fn handler(
-    State(app): State<App>,
+    State(management): State<Arc<Management>>,
     Path(id): Path<String>,
     Incoming { call, .. }: Incoming<NoBody>,
 ) -> Result<Response, Rejected> {
-    let standings = app.authority().keys().limits(&call, key_id(&id)?).await?;
+    let standings = management.authority().keys().limits(&call, key_id(&id)?).await?;
     let data = standings.iter().map(one).collect();
     Ok(respond::json(StatusCode::OK, &KeyLimits { data })?)
 }
 
-fn one(standing: &Standing) -> KeyLimitUse {
+fn one(standing: &LimitStanding) -> KeyLimitUse {
     let bound = standing.limit.bound;
     KeyLimitUse {
         name: standing.limit.name.to_string(),
@@ -55,10 +56,10 @@ fn one(standing: &Standing) -> KeyLimitUse {
     security(("root_key" = ["keys:write"]))
 )]
 pub(crate) async fn reset(
-    State(app): State<App>,
+    State(management): State<Arc<Management>>,
     Path(id): Path<String>,
     Incoming { call, .. }: Incoming<NoBody>,
 ) -> Result<Response, Rejected> {
-    let change = app.authority().keys().reset_limits(&call, key_id(&id)?).await?;
-    changed(&app, &change)
+    let change = management.authority().keys().reset_limits(&call, key_id(&id)?).await?;
+    changed(&management, &change)
 }

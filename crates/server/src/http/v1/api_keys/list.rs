@@ -3,20 +3,21 @@
 //! Tests: `e2e/lifecycle/test_filters.py`, `e2e/hostile/test_requests.py`, `e2e/clerk-js/api-keys.test.mjs`
 
 use super::object;
-use crate::App;
 use crate::http::call::{self, Incoming, NoBody};
 use crate::http::query::Parameters;
+use crate::management::Management;
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use hyper::StatusCode;
 use keyreeve_api::Problem;
 use keyreeve_api::keys::KeyList;
 use keyreeve_api::text::LineText;
-use keyreeve_authority::keys::{Listing, Shown};
+use keyreeve_authority::keys::{Listing, ShownKeys};
 use keyreeve_core::KeyId;
 use keyreeve_core::lifecycle::Standing;
 use keyreeve_store::model::PageStart;
 use keyreeve_web::{Rejected, respond};
+use std::sync::Arc;
 
 /// Most keys on one page.
 const LIMIT_MAX: u64 = 100;
@@ -61,13 +62,13 @@ const KNOWN: [&str; 10] = [
     security(("root_key" = ["keys:read"]))
 )]
 pub(crate) async fn handler(
-    State(app): State<App>,
+    State(management): State<Arc<Management>>,
     RawQuery(query): RawQuery,
     Incoming { call, .. }: Incoming<NoBody>,
 ) -> Result<Response, Rejected> {
     let listing = listing(&Parameters::parse(query.as_deref(), &KNOWN)?)?;
-    let page = app.authority().keys().list(&call, listing).await?;
-    let now = app.authority().now();
+    let page = management.authority().keys().list(&call, listing).await?;
+    let now = management.authority().now();
     let total = page.total.unwrap_or_default();
     let list = KeyList {
         data: page.keys.iter().map(|record| object(record, now)).collect(),
@@ -83,10 +84,10 @@ fn listing(parameters: &Parameters<'_>) -> Result<Listing, Problem> {
         return Err(Problem::field("type", "must be api_key"));
     }
     let shown = match (parameters.standing("state")?, parameters.flag("include_invalid")?) {
-        (Some(standing), _) => Shown::Only(standing),
-        (None, Some(true)) => Shown::All,
-        (None, Some(false)) => Shown::Usable,
-        (None, None) => Shown::ByPolicy,
+        (Some(standing), _) => ShownKeys::Only(standing),
+        (None, Some(true)) => ShownKeys::All,
+        (None, Some(false)) => ShownKeys::Usable,
+        (None, None) => ShownKeys::ByPolicy,
     };
     contradictions(parameters)?;
     let limit = parameters.whole("limit", 1, LIMIT_MAX)?.unwrap_or(LIMIT_DEFAULT);

@@ -1,7 +1,7 @@
 //! The key object (clerk-wire, section 2).
 
-use crate::App;
 use crate::http::conditions::versioned;
+use crate::management::Management;
 use axum::response::Response;
 use hyper::StatusCode;
 use hyper::header::{HeaderValue, LOCATION};
@@ -103,8 +103,8 @@ pub(crate) fn effect(effect: &keyreeve_authority::Effect) -> Effect {
 }
 
 /// Answers a change of one key.
-pub(crate) fn changed(app: &App, change: &ChangedKey) -> Result<Response, Rejected> {
-    let shown = object(&change.record, app.authority().now());
+pub(crate) fn changed(management: &Management, change: &ChangedKey) -> Result<Response, Rejected> {
+    let shown = object(&change.record, management.authority().now());
     let is_ending = matches!(change.record.key.state, State::Revoked(_) | State::Disabled(_));
     let key = ApiKey {
         effect: Some(effect(&change.effect)),
@@ -116,9 +116,9 @@ pub(crate) fn changed(app: &App, change: &ChangedKey) -> Result<Response, Reject
         ..shown
     };
     if !change.effect.is_pending {
-        app.note_change(change);
+        management.note_change(change);
     }
-    let response = answered(app, &change.effect, &key)?;
+    let response = answered(management, &change.effect, &key)?;
     Ok(match change.done {
         Done::Erased => response,
         Done::Nothing | Done::Stored => versioned(response, &Version::of_key(&change.record.key)),
@@ -130,12 +130,12 @@ pub(crate) const REVOKING: &str = "revoking";
 
 /// Answers a change: 200 if it is effective everywhere, else 202 with the operation, for callers that do not wait.
 pub(crate) fn answered(
-    app: &App,
+    management: &Management,
     effect: &keyreeve_authority::Effect,
     body: &impl serde::Serialize,
 ) -> Result<Response, Rejected> {
     if !effect.is_pending {
-        app.note_effect(effect);
+        management.note_effect(effect);
         return Ok(respond::json(StatusCode::OK, body)?);
     }
     let mut response = respond::json(StatusCode::ACCEPTED, body)?;

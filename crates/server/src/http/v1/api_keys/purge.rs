@@ -2,8 +2,8 @@
 //!
 //! Tests: `e2e/lifecycle/test_filters.py`, `e2e/lifecycle/test_policy.py`
 
-use crate::App;
 use crate::http::call::{Incoming, Json};
+use crate::management::Management;
 use axum::extract::State;
 use axum::response::Response;
 use hyper::StatusCode;
@@ -13,6 +13,7 @@ use keyreeve_api::seconds::Whole;
 use keyreeve_authority::keys::PurgeCommand;
 use keyreeve_core::Timestamp;
 use keyreeve_web::{Rejected, respond};
+use std::sync::Arc;
 
 /// Latest time that is accepted, in Unix ms.
 const TIME_MAX: i64 = 253_402_300_799_999;
@@ -28,7 +29,7 @@ const TIME_MAX: i64 = 253_402_300_799_999;
     security(("root_key" = ["keys:write"]))
 )]
 pub(crate) async fn handler(
-    State(app): State<App>,
+    State(management): State<Arc<Management>>,
     Incoming {
         call,
         content: Json(wish),
@@ -43,7 +44,7 @@ pub(crate) async fn handler(
         revoked_before: time("revoked_before", wish.revoked_before)?,
         expired_before: time("expired_before", wish.expired_before)?,
     };
-    let (purged, has_more) = app.authority().keys().purge(&call, command).await?;
+    let (purged, has_more) = management.authority().keys().purge(&call, command).await?;
     Ok(respond::json(StatusCode::OK, &PurgedKeys { purged, has_more })?)
 }
 

@@ -3,13 +3,14 @@
 //! Tests: `e2e/acceptance/test_palette.py`, `e2e/lifecycle/test_policy.py`
 
 use super::changed;
-use crate::App;
 use crate::http::call::{self, Incoming, MaybeJson, key_id};
+use crate::management::Management;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use keyreeve_api::keys::{ApiKey, HoldKey};
 use keyreeve_api::problem::ErrorBody;
 use keyreeve_web::Rejected;
+use std::sync::Arc;
 
 /// Re-activate a disabled key.
 ///
@@ -25,7 +26,7 @@ use keyreeve_web::Rejected;
     security(("root_key" = ["keys:write"]))
 )]
 pub(crate) async fn handler(
-    State(app): State<App>,
+    State(management): State<Arc<Management>>,
     Path(id): Path<String>,
     Incoming {
         call,
@@ -33,6 +34,10 @@ pub(crate) async fn handler(
     }: Incoming<MaybeJson<HoldKey>>,
 ) -> Result<Response, Rejected> {
     let note = wish.reason.map(|text| call::note("reason", &text)).transpose()?;
-    let change = app.authority().keys().reactivate(&call, key_id(&id)?, note).await?;
-    changed(&app, &change)
+    let change = management
+        .authority()
+        .keys()
+        .reactivate(&call, key_id(&id)?, note)
+        .await?;
+    changed(&management, &change)
 }

@@ -4,14 +4,15 @@
 //! `e2e/clerk-js/api-keys.test.mjs`
 
 use super::changed;
-use crate::App;
 use crate::http::call::{self, Incoming, MaybeJson, key_id};
+use crate::management::Management;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use keyreeve_api::Problem;
 use keyreeve_api::keys::{ApiKey, RevokeKey};
 use keyreeve_authority::keys::RevokeCommand;
 use keyreeve_web::Rejected;
+use std::sync::Arc;
 
 /// Revoke a key, as the tenant's policy defines it.
 ///
@@ -25,19 +26,19 @@ use keyreeve_web::Rejected;
     security(("root_key" = ["keys:write"]))
 )]
 pub(crate) async fn handler(
-    State(app): State<App>,
+    State(management): State<Arc<Management>>,
     Path(id): Path<String>,
     Incoming {
         call,
         content: MaybeJson(wish),
     }: Incoming<MaybeJson<RevokeKey>>,
 ) -> Result<Response, Rejected> {
-    let change = app
+    let change = management
         .authority()
         .keys()
         .revoke(&call, key_id(&id)?, command(wish)?)
         .await?;
-    changed(&app, &change)
+    changed(&management, &change)
 }
 
 /// Validates a request.

@@ -4,8 +4,8 @@
 
 use super::purge::time;
 use super::{answered, effect};
-use crate::App;
 use crate::http::call::{self, Incoming, Json};
+use crate::management::Management;
 use axum::extract::State;
 use axum::response::Response;
 use hyper::StatusCode;
@@ -16,6 +16,7 @@ use keyreeve_core::KeyId;
 use keyreeve_web::Rejected;
 use keyreeve_web::respond;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// Most keys that a call names by id.
 const IDS_MAX: usize = 1_000;
@@ -32,7 +33,7 @@ const IDS_MAX: usize = 1_000;
     security(("root_key" = ["keys:write"]))
 )]
 pub(crate) async fn handler(
-    State(app): State<App>,
+    State(management): State<Arc<Management>>,
     Incoming {
         call,
         content: Json(wish),
@@ -52,7 +53,7 @@ pub(crate) async fn handler(
             .transpose()?,
     };
     let is_dry = wish.dry_run.unwrap_or(false);
-    let done = app
+    let done = management
         .authority()
         .keys()
         .revoke_many(&call, selection, command, is_dry)
@@ -65,7 +66,7 @@ pub(crate) async fn handler(
         effect: done.effect.as_ref().map(effect),
     };
     match &done.effect {
-        Some(reached) => answered(&app, reached, &body),
+        Some(reached) => answered(&management, reached, &body),
         // A dry run changes nothing, so there is no propagation to measure.
         None => Ok(respond::json(StatusCode::OK, &body)?),
     }

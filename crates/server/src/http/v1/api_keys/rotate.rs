@@ -3,9 +3,9 @@
 //! Tests: `e2e/hostile/test_lifecycle.py`, `e2e/hostile/test_retries.py`, `e2e/lifecycle/test_grants.py`
 
 use super::{answered, effect, with_secret};
-use crate::App;
 use crate::http::call::{self, Incoming, MaybeJson, key_id};
 use crate::http::conditions::versioned;
+use crate::management::Management;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use keyreeve_api::Problem;
@@ -15,6 +15,7 @@ use keyreeve_authority::keys::RotateCommand;
 use keyreeve_core::policy::OverlapWish;
 use keyreeve_store::version::Version;
 use keyreeve_web::Rejected;
+use std::sync::Arc;
 
 /// Rotate a key: give it a new secret under the same id.
 ///
@@ -30,25 +31,25 @@ use keyreeve_web::Rejected;
     security(("root_key" = ["keys:write"]))
 )]
 pub(crate) async fn handler(
-    State(app): State<App>,
+    State(management): State<Arc<Management>>,
     Path(id): Path<String>,
     Incoming {
         call,
         content: MaybeJson(wish),
     }: Incoming<MaybeJson<RotateKey>>,
 ) -> Result<Response, Rejected> {
-    let rotated = app
+    let rotated = management
         .authority()
         .keys()
         .rotate(&call, key_id(&id)?, command(wish)?)
         .await?;
-    app.note_rotation(&rotated);
-    let now = app.authority().now();
+    management.note_rotation(&rotated);
+    let now = management.authority().now();
     let key = ApiKey {
         effect: Some(effect(&rotated.effect)),
         ..with_secret(&rotated.key, now)
     };
-    let response = answered(&app, &rotated.effect, &key)?;
+    let response = answered(&management, &rotated.effect, &key)?;
     Ok(versioned(response, &Version::of_key(&rotated.key.record.key)))
 }
 

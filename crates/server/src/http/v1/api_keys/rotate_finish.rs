@@ -3,12 +3,13 @@
 //! Tests: `e2e/hostile/test_lifecycle.py`, `e2e/lifecycle/test_lost_updates.py`
 
 use super::changed;
-use crate::App;
 use crate::http::call::{Incoming, NoBody, key_id};
+use crate::management::Management;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use keyreeve_api::keys::ApiKey;
 use keyreeve_web::Rejected;
+use std::sync::Arc;
 
 /// End the overlap of a rotation now.
 ///
@@ -20,10 +21,14 @@ use keyreeve_web::Rejected;
     security(("root_key" = ["keys:write"]))
 )]
 pub(crate) async fn handler(
-    State(app): State<App>,
+    State(management): State<Arc<Management>>,
     Path(id): Path<String>,
     Incoming { call, .. }: Incoming<NoBody>,
 ) -> Result<Response, Rejected> {
-    let change = app.authority().keys().finish_rotation(&call, key_id(&id)?).await?;
-    changed(&app, &change)
+    let change = management
+        .authority()
+        .keys()
+        .finish_rotation(&call, key_id(&id)?)
+        .await?;
+    changed(&management, &change)
 }

@@ -3,13 +3,14 @@
 //!
 //! Tests: `e2e/hostile/test_requests.py`, `e2e/secrets/test_canary.py`, `e2e/clerk-js/api-keys.test.mjs`
 
-use crate::App;
 use crate::http::call::{Incoming, NoBody, key_id};
+use crate::management::Management;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use keyreeve_api::problem::ErrorBody;
 use keyreeve_api::{Code, Problem};
 use keyreeve_web::Rejected;
+use std::sync::Arc;
 
 /// Always 404: only a digest of the secret is stored.
 ///
@@ -21,11 +22,11 @@ use keyreeve_web::Rejected;
     security(("root_key" = ["keys:read"]))
 )]
 pub(crate) async fn handler(
-    State(app): State<App>,
+    State(management): State<Arc<Management>>,
     Path(id): Path<String>,
     Incoming { call, .. }: Incoming<NoBody>,
 ) -> Result<Response, Rejected> {
-    app.authority().keys().get(&call, key_id(&id)?).await?;
+    management.authority().keys().get(&call, key_id(&id)?).await?;
     Err(not_stored().into())
 }
 

@@ -3,8 +3,8 @@
 //! Tests: `e2e/hostile/test_lifecycle.py`, `e2e/lifecycle/test_lost_updates.py`, `e2e/clerk-js/api-keys.test.mjs`
 
 use super::changed;
-use crate::App;
 use crate::http::call::{self, Incoming, Json, key_id};
+use crate::management::Management;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use keyreeve_api::Problem;
@@ -13,6 +13,7 @@ use keyreeve_api::keys::{ApiKey, UpdateKey};
 use keyreeve_api::problem::ErrorBody;
 use keyreeve_core::lifecycle::Edit;
 use keyreeve_web::Rejected;
+use std::sync::Arc;
 
 /// Change the fields of a key; omitted fields remain unchanged.
 ///
@@ -27,15 +28,19 @@ use keyreeve_web::Rejected;
     security(("root_key" = ["keys:write"]))
 )]
 pub(crate) async fn handler(
-    State(app): State<App>,
+    State(management): State<Arc<Management>>,
     Path(id): Path<String>,
     Incoming {
         call,
         content: Json(wish),
     }: Incoming<Json<UpdateKey>>,
 ) -> Result<Response, Rejected> {
-    let change = app.authority().keys().update(&call, key_id(&id)?, edit(wish)?).await?;
-    changed(&app, &change)
+    let change = management
+        .authority()
+        .keys()
+        .update(&call, key_id(&id)?, edit(wish)?)
+        .await?;
+    changed(&management, &change)
 }
 
 fn edit(wish: UpdateKey) -> Result<Edit, Problem> {

@@ -2,15 +2,16 @@
 //!
 //! Tests: `e2e/lifecycle/test_activity.py`, `e2e/limits/test_limits.py`
 
-use crate::App;
 use crate::http::call::{Incoming, NoBody, key_id};
 use crate::http::query::Parameters;
+use crate::management::Management;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::Response;
 use hyper::StatusCode;
 use keyreeve_api::audit::{Usage, UsageHour};
 use keyreeve_core::Timestamp;
 use keyreeve_web::{Rejected, respond};
+use std::sync::Arc;
 
 /// Counts are kept for 90 days.
 const HOURS_MAX: u64 = 90 * 24;
@@ -30,7 +31,7 @@ const HOUR_MS: i64 = 3_600_000;
     security(("root_key" = ["keys:read"]))
 )]
 pub(crate) async fn handler(
-    State(app): State<App>,
+    State(management): State<Arc<Management>>,
     Path(id): Path<String>,
     RawQuery(query): RawQuery,
     Incoming { call, .. }: Incoming<NoBody>,
@@ -38,10 +39,14 @@ pub(crate) async fn handler(
     let parameters = Parameters::parse(query.as_deref(), &["hours"])?;
     let hours = parameters.whole("hours", 1, HOURS_MAX)?.unwrap_or(HOURS_DEFAULT);
     let hours = i64::try_from(hours).unwrap_or(i64::MAX);
-    let now = app.authority().now().millis();
+    let now = management.authority().now().millis();
     let since = Timestamp::from_millis(now.saturating_sub(hours.saturating_mul(HOUR_MS)));
     let until = Timestamp::from_millis(now.saturating_add(1));
-    let counts = app.authority().keys().usage(&call, key_id(&id)?, since, until).await?;
+    let counts = management
+        .authority()
+        .keys()
+        .usage(&call, key_id(&id)?, since, until)
+        .await?;
     let hour = |count: keyreeve_store::model::UsageCount| UsageHour {
         hour: count.hour.millis(),
         cost: count.cost(),

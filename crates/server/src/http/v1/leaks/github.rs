@@ -2,18 +2,21 @@
 //!
 //! Tests: `e2e/leaks/test_github.py`, `e2e/hostile/test_anonymous.py`
 
-use super::place::{Found, is_source, sound_url};
-use crate::App;
+use super::GitHubKeys;
+use super::place::{FoundPlace, is_source, sound_url};
 use axum::extract::{Request, State};
 use axum::response::Response;
 use hyper::StatusCode;
 use keyreeve_api::leaks::{GitHubLabel, GitHubMatch, github_matches};
 use keyreeve_api::problem::ErrorBody;
 use keyreeve_api::{Code, Problem};
+use keyreeve_authority::Authority;
 use keyreeve_authority::leaks::{LeakReport, LeakSource};
 use keyreeve_core::hex;
+use keyreeve_web::address_rate_limits::AddressRateLimits;
 use keyreeve_web::{Rejected, RequestInfo, body, respond};
 use sha2::{Digest as _, Sha256};
+use std::sync::Arc;
 
 /// Largest message, and most matches in one.
 const MESSAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -35,20 +38,24 @@ const KIND_BYTES_MAX: usize = 256;
         (status = 429, description = "RATE_LIMITED", body = ErrorBody, content_type = "application/problem+json")),
     security(())
 )]
-pub(crate) async fn report(State(app): State<App>, request: Request) -> Result<Response, Rejected> {
+pub(crate) async fn report(
+    State(authority): State<Arc<Authority>>,
+    State(limits): State<Arc<AddressRateLimits>>,
+    State(keys): State<Arc<GitHubKeys>>,
+    request: Request,
+) -> Result<Response, Rejected> {
     let (parts, incoming) = request.into_parts();
     let info = RequestInfo::of(&parts)?;
-    let bodies = &app.address_rate_limits().bodies;
+    let bodies = &limits.bodies;
     let sent = bodies
         .read(info.client, &parts.headers, incoming, MESSAGE_BYTES_MAX)
         .await?;
     let bytes = &sent.bytes;
-    let keys = app.github_keys();
-    let _turn = app.address_rate_limits().turn(info.client).await?;
-    if let Err(problem) = keys.check(&parts.headers, bytes, app.authority().moment()).await {
-        app.authority().leaks().refuse(LeakSource::GitHub);
+    let _turn = limits.turn(info.client).await?;
+    if let Err(problem) = keys.check(&parts.headers, bytes, authority.moment()).await {
+        authority.leaks().refuse(LeakSource::GitHub);
         // Only unsigned messages count: a report by GitHub is accepted whatever this address sent before.
-        app.address_rate_limits().leaks.allow(info.client)?;
+        limits.leaks.allow(info.client)?;
         return Err(problem.into());
     }
     let matches = github_matches(bytes).map_err(|error| body::refused(&error))?;
@@ -57,8 +64,7 @@ pub(crate) async fn report(State(app): State<App>, request: Request) -> Result<R
         return Err(Problem::new(Code::PayloadTooLarge, detail).into());
     }
     let reports = matches.iter().map(report_of).collect::<Vec<_>>();
-    let known = app
-        .authority()
+    let known = authority
         .leaks()
         .report(&info.anonymous_caller(), LeakSource::GitHub, &reports)
         .await?;
@@ -71,7 +77,7 @@ pub(crate) async fn report(State(app): State<App>, request: Request) -> Result<R
 
 fn report_of(found: &GitHubMatch) -> LeakReport<'_> {
     let part = found.source.as_deref().filter(|part| is_source(part));
-    let place = Found {
+    let place = FoundPlace {
         by: part.map_or_else(|| "github".to_owned(), |part| format!("github ({part})")),
         url: found.url.as_deref().and_then(sound_url),
         note: None,

@@ -9,7 +9,6 @@ mod signature;
 pub(crate) use signature::GitHubKeys;
 pub(in crate::http) use signature::not_signed;
 
-use crate::App;
 use crate::http::call::note;
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -18,9 +17,12 @@ use hyper::http::request::Parts;
 use keyreeve_api::leaks::{LEAKS_MAX, LeakItem, LeaksAccepted, ReportLeaks};
 use keyreeve_api::problem::ErrorBody;
 use keyreeve_api::{Problem, json};
+use keyreeve_authority::Authority;
 use keyreeve_authority::leaks::{LeakReport, LeakSource};
+use keyreeve_web::address_rate_limits::AddressRateLimits;
 use keyreeve_web::{Rejected, RequestInfo, body, respond};
-use place::{Found, is_source, sound_url};
+use place::{FoundPlace, is_source, sound_url};
+use std::sync::Arc;
 
 /// Largest report: a hundred secrets, each with a URL and a note.
 const REPORT_BYTES_MAX: usize = 1024 * 1024;
@@ -40,27 +42,31 @@ const NOTE_CHARS_MAX: usize = 1_000;
         (status = 429, description = "RATE_LIMITED", body = ErrorBody, content_type = "application/problem+json")),
     security(())
 )]
-pub(crate) async fn report(State(app): State<App>, request: Request) -> Result<Response, Rejected> {
+pub(crate) async fn report(
+    State(authority): State<Arc<Authority>>,
+    State(limits): State<Arc<AddressRateLimits>>,
+    request: Request,
+) -> Result<Response, Rejected> {
     let (parts, incoming) = request.into_parts();
     let info = RequestInfo::of(&parts)?;
-    let bodies = &app.address_rate_limits().bodies;
+    let bodies = &limits.bodies;
     let sent = bodies
         .read(info.client, &parts.headers, incoming, REPORT_BYTES_MAX)
         .await?;
     let items = match readable(&parts, &sent.bytes) {
         Ok(items) => items,
         Err(problem) => {
-            app.address_rate_limits().leaks.allow(info.client)?;
+            limits.leaks.allow(info.client)?;
             return Err(problem.into());
         }
     };
     let reports = items.iter().map(Item::report).collect::<Vec<_>>();
     let from = info.anonymous_caller();
-    let _turn = app.address_rate_limits().turn(info.client).await?;
-    let known = app.authority().leaks().report(&from, LeakSource::Api, &reports).await?;
+    let _turn = limits.turn(info.client).await?;
+    let known = authority.leaks().report(&from, LeakSource::Api, &reports).await?;
     if !known.contains(&true) {
         // Only reports without a known secret count: a known one is accepted whatever this address sent before.
-        app.address_rate_limits().leaks.allow(info.client)?;
+        limits.leaks.allow(info.client)?;
     }
     Ok(respond::json(StatusCode::ACCEPTED, &LeaksAccepted { accepted: true })?)
 }
@@ -74,7 +80,7 @@ fn readable(parts: &Parts, bytes: &[u8]) -> Result<Vec<Item>, Problem> {
 /// A report with valid fields.
 struct Item {
     secret: String,
-    found: Found,
+    found: FoundPlace,
 }
 
 impl Item {
@@ -119,7 +125,7 @@ impl Item {
             )),
             false => note_of(&field("note"), text),
         });
-        let found = Found {
+        let found = FoundPlace {
             by: source,
             url,
             note: note.transpose()?,

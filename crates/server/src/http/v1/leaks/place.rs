@@ -13,13 +13,13 @@ const ANCHOR_BYTES_MAX: usize = 64;
 const HIDDEN: &str = "…";
 
 /// The source of a report, and where it found the secret.
-pub(super) struct Found {
+pub(super) struct FoundPlace {
     pub(super) by: String,
     pub(super) url: Option<String>,
     pub(super) note: Option<String>,
 }
 
-impl Found {
+impl FoundPlace {
     /// Returns the text without anything that looks like a key, and without the random part of this secret.
     pub(super) fn without(&self, secret: &str) -> Box<str> {
         let at = self.url.as_ref().map_or(String::new(), |url| format!(" at {url}"));
@@ -108,7 +108,7 @@ mod tests {
         let secret = "acme_kr100000000000000000000000000000000000000000001wav2j";
         let (_, payload) = secret.split_once("_kr1").unwrap();
         let (random, _) = payload.split_at(43);
-        let found = Found {
+        let found = FoundPlace {
             by: "ci".to_owned(),
             url: sound_url(&format!("https://x/{secret}/{payload}")),
             note: Some(format!("{secret} {random} and another: ak_kr1{}", "A".repeat(49))),

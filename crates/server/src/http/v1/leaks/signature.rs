@@ -41,12 +41,12 @@ const KEYS_MAX: usize = 100;
 #[derive(Debug)]
 pub(crate) struct GitHubKeys {
     source: GitHubKeySource,
-    known: Mutex<Known>,
+    known: Mutex<KnownKeys>,
 }
 
 /// The stored list: keys in DER by identifier.
 #[derive(Debug, Default)]
-struct Known {
+struct KnownKeys {
     keys: HashMap<String, Vec<u8>>,
     tag: Option<String>,
     asked_at: Option<Moment>,
@@ -54,7 +54,7 @@ struct Known {
 
 /// The list as GitHub publishes it.
 #[derive(Deserialize)]
-struct List {
+struct PublishedList {
     public_keys: Vec<ListedKey>,
 }
 
@@ -109,7 +109,7 @@ impl GitHubKeys {
     /// Returns the key of an identifier. The lock is held during a fetch, so that concurrent messages cause one fetch.
     async fn key(&self, identifier: &str, now: Moment) -> Result<Option<Vec<u8>>, Problem> {
         let mut known = self.known.lock().await;
-        let age = |known: &Known| known.asked_at.map(|at| now.ms_since(at));
+        let age = |known: &KnownKeys| known.asked_at.map(|at| now.ms_since(at));
         let patience = if known.keys.contains_key(identifier) {
             FRESH_MS
         } else {
@@ -129,7 +129,7 @@ impl GitHubKeys {
         Ok(known.keys.get(identifier).cloned())
     }
 
-    async fn refresh(&self, known: &mut Known) -> Result<(), NoKeys> {
+    async fn refresh(&self, known: &mut KnownKeys) -> Result<(), NoKeys> {
         let (bytes, tag) = match &self.source {
             GitHubKeySource::Off => return Ok(()),
             // A small file of the operator, read at most once a minute.
@@ -184,7 +184,7 @@ async fn collect(mut response: Response) -> Result<Vec<u8>, NoKeys> {
 
 /// Parses the keys of a list. Entries that are no PEM key are skipped, so what they signed is refused.
 fn keys_of(list: &[u8]) -> Result<HashMap<String, Vec<u8>>, NoKeys> {
-    let list: List = serde_json::from_slice(list)?;
+    let list: PublishedList = serde_json::from_slice(list)?;
     let keys = list.public_keys.into_iter().take(KEYS_MAX);
     Ok(keys
         .filter_map(|listed| Some((listed.key_identifier, der_of(&listed.key)?)))
