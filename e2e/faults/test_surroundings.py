@@ -11,7 +11,7 @@ import pytest
 from history import DENIED, UNAVAILABLE, VALID
 from load import Asker, Load
 from test_database import recovered, until
-from topology import LEASE_SECONDS, WAIT_SECONDS, Postgres, World
+from topology import WAIT_SECONDS, Postgres, World
 
 
 # A server notices that the client of a sleeping session is gone.

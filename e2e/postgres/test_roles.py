@@ -1,4 +1,5 @@
 """The roles and settings that a Postgres may have: who owns the schema, who runs nodes, and what is set at the role."""
+import gzip
 import json
 import os
 import pathlib
@@ -10,6 +11,7 @@ import pytest
 from harness import BINARY, Server, new_database
 
 SERVER = os.environ.get("KEYREEVE_TEST_POSTGRES") or pytest.skip("no server", allow_module_level=True)
+FIXTURES = pathlib.Path(__file__).resolve().parent / "fixtures"
 ROLES = pathlib.Path(__file__).resolve().parents[2] / "deploy/postgres/roles.sql"
 
 
@@ -130,11 +132,11 @@ def test_a_node_whose_role_may_not_migrate_names_the_command_that_does(two_roles
     owner, node = (as_role(database, role) for role in ("keyreeve_owner", "keyreeve_node"))
     with pytest.raises(RuntimeError, match="keyreeve database migrate"):
         Server(arguments=["--database", node])
-    assert migrate(owner).returncode == 0
-    run_file()
-    Server(arguments=["--database", node]).close()
     # As an older version left it.
-    sql(owner, "DELETE FROM keyreeve_migrations WHERE version > 16; ALTER TABLE usage DROP COLUMN extra_cost")
+    older = gzip.decompress((FIXTURES / "postgres-0016.sql.gz").read_bytes()).decode().replace("public.", "keyreeve.")
+    loaded = subprocess.run(["psql", "-qX", "-v", "ON_ERROR_STOP=1", owner], input=older, capture_output=True, text=True, check=False)
+    assert loaded.returncode == 0, loaded.stderr
+    run_file()
     with pytest.raises(RuntimeError, match="schema version 16, this version of keyreeve needs .*`keyreeve database migrate`"):
         Server(arguments=["--database", node])
     done = migrate(owner)
