@@ -106,7 +106,7 @@ fn said(verdict: &Verdict, key: &Held) -> Said {
     let [of_key, of_secret, of_owner, of_tenant] = key.grounds;
     match verdict.outcome {
         Ok(()) => Said::Valid,
-        Err(Denial::Unavailable) => Said::Unavailable,
+        Err(Denial::Unavailable | Denial::Undecided) => Said::Unavailable,
         Err(Denial::Unknown | Denial::Rotated) => Said::Denied(of_secret),
         Err(Denial::OwnerBlocked) => Said::Blocked([of_owner, of_tenant]),
         Err(_) => Said::Denied(of_key),
