@@ -1,11 +1,13 @@
 //! State that every handler can reach.
 
 use crate::checkpoints::Checkpoints;
+use crate::denials::DenialsKeeper;
 use crate::edge::AllSeats;
 use crate::http::GitHubKeys;
 use crate::http::oauth::Issuer;
 use crate::numbers::Numbers;
 use crate::readiness::Readiness;
+use crate::restored::RestoreJobs;
 use crate::settings::Settings;
 use crate::store_deadline::StoreDeadline;
 use crate::tls::Tls;
@@ -48,6 +50,8 @@ pub struct App(Arc<Inner>);
 struct Inner {
     authority: Authority,
     checkpoints: Checkpoints,
+    denials: DenialsKeeper,
+    restore_jobs: RestoreJobs,
     is_stopping: AtomicBool,
     request_prefix: String,
     requests: AtomicU64,
@@ -79,6 +83,8 @@ impl App {
         Self(Arc::new(Inner {
             authority,
             checkpoints,
+            denials: DenialsKeeper::in_directory(&settings.data),
+            restore_jobs: RestoreJobs::default(),
             is_stopping: AtomicBool::new(false),
             request_prefix: format!("{REQUEST_PREFIX}{start:016x}"),
             requests: AtomicU64::new(1),
@@ -131,6 +137,16 @@ impl App {
     /// Returns the signed ends of the audit log.
     pub(crate) fn checkpoints(&self) -> &Checkpoints {
         &self.0.checkpoints
+    }
+
+    /// Returns the file with denials in the data directory.
+    pub(crate) fn denials(&self) -> &DenialsKeeper {
+        &self.0.denials
+    }
+
+    /// Returns the work that an operator has started after a restore.
+    pub(crate) fn restore_jobs(&self) -> &RestoreJobs {
+        &self.0.restore_jobs
     }
 
     /// Signs the present end of the audit log, if it has moved.

@@ -1,6 +1,7 @@
 //! A running instance: opens the store, creates it if it is empty, listens, and stops without losing data.
 
 use crate::App;
+use crate::denials;
 use crate::edge::{Face, Listening};
 use crate::founding::EmptyStore;
 use crate::http::openapi;
@@ -9,6 +10,7 @@ use crate::listen::Listen;
 use crate::open::{self, Opened};
 use crate::pages;
 use crate::ready::{Encryption, Place, Ready, reachable, remove_sockets};
+use crate::restored;
 use crate::settings::Settings;
 use crate::tls::TlsError;
 use crate::verifiers::{self, Marker};
@@ -30,6 +32,8 @@ const CENSUS_INTERVAL: Duration = Duration::from_secs(30);
 const CENSUS_SHARE: u32 = 100;
 /// How long a stop waits for connected verifiers to leave, in milliseconds.
 const VERIFIERS_PATIENCE_MS: u64 = 2_000;
+/// How long a stop writes denials into the data directory.
+const DENIALS_PATIENCE: Duration = Duration::from_secs(3);
 /// The socket for processes that may read the data directory.
 const OPERATOR_SOCKET: &str = "operator.sock";
 
@@ -165,6 +169,11 @@ impl Instance {
         let tls = Encryption::open(settings)?;
         let start_number = start_number()?;
         let (authority, checkpoints, opened) = open::open(settings).await?;
+        // Before anything is served: after a restore no key is verified until an operator has decided.
+        if let Err(error) = restored::heed(&authority).await {
+            opened.stop().await;
+            return Err(error.into());
+        }
         let marker = Marker::in_directory(&settings.data);
         // With several nodes, the verifiers of an earlier process end with its session.
         if authority.node().is_none()
@@ -210,6 +219,7 @@ impl Instance {
             tokio::spawn(tls.follow(stopping.clone()));
         }
         tokio::spawn(count_keys(app.clone(), stopping.clone()));
+        tokio::spawn(denials::follow(app.clone(), stopping.clone()));
         tokio::spawn(run_background_tasks(app.clone(), stopping));
         Self {
             addresses: ready.addresses,
@@ -247,6 +257,9 @@ impl Instance {
         write_refusals(&self.app, true).await;
         self.app.record_checkpoint().await;
         write_notes(&self.app).await;
+        let written = self.app.denials().catch_up(self.app.authority(), true);
+        // What is not written in this time is written by the next start.
+        drop(tokio::time::timeout(DENIALS_PATIENCE, written).await);
         self.opened.stop().await;
         self.app.authority().close().await;
         // The operations listener stops last, so that it reports this process as not ready until the end.
@@ -305,6 +318,7 @@ async fn write_refusals(app: &App, all: bool) {
 async fn run_background_tasks(app: App, mut stopping: watch::Receiver<bool>) {
     let mut ticks = tokio::time::interval(HOUSEKEEPING_INTERVAL);
     let mut invariants = InvariantLog::default();
+    let mut restores = restored::Heeding::default();
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
@@ -320,6 +334,7 @@ async fn run_background_tasks(app: App, mut stopping: watch::Receiver<bool>) {
         {
             tracing::debug!(%error, "cannot reconcile the records of other nodes");
         }
+        restores.look(app.authority()).await;
         write_notes(&app).await;
         write_refusals(&app, false).await;
         app.record_checkpoint().await;

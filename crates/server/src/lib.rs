@@ -5,6 +5,7 @@
 
 pub mod app;
 pub mod checkpoints;
+mod denials;
 pub mod doctor;
 mod edge;
 pub mod founding;
@@ -25,6 +26,7 @@ mod ops;
 mod pages;
 mod readiness;
 mod ready;
+pub mod restored;
 pub mod scanner;
 pub mod settings;
 mod store_deadline;

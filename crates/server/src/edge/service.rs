@@ -4,7 +4,7 @@ use super::Peer;
 use super::activity::{Activity, Answer};
 use crate::App;
 use crate::http::{answer, verify};
-use crate::{doctor, gateway};
+use crate::{doctor, gateway, restored};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
@@ -78,7 +78,7 @@ async fn answered(face: &Face, app: &App, peer: &Peer, request: hyper::Request<I
                 false => response,
             }
         }
-        (Face::Api(router), None) if !(peer.is_operator && path == doctor::ADDRESS) => {
+        (Face::Api(router), None) if !(peer.is_operator && is_for_operators(path)) => {
             routed(router, app, peer, request).await
         }
         _ => {
@@ -97,6 +97,11 @@ async fn answered(face: &Face, app: &App, peer: &Peer, request: hyper::Request<I
     }
 }
 
+/// Whether a path is answered only on the socket in the data directory.
+fn is_for_operators(path: &str) -> bool {
+    path == doctor::ADDRESS || path == restored::ADDRESS
+}
+
 /// Answers requests that need no body.
 async fn without_body(
     face: &Face,
@@ -107,6 +112,9 @@ async fn without_body(
     match face {
         Face::Check if gateway::is_asked(request.uri().path()) => gateway::serve(app, peer, request).await,
         Face::Check => answer::not_found(app, request),
+        Face::Api(_) if request.uri().path() == restored::ADDRESS => {
+            restored::serve(app, request.method(), request.uri().query()).await
+        }
         Face::Api(_) => doctor::serve(app).await,
         Face::Ops => crate::ops::serve(app, request).await,
     }

@@ -49,8 +49,9 @@ async fn checks(app: &App) -> Vec<Check> {
     let mut checks = Vec::new();
     checks.extend(process(app));
     checks.push(history(app));
+    checks.push(restore(app));
     checks.extend(lease(app));
-    checks.extend([clock(app), store(app).await, writes(app), checkpoint(app)]);
+    checks.extend([clock(app), store(app).await, writes(app), checkpoint(app), denials(app)]);
     checks
 }
 
@@ -165,6 +166,22 @@ fn checkpoint(app: &App) -> Check {
     match app.checkpoints().refusal() {
         Some(why) => Check::warns("checkpoint", why),
         None => Check::good("checkpoint", "the audit log is signed"),
+    }
+}
+
+/// Returns whether an operator has to decide after a restore: until then no key is verified.
+fn restore(app: &App) -> Check {
+    match app.authority().verifier().withheld() {
+        Some(why) => Check::fails("restore", &*why),
+        None => Check::good("restore", "no decision of an operator is awaited"),
+    }
+}
+
+/// Returns whether denials are written to the data directory. Verification does not need it, but a restore does.
+fn denials(app: &App) -> Check {
+    match app.denials().failing() {
+        Some(why) => Check::warns("denials", format!("not written to the data directory: {why}")),
+        None => Check::good("denials", "are written to the data directory"),
     }
 }
 

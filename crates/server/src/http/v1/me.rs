@@ -18,7 +18,7 @@ use keyreeve_authority::verify::{Question, Via};
 use keyreeve_authority::{Authority, Call};
 use keyreeve_core::access::Reach;
 use keyreeve_core::coherence::Entry;
-use keyreeve_core::verdict::Outer;
+use keyreeve_core::verdict::{Denial, Outer};
 use keyreeve_store::version::Version;
 use keyreeve_web::{Rejected, RequestInfo, body, respond};
 
@@ -90,6 +90,9 @@ async fn own_key(app: &App, parts: &Parts) -> Result<Entry, Problem> {
         cost: None,
     };
     let verdict = app.verdict_for(question.address, secret, &question).await?;
+    if verdict.outcome == Err(Denial::Undecided) {
+        return Err(respond::no_verdict_for(Denial::Undecided));
+    }
     match (verdict.outer(), verdict.entry) {
         (None, Some(entry)) => {
             if let Some(info) = info {
