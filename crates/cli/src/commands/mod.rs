@@ -13,9 +13,12 @@ mod gateways;
 mod healthcheck;
 mod keys;
 mod manager;
+mod moment;
 mod moving;
 mod nodes;
 mod policy;
+mod restore;
+mod restore_choice;
 mod root_keys;
 mod scanner;
 mod serve;
@@ -77,6 +80,9 @@ enum Command {
     /// Read, follow, export and verify the audit log
     #[command(subcommand)]
     Audit(audit::Audit),
+    /// Decide what happens with keys after a restore, and release keys that it has put on hold
+    #[command(subcommand)]
+    Restore(restore::Restore),
     /// Show the nodes, with their leases and lags
     Nodes(nodes::Nodes),
     /// Verify keys line by line from its own memory, as an application does
@@ -114,6 +120,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Users(users) => users.run().await,
         Command::Tenants(tenants) => tenants.run().await,
         Command::Audit(audit) => audit.run().await,
+        Command::Restore(restore) => restore.run().await,
         Command::Nodes(nodes) => nodes.run().await,
         Command::Verifier(verifier) => verifier.run().await,
         Command::Verifiers(verifiers) => verifiers.run().await,
