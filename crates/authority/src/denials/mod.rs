@@ -101,6 +101,9 @@ pub fn milestone_of(record: &AuditRecord) -> Milestone {
     Milestone { revision, chain }
 }
 
+/// The actions after which a root key of a database without them is revoked.
+const ENDS_OF_ROOT_KEYS: [&str; 3] = ["root_key.revoked", "root_key.rotated", "root_key.rotation_finished"];
+
 fn changes_of(record: &AuditRecord) -> Option<(DeniedRecord, Vec<DenialChange>)> {
     let parsed = |text: &Option<String>| -> Value {
         let value = text.as_deref().map(serde_json::from_str);
@@ -128,7 +131,9 @@ fn changes_of(record: &AuditRecord) -> Option<(DeniedRecord, Vec<DenialChange>)>
             let change = status_change(&before, &after)?;
             Some((DeniedRecord::Tenant(slug), vec![change]))
         }
-        "root_key" if record.action == "root_key.revoked" => {
+        // Of a root key that was rotated the newest secret is lost, and an older one would be accepted: it is revoked,
+        // as in rule R10. The operator can create another one through the socket in the data directory.
+        "root_key" if ENDS_OF_ROOT_KEYS.contains(&record.action.as_str()) => {
             let id = RootKeyId::parse(&record.target_id).ok()?;
             Some((DeniedRecord::RootKey(id), vec![DenialChange::Ended]))
         }

@@ -122,6 +122,23 @@ fn a_user_who_is_suspended_removed_or_demoted_is_recorded() {
     assert_eq!(entry("user.removed", admin, ""), [DenialChange::Removed]);
 }
 
+#[test]
+fn a_root_key_that_was_revoked_or_rotated_is_recorded() {
+    for (action, is_recorded) in [
+        ("root_key.revoked", true),
+        ("root_key.rotated", true),
+        ("root_key.rotation_finished", true),
+        ("root_key.created", false),
+    ] {
+        let mut entry = key_entry(action, "{}", "{}");
+        entry.target_type = "root_key".to_owned();
+        entry.target_id = RootKeyId::from_bytes([3; 16]).to_string();
+        let expected = is_recorded.then_some(DenialChange::Ended);
+        let found = RecordedDenial::of(&entry);
+        assert_eq!(found.first().map(|one| one.change), expected, "{action}");
+    }
+}
+
 fn denial(revision: u64, change: DenialChange) -> RecordedDenial {
     RecordedDenial {
         entry: Milestone {
