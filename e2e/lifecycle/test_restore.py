@@ -28,7 +28,7 @@ def keyreeve(*arguments, stdin=""):
 
 
 def accept(data, *arguments, stdin=""):
-    return keyreeve("audit", "accept-restore", "--data", data, "--reason", "a drill", *arguments, stdin=stdin)
+    return keyreeve("audit", "accept-restore", "--data", data, "--reason", "a drill", "--accept", *arguments, stdin=stdin)
 
 
 def is_refused(server):
@@ -217,7 +217,7 @@ def test_the_operator_accepts_an_older_database_and_the_audit_log_says_so(stoppe
     accepted = json.loads(done.stdout)
     assert pathlib.Path(accepted["kept"][0]).read_text() == stopped.note, "the evidence stays"
     stopped.server.start()
-    assert stopped.server.verify(stopped.key["secret"])["valid"], "and that was said"
+    assert stopped.server.verify(stopped.key["secret"])["reason"] == "revoked", "by the file with denials"
     entry = events(stopped.server, "instance.restore_accepted")[0]
     assert entry["actor"]["type"] == "operator" and entry["reason"] == "a drill"
     assert entry["revision"] == accepted["revision"]
@@ -265,7 +265,7 @@ def test_an_acceptance_that_is_killed_anywhere_accepts_all_or_nothing(stopped):
     stopped.put_back()
     data = pathlib.Path(stopped.server.data)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("KEYREEVE_")}
-    command = [harness.BINARY, "audit", "accept-restore", "--data", str(data), "--reason", "x", "--yes"]
+    command = [harness.BINARY, "audit", "accept-restore", "--data", str(data), "--reason", "x", "--yes", "--accept"]
     for step in range(12):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
         time.sleep(0.004 * step)

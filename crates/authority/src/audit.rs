@@ -106,6 +106,12 @@ impl AuditUseCases<'_> {
         Ok(self.0.store.head().await?)
     }
 
+    /// Returns the log after a revision, oldest entry first: at most `limit` entries, of all tenants. For the process
+    /// itself.
+    pub async fn after(self, revision: u64, limit: u32) -> Result<Vec<AuditRecord>, Failure> {
+        Ok(self.0.store.audit_after(revision, limit).await?)
+    }
+
     /// Returns whether the log contains an end that was recorded before.
     pub async fn compare(self, recorded: Milestone) -> Result<Comparison, Failure> {
         compare_log(self.0.store.as_ref(), recorded).await

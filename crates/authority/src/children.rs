@@ -17,6 +17,7 @@ use keyreeve_core::coherence::downstream::{ChildId, Full, NoHold};
 use keyreeve_core::coherence::holding::Awaited;
 use keyreeve_core::coherence::rules::{Rule, keeps};
 use keyreeve_core::coherence::{Cached as _, Entry, Moment};
+use keyreeve_core::verdict::Denial;
 use keyreeve_core::{Digest, Timestamp};
 use std::sync::Arc;
 
@@ -108,8 +109,17 @@ impl<'a> VerifierUseCases<'a> {
     /// Whether another verifier of a root key may connect now. Call before the connection becomes a stream, so that the
     /// refusal is an HTTP answer.
     pub fn may_connect(self, pass: Option<&RootPass>, reach: &Reach) -> Result<(), Failure> {
+        self.require_verdicts()?;
         let root_key = pass.map(RootPass::id);
         Ok(self.0.children().may_join(root_key, reach, self.0.clock.moment())?)
+    }
+
+    /// Fails while no key is verified, because an operator has to decide after a restore.
+    fn require_verdicts(self) -> Result<(), Failure> {
+        match self.0.verifier.is_withheld() {
+            true => Err(Failure::Unavailable(Denial::Undecided.to_string())),
+            false => Ok(()),
+        }
     }
 
     /// Registers a verifier, whose memory is empty. An error if there are too many, or if its root key ended before it
@@ -175,6 +185,7 @@ impl<'a> VerifierUseCases<'a> {
     pub async fn grant(self, id: ChildId) -> Option<Granted> {
         let wish_ms = self.0.children().connected(id)?.newcomer.lease_ms;
         let length_ms = match self.judge(id).await {
+            Ok(_) if self.0.verifier.is_withheld() => 0,
             Ok(_) => self.0.children().grant(
                 id,
                 wish_ms,
@@ -196,6 +207,7 @@ impl<'a> VerifierUseCases<'a> {
     /// another tenant. From now on, orders for changes of it are sent to the verifier.
     pub async fn answer_fetch(self, id: ChildId, digest: Digest) -> Result<(Option<Entry>, u64), Failure> {
         let reach = self.judge(id).await?;
+        self.require_verdicts()?;
         let early = keeps(Rule::HoldBeforeLookUp)
             .then(|| self.begin_to_tell(id, digest))
             .transpose()?;
@@ -233,6 +245,7 @@ impl<'a> VerifierUseCases<'a> {
     /// unknown now. The verifier reports the uses itself separately.
     pub async fn charge(self, id: ChildId, digest: Digest, cost: u32) -> Option<(bool, Budget)> {
         let reach = self.judge(id).await.ok()?;
+        self.require_verdicts().ok()?;
         let (entry, _) = self.0.entry_by(digest).await.ok()?;
         let entry = entry.filter(|entry| reach.has(entry.gate().slug()))?;
         if cost == 0 {

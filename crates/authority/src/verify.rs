@@ -64,7 +64,9 @@ impl Authority {
     /// The second half: compares the clock with the deadline that was loaded first.
     fn settle(&self, looked: Lookup, question: &Question<'_>) -> Result<Verdict, Miss> {
         match looked.entry {
-            Some(entry) if !limits::counts(entry.limits()) && self.holds(looked.deadline) => {
+            Some(entry)
+                if !limits::counts(entry.limits()) && self.holds(looked.deadline) && !self.verifier.is_withheld() =>
+            {
                 self.verifier.tallies().count_memory();
                 let outcome = evaluate(&entry, question);
                 Ok(self.answered(
@@ -119,6 +121,9 @@ impl Authority {
 
     /// Reads the store if necessary, remembers the result, charges the limits of the key, and answers.
     pub async fn verify_miss(&self, miss: Miss, question: &Question<'_>) -> Verdict {
+        if self.verifier.is_withheld() {
+            return self.denied(Denial::Undecided, Source::Store, question.via);
+        }
         let looked = self.look_up(miss.0);
         let (found, source) = match looked.entry {
             Some(entry) if self.holds(looked.deadline) => {

@@ -73,6 +73,13 @@ words!(
         AccessRefused => "access.refused",
         /// The operator accepted a database that does not contain the signed checkpoint.
         RestoreAccepted => "instance.restore_accepted",
+        /// Denials that a restored database has lost are about to be written to it again. Until the next entry of the
+        /// instance no key is verified.
+        RestoreBegun => "instance.restore_begun",
+        /// The denials are written again; with the operator's choice, if one was made.
+        Restored => "instance.restored",
+        /// The operator made the choice, or another one, later.
+        RestoreDecided => "instance.restore_decided",
     }
 );
 

@@ -40,6 +40,8 @@ words!(
         Limited => "limited",
         /// This verifier cannot know: no lease, or no store. Never a guess.
         Unavailable => "unavailable",
+        /// The database was restored, and the operator has not decided yet which keys may be used.
+        Undecided => "restore_undecided",
     }
 );
 
@@ -78,6 +80,11 @@ impl Outer {
 }
 
 impl Denial {
+    /// Whether no verdict can be given now: nothing is known of the key.
+    pub const fn is_no_verdict(self) -> bool {
+        matches!(self, Self::Unavailable | Self::Undecided)
+    }
+
     /// Returns the code to pass on, which depends on what the tenant reveals.
     pub const fn outer(self, reveal: Reveal) -> Outer {
         match (self, reveal) {
@@ -99,7 +106,7 @@ impl Denial {
             (Self::Address, _) => Outer::ContextDenied,
             (Self::Scope, _) => Outer::InsufficientScope,
             (Self::Limited, _) => Outer::RateLimited,
-            (Self::Unavailable, _) => Outer::Unavailable,
+            (Self::Unavailable | Self::Undecided, _) => Outer::Unavailable,
         }
     }
 }

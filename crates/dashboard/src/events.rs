@@ -204,6 +204,9 @@ pub(super) fn words(action: &str) -> &'static str {
         "verifier.disconnected" => "disconnected the verifier",
         "access.refused" => "was refused at",
         "instance.restore_accepted" => "accepted a restored database for",
+        "instance.restore_begun" => "began to repair a restored database for",
+        "instance.restored" => "repaired a restored database for",
+        "instance.restore_decided" => "decided about a restored database for",
         _ => "changed",
     }
 }
@@ -217,7 +220,10 @@ fn kind(action: &str) -> &'static str {
         | "user.sign_in_refused"
         | "key.secret_reused"
         | "key.leaked"
-        | "instance.restore_accepted" => "warned",
+        | "instance.restore_accepted"
+        | "instance.restore_begun"
+        | "instance.restored"
+        | "instance.restore_decided" => "warned",
         "key.created" | "key.reactivated" | "user.created" => "begun",
         _ => "changed",
     }

@@ -2,6 +2,7 @@
 //! name [`App`]; everything else takes the part that it needs (`crates/cli/tests/house.rs`).
 
 use crate::backup::serve::BackupService;
+use crate::denials::DenialsKeeper;
 use crate::edge::AllSeats;
 use crate::http::GitHubKeys;
 use crate::http::oauth::Issuer;
@@ -12,6 +13,7 @@ use crate::monitor::Monitor;
 use crate::numbers::Numbers;
 use crate::open::OpenStore;
 use crate::readiness::Readiness;
+use crate::restored::RestoreService;
 use crate::settings::Settings;
 use crate::tls::Tls;
 use crate::verdict_service::VerdictService;
@@ -42,6 +44,8 @@ struct Inner {
     monitor: Arc<Monitor>,
     seats: Arc<AllSeats>,
     backups: Arc<BackupService>,
+    denials: Arc<DenialsKeeper>,
+    restores: Arc<RestoreService>,
     settings: Arc<Settings>,
 }
 
@@ -76,6 +80,7 @@ impl App {
             database,
             Arc::clone(&settings),
         ));
+        let denials = Arc::new(DenialsKeeper::in_directory(&settings.data));
         let monitor = Arc::new(Monitor {
             authority: Arc::clone(&authority),
             numbers: Arc::clone(&numbers),
@@ -84,6 +89,7 @@ impl App {
             verifier_host: Arc::clone(&verifier_host),
             seats: Arc::clone(&seats),
             backups: Arc::clone(&backups),
+            denials: Arc::clone(&denials),
             tls,
             settings: Arc::clone(&settings),
         });
@@ -92,6 +98,7 @@ impl App {
             walks: Arc::default(),
             github_keys: Arc::new(GitHubKeys::new(settings.github_keys.clone())),
             issuer: Arc::default(),
+            restores: Arc::new(RestoreService::new(Arc::clone(&authority))),
             authority,
             numbers,
             address_rate_limits,
@@ -102,12 +109,18 @@ impl App {
             monitor,
             seats,
             backups,
+            denials,
             settings,
         }))
     }
 
     /// The use cases.
     pub fn authority(&self) -> &Authority {
+        &self.0.authority
+    }
+
+    /// Returns the use cases, to be shared with a background task.
+    pub(crate) fn shared_authority(&self) -> &Arc<Authority> {
         &self.0.authority
     }
 
@@ -159,6 +172,10 @@ parts! {
     seats: AllSeats;
     /// Returns what makes backups.
     backups: BackupService;
+    /// Returns what writes denials into the data directory.
+    denials: DenialsKeeper;
+    /// Returns what answers commands about a restore.
+    restores: RestoreService;
 }
 
 /// The parts that are the state of a handler.

@@ -8,8 +8,10 @@
 
 use crate::checkpoints::{self, Checkpoints, Evidence};
 use crate::instance::StartError;
+use crate::restored::{Examined, RestoreChoice, RestoreOrder, RestoreReport};
 use crate::world::{OsEntropy, TokioTimer, WallClock};
 use keyreeve_authority::env::Entropy as _;
+use keyreeve_authority::restored::standing_of;
 use keyreeve_authority::{Authority, Failure, VerifierMemory, compare_log};
 use keyreeve_core::audit::{ChainHash, Comparison, Milestone, compare};
 use keyreeve_core::hex;
@@ -190,6 +192,8 @@ pub struct Acceptance {
     database: Option<DatabaseAccess>,
     lock: DirectoryLock,
     standing: DatabaseStanding,
+    /// Whether an earlier acceptance, or a restore, was interrupted or left the choice open.
+    is_open: bool,
 }
 
 /// The result of an acceptance.
@@ -199,6 +203,8 @@ pub struct AcceptedDatabase {
     pub revision: u64,
     /// Where the old files are kept.
     pub kept: Vec<PathBuf>,
+    /// What was denied again and chosen; `None` if the database has no log.
+    pub report: Option<RestoreReport>,
 }
 
 impl Acceptance {
@@ -215,11 +221,16 @@ impl Acceptance {
             return Err(StartError::Unsafe(why));
         }
         let lock = DirectoryLock::take(data)?;
-        let standing = match database {
-            None => standing(data).await?,
+        let (standing, is_open) = match database {
+            None => {
+                let standing = standing(data).await?;
+                let is_open = standing.mismatch.is_none() && standing.head.revision > 0 && is_open_in(data).await?;
+                (standing, is_open)
+            }
             Some(access) => standing_at(data, access).await?,
         };
         Ok(Self {
+            is_open,
             data: data.to_owned(),
             database: database.cloned(),
             lock,
@@ -229,7 +240,7 @@ impl Acceptance {
 
     /// Returns whether there is anything to accept.
     pub fn is_needed(&self) -> bool {
-        self.standing.mismatch.is_some()
+        self.standing.mismatch.is_some() || self.is_open
     }
 
     /// Returns whether the database is inconsistent: that cannot be accepted, and must be repaired.
@@ -240,7 +251,11 @@ impl Acceptance {
     /// Explains the signed end, the present one, and the meaning of accepting it, in lines of text.
     pub fn explain(&self) -> Vec<String> {
         let Some(mismatch) = &self.standing.mismatch else {
-            return Vec::new();
+            return vec![format!(
+                "{}: the database was restored. It contains what was signed, and what happens with its keys is not \
+                 decided.",
+                self.data.display()
+            )];
         };
         let end = |end: Milestone| format!("revision {}, {}", end.revision, hex(&end.chain));
         let signed = self.standing.signed.map_or_else(|| "cannot be read".to_owned(), end);
@@ -252,8 +267,9 @@ impl Acceptance {
                  and shows a new root key."
             ),
             Mismatch::Older => format!(
-                "At least {lost} changes that were answered for are lost. KEYS AND ROOT KEYS THAT THEY REVOKED WORK \
-                 AGAIN, users and tenants that they suspended or removed are back, and keys that they issued are unknown."
+                "At least {lost} changes that were answered for are lost, and keys that they issued are unknown. Denials \
+                 that a file with denials has are written again. Without it, KEYS AND ROOT KEYS THAT THEY REVOKED WORK \
+                 AGAIN, and users and tenants that they suspended or removed are back."
             ),
             Mismatch::Other | Mismatch::Mixed | Mismatch::Evidence(_) => {
                 "Which changes are lost is unknown. KEYS AND ROOT KEYS THAT WERE REVOKED MAY WORK AGAIN, and keys \
@@ -269,12 +285,19 @@ impl Acceptance {
         ]
     }
 
-    /// Accepts the database: records that in its audit log, and signs again once that entry is durable. The old
-    /// checkpoint is kept under another name. If it is interrupted, nothing was accepted, and it can be repeated.
+    /// Accepts the database: records that in its audit log, writes again the denials that it has lost, and signs again
+    /// once all of that is durable. The old checkpoint is kept under another name. If it is interrupted, nothing was
+    /// accepted, and it can be repeated. Without a choice for the time for which no denial is known, the server starts
+    /// and verifies no key.
     ///
     /// # Errors
-    /// If the database or the directory cannot be written to.
-    pub async fn accept(self, reason: &str) -> Result<AcceptedDatabase, StartError> {
+    /// If the database or the directory cannot be written to, or a file with denials cannot be used.
+    pub async fn accept(
+        self,
+        reason: &str,
+        choice: Option<RestoreChoice>,
+        denials: &[PathBuf],
+    ) -> Result<AcceptedDatabase, StartError> {
         let (data, standing) = (self.data, self.standing);
         let verifier = Arc::new(VerifierMemory::new(1));
         let (store, _lock): (Arc<dyn Store>, _) = match &self.database {
@@ -289,22 +312,61 @@ impl Acceptance {
         };
         let (clock, entropy) = (Arc::new(WallClock), Arc::new(OsEntropy));
         let authority = Authority::new(Arc::clone(&store), verifier, clock, entropy, Arc::new(TokioTimer));
-        let end = |end: Milestone| json!({"revision": end.revision, "hash": hex(&end.chain)});
-        let why = standing.mismatch.as_ref().map(|mismatch| standing.describe(mismatch));
-        let before = json!({"signed": standing.signed.map(end), "found": why}).to_string();
-        let after = json!({"database": end(standing.head)}).to_string();
-        let revision = authority.audit().note_restore(reason, before, after).await?;
-        let head = milestone(Some(authority.audit().head().await?));
-        let mut fresh = [0; 32];
-        OsEntropy.fill(&mut fresh).map_err(Failure::from)?;
-        let failed = |error| StartError::Checkpoints {
-            path: data.clone(),
-            error,
+        let order = RestoreOrder {
+            from: None,
+            choice,
+            reason,
+            denials,
         };
-        let kept = checkpoints::accept(&data, head, fresh).map_err(failed)?;
+        // Before anything is written: a file that cannot be used changes nothing.
+        let examined = Examined::of(&authority, &data, &order, self.database.is_some()).await?;
+        let mut revision = 0;
+        if standing.mismatch.is_some() {
+            revision = note_accepted(&authority, &standing, reason).await?;
+        }
+        let report = match examined {
+            Some(examined) => Some(examined.repair(&authority, &order).await?),
+            None => None,
+        };
+        let kept = match standing.mismatch.is_some() {
+            true => sign_again(&authority, &data).await?,
+            false => Vec::new(),
+        };
         authority.close().await;
-        Ok(AcceptedDatabase { revision, kept })
+        let restored = report.as_ref().map_or(0, |report| report.record.revision);
+        Ok(AcceptedDatabase {
+            revision: if revision > 0 { revision } else { restored },
+            kept,
+            report,
+        })
     }
+}
+
+async fn note_accepted(authority: &Authority, standing: &DatabaseStanding, reason: &str) -> Result<u64, StartError> {
+    let end = |end: Milestone| json!({"revision": end.revision, "hash": hex(&end.chain)});
+    let why = standing.mismatch.as_ref().map(|mismatch| standing.describe(mismatch));
+    let before = json!({"signed": standing.signed.map(end), "found": why}).to_string();
+    let after = json!({"database": end(standing.head)}).to_string();
+    Ok(authority.audit().note_restore(reason, before, after).await?)
+}
+
+/// Signs the end of the log, whatever was signed before, which is kept under another name.
+pub(crate) async fn sign_again(authority: &Authority, data: &Path) -> Result<Vec<PathBuf>, StartError> {
+    let head = milestone(Some(authority.audit().head().await?));
+    let mut fresh = [0; 32];
+    OsEntropy.fill(&mut fresh).map_err(Failure::from)?;
+    checkpoints::accept(data, head, fresh).map_err(|error| StartError::Checkpoints {
+        path: data.to_owned(),
+        error,
+    })
+}
+
+/// Whether the database of a directory waits for an operator's choice.
+async fn is_open_in(data: &Path) -> Result<bool, StartError> {
+    let store = SqliteStore::open_to_read(&data.join(DATABASE_FILE)).await?;
+    let is_open = standing_of(&store).await?.pending().is_some();
+    store.close().await;
+    Ok(is_open)
 }
 
 impl std::fmt::Debug for Acceptance {
@@ -316,7 +378,7 @@ impl std::fmt::Debug for Acceptance {
 }
 
 /// Does the same for a database that nodes share: each node's directory has what that node has signed.
-async fn standing_at(data: &Path, access: &DatabaseAccess) -> Result<DatabaseStanding, StartError> {
+async fn standing_at(data: &Path, access: &DatabaseAccess) -> Result<(DatabaseStanding, bool), StartError> {
     let evidence = read_evidence(data)?;
     let store = PostgresStore::open(access, Arc::new(VerifierMemory::new(1))).await?;
     let head = milestone(Some(store.head().await?));
@@ -332,6 +394,7 @@ async fn standing_at(data: &Path, access: &DatabaseAccess) -> Result<DatabaseSta
             (Some(end), mismatch)
         }
     };
+    let is_open = standing_of(&store).await?.pending().is_some();
     store.close().await;
-    Ok(DatabaseStanding { signed, head, mismatch })
+    Ok((DatabaseStanding { signed, head, mismatch }, is_open))
 }

@@ -2,6 +2,7 @@
 
 use crate::App;
 use crate::backup;
+use crate::denials;
 use crate::edge::{Face, FaceService, Listening};
 use crate::founding::EmptyStore;
 use crate::http::openapi;
@@ -10,6 +11,7 @@ use crate::listen::Listen;
 use crate::open::{self, OpenedStore};
 use crate::pages;
 use crate::ready::{Encryption, EndpointKind, Ready, reachable, remove_sockets};
+use crate::restored;
 use crate::settings::Settings;
 use crate::tls::TlsError;
 use crate::verifiers::{self, Marker};
@@ -32,6 +34,8 @@ const CENSUS_INTERVAL: Duration = Duration::from_secs(30);
 const CENSUS_SHARE: u32 = 100;
 /// How long a stop waits for connected verifiers to leave, in milliseconds.
 const VERIFIERS_PATIENCE_MS: u64 = 2_000;
+/// How long a stop writes denials into the data directory.
+const DENIALS_PATIENCE: Duration = Duration::from_secs(3);
 /// The socket for processes that may read the data directory.
 const OPERATOR_SOCKET: &str = "operator.sock";
 
@@ -167,6 +171,11 @@ impl Instance {
         let tls = Encryption::open(settings)?;
         let start_number = start_number()?;
         let (store, opened) = open::open(settings).await?;
+        // Before anything is served: after a restore no key is verified until an operator has decided.
+        if let Err(error) = restored::heed(&store.authority).await {
+            opened.stop().await;
+            return Err(error.into());
+        }
         let marker = Marker::in_directory(&settings.data);
         // With several nodes, the verifiers of an earlier process end with its session.
         if store.authority.node().is_none()
@@ -212,6 +221,11 @@ impl Instance {
                 stopping.clone(),
             ));
         }
+        tokio::spawn(denials::follow(
+            Arc::clone(app.denials()),
+            Arc::clone(app.shared_authority()),
+            stopping.clone(),
+        ));
         tokio::spawn(run_background_tasks(app.clone(), stopping));
         Self {
             addresses: ready.addresses,
@@ -249,6 +263,9 @@ impl Instance {
         write_refusals(&self.app, true).await;
         self.app.log_signer().record().await;
         write_notes(&self.app).await;
+        let written = self.app.denials().catch_up(self.app.authority(), true);
+        // What is not written in this time is written by the next start.
+        drop(tokio::time::timeout(DENIALS_PATIENCE, written).await);
         self.opened.stop().await;
         self.app.authority().close().await;
         // The operations listener stops last, so that it reports this process as not ready until the end.
@@ -266,6 +283,8 @@ fn service(face: Face, app: &App) -> Arc<FaceService> {
         verdicts: Arc::clone(app.verdict_service()),
         readiness: Arc::clone(app.readiness()),
         monitor: Arc::clone(app.monitor()),
+        backups: Arc::clone(app.backups()),
+        restores: Arc::clone(app.restores()),
         is_public_by_tls: app.settings().is_public_by_tls(),
     })
 }
@@ -318,6 +337,7 @@ async fn write_refusals(app: &App, all: bool) {
 async fn run_background_tasks(app: App, mut stopping: watch::Receiver<bool>) {
     let mut ticks = tokio::time::interval(HOUSEKEEPING_INTERVAL);
     let mut invariants = InvariantLog::default();
+    let mut restores = restored::Heeding::default();
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
@@ -333,6 +353,7 @@ async fn run_background_tasks(app: App, mut stopping: watch::Receiver<bool>) {
         {
             tracing::debug!(%error, "cannot reconcile the records of other nodes");
         }
+        restores.look(app.authority()).await;
         write_notes(&app).await;
         write_refusals(&app, false).await;
         app.log_signer().record().await;

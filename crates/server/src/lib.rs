@@ -6,6 +6,7 @@
 pub mod app;
 pub mod backup;
 pub mod checkpoints;
+mod denials;
 pub mod doctor;
 mod edge;
 pub mod founding;
@@ -30,7 +31,7 @@ mod ops;
 mod pages;
 mod readiness;
 mod ready;
-mod restored;
+pub mod restored;
 pub mod scanner;
 pub mod settings;
 mod store_deadline;

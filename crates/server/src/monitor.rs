@@ -1,6 +1,7 @@
 //! What the operations listener and `keyreeve doctor` report of this process.
 
 use crate::backup::serve::BackupService;
+use crate::denials::DenialsKeeper;
 use crate::edge::AllSeats;
 use crate::log_signer::LogSigner;
 use crate::numbers::Numbers;
@@ -21,6 +22,7 @@ pub(crate) struct Monitor {
     pub(crate) verifier_host: Arc<VerifierHost>,
     pub(crate) seats: Arc<AllSeats>,
     pub(crate) backups: Arc<BackupService>,
+    pub(crate) denials: Arc<DenialsKeeper>,
     /// The listeners with TLS.
     pub(crate) tls: Vec<Tls>,
     pub(crate) settings: Arc<Settings>,

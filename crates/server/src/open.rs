@@ -1,5 +1,6 @@
 //! Opens the store: SQLite for one process, or Postgres for several nodes.
 
+use crate::backup::refuse_unfinished;
 use crate::backup::serve::OpenDatabase;
 use crate::checkpoints::Checkpoints;
 use crate::history;
@@ -56,6 +57,7 @@ pub(crate) async fn open(settings: &Settings) -> Result<(OpenStore, OpenedStore)
         }
         Some(access) => {
             let lock = DirectoryLock::take(&settings.data)?;
+            refuse_unfinished(&settings.data)?;
             // Before this node has a session: a start that fails would leave one, and changes would wait for it.
             let checkpoints = history::checkpoints(&settings.data)?;
             let (authority, database, opened) = node(settings, access, lock).await?;
@@ -71,6 +73,7 @@ pub(crate) async fn open(settings: &Settings) -> Result<(OpenStore, OpenedStore)
 
 async fn embedded(settings: &Settings) -> Result<(Authority, OpenDatabase, OpenedStore), StartError> {
     crate::moving::refuse_moved(&settings.data)?;
+    refuse_unfinished(&settings.data)?;
     let lock = DirectoryLock::take(&settings.data)?;
     // Before anything is created or migrated, and before any listener is bound.
     history::require_contained(&settings.data).await?;

@@ -58,6 +58,9 @@ impl Readiness {
         if self.authority.clock_behind().is_some() {
             return Some("the clock is behind the time that was given before: keys are evaluated at the later time");
         }
+        if self.authority.verifier().withheld().is_some() {
+            return Some("the database was restored, and the operator has not decided which keys may be used");
+        }
         (!self.is_answered().await).then_some("the store does not answer")
     }
 

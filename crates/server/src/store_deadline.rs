@@ -54,7 +54,7 @@ impl VerdictService {
         let found = deadline.bound(authority.verify_miss(miss, question)).await;
         let verdict = found.unwrap_or_else(|| authority.unanswered(question.via));
         // With an entry the key was found, and only its limits could not be charged: a full disk does not prevent reads.
-        deadline.is_failing |= verdict.outcome == Err(Denial::Unavailable) && verdict.entry.is_none();
+        deadline.is_failing |= verdict.outcome.is_err_and(Denial::is_no_verdict) && verdict.entry.is_none();
         verdict
     }
 }

@@ -292,6 +292,10 @@ impl<B: Backend> Store for B {
         self.reader().audit_after(revision, limit).await
     }
 
+    async fn instance_events(&self, limit: u32) -> Result<Vec<AuditRecord>, StoreError> {
+        self.reader().instance_events(limit).await
+    }
+
     async fn audit(&self, query: AuditQuery) -> Result<Vec<AuditRecord>, StoreError> {
         self.reader().audit(&query).await
     }

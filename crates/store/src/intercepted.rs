@@ -107,6 +107,7 @@ intercepted! {
         ProbeWrite: probe_write() -> ();
         Head: head() -> Head;
         AuditAfter: audit_after(revision: u64, limit: u32) -> Vec<AuditRecord>;
+        InstanceEvents: instance_events(limit: u32) -> Vec<AuditRecord>;
         Audit: audit(query: AuditQuery) -> Vec<AuditRecord>;
     }
     change {

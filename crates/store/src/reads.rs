@@ -55,5 +55,6 @@ pub(crate) trait Reads: Send {
     fn login(&mut self, digest: &Digest, now: Timestamp) -> impl Future<Output = Result<Option<Login>>> + Send;
     fn head(&mut self) -> impl Future<Output = Result<Head>> + Send;
     fn audit_after(&mut self, revision: u64, limit: u32) -> impl Future<Output = Result<Vec<AuditRecord>>> + Send;
+    fn instance_events(&mut self, limit: u32) -> impl Future<Output = Result<Vec<AuditRecord>>> + Send;
     fn audit(&mut self, query: &AuditQuery) -> impl Future<Output = Result<Vec<AuditRecord>>> + Send;
 }

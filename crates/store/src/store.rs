@@ -375,6 +375,9 @@ pub trait Store: Send + Sync + 'static {
     /// Returns the audit log after a revision, at most `limit` entries, oldest first.
     async fn audit_after(&self, revision: u64, limit: u32) -> Result<Vec<AuditRecord>, StoreError>;
 
+    /// Returns the newest entries about the instance itself, newest first, at most `limit`. Reads no other entries.
+    async fn instance_events(&self, limit: u32) -> Result<Vec<AuditRecord>, StoreError>;
+
     /// Returns entries of the audit log that match a filter.
     async fn audit(&self, query: AuditQuery) -> Result<Vec<AuditRecord>, StoreError>;
 

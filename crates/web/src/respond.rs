@@ -8,6 +8,7 @@ use hyper::header::{
 };
 use hyper::{Response, StatusCode};
 use keyreeve_api::{Code, Family, Problem};
+use keyreeve_core::verdict::Denial;
 use serde::Serialize;
 
 /// The request's id, in requests and answers.
@@ -132,3 +133,15 @@ pub fn no_verdict() -> Problem {
     let detail = "The store cannot be reached now, so no verdict is given. Try again.";
     Problem::new(Code::ServiceUnavailable, detail)
 }
+
+/// Returns the problem of a denial that is no verdict ([`Denial::is_no_verdict`]).
+pub fn no_verdict_for(denial: Denial) -> Problem {
+    match denial {
+        Denial::Undecided => Problem::new(Code::ServiceUnavailable, UNDECIDED),
+        _ => no_verdict(),
+    }
+}
+
+/// The text for callers while no key is verified after a restore.
+pub const UNDECIDED: &str = "The database was restored, and its operator has not decided yet which keys may be used. \
+                             Until then no verdict is given.";

@@ -15,8 +15,8 @@ use keyreeve_core::coherence::invariants::InvariantCounts;
 use keyreeve_core::coherence::rules::{Rule, keeps};
 use keyreeve_core::coherence::{Cache, Entry, Lease};
 use keyreeve_store::{Commit, CommitObserver};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Most root keys that are remembered. With more in use at once, some are looked up again now and then.
 const ROOT_KEYS_REMEMBERED: usize = 65_536;
@@ -41,6 +41,9 @@ pub struct VerifierMemory {
     pub(crate) invariants: Arc<InvariantCounts>,
     /// Why this process no longer answers, if it was halted.
     halted: OnceLock<String>,
+    /// Why no key is verified until an operator has decided, if so.
+    withheld: Mutex<Option<Arc<str>>>,
+    is_withheld: AtomicBool,
 }
 
 impl VerifierMemory {
@@ -70,6 +73,8 @@ impl VerifierMemory {
             children: Children::default(),
             invariants: Arc::default(),
             halted: OnceLock::new(),
+            withheld: Mutex::default(),
+            is_withheld: AtomicBool::new(false),
         }
     }
 
@@ -157,6 +162,28 @@ impl VerifierMemory {
     /// Returns why nothing is answered; `None` in normal operation.
     pub fn halted(&self) -> Option<&str> {
         self.halted.get().map(String::as_str)
+    }
+
+    /// Verifies no key from now on, with the reason, or verifies again with `None`. Root keys and changes are not
+    /// affected. Downstream verifiers are sent away and get no lease.
+    pub fn withhold(&self, why: Option<&str>) {
+        let is_withheld = why.is_some();
+        *self.withheld.lock().unwrap_or_else(PoisonError::into_inner) = why.map(Arc::from);
+        let was_withheld = self.is_withheld.swap(is_withheld, Ordering::AcqRel);
+        if is_withheld && !was_withheld {
+            self.forget_everything();
+            self.children.dismiss_all();
+        }
+    }
+
+    /// Whether no key is verified. Reads one atomic value.
+    pub(crate) fn is_withheld(&self) -> bool {
+        self.is_withheld.load(Ordering::Acquire)
+    }
+
+    /// Returns why no key is verified until an operator has decided; `None` in normal operation.
+    pub fn withheld(&self) -> Option<Arc<str>> {
+        self.withheld.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A change touched more than is known: everything is forgotten, here and by downstream verifiers.

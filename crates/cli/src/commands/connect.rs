@@ -90,6 +90,10 @@ impl ServerOptions {
         if root_key().is_some() || self.is_running() {
             return action(self.client(None)?).await;
         }
+        self.with_own_server(action).await
+    }
+
+    async fn with_own_server<T>(&self, action: impl AsyncFnOnce(Client) -> anyhow::Result<T>) -> anyhow::Result<T> {
         if !self.data.join("keyreeve.db").exists() {
             return Err(UsageError(format!(
                 "there is no instance in {}; `keyreeve serve` makes one and shows its first root key",
@@ -107,6 +111,18 @@ impl ServerOptions {
         let done = action(Client::over_socket(&operator_socket(&self.data))?).await;
         instance.stop().await;
         done
+    }
+
+    /// As [`Connection::with_server`], always through the socket in the data directory: for what only the operator of
+    /// the machine may do.
+    pub(crate) async fn with_operator<T>(
+        &self,
+        action: impl AsyncFnOnce(Client) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        match self.is_running() {
+            true => action(Client::over_socket(&operator_socket(&self.data))?).await,
+            false => self.with_own_server(action).await,
+        }
     }
 
     /// The socket of a killed server does not accept connections.

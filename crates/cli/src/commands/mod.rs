@@ -15,9 +15,12 @@ mod gateways;
 mod healthcheck;
 mod keys;
 mod manager;
+mod moment;
 mod moving;
 mod nodes;
 mod policy;
+mod restore;
+mod restore_choice;
 mod root_keys;
 mod scanner;
 mod serve;
@@ -79,6 +82,9 @@ enum Command {
     /// Read, follow, export and verify the audit log
     #[command(subcommand)]
     Audit(audit::Audit),
+    /// Decide what happens with keys after a restore, and release keys that it has put on hold
+    #[command(subcommand)]
+    Restore(restore::Restore),
     /// Show the nodes, with their leases and lags
     Nodes(nodes::NodesCommand),
     /// Verify keys line by line from its own memory, as an application does
@@ -122,6 +128,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Users(users) => users.run().await,
         Command::Tenants(tenants) => tenants.run().await,
         Command::Audit(audit) => audit.run().await,
+        Command::Restore(restore) => restore.run().await,
         Command::Nodes(nodes) => nodes.run().await,
         Command::Verifier(verifier) => verifier.run().await,
         Command::Verifiers(verifiers) => verifiers.run().await,

@@ -3,12 +3,12 @@
 use super::RowProgress;
 use super::error::BackupError;
 use super::sealed::Identities;
+use super::unfinished::UnfinishedMark;
 use super::verify::{VerifiedBackup, with_rows};
 use crate::instance::StartError;
-use crate::restored::{self, RestoredFrom};
+use crate::restored::{self, RestoreChoice, RestoreOrder, RestorePlace, RestoreReport, RestoredFrom};
 use keyreeve_authority::VerifierMemory;
 use keyreeve_core::Timestamp;
-use keyreeve_core::audit::Milestone;
 use keyreeve_store::copy::{BATCHES_WAITING, Copied, CopyPriority, Load, PostgresLoad, SqliteLoad, TABLES, on_thread};
 use keyreeve_store::model::Head;
 use keyreeve_store::{DatabaseAccess, DirectoryLock, PostgresStore};
@@ -27,6 +27,17 @@ pub struct BackupToRestore {
     pub identities: Identities,
 }
 
+/// What happens with a restored instance before it is served.
+#[derive(Clone, Debug)]
+pub struct FirstSteps {
+    /// The operator's choice for the time for which no denial is known; `None` leaves it open, and no key is verified.
+    pub choice: Option<RestoreChoice>,
+    /// The reason, for the audit log.
+    pub reason: String,
+    /// Files with denials, besides the one in the data directory.
+    pub denials: Vec<PathBuf>,
+}
+
 /// Where a backup is restored.
 #[derive(Clone, Debug)]
 pub enum RestoreTarget {
@@ -34,7 +45,7 @@ pub enum RestoreTarget {
     Directory(PathBuf),
     /// A Postgres database, and the data directory of the node that will use it.
     Database {
-        /// The URL.
+        /// How it is reached.
         access: Box<DatabaseAccess>,
         /// The data directory.
         data: PathBuf,
@@ -49,28 +60,56 @@ pub enum RestoreTarget {
 pub async fn restore(
     backup: BackupToRestore,
     target: &RestoreTarget,
+    steps: &FirstSteps,
     progress: Arc<RowProgress>,
-) -> Result<VerifiedBackup, BackupError> {
+) -> Result<(VerifiedBackup, Option<RestoreReport>), BackupError> {
     let data = match target {
         RestoreTarget::Directory(data) | RestoreTarget::Database { data, .. } => data,
     };
     // Before anything is created: a file that cannot be opened changes nothing.
     let _readable = super::sealed::open(&backup.file, &backup.identities)?;
     let lock = DirectoryLock::take(data)?;
-    let verified = load(backup, target, data, progress).await?;
-    let manifest = &verified.manifest;
-    let from = RestoredFrom {
-        taken_at: Timestamp::from_millis(manifest.taken_at),
-        end: manifest.end()?,
-        instance: manifest.instance.clone(),
-        signed_by: verified.fingerprint.clone(),
+    let mark = UnfinishedMark::set(data)?;
+    let verified = match load(backup, target, data, progress).await {
+        Ok(verified) => verified,
+        Err(error) => {
+            // Nothing was committed.
+            mark.remove()?;
+            return Err(error);
+        }
     };
-    let access = match target {
-        RestoreTarget::Directory(_) => None,
-        RestoreTarget::Database { access, .. } => Some(&**access),
+    let report = begin(&verified, target, lock, steps).await?;
+    mark.remove()?;
+    Ok((verified, report))
+}
+
+/// Writes the denials again that the backup lacks, before anything is served from it.
+async fn begin(
+    verified: &VerifiedBackup,
+    target: &RestoreTarget,
+    lock: DirectoryLock,
+    steps: &FirstSteps,
+) -> Result<Option<RestoreReport>, BackupError> {
+    let end = verified.manifest.end()?;
+    let order = RestoreOrder {
+        from: Some(RestoredFrom {
+            taken_at: Timestamp::from_millis(verified.manifest.taken_at),
+            revision: end.revision,
+            chain: end.chain,
+        }),
+        choice: steps.choice,
+        reason: &steps.reason,
+        denials: &steps.denials,
     };
-    restored::begin(data, lock, access, &from).await?;
-    Ok(verified)
+    let report = match target {
+        RestoreTarget::Directory(data) => restored::begin(RestorePlace::Directory { data, lock }, order).await?,
+        RestoreTarget::Database { access, data } => {
+            let report = restored::begin(RestorePlace::Database { data, access }, order).await?;
+            drop(lock);
+            report
+        }
+    };
+    Ok(report)
 }
 
 async fn load(
@@ -106,8 +145,12 @@ async fn load(
     // The load's error first: the reader's is then that it was interrupted.
     let load = load?;
     let verified = verified??;
-    let Milestone { revision, chain } = verified.manifest.end()?;
-    load.finish(&counts(&verified), Head { revision, chain })
+    let end = verified.manifest.end()?;
+    let head = Head {
+        revision: end.revision,
+        chain: end.chain,
+    };
+    load.finish(&counts(&verified), head)
         .await
         .map_err(|error| unfinished(error, data))?;
     Ok(verified)

@@ -2,11 +2,13 @@
 
 use super::Peer;
 use super::activity::{AnswerBody, ConnectionActivity};
+use crate::backup::serve::BackupService;
 use crate::http::{answer, verify};
 use crate::monitor::Monitor;
 use crate::readiness::Readiness;
+use crate::restored::RestoreService;
 use crate::verdict_service::VerdictService;
-use crate::{backup, doctor, gateway};
+use crate::{backup, doctor, gateway, restored};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
@@ -38,6 +40,8 @@ pub(crate) struct FaceService {
     pub(crate) verdicts: Arc<VerdictService>,
     pub(crate) readiness: Arc<Readiness>,
     pub(crate) monitor: Arc<Monitor>,
+    pub(crate) backups: Arc<BackupService>,
+    pub(crate) restores: Arc<RestoreService>,
     /// Whether a proxy in front of the API terminates TLS.
     pub(crate) is_public_by_tls: bool,
 }
@@ -114,19 +118,27 @@ async fn answered(service: &FaceService, peer: &Peer, request: hyper::Request<In
 
 /// Whether an address is answered only on the socket in the data directory.
 fn is_for_operators(path: &str) -> bool {
-    [doctor::ADDRESS, backup::ADDRESS, backup::KEPT_ADDRESS].contains(&path)
+    [
+        doctor::ADDRESS,
+        backup::ADDRESS,
+        backup::KEPT_ADDRESS,
+        restored::ADDRESS,
+    ]
+    .contains(&path)
 }
 
 /// Answers requests that need no body.
 async fn without_body(service: &FaceService, peer: &Peer, request: &hyper::Request<Incoming>) -> hyper::Response<Body> {
     let verdicts = &service.verdicts;
-    let backups = &service.monitor.backups;
     match &service.face {
         Face::Check if gateway::is_asked(request.uri().path()) => gateway::serve(verdicts, peer, request).await,
         Face::Check => answer::not_found(verdicts, request),
         Face::Api(_) => match request.uri().path() {
-            backup::ADDRESS => backup::serve::serve(backups),
-            backup::KEPT_ADDRESS => backup::serve::note_kept(backups).await,
+            backup::ADDRESS => backup::serve::serve(&service.backups),
+            backup::KEPT_ADDRESS => backup::serve::note_kept(&service.backups).await,
+            restored::ADDRESS => {
+                restored::serve(&service.restores, verdicts, request.method(), request.uri().query()).await
+            }
             _ => doctor::serve(&service.monitor).await,
         },
         Face::Ops => crate::ops::serve(&service.monitor, request).await,

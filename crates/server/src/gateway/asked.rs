@@ -16,7 +16,7 @@ use keyreeve_core::access::{Permission, Reach};
 use keyreeve_core::check::GatewayCredential;
 use keyreeve_core::text::{CheckPolicyName, Slug};
 use keyreeve_core::verdict::{Denial, Outer};
-use keyreeve_web::respond::RETRY_AFTER_SECONDS;
+use keyreeve_web::respond::{self, RETRY_AFTER_SECONDS};
 use serde_json::Value;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -152,6 +152,9 @@ impl<F: RequestHeaders> GatewayQuestion<'_, F> {
         if matches!(verdict.outcome, Err(Denial::Malformed | Denial::Unknown)) {
             // Only unknown secrets count towards the limit: a valid key is accepted from the same address.
             verdicts.address_rate_limits().guesses.allow(self.address)?;
+        }
+        if verdict.outcome == Err(Denial::Undecided) {
+            return Err(respond::no_verdict_for(Denial::Undecided).into());
         }
         let outer = verdict.outer();
         let budget = verdict.budget.map(|budget| budget::fields(&budget, now));

@@ -147,10 +147,31 @@ fn encode_changes(to: &mut DescriptorEncoder<'_>, monitor: &Monitor) -> fmt::Res
         "1 if this process refuses every request until it is restarted: the database is not the one that it opened";
     let is_halted = u64::from(monitor.authority.verifier().halted().is_some());
     gauge(to, "keyreeve_halted", help, is_halted)?;
+    encode_denials(to, monitor)?;
     let verified = monitor.numbers.audit_verified_at().map_or(0, |at| at.millis() / 1_000);
     let help = "When this process last verified the audit log without a finding; 0 if it was not requested";
     let name = "keyreeve_audit_verified_timestamp";
     timestamp(to, name, help, verified)
+}
+
+fn encode_denials(to: &mut DescriptorEncoder<'_>, monitor: &Monitor) -> fmt::Result {
+    let denials = &monitor.denials;
+    let help = "1 if no key is verified until an operator has decided after a restore";
+    let is_withheld = u64::from(monitor.authority.verifier().withheld().is_some());
+    gauge(to, "keyreeve_restore_undecided", help, is_withheld)?;
+    let help = "Entry of the audit log up to which every denial is in the file in the data directory";
+    gauge(to, "keyreeve_denials_revision", help, denials.revision())?;
+    let help = "Size of the file with denials in the data directory";
+    let bytes = whole(denials.bytes());
+    let encoder = to.encode_descriptor("keyreeve_denials_file", help, Some(&Unit::Bytes), MetricType::Gauge)?;
+    ConstGauge::new(bytes).encode(encoder)?;
+    let help = "1 if the last write of the file with denials failed";
+    let is_failing = u64::from(denials.failing().is_some());
+    gauge(to, "keyreeve_denials_failing", help, is_failing)?;
+    let help = "Failed writes of the file with denials in the data directory";
+    let failures = ConstCounter::new(denials.failures());
+    let name = "keyreeve_denials_write_failures";
+    failures.encode(to.encode_descriptor(name, help, None, failures.metric_type())?)
 }
 
 fn encode_clock(to: &mut DescriptorEncoder<'_>, monitor: &Monitor) -> fmt::Result {

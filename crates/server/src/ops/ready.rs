@@ -49,12 +49,14 @@ async fn checks(monitor: &Monitor) -> Vec<ReadinessCheck> {
     let mut checks = Vec::new();
     checks.extend(process(monitor));
     checks.push(history(monitor));
+    checks.push(restore(monitor));
     checks.extend(lease(monitor));
     checks.extend([
         clock(monitor),
         store(monitor).await,
         writes(monitor),
         checkpoint(monitor),
+        denials(monitor),
     ]);
     checks
 }
@@ -177,6 +179,22 @@ fn checkpoint(monitor: &Monitor) -> ReadinessCheck {
     match monitor.log_signer.checkpoints().refusal() {
         Some(why) => ReadinessCheck::warns("checkpoint", why),
         None => ReadinessCheck::good("checkpoint", "the audit log is signed"),
+    }
+}
+
+/// Returns whether an operator has to decide after a restore: until then no key is verified.
+fn restore(monitor: &Monitor) -> ReadinessCheck {
+    match monitor.authority.verifier().withheld() {
+        Some(why) => ReadinessCheck::fails("restore", &*why),
+        None => ReadinessCheck::good("restore", "no decision of an operator is awaited"),
+    }
+}
+
+/// Returns whether denials are written to the data directory. Verification does not need it, but a restore does.
+fn denials(monitor: &Monitor) -> ReadinessCheck {
+    match monitor.denials.failing() {
+        Some(why) => ReadinessCheck::warns("denials", format!("not written to the data directory: {why}")),
+        None => ReadinessCheck::good("denials", "are written to the data directory"),
     }
 }
 

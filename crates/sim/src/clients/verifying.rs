@@ -111,7 +111,7 @@ fn said(verdict: &Verdict, key: &HeldSecret) -> VerifyOutcome {
     let [of_key, of_secret, of_owner, of_tenant] = key.grounds;
     match verdict.outcome {
         Ok(()) => VerifyOutcome::Valid,
-        Err(Denial::Unavailable) => VerifyOutcome::Unavailable,
+        Err(Denial::Unavailable | Denial::Undecided) => VerifyOutcome::Unavailable,
         Err(Denial::Unknown | Denial::Rotated) => VerifyOutcome::Denied(of_secret),
         Err(Denial::OwnerBlocked) => VerifyOutcome::Blocked([of_owner, of_tenant]),
         Err(_) => VerifyOutcome::Denied(of_key),

@@ -225,6 +225,17 @@ impl Reads for &MemoryStore {
         })
     }
 
+    async fn instance_events(&mut self, limit: u32) -> Result<Vec<AuditRecord>> {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        self.read(|tables| {
+            let newest = tables.log.rows().values().rev();
+            let of_instance = newest.filter(|one| {
+                one.target_type == "instance" && one.target_id == "keyreeve" && one.action.starts_with("instance.")
+            });
+            of_instance.take(limit).cloned().collect()
+        })
+    }
+
     async fn audit(&mut self, query: &AuditQuery) -> Result<Vec<AuditRecord>> {
         self.read(|tables| tables.audit(query))
     }

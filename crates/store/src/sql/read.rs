@@ -37,6 +37,8 @@ pub(crate) const KEY: &str = concat!(select_keys!(), "WHERE tenant = ?1 AND id =
 pub(crate) const LAPSED: &str =
     "SELECT tenant, id FROM keys WHERE finalize_at <= ?1 AND state = 'disabled' ORDER BY finalize_at LIMIT ?2";
 const AUDIT_AFTER: &str = "SELECT * FROM log WHERE revision > ?1 ORDER BY revision LIMIT ?2";
+pub(crate) const INSTANCE_EVENTS: &str = "SELECT * FROM log WHERE target_id = 'keyreeve' AND target_type = 'instance' \
+     AND substr(action, 1, 9) = 'instance.' ORDER BY revision DESC LIMIT ?1";
 const BLOCKED_OWNERS: &str = "SELECT * FROM users WHERE tenant = ?1 AND status <> 'active'";
 const USER: &str = "SELECT * FROM users WHERE tenant = ?1 AND id = ?2 AND status <> 'removed'";
 const USERS: &str = "SELECT * FROM users WHERE tenant = ?1 AND id > ?2 AND status <> 'removed' ORDER BY id LIMIT ?3";
@@ -207,6 +209,10 @@ impl<E: Engine> Reads for E {
 
     async fn audit_after(&mut self, after: u64, limit: u32) -> Result<Vec<AuditRecord>> {
         all(self, query(AUDIT_AFTER).bind(number(after)).bind(limit), audit_record).await
+    }
+
+    async fn instance_events(&mut self, limit: u32) -> Result<Vec<AuditRecord>> {
+        all(self, query(INSTANCE_EVENTS).bind(limit), audit_record).await
     }
 
     async fn audit(&mut self, wanted: &AuditQuery) -> Result<Vec<AuditRecord>> {

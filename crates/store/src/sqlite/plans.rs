@@ -70,6 +70,8 @@ fn nothing_that_a_change_or_a_verification_asks_reads_a_whole_table() {
             "{plan} for {sql}"
         );
     }
+    let events = plan(read::INSTANCE_EVENTS);
+    assert!(events.contains("log_of_target (target_id=?)"), "{events}");
     let taken = plan(NAME_TAKEN.one);
     for index in ["expires_at=?)", "expires_at>?)"] {
         let index = format!("keys_named (tenant=? AND subject=? AND name=? AND {index}");

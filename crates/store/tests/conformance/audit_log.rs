@@ -2,8 +2,8 @@
 
 use crate::world::{NOW, World, context};
 use keyreeve_core::access::Actor;
-use keyreeve_core::audit::{HashedEntry, link};
-use keyreeve_store::model::{AuditRecord, WriteContext};
+use keyreeve_core::audit::{Action, HashedEntry, link};
+use keyreeve_store::model::{AuditRecord, Event, WriteContext};
 use std::sync::Arc;
 
 pub async fn revisions_are_dense_under_many_writers(world: World) {
@@ -125,4 +125,29 @@ pub async fn the_log_is_read_in_parts(world: World) {
         parts.extend(part);
     }
     assert_eq!(parts, all);
+}
+
+pub async fn events_of_the_instance_are_found_newest_first(world: World) {
+    let event = |action, target: &str| Event {
+        tenant: None,
+        target_type: "instance",
+        target_id: target.to_owned(),
+        subject: None,
+        action,
+        reason: None,
+        before: None,
+        after: None,
+    };
+    let events = [
+        event(Action::RestoreBegun, "keyreeve"),
+        event(Action::AccessRefused, "keyreeve"),
+        event(Action::Restored, "another"),
+        event(Action::Restored, "keyreeve"),
+    ];
+    world.store.record_events(context(), events.to_vec()).await.unwrap();
+    world.issue("user_1", "one").await;
+    let found = world.store.instance_events(10).await.unwrap();
+    let found: Vec<_> = found.iter().map(|one| one.action.as_str()).collect();
+    assert_eq!(found, ["instance.restored", "instance.restore_begun"]);
+    assert_eq!(world.store.instance_events(1).await.unwrap().len(), 1);
 }

@@ -74,6 +74,7 @@ every_database! {
     audit_log::the_chain_holds_from_the_first_entry_to_the_head,
     audit_log::an_entry_says_who_what_when_and_where,
     audit_log::the_log_is_read_in_parts,
+    audit_log::events_of_the_instance_are_found_newest_first,
     limits::many_at_once_at_two_of_three_give_one_key,
     limits::a_batch_is_issued_whole_or_not_at_all,
     limits::what_counts_toward_the_limit,

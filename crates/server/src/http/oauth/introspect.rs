@@ -16,7 +16,7 @@ use keyreeve_api::{Code, Problem};
 use keyreeve_authority::verify::{Question, Verdict, Via};
 use keyreeve_core::Timestamp;
 use keyreeve_core::coherence::Entry;
-use keyreeve_core::verdict::{Denial, SecretStanding};
+use keyreeve_core::verdict::SecretStanding;
 use keyreeve_web::{Rejected, respond};
 use serde_json::value::RawValue;
 use std::sync::Arc;
@@ -63,7 +63,7 @@ pub(crate) async fn handler(
     let verdict = verdicts.verdict(form.token()?, &question).await;
     let token = match (&verdict.outcome, &verdict.entry) {
         // A denial is not known here: neither "active" nor "inactive" would be true.
-        (Err(Denial::Unavailable), _) => return Err(respond::no_verdict().into()),
+        (Err(denial), _) if denial.is_no_verdict() => return Err(respond::no_verdict_for(*denial).into()),
         (Ok(()), Some(entry)) => Some(active(entry, &verdict, question.now, longest, &issuer)?),
         (Ok(()) | Err(_), _) => None,
     };

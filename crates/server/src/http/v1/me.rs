@@ -19,7 +19,7 @@ use keyreeve_authority::verify::{Question, Via};
 use keyreeve_authority::{Authority, Call};
 use keyreeve_core::access::Reach;
 use keyreeve_core::coherence::Entry;
-use keyreeve_core::verdict::Outer;
+use keyreeve_core::verdict::{Denial, Outer};
 use keyreeve_store::version::Version;
 use keyreeve_web::{Rejected, RequestInfo, body, respond};
 use std::sync::Arc;
@@ -96,6 +96,9 @@ async fn own_key(verdicts: &VerdictService, parts: &Parts) -> Result<Entry, Prob
         cost: None,
     };
     let verdict = verdicts.verdict_for(question.address, secret, &question).await?;
+    if verdict.outcome == Err(Denial::Undecided) {
+        return Err(respond::no_verdict_for(Denial::Undecided));
+    }
     match (verdict.outer(), verdict.entry) {
         (None, Some(entry)) => {
             if let Some(info) = info {

@@ -10,7 +10,6 @@ use keyreeve_api::{Code, Problem};
 use keyreeve_authority::Failure;
 use keyreeve_authority::verify::{Question, Via};
 use keyreeve_core::access::Reach;
-use keyreeve_core::verdict::Denial;
 use keyreeve_web::respond;
 
 pub(super) async fn answer(verdicts: &VerdictService, reach: &Reach, secret: &str) -> Result<Response<Body>, Problem> {
@@ -38,7 +37,7 @@ pub(super) async fn answer(verdicts: &VerdictService, reach: &Reach, secret: &st
             Err(Failure::NotFound) => Err(not_found()),
             Err(_) => Err(respond::no_verdict()),
         },
-        (Err(Denial::Unavailable), _) => Err(respond::no_verdict()),
+        (Err(denial), _) if denial.is_no_verdict() => Err(respond::no_verdict_for(denial)),
         (Ok(()) | Err(_), _) => Err(not_found()),
     }
 }

@@ -25,7 +25,6 @@ use keyreeve_authority::verify::{Question, Via};
 use keyreeve_core::access::{Permission, Reach};
 use keyreeve_core::limits::COST_MAX;
 use keyreeve_core::scope::{SCOPES_MAX, is_scope};
-use keyreeve_core::verdict::Denial;
 use keyreeve_web::{body, respond};
 use std::borrow::Cow;
 use std::fmt;
@@ -268,7 +267,7 @@ impl<'q> VerifyInput<'q> {
         let verdict = verdicts.verdict_within(self.key, &question, deadline).await;
         render::verdict(out, &verdict, question.now);
         match verdict.outcome {
-            Err(Denial::Unavailable) => StatusCode::SERVICE_UNAVAILABLE,
+            Err(denial) if denial.is_no_verdict() => StatusCode::SERVICE_UNAVAILABLE,
             Ok(()) | Err(_) => StatusCode::OK,
         }
     }

@@ -222,7 +222,7 @@ mod tests {
     fn denied(denial: Denial) -> Verdict {
         let has_no_key = matches!(
             denial,
-            Denial::Missing | Denial::Malformed | Denial::Unknown | Denial::Unavailable
+            Denial::Missing | Denial::Malformed | Denial::Unknown | Denial::Unavailable | Denial::Undecided
         );
         Verdict {
             outcome: Err(denial),
