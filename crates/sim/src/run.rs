@@ -99,7 +99,7 @@ fn add_children(park: &Park, tenants: &[Slug; 2]) {
     let some = park.sim.range(0, 4);
     match park.kind {
         RunKind::Everything | RunKind::OlderCopy | RunKind::QuietAfter => {
-            (0..some).for_each(|_| park.new_child(tenants))
+            (0..some).for_each(|_| park.new_child(tenants));
         }
         RunKind::ShortLeases => (0..=some).for_each(|_| park.new_child(tenants)),
         RunKind::Meanwhile => (0..3).for_each(|_| {

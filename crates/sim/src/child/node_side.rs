@@ -107,10 +107,6 @@ impl ChildProcess {
                     let (authority, line) = (Arc::clone(&authority), Arc::clone(&line));
                     sim.spawn(parent.owner, async move {
                         let found = authority.verifiers().answer_fetch(id, digest).await.ok();
-                        let with_gate = |entry: Entry| {
-                            let is_blocked = entry.facts().owner_blocked;
-                            (entry, is_blocked)
-                        };
                         let found = found.map(|(entry, revision)| (entry.map(with_gate), revision));
                         line.send(FromNode::Found(number, found));
                     });
@@ -127,4 +123,9 @@ impl ChildProcess {
         line.close();
         authority.children().lost(id);
     }
+}
+
+fn with_gate(entry: Entry) -> (Entry, bool) {
+    let is_blocked = entry.facts().owner_blocked;
+    (entry, is_blocked)
 }
