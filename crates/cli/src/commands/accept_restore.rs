@@ -24,7 +24,7 @@ copy, another instance's, an empty one. This command says what is missing, asks,
 (instance.restore_accepted), and only then signs anew. The old checkpoint stays, as audit-checkpoint.before-REVISION.
 Every denial that the file `denials` in the data directory and the files named by --denials have, and the database has
 not, is written again. For the time for which no denial is known, choose --hold-all, --hold-since or --accept. Without
-a choice the server starts and verifies no key, until `keyreeve restore decide` is called.
+a choice the server starts and verifies no key, until `restore decide` is called.
 Among several nodes each data directory has a checkpoint of its own: run it once for each.";
 
 /// The word to type.

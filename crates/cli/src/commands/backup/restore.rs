@@ -22,7 +22,7 @@ A backup of either database is restored into either. The directory or database m
 overwritten. Nothing is kept unless all of the backup is verified.
 What was changed after the backup is lost. Denials that the file `denials` in the data directory and the files named by
 --denials have are written again. For the time for which no denial is known, choose --hold-all, --hold-since or --accept.
-Without a choice the server starts and verifies no key, until `keyreeve restore decide` is called.";
+Without a choice the server starts and verifies no key, until `restore decide` is called.";
 
 /// Restore a backup.
 #[derive(Debug, Args)]
