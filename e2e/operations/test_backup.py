@@ -134,7 +134,7 @@ def test_a_backup_of_either_database_is_restored_into_either(place, tmp_path, so
     after = server.create("after the backup")
     server.close()
 
-    restored = done("backup", "restore", file, "--public-key", origin.data, *copy.options)
+    restored = done("backup", "restore", file, "--accept", "--public-key", origin.data, *copy.options)
     assert restored["revision"] == manifest["revision"] and restored["instance"] == manifest["instance"]
     second = copy.serve()
     place.servers.append(second)
@@ -184,7 +184,7 @@ def test_a_backup_beside_changes_is_one_moment_of_the_log(place, tmp_path, kind)
     assert entries(origin)[-1]["revision"] > manifest["revision"] > 10
     server.close()
     done("backup", "verify", file)
-    done("backup", "restore", file, *copy.options)
+    done("backup", "restore", file, "--accept", *copy.options)
     second = copy.serve()
     place.servers.append(second)
     second.root_key = server.root_key
@@ -335,7 +335,7 @@ def test_a_restore_that_was_killed_can_be_repeated(made, place):
     os.makedirs(target.data)
     left = pathlib.Path(target.data) / "keyreeve.db-restoring"
     left.write_bytes(b"half of a database")
-    done("backup", "restore", made["file"], *target.options)
+    done("backup", "restore", made["file"], "--accept", *target.options)
     assert not left.exists()
     server = target.serve()
     place.servers.append(server)
@@ -391,7 +391,7 @@ def check_encryption(made, place, tmp_path, recipient):
         refused("backup", "verify", tmp_path / name, "--identity", tmp_path / "own")
     assert "recipient" in refused("backup", "create", *made["origin"].options, "--recipient", "age1x", "--out",
                                   tmp_path / "x")
-    done("backup", "restore", file, "--identity", tmp_path / "own", *target.options)
+    done("backup", "restore", file, "--accept", "--identity", tmp_path / "own", *target.options)
     server = target.serve()
     place.servers.append(server)
     server.root_key = made["root_key"]
