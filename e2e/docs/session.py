@@ -20,7 +20,8 @@ HOSTS = "127.0.0.1 localhost keys.example.com keys.example db.example\n::1 local
 # `--release` is built as the tests build it (tested.toml), so that the libraries are built already, and the workspace's own
 # crates without the optimizer, which is faster. The commands stay those of the document; all other suites test the optimized
 # build.
-MEMBERS = ("keyreeve", *(f"keyreeve-{crate}" for crate in ("api", "authority", "client", "core", "server", "sim", "store")))
+MEMBERS = ("keyreeve", *(f"keyreeve-{crate}" for crate in ("api", "authority", "client", "core", "dashboard", "server", "sim", "store",
+                                                     "web")))
 PROFILE = (ROOT / "e2e/tested.toml").read_text() + "".join(f"{member}.opt-level = 0\n" for member in MEMBERS)
 GIT = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"}
 
