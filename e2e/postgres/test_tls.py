@@ -20,6 +20,12 @@ pytestmark = pytest.mark.skipif(not os.environ.get("KEYREEVE_TEST_POSTGRES"), re
 SSL_REQUEST = bytes([0, 0, 0, 8, 4, 210, 22, 47])
 
 
+@pytest.fixture(autouse=True)
+def no_database_of_the_suite(monkeypatch):
+    """A server has the database that its test names, also where the suite runs on Postgres."""
+    monkeypatch.setattr("harness.POSTGRES", None)
+
+
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory):
     return Authority(tmp_path_factory.mktemp("ca"), "good")
