@@ -78,7 +78,7 @@ def test_without_a_choice_no_key_is_verified_until_the_operator_decides(place, l
     decided = run("restore", "decide", "--hold-all", "--reason", "drill", "--data", origin.data)
     assert decided.returncode == 0, decided.stderr
     assert server.verify(keys["kept"]["secret"])["reason"] == "disabled"
-    released = run("restore", "release", "--data", origin.data, "--yes")
+    released = run("restore", "release", "--all", "--data", origin.data)
     assert released.returncode == 0, released.stderr
     assert server.verify(keys["kept"]["secret"])["reason"] == "valid"
     assert server.verify(keys["leaked"]["secret"])["reason"] == "revoked"
