@@ -95,7 +95,7 @@ def test_a_directory_in_which_a_restore_was_interrupted_is_not_served(place, los
     ran = subprocess.run([BINARY, "serve", "--data", origin.data, "--listen", "127.0.0.1:0"], capture_output=True, text=True,
                          timeout=60, check=False)
     assert ran.returncode == 8 and "interrupted" in ran.stderr, ran.stderr
-    # As the message asks for: the database is moved away, and the restore repeated.
+    # As the message requires: the database is moved away, and the restore repeated.
     for name in os.listdir(origin.data):
         if name.startswith("keyreeve.db"):
             shutil.move(os.path.join(origin.data, name), f"{origin.data}-{name}")
@@ -115,3 +115,49 @@ def test_the_denials_of_another_instance_are_refused_before_anything_is_restored
     assert stranger.stop() == 0
     target = place(name="target")
     refused("backup", "restore", file, "--denials", f"{other.data}/denials", "--accept", *target.options)
+    assert not [name for name in os.listdir(target.data) if name.startswith(("keyreeve.db", "restore-unfinished"))]
+
+
+def test_denials_whose_first_line_is_damaged_are_of_their_instance(place, lost):
+    origin, file, keys, _, root_key = lost("sqlite")
+    done("backup", "restore", file, "--accept", "--data", origin.data)
+    path = os.path.join(origin.data, "denials")
+    with open(path, encoding="utf-8") as lines:
+        first, *others = lines.readlines()
+    with open(path, "w", encoding="utf-8") as out:
+        out.writelines(["x" + first[1:], *others])
+    server = origin.serve()
+    server.root_key = root_key
+    assert server.call("POST", f"/v1/api_keys/{keys['kept']['id']}/revoke", json={}).status_code == 200
+    assert server.stop() == 0
+    assert not [name for name in os.listdir(origin.data) if name.startswith("denials.")], "put aside as another's"
+    with open(path, encoding="utf-8") as lines:
+        assert " origin " in lines.read(), "the first line is written again"
+
+
+def test_a_decision_that_would_hold_no_key_is_refused(place, lost):
+    origin, file, keys, _, root_key = lost("sqlite")
+    done("backup", "restore", file, "--data", origin.data)
+    server = origin.serve()
+    place.servers.append(server)
+    server.root_key = root_key
+    decided = run("restore", "decide", "--hold-since", "2099-01-01T00:00:00Z", "--reason", "x", "--data", origin.data)
+    assert decided.returncode != 0 and "no key would be held" in decided.stderr, decided.stderr
+    answer = server.call("POST", "/v1/verify", json={"key": keys["kept"]["secret"]})
+    assert (answer.status_code, answer.json()["reason"]) == (503, "restore_undecided")
+
+
+def test_a_later_restore_needs_a_choice_of_its_own(place, lost):
+    origin, file, keys, _, root_key = lost("sqlite")
+    done("backup", "restore", file, "--accept", "--data", origin.data)
+    later = f"{file}.later"
+    done("backup", "create", "--data", origin.data, "--out", later)
+    for name in os.listdir(origin.data):
+        if name.startswith("keyreeve.db"):
+            os.remove(os.path.join(origin.data, name))
+    done("backup", "restore", later, "--data", origin.data)
+    server = origin.serve()
+    place.servers.append(server)
+    server.root_key = root_key
+    answer = server.call("POST", "/v1/verify", json={"key": keys["kept"]["secret"]})
+    assert (answer.status_code, answer.json()["reason"]) == (503, "restore_undecided")

@@ -2,6 +2,7 @@
 
 use crate::Failure;
 use crate::caller::system;
+use crate::denials::is_held_by_restore;
 use crate::memory::{Denied, How};
 use keyreeve_core::access::{Actor, Permissions};
 use keyreeve_core::audit::Action;
@@ -153,6 +154,8 @@ fn decide(key: Key, policy: &Policy, again: Again, now: Timestamp) -> Result<(Ou
     let (action, outcome) = match again {
         Again::End => (Action::KeyRevoked, key.end_again(order, policy, now)),
         Again::Revoke => (Action::KeyRevoked, key.revoke(order, policy, now)?),
+        // The release after a restore must not lift this denial.
+        Again::Hold if is_held_by_restore(&key.state) => (Action::KeyDisabled, key.note_hold(note, now)),
         Again::Hold => (Action::KeyDisabled, key.hold_again(Lock::Admin, note, now)),
         Again::Lock => (Action::KeyDisabled, key.hold_again(Lock::System, note, now)),
         Again::FinishRotation => (Action::KeyRotationFinished, key.finish_rotation(now)),

@@ -13,7 +13,7 @@ pub use record::{RestoreChoice, RestoreRecord, RestoreStanding, RestoredFrom};
 use crate::denials::{RESTORE_REQUEST, Reapplied, RecordedDenial, owed_by, reapply};
 use crate::{Authority, Failure};
 use keyreeve_core::audit::Action;
-use keyreeve_store::model::Event;
+use keyreeve_store::model::{AuditRecord, Event};
 use keyreeve_store::{Store, StoreError};
 
 /// Returns the state of a store that no use case is connected to.
@@ -21,7 +21,7 @@ pub async fn standing_of(store: &dyn Store) -> Result<RestoreStanding, StoreErro
     Ok(RestoreStanding::of(&store.instance_events(ENTRIES).await?))
 }
 
-/// Newest entries of the instance that are read to find the state.
+/// Entries of the audit log that are read at a time.
 const ENTRIES: u32 = 100;
 
 /// The use cases of a restored instance.
@@ -46,16 +46,22 @@ impl RestoreUseCases<'_> {
     pub async fn end_before(self) -> Result<Option<RestoredFrom>, Failure> {
         let mut before = self.0.store.head().await?.revision;
         while before > 0 {
-            let page = self.0.store.audit_after(before.saturating_sub(1), 1).await?;
-            let Some(entry) = page.first() else { return Ok(None) };
-            if entry.target_type != "instance" && entry.request_id != RESTORE_REQUEST {
+            let start = before.saturating_sub(u64::from(ENTRIES));
+            let page = self.0.store.audit_after(start, ENTRIES).await?;
+            if page.is_empty() {
+                return Ok(None);
+            }
+            let is_older = |entry: &&AuditRecord| {
+                entry.revision <= before && entry.target_type != "instance" && entry.request_id != RESTORE_REQUEST
+            };
+            if let Some(entry) = page.iter().rev().find(is_older) {
                 return Ok(Some(RestoredFrom {
                     taken_at: entry.at,
                     revision: entry.revision,
                     chain: entry.chain,
                 }));
             }
-            before -= 1;
+            before = start;
         }
         Ok(None)
     }
@@ -102,6 +108,13 @@ impl RestoreUseCases<'_> {
             }
             RestoreStanding::Undecided(record) | RestoreStanding::Decided(record) => record,
         };
+        if let RestoreChoice::HoldSince(since) = choice
+            && !record.from.reaches(since)
+        {
+            let why = "the restored copy ends before that time, and no key would be held: name an earlier time, or \
+                       choose hold_all or accept. Nothing was changed";
+            return Err(Failure::Unavailable(why.to_owned()));
+        }
         record.held = self.carry_out(choice, progress).await?;
         record.choice = Some(choice);
         record.revision = self.note(Action::RestoreDecided, &record, reason).await?;

@@ -184,7 +184,12 @@ impl Instance {
             store.authority.verifiers().await_former_leases(lease_ms);
         }
         let app = App::new(store, marker, tls.all(), settings.clone(), start_number);
-        match Ready::for_all(&app, &tls, empty).await {
+        let ready = match Ready::for_all(&app, &tls, empty).await {
+            // Again: rows of a backup may have been committed since the database was opened.
+            Ok(ready) => opened.require_restored(app.authority()).await.map(|()| ready),
+            Err(error) => Err(error),
+        };
+        match ready {
             Ok(ready) => Ok(Self::serve(ready, app, opened, &tls)),
             Err(error) => {
                 opened.stop().await;

@@ -1,12 +1,13 @@
 //! Opens the store: SQLite for one process, or Postgres for several nodes.
 
-use crate::backup::refuse_unfinished;
 use crate::backup::serve::OpenDatabase;
+use crate::backup::{refuse_restoring, refuse_unfinished};
 use crate::checkpoints::Checkpoints;
 use crate::history;
 use crate::instance::StartError;
 use crate::node::NodeThread;
 use crate::notebook::FileNotebook;
+use crate::restored;
 use crate::settings::{LEASE_MS_DEFAULT, Settings};
 use crate::world::{OsEntropy, SteadyClock, TokioTimer};
 use keyreeve_authority::env::Clock;
@@ -24,9 +25,21 @@ pub(crate) struct OpenedStore {
     thread: Option<NodeThread>,
     /// The directory's lock; the SQLite store has its own.
     _lock: Option<DirectoryLock>,
+    /// The Postgres database, if it is one.
+    shared: Weak<PostgresStore>,
 }
 
 impl OpenedStore {
+    /// Refuses a database into which a backup was restored since it was opened. Call when the instance was found in it,
+    /// before it is served.
+    pub(crate) async fn require_restored(&self, authority: &Authority) -> Result<(), StartError> {
+        let Some(store) = self.shared.upgrade() else {
+            return Ok(());
+        };
+        refuse_restoring(&store).await?;
+        restored::heed(authority).await.map_err(Into::into)
+    }
+
     /// Releases the lease.
     pub(crate) async fn stop(self) {
         if let Some(thread) = self.thread {
@@ -73,8 +86,9 @@ pub(crate) async fn open(settings: &Settings) -> Result<(OpenStore, OpenedStore)
 
 async fn embedded(settings: &Settings) -> Result<(Authority, OpenDatabase, OpenedStore), StartError> {
     crate::moving::refuse_moved(&settings.data)?;
-    refuse_unfinished(&settings.data)?;
     let lock = DirectoryLock::take(&settings.data)?;
+    // With the lock: a restore that holds it sets and removes the mark.
+    refuse_unfinished(&settings.data)?;
     // Before anything is created or migrated, and before any listener is bound.
     history::require_contained(&settings.data).await?;
     let verifier = Arc::new(VerifierMemory::new(settings.cache_entries));
@@ -167,6 +181,8 @@ async fn node(
     let verifier = Arc::new(VerifierMemory::leased(settings.cache_entries));
     let observer: Arc<dyn CommitObserver> = verifier.clone();
     let store = Arc::new(PostgresStore::open(access, observer).await?);
+    // Before this node has a session.
+    refuse_restoring(&store).await?;
     let cluster: Arc<dyn Cluster> = store.clone();
     let lease_ms = cluster.agree_on_lease(settings.lease_ms, LEASE_MS_DEFAULT).await?;
     verifier
@@ -189,6 +205,7 @@ async fn node(
     let opened = OpenedStore {
         thread: Some(thread),
         _lock: Some(lock),
+        shared: Arc::downgrade(&store),
     };
     let minded = mind_the_log(settings, clock.as_ref(), store.as_ref()).await;
     if let Err(error) = minded.and_then(|()| check(&node, settings)) {

@@ -1,7 +1,7 @@
 //! Writes denials to a database again that has lost them, before any key is verified from it.
 
-use super::DeniedRecord;
 use super::fold::{End, Owed};
+use super::{DeniedRecord, is_held_by_restore};
 use crate::Failure;
 use keyreeve_core::access::{Actor, Permissions};
 use keyreeve_core::audit::Action;
@@ -131,7 +131,14 @@ fn decided(key: Key, policy: &Policy, owed: Owed, now: Timestamp) -> Result<(Out
     let again = Note::parse(WHY).ok();
     let lost = Note::parse("denied again: the restored database has lost its newest secret").ok();
     let narrowed = Note::parse("it may do more again than before the restore: look at it, then re-activate it").ok();
+    let is_denied_now = owed.end == Some(End::Held) || owed.is_narrowed;
+    let renoted = is_denied_now && is_held_by_restore(&key.state);
     let mut steps = Steps::new(key);
+    if renoted {
+        // An earlier restore holds it, whose release must not lift this denial.
+        let note = again.clone();
+        steps.take(Action::KeyDisabled, |key| Ok(key.note_hold(note, now)))?;
+    }
     match owed.end {
         Some(End::Final) => steps.take(Action::KeyRevoked, |key| Ok(key.end_again(order, policy, now)))?,
         Some(End::Withdrawn) => steps.take(Action::KeyRevoked, |key| key.revoke(order, policy, now))?,
@@ -260,5 +267,61 @@ async fn user(store: &dyn Store, tenant: &Slug, id: UserId, owed: &Owed, now: Ti
         Ok(_) => Ok(true),
         Err(WriteError::NotFound) => Ok(false),
         Err(other) => Err(other.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::denials::HELD;
+    use keyreeve_core::key::{Prefix, Secret};
+    use keyreeve_core::lifecycle::{IssueFacts, IssueOrder, NewSecret};
+    use keyreeve_core::limits::Limits;
+    use keyreeve_core::policy::{ExpiryWish, Preset};
+    use keyreeve_core::scope::Scopes;
+    use keyreeve_core::text::{Name, Subject};
+
+    fn held(policy: &Policy, now: Timestamp) -> Key {
+        let order = IssueOrder {
+            id: KeyId::from_bytes([1; 16]),
+            tenant: Slug::parse("acme").unwrap(),
+            subject: Subject::parse("user_1").unwrap(),
+            name: Name::parse("ci").unwrap(),
+            description: None,
+            claims: None,
+            scopes: Scopes::default(),
+            limits: Limits::default(),
+            created_by: None,
+            expiry: ExpiryWish::Unsaid,
+            secret: NewSecret::of(&Secret::mint(&Prefix::standard(), &[1; 32]), &Prefix::standard()),
+        };
+        let facts = IssueFacts {
+            used: 0,
+            name_taken: false,
+            owner_blocked: false,
+        };
+        let key = Key::issue(order, facts, policy, now).unwrap();
+        key.hold_again(Lock::Admin, Note::parse(HELD).ok(), now).key().clone()
+    }
+
+    #[test]
+    fn a_key_on_restore_hold_that_is_denied_again_is_no_longer_selected_by_a_release() {
+        let (policy, now) = (Preset::Standard.policy(), Timestamp::from_millis(1_000));
+        let key = held(&policy, now);
+        assert!(is_held_by_restore(&key.state));
+        let disabled = Owed {
+            end: Some(End::Held),
+            ..Owed::default()
+        };
+        let narrowed = Owed {
+            is_narrowed: true,
+            ..Owed::default()
+        };
+        for owed in [disabled, narrowed] {
+            let (outcome, _) = decided(key.clone(), &policy, owed, now).unwrap();
+            assert!(!is_held_by_restore(&outcome.key().state), "{outcome:?}");
+            let (again, _) = decided(outcome.key().clone(), &policy, owed, now).unwrap();
+            assert!(matches!(again, Outcome::Unchanged(_)), "{again:?}");
+        }
     }
 }

@@ -197,7 +197,9 @@ fn user_changes(before: &Value, after: &Value) -> Vec<DenialChange> {
 /// Whether a key is on hold because of a restore, and not for another reason.
 pub(crate) fn is_held_by_restore(state: &State) -> bool {
     match state {
-        State::Disabled(hold) => hold.note.as_ref().is_some_and(|note| note.as_str().starts_with(HELD)),
+        State::Disabled(hold) => {
+            hold.is_of_restore() && hold.note.as_ref().is_some_and(|note| note.as_str().starts_with(HELD))
+        }
         State::Active | State::Revoked(_) => false,
     }
 }

@@ -17,6 +17,13 @@ pub struct RestoredFrom {
     pub chain: ChainHash,
 }
 
+impl RestoredFrom {
+    /// Whether the copy may have a key that was issued, changed or used at or after a time.
+    pub fn reaches(&self, time: Timestamp) -> bool {
+        time <= self.taken_at
+    }
+}
+
 /// What the operator chose for the time for which no denial is known.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RestoreChoice {

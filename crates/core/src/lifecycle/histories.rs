@@ -5,7 +5,7 @@ use crate::access::{Actor, Rank};
 use crate::id::{KeyId, RootKeyId};
 use crate::key::{Digest, LastFour, Prefix};
 use crate::policy::{After, ExpiryWish, OverlapWish, Policy, Preset, Undo, Violation};
-use crate::text::Subject;
+use crate::text::{Note, Subject};
 use crate::time::Timestamp;
 use proptest::prelude::*;
 
@@ -428,4 +428,29 @@ fn the_limit_counts_what_could_work_again_without_a_new_secret() {
     let mut expired = issued(&policy);
     expired.expires_at = Some(at(1));
     assert!(expired.counts(&policy, at(2)) && !expired.counts(&standard, at(2)));
+}
+
+#[test]
+fn disabling_a_key_on_hold_after_a_restore_makes_the_hold_the_actors() {
+    let policy = Preset::Standard.policy();
+    let note = |text: &str| Note::parse(text).ok();
+    let held = issued(&policy)
+        .hold_again(Lock::Admin, note("restored"), at(1))
+        .key()
+        .clone();
+    let order = HoldOrder {
+        actor: Actor::Operator,
+        note: note("stolen"),
+    };
+    let disabled = held.clone().disable(order.clone(), &policy, at(2)).unwrap();
+    let State::Disabled(hold) = &disabled.key().state else {
+        panic!("{disabled:?}")
+    };
+    assert_eq!(
+        (&hold.note, hold.lock, hold.since),
+        (&note("stolen"), Lock::Admin, at(1))
+    );
+    assert!(!hold.is_of_restore());
+    let again = disabled.key().clone().disable(order, &policy, at(3)).unwrap();
+    assert!(matches!(again, Outcome::Unchanged(_)), "{again:?}");
 }

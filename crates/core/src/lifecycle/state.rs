@@ -1,6 +1,6 @@
 //! The states of a key, and the data of each.
 
-use crate::access::{Rank, words};
+use crate::access::{Actor, Rank, words};
 use crate::text::Note;
 use crate::time::Timestamp;
 
@@ -32,6 +32,13 @@ pub struct Hold {
     pub code: ReasonCode,
     /// The reason, as free text.
     pub note: Option<Note>,
+}
+
+impl Hold {
+    /// Whether the system has put it on after a restore, and no actor has disabled the key since.
+    pub fn is_of_restore(&self) -> bool {
+        self.cause == HoldCause::Manual && self.lock == Lock::Admin && *self.by == *Actor::System.id()
+    }
 }
 
 words!(

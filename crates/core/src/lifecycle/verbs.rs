@@ -55,11 +55,21 @@ impl Key {
         self
     }
 
-    /// Puts the key on hold. Where holds are sticky, only an administrator can lift an administrator's hold.
+    /// Puts the key on hold. Where holds are sticky, only an administrator can lift an administrator's hold. A hold that
+    /// the system has put on it after a restore becomes the actor's, with the harder lock.
     pub fn disable(self, order: HoldOrder, policy: &Policy, now: Timestamp) -> Result<Outcome, Refusal> {
         let key = self.settled(now);
         match &key.state {
             State::Revoked(_) => Err(key.refuse(Verb::Disable, now)),
+            State::Disabled(before) if before.is_of_restore() && order.actor != Actor::System => {
+                let hold = Hold {
+                    lock: before.lock.max(lock_for(&order.actor, policy)),
+                    by: order.actor.id().into(),
+                    note: order.note,
+                    ..before.clone()
+                };
+                Ok(Outcome::Changed(key.moved_to(State::Disabled(hold), now)))
+            }
             State::Disabled(_) => Ok(Outcome::Unchanged(key)),
             State::Active => {
                 let hold = Hold {
@@ -151,6 +161,19 @@ impl Key {
             },
         };
         Outcome::Changed(key.moved_to(State::Disabled(hold), now))
+    }
+
+    /// Replaces the note of a hold: it has another reason now, and stays.
+    pub fn note_hold(self, note: Option<Note>, now: Timestamp) -> Outcome {
+        let key = self.settled(now);
+        match &key.state {
+            State::Active | State::Revoked(_) => Outcome::Unchanged(key),
+            State::Disabled(before) if before.note == note => Outcome::Unchanged(key),
+            State::Disabled(before) => {
+                let hold = Hold { note, ..before.clone() };
+                Outcome::Changed(key.moved_to(State::Disabled(hold), now))
+            }
+        }
     }
 
     /// Makes a revocation final that could be undone.

@@ -7,6 +7,7 @@ use super::manifest::{ArchiveHead, Manifest};
 use super::read::member;
 use super::sealed::{Recipients, Sealed};
 use super::serve::BackupService;
+use super::unfinished::refuse_unfinished;
 use super::{FAILED_NAME, HEAD_NAME, MANIFEST_NAME, RowProgress, SIGNATURE_NAME};
 use crate::checkpoints::Checkpoints;
 use crate::instance::StartError;
@@ -40,6 +41,8 @@ pub async fn offline(
         return Err(StartError::Unsafe(why).into());
     }
     let _lock = DirectoryLock::take(data)?;
+    refuse_unfinished(data)?;
+    let taken_at = now();
     let snapshot = match database {
         None => {
             crate::moving::refuse_moved(data)?;
@@ -54,9 +57,14 @@ pub async fn offline(
     };
     let signer = crate::history::checkpoints(data)?;
     let out = Sealed::begin(out, &recipients)?;
-    let (manifest, out) = archive(snapshot, Signer::Own(Box::new(signer)), out, progress).await?;
+    let (manifest, out) = archive(snapshot, taken_at, Signer::Own(Box::new(signer)), out, progress).await?;
     let written = on_thread(CopyPriority::Usual, move || out.finish().map_err(unwritten)?.finish()).await??;
     Ok((manifest, written))
+}
+
+/// Returns the time. A backup has the one before its snapshot was opened: what is denied after that may be missing in it.
+pub(super) fn now() -> i64 {
+    WallClock.now().millis()
 }
 
 /// What signs a backup.
@@ -84,17 +92,17 @@ impl Signer {
     }
 }
 
-/// Writes a snapshot as an archive. One thread reads and another one compresses and writes, in a server both
-/// with a low priority, and a few batches are in memory.
+/// Writes a snapshot as an archive; `taken_at` is a time before the snapshot was opened. One thread reads and another one
+/// compresses and writes, in a server both with a low priority, and a few batches are in memory.
 pub(super) async fn archive<W: Write + Send + 'static>(
     snapshot: InstanceSnapshot,
+    taken_at: i64,
     signer: Signer,
     out: W,
     progress: Arc<RowProgress>,
 ) -> Result<(Manifest, W), BackupError> {
     let facts = snapshot.facts().clone();
     progress.expect(facts.rows.iter().map(|table| table.rows).sum());
-    let taken_at = WallClock.now().millis();
     let (sender, batches) = mpsc::channel(BATCHES_WAITING);
     let (end, ended) = oneshot::channel::<Option<String>>();
     let priority = signer.priority();

@@ -78,6 +78,24 @@ pub enum BackupError {
     Interrupted,
 }
 
+/// Most characters of a text from an archive that are printed.
+const PRINTED_MAX: usize = 500;
+
+/// Returns a text from an archive without what a terminal would obey, and not all of a long one: it may be forged.
+pub(super) fn printable(text: &str) -> String {
+    let mut kept = text.chars();
+    let shown: String = kept
+        .by_ref()
+        .take(PRINTED_MAX)
+        .map(|one| if one.is_control() { ' ' } else { one })
+        .collect();
+    if kept.next().is_some() {
+        format!("{shown}…")
+    } else {
+        shown
+    }
+}
+
 impl BackupError {
     /// Returns what an error while an archive was read means.
     pub(super) fn of_reading(error: io::Error) -> Self {
@@ -95,5 +113,16 @@ impl BackupError {
     /// Returns the error of an archive whose content contradicts itself.
     pub(super) fn changed(why: impl Into<String>) -> Self {
         Self::Changed(why.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_from_an_archive_is_printed_without_control_characters_and_cut() {
+        assert_eq!(printable("no\u{1b}[2J\nspace"), "no [2J space");
+        assert_eq!(printable(&"a".repeat(PRINTED_MAX + 1)).chars().count(), PRINTED_MAX + 1);
     }
 }

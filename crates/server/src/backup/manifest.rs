@@ -1,11 +1,12 @@
 //! The first member of an archive and its manifest, which are JSON.
 
 use super::FORMAT;
-use super::error::BackupError;
+use super::error::{BackupError, printable};
 use keyreeve_core::audit::Milestone;
 use keyreeve_core::{bytes_of_hex, hex};
 use keyreeve_store::copy::{ColumnKind, CopiedColumn, CopiedTable, SnapshotFacts, TABLES};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// What a reader must know before the rows.
@@ -119,7 +120,7 @@ impl ArchiveHead {
     /// newer version.
     pub(super) fn known(&self) -> Result<Vec<KnownTable>, BackupError> {
         let known = |found: &TableColumns| {
-            let newer = |what: &str| BackupError::NewerData(what.to_owned());
+            let newer = |what: &str| BackupError::NewerData(printable(what));
             let table = TABLES.iter().find(|table| table.name == found.name);
             let table = table.ok_or_else(|| newer(&found.name))?;
             let column = |text: &String| {
@@ -127,9 +128,14 @@ impl ArchiveHead {
                 column.ok_or_else(|| newer(&format!("{}.{text}", table.name)))
             };
             let columns: Result<Vec<_>, _> = found.columns.iter().map(column).collect();
-            Ok((table, columns?.into()))
+            Ok::<_, BackupError>((table, columns?.into()))
         };
-        self.tables.iter().map(known).collect()
+        let known: Vec<KnownTable> = self.tables.iter().map(known).collect::<Result<_, BackupError>>()?;
+        let names: BTreeSet<_> = known.iter().map(|(table, _)| table.name).collect();
+        match names.len() == known.len() {
+            true => Ok(known),
+            false => Err(BackupError::changed("a table is listed twice")),
+        }
     }
 }
 

@@ -26,7 +26,7 @@ pub use progress::RowProgress;
 pub use schedule::BackupSchedule;
 pub use sealed::{Identities, Recipients};
 pub use serve::{ADDRESS, KEPT_ADDRESS};
-pub(crate) use unfinished::refuse_unfinished;
+pub(crate) use unfinished::{refuse_restoring, refuse_unfinished};
 pub use verify::{VerifiedBackup, public_key};
 
 /// The version of the format that this program writes, and the newest that it reads.

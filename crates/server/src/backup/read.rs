@@ -1,7 +1,7 @@
 //! Reads an archive from its first byte to its last, and verifies everything in it.
 
 use super::archive::part_name;
-use super::error::BackupError;
+use super::error::{BackupError, printable};
 use super::manifest::{ArchiveHead, KnownTable, Manifest, PartDigest};
 use super::{
     FAILED_NAME, FORMAT, HEAD_NAME, MANIFEST_NAME, MEMBER_BYTES_MAX, PARTS_MAX, RowProgress, SIGNATURE_NAME, rows,
@@ -57,7 +57,7 @@ pub(super) fn read(
             (None, ..) if name == HEAD_NAME.as_bytes() => state = Some(ArchiveReading::begin(&bytes, progress)?),
             (None, ..) => return Err(BackupError::NotABackup),
             (Some(_), None, name) if name == FAILED_NAME.as_bytes() => {
-                return Err(BackupError::GivenUp(String::from_utf8_lossy(&bytes).into_owned()));
+                return Err(BackupError::GivenUp(printable(&String::from_utf8_lossy(&bytes))));
             }
             (Some(reading), None, name) if name == MANIFEST_NAME.as_bytes() => {
                 let manifest = serde_json::from_slice(&bytes);

@@ -6,12 +6,12 @@ use super::sealed::Identities;
 use super::unfinished::UnfinishedMark;
 use super::verify::{VerifiedBackup, with_rows};
 use crate::instance::StartError;
-use crate::restored::{self, RestoreChoice, RestoreOrder, RestorePlace, RestoreReport, RestoredFrom};
+use crate::restored::{self, DenialsFiles, RestoreChoice, RestoreOrder, RestorePlace, RestoreReport, RestoredFrom};
 use keyreeve_authority::VerifierMemory;
-use keyreeve_core::Timestamp;
+use keyreeve_core::{Timestamp, bytes_of_hex};
 use keyreeve_store::copy::{BATCHES_WAITING, Copied, CopyPriority, Load, PostgresLoad, SqliteLoad, TABLES, on_thread};
 use keyreeve_store::model::Head;
-use keyreeve_store::{DatabaseAccess, DirectoryLock, PostgresStore};
+use keyreeve_store::{DatabaseAccess, DirectoryLock, PostgresStore, Store as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -56,7 +56,8 @@ pub enum RestoreTarget {
 /// grow with it, and committed only when all of it is verified.
 ///
 /// # Errors
-/// If the backup is not as it was written, or the target holds an instance. Then nothing was changed.
+/// If the backup is not as it was written, or the target holds an instance. Then nothing was changed. If it fails after the
+/// rows were committed, nothing is served from them until a restore was completed.
 pub async fn restore(
     backup: BackupToRestore,
     target: &RestoreTarget,
@@ -69,12 +70,17 @@ pub async fn restore(
     // Before anything is created: a file that cannot be opened changes nothing.
     let _readable = super::sealed::open(&backup.file, &backup.identities)?;
     let lock = DirectoryLock::take(data)?;
+    // Before anything is loaded: a file that was named by mistake must not leave a restore unfinished.
+    let denials = DenialsFiles::read(data, &steps.denials).await?;
     let mark = UnfinishedMark::set(data)?;
-    let verified = match load(backup, target, data, progress).await {
+    let mut may_be_committed = false;
+    let verified = match load(backup, target, &denials, progress, &mut may_be_committed).await {
         Ok(verified) => verified,
         Err(error) => {
-            // Nothing was committed.
-            mark.remove()?;
+            // The mark of an earlier restore stays: its rows may be here.
+            if !may_be_committed && mark.is_new() {
+                mark.remove()?;
+            }
             return Err(error);
         }
     };
@@ -105,6 +111,9 @@ async fn begin(
         RestoreTarget::Directory(data) => restored::begin(RestorePlace::Directory { data, lock }, order).await?,
         RestoreTarget::Database { access, data } => {
             let report = restored::begin(RestorePlace::Database { data, access }, order).await?;
+            let store = PostgresStore::open(access, Arc::new(VerifierMemory::new(1))).await?;
+            store.end_restoring().await?;
+            store.close().await;
             drop(lock);
             report
         }
@@ -115,9 +124,11 @@ async fn begin(
 async fn load(
     backup: BackupToRestore,
     target: &RestoreTarget,
-    data: &Path,
+    denials: &DenialsFiles,
     progress: Arc<RowProgress>,
+    may_be_committed: &mut bool,
 ) -> Result<VerifiedBackup, BackupError> {
+    let (RestoreTarget::Directory(data) | RestoreTarget::Database { data, .. }) = target;
     let mut load = match target {
         RestoreTarget::Directory(data) => {
             crate::moving::refuse_moved(data)?;
@@ -125,7 +136,7 @@ async fn load(
         }
         RestoreTarget::Database { access, .. } => {
             let store = PostgresStore::open(access, Arc::new(VerifierMemory::new(1))).await?;
-            Load::Shared(Box::new(PostgresLoad::begin(&store).await?))
+            Load::Shared(Box::new(PostgresLoad::begin_restore(&store).await?))
         }
     };
     let (sender, mut batches) = mpsc::channel(BATCHES_WAITING);
@@ -150,6 +161,10 @@ async fn load(
         revision: end.revision,
         chain: end.chain,
     };
+    if let Some(first) = verified.manifest.instance.as_deref().and_then(bytes_of_hex) {
+        denials.require_instance(first)?;
+    }
+    *may_be_committed = true;
     load.finish(&counts(&verified), head)
         .await
         .map_err(|error| unfinished(error, data))?;
@@ -159,7 +174,7 @@ async fn load(
 fn unfinished(error: keyreeve_store::StoreError, data: &Path) -> BackupError {
     match error {
         keyreeve_store::StoreError::Unavailable(why) => StartError::Unsafe(format!(
-            "the backup could not be completed in {}, and nothing was restored: {why}",
+            "the backup could not be completed in {}, and nothing is served from it: {why}. Restore it again",
             data.display()
         ))
         .into(),
@@ -174,4 +189,55 @@ fn counts(verified: &VerifiedBackup) -> Vec<Copied> {
         rows: rows(table.name).map_or(0, |found| found.rows),
     });
     counts.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::unfinished::refuse_unfinished;
+    use super::*;
+
+    fn nothing_chosen() -> FirstSteps {
+        FirstSteps {
+            choice: None,
+            reason: "test".to_owned(),
+            denials: Vec::new(),
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_refused_repeat_does_not_make_an_unfinished_restore_servable() {
+        let directory = tempfile::tempdir().unwrap();
+        let (data, file) = (directory.path().join("data"), directory.path().join("a.backup"));
+        std::fs::create_dir(&data).unwrap();
+        std::fs::write(&file, [0; 64]).unwrap();
+        let attempt = async || {
+            let backup = BackupToRestore {
+                file: file.clone(),
+                public_key: None,
+                identities: Identities::default(),
+            };
+            let target = RestoreTarget::Directory(data.clone());
+            let steps = nothing_chosen();
+            restore(backup, &target, &steps, Arc::new(RowProgress::default()))
+                .await
+                .map(drop)
+                .unwrap_err()
+        };
+        let changed = attempt().await;
+        assert!(
+            matches!(
+                changed,
+                BackupError::NotABackup | BackupError::Changed(_) | BackupError::Cut
+            ),
+            "{changed}"
+        );
+        refuse_unfinished(&data).unwrap();
+
+        // As after a restore that failed when its rows were committed.
+        UnfinishedMark::set(&data).unwrap();
+        std::fs::write(data.join("keyreeve.db"), "rows").unwrap();
+        let refused = attempt().await;
+        assert!(refused.to_string().contains("there is a database"), "{refused}");
+        refuse_unfinished(&data).unwrap_err();
+    }
 }

@@ -31,8 +31,15 @@ fn write_cell(cell: &Cell, out: &mut Vec<u8>) {
     };
 }
 
+/// Most rows of a part: an empty line is small in an archive, and a row in memory is not.
+const PART_ROWS_MAX: usize = 1 << 18;
+
 /// Reads the lines of a part.
 pub(super) fn read(lines: &[u8], columns: &[CopiedColumn]) -> Result<Vec<Vec<Cell>>, BackupError> {
+    // One more than there are rows, because each line has an end.
+    if lines.split(|byte| *byte == b'\n').nth(PART_ROWS_MAX + 1).is_some() {
+        return Err(BackupError::changed("a part has too many rows"));
+    }
     let lines = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     let row = |line: &[u8]| {
         let mut reader = serde_json::Deserializer::from_slice(line);
@@ -116,6 +123,14 @@ mod tests {
             write(row, &mut lines);
         }
         assert_eq!(read(&lines, &COLUMNS).unwrap(), rows);
+    }
+
+    #[test]
+    fn a_part_with_too_many_rows_is_refused() {
+        let lines = b"[null,null,null,null]\n".repeat(PART_ROWS_MAX);
+        assert_eq!(read(&lines, &COLUMNS).unwrap().len(), PART_ROWS_MAX);
+        let more = [lines.as_slice(), b"[null,null,null,null]\n"].concat();
+        assert!(read(&more, &COLUMNS).unwrap_err().to_string().contains("too many rows"));
     }
 
     #[test]

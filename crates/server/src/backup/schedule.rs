@@ -158,7 +158,7 @@ async fn make(service: &Arc<BackupService>, schedule: &BackupSchedule) -> Result
             backups.bytes.store(written.bytes, Ordering::Relaxed);
             let (file, bytes, revision) = (written.path.display(), written.bytes, manifest.revision);
             tracing::info!(%file, bytes, revision, took_ms, "backup made and verified");
-            prune(schedule, &manifest);
+            prune(schedule, &manifest, &written.path);
             Ok(())
         }
         Err(error) => {
@@ -244,21 +244,41 @@ fn own_files(directory: &Path, prefix: Option<&str>) -> std::io::Result<Vec<Path
     Ok(own)
 }
 
-/// Removes the oldest backups of this instance beyond the number to keep.
-fn prune(schedule: &BackupSchedule, manifest: &Manifest) {
+/// Removes the oldest backups of this instance beyond the number to keep, and never the one that was just made. Those
+/// with a later time than that were made before the clock was set back, and count as the oldest.
+fn prune(schedule: &BackupSchedule, manifest: &Manifest, made: &Path) {
     let keep = usize::try_from(schedule.keep).unwrap_or(usize::MAX).max(1);
     let pruned = own_files(&schedule.directory, Some(&prefix_of(manifest))).and_then(|own| {
-        let surplus = own.len().saturating_sub(keep);
-        own.iter().take(surplus).try_for_each(fs::remove_file)
+        let mut surplus = surplus_of(own, made, keep).into_iter();
+        surplus.try_for_each(fs::remove_file)
     });
     if let Err(error) = pruned {
         tracing::warn!(%error, "cannot remove the oldest backups");
     }
 }
 
+fn surplus_of(mut own: Vec<PathBuf>, made: &Path, keep: usize) -> Vec<PathBuf> {
+    let surplus = own.len().saturating_sub(keep);
+    own.retain(|path| path.file_name() != made.file_name());
+    let made_at = time_of(made);
+    // Stable: within each of the two parts the oldest are first.
+    own.sort_by_key(|path| time_of(path) <= made_at);
+    own.truncate(surplus);
+    own
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_backup_just_made_is_kept_after_the_clock_was_set_back() {
+        let path = |hour: u32| PathBuf::from(format!("/b/keyreeve-0123abcd-20261130T{hour:02}0000Z.backup"));
+        let own = || (10..16).map(path).collect::<Vec<_>>();
+        assert_eq!(surplus_of(own(), &path(15), 4), [path(10), path(11)]);
+        assert_eq!(surplus_of(own(), &path(12), 4), [path(13), path(14)]);
+        assert_eq!(surplus_of(own(), &path(10), 1), [11, 12, 13, 14, 15].map(path));
+    }
 
     #[test]
     fn only_files_with_the_name_of_a_scheduled_backup_are_own() {

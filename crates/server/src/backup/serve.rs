@@ -2,7 +2,7 @@
 
 use super::RowProgress;
 use super::archive::unwritten;
-use super::create::{Signer, archive};
+use super::create::{Signer, archive, now};
 use super::error::BackupError;
 use super::manifest::Manifest;
 use super::schedule::Backups;
@@ -86,9 +86,11 @@ pub(super) async fn write<W: Write + Send + 'static>(
     let Ok(_turn) = service.known.turn.try_lock() else {
         return Err(busy());
     };
+    let taken_at = now();
     let snapshot = service.database.snapshot().await?;
     archive(
         snapshot,
+        taken_at,
         Signer::Server(Arc::clone(service)),
         out,
         Arc::new(RowProgress::default()),

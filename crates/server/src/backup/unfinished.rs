@@ -3,6 +3,7 @@
 
 use super::error::BackupError;
 use crate::instance::StartError;
+use keyreeve_store::PostgresStore;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,25 +13,34 @@ const FILE: &str = "restore-unfinished";
 
 /// The mark, set until the restore is complete or has changed nothing.
 #[derive(Debug)]
-pub(super) struct UnfinishedMark(PathBuf);
+pub(super) struct UnfinishedMark {
+    path: PathBuf,
+    is_new: bool,
+}
 
 impl UnfinishedMark {
     /// Sets the mark; it is durable when this returns.
     pub(super) fn set(data: &Path) -> Result<Self, BackupError> {
         let path = data.join(FILE);
+        let is_new = !path.exists();
         let text = "A backup is being restored into this directory, or that was interrupted.\n";
         let written = fs::write(&path, text).and_then(|()| sync(data));
         written.map_err(|error| failed("cannot be written", &path, error))?;
-        Ok(Self(path))
+        Ok(Self { path, is_new })
+    }
+
+    /// Returns whether there was none before. An earlier one is of a restore that may have committed rows.
+    pub(super) const fn is_new(&self) -> bool {
+        self.is_new
     }
 
     /// Removes the mark.
     pub(super) fn remove(self) -> Result<(), BackupError> {
-        let removed = fs::remove_file(&self.0).and_then(|()| self.0.parent().map_or(Ok(()), sync));
+        let removed = fs::remove_file(&self.path).and_then(|()| self.path.parent().map_or(Ok(()), sync));
         removed.map_err(|error| {
             failed(
                 "cannot be removed; the server does not start until it is",
-                &self.0,
+                &self.path,
                 error,
             )
         })
@@ -59,6 +69,20 @@ pub(crate) fn refuse_unfinished(data: &Path) -> Result<(), StartError> {
          Postgres database), keep the file `denials`, and restore the backup again",
         data = data.display()
     )))
+}
+
+/// Refuses a database in which a restore was interrupted, or is not complete yet. Every data directory of its nodes sees
+/// that, and not only the one with the mark.
+pub(crate) async fn refuse_restoring(store: &PostgresStore) -> Result<(), StartError> {
+    if !store.is_restoring().await? {
+        return Ok(());
+    }
+    Err(StartError::History(
+        "the Postgres database: a backup is being restored into it, or that was interrupted, and nothing is served: keys \
+         that were revoked since the backup would work again. Wait until `keyreeve backup restore` has ended. If it was \
+         interrupted, empty the database, keep the files `denials`, and restore the backup again"
+            .to_owned(),
+    ))
 }
 
 #[cfg(test)]

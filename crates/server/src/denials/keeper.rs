@@ -207,12 +207,17 @@ impl DenialsKeeper {
             );
         }
         let following = Following::at(file, end);
-        match is_continued {
+        let mut lines = Vec::new();
+        if ledger.origin.is_none() {
+            // Its line was damaged.
+            lines.push(LedgerLine::Origin(origin));
+        }
+        if !is_continued {
+            lines.push(LedgerLine::Begins(end, authority.earliest()));
+        }
+        match lines.is_empty() {
             true => Ok(Some(following)),
-            false => {
-                let lines = vec![LedgerLine::Begins(end, authority.earliest())];
-                following.write(lines).await.map(Some)
-            }
+            false => following.write(lines).await.map(Some),
         }
     }
 }

@@ -35,13 +35,18 @@ pub(crate) async fn first_missing(authority: &Authority, denials: &[RecordedDeni
     Ok(low)
 }
 
-/// Whether a file is about this instance. Without a readable first line, an entry that both have decides.
+/// Whether a file is about this instance: by its first line, or by an entry that both have. Without a readable first line
+/// only the latter decides.
 pub(crate) async fn is_of_instance(authority: &Authority, ledger: &Ledger) -> Result<bool, Failure> {
     if let Some(origin) = ledger.origin {
         return Ok(chain_at(authority, 1).await? == Some(origin));
     }
     for history in &ledger.histories {
-        if history.from.revision > 0 && contains(authority, history.from).await? {
+        // Every log contains the beginning.
+        if common(authority, history)
+            .await?
+            .is_some_and(|known| known.revision > 0)
+        {
             return Ok(true);
         }
     }

@@ -15,6 +15,7 @@ pub(crate) use jobs::RestoreService;
 pub use keyreeve_authority::denials::Reapplied;
 pub use keyreeve_authority::restored::{HoldProgress, RestoreChoice, RestoreRecord, RestoreStanding, RestoredFrom};
 pub use lost::DenialsFileReport;
+pub(crate) use lost::DenialsFiles;
 use lost::Lost;
 pub use serve::ADDRESS;
 pub(crate) use serve::serve;
@@ -124,6 +125,8 @@ fn was_signed(data: &Path) -> bool {
 /// What was found out about a restored database. Nothing is changed by that.
 pub(crate) struct Examined {
     from: RestoredFrom,
+    /// Since when an earlier restore has no record of denials, if it waits for a choice.
+    open_since: Option<Timestamp>,
     lost: Lost,
     /// The choice of this restore, if it was made with the data directory of another node.
     made: Option<RestoreRecord>,
@@ -142,22 +145,26 @@ impl Examined {
             return Ok(None);
         };
         let standing = authority.restore().standing().await?;
-        // A repeated attempt must not take its predecessor's entries for the end of the copy.
-        let earlier = standing.pending().map(|record| record.from);
-        let from = order.from.or(earlier).unwrap_or(end);
+        // A repeated attempt must not take its predecessor's entries for the end of the copy, and a copy of a database
+        // that waited for a choice still waits for it.
+        let pending = standing.pending().copied();
+        let from = earlier(order.from, pending.map(|record| record.from)).unwrap_or(end);
         require_sensible(order.choice, from)?;
         let lost = lost::read(authority, data, order.denials).await?;
         let made = match standing {
-            // A directory that has seen more than that choice, and more than the database has, is behind a later restore.
-            RestoreStanding::Decided(record)
-                if lost.known_until.is_some_and(|known| known < record.revision)
-                    || (is_shared && lost.is_contained) =>
-            {
+            // Only the other nodes of a database inherit a choice; a new restore needs one of its own.
+            RestoreStanding::Decided(record) if is_shared && order.from.is_none() && !lost.has_followed(&record) => {
                 Some(record)
             }
             _ => None,
         };
-        Ok(Some(Self { from, lost, made }))
+        let open_since = pending.map(|record| record.unknown_since);
+        Ok(Some(Self {
+            from,
+            open_since,
+            lost,
+            made,
+        }))
     }
 
     /// Writes again what is lost, and records it.
@@ -166,14 +173,19 @@ impl Examined {
         authority: &Authority,
         order: &RestoreOrder<'_>,
     ) -> Result<RestoreReport, StartError> {
-        let Self { from, lost, made } = self;
+        let Self {
+            from,
+            open_since,
+            lost,
+            made,
+        } = self;
         let (now, made) = (authority.earliest(), made.filter(|_| order.choice.is_none()));
         let from = made.map_or(from, |made| made.from);
         let known_until = lost.covered_until.unwrap_or(from.taken_at).max(from.taken_at);
         let mut record = RestoreRecord {
             revision: 0,
             from,
-            unknown_since: known_until.min(now),
+            unknown_since: known_until.min(now).min(open_since.unwrap_or(now)),
             unknown_until: made.map_or(now, |made| made.unknown_until),
             reapplied: 0,
             held: made.map_or(0, |made| made.held),
@@ -197,10 +209,15 @@ impl Examined {
     }
 }
 
+/// Returns the earlier end of two copies.
+fn earlier(one: Option<RestoredFrom>, other: Option<RestoredFrom>) -> Option<RestoredFrom> {
+    one.into_iter().chain(other).min_by_key(|from| from.taken_at)
+}
+
 /// Refuses a time after the end of the copy: no key of it was issued, changed or used then, so none would be held.
 fn require_sensible(choice: Option<RestoreChoice>, from: RestoredFrom) -> Result<(), StartError> {
     match choice {
-        Some(RestoreChoice::HoldSince(since)) if since > from.taken_at => Err(StartError::Unsafe(format!(
+        Some(RestoreChoice::HoldSince(since)) if !from.reaches(since) => Err(StartError::Unsafe(format!(
             "no key of this copy was issued, changed or used at or after {}, because the copy ends at {}: no key would \
              be held. Name an earlier time, or choose --hold-all or --accept. Nothing was changed",
             heed::time(since),

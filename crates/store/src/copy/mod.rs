@@ -14,12 +14,16 @@ use crate::model::Head;
 use keyreeve_core::Timestamp;
 use keyreeve_core::audit::{ChainHash, HashedEntry};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 /// Rows in one batch, at most.
 pub const BATCH_ROWS: usize = 2_000;
 /// Batches that wait in a channel between two halves of a copy: one is written while the next one is read.
 pub const BATCHES_WAITING: usize = 2;
+/// How long a copy waits until a batch is taken. The snapshot is given up then: while it is open the database cannot
+/// reuse space.
+pub(crate) const BATCH_WAIT_MAX: Duration = Duration::from_secs(300);
 /// The niceness of copies beside a server: a tenth of the weight of its other threads where the processors are busy. With
 /// less, a busy server would never complete a backup.
 const NICE: i32 = 10;
@@ -252,6 +256,15 @@ pub(crate) fn ends_elsewhere(head: Head) -> StoreError {
         "the copied audit log does not end at revision {}, or not with its chain hash",
         head.revision
     ))
+}
+
+/// Returns the error of a copy whose rows are not taken.
+pub(crate) fn not_taken() -> StoreError {
+    StoreError::Unavailable(
+        "the copy was given up, because what it is written to has taken nothing for too long (a network disk or a client \
+         that is blocked): correct that, and try again"
+            .to_owned(),
+    )
 }
 
 /// Runs blocking work on a thread of its own.

@@ -17,6 +17,10 @@ const BEGIN: &str = "BEGIN; SELECT set_config('keyreeve.writer', 'on', TRUE), \
      set_config('synchronous_commit', 'on', TRUE); SELECT revision FROM head WHERE id = 1 FOR UPDATE";
 const SET_HEAD: &str = "UPDATE head SET (revision, chain) = \
      (SELECT revision, chain FROM log ORDER BY revision DESC LIMIT 1) WHERE EXISTS (SELECT 1 FROM log)";
+/// Committed together with the rows, so that no node serves them before lost denials are written again.
+const SET_RESTORING: &str = "CREATE TABLE IF NOT EXISTS keyreeve_restoring ()";
+const END_RESTORING: &str = "DROP TABLE IF EXISTS keyreeve_restoring";
+pub(super) const IS_RESTORING: &str = "SELECT to_regclass('keyreeve_restoring') IS NOT NULL AS is_restoring";
 const HEAD: &str = "SELECT revision, chain FROM head WHERE id = 1";
 
 /// An open transaction that fills an empty database. Dropped before it is finished, it is rolled back.
@@ -43,6 +47,17 @@ impl PostgresLoad {
                     .to_owned(),
             )),
         }
+    }
+
+    /// Begins to fill a database from a backup. From the commit until [`PostgresStore::end_restoring`] no node starts on
+    /// it. The role must have the right to create a table, as the owner has.
+    ///
+    /// # Errors
+    /// As [`PostgresLoad::begin`], and if the table cannot be created.
+    pub async fn begin_restore(store: &PostgresStore) -> Result<Self, StoreError> {
+        let load = Self::begin(store).await?;
+        load.link.client().batch_execute(SET_RESTORING).await.map_err(failed)?;
+        Ok(load)
     }
 
     pub(crate) async fn take(&mut self, batch: &RowBatch) -> Result<(), StoreError> {
@@ -77,6 +92,32 @@ impl PostgresLoad {
             return Err(ends_elsewhere(head));
         }
         client.batch_execute("COMMIT").await.map_err(failed)
+    }
+}
+
+impl PostgresStore {
+    /// Returns whether a backup was restored into the database and what it has lost is not written again yet.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn is_restoring(&self) -> Result<bool, StoreError> {
+        let link = self.link_for_restore().await?;
+        let row = link.client().query_typed_one(IS_RESTORING, &[]).await.map_err(failed)?;
+        row.try_get("is_restoring").map_err(failed)
+    }
+
+    /// Lets nodes start: what the restored database had lost is written again.
+    ///
+    /// # Errors
+    /// If the database does not answer, or the role may not remove the table.
+    pub async fn end_restoring(&self) -> Result<(), StoreError> {
+        let link = self.link_for_restore().await?;
+        link.client().batch_execute(END_RESTORING).await.map_err(failed)
+    }
+
+    async fn link_for_restore(&self) -> Result<Link, StoreError> {
+        let until = Instant::now() + START_DEADLINE;
+        Link::open(&self.connector, Use::Long, &self.copiers, until).await
     }
 }
 

@@ -1,10 +1,13 @@
 //! A consistent view of Postgres: one transaction (repeatable read, read only) on a connection of its own.
 
 use super::connect::{Link, Slots, failed};
-use super::load::type_of;
+use super::load::{IS_RESTORING, type_of};
 use super::prepared::Use;
 use super::{Connector, DatabaseAccess, NO_TIMEOUTS, START_DEADLINE, migrate};
-use crate::copy::{BATCH_ROWS, Cell, ColumnKind, Copied, CopiedTable, RowBatch, SnapshotFacts, TABLES, listed};
+use crate::copy::{
+    BATCH_ROWS, BATCH_WAIT_MAX, Cell, ColumnKind, Copied, CopiedTable, RowBatch, SnapshotFacts, TABLES, listed,
+    not_taken,
+};
 use crate::error::StoreError;
 use crate::model::Head;
 use crate::postgres::PostgresStore;
@@ -12,7 +15,7 @@ use futures_util::StreamExt as _;
 use std::fmt;
 use std::pin::pin;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_postgres::binary_copy::{BinaryCopyOutRow, BinaryCopyOutStream};
 use tokio_postgres::types::Type;
 
@@ -86,13 +89,19 @@ impl PostgresSnapshot {
             batch.push(cells(&row.map_err(failed)?, table)?);
             if batch.len() == BATCH_ROWS {
                 let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH_ROWS));
-                if to.send(RowBatch::complete(table, full)).await.is_err() {
+                if !send_batch(RowBatch::complete(table, full), to).await? {
                     return Ok(false);
                 }
             }
         }
-        Ok(batch.is_empty() || to.send(RowBatch::complete(table, batch)).await.is_ok())
+        Ok(batch.is_empty() || send_batch(RowBatch::complete(table, batch), to).await?)
     }
+}
+
+/// Sends a batch, and waits for a bounded time until it is taken. Returns false if the receiver was dropped.
+async fn send_batch(batch: RowBatch, to: &mpsc::Sender<RowBatch>) -> Result<bool, StoreError> {
+    let sent = timeout(BATCH_WAIT_MAX, to.send(batch)).await;
+    sent.map(|sent| sent.is_ok()).map_err(|_| not_taken())
 }
 
 async fn facts(link: &Link) -> Result<SnapshotFacts, StoreError> {
@@ -101,6 +110,14 @@ async fn facts(link: &Link) -> Result<SnapshotFacts, StoreError> {
     if !found.try_get::<_, bool>("is_ours").map_err(failed)? {
         return Err(StoreError::Disagreement(
             "there is no instance of Keyreeve in the Postgres database".to_owned(),
+        ));
+    }
+    let restoring = client.query_typed_one(IS_RESTORING, &[]).await.map_err(failed)?;
+    if restoring.try_get::<_, bool>("is_restoring").map_err(failed)? {
+        return Err(StoreError::Disagreement(
+            "a backup is being restored into the Postgres database, or that was interrupted: a copy would lack what was \
+             denied since"
+                .to_owned(),
         ));
     }
     let schema = migrate::require_newest(link).await?;

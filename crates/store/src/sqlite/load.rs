@@ -198,8 +198,14 @@ fn finish(parts: Parts, copied: &[Copied], head: Head) -> Result<(), StoreError>
 fn keep(path: &Path, file: &Path) -> std::io::Result<()> {
     File::open(path)?.sync_all()?;
     std::fs::rename(path, file)?;
-    file.parent()
-        .map_or(Ok(()), |directory| File::open(directory)?.sync_all())
+    let synced = file
+        .parent()
+        .map_or(Ok(()), |directory| File::open(directory)?.sync_all());
+    if synced.is_err() {
+        // What is reported as not loaded must not be found by the next start.
+        std::fs::remove_file(file)?;
+    }
+    synced
 }
 
 impl fmt::Debug for SqliteLoad {

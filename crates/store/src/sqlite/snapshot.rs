@@ -6,7 +6,10 @@
 //! the growth of the WAL is bounded instead: a backup beside too many changes fails, and the changes do not.
 
 use super::{beside, look};
-use crate::copy::{BATCH_ROWS, Cell, ColumnKind, Copied, CopiedTable, RowBatch, SnapshotFacts, TABLES, listed};
+use crate::copy::{
+    BATCH_ROWS, BATCH_WAIT_MAX, Cell, ColumnKind, Copied, CopiedTable, RowBatch, SnapshotFacts, TABLES, listed,
+    not_taken,
+};
 use crate::error::StoreError;
 use crate::model::Head;
 use crate::sqlite::{aside, engine, migrate};
@@ -15,7 +18,9 @@ use rusqlite::{Connection, OptionalExtension as _};
 use rustix::fs::statvfs;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 
 /// Bytes by which the WAL may grow while a snapshot is read.
 const LOG_GROWTH_MAX: u64 = 4 << 30;
@@ -23,6 +28,9 @@ const LOG_GROWTH_MAX: u64 = 4 << 30;
 const FREE_MIN: u64 = 256 << 20;
 /// Growth of the WAL from which the free space is looked at.
 const LOG_GROWTH_LITTLE: u64 = 32 << 20;
+
+/// The shortest and the longest time between two attempts to send a batch.
+const WAIT_STEPS: (Duration, Duration) = (Duration::from_micros(200), Duration::from_millis(250));
 
 const HEAD: &str = "SELECT revision, chain FROM head WHERE id = 1";
 const FIRST: &str = "SELECT chain FROM log WHERE revision = 1";
@@ -33,6 +41,7 @@ pub struct SqliteSnapshot {
     file: PathBuf,
     log_bytes: u64,
     growth_max: u64,
+    wait_max: Duration,
     facts: SnapshotFacts,
 }
 
@@ -71,14 +80,30 @@ impl SqliteSnapshot {
         while let Some(row) = rows.next().map_err(engine::failed)? {
             batch.push(cells(row, table)?);
             if batch.len() == BATCH_ROWS {
-                self.require_short_log()?;
                 let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH_ROWS));
-                if to.blocking_send(RowBatch::complete(table, full)).is_err() {
+                if !self.send_batch(RowBatch::complete(table, full), to)? {
                     return Ok(false);
                 }
             }
         }
-        Ok(batch.is_empty() || to.blocking_send(RowBatch::complete(table, batch)).is_ok())
+        Ok(batch.is_empty() || self.send_batch(RowBatch::complete(table, batch), to)?)
+    }
+
+    /// Sends a batch, and waits for a bounded time until it is taken. Returns false if the receiver was dropped.
+    fn send_batch(&self, mut batch: RowBatch, to: &mpsc::Sender<RowBatch>) -> Result<bool, StoreError> {
+        let began = Instant::now();
+        loop {
+            // While it waits, too: the WAL grows then.
+            self.require_short_log()?;
+            batch = match to.try_send(batch) {
+                Ok(()) => return Ok(true),
+                Err(TrySendError::Closed(_)) => return Ok(false),
+                Err(TrySendError::Full(_)) if began.elapsed() >= self.wait_max => return Err(not_taken()),
+                Err(TrySendError::Full(batch)) => batch,
+            };
+            // Short at first: usually the receiver is only a little behind.
+            std::thread::sleep((began.elapsed() / 4).clamp(WAIT_STEPS.0, WAIT_STEPS.1));
+        }
     }
 
     /// Returns an error if the WAL has grown too much since the snapshot was opened.
@@ -134,6 +159,7 @@ fn begin(file: PathBuf) -> Result<SqliteSnapshot, StoreError> {
     Ok(SqliteSnapshot {
         log_bytes: log_bytes(&file),
         growth_max: LOG_GROWTH_MAX,
+        wait_max: BATCH_WAIT_MAX,
         connection,
         file,
         facts,
@@ -189,7 +215,7 @@ mod tests {
     ];
 
     #[test]
-    fn a_snapshot_beside_too_many_changes_is_given_up_and_they_go_on() {
+    fn a_snapshot_beside_too_many_changes_or_before_a_blocked_receiver_is_given_up() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("keyreeve.db");
         let mut writer = Connection::open(&file).unwrap();
@@ -209,6 +235,13 @@ mod tests {
         assert_eq!(send(LOG_GROWTH_MAX), Ok(()));
         let why = send(1_000).unwrap_err();
         assert!(why.contains("when fewer changes are made"), "{why}");
+
+        // A receiver that takes nothing does not keep the snapshot open.
+        let mut snapshot = begin(file.clone()).unwrap();
+        snapshot.wait_max = Duration::from_millis(50);
+        let (sender, _blocked) = mpsc::channel(1);
+        let why = snapshot.send(&sender).unwrap_err().to_string();
+        assert!(why.contains("has taken nothing"), "{why}");
     }
 
     #[test]

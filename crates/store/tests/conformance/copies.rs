@@ -159,3 +159,21 @@ async fn a_database_that_exists_is_not_filled() {
     let begun = SqliteLoad::begin(path(&world)).await.map(drop);
     assert!(matches!(begun, Err(StoreError::Disagreement(_))), "{begun:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_a_backup_are_committed_together_with_the_mark_that_nodes_refuse() {
+    let Some(url) = postgres_database().await else { return };
+    let world = lived().await;
+    let access: keyreeve_store::DatabaseAccess = url.parse().unwrap();
+    let store = PostgresStore::open(&access, Arc::new(Seen::default())).await.unwrap();
+    drop(PostgresLoad::begin_restore(&store).await.unwrap());
+    assert!(!store.is_restoring().await.unwrap(), "rolled back");
+    let load = Load::Shared(Box::new(PostgresLoad::begin_restore(&store).await.unwrap()));
+    copy(of_file(path(&world)).await, load).await.unwrap();
+    assert!(store.is_restoring().await.unwrap());
+    let snapshot = PostgresSnapshot::open(&access).await.map(drop);
+    assert!(matches!(snapshot, Err(StoreError::Disagreement(_))), "{snapshot:?}");
+    store.end_restoring().await.unwrap();
+    assert!(!store.is_restoring().await.unwrap());
+    PostgresSnapshot::open(&access).await.map(drop).unwrap();
+}
