@@ -29,6 +29,8 @@ pub(super) struct NotConnected {
     pub(super) why: String,
     /// Whether it stays so until an operator changes something.
     pub(super) is_final: bool,
+    /// Whether every server of the cluster refuses it for this reason.
+    pub(super) is_everywhere: bool,
     /// Whether no server holds a connection of this attempt.
     pub(super) is_gone: bool,
 }
@@ -43,6 +45,7 @@ impl NotConnected {
         Self {
             why,
             is_final: false,
+            is_everywhere: false,
             is_gone: false,
         }
     }
@@ -99,7 +102,8 @@ impl Connector {
             });
         NotConnected {
             why: whys.collect::<Vec<_>>().join("; "),
-            is_final: failures.iter().any(|(_, failure)| failure.is_final),
+            is_final: is_final(failures.iter().map(|(_, failure)| failure)),
+            is_everywhere: failures.iter().any(|(_, failure)| failure.is_everywhere),
             is_gone: failures.iter().all(|(_, failure)| failure.is_gone),
         }
     }
@@ -108,6 +112,8 @@ impl Connector {
         let here = |why: String, is_final: bool| NotConnected {
             why,
             is_final,
+            // What is read here is the same for all of them.
+            is_everywhere: true,
             is_gone: true,
         };
         let inner = Arc::clone(&self.0);
@@ -125,6 +131,7 @@ impl Connector {
                 .map_err(|_| NotConnected {
                     why: "it does not answer in time".to_owned(),
                     is_final: false,
+                    is_everywhere: false,
                     is_gone: false,
                 })?,
         };
@@ -138,19 +145,23 @@ impl Connector {
                 let Explained {
                     text,
                     is_final,
-                    is_login,
+                    is_everywhere,
                 } = refusal::explain(&error, facts, &login);
-                if is_login {
-                    self.0.login.forget();
-                }
                 Err(NotConnected {
                     why: text,
                     is_final,
+                    is_everywhere,
                     is_gone: is_gone(&error),
                 })
             }
         }
     }
+}
+
+/// Whether waiting cannot help: no server can become good without an operator, or one has refused what all refuse.
+fn is_final<'f>(failures: impl Iterator<Item = &'f NotConnected> + Clone) -> bool {
+    let is_refused = |failure: &NotConnected| failure.is_final && failure.is_everywhere;
+    failures.clone().any(is_refused) || failures.clone().all(|failure| failure.is_final)
 }
 
 impl Inner {
@@ -216,4 +227,34 @@ impl Inner {
 pub(super) async fn cancel(token: CancelToken, handshakes: Handshakes) {
     // The statement's timeout ends it otherwise.
     drop(token.cancel_query(handshakes).await);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One of several hosts may have an expired certificate or other rules while the primary is only not up yet.
+    #[test]
+    fn a_failure_of_one_server_ends_the_wait_only_if_all_have_it() {
+        let failure = |is_final, is_everywhere| NotConnected {
+            why: String::new(),
+            is_final,
+            is_everywhere,
+            is_gone: true,
+        };
+        let (passing, here, everywhere) = (
+            || failure(false, false),
+            || failure(true, false),
+            || failure(true, true),
+        );
+        for (failures, expected) in [
+            (vec![passing(), here()], false),
+            (vec![passing(), everywhere()], true),
+            (vec![here(), here()], true),
+            (vec![here()], true),
+            (vec![passing()], false),
+        ] {
+            assert_eq!(is_final(failures.iter()), expected, "{failures:?}");
+        }
+    }
 }
