@@ -3,7 +3,7 @@
 //! So a connection that is opened after the primary has moved finds it, and a server that is away delays one connection
 //! and not each.
 
-use super::access::{DatabaseAccess, Server, TlsUse};
+use super::access::{DatabaseAccess, Proof, Server, TlsUse};
 use super::connect::is_gone;
 use super::login::{LoginFinder, UserAndPassword};
 use super::refusal::{self, Explained};
@@ -12,7 +12,8 @@ use crate::error::StoreError;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::time::timeout;
-use tokio_postgres::config::{Host, SslMode, SslNegotiation, TargetSessionAttrs};
+use tokio_postgres::config::{ChannelBinding, Host, SslMode, SslNegotiation, TargetSessionAttrs};
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{CancelToken, Client, Config, Connection, Socket};
 
 /// A new connection, which is not driven yet.
@@ -108,6 +109,17 @@ impl Connector {
         }
     }
 
+    /// Whether a server that refuses the login with TLS is asked again without: where TLS is used only if it is offered,
+    /// and nothing depends on it.
+    fn may_go_plain(&self, place: usize) -> bool {
+        let facts = &self.0.access.0;
+        let is_socket = facts.servers.get(place).is_none_or(Server::is_socket);
+        !is_socket
+            && facts.tls.usage == TlsUse::IfOffered
+            && facts.tls.proof == Proof::Nothing
+            && facts.binding != ChannelBinding::Require
+    }
+
     async fn connect_to(&self, place: usize) -> Result<NewConnection, NotConnected> {
         let here = |why: String, is_final: bool| NotConnected {
             why,
@@ -121,7 +133,8 @@ impl Connector {
         let prepared = prepared.map_err(|_| here("the login cannot be prepared".to_owned(), false))?;
         let (config, handshakes, login) = prepared.map_err(|why| here(why, true))?;
         let facts = &self.0.access.0;
-        let connecting = config.connect(handshakes.clone());
+        let may_go_plain = self.may_go_plain(place);
+        let connecting = log_in(config, &handshakes, may_go_plain);
         let connected = match facts.servers.len() {
             // The caller has a deadline of its own, and the connection keeps its slot.
             1 => connecting.await,
@@ -156,6 +169,21 @@ impl Connector {
             }
         }
     }
+}
+
+/// Logs in. With `may_go_plain` a refusal by the server's rules is tried once again without TLS, as libpq does: they may
+/// admit connections without it only. If that fails too, the first failure is returned.
+async fn log_in(
+    mut config: Config,
+    handshakes: &Handshakes,
+    may_go_plain: bool,
+) -> Result<(Client, Connection<Socket, Encrypted<Socket>>), tokio_postgres::Error> {
+    let refused = match config.connect(handshakes.clone()).await {
+        Err(error) if may_go_plain && error.code() == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION) => error,
+        other => return other,
+    };
+    config.ssl_mode(SslMode::Disable);
+    config.connect(handshakes.clone()).await.map_err(|_| refused)
 }
 
 /// Whether waiting cannot help: no server can become good without an operator, or one has refused what all refuse.
