@@ -103,7 +103,7 @@ impl Connector {
             });
         NotConnected {
             why: whys.collect::<Vec<_>>().join("; "),
-            is_final: is_final(failures.iter().map(|(_, failure)| failure)),
+            is_final: is_final(&failures.iter().map(|(_, failure)| failure).collect::<Vec<_>>()),
             is_everywhere: failures.iter().any(|(_, failure)| failure.is_everywhere),
             is_gone: failures.iter().all(|(_, failure)| failure.is_gone),
         }
@@ -187,9 +187,9 @@ async fn log_in(
 }
 
 /// Whether waiting cannot help: no server can become good without an operator, or one has refused what all refuse.
-fn is_final<'f>(failures: impl Iterator<Item = &'f NotConnected> + Clone) -> bool {
+fn is_final(failures: &[&NotConnected]) -> bool {
     let is_refused = |failure: &NotConnected| failure.is_final && failure.is_everywhere;
-    failures.clone().any(is_refused) || failures.clone().all(|failure| failure.is_final)
+    failures.iter().copied().any(is_refused) || failures.iter().all(|failure| failure.is_final)
 }
 
 impl Inner {
@@ -282,7 +282,7 @@ mod tests {
             (vec![here()], true),
             (vec![passing()], false),
         ] {
-            assert_eq!(is_final(failures.iter()), expected, "{failures:?}");
+            assert_eq!(is_final(&failures.iter().collect::<Vec<_>>()), expected, "{failures:?}");
         }
     }
 }
