@@ -229,6 +229,13 @@ def test_a_role_that_may_not_connect_without_tls_is_told_to_use_it(postgres, dat
     assert code == 1 and "encrypt" in said, said
 
 
+def test_prefer_goes_on_without_tls_where_the_server_admits_the_role_so_only(postgres, database):
+    works("--database", postgres.url(database, user="plain"))
+    for mode in ("sslmode=require", "channel_binding=require"):
+        code, said = serve("--database", postgres.url(database, mode, user="plain"))
+        assert code == 1 and "pg_hba.conf" in said, said
+
+
 def test_settings_are_flags_variables_and_keys(postgres, authority, database, tmp_path):
     url = postgres.url(database, user=f"secretive:{ENCODED}")
     root_key = works("--database", url, "--database-sslmode", "verify-full", "--database-sslrootcert",

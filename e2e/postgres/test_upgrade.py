@@ -137,15 +137,8 @@ def test_running_nodes_continue_when_a_newer_version_migrates_the_database(monke
                     if answer.status_code != 200 or not answer.json()["valid"]:
                         failures.append(answer.text)
 
-        refused = []
-
         def change(node, other):
-            # Statements that a connection has prepared are refused once where the table has changed; nothing was changed then.
             answer = node.call("POST", "/v1/api_keys", json={"name": "one", "subject": "user_2"})
-            if answer.status_code == 503:
-                assert answer.json()["code"] == "SERVICE_UNAVAILABLE" and "othing was changed" in answer.text, answer.text
-                refused.append(node)
-                answer = node.call("POST", "/v1/api_keys", json={"name": "one", "subject": "user_2"})
             assert answer.status_code == 201, answer.text
             key = answer.json()
             assert other.verify(key["secret"])["valid"]
@@ -165,7 +158,6 @@ def test_running_nodes_continue_when_a_newer_version_migrates_the_database(monke
             stopped.set()
             verifying.join()
         assert not failures, failures[:3]
-        assert refused.count(first) <= 1 and refused.count(second) <= 1, "once at a node"
         assert first.call("POST", "/v1/audit/verify", json={}).json()["ok"]
         # From now on a node of this version does not start; the one that runs is not affected.
         assert second.stop() == 0

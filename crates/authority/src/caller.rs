@@ -33,7 +33,7 @@ pub struct PresentedRootKey {
     pub digest: Digest,
     /// The networks that the root key may be used from.
     pub networks: Networks,
-    /// When the root key expires.
+    /// When the secret stops being accepted: when the root key expires, or at the end of the secret's overlap.
     pub expires_at: Option<Timestamp>,
 }
 

@@ -31,7 +31,8 @@ impl Authority {
         let (Some(pass), Some(node)) = (pass, self.node()) else {
             return Ok(());
         };
-        match !pass.is_revoked() && self.verifier.tombstones().denies_root_key(pass.id(), pass.digest()) {
+        let tombstones = self.verifier.tombstones();
+        match !pass.is_revoked() && tombstones.denies_root_key(pass.id(), pass.digest(), pass.is_present()) {
             true => node.must_follow_known_history().await,
             false => Ok(()),
         }

@@ -10,7 +10,9 @@ use keyreeve_core::lifecycle::{Lock, Outcome, ReasonCode, Refusal, RevokeOrder, 
 use keyreeve_core::text::{Note, Slug, Subject};
 use keyreeve_core::user::{Status, UserEdit};
 use keyreeve_core::{Digest, Key, KeyId, Policy, RootKeyId, Timestamp};
-use keyreeve_store::model::{AuditDraft, ChangeFacts, ChangeRequest, Done, TenantEdit, UserChange, WriteContext};
+use keyreeve_store::model::{
+    AuditDraft, ChangeFacts, ChangeRequest, Done, RootKey, TenantEdit, UserChange, WriteContext,
+};
 use keyreeve_store::{Store, WriteError, describe};
 
 /// The reason in the audit log.
@@ -34,7 +36,12 @@ pub(crate) async fn reassert(store: &dyn Store, denied: Vec<(Denied, How)>, now:
             (Denied::Tenant(slug), How::Blocked(status)) => tenant(store, slug, status, now).await?,
             (Denied::Owner(slug, subject), How::Blocked(_)) => owner(store, slug, subject, now).await?,
             (Denied::RootKey(id), How::Ended) => root_key(store, id, now).await?,
-            (Denied::RootSecrets(id), How::Replaced { known, .. }) => root_secrets(store, id, &known, now).await?,
+            (Denied::RootSecrets(id), How::Replaced { known, .. }) => {
+                root_secrets(store, id, &known, Accepted::AtAll, now).await?
+            }
+            (Denied::RootRotated(id), How::Replaced { known, .. }) => {
+                root_secrets(store, id, &known, Accepted::AsPresent, now).await?
+            }
             // Other combinations are not written.
             (
                 Denied::Key(..)
@@ -42,7 +49,8 @@ pub(crate) async fn reassert(store: &dyn Store, denied: Vec<(Denied, How)>, now:
                 | Denied::Tenant(_)
                 | Denied::Owner(..)
                 | Denied::RootKey(_)
-                | Denied::RootSecrets(_),
+                | Denied::RootSecrets(_)
+                | Denied::RootRotated(_),
                 _,
             ) => false,
         };
@@ -132,11 +140,31 @@ async fn root_key(store: &dyn Store, id: RootKeyId, now: Timestamp) -> Result<bo
     }
 }
 
+/// How a store accepts a secret of a root key that it must not accept so.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Accepted {
+    /// In any way: it was replaced.
+    AtAll,
+    /// As the present one: it was a retiring one.
+    AsPresent,
+}
+
 /// Revokes a root key of which the store accepts a secret again that was replaced: its newest secret is lost.
-async fn root_secrets(store: &dyn Store, id: RootKeyId, known: &[Digest], now: Timestamp) -> Result<bool, Failure> {
+async fn root_secrets(
+    store: &dyn Store,
+    id: RootKeyId,
+    known: &[Digest],
+    accepted: Accepted,
+    now: Timestamp,
+) -> Result<bool, Failure> {
     for digest in known {
         let found = store.find_root_key(digest).await?.value;
-        if found.is_some_and(|found| found.id == id && found.end_of(digest).is_none_or(|end| end > now)) {
+        let is_lost = |found: &RootKey| {
+            found.id == id
+                && (accepted == Accepted::AtAll || found.digest == *digest)
+                && found.end_of(digest).is_none_or(|end| end > now)
+        };
+        if found.as_ref().is_some_and(is_lost) {
             return root_key(store, id, now).await;
         }
     }

@@ -15,6 +15,11 @@ impl AuditUseCases<'_> {
         self.write_refusals(entries).await
     }
 
+    /// Logs a refused call within a second, so that the answer does not show that it is logged.
+    pub fn note_refusal_soon(self, call: &Call, refused: Refused) {
+        self.0.refusals.take_soon(call, refused, self.0.clock.moment());
+    }
+
     /// Logs the refusals of minutes that are over, or `all`. Call once a second, and at the end.
     pub async fn flush_refusals(self, all: bool) -> Result<(), Failure> {
         let entries = self.0.refusals.due(self.0.clock.moment(), all);

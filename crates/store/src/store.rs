@@ -56,6 +56,8 @@ pub struct Commit {
     pub revoked_root_keys: Vec<RootKeyId>,
     /// Root keys with secrets that a rotation has replaced for good: likewise.
     pub replaced_root_secrets: Vec<(RootKeyId, Vec<Digest>)>,
+    /// Root keys with the secrets that a rotation has made retiring ones, which are never the present one again: likewise.
+    pub rotated_root_secrets: Vec<(RootKeyId, Vec<Digest>)>,
     /// Entries that this process has written into the audit log.
     pub actions: Vec<Action>,
     /// The changes in the commit, if there are several: how much of the lists above belongs to each, in their order.
@@ -153,6 +155,7 @@ impl Commit {
         self.keys.extend(one.keys);
         self.revoked_root_keys.extend(one.revoked_root_keys);
         self.replaced_root_secrets.extend(one.replaced_root_secrets);
+        self.rotated_root_secrets.extend(one.rotated_root_secrets);
         self.actions.extend(one.actions);
     }
 

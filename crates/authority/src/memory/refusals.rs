@@ -11,6 +11,8 @@ const TOGETHER_MS: u64 = 60_000;
 const ALONE_MAX: usize = 5;
 /// Callers that are remembered. Those beyond it are counted together as one.
 const CALLERS_MAX: usize = 10_000;
+/// Refusals that wait for the next second. Those beyond it are counted with the others of their caller.
+const SOON_MAX: usize = 1_000;
 /// The name of those.
 const OTHERS: &str = "";
 
@@ -69,12 +71,16 @@ pub(crate) type RefusedCall = (Call, Refused, u64);
 
 /// The refusals of the last minute.
 #[derive(Debug, Default)]
-pub(crate) struct Refusals(Mutex<HashMap<String, CallerRefusals>>);
+pub(crate) struct Refusals {
+    callers: Mutex<HashMap<String, CallerRefusals>>,
+    /// What is logged within a second.
+    soon: Mutex<Vec<RefusedCall>>,
+}
 
 impl Refusals {
     /// Takes a refusal. Returns what is to be logged now; the rest is logged later.
     pub(crate) fn take(&self, call: &Call, refused: Refused, now: Moment) -> Vec<RefusedCall> {
-        let mut callers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
         let mut entries = Vec::new();
         let name = place(&callers, call);
         let caller = callers.entry(name).or_insert_with(|| CallerRefusals::new(now));
@@ -90,9 +96,24 @@ impl Refusals {
         entries
     }
 
+    /// As [`Refusals::take`], where all is logged later: what would be logged now is due at the next call of
+    /// [`Refusals::due`].
+    pub(crate) fn take_soon(&self, call: &Call, refused: Refused, now: Moment) {
+        for entry in self.take(call, refused, now) {
+            let mut soon = self.soon.lock().unwrap_or_else(PoisonError::into_inner);
+            match soon.len() < SOON_MAX {
+                true => soon.push(entry),
+                false => {
+                    drop(soon);
+                    self.put_back(entry, now);
+                }
+            }
+        }
+    }
+
     /// Keeps what could not be logged: it is counted with the others of its caller.
     pub(crate) fn put_back(&self, entry: RefusedCall, now: Moment) {
-        let mut callers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
         let name = place(&callers, &entry.0);
         let caller = callers.entry(name).or_insert_with(|| CallerRefusals::new(now));
         caller.count((entry.0, entry.1, entry.2.max(1)));
@@ -100,8 +121,8 @@ impl Refusals {
 
     /// Takes what was counted and is a minute old, or `all` of it.
     pub(crate) fn due(&self, now: Moment, all: bool) -> Vec<RefusedCall> {
-        let mut callers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut entries = Vec::new();
+        let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = std::mem::take(&mut *self.soon.lock().unwrap_or_else(PoisonError::into_inner));
         callers.retain(|_, caller| {
             let is_due = all || caller.is_over(now);
             if is_due {
@@ -150,6 +171,20 @@ mod tests {
 
     fn at(ms: u64) -> Moment {
         Moment::default().plus_ms(ms)
+    }
+
+    #[test]
+    fn what_is_logged_later_is_due_within_a_second_and_bounded() {
+        let refusals = Refusals::default();
+        refusals.take_soon(&call("a"), refused(1), at(0));
+        let due = refusals.due(at(1), false);
+        assert!(matches!(&*due, [(_, first, 0)] if *first == refused(1)), "{due:?}");
+        assert!(refusals.due(at(1), false).is_empty(), "reported once");
+        for number in 0..=SOON_MAX {
+            refusals.take_soon(&call(&format!("t{number}")), refused(1), at(2));
+        }
+        assert_eq!(refusals.due(at(3), false).len(), SOON_MAX);
+        assert_eq!(refusals.due(at(2 + TOGETHER_MS), false).len(), 1, "nothing is lost");
     }
 
     #[test]
@@ -207,8 +242,8 @@ mod tests {
         for number in 0..CALLERS_MAX + 50 {
             refusals.take(&call(&format!("t{number}")), refused(1), at(0));
         }
-        assert_eq!(refusals.0.lock().unwrap().len(), CALLERS_MAX + 1);
+        assert_eq!(refusals.callers.lock().unwrap().len(), CALLERS_MAX + 1);
         assert_eq!(refusals.due(at(0), true).len(), 1);
-        assert!(refusals.0.lock().unwrap().is_empty());
+        assert!(refusals.callers.lock().unwrap().is_empty());
     }
 }

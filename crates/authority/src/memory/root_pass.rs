@@ -22,8 +22,8 @@ struct RootPassInner {
     permissions: Permissions,
     networks: Networks,
     is_revoked: bool,
-    /// The end of the root key.
-    expires_at: Option<Timestamp>,
+    /// Whether the secret is the present one of the root key, not a retiring one.
+    is_present: bool,
     /// The end of this secret of it.
     ends_at: Option<Timestamp>,
     is_recent: AtomicBool,
@@ -41,7 +41,7 @@ impl RootPass {
             permissions: root_key.permissions,
             networks: root_key.networks.clone(),
             is_revoked: root_key.revoked_at.is_some(),
-            expires_at: root_key.expires_at,
+            is_present: digest == root_key.digest,
             ends_at: root_key.end_of(&digest),
             is_recent: AtomicBool::new(false),
             is_noted: AtomicBool::new(false),
@@ -50,6 +50,10 @@ impl RootPass {
 
     pub(crate) fn is_revoked(&self) -> bool {
         self.0.is_revoked
+    }
+
+    pub(crate) fn is_present(&self) -> bool {
+        self.0.is_present
     }
 
     /// Returns when this secret stops being accepted: at the end of the root key or of the secret's overlap.
@@ -87,7 +91,7 @@ impl RootPass {
         let presented = PresentedRootKey {
             digest: self.0.digest,
             networks: self.0.networks.clone(),
-            expires_at: self.0.expires_at,
+            expires_at: self.0.ends_at,
         };
         let caller = Caller::root_key(self.0.id, self.0.reach.clone(), self.0.permissions);
         caller.presenting(presented)

@@ -34,6 +34,8 @@ pub(crate) enum Denied {
     RootKey(RootKeyId),
     /// The replaced secrets of a root key: those that are no longer accepted.
     RootSecrets(RootKeyId),
+    /// The secrets of a root key that a rotation has made retiring ones: none is accepted as the present one again.
+    RootRotated(RootKeyId),
 }
 
 /// How it is denied.
@@ -84,7 +86,8 @@ impl Tombstones {
             && commit.owners.is_empty()
             && commit.tenants.is_empty()
             && commit.revoked_root_keys.is_empty()
-            && commit.replaced_root_secrets.is_empty();
+            && commit.replaced_root_secrets.is_empty()
+            && commit.rotated_root_secrets.is_empty();
         if is_nothing {
             return;
         }
@@ -107,10 +110,14 @@ impl Tombstones {
             }
         }
         for (id, secrets) in &commit.replaced_root_secrets {
-            inner.note_replaced(*id, secrets);
+            inner.note_replaced(Denied::RootSecrets(*id), *id, secrets);
+        }
+        for (id, secrets) in &commit.rotated_root_secrets {
+            inner.note_replaced(Denied::RootRotated(*id), *id, secrets);
         }
         for id in &commit.revoked_root_keys {
             inner.forget(&Denied::RootSecrets(*id));
+            inner.forget(&Denied::RootRotated(*id));
             inner.put(Denied::RootKey(*id), How::Ended);
         }
     }
@@ -145,14 +152,17 @@ impl Tombstones {
             || is_owner_denied()
     }
 
-    /// Whether a root key is known to be revoked, or this secret of it to be replaced.
-    pub(crate) fn denies_root_key(&self, id: RootKeyId, secret: &Digest) -> bool {
+    /// Whether a root key is known to be revoked, or this secret of it to be replaced. `is_present` is whether the store
+    /// has it as the present one: then it may not have been a retiring one before.
+    pub(crate) fn denies_root_key(&self, id: RootKeyId, secret: &Digest, is_present: bool) -> bool {
         let inner = self.lock();
-        let is_replaced = match inner.how(&Denied::RootSecrets(id)) {
+        let is_known = |place: Denied| match inner.how(&place) {
             Some(How::Replaced { known, .. }) => known.contains(secret),
             Some(_) | None => false,
         };
-        is_replaced || inner.denied.contains_key(&Denied::RootKey(id))
+        is_known(Denied::RootSecrets(id))
+            || is_present && is_known(Denied::RootRotated(id))
+            || inner.denied.contains_key(&Denied::RootKey(id))
     }
 
     /// Returns the number of denials.
@@ -218,8 +228,7 @@ impl Inner {
         }
     }
 
-    fn note_replaced(&mut self, id: RootKeyId, secrets: &[Digest]) {
-        let place = Denied::RootSecrets(id);
+    fn note_replaced(&mut self, place: Denied, id: RootKeyId, secrets: &[Digest]) {
         let mut known = match self.how(&place) {
             Some(How::Replaced { known, .. }) => known.clone(),
             Some(_) | None => Vec::new(),
@@ -354,7 +363,7 @@ mod tests {
             ..Commit::default()
         };
         tombstones.note(&commit);
-        assert!(tombstones.denies_root_key(id, &old) && !tombstones.denies_root_key(id, &new));
+        assert!(tombstones.denies_root_key(id, &old, false) && !tombstones.denies_root_key(id, &new, true));
         tombstones.take_unwritten();
         tombstones.note(&commit);
         assert_eq!(tombstones.take_unwritten(), [], "the same secrets again");
@@ -363,7 +372,25 @@ mod tests {
             ..Commit::default()
         });
         assert_eq!(tombstones.all(), [(Denied::RootKey(id), How::Ended)]);
-        assert!(tombstones.denies_root_key(id, &new));
+        assert!(tombstones.denies_root_key(id, &new, true));
+    }
+
+    #[test]
+    fn a_secret_that_was_retiring_is_never_the_present_one_again() {
+        let tombstones = Tombstones::default();
+        let id = RootKeyId::from_bytes([3; 16]);
+        let (old, new) = (Digest::of(b"old"), Digest::of(b"new"));
+        tombstones.note(&Commit {
+            rotated_root_secrets: vec![(id, vec![old])],
+            ..Commit::default()
+        });
+        let denies = |secret: &Digest, is_present| tombstones.denies_root_key(id, secret, is_present);
+        assert!(denies(&old, true) && !denies(&old, false) && !denies(&new, true));
+        tombstones.note(&Commit {
+            revoked_root_keys: vec![id],
+            ..Commit::default()
+        });
+        assert_eq!(tombstones.all(), [(Denied::RootKey(id), How::Ended)]);
     }
 
     #[test]

@@ -264,6 +264,8 @@ impl NoteLine {
                     Denied::Tenant(tenant) => format!("tenant {how} {tenant}"),
                     Denied::RootKey(id) => format!("root_key {how} {id}"),
                     Denied::RootSecrets(id) => format!("root_secrets {how} {id}"),
+                    // An older version ignores it.
+                    Denied::RootRotated(id) => format!("root_rotated {how} {id}"),
                 }
             }
         }
@@ -305,6 +307,7 @@ impl NoteLine {
             "tenant" => Denied::Tenant(Slug::parse(rest).ok()?),
             "root_key" => Denied::RootKey(RootKeyId::parse(rest).ok()?),
             "root_secrets" => Denied::RootSecrets(RootKeyId::parse(rest).ok()?),
+            "root_rotated" => Denied::RootRotated(RootKeyId::parse(rest).ok()?),
             _ => return None,
         };
         Some(Self::Denial(what, how))
@@ -395,6 +398,7 @@ mod tests {
             NoteLine::Denial(Denied::Tenant(acme()), Some(How::Blocked(Status::Removed))),
             NoteLine::Denial(Denied::RootKey(root_key), Some(How::Ended)),
             NoteLine::Denial(Denied::RootSecrets(root_key), Some(replaced(true))),
+            NoteLine::Denial(Denied::RootRotated(root_key), Some(replaced(true))),
             NoteLine::Began,
             NoteLine::Left,
             NoteLine::Ended(Timestamp::from_millis(9)),

@@ -6,7 +6,7 @@ use crate::world::{World, ask, revocation, rotation, slug, word};
 use futures_util::future::BoxFuture;
 use keyreeve_authority::env::Clock;
 use keyreeve_authority::node::Progress;
-use keyreeve_authority::root_keys::RootKeyCommand;
+use keyreeve_authority::root_keys::{RootKeyCommand, RootKeyWithSecret, RotateRootKeyCommand};
 use keyreeve_authority::{Authority, Failure, Node};
 use keyreeve_core::KeyId;
 use keyreeve_core::access::{Permission, Reach};
@@ -111,6 +111,46 @@ async fn a_root_key_that_a_node_knows_as_revoked_opens_nothing_when_the_database
         .unwrap();
     catch_up(&node).await;
     world.stage.inner.put_back(standby, true).unwrap();
+    world.issue("two").await;
+    let found = authority.root_key(made.secret.expose()).await;
+    assert!(matches!(found, Err(Failure::Unavailable(_))), "{found:?}");
+}
+
+/// Lets a node apply the rotation of a root key with an overlap, and puts a copy of before in the database's place.
+async fn with_a_lost_overlap(world: &World) -> (RootKeyWithSecret, Arc<Node>, Authority) {
+    let permissions = [Permission::KeysVerify].into_iter().collect();
+    let command = RootKeyCommand::new(Name::parse("root").unwrap(), permissions, Reach::Instance);
+    let root_keys = world.authority.root_keys();
+    let made = root_keys.create(&world.call(), command).await.unwrap();
+    let (node, authority) = among(world);
+    catch_up(&node).await;
+    let standby = world.stage.inner.copy().unwrap();
+    let rotation = RotateRootKeyCommand {
+        overlap_seconds: 3_600,
+        expiry: ExpiryWish::Unsaid,
+    };
+    let call = world.call();
+    root_keys.rotate(&call, None, made.root_key.id, rotation).await.unwrap();
+    catch_up(&node).await;
+    world.stage.inner.put_back(standby, true).unwrap();
+    (made, node, authority)
+}
+
+/// The overlap of a rotation that was lost would never end.
+#[tokio::test]
+async fn a_root_key_whose_rotation_with_an_overlap_was_lost_is_revoked() {
+    let world = World::under(Preset::Standard).await;
+    let (made, node, _) = with_a_lost_overlap(&world).await;
+    assert_eq!(node.poll_once().await.unwrap(), Progress::Forked);
+    node.poll_once().await.unwrap();
+    let found = world.stage.inner.find_root_key(&made.secret.digest()).await.unwrap();
+    assert!(found.value.unwrap().revoked_at.is_some());
+}
+
+#[tokio::test]
+async fn before_a_node_has_seen_the_loss_a_retiring_secret_is_not_read_as_the_present_one() {
+    let world = World::under(Preset::Standard).await;
+    let (made, _, authority) = with_a_lost_overlap(&world).await;
     world.issue("two").await;
     let found = authority.root_key(made.secret.expose()).await;
     assert!(matches!(found, Err(Failure::Unavailable(_))), "{found:?}");

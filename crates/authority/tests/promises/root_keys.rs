@@ -161,6 +161,43 @@ async fn the_last_use_is_written_and_at_most_once_a_minute() {
 }
 
 #[tokio::test]
+async fn what_a_retiring_secret_creates_ends_with_it_and_it_does_not_rotate_its_root_key_again() {
+    let world = World::under(Preset::Standard).await;
+    let own = make(&world, |_| {}).await;
+    let rotated = rotate(&world, &world.call(), &own, 60).await.unwrap();
+    let end = rotated.root_key.end_of(&own.secret.digest());
+    let call = world.call_of(pass(&world.authority, &own).await.unwrap().caller());
+    let with = async |expiry| {
+        let mut command = RootKeyCommand::new(Name::parse("root").unwrap(), Permissions::all(), Reach::Instance);
+        command.expiry = expiry;
+        world.authority.root_keys().create(&call, command).await
+    };
+    assert_eq!(with(ExpiryWish::Unsaid).await.unwrap().root_key.expires_at, end);
+    for expiry in [ExpiryWish::Never, ExpiryWish::InSeconds(61)] {
+        let refused = with(expiry).await.err();
+        assert!(matches!(refused, Some(Failure::Escalation)), "{expiry:?} {refused:?}");
+    }
+    let refused = rotate(&world, &call, &own, 60).await.err();
+    assert!(matches!(refused, Some(Failure::Escalation)), "{refused:?}");
+}
+
+/// The client whose rotation was lost on the way has only the secret that is retiring now.
+#[tokio::test]
+async fn a_retry_of_its_own_rotation_with_a_secret_that_is_retiring_now_gets_another_one() {
+    let world = World::under(Preset::Standard).await;
+    let own = make(&world, |_| {}).await;
+    let call = || async {
+        Call {
+            idempotency: world.marked("m").idempotency,
+            ..world.call_of(pass(&world.authority, &own).await.unwrap().caller())
+        }
+    };
+    rotate(&world, &call().await, &own, 60).await.unwrap();
+    let again = rotate(&world, &call().await, &own, 60).await.unwrap();
+    assert!(pass(&world.authority, &again).await.is_some());
+}
+
+#[tokio::test]
 async fn what_a_root_key_creates_is_limited_like_itself() {
     let world = World::under(Preset::Standard).await;
     let networks = |text: &str| Networks::from_joined(text).unwrap();

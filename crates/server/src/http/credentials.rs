@@ -8,6 +8,7 @@ use keyreeve_api::{Code, Problem};
 use keyreeve_authority::verifier::RootPass;
 use keyreeve_authority::verify::{Question, Verdict};
 use keyreeve_authority::{Call, Failure, Refused};
+use keyreeve_core::Digest;
 use keyreeve_core::access::Reach;
 use keyreeve_core::key::Presented;
 use keyreeve_core::verdict::Denial;
@@ -48,30 +49,45 @@ impl VerdictService {
             return Ok(Ok(None));
         };
         let digest = presented.digest();
+        let is_foreign = |pass: &RootPass| !whence.is_operator && !pass.admits(whence.client);
         let known = match self.authority().root_key_remembered(&digest) {
+            Some(Some(pass)) if is_foreign(&pass) => {
+                self.note_foreign(&pass, whence.client);
+                // As long as the look-up of an unknown secret takes, and counted like it.
+                let look_up = Box::pin(self.authority().root_key_of(Digest::of(digest.bytes())));
+                let limits = self.address_rate_limits();
+                return Box::pin(limits.bounded(whence.counted, look_up, Result::is_ok))
+                    .await
+                    .map(|looked| looked.map(|_| None));
+            }
             Some(known) => Ok(known),
             None => {
                 // A miss is rare and its future is large: in a box it is not part of the future of every request.
                 let look_up = Box::pin(self.authority().root_key_of(digest));
                 let limits = self.address_rate_limits();
-                Box::pin(limits.bounded(whence.counted, look_up, |found| matches!(found, Ok(None)))).await?
+                let is_nothing = |found: &Result<Option<RootPass>, Failure>| match found {
+                    Ok(Some(pass)) => is_foreign(pass),
+                    Ok(None) => true,
+                    Err(_) => false,
+                };
+                Box::pin(limits.bounded(whence.counted, look_up, is_nothing)).await?
             }
         };
         let Ok(Some(pass)) = known else {
             return Ok(known);
         };
-        if whence.is_operator || pass.admits(whence.client) {
-            self.authority().note_root_key_use(&pass);
-            return Ok(Ok(Some(pass)));
+        if is_foreign(&pass) {
+            self.note_foreign(&pass, whence.client);
+            return Ok(Ok(None));
         }
-        Box::pin(self.note_foreign(&pass, whence.client)).await;
-        Ok(Ok(None))
+        self.authority().note_root_key_use(&pass);
+        Ok(Ok(Some(pass)))
     }
 
     /// Records in the audit log that a root key was presented from outside its networks. The client gets the answer to an
-    /// unknown secret, so that a thief does not learn that the secret is good.
+    /// unknown secret, and does not wait for the log, so that a thief does not learn that the secret is good.
     #[cold]
-    async fn note_foreign(&self, pass: &RootPass, client: Option<IpAddr>) {
+    fn note_foreign(&self, pass: &RootPass, client: Option<IpAddr>) {
         let tenant = match pass.reach() {
             Reach::Tenant(slug) => slug.clone(),
             Reach::Instance => match default_tenant() {
@@ -93,9 +109,7 @@ impl VerdictService {
             target_id: pass.id().to_string(),
             what: format!("{}: from outside its networks", Code::RootKeyInvalid.as_str()),
         };
-        if let Err(error) = self.authority().audit().note_refusal(&call, refused).await {
-            tracing::warn!(%error, "cannot log that a root key was used from outside its networks");
-        }
+        self.authority().audit().note_refusal_soon(&call, refused);
     }
 
     /// Returns the verdict on a key that a client presents without another credential. `from` is the client's address.

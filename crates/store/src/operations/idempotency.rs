@@ -9,6 +9,11 @@ use keyreeve_core::{KeyId, Timestamp};
 
 /// Returns the keys of an earlier request with this idempotency key; `None` if there was none.
 pub(super) async fn seen(tx: &mut dyn Tx, context: &WriteContext) -> Result<Option<Vec<KeyId>>, WriteError> {
+    Ok(record(tx, context).await?.map(|mark| mark.targets))
+}
+
+/// Returns the record of an earlier request with this idempotency key; `None` if there was none.
+pub(super) async fn record(tx: &mut dyn Tx, context: &WriteContext) -> Result<Option<IdempotencyRecord>, WriteError> {
     let Some(idempotency) = &context.idempotency else {
         return Ok(None);
     };
@@ -21,7 +26,7 @@ pub(super) async fn seen(tx: &mut dyn Tx, context: &WriteContext) -> Result<Opti
     if mark.fingerprint != idempotency.fingerprint {
         return Err(WriteError::IdempotencyKeyReused);
     }
-    Ok(Some(mark.targets))
+    Ok(Some(mark))
 }
 
 /// Stores the keys that this request was about.

@@ -99,11 +99,11 @@ pub(super) async fn revoke(
     Ok((target(&root_key), draft))
 }
 
-/// Refuses to revoke the instance's last root key that can create others, except on the machine itself, where another
+/// Refuses to end the instance's last root key that can create others, except on the machine itself, where another
 /// can be created. A tenant's root key can be created again by one of the instance.
 ///
 /// One that expires does not replace one that does not: it would end later without this check.
-async fn refuse_last(tx: &mut dyn Tx, context: &WriteContext, root_key: &RootKey) -> Result<(), WriteError> {
+pub(super) async fn refuse_last(tx: &mut dyn Tx, context: &WriteContext, root_key: &RootKey) -> Result<(), WriteError> {
     let makes_others = |one: &RootKey| one.permissions.allows(Permission::RootKeysWrite) && !one.is_expired(context.at);
     if root_key.reach != Reach::Instance || context.actor == Actor::Operator || !makes_others(root_key) {
         return Ok(());

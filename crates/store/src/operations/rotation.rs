@@ -1,7 +1,7 @@
 //! Gives root keys new secrets.
 
 use super::audit_log::append;
-use super::root_keys::{bound_to, found, target};
+use super::root_keys::{bound_to, found, refuse_last, target};
 use super::{Written, idempotency, require_version};
 use crate::describe;
 use crate::error::{StoreError, WriteError};
@@ -9,6 +9,7 @@ use crate::model::{AuditDraft, Repeat, Replay, RootKey, RootKeyRotation, Rotated
 use crate::store::Commit;
 use crate::tx::Tx;
 use crate::version::Version;
+use keyreeve_core::access::Actor;
 use keyreeve_core::audit::Action;
 use keyreeve_core::lifecycle::{Refusal, Retiring, Standing, Verb};
 use keyreeve_core::text::Slug;
@@ -26,7 +27,8 @@ pub(crate) async fn rotate_root_key(
     rotation: RootKeyRotation,
 ) -> Result<Written<RotatedRootKey>, WriteError> {
     let root_key = found(tx, context, rotation.tenant.as_ref(), rotation.id).await?;
-    let replay = idempotency::seen(tx, context).await?.is_some();
+    let earlier = idempotency::record(tx, context).await?;
+    let replay = earlier.is_some();
     if !replay {
         require_version(context, || Version::of_root_key(&root_key))?;
     }
@@ -35,16 +37,24 @@ pub(crate) async fn rotate_root_key(
         .idempotency
         .as_ref()
         .is_some_and(|one| one.repeat == Repeat::Replaces);
-    if replay && (root_key.is_presented || !replaces) {
+    // A later rotation has given out a secret of its own, which a late retry must not end.
+    let is_newest = earlier.is_none_or(|earlier| root_key.rotated_at == Some(earlier.created_at));
+    if replay && (root_key.is_presented || !replaces || !is_newest) {
         return completed(tx, context, root_key).await;
     }
+    if !replay {
+        let ends_sooner = ends_sooner(&root_key, &rotation);
+        require_lasting(tx, context, &root_key, ends_sooner).await?;
+    }
+    // The retry of its own rotation, with the secret that is retiring since. The first request was allowed to hold it.
+    let is_own_replay = replay && context.actor == Actor::RootKey(root_key.id);
     let before = describe::root_key(&root_key);
     let (root_key, ended) = match replay {
         // The overlap that the first request began is neither ended nor restarted.
         true => with_secret(root_key, &rotation, context.at),
         false => rotated(root_key, &rotation, context.at),
     };
-    if !(rotation.may_hold)(&root_key) {
+    if !is_own_replay && !(rotation.may_hold)(&root_key) {
         return Err(WriteError::RootKeyBeyond);
     }
     idempotency::remember(tx, context, vec![KeyId::from_bytes(root_key.id.bytes())]).await?;
@@ -76,6 +86,33 @@ pub(crate) async fn finish_root_key_rotation(
     let commit = store(tx, context, &root_key, ended.into_iter().collect(), (action, before)).await?;
     let value = (root_key, commit.revision);
     Ok(Written { value, commit })
+}
+
+/// Whether a root key ends sooner with the expiry that is requested.
+fn ends_sooner(root_key: &RootKey, rotation: &RootKeyRotation) -> bool {
+    match (root_key.expires_at, rotation.expires_at) {
+        (None, Some(Some(_))) => true,
+        (Some(old), Some(Some(new))) => new < old,
+        (_, None | Some(None)) => false,
+    }
+}
+
+/// Refuses a rotation that the retiring secret of the same root key requests, which would not end at its time then, and
+/// one that would end the last root key that can create others sooner.
+async fn require_lasting(
+    tx: &mut dyn Tx,
+    context: &WriteContext,
+    root_key: &RootKey,
+    ends_sooner: bool,
+) -> Result<(), WriteError> {
+    let retiring = root_key.retiring.as_ref().map(|old| old.digest);
+    if context.secret.is_some() && context.secret == retiring {
+        return Err(WriteError::RootKeyBeyond);
+    }
+    match ends_sooner {
+        true => refuse_last(tx, context, root_key).await,
+        false => Ok(()),
+    }
 }
 
 /// Refuses a root key that is revoked, or that would be expired with its new secret.
@@ -148,13 +185,15 @@ async fn store(
     let revision = append(tx, context, vec![(target(root_key), draft)]).await?;
     let mut secrets = replaced;
     secrets.push(root_key.digest);
-    secrets.extend(root_key.retiring.as_ref().map(|old| old.digest));
+    let retiring = root_key.retiring.as_ref().map(|old| old.digest);
+    secrets.extend(retiring);
     Ok(Commit {
         revision,
         tenant: bound_to(root_key),
         root_keys: secrets,
         ended_root_keys: ended.clone(),
         replaced_root_secrets: vec![(root_key.id, ended)],
+        rotated_root_secrets: retiring.map(|old| (root_key.id, vec![old])).into_iter().collect(),
         ..Commit::default()
     })
 }

@@ -355,6 +355,7 @@ fn touched(row: &Row, revision: u64, late: Option<&str>) -> Result<Touched, Stor
                     commit.ended_root_keys = commit.root_keys.iter().skip(2).copied().collect();
                     let ended = id.map(|id| (id, commit.ended_root_keys.clone()));
                     commit.replaced_root_secrets.extend(ended);
+                    commit.rotated_root_secrets.extend(retiring(id, &commit.root_keys));
                 }
                 "root_key.revoked" => {
                     commit.ended_root_keys.clone_from(&commit.root_keys);
@@ -369,6 +370,14 @@ fn touched(row: &Row, revision: u64, late: Option<&str>) -> Result<Touched, Stor
         _ => return Ok(Touched::Everything),
     }
     Ok(Touched::Known(Box::new(commit)))
+}
+
+/// Returns a root key's retiring secret, which is read as the second one; the present one is read twice if there is none.
+fn retiring(id: Option<RootKeyId>, secrets: &[Digest]) -> Option<(RootKeyId, Vec<Digest>)> {
+    match secrets {
+        [present, old, ..] if old != present => id.map(|id| (id, vec![*old])),
+        _ => None,
+    }
 }
 
 /// Whether a key is revoked for good, by its description in the log.

@@ -3,7 +3,7 @@
 //! So a connection that is opened after the primary has moved finds it, and a server that is away delays one connection
 //! and not each.
 
-use super::access::{DatabaseAccess, Server, TlsUse};
+use super::access::{DatabaseAccess, Proof, Server, TlsUse};
 use super::connect::is_gone;
 use super::login::{LoginFinder, UserAndPassword};
 use super::refusal::{self, Explained};
@@ -12,7 +12,8 @@ use crate::error::StoreError;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::time::timeout;
-use tokio_postgres::config::{Host, SslMode, SslNegotiation, TargetSessionAttrs};
+use tokio_postgres::config::{ChannelBinding, Host, SslMode, SslNegotiation, TargetSessionAttrs};
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{CancelToken, Client, Config, Connection, Socket};
 
 /// A new connection, which is not driven yet.
@@ -29,6 +30,8 @@ pub(super) struct NotConnected {
     pub(super) why: String,
     /// Whether it stays so until an operator changes something.
     pub(super) is_final: bool,
+    /// Whether every server of the cluster refuses it for this reason.
+    pub(super) is_everywhere: bool,
     /// Whether no server holds a connection of this attempt.
     pub(super) is_gone: bool,
 }
@@ -43,6 +46,7 @@ impl NotConnected {
         Self {
             why,
             is_final: false,
+            is_everywhere: false,
             is_gone: false,
         }
     }
@@ -99,15 +103,29 @@ impl Connector {
             });
         NotConnected {
             why: whys.collect::<Vec<_>>().join("; "),
-            is_final: failures.iter().any(|(_, failure)| failure.is_final),
+            is_final: is_final(&failures.iter().map(|(_, failure)| failure).collect::<Vec<_>>()),
+            is_everywhere: failures.iter().any(|(_, failure)| failure.is_everywhere),
             is_gone: failures.iter().all(|(_, failure)| failure.is_gone),
         }
+    }
+
+    /// Whether a server that refuses the login with TLS is asked again without: where TLS is used only if it is offered,
+    /// and nothing depends on it.
+    fn may_go_plain(&self, place: usize) -> bool {
+        let facts = &self.0.access.0;
+        let is_socket = facts.servers.get(place).is_none_or(Server::is_socket);
+        !is_socket
+            && facts.tls.usage == TlsUse::IfOffered
+            && facts.tls.proof == Proof::Nothing
+            && facts.binding != ChannelBinding::Require
     }
 
     async fn connect_to(&self, place: usize) -> Result<NewConnection, NotConnected> {
         let here = |why: String, is_final: bool| NotConnected {
             why,
             is_final,
+            // What is read here is the same for all of them.
+            is_everywhere: true,
             is_gone: true,
         };
         let inner = Arc::clone(&self.0);
@@ -115,7 +133,8 @@ impl Connector {
         let prepared = prepared.map_err(|_| here("the login cannot be prepared".to_owned(), false))?;
         let (config, handshakes, login) = prepared.map_err(|why| here(why, true))?;
         let facts = &self.0.access.0;
-        let connecting = config.connect(handshakes.clone());
+        let may_go_plain = self.may_go_plain(place);
+        let connecting = log_in(config, &handshakes, may_go_plain);
         let connected = match facts.servers.len() {
             // The caller has a deadline of its own, and the connection keeps its slot.
             1 => connecting.await,
@@ -125,6 +144,7 @@ impl Connector {
                 .map_err(|_| NotConnected {
                     why: "it does not answer in time".to_owned(),
                     is_final: false,
+                    is_everywhere: false,
                     is_gone: false,
                 })?,
         };
@@ -138,19 +158,38 @@ impl Connector {
                 let Explained {
                     text,
                     is_final,
-                    is_login,
+                    is_everywhere,
                 } = refusal::explain(&error, facts, &login);
-                if is_login {
-                    self.0.login.forget();
-                }
                 Err(NotConnected {
                     why: text,
                     is_final,
+                    is_everywhere,
                     is_gone: is_gone(&error),
                 })
             }
         }
     }
+}
+
+/// Logs in. With `may_go_plain` a refusal by the server's rules is tried once again without TLS, as libpq does: they may
+/// admit connections without it only. If that fails too, the first failure is returned.
+async fn log_in(
+    mut config: Config,
+    handshakes: &Handshakes,
+    may_go_plain: bool,
+) -> Result<(Client, Connection<Socket, Encrypted<Socket>>), tokio_postgres::Error> {
+    let refused = match config.connect(handshakes.clone()).await {
+        Err(error) if may_go_plain && error.code() == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION) => error,
+        other => return other,
+    };
+    config.ssl_mode(SslMode::Disable);
+    config.connect(handshakes.clone()).await.map_err(|_| refused)
+}
+
+/// Whether waiting cannot help: no server can become good without an operator, or one has refused what all refuse.
+fn is_final(failures: &[&NotConnected]) -> bool {
+    let is_refused = |failure: &NotConnected| failure.is_final && failure.is_everywhere;
+    failures.iter().copied().any(is_refused) || failures.iter().all(|failure| failure.is_final)
 }
 
 impl Inner {
@@ -216,4 +255,34 @@ impl Inner {
 pub(super) async fn cancel(token: CancelToken, handshakes: Handshakes) {
     // The statement's timeout ends it otherwise.
     drop(token.cancel_query(handshakes).await);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One of several hosts may have an expired certificate or other rules while the primary is only not up yet.
+    #[test]
+    fn a_failure_of_one_server_ends_the_wait_only_if_all_have_it() {
+        let failure = |is_final, is_everywhere| NotConnected {
+            why: String::new(),
+            is_final,
+            is_everywhere,
+            is_gone: true,
+        };
+        let (passing, here, everywhere) = (
+            || failure(false, false),
+            || failure(true, false),
+            || failure(true, true),
+        );
+        for (failures, expected) in [
+            (vec![passing(), here()], false),
+            (vec![passing(), everywhere()], true),
+            (vec![here(), here()], true),
+            (vec![here()], true),
+            (vec![passing()], false),
+        ] {
+            assert_eq!(is_final(&failures.iter().collect::<Vec<_>>()), expected, "{failures:?}");
+        }
+    }
 }

@@ -14,8 +14,8 @@ pub(super) struct Explained {
     pub(super) text: String,
     /// Whether it stays so until an operator changes something.
     pub(super) is_final: bool,
-    /// Whether the login was refused.
-    pub(super) is_login: bool,
+    /// Whether every server of the cluster refuses it: users, passwords and databases are those of all.
+    pub(super) is_everywhere: bool,
 }
 
 impl Explained {
@@ -23,7 +23,7 @@ impl Explained {
         Self {
             text: text.into(),
             is_final: true,
-            is_login: false,
+            is_everywhere: false,
         }
     }
 
@@ -55,7 +55,7 @@ pub(super) fn explain(error: &tokio_postgres::Error, facts: &AccessFacts, login:
              with scram-sha-256 and no pooler between; or write channel_binding=prefer",
         ),
         text if text.contains("password missing") => Explained {
-            is_login: true,
+            is_everywhere: true,
             ..Explained::lasting(password_missing(login))
         },
         text if text.contains("unsupported authentication method") => Explained::lasting(
@@ -87,12 +87,12 @@ fn password_missing(login: &UserAndPassword) -> String {
 fn of_server(code: &str, message: &str) -> Explained {
     match code {
         "28P01" => Explained {
-            is_login: true,
+            is_everywhere: true,
             ..Explained::lasting(format!("{message}: correct the user or the password"))
         },
         // PgBouncer has one code for all refusals.
         "08P01" if message.contains("authentication failed") || message.contains("password") => Explained {
-            is_login: true,
+            is_everywhere: true,
             ..Explained::lasting(format!("{message}: correct the user or the password"))
         },
         "08P01" if message.contains("no such") => Explained::lasting(format!("{message}: correct the URL")),
@@ -102,13 +102,13 @@ fn of_server(code: &str, message: &str) -> Explained {
         "28000" if message.contains("no encryption") => Explained::lasting(format!(
             "{message}: if the server admits connections with TLS only, write sslmode=verify-full"
         )),
-        "28000" => Explained {
-            is_login: true,
-            ..Explained::lasting(format!("{message}: correct the user, or the server's pg_hba.conf"))
+        "28000" => Explained::lasting(format!("{message}: correct the user, or the server's pg_hba.conf")),
+        "3D000" => Explained {
+            is_everywhere: true,
+            ..Explained::lasting(format!(
+                "{message}: correct the name in the URL, or create the database"
+            ))
         },
-        "3D000" => Explained::lasting(format!(
-            "{message}: correct the name in the URL, or create the database"
-        )),
         "42501" | "0A000" | "22023" | "42704" | "42601" => Explained::lasting(message),
         _ => Explained::passing(message),
     }

@@ -11,7 +11,8 @@ use crate::tx::{CheckTx, Result};
 use async_trait::async_trait;
 use keyreeve_core::text::{CheckPolicyName, Slug};
 
-const CHECK_POLICY: &str = "SELECT * FROM check_policies WHERE tenant = ?1 AND name = ?2";
+const CHECK_POLICY: &str = "SELECT tenant, name, document, created_at, updated_at FROM check_policies \
+     WHERE tenant = ?1 AND name = ?2";
 const COUNT: &str = "SELECT count(*) AS total FROM check_policies WHERE tenant = ?1";
 const PUT: &str = "INSERT INTO check_policies (tenant, name, document, created_at, updated_at) \
      VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (tenant, name) DO UPDATE SET document = excluded.document, \

@@ -240,6 +240,32 @@ pub(crate) trait Engine: Send {
     }
 }
 
+#[cfg(test)]
+mod tests {
+    /// Postgres refuses a prepared statement whose result has another column since (SQLSTATE 0A000). The transaction is
+    /// lost with it, and a change of a running node would be refused after a migration.
+    #[test]
+    fn statements_of_the_writer_name_their_columns() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/sql");
+        let mut read = 0;
+        for folder in [folder.to_owned(), format!("{folder}/tx")] {
+            for file in std::fs::read_dir(folder).unwrap() {
+                let path = file.unwrap().path();
+                // Reads are repeated on the same connection.
+                if path.is_dir() || path.ends_with("read.rs") {
+                    continue;
+                }
+                let text = std::fs::read_to_string(&path).unwrap();
+                for every in [concat!("SELECT", " *"), concat!("RETURNING", " *")] {
+                    assert!(!text.contains(every), "{} has {every}", path.display());
+                }
+                read += 1;
+            }
+        }
+        assert!(read > 8, "the files of the writer");
+    }
+}
+
 /// Statements that differ between databases.
 #[derive(Debug)]
 pub(crate) struct Dialect {

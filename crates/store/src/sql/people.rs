@@ -18,7 +18,8 @@ const TENANT: &str = "SELECT slug, name AS tenant_name, is_suspended, is_removed
      FROM tenants WHERE slug = ?1";
 const INSERT_TENANT: &str =
     "INSERT INTO tenants (slug, name, is_suspended, policy, created_at) VALUES (?1, ?2, ?3, ?4, ?5)";
-const ROOT_KEY: &str = "SELECT * FROM root_keys WHERE id = ?1";
+const ROOT_KEY: &str = "SELECT id, name, tenant, permissions, networks, digest, last_four, retiring_digest, retiring_until, \
+     is_presented, created_at, rotated_at, expires_at, last_used_at, revoked_at FROM root_keys WHERE id = ?1";
 const INSERT_ROOT_KEY: &str = "INSERT INTO root_keys \
      (id, name, tenant, permissions, digest, last_four, created_at, expires_at, networks) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
@@ -35,8 +36,11 @@ pub(crate) const USE_ROOT_KEY: &str = "UPDATE root_keys \
      is_presented = is_presented OR digest = ?1 WHERE digest = ?1 OR retiring_digest = ?1";
 const UPDATE_TENANT: &str =
     "UPDATE tenants SET name = ?2, is_suspended = ?3, is_removed = ?4, policy = ?5 WHERE slug = ?1";
-const LIVE_ROOT_KEYS: &str = "SELECT * FROM root_keys WHERE tenant IS NOT DISTINCT FROM ?1 AND revoked_at IS NULL";
-const USER: &str = "SELECT * FROM users WHERE tenant = ?1 AND id = ?2";
+const LIVE_ROOT_KEYS: &str = "SELECT id, name, tenant, permissions, networks, digest, last_four, retiring_digest, retiring_until, \
+     is_presented, created_at, rotated_at, expires_at, last_used_at, revoked_at FROM root_keys \
+     WHERE tenant IS NOT DISTINCT FROM ?1 AND revoked_at IS NULL";
+const USER: &str = "SELECT id, tenant, email, name, role, status, password, created_at, updated_at FROM users \
+     WHERE tenant = ?1 AND id = ?2";
 const IS_EMAIL_TAKEN: &str =
     "SELECT EXISTS (SELECT 1 FROM users WHERE tenant = ?1 AND email = ?2 AND status <> 'removed') AS found";
 const COUNT_OTHER_ADMINS: &str =
@@ -51,7 +55,8 @@ const PUT_LOGIN: &str = "INSERT INTO logins (digest, kind, tenant, user_id, data
 /// At most 100 at a time, so that no caller waits for the sessions of a week.
 const FORGET_LOGINS: &str = "DELETE FROM logins WHERE digest IN \
      (SELECT digest FROM logins WHERE expires_at <= ?1 ORDER BY expires_at LIMIT 100)";
-const TAKE_LOGIN: &str = "DELETE FROM logins WHERE digest = ?1 RETURNING *";
+const TAKE_LOGIN: &str =
+    "DELETE FROM logins WHERE digest = ?1 RETURNING digest, kind, tenant, user_id, data, expires_at";
 const END_LOGINS: &str = "DELETE FROM logins WHERE user_id = ?1 AND (?2 IS NULL OR digest <> ?2)";
 
 pub(super) fn one_tenant(slug: &Slug) -> Statement<'_> {

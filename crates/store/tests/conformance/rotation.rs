@@ -47,6 +47,13 @@ fn notified(world: &World) -> (Vec<Digest>, Vec<Digest>) {
     )
 }
 
+/// The secrets that the memory was notified of as retiring.
+fn rotated_away(world: &World) -> Vec<Digest> {
+    let seen = world.seen.0.lock().unwrap();
+    let all = seen.iter().flat_map(|commit| commit.rotated_root_secrets.clone());
+    all.flat_map(|(_, secrets)| secrets).collect()
+}
+
 async fn use_of(world: &World, digest: Digest, at: Timestamp) {
     let activity = ActivityBatch {
         root_key_uses: vec![(digest, at)],
@@ -79,6 +86,7 @@ pub async fn a_rotated_root_key_has_both_secrets_until_its_overlap_is_over(world
     let (forgotten, ended) = notified(&world);
     assert!(forgotten.contains(&made.digest) && forgotten.contains(&rotated.root_key.digest));
     assert!(ended.is_empty());
+    assert_eq!(rotated_away(&world), [made.digest]);
     let newest = world.store.audit_after(rotated.revision - 1, 1).await.unwrap();
     assert_eq!(newest[0].action, Action::RootKeyRotated.as_str());
     // An overlap does not extend a secret beyond its expiry.
@@ -149,6 +157,102 @@ pub async fn a_retry_of_a_rotation_replaces_only_a_secret_that_never_arrived(wor
         .rotate_root_key(marked("m", 2), to(&made, &world.secret(), 60))
         .await;
     assert!(matches!(other, Err(WriteError::IdempotencyKeyReused)));
+}
+
+/// The secret of the later rotation may be in use already, although nothing has presented it yet.
+pub async fn a_late_retry_does_not_replace_the_secret_of_a_later_rotation(world: World) {
+    let made = make(&world, |_| {}).await;
+    let rotation = || to(&made, &world.secret(), 60);
+    world.store.rotate_root_key(marked("m", 1), rotation()).await.unwrap();
+    let at = |seconds: u64| WriteContext {
+        at: later(seconds),
+        ..marked("m", 1)
+    };
+    // A retry that replaces a secret is itself replayed.
+    for seconds in [1, 2] {
+        let again = world.store.rotate_root_key(at(seconds), rotation()).await.unwrap();
+        assert_eq!(again.replay, Replay::Replaced);
+    }
+    let another = WriteContext {
+        at: later(3),
+        ..context()
+    };
+    let second = world.store.rotate_root_key(another, rotation()).await.unwrap().root_key;
+    let late = world.store.rotate_root_key(at(4), rotation()).await.unwrap();
+    assert_eq!((late.replay, &late.root_key), (Replay::Completed, &second));
+    assert_eq!(find(&world, &second.digest).await, Some(second));
+}
+
+pub async fn a_retiring_secret_does_not_rotate_its_root_key_but_gets_its_own_retry(world: World) {
+    let made = make(&world, |_| {}).await;
+    let by = |secret: Digest, mark: Option<&str>| WriteContext {
+        actor: Actor::RootKey(made.id),
+        secret: Some(secret),
+        ..mark.map_or_else(context, |mark| marked(mark, 1))
+    };
+    let rotation = || to(&made, &world.secret(), 60);
+    let first = world
+        .store
+        .rotate_root_key(by(made.digest, Some("m")), rotation())
+        .await
+        .unwrap();
+    let refused = world.store.rotate_root_key(by(made.digest, None), rotation()).await;
+    assert!(matches!(refused, Err(WriteError::RootKeyBeyond)), "{refused:?}");
+    let refused = world
+        .store
+        .rotate_root_key(by(made.digest, Some("other")), rotation())
+        .await;
+    assert!(matches!(refused, Err(WriteError::RootKeyBeyond)), "{refused:?}");
+    let beyond = RootKeyRotation {
+        may_hold: Box::new(|_| false),
+        ..rotation()
+    };
+    let again = world
+        .store
+        .rotate_root_key(by(made.digest, Some("m")), beyond)
+        .await
+        .unwrap();
+    assert_eq!((first.replay, again.replay), (Replay::First, Replay::Replaced));
+    let by_new = by(again.root_key.digest, None);
+    world.store.rotate_root_key(by_new, rotation()).await.unwrap();
+}
+
+pub async fn a_rotation_does_not_end_the_last_root_key_that_makes_others(world: World) {
+    let last = make(&world, |_| {}).await;
+    let short = make(&world, |it| it.expires_at = Some(later(60))).await;
+    let by = || WriteContext {
+        actor: Actor::RootKey(last.id),
+        ..context()
+    };
+    let ending = |root_key: &RootKey, end: Option<Timestamp>| RootKeyRotation {
+        expires_at: Some(end),
+        ..to(root_key, &world.secret(), 0)
+    };
+    let head = world.revision().await;
+    let refused = world.store.rotate_root_key(by(), ending(&last, Some(later(90)))).await;
+    assert!(matches!(refused, Err(WriteError::LastRootKey)), "{refused:?}");
+    assert_eq!(world.revision().await, head);
+    world.store.rotate_root_key(by(), ending(&last, None)).await.unwrap();
+    // Another one that can create others is left.
+    world
+        .store
+        .rotate_root_key(by(), ending(&short, Some(later(30))))
+        .await
+        .unwrap();
+    // The operator can create another one.
+    world
+        .store
+        .rotate_root_key(context(), ending(&last, Some(later(90))))
+        .await
+        .unwrap();
+    world.store.revoke_root_key(context(), None, short.id).await.unwrap();
+    let refused = world.store.rotate_root_key(by(), ending(&last, Some(later(89)))).await;
+    assert!(matches!(refused, Err(WriteError::LastRootKey)), "{refused:?}");
+    world
+        .store
+        .rotate_root_key(by(), ending(&last, Some(later(91))))
+        .await
+        .unwrap();
 }
 
 pub async fn a_revoked_or_expired_root_key_is_not_rotated(world: World) {

@@ -196,8 +196,9 @@ fn rule(name: &str) -> Option<ParameterRule> {
     found.map(|(_, rule)| *rule)
 }
 
-/// Applies the rules: returns the parameters by libpq's names, and what is wrong with the others.
-pub(super) fn apply(pairs: Pairs) -> (Pairs, Vec<String>) {
+/// Applies the rules: returns the parameters by libpq's names, and what is wrong with the others. With `may_be_secret` an
+/// unknown name may be a piece of a password that was not encoded, and is not printed.
+pub(super) fn apply(pairs: Pairs, may_be_secret: bool) -> (Pairs, Vec<String>) {
     let (mut kept, mut complaints) = (Pairs::new(), Vec::new());
     for (name, value) in pairs {
         match rule(&name) {
@@ -206,11 +207,13 @@ pub(super) fn apply(pairs: Pairs) -> (Pairs, Vec<String>) {
             Some(Honoured) => drop(kept.insert(name, value)),
             Some(Granted) => {}
             Some(Refused(why)) => complaints.push(format!("the parameter {name} cannot be honoured: {why}")),
-            None if is_printable(&name) => {
+            None if is_printable(&name) && !may_be_secret => {
                 complaints.push(format!("the parameter {name} is not known; leave it out"));
             }
             None => complaints.push(
-                "a parameter is not known; an & or ? in a password has to be percent-encoded (%26, %3F)".to_owned(),
+                "a parameter is not known; an & or ? in a password has to be percent-encoded (%26, %3F), and a password \
+                 with spaces written as 'a password'"
+                    .to_owned(),
             ),
         }
     }

@@ -31,7 +31,13 @@ impl GivenAccess {
     /// A text with everything that is wrong: parameters that are not known or cannot be honoured, values that make no
     /// sense, settings that contradict each other.
     pub fn settle(self) -> Result<DatabaseAccess, String> {
-        let (pairs, mut complaints) = known::apply(self.pairs()?);
+        let pairs = self.pairs()?;
+        let may_be_secret = match &self.url {
+            // A password before the host cannot continue in the parameters: it would end at a second @.
+            Some(url) => url.contains("password"),
+            None => pairs.contains_key("password"),
+        };
+        let (pairs, mut complaints) = known::apply(pairs, may_be_secret);
         let mut values = ParameterReader {
             pairs,
             complaints: Vec::new(),

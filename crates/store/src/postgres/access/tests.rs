@@ -17,6 +17,18 @@ fn servers(url: &str) -> Vec<String> {
 }
 
 #[test]
+fn a_piece_of_a_password_is_not_printed_as_the_name_of_a_parameter() {
+    for text in [
+        "host=h user=u dbname=d password=my sesame=x",
+        "postgres://h/d?user=u&password=my&sesame=x",
+    ] {
+        let why = refused(text);
+        assert!(why.contains("password") && !why.contains("sesame"), "{why}");
+    }
+    assert!(refused("postgres://u:p@h/d?sslmoode=require").contains("sslmoode"));
+}
+
+#[test]
 fn hosts_and_ports_are_paired_as_libpq_pairs_them() {
     for (url, expected) in [
         ("postgres://h/d", &["h:5432"][..]),

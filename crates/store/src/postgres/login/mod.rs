@@ -13,7 +13,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long a password that the command has printed serves new connections: those of one start or one reconnection.
+/// How long the outcome of the command, a password or an error, serves new connections: those of one start or one
+/// reconnection. A server that refuses the password does not make it run sooner.
 const COMMAND_FRESH: Duration = Duration::from_secs(5);
 
 /// User and password of one connection.
@@ -28,16 +29,16 @@ pub(super) struct UserAndPassword {
 /// Finds the user and password of new connections.
 pub(super) struct LoginFinder {
     sources: LoginSources,
-    /// The last output of the command, and when it was printed. Held while the command runs, so that several
-    /// connections run it once.
-    printed: Mutex<Option<(String, Instant)>>,
+    /// The last outcome of the command, and when it ended. Held while the command runs, so that several connections run
+    /// it once.
+    last: Mutex<Option<(Result<String, String>, Instant)>>,
 }
 
 impl LoginFinder {
     pub(super) const fn new(sources: LoginSources) -> Self {
         Self {
             sources,
-            printed: Mutex::new(None),
+            last: Mutex::new(None),
         }
     }
 
@@ -65,21 +66,16 @@ impl LoginFinder {
         Ok(found)
     }
 
-    /// Forgets the command's password: the server has refused it.
-    pub(super) fn forget(&self) {
-        *self.printed.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-
     fn printed_by(&self, command: &str) -> Result<String, String> {
-        let mut printed = self.printed.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((password, at)) = &*printed
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((outcome, at)) = &*last
             && at.elapsed() < COMMAND_FRESH
         {
-            return Ok(password.clone());
+            return outcome.clone();
         }
-        let password = command::run(command)?;
-        *printed = Some((password.clone(), Instant::now()));
-        Ok(password)
+        let outcome = command::run(command);
+        *last = Some((outcome.clone(), Instant::now()));
+        outcome
     }
 }
 
@@ -95,4 +91,30 @@ pub(super) fn read_bounded(path: &Path, bytes_max: u64) -> io::Result<String> {
         return Err(io::Error::other(format!("it is larger than {} KiB", bytes_max / 1024)));
     }
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_runs_once_in_five_seconds_also_if_it_fails() {
+        let runs = std::env::temp_dir().join(format!("keyreeve-runs-{}", std::process::id()));
+        for (end, expected) in [("echo sesame", Ok("sesame".to_owned())), ("exit 4", Err(()))] {
+            drop(std::fs::remove_file(&runs));
+            let command = format!("echo x >>{}; {end}", runs.display());
+            let finder = LoginFinder::new(LoginSources {
+                user: None,
+                password: None,
+                url_file: None,
+                command: Some(command.clone()),
+                passfile: None,
+            });
+            for _ in 0..3 {
+                assert_eq!(finder.printed_by(&command).map_err(drop), expected);
+            }
+            assert_eq!(std::fs::read_to_string(&runs).unwrap(), "x\n", "{end}");
+        }
+        drop(std::fs::remove_file(&runs));
+    }
 }
