@@ -18,9 +18,10 @@ use rusqlite::{Connection, OptionalExtension as _};
 use rustix::fs::statvfs;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio::time::Instant;
 
 /// Bytes by which the WAL may grow while a snapshot is read.
 const LOG_GROWTH_MAX: u64 = 4 << 30;
