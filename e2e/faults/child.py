@@ -7,7 +7,7 @@ import threading
 
 from harness import BINARY
 from history import DENIED, UNAVAILABLE, VALID, Verified, now
-from topology import SERVER_PORT, Node, numbers, run
+from topology import RUN, SERVER_PORT, Node, make_space, numbers, run
 
 
 class Inside:
@@ -19,7 +19,7 @@ class Inside:
         number = next(numbers)
         self.address = f"{node.address.rsplit('.', 1)[0]}.{number}"
         self.space = f"{node.space.split('-')[0]}-{number}"
-        Node.make_space(self, number)
+        make_space(self.space, self.address, f"kr{RUN}{number}")
         environment = {name: value for name, value in os.environ.items() if not name.startswith("KEYREEVE_")}
         environment.update(PATH=os.environ["PATH"] + ":/usr/sbin:/sbin", KEYREEVE_ROOT_KEY=node.world.root_key,
                            KEYREEVE_URL=f"http://{node.address}:{SERVER_PORT}")
