@@ -74,7 +74,7 @@ impl SeenFields {
         }
     }
 
-    /// Keeps the hidden fields of a form that was sent and is shown again; otherwise as [`Seen::new`].
+    /// Keeps the hidden fields of a form that was sent and is shown again; otherwise as [`SeenFields::new`].
     pub(super) fn kept(sent: &FormFields, version: &Version, form: &FormFields) -> Self {
         match sent.has(VERSION) {
             true => Self::sent(sent),

@@ -113,7 +113,7 @@ impl ServerOptions {
         done
     }
 
-    /// As [`Connection::with_server`], always through the socket in the data directory: for what only the operator of
+    /// As [`ServerOptions::with_server`], always through the socket in the data directory: for what only the operator of
     /// the machine may do.
     pub(crate) async fn with_operator<T>(
         &self,
