@@ -48,15 +48,19 @@ struct OwnFile {
     known_until: Option<u64>,
     /// When its newest part was begun.
     begun_at: Option<Timestamp>,
+    /// Whether the database has the end of its newest part.
+    is_contained: bool,
 }
 
 impl Lost {
-    /// Whether the server of the data directory may have followed the database after a restore. A server begins a new
-    /// part of its file when it starts on a restored database. Without a file, it may have.
-    pub(super) fn has_followed(&self, restore: &RestoreRecord) -> bool {
+    /// Whether the choice of a restore is also that of this data directory. It is if its server has not run since, and a server
+    /// begins a new part of its file when it starts on a restored database; or if it has followed the database after that
+    /// restore and the database has all of it, so that no later one has happened. Without a file it is not.
+    pub(super) fn may_inherit(&self, restore: &RestoreRecord) -> bool {
         let is_behind = self.own.known_until.is_some_and(|known| known < restore.revision);
         let is_earlier = self.own.begun_at.is_some_and(|at| at < restore.unknown_until);
-        !(is_behind && is_earlier)
+        let has_followed = self.own.known_until.is_some_and(|known| known >= restore.revision);
+        (is_behind && is_earlier) || (has_followed && self.own.is_contained)
     }
 }
 
@@ -176,6 +180,9 @@ impl OwnFile {
             }
             own.begun_at = own.begun_at.max(Some(history.from_at));
         }
+        if let Some(newest) = ledger.histories.last() {
+            own.is_contained = contains(authority, newest.end).await?;
+        }
         Ok(own)
     }
 }
@@ -256,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_data_directory_that_has_followed_a_restore_inherits_no_choice_from_it() {
+    fn a_choice_is_inherited_unless_a_later_restore_may_have_happened() {
         let restore = RestoreRecord {
             revision: 103,
             from: RestoredFrom {
@@ -271,25 +278,43 @@ mod tests {
             choice: None,
         };
         let cases = [
-            ("it has not run since", Some(100), Some(at(500)), false),
+            ("it has not run since", Some(100), Some(at(500)), false, true),
             (
                 "its part after the restore begins at the copy's end",
                 Some(100),
                 Some(at(2_500)),
+                false,
+                false,
+            ),
+            (
+                "the database lacks what it has followed",
+                Some(150),
+                Some(at(2_500)),
+                false,
+                false,
+            ),
+            (
+                "the database has all that it has followed",
+                Some(150),
+                Some(at(2_500)),
+                true,
                 true,
             ),
-            ("both have an entry after the restore", Some(150), Some(at(500)), true),
-            ("it has no file", None, None, true),
+            ("it has no file", None, None, false, false),
         ];
-        for (case, known_until, begun_at, has_followed) in cases {
+        for (case, known_until, begun_at, is_contained, may_inherit) in cases {
             let lost = Lost {
                 denials: Vec::new(),
                 missing: Vec::new(),
                 covered_until: None,
                 files: Vec::new(),
-                own: OwnFile { known_until, begun_at },
+                own: OwnFile {
+                    known_until,
+                    begun_at,
+                    is_contained,
+                },
             };
-            assert_eq!(lost.has_followed(&restore), has_followed, "{case}");
+            assert_eq!(lost.may_inherit(&restore), may_inherit, "{case}");
         }
     }
 }

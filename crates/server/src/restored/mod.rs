@@ -153,7 +153,7 @@ impl Examined {
         let lost = lost::read(authority, data, order.denials).await?;
         let made = match standing {
             // Only the other nodes of a database inherit a choice; a new restore needs one of its own.
-            RestoreStanding::Decided(record) if is_shared && order.from.is_none() && !lost.has_followed(&record) => {
+            RestoreStanding::Decided(record) if is_shared && order.from.is_none() && lost.may_inherit(&record) => {
                 Some(record)
             }
             _ => None,
