@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from harness import BINARY
-from test_backup import DATABASES, done, place, refused, run  # noqa: F401 (a fixture)
+from test_backup import DATABASES, POSTGRES_SERVER, done, place, refused, run  # noqa: F401 (a fixture)
 
 
 def entries(directory):
@@ -104,6 +104,30 @@ def test_a_directory_in_which_a_restore_was_interrupted_is_not_served(place, los
     place.servers.append(server)
     server.root_key = root_key
     assert server.verify(keys["leaked"]["secret"])["reason"] == "revoked"
+
+
+@pytest.mark.skipif(not POSTGRES_SERVER, reason="no server")
+def test_no_node_starts_on_a_database_that_is_being_restored(place):
+    shared = place("postgres")
+    first = shared.serve()
+    key = first.create("x")
+    root_key = first.root_key
+    assert first.stop() == 0
+
+    def statement(text):
+        subprocess.run(["psql", "-q", shared.database, "-c", text], check=True)
+
+    # The mark that a restore commits with its rows. The data directory of this node knows nothing of the restore.
+    statement("CREATE TABLE keyreeve_restoring ()")
+    command = [BINARY, "serve", "--data", f"{shared.data}-of-another-node", "--database", shared.database, "--listen",
+               "127.0.0.1:0"]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ran.returncode == 8 and "is being restored" in ran.stderr, ran.stderr
+    statement("DROP TABLE keyreeve_restoring")
+    second = shared.serve()
+    place.servers.append(second)
+    second.root_key = root_key
+    assert second.verify(key["secret"])["valid"]
 
 
 def test_the_denials_of_another_instance_are_refused_before_anything_is_restored(place, lost, tmp_path):

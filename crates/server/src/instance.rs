@@ -172,7 +172,7 @@ impl Instance {
         let start_number = start_number()?;
         let (store, opened) = open::open(settings).await?;
         // Before anything is served: after a restore no key is verified until an operator has decided.
-        if let Err(error) = restored::heed(&store.authority).await {
+        if let Err(error) = restored::withhold_if_undecided(&store.authority).await {
             opened.stop().await;
             return Err(error.into());
         }
@@ -342,7 +342,7 @@ async fn write_refusals(app: &App, all: bool) {
 async fn run_background_tasks(app: App, mut stopping: watch::Receiver<bool>) {
     let mut ticks = tokio::time::interval(HOUSEKEEPING_INTERVAL);
     let mut invariants = InvariantLog::default();
-    let mut restores = restored::Heeding::default();
+    let mut restores = restored::RestoreWatch::default();
     loop {
         tokio::select! {
             _ = ticks.tick() => {}

@@ -37,7 +37,7 @@ impl OpenedStore {
             return Ok(());
         };
         refuse_restoring(&store).await?;
-        restored::heed(authority).await.map_err(Into::into)
+        restored::withhold_if_undecided(authority).await.map_err(Into::into)
     }
 
     /// Releases the lease.

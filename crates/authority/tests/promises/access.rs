@@ -65,7 +65,7 @@ async fn try_check_policies(authority: &Authority, call: &Call) -> Vec<Tried> {
 }
 
 async fn try_root_keys(authority: &Authority, call: &Call) -> Vec<Tried> {
-    let nobody = RootKeyId::from_bytes([0; 16]);
+    let unknown = RootKeyId::from_bytes([0; 16]);
     let rotation = RotateRootKeyCommand {
         overlap_seconds: 0,
         expiry: ExpiryWish::Unsaid,
@@ -79,12 +79,12 @@ async fn try_root_keys(authority: &Authority, call: &Call) -> Vec<Tried> {
         (
             Permission::RootKeysWrite,
             "rotate a root key",
-            authority.root_keys().rotate(call, None, nobody, rotation).await.err(),
+            authority.root_keys().rotate(call, None, unknown, rotation).await.err(),
         ),
         (
             Permission::RootKeysWrite,
             "finish the rotation of a root key",
-            authority.root_keys().finish_rotation(call, None, nobody).await.err(),
+            authority.root_keys().finish_rotation(call, None, unknown).await.err(),
         ),
     ]
 }

@@ -163,8 +163,7 @@ impl NodeConnection {
             } => {
                 // Without a revision the node cannot answer now: the sender is dropped, which the caller sees.
                 if let (Some(asked), Some(revision)) = (self.asked.remove(&number), revision) {
-                    let told = secret;
-                    drop(asked.send(FoundSecret { revision, told }));
+                    drop(asked.send(FoundSecret { revision, secret }));
                 }
                 Some(None)
             }

@@ -34,7 +34,7 @@ pub(super) enum NodeQuestion {
 /// The node's answer to a look-up.
 pub(super) struct FoundSecret {
     pub(super) revision: u64,
-    pub(super) told: Option<Box<RememberedSecret>>,
+    pub(super) secret: Option<Box<RememberedSecret>>,
 }
 
 /// The parts of a connection.

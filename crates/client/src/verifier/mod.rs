@@ -12,7 +12,7 @@ mod disconnected;
 pub mod http;
 mod link;
 mod pause;
-mod told;
+mod remembered;
 mod uses;
 mod verdict;
 
@@ -269,10 +269,10 @@ impl Verifier {
                 .await
                 .ok()?;
             // No answer: the connection broke, or the node cannot know now.
-            let Ok(FoundSecret { revision, told }) = answered.await else {
+            let Ok(FoundSecret { revision, secret }) = answered.await else {
                 continue;
             };
-            let entry = told.and_then(|told| told::entry(child, digest, &told));
+            let entry = secret.and_then(|secret| remembered::entry(child, digest, &secret));
             if ticket.finish(revision, entry.clone()) == Filled::Kept && child.covers(deadline, moment()) {
                 return Some((entry, revision));
             }

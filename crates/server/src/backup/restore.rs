@@ -11,7 +11,7 @@ use keyreeve_authority::VerifierMemory;
 use keyreeve_core::{Timestamp, bytes_of_hex};
 use keyreeve_store::copy::{BATCHES_WAITING, Copied, CopyPriority, Load, PostgresLoad, SqliteLoad, TABLES, on_thread};
 use keyreeve_store::model::Head;
-use keyreeve_store::{DatabaseAccess, DirectoryLock, PostgresStore, Store as _};
+use keyreeve_store::{DatabaseAccess, DirectoryLock, PostgresStore};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -107,18 +107,15 @@ async fn begin(
         reason: &steps.reason,
         denials: &steps.denials,
     };
-    let report = match target {
+    Ok(match target {
         RestoreTarget::Directory(data) => restored::begin(RestorePlace::Directory { data, lock }, order).await?,
+        // The lock of the directory is held until all is done.
         RestoreTarget::Database { access, data } => {
             let report = restored::begin(RestorePlace::Database { data, access }, order).await?;
-            let store = PostgresStore::open(access, Arc::new(VerifierMemory::new(1))).await?;
-            store.end_restoring().await?;
-            store.close().await;
             drop(lock);
             report
         }
-    };
-    Ok(report)
+    })
 }
 
 async fn load(

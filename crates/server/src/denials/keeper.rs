@@ -180,7 +180,8 @@ impl DenialsKeeper {
         if let Some(found) = &ledger
             && !place::is_of_instance(authority, found).await?
         {
-            let kept = file.put_aside()?;
+            let (put_aside, kept) = blocking(move || file.put_aside().map(|kept| (file, kept))).await?;
+            file = put_aside;
             tracing::warn!(kept = %kept.display(), "the file with denials was another instance's, and is kept");
             ledger = None;
         }

@@ -5,7 +5,7 @@ use super::identity;
 use crate::edge::Peer;
 use crate::http::budget;
 use crate::http::call::TENANT_HEADER;
-use crate::http::credentials::Whence;
+use crate::http::credentials::RequestSource;
 use crate::verdict_service::VerdictService;
 use keyreeve_api::{Code, Family, Problem};
 use keyreeve_authority::Failure;
@@ -196,11 +196,11 @@ impl<F: RequestHeaders> GatewayQuestion<'_, F> {
         let secret = str::from_utf8(value).map_err(|_| refused())?;
         // Look-ups are counted by the end user's address. The networks are those of the gateway, by its connection: headers
         // are about the end user.
-        let whence = Whence {
+        let source = RequestSource {
             counted: self.address,
-            ..Whence::of(self.peer, self.peer.address)
+            ..RequestSource::of(self.peer, self.peer.address)
         };
-        let pass = verdicts.root_key(whence, secret.trim()).await?;
+        let pass = verdicts.root_key(source, secret.trim()).await?;
         let pass = pass.map_err(|failure| unavailable(&failure))?.ok_or_else(refused)?;
         match pass.permissions().allows(Permission::KeysVerify) && pass.reach().has(tenant) {
             true => Ok(()),

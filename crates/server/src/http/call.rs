@@ -1,7 +1,7 @@
 //! From a request to a call: the caller, the tenant, the body and the idempotency key.
 
 use super::bearer::bearer;
-use super::credentials::Whence;
+use super::credentials::RequestSource;
 use super::{answer, conditions};
 use crate::verdict_service::VerdictService;
 use axum::extract::{FromRef, FromRequest, Request};
@@ -106,7 +106,9 @@ async fn identify(parts: &Parts, verdicts: &VerdictService) -> Result<Call, Reje
         (None, true) => Caller::operator(),
         (None, false) => return Err(root_key_required().into()),
         (Some(secret), _) => {
-            let pass = verdicts.root_key(Whence::of(peer, peer.address), secret).await??;
+            let pass = verdicts
+                .root_key(RequestSource::of(peer, peer.address), secret)
+                .await??;
             pass.ok_or_else(root_key_invalid)?.caller()
         }
     };
@@ -134,9 +136,9 @@ async fn identify(parts: &Parts, verdicts: &VerdictService) -> Result<Call, Reje
 /// until the root key had expired.
 async fn require_unrevoked(parts: &Parts, verdicts: &VerdictService) -> Result<(), Rejected> {
     let peer = answer::peer(parts)?;
-    let whence = Whence::of(peer, peer.address);
+    let source = RequestSource::of(peer, peer.address);
     match bearer(&parts.headers)? {
-        Some(secret) if verdicts.root_key(whence, secret).await??.is_none() => Err(root_key_invalid().into()),
+        Some(secret) if verdicts.root_key(source, secret).await??.is_none() => Err(root_key_invalid().into()),
         _ => Ok(()),
     }
 }

@@ -15,9 +15,9 @@ use keyreeve_core::verdict::Denial;
 use std::net::IpAddr;
 use tokio::time::Instant;
 
-/// From where a root key is presented.
+/// Where a request with a root key comes from.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Whence {
+pub(crate) struct RequestSource {
     /// The address by which look-ups of unknown secrets are counted.
     pub(crate) counted: Option<IpAddr>,
     /// The address that must be in the networks of the root key; `None` is a connection without one.
@@ -26,7 +26,7 @@ pub(crate) struct Whence {
     pub(crate) is_operator: bool,
 }
 
-impl Whence {
+impl RequestSource {
     /// Returns the source of a request of `client`, which is the peer itself or behind trusted proxies.
     pub(crate) fn of(peer: &Peer, client: Option<IpAddr>) -> Self {
         Self {
@@ -42,21 +42,21 @@ impl VerdictService {
     /// the address.
     pub(crate) async fn root_key(
         &self,
-        whence: Whence,
+        source: RequestSource,
         secret: &str,
     ) -> Result<Result<Option<RootPass>, Failure>, Problem> {
         let Ok(presented) = Presented::parse(secret) else {
             return Ok(Ok(None));
         };
         let digest = presented.digest();
-        let is_foreign = |pass: &RootPass| !whence.is_operator && !pass.admits(whence.client);
+        let is_foreign = |pass: &RootPass| !source.is_operator && !pass.admits(source.client);
         let known = match self.authority().root_key_remembered(&digest) {
             Some(Some(pass)) if is_foreign(&pass) => {
-                self.note_foreign(&pass, whence.client);
+                self.note_foreign(&pass, source.client);
                 // As long as the look-up of an unknown secret takes, and counted like it.
                 let look_up = Box::pin(self.authority().root_key_of(Digest::of(digest.bytes())));
                 let limits = self.address_rate_limits();
-                return Box::pin(limits.bounded(whence.counted, look_up, Result::is_ok))
+                return Box::pin(limits.bounded(source.counted, look_up, Result::is_ok))
                     .await
                     .map(|looked| looked.map(|_| None));
             }
@@ -70,14 +70,14 @@ impl VerdictService {
                     Ok(None) => true,
                     Err(_) => false,
                 };
-                Box::pin(limits.bounded(whence.counted, look_up, is_nothing)).await?
+                Box::pin(limits.bounded(source.counted, look_up, is_nothing)).await?
             }
         };
         let Ok(Some(pass)) = known else {
             return Ok(known);
         };
         if is_foreign(&pass) {
-            self.note_foreign(&pass, whence.client);
+            self.note_foreign(&pass, source.client);
             return Ok(Ok(None));
         }
         self.authority().note_root_key_use(&pass);

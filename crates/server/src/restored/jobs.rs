@@ -97,7 +97,7 @@ async fn done(authority: &Authority, work: RestoreWork, progress: &HoldProgress)
     match work {
         RestoreWork::Decide(choice, reason) => {
             let record = authority.restore().decide(choice, &reason, progress).await?;
-            super::heed(authority).await?;
+            super::withhold_if_undecided(authority).await?;
             Ok(json!({"choice": choice.as_str(), "held": record.held}))
         }
         RestoreWork::Release(filter, is_dry) => {

@@ -5,12 +5,11 @@
 //! and every verification is answered 503 until the operator decides (`keyreeve restore decide`), or
 //! `begin` is repeated with a choice.
 
-mod heed;
 mod jobs;
 mod lost;
 mod serve;
+mod watch;
 
-pub(crate) use heed::{Heeding, heed};
 pub(crate) use jobs::RestoreService;
 pub use keyreeve_authority::denials::Reapplied;
 pub use keyreeve_authority::restored::{HoldProgress, RestoreChoice, RestoreRecord, RestoreStanding, RestoredFrom};
@@ -19,6 +18,7 @@ pub(crate) use lost::DenialsFiles;
 use lost::Lost;
 pub use serve::ADDRESS;
 pub(crate) use serve::serve;
+pub(crate) use watch::{RestoreWatch, withhold_if_undecided};
 
 use crate::checkpoints::Evidence;
 use crate::history;
@@ -88,30 +88,31 @@ pub struct RestoreReport {
 /// verified, unless nothing was written at all.
 pub async fn begin(place: RestorePlace<'_>, order: RestoreOrder<'_>) -> Result<Option<RestoreReport>, StartError> {
     let verifier = Arc::new(VerifierMemory::new(1));
-    let (data, store): (_, Arc<dyn Store>) = match place {
+    let (data, store, shared): (_, Arc<dyn Store>, _) = match place {
         RestorePlace::Directory { data, lock } => {
             let store = SqliteStore::open_locked(data, lock, verifier.clone()).await?;
-            (data, Arc::new(store))
+            (data, Arc::new(store), None)
         }
         RestorePlace::Database { data, access } => {
-            let store = PostgresStore::open(access, verifier.clone()).await?;
-            (data, Arc::new(store))
+            let store = Arc::new(PostgresStore::open(access, verifier.clone()).await?);
+            (data, Arc::clone(&store) as _, Some(store))
         }
     };
     let (clock, entropy) = (Arc::new(WallClock), Arc::new(OsEntropy));
     let authority = Authority::new(store, verifier, clock, entropy, Arc::new(TokioTimer));
     let done = async {
-        match Examined::of(&authority, data, &order, false).await? {
-            Some(examined) => {
-                let report = examined.repair(&authority, &order).await?;
-                // Last: a checkpoint of the log that was lost would otherwise prevent the start.
-                if was_signed(data) {
-                    history::sign_again(&authority, data).await?;
-                }
-                Ok(Some(report))
+        let mut report = None;
+        if let Some(examined) = Examined::of(&authority, data, &order, false).await? {
+            report = Some(examined.repair(&authority, &order).await?);
+            // Last: a checkpoint of the log that was lost would otherwise prevent the start.
+            if was_signed(data) {
+                history::sign_again(&authority, data).await?;
             }
-            None => Ok(None),
         }
+        if let Some(store) = shared {
+            store.end_restoring().await?;
+        }
+        Ok(report)
     };
     let done = done.await;
     authority.close().await;
@@ -152,10 +153,8 @@ impl Examined {
         require_sensible(order.choice, from)?;
         let lost = lost::read(authority, data, order.denials).await?;
         let made = match standing {
-            // Only the other nodes of a database inherit a choice; a new restore needs one of its own.
-            RestoreStanding::Decided(record) if is_shared && order.from.is_none() && lost.may_inherit(&record) => {
-                Some(record)
-            }
+            // Only the other nodes of a database inherit a choice; `begin`, a new restore, needs one of its own.
+            RestoreStanding::Decided(record) if is_shared && lost.may_inherit(&record) => Some(record),
             _ => None,
         };
         let open_since = pending.map(|record| record.unknown_since);
@@ -220,8 +219,8 @@ fn require_sensible(choice: Option<RestoreChoice>, from: RestoredFrom) -> Result
         Some(RestoreChoice::HoldSince(since)) if !from.reaches(since) => Err(StartError::Unsafe(format!(
             "no key of this copy was issued, changed or used at or after {}, because the copy ends at {}: no key would \
              be held. Name an earlier time, or choose --hold-all or --accept. Nothing was changed",
-            heed::time(since),
-            heed::time(from.taken_at)
+            watch::time(since),
+            watch::time(from.taken_at)
         ))),
         _ => Ok(()),
     }

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::error::StoreError;
 use crate::folded::folded;
+use crate::sql::report_migration;
 use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::types::{ToSql, Type};
@@ -171,13 +172,7 @@ async fn run_missing(link: &Link, from: i64) -> Result<(), StoreError> {
     for (place, (number, name, sql)) in missing.iter().enumerate() {
         // An empty database takes no time.
         if from > 0 {
-            tracing::info!(
-                number,
-                name,
-                "migrating the database: {} of {}",
-                place + 1,
-                missing.len()
-            );
+            report_migration(*number, name, place, missing.len());
         }
         link.client()
             .batch_execute(sql)

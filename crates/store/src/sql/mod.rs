@@ -240,6 +240,11 @@ pub(crate) trait Engine: Send {
     }
 }
 
+/// Logs that a migration of an older database begins, `place` counted from 0.
+pub(crate) fn report_migration(number: i64, name: &str, place: usize, count: usize) {
+    tracing::info!(number, name, "migrating the database: {} of {count}", place + 1);
+}
+
 #[cfg(test)]
 mod tests {
     /// Postgres refuses a prepared statement whose result has another column since (SQLSTATE 0A000). The transaction is

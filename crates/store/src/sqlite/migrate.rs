@@ -3,6 +3,7 @@
 use super::engine::failed;
 use crate::error::StoreError;
 use crate::folded::folded;
+use crate::sql::report_migration;
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
 
 /// Number, name, text. A merged one is never edited (ARCHITECTURE.md, A9); Postgres has twins of most.
@@ -104,13 +105,7 @@ fn run_missing(tx: &Connection, done: i64) -> Result<(), StoreError> {
     for (place, (number, name, sql)) in missing.iter().enumerate() {
         // An empty database takes no time.
         if done > 0 {
-            tracing::info!(
-                number,
-                name,
-                "migrating the database: {} of {}",
-                place + 1,
-                missing.len()
-            );
+            report_migration(*number, name, place, missing.len());
         }
         tx.execute_batch(sql).map_err(failed)?;
         tx.execute(NOTE, (number, name)).map_err(failed)?;

@@ -10,7 +10,7 @@ use super::answer::{family, request_id};
 use super::bearer::bearer;
 use super::call::{narrowed, root_key_invalid, root_key_required};
 use super::client_address;
-use super::credentials::Whence;
+use super::credentials::RequestSource;
 use crate::edge::Peer;
 use crate::store_deadline::StoreDeadline;
 use crate::verdict_service::VerdictService;
@@ -147,7 +147,7 @@ pub(crate) async fn authenticate_caller(
             Err(root_key_required())
         };
     };
-    let known = verdicts.root_key(Whence::of(peer, address), secret).await?;
+    let known = verdicts.root_key(RequestSource::of(peer, address), secret).await?;
     let known = known.map_err(|failure| unavailable(&failure))?;
     let pass = known.ok_or_else(root_key_invalid)?;
     if may_ask(&pass) {

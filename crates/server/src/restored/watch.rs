@@ -5,7 +5,7 @@ use keyreeve_authority::{Authority, Failure};
 use keyreeve_core::Timestamp;
 
 /// Withholds verdicts, or gives them again, as the audit log requires.
-pub(crate) async fn heed(authority: &Authority) -> Result<(), Failure> {
+pub(crate) async fn withhold_if_undecided(authority: &Authority) -> Result<(), Failure> {
     let standing = authority.restore().standing().await?;
     let why = match &standing {
         RestoreStanding::Never | RestoreStanding::Decided(_) => None,
@@ -44,11 +44,11 @@ pub(super) fn time(at: Timestamp) -> String {
 
 /// Looks whether the state has changed, by another node or by a command.
 #[derive(Debug, Default)]
-pub(crate) struct Heeding {
+pub(crate) struct RestoreWatch {
     applied: Option<u64>,
 }
 
-impl Heeding {
+impl RestoreWatch {
     /// Reads the state if there are new entries in the log. Call once a second.
     pub(crate) async fn look(&mut self, authority: &Authority) {
         let applied = authority.verifier().applied();
@@ -56,7 +56,7 @@ impl Heeding {
             return;
         }
         // Only from a log that this process may answer from.
-        if authority.holds_lease() && heed(authority).await.is_ok() {
+        if authority.holds_lease() && withhold_if_undecided(authority).await.is_ok() {
             self.applied = Some(applied);
         }
     }
