@@ -95,6 +95,9 @@ def test_a_directory_in_which_a_restore_was_interrupted_is_not_served(place, los
     ran = subprocess.run([BINARY, "serve", "--data", origin.data, "--listen", "127.0.0.1:0"], capture_output=True, text=True,
                          timeout=60, check=False)
     assert ran.returncode == 8 and "interrupted" in ran.stderr, ran.stderr
+    # A repeated restore is refused beside the rows of the first, and leaves its mark.
+    refused("backup", "restore", file, "--accept", "--data", origin.data)
+    assert os.path.exists(mark)
     # As the message requires: the database is moved away, and the restore repeated.
     for name in os.listdir(origin.data):
         if name.startswith("keyreeve.db"):
